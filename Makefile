@@ -1,0 +1,47 @@
+# Everything here works from a bare checkout: the virtual environment is made on first use.
+PYTHON ?= python3
+BIN := .venv/bin
+# Networks used by the hardest tests; without dependencies, because torchvision's own would replace the CPU build of torch.
+ARCHITECTURES := timm==1.0.31 torchvision==0.28.0
+
+.PHONY: demo test format lint types benchmarks clean
+
+$(BIN)/.installed: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[report,onnx,images]'
+	touch $@
+
+$(BIN)/.installed-dev: $(BIN)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pyyaml huggingface_hub
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ARCHITECTURES)
+	touch $@
+
+demo: $(BIN)/.installed
+	$(BIN)/prunus demo
+
+test: $(BIN)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest
+
+format: $(BIN)/.installed-dev
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lint: $(BIN)/.installed-dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(BIN)/.installed-dev
+	$(BIN)/mypy
+
+benchmarks: $(BIN)/.installed-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps torch-pruning==1.6.1
+	$(BIN)/python -m benchmarks.coverage
+	$(BIN)/python -m benchmarks.random_networks
+
+clean:
+	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
