@@ -1,0 +1,26 @@
+"""The networks of the papers, networks by name, and plain weight files."""
+
+from __future__ import annotations
+
+from prunus.models.catalogue import build, names
+from prunus.models.lenet import LeNet5, lenet5
+from prunus.models.resnet import CifarResNet, ShortcutA, resnet20, resnet32, resnet44, resnet56, resnet110
+from prunus.models.vgg import CifarVGG, vgg16_bn
+from prunus.models.weights import load_weights
+
+__all__ = [
+    "CifarResNet",
+    "CifarVGG",
+    "LeNet5",
+    "ShortcutA",
+    "build",
+    "lenet5",
+    "load_weights",
+    "names",
+    "resnet20",
+    "resnet32",
+    "resnet44",
+    "resnet56",
+    "resnet110",
+    "vgg16_bn",
+]

@@ -1,0 +1,28 @@
+"""Results for people and for machines: `result.json`, and one self-contained `report.html` with plots."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["write"]
+
+
+def write(result: Mapping[str, Any], path: Path | str) -> None:
+    """Write the report of one result as a single HTML file that asks for nothing else, atomically.
+
+    Args:
+        result: a result as `prunus.report.result` describes it, or as `json.load` reads it from `result.json`.
+        path: where to write; an existing file is replaced.
+
+    Raises:
+        MissingExtraError: the extra `report` (jinja2, matplotlib) is not installed.
+        FileFormatError: the result has another schema version, or lacks a part that every result has.
+    """
+    from prunus.report.html import render
+    from prunus.report.result import write_text
+
+    write_text(render(result), path)

@@ -1,0 +1,139 @@
+"""Cost of any plan in microseconds: every count is a product of axis lengths, and an axis length is linear in the channels kept per group.
+
+MACs are multiply-accumulates of convolutions and matrix products (FLOPs = 2 x MACs), for one forward on the example inputs as they were given to
+`trace`; biases, normalisations and activations are not counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .paint import Labels
+
+Counts = NDArray[np.float64]
+_MOST_AXES = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a network costs: MACs for one forward on the example inputs, parameters, bytes of parameters and buffers, and the largest sum of
+    activations alive at one time (bytes, in-place operators and views counted once)."""
+
+    macs: int
+    params: int
+    bytes: int
+    peak_activation_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class LayerCost:
+    """One convolution or matrix product before and after a plan. Widths are its output channels."""
+
+    name: str
+    op: str
+    weight_shape: tuple[int, ...]
+    output_shape: tuple[int, ...]
+    width_before: int
+    width_after: int
+    macs_before: int
+    macs_after: int
+    params_before: int
+    params_after: int
+
+
+class AxisTable:
+    """Distinct painted axes, as arrays of channel numbers (-1: pinned). Index 0 stands for a plain axis of length one."""
+
+    def __init__(self, channel_of_colour: Labels) -> None:
+        self._channel_of_colour = channel_of_colour
+        self._index: dict[bytes, int] = {}
+        self.arrays: list[Labels] = [np.full(1, -1, dtype=np.int64)]
+
+    def add(self, labels: Labels) -> tuple[int, int]:
+        """(constant factor, axis index) of one axis: an axis without prunable channels is a constant."""
+        channels = self._channel_of_colour[labels]
+        if (channels < 0).all():
+            return len(labels), 0
+        key = channels.tobytes()
+        if key not in self._index:
+            self._index[key] = len(self.arrays)
+            self.arrays.append(channels)
+        return 1, self._index[key]
+
+
+class Terms:
+    """A list of products `constant * length(axis) * length(axis) ...`."""
+
+    def __init__(self) -> None:
+        self._constants: list[int] = []
+        self._factors: list[list[int]] = []
+
+    def add(self, constant: int, factors: Sequence[int]) -> int:
+        """Append one product; its position."""
+        if len(factors) > _MOST_AXES:
+            raise ValueError(f"a tensor with more than {_MOST_AXES} painted axes")
+        self._constants.append(constant)
+        self._factors.append([*factors, *[0] * (_MOST_AXES - len(factors))])
+        return len(self._constants) - 1
+
+    def freeze(self) -> tuple[Counts, NDArray[np.int64]]:
+        """Constants, shape (n,), and axis indices, shape (n, 6)."""
+        factors = np.array(self._factors, dtype=np.int64).reshape(-1, _MOST_AXES)
+        width = max((int((row != 0).sum()) for row in factors), default=0)
+        return np.array(self._constants, dtype=np.float64), factors[:, : max(1, width)]
+
+
+@dataclass(frozen=True)
+class CostModel:
+    """Evaluates any numbers of channels kept per group, shape (groups,)."""
+
+    per_group: Counts  # (axes, groups): slots of an axis per channel of a group
+    fixed: Counts  # (axes,): slots that are never removed
+    macs: tuple[Counts, NDArray[np.int64]]
+    params: tuple[Counts, NDArray[np.int64]]
+    bytes: tuple[Counts, NDArray[np.int64]]
+    activations: tuple[Counts, NDArray[np.int64]]
+    births: NDArray[np.int64]
+    deaths: NDArray[np.int64]
+
+    def lengths(self, kept: NDArray[np.int64]) -> Counts:
+        """Length of every distinct axis."""
+        return self.fixed + self.per_group @ kept
+
+    def count(self, what: str, kept: NDArray[np.int64]) -> int:
+        """MACs, params or bytes."""
+        return int(_total(getattr(self, what), self.lengths(kept)))
+
+    def cost(self, kept: NDArray[np.int64]) -> Cost:
+        """All figures at once."""
+        lengths = self.lengths(kept)
+        sizes = _products(self.activations, lengths)
+        change = np.zeros(int(self.deaths.max(initial=0)) + 2)
+        np.add.at(change, self.births, sizes)
+        np.add.at(change, self.deaths + 1, -sizes)
+        peak = int(np.cumsum(change).max(initial=0))
+        return Cost(int(_total(self.macs, lengths)), int(_total(self.params, lengths)), int(_total(self.bytes, lengths)), peak)
+
+
+def _products(terms: tuple[Counts, NDArray[np.int64]], lengths: Counts) -> Counts:
+    constants, factors = terms
+    return constants * lengths[factors].prod(axis=1) if len(constants) else constants
+
+
+def _total(terms: tuple[Counts, NDArray[np.int64]], lengths: Counts) -> float:
+    return float(_products(terms, lengths).sum())
+
+
+def slots_per_group(arrays: Sequence[Labels], group_of_channel: Labels, groups: int, sizes: Labels) -> tuple[Counts, Counts]:
+    """How many slots of each axis one channel of each group holds, and how many slots are fixed."""
+    per_group = np.zeros((len(arrays), groups))
+    fixed = np.zeros(len(arrays))
+    for i, channels in enumerate(arrays):
+        free = channels[channels >= 0]
+        fixed[i] = len(channels) - len(free)
+        per_group[i] = np.bincount(group_of_channel[free], minlength=groups) / sizes if groups else 0
+    return per_group, fixed

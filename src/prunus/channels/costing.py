@@ -1,0 +1,169 @@
+"""Turn what the painter saw into a cost model: which products of axis lengths make MACs, parameters, bytes and activations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .cost import AxisTable, CostModel, LayerCost, Terms, slots_per_group
+from .paint import Contraction, Labels, Paint, Painter, Record
+from .source import Source
+
+if TYPE_CHECKING:
+    from .graph import ChannelGraph
+
+
+@dataclass(frozen=True)
+class CostParts:
+    """The products, before groups are known."""
+
+    macs: Terms
+    params: Terms
+    bytes: Terms
+    activations: Terms
+    births: list[int]
+    deaths: list[int]
+
+    def model(self, arrays: Sequence[Labels], group_of_channel: Labels, sizes: Labels) -> CostModel:
+        """The cost model once channels are grouped."""
+        per_group, fixed = slots_per_group(arrays, group_of_channel, len(sizes), sizes)
+        return CostModel(
+            per_group=per_group,
+            fixed=fixed,
+            macs=self.macs.freeze(),
+            params=self.params.freeze(),
+            bytes=self.bytes.freeze(),
+            activations=self.activations.freeze(),
+            births=np.array(self.births, dtype=np.int64),
+            deaths=np.array(self.deaths, dtype=np.int64),
+        )
+
+
+def cost_model(table: AxisTable, painter: Painter, sources: Sequence[Source]) -> CostParts:
+    """Collect every product; axes are entered into `table`."""
+    parts = CostParts(Terms(), Terms(), Terms(), Terms(), [], [])
+    for contraction in painter.contractions:
+        constant, factors = contraction.constant, []
+        for labels in contraction.factors:
+            number, index = table.add(labels)
+            constant *= number
+            factors.append(index)
+        parts.macs.add(constant, [f for f in factors if f])
+    for source in sources:
+        constant, factors = 1, []
+        for axis in range(source.tensor.dim()):
+            number, index = table.add(source.colours(axis))
+            constant *= number
+            if index:
+                factors.append(index)
+        if source.is_parameter:
+            parts.params.add(constant, factors)
+        parts.bytes.add(constant * source.tensor.element_size(), factors)
+    _activations(parts, table, painter.records, {id(s.tensor) for s in sources})
+    return parts
+
+
+def _activations(parts: CostParts, table: AxisTable, records: Sequence[Record], sources: set[int]) -> None:
+    """Storage is born with the first tensor on it and dies after its last use; views and in-place results share it."""
+    last: dict[int, int] = {}
+    for i, record in enumerate(records):
+        for tensor in (*record.tensors, *record.outputs):
+            last[tensor.untyped_storage()._cdata] = i
+    owned = {t.untyped_storage()._cdata for r in records for t in r.tensors if id(t) in sources}
+    born: set[int] = set()
+    for i, record in enumerate(records):
+        pairs = [*((t, p, 0) for t, p in zip(record.tensors, record.inputs)), *((t, p, i) for t, p in zip(record.outputs, record.paints))]
+        for tensor, paint, birth in pairs:
+            key = tensor.untyped_storage()._cdata
+            if key not in born and key not in owned and tensor.numel():
+                born.add(key)
+                _activation(parts, table, tensor, paint)
+                parts.births.append(birth)
+                parts.deaths.append(last[key])
+
+
+def _activation(parts: CostParts, table: AxisTable, tensor: Tensor, paint: Paint) -> None:
+    by_axis = {layer.axis: layer.labels for layer in paint}
+    constant, factors = tensor.element_size(), []
+    for axis, size in enumerate(tensor.shape):
+        number, index = table.add(by_axis[axis]) if axis in by_axis else (size, 0)
+        constant *= number
+        if index:
+            factors.append(index)
+    parts.activations.add(constant, factors)
+
+
+def layer_costs(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[LayerCost, ...]:
+    """Per contraction: shapes, width and cost before and after."""
+    sources = {id(s.tensor): s for s in graph.sources}
+    result = []
+    for contraction in graph.contractions:
+        record = graph.records[contraction.record]
+        weights = [sources[id(t)] for t in record.tensors if id(t) in sources]
+        weight = max(weights, key=lambda s: s.tensor.dim(), default=None) or _weight_behind(graph, record, sources)
+        name = weight.name.rpartition(".")[0] or weight.name if weight else record.module
+        before, after = _shape(graph, record.outputs[0], record.paints[0], None), _shape(graph, record.outputs[0], record.paints[0], removed)
+        axis = _width_axis(record)
+        shapes = [_source_shape(graph, s, removed) for s in ([weight] if weight else [])]
+        own = [s for s in graph.sources if s.is_parameter and weight is not None and s.name.rpartition(".")[0] == weight.name.rpartition(".")[0]]
+        result.append(
+            LayerCost(
+                name=name or record.module or record.operator,
+                op="convolution" if "convolution" in record.operator else "linear" if weight else "product",
+                weight_shape=shapes[0] if shapes else (),
+                output_shape=after,
+                width_before=before[axis],
+                width_after=after[axis],
+                macs_before=_macs(graph, contraction, None),
+                macs_after=_macs(graph, contraction, removed),
+                params_before=sum(s.tensor.numel() for s in own),
+                params_after=sum(int(np.prod(_source_shape(graph, s, removed))) for s in own),
+            )
+        )
+    return tuple(result)
+
+
+def _weight_behind(graph: ChannelGraph, record: Record, sources: dict[int, Source]) -> Source | None:
+    """The parameter whose transpose or reshape a product reads."""
+    made = {id(o): r for r in graph.records for o in r.outputs}
+    for tensor in record.tensors:
+        seen = 0
+        while id(tensor) in made and seen < 12 and len(made[id(tensor)].tensors):
+            tensor, seen = made[id(tensor)].tensors[0], seen + 1
+            if id(tensor) in sources and sources[id(tensor)].is_parameter:
+                return sources[id(tensor)]
+    return None
+
+
+def _width_axis(record: Record) -> int:
+    if "convolution" in record.operator:
+        return record.outputs[0].dim() - (record.args[1].dim() - 2) - 1
+    return record.outputs[0].dim() - 1
+
+
+def _length(graph: ChannelGraph, labels: Labels, removed: NDArray[np.bool_] | None) -> int:
+    if removed is None:
+        return len(labels)
+    channels = graph.channel_of_colour[labels]
+    return int(((channels < 0) | ~removed[channels]).sum()) if len(removed) else len(labels)
+
+
+def _shape(graph: ChannelGraph, tensor: Tensor, paint: Paint, removed: NDArray[np.bool_] | None) -> tuple[int, ...]:
+    by_axis = {layer.axis: layer.labels for layer in paint}
+    return tuple(_length(graph, by_axis[a], removed) if a in by_axis else n for a, n in enumerate(tensor.shape))
+
+
+def _source_shape(graph: ChannelGraph, source: Source, removed: NDArray[np.bool_] | None) -> tuple[int, ...]:
+    return tuple(_length(graph, source.colours(a), removed) for a in range(source.tensor.dim()))
+
+
+def _macs(graph: ChannelGraph, contraction: Contraction, removed: NDArray[np.bool_] | None) -> int:
+    total = contraction.constant
+    for labels in contraction.factors:
+        total *= _length(graph, labels, removed)
+    return total

@@ -1,0 +1,274 @@
+"""The result of tracing: channels, the groups they form, what is pinned and why, and what any plan costs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from .components import components
+from .cost import AxisTable, Cost, CostModel, LayerCost
+from .costing import cost_model, layer_costs
+from .paint import ANCHOR, Contraction, Labels, Leak, Mark, Painter, Record
+from .source import Source
+
+if TYPE_CHECKING:
+    from .plan import Plan
+
+_SILENT = frozenset({"kernel positions", "used as an index", "a spatial axis"})
+
+
+@dataclass(frozen=True)
+class Axis:
+    """One axis of one parameter or buffer: the channel of every slot, -1 where pinned.
+
+    `produces` is False where the axis is only read from (the input axis of a weight): its slots need not be zeroed by a mask.
+    """
+
+    name: str
+    dim: int
+    channels: Labels
+    produces: bool
+    is_parameter: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Channels that occur in the same dimensions of the same parameters: what a user calls a layer's width.
+
+    `members` are those dimensions as (parameter, axis); `slots` says how many slots of its first member one channel takes.
+    """
+
+    index: int
+    name: str
+    channels: Labels
+    members: tuple[tuple[str, int], ...]
+    slots: int
+
+    @property
+    def size(self) -> int:
+        """Number of channels."""
+        return len(self.channels)
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Slots that will never be pruned: why, which operator said so, on which line, and the parameter axes that it concerns."""
+
+    reason: str
+    operator: str
+    where: str
+    channels: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Note:
+    """Channels whose removal changes the function of what is left, and why."""
+
+    channels: Labels
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGraph:
+    """All channels of a model. `print(graph)` shows them."""
+
+    model: nn.Module
+    twin: nn.Module
+    inputs: tuple[tuple[Any, ...], dict[str, Any]]
+    sources: tuple[Source, ...]
+    records: tuple[Record, ...]
+    contractions: tuple[Contraction, ...]
+    leaks: tuple[Leak, ...]
+    reset_means: tuple[str, ...]
+    channel_of_colour: Labels
+    axes: tuple[Axis, ...]
+    groups: tuple[Group, ...]
+    group_of_channel: Labels
+    pinned: tuple[Pinned, ...]
+    notes: tuple[Note, ...]
+    costs: CostModel
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels that can be removed."""
+        return len(self.group_of_channel)
+
+    def kept(self, removed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Channels kept per group, shape (groups,), from a boolean array over the channels."""
+        return np.bincount(self.group_of_channel[~removed], minlength=len(self.groups)).astype(np.int64)
+
+    def cost(self, plan: Plan | None = None) -> Cost:
+        """MACs, parameters, bytes and peak activation of the model, or of what a plan leaves of it, without building it."""
+        return self.costs.cost(self.kept(self._removed(plan)))
+
+    def layers(self, plan: Plan | None = None) -> tuple[LayerCost, ...]:
+        """Every convolution and matrix product with its width and cost, before and after a plan."""
+        return layer_costs(self, self._removed(plan))
+
+    def _removed(self, plan: Plan | None) -> NDArray[np.bool_]:
+        if plan is None:
+            return np.zeros(self.num_channels, dtype=bool)
+        return plan.removed_in(self)
+
+    def __str__(self) -> str:
+        from .show import graph_table
+
+        return graph_table(self)
+
+    def __repr__(self) -> str:
+        return f"ChannelGraph({type(self.model).__name__}: {self.num_channels} channels in {len(self.groups)} groups)"
+
+
+def build(
+    model: nn.Module, twin: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], painter: Painter, sources: tuple[Source, ...]
+) -> ChannelGraph:
+    """Components of the couplings become channels, channels with the same slots become groups."""
+    parent = components(painter.next_colour, painter.edges)
+    pinned = _pinned_colours(painter, parent, sources)
+    channel_of_colour, count = _number_channels(parent, pinned, sources)
+    consumed = np.zeros(painter.next_colour, dtype=bool)
+    for labels in painter.consumed:
+        consumed[labels] = True
+    axes = tuple(
+        Axis(s.name, axis, channel_of_colour[s.colours(axis)], not bool(consumed[s.colours(axis)].any()), s.is_parameter)
+        for s in sources
+        for axis in range(s.tensor.dim())
+    )
+    table = AxisTable(channel_of_colour)
+    parts = cost_model(table, painter, sources)
+    group_of_channel, groups = _group(table.arrays, axes, count)
+    costs = parts.model(table.arrays, group_of_channel, np.array([g.size for g in groups], dtype=np.int64))
+    names = {id(s.tensor): s.name for s in sources}
+    return ChannelGraph(
+        model=model,
+        twin=twin,
+        inputs=inputs,
+        sources=sources,
+        records=tuple(painter.records),
+        contractions=tuple(painter.contractions),
+        leaks=tuple(painter.leaks),
+        reset_means=tuple(sorted({names[id(t)] for t in painter.reset_means if id(t) in names})),
+        channel_of_colour=channel_of_colour,
+        axes=axes,
+        groups=groups,
+        group_of_channel=group_of_channel,
+        pinned=_reasons(painter.pins, parent, sources),
+        notes=_notes(painter.notes, channel_of_colour),
+        costs=costs,
+    )
+
+
+def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source]) -> NDArray[np.bool_]:
+    """Components that contain the anchor, a pinned colour, or slots that no operator ever saw."""
+    bad = np.zeros(painter.next_colour, dtype=bool)
+    bad[parent[ANCHOR]] = True
+    for mark in painter.pins:
+        bad[parent[mark.labels]] = True
+    used = {id(t) for record in painter.records for t in record.tensors}
+    for source in sources:
+        for axis, size in enumerate(source.tensor.shape):
+            if size == 1 or id(source.tensor) not in used:
+                bad[parent[source.colours(axis)]] = True
+    return bad
+
+
+def _number_channels(parent: Labels, pinned: NDArray[np.bool_], sources: Sequence[Source]) -> tuple[Labels, int]:
+    """Number the components that own parameter slots, in the order of their first slot; all other colours get -1."""
+    owners = [parent[s.colours(a)] for s in sources if s.is_parameter for a in range(s.tensor.dim())]
+    roots = np.unique(np.concatenate(owners)) if owners else np.zeros(0, dtype=np.int64)
+    roots = roots[~pinned[roots]]
+    number = np.full(len(parent), -1, dtype=np.int64)
+    number[roots] = np.arange(len(roots))
+    return number[parent], len(roots)
+
+
+def _group(arrays: Sequence[Labels], axes: Sequence[Axis], count: int) -> tuple[Labels, tuple[Group, ...]]:
+    """Channels that take the same number of slots of every distinct axis form a group."""
+    rng = np.random.default_rng(0)
+    signature = np.zeros(count, dtype=np.uint64)
+    for channels in arrays[1:]:
+        weight = rng.integers(1, 1 << 63, dtype=np.uint64)
+        slots = np.bincount(channels[channels >= 0], minlength=count).astype(np.uint64)
+        signature += slots * weight
+    _, first, inverse = np.unique(signature, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    rank = np.empty_like(order)
+    rank[order] = np.arange(len(order))
+    group_of_channel = rank[inverse.reshape(-1)].astype(np.int64)
+    members: list[list[tuple[str, int]]] = [[] for _ in order]
+    producers: list[list[str]] = [[] for _ in order]
+    slots_of = [0] * len(order)
+    for axis in axes:
+        free = axis.channels[axis.channels >= 0]
+        if len(free):
+            counts = np.bincount(group_of_channel[free], minlength=len(order))
+            for g in np.flatnonzero(counts):
+                members[g].append((axis.name, axis.dim))
+                if axis.is_parameter and axis.produces:
+                    producers[g].append(axis.name.rpartition(".")[0] or axis.name)
+                    slots_of[g] = slots_of[g] or int(counts[g])
+    groups = []
+    for g in range(len(order)):
+        channels = np.flatnonzero(group_of_channel == g)
+        groups.append(Group(g, _group_name(producers[g], members[g]), channels, tuple(members[g]), max(1, slots_of[g] // len(channels))))
+    return group_of_channel, _distinct_names(groups)
+
+
+def _group_name(producers: list[str], members: list[tuple[str, int]]) -> str:
+    distinct = list(dict.fromkeys(producers)) or [members[0][0]]
+    return distinct[0]
+
+
+def _distinct_names(groups: list[Group]) -> tuple[Group, ...]:
+    """A layer whose slots fall into several groups (a split, say) gives names like `conv[0]`, `conv[1]`."""
+    total: dict[str, int] = {}
+    for group in groups:
+        total[group.name] = total.get(group.name, 0) + 1
+    seen: dict[str, int] = {}
+    result = []
+    for group in groups:
+        name = group.name
+        if total[name] > 1:
+            seen[name] = seen.get(name, -1) + 1
+            name = f"{name}[{seen[name]}]"
+        result.append(Group(group.index, name, group.channels, group.members, group.slots))
+    return tuple(result)
+
+
+def _reasons(pins: Sequence[Mark], parent: Labels, sources: Sequence[Source]) -> tuple[Pinned, ...]:
+    """One entry per distinct reason and line, with the parameter axes that it reaches."""
+    reach: dict[tuple[str, str, str], set[int]] = {}
+    for mark in pins:
+        if mark.reason not in _SILENT:
+            key = (mark.reason, mark.operator, str(mark.where))
+            reach.setdefault(key, set()).update(parent[mark.labels].reshape(-1).tolist())
+    owners: dict[int, list[str]] = {}
+    for source in sources:
+        if source.is_parameter:
+            for axis in range(min(2, source.tensor.dim())):
+                if source.tensor.shape[axis] > 1:
+                    for root in np.unique(parent[source.colours(axis)]).tolist():
+                        owners.setdefault(root, []).append(f"{source.name}:{axis}")
+    result = []
+    for (reason, operator, where), roots in reach.items():
+        owned = [r for r in roots if r in owners]
+        if owned:
+            names = tuple(dict.fromkeys(name for r in owned for name in owners[r]))
+            result.append(Pinned(reason, operator, where, len(owned), names))
+    return tuple(sorted(result, key=lambda p: -p.channels))
+
+
+def _notes(marks: Sequence[Mark], channel_of_colour: Labels) -> tuple[Note, ...]:
+    """One note per distinct reason and line, with the channels that it concerns."""
+    found: dict[str, list[Labels]] = {}
+    for mark in marks:
+        channels = channel_of_colour[mark.labels].reshape(-1)
+        if (channels >= 0).any():
+            found.setdefault(f"{mark.reason} ({mark.operator}, {mark.where})", []).append(channels[channels >= 0])
+    return tuple(Note(np.unique(np.concatenate(parts)), text) for text, parts in found.items())

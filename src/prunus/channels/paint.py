@@ -1,0 +1,364 @@
+"""Painting: run a model once on meta tensors and let every tensor carry the colours of its channels.
+
+A *colour* is an integer. Every slot of every axis of every parameter starts with a fresh one. Beside each tensor travel its *layers*: a layer says,
+for one axis, which colour each slot has. Operators move, merge and couple layers (see `prunus.channels.rules`); the connected components of the
+couplings are the channels. Colour 0 is never removed: it stands for slots that nobody may prune.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from ..errors import TraceError
+
+Labels = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+ANCHOR = 0  # the colour that is never removed
+_TORCH_FOLDER = os.path.dirname(torch.__file__)
+_OWN_FOLDER = os.path.dirname(__file__)
+_CREATION = frozenset({"zeros", "ones", "full", "empty", "arange", "linspace", "eye", "scalar_tensor", "tril_indices", "triu_indices"})
+_LARGEST_CONSTANT = 1 << 16  # elements; constants up to this size are computed for real, so that indices and `.item()` have values
+
+
+@dataclass(frozen=True, slots=True)
+class Layer:
+    """The colours along one axis of a tensor.
+
+    `dead[i]` is the value that slot i has in the *masked* network once its colour is removed: 0 nearly everywhere, 0.5 after a sigmoid, NaN where
+    it is not a known constant.
+    """
+
+    axis: int
+    labels: Labels
+    dead: Values
+
+    def on(self, axis: int) -> Layer:
+        """The same layer on another axis."""
+        return self if axis == self.axis else Layer(axis, self.labels, self.dead)
+
+    def take(self, index: Any, axis: int | None = None) -> Layer:
+        """The layer of the slots at `index`."""
+        return Layer(self.axis if axis is None else axis, self.labels[index], self.dead[index])
+
+
+Paint = tuple[Layer, ...]
+
+
+def zeros_like(labels: Labels) -> Values:
+    """Dead values of slots whose producer is zeroed by the mask."""
+    return np.zeros(labels.shape, dtype=np.float64)
+
+
+def unknown_like(labels: Labels) -> Values:
+    """Dead values of slots that are not a known constant in the masked network."""
+    return np.full(labels.shape, np.nan)
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A line of the user's code."""
+
+    file: str
+    line: int
+
+    def __str__(self) -> str:
+        import linecache
+
+        code = linecache.getline(self.file, self.line).strip()
+        name = os.path.basename(self.file)
+        return f"{name}:{self.line}: {code}" if code else f"{name}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One operator call: what it did to the paint, enough to replay, cost and rewrite it."""
+
+    operator: str
+    module: str
+    where: Where
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    tensors: tuple[Tensor, ...]
+    inputs: tuple[Paint, ...]
+    outputs: tuple[Tensor, ...]
+    paints: tuple[Paint, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """Colours that are pinned, or whose removal is inexact, with the reason."""
+
+    labels: Labels
+    reason: str
+    operator: str
+    where: Where
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A contraction over slots that are a constant other than zero once removed: the constant belongs into the next bias."""
+
+    labels: Labels
+    dead: Values
+    record: int
+    foldable: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Contraction:
+    """Multiply-accumulates of one operator: `constant` times the slots kept in each of `factors`."""
+
+    record: int
+    constant: int
+    factors: tuple[Labels, ...]
+
+
+@dataclass(frozen=True)
+class Call:
+    """An operator call as a rule sees it."""
+
+    painter: Painter
+    operator: str
+    func: Any
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    outputs: tuple[Tensor, ...]
+    tensors: tuple[Tensor, ...]
+
+    def arg(self, index: int, name: str, default: Any = None) -> Any:
+        """Positional argument `index`, or the keyword `name`."""
+        if index < len(self.args):
+            return self.args[index]
+        return self.kwargs.get(name, default)
+
+    def paint(self, tensor: Tensor | None) -> Paint:
+        """The layers of a tensor."""
+        return () if tensor is None else self.painter.paint_of(tensor)
+
+    def layers(self, tensor: Tensor | None, axis: int) -> list[Layer]:
+        """The layers of a tensor that vary along `axis`."""
+        if tensor is None:
+            return []
+        axis = axis % max(tensor.dim(), 1)
+        return [layer for layer in self.painter.paint_of(tensor) if layer.axis == axis]
+
+    def pin(self, layers: Sequence[Layer], reason: str) -> None:
+        """Never prune these colours."""
+        for layer in layers:
+            self.painter.pin(layer.labels, reason, self.operator)
+
+    def inexact(self, layers: Sequence[Layer], reason: str) -> None:
+        """Removing these colours changes the function of what is left."""
+        for layer in layers:
+            self.painter.inexact(layer.labels, reason, self.operator)
+
+
+Rule = Callable[[Call], Sequence[Paint]]
+
+
+@dataclass
+class Painter(TorchDispatchMode):
+    """A dispatch mode that paints. Enter it, run the model on meta tensors, leave it, and read the couplings off."""
+
+    rules: dict[str, Rule]
+    fallback: Callable[[Call], Sequence[Paint]]
+    next_colour: int = ANCHOR + 1
+    edges: list[tuple[Labels, Labels]] = field(default_factory=list)
+    pins: list[Mark] = field(default_factory=list)
+    notes: list[Mark] = field(default_factory=list)
+    leaks: list[Leak] = field(default_factory=list)
+    consumed: list[Labels] = field(default_factory=list)
+    reset_means: list[Tensor] = field(default_factory=list)
+    contractions: list[Contraction] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
+    modules: list[str] = field(default_factory=list)
+    dead_cache: dict[Any, float] = field(default_factory=dict)
+    _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
+    _fixed: set[int] = field(default_factory=set)
+    _meta: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
+    _values: dict[int, Tensor] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+
+    # -- paint of tensors ------------------------------------------------------------------------------------------------------------------
+
+    def fresh(self, count: int) -> Labels:
+        """`count` new colours."""
+        start, self.next_colour = self.next_colour, self.next_colour + count
+        return np.arange(start, start + count, dtype=np.int64)
+
+    def paint_of(self, tensor: Tensor) -> Paint:
+        """The layers of a tensor; none if it is unpainted."""
+        found = self._paints.get(id(tensor))
+        return found[1] if found else ()
+
+    def set_paint(self, tensor: Tensor, paint: Paint) -> None:
+        """Give a tensor its layers; layers along axes of length one say nothing and are dropped."""
+        self._paints[id(tensor)] = (tensor, tuple(layer for layer in paint if len(layer.labels) > 1))
+
+    def is_fixed(self, tensor: Tensor) -> bool:
+        """Whether a tensor is made of parameters, buffers and constants alone, not of the model's inputs."""
+        return id(tensor) in self._fixed
+
+    def fix(self, tensor: Tensor) -> None:
+        """Declare that a tensor does not depend on the model's inputs."""
+        self._fixed.add(id(tensor))
+        self._paints.setdefault(id(tensor), (tensor, ()))
+
+    def value_of(self, tensor: Tensor) -> Tensor | None:
+        """The real value of a constant, where it is known."""
+        if id(tensor) not in self._fixed:
+            return None
+        return tensor if tensor.device.type != "meta" else self._values.get(id(tensor))
+
+    def know(self, tensor: Tensor, value: Tensor) -> None:
+        """Declare the real value behind a meta tensor that does not depend on the inputs."""
+        self._values[id(tensor)] = value
+        self._paints.setdefault(id(tensor), (tensor, ()))
+
+    # -- couplings -------------------------------------------------------------------------------------------------------------------------
+
+    def couple(self, first: Labels, second: Labels) -> None:
+        """These colours live and die together, slot by slot (broadcast)."""
+        if first is not second:
+            self.edges.append((first, second))
+
+    def pin(self, labels: Labels, reason: str, operator: str) -> None:
+        """Never prune these colours."""
+        self.pins.append(Mark(labels, reason, operator, self.where()))
+
+    def inexact(self, labels: Labels, reason: str, operator: str) -> None:
+        """Removing these colours changes the function of what is left."""
+        self.notes.append(Mark(labels, reason, operator, self.where()))
+
+    def where(self) -> Where:
+        """The user's line that is being run: the innermost frame outside torch and prunus."""
+        frame = sys._getframe(1)
+        while frame is not None and frame.f_code.co_filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<")):
+            frame = frame.f_back  # type: ignore[assignment]
+        return Where(frame.f_code.co_filename, frame.f_lineno) if frame else Where("?", 0)
+
+    # -- the dispatch mode -----------------------------------------------------------------------------------------------------------------
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        operator = func._schema.name.removeprefix("aten::")
+        if operator in ("_local_scalar_dense", "item", "is_nonzero"):
+            return self._scalar(func, args)
+        if operator in _CREATION:
+            return self._create(operator, func, args, kwargs)
+        tensors = list(_tensors(args)) + list(_tensors(kwargs.values()))
+        if func._schema.is_mutable and not all(id(t) in self._fixed for t in tensors):
+            self._unfix(tensors[0])
+        if any(t.device.type == "meta" for t in tensors) or not tensors:
+            args, kwargs = self._to_meta(args), {k: self._to_meta_one(v) for k, v in kwargs.items()}
+            tensors = list(_tensors(args)) + list(_tensors(kwargs.values()))
+        result = func(*args, **kwargs)
+        outputs = tuple(_tensors(result if isinstance(result, (tuple, list)) else (result,)))
+        self._apply(operator, func, args, kwargs, tuple(tensors), outputs)
+        return result
+
+    def _apply(
+        self, operator: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
+    ) -> None:
+        call = Call(self, operator, func, tuple(args), kwargs, outputs, tensors)
+        inputs = tuple(self.paint_of(t) for t in tensors)
+        fixed = all(id(t) in self._fixed for t in tensors)
+        if not any(inputs) and operator not in self.rules:
+            paints: Sequence[Paint] = ((),) * len(outputs)
+        else:
+            rule = self.rules.get(operator) or self.rules.get(operator.rstrip("_")) or self.fallback
+            paints = rule(call)
+        for tensor, paint in zip(outputs, paints, strict=True):
+            self.set_paint(tensor, paint)
+            if fixed:
+                self._fixed.add(id(tensor))
+            else:
+                self._fixed.discard(id(tensor))
+        module = self.modules[-1] if self.modules else ""
+        self.records.append(
+            Record(operator, module, self.where(), func, tuple(args), kwargs, tensors, inputs, outputs, tuple(self.paint_of(t) for t in outputs))
+        )
+        self.on_record()
+
+    def on_record(self) -> None:
+        """Called after each operator; a rehearsal compares here."""
+
+    def _create(self, operator: str, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """A constant made in the forward: its slots get colours of their own, so that it can shrink with what it meets."""
+        kwargs = dict(kwargs)
+        kwargs["device"] = torch.device("meta")
+        result: Tensor = func(*args, **kwargs)
+        if result.numel() <= _LARGEST_CONSTANT and operator != "empty":
+            kwargs["device"] = torch.device("cpu")
+            result = func(*args, **kwargs)
+        if result.numel() == 0:
+            return result
+        dead = {"zeros": 0.0, "ones": 1.0}.get(operator, float("nan"))
+        if operator == "full" and isinstance(args[1], (int, float)):
+            dead = float(args[1])
+        self._paints[id(result)] = (result, ())
+        self._fixed.add(id(result))
+        paint = tuple(Layer(axis, self.fresh(size), np.full(size, dead)) for axis, size in enumerate(result.shape) if size > 1)
+        self.set_paint(result, paint)
+        module = self.modules[-1] if self.modules else ""
+        self.records.append(Record(operator, module, self.where(), func, tuple(args), kwargs, (), (), (result,), (paint,)))
+        self.on_record()
+        return result
+
+    def _unfix(self, target: Tensor) -> None:
+        """A constant that is written into with something computed from the inputs is a constant no more."""
+        self._fixed.discard(id(target))
+        if target._base is not None:
+            self._fixed.discard(id(target._base))
+
+    def _to_meta(self, args: Any) -> tuple[Any, ...]:
+        return tuple(self._to_meta_one(a) for a in args)
+
+    def _to_meta_one(self, value: Any) -> Any:
+        if isinstance(value, Tensor) and value.device.type != "meta":
+            return self._twin(value)
+        if isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value):
+            return type(value)(self._to_meta_one(v) for v in value)
+        return value
+
+    def _twin(self, tensor: Tensor) -> Tensor:
+        """The meta tensor that stands for a real constant; same paint, value known."""
+        found = self._meta.get(id(tensor))
+        if found is None:
+            meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+            self._meta[id(tensor)] = found = (tensor, meta)
+            self.know(meta, tensor)
+        (self._fixed.add if id(tensor) in self._fixed else self._fixed.discard)(id(found[1]))
+        self.set_paint(found[1], self.paint_of(tensor))
+        return found[1]
+
+    def _scalar(self, func: Any, args: Any) -> Any:
+        value = self.value_of(args[0])
+        if value is None:
+            raise TraceError(
+                f"the forward reads the value of a tensor at {self.where()}, so what it computes depends on the data and cannot be traced; "
+                "replace the condition by tensor operators (torch.where), or trace the sub-module that does not need it"
+            )
+        return func(value)
+
+
+def _tensors(values: Any) -> Iterator[Tensor]:
+    for value in values:
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, (list, tuple)):
+            yield from _tensors(value)

@@ -1,0 +1,48 @@
+"""The rule book: what each operator does to the layers of paint.
+
+A rule takes a `Call` and returns one `Paint` (a tuple of layers) per output tensor. It may couple colours, pin them with a reason, or note that
+removing them is inexact. Operators that torch tags as pointwise need no rule of their own; an operator without a rule pins what it touches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from ..paint import Call, Paint, Rule
+from . import contraction, indexing, normalisation, reduction, shape, spatial
+from .pointwise import pointwise
+
+RULES: dict[str, Rule] = {
+    **shape.RULES,
+    **contraction.RULES,
+    **normalisation.RULES,
+    **reduction.RULES,
+    **spatial.RULES,
+    **indexing.RULES,
+}
+
+
+def fallback(call: Call) -> Sequence[Paint]:
+    """What happens to an operator without a rule: pointwise ones follow the general rule, all others pin what they touch."""
+    if torch.Tag.pointwise in call.func.tags or _functional_is_pointwise(call):
+        return pointwise(call)
+    for tensor in call.tensors:
+        call.pin(call.paint(tensor), f"operator {call.operator} has no rule")
+    return ((),) * len(call.outputs)
+
+
+def _functional_is_pointwise(call: Call) -> bool:
+    """In-place operators are not tagged; their functional twins are."""
+    if not call.operator.endswith("_"):
+        return False
+    packet = getattr(torch.ops.aten, call.operator.rstrip("_"), None)
+    if packet is None:
+        return False
+    overload = call.func._overloadname
+    twin = getattr(packet, overload if overload in packet.overloads() else packet.overloads()[0])
+    return torch.Tag.pointwise in twin.tags
+
+
+__all__ = ["RULES", "fallback"]

@@ -1,0 +1,198 @@
+"""Contractions: convolution and matrix products. They couple both sides along what is contracted and carry the rest to the output."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+
+import numpy as np
+from torch import Tensor
+
+from ..paint import Call, Contraction, Labels, Layer, Leak, Paint, Rule, Values
+
+
+def contract(call: Call, first: Tensor, first_axis: int, second: Tensor, second_axis: int, foldable: bool = False) -> None:
+    """Couple two axes that are multiplied and summed over, and note what a removed slot would still contribute."""
+    left, right = call.layers(first, first_axis), call.layers(second, second_axis)
+    if len(left) != 1 or len(right) != 1:
+        if len(left) == len(right) and all(np.array_equal(a.labels, b.labels) for a, b in zip(left, right)):
+            return
+        why = "meets the model's input or an unpainted tensor" if min(len(left), len(right)) == 0 else "two sets of channels share one axis"
+        call.pin([*left, *right], why)
+        return
+    a, b = left[0], right[0]
+    call.painter.couple(a.labels, b.labels)
+    _consume(call, first, a)
+    _consume(call, second, b)
+    _leak(call, first, a, second, b, foldable)
+
+
+def _consume(call: Call, tensor: Tensor, layer: Layer) -> None:
+    """Weights that are contracted read a channel; the mask need not zero them."""
+    if call.painter.is_fixed(tensor):
+        call.painter.consumed.append(layer.labels)
+
+
+def _leak(call: Call, first: Tensor, a: Layer, second: Tensor, b: Layer, foldable: bool) -> None:
+    fixed_a, fixed_b = call.painter.is_fixed(first), call.painter.is_fixed(second)
+    if fixed_a == fixed_b:
+        silent = (a.dead == 0) | (b.dead == 0)
+        dead = np.full(a.dead.shape, np.nan)
+    else:
+        dead = b.dead if fixed_a else a.dead
+        silent = dead == 0
+    if not silent.all():
+        labels = a.labels[~silent]
+        call.painter.leaks.append(Leak(labels, dead[~silent], len(call.painter.records), foldable))
+
+
+def carried(layer: Layer, axis: int, bias: list[Layer], biased: bool) -> Layer:
+    """A layer that the output inherits: 0 where the weight is zeroed, plus whatever the bias holds there."""
+    dead = np.where(layer.dead == 0, 0.0, np.nan)
+    if biased:
+        dead = dead + (bias[0].dead if len(bias) == 1 else np.nan)
+    return Layer(axis, layer.labels, dead)
+
+
+def convolution(call: Call) -> Sequence[Paint]:
+    """convolution(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups), 1-D to 3-D, with or without batch axis."""
+    x, weight, bias = call.args[0], call.args[1], call.args[2]
+    padding, transposed, groups = call.args[4], call.args[6], call.args[8]
+    channels = x.dim() - (weight.dim() - 2) - 1
+    out_labels = _grouped(call, x, weight, channels, transposed, groups, padding)
+    bias_layers = call.layers(bias, 0)
+    layers = [layer for layer in call.paint(x) if layer.axis < channels]
+    call.pin([layer for layer in call.paint(x) if layer.axis > channels], "a spatial axis of a convolution")
+    call.pin([layer for layer in call.paint(weight) if layer.axis > 1], "kernel positions")
+    for layer in out_labels:
+        if len(bias_layers) == 1:
+            call.painter.couple(layer.labels, bias_layers[0].labels)
+        elif bias is not None:
+            call.pin([layer, *bias_layers], "the bias is unpainted")
+        layers.append(carried(layer, channels, bias_layers, bias is not None))
+    if not out_labels:
+        call.pin(bias_layers, "the weight is unpainted")
+    _count_convolution(call, x, weight, channels, transposed, groups)
+    return (tuple(layers),)
+
+
+def _grouped(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, groups: int, padding: Sequence[int]) -> list[Layer]:
+    """Couple inputs with weights; the layers of the output channels."""
+    inner, outer = (0, 1) if transposed else (1, 0)
+    if groups == 1:
+        foldable = not transposed and (not any(padding) or prod(weight.shape[2:]) == 1)
+        contract(call, x, channels, weight, inner, foldable)
+        return [layer.on(channels) for layer in call.layers(weight, outer)]
+    inputs, per_group = call.layers(x, channels), x.shape[channels] // groups
+    if per_group == 1:
+        return _depthwise(call, inputs, weight, transposed, groups)
+    for layer in call.layers(weight, 0):
+        _tie_groups(call, layer.labels, groups)
+    if transposed:
+        contract(call, x, channels, weight, 0)
+        return [Layer(channels, np.tile(y.labels, groups), np.tile(y.dead, groups)) for y in call.layers(weight, 1)]
+    reads = call.layers(weight, 1)
+    if len(inputs) == 1 and len(reads) == 1:
+        call.painter.couple(inputs[0].labels.reshape(groups, -1), np.broadcast_to(reads[0].labels, (groups, per_group)))
+        _consume(call, weight, reads[0])
+        if (inputs[0].dead != 0).any():
+            call.painter.leaks.append(Leak(inputs[0].labels, inputs[0].dead, len(call.painter.records), False))
+    else:
+        call.pin([*inputs, *reads], "meets the model's input or an unpainted tensor")
+    return call.layers(weight, 0)
+
+
+def _tie_groups(call: Call, labels: Labels, groups: int) -> None:
+    """Slot j of every group lives and dies together, so that groups stay equal."""
+    block = labels.reshape(groups, -1)
+    call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
+
+
+def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool, groups: int) -> list[Layer]:
+    """One input channel per group: input and output channels are the same channels; a removed input leaves nothing but what its filter makes."""
+    outputs = call.layers(weight, 0)
+    if len(inputs) != 1 or len(outputs) != 1:
+        call.pin([*inputs, *outputs], "meets the model's input or an unpainted tensor")
+        return []
+    times = (weight.shape[1] if transposed else weight.shape[0] // groups) if weight.dim() > 1 else 1
+    if transposed:
+        call.painter.couple(inputs[0].labels, outputs[0].labels)
+        call.pin(call.layers(weight, 1), "several outputs of one depthwise filter")
+        return [Layer(0, np.repeat(outputs[0].labels, times), np.repeat(outputs[0].dead, times))]
+    call.painter.couple(np.repeat(inputs[0].labels, times), outputs[0].labels)
+    return outputs
+
+
+def _count_convolution(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, groups: int) -> None:
+    out = call.outputs[0]
+    pixels = prod((x if transposed else out).shape[channels + 1 :]) * prod(out.shape[:channels])
+    constant = pixels * prod(weight.shape[2:])
+    factors = []
+    for axis in (0, 1):
+        layers = call.layers(weight, axis)
+        if len(layers) == 1:
+            factors.append(layers[0].labels)
+        else:
+            constant *= weight.shape[axis]
+    call.painter.contractions.append(Contraction(len(call.painter.records), constant, tuple(factors)))
+
+
+def _count_product(call: Call, first: Tensor, second: Tensor, pairs: Sequence[tuple[Tensor, int]]) -> None:
+    constant, factors = 1, []
+    for tensor, axis in pairs:
+        layers = call.layers(tensor, axis)
+        if len(layers) == 1:
+            factors.append(layers[0].labels)
+        else:
+            constant *= tensor.shape[axis]
+    call.painter.contractions.append(Contraction(len(call.painter.records), constant, tuple(factors)))
+
+
+def product(call: Call) -> Sequence[Paint]:
+    """mm and bmm, and with an added term addmm and baddbmm: rows of the first, columns of the second."""
+    added = call.args[0] if call.operator.startswith(("addmm", "baddbmm")) else None
+    first, second = call.args[1:3] if added is not None else call.args[:2]
+    rows = first.dim() - 2
+    contract(call, first, rows + 1, second, rows, foldable=True)
+    layers: list[Layer] = []
+    if rows == 1:
+        layers.extend(_batch(call, first, second, added is not None))
+    for tensor, axis in ((first, rows), (second, rows + 1)):
+        for layer in call.layers(tensor, axis):
+            shift = (added.dim() - rows - 2) if added is not None else 0
+            bias = call.layers(added, axis + shift) if added is not None and added.dim() > rows + 1 - axis else []
+            bias = bias if added is not None and axis + shift >= 0 and added.shape[axis + shift] > 1 else []
+            if len(bias) == 1:
+                call.painter.couple(layer.labels, bias[0].labels)
+            elif added is not None and axis + shift >= 0 and added.shape[axis + shift] > 1:
+                call.pin([layer, *bias], "the bias is unpainted")
+            layers.append(carried(layer, axis, bias, added is not None))
+    pairs = [(first, rows), (first, rows + 1), (second, rows + 1)]
+    _count_product(call, first, second, pairs if rows == 0 else [(first, 0), *pairs])
+    return (tuple(layers),)
+
+
+def _batch(call: Call, first: Tensor, second: Tensor, added: bool) -> list[Layer]:
+    """Batch axes of bmm meet slot by slot."""
+    left, right = call.layers(first, 0), call.layers(second, 0)
+    if len(left) == len(right) == 1:
+        call.painter.couple(left[0].labels, right[0].labels)
+        dead: Values = np.where((left[0].dead == 0) | (right[0].dead == 0), 0.0, np.nan)
+        return [Layer(0, left[0].labels, dead + (np.nan if added else 0.0))]
+    if left or right:
+        call.pin([*left, *right], "meets an unpainted batch axis")
+    return []
+
+
+def vector_product(call: Call) -> Sequence[Paint]:
+    """mv and dot: contractions with a vector."""
+    first, second = call.args[:2]
+    contract(call, first, first.dim() - 1, second, 0)
+    return (tuple(carried(layer, 0, [], False) for layer in call.paint(first) if layer.axis < first.dim() - 1),)
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), convolution),
+    **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), product),
+    **dict.fromkeys(("mv", "dot"), vector_product),
+}

@@ -1,0 +1,62 @@
+"""Indexing: along an unpainted axis everything passes; along a painted one the slots that an index names are pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from ..paint import Call, Layer, Paint, Rule, unknown_like
+
+
+def index_select(call: Call) -> Sequence[Paint]:
+    """index_select(x, dim, index): the index is a fixed list of slots, so a painted axis is pinned."""
+    x = call.tensors[0]
+    axis = call.args[1] % max(x.dim(), 1)
+    call.pin(call.layers(x, axis), "picked by an index")
+    for tensor in call.tensors[1:]:
+        call.pin(call.paint(tensor), "used as an index")
+    return (tuple(y for y in call.paint(x) if y.axis != axis),)
+
+
+def index(call: Call) -> Sequence[Paint]:
+    """x[i, :, j] with index tensors: the indexed axes are pinned, the others keep their layers."""
+    x, indices, out = call.args[0], call.args[1], call.outputs[0]
+    used = [axis for axis, tensor in enumerate(indices) if tensor is not None]
+    for tensor in indices:
+        call.pin(call.paint(tensor), "used as an index")
+    call.pin([y for y in call.paint(x) if y.axis in used], "picked by an index")
+    if any(tensor is not None and tensor.dtype.is_floating_point is False and str(tensor.dtype) == "torch.bool" for tensor in indices):
+        call.pin(call.paint(x), "picked by a boolean mask")
+        return ((),)
+    width = out.dim() - (x.dim() - len(used))
+    adjacent = used == list(range(used[0], used[0] + len(used)))
+    place = used[0] if adjacent else 0
+    rest = [axis for axis in range(x.dim()) if axis not in used]
+    moved = {axis: i + (width if i >= place else 0) for i, axis in enumerate(rest)}
+    return (tuple(y.on(moved[y.axis]) for y in call.paint(x) if y.axis in moved),)
+
+
+def embedding(call: Call) -> Sequence[Paint]:
+    """embedding(weight, indices): rows are pinned, the features pass."""
+    weight, out = call.tensors[0], call.outputs[0]
+    call.pin([y for y in call.paint(weight) if y.axis == 0], "rows of an embedding")
+    return (tuple(Layer(out.dim() - 1, y.labels, y.dead) for y in call.paint(weight) if y.axis == 1),)
+
+
+def gather(call: Call) -> Sequence[Paint]:
+    """gather, take_along_dim, sort, topk: axes other than the one picked along keep their layers where they are whole."""
+    x, out = call.tensors[0], call.outputs[0]
+    position = 2 if call.operator == "topk" else 1
+    axis = call.arg(position, "dim", -1) % max(x.dim(), 1)
+    for tensor in call.tensors[1:]:
+        call.pin(call.paint(tensor), "used as an index")
+    call.pin([y for y in call.paint(x) if y.axis == axis or out.shape[y.axis] != x.shape[y.axis]], f"{call.operator} along the channels")
+    passed = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x) if y.axis != axis and out.shape[y.axis] == x.shape[y.axis])
+    return (passed,) * len(call.outputs)
+
+
+RULES: dict[str, Rule] = {
+    "index_select": index_select,
+    "index": index,
+    "embedding": embedding,
+    **dict.fromkeys(("gather", "sort", "topk"), gather),
+}

@@ -1,0 +1,132 @@
+"""Normalisations couple their affine parameters with what they normalise; statistics *across* a pruned axis make a plan inexact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from torch import Tensor
+
+from ..paint import Call, Layer, Paint, Rule, Values
+
+
+def _affine(call: Call, layer: Layer, tensors: Sequence[Tensor | None], axis: int = 0) -> None:
+    """Couple a channel layer with the normalisation's own vectors."""
+    for tensor in tensors:
+        if tensor is not None and tensor.dim() > 0:
+            found = call.layers(tensor, axis)
+            if len(found) == 1:
+                call.painter.couple(layer.labels, found[0].labels)
+            else:
+                call.pin([layer, *found], "the normalisation's parameters are unpainted")
+
+
+def _scaled(call: Call, size: int, weight: Tensor | None, bias: Tensor | None, bare: Values) -> Values:
+    """What a removed slot holds: the zeroed shift where the scale is zeroed, else the bare normalised value."""
+    dead = np.zeros(size) if weight is not None and call.paint(weight) else bare
+    if bias is not None:
+        layers = call.layers(bias, 0)
+        dead = dead + (layers[0].dead if len(layers) == 1 else np.nan)
+    return dead
+
+
+def batch_norm(call: Call) -> Sequence[Paint]:
+    """Batch norm over axis 1, with running statistics or with those of the batch (instance norm, weight standardisation)."""
+    x, weight, bias = call.args[0], call.args[1], call.args[2]
+    mean, variance = (call.args[3], call.args[4]) if len(call.args) > 4 else (None, None)
+    training = bool(call.args[5]) if call.operator in ("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit") else False
+    training = training or mean is None or "no_stats" in str(call.func)
+    layers: list[Layer] = []
+    for layer in call.paint(x):
+        if layer.axis == 1:
+            _affine(call, layer, (weight, bias, mean, variance))
+            bare = np.where(np.isnan(layer.dead), np.nan, 0.0) if training else np.where(layer.dead == 0, 0.0, np.nan)
+            if not training and mean is not None:
+                call.painter.reset_means.append(mean)
+            layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
+        else:
+            if training:
+                call.inexact([layer], "statistics across the channels")
+            layers.append(Layer(layer.axis, layer.labels, np.full(layer.dead.shape, np.nan)))
+    if not call.layers(x, 1):
+        call.pin([y for t in (weight, bias, mean, variance) for y in call.paint(t)], "normalises an unpainted tensor")
+    return (tuple(layers),) + ((),) * (len(call.outputs) - 1)
+
+
+def layer_norm(call: Call) -> Sequence[Paint]:
+    """Layer norm over the last axes: exact only for slots that it does not normalise across."""
+    x, shape, weight, bias = call.args[0], call.args[1], call.args[2], call.args[3]
+    first = x.dim() - len(shape)
+    layers = []
+    for layer in call.paint(x):
+        if layer.axis < first:
+            dead = np.where((layer.dead == 0) & (bias is None), 0.0, np.nan)
+            layers.append(Layer(layer.axis, layer.labels, dead))
+            continue
+        _affine(call, layer, (weight, bias), layer.axis - first)
+        call.inexact([layer], "layer norm across the channels")
+        dead = np.zeros(layer.dead.shape) if weight is not None else np.full(layer.dead.shape, np.nan)
+        layers.append(Layer(layer.axis, layer.labels, dead))
+    for axis in range(first, x.dim()):
+        if not call.layers(x, axis):
+            call.pin([y for t in (weight, bias) for y in call.layers(t, axis - first)], "normalises an unpainted tensor")
+    return (tuple(layers),) + ((),) * (len(call.outputs) - 1)
+
+
+def group_norm(call: Call) -> Sequence[Paint]:
+    """Group norm: several groups are removed as wholes, which is exact; with one group it is a layer norm over the channels."""
+    x, weight, bias, groups = call.args[0], call.args[1], call.args[2], call.args[6]
+    layers = []
+    for layer in call.paint(x):
+        if layer.axis != 1:
+            call.pin([layer], "group norm over a painted spatial axis")
+            continue
+        _affine(call, layer, (weight, bias))
+        block = layer.labels.reshape(groups, -1)
+        if groups > 1:
+            call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
+        else:
+            call.inexact([layer], "group norm across the channels")
+        bare = np.where(layer.dead == 0, 0.0, np.nan)
+        layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
+    if not call.layers(x, 1):
+        call.pin([y for t in (weight, bias) for y in call.paint(t)], "normalises an unpainted tensor")
+    return (tuple(layers),) + ((),) * (len(call.outputs) - 1)
+
+
+def softmax(call: Call) -> Sequence[Paint]:
+    """Softmax: across a painted axis it is inexact; elsewhere a removed slot is no known constant."""
+    x = call.tensors[0]
+    axis = call.args[1] % max(x.dim(), 1)
+    call.inexact(call.layers(x, axis), "softmax across the channels")
+    return (tuple(Layer(y.axis, y.labels, np.full(y.dead.shape, np.nan)) for y in call.paint(x)),)
+
+
+def rms_norm(call: Call) -> Sequence[Paint]:
+    """_fused_rms_norm(x, normalized_shape, weight, eps)."""
+    x, shape, weight = call.args[0], call.args[1], call.args[2]
+    first = x.dim() - len(shape)
+    layers = []
+    for layer in call.paint(x):
+        if layer.axis >= first:
+            _affine(call, layer, (weight,), layer.axis - first)
+            call.inexact([layer], "RMS norm across the channels")
+        layers.append(Layer(layer.axis, layer.labels, np.where(layer.dead == 0, 0.0, np.nan)))
+    return (tuple(layers),) + ((),) * (len(call.outputs) - 1)
+
+
+_BATCH_NORMS = (
+    "native_batch_norm",
+    "cudnn_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "_batch_norm_no_update",
+    "_batch_norm_with_update",
+)
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_BATCH_NORMS, batch_norm),
+    "native_layer_norm": layer_norm,
+    "native_group_norm": group_norm,
+    **dict.fromkeys(("_softmax", "_safe_softmax", "_log_softmax"), softmax),
+    "_fused_rms_norm": rms_norm,
+}

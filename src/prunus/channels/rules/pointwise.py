@@ -1,0 +1,121 @@
+"""Elementwise operators: where two colours meet, they are coupled; a colour that meets an unpainted axis of the same length is pinned."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..paint import Call, Layer, Paint, Values, unknown_like
+
+_PRODUCTS = frozenset({"mul", "mul_", "div", "div_", "multiply", "true_divide"})
+
+
+def pointwise(call: Call) -> Sequence[Paint]:
+    """The general rule of every elementwise operator, with broadcasting."""
+    rank = max((t.dim() for t in call.tensors), default=0)
+    layers: list[Layer] = []
+    for axis in range(rank):
+        layers.extend(meet(call, axis, rank))
+    return (tuple(layers),) * len(call.outputs)
+
+
+def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Layer]:
+    """Couple what meets along one axis of the broadcast shape, and return the layers of the result there.
+
+    Dead values are computed by the operator itself, or left unknown where `evaluate` is off.
+    """
+    spans = [(t, t.dim() - rank + axis) for t in call.tensors]
+    size = max(t.shape[a] for t, a in spans if a >= 0)
+    found = [(t, call.layers(t, a)) for t, a in spans if a >= 0 and t.shape[a] == size]
+    painted = [layers for _, layers in found if layers]
+    if size == 1 or not painted:
+        return []
+    if len(painted) < len(found):
+        for layers in painted:
+            call.pin(layers, "meets an unpainted tensor of the same length")
+        return []
+    if any(len(layers) > 1 for layers in painted):
+        if all(same_labels(layers, painted[0]) for layers in painted):
+            return [Layer(axis, layer.labels, _dead(call, {}, len(layer.labels))) for layer in painted[0]]
+        for layers in painted:
+            call.pin(layers, "two sets of channels share one axis")
+        return []
+    first = painted[0][0]
+    for layers in painted[1:]:
+        call.painter.couple(first.labels, layers[0].labels)
+    dead = _dead(call, {id(t): layers[0].dead for t, layers in found}, size) if evaluate else unknown_like(first.labels)
+    return [Layer(axis, first.labels, dead)]
+
+
+def same_labels(first: list[Layer], second: list[Layer]) -> bool:
+    """Whether two lists of layers hold the same colours in the same order."""
+    return len(first) == len(second) and all(np.array_equal(a.labels, b.labels) for a, b in zip(first, second))
+
+
+def _dead(call: Call, dead: dict[int, Values], size: int) -> Values:
+    """What a removed slot becomes: the operator itself, applied to what its operands become."""
+    if all(id(t) in dead for t in call.tensors):
+        return _evaluate(call, [dead[id(t)] for t in call.tensors], size)
+    if call.operator in _PRODUCTS:
+        factors = call.tensors[:1] if call.operator.startswith(("div", "true")) else call.tensors
+        zero = np.zeros(size, dtype=bool)
+        for tensor in factors:
+            if id(tensor) in dead:
+                zero |= dead[id(tensor)] == 0
+        return np.where(zero, 0.0, np.nan)
+    return np.full(size, np.nan)
+
+
+def _evaluate(call: Call, operands: list[Values], size: int) -> Values:
+    if call.operator in _PRODUCTS and len(operands) == 2:
+        first, second = operands
+        zero = (first == 0) & (second != 0 if call.operator.startswith(("div", "true")) else True)
+        if not call.operator.startswith(("div", "true")):
+            zero = zero | (second == 0)
+        if zero.all():
+            return np.zeros(size)
+    combinations, inverse = np.unique(np.stack(operands), axis=1, return_inverse=True)
+    return np.array([_apply(call, column) for column in combinations.T])[inverse.reshape(-1)]
+
+
+def _apply(call: Call, values: Values) -> float:
+    """The operator on plain numbers; NaN where it has no single answer."""
+    if np.isnan(values).any():
+        return math.nan
+    if call.operator in ("copy_", "copy"):
+        return float(values[-1])
+    scalars = tuple(a for a in call.args if not isinstance(a, Tensor))
+    key = (call.func, scalars if _hashable(scalars) else id(call), tuple(sorted(call.kwargs)) and repr(call.kwargs), values.tobytes())
+    cache = call.painter.dead_cache
+    if key not in cache:
+        cache[key] = _run(call, values)
+    return cache[key]
+
+
+def _run(call: Call, values: Values) -> float:
+    rest = iter(values)
+
+    def stand_in(value: Any) -> Any:
+        return torch.tensor([next(rest)], dtype=torch.float64) if isinstance(value, Tensor) else value
+
+    try:
+        args = [stand_in(a) for a in call.args]
+        kwargs = {k: stand_in(v) for k, v in call.kwargs.items()}
+        with torch.utils._python_dispatch._disable_current_modes():
+            result = call.func(*args, **kwargs)
+        return float(result.reshape(-1)[0])
+    except (RuntimeError, TypeError, ValueError, IndexError, StopIteration):
+        return math.nan
+
+
+def _hashable(values: Any) -> bool:
+    try:
+        hash(values)
+    except TypeError:
+        return False
+    return True

@@ -1,0 +1,79 @@
+"""Reductions: a sum over a painted axis drops the layer; any other statistic over it makes the plan inexact."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..paint import Call, Layer, Paint, Rule, Values
+
+_KEEP_ZERO = frozenset({"sum", "mean", "amax", "amin", "max", "min", "linalg_vector_norm", "norm", "var", "std", "prod"})
+_DIM_SECOND = frozenset({"linalg_vector_norm", "norm"})  # dim is the third argument: (x, order, dim, keepdim)
+
+
+def reduction(call: Call) -> Sequence[Paint]:
+    """sum, mean, max, norm, variance … over given axes, or over all."""
+    x = call.tensors[0]
+    dims = _dims(call, x.dim())
+    keep = any(out.dim() == x.dim() for out in call.outputs)
+    layers = []
+    for layer in call.paint(x):
+        if layer.axis in dims:
+            _drop(call, layer)
+        else:
+            axis = layer.axis if keep else layer.axis - sum(d < layer.axis for d in dims)
+            layers.append(Layer(axis, layer.labels, _reduced(call, layer.dead)))
+    return (tuple(layers),) * len(call.outputs)
+
+
+def _dims(call: Call, rank: int) -> set[int]:
+    position = 2 if call.operator in _DIM_SECOND else 1
+    dims = call.arg(position, "dim")
+    if dims is None or isinstance(dims, bool) or (isinstance(dims, (list, tuple)) and not dims):
+        return set(range(rank))
+    return {d % max(rank, 1) for d in (dims if isinstance(dims, (list, tuple)) else [dims])}
+
+
+def _drop(call: Call, layer: Layer) -> None:
+    if call.operator == "sum":
+        if (layer.dead != 0).any():
+            call.inexact([layer], "a sum over slots that do not become zero")
+    else:
+        call.inexact([layer], f"{call.operator} across the channels")
+
+
+def _reduced(call: Call, dead: Values) -> Values:
+    if call.operator not in _KEEP_ZERO:
+        return np.full(dead.shape, np.nan)
+    if call.operator in ("mean", "amax", "amin", "max", "min"):
+        return dead
+    return np.where(dead == 0, 0.0, np.nan)
+
+
+def cumulative(call: Call) -> Sequence[Paint]:
+    """cumsum and the like: along a painted axis they pin it."""
+    x = call.tensors[0]
+    axis = call.args[1] % max(x.dim(), 1)
+    call.pin(call.layers(x, axis), "accumulated along the channels")
+    return (tuple(Layer(y.axis, y.labels, np.where(y.dead == 0, 0.0, np.nan)) for y in call.paint(x) if y.axis != axis),) * len(call.outputs)
+
+
+_REDUCTIONS = (
+    *("sum", "mean", "amax", "amin", "max", "min", "argmax", "argmin", "var", "std", "var_mean", "std_mean", "prod"),
+    *("linalg_vector_norm", "norm", "any", "all", "logsumexp", "count_nonzero", "median", "nanmean", "nansum", "mode"),
+)
+
+
+def _maybe_pointwise(call: Call) -> Sequence[Paint]:
+    """max(x, y) and min(x, y) share their name with the reductions."""
+    from .pointwise import pointwise
+
+    return pointwise(call) if len(call.tensors) > 1 else reduction(call)
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_REDUCTIONS, reduction),
+    **dict.fromkeys(("max", "min"), _maybe_pointwise),
+    **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin"), cumulative),
+}

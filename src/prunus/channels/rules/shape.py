@@ -1,0 +1,383 @@
+"""Operators that only move slots. Most are the same operator, run on the labels instead of the values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import accumulate
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..paint import ANCHOR, Call, Labels, Layer, Paint, Rule, Values, zeros_like
+from .pointwise import meet, same_labels
+
+
+def keep(call: Call) -> Sequence[Paint]:
+    """The output has the layers of the first tensor: clone, detach, dropout, type conversion, zeros_like."""
+    return (call.paint(call.tensors[0]),) * len(call.outputs)
+
+
+def filled(call: Call) -> Sequence[Paint]:
+    """A tensor of the same shape with contents of its own: zeros_like, ones_like, full_like, rand_like."""
+    value = {"zeros_like": 0.0, "ones_like": 1.0}.get(call.operator, np.nan)
+    return (tuple(Layer(x.axis, x.labels, np.full(x.dead.shape, value)) for x in call.paint(call.tensors[0])),)
+
+
+def new(call: Call) -> Sequence[Paint]:
+    """A constant with a size of its own (new_zeros and the like): fresh colours that shrink with what they meet."""
+    value = {"new_zeros": 0.0, "new_ones": 1.0}.get(call.operator, np.nan)
+    sizes = call.outputs[0].shape
+    return (tuple(Layer(a, call.painter.fresh(n), np.full(n, value)) for a, n in enumerate(sizes) if n > 1),)
+
+
+def permute(call: Call) -> Sequence[Paint]:
+    """permute, transpose, t: layers follow their axis."""
+    x = call.tensors[0]
+    rank = x.dim()
+    if call.operator.rstrip("_") == "permute":
+        order = [d % rank for d in call.args[1]]
+    else:
+        order = list(range(rank))
+        pair = (0, 1) if call.operator.rstrip("_") == "t" else (call.args[1] % max(rank, 1), call.args[2] % max(rank, 1))
+        if rank > 1:
+            order[pair[0]], order[pair[1]] = order[pair[1]], order[pair[0]]
+    return (tuple(layer.on(order.index(layer.axis)) for layer in call.paint(x)),)
+
+
+def expand(call: Call) -> Sequence[Paint]:
+    """expand: layers shift by the axes put in front."""
+    x, out = call.tensors[0], call.outputs[0]
+    return (tuple(layer.on(layer.axis + out.dim() - x.dim()) for layer in call.paint(x)),)
+
+
+def reshape(call: Call) -> Sequence[Paint]:
+    """view, reshape, flatten, squeeze, unsqueeze: found from the two shapes alone."""
+    x, out = call.tensors[0], call.outputs[0]
+    layers = [layer for found in call.paint(x) for layer in _regroup(call, found, tuple(x.shape), tuple(out.shape))]
+    return (tuple(layers),)
+
+
+def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[range, range]]:
+    """Split two shapes of equal product into the shortest runs of axes whose products agree."""
+    result: list[tuple[range, range]] = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        i0, j0 = i, j
+        a = b = 1
+        if i < len(old):
+            a, i = old[i], i + 1
+        if j < len(new):
+            b, j = new[j], j + 1
+        while a != b:
+            if a < b:
+                a, i = a * old[i], i + 1
+            else:
+                b, j = b * new[j], j + 1
+        result.append((range(i0, i), range(j0, j)))
+    return result
+
+
+def _regroup(call: Call, layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> list[Layer]:
+    if 0 in old:
+        return []
+    kept_old = [i for i, n in enumerate(old) if n != 1]
+    kept_new = [j for j, n in enumerate(new) if n != 1]
+    for source, target in _blocks(tuple(old[i] for i in kept_old), tuple(new[j] for j in kept_new)):
+        axes = [kept_old[i] for i in source]
+        if layer.axis in axes:
+            targets = [kept_new[j] for j in target]
+            if len(axes) == len(targets) == 1:
+                return [layer.on(targets[0])]
+            shape = [old[a] if a == layer.axis else 1 for a in axes]
+            full, wanted = [old[a] for a in axes], [new[a] for a in targets]
+            labels = np.broadcast_to(layer.labels.reshape(shape), full).reshape(wanted)
+            dead = np.broadcast_to(layer.dead.reshape(shape), full).reshape(wanted)
+            return settle(call, labels, dead, targets)
+    return []
+
+
+def settle(call: Call, labels: Labels, dead: Values, axes: Sequence[int]) -> list[Layer]:
+    """Make a block of labels vary along one axis only, coupling what would leave it ragged once slots are removed.
+
+    The longest axis keeps its freedom: slot j of every head, of every group, of every block of a shuffle lives and dies together.
+    """
+    varying = [i for i in range(labels.ndim) if labels.shape[i] > 1 and (labels != labels.take([0], axis=i)).any()]
+    if not varying:
+        return []
+    chosen = max(varying, key=lambda i: (labels.shape[i], i))
+    rest = tuple(i for i in range(labels.ndim) if i != chosen)
+    corner = tuple(slice(None) if i == chosen else slice(0, 1) for i in range(labels.ndim))
+    if len(varying) > 1:
+        call.painter.couple(np.broadcast_to(labels[corner], labels.shape).reshape(-1), labels.reshape(-1))
+    line = labels[corner].reshape(-1)
+    values = np.where((dead == dead[corner]).all(axis=rest), dead[corner].reshape(-1), np.nan) if rest else dead
+    return [Layer(axes[chosen], line, values)]
+
+
+def cat(call: Call) -> Sequence[Paint]:
+    """Concatenation: labels follow one another along the axis, and meet along all others."""
+    out = call.outputs[0]
+    axis = call.arg(1, "dim", 0) % out.dim()
+    parts = [t for t in call.args[0] if not (t.dim() == 1 and t.shape[0] == 0)]
+    layers = _meet_elsewhere(call, parts, axis)
+    if any(call.layers(t, axis) for t in parts):
+        layers.extend(_concatenate(call, parts, axis))
+    return (tuple(layers),)
+
+
+def _meet_elsewhere(call: Call, parts: Sequence[Tensor], axis: int) -> list[Layer]:
+    """Couple concatenated tensors along the axes that they share."""
+    layers = []
+    part = Call(call.painter, "cat", call.func, (), {}, call.outputs, tuple(parts))
+    for other in range(parts[0].dim()):
+        if other != axis:
+            found = meet(part, other, parts[0].dim(), evaluate=False)
+            if len(parts) > 1 and found:
+                deads = [call.layers(t, other)[0].dead for t in parts]
+                same = np.all([d == deads[0] for d in deads], axis=0)
+                found = [Layer(other, x.labels, np.where(same, deads[0], np.nan)) for x in found]
+            elif found:
+                found = [x for x in call.layers(parts[0], other)]
+            layers.extend(found)
+    return layers
+
+
+def _concatenate(call: Call, parts: Sequence[Tensor], axis: int) -> list[Layer]:
+    labels, dead = [], []
+    for tensor in parts:
+        found = call.layers(tensor, axis)
+        if len(found) == 1:
+            labels.append(found[0].labels)
+            dead.append(found[0].dead)
+            continue
+        call.pin(found, "two sets of channels share one axis")
+        labels.append(call.painter.fresh(1) if tensor.shape[axis] == 1 else np.full(tensor.shape[axis], ANCHOR))
+        dead.append(np.full(tensor.shape[axis], np.nan))
+        if tensor.shape[axis] == 1:
+            call.painter.couple(labels[-1], np.array([ANCHOR]))
+    return [Layer(axis, np.concatenate(labels), np.concatenate(dead))]
+
+
+def stack(call: Call) -> Sequence[Paint]:
+    """Stacking: a new unpainted axis; the tensors meet along all others."""
+    out = call.outputs[0]
+    axis = call.arg(1, "dim", 0) % out.dim()
+    layers = _meet_elsewhere(call, call.args[0], -1)
+    return (tuple(x.on(x.axis + (x.axis >= axis)) for x in layers),)
+
+
+def split(call: Call) -> Sequence[Paint]:
+    """split into equal pieces: slot j of every piece is coupled, so that the pieces stay equal."""
+    x = call.tensors[0]
+    axis = call.arg(2, "dim", 0) % x.dim()
+    sizes = [t.shape[axis] for t in call.outputs]
+    for layer in call.layers(x, axis):
+        whole = len(sizes) - (sizes[-1] != sizes[0])
+        if whole > 1:
+            block = layer.labels[: whole * sizes[0]].reshape(whole, sizes[0])
+            call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
+        if sizes[-1] != sizes[0]:
+            call.pin([layer], "split into pieces of unequal length")
+    return _pieces(call, x, axis, sizes)
+
+
+def split_with_sizes(call: Call) -> Sequence[Paint]:
+    """split with a list of sizes: each piece takes its part of the labels."""
+    x = call.tensors[0]
+    axis = call.arg(2, "dim", 0) % x.dim()
+    return _pieces(call, x, axis, [t.shape[axis] for t in call.outputs])
+
+
+def _pieces(call: Call, x: Tensor, axis: int, sizes: Sequence[int]) -> Sequence[Paint]:
+    ends = list(accumulate(sizes))
+    return tuple(
+        tuple(layer.take(slice(end - size, end)) if layer.axis == axis else layer for layer in call.paint(x)) for size, end in zip(sizes, ends)
+    )
+
+
+def slice_(call: Call) -> Sequence[Paint]:
+    """Slicing takes a part of the labels; a step other than one pins, because it would change which slots are taken."""
+    x = call.tensors[0]
+    axis = call.arg(1, "dim", 0) % x.dim()
+    start, end, step = call.arg(2, "start"), call.arg(3, "end"), call.arg(4, "step", 1)
+    if step != 1:
+        call.pin(call.layers(x, axis), "sliced with a step")
+    index = slice(start, end, step)
+    return (tuple(layer.take(index) if layer.axis == axis else layer for layer in call.paint(x)),)
+
+
+def select(call: Call) -> Sequence[Paint]:
+    """Selecting one slot of a painted axis pins that slot; the axis disappears."""
+    x = call.tensors[0]
+    axis = call.arg(1, "dim", 0) % x.dim()
+    call.pin(call.layers(x, axis), "single slots are selected")
+    return (_without(call.paint(x), axis),)
+
+
+def unbind(call: Call) -> Sequence[Paint]:
+    """Taking a painted axis apart pins it; the axis disappears."""
+    x = call.tensors[0]
+    axis = call.arg(1, "dim", 0) % x.dim()
+    call.pin(call.layers(x, axis), "single slots are selected")
+    return (_without(call.paint(x), axis),) * len(call.outputs)
+
+
+def _without(paint: Paint, axis: int) -> Paint:
+    return tuple(layer.on(layer.axis - (layer.axis > axis)) for layer in paint if layer.axis != axis)
+
+
+def pad(call: Call) -> Sequence[Paint]:
+    """Constant padding: along a painted axis the new slots get colours of their own; elsewhere it only changes what a removed slot holds."""
+    x, pads = call.tensors[0], list(call.args[1])
+    value = float(call.arg(2, "value", 0) or 0)
+    amounts = {x.dim() - 1 - i // 2: (pads[i], pads[i + 1]) for i in range(0, len(pads), 2)}
+    layers = []
+    for layer in call.paint(x):
+        before, after = amounts.get(layer.axis, (0, 0))
+        layers.append(_pad_axis(call, layer, before, after, value))
+        around = any(p != (0, 0) for a, p in amounts.items() if a != layer.axis)
+        if around:
+            layers[-1] = Layer(layer.axis, layers[-1].labels, np.where(layers[-1].dead == value, value, np.nan))
+    return (tuple(layers),)
+
+
+def _pad_axis(call: Call, layer: Layer, before: int, after: int, value: float) -> Layer:
+    if not before and not after:
+        return layer
+    start, end = max(0, -before), len(layer.labels) - max(0, -after)
+    head, tail = call.painter.fresh(max(0, before)), call.painter.fresh(max(0, after))
+    labels = np.concatenate([head, layer.labels[start:end], tail])
+    dead = np.concatenate([np.full(len(head), value), layer.dead[start:end], np.full(len(tail), value)])
+    return Layer(layer.axis, labels, dead)
+
+
+def repeat(call: Call) -> Sequence[Paint]:
+    """repeat: labels repeat with the values."""
+    x, times = call.tensors[0], list(call.args[1])
+    lead = len(times) - x.dim()
+    tiled = (Layer(y.axis + lead, np.tile(y.labels, times[y.axis + lead]), np.tile(y.dead, times[y.axis + lead])) for y in call.paint(x))
+    return (tuple(tiled),)
+
+
+def roll(call: Call) -> Sequence[Paint]:
+    """roll and flip: flipping reorders the labels, rolling a painted axis pins it."""
+    x = call.tensors[0]
+    dims = [d % x.dim() for d in call.args[-1]] if call.args[-1] else list(range(x.dim()))
+    layers = []
+    for layer in call.paint(x):
+        if layer.axis not in dims:
+            layers.append(layer)
+        elif call.operator == "flip":
+            layers.append(layer.take(slice(None, None, -1)))
+        else:
+            call.pin([layer], "rolled along the channels")
+    return (tuple(layers),)
+
+
+def channel_shuffle(call: Call) -> Sequence[Paint]:
+    """channel_shuffle(x, groups): slot j of every group is coupled."""
+    x, groups = call.tensors[0], int(call.args[1])
+    layers = [layer for layer in call.paint(x) if layer.axis != 1]
+    for layer in call.layers(x, 1):
+        block, dead = layer.labels.reshape(groups, -1), layer.dead.reshape(groups, -1)
+        call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
+        layers.append(Layer(1, block.T.reshape(-1), dead.T.reshape(-1)))
+    return (tuple(layers),)
+
+
+def pixel_shuffle(call: Call) -> Sequence[Paint]:
+    """pixel_shuffle and unshuffle: the r*r slots that make one image channel live and die together."""
+    x, factor = call.tensors[0], int(call.args[1])
+    axis = x.dim() - 3
+    layers = [layer for layer in call.paint(x) if layer.axis < axis]
+    call.pin([y for y in call.paint(x) if y.axis > axis], "a spatial axis")
+    for layer in call.layers(x, axis):
+        if call.operator == "pixel_shuffle":
+            block, dead = layer.labels.reshape(-1, factor * factor), layer.dead.reshape(-1, factor * factor)
+            call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
+            layers.append(Layer(axis, block[:, 0], np.where((dead == dead[:, :1]).all(1), dead[:, 0], np.nan)))
+        else:
+            layers.append(Layer(axis, np.repeat(layer.labels, factor * factor), np.repeat(layer.dead, factor * factor)))
+    return (tuple(layers),)
+
+
+def glu(call: Call) -> Sequence[Paint]:
+    """Gated linear unit: the two halves of the axis are coupled; x * sigmoid(0) of a removed slot is 0 where x is."""
+    x = call.tensors[0]
+    axis = call.arg(1, "dim", -1) % x.dim()
+    layers = [layer for layer in call.paint(x) if layer.axis != axis]
+    for layer in call.layers(x, axis):
+        half = len(layer.labels) // 2
+        call.painter.couple(layer.labels[:half], layer.labels[half:])
+        layers.append(Layer(axis, layer.labels[:half], np.where(layer.dead[:half] == 0, 0.0, np.nan)))
+    return (tuple(layers),)
+
+
+def unfold(call: Call) -> Sequence[Paint]:
+    """Tensor.unfold: a window axis is put behind; unfolding a painted axis pins it."""
+    x = call.tensors[0]
+    axis = call.args[1] % max(x.dim(), 1)
+    call.pin(call.layers(x, axis), "sliding windows along the channels")
+    return (tuple(layer for layer in call.paint(x) if layer.axis != axis),)
+
+
+def im2col(call: Call) -> Sequence[Paint]:
+    """im2col: every channel becomes one slot per kernel position."""
+    x = call.tensors[0]
+    kernel: Any = int(np.prod(call.args[1]))
+    axis = x.dim() - 3
+    call.pin([y for y in call.paint(x) if y.axis > axis], "a spatial axis")
+    found = call.layers(x, axis)
+    kept = [y for y in call.paint(x) if y.axis < axis]
+    return (tuple(kept + [Layer(axis, np.repeat(y.labels, kernel), _zero_or_unknown(np.repeat(y.dead, kernel))) for y in found]),)
+
+
+def col2im(call: Call) -> Sequence[Paint]:
+    """col2im: the kernel positions of one channel are coupled."""
+    x, out = call.tensors[0], call.outputs[0]
+    axis = x.dim() - 2
+    channels = out.shape[out.dim() - 3]
+    layers = [y for y in call.paint(x) if y.axis < axis]
+    for y in call.layers(x, axis):
+        block, dead = y.labels.reshape(channels, -1), y.dead.reshape(channels, -1)
+        call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
+        layers.append(Layer(axis, block[:, 0], np.where((dead == 0).all(1), 0.0, np.nan)))
+    return (tuple(layers),)
+
+
+def _zero_or_unknown(dead: Values) -> Values:
+    """Padding with zeros leaves a removed slot constant only if that constant is zero."""
+    return np.where(dead == 0, zeros_like(dead.astype(np.int64)), np.nan)
+
+
+_KEEP = ("clone", "detach", "alias", "_to_copy", "contiguous", "dropout", "native_dropout", "lift_fresh", "lift_fresh_copy", "bernoulli", "to", "positive")
+_LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
+_NEW = ("new_zeros", "new_ones", "new_full", "new_empty")
+_VIEWS = ("view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze", "flatten", "unflatten", "view_copy")
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_KEEP, keep),
+    **dict.fromkeys(_LIKE, filled),
+    **dict.fromkeys(_NEW, new),
+    **dict.fromkeys(_VIEWS, reshape),
+    **dict.fromkeys(("permute", "transpose", "t"), permute),
+    **dict.fromkeys(("expand", "broadcast_to"), expand),
+    **dict.fromkeys(("split", "unsafe_split", "chunk", "unsafe_chunk"), split),
+    **dict.fromkeys(("split_with_sizes", "unsafe_split_with_sizes"), split_with_sizes),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
+    **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), pixel_shuffle),
+    **dict.fromkeys(("roll", "flip"), roll),
+    "cat": cat,
+    "stack": stack,
+    "slice": slice_,
+    "select": select,
+    "unbind": unbind,
+    "constant_pad_nd": pad,
+    "repeat": repeat,
+    "glu": glu,
+    "unfold": unfold,
+    "im2col": im2col,
+    "col2im": col2im,
+}
+__all__ = ["RULES", "same_labels", "settle"]

@@ -1,0 +1,58 @@
+"""Pooling, resizing and spatial padding work inside a channel: channel layers pass, painted spatial axes are pinned."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from ..paint import Call, Layer, Paint, Rule
+
+# How many trailing axes an operator works on, read off its name.
+_RANKS = {"1d": 1, "2d": 2, "3d": 3}
+_CONSTANT_SAFE = ("max_pool", "adaptive", "upsample", "reflection_pad", "replication_pad", "_upsample")
+
+
+def spatial(call: Call) -> Sequence[Paint]:
+    """max_pool, avg_pool, adaptive pools, upsampling, reflection and replication padding, in one to three dimensions."""
+    x = call.tensors[0]
+    rank = next((n for text, n in _RANKS.items() if text in call.operator), 2)
+    first = x.dim() - rank
+    call.pin([y for y in call.paint(x) if y.axis >= first], "a spatial axis")
+    safe = call.operator.startswith(_CONSTANT_SAFE)
+    layers = []
+    for layer in call.paint(x):
+        if layer.axis < first:
+            # average pooling counts the zero padding, so that a constant other than zero does not stay one
+            layers.append(layer if safe else Layer(layer.axis, layer.labels, np.where(layer.dead == 0, 0.0, np.nan)))
+    return (tuple(layers),) * len(call.outputs)
+
+
+def grid_sample(call: Call) -> Sequence[Paint]:
+    """grid_sampler(x, grid): channels pass; the grid's own layers are pinned."""
+    x = call.tensors[0]
+    call.pin([y for y in call.paint(x) if y.axis > 1], "a spatial axis")
+    for tensor in call.tensors[1:]:
+        call.pin(call.paint(tensor), "coordinates of a sampling grid")
+    return (tuple(Layer(y.axis, y.labels, np.where(y.dead == 0, 0.0, np.nan)) for y in call.paint(x) if y.axis <= 1),)
+
+
+_POOLS = (
+    *("max_pool2d_with_indices", "max_pool3d_with_indices", "max_pool1d", "max_pool2d", "max_pool3d", "avg_pool1d", "avg_pool2d", "avg_pool3d"),
+    *("_adaptive_avg_pool2d", "_adaptive_avg_pool3d", "adaptive_avg_pool1d", "adaptive_avg_pool2d", "adaptive_avg_pool3d", "adaptive_max_pool1d"),
+    *("adaptive_max_pool2d", "adaptive_max_pool3d", "max_pool1d_with_indices", "mkldnn_max_pool2d", "fractional_max_pool2d"),
+)
+_RESIZES = tuple(
+    prefix + name
+    for prefix in ("", "_")
+    for name in (
+        *("upsample_nearest1d", "upsample_nearest2d", "upsample_nearest3d", "upsample_bilinear2d", "upsample_bilinear2d_aa", "upsample_bicubic2d"),
+        *("upsample_bicubic2d_aa", "upsample_linear1d", "upsample_trilinear3d", "upsample_nearest_exact1d", "upsample_nearest_exact2d"),
+    )
+)
+_PADS = ("reflection_pad1d", "reflection_pad2d", "reflection_pad3d", "replication_pad1d", "replication_pad2d", "replication_pad3d")
+RULES: dict[str, Rule] = {
+    **dict.fromkeys((*_POOLS, *_RESIZES, *_PADS), spatial),
+    "grid_sampler_2d": grid_sample,
+    "grid_sampler_3d": grid_sample,
+}

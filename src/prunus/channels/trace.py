@@ -1,0 +1,152 @@
+"""`trace`: run the model once on meta tensors and read its channels off the paint."""
+
+from __future__ import annotations
+
+import dataclasses
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+
+from ..errors import TraceError
+from .graph import ChannelGraph, build
+from .paint import _OWN_FOLDER, _TORCH_FOLDER, Layer, Painter, unknown_like, zeros_like
+from .rules import RULES, fallback
+from .source import Source
+from .twin import meta_twin, named_tensors, unwrap
+
+Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
+
+
+def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
+    """Find the channels of a model: which slots of which parameters live and die together.
+
+    The model is not run on data and not changed: a twin on meta tensors is. Any Python control flow that does not depend on the data is fine.
+
+    Args:
+        model: any `nn.Module`.
+        example_inputs: what the model is called with: a tensor, a tuple of positional arguments, or a dict of keyword arguments. Only shapes and
+            dtypes are used.
+
+    Raises:
+        TraceError: the forward reads the value of a tensor, or fails on these inputs; the text names the line.
+    """
+    model = unwrap(model)
+    twin = meta_twin(model)
+    args, kwargs = as_arguments(example_inputs)
+    painter = Painter(RULES, fallback)
+    sources = paint_sources(painter, twin)
+    outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
+    for tensor in tensors_in(outputs):
+        for layer in painter.paint_of(tensor):
+            painter.pin(layer.labels, "model output", "output")
+    return build(model, twin, (args, kwargs), painter, sources)
+
+
+def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments from what the user gave as example inputs."""
+    if isinstance(example_inputs, dict):
+        return (), dict(example_inputs)
+    if isinstance(example_inputs, (tuple, list)):
+        return tuple(example_inputs), {}
+    return (example_inputs,), {}
+
+
+def to_meta(value: Any) -> Any:
+    """The same nest of containers with meta tensors in it."""
+    return map_tensors(value, lambda t: torch.empty_like(t, device="meta", requires_grad=False))
+
+
+def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
+    """Replace every tensor in nested tuples, lists and dicts."""
+    if isinstance(value, Tensor):
+        return change(value)
+    if isinstance(value, dict):
+        return type(value)((k, map_tensors(v, change)) for k, v in value.items())
+    if isinstance(value, tuple) and hasattr(value, "_fields"):
+        return type(value)(*(map_tensors(v, change) for v in value))
+    if isinstance(value, (tuple, list)):
+        return type(value)(map_tensors(v, change) for v in value)
+    return value
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Every tensor in nested containers, dataclasses and output objects, in a fixed order."""
+    if isinstance(value, Tensor):
+        yield value
+    elif isinstance(value, dict):
+        for item in value.values():
+            yield from tensors_in(item)
+    elif isinstance(value, (tuple, list)):
+        for item in value:
+            yield from tensors_in(item)
+    elif dataclasses.is_dataclass(value) and not isinstance(value, type):
+        for field in dataclasses.fields(value):
+            yield from tensors_in(getattr(value, field.name))
+
+
+def paint_sources(painter: Painter, twin: nn.Module) -> tuple[Source, ...]:
+    """Give every slot of every axis of every parameter and buffer its own colour."""
+    parameters = {id(p) for p in twin.parameters()}
+    sources = []
+    for name, tensor in named_tensors(twin).items():
+        starts, layers = [], []
+        is_parameter = id(tensor) in parameters
+        for axis, size in enumerate(tensor.shape):
+            labels = painter.fresh(size)
+            starts.append(int(labels[0]) if size else 0)
+            layers.append(Layer(axis, labels, zeros_like(labels) if is_parameter else unknown_like(labels)))
+        painter.set_paint(tensor, tuple(layers))
+        painter.fix(tensor)
+        sources.append(Source(name, tensor, is_parameter, tuple(starts)))
+    return tuple(sources)
+
+
+def run(painter: Painter, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run the twin under the painter; an error becomes a TraceError that names the user's line."""
+    try:
+        with torch.no_grad(), _module_names(painter, twin), painter:
+            return twin(*args, **kwargs)
+    except TraceError:
+        raise
+    except Exception as error:
+        place = _deepest_user_line(error)
+        hint = "check the example inputs"
+        if "meta" in str(error).lower() or isinstance(error, NotImplementedError):
+            hint = "the forward needs real values there, so it cannot be traced; trace a sub-module without it"
+        raise TraceError(f"the forward of {type(twin).__name__} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}") from error
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip() or "no message").splitlines()[0]
+
+
+def _deepest_user_line(error: Exception) -> str:
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<"))]
+    if not frames:
+        return "its call"
+    return f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}: {frames[-1].line}"
+
+
+@contextmanager
+def _module_names(painter: Painter, twin: nn.Module) -> Iterator[None]:
+    """Keep the dotted name of the module that runs on top of the painter's stack."""
+    names = {id(module): name for name, module in twin.named_modules()}
+
+    def enter(module: nn.Module, _: Any) -> None:
+        painter.modules.append(names.get(id(module), ""))
+
+    def leave(module: nn.Module, _: Any, __: Any) -> None:
+        painter.modules.pop()
+
+    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        painter.modules.clear()

@@ -1,0 +1,73 @@
+"""A copy of a model whose parameters are meta tensors: it can be run for its shapes alone, and nothing that happens to it reaches the user's model."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import UninitializedTensorMixin
+
+from ..errors import TraceError
+
+_LARGEST_TABLE = 1 << 20  # elements; integer buffers up to this size keep their values, because they may be used as indices
+
+
+def unwrap(model: nn.Module) -> nn.Module:
+    """The model inside torch.compile's or data parallelism's wrapper."""
+    while True:
+        if hasattr(model, "_orig_mod") and isinstance(model._orig_mod, nn.Module):
+            model = model._orig_mod
+        elif isinstance(model, (nn.DataParallel, nn.parallel.DistributedDataParallel)):
+            model = model.module
+        else:
+            return model
+
+
+def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
+    """A deep copy in which the tensors named by `id` are the given ones instead of copies.
+
+    Raises TraceError if some part of the model cannot be copied.
+    """
+    memo: dict[int, Any] = dict(replace)
+    for tensor in plain_tensors(model):
+        if id(tensor) not in memo and tensor.grad_fn is not None:
+            memo[id(tensor)] = tensor.detach().clone()
+    try:
+        return copy.deepcopy(model, memo)
+    except Exception as error:  # any object may hang on a module
+        raise TraceError(f"{type(model).__name__} cannot be copied ({error}); remove what cannot be deep-copied from its attributes") from error
+
+
+def plain_tensors(model: nn.Module) -> Iterator[Tensor]:
+    """Tensors that hang on modules without being parameters or buffers."""
+    for module in model.modules():
+        for value in vars(module).values():
+            if isinstance(value, Tensor):
+                yield value
+
+
+def named_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and buffers by name, each tensor once, under its first name."""
+    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+
+
+def meta_twin(model: nn.Module) -> nn.Module:
+    """The model on meta tensors, in eval mode."""
+    replace: dict[int, Tensor] = {}
+    for name, tensor in named_tensors(model).items():
+        if isinstance(tensor, UninitializedTensorMixin):
+            raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it")
+        replace[id(tensor)] = _stand_in(tensor)
+    twin = copy_model(model, replace)
+    return twin.eval()
+
+
+def _stand_in(tensor: Tensor) -> Tensor:
+    if isinstance(tensor, nn.Parameter):
+        return nn.Parameter(torch.empty_like(tensor, device="meta"), requires_grad=tensor.requires_grad)
+    if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.numel() > _LARGEST_TABLE or tensor.device.type == "meta":
+        return torch.empty_like(tensor, device="meta", requires_grad=False)
+    return tensor.detach().to("cpu", copy=True)

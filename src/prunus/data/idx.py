@@ -1,0 +1,147 @@
+"""MNIST and Fashion-MNIST from their idx files, plain or gzipped, under either style of name."""
+
+from __future__ import annotations
+
+import gzip
+import math
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunus.data.download import Progress, fetch
+from prunus.data.sets import ImageData, Split
+from prunus.errors import DataError
+
+PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
+STYLES = tuple(f"{separator}ubyte{suffix}" for separator in "-." for suffix in ("", ".gz"))
+UNSIGNED_BYTE = 8  # the only type code that these sets use
+
+
+@dataclass(frozen=True)
+class IdxSource:
+    """Where a set in MNIST's format is found and published.
+
+    Attributes:
+        name: what it is called, and its folder below the root.
+        folders: where else to look, relative to the root.
+        url: folder of the four gzipped files, ending in a slash.
+        md5: published checksum of every gzipped file, by its name.
+        classes: names of the classes.
+        mean: mean of the training pixels in 0..1.
+        std: their standard deviation.
+    """
+
+    name: str
+    folders: tuple[str, ...]
+    url: str
+    md5: Mapping[str, str]
+    classes: tuple[str, ...]
+    mean: float
+    std: float
+
+
+MNIST = IdxSource(
+    name="mnist",
+    folders=("MNIST/raw", "MNIST", "."),
+    url="https://ossci-datasets.s3.amazonaws.com/mnist/",
+    md5={
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
+    classes=tuple("0123456789"),
+    mean=0.1307,
+    std=0.3081,
+)
+FASHION_MNIST = IdxSource(
+    name="fashion-mnist",
+    folders=("FashionMNIST/raw", "FashionMNIST", "fashion", "."),
+    url="http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+    md5={
+        "train-images-idx3-ubyte.gz": "8d4fb7e6c68d591d4c3dfef9ec88bf0d",
+        "train-labels-idx1-ubyte.gz": "25c81989df183df01b3e8a0aad5dffbe",
+        "t10k-images-idx3-ubyte.gz": "bef4ecab320f06d8554ea6380940ec79",
+        "t10k-labels-idx1-ubyte.gz": "bb300cfdad3c16e7a12a480ee83cd310",
+    },
+    classes=(
+        *("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat"),
+        *("Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
+    ),
+    mean=0.2860,
+    std=0.3530,
+)
+
+
+def load_idx(source: IdxSource, root: Path, download: bool = True, progress: Progress | None = None) -> ImageData:
+    """Read a set in MNIST's format from below `root`, or download it to `root / source.name`.
+
+    Raises:
+        DataError: not there and not to be downloaded, a failed download, or a damaged file (named, with the sizes).
+    """
+    files = find(source, root)
+    if files is None:
+        if not download:
+            places = ", ".join(str(root / folder) for folder in (source.name, *source.folders))
+            raise DataError(f"There is no {source.name} (four idx files such as {PARTS[0]}-ubyte) in any of {places}.")
+        for file, md5 in source.md5.items():
+            if not (root / source.name / file).is_file():
+                fetch(source.url + file, root / source.name / file, md5, progress)
+        files = find(source, root)
+        if files is None:
+            raise DataError(f"{source.url} did not give all four idx files of {source.name}.")
+    train = _split(files[0], files[1], len(source.classes))
+    test = _split(files[2], files[3], len(source.classes))
+    return ImageData(source.name, train, test, source.classes, (source.mean,), (source.std,))
+
+
+def find(source: IdxSource, root: Path) -> list[Path] | None:
+    """The four files in the order of `PARTS`, from the first folder that has them all."""
+    for folder in (source.name, *source.folders):
+        named = [[root / folder / (part + style) for style in STYLES] for part in PARTS]
+        found = [next((path for path in paths if path.is_file()), None) for paths in named]
+        files = [path for path in found if path is not None]
+        if len(files) == len(PARTS):
+            return files
+    return None
+
+
+def read_idx(path: Path) -> Tensor:
+    """Read one idx file of unsigned bytes, gzipped or not, into a uint8 tensor of the shape that it states.
+
+    Raises:
+        DataError: not an idx file, or its size is not the one that its header states.
+    """
+    try:
+        content = path.read_bytes()
+        if content[:2] == b"\x1f\x8b":
+            content = gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"Cannot read {path}: {error}.") from error
+    if len(content) < 4 or content[:3] != bytes([0, 0, UNSIGNED_BYTE]) or len(content) < 4 + 4 * content[3]:
+        raise DataError(f"{path} is no idx file of bytes: it starts with {content[:4].hex(' ') or 'nothing'}.")
+    dimensions = content[3]
+    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, offset=4))
+    start = 4 + 4 * dimensions
+    expected = start + math.prod(shape)
+    if len(content) != expected:
+        raise DataError(
+            f"{path} states a shape of {shape} and so should have {expected:,} bytes (unpacked), not {len(content):,}."
+        )
+    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy())
+
+
+def _split(image_path: Path, label_path: Path, classes: int) -> Split:
+    images, labels = read_idx(image_path), read_idx(label_path)
+    if images.dim() != 3:
+        raise DataError(f"{image_path} should hold images (N, height, width), not {tuple(images.shape)}.")
+    if labels.shape != images.shape[:1]:
+        raise DataError(f"{label_path} should hold {len(images):,} labels, not {tuple(labels.shape)}.")
+    if len(labels) and int(labels.max()) >= classes:
+        raise DataError(f"{label_path} should hold labels below {classes}, not {int(labels.max())}.")
+    return Split(images.unsqueeze(1), labels.long())

@@ -1,0 +1,171 @@
+"""Latency on this machine: models take turns, the first rounds are thrown away, and quartiles are kept.
+
+Two models that are timed one after the other are compared across two moments of the machine (clock speed, neighbours,
+caches). Here they take turns, sample by sample, so that a slow moment hits both; the median is not moved by the few
+samples that it hits.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from prunus.deploy.inputs import Inputs, split, tensors
+from prunus.deploy.onnx import feeds, session
+from prunus.errors import ConfigError
+
+Clock = Callable[[], float]
+
+# A sample shorter than this is mostly noise of the clock and the scheduler: quick models run several times per sample.
+SHORTEST_SAMPLE_S = 0.002
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Time of one forward pass.
+
+    Attributes:
+        median_ms: milliseconds, median over the samples.
+        q25_ms: milliseconds, lower quartile.
+        q75_ms: milliseconds, upper quartile.
+        repeats: number of samples.
+    """
+
+    median_ms: float
+    q25_ms: float
+    q75_ms: float
+    repeats: int
+
+
+def faster(before: Latency, after: Latency) -> bool:
+    """Whether `after` is faster beyond the noise: its upper quartile lies below the lower quartile of `before`."""
+    return after.q75_ms < before.q25_ms
+
+
+def measure(
+    models: Mapping[str, nn.Module],
+    example_inputs: Inputs,
+    *,
+    repeats: int = 50,
+    warm_up: int = 5,
+    threads: int | None = 1,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Latency]:
+    """Time the forward passes of several PyTorch models in turns, in eval mode and without gradients.
+
+    Args:
+        models: name -> model, all on the device of the inputs; their train/eval modes are restored.
+        example_inputs: a tensor, a tuple of positional or a dictionary of keyword arguments.
+        repeats: samples per model.
+        warm_up: rounds that are run and thrown away.
+        threads: threads of PyTorch's CPU operators while measuring (restored afterwards); None leaves them as they are.
+        clock: seconds, monotonic.
+
+    Returns:
+        name -> latency, in the order of `models`.
+
+    Raises:
+        ConfigError: nothing to measure, or a count below one.
+    """
+    args, kwargs = split(example_inputs)
+    wait = _device_barrier(tensors((args, kwargs)))
+    training = {name: [module.training for module in model.modules()] for name, model in models.items()}
+
+    def runner(model: nn.Module) -> Callable[[], None]:
+        def run() -> None:
+            model(*args, **kwargs)
+            wait()
+
+        return run
+
+    try:
+        with torch.inference_mode(), _pinned_threads(threads):
+            runs = {name: runner(model.eval()) for name, model in models.items()}
+            return take_turns(runs, repeats=repeats, warm_up=warm_up, clock=clock)
+    finally:
+        for name, model in models.items():
+            for module, mode in zip(model.modules(), training[name]):
+                module.training = mode
+
+
+def measure_onnx(
+    files: Mapping[str, Path],
+    example_inputs: Inputs,
+    *,
+    repeats: int = 50,
+    warm_up: int = 5,
+    threads: int = 1,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Latency]:
+    """Time ONNX files in ONNX Runtime's CPU provider, in turns; arguments and errors as for `measure`.
+
+    Raises:
+        MissingExtraError: ONNX Runtime is not installed.
+    """
+
+    def runner(path: Path) -> Callable[[], None]:
+        opened = session(path, threads=threads)
+        inputs = feeds(opened, example_inputs)
+        return lambda: opened.run(None, inputs)
+
+    runs = {name: runner(path) for name, path in files.items()}
+    return take_turns(runs, repeats=repeats, warm_up=warm_up, clock=clock)
+
+
+def take_turns(
+    runs: Mapping[str, Callable[[], None]], *, repeats: int, warm_up: int, clock: Clock = time.perf_counter
+) -> dict[str, Latency]:
+    """Time plain functions in turns: the loop below `measure`, for any other runtime.
+
+    Every round takes one sample of each, in an order that is turned round each time; a sample is as many calls in a
+    row as the quickest function needs to fill two milliseconds, the same number for all.
+    """
+    if not runs or repeats < 1 or warm_up < 1:
+        raise ConfigError("Latency needs at least one model, one repeat and one round of warm-up.")
+    shortest = min(_sample(run, 1, clock) for _ in range(warm_up) for run in runs.values())
+    calls = max(1, math.ceil(SHORTEST_SAMPLE_S / max(shortest, 1e-9))) if shortest < SHORTEST_SAMPLE_S else 1
+    samples: dict[str, list[float]] = {name: [] for name in runs}
+    order = list(runs)
+    for turn in range(repeats):
+        for name in order if turn % 2 == 0 else reversed(order):
+            samples[name].append(_sample(runs[name], calls, clock))
+    return {name: _summary(seconds) for name, seconds in samples.items()}
+
+
+def _sample(run: Callable[[], None], calls: int, clock: Clock) -> float:
+    """Seconds per call, averaged over `calls` calls in a row."""
+    start = clock()
+    for _ in range(calls):
+        run()
+    return (clock() - start) / calls
+
+
+def _summary(seconds: Sequence[float]) -> Latency:
+    quartiles = torch.quantile(torch.tensor(seconds, dtype=torch.float64), torch.tensor([0.25, 0.5, 0.75]).double())
+    low, middle, high = (float(1e3 * value) for value in quartiles)
+    return Latency(median_ms=middle, q25_ms=low, q75_ms=high, repeats=len(seconds))
+
+
+def _device_barrier(values: Sequence[Tensor]) -> Callable[[], None]:
+    """What to call so that the work is really done: GPUs run behind the Python code."""
+    if any(value.is_cuda for value in values):
+        return torch.cuda.synchronize
+    return lambda: None
+
+
+@contextmanager
+def _pinned_threads(threads: int | None) -> Iterator[None]:
+    before = torch.get_num_threads()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

@@ -1,0 +1,193 @@
+"""Export to ONNX, and proof that the exported file computes what the model computes."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import io
+import logging
+import tempfile
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree
+
+from prunus.deploy.inputs import Inputs, split, tensors
+from prunus.errors import MissingExtraError, PrunusError, VerifyError
+
+
+@dataclass(frozen=True)
+class OnnxCheck:
+    """An exported file and how far ONNX Runtime's outputs are from PyTorch's.
+
+    Attributes:
+        path: the file.
+        max_abs: largest absolute difference of any output element.
+        relative: `max_abs` divided by the largest absolute output.
+        opset: ONNX operator-set version of the file.
+    """
+
+    path: Path
+    max_abs: float
+    relative: float
+    opset: int
+
+
+def require() -> None:
+    """Raise MissingExtraError unless everything that export and check need is installed."""
+    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not _importable(name)]
+    if missing:
+        raise MissingExtraError(f"ONNX export needs {', '.join(missing)}; install it with: pip install 'prunus[onnx]'.")
+
+
+def export(
+    model: nn.Module,
+    example_inputs: Inputs,
+    path: Path | str,
+    dynamic_batch: bool = False,
+    tolerance: float = 1e-3,
+) -> OnnxCheck:
+    """Export the model in eval mode to one self-contained ONNX file and check it on the example inputs.
+
+    The file appears under its name only when the check has passed. The batch axis is static unless asked otherwise:
+    a static batch lets runtimes choose faster kernels, and says so in the file.
+
+    Args:
+        model: on the CPU; its train/eval modes are restored.
+        example_inputs: a tensor, a tuple of positional or a dictionary of keyword arguments, real inputs if possible.
+        path: where to write; an existing file is replaced.
+        dynamic_batch: let the first axis of every input tensor vary.
+        tolerance: largest `relative` difference accepted.
+
+    Raises:
+        MissingExtraError: the extra `onnx` is not installed.
+        VerifyError: the exported file computes something else.
+        PrunusError: the exporter cannot express this model.
+    """
+    require()
+    path = Path(path)
+    args, kwargs = split(example_inputs)
+    modes = [module.training for module in model.modules()]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder) / "model.onnx"
+        try:
+            with torch.no_grad():
+                expected = tensors(model.eval()(*args, **kwargs))
+            opset = _export(model, args, kwargs, draft, dynamic_batch)
+        finally:
+            for module, mode in zip(model.modules(), modes):
+                module.training = mode
+        opened = session(draft, threads=1)
+        actual = [torch.as_tensor(value) for value in opened.run(None, feeds(opened, example_inputs))]
+        max_abs, scale = _difference(expected, actual)
+        relative = max_abs / scale if scale else max_abs
+        if not relative <= tolerance:
+            raise VerifyError(
+                f"The ONNX file of {type(model).__name__} differs from the model by {relative:.1e} (relative), "
+                f"more than {tolerance:.0e}; nothing was written to {path}."
+            )
+        draft.replace(path)
+    return OnnxCheck(path=path, max_abs=max_abs, relative=relative, opset=opset)
+
+
+def session(path: Path | str, *, threads: int) -> Any:
+    """An ONNX Runtime session on the CPU with a fixed number of threads and no spinning between runs."""
+    if not _importable("onnxruntime"):
+        raise MissingExtraError("Running ONNX files needs onnxruntime; install it with: pip install 'prunus[onnx]'.")
+    runtime: Any = importlib.import_module("onnxruntime")
+    options = runtime.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads == 1 else "1")
+    return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def feeds(opened: Any, example_inputs: Inputs) -> dict[str, Any]:
+    """The session's inputs by name, as NumPy arrays: tensors in the order in which the exporter flattened them."""
+    args, kwargs = split(example_inputs)
+    values = tensors((args, kwargs))
+    names = [entry.name for entry in opened.get_inputs()]
+    if len(names) != len(values):
+        raise PrunusError(
+            f"The ONNX file takes {len(names)} inputs ({', '.join(names)}), but {len(values)} tensors were given."
+        )
+    return {name: value.detach().cpu().numpy() for name, value in zip(names, values)}
+
+
+def _export(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], draft: Path, dynamic_batch: bool) -> int:
+    """Run the exporter and return the opset that it chose."""
+    try:
+        with _silence():
+            program: Any = torch.onnx.export(
+                model,
+                args,
+                kwargs=kwargs or None,
+                dynamo=True,
+                verbose=False,
+                dynamic_shapes=_dynamic_shapes(args, kwargs) if dynamic_batch else None,
+            )
+            program.save(draft, external_data=False)
+    except Exception as error:  # the exporter raises many types; none of them is the user's to know
+        raise PrunusError(f"{type(model).__name__} cannot be exported to ONNX: {_first_cause(error)}") from error
+    return int(program.model.opset_imports[""])
+
+
+def _dynamic_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """A free first axis for every tensor, in the shape that `torch.onnx.export` wants."""
+    batch = torch.export.Dim("batch", min=1)
+
+    def free(leaf: Any) -> Any:
+        return {0: batch} if isinstance(leaf, Tensor) and leaf.ndim else None
+
+    return _pytree.tree_map(free, kwargs if kwargs else args)
+
+
+def _difference(expected: list[Tensor], actual: list[Tensor]) -> tuple[float, float]:
+    """Largest absolute difference and largest absolute expected value over all outputs."""
+    shapes = [tuple(value.shape) for value in expected], [tuple(value.shape) for value in actual]
+    if shapes[0] != shapes[1]:
+        raise VerifyError(f"The ONNX file returns shapes {shapes[1]}, the model {shapes[0]}.")
+    worst = max(
+        (float((a.double() - b.double()).abs().max()) for a, b in zip(expected, actual) if a.numel()), default=0.0
+    )
+    return worst, max((float(a.double().abs().max()) for a in expected if a.numel()), default=0.0)
+
+
+def _first_cause(error: BaseException) -> str:
+    """What went wrong at the bottom, in one line: the exporter wraps it in pages of advice."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+
+
+def _importable(name: str) -> bool:
+    try:
+        importlib.import_module(name)
+    except ImportError:
+        return False
+    return True
+
+
+@contextlib.contextmanager
+def _silence() -> Iterator[None]:
+    """The exporter narrates on stdout, in warnings and in its loggers; what matters comes back as an exception."""
+    before = logging.root.manager.disable
+    with (
+        warnings.catch_warnings(),
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        warnings.simplefilter("ignore")
+        logging.disable(logging.CRITICAL)
+        try:
+            yield
+        finally:
+            logging.disable(before)

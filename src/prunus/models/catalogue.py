@@ -1,0 +1,156 @@
+"""Networks by name: ours, those of timm and torchvision, and any factory on the Python path."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import importlib
+import inspect
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from torch import nn
+
+from prunus.errors import MissingExtraError, ModelNameError
+from prunus.models.lenet import lenet5
+from prunus.models.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
+from prunus.models.vgg import vgg16_bn
+
+_OURS: dict[str, Callable[..., nn.Module]] = {
+    "lenet5": lenet5,
+    "resnet20": resnet20,
+    "resnet32": resnet32,
+    "resnet44": resnet44,
+    "resnet56": resnet56,
+    "resnet110": resnet110,
+    "vgg16_bn": vgg16_bn,
+}
+
+
+def names() -> tuple[str, ...]:
+    """Names of our own networks, in the order in which a list should show them."""
+    return tuple(_OURS)
+
+
+def build(name: str, num_classes: int | None = None, pretrained: bool = False, **kwargs: Any) -> nn.Module:
+    """Build a network by its name.
+
+    Args:
+        name: one of `names()`, `timm/NAME`, `torchvision/NAME` (classification and segmentation), or
+            `package.module:factory`, found on the Python path or in the current directory.
+        num_classes: classes told apart; None leaves the builder's own default.
+        pretrained: ask timm, torchvision or the factory for published weights; ours have none.
+        kwargs: passed on to the builder.
+
+    Raises:
+        ModelNameError: no such network (the text gives the nearest name), or the factory cannot be imported or called
+            or returns something other than an `nn.Module`.
+        MissingExtraError: timm or torchvision is not installed or does not import.
+    """
+    options = dict(kwargs) if num_classes is None else {"num_classes": num_classes, **kwargs}
+    if ":" in name:
+        return _from_factory(name, options | ({"pretrained": True} if pretrained else {}))
+    source, _, rest = name.partition("/")
+    if source == "timm" and rest:
+        return _from_timm(name, rest, pretrained, options)
+    if source == "torchvision" and rest:
+        return _from_torchvision(name, rest, pretrained, options)
+    if name not in _OURS:
+        raise _unknown(name, names(), "timm/NAME, torchvision/NAME and package.module:factory work too")
+    if pretrained:
+        raise ModelNameError(f"{name} has no published weights of its own: build it and use load_weights with a file.")
+    return _call(name, _OURS[name], options)
+
+
+def _from_timm(name: str, architecture: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    timm = _extra("timm")
+    if not timm.is_model(architecture):
+        raise _unknown(name, [f"timm/{known}" for known in timm.list_models()], "timm.list_models() lists all")
+    return _call(name, functools.partial(timm.create_model, architecture, pretrained=pretrained), options)
+
+
+def _from_torchvision(name: str, architecture: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
+    models = _extra("torchvision").models
+    known = models.list_models()
+    if architecture not in known:
+        raise _unknown(name, [f"torchvision/{one}" for one in known], "torchvision.models.list_models() lists all")
+    builder = models.get_model_builder(architecture)
+    options = {"weights": "DEFAULT" if pretrained else None, **options}
+    if not pretrained and "weights_backbone" in inspect.signature(builder).parameters:
+        options = {"weights_backbone": None, **options}  # or the backbone's weights would be downloaded unasked
+    return _call(name, builder, options)
+
+
+def _from_factory(name: str, options: dict[str, Any]) -> nn.Module:
+    module_name, _, attribute = name.partition(":")
+    with _current_directory_importable():
+        try:
+            found: Any = importlib.import_module(module_name)
+        except Exception as error:  # whatever the user's module raises while it is imported
+            raise ModelNameError(f"Cannot import {module_name!r} of {name!r}: {_reason(error)}.") from error
+        try:
+            for part in attribute.split("."):
+                found = getattr(found, part)
+        except AttributeError as error:
+            public = [one for one in dir(found) if not one.startswith("_")]
+            near = _nearest(attribute, public)
+            raise ModelNameError(f"{module_name!r} has no attribute {attribute!r}.{near}") from error
+        if not callable(found) or isinstance(found, nn.Module):
+            raise ModelNameError(f"{name!r} is a {type(found).__name__}: expected a function or class that builds one.")
+        return _call(name, found, options)
+
+
+def _call(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> nn.Module:
+    try:
+        model = factory(**options)
+    except Exception as error:  # whatever the builder raises, the user should read which one and why
+        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+        raise ModelNameError(f"Building {name}({given}) failed: {_reason(error)}.") from error
+    if not isinstance(model, nn.Module):
+        raise ModelNameError(f"{name!r} returned a {type(model).__name__}: expected a torch.nn.Module.")
+    return model
+
+
+def _extra(package: str) -> ModuleType:
+    """Import an optional package, or say in one line how to get it."""
+    try:
+        return importlib.import_module(package)
+    except ModuleNotFoundError as error:
+        if error.name == package:
+            raise MissingExtraError(
+                f"{package} is not installed; it is the extra '{package}': pip install 'prunus[{package}]'."
+            ) from error
+        raise MissingExtraError(f"{package} is installed but does not import: {_reason(error)}.") from error
+    except Exception as error:  # torchvision beside another build of torch raises RuntimeError: its operators lack
+        raise MissingExtraError(
+            f"{package} is installed but does not import: {_reason(error)}; "
+            f"install builds of torch and torchvision that belong together: pip install 'prunus[{package}]'."
+        ) from error
+
+
+@contextmanager
+def _current_directory_importable() -> Iterator[None]:
+    here = str(Path.cwd())
+    sys.path.insert(0, here)
+    try:
+        yield
+    finally:
+        sys.path.remove(here)
+
+
+def _unknown(name: str, known: Iterable[str], more: str) -> ModelNameError:
+    return ModelNameError(f"There is no model {name!r}.{_nearest(name, known)} ({more}.)")
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
+    return f" Did you mean {', '.join(matches)}?" if matches else ""
+
+
+def _reason(error: Exception) -> str:
+    first = next(iter(str(error).splitlines()), "")
+    return f"{type(error).__name__}: {first}".rstrip(". :")

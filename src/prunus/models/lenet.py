@@ -1,0 +1,57 @@
+"""LeNet-5 with the 20-50-500-10 widths of the pruning literature."""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.errors import ConfigError
+
+KERNEL = 5
+SMALL_IMAGE = 16  # below this side two unpadded 5x5 convolutions leave nothing to pool
+
+
+class LeNet5(nn.Module):
+    """Two 5x5 convolutions with max pooling, then two linear layers, ReLU after all but the last.
+
+    The widths are those of Caffe's LeNet, on which the pruning papers report, and so is everything else but the ReLU
+    after the convolutions, which is our choice (Caffe has one after the first linear layer only).
+
+    Images of less than 16 pixels a side (the 8x8 digits) get convolutions padded by 2, so that they keep their side
+    and only the poolings halve it: 8 -> 4 -> 2. That variant is our choice too; the widths stay the same.
+
+    Args:
+        num_classes: classes told apart.
+        in_channels: planes of the input, 1 for grey.
+        image_size: side of the square input [pixels], at least 4.
+    """
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> None:
+        super().__init__()
+        if image_size < 4:
+            raise ConfigError(f"LeNet-5 pools twice by 2, so image_size must be at least 4, not {image_size}.")
+        padding = KERNEL // 2 if image_size < SMALL_IMAGE else 0
+        side = image_size
+        for _ in range(2):
+            side = (side + 2 * padding - KERNEL + 1) // 2
+        self.conv1 = nn.Conv2d(in_channels, 20, KERNEL, padding=padding)
+        self.conv2 = nn.Conv2d(20, 50, KERNEL, padding=padding)
+        self.fc1 = nn.Linear(50 * side * side, 500)
+        self.fc2 = nn.Linear(500, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (batch, in_channels, image_size, image_size) to logits (batch, num_classes)."""
+        x = F.max_pool2d(F.relu(self.conv1(x)), 2)
+        x = F.max_pool2d(F.relu(self.conv2(x)), 2)
+        x = F.relu(self.fc1(torch.flatten(x, 1)))
+        return self.fc2(x)  # type: ignore[no-any-return]
+
+
+def lenet5(num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> LeNet5:
+    """LeNet-5, 20-50-500-10; see `LeNet5`.
+
+    Raises:
+        ConfigError: `image_size` is under 4 pixels.
+    """
+    return LeNet5(num_classes, in_channels, image_size)

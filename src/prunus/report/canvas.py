@@ -1,0 +1,138 @@
+"""Figures as inline SVG that takes its colours, fonts and width from the page around it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+# Colours that occur nowhere else: each is replaced by a CSS variable, so that the page's light and dark scheme decide.
+INK = "#0a0b01"
+MUTED = "#0a0b02"
+RULE = "#0a0b03"
+BEFORE = "#0a0b04"
+AFTER = "#0a0b05"
+PAPER = "#0a0b06"
+_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", BEFORE: "--before", AFTER: "--after", PAPER: "--paper"}
+
+TEXT = 12.0  # pixels at the width for which the figure is drawn
+SMALL = 11.0
+
+_STYLE: Any = {  # a dictionary; newer type stubs want every key to be one of their literals
+    "svg.fonttype": "none",  # text stays text: selectable, and in the page's font
+    "svg.hashsalt": "prunus",  # the same data give the same file
+    "font.size": TEXT,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.edgecolor": RULE,
+    "axes.linewidth": 1.0,
+    "axes.facecolor": "none",
+    "figure.facecolor": "none",
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "xtick.color": RULE,
+    "ytick.color": RULE,
+    "xtick.labelcolor": MUTED,
+    "ytick.labelcolor": MUTED,
+    "xtick.labelsize": SMALL,
+    "ytick.labelsize": SMALL,
+    "xtick.major.size": 3.0,
+    "ytick.major.size": 0.0,
+}
+
+
+class Canvas:
+    """A figure measured in pixels: 72 of matplotlib's dots to its inch make a point a pixel."""
+
+    def __init__(self, width: float, height: float) -> None:
+        self.width = width
+        self.height = height
+        with rc_context(_STYLE):
+            self.figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+
+    def axes(self, left: float, top: float, right: float, bottom: float) -> Axes:
+        """Axes that leave so many pixels free on each side of the figure."""
+        box = (
+            left / self.width,
+            bottom / self.height,
+            (self.width - left - right) / self.width,
+            (self.height - top - bottom) / self.height,
+        )
+        with rc_context(_STYLE):
+            return self.figure.add_axes(box)
+
+    def svg(self, name: str, label: str) -> str:
+        """The figure as one `<svg>` element; `name` keeps its ids apart from those of other figures on the page."""
+        buffer = io.StringIO()
+        with rc_context(_STYLE):
+            self.figure.savefig(buffer, format="svg", transparent=True)
+        return _inline(buffer.getvalue(), name, label, self.width, self.height)
+
+
+def quiet(axes: Axes, *, x: bool = True, y: bool = False) -> None:
+    """Drop the ticks and lines of an axis whose values are written at the data."""
+    if not y:
+        axes.set_yticks([])
+    if not x:
+        axes.set_xticks([])
+        axes.spines["bottom"].set_visible(False)
+
+
+def shorten(name: str, longest: int) -> str:
+    """A layer name that fits: the middle goes, because both its ends tell where it is."""
+    if len(name) <= longest:
+        return name
+    tail = (longest - 1) * 2 // 3
+    return f"{name[: longest - 1 - tail]}…{name[-tail:]}"
+
+
+def spread(heights: Iterable[float], gap: float) -> list[float]:
+    """Move labels apart so that neighbours are at least `gap` from each other, each as near to its place as may be."""
+    places = list(heights)
+    order = sorted(range(len(places)), key=lambda index: places[index])
+    for _ in range(50):
+        for low, high in zip(order, order[1:]):
+            overlap = gap - (places[high] - places[low])
+            if overlap > 1e-9:
+                places[low] -= overlap / 2
+                places[high] += overlap / 2
+    return places
+
+
+def _inline(text: str, name: str, label: str, width: float, height: float) -> str:
+    body = text[text.index("<svg") :]
+    body = re.sub(r"<metadata>.*?</metadata>", "", body, flags=re.DOTALL)
+    body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
+    body = re.sub(r"<svg[^>]*>", _opening(name, label, width, height), body, count=1)
+    body = body.replace("xlink:href", "href")
+    body = re.sub(r"font: (?:(\d+) )?([\d.]+)px [^;\"]*", _font, body)
+    for colour, variable in _VARIABLES.items():
+        body = body.replace(colour, f"var({variable})")
+    return re.sub(r"\n\s*", "\n", _own_ids(body, name)).strip()
+
+
+def _opening(name: str, label: str, width: float, height: float) -> str:
+    escaped = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
+    return f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width: {width:g}px" role="img" aria-label="{escaped}">'
+
+
+def _font(match: re.Match[str]) -> str:
+    weight = f"font-weight: {match[1]}; " if match[1] else ""
+    return f"{weight}font-size: {match[2]}px"
+
+
+def _own_ids(body: str, name: str) -> str:
+    """Drop the ids that nothing refers to, and give the others the figure's name: a page may hold many figures."""
+    used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", body))
+
+    def keep(match: re.Match[str]) -> str:
+        return f' id="{name}-{match[1]}"' if match[1] in used else ""
+
+    body = re.sub(r' id="([^"]*)"', keep, body)
+    return re.sub(r"(url\(#|href=\"#)", rf"\g<1>{name}-", body)

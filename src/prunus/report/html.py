@@ -1,0 +1,165 @@
+"""The report page: a result turned into rows and figures for the template, nothing measured and nothing decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from prunus.errors import MissingExtraError
+from prunus.report import words
+from prunus.report.result import check
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+Result = Mapping[str, Any]
+
+# Each figure is drawn once for a desktop column and once for a phone, so that its text has the same size on both.
+WIDTHS = {"wide": 704.0, "narrow": 342.0}
+
+
+def require() -> tuple[ModuleType, ModuleType]:
+    """The template engine and the plots, or MissingExtraError naming the extra."""
+    try:
+        import jinja2
+
+        from prunus.report import plots
+    except ImportError as error:
+        raise MissingExtraError(
+            f"The report needs {error.name}; install it with: pip install 'prunus[report]'."
+        ) from error
+    return jinja2, plots
+
+
+def render(result: Result) -> str:
+    """The page as text; see `prunus.report.write` for the errors."""
+    check(result)
+    jinja2, plots = require()
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters |= {"percent": words.percent, "size": words.size, "error": words.error}
+    source = resources.files("prunus.report").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
+    page: str = environment.from_string(source).render(
+        result=result,
+        verdict=words.verdict(result),
+        subtitle=subtitle(result),
+        comparison=comparison(result),
+        layer_table=layer_table(result["layers"]),
+        pinned=pinned_table(result.get("pinned") or []),
+        facts=facts(result),
+        figures=_figures(result, plots),
+    )
+    return page
+
+
+def subtitle(result: Result) -> str:
+    """What was done to what, in one line: resnet56 on cifar10, half of the MACs."""
+    model, target = result["model"], result["target"]
+    where = f" on {model['data']['name']}" if model.get("data") else ""
+    return f"{model['name']}{where}, pruned to {target['text']} by {target['score']}, {target['scope']}"
+
+
+def comparison(result: Result) -> list[dict[str, str]]:
+    """The rows of the table of figures before and after."""
+    before, after = result["cost"]["before"], result["cost"]["after"]
+    rows = [
+        _compared("MACs", before["macs"], after["macs"], words.count),
+        _compared("Parameters", before["params"], after["params"], words.count),
+        _compared("Size of the parameters", before["bytes"], after["bytes"], words.size),
+        _compared("Peak activations", before["peak_activation_bytes"], after["peak_activation_bytes"], words.size),
+    ]
+    for row in result.get("latency") or []:
+        a, b = row["before"], row["after"]
+        entry = _compared(f"Latency, {row['runtime']}", a["median_ms"], b["median_ms"], words.milliseconds)
+        apart = b["q75_ms"] < a["q25_ms"] or a["q75_ms"] < b["q25_ms"]
+        rows.append(entry if apart else {**entry, "change": "within the noise"})
+    steps = (result.get("accuracy") or {}).get("steps", [])
+    if steps:
+        first, last = steps[0]["value"], steps[-1]["value"]
+        rows.append(
+            {
+                "name": "Accuracy on the test set",
+                "before": f"{first:.1f}{words.SPACE}%",
+                "after": f"{last:.1f}{words.SPACE}%",
+                "change": f"{words.points(last - first)} points" if len(steps) > 1 else "",
+            }
+        )
+    return rows
+
+
+def layer_table(layers: Sequence[Result]) -> list[dict[str, str]]:
+    """Every layer in numbers: for those who want to look one up."""
+    return [
+        {
+            "name": row["name"],
+            "op": row["op"],
+            "weight": " × ".join(str(length) for length in row["weight_shape"]),
+            "width": _arrow(row["width_before"], row["width_after"], str),
+            "macs": _arrow(row["macs_before"], row["macs_after"], words.count),
+            "params": _arrow(row["params_before"], row["params_after"], words.count),
+        }
+        for row in layers
+    ]
+
+
+def pinned_table(pinned: Sequence[Result], longest: int = 4) -> list[dict[str, str]]:
+    """Reasons for what was never to be pruned; entries with one reason and place are one row."""
+    merged: dict[tuple[str, str, str], tuple[int, list[str]]] = {}
+    for entry in pinned:
+        key = (entry["reason"], entry["operator"], entry["where"])
+        channels, names = merged.get(key, (0, []))
+        merged[key] = (channels + entry["channels"], [*names, *(name for name in entry["names"] if name not in names)])
+    rows = []
+    for (reason, operator, where), (channels, names) in merged.items():
+        rest = len(names) - longest
+        shown = ", ".join(names[:longest]) + (f" and {rest} more" if rest > 0 else "")
+        rows.append({"names": shown, "channels": str(channels), "reason": reason, "operator": operator, "where": where})
+    return rows
+
+
+def facts(result: Result) -> list[tuple[str, str]]:
+    """The environment in words."""
+    environment = result["environment"]
+    versions = ", ".join(f"{name} {version}" for name, version in environment["versions"].items())
+    found = [
+        ("Processor", f"{environment['processor'] or environment['machine']}, {environment['cores']} cores"),
+        ("Vector instructions", " ".join(environment["cpu_flags"]) or "unknown"),
+        ("Accelerator", environment.get("accelerator") or "none"),
+        ("System", f"{environment['system']} {environment['machine']}, Python {environment['python']}"),
+        ("Versions", versions),
+        ("Seed", str(result.get("seed", ""))),
+        ("Made", result["created"]),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def _figures(result: Result, plots: Any) -> dict[str, dict[str, str]]:
+    """Every figure that this result has data for, drawn for each width."""
+    layers = [row for row in result["layers"] if row["width_before"] > 0]
+    drawn: dict[str, Callable[[float], str]] = {}
+    steps = (result.get("accuracy") or {}).get("steps", [])
+    if len(steps) > 1:
+        drawn["accuracy"] = lambda width: plots.accuracy(steps, width)
+    if layers:
+        drawn["widths"] = lambda width: plots.layers(layers, "width", width)
+        drawn["macs"] = lambda width: plots.layers(layers, "macs", width)
+    if result.get("search"):
+        search = result["search"]
+        drawn["search"] = lambda width: plots.search(search["trials"], search["limit"], width)
+    stages = [stage for stage in result.get("training") or [] if stage["epochs"]]
+    if stages:
+        drawn["training"] = lambda width: plots.training(stages, width)
+    if result.get("latency"):
+        drawn["latency"] = lambda width: plots.latency(result["latency"], width)
+    return {name: {kind: draw(width) for kind, width in WIDTHS.items()} for name, draw in drawn.items()}
+
+
+def _compared(name: str, before: float, after: float, write: Callable[[float], str]) -> dict[str, str]:
+    change = f"{words.times(before, after)}" if before != after else "same"
+    return {"name": name, "before": write(before), "after": write(after), "change": change}
+
+
+def _arrow(before: float, after: float, write: Callable[[Any], str]) -> str:
+    return write(before) if before == after else f"{write(before)} → {write(after)}"

@@ -1,0 +1,257 @@
+"""The plots of the report: plain functions from parts of a result to inline SVG, for any width in pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import MaxNLocator
+
+from prunus.report.canvas import (
+    AFTER,
+    BEFORE,
+    INK,
+    MUTED,
+    PAPER,
+    RULE,
+    SMALL,
+    TEXT,
+    Canvas,
+    quiet,
+    shorten,
+    spread,
+)
+from prunus.report.words import count, milliseconds
+
+Row = Mapping[str, Any]
+
+# From so many layers on, one labelled row each would be a wall: they become a skyline.
+MOST_ROWS = 24
+ROW_HEIGHT = 26.0
+NARROW = 480.0
+
+
+def accuracy(steps: Sequence[Row], width: float) -> str:
+    """Accuracy [%] at each step of the run, from before to the end."""
+    canvas = Canvas(width, 220)
+    axes = canvas.axes(left=42, top=30, right=42, bottom=46)
+    values = [float(step["value"]) for step in steps]
+    low, high = min(values), max(values)
+    room = max(high - low, 1.0)
+    axes.axhline(values[0], color=RULE, linewidth=1, zorder=1)
+    axes.plot(values, color=AFTER, linewidth=2, zorder=2)
+    colours = [BEFORE, *[AFTER] * (len(values) - 1)]
+    axes.scatter(range(len(values)), values, s=64, color=colours, edgecolor=PAPER, linewidth=2, zorder=3)
+    for place, value in enumerate(values):
+        valley = 0 < place < len(values) - 1 and value <= min(values[place - 1], values[place + 1])
+        below = valley and value < high - 0.15 * room
+        _annotate(axes, f"{value:.1f}", (place, value), (0, -12 if below else 11), "top" if below else "bottom")
+    axes.set_xlim(-0.1, len(values) - 0.9)
+    axes.set_ylim(low - 0.3 * room, high + 0.2 * room)
+    axes.set_xticks(range(len(values)), [_two_lines(step["step"]) for step in steps])
+    axes.tick_params(axis="x", length=0, pad=8)
+    quiet(axes)
+    axes.spines["bottom"].set_visible(False)
+    label = "Accuracy in percent: " + ", ".join(f"{step['step']} {step['value']:.1f}" for step in steps)
+    return canvas.svg(f"accuracy-{width:g}", label)
+
+
+def layers(rows: Sequence[Row], quantity: str, width: float) -> str:
+    """A quantity ("width" or "macs") of every layer before and after: bars from zero, the kept part filled."""
+    write: Callable[[float], str] = count if quantity == "macs" else lambda number: f"{number:.0f}"
+    what = "MACs" if quantity == "macs" else "Channels"
+    label = f"{what} of {len(rows)} layers before and after"
+    draw = _rows if len(rows) <= MOST_ROWS else _skyline
+    canvas = draw(rows, f"{quantity}_before", f"{quantity}_after", write, width)
+    return canvas.svg(f"{quantity}-{width:g}", label)
+
+
+def training(stages: Sequence[Row], width: float) -> str:
+    """Loss, and accuracy [%] on both splits, over the epochs of all stages in a row."""
+    narrow = width < NARROW
+    canvas = Canvas(width, 400 if narrow else 230)
+    gap, middle = 84.0, width / 2
+    if narrow:
+        panels = canvas.axes(34, 30, gap, 232), canvas.axes(34, 230, gap, 34)
+    else:
+        panels = canvas.axes(34, 30, middle + gap - 24, 38), canvas.axes(middle + 34, 30, gap, 38)
+    curves = (("Loss", (("training", "loss"),)), ("Accuracy, %", _accuracy_curves(stages)))
+    for axes, (title, series) in zip(panels, curves):
+        _curves(axes, stages, series)
+        axes.set_title(title, loc="left", fontsize=TEXT, color=MUTED, pad=12, x=-34 / _pixels(canvas, axes))
+        axes.set_xlabel("epoch", fontsize=SMALL, loc="right", labelpad=2)
+    return canvas.svg(f"training-{width:g}", "Training curves: loss and accuracy by epoch")
+
+
+def latency(measured: Sequence[Row], width: float) -> str:
+    """Median latency [ms] of each runtime before and after, with quartiles; every runtime has its own scale from zero."""
+    block, head = 92.0, 4.0
+    canvas = Canvas(width, head + block * len(measured))
+    for place, row in enumerate(measured):
+        axes = canvas.axes(58, head + place * block + 26, 92, (len(measured) - 1 - place) * block + 12)
+        axes.set_title(_conditions(row), loc="left", fontsize=TEXT, color=MUTED, pad=6, x=-58 / (width - 150))
+        for height, (side, colour) in enumerate((("after", AFTER), ("before", BEFORE))):
+            value = row[side]
+            axes.barh(height, value["median_ms"], height=0.5, color=colour)
+            axes.plot([value["q25_ms"], value["q75_ms"]], [height, height], color=INK, linewidth=1.5)
+            for quartile in (value["q25_ms"], value["q75_ms"]):
+                axes.plot([quartile, quartile], [height - 0.15, height + 0.15], color=INK, linewidth=1.5)
+            end = max(value["median_ms"], value["q75_ms"])
+            _annotate(axes, milliseconds(value["median_ms"]), (end, height), (8, 0), "center", "left")
+        axes.set_yticks([0, 1], ["after", "before"])
+        axes.set_ylim(-0.5, 1.5)
+        axes.set_xlim(0, max(row[side]["q75_ms"] for side in ("before", "after")))
+        quiet(axes, x=False, y=True)
+    return canvas.svg(f"latency-{width:g}", "Median latency with quartiles, before and after")
+
+
+def search(trials: Sequence[Row], limit: float, width: float) -> str:
+    """Every trial of the tolerance search: what was left of the cost against the accuracy [%] on the validation split."""
+    canvas = Canvas(width, 260)
+    axes = canvas.axes(left=34, top=34, right=30, bottom=44)
+    for accepted, face in ((True, AFTER), (False, PAPER)):
+        chosen = [trial for trial in trials if bool(trial["accepted"]) == accepted]
+        x, y = [100 * trial["left"] for trial in chosen], [trial["value"] for trial in chosen]
+        axes.scatter(x, y, s=46, facecolor=face, edgecolor=AFTER, linewidth=1.5, zorder=3)
+    axes.axhline(limit, color=MUTED, linewidth=1, zorder=1)
+    _annotate(axes, f"limit {limit:.1f}", (1, limit), (0, 5), "bottom", "right", ("axes fraction", "data"), MUTED)
+    passed = [trial for trial in trials if trial["accepted"]]
+    if passed:
+        best = min(passed, key=lambda trial: float(trial["left"]))
+        _annotate(axes, f"chosen: {100 * best['left']:.0f} %", (100 * best["left"], best["value"]), (0, 10), "bottom")
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.set_xlim(left=0)
+    axes.margins(y=0.15)
+    axes.set_xlabel("MACs left, %", fontsize=SMALL, loc="right", labelpad=4)
+    axes.set_title("Validation accuracy, %", loc="left", fontsize=TEXT, color=MUTED, pad=14, x=-34 / (width - 64))
+    return canvas.svg(f"search-{width:g}", f"Tolerance search: {len(trials)} trials, {len(passed)} accepted")
+
+
+def _rows(rows: Sequence[Row], before: str, after: str, write: Callable[[float], str], width: float) -> Canvas:
+    """One labelled row per layer: name, bar, numbers."""
+    narrow = width < NARROW
+    longest = max(len(row["name"]) for row in rows)
+    letters = min(longest, 14 if narrow else 28)
+    canvas = Canvas(width, ROW_HEIGHT * len(rows) + 8)
+    numbers = [_change(row[before], row[after], write) for row in rows]
+    axes = canvas.axes(letters * 7.2 + 12, 4, max(len(text) for text in numbers) * 6.6 + 14, 4)
+    heights = range(len(rows), 0, -1)
+    axes.barh(heights, [row[before] for row in rows], height=0.56, color=BEFORE)
+    axes.barh(heights, [row[after] for row in rows], height=0.56, color=AFTER)
+    for height, row, text in zip(heights, rows, numbers):
+        _annotate(axes, text, (max(row[before], row[after]), height), (8, 0), "center", "left")
+    axes.set_yticks(heights, [shorten(row["name"], letters) for row in rows])
+    axes.tick_params(axis="y", pad=8, labelsize=TEXT)
+    axes.set_xlim(0, max((row[before] for row in rows), default=1) or 1)
+    axes.set_ylim(0.4, len(rows) + 0.6)
+    quiet(axes, x=False, y=True)
+    return canvas
+
+
+def _skyline(rows: Sequence[Row], before: str, after: str, write: Callable[[float], str], width: float) -> Canvas:
+    """One thin column per layer, in the order in which they run, with the names of their blocks below."""
+    canvas = Canvas(width, 230)
+    axes = canvas.axes(left=46, top=12, right=4, bottom=34)
+    places = range(len(rows))
+    thick = 0.72 if width / len(rows) > 4 else 1.0
+    axes.bar(places, [row[before] for row in rows], width=thick, color=BEFORE)
+    axes.bar(places, [row[after] for row in rows], width=thick, color=AFTER)
+    axes.set_xlim(-0.6, len(rows) - 0.4)
+    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
+    axes.yaxis.set_major_formatter(lambda value, _: write(value))
+    axes.grid(axis="y", color=RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+    axes.set_xticks([])
+    _blocks(axes, [row["name"] for row in rows], width)
+    return canvas
+
+
+def _blocks(axes: Axes, names: Sequence[str], width: float) -> None:
+    """Name each run of layers of the same block under its columns, where there is room for the name."""
+    starts = [0]
+    for place in range(1, len(names)):
+        if names[place].split(".")[0] != names[starts[-1]].split(".")[0]:
+            starts.append(place)
+    column = (width - 50) / len(names)
+    for start, end in zip(starts, [*starts[1:], len(names)]):
+        text = names[start].split(".")[0]
+        if (end - start) * column < 7 * len(text) + 6:
+            continue
+        axes.plot([start - 0.4, end - 0.6], [-0.03, -0.03], transform=axes.get_xaxis_transform(), color=MUTED,
+                  linewidth=1, clip_on=False)  # fmt: skip
+        axes.text((start + end - 1) / 2, -0.07, text, transform=axes.get_xaxis_transform(), ha="center", va="top",
+                  fontsize=SMALL, color=MUTED)  # fmt: skip
+
+
+def _accuracy_curves(stages: Sequence[Row]) -> tuple[tuple[str, str], ...]:
+    """The accuracy series that were recorded: a run without a validation split has only one."""
+    pairs = (("training", "accuracy"), ("validation", "validation_accuracy"))
+    return tuple(
+        pair for pair in pairs if any(epoch.get(pair[1]) is not None for stage in stages for epoch in stage["epochs"])
+    )
+
+
+def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]) -> None:
+    """Lines over all epochs, broken and marked between stages, with their names at the right end."""
+    start, ends = 0, {}
+    for number, stage in enumerate(stages):
+        epochs = stage["epochs"]
+        x = range(start + 1, start + len(epochs) + 1)
+        for name, key in series:
+            y = [epoch.get(key) for epoch in epochs]
+            if not y or None in y:
+                continue
+            colour = AFTER if name == "validation" or len(series) == 1 else BEFORE
+            axes.plot(x, y, color=colour, linewidth=2, marker="o" if len(y) == 1 else "", markersize=5)
+            ends[name] = (x[-1], float(y[-1]), colour)
+        if number:
+            axes.axvline(start + 0.5, color=RULE, linewidth=1)
+        axes.text(start + 0.6 if number else 1, 1.02, stage["name"], transform=axes.get_xaxis_transform(), fontsize=SMALL,
+                  color=MUTED, va="bottom")  # fmt: skip
+        start += len(epochs)
+    axes.set_xlim(0.5 if start < 3 else 1, start + (0.5 if start < 3 else 0.02 * start))
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.margins(y=0.08)
+    low, high = axes.get_ylim()
+    places = spread([end[1] for end in ends.values()], 0.09 * (high - low))
+    for (name, (x_end, value, colour)), place in zip(ends.items(), places):
+        text = name if len(ends) > 1 else ""
+        shown = f"{value:.1f}" if value > 10 else f"{value:.2f}"
+        axes.annotate(f"{shown} {text}".strip(), (x_end, place), (8, 0), textcoords="offset points", va="center",
+                      fontsize=SMALL, color=INK if colour == AFTER else MUTED, annotation_clip=False)  # fmt: skip
+
+
+def _annotate(
+    axes: Axes,
+    text: str,
+    place: tuple[float, float],
+    offset: tuple[float, float],
+    vertical: str,
+    horizontal: str = "center",
+    coordinates: str | tuple[str, str] = "data",
+    colour: str = INK,
+) -> None:
+    axes.annotate(text, place, offset, xycoords=coordinates, textcoords="offset points", va=vertical, ha=horizontal,
+                  fontsize=TEXT, color=colour, annotation_clip=False)  # fmt: skip
+
+
+def _pixels(canvas: Canvas, axes: Axes) -> float:
+    return float(axes.get_position().width * canvas.width)
+
+
+def _change(before: float, after: float, write: Callable[[float], str]) -> str:
+    return write(before) if before == after else f"{write(before)} → {write(after)}"
+
+
+def _conditions(row: Row) -> str:
+    threads = row.get("threads")
+    tail = f", {threads} thread{'s' if threads != 1 else ''}" if threads else ""
+    return f"{row['runtime']}, batch {row['batch']}{tail}"
+
+
+def _two_lines(step: str) -> str:
+    head, _, rest = step.partition(" ")
+    return f"{head}\n{rest}" if rest else head

@@ -1,0 +1,71 @@
+"""The result of one run as plain data: what `result.json` holds, and how files are written without halves."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prunus.errors import FileFormatError
+
+# Raised when a key changes its meaning or goes away; new keys alone do not raise it.
+SCHEMA = 1
+
+# What every result has; the rest is there when it was measured.
+REQUIRED = ("schema", "command", "created", "environment", "model", "target", "cost", "layers", "verification")
+
+
+def check(result: Mapping[str, Any]) -> None:
+    """Raise FileFormatError unless the result has this schema version and all its required parts."""
+    if result.get("schema") != SCHEMA:
+        raise FileFormatError(f"The result has schema {result.get('schema')!r}; this version reads schema {SCHEMA}.")
+    missing = [key for key in REQUIRED if key not in result]
+    if missing:
+        raise FileFormatError(f"The result lacks {', '.join(missing)}.")
+
+
+def read(path: Path | str) -> dict[str, Any]:
+    """Read a `result.json`.
+
+    Raises:
+        FileFormatError: no such file, not JSON, or not a result.
+    """
+    try:
+        result = json.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise FileFormatError(f"{path} cannot be read as a result: {error}.") from error
+    if not isinstance(result, dict):
+        raise FileFormatError(f"{path} is no result: expected one JSON object.")
+    check(result)
+    return result
+
+
+def write_json(result: Mapping[str, Any], path: Path | str) -> None:
+    """Write the result as readable JSON, atomically."""
+    check(result)
+    write_text(json.dumps(result, indent=2, ensure_ascii=False, allow_nan=False) + "\n", path)
+
+
+def write_text(text: str, path: Path | str) -> None:
+    """Write a file that is there as a whole or not at all: a draft beside it, then a rename."""
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        Path(draft).chmod(0o666 & ~_umask())
+        Path(draft).replace(path)
+    except BaseException:
+        Path(draft).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    """The process's umask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

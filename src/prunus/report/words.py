@@ -1,0 +1,99 @@
+"""Numbers as people read them, and the verdict in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+MINUS = "\u2212"
+SPACE = "\u202f"  # narrow and unbreakable, between a number and its unit
+
+
+def count(number: float) -> str:
+    """Three significant digits with k, M or G: 123, 45.6 k, 1.23 M."""
+    for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
+        if abs(number) >= limit * 0.9995:
+            return f"{significant(number / (1e3 if unit == 'k' else limit))}{SPACE}{unit}"
+    return f"{number:,.0f}"
+
+
+def size(number: float) -> str:
+    """Bytes in decimal units: 999 B, 45.6 kB, 1.23 MB."""
+    for limit, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if abs(number) >= limit * 0.9995:
+            return f"{significant(number / limit)}{SPACE}{unit}"
+    return f"{number:.0f}{SPACE}B"
+
+
+def milliseconds(number: float) -> str:
+    """Three significant digits: 0.0532 ms, 12.3 ms."""
+    return f"{significant(number)}{SPACE}ms"
+
+
+def significant(number: float, digits: int = 3) -> str:
+    """A plain decimal number with so many significant digits, never an exponent."""
+    if number == 0:
+        return "0"
+    magnitude = len(f"{abs(number):.0f}") if abs(number) >= 1 else -_leading_zeros(number)
+    return f"{number:,.{max(0, digits - magnitude)}f}"
+
+
+def times(before: float, after: float) -> str:
+    """How many times smaller `after` is: 2.0×; "–" where there is nothing to divide by."""
+    if not before or not after:
+        return "–"
+    factor = before / after
+    return f"{factor:.2f}×" if factor < 1.95 else f"{factor:.1f}×" if factor < 99.5 else f"{factor:.0f}×"
+
+
+def points(difference: float) -> str:
+    """A signed difference of percentages: +0.3, −1.2, ±0.0."""
+    text = f"{abs(difference):.1f}"
+    if text == "0.0":
+        return "±0.0"
+    return ("+" if difference > 0 else MINUS) + text
+
+
+def percent(fraction: float) -> str:
+    """A fraction of one as a percentage: 49.8 %."""
+    return f"{100 * fraction:.1f}{SPACE}%"
+
+
+def error(number: float) -> str:
+    """A tiny error: 2.1e−7, or 0."""
+    return f"{number:.1e}".replace("e-0", f"e{MINUS}").replace("e-", f"e{MINUS}") if number else "0"
+
+
+def verdict(result: Mapping[str, Any]) -> str:
+    """Smaller, faster and how accurate, in one line; a speed-up is claimed only where the quartiles do not overlap."""
+    cost = result["cost"]
+    parts = [f"{times(cost['before']['bytes'], cost['after']['bytes'])} smaller", _speed(result)]
+    steps = (result.get("accuracy") or {}).get("steps", [])
+    if len(steps) > 1:
+        difference = points(steps[-1]["value"] - steps[0]["value"])
+        parts.append("accuracy unchanged" if difference == "±0.0" else f"accuracy {difference} points")
+    return ", ".join(part for part in parts if part)
+
+
+def latency_of_record(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """The measurement that the verdict quotes: the last runtime, because deployment runtimes come after PyTorch."""
+    measured = result.get("latency") or []
+    return measured[-1] if measured else None
+
+
+def _speed(result: Mapping[str, Any]) -> str:
+    measured = latency_of_record(result)
+    if measured is None:
+        return ""
+    before, after = measured["before"], measured["after"]
+    if after["q75_ms"] < before["q25_ms"]:
+        return f"{times(before['median_ms'], after['median_ms'])} faster"
+    if before["q75_ms"] < after["q25_ms"]:
+        return f"{times(after['median_ms'], before['median_ms'])} slower"
+    return "no faster on this machine"
+
+
+def _leading_zeros(number: float) -> int:
+    """Zeros after the point of a number below one: 0.0532 has one."""
+    digits = f"{abs(number):.12f}".split(".")[1]
+    return len(digits) - len(digits.lstrip("0"))

@@ -1,0 +1,101 @@
+"""The settings of one training, checked when they are made."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from prunus.errors import ConfigError
+
+OptimizerName = Literal["sgd", "adam"]
+Schedule = Literal["constant", "step", "cosine"]
+Precision = Literal["float32", "bfloat16"]
+Augment = Literal["none", "crop", "crop-flip"]
+
+STEP_FACTOR = 0.1  # the step schedule multiplies the rate by this at every milestone
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How to train. The defaults suit LeNet-5 on the digits and MNIST.
+
+    Attributes:
+        epochs: passes over the training samples.
+        batch_size: samples per step, at most; an epoch is cut into batches of nearly equal size.
+        lr: peak learning rate.
+        momentum: of SGD, in Nesterov's form; Adam has its own.
+        weight_decay: L2 penalty on every parameter (for "adam": added to the gradient, too).
+        optimizer: "sgd" or "adam".
+        schedule: "constant"; "step", ten times less at every milestone; "cosine", down to zero at the last step.
+        milestones: for "step": the points, as shares of the whole training, each in (0, 1).
+        warmup_steps: steps over which the rate rises linearly to the schedule.
+        precision: "float32", or "bfloat16" for autocast (the weights stay as they are).
+        channels_last: keep weights and images in the channels-last memory format; the weights stay in it.
+        augment: "none"; "crop", random shifts by up to an eighth of the side; "crop-flip", mirror images as well
+            (for photographs, not for digits).
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        seed: of the order of samples, the augmentation and the model's own randomness (dropout).
+
+    Raises:
+        ConfigError: a setting is unknown or out of range.
+    """
+
+    epochs: int = 20
+    batch_size: int = 64
+    lr: float = 0.05
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    optimizer: OptimizerName = "sgd"
+    schedule: Schedule = "cosine"
+    milestones: tuple[float, ...] = (0.5, 0.75)
+    warmup_steps: int = 0
+    precision: Precision = "float32"
+    channels_last: bool = False
+    augment: Augment = "none"
+    label_smoothing: float = 0.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
+        _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
+        _require(0 < self.lr < math.inf, "lr", self.lr, "above 0 and finite")
+        _require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
+        _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "at least 0 and finite")
+        _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
+        _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
+        rising = all(a < b for a, b in zip((0.0, *self.milestones), (*self.milestones, 1.0)))
+        _require(rising, "milestones", self.milestones, "rising shares of the training, each in (0, 1)")
+        for field, choices in _CHOICES.items():
+            _require(getattr(self, field) in choices, field, getattr(self, field), f"one of {', '.join(choices)}")
+
+
+_CHOICES: dict[str, tuple[str, ...]] = {
+    "optimizer": get_args(OptimizerName),
+    "schedule": get_args(Schedule),
+    "precision": get_args(Precision),
+    "augment": get_args(Augment),
+}
+
+
+def _require(holds: bool, field: str, value: object, wanted: str) -> None:
+    if not holds:
+        raise ConfigError(f"{field} must be {wanted}, not {value!r}.")
+
+
+def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
+    """Share of the peak learning rate at a step.
+
+    Args:
+        config: gives schedule, milestones and warm-up.
+        step: counted from 0.
+        steps: steps of the whole training.
+    """
+    if step < config.warmup_steps:
+        return (step + 1) / config.warmup_steps
+    if config.schedule == "step":
+        return STEP_FACTOR ** sum(step >= milestone * steps for milestone in config.milestones)
+    if config.schedule == "cosine":
+        progress = (step - config.warmup_steps) / max(steps - config.warmup_steps, 1)
+        return 0.5 * (1 + math.cos(math.pi * progress))
+    return 1.0

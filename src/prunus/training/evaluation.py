@@ -1,0 +1,103 @@
+"""Accuracy and loss on a whole split, and the small things that every pass over a model needs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.data.sets import Split
+from prunus.errors import ConfigError, DataError
+from prunus.training.feeding import Normalise, batches
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a model does on a split.
+
+    Attributes:
+        accuracy: top-1, percent.
+        loss: mean cross-entropy per sample, natural logarithm.
+        count: samples.
+    """
+
+    accuracy: float
+    loss: float
+    count: int
+
+
+def evaluate(model: nn.Module, split: Split, normalise: Normalise, batch_size: int = 500) -> Evaluation:
+    """Measure a model in evaluation mode, on its own device and in its own precision; the model stays as it was.
+
+    Args:
+        model: images (batch, C, H, W) to logits (batch, classes).
+        split: the samples.
+        normalise: (mean, std) of every plane, in units of 0..1.
+        batch_size: samples per batch; changes memory and speed only.
+
+    Raises:
+        DataError: no samples, or labels beyond the model's classes.
+        ConfigError: the model returns something other than logits.
+    """
+    device, dtype = placement(model)
+    split = split.to(device)
+    highest = highest_label(split)
+    loss = torch.zeros((), dtype=torch.float64, device=device)
+    correct = torch.zeros((), dtype=torch.int64, device=device)
+    with mode(model, training=False), torch.no_grad():
+        for images, labels in batches(split, normalise, batch_size, dtype=dtype):
+            logits = logits_of(model, images, highest)
+            loss += F.cross_entropy(logits.float(), labels, reduction="sum")
+            correct += (logits.argmax(1) == labels).sum()
+    return Evaluation(100 * correct.item() / len(split), loss.item() / len(split), len(split))
+
+
+def placement(model: nn.Module) -> tuple[torch.device, torch.dtype]:
+    """Device and floating-point type of a model's first parameter; the CPU and float32 if it has none."""
+    for parameter in model.parameters():
+        if parameter.is_floating_point():
+            return parameter.device, parameter.dtype
+    return torch.device("cpu"), torch.float32
+
+
+@contextmanager
+def mode(model: nn.Module, training: bool) -> Iterator[None]:
+    """Train or evaluation mode for a while; every module gets back the one that it had."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was_training in before:
+            module.training = was_training
+
+
+def highest_label(split: Split) -> int:
+    """The highest class index among the samples.
+
+    Raises:
+        DataError: there are no samples.
+    """
+    if not len(split):
+        raise DataError("The split has no samples.")
+    return int(split.labels.max())
+
+
+def logits_of(model: nn.Module, images: Tensor, highest: int) -> Tensor:
+    """The model's logits (batch, classes), checked to have a column for the class `highest`."""
+    logits = model(images)
+    if not isinstance(logits, Tensor) or logits.dim() != 2:
+        found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
+        raise ConfigError(
+            f"{type(model).__name__} must return logits (batch, classes) to be trained here, not {found}."
+        )
+    if logits.shape[1] <= highest:
+        raise DataError(
+            f"The labels go up to {highest}, but {type(model).__name__} tells {logits.shape[1]} classes apart: "
+            f"build it with num_classes={highest + 1} or more."
+        )
+    return logits

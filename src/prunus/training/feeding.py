@@ -1,0 +1,103 @@
+"""From whole uint8 sets to normalised batches, augmented as whole batches by tensor operations."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from prunus.data.sets import Split
+from prunus.errors import ConfigError, DataError
+from prunus.training.config import Augment
+
+Normalise = tuple[Sequence[float], Sequence[float]]
+"""(mean, std) of every plane, in units of 0..1."""
+
+
+def batches(
+    split: Split,
+    normalise: Normalise,
+    batch_size: int = 500,
+    *,
+    generator: torch.Generator | None = None,
+    augment: Augment = "none",
+    dtype: torch.dtype = torch.float32,
+    channels_last: bool = False,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """One pass over a split, in batches whose sizes differ by one at most.
+
+    Args:
+        split: the samples; batches are made on the device where it lies.
+        normalise: (mean, std) of every plane, in units of 0..1.
+        batch_size: samples per batch, at most.
+        generator: of the CPU; shuffles the samples and draws the augmentation. None = in order.
+        augment: see `TrainConfig`; needs a generator.
+        dtype: of the images that are yielded.
+        channels_last: yield them in the channels-last memory format.
+
+    Yields:
+        images (batch, C, H, W), normalised, and labels (batch,) int64.
+
+    Raises:
+        DataError: no samples, or another number of planes than `normalise` has.
+        ConfigError: batch size below 1, or an augmentation without a generator.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size must be at least 1, not {batch_size}.")
+    if augment != "none" and generator is None:
+        raise ConfigError(f"The augmentation {augment!r} is random and needs a generator.")
+    if not len(split):
+        raise DataError("The split has no samples.")
+    scale, shift = _affine(split, normalise, dtype)
+    memory = torch.channels_last if channels_last else torch.contiguous_format
+    order = torch.arange(len(split)) if generator is None else torch.randperm(len(split), generator=generator)
+    for part in order.to(split.images.device).tensor_split(steps_per_epoch(len(split), batch_size)):
+        images = split.images[part]
+        if generator is not None:
+            images = augmented(images, augment, generator)
+        yield (images.to(dtype) * scale + shift).contiguous(memory_format=memory), split.labels[part]
+
+
+def steps_per_epoch(samples: int, batch_size: int) -> int:
+    """Batches that `batches` makes of so many samples."""
+    return -(-samples // batch_size)
+
+
+def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+    """Shift every image by its own random offset over a black border and, for "crop-flip", mirror half of them.
+
+    The border is an eighth of the shorter side, at least 1 pixel: the usual 4 for 32x32.
+
+    Args:
+        images: (batch, C, H, W).
+        augment: "none", "crop" or "crop-flip".
+        generator: of the CPU, so that every device sees the same images.
+    """
+    if augment == "none":
+        return images
+    count, _, height, width = images.shape
+    border = max(min(height, width) // 8, 1)
+    padded = F.pad(images, (border, border, border, border))
+    offsets = torch.randint(2 * border + 1, (2, count, 1), generator=generator)
+    rows, columns = offsets[0] + torch.arange(height), offsets[1] + torch.arange(width)
+    if augment == "crop-flip":
+        mirrored = torch.rand(count, 1, generator=generator) < 0.5
+        columns = torch.where(mirrored, columns.flip(1), columns)
+    rows, columns = rows.to(images.device), columns.to(images.device)
+    samples = torch.arange(count, device=images.device)[:, None, None]
+    # With the planes last, one advanced index picks whole pixels; the channel axis goes back to its place after it.
+    return padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _affine(split: Split, normalise: Normalise, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
+    """Scale and shift (C, 1, 1) for which `byte * scale + shift` is `(byte / 255 - mean) / std`."""
+    mean, std = (torch.tensor(list(values), dtype=torch.float64) for values in normalise)
+    planes = split.images.shape[1]
+    if mean.shape != (planes,) or std.shape != (planes,):
+        raise DataError(f"Images of {planes} planes need as many means and deviations, not {len(mean)} and {len(std)}.")
+    if not bool((std > 0).all()):
+        raise DataError(f"Deviations must be above 0, not {std.tolist()}.")
+    scale, shift = 1 / (255 * std), -mean / std
+    return tuple(one.view(-1, 1, 1).to(split.images.device, dtype) for one in (scale, shift))  # type: ignore[return-value]

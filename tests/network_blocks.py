@@ -1,0 +1,331 @@
+"""Building blocks of the random networks: small modules that take one feature map and give one.
+
+`literal=True` writes sizes as numbers into the forward pass, as careless user code does; `literal=False` reads them off the tensor.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+ACTIVATIONS = (
+    "relu", "none", "silu", "gelu", "hardswish", "sigmoid", "softplus", "leaky", "prelu", "prelu1", "tanh", "elu",
+    "hardsigmoid", "relu6",
+)  # fmt: skip
+NORMS = ("batch", "none", "plain-batch", "group", "plain-group", "instance", "plain-instance", "layer")
+
+
+class ChannelLayerNorm(nn.Module):
+    """Layer norm over the channels of a feature map, by permuting them to the end."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
+def activation(name: str, channels: int) -> nn.Module:
+    """The activation called `name`."""
+    return {
+        "none": nn.Identity, "relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "hardswish": nn.Hardswish,
+        "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "leaky": lambda: nn.LeakyReLU(0.1), "tanh": nn.Tanh,
+        "elu": nn.ELU, "hardsigmoid": nn.Hardsigmoid, "relu6": nn.ReLU6,
+        "prelu": lambda: nn.PReLU(channels), "prelu1": lambda: nn.PReLU(1),
+    }[name]()  # fmt: skip
+
+
+def norm(name: str, channels: int) -> nn.Module:
+    """The normalisation called `name`; group norms take two groups where the channels allow it."""
+    groups = 2 if channels % 2 == 0 else 1
+    return {
+        "none": nn.Identity, "batch": lambda: nn.BatchNorm2d(channels),
+        "plain-batch": lambda: nn.BatchNorm2d(channels, affine=False),
+        "group": lambda: nn.GroupNorm(groups, channels),
+        "plain-group": lambda: nn.GroupNorm(groups, channels, affine=False),
+        "instance": lambda: nn.InstanceNorm2d(channels, affine=True),
+        "plain-instance": lambda: nn.InstanceNorm2d(channels),
+        "layer": lambda: ChannelLayerNorm(channels),
+    }[name]()  # fmt: skip
+
+
+class Conv(nn.Module):
+    """Convolution, normalisation, activation; or normalisation and activation first."""
+
+    def __init__(self, inp: int, out: int, *, kernel: int = 1, stride: int = 1, dilation: int = 1, groups: int = 1,
+                 bias: bool = True, norm_name: str = "none", act: str = "none", first: bool = False) -> None:  # fmt: skip
+        super().__init__()
+        self.first = first
+        self.conv = nn.Conv2d(inp, out, kernel, stride, dilation * (kernel // 2), dilation, groups, bias)
+        self.norm = norm(norm_name, inp if first else out)
+        self.act = activation(act, inp if first else out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(self.act(self.norm(x))) if self.first else self.act(self.norm(self.conv(x)))
+
+
+class Transposed(nn.Module):
+    """Transposed convolution that doubles the resolution."""
+
+    def __init__(self, inp: int, out: int, *, kernel: int, groups: int, bias: bool, act: str) -> None:
+        super().__init__()
+        self.conv = nn.ConvTranspose2d(inp, out, kernel, 2, kernel // 2, kernel % 2, groups, bias)
+        self.act = activation(act, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.act(self.conv(x))
+
+
+class FunctionalConv(nn.Module):
+    """`F.conv2d` with the module's own parameters, optionally standardised per filter."""
+
+    def __init__(self, inp: int, out: int, *, standardise: bool, bias: bool) -> None:
+        super().__init__()
+        self.standardise = standardise
+        self.w = nn.Parameter(torch.randn(out, inp, 3, 3))
+        self.b = nn.Parameter(torch.randn(out)) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        w = self.w
+        if self.standardise:
+            w = (w - w.mean((1, 2, 3), keepdim=True)) / (w.var((1, 2, 3), keepdim=True) + 1e-5).sqrt()
+        return F.conv2d(x, w, self.b, padding=1)
+
+
+class Pool(nn.Module):
+    """Pooling and resampling: whatever changes the resolution only."""
+
+    def __init__(self, *, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+
+    def forward(self, x: Tensor) -> Tensor:
+        match self.mode:
+            case "max":
+                return F.max_pool2d(x, 2)
+            case "avg":
+                return F.avg_pool2d(x, 3, 1, 1)
+            case "adaptive":
+                return F.adaptive_avg_pool2d(x, (x.shape[2] // 2, x.shape[3] // 2))
+            case "nearest":
+                return F.interpolate(x, scale_factor=2.0, mode="nearest")
+            case "bilinear":
+                return F.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            case "reflect":
+                return F.pad(x, (1, 0, 1, 0), mode="reflect")
+            case _:
+                return x[:, :, ::2, ::2]
+
+
+class Pixels(nn.Module):
+    """Pixel shuffle by two, or its inverse."""
+
+    def __init__(self, *, up: bool) -> None:
+        super().__init__()
+        self.shuffle = nn.PixelShuffle(2) if up else nn.PixelUnshuffle(2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.shuffle(x)
+
+
+class Shuffle(nn.Module):
+    """The channel shuffle of ShuffleNet."""
+
+    def __init__(self, channels: int, *, groups: int, literal: bool) -> None:
+        super().__init__()
+        self.channels, self.groups, self.literal = channels, groups, literal
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        c = self.channels if self.literal else c
+        return x.view(b, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(b, c, h, w)
+
+
+class Reorder(nn.Module):
+    """Channels rolled, reversed, permuted by a buffer, or doubled."""
+
+    def __init__(self, channels: int, *, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+        self.register_buffer("order", torch.arange(channels).roll(channels // 2).flip(0))
+
+    def forward(self, x: Tensor) -> Tensor:
+        match self.mode:
+            case "roll":
+                return torch.roll(x, 1, 1)
+            case "flip":
+                return x.flip(1)
+            case "index":
+                return x.index_select(1, self.order)
+            case "double":
+                return torch.cat([x, x], 1)
+            case "repeat":
+                return x.repeat(1, 2, 1, 1)
+            case _:
+                return x.repeat_interleave(2, 1)
+
+
+class PadChannels(nn.Module):
+    """New channels of zeros before and after (the option-A shortcut)."""
+
+    def __init__(self, *, before: int, after: int) -> None:
+        super().__init__()
+        self.before, self.after = before, after
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.pad(x, (0, 0, 0, 0, self.before, self.after))
+
+
+class SqueezeExcite(nn.Module):
+    """Gate every channel by a function of all channel means; with linear layers or 1x1 convolutions."""
+
+    def __init__(self, channels: int, hidden: int, *, linear: bool) -> None:
+        super().__init__()
+        self.linear = linear
+        self.down = nn.Linear(channels, hidden) if linear else nn.Conv2d(channels, hidden, 1)
+        self.up = nn.Linear(hidden, channels) if linear else nn.Conv2d(hidden, channels, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.linear:
+            b, c = x.shape[:2]
+            gate = self.up(F.relu(self.down(x.mean((2, 3))))).sigmoid().view(b, c, 1, 1)
+        else:
+            gate = self.up(F.silu(self.down(F.adaptive_avg_pool2d(x, 1)))).sigmoid()
+        return x * gate
+
+
+class Broadcast(nn.Module):
+    """A learned scale per channel, learned offset per channel, position or both; or something without parameters."""
+
+    def __init__(self, channels: int, height: int, width: int, *, mode: str) -> None:
+        super().__init__()
+        self.mode = mode
+        shape = {"scale": (channels, 1, 1), "offset": (1, channels, 1, 1), "position": (1, 1, height, width),
+                 "both": (1, channels, height, width)}.get(mode)  # fmt: skip
+        self.p = nn.Parameter(torch.randn(shape)) if shape else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        match self.mode:
+            case "scale":
+                return x * self.p
+            case "context":
+                return x + x.mean((2, 3), keepdim=True)
+            case "affine":
+                return 2 * x + 0.5
+            case "square":
+                return x * x - x.abs()
+            case "spatial-gate":
+                return x * x.mean(1, keepdim=True).sigmoid()
+            case "normalize":
+                return F.normalize(x, dim=1)
+            case "softmax":
+                return x.flatten(2).softmax(-1).view_as(x)
+            case _:
+                return x + self.p
+
+
+class Tokens(nn.Module):
+    """Flatten space, apply a linear layer or a 1-d convolution to every position, and fold back."""
+
+    def __init__(self, inp: int, out: int, *, linear: bool, literal: bool) -> None:
+        super().__init__()
+        self.inp, self.out, self.literal = inp, out, literal
+        self.mix = nn.Linear(inp, out) if linear else nn.Conv1d(inp, out, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, c, h, w = x.shape
+        tokens = x.reshape(b, self.inp if self.literal else c, h * w)
+        mixed = self.mix(tokens.transpose(1, 2)).transpose(1, 2) if isinstance(self.mix, nn.Linear) else self.mix(tokens)
+        return mixed.reshape(b, self.out, h, w) if self.literal else mixed.unflatten(2, (h, w))
+
+
+class Attention(nn.Module):
+    """Multi-head self-attention over the positions, with a residual."""
+
+    def __init__(self, channels: int, *, heads: int, literal: bool, separate: bool) -> None:
+        super().__init__()
+        self.channels, self.heads, self.literal = channels, heads, literal
+        self.qkv = nn.ModuleList(nn.Linear(channels, channels) for _ in range(3)) if separate else None
+        self.joint = None if separate else nn.Linear(channels, 3 * channels)
+        self.proj = nn.Linear(channels, channels)
+
+    def forward(self, x: Tensor) -> Tensor:
+        b, _, h, w = x.shape
+        tokens = x.flatten(2).transpose(1, 2)
+        if self.joint is None:
+            q, k, v = (self._split(layer(tokens)) for layer in self.qkv)
+        else:
+            q, k, v = map(self._split, self.joint(tokens).chunk(3, -1))
+        weights = (q @ k.transpose(-2, -1) * 0.3).softmax(-1)
+        mixed = (weights @ v).transpose(1, 2).flatten(2)
+        return x + self.proj(mixed).transpose(1, 2).reshape(x.shape)
+
+    def _split(self, tokens: Tensor) -> Tensor:
+        size = self.channels // self.heads if self.literal else -1
+        return tokens.view(*tokens.shape[:2], self.heads, size).transpose(1, 2)
+
+
+class Maxout(nn.Module):
+    """The larger of two neighbours, or of the two halves, among the channels."""
+
+    def __init__(self, *, neighbours: bool) -> None:
+        super().__init__()
+        self.neighbours = neighbours
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.neighbours:
+            return x.unflatten(1, (-1, 2)).amax(2)
+        a, b = x.unflatten(1, (2, -1)).unbind(1)
+        return torch.maximum(a, b)
+
+
+class SimpleGate(nn.Module):
+    """One half of the channels gates the other."""
+
+    def __init__(self, *, sigmoid: bool) -> None:
+        super().__init__()
+        self.sigmoid = sigmoid
+
+    def forward(self, x: Tensor) -> Tensor:
+        a, b = x.chunk(2, 1)
+        return a * b.sigmoid() if self.sigmoid else a * b
+
+
+class Head(nn.Module):
+    """From a feature map to one output."""
+
+    def __init__(self, channels: int, height: int, width: int, out: int, *, mode: str) -> None:
+        super().__init__()
+        self.mode, self.size = mode, channels * height * width
+        match mode:
+            case "map":
+                self.last: nn.Module = nn.Conv2d(channels, out, 1)
+            case "features":
+                self.last = nn.Identity()
+            case "flatten" | "view" | "literal":
+                self.last = nn.Linear(self.size, out)
+            case "deep":
+                self.last = nn.Sequential(
+                    nn.Linear(channels, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Dropout(), nn.Linear(7, out)
+                )
+            case _:
+                self.last = nn.Linear(channels, out)
+
+    def forward(self, x: Tensor) -> Tensor:
+        match self.mode:
+            case "map" | "features":
+                return self.last(x)
+            case "flatten":
+                return self.last(x.flatten(1))
+            case "view":
+                return self.last(x.contiguous().view(x.size(0), -1))
+            case "literal":
+                return self.last(x.reshape(-1, self.size))
+            case "mean":
+                return self.last(x.mean((2, 3)))
+            case "max":
+                return self.last(x.amax((-2, -1)))
+            case _:
+                return self.last(F.adaptive_avg_pool2d(x, 1).flatten(1))

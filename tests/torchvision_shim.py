@@ -1,0 +1,69 @@
+"""Let torchvision, and timm which needs it, be imported beside a CPU build of torch.
+
+The wheels of torchvision carry a compiled library that matches one exact build of torch. Beside another build the library does
+not load, the operators stay undeclared, and `import torchvision` fails with "operator torchvision::nms does not exist".
+Declaring the schemas is enough for the import: none of the networks tested here calls one of these operators.
+For tests and benchmarks only; never part of the package.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import warnings
+from functools import cache
+
+import torch
+
+_ROI = "Tensor input, Tensor rois, float spatial_scale, SymInt pooled_height, SymInt pooled_width"
+_ROI_GRAD = (
+    "Tensor grad, Tensor rois, {extra}float spatial_scale, SymInt pooled_height, SymInt pooled_width, {more}"
+    "SymInt batch_size, SymInt channels, SymInt height, SymInt width"
+)
+_DEFORM = (
+    "SymInt stride_h, SymInt stride_w, SymInt pad_h, SymInt pad_w, SymInt dilation_h, SymInt dilation_w, "
+    "SymInt groups, SymInt offset_groups, bool use_mask"
+)
+_SCHEMAS = (
+    "nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    "qnms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor",
+    f"roi_align({_ROI}, int sampling_ratio, bool aligned) -> Tensor",
+    f"_roi_align_backward({_ROI_GRAD.format(extra='', more='')}, int sampling_ratio, bool aligned) -> Tensor",
+    f"roi_pool({_ROI}) -> (Tensor, Tensor)",
+    f"_roi_pool_backward({_ROI_GRAD.format(extra='Tensor argmax, ', more='')}) -> Tensor",
+    f"ps_roi_align({_ROI}, int sampling_ratio) -> (Tensor, Tensor)",
+    f"_ps_roi_align_backward({_ROI_GRAD.format(extra='Tensor mapping, ', more='int sampling_ratio, ')}) -> Tensor",
+    f"ps_roi_pool({_ROI}) -> (Tensor, Tensor)",
+    f"_ps_roi_pool_backward({_ROI_GRAD.format(extra='Tensor mapping, ', more='')}) -> Tensor",
+    f"deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, {_DEFORM}) -> Tensor",
+    "_deform_conv2d_backward(Tensor grad, Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, "
+    f"{_DEFORM}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+
+
+@cache
+def _library() -> torch.library.Library:
+    library = torch.library.Library("torchvision", "FRAGMENT")  # kept alive by the cache: it undeclares when collected
+    for schema in _SCHEMAS:
+        if not hasattr(torch.ops.torchvision, schema.split("(", 1)[0]):
+            library.define(schema)
+    return library
+
+
+@cache
+def missing(*packages: str) -> str:
+    """Why `packages` (of "torchvision", "timm") cannot be imported, or "" after importing them."""
+    for package in packages:
+        if importlib.util.find_spec(package) is None:
+            return f"{package} is not installed"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            __import__("torchvision")
+        except (ImportError, RuntimeError):
+            _library()
+        try:
+            for package in packages:
+                __import__(package)
+        except (ImportError, RuntimeError) as error:
+            return f"{', '.join(packages)} cannot be imported: {error}"
+    return ""
