@@ -141,7 +141,7 @@ def test_timm_models_by_name() -> None:
     importable("timm")
     model = build("timm/resnet10t", num_classes=4)
     assert model.fc.out_features == 4
-    with pytest.raises(ModelNameError, match="Did you mean .*timm/resnet18"):
+    with pytest.raises(ModelNameError, match=r"Did you mean .*timm/resnet18"):
         build("timm/resnet_18")
 
 
@@ -149,5 +149,5 @@ def test_torchvision_models_by_name_without_downloads() -> None:
     importable("torchvision")
     assert build("torchvision/squeezenet1_1", num_classes=4).num_classes == 4
     assert isinstance(build("torchvision/lraspp_mobilenet_v3_large", num_classes=3), nn.Module)
-    with pytest.raises(ModelNameError, match="Did you mean .*torchvision/resnet18"):
+    with pytest.raises(ModelNameError, match=r"Did you mean .*torchvision/resnet18"):
         build("torchvision/resnet_18")

@@ -86,7 +86,7 @@ def lenet_result() -> dict[str, Any]:
         "target": {
             "kind": "tolerance",
             "value": 1.0,
-            "text": "at most 1 point less on held-out images",
+            "text": "lose at most 1 point on held-out samples",
             "score": "norm-l2",
             "scope": "global",
             "round_to": 1,
@@ -175,7 +175,7 @@ def resnet_result() -> dict[str, Any]:
     note = "10,000 test images: one standard error is 0.4 points."
     return {
         **result,
-        "command": "prunus prune resnet56 --weights resnet56.th --data cifar10 --data-dir data --macs 0.5 --epochs 2 -o out",
+        "command": "prunus prune resnet56 --weights resnet56.th --data cifar10 --macs 0.5 --epochs 2 -o out",
         "model": {
             "name": "resnet56",
             "class": "CifarResNet",

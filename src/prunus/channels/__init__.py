@@ -1,6 +1,28 @@
 """Channels: trace a model, plan what to remove, mask it, compact it, verify it."""
 
-from .graph import ChannelGraph, Group
+from .compact import Origin, compact
+from .cost import Cost, LayerCost
+from .graph import Axis, ChannelGraph, Group, Note, Pinned
+from .mask import mask
+from .plan import Plan, PlanGroup, Trial
 from .trace import trace
+from .verify import Verification, verify
 
-__all__ = ["ChannelGraph", "Group", "trace"]
+__all__ = [
+    "Axis",
+    "ChannelGraph",
+    "Cost",
+    "Group",
+    "LayerCost",
+    "Note",
+    "Origin",
+    "Pinned",
+    "Plan",
+    "PlanGroup",
+    "Trial",
+    "Verification",
+    "compact",
+    "mask",
+    "trace",
+    "verify",
+]

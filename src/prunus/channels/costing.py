@@ -104,7 +104,7 @@ def layer_costs(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[LayerC
     result = []
     for contraction in graph.contractions:
         record = graph.records[contraction.record]
-        weights = [sources[id(t)] for t in record.tensors if id(t) in sources]
+        weights = [sources[id(t)] for t in record.tensors if id(t) in sources and t.dim() > 1]
         weight = max(weights, key=lambda s: s.tensor.dim(), default=None) or _weight_behind(graph, record, sources)
         name = weight.name.rpartition(".")[0] or weight.name if weight else record.module
         before, after = _shape(graph, record.outputs[0], record.paints[0], None), _shape(graph, record.outputs[0], record.paints[0], removed)

@@ -86,6 +86,7 @@ class ChannelGraph:
     contractions: tuple[Contraction, ...]
     leaks: tuple[Leak, ...]
     reset_means: tuple[str, ...]
+    component_of_colour: Labels
     channel_of_colour: Labels
     axes: tuple[Axis, ...]
     groups: tuple[Group, ...]
@@ -154,6 +155,7 @@ def build(
         contractions=tuple(painter.contractions),
         leaks=tuple(painter.leaks),
         reset_means=tuple(sorted({names[id(t)] for t in painter.reset_means if id(t) in names})),
+        component_of_colour=parent,
         channel_of_colour=channel_of_colour,
         axes=axes,
         groups=groups,

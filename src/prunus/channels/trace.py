@@ -36,8 +36,12 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
         TraceError: the forward reads the value of a tensor, or fails on these inputs; the text names the line.
     """
     model = unwrap(model)
-    twin = meta_twin(model)
     args, kwargs = as_arguments(example_inputs)
+    return trace_twin(model, meta_twin(model), args, kwargs)
+
+
+def trace_twin(model: nn.Module, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChannelGraph:
+    """`trace` with the meta twin already made."""
     painter = Painter(RULES, fallback)
     sources = paint_sources(painter, twin)
     outputs = run(painter, twin, to_meta(args), to_meta(kwargs))

@@ -88,7 +88,8 @@ def _is_image(path: Path) -> bool:
 
 
 def _read(listed: Sequence[tuple[Path, int]], size: int | None, label: str, progress: Progress | None) -> Split:
-    mode = "L" if all(_mode(path) in GREY for path, _ in listed) else "RGB"
+    modes = {_mode(path) for path, _ in listed}
+    mode = "L" if modes.issubset(GREY) else "RGB"
     height, width = (size, size) if size is not None else _upright_size(listed[0][0])
     planes = len(mode)
     images = np.empty((len(listed), height, width, planes), np.uint8)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from collections.abc import Iterable
 from typing import Any
@@ -97,7 +98,7 @@ def spread(heights: Iterable[float], gap: float) -> list[float]:
     places = list(heights)
     order = sorted(range(len(places)), key=lambda index: places[index])
     for _ in range(50):
-        for low, high in zip(order, order[1:]):
+        for low, high in itertools.pairwise(order):
             overlap = gap - (places[high] - places[low])
             if overlap > 1e-9:
                 places[low] -= overlap / 2
@@ -111,7 +112,8 @@ def _inline(text: str, name: str, label: str, width: float, height: float) -> st
     body = re.sub(r"<!--.*?-->", "", body, flags=re.DOTALL)
     body = re.sub(r"<svg[^>]*>", _opening(name, label, width, height), body, count=1)
     body = body.replace("xlink:href", "href")
-    body = re.sub(r"font: (?:(\d+) )?([\d.]+)px [^;\"]*", _font, body)
+    body = re.sub(r"font-family: [^;\"]*;? ?|font: (?:(\d+) )?([\d.]+)px [^;\"]*", _font, body)
+    body = re.sub(r' transform="rotate\(-?0 [^"]*\)"', "", body)
     for colour, variable in _VARIABLES.items():
         body = body.replace(colour, f"var({variable})")
     return re.sub(r"\n\s*", "\n", _own_ids(body, name)).strip()
@@ -123,6 +125,9 @@ def _opening(name: str, label: str, width: float, height: float) -> str:
 
 
 def _font(match: re.Match[str]) -> str:
+    """Keep the size and drop the family, in both spellings that matplotlib has for them."""
+    if match[2] is None:
+        return ""
     weight = f"font-weight: {match[1]}; " if match[1] else ""
     return f"{weight}font-size: {match[2]}px"
 

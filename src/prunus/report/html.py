@@ -1,4 +1,4 @@
-"""The report page: a result turned into rows and figures for the template, nothing measured and nothing decided here."""
+"""The report page: a result turned into rows and figures for the template; nothing is measured here."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def render(result: Result) -> str:
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
     )
-    environment.filters |= {"percent": words.percent, "size": words.size, "error": words.error}
+    environment.filters |= {"percent": words.percent, "size": words.size, "error": words.error, "breakable": _breakable}
     source = resources.files("prunus.report").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
     page: str = environment.from_string(source).render(
         result=result,
@@ -55,10 +55,9 @@ def render(result: Result) -> str:
 
 
 def subtitle(result: Result) -> str:
-    """What was done to what, in one line: resnet56 on cifar10, half of the MACs."""
-    model, target = result["model"], result["target"]
-    where = f" on {model['data']['name']}" if model.get("data") else ""
-    return f"{model['name']}{where}, pruned to {target['text']} by {target['score']}, {target['scope']}"
+    """What was asked for, in one line: pruned to 50 % of its MACs by norm-l2, uniform."""
+    target = result["target"]
+    return f"Pruned to {target['text']} by {target['score']}, {target['scope']}"
 
 
 def comparison(result: Result) -> list[dict[str, str]]:
@@ -154,6 +153,13 @@ def _figures(result: Result, plots: Any) -> dict[str, dict[str, str]]:
     if result.get("latency"):
         drawn["latency"] = lambda width: plots.latency(result["latency"], width)
     return {name: {kind: draw(width) for kind, width in WIDTHS.items()} for name, draw in drawn.items()}
+
+
+def _breakable(name: str) -> Any:
+    """A dotted name that a narrow column may break after its dots, and that is still one name when copied."""
+    from markupsafe import Markup, escape
+
+    return escape(name).replace(".", Markup(".<wbr>"))
 
 
 def _compared(name: str, before: float, after: float, write: Callable[[float], str]) -> dict[str, str]:

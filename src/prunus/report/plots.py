@@ -49,10 +49,11 @@ def accuracy(steps: Sequence[Row], width: float) -> str:
         _annotate(axes, f"{value:.1f}", (place, value), (0, -12 if below else 11), "top" if below else "bottom")
     axes.set_xlim(-0.1, len(values) - 0.9)
     axes.set_ylim(low - 0.3 * room, high + 0.2 * room)
-    axes.set_xticks(range(len(values)), [_two_lines(step["step"]) for step in steps])
-    axes.tick_params(axis="x", length=0, pad=8)
-    quiet(axes)
-    axes.spines["bottom"].set_visible(False)
+    for place, step in enumerate(steps):
+        # Two texts, not one with a line break: their centring must hold in the page's font, which matplotlib has not.
+        for line, words in enumerate(step["step"].split(" ", 1)):
+            _annotate(axes, words, (place, 0), (0, -12 - 15 * line), "top", "center", ("data", "axes fraction"), MUTED)
+    quiet(axes, x=False)
     label = "Accuracy in percent: " + ", ".join(f"{step['step']} {step['value']:.1f}" for step in steps)
     return canvas.svg(f"accuracy-{width:g}", label)
 
@@ -70,22 +71,22 @@ def layers(rows: Sequence[Row], quantity: str, width: float) -> str:
 def training(stages: Sequence[Row], width: float) -> str:
     """Loss, and accuracy [%] on both splits, over the epochs of all stages in a row."""
     narrow = width < NARROW
-    canvas = Canvas(width, 400 if narrow else 230)
-    gap, middle = 84.0, width / 2
+    canvas = Canvas(width, 440 if narrow else 240)
+    gap, middle = 92.0, width / 2
     if narrow:
-        panels = canvas.axes(34, 30, gap, 232), canvas.axes(34, 230, gap, 34)
+        panels = canvas.axes(34, 46, gap, 254), canvas.axes(34, 266, gap, 34)
     else:
-        panels = canvas.axes(34, 30, middle + gap - 24, 38), canvas.axes(middle + 34, 30, gap, 38)
+        panels = canvas.axes(34, 46, middle + gap - 50, 38), canvas.axes(middle + 34, 46, gap, 38)
     curves = (("Loss", (("training", "loss"),)), ("Accuracy, %", _accuracy_curves(stages)))
     for axes, (title, series) in zip(panels, curves):
         _curves(axes, stages, series)
-        axes.set_title(title, loc="left", fontsize=TEXT, color=MUTED, pad=12, x=-34 / _pixels(canvas, axes))
+        axes.set_title(title, loc="left", fontsize=TEXT, color=MUTED, pad=28, x=-34 / _pixels(canvas, axes))
         axes.set_xlabel("epoch", fontsize=SMALL, loc="right", labelpad=2)
     return canvas.svg(f"training-{width:g}", "Training curves: loss and accuracy by epoch")
 
 
 def latency(measured: Sequence[Row], width: float) -> str:
-    """Median latency [ms] of each runtime before and after, with quartiles; every runtime has its own scale from zero."""
+    """Median latency [ms] of each runtime before and after, with quartiles; each runtime on its own scale."""
     block, head = 92.0, 4.0
     canvas = Canvas(width, head + block * len(measured))
     for place, row in enumerate(measured):
@@ -94,9 +95,7 @@ def latency(measured: Sequence[Row], width: float) -> str:
         for height, (side, colour) in enumerate((("after", AFTER), ("before", BEFORE))):
             value = row[side]
             axes.barh(height, value["median_ms"], height=0.5, color=colour)
-            axes.plot([value["q25_ms"], value["q75_ms"]], [height, height], color=INK, linewidth=1.5)
-            for quartile in (value["q25_ms"], value["q75_ms"]):
-                axes.plot([quartile, quartile], [height - 0.15, height + 0.15], color=INK, linewidth=1.5)
+            _whisker(axes, value["q25_ms"], value["q75_ms"], height)
             end = max(value["median_ms"], value["q75_ms"])
             _annotate(axes, milliseconds(value["median_ms"]), (end, height), (8, 0), "center", "left")
         axes.set_yticks([0, 1], ["after", "before"])
@@ -107,7 +106,7 @@ def latency(measured: Sequence[Row], width: float) -> str:
 
 
 def search(trials: Sequence[Row], limit: float, width: float) -> str:
-    """Every trial of the tolerance search: what was left of the cost against the accuracy [%] on the validation split."""
+    """Every trial of the tolerance search: MACs left [%] against the accuracy [%] on the validation split."""
     canvas = Canvas(width, 260)
     axes = canvas.axes(left=34, top=34, right=30, bottom=44)
     for accepted, face in ((True, AFTER), (False, PAPER)):
@@ -119,7 +118,11 @@ def search(trials: Sequence[Row], limit: float, width: float) -> str:
     passed = [trial for trial in trials if trial["accepted"]]
     if passed:
         best = min(passed, key=lambda trial: float(trial["left"]))
-        _annotate(axes, f"chosen: {100 * best['left']:.0f} %", (100 * best["left"], best["value"]), (0, 10), "bottom")
+        # To the left there is room: whatever left less than the chosen trial was rejected, and so lies below the limit.
+        inside = best["left"] > 0.4 * max(trial["left"] for trial in trials)
+        side, offset = ("right", (-9, 0)) if inside else ("left", (9, 8))
+        place = 100 * best["left"], best["value"]
+        _annotate(axes, f"chosen: {place[0]:.0f} %", place, offset, "center", side)
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set_xlim(left=0)
@@ -204,12 +207,15 @@ def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]
             if not y or None in y:
                 continue
             colour = AFTER if name == "validation" or len(series) == 1 else BEFORE
-            axes.plot(x, y, color=colour, linewidth=2, marker="o" if len(y) == 1 else "", markersize=5)
+            axes.plot(x, y, color=colour, linewidth=2, marker="o" if len(y) <= 5 else "", markersize=5)
             ends[name] = (x[-1], float(y[-1]), colour)
         if number:
             axes.axvline(start + 0.5, color=RULE, linewidth=1)
-        axes.text(start + 0.6 if number else 1, 1.02, stage["name"], transform=axes.get_xaxis_transform(), fontsize=SMALL,
-                  color=MUTED, va="bottom")  # fmt: skip
+        if len(stages) > 1:
+            place = (start + 0.5 if number else 1, 1)
+            _annotate(
+                axes, stage["name"], place, (4 if number else 0, 6), "bottom", "left", ("data", "axes fraction"), MUTED
+            )
         start += len(epochs)
     axes.set_xlim(0.5 if start < 3 else 1, start + (0.5 if start < 3 else 0.02 * start))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
@@ -217,11 +223,18 @@ def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]
     axes.margins(y=0.08)
     low, high = axes.get_ylim()
     places = spread([end[1] for end in ends.values()], 0.09 * (high - low))
-    for (name, (x_end, value, colour)), place in zip(ends.items(), places):
+    for (name, (x_end, value, colour)), height in zip(ends.items(), places):
         text = name if len(ends) > 1 else ""
         shown = f"{value:.1f}" if value > 10 else f"{value:.2f}"
-        axes.annotate(f"{shown} {text}".strip(), (x_end, place), (8, 0), textcoords="offset points", va="center",
+        axes.annotate(f"{shown} {text}".strip(), (x_end, height), (8, 0), textcoords="offset points", va="center",
                       fontsize=SMALL, color=INK if colour == AFTER else MUTED, annotation_clip=False)  # fmt: skip
+
+
+def _whisker(axes: Axes, low: float, high: float, height: float) -> None:
+    """The range between the quartiles, with a halo so that it reads on the bar and beside it."""
+    x, y = [low, low, low, high, high, high], [height + 0.15 * step for step in (-1, 1, 0, 0, 1, -1)]
+    for colour, thick in ((PAPER, 4.0), (INK, 1.4)):
+        axes.plot(x, y, color=colour, linewidth=thick, solid_capstyle="butt", clip_on=False)
 
 
 def _annotate(
@@ -250,8 +263,3 @@ def _conditions(row: Row) -> str:
     threads = row.get("threads")
     tail = f", {threads} thread{'s' if threads != 1 else ''}" if threads else ""
     return f"{row['runtime']}, batch {row['batch']}{tail}"
-
-
-def _two_lines(step: str) -> str:
-    head, _, rest = step.partition(" ")
-    return f"{head}\n{rest}" if rest else head

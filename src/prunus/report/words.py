@@ -7,6 +7,8 @@ from typing import Any
 
 MINUS = "\u2212"
 SPACE = "\u202f"  # narrow and unbreakable, between a number and its unit
+FIXED = "\u00a0"  # an unbreakable space between words
+SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def count(number: float) -> str:
@@ -60,8 +62,11 @@ def percent(fraction: float) -> str:
 
 
 def error(number: float) -> str:
-    """A tiny error: 2.1e−7, or 0."""
-    return f"{number:.1e}".replace("e-0", f"e{MINUS}").replace("e-", f"e{MINUS}") if number else "0"
+    """A tiny error with its power of ten: 2.1 × 10⁻⁷, or 0."""
+    if not number:
+        return "0"
+    digits, exponent = f"{number:.1e}".split("e")
+    return f"{digits}{SPACE}×{SPACE}10{str(int(exponent)).translate(SUPERSCRIPT)}"
 
 
 def verdict(result: Mapping[str, Any]) -> str:
@@ -72,7 +77,7 @@ def verdict(result: Mapping[str, Any]) -> str:
     if len(steps) > 1:
         difference = points(steps[-1]["value"] - steps[0]["value"])
         parts.append("accuracy unchanged" if difference == "±0.0" else f"accuracy {difference} points")
-    return ", ".join(part for part in parts if part)
+    return ", ".join(part.replace(" ", FIXED) for part in parts if part)
 
 
 def latency_of_record(result: Mapping[str, Any]) -> Mapping[str, Any] | None:

@@ -1,0 +1,5 @@
+"""Scores: one number per channel, higher = keep. A score is a plain function of a traced graph."""
+
+from .basic import random
+
+__all__ = ["random"]

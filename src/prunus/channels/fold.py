@@ -1,0 +1,95 @@
+"""Constants of removed channels: where an activation with f(0) != 0 feeds a weight, what the removed slots would have added goes into its bias."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .paint import Leak
+
+if TYPE_CHECKING:
+    from .graph import ChannelGraph
+
+_FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Add `constants[i]` times the weight's slice at input slot `slots[i]`, summed over kernel positions, to the bias of `module`."""
+
+    module: str
+    slots: tuple[int, ...]
+    constants: tuple[float, ...]
+
+
+def folds(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Fold]:
+    """All constants that must move into a bias for this plan."""
+    result = []
+    for leak in graph.leaks:
+        module = _foldable_module(graph, leak)
+        if module is not None and _gone(graph, leak, removed).any():
+            weight = next(a for a in graph.axes if a.name == f"{module}.weight".lstrip(".") and a.dim == 1)
+            dead = _dead_by_channel(graph, leak)
+            slots = [i for i, c in enumerate(weight.channels.tolist()) if c >= 0 and removed[c] and c in dead]
+            result.append(Fold(module, tuple(slots), tuple(dead[int(weight.channels[i])] for i in slots)))
+    return result
+
+
+def unfoldable(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[str]:
+    """One sentence per place where a removed channel would have left a constant that cannot be folded."""
+    texts = []
+    for leak in graph.leaks:
+        if _gone(graph, leak, removed).any() and _foldable_module(graph, leak) is None:
+            record = graph.records[leak.record]
+            texts.append(f"a removed channel is not zero there, and its constant cannot be folded into a bias ({record.operator}, {record.where})")
+    return list(dict.fromkeys(texts))
+
+
+def unfoldable_channels(graph: ChannelGraph) -> NDArray[np.bool_]:
+    """Channels that cannot be removed exactly because their constant cannot be folded."""
+    result = np.zeros(graph.num_channels, dtype=bool)
+    for leak in graph.leaks:
+        if _foldable_module(graph, leak) is None:
+            channels = graph.channel_of_colour[leak.labels].reshape(-1)
+            result[channels[channels >= 0]] = True
+    return result
+
+
+def constant(weight: Tensor, fold: Fold) -> Tensor:
+    """What the removed slots would have added to each output channel, shape (out,)."""
+    parts = weight[:, list(fold.slots)].flatten(2).sum(-1) if weight.dim() > 2 else weight[:, list(fold.slots)]
+    return parts @ weight.new_tensor(fold.constants)
+
+
+def _gone(graph: ChannelGraph, leak: Leak, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    channels = graph.channel_of_colour[leak.labels].reshape(-1)
+    if not len(removed):
+        return np.zeros(channels.shape, dtype=bool)
+    return (channels >= 0) & removed[channels]
+
+
+def _dead_by_channel(graph: ChannelGraph, leak: Leak) -> dict[int, float]:
+    channels = graph.channel_of_colour[leak.labels].reshape(-1)
+    return dict(zip(channels.tolist(), leak.dead.reshape(-1).tolist()))
+
+
+def _foldable_module(graph: ChannelGraph, leak: Leak) -> str | None:
+    """The module whose bias can take the constant, or None: it must be a plain layer called once, and the constants known."""
+    if not leak.foldable or np.isnan(leak.dead).any():
+        return None
+    name = graph.records[leak.record].module
+    module = graph.twin.get_submodule(name)
+    # a subclass may compute its weight in the forward, so that its `weight` is not what multiplies the constant
+    if type(module) not in _FOLDABLE or hasattr(module, "parametrizations"):
+        return None
+    operator = graph.records[leak.record].operator
+    calls = sum(record.module == name and record.operator == operator for record in graph.records)
+    uses = sum(owned is module.weight for other in graph.twin.modules() for owned in other._parameters.values())
+    constants = _dead_by_channel(graph, leak)
+    slots = leak.labels.reshape(-1)
+    same = len(constants) == len(slots) or all(constants[int(c)] == d for c, d in zip(graph.channel_of_colour[slots], leak.dead.reshape(-1)))
+    return name if calls == 1 and uses == 1 and same else None

@@ -1,0 +1,48 @@
+"""Carry an optimiser through surgery: same object (so schedules go on), new parameters, per-slot state sliced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import CompactError
+from .surgery import Slices, cut
+
+
+def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Module, slices: Slices) -> None:
+    """Point an optimiser at the compact model's parameters and slice momentum and the like.
+
+    Raises CompactError, with the optimiser unchanged, if it holds a parameter that is not the model's.
+    """
+    names = {id(p): name for name, p in model.named_parameters()}
+    new = dict(small.named_parameters())
+    groups: list[list[Tensor]] = []
+    state: dict[Tensor, dict[str, Any]] = {}
+    for group in optimizer.param_groups:
+        moved = []
+        for parameter in group["params"]:
+            name = names.get(id(parameter))
+            if name is None or name not in new:
+                raise CompactError(
+                    f"the optimiser holds a parameter of shape {tuple(parameter.shape)} that is not one of {type(model).__name__}'s; "
+                    "give the optimiser that was made for this model"
+                )
+            moved.append(new[name])
+            if parameter in optimizer.state:
+                state[new[name]] = {k: _sliced(v, parameter, name, slices) for k, v in optimizer.state[parameter].items()}
+        groups.append(moved)
+    for group, moved in zip(optimizer.param_groups, groups):
+        group["params"] = moved
+    optimizer.state.clear()
+    optimizer.state.update(state)
+
+
+def _sliced(value: Any, parameter: Tensor, name: str, slices: Slices) -> Any:
+    """State of the parameter's own shape is sliced like it; anything else (step counts) is copied."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.shape != parameter.shape:
+        return value.clone()
+    return cut(value, slices[name]).clone() if name in slices else value.clone()

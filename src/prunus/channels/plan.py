@@ -1,0 +1,234 @@
+"""A plan: which channels go. Immutable, readable, JSON in and out, composable."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..errors import PlanError
+from .cost import Cost
+from .fold import unfoldable
+from .graph import ChannelGraph
+from .twin import named_tensors
+
+_SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class PlanGroup:
+    """What goes in one group: `removed` are slots of axis `dim` of `parameter`, one slot per removed channel; `size` is the number of channels."""
+
+    name: str
+    parameter: str
+    dim: int
+    size: int
+    removed: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One step of a tolerance search."""
+
+    rate: float
+    metric: float
+    macs: int
+    accepted: bool
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Channels to remove from one model. Made by `prunus.plan`; `str(plan)` is a table per group.
+
+    `exact` says whether the compact model will compute the same function as the masked one; if not, `notes` says where it cannot.
+    """
+
+    groups: tuple[PlanGroup, ...]
+    fingerprint: str
+    inputs: str
+    before: Cost
+    after: Cost
+    notes: tuple[str, ...] = ()
+    trials: tuple[Trial, ...] = ()
+    graph: ChannelGraph | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def exact(self) -> bool:
+        """Whether compact equals masked up to rounding."""
+        return not self.notes
+
+    @property
+    def removed(self) -> int:
+        """Number of channels that go."""
+        return sum(len(g.removed) for g in self.groups)
+
+    def removed_in(self, graph: ChannelGraph) -> NDArray[np.bool_]:
+        """Boolean array over the channels of a graph, True where they go.
+
+        Raises PlanError if the plan was made for another model.
+        """
+        check_fingerprint(self, graph.twin)
+        result = np.zeros(graph.num_channels, dtype=bool)
+        axes = {(axis.name, axis.dim): axis.channels for axis in graph.axes}
+        for group in self.groups:
+            channels = axes[group.parameter, group.dim][list(group.removed)]
+            if (channels < 0).any():
+                raise PlanError(f"the plan removes slots of {group.parameter} that are pinned in this model")
+            result[channels] = True
+        return result
+
+    def __or__(self, other: Plan) -> Plan:
+        """Remove what either plan removes."""
+        graph = _common_graph(self, other)
+        return make_plan(graph, self.removed_in(graph) | other.removed_in(graph))
+
+    def __sub__(self, other: Plan) -> Plan:
+        """Remove what this plan removes and the other does not."""
+        graph = _common_graph(self, other)
+        return make_plan(graph, self.removed_in(graph) & ~other.removed_in(graph))
+
+    def to_json(self) -> str:
+        """The plan as JSON text; `Plan.from_json` reads it back."""
+        data = {name: value for name, value in vars(self).items() if name != "graph"}
+        data["groups"] = [asdict(g) for g in self.groups]
+        data["before"], data["after"] = asdict(self.before), asdict(self.after)
+        data["trials"] = [asdict(t) for t in self.trials]
+        return json.dumps({"prunus_plan": _SCHEMA, **data})
+
+    @staticmethod
+    def from_json(text: str) -> Plan:
+        """Read a plan; raises PlanError if the text is not one."""
+        try:
+            data = json.loads(text)
+            version = data.pop("prunus_plan")
+            if version != _SCHEMA:
+                raise PlanError(f"the plan has schema {version}; this version of prunus reads schema {_SCHEMA}")
+            data["groups"] = tuple(PlanGroup(**{**g, "removed": tuple(g["removed"])}) for g in data["groups"])
+            data["before"], data["after"] = Cost(**data["before"]), Cost(**data["after"])
+            data["trials"] = tuple(Trial(**t) for t in data["trials"])
+            data["notes"] = tuple(data["notes"])
+            return Plan(**data)
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise PlanError(f"this is not a plan written by prunus ({type(error).__name__}: {error})") from error
+
+    def __str__(self) -> str:
+        from .show import plan_table
+
+        return plan_table(self)
+
+
+def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[Trial] = ()) -> Plan:
+    """The plan that removes the given channels, shape (num_channels,)."""
+    slots = _first_slots(graph)
+    groups = []
+    for group in graph.groups:
+        parameter, dim = slots[group.index][0]
+        positions = slots[group.index][1]
+        gone = tuple(int(positions[c]) for c in group.channels if removed[c])
+        groups.append(PlanGroup(group.name, parameter, dim, group.size, gone))
+    return Plan(
+        groups=tuple(groups),
+        fingerprint=fingerprint(graph.twin),
+        inputs=describe_inputs(graph.inputs),
+        before=graph.cost(),
+        after=graph.costs.cost(graph.kept(removed)),
+        notes=_notes(graph, removed),
+        trials=tuple(trials),
+        graph=graph,
+    )
+
+
+def _first_slots(graph: ChannelGraph) -> list[tuple[tuple[str, int], dict[int, int]]]:
+    """Per group: an axis of a parameter that holds its channels, and the first slot of each channel there."""
+    axes = {(axis.name, axis.dim): axis for axis in graph.axes}
+    result = []
+    for group in graph.groups:
+        parameters = [m for m in group.members if axes[m].is_parameter]
+        key = min(parameters, key=lambda m: not axes[m].produces)
+        channels = axes[key].channels
+        first: dict[int, int] = {}
+        for slot, channel in enumerate(channels.tolist()):
+            first.setdefault(channel, slot)
+        result.append((key, first))
+    return result
+
+
+def _notes(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:
+    notes = [note.text for note in graph.notes if removed[note.channels].any()]
+    return tuple(notes + unfoldable(graph, removed))
+
+
+def fingerprint(model: nn.Module) -> str:
+    """Identifies an architecture by the names and shapes of its parameters and buffers."""
+    text = json.dumps([(name, list(t.shape)) for name, t in sorted(named_tensors(model).items())])
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def check_fingerprint(plan: Plan, model: nn.Module) -> None:
+    """Raises PlanError, naming a parameter that differs, if a plan was made for another model."""
+    if fingerprint(model) == plan.fingerprint:
+        return
+    tensors = named_tensors(model)
+    for group in plan.groups:
+        if group.parameter not in tensors:
+            raise PlanError(f"the plan is for another model: {type(model).__name__} has no parameter {group.parameter}")
+    raise PlanError(
+        f"the plan is for another model: the parameters of {type(model).__name__} have other shapes or names; make a plan for this one with prunus.plan"
+    )
+
+
+def _common_graph(first: Plan, second: Plan) -> ChannelGraph:
+    if first.fingerprint != second.fingerprint:
+        raise PlanError("the two plans are for different models, so they cannot be combined")
+    graph = first.graph or second.graph
+    if graph is None:
+        raise PlanError("neither plan is attached to a traced model; attach one with plan.attach(prunus.trace(model, example_inputs))")
+    return graph
+
+
+def attach(plan: Plan, graph: ChannelGraph) -> Plan:
+    """A plan read from JSON, tied to a freshly traced model again; raises PlanError if it is for another one."""
+    plan.removed_in(graph)
+    return replace(plan, graph=graph)
+
+
+def describe_inputs(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
+    """Shapes and dtypes of example inputs as JSON text, so that a stored plan can trace its model again."""
+    return json.dumps(_describe(inputs))
+
+
+def rebuild_inputs(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Meta tensors from `describe_inputs`."""
+    args, kwargs = _rebuild(json.loads(text))
+    return args, kwargs
+
+
+def _describe(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        return {"tensor": [list(value.shape), str(value.dtype).removeprefix("torch.")]}
+    if isinstance(value, dict):
+        return {"dict": [[k, _describe(v)] for k, v in value.items()]}
+    if isinstance(value, (tuple, list)):
+        return {"tuple" if isinstance(value, tuple) else "list": [_describe(v) for v in value]}
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return {"value": value}
+    raise PlanError(f"an example input of type {type(value).__name__} cannot be written into a plan; use tensors, numbers, strings and containers")
+
+
+def _rebuild(node: Any) -> Any:
+    ((kind, content),) = node.items()
+    if kind == "tensor":
+        return torch.empty(content[0], dtype=getattr(torch, content[1]), device="meta")
+    if kind == "dict":
+        return {k: _rebuild(v) for k, v in content}
+    if kind in ("tuple", "list"):
+        items = [_rebuild(v) for v in content]
+        return tuple(items) if kind == "tuple" else items
+    return content

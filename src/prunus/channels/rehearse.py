@@ -1,0 +1,237 @@
+"""Rehearsal: paint the compact module with the colours of the dense one, and see that every operator gives exactly the slots that should be left.
+
+This proves, without computing a single activation, that the module's own forward routes the kept channels as the dense one did. Where the forward
+hard-codes sizes it fails at the very operator that carries the literal; the module's integer attributes are then rebound, if that proves right.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..errors import TraceError
+from .graph import ChannelGraph
+from .paint import Labels, Layer, Painter, Record, zeros_like
+from .rules import RULES, fallback
+from .surgery import Rebind, Surgery, kept_shape, operate
+from .trace import run, to_meta
+from .twin import named_tensors
+
+_MOST_ATTEMPTS = 60
+_SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
+
+
+class MismatchError(Exception):
+    """The rehearsed module left the score at this record."""
+
+    def __init__(self, index: int, reason: str) -> None:
+        super().__init__(reason)
+        self.index = index
+
+
+@dataclass
+class Rehearsal(Painter):
+    """A painter whose colours are the components of the dense model, compared operator by operator with what should be left of it."""
+
+    graph: ChannelGraph = field(kw_only=True)
+    removed: NDArray[np.bool_] = field(kw_only=True)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.next_colour = len(self.graph.component_of_colour)
+        self._first_wild = self.next_colour
+
+    def couple(self, first: Labels, second: Labels) -> None:
+        """Nothing: the couplings are known."""
+
+    def pin(self, labels: Labels, reason: str, operator: str) -> None:
+        """Nothing: the pins are known."""
+
+    def inexact(self, labels: Labels, reason: str, operator: str) -> None:
+        """Nothing: the notes are known."""
+
+    def left(self, labels: Labels) -> Labels:
+        """Components of the slots that should be left of a dense axis."""
+        channels = self.graph.channel_of_colour[labels]
+        keep = (channels < 0) | ~self.removed[channels] if len(self.removed) else np.ones(len(labels), dtype=bool)
+        return self.graph.component_of_colour[labels[keep]]
+
+    def on_record(self) -> None:
+        """Compare the newest record with its dense counterpart."""
+        index = len(self.records) - 1
+        if index >= len(self.graph.records):
+            raise MismatchError(index, "more operators than before")
+        mine, dense = self.records[index], self.graph.records[index]
+        if mine.operator != dense.operator:
+            raise MismatchError(index, f"{mine.operator} instead of {dense.operator}")
+        if mine.operator.rstrip("_") in _SCALAR_OPERATORS and _scalars(mine) != _scalars(dense):
+            raise MismatchError(index, f"a number in {mine.operator} depends on a size")
+        for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):
+            self._compare(index, mine.outputs[position], tensor, {x.axis: x.labels for x in paint} if _single(paint) else None)
+
+    def _compare(self, index: int, mine: Tensor, dense: Tensor, wanted: dict[int, Labels] | None) -> None:
+        if wanted is None:
+            return
+        left = {axis: self.left(labels) for axis, labels in wanted.items()}
+        shape = tuple(len(left[a]) if a in left else n for a, n in enumerate(dense.shape))
+        if tuple(mine.shape) != shape:
+            raise MismatchError(index, f"shape {tuple(mine.shape)} instead of {shape}")
+        have = {layer.axis: layer.labels for layer in self.paint_of(mine)}
+        adopted = []
+        for axis, labels in left.items():
+            if len(labels) > 1:
+                got = have.get(axis)
+                if got is None or not ((got == labels) | (got >= self._first_wild)).all():
+                    raise MismatchError(index, f"other channels than expected along axis {axis}")
+                adopted.append(Layer(axis, labels, zeros_like(labels)))
+        self.set_paint(mine, tuple(adopted))
+
+
+def _single(paint: tuple[Layer, ...]) -> bool:
+    return len({layer.axis for layer in paint}) == len(paint)
+
+
+def _scalars(record: Record) -> list[Any]:
+    return [a for a in (*record.args, *record.kwargs.values()) if isinstance(a, (int, float)) and not isinstance(a, bool)]
+
+
+def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) -> MismatchError | None:
+    """None if the operated twin computes with exactly the channels that should be left; else where it first does not."""
+    twin = operate(graph.twin, surgery)
+    painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
+    tensors = named_tensors(twin)
+    for source in graph.sources:
+        tensor = tensors[source.name]
+        layers = tuple(Layer(a, painter.left(source.colours(a)), zeros_like(painter.left(source.colours(a)))) for a in range(tensor.dim()))
+        painter.set_paint(tensor, layers)
+        painter.fix(tensor)
+    args, kwargs = graph.inputs
+    try:
+        run(painter, twin, to_meta(args), to_meta(kwargs))
+    except TraceError as error:
+        cause = error.__cause__
+        return cause if isinstance(cause, MismatchError) else MismatchError(len(painter.records), str(cause or error))
+    if len(painter.records) < len(graph.records):
+        return MismatchError(len(painter.records), "fewer operators than before")
+    return None
+
+
+def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) -> tuple[Surgery, MismatchError | None]:
+    """Rebind integer attributes until the rehearsal succeeds; the best surgery found, and what still fails."""
+    failure = rehearse(graph, removed, surgery)
+    attempts = 0
+    while failure is not None and failure.index < len(graph.records):
+        for candidate in _candidates(graph, removed, surgery, failure.index):
+            attempts += 1
+            outcome = rehearse(graph, removed, candidate)
+            if outcome is None or outcome.index > failure.index:
+                surgery, failure = candidate, outcome
+                break
+            if attempts >= _MOST_ATTEMPTS:
+                return surgery, failure
+        else:
+            return surgery, failure
+    return surgery, failure
+
+
+def _candidates(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, index: int) -> Iterator[Surgery]:
+    """Surgeries in which one attribute, of the failing operator's module or one around it, follows the sizes that changed there.
+
+    The same attribute is set in every module of that class that reaches the same line, each by its own sizes.
+    """
+    record = graph.records[index]
+    for depth, path in enumerate(_enclosing(record.module)):
+        module = graph.twin.get_submodule(path)
+        for name, value in vars(module).items():
+            if not _is_size(value):
+                continue
+            if _rebound(value, _changes(graph, removed, record)) == value:
+                continue
+            rebinds = {(r.module, r.name): r for r in surgery.rebinds}
+            for other in graph.records:
+                if other.where == record.where and other.operator == record.operator:
+                    owner_path = _enclosing(other.module)[depth] if depth < len(_enclosing(other.module)) else None
+                    owner = graph.twin.get_submodule(owner_path) if owner_path is not None else None
+                    if owner is not None and type(owner) is type(module) and _is_size(vars(owner).get(name)):
+                        new = _rebound(vars(owner)[name], _changes(graph, removed, other))
+                        if new != vars(owner)[name]:
+                            rebinds[str(owner_path), name] = Rebind(str(owner_path), name, new)
+            yield Surgery(surgery.slices, tuple(rebinds.values()))
+
+
+def _enclosing(path: str) -> list[str]:
+    """A module's path and those around it, innermost first."""
+    parts = path.split(".") if path else []
+    return [".".join(parts[:n]) for n in range(len(parts), -1, -1)]
+
+
+def _is_size(value: Any) -> bool:
+    if isinstance(value, (list, tuple)):
+        return bool(value) and all(_is_size(v) for v in value) and not isinstance(value[0], (list, tuple))
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+
+
+def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], record: Record) -> list[tuple[int, int]]:
+    """(before, after) of every axis length that changes around an operator, in order."""
+    pairs: list[tuple[int, int]] = []
+    everything = [*zip(record.outputs, record.paints), *zip(record.tensors, record.inputs)]
+    for tensor, paint in everything:
+        after = kept_shape(graph, tensor.shape, paint, removed)
+        pairs.extend((int(b), a) for b, a in zip(tensor.shape, after) if a != b)
+    if record.operator == "constant_pad_nd":
+        pairs = [*_pad_changes(graph, removed, record), *pairs]
+    return pairs
+
+
+def _pad_changes(graph: ChannelGraph, removed: NDArray[np.bool_], record: Record) -> Iterator[tuple[int, int]]:
+    x, pads = record.tensors[0], list(record.args[1])
+    for layer in record.paints[0]:
+        position = 2 * (x.dim() - 1 - layer.axis)
+        if position + 1 < len(pads):
+            before, after = pads[position], pads[position + 1]
+            left = kept_shape(graph, (before, after), _pad_layers(layer, before, after), removed)
+            yield from ((old, new) for old, new in zip((before, after), left) if old != new)
+
+
+def _pad_layers(layer: Layer, before: int, after: int) -> tuple[Layer, ...]:
+    """The padded slots in front as layer 0, those behind as layer 1."""
+    count = len(layer.labels)
+    return tuple(
+        Layer(axis, layer.labels[part], layer.dead[part])
+        for axis, part in ((0, slice(0, max(0, before))), (1, slice(count - max(0, after), count)))
+        if part.stop > part.start
+    )
+
+
+def _rebound(value: Any, changes: list[tuple[int, int]]) -> Any:
+    """What an attribute becomes if it stands for one of the lengths that changed, or a whole multiple or part of one."""
+    if isinstance(value, (list, tuple)):
+        # a list of sizes belongs to one split: its entries are the first lengths that changed, in order
+        pool = list(changes)
+        result = []
+        for item in value:
+            hit = next((p for p in pool if p[0] == item), None)
+            if hit:
+                pool.remove(hit)
+            result.append(hit[1] if hit else item)
+        return type(value)(result)
+    for old, new in changes:
+        if value == old:
+            return new
+    for old, new in changes:
+        factor = math.gcd(value, old)
+        if factor == old and value // old <= 4:
+            return new * (value // old)
+        if factor == value and old // value <= 4 and new % (old // value) == 0:
+            return new // (old // value)
+    return value
+
+
+__all__ = ["MismatchError", "fit_attributes", "rehearse"]

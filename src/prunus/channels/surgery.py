@@ -1,0 +1,146 @@
+"""Surgery on a module: slice its parameters, set the attributes that say their sizes. Pure data first, then applied to a copy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .graph import ChannelGraph
+from .paint import Labels, Paint
+from .twin import copy_model, named_tensors
+
+Slices = dict[str, dict[int, NDArray[np.int64]]]
+
+
+@dataclass(frozen=True)
+class Rebind:
+    """Set attribute `name` of module `module` to `value`: an int, or a tuple or list of ints."""
+
+    module: str
+    name: str
+    value: Any
+
+
+@dataclass(frozen=True)
+class Surgery:
+    """Everything that turns a dense module into the compact one of the same class."""
+
+    slices: Slices
+    rebinds: tuple[Rebind, ...] = field(default=())
+
+
+def slices_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Slices:
+    """Kept slots of every axis that loses some."""
+    result: Slices = {}
+    for axis in graph.axes:
+        gone = (axis.channels >= 0) & removed[axis.channels] if len(removed) else np.zeros(0, dtype=bool)
+        if gone.any():
+            result.setdefault(axis.name, {})[axis.dim] = np.flatnonzero(~gone)
+    return result
+
+
+def kept_length(graph: ChannelGraph, labels: Labels, removed: NDArray[np.bool_]) -> int:
+    """How many slots of an axis stay."""
+    channels = graph.channel_of_colour[labels]
+    return int(((channels < 0) | ~removed[channels]).sum()) if len(removed) else len(labels)
+
+
+def kept_shape(graph: ChannelGraph, shape: Sequence[int], paint: Paint, removed: NDArray[np.bool_]) -> tuple[int, ...]:
+    """The shape of a tensor once the channels are gone."""
+    by_axis = {layer.axis: layer.labels for layer in paint}
+    return tuple(kept_length(graph, by_axis[a], removed) if a in by_axis else int(n) for a, n in enumerate(shape))
+
+
+def cut(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]]) -> Tensor:
+    """The kept slots of a tensor, as a new tensor of the same kind."""
+    result = tensor.detach()
+    for axis, kept in axes.items():
+        index = torch.from_numpy(kept).to("cpu" if tensor.device.type == "meta" else tensor.device)
+        result = torch.empty([len(kept) if a == axis else n for a, n in enumerate(result.shape)], dtype=result.dtype, device="meta") if (
+            tensor.device.type == "meta"
+        ) else result.index_select(axis, index)
+    if not isinstance(tensor, nn.Parameter):
+        return result
+    parameter = nn.Parameter(result, requires_grad=tensor.requires_grad)
+    parameter.__dict__.update(tensor.__dict__)
+    return parameter
+
+
+def operate(model: nn.Module, surgery: Surgery) -> nn.Module:
+    """A copy of the model with sliced tensors and updated attributes; the model itself is not touched."""
+    tensors = named_tensors(model)
+    replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in surgery.slices.items()}
+    result = copy_model(model, replace)
+    for rebind in surgery.rebinds:
+        setattr(result.get_submodule(rebind.module), rebind.name, rebind.value)
+    return result
+
+
+def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Rebind]:
+    """Attributes of torch's own layers (and their subclasses) that say the sizes of their parameters or inputs."""
+    slices = slices_of(graph, removed)
+    modules = dict(graph.twin.named_modules())
+    found: dict[tuple[str, str], Any] = {}
+    for name, module in modules.items():
+        shapes = {
+            key: tuple(len(slices.get(_join(name, key), {}).get(a, range(n))) for a, n in enumerate(p.shape))
+            for key, p in module._parameters.items()
+            if p is not None
+        }
+        for attribute, value in _layer_sizes(module, shapes).items():
+            if getattr(module, attribute, None) != value:
+                found[name, attribute] = value
+    for record in graph.records:
+        module = modules[record.module]
+        if record.operator == "native_layer_norm" and isinstance(module, nn.LayerNorm) or "rms_norm" in record.operator:
+            shape = kept_shape(graph, record.tensors[0].shape, record.inputs[0], removed)[-len(record.args[1]) :]
+            if getattr(module, "normalized_shape", shape) != shape:
+                found[record.module, "normalized_shape"] = shape
+        elif record.operator == "native_group_norm" and isinstance(module, nn.GroupNorm):
+            channels = kept_shape(graph, record.tensors[0].shape, record.inputs[0], removed)[1]
+            if channels != module.num_channels:
+                found[record.module, "num_channels"] = channels
+                if module.num_groups > 1:
+                    found[record.module, "num_groups"] = channels * module.num_groups // module.num_channels
+        elif "batch_norm" in record.operator and hasattr(module, "num_features"):
+            channels = kept_shape(graph, record.tensors[0].shape, record.inputs[0], removed)[1]
+            if record.tensors[0].shape[1] == module.num_features != channels:
+                found[record.module, "num_features"] = channels
+    return [Rebind(module, name, value) for (module, name), value in found.items()]
+
+
+def _layer_sizes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
+    weight = shapes.get("weight")
+    if isinstance(module, nn.modules.conv._ConvNd) and weight:
+        return _convolution_sizes(module, weight)
+    if isinstance(module, nn.Linear) and weight:
+        return {"out_features": weight[0], "in_features": weight[1]}
+    if isinstance(module, nn.modules.batchnorm._NormBase) and weight:
+        return {"num_features": weight[0]}
+    if isinstance(module, nn.PReLU) and weight:
+        return {"num_parameters": weight[0]}
+    if isinstance(module, nn.Embedding) and weight:
+        return {"embedding_dim": weight[1]}
+    return {}
+
+
+def _convolution_sizes(module: nn.modules.conv._ConvNd, weight: tuple[int, ...]) -> dict[str, Any]:
+    groups = module.groups
+    inner = module.in_channels // groups
+    if module.transposed:
+        if groups > 1 and inner == 1:
+            groups = weight[0]
+        return {"in_channels": weight[0], "out_channels": weight[1] * groups, "groups": groups}
+    if groups > 1 and inner == 1:
+        groups = weight[0] * module.groups // module.out_channels
+    return {"in_channels": weight[1] * groups, "out_channels": weight[0], "groups": groups}
+
+
+def _join(module: str, name: str) -> str:
+    return f"{module}.{name}" if module else name

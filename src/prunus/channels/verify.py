@@ -1,0 +1,105 @@
+"""`verify`: run the masked and the compact model on the same inputs and compare what comes out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..errors import VerifyError
+from .mask import mask
+from .plan import Plan
+from .resolve import graph_for
+from .trace import Inputs, as_arguments, map_tensors, tensors_in
+from .twin import named_tensors, unwrap
+
+# What rounding alone may do to a deep network, relative to its largest output.
+_TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-3}
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The largest difference between masked and compact outputs, absolute and relative to the largest masked output.
+
+    `exact` says whether the plan promises equality up to rounding; `mode` is "eager" (the user's own class) or "traced".
+    """
+
+    max_abs: float
+    relative: float
+    exact: bool
+    mode: str
+
+
+def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Inputs | None = None) -> Verification:
+    """Compare `mask(model, plan)` with the compact model on given inputs, or on random ones of the example inputs' shapes.
+
+    Raises VerifyError if the outputs differ in structure or shape, or, for an exact plan, by more than rounding.
+    """
+    model = unwrap(model)
+    args, kwargs = as_arguments(inputs) if inputs is not None else random_inputs(model, plan)
+    masked = mask(model, plan)
+    with evaluating(masked), evaluating(compact_model), torch.random.fork_rng(devices=[]):
+        expected = list(tensors_in(masked(*args, **kwargs)))
+        found = list(tensors_in(compact_model(*args, **kwargs)))
+    max_abs, scale = _difference(expected, found)
+    relative = max_abs / scale if scale else max_abs
+    mode = getattr(getattr(compact_model, "prunus", None), "mode", "eager")
+    if plan.exact and not relative <= _TOLERANCES.get(_dtype(model), 0.1):
+        raise VerifyError(f"the compact model differs from the masked one by {relative:.2g} of its largest output, although the plan is exact")
+    return Verification(max_abs, relative, plan.exact, mode)
+
+
+def random_inputs(model: nn.Module, plan: Plan) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Seeded normal inputs (zeros where they are integers) of the example inputs' shapes, on the model's device."""
+    args, kwargs = graph_for(model, plan).inputs
+    generator = torch.Generator().manual_seed(0)
+    device = next((t.device for t in named_tensors(model).values()), torch.device("cpu"))
+
+    def draw(tensor: Tensor) -> Tensor:
+        if not tensor.dtype.is_floating_point:
+            return tensor.to(device) if tensor.device.type != "meta" else torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
+        return torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(device, tensor.dtype)
+
+    return map_tensors(args, draw), map_tensors(kwargs, draw)
+
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """Eval mode without gradients; afterwards every module is in the mode that it was in."""
+    modes = {module: module.training for module in model.modules()}
+    model.eval()
+    try:
+        with torch.no_grad():
+            yield
+    finally:
+        restore_modes(modes)
+
+
+def restore_modes(modes: dict[nn.Module, bool]) -> None:
+    """Set every module's own mode back, children first."""
+    for module, training in modes.items():
+        if hasattr(module, "switch_mode"):
+            module.switch_mode(training)
+        module.training = training
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), torch.float32)
+
+
+def _difference(expected: list[Tensor], found: list[Tensor]) -> tuple[float, float]:
+    """Largest absolute difference over all outputs, and the largest expected magnitude."""
+    if len(expected) != len(found):
+        raise VerifyError(f"the compact model returns {len(found)} tensors, the masked one {len(expected)}")
+    worst = scale = 0.0
+    for a, b in zip(expected, found):
+        if a.shape != b.shape:
+            raise VerifyError(f"the compact model returns a tensor of shape {tuple(b.shape)}, the masked one {tuple(a.shape)}")
+        if a.numel() and a.dtype.is_floating_point:
+            worst = max(worst, float((a - b).abs().max()))
+            scale = max(scale, float(a.abs().max()))
+    return worst, scale

@@ -1,0 +1,124 @@
+"""Two models side by side: latency in every runtime at hand, in turns, and how far their outputs are apart."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from prunus.deploy import onnx
+from prunus.deploy.inputs import Inputs, split, tensors
+from prunus.deploy.latency import Latency, measure, measure_onnx
+from prunus.errors import ConfigError
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Latency of two models in one runtime, under the same conditions.
+
+    Attributes:
+        runtime: "PyTorch" (eager) or "ONNX Runtime".
+        batch: samples per call.
+        threads: threads that the runtime may use.
+        before: latency of the first model.
+        after: latency of the second.
+    """
+
+    runtime: str
+    batch: int
+    threads: int
+    before: Latency
+    after: Latency
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far the outputs of two models are apart on the same inputs.
+
+    Attributes:
+        max_abs: largest absolute difference of any output element.
+        relative: `max_abs` divided by the first model's largest absolute output.
+    """
+
+    max_abs: float
+    relative: float
+
+
+def compare_latency(
+    before: nn.Module,
+    after: nn.Module,
+    example_inputs: Inputs,
+    *,
+    with_onnx: bool = True,
+    onnx_path: Path | None = None,
+    threads: int = 1,
+    repeats: int = 50,
+    watch: Callable[[str], None] = lambda step: None,
+) -> tuple[tuple[Measured, ...], onnx.OnnxCheck | None]:
+    """Latency of two models in PyTorch, and in ONNX Runtime if wanted.
+
+    Args:
+        before, after: the models, on the CPU.
+        example_inputs: what both are called with.
+        with_onnx: export both and measure them in ONNX Runtime as well.
+        onnx_path: keep the second model's ONNX file here; None keeps neither.
+        threads: threads for each runtime.
+        repeats: samples per model and runtime.
+        watch: told what is being done.
+
+    Returns:
+        The measurements, PyTorch first, and the check of the second model's export (None without ONNX).
+
+    Raises:
+        MissingExtraError: ONNX is wanted and the extra is not installed.
+        PrunusError: a model cannot be exported.
+    """
+    batch = _batch(example_inputs)
+    watch("measuring PyTorch")
+    times = measure({"before": before, "after": after}, example_inputs, repeats=repeats, threads=threads)
+    measured = [_measured("PyTorch", batch, threads, times)]
+    if not with_onnx:
+        return tuple(measured), None
+    watch("exporting to ONNX")
+    with tempfile.TemporaryDirectory() as folder:
+        checks = {
+            "before": onnx.export(before, example_inputs, Path(folder) / "before.onnx"),
+            "after": onnx.export(after, example_inputs, onnx_path or Path(folder) / "after.onnx"),
+        }
+        watch("measuring ONNX Runtime")
+        files = {name: check.path for name, check in checks.items()}
+        times = measure_onnx(files, example_inputs, repeats=repeats, threads=threads)
+    measured.append(_measured("ONNX Runtime", batch, threads, times))
+    return tuple(measured), checks["after"]
+
+
+def output_difference(before: nn.Module, after: nn.Module, inputs: Inputs) -> Difference:
+    """How far the outputs of two models in eval mode are apart; their modes are left in eval.
+
+    Raises:
+        ConfigError: the outputs have different shapes.
+    """
+    args, kwargs = split(inputs)
+    with torch.inference_mode():
+        a = [value.double() for value in tensors(before.eval()(*args, **kwargs))]
+        b = [value.double() for value in tensors(after.eval()(*args, **kwargs))]
+    shapes = [tuple(value.shape) for value in a], [tuple(value.shape) for value in b]
+    if shapes[0] != shapes[1]:
+        raise ConfigError(f"The models cannot be compared: their outputs have shapes {shapes[0]} and {shapes[1]}.")
+    worst = max((float((x - y).abs().max()) for x, y in zip(a, b) if x.numel()), default=0.0)
+    scale = max((float(x.abs().max()) for x in a if x.numel()), default=0.0)
+    return Difference(worst, worst / scale if scale else worst)
+
+
+def _measured(runtime: str, batch: int, threads: int, times: Mapping[str, Latency]) -> Measured:
+    return Measured(runtime, batch, threads, times["before"], times["after"])
+
+
+def _batch(example_inputs: Inputs) -> int:
+    """Length of the first axis of the first tensor."""
+    found = tensors(example_inputs)
+    return found[0].shape[0] if found and found[0].ndim else 1

@@ -1,0 +1,271 @@
+"""One-shot pruning: score once, remove once, recalibrate batch norm, fine-tune. The baseline of the field.
+
+Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710), section 3.3, "prune once and retrain", with
+any score and any target; the batch-norm statistics are re-estimated before tuning, because removed channels shift what
+later layers see.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Literal, TypeVar
+
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from prunus.channels import ChannelGraph, Plan, Verification, compact, trace, verify
+from prunus.data import Split
+from prunus.errors import TargetError
+from prunus.targets import plan as choose
+from prunus.training import History, Normalise, TrainConfig, evaluate, recalibrate, train
+
+T = TypeVar("T")
+TargetKind = Literal["rate", "macs", "params", "bytes", "tolerance"]
+
+# Called with (what is being done, steps done, steps in all); 0 in all means that nobody knows.
+Watch = Callable[[str, int, int], None]
+
+
+def unwatched(step: str, done: int, total: int) -> None:
+    """Nobody watches."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is wanted, and how the channels may be chosen; the fields are those of `prunus.plan`.
+
+    Attributes:
+        kind: which figure `value` is of.
+        value: fraction or absolute number (see `prunus.plan`), or points for "tolerance".
+        scope: "uniform" or "global".
+        round_to: widths become multiples of this.
+        floor: channels that every layer keeps at least.
+        protect: glob patterns of what stays.
+        exact: remove only channels whose removal is exact.
+        prefer: "auto", or "eager" to rule out a traced module.
+    """
+
+    kind: TargetKind
+    value: float
+    scope: Literal["uniform", "global"] = "uniform"
+    round_to: int = 1
+    floor: int = 1
+    protect: tuple[str, ...] = ()
+    exact: bool = False
+    prefer: Literal["auto", "eager"] = "auto"
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """The samples of a run.
+
+    Attributes:
+        train: samples to recalibrate and tune on.
+        test: samples to report on; no choice is made by them.
+        normalise: (mean, std) of every plane, in units of 0..1.
+        validation: samples held out of the training, by which a tolerance is kept; None if nothing is chosen.
+    """
+
+    train: Split
+    test: Split
+    normalise: Normalise
+    validation: Split | None = None
+
+
+@dataclass(frozen=True)
+class Step:
+    """Accuracy [percent] and loss on the test samples after one step of the run."""
+
+    step: str
+    value: float
+    loss: float
+
+
+@dataclass(frozen=True)
+class Limit:
+    """The validation accuracy [percent] of the original, and the lowest that the tolerance accepts."""
+
+    baseline: float
+    lowest: float
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of a run.
+
+    Attributes:
+        graph: the channels of the original.
+        plan: what was removed.
+        compact: the compact model, recalibrated and tuned, in eval mode.
+        verification: compact against masked model on real (or random) inputs, before recalibration and tuning.
+        target: what was asked for.
+        steps: accuracy along the way; empty without samples.
+        limit: of the tolerance search, if there was one.
+        tuning: the fine-tuning, if there was one.
+        seconds: wall time per step.
+        notes: what was left out and why.
+    """
+
+    graph: ChannelGraph
+    plan: Plan
+    compact: nn.Module
+    verification: Verification
+    target: Target
+    steps: tuple[Step, ...] = ()
+    limit: Limit | None = None
+    tuning: History | None = None
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def one_shot(
+    model: nn.Module,
+    example_inputs: Tensor,
+    score: Callable[[ChannelGraph], Tensor],
+    target: Target,
+    *,
+    material: Material | None = None,
+    tuning: TrainConfig | None = None,
+    verify_on: Tensor | None = None,
+    watch: Watch = unwatched,
+) -> Outcome:
+    """Prune a classifier in one go; the model itself is not changed, except that it is put into eval mode.
+
+    Args:
+        model: images (batch, C, H, W) to logits (batch, classes).
+        example_inputs: images of the shape for which MACs are counted.
+        score: graph -> one number per channel, higher = keep.
+        target: how small.
+        material: samples; needed for a tolerance, for accuracies, recalibration and tuning.
+        tuning: how to fine-tune; None leaves it out.
+        verify_on: inputs on which compact and masked model are compared; None = random ones.
+        watch: told about progress.
+
+    Raises:
+        TargetError: a tolerance without held-out samples, or tuning without any; or the target cannot be reached.
+        PrunusError: whatever tracing, planning, compaction and training raise.
+    """
+    _check(target, material, tuning)
+    clock = _Clock(watch)
+    model.eval()
+    graph = clock.time("tracing", lambda: trace(model, example_inputs))
+    scores = clock.time("scoring", lambda: score(graph))
+    search = _Search(model, material, watch) if target.kind == "tolerance" and material is not None else None
+    plan = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search))
+    small = clock.time("compacting", lambda: compact(model, plan, prefer=target.prefer)).eval()
+    plan = getattr(small, "prunus").plan  # noqa: B009 - with "eager", some channels had to be pinned and the plan made again
+    verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
+    outcome = Outcome(graph, plan, small, verification, target, seconds=clock.seconds)
+    if material is None:
+        return outcome
+    steps, history, notes = _recover(model, small, material, tuning, clock)
+    limit = Limit(search.baseline, search.baseline - target.value) if search else None
+    return Outcome(graph, plan, small, verification, target, steps, limit, history, clock.seconds, notes)
+
+
+def has_batch_norm(model: nn.Module) -> bool:
+    """Whether any module keeps batch-norm statistics that can be estimated again."""
+    return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in model.modules())
+
+
+def _check(target: Target, material: Material | None, tuning: TrainConfig | None) -> None:
+    if target.kind == "tolerance" and (material is None or material.validation is None):
+        raise TargetError("A tolerance is kept on held-out samples, so it needs data.")
+    if tuning is not None and material is None:
+        raise TargetError("Fine-tuning needs data.")
+
+
+def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: _Search | None) -> Plan:
+    return choose(
+        graph,
+        scores,
+        **{target.kind: target.value},  # type: ignore[arg-type]
+        evaluate=search,
+        scope=target.scope,
+        round_to=target.round_to,
+        floor=target.floor,
+        protect=target.protect,
+        exact=target.exact,
+    )
+
+
+def _recover(
+    model: nn.Module, small: nn.Module, material: Material, tuning: TrainConfig | None, clock: _Clock
+) -> tuple[tuple[Step, ...], History | None, tuple[str, ...]]:
+    """Recalibrate and tune the compact model in place, with the test accuracy at every step."""
+    steps: list[Step] = []
+    notes: list[str] = []
+    history = None
+
+    def note(step: str, measured: nn.Module) -> None:
+        result = clock.time(f"evaluating {step}", lambda: evaluate(measured, material.test, material.normalise))
+        steps.append(Step(step, result.accuracy, result.loss))
+
+    note("before", model)
+    note("after removal", small)
+    if has_batch_norm(small):
+        clock.time("recalibrating", lambda: recalibrate(small, material.train, material.normalise))
+        note("after recalibration", small)
+    else:
+        notes.append("Nothing to recalibrate: the compact network has no batch norm with running statistics.")
+    if tuning is not None:
+        with clock.steps("fine-tuning") as on_step:
+            history = train(
+                small,
+                material.train,
+                tuning,
+                normalise=material.normalise,
+                validation=material.validation,
+                on_step=on_step,
+            )
+        note("after fine-tuning", small.eval())
+    return tuple(steps), history, tuple(notes)
+
+
+class _Search:
+    """The metric of a tolerance search: accuracy on held-out samples, after recalibration as in the run itself."""
+
+    def __init__(self, original: nn.Module, material: Material, watch: Watch) -> None:
+        self.original = original
+        self.material = material
+        self.watch = watch
+        self.trials = 0
+        self.baseline = float("nan")
+
+    def __call__(self, model: nn.Module) -> float:
+        validation = self.material.validation
+        assert validation is not None
+        if model is self.original:
+            self.baseline = evaluate(model, validation, self.material.normalise).accuracy
+            return self.baseline
+        self.trials += 1
+        self.watch("searching", self.trials, 0)
+        tried = copy.deepcopy(model) if has_batch_norm(model) else model
+        recalibrate(tried, self.material.train, self.material.normalise)
+        return evaluate(tried, validation, self.material.normalise).accuracy
+
+
+class _Clock:
+    """Tells the watcher what is going on, and keeps the seconds that each step took."""
+
+    def __init__(self, watch: Watch) -> None:
+        self.watch = watch
+        self.seconds: dict[str, float] = {}
+
+    def time(self, step: str, work: Callable[[], T]) -> T:
+        """Time a step and hand on what it returns."""
+        with self.steps(step):
+            return work()
+
+    @contextmanager
+    def steps(self, step: str) -> Iterator[Callable[[int, int], None]]:
+        """Time a step that counts its own steps."""
+        started = time.perf_counter()
+        self.watch(step, 0, 0)
+        yield lambda done, total: self.watch(step, done, total)
+        self.watch(step, 1, 1)
+        self.seconds[step] = time.perf_counter() - started

@@ -1,0 +1,127 @@
+"""From what a run returned to the plain data of `result.json`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prunus.report.result import SCHEMA
+
+if TYPE_CHECKING:
+    from prunus.deploy.comparison import Measured
+    from prunus.methods.one_shot import Material, Outcome
+    from prunus.training import History
+
+
+def describe(
+    outcome: Outcome,
+    *,
+    command: str,
+    model: Mapping[str, Any],
+    score: str,
+    seed: int,
+    environment: Mapping[str, Any],
+    material: Material | None = None,
+    training: History | None = None,
+    latency: Sequence[Measured] = (),
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The result of a run, ready for JSON; keys are never left out because something was not measured.
+
+    Args:
+        outcome: of `prunus.methods.one_shot`.
+        command: what the user typed.
+        model: name, class, input shape and whatever else identifies the model and its data.
+        score: name of the score.
+        seed: of everything random.
+        environment: of `prunus.deploy.environment`.
+        material: the samples, for their numbers.
+        training: a training that came before, if there was one.
+        latency: of `prunus.deploy.comparison`.
+        notes: further remarks.
+    """
+    plan, target = outcome.plan, asdict(outcome.target)
+    histories = [("training", training), ("fine-tuning", outcome.tuning)]
+    return {
+        "schema": SCHEMA,
+        "command": command,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "seed": seed,
+        "environment": dict(environment),
+        "model": dict(model),
+        "target": {**target, "protect": list(outcome.target.protect), "text": target_text(outcome), "score": score},
+        "cost": {"before": asdict(plan.before), "after": asdict(plan.after)},
+        "layers": [_plain(asdict(layer)) for layer in outcome.graph.layers(plan)],
+        "pinned": [_plain(asdict(entry)) for entry in outcome.graph.pinned],
+        "notes": [*plan.notes, *outcome.notes, *notes],
+        "verification": _plain(asdict(outcome.verification)),
+        "accuracy": _accuracy(outcome, material),
+        "search": _search(outcome, material),
+        "training": [
+            {
+                "name": name,
+                "config": _plain(asdict(history.config)),
+                "epochs": [asdict(epoch) for epoch in history.epochs],
+            }
+            for name, history in histories
+            if history is not None
+        ],
+        "latency": [asdict(row) for row in latency],
+        "seconds": {step: round(seconds, 3) for step, seconds in outcome.seconds.items()},
+        "files": {},
+    }
+
+
+def files(paths: Mapping[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
+    """Name -> path inside the folder, and size [bytes]."""
+    return {name: {"path": str(path.relative_to(folder)), "bytes": path.stat().st_size} for name, path in paths.items()}
+
+
+def target_text(outcome: Outcome) -> str:
+    """What was asked for, to go after "pruned to"."""
+    target = outcome.target
+    names = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
+    if target.kind == "tolerance":
+        return f"lose at most {target.value:g} point{'s' if target.value != 1 else ''} on held-out samples"
+    if target.kind == "rate":
+        return f"lose {100 * target.value:g} % of its channels"
+    amount = f"{100 * target.value:g} % of its" if target.value <= 1 else f"at most {target.value:,.0f}"
+    return f"{amount} {names[target.kind]}"
+
+
+def _accuracy(outcome: Outcome, material: Material | None) -> dict[str, Any] | None:
+    if not outcome.steps or material is None:
+        return None
+    count = len(material.test)
+    last = outcome.steps[-1].value / 100
+    spread = 100 * (last * (1 - last) / count) ** 0.5
+    return {
+        "metric": "top-1 accuracy, percent",
+        "count": count,
+        "note": f"{count:,} test samples, by which nothing was chosen; one standard error is {spread:.1f} points.",
+        "steps": [asdict(step) for step in outcome.steps],
+    }
+
+
+def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | None:
+    if outcome.limit is None or material is None or material.validation is None:
+        return None
+    before = outcome.plan.before.macs
+    return {
+        "tolerance": outcome.target.value,
+        "baseline": outcome.limit.baseline,
+        "limit": outcome.limit.lowest,
+        "note": f"Filled: within the tolerance on {len(material.validation):,} held-out samples. Open: rejected.",
+        "trials": [
+            {"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "accepted": trial.accepted}
+            for trial in outcome.plan.trials
+        ],
+    }
+
+
+def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Tuples as lists, so that what is written is what is read."""
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in record.items()}

@@ -1,0 +1,287 @@
+"""Targets: from one score per channel and a wish about size to a plan."""
+
+from __future__ import annotations
+
+import builtins
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from .channels.fold import unfoldable_channels
+from .channels.graph import ChannelGraph, Group
+from .channels.plan import Plan, Trial, make_plan
+from .errors import PlanError, TargetError
+
+Scope = Literal["uniform", "global"]
+_SLACK = 0.005  # stop refining once within half a percent of the budget
+_TOLERANCE_STEPS = 7
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """What a target may choose from: per group the channels from worst to best, and the numbers that may be kept, ascending."""
+
+    graph: ChannelGraph
+    scores: NDArray[np.float64]
+    order: tuple[NDArray[np.int64], ...]
+    levels: tuple[NDArray[np.int64], ...]
+
+    def removed(self, kept: NDArray[np.int64]) -> NDArray[np.bool_]:
+        """Boolean array over the channels: the worst of every group go."""
+        result = np.zeros(self.graph.num_channels, dtype=bool)
+        for order, keep in zip(self.order, kept):
+            result[order[: len(order) - int(keep)]] = True
+        return result
+
+    def smallest(self) -> NDArray[np.int64]:
+        """The fewest channels that every group may keep."""
+        return np.array([levels[0] for levels in self.levels], dtype=np.int64)
+
+    def at_least(self, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
+        """Per group the smallest allowed number that is not below `wanted` (the largest allowed if there is none)."""
+        picked = [levels[min(int(np.searchsorted(levels, w - 1e-9)), len(levels) - 1)] for levels, w in zip(self.levels, wanted)]
+        return np.array(picked, dtype=np.int64)
+
+
+def plan(
+    graph: ChannelGraph,
+    scores: Tensor,
+    *,
+    rate: float | None = None,
+    macs: float | None = None,
+    params: float | None = None,
+    bytes: float | None = None,
+    tolerance: float | None = None,
+    evaluate: Callable[[nn.Module], float] | None = None,
+    scope: Scope = "uniform",
+    round_to: int = 1,
+    floor: int = 1,
+    protect: Sequence[str] = (),
+    rates: Mapping[str, float] | None = None,
+    exact: bool = False,
+) -> Plan:
+    """Choose which channels go: the lowest scores, until the target is met. Exactly one target is given.
+
+    Args:
+        graph: a traced model.
+        scores: one number per channel, shape (num_channels,); higher = keep.
+        rate: fraction of channels to remove, 0 to 1 (per group: int(rate * channels), the convention of the papers).
+        macs, params, bytes: what may be left: a fraction of the original (up to 1.0) or an absolute number (above 1). Met from below.
+        tolerance: points of `evaluate` that may be lost; the largest rate within it is searched for.
+        evaluate: model -> metric in points, higher is better; on held-out data, never on the test set.
+        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together.
+        round_to: widths become multiples of this number wherever a layer has that many channels.
+        floor: channels that every group keeps at least.
+        protect: glob patterns of parameter or module names whose output channels stay.
+        rates: glob pattern -> rate for these layers, instead of what the target would choose; the first match counts.
+        exact: protect every channel whose removal could not be exact.
+
+    Raises:
+        TargetError: not exactly one target, a number out of range, or a target that cannot be reached (with the smallest figure that can).
+        PlanError: scores of the wrong length, or a pattern that matches nothing.
+    """
+    targets = {"rate": rate, "macs": macs, "params": params, "bytes": bytes, "tolerance": tolerance}
+    given = {name: value for name, value in targets.items() if value is not None}
+    if len(given) > 1 or (not given and not rates):
+        raise TargetError(f"exactly one of {', '.join(targets)} must be given, not {' and '.join(given) or 'none'}")
+    space, fixed = _space(graph, scores, round_to, floor, protect, rates or {}, exact)
+    if tolerance is not None:
+        return _within_tolerance(space, fixed, tolerance, evaluate, scope)
+    if rate is not None or not given:
+        return make_plan(graph, space.removed(_at_rate(space, fixed, _check_rate(rate or 0.0), scope)))
+    ((what, value),) = given.items()
+    return make_plan(graph, space.removed(_within_budget(space, fixed, what, value, scope)))
+
+
+def _space(
+    graph: ChannelGraph, scores: Tensor, round_to: int, floor: int, protect: Sequence[str], rates: Mapping[str, float], exact: bool
+) -> tuple[Space, dict[int, int]]:
+    """The choices per group, and the groups whose number is already fixed by `protect` or `rates`."""
+    values = _check_scores(graph, scores)
+    if round_to < 1 or floor < 1:
+        raise TargetError(f"round_to and floor must be at least 1, not {round_to} and {floor}")
+    fixed: dict[int, int] = {}
+    for pattern, rate in rates.items():
+        for group in matching(graph, pattern):
+            kept = group.size - math.floor(_check_rate(rate) * group.size + 1e-9)
+            fixed.setdefault(group.index, max(min(floor, group.size), kept))
+    for pattern in protect:
+        for group in matching(graph, pattern):
+            fixed[group.index] = group.size
+    order, levels = [], []
+    frozen = _inexact_channels(graph) if exact else np.zeros(graph.num_channels, dtype=bool)
+    for group in graph.groups:
+        keys = np.where(frozen[group.channels], np.inf, values[group.channels])
+        order.append(group.channels[np.argsort(keys, kind="stable")])
+        least = max(min(floor, group.size), int(frozen[group.channels].sum()))
+        levels.append(_levels(group, least, round_to, fixed.get(group.index)))
+    return Space(graph, values, tuple(order), tuple(levels)), fixed
+
+
+def _levels(group: Group, least: int, round_to: int, fixed: int | None) -> NDArray[np.int64]:
+    """Numbers of channels that a group may keep, ascending."""
+    step = round_to // math.gcd(round_to, group.slots)
+    first = -(-least // step) * step
+    levels = np.arange(first, group.size + 1, step) if first <= group.size else np.array([group.size])
+    if fixed is not None:
+        below = levels[levels <= fixed]
+        levels = np.array([fixed if fixed == group.size or not len(below) else below[-1]])
+    return levels.astype(np.int64)
+
+
+def _inexact_channels(graph: ChannelGraph) -> NDArray[np.bool_]:
+    result = unfoldable_channels(graph)
+    for note in graph.notes:
+        result[note.channels] = True
+    return result
+
+
+def matching(graph: ChannelGraph, pattern: str) -> list[Group]:
+    """Groups that a parameter or module name with this glob pattern writes to; raises PlanError if the pattern matches nothing."""
+    axes = {(axis.name, axis.dim): axis for axis in graph.axes}
+    if not any(_matches(axis.name, pattern) for axis in graph.axes):
+        raise PlanError(f"the pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__}; print(graph) lists the names")
+    return [g for g in graph.groups if any(axes[m].produces and _matches(m[0], pattern) for m in g.members)]
+
+
+def _matches(parameter: str, pattern: str) -> bool:
+    """A pattern may name a parameter, its module, or any module around it."""
+    parts = parameter.split(".")
+    return any(fnmatchcase(".".join(parts[:n]), pattern) for n in range(1, len(parts) + 1))
+
+
+def _check_scores(graph: ChannelGraph, scores: Tensor) -> NDArray[np.float64]:
+    values = torch.as_tensor(scores).detach().to("cpu", torch.float64).numpy().reshape(-1)
+    if len(values) != graph.num_channels:
+        raise PlanError(f"there are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph")
+    if np.isnan(values).any():
+        raise PlanError(f"{int(np.isnan(values).sum())} scores are not a number; the first is that of channel {int(np.flatnonzero(np.isnan(values))[0])}")
+    return values
+
+
+def _check_rate(rate: float) -> float:
+    if not 0 <= rate <= 1:
+        raise TargetError(f"a rate is the fraction of channels to remove, from 0 to 1, not {rate}")
+    return rate
+
+
+def _at_rate(space: Space, fixed: Mapping[int, int], rate: float, scope: Scope) -> NDArray[np.int64]:
+    """Channels kept per group at a rate."""
+    sizes = np.array([len(o) for o in space.order], dtype=np.int64)
+    if scope == "uniform":
+        return _nearest(space, sizes - np.floor(rate * sizes + 1e-9), fixed)
+    free = np.array([g not in fixed for g in range(len(sizes))], dtype=bool)
+    wanted = math.floor(rate * sizes[free].sum() + 1e-9)
+    best = _bisect(lambda n: _global(space, n), lambda kept: (sizes - kept)[free].sum() >= wanted, space)
+    return best
+
+
+def _nearest(space: Space, wanted: NDArray[np.float64], fixed: Mapping[int, int]) -> NDArray[np.int64]:
+    """Per group the allowed number closest to `wanted`, the smaller one when in doubt."""
+    return np.array([levels[np.argmin(np.abs(levels - w))] for levels, w in zip(space.levels, wanted)], dtype=np.int64)
+
+
+def _global(space: Space, count: int) -> NDArray[np.int64]:
+    """Kept per group when the `count` lowest scores of the whole network go, as far as the groups allow."""
+    ranked = _ranking(space)
+    gone = np.bincount(space.graph.group_of_channel[ranked[:count]], minlength=len(space.order))
+    return space.at_least(np.array([len(o) for o in space.order]) - gone.astype(np.float64))
+
+
+def _ranking(space: Space) -> NDArray[np.int64]:
+    return np.argsort(space.scores, kind="stable")
+
+
+def _bisect(kept_at: Callable[[int], NDArray[np.int64]], enough: Callable[[NDArray[np.int64]], builtins.bool], space: Space) -> NDArray[np.int64]:
+    """The first of a falling row of numbers that is small enough; the smallest of all if none is."""
+    low, high = 0, space.graph.num_channels
+    if not enough(kept_at(high)):
+        return space.smallest()
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if enough(kept_at(middle)) else (middle + 1, high)
+    return kept_at(low)
+
+
+def _within_budget(space: Space, fixed: Mapping[int, int], what: str, value: float, scope: Scope) -> NDArray[np.int64]:
+    """Channels kept per group so that a cost is met from below, as closely as the channels allow."""
+    costs = space.graph.costs
+    full = costs.count(what, np.array([len(o) for o in space.order], dtype=np.int64))
+    if value <= 0:
+        raise TargetError(f"{what} must be a fraction up to 1.0 or an absolute number above 1, not {value}")
+    budget = value * full if value <= 1 else value
+    least = costs.count(what, space.smallest())
+    if least > budget:
+        share = f"{least / full:.4f}" if full else "nothing"
+        raise TargetError(f"{what}={value:g} cannot be reached: the smallest reachable is {least:,} of {full:,} ({share}), with what is pinned and protected")
+    steps = 1000 if scope == "uniform" else space.graph.num_channels
+    sizes = np.array([len(o) for o in space.order], dtype=np.float64)
+
+    def kept_at(n: int) -> NDArray[np.int64]:
+        return _global(space, n) if scope == "global" else space.at_least(sizes * (1 - n / steps))
+
+    low, high = 0, steps
+    while low < high:
+        middle = (low + high) // 2
+        low, high = (low, middle) if costs.count(what, kept_at(middle)) <= budget else (middle + 1, high)
+    kept = kept_at(low)
+    kept = kept if costs.count(what, kept) <= budget else space.smallest()
+    return _refill(space, kept, what, budget)
+
+
+def _refill(space: Space, kept: NDArray[np.int64], what: str, budget: float) -> NDArray[np.int64]:
+    """Give back the best removed channels while the budget allows it."""
+    costs = space.graph.costs
+    open_groups = set(range(len(kept)))
+    while open_groups and costs.count(what, kept) < (1 - _SLACK) * budget:
+        candidates = []
+        for g in sorted(open_groups):
+            larger = space.levels[g][space.levels[g] > kept[g]]
+            if not len(larger):
+                open_groups.discard(g)
+                continue
+            best = space.scores[space.order[g][len(space.order[g]) - int(larger[0])]]
+            candidates.append((kept[g] / len(space.order[g]), -best, g, int(larger[0])))
+        for _, _, g, level in sorted(candidates):
+            trial = kept.copy()
+            trial[g] = level
+            if costs.count(what, trial) <= budget:
+                kept = trial
+            else:
+                open_groups.discard(g)
+    return kept
+
+
+def _within_tolerance(
+    space: Space, fixed: Mapping[int, int], tolerance: float, evaluate: Callable[[nn.Module], float] | None, scope: Scope
+) -> Plan:
+    """The largest rate whose compact model loses at most `tolerance` points, by bisection (a larger rate is taken to lose more)."""
+    from .channels.compact import compact
+
+    if evaluate is None:
+        raise TargetError("tolerance= needs evaluate=, a function from a model to its metric in points on held-out data")
+    if tolerance < 0:
+        raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}")
+    model = space.graph.model
+    base = evaluate(model)
+    best = make_plan(space.graph, np.zeros(space.graph.num_channels, dtype=bool))
+    trials: list[Trial] = []
+    low, high = 0.0, 1.0
+    for _ in range(_TOLERANCE_STEPS):
+        middle = (low + high) / 2
+        candidate = make_plan(space.graph, space.removed(_at_rate(space, fixed, middle, scope)))
+        metric = evaluate(compact(model, candidate))
+        accepted = base - metric <= tolerance
+        trials.append(Trial(middle, metric, candidate.after.macs, accepted))
+        if accepted:
+            low, best = middle, candidate
+        else:
+            high = middle
+    return make_plan(space.graph, best.removed_in(space.graph), trials)

@@ -1,0 +1,112 @@
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from prunus.data import Split
+from prunus.errors import ConfigError, DataError
+from prunus.training import augmented, batches
+
+NORMALISE = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
+
+
+def noise(count: int, planes: int = 3, height: int = 8, width: int = 10) -> Split:
+    images = torch.randint(256, (count, planes, height, width), generator=torch.Generator().manual_seed(0))
+    return Split(images.to(torch.uint8), torch.arange(count))
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@given(count=st.integers(1, 40), size=st.integers(1, 50))
+def test_batches_cover_the_split_once_in_nearly_equal_sizes(count: int, size: int) -> None:
+    sizes, labels = [], []
+    for _, part in batches(noise(count, 1, 1, 1), ((0.5,), (0.5,)), size, generator=seeded()):
+        sizes.append(len(part))
+        labels += part.tolist()
+    assert sorted(labels) == list(range(count))
+    assert max(sizes) <= size
+    assert max(sizes) - min(sizes) <= 1
+
+
+def test_images_are_normalised_as_the_formula_says() -> None:
+    split = noise(5)
+    ((images, labels),) = batches(split, NORMALISE, dtype=torch.float64)
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in NORMALISE)
+    torch.testing.assert_close(images, (split.images.double() / 255 - mean) / std)
+    assert labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_memory_format_and_type_are_as_asked() -> None:
+    images, _ = next(batches(noise(4), NORMALISE, channels_last=True))
+    assert images.is_contiguous(memory_format=torch.channels_last)
+    assert images.dtype == torch.float32
+    assert next(batches(noise(4), NORMALISE))[0].is_contiguous()
+
+
+def test_the_same_seed_gives_the_same_batches() -> None:
+    first, again, other = (
+        next(batches(noise(9), NORMALISE, 4, generator=seeded(seed), augment="crop-flip"))[0] for seed in (1, 1, 2)
+    )
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+
+
+def shifted(image: Tensor, down: int, right: int, border: int) -> Tensor:
+    """The window of an image with a black border, one pixel at a time."""
+    planes, height, width = image.shape
+    out = torch.zeros_like(image)
+    for row in range(height):
+        for column in range(width):
+            y, x = row + down - border, column + right - border
+            if 0 <= y < height and 0 <= x < width:
+                out[:, row, column] = image[:, y, x]
+    assert planes == out.shape[0]
+    return out
+
+
+@pytest.mark.parametrize("augment", ["crop", "crop-flip"])
+def test_every_image_is_a_shift_of_itself_and_all_shifts_occur(augment: str) -> None:
+    split = noise(60)
+    border = 1  # an eighth of 8
+    found = set()
+    for image, result in zip(split.images, augmented(split.images, augment, seeded()), strict=True):  # type: ignore[arg-type]
+        for down in range(2 * border + 1):
+            for right in range(2 * border + 1):
+                window = shifted(image, down, right, border)
+                if torch.equal(result, window):
+                    found.add((down, right, False))
+                if torch.equal(result, window.flip(-1)):
+                    found.add((down, right, True))
+    mirrored = (False, True) if augment == "crop-flip" else (False,)
+    assert found == {(down, right, flip) for down in range(3) for right in range(3) for flip in mirrored}
+
+
+def test_the_border_is_four_pixels_at_32() -> None:
+    images = torch.full((400, 1, 32, 32), 255, dtype=torch.uint8)
+    result = augmented(images, "crop", seeded())
+    black = (F.max_pool2d(result.float(), (1, 32)).flatten(1) == 0).sum(1)
+    assert int(black.max()) == 4
+
+
+def test_none_changes_nothing() -> None:
+    images = noise(3).images
+    assert augmented(images, "none", seeded()) is images
+
+
+def test_wrong_arguments_are_named() -> None:
+    with pytest.raises(ConfigError, match="batch_size must be at least 1"):
+        next(batches(noise(2), NORMALISE, 0))
+    with pytest.raises(ConfigError, match="needs a generator"):
+        next(batches(noise(2), NORMALISE, augment="crop"))
+    with pytest.raises(DataError, match="Images of 3 planes need as many means"):
+        next(batches(noise(2), ((0.5,), (0.5,))))
+    with pytest.raises(DataError, match="above 0"):
+        next(batches(noise(2), ((0.5,) * 3, (0.5, 0.5, 0.0))))
+    with pytest.raises(DataError, match="no samples"):
+        next(batches(noise(0), NORMALISE))
