@@ -268,8 +268,28 @@ class Painter(TorchDispatchMode):
             tensors = list(_tensors(args)) + list(_tensors(kwargs.values()))
         result = func(*args, **kwargs)
         outputs = tuple(_tensors(result if isinstance(result, (tuple, list)) else (result,)))
+        if tensors and all(id(t) in self._values for t in tensors):
+            self._propagate(func, args, kwargs, outputs)
         self._apply(operator, func, args, kwargs, tuple(tensors), outputs)
         return result
+
+    def _propagate(self, func: Any, args: Any, kwargs: dict[str, Any], outputs: tuple[Tensor, ...]) -> None:
+        """Compute a constant for real beside its meta twin, so that indices and conditions made of it have values."""
+        if sum(t.numel() for t in outputs) > _LARGEST_CONSTANT:
+            return
+        real_kwargs = {k: self._real(v) for k, v in kwargs.items()}
+        if isinstance(real_kwargs.get("device"), torch.device):
+            real_kwargs["device"] = torch.device("cpu")
+        values = func(*(self._real(a) for a in args), **real_kwargs)
+        for tensor, value in zip(outputs, _tensors(values if isinstance(values, (tuple, list)) else (values,))):
+            self.know(tensor, value)
+
+    def _real(self, value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return self._values[id(value)]
+        if isinstance(value, (list, tuple)) and any(isinstance(v, Tensor) for v in value):
+            return type(value)(self._real(v) for v in value)
+        return value
 
     def _apply(
         self, operator: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
@@ -299,12 +319,7 @@ class Painter(TorchDispatchMode):
 
     def _create(self, operator: str, func: Any, args: Any, kwargs: Any) -> Tensor:
         """A constant made in the forward: its slots get colours of their own, so that it can shrink with what it meets."""
-        kwargs = dict(kwargs)
-        kwargs["device"] = torch.device("meta")
-        result: Tensor = func(*args, **kwargs)
-        if result.numel() <= _LARGEST_CONSTANT and operator != "empty":
-            kwargs["device"] = torch.device("cpu")
-            result = func(*args, **kwargs)
+        result: Tensor = func(*args, **{**kwargs, "device": torch.device("meta")})
         if result.numel() == 0:
             return result
         dead = {"zeros": 0.0, "ones": 1.0}.get(operator, float("nan"))
@@ -312,6 +327,8 @@ class Painter(TorchDispatchMode):
             dead = float(args[1])
         self._paints[id(result)] = (result, ())
         self._fixed.add(id(result))
+        if result.numel() <= _LARGEST_CONSTANT and operator != "empty":
+            self.know(result, func(*args, **{**kwargs, "device": torch.device("cpu")}))
         paint = tuple(Layer(axis, self.fresh(size), np.full(size, dead)) for axis, size in enumerate(result.shape) if size > 1)
         self.set_paint(result, paint)
         module = self.modules[-1] if self.modules else ""
@@ -321,9 +338,9 @@ class Painter(TorchDispatchMode):
 
     def _unfix(self, target: Tensor) -> None:
         """A constant that is written into with something computed from the inputs is a constant no more."""
-        self._fixed.discard(id(target))
-        if target._base is not None:
-            self._fixed.discard(id(target._base))
+        for tensor in (target, target._base):
+            self._fixed.discard(id(tensor))
+            self._values.pop(id(tensor), None)
 
     def _to_meta(self, args: Any) -> tuple[Any, ...]:
         return tuple(self._to_meta_one(a) for a in args)

@@ -88,7 +88,8 @@ class Rehearsal(Painter):
         for axis, labels in left.items():
             if len(labels) > 1:
                 got = have.get(axis)
-                if got is None or not ((got == labels) | (got >= self._first_wild)).all():
+                same = (labels == labels[0]).all() if got is None else ((got == labels) | (got >= self._first_wild)).all()
+                if not same:
                     raise MismatchError(index, f"other channels than expected along axis {axis}")
                 adopted.append(Layer(axis, labels, zeros_like(labels)))
         self.set_paint(mine, tuple(adopted))

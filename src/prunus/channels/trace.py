@@ -17,7 +17,7 @@ from .graph import ChannelGraph, build
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Layer, Painter, unknown_like, zeros_like
 from .rules import RULES, fallback
 from .source import Source
-from .twin import meta_twin, named_tensors, unwrap
+from .twin import copy_model, meta_twin, named_tensors, unwrap
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
@@ -41,10 +41,11 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
 
 
 def trace_twin(model: nn.Module, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChannelGraph:
-    """`trace` with the meta twin already made."""
+    """`trace` with the meta twin already made; the twin stays as it is, because a forward may cache things on its modules."""
     painter = Painter(RULES, fallback)
-    sources = paint_sources(painter, twin)
-    outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
+    running = copy_model(twin, {})
+    sources = paint_sources(painter, running)
+    outputs = run(painter, running, to_meta(args), to_meta(kwargs))
     for tensor in tensors_in(outputs):
         for layer in painter.paint_of(tensor):
             painter.pin(layer.labels, "model output", "output")

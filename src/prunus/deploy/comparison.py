@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import torch
 from torch import nn
 
+from prunus.channels.verify import evaluating
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.deploy.latency import Latency, measure, measure_onnx
@@ -97,15 +97,15 @@ def compare_latency(
 
 
 def output_difference(before: nn.Module, after: nn.Module, inputs: Inputs) -> Difference:
-    """How far the outputs of two models in eval mode are apart; their modes are left in eval.
+    """How far the outputs of two models in eval mode are apart; their modes are restored.
 
     Raises:
         ConfigError: the outputs have different shapes.
     """
     args, kwargs = split(inputs)
-    with torch.inference_mode():
-        a = [value.double() for value in tensors(before.eval()(*args, **kwargs))]
-        b = [value.double() for value in tensors(after.eval()(*args, **kwargs))]
+    with evaluating(before), evaluating(after):
+        a = [value.double() for value in tensors(before(*args, **kwargs))]
+        b = [value.double() for value in tensors(after(*args, **kwargs))]
     shapes = [tuple(value.shape) for value in a], [tuple(value.shape) for value in b]
     if shapes[0] != shapes[1]:
         raise ConfigError(f"The models cannot be compared: their outputs have shapes {shapes[0]} and {shapes[1]}.")

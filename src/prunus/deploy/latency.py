@@ -10,13 +10,14 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from prunus.channels.verify import evaluating
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.deploy.onnx import feeds, session
 from prunus.errors import ConfigError
@@ -76,7 +77,6 @@ def measure(
     """
     args, kwargs = split(example_inputs)
     wait = _device_barrier(tensors((args, kwargs)))
-    training = {name: [module.training for module in model.modules()] for name, model in models.items()}
 
     def runner(model: nn.Module) -> Callable[[], None]:
         def run() -> None:
@@ -85,14 +85,13 @@ def measure(
 
         return run
 
-    try:
-        with torch.inference_mode(), _pinned_threads(threads):
-            runs = {name: runner(model.eval()) for name, model in models.items()}
-            return take_turns(runs, repeats=repeats, warm_up=warm_up, clock=clock)
-    finally:
-        for name, model in models.items():
-            for module, mode in zip(model.modules(), training[name]):
-                module.training = mode
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(_pinned_threads(threads))
+        for model in models.values():
+            stack.enter_context(evaluating(model))
+        runs = {name: runner(model) for name, model in models.items()}
+        return take_turns(runs, repeats=repeats, warm_up=warm_up, clock=clock)
 
 
 def measure_onnx(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from prunus.channels.verify import evaluating
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.errors import MissingExtraError, PrunusError, VerifyError
 
@@ -72,17 +73,12 @@ def export(
     require()
     path = Path(path)
     args, kwargs = split(example_inputs)
-    modes = [module.training for module in model.modules()]
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         draft = Path(folder) / "model.onnx"
-        try:
-            with torch.no_grad():
-                expected = tensors(model.eval()(*args, **kwargs))
+        with evaluating(model):
+            expected = tensors(model(*args, **kwargs))
             opset = _export(model, args, kwargs, draft, dynamic_batch)
-        finally:
-            for module, mode in zip(model.modules(), modes):
-                module.training = mode
         opened = session(draft, threads=1)
         actual = [torch.as_tensor(value) for value in opened.run(None, feeds(opened, example_inputs))]
         max_abs, scale = _difference(expected, actual)

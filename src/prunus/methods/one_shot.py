@@ -12,12 +12,12 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Literal, TypeVar
+from typing import Literal, TypeVar, cast
 
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from prunus.channels import ChannelGraph, Plan, Verification, compact, trace, verify
+from prunus.channels import ChannelGraph, Origin, Plan, Trial, Verification, compact, trace, verify
 from prunus.data import Split
 from prunus.errors import TargetError
 from prunus.targets import plan as choose
@@ -105,6 +105,7 @@ class Outcome:
         target: what was asked for.
         steps: accuracy along the way; empty without samples.
         limit: of the tolerance search, if there was one.
+        trials: of the tolerance search.
         tuning: the fine-tuning, if there was one.
         seconds: wall time per step.
         notes: what was left out and why.
@@ -117,6 +118,7 @@ class Outcome:
     target: Target
     steps: tuple[Step, ...] = ()
     limit: Limit | None = None
+    trials: tuple[Trial, ...] = ()
     tuning: History | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -155,16 +157,16 @@ def one_shot(
     graph = clock.time("tracing", lambda: trace(model, example_inputs))
     scores = clock.time("scoring", lambda: score(graph))
     search = _Search(model, material, watch) if target.kind == "tolerance" and material is not None else None
-    plan = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search))
-    small = clock.time("compacting", lambda: compact(model, plan, prefer=target.prefer)).eval()
-    plan = getattr(small, "prunus").plan  # noqa: B009 - with "eager", some channels had to be pinned and the plan made again
+    chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search))
+    small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
+    plan = cast(Origin, small.prunus).plan  # not always the chosen one: with "eager", channels may have had to stay
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
     outcome = Outcome(graph, plan, small, verification, target, seconds=clock.seconds)
     if material is None:
         return outcome
     steps, history, notes = _recover(model, small, material, tuning, clock)
     limit = Limit(search.baseline, search.baseline - target.value) if search else None
-    return Outcome(graph, plan, small, verification, target, steps, limit, history, clock.seconds, notes)
+    return Outcome(graph, plan, small, verification, target, steps, limit, chosen.trials, history, clock.seconds, notes)
 
 
 def has_batch_norm(model: nn.Module) -> bool:

@@ -117,7 +117,7 @@ def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | Non
         "note": f"Filled: within the tolerance on {len(material.validation):,} held-out samples. Open: rejected.",
         "trials": [
             {"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "accepted": trial.accepted}
-            for trial in outcome.plan.trials
+            for trial in outcome.trials
         ],
     }
 

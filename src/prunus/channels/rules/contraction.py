@@ -118,9 +118,11 @@ def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool
     if transposed:
         call.painter.couple(inputs[0].labels, outputs[0].labels)
         call.pin(call.layers(weight, 1), "several outputs of one depthwise filter")
-        return [Layer(0, np.repeat(outputs[0].labels, times), np.repeat(outputs[0].dead, times))]
+        silent = (inputs[0].dead == 0) | (outputs[0].dead == 0)
+        return [Layer(0, np.repeat(outputs[0].labels, times), np.repeat(np.where(silent, 0.0, np.nan), times))]
     call.painter.couple(np.repeat(inputs[0].labels, times), outputs[0].labels)
-    return outputs
+    silent = (np.repeat(inputs[0].dead, times) == 0) | (outputs[0].dead == 0)
+    return [Layer(0, outputs[0].labels, np.where(silent, 0.0, np.nan))]
 
 
 def _count_convolution(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, groups: int) -> None:

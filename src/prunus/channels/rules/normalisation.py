@@ -50,7 +50,13 @@ def batch_norm(call: Call) -> Sequence[Paint]:
             layers.append(Layer(layer.axis, layer.labels, np.full(layer.dead.shape, np.nan)))
     if not call.layers(x, 1):
         call.pin([y for t in (weight, bias, mean, variance) for y in call.paint(t)], "normalises an unpainted tensor")
-    return (tuple(layers),) + ((),) * (len(call.outputs) - 1)
+    return (tuple(layers), *_statistics(call, [y for y in layers if y.axis == 1], 0))
+
+
+def _statistics(call: Call, layers: list[Layer], axis: int) -> list[Paint]:
+    """Saved means and deviations have one slot per channel (or per group)."""
+    paint = tuple(Layer(axis, y.labels, np.full(y.dead.shape, np.nan)) for y in layers)
+    return [paint if paint and t.dim() > axis and t.shape[axis] == len(paint[0].labels) else () for t in call.outputs[1:]]
 
 
 def layer_norm(call: Call) -> Sequence[Paint]:
@@ -76,7 +82,7 @@ def layer_norm(call: Call) -> Sequence[Paint]:
 def group_norm(call: Call) -> Sequence[Paint]:
     """Group norm: several groups are removed as wholes, which is exact; with one group it is a layer norm over the channels."""
     x, weight, bias, groups = call.args[0], call.args[1], call.args[2], call.args[6]
-    layers = []
+    layers, wholes = [], list[Layer]()
     for layer in call.paint(x):
         if layer.axis != 1:
             call.pin([layer], "group norm over a painted spatial axis")
@@ -89,9 +95,10 @@ def group_norm(call: Call) -> Sequence[Paint]:
             call.inexact([layer], "group norm across the channels")
         bare = np.where(layer.dead == 0, 0.0, np.nan)
         layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
+        wholes = [Layer(1, block[:, 0], np.zeros(groups))]
     if not call.layers(x, 1):
         call.pin([y for t in (weight, bias) for y in call.paint(t)], "normalises an unpainted tensor")
-    return (tuple(layers),) + ((),) * (len(call.outputs) - 1)
+    return (tuple(layers), *_statistics(call, wholes, 1))
 
 
 def softmax(call: Call) -> Sequence[Paint]:

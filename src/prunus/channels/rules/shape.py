@@ -191,6 +191,8 @@ def split_with_sizes(call: Call) -> Sequence[Paint]:
 
 def _pieces(call: Call, x: Tensor, axis: int, sizes: Sequence[int]) -> Sequence[Paint]:
     ends = list(accumulate(sizes))
+    if 1 in sizes:
+        call.pin(call.layers(x, axis), "single slots are selected")
     return tuple(
         tuple(layer.take(slice(end - size, end)) if layer.axis == axis else layer for layer in call.paint(x)) for size, end in zip(sizes, ends)
     )
@@ -203,6 +205,8 @@ def slice_(call: Call) -> Sequence[Paint]:
     start, end, step = call.arg(2, "start"), call.arg(3, "end"), call.arg(4, "step", 1)
     if step != 1:
         call.pin(call.layers(x, axis), "sliced with a step")
+    if call.outputs[0].shape[axis] == 1:
+        call.pin(call.layers(x, axis), "single slots are selected")
     index = slice(start, end, step)
     return (tuple(layer.take(index) if layer.axis == axis else layer for layer in call.paint(x)),)
 

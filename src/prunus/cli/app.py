@@ -1,0 +1,108 @@
+"""The command line as a whole: its verbs, its global options, and what becomes of errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from prunus.errors import PrunusError
+
+COMMAND = "prunus.command"  # where the context keeps what the user typed
+
+EPILOGUE = "Exit codes: 0 done · 1 an error, told in one sentence · 2 wrong usage · 130 interrupted."
+
+
+class Commands(TyperGroup):
+    """All verbs; an error of any of them becomes one sentence and an exit code."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Keep the arguments as they were typed: results say which command made them."""
+        typed = list(args)
+        context = super().make_context(info_name, args, parent=parent, **extra)
+        context.meta[COMMAND] = typed
+        return context
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a verb."""
+        typed: list[str] = ctx.meta.get(COMMAND, [])
+        debug = bool(ctx.params.get("debug")) or bool(os.environ.get("PRUNUS_DEBUG"))
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            _fail("Interrupted.", "Interrupted", "--json" in typed)
+            raise typer.Exit(130) from None
+        except PrunusError as error:
+            if debug:
+                raise
+            _fail(str(error), type(error).__name__, "--json" in typed)
+            raise typer.Exit(1) from None
+        except (typer.Exit, typer.Abort):
+            raise
+        except Exception as error:
+            # Usage errors belong to the command-line library, whose module depends on its version; it shows them.
+            if debug or hasattr(error, "exit_code"):
+                raise
+            text = f"{type(error).__name__}: {error} (an error that prunus does not know; --debug shows where.)"
+            _fail(text, type(error).__name__, "--json" in typed)
+            raise typer.Exit(1) from None
+
+
+def _fail(text: str, kind: str, as_json: bool) -> None:
+    """The sentence on stderr, and with --json also as the one object on stdout."""
+    print(f"prunus: {text}", file=sys.stderr)
+    if as_json:
+        print(json.dumps({"error": {"type": kind, "message": text}}))
+
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=EPILOGUE,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        typer.echo(metadata.version("prunus"))
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also: PRUNUS_DEBUG=1).")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Make convolutional networks smaller and faster, and prove it."""
+
+
+def typed_command(context: typer.Context) -> str:
+    """What the user typed, ready to be typed again."""
+    return shlex.join(["prunus", *context.meta.get(COMMAND, [])])
+
+
+def _register() -> None:
+    """Import the verbs; only their bodies import the library's heavy parts."""
+    from prunus.cli.catalogue import methods, models
+    from prunus.cli.demo import demo
+    from prunus.cli.look import compare, profile
+    from prunus.cli.prune import prune
+
+    for verb in (demo, prune, profile, compare, methods, models):
+        app.command()(verb)
+
+
+_register()

@@ -1,0 +1,102 @@
+"""What the terminal shows: progress on stderr, tables or one JSON object on stdout."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    Progress,
+    SpinnerColumn,
+    TaskID,
+    TaskProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table
+
+
+class Bars:
+    """One progress bar per step; an earlier step is finished when the next one begins."""
+
+    def __init__(self, progress: Progress | None) -> None:
+        self.progress = progress
+        self.task: TaskID | None = None
+        self.step = ""
+        self.started = 0.0
+
+    def __call__(self, step: str, done: int, total: int) -> None:
+        """Show a step; `total` 0 means that its length is unknown."""
+        if step != self.step:
+            self.finish()
+            self.step, self.started = step, time.monotonic()
+            if self.progress is not None:
+                self.task = self.progress.add_task(step.capitalize(), total=None)
+        if self.progress is not None and self.task is not None and total:
+            self.progress.update(self.task, completed=done, total=total)
+
+    def finish(self) -> None:
+        """Complete the current step."""
+        if not self.step:
+            return
+        if self.progress is not None and self.task is not None:
+            self.progress.update(self.task, completed=1, total=1)
+            self.progress.stop_task(self.task)
+        else:
+            Console(stderr=True).print(f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False)
+        self.step, self.task = "", None
+
+
+@contextmanager
+def bars() -> Iterator[Bars]:
+    """Progress bars with the time left on a terminal; elsewhere one line per finished step. Always on stderr."""
+    console = Console(stderr=True)
+    if not console.is_terminal:
+        shown = Bars(None)
+        yield shown
+        shown.finish()
+        return
+    columns = (
+        SpinnerColumn(finished_text="[green]✓"),
+        TextColumn("{task.description}"),
+        BarColumn(bar_width=28),
+        TaskProgressColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]left"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=console) as progress:
+        shown = Bars(progress)
+        yield shown
+        shown.finish()
+
+
+def show_json(data: Mapping[str, Any]) -> None:
+    """The one object on stdout."""
+    print(json.dumps(data, indent=2, ensure_ascii=False))
+
+
+def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
+    """A quiet table; the first `left` columns are flush left, numbers flush right."""
+    table = Table(
+        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
+    )
+    for place, name in enumerate(header):
+        table.add_column(name, justify="left" if place < left else "right", header_style="dim", overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=200)  # a pipe has no width; do not wrap what another program may read
+    console.print(table, highlight=False, markup=False)
+
+
+def show(text: str) -> None:
+    """One line on stdout."""
+    Console().print(text, highlight=False, soft_wrap=True)

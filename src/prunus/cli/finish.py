@@ -1,0 +1,31 @@
+"""What a run says at its end: one table, and where to look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prunus.cli.console import show, show_table
+
+
+def show_result(result: Mapping[str, Any], folder: Path) -> None:
+    """The verdict, figures before and after, accuracy at every step, and the files."""
+    from prunus.report import words
+    from prunus.report.html import comparison
+
+    verdict = words.verdict(result)
+    show(f"\n[bold]{result['model']['name']}: {verdict}[/bold]\n")
+    rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(result)]
+    show_table("", ("", "before", "after", "change"), rows)
+    steps = (result["accuracy"] or {}).get("steps", [])
+    if len(steps) > 2:
+        path = "  →  ".join(f"{step['value']:.1f} {step['step']}" for step in steps)
+        show(f"\nAccuracy: {path}")
+    verification = result["verification"]
+    kind = "exact" if verification["exact"] else "inexact"
+    show(f"Verified: {verification['mode']} module, {kind}, relative error {verification['relative']:.1e}")
+    for note in result["notes"]:
+        show(f"Note: {note}")
+    report = folder / "report.html"
+    show(f"\nLook at [bold]{report if report.exists() else folder / 'result.json'}[/bold]")

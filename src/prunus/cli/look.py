@@ -1,0 +1,150 @@
+"""`prunus profile` and `prunus compare`: look at models without changing them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from prunus.cli import options as given
+from prunus.cli.console import bars, show, show_json, show_table
+from prunus.cli.opening import open_data, open_model, parse_planes, parse_shape
+from prunus.errors import ConfigError
+
+if TYPE_CHECKING:
+
+    from torch import Tensor, nn
+
+    from prunus.data import Split
+    from prunus.training import Normalise
+
+
+def profile(
+    model: given.ModelName,
+    weights: given.Weights = None,
+    input_shape: given.InputShape = "",
+    build: given.BuildName = "",
+    as_json: given.AsJson = False,
+) -> None:
+    """Show every layer: shape, MACs, parameters, share of the whole."""
+    from prunus.channels import trace
+    from prunus.report import words
+
+    opened = open_model(model, weights=weights, shape=parse_shape(input_shape), build_name=build)
+    graph = trace(opened.model, opened.inputs())
+    cost, layers = graph.cost(), graph.layers()
+    if as_json:
+        rows = [asdict(layer) for layer in layers]
+        show_json({"model": opened.record(), "cost": asdict(cost), "channels": graph.num_channels, "layers": rows})
+        return
+    table = [
+        (
+            layer.name,
+            layer.op,
+            "×".join(map(str, layer.weight_shape)),
+            "×".join(map(str, layer.output_shape)),
+            words.count(layer.macs_before),
+            words.percent(layer.macs_before / cost.macs) if cost.macs else "–",
+            words.count(layer.params_before),
+        )
+        for layer in layers
+    ]
+    show_table("", ("layer", "operator", "weight", "output", "MACs", "share", "parameters"), table, left=4)
+    show(
+        f"\n{opened.name}, input {'×'.join(map(str, opened.input_shape))}: {words.count(cost.macs)} MACs, "
+        f"{words.count(cost.params)} parameters, {words.size(cost.bytes)}, "
+        f"{words.size(cost.peak_activation_bytes)} peak activations; {graph.num_channels:,} channels can be removed."
+    )
+
+
+def compare(
+    a: Annotated[str, typer.Argument(metavar="A", help="A model's name, NAME@WEIGHTS, or a folder made by prune.")],
+    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    input_shape: given.InputShape = "",
+    build: given.BuildName = "",
+    data: given.DataName = "",
+    data_dir: given.DataDir = None,
+    mean: given.Mean = "",
+    std: given.Std = "",
+    onnx: given.WithOnnx = True,
+    as_json: given.AsJson = False,
+) -> None:
+    """Put two models side by side: cost, measured latency, output difference, accuracy."""
+    from prunus.channels import trace
+    from prunus.deploy.comparison import compare_latency, output_difference
+
+    with bars() as watch:
+        shape = parse_shape(input_shape)
+        images = open_data(data, data_dir, shape[-1] if shape else None, watch) if data else None
+        watch("building the models", 0, 0)
+        first, second = (open_model(text, shape=shape, data=images, build_name=build) for text in (a, b))
+        if first.input_shape != second.input_shape:
+            raise ConfigError(
+                f"{a} takes {first.input_shape} and {b} takes {second.input_shape}: give --input-shape for both."
+            )
+        inputs = first.inputs()
+        accuracy: dict[str, float] | None = None
+        if images is not None:
+            planes = images.image_shape[0]
+            normalise = (
+                parse_planes(mean, planes, "mean") or images.mean,
+                parse_planes(std, planes, "std") or images.std,
+            )
+            watch("evaluating", 0, 0)
+            accuracy = _accuracies(first.model, second.model, images.test, normalise)
+            inputs = _real(images.test, normalise)
+        watch("tracing", 0, 0)
+        costs = [asdict(trace(one.model, inputs[:1]).cost()) for one in (first, second)]
+        difference = output_difference(first.model, second.model, inputs)
+        measured, _ = compare_latency(
+            first.model, second.model, inputs[:1], with_onnx=onnx, watch=lambda step: watch(step, 0, 0)
+        )
+    result: dict[str, Any] = {
+        "a": first.record(),
+        "b": second.record(),
+        "cost": {"a": costs[0], "b": costs[1]},
+        "latency": [asdict(row) for row in measured],
+        "difference": asdict(difference),
+        "accuracy": accuracy,
+    }
+    show_json(result) if as_json else _show_comparison(result, a, b)
+
+
+def _real(test: Split, normalise: Normalise, count: int = 64) -> Tensor:
+    """The first test images, normalised."""
+    from prunus.training import batches
+
+    images, _ = next(iter(batches(test, normalise, count)))
+    return images
+
+
+def _accuracies(first: nn.Module, second: nn.Module, test: Split, normalise: Normalise) -> dict[str, float]:
+    """Accuracy of both [percent] on the test samples."""
+    from prunus.training import evaluate
+
+    return {
+        "a": evaluate(first, test, normalise).accuracy,
+        "b": evaluate(second, test, normalise).accuracy,
+        "count": len(test),
+    }
+
+
+def _show_comparison(result: dict[str, Any], a: str, b: str) -> None:
+    from prunus.report import words
+    from prunus.report.html import comparison
+
+    view = {
+        "cost": {"before": result["cost"]["a"], "after": result["cost"]["b"]},
+        "latency": result["latency"],
+        "accuracy": None,
+    }
+    if result["accuracy"]:
+        view["accuracy"] = {"steps": [{"value": result["accuracy"][side]} for side in ("a", "b")]}
+    rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(view)]
+    show_table("", ("", a, b, "change"), rows)
+    difference = result["difference"]
+    show(
+        f"\nOutputs differ by at most {difference['max_abs']:.3g}, "
+        f"{words.percent(difference['relative'])} of the largest output of {a}."
+    )

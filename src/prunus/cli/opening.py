@@ -1,0 +1,201 @@
+"""From what a user types to a model and its data: names, `NAME@WEIGHTS`, and the folders and files that `prune` writes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prunus.errors import ConfigError, FileFormatError
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from prunus.data import ImageData
+
+MODEL_FILE = "model.safetensors"
+RESULT_FILE = "result.json"
+
+# Our networks are all for CIFAR, but one.
+OUR_SHAPES = {"lenet5": (1, 1, 28, 28)}
+CIFAR_SHAPE = (1, 3, 32, 32)
+TORCHVISION_SIZES = {"inception_v3": 299}
+
+
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """A model that a user named.
+
+    Attributes:
+        model: in eval mode.
+        name: as typed, without weights.
+        input_shape: of one input, batch axis included.
+        options: what it was built with, beside its name.
+        weights: file that its weights come from, or "".
+    """
+
+    model: nn.Module
+    name: str
+    input_shape: tuple[int, ...]
+    options: Mapping[str, Any] = field(default_factory=dict)
+    weights: str = ""
+
+    def inputs(self, seed: int = 0) -> Tensor:
+        """Seeded normal inputs."""
+        import torch
+
+        return torch.randn(self.input_shape, generator=torch.Generator().manual_seed(seed))
+
+    def record(self) -> dict[str, Any]:
+        """For `result.json`: enough to build the model again."""
+        return {
+            "name": self.name,
+            "class": type(self.model).__name__,
+            "input_shape": list(self.input_shape),
+            "options": dict(self.options),
+            "weights": self.weights,
+        }
+
+
+def open_model(
+    text: str,
+    *,
+    weights: Path | None = None,
+    shape: tuple[int, ...] | None = None,
+    data: ImageData | None = None,
+    pretrained: bool = False,
+    build_name: str = "",
+) -> Opened:
+    """Build or load what the user named.
+
+    Args:
+        text: a model's name, `NAME@WEIGHTS`, a compact model's file, or a folder with one.
+        weights: file with weights for a name.
+        shape: of the inputs; None = what the model or the data say.
+        data: samples; they decide the number of classes, and the shape where the model takes any.
+        pretrained: ask the model's own library for weights.
+        build_name: for a compact model's file without a result beside it: what it was made from.
+
+    Raises:
+        ModelNameError, FileFormatError, ConfigError: no such model, a file that does not fit, a shape that is unknown.
+    """
+    path = Path(text)
+    path = path / MODEL_FILE if path.is_dir() else path
+    if path.suffix == ".safetensors" or path.is_file():
+        return _open_file(path, shape, build_name)
+    name, _, after = text.partition("@")
+    return _open_name(name, weights or (Path(after) if after else None), shape, data, pretrained)
+
+
+def parse_shape(text: str) -> tuple[int, ...] | None:
+    """ "1,3,32,32" -> (1, 3, 32, 32); "" -> None."""
+    if not text:
+        return None
+    try:
+        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
+    except ValueError:
+        shape = ()
+    if len(shape) < 2 or min(shape) < 1:
+        raise ConfigError(f"An input shape is whole numbers with commas, batch first, such as 1,3,32,32, not {text!r}.")
+    return shape
+
+
+def parse_planes(text: str, planes: int, what: str) -> tuple[float, ...] | None:
+    """ "0.485,0.456,0.406" -> three floats; one number counts for every plane; "" -> None."""
+    if not text:
+        return None
+    try:
+        values = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        values = ()
+    if len(values) not in (1, planes):
+        raise ConfigError(f"--{what} takes one number per plane ({planes}), with commas, not {text!r}.")
+    return values * planes if len(values) == 1 else values
+
+
+def open_data(
+    name: str,
+    root: Path | None,
+    image_size: int | None = None,
+    watch: Callable[[str, int, int], None] = lambda step, done, total: None,
+) -> ImageData:
+    """Load a data set; image folders are brought to a size, known sets have their own."""
+    from prunus import data
+
+    size = None if name in data.names() else image_size
+    return data.load(
+        name, root, image_size=size, progress=lambda what, done, total: watch(f"reading {what}", done, total or 0)
+    )
+
+
+def natural_shape(name: str) -> tuple[int, ...] | None:
+    """The input shape that a name stands for, without its weights; None where only the user can know it."""
+    source, _, rest = name.partition("/")
+    if source == "timm" and rest:
+        return (1, *_timm_size(rest))
+    if source == "torchvision" and rest:
+        side = TORCHVISION_SIZES.get(rest, 224)
+        return (1, 3, side, side)
+    if ":" in name:
+        return None
+    return OUR_SHAPES.get(name, CIFAR_SHAPE)
+
+
+def _open_name(
+    name: str, weights: Path | None, shape: tuple[int, ...] | None, data: ImageData | None, pretrained: bool
+) -> Opened:
+    from prunus import models
+
+    if shape is None and data is not None:
+        shape = (1, *data.image_shape)
+    options: dict[str, Any] = {}
+    if data is not None and ":" not in name:  # a factory of the user's own knows its classes
+        options["num_classes"] = len(data.classes)
+    if name == "lenet5" and shape is not None:
+        options |= {"in_channels": shape[1], "image_size": shape[-1]}
+    model = models.build(name, pretrained=pretrained, **options).eval()
+    if weights is not None:
+        models.load_weights(model, weights)
+    shape = shape or natural_shape(name) or _own_shape(model)
+    if shape is None:
+        raise ConfigError(f"Nobody knows the input shape of {name}: give --input-shape, such as 1,3,224,224.")
+    return Opened(model, name, shape, options, str(weights) if weights else "")
+
+
+def _open_file(path: Path, shape: tuple[int, ...] | None, build_name: str) -> Opened:
+    from prunus import models, storage
+
+    record: Mapping[str, Any] = {}
+    beside = path.parent / RESULT_FILE
+    if beside.is_file():
+        from prunus.report.result import read
+
+        record = read(beside)["model"]
+    name = build_name or record.get("name", "")
+    options = {} if build_name else record.get("options", {})
+    if not path.is_file():
+        raise FileFormatError(f"There is no compact model {path}.")
+    model = storage.load(path, (lambda: models.build(name, **options)) if name else None).eval()
+    shape = shape or tuple(record.get("input_shape", ())) or (natural_shape(name) if name else None)
+    if shape is None:
+        raise ConfigError(f"Nobody knows the input shape of {path}: give --input-shape, such as 1,3,224,224.")
+    return Opened(model, str(path), shape, options, str(path))
+
+
+def _timm_size(architecture: str) -> tuple[int, ...]:
+    """The input size (C, H, W) in timm's own table."""
+    import torch
+
+    from prunus import models
+
+    with torch.device("meta"):
+        model = models.build(f"timm/{architecture}")
+    found: Any = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None) or {}
+    return tuple(found.get("input_size", (3, 224, 224)))
+
+
+def _own_shape(model: nn.Module) -> tuple[int, ...] | None:
+    """A model may say what it takes by an attribute `input_shape`, batch axis included."""
+    found: Any = getattr(model, "input_shape", None)
+    return tuple(int(length) for length in found) if isinstance(found, (tuple, list)) else None

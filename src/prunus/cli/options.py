@@ -1,0 +1,94 @@
+"""The options of the verbs, written once: types that carry their flag and help."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from typer import Argument, Option
+
+from prunus.cli.choices import Prefer, Scope, Score
+
+TARGET = "Target: exactly one"
+CHOICE = "Which channels go"
+MODEL = "Model"
+DATA = "Data and tuning"
+
+# Targets
+Rate = Annotated[float | None, Option("--rate", help="Fraction of channels to remove.", rich_help_panel=TARGET)]
+Macs = Annotated[
+    float | None, Option("--macs", help="MACs left: a fraction, or a number above 1.", rich_help_panel=TARGET)
+]
+Params = Annotated[float | None, Option("--params", help="Parameters left, likewise.", rich_help_panel=TARGET)]
+Bytes = Annotated[float | None, Option("--bytes", help="Bytes left, likewise.", rich_help_panel=TARGET)]
+Tolerance = Annotated[
+    float | None, Option("--tolerance", help="Points of accuracy that may go (needs --data).", rich_help_panel=TARGET)
+]
+
+# Choice of channels
+ScoreName = Annotated[
+    Score, Option("--score", help="What makes a channel worth keeping (prunus methods).", rich_help_panel=CHOICE)
+]
+ScopeName = Annotated[
+    Scope, Option("--scope", help="The same fraction everywhere, or one ranking of all.", rich_help_panel=CHOICE)
+]
+RoundTo = Annotated[int, Option("--round-to", help="Widths become multiples of this.", rich_help_panel=CHOICE)]
+Floor = Annotated[int, Option("--floor", help="Channels that every layer keeps.", rich_help_panel=CHOICE)]
+Protect = Annotated[
+    list[str] | None,
+    Option("--protect", metavar="GLOB", help="Layers that keep their width (repeatable).", rich_help_panel=CHOICE),
+]
+Exact = Annotated[bool, Option("--exact", help="Remove only what goes exactly.", rich_help_panel=CHOICE)]
+PreferKind = Annotated[Prefer, Option("--prefer", help="eager: never return a traced module.", rich_help_panel=CHOICE)]
+
+# Models
+ModelName = Annotated[
+    str, Argument(help="resnet56, timm/…, torchvision/…, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune.")
+]
+Weights = Annotated[Path | None, Option("--weights", help="File with the model's weights.", rich_help_panel=MODEL)]
+Pretrained = Annotated[
+    bool, Option("--pretrained", help="Published weights of timm or torchvision.", rich_help_panel=MODEL)
+]
+InputShape = Annotated[
+    str,
+    Option(
+        "--input-shape",
+        metavar="1,3,32,32",
+        help="Shape of one input, if the model does not say.",
+        rich_help_panel=MODEL,
+    ),
+]
+BuildName = Annotated[
+    str,
+    Option(
+        "--build", metavar="NAME", help="What a compact file without its result was made of.", rich_help_panel=MODEL
+    ),
+]
+
+# Data and tuning
+DataName = Annotated[
+    str,
+    Option(
+        "--data",
+        metavar="NAME",
+        help="digits, mnist, fashion-mnist, cifar10, cifar100, or an image folder.",
+        rich_help_panel=DATA,
+    ),
+]
+DataDir = Annotated[
+    Path | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)
+]
+Mean = Annotated[
+    str,
+    Option("--mean", metavar="M,M,M", help="Mean that the weights expect; default: the data's.", rich_help_panel=DATA),
+]
+Std = Annotated[str, Option("--std", metavar="S,S,S", help="Standard deviation, likewise.", rich_help_panel=DATA)]
+Epochs = Annotated[int, Option("--epochs", min=0, help="Epochs of fine-tuning.", rich_help_panel=DATA)]
+LearningRate = Annotated[float, Option("--lr", help="Peak learning rate of fine-tuning.", rich_help_panel=DATA)]
+Seed = Annotated[int, Option("--seed", help="Of everything random.")]
+
+# Output
+Folder = Annotated[Path, Option("-o", "--output", help="Folder for model, ONNX file, result and report.")]
+WithOnnx = Annotated[bool, Option("--onnx/--no-onnx", help="Export to ONNX, and measure there too.")]
+WithReport = Annotated[bool, Option("--report/--no-report", help="Write report.html.")]
+AsJson = Annotated[bool, Option("--json", help="Print one JSON object, and nothing else, on stdout.")]

@@ -1,0 +1,188 @@
+"""`prunus prune`: the main job."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import typer
+
+from prunus.cli import options as given
+from prunus.cli.choices import Prefer, Scope, Score, score_function
+from prunus.cli.console import Bars, bars, show_json
+from prunus.cli.finish import show_result
+from prunus.cli.opening import natural_shape, open_data, open_model, parse_planes, parse_shape
+from prunus.errors import ConfigError, TargetError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prunus.data import ImageData
+    from prunus.methods.one_shot import Material, Target
+    from prunus.training import TrainConfig
+
+VERIFIED_ON = 64  # samples on which compact and masked model are compared
+HELD_OUT = 0.1  # share of the training samples by which a tolerance is kept
+
+
+def prune(
+    context: typer.Context,
+    model: given.ModelName,
+    output: given.Folder,
+    rate: given.Rate = None,
+    macs: given.Macs = None,
+    params: given.Params = None,
+    bytes_left: given.Bytes = None,
+    tolerance: given.Tolerance = None,
+    score: given.ScoreName = Score.NORM_L2,
+    scope: given.ScopeName = Scope.UNIFORM,
+    round_to: given.RoundTo = 1,
+    floor: given.Floor = 1,
+    protect: given.Protect = None,
+    exact: given.Exact = False,
+    prefer: given.PreferKind = Prefer.AUTO,
+    weights: given.Weights = None,
+    pretrained: given.Pretrained = False,
+    input_shape: given.InputShape = "",
+    build: given.BuildName = "",
+    data: given.DataName = "",
+    data_dir: given.DataDir = None,
+    mean: given.Mean = "",
+    std: given.Std = "",
+    epochs: given.Epochs = 0,
+    lr: given.LearningRate = 0.02,
+    seed: given.Seed = 0,
+    onnx: given.WithOnnx = True,
+    report: given.WithReport = True,
+    as_json: given.AsJson = False,
+) -> None:
+    """Make a model smaller: plan, compact, verify, recalibrate, fine-tune, measure, report.
+
+    For example: prunus prune resnet56 --weights resnet56.th --data cifar10 --macs 0.5 --epochs 2 -o out
+    """
+    from prunus.cli.app import typed_command
+    from prunus.methods.one_shot import Target, one_shot
+    from prunus.report.delivery import check_extras, deliver
+
+    figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance}
+    kind, value = _one_target(figures)
+    target = Target(kind, value, scope.value, round_to, floor, tuple(protect or ()), exact, prefer.value)
+    _check_data(target, data, epochs)
+    check_extras(with_onnx=onnx, with_report=report)
+    with bars() as watch:
+        _seed(seed)
+        shape = parse_shape(input_shape)
+        images = _load(data, data_dir, model, shape, watch)
+        watch("building the model", 0, 0)
+        opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
+        material = _material(images, target, mean, std, seed)
+        example, verify_on = _inputs(material, opened.inputs(seed))
+        outcome = one_shot(
+            opened.model,
+            example,
+            score_function(score, seed, material),
+            target,
+            material=material,
+            tuning=_tuning(epochs, lr, seed, images),
+            verify_on=verify_on,
+            watch=watch,
+        )
+        result = deliver(
+            output,
+            opened.model,
+            outcome,
+            example,
+            command=typed_command(context),
+            model=opened.record() | {"data": data_record(images, material)},
+            score=score.value,
+            seed=seed,
+            material=material,
+            with_onnx=onnx,
+            with_report=report,
+            watch=watch,
+        )
+    show_json(result) if as_json else show_result(result, output)
+
+
+def data_record(images: ImageData | None, material: Material | None) -> dict[str, Any] | None:
+    """The data of a run, for its result."""
+    if images is None or material is None:
+        return None
+    mean, std = material.normalise
+    return {
+        "name": images.name,
+        "train": len(material.train),
+        "validation": len(material.validation) if material.validation is not None else 0,
+        "test": len(material.test),
+        "mean": list(mean),
+        "std": list(std),
+    }
+
+
+def _one_target(
+    figures: dict[str, float | None],
+) -> tuple[Literal["rate", "macs", "params", "bytes", "tolerance"], float]:
+    """The one target that was given."""
+    chosen = [(kind, value) for kind, value in figures.items() if value is not None]
+    if len(chosen) != 1:
+        flags = ", ".join(f"--{kind}" for kind in figures)
+        got = " and ".join(f"--{kind}" for kind, _ in chosen) or "none"
+        raise typer.BadParameter(f"Give exactly one target of {flags}; given: {got}.")
+    kind, value = chosen[0]
+    return cast(Literal["rate", "macs", "params", "bytes", "tolerance"], kind), value
+
+
+def _check_data(target: Target, data: str, epochs: int) -> None:
+    if target.kind == "tolerance" and not data:
+        raise TargetError("--tolerance is kept on held-out samples: give --data.")
+    if epochs and not data:
+        raise ConfigError("--epochs fine-tunes on training samples: give --data.")
+
+
+def _seed(seed: int) -> None:
+    import torch
+
+    torch.manual_seed(seed)
+
+
+def _load(name: str, root: Path | None, model: str, shape: tuple[int, ...] | None, watch: Bars) -> ImageData | None:
+    """The samples, if any were asked for; images of a folder get the size that the model wants."""
+    if not name:
+        return None
+    watch(f"reading {name}", 0, 0)
+    wanted = shape or (natural_shape(model.partition("@")[0]) if "/" in model else None)
+    return open_data(name, root, wanted[-1] if wanted else None, watch)
+
+
+def _material(images: ImageData | None, target: Target, mean: str, std: str, seed: int) -> Material | None:
+    """Splits and normalisation; samples are held out only where something is chosen by them."""
+    from prunus.methods.one_shot import Material
+
+    if images is None:
+        return None
+    planes = images.image_shape[0]
+    normalise = parse_planes(mean, planes, "mean") or images.mean, parse_planes(std, planes, "std") or images.std
+    if target.kind != "tolerance":
+        return Material(images.train, images.test, normalise)
+    train, validation = images.hold_out(HELD_OUT, seed)
+    return Material(train, images.test, normalise, validation)
+
+
+def _inputs(material: Material | None, random: Tensor) -> tuple[Tensor, Tensor | None]:
+    """One example and a batch to verify on: real images if there are any."""
+    from prunus.training import batches
+
+    if material is None:
+        return random, None
+    images, _ = next(iter(batches(material.test, material.normalise, VERIFIED_ON)))
+    return images[:1], images
+
+
+def _tuning(epochs: int, lr: float, seed: int, images: ImageData | None) -> TrainConfig | None:
+    """Photographs are shifted and mirrored; digits and other grey images are left as they are."""
+    from prunus.training import TrainConfig
+
+    if not epochs or images is None:
+        return None
+    colour = images.image_shape[0] == 3
+    return TrainConfig(epochs=epochs, batch_size=128, lr=lr, augment="crop-flip" if colour else "none", seed=seed)

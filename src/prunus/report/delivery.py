@@ -1,0 +1,98 @@
+"""The folder that a run leaves behind: compact model, ONNX file, plan, `result.json` and `report.html`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from prunus import report, storage
+from prunus.deploy import comparison, onnx
+from prunus.deploy.environment import environment
+from prunus.report import html
+from prunus.report.describe import describe, files
+from prunus.report.result import write_json, write_text
+
+if TYPE_CHECKING:
+    from prunus.methods.one_shot import Material, Outcome
+    from prunus.training import History
+
+
+def check_extras(*, with_onnx: bool, with_report: bool) -> None:
+    """Raise MissingExtraError now rather than after an hour of training."""
+    if with_onnx:
+        onnx.require()
+    if with_report:
+        html.require()
+
+
+def deliver(
+    folder: Path,
+    original: nn.Module,
+    outcome: Outcome,
+    example_inputs: Tensor,
+    *,
+    command: str,
+    model: Mapping[str, Any],
+    score: str,
+    seed: int,
+    material: Material | None = None,
+    training: History | None = None,
+    with_onnx: bool = True,
+    with_report: bool = True,
+    watch: Callable[[str, int, int], None] = lambda step, done, total: None,
+) -> dict[str, Any]:
+    """Measure latency before and after, and write everything; every file is written whole or not at all.
+
+    Args:
+        folder: where to; made if it is not there, and files of an earlier run are replaced.
+        original: the model before.
+        outcome: of `prunus.methods.one_shot`.
+        example_inputs: what latency is measured on, real inputs if possible.
+        command, model, score, seed, material, training: as for `prunus.report.describe`.
+        with_onnx: export, check, and measure in ONNX Runtime too.
+        with_report: write `report.html`.
+        watch: told about progress.
+
+    Returns:
+        The result, as written to `result.json`.
+
+    Raises:
+        MissingExtraError: an extra is wanted that is not installed.
+        PrunusError: the model cannot be exported.
+    """
+    check_extras(with_onnx=with_onnx, with_report=with_report)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {"model": folder / "model.safetensors", "plan": folder / "plan.json"}
+    watch("writing", 0, 0)
+    storage.save(outcome.compact, paths["model"])
+    write_text(outcome.plan.to_json() + "\n", paths["plan"])
+    measured, check = comparison.compare_latency(
+        original,
+        outcome.compact,
+        example_inputs,
+        with_onnx=with_onnx,
+        onnx_path=folder / "model.onnx",
+        watch=lambda step: watch(step, 0, 0),
+    )
+    result = describe(
+        outcome,
+        command=command,
+        model=model,
+        score=score,
+        seed=seed,
+        environment=environment(),
+        material=material,
+        training=training,
+        latency=measured,
+    )
+    if check is not None:
+        paths["onnx"] = check.path
+        result["onnx"] = {"opset": check.opset, "max_abs": check.max_abs, "relative": check.relative}
+    result["files"] = files(paths, folder)
+    write_json(result, folder / "result.json")
+    if with_report:
+        report.write(result, folder / "report.html")
+    return result
