@@ -7,7 +7,7 @@ hard-codes sizes it fails at the very operator that carries the literal; the mod
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -143,28 +143,38 @@ def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Sur
 
 
 def _candidates(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, index: int) -> Iterator[Surgery]:
-    """Surgeries in which one attribute, of the failing operator's module or one around it, follows the sizes that changed there.
+    """Surgeries in which attributes of the failing operator's module, or of one around it, follow the sizes that changed there.
 
-    The same attribute is set in every module of that class that reaches the same line, each by its own sizes.
+    All fitting attributes of the innermost module that has any are tried together first, then each one alone.
     """
     record = graph.records[index]
+    changes = _changes(graph, removed, record)
     for depth, path in enumerate(_enclosing(record.module)):
-        module = graph.twin.get_submodule(path)
-        for name, value in vars(module).items():
-            if not _is_size(value):
-                continue
-            if _rebound(value, _changes(graph, removed, record)) == value:
-                continue
-            rebinds = {(r.module, r.name): r for r in surgery.rebinds}
-            for other in graph.records:
-                if other.where == record.where and other.operator == record.operator:
-                    owner_path = _enclosing(other.module)[depth] if depth < len(_enclosing(other.module)) else None
-                    owner = graph.twin.get_submodule(owner_path) if owner_path is not None else None
-                    if owner is not None and type(owner) is type(module) and _is_size(vars(owner).get(name)):
-                        new = _rebound(vars(owner)[name], _changes(graph, removed, other))
-                        if new != vars(owner)[name]:
-                            rebinds[str(owner_path), name] = Rebind(str(owner_path), name, new)
-            yield Surgery(surgery.slices, tuple(rebinds.values()))
+        values = vars(graph.twin.get_submodule(path))
+        names = [name for name, value in values.items() if _is_size(value) and _rebound(value, changes) != value]
+        if len(names) > 1:
+            yield _with_attributes(graph, removed, surgery, record, depth, names)
+        for name in names:
+            yield _with_attributes(graph, removed, surgery, record, depth, [name])
+
+
+def _with_attributes(
+    graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, record: Record, depth: int, names: Sequence[str]
+) -> Surgery:
+    """Rebind attributes in every module of the same class that reaches the same line, each by its own sizes."""
+    rebinds = {(r.module, r.name): r for r in surgery.rebinds}
+    kind = type(graph.twin.get_submodule(_enclosing(record.module)[depth]))
+    for other in graph.records:
+        around = _enclosing(other.module)
+        if other.where == record.where and other.operator == record.operator and depth < len(around):
+            owner = graph.twin.get_submodule(around[depth])
+            if type(owner) is kind:
+                changes = _changes(graph, removed, other)
+                for name in names:
+                    value = vars(owner).get(name)
+                    if _is_size(value) and _rebound(value, changes) != value:
+                        rebinds[around[depth], name] = Rebind(around[depth], name, _rebound(value, changes))
+    return Surgery(surgery.slices, tuple(rebinds.values()))
 
 
 def _enclosing(path: str) -> list[str]:

@@ -14,7 +14,14 @@ from ..paint import Call, Paint, Rule
 from . import contraction, indexing, normalisation, reduction, shape, spatial
 from .pointwise import pointwise
 
+# Elementwise operators that torch does not tag as pointwise.
+_UNTAGGED = (
+    *("hardswish", "prelu", "_prelu_kernel", "log_sigmoid_forward", "log_sigmoid", "copy", "fill", "zero", "rsub", "floor_divide"),
+    *("__and__", "__or__", "__xor__", "rrelu_with_noise", "where", "masked_fill", "masked_fill_"),
+)
+
 RULES: dict[str, Rule] = {
+    **dict.fromkeys(_UNTAGGED, pointwise),
     **shape.RULES,
     **contraction.RULES,
     **normalisation.RULES,

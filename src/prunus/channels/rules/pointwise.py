@@ -21,7 +21,7 @@ def pointwise(call: Call) -> Sequence[Paint]:
     layers: list[Layer] = []
     for axis in range(rank):
         layers.extend(meet(call, axis, rank))
-    return (tuple(layers),) * len(call.outputs)
+    return [tuple(layers) if out.dim() == rank else () for out in call.outputs]
 
 
 def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Layer]:

@@ -1,0 +1,242 @@
+"""Rewrite the size constants of a traced graph: what each operator's literals must be once channels are gone, read off the paint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import fx
+
+from .graph import ChannelGraph
+from .paint import Layer, Paint
+from .surgery import kept_length, kept_shape
+
+_ENDLESS = 1 << 60
+
+
+class UnrewritableError(Exception):
+    """A literal of this node cannot follow the channels."""
+
+    def __init__(self, node: fx.Node, reason: str) -> None:
+        super().__init__(f"{node.target}: {reason}")
+        self.node = node
+
+
+@dataclass(frozen=True, eq=False)
+class Painted:
+    """Shape and layers of one value of the traced graph, before anything is removed."""
+
+    shape: tuple[int, ...]
+    paint: Paint
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """What a rewriter may look at: the painted graph, what goes, and the paint of every node's values."""
+
+    graph: ChannelGraph
+    removed: NDArray[np.bool_]
+    values: Mapping[fx.Node, tuple[Painted, ...]]
+
+    def before(self, node: Any) -> Painted:
+        """The (first) tensor of a node."""
+        return self.values[node][0]
+
+    def after(self, painted: Painted) -> tuple[int, ...]:
+        """Its shape once the channels are gone."""
+        return kept_shape(self.graph, painted.shape, painted.paint, self.removed)
+
+    def layer(self, painted: Painted, axis: int) -> Layer | None:
+        """The layer along an axis."""
+        return next((y for y in painted.paint if y.axis == axis), None)
+
+    def changed(self, node: fx.Node) -> bool:
+        """Whether a node or one of its operands loses slots."""
+        values = [*self.values.get(node, ()), *(p for n in node.all_input_nodes for p in self.values.get(n, ()))]
+        return any(self.after(p) != p.shape for p in values)
+
+    def kept_before(self, layer: Layer, position: int) -> int:
+        """Slots kept among the first `position`."""
+        return kept_length(self.graph, layer.labels[:position], self.removed)
+
+
+Rewriter = Callable[[Scene, fx.Node], None]
+
+
+def rewrite(scene: Scene, node: fx.Node) -> None:
+    """Set a node's literals to what they must be; nodes without literals are left alone. Raises UnrewritableError."""
+    name = operator_name(node)
+    rewriter = _REWRITERS.get(name)
+    if rewriter is not None and (scene.changed(node) or name == "scaled_dot_product_attention"):
+        rewriter(scene, node)
+
+
+def operator_name(node: fx.Node) -> str:
+    """aten.conv2d.default -> conv2d."""
+    schema = getattr(node.target, "_schema", None)
+    return schema.name.removeprefix("aten::") if schema is not None else ""
+
+
+def set_argument(node: fx.Node, index: int, name: str, value: Any) -> None:
+    """Replace a positional argument, or the keyword of the same name if it was not given by position."""
+    if index < len(node.args):
+        node.update_arg(index, value)
+    else:
+        node.update_kwarg(name, value)
+
+
+def get_argument(node: fx.Node, index: int, name: str, default: Any = None) -> Any:
+    """A positional argument, or the keyword of the same name."""
+    return node.args[index] if index < len(node.args) else node.kwargs.get(name, default)
+
+
+def _sizes_at(index: int, name: str) -> Rewriter:
+    """Size lists: view, reshape, expand, zeros, new_zeros …"""
+
+    def rewriter(scene: Scene, node: fx.Node) -> None:
+        wanted = scene.after(scene.before(node))
+        sizes = list(get_argument(node, index, name))
+        for axis, (size, old, new) in enumerate(zip(sizes, scene.before(node).shape, wanted)):
+            if old == new or size == -1:
+                continue
+            if isinstance(size, int):
+                sizes[axis] = new
+            elif -1 not in sizes and operator_name(node) in ("view", "reshape"):
+                sizes[axis] = -1  # a symbolic size that contains a channel count
+            else:
+                raise UnrewritableError(node, "a symbolic size contains a channel count")
+        set_argument(node, index, name, sizes)
+
+    return rewriter
+
+
+def _unflatten(scene: Scene, node: fx.Node) -> None:
+    painted, x = scene.before(node), scene.before(node.args[0])
+    axis = get_argument(node, 1, "dim") % len(x.shape)
+    sizes = list(get_argument(node, 2, "sizes"))
+    wanted = scene.after(painted)[axis : axis + len(sizes)]
+    set_argument(node, 2, "sizes", [s if s == -1 or not isinstance(s, int) else n for s, n in zip(sizes, wanted)])
+
+
+def _split(scene: Scene, node: fx.Node) -> None:
+    """split by one size: pieces stay equal, because their slots are coupled; unequal ones become a list of sizes."""
+    x = scene.before(node.args[0])
+    axis = get_argument(node, 2, "dim", 0) % len(x.shape)
+    sizes = [scene.after(p)[axis] for p in scene.values[node]]
+    index, name = (1, "split_size") if operator_name(node) == "split" else (1, "split_sizes")
+    if isinstance(node.args[1], (list, tuple)):
+        set_argument(node, index, name, sizes)
+    elif len(set(sizes[:-1] or sizes)) == 1 and sizes[-1] <= sizes[0]:
+        set_argument(node, index, name, sizes[0])
+    else:
+        raise UnrewritableError(node, f"pieces of unequal lengths {sizes}")
+
+
+def _slice(scene: Scene, node: fx.Node) -> None:
+    x = scene.before(node.args[0])
+    axis = get_argument(node, 1, "dim", 0) % len(x.shape)
+    layer = scene.layer(x, axis)
+    if layer is None:
+        return
+    for index, name in ((2, "start"), (3, "end")):
+        bound = get_argument(node, index, name)
+        if isinstance(bound, int) and bound < _ENDLESS:
+            position = bound + x.shape[axis] if bound < 0 else min(bound, x.shape[axis])
+            kept = scene.kept_before(layer, position)
+            set_argument(node, index, name, kept)
+
+
+def _narrow(scene: Scene, node: fx.Node) -> None:
+    x = scene.before(node.args[0])
+    axis = node.args[1] % len(x.shape)  # type: ignore[operator]
+    layer = scene.layer(x, axis)
+    if layer is not None:
+        start, length = int(node.args[2]), int(node.args[3])  # type: ignore[arg-type]
+        first = scene.kept_before(layer, start)
+        node.update_arg(2, first)
+        node.update_arg(3, scene.kept_before(layer, start + length) - first)
+
+
+def _pad(scene: Scene, node: fx.Node) -> None:
+    """Padding of a painted axis: the padded slots that stay."""
+    out = scene.before(node)
+    pads = list(get_argument(node, 1, "pad"))
+    for layer in out.paint:
+        position = 2 * (len(out.shape) - 1 - layer.axis)
+        if position + 1 < len(pads):
+            before, after = max(0, pads[position]), max(0, pads[position + 1])
+            if min(pads[position], pads[position + 1]) < 0 and scene.after(out)[layer.axis] != out.shape[layer.axis]:
+                raise UnrewritableError(node, "negative padding of the channels")
+            pads[position] = min(pads[position], 0) or scene.kept_before(layer, before)
+            tail = Layer(0, layer.labels[len(layer.labels) - after :], layer.dead[len(layer.labels) - after :])
+            pads[position + 1] = min(pads[position + 1], 0) or kept_length(scene.graph, tail.labels, scene.removed)
+    set_argument(node, 1, "pad", pads)
+
+
+def _groups_at(index: int) -> Rewriter:
+    """Depthwise convolutions have as many groups as channels are left."""
+
+    def rewriter(scene: Scene, node: fx.Node) -> None:
+        groups = get_argument(node, index, "groups", 1)
+        x, weight = scene.before(node.args[0]), scene.before(node.args[1])
+        axis = len(x.shape) - (len(weight.shape) - 2) - 1
+        if groups > 1 and x.shape[axis] == groups:
+            set_argument(node, index, "groups", scene.after(x)[axis])
+
+    return rewriter
+
+
+def _group_norm(scene: Scene, node: fx.Node) -> None:
+    x = scene.before(node.args[0])
+    groups = get_argument(node, 1, "num_groups")
+    if groups > 1:
+        set_argument(node, 1, "num_groups", scene.after(x)[1] * groups // x.shape[1])
+
+
+def _normalized_shape(scene: Scene, node: fx.Node) -> None:
+    x = scene.before(node.args[0])
+    shape = get_argument(node, 1, "normalized_shape")
+    set_argument(node, 1, "normalized_shape", list(scene.after(x)[-len(shape) :]))
+
+
+def _attention(scene: Scene, node: fx.Node) -> None:
+    """The default scale is read off the head size: fix it at what it was."""
+    if get_argument(node, 6, "scale") is None:
+        node.update_kwarg("scale", scene.before(node.args[0]).shape[-1] ** -0.5)
+
+
+def _arange(scene: Scene, node: fx.Node) -> None:
+    out = scene.before(node)
+    if scene.after(out) != out.shape:
+        raise UnrewritableError(node, "a range over channels")
+
+
+def _repeat(scene: Scene, node: fx.Node) -> None:
+    x, out = scene.before(node.args[0]), scene.before(node)
+    times: Sequence[Any] = node.args[1]  # type: ignore[assignment]
+    lead = len(times) - len(x.shape)
+    for axis, layer in ((y.axis, y) for y in out.paint):
+        if axis < lead or x.shape[axis - lead] == 1:
+            if kept_length(scene.graph, layer.labels, scene.removed) != len(layer.labels):
+                raise UnrewritableError(node, "repeated into channels")
+
+
+_REWRITERS: dict[str, Rewriter] = {
+    **dict.fromkeys(("view", "reshape", "_unsafe_view", "expand", "new_zeros", "new_ones", "new_full", "new_empty"), _sizes_at(1, "size")),
+    **dict.fromkeys(("zeros", "ones", "full", "empty"), _sizes_at(0, "size")),
+    "unflatten": _unflatten,
+    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split"), _split),
+    "slice": _slice,
+    "narrow": _narrow,
+    **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
+    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _groups_at(6)),
+    "convolution": _groups_at(8),
+    "group_norm": _group_norm,
+    **dict.fromkeys(("layer_norm", "native_layer_norm", "rms_norm"), _normalized_shape),
+    "scaled_dot_product_attention": _attention,
+    **dict.fromkeys(("arange", "linspace", "eye"), _arange),
+    "repeat": _repeat,
+}
