@@ -1,9 +1,12 @@
 """Building blocks of the random networks: small modules that take one feature map and give one.
 
-`literal=True` writes sizes as numbers into the forward pass, as careless user code does; `literal=False` reads them off the tensor.
+`literal` says where a forward pass has its sizes from: "tensor" reads them off the tensor, "attribute" off an integer
+attribute of the module, and with "source" they stand in the code as plain numbers, where nothing can change them.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -14,6 +17,21 @@ ACTIVATIONS = (
     "hardsigmoid", "relu6",
 )  # fmt: skip
 NORMS = ("batch", "none", "plain-batch", "group", "plain-group", "instance", "plain-instance", "layer")
+
+
+Literal = int | Callable[[], int] | None
+
+
+def literal_size(where: str, size: int) -> Literal:
+    """What a module has to keep for `size_of`; a closure is as much out of reach as a number in the source."""
+    return {"tensor": None, "attribute": size, "source": lambda: size}[where]
+
+
+def size_of(literal: Literal, tensor_size: int) -> int:
+    """The size to use, which is the tensor's own unless it is written down."""
+    if literal is None:
+        return tensor_size
+    return literal() if callable(literal) else literal
 
 
 class ChannelLayerNorm(nn.Module):
@@ -54,8 +72,10 @@ def norm(name: str, channels: int) -> nn.Module:
 class Conv(nn.Module):
     """Convolution, normalisation, activation; or normalisation and activation first."""
 
-    def __init__(self, inp: int, out: int, *, kernel: int = 1, stride: int = 1, dilation: int = 1, groups: int = 1,
-                 bias: bool = True, norm_name: str = "none", act: str = "none", first: bool = False) -> None:  # fmt: skip
+    def __init__(
+        self, inp: int, out: int, *, kernel: int = 1, stride: int = 1, dilation: int = 1, groups: int = 1,
+        bias: bool = True, norm_name: str = "none", act: str = "none", first: bool = False,
+    ) -> None:  # fmt: skip
         super().__init__()
         self.first = first
         self.conv = nn.Conv2d(inp, out, kernel, stride, dilation * (kernel // 2), dilation, groups, bias)
@@ -133,13 +153,13 @@ class Pixels(nn.Module):
 class Shuffle(nn.Module):
     """The channel shuffle of ShuffleNet."""
 
-    def __init__(self, channels: int, *, groups: int, literal: bool) -> None:
+    def __init__(self, channels: int, *, groups: int, literal: str) -> None:
         super().__init__()
-        self.channels, self.groups, self.literal = channels, groups, literal
+        self.groups, self.channels = groups, literal_size(literal, channels)
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        c = self.channels if self.literal else c
+        c = size_of(self.channels, c)
         return x.view(b, self.groups, c // self.groups, h, w).transpose(1, 2).reshape(b, c, h, w)
 
 
@@ -229,30 +249,30 @@ class Broadcast(nn.Module):
 class Tokens(nn.Module):
     """Flatten space, apply a linear layer or a 1-d convolution to every position, and fold back."""
 
-    def __init__(self, inp: int, out: int, *, linear: bool, literal: bool) -> None:
+    def __init__(self, inp: int, out: int, *, linear: bool, literal: str) -> None:
         super().__init__()
-        self.inp, self.out, self.literal = inp, out, literal
+        self.inp, self.out = literal_size(literal, inp), literal_size(literal, out)
         self.mix = nn.Linear(inp, out) if linear else nn.Conv1d(inp, out, 3, padding=1)
 
     def forward(self, x: Tensor) -> Tensor:
         b, c, h, w = x.shape
-        tokens = x.reshape(b, self.inp if self.literal else c, h * w)
-        mixed = self.mix(tokens.transpose(1, 2)).transpose(1, 2) if isinstance(self.mix, nn.Linear) else self.mix(tokens)
-        return mixed.reshape(b, self.out, h, w) if self.literal else mixed.unflatten(2, (h, w))
+        tokens = x.reshape(b, size_of(self.inp, c), h * w)
+        linear = isinstance(self.mix, nn.Linear)
+        mixed = self.mix(tokens.transpose(1, 2)).transpose(1, 2) if linear else self.mix(tokens)
+        return mixed.reshape(b, size_of(self.out, mixed.shape[1]), h, w)
 
 
 class Attention(nn.Module):
     """Multi-head self-attention over the positions, with a residual."""
 
-    def __init__(self, channels: int, *, heads: int, literal: bool, separate: bool) -> None:
+    def __init__(self, channels: int, *, heads: int, literal: str, separate: bool) -> None:
         super().__init__()
-        self.channels, self.heads, self.literal = channels, heads, literal
+        self.heads, self.size = heads, literal_size(literal, channels // heads)
         self.qkv = nn.ModuleList(nn.Linear(channels, channels) for _ in range(3)) if separate else None
         self.joint = None if separate else nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        b, _, h, w = x.shape
         tokens = x.flatten(2).transpose(1, 2)
         if self.joint is None:
             q, k, v = (self._split(layer(tokens)) for layer in self.qkv)
@@ -263,8 +283,7 @@ class Attention(nn.Module):
         return x + self.proj(mixed).transpose(1, 2).reshape(x.shape)
 
     def _split(self, tokens: Tensor) -> Tensor:
-        size = self.channels // self.heads if self.literal else -1
-        return tokens.view(*tokens.shape[:2], self.heads, size).transpose(1, 2)
+        return tokens.view(*tokens.shape[:2], self.heads, size_of(self.size, -1)).transpose(1, 2)
 
 
 class Maxout(nn.Module):
@@ -298,14 +317,15 @@ class Head(nn.Module):
 
     def __init__(self, channels: int, height: int, width: int, out: int, *, mode: str) -> None:
         super().__init__()
-        self.mode, self.size = mode, channels * height * width
+        size = channels * height * width
+        self.mode, self.size = mode, literal_size("source" if mode == "source" else "attribute", size)
         match mode:
             case "map":
                 self.last: nn.Module = nn.Conv2d(channels, out, 1)
             case "features":
                 self.last = nn.Identity()
-            case "flatten" | "view" | "literal":
-                self.last = nn.Linear(self.size, out)
+            case "flatten" | "view" | "attribute" | "source":
+                self.last = nn.Linear(size, out)
             case "deep":
                 self.last = nn.Sequential(
                     nn.Linear(channels, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Dropout(), nn.Linear(7, out)
@@ -321,8 +341,8 @@ class Head(nn.Module):
                 return self.last(x.flatten(1))
             case "view":
                 return self.last(x.contiguous().view(x.size(0), -1))
-            case "literal":
-                return self.last(x.reshape(-1, self.size))
+            case "attribute" | "source":
+                return self.last(x.reshape(-1, size_of(self.size, -1)))
             case "mean":
                 return self.last(x.mean((2, 3)))
             case "max":

@@ -48,7 +48,7 @@ class PadShortcut(nn.Module):
 
 
 class Branches(nn.Module):
-    """Parallel branches of one input: concatenated, added, multiplied, averaged, or chosen by a softmax over the branches."""
+    """Parallel branches of one input: concatenated, added, multiplied, or chosen by a softmax over the branches."""
 
     def __init__(self, *parts: nn.Module, mode: str) -> None:
         super().__init__()
@@ -91,16 +91,18 @@ class Dense(nn.Module):
 class Split(nn.Module):
     """Split the channels, give each piece to its own part, and concatenate; `how` says with which operator."""
 
-    def __init__(self, *parts: nn.Module, sizes: tuple[int, ...], how: str, swap: bool) -> None:
+    def __init__(self, *parts: nn.Module, sizes: tuple[int, ...], how: str, source: bool, swap: bool) -> None:
         super().__init__()
-        self.parts, self.sizes, self.how, self.swap = nn.ModuleList(parts), sizes, how, swap
+        self.parts, self.how, self.swap, self.number = nn.ModuleList(parts), how, swap, len(sizes)
+        self.sizes = (lambda: sizes) if source else sizes
 
     def forward(self, x: Tensor) -> Tensor:
         ys = [part(piece) for part, piece in zip(self.parts, self._pieces(x), strict=True)]
         return torch.cat(ys[::-1] if self.swap else ys, 1)
 
     def _pieces(self, x: Tensor) -> tuple[Tensor, ...]:
-        n = len(self.sizes)
+        n = self.number
+        sizes = self.sizes() if callable(self.sizes) else self.sizes
         match self.how:
             case "chunk":
                 return x.chunk(n, 1)
@@ -114,24 +116,25 @@ class Split(nn.Module):
             case "stride":
                 return tuple(x[:, i::n] for i in range(n))
             case "slice":
-                starts = [sum(self.sizes[:i]) for i in range(n)]
-                return tuple(x[:, a : a + size] for a, size in zip(starts, self.sizes, strict=True))
+                starts = [sum(sizes[:i]) for i in range(n)]
+                return tuple(x[:, a : a + size] for a, size in zip(starts, sizes, strict=True))
             case "narrow":
-                starts = [sum(self.sizes[:i]) for i in range(n)]
-                return tuple(x.narrow(1, a, size) for a, size in zip(starts, self.sizes, strict=True))
+                starts = [sum(sizes[:i]) for i in range(n)]
+                return tuple(x.narrow(1, a, size) for a, size in zip(starts, sizes, strict=True))
             case _:
-                return x.split(list(self.sizes), 1)
+                return x.split(list(sizes), 1)
 
 
 class Cascade(nn.Module):
     """Equal pieces, each added to the next one's input (Res2Net); or all kept as in YOLO's C2f."""
 
-    def __init__(self, *parts: nn.Module, width: int, add: bool) -> None:
+    def __init__(self, *parts: nn.Module, width: int, source: bool, add: bool) -> None:
         super().__init__()
-        self.parts, self.width, self.add = nn.ModuleList(parts), width, add
+        self.parts, self.add = nn.ModuleList(parts), add
+        self.width = (lambda: width) if source else width
 
     def forward(self, x: Tensor) -> Tensor:
-        pieces = list(torch.split(x, self.width, 1))
+        pieces = list(torch.split(x, self.width() if callable(self.width) else self.width, 1))
         kept = [pieces[0]]
         for part, piece in zip(self.parts, pieces[1:], strict=True):
             kept.append(part(piece + kept[-1] if self.add else kept[-1]))

@@ -1,14 +1,13 @@
 """Random convolutional networks: a printable description (`Spec`) is drawn first, the model is built from it.
 
-One generator serves both hypothesis (`networks()`), whose failures then shrink and print well, and plain seeds (`random_spec`).
+One generator serves both hypothesis (`networks()`), whose failures then shrink and print well, and plain seeds
+(`random_spec`).
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol, TypeVar
+from dataclasses import dataclass
 
 import torch
 from hypothesis import strategies as st
@@ -16,42 +15,10 @@ from torch import Tensor, nn
 
 from tests import network_blocks as blocks
 from tests import network_joins as joins
+from tests.network_draws import Block, Draw, Shape, block_of, draw_block, draw_conv
 
-T = TypeVar("T")
+HEADS = ("pool", "mean", "map", "flatten", "attribute", "source", "view", "max", "deep", "features")
 Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
-
-
-class Draw(Protocol):
-    """Where the choices come from; smaller numbers and earlier items are simpler."""
-
-    def integer(self, low: int, high: int) -> int: ...
-    def choice(self, items: Sequence[T]) -> T: ...
-
-
-class Shape(NamedTuple):
-    """Channels, height and width of a feature map."""
-
-    channels: int
-    height: int
-    width: int
-
-
-@dataclass(frozen=True, repr=False)
-class Block:
-    """A module to be: `kind(*parts, *sizes, **options)`."""
-
-    kind: type[nn.Module]
-    sizes: tuple[int, ...] = ()
-    options: tuple[tuple[str, Any], ...] = ()
-    parts: tuple[Block | None, ...] = ()
-
-    def build(self) -> nn.Module:
-        built = [part and part.build() for part in self.parts]
-        return self.kind(*built, *self.sizes, **dict(self.options))
-
-    def __repr__(self) -> str:
-        arguments = [*map(repr, self.parts), *map(str, self.sizes), *(f"{k}={v!r}" for k, v in self.options)]
-        return f"{self.kind.__name__}({', '.join(arguments)})"
 
 
 @dataclass(frozen=True)
@@ -109,255 +76,62 @@ def randomise(model: nn.Module, generator: torch.Generator) -> None:
                 buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
 
 
-Drawn = tuple[Block, Shape]
-
-
-def _yes(draw: Draw) -> bool:
-    return bool(draw.integer(0, 1))
-
-
-def _divisors(n: int, above: int = 1) -> list[int]:
-    return [d for d in range(above + 1, n + 1) if n % d == 0]
-
-
-def _block(kind: type[nn.Module], *sizes: int, parts: tuple[Block | None, ...] = (), **options: Any) -> Block:
-    return Block(kind, sizes, tuple(options.items()), parts)
-
-
-def chain(*parts: Block) -> Block:
-    """The parts in a row, nested chains flattened."""
-    flat = [inner for part in parts for inner in (part.parts if part.kind is joins.Chain else (part,))]
-    return _block(joins.Chain, parts=tuple(flat)) if len(flat) > 1 else parts[0]
-
-
-def draw_conv(draw: Draw, shape: Shape, out: int | None = None, keep: bool = True) -> Drawn:
-    """A convolution to `out` channels: any kernel, stride, dilation, grouping, norm and activation."""
-    c, h, w = shape
-    groups = draw.choice([1, 1, *_divisors(c)])
-    if out is None:
-        out = groups * draw.integer(max(1, 2 // groups), max(1, 16 // groups))
-    elif out % groups:
-        groups = 1
-    stride = 1 if keep or min(h, w) < 4 else draw.choice([1, 2])
-    dilation = draw.choice([1, 1, 2])
-    conv = _block(
-        blocks.Conv, c, out, kernel=draw.choice([1, 3, 5]), stride=stride, dilation=dilation, groups=groups,
-        bias=_yes(draw), norm_name=draw.choice(blocks.NORMS), act=draw.choice(blocks.ACTIVATIONS),
-        first=draw.integer(0, 3) == 3,
+def draw_spec(draw: Draw) -> Spec:
+    """Draw a network of one to five stages with one to three outputs and one or two inputs."""
+    draw.palette()
+    image = Shape(draw.integer(1, 4), draw.integer(6, 12), draw.integer(6, 12))
+    stem, shape = draw_conv(draw, image)
+    merge = draw.choice(["none", "none", "none", "add", "concat", "multiply", "film"])
+    second: Shape | int | None = None
+    other = None
+    if merge == "film":
+        second = draw.integer(2, 5)
+        other = block_of(nn.Linear, second, 2 * shape.channels)
+    elif merge != "none":
+        second = image._replace(channels=draw.integer(1, 4))
+        other, after = draw_conv(draw, second, draw.integer(2, 8) if merge == "concat" else shape.channels)
+        shape = shape._replace(channels=shape.channels + after.channels) if merge == "concat" else shape
+    stages, shapes = [], []
+    for _ in range(draw.integer(1, 5)):
+        stage, shape = draw_block(draw, shape, draw.choice([1, 2, 0]))
+        stages.append(stage)
+        shapes.append(shape)
+    last = len(stages) - 1
+    taps = (*sorted(draw.integer(0, last) for _ in range(draw.integer(0, 2))), last)
+    heads = []
+    for tap in taps:
+        mode = draw.choice(HEADS)
+        heads.append(block_of(blocks.Head, *shapes[tap], draw.integer(1, 5), mode=mode))
+    nesting = draw.choice(["tensor", "tuple", "list", "dict", "nested"])
+    unused = draw_conv(draw, shape)[0] if draw.integer(0, 3) == 3 else None
+    return Spec(
+        image, second, draw.integer(0, 3) == 3, stem, other, tuple(stages), tuple(heads), taps, merge, nesting, unused,
+        draw.integer(0, 2**16),
     )  # fmt: skip
-    return conv, Shape(out, -(-h // stride), -(-w // stride))
 
 
-def fit(draw: Draw, drawn: Drawn, channels: int, always: bool = False) -> Drawn:
-    """Bring what was drawn to `channels` channels with one more convolution, where they differ."""
-    block, shape = drawn
-    if shape.channels == channels and not always:
-        return drawn
-    conv, shape = draw_conv(draw, shape, channels)
-    return chain(block, conv), shape
+class _RandomDraw(Draw):
+    def __init__(self, seed: int) -> None:
+        self._random = random.Random(seed)
+
+    def integer(self, low: int, high: int) -> int:
+        return self._random.randint(low, high)
 
 
-def draw_body(draw: Draw, shape: Shape, depth: int, channels: int | None = None) -> Drawn:
-    """One to three blocks that keep the resolution; with `channels`, ending in that many."""
-    drawn = draw_block(draw, shape, depth - 1, keep=True)
-    for _ in range(draw.integer(0, 1 if depth > 1 else 2)):
-        more, after = draw_block(draw, drawn[1], depth - 1, keep=True)
-        drawn = chain(drawn[0], more), after
-    return drawn if channels is None else fit(draw, drawn, channels)
+class _HypothesisDraw(Draw):
+    def __init__(self, draw: st.DrawFn) -> None:
+        self._draw = draw
+
+    def integer(self, low: int, high: int) -> int:
+        return self._draw(st.integers(low, high))
 
 
-def _depthwise(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    out = shape.channels * (draw.integer(1, 2) if shape.channels <= 12 else 1)
-    conv = _block(
-        blocks.Conv, shape.channels, out, kernel=3, groups=shape.channels, bias=_yes(draw),
-        norm_name=draw.choice(blocks.NORMS), act=draw.choice(blocks.ACTIVATIONS),
-    )  # fmt: skip
-    return conv, shape._replace(channels=out)
+def random_spec(seed: int) -> Spec:
+    """The network of this seed."""
+    return draw_spec(_RandomDraw(seed))
 
 
-def _functional(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    out = draw.integer(2, 12)
-    conv = _block(blocks.FunctionalConv, shape.channels, out, standardise=_yes(draw), bias=_yes(draw))
-    return conv, shape._replace(channels=out)
-
-
-def _plain(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    """Blocks that change neither the channels nor the resolution."""
-    c = shape.channels
-    groups = draw.choice([1, *_divisors(c)])
-    kinds: list[Callable[[], Block]] = [
-        lambda: _block(blocks.SqueezeExcite, c, draw.integer(1, 6), linear=_yes(draw)),
-        lambda: _block(blocks.Shuffle, c, groups=groups, literal=_yes(draw)),
-        lambda: _block(blocks.Broadcast, *shape, mode=draw.choice(
-            ["scale", "offset", "position", "both", "context", "affine", "square", "spatial-gate", "normalize", "softmax"]
-        )),
-        lambda: _block(blocks.Reorder, c, mode=draw.choice(["roll", "flip", "index"])),
-        lambda: _block(blocks.Attention, c, heads=groups, literal=_yes(draw), separate=_yes(draw)),
-    ]  # fmt: skip
-    return draw.choice(kinds)(), shape
-
-
-def _tokens(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    out = draw.integer(2, 12)
-    return _block(blocks.Tokens, shape.channels, out, linear=_yes(draw), literal=_yes(draw)), shape._replace(channels=out)
-
-
-def _widen(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    c, h, w = shape
-    if c > 12:
-        return draw_conv(draw, shape)
-    if _yes(draw):
-        before, after = draw.integer(0, 3), draw.integer(0, 3)
-        return _block(blocks.PadChannels, before=before, after=after), Shape(c + before + after, h, w)
-    mode = draw.choice(["double", "repeat", "interleave"])
-    return _block(blocks.Reorder, c, mode=mode), Shape(2 * c, h, w)
-
-
-def _halve(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    even, (c, h, w) = fit(draw, (chain(), shape), shape.channels + shape.channels % 2) if False else _multiple(draw, shape, 2)
-    last = (
-        _block(blocks.Maxout, neighbours=_yes(draw)) if _yes(draw) else _block(blocks.SimpleGate, sigmoid=_yes(draw))
-    )
-    return (chain(even, last) if even else last), Shape(c // 2, h, w)
-
-
-def _multiple(draw: Draw, shape: Shape, of: int) -> tuple[Block | None, Shape]:
-    """A convolution to a multiple of `of` channels, or nothing where there are so many already."""
-    if shape.channels % of == 0:
-        return None, shape
-    return draw_conv(draw, shape, of * draw.integer(1, 12 // of))
-
-
-def _residual(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    shortcut: Block | None = None
-    how = draw.choice(["identity", "project", "pad"])
-    out = shape.channels
-    if how == "project":
-        out = draw.integer(2, 16)
-        shortcut = _block(blocks.Conv, shape.channels, out, norm_name=draw.choice(["none", "batch"]))
-    elif how == "pad" and shape.channels <= 12:
-        before, after = draw.integer(0, 2), draw.integer(1, 4)
-        out += before + after
-        shortcut = _block(joins.PadShortcut, before=before, after=after)
-    body, _ = draw_body(draw, shape, depth, out)
-    residual = _block(joins.Residual, parts=(body, shortcut), relu=_yes(draw), weighted=draw.integer(0, 3) == 3)
-    return residual, shape._replace(channels=out)
-
-
-def _branches(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    mode = draw.choice(["concat", "add", "keep-concat", "multiply", "interleave", "select", "maximum"])
-    n, out = draw.integer(2, 3), draw.integer(2, 8)
-    same = mode not in ("concat", "keep-concat")
-    parts = [draw_body(draw, shape, depth, out if same else None) for _ in range(n)]
-    if not same:
-        parts = [fit(draw, part, min(part[1].channels, 10)) for part in parts]
-    total = sum(after.channels for _, after in parts)
-    channels = {"concat": total, "keep-concat": total + shape.channels, "interleave": n * out}.get(mode, out)
-    return _block(joins.Branches, parts=tuple(p for p, _ in parts), mode=mode), shape._replace(channels=channels)
-
-
-def _dense(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    n, growth, keep = draw.integer(1, 3), draw.integer(2, 5), _yes(draw)
-    parts = []
-    for i in range(n):
-        parts.append(draw_body(draw, shape._replace(channels=shape.channels + i * growth), 1, growth)[0])
-    dense = _block(joins.Dense, parts=tuple(parts), keep=keep)
-    return dense, shape._replace(channels=shape.channels + n * growth if keep else growth)
-
-
-def _split(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    how = draw.choice(["chunk", "split", "slice", "narrow", "tensor_split", "unbind", "index", "stride"])
-    n = draw.integer(2, 3)
-    before: Block | None = None
-    if how in ("split", "slice", "narrow") and shape.channels > n:
-        cuts = sorted({draw.integer(1, shape.channels - 1) for _ in range(n - 1)})
-        sizes = tuple(b - a for a, b in zip([0, *cuts], [*cuts, shape.channels], strict=True))
-    else:
-        before, shape = _multiple(draw, shape, n)
-        sizes = (shape.channels // n,) * n
-    drawn = [
-        draw_body(draw, shape._replace(channels=size), depth) if _yes(draw) else (_block(nn.Identity), Shape(size, 0, 0))
-        for size in sizes
-    ]
-    split = _block(joins.Split, parts=tuple(p for p, _ in drawn), sizes=sizes, how=how, swap=_yes(draw))
-    out = shape._replace(channels=sum(after.channels for _, after in drawn))
-    return (chain(before, split) if before else split), out
-
-
-def _cascade(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    n = draw.integer(2, 3)
-    before, shape = _multiple(draw, shape, n)
-    width, add = shape.channels // n, _yes(draw)
-    parts = tuple(draw_body(draw, shape._replace(channels=width), 1, width)[0] for _ in range(n - 1))
-    cascade = _block(joins.Cascade, parts=parts, width=width, add=add)
-    out = shape._replace(channels=width * (n if add else 2 * n - 1))
-    return (chain(before, cascade) if before else cascade), out
-
-
-def _twice(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    mode = draw.choice(["row", "norms", "pyramid", "pools"])
-    if mode == "pools":
-        body, after = draw_conv(draw, shape, draw.integer(2, 5))
-        return _block(joins.Twice, after.channels, parts=(body,), mode=mode), after._replace(channels=3 * after.channels)
-    if mode == "pyramid":  # at two resolutions: nothing in the body may know the size
-        body = chain(draw_conv(draw, shape, 6)[0], draw_conv(draw, shape._replace(channels=6), shape.channels)[0])
-    else:
-        body = draw_body(draw, shape, depth, shape.channels)[0]
-    return _block(joins.Twice, shape.channels, parts=(body,), mode=mode), shape
-
-
-def _hourglass(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    c, h, w = shape
-    if min(h, w) < 4:
-        return _residual(draw, shape, depth)
-    concat = _yes(draw)
-    down, (inner, _, _) = draw_conv(draw, shape)
-    kernel, out = draw.integer(2, 4), draw.integer(2, 8) if concat else c
-    groups = draw.choice([d for d in [1, *_divisors(inner)] if out % d == 0])
-    up = _block(blocks.Transposed, inner, out, kernel=kernel, groups=groups, bias=_yes(draw), act=draw.choice(blocks.ACTIVATIONS))
-    return _block(joins.Hourglass, parts=(down, up), concat=concat), Shape(c + out if concat else c, h, w)
-
-
-def _resize(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    """Blocks that change the resolution."""
-    c, h, w = shape
-    if min(h, w) >= 4 and _yes(draw):
-        if h % 2 == w % 2 == 0 and c <= 6 and _yes(draw):
-            return _block(blocks.Pixels, up=False), Shape(4 * c, h // 2, w // 2)
-        mode = draw.choice(["max", "adaptive", "stride"])
-        size = (-(-h // 2), -(-w // 2)) if mode == "stride" else (h // 2, w // 2)
-        return _block(blocks.Pool, mode=mode), Shape(c, *size)
-    if max(h, w) > 8:
-        mode = draw.choice(["avg", "reflect"])
-        grow = mode == "reflect"
-        return _block(blocks.Pool, mode=mode), Shape(c, h + grow, w + grow)
-    how = draw.choice(["pixels", "nearest", "bilinear", "transposed"])
-    if how == "pixels":
-        before, shape = _multiple(draw, shape, 4)
-        shuffle = _block(blocks.Pixels, up=True)
-        return (chain(before, shuffle) if before else shuffle), Shape(shape.channels // 4, 2 * h, 2 * w)
-    if how == "transposed":
-        groups = draw.choice([1, *_divisors(c)])
-        out = groups * draw.integer(1, max(1, 10 // groups))
-        up = _block(blocks.Transposed, c, out, kernel=3, groups=groups, bias=_yes(draw), act=draw.choice(blocks.ACTIVATIONS))
-        return up, Shape(out, 2 * h, 2 * w)
-    return _block(blocks.Pool, mode=how), Shape(c, 2 * h, 2 * w)
-
-
-LEAVES: tuple[Callable[[Draw, Shape, int], Drawn], ...] = (
-    lambda draw, shape, depth: draw_conv(draw, shape), _depthwise, _plain, _functional, _tokens, _widen, _halve,
-)  # fmt: skip
-JOINS = (_residual, _branches, _split, _dense, _cascade, _twice, _hourglass)
-
-
-def draw_block(draw: Draw, shape: Shape, depth: int, keep: bool = False) -> Drawn:
-    """Any block; with `keep` one that keeps the resolution, with `depth` 0 one without branches."""
-    if shape.channels > 24:
-        return draw_conv(draw, shape, keep=keep)
-    family = draw.integer(0, 3 if keep else 4)
-    if family == 0:
-        return draw_conv(draw, shape, keep=keep)
-    if family == 4:
-        return _resize(draw, shape, depth)
-    kinds = JOINS if depth > 0 and family > 1 else LEAVES
-    return draw.choice(kinds)(draw, shape, depth)
+@st.composite
+def networks(draw: st.DrawFn) -> Spec:
+    """Any network; `spec.build()` gives the model and its inputs."""
+    return draw_spec(_HypothesisDraw(draw))

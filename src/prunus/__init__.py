@@ -5,6 +5,7 @@ from __future__ import annotations
 from . import scores
 from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, mask, trace, verify
 from .errors import PrunusError
+from .storage import load, save
 from .targets import plan
 
 __version__ = "0.1.0"
@@ -16,8 +17,10 @@ __all__ = [
     "PrunusError",
     "Verification",
     "compact",
+    "load",
     "mask",
     "plan",
+    "save",
     "scores",
     "trace",
     "verify",

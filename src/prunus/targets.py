@@ -101,7 +101,13 @@ def plan(
 
 
 def _space(
-    graph: ChannelGraph, scores: Tensor, round_to: int, floor: int, protect: Sequence[str], rates: Mapping[str, float], exact: bool
+    graph: ChannelGraph,
+    scores: Tensor,
+    round_to: int,
+    floor: int,
+    protect: Sequence[str],
+    rates: Mapping[str, float],
+    exact: bool,
 ) -> tuple[Space, dict[int, int]]:
     """The choices per group, and the groups whose number is already fixed by `protect` or `rates`."""
     values = _check_scores(graph, scores)
@@ -147,7 +153,9 @@ def matching(graph: ChannelGraph, pattern: str) -> list[Group]:
     """Groups that a parameter or module name with this glob pattern writes to; raises PlanError if the pattern matches nothing."""
     axes = {(axis.name, axis.dim): axis for axis in graph.axes}
     if not any(_matches(axis.name, pattern) for axis in graph.axes):
-        raise PlanError(f"the pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__}; print(graph) lists the names")
+        raise PlanError(
+            f"the pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__}; print(graph) lists the names"
+        )
     return [g for g in graph.groups if any(axes[m].produces and _matches(m[0], pattern) for m in g.members)]
 
 
@@ -160,9 +168,13 @@ def _matches(parameter: str, pattern: str) -> bool:
 def _check_scores(graph: ChannelGraph, scores: Tensor) -> NDArray[np.float64]:
     values = torch.as_tensor(scores).detach().to("cpu", torch.float64).numpy().reshape(-1)
     if len(values) != graph.num_channels:
-        raise PlanError(f"there are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph")
+        raise PlanError(
+            f"there are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph"
+        )
     if np.isnan(values).any():
-        raise PlanError(f"{int(np.isnan(values).sum())} scores are not a number; the first is that of channel {int(np.flatnonzero(np.isnan(values))[0])}")
+        raise PlanError(
+            f"{int(np.isnan(values).sum())} scores are not a number; the first is that of channel {int(np.flatnonzero(np.isnan(values))[0])}"
+        )
     return values
 
 
@@ -199,7 +211,9 @@ def _ranking(space: Space) -> NDArray[np.int64]:
     return np.argsort(space.scores, kind="stable")
 
 
-def _bisect(kept_at: Callable[[int], NDArray[np.int64]], enough: Callable[[NDArray[np.int64]], builtins.bool], space: Space) -> NDArray[np.int64]:
+def _bisect(
+    kept_at: Callable[[int], NDArray[np.int64]], enough: Callable[[NDArray[np.int64]], builtins.bool], space: Space
+) -> NDArray[np.int64]:
     """The first of a falling row of numbers that is small enough; the smallest of all if none is."""
     low, high = 0, space.graph.num_channels
     if not enough(kept_at(high)):
@@ -220,7 +234,9 @@ def _within_budget(space: Space, fixed: Mapping[int, int], what: str, value: flo
     least = costs.count(what, space.smallest())
     if least > budget:
         share = f"{least / full:.4f}" if full else "nothing"
-        raise TargetError(f"{what}={value:g} cannot be reached: the smallest reachable is {least:,} of {full:,} ({share}), with what is pinned and protected")
+        raise TargetError(
+            f"{what}={value:g} cannot be reached: the smallest reachable is {least:,} of {full:,} ({share}), with what is pinned and protected"
+        )
     steps = 1000 if scope == "uniform" else space.graph.num_channels
     sizes = np.array([len(o) for o in space.order], dtype=np.float64)
 
@@ -260,7 +276,11 @@ def _refill(space: Space, kept: NDArray[np.int64], what: str, budget: float) -> 
 
 
 def _within_tolerance(
-    space: Space, fixed: Mapping[int, int], tolerance: float, evaluate: Callable[[nn.Module], float] | None, scope: Scope
+    space: Space,
+    fixed: Mapping[int, int],
+    tolerance: float,
+    evaluate: Callable[[nn.Module], float] | None,
+    scope: Scope,
 ) -> Plan:
     """The largest rate whose compact model loses at most `tolerance` points, by bisection (a larger rate is taken to lose more)."""
     from .channels.compact import compact

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
@@ -37,7 +37,14 @@ class Origin:
     verification: Verification | None
 
 
-def compact(model: nn.Module, plan: Plan, *, optimizer: torch.optim.Optimizer | None = None, prefer: Prefer = "auto", check: bool = True) -> nn.Module:
+def compact(
+    model: nn.Module,
+    plan: Plan,
+    *,
+    optimizer: torch.optim.Optimizer | None = None,
+    prefer: Prefer = "auto",
+    check: bool = True,
+) -> nn.Module:
     """Build the compact model. The given model is not changed.
 
     First choice is the same class with sliced parameters, proven by a rehearsal on meta tensors; where its forward hard-codes sizes that no integer
@@ -139,7 +146,7 @@ def apply_folds(model: nn.Module, small: nn.Module, moves: Sequence[Fold], surge
             if layer.bias is None:
                 layer.bias = nn.Parameter(shift.clone(), requires_grad=layer.weight.requires_grad)
             else:
-                layer.bias.add_(shift)
+                cast(Tensor, layer.bias).add_(shift)
 
 
 __all__ = ["Origin", "Prefer", "VerifyError", "compact"]

@@ -77,7 +77,10 @@ def _activations(parts: CostParts, table: AxisTable, records: Sequence[Record], 
     owned = {t.untyped_storage()._cdata for r in records for t in r.tensors if id(t) in sources}
     born: set[int] = set()
     for i, record in enumerate(records):
-        pairs = [*((t, p, 0) for t, p in zip(record.tensors, record.inputs)), *((t, p, i) for t, p in zip(record.outputs, record.paints))]
+        pairs = [
+            *((t, p, 0) for t, p in zip(record.tensors, record.inputs)),
+            *((t, p, i) for t, p in zip(record.outputs, record.paints)),
+        ]
         for tensor, paint, birth in pairs:
             key = tensor.untyped_storage()._cdata
             if key not in born and key not in owned and tensor.numel():
@@ -107,10 +110,17 @@ def layer_costs(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[LayerC
         weights = [sources[id(t)] for t in record.tensors if id(t) in sources and t.dim() > 1]
         weight = max(weights, key=lambda s: s.tensor.dim(), default=None) or _weight_behind(graph, record, sources)
         name = weight.name.rpartition(".")[0] or weight.name if weight else record.module
-        before, after = _shape(graph, record.outputs[0], record.paints[0], None), _shape(graph, record.outputs[0], record.paints[0], removed)
+        before, after = (
+            _shape(graph, record.outputs[0], record.paints[0], None),
+            _shape(graph, record.outputs[0], record.paints[0], removed),
+        )
         axis = _width_axis(record)
         shapes = [_source_shape(graph, s, removed) for s in ([weight] if weight else [])]
-        own = [s for s in graph.sources if s.is_parameter and weight is not None and s.name.rpartition(".")[0] == weight.name.rpartition(".")[0]]
+        own = [
+            s
+            for s in graph.sources
+            if s.is_parameter and weight is not None and s.name.rpartition(".")[0] == weight.name.rpartition(".")[0]
+        ]
         result.append(
             LayerCost(
                 name=name or record.module or record.operator,
@@ -142,8 +152,8 @@ def _weight_behind(graph: ChannelGraph, record: Record, sources: dict[int, Sourc
 
 def _width_axis(record: Record) -> int:
     if "convolution" in record.operator:
-        return record.outputs[0].dim() - (record.args[1].dim() - 2) - 1
-    return record.outputs[0].dim() - 1
+        return int(record.outputs[0].dim() - (record.args[1].dim() - 2) - 1)
+    return int(record.outputs[0].dim() - 1)
 
 
 def _length(graph: ChannelGraph, labels: Labels, removed: NDArray[np.bool_] | None) -> int:

@@ -127,7 +127,11 @@ class ChannelGraph:
 
 
 def build(
-    model: nn.Module, twin: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], painter: Painter, sources: tuple[Source, ...]
+    model: nn.Module,
+    twin: nn.Module,
+    inputs: tuple[tuple[Any, ...], dict[str, Any]],
+    painter: Painter,
+    sources: tuple[Source, ...],
 ) -> ChannelGraph:
     """Components of the couplings become channels, channels with the same slots become groups."""
     parent = components(painter.next_colour, painter.edges)
@@ -210,7 +214,7 @@ def _group(arrays: Sequence[Labels], axes: Sequence[Axis], count: int) -> tuple[
         free = axis.channels[axis.channels >= 0]
         if len(free):
             counts = np.bincount(group_of_channel[free], minlength=len(order))
-            for g in np.flatnonzero(counts):
+            for g in np.flatnonzero(counts).tolist():
                 members[g].append((axis.name, axis.dim))
                 if axis.is_parameter and axis.produces:
                     producers[g].append(axis.name.rpartition(".")[0] or axis.name)
@@ -218,7 +222,15 @@ def _group(arrays: Sequence[Labels], axes: Sequence[Axis], count: int) -> tuple[
     groups = []
     for g in range(len(order)):
         channels = np.flatnonzero(group_of_channel == g)
-        groups.append(Group(g, _group_name(producers[g], members[g]), channels, tuple(members[g]), max(1, slots_of[g] // len(channels))))
+        groups.append(
+            Group(
+                g,
+                _group_name(producers[g], members[g]),
+                channels,
+                tuple(members[g]),
+                max(1, slots_of[g] // len(channels)),
+            )
+        )
     return group_of_channel, _distinct_names(groups)
 
 

@@ -18,7 +18,7 @@ def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Modul
     """
     names = {id(p): name for name, p in model.named_parameters()}
     new = dict(small.named_parameters())
-    groups: list[list[Tensor]] = []
+    groups: list[list[nn.Parameter]] = []
     state: dict[Tensor, dict[str, Any]] = {}
     for group in optimizer.param_groups:
         moved = []

@@ -169,7 +169,7 @@ Rule = Callable[[Call], Sequence[Paint]]
 
 
 @dataclass
-class Painter(TorchDispatchMode):
+class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A dispatch mode that paints. Enter it, run the model on meta tensors, leave it, and read the couplings off."""
 
     rules: dict[str, Rule]
@@ -191,7 +191,7 @@ class Painter(TorchDispatchMode):
     _values: dict[int, Tensor] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
 
     # -- paint of tensors ------------------------------------------------------------------------------------------------------------------
 
@@ -266,6 +266,8 @@ class Painter(TorchDispatchMode):
         if any(t.device.type == "meta" for t in tensors) or not tensors:
             args, kwargs = self._to_meta(args), {k: self._to_meta_one(v) for k, v in kwargs.items()}
             tensors = list(_tensors(args)) + list(_tensors(kwargs.values()))
+            if kwargs.get("device") is not None:
+                kwargs["device"] = torch.device("meta")
         result = func(*args, **kwargs)
         outputs = tuple(_tensors(result if isinstance(result, (tuple, list)) else (result,)))
         if tensors and all(id(t) in self._values for t in tensors):
@@ -292,7 +294,13 @@ class Painter(TorchDispatchMode):
         return value
 
     def _apply(
-        self, operator: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: tuple[Tensor, ...], outputs: tuple[Tensor, ...]
+        self,
+        operator: str,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: tuple[Tensor, ...],
+        outputs: tuple[Tensor, ...],
     ) -> None:
         call = Call(self, operator, func, tuple(args), kwargs, outputs, tensors)
         inputs = tuple(self.paint_of(t) for t in tensors)
@@ -310,7 +318,18 @@ class Painter(TorchDispatchMode):
                 self._fixed.discard(id(tensor))
         module = self.modules[-1] if self.modules else ""
         self.records.append(
-            Record(operator, module, self.where(), func, tuple(args), kwargs, tensors, inputs, outputs, tuple(self.paint_of(t) for t in outputs))
+            Record(
+                operator,
+                module,
+                self.where(),
+                func,
+                tuple(args),
+                kwargs,
+                tensors,
+                inputs,
+                outputs,
+                tuple(self.paint_of(t) for t in outputs),
+            )
         )
         self.on_record()
 

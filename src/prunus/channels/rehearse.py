@@ -37,7 +37,7 @@ class MismatchError(Exception):
 
 
 @dataclass
-class Rehearsal(Painter):
+class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     """A painter whose colours are the components of the dense model, compared operator by operator with what should be left of it."""
 
     graph: ChannelGraph = field(kw_only=True)

@@ -151,7 +151,7 @@ def _slice(scene: Scene, node: fx.Node) -> None:
 
 def _narrow(scene: Scene, node: fx.Node) -> None:
     x = scene.before(node.args[0])
-    axis = node.args[1] % len(x.shape)  # type: ignore[operator]
+    axis = int(node.args[1]) % len(x.shape)  # type: ignore[arg-type]
     layer = scene.layer(x, axis)
     if layer is not None:
         start, length = int(node.args[2]), int(node.args[3])  # type: ignore[arg-type]
@@ -225,7 +225,10 @@ def _repeat(scene: Scene, node: fx.Node) -> None:
 
 
 _REWRITERS: dict[str, Rewriter] = {
-    **dict.fromkeys(("view", "reshape", "_unsafe_view", "expand", "new_zeros", "new_ones", "new_full", "new_empty"), _sizes_at(1, "size")),
+    **dict.fromkeys(
+        ("view", "reshape", "_unsafe_view", "expand", "new_zeros", "new_ones", "new_full", "new_empty"),
+        _sizes_at(1, "size"),
+    ),
     **dict.fromkeys(("zeros", "ones", "full", "empty"), _sizes_at(0, "size")),
     "unflatten": _unflatten,
     **dict.fromkeys(("split", "split_with_sizes", "unsafe_split"), _split),

@@ -62,9 +62,11 @@ def cut(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]]) -> Tensor:
     result = tensor.detach()
     for axis, kept in axes.items():
         index = torch.from_numpy(kept).to("cpu" if tensor.device.type == "meta" else tensor.device)
-        result = torch.empty([len(kept) if a == axis else n for a, n in enumerate(result.shape)], dtype=result.dtype, device="meta") if (
-            tensor.device.type == "meta"
-        ) else result.index_select(axis, index)
+        result = (
+            torch.empty([len(kept) if a == axis else n for a, n in enumerate(result.shape)], dtype=result.dtype, device="meta")
+            if (tensor.device.type == "meta")
+            else result.index_select(axis, index)
+        )
     if not isinstance(tensor, nn.Parameter):
         return result
     parameter = nn.Parameter(result, requires_grad=tensor.requires_grad)

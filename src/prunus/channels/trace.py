@@ -123,7 +123,9 @@ def run(painter: Painter, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[s
         hint = "check the example inputs"
         if "meta" in str(error).lower() or isinstance(error, NotImplementedError):
             hint = "the forward needs real values there, so it cannot be traced; trace a sub-module without it"
-        raise TraceError(f"the forward of {type(twin).__name__} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}") from error
+        raise TraceError(
+            f"the forward of {type(twin).__name__} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}"
+        ) from error
 
 
 def _first_line(error: Exception) -> str:

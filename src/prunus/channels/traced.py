@@ -65,7 +65,16 @@ class TracedModule(nn.Module):
         for name in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
             setattr(shell, name, copy.deepcopy(getattr(self, name), memo))
         result = TracedModule(shell, copy.deepcopy(self.graph))
-        kept = ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules", "graph", "_run", "_in_spec", "_out_spec")
+        kept = (
+            "_parameters",
+            "_buffers",
+            "_non_persistent_buffers_set",
+            "_modules",
+            "graph",
+            "_run",
+            "_in_spec",
+            "_out_spec",
+        )
         for name, value in self.__dict__.items():
             if name not in kept:
                 result.__dict__[name] = copy.deepcopy(value, memo) if name != "prunus" else value
@@ -100,6 +109,12 @@ def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan) -> TracedM
         return _shrink(exported, graph, plan.removed_in(graph))
     except (TraceError, UnrewritableError):
         return None
+    except Exception as error:  # whatever torch.export's graph holds, the eager way with fewer channels is still open
+        warnings.warn(
+            f"the traced graph of {type(model).__name__} cannot be shrunk ({type(error).__name__}); using its own forward",
+            stacklevel=3,
+        )
+        return None
 
 
 def export_module(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> TracedModule:
@@ -114,7 +129,7 @@ def export_module(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any
         example = map_tensors(inputs, lambda t, two=batch_of_two: _example(t, device, two))  # type: ignore[misc]
         for free in (_all_axes, _first_axis, _no_axis):
             try:
-                return _export(source, *example, map_tensors(example, free))  # type: ignore[arg-type]
+                return _export(source, example[0], example[1], map_tensors(example, free))  # type: ignore[arg-type]
             except Exception as error:  # torch.export raises errors of many kinds
                 failures.append(error)
     reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0]

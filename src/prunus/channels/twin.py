@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedTensorMixin
+from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..errors import TraceError
 
@@ -38,7 +38,9 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
     try:
         return copy.deepcopy(model, memo)
     except Exception as error:  # any object may hang on a module
-        raise TraceError(f"{type(model).__name__} cannot be copied ({error}); remove what cannot be deep-copied from its attributes") from error
+        raise TraceError(
+            f"{type(model).__name__} cannot be copied ({error}); remove what cannot be deep-copied from its attributes"
+        ) from error
 
 
 def plain_tensors(model: nn.Module) -> Iterator[Tensor]:
@@ -58,7 +60,7 @@ def meta_twin(model: nn.Module) -> nn.Module:
     """The model on meta tensors, in eval mode."""
     replace: dict[int, Tensor] = {}
     for name, tensor in named_tensors(model).items():
-        if isinstance(tensor, UninitializedTensorMixin):
+        if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it")
         replace[id(tensor)] = _stand_in(tensor)
     twin = copy_model(model, replace)

@@ -49,7 +49,9 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
     relative = max_abs / scale if scale else max_abs
     mode = getattr(getattr(compact_model, "prunus", None), "mode", "eager")
     if plan.exact and not relative <= _TOLERANCES.get(_dtype(model), 0.1):
-        raise VerifyError(f"the compact model differs from the masked one by {relative:.2g} of its largest output, although the plan is exact")
+        raise VerifyError(
+            f"the compact model differs from the masked one by {relative:.2g} of its largest output, although the plan is exact"
+        )
     return Verification(max_abs, relative, plan.exact, mode)
 
 
@@ -82,8 +84,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def restore_modes(modes: dict[nn.Module, bool]) -> None:
     """Set every module's own mode back, children first."""
     for module, training in modes.items():
-        if hasattr(module, "switch_mode"):
-            module.switch_mode(training)
+        switch = getattr(module, "switch_mode", None)
+        if switch is not None:
+            switch(training)
         module.training = training
 
 

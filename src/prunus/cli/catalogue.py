@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from prunus.cli import options as given
 from prunus.cli.choices import SCORES
 from prunus.cli.console import show, show_json, show_table
@@ -29,14 +31,14 @@ def methods(as_json: given.AsJson = False) -> None:
 
 def models(as_json: given.AsJson = False) -> None:
     """List the models that have names, with their cost."""
+    import torch
+
     from prunus import models as library
     from prunus.channels import trace
     from prunus.report import words
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name in library.names():
-        import torch
-
         shape = OUR_SHAPES.get(name, CIFAR_SHAPE)
         cost = trace(library.build(name).eval(), torch.zeros(shape)).cost()
         rows.append({"name": name, "input_shape": list(shape), "macs": cost.macs, "params": cost.params})
@@ -44,7 +46,7 @@ def models(as_json: given.AsJson = False) -> None:
         show_json({"models": rows, "patterns": ["timm/NAME", "torchvision/NAME", "package.module:factory"]})
         return
     table = [
-        (str(row["name"]), "×".join(map(str, row["input_shape"])), words.count(row["macs"]), words.count(row["params"]))
+        (row["name"], "×".join(map(str, row["input_shape"])), words.count(row["macs"]), words.count(row["params"]))
         for row in rows
     ]
     show_table("", ("name", "input", "MACs", "parameters"), table, left=2)

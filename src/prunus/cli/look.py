@@ -13,7 +13,6 @@ from prunus.cli.opening import open_data, open_model, parse_planes, parse_shape
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
-
     from torch import Tensor, nn
 
     from prunus.data import Split

@@ -1,4 +1,4 @@
-"""From what a user types to a model and its data: names, `NAME@WEIGHTS`, and the folders and files that `prune` writes."""
+"""From what a user types to a model and its data: names, `NAME@WEIGHTS`, and the folders that `prune` writes."""
 
 from __future__ import annotations
 

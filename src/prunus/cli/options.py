@@ -84,6 +84,12 @@ Mean = Annotated[
 ]
 Std = Annotated[str, Option("--std", metavar="S,S,S", help="Standard deviation, likewise.", rich_help_panel=DATA)]
 Epochs = Annotated[int, Option("--epochs", min=0, help="Epochs of fine-tuning.", rich_help_panel=DATA)]
+TrialEpochs = Annotated[
+    int,
+    Option(
+        "--trial-epochs", min=0, help="Epochs of tuning before a trial of --tolerance is judged.", rich_help_panel=DATA
+    ),
+]
 LearningRate = Annotated[float, Option("--lr", help="Peak learning rate of fine-tuning.", rich_help_panel=DATA)]
 Seed = Annotated[int, Option("--seed", help="Of everything random.")]
 

@@ -50,6 +50,7 @@ def prune(
     mean: given.Mean = "",
     std: given.Std = "",
     epochs: given.Epochs = 0,
+    trial_epochs: given.TrialEpochs = 0,
     lr: given.LearningRate = 0.02,
     seed: given.Seed = 0,
     onnx: given.WithOnnx = True,
@@ -84,6 +85,7 @@ def prune(
             target,
             material=material,
             tuning=_tuning(epochs, lr, seed, images),
+            trial_tuning=_tuning(trial_epochs, lr, seed, images),
             verify_on=verify_on,
             watch=watch,
         )

@@ -87,7 +87,7 @@ def measure(
 
     with ExitStack() as stack:
         stack.enter_context(torch.inference_mode())
-        stack.enter_context(_pinned_threads(threads))
+        stack.enter_context(pinned_threads(threads))
         for model in models.values():
             stack.enter_context(evaluating(model))
         runs = {name: runner(model) for name, model in models.items()}
@@ -160,7 +160,8 @@ def _device_barrier(values: Sequence[Tensor]) -> Callable[[], None]:
 
 
 @contextmanager
-def _pinned_threads(threads: int | None) -> Iterator[None]:
+def pinned_threads(threads: int | None) -> Iterator[None]:
+    """So many threads for PyTorch's CPU operators for a while; None leaves them as they are."""
     before = torch.get_num_threads()
     if threads is not None:
         torch.set_num_threads(threads)

@@ -11,7 +11,7 @@ import copy
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, cast
 
 from torch import Tensor, nn
@@ -106,6 +106,7 @@ class Outcome:
         steps: accuracy along the way; empty without samples.
         limit: of the tolerance search, if there was one.
         trials: of the tolerance search.
+        trial_epochs: epochs that each trial was tuned before it was judged.
         tuning: the fine-tuning, if there was one.
         seconds: wall time per step.
         notes: what was left out and why.
@@ -119,6 +120,7 @@ class Outcome:
     steps: tuple[Step, ...] = ()
     limit: Limit | None = None
     trials: tuple[Trial, ...] = ()
+    trial_epochs: int = 0
     tuning: History | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
@@ -132,6 +134,7 @@ def one_shot(
     *,
     material: Material | None = None,
     tuning: TrainConfig | None = None,
+    trial_tuning: TrainConfig | None = None,
     verify_on: Tensor | None = None,
     watch: Watch = unwatched,
 ) -> Outcome:
@@ -144,6 +147,7 @@ def one_shot(
         target: how small.
         material: samples; needed for a tolerance, for accuracies, recalibration and tuning.
         tuning: how to fine-tune; None leaves it out.
+        trial_tuning: how each trial of a tolerance search is tuned before it is judged; None judges it as it is.
         verify_on: inputs on which compact and masked model are compared; None = random ones.
         watch: told about progress.
 
@@ -156,7 +160,9 @@ def one_shot(
     model.eval()
     graph = clock.time("tracing", lambda: trace(model, example_inputs))
     scores = clock.time("scoring", lambda: score(graph))
-    search = _Search(model, material, watch) if target.kind == "tolerance" and material is not None else None
+    search = (
+        _Search(model, material, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
+    )
     chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search))
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
     plan = cast(Origin, small.prunus).plan  # not always the chosen one: with "eager", channels may have had to stay
@@ -165,8 +171,15 @@ def one_shot(
     if material is None:
         return outcome
     steps, history, notes = _recover(model, small, material, tuning, clock)
-    limit = Limit(search.baseline, search.baseline - target.value) if search else None
-    return Outcome(graph, plan, small, verification, target, steps, limit, chosen.trials, history, clock.seconds, notes)
+    return replace(
+        outcome,
+        steps=steps,
+        limit=Limit(search.baseline, search.baseline - target.value) if search else None,
+        trials=chosen.trials,
+        trial_epochs=trial_tuning.epochs if trial_tuning else 0,
+        tuning=history,
+        notes=notes,
+    )
 
 
 def has_batch_norm(model: nn.Module) -> bool:
@@ -229,11 +242,12 @@ def _recover(
 
 
 class _Search:
-    """The metric of a tolerance search: accuracy on held-out samples, after recalibration as in the run itself."""
+    """The metric of a tolerance search: accuracy on held-out samples, after recalibration and a short tuning."""
 
-    def __init__(self, original: nn.Module, material: Material, watch: Watch) -> None:
+    def __init__(self, original: nn.Module, material: Material, tuning: TrainConfig | None, watch: Watch) -> None:
         self.original = original
         self.material = material
+        self.tuning = tuning
         self.watch = watch
         self.trials = 0
         self.baseline = float("nan")
@@ -246,8 +260,10 @@ class _Search:
             return self.baseline
         self.trials += 1
         self.watch("searching", self.trials, 0)
-        tried = copy.deepcopy(model) if has_batch_norm(model) else model
+        tried = copy.deepcopy(model)
         recalibrate(tried, self.material.train, self.material.normalise)
+        if self.tuning is not None:
+            train(tried, self.material.train, self.tuning, normalise=self.material.normalise)
         return evaluate(tried, validation, self.material.normalise).accuracy
 
 

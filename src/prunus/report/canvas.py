@@ -5,8 +5,9 @@ from __future__ import annotations
 import io
 import itertools
 import re
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Callable, Iterable
+from functools import wraps
+from typing import Any, ParamSpec
 
 from matplotlib import rc_context
 from matplotlib.axes import Axes
@@ -21,11 +22,13 @@ AFTER = "#0a0b05"
 PAPER = "#0a0b06"
 _VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", BEFORE: "--before", AFTER: "--after", PAPER: "--paper"}
 
+P = ParamSpec("P")
 TEXT = 12.0  # pixels at the width for which the figure is drawn
 SMALL = 11.0
 
 _STYLE: Any = {  # a dictionary; newer type stubs want every key to be one of their literals
     "svg.fonttype": "none",  # text stays text: selectable, and in the page's font
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
     "svg.hashsalt": "prunus",  # the same data give the same file
     "font.size": TEXT,
     "axes.spines.top": False,
@@ -48,14 +51,24 @@ _STYLE: Any = {  # a dictionary; newer type stubs want every key to be one of th
 }
 
 
+def styled(draw: Callable[P, str]) -> Callable[P, str]:
+    """Draw with our settings and leave everybody else's as they are: matplotlib reads them when a thing is made."""
+
+    @wraps(draw)
+    def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
+        with rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return drawn
+
+
 class Canvas:
     """A figure measured in pixels: 72 of matplotlib's dots to its inch make a point a pixel."""
 
     def __init__(self, width: float, height: float) -> None:
         self.width = width
         self.height = height
-        with rc_context(_STYLE):
-            self.figure = Figure(figsize=(width / 72, height / 72), dpi=72)
+        self.figure = Figure(figsize=(width / 72, height / 72), dpi=72)
 
     def axes(self, left: float, top: float, right: float, bottom: float) -> Axes:
         """Axes that leave so many pixels free on each side of the figure."""
@@ -65,14 +78,12 @@ class Canvas:
             (self.width - left - right) / self.width,
             (self.height - top - bottom) / self.height,
         )
-        with rc_context(_STYLE):
-            return self.figure.add_axes(box)
+        return self.figure.add_axes(box)
 
     def svg(self, name: str, label: str) -> str:
         """The figure as one `<svg>` element; `name` keeps its ids apart from those of other figures on the page."""
         buffer = io.StringIO()
-        with rc_context(_STYLE):
-            self.figure.savefig(buffer, format="svg", transparent=True)
+        self.figure.savefig(buffer, format="svg", transparent=True)
         return _inline(buffer.getvalue(), name, label, self.width, self.height)
 
 

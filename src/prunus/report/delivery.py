@@ -66,9 +66,6 @@ def deliver(
     check_extras(with_onnx=with_onnx, with_report=with_report)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {"model": folder / "model.safetensors", "plan": folder / "plan.json"}
-    watch("writing", 0, 0)
-    storage.save(outcome.compact, paths["model"])
-    write_text(outcome.plan.to_json() + "\n", paths["plan"])
     measured, check = comparison.compare_latency(
         original,
         outcome.compact,
@@ -77,6 +74,9 @@ def deliver(
         onnx_path=folder / "model.onnx",
         watch=lambda step: watch(step, 0, 0),
     )
+    watch("writing", 0, 0)
+    storage.save(outcome.compact, paths["model"])
+    write_text(outcome.plan.to_json() + "\n", paths["plan"])
     result = describe(
         outcome,
         command=command,

@@ -109,12 +109,13 @@ def _accuracy(outcome: Outcome, material: Material | None) -> dict[str, Any] | N
 def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | None:
     if outcome.limit is None or material is None or material.validation is None:
         return None
-    before = outcome.plan.before.macs
+    before, epochs = outcome.plan.before.macs, outcome.trial_epochs
+    tuned = f" after {epochs} epoch{'s' if epochs != 1 else ''} of tuning" if epochs else ""
     return {
         "tolerance": outcome.target.value,
         "baseline": outcome.limit.baseline,
         "limit": outcome.limit.lowest,
-        "note": f"Filled: within the tolerance on {len(material.validation):,} held-out samples. Open: rejected.",
+        "note": f"Filled: accepted on {len(material.validation):,} held-out samples{tuned}. Open: rejected.",
         "trials": [
             {"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "accepted": trial.accepted}
             for trial in outcome.trials

@@ -21,6 +21,7 @@ from prunus.report.canvas import (
     quiet,
     shorten,
     spread,
+    styled,
 )
 from prunus.report.words import count, milliseconds
 
@@ -32,6 +33,7 @@ ROW_HEIGHT = 26.0
 NARROW = 480.0
 
 
+@styled
 def accuracy(steps: Sequence[Row], width: float) -> str:
     """Accuracy [%] at each step of the run, from before to the end."""
     canvas = Canvas(width, 220)
@@ -58,6 +60,7 @@ def accuracy(steps: Sequence[Row], width: float) -> str:
     return canvas.svg(f"accuracy-{width:g}", label)
 
 
+@styled
 def layers(rows: Sequence[Row], quantity: str, width: float) -> str:
     """A quantity ("width" or "macs") of every layer before and after: bars from zero, the kept part filled."""
     write: Callable[[float], str] = count if quantity == "macs" else lambda number: f"{number:.0f}"
@@ -68,6 +71,7 @@ def layers(rows: Sequence[Row], quantity: str, width: float) -> str:
     return canvas.svg(f"{quantity}-{width:g}", label)
 
 
+@styled
 def training(stages: Sequence[Row], width: float) -> str:
     """Loss, and accuracy [%] on both splits, over the epochs of all stages in a row."""
     narrow = width < NARROW
@@ -85,6 +89,7 @@ def training(stages: Sequence[Row], width: float) -> str:
     return canvas.svg(f"training-{width:g}", "Training curves: loss and accuracy by epoch")
 
 
+@styled
 def latency(measured: Sequence[Row], width: float) -> str:
     """Median latency [ms] of each runtime before and after, with quartiles; each runtime on its own scale."""
     block, head = 92.0, 4.0
@@ -105,6 +110,7 @@ def latency(measured: Sequence[Row], width: float) -> str:
     return canvas.svg(f"latency-{width:g}", "Median latency with quartiles, before and after")
 
 
+@styled
 def search(trials: Sequence[Row], limit: float, width: float) -> str:
     """Every trial of the tolerance search: MACs left [%] against the accuracy [%] on the validation split."""
     canvas = Canvas(width, 260)

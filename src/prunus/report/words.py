@@ -36,8 +36,9 @@ def significant(number: float, digits: int = 3) -> str:
     """A plain decimal number with so many significant digits, never an exponent."""
     if number == 0:
         return "0"
-    magnitude = len(f"{abs(number):.0f}") if abs(number) >= 1 else -_leading_zeros(number)
-    return f"{number:,.{max(0, digits - magnitude)}f}"
+    rounded = float(f"{number:.{digits - 1}e}")
+    exponent = int(f"{rounded:e}".split("e")[1])
+    return f"{number:,.{max(0, digits - 1 - exponent)}f}"
 
 
 def times(before: float, after: float) -> str:
@@ -96,9 +97,3 @@ def _speed(result: Mapping[str, Any]) -> str:
     if before["q75_ms"] < after["q25_ms"]:
         return f"{times(after['median_ms'], before['median_ms'])} slower"
     return "no faster on this machine"
-
-
-def _leading_zeros(number: float) -> int:
-    """Zeros after the point of a number below one: 0.0532 has one."""
-    digits = f"{abs(number):.12f}".split(".")[1]
-    return len(digits) - len(digits.lstrip("0"))

@@ -16,7 +16,18 @@ from .pointwise import pointwise
 
 # Elementwise operators that torch does not tag as pointwise.
 _UNTAGGED = (
-    *("hardswish", "prelu", "_prelu_kernel", "log_sigmoid_forward", "log_sigmoid", "copy", "fill", "zero", "rsub", "floor_divide"),
+    *(
+        "hardswish",
+        "prelu",
+        "_prelu_kernel",
+        "log_sigmoid_forward",
+        "log_sigmoid",
+        "copy",
+        "fill",
+        "zero",
+        "rsub",
+        "floor_divide",
+    ),
     *("__and__", "__or__", "__xor__", "rrelu_with_noise", "where", "masked_fill", "masked_fill_"),
 )
 

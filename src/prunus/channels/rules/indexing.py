@@ -49,8 +49,13 @@ def gather(call: Call) -> Sequence[Paint]:
     axis = call.arg(position, "dim", -1) % max(x.dim(), 1)
     for tensor in call.tensors[1:]:
         call.pin(call.paint(tensor), "used as an index")
-    call.pin([y for y in call.paint(x) if y.axis == axis or out.shape[y.axis] != x.shape[y.axis]], f"{call.operator} along the channels")
-    passed = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x) if y.axis != axis and out.shape[y.axis] == x.shape[y.axis])
+    call.pin(
+        [y for y in call.paint(x) if y.axis == axis or out.shape[y.axis] != x.shape[y.axis]],
+        f"{call.operator} along the channels",
+    )
+    passed = tuple(
+        Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x) if y.axis != axis and out.shape[y.axis] == x.shape[y.axis]
+    )
     return (passed,) * len(call.outputs)
 
 

@@ -90,7 +90,12 @@ def _apply(call: Call, values: Values) -> float:
     if call.operator in ("copy_", "copy"):
         return float(values[-1])
     scalars = tuple(a for a in call.args if not isinstance(a, Tensor))
-    key = (call.func, scalars if _hashable(scalars) else id(call), tuple(sorted(call.kwargs)) and repr(call.kwargs), values.tobytes())
+    key = (
+        call.func,
+        scalars if _hashable(scalars) else id(call),
+        tuple(sorted(call.kwargs)) and repr(call.kwargs),
+        values.tobytes(),
+    )
     cache = call.painter.dead_cache
     if key not in cache:
         cache[key] = _run(call, values)

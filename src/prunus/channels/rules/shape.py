@@ -194,7 +194,8 @@ def _pieces(call: Call, x: Tensor, axis: int, sizes: Sequence[int]) -> Sequence[
     if 1 in sizes:
         call.pin(call.layers(x, axis), "single slots are selected")
     return tuple(
-        tuple(layer.take(slice(end - size, end)) if layer.axis == axis else layer for layer in call.paint(x)) for size, end in zip(sizes, ends)
+        tuple(layer.take(slice(end - size, end)) if layer.axis == axis else layer for layer in call.paint(x))
+        for size, end in zip(sizes, ends)
     )
 
 
@@ -355,10 +356,33 @@ def _zero_or_unknown(dead: Values) -> Values:
     return np.where(dead == 0, zeros_like(dead.astype(np.int64)), np.nan)
 
 
-_KEEP = ("clone", "detach", "alias", "_to_copy", "contiguous", "dropout", "native_dropout", "lift_fresh", "lift_fresh_copy", "bernoulli", "to", "positive")
+_KEEP = (
+    "clone",
+    "detach",
+    "alias",
+    "_to_copy",
+    "contiguous",
+    "dropout",
+    "native_dropout",
+    "lift_fresh",
+    "lift_fresh_copy",
+    "bernoulli",
+    "to",
+    "positive",
+)
 _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
 _NEW = ("new_zeros", "new_ones", "new_full", "new_empty")
-_VIEWS = ("view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze", "flatten", "unflatten", "view_copy")
+_VIEWS = (
+    "view",
+    "_unsafe_view",
+    "reshape",
+    "_reshape_alias",
+    "squeeze",
+    "unsqueeze",
+    "flatten",
+    "unflatten",
+    "view_copy",
+)
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_KEEP, keep),

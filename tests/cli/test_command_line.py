@@ -1,0 +1,122 @@
+"""The command line as a whole: help without torch, errors in one sentence, exit codes, one JSON object."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+from typer.testing import CliRunner
+
+from prunus.cli.app import app
+
+runner = CliRunner()
+
+
+def test_help_imports_neither_torch_nor_the_extras() -> None:
+    code = """
+import sys
+from prunus.cli import main
+sys.argv = ["prunus", *sys.argv[1:]]
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print([name for name in ("torch", "numpy", "matplotlib", "jinja2", "onnx", "sklearn") if name in sys.modules])
+"""
+    for arguments in (["--help"], ["prune", "--help"], ["demo", "-h"], ["--version"], ["methods", "--json"]):
+        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+        assert done.stdout.splitlines()[-1] == "[]", arguments
+
+
+def test_every_verb_has_help() -> None:
+    shown = runner.invoke(app, ["--help"]).stdout
+    for verb in ("demo", "prune", "profile", "compare", "methods", "models"):
+        assert verb in shown
+        result = runner.invoke(app, [verb, "--help"])
+        assert result.exit_code == 0
+        assert "--json" in result.stdout
+    assert "130" in shown
+
+
+def test_errors_are_one_sentence_on_stderr() -> None:
+    result = runner.invoke(app, ["profile", "resnet57"])
+    assert result.exit_code == 1
+    assert result.stdout == ""
+    assert result.stderr.startswith("prunus: There is no model 'resnet57'. Did you mean resnet56")
+    assert "Traceback" not in result.output and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_errors_are_one_object_with_json() -> None:
+    result = runner.invoke(app, ["profile", "resnet57", "--json"])
+    assert result.exit_code == 1
+    error = json.loads(result.stdout)["error"]
+    assert error["type"] == "ModelNameError" and "resnet57" in error["message"]
+
+
+@pytest.mark.parametrize("how", ["option", "environment"])
+def test_debug_raises(how: str) -> None:
+    arguments = ["--debug", "profile", "resnet57"] if how == "option" else ["profile", "resnet57"]
+    environment = {"PRUNUS_DEBUG": "1"} if how == "environment" else {}
+    result = runner.invoke(app, arguments, env=environment)
+    assert result.exit_code == 1
+    assert type(result.exception).__name__ == "ModelNameError"
+
+
+def test_wrong_usage_is_two() -> None:
+    assert runner.invoke(app, ["profile"]).exit_code == 2
+    assert runner.invoke(app, ["profile", "lenet5", "--nonsense"]).exit_code == 2
+    assert runner.invoke(app, ["nonsense"]).exit_code == 2
+
+
+def test_interruption_is_130(monkeypatch: pytest.MonkeyPatch) -> None:
+    import prunus.models
+
+    def interrupted(*args: object, **kwargs: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(prunus.models, "build", interrupted)
+    result = runner.invoke(app, ["profile", "lenet5"])
+    assert result.exit_code == 130
+    assert result.stderr == "prunus: Interrupted.\n"
+
+
+def test_unknown_errors_point_to_debug(monkeypatch: pytest.MonkeyPatch) -> None:
+    import prunus.models
+
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError("somewhere deep")
+
+    monkeypatch.setattr(prunus.models, "build", broken)
+    result = runner.invoke(app, ["profile", "lenet5"])
+    assert result.exit_code == 1
+    assert "ZeroDivisionError: somewhere deep" in result.stderr and "--debug" in result.stderr
+    assert "Traceback" not in result.output
+
+
+def test_methods() -> None:
+    listed = json.loads(runner.invoke(app, ["methods", "--json"]).stdout)
+    assert [one["name"] for one in listed["methods"]] == ["one-shot"]
+    assert {one["name"]: one["needs_data"] for one in listed["scores"]} == {
+        "norm-l1": False,
+        "norm-l2": False,
+        "bn-scale": False,
+        "geometric-median": False,
+        "taylor": True,
+        "activation-mean": True,
+        "random": False,
+    }
+    assert "geometric-median" in runner.invoke(app, ["methods"]).stdout
+
+
+def test_models() -> None:
+    from prunus import models
+
+    listed = json.loads(runner.invoke(app, ["models", "--json"]).stdout)
+    found = {one["name"]: one for one in listed["models"]}
+    assert tuple(found) == models.names()
+    assert found["lenet5"]["input_shape"] == [1, 1, 28, 28]
+    # 20·25·24² + 50·20·25·8² + 800·500 + 500·10
+    assert found["lenet5"]["macs"] == 288_000 + 1_600_000 + 400_000 + 5_000
+    assert "resnet56" in runner.invoke(app, ["models"]).stdout

@@ -1,0 +1,76 @@
+"""`prunus profile` and `prunus compare`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from prunus import models
+from prunus.cli.app import app
+
+runner = CliRunner()
+
+
+def test_profile_adds_up() -> None:
+    shown = json.loads(runner.invoke(app, ["profile", "lenet5", "--json"], catch_exceptions=False).stdout)
+    layers = {layer["name"]: layer for layer in shown["layers"]}
+    assert list(layers) == ["conv1", "conv2", "fc1", "fc2"]
+    assert layers["conv2"]["weight_shape"] == [50, 20, 5, 5]
+    assert layers["conv2"]["output_shape"] == [1, 50, 8, 8]
+    assert [layer["params_before"] for layer in layers.values()] == [520, 25_050, 400_500, 5_010]
+    assert sum(layer["macs_before"] for layer in layers.values()) == shown["cost"]["macs"] == 2_293_000
+    assert sum(layer["params_before"] for layer in layers.values()) == shown["cost"]["params"] == 431_080
+    assert shown["model"]["input_shape"] == [1, 1, 28, 28]
+
+
+def test_profile_shows_shares() -> None:
+    shown = runner.invoke(app, ["profile", "lenet5"]).stdout.replace("\u202f", " ")
+    assert "69.8 %" in shown and "20×1×5×5" in shown and "2.29 M MACs" in shown
+
+
+def test_profile_at_another_shape() -> None:
+    shown = json.loads(runner.invoke(app, ["profile", "resnet20", "--input-shape", "2,3,64,64", "--json"]).stdout)
+    once = json.loads(runner.invoke(app, ["profile", "resnet20", "--json"]).stdout)
+    convolutions = [layer["macs_before"] for layer in shown["layers"] if layer["op"] == "convolution"]
+    assert convolutions == [8 * layer["macs_before"] for layer in once["layers"] if layer["op"] == "convolution"]
+
+
+def test_comparing_a_model_with_itself(tmp_path: Path) -> None:
+    path = tmp_path / "weights.pt"
+    torch.manual_seed(0)
+    torch.save(models.lenet5(image_size=8).state_dict(), path)
+    same = f"lenet5@{path}"
+    result = runner.invoke(
+        app, ["compare", same, same, "--data", "digits", "--no-onnx", "--json"], catch_exceptions=False
+    )
+    shown = json.loads(result.stdout)
+    assert shown["difference"] == {"max_abs": 0.0, "relative": 0.0}
+    assert shown["cost"]["a"] == shown["cost"]["b"]
+    assert shown["accuracy"]["a"] == shown["accuracy"]["b"]
+    assert shown["accuracy"]["count"] == 355
+    assert [row["runtime"] for row in shown["latency"]] == ["PyTorch"]
+
+
+def test_comparing_two_models() -> None:
+    result = runner.invoke(app, ["compare", "resnet20", "resnet32", "--no-onnx"], catch_exceptions=False)
+    assert result.exit_code == 0
+    assert "MACs" in result.stdout and "Outputs differ by at most" in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["compare", "lenet5", "resnet20", "--no-onnx"], "give --input-shape for both"),
+        (["compare", "lenet5", "lenet5", "--data", "cifer10"], "Did you mean cifar10"),
+        (["profile", "resnet20", "--input-shape", "1,4,32,32"], "fails at resnet.py:"),
+        (["profile", "lenet5", "--input-shape", "1,1,2,2"], "image_size must be at least 4"),
+    ],
+)
+def test_what_cannot_be_compared(arguments: list[str], said: str) -> None:
+    result = runner.invoke(app, arguments)
+    assert result.exit_code == 1
+    assert said in result.stderr

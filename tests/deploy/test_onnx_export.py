@@ -1,0 +1,110 @@
+"""ONNX files: checked against the model, whole or not at all, and one sentence where it cannot be."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prunus.deploy import onnx
+from prunus.deploy.comparison import compare_latency, output_difference
+from prunus.deploy.latency import measure_onnx
+from prunus.errors import ConfigError, MissingExtraError, PrunusError, VerifyError
+
+runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+
+
+def network(width: int = 6) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(width * 36, 10)
+    )
+
+
+INPUTS = torch.linspace(-1, 1, 2 * 64).reshape(2, 1, 8, 8)
+
+
+def test_the_file_computes_what_the_model_computes(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    model = network().train()
+    path = tmp_path / "new" / "model.onnx"
+    check = onnx.export(model, INPUTS, path)
+    assert model.training
+    assert capfd.readouterr() == ("", "")  # the exporter's chatter stays inside
+    assert [one.name for one in path.parent.iterdir()] == ["model.onnx"]  # no drafts, no external data
+    session = runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    entry = session.get_inputs()[0]
+    assert entry.shape == [2, 1, 8, 8]
+    found = torch.from_numpy(session.run(None, {entry.name: INPUTS.numpy()})[0])
+    with torch.no_grad():
+        expected = model.eval()(INPUTS)
+    assert check.max_abs == pytest.approx(float((found - expected).abs().max()), abs=1e-9)
+    assert check.relative == pytest.approx(check.max_abs / float(expected.abs().max()))
+    assert check.relative < 1e-5
+    assert check.opset >= 18
+
+
+def test_dynamic_batch(tmp_path: Path) -> None:
+    path = onnx.export(network(), INPUTS, tmp_path / "model.onnx", dynamic_batch=True).path
+    assert measure_onnx({"a": path}, torch.zeros(5, 1, 8, 8), repeats=1)["a"].repeats == 1
+
+
+def test_a_wrong_file_is_not_left_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"an earlier file")
+    monkeypatch.setattr(onnx, "_difference", lambda expected, actual: (0.5, 1.0))
+    with pytest.raises(VerifyError, match=r"differs from the model by 5.0e-01 .* nothing was written"):
+        onnx.export(network(), INPUTS, path)
+    assert [one.name for one in tmp_path.iterdir()] == ["model.onnx"]
+    assert path.read_bytes() == b"an earlier file"
+
+
+def test_a_model_that_cannot_be_exported(tmp_path: Path) -> None:
+    class Choosy(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(PrunusError, match="Choosy cannot be exported to ONNX: ") as caught:
+        onnx.export(Choosy(), INPUTS, tmp_path / "model.onnx")
+    assert "\n" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxscript", None)
+    with pytest.raises(MissingExtraError, match=r"needs onnxscript; .* pip install 'prunus\[onnx\]'"):
+        onnx.export(network(), INPUTS, tmp_path / "model.onnx")
+
+
+def test_wrong_number_of_inputs(tmp_path: Path) -> None:
+    path = onnx.export(network(), INPUTS, tmp_path / "model.onnx").path
+    with pytest.raises(PrunusError, match=r"takes 1 inputs .* 2 tensors were given"):
+        measure_onnx({"a": path}, (INPUTS, INPUTS), repeats=1)
+
+
+def test_two_models_in_both_runtimes(tmp_path: Path) -> None:
+    kept = tmp_path / "after.onnx"
+    steps: list[str] = []
+    measured, check = compare_latency(network(12), network(3), INPUTS, onnx_path=kept, repeats=3, watch=steps.append)
+    assert [(row.runtime, row.batch, row.threads) for row in measured] == [("PyTorch", 2, 1), ("ONNX Runtime", 2, 1)]
+    assert check is not None and check.path == kept and kept.is_file()
+    assert steps == ["measuring PyTorch", "exporting to ONNX", "measuring ONNX Runtime"]
+    measured, check = compare_latency(network(12), network(3), INPUTS, with_onnx=False, repeats=1)
+    assert len(measured) == 1 and check is None
+
+
+def test_output_difference() -> None:
+    first, second = network(), network()
+    assert output_difference(first, second, INPUTS).max_abs == 0
+    with torch.no_grad():
+        second[4].bias[3] += 0.25
+    difference = output_difference(first, second, INPUTS)
+    with torch.no_grad():
+        largest = float(first.eval()(INPUTS).abs().max())
+    assert difference.max_abs == pytest.approx(0.25, rel=1e-5)
+    assert difference.relative == pytest.approx(0.25 / largest, rel=1e-5)
+    with pytest.raises(ConfigError, match="outputs have shapes"):
+        output_difference(nn.Flatten(), network(), INPUTS)

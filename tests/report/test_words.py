@@ -1,0 +1,72 @@
+"""Numbers in words."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+
+from prunus.report import words
+
+THIN, FIXED = "\u202f", "\u00a0"
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [
+        (0, "0"),
+        (999, "999"),
+        (9_994, "9,994"),
+        (12_345, "12.3 k"),
+        (999_600, "1.00 M"),
+        (125_485_706, "125 M"),
+        (2e9, "2.00 G"),
+    ],
+)
+def test_count(number: float, text: str) -> None:
+    assert words.count(number) == text.replace(" ", THIN)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(12, "12 B"), (1_000, "1.00 kB"), (57_900, "57.9 kB"), (3_412_072, "3.41 MB"), (999_700, "1.00 MB")],
+)
+def test_size(number: float, text: str) -> None:
+    assert words.size(number) == text.replace(" ", THIN)
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(0.0053, "0.00530"), (0.0532, "0.0532"), (0.5, "0.500"), (12.34, "12.3"), (1234.5, "1,234")]
+)
+def test_milliseconds(number: float, text: str) -> None:
+    assert words.milliseconds(number) == f"{text}{THIN}ms"
+
+
+def test_factors_differences_and_errors() -> None:
+    assert words.times(100, 50) == "2.0×"
+    assert words.times(3, 2) == "1.50×"
+    assert words.times(1000, 5) == "200×"
+    assert words.times(1, 0) == "–"
+    assert words.points(0.04) == "±0.0"
+    assert words.points(-1.25) == "−1.2"
+    assert words.points(2.8) == "+2.8"
+    assert words.error(2.1e-7) == f"2.1{THIN}×{THIN}10⁻⁷"
+    assert words.error(0) == "0"
+
+
+def test_the_verdict(lenet: dict[str, Any]) -> None:
+    assert words.verdict(lenet).replace(FIXED, " ") == "6.2× smaller, 2.8× faster, accuracy −0.2 points"
+
+
+def test_no_speed_is_claimed_within_the_noise(lenet: dict[str, Any]) -> None:
+    result = copy.deepcopy(lenet)
+    row = result["latency"][-1]
+    row["after"] = {**row["before"], "median_ms": 0.9 * row["before"]["median_ms"]}
+    assert "no faster on this machine" in words.verdict(result).replace(FIXED, " ")
+    row["before"], row["after"] = lenet["latency"][-1]["after"], lenet["latency"][-1]["before"]
+    assert "2.8× slower" in words.verdict(result).replace(FIXED, " ")
+
+
+def test_the_verdict_says_only_what_was_measured(lenet: dict[str, Any]) -> None:
+    assert words.verdict({**lenet, "latency": [], "accuracy": None}).replace(FIXED, " ") == "6.2× smaller"
