@@ -44,9 +44,7 @@ def test_comparing_a_model_with_itself(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(models.lenet5(image_size=8).state_dict(), path)
     same = f"lenet5@{path}"
-    result = runner.invoke(
-        app, ["compare", same, same, "--data", "digits", "--no-onnx", "--json"], catch_exceptions=False
-    )
+    result = runner.invoke(app, ["compare", same, same, "--data", "digits", "--no-onnx", "--json"], catch_exceptions=False)
     shown = json.loads(result.stdout)
     assert shown["difference"] == {"max_abs": 0.0, "relative": 0.0}
     assert shown["cost"]["a"] == shown["cost"]["b"]
@@ -58,6 +56,7 @@ def test_comparing_a_model_with_itself(tmp_path: Path) -> None:
 def test_comparing_two_models() -> None:
     result = runner.invoke(app, ["compare", "resnet20", "resnet32", "--no-onnx"], catch_exceptions=False)
     assert result.exit_code == 0
+    assert "The weights of resnet20 are random" in result.stdout
     assert "MACs" in result.stdout and "Outputs differ by at most" in result.stdout
 
 

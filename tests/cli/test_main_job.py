@@ -99,6 +99,14 @@ def test_the_folder_can_be_named_like_a_model(demo: tuple[Path, dict[str, Any]])
     assert shown["accuracy"]["a"] == pytest.approx(result["accuracy"]["steps"][-1]["value"])
 
 
+def test_a_compact_model_is_pruned_again(demo: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
+    folder, first = demo
+    again = tmp_path / "again"
+    second = invoke("prune", str(folder), "-o", str(again), "--data", "digits", "--rate", "0.5", "--no-onnx", "--no-report")
+    assert second["cost"]["before"] == first["cost"]["after"]
+    assert invoke("profile", str(again))["cost"]["macs"] == second["cost"]["after"]["macs"]
+
+
 def test_a_network_with_batch_norm_is_recalibrated(tmp_path: Path) -> None:
     result = invoke(
         "prune", "conv_with_norm:build", "-o", str(tmp_path / "out"), "--data", "digits", "--macs", "0.5",

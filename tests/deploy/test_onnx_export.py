@@ -20,9 +20,7 @@ pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 def network(width: int = 6) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(
-        nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(width * 36, 10)
-    )
+    return nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(width * 36, 10))
 
 
 INPUTS = torch.linspace(-1, 1, 2 * 64).reshape(2, 1, 8, 8)

@@ -108,9 +108,7 @@ def test_colours_are_the_page_s(result: dict[str, Any]) -> None:
     figures = re.findall(r"<svg.*?</svg>", render(result), flags=re.DOTALL)
     assert len(figures) >= 10  # every figure twice: for a desktop and for a phone
     for figure in figures:
-        assert not re.search(r"#[0-9a-fA-F]{3,6}\b(?!-)", re.sub(r'href="#[^"]*"|url\(#[^)]*\)', "", figure)), figure[
-            :300
-        ]
+        assert not re.search(r"#[0-9a-fA-F]{3,6}\b(?!-)", re.sub(r'href="#[^"]*"|url\(#[^)]*\)', "", figure)), figure[:300]
         assert "font-family: inherit" in figure or "font-family" not in figure
 
 

@@ -36,9 +36,7 @@ def test_size(number: float, text: str) -> None:
     assert words.size(number) == text.replace(" ", THIN)
 
 
-@pytest.mark.parametrize(
-    ("number", "text"), [(0.0053, "0.00530"), (0.0532, "0.0532"), (0.5, "0.500"), (12.34, "12.3"), (1234.5, "1,234")]
-)
+@pytest.mark.parametrize(("number", "text"), [(0.0053, "0.00530"), (0.0532, "0.0532"), (0.5, "0.500"), (12.34, "12.3"), (1234.5, "1,234")])
 def test_milliseconds(number: float, text: str) -> None:
     assert words.milliseconds(number) == f"{text}{THIN}ms"
 

@@ -145,21 +145,24 @@ def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Sur
 def _candidates(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, index: int) -> Iterator[Surgery]:
     """Surgeries in which attributes of the failing operator's module, or of one around it, follow the sizes that changed there.
 
-    All fitting attributes of the innermost module that has any are tried together first, then each one alone.
+    All fitting attributes of one module are tried together first, then each one alone. Several attributes of the same value stand for the lengths
+    of that value in order, or all for the first.
     """
     record = graph.records[index]
     changes = _changes(graph, removed, record)
     for depth, path in enumerate(_enclosing(record.module)):
-        values = vars(graph.twin.get_submodule(path))
-        names = [name for name, value in values.items() if _is_size(value) and _rebound(value, changes) != value]
-        if len(names) > 1:
-            yield _with_attributes(graph, removed, surgery, record, depth, names)
-        for name in names:
-            yield _with_attributes(graph, removed, surgery, record, depth, [name])
+        sizes = {name: value for name, value in vars(graph.twin.get_submodule(path)).items() if _is_size(value)}
+        equal = {name: value for name, value in sizes.items() if _stands_for(value, changes)}
+        for chosen, in_order in ((equal, True), (equal, False), (sizes, True)):
+            names = list(_followed(chosen, changes, in_order))
+            if names:
+                yield _with_attributes(graph, removed, surgery, record, depth, names, in_order)
+        for name in _followed(sizes, changes, False):
+            yield _with_attributes(graph, removed, surgery, record, depth, [name], False)
 
 
 def _with_attributes(
-    graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, record: Record, depth: int, names: Sequence[str]
+    graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, record: Record, depth: int, names: Sequence[str], in_order: bool
 ) -> Surgery:
     """Rebind attributes in every module of the same class that reaches the same line, each by its own sizes."""
     rebinds = {(r.module, r.name): r for r in surgery.rebinds}
@@ -169,12 +172,24 @@ def _with_attributes(
         if other.where == record.where and other.operator == record.operator and depth < len(around):
             owner = graph.twin.get_submodule(around[depth])
             if type(owner) is kind:
-                changes = _changes(graph, removed, other)
-                for name in names:
-                    value = vars(owner).get(name)
-                    if _is_size(value) and _rebound(value, changes) != value:
-                        rebinds[around[depth], name] = Rebind(around[depth], name, _rebound(value, changes))
+                sizes = {name: vars(owner)[name] for name in names if _is_size(vars(owner).get(name))}
+                for name, value in _followed(sizes, _changes(graph, removed, other), in_order).items():
+                    rebinds[around[depth], name] = Rebind(around[depth], name, value)
     return Surgery(surgery.slices, tuple(rebinds.values()))
+
+
+def _followed(sizes: dict[str, Any], changes: Sequence[tuple[int, int]], in_order: bool) -> dict[str, Any]:
+    """New values of the attributes that change."""
+    pool = list(dict.fromkeys(changes))
+    result = {}
+    for name, value in sizes.items():
+        new = _rebound(value, pool if isinstance(value, int) else changes)
+        hit = next((c for c in pool if c == (value, new)), None) if isinstance(value, int) else None
+        if in_order and hit and sum(c[0] == value for c in pool) > 1:
+            pool.remove(hit)
+        if new != value:
+            result[name] = new
+    return result
 
 
 def _enclosing(path: str) -> list[str]:
@@ -190,12 +205,12 @@ def _is_size(value: Any) -> bool:
 
 
 def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], record: Record) -> list[tuple[int, int]]:
-    """(before, after) of every axis length that changes around an operator, in order."""
+    """(before, after) of every painted axis length around an operator, outputs first."""
     pairs: list[tuple[int, int]] = []
     everything = [*zip(record.outputs, record.paints), *zip(record.tensors, record.inputs)]
     for tensor, paint in everything:
         after = kept_shape(graph, tensor.shape, paint, removed)
-        pairs.extend((int(b), a) for b, a in zip(tensor.shape, after) if a != b)
+        pairs.extend((int(tensor.shape[layer.axis]), after[layer.axis]) for layer in paint)
     if record.operator == "constant_pad_nd":
         pairs = [*_pad_changes(graph, removed, record), *pairs]
     return pairs
@@ -208,7 +223,7 @@ def _pad_changes(graph: ChannelGraph, removed: NDArray[np.bool_], record: Record
         if position + 1 < len(pads):
             before, after = pads[position], pads[position + 1]
             left = kept_shape(graph, (before, after), _pad_layers(layer, before, after), removed)
-            yield from ((old, new) for old, new in zip((before, after), left) if old != new)
+            yield from zip((before, after), left)
 
 
 def _pad_layers(layer: Layer, before: int, after: int) -> tuple[Layer, ...]:
@@ -221,7 +236,13 @@ def _pad_layers(layer: Layer, before: int, after: int) -> tuple[Layer, ...]:
     )
 
 
-def _rebound(value: Any, changes: list[tuple[int, int]]) -> Any:
+def _stands_for(value: Any, changes: Sequence[tuple[int, int]]) -> bool:
+    """Whether an attribute is one of the lengths, or a list of some, and not only a multiple or part of one."""
+    lengths = {old for old, _ in changes}
+    return value in lengths if isinstance(value, int) else any(v in lengths for v in value)
+
+
+def _rebound(value: Any, changes: Sequence[tuple[int, int]]) -> Any:
     """What an attribute becomes if it stands for one of the lengths that changed, or a whole multiple or part of one."""
     if isinstance(value, (list, tuple)):
         # a list of sizes belongs to one split: its entries are the first lengths that changed, in order

@@ -22,9 +22,7 @@ def methods(as_json: given.AsJson = False) -> None:
         show_json({"methods": [{"name": name, "summary": text} for name, text in METHODS.items()], "scores": scores})
         return
     show_table("Methods", ("name", "what it does"), list(METHODS.items()), left=2)
-    rows = [
-        (name.value, about.summary, "yes" if about.needs_data else "no", about.paper) for name, about in SCORES.items()
-    ]
+    rows = [(name.value, about.summary, "yes" if about.needs_data else "no", about.paper) for name, about in SCORES.items()]
     show("")
     show_table("Scores", ("name", "a channel is worth its", "needs data", "paper"), rows, left=4)
 
@@ -45,9 +43,6 @@ def models(as_json: given.AsJson = False) -> None:
     if as_json:
         show_json({"models": rows, "patterns": ["timm/NAME", "torchvision/NAME", "package.module:factory"]})
         return
-    table = [
-        (row["name"], "×".join(map(str, row["input_shape"])), words.count(row["macs"]), words.count(row["params"]))
-        for row in rows
-    ]
+    table = [(row["name"], "×".join(map(str, row["input_shape"])), words.count(row["macs"]), words.count(row["params"])) for row in rows]
     show_table("", ("name", "input", "MACs", "parameters"), table, left=2)
     show("\nAlso: timm/NAME, torchvision/NAME (extras), and package.module:factory for your own.")

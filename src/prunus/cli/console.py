@@ -84,9 +84,7 @@ def show_json(data: Mapping[str, Any]) -> None:
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
     """A quiet table; the first `left` columns are flush left, numbers flush right."""
-    table = Table(
-        title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0)
-    )
+    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for place, name in enumerate(header):
         table.add_column(name, justify="left" if place < left else "right", header_style="dim", overflow="fold")
     for row in rows:

@@ -79,9 +79,7 @@ def compare(
         watch("building the models", 0, 0)
         first, second = (open_model(text, shape=shape, data=images, build_name=build) for text in (a, b))
         if first.input_shape != second.input_shape:
-            raise ConfigError(
-                f"{a} takes {first.input_shape} and {b} takes {second.input_shape}: give --input-shape for both."
-            )
+            raise ConfigError(f"{a} takes {first.input_shape} and {b} takes {second.input_shape}: give --input-shape for both.")
         inputs = first.inputs()
         accuracy: dict[str, float] | None = None
         if images is not None:
@@ -96,9 +94,7 @@ def compare(
         watch("tracing", 0, 0)
         costs = [asdict(trace(one.model, inputs[:1]).cost()) for one in (first, second)]
         difference = output_difference(first.model, second.model, inputs)
-        measured, _ = compare_latency(
-            first.model, second.model, inputs[:1], with_onnx=onnx, watch=lambda step: watch(step, 0, 0)
-        )
+        measured, _ = compare_latency(first.model, second.model, inputs[:1], with_onnx=onnx, watch=lambda step: watch(step, 0, 0))
     result: dict[str, Any] = {
         "a": first.record(),
         "b": second.record(),
@@ -106,6 +102,7 @@ def compare(
         "latency": [asdict(row) for row in measured],
         "difference": asdict(difference),
         "accuracy": accuracy,
+        "notes": [*dict.fromkeys((*first.notes(), *second.notes()))],
     }
     show_json(result) if as_json else _show_comparison(result, a, b)
 
@@ -143,7 +140,6 @@ def _show_comparison(result: dict[str, Any], a: str, b: str) -> None:
     rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(view)]
     show_table("", ("", a, b, "change"), rows)
     difference = result["difference"]
-    show(
-        f"\nOutputs differ by at most {difference['max_abs']:.3g}, "
-        f"{words.percent(difference['relative'])} of the largest output of {a}."
-    )
+    show(f"\nOutputs differ by at most {difference['max_abs']:.3g}, {words.percent(difference['relative'])} of the largest output of {a}.")
+    for note in result["notes"]:
+        show(f"Note: {note}")

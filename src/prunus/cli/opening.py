@@ -33,6 +33,7 @@ class Opened:
         input_shape: of one input, batch axis included.
         options: what it was built with, beside its name.
         weights: file that its weights come from, or "".
+        random: nobody gave it weights, as far as we know; a user's own factory may have.
     """
 
     model: nn.Module
@@ -40,12 +41,17 @@ class Opened:
     input_shape: tuple[int, ...]
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
+    random: bool = False
 
     def inputs(self, seed: int = 0) -> Tensor:
         """Seeded normal inputs."""
         import torch
 
         return torch.randn(self.input_shape, generator=torch.Generator().manual_seed(seed))
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of results should know."""
+        return (f"The weights of {self.name} are random: none were given.",) if self.random else ()
 
     def record(self) -> dict[str, Any]:
         """For `result.json`: enough to build the model again."""
@@ -124,9 +130,7 @@ def open_data(
     from prunus import data
 
     size = None if name in data.names() else image_size
-    return data.load(
-        name, root, image_size=size, progress=lambda what, done, total: watch(f"reading {what}", done, total or 0)
-    )
+    return data.load(name, root, image_size=size, progress=lambda what, done, total: watch(f"reading {what}", done, total or 0))
 
 
 def natural_shape(name: str) -> tuple[int, ...] | None:
@@ -142,9 +146,7 @@ def natural_shape(name: str) -> tuple[int, ...] | None:
     return OUR_SHAPES.get(name, CIFAR_SHAPE)
 
 
-def _open_name(
-    name: str, weights: Path | None, shape: tuple[int, ...] | None, data: ImageData | None, pretrained: bool
-) -> Opened:
+def _open_name(name: str, weights: Path | None, shape: tuple[int, ...] | None, data: ImageData | None, pretrained: bool) -> Opened:
     from prunus import models
 
     if shape is None and data is not None:
@@ -160,12 +162,15 @@ def _open_name(
     shape = shape or natural_shape(name) or _own_shape(model)
     if shape is None:
         raise ConfigError(f"Nobody knows the input shape of {name}: give --input-shape, such as 1,3,224,224.")
-    return Opened(model, name, shape, options, str(weights) if weights else "")
+    random = weights is None and not pretrained and ":" not in name
+    return Opened(model, name, shape, options, str(weights) if weights else "", random)
 
 
 def _open_file(path: Path, shape: tuple[int, ...] | None, build_name: str) -> Opened:
-    from prunus import models, storage
+    from prunus import storage
 
+    if not path.is_file():
+        raise FileFormatError(f"There is no compact model {path}.")
     record: Mapping[str, Any] = {}
     beside = path.parent / RESULT_FILE
     if beside.is_file():
@@ -174,13 +179,30 @@ def _open_file(path: Path, shape: tuple[int, ...] | None, build_name: str) -> Op
         record = read(beside)["model"]
     name = build_name or record.get("name", "")
     options = {} if build_name else record.get("options", {})
-    if not path.is_file():
-        raise FileFormatError(f"There is no compact model {path}.")
-    model = storage.load(path, (lambda: models.build(name, **options)) if name else None).eval()
-    shape = shape or tuple(record.get("input_shape", ())) or (natural_shape(name) if name else None)
+    model = storage.load(path, (lambda: _dense(name, options)) if name else None).eval()
+    shape = shape or _planned_shape(model)
     if shape is None:
         raise ConfigError(f"Nobody knows the input shape of {path}: give --input-shape, such as 1,3,224,224.")
     return Opened(model, str(path), shape, options, str(path))
+
+
+def _dense(name: str, options: Mapping[str, Any]) -> nn.Module:
+    """What a compact model was cut from: a name, or another compact model."""
+    from prunus import models
+
+    if Path(name).exists():
+        return open_model(name).model
+    return models.build(name, **options)
+
+
+def _planned_shape(model: nn.Module) -> tuple[int, ...] | None:
+    """Shape of the first tensor that the model's plan was made with."""
+    from prunus.channels.plan import rebuild_inputs
+    from prunus.deploy.inputs import tensors
+
+    origin: Any = getattr(model, "prunus", None)
+    found = tensors(rebuild_inputs(origin.plan.inputs)) if origin is not None else []
+    return tuple(found[0].shape) if found else None
 
 
 def _timm_size(architecture: str) -> tuple[int, ...]:

@@ -16,22 +16,14 @@ DATA = "Data and tuning"
 
 # Targets
 Rate = Annotated[float | None, Option("--rate", help="Fraction of channels to remove.", rich_help_panel=TARGET)]
-Macs = Annotated[
-    float | None, Option("--macs", help="MACs left: a fraction, or a number above 1.", rich_help_panel=TARGET)
-]
+Macs = Annotated[float | None, Option("--macs", help="MACs left: a fraction, or a number above 1.", rich_help_panel=TARGET)]
 Params = Annotated[float | None, Option("--params", help="Parameters left, likewise.", rich_help_panel=TARGET)]
 Bytes = Annotated[float | None, Option("--bytes", help="Bytes left, likewise.", rich_help_panel=TARGET)]
-Tolerance = Annotated[
-    float | None, Option("--tolerance", help="Points of accuracy that may go (needs --data).", rich_help_panel=TARGET)
-]
+Tolerance = Annotated[float | None, Option("--tolerance", help="Points of accuracy that may go (needs --data).", rich_help_panel=TARGET)]
 
 # Choice of channels
-ScoreName = Annotated[
-    Score, Option("--score", help="What makes a channel worth keeping (prunus methods).", rich_help_panel=CHOICE)
-]
-ScopeName = Annotated[
-    Scope, Option("--scope", help="The same fraction everywhere, or one ranking of all.", rich_help_panel=CHOICE)
-]
+ScoreName = Annotated[Score, Option("--score", help="What makes a channel worth keeping (prunus methods).", rich_help_panel=CHOICE)]
+ScopeName = Annotated[Scope, Option("--scope", help="The same fraction everywhere, or one ranking of all.", rich_help_panel=CHOICE)]
 RoundTo = Annotated[int, Option("--round-to", help="Widths become multiples of this.", rich_help_panel=CHOICE)]
 Floor = Annotated[int, Option("--floor", help="Channels that every layer keeps.", rich_help_panel=CHOICE)]
 Protect = Annotated[
@@ -42,13 +34,9 @@ Exact = Annotated[bool, Option("--exact", help="Remove only what goes exactly.",
 PreferKind = Annotated[Prefer, Option("--prefer", help="eager: never return a traced module.", rich_help_panel=CHOICE)]
 
 # Models
-ModelName = Annotated[
-    str, Argument(help="resnet56, timm/…, torchvision/…, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune.")
-]
+ModelName = Annotated[str, Argument(help="resnet56, timm/…, torchvision/…, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune.")]
 Weights = Annotated[Path | None, Option("--weights", help="File with the model's weights.", rich_help_panel=MODEL)]
-Pretrained = Annotated[
-    bool, Option("--pretrained", help="Published weights of timm or torchvision.", rich_help_panel=MODEL)
-]
+Pretrained = Annotated[bool, Option("--pretrained", help="Published weights of timm or torchvision.", rich_help_panel=MODEL)]
 InputShape = Annotated[
     str,
     Option(
@@ -60,9 +48,7 @@ InputShape = Annotated[
 ]
 BuildName = Annotated[
     str,
-    Option(
-        "--build", metavar="NAME", help="What a compact file without its result was made of.", rich_help_panel=MODEL
-    ),
+    Option("--build", metavar="NAME", help="What a compact file without its result was made of.", rich_help_panel=MODEL),
 ]
 
 # Data and tuning
@@ -75,9 +61,7 @@ DataName = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-DataDir = Annotated[
-    Path | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)
-]
+DataDir = Annotated[Path | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)]
 Mean = Annotated[
     str,
     Option("--mean", metavar="M,M,M", help="Mean that the weights expect; default: the data's.", rich_help_panel=DATA),
@@ -86,9 +70,7 @@ Std = Annotated[str, Option("--std", metavar="S,S,S", help="Standard deviation, 
 Epochs = Annotated[int, Option("--epochs", min=0, help="Epochs of fine-tuning.", rich_help_panel=DATA)]
 TrialEpochs = Annotated[
     int,
-    Option(
-        "--trial-epochs", min=0, help="Epochs of tuning before a trial of --tolerance is judged.", rich_help_panel=DATA
-    ),
+    Option("--trial-epochs", min=0, help="Epochs of tuning before a trial of --tolerance is judged.", rich_help_panel=DATA),
 ]
 LearningRate = Annotated[float, Option("--lr", help="Peak learning rate of fine-tuning.", rich_help_panel=DATA)]
 Seed = Annotated[int, Option("--seed", help="Of everything random.")]

@@ -99,6 +99,7 @@ def prune(
             score=score.value,
             seed=seed,
             material=material,
+            notes=opened.notes(),
             with_onnx=onnx,
             with_report=report,
             watch=watch,

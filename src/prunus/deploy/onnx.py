@@ -111,9 +111,7 @@ def feeds(opened: Any, example_inputs: Inputs) -> dict[str, Any]:
     values = tensors((args, kwargs))
     names = [entry.name for entry in opened.get_inputs()]
     if len(names) != len(values):
-        raise PrunusError(
-            f"The ONNX file takes {len(names)} inputs ({', '.join(names)}), but {len(values)} tensors were given."
-        )
+        raise PrunusError(f"The ONNX file takes {len(names)} inputs ({', '.join(names)}), but {len(values)} tensors were given.")
     return {name: value.detach().cpu().numpy() for name, value in zip(names, values)}
 
 
@@ -150,9 +148,7 @@ def _difference(expected: list[Tensor], actual: list[Tensor]) -> tuple[float, fl
     shapes = [tuple(value.shape) for value in expected], [tuple(value.shape) for value in actual]
     if shapes[0] != shapes[1]:
         raise VerifyError(f"The ONNX file returns shapes {shapes[1]}, the model {shapes[0]}.")
-    worst = max(
-        (float((a.double() - b.double()).abs().max()) for a, b in zip(expected, actual) if a.numel()), default=0.0
-    )
+    worst = max((float((a.double() - b.double()).abs().max()) for a, b in zip(expected, actual) if a.numel()), default=0.0)
     return worst, max((float(a.double().abs().max()) for a in expected if a.numel()), default=0.0)
 
 

@@ -160,14 +160,12 @@ def one_shot(
     model.eval()
     graph = clock.time("tracing", lambda: trace(model, example_inputs))
     scores = clock.time("scoring", lambda: score(graph))
-    search = (
-        _Search(model, material, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
-    )
+    search = _Search(model, material, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
     chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search))
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
     plan = cast(Origin, small.prunus).plan  # not always the chosen one: with "eager", channels may have had to stay
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
-    outcome = Outcome(graph, plan, small, verification, target, seconds=clock.seconds)
+    outcome = Outcome(graph, plan, small, verification, target, seconds=clock.seconds, notes=_stayed(chosen, plan))
     if material is None:
         return outcome
     steps, history, notes = _recover(model, small, material, tuning, clock)
@@ -178,13 +176,21 @@ def one_shot(
         trials=chosen.trials,
         trial_epochs=trial_tuning.epochs if trial_tuning else 0,
         tuning=history,
-        notes=notes,
+        notes=outcome.notes + notes,
     )
 
 
 def has_batch_norm(model: nn.Module) -> bool:
     """Whether any module keeps batch-norm statistics that can be estimated again."""
     return any(isinstance(module, _BatchNorm) and module.track_running_stats for module in model.modules())
+
+
+def _stayed(chosen: Plan, plan: Plan) -> tuple[str, ...]:
+    """What compaction could not remove, so that nobody takes the target for met."""
+    stayed = chosen.removed - plan.removed
+    if not stayed:
+        return ()
+    return (f"{stayed} of {chosen.removed} chosen channels had to stay: the model's own forward needs their number.",)
 
 
 def _check(target: Target, material: Material | None, tuning: TrainConfig | None) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,6 +40,7 @@ def deliver(
     seed: int,
     material: Material | None = None,
     training: History | None = None,
+    notes: Sequence[str] = (),
     with_onnx: bool = True,
     with_report: bool = True,
     watch: Callable[[str, int, int], None] = lambda step, done, total: None,
@@ -51,7 +52,7 @@ def deliver(
         original: the model before.
         outcome: of `prunus.methods.one_shot`.
         example_inputs: what latency is measured on, real inputs if possible.
-        command, model, score, seed, material, training: as for `prunus.report.describe`.
+        command, model, score, seed, material, training, notes: as for `prunus.report.describe`.
         with_onnx: export, check, and measure in ONNX Runtime too.
         with_report: write `report.html`.
         watch: told about progress.
@@ -87,6 +88,7 @@ def deliver(
         material=material,
         training=training,
         latency=measured,
+        notes=notes,
     )
     if check is not None:
         paths["onnx"] = check.path

@@ -26,9 +26,7 @@ def require() -> tuple[ModuleType, ModuleType]:
 
         from prunus.report import plots
     except ImportError as error:
-        raise MissingExtraError(
-            f"The report needs {error.name}; install it with: pip install 'prunus[report]'."
-        ) from error
+        raise MissingExtraError(f"The report needs {error.name}; install it with: pip install 'prunus[report]'.") from error
     return jinja2, plots
 
 
@@ -36,9 +34,7 @@ def render(result: Result) -> str:
     """The page as text; see `prunus.report.write` for the errors."""
     check(result)
     jinja2, plots = require()
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined
-    )
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
     environment.filters |= {"percent": words.percent, "size": words.size, "error": words.error, "breakable": _breakable}
     source = resources.files("prunus.report").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
     page: str = environment.from_string(source).render(

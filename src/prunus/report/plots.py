@@ -197,9 +197,7 @@ def _blocks(axes: Axes, names: Sequence[str], width: float) -> None:
 def _accuracy_curves(stages: Sequence[Row]) -> tuple[tuple[str, str], ...]:
     """The accuracy series that were recorded: a run without a validation split has only one."""
     pairs = (("training", "accuracy"), ("validation", "validation_accuracy"))
-    return tuple(
-        pair for pair in pairs if any(epoch.get(pair[1]) is not None for stage in stages for epoch in stage["epochs"])
-    )
+    return tuple(pair for pair in pairs if any(epoch.get(pair[1]) is not None for stage in stages for epoch in stage["epochs"]))
 
 
 def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]) -> None:
@@ -219,9 +217,7 @@ def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]
             axes.axvline(start + 0.5, color=RULE, linewidth=1)
         if len(stages) > 1:
             place = (start + 0.5 if number else 1, 1)
-            _annotate(
-                axes, stage["name"], place, (4 if number else 0, 6), "bottom", "left", ("data", "axes fraction"), MUTED
-            )
+            _annotate(axes, stage["name"], place, (4 if number else 0, 6), "bottom", "left", ("data", "axes fraction"), MUTED)
         start += len(epochs)
     axes.set_xlim(0.5 if start < 3 else 1, start + (0.5 if start < 3 else 0.02 * start))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
