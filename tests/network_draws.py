@@ -145,9 +145,7 @@ def _plain(draw: Draw, shape: Shape, depth: int) -> Drawn:
     c = shape.channels
     groups = draw.choice([1, *_divisors(c)])
     tame = ("scale", "context", "square")
-    modes = (
-        (*tame, "offset", "position", "both", "affine", "spatial-gate", "normalize", "softmax") if draw.wild else tame
-    )
+    modes = (*tame, "offset", "position", "both", "affine", "spatial-gate", "normalize", "softmax") if draw.wild else tame
     kinds: list[Callable[[], Block]] = [
         lambda: block_of(blocks.SqueezeExcite, c, draw.integer(1, 6), linear=_yes(draw)),
         lambda: block_of(blocks.Shuffle, c, groups=groups, literal=draw.choice(LITERALS)),
@@ -160,9 +158,7 @@ def _plain(draw: Draw, shape: Shape, depth: int) -> Drawn:
 
 def _tokens(draw: Draw, shape: Shape, depth: int) -> Drawn:
     out = draw.integer(2, 12)
-    return block_of(
-        blocks.Tokens, shape.channels, out, linear=_yes(draw), literal=draw.choice(LITERALS)
-    ), shape._replace(channels=out)
+    return block_of(blocks.Tokens, shape.channels, out, linear=_yes(draw), literal=draw.choice(LITERALS)), shape._replace(channels=out)
 
 
 def _widen(draw: Draw, shape: Shape, depth: int) -> Drawn:
@@ -240,9 +236,7 @@ def _split(draw: Draw, shape: Shape, depth: int) -> Drawn:
         before, shape = _multiple(draw, shape, n)
         sizes = (shape.channels // n,) * n
     drawn = [_piece(draw, shape._replace(channels=size), depth) for size in sizes]
-    split = block_of(
-        joins.Split, parts=tuple(p for p, _ in drawn), sizes=sizes, how=how, source=_yes(draw), swap=_yes(draw)
-    )
+    split = block_of(joins.Split, parts=tuple(p for p, _ in drawn), sizes=sizes, how=how, source=_yes(draw), swap=_yes(draw))
     out = shape._replace(channels=sum(after.channels for _, after in drawn))
     return (chain(before, split) if before else split), out
 
@@ -262,14 +256,10 @@ def _cascade(draw: Draw, shape: Shape, depth: int) -> Drawn:
 
 
 def _twice(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    mode = draw.choice(
-        ["row", "norms", "pools", "pyramid"] if min(shape.height, shape.width) >= 4 else ["row", "norms", "pools"]
-    )
+    mode = draw.choice(["row", "norms", "pools", "pyramid"] if min(shape.height, shape.width) >= 4 else ["row", "norms", "pools"])
     if mode == "pools":
         body, after = draw_conv(draw, shape, draw.integer(2, 5))
-        return block_of(joins.Twice, after.channels, parts=(body,), mode=mode), after._replace(
-            channels=3 * after.channels
-        )
+        return block_of(joins.Twice, after.channels, parts=(body,), mode=mode), after._replace(channels=3 * after.channels)
     if mode == "pyramid":  # at two resolutions: nothing in the body may know the size
         body = chain(draw_conv(draw, shape, 6)[0], draw_conv(draw, shape._replace(channels=6), shape.channels)[0])
     else:
@@ -318,9 +308,7 @@ def _resize(draw: Draw, shape: Shape, depth: int) -> Drawn:
     if how == "transposed":
         groups = draw.choice([1, *_divisors(c)])
         out = groups * draw.integer(1, max(1, 10 // groups))
-        up = block_of(
-            blocks.Transposed, c, out, kernel=3, groups=groups, bias=_yes(draw), act=draw.choice(draw.activations)
-        )
+        up = block_of(blocks.Transposed, c, out, kernel=3, groups=groups, bias=_yes(draw), act=draw.choice(draw.activations))
         return up, Shape(out, 2 * h, 2 * w)
     return block_of(blocks.Pool, mode=how), Shape(c, 2 * h, 2 * w)
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import CompactError, VerifyError
-from .fold import Fold, constant, folds
+from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
 from .optimizer import transfer
 from .plan import Plan, make_plan
@@ -139,9 +139,7 @@ def apply_folds(model: nn.Module, small: nn.Module, moves: Sequence[Fold], surge
     with torch.no_grad():
         for fold in moves:
             prefix = f"{fold.module}." if fold.module else ""
-            shift: Tensor = constant(tensors[f"{prefix}weight"], fold)
-            kept = surgery.slices.get(f"{prefix}weight", {}).get(0)
-            shift = shift if kept is None else shift[torch.from_numpy(kept).to(shift.device)]
+            shift = folded_shift(tensors[f"{prefix}weight"], fold, surgery.slices.get(f"{prefix}weight", {}).get(0))
             layer = small.get_submodule(fold.module)
             if layer.bias is None:
                 layer.bias = nn.Parameter(shift.clone(), requires_grad=layer.weight.requires_grad)

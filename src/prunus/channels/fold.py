@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -61,10 +62,12 @@ def unfoldable_channels(graph: ChannelGraph) -> NDArray[np.bool_]:
     return result
 
 
-def constant(weight: Tensor, fold: Fold) -> Tensor:
-    """What the removed slots would have added to each output channel, shape (out,)."""
-    parts = weight[:, list(fold.slots)].flatten(2).sum(-1) if weight.dim() > 2 else weight[:, list(fold.slots)]
-    return parts @ weight.new_tensor(fold.constants)
+def folded_shift(weight: Tensor, fold: Fold, kept: NDArray[np.int64] | None) -> Tensor:
+    """What the removed slots would have added to each output channel that is left (`kept`, or all), shape (out,)."""
+    slices = weight.detach()[:, list(fold.slots)]
+    parts = slices.flatten(2).sum(-1) if weight.dim() > 2 else slices
+    shift = parts @ weight.new_tensor(fold.constants)
+    return shift if kept is None else shift[torch.from_numpy(kept).to(shift.device)]
 
 
 def _gone(graph: ChannelGraph, leak: Leak, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:

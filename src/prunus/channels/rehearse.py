@@ -149,7 +149,7 @@ def _candidates(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surger
     of that value in order, or all for the first.
     """
     record = graph.records[index]
-    changes = _changes(graph, removed, record)
+    changes = _changes(graph, removed, index)
     for depth, path in enumerate(_enclosing(record.module)):
         sizes = {name: value for name, value in vars(graph.twin.get_submodule(path)).items() if _is_size(value)}
         equal = {name: value for name, value in sizes.items() if _stands_for(value, changes)}
@@ -167,13 +167,13 @@ def _with_attributes(
     """Rebind attributes in every module of the same class that reaches the same line, each by its own sizes."""
     rebinds = {(r.module, r.name): r for r in surgery.rebinds}
     kind = type(graph.twin.get_submodule(_enclosing(record.module)[depth]))
-    for other in graph.records:
+    for index, other in enumerate(graph.records):
         around = _enclosing(other.module)
         if other.where == record.where and other.operator == record.operator and depth < len(around):
             owner = graph.twin.get_submodule(around[depth])
             if type(owner) is kind:
                 sizes = {name: vars(owner)[name] for name in names if _is_size(vars(owner).get(name))}
-                for name, value in _followed(sizes, _changes(graph, removed, other), in_order).items():
+                for name, value in _followed(sizes, _changes(graph, removed, index), in_order).items():
                     rebinds[around[depth], name] = Rebind(around[depth], name, value)
     return Surgery(surgery.slices, tuple(rebinds.values()))
 
@@ -204,15 +204,21 @@ def _is_size(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
-def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], record: Record) -> list[tuple[int, int]]:
-    """(before, after) of every painted axis length around an operator, outputs first."""
+def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], index: int) -> list[tuple[int, int]]:
+    """(before, after) of every painted axis length around an operator, outputs first.
+
+    A reshape that copies is two records, clone and view, and fails before the first: the one after it, on the same line, counts too.
+    """
+    record = graph.records[index]
     pairs: list[tuple[int, int]] = []
-    everything = [*zip(record.outputs, record.paints), *zip(record.tensors, record.inputs)]
-    for tensor, paint in everything:
+    for tensor, paint in [*zip(record.outputs, record.paints), *zip(record.tensors, record.inputs)]:
         after = kept_shape(graph, tensor.shape, paint, removed)
         pairs.extend((int(tensor.shape[layer.axis]), after[layer.axis]) for layer in paint)
     if record.operator == "constant_pad_nd":
         pairs = [*_pad_changes(graph, removed, record), *pairs]
+    following = index + 1
+    if record.operator == "clone" and following < len(graph.records) and graph.records[following].where == record.where:
+        pairs += _changes(graph, removed, following)
     return pairs
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import fx
 
@@ -122,17 +123,12 @@ def _unflatten(scene: Scene, node: fx.Node) -> None:
 
 
 def _split(scene: Scene, node: fx.Node) -> None:
-    """split by one size: pieces stay equal, because their slots are coupled; unequal ones become a list of sizes."""
+    """split, chunk and tensor_split become a split by the sizes that are left."""
     x = scene.before(node.args[0])
     axis = get_argument(node, 2, "dim", 0) % len(x.shape)
     sizes = [scene.after(p)[axis] for p in scene.values[node]]
-    index, name = (1, "split_size") if operator_name(node) == "split" else (1, "split_sizes")
-    if isinstance(node.args[1], (list, tuple)):
-        set_argument(node, index, name, sizes)
-    elif len(set(sizes[:-1] or sizes)) == 1 and sizes[-1] <= sizes[0]:
-        set_argument(node, index, name, sizes[0])
-    else:
-        raise UnrewritableError(node, f"pieces of unequal lengths {sizes}")
+    node.target = torch.ops.aten.split_with_sizes.default
+    node.args, node.kwargs = (node.args[0], sizes, axis), {}
 
 
 def _slice(scene: Scene, node: fx.Node) -> None:
@@ -231,7 +227,7 @@ _REWRITERS: dict[str, Rewriter] = {
     ),
     **dict.fromkeys(("zeros", "ones", "full", "empty"), _sizes_at(0, "size")),
     "unflatten": _unflatten,
-    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split"), _split),
+    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "chunk", "unsafe_chunk", "tensor_split"), _split),
     "slice": _slice,
     "narrow": _narrow,
     **dict.fromkeys(("pad", "constant_pad_nd"), _pad),

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import logging
 import warnings
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -13,12 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from ..errors import TraceError
+from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph, build
 from .paint import Painter
 from .plan import Plan
 from .rewrite import Painted, Scene, UnrewritableError, operator_name, rewrite
 from .rules import RULES, fallback
-from .surgery import cut, slices_of
+from .surgery import Surgery, cut, slices_of
 from .trace import map_tensors, paint_sources, tensors_in, to_meta
 from .twin import copy_model, meta_twin, named_tensors
 
@@ -58,7 +61,11 @@ class TracedModule(nn.Module):
         for node in self.graph.nodes:
             changed |= _switch(node, training)
         if changed:
-            self._run = compile_graph(self.graph)
+            self.rebuild()
+
+    def rebuild(self) -> None:
+        """Compile the graph again after its nodes changed."""
+        self._run = compile_graph(self.graph)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TracedModule:
         shell = nn.Module()
@@ -105,8 +112,10 @@ def compile_graph(graph: fx.Graph) -> Callable[..., Any]:
 def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan) -> TracedModule | None:
     """The traced compact model, or None where export or a literal refuses."""
     try:
-        exported = export_module(model, graph.inputs)
-        return _shrink(exported, graph, plan.removed_in(graph))
+        removed = plan.removed_in(graph)
+        result = _shrink(export_module(model, graph.inputs), graph, removed)
+        fold_traced(model, result, folds(graph, removed), Surgery(slices_of(graph, removed)))
+        return result
     except (TraceError, UnrewritableError):
         return None
     except Exception as error:  # whatever torch.export's graph holds, the eager way with fewer channels is still open
@@ -160,8 +169,7 @@ def _example(tensor: Tensor, device: torch.device, batch_of_two: bool) -> Tensor
 
 def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Any) -> TracedModule:
     shapes = dynamic[0] if not dynamic[1] else _by_name(source, dynamic)
-    with torch.no_grad(), warnings.catch_warnings(), torch.random.fork_rng(devices=[]):
-        warnings.simplefilter("ignore")
+    with torch.no_grad(), _quiet(), torch.random.fork_rng(devices=[]):
         program = torch.export.export(source, args, kwargs or None, dynamic_shapes=shapes, strict=False)
         module = program.module()
     for node in list(module.graph.nodes):
@@ -172,6 +180,19 @@ def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dy
     for node in module.graph.nodes:
         node.meta = {}
     return TracedModule(shell, module.graph)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.export reports at length what it takes for constant; what matters is tested afterwards."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
 
 
 def _by_name(source: nn.Module, dynamic: Any) -> dict[str, Any]:
@@ -223,7 +244,9 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
         for layer in painter.paint_of(tensor):
             painter.pin(layer.labels, "model output", "output")
     painted = build(module, twin, dense.inputs, painter, sources)
-    gone = _same_channels(painted, dense, removed)
+    read = {id(t) for record in painter.records for t in record.tensors}
+    unused = {source.name for source in sources if id(source.tensor) not in read}
+    gone = _same_channels(painted, dense, removed, unused)
     values = {
         node: tuple(Painted(tuple(t.shape), painter.paint_of(t)) for t in tensors) for node, tensors in runner.tensors.items() if tensors
     }
@@ -232,20 +255,62 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
         if node.op == "call_function":
             rewrite(scene, node)
     tensors = named_tensors(module)
-    slices = slices_of(painted, gone)
+    slices = {name: axes for name, axes in slices_of(dense, removed).items() if name in tensors}
     replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in slices.items()}
-    result = copy_model(module, replace)
-    assert isinstance(result, TracedModule)
+    result = cast(TracedModule, copy_model(module, replace))
+    _check_shapes(result, scene, inputs)
     return result
 
 
-def _same_channels(painted: ChannelGraph, dense: ChannelGraph, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """The removed channels in the exported graph's numbering; raises TraceError where the two graphs do not agree."""
+def _check_shapes(result: TracedModule, scene: Scene, inputs: list[Tensor]) -> None:
+    """Run the rewritten graph on meta tensors; raises UnrewritableError at the first node whose shape is not what should be left."""
+    runner = _NodePainter(meta_twin(result), result.graph)
+    with torch.no_grad():
+        runner.run(*inputs, enable_io_processing=False)
+    found = {node.name: tensors for node, tensors in runner.tensors.items()}
+    for node, painted in scene.values.items():
+        for value, tensor in zip(painted, found.get(node.name, ())):
+            if scene.after(value) != tuple(tensor.shape):
+                raise UnrewritableError(node, f"gives {tuple(tensor.shape)} instead of {scene.after(value)}")
+
+
+def fold_traced(model: nn.Module, small: TracedModule, moves: Sequence[Fold], surgery: Surgery) -> None:
+    """Add the constants of removed channels to the biases of the graph; a convolution without one gets a bias."""
+    tensors = named_tensors(model)
+    owned = dict(small.named_parameters())
+    for fold in moves:
+        prefix = f"{fold.module}." if fold.module else ""
+        shift = folded_shift(tensors[f"{prefix}weight"], fold, surgery.slices.get(f"{prefix}weight", {}).get(0))
+        if f"{prefix}bias" in owned:
+            with torch.no_grad():
+                owned[f"{prefix}bias"].add_(shift)
+        else:
+            small.get_submodule(fold.module).register_parameter("bias", nn.Parameter(shift))
+            _read_bias(small.graph, prefix)
+    if moves:
+        small.rebuild()
+
+
+def _read_bias(graph: fx.Graph, prefix: str) -> None:
+    weight = next(n for n in graph.nodes if n.op == "get_attr" and n.target == f"{prefix}weight")
+    for user in list(weight.users):
+        with graph.inserting_before(user):
+            bias = graph.get_attr(f"{prefix}bias")
+        user.args = (*user.args[:2], bias, *user.args[3:])
+
+
+def _same_channels(painted: ChannelGraph, dense: ChannelGraph, removed: NDArray[np.bool_], unused: set[str]) -> NDArray[np.bool_]:
+    """The removed channels in the exported graph's numbering; raises TraceError where the two graphs do not agree.
+
+    `unused` are tensors that only dead code reads: torch.export drops that code.
+    """
     gone = np.zeros(painted.num_channels, dtype=bool)
     mine = {(axis.name, axis.dim): axis.channels for axis in painted.axes}
     wanted = []
     for axis in dense.axes:
         lost = (axis.channels >= 0) & removed[axis.channels] if len(removed) else np.zeros(len(axis.channels), dtype=bool)
+        if axis.name in unused:
+            continue
         if (axis.name, axis.dim) not in mine:
             if lost.any():
                 raise TraceError(f"torch.export renamed {axis.name}")

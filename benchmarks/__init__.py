@@ -1,0 +1,1 @@
+"""Benchmarks: each writes its numbers, the command that made them and the environment into `benchmarks/results`."""
