@@ -153,9 +153,7 @@ def matching(graph: ChannelGraph, pattern: str) -> list[Group]:
     """Groups that a parameter or module name with this glob pattern writes to; raises PlanError if the pattern matches nothing."""
     axes = {(axis.name, axis.dim): axis for axis in graph.axes}
     if not any(_matches(axis.name, pattern) for axis in graph.axes):
-        raise PlanError(
-            f"the pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__}; print(graph) lists the names"
-        )
+        raise PlanError(f"the pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__}; print(graph) lists the names")
     return [g for g in graph.groups if any(axes[m].produces and _matches(m[0], pattern) for m in g.members)]
 
 
@@ -168,9 +166,7 @@ def _matches(parameter: str, pattern: str) -> bool:
 def _check_scores(graph: ChannelGraph, scores: Tensor) -> NDArray[np.float64]:
     values = torch.as_tensor(scores).detach().to("cpu", torch.float64).numpy().reshape(-1)
     if len(values) != graph.num_channels:
-        raise PlanError(
-            f"there are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph"
-        )
+        raise PlanError(f"there are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph")
     if np.isnan(values).any():
         raise PlanError(
             f"{int(np.isnan(values).sum())} scores are not a number; the first is that of channel {int(np.flatnonzero(np.isnan(values))[0])}"
@@ -191,8 +187,7 @@ def _at_rate(space: Space, fixed: Mapping[int, int], rate: float, scope: Scope) 
         return _nearest(space, sizes - np.floor(rate * sizes + 1e-9), fixed)
     free = np.array([g not in fixed for g in range(len(sizes))], dtype=bool)
     wanted = math.floor(rate * sizes[free].sum() + 1e-9)
-    best = _bisect(lambda n: _global(space, n), lambda kept: (sizes - kept)[free].sum() >= wanted, space)
-    return best
+    return _bisect(lambda n: _global(space, n), lambda kept: (sizes - kept)[free].sum() >= wanted, space)
 
 
 def _nearest(space: Space, wanted: NDArray[np.float64], fixed: Mapping[int, int]) -> NDArray[np.int64]:
@@ -211,9 +206,7 @@ def _ranking(space: Space) -> NDArray[np.int64]:
     return np.argsort(space.scores, kind="stable")
 
 
-def _bisect(
-    kept_at: Callable[[int], NDArray[np.int64]], enough: Callable[[NDArray[np.int64]], builtins.bool], space: Space
-) -> NDArray[np.int64]:
+def _bisect(kept_at: Callable[[int], NDArray[np.int64]], enough: Callable[[NDArray[np.int64]], builtins.bool], space: Space) -> NDArray[np.int64]:
     """The first of a falling row of numbers that is small enough; the smallest of all if none is."""
     low, high = 0, space.graph.num_channels
     if not enough(kept_at(high)):

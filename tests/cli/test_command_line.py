@@ -95,6 +95,17 @@ def test_unknown_errors_point_to_debug(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "Traceback" not in result.output
 
 
+def test_errors_of_files_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    import prunus.models
+
+    def full(*args: object, **kwargs: object) -> None:
+        raise OSError(28, "No space left on device", "model.onnx")
+
+    monkeypatch.setattr(prunus.models, "build", full)
+    result = runner.invoke(app, ["profile", "lenet5"])
+    assert (result.exit_code, result.stderr) == (1, "prunus: No space left on device: model.onnx\n")
+
+
 def test_methods() -> None:
     listed = json.loads(runner.invoke(app, ["methods", "--json"]).stdout)
     assert [one["name"] for one in listed["methods"]] == ["one-shot"]

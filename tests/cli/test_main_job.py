@@ -184,6 +184,14 @@ def test_what_cannot_be_done(arguments: list[str], code: int, said: str) -> None
     assert not Path("out").exists()
 
 
+def test_a_folder_that_cannot_be_is_told_before_the_work() -> None:
+    Path("out").write_text("a file")
+    for folder in ("out", "out/deeper"):
+        result = runner.invoke(app, ["demo", "-o", folder])
+        assert result.exit_code == 1
+        assert "out is a file: the results need a folder" in result.stderr and "training" not in result.stderr
+
+
 def test_a_missing_extra_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     import sys
 

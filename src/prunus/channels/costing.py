@@ -116,11 +116,7 @@ def layer_costs(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[LayerC
         )
         axis = _width_axis(record)
         shapes = [_source_shape(graph, s, removed) for s in ([weight] if weight else [])]
-        own = [
-            s
-            for s in graph.sources
-            if s.is_parameter and weight is not None and s.name.rpartition(".")[0] == weight.name.rpartition(".")[0]
-        ]
+        own = [s for s in graph.sources if s.is_parameter and weight is not None and s.name.rpartition(".")[0] == weight.name.rpartition(".")[0]]
         result.append(
             LayerCost(
                 name=name or record.module or record.operator,

@@ -46,9 +46,7 @@ def unfoldable(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[str]:
     for leak in graph.leaks:
         if _gone(graph, leak, removed).any() and _foldable_module(graph, leak) is None:
             record = graph.records[leak.record]
-            texts.append(
-                f"a removed channel is not zero there, and its constant cannot be folded into a bias ({record.operator}, {record.where})"
-            )
+            texts.append(f"a removed channel is not zero there, and its constant cannot be folded into a bias ({record.operator}, {record.where})")
     return list(dict.fromkeys(texts))
 
 
@@ -96,7 +94,5 @@ def _foldable_module(graph: ChannelGraph, leak: Leak) -> str | None:
     uses = sum(owned is module.weight for other in graph.twin.modules() for owned in other._parameters.values())
     constants = _dead_by_channel(graph, leak)
     slots = leak.labels.reshape(-1)
-    same = len(constants) == len(slots) or all(
-        constants[int(c)] == d for c, d in zip(graph.channel_of_colour[slots], leak.dead.reshape(-1))
-    )
+    same = len(constants) == len(slots) or all(constants[int(c)] == d for c, d in zip(graph.channel_of_colour[slots], leak.dead.reshape(-1)))
     return name if calls == 1 and uses == 1 and same else None

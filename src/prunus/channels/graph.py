@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -91,9 +92,14 @@ class ChannelGraph:
     axes: tuple[Axis, ...]
     groups: tuple[Group, ...]
     group_of_channel: Labels
-    pinned: tuple[Pinned, ...]
+    pins: tuple[Mark, ...]
     notes: tuple[Note, ...]
     costs: CostModel
+
+    @cached_property
+    def pinned(self) -> tuple[Pinned, ...]:
+        """What will never be pruned, and why: most slots first."""
+        return _reasons(self.pins, self.component_of_colour, self.sources)
 
     @property
     def num_channels(self) -> int:
@@ -164,7 +170,7 @@ def build(
         axes=axes,
         groups=groups,
         group_of_channel=group_of_channel,
-        pinned=_reasons(painter.pins, parent, sources),
+        pins=tuple(painter.pins),
         notes=_notes(painter.notes, channel_of_colour),
         costs=costs,
     )

@@ -219,9 +219,7 @@ def _describe(value: Any) -> Any:
         return {"tuple" if isinstance(value, tuple) else "list": [_describe(v) for v in value]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
-    raise PlanError(
-        f"an example input of type {type(value).__name__} cannot be written into a plan; use tensors, numbers, strings and containers"
-    )
+    raise PlanError(f"an example input of type {type(value).__name__} cannot be written into a plan; use tensors, numbers, strings and containers")
 
 
 def _rebuild(node: Any) -> Any:

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -20,9 +19,9 @@ from ..errors import TraceError
 from .graph import ChannelGraph
 from .paint import Labels, Layer, Painter, Record, zeros_like
 from .rules import RULES, fallback
-from .surgery import Rebind, Surgery, kept_shape, operate
+from .surgery import Rebind, Surgery, kept_shape
 from .trace import run, to_meta
-from .twin import named_tensors
+from .twin import meta_twin, named_tensors
 
 _MOST_ATTEMPTS = 60
 _SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
@@ -105,7 +104,11 @@ def _scalars(record: Record) -> list[Any]:
 
 def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) -> MismatchError | None:
     """None if the operated twin computes with exactly the channels that should be left; else where it first does not."""
-    twin = operate(graph.twin, surgery)
+    tensors = named_tensors(graph.model)
+    shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(tensors[name].shape)] for name, axes in surgery.slices.items()}
+    twin = meta_twin(graph.model, shapes)
+    for rebind in surgery.rebinds:
+        setattr(twin.get_submodule(rebind.module), rebind.name, rebind.value)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
     tensors = named_tensors(twin)
     for source in graph.sources:

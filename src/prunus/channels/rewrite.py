@@ -214,10 +214,10 @@ def _repeat(scene: Scene, node: fx.Node) -> None:
     x, out = scene.before(node.args[0]), scene.before(node)
     times: Sequence[Any] = node.args[1]  # type: ignore[assignment]
     lead = len(times) - len(x.shape)
-    for axis, layer in ((y.axis, y) for y in out.paint):
-        if axis < lead or x.shape[axis - lead] == 1:
-            if kept_length(scene.graph, layer.labels, scene.removed) != len(layer.labels):
-                raise UnrewritableError(node, "repeated into channels")
+    for layer in out.paint:
+        made_here = layer.axis < lead or x.shape[layer.axis - lead] == 1
+        if made_here and kept_length(scene.graph, layer.labels, scene.removed) != len(layer.labels):
+            raise UnrewritableError(node, "repeated into channels")
 
 
 _REWRITERS: dict[str, Rewriter] = {

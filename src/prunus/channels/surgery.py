@@ -61,12 +61,8 @@ def cut(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]]) -> Tensor:
     """The kept slots of a tensor, as a new tensor of the same kind."""
     result = tensor.detach()
     for axis, kept in axes.items():
-        index = torch.from_numpy(kept).to("cpu" if tensor.device.type == "meta" else tensor.device)
-        result = (
-            torch.empty([len(kept) if a == axis else n for a, n in enumerate(result.shape)], dtype=result.dtype, device="meta")
-            if (tensor.device.type == "meta")
-            else result.index_select(axis, index)
-        )
+        index = torch.from_numpy(kept).to(tensor.device)
+        result = result.index_select(axis, index)
     if not isinstance(tensor, nn.Parameter):
         return result
     parameter = nn.Parameter(result, requires_grad=tensor.requires_grad)
@@ -100,7 +96,7 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Re
                 found[name, attribute] = value
     for record in graph.records:
         module = modules[record.module]
-        if record.operator == "native_layer_norm" and isinstance(module, nn.LayerNorm) or "rms_norm" in record.operator:
+        if (record.operator == "native_layer_norm" and isinstance(module, nn.LayerNorm)) or "rms_norm" in record.operator:
             shape = kept_shape(graph, record.tensors[0].shape, record.inputs[0], removed)[-len(record.args[1]) :]
             if getattr(module, "normalized_shape", shape) != shape:
                 found[record.module, "normalized_shape"] = shape

@@ -17,7 +17,7 @@ from .graph import ChannelGraph, build
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Layer, Painter, unknown_like, zeros_like
 from .rules import RULES, fallback
 from .source import Source
-from .twin import copy_model, meta_twin, named_tensors, unwrap
+from .twin import meta_twin, named_tensors, unwrap
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
@@ -41,11 +41,10 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
 
 
 def trace_twin(model: nn.Module, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChannelGraph:
-    """`trace` with the meta twin already made; the twin stays as it is, because a forward may cache things on its modules."""
+    """`trace` with the meta twin already made."""
     painter = Painter(RULES, fallback)
-    running = copy_model(twin, {})
-    sources = paint_sources(painter, running)
-    outputs = run(painter, running, to_meta(args), to_meta(kwargs))
+    sources = paint_sources(painter, twin)
+    outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
     for tensor in tensors_in(outputs):
         for layer in painter.paint_of(tensor):
             painter.pin(layer.labels, "model output", "output")
@@ -123,9 +122,7 @@ def run(painter: Painter, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[s
         hint = "check the example inputs"
         if "meta" in str(error).lower() or isinstance(error, NotImplementedError):
             hint = "the forward needs real values there, so it cannot be traced; trace a sub-module without it"
-        raise TraceError(
-            f"the forward of {type(twin).__name__} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}"
-        ) from error
+        raise TraceError(f"the forward of {type(twin).__name__} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}") from error
 
 
 def _first_line(error: Exception) -> str:

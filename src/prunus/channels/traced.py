@@ -22,7 +22,7 @@ from .plan import Plan
 from .rewrite import Painted, Scene, UnrewritableError, operator_name, rewrite
 from .rules import RULES, fallback
 from .surgery import Surgery, cut, slices_of
-from .trace import map_tensors, paint_sources, tensors_in, to_meta
+from .trace import map_tensors, paint_sources, run, tensors_in, to_meta
 from .twin import copy_model, meta_twin, named_tensors
 
 
@@ -136,13 +136,29 @@ def export_module(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any
     failures = []
     for batch_of_two in (True, False):
         example = map_tensors(inputs, lambda t, two=batch_of_two: _example(t, device, two))  # type: ignore[misc]
-        for free in (_all_axes, _first_axis, _no_axis):
+        for free in (_all_axes, _first_axis, _no_axis) if takes_other_sizes(model, inputs) else (_first_axis, _no_axis):
             try:
                 return _export(source, example[0], example[1], map_tensors(example, free))  # type: ignore[arg-type]
             except Exception as error:  # torch.export raises errors of many kinds
                 failures.append(error)
     reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0]
     raise TraceError(f"torch.export cannot trace {type(model).__name__} ({reason})")
+
+
+def takes_other_sizes(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
+    """Whether the model runs on larger images: tried on meta tensors, because making sizes symbolic that are not costs torch.export much time."""
+
+    def larger(tensor: Tensor) -> Tensor:
+        shape = [n + 32 if axis >= 2 and tensor.dim() > 2 else n for axis, n in enumerate(tensor.shape)]
+        return torch.empty(shape, dtype=tensor.dtype, device="meta")
+
+    painter = Painter(RULES, fallback)
+    args, kwargs = map_tensors(inputs, larger)
+    try:
+        run(painter, meta_twin(model), args, kwargs)
+    except TraceError:
+        return False
+    return True
 
 
 def _all_axes(tensor: Tensor) -> dict[int, Any]:
@@ -247,9 +263,7 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
     read = {id(t) for record in painter.records for t in record.tensors}
     unused = {source.name for source in sources if id(source.tensor) not in read}
     gone = _same_channels(painted, dense, removed, unused)
-    values = {
-        node: tuple(Painted(tuple(t.shape), painter.paint_of(t)) for t in tensors) for node, tensors in runner.tensors.items() if tensors
-    }
+    values = {node: tuple(Painted(tuple(t.shape), painter.paint_of(t)) for t in tensors) for node, tensors in runner.tensors.items() if tensors}
     scene = Scene(painted, gone, values)
     for node in module.graph.nodes:
         if node.op == "call_function":

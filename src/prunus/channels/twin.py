@@ -1,9 +1,9 @@
-"""A copy of a model whose parameters are meta tensors: it can be run for its shapes alone, and nothing that happens to it reaches the user's model."""
+"""A copy of a model on meta tensors: it can be run for its shapes alone, and nothing that happens to it reaches the user's model."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -38,9 +38,7 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
     try:
         return copy.deepcopy(model, memo)
     except Exception as error:  # any object may hang on a module
-        raise TraceError(
-            f"{type(model).__name__} cannot be copied ({error}); remove what cannot be deep-copied from its attributes"
-        ) from error
+        raise TraceError(f"{type(model).__name__} cannot be copied ({error}); remove what cannot be deep-copied from its attributes") from error
 
 
 def plain_tensors(model: nn.Module) -> Iterator[Tensor]:
@@ -56,20 +54,21 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     return {**dict(model.named_parameters()), **dict(model.named_buffers())}
 
 
-def meta_twin(model: nn.Module) -> nn.Module:
-    """The model on meta tensors, in eval mode."""
+def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None) -> nn.Module:
+    """The model on meta tensors, in eval mode; tensors named in `shapes` get another shape."""
     replace: dict[int, Tensor] = {}
     for name, tensor in named_tensors(model).items():
         if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it")
-        replace[id(tensor)] = _stand_in(tensor)
+        replace[id(tensor)] = _stand_in(tensor, (shapes or {}).get(name))
     twin = copy_model(model, replace)
     return twin.eval()
 
 
-def _stand_in(tensor: Tensor) -> Tensor:
-    if isinstance(tensor, nn.Parameter):
-        return nn.Parameter(torch.empty_like(tensor, device="meta"), requires_grad=tensor.requires_grad)
+def _stand_in(tensor: Tensor, shape: Sequence[int] | None) -> Tensor:
+    if isinstance(tensor, nn.Parameter) or shape is not None:
+        blank = torch.empty_like(tensor, device="meta") if shape is None else torch.empty(shape, dtype=tensor.dtype, device="meta")
+        return nn.Parameter(blank, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else blank
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.numel() > _LARGEST_TABLE or tensor.device.type == "meta":
         return torch.empty_like(tensor, device="meta", requires_grad=False)
     return tensor.detach().to("cpu", copy=True)

@@ -49,9 +49,7 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
     relative = max_abs / scale if scale else max_abs
     mode = getattr(getattr(compact_model, "prunus", None), "mode", "eager")
     if plan.exact and not relative <= _TOLERANCES.get(_dtype(model), 0.1):
-        raise VerifyError(
-            f"the compact model differs from the masked one by {relative:.2g} of its largest output, although the plan is exact"
-        )
+        raise VerifyError(f"the compact model differs from the masked one by {relative:.2g} of its largest output, although the plan is exact")
     return Verification(max_abs, relative, plan.exact, mode)
 
 

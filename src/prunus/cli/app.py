@@ -42,8 +42,13 @@ class Commands(TyperGroup):
                 raise
             _fail(str(error), type(error).__name__, "--json" in typed)
             raise typer.Exit(1) from None
-        except (typer.Exit, typer.Abort):
+        except (typer.Exit, typer.Abort, BrokenPipeError):
             raise
+        except OSError as error:
+            if debug:
+                raise
+            _fail(f"{error.strerror or error}: {error.filename or 'unknown file'}", type(error).__name__, "--json" in typed)
+            raise typer.Exit(1) from None
         except Exception as error:
             # Usage errors belong to the command-line library, whose module depends on its version; it shows them.
             if debug or hasattr(error, "exit_code"):

@@ -16,8 +16,7 @@ def methods(as_json: given.AsJson = False) -> None:
     """List the methods, and the scores by which channels are chosen."""
     if as_json:
         scores = [
-            {"name": name.value, "summary": about.summary, "paper": about.paper, "needs_data": about.needs_data}
-            for name, about in SCORES.items()
+            {"name": name.value, "summary": about.summary, "paper": about.paper, "needs_data": about.needs_data} for name, about in SCORES.items()
         ]
         show_json({"methods": [{"name": name, "summary": text} for name, text in METHODS.items()], "scores": scores})
         return

@@ -35,10 +35,10 @@ def demo(
     from prunus.cli.app import typed_command
     from prunus.deploy.latency import pinned_threads
     from prunus.methods.one_shot import Material, Target, one_shot
-    from prunus.report.delivery import check_extras, deliver
+    from prunus.report.delivery import check, deliver
     from prunus.training import TrainConfig, batches, train
 
-    check_extras(with_onnx=True, with_report=True)
+    check(output, with_onnx=True, with_report=True)
     # Digits of 8 x 8 pixels are too little work to share: a second thread costs more than it does, most of all where
     # it has to wait for its core, and with one thread every machine of a kind gives the same numbers.
     with pinned_threads(1), bars() as watch:

@@ -63,13 +63,13 @@ def prune(
     """
     from prunus.cli.app import typed_command
     from prunus.methods.one_shot import Target, one_shot
-    from prunus.report.delivery import check_extras, deliver
+    from prunus.report.delivery import check, deliver
 
     figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance}
     kind, value = _one_target(figures)
     target = Target(kind, value, scope.value, round_to, floor, tuple(protect or ()), exact, prefer.value)
     _check_data(target, data, epochs)
-    check_extras(with_onnx=onnx, with_report=report)
+    check(output, with_onnx=onnx, with_report=report)
     with bars() as watch:
         _seed(seed)
         shape = parse_shape(input_shape)

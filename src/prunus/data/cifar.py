@@ -104,9 +104,7 @@ def load_cifar(source: CifarSource, root: Path, download: bool = True, progress:
     if folder is None:
         if not download:
             places = ", ".join(str(place) for place in _places(source, root))
-            raise DataError(
-                f"There is no {source.name}, binary version ({', '.join(source.files)}), in any of {places}."
-            )
+            raise DataError(f"There is no {source.name}, binary version ({', '.join(source.files)}), in any of {places}.")
         folder = root / source.folder
         archive = root / source.url.rpartition("/")[2]
         fetch(source.url, archive, source.md5, progress)
@@ -179,7 +177,5 @@ def _records(path: Path, expected: int, source: CifarSource) -> np.ndarray:
     records = content.reshape(-1, source.label_bytes + PIXELS)
     highest = int(records[:, source.label_bytes - 1].max(initial=0))
     if highest >= len(source.classes):
-        raise DataError(
-            f"{path} should hold labels below {len(source.classes)}, not {highest}: it is no {source.name}."
-        )
+        raise DataError(f"{path} should hold labels below {len(source.classes)}, not {highest}: it is no {source.name}.")
     return records

@@ -46,9 +46,7 @@ def fetch(url: str, target: Path, md5: str, progress: Progress | None = None) ->
         with os.fdopen(handle, "wb") as file:
             found = _receive(url, file, target.name, progress)
         if found != md5:
-            raise DataError(
-                f"{url} has MD5 {found} instead of the published {md5}: the download was damaged or changed."
-            )
+            raise DataError(f"{url} has MD5 {found} instead of the published {md5}: the download was damaged or changed.")
         temporary.replace(target)
     finally:
         temporary.unlink(missing_ok=True)

@@ -151,8 +151,6 @@ def _pillow() -> Any:
         import PIL.Image
         import PIL.ImageOps
     except ImportError as error:
-        raise MissingExtraError(
-            "Image folders need Pillow, which is the extra 'images': pip install 'prunus[images]'."
-        ) from error
+        raise MissingExtraError("Image folders need Pillow, which is the extra 'images': pip install 'prunus[images]'.") from error
     module: ModuleType = PIL
     return module

@@ -130,9 +130,7 @@ def read_idx(path: Path) -> Tensor:
     start = 4 + 4 * dimensions
     expected = start + math.prod(shape)
     if len(content) != expected:
-        raise DataError(
-            f"{path} states a shape of {shape} and so should have {expected:,} bytes (unpacked), not {len(content):,}."
-        )
+        raise DataError(f"{path} states a shape of {shape} and so should have {expected:,} bytes (unpacked), not {len(content):,}.")
     return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy())
 
 

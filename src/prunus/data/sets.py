@@ -110,14 +110,10 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     means, deviations = [], []
     for plane in range(images.shape[1]):
         counts = torch.zeros(256, dtype=torch.float64)
-        for part in torch.split(
-            images[:, plane], 10_000
-        ):  # a histogram is exact, and needs no float copy of the images
+        for part in torch.split(images[:, plane], 10_000):  # a histogram is exact, and needs no float copy of the images
             counts += torch.bincount(part.flatten(), minlength=256)
         share = counts / counts.sum()
         mean = float(share @ levels)
         means.append(mean)
-        deviations.append(
-            max(float(share @ (levels - mean) ** 2) ** 0.5, 1 / 255)
-        )  # a constant plane: no division by 0
+        deviations.append(max(float(share @ (levels - mean) ** 2) ** 0.5, 1 / 255))  # a constant plane: no division by 0
     return tuple(means), tuple(deviations)

@@ -118,9 +118,7 @@ def measure_onnx(
     return take_turns(runs, repeats=repeats, warm_up=warm_up, clock=clock)
 
 
-def take_turns(
-    runs: Mapping[str, Callable[[], None]], *, repeats: int, warm_up: int, clock: Clock = time.perf_counter
-) -> dict[str, Latency]:
+def take_turns(runs: Mapping[str, Callable[[], None]], *, repeats: int, warm_up: int, clock: Clock = time.perf_counter) -> dict[str, Latency]:
     """Time plain functions in turns: the loop below `measure`, for any other runtime.
 
     Every round takes one sample of each, in an order that is turned round each time; a sample is as many calls in a

@@ -121,9 +121,7 @@ def _extra(package: str) -> ModuleType:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name == package:
-            raise MissingExtraError(
-                f"{package} is not installed; it is the extra '{package}': pip install 'prunus[{package}]'."
-            ) from error
+            raise MissingExtraError(f"{package} is not installed; it is the extra '{package}': pip install 'prunus[{package}]'.") from error
         raise MissingExtraError(f"{package} is installed but does not import: {_reason(error)}.") from error
     except Exception as error:  # torchvision beside another build of torch raises RuntimeError: its operators lack
         raise MissingExtraError(

@@ -48,9 +48,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
             content = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in any of a dozen ways inside the two readers
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise FileFormatError(
-            f"{path} is damaged, or no plain state_dict or safetensors file ({reason.rstrip('.')})."
-        ) from error
+        raise FileFormatError(f"{path} is damaged, or no plain state_dict or safetensors file ({reason.rstrip('.')}).") from error
     for holder in HOLDERS:
         if isinstance(content, Mapping) and isinstance(content.get(holder), Mapping):
             content = content[holder]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from prunus import report, storage
 from prunus.deploy import comparison, onnx
 from prunus.deploy.environment import environment
+from prunus.errors import ConfigError
 from prunus.report import html
 from prunus.report.describe import describe, files
 from prunus.report.result import write_json, write_text
@@ -20,12 +22,22 @@ if TYPE_CHECKING:
     from prunus.training import History
 
 
-def check_extras(*, with_onnx: bool, with_report: bool) -> None:
-    """Raise MissingExtraError now rather than after an hour of training."""
+def check(folder: Path, *, with_onnx: bool, with_report: bool) -> None:
+    """Find out before the work, rather than after an hour of it, what would keep the folder from being written.
+
+    Raises:
+        MissingExtraError: an extra is wanted that is not installed.
+        ConfigError: the folder cannot be made or written to.
+    """
     if with_onnx:
         onnx.require()
     if with_report:
         html.require()
+    place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
+    if not place.is_dir():
+        raise ConfigError(f"{place} is a file: the results need a folder.")
+    if not os.access(place, os.W_OK):
+        raise ConfigError(f"{place} cannot be written to: choose another folder for the results.")
 
 
 def deliver(
@@ -61,13 +73,13 @@ def deliver(
         The result, as written to `result.json`.
 
     Raises:
-        MissingExtraError: an extra is wanted that is not installed.
+        MissingExtraError, ConfigError: as for `check`.
         PrunusError: the model cannot be exported.
     """
-    check_extras(with_onnx=with_onnx, with_report=with_report)
+    check(folder, with_onnx=with_onnx, with_report=with_report)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {"model": folder / "model.safetensors", "plan": folder / "plan.json"}
-    measured, check = comparison.compare_latency(
+    measured, exported = comparison.compare_latency(
         original,
         outcome.compact,
         example_inputs,
@@ -90,9 +102,9 @@ def deliver(
         latency=measured,
         notes=notes,
     )
-    if check is not None:
-        paths["onnx"] = check.path
-        result["onnx"] = {"opset": check.opset, "max_abs": check.max_abs, "relative": check.relative}
+    if exported is not None:
+        paths["onnx"] = exported.path
+        result["onnx"] = {"opset": exported.opset, "max_abs": exported.max_abs, "relative": exported.relative}
     result["files"] = files(paths, folder)
     write_json(result, folder / "result.json")
     if with_report:

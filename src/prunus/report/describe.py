@@ -116,9 +116,7 @@ def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | Non
         "baseline": outcome.limit.baseline,
         "limit": outcome.limit.lowest,
         "note": f"Filled: accepted on {len(material.validation):,} held-out samples{tuned}. Open: rejected.",
-        "trials": [
-            {"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "accepted": trial.accepted} for trial in outcome.trials
-        ],
+        "trials": [{"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "accepted": trial.accepted} for trial in outcome.trials],
     }
 
 

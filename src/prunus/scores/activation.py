@@ -24,9 +24,7 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
         Scores, shape (num_channels,); channels that no such layer reads get the mean score.
     """
     model = copy_model(graph.model, {}).eval()
-    readers = {
-        axis.name.rpartition(".")[0]: axis for axis in graph.axes if axis.dim == 1 and not axis.produces and (axis.channels >= 0).any()
-    }
+    readers = {axis.name.rpartition(".")[0]: axis for axis in graph.axes if axis.dim == 1 and not axis.produces and (axis.channels >= 0).any()}
     total, seen = (
         torch.zeros(graph.num_channels, dtype=torch.float64),
         torch.zeros(graph.num_channels, dtype=torch.float64),

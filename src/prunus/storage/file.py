@@ -124,7 +124,7 @@ def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
     try:
         module = model.get_submodule(module_name)
     except AttributeError:
-        module = None  # type: ignore[assignment]
+        module = None
     if module is None or attribute != "bias" or module._parameters.get("bias", 0) is not None:
         raise PlanError(f"{path} holds a tensor {name} that {type(model).__name__} does not have; build_model makes another model")
     module.bias = nn.Parameter(tensor)
@@ -164,9 +164,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         header = json.loads(metadata["prunus"])
         known = header["schema"] == _SCHEMA and header["mode"] in ("dense", "eager", "traced")
     except (KeyError, ValueError, TypeError) as error:
-        raise FileFormatError(
-            f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights"
-        ) from error
+        raise FileFormatError(f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights") from error
     if not known:
         raise FileFormatError(f"{path} has schema {header['schema']!r}; this version of prunus reads schema {_SCHEMA}")
     return header, tensors
@@ -196,8 +194,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
+        Path(temporary).chmod(0o644)
+        Path(temporary).replace(path)
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

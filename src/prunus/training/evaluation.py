@@ -92,9 +92,7 @@ def logits_of(model: nn.Module, images: Tensor, highest: int) -> Tensor:
     logits = model(images)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise ConfigError(
-            f"{type(model).__name__} must return logits (batch, classes) to be trained here, not {found}."
-        )
+        raise ConfigError(f"{type(model).__name__} must return logits (batch, classes) to be trained here, not {found}.")
     if logits.shape[1] <= highest:
         raise DataError(
             f"The labels go up to {highest}, but {type(model).__name__} tells {logits.shape[1]} classes apart: "

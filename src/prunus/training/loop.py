@@ -55,9 +55,7 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON."""
-        return {"config": {**asdict(self.config), "milestones": list(self.config.milestones)}} | {
-            "epochs": [asdict(epoch) for epoch in self.epochs]
-        }
+        return {"config": {**asdict(self.config), "milestones": list(self.config.milestones)}} | {"epochs": [asdict(epoch) for epoch in self.epochs]}
 
 
 def train(

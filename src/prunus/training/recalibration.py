@@ -16,9 +16,7 @@ from prunus.training.evaluation import mode, placement
 from prunus.training.feeding import Normalise, batches
 
 
-def recalibrate(
-    model: nn.Module, split: Split, normalise: Normalise, batches: int = 20, *, batch_size: int = 256, seed: int = 0
-) -> None:
+def recalibrate(model: nn.Module, split: Split, normalise: Normalise, batches: int = 20, *, batch_size: int = 256, seed: int = 0) -> None:
     """Replace the running statistics of every batch norm by their plain average over some batches, in place.
 
     Removing channels shifts the distribution that later layers see. Only the layers' running mean, variance and batch

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import torch
 
 from ..paint import Call, Paint, Rule
-from . import contraction, indexing, normalisation, reduction, shape, spatial
+from . import contraction, indexing, normalisation, pieces, reduction, shape, spatial
 from .pointwise import pointwise
 
 # Elementwise operators that torch does not tag as pointwise.
@@ -34,6 +34,7 @@ _UNTAGGED = (
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_UNTAGGED, pointwise),
     **shape.RULES,
+    **pieces.RULES,
     **contraction.RULES,
     **normalisation.RULES,
     **reduction.RULES,

@@ -53,9 +53,7 @@ def gather(call: Call) -> Sequence[Paint]:
         [y for y in call.paint(x) if y.axis == axis or out.shape[y.axis] != x.shape[y.axis]],
         f"{call.operator} along the channels",
     )
-    passed = tuple(
-        Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x) if y.axis != axis and out.shape[y.axis] == x.shape[y.axis]
-    )
+    passed = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x) if y.axis != axis and out.shape[y.axis] == x.shape[y.axis])
     return (passed,) * len(call.outputs)
 
 

@@ -56,9 +56,7 @@ def cumulative(call: Call) -> Sequence[Paint]:
     x = call.tensors[0]
     axis = call.args[1] % max(x.dim(), 1)
     call.pin(call.layers(x, axis), "accumulated along the channels")
-    return (tuple(Layer(y.axis, y.labels, np.where(y.dead == 0, 0.0, np.nan)) for y in call.paint(x) if y.axis != axis),) * len(
-        call.outputs
-    )
+    return (tuple(Layer(y.axis, y.labels, np.where(y.dead == 0, 0.0, np.nan)) for y in call.paint(x) if y.axis != axis),) * len(call.outputs)
 
 
 _REDUCTIONS = (

@@ -1,0 +1,104 @@
+"""Every convolutional architecture of timm and torchvision: pruned by half, exact, how fast; beside Torch-Pruning.
+
+    python -m benchmarks.coverage [--only PATTERN] [--again] [--table]
+
+Each model and each tool has a process of its own. Results are kept in `benchmarks/results/coverage.json` as they come, and
+models that are there already are skipped; the table `coverage.md` is made from that file.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import logging
+import os
+import subprocess
+import sys
+import time
+import traceback
+import warnings
+from dataclasses import asdict
+from typing import Any
+
+from benchmarks.architectures import ARCHITECTURES, Architecture
+from benchmarks.coverage_table import table
+from benchmarks.environment import RESULTS, command, describe, save
+
+RESULT = RESULTS / "coverage.json"
+LIMITS = {"prunus": 600, "torch_pruning": 240}  # seconds for the whole process, model building and measuring included
+MARK = "RESULT "
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--only", default="*", help="names to run, with wildcards")
+    parser.add_argument("--again", action="store_true", help="also run what has a result already")
+    parser.add_argument("--without-peer", action="store_true", help="leave Torch-Pruning out (an old result stays)")
+    parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
+    parser.add_argument("--worker", choices=LIMITS, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    chosen = [a for a in ARCHITECTURES if fnmatch.fnmatch(a.name, options.only)]
+    if options.worker:
+        work(options.worker, chosen[0])
+    elif not options.table:
+        run(chosen, again=options.again, tools=["prunus"] if options.without_peer else list(LIMITS))
+    if not options.worker:
+        text = table(json.loads(RESULT.read_text()))
+        RESULT.with_suffix(".md").write_text(text)
+        print(text)
+
+
+def run(chosen: list[Architecture], again: bool, tools: list[str]) -> None:
+    """Run what is missing, keeping every result as soon as it is there."""
+    result = json.loads(RESULT.read_text()) if RESULT.exists() else {"models": {}}
+    result |= {
+        "command": command("benchmarks.coverage"),
+        "environment": describe("timm", "torchvision", "torch-pruning", "numpy"),
+    }
+    for i, architecture in enumerate(chosen):
+        row = result["models"].setdefault(architecture.name, {})
+        row |= asdict(architecture)
+        for tool in tools:
+            if again or tool not in row:
+                row[tool] = in_process(tool, architecture)
+        save(RESULT, result)
+        words = [f"{tool} {row[tool]['status']} {row[tool].get('message', '')[:90]}" for tool in tools]
+        print(f"{i + 1}/{len(chosen)} {architecture.name}: {'; '.join(words)}", flush=True)
+
+
+def in_process(tool: str, architecture: Architecture) -> dict[str, Any]:
+    """Run one tool on one model in a fresh process, with one thread."""
+    arguments = [sys.executable, "-m", "benchmarks.coverage", "--only", architecture.name, "--worker", tool]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    start = time.perf_counter()
+    try:
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=LIMITS[tool], env=environment)
+    except subprocess.TimeoutExpired:
+        return {"status": "timeout", "message": f"the process was stopped after {LIMITS[tool]} s"}
+    lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
+    wall = round(time.perf_counter() - start, 1)
+    if not lines:
+        return {"status": "raises", "message": f"the process ended with code {done.returncode}", "wall_seconds": wall}
+    return json.loads(lines[-1].removeprefix(MARK)) | {"wall_seconds": wall}
+
+
+def work(tool: str, architecture: Architecture) -> None:
+    """The worker process: print one line of JSON."""
+    from benchmarks.coverage_workers import WORKERS
+
+    warnings.simplefilter("ignore")
+    logging.disable(logging.WARNING)
+    try:
+        row = {"status": "ok", **WORKERS[tool](architecture)}
+    except TimeoutError as error:
+        row = {"status": "timeout", "message": str(error)}
+    except Exception as error:
+        where = traceback.extract_tb(error.__traceback__)[-1]
+        place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
+        row = {"status": "raises", "message": f"{type(error).__name__}: {str(error)[:300]} ({place})"}
+    print(MARK + json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
