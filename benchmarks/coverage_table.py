@@ -25,8 +25,7 @@ def table(result: Row) -> str:
         "",
         *[f"* {line}" for line in summary(list(rows.values()))],
         "",
-        "| model | pixels | mode | MACs left | error float32 | error float64 | s | check s | pinned first | "
-        "Torch-Pruning | its error | its s |",
+        "| model | pixels | mode | MACs left | error float32 | error float64 | s | check s | pinned first | Torch-Pruning | its error | its s |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
         *[_line(name, row) for name, row in rows.items()],
     ]

@@ -9,11 +9,11 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+from tests.network_check import outputs_of, relative_error
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.architectures import Architecture, build, classifiers
-from tests.network_check import outputs_of, relative_error
 
 RATE = 0.5
 PEER_LIMIT = 60  # seconds
@@ -98,7 +98,7 @@ def prune_with_prunus(architecture: Architecture) -> dict[str, Any]:
 
 
 def _top(pinned: Any) -> list[Any]:
-    return sorted(pinned, key=lambda p: -p.channels)[:3]
+    return sorted((p for p in pinned if p.reason != "model output"), key=lambda p: -p.channels)[:3]
 
 
 def _in_double(model: nn.Module, fresh: Tensor) -> float:
@@ -123,9 +123,7 @@ def prune_with_torch_pruning(architecture: Architecture) -> dict[str, Any]:
 
     def prune() -> None:
         importance = torch_pruning.importance.MagnitudeImportance(p=2)
-        pruner = torch_pruning.pruner.MetaPruner(
-            model, image, importance=importance, pruning_ratio=RATE, ignored_layers=classifiers(model)
-        )
+        pruner = torch_pruning.pruner.MetaPruner(model, image, importance=importance, pruning_ratio=RATE, ignored_layers=classifiers(model))
         pruner.step()
 
     signal.signal(signal.SIGALRM, _too_long)

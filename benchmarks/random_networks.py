@@ -19,10 +19,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import torch
-
-from benchmarks.environment import RESULTS, command, describe, save
 from tests.network_check import check_network
 from tests.networks import random_spec
+
+from benchmarks.environment import RESULTS, command, describe, save
 
 CHUNK = 25
 

@@ -18,8 +18,8 @@ from .optimizer import transfer
 from .plan import Plan, make_plan
 from .rehearse import MismatchError, fit_attributes
 from .resolve import graph_for
+from .shrink import compact_traced
 from .surgery import Surgery, operate, slices_of, standard_rebinds
-from .traced import compact_traced
 from .twin import named_tensors, unwrap
 from .verify import Verification, verify
 

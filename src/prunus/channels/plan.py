@@ -180,7 +180,7 @@ def check_fingerprint(plan: Plan, model: nn.Module) -> None:
         if group.parameter not in tensors:
             raise PlanError(f"the plan is for another model: {type(model).__name__} has no parameter {group.parameter}")
     raise PlanError(
-        f"the plan is for another model: the parameters of {type(model).__name__} have other shapes or names; make a plan for this one with prunus.plan"
+        f"the plan is for another model: parameters of {type(model).__name__} have other shapes or names; make a plan for this one with prunus.plan"
     )
 
 

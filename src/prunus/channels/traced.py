@@ -1,29 +1,23 @@
-"""The fallback for forwards that hard-code sizes: the exported graph as a trainable module, its size constants rewritten."""
+"""A traced forward as an ordinary, trainable module."""
 
 from __future__ import annotations
 
 import copy
-import logging
-import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, cast
+from collections.abc import Callable
+from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, fx, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..errors import TraceError
-from .fold import Fold, folded_shift, folds
-from .graph import ChannelGraph, build
-from .paint import Painter
-from .plan import Plan
-from .rewrite import Painted, Scene, UnrewritableError, operator_name, rewrite
-from .rules import RULES, fallback
-from .surgery import Surgery, cut, slices_of
-from .trace import map_tensors, paint_sources, run, tensors_in, to_meta
-from .twin import copy_model, meta_twin, named_tensors
+from .rewrite import operator_name
+
+
+class TracedBatchNorm(_BatchNorm):
+    """The batch norm of a traced module, for any number of spatial axes."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any rank: the traced graph says what comes."""
 
 
 class TracedModule(nn.Module):
@@ -109,232 +103,18 @@ def compile_graph(graph: fx.Graph) -> Callable[..., Any]:
     return function
 
 
-def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan) -> TracedModule | None:
-    """The traced compact model, or None where export or a literal refuses."""
-    try:
-        removed = plan.removed_in(graph)
-        result = _shrink(export_module(model, graph.inputs), graph, removed)
-        fold_traced(model, result, folds(graph, removed), Surgery(slices_of(graph, removed)))
-        return result
-    except (TraceError, UnrewritableError):
-        return None
-    except Exception as error:  # whatever torch.export's graph holds, the eager way with fewer channels is still open
-        warnings.warn(
-            f"the traced graph of {type(model).__name__} cannot be shrunk ({type(error).__name__}); using its own forward",
-            stacklevel=3,
-        )
-        return None
-
-
-def export_module(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> TracedModule:
-    """Trace a copy of the model with torch.export: batch size and all other sizes are dynamic where the model allows.
-
-    Raises TraceError if torch.export cannot.
-    """
-    source = copy_model(model, {}).eval()
-    device = next((t.device for t in named_tensors(model).values()), torch.device("cpu"))
-    failures = []
-    for batch_of_two in (True, False):
-        example = map_tensors(inputs, lambda t, two=batch_of_two: _example(t, device, two))  # type: ignore[misc]
-        for free in (_all_axes, _first_axis, _no_axis) if takes_other_sizes(model, inputs) else (_first_axis, _no_axis):
-            try:
-                return _export(source, example[0], example[1], map_tensors(example, free))  # type: ignore[arg-type]
-            except Exception as error:  # torch.export raises errors of many kinds
-                failures.append(error)
-    reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0]
-    raise TraceError(f"torch.export cannot trace {type(model).__name__} ({reason})")
-
-
-def takes_other_sizes(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
-    """Whether the model runs on larger images: tried on meta tensors, because making sizes symbolic that are not costs torch.export much time."""
-
-    def larger(tensor: Tensor) -> Tensor:
-        shape = [n + 32 if axis >= 2 and tensor.dim() > 2 else n for axis, n in enumerate(tensor.shape)]
-        return torch.empty(shape, dtype=tensor.dtype, device="meta")
-
-    painter = Painter(RULES, fallback)
-    args, kwargs = map_tensors(inputs, larger)
-    try:
-        run(painter, meta_twin(model), args, kwargs)
-    except TraceError:
-        return False
-    return True
-
-
-def _all_axes(tensor: Tensor) -> dict[int, Any]:
-    return dict.fromkeys(range(tensor.dim()), torch.export.Dim.AUTO)
-
-
-def _first_axis(tensor: Tensor) -> dict[int, Any]:
-    return {0: torch.export.Dim.AUTO} if tensor.dim() else {}
-
-
-def _no_axis(tensor: Tensor) -> dict[int, Any]:
-    return {}
-
-
-def _example(tensor: Tensor, device: torch.device, batch_of_two: bool) -> Tensor:
-    """A tensor of the example's shape; a batch axis of one becomes two, because torch.export would take a one for a constant."""
-    shape = list(tensor.shape)
-    if batch_of_two and shape and shape[0] == 1:
-        shape[0] = 2
-    if tensor.dtype.is_floating_point:
-        return torch.randn(shape, dtype=torch.float32).to(device, tensor.dtype)
-    return torch.zeros(shape, dtype=tensor.dtype, device=device)
-
-
-def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Any) -> TracedModule:
-    shapes = dynamic[0] if not dynamic[1] else _by_name(source, dynamic)
-    with torch.no_grad(), _quiet(), torch.random.fork_rng(devices=[]):
-        program = torch.export.export(source, args, kwargs or None, dynamic_shapes=shapes, strict=False)
-        module = program.module()
-    for node in list(module.graph.nodes):
-        if (node.op == "call_module" and "_guards" in str(node.target)) or operator_name(node).startswith(("_assert", "sym_constrain")):
-            module.graph.erase_node(node)
-    module.graph.eliminate_dead_code()
-    shell = _containers(module)
-    for node in module.graph.nodes:
-        node.meta = {}
-    return TracedModule(shell, module.graph)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export reports at length what it takes for constant; what matters is tested afterwards."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
-def _by_name(source: nn.Module, dynamic: Any) -> dict[str, Any]:
-    import inspect
-
-    names = list(inspect.signature(source.forward).parameters)
-    return {**dict(zip(names, dynamic[0])), **dynamic[1]}
-
-
-def _containers(module: nn.Module) -> nn.Module:
-    """Plain modules that hold the same parameters and buffers under the same names."""
-    shell = nn.Module()
-    for name, parameter in module._parameters.items():
-        shell.register_parameter(name, parameter)
-    for name, buffer in module._buffers.items():
-        shell.register_buffer(name, buffer, persistent=name not in module._non_persistent_buffers_set)
-    for name, value in vars(module).items():
-        if isinstance(value, Tensor):
-            shell.register_buffer(name, value.detach(), persistent=False)
-    for name, child in module._modules.items():
-        if child is not None and "_guards" not in name:
-            shell.add_module(name, _containers(child))
-    return shell
-
-
-class _NodePainter(fx.Interpreter):
-    """Runs a graph under a painter and remembers the tensors of every node."""
-
-    def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
-        super().__init__(module, garbage_collect_values=False, graph=graph)
-        self.tensors: dict[fx.Node, tuple[Tensor, ...]] = {}
-
-    def run_node(self, node: fx.Node) -> Any:
-        result = super().run_node(node)
-        self.tensors[node] = tuple(tensors_in(result))
-        return result
-
-
-def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_]) -> TracedModule:
-    """Paint the exported graph, find the same channels in it, rewrite its literals and slice its parameters."""
-    painter = Painter(RULES, fallback)
-    twin = meta_twin(module)
-    sources = paint_sources(painter, twin)
-    runner = _NodePainter(twin, module.graph)
-    inputs = [to_meta(t) for t in tensors_in(dense.inputs)]
-    with torch.no_grad(), painter:
-        outputs = runner.run(*inputs, enable_io_processing=False)
-    for tensor in tensors_in(outputs):
-        for layer in painter.paint_of(tensor):
-            painter.pin(layer.labels, "model output", "output")
-    painted = build(module, twin, dense.inputs, painter, sources)
-    read = {id(t) for record in painter.records for t in record.tensors}
-    unused = {source.name for source in sources if id(source.tensor) not in read}
-    gone = _same_channels(painted, dense, removed, unused)
-    values = {node: tuple(Painted(tuple(t.shape), painter.paint_of(t)) for t in tensors) for node, tensors in runner.tensors.items() if tensors}
-    scene = Scene(painted, gone, values)
-    for node in module.graph.nodes:
-        if node.op == "call_function":
-            rewrite(scene, node)
-    tensors = named_tensors(module)
-    slices = {name: axes for name, axes in slices_of(dense, removed).items() if name in tensors}
-    replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in slices.items()}
-    result = cast(TracedModule, copy_model(module, replace))
-    _check_shapes(result, scene, inputs)
-    return result
-
-
-def _check_shapes(result: TracedModule, scene: Scene, inputs: list[Tensor]) -> None:
-    """Run the rewritten graph on meta tensors; raises UnrewritableError at the first node whose shape is not what should be left."""
-    runner = _NodePainter(meta_twin(result), result.graph)
-    with torch.no_grad():
-        runner.run(*inputs, enable_io_processing=False)
-    found = {node.name: tensors for node, tensors in runner.tensors.items()}
-    for node, painted in scene.values.items():
-        for value, tensor in zip(painted, found.get(node.name, ())):
-            if scene.after(value) != tuple(tensor.shape):
-                raise UnrewritableError(node, f"gives {tuple(tensor.shape)} instead of {scene.after(value)}")
-
-
-def fold_traced(model: nn.Module, small: TracedModule, moves: Sequence[Fold], surgery: Surgery) -> None:
-    """Add the constants of removed channels to the biases of the graph; a convolution without one gets a bias."""
-    tensors = named_tensors(model)
-    owned = dict(small.named_parameters())
-    for fold in moves:
-        prefix = f"{fold.module}." if fold.module else ""
-        shift = folded_shift(tensors[f"{prefix}weight"], fold, surgery.slices.get(f"{prefix}weight", {}).get(0))
-        if f"{prefix}bias" in owned:
-            with torch.no_grad():
-                owned[f"{prefix}bias"].add_(shift)
-        else:
-            small.get_submodule(fold.module).register_parameter("bias", nn.Parameter(shift))
-            _read_bias(small.graph, prefix)
-    if moves:
-        small.rebuild()
-
-
-def _read_bias(graph: fx.Graph, prefix: str) -> None:
-    weight = next(n for n in graph.nodes if n.op == "get_attr" and n.target == f"{prefix}weight")
-    for user in list(weight.users):
-        with graph.inserting_before(user):
-            bias = graph.get_attr(f"{prefix}bias")
-        user.args = (*user.args[:2], bias, *user.args[3:])
-
-
-def _same_channels(painted: ChannelGraph, dense: ChannelGraph, removed: NDArray[np.bool_], unused: set[str]) -> NDArray[np.bool_]:
-    """The removed channels in the exported graph's numbering; raises TraceError where the two graphs do not agree.
-
-    `unused` are tensors that only dead code reads: torch.export drops that code.
-    """
-    gone = np.zeros(painted.num_channels, dtype=bool)
-    mine = {(axis.name, axis.dim): axis.channels for axis in painted.axes}
-    wanted = []
-    for axis in dense.axes:
-        lost = (axis.channels >= 0) & removed[axis.channels] if len(removed) else np.zeros(len(axis.channels), dtype=bool)
-        if axis.name in unused:
-            continue
-        if (axis.name, axis.dim) not in mine:
-            if lost.any():
-                raise TraceError(f"torch.export renamed {axis.name}")
-            continue
-        channels = mine[axis.name, axis.dim]
-        if (channels[lost] < 0).any():
-            raise TraceError(f"{axis.name} is pinned in the exported graph")
-        gone[channels[lost]] = True
-        wanted.append((channels, lost))
-    for channels, lost in wanted:
-        if (gone[channels] & (channels >= 0) != lost).any() if len(gone) else lost.any():
-            raise TraceError("the exported graph couples channels that the model does not")
-    return gone
+def install_batch_norm(shell: nn.Module, path: str, momentum: float, eps: float) -> None:
+    """Put a batch norm in the place of the plain container that holds its tensors."""
+    parent_path, _, name = path.rpartition(".")
+    parent = shell.get_submodule(parent_path)
+    container = parent.get_submodule(name)
+    if isinstance(container, TracedBatchNorm):
+        return
+    norm = TracedBatchNorm(0, eps=eps, momentum=momentum, affine=False)
+    norm._parameters, norm._buffers = container._parameters, container._buffers
+    norm._buffers.setdefault("num_batches_tracked", torch.zeros((), dtype=torch.long))
+    for key in ("weight", "bias"):
+        norm._parameters.setdefault(key, None)
+    norm.affine, norm.num_features = norm.weight is not None, len(container._buffers["running_mean"])  # type: ignore[arg-type]
+    norm.training = False
+    setattr(parent, name, norm)

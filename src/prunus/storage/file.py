@@ -24,7 +24,7 @@ from torch import Tensor, nn
 from ..channels.compact import Origin
 from ..channels.plan import Plan, check_fingerprint
 from ..channels.surgery import Rebind, Surgery
-from ..channels.traced import TracedModule
+from ..channels.traced import TracedBatchNorm, TracedModule, install_batch_norm
 from ..channels.twin import copy_model, named_tensors
 from ..errors import FileFormatError, PlanError
 from .graph_json import graph_from_data, graph_to_data
@@ -57,6 +57,7 @@ def save(model: nn.Module, path: str | Path) -> None:
         buffers = {name for name, _ in model.named_buffers()}
         header["buffers"] = sorted(buffers)
         header["graph"] = graph_to_data(model.graph)
+        header["norms"] = {n: [m.eps, m.momentum] for n, m in model.named_modules() if isinstance(m, TracedBatchNorm)}
     write_atomically(path, to_bytes(tensors, metadata={"prunus": json.dumps(header)}))
 
 
@@ -133,18 +134,27 @@ def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
 def _load_traced(path: Path, header: Mapping[str, Any], tensors: dict[str, Tensor], device: torch.device) -> nn.Module:
     shell = nn.Module()
     for name, tensor in tensors.items():
-        owner, parts = shell, name.split(".")
-        for part in parts[:-1]:
-            if part not in owner._modules:
-                owner.add_module(part, nn.Module())
-            owner = owner.get_submodule(part)
+        parts = name.split(".")
+        owner = _container(shell, parts[:-1])
         if name in header["buffers"]:
             owner.register_buffer(parts[-1], tensor)
         else:
             owner.register_parameter(parts[-1], nn.Parameter(tensor, requires_grad=tensor.dtype.is_floating_point))
     if "graph" not in header:
         raise FileFormatError(f"{path} says that it holds a traced model but has no graph")
-    return TracedModule(shell, graph_from_data(header["graph"], tensors, device))
+    norms = header["norms"]
+    for name, (eps, momentum) in norms.items():
+        install_batch_norm(shell, name, momentum, eps)
+    return TracedModule(shell, graph_from_data(header["graph"], tensors, norms, device))
+
+
+def _container(shell: nn.Module, parts: list[str]) -> nn.Module:
+    """The module at a path, with plain modules made on the way."""
+    for part in parts:
+        if part not in shell._modules:
+            shell.add_module(part, nn.Module())
+        shell = shell.get_submodule(part)
+    return shell
 
 
 def _rebinds(header: Mapping[str, Any]) -> tuple[Rebind, ...]:

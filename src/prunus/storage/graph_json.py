@@ -36,13 +36,13 @@ def graph_to_data(graph: fx.Graph) -> dict[str, Any]:
     return {"nodes": nodes, **specs}
 
 
-def graph_from_data(data: dict[str, Any], tensors: Collection[str], device: torch.device) -> fx.Graph:
-    """Build the graph; `tensors` are the names that it may read, `device` replaces every device in it. Raises FileFormatError."""
+def graph_from_data(data: dict[str, Any], tensors: Collection[str], modules: Collection[str], device: torch.device) -> fx.Graph:
+    """Build the graph; `tensors` and `modules` are the names that it may use, `device` replaces every device in it. Raises FileFormatError."""
     try:
         graph, nodes = fx.Graph(), dict[str, fx.Node]()
         for op, name, target, args, kwargs in data["nodes"]:
-            if op in ("placeholder", "get_attr", "output", "call_function") and isinstance(name, str) and name.isidentifier():
-                resolved = _resolve(op, target, tensors)
+            if op in ("placeholder", "get_attr", "output", "call_function", "call_module") and isinstance(name, str) and name.isidentifier():
+                resolved = _resolve(op, target, modules if op == "call_module" else tensors)
                 nodes[name] = graph.create_node(op, resolved, _decode(args, nodes, device), _decode(kwargs, nodes, device), name=name)
             else:
                 raise FileFormatError(f"the traced graph in the file has a node {name!r} of kind {op!r}, which prunus does not write")
@@ -68,10 +68,10 @@ def _target_name(node: fx.Node) -> str:
     return name
 
 
-def _resolve(op: str, target: str, tensors: Collection[str]) -> Any:
-    if op == "get_attr":
-        if target not in tensors:
-            raise FileFormatError(f"the traced graph reads a tensor {target!r} that is not in the file")
+def _resolve(op: str, target: str, names: Collection[str]) -> Any:
+    if op in ("get_attr", "call_module"):
+        if target not in names:
+            raise FileFormatError(f"the traced graph uses {target!r}, which is not in the file")
         return target
     if op in ("placeholder", "output"):
         if not str(target).isidentifier():

@@ -35,7 +35,7 @@ def _meet_elsewhere(call: Call, parts: Sequence[Tensor], axis: int) -> list[Laye
                 same = np.all([d == deads[0] for d in deads], axis=0)
                 found = [Layer(other, x.labels, np.where(same, deads[0], np.nan)) for x in found]
             elif found:
-                found = [x for x in call.layers(parts[0], other)]
+                found = call.layers(parts[0], other)
             layers.extend(found)
     return layers
 

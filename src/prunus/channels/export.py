@@ -1,0 +1,149 @@
+"""Trace a model with torch.export into a `TracedModule`."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, fx, nn
+
+from ..errors import TraceError
+from .paint import Painter
+from .rewrite import operator_name
+from .rules import RULES, fallback
+from .trace import map_tensors, run
+from .traced import TracedModule, install_batch_norm
+from .twin import copy_model, meta_twin, named_tensors
+
+_NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
+
+
+def export_module(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> TracedModule:
+    """Trace a copy of the model with torch.export: batch size and all other sizes are dynamic where the model allows.
+
+    Raises TraceError if torch.export cannot.
+    """
+    source = copy_model(model, {}).eval()
+    device = next((t.device for t in named_tensors(model).values()), torch.device("cpu"))
+    failures = []
+    for batch_of_two in (True, False):
+        example = map_tensors(inputs, lambda t, two=batch_of_two: _example(t, device, two))  # type: ignore[misc]
+        for free in (_all_axes, _first_axis, _no_axis) if takes_other_sizes(model, inputs) else (_first_axis, _no_axis):
+            try:
+                return _export(source, example[0], example[1], map_tensors(example, free))  # type: ignore[arg-type]
+            except Exception as error:  # torch.export raises errors of many kinds
+                failures.append(error)
+    reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0]
+    raise TraceError(f"torch.export cannot trace {type(model).__name__} ({reason})")
+
+
+def takes_other_sizes(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
+    """Whether the model runs on larger images: tried on meta tensors, because making sizes symbolic that are not costs torch.export much time."""
+
+    def larger(tensor: Tensor) -> Tensor:
+        shape = [n + 32 if axis >= 2 and tensor.dim() > 2 else n for axis, n in enumerate(tensor.shape)]
+        return torch.empty(shape, dtype=tensor.dtype, device="meta")
+
+    painter = Painter(RULES, fallback)
+    args, kwargs = map_tensors(inputs, larger)
+    try:
+        run(painter, meta_twin(model), args, kwargs)
+    except TraceError:
+        return False
+    return True
+
+
+def _all_axes(tensor: Tensor) -> dict[int, Any]:
+    return dict.fromkeys(range(tensor.dim()), torch.export.Dim.AUTO)
+
+
+def _first_axis(tensor: Tensor) -> dict[int, Any]:
+    return {0: torch.export.Dim.AUTO} if tensor.dim() else {}
+
+
+def _no_axis(tensor: Tensor) -> dict[int, Any]:
+    return {}
+
+
+def _example(tensor: Tensor, device: torch.device, batch_of_two: bool) -> Tensor:
+    """A tensor of the example's shape; a batch axis of one becomes two, because torch.export would take a one for a constant."""
+    shape = list(tensor.shape)
+    if batch_of_two and shape and shape[0] == 1:
+        shape[0] = 2
+    if tensor.dtype.is_floating_point:
+        return torch.randn(shape, dtype=torch.float32).to(device, tensor.dtype)
+    return torch.zeros(shape, dtype=tensor.dtype, device=device)
+
+
+def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Any) -> TracedModule:
+    shapes = dynamic[0] if not dynamic[1] else _by_name(source, dynamic)
+    with torch.no_grad(), _quiet(), torch.random.fork_rng(devices=[]):
+        program = torch.export.export(source, args, kwargs or None, dynamic_shapes=shapes, strict=False)
+        module = program.module()
+    for node in list(module.graph.nodes):
+        if (node.op == "call_module" and "_guards" in str(node.target)) or operator_name(node).startswith(("_assert", "sym_constrain")):
+            module.graph.erase_node(node)
+    module.graph.eliminate_dead_code()
+    shell = _containers(module)
+    for node in module.graph.nodes:
+        node.meta = {}
+    _batch_norm_modules(shell, module.graph)
+    return TracedModule(shell, module.graph)
+
+
+def _batch_norm_modules(shell: nn.Module, graph: fx.Graph) -> None:
+    """Turn batch-norm operators back into modules, so that modes, momentum and statistics work as everywhere."""
+    for node in list(graph.nodes):
+        if operator_name(node) != "batch_norm" or node.args[3] is None:
+            continue
+        parts = [None if n is None else str(n.target).rpartition(".") for n in node.args[1:5]]
+        owners = {part[0] for part in parts if part is not None}
+        names = [part[2] if part else None for part in parts]
+        if len(owners) != 1 or "" in owners or any(n not in (None, wanted) for n, wanted in zip(names, _NORM_TENSORS)):
+            continue
+        (owner,) = owners
+        install_batch_norm(shell, owner, momentum=float(node.args[6]), eps=float(node.args[7]))
+        with graph.inserting_before(node):
+            call = graph.call_module(owner, (node.args[0],))
+        node.replace_all_uses_with(call)
+        graph.erase_node(node)
+    graph.eliminate_dead_code()
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """torch.export reports at length what it takes for constant; what matters is tested afterwards."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(disabled)
+
+
+def _by_name(source: nn.Module, dynamic: Any) -> dict[str, Any]:
+    names = list(inspect.signature(source.forward).parameters)
+    return {**dict(zip(names, dynamic[0])), **dynamic[1]}
+
+
+def _containers(module: nn.Module) -> nn.Module:
+    """Plain modules that hold the same parameters and buffers under the same names."""
+    shell = nn.Module()
+    for name, parameter in module._parameters.items():
+        shell.register_parameter(name, parameter)
+    for name, buffer in module._buffers.items():
+        shell.register_buffer(name, buffer, persistent=name not in module._non_persistent_buffers_set)
+    for name, value in vars(module).items():
+        if isinstance(value, Tensor):
+            shell.register_buffer(name, value.detach(), persistent=False)
+    for name, child in module._modules.items():
+        if child is not None and "_guards" not in name:
+            shell.add_module(name, _containers(child))
+    return shell

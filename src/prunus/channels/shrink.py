@@ -1,0 +1,151 @@
+"""The fallback for forwards that hard-code sizes: the exported graph, its size constants rewritten and its parameters sliced."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, fx, nn
+
+from ..errors import TraceError
+from .export import export_module
+from .fold import Fold, folded_shift, folds
+from .graph import ChannelGraph, build
+from .paint import Painter
+from .plan import Plan
+from .rewrite import Painted, Scene, UnrewritableError, rewrite
+from .rules import RULES, fallback
+from .surgery import Surgery, cut, slices_of
+from .trace import paint_sources, tensors_in, to_meta
+from .traced import TracedBatchNorm, TracedModule
+from .twin import copy_model, meta_twin, named_tensors
+
+
+def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan) -> TracedModule | None:
+    """The traced compact model, or None where export or a literal refuses."""
+    try:
+        removed = plan.removed_in(graph)
+        result = _shrink(export_module(model, graph.inputs), graph, removed)
+        fold_traced(model, result, folds(graph, removed), Surgery(slices_of(graph, removed)))
+        return result
+    except (TraceError, UnrewritableError):
+        return None
+    except Exception as error:  # whatever torch.export's graph holds, the eager way with fewer channels is still open
+        warnings.warn(
+            f"the traced graph of {type(model).__name__} cannot be shrunk ({type(error).__name__}); using its own forward",
+            stacklevel=3,
+        )
+        return None
+
+
+class _NodePainter(fx.Interpreter):
+    """Runs a graph under a painter and remembers the tensors of every node."""
+
+    def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
+        super().__init__(module, garbage_collect_values=False, graph=graph)
+        self.tensors: dict[fx.Node, tuple[Tensor, ...]] = {}
+
+    def run_node(self, node: fx.Node) -> Any:
+        result = super().run_node(node)
+        self.tensors[node] = tuple(tensors_in(result))
+        return result
+
+
+def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_]) -> TracedModule:
+    """Paint the exported graph, find the same channels in it, rewrite its literals and slice its parameters."""
+    painter = Painter(RULES, fallback)
+    twin = meta_twin(module)
+    sources = paint_sources(painter, twin)
+    runner = _NodePainter(twin, module.graph)
+    inputs = [to_meta(t) for t in tensors_in(dense.inputs)]
+    with torch.no_grad(), painter:
+        outputs = runner.run(*inputs, enable_io_processing=False)
+    for tensor in tensors_in(outputs):
+        for layer in painter.paint_of(tensor):
+            painter.pin(layer.labels, "model output", "output")
+    painted = build(module, twin, dense.inputs, painter, sources)
+    read = {id(t) for record in painter.records for t in record.tensors}
+    unused = {source.name for source in sources if id(source.tensor) not in read}
+    gone = _same_channels(painted, dense, removed, unused)
+    values = {node: tuple(Painted(tuple(t.shape), painter.paint_of(t)) for t in tensors) for node, tensors in runner.tensors.items() if tensors}
+    scene = Scene(painted, gone, values)
+    for node in module.graph.nodes:
+        if node.op == "call_function":
+            rewrite(scene, node)
+    tensors = named_tensors(module)
+    slices = {name: axes for name, axes in slices_of(dense, removed).items() if name in tensors}
+    replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in slices.items()}
+    result = cast(TracedModule, copy_model(module, replace))
+    for norm in result.modules():
+        if isinstance(norm, TracedBatchNorm):
+            norm.num_features = len(cast(Tensor, norm.running_mean))
+    _check_shapes(result, scene, inputs)
+    return result
+
+
+def _check_shapes(result: TracedModule, scene: Scene, inputs: list[Tensor]) -> None:
+    """Run the rewritten graph on meta tensors; raises UnrewritableError at the first node whose shape is not what should be left."""
+    runner = _NodePainter(meta_twin(result), result.graph)
+    with torch.no_grad():
+        runner.run(*inputs, enable_io_processing=False)
+    found = {node.name: tensors for node, tensors in runner.tensors.items()}
+    for node, painted in scene.values.items():
+        for value, tensor in zip(painted, found.get(node.name, ())):
+            if scene.after(value) != tuple(tensor.shape):
+                raise UnrewritableError(node, f"gives {tuple(tensor.shape)} instead of {scene.after(value)}")
+
+
+def fold_traced(model: nn.Module, small: TracedModule, moves: Sequence[Fold], surgery: Surgery) -> None:
+    """Add the constants of removed channels to the biases of the graph; a convolution without one gets a bias."""
+    tensors = named_tensors(model)
+    owned = dict(small.named_parameters())
+    for fold in moves:
+        prefix = f"{fold.module}." if fold.module else ""
+        shift = folded_shift(tensors[f"{prefix}weight"], fold, surgery.slices.get(f"{prefix}weight", {}).get(0))
+        if f"{prefix}bias" in owned:
+            with torch.no_grad():
+                owned[f"{prefix}bias"].add_(shift)
+        else:
+            small.get_submodule(fold.module).register_parameter("bias", nn.Parameter(shift))
+            _read_bias(small.graph, prefix)
+    if moves:
+        small.rebuild()
+
+
+def _read_bias(graph: fx.Graph, prefix: str) -> None:
+    weight = next(n for n in graph.nodes if n.op == "get_attr" and n.target == f"{prefix}weight")
+    for user in list(weight.users):
+        with graph.inserting_before(user):
+            bias = graph.get_attr(f"{prefix}bias")
+        user.args = (*user.args[:2], bias, *user.args[3:])
+
+
+def _same_channels(painted: ChannelGraph, dense: ChannelGraph, removed: NDArray[np.bool_], unused: set[str]) -> NDArray[np.bool_]:
+    """The removed channels in the exported graph's numbering; raises TraceError where the two graphs do not agree.
+
+    `unused` are tensors that only dead code reads: torch.export drops that code.
+    """
+    gone = np.zeros(painted.num_channels, dtype=bool)
+    mine = {(axis.name, axis.dim): axis.channels for axis in painted.axes}
+    wanted = []
+    for axis in dense.axes:
+        lost = (axis.channels >= 0) & removed[axis.channels] if len(removed) else np.zeros(len(axis.channels), dtype=bool)
+        if axis.name in unused:
+            continue
+        if (axis.name, axis.dim) not in mine:
+            if lost.any():
+                raise TraceError(f"torch.export renamed {axis.name}")
+            continue
+        channels = mine[axis.name, axis.dim]
+        if (channels[lost] < 0).any():
+            raise TraceError(f"{axis.name} is pinned in the exported graph")
+        gone[channels[lost]] = True
+        wanted.append((channels, lost))
+    for channels, lost in wanted:
+        if (gone[channels] & (channels >= 0) != lost).any() if len(gone) else lost.any():
+            raise TraceError("the exported graph couples channels that the model does not")
+    return gone
