@@ -79,7 +79,7 @@ def in_process(tool: str, architecture: Architecture) -> dict[str, Any]:
     lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
     wall = round(time.perf_counter() - start, 1)
     if not lines:
-        return {"status": "raises", "message": f"the process ended with code {done.returncode}", "wall_seconds": wall}
+        return {"status": "raises", "message": f"code {done.returncode}: {done.stderr.strip()[-300:]}", "wall_seconds": wall}
     return json.loads(lines[-1].removeprefix(MARK)) | {"wall_seconds": wall}
 
 

@@ -25,9 +25,7 @@ def make(kind: type[HardNetwork]) -> tuple[HardNetwork, Inputs]:
 
 def unit(inp: int, out: int, kernel: int = 3, groups: int = 1) -> nn.Sequential:
     """Convolution, batch norm, ReLU."""
-    return nn.Sequential(
-        nn.Conv2d(inp, out, kernel, padding=kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(out), nn.ReLU()
-    )
+    return nn.Sequential(nn.Conv2d(inp, out, kernel, padding=kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(out), nn.ReLU())
 
 
 class ViewLiteral(HardNetwork):
@@ -100,7 +98,7 @@ class Pieces(HardNetwork):
 
     def __init__(self) -> None:
         super().__init__()
-        self.one, self.two, self.three, self.last = unit(3, 12), unit(6, 12), unit(6, 12), nn.Conv2d(8, 3, 1)
+        self.one, self.two, self.three, self.last = unit(3, 12), unit(6, 12), unit(6, 12), nn.Conv2d(12, 3, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         a, b = self.one(x).chunk(2, dim=1)
@@ -114,12 +112,12 @@ class GroupsOfOne(HardNetwork):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.depth, self.double = unit(3, 8), unit(8, 8, 3, 8), unit(8, 16, 3, 8)
+        self.stem, self.depth, self.twofold = unit(3, 8), unit(8, 8, 3, 8), unit(8, 16, 3, 8)
         self.group, self.single = unit(16, 12, 3, 4), nn.Conv2d(12, 1, 1)
         self.wide, self.last = unit(1, 6), nn.Conv2d(6, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.wide(torch.sigmoid(self.single(self.group(self.double(self.depth(self.stem(x))))))))
+        return self.last(self.wide(torch.sigmoid(self.single(self.group(self.twofold(self.depth(self.stem(x))))))))
 
 
 class Bottleneck(nn.Module):

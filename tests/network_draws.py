@@ -174,10 +174,7 @@ def _widen(draw: Draw, shape: Shape, depth: int) -> Drawn:
 
 def _halve(draw: Draw, shape: Shape, depth: int) -> Drawn:
     even, (c, h, w) = _multiple(draw, shape, 2)
-    if _yes(draw):
-        last = block_of(blocks.Maxout, neighbours=_yes(draw))
-    else:
-        last = block_of(blocks.SimpleGate, sigmoid=_yes(draw))
+    last = block_of(blocks.Maxout, neighbours=_yes(draw)) if _yes(draw) else block_of(blocks.SimpleGate, sigmoid=_yes(draw))
     return (chain(even, last) if even else last), Shape(c // 2, h, w)
 
 

@@ -15,9 +15,7 @@ PARTS = 4
 
 @pytest.mark.parametrize("part", range(PARTS))
 def test_random_networks(part: int) -> None:
-    @settings(
-        max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck)
-    )
+    @settings(max_examples=EXAMPLES, derandomize=True, deadline=None, database=None, suppress_health_check=list(HealthCheck))
     @given(networks())
     def check(spec: Spec) -> None:
         model, inputs = spec.build()
