@@ -191,7 +191,7 @@ def test_group_norm_goes_by_whole_groups_and_instance_norm_by_channels() -> None
         (nn.Softmax(1), "softmax across the channels"),
         (Net(lambda _, x: x - x.mean(1, keepdim=True)), "mean across the channels"),
         (Net(lambda _, x: x / (1 + x.norm(dim=1, keepdim=True))), "norm across the channels"),
-        (Net(lambda _, x: F.layer_norm(x.movedim(1, 3), (6,)).movedim(3, 1)), "layer norm across the channels"),
+        (Net(lambda m, x: m.norm(x.movedim(1, 3)).movedim(3, 1), norm=nn.LayerNorm(6)), "layer norm across the channels"),
     ],
 )
 def test_statistics_across_the_channels_leave_a_note(layer: nn.Module, text: str) -> None:
@@ -246,7 +246,7 @@ def test_an_unknown_operator_pins_and_names_the_line() -> None:
     assert "a.weight:0" in pin.names
 
 
-def test_lines_in_packages_whose_names_begin_with_torch_are_the_users(tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_lines_in_packages_whose_names_begin_with_torch_are_the_users() -> None:
     """torchvision lies beside torch: its folder's name begins with torch's, but its lines are not torch's."""
     file = torch.__file__.rsplit("/", 1)[0] + "vision_like/net.py"
     space: dict[str, object] = {"torch": torch}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 
@@ -9,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunus.deploy.latency import Latency, faster, measure, take_turns
+from prunus.deploy.latency import Latency, measure, speedup, take_turns
 from prunus.errors import ConfigError
 
 
@@ -74,11 +75,48 @@ def test_quick_models_run_many_times_per_sample() -> None:
     assert result["b"].median_ms == pytest.approx(0.3)
 
 
-def test_faster_needs_quartiles_that_do_not_overlap() -> None:
-    before = Latency(10.0, 9.5, 10.5, 50)
-    assert faster(before, Latency(8.0, 7.5, 9.0, 50))
-    assert not faster(before, Latency(8.0, 7.5, 9.6, 50))
-    assert not faster(before, Latency(12.0, 11.5, 12.5, 50))
+def test_long_measurements_stop_early_but_not_too_early() -> None:
+    clock, log = Clock(), list[str]()
+    result = take_turns({"a": clock.run(log, "a", [1.0])}, repeats=100, warm_up=1, limit_s=30.5, clock=clock)
+    assert result["a"].repeats == 31
+    result = take_turns({"a": clock.run(log, "a", [1.0])}, repeats=100, warm_up=1, limit_s=5, clock=clock)
+    assert result["a"].repeats == 20
+
+
+def latency(samples: list[float]) -> Latency:
+    return Latency(quantile(samples, 0.5), quantile(samples, 0.25), quantile(samples, 0.75), len(samples), tuple(samples))
+
+
+def coin_tosses_as_uneven(wins: int, rounds: int) -> float:
+    """Share of all rows of coin tosses that are at least as far from half and half."""
+    rows = itertools.product((0, 1), repeat=rounds)
+    far = abs(wins - rounds / 2)
+    return sum(abs(sum(row) - rounds / 2) >= far for row in rows) / 2**rounds
+
+
+@pytest.mark.parametrize(("wins", "rounds"), [(12, 12), (11, 12), (10, 12), (6, 12), (2, 12), (1, 12), (0, 12), (7, 13)])
+def test_speedup_is_the_median_of_the_rounds_and_a_sign_test(wins: int, rounds: int) -> None:
+    before = [3.0 + index for index in range(rounds)]
+    after = [value / 2 if index < wins else value * 1.5 for index, value in enumerate(before)]
+    found = speedup(latency(before), latency(after))
+    assert found.factor == pytest.approx(quantile([a / b for a, b in zip(before, after)], 0.5))
+    assert found.wins == wins / rounds
+    assert found.certain == (coin_tosses_as_uneven(wins, rounds) < 0.01)
+
+
+def test_a_busy_machine_hides_no_speedup() -> None:
+    """Half of the rounds take three times as long, for both: the quartiles overlap, the rounds do not lie."""
+    slow = [3.0 if index % 2 else 1.0 for index in range(40)]
+    before, after = latency([2.0 * factor for factor in slow]), latency([1.6 * factor for factor in slow])
+    assert after.q75_ms > before.q25_ms
+    assert speedup(before, after).certain and speedup(before, after).factor == pytest.approx(1.25)
+    same = speedup(before, before)
+    assert (same.factor, same.wins, same.certain) == (1.0, 0.0, False)
+
+
+def test_speedup_needs_the_same_rounds() -> None:
+    with pytest.raises(ConfigError, match="same rounds"):
+        speedup(latency([1.0, 2.0]), latency([1.0]))
 
 
 def test_nothing_to_measure_is_an_error() -> None:

@@ -39,6 +39,11 @@ def quartiles(median: float) -> dict[str, float]:
     return {"median_ms": median, "q25_ms": median * 0.97, "q75_ms": median * 1.05, "repeats": 50}
 
 
+def measured(runtime: str, before: float, after: float) -> dict[str, Any]:
+    speedup = {"factor": before / after, "wins": 0.98, "certain": True}
+    return {"runtime": runtime, "batch": 1, "threads": 1, "before": quartiles(before), "after": quartiles(after), "speedup": speedup}
+
+
 def curve(epochs: int, start: float, end: float, validation: bool = True) -> list[dict[str, Any]]:
     """A saturating curve from `start` to `end` percent."""
     rows = []
@@ -143,14 +148,8 @@ def lenet_result() -> dict[str, Any]:
             {"name": "fine-tuning", "epochs": curve(8, 97.0, 98.5)},
         ],
         "latency": [
-            {"runtime": "PyTorch", "batch": 1, "threads": 1, "before": quartiles(0.128), "after": quartiles(0.091)},
-            {
-                "runtime": "ONNX Runtime",
-                "batch": 1,
-                "threads": 1,
-                "before": quartiles(0.031),
-                "after": quartiles(0.011),
-            },
+            measured("PyTorch", 0.128, 0.091),
+            measured("ONNX Runtime", 0.031, 0.011),
         ],
         "seconds": {"training": 8.1, "plan": 0.3},
         "files": {
@@ -211,8 +210,8 @@ def resnet_result() -> dict[str, Any]:
         "search": None,
         "training": [{"name": "fine-tuning", "epochs": curve(2, 70.0, 88.0, validation=False)}],
         "latency": [
-            {"runtime": "PyTorch", "batch": 1, "threads": 1, "before": quartiles(14.8), "after": quartiles(11.9)},
-            {"runtime": "ONNX Runtime", "batch": 1, "threads": 1, "before": quartiles(6.2), "after": quartiles(3.6)},
+            measured("PyTorch", 14.8, 11.9),
+            measured("ONNX Runtime", 6.2, 3.6),
         ],
         "pinned": [
             *result["pinned"],

@@ -33,10 +33,8 @@ def folds(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Fold]:
     for leak in graph.leaks:
         module = _foldable_module(graph, leak)
         if module is not None and _gone(graph, leak, removed).any():
-            weight = next(a for a in graph.axes if a.name == f"{module}.weight".lstrip(".") and a.dim == 1)
-            dead = _dead_by_channel(graph, leak)
-            slots = [i for i, c in enumerate(weight.channels.tolist()) if c >= 0 and removed[c] and c in dead]
-            result.append(Fold(module, tuple(slots), tuple(dead[int(weight.channels[i])] for i in slots)))
+            slots = np.flatnonzero(_gone(graph, leak, removed)).tolist()
+            result.append(Fold(module, tuple(slots), tuple(leak.dead[slots].tolist())))
     return result
 
 
@@ -55,7 +53,7 @@ def unfoldable_channels(graph: ChannelGraph) -> NDArray[np.bool_]:
     result = np.zeros(graph.num_channels, dtype=bool)
     for leak in graph.leaks:
         if _foldable_module(graph, leak) is None:
-            channels = graph.channel_of_colour[leak.labels].reshape(-1)
+            channels = graph.channel_of_colour[leak.labels[leak.dead != 0]]
             result[channels[channels >= 0]] = True
     return result
 
@@ -69,15 +67,12 @@ def folded_shift(weight: Tensor, fold: Fold, kept: NDArray[np.int64] | None) -> 
 
 
 def _gone(graph: ChannelGraph, leak: Leak, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    channels = graph.channel_of_colour[leak.labels].reshape(-1)
+    """Slots of the contracted axis that are removed and leave something behind."""
+    channels = graph.channel_of_colour[leak.labels]
     if not len(removed):
         return np.zeros(channels.shape, dtype=bool)
-    return (channels >= 0) & removed[channels]
-
-
-def _dead_by_channel(graph: ChannelGraph, leak: Leak) -> dict[int, float]:
-    channels = graph.channel_of_colour[leak.labels].reshape(-1)
-    return dict(zip(channels.tolist(), leak.dead.reshape(-1).tolist()))
+    gone: NDArray[np.bool_] = (leak.dead != 0) & (channels >= 0) & removed[channels]
+    return gone
 
 
 def _foldable_module(graph: ChannelGraph, leak: Leak) -> str | None:
@@ -92,7 +87,4 @@ def _foldable_module(graph: ChannelGraph, leak: Leak) -> str | None:
     operator = graph.records[leak.record].operator
     calls = sum(record.module == name and record.operator == operator for record in graph.records)
     uses = sum(owned is module.weight for other in graph.twin.modules() for owned in other._parameters.values())
-    constants = _dead_by_channel(graph, leak)
-    slots = leak.labels.reshape(-1)
-    same = len(constants) == len(slots) or all(constants[int(c)] == d for c, d in zip(graph.channel_of_colour[slots], leak.dead.reshape(-1)))
-    return name if calls == 1 and uses == 1 and same else None
+    return name if calls == 1 and uses == 1 else None

@@ -107,7 +107,10 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Leak:
-    """A contraction over slots that are a constant other than zero once removed: the constant belongs into the next bias."""
+    """A contraction over slots that are a constant other than zero once removed: the constant belongs into the next bias.
+
+    `labels` and `dead` cover the whole contracted axis; slots that become zero have dead value 0.
+    """
 
     labels: Labels
     dead: Values

@@ -104,7 +104,7 @@ def compare(
         "accuracy": accuracy,
         "notes": [*dict.fromkeys((*first.notes(), *second.notes()))],
     }
-    show_json(result) if as_json else _show_comparison(result, a, b)
+    show_json(result) if as_json else _show_comparison(result)
 
 
 def _real(test: Split, normalise: Normalise, count: int = 64) -> Tensor:
@@ -126,7 +126,8 @@ def _accuracies(first: nn.Module, second: nn.Module, test: Split, normalise: Nor
     }
 
 
-def _show_comparison(result: dict[str, Any], a: str, b: str) -> None:
+def _show_comparison(result: dict[str, Any]) -> None:
+    a, b = result["a"]["name"], result["b"]["name"]
     from prunus.report import words
     from prunus.report.html import comparison
 

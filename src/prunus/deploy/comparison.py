@@ -12,7 +12,7 @@ from torch import nn
 from prunus.channels.verify import evaluating
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, split, tensors
-from prunus.deploy.latency import Latency, measure, measure_onnx
+from prunus.deploy.latency import Latency, Speedup, measure, measure_onnx, speedup
 from prunus.errors import ConfigError
 
 
@@ -26,6 +26,7 @@ class Measured:
         threads: threads that the runtime may use.
         before: latency of the first model.
         after: latency of the second.
+        speedup: the second against the first, round by round.
     """
 
     runtime: str
@@ -33,6 +34,7 @@ class Measured:
     threads: int
     before: Latency
     after: Latency
+    speedup: Speedup
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def compare_latency(
     with_onnx: bool = True,
     onnx_path: Path | None = None,
     threads: int = 1,
-    repeats: int = 50,
+    repeats: int = 100,
     watch: Callable[[str], None] = lambda step: None,
 ) -> tuple[tuple[Measured, ...], onnx.OnnxCheck | None]:
     """Latency of two models in PyTorch, and in ONNX Runtime if wanted.
@@ -67,7 +69,7 @@ def compare_latency(
         with_onnx: export both and measure them in ONNX Runtime as well.
         onnx_path: keep the second model's ONNX file here; None keeps neither.
         threads: threads for each runtime.
-        repeats: samples per model and runtime.
+        repeats: samples per model and runtime, at most.
         watch: told what is being done.
 
     Returns:
@@ -115,7 +117,7 @@ def output_difference(before: nn.Module, after: nn.Module, inputs: Inputs) -> Di
 
 
 def _measured(runtime: str, batch: int, threads: int, times: Mapping[str, Latency]) -> Measured:
-    return Measured(runtime, batch, threads, times["before"], times["after"])
+    return Measured(runtime, batch, threads, times["before"], times["after"], speedup(times["before"], times["after"]))
 
 
 def _batch(example_inputs: Inputs) -> int:

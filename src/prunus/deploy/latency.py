@@ -27,6 +27,9 @@ Clock = Callable[[], float]
 # A sample shorter than this is mostly noise of the clock and the scheduler: quick models run several times per sample.
 SHORTEST_SAMPLE_S = 0.002
 
+CERTAIN = 0.01  # two models differ if chance alone would tell them apart less often than this
+FEWEST_ROUNDS = 20
+
 
 @dataclass(frozen=True)
 class Latency:
@@ -37,24 +40,54 @@ class Latency:
         q25_ms: milliseconds, lower quartile.
         q75_ms: milliseconds, upper quartile.
         repeats: number of samples.
+        samples_ms: the samples in the order of the rounds, milliseconds per pass.
     """
 
     median_ms: float
     q25_ms: float
     q75_ms: float
     repeats: int
+    samples_ms: tuple[float, ...] = ()
 
 
-def faster(before: Latency, after: Latency) -> bool:
-    """Whether `after` is faster beyond the noise: its upper quartile lies below the lower quartile of `before`."""
-    return after.q75_ms < before.q25_ms
+@dataclass(frozen=True)
+class Speedup:
+    """How many times faster one model is than another that was measured in the same rounds.
+
+    Attributes:
+        factor: median over the rounds of the first model's time divided by the second's.
+        wins: share of the rounds in which the second was faster.
+        certain: a two-sided sign test tells the two apart (p < 0.01).
+    """
+
+    factor: float
+    wins: float
+    certain: bool
+
+
+def speedup(before: Latency, after: Latency) -> Speedup:
+    """Compare round by round: a slow moment of the machine hits both samples of a round, or either as likely as the other.
+
+    The sign test (Arbuthnot 1710) counts rounds and asks nothing of the distribution of times, which on a busy machine
+    has several humps: if neither model were faster, each would win half of the rounds.
+
+    Raises:
+        ConfigError: the two were not measured in the same rounds.
+    """
+    pairs = [(a, b) for a, b in zip(before.samples_ms, after.samples_ms) if a != b]
+    if not before.samples_ms or len(before.samples_ms) != len(after.samples_ms):
+        raise ConfigError("A speed-up needs two models that were measured in the same rounds.")
+    ratios = torch.tensor([a / b for a, b in zip(before.samples_ms, after.samples_ms)], dtype=torch.float64)
+    wins = sum(b < a for a, b in pairs)
+    return Speedup(float(ratios.quantile(0.5)), wins / len(ratios), _sign_test(wins, len(pairs)) < CERTAIN)
 
 
 def measure(
     models: Mapping[str, nn.Module],
     example_inputs: Inputs,
     *,
-    repeats: int = 50,
+    repeats: int = 100,
+    limit_s: float = 8.0,
     warm_up: int = 5,
     threads: int | None = 1,
     clock: Clock = time.perf_counter,
@@ -64,7 +97,8 @@ def measure(
     Args:
         models: name -> model, all on the device of the inputs; their train/eval modes are restored.
         example_inputs: a tensor, a tuple of positional or a dictionary of keyword arguments.
-        repeats: samples per model.
+        repeats: samples per model, at most.
+        limit_s: stop after so many seconds, but not before 20 samples per model.
         warm_up: rounds that are run and thrown away.
         threads: threads of PyTorch's CPU operators while measuring (restored afterwards); None leaves them as they are.
         clock: seconds, monotonic.
@@ -91,14 +125,15 @@ def measure(
         for model in models.values():
             stack.enter_context(evaluating(model))
         runs = {name: runner(model) for name, model in models.items()}
-        return take_turns(runs, repeats=repeats, warm_up=warm_up, clock=clock)
+        return take_turns(runs, repeats=repeats, limit_s=limit_s, warm_up=warm_up, clock=clock)
 
 
 def measure_onnx(
     files: Mapping[str, Path],
     example_inputs: Inputs,
     *,
-    repeats: int = 50,
+    repeats: int = 100,
+    limit_s: float = 8.0,
     warm_up: int = 5,
     threads: int = 1,
     clock: Clock = time.perf_counter,
@@ -115,10 +150,17 @@ def measure_onnx(
         return lambda: opened.run(None, inputs)
 
     runs = {name: runner(path) for name, path in files.items()}
-    return take_turns(runs, repeats=repeats, warm_up=warm_up, clock=clock)
+    return take_turns(runs, repeats=repeats, limit_s=limit_s, warm_up=warm_up, clock=clock)
 
 
-def take_turns(runs: Mapping[str, Callable[[], None]], *, repeats: int, warm_up: int, clock: Clock = time.perf_counter) -> dict[str, Latency]:
+def take_turns(
+    runs: Mapping[str, Callable[[], None]],
+    *,
+    repeats: int,
+    warm_up: int,
+    limit_s: float = math.inf,
+    clock: Clock = time.perf_counter,
+) -> dict[str, Latency]:
     """Time plain functions in turns: the loop below `measure`, for any other runtime.
 
     Every round takes one sample of each, in an order that is turned round each time; a sample is as many calls in a
@@ -129,8 +171,10 @@ def take_turns(runs: Mapping[str, Callable[[], None]], *, repeats: int, warm_up:
     shortest = min(_sample(run, 1, clock) for _ in range(warm_up) for run in runs.values())
     calls = max(1, math.ceil(SHORTEST_SAMPLE_S / max(shortest, 1e-9))) if shortest < SHORTEST_SAMPLE_S else 1
     samples: dict[str, list[float]] = {name: [] for name in runs}
-    order = list(runs)
+    order, started = list(runs), clock()
     for turn in range(repeats):
+        if turn >= FEWEST_ROUNDS and clock() - started > limit_s:
+            break
         for name in order if turn % 2 == 0 else reversed(order):
             samples[name].append(_sample(runs[name], calls, clock))
     return {name: _summary(seconds) for name, seconds in samples.items()}
@@ -147,7 +191,13 @@ def _sample(run: Callable[[], None], calls: int, clock: Clock) -> float:
 def _summary(seconds: Sequence[float]) -> Latency:
     quartiles = torch.quantile(torch.tensor(seconds, dtype=torch.float64), torch.tensor([0.25, 0.5, 0.75]).double())
     low, middle, high = (float(1e3 * value) for value in quartiles)
-    return Latency(median_ms=middle, q25_ms=low, q75_ms=high, repeats=len(seconds))
+    return Latency(median_ms=middle, q25_ms=low, q75_ms=high, repeats=len(seconds), samples_ms=tuple(1e3 * value for value in seconds))
+
+
+def _sign_test(wins: int, rounds: int) -> float:
+    """Two-sided p-value: how often a fair coin is at least as far from half of the rounds."""
+    tail = sum(math.comb(rounds, count) for count in range(max(wins, rounds - wins), rounds + 1))
+    return min(1.0, tail / 2.0 ** (rounds - 1))
 
 
 def _device_barrier(values: Sequence[Tensor]) -> Callable[[], None]:

@@ -69,7 +69,7 @@ def describe(
             for name, history in histories
             if history is not None
         ],
-        "latency": [asdict(row) for row in latency],
+        "latency": [_measured(asdict(row)) for row in latency],
         "seconds": {step: round(seconds, 3) for step, seconds in outcome.seconds.items()},
         "files": {},
     }
@@ -118,6 +118,13 @@ def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | Non
         "note": f"Filled: accepted on {len(material.validation):,} held-out samples{tuned}. Open: rejected.",
         "trials": [{"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "accepted": trial.accepted} for trial in outcome.trials],
     }
+
+
+def _measured(row: dict[str, Any]) -> dict[str, Any]:
+    """Samples to a tenth of a microsecond: a clock is not better than that."""
+    for side in ("before", "after"):
+        row[side]["samples_ms"] = [round(sample, 4) for sample in row[side]["samples_ms"]]
+    return row
 
 
 def _plain(record: Mapping[str, Any]) -> dict[str, Any]:

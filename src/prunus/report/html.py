@@ -68,8 +68,8 @@ def comparison(result: Result) -> list[dict[str, str]]:
     for row in result.get("latency") or []:
         a, b = row["before"], row["after"]
         entry = _compared(f"Latency, {row['runtime']}", a["median_ms"], b["median_ms"], words.milliseconds)
-        apart = b["q75_ms"] < a["q25_ms"] or a["q75_ms"] < b["q25_ms"]
-        rows.append(entry if apart else {**entry, "change": "within the noise"})
+        change = words.times(row["speedup"]["factor"], 1) if row["speedup"]["certain"] else "within the noise"
+        rows.append({**entry, "change": change})
     steps = (result.get("accuracy") or {}).get("steps", [])
     if steps:
         first, last = steps[0]["value"], steps[-1]["value"]

@@ -71,7 +71,7 @@ def error(number: float) -> str:
 
 
 def verdict(result: Mapping[str, Any]) -> str:
-    """Smaller, faster and how accurate, in one line; a speed-up is claimed only where the quartiles do not overlap."""
+    """Smaller, faster and how accurate, in one line; a speed-up is claimed only where it is certain."""
     cost = result["cost"]
     parts = [f"{times(cost['before']['bytes'], cost['after']['bytes'])} smaller", _speed(result)]
     steps = (result.get("accuracy") or {}).get("steps", [])
@@ -91,9 +91,7 @@ def _speed(result: Mapping[str, Any]) -> str:
     measured = latency_of_record(result)
     if measured is None:
         return ""
-    before, after = measured["before"], measured["after"]
-    if after["q75_ms"] < before["q25_ms"]:
-        return f"{times(before['median_ms'], after['median_ms'])} faster"
-    if before["q75_ms"] < after["q25_ms"]:
-        return f"{times(after['median_ms'], before['median_ms'])} slower"
-    return "no faster on this machine"
+    factor = measured["speedup"]["factor"]
+    if not measured["speedup"]["certain"]:
+        return "speed unchanged"
+    return f"{times(factor, 1)} faster" if factor > 1 else f"{times(1, factor)} slower"

@@ -42,8 +42,7 @@ def _leak(call: Call, first: Tensor, a: Layer, second: Tensor, b: Layer, foldabl
         dead = b.dead if fixed_a else a.dead
         silent = dead == 0
     if not silent.all():
-        labels = a.labels[~silent]
-        call.painter.leaks.append(Leak(labels, dead[~silent], len(call.painter.records), foldable))
+        call.painter.leaks.append(Leak(a.labels, np.where(silent, 0.0, dead), len(call.painter.records), foldable))
 
 
 def carried(layer: Layer, axis: int, bias: list[Layer], biased: bool) -> Layer:

@@ -1,0 +1,52 @@
+"""The hardest real architectures: those on which other pruning tools fail or hang, at a small resolution."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.architectures import ARCHITECTURES, Architecture
+from benchmarks.coverage_workers import randomised
+from tests.network_check import check_network
+from tests.torchvision_shim import missing
+
+EXACT = (
+    "torchvision/shufflenet_v2_x1_0",  # channel shuffle
+    "torchvision/densenet121",  # every layer reads the concatenation of all before it
+    "torchvision/deeplabv3_mobilenet_v3_large",  # several outputs, dilations
+    "timm/res2net50_14w_8s",  # hierarchical splits with literal widths
+    "timm/mixnet_s",  # mixed kernels on unequal splits
+    "timm/dpn48b",  # slices and concatenations with literals
+    "timm/cspresnet50",  # cross-stage splits
+    "timm/skresnet18",  # softmax over branches
+    "timm/tresnet_m",  # space to depth
+    "timm/rexnet_100",  # additions to a part of the channels
+    "timm/ghostnet_050",  # cheap channels and a slice
+    "timm/visformer_tiny",  # attention on feature maps with batch norms
+)
+INEXACT = (  # a layer norm, or a normalised vector, across the pruned channels
+    "timm/xcit_nano_12_p8_224",
+    "timm/edgenext_xx_small",
+    "torchvision/swin_t",
+    "torchvision/vit_b_32",
+)
+
+
+def architecture(name: str) -> Architecture:
+    """The entry of the benchmark's list; skips where its library is missing."""
+    if reason := missing("torchvision", *(["timm"] if name.startswith("timm") else [])):
+        pytest.skip(reason)
+    return next(a for a in ARCHITECTURES if a.name == name)
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_exact(name: str) -> None:
+    outcome = check_network(*randomised(architecture(name)), seed=0)
+    assert outcome.exact
+    assert outcome.removed > 0.45 * outcome.channels
+
+
+@pytest.mark.parametrize("name", INEXACT)
+def test_inexact_with_a_reason(name: str) -> None:
+    outcome = check_network(*randomised(architecture(name)), seed=0)
+    assert not outcome.exact
+    assert outcome.removed > 0.45 * outcome.channels
