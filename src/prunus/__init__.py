@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from . import scores
-from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, mask, trace, verify
-from .errors import PrunusError
-from .storage import load, save
-from .targets import plan
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from . import scores
+    from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, mask, trace, verify
+    from .errors import PrunusError
+    from .storage import load, save
+    from .targets import plan
 
 __version__ = "0.1.0"
 __all__ = [
@@ -25,3 +29,25 @@ __all__ = [
     "trace",
     "verify",
 ]
+
+# Torch takes a second to import; `prunus --help` does not need it, so names are looked up when first used.
+_HOMES = {
+    **dict.fromkeys(("ChannelGraph", "Cost", "Origin", "Plan", "Verification", "compact", "mask", "trace", "verify"), "channels"),
+    "PrunusError": "errors",
+    **dict.fromkeys(("load", "save"), "storage"),
+    "plan": "targets",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name == "scores":
+        return import_module(".scores", __name__)
+    if name in _HOMES:
+        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

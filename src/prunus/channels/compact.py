@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, cast
@@ -75,8 +76,11 @@ def compact(
             traced = compact_traced(model, graph, plan)
             small, mode = traced, "traced"
         if small is None:
+            wanted = plan.removed
             small, plan, surgery = _eager_with_less(model, graph, plan, failure)
             mode = "eager"
+            if prefer == "auto":
+                warnings.warn(f"{wanted - plan.removed} of {wanted} channels stay, because the model's forward needs their number", stacklevel=2)
     object.__setattr__(small, "prunus", Origin(plan, mode, surgery, None))
     if check:
         verification = verify(model, plan, small)

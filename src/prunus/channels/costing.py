@@ -135,15 +135,28 @@ def layer_costs(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[LayerC
 
 
 def _weight_behind(graph: ChannelGraph, record: Record, sources: dict[int, Source]) -> Source | None:
-    """The parameter whose transpose or reshape a product reads."""
+    """The parameter of two or more dimensions whose transpose, reshape or standardisation a product reads.
+
+    Only what is made of parameters alone is followed, so that an activation never leads to the layer before.
+    """
     made = {id(o): r for r in graph.records for o in r.outputs}
-    for tensor in record.tensors:
-        seen = 0
-        while id(tensor) in made and seen < 12 and len(made[id(tensor)].tensors):
-            tensor, seen = made[id(tensor)].tensors[0], seen + 1
-            if id(tensor) in sources and sources[id(tensor)].is_parameter:
-                return sources[id(tensor)]
-    return None
+
+    def origin(tensor: Tensor, depth: int = 12) -> Source | None:
+        if id(tensor) in sources:
+            source = sources[id(tensor)]
+            return source if source.is_parameter and tensor.dim() > 1 else None
+        maker = made.get(id(tensor))
+        if maker is None or not depth:
+            return None
+        found = [origin(t, depth - 1) for t in maker.tensors]
+        return next((s for s in found if s is not None), None) if _of_parameters(maker, made, sources, depth) else None
+
+    return next((s for s in map(origin, record.tensors) if s is not None), None)
+
+
+def _of_parameters(record: Record, made: dict[int, Record], sources: dict[int, Source], depth: int) -> bool:
+    """Whether an operator reads parameters, buffers and constants only."""
+    return all(id(t) in sources or (id(t) in made and depth > 0 and _of_parameters(made[id(t)], made, sources, depth - 1)) for t in record.tensors)
 
 
 def _width_axis(record: Record) -> int:

@@ -74,6 +74,8 @@ class Where:
     line: int
 
     def __str__(self) -> str:
+        if not self.file:
+            return ""
         code = linecache.getline(self.file, self.line).strip()
         name = Path(self.file).name
         return f"{name}:{self.line}: {code}" if code else f"{name}:{self.line}"
@@ -261,7 +263,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def pin(self, labels: Labels, reason: str, operator: str) -> None:
         """Never prune these colours."""
-        self.pins.append(Mark(labels, reason, operator, self.where()))
+        self.pins.append(Mark(labels, reason, operator, self.where() if operator else Where("", 0)))
 
     def inexact(self, labels: Labels, reason: str, operator: str) -> None:
         """Removing these colours changes the function of what is left."""
@@ -272,7 +274,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         frame = sys._getframe(1)
         while frame is not None and frame.f_code.co_filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<")):
             frame = frame.f_back  # type: ignore[assignment]
-        return Where(frame.f_code.co_filename, frame.f_lineno) if frame else Where("?", 0)
+        return Where(frame.f_code.co_filename, frame.f_lineno) if frame else Where("", 0)
 
     # -- the dispatch mode -----------------------------------------------------------------------------------------------------------------
 

@@ -49,7 +49,8 @@ def graph_table(graph: ChannelGraph) -> str:
         lines += ["", "pinned (never pruned):"]
         for pin in graph.pinned[:_MOST_REASONS]:
             lines.append(f"  {pin.channels} slots of {', '.join(pin.names[:3])}{' …' if len(pin.names) > 3 else ''}: {pin.reason}")
-            lines.append(f"      {pin.operator} at {pin.where}")
+            if pin.where:
+                lines.append(f"      {pin.operator} at {pin.where}")
         if len(graph.pinned) > _MOST_REASONS:
             lines.append(f"  … {len(graph.pinned) - _MOST_REASONS} more reasons in graph.pinned")
     if graph.notes:

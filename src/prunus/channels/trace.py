@@ -47,7 +47,7 @@ def trace_twin(model: nn.Module, twin: nn.Module, args: tuple[Any, ...], kwargs:
     outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
     for tensor in tensors_in(outputs):
         for layer in painter.paint_of(tensor):
-            painter.pin(layer.labels, "model output", "output")
+            painter.pin(layer.labels, "model output", "")
     return build(model, twin, (args, kwargs), painter, sources)
 
 

@@ -33,7 +33,7 @@ class TracedModule(nn.Module):
         self._buffers = tensors._buffers
         self._non_persistent_buffers_set = tensors._non_persistent_buffers_set
         self._modules = tensors._modules
-        self.training = False
+        self.training = self._mode = False
         self.graph = graph
         info = graph._codegen.pytree_info  # type: ignore[attr-defined]
         self._in_spec, self._out_spec = info.in_spec, info.out_spec  # the names that the generated code uses
@@ -41,20 +41,15 @@ class TracedModule(nn.Module):
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """Run the graph; same inputs and outputs as the module that was traced."""
+        if self._mode != self.training:
+            self._switch_mode()
         return self._run(self, *args, **kwargs)
 
-    def train(self, mode: bool = True) -> TracedModule:
-        """Switch batch norms and dropouts of the graph between training and evaluation."""
-        super().train(mode)
-        self.switch_mode(mode)
-        return self
-
-    def switch_mode(self, training: bool) -> None:
-        """Set the training flag of every operator that has one; only needed where `training` was set without `train()`."""
-        changed = False
-        for node in self.graph.nodes:
-            changed |= _switch(node, training)
-        if changed:
+    def _switch_mode(self) -> None:
+        """Set the training flag of every operator that has one (batch norms are modules and know their own)."""
+        self._mode = self.training
+        changed = [_switch(node, self.training) for node in self.graph.nodes]
+        if any(changed):
             self.rebuild()
 
     def rebuild(self) -> None:

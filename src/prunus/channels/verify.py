@@ -76,16 +76,8 @@ def evaluating(model: nn.Module) -> Iterator[None]:
         with torch.no_grad():
             yield
     finally:
-        restore_modes(modes)
-
-
-def restore_modes(modes: dict[nn.Module, bool]) -> None:
-    """Set every module's own mode back, children first."""
-    for module, training in modes.items():
-        switch = getattr(module, "switch_mode", None)
-        if switch is not None:
-            switch(training)
-        module.training = training
+        for module, training in modes.items():
+            module.training = training
 
 
 def _dtype(model: nn.Module) -> torch.dtype:

@@ -42,10 +42,7 @@ def _read(path: Path) -> Mapping[str, Tensor]:
         raise FileFormatError(f"There is no weight file {path}.")
     content: Any
     try:
-        if path.suffix == ".safetensors":
-            content = load_file(path)
-        else:
-            content = torch.load(path, map_location="cpu", weights_only=True)
+        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in any of a dozen ways inside the two readers
         reason = next(iter(str(error).splitlines()), "") or type(error).__name__
         raise FileFormatError(f"{path} is damaged, or no plain state_dict or safetensors file ({reason.rstrip('.')}).") from error
