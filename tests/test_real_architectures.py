@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-
 from benchmarks.architectures import ARCHITECTURES, Architecture
 from benchmarks.coverage_workers import randomised
+
 from tests.network_check import check_network
 from tests.torchvision_shim import missing
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -74,6 +75,14 @@ class Plan:
 
         Raises PlanError if the plan was made for another model.
         """
+        return self._own_removed if graph is self.graph else self._removed_anew(graph)
+
+    @cached_property
+    def _own_removed(self) -> NDArray[np.bool_]:
+        assert self.graph is not None
+        return self._removed_anew(self.graph)
+
+    def _removed_anew(self, graph: ChannelGraph) -> NDArray[np.bool_]:
         check_fingerprint(self, graph.twin)
         result = np.zeros(graph.num_channels, dtype=bool)
         axes = {(axis.name, axis.dim): axis.channels for axis in graph.axes}
@@ -96,7 +105,7 @@ class Plan:
 
     def to_json(self) -> str:
         """The plan as JSON text; `Plan.from_json` reads it back."""
-        data = {name: value for name, value in vars(self).items() if name != "graph"}
+        data = {f.name: getattr(self, f.name) for f in fields(self) if f.name != "graph"}
         data["groups"] = [asdict(g) for g in self.groups]
         data["before"], data["after"] = asdict(self.before), asdict(self.after)
         data["trials"] = [asdict(t) for t in self.trials]
