@@ -26,7 +26,7 @@ from benchmarks.coverage_table import table
 from benchmarks.environment import RESULTS, command, describe, save
 
 RESULT = RESULTS / "coverage.json"
-LIMITS = {"prunus": 600, "torch_pruning": 240}  # seconds for the whole process, model building and measuring included
+LIMITS = {"prunus": 300, "torch_pruning": 240}  # seconds for the whole process, model building and measuring included
 MARK = "RESULT "
 
 
@@ -59,9 +59,9 @@ def run(chosen: list[Architecture], again: bool, tools: list[str]) -> None:
     for i, architecture in enumerate(chosen):
         row = result["models"].setdefault(architecture.name, {})
         row |= asdict(architecture)
-        for tool in tools:
-            if again or tool not in row:
-                row[tool] = in_process(tool, architecture)
+        missing = [tool for tool in tools if again or tool not in row]
+        for tool in missing:
+            row[tool] = in_process(tool, architecture)
         save(RESULT, result)
         words = [f"{tool} {row[tool]['status']} {row[tool].get('message', '')[:90]}" for tool in tools]
         print(f"{i + 1}/{len(chosen)} {architecture.name}: {'; '.join(words)}", flush=True)

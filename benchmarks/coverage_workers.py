@@ -79,7 +79,8 @@ def prune_with_prunus(architecture: Architecture) -> dict[str, Any]:
     graph.cost(plan)
     timed(seconds, "cost", lambda: graph.cost(plan))
     fresh = torch.randn(2, *image.shape[1:])
-    single = relative_error(outputs_of(prunus.mask(model, small.prunus.plan), fresh), outputs_of(small, fresh))
+    masked = prunus.mask(model, small.prunus.plan)
+    single = relative_error(outputs_of(masked, fresh), outputs_of(small, fresh))
     before, after = graph.cost(), graph.cost(small.prunus.plan)
     return {
         "mode": small.prunus.mode,
@@ -91,7 +92,7 @@ def prune_with_prunus(architecture: Architecture) -> dict[str, Any]:
         "exact": small.prunus.plan.exact,
         "notes": list(small.prunus.plan.notes[:3]),
         "relative_float32": max(single, verified.relative),
-        "relative_float64": _in_double(model, fresh),
+        "relative_float64": _in_double(masked, small, fresh),
         "pinned": [[p.reason, p.operator, p.where, p.channels] for p in _top(graph.pinned)],
         "seconds": seconds,
     }
@@ -101,15 +102,10 @@ def _top(pinned: Any) -> list[Any]:
     return sorted((p for p in pinned if p.reason != "model output"), key=lambda p: -p.channels)[:3]
 
 
-def _in_double(model: nn.Module, fresh: Tensor) -> float:
-    import prunus
-
-    double = copy.deepcopy(model).double()
+def _in_double(masked: nn.Module, small: nn.Module, fresh: Tensor) -> float:
+    """The same two networks with their weights in double precision: only rounding may be left of the difference."""
     fresh = fresh.double()
-    graph = prunus.trace(double, fresh[:1])
-    plan = prunus.plan(graph, prunus.scores.norm(graph, p=2), rate=RATE)
-    small = prunus.compact(double, plan, check=False)
-    return relative_error(outputs_of(prunus.mask(double, small.prunus.plan), fresh), outputs_of(small, fresh))
+    return relative_error(outputs_of(copy.deepcopy(masked).double(), fresh), outputs_of(copy.deepcopy(small).double(), fresh))
 
 
 def prune_with_torch_pruning(architecture: Architecture) -> dict[str, Any]:

@@ -1,0 +1,88 @@
+"""What README and docs show is run as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+import prunus
+from prunus import models
+from prunus.channels.rules import RULES
+
+ROOT = Path(__file__).parent.parent
+
+
+def blocks(name: str) -> list[str]:
+    """The Python blocks of a Markdown file."""
+    return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/getting-started.md"])
+def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    scope = {"model": models.resnet20(), "example_inputs": torch.randn(1, 3, 32, 32), "torch": torch}
+    for block in blocks(name):
+        exec(block, scope)
+    small = scope["small"]
+    assert isinstance(small, nn.Module)
+    assert (tmp_path / "small.safetensors").exists()
+
+
+def test_the_score_of_the_docs_is_the_largest_weight() -> None:
+    (block,) = blocks("docs/adding-a-score.md")
+    scope: dict[str, object] = {}
+    exec(block, scope)
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.ReLU(), nn.Conv2d(4, 2, 3))
+    graph = prunus.trace(model, torch.randn(1, 3, 8, 8))
+    scores = scope["largest_weight"](graph)  # type: ignore[operator]
+    first, second = model[0].weight.detach(), model[2].weight.detach()
+    slow = [max(float(first[i].abs().max()), float(second[:, i].abs().max())) for i in range(4)]
+    assert scores.tolist() == pytest.approx(slow)
+
+
+@torch.library.custom_op("mylib::blur", mutates_args=())
+def _blur(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    return x * kernel.mean()
+
+
+@_blur.register_fake
+def _(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
+    return torch.empty_like(x)
+
+
+class Blurred(nn.Module):
+    """A network with an operator that prunus has never heard of."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 3)
+        self.register_buffer("kernel", torch.ones(3))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.second(torch.ops.mylib.blur(self.first(x), self.kernel))
+
+
+def test_the_rule_of_the_docs_frees_the_channels(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = Blurred().double(), torch.randn(2, 3, 8, 8, dtype=torch.float64)
+    pinned = prunus.trace(model, x)
+    assert pinned.num_channels == 0
+    (pin,) = [p for p in pinned.pinned if "no rule" in p.reason]
+    assert "mylib::blur" in pin.operator
+    assert "torch.ops.mylib.blur(self.first(x), self.kernel)" in pin.where
+    (block,) = blocks("docs/adding-an-operator-rule.md")
+    before = dict(RULES)
+    try:
+        exec(block, {})
+        graph = prunus.trace(model, x)
+        assert graph.num_channels == 8
+        plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+        small = prunus.compact(model, plan)
+        assert small.first.out_channels == 4
+        assert torch.allclose(prunus.mask(model, plan)(x), small(x), rtol=1e-12, atol=1e-14)
+    finally:
+        RULES.clear()
+        RULES.update(before)

@@ -1,0 +1,51 @@
+"""The package as a whole: its names, its version, and what importing it costs."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+import prunus
+
+HEAVY = ("typer", "rich", "matplotlib", "jinja2", "onnx", "onnxruntime", "scipy", "sklearn", "timm", "torchvision", "PIL", "torch.onnx.ops")
+
+
+def modules_after(code: str) -> set[str]:
+    out = subprocess.run([sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"], capture_output=True, text=True, check=True, timeout=120)
+    return set(out.stdout.split())
+
+
+def test_every_public_name_exists_and_is_listed_in_order() -> None:
+    assert all(hasattr(prunus, name) for name in prunus.__all__)
+    assert sorted(prunus.__all__) == list(prunus.__all__)
+    wanted = {"trace", "scores", "plan", "mask", "compact", "verify", "save", "load"}
+    assert wanted <= set(prunus.__all__)
+    assert all(hasattr(prunus.scores, name) for name in prunus.scores.__all__)
+    assert {"norm", "bn_scale", "geometric_median", "taylor", "activation_mean", "random"} <= set(prunus.scores.__all__)
+    assert all(hasattr(prunus.channels, name) for name in prunus.channels.__all__)
+
+
+def test_the_version_is_the_projects() -> None:
+    assert importlib.metadata.version("prunus") == prunus.__version__
+    project = Path(__file__).parents[1] / "pyproject.toml"
+    if not project.is_file():
+        pytest.skip("not run from a checkout")
+    assert tomllib.loads(project.read_text())["project"]["version"] == prunus.__version__
+
+
+def test_importing_is_light() -> None:
+    extra = modules_after("import prunus") - modules_after("import torch, safetensors.torch")
+    assert {m for m in extra if m.split(".")[0] in HEAVY or m in HEAVY} == set()
+
+
+def test_errors_have_one_base() -> None:
+    from prunus import errors
+
+    kinds = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
+    assert len(kinds) >= 10
+    assert all(issubclass(kind, prunus.PrunusError) and kind.__doc__ for kind in kinds)
