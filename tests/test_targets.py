@@ -71,7 +71,14 @@ def test_global_scope_ranks_all_channels_together() -> None:
 @pytest.mark.parametrize("scope", ["uniform", "global"])
 @pytest.mark.parametrize(
     ("name", "what", "fraction"),
-    [("resnet", "macs", 0.9), ("resnet", "macs", 0.5), ("resnet", "params", 0.23), ("resnet", "bytes", 0.5), ("vgg", "macs", 0.5), ("vgg", "params", 0.3)],
+    [
+        ("resnet", "macs", 0.9),
+        ("resnet", "macs", 0.5),
+        ("resnet", "params", 0.23),
+        ("resnet", "bytes", 0.5),
+        ("vgg", "macs", 0.5),
+        ("vgg", "params", 0.3),
+    ],
 )
 def test_budgets_are_met_from_below_within_one_per_cent(name: str, what: str, fraction: float, scope: str, request: pytest.FixtureRequest) -> None:
     graph = request.getfixturevalue(name)

@@ -25,7 +25,9 @@ def chain() -> nn.Sequential:
 
 
 def frozen_copy(model: nn.Module) -> tuple[list[Any], dict[str, Tensor]]:
-    return [(m.training, {k: v for k, v in vars(m).items() if isinstance(v, (int, tuple))}) for m in model.modules()], copy.deepcopy(model.state_dict())
+    return [(m.training, {k: v for k, v in vars(m).items() if isinstance(v, (int, tuple))}) for m in model.modules()], copy.deepcopy(
+        model.state_dict()
+    )
 
 
 def assert_same(before: tuple[list[Any], dict[str, Tensor]], model: nn.Module) -> None:

@@ -51,7 +51,12 @@ def test_the_folded_bias_is_the_sum_of_the_removed_slices_times_the_constant() -
 
 @pytest.mark.parametrize(
     "reader",
-    [nn.Conv2d(6, 4, 3, padding=1), nn.Conv2d(6, 4, 3, padding="same"), nn.ConvTranspose2d(6, 4, 3), nn.Sequential(nn.AvgPool2d(3, 1, 1), nn.Conv2d(6, 4, 1))],
+    [
+        nn.Conv2d(6, 4, 3, padding=1),
+        nn.Conv2d(6, 4, 3, padding="same"),
+        nn.ConvTranspose2d(6, 4, 3),
+        nn.Sequential(nn.AvgPool2d(3, 1, 1), nn.Conv2d(6, 4, 1)),
+    ],
 )
 def test_constants_at_a_padded_edge_are_said_to_be_inexact(reader: nn.Module) -> None:
     plan, _ = pruned(middle(nn.Sigmoid(), reader), IMAGE)

@@ -28,7 +28,10 @@ def test_convolution_couples_filter_bias_norm_and_reader() -> None:
     assert channels(graph, "0.weight", 2) == [-1] * 3  # kernel positions
     (group,) = graph.groups
     assert (group.name, group.size, group.slots) == ("0", 4, 1)
-    assert {(p.reason, p.operator) for p in graph.pinned} == {("model output", "output"), ("meets the model's input or an unpainted tensor", "convolution")}
+    assert {(p.reason, p.operator) for p in graph.pinned} == {
+        ("model output", "output"),
+        ("meets the model's input or an unpainted tensor", "convolution"),
+    }
 
 
 @pytest.mark.parametrize("rank", [1, 3])

@@ -20,7 +20,9 @@ IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator()
 
 
 def net(middle: int = 8) -> nn.Module:
-    return randomised(nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Sigmoid(), nn.Conv2d(6, middle, 1), nn.ReLU(), nn.Conv2d(middle, 2, 3, padding=1)))
+    return randomised(
+        nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Sigmoid(), nn.Conv2d(6, middle, 1), nn.ReLU(), nn.Conv2d(middle, 2, 3, padding=1))
+    )
 
 
 def test_json_round_trip() -> None:
@@ -62,7 +64,17 @@ def change(data: dict[str, Any], key: str, value: Any) -> str:
 
 @pytest.mark.parametrize(
     ("key", "value"),
-    [("dim", 5), ("dim", "0"), ("removed", [99]), ("removed", [-1]), ("removed", [1.5]), ("removed", ["a"]), ("removed", [True]), ("parameter", "none"), ("parameter", 3)],
+    [
+        ("dim", 5),
+        ("dim", "0"),
+        ("removed", [99]),
+        ("removed", [-1]),
+        ("removed", [1.5]),
+        ("removed", ["a"]),
+        ("removed", [True]),
+        ("parameter", "none"),
+        ("parameter", 3),
+    ],
 )
 def test_a_plan_whose_slots_do_not_exist_is_refused(key: str, value: Any) -> None:
     model = net()

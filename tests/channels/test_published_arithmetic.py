@@ -88,7 +88,12 @@ def pfec_resnet(blocks: int, rates: dict[str, float]) -> tuple[int, int]:
     ],
 )
 def test_pruning_filters_resnet_b(
-    build: Callable[[], nn.Module], blocks: int, stage_rates: tuple[float, ...], skip: tuple[int, ...], macs: tuple[float, ...], params: tuple[float, ...]
+    build: Callable[[], nn.Module],
+    blocks: int,
+    stage_rates: tuple[float, ...],
+    skip: tuple[int, ...],
+    macs: tuple[float, ...],
+    params: tuple[float, ...],
 ) -> None:
     """Published: GMACs of the dense and the pruned network to three decimals, and millions of parameters to two, batch norm not counted."""
     graph = prunus.trace(build(), IMAGE)

@@ -105,9 +105,7 @@ def test_absent_files_without_download_name_the_places(tmp_path: Path) -> None:
 
 
 def test_the_archive_is_downloaded_unpacked_and_removed(server: Server, tmp_path: Path) -> None:
-    members: dict[str, bytes | str] = {
-        f"{CIFAR10.folder}/{name}": content for name, content in contents(CIFAR10).items()
-    }
+    members: dict[str, bytes | str] = {f"{CIFAR10.folder}/{name}": content for name, content in contents(CIFAR10).items()}
     body = archive({"../evil.txt": b"evil", f"{CIFAR10.folder}/readme.html": b"hello", **members})
     server.files["cifar-10-binary.tar.gz"] = body
     md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()

@@ -87,9 +87,7 @@ def test_a_whole_set_is_downloaded_once_and_continued_where_it_stopped(server: S
     images = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 4]) + np.arange(32, dtype=np.uint8).tobytes()
     labels = bytes([0, 0, 8, 1, 0, 0, 0, 2, 3, 9])
     files = {name: gzip.compress(images if "images" in name else labels, mtime=0) for name in MNIST.md5}
-    source = dataclasses.replace(
-        MNIST, url=server.url + "mnist/", md5={name: md5(content) for name, content in files.items()}
-    )
+    source = dataclasses.replace(MNIST, url=server.url + "mnist/", md5={name: md5(content) for name, content in files.items()})
     server.files = {f"mnist/{name}": content for name, content in files.items() if not name.startswith("t10k-labels")}
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz answers 404"):
         load_idx(source, tmp_path)

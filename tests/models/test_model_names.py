@@ -51,9 +51,7 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 class FailingFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Makes the import of one package fail as a mismatched torchvision does."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
         return importlib.machinery.ModuleSpec(fullname, self) if fullname == "torchvision" else None
 
     def exec_module(self, module: ModuleType) -> None:

@@ -245,7 +245,10 @@ HEADER_CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "graph without output": ("traced", lambda h: h["graph"]["nodes"].pop()),
     "graph of nothing": ("traced", lambda h: h["graph"].update(nodes=[])),
     "structure is no structure": ("traced", lambda h: h["graph"].update({"in": "[1, 3]"})),
-    "structure of a foreign class": ("traced", lambda h: h["graph"].update({"out": '[1, {"type": "os.system", "context": "null", "children_spec": []}]'})),
+    "structure of a foreign class": (
+        "traced",
+        lambda h: h["graph"].update({"out": '[1, {"type": "os.system", "context": "null", "children_spec": []}]'}),
+    ),
     "buffers are a number": ("traced", lambda h: h.update(buffers=3)),
 }
 
@@ -272,7 +275,19 @@ def rename_input(h: dict[str, Any], name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "target", ["os.system", "builtins.eval", "aten.from_file.default", "prim.print.default", "aten.__class__.mro", "aten.relu", "aten.relu.default.x", "eval", "", 3]
+    "target",
+    [
+        "os.system",
+        "builtins.eval",
+        "aten.from_file.default",
+        "prim.print.default",
+        "aten.__class__.mro",
+        "aten.relu",
+        "aten.relu.default.x",
+        "eval",
+        "",
+        3,
+    ],
 )
 def test_operators_outside_of_torch_are_refused(target: Any, files: dict[str, bytes], tmp_path: Path) -> None:
     assert refused(tmp_path / "m", "traced", rewritten(files["traced"], tmp_path, lambda h, _: call(h).__setitem__(2, target)))

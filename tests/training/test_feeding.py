@@ -50,9 +50,7 @@ def test_memory_format_and_type_are_as_asked() -> None:
 
 
 def test_the_same_seed_gives_the_same_batches() -> None:
-    first, again, other = (
-        next(batches(noise(9), NORMALISE, 4, generator=seeded(seed), augment="crop-flip"))[0] for seed in (1, 1, 2)
-    )
+    first, again, other = (next(batches(noise(9), NORMALISE, 4, generator=seeded(seed), augment="crop-flip"))[0] for seed in (1, 1, 2))
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 

@@ -215,9 +215,7 @@ class Exploding(nn.Module):
 def test_a_loss_that_is_not_finite_names_epoch_and_step_and_spares_the_weights() -> None:
     model = Exploding().eval()
     config = TrainConfig(epochs=9, batch_size=60)
-    with pytest.raises(
-        ConfigError, match=r"loss became nan in epoch 2, step 2 of 3: lower the learning rate \(0\.05\)"
-    ):
+    with pytest.raises(ConfigError, match=r"loss became nan in epoch 2, step 2 of 3: lower the learning rate \(0\.05\)"):
         train(model, FEW, config, normalise=DIGITS.normalise)
     assert all(bool(value.isfinite().all()) for value in model.parameters())
     assert not model.training

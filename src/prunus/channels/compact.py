@@ -63,31 +63,41 @@ def compact(
         PlanError: the plan was made for another model.
         VerifyError: the result does not compute what the masked model does (a defect of prunus).
     """
+    if prefer not in ("auto", "eager"):
+        raise CompactError(f"prefer must be 'auto' or 'eager', not {prefer!r}")
     model = unwrap(model)
     graph = graph_for(model, plan)
-    plan = replace(plan, graph=graph)
-    result = _eager(model, graph, plan) if not isinstance(prefer, str) or prefer in ("auto", "eager") else None
-    if result is None:
-        raise CompactError(f"prefer must be 'auto' or 'eager', not {prefer!r}")
-    small, surgery, failure = result
-    mode = "eager"
-    if small is None:
-        if prefer == "auto":
-            traced = compact_traced(model, graph, plan)
-            small, mode = traced, "traced"
-        if small is None:
-            wanted = plan.removed
-            small, plan, surgery = _eager_with_less(model, graph, plan, failure)
-            mode = "eager"
-            if prefer == "auto":
-                warnings.warn(f"{wanted - plan.removed} of {wanted} channels stay, because the model's forward needs their number", stacklevel=2)
-    object.__setattr__(small, "prunus", Origin(plan, mode, surgery, None))
+    built = _build(model, graph, replace(plan, graph=graph), prefer)
+    object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, None))
     if check:
-        verification = verify(model, plan, small)
-        object.__setattr__(small, "prunus", Origin(plan, mode, surgery, verification))
+        verification = verify(model, built.plan, built.model)
+        object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, verification))
     if optimizer is not None:
-        transfer(optimizer, model, small, surgery.slices)
-    return small
+        transfer(optimizer, model, built.model, built.surgery.slices)
+    return built.model
+
+
+@dataclass(frozen=True, eq=False)
+class _Built:
+    model: nn.Module
+    plan: Plan
+    mode: str
+    surgery: Surgery
+
+
+def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer) -> _Built:
+    """The module's own class, else its traced graph, else its own class with fewer channels gone."""
+    small, surgery, failure = _eager(model, graph, plan)
+    if small is not None:
+        return _Built(small, plan, "eager", surgery)
+    traced = compact_traced(model, graph, plan) if prefer == "auto" else None
+    if traced is not None:
+        return _Built(traced.train(model.training), plan, "traced", Surgery(surgery.slices))
+    wanted = plan.removed
+    small, plan, surgery = _eager_with_less(model, graph, plan, failure)
+    if prefer == "auto":
+        warnings.warn(f"{wanted - plan.removed} of {wanted} channels stay, because the model's forward needs their number", stacklevel=3)
+    return _Built(small, plan, "eager", surgery)
 
 
 def _eager(model: nn.Module, graph: ChannelGraph, plan: Plan) -> tuple[nn.Module | None, Surgery, MismatchError | None]:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .paint import Labels
+from .layers import Labels
 
 
 def flatten(edges: Sequence[tuple[Labels, Labels]]) -> tuple[Labels, Labels]:

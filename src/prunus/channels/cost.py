@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .paint import Labels
+from .layers import Labels
 
 Counts = NDArray[np.float64]
 _MOST_AXES = 6

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .cost import AxisTable, CostModel, LayerCost, Terms, slots_per_group
-from .paint import Contraction, Labels, Paint, Painter, Record
+from .layers import Contraction, Labels, Paint, Record
+from .paint import Painter
 from .source import Source
 
 if TYPE_CHECKING:
@@ -110,10 +111,7 @@ def layer_costs(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[LayerC
         weights = [sources[id(t)] for t in record.tensors if id(t) in sources and t.dim() > 1]
         weight = max(weights, key=lambda s: s.tensor.dim(), default=None) or _weight_behind(graph, record, sources)
         name = weight.name.rpartition(".")[0] or weight.name if weight else record.module
-        before, after = (
-            _shape(graph, record.outputs[0], record.paints[0], None),
-            _shape(graph, record.outputs[0], record.paints[0], removed),
-        )
+        before, after = tuple(record.outputs[0].shape), graph.kept_shape(record.outputs[0].shape, record.paints[0], removed)
         axis = _width_axis(record)
         shapes = [_source_shape(graph, s, removed) for s in ([weight] if weight else [])]
         own = [s for s in graph.sources if s.is_parameter and weight is not None and s.name.rpartition(".")[0] == weight.name.rpartition(".")[0]]
@@ -125,7 +123,7 @@ def layer_costs(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[LayerC
                 output_shape=after,
                 width_before=before[axis],
                 width_after=after[axis],
-                macs_before=_macs(graph, contraction, None),
+                macs_before=_macs(graph, contraction, np.zeros_like(removed)),
                 macs_after=_macs(graph, contraction, removed),
                 params_before=sum(s.tensor.numel() for s in own),
                 params_after=sum(int(np.prod(_source_shape(graph, s, removed))) for s in own),
@@ -165,24 +163,12 @@ def _width_axis(record: Record) -> int:
     return int(record.outputs[0].dim() - 1)
 
 
-def _length(graph: ChannelGraph, labels: Labels, removed: NDArray[np.bool_] | None) -> int:
-    if removed is None:
-        return len(labels)
-    channels = graph.channel_of_colour[labels]
-    return int(((channels < 0) | ~removed[channels]).sum()) if len(removed) else len(labels)
+def _source_shape(graph: ChannelGraph, source: Source, removed: NDArray[np.bool_]) -> tuple[int, ...]:
+    return tuple(graph.kept_length(source.colours(a), removed) for a in range(source.tensor.dim()))
 
 
-def _shape(graph: ChannelGraph, tensor: Tensor, paint: Paint, removed: NDArray[np.bool_] | None) -> tuple[int, ...]:
-    by_axis = {layer.axis: layer.labels for layer in paint}
-    return tuple(_length(graph, by_axis[a], removed) if a in by_axis else n for a, n in enumerate(tensor.shape))
-
-
-def _source_shape(graph: ChannelGraph, source: Source, removed: NDArray[np.bool_] | None) -> tuple[int, ...]:
-    return tuple(_length(graph, source.colours(a), removed) for a in range(source.tensor.dim()))
-
-
-def _macs(graph: ChannelGraph, contraction: Contraction, removed: NDArray[np.bool_] | None) -> int:
+def _macs(graph: ChannelGraph, contraction: Contraction, removed: NDArray[np.bool_]) -> int:
     total = contraction.constant
     for labels in contraction.factors:
-        total *= _length(graph, labels, removed)
+        total *= graph.kept_length(labels, removed)
     return total

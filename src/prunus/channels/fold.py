@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .paint import Leak
+from .layers import Leak
 
 if TYPE_CHECKING:
     from .graph import ChannelGraph

@@ -14,7 +14,8 @@ from torch import nn
 from .components import components
 from .cost import AxisTable, Cost, CostModel, LayerCost
 from .costing import cost_model, layer_costs
-from .paint import ANCHOR, Contraction, Labels, Leak, Mark, Painter, Record
+from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record
+from .paint import Painter
 from .source import Source
 
 if TYPE_CHECKING:
@@ -109,6 +110,16 @@ class ChannelGraph:
     def kept(self, removed: NDArray[np.bool_]) -> NDArray[np.int64]:
         """Channels kept per group, shape (groups,), from a boolean array over the channels."""
         return np.bincount(self.group_of_channel[~removed], minlength=len(self.groups)).astype(np.int64)
+
+    def kept_length(self, labels: Labels, removed: NDArray[np.bool_]) -> int:
+        """How many slots of a painted axis stay."""
+        channels = self.channel_of_colour[labels]
+        return int(((channels < 0) | ~removed[channels]).sum()) if len(removed) else len(labels)
+
+    def kept_shape(self, shape: Sequence[int], paint: Paint, removed: NDArray[np.bool_]) -> tuple[int, ...]:
+        """The shape of a painted tensor once channels are gone."""
+        by_axis = {layer.axis: layer.labels for layer in paint}
+        return tuple(self.kept_length(by_axis[a], removed) if a in by_axis else int(n) for a, n in enumerate(shape))
 
     def cost(self, plan: Plan | None = None) -> Cost:
         """MACs, parameters, bytes and peak activation of the model, or of what a plan leaves of it, without building it."""

@@ -7,7 +7,6 @@ couplings are the channels. Colour 0 is never removed: it stands for slots that 
 
 from __future__ import annotations
 
-import linecache
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -16,117 +15,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import TraceError
+from .blank_norms import BLANK_NORMS
+from .layers import ANCHOR, Contraction, Labels, Layer, Leak, Mark, Paint, Record, Where
 
-Labels = NDArray[np.int64]
-Values = NDArray[np.float64]
-
-ANCHOR = 0  # the colour that is never removed
 _TORCH_FOLDER = str(Path(torch.__file__).parent)
 _OWN_FOLDER = str(Path(__file__).parent)
 _CREATION = frozenset({"zeros", "ones", "full", "empty", "arange", "linspace", "eye", "scalar_tensor", "tril_indices", "triu_indices"})
 _LARGEST_CONSTANT = 1 << 16  # elements; constants up to this size are computed for real, so that indices and `.item()` have values
-
-
-@dataclass(frozen=True, slots=True)
-class Layer:
-    """The colours along one axis of a tensor.
-
-    `dead[i]` is the value that slot i has in the *masked* network once its colour is removed: 0 nearly everywhere, 0.5 after a sigmoid, NaN where
-    it is not a known constant.
-    """
-
-    axis: int
-    labels: Labels
-    dead: Values
-
-    def on(self, axis: int) -> Layer:
-        """The same layer on another axis."""
-        return self if axis == self.axis else Layer(axis, self.labels, self.dead)
-
-    def take(self, index: Any, axis: int | None = None) -> Layer:
-        """The layer of the slots at `index`."""
-        return Layer(self.axis if axis is None else axis, self.labels[index], self.dead[index])
-
-
-Paint = tuple[Layer, ...]
-
-
-def zeros_like(labels: Labels) -> Values:
-    """Dead values of slots whose producer is zeroed by the mask."""
-    return np.zeros(labels.shape, dtype=np.float64)
-
-
-def unknown_like(labels: Labels) -> Values:
-    """Dead values of slots that are not a known constant in the masked network."""
-    return np.full(labels.shape, np.nan)
-
-
-@dataclass(frozen=True, slots=True)
-class Where:
-    """A line of the user's code."""
-
-    file: str
-    line: int
-
-    def __str__(self) -> str:
-        if not self.file:
-            return ""
-        code = linecache.getline(self.file, self.line).strip()
-        name = Path(self.file).name
-        return f"{name}:{self.line}: {code}" if code else f"{name}:{self.line}"
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One operator call: what it did to the paint, enough to replay, cost and rewrite it."""
-
-    operator: str
-    module: str
-    where: Where
-    func: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    tensors: tuple[Tensor, ...]
-    inputs: tuple[Paint, ...]
-    outputs: tuple[Tensor, ...]
-    paints: tuple[Paint, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """Colours that are pinned, or whose removal is inexact, with the reason."""
-
-    labels: Labels
-    reason: str
-    operator: str
-    where: Where
-
-
-@dataclass(frozen=True, slots=True)
-class Leak:
-    """A contraction over slots that are a constant other than zero once removed: the constant belongs into the next bias.
-
-    `labels` and `dead` cover the whole contracted axis; slots that become zero have dead value 0.
-    """
-
-    labels: Labels
-    dead: Values
-    record: int
-    foldable: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Contraction:
-    """Multiply-accumulates of one operator: `constant` times the slots kept in each of `factors`."""
-
-    record: int
-    constant: int
-    factors: tuple[Labels, ...]
 
 
 @dataclass(frozen=True)
@@ -170,27 +69,6 @@ class Call:
 
 
 Rule = Callable[[Call], Sequence[Paint]]
-
-
-def _batch_norm_shapes(x: Tensor, *vectors: Any) -> tuple[Tensor, Tensor, Tensor]:
-    """What native_batch_norm returns on meta tensors. Torch decomposes it in Python there, which took half of the time of tracing a ResNet."""
-    channels = x.shape[1]
-    for vector in vectors[:4]:
-        if vector is not None and tuple(vector.shape) != (channels,):
-            raise RuntimeError(f"batch norm over {channels} channels with a vector of shape {tuple(vector.shape)}")
-    return torch.empty_like(x), x.new_empty((channels,)), x.new_empty((channels,))
-
-
-def _layer_norm_shapes(x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float) -> tuple[Tensor, Tensor, Tensor]:
-    """What native_layer_norm returns on meta tensors."""
-    normalized = tuple(shape)
-    if tuple(x.shape[x.dim() - len(normalized) :]) != normalized or any(v is not None and tuple(v.shape) != normalized for v in (weight, bias)):
-        raise RuntimeError(f"layer norm over {normalized} of a tensor of shape {tuple(x.shape)}")
-    statistics = [*x.shape[: x.dim() - len(normalized)], *(1 for _ in normalized)]
-    return torch.empty_like(x), x.new_empty(statistics), x.new_empty(statistics)
-
-
-_SHORTCUTS: dict[str, Callable[..., tuple[Tensor, ...]]] = {"native_batch_norm": _batch_norm_shapes, "native_layer_norm": _layer_norm_shapes}
 
 
 @dataclass
@@ -293,7 +171,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             tensors = list(_tensors(args)) + list(_tensors(kwargs.values()))
             if kwargs.get("device") is not None:
                 kwargs["device"] = torch.device("meta")
-        shortcut = _SHORTCUTS.get(operator)
+        shortcut = BLANK_NORMS.get(operator)
         result = shortcut(*args) if shortcut else func(*args, **kwargs)
         outputs = tuple(_tensors(result if isinstance(result, (tuple, list)) else (result,)))
         if tensors and all(id(t) in self._values for t in tensors):

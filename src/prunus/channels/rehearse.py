@@ -17,9 +17,10 @@ from torch import Tensor
 
 from ..errors import TraceError
 from .graph import ChannelGraph
-from .paint import Labels, Layer, Painter, Record, zeros_like
+from .layers import Labels, Layer, Record, zeros_like
+from .paint import Painter
 from .rules import RULES, fallback
-from .surgery import Rebind, Surgery, kept_shape
+from .surgery import Rebind, Surgery
 from .trace import run, to_meta
 from .twin import meta_twin, named_tensors
 
@@ -215,7 +216,7 @@ def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], index: int) -> lis
     record = graph.records[index]
     pairs: list[tuple[int, int]] = []
     for tensor, paint in [*zip(record.outputs, record.paints), *zip(record.tensors, record.inputs)]:
-        after = kept_shape(graph, tensor.shape, paint, removed)
+        after = graph.kept_shape(tensor.shape, paint, removed)
         pairs.extend((int(tensor.shape[layer.axis]), after[layer.axis]) for layer in paint)
     if record.operator == "constant_pad_nd":
         pairs = [*_pad_changes(graph, removed, record), *pairs]
@@ -231,7 +232,7 @@ def _pad_changes(graph: ChannelGraph, removed: NDArray[np.bool_], record: Record
         position = 2 * (x.dim() - 1 - layer.axis)
         if position + 1 < len(pads):
             before, after = pads[position], pads[position + 1]
-            left = kept_shape(graph, (before, after), _pad_layers(layer, before, after), removed)
+            left = graph.kept_shape((before, after), _pad_layers(layer, before, after), removed)
             yield from zip((before, after), left)
 
 

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from .graph import ChannelGraph
-from .paint import Layer, Paint
-from .surgery import kept_length, kept_shape
+from .layers import Layer, Paint
 
 _ENDLESS = 1 << 60
 
@@ -48,7 +47,7 @@ class Scene:
 
     def after(self, painted: Painted) -> tuple[int, ...]:
         """Its shape once the channels are gone."""
-        return kept_shape(self.graph, painted.shape, painted.paint, self.removed)
+        return self.graph.kept_shape(painted.shape, painted.paint, self.removed)
 
     def layer(self, painted: Painted, axis: int) -> Layer | None:
         """The layer along an axis."""
@@ -61,7 +60,7 @@ class Scene:
 
     def kept_before(self, layer: Layer, position: int) -> int:
         """Slots kept among the first `position`."""
-        return kept_length(self.graph, layer.labels[:position], self.removed)
+        return self.graph.kept_length(layer.labels[:position], self.removed)
 
 
 Rewriter = Callable[[Scene, fx.Node], None]
@@ -168,7 +167,7 @@ def _pad(scene: Scene, node: fx.Node) -> None:
                 raise UnrewritableError(node, "negative padding of the channels")
             pads[position] = min(pads[position], 0) or scene.kept_before(layer, before)
             tail = Layer(0, layer.labels[len(layer.labels) - after :], layer.dead[len(layer.labels) - after :])
-            pads[position + 1] = min(pads[position + 1], 0) or kept_length(scene.graph, tail.labels, scene.removed)
+            pads[position + 1] = min(pads[position + 1], 0) or scene.graph.kept_length(tail.labels, scene.removed)
     set_argument(node, 1, "pad", pads)
 
 
@@ -216,7 +215,7 @@ def _repeat(scene: Scene, node: fx.Node) -> None:
     lead = len(times) - len(x.shape)
     for layer in out.paint:
         made_here = layer.axis < lead or x.shape[layer.axis - lead] == 1
-        if made_here and kept_length(scene.graph, layer.labels, scene.removed) != len(layer.labels):
+        if made_here and scene.graph.kept_length(layer.labels, scene.removed) != len(layer.labels):
             raise UnrewritableError(node, "repeated into channels")
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from .paint import Labels
+from .layers import Labels
 
 
 @dataclass(frozen=True, slots=True)

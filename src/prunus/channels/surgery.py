@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .graph import ChannelGraph
-from .paint import Labels, Paint
 from .twin import copy_model, named_tensors
 
 Slices = dict[str, dict[int, NDArray[np.int64]]]
@@ -43,18 +42,6 @@ def slices_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Slices:
         if gone.any():
             result.setdefault(axis.name, {})[axis.dim] = np.flatnonzero(~gone)
     return result
-
-
-def kept_length(graph: ChannelGraph, labels: Labels, removed: NDArray[np.bool_]) -> int:
-    """How many slots of an axis stay."""
-    channels = graph.channel_of_colour[labels]
-    return int(((channels < 0) | ~removed[channels]).sum()) if len(removed) else len(labels)
-
-
-def kept_shape(graph: ChannelGraph, shape: Sequence[int], paint: Paint, removed: NDArray[np.bool_]) -> tuple[int, ...]:
-    """The shape of a tensor once the channels are gone."""
-    by_axis = {layer.axis: layer.labels for layer in paint}
-    return tuple(kept_length(graph, by_axis[a], removed) if a in by_axis else int(n) for a, n in enumerate(shape))
 
 
 def cut(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]]) -> Tensor:
@@ -97,17 +84,17 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Re
     for record in graph.records:
         module = modules[record.module]
         if (record.operator == "native_layer_norm" and isinstance(module, nn.LayerNorm)) or "rms_norm" in record.operator:
-            shape = kept_shape(graph, record.tensors[0].shape, record.inputs[0], removed)[-len(record.args[1]) :]
+            shape = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[-len(record.args[1]) :]
             if getattr(module, "normalized_shape", shape) != shape:
                 found[record.module, "normalized_shape"] = shape
         elif record.operator == "native_group_norm" and isinstance(module, nn.GroupNorm):
-            channels = kept_shape(graph, record.tensors[0].shape, record.inputs[0], removed)[1]
+            channels = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[1]
             if channels != module.num_channels:
                 found[record.module, "num_channels"] = channels
                 if module.num_groups > 1:
                     found[record.module, "num_groups"] = channels * module.num_groups // module.num_channels
         elif "batch_norm" in record.operator and hasattr(module, "num_features"):
-            channels = kept_shape(graph, record.tensors[0].shape, record.inputs[0], removed)[1]
+            channels = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[1]
             if record.tensors[0].shape[1] == module.num_features != channels:
                 found[record.module, "num_features"] = channels
     return [Rebind(module, name, value) for (module, name), value in found.items()]

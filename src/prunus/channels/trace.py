@@ -14,7 +14,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from ..errors import TraceError
 from .graph import ChannelGraph, build
-from .paint import _OWN_FOLDER, _TORCH_FOLDER, Layer, Painter, unknown_like, zeros_like
+from .layers import Layer, unknown_like, zeros_like
+from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .source import Source
 from .twin import meta_twin, named_tensors, unwrap

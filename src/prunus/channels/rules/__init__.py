@@ -10,7 +10,8 @@ from collections.abc import Sequence
 
 import torch
 
-from ..paint import Call, Paint, Rule
+from ..layers import Paint
+from ..paint import Call, Rule
 from . import contraction, indexing, normalisation, pieces, reduction, shape, spatial
 from .pointwise import pointwise
 

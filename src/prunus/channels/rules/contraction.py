@@ -8,7 +8,8 @@ from math import prod
 import numpy as np
 from torch import Tensor
 
-from ..paint import Call, Contraction, Labels, Layer, Leak, Paint, Rule, Values
+from ..layers import Contraction, Labels, Layer, Leak, Paint, Values
+from ..paint import Call, Rule
 
 
 def contract(call: Call, first: Tensor, first_axis: int, second: Tensor, second_axis: int, foldable: bool = False) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..paint import Call, Layer, Paint, Rule, unknown_like
+from ..layers import Layer, Paint, unknown_like
+from ..paint import Call, Rule
 
 
 def index_select(call: Call) -> Sequence[Paint]:

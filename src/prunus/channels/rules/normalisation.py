@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from ..paint import Call, Layer, Paint, Rule, Values
+from ..layers import Layer, Paint, Values
+from ..paint import Call, Rule
 
 
 def _affine(call: Call, layer: Layer, tensors: Sequence[Tensor | None], axis: int = 0) -> None:

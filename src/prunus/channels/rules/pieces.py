@@ -8,7 +8,8 @@ from itertools import accumulate
 import numpy as np
 from torch import Tensor
 
-from ..paint import ANCHOR, Call, Layer, Paint, Rule
+from ..layers import ANCHOR, Layer, Paint
+from ..paint import Call, Rule
 from .pointwise import meet
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..paint import Call, Layer, Paint, Values, unknown_like
+from ..layers import Layer, Paint, Values, unknown_like
+from ..paint import Call
 
 _PRODUCTS = frozenset({"mul", "mul_", "div", "div_", "multiply", "true_divide"})
 

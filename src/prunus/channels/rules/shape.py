@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..paint import Call, Labels, Layer, Paint, Rule, Values, zeros_like
+from ..layers import Labels, Layer, Paint, Values, zeros_like
+from ..paint import Call, Rule
 
 
 def keep(call: Call) -> Sequence[Paint]:

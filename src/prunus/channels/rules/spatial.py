@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from ..paint import Call, Layer, Paint, Rule
+from ..layers import Layer, Paint
+from ..paint import Call, Rule
 
 # How many trailing axes an operator works on, read off its name.
 _RANKS = {"1d": 1, "2d": 2, "3d": 3}
