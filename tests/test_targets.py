@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from fractions import Fraction
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -33,7 +34,7 @@ def vgg() -> ChannelGraph:
 
 def chain(*widths: int) -> ChannelGraph:
     sizes = [3, *widths]
-    return prunus.trace(nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in zip(sizes, sizes[1:]))), torch.zeros(1, 3, 4, 4))
+    return prunus.trace(nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in pairwise(sizes))), torch.zeros(1, 3, 4, 4))
 
 
 def kept(plan: prunus.Plan) -> list[int]:
@@ -63,9 +64,7 @@ def test_the_lowest_scores_go() -> None:
 def test_global_scope_ranks_all_channels_together() -> None:
     graph = chain(10, 8, 2)
     assert kept(prunus.plan(graph, ramp(graph), rate=0.5, scope="global")) == [1, 8]  # the floor keeps one
-    assert kept(prunus.plan(graph, -ramp(graph), rate=0.5, scope="global")) == [9, 1] or kept(
-        prunus.plan(graph, -ramp(graph), rate=0.5, scope="global")
-    ) == [8, 1]
+    assert kept(prunus.plan(graph, -ramp(graph), rate=0.5, scope="global")) == [8, 1]
 
 
 @pytest.mark.parametrize("scope", ["uniform", "global"])
@@ -190,7 +189,7 @@ def test_targets_that_make_no_sense(wish: dict[str, float]) -> None:
 @pytest.mark.parametrize("wish", [{"protect": ["conv9*"]}, {"rates": {"nothing": 0.5}}])
 def test_a_pattern_that_matches_nothing_is_named(wish: dict[str, object]) -> None:
     graph = chain(4, 2)
-    with pytest.raises(PlanError, match="conv9|nothing"):
+    with pytest.raises(PlanError, match=r"conv9|nothing"):
         prunus.plan(graph, ramp(graph), rate=0.5, **wish)  # type: ignore[arg-type]
 
 

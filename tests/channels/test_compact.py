@@ -8,12 +8,12 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from tests.channels.nets import Halves, Net, difference, outputs, pruned, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
 from prunus.errors import CompactError, TraceError, VerifyError
 from prunus.models import lenet5, resnet20
-from tests.channels.nets import Halves, Net, difference, outputs, pruned, random_plan, randomised
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -236,7 +236,7 @@ def test_verify_catches_a_broken_compact_model(value: float) -> None:
     assert result.mode == "eager"
     assert result.relative <= 1e-12
     with torch.no_grad():
-        small[0].weight[0, 0, 0, 0] += value
+        small[5].bias[0] += value
     with pytest.raises(VerifyError):
         prunus.verify(model, plan, small, IMAGE)
 

@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import pytest
 import torch
+from tests.channels.nets import Halves, Net, random_plan
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 import prunus
 from prunus.channels import ChannelGraph
 from prunus.models import lenet5, resnet20, vgg16_bn
-from tests.channels.nets import Halves, Net, random_plan
 
 
 def mixed() -> nn.Module:

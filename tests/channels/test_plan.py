@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 import torch
+from tests.channels.nets import difference, random_plan, randomised
 from torch import nn
 
 import prunus
 from prunus.channels import Plan
 from prunus.errors import PlanError
 from prunus.models import lenet5
-from tests.channels.nets import difference, random_plan, randomised
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -102,7 +102,7 @@ def test_union_of_plans_from_json_works_or_says_how() -> None:
     try:
         union = plan | plan
     except PlanError as error:
-        assert "plan.attach(" not in str(error) or hasattr(plan, "attach"), "the error names a method that a plan does not have"  # noqa: PT017
+        assert "plan.attach(" not in str(error) or hasattr(plan, "attach"), "the error names a method that a plan does not have"
         assert module is not None
     else:
         assert union.removed == plan.removed
@@ -121,7 +121,7 @@ def test_a_plan_for_another_model_is_refused_by_name(call: Any) -> None:
     with pytest.raises(PlanError, match="Sequential"):
         call(other, plan)
     assert all(torch.equal(a, b) for a, b in zip(before, other.parameters()))
-    with pytest.raises(PlanError, match="LeNet5 has no parameter 0.weight"):
+    with pytest.raises(PlanError, match=r"LeNet5 has no parameter 0\.weight"):
         prunus.mask(lenet5(), plan)
 
 

@@ -6,11 +6,11 @@ import copy
 
 import pytest
 import torch
+from tests.channels.nets import Halves, difference, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
 from prunus.channels.traced import TracedModule
-from tests.channels.nets import Halves, difference, random_plan, randomised
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 

@@ -7,6 +7,7 @@ couplings are the channels. Colour 0 is never removed: it stands for slots that 
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ from ..errors import TraceError
 from .blank_norms import BLANK_NORMS
 from .layers import ANCHOR, Contraction, Labels, Layer, Leak, Mark, Paint, Record, Where
 
-_TORCH_FOLDER = str(Path(torch.__file__).parent)
-_OWN_FOLDER = str(Path(__file__).parent)
+_TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
+_OWN_FOLDER = str(Path(__file__).parent) + os.sep
 _CREATION = frozenset({"zeros", "ones", "full", "empty", "arange", "linspace", "eye", "scalar_tensor", "tril_indices", "triu_indices"})
 _LARGEST_CONSTANT = 1 << 16  # elements; constants up to this size are computed for real, so that indices and `.item()` have values
 

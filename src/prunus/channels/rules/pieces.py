@@ -139,7 +139,8 @@ def pad(call: Call) -> Sequence[Paint]:
         before, after = amounts.get(layer.axis, (0, 0))
         layers.append(_pad_axis(call, layer, before, after, value))
         around = any(p != (0, 0) for a, p in amounts.items() if a != layer.axis)
-        if around:
+        # padding with -inf is what max pooling does by itself, and only a maximum makes sense of it, by ignoring it
+        if around and value != -np.inf:
             layers[-1] = Layer(layer.axis, layers[-1].labels, np.where(layers[-1].dead == value, value, np.nan))
     return (tuple(layers),)
 
