@@ -91,13 +91,18 @@ def plan(
     given = {name: value for name, value in targets.items() if value is not None}
     if len(given) > 1 or (not given and not rates):
         raise TargetError(f"exactly one of {', '.join(targets)} must be given, not {' and '.join(given) or 'none'}")
+    if scope not in ("uniform", "global"):
+        raise TargetError(f"scope must be 'uniform' or 'global', not {scope!r}")
+    for name, number in given.items():
+        if not math.isfinite(number):
+            raise TargetError(f"{name} must be a finite number, not {number}")
     space, fixed = _space(graph, scores, round_to, floor, protect, rates or {}, exact)
     if tolerance is not None:
         return _within_tolerance(space, fixed, tolerance, evaluate, scope)
     if rate is not None or not given:
         return make_plan(graph, space.removed(_at_rate(space, fixed, _check_rate(rate or 0.0), scope)))
     ((what, value),) = given.items()
-    return make_plan(graph, space.removed(_within_budget(space, fixed, what, value, scope)))
+    return make_plan(graph, space.removed(_within_budget(space, what, value, scope)))
 
 
 def _space(
@@ -122,24 +127,52 @@ def _space(
         for group in matching(graph, pattern):
             fixed[group.index] = group.size
     order, levels = [], []
+    steps, offsets = _steps(graph, round_to, fixed) if round_to > 1 else ([1] * len(graph.groups), [0] * len(graph.groups))
     frozen = _inexact_channels(graph) if exact else np.zeros(graph.num_channels, dtype=bool)
     for group in graph.groups:
         keys = np.where(frozen[group.channels], np.inf, values[group.channels])
         order.append(group.channels[np.argsort(keys, kind="stable")])
         least = max(min(floor, group.size), int(frozen[group.channels].sum()))
-        levels.append(_levels(group, least, round_to, fixed.get(group.index)))
-    return Space(graph, values, tuple(order), tuple(levels)), fixed
+        levels.append(_levels(group, least, steps[group.index], offsets[group.index], fixed.get(group.index)))
+    return Space(graph, np.where(frozen, np.inf, values), tuple(order), tuple(levels)), fixed
 
 
-def _levels(group: Group, least: int, round_to: int, fixed: int | None) -> NDArray[np.int64]:
-    """Numbers of channels that a group may keep, ascending."""
-    step = round_to // math.gcd(round_to, group.slots)
-    first = -(-least // step) * step
-    levels = np.arange(first, group.size + 1, step) if first <= group.size else np.array([group.size])
+def _levels(group: Group, least: int, step: int, offset: int, fixed: int | None) -> NDArray[np.int64]:
+    """Numbers of channels that a group may keep, ascending: `offset` plus multiples of `step`, or all of them if none fits."""
+    levels = np.arange(offset, group.size + 1, step)
+    levels = levels[levels >= max(1, least)]
+    levels = levels if len(levels) else np.array([group.size])
     if fixed is not None:
         below = levels[levels <= fixed]
         levels = np.array([fixed if fixed == group.size or not len(below) else below[-1]])
     return levels.astype(np.int64)
+
+
+def _steps(graph: ChannelGraph, round_to: int, fixed: Mapping[int, int]) -> tuple[list[int], list[int]]:
+    """Per group the step and the offset of its numbers, so that every layer's width is a multiple of `round_to`.
+
+    Several groups, and pinned slots, may share a layer. Groups that are too small for a step stay whole; what they and the pinned slots leave over
+    is made up for by the largest of the others.
+    """
+    sizes = np.array([g.size for g in graph.groups], dtype=np.int64)
+    widths = [a for a in graph.axes if a.is_parameter and a.produces and (a.channels >= 0).any()]
+    slots = [np.bincount(graph.group_of_channel[a.channels[a.channels >= 0]], minlength=len(sizes)) for a in widths]
+    steps, offsets = [1] * len(sizes), [0] * len(sizes)
+    for count in slots:
+        for g in np.flatnonzero(count).tolist():
+            steps[g] = math.lcm(steps[g], round_to // math.gcd(round_to, int(count[g] // sizes[g])))
+    whole = {g for g in range(len(sizes)) if sizes[g] < steps[g]} | {g for g, kept in fixed.items() if kept == sizes[g]}
+    for axis, count in zip(widths, slots):
+        rest = (int((axis.channels < 0).sum()) + sum(int(count[g]) for g in whole)) % round_to
+        free = [g for g in np.flatnonzero(count).tolist() if g not in whole]
+        if rest and free and len(axis.channels) >= round_to:
+            largest = max(free, key=lambda g: int(count[g]))
+            each = int(count[largest] // sizes[largest])
+            fitting = [k for k in range(steps[largest]) if (k * each + rest) % round_to == 0]
+            offsets[largest] = fitting[0] if fitting else offsets[largest]
+    for g in whole:
+        steps[g], offsets[g] = 1, int(sizes[g])
+    return steps, offsets
 
 
 def _inexact_channels(graph: ChannelGraph) -> NDArray[np.bool_]:
@@ -184,13 +217,13 @@ def _at_rate(space: Space, fixed: Mapping[int, int], rate: float, scope: Scope) 
     """Channels kept per group at a rate."""
     sizes = np.array([len(o) for o in space.order], dtype=np.int64)
     if scope == "uniform":
-        return _nearest(space, sizes - np.floor(rate * sizes + 1e-9), fixed)
+        return _nearest(space, sizes - np.floor(rate * sizes + 1e-9))
     free = np.array([g not in fixed for g in range(len(sizes))], dtype=bool)
     wanted = math.floor(rate * sizes[free].sum() + 1e-9)
     return _bisect(lambda n: _global(space, n), lambda kept: (sizes - kept)[free].sum() >= wanted, space)
 
 
-def _nearest(space: Space, wanted: NDArray[np.float64], fixed: Mapping[int, int]) -> NDArray[np.int64]:
+def _nearest(space: Space, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
     """Per group the allowed number closest to `wanted`, the smaller one when in doubt."""
     return np.array([levels[np.argmin(np.abs(levels - w))] for levels, w in zip(space.levels, wanted)], dtype=np.int64)
 
@@ -217,7 +250,7 @@ def _bisect(kept_at: Callable[[int], NDArray[np.int64]], enough: Callable[[NDArr
     return kept_at(low)
 
 
-def _within_budget(space: Space, fixed: Mapping[int, int], what: str, value: float, scope: Scope) -> NDArray[np.int64]:
+def _within_budget(space: Space, what: str, value: float, scope: Scope) -> NDArray[np.int64]:
     """Channels kept per group so that a cost is met from below, as closely as the channels allow."""
     costs = space.graph.costs
     full = costs.count(what, np.array([len(o) for o in space.order], dtype=np.int64))

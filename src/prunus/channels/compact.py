@@ -100,11 +100,11 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer) ->
     return _Built(small, plan, "eager", surgery)
 
 
-def _eager(model: nn.Module, graph: ChannelGraph, plan: Plan) -> tuple[nn.Module | None, Surgery, MismatchError | None]:
+def _eager(model: nn.Module, graph: ChannelGraph, plan: Plan, attempts: int = 40) -> tuple[nn.Module | None, Surgery, MismatchError | None]:
     """The module's own class, or None and what went wrong."""
     removed = plan.removed_in(graph)
     surgery = Surgery(slices_of(graph, removed), tuple(standard_rebinds(graph, removed)))
-    surgery, failure = fit_attributes(graph, removed, surgery)
+    surgery, failure = fit_attributes(graph, removed, surgery, attempts)
     if failure is not None:
         return None, surgery, failure
     small = operate(model, surgery)
@@ -121,7 +121,7 @@ def _eager_with_less(model: nn.Module, graph: ChannelGraph, plan: Plan, failure:
             break
         removed = removed & ~at
         plan = make_plan(graph, removed)
-        small, surgery, failure = _eager(model, graph, plan)
+        small, surgery, failure = _eager(model, graph, plan, attempts=6)
         if small is not None:
             return small, plan, surgery
     plan = make_plan(graph, np.zeros_like(removed))

@@ -76,12 +76,12 @@ def _example(tensor: Tensor, device: torch.device, batch_of_two: bool) -> Tensor
     if batch_of_two and shape and shape[0] == 1:
         shape[0] = 2
     if tensor.dtype.is_floating_point:
-        return torch.randn(shape, dtype=torch.float32).to(device, tensor.dtype)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(device, tensor.dtype)
     return torch.zeros(shape, dtype=tensor.dtype, device=device)
 
 
 def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Any) -> TracedModule:
-    shapes = dynamic[0] if not dynamic[1] else _by_name(source, dynamic)
+    shapes = _by_parameter(source, dynamic)
     with torch.no_grad(), _quiet(), torch.random.fork_rng(devices=[]):
         program = torch.export.export(source, args, kwargs or None, dynamic_shapes=shapes, strict=False)
         module = program.module()
@@ -128,9 +128,21 @@ def _quiet() -> Iterator[None]:
         logging.disable(disabled)
 
 
-def _by_name(source: nn.Module, dynamic: Any) -> dict[str, Any]:
-    names = list(inspect.signature(source.forward).parameters)
-    return {**dict(zip(names, dynamic[0])), **dynamic[1]}
+def _by_parameter(source: nn.Module, dynamic: Any) -> Any:
+    """Free axes in the form of the forward's own signature: variadic arguments are one entry each."""
+    args, kwargs = dynamic
+    parameters = inspect.signature(source.forward).parameters.values()
+    plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    variadic = next((p.name for p in parameters if p.kind == p.VAR_POSITIONAL), None)
+    rest = next((p.name for p in parameters if p.kind == p.VAR_KEYWORD), None)
+    shapes: dict[str, Any] = dict(zip(plain, args))
+    if variadic is not None and len(args) > len(plain):
+        shapes[variadic] = tuple(args[len(plain) :])
+    named = {name: value for name, value in kwargs.items() if rest is None or name in source.forward.__code__.co_varnames}
+    shapes |= named
+    if rest is not None and len(named) < len(kwargs):
+        shapes[rest] = {name: value for name, value in kwargs.items() if name not in named}
+    return shapes
 
 
 def _containers(module: nn.Module) -> nn.Module:

@@ -166,7 +166,7 @@ def build(
     parts = cost_model(table, painter, sources)
     group_of_channel, groups = _group(table.arrays, axes, count)
     costs = parts.model(table.arrays, group_of_channel, np.array([g.size for g in groups], dtype=np.int64))
-    names = {id(s.tensor): s.name for s in sources}
+    reset = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *painter.reset_means]))
     return ChannelGraph(
         model=model,
         twin=twin,
@@ -175,7 +175,7 @@ def build(
         records=tuple(painter.records),
         contractions=tuple(painter.contractions),
         leaks=tuple(painter.leaks),
-        reset_means=tuple(sorted({names[id(t)] for t in painter.reset_means if id(t) in names})),
+        reset_means=tuple(s.name for s in sources if not s.is_parameter and s.tensor.dim() == 1 and np.isin(s.colours(0), reset).any()),
         component_of_colour=parent,
         channel_of_colour=channel_of_colour,
         axes=axes,

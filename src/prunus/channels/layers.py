@@ -80,6 +80,7 @@ class Record:
     inputs: tuple[Paint, ...]
     outputs: tuple[Tensor, ...]
     paints: tuple[Paint, ...]
+    values: tuple[Tensor | None, ...]  # what outputs are, where they are constants
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,20 @@ def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Modul
             if parameter in optimizer.state:
                 state[new[name]] = {k: _sliced(v, parameter, name, slices) for k, v in optimizer.state[parameter].items()}
         groups.append(moved)
+    held = {id(p) for moved in groups for p in moved}
+    for name, parameter in new.items():
+        if name not in names.values() and id(parameter) not in held:
+            _beside_its_weight(groups, new, name).append(parameter)  # a bias that folding made
     for group, moved in zip(optimizer.param_groups, groups):
         group["params"] = moved
     optimizer.state.clear()
     optimizer.state.update(state)
+
+
+def _beside_its_weight(groups: list[list[nn.Parameter]], new: dict[str, nn.Parameter], name: str) -> list[nn.Parameter]:
+    """The parameter group that trains the weight of the same layer, else the first."""
+    weight = new.get(f"{name.rpartition('.')[0]}.weight")
+    return next((moved for moved in groups if any(p is weight for p in moved)), groups[0])
 
 
 def _sliced(value: Any, parameter: Tensor, name: str, slices: Slices) -> Any:

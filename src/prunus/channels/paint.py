@@ -21,7 +21,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import TraceError
 from .blank_norms import BLANK_NORMS
-from .layers import ANCHOR, Contraction, Labels, Layer, Leak, Mark, Paint, Record, Where
+from .layers import ANCHOR, Contraction, Labels, Layer, Leak, Mark, Paint, Record, Where, unknown_like
 
 _TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
 _OWN_FOLDER = str(Path(__file__).parent) + os.sep
@@ -84,13 +84,14 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     notes: list[Mark] = field(default_factory=list)
     leaks: list[Leak] = field(default_factory=list)
     consumed: list[Labels] = field(default_factory=list)
-    reset_means: list[Tensor] = field(default_factory=list)
+    reset_means: list[Labels] = field(default_factory=list)
     contractions: list[Contraction] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     modules: list[str] = field(default_factory=list)
     dead_cache: dict[Any, float] = field(default_factory=dict)
     _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
     _fixed: set[int] = field(default_factory=set)
+    _written: set[int] = field(default_factory=set)
     _meta: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _values: dict[int, Tensor] = field(default_factory=dict)
 
@@ -115,7 +116,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def is_fixed(self, tensor: Tensor) -> bool:
         """Whether a tensor is made of parameters, buffers and constants alone, not of the model's inputs."""
-        return id(tensor) in self._fixed
+        return id(tensor) in self._fixed or (tensor.device.type != "meta" and id(tensor) not in self._written)
 
     def fix(self, tensor: Tensor) -> None:
         """Declare that a tensor does not depend on the model's inputs."""
@@ -124,7 +125,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def value_of(self, tensor: Tensor) -> Tensor | None:
         """The real value of a constant, where it is known."""
-        if id(tensor) not in self._fixed:
+        if not self.is_fixed(tensor):
             return None
         return tensor if tensor.device.type != "meta" else self._values.get(id(tensor))
 
@@ -165,7 +166,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if operator in _CREATION:
             return self._create(operator, func, args, kwargs)
         tensors = list(_tensors(args)) + list(_tensors(kwargs.values()))
-        if func._schema.is_mutable and not all(id(t) in self._fixed for t in tensors):
+        if func._schema.is_mutable and not all(map(self.is_fixed, tensors)):
             self._unfix(tensors[0])
         if any(t.device.type == "meta" for t in tensors) or not tensors:
             args, kwargs = self._to_meta(args), {k: self._to_meta_one(v) for k, v in kwargs.items()}
@@ -175,7 +176,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         shortcut = BLANK_NORMS.get(operator)
         result = shortcut(*args) if shortcut else func(*args, **kwargs)
         outputs = tuple(_tensors(result if isinstance(result, (tuple, list)) else (result,)))
-        if tensors and all(id(t) in self._values for t in tensors):
+        if tensors and all(t.device.type == "meta" and self.value_of(t) is not None for t in tensors):
             self._propagate(func, args, kwargs, outputs)
         self._apply(operator, func, args, kwargs, tuple(tensors), outputs)
         return result
@@ -209,7 +210,8 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     ) -> None:
         call = Call(self, operator, func, tuple(args), kwargs, outputs, tensors)
         inputs = tuple(self.paint_of(t) for t in tensors)
-        fixed = all(id(t) in self._fixed for t in tensors)
+        fixed = all(map(self.is_fixed, tensors))
+        stale = self.paint_of(outputs[0]) if func._schema.is_mutable and outputs else ()
         if not any(inputs) and operator not in self.rules:
             paints: Sequence[Paint] = ((),) * len(outputs)
         else:
@@ -221,22 +223,35 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 self._fixed.add(id(tensor))
             else:
                 self._fixed.discard(id(tensor))
+        if stale:
+            self._refresh_aliases(outputs[0], stale)
+        self._record(operator, func, tuple(args), kwargs, tensors, inputs, outputs)
+
+    def _record(
+        self,
+        operator: str,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: tuple[Tensor, ...],
+        inputs: tuple[Paint, ...],
+        outputs: tuple[Tensor, ...],
+    ) -> None:
         module = self.modules[-1] if self.modules else ""
-        self.records.append(
-            Record(
-                operator,
-                module,
-                self.where(),
-                func,
-                tuple(args),
-                kwargs,
-                tensors,
-                inputs,
-                outputs,
-                tuple(self.paint_of(t) for t in outputs),
-            )
-        )
+        values = tuple(None if value is None else value.clone() for value in map(self.value_of, outputs))
+        paints = tuple(self.paint_of(t) for t in outputs)
+        self.records.append(Record(operator, module, self.where(), func, args, kwargs, tensors, inputs, outputs, paints, values))
         self.on_record()
+
+    def _refresh_aliases(self, target: Tensor, before: Paint) -> None:
+        """After a tensor was changed in place: what other views of its storage hold in removed slots is no longer known, unless nothing changed."""
+        after = self.paint_of(target)
+        if len(before) == len(after) and all(np.array_equal(a.dead, b.dead, equal_nan=True) for a, b in zip(before, after)):
+            return
+        storage = target.untyped_storage()._cdata
+        for tensor, paint in list(self._paints.values()):
+            if tensor is not target and tensor.untyped_storage()._cdata == storage:
+                self.set_paint(tensor, tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in paint))
 
     def on_record(self) -> None:
         """Called after each operator; a rehearsal compares here."""
@@ -255,15 +270,14 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self.know(result, func(*args, **{**kwargs, "device": torch.device("cpu")}))
         paint = tuple(Layer(axis, self.fresh(size), np.full(size, dead)) for axis, size in enumerate(result.shape) if size > 1)
         self.set_paint(result, paint)
-        module = self.modules[-1] if self.modules else ""
-        self.records.append(Record(operator, module, self.where(), func, tuple(args), kwargs, (), (), (result,), (paint,)))
-        self.on_record()
+        self._record(operator, func, tuple(args), kwargs, (), (), (result,))
         return result
 
     def _unfix(self, target: Tensor) -> None:
         """A constant that is written into with something computed from the inputs is a constant no more."""
         for tensor in (target, target._base):
             self._fixed.discard(id(tensor))
+            self._written.add(id(tensor))
             self._values.pop(id(tensor), None)
 
     def _to_meta(self, args: Any) -> tuple[Any, ...]:
@@ -283,7 +297,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
             self._meta[id(tensor)] = found = (tensor, meta)
             self.know(meta, tensor)
-        (self._fixed.add if id(tensor) in self._fixed else self._fixed.discard)(id(found[1]))
+        (self._fixed.add if self.is_fixed(tensor) else self._fixed.discard)(id(found[1]))
         self.set_paint(found[1], self.paint_of(tensor))
         return found[1]
 

@@ -87,11 +87,22 @@ class Plan:
         result = np.zeros(graph.num_channels, dtype=bool)
         axes = {(axis.name, axis.dim): axis.channels for axis in graph.axes}
         for group in self.groups:
-            channels = axes[group.parameter, group.dim][list(group.removed)]
+            if (group.parameter, group.dim) not in axes:
+                raise PlanError(f"the plan removes slots of axis {group.dim} of {group.parameter}, which {type(graph.twin).__name__} does not have")
+            slots = axes[group.parameter, group.dim]
+            outside = [slot for slot in group.removed if not 0 <= slot < len(slots)]
+            if outside:
+                raise PlanError(f"the plan removes slot {outside[0]} of axis {group.dim} of {group.parameter}, which has {len(slots)}")
+            channels = slots[list(group.removed)]
             if (channels < 0).any():
                 raise PlanError(f"the plan removes slots of {group.parameter} that are pinned in this model")
             result[channels] = True
         return result
+
+    def attach(self, graph: ChannelGraph) -> Plan:
+        """The same plan on a freshly traced model, for one read from JSON; raises PlanError if it was made for another model."""
+        self._removed_anew(graph)
+        return replace(self, graph=graph)
 
     def __or__(self, other: Plan) -> Plan:
         """Remove what either plan removes."""
@@ -119,18 +130,41 @@ class Plan:
             version = data.pop("prunus_plan")
             if version != _SCHEMA:
                 raise PlanError(f"the plan has schema {version}; this version of prunus reads schema {_SCHEMA}")
-            data["groups"] = tuple(PlanGroup(**{**g, "removed": tuple(g["removed"])}) for g in data["groups"])
-            data["before"], data["after"] = Cost(**data["before"]), Cost(**data["after"])
+            if data.keys() != {f.name for f in fields(Plan) if f.name != "graph"}:
+                raise PlanError("this is not a plan written by prunus: its fields are not those of a plan")
+            data["groups"] = tuple(_read_group(g) for g in data["groups"])
+            data["before"], data["after"] = _read_cost(data["before"]), _read_cost(data["after"])
             data["trials"] = tuple(Trial(**t) for t in data["trials"])
             data["notes"] = tuple(data["notes"])
+            if not all(isinstance(text, str) for text in (data["fingerprint"], data["inputs"], *data["notes"])):
+                raise PlanError("this is not a plan written by prunus: its fingerprint, inputs or notes are no text")
+            rebuild_inputs(data["inputs"])
             return Plan(**data)
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:  # RecursionError is a RuntimeError
             raise PlanError(f"this is not a plan written by prunus ({type(error).__name__}: {error})") from error
 
     def __str__(self) -> str:
         from .show import plan_table
 
         return plan_table(self)
+
+
+def _read_group(data: dict[str, Any]) -> PlanGroup:
+    """One group of a stored plan. Raises PlanError for slots that no axis has; whether this axis has them is checked on a model."""
+    group = PlanGroup(**{**data, "removed": tuple(data["removed"])})
+    if type(group.name) is not str or type(group.parameter) is not str or type(group.dim) is not int or type(group.size) is not int:
+        raise PlanError(f"the plan's group {group.name!r} needs texts as name and parameter, and whole numbers as dim and size")
+    wrong = [slot for slot in group.removed if type(slot) is not int or slot < 0]
+    if wrong or len(set(group.removed)) != len(group.removed):
+        what = f"{wrong[0]!r}" if wrong else "a slot twice"
+        raise PlanError(f"the plan removes {what} of {group.parameter}; slots are whole numbers from 0, each once")
+    return group
+
+
+def _read_cost(data: dict[str, Any]) -> Cost:
+    if not all(type(value) is int for value in data.values()):
+        raise PlanError("the plan's costs must be whole numbers")
+    return Cost(**data)
 
 
 def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[Trial] = ()) -> Plan:
@@ -200,12 +234,6 @@ def _common_graph(first: Plan, second: Plan) -> ChannelGraph:
     if graph is None:
         raise PlanError("neither plan is attached to a traced model; attach one with plan.attach(prunus.trace(model, example_inputs))")
     return graph
-
-
-def attach(plan: Plan, graph: ChannelGraph) -> Plan:
-    """A plan read from JSON, tied to a freshly traced model again; raises PlanError if it is for another one."""
-    plan.removed_in(graph)
-    return replace(plan, graph=graph)
 
 
 def describe_inputs(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,7 +25,6 @@ from .surgery import Rebind, Surgery
 from .trace import run, to_meta
 from .twin import meta_twin, named_tensors
 
-_MOST_ATTEMPTS = 60
 _SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
 
 
@@ -74,7 +74,9 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         if mine.operator.rstrip("_") in _SCALAR_OPERATORS and _scalars(mine) != _scalars(dense):
             raise MismatchError(index, f"a number in {mine.operator} depends on a size")
         for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):
-            self._compare(index, mine.outputs[position], tensor, {x.axis: x.labels for x in paint} if _single(paint) else None)
+            wanted = {x.axis: x.labels for x in paint} if _single(paint) else None
+            self._compare(index, mine.outputs[position], tensor, wanted)
+            self._compare_values(index, mine.values[position], dense.values[position], wanted or {})
 
     def _compare(self, index: int, mine: Tensor, dense: Tensor, wanted: dict[int, Labels] | None) -> None:
         if wanted is None:
@@ -88,11 +90,24 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         for axis, labels in left.items():
             if len(labels) > 1:
                 got = have.get(axis)
-                same = (labels == labels[0]).all() if got is None else ((got == labels) | (got >= self._first_wild)).all()
+                # joined axes of length one carry no paint, so that nothing can be compared
+                unseen = got is None and (self.records[index].operator == "cat" or (labels == labels[0]).all())
+                same = unseen if got is None else ((got == labels) | (got >= self._first_wild)).all()
                 if not same:
                     raise MismatchError(index, f"other channels than expected along axis {axis}")
                 adopted.append(Layer(axis, labels, zeros_like(labels)))
         self.set_paint(mine, tuple(adopted))
+
+    def _compare_values(self, index: int, mine: Tensor | None, dense: Tensor | None, wanted: dict[int, Labels]) -> None:
+        """Constants must be what is left of the dense ones: a number made of a width is not."""
+        if mine is None or dense is None:
+            return
+        for axis, labels in wanted.items():
+            channels = self.graph.channel_of_colour[labels]
+            if len(self.removed):
+                dense = dense.index_select(axis, torch.from_numpy(np.flatnonzero((channels < 0) | ~self.removed[channels])))
+        if mine.shape == dense.shape and not torch.equal(mine, dense):
+            raise MismatchError(index, "a constant depends on a size")
 
 
 def _single(paint: tuple[Layer, ...]) -> bool:
@@ -128,8 +143,8 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     return None
 
 
-def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) -> tuple[Surgery, MismatchError | None]:
-    """Rebind integer attributes until the rehearsal succeeds; the best surgery found, and what still fails."""
+def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, most: int) -> tuple[Surgery, MismatchError | None]:
+    """Rebind integer attributes until the rehearsal succeeds, in `most` attempts; the best surgery found, and what still fails."""
     failure = rehearse(graph, removed, surgery)
     attempts = 0
     while failure is not None and failure.index < len(graph.records):
@@ -139,7 +154,7 @@ def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Sur
             if outcome is None or outcome.index > failure.index:
                 surgery, failure = candidate, outcome
                 break
-            if attempts >= _MOST_ATTEMPTS:
+            if attempts >= most:
                 return surgery, failure
         else:
             return surgery, failure

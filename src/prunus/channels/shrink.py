@@ -90,7 +90,7 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
 def _check_shapes(result: TracedModule, scene: Scene, inputs: list[Tensor]) -> None:
     """Run the rewritten graph on meta tensors; raises UnrewritableError at the first node whose shape is not what should be left."""
     runner = _NodePainter(meta_twin(result), result.graph)
-    with torch.no_grad():
+    with torch.no_grad(), Painter(RULES, fallback):  # a painter also keeps constants on meta
         runner.run(*inputs, enable_io_processing=False)
     found = {node.name: tensors for node, tensors in runner.tensors.items()}
     for node, painted in scene.values.items():

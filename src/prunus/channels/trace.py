@@ -46,7 +46,10 @@ def trace_twin(model: nn.Module, twin: nn.Module, args: tuple[Any, ...], kwargs:
     painter = Painter(RULES, fallback)
     sources = paint_sources(painter, twin)
     outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
-    for tensor in tensors_in(outputs):
+    tensors = list(tensors_in(outputs))
+    if not tensors:
+        raise TraceError(f"the forward of {type(model).__name__} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes")
+    for tensor in tensors:
         for layer in painter.paint_of(tensor):
             painter.pin(layer.labels, "model output", "")
     return build(model, twin, (args, kwargs), painter, sources)
@@ -92,6 +95,8 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             yield from tensors_in(getattr(value, field.name))
+    elif hasattr(value, "__dict__") and not isinstance(value, (type, torch.nn.Module)) and not callable(value):
+        yield from tensors_in(vars(value))
 
 
 def paint_sources(painter: Painter, twin: nn.Module) -> tuple[Source, ...]:

@@ -60,7 +60,7 @@ class TracedModule(nn.Module):
         shell = nn.Module()
         for name in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
             setattr(shell, name, copy.deepcopy(getattr(self, name), memo))
-        result = TracedModule(shell, copy.deepcopy(self.graph))
+        result = TracedModule(shell, copy_graph(self.graph))
         kept = (
             "_parameters",
             "_buffers",
@@ -87,6 +87,16 @@ def _switch(node: fx.Node, training: bool) -> bool:
         return False  # without running statistics it always uses those of the batch
     node.update_arg(index, training)
     return True
+
+
+def copy_graph(graph: fx.Graph) -> fx.Graph:
+    """A copy of the nodes; the descriptions of inputs and outputs are shared, because torch warns when they are copied."""
+    result = fx.Graph()
+    nodes: dict[fx.Node, fx.Node] = {}
+    for node in graph.nodes:
+        nodes[node] = result.node_copy(node, nodes.__getitem__)
+    result.set_codegen(graph._codegen)
+    return result
 
 
 def compile_graph(graph: fx.Graph) -> Callable[..., Any]:

@@ -32,6 +32,9 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
     Raises TraceError if some part of the model cannot be copied.
     """
     memo: dict[int, Any] = dict(replace)
+    origin = vars(model).get("prunus")
+    if origin is not None:
+        memo[id(origin)] = None  # where a compact model came from is no part of what is made of it
     for tensor in plain_tensors(model):
         if id(tensor) not in memo and tensor.grad_fn is not None:
             memo[id(tensor)] = tensor.detach().clone()

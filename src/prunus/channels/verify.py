@@ -45,7 +45,7 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
     with evaluating(masked), evaluating(compact_model), torch.random.fork_rng(devices=[]):
         expected = list(tensors_in(masked(*args, **kwargs)))
         found = list(tensors_in(compact_model(*args, **kwargs)))
-    max_abs, scale = _difference(expected, found)
+    max_abs, scale = _difference(expected, found, plan.exact)
     relative = max_abs / scale if scale else max_abs
     mode = getattr(getattr(compact_model, "prunus", None), "mode", "eager")
     if plan.exact and not relative <= _TOLERANCES.get(_dtype(model), 0.1):
@@ -84,7 +84,7 @@ def _dtype(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), torch.float32)
 
 
-def _difference(expected: list[Tensor], found: list[Tensor]) -> tuple[float, float]:
+def _difference(expected: list[Tensor], found: list[Tensor], exact: bool) -> tuple[float, float]:
     """Largest absolute difference over all outputs, and the largest expected magnitude."""
     if len(expected) != len(found):
         raise VerifyError(f"the compact model returns {len(found)} tensors, the masked one {len(expected)}")
@@ -92,7 +92,13 @@ def _difference(expected: list[Tensor], found: list[Tensor]) -> tuple[float, flo
     for a, b in zip(expected, found):
         if a.shape != b.shape:
             raise VerifyError(f"the compact model returns a tensor of shape {tuple(b.shape)}, the masked one {tuple(a.shape)}")
-        if a.numel() and a.dtype.is_floating_point:
-            worst = max(worst, float((a - b).abs().max()))
-            scale = max(scale, float(a.abs().max()))
+        if a.dtype.is_floating_point or a.dtype.is_complex:
+            if not torch.equal(a.isfinite(), b.isfinite()):
+                raise VerifyError("the compact model returns numbers that are not finite where the masked one does not, or the other way round")
+            finite = a.isfinite()
+            if finite.any():
+                worst = max(worst, float((a - b)[finite].abs().max()))
+                scale = max(scale, float(a[finite].abs().max()))
+        elif exact and not torch.equal(a, b):
+            raise VerifyError(f"the compact model returns other {a.dtype} values than the masked one, although the plan is exact")
     return worst, scale

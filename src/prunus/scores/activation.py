@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from ..channels.graph import ChannelGraph
+from ..channels.trace import as_arguments
 from ..channels.twin import copy_model
 from ..errors import PlanError
 
@@ -46,7 +47,8 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
             module.register_forward_pre_hook(lambda m, x, name=name: record(name, m, x))
     with torch.no_grad():
         for batch in batches:
-            model(batch[0] if isinstance(batch, (tuple, list)) else batch)
+            args, kwargs = as_arguments(batch[0] if isinstance(batch, (tuple, list)) else batch)
+            model(*args, **kwargs)
     if not seen.any():
         raise PlanError("activation_mean saw no layer that reads a prunable channel; give at least one batch")
     scores = total / seen.clamp(min=1)

@@ -46,19 +46,22 @@ def per_channel(
     """
     tensors = tensors if tensors is not None else named_tensors(graph.model)
     count = graph.num_channels
-    chosen = _producers(graph, axes) if reduce == "producer" else list(axes)
+    chosen = [axis for axis in axes if axis.produces] if reduce == "producer" else list(axes)
+    first = _first_producer(chosen) if reduce == "producer" else None
     if reduce not in ("sum", "mean", "max", "producer"):
         raise PlanError(f"reduce must be 'sum', 'mean', 'max' or 'producer', not {reduce!r}")
-    total, slots = torch.zeros(count, dtype=torch.float64), torch.zeros(count, dtype=torch.float64)
+    total = torch.full((count,), -torch.inf if reduce == "max" else 0.0, dtype=torch.float64)
+    slots = torch.zeros(count, dtype=torch.float64)
     for axis in chosen:
         values = slot_score(as_rows(tensors[axis.name], axis.dim)).to("cpu", torch.float64)
-        free = torch.from_numpy(np.flatnonzero(_mine(graph, axis, reduce)))
+        free = torch.from_numpy(np.flatnonzero(_mine(axis, first)))
         channels = torch.from_numpy(axis.channels)[free]
         if reduce == "max":
             total = total.scatter_reduce(0, channels, values[free], "amax", include_self=True)
         else:
             total.index_add_(0, channels, values[free])
         slots.index_add_(0, channels, torch.ones(len(free), dtype=torch.float64))
+    total[slots == 0] = 0.0
     return total / slots.clamp(min=1) if reduce == "mean" else total
 
 
@@ -68,26 +71,20 @@ def as_rows(tensor: Tensor, axis: int) -> Tensor:
     return rows.reshape(rows.shape[0], -1)
 
 
-def _producers(graph: ChannelGraph, axes: Iterable[Axis]) -> list[Axis]:
-    """Axes that make their channels, in the order of the parameters."""
-    return [axis for axis in axes if axis.produces]
-
-
-def _mine(graph: ChannelGraph, axis: Axis, reduce: Reduce) -> NDArray[np.bool_]:
-    """Which slots count: all free ones, or for "producer" only those whose channel this axis is the first to make."""
+def _mine(axis: Axis, first: dict[int, tuple[str, int]] | None) -> NDArray[np.bool_]:
+    """Which slots count: all free ones, or only those whose channel this axis is the first to make."""
     free: NDArray[np.bool_] = axis.channels >= 0
-    if reduce != "producer":
+    if first is None:
         return free
-    first = _first_producer(graph)
     here = np.array([first.get(int(c)) == (axis.name, axis.dim) for c in axis.channels], dtype=bool)
     result: NDArray[np.bool_] = free & here
     return result
 
 
-def _first_producer(graph: ChannelGraph) -> dict[int, tuple[str, int]]:
+def _first_producer(axes: Iterable[Axis]) -> dict[int, tuple[str, int]]:
+    """The first of the axes that makes each channel."""
     found: dict[int, tuple[str, int]] = {}
-    for axis in weight_axes(graph):
-        if axis.produces:
-            for channel in np.unique(axis.channels[axis.channels >= 0]).tolist():
-                found.setdefault(channel, (axis.name, axis.dim))
+    for axis in axes:
+        for channel in np.unique(axis.channels[axis.channels >= 0]).tolist():
+            found.setdefault(channel, (axis.name, axis.dim))
     return found

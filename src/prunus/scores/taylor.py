@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from ..channels.graph import ChannelGraph
+from ..channels.trace import as_arguments
 from ..channels.twin import copy_model
 from ..errors import PlanError
 from .reduce import Reduce, per_channel
@@ -36,7 +37,8 @@ def taylor(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Los
     total, count = torch.zeros(graph.num_channels, dtype=torch.float64), 0
     for inputs, labels in batches:
         model.zero_grad(set_to_none=True)
-        loss(model(inputs), labels).backward()  # type: ignore[no-untyped-call]
+        args, kwargs = as_arguments(inputs)
+        loss(model(*args, **kwargs), labels).backward()  # type: ignore[no-untyped-call]
         products = {name: p.detach() * p.grad if p.grad is not None else torch.zeros_like(p) for name, p in model.named_parameters()}
         total += per_channel(graph, axes, lambda rows: rows.double().sum(1), reduce, products) ** 2
         count += 1

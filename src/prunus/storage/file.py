@@ -1,7 +1,7 @@
 """`save` and `load`: one safetensors file with the plan in its header. No pickle.
 
 Format (schema 1): the tensors under their first names; in the metadata, under "prunus", a JSON object with the schema, the mode ("dense", "eager" or
-"traced"), the plan, the attributes that surgery changed, the traced graph if there is one, and a SHA-256 of all tensors.
+"traced"), the plan, the attributes that surgery changed, the traced graph if there is one, and a SHA-256 of all that and of all tensors.
 """
 
 from __future__ import annotations
@@ -17,19 +17,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from ..channels.compact import Origin
-from ..channels.plan import Plan, check_fingerprint
+from ..channels.plan import check_fingerprint
 from ..channels.surgery import Rebind, Surgery
-from ..channels.traced import TracedBatchNorm, TracedModule, install_batch_norm
+from ..channels.traced import TracedModule
 from ..channels.twin import copy_model, named_tensors
 from ..errors import FileFormatError, PlanError
-from .graph_json import graph_from_data, graph_to_data
-
-_SCHEMA = 1
+from .header import SCHEMA, Header, is_size, parse
+from .shell import traced_from_data, traced_to_data
 
 
 def save(model: nn.Module, path: str | Path) -> None:
@@ -43,21 +42,19 @@ def save(model: nn.Module, path: str | Path) -> None:
     origin = getattr(model, "prunus", None)
     tensors = {name: t.detach().to("cpu").contiguous() for name, t in named_tensors(model).items()}
     header: dict[str, Any] = {
-        "schema": _SCHEMA,
+        "schema": SCHEMA,
+        "mode": origin.mode if isinstance(origin, Origin) else "traced" if isinstance(model, TracedModule) else "dense",
         "class": type(model).__name__,
         "training": model.training,
-        "sha256": _digest(tensors),
+        "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
     }
-    header["frozen"] = [name for name, p in model.named_parameters() if not p.requires_grad]
-    header["mode"] = origin.mode if isinstance(origin, Origin) else "traced" if isinstance(model, TracedModule) else "dense"
     if isinstance(origin, Origin):
         header["plan"] = origin.plan.to_json()
         header["rebinds"] = [asdict(r) | {"tuple": isinstance(r.value, tuple)} for r in origin.surgery.rebinds]
     if isinstance(model, TracedModule):
-        buffers = {name for name, _ in model.named_buffers()}
-        header["buffers"] = sorted(buffers)
-        header["graph"] = graph_to_data(model.graph)
-        header["norms"] = {n: [m.eps, m.momentum] for n, m in model.named_modules() if isinstance(m, TracedBatchNorm)}
+        header |= traced_to_data(model)
+    header = json.loads(json.dumps(header))
+    header["sha256"] = _digest(tensors, header)
     write_atomically(path, to_bytes(tensors, metadata={"prunus": json.dumps(header)}))
 
 
@@ -76,20 +73,20 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
     path, device = Path(path), torch.device(device)
     header, tensors = _read(path)
     tensors = {name: t.to(device) for name, t in tensors.items()}
-    if header["mode"] == "traced":
-        model = _load_traced(path, header, tensors, device)
-    else:
-        if build_model is None:
-            raise FileFormatError(
-                f"{path} holds a {header['class']} cut from its own class; give build_model=, a function that makes the dense model"
-            )
-        model = _load_eager(path, header, tensors, build_model().to(device))
+    try:
+        if header.traced is not None:
+            model: nn.Module = traced_from_data(header.traced, tensors, device)
+        elif build_model is not None:
+            model = _load_eager(path, header, tensors, build_model().to(device))
+        else:
+            raise FileFormatError(f"it holds a {header.class_name} in its own class; give build_model=, a function that makes the dense model")
+    except FileFormatError as error:
+        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
     for name, parameter in model.named_parameters():
-        parameter.requires_grad_(name not in header["frozen"])
-    model.train(header["training"])
-    if "plan" in header:
-        rebinds = _rebinds(header)
-        object.__setattr__(model, "prunus", Origin(Plan.from_json(header["plan"]), header["mode"], Surgery({}, rebinds), None))
+        parameter.requires_grad_(name not in header.frozen)
+    model.train(header.training)
+    if header.plan is not None:
+        object.__setattr__(model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None))
     return model
 
 
@@ -98,25 +95,52 @@ def read_header(path: str | Path) -> Mapping[str, Any]:
     return _open(Path(path))[0]
 
 
-def _load_eager(path: Path, header: Mapping[str, Any], tensors: dict[str, Tensor], model: nn.Module) -> nn.Module:
-    if "plan" in header:
-        check_fingerprint(Plan.from_json(header["plan"]), model)
+def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: nn.Module) -> nn.Module:
+    kind = type(model).__name__
+    if header.plan is not None:
+        check_fingerprint(header.plan, model)
     own = named_tensors(model)
-    missing = [name for name in own if name not in tensors]
-    if missing:
-        raise PlanError(f"{type(model).__name__} has a tensor {missing[0]} that {path} does not hold; build_model makes another model")
-    replace = {id(old): _like(old, tensors[name]) for name, old in own.items()}
-    result = copy_model(model, replace)
+    for name, old in own.items():
+        if name not in tensors:
+            raise PlanError(f"{kind} has a tensor {name} that {path} does not hold; build_model makes another model")
+        _check_shape(path, kind, name, old, tensors[name], cut=header.plan is not None)
+    result = copy_model(model, {id(old): _like(name, old, tensors[name], name in header.frozen) for name, old in own.items()})
     for name in tensors:
         if name not in own:
             _add_bias(path, result, name, tensors[name])
-    for rebind in _rebinds(header):
-        setattr(result.get_submodule(rebind.module), rebind.name, rebind.value)
+    for rebind in header.rebinds:
+        _rebind(result, rebind)
     return result
 
 
-def _like(old: Tensor, new: Tensor) -> Tensor:
-    return nn.Parameter(new, requires_grad=old.requires_grad) if isinstance(old, nn.Parameter) else new
+def _check_shape(path: Path, kind: str, name: str, old: Tensor, new: Tensor, cut: bool) -> None:
+    """A dense file must have the model's shapes, a cut one at most those."""
+    fits = new.dim() == old.dim() and all(n <= o for n, o in zip(new.shape, old.shape)) if cut else new.shape == old.shape
+    if not fits:
+        raise PlanError(
+            f"{path} holds {name} with shape {tuple(new.shape)}, but {kind} has {tuple(old.shape)}; build_model makes another model than the one saved"
+        )
+
+
+def _rebind(model: nn.Module, rebind: Rebind) -> None:
+    """Set a size that surgery changed, where the model has one of the same kind."""
+    module = dict(model.named_modules(remove_duplicate=False)).get(rebind.module)
+    old = None if module is None else vars(module).get(rebind.name)
+    if module is None or not is_size(old) or isinstance(old, int) != isinstance(rebind.value, int):
+        raise FileFormatError(
+            f"it sets {rebind.name!r} of module {rebind.module!r}, which {type(model).__name__} does not have or not as such a size"
+        )
+    setattr(module, rebind.name, rebind.value)
+
+
+def _like(name: str, old: Tensor, new: Tensor, frozen: bool) -> Tensor:
+    return _parameter(name, new, frozen) if isinstance(old, nn.Parameter) else new
+
+
+def _parameter(name: str, tensor: Tensor, frozen: bool) -> nn.Parameter:
+    if not frozen and not (tensor.is_floating_point() or tensor.is_complex()):
+        raise FileFormatError(f"it holds {name} as {tensor.dtype}, and such a parameter cannot be trained")
+    return nn.Parameter(tensor, requires_grad=not frozen)
 
 
 def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
@@ -128,71 +152,45 @@ def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
         module = None
     if module is None or attribute != "bias" or module._parameters.get("bias", 0) is not None:
         raise PlanError(f"{path} holds a tensor {name} that {type(model).__name__} does not have; build_model makes another model")
-    module.bias = nn.Parameter(tensor)
-
-
-def _load_traced(path: Path, header: Mapping[str, Any], tensors: dict[str, Tensor], device: torch.device) -> nn.Module:
-    shell = nn.Module()
-    for name, tensor in tensors.items():
-        parts = name.split(".")
-        owner = _container(shell, parts[:-1])
-        if name in header["buffers"]:
-            owner.register_buffer(parts[-1], tensor)
-        else:
-            owner.register_parameter(parts[-1], nn.Parameter(tensor, requires_grad=tensor.dtype.is_floating_point))
-    if "graph" not in header:
-        raise FileFormatError(f"{path} says that it holds a traced model but has no graph")
-    norms = header["norms"]
-    for name, (eps, momentum) in norms.items():
-        install_batch_norm(shell, name, momentum, eps)
-    return TracedModule(shell, graph_from_data(header["graph"], tensors, norms, device))
-
-
-def _container(shell: nn.Module, parts: list[str]) -> nn.Module:
-    """The module at a path, with plain modules made on the way."""
-    for part in parts:
-        if part not in shell._modules:
-            shell.add_module(part, nn.Module())
-        shell = shell.get_submodule(part)
-    return shell
-
-
-def _rebinds(header: Mapping[str, Any]) -> tuple[Rebind, ...]:
-    return tuple(Rebind(r["module"], r["name"], tuple(r["value"]) if r["tuple"] else r["value"]) for r in header.get("rebinds", ()))
+    module.bias = nn.Parameter(tensor, requires_grad=tensor.is_floating_point())
 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Header and tensors of a file whose checksum fits."""
     if not path.is_file():
         raise FileFormatError(f"{path} does not exist")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, ValueError) as error:
+    except Exception as error:  # safetensors raises errors of many kinds for what it cannot read
         raise FileFormatError(f"{path} is not a whole safetensors file ({error}); it may be truncated") from error
+    if "prunus" not in metadata:
+        raise FileFormatError(f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights")
     try:
-        header = json.loads(metadata["prunus"])
-        known = header["schema"] == _SCHEMA and header["mode"] in ("dense", "eager", "traced")
-    except (KeyError, ValueError, TypeError) as error:
-        raise FileFormatError(f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights") from error
-    if not known:
-        raise FileFormatError(f"{path} has schema {header['schema']!r}; this version of prunus reads schema {_SCHEMA}")
-    return header, tensors
+        header = parse(metadata["prunus"])
+        if header.get("sha256") != _digest(tensors, header):
+            raise FileFormatError("it has been changed since it was written: its checksum does not fit its header and tensors")
+        return header, tensors
+    except (FileFormatError, RecursionError) as error:
+        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
-    header, tensors = _open(path)
-    if _digest(tensors) != header.get("sha256"):
-        raise FileFormatError(f"{path} has been changed since it was written: its checksum does not fit its tensors")
-    return header, tensors
+def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
+    data, tensors = _open(path)
+    try:
+        return Header.from_json(data), tensors
+    except FileFormatError as error:
+        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
 
 
-def _digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256 over names, shapes, dtypes and bytes, in the order of the names."""
+def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
+    """SHA-256 over the header without its checksum, then names, shapes, dtypes and bytes of the tensors, in the order of the names."""
     digest = hashlib.sha256()
+    digest.update(json.dumps({k: v for k, v in header.items() if k != "sha256"}, sort_keys=True).encode())
     for name in sorted(tensors):
         tensor = tensors[name].contiguous()
-        digest.update(f"{name}{tuple(tensor.shape)}{tensor.dtype}".encode())
+        digest.update(f"\0{name}\0{tuple(tensor.shape)}{tensor.dtype}\0".encode())
         digest.update(np.asarray(tensor.reshape(-1).view(torch.uint8) if tensor.numel() else torch.zeros(0)).tobytes())
     return digest.hexdigest()
 

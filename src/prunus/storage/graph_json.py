@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 from collections.abc import Callable, Collection
@@ -13,6 +14,7 @@ from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
 from ..errors import FileFormatError
+from .names import check_name, check_path, is_name
 
 _SYMBOLIC: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in ("mul", "add", "sub", "floordiv", "truediv", "mod", "neg", "pow", "getitem")},
@@ -21,19 +23,20 @@ _SYMBOLIC: dict[str, Callable[..., Any]] = {
     **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
 }
 _SYMBOLIC_NAMES = {function: name for name, function in _SYMBOLIC.items()}
+_KINDS = frozenset({"placeholder", "get_attr", "call_function", "call_module", "output"})
 _REFUSED = frozenset({"from_file"})  # operators that touch files
 
 
 def graph_to_data(graph: fx.Graph) -> dict[str, Any]:
-    """Nodes, arguments and the structure of inputs and outputs. Raises FileFormatError for an operator or argument that has no JSON form."""
+    """Nodes, arguments and the structure of inputs and outputs. Raises FileFormatError for what has no form in a file, such as an unknown operator."""
     info = graph._codegen.pytree_info  # type: ignore[attr-defined]
     nodes = [[n.op, n.name, _target_name(n), _encode(n.args), _encode(n.kwargs)] for n in graph.nodes]
-    specs = {
-        "arguments": list(info.orig_args),
-        "in": pytree.treespec_dumps(info.in_spec),
-        "out": pytree.treespec_dumps(info.out_spec),
-    }
-    return {"nodes": nodes, **specs}
+    try:
+        structures = {"in": pytree.treespec_dumps(info.in_spec), "out": pytree.treespec_dumps(info.out_spec)}
+    except (NotImplementedError, TypeError) as error:
+        raise FileFormatError(f"the inputs or outputs of the traced model have no form in a file ({error}); save its state_dict instead") from error
+    _check_structures(structures)
+    return {"nodes": nodes, "arguments": [check_name(a, "an argument") for a in info.orig_args], **structures}
 
 
 def graph_from_data(data: dict[str, Any], tensors: Collection[str], modules: Collection[str], device: torch.device) -> fx.Graph:
@@ -41,23 +44,75 @@ def graph_from_data(data: dict[str, Any], tensors: Collection[str], modules: Col
     try:
         graph, nodes = fx.Graph(), dict[str, fx.Node]()
         for op, name, target, args, kwargs in data["nodes"]:
-            if op in ("placeholder", "get_attr", "output", "call_function", "call_module") and isinstance(name, str) and name.isidentifier():
-                resolved = _resolve(op, target, modules if op == "call_module" else tensors)
-                nodes[name] = graph.create_node(op, resolved, _decode(args, nodes, device), _decode(kwargs, nodes, device), name=name)
-            else:
+            if op not in _KINDS or name in nodes:
                 raise FileFormatError(f"the traced graph in the file has a node {name!r} of kind {op!r}, which prunus does not write")
-        arguments = [a for a in data["arguments"] if isinstance(a, str) and a.isidentifier()]
-        if len(arguments) != len(data["arguments"]):
-            raise FileFormatError("the traced graph in the file has an argument whose name is no Python name")
+            inputs = _arguments(op, _decode(args, nodes, device), _decode(kwargs, nodes, device))
+            resolved = _resolve(op, target, modules if op == "call_module" else tensors)
+            nodes[name] = graph.create_node(op, resolved, *inputs, name=check_name(name, "a value"))
+        _check_structures(data)
+        arguments = [check_name(a, "an argument") for a in data["arguments"]]
         info = _PyTreeInfo(arguments, pytree.treespec_loads(data["in"]), pytree.treespec_loads(data["out"]))
+        _check_ends(graph, info)
         graph.set_codegen(_PyTreeCodeGen(info))
         graph.lint()
         return graph
-    except (KeyError, TypeError, ValueError, AttributeError, NotImplementedError, RuntimeError) as error:
+    except FileFormatError:
+        raise
+    except Exception as error:  # torch checks much by itself, with errors of many kinds
         raise FileFormatError(f"the traced graph in the file cannot be read ({type(error).__name__}: {error})") from error
 
 
+def _arguments(op: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Positional and keyword arguments of a node; the keywords are written into source."""
+    if not isinstance(args, tuple) or not isinstance(kwargs, dict):
+        raise FileFormatError("the traced graph in the file has a node without arguments")
+    if op in ("placeholder", "get_attr") and (args or kwargs):
+        raise FileFormatError(f"the traced graph in the file has a {op} with arguments")
+    return args, {check_name(key, "a keyword"): value for key, value in kwargs.items()}
+
+
+def _check_ends(graph: fx.Graph, info: _PyTreeInfo) -> None:
+    """One output, at the end, and as many inputs and outputs as the structures have."""
+    kinds = [node.op for node in graph.nodes]
+    if kinds.count("output") != 1 or kinds[-1] != "output":
+        raise FileFormatError("the traced graph in the file must end with its only output")
+    results = list(graph.nodes)[-1].args
+    if len(results) != 1 or not isinstance(results[0], (list, tuple)) or info.out_spec is None or len(results[0]) != info.out_spec.num_leaves:
+        raise FileFormatError("the traced graph in the file has another number of outputs than their structure")
+    inputs = kinds.count("placeholder")
+    if "placeholder" in kinds[inputs:] or inputs != info.in_spec.num_leaves:
+        raise FileFormatError("the traced graph in the file has another number of inputs than their structure")
+
+
+def _check_structures(data: dict[str, Any]) -> None:
+    """Look at torch's descriptions of inputs and outputs before torch reads them: some would import any module by its name."""
+    for key in ("in", "out"):
+        version_and_root = json.loads(data[key])
+        _check_structure(version_and_root[1])
+        if key == "in":
+            children = version_and_root[1]["children_spec"]
+            if len(children) == 2 and children[1]["type"] == "builtins.dict":  # keywords, which are written into source
+                for name in json.loads(children[1]["context"]):
+                    check_name(name, "a keyword")
+
+
+def _check_structure(spec: dict[str, Any]) -> None:
+    """Containers that torch rebuilds from plain values: no enums, no default factories."""
+    kind, context = spec["type"], spec["context"]
+    if kind is not None and kind != "collections.namedtuple":
+        known = pytree.SUPPORTED_SERIALIZED_TYPES.get(pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.get(kind))  # type: ignore[arg-type]
+        values = json.loads(context) if known is not None and known.from_dumpable_context is None else {}
+        if not all(v is None or isinstance(v, (str, int, float)) for v in (values if isinstance(values, list) else [values])):
+            raise FileFormatError(
+                f"the traced model has inputs or outputs in a {kind}, which has no form in a file, or is not known before its import"
+            )
+    for child in spec["children_spec"]:
+        _check_structure(child)
+
+
 def _target_name(node: fx.Node) -> str:
+    if node.op in ("get_attr", "call_module"):
+        return check_path(node.target, "a tensor or module")
     if node.op != "call_function":
         return str(node.target)
     if isinstance(node.target, torch._ops.OpOverload):
@@ -68,21 +123,27 @@ def _target_name(node: fx.Node) -> str:
     return name
 
 
-def _resolve(op: str, target: str, names: Collection[str]) -> Any:
+def _resolve(op: str, target: Any, names: Collection[str]) -> Any:
+    if not isinstance(target, str):
+        raise FileFormatError(f"the traced graph in the file has the target {target!r}, which is no name")
     if op in ("get_attr", "call_module"):
         if target not in names:
             raise FileFormatError(f"the traced graph uses {target!r}, which is not in the file")
-        return target
+        return check_path(target, "a tensor or module")
     if op in ("placeholder", "output"):
-        if not str(target).isidentifier():
-            raise FileFormatError(f"the traced graph in the file has an input named {target!r}, which is no Python name")
-        return target
-    if target in _SYMBOLIC:
-        return _SYMBOLIC[target]
-    parts = str(target).split(".")
-    if len(parts) != 3 or parts[0] != "aten" or parts[1] in _REFUSED or not all(p.isidentifier() for p in parts):
+        return check_name(target, "an input")
+    return _SYMBOLIC[target] if target in _SYMBOLIC else _operator(target)
+
+
+def _operator(target: str) -> torch._ops.OpOverload:
+    """One of torch's own operators by its full name."""
+    parts = target.split(".")
+    found = None
+    if len(parts) == 3 and parts[0] == "aten" and parts[1] not in _REFUSED and all(is_name(p) for p in parts):
+        found = getattr(getattr(torch.ops.aten, parts[1], None), parts[2], None)
+    if not isinstance(found, torch._ops.OpOverload):
         raise FileFormatError(f"the traced graph in the file calls {target!r}, which is not one of torch's own operators")
-    return getattr(getattr(torch.ops.aten, parts[1]), parts[2])
+    return found
 
 
 def _encode(value: Any) -> Any:
@@ -107,7 +168,7 @@ def _encode(value: Any) -> Any:
 
 
 def _decode(value: Any, nodes: dict[str, fx.Node], device: torch.device) -> Any:
-    if not isinstance(value, dict):
+    if value is None or isinstance(value, (bool, int, float, str)):
         return value
     ((kind, content),) = value.items()
     if kind == "node":
@@ -122,7 +183,7 @@ def _decode(value: Any, nodes: dict[str, fx.Node], device: torch.device) -> Any:
     if kind == "device":
         return device
     if kind == "torch":
-        found = getattr(torch, content)
+        found = vars(torch).get(content)
         if isinstance(found, (torch.dtype, torch.layout, torch.memory_format)):
             return found
     raise ValueError(f"an argument of kind {kind!r}")

@@ -43,7 +43,7 @@ def batch_norm(call: Call) -> Sequence[Paint]:
             _affine(call, layer, (weight, bias, mean, variance))
             bare = np.where(np.isnan(layer.dead), np.nan, 0.0) if training else np.where(layer.dead == 0, 0.0, np.nan)
             if not training and mean is not None:
-                call.painter.reset_means.append(mean)
+                call.painter.reset_means.extend(y.labels for y in call.layers(mean, 0))
             layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
         else:
             if training:

@@ -40,6 +40,8 @@ def _drop(call: Call, layer: Layer) -> None:
     if call.operator == "sum":
         if (layer.dead != 0).any():
             call.inexact([layer], "a sum over slots that do not become zero")
+    elif call.operator.startswith("arg") or (len(call.outputs) > 1 and call.operator in ("max", "min", "median", "mode")):
+        call.pin([layer], f"{call.operator} counts the channels")
     else:
         call.inexact([layer], f"{call.operator} across the channels")
 

@@ -1,0 +1,29 @@
+"""Names that may stand in generated source: torch.fx writes the names of tensors, modules and values into a Python function as they are."""
+
+from __future__ import annotations
+
+import keyword
+import unicodedata
+
+from ..errors import FileFormatError
+
+
+def is_name(text: object) -> bool:
+    """Whether a text is a plain Python name: an identifier, no keyword, not `self`, and the same after Python's own normalisation."""
+    if not isinstance(text, str) or not text.isidentifier() or keyword.iskeyword(text) or text == "self":
+        return False
+    return unicodedata.normalize("NFKC", text) == text
+
+
+def check_name(text: object, what: str) -> str:
+    """The text itself; raises FileFormatError where it is no plain Python name."""
+    if not isinstance(text, str) or not is_name(text):
+        raise FileFormatError(f"the traced model has {what} named {text!r}; only plain Python names can be written into its code")
+    return text
+
+
+def check_path(text: object, what: str) -> str:
+    """The text itself, a name with dots; raises FileFormatError where a part is neither a plain Python name nor a decimal number."""
+    if isinstance(text, str) and all(is_name(part) or (part.isascii() and part.isdigit()) for part in text.split(".")):
+        return text
+    raise FileFormatError(f"the traced model has {what} named {text!r}; only plain Python names and numbers, joined by dots, can be in its code")
