@@ -83,6 +83,8 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {error}") from error
     for name, parameter in model.named_parameters():
+        if name not in header.frozen and not (parameter.is_floating_point() or parameter.is_complex()):
+            raise FileFormatError(f"{path} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot be trained")
         parameter.requires_grad_(name not in header.frozen)
     model.train(header.training)
     if header.plan is not None:
@@ -104,7 +106,7 @@ def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: n
         if name not in tensors:
             raise PlanError(f"{kind} has a tensor {name} that {path} does not hold; build_model makes another model")
         _check_shape(path, kind, name, old, tensors[name], cut=header.plan is not None)
-    result = copy_model(model, {id(old): _like(name, old, tensors[name], name in header.frozen) for name, old in own.items()})
+    result = copy_model(model, {id(old): _like(old, tensors[name]) for name, old in own.items()})
     for name in tensors:
         if name not in own:
             _add_bias(path, result, name, tensors[name])
@@ -117,9 +119,7 @@ def _check_shape(path: Path, kind: str, name: str, old: Tensor, new: Tensor, cut
     """A dense file must have the model's shapes, a cut one at most those."""
     fits = new.dim() == old.dim() and all(n <= o for n, o in zip(new.shape, old.shape)) if cut else new.shape == old.shape
     if not fits:
-        raise PlanError(
-            f"{path} holds {name} with shape {tuple(new.shape)}, but {kind} has {tuple(old.shape)}; build_model makes another model than the one saved"
-        )
+        raise PlanError(f"{path} holds {name} with shape {tuple(new.shape)}, but {kind} has {tuple(old.shape)}; build_model makes another model")
 
 
 def _rebind(model: nn.Module, rebind: Rebind) -> None:
@@ -133,14 +133,8 @@ def _rebind(model: nn.Module, rebind: Rebind) -> None:
     setattr(module, rebind.name, rebind.value)
 
 
-def _like(name: str, old: Tensor, new: Tensor, frozen: bool) -> Tensor:
-    return _parameter(name, new, frozen) if isinstance(old, nn.Parameter) else new
-
-
-def _parameter(name: str, tensor: Tensor, frozen: bool) -> nn.Parameter:
-    if not frozen and not (tensor.is_floating_point() or tensor.is_complex()):
-        raise FileFormatError(f"it holds {name} as {tensor.dtype}, and such a parameter cannot be trained")
-    return nn.Parameter(tensor, requires_grad=not frozen)
+def _like(old: Tensor, new: Tensor) -> Tensor:
+    return nn.Parameter(new, requires_grad=False) if isinstance(old, nn.Parameter) else new
 
 
 def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
@@ -152,7 +146,7 @@ def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
         module = None
     if module is None or attribute != "bias" or module._parameters.get("bias", 0) is not None:
         raise PlanError(f"{path} holds a tensor {name} that {type(model).__name__} does not have; build_model makes another model")
-    module.bias = nn.Parameter(tensor, requires_grad=tensor.is_floating_point())
+    module.bias = nn.Parameter(tensor, requires_grad=False)
 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -28,7 +28,7 @@ _REFUSED = frozenset({"from_file"})  # operators that touch files
 
 
 def graph_to_data(graph: fx.Graph) -> dict[str, Any]:
-    """Nodes, arguments and the structure of inputs and outputs. Raises FileFormatError for what has no form in a file, such as an unknown operator."""
+    """Nodes, arguments and the structure of inputs and outputs. Raises FileFormatError for what has no form in a file."""
     info = graph._codegen.pytree_info  # type: ignore[attr-defined]
     nodes = [[n.op, n.name, _target_name(n), _encode(n.args), _encode(n.kwargs)] for n in graph.nodes]
     try:
@@ -79,8 +79,7 @@ def _check_ends(graph: fx.Graph, info: _PyTreeInfo) -> None:
     results = list(graph.nodes)[-1].args
     if len(results) != 1 or not isinstance(results[0], (list, tuple)) or info.out_spec is None or len(results[0]) != info.out_spec.num_leaves:
         raise FileFormatError("the traced graph in the file has another number of outputs than their structure")
-    inputs = kinds.count("placeholder")
-    if "placeholder" in kinds[inputs:] or inputs != info.in_spec.num_leaves:
+    if kinds.count("placeholder") != info.in_spec.num_leaves:
         raise FileFormatError("the traced graph in the file has another number of inputs than their structure")
 
 

@@ -40,12 +40,12 @@ def _all_names(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def traced_from_data(data: Traced, tensors: Mapping[str, Tensor], device: torch.device) -> TracedModule:
-    """The traced model; its parameters can be trained where they are floating. Raises FileFormatError where the data make no model."""
+    """The traced model, its parameters frozen. Raises FileFormatError where the data make no model."""
     if set(data.places.values()) != set(tensors):
         raise FileFormatError("the names in its header are not those of its tensors")
     try:
         shell = nn.Module()
-        parameters = {name: nn.Parameter(t, requires_grad=t.is_floating_point()) for name, t in tensors.items()}
+        parameters = {name: nn.Parameter(t, requires_grad=False) for name, t in tensors.items()}
         for name, source in data.places.items():
             path, _, key = name.rpartition(".")
             owner = _container(shell, path.split(".") if path else [])
