@@ -15,7 +15,6 @@ import logging
 import os
 import subprocess
 import sys
-import time
 import traceback
 import warnings
 from dataclasses import asdict
@@ -26,7 +25,8 @@ from benchmarks.coverage_table import table
 from benchmarks.environment import RESULTS, command, describe, save
 
 RESULT = RESULTS / "coverage.json"
-LIMITS = {"prunus": 300, "torch_pruning": 240}  # seconds for the whole process, model building and measuring included
+TOOLS = ["prunus", "torch_pruning"]
+LIMIT = 300  # seconds for the whole process, model building and measuring included
 MARK = "RESULT "
 
 
@@ -36,13 +36,13 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="also run what has a result already")
     parser.add_argument("--without-peer", action="store_true", help="leave Torch-Pruning out (an old result stays)")
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
-    parser.add_argument("--worker", choices=LIMITS, help=argparse.SUPPRESS)
+    parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     chosen = [a for a in ARCHITECTURES if fnmatch.fnmatch(a.name, options.only)]
     if options.worker:
-        work(options.worker, chosen[0])
+        work(options.worker.split(","), chosen[0])
     elif not options.table:
-        run(chosen, again=options.again, tools=["prunus"] if options.without_peer else list(LIMITS))
+        run(chosen, again=options.again, tools=["prunus"] if options.without_peer else TOOLS)
     if not options.worker:
         text = table(json.loads(RESULT.read_text()))
         RESULT.with_suffix(".md").write_text(text)
@@ -56,48 +56,57 @@ def run(chosen: list[Architecture], again: bool, tools: list[str]) -> None:
         "command": command("benchmarks.coverage"),
         "environment": describe("timm", "torchvision", "torch-pruning", "numpy"),
     }
-    for i, architecture in enumerate(chosen):
+    for i, architecture in enumerate(sorted(chosen, key=_turn)):
         row = result["models"].setdefault(architecture.name, {})
         row |= asdict(architecture)
         missing = [tool for tool in tools if again or tool not in row]
-        for tool in missing:
-            row[tool] = in_process(tool, architecture)
+        if missing:
+            row |= in_process(missing, architecture)
         save(RESULT, result)
         words = [f"{tool} {row[tool]['status']} {row[tool].get('message', '')[:90]}" for tool in tools]
         print(f"{i + 1}/{len(chosen)} {architecture.name}: {'; '.join(words)}", flush=True)
 
 
-def in_process(tool: str, architecture: Architecture) -> dict[str, Any]:
-    """Run one tool on one model in a fresh process, with one thread."""
-    arguments = [sys.executable, "-m", "benchmarks.coverage", "--only", architecture.name, "--worker", tool]
+def _turn(architecture: Architecture) -> int:
+    """One network of every family comes first."""
+    family = [a.name for a in ARCHITECTURES if a.family == architecture.family and a.name.startswith("timm")]
+    return family.index(architecture.name) if architecture.name in family else 0
+
+
+def in_process(tools: list[str], architecture: Architecture) -> dict[str, Any]:
+    """Run the tools one after the other on one model in a fresh process, with one thread."""
+    arguments = [sys.executable, "-m", "benchmarks.coverage", "--only", architecture.name, "--worker", ",".join(tools)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    start = time.perf_counter()
     try:
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=LIMITS[tool], env=environment)
-    except subprocess.TimeoutExpired:
-        return {"status": "timeout", "message": f"the process was stopped after {LIMITS[tool]} s"}
-    lines = [line for line in done.stdout.splitlines() if line.startswith(MARK)]
-    wall = round(time.perf_counter() - start, 1)
-    if not lines:
-        return {"status": "raises", "message": f"code {done.returncode}: {done.stderr.strip()[-300:]}", "wall_seconds": wall}
-    return json.loads(lines[-1].removeprefix(MARK)) | {"wall_seconds": wall}
+        done = subprocess.run(arguments, capture_output=True, text=True, timeout=LIMIT, env=environment)
+        output, trouble = done.stdout, {"status": "raises", "message": f"code {done.returncode}: {done.stderr.strip()[-300:]}"}
+    except subprocess.TimeoutExpired as late:
+        output = late.stdout.decode() if isinstance(late.stdout, bytes) else late.stdout or ""
+        trouble = {"status": "timeout", "message": f"the process was stopped after {LIMIT} s"}
+    rows: dict[str, Any] = dict.fromkeys(tools, trouble)
+    for line in output.splitlines():
+        if line.startswith(MARK):
+            rows |= json.loads(line.removeprefix(MARK))
+    return rows
 
 
-def work(tool: str, architecture: Architecture) -> None:
-    """The worker process: print one line of JSON."""
-    from benchmarks.coverage_workers import WORKERS
+def work(tools: list[str], architecture: Architecture) -> None:
+    """The worker process: print one line of JSON per tool."""
+    from benchmarks.coverage_workers import WORKERS, warm_up
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
-    try:
-        row = {"status": "ok", **WORKERS[tool](architecture)}
-    except TimeoutError as error:
-        row = {"status": "timeout", "message": str(error)}
-    except Exception as error:
-        where = traceback.extract_tb(error.__traceback__)[-1]
-        place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
-        row = {"status": "raises", "message": f"{type(error).__name__}: {str(error)[:300]} ({place})"}
-    print(MARK + json.dumps(row), flush=True)
+    warm_up()
+    for tool in tools:
+        try:
+            row = {"status": "ok", **WORKERS[tool](architecture)}
+        except TimeoutError as error:
+            row = {"status": "timeout", "message": str(error)}
+        except Exception as error:
+            where = traceback.extract_tb(error.__traceback__)[-1]
+            place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
+            row = {"status": "raises", "message": f"{type(error).__name__}: {str(error)[:300]} ({place})"}
+        print(MARK + json.dumps({tool: row}), flush=True)
 
 
 if __name__ == "__main__":

@@ -66,6 +66,19 @@ def _statistics(module: nn.Module, args: tuple[Tensor, ...]) -> None:
     module.running_var.copy_(std**2 * (torch.rand(len(x)) + 0.5))
 
 
+def warm_up() -> None:
+    """Both tools once on a small network, so that no model pays for what is loaded on first use."""
+    import torch_pruning
+
+    import prunus
+
+    model, image = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3)).eval(), torch.randn(1, 3, 8, 8)
+    graph = prunus.trace(model, image)
+    prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph), rate=RATE))
+    importance = torch_pruning.importance.MagnitudeImportance(p=2)
+    torch_pruning.pruner.MetaPruner(model, image, importance=importance, pruning_ratio=RATE, ignored_layers=[model[3]]).step()
+
+
 def prune_with_prunus(architecture: Architecture) -> dict[str, Any]:
     """Trace, plan, compact and check, in float32 and again in float64."""
     import prunus

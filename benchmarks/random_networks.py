@@ -25,6 +25,7 @@ from tests.networks import random_spec
 from benchmarks.environment import RESULTS, command, describe, save
 
 CHUNK = 25
+SAVED = 500  # networks between two writings of the result
 
 
 def main() -> None:
@@ -42,8 +43,15 @@ def main() -> None:
             rows += done
             failures = sum("failure" in row for row in rows)
             seconds = time.perf_counter() - start
+            if len(rows) % SAVED < CHUNK:
+                _save(rows, start)
             print(f"{len(rows)} of {len(seeds)} networks, {failures} failures, {seconds:.0f} s", flush=True)
-    rows.sort(key=lambda row: row["seed"])
+    _save(rows, start)
+
+
+def _save(rows: list[dict[str, Any]], start: float) -> None:
+    """Write what is known so far."""
+    rows = sorted(rows, key=lambda row: row["seed"])
     result = {
         "command": command("benchmarks.random_networks"),
         "environment": describe(),

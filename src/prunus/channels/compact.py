@@ -67,7 +67,7 @@ def compact(
         raise CompactError(f"prefer must be 'auto' or 'eager', not {prefer!r}")
     model = unwrap(model)
     graph = graph_for(model, plan)
-    built = _build(model, graph, replace(plan, graph=graph), prefer)
+    built = _build(model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer)
     object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, None))
     if check:
         verification = verify(model, built.plan, built.model)

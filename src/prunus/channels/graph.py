@@ -17,6 +17,7 @@ from .costing import cost_model, layer_costs
 from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record
 from .paint import Painter
 from .source import Source
+from .twin import fingerprint
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -101,6 +102,11 @@ class ChannelGraph:
     def pinned(self) -> tuple[Pinned, ...]:
         """What will never be pruned, and why: most slots first."""
         return _reasons(self.pins, self.component_of_colour, self.sources)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the architecture by the names and shapes of its parameters and buffers."""
+        return fingerprint(self.twin)
 
     @property
     def num_channels(self) -> int:

@@ -93,11 +93,9 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Re
                 found[record.module, "num_channels"] = channels
                 if module.num_groups > 1:
                     found[record.module, "num_groups"] = channels * module.num_groups // module.num_channels
-        elif isinstance(module, nn.modules.instancenorm._InstanceNorm) and record.tensors and record.tensors[0].dim() > 2:
-            channels = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[1]
-            if record.tensors[0].shape[1] == module.num_features != channels:
-                found[record.module, "num_features"] = channels
-        elif "batch_norm" in record.operator and hasattr(module, "num_features"):
+        elif (isinstance(module, nn.modules.instancenorm._InstanceNorm) and record.tensors and record.tensors[0].dim() > 2) or (
+            "batch_norm" in record.operator and hasattr(module, "num_features")
+        ):
             channels = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[1]
             if record.tensors[0].shape[1] == module.num_features != channels:
                 found[record.module, "num_features"] = channels

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from ..channels.graph import ChannelGraph
-from .reduce import Reduce, per_channel, weight_axes
+from .reduce import Reduce, per_channel, weight_axes, wide
 
 
 def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
@@ -19,4 +20,4 @@ def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
     Returns:
         Scores, shape (num_channels,).
     """
-    return per_channel(graph, weight_axes(graph), lambda rows: rows.double().norm(p=p, dim=1), reduce)
+    return per_channel(graph, weight_axes(graph), lambda rows: torch.linalg.vector_norm(wide(rows), p, dim=1), reduce)

@@ -71,6 +71,11 @@ def as_rows(tensor: Tensor, axis: int) -> Tensor:
     return rows.reshape(rows.shape[0], -1)
 
 
+def wide(rows: Tensor) -> Tensor:
+    """At least single precision, for sums over many numbers."""
+    return rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+
+
 def _mine(axis: Axis, first: dict[int, tuple[str, int]] | None) -> NDArray[np.bool_]:
     """Which slots count: all free ones, or only those whose channel this axis is the first to make."""
     free: NDArray[np.bool_] = axis.channels >= 0
