@@ -21,13 +21,15 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.architectures import ARCHITECTURES, Architecture
-from benchmarks.coverage_table import table
+from benchmarks.coverage_table import summary, table
 from benchmarks.environment import RESULTS, command, describe, save
 
 RESULT = RESULTS / "coverage.json"
 TOOLS = ["prunus", "torch_pruning"]
 LIMIT = 300  # seconds for the whole process, model building and measuring included
 MARK = "RESULT "
+README = RESULTS.parent.parent / "README.md"
+START, END = "<!-- coverage: written by benchmarks.coverage -->", "<!-- end of coverage -->"
 
 
 def main() -> None:
@@ -44,9 +46,19 @@ def main() -> None:
     elif not options.table:
         run(chosen, again=options.again, tools=["prunus"] if options.without_peer else TOOLS)
     if not options.worker:
-        text = table(json.loads(RESULT.read_text()))
-        RESULT.with_suffix(".md").write_text(text)
-        print(text)
+        result = json.loads(RESULT.read_text())
+        RESULT.with_suffix(".md").write_text(table(result))
+        README.write_text(with_summary(README.read_text(), result))
+        print(table(result))
+
+
+def with_summary(readme: str, result: dict[str, Any]) -> str:
+    """The README with the table's summary between its two marks."""
+    before, _, rest = readme.partition(START)
+    _, _, after = rest.partition(END)
+    rows = [row for row in result["models"].values() if "prunus" in row]
+    intro = f"Half of the channels of {len(rows)} timm and torchvision architectures ([every one](benchmarks/results/coverage.md)):"
+    return "\n".join([before + START, intro, "", *[f"* {line}" for line in summary(rows)], END + after])
 
 
 def run(chosen: list[Architecture], again: bool, tools: list[str]) -> None:

@@ -72,7 +72,7 @@ def plan(
     Args:
         graph: a traced model.
         scores: one number per channel, shape (num_channels,); higher = keep.
-        rate: fraction of channels to remove, 0 to 1 (per group: int(rate * channels), the convention of the papers).
+        rate: fraction of channels to remove, 0 to 1 (per group the whole part of rate * channels goes, as in the papers).
         macs, params, bytes: what may be left: a fraction of the original (up to 1.0) or an absolute number (above 1). Met from below.
         tolerance: points of `evaluate` that may be lost; the largest rate within it is searched for.
         evaluate: model -> metric in points, higher is better; on held-out data, never on the test set.

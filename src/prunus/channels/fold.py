@@ -77,7 +77,7 @@ def _gone(graph: ChannelGraph, leak: Leak, removed: NDArray[np.bool_]) -> NDArra
 
 def _foldable_module(graph: ChannelGraph, leak: Leak) -> str | None:
     """The module whose bias can take the constant, or None: it must be a plain layer called once, and the constants known."""
-    if not leak.foldable or np.isnan(leak.dead).any():
+    if not leak.foldable or not np.isfinite(leak.dead).all():
         return None
     name = graph.records[leak.record].module
     module = graph.twin.get_submodule(name)

@@ -138,7 +138,8 @@ class Plan:
             data["notes"] = tuple(data["notes"])
             if not all(isinstance(text, str) for text in (data["fingerprint"], data["inputs"], *data["notes"])):
                 raise PlanError("this is not a plan written by prunus: its fingerprint, inputs or notes are no text")
-            rebuild_inputs(data["inputs"])
+            if data["inputs"]:
+                rebuild_inputs(data["inputs"])
             return Plan(**data)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:  # RecursionError is a RuntimeError
             raise PlanError(f"this is not a plan written by prunus ({type(error).__name__}: {error})") from error
@@ -179,7 +180,7 @@ def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[
     return Plan(
         groups=tuple(groups),
         fingerprint=graph.fingerprint,
-        inputs=describe_inputs(graph.inputs),
+        inputs=_describe_if_possible(graph.inputs),
         before=graph.cost(),
         after=graph.costs.cost(graph.kept(removed)),
         notes=_notes(graph, removed),
@@ -230,13 +231,23 @@ def _common_graph(first: Plan, second: Plan) -> ChannelGraph:
     return graph
 
 
+def _describe_if_possible(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
+    """Example inputs of unusual types make a plan that cannot be read back without a graph, but it is still a plan."""
+    try:
+        return describe_inputs(inputs)
+    except PlanError:
+        return ""
+
+
 def describe_inputs(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
     """Shapes and dtypes of example inputs as JSON text, so that a stored plan can trace its model again."""
     return json.dumps(_describe(inputs))
 
 
 def rebuild_inputs(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Meta tensors from `describe_inputs`."""
+    """Meta tensors from `describe_inputs`; raises PlanError where the inputs could not be described."""
+    if not text:
+        raise PlanError("the plan does not say what its model is called with; attach it with plan.attach(prunus.trace(model, example_inputs))")
     args, kwargs = _rebuild(json.loads(text))
     return args, kwargs
 
