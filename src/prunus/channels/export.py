@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import inspect
 import logging
+import threading
+import time
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import torch
@@ -20,6 +23,7 @@ from .trace import map_tensors, run
 from .traced import TracedModule, install_batch_norm
 from .twin import copy_model, meta_twin, named_tensors
 
+_PATIENCE = 12.0  # seconds for an export with every size symbolic; then only the batch axis is
 _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
 
 
@@ -35,8 +39,9 @@ def export_module(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any
         example = map_tensors(inputs, lambda t, two=batch_of_two: _example(t, device, two))  # type: ignore[misc]
         for free in (_all_axes, _first_axis, _no_axis) if takes_other_sizes(model, inputs) else (_first_axis, _no_axis):
             try:
-                return _export(source, example[0], example[1], map_tensors(example, free))  # type: ignore[arg-type]
-            except Exception as error:  # torch.export raises errors of many kinds
+                with _time_limit(_PATIENCE if free is _all_axes else None):
+                    return _export(source, example[0], example[1], map_tensors(example, free))  # type: ignore[arg-type]
+            except (Exception, _TooSlow) as error:  # torch.export raises errors of many kinds
                 failures.append(error)
     reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0]
     raise TraceError(f"torch.export cannot trace {type(model).__name__} ({reason})")
@@ -113,6 +118,34 @@ def _batch_norm_modules(shell: nn.Module, graph: fx.Graph) -> None:
         node.replace_all_uses_with(call)
         graph.erase_node(node)
     graph.eliminate_dead_code()
+
+
+class _TooSlow(BaseException):
+    """Raised inside torch.export when symbolic sizes take too long; not an Exception, so that nothing on the way swallows it."""
+
+
+@contextmanager
+def _time_limit(seconds: float | None) -> Iterator[None]:
+    """Raise _TooSlow in this thread after a while: simplifying the sizes of windowed attention can take torch.export many minutes."""
+    if seconds is None:
+        yield
+        return
+    thread, fired = threading.get_ident(), threading.Event()
+
+    def fire() -> None:
+        fired.set()
+        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_TooSlow))
+
+    timer = threading.Timer(seconds, fire)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+        if fired.is_set():
+            with suppress(_TooSlow):
+                time.sleep(0.05)  # an exception that is still on its way arrives here
 
 
 @contextmanager

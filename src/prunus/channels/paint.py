@@ -92,6 +92,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
     _fixed: set[int] = field(default_factory=set)
     _written: set[int] = field(default_factory=set)
+    _place: Where | None = None
     _meta: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _values: dict[int, Tensor] = field(default_factory=dict)
 
@@ -150,16 +151,16 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.notes.append(Mark(labels, reason, operator, self.where()))
 
     def where(self) -> Where:
-        """The user's line that is being run: the innermost frame outside torch and prunus."""
-        frame = sys._getframe(1)
-        while frame is not None and frame.f_code.co_filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<")):
-            frame = frame.f_back  # type: ignore[assignment]
-        return Where(frame.f_code.co_filename, frame.f_lineno) if frame else Where("", 0)
+        """The user's line that is being run: the innermost frame outside torch and prunus. Found once per operator."""
+        if self._place is None:
+            self._place = _users_line()
+        return self._place
 
     # -- the dispatch mode -----------------------------------------------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        self._place = None
         operator = func._schema.name.removeprefix("aten::")
         if operator in ("_local_scalar_dense", "item", "is_nonzero"):
             return self._scalar(func, args)
@@ -317,3 +318,10 @@ def _tensors(values: Any) -> Iterator[Tensor]:
             yield value
         elif isinstance(value, (list, tuple)):
             yield from _tensors(value)
+
+
+def _users_line() -> Where:
+    frame = sys._getframe(2)
+    while frame is not None and frame.f_code.co_filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<")):
+        frame = frame.f_back  # type: ignore[assignment]
+    return Where(frame.f_code.co_filename, frame.f_lineno) if frame else Where("", 0)
