@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import CompactError, VerifyError
+from ..errors import CompactError
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
 from .optimizer import transfer
@@ -161,4 +161,4 @@ def apply_folds(model: nn.Module, small: nn.Module, moves: Sequence[Fold], surge
                 cast(Tensor, layer.bias).add_(shift)
 
 
-__all__ = ["Origin", "Prefer", "VerifyError", "compact"]
+__all__ = ["Origin", "Prefer", "compact"]

@@ -128,20 +128,13 @@ def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool
 def _count_convolution(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, groups: int) -> None:
     out = call.outputs[0]
     pixels = prod((x if transposed else out).shape[channels + 1 :]) * prod(out.shape[:channels])
-    constant = pixels * prod(weight.shape[2:])
+    _count(call, pixels * prod(weight.shape[2:]), [(weight, 0), (weight, 1)])
+
+
+def _count(call: Call, constant: int, axes: Sequence[tuple[Tensor, int]]) -> None:
+    """Multiply-accumulates: a constant times the lengths of some axes, painted ones by their labels."""
     factors = []
-    for axis in (0, 1):
-        layers = call.layers(weight, axis)
-        if len(layers) == 1:
-            factors.append(layers[0].labels)
-        else:
-            constant *= weight.shape[axis]
-    call.painter.contractions.append(Contraction(len(call.painter.records), constant, tuple(factors)))
-
-
-def _count_product(call: Call, first: Tensor, second: Tensor, pairs: Sequence[tuple[Tensor, int]]) -> None:
-    constant, factors = 1, []
-    for tensor, axis in pairs:
+    for tensor, axis in axes:
         layers = call.layers(tensor, axis)
         if len(layers) == 1:
             factors.append(layers[0].labels)
@@ -170,7 +163,7 @@ def product(call: Call) -> Sequence[Paint]:
                 call.pin([layer, *bias], "the bias is unpainted")
             layers.append(carried(layer, axis, bias, added is not None))
     pairs = [(first, rows), (first, rows + 1), (second, rows + 1)]
-    _count_product(call, first, second, pairs if rows == 0 else [(first, 0), *pairs])
+    _count(call, 1, pairs if rows == 0 else [(first, 0), *pairs])
     return (tuple(layers),)
 
 
