@@ -13,11 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..errors import CompactError
+from .attributes import fit_attributes
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
 from .optimizer import transfer
 from .plan import Plan, make_plan
-from .rehearse import MismatchError, fit_attributes
+from .rehearse import MismatchError
 from .resolve import graph_for
 from .shrink import compact_traced
 from .surgery import Surgery, operate, slices_of, standard_rebinds
@@ -103,7 +104,8 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer) ->
 def _eager(model: nn.Module, graph: ChannelGraph, plan: Plan, attempts: int = 40) -> tuple[nn.Module | None, Surgery, MismatchError | None]:
     """The module's own class, or None and what went wrong."""
     removed = plan.removed_in(graph)
-    surgery = Surgery(slices_of(graph, removed), tuple(standard_rebinds(graph, removed)))
+    slices = slices_of(graph, removed)
+    surgery = Surgery(slices, tuple(standard_rebinds(graph, removed, slices)))
     surgery, failure = fit_attributes(graph, removed, surgery, attempts)
     if failure is not None:
         return None, surgery, failure

@@ -49,15 +49,22 @@ class AxisTable:
     """Distinct painted axes, as arrays of channel numbers (-1: pinned). Index 0 stands for a plain axis of length one."""
 
     def __init__(self, channel_of_colour: Labels) -> None:
-        self._channel_of_colour = channel_of_colour
+        self.channel_of_colour = channel_of_colour
+        self._seen: dict[int, tuple[Labels, tuple[int, int]]] = {}
         self._index: dict[bytes, int] = {}
         self.arrays: list[Labels] = [np.full(1, -1, dtype=np.int64)]
 
     def add(self, labels: Labels) -> tuple[int, int]:
         """(constant factor, axis index) of one axis: an axis without prunable channels is a constant."""
-        channels = self._channel_of_colour[labels]
-        if (channels < 0).all():
-            return len(labels), 0
+        found = self._seen.get(id(labels))
+        if found is None:
+            self._seen[id(labels)] = found = (labels, self.add_channels(self.channel_of_colour[labels]))
+        return found[1]
+
+    def add_channels(self, channels: Labels) -> tuple[int, int]:
+        """`add` for the channels of the slots instead of their colours."""
+        if channels.max(initial=-1) < 0:
+            return len(channels), 0
         key = channels.tobytes()
         if key not in self._index:
             self._index[key] = len(self.arrays)

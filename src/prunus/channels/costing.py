@@ -58,7 +58,7 @@ def cost_model(table: AxisTable, painter: Painter, sources: Sequence[Source]) ->
     for source in sources:
         constant, factors = 1, []
         for axis in range(source.tensor.dim()):
-            number, index = table.add(source.colours(axis))
+            number, index = table.add_channels(source.part(table.channel_of_colour, axis))
             constant *= number
             if index:
                 factors.append(index)
@@ -71,24 +71,21 @@ def cost_model(table: AxisTable, painter: Painter, sources: Sequence[Source]) ->
 
 def _activations(parts: CostParts, table: AxisTable, records: Sequence[Record], sources: set[int]) -> None:
     """Storage is born with the first tensor on it and dies after its last use; views and in-place results share it."""
-    last: dict[int, int] = {}
+    storages = [[t.untyped_storage()._cdata for t in (*record.tensors, *record.outputs)] for record in records]
+    last = {key: i for i, keys in enumerate(storages) for key in keys}
+    born = {t.untyped_storage()._cdata for r in records for t in r.tensors if id(t) in sources}
     for i, record in enumerate(records):
-        for tensor in (*record.tensors, *record.outputs):
-            last[tensor.untyped_storage()._cdata] = i
-    owned = {t.untyped_storage()._cdata for r in records for t in r.tensors if id(t) in sources}
-    born: set[int] = set()
-    for i, record in enumerate(records):
-        pairs = [
-            *((t, p, 0) for t, p in zip(record.tensors, record.inputs)),
-            *((t, p, i) for t, p in zip(record.outputs, record.paints)),
-        ]
-        for tensor, paint, birth in pairs:
-            key = tensor.untyped_storage()._cdata
-            if key not in born and key not in owned and tensor.numel():
-                born.add(key)
-                _activation(parts, table, tensor, paint)
-                parts.births.append(birth)
-                parts.deaths.append(last[key])
+        for place, key in enumerate(storages[i]):
+            if key not in born:
+                read = len(record.tensors)
+                tensor, paint = (
+                    (record.tensors[place], record.inputs[place]) if place < read else (record.outputs[place - read], record.paints[place - read])
+                )
+                if tensor.numel():
+                    born.add(key)
+                    _activation(parts, table, tensor, paint)
+                    parts.births.append(0 if place < read else i)
+                    parts.deaths.append(last[key])
 
 
 def _activation(parts: CostParts, table: AxisTable, tensor: Tensor, paint: Paint) -> None:

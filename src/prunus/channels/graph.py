@@ -22,6 +22,7 @@ from .twin import fingerprint
 if TYPE_CHECKING:
     from .plan import Plan
 
+Origin = tuple[int, int]
 _SILENT = frozenset({"kernel positions", "used as an index", "a spatial axis"})
 
 
@@ -108,6 +109,17 @@ class ChannelGraph:
         """Identifies the architecture by the names and shapes of its parameters and buffers."""
         return fingerprint(self.twin)
 
+    @cached_property
+    def wiring(self) -> tuple[tuple[Origin | None, ...], ...]:
+        """Where the operands of every record come from: (record, output), or (-1, source); None for inputs and other constants."""
+        made: dict[int, Origin] = {id(source.tensor): (-1, position) for position, source in enumerate(self.sources)}
+        result = []
+        for index, record in enumerate(self.records):
+            result.append(tuple([made.get(id(t)) for t in record.tensors]))
+            for position, tensor in enumerate(record.outputs):
+                made[id(tensor)] = (index, position)
+        return tuple(result)
+
     @property
     def num_channels(self) -> int:
         """Number of channels that can be removed."""
@@ -160,19 +172,19 @@ def build(
     parent = components(painter.next_colour, painter.edges)
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
-    consumed = np.zeros(painter.next_colour, dtype=bool)
-    for labels in painter.consumed:
-        consumed[labels] = True
+    consumed = _marked(painter.next_colour, painter.consumed)
     axes = tuple(
-        Axis(s.name, axis, channel_of_colour[s.colours(axis)], not bool(consumed[s.colours(axis)].any()), s.is_parameter)
-        for s in sources
-        for axis in range(s.tensor.dim())
+        [
+            Axis(s.name, axis, s.part(channel_of_colour, axis), not s.part(consumed, axis).any(), s.is_parameter)
+            for s in sources
+            for axis in range(s.tensor.dim())
+        ]
     )
     table = AxisTable(channel_of_colour)
     parts = cost_model(table, painter, sources)
     group_of_channel, groups = _group(table.arrays, axes, count)
     costs = parts.model(table.arrays, group_of_channel, np.array([g.size for g in groups], dtype=np.int64))
-    reset = np.unique(np.concatenate([np.zeros(0, dtype=np.int64), *painter.reset_means]))
+    reset = _marked(painter.next_colour, painter.reset_means)
     return ChannelGraph(
         model=model,
         twin=twin,
@@ -181,7 +193,7 @@ def build(
         records=tuple(painter.records),
         contractions=tuple(painter.contractions),
         leaks=tuple(painter.leaks),
-        reset_means=tuple(s.name for s in sources if not s.is_parameter and s.tensor.dim() == 1 and np.isin(s.colours(0), reset).any()),
+        reset_means=tuple(s.name for s in sources if not s.is_parameter and s.tensor.dim() == 1 and s.part(reset, 0).any()),
         component_of_colour=parent,
         channel_of_colour=channel_of_colour,
         axes=axes,
@@ -193,28 +205,33 @@ def build(
     )
 
 
+def _marked(count: int, colours: Sequence[Labels]) -> NDArray[np.bool_]:
+    """True at all the given colours, shape (count,)."""
+    result = np.zeros(count, dtype=bool)
+    if colours:
+        result[np.concatenate([labels.reshape(-1) for labels in colours])] = True
+    return result
+
+
 def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source]) -> NDArray[np.bool_]:
     """Components that contain the anchor, a pinned colour, or slots that no operator ever saw."""
-    bad = np.zeros(painter.next_colour, dtype=bool)
+    bad = _marked(painter.next_colour, [parent[mark.labels] for mark in painter.pins])
     bad[parent[ANCHOR]] = True
-    for mark in painter.pins:
-        bad[parent[mark.labels]] = True
     used = {id(t) for record in painter.records for t in record.tensors}
     for source in sources:
+        unseen = id(source.tensor) not in used
         for axis, size in enumerate(source.tensor.shape):
-            if size == 1 or id(source.tensor) not in used:
-                bad[parent[source.colours(axis)]] = True
+            if size == 1 or unseen:
+                bad[source.part(parent, axis)] = True
     return bad
 
 
 def _number_channels(parent: Labels, pinned: NDArray[np.bool_], sources: Sequence[Source]) -> tuple[Labels, int]:
     """Number the components that own parameter slots, in the order of their first slot; all other colours get -1."""
-    owners = [parent[s.colours(a)] for s in sources if s.is_parameter for a in range(s.tensor.dim())]
-    roots = np.unique(np.concatenate(owners)) if owners else np.zeros(0, dtype=np.int64)
-    roots = roots[~pinned[roots]]
-    number = np.full(len(parent), -1, dtype=np.int64)
-    number[roots] = np.arange(len(roots))
-    return number[parent], len(roots)
+    owners = [s.part(parent, a) for s in sources if s.is_parameter for a in range(s.tensor.dim())]
+    owned = _marked(len(parent), owners) & ~pinned
+    number = np.where(owned, np.cumsum(owned) - 1, -1)
+    return number[parent], int(owned.sum())
 
 
 def _group(arrays: Sequence[Labels], axes: Sequence[Axis], count: int) -> tuple[Labels, tuple[Group, ...]]:
@@ -223,8 +240,7 @@ def _group(arrays: Sequence[Labels], axes: Sequence[Axis], count: int) -> tuple[
     signature = np.zeros(count, dtype=np.uint64)
     for channels in arrays[1:]:
         weight = rng.integers(1, 1 << 63, dtype=np.uint64)
-        slots = np.bincount(channels[channels >= 0], minlength=count).astype(np.uint64)
-        signature += slots * weight
+        signature += np.bincount(channels[channels >= 0], minlength=count).astype(np.uint64) * weight
     _, first, inverse = np.unique(signature, return_index=True, return_inverse=True)
     order = np.argsort(first)
     rank = np.empty_like(order)
@@ -233,27 +249,22 @@ def _group(arrays: Sequence[Labels], axes: Sequence[Axis], count: int) -> tuple[
     members: list[list[tuple[str, int]]] = [[] for _ in order]
     producers: list[list[str]] = [[] for _ in order]
     slots_of = [0] * len(order)
+    seen: dict[bytes, list[tuple[int, int]]] = {}
     for axis in axes:
-        free = axis.channels[axis.channels >= 0]
-        if len(free):
-            counts = np.bincount(group_of_channel[free], minlength=len(order))
-            for g in np.flatnonzero(counts).tolist():
-                members[g].append((axis.name, axis.dim))
-                if axis.is_parameter and axis.produces:
-                    producers[g].append(axis.name.rpartition(".")[0] or axis.name)
-                    slots_of[g] = slots_of[g] or int(counts[g])
-    groups = []
-    for g in range(len(order)):
-        channels = np.flatnonzero(group_of_channel == g)
-        groups.append(
-            Group(
-                g,
-                _group_name(producers[g], members[g]),
-                channels,
-                tuple(members[g]),
-                max(1, slots_of[g] // len(channels)),
-            )
-        )
+        key = axis.channels.tobytes()
+        if key not in seen:
+            counts = np.bincount(group_of_channel[axis.channels[axis.channels >= 0]], minlength=len(order))
+            seen[key] = [(g, int(counts[g])) for g in np.flatnonzero(counts).tolist()]
+        for g, slots in seen[key]:
+            members[g].append((axis.name, axis.dim))
+            if axis.is_parameter and axis.produces:
+                producers[g].append(axis.name.rpartition(".")[0] or axis.name)
+                slots_of[g] = slots_of[g] or slots
+    by_group = np.split(np.argsort(group_of_channel, kind="stable"), np.cumsum(np.bincount(group_of_channel, minlength=len(order)))[:-1])
+    groups = [
+        Group(g, _group_name(producers[g], members[g]), by_group[g], tuple(members[g]), max(1, slots_of[g] // len(by_group[g])))
+        for g in range(len(order))
+    ]
     return group_of_channel, _distinct_names(groups)
 
 

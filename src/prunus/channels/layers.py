@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import linecache
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +20,12 @@ Values = NDArray[np.float64]
 ANCHOR = 0  # the colour that is never removed
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen, as setting fields would then take longer than everything else that happens to a layer; nobody changes one
 class Layer:
     """The colours along one axis of a tensor.
 
     `dead[i]` is the value that slot i has in the *masked* network once its colour is removed: 0 nearly everywhere, 0.5 after a sigmoid, NaN where
-    it is not a known constant.
+    it is not a known constant. Arrays of one value (nearly all) are made by `constant`, so that rules need not look at each slot.
     """
 
     axis: int
@@ -35,23 +38,82 @@ class Layer:
 
     def take(self, index: Any, axis: int | None = None) -> Layer:
         """The layer of the slots at `index`."""
-        return Layer(self.axis if axis is None else axis, self.labels[index], self.dead[index])
+        labels, value = self.labels[index], uniform(self.dead)
+        return Layer(self.axis if axis is None else axis, labels, self.dead[index] if value is None else constant(value, len(labels)))
 
 
 Paint = tuple[Layer, ...]
 
 
+def constant(value: float, count: int) -> Values:
+    """The same dead value `count` times, shape (count,), read-only."""
+    return _constant(value if value == value else math.nan, count)  # one NaN, as NaNs are no equal keys
+
+
+@lru_cache(maxsize=8192)
+def _constant(value: float, count: int) -> Values:
+    return np.broadcast_to(np.float64(value), (count,))
+
+
+def uniform(dead: Values) -> float | None:
+    """The value of an array made by `constant`; None for any other."""
+    return float(dead[0]) if dead.strides == (0,) and len(dead) else None
+
+
+def is_zero(dead: Values) -> bool:
+    """Whether all slots become zero."""
+    value = uniform(dead)
+    return value == 0 if value is not None else not dead.any()
+
+
+def zero_or_unknown(dead: Values) -> Values:
+    """Zero where a slot becomes zero, unknown elsewhere: what a function with f(0) = 0 leaves."""
+    value = uniform(dead)
+    if value is not None:
+        return constant(0.0 if value == 0 else math.nan, len(dead))
+    return np.where(dead == 0, 0.0, np.nan)
+
+
+def zero_if_either(first: Values, second: Values) -> Values:
+    """Zero where one of two factors becomes zero, unknown elsewhere, shape (slots,)."""
+    a, b = uniform(first), uniform(second)
+    if a == 0 or b == 0:
+        return constant(0.0, len(first))
+    if a is not None and b is not None:
+        return constant(math.nan, len(first))
+    return np.where((first == 0) | (second == 0), 0.0, np.nan)
+
+
+def plus(first: Values, second: Values) -> Values:
+    """The sum of two rows of dead values."""
+    a, b = uniform(first), uniform(second)
+    return first + second if a is None or b is None else constant(a + b, len(first))
+
+
+def same_dead(first: Values, second: Values) -> bool:
+    """Whether two rows of dead values are equal, unknown ones included."""
+    return first is second or np.array_equal(first, second, equal_nan=True)
+
+
+def joined(deads: Sequence[Values]) -> Values:
+    """Dead values one after the other."""
+    values = [uniform(dead) for dead in deads]
+    if values[0] is not None and all(value == values[0] for value in values):
+        return constant(values[0], sum(map(len, deads)))
+    return np.concatenate(deads)
+
+
 def zeros_like(labels: Labels) -> Values:
     """Dead values of slots whose producer is zeroed by the mask."""
-    return np.zeros(labels.shape, dtype=np.float64)
+    return constant(0.0, len(labels))
 
 
 def unknown_like(labels: Labels) -> Values:
     """Dead values of slots that are not a known constant in the masked network."""
-    return np.full(labels.shape, np.nan)
+    return constant(math.nan, len(labels))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Where:
     """A line of the user's code."""
 
@@ -66,7 +128,7 @@ class Where:
         return f"{name}:{self.line}: {code}" if code else f"{name}:{self.line}"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Record:
     """One operator call: what it did to the paint, enough to replay, cost and rewrite it."""
 

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
+from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -20,16 +22,19 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import TraceError
-from .blank_norms import BLANK_NORMS
-from .layers import ANCHOR, Contraction, Labels, Layer, Leak, Mark, Paint, Record, Where, unknown_like
+from .blank import BLANKS, Blank
+from .layers import ANCHOR, Contraction, Labels, Layer, Leak, Mark, Paint, Record, Where, constant, same_dead, unknown_like
 
 _TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
 _OWN_FOLDER = str(Path(__file__).parent) + os.sep
 _CREATION = frozenset({"zeros", "ones", "full", "empty", "arange", "linspace", "eye", "scalar_tensor", "tril_indices", "triu_indices"})
+_SCALARS = frozenset({"_local_scalar_dense", "item", "is_nonzero"})
 _LARGEST_CONSTANT = 1 << 16  # elements; constants up to this size are computed for real, so that indices and `.item()` have values
 
+Tensors = tuple[Tensor, ...]
 
-@dataclass(frozen=True)
+
+@dataclass(slots=True)
 class Call:
     """An operator call as a rule sees it."""
 
@@ -38,8 +43,8 @@ class Call:
     func: Any
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
-    outputs: tuple[Tensor, ...]
-    tensors: tuple[Tensor, ...]
+    outputs: Tensors
+    tensors: Tensors
 
     def arg(self, index: int, name: str, default: Any = None) -> Any:
         """Positional argument `index`, or the keyword `name`."""
@@ -55,7 +60,8 @@ class Call:
         """The layers of a tensor that vary along `axis`."""
         if tensor is None:
             return []
-        axis = axis % max(tensor.dim(), 1)
+        if axis < 0:
+            axis += tensor.dim()
         return [layer for layer in self.painter.paint_of(tensor) if layer.axis == axis]
 
     def pin(self, layers: Sequence[Layer], reason: str) -> None:
@@ -70,6 +76,16 @@ class Call:
 
 
 Rule = Callable[[Call], Sequence[Paint]]
+
+
+@dataclass(slots=True)
+class Operator:
+    """What the painter needs to know about one ATen operator, looked up once: its name, and how it is run and painted."""
+
+    name: str
+    mutable: bool
+    rule: Rule | None
+    blank: Blank | None
 
 
 @dataclass
@@ -89,6 +105,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     records: list[Record] = field(default_factory=list)
     modules: list[str] = field(default_factory=list)
     dead_cache: dict[Any, float] = field(default_factory=dict)
+    _operators: dict[Any, Operator] = field(default_factory=dict)
     _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
     _fixed: set[int] = field(default_factory=set)
     _written: set[int] = field(default_factory=set)
@@ -98,6 +115,11 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """Nothing is compiled while painting, and the guard against it would be paid at every operator."""
+        return False
 
     # -- paint of tensors ------------------------------------------------------------------------------------------------------------------
 
@@ -113,11 +135,13 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def set_paint(self, tensor: Tensor, paint: Paint) -> None:
         """Give a tensor its layers; layers along axes of length one say nothing and are dropped."""
-        self._paints[id(tensor)] = (tensor, tuple(layer for layer in paint if len(layer.labels) > 1))
+        if any(len(layer.labels) <= 1 for layer in paint):
+            paint = tuple(layer for layer in paint if len(layer.labels) > 1)
+        self._paints[id(tensor)] = (tensor, paint)
 
     def is_fixed(self, tensor: Tensor) -> bool:
         """Whether a tensor is made of parameters, buffers and constants alone, not of the model's inputs."""
-        return id(tensor) in self._fixed or (tensor.device.type != "meta" and id(tensor) not in self._written)
+        return id(tensor) in self._fixed or (not tensor.is_meta and id(tensor) not in self._written)
 
     def fix(self, tensor: Tensor) -> None:
         """Declare that a tensor does not depend on the model's inputs."""
@@ -128,7 +152,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The real value of a constant, where it is known."""
         if not self.is_fixed(tensor):
             return None
-        return tensor if tensor.device.type != "meta" else self._values.get(id(tensor))
+        return self._values.get(id(tensor)) if tensor.is_meta else tensor
 
     def know(self, tensor: Tensor, value: Tensor) -> None:
         """Declare the real value behind a meta tensor that does not depend on the inputs."""
@@ -161,26 +185,34 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         self._place = None
-        operator = func._schema.name.removeprefix("aten::")
-        if operator in ("_local_scalar_dense", "item", "is_nonzero"):
+        operator = self._operators.get(func) or self._look_up(func)
+        if operator.name in _SCALARS:
             return self._scalar(func, args)
-        if operator in _CREATION:
-            return self._create(operator, func, args, kwargs)
-        tensors = list(_tensors(args)) + list(_tensors(kwargs.values()))
-        if func._schema.is_mutable and not all(map(self.is_fixed, tensors)):
+        if operator.name in _CREATION:
+            return self._create(operator.name, func, args, kwargs)
+        tensors = tensors_of(args, kwargs)
+        if operator.mutable and not all(map(self.is_fixed, tensors)):
             self._unfix(tensors[0])
-        if any(t.device.type == "meta" for t in tensors) or not tensors:
+        on_meta = sum(t.is_meta for t in tensors)
+        if on_meta < len(tensors) and on_meta:
             args, kwargs = self._to_meta(args), {k: self._to_meta_one(v) for k, v in kwargs.items()}
-            tensors = list(_tensors(args)) + list(_tensors(kwargs.values()))
-            if kwargs.get("device") is not None:
-                kwargs["device"] = torch.device("meta")
-        shortcut = BLANK_NORMS.get(operator)
-        result = shortcut(*args) if shortcut else func(*args, **kwargs)
-        outputs = tuple(_tensors(result if isinstance(result, (tuple, list)) else (result,)))
-        if tensors and all(t.device.type == "meta" and self.value_of(t) is not None for t in tensors):
+            tensors = tensors_of(args, kwargs)
+        if (on_meta or not tensors) and kwargs.get("device") is not None:
+            kwargs["device"] = torch.device("meta")
+        result = operator.blank(*args, **kwargs) if operator.blank and on_meta else NotImplemented
+        if result is NotImplemented:
+            result = func(*args, **kwargs)
+        outputs = (result,) if isinstance(result, Tensor) else tensors_of(result if isinstance(result, (tuple, list)) else ())
+        if tensors and all(t.is_meta and self.value_of(t) is not None for t in tensors):
             self._propagate(func, args, kwargs, outputs)
-        self._apply(operator, func, args, kwargs, tuple(tensors), outputs)
+        self._apply(operator, func, args, kwargs, tensors, outputs)
         return result
+
+    def _look_up(self, func: Any) -> Operator:
+        name = func._schema.name.removeprefix("aten::")
+        rule = self.rules.get(name) or self.rules.get(name.rstrip("_"))
+        operator = self._operators[func] = Operator(name, func._schema.is_mutable, rule, BLANKS.get(str(func)))
+        return operator
 
     def _propagate(self, func: Any, args: Any, kwargs: dict[str, Any], outputs: tuple[Tensor, ...]) -> None:
         """Compute a constant for real beside its meta twin, so that indices and conditions made of it have values."""
@@ -190,7 +222,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(real_kwargs.get("device"), torch.device):
             real_kwargs["device"] = torch.device("cpu")
         values = func(*(self._real(a) for a in args), **real_kwargs)
-        for tensor, value in zip(outputs, _tensors(values if isinstance(values, (tuple, list)) else (values,))):
+        for tensor, value in zip(outputs, tensors_of(values if isinstance(values, (tuple, list)) else (values,))):
             self.know(tensor, value)
 
     def _real(self, value: Any) -> Any:
@@ -200,54 +232,36 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return type(value)(self._real(v) for v in value)
         return value
 
-    def _apply(
-        self,
-        operator: str,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        tensors: tuple[Tensor, ...],
-        outputs: tuple[Tensor, ...],
-    ) -> None:
-        call = Call(self, operator, func, tuple(args), kwargs, outputs, tensors)
-        inputs = tuple(self.paint_of(t) for t in tensors)
+    def _apply(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any], tensors: Tensors, outputs: Tensors) -> None:
+        """Paint the outputs and keep a record."""
+        inputs = tuple([self.paint_of(t) for t in tensors])
         fixed = all(map(self.is_fixed, tensors))
-        stale = self.paint_of(outputs[0]) if func._schema.is_mutable and outputs else ()
-        if not any(inputs) and operator not in self.rules:
+        stale = self.paint_of(outputs[0]) if operator.mutable and outputs else ()
+        if operator.rule is None and not any(inputs):
             paints: Sequence[Paint] = ((),) * len(outputs)
         else:
-            rule = self.rules.get(operator) or self.rules.get(operator.rstrip("_")) or self.fallback
-            paints = rule(call)
+            paints = (operator.rule or self.fallback)(Call(self, operator.name, func, tuple(args), kwargs, outputs, tensors))
         for tensor, paint in zip(outputs, paints, strict=True):
             self.set_paint(tensor, paint)
-            if fixed:
-                self._fixed.add(id(tensor))
-            else:
-                self._fixed.discard(id(tensor))
+            (self._fixed.add if fixed else self._fixed.discard)(id(tensor))
         if stale:
             self._refresh_aliases(outputs[0], stale)
-        self._record(operator, func, tuple(args), kwargs, tensors, inputs, outputs)
+        self._record(operator.name, func, tuple(args), kwargs, tensors, inputs, outputs)
 
     def _record(
-        self,
-        operator: str,
-        func: Any,
-        args: tuple[Any, ...],
-        kwargs: dict[str, Any],
-        tensors: tuple[Tensor, ...],
-        inputs: tuple[Paint, ...],
-        outputs: tuple[Tensor, ...],
+        self, operator: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Tensors, inputs: tuple[Paint, ...], outputs: Tensors
     ) -> None:
         module = self.modules[-1] if self.modules else ""
-        values = tuple(None if value is None else value.clone() for value in map(self.value_of, outputs))
-        paints = tuple(self.paint_of(t) for t in outputs)
+        known = [self.value_of(t) for t in outputs]
+        values = tuple([None if value is None else value.clone() for value in known])
+        paints = tuple([self.paint_of(t) for t in outputs])
         self.records.append(Record(operator, module, self.where(), func, args, kwargs, tensors, inputs, outputs, paints, values))
         self.on_record()
 
     def _refresh_aliases(self, target: Tensor, before: Paint) -> None:
         """After a tensor was changed in place: what other views of its storage hold in removed slots is no longer known, unless nothing changed."""
         after = self.paint_of(target)
-        if len(before) == len(after) and all(np.array_equal(a.dead, b.dead, equal_nan=True) for a, b in zip(before, after)):
+        if len(before) == len(after) and all(same_dead(a.dead, b.dead) for a, b in zip(before, after)):
             return
         storage = target.untyped_storage()._cdata
         for tensor, paint in list(self._paints.values()):
@@ -269,7 +283,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._fixed.add(id(result))
         if result.numel() <= _LARGEST_CONSTANT and operator != "empty":
             self.know(result, func(*args, **{**kwargs, "device": torch.device("cpu")}))
-        paint = tuple(Layer(axis, self.fresh(size), np.full(size, dead)) for axis, size in enumerate(result.shape) if size > 1)
+        paint = tuple(Layer(axis, self.fresh(size), constant(dead, size)) for axis, size in enumerate(result.shape) if size > 1)
         self.set_paint(result, paint)
         self._record(operator, func, tuple(args), kwargs, (), (), (result,))
         return result
@@ -312,16 +326,25 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return func(value)
 
 
-def _tensors(values: Any) -> Iterator[Tensor]:
-    for value in values:
-        if isinstance(value, Tensor):
-            yield value
-        elif isinstance(value, (list, tuple)):
-            yield from _tensors(value)
+def tensors_of(*containers: Iterable[Any]) -> Tensors:
+    """All tensors in argument lists and dicts, nested ones included, in order."""
+    found: list[Tensor] = []
+    for container in containers:
+        for value in container.values() if isinstance(container, dict) else container:
+            if isinstance(value, Tensor):
+                found.append(value)
+            elif isinstance(value, (list, tuple)):
+                found.extend(tensors_of(value))
+    return tuple(found)
+
+
+@lru_cache(maxsize=4096)
+def _is_users(code: CodeType) -> bool:
+    return not code.co_filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<"))
 
 
 def _users_line() -> Where:
-    frame = sys._getframe(2)
-    while frame is not None and frame.f_code.co_filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<")):
-        frame = frame.f_back  # type: ignore[assignment]
+    frame: FrameType | None = sys._getframe(2)
+    while frame is not None and not _is_users(frame.f_code):
+        frame = frame.f_back
     return Where(frame.f_code.co_filename, frame.f_lineno) if frame else Where("", 0)

@@ -1,13 +1,15 @@
 """Rehearsal: paint the compact module with the colours of the dense one, and see that every operator gives exactly the slots that should be left.
 
 This proves, without computing a single activation, that the module's own forward routes the kept channels as the dense one did. Where the forward
-hard-codes sizes it fails at the very operator that carries the literal; the module's integer attributes are then rebound, if that proves right.
+hard-codes sizes it fails at the very operator that carries the literal.
+
+Most operators need no paint for that: one that reads the results of the same operators as before, with the same arguments, and whose arguments name
+no slots (a convolution, a sum; not a slice), computes what is left of the old result. Only the others are painted.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +19,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..errors import TraceError
-from .graph import ChannelGraph
-from .layers import Labels, Layer, Record, zeros_like
-from .paint import Painter
-from .rules import RULES, fallback
-from .surgery import Rebind, Surgery
+from .graph import ChannelGraph, Origin
+from .layers import Labels, Layer, Paint, Record, zeros_like
+from .paint import Operator, Painter, Tensors
+from .rules import RULES, contraction, fallback, is_pointwise, normalisation, reduction, spatial
+from .source import Source
+from .surgery import Surgery, rebind_attributes
 from .trace import run, to_meta
 from .twin import meta_twin, named_tensors
 
 _SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
+# Operators whose arguments name axes, strides and numbers, but no slots along an axis.
+_RULED = (contraction, normalisation, reduction, spatial)
+_MOVING = ("permute", "transpose", "t", "cat", "stack", "clone", "detach", "alias", "_to_copy", "contiguous", "dropout")
+_SLOTLESS = frozenset({*_MOVING, *(name for rules in _RULED for name in rules.RULES)})
+# Arguments that the shapes of operands and results leave no choice: groups, normalized_shape, channels.
+_IMPLIED = {"convolution": {8}, "native_layer_norm": {1}, "_fused_rms_norm": {1}, "native_group_norm": {4, 6}}
 
 
 class MismatchError(Exception):
@@ -42,11 +51,41 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     graph: ChannelGraph = field(kw_only=True)
     removed: NDArray[np.bool_] = field(kw_only=True)
+    _made: dict[int, Origin] = field(default_factory=dict)
+    _sources: dict[int, Source] = field(default_factory=dict)
+    _unpainted: dict[int, Paint] = field(default_factory=dict)
+    _left: dict[int, tuple[Labels, Labels]] = field(default_factory=dict)
+    _alive: list[Tensors] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         self.next_colour = len(self.graph.component_of_colour)
         self._first_wild = self.next_colour
+
+    def add_sources(self, tensors: dict[str, Tensor]) -> None:
+        """Parameters and buffers of the rehearsed module, by name."""
+        for position, source in enumerate(self.graph.sources):
+            tensor = tensors[source.name]
+            self._made[id(tensor)] = (-1, position)
+            self._sources[id(tensor)] = source
+            self._fixed.add(id(tensor))
+
+    def paint_of(self, tensor: Tensor) -> Paint:
+        """What is left of the dense paint, worked out only where a rule asks for it."""
+        source = self._sources.pop(id(tensor), None)
+        if source is not None:
+            colours = [source.colours(axis) for axis in range(tensor.dim())]
+            self._unpainted[id(tensor)] = tuple(Layer(axis, labels, zeros_like(labels)) for axis, labels in enumerate(colours))
+        dense = self._unpainted.pop(id(tensor), None)
+        if dense is not None:
+            self.set_paint(tensor, tuple(Layer(y.axis, self.left(y.labels), zeros_like(self.left(y.labels))) for y in dense))
+        return super().paint_of(tensor)
+
+    def set_paint(self, tensor: Tensor, paint: Paint) -> None:
+        """Paint of its own takes the place of what would be left of the dense one."""
+        self._sources.pop(id(tensor), None)
+        self._unpainted.pop(id(tensor), None)
+        super().set_paint(tensor, paint)
 
     def couple(self, first: Labels, second: Labels) -> None:
         """Nothing: the couplings are known."""
@@ -59,9 +98,50 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     def left(self, labels: Labels) -> Labels:
         """Components of the slots that should be left of a dense axis."""
-        channels = self.graph.channel_of_colour[labels]
-        keep = (channels < 0) | ~self.removed[channels] if len(self.removed) else np.ones(len(labels), dtype=bool)
-        return self.graph.component_of_colour[labels[keep]]
+        found = self._left.get(id(labels))
+        if found is None:
+            channels = self.graph.channel_of_colour[labels]
+            keep = (channels < 0) | ~self.removed[channels] if len(self.removed) else np.ones(len(labels), dtype=bool)
+            self._left[id(labels)] = found = (labels, self.graph.component_of_colour[labels[keep]])
+        return found[1]
+
+    # -- the short way ---------------------------------------------------------------------------------------------------------------------
+
+    def _apply(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any], tensors: Tensors, outputs: Tensors) -> None:
+        """Follow the dense record if this is plainly the same operator on what is left; else paint and compare."""
+        index = len(self.records)
+        if index < len(self.graph.records) and self._is_plainly(index, operator, args, kwargs, tensors, outputs):
+            dense = self.graph.records[index]
+            self.records.append(dense)
+            self._alive.append(outputs)
+            for position, (tensor, paint) in enumerate(zip(outputs, dense.paints)):
+                self._made[id(tensor)] = (index, position)
+                self._unpainted[id(tensor)] = paint
+                self._fixed.discard(id(tensor))
+        else:
+            super()._apply(operator, func, args, kwargs, tensors, outputs)
+
+    def _is_plainly(self, index: int, operator: Operator, args: Any, kwargs: dict[str, Any], tensors: Tensors, outputs: Tensors) -> bool:
+        dense = self.graph.records[index]
+        if operator.name != dense.operator or len(tensors) != len(dense.tensors) or all(map(self.is_fixed, tensors)):
+            return False
+        for tensor, origin in zip(tensors, self.graph.wiring[index]):
+            if origin is None or self._made.get(id(tensor)) != origin:
+                return False
+        if not (operator.name in _SLOTLESS or is_pointwise(dense.func, operator.name)) and not _untouched(tensors, dense.tensors):
+            return False
+        if not _same_arguments(args, dense.args, _IMPLIED.get(operator.name, ())) or not _same_arguments(kwargs.values(), dense.kwargs.values()):
+            return False
+        return all(map(self._has_left, outputs, dense.outputs, dense.paints))
+
+    def _has_left(self, mine: Tensor, dense: Tensor, paint: Paint) -> bool:
+        """Whether a tensor has the shape that should be left of the dense one."""
+        shape = list(dense.shape)
+        for layer in paint:
+            shape[layer.axis] = len(self.left(layer.labels))
+        return list(mine.shape) == shape and _single(paint)
+
+    # -- the long way ----------------------------------------------------------------------------------------------------------------------
 
     def on_record(self) -> None:
         """Compare the newest record with its dense counterpart."""
@@ -77,6 +157,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
             wanted = {x.axis: x.labels for x in paint} if _single(paint) else None
             self._compare(index, mine.outputs[position], tensor, wanted)
             self._compare_values(index, mine.values[position], dense.values[position], wanted or {})
+            self._made[id(mine.outputs[position])] = (index, position)
 
     def _compare(self, index: int, mine: Tensor, dense: Tensor, wanted: dict[int, Labels] | None) -> None:
         if wanted is None:
@@ -114,6 +195,25 @@ def _single(paint: tuple[Layer, ...]) -> bool:
     return len({layer.axis for layer in paint}) == len(paint)
 
 
+def _untouched(mine: Tensors, dense: Tensors) -> bool:
+    """Whether nothing was removed from any operand, so that any operator does what it did."""
+    return all(a.shape == b.shape for a, b in zip(mine, dense))
+
+
+def _same_arguments(mine: Collection[Any], dense: Collection[Any], implied: Collection[int] = ()) -> bool:
+    """Whether all arguments other than tensors are equal."""
+    if len(mine) != len(dense):
+        return False
+    for position, (a, b) in enumerate(zip(mine, dense)):
+        if isinstance(a, Tensor):
+            continue
+        if isinstance(a, (list, tuple)) and a and isinstance(a[0], Tensor):
+            continue
+        if position not in implied and (type(a) is not type(b) or a != b):
+            return False
+    return True
+
+
 def _scalars(record: Record) -> list[Any]:
     return [a for a in (*record.args, *record.kwargs.values()) if isinstance(a, (int, float)) and not isinstance(a, bool)]
 
@@ -123,15 +223,9 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     tensors = named_tensors(graph.model)
     shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(tensors[name].shape)] for name, axes in surgery.slices.items()}
     twin = meta_twin(graph.model, shapes)
-    for rebind in surgery.rebinds:
-        setattr(twin.get_submodule(rebind.module), rebind.name, rebind.value)
+    rebind_attributes(twin, surgery.rebinds)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
-    tensors = named_tensors(twin)
-    for source in graph.sources:
-        tensor = tensors[source.name]
-        layers = tuple(Layer(a, painter.left(source.colours(a)), zeros_like(painter.left(source.colours(a)))) for a in range(tensor.dim()))
-        painter.set_paint(tensor, layers)
-        painter.fix(tensor)
+    painter.add_sources(named_tensors(twin))
     args, kwargs = graph.inputs
     try:
         run(painter, twin, to_meta(args), to_meta(kwargs))
@@ -141,154 +235,3 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     if len(painter.records) < len(graph.records):
         return MismatchError(len(painter.records), "fewer operators than before")
     return None
-
-
-def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, most: int) -> tuple[Surgery, MismatchError | None]:
-    """Rebind integer attributes until the rehearsal succeeds, in `most` attempts; the best surgery found, and what still fails."""
-    failure = rehearse(graph, removed, surgery)
-    attempts = 0
-    while failure is not None and failure.index < len(graph.records):
-        for candidate in _candidates(graph, removed, surgery, failure.index):
-            attempts += 1
-            outcome = rehearse(graph, removed, candidate)
-            if outcome is None or outcome.index > failure.index:
-                surgery, failure = candidate, outcome
-                break
-            if attempts >= most:
-                return surgery, failure
-        else:
-            return surgery, failure
-    return surgery, failure
-
-
-def _candidates(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, index: int) -> Iterator[Surgery]:
-    """Surgeries in which attributes of the failing operator's module, or of one around it, follow the sizes that changed there.
-
-    All fitting attributes of one module are tried together first, then each one alone. Several attributes of the same value stand for the lengths
-    of that value in order, or all for the first.
-    """
-    record = graph.records[index]
-    changes = _changes(graph, removed, index)
-    for depth, path in enumerate(_enclosing(record.module)):
-        sizes = {name: value for name, value in vars(graph.twin.get_submodule(path)).items() if _is_size(value)}
-        equal = {name: value for name, value in sizes.items() if _stands_for(value, changes)}
-        for chosen, in_order in ((equal, True), (equal, False), (sizes, True)):
-            names = list(_followed(chosen, changes, in_order))
-            if names:
-                yield _with_attributes(graph, removed, surgery, record, depth, names, in_order)
-        for name in _followed(sizes, changes, False):
-            yield _with_attributes(graph, removed, surgery, record, depth, [name], False)
-
-
-def _with_attributes(
-    graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, record: Record, depth: int, names: Sequence[str], in_order: bool
-) -> Surgery:
-    """Rebind attributes in every module of the same class that reaches the same line, each by its own sizes."""
-    rebinds = {(r.module, r.name): r for r in surgery.rebinds}
-    kind = type(graph.twin.get_submodule(_enclosing(record.module)[depth]))
-    for index, other in enumerate(graph.records):
-        around = _enclosing(other.module)
-        if other.where == record.where and other.operator == record.operator and depth < len(around):
-            owner = graph.twin.get_submodule(around[depth])
-            if type(owner) is kind:
-                sizes = {name: vars(owner)[name] for name in names if _is_size(vars(owner).get(name))}
-                for name, value in _followed(sizes, _changes(graph, removed, index), in_order).items():
-                    rebinds[around[depth], name] = Rebind(around[depth], name, value)
-    return Surgery(surgery.slices, tuple(rebinds.values()))
-
-
-def _followed(sizes: dict[str, Any], changes: Sequence[tuple[int, int]], in_order: bool) -> dict[str, Any]:
-    """New values of the attributes that change."""
-    pool = list(dict.fromkeys(changes))
-    result = {}
-    for name, value in sizes.items():
-        new = _rebound(value, pool if isinstance(value, int) else changes)
-        hit = next((c for c in pool if c == (value, new)), None) if isinstance(value, int) else None
-        if in_order and hit and sum(c[0] == value for c in pool) > 1:
-            pool.remove(hit)
-        if new != value:
-            result[name] = new
-    return result
-
-
-def _enclosing(path: str) -> list[str]:
-    """A module's path and those around it, innermost first."""
-    parts = path.split(".") if path else []
-    return [".".join(parts[:n]) for n in range(len(parts), -1, -1)]
-
-
-def _is_size(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return bool(value) and all(_is_size(v) for v in value) and not isinstance(value[0], (list, tuple))
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
-
-
-def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], index: int) -> list[tuple[int, int]]:
-    """(before, after) of every painted axis length around an operator, outputs first.
-
-    A reshape that copies is two records, clone and view, and fails before the first: the one after it, on the same line, counts too.
-    """
-    record = graph.records[index]
-    pairs: list[tuple[int, int]] = []
-    for tensor, paint in [*zip(record.outputs, record.paints), *zip(record.tensors, record.inputs)]:
-        after = graph.kept_shape(tensor.shape, paint, removed)
-        pairs.extend((int(tensor.shape[layer.axis]), after[layer.axis]) for layer in paint)
-    if record.operator == "constant_pad_nd":
-        pairs = [*_pad_changes(graph, removed, record), *pairs]
-    following = index + 1
-    if record.operator == "clone" and following < len(graph.records) and graph.records[following].where == record.where:
-        pairs += _changes(graph, removed, following)
-    return pairs
-
-
-def _pad_changes(graph: ChannelGraph, removed: NDArray[np.bool_], record: Record) -> Iterator[tuple[int, int]]:
-    x, pads = record.tensors[0], list(record.args[1])
-    for layer in record.paints[0]:
-        position = 2 * (x.dim() - 1 - layer.axis)
-        if position + 1 < len(pads):
-            before, after = pads[position], pads[position + 1]
-            left = graph.kept_shape((before, after), _pad_layers(layer, before, after), removed)
-            yield from zip((before, after), left)
-
-
-def _pad_layers(layer: Layer, before: int, after: int) -> tuple[Layer, ...]:
-    """The padded slots in front as layer 0, those behind as layer 1."""
-    count = len(layer.labels)
-    return tuple(
-        Layer(axis, layer.labels[part], layer.dead[part])
-        for axis, part in ((0, slice(0, max(0, before))), (1, slice(count - max(0, after), count)))
-        if part.stop > part.start
-    )
-
-
-def _stands_for(value: Any, changes: Sequence[tuple[int, int]]) -> bool:
-    """Whether an attribute is one of the lengths, or a list of some, and not only a multiple or part of one."""
-    lengths = {old for old, _ in changes}
-    return value in lengths if isinstance(value, int) else any(v in lengths for v in value)
-
-
-def _rebound(value: Any, changes: Sequence[tuple[int, int]]) -> Any:
-    """What an attribute becomes if it stands for one of the lengths that changed, or a whole multiple or part of one."""
-    if isinstance(value, (list, tuple)):
-        # a list of sizes belongs to one split: its entries are the first lengths that changed, in order
-        pool = list(changes)
-        result = []
-        for item in value:
-            hit = next((p for p in pool if p[0] == item), None)
-            if hit:
-                pool.remove(hit)
-            result.append(hit[1] if hit else item)
-        return type(value)(result)
-    for old, new in changes:
-        if value == old:
-            return new
-    for old, new in changes:
-        factor = math.gcd(value, old)
-        if factor == old and value // old <= 4:
-            return new * (value // old)
-        if factor == value and old // value <= 4 and new % (old // value) == 0:
-            return new // (old // value)
-    return value
-
-
-__all__ = ["MismatchError", "fit_attributes", "rehearse"]

@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
-from .layers import Labels
+from .layers import ANCHOR, Labels
+
+UNPAINTED = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """One parameter or buffer: `tensor` is its meta twin, `starts[axis]` the first colour of an axis (the others follow)."""
+    """One parameter or buffer: `tensor` is its meta twin, `starts[axis]` the first colour of an axis (the others follow), or `UNPAINTED`."""
 
     name: str
     tensor: Tensor
     is_parameter: bool
     starts: tuple[int, ...]
 
+    def part(self, of: NDArray[Any], axis: int) -> NDArray[Any]:
+        """The entries of one axis in an array over all colours, shape (size,)."""
+        start, size = self.starts[axis], self.tensor.shape[axis]
+        return of[start : start + size] if start != UNPAINTED else of[:1].repeat(size)
+
     def colours(self, axis: int) -> Labels:
         """The colours along one axis, shape (size,)."""
-        return np.arange(self.starts[axis], self.starts[axis] + self.tensor.shape[axis], dtype=np.int64)
+        start, size = self.starts[axis], self.tensor.shape[axis]
+        return np.arange(start, start + size, dtype=np.int64) if start != UNPAINTED else np.full(size, ANCHOR)

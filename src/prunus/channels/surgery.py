@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +37,9 @@ class Surgery:
 def slices_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Slices:
     """Kept slots of every axis that loses some."""
     result: Slices = {}
+    gone_channel = np.append(removed, False)  # pinned slots are channel -1
     for axis in graph.axes:
-        gone = (axis.channels >= 0) & removed[axis.channels] if len(removed) else np.zeros(0, dtype=bool)
+        gone = gone_channel[axis.channels]
         if gone.any():
             result.setdefault(axis.name, {})[axis.dim] = np.flatnonzero(~gone)
     return result
@@ -62,14 +63,20 @@ def operate(model: nn.Module, surgery: Surgery) -> nn.Module:
     tensors = named_tensors(model)
     replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in surgery.slices.items()}
     result = copy_model(model, replace)
-    for rebind in surgery.rebinds:
-        setattr(result.get_submodule(rebind.module), rebind.name, rebind.value)
+    rebind_attributes(result, surgery.rebinds)
     return result
 
 
-def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Rebind]:
+def rebind_attributes(model: nn.Module, rebinds: Sequence[Rebind]) -> None:
+    """Set attributes of a model's modules."""
+    modules: dict[str, nn.Module] = {}
+    for rebind in rebinds:
+        module = modules.get(rebind.module) or modules.setdefault(rebind.module, model.get_submodule(rebind.module))
+        setattr(module, rebind.name, rebind.value)
+
+
+def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Slices) -> list[Rebind]:
     """Attributes of torch's own layers (and their subclasses) that say the sizes of their parameters or inputs."""
-    slices = slices_of(graph, removed)
     modules = dict(graph.twin.named_modules())
     found: dict[tuple[str, str], Any] = {}
     for name, module in modules.items():

@@ -17,7 +17,7 @@ from .graph import ChannelGraph, build
 from .layers import Layer, unknown_like, zeros_like
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
-from .source import Source
+from .source import UNPAINTED, Source
 from .twin import meta_twin, named_tensors, unwrap
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
@@ -100,19 +100,20 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def paint_sources(painter: Painter, twin: nn.Module) -> tuple[Source, ...]:
-    """Give every slot of every axis of every parameter and buffer its own colour."""
-    parameters = {id(p) for p in twin.parameters()}
+    """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of convolutions can never go and need none."""
+    parameters = {id(p) for m in twin.modules() for p in m._parameters.values()}
+    kernels = {id(m.weight) for m in twin.modules() if isinstance(m, nn.modules.conv._ConvNd)}
     sources = []
     for name, tensor in named_tensors(twin).items():
+        is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim()
         starts, layers = [], []
-        is_parameter = id(tensor) in parameters
-        for axis, size in enumerate(tensor.shape):
+        for axis, size in enumerate(tensor.shape[:painted]):
             labels = painter.fresh(size)
-            starts.append(int(labels[0]) if size else 0)
+            starts.append(painter.next_colour - size)
             layers.append(Layer(axis, labels, zeros_like(labels) if is_parameter else unknown_like(labels)))
         painter.set_paint(tensor, tuple(layers))
         painter.fix(tensor)
-        sources.append(Source(name, tensor, is_parameter, tuple(starts)))
+        sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts)))))
     return tuple(sources)
 
 

@@ -7,7 +7,8 @@ import hashlib
 import json
 import types
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import torch
@@ -39,9 +40,6 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
     origin = vars(model).get("prunus")
     if origin is not None:
         memo[id(origin)] = None  # where a compact model came from is no part of what is made of it
-    for tensor in plain_tensors(model):
-        if id(tensor) not in memo and tensor.grad_fn is not None:
-            memo[id(tensor)] = tensor.detach().clone()
     try:
         result: nn.Module = _copy_module(model, memo)
         return result
@@ -54,14 +52,14 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
     found = memo.get(id(module))
     if found is not None:
         return found
-    kind = type(module)
-    if any(name in vars(base) for base in kind.__mro__ if not base.__module__.startswith(("torch.nn.", "builtins")) for name in _OWN_COPYING):
+    kind: Any = type(module)
+    if _copies_itself(kind):
         return copy.deepcopy(module, memo)
     result = kind.__new__(kind)
     memo[id(module)] = result
     state = result.__dict__
     for name, value in vars(module).items():
-        if type(value) in _PLAIN:
+        if type(value) in _PLAIN or (type(value) is tuple and all(type(item) in _PLAIN for item in value)):
             state[name] = value
         elif type(value) in _CONTAINERS and not value:
             state[name] = type(value)()
@@ -69,9 +67,18 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
             state[name] = {key: None if child is None else _copy_module(child, memo) for key, child in value.items()}
         elif name in ("_parameters", "_buffers"):
             state[name] = {key: memo[id(t)] if id(t) in memo else copy.deepcopy(t, memo) for key, t in value.items()}
+        elif isinstance(value, Tensor) and value.grad_fn is not None:  # what was computed cannot be deep-copied
+            state[name] = memo[id(value)] = memo[id(value)] if id(value) in memo else value.detach().clone()
         else:
             state[name] = copy.deepcopy(value, memo)
     return result
+
+
+@cache
+def _copies_itself(kind: Any) -> bool:
+    """Whether a module class defines how it is copied."""
+    own = [vars(base) for base in kind.__mro__ if not base.__module__.startswith(("torch.nn.", "builtins"))]
+    return any(name in attributes for attributes in own for name in _OWN_COPYING)
 
 
 _OWN_COPYING = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
@@ -79,17 +86,29 @@ _PLAIN = frozenset({int, float, bool, str, type(None), type, types.FunctionType,
 _CONTAINERS = frozenset({dict, list, set, OrderedDict})
 
 
-def plain_tensors(model: nn.Module) -> Iterator[Tensor]:
-    """Tensors that hang on modules without being parameters or buffers."""
-    for module in model.modules():
-        for value in vars(module).values():
-            if isinstance(value, Tensor):
-                yield value
-
-
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and buffers by name, each tensor once, under its first name."""
-    return {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    """Parameters and buffers by name, each tensor once, under its first name; parameters first."""
+    parameters, buffers = dict[int, tuple[str, Tensor]](), dict[int, tuple[str, Tensor]]()
+    for prefix, module in _walk(model):
+        for found, tensors in ((parameters, module._parameters), (buffers, module._buffers)):
+            for name, tensor in tensors.items():
+                if tensor is not None and id(tensor) not in found:
+                    found[id(tensor)] = (prefix + name, tensor)
+    return dict([*parameters.values(), *buffers.values()])
+
+
+def _walk(model: nn.Module) -> list[tuple[str, nn.Module]]:
+    """Every module once, with the prefix of its tensors' names, in the order of `named_modules`, several times faster."""
+    seen: set[int] = set()
+    result = []
+    stack: list[tuple[str, nn.Module | None]] = [("", model)]
+    while stack:
+        prefix, module = stack.pop()
+        if module is not None and id(module) not in seen:
+            seen.add(id(module))
+            result.append((prefix, module))
+            stack.extend([(f"{prefix}{name}.", child) for name, child in reversed(module._modules.items())])
+    return result
 
 
 def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None) -> nn.Module:
@@ -99,17 +118,30 @@ def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = Non
         if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
             raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it")
         replace[id(tensor)] = _stand_in(tensor, (shapes or {}).get(name))
-    twin = copy_model(model, replace)
-    return twin.eval()
+    return _in_eval_mode(copy_model(model, replace))
+
+
+def _in_eval_mode(model: nn.Module) -> nn.Module:
+    """`model.eval()`, without its cost where no class changes what that means."""
+    modules = [module for _, module in _walk(model)]
+    if any(type(m).train is not nn.Module.train or type(m).eval is not nn.Module.eval for m in modules):
+        return model.eval()
+    for module in modules:
+        module.__dict__["training"] = False
+    return model
 
 
 def _stand_in(tensor: Tensor, shape: Sequence[int] | None) -> Tensor:
     if isinstance(tensor, nn.Parameter) or shape is not None:
-        blank = torch.empty_like(tensor, device="meta") if shape is None else torch.empty(shape, dtype=tensor.dtype, device="meta")
+        blank = _blank(tensor) if shape is None else torch.empty(shape, dtype=tensor.dtype, device="meta")
         return nn.Parameter(blank, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else blank
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.numel() > _LARGEST_TABLE or tensor.device.type == "meta":
-        return torch.empty_like(tensor, device="meta", requires_grad=False)
+        return _blank(tensor)
     return tensor.detach().to("cpu", copy=True)
+
+
+def _blank(tensor: Tensor) -> Tensor:
+    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
 def fingerprint(model: nn.Module) -> str:

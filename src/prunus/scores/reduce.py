@@ -20,8 +20,8 @@ SlotScore = Callable[[Tensor], Tensor]
 
 def weight_axes(graph: ChannelGraph) -> list[Axis]:
     """Axes of weights (two or more dimensions) that hold prunable slots: filters, and the input slices that read them."""
-    shapes = {name: t.dim() for name, t in named_tensors(graph.model).items()}
-    return [axis for axis in graph.axes if axis.is_parameter and shapes[axis.name] > 1 and (axis.channels >= 0).any()]
+    ranks = {source.name: source.tensor.dim() for source in graph.sources}
+    return [axis for axis in graph.axes if axis.is_parameter and ranks[axis.name] > 1 and axis.channels.max(initial=-1) >= 0]
 
 
 def per_channel(
@@ -45,24 +45,28 @@ def per_channel(
         float64 scores, shape (num_channels,); channels without any slot in `axes` get 0.
     """
     tensors = tensors if tensors is not None else named_tensors(graph.model)
-    count = graph.num_channels
-    chosen = [axis for axis in axes if axis.produces] if reduce == "producer" else list(axes)
-    first = _first_producer(chosen) if reduce == "producer" else None
+    return combined(graph, axes, lambda axis: slot_score(as_rows(tensors[axis.name], axis.dim)), reduce)
+
+
+def combined(graph: ChannelGraph, axes: Iterable[Axis], slot_scores: Callable[[Axis], Tensor], reduce: Reduce) -> Tensor:
+    """`per_channel` with a function that gives the scores of all slots of an axis, shape (slots,)."""
     if reduce not in ("sum", "mean", "max", "producer"):
         raise PlanError(f"reduce must be 'sum', 'mean', 'max' or 'producer', not {reduce!r}")
-    total = torch.full((count,), -torch.inf if reduce == "max" else 0.0, dtype=torch.float64)
-    slots = torch.zeros(count, dtype=torch.float64)
-    for axis in chosen:
-        values = slot_score(as_rows(tensors[axis.name], axis.dim)).to("cpu", torch.float64)
-        free = torch.from_numpy(np.flatnonzero(_mine(axis, first)))
-        channels = torch.from_numpy(axis.channels)[free]
-        if reduce == "max":
-            total = total.scatter_reduce(0, channels, values[free], "amax", include_self=True)
-        else:
-            total.index_add_(0, channels, values[free])
-        slots.index_add_(0, channels, torch.ones(len(free), dtype=torch.float64))
-    total[slots == 0] = 0.0
-    return total / slots.clamp(min=1) if reduce == "mean" else total
+    chosen = [axis for axis in axes if axis.produces or reduce != "producer"]
+    first = _first_producer(chosen) if reduce == "producer" else None
+    if not chosen or not graph.num_channels:
+        return torch.zeros(graph.num_channels, dtype=torch.float64)
+    scores = torch.cat([slot_scores(axis) for axis in chosen]).to("cpu", torch.float64).numpy()
+    mine = np.concatenate([_mine(axis, first) for axis in chosen])
+    channels, scores = np.concatenate([axis.channels for axis in chosen])[mine], scores[mine]
+    slots = np.bincount(channels, minlength=graph.num_channels)
+    if reduce == "max":
+        total = np.full(graph.num_channels, -np.inf)
+        np.maximum.at(total, channels, scores)
+        total[slots == 0] = 0.0
+    else:
+        total = np.bincount(channels, weights=scores, minlength=graph.num_channels)
+    return torch.from_numpy(total / np.maximum(slots, 1) if reduce == "mean" else total)
 
 
 def as_rows(tensor: Tensor, axis: int) -> Tensor:

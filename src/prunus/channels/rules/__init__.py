@@ -7,6 +7,8 @@ removing them is inexact. Operators that torch tags as pointwise need no rule of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
 
 import torch
 
@@ -46,23 +48,24 @@ RULES: dict[str, Rule] = {
 
 def fallback(call: Call) -> Sequence[Paint]:
     """What happens to an operator without a rule: pointwise ones follow the general rule, all others pin what they touch."""
-    if torch.Tag.pointwise in call.func.tags or _functional_is_pointwise(call):
+    if is_pointwise(call.func, call.operator):
         return pointwise(call)
     for tensor in call.tensors:
         call.pin(call.paint(tensor), f"operator {call.operator} has no rule")
     return ((),) * len(call.outputs)
 
 
-def _functional_is_pointwise(call: Call) -> bool:
-    """In-place operators are not tagged; their functional twins are."""
-    if not call.operator.endswith("_"):
-        return False
-    packet = getattr(torch.ops.aten, call.operator.rstrip("_"), None)
+@lru_cache(maxsize=4096)
+def is_pointwise(func: Any, operator: str) -> bool:
+    """Whether an operator works slot by slot. In-place operators are not tagged so; their functional twins are."""
+    if torch.Tag.pointwise in func.tags or operator in _UNTAGGED:
+        return True
+    packet = getattr(torch.ops.aten, operator.rstrip("_"), None) if operator.endswith("_") else None
     if packet is None:
         return False
-    overload = call.func._overloadname
+    overload = func._overloadname
     twin = getattr(packet, overload if overload in packet.overloads() else packet.overloads()[0])
     return torch.Tag.pointwise in twin.tags
 
 
-__all__ = ["RULES", "fallback"]
+__all__ = ["RULES", "fallback", "is_pointwise"]

@@ -8,7 +8,7 @@ from math import prod
 import numpy as np
 from torch import Tensor
 
-from ..layers import Contraction, Labels, Layer, Leak, Paint, Values
+from ..layers import Contraction, Labels, Layer, Leak, Paint, is_zero, plus, unknown_like, zero_if_either, zero_or_unknown
 from ..paint import Call, Rule
 
 
@@ -37,20 +37,19 @@ def _consume(call: Call, tensor: Tensor, layer: Layer) -> None:
 def _leak(call: Call, first: Tensor, a: Layer, second: Tensor, b: Layer, foldable: bool) -> None:
     fixed_a, fixed_b = call.painter.is_fixed(first), call.painter.is_fixed(second)
     if fixed_a == fixed_b:
-        silent = (a.dead == 0) | (b.dead == 0)
-        dead = np.full(a.dead.shape, np.nan)
+        silent = zero_if_either(a.dead, b.dead)
+        dead = unknown_like(a.labels)
     else:
-        dead = b.dead if fixed_a else a.dead
-        silent = dead == 0
-    if not silent.all():
-        call.painter.leaks.append(Leak(a.labels, np.where(silent, 0.0, dead), len(call.painter.records), foldable))
+        dead = silent = b.dead if fixed_a else a.dead
+    if not is_zero(silent):
+        call.painter.leaks.append(Leak(a.labels, np.where(silent == 0, 0.0, dead), len(call.painter.records), foldable))
 
 
 def carried(layer: Layer, axis: int, bias: list[Layer], biased: bool) -> Layer:
     """A layer that the output inherits: 0 where the weight is zeroed, plus whatever the bias holds there."""
-    dead = np.where(layer.dead == 0, 0.0, np.nan)
+    dead = zero_or_unknown(layer.dead)
     if biased:
-        dead = dead + (bias[0].dead if len(bias) == 1 else np.nan)
+        dead = plus(dead, bias[0].dead) if len(bias) == 1 else unknown_like(layer.labels)
     return Layer(axis, layer.labels, dead)
 
 
@@ -95,7 +94,7 @@ def _grouped(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: b
     if len(inputs) == 1 and len(reads) == 1:
         call.painter.couple(inputs[0].labels.reshape(groups, -1), np.broadcast_to(reads[0].labels, (groups, per_group)))
         _consume(call, weight, reads[0])
-        if (inputs[0].dead != 0).any():
+        if not is_zero(inputs[0].dead):
             call.painter.leaks.append(Leak(inputs[0].labels, inputs[0].dead, len(call.painter.records), False))
     else:
         call.pin([*inputs, *reads], "meets the model's input or an unpainted tensor")
@@ -118,11 +117,10 @@ def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool
     if transposed:
         call.painter.couple(inputs[0].labels, outputs[0].labels)
         call.pin(call.layers(weight, 1), "several outputs of one depthwise filter")
-        silent = (inputs[0].dead == 0) | (outputs[0].dead == 0)
-        return [Layer(0, np.repeat(outputs[0].labels, times), np.repeat(np.where(silent, 0.0, np.nan), times))]
-    call.painter.couple(np.repeat(inputs[0].labels, times), outputs[0].labels)
-    silent = (np.repeat(inputs[0].dead, times) == 0) | (outputs[0].dead == 0)
-    return [Layer(0, outputs[0].labels, np.where(silent, 0.0, np.nan))]
+        return [Layer(0, np.repeat(outputs[0].labels, times), np.repeat(zero_if_either(inputs[0].dead, outputs[0].dead), times))]
+    read = inputs[0] if times == 1 else Layer(0, np.repeat(inputs[0].labels, times), np.repeat(inputs[0].dead, times))
+    call.painter.couple(read.labels, outputs[0].labels)
+    return [Layer(0, outputs[0].labels, zero_if_either(read.dead, outputs[0].dead))]
 
 
 def _count_convolution(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, groups: int) -> None:
@@ -172,8 +170,8 @@ def _batch(call: Call, first: Tensor, second: Tensor, added: bool) -> list[Layer
     left, right = call.layers(first, 0), call.layers(second, 0)
     if len(left) == len(right) == 1:
         call.painter.couple(left[0].labels, right[0].labels)
-        dead: Values = np.where((left[0].dead == 0) | (right[0].dead == 0), 0.0, np.nan)
-        return [Layer(0, left[0].labels, dead + (np.nan if added else 0.0))]
+        dead = unknown_like(left[0].labels) if added else zero_if_either(left[0].dead, right[0].dead)
+        return [Layer(0, left[0].labels, dead)]
     if left or right:
         call.pin([*left, *right], "meets an unpainted batch axis")
     return []

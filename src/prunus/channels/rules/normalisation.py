@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
 
-from ..layers import Layer, Paint, Values
+from ..layers import Layer, Paint, Values, constant, plus, unknown_like, zero_or_unknown
 from ..paint import Call, Rule
 
 
@@ -24,11 +25,11 @@ def _affine(call: Call, layer: Layer, tensors: Sequence[Tensor | None], axis: in
 
 def _scaled(call: Call, size: int, weight: Tensor | None, bias: Tensor | None, bare: Values) -> Values:
     """What a removed slot holds: the zeroed shift where the scale is zeroed, else the bare normalised value."""
-    dead = np.zeros(size) if weight is not None and call.paint(weight) else bare
-    if bias is not None:
-        layers = call.layers(bias, 0)
-        dead = dead + (layers[0].dead if len(layers) == 1 else np.nan)
-    return dead
+    dead = constant(0.0, size) if weight is not None and call.paint(weight) else bare
+    if bias is None:
+        return dead
+    layers = call.layers(bias, 0)
+    return plus(dead, layers[0].dead) if len(layers) == 1 else constant(math.nan, size)
 
 
 def batch_norm(call: Call) -> Sequence[Paint]:
@@ -41,22 +42,22 @@ def batch_norm(call: Call) -> Sequence[Paint]:
     for layer in call.paint(x):
         if layer.axis == 1:
             _affine(call, layer, (weight, bias, mean, variance))
-            bare = np.where(np.isnan(layer.dead), np.nan, 0.0) if training else np.where(layer.dead == 0, 0.0, np.nan)
+            bare = np.where(np.isnan(layer.dead), np.nan, 0.0) if training else zero_or_unknown(layer.dead)
             if not training and mean is not None:
                 call.painter.reset_means.extend(y.labels for y in call.layers(mean, 0))
             layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
         else:
             if training:
                 call.inexact([layer], "statistics across the channels")
-            layers.append(Layer(layer.axis, layer.labels, np.full(layer.dead.shape, np.nan)))
+            layers.append(Layer(layer.axis, layer.labels, unknown_like(layer.labels)))
     if not call.layers(x, 1):
         call.pin([y for t in (weight, bias, mean, variance) for y in call.paint(t)], "normalises an unpainted tensor")
-    return (tuple(layers), *_statistics(call, [y for y in layers if y.axis == 1], 0))
+    return (tuple(layers), *(_statistics(call, [y for y in layers if y.axis == 1], 0) if training else ((), ())))
 
 
 def _statistics(call: Call, layers: list[Layer], axis: int) -> list[Paint]:
     """Saved means and deviations have one slot per channel (or per group)."""
-    paint = tuple(Layer(axis, y.labels, np.full(y.dead.shape, np.nan)) for y in layers)
+    paint = tuple(Layer(axis, y.labels, unknown_like(y.labels)) for y in layers)
     return [paint if paint and t.dim() > axis and t.shape[axis] == len(paint[0].labels) else () for t in call.outputs[1:]]
 
 
@@ -67,12 +68,12 @@ def layer_norm(call: Call) -> Sequence[Paint]:
     layers = []
     for layer in call.paint(x):
         if layer.axis < first:
-            dead = np.where((layer.dead == 0) & (bias is None), 0.0, np.nan)
+            dead = zero_or_unknown(layer.dead) if bias is None else unknown_like(layer.labels)
             layers.append(Layer(layer.axis, layer.labels, dead))
             continue
         _affine(call, layer, (weight, bias), layer.axis - first)
         call.inexact([layer], "layer norm across the channels")
-        dead = np.zeros(layer.dead.shape) if weight is not None else np.full(layer.dead.shape, np.nan)
+        dead = constant(0.0, len(layer.labels)) if weight is not None else unknown_like(layer.labels)
         layers.append(Layer(layer.axis, layer.labels, dead))
     for axis in range(first, x.dim()):
         if not call.layers(x, axis):
@@ -94,9 +95,9 @@ def group_norm(call: Call) -> Sequence[Paint]:
             call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
         else:
             call.inexact([layer], "group norm across the channels")
-        bare = np.where(layer.dead == 0, 0.0, np.nan)
+        bare = zero_or_unknown(layer.dead)
         layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
-        wholes = [Layer(1, block[:, 0], np.zeros(groups))]
+        wholes = [Layer(1, block[:, 0], constant(0.0, groups))]
     if not call.layers(x, 1):
         call.pin([y for t in (weight, bias) for y in call.paint(t)], "normalises an unpainted tensor")
     return (tuple(layers), *_statistics(call, wholes, 1))
@@ -107,7 +108,7 @@ def softmax(call: Call) -> Sequence[Paint]:
     x = call.tensors[0]
     axis = call.args[1] % max(x.dim(), 1)
     call.inexact(call.layers(x, axis), "softmax across the channels")
-    return (tuple(Layer(y.axis, y.labels, np.full(y.dead.shape, np.nan)) for y in call.paint(x)),)
+    return (tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x)),)
 
 
 def rms_norm(call: Call) -> Sequence[Paint]:
@@ -119,7 +120,7 @@ def rms_norm(call: Call) -> Sequence[Paint]:
         if layer.axis >= first:
             _affine(call, layer, (weight,), layer.axis - first)
             call.inexact([layer], "RMS norm across the channels")
-        layers.append(Layer(layer.axis, layer.labels, np.where(layer.dead == 0, 0.0, np.nan)))
+        layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
     return (tuple(layers),) + ((),) * (len(call.outputs) - 1)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from itertools import accumulate
 
 import numpy as np
 from torch import Tensor
 
-from ..layers import ANCHOR, Layer, Paint
+from ..layers import ANCHOR, Layer, Paint, Values, constant, joined
 from ..paint import Call, Rule
 from .pointwise import meet
 
@@ -33,12 +34,18 @@ def _meet_elsewhere(call: Call, parts: Sequence[Tensor], axis: int) -> list[Laye
             found = meet(part, other, parts[0].dim(), evaluate=False)
             if len(parts) > 1 and found:
                 deads = [call.layers(t, other)[0].dead for t in parts]
-                same = np.all([d == deads[0] for d in deads], axis=0)
-                found = [Layer(other, x.labels, np.where(same, deads[0], np.nan)) for x in found]
+                found = [Layer(other, x.labels, _where_equal(deads)) for x in found]
             elif found:
                 found = call.layers(parts[0], other)
             layers.extend(found)
     return layers
+
+
+def _where_equal(deads: Sequence[Values]) -> Values:
+    """The value that all agree on, else unknown."""
+    if all(dead is deads[0] for dead in deads):
+        return deads[0]
+    return np.where(np.all([dead == deads[0] for dead in deads], axis=0), deads[0], np.nan)
 
 
 def _concatenate(call: Call, parts: Sequence[Tensor], axis: int) -> list[Layer]:
@@ -51,10 +58,10 @@ def _concatenate(call: Call, parts: Sequence[Tensor], axis: int) -> list[Layer]:
             continue
         call.pin(found, "two sets of channels share one axis")
         labels.append(call.painter.fresh(1) if tensor.shape[axis] == 1 else np.full(tensor.shape[axis], ANCHOR))
-        dead.append(np.full(tensor.shape[axis], np.nan))
+        dead.append(constant(math.nan, tensor.shape[axis]))
         if tensor.shape[axis] == 1:
             call.painter.couple(labels[-1], np.array([ANCHOR]))
-    return [Layer(axis, np.concatenate(labels), np.concatenate(dead))]
+    return [Layer(axis, np.concatenate(labels), joined(dead))]
 
 
 def stack(call: Call) -> Sequence[Paint]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..layers import Layer, Paint, Values, unknown_like
+from ..layers import Layer, Paint, Values, constant, uniform, unknown_like, zero_if_either
 from ..paint import Call
 
 _PRODUCTS = frozenset({"mul", "mul_", "div", "div_", "multiply", "true_divide"})
@@ -18,11 +18,14 @@ _PRODUCTS = frozenset({"mul", "mul_", "div", "div_", "multiply", "true_divide"})
 
 def pointwise(call: Call) -> Sequence[Paint]:
     """The general rule of every elementwise operator, with broadcasting."""
-    rank = max((t.dim() for t in call.tensors), default=0)
+    tensors = call.tensors
+    rank = max((t.dim() for t in tensors), default=0)
+    axes = {layer.axis + rank - t.dim() for t in tensors for layer in call.paint(t)}
     layers: list[Layer] = []
-    for axis in range(rank):
+    for axis in sorted(axes):
         layers.extend(meet(call, axis, rank))
-    return [tuple(layers) if out.dim() == rank else () for out in call.outputs]
+    paint = tuple(layers)
+    return [paint if out.dim() == rank else () for out in call.outputs]
 
 
 def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Layer]:
@@ -64,46 +67,42 @@ def _dead(call: Call, dead: dict[int, Values], size: int) -> Values:
         return _evaluate(call, [dead[id(t)] for t in call.tensors], size)
     if call.operator in _PRODUCTS:
         factors = call.tensors[:1] if call.operator.startswith(("div", "true")) else call.tensors
-        zero = np.zeros(size, dtype=bool)
+        result = constant(math.nan, size)
         for tensor in factors:
             if id(tensor) in dead:
-                zero |= dead[id(tensor)] == 0
-        return np.where(zero, 0.0, np.nan)
-    return np.full(size, np.nan)
+                result = zero_if_either(result, dead[id(tensor)])
+        return result
+    return constant(math.nan, size)
 
 
 def _evaluate(call: Call, operands: list[Values], size: int) -> Values:
-    if call.operator in _PRODUCTS and len(operands) == 2:
-        first, second = operands
-        zero = (first == 0) & (second != 0 if call.operator.startswith(("div", "true")) else True)
-        if not call.operator.startswith(("div", "true")):
-            zero = zero | (second == 0)
-        if zero.all():
-            return np.zeros(size)
+    values = [uniform(operand) for operand in operands]
+    if None not in values:
+        return constant(_apply(call, tuple(cast("list[float]", values))), size)
     combinations, inverse = np.unique(np.stack(operands), axis=1, return_inverse=True)
-    return np.array([_apply(call, column) for column in combinations.T])[inverse.reshape(-1)]
+    return np.array([_apply(call, tuple(column)) for column in combinations.T.tolist()])[inverse.reshape(-1)]
 
 
-def _apply(call: Call, values: Values) -> float:
+def _apply(call: Call, values: tuple[float, ...]) -> float:
     """The operator on plain numbers; NaN where it has no single answer."""
-    if np.isnan(values).any():
+    if call.operator in _PRODUCTS and len(values) == 2:
+        # zero times anything is zero, even where the other factor is not a known constant
+        divides = call.operator.startswith(("div", "true"))
+        if (values[0] == 0 and not (divides and values[1] == 0)) or (values[1] == 0 and not divides):
+            return 0.0
+    if any(value != value for value in values):
         return math.nan
     if call.operator in ("copy_", "copy"):
-        return float(values[-1])
+        return values[-1]
     scalars = tuple(a for a in call.args if not isinstance(a, Tensor))
-    key = (
-        call.func,
-        scalars if _hashable(scalars) else id(call),
-        tuple(sorted(call.kwargs)) and repr(call.kwargs),
-        values.tobytes(),
-    )
+    key = (call.func, scalars if _hashable(scalars) else id(call), repr(call.kwargs) if call.kwargs else "", values)
     cache = call.painter.dead_cache
     if key not in cache:
         cache[key] = _run(call, values)
     return cache[key]
 
 
-def _run(call: Call, values: Values) -> float:
+def _run(call: Call, values: tuple[float, ...]) -> float:
     rest = iter(values)
 
     def stand_in(value: Any) -> Any:

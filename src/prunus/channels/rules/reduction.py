@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
-import numpy as np
-
-from ..layers import Layer, Paint, Values
+from ..layers import Layer, Paint, Values, constant, is_zero, zero_or_unknown
 from ..paint import Call, Rule
 
 _KEEP_ZERO = frozenset({"sum", "mean", "amax", "amin", "max", "min", "linalg_vector_norm", "norm", "var", "std", "prod"})
@@ -38,7 +37,7 @@ def _dims(call: Call, rank: int) -> set[int]:
 
 def _drop(call: Call, layer: Layer) -> None:
     if call.operator == "sum":
-        if (layer.dead != 0).any():
+        if not is_zero(layer.dead):
             call.inexact([layer], "a sum over slots that do not become zero")
     elif call.operator.startswith("arg") or (len(call.outputs) > 1 and call.operator in ("max", "min", "median", "mode")):
         call.pin([layer], f"{call.operator} counts the channels")
@@ -48,10 +47,10 @@ def _drop(call: Call, layer: Layer) -> None:
 
 def _reduced(call: Call, dead: Values) -> Values:
     if call.operator not in _KEEP_ZERO:
-        return np.full(dead.shape, np.nan)
+        return constant(math.nan, len(dead))
     if call.operator in ("mean", "amax", "amin", "max", "min"):
         return dead
-    return np.where(dead == 0, 0.0, np.nan)
+    return zero_or_unknown(dead)
 
 
 def cumulative(call: Call) -> Sequence[Paint]:
@@ -59,7 +58,7 @@ def cumulative(call: Call) -> Sequence[Paint]:
     x = call.tensors[0]
     axis = call.args[1] % max(x.dim(), 1)
     call.pin(call.layers(x, axis), "accumulated along the channels")
-    return (tuple(Layer(y.axis, y.labels, np.where(y.dead == 0, 0.0, np.nan)) for y in call.paint(x) if y.axis != axis),) * len(call.outputs)
+    return (tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in call.paint(x) if y.axis != axis),) * len(call.outputs)
 
 
 _REDUCTIONS = (

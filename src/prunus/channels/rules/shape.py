@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..layers import Labels, Layer, Paint, Values, zeros_like
+from ..layers import Labels, Layer, Paint, Values, constant, zero_or_unknown
 from ..paint import Call, Rule
 
 
@@ -19,14 +19,14 @@ def keep(call: Call) -> Sequence[Paint]:
 def filled(call: Call) -> Sequence[Paint]:
     """A tensor of the same shape with contents of its own: zeros_like, ones_like, full_like, rand_like."""
     value = {"zeros_like": 0.0, "ones_like": 1.0}.get(call.operator, np.nan)
-    return (tuple(Layer(x.axis, x.labels, np.full(x.dead.shape, value)) for x in call.paint(call.tensors[0])),)
+    return (tuple(Layer(x.axis, x.labels, constant(value, len(x.labels))) for x in call.paint(call.tensors[0])),)
 
 
 def new(call: Call) -> Sequence[Paint]:
     """A constant with a size of its own (new_zeros and the like): fresh colours that shrink with what they meet."""
     value = {"new_zeros": 0.0, "new_ones": 1.0}.get(call.operator, np.nan)
     sizes = call.outputs[0].shape
-    return (tuple(Layer(a, call.painter.fresh(n), np.full(n, value)) for a, n in enumerate(sizes) if n > 1),)
+    return (tuple(Layer(a, call.painter.fresh(n), constant(value, n)) for a, n in enumerate(sizes) if n > 1),)
 
 
 def permute(call: Call) -> Sequence[Paint]:
@@ -171,7 +171,7 @@ def glu(call: Call) -> Sequence[Paint]:
     for layer in call.layers(x, axis):
         half = len(layer.labels) // 2
         call.painter.couple(layer.labels[:half], layer.labels[half:])
-        layers.append(Layer(axis, layer.labels[:half], np.where(layer.dead[:half] == 0, 0.0, np.nan)))
+        layers.append(Layer(axis, layer.labels[:half], zero_or_unknown(layer.dead[:half])))
     return (tuple(layers),)
 
 
@@ -191,7 +191,7 @@ def im2col(call: Call) -> Sequence[Paint]:
     call.pin([y for y in call.paint(x) if y.axis > axis], "a spatial axis")
     found = call.layers(x, axis)
     kept = [y for y in call.paint(x) if y.axis < axis]
-    return (tuple(kept + [Layer(axis, np.repeat(y.labels, kernel), _zero_or_unknown(np.repeat(y.dead, kernel))) for y in found]),)
+    return (tuple(kept + [Layer(axis, np.repeat(y.labels, kernel), zero_or_unknown(np.repeat(y.dead, kernel))) for y in found]),)
 
 
 def col2im(call: Call) -> Sequence[Paint]:
@@ -205,11 +205,6 @@ def col2im(call: Call) -> Sequence[Paint]:
         call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
         layers.append(Layer(axis, block[:, 0], np.where((dead == 0).all(1), 0.0, np.nan)))
     return (tuple(layers),)
-
-
-def _zero_or_unknown(dead: Values) -> Values:
-    """Padding with zeros leaves a removed slot constant only if that constant is zero."""
-    return np.where(dead == 0, zeros_like(dead.astype(np.int64)), np.nan)
 
 
 _KEEP = (

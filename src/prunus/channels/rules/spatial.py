@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
-from ..layers import Layer, Paint
+from ..layers import Layer, Paint, zero_or_unknown
 from ..paint import Call, Rule
 
 # How many trailing axes an operator works on, read off its name.
@@ -25,7 +23,7 @@ def spatial(call: Call) -> Sequence[Paint]:
     for layer in call.paint(x):
         if layer.axis < first:
             # average pooling counts the zero padding, so that a constant other than zero does not stay one
-            layers.append(layer if safe else Layer(layer.axis, layer.labels, np.where(layer.dead == 0, 0.0, np.nan)))
+            layers.append(layer if safe else Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
     return (tuple(layers),) * len(call.outputs)
 
 
@@ -35,7 +33,7 @@ def grid_sample(call: Call) -> Sequence[Paint]:
     call.pin([y for y in call.paint(x) if y.axis > 1], "a spatial axis")
     for tensor in call.tensors[1:]:
         call.pin(call.paint(tensor), "coordinates of a sampling grid")
-    return (tuple(Layer(y.axis, y.labels, np.where(y.dead == 0, 0.0, np.nan)) for y in call.paint(x) if y.axis <= 1),)
+    return (tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in call.paint(x) if y.axis <= 1),)
 
 
 _POOLS = (
