@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from ..errors import CompactError
 from .attributes import fit_attributes
+from .collector import collector_paused
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
 from .optimizer import transfer
@@ -67,8 +68,9 @@ def compact(
     if prefer not in ("auto", "eager"):
         raise CompactError(f"prefer must be 'auto' or 'eager', not {prefer!r}")
     model = unwrap(model)
-    graph = graph_for(model, plan)
-    built = _build(model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer)
+    with collector_paused():
+        graph = graph_for(model, plan)
+        built = _build(model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer)
     object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, None))
     if check:
         verification = verify(model, built.plan, built.model)

@@ -90,7 +90,7 @@ class Terms:
     def freeze(self) -> tuple[Counts, NDArray[np.int64]]:
         """Constants, shape (n,), and axis indices, shape (n, 6)."""
         factors = np.array(self._factors, dtype=np.int64).reshape(-1, _MOST_AXES)
-        width = max((int((row != 0).sum()) for row in factors), default=0)
+        width = int((factors != 0).any(axis=0).sum())  # unused places are at the end of every row
         return np.array(self._constants, dtype=np.float64), factors[:, : max(1, width)]
 
 

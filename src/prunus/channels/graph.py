@@ -16,7 +16,7 @@ from .cost import AxisTable, Cost, CostModel, LayerCost
 from .costing import cost_model, layer_costs
 from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record
 from .paint import Painter
-from .source import Source
+from .source import UNPAINTED, Source
 from .twin import fingerprint
 
 if TYPE_CHECKING:
@@ -120,6 +120,21 @@ class ChannelGraph:
                 made[id(tensor)] = (index, position)
         return tuple(result)
 
+    @cached_property
+    def anchors(self) -> tuple[list[tuple[str, int]], list[Labels]]:
+        """Per group: an axis of a parameter that holds its channels, as (parameter, axis); and the first slot of each channel there."""
+        axes = {(axis.name, axis.dim): axis for axis in self.axes}
+        keys, slots = [], []
+        first = np.zeros(self.num_channels, dtype=np.int64)
+        for group in self.groups:
+            key = min((m for m in group.members if axes[m].is_parameter), key=lambda m: not axes[m].produces)
+            channels = axes[key].channels
+            held = np.flatnonzero(channels >= 0)[::-1]
+            first[channels[held]] = held
+            keys.append(key)
+            slots.append(first[group.channels])
+        return keys, slots
+
     @property
     def num_channels(self) -> int:
         """Number of channels that can be removed."""
@@ -172,14 +187,7 @@ def build(
     parent = components(painter.next_colour, painter.edges)
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
-    consumed = _marked(painter.next_colour, painter.consumed)
-    axes = tuple(
-        [
-            Axis(s.name, axis, s.part(channel_of_colour, axis), not s.part(consumed, axis).any(), s.is_parameter)
-            for s in sources
-            for axis in range(s.tensor.dim())
-        ]
-    )
+    axes = _axes(sources, channel_of_colour, _marked(painter.next_colour, painter.consumed))
     table = AxisTable(channel_of_colour)
     parts = cost_model(table, painter, sources)
     group_of_channel, groups = _group(table.arrays, axes, count)
@@ -202,6 +210,16 @@ def build(
         pins=tuple(painter.pins),
         notes=_notes(painter.notes, channel_of_colour),
         costs=costs,
+    )
+
+
+def _axes(sources: Sequence[Source], channel_of_colour: Labels, consumed: NDArray[np.bool_]) -> tuple[Axis, ...]:
+    places = [(source, axis) for source in sources for axis in range(source.tensor.dim())]
+    painted = [(source.starts[axis], source.tensor.shape[axis]) for source, axis in places if source.starts[axis] != UNPAINTED]
+    end = sum(painted[-1]) if painted else 0  # the colours of sources are the first ones, without gaps
+    read = iter(np.logical_or.reduceat(consumed[:end], [start for start, _ in painted]).tolist() if painted else [])
+    return tuple(
+        [Axis(s.name, axis, s.part(channel_of_colour, axis), s.starts[axis] == UNPAINTED or not next(read), s.is_parameter) for s, axis in places]
     )
 
 

@@ -28,6 +28,7 @@ from .layers import ANCHOR, Contraction, Labels, Layer, Leak, Mark, Paint, Recor
 _TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
 _OWN_FOLDER = str(Path(__file__).parent) + os.sep
 _CREATION = frozenset({"zeros", "ones", "full", "empty", "arange", "linspace", "eye", "scalar_tensor", "tril_indices", "triu_indices"})
+_EMPTY = torch.ops.aten.empty.memory_format
 _SCALARS = frozenset({"_local_scalar_dense", "item", "is_nonzero"})
 _LARGEST_CONSTANT = 1 << 16  # elements; constants up to this size are computed for real, so that indices and `.item()` have values
 
@@ -184,8 +185,10 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
+        if func is _EMPTY and args[0] == [0]:  # batch norm's reserve
+            return func(*args, **kwargs)
         self._place = None
-        operator = self._operators.get(func) or self._look_up(func)
+        operator = self.look_up(func)
         if operator.name in _SCALARS:
             return self._scalar(func, args)
         if operator.name in _CREATION:
@@ -199,16 +202,18 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             tensors = tensors_of(args, kwargs)
         if (on_meta or not tensors) and kwargs.get("device") is not None:
             kwargs["device"] = torch.device("meta")
-        result = operator.blank(*args, **kwargs) if operator.blank and on_meta else NotImplemented
-        if result is NotImplemented:
-            result = func(*args, **kwargs)
+        result = shape_of_call(operator, func, args, kwargs) if on_meta else func(*args, **kwargs)
         outputs = (result,) if isinstance(result, Tensor) else tensors_of(result if isinstance(result, (tuple, list)) else ())
         if tensors and all(t.is_meta and self.value_of(t) is not None for t in tensors):
             self._propagate(func, args, kwargs, outputs)
         self._apply(operator, func, args, kwargs, tensors, outputs)
         return result
 
-    def _look_up(self, func: Any) -> Operator:
+    def look_up(self, func: Any) -> Operator:
+        """What is known about an operator."""
+        found = self._operators.get(func)
+        if found is not None:
+            return found
         name = func._schema.name.removeprefix("aten::")
         rule = self.rules.get(name) or self.rules.get(name.rstrip("_"))
         operator = self._operators[func] = Operator(name, func._schema.is_mutable, rule, BLANKS.get(str(func)))
@@ -324,6 +329,12 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 "replace the condition by tensor operators (torch.where), or trace the sub-module that does not need it"
             )
         return func(value)
+
+
+def shape_of_call(operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
+    """Run an operator on meta tensors."""
+    result = operator.blank(*args, **kwargs) if operator.blank else NotImplemented
+    return func(*args, **kwargs) if result is NotImplemented else result
 
 
 def tensors_of(*containers: Iterable[Any]) -> Tensors:

@@ -170,13 +170,9 @@ def _read_cost(data: dict[str, Any]) -> Cost:
 
 def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[Trial] = ()) -> Plan:
     """The plan that removes the given channels, shape (num_channels,)."""
-    slots = _first_slots(graph)
     groups = []
-    for group in graph.groups:
-        parameter, dim = slots[group.index][0]
-        positions = slots[group.index][1]
-        gone = tuple(int(positions[c]) for c in group.channels if removed[c])
-        groups.append(PlanGroup(group.name, parameter, dim, group.size, gone))
+    for group, (parameter, dim), first in zip(graph.groups, *graph.anchors):
+        groups.append(PlanGroup(group.name, parameter, dim, group.size, tuple(first[removed[group.channels]].tolist())))
     return Plan(
         groups=tuple(groups),
         fingerprint=graph.fingerprint,
@@ -187,21 +183,6 @@ def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[
         trials=tuple(trials),
         graph=graph,
     )
-
-
-def _first_slots(graph: ChannelGraph) -> list[tuple[tuple[str, int], dict[int, int]]]:
-    """Per group: an axis of a parameter that holds its channels, and the first slot of each channel there."""
-    axes = {(axis.name, axis.dim): axis for axis in graph.axes}
-    result = []
-    for group in graph.groups:
-        parameters = [m for m in group.members if axes[m].is_parameter]
-        key = min(parameters, key=lambda m: not axes[m].produces)
-        channels = axes[key].channels
-        first: dict[int, int] = {}
-        for slot, channel in enumerate(channels.tolist()):
-            first.setdefault(channel, slot)
-        result.append((key, first))
-    return result
 
 
 def _notes(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:

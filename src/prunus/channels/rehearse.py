@@ -9,7 +9,7 @@ no slots (a convolution, a sum; not a slice), computes what is left of the old r
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import TraceError
 from .graph import ChannelGraph, Origin
 from .layers import Labels, Layer, Paint, Record, zeros_like
-from .paint import Operator, Painter, Tensors
+from .paint import Painter, Tensors, shape_of_call, tensors_of
 from .rules import RULES, contraction, fallback, is_pointwise, normalisation, reduction, spatial
 from .source import Source
 from .surgery import Surgery, rebind_attributes
@@ -107,32 +107,40 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     # -- the short way ---------------------------------------------------------------------------------------------------------------------
 
-    def _apply(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any], tensors: Tensors, outputs: Tensors) -> None:
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Follow the dense record if this is plainly the same operator on what is left; else paint and compare."""
         index = len(self.records)
-        if index < len(self.graph.records) and self._is_plainly(index, operator, args, kwargs, tensors, outputs):
+        if index < len(self.graph.records):
             dense = self.graph.records[index]
-            self.records.append(dense)
-            self._alive.append(outputs)
-            for position, (tensor, paint) in enumerate(zip(outputs, dense.paints)):
-                self._made[id(tensor)] = (index, position)
-                self._unpainted[id(tensor)] = paint
-                self._fixed.discard(id(tensor))
-        else:
-            super()._apply(operator, func, args, kwargs, tensors, outputs)
+            if dense.func is func and self._reads_what_is_left(index, dense, args, kwargs or {}):
+                result = shape_of_call(self.look_up(func), func, args, kwargs or {})
+                outputs = (result,) if isinstance(result, Tensor) else tensors_of(result)
+                if all(map(self._has_left, outputs, dense.outputs, dense.paints)):
+                    self._follow(index, dense, outputs)
+                    return result
+        return super().__torch_dispatch__(func, types, args, kwargs)
 
-    def _is_plainly(self, index: int, operator: Operator, args: Any, kwargs: dict[str, Any], tensors: Tensors, outputs: Tensors) -> bool:
-        dense = self.graph.records[index]
-        if operator.name != dense.operator or len(tensors) != len(dense.tensors) or all(map(self.is_fixed, tensors)):
+    def _follow(self, index: int, dense: Record, outputs: Tensors) -> None:
+        self.records.append(dense)
+        self._alive.append(outputs)
+        for position, (tensor, paint) in enumerate(zip(outputs, dense.paints)):
+            self._made[id(tensor)] = (index, position)
+            self._unpainted[id(tensor)] = paint
+            self._fixed.discard(id(tensor))
+
+    def _reads_what_is_left(self, index: int, dense: Record, args: Any, kwargs: dict[str, Any]) -> bool:
+        """Whether operands come from where they came from, at least one of them from the inputs, and nothing else tells the two calls apart."""
+        if not _same_arguments(args, dense.args, _IMPLIED.get(dense.operator, ())) or (kwargs and not _same_options(kwargs, dense.kwargs)):
             return False
-        for tensor, origin in zip(tensors, self.graph.wiring[index]):
-            if origin is None or self._made.get(id(tensor)) != origin:
+        tensors = tensors_of(args, kwargs)
+        computed = False
+        for tensor, origin in zip(tensors, self.graph.wiring[index], strict=True):
+            if origin is None or self._made.get(id(tensor)) != origin or not tensor.is_meta:
                 return False
-        if not (operator.name in _SLOTLESS or is_pointwise(dense.func, operator.name)) and not _untouched(tensors, dense.tensors):
+            computed = computed or id(tensor) not in self._fixed
+        if not computed or (dense.operator.endswith("_") and id(tensors[0]) in self._fixed):
             return False
-        if not _same_arguments(args, dense.args, _IMPLIED.get(operator.name, ())) or not _same_arguments(kwargs.values(), dense.kwargs.values()):
-            return False
-        return all(map(self._has_left, outputs, dense.outputs, dense.paints))
+        return dense.operator in _SLOTLESS or is_pointwise(dense.func, dense.operator) or _untouched(tensors, dense.tensors)
 
     def _has_left(self, mine: Tensor, dense: Tensor, paint: Paint) -> bool:
         """Whether a tensor has the shape that should be left of the dense one."""
@@ -200,18 +208,26 @@ def _untouched(mine: Tensors, dense: Tensors) -> bool:
     return all(a.shape == b.shape for a, b in zip(mine, dense))
 
 
-def _same_arguments(mine: Collection[Any], dense: Collection[Any], implied: Collection[int] = ()) -> bool:
-    """Whether all arguments other than tensors are equal."""
+def _same_arguments(mine: Sequence[Any], dense: Sequence[Any], implied: Collection[int] = ()) -> bool:
+    """Whether there is a tensor where there was one, and everything else is equal."""
     if len(mine) != len(dense):
         return False
     for position, (a, b) in enumerate(zip(mine, dense)):
         if isinstance(a, Tensor):
-            continue
-        if isinstance(a, (list, tuple)) and a and isinstance(a[0], Tensor):
-            continue
-        if position not in implied and (type(a) is not type(b) or a != b):
+            if not isinstance(b, Tensor):
+                return False
+        elif type(a) is not type(b):
+            return False
+        elif isinstance(a, (list, tuple)) and a and not isinstance(a[0], (int, float)):  # tensors, or None in place of one
+            if not _same_arguments(a, b):
+                return False
+        elif a != b and position not in implied:
             return False
     return True
+
+
+def _same_options(mine: dict[str, Any], dense: dict[str, Any]) -> bool:
+    return list(mine) == list(dense) and _same_arguments(list(mine.values()), list(dense.values()))
 
 
 def _scalars(record: Record) -> list[Any]:
@@ -228,7 +244,7 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     painter.add_sources(named_tensors(twin))
     args, kwargs = graph.inputs
     try:
-        run(painter, twin, to_meta(args), to_meta(kwargs))
+        run(painter, twin, to_meta(args), to_meta(kwargs), named=False)
     except TraceError as error:
         cause = error.__cause__
         return cause if isinstance(cause, MismatchError) else MismatchError(len(painter.records), str(cause or error))

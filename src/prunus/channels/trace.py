@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
 
 from ..errors import TraceError
+from .collector import collector_paused
 from .graph import ChannelGraph, build
 from .layers import Layer, unknown_like, zeros_like
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
@@ -23,6 +23,7 @@ from .twin import meta_twin, named_tensors, unwrap
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
 
+@collector_paused()
 def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
     """Find the channels of a model: which slots of which parameters live and die together.
 
@@ -100,12 +101,15 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 
 
 def paint_sources(painter: Painter, twin: nn.Module) -> tuple[Source, ...]:
-    """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of convolutions can never go and need none."""
+    """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of convolutions can never go and need none.
+
+    The first colours are theirs, without gaps.
+    """
     parameters = {id(p) for m in twin.modules() for p in m._parameters.values()}
     kernels = {id(m.weight) for m in twin.modules() if isinstance(m, nn.modules.conv._ConvNd)}
     sources = []
     for name, tensor in named_tensors(twin).items():
-        is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim()
+        is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0
         starts, layers = [], []
         for axis, size in enumerate(tensor.shape[:painted]):
             labels = painter.fresh(size)
@@ -117,10 +121,13 @@ def paint_sources(painter: Painter, twin: nn.Module) -> tuple[Source, ...]:
     return tuple(sources)
 
 
-def run(painter: Painter, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run the twin under the painter; an error becomes a TraceError that names the user's line."""
+def run(painter: Painter, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], named: bool = True) -> Any:
+    """Run the twin under the painter; an error becomes a TraceError that names the user's line.
+
+    `named` makes the painter know which module runs.
+    """
     try:
-        with torch.no_grad(), _module_names(painter, twin), painter:
+        with torch.no_grad(), _module_names(painter, twin) if named else nullcontext(), painter:
             return twin(*args, **kwargs)
     except TraceError:
         raise
@@ -145,19 +152,32 @@ def _deepest_user_line(error: Exception) -> str:
 
 @contextmanager
 def _module_names(painter: Painter, twin: nn.Module) -> Iterator[None]:
-    """Keep the dotted name of the module that runs on top of the painter's stack."""
+    """Keep the dotted name of the module that runs on top of the painter's stack.
+
+    Each forward is wrapped rather than hooked, since a global hook makes every module call take several times longer.
+    """
     names = {id(module): name for name, module in twin.named_modules()}
-
-    def enter(module: nn.Module, _: Any) -> None:
-        painter.modules.append(names.get(id(module), ""))
-
-    def leave(module: nn.Module, _: Any, __: Any) -> None:
-        painter.modules.pop()
-
-    handles = [register_module_forward_pre_hook(enter), register_module_forward_hook(leave)]
+    modules = [module for module in twin.modules() if not isinstance(module, torch.jit.ScriptModule)]
+    own = [vars(module).get("forward") for module in modules]
+    for module in modules:
+        module.__dict__["forward"] = _announced(module.forward, names[id(module)], painter.modules)
     try:
         yield
     finally:
-        for handle in handles:
-            handle.remove()
+        for module, forward in zip(modules, own):
+            if forward is None:
+                del module.__dict__["forward"]
+            else:
+                module.__dict__["forward"] = forward
         painter.modules.clear()
+
+
+def _announced(forward: Callable[..., Any], name: str, running: list[str]) -> Callable[..., Any]:
+    def call(*args: Any, **kwargs: Any) -> Any:
+        running.append(name)
+        try:
+            return forward(*args, **kwargs)
+        finally:
+            running.pop()
+
+    return call
