@@ -105,7 +105,7 @@ def prune_with_prunus(architecture: Architecture) -> dict[str, Any]:
         "exact": small.prunus.plan.exact,
         "notes": list(small.prunus.plan.notes[:3]),
         "relative_float32": max(single, verified.relative),
-        "relative_float64": _in_double(model, masked, small, fresh),
+        "relative_float64": _in_double(model, small.prunus.plan, fresh),
         "pinned": [[p.reason, p.operator, p.where, p.channels] for p in _top(graph.pinned)],
         "seconds": seconds,
     }
@@ -115,18 +115,13 @@ def _top(pinned: Any) -> list[Any]:
     return sorted((p for p in pinned if p.reason != "model output"), key=lambda p: -p.channels)[:3]
 
 
-def _in_double(model: nn.Module, masked: nn.Module, small: nn.Module, fresh: Tensor) -> float:
-    """The same two networks with their weights in double precision: only rounding may be left of the difference."""
+def _in_double(model: nn.Module, plan: Any, fresh: Tensor) -> float:
+    """The whole job again in double precision with the same plan: only rounding may be left of the difference."""
     import prunus
 
-    fresh = fresh.double()
-    double = copy.deepcopy(small).double()
-    try:
-        return relative_error(outputs_of(copy.deepcopy(masked).double(), fresh), outputs_of(double, fresh))
-    except RuntimeError:  # a traced graph may hold conversions to the precision that it was traced in
-        model = copy.deepcopy(model).double()
-        plan = prunus.Plan.from_json(small.prunus.plan.to_json()).attach(prunus.trace(model, fresh[:1]))
-        return relative_error(outputs_of(prunus.mask(model, plan), fresh), outputs_of(prunus.compact(model, plan, check=False), fresh))
+    fresh, model = fresh.double(), copy.deepcopy(model).double()
+    plan = prunus.Plan.from_json(plan.to_json()).attach(prunus.trace(model, fresh[:1]))
+    return relative_error(outputs_of(prunus.mask(model, plan), fresh), outputs_of(prunus.compact(model, plan, check=False), fresh))
 
 
 def prune_with_torch_pruning(architecture: Architecture) -> dict[str, Any]:

@@ -17,12 +17,12 @@ from .surgery import Rebind, Surgery
 
 def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, most: int) -> tuple[Surgery, MismatchError | None]:
     """Rebind integer attributes until the rehearsal succeeds, in `most` attempts; the best surgery found, and what still fails."""
-    failure = rehearse(graph, removed, surgery)
+    surgery, failure = rehearse(graph, removed, surgery)
     attempts = 0
     while failure is not None and failure.index < len(graph.records):
         for candidate in _candidates(graph, removed, surgery, failure.index):
             attempts += 1
-            outcome = rehearse(graph, removed, candidate)
+            candidate, outcome = rehearse(graph, removed, candidate)
             if outcome is None or outcome.index > failure.index:
                 surgery, failure = candidate, outcome
                 break

@@ -10,7 +10,7 @@ no slots (a convolution, a sum; not a slice), computes what is left of the old r
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from ..errors import TraceError
 from .graph import ChannelGraph, Origin
 from .layers import Labels, Layer, Paint, Record, zeros_like
 from .paint import Painter, Tensors, shape_of_call, tensors_of
+from .rescale import rescales_for
 from .rules import RULES, contraction, fallback, is_pointwise, normalisation, reduction, spatial
 from .source import Source
 from .surgery import Surgery, rebind_attributes
@@ -51,6 +52,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     graph: ChannelGraph = field(kw_only=True)
     removed: NDArray[np.bool_] = field(kw_only=True)
+    numbers: dict[int, float] = field(default_factory=dict)
     _made: dict[int, Origin] = field(default_factory=dict)
     _sources: dict[int, Source] = field(default_factory=dict)
     _unpainted: dict[int, Paint] = field(default_factory=dict)
@@ -160,12 +162,19 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         if mine.operator != dense.operator:
             raise MismatchError(index, f"{mine.operator} instead of {dense.operator}")
         if mine.operator.rstrip("_") in _SCALAR_OPERATORS and _scalars(mine) != _scalars(dense):
-            raise MismatchError(index, f"a number in {mine.operator} depends on a size")
+            self._note_number(index, mine, dense)
         for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):
             wanted = {x.axis: x.labels for x in paint} if _single(paint) else None
             self._compare(index, mine.outputs[position], tensor, wanted)
             self._compare_values(index, mine.values[position], dense.values[position], wanted or {})
             self._made[id(mine.outputs[position])] = (index, position)
+
+    def _note_number(self, index: int, mine: Record, dense: Record) -> None:
+        """A factor that depends on a size may be made up for; any other number may not."""
+        if mine.operator not in ("mul", "div") or len(mine.tensors) != 1 or 0 in _scalars(mine) or len(_scalars(mine)) != 1:
+            raise MismatchError(index, f"a number in {mine.operator} depends on a size")
+        before, after = _scalars(dense)[0], _scalars(mine)[0]
+        self.numbers[index] = before / after if mine.operator == "mul" else after / before
 
     def _compare(self, index: int, mine: Tensor, dense: Tensor, wanted: dict[int, Labels] | None) -> None:
         if wanted is None:
@@ -234,8 +243,11 @@ def _scalars(record: Record) -> list[Any]:
     return [a for a in (*record.args, *record.kwargs.values()) if isinstance(a, (int, float)) and not isinstance(a, bool)]
 
 
-def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) -> MismatchError | None:
-    """None if the operated twin computes with exactly the channels that should be left; else where it first does not."""
+def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) -> tuple[Surgery, MismatchError | None]:
+    """Whether the operated twin computes with exactly the channels that should be left, else where it first does not.
+
+    The surgery comes back with what makes up for numbers that depend on a size.
+    """
     tensors = named_tensors(graph.model)
     shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(tensors[name].shape)] for name, axes in surgery.slices.items()}
     twin = meta_twin(graph.model, shapes)
@@ -247,7 +259,9 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
         run(painter, twin, to_meta(args), to_meta(kwargs), named=False)
     except TraceError as error:
         cause = error.__cause__
-        return cause if isinstance(cause, MismatchError) else MismatchError(len(painter.records), str(cause or error))
+        return surgery, cause if isinstance(cause, MismatchError) else MismatchError(len(painter.records), str(cause or error))
     if len(painter.records) < len(graph.records):
-        return MismatchError(len(painter.records), "fewer operators than before")
-    return None
+        return surgery, MismatchError(len(painter.records), "fewer operators than before")
+    rescales, helpless = rescales_for(graph, painter.numbers) if painter.numbers else ((), None)
+    failure = None if helpless is None else MismatchError(helpless, f"a number in {graph.records[helpless].operator} depends on a size")
+    return replace(surgery, rescales=rescales), failure

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .graph import ChannelGraph
+from .rescale import Rescale
 from .twin import copy_model, named_tensors
 
 Slices = dict[str, dict[int, NDArray[np.int64]]]
@@ -32,6 +33,7 @@ class Surgery:
 
     slices: Slices
     rebinds: tuple[Rebind, ...] = field(default=())
+    rescales: tuple[Rescale, ...] = field(default=())
 
 
 def slices_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Slices:
@@ -64,7 +66,18 @@ def operate(model: nn.Module, surgery: Surgery) -> nn.Module:
     replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in surgery.slices.items()}
     result = copy_model(model, replace)
     rebind_attributes(result, surgery.rebinds)
+    rescale(result, surgery)
     return result
+
+
+def rescale(model: nn.Module, surgery: Surgery) -> None:
+    """Scale rows of an operated model's parameters."""
+    tensors = named_tensors(model) if surgery.rescales else {}
+    with torch.no_grad():
+        for change in surgery.rescales:
+            for name in change.parameters:
+                kept = surgery.slices.get(name, {}).get(0, np.arange(len(tensors[name])))
+                tensors[name][torch.from_numpy(np.flatnonzero(np.isin(kept, change.rows)))] *= change.factor
 
 
 def rebind_attributes(model: nn.Module, rebinds: Sequence[Rebind]) -> None:

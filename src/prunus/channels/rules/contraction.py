@@ -61,7 +61,11 @@ def convolution(call: Call) -> Sequence[Paint]:
     out_labels = _grouped(call, x, weight, channels, transposed, groups, padding)
     bias_layers = call.layers(bias, 0)
     layers = [layer for layer in call.paint(x) if layer.axis < channels]
-    call.pin([layer for layer in call.paint(x) if layer.axis > channels], "a spatial axis of a convolution")
+    along = [layer for layer in call.paint(x) if layer.axis > channels]
+    call.pin([layer for layer in along if not _is_pointwise(call, layer.axis - channels - 1)], "a spatial axis of a convolution")
+    for layer in along:
+        if _is_pointwise(call, layer.axis - channels - 1):
+            layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead) if bias is None else unknown_like(layer.labels)))
     call.pin([layer for layer in call.paint(weight) if layer.axis > 1], "kernel positions")
     for layer in out_labels:
         if len(bias_layers) == 1:
@@ -71,8 +75,14 @@ def convolution(call: Call) -> Sequence[Paint]:
         layers.append(carried(layer, channels, bias_layers, bias is not None))
     if not out_labels:
         call.pin(bias_layers, "the weight is unpainted")
-    _count_convolution(call, x, weight, channels, transposed, groups)
+    _count_convolution(call, x, weight, channels, transposed)
     return (tuple(layers),)
+
+
+def _is_pointwise(call: Call, position: int) -> bool:
+    """Whether a convolution leaves the slots of a spatial axis apart, so that channels may lie along it."""
+    weight, stride, padding, transposed = call.args[1], call.args[3], call.args[4], call.args[6]
+    return bool(not transposed and weight.shape[2 + position] == 1 and stride[position] == 1 and padding[position] == 0)
 
 
 def _grouped(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, groups: int, padding: Sequence[int]) -> list[Layer]:
@@ -123,10 +133,11 @@ def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool
     return [Layer(0, outputs[0].labels, zero_if_either(read.dead, outputs[0].dead))]
 
 
-def _count_convolution(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, groups: int) -> None:
-    out = call.outputs[0]
-    pixels = prod((x if transposed else out).shape[channels + 1 :]) * prod(out.shape[:channels])
-    _count(call, pixels * prod(weight.shape[2:]), [(weight, 0), (weight, 1)])
+def _count_convolution(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool) -> None:
+    pixels = x if transposed else call.outputs[0]
+    painted = [layer.axis for layer in call.paint(x) if layer.axis > channels and _is_pointwise(call, layer.axis - channels - 1)]
+    constant = prod(n for axis, n in enumerate(pixels.shape) if axis > channels and axis not in painted) * prod(pixels.shape[:channels])
+    _count(call, constant * prod(weight.shape[2:]), [(weight, 0), (weight, 1), *((x, axis) for axis in painted)])
 
 
 def _count(call: Call, constant: int, axes: Sequence[tuple[Tensor, int]]) -> None:

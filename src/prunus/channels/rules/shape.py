@@ -113,6 +113,21 @@ def settle(call: Call, labels: Labels, dead: Values, axes: Sequence[int]) -> lis
     return [Layer(axes[chosen], line, values)]
 
 
+def as_strided(call: Call) -> Sequence[Paint]:
+    """as_strided_: average pooling to one pixel ends with one that only renames the strides of axes of length one; any other pins."""
+    x, size, strides = call.tensors[0], list(call.args[1]), list(call.args[2])
+    step = 1
+    for axis in reversed(range(len(size))):
+        if size[axis] > 1 and strides[axis] != step:
+            call.pin(call.paint(x), "taken apart by strides")
+            return ((),)
+        step *= size[axis]
+    if step == x.numel() and size == list(call.outputs[0].shape) and not call.arg(3, "storage_offset"):
+        return (call.paint(x),)
+    call.pin(call.paint(x), "taken apart by strides")
+    return ((),)
+
+
 def repeat(call: Call) -> Sequence[Paint]:
     """repeat: labels repeat with the values."""
     x, times = call.tensors[0], list(call.args[1])
@@ -245,6 +260,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
     **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), pixel_shuffle),
     **dict.fromkeys(("roll", "flip"), roll),
+    "as_strided_": as_strided,
     "repeat": repeat,
     "glu": glu,
     "unfold": unfold,
