@@ -174,3 +174,14 @@ def test_mask_zeroes_filters_biases_scales_and_shifts_and_leaves_readers_alone()
             assert torch.equal(mine[keep], old[keep])
     assert torch.equal(masked[2].weight, model[2].weight)
     assert difference(masked, model, IMAGE) > 1e-3
+
+
+def test_a_forward_that_picks_another_tensor_of_the_same_shape_is_noticed() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        first, second = m.first(x), m.second(x)
+        picked = first if first.shape[1] == 8 else second
+        return m.picked(picked.relu()) + m.both(first + second)
+
+    layers = {"first": nn.Conv2d(3, 8, 1), "second": nn.Conv2d(3, 8, 1), "picked": nn.Conv2d(8, 4, 1), "both": nn.Conv2d(8, 4, 1)}
+    plan, small = pruned(randomised(Net(forward, **layers)), IMAGE)
+    assert plan.exact and plan.removed == 4 and small.prunus.mode == "traced"

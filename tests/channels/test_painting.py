@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.channels.nets import Net, channels, pruned, randomised
-from torch import nn
+from torch import Tensor, nn
 
 import prunus
 
@@ -301,3 +301,41 @@ def test_print_shows_groups_reasons_and_notes() -> None:
     assert "6 channels in 1 groups" in text
     assert "model output" in text
     assert "group norm across the channels" in text
+
+
+def test_channels_pass_along_a_spatial_axis_that_a_convolution_only_scales() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        tokens = torch.stack([m.a(x).mean((2, 3)), m.b(x).mean((2, 3))], dim=1)  # (batch, 2, channels)
+        return m.head(m.mix(tokens).squeeze(1))
+
+    net = Net(forward, a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(3, 8, 1), mix=nn.Conv1d(2, 1, 1, bias=False), head=nn.Linear(8, 5))
+    model = randomised(net)
+    image = torch.randn(2, 3, 4, 4, dtype=torch.float64)
+    graph = prunus.trace(model, image)
+    assert channels(graph, "a.weight") == channels(graph, "b.weight") == channels(graph, "head.weight", 1)
+    plan, _ = pruned(model, image)
+    assert plan.exact and plan.removed == 4
+    # two 1x1 convolutions over 16 pixels, the mix of 2 tokens over the channels left, and the head
+    assert plan.after.macs == 2 * (2 * 16 * 3 * 4 + 2 * 4 + 4 * 5)  # the batch holds two images
+
+
+def test_restriding_without_moving_anything_keeps_channels() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        pooled = m.a(x).mean((2, 3), keepdim=True)
+        pooled.as_strided_(pooled.shape, (pooled.shape[1], 1, pooled.shape[1], pooled.shape[1]))
+        return m.head(pooled.flatten(1))
+
+    model = randomised(Net(forward, a=nn.Conv2d(3, 8, 1), head=nn.Linear(8, 5)))
+    plan, _ = pruned(model, torch.randn(2, 3, 4, 4, dtype=torch.float64))
+    assert plan.exact and plan.removed == 4
+
+
+def test_taking_a_tensor_apart_by_strides_pins_it() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        pooled = m.a(x).mean((2, 3))
+        return m.head(pooled.as_strided_((2, 8), (1, 2)))
+
+    model = randomised(Net(forward, a=nn.Conv2d(3, 8, 1), head=nn.Linear(8, 5)))
+    graph = prunus.trace(model, torch.randn(2, 3, 4, 4, dtype=torch.float64))
+    assert graph.num_channels == 0
+    assert any(p.reason == "taken apart by strides" for p in graph.pinned)

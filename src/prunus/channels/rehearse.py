@@ -161,6 +161,9 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         mine, dense = self.records[index], self.graph.records[index]
         if mine.operator != dense.operator:
             raise MismatchError(index, f"{mine.operator} instead of {dense.operator}")
+        for tensor, origin in zip(mine.tensors, self.graph.wiring[index]):
+            if origin is not None and self._made.get(id(tensor), origin) != origin:
+                raise MismatchError(index, f"{mine.operator} reads another tensor")
         if mine.operator.rstrip("_") in _SCALAR_OPERATORS and _scalars(mine) != _scalars(dense):
             self._note_number(index, mine, dense)
         for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):

@@ -78,7 +78,8 @@ def layer_norm(call: Call) -> Sequence[Paint]:
     for axis in range(first, x.dim()):
         if not call.layers(x, axis):
             call.pin([y for t in (weight, bias) for y in call.layers(t, axis - first)], "normalises an unpainted tensor")
-    return (tuple(layers),) + ((),) * (len(call.outputs) - 1)
+    statistics = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers if y.axis < first)
+    return (tuple(layers),) + (statistics,) * (len(call.outputs) - 1)
 
 
 def group_norm(call: Call) -> Sequence[Paint]:
@@ -121,7 +122,8 @@ def rms_norm(call: Call) -> Sequence[Paint]:
             _affine(call, layer, (weight,), layer.axis - first)
             call.inexact([layer], "RMS norm across the channels")
         layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
-    return (tuple(layers),) + ((),) * (len(call.outputs) - 1)
+    statistics = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers if y.axis < first)
+    return (tuple(layers),) + (statistics,) * (len(call.outputs) - 1)
 
 
 _BATCH_NORMS = (

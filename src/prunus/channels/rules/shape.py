@@ -114,7 +114,7 @@ def settle(call: Call, labels: Labels, dead: Values, axes: Sequence[int]) -> lis
 
 
 def as_strided(call: Call) -> Sequence[Paint]:
-    """as_strided_: average pooling to one pixel ends with one that only renames the strides of axes of length one; any other pins."""
+    """as_strided: average pooling to one pixel ends with one that only renames the strides of axes of length one; any other pins."""
     x, size, strides = call.tensors[0], list(call.args[1]), list(call.args[2])
     step = 1
     for axis in reversed(range(len(size))):
@@ -122,7 +122,8 @@ def as_strided(call: Call) -> Sequence[Paint]:
             call.pin(call.paint(x), "taken apart by strides")
             return ((),)
         step *= size[axis]
-    if step == x.numel() and size == list(call.outputs[0].shape) and not call.arg(3, "storage_offset"):
+    same = len(size) == x.dim() and all(size[layer.axis] == len(layer.labels) for layer in call.paint(x))
+    if same and size == list(x.shape) and not call.arg(3, "storage_offset"):
         return (call.paint(x),)
     call.pin(call.paint(x), "taken apart by strides")
     return ((),)
@@ -260,7 +261,7 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
     **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), pixel_shuffle),
     **dict.fromkeys(("roll", "flip"), roll),
-    "as_strided_": as_strided,
+    **dict.fromkeys(("as_strided", "as_strided_"), as_strided),
     "repeat": repeat,
     "glu": glu,
     "unfold": unfold,
