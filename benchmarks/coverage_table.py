@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from statistics import median
+from statistics import median, quantiles
 from typing import Any
 
 Row = dict[str, Any]
@@ -21,7 +21,7 @@ def table(result: Row) -> str:
         f"`{result['command']}` on {environment['processor']} ({environment['cores']} cores, one thread used); {versions}.",
         "Random weights and batch-norm statistics; channels ranked by L2 norm, uniformly per layer. The error is the largest",
         "difference between compact and masked model relative to the largest output; seconds are trace + plan + surgery, without",
-        "the check. \\* marks plans that say themselves that they cannot be exact.",
+        "the check (medians of three for both tools). \\* marks plans that say themselves that they cannot be exact.",
         "",
         *[f"* {line}" for line in summary(list(rows.values()))],
         "",
@@ -69,10 +69,11 @@ def summary(rows: list[Row]) -> list[str]:
             f"{sum(row['status'] == 'raises' for row in peers)} raise, "
             f"{sum(row['status'] == 'timeout' for row in peers)} do not finish in 60 s"
         )
-    if both:
+    if len(both) > 1:
+        low, middle, high = quantiles((b / a for a, b in both), n=4, method="inclusive")
         lines.append(
             f"on the {len(both)} models that both can do: median {median(a for a, _ in both):.2f} s against "
-            f"{median(b for _, b in both):.2f} s; median of the ratio {median(b / a for a, b in both):.1f}"
+            f"{median(b for _, b in both):.2f} s; median of the ratio {middle:.1f} (quartiles {low:.1f} and {high:.1f})"
         )
     return lines
 

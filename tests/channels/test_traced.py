@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from tests.channels.nets import Halves, difference, random_plan, randomised
+from tests.channels.nets import Halves, Net, difference, pruned, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
@@ -137,3 +137,14 @@ def test_a_literal_reshape() -> None:
     assert small.prunus.plan == plan
     for batch in (1, 2, 5):
         assert difference(prunus.mask(model, plan), small, torch.randn(batch, 3, 8, 8, dtype=torch.float64)) < 1e-12
+
+
+def test_a_constant_that_only_code_without_effect_reads_is_dropped_with_it() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        y = torch.sigmoid(m.conv(x))
+        m.unused(y)
+        return m.left(y.narrow(1, 0, 5)) + m.right(y.narrow(1, 5, 7))
+
+    layers = {"conv": nn.Conv2d(3, 12, 1), "unused": nn.Conv2d(12, 4, 1), "left": nn.Conv2d(5, 6, 1), "right": nn.Conv2d(7, 6, 1)}
+    plan, small = pruned(randomised(Net(forward, **layers)), torch.randn(2, 3, 4, 4, dtype=torch.float64))
+    assert plan.exact and plan.removed == 7 and small.prunus.mode == "traced"

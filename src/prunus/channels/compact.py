@@ -153,7 +153,7 @@ def _channels_at(graph: ChannelGraph, failure: MismatchError | None, removed: ND
 
 def apply_folds(model: nn.Module, small: nn.Module, moves: Sequence[Fold], surgery: Surgery) -> None:
     """Add the constants of removed channels to the biases of the layers that read them."""
-    tensors = named_tensors(model)
+    tensors = named_tensors(model) if moves else {}
     with torch.no_grad():
         for fold in moves:
             prefix = f"{fold.module}." if fold.module else ""

@@ -173,7 +173,7 @@ def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[
     groups = []
     for group, (parameter, dim), first in zip(graph.groups, *graph.anchors):
         groups.append(PlanGroup(group.name, parameter, dim, group.size, tuple(first[removed[group.channels]].tolist())))
-    return Plan(
+    plan = Plan(
         groups=tuple(groups),
         fingerprint=graph.fingerprint,
         inputs=_describe_if_possible(graph.inputs),
@@ -183,6 +183,8 @@ def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[
         trials=tuple(trials),
         graph=graph,
     )
+    vars(plan)["_own_removed"] = removed.copy()  # known already
+    return plan
 
 
 def _notes(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:

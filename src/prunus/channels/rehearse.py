@@ -251,8 +251,8 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
 
     The surgery comes back with what makes up for numbers that depend on a size.
     """
-    tensors = named_tensors(graph.model)
-    shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(tensors[name].shape)] for name, axes in surgery.slices.items()}
+    dense = {source.name: source.tensor.shape for source in graph.sources}
+    shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(dense[name])] for name, axes in surgery.slices.items()}
     twin = meta_twin(graph.model, shapes)
     rebind_attributes(twin, surgery.rebinds)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)

@@ -103,8 +103,11 @@ def fold_traced(model: nn.Module, small: TracedModule, moves: Sequence[Fold], su
     """Add the constants of removed channels to the biases of the graph; a convolution without one gets a bias."""
     tensors = named_tensors(model)
     owned = dict(small.named_parameters())
+    read = {node.target for node in small.graph.nodes if node.op == "get_attr"}
     for fold in moves:
         prefix = f"{fold.module}." if fold.module else ""
+        if f"{prefix}weight" not in read:  # only code without effect reads it, and torch.export drops that
+            continue
         shift = folded_shift(tensors[f"{prefix}weight"], fold, surgery.slices.get(f"{prefix}weight", {}).get(0))
         if f"{prefix}bias" in owned:
             with torch.no_grad():

@@ -15,6 +15,7 @@ from .graph import ChannelGraph
 from .rescale import Rescale
 from .twin import copy_model, named_tensors
 
+_BLOCK = 1 << 18  # numbers
 Slices = dict[str, dict[int, NDArray[np.int64]]]
 
 
@@ -49,15 +50,28 @@ def slices_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Slices:
 
 def cut(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]]) -> Tensor:
     """The kept slots of a tensor, as a new tensor of the same kind."""
-    result = tensor.detach()
-    for axis, kept in axes.items():
-        index = torch.from_numpy(kept).to(tensor.device)
-        result = result.index_select(axis, index)
+    indices = {axis: torch.from_numpy(kept).to(tensor.device) for axis, kept in axes.items()}
+    result = _selected(tensor.detach(), indices)
     if not isinstance(tensor, nn.Parameter):
         return result
     parameter = nn.Parameter(result, requires_grad=tensor.requires_grad)
     parameter.__dict__.update(tensor.__dict__)
     return parameter
+
+
+def _selected(tensor: Tensor, indices: Mapping[int, Tensor]) -> Tensor:
+    """The slots at the given indices along every axis; large tensors row by row, so that what is in between stays in cache."""
+    rows = indices.get(0)
+    step = max(1, _BLOCK * tensor.shape[0] // max(1, tensor.numel()))
+    if rows is None or len(indices) == 1 or len(rows) <= step:
+        for axis, index in indices.items():
+            tensor = tensor.index_select(axis, index)
+        return tensor
+    shape = [len(indices[axis]) if axis in indices else n for axis, n in enumerate(tensor.shape)]
+    result = tensor.new_empty(shape)
+    for start in range(0, len(rows), step):
+        result[start : start + step] = _selected(tensor, {**indices, 0: rows[start : start + step]})
+    return result
 
 
 def operate(model: nn.Module, surgery: Surgery) -> nn.Module:
@@ -85,7 +99,10 @@ def rebind_attributes(model: nn.Module, rebinds: Sequence[Rebind]) -> None:
     modules: dict[str, nn.Module] = {}
     for rebind in rebinds:
         module = modules.get(rebind.module) or modules.setdefault(rebind.module, model.get_submodule(rebind.module))
-        setattr(module, rebind.name, rebind.value)
+        if rebind.name in module.__dict__:  # nn.Module's own setattr looks for parameters and submodules first
+            module.__dict__[rebind.name] = rebind.value
+        else:
+            setattr(module, rebind.name, rebind.value)
 
 
 def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Slices) -> list[Rebind]:

@@ -11,6 +11,8 @@ from ..channels.graph import Axis, ChannelGraph
 from ..channels.twin import named_tensors
 from .reduce import Reduce, as_rows, combined, per_channel, weight_axes, wide
 
+_BLOCK = 1 << 18  # numbers
+
 
 def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
     """The p-norm of every weight slice that belongs to a channel, ||F||_p = (sum |w|^p)^(1/p): its filters and the slices that read it.
@@ -28,15 +30,22 @@ def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
     tensors = named_tensors(graph.model)
 
     @lru_cache(maxsize=1)  # both axes of one weight come one after the other
-    def powers(name: str) -> Tensor:
-        weight = wide(tensors[name].detach()).flatten(1)
-        return weight.abs() if p == 1 else weight.square()
+    def sums(name: str) -> tuple[Tensor, Tensor]:
+        return _sums_of_powers(tensors[name].detach().flatten(1), p)
 
     def norms(axis: Axis) -> Tensor:
-        sums = powers(axis.name).sum(1 - min(axis.dim, 1))
-        if axis.dim > 0:
-            # rows are added as they lie in memory, and what belongs to one slot only then: several times faster than gathering slots
-            sums = as_rows(sums.view(tensors[axis.name].shape[1:]), axis.dim - 1).sum(1)
-        return sums if p == 1 else sums.sqrt()
+        rows, columns = sums(axis.name)
+        powers = rows if axis.dim == 0 else as_rows(columns.view(tensors[axis.name].shape[1:]), axis.dim - 1).sum(1)
+        return powers if p == 1 else powers.sqrt()
 
     return combined(graph, weight_axes(graph), norms, reduce)
+
+
+def _sums_of_powers(weight: Tensor, p: float) -> tuple[Tensor, Tensor]:
+    """Sums of |w| (p = 1) or w^2 (p = 2) along rows and columns of a matrix, in one pass through memory, block by block so that it stays in cache."""
+    rows, columns = [], weight.new_zeros(weight.shape[1], dtype=torch.float64)
+    for block in torch.split(weight, max(1, _BLOCK // max(1, weight.shape[1]))):
+        powers = wide(block).abs() if p == 1 else wide(block).square()
+        rows.append(powers.sum(1))
+        columns += powers.sum(0)
+    return torch.cat(rows), columns
