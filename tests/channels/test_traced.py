@@ -145,6 +145,6 @@ def test_a_constant_that_only_code_without_effect_reads_is_dropped_with_it() -> 
         m.unused(y)
         return m.left(y.narrow(1, 0, 5)) + m.right(y.narrow(1, 5, 7))
 
-    layers = {"conv": nn.Conv2d(3, 12, 1), "unused": nn.Conv2d(12, 4, 1), "left": nn.Conv2d(5, 6, 1), "right": nn.Conv2d(7, 6, 1)}
+    layers = {"conv": nn.Conv2d(3, 12, 1), "unused": nn.Conv2d(12, 4, 1, bias=False), "left": nn.Conv2d(5, 6, 1), "right": nn.Conv2d(7, 6, 1)}
     plan, small = pruned(randomised(Net(forward, **layers)), torch.randn(2, 3, 4, 4, dtype=torch.float64))
     assert plan.exact and plan.removed == 7 and small.prunus.mode == "traced"
