@@ -106,7 +106,7 @@ def paint_sources(painter: Painter, twin: nn.Module) -> tuple[Source, ...]:
     The first colours are theirs, without gaps.
     """
     parameters = {id(p) for m in twin.modules() for p in m._parameters.values()}
-    kernels = {id(m.weight) for m in twin.modules() if isinstance(m, nn.modules.conv._ConvNd)}
+    kernels = {id(m._parameters.get("weight")) for m in twin.modules() if isinstance(m, nn.modules.conv._ConvNd)}
     sources = []
     for name, tensor in named_tensors(twin).items():
         is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0
