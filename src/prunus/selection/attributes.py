@@ -1,0 +1,90 @@
+"""What samples are told apart by before they are aggregated: a few numbers per sample, the most telling first."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ..errors import ConfigError
+
+Values = NDArray[np.float32]
+_CHUNK = 4096  # samples that are read at a time
+_OVERSAMPLING = 8
+_ROUNDS = 3  # of power iteration
+
+
+@dataclass(frozen=True, eq=False)
+class _Scale:
+    """Mean and standard deviation of every entry of a sample, shape (d,)."""
+
+    mean: NDArray[np.float64]
+    std: NDArray[np.float64]
+
+    def apply(self, rows: Values) -> Values:
+        """Entries minus their mean, divided by their deviation; entries that never change become 0."""
+        return np.asarray((rows - self.mean) / np.where(self.std > 0, self.std, 1.0), dtype=np.float32)
+
+
+def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
+    """The first `count` principal components of the z-scored samples, shape (N, count); largest variance first.
+
+    Our choice of attributes: deterministic, and the best linear summary there is. They are found by block power iteration, which reads the samples
+    five times, a few thousand at a time, and keeps nothing but (d, count) numbers in between.
+
+    Args:
+        samples: (N, ...) anything that can be sliced along its first axis.
+        count: how many; at most min(N, d).
+        seed: of the random start.
+
+    Raises:
+        ConfigError: more components than there are samples or entries.
+    """
+    scale, width = _scale(samples), _width(samples)
+    if not 1 <= count <= min(len(samples), width):
+        raise ConfigError(f"there are 1 to {min(len(samples), width)} principal components of {len(samples)} samples of {width} numbers, not {count}")
+    block = min(width, count + _OVERSAMPLING)
+    basis = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, block)))[0].astype(np.float32)
+    for _ in range(_ROUNDS):
+        product = np.zeros((width, block))
+        for rows in _chunks(samples):
+            scaled = scale.apply(rows)
+            product += scaled.T @ (scaled @ basis)
+        basis = np.linalg.qr(product)[0].astype(np.float32)
+    projected = np.concatenate([scale.apply(rows) @ basis for rows in _chunks(samples)])
+    variances, turn = np.linalg.eigh(projected.astype(np.float64).T @ projected)
+    turn = turn[:, np.argsort(-variances)[:count]]
+    signs = np.sign(np.take_along_axis(basis @ turn, np.abs(basis @ turn).argmax(axis=0)[None], axis=0))  # the largest loading is positive
+    return np.asarray(projected @ (turn * signs), dtype=np.float32)
+
+
+def variance_pixels(samples: Any, count: int) -> Values:
+    """The `count` entries of a sample that vary most over the samples, shape (N, count); largest deviation first (SlimML's direct attributes)."""
+    width = _width(samples)
+    if not 1 <= count <= width:
+        raise ConfigError(f"a sample has {width} entries; {count} of them cannot be taken")
+    chosen = np.argsort(-_scale(samples).std, kind="stable")[:count]
+    return np.concatenate([rows[:, chosen] for rows in _chunks(samples)])
+
+
+def _width(samples: Any) -> int:
+    return int(np.prod(samples.shape[1:], dtype=np.int64))
+
+
+def _chunks(samples: Any) -> Iterator[Values]:
+    for start in range(0, len(samples), _CHUNK):
+        yield np.asarray(samples[start : start + _CHUNK]).reshape(-1, _width(samples)).astype(np.float32)
+
+
+def _scale(samples: Any) -> _Scale:
+    """Mean and deviation in one pass, in double precision and around the first chunk's mean, so that nothing cancels."""
+    total = squares = shift = np.zeros(_width(samples))
+    for i, rows in enumerate(_chunks(samples)):
+        shift = rows.mean(axis=0, dtype=np.float64) if i == 0 else shift
+        rest = rows - shift
+        total, squares = total + rest.sum(axis=0), squares + (rest**2).sum(axis=0)
+    mean = total / len(samples)
+    return _Scale(shift + mean, np.sqrt(np.maximum(squares / len(samples) - mean**2, 0.0)))
