@@ -33,8 +33,8 @@ def table(result: Row) -> str:
 
 
 def seconds_of(row: Row) -> float:
-    """Trace, plan and surgery of prunus, or everything of the peer."""
-    return sum(s for name, s in row["seconds"].items() if name not in ("check", "cost"))
+    """Trace, plan and surgery of prunus with its rehearsal, or everything of the peer."""
+    return sum(s for name, s in row["seconds"].items() if name not in ("check", "cost", "rehearsal"))
 
 
 def summary(rows: list[Row]) -> list[str]:
@@ -71,9 +71,15 @@ def summary(rows: list[Row]) -> list[str]:
         )
     if len(both) > 1:
         low, middle, high = quantiles((b / a for a, b in both), n=4, method="inclusive")
+        apart = [
+            seconds_of(row["torch_pruning"]) / (seconds_of(row["prunus"]) - row["prunus"]["seconds"]["rehearsal"])
+            for row in rows
+            if row["prunus"]["status"] == row.get("torch_pruning", {}).get("status") == "ok" and "rehearsal" in row["prunus"]["seconds"]
+        ]
         lines.append(
             f"on the {len(both)} models that both can do: median {median(a for a, _ in both):.2f} s against "
             f"{median(b for _, b in both):.2f} s; median of the ratio {middle:.1f} (quartiles {low:.1f} and {high:.1f})"
+            + (f"; {median(apart):.1f} with the rehearsal, which proves the compact forward, timed apart like the check" if apart else "")
         )
     return lines
 
