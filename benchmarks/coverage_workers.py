@@ -172,7 +172,6 @@ def prune_with_torch_pruning(architecture: Architecture) -> dict[str, Any]:
     import torch_pruning
 
     dense, image = randomised(architecture)
-    ignored = [name for name, module in dense.named_modules() if any(module is one for one in classifiers(dense))]
     before = macs(dense, image)
     seconds: Seconds = {}
     signal.signal(signal.SIGALRM, _too_long)
@@ -180,7 +179,7 @@ def prune_with_torch_pruning(architecture: Architecture) -> dict[str, Any]:
     for _ in range(REPEATS):
         model = copy.deepcopy(dense)
         importance = torch_pruning.importance.MagnitudeImportance(p=2)
-        timed(seconds, "prune", _prune, model, image, importance=importance, ignored_layers=[model.get_submodule(n) for n in ignored])
+        timed(seconds, "prune", _prune, model, image, importance=importance, ignored_layers=classifiers(model))
         signal.alarm(PEER_LIMIT)
         if seconds["prune"][0] > SHORT:
             break

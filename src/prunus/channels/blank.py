@@ -16,8 +16,8 @@ Blank = Callable[..., Any]
 
 
 def like(x: Tensor) -> Tensor:
-    """torch.empty_like, which is written in Python for meta tensors."""
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device=x.device)
+    """torch.empty_like(x, device="meta"), which is written in Python."""
+    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
 
 
 def blank(x: Tensor, shape: Sequence[int]) -> Tensor:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def collector_paused() -> Iterator[None]:
-    """Keep the collector from looking through everything that a trace makes, again and again; that can take as long as the trace itself."""
+    """Keep the collector from looking through everything that a trace makes, again and again."""
     enabled = gc.isenabled()
     gc.disable()
     try:

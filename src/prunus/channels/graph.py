@@ -144,10 +144,13 @@ class ChannelGraph:
         """Channels kept per group, shape (groups,), from a boolean array over the channels."""
         return np.bincount(self.group_of_channel[~removed], minlength=len(self.groups)).astype(np.int64)
 
+    def stays(self, labels: Labels, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which slots of a painted axis stay, shape (slots,)."""
+        return ~np.append(removed, False)[self.channel_of_colour[labels]]  # pinned slots are channel -1
+
     def kept_length(self, labels: Labels, removed: NDArray[np.bool_]) -> int:
         """How many slots of a painted axis stay."""
-        channels = self.channel_of_colour[labels]
-        return int(((channels < 0) | ~removed[channels]).sum()) if len(removed) else len(labels)
+        return int(self.stays(labels, removed).sum())
 
     def kept_shape(self, shape: Sequence[int], paint: Paint, removed: NDArray[np.bool_]) -> tuple[int, ...]:
         """The shape of a painted tensor once channels are gone."""

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import TraceError
-from .blank import BLANKS, Blank
+from .blank import BLANKS, Blank, like
 from .layers import ANCHOR, Contraction, Labels, Layer, Leak, Mark, Paint, Record, Where, constant, same_dead, unknown_like
 
 _TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
@@ -314,7 +314,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """The meta tensor that stands for a real constant; same paint, value known."""
         found = self._meta.get(id(tensor))
         if found is None:
-            meta = torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
+            meta = like(tensor)
             self._meta[id(tensor)] = found = (tensor, meta)
             self.know(meta, tensor)
         (self._fixed.add if self.is_fixed(tensor) else self._fixed.discard)(id(found[1]))

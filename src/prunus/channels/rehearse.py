@@ -102,8 +102,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         """Components of the slots that should be left of a dense axis."""
         found = self._left.get(id(labels))
         if found is None:
-            channels = self.graph.channel_of_colour[labels]
-            keep = (channels < 0) | ~self.removed[channels] if len(self.removed) else np.ones(len(labels), dtype=bool)
+            keep = self.graph.stays(labels, self.removed)
             self._left[id(labels)] = found = (labels, self.graph.component_of_colour[labels[keep]])
         return found[1]
 
@@ -204,9 +203,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         if mine is None or dense is None:
             return
         for axis, labels in wanted.items():
-            channels = self.graph.channel_of_colour[labels]
-            if len(self.removed):
-                dense = dense.index_select(axis, torch.from_numpy(np.flatnonzero((channels < 0) | ~self.removed[channels])))
+            dense = dense.index_select(axis, torch.from_numpy(np.flatnonzero(self.graph.stays(labels, self.removed))))
         if mine.shape == dense.shape and not torch.equal(mine, dense):
             raise MismatchError(index, "a constant depends on a size")
 

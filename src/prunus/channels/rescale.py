@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .graph import ChannelGraph
+from .graph import ChannelGraph, Origin
 from .layers import Record
 
 _COPIES = frozenset({"alias", "clone", "contiguous", "detach", "_to_copy"})
@@ -102,7 +102,8 @@ def _with_parameters(graph: ChannelGraph, readers: Mapping[int, list[int]], inde
         weights, axis = list(args[2:4]), rank - 1
     else:
         return None
-    names = [_parameter(graph, readers, weight) for weight in weights if weight is not None]
+    origins = dict(zip(map(id, record.tensors), graph.wiring[index]))
+    names = [_parameter(graph, readers, origins[id(weight)]) for weight in weights if weight is not None]
     return _Producer(index, tuple(name for name in names if name), axis) if weights[0] is not None and all(names) else None
 
 
@@ -111,7 +112,8 @@ def _with_added_bias(graph: ChannelGraph, readers: Mapping[int, list[int]], inde
     record = graph.records[index]
     if record.operator != "add" or len(record.tensors) != 2 or record.tensors[1].dim() != 1:
         return None
-    bias, origin = _parameter(graph, readers, record.tensors[1]), graph.wiring[index][0]
+    origin, bias_origin = graph.wiring[index]
+    bias = _parameter(graph, readers, bias_origin)
     while origin is not None and origin[0] >= 0 and len(readers[id(graph.records[origin[0]].outputs[0])]) == 1:
         before = graph.records[origin[0]]
         if before.operator not in _VIEWS:
@@ -122,16 +124,17 @@ def _with_added_bias(graph: ChannelGraph, readers: Mapping[int, list[int]], inde
     return None
 
 
-def _parameter(graph: ChannelGraph, readers: Mapping[int, list[int]], tensor: Tensor) -> str | None:
-    """The parameter behind an operand, itself or transposed, if nothing else reads it."""
-    sources = {id(source.tensor): source for source in graph.sources}
-    if id(tensor) not in sources:
-        made = next((r for r in graph.records if r.outputs[0] is tensor and r.operator == "t"), None)
-        if made is None or len(readers[id(tensor)]) != 1:
+def _parameter(graph: ChannelGraph, readers: Mapping[int, list[int]], origin: Origin | None) -> str | None:
+    """The parameter that an operand is, itself or transposed, if nothing else reads it."""
+    if origin is not None and origin[0] >= 0:
+        transposed = graph.records[origin[0]]
+        if transposed.operator != "t" or len(readers[id(transposed.outputs[0])]) != 1:
             return None
-        tensor = made.tensors[0]
-    source = sources.get(id(tensor))
-    return source.name if source is not None and source.is_parameter and len(readers[id(tensor)]) == 1 else None
+        origin = graph.wiring[origin[0]][0]
+    if origin is None or origin[0] >= 0:
+        return None
+    source = graph.sources[origin[1]]
+    return source.name if source.is_parameter and len(readers[id(source.tensor)]) == 1 else None
 
 
 def _rows_read_alone(graph: ChannelGraph, readers: Mapping[int, list[int]], producer: _Producer, index: int) -> tuple[int, ...] | None:

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
 
 from ..errors import TraceError
+from .blank import like
 
 _LARGEST_TABLE = 1 << 20  # elements; integer buffers up to this size keep their values, because they may be used as indices
 
@@ -133,15 +134,11 @@ def _in_eval_mode(model: nn.Module) -> nn.Module:
 
 def _stand_in(tensor: Tensor, shape: Sequence[int] | None) -> Tensor:
     if isinstance(tensor, nn.Parameter) or shape is not None:
-        blank = _blank(tensor) if shape is None else torch.empty(shape, dtype=tensor.dtype, device="meta")
+        blank = like(tensor) if shape is None else torch.empty(shape, dtype=tensor.dtype, device="meta")
         return nn.Parameter(blank, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else blank
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.numel() > _LARGEST_TABLE or tensor.device.type == "meta":
-        return _blank(tensor)
+        return like(tensor)
     return tensor.detach().to("cpu", copy=True)
-
-
-def _blank(tensor: Tensor) -> Tensor:
-    return torch.empty_strided(tensor.shape, tensor.stride(), dtype=tensor.dtype, device="meta")
 
 
 def fingerprint(model: nn.Module) -> str:

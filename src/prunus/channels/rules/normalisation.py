@@ -61,6 +61,12 @@ def _statistics(call: Call, layers: list[Layer], axis: int) -> list[Paint]:
     return [paint if paint and t.dim() > axis and t.shape[axis] == len(paint[0].labels) else () for t in call.outputs[1:]]
 
 
+def _with_statistics(call: Call, layers: Sequence[Layer], first: int) -> Sequence[Paint]:
+    """The result's layers, and those that means and deviations over the axes from `first` on share with it."""
+    statistics = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers if y.axis < first)
+    return (tuple(layers),) + (statistics,) * (len(call.outputs) - 1)
+
+
 def layer_norm(call: Call) -> Sequence[Paint]:
     """Layer norm over the last axes: exact only for slots that it does not normalise across."""
     x, shape, weight, bias = call.args[0], call.args[1], call.args[2], call.args[3]
@@ -78,8 +84,7 @@ def layer_norm(call: Call) -> Sequence[Paint]:
     for axis in range(first, x.dim()):
         if not call.layers(x, axis):
             call.pin([y for t in (weight, bias) for y in call.layers(t, axis - first)], "normalises an unpainted tensor")
-    statistics = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers if y.axis < first)
-    return (tuple(layers),) + (statistics,) * (len(call.outputs) - 1)
+    return _with_statistics(call, layers, first)
 
 
 def group_norm(call: Call) -> Sequence[Paint]:
@@ -122,8 +127,7 @@ def rms_norm(call: Call) -> Sequence[Paint]:
             _affine(call, layer, (weight,), layer.axis - first)
             call.inexact([layer], "RMS norm across the channels")
         layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
-    statistics = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers if y.axis < first)
-    return (tuple(layers),) + (statistics,) * (len(call.outputs) - 1)
+    return _with_statistics(call, layers, first)
 
 
 _BATCH_NORMS = (
