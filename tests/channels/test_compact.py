@@ -176,7 +176,7 @@ def test_where_a_model_comes_from_is_not_copied_over_and_over() -> None:
     model = chain()
     small = prunus.compact(model, random_plan(prunus.trace(model, IMAGE)))
     graph = prunus.trace(small, IMAGE)
-    origin = getattr(graph.twin, "prunus", None)
+    origin = getattr(graph.twin.model, "prunus", None)
     assert origin is None or origin.plan.graph is None or origin.plan.graph.model is model
 
 

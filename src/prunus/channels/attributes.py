@@ -42,7 +42,7 @@ def _candidates(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surger
     record = graph.records[index]
     changes = _changes(graph, removed, index)
     for depth, path in enumerate(_enclosing(record.module)):
-        sizes = {name: value for name, value in vars(graph.twin.get_submodule(path)).items() if _is_size(value)}
+        sizes = {name: value for name, value in vars(graph.twin.modules[path]).items() if _is_size(value)}
         equal = {name: value for name, value in sizes.items() if _stands_for(value, changes)}
         for chosen, in_order in ((equal, True), (equal, False), (sizes, True)):
             names = list(_followed(chosen, changes, in_order))
@@ -57,11 +57,11 @@ def _with_attributes(
 ) -> Surgery:
     """Rebind attributes in every module of the same class that reaches the same line, each by its own sizes."""
     rebinds = {(r.module, r.name): r for r in surgery.rebinds}
-    kind = type(graph.twin.get_submodule(_enclosing(record.module)[depth]))
+    kind = type(graph.twin.modules[_enclosing(record.module)[depth]])
     for index, other in enumerate(graph.records):
         around = _enclosing(other.module)
         if other.where == record.where and other.operator == record.operator and depth < len(around):
-            owner = graph.twin.get_submodule(around[depth])
+            owner = graph.twin.modules[around[depth]]
             if type(owner) is kind:
                 sizes = {name: vars(owner)[name] for name in names if _is_size(vars(owner).get(name))}
                 for name, value in _followed(sizes, _changes(graph, removed, index), in_order).items():

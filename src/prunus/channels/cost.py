@@ -52,24 +52,39 @@ class AxisTable:
         self.channel_of_colour = channel_of_colour
         self._seen: dict[int, tuple[Labels, tuple[int, int]]] = {}
         self._index: dict[bytes, int] = {}
-        self.arrays: list[Labels] = [np.full(1, -1, dtype=np.int64)]
+        self._arrays: list[Labels] = [np.full(1, -1, dtype=np.int64)]
+
+    def __len__(self) -> int:
+        return len(self._arrays)
 
     def add(self, labels: Labels) -> tuple[int, int]:
         """(constant factor, axis index) of one axis: an axis without prunable channels is a constant."""
         found = self._seen.get(id(labels))
         if found is None:
-            self._seen[id(labels)] = found = (labels, self.add_channels(self.channel_of_colour[labels]))
+            index = self.pattern(self.channel_of_colour[labels])
+            self._seen[id(labels)] = found = (labels, (1 if index else len(labels), index))
         return found[1]
 
-    def add_channels(self, channels: Labels) -> tuple[int, int]:
-        """`add` for the channels of the slots instead of their colours."""
-        if channels.max(initial=-1) < 0:
-            return len(channels), 0
+    def pattern(self, channels: Labels) -> int:
+        """The index of an axis with these channels; 0 if it has none."""
         key = channels.tobytes()
-        if key not in self._index:
-            self._index[key] = len(self.arrays)
-            self.arrays.append(channels)
-        return 1, self._index[key]
+        index = self._index.get(key)
+        if index is None:
+            index = len(self._arrays) if channels.max(initial=-1) >= 0 else 0
+            self._index[key] = index
+            if index:
+                self._arrays.append(channels)
+        return index
+
+    def slots(self) -> tuple[Labels, Labels]:
+        """Axis index and channel of every slot that is not pinned."""
+        channels = np.concatenate(self._arrays)
+        which = np.arange(len(self)).repeat([len(a) for a in self._arrays])
+        return which[channels >= 0], channels[channels >= 0]
+
+    def lengths(self) -> Labels:
+        """Length of every axis, shape (axes,)."""
+        return np.array([len(a) for a in self._arrays], dtype=np.int64)
 
 
 class Terms:
@@ -133,14 +148,3 @@ def _products(terms: tuple[Counts, NDArray[np.int64]], lengths: Counts) -> Count
 
 def _total(terms: tuple[Counts, NDArray[np.int64]], lengths: Counts) -> float:
     return float(_products(terms, lengths).sum())
-
-
-def slots_per_group(arrays: Sequence[Labels], group_of_channel: Labels, groups: int, sizes: Labels) -> tuple[Counts, Counts]:
-    """How many slots of each axis one channel of each group holds, and how many slots are fixed."""
-    per_group = np.zeros((len(arrays), groups))
-    fixed = np.zeros(len(arrays))
-    for i, channels in enumerate(arrays):
-        free = channels[channels >= 0]
-        fixed[i] = len(channels) - len(free)
-        per_group[i] = np.bincount(group_of_channel[free], minlength=groups) / sizes if groups else 0
-    return per_group, fixed

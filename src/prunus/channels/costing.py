@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .cost import AxisTable, CostModel, LayerCost, Terms, slots_per_group
+from .cost import AxisTable, CostModel, LayerCost, Terms
 from .layers import Contraction, Labels, Paint, Record
 from .paint import Painter
 from .source import Source
 
 if TYPE_CHECKING:
-    from .graph import ChannelGraph
+    from .graph import Axis, ChannelGraph
 
 
 @dataclass(frozen=True)
@@ -30,12 +31,11 @@ class CostParts:
     births: list[int]
     deaths: list[int]
 
-    def model(self, arrays: Sequence[Labels], group_of_channel: Labels, sizes: Labels) -> CostModel:
-        """The cost model once channels are grouped."""
-        per_group, fixed = slots_per_group(arrays, group_of_channel, len(sizes), sizes)
+    def model(self, table: AxisTable, slots: Labels, sizes: Labels) -> CostModel:
+        """The cost model once channels are grouped: `slots`, shape (axes, groups), are those that a group of `sizes` channels takes."""
         return CostModel(
-            per_group=per_group,
-            fixed=fixed,
+            per_group=slots / sizes,
+            fixed=(table.lengths() - slots.sum(axis=1)).astype(np.float64),
             macs=self.macs.freeze(),
             params=self.params.freeze(),
             bytes=self.bytes.freeze(),
@@ -45,7 +45,7 @@ class CostParts:
         )
 
 
-def cost_model(table: AxisTable, painter: Painter, sources: Sequence[Source]) -> CostParts:
+def cost_model(table: AxisTable, painter: Painter, sources: Sequence[Source], axes: Sequence[Axis]) -> CostParts:
     """Collect every product; axes are entered into `table`."""
     parts = CostParts(Terms(), Terms(), Terms(), Terms(), [], [])
     for contraction in painter.contractions:
@@ -55,13 +55,14 @@ def cost_model(table: AxisTable, painter: Painter, sources: Sequence[Source]) ->
             constant *= number
             factors.append(index)
         parts.macs.add(constant, [f for f in factors if f])
+    following = iter(axes)
     for source in sources:
         constant, factors = 1, []
-        for axis in range(source.tensor.dim()):
-            number, index = table.add_channels(source.part(table.channel_of_colour, axis))
-            constant *= number
-            if index:
-                factors.append(index)
+        for axis in islice(following, source.tensor.dim()):
+            if axis.pattern:
+                factors.append(axis.pattern)
+            else:
+                constant *= len(axis.channels)
         if source.is_parameter:
             parts.params.add(constant, factors)
         parts.bytes.add(constant * source.tensor.element_size(), factors)

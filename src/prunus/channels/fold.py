@@ -80,11 +80,11 @@ def _foldable_module(graph: ChannelGraph, leak: Leak) -> str | None:
     if not leak.foldable or not np.isfinite(leak.dead).all():
         return None
     name = graph.records[leak.record].module
-    module = graph.twin.get_submodule(name)
+    module = graph.twin.modules[name]
     # a subclass may compute its weight in the forward, so that its `weight` is not what multiplies the constant
     if type(module) not in _FOLDABLE or hasattr(module, "parametrizations"):
         return None
     operator = graph.records[leak.record].operator
     calls = sum(record.module == name and record.operator == operator for record in graph.records)
-    uses = sum(owned is module.weight for other in graph.twin.modules() for owned in other._parameters.values())
+    uses = sum(owned is module.weight for other in graph.twin.modules.values() for owned in other._parameters.values())
     return name if calls == 1 and uses == 1 else None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,7 +18,7 @@ from .costing import cost_model, layer_costs
 from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record
 from .paint import Painter
 from .source import UNPAINTED, Source
-from .twin import fingerprint
+from .twin import Twin, fingerprint_of, named_tensors
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -30,7 +31,8 @@ _SILENT = frozenset({"kernel positions", "used as an index", "a spatial axis"})
 class Axis:
     """One axis of one parameter or buffer: the channel of every slot, -1 where pinned.
 
-    `produces` is False where the axis is only read from (the input axis of a weight): its slots need not be zeroed by a mask.
+    `produces` is False where the axis is only read from (the input axis of a weight): its slots need not be zeroed by a mask. Axes of one `pattern`
+    hold the same channels slot by slot; those of pattern 0 hold none.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Axis:
     channels: Labels
     produces: bool
     is_parameter: bool
+    pattern: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +86,7 @@ class ChannelGraph:
     """All channels of a model. `print(graph)` shows them."""
 
     model: nn.Module
-    twin: nn.Module
+    twin: Twin
     inputs: tuple[tuple[Any, ...], dict[str, Any]]
     sources: tuple[Source, ...]
     records: tuple[Record, ...]
@@ -107,7 +110,13 @@ class ChannelGraph:
     @cached_property
     def fingerprint(self) -> str:
         """Identifies the architecture by the names and shapes of its parameters and buffers."""
-        return fingerprint(self.twin)
+        return fingerprint_of({source.name: source.tensor.shape for source in self.sources})
+
+    def is_of(self, model: nn.Module) -> bool:
+        """Whether a model has the parameters and buffers of the traced one, by name and shape."""
+        tensors = named_tensors(model)
+        same = [source.name in tensors and tensors[source.name].shape == source.tensor.shape for source in self.sources]
+        return len(tensors) == len(same) and all(same)
 
     @cached_property
     def wiring(self) -> tuple[tuple[Origin | None, ...], ...]:
@@ -144,8 +153,8 @@ class ChannelGraph:
         """Channels kept per group, shape (groups,), from a boolean array over the channels."""
         return np.bincount(self.group_of_channel[~removed], minlength=len(self.groups)).astype(np.int64)
 
-    def stays(self, labels: Labels, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-        """Which slots of a painted axis stay, shape (slots,)."""
+    def stays(self, labels: Labels | slice, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which slots of a painted axis, or which of a range of colours, stay, shape (slots,)."""
         return ~np.append(removed, False)[self.channel_of_colour[labels]]  # pinned slots are channel -1
 
     def kept_length(self, labels: Labels, removed: NDArray[np.bool_]) -> int:
@@ -181,7 +190,7 @@ class ChannelGraph:
 
 def build(
     model: nn.Module,
-    twin: nn.Module,
+    twin: Twin,
     inputs: tuple[tuple[Any, ...], dict[str, Any]],
     painter: Painter,
     sources: tuple[Source, ...],
@@ -190,11 +199,11 @@ def build(
     parent = components(painter.next_colour, painter.edges)
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
-    axes = _axes(sources, channel_of_colour, _marked(painter.next_colour, painter.consumed))
     table = AxisTable(channel_of_colour)
-    parts = cost_model(table, painter, sources)
-    group_of_channel, groups = _group(table.arrays, axes, count)
-    costs = parts.model(table.arrays, group_of_channel, np.array([g.size for g in groups], dtype=np.int64))
+    axes = _axes(sources, table, _marked(painter.next_colour, painter.consumed))
+    parts = cost_model(table, painter, sources, axes)
+    group_of_channel, slots = _group(table, count)
+    groups = _name_groups(group_of_channel, slots, axes)
     reset = _marked(painter.next_colour, painter.reset_means)
     return ChannelGraph(
         model=model,
@@ -212,18 +221,21 @@ def build(
         group_of_channel=group_of_channel,
         pins=tuple(painter.pins),
         notes=_notes(painter.notes, channel_of_colour),
-        costs=costs,
+        costs=parts.model(table, slots, np.array([g.size for g in groups], dtype=np.int64)),
     )
 
 
-def _axes(sources: Sequence[Source], channel_of_colour: Labels, consumed: NDArray[np.bool_]) -> tuple[Axis, ...]:
+def _axes(sources: Sequence[Source], table: AxisTable, consumed: NDArray[np.bool_]) -> tuple[Axis, ...]:
     places = [(source, axis) for source in sources for axis in range(source.tensor.dim())]
     painted = [(source.starts[axis], source.tensor.shape[axis]) for source, axis in places if source.starts[axis] != UNPAINTED]
     end = sum(painted[-1]) if painted else 0  # the colours of sources are the first ones, without gaps
     read = iter(np.logical_or.reduceat(consumed[:end], [start for start, _ in painted]).tolist() if painted else [])
-    return tuple(
-        [Axis(s.name, axis, s.part(channel_of_colour, axis), s.starts[axis] == UNPAINTED or not next(read), s.is_parameter) for s, axis in places]
-    )
+    result = []
+    for source, axis in places:
+        channels, unpainted = source.part(table.channel_of_colour, axis), source.starts[axis] == UNPAINTED
+        pattern = 0 if unpainted else table.pattern(channels)
+        result.append(Axis(source.name, axis, channels, unpainted or not next(read), source.is_parameter, pattern))
+    return tuple(result)
 
 
 def _marked(count: int, colours: Sequence[Labels]) -> NDArray[np.bool_]:
@@ -255,38 +267,40 @@ def _number_channels(parent: Labels, pinned: NDArray[np.bool_], sources: Sequenc
     return number[parent], int(owned.sum())
 
 
-def _group(arrays: Sequence[Labels], axes: Sequence[Axis], count: int) -> tuple[Labels, tuple[Group, ...]]:
-    """Channels that take the same number of slots of every distinct axis form a group."""
-    rng = np.random.default_rng(0)
+def _group(table: AxisTable, count: int) -> tuple[Labels, Labels]:
+    """Channels that take the same number of slots of every distinct axis form a group.
+
+    The group of every channel, shape (count,), and the slots that a group takes of every distinct axis, shape (axes, groups).
+    """
+    which, channels = table.slots()
+    weights = np.random.default_rng(0).integers(1, 1 << 63, size=len(table), dtype=np.uint64)
     signature = np.zeros(count, dtype=np.uint64)
-    for channels in arrays[1:]:
-        weight = rng.integers(1, 1 << 63, dtype=np.uint64)
-        signature += np.bincount(channels[channels >= 0], minlength=count).astype(np.uint64) * weight
+    np.add.at(signature, channels, weights[which])
     _, first, inverse = np.unique(signature, return_index=True, return_inverse=True)
-    order = np.argsort(first)
-    rank = np.empty_like(order)
-    rank[order] = np.arange(len(order))
-    group_of_channel = rank[inverse.reshape(-1)].astype(np.int64)
-    members: list[list[tuple[str, int]]] = [[] for _ in order]
-    producers: list[list[str]] = [[] for _ in order]
-    slots_of = [0] * len(order)
-    seen: dict[bytes, list[tuple[int, int]]] = {}
+    groups = len(first)
+    rank = np.empty(groups, dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(groups)
+    group_of_channel = rank[inverse.reshape(-1)]
+    slots = np.bincount(which * groups + group_of_channel[channels], minlength=len(table) * groups)
+    return group_of_channel, slots.reshape(len(table), groups)
+
+
+def _name_groups(group_of_channel: Labels, slots: Labels, axes: Sequence[Axis]) -> tuple[Group, ...]:
+    """Find the axes that hold each group."""
+    sizes = np.bincount(group_of_channel, minlength=slots.shape[1])
+    held = [[(g, row[g]) for g in np.flatnonzero(row).tolist()] for row in slots]
+    members: list[list[tuple[str, int]]] = [[] for _ in sizes]
+    producers: list[list[str]] = [[] for _ in sizes]
+    slots_of = [0] * len(sizes)
     for axis in axes:
-        key = axis.channels.tobytes()
-        if key not in seen:
-            counts = np.bincount(group_of_channel[axis.channels[axis.channels >= 0]], minlength=len(order))
-            seen[key] = [(g, int(counts[g])) for g in np.flatnonzero(counts).tolist()]
-        for g, slots in seen[key]:
+        for g, number in held[axis.pattern]:
             members[g].append((axis.name, axis.dim))
             if axis.is_parameter and axis.produces:
                 producers[g].append(axis.name.rpartition(".")[0] or axis.name)
-                slots_of[g] = slots_of[g] or slots
-    by_group = np.split(np.argsort(group_of_channel, kind="stable"), np.cumsum(np.bincount(group_of_channel, minlength=len(order)))[:-1])
-    groups = [
-        Group(g, _group_name(producers[g], members[g]), by_group[g], tuple(members[g]), max(1, slots_of[g] // len(by_group[g])))
-        for g in range(len(order))
-    ]
-    return group_of_channel, _distinct_names(groups)
+                slots_of[g] = slots_of[g] or int(number)
+    channels = np.split(np.argsort(group_of_channel, kind="stable"), np.cumsum(sizes)[:-1])
+    names = _distinct([_group_name(*names) for names in zip(producers, members)])
+    return tuple([Group(g, names[g], channels[g], tuple(members[g]), max(1, slots_of[g] // len(channels[g]))) for g in range(len(sizes))])
 
 
 def _group_name(producers: list[str], members: list[tuple[str, int]]) -> str:
@@ -294,20 +308,14 @@ def _group_name(producers: list[str], members: list[tuple[str, int]]) -> str:
     return distinct[0]
 
 
-def _distinct_names(groups: list[Group]) -> tuple[Group, ...]:
+def _distinct(names: Sequence[str]) -> list[str]:
     """A layer whose slots fall into several groups (a split, say) gives names like `conv[0]`, `conv[1]`."""
-    total: dict[str, int] = {}
-    for group in groups:
-        total[group.name] = total.get(group.name, 0) + 1
-    seen: dict[str, int] = {}
+    total, seen = Counter(names), Counter[str]()
     result = []
-    for group in groups:
-        name = group.name
-        if total[name] > 1:
-            seen[name] = seen.get(name, -1) + 1
-            name = f"{name}[{seen[name]}]"
-        result.append(Group(group.index, name, group.channels, group.members, group.slots))
-    return tuple(result)
+    for name in names:
+        result.append(f"{name}[{seen[name]}]" if total[name] > 1 else name)
+        seen[name] += 1
+    return result
 
 
 def _reasons(pins: Sequence[Mark], parent: Labels, sources: Sequence[Source]) -> tuple[Pinned, ...]:

@@ -209,6 +209,14 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._apply(operator, func, args, kwargs, tensors, outputs)
         return result
 
+    def run_directly(self, func: Any, args: tuple[Any, ...]) -> Any:
+        """What the dispatcher does with an operator while the mode is on."""
+        guard = torch._C._DisableTorchDispatch()  # off until the guard is deleted
+        try:
+            return self.__torch_dispatch__(func, (), args)
+        finally:
+            del guard
+
     def look_up(self, func: Any) -> Operator:
         """What is known about an operator."""
         found = self._operators.get(func)
@@ -344,7 +352,7 @@ def tensors_of(*containers: Iterable[Any]) -> Tensors:
         for value in container.values() if isinstance(container, dict) else container:
             if isinstance(value, Tensor):
                 found.append(value)
-            elif isinstance(value, (list, tuple)):
+            elif isinstance(value, (list, tuple)) and value and type(value[0]) is not int:  # sizes and strides hold none
                 found.extend(tensors_of(value))
     return tuple(found)
 

@@ -83,12 +83,14 @@ class Plan:
 
     def _removed_anew(self, graph: ChannelGraph) -> NDArray[np.bool_]:
         if graph.fingerprint != self.fingerprint:
-            check_fingerprint(self, graph.twin)
+            check_fingerprint(self, graph.twin.model)
         result = np.zeros(graph.num_channels, dtype=bool)
         axes = {(axis.name, axis.dim): axis.channels for axis in graph.axes}
         for group in self.groups:
             if (group.parameter, group.dim) not in axes:
-                raise PlanError(f"the plan removes slots of axis {group.dim} of {group.parameter}, which {type(graph.twin).__name__} does not have")
+                raise PlanError(
+                    f"the plan removes slots of axis {group.dim} of {group.parameter}, which {type(graph.twin.model).__name__} does not have"
+                )
             slots = axes[group.parameter, group.dim]
             outside = [slot for slot in group.removed if not 0 <= slot < len(slots)]
             if outside:

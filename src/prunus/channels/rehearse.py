@@ -27,7 +27,7 @@ from .rules import RULES, contraction, fallback, is_pointwise, normalisation, re
 from .source import Source
 from .surgery import Surgery, rebind_attributes
 from .trace import run, to_meta
-from .twin import meta_twin, named_tensors
+from .twin import meta_twin, tensors_in_modules
 
 _SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
 # Operators whose arguments name axes, strides and numbers, but no slots along an axis.
@@ -63,6 +63,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         super().__post_init__()
         self.next_colour = len(self.graph.component_of_colour)
         self._first_wild = self.next_colour
+        self._stays = self.graph.stays(slice(None), self.removed)
 
     def add_sources(self, tensors: dict[str, Tensor]) -> None:
         """Parameters and buffers of the rehearsed module, by name."""
@@ -102,19 +103,18 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         """Components of the slots that should be left of a dense axis."""
         found = self._left.get(id(labels))
         if found is None:
-            keep = self.graph.stays(labels, self.removed)
-            self._left[id(labels)] = found = (labels, self.graph.component_of_colour[labels[keep]])
+            self._left[id(labels)] = found = (labels, self.graph.component_of_colour[labels[self._stays[labels]]])
         return found[1]
 
     # -- the short way ---------------------------------------------------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Follow the dense record if this is plainly the same operator on what is left; else paint and compare."""
-        index = len(self.records)
+        index, kwargs = len(self.records), kwargs or {}
         if index < len(self.graph.records):
             dense = self.graph.records[index]
-            if dense.func is func and self._reads_what_is_left(index, dense, args, kwargs or {}):
-                result = shape_of_call(self.look_up(func), func, args, kwargs or {})
+            if dense.func is func and self._reads_what_is_left(index, dense, args, kwargs):
+                result = shape_of_call(self.look_up(func), func, args, kwargs)
                 outputs = (result,) if isinstance(result, Tensor) else tensors_of(result)
                 if all(map(self._has_left, outputs, dense.outputs, dense.paints)):
                     self._follow(index, dense, outputs)
@@ -145,6 +145,8 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     def _has_left(self, mine: Tensor, dense: Tensor, paint: Paint) -> bool:
         """Whether a tensor has the shape that should be left of the dense one."""
+        if not paint:
+            return mine.shape == dense.shape
         shape = list(dense.shape)
         for layer in paint:
             shape[layer.axis] = len(self.left(layer.labels))
@@ -203,13 +205,13 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         if mine is None or dense is None:
             return
         for axis, labels in wanted.items():
-            dense = dense.index_select(axis, torch.from_numpy(np.flatnonzero(self.graph.stays(labels, self.removed))))
+            dense = dense.index_select(axis, torch.from_numpy(np.flatnonzero(self._stays[labels])))
         if mine.shape == dense.shape and not torch.equal(mine, dense):
             raise MismatchError(index, "a constant depends on a size")
 
 
 def _single(paint: tuple[Layer, ...]) -> bool:
-    return len({layer.axis for layer in paint}) == len(paint)
+    return len(paint) < 2 or len({layer.axis for layer in paint}) == len(paint)
 
 
 def _untouched(mine: Tensors, dense: Tensors) -> bool:
@@ -222,6 +224,8 @@ def _same_arguments(mine: Sequence[Any], dense: Sequence[Any], implied: Collecti
     if len(mine) != len(dense):
         return False
     for position, (a, b) in enumerate(zip(mine, dense)):
+        if a is b:
+            continue
         if isinstance(a, Tensor):
             if not isinstance(b, Tensor):
                 return False
@@ -251,12 +255,12 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     dense = {source.name: source.tensor.shape for source in graph.sources}
     shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(dense[name])] for name, axes in surgery.slices.items()}
     twin = meta_twin(graph.model, shapes)
-    rebind_attributes(twin, surgery.rebinds)
+    rebind_attributes(twin.modules, surgery.rebinds)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
-    painter.add_sources(named_tensors(twin))
+    painter.add_sources(tensors_in_modules(twin.modules))
     args, kwargs = graph.inputs
     try:
-        run(painter, twin, to_meta(args), to_meta(kwargs), named=False)
+        run(painter, twin, to_meta(args), to_meta(kwargs))
     except TraceError as error:
         cause = error.__cause__
         return surgery, cause if isinstance(cause, MismatchError) else MismatchError(len(painter.records), str(cause or error))

@@ -16,8 +16,8 @@ def graph_for(model: nn.Module, plan: Plan) -> ChannelGraph:
     from .trace import trace_twin
     from .twin import meta_twin
 
-    check_fingerprint(plan, model)
-    if plan.graph is not None:
+    if plan.graph is not None and plan.graph.is_of(model):
         return plan.graph
+    check_fingerprint(plan, model)
     args, kwargs = rebuild_inputs(plan.inputs)
     return trace_twin(model, meta_twin(model), args, kwargs)

@@ -59,8 +59,8 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
     """Paint the exported graph, find the same channels in it, rewrite its literals and slice its parameters."""
     painter = Painter(RULES, fallback)
     twin = meta_twin(module)
-    sources = paint_sources(painter, twin)
-    runner = _NodePainter(twin, module.graph)
+    sources = paint_sources(painter, twin.modules)
+    runner = _NodePainter(twin.model, module.graph)
     inputs = [to_meta(t) for t in tensors_in(dense.inputs)]
     with torch.no_grad(), painter:
         outputs = runner.run(*inputs, enable_io_processing=False)
@@ -89,7 +89,7 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
 
 def _check_shapes(result: TracedModule, scene: Scene, inputs: list[Tensor]) -> None:
     """Run the rewritten graph on meta tensors; raises UnrewritableError at the first node whose shape is not what should be left."""
-    runner = _NodePainter(meta_twin(result), result.graph)
+    runner = _NodePainter(meta_twin(result).model, result.graph)
     with torch.no_grad(), Painter(RULES, fallback):  # a painter also keeps constants on meta
         runner.run(*inputs, enable_io_processing=False)
     found = {node.name: tensors for node, tensors in runner.tensors.items()}

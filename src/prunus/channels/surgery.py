@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from .graph import ChannelGraph
 from .rescale import Rescale
-from .twin import copy_model, named_tensors
+from .twin import Modules, copy_model, named_tensors, walk
 
 _BLOCK = 1 << 18  # numbers
 Slices = dict[str, dict[int, NDArray[np.int64]]]
@@ -40,11 +40,15 @@ class Surgery:
 def slices_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Slices:
     """Kept slots of every axis that loses some."""
     result: Slices = {}
-    gone_channel = np.append(removed, False)  # pinned slots are channel -1
+    stays = ~np.append(removed, False)  # pinned slots are channel -1
+    kept: dict[int, NDArray[np.int64] | None] = {0: None}
     for axis in graph.axes:
-        gone = gone_channel[axis.channels]
-        if gone.any():
-            result.setdefault(axis.name, {})[axis.dim] = np.flatnonzero(~gone)
+        if axis.pattern not in kept:
+            left = np.flatnonzero(stays[axis.channels])
+            kept[axis.pattern] = left if len(left) < len(axis.channels) else None
+        indices = kept[axis.pattern]
+        if indices is not None:
+            result.setdefault(axis.name, {})[axis.dim] = indices
     return result
 
 
@@ -61,16 +65,15 @@ def cut(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]]) -> Tensor:
 
 def _selected(tensor: Tensor, indices: Mapping[int, Tensor]) -> Tensor:
     """The slots at the given indices along every axis; large tensors row by row, so that what is in between stays in cache."""
-    rows = indices.get(0)
-    step = max(1, _BLOCK * tensor.shape[0] // max(1, tensor.numel()))
-    if rows is None or len(indices) == 1 or len(rows) <= step:
+    if 0 not in indices or len(indices) != 2 or tensor.numel() <= _BLOCK:
         for axis, index in indices.items():
             tensor = tensor.index_select(axis, index)
         return tensor
-    shape = [len(indices[axis]) if axis in indices else n for axis, n in enumerate(tensor.shape)]
-    result = tensor.new_empty(shape)
+    (_, rows), (axis, index) = sorted(indices.items())
+    result = tensor.new_empty([len(indices[a]) if a in indices else n for a, n in enumerate(tensor.shape)])
+    step = max(1, _BLOCK * tensor.shape[0] // tensor.numel())
     for start in range(0, len(rows), step):
-        result[start : start + step] = _selected(tensor, {**indices, 0: rows[start : start + step]})
+        torch.index_select(tensor.index_select(0, rows[start : start + step]), axis, index, out=result[start : start + step])
     return result
 
 
@@ -79,7 +82,7 @@ def operate(model: nn.Module, surgery: Surgery) -> nn.Module:
     tensors = named_tensors(model)
     replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in surgery.slices.items()}
     result = copy_model(model, replace)
-    rebind_attributes(result, surgery.rebinds)
+    rebind_attributes(walk(result), surgery.rebinds)
     rescale(result, surgery)
     return result
 
@@ -94,11 +97,10 @@ def rescale(model: nn.Module, surgery: Surgery) -> None:
                 tensors[name][torch.from_numpy(np.flatnonzero(np.isin(kept, change.rows)))] *= change.factor
 
 
-def rebind_attributes(model: nn.Module, rebinds: Sequence[Rebind]) -> None:
+def rebind_attributes(modules: Modules, rebinds: Sequence[Rebind]) -> None:
     """Set attributes of a model's modules."""
-    modules: dict[str, nn.Module] = {}
     for rebind in rebinds:
-        module = modules.get(rebind.module) or modules.setdefault(rebind.module, model.get_submodule(rebind.module))
+        module = modules[rebind.module]
         if rebind.name in module.__dict__:  # nn.Module's own setattr looks for parameters and submodules first
             module.__dict__[rebind.name] = rebind.value
         else:
@@ -107,17 +109,15 @@ def rebind_attributes(model: nn.Module, rebinds: Sequence[Rebind]) -> None:
 
 def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Slices) -> list[Rebind]:
     """Attributes of torch's own layers (and their subclasses) that say the sizes of their parameters or inputs."""
-    modules = dict(graph.twin.named_modules())
+    modules = graph.twin.modules
     found: dict[tuple[str, str], Any] = {}
     for name, module in modules.items():
-        shapes = {
-            key: tuple(len(slices.get(_join(name, key), {}).get(a, range(n))) for a, n in enumerate(p.shape))
-            for key, p in module._parameters.items()
-            if p is not None
-        }
-        for attribute, value in _layer_sizes(module, shapes).items():
-            if getattr(module, attribute, None) != value:
-                found[name, attribute] = value
+        weight = module._parameters.get("weight")
+        if weight is not None and isinstance(module, _SIZED):
+            cuts = slices.get(f"{name}.weight" if name else "weight", {})
+            for attribute, value in _layer_sizes(module, tuple([len(cuts[a]) if a in cuts else n for a, n in enumerate(weight.shape)])).items():
+                if getattr(module, attribute, None) != value:
+                    found[name, attribute] = value
     for record in graph.records:
         module = modules[record.module]
         if (record.operator == "native_layer_norm" and isinstance(module, nn.LayerNorm)) or "rms_norm" in record.operator:
@@ -131,7 +131,7 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
                 if module.num_groups > 1:
                     found[record.module, "num_groups"] = channels * module.num_groups // module.num_channels
         elif (isinstance(module, nn.modules.instancenorm._InstanceNorm) and record.tensors and record.tensors[0].dim() > 2) or (
-            "batch_norm" in record.operator and hasattr(module, "num_features")
+            "batch_norm" in record.operator and (record.module, "num_features") not in found and hasattr(module, "num_features")
         ):
             channels = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[1]
             if record.tensors[0].shape[1] == module.num_features != channels:
@@ -139,19 +139,19 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
     return [Rebind(module, name, value) for (module, name), value in found.items()]
 
 
-def _layer_sizes(module: nn.Module, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Any]:
-    weight = shapes.get("weight")
-    if isinstance(module, nn.modules.conv._ConvNd) and weight:
+_SIZED = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.PReLU, nn.Embedding)
+
+
+def _layer_sizes(module: nn.Module, weight: tuple[int, ...]) -> dict[str, Any]:
+    if isinstance(module, nn.modules.conv._ConvNd):
         return _convolution_sizes(module, weight)
-    if isinstance(module, nn.Linear) and weight:
+    if isinstance(module, nn.Linear):
         return {"out_features": weight[0], "in_features": weight[1]}
-    if isinstance(module, nn.modules.batchnorm._NormBase) and weight:
+    if isinstance(module, nn.modules.batchnorm._NormBase):
         return {"num_features": weight[0]}
-    if isinstance(module, nn.PReLU) and weight:
+    if isinstance(module, nn.PReLU):
         return {"num_parameters": weight[0]}
-    if isinstance(module, nn.Embedding) and weight:
-        return {"embedding_dim": weight[1]}
-    return {}
+    return {"embedding_dim": weight[1]}
 
 
 def _convolution_sizes(module: nn.modules.conv._ConvNd, weight: tuple[int, ...]) -> dict[str, Any]:
@@ -164,7 +164,3 @@ def _convolution_sizes(module: nn.modules.conv._ConvNd, weight: tuple[int, ...])
     if groups > 1 and inner == 1:
         groups = weight[0] * module.groups // module.out_channels
     return {"in_channels": weight[1] * groups, "out_channels": weight[0], "groups": groups}
-
-
-def _join(module: str, name: str) -> str:
-    return f"{module}.{name}" if module else name

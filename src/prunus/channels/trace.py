@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from ..errors import TraceError
 from .collector import collector_paused
+from .direct import direct
 from .graph import ChannelGraph, build
 from .layers import Layer, unknown_like, zeros_like
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .source import UNPAINTED, Source
-from .twin import meta_twin, named_tensors, unwrap
+from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
@@ -42,10 +43,10 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
     return trace_twin(model, meta_twin(model), args, kwargs)
 
 
-def trace_twin(model: nn.Module, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChannelGraph:
+def trace_twin(model: nn.Module, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChannelGraph:
     """`trace` with the meta twin already made."""
     painter = Painter(RULES, fallback)
-    sources = paint_sources(painter, twin)
+    sources = paint_sources(painter, twin.modules)
     outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
     tensors = list(tensors_in(outputs))
     if not tensors:
@@ -100,20 +101,20 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(vars(value))
 
 
-def paint_sources(painter: Painter, twin: nn.Module) -> tuple[Source, ...]:
+def paint_sources(painter: Painter, modules: Modules) -> tuple[Source, ...]:
     """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of convolutions can never go and need none.
 
     The first colours are theirs, without gaps.
     """
-    parameters = {id(p) for m in twin.modules() for p in m._parameters.values()}
-    kernels = {id(m._parameters.get("weight")) for m in twin.modules() if isinstance(m, nn.modules.conv._ConvNd)}
+    parameters = {id(p) for m in modules.values() for p in m._parameters.values()}
+    kernels = {id(m._parameters.get("weight")) for m in modules.values() if isinstance(m, nn.modules.conv._ConvNd)}
     sources = []
-    for name, tensor in named_tensors(twin).items():
+    for name, tensor in tensors_in_modules(modules).items():
         is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0
         starts, layers = [], []
         for axis, size in enumerate(tensor.shape[:painted]):
+            starts.append(painter.next_colour)
             labels = painter.fresh(size)
-            starts.append(painter.next_colour - size)
             layers.append(Layer(axis, labels, zeros_like(labels) if is_parameter else unknown_like(labels)))
         painter.set_paint(tensor, tuple(layers))
         painter.fix(tensor)
@@ -121,14 +122,11 @@ def paint_sources(painter: Painter, twin: nn.Module) -> tuple[Source, ...]:
     return tuple(sources)
 
 
-def run(painter: Painter, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], named: bool = True) -> Any:
-    """Run the twin under the painter; an error becomes a TraceError that names the user's line.
-
-    `named` makes the painter know which module runs.
-    """
+def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """Run a twin under the painter; an error becomes a TraceError that names the user's line."""
     try:
-        with torch.no_grad(), _module_names(painter, twin) if named else nullcontext(), painter:
-            return twin(*args, **kwargs)
+        with torch.no_grad(), _own_forwards(painter, twin.modules), painter:
+            return twin.model(*args, **kwargs)
     except TraceError:
         raise
     except Exception as error:
@@ -136,7 +134,8 @@ def run(painter: Painter, twin: nn.Module, args: tuple[Any, ...], kwargs: dict[s
         hint = "check the example inputs"
         if "meta" in str(error).lower() or isinstance(error, NotImplementedError):
             hint = "the forward needs real values there, so it cannot be traced; trace a sub-module without it"
-        raise TraceError(f"the forward of {type(twin).__name__} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}") from error
+        name = type(twin.model).__name__
+        raise TraceError(f"the forward of {name} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}") from error
 
 
 def _first_line(error: Exception) -> str:
@@ -151,20 +150,19 @@ def _deepest_user_line(error: Exception) -> str:
 
 
 @contextmanager
-def _module_names(painter: Painter, twin: nn.Module) -> Iterator[None]:
-    """Keep the dotted name of the module that runs on top of the painter's stack.
+def _own_forwards(painter: Painter, modules: Modules) -> Iterator[None]:
+    """Keep the dotted name of the module that runs on top of the painter's stack, and let torch's own layers go the short way.
 
     Each forward is wrapped rather than hooked, since a global hook would send every module call down torch's slow path.
     """
-    names = {id(module): name for name, module in twin.named_modules()}
-    modules = [module for module in twin.modules() if not isinstance(module, torch.jit.ScriptModule)]
-    own = [vars(module).get("forward") for module in modules]
-    for module in modules:
-        module.__dict__["forward"] = _announced(module.forward, names[id(module)], painter.modules)
+    modules = {name: module for name, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)}
+    own = [vars(module).get("forward") for module in modules.values()]
+    for name, module in modules.items():
+        module.__dict__["forward"] = _announced(direct(module, painter.run_directly), name, painter.modules)
     try:
         yield
     finally:
-        for module, forward in zip(modules, own):
+        for module, forward in zip(modules.values(), own):
             if forward is None:
                 del module.__dict__["forward"]
             else:

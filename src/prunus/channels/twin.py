@@ -8,17 +8,27 @@ import json
 import types
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parameter import UninitializedBuffer, UninitializedParameter
+from torch.nn.parameter import is_lazy
 
 from ..errors import TraceError
 from .blank import like
 
+Modules = dict[str, nn.Module]
 _LARGEST_TABLE = 1 << 20  # elements; integer buffers up to this size keep their values, because they may be used as indices
+
+
+@dataclass(frozen=True, eq=False)
+class Twin:
+    """A model on meta tensors in eval mode, and each of its modules under its first name."""
+
+    model: nn.Module
+    modules: Modules
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -58,16 +68,18 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
         return copy.deepcopy(module, memo)
     result = kind.__new__(kind)
     memo[id(module)] = result
-    state = result.__dict__
-    for name, value in vars(module).items():
-        if type(value) in _PLAIN or (type(value) is tuple and all(type(item) in _PLAIN for item in value)):
-            state[name] = value
-        elif type(value) in _CONTAINERS and not value:
-            state[name] = type(value)()
+    own, state = module.__dict__, result.__dict__
+    state.update(own)
+    for name, value in own.items():
+        kind = type(value)
+        if kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
+            continue
+        if not value and kind in _CONTAINERS:
+            state[name] = kind()
         elif name == "_modules":
             state[name] = {key: None if child is None else _copy_module(child, memo) for key, child in value.items()}
         elif name in ("_parameters", "_buffers"):
-            state[name] = {key: memo[id(t)] if id(t) in memo else copy.deepcopy(t, memo) for key, t in value.items()}
+            state[name] = {key: None if t is None else memo[id(t)] if id(t) in memo else copy.deepcopy(t, memo) for key, t in value.items()}
         elif isinstance(value, Tensor) and value.grad_fn is not None:  # what was computed cannot be deep-copied
             state[name] = memo[id(value)] = memo[id(value)] if id(value) in memo else value.detach().clone()
         else:
@@ -89,53 +101,67 @@ _CONTAINERS = frozenset({dict, list, set, OrderedDict})
 
 def named_tensors(model: nn.Module) -> dict[str, Tensor]:
     """Parameters and buffers by name, each tensor once, under its first name; parameters first."""
-    parameters, buffers = dict[int, tuple[str, Tensor]](), dict[int, tuple[str, Tensor]]()
-    for prefix, module in _walk(model):
+    return tensors_in_modules(walk(model))
+
+
+def tensors_in_modules(modules: Modules) -> dict[str, Tensor]:
+    """`named_tensors` of modules that were walked already."""
+    parameters, buffers = dict[str, Tensor](), dict[str, Tensor]()
+    seen: set[int] = set()
+    for path, module in modules.items():
         for found, tensors in ((parameters, module._parameters), (buffers, module._buffers)):
             for name, tensor in tensors.items():
-                if tensor is not None and id(tensor) not in found:
-                    found[id(tensor)] = (prefix + name, tensor)
-    return dict([*parameters.values(), *buffers.values()])
+                if tensor is not None and id(tensor) not in seen:
+                    seen.add(id(tensor))
+                    found[f"{path}.{name}" if path else name] = tensor
+    return parameters | buffers
 
 
-def _walk(model: nn.Module) -> list[tuple[str, nn.Module]]:
-    """Every module once, with the prefix of its tensors' names, in the order of `named_modules`, several times faster."""
+def walk(model: nn.Module) -> Modules:
+    """Every module once, under its first name, in the order of `named_modules`, several times faster."""
     seen: set[int] = set()
-    result = []
-    stack: list[tuple[str, nn.Module | None]] = [("", model)]
-    while stack:
-        prefix, module = stack.pop()
-        if module is not None and id(module) not in seen:
-            seen.add(id(module))
-            result.append((prefix, module))
-            stack.extend([(f"{prefix}{name}.", child) for name, child in reversed(module._modules.items())])
+    result: Modules = {}
+
+    def visit(path: str, prefix: str, module: nn.Module) -> None:
+        seen.add(id(module))
+        result[path] = module
+        for name, child in module._modules.items():
+            if child is not None and id(child) not in seen:
+                visit(prefix + name, f"{prefix}{name}.", child)
+
+    visit("", "", model)
     return result
 
 
-def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None) -> nn.Module:
-    """The model on meta tensors, in eval mode; tensors named in `shapes` get another shape."""
+def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None) -> Twin:
+    """The model on meta tensors; those named in `shapes` get another shape."""
     replace: dict[int, Tensor] = {}
+    shapes = shapes or {}
     for name, tensor in named_tensors(model).items():
-        if isinstance(tensor, (UninitializedParameter, UninitializedBuffer)):
+        if is_lazy(tensor):
             raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it")
-        replace[id(tensor)] = _stand_in(tensor, (shapes or {}).get(name))
-    return _in_eval_mode(copy_model(model, replace))
+        replace[id(tensor)] = _stand_in(tensor, shapes.get(name))
+    twin = copy_model(model, replace)
+    modules = walk(twin)
+    _set_eval_mode(twin, modules)
+    return Twin(twin, modules)
 
 
-def _in_eval_mode(model: nn.Module) -> nn.Module:
+def _set_eval_mode(model: nn.Module, modules: Modules) -> None:
     """`model.eval()`, without its cost where no class changes what that means."""
-    modules = [module for _, module in _walk(model)]
-    if any(type(m).train is not nn.Module.train or type(m).eval is not nn.Module.eval for m in modules):
-        return model.eval()
-    for module in modules:
+    kinds: set[Any] = set(map(type, modules.values()))
+    if any(kind.train is not nn.Module.train or kind.eval is not nn.Module.eval for kind in kinds):
+        model.eval()
+        return
+    for module in modules.values():
         module.__dict__["training"] = False
-    return model
 
 
 def _stand_in(tensor: Tensor, shape: Sequence[int] | None) -> Tensor:
-    if isinstance(tensor, nn.Parameter) or shape is not None:
+    is_parameter = isinstance(tensor, nn.Parameter)
+    if is_parameter or shape is not None:
         blank = like(tensor) if shape is None else torch.empty(shape, dtype=tensor.dtype, device="meta")
-        return nn.Parameter(blank, requires_grad=tensor.requires_grad) if isinstance(tensor, nn.Parameter) else blank
+        return nn.Parameter(blank, tensor.requires_grad) if is_parameter else blank
     if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.numel() > _LARGEST_TABLE or tensor.device.type == "meta":
         return like(tensor)
     return tensor.detach().to("cpu", copy=True)
@@ -143,5 +169,10 @@ def _stand_in(tensor: Tensor, shape: Sequence[int] | None) -> Tensor:
 
 def fingerprint(model: nn.Module) -> str:
     """Identifies an architecture by the names and shapes of its parameters and buffers."""
-    text = json.dumps([(name, list(t.shape)) for name, t in sorted(named_tensors(model).items())])
+    return fingerprint_of({name: t.shape for name, t in named_tensors(model).items()})
+
+
+def fingerprint_of(shapes: Mapping[str, Sequence[int]]) -> str:
+    """`fingerprint` from the shapes by name."""
+    text = json.dumps([(name, list(shape)) for name, shape in sorted(shapes.items())])
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -35,7 +35,10 @@ def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
 
     def norms(axis: Axis) -> Tensor:
         rows, columns = sums(axis.name)
-        powers = rows if axis.dim == 0 else as_rows(columns.view(tensors[axis.name].shape[1:]), axis.dim - 1).sum(1)
+        shape = tensors[axis.name].shape
+        powers = (
+            rows if axis.dim == 0 else columns.view(shape[1], -1).sum(1) if axis.dim == 1 else as_rows(columns.view(shape[1:]), axis.dim - 1).sum(1)
+        )
         return powers if p == 1 else powers.sqrt()
 
     return combined(graph, weight_axes(graph), norms, reduce)
@@ -43,6 +46,9 @@ def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
 
 def _sums_of_powers(weight: Tensor, p: float) -> tuple[Tensor, Tensor]:
     """Sums of |w| (p = 1) or w^2 (p = 2) along rows and columns of a matrix, in one pass through memory, block by block so that it stays in cache."""
+    if weight.numel() <= _BLOCK:
+        powers = wide(weight).abs() if p == 1 else wide(weight).square()
+        return powers.sum(1), powers.sum(0)
     rows, columns = [], weight.new_zeros(weight.shape[1], dtype=torch.float64)
     for block in torch.split(weight, max(1, _BLOCK // max(1, weight.shape[1]))):
         powers = wide(block).abs() if p == 1 else wide(block).square()
