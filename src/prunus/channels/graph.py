@@ -196,7 +196,7 @@ def build(
     sources: tuple[Source, ...],
 ) -> ChannelGraph:
     """Components of the couplings become channels, channels with the same slots become groups."""
-    parent = components(painter.next_colour, painter.edges)
+    parent = components(painter.next_colour, painter.edges, painter.whole)
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
     table = AxisTable(channel_of_colour)
@@ -261,10 +261,12 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
 
 def _number_channels(parent: Labels, pinned: NDArray[np.bool_], sources: Sequence[Source]) -> tuple[Labels, int]:
     """Number the components that own parameter slots, in the order of their first slot; all other colours get -1."""
-    owners = [s.part(parent, a) for s in sources if s.is_parameter for a in range(s.tensor.dim())]
-    owned = _marked(len(parent), owners) & ~pinned
-    number = np.where(owned, np.cumsum(owned) - 1, -1)
-    return number[parent], int(owned.sum())
+    ends = [start + size for s in sources if s.is_parameter for start, size in zip(s.starts, s.tensor.shape) if start != UNPAINTED]
+    end = max(ends, default=0)  # parameters have the first colours, and a component is known by its smallest
+    roots = np.flatnonzero((parent[:end] == np.arange(end)) & ~pinned[:end])
+    number = np.full(len(parent), -1)
+    number[roots] = np.arange(len(roots))
+    return number[parent], len(roots)
 
 
 def _group(table: AxisTable, count: int) -> tuple[Labels, Labels]:

@@ -97,6 +97,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     fallback: Callable[[Call], Sequence[Paint]]
     next_colour: int = ANCHOR + 1
     edges: list[tuple[Labels, Labels]] = field(default_factory=list)
+    whole: list[Labels] = field(default_factory=list)  # every array that `fresh` made
     pins: list[Mark] = field(default_factory=list)
     notes: list[Mark] = field(default_factory=list)
     leaks: list[Leak] = field(default_factory=list)
@@ -127,7 +128,8 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def fresh(self, count: int) -> Labels:
         """`count` new colours."""
         start, self.next_colour = self.next_colour, self.next_colour + count
-        return np.arange(start, start + count, dtype=np.int64)
+        self.whole.append(np.arange(start, start + count, dtype=np.int64))
+        return self.whole[-1]
 
     def paint_of(self, tensor: Tensor) -> Paint:
         """The layers of a tensor; none if it is unpainted."""
