@@ -16,8 +16,10 @@ Blank = Callable[..., Any]
 
 
 def like(x: Tensor) -> Tensor:
-    """torch.empty_like(x, device="meta"), which is written in Python."""
-    return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+    """torch.empty_like(x, device="meta"), which is written in Python where x is on meta."""
+    if x.is_meta:
+        return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
+    return torch.empty_like(x, device="meta", requires_grad=False)
 
 
 def blank(x: Tensor, shape: Sequence[int]) -> Tensor:
