@@ -72,21 +72,23 @@ def cost_model(table: AxisTable, painter: Painter, sources: Sequence[Source], ax
 
 def _activations(parts: CostParts, table: AxisTable, records: Sequence[Record], sources: set[int]) -> None:
     """Storage is born with the first tensor on it and dies after its last use; views and in-place results share it."""
-    storages = [[t.untyped_storage()._cdata for t in (*record.tensors, *record.outputs)] for record in records]
-    last = {key: i for i, keys in enumerate(storages) for key in keys}
-    born = {t.untyped_storage()._cdata for r in records for t in r.tensors if id(t) in sources}
+    owned = {id(t): t for record in records for t in record.tensors if id(t) in sources}
+    born = {t.untyped_storage()._cdata for t in owned.values()}
+    last: dict[int, int] = {}
+    births: list[tuple[int, int, Tensor, Paint]] = []
     for i, record in enumerate(records):
-        for place, key in enumerate(storages[i]):
-            if key not in born:
-                read = len(record.tensors)
-                tensor, paint = (
-                    (record.tensors[place], record.inputs[place]) if place < read else (record.outputs[place - read], record.paints[place - read])
-                )
-                if tensor.numel():
+        made = zip((*record.tensors, *record.outputs), (*record.inputs, *record.paints))
+        for place, (tensor, paint) in enumerate(made):
+            if id(tensor) not in owned:
+                key = tensor.untyped_storage()._cdata
+                last[key] = i
+                if key not in born and tensor.numel():
                     born.add(key)
-                    _activation(parts, table, tensor, paint)
-                    parts.births.append(0 if place < read else i)
-                    parts.deaths.append(last[key])
+                    births.append((key, 0 if place < len(record.tensors) else i, tensor, paint))
+    for key, birth, tensor, paint in births:
+        _activation(parts, table, tensor, paint)
+        parts.births.append(birth)
+        parts.deaths.append(last[key])
 
 
 def _activation(parts: CostParts, table: AxisTable, tensor: Tensor, paint: Paint) -> None:

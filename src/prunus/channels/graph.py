@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,8 +27,7 @@ Origin = tuple[int, int]
 _SILENT = frozenset({"kernel positions", "used as an index", "a spatial axis"})
 
 
-@dataclass(frozen=True)
-class Axis:
+class Axis(NamedTuple):
     """One axis of one parameter or buffer: the channel of every slot, -1 where pinned.
 
     `produces` is False where the axis is only read from (the input axis of a weight): its slots need not be zeroed by a mask. Axes of one `pattern`

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -145,8 +145,7 @@ class Record:
     values: tuple[Tensor | None, ...]  # what outputs are, where they are constants
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
+class Mark(NamedTuple):
     """Colours that are pinned, or whose removal is inexact, with the reason."""
 
     labels: Labels
@@ -155,8 +154,7 @@ class Mark:
     where: Where
 
 
-@dataclass(frozen=True, slots=True)
-class Leak:
+class Leak(NamedTuple):
     """A contraction over slots that are a constant other than zero once removed: the constant belongs into the next bias.
 
     `labels` and `dead` cover the whole contracted axis; slots that become zero have dead value 0.
@@ -168,8 +166,7 @@ class Leak:
     foldable: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Contraction:
+class Contraction(NamedTuple):
     """Multiply-accumulates of one operator: `constant` times the slots kept in each of `factors`."""
 
     record: int

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +13,7 @@ from .layers import ANCHOR, Labels
 UNPAINTED = -1
 
 
-@dataclass(frozen=True, slots=True)
-class Source:
+class Source(NamedTuple):
     """One parameter or buffer: `tensor` is its meta twin, `starts[axis]` the first colour of an axis (the others follow), or `UNPAINTED`."""
 
     name: str
