@@ -1,5 +1,7 @@
 """Safe files: safetensors with the plan in the header, no pickle."""
 
-from .file import load, read_header, save, write_atomically
+from .atomic import write_atomically
+from .checkpoint import read_tree, write_tree
+from .file import load, read_header, save
 
-__all__ = ["load", "read_header", "save", "write_atomically"]
+__all__ = ["load", "read_header", "read_tree", "save", "write_atomically", "write_tree"]

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -27,6 +25,7 @@ from ..channels.surgery import Rebind, Surgery
 from ..channels.traced import TracedModule
 from ..channels.twin import copy_model, named_tensors
 from ..errors import FileFormatError, PlanError
+from .atomic import write_atomically
 from .header import SCHEMA, Header, is_size, parse
 from .shell import traced_from_data, traced_to_data
 
@@ -187,17 +186,3 @@ def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
         digest.update(f"\0{name}\0{tuple(tensor.shape)}{tensor.dtype}\0".encode())
         digest.update(np.asarray(tensor.reshape(-1).view(torch.uint8) if tensor.numel() else torch.zeros(0)).tobytes())
     return digest.hexdigest()
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Write to a temporary file beside the target, then rename, so that nobody ever sees half a file."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(content)
-        Path(temporary).chmod(0o644)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise

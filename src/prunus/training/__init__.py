@@ -5,14 +5,18 @@ from __future__ import annotations
 from prunus.training.config import TrainConfig
 from prunus.training.evaluation import Evaluation, evaluate
 from prunus.training.feeding import Normalise, augmented, batches
-from prunus.training.loop import EpochRecord, History, train
+from prunus.training.hooks import Curriculum, Pruning
+from prunus.training.loop import train
+from prunus.training.progress import EpochRecord, History
 from prunus.training.recalibration import recalibrate
 
 __all__ = [
+    "Curriculum",
     "EpochRecord",
     "Evaluation",
     "History",
     "Normalise",
+    "Pruning",
     "TrainConfig",
     "augmented",
     "batches",

@@ -8,12 +8,13 @@ from typing import Literal, get_args
 
 from prunus.errors import ConfigError
 
-OptimizerName = Literal["sgd", "adam"]
-Schedule = Literal["constant", "step", "cosine"]
+OptimizerName = Literal["sgd", "adam", "adamw"]
+Schedule = Literal["constant", "step", "cosine", "onecycle"]
 Precision = Literal["float32", "bfloat16"]
-Augment = Literal["none", "crop", "crop-flip"]
+Augment = Literal["none", "crop", "crop-flip", "crop-flip-cutout"]
 
 STEP_FACTOR = 0.1  # the step schedule multiplies the rate by this at every milestone
+ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 250_000  # share of the training, and of the peak rate (Smith and Topin, 2018)
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,21 @@ class TrainConfig:
         batch_size: samples per step, at most; an epoch is cut into batches of nearly equal size.
         lr: peak learning rate.
         momentum: of SGD, in Nesterov's form; Adam has its own.
-        weight_decay: L2 penalty on every parameter (for "adam": added to the gradient, too).
-        optimizer: "sgd" or "adam".
-        schedule: "constant"; "step", ten times less at every milestone; "cosine", down to zero at the last step.
+        weight_decay: L2 penalty on every parameter (for "adam": added to the gradient, too; for "adamw" decoupled).
+        optimizer: "sgd", "adam" or "adamw".
+        schedule: "constant"; "step", ten times less at every milestone; "cosine", down to zero at the last step;
+            "onecycle", up from 1/25 of the rate over the first 30 % and down to nearly zero, along cosines.
         milestones: for "step": the points, as shares of the whole training, each in (0, 1).
         warmup_steps: steps over which the rate rises linearly to the schedule.
         precision: "float32", or "bfloat16" for autocast (the weights stay as they are).
         channels_last: keep weights and images in the channels-last memory format; the weights stay in it.
         augment: "none"; "crop", random shifts by up to an eighth of the side; "crop-flip", mirror images as well
-            (for photographs, not for digits).
+            (for photographs, not for digits); "crop-flip-cutout", and a random square of half the side set to the mean.
         label_smoothing: share of the target spread over all classes, in [0, 1).
+        clip: largest norm of the gradient of all parameters together; 0 = as it is.
+        ema: decay per step of an exponential moving average of the weights, which is what is validated and what the
+            model holds at the end; 0 = none. Early steps average over fewer: the decay is at most (1 + t) / (10 + t).
+        compile: run the model through `torch.compile`.
         seed: of the order of samples, the augmentation and the model's own randomness (dropout).
 
     Raises:
@@ -54,6 +60,9 @@ class TrainConfig:
     channels_last: bool = False
     augment: Augment = "none"
     label_smoothing: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.0
+    compile: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -63,6 +72,8 @@ class TrainConfig:
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
         _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "at least 0 and finite")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
+        _require(0 <= self.clip < math.inf, "clip", self.clip, "at least 0 and finite")
+        _require(0 <= self.ema < 1, "ema", self.ema, "in [0, 1)")
         _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
         rising = all(a < b for a, b in zip((0.0, *self.milestones), (*self.milestones, 1.0)))
         _require(rising, "milestones", self.milestones, "rising shares of the training, each in (0, 1)")
@@ -83,13 +94,13 @@ def _require(holds: bool, field: str, value: object, wanted: str) -> None:
         raise ConfigError(f"{field} must be {wanted}, not {value!r}.")
 
 
-def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
+def rate_factor(config: TrainConfig, step: float, steps: int) -> float:
     """Share of the peak learning rate at a step.
 
     Args:
         config: gives schedule, milestones and warm-up.
-        step: counted from 0.
-        steps: steps of the whole training.
+        step: counted from 0; where an epoch has fewer steps than others, they lie further apart.
+        steps: steps of the whole training, if every epoch saw all samples.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
@@ -98,4 +109,15 @@ def rate_factor(config: TrainConfig, step: int, steps: int) -> float:
     if config.schedule == "cosine":
         progress = (step - config.warmup_steps) / max(steps - config.warmup_steps, 1)
         return 0.5 * (1 + math.cos(math.pi * progress))
+    if config.schedule == "onecycle":
+        return _one_cycle(step / max(steps - 1, 1))
     return 1.0
+
+
+def _one_cycle(progress: float) -> float:
+    """From `ONE_CYCLE_START` to 1 and down to `ONE_CYCLE_END`, along half cosines."""
+    if progress < ONE_CYCLE_RISE:
+        low, share = ONE_CYCLE_START, 1 - progress / ONE_CYCLE_RISE
+    else:
+        low, share = ONE_CYCLE_END, (progress - ONE_CYCLE_RISE) / (1 - ONE_CYCLE_RISE)
+    return low + (1 - low) * 0.5 * (1 + math.cos(math.pi * min(share, 1.0)))

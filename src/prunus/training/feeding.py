@@ -50,14 +50,29 @@ def batches(
         raise ConfigError(f"The augmentation {augment!r} is random and needs a generator.")
     if not len(split):
         raise DataError("The split has no samples.")
-    scale, shift = _affine(split, normalise, dtype)
-    memory = torch.channels_last if channels_last else torch.contiguous_format
+    feed = Feed(split, normalise, augment, dtype, channels_last)
     order = torch.arange(len(split)) if generator is None else torch.randperm(len(split), generator=generator)
     for part in order.to(split.images.device).tensor_split(steps_per_epoch(len(split), batch_size)):
-        images = split.images[part]
+        yield feed(part, generator), split.labels[part]
+
+
+class Feed:
+    """Makes batches of images of a split; the arguments are those of `batches`."""
+
+    def __init__(self, split: Split, normalise: Normalise, augment: Augment, dtype: torch.dtype, channels_last: bool) -> None:
+        self._images, self._augment, self._dtype = split.images, augment, dtype
+        self._scale, self._shift = _affine(split, normalise, dtype)
+        self._memory = torch.channels_last if channels_last else torch.contiguous_format
+
+    def __call__(self, part: Tensor, generator: torch.Generator | None) -> Tensor:
+        """The images at the positions `part`, (batch, C, H, W), augmented where there is a generator."""
+        images = self._images[part]
         if generator is not None:
-            images = augmented(images, augment, generator)
-        yield (images.to(dtype) * scale + shift).contiguous(memory_format=memory), split.labels[part]
+            images = augmented(images, self._augment, generator)
+        images = (images.to(self._dtype) * self._scale + self._shift).contiguous(memory_format=self._memory)
+        if generator is not None and self._augment == "crop-flip-cutout":
+            images.masked_fill_(cutout(images, generator), 0)  # the mean of the normalised images
+        return images
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
@@ -66,13 +81,13 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
 
 
 def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
-    """Shift every image by its own random offset over a black border and, for "crop-flip", mirror half of them.
+    """Shift every image by its own random offset over a black border and, with "flip", mirror half of them.
 
     The border is an eighth of the shorter side, at least 1 pixel: the usual 4 for 32x32.
 
     Args:
         images: (batch, C, H, W).
-        augment: "none", "crop" or "crop-flip".
+        augment: see `TrainConfig`; the cutout is done on normalised images, by `cutout`.
         generator: of the CPU, so that every device sees the same images.
     """
     if augment == "none":
@@ -82,13 +97,25 @@ def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> T
     padded = F.pad(images, (border, border, border, border))
     offsets = torch.randint(2 * border + 1, (2, count, 1), generator=generator)
     rows, columns = offsets[0] + torch.arange(height), offsets[1] + torch.arange(width)
-    if augment == "crop-flip":
+    if augment != "crop":
         mirrored = torch.rand(count, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
     rows, columns = rows.to(images.device), columns.to(images.device)
     samples = torch.arange(count, device=images.device)[:, None, None]
     # With the planes last, one advanced index picks whole pixels; the channel axis goes back to its place after it.
     return padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
+    """True in a square of half the shorter side around a random pixel of every image, (batch, 1, H, W) (DeVries and Taylor, 2017)."""
+    count, _, height, width = images.shape
+    side = min(height, width) // 2
+    inside = []
+    for length in (height, width):
+        start = torch.randint(length, (count, 1), generator=generator) - side // 2
+        place = torch.arange(length)
+        inside.append((place >= start) & (place < start + side))
+    return (inside[0][:, None, :, None] & inside[1][:, None, None, :]).to(images.device)
 
 
 def _affine(split: Split, normalise: Normalise, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

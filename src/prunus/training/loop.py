@@ -5,57 +5,24 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
 
 import torch
 import torch.nn.functional as F
-from torch import nn
-from torch.optim import SGD, Adam, Optimizer
+from torch import Tensor, nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
 
+from prunus.channels.twin import named_tensors
 from prunus.data.sets import Split
 from prunus.errors import ConfigError
+from prunus.storage.checkpoint import read_tree, write_tree
 from prunus.training.config import TrainConfig, rate_factor
+from prunus.training.ema import Average
 from prunus.training.evaluation import evaluate, highest_label, logits_of, mode, placement
-from prunus.training.feeding import Normalise, batches, steps_per_epoch
-
-
-@dataclass(frozen=True)
-class EpochRecord:
-    """What one epoch did.
-
-    Attributes:
-        epoch: counted from 1.
-        loss: mean training loss per sample, while the weights were changing.
-        accuracy: top-1 on the (augmented) training samples, percent, likewise.
-        validation_accuracy: top-1 after the epoch, percent; None without validation samples.
-        lr: learning rate of the last step.
-        seconds: wall time, without validation.
-    """
-
-    epoch: int
-    loss: float
-    accuracy: float
-    validation_accuracy: float | None
-    lr: float
-    seconds: float
-
-
-@dataclass(frozen=True)
-class History:
-    """What a training did.
-
-    Attributes:
-        config: the settings.
-        epochs: one record per epoch.
-    """
-
-    config: TrainConfig
-    epochs: tuple[EpochRecord, ...]
-
-    def to_dict(self) -> dict[str, Any]:
-        """Plain numbers, strings and lists, ready for JSON."""
-        return {"config": {**asdict(self.config), "milestones": list(self.config.milestones)}} | {"epochs": [asdict(epoch) for epoch in self.epochs]}
+from prunus.training.feeding import Feed, Normalise, steps_per_epoch
+from prunus.training.hooks import Curriculum, Pruning
+from prunus.training.progress import EpochRecord, History, Progress, settings
 
 
 def train(
@@ -66,6 +33,11 @@ def train(
     normalise: Normalise,
     validation: Split | None = None,
     optimizer: Optimizer | None = None,
+    curriculum: Curriculum | None = None,
+    pruning: Pruning | None = None,
+    checkpoint: Path | None = None,
+    checkpoint_seconds: float = 60.0,
+    resume: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> History:
@@ -81,91 +53,225 @@ def train(
         validation: samples to evaluate on after every epoch; they never influence the training.
         optimizer: use this one, with the state that it carries, instead of a new one. Its learning rates are set from
             `config.lr` and the schedule; `config.optimizer`, `momentum` and `weight_decay` have no effect then.
+        curriculum: chooses the samples of every epoch; None = all.
+        pruning: changes weights between the epochs.
+        checkpoint: a file that is written after every epoch, and every `checkpoint_seconds` in between.
+        checkpoint_seconds: how much work may be lost when the process is killed.
+        resume: go on from `checkpoint` where there is one: to the very weights that an unbroken training gives (on a
+            CPU to the last bit).
         on_epoch: called with the record of every finished epoch.
-        on_step: called after every step with (steps done, steps in all).
+        on_step: called after every step with (steps done, steps in all); an epoch on fewer samples counts as many.
 
     Raises:
-        ConfigError: nothing to train, an optimizer of another model, or a loss that became infinite or undefined (the
-            text names epoch and step; the weights are those before that step).
+        ConfigError: nothing to train, an optimizer of another model, a checkpoint of other settings, or a loss that
+            became infinite or undefined (the text names epoch and step; the weights are those before that step).
         DataError: no samples, or labels beyond the model's classes.
+        FileFormatError: the checkpoint cannot be read or written.
     """
     device, _ = placement(model)
-    split = split.to(device)
-    highest = highest_label(split)
     optimizer = _optimizer(model, config) if optimizer is None else _fitting(optimizer, model)
+    training = _Training(model, split.to(device), config, normalise, validation, optimizer, curriculum, pruning)
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    generator = torch.Generator().manual_seed(config.seed)
-    records: list[EpochRecord] = []
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), mode(model, training=True):
         torch.manual_seed(config.seed)
-        for epoch in range(1, config.epochs + 1):
+        if resume and checkpoint is not None and checkpoint.exists():
+            training.restore(read_tree(checkpoint), checkpoint)
+        elif pruning is not None:
+            pruning.before_training(model, config.epochs)
+        training.run(checkpoint, checkpoint_seconds, on_epoch, on_step)
+    return History(config, tuple(training.progress.records))
+
+
+class _Training:
+    """One training and all that changes in its course."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        split: Split,
+        config: TrainConfig,
+        normalise: Normalise,
+        validation: Split | None,
+        optimizer: Optimizer,
+        curriculum: Curriculum | None,
+        pruning: Pruning | None,
+    ) -> None:
+        self.model, self.split, self.config, self.normalise, self.validation = model, split, config, normalise, validation
+        self.optimizer, self.curriculum, self.pruning = optimizer, curriculum, pruning
+        self.device, dtype = placement(model)
+        self.highest = highest_label(split)
+        self.feed = Feed(split, normalise, config.augment, dtype, config.channels_last)
+        self.forward = cast(nn.Module, torch.compile(model)) if config.compile else model
+        self.average = Average(model, config.ema) if config.ema else None
+        self.progress = Progress(torch.Generator().manual_seed(config.seed))
+        self.full_steps = steps_per_epoch(len(split), config.batch_size)
+
+    def run(
+        self, checkpoint: Path | None, seconds: float, on_epoch: Callable[[EpochRecord], None] | None, on_step: Callable[[int, int], None] | None
+    ) -> None:
+        """All epochs that are left."""
+        saved = time.perf_counter()
+        while self.progress.epoch < self.config.epochs:
             started = time.perf_counter()
-            loss, accuracy = _epoch(model, split, config, normalise, optimizer, generator, epoch, highest, on_step)
-            seconds = time.perf_counter() - started
-            validated = None if validation is None else evaluate(model, validation, normalise).accuracy
-            rate = float(optimizer.param_groups[0]["lr"])
-            records.append(EpochRecord(epoch, loss, accuracy, validated, rate, seconds))
+            for done in self._epoch():
+                if on_step is not None:
+                    on_step(done, self.full_steps * self.config.epochs)
+                if checkpoint is not None and time.perf_counter() - saved > seconds:
+                    self.save(checkpoint)
+                    saved = time.perf_counter()
+            self.optimizer.zero_grad(set_to_none=True)
+            if self.pruning is not None:
+                self.pruning.after_epoch(self.model, self.progress.epoch, self.config.epochs)
+            self._finish_epoch(time.perf_counter() - started)
+            if checkpoint is not None:
+                self.save(checkpoint)
+                saved = time.perf_counter()
             if on_epoch is not None:
-                on_epoch(records[-1])
-    return History(config, tuple(records))
+                on_epoch(self.progress.records[-1])
+        if self.average is not None:
+            self.average.keep()
 
+    def _epoch(self) -> Any:
+        """The steps of the running epoch that are left; yields the steps done in all, counted as if every epoch saw all samples."""
+        progress = self.progress
+        if progress.order is None:
+            self._choose()
+        assert progress.order is not None
+        steps = steps_per_epoch(len(progress.order), self.config.batch_size)
+        parts = progress.order.tensor_split(steps)
+        weights = [None] * steps if progress.weights is None else progress.weights.tensor_split(steps)
+        for part, weight in list(zip(parts, weights))[progress.step :]:
+            place = progress.epoch * self.full_steps + progress.step * self.full_steps / steps
+            for group in self.optimizer.param_groups:
+                group["lr"] = self.config.lr * rate_factor(self.config, place, self.full_steps * self.config.epochs)
+            self._step(part, weight, steps)
+            progress.step += 1
+            yield progress.epoch * self.full_steps + progress.step * self.full_steps // steps
 
-def _epoch(
-    model: nn.Module,
-    split: Split,
-    config: TrainConfig,
-    normalise: Normalise,
-    optimizer: Optimizer,
-    generator: torch.Generator,
-    epoch: int,
-    highest: int,
-    on_step: Callable[[int, int], None] | None,
-) -> tuple[float, float]:
-    """One pass; returns mean loss and accuracy [percent] over its samples."""
-    device, dtype = placement(model)
-    per_epoch = steps_per_epoch(len(split), config.batch_size)
-    total = per_epoch * config.epochs
-    loss_sum, correct = 0.0, torch.zeros((), dtype=torch.int64, device=device)
-    fed = batches(
-        split,
-        normalise,
-        config.batch_size,
-        generator=generator,
-        augment=config.augment,
-        dtype=dtype,
-        channels_last=config.channels_last,
-    )
-    for step, (images, labels) in enumerate(fed, start=(epoch - 1) * per_epoch):
-        for group in optimizer.param_groups:
-            group["lr"] = config.lr * rate_factor(config, step, total)
-        with torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
-            logits = logits_of(model, images, highest)
-        loss = F.cross_entropy(logits.float(), labels, label_smoothing=config.label_smoothing)
+    def _choose(self) -> None:
+        """Draw the samples of an epoch and their order."""
+        started, progress = time.perf_counter(), self.progress
+        selection = None
+        if self.curriculum is not None:
+            with mode(self.model, training=False), torch.no_grad():
+                selection = self.curriculum.choose(self.model, progress.epoch, self.config.epochs)
+        samples = torch.arange(len(self.split)) if selection is None else torch.from_numpy(selection.indices)
+        order = samples[torch.randperm(len(samples), generator=progress.generator)]
+        weights = None if selection is None or selection.weights is None else torch.from_numpy(selection.weights)[order]
+        progress.begin_epoch(order, weights, time.perf_counter() - started)
+
+    def _step(self, part: Tensor, weight: Tensor | None, steps: int) -> None:
+        """One step of the optimiser on the samples `part`."""
+        config, progress = self.config, self.progress
+        there = part.to(self.device)
+        images, labels = self.feed(there, progress.generator), self.split.labels[there]
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+            logits = logits_of(self.forward, images, self.highest)
+        loss = self._loss(logits.float(), labels, part, weight)
         value = loss.item()
         if not math.isfinite(value):
             raise ConfigError(
-                f"The loss became {value} in epoch {epoch}, step {step - (epoch - 1) * per_epoch + 1} of {per_epoch}: "
+                f"The loss became {value} in epoch {progress.epoch + 1}, step {progress.step + 1} of {steps}: "
                 f"lower the learning rate ({config.lr:g}) or add warm-up steps ({config.warmup_steps})."
             )
-        optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
-        loss_sum += value * len(labels)
-        correct += (logits.argmax(1) == labels).sum()
-        if on_step is not None:
-            on_step(step + 1, total)
-    optimizer.zero_grad(set_to_none=True)
-    return loss_sum / len(split), 100 * correct.item() / len(split)
+        if config.clip:
+            nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], config.clip)
+        self.optimizer.step()
+        if self.average is not None:
+            self.average.update()
+        progress.loss_sum += value * len(labels)
+        progress.correct += int((logits.argmax(1) == labels).sum())
+
+    def _loss(self, logits: Tensor, labels: Tensor, part: Tensor, weight: Tensor | None) -> Tensor:
+        smoothing = self.config.label_smoothing
+        if self.curriculum is None:
+            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
+        losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
+        self.curriculum.observe(part, losses.detach().cpu())
+        return losses.mean() if weight is None else (losses * weight.to(losses)).mean()
+
+    def _finish_epoch(self, seconds: float) -> None:
+        progress = self.progress
+        assert progress.order is not None
+        accuracy = None
+        if self.validation is not None:
+            if self.average is None:
+                accuracy = evaluate(self.model, self.validation, self.normalise).accuracy
+            else:
+                with self.average.in_place():
+                    accuracy = evaluate(self.model, self.validation, self.normalise).accuracy
+        count = len(progress.order)
+        progress.end_epoch(
+            EpochRecord(
+                epoch=progress.epoch + 1,
+                loss=progress.loss_sum / count,
+                accuracy=100 * progress.correct / count,
+                validation_accuracy=accuracy,
+                lr=float(self.optimizer.param_groups[0]["lr"]),
+                seconds=seconds,
+                samples=count,
+                choosing_seconds=progress.choosing_seconds,
+            )
+        )
+
+    # -- checkpoints -----------------------------------------------------------------------------------------------------------------------
+
+    def save(self, path: Path) -> None:
+        """Write everything that a resumed training needs."""
+        write_tree(
+            path,
+            {
+                "config": settings(self.config),
+                "samples": len(self.split),
+                "model": named_tensors(self.model),
+                "optimizer": self.optimizer.state_dict(),
+                "average": None if self.average is None else self.average.state(),
+                "curriculum": None if self.curriculum is None else self.curriculum.state(),
+                "pruning": None if self.pruning is None else self.pruning.state(),
+                "progress": self.progress.state(),
+            },
+        )
+
+    def restore(self, state: Any, path: Path) -> None:
+        """Go on from a checkpoint. Raises ConfigError if it is of another training."""
+        self._check(state, path)
+        with torch.no_grad():
+            for name, tensor in named_tensors(self.model).items():
+                tensor.copy_(state["model"][name])
+        self.optimizer.load_state_dict(state["optimizer"])
+        for part, name in ((self.average, "average"), (self.curriculum, "curriculum"), (self.pruning, "pruning")):
+            if part is not None:
+                part.restore(state[name])
+        self.progress.restore(state["progress"])
+
+    def _check(self, state: Any, path: Path) -> None:
+        if not isinstance(state, dict) or "progress" not in state:
+            raise ConfigError(f"{path} is not the checkpoint of a training.")
+        mine = settings(self.config)
+        other = [f"{name} = {state['config'].get(name)!r}, not {value!r}" for name, value in mine.items() if state["config"].get(name) != value]
+        if other:
+            raise ConfigError(f"{path} was written by a training with {other[0]}: resume with the same settings, or start anew without --resume.")
+        if state["samples"] != len(self.split):
+            raise ConfigError(f"{path} was written by a training on {state['samples']} samples, not {len(self.split)}: resume with the same data.")
+        shapes = {name: tuple(t.shape) for name, t in named_tensors(self.model).items()}
+        if shapes != {name: tuple(t.shape) for name, t in state["model"].items()}:
+            raise ConfigError(f"{path} holds another network than this {type(self.model).__name__}: resume with the same model.")
+        for part, name in ((self.curriculum, "curriculum"), (self.pruning, "pruning")):
+            if (part is None) != (state[name] is None):
+                raise ConfigError(f"{path} was written {'without' if state[name] is None else 'with'} a {name}: resume with the same settings.")
 
 
 def _optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
         raise ConfigError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to train.")
-    if config.optimizer == "adam":
-        return Adam(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    if config.optimizer != "sgd":
+        kind = Adam if config.optimizer == "adam" else AdamW
+        return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)
     return SGD(
         parameters,
         lr=config.lr,

@@ -1,0 +1,60 @@
+"""An exponential moving average of a model's weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+
+class Average:
+    """Follows the parameters and floating-point buffers of a model: a <- d a + (1 - d) w with d = min(decay, (1 + t) / (10 + t)) at step t."""
+
+    def __init__(self, model: nn.Module, decay: float) -> None:
+        self._followed = {name: t for name, t in (*model.named_parameters(), *model.named_buffers()) if t.is_floating_point()}
+        self._values = {name: t.detach().clone() for name, t in self._followed.items()}
+        self._decay, self._steps = decay, 0
+
+    @torch.no_grad()
+    def update(self) -> None:
+        """After a step of the optimiser."""
+        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        self._steps += 1
+        torch._foreach_lerp_(list(self._values.values()), [t.detach() for t in self._followed.values()], 1 - decay)
+
+    @contextmanager
+    def in_place(self) -> Iterator[None]:
+        """The averaged weights in the model for a while."""
+        self._swap()
+        try:
+            yield
+        finally:
+            self._swap()
+
+    @torch.no_grad()
+    def keep(self) -> None:
+        """Leave the averaged weights in the model."""
+        for name, tensor in self._followed.items():
+            tensor.copy_(self._values[name])
+
+    def state(self) -> dict[str, object]:
+        """For a checkpoint."""
+        return {"steps": self._steps, "values": dict(self._values)}
+
+    @torch.no_grad()
+    def restore(self, state: Mapping[str, object]) -> None:
+        """From a checkpoint of the same model."""
+        steps, values = state["steps"], state["values"]
+        assert isinstance(steps, int) and isinstance(values, dict)
+        self._steps = steps
+        for name, tensor in self._values.items():
+            tensor.copy_(values[name])
+
+    @torch.no_grad()
+    def _swap(self) -> None:
+        for name, tensor in self._followed.items():
+            held: Tensor = tensor.detach().clone()
+            tensor.copy_(self._values[name])
+            self._values[name].copy_(held)

@@ -1,0 +1,119 @@
+"""What a training has done: records for its user, and everything else that a checkpoint must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..errors import FileFormatError
+from .config import TrainConfig
+
+
+@dataclass(frozen=True)
+class EpochRecord:
+    """What one epoch did.
+
+    Attributes:
+        epoch: counted from 1.
+        loss: mean training loss per sample, while the weights were changing.
+        accuracy: top-1 on the (augmented) training samples, percent, likewise.
+        validation_accuracy: top-1 after the epoch, percent; None without validation samples.
+        lr: learning rate of the last step.
+        seconds: wall time, without validation; of a resumed epoch the part after the resume.
+        samples: how many the epoch trained on.
+        choosing_seconds: the part of `seconds` that went into choosing them.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    validation_accuracy: float | None
+    lr: float
+    seconds: float
+    samples: int = 0
+    choosing_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class History:
+    """What a training did.
+
+    Attributes:
+        config: the settings.
+        epochs: one record per epoch.
+    """
+
+    config: TrainConfig
+    epochs: tuple[EpochRecord, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain numbers, strings and lists, ready for JSON."""
+        return {"config": settings(self.config)} | {"epochs": [asdict(epoch) for epoch in self.epochs]}
+
+
+def settings(config: TrainConfig) -> dict[str, Any]:
+    """A configuration as plain numbers, strings and lists."""
+    return {**asdict(config), "milestones": list(config.milestones)}
+
+
+@dataclass
+class Progress:
+    """Where a training is, between two steps.
+
+    Attributes:
+        epoch: epochs finished.
+        order: the samples of the running epoch in the order of their turns, (n,) int64; None between epochs.
+        weights: what the loss of each of them is multiplied by, (n,) float32, or None for 1.
+        step: steps of the running epoch that are done.
+        loss_sum: of the samples of these steps.
+        correct: how many of these samples were told right.
+        choosing_seconds: what it took to choose the samples.
+        records: of the finished epochs.
+        generator: draws the order of samples and the augmentation.
+    """
+
+    generator: torch.Generator
+    epoch: int = 0
+    order: Tensor | None = None
+    weights: Tensor | None = None
+    step: int = 0
+    loss_sum: float = 0.0
+    correct: int = 0
+    choosing_seconds: float = 0.0
+    records: list[EpochRecord] = field(default_factory=list)
+
+    def begin_epoch(self, order: Tensor, weights: Tensor | None, choosing_seconds: float) -> None:
+        """Start an epoch on these samples."""
+        self.order, self.weights, self.choosing_seconds = order, weights, choosing_seconds
+        self.step, self.loss_sum, self.correct = 0, 0.0, 0
+
+    def end_epoch(self, record: EpochRecord) -> None:
+        """Put an epoch to the finished ones."""
+        self.records.append(record)
+        self.epoch, self.order, self.weights = self.epoch + 1, None, None
+
+    def state(self) -> dict[str, Any]:
+        """For a checkpoint: this and torch's random states."""
+        own = {name: value for name, value in vars(self).items() if name not in ("records", "generator")}
+        random = {"own": self.generator.get_state(), "cpu": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            random["cuda"] = torch.cuda.get_rng_state()
+        return {**own, "records": [asdict(record) for record in self.records], "random": random}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint. Raises FileFormatError if it is of something else."""
+        try:
+            values = {name: state[name] for name in vars(self) if name not in ("records", "generator")}
+            records = [EpochRecord(**record) for record in state["records"]]
+            random = state["random"]
+            self.generator.set_state(random["own"])
+            torch.set_rng_state(random["cpu"])
+            if "cuda" in random and torch.cuda.is_available():
+                torch.cuda.set_rng_state(random["cuda"])
+        except (KeyError, TypeError, RuntimeError) as error:
+            raise FileFormatError(f"the checkpoint is not one of a training ({type(error).__name__}: {error})") from error
+        vars(self).update(values, records=records)
