@@ -1,19 +1,27 @@
 """Critical-data selection: aggregate samples once, score the aggregated points every epoch, train on what matters.
 
 subsets = aggregate(labels, principal_components(images, 16))
-coarse = means(images, subsets.subset_of_sample, len(subsets))
-selection = critical(effect(model(coarse), subsets.labels), subsets, fine_effects)
+curriculum = Scheduled(Aggregated(Points(images, subsets, normalise), critical), labels, warmup=5)
+train(model, data.train, config, normalise=normalise, curriculum=curriculum)
 """
 
 from __future__ import annotations
 
 from .attributes import principal_components, variance_pixels
+from .curricula import Aggregated, EasyDropped, Random, Scheduled, Static
 from .effect import cross_entropy, doubt, margin
+from .points import Points
 from .rules import Selection, area, at_random, critical, easy_dropped, everything, fixed_ratio, guarded, mean_division
 from .subsets import Subsets, aggregate, means
 
 __all__ = [
+    "Aggregated",
+    "EasyDropped",
+    "Points",
+    "Random",
+    "Scheduled",
     "Selection",
+    "Static",
     "Subsets",
     "aggregate",
     "area",

@@ -1,0 +1,195 @@
+"""Curricula: what an epoch trains on, by a slow re-implementation, through warm-up, annealing, checkpoints and a training."""
+
+from __future__ import annotations
+
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.data import load
+from prunus.errors import ConfigError
+from prunus.selection import (
+    Aggregated,
+    EasyDropped,
+    Points,
+    Random,
+    Scheduled,
+    Selection,
+    Static,
+    Subsets,
+    aggregate,
+    critical,
+    fixed_ratio,
+    principal_components,
+)
+from prunus.training import TrainConfig, train
+
+DIGITS = load("digits")
+SPLIT = DIGITS.train.subset(torch.arange(0, 1442, 3))
+LABELS = SPLIT.labels.numpy()
+
+
+def network(seed: int = 0) -> nn.Module:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)).eval()
+
+
+def subsets() -> Subsets:
+    return aggregate(LABELS, principal_components(SPLIT.images.numpy(), 4), subset_size=12)
+
+
+def points() -> Points:
+    return Points(SPLIT.images, subsets(), DIGITS.normalise)
+
+
+def mean_image(samples: np.ndarray) -> Tensor:
+    """The mean of some samples, normalised, one by one."""
+    mean, std = (torch.tensor(v).view(1, 1, 1) for v in DIGITS.normalise)
+    return sum(((SPLIT.images[int(i)].float() / 255 - mean) / std for i in samples), torch.zeros(1, 8, 8)) / len(samples)
+
+
+def test_points_are_means_of_their_samples_and_effects_their_losses() -> None:
+    model, found, parts = network(), points(), subsets()
+    coarse = torch.stack([mean_image(parts.members(s)) for s in range(len(parts))])
+    wanted = F.cross_entropy(model(coarse), torch.from_numpy(parts.labels), reduction="none").detach().numpy()
+    np.testing.assert_allclose(found.coarse_effects(model), wanted, rtol=1e-4, atol=1e-5)
+    chosen = np.array([3, 0, 7])
+    fine = torch.stack([mean_image(np.flatnonzero(parts.fine_of_sample == p)) for p in chosen])
+    labels = torch.from_numpy(parts.labels[parts.subset_of_fine[chosen]])
+    wanted = F.cross_entropy(model(fine), labels, reduction="none").detach().numpy()
+    np.testing.assert_allclose(found.fine_effects(model, chosen), wanted, rtol=1e-4, atol=1e-5)
+
+
+def test_the_two_bound_rule_keeps_what_the_network_does_not_know() -> None:
+    model = network()
+    train(model, SPLIT, TrainConfig(epochs=3, lr=0.1), normalise=DIGITS.normalise)
+    selection = Aggregated(points(), critical).choose(model.eval(), 0, 1)
+    assert selection is not None and 0.05 < selection.fraction < 0.8
+    images, labels = (SPLIT.images.float() / 255 - DIGITS.mean[0]) / DIGITS.std[0], SPLIT.labels
+    losses = F.cross_entropy(model(images), labels, reduction="none").detach().numpy()
+    assert losses[selection.kept].mean() > 2 * losses[~selection.kept].mean()
+
+
+class Counting:
+    """Counts what it is asked."""
+
+    def __init__(self) -> None:
+        self.asked: list[int] = []
+        self.seen = 0
+
+    def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
+        self.asked.append(epoch)
+        return Selection(LABELS == 3)
+
+    def observe(self, samples: Tensor, losses: Tensor) -> None:
+        self.seen += len(samples)
+
+    def state(self) -> dict[str, Any]:
+        return {"asked": self.asked}
+
+    def restore(self, state: Any) -> None:
+        self.asked = state["asked"]
+
+
+def test_warm_up_and_annealing_see_all_and_every_class_keeps_its_part() -> None:
+    inner, kept = Counting(), dict[int, Selection]()
+    curriculum = Scheduled(inner, LABELS, warmup=2, annealing=0.3, least=0.2, keep_record=kept.__setitem__)
+    history = train(network(), SPLIT, TrainConfig(epochs=10), normalise=DIGITS.normalise, curriculum=curriculum)
+    assert inner.asked == [2, 3, 4, 5, 6] == list(kept)
+    for selection in kept.values():
+        counts = np.bincount(LABELS[selection.kept], minlength=10)
+        total = np.bincount(LABELS, minlength=10)
+        assert (counts == np.where(np.arange(10) == 3, total, np.ceil(0.2 * total))).all()
+    sizes = [len(SPLIT)] * 2 + [int(s.kept.sum()) for s in kept.values()] + [len(SPLIT)] * 3
+    assert [epoch.samples for epoch in history.epochs] == sizes
+    assert inner.seen == sum(sizes)
+    assert (kept[2].kept != kept[3].kept).any()  # what is added is another draw every epoch
+
+
+def test_weights_multiply_the_loss_of_their_samples() -> None:
+    class Weighted(Counting):
+        def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
+            return Selection(np.arange(len(LABELS)) < 20, np.linspace(0, 2, len(LABELS), dtype=np.float32))
+
+    model, twin = (nn.Sequential(nn.Flatten(), nn.Linear(64, 10)) for _ in range(2))
+    twin.load_state_dict(model.state_dict())
+    config = TrainConfig(epochs=1, batch_size=20, lr=0.1, momentum=0, weight_decay=0, schedule="constant")
+    train(model, SPLIT, config, normalise=DIGITS.normalise, curriculum=Weighted())
+    images = (SPLIT.images[:20].float() / 255 - DIGITS.mean[0]) / DIGITS.std[0]
+    weights = torch.linspace(0, 2, len(LABELS))[:20]
+    loss = (F.cross_entropy(twin(images), SPLIT.labels[:20], reduction="none") * weights).sum() / 20
+    loss.backward()
+    for mine, other in zip(model.parameters(), twin.parameters()):
+        assert other.grad is not None
+        torch.testing.assert_close(mine, other - 0.1 * other.grad)
+
+
+def test_points_are_scored_only_every_so_many_epochs() -> None:
+    curriculum = Aggregated(points(), lambda e, s, fine: fixed_ratio(e, s, 0.5), every=3)
+    chosen = [curriculum.choose(network(seed), seed, 9) for seed in range(4)]
+    assert chosen[0] is chosen[1] is chosen[2] is not chosen[3]
+
+
+def test_easy_samples_go_by_chance_and_unseen_ones_stay() -> None:
+    curriculum = EasyDropped(100, drop=0.5, seed=1)
+    first = curriculum.choose(network(), 0, 5)
+    assert first is not None and first.kept.all()
+    curriculum.observe(torch.arange(50), torch.where(torch.arange(50) < 40, 0.1, 2.0))
+    second = curriculum.choose(network(), 1, 5)
+    assert second is not None and second.weights is not None
+    assert second.kept[40:].all() and 8 < second.kept[:40].sum() < 32
+    assert set(second.weights[:40][second.kept[:40]]) == {2.0}
+
+
+def test_controls_keep_what_they_say() -> None:
+    first, second = (Random(200, 0.3, seed=0).choose(network(), epoch, 5) for epoch in (0, 1))
+    assert first is not None and second is not None and first.kept.sum() == second.kept.sum() == 60 and (first.kept != second.kept).any()
+    static = Static([0.1, 0.9, 0.5, 0.7], 0.5).choose(network(), 0, 5)
+    assert static is not None and static.kept.tolist() == [False, True, False, True]
+    with pytest.raises(ConfigError, match="above 0"):
+        Static([1.0], 0.0)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Scheduled(Aggregated(points(), critical, every=2), LABELS, warmup=1, least=0.1),
+        lambda: Scheduled(EasyDropped(len(SPLIT), 0.6), LABELS, annealing=0.25),
+        lambda: Random(len(SPLIT), 0.4),
+    ],
+)
+def test_a_resumed_curriculum_goes_on_as_it_would_have(make: partial[Any], tmp_path: Path) -> None:
+    class StopError(Exception):
+        pass
+
+    def run(stop: int, path: Path | None) -> nn.Module:
+        model, steps = network(), iter(range(10**6))
+
+        def count(done: int, total: int) -> None:
+            if next(steps) == stop:
+                raise StopError
+
+        kept: dict[str, Any] = {"checkpoint": path, "checkpoint_seconds": 0.0, "resume": True}
+        train(model, SPLIT, TrainConfig(epochs=4), normalise=DIGITS.normalise, curriculum=make(), on_step=count, **kept)
+        return model
+
+    whole, path = run(-1, None), tmp_path / "checkpoint"
+    for stop in (3, 4, 2):
+        with pytest.raises(StopError):
+            run(stop, path)
+    theirs = run(-1, path).state_dict()
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, theirs[name]), name
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    with pytest.raises(ConfigError, match="warmup is a number of epochs"):
+        Scheduled(Random(5, 0.5), LABELS, annealing=1.5)
+    with pytest.raises(ConfigError, match="every so many epochs"):
+        Aggregated(points(), critical, every=0)
