@@ -58,15 +58,21 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
 
 
 def random_inputs(model: nn.Module, plan: Plan) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Seeded normal inputs (zeros where they are integers) of the example inputs' shapes, on the model's device."""
-    args, kwargs = graph_for(model, plan).inputs
+    """Seeded normal inputs (zeros where they are integers) of the example inputs' shapes, on the model's device.
+
+    Where the model has another floating-point type than when it was traced, so have they.
+    """
+    graph = graph_for(model, plan)
+    args, kwargs = graph.inputs
     generator = torch.Generator().manual_seed(0)
     device = next((t.device for t in named_tensors(model).values()), torch.device("cpu"))
+    traced = _dtype(graph.twin.model)
 
     def draw(tensor: Tensor) -> Tensor:
         if not tensor.dtype.is_floating_point:
             return tensor.to(device) if tensor.device.type != "meta" else torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
-        return torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(device, tensor.dtype)
+        dtype = _dtype(model) if tensor.dtype == traced else tensor.dtype
+        return torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(device, dtype)
 
     return map_tensors(args, draw), map_tensors(kwargs, draw)
 

@@ -9,7 +9,11 @@ from prunus.cli.choices import SCORES
 from prunus.cli.console import show, show_json, show_table
 from prunus.cli.opening import CIFAR_SHAPE, OUR_SHAPES
 
-METHODS = {"one-shot": "score once, remove once, recalibrate, fine-tune (prunus prune)"}
+METHODS = {
+    "one-shot": "score once, remove once, recalibrate, fine-tune (prunus prune)",
+    "soft": "train while the weakest filters are set to zero, remove them at the end (prunus train --method soft)",
+    "critical": "train on the samples that the network can still learn from (prunus train --select critical)",
+}
 
 
 def methods(as_json: given.AsJson = False) -> None:

@@ -156,7 +156,7 @@ def one_shot(
         PrunusError: whatever tracing, planning, compaction and training raise.
     """
     _check(target, material, tuning)
-    clock = _Clock(watch)
+    clock = Clock(watch)
     model.eval()
     graph = clock.time("tracing", lambda: trace(model, example_inputs))
     scores = clock.time("scoring", lambda: score(graph))
@@ -168,7 +168,7 @@ def one_shot(
     outcome = Outcome(graph, plan, small, verification, target, seconds=clock.seconds, notes=_stayed(chosen, plan))
     if material is None:
         return outcome
-    steps, history, notes = _recover(model, small, material, tuning, clock)
+    steps, history, notes = recover(model, small, material, tuning, clock)
     return replace(
         outcome,
         steps=steps,
@@ -214,8 +214,8 @@ def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: _Search
     )
 
 
-def _recover(
-    model: nn.Module, small: nn.Module, material: Material, tuning: TrainConfig | None, clock: _Clock
+def recover(
+    model: nn.Module, small: nn.Module, material: Material, tuning: TrainConfig | None, clock: Clock
 ) -> tuple[tuple[Step, ...], History | None, tuple[str, ...]]:
     """Recalibrate and tune the compact model in place, with the test accuracy at every step."""
     steps: list[Step] = []
@@ -273,7 +273,7 @@ class _Search:
         return evaluate(tried, validation, self.material.normalise).accuracy
 
 
-class _Clock:
+class Clock:
     """Tells the watcher what is going on, and keeps the seconds that each step took."""
 
     def __init__(self, watch: Watch) -> None:

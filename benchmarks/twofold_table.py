@@ -1,0 +1,51 @@
+"""The results of `benchmarks.twofold` as a Markdown table."""
+
+from __future__ import annotations
+
+from statistics import mean, stdev
+from typing import Any
+
+Row = dict[str, Any]
+HEADER = "| variant | seeds | accuracy | against all data | time | choosing | samples | MACs left |"
+
+
+def table(result: Row) -> str:
+    """One table per network and number of epochs; the first variant is what the others are measured by."""
+    versions = ", ".join(f"{name} {number}" for name, number in result["environment"]["versions"].items())
+    environment = result["environment"]
+    lines = [
+        "# Two-fold training on CIFAR-10",
+        "",
+        f"`{result['command']}` on {environment['processor']} ({environment['cores']} cores); {versions}.",
+        "Test accuracy of the last epoch (compact and recalibrated where pruned), mean and standard deviation over the seeds; wall time",
+        "of the training, the making of aggregated points and all choosing included, relative to all data with the same seeds.",
+    ]
+    kinds = dict.fromkeys((row["network"], row["epochs"]) for row in result["rows"])
+    for network, epochs in kinds:
+        rows = [row for row in result["rows"] if (row["network"], row["epochs"]) == (network, epochs)]
+        lines += ["", f"## {network}, {epochs} epochs", "", HEADER, "|---|---|---|---|---|---|---|---|"]
+        base = {row["seed"]: row for row in rows if row["variant"] == rows[0]["variant"]}
+        lines += [_line(name, [row for row in rows if row["variant"] == name], base) for name in dict.fromkeys(row["variant"] for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: str, rows: list[Row], base: dict[int, Row]) -> str:
+    drops = [row["accuracy"] - base[row["seed"]]["accuracy"] for row in rows if row["seed"] in base]
+    times = [row["seconds"] / base[row["seed"]]["seconds"] for row in rows if row["seed"] in base]
+    cells = [
+        name,
+        str(len(rows)),
+        _spread([row["accuracy"] for row in rows], "{:.2f}"),
+        _spread(drops, "{:+.2f}"),
+        _spread(times, "{:.2f}"),
+        f"{mean(row['choosing_seconds'] / row['seconds'] for row in rows):.1%}",
+        f"{mean(row['samples'] for row in rows):.0%}",
+        f"{mean(row['macs_left'] for row in rows):.0%}",
+    ]
+    return "| " + " | ".join(cells) + " |"
+
+
+def _spread(values: list[float], form: str) -> str:
+    if not values:
+        return ""
+    return form.format(mean(values)) + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

@@ -1,0 +1,138 @@
+"""The recipe of a training: every setting of `prunus train`, from a file, from flags, or from both."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import tomllib
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from prunus.errors import ConfigError, MissingExtraError
+
+Select = Literal["all", "critical", "fixed-ratio", "mean-division", "area", "easy-dropped", "random"]
+Method = Literal["none", "soft"]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Every key has a flag of the same name, with hyphens. What a key means is said by the flag's help, `prunus train --help`."""
+
+    data: str
+    model: str
+    data_dir: str = ""
+    weights: str = ""
+    mean: str = ""
+    std: str = ""
+    validation: float = 0.1
+    seed: int = 0
+
+    epochs: int = 20
+    batch_size: int = 128
+    lr: float = 0.1
+    optimizer: str = "sgd"
+    momentum: float = 0.9
+    weight_decay: float = 5e-4
+    schedule: str = "cosine"
+    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
+    warmup_steps: int = 0
+    precision: str = "float32"
+    channels_last: bool = False
+    augment: str = "auto"
+    label_smoothing: float = 0.0
+    clip: float = 0.0
+    ema: float = 0.0
+    compile: bool = False
+
+    select: Select = "all"
+    drop: float = 0.5
+    warmup_epochs: int = 5
+    annealing: float = 0.0
+    least: float = 0.0
+    subset_size: int = 100
+    fine_ratio: float = 0.3
+    attributes: int = 16
+
+    method: Method = "none"
+    rate: float = 0.3
+    growth: Literal["constant", "asymptotic"] = "constant"
+    prune_every: int = 1
+    norm: float = 2
+    protect: tuple[str, ...] = field(default=())
+    tune_epochs: int = 0
+    tune_lr: float = 0.02
+
+    def to_toml(self) -> str:
+        """The recipe as TOML, every key with its value."""
+        return "".join(f"{f.name} = {json.dumps(_plain(getattr(self, f.name)))}\n" for f in fields(self))
+
+
+def read(path: Path) -> dict[str, Any]:
+    """Keys and values of a TOML or YAML file. Raises ConfigError if it is neither."""
+    if not path.is_file():
+        raise ConfigError(f"There is no recipe {path}.")
+    try:
+        if path.suffix == ".toml":
+            return tomllib.loads(path.read_text())
+        if path.suffix in (".yaml", ".yml"):
+            found = _yaml().safe_load(path.read_text())
+            if isinstance(found, dict):
+                return {str(key): value for key, value in found.items()}
+            raise ConfigError(f"{path} holds no keys with values.")
+    except (ValueError, OSError) as error:  # TOML and YAML errors are ValueErrors, made so below
+        raise ConfigError(f"{path} cannot be read: {error}") from error
+    raise ConfigError(f"A recipe is a .toml, .yaml or .yml file, not {path.name}.")
+
+
+def resolve(values: Mapping[str, Any], source: str) -> Recipe:
+    """A recipe from keys and values; the others have their defaults.
+
+    Raises:
+        ConfigError: an unknown key (with the nearest one that there is), a missing one, or a value of the wrong kind.
+    """
+    known = typing.get_type_hints(Recipe)
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, known, n=1)
+            raise ConfigError(
+                f"{source} has an unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else "; prunus train --help lists them.")
+            )
+    for key in ("data", "model"):
+        if not values.get(key):
+            raise ConfigError(f"{source} does not say which {key} to train {'on' if key == 'data' else ''}".rstrip() + ".")
+    return Recipe(**{key: _checked(key, value, known[key], source) for key, value in values.items()})
+
+
+def _checked(key: str, value: Any, kind: Any, source: str) -> Any:
+    """A value of the kind that its key has."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Literal:
+        if value not in arguments:
+            raise ConfigError(f"{source}: {key} must be one of {', '.join(arguments)}, not {value!r}.")
+        return value
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ConfigError(f"{source}: {key} must be a list, not {value!r}.")
+        return tuple(_checked(key, item, arguments[0], source) for item in value)
+    if kind is float and type(value) is int:
+        return float(value)
+    if type(value) is not kind:
+        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        raise ConfigError(f"{source}: {key} must be {words[kind]}, not {value!r}.")
+    return value
+
+
+def _plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _yaml() -> types.ModuleType:
+    try:
+        import yaml
+    except ImportError as error:
+        raise MissingExtraError("Recipes in YAML need the extra prunus[yaml]; TOML needs none.") from error
+    return yaml  # type: ignore[no-any-return]

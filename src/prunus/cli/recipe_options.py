@@ -1,0 +1,53 @@
+"""The flags of `prunus train`, one for every key of a recipe; None where a flag was not given, so that the recipe's value stands."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from typer import Option
+
+DATA = "Data and model"
+TRAINING = "Training"
+SAMPLES = "Which samples every epoch trains on"
+FILTERS = "Which filters go"
+
+DataDir = Annotated[str | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)]
+Weights = Annotated[str | None, Option("--weights", help="Begin with these weights; default: random ones.", rich_help_panel=DATA)]
+Mean = Annotated[str | None, Option("--mean", help="Mean of the planes; default: the data's.", rich_help_panel=DATA)]
+Std = Annotated[str | None, Option("--std", help="Standard deviation, likewise.", rich_help_panel=DATA)]
+Validation = Annotated[float | None, Option("--validation", help="Share of the training samples held out; 0 = none.", rich_help_panel=DATA)]
+Epochs = Annotated[int | None, Option("--epochs", help="Passes over the samples.", rich_help_panel=TRAINING)]
+BatchSize = Annotated[int | None, Option("--batch-size", help="Samples per step.", rich_help_panel=TRAINING)]
+Lr = Annotated[float | None, Option("--lr", help="Peak learning rate.", rich_help_panel=TRAINING)]
+Optimizer = Annotated[str | None, Option("--optimizer", help="sgd (Nesterov), adam or adamw.", rich_help_panel=TRAINING)]
+Momentum = Annotated[float | None, Option("--momentum", help="Of sgd.", rich_help_panel=TRAINING)]
+WeightDecay = Annotated[float | None, Option("--weight-decay", help="L2 penalty.", rich_help_panel=TRAINING)]
+Schedule = Annotated[str | None, Option("--schedule", help="constant, step, cosine or onecycle.", rich_help_panel=TRAINING)]
+Milestones = Annotated[list[float] | None, Option("--milestones", help="Of step: shares of the training (repeatable).", rich_help_panel=TRAINING)]
+WarmupSteps = Annotated[int | None, Option("--warmup-steps", help="Steps over which the rate rises.", rich_help_panel=TRAINING)]
+Precision = Annotated[str | None, Option("--precision", help="float32 or bfloat16.", rich_help_panel=TRAINING)]
+Augment = Annotated[str | None, Option("--augment", help="auto, none, crop, crop-flip or crop-flip-cutout.", rich_help_panel=TRAINING)]
+LabelSmoothing = Annotated[float | None, Option("--label-smoothing", help="Share of the target spread over all classes.", rich_help_panel=TRAINING)]
+Clip = Annotated[float | None, Option("--clip", help="Largest norm of the gradient; 0 = any.", rich_help_panel=TRAINING)]
+Ema = Annotated[float | None, Option("--ema", help="Decay of the average of the weights; 0 = none.", rich_help_panel=TRAINING)]
+Select = Annotated[
+    str | None, Option("--select", help="all, critical, fixed-ratio, mean-division, area, easy-dropped or random.", rich_help_panel=SAMPLES)
+]
+Drop = Annotated[float | None, Option("--drop", help="What a rule with a share leaves out.", rich_help_panel=SAMPLES)]
+WarmupEpochs = Annotated[int | None, Option("--warmup-epochs", help="First epochs on all samples.", rich_help_panel=SAMPLES)]
+Annealing = Annotated[float | None, Option("--annealing", help="Share of the epochs, at the end, on all samples.", rich_help_panel=SAMPLES)]
+Least = Annotated[float | None, Option("--least", help="Share of every class that is always kept.", rich_help_panel=SAMPLES)]
+SubsetSize = Annotated[int | None, Option("--subset-size", help="Samples per aggregated point.", rich_help_panel=SAMPLES)]
+FineRatio = Annotated[float | None, Option("--fine-ratio", help="Fine points per sample.", rich_help_panel=SAMPLES)]
+Attributes = Annotated[int | None, Option("--attributes", help="Principal components to aggregate by.", rich_help_panel=SAMPLES)]
+Method = Annotated[str | None, Option("--method", help="none or soft.", rich_help_panel=FILTERS)]
+Rate = Annotated[float | None, Option("--rate", help="Fraction of the channels that goes.", rich_help_panel=FILTERS)]
+Growth = Annotated[str | None, Option("--growth", help="constant (SFP) or asymptotic (ASFP).", rich_help_panel=FILTERS)]
+PruneEvery = Annotated[int | None, Option("--prune-every", help="Epochs between two prunings.", rich_help_panel=FILTERS)]
+Norm = Annotated[float | None, Option("--norm", help="p of the filters' norm.", rich_help_panel=FILTERS)]
+Protect = Annotated[list[str] | None, Option("--protect", help="Layers that stay whole (repeatable glob).", rich_help_panel=FILTERS)]
+TuneEpochs = Annotated[int | None, Option("--tune-epochs", help="Epochs of fine-tuning the compact network.", rich_help_panel=FILTERS)]
+TuneLr = Annotated[float | None, Option("--tune-lr", help="Peak learning rate of that.", rich_help_panel=FILTERS)]
+Seed = Annotated[int | None, Option("--seed", help="Of everything random.", rich_help_panel=TRAINING)]
+ChannelsLast = Annotated[bool | None, Option("--channels-last/--channels-first", help="Memory format.", rich_help_panel=TRAINING)]
+Compile = Annotated[bool | None, Option("--compile/--no-compile", help="Run through torch.compile.", rich_help_panel=TRAINING)]

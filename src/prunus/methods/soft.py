@@ -1,0 +1,174 @@
+"""Soft filter pruning: after every epoch the weakest filters are set to zero and go on learning; at the end the weakest are removed for good.
+
+He et al. 2018, "Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks" (SFP, arXiv 1808.06866), and He et al. 2019, "Asymptotic
+Soft Filter Pruning" (ASFP, arXiv 1808.07471), in which the rate grows. The filter half of Pabitha and Jayasimhan 2024.
+
+Here the units are coupled channels, so that every network can be trained like this and what is zero at the end can be removed. As in the authors'
+code only filters are zeroed, and neither optimiser state nor batch norm: a filter's gradient must find its way through them to let it regrow. Unlike
+there nothing is zeroed before the first epoch (our choice): behind a zero filter a new batch norm gives zero, where a rectifier passes no gradient,
+so that the filters of that first choice, which is by chance, could never grow back.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from ..channels import ChannelGraph, Plan, trace
+from ..channels.twin import named_tensors
+from ..errors import TargetError
+from ..scores.reduce import per_channel, weight_axes, wide
+from ..targets import plan as choose
+
+Growth = Literal["constant", "asymptotic"]
+_KNEE = 1 / 8  # ASFP: three quarters of the way are done after an eighth of the training
+
+
+@dataclass(frozen=True)
+class Softened:
+    """What was zeroed after one epoch.
+
+    Attributes:
+        epoch: counted from 0; -1 is before the training.
+        rate: fraction of the channels.
+        alive: channels left per group, by its name.
+        regrown: of the channels zeroed last time, how many are not among these.
+    """
+
+    epoch: int
+    rate: float
+    alive: Mapping[str, int]
+    regrown: int
+
+
+class SoftPruning:
+    """Sets the weakest filters to zero between the epochs of a training; give it to `prunus.training.train` as its pruning.
+
+    Args:
+        example_inputs: what the model is called with, for its channels.
+        rate: fraction of the channels of every group, at the end of the training.
+        growth: "constant" (SFP), or "asymptotic" (ASFP): from `first_rate` up to `rate`, most of it early.
+        first_rate: where "asymptotic" begins.
+        every: epochs between two prunings; the last epoch always ends with one.
+        from_start: prune before the first epoch too, as the authors' code does.
+        p: norm of the filters, 1 or 2.
+        rates: glob pattern of layers -> rate for them, in place of `rate`; they grow alike.
+        protect: glob patterns of layers that stay whole, such as projection shortcuts.
+
+    Raises:
+        TargetError: a number out of range.
+    """
+
+    def __init__(
+        self,
+        example_inputs: Tensor,
+        rate: float,
+        *,
+        growth: Growth = "constant",
+        first_rate: float = 0.0,
+        every: int = 1,
+        from_start: bool = False,
+        p: float = 2,
+        rates: Mapping[str, float] | None = None,
+        protect: Sequence[str] = (),
+    ) -> None:
+        if not 0 <= rate < 1 or every < 1:
+            raise TargetError(f"soft pruning takes a rate from 0 to below 1 and a whole number of epochs, not {rate} and {every}")
+        if growth == "asymptotic":
+            asymptotic_rate(0.5, rate, first_rate)
+        self.rate, self.protect = rate, tuple(protect)
+        self._inputs, self._growth, self._first, self._every, self._p = example_inputs, growth, first_rate, every, p
+        self._rates, self._from_start = dict(rates or {}), from_start
+        self._graph: ChannelGraph | None = None
+        self.plan: Plan | None = None
+        self.record: list[Softened] = []
+
+    def rate_after(self, epoch: int, epochs: int) -> float:
+        """The rate after an epoch (-1: before the first)."""
+        if self._growth == "constant":
+            return self.rate
+        return asymptotic_rate((epoch + 1) / epochs, self.rate, self._first)
+
+    def before_training(self, model: nn.Module, epochs: int) -> None:
+        """Prune where that is wanted."""
+        if self._from_start:
+            self._soften(model, -1, epochs)
+
+    def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
+        """Prune where it is time to."""
+        if (epoch + 1) % self._every == 0 or epoch + 1 == epochs:
+            self._soften(model, epoch, epochs)
+
+    def state(self) -> dict[str, Any]:
+        """The record and the last plan."""
+        record = [[s.epoch, s.rate, dict(s.alive), s.regrown] for s in self.record]
+        return {"plan": None if self.plan is None else self.plan.to_json(), "record": record}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
+        self.plan = None if state["plan"] is None else Plan.from_json(state["plan"])
+        self.record = [Softened(*entry) for entry in state["record"]]
+
+    def _soften(self, model: nn.Module, epoch: int, epochs: int) -> None:
+        graph = self._traced(model)
+        rate = self.rate_after(epoch, epochs)
+        grown = rate / self.rate if self.rate else 0.0
+        rates = {pattern: value * grown for pattern, value in self._rates.items()}
+        plan = choose(graph, filter_norms(graph, self._p), rate=rate, rates=rates, protect=self.protect)
+        removed = plan.removed_in(graph)
+        before = removed if self.plan is None else self.plan.removed_in(graph)
+        zero_filters(model, graph, removed)
+        alive = dict(zip((group.name for group in graph.groups), graph.kept(removed).tolist(), strict=True))
+        self.record.append(Softened(epoch, rate, alive, int((before & ~removed).sum())))
+        self.plan = plan
+
+    def _traced(self, model: nn.Module) -> ChannelGraph:
+        if self._graph is None or self._graph.model is not model:
+            self._graph = trace(model, self._inputs)
+        return self._graph
+
+
+def filter_norms(graph: ChannelGraph, p: float = 2) -> Tensor:
+    """Mean p-norm of the filters that make a channel, shape (num_channels,).
+
+    The slices that read the channel do not count: soft pruning leaves them alone, and a filter that is zero must rank last.
+    """
+    making = [axis for axis in weight_axes(graph) if axis.produces]
+    return per_channel(graph, making, lambda rows: torch.linalg.vector_norm(wide(rows), p, dim=1), "mean")
+
+
+def zero_filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) -> None:
+    """Set the filters of some channels to zero, in place; biases and batch norm stay."""
+    tensors = named_tensors(model)
+    with torch.no_grad():
+        for axis in weight_axes(graph):
+            gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
+            if axis.produces and len(gone):
+                tensor = tensors[axis.name]
+                tensor.index_fill_(axis.dim, torch.from_numpy(gone).to(tensor.device), 0)
+
+
+def asymptotic_rate(progress: float, goal: float, first: float = 0.0) -> float:
+    """ASFP's rate a exp(-k t) + b after the part t of the training, through (0, first), (1/8, 3/4 goal) and (1, goal).
+
+    Raises TargetError where no such curve exists: `first` must be below 3/4 of the goal and the curve bend down.
+    """
+    if goal == first == 0:
+        return 0.0
+    share = (0.75 * goal - first) / (goal - first) if goal > first >= 0 else 0.0
+    if not _KNEE < share < 1:
+        raise TargetError(
+            f"a rate that grows from {first} to {goal} must begin at 0 or above, and an eighth of its way must lie below {0.75 * goal:g}"
+        )
+    low, high = 0.0, 1.0  # of q = exp(-k / 8): (1 - q) / (1 - q^8) falls from 1 to 1/8
+    for _ in range(100):
+        q = (low + high) / 2
+        low, high = (q, high) if (1 - q) > share * (1 - q**8) else (low, q)
+    q = (low + high) / 2
+    return float(first + (goal - first) * (1 - q ** (8 * progress)) / (1 - q**8))

@@ -1,0 +1,97 @@
+"""Train from scratch on critical data while filters are softly pruned, and come out with a compact network.
+
+Pabitha and Jayasimhan 2024, "Two-fold accelerated CNN", China Communications: each half can be left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+from torch import Tensor, nn
+
+from prunus.channels import Origin, compact, trace, verify
+from prunus.errors import TargetError
+from prunus.methods.one_shot import Clock, Material, Outcome, Target, Watch, recover, unwatched
+from prunus.methods.soft import SoftPruning
+from prunus.training import Curriculum, EpochRecord, History, TrainConfig, train
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """What came of a training.
+
+    Attributes:
+        history: of the training.
+        outcome: of the removal at its end; None without pruning.
+        seconds: wall time per step.
+    """
+
+    history: History
+    outcome: Outcome | None
+    seconds: dict[str, float]
+
+
+def twofold(
+    model: nn.Module,
+    example_inputs: Tensor,
+    material: Material,
+    config: TrainConfig,
+    *,
+    pruning: SoftPruning | None = None,
+    curriculum: Curriculum | None = None,
+    tuning: TrainConfig | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    verify_on: Tensor | None = None,
+    watch: Watch = unwatched,
+) -> Trained:
+    """Train a classifier in place; with pruning, remove for good what is zero at the end.
+
+    Args:
+        model: images (batch, C, H, W) to logits (batch, classes).
+        example_inputs: images of the shape for which MACs are counted.
+        material: samples; validation samples are looked at after every epoch.
+        config: how to train.
+        pruning: soft filter pruning; None leaves it out.
+        curriculum: which samples every epoch trains on; None = all.
+        tuning: how to fine-tune the compact network; None leaves it out.
+        checkpoint, resume, on_epoch: as for `prunus.training.train`.
+        verify_on: inputs on which compact and masked model are compared; None = random ones.
+        watch: told about progress.
+
+    Raises:
+        PrunusError: whatever training and compaction raise.
+    """
+    clock = Clock(watch)
+    with clock.steps("training") as on_step:
+        history = train(
+            model,
+            material.train,
+            config,
+            normalise=material.normalise,
+            validation=material.validation,
+            curriculum=curriculum,
+            pruning=pruning,
+            checkpoint=checkpoint,
+            resume=resume,
+            on_epoch=on_epoch,
+            on_step=on_step,
+        )
+    model.eval()
+    if pruning is None:
+        return Trained(history, None, clock.seconds)
+    if pruning.plan is None:
+        raise TargetError("Nothing was pruned in this training, so there is nothing to remove.")
+    graph = trace(model, example_inputs)
+    plan = pruning.plan.attach(graph)
+    small = clock.time("compacting", lambda: compact(model, plan)).eval()
+    plan = cast(Origin, small.prunus).plan
+    verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
+    steps, tuned, notes = recover(model, small, material, tuning, clock)
+    target = Target("rate", pruning.rate, protect=pruning.protect)
+    outcome = Outcome(graph, plan, small, verification, target, steps=steps, tuning=tuned, seconds=clock.seconds, notes=notes)
+    return Trained(history, outcome, clock.seconds)

@@ -1,0 +1,127 @@
+"""`prunus train`: recipes, flags, the folder that a run leaves behind, and going on after a kill."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from typer.testing import CliRunner
+
+from prunus.cli.app import app
+from prunus.cli.recipe import Recipe, read, resolve
+from prunus.errors import ConfigError
+
+RUN = CliRunner()
+SHORT = ["digits", "lenet5", "--epochs", "3", "--batch-size", "64", "--lr", "0.05", "--no-onnx", "--no-report"]
+
+
+def invoke(*arguments: str) -> Any:
+    return RUN.invoke(app, ["train", *arguments])
+
+
+def done(*arguments: str) -> dict[str, Any]:
+    result = invoke(*arguments, "--json")
+    assert result.exit_code == 0, result.output
+    found: dict[str, Any] = json.loads(result.stdout)
+    return found
+
+
+def test_plain_training_leaves_model_metrics_and_recipe(tmp_path: Path) -> None:
+    result = done(*SHORT, "-o", str(tmp_path))
+    assert result["accuracy"] > 80
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [line["epoch"] for line in lines] == [1, 2, 3] and lines == result["training"]["epochs"]
+    assert lines[0]["validation_accuracy"] is not None
+    assert {"model.safetensors", "checkpoint.safetensors", "recipe.toml", "training.json"} <= {path.name for path in tmp_path.iterdir()}
+    recipe = tomllib.loads((tmp_path / "recipe.toml").read_text())
+    assert recipe["epochs"] == 3 and list(recipe) == [f.name for f in fields(Recipe)]
+
+
+def test_twofold_training_ends_in_a_compact_model_and_keeps_the_choices(tmp_path: Path) -> None:
+    extra = ["--method", "soft", "--rate", "0.4", "--select", "critical", "--warmup-epochs", "1", "--subset-size", "20", "--tune-epochs", "1"]
+    result = done(*SHORT, *extra, "-o", str(tmp_path))
+    assert result["cost"]["after"]["params"] < 0.7 * result["cost"]["before"]["params"]
+    assert [step["step"] for step in result["accuracy"]["steps"]] == ["before", "after removal", "after fine-tuning"]
+    assert [stage["name"] for stage in result["training"]] == ["training", "fine-tuning"]
+    kept = sorted((tmp_path / "kept").iterdir())
+    assert [path.name for path in kept] == ["epoch-0002.npy", "epoch-0003.npy"]
+    samples = [epoch["samples"] for epoch in result["training"][0]["epochs"]]
+    assert samples[1:] == [len(np.load(path)) for path in kept] and samples[1] < samples[0]
+
+
+@pytest.mark.parametrize("select", ["fixed-ratio", "mean-division", "area", "easy-dropped", "random"])
+def test_every_rule_trains_on_fewer_samples(select: str, tmp_path: Path) -> None:
+    result = done(*SHORT, "--select", select, "--warmup-epochs", "1", "--validation", "0", "-o", str(tmp_path))
+    samples = [epoch["samples"] for epoch in result["training"]["epochs"]]
+    assert samples[0] == 1442 and max(samples[1:]) < 1442
+
+
+def test_a_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
+    whole = done(*SHORT, "-o", str(tmp_path / "whole"))
+    # a checkpoint of an earlier moment: that of the same recipe, one epoch before its end, written by the same code
+    from prunus.storage import read_tree, write_tree
+
+    path = tmp_path / "whole" / "checkpoint.safetensors"
+    state = read_tree(path)
+    assert state["progress"]["epoch"] == 3
+    again = invoke(*SHORT, "-o", str(tmp_path / "whole"))
+    assert again.exit_code == 1 and "--resume goes on with it" in again.output
+    resumed = done(*SHORT, "-o", str(tmp_path / "whole"), "--resume")
+    assert resumed["accuracy"] == whole["accuracy"] and resumed["training"] == whole["training"]
+    write_tree(path, {**state, "samples": 7})
+    refused = invoke(*SHORT, "-o", str(tmp_path / "whole"), "--resume")
+    assert refused.exit_code == 1 and "on 7 samples, not 1299" in refused.output.replace("\n", "")
+
+
+def test_a_recipe_and_flags_say_the_same(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('data = "digits"\nmodel = "lenet5"\nepochs = 9\nlr = 1\nprotect = ["conv1"]\n')
+    found = resolve(read(file) | {"epochs": 2}, "the recipe")
+    assert (found.epochs, found.lr, found.protect, found.batch_size) == (2, 1.0, ("conv1",), 128)
+    assert resolve(tomllib.loads(found.to_toml()), "the resolved one") == found
+    (tmp_path / "recipe.yaml").write_text("data: digits\nmodel: lenet5\nepochs: 9\nlr: 1.0\nprotect: [conv1]\n")
+    assert resolve(read(tmp_path / "recipe.yaml") | {"epochs": 2}, "the recipe") == found
+
+
+def test_every_flag_has_its_key() -> None:
+    import typer.main
+
+    command: Any = typer.main.get_command(app)
+    names = {parameter.name for parameter in command.commands["train"].params}
+    assert names - {"output", "recipe", "resume", "onnx", "report", "as_json", "help"} == {f.name for f in fields(Recipe)}
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('data = "digits"\nmodel = "lenet5"\nepoch = 3\n', "unknown key 'epoch': did you mean 'epochs'"),
+        ('data = "digits"\n', "does not say which model to train"),
+        ('model = "lenet5"\n', "does not say which data to train on"),
+        ('data = "digits"\nmodel = "lenet5"\nepochs = 1.5\n', "epochs must be a whole number, not 1.5"),
+        ('data = "digits"\nmodel = "lenet5"\nselect = "some"\n', "select must be one of all, critical"),
+        ('data = "digits"\nmodel = "lenet5"\nprotect = "conv1"\n', "protect must be a list"),
+        ("data = \n", "cannot be read"),
+    ],
+)
+def test_a_wrong_recipe_is_told_in_one_sentence(text: str, says: str, tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text(text)
+    with pytest.raises(ConfigError) as caught:
+        resolve(read(file), str(file))
+    assert says in str(caught.value)
+
+
+def test_files_that_are_no_recipes_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="There is no recipe"):
+        read(tmp_path / "none.toml")
+    (tmp_path / "recipe.json").write_text("{}")
+    with pytest.raises(ConfigError, match=r"a \.toml, \.yaml or \.yml file, not recipe\.json"):
+        read(tmp_path / "recipe.json")
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(ConfigError, match="holds no keys"):
+        read(tmp_path / "list.yaml")

@@ -1,0 +1,174 @@
+"""Soft filter pruning: the rate's curve, what is zeroed and what is not, regrowth, and an exact compact network at the end."""
+
+from __future__ import annotations
+
+import math
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+import prunus
+from prunus.data import load
+from prunus.errors import TargetError
+from prunus.methods.soft import SoftPruning, asymptotic_rate, filter_norms
+from prunus.models import lenet5, resnet20
+from prunus.training import TrainConfig, train
+
+DIGITS = load("digits")
+FEW = DIGITS.train.subset(torch.arange(0, 1442, 6))
+IMAGE = torch.randn(1, 1, 8, 8)
+
+
+class Residual(nn.Module):
+    """A stem, one block around which a shortcut leads, and a classifier."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.norm = nn.Conv2d(1, 10, 3, padding=1, bias=False), nn.BatchNorm2d(10)
+        self.first, self.inner = nn.Conv2d(10, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8)
+        self.second, self.outer = nn.Conv2d(8, 10, 3, padding=1, bias=False), nn.BatchNorm2d(10)
+        self.head = nn.Linear(10, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.norm(self.stem(x)).relu()
+        x = (x + self.outer(self.second(self.inner(self.first(x)).relu()))).relu()
+        return self.head(x.mean(dim=(2, 3)))
+
+
+def network() -> Residual:
+    torch.manual_seed(0)
+    return Residual()
+
+
+def run(model: nn.Module, pruning: SoftPruning, epochs: int = 3, **options: Any) -> None:
+    train(model, FEW, TrainConfig(epochs=epochs, lr=0.05), normalise=DIGITS.normalise, pruning=pruning, **options)
+
+
+@pytest.mark.parametrize(("goal", "first"), [(0.3, 0.0), (0.4, 0.1), (0.6, 0.05)])
+def test_the_growing_rate_goes_through_its_three_points(goal: float, first: float) -> None:
+    found = [asymptotic_rate(t, goal, first) for t in (0, 1 / 8, 1)]
+    assert found == pytest.approx([first, 0.75 * goal, goal], abs=1e-9)
+    curve = [asymptotic_rate(t / 100, goal, first) for t in range(101)]
+    assert all(a < b for a, b in pairwise(curve))
+
+
+def test_the_growing_rate_is_the_published_curve() -> None:
+    """P(e) = P (1 - exp(-11.09 e / E)), 8 ln 4 = 11.09; a published fit for P = 30 % and 200 epochs is 30 exp(-0.055 e) + 70 per cent kept."""
+    for epoch in range(0, 201, 10):
+        rate = asymptotic_rate(epoch / 200, 0.3)
+        assert rate == pytest.approx(0.3 * (1 - math.exp(-8 * math.log(4) * epoch / 200)), abs=2e-5)
+        assert 100 * (1 - rate) == pytest.approx(30 * math.exp(-0.055 * epoch) + 70, abs=0.2)
+
+
+def test_rates_that_cannot_be_are_refused() -> None:
+    with pytest.raises(TargetError, match="a rate from 0 to below 1"):
+        SoftPruning(IMAGE, 1.0)
+    with pytest.raises(TargetError, match=r"a rate that grows from 0\.28 to 0\.3"):
+        SoftPruning(IMAGE, 0.3, growth="asymptotic", first_rate=0.28)
+    assert asymptotic_rate(0.5, 0.0) == 0
+
+
+def weakest(weights: list[Tensor], rate: float) -> set[int]:
+    """The filters of the lowest mean norm, one by one."""
+    norms = [sum(math.sqrt(sum(float(v) ** 2 for v in w[i].detach().flatten())) for w in weights) / len(weights) for i in range(len(weights[0]))]
+    order = sorted(range(len(norms)), key=lambda i: norms[i])
+    return set(order[: math.floor(rate * len(norms) + 1e-9)])
+
+
+def test_the_weakest_filters_are_zeroed_and_nothing_else() -> None:
+    model, twin = network(), network()
+    pruning = SoftPruning(IMAGE, 0.3, from_start=True)
+    pruning.before_training(model, 5)
+    stream = weakest([twin.stem.weight, twin.second.weight], 0.3)
+    inner = weakest([twin.first.weight], 0.3)
+    assert len(stream) == 3 and len(inner) == 2
+    for name, mine in model.named_parameters():
+        other = dict(twin.named_parameters())[name].clone()
+        gone = {"stem.weight": stream, "second.weight": stream, "first.weight": inner}.get(name, set())
+        with torch.no_grad():
+            other[list(gone)] = 0
+        assert torch.equal(mine, other), name
+
+
+def test_filters_grow_back_and_the_last_epoch_ends_with_zeros() -> None:
+    model, pruning = network(), SoftPruning(IMAGE, 0.4)
+    zeros_while_training: list[int] = []
+
+    def look(done: int, total: int) -> None:
+        zeros_while_training.append(int((model.first.weight.flatten(1).norm(dim=1) == 0).sum()))
+
+    run(model, pruning, epochs=4, on_step=look)
+    assert set(zeros_while_training) == {0}
+    assert [s.epoch for s in pruning.record] == [0, 1, 2, 3]
+    assert sum(s.regrown for s in pruning.record) > 0
+    assert pruning.plan is not None
+    assert int((model.first.weight.flatten(1).norm(dim=1) == 0).sum()) == 3 == len(pruning.plan.groups[1].removed)
+    assert list(pruning.record[-1].alive.values()) == [6, 5]
+
+
+def test_pruning_every_few_epochs_ends_with_one_too() -> None:
+    pruning = SoftPruning(IMAGE, 0.3, every=2)
+    run(network(), pruning, epochs=5)
+    assert [s.epoch for s in pruning.record] == [1, 3, 4]
+
+
+def test_what_is_zeroed_before_anything_is_learned_stays_zero_behind_a_rectifier() -> None:
+    """Why pruning before the first epoch is not the default."""
+    model, pruning = network(), SoftPruning(IMAGE, 0.4, from_start=True)
+    pruning.before_training(model, 3)
+    dead = model.first.weight.flatten(1).norm(dim=1) == 0
+    run(model, SoftPruning(IMAGE, 0.4), epochs=1)
+    assert int(dead.sum()) == 3 and bool((model.first.weight[dead] == 0).all())
+
+
+def test_the_rate_grows_and_layers_have_rates_of_their_own() -> None:
+    pruning = SoftPruning(IMAGE, 0.5, growth="asymptotic", rates={"first": 0.25}, protect=["stem"])
+    run(network(), pruning, epochs=4)
+    assert [s.rate for s in pruning.record] == pytest.approx([asymptotic_rate(t / 4, 0.5) for t in range(1, 5)])
+    assert [s.alive["stem"] for s in pruning.record] == [10] * 4
+    assert pruning.record[-1].alive["first"] == 6
+
+
+@pytest.mark.parametrize("build", [network, lambda: lenet5(image_size=8), lambda: resnet20(in_channels=1)])
+def test_what_is_zero_at_the_end_goes_exactly(build: Any) -> None:
+    torch.manual_seed(0)
+    model, pruning = build(), SoftPruning(IMAGE, 0.3)
+    run(model, pruning, epochs=2)
+    assert pruning.plan is not None
+    graph = prunus.trace(model.eval(), IMAGE)
+    zero = filter_norms(graph).numpy() == 0
+    np.testing.assert_array_equal(zero, pruning.plan.removed_in(graph))
+    small = prunus.compact(model.double(), pruning.plan)
+    images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
+    assert small.prunus.plan.exact
+    torch.testing.assert_close(small(images), prunus.mask(model, pruning.plan)(images), rtol=1e-12, atol=1e-12)
+
+
+def test_a_resumed_training_prunes_on_as_it_would_have(tmp_path: Path) -> None:
+    class StopError(Exception):
+        pass
+
+    def once(stop: int, path: Path | None) -> tuple[nn.Module, SoftPruning]:
+        model, pruning, steps = network(), SoftPruning(IMAGE, 0.4, growth="asymptotic"), iter(range(10**6))
+
+        def count(done: int, total: int) -> None:
+            if next(steps) == stop:
+                raise StopError
+
+        run(model, pruning, epochs=4, checkpoint=path, checkpoint_seconds=0.0, resume=True, on_step=count)
+        return model, pruning
+
+    (model, pruning), path = once(-1, None), tmp_path / "checkpoint"
+    for stop in (2, 5):
+        with pytest.raises(StopError):
+            once(stop, path)
+    found, resumed = once(-1, path)
+    assert resumed.record == pruning.record and resumed.plan == pruning.plan
+    theirs = found.state_dict()
+    for name, value in model.state_dict().items():
+        assert torch.equal(value, theirs[name]), name
