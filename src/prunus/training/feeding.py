@@ -64,14 +64,17 @@ class Feed:
         self._scale, self._shift = _affine(split, normalise, dtype)
         self._memory = torch.channels_last if channels_last else torch.contiguous_format
 
-    def __call__(self, part: Tensor, generator: torch.Generator | None) -> Tensor:
-        """The images at the positions `part`, (batch, C, H, W), augmented where there is a generator."""
-        images = self._images[part]
+    def __call__(self, part: Tensor, generator: torch.Generator | None, share: slice = slice(None)) -> Tensor:
+        """The images at the positions `part`, (batch, C, H, W), augmented where there is a generator.
+
+        Of a batch that several processes share only `share` is made; what is drawn for it is what is drawn for the whole batch.
+        """
+        images = self._images[part[share]]
         if generator is not None:
-            images = augmented(images, self._augment, generator)
+            images = augmented(images, self._augment, generator, len(part), share)
         images = (images.to(self._dtype) * self._scale + self._shift).contiguous(memory_format=self._memory)
         if generator is not None and self._augment == "crop-flip-cutout":
-            images.masked_fill_(cutout(images, generator), 0)  # the mean of the normalised images
+            images.masked_fill_(cutout(images, generator, len(part), share), 0)  # the mean of the normalised images
         return images
 
 
@@ -80,7 +83,7 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
 
 
-def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> Tensor:
+def augmented(images: Tensor, augment: Augment, generator: torch.Generator, batch: int | None = None, share: slice = slice(None)) -> Tensor:
     """Shift every image by its own random offset over a black border and, with "flip", mirror half of them.
 
     The border is an eighth of the shorter side, at least 1 pixel: the usual 4 for 32x32.
@@ -89,10 +92,11 @@ def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> T
         images: (batch, C, H, W).
         augment: see `TrainConfig`; the cutout is done on normalised images, by `cutout`.
         generator: of the CPU, so that every device sees the same images.
+        batch, share: `images` are the part `share` of a batch of so many; None = they are all.
     """
     if augment == "none":
         return images
-    count, _, height, width = images.shape
+    count, height, width = batch or len(images), *images.shape[2:]
     border = max(min(height, width) // 8, 1)
     padded = F.pad(images, (border, border, border, border))
     offsets = torch.randint(2 * border + 1, (2, count, 1), generator=generator)
@@ -100,22 +104,25 @@ def augmented(images: Tensor, augment: Augment, generator: torch.Generator) -> T
     if augment != "crop":
         mirrored = torch.rand(count, 1, generator=generator) < 0.5
         columns = torch.where(mirrored, columns.flip(1), columns)
-    rows, columns = rows.to(images.device), columns.to(images.device)
-    samples = torch.arange(count, device=images.device)[:, None, None]
+    rows, columns = rows[share].to(images.device), columns[share].to(images.device)
+    samples = torch.arange(len(images), device=images.device)[:, None, None]
     # With the planes last, one advanced index picks whole pixels; the channel axis goes back to its place after it.
     return padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
-def cutout(images: Tensor, generator: torch.Generator) -> Tensor:
-    """True in a square of half the shorter side around a random pixel of every image, (batch, 1, H, W) (DeVries and Taylor, 2017)."""
-    count, _, height, width = images.shape
+def cutout(images: Tensor, generator: torch.Generator, batch: int | None = None, share: slice = slice(None)) -> Tensor:
+    """True in a square of half the shorter side around a random pixel of every image, (batch, 1, H, W) (DeVries and Taylor, 2017).
+
+    `batch` and `share` are as for `augmented`.
+    """
+    count, height, width = batch or len(images), *images.shape[2:]
     side = min(height, width) // 2
     inside = []
     for length in (height, width):
         start = torch.randint(length, (count, 1), generator=generator) - side // 2
         place = torch.arange(length)
         inside.append((place >= start) & (place < start + side))
-    return (inside[0][:, None, :, None] & inside[1][:, None, None, :]).to(images.device)
+    return (inside[0][share, None, :, None] & inside[1][share, None, None, :]).to(images.device)
 
 
 def _affine(split: Split, normalise: Normalise, dtype: torch.dtype) -> tuple[Tensor, Tensor]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -18,6 +19,7 @@ from prunus.data.sets import Split
 from prunus.errors import ConfigError
 from prunus.storage.checkpoint import read_tree, write_tree
 from prunus.training.config import TrainConfig, rate_factor
+from prunus.training.distributed import Ranks
 from prunus.training.ema import Average
 from prunus.training.evaluation import evaluate, highest_label, logits_of, mode, placement
 from prunus.training.feeding import Feed, Normalise, steps_per_epoch
@@ -103,7 +105,9 @@ class _Training:
         self.device, dtype = placement(model)
         self.highest = highest_label(split)
         self.feed = Feed(split, normalise, config.augment, dtype, config.channels_last)
-        self.forward = cast(nn.Module, torch.compile(model)) if config.compile else model
+        self.ranks = Ranks.current()
+        wrapped = self.ranks.wrapped(model)
+        self.forward = cast(nn.Module, torch.compile(wrapped)) if config.compile else wrapped
         self.average = Average(model, config.ema) if config.ema else None
         self.progress = Progress(torch.Generator().manual_seed(config.seed))
         self.full_steps = steps_per_epoch(len(split), config.batch_size)
@@ -118,14 +122,14 @@ class _Training:
             for done in self._epoch():
                 if on_step is not None:
                     on_step(done, self.full_steps * self.config.epochs)
-                if checkpoint is not None and time.perf_counter() - saved > seconds:
+                if checkpoint is not None and self.ranks.first and time.perf_counter() - saved > seconds:
                     self.save(checkpoint)
                     saved = time.perf_counter()
             self.optimizer.zero_grad(set_to_none=True)
             if self.pruning is not None:
                 self.pruning.after_epoch(self.model, self.progress.epoch, self.config.epochs)
             self._finish_epoch(time.perf_counter() - started)
-            if checkpoint is not None:
+            if checkpoint is not None and self.ranks.first:
                 self.save(checkpoint)
                 saved = time.perf_counter()
             if on_epoch is not None:
@@ -155,8 +159,10 @@ class _Training:
         started, progress = time.perf_counter(), self.progress
         selection = None
         if self.curriculum is not None:
-            with mode(self.model, training=False), torch.no_grad():
-                selection = self.curriculum.choose(self.model, progress.epoch, self.config.epochs)
+            if self.ranks.first:
+                with mode(self.model, training=False), torch.no_grad():
+                    selection = self.curriculum.choose(self.model, progress.epoch, self.config.epochs)
+            selection = self.ranks.agreed(selection, len(self.split), self.device)
         samples = torch.arange(len(self.split)) if selection is None else torch.from_numpy(selection.indices)
         order = samples[torch.randperm(len(samples), generator=progress.generator)]
         weights = None if selection is None or selection.weights is None else torch.from_numpy(selection.weights)[order]
@@ -164,13 +170,17 @@ class _Training:
 
     def _step(self, part: Tensor, weight: Tensor | None, steps: int) -> None:
         """One step of the optimiser on the samples `part`."""
-        config, progress = self.config, self.progress
-        there = part.to(self.device)
-        images, labels = self.feed(there, progress.generator), self.split.labels[there]
+        config, progress, ranks = self.config, self.progress, self.ranks
+        there, share = part.to(self.device), ranks.share(len(part))
+        images, labels = self.feed(there, progress.generator, share), self.split.labels[there[share]]
+        ranks.seed_step(config.seed, progress.epoch * self.full_steps + progress.step)
         with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
             logits = logits_of(self.forward, images, self.highest)
-        loss = self._loss(logits.float(), labels, part, weight)
-        value = loss.item()
+        loss = self._loss(logits.float() if logits.dtype != torch.float64 else logits, labels, part, weight)
+        value, correct = loss.item(), int((logits.argmax(1) == labels).sum())
+        if not ranks.alone:
+            loss = loss * ranks.weight(len(part))
+            value, correct = self._together(value * len(labels) / len(part), correct)
         if not math.isfinite(value):
             raise ConfigError(
                 f"The loss became {value} in epoch {progress.epoch + 1}, step {progress.step + 1} of {steps}: "
@@ -183,27 +193,29 @@ class _Training:
         self.optimizer.step()
         if self.average is not None:
             self.average.update()
-        progress.loss_sum += value * len(labels)
-        progress.correct += int((logits.argmax(1) == labels).sum())
+        progress.loss_sum += value * len(part)
+        progress.correct += correct
+
+    def _together(self, value: float, correct: int) -> tuple[float, int]:
+        """Loss and count of the whole batch from every process's part."""
+        total = self.ranks.total(torch.tensor([value, correct], dtype=torch.float64, device=self.device))
+        return float(total[0]), int(total[1])
 
     def _loss(self, logits: Tensor, labels: Tensor, part: Tensor, weight: Tensor | None) -> Tensor:
         smoothing = self.config.label_smoothing
         if self.curriculum is None:
             return F.cross_entropy(logits, labels, label_smoothing=smoothing)
         losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-        self.curriculum.observe(part, losses.detach().cpu())
-        return losses.mean() if weight is None else (losses * weight.to(losses)).mean()
+        self.curriculum.observe(part, self.ranks.whole(losses.detach(), len(part)).cpu())
+        return losses.mean() if weight is None else (losses * weight[self.ranks.share(len(part))].to(losses)).mean()
 
     def _finish_epoch(self, seconds: float) -> None:
         progress = self.progress
         assert progress.order is not None
         accuracy = None
         if self.validation is not None:
-            if self.average is None:
-                accuracy = evaluate(self.model, self.validation, self.normalise).accuracy
-            else:
-                with self.average.in_place():
-                    accuracy = evaluate(self.model, self.validation, self.normalise).accuracy
+            with nullcontext() if self.average is None else self.average.in_place():
+                accuracy = self._validate(self.validation)
         count = len(progress.order)
         progress.end_epoch(
             EpochRecord(
@@ -217,6 +229,15 @@ class _Training:
                 choosing_seconds=progress.choosing_seconds,
             )
         )
+
+    def _validate(self, validation: Split) -> float:
+        """Accuracy [percent]; every process looks at its share."""
+        share = self.ranks.share(len(validation))
+        found = evaluate(self.model, Split(validation.images[share], validation.labels[share]), self.normalise)
+        if self.ranks.alone:
+            return found.accuracy
+        _, correct = self._together(0.0, round(found.accuracy * found.count / 100))
+        return 100 * correct / len(validation)
 
     # -- checkpoints -----------------------------------------------------------------------------------------------------------------------
 

@@ -1,0 +1,161 @@
+"""Several processes that train one model: who computes what, and how it comes together again.
+
+Every process draws the same order and the same augmentation; each computes its share of every batch. Gradients are averaged by torch's
+DistributedDataParallel, weighted so that the step is that of the whole batch, whether or not it can be divided evenly.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from ..errors import ConfigError
+from ..selection.rules import Selection
+
+
+@dataclass(frozen=True)
+class Ranks:
+    """This process among `count`, counted from 0. With one process nothing is exchanged."""
+
+    rank: int = 0
+    count: int = 1
+
+    @staticmethod
+    def current() -> Ranks:
+        """As the process group says; one process without a group."""
+        if not (dist.is_available() and dist.is_initialized()):
+            return Ranks()
+        return Ranks(dist.get_rank(), dist.get_world_size())
+
+    @property
+    def alone(self) -> bool:
+        """Whether there is one process only."""
+        return self.count == 1
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes files and talks to the user."""
+        return self.rank == 0
+
+    def share(self, count: int) -> slice:
+        """This process's part of a batch of `count`; the parts differ by one at most.
+
+        Raises ConfigError if there are fewer samples than processes.
+        """
+        if count < self.count:
+            raise ConfigError(f"A batch of {count} samples cannot be shared by {self.count} processes: use larger batches or fewer processes.")
+        return slice(count * self.rank // self.count, count * (self.rank + 1) // self.count)
+
+    def weight(self, count: int) -> float:
+        """What the mean loss of this process's part is multiplied by, so that the average over processes is the mean over all `count`."""
+        part = self.share(count)
+        return float((part.stop - part.start) * self.count / count)
+
+    def total(self, values: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if not self.alone:
+            dist.all_reduce(values)
+        return values
+
+    def whole(self, part: Tensor, count: int) -> Tensor:
+        """A batch of `count` numbers, put together from every process's part."""
+        if self.alone:
+            return part
+        result = part.new_zeros(count)
+        result[self.share(count)] = part
+        return self.total(result)
+
+    def agreed(self, selection: Selection | None, samples: int, device: torch.device) -> Selection | None:
+        """The first process's selection, in all processes."""
+        if self.alone:
+            return selection
+        kept = torch.zeros(samples + 2, dtype=torch.float32, device=device)  # two flags: whether there is a selection, and weights
+        weights = torch.ones(samples, dtype=torch.float32, device=device)
+        if self.first and selection is not None:
+            kept[0], kept[1] = 1, float(selection.weights is not None)
+            kept[2:] = torch.from_numpy(selection.kept).to(kept)
+            if selection.weights is not None:
+                weights = torch.from_numpy(selection.weights).to(weights)
+        dist.broadcast(kept, 0)
+        dist.broadcast(weights, 0)
+        if not kept[0]:
+            return None
+        return Selection((kept[2:] > 0).cpu().numpy(), weights.cpu().numpy() if kept[1] else None)
+
+    def wrapped(self, model: nn.Module) -> nn.Module:
+        """The model as its forward must be called, so that gradients are averaged."""
+        if self.alone:
+            return model
+        device = next(model.parameters()).device
+        return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
+
+    def seed_step(self, seed: int, step: int) -> None:
+        """Make the model's own randomness (dropout) a function of process and step, so that it can be resumed; alone it is one long stream."""
+        if not self.alone:
+            torch.manual_seed(hash((seed, self.rank, step)) % 2**63)
+
+
+@contextmanager
+def process_group() -> Iterator[Ranks]:
+    """Join the group that `torchrun` has set up, if it has; NCCL where there are GPUs, else gloo."""
+    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+        yield Ranks()
+        return
+    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    try:
+        yield Ranks.current()
+    finally:
+        dist.destroy_process_group()
+
+
+class SurvivingGradients:
+    """Exchanges the gradients of channels that are left, and no others: a communication hook for DistributedDataParallel.
+
+    Once filters are pruned for good their gradients are of no use to anybody. The slots of removed channels, in every axis of every parameter,
+    get gradient 0.
+
+    Args:
+        kept: for parameters that lose slots, by name: which of their numbers stay, booleans of the parameter's shape.
+
+    Attributes:
+        sent: bytes of gradients that this process gave away so far.
+        full: bytes that it would have given away without this hook.
+    """
+
+    def __init__(self, model: nn.Module, kept: dict[str, Tensor]) -> None:
+        named = dict(model.named_parameters())
+        self._kept = {id(named[name]): mask.flatten().nonzero().flatten().to(named[name].device) for name, mask in kept.items()}
+        self.sent = self.full = 0
+
+    def register(self, wrapped: nn.Module) -> None:
+        """Use it for a model that `Ranks.wrapped` returned."""
+        cast(Any, wrapped).register_comm_hook(None, lambda state, bucket: self._exchange(bucket))
+
+    def _exchange(self, bucket: Any) -> torch.futures.Future[Tensor]:
+        gradients, parameters = bucket.gradients(), bucket.parameters()
+        flat = [g.flatten() for g in gradients]
+        pieces = [g if id(p) not in self._kept else g[self._kept[id(p)]] for g, p in zip(flat, parameters)]
+        message = torch.cat(pieces) / dist.get_world_size()
+        self.sent += message.numel() * message.element_size()
+        self.full += sum(g.numel() * g.element_size() for g in flat)
+        future = dist.all_reduce(message, async_op=True).get_future()
+
+        def spread(done: torch.futures.Future[list[Tensor]]) -> Tensor:
+            parts = torch.split(done.value()[0], [len(piece) for piece in pieces])
+            for gradient, parameter, part in zip(gradients, parameters, parts):
+                if id(parameter) in self._kept:
+                    gradient.zero_()
+                    gradient.view(-1)[self._kept[id(parameter)]] = part
+                else:
+                    gradient.view(-1).copy_(part)
+            return cast(Tensor, bucket.buffer())
+
+        return cast("torch.futures.Future[Tensor]", future.then(spread))

@@ -1,0 +1,176 @@
+"""Two processes train what one trains: the same weights, the same losses, the same choices."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.distributed as dist
+import torch.multiprocessing as processes
+from torch import Tensor, nn
+
+from prunus.data import load
+from prunus.errors import ConfigError
+from prunus.methods.soft import SoftPruning
+from prunus.selection import EasyDropped, Scheduled, Selection
+from prunus.training import History, TrainConfig, train
+from prunus.training.distributed import Ranks, SurvivingGradients
+
+DIGITS = load("digits")
+FEW = DIGITS.train.subset(torch.arange(0, 1442, 9))  # 161: no batch can be halved evenly
+HELD = DIGITS.train.subset(torch.arange(1, 1442, 30))
+
+pytestmark = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch was built without gloo")
+
+
+def network() -> nn.Module:
+    """Without batch norm, whose statistics each process would take from its own share."""
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.GroupNorm(1, 6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 10)).double()
+
+
+class Noted(Scheduled):
+    """Notes what was chosen."""
+
+    def __init__(self) -> None:
+        self.chosen: list[Selection] = []
+        super().__init__(EasyDropped(len(FEW), 0.5, seed=Ranks.current().rank), FEW.labels.numpy(), keep_record=lambda _, s: self.chosen.append(s))
+
+
+def trained(**changes: Any) -> tuple[nn.Module, History]:
+    model = network()
+    parts: dict[str, Any] = {}
+    if changes.pop("extras", False):
+        parts = {"curriculum": Noted(), "pruning": SoftPruning(torch.zeros(1, 1, 8, 8, dtype=torch.float64), 0.3)}
+    path, resume = changes.pop("path", None), changes.pop("resume", False)
+    config = TrainConfig(**{"epochs": 2, "batch_size": 40, "lr": 0.02, **changes})
+    history = train(model, FEW, config, normalise=DIGITS.normalise, validation=HELD, checkpoint=path, resume=resume, **parts)
+    return model, history
+
+
+def together(work: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
+    """Run `work(*arguments)` in two processes; what each returned."""
+    processes.spawn(_process, args=(work, folder, arguments), nprocs=2)
+    return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
+
+
+def _process(rank: int, work: Callable[..., Any], folder: Path, arguments: tuple[Any, ...]) -> None:
+    torch.set_num_threads(1)
+    os.environ.update(GLOO_SOCKET_IFNAME="lo")
+    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    try:
+        torch.save(work(*arguments), folder / f"{rank}.pt")
+    finally:
+        dist.destroy_process_group()
+
+
+TRAININGS: list[dict[str, Any]] = [
+    {},
+    {"augment": "crop-flip-cutout", "ema": 0.9, "clip": 0.5},
+    {"extras": True, "optimizer": "adamw", "lr": 1e-3, "epochs": 3},
+]
+
+
+def weights_and_records() -> Any:
+    results = []
+    for changes in TRAININGS:
+        model, history = trained(**changes)
+        results.append((model.state_dict(), [(e.loss, e.accuracy, e.validation_accuracy, e.samples) for e in history.epochs]))
+    return results
+
+
+def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
+    alone = weights_and_records()
+    for results in together(weights_and_records, tmp_path):
+        for (state, records), (wanted, epochs) in zip(results, alone, strict=True):
+            for name, value in wanted.items():
+                torch.testing.assert_close(state[name], value, rtol=1e-9, atol=1e-11)
+            for mine, epoch in zip(records, epochs, strict=True):
+                assert mine == pytest.approx(epoch, rel=1e-9)
+
+
+def unbroken_and_resumed(path: Path) -> Any:
+    class StopError(Exception):
+        pass
+
+    whole = nn.Sequential(network(), nn.Dropout(0.2)).double()
+    train(whole, FEW, TrainConfig(epochs=3, batch_size=40, lr=0.02), normalise=DIGITS.normalise)
+    model = nn.Sequential(network(), nn.Dropout(0.2)).double()
+    config = TrainConfig(epochs=3, batch_size=40, lr=0.02)
+
+    def stop(done: int, total: int) -> None:
+        if done == 7:
+            dist.barrier()
+            raise StopError
+
+    kept: dict[str, Any] = {"checkpoint": path, "checkpoint_seconds": 0.0, "resume": True}
+    with suppress(StopError):
+        train(model, FEW, config, normalise=DIGITS.normalise, on_step=stop, **kept)
+    model = nn.Sequential(network(), nn.Dropout(0.2)).double()
+    train(model, FEW, config, normalise=DIGITS.normalise, **kept)
+    return whole.state_dict(), model.state_dict()
+
+
+def test_several_processes_resume_too(tmp_path: Path) -> None:
+    for whole, resumed in together(unbroken_and_resumed, tmp_path, tmp_path / "checkpoint"):
+        for name, value in whole.items():
+            assert torch.equal(resumed[name], value), name
+
+
+def test_shares_are_even_and_their_weights_make_the_mean() -> None:
+    for count in range(3, 30):
+        shares = [Ranks(rank, 3).share(count) for rank in range(3)]
+        sizes = [share.stop - share.start for share in shares]
+        assert sum(sizes) == count and max(sizes) - min(sizes) <= 1 and shares[0].start == 0 and shares[1].start == shares[0].stop
+        values = np.random.default_rng(count).random(count)
+        means = [values[share].mean() * Ranks(rank, 3).weight(count) for rank, share in enumerate(shares)]
+        assert np.mean(means) == pytest.approx(values.mean())
+    with pytest.raises(ConfigError, match="A batch of 2 samples cannot be shared by 3 processes"):
+        Ranks(0, 3).share(2)
+
+
+def masked_steps(surviving: bool) -> Any:
+    """Five steps of a network in which half of the inner channels are zero and stay so; bytes sent at the end."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 10)).double()
+    masks: Mapping[str, Tensor] = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()}
+    masks["0.weight"][::2], masks["0.bias"][::2], masks["2.weight"][:, ::2] = False, False, False
+    wrapped = Ranks.current().wrapped(model)
+    hook = SurvivingGradients(model, {name: mask for name, mask in masks.items() if not mask.all()})
+    if surviving:
+        hook.register(wrapped)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9)
+    images, labels = FEW.images.double() / 255, FEW.labels
+    for step in range(5):
+        with torch.no_grad():
+            for name, parameter in model.named_parameters():
+                parameter.mul_(masks[name])
+        part = slice(20 * step + 10 * Ranks.current().rank, 20 * step + 10 * Ranks.current().rank + 10)
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(wrapped(images[part]), labels[part]).backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None
+            if surviving:
+                assert not parameter.grad[~masks[name]].any()
+            parameter.grad.mul_(masks[name])
+        optimizer.step()
+    return model.state_dict(), hook.sent, hook.full
+
+
+def with_and_without_hook() -> Any:
+    return masked_steps(False), masked_steps(True)
+
+
+def test_exchanging_surviving_gradients_gives_the_same_weights_for_fewer_bytes(tmp_path: Path) -> None:
+    for (state, *_), (mine, sent, full) in together(with_and_without_hook, tmp_path):
+        for name, value in state.items():
+            torch.testing.assert_close(mine[name], value, rtol=1e-12, atol=1e-14)
+        numbers = {"0.weight": 72, "0.bias": 8, "2.weight": 432, "2.bias": 6, "5.weight": 960, "5.bias": 10}
+        assert full == 5 * 8 * sum(numbers.values())
+        assert sent == 5 * 8 * (sum(numbers.values()) - 36 - 4 - 216)
