@@ -108,7 +108,7 @@ def test_errors_of_files_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 
 def test_methods() -> None:
     listed = json.loads(runner.invoke(app, ["methods", "--json"]).stdout)
-    assert [one["name"] for one in listed["methods"]] == ["one-shot"]
+    assert [one["name"] for one in listed["methods"]] == ["one-shot", "soft", "critical"]
     assert {one["name"]: one["needs_data"] for one in listed["scores"]} == {
         "norm-l1": False,
         "norm-l2": False,

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 from dataclasses import fields
 from pathlib import Path
@@ -125,3 +128,24 @@ def test_files_that_are_no_recipes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(ConfigError, match="holds no keys"):
         read(tmp_path / "list.yaml")
+
+
+def test_two_processes_leave_one_folder(tmp_path: Path) -> None:
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    command = [
+        sys.executable,
+        "-c",
+        "from prunus.cli import main; main()",
+        "train",
+        *SHORT,
+        "-o",
+        str(tmp_path),
+        "--select",
+        "easy-dropped",
+        "--json",
+    ]
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
+    found = subprocess.run([*launch, *command], check=True, capture_output=True, text=True, env=environment)
+    result = json.loads(found.stdout)
+    assert result["accuracy"] > 70 and len(result["training"]["epochs"]) == 3
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 3

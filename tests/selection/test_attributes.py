@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from prunus.errors import ConfigError
-from prunus.selection import principal_components, variance_pixels
+from prunus.selection import latent_factors, principal_components, variance_pixels
 
 RNG = np.random.default_rng(1)
 FACTORS = RNG.standard_normal((6000, 5)) * [9, 7, 5, 3, 2]
@@ -45,3 +45,18 @@ def test_counts_out_of_range_are_named(count: int) -> None:
         principal_components(SAMPLES, count)
     with pytest.raises(ConfigError, match=str(count)):
         variance_pixels(SAMPLES, count)
+
+
+def test_latent_factors_explain_what_the_ones_before_left_over() -> None:
+    """Of samples made of three factors and a little noise, three are found that explain nearly everything, and no more than the best three can."""
+    rng = np.random.default_rng(1)
+    made = (rng.standard_normal((300, 3)) * [3.0, 2.0, 1.0]) @ rng.standard_normal((3, 40)) + 0.05 * rng.standard_normal((300, 40))
+    found = latent_factors(made, 3, every=1)
+    scaled = (made - made.mean(axis=0)) / made.std(axis=0)
+    coefficients, *_ = np.linalg.lstsq(found, scaled, rcond=None)
+    left = np.square(scaled - found @ coefficients).sum()
+    best = np.square(np.linalg.svd(scaled, compute_uv=False)[3:]).sum()
+    assert best <= left <= 1.05 * best + 1e-9
+    assert latent_factors(made, 3).shape == (300, 3)
+    with pytest.raises(ConfigError, match="41 latent factors"):
+        latent_factors(made, 41)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from functools import partial
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from prunus.errors import ConfigError
 from prunus.selection import (
     Aggregated,
     EasyDropped,
+    Forgetting,
     Points,
     Random,
     Scheduled,
@@ -25,7 +28,9 @@ from prunus.selection import (
     Subsets,
     aggregate,
     critical,
+    el2n,
     fixed_ratio,
+    gradient_norm,
     principal_components,
 )
 from prunus.training import TrainConfig, train
@@ -87,7 +92,7 @@ class Counting:
         self.asked.append(epoch)
         return Selection(LABELS == 3)
 
-    def observe(self, samples: Tensor, losses: Tensor) -> None:
+    def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
         self.seen += len(samples)
 
     def state(self) -> dict[str, Any]:
@@ -140,7 +145,7 @@ def test_easy_samples_go_by_chance_and_unseen_ones_stay() -> None:
     curriculum = EasyDropped(100, drop=0.5, seed=1)
     first = curriculum.choose(network(), 0, 5)
     assert first is not None and first.kept.all()
-    curriculum.observe(torch.arange(50), torch.where(torch.arange(50) < 40, 0.1, 2.0))
+    curriculum.observe(torch.arange(50), torch.where(torch.arange(50) < 40, 0.1, 2.0), torch.ones(50, dtype=torch.bool))
     second = curriculum.choose(network(), 1, 5)
     assert second is not None and second.weights is not None
     assert second.kept[40:].all() and 8 < second.kept[:40].sum() < 32
@@ -193,3 +198,42 @@ def test_numbers_out_of_range_are_refused() -> None:
         Scheduled(Random(5, 0.5), LABELS, annealing=1.5)
     with pytest.raises(ConfigError, match="every so many epochs"):
         Aggregated(points(), critical, every=0)
+
+
+def test_forgetting_events_are_counted_one_by_one() -> None:
+    rng, curriculum = np.random.default_rng(0), Forgetting(20)
+    seen: list[list[bool]] = [[] for _ in range(20)]
+    for _ in range(30):
+        batch = rng.permutation(20)[:8]
+        right = rng.random(8) < 0.4
+        curriculum.observe(torch.from_numpy(batch), torch.zeros(8), torch.from_numpy(right))
+        for sample, outcome in zip(batch, right):
+            seen[sample].append(bool(outcome))
+    wanted = [sum(a and not b for a, b in pairwise(row)) if any(row) else np.inf for row in seen]
+    assert curriculum.events.tolist() == wanted
+    other = Forgetting(20)
+    other.restore(curriculum.state())
+    assert other.events.tolist() == wanted and other.choose(network(), 0, 1) is None
+
+
+def test_the_gradient_norm_is_that_of_each_point_alone() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(1, 3, 3, stride=2, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 10)).eval()
+    images, labels = torch.randn(5, 1, 8, 8), torch.arange(5)
+    found = gradient_norm(model, images, labels)
+    for i in range(5):
+        model.zero_grad()
+        F.cross_entropy(model(images[i : i + 1]), labels[i : i + 1]).backward()
+        assert float(found[i]) == pytest.approx(float(model[0].weight.grad.square().sum()), rel=1e-4)
+    scored = Points(SPLIT.images, subsets(), DIGITS.normalise, effect=gradient_norm)
+    assert (scored.coarse_effects(model) > 0).all()
+    with pytest.raises(ConfigError, match="needs a plain convolution"):
+        gradient_norm(network(), images, labels)
+
+
+def test_el2n_is_the_distance_from_the_label() -> None:
+    logits, labels = torch.randn(6, 4), torch.tensor([0, 1, 2, 3, 0, 1])
+    for value, row, label in zip(el2n(logits, labels), logits, labels):
+        e = [math.exp(float(v)) for v in row]
+        wanted = math.sqrt(sum((e[k] / sum(e) - (k == int(label))) ** 2 for k in range(4)))
+        assert float(value) == pytest.approx(wanted, rel=1e-5)

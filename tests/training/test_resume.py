@@ -46,7 +46,7 @@ class Half:
         noisy = self.losses.numpy() + self.rng.random(len(FEW))
         return Selection(noisy > np.median(noisy), np.linspace(0.5, 1.5, len(FEW), dtype=np.float32))
 
-    def observe(self, samples: Tensor, losses: Tensor) -> None:
+    def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
         self.losses[samples] = losses
 
     def state(self) -> dict[str, Any]:

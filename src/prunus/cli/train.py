@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -12,19 +13,20 @@ from typer import Argument, Option
 
 from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
-from prunus.cli.console import Bars, bars, show, show_json
+from prunus.cli import recipe_parts as parts
+from prunus.cli.console import bars, show, show_json
 from prunus.cli.finish import show_result
-from prunus.cli.opening import open_data, open_model, parse_planes
+from prunus.cli.opening import open_data, open_model
 from prunus.cli.prune import VERIFIED_ON, data_record
 from prunus.cli.recipe import Recipe, read, resolve
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
-    from prunus.data import ImageData
-    from prunus.methods.one_shot import Material
-    from prunus.methods.soft import SoftPruning
-    from prunus.selection import Selection
-    from prunus.training import Curriculum, EpochRecord, TrainConfig
+    from torch import nn
+
+    from prunus.methods.one_shot import Material, Watch
+    from prunus.training import EpochRecord, History
+    from prunus.training.distributed import Ranks
 
 CHECKPOINT = "checkpoint.safetensors"
 
@@ -80,18 +82,23 @@ def train(
 ) -> None:
     """Train a network; on critical samples (--select) and with soft filter pruning (--method soft) where that is wanted.
 
-    For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select critical -o runs/twofold
+    For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select critical -o runs/twofold;
+    with several processes: torchrun --nproc-per-node 2 --no-python prunus train …
     """
     from prunus.cli.app import typed_command
+    from prunus.methods.one_shot import unwatched
     from prunus.report.delivery import check
+    from prunus.training.distributed import process_group
 
     flags = {name: value for name, value in context.params.items() if name not in _NOT_KEYS and value not in (None, "")}
     chosen = resolve((read(recipe) if recipe else {}) | flags, str(recipe) if recipe else "the command")
     check(output, with_onnx=onnx and chosen.method == "soft", with_report=report and chosen.method == "soft")
     if not resume and (output / CHECKPOINT).exists():
         raise ConfigError(f"{output} holds the checkpoint of a training: --resume goes on with it; for a new one choose another folder.")
-    with bars() as watch:
-        result = _run(chosen, output, typed_command(context), resume, onnx, report, watch)
+    with process_group() as ranks, bars() if ranks.first else nullcontext(unwatched) as watch:
+        result = _run(chosen, output, typed_command(context), resume, onnx, report, ranks, watch)
+    if not ranks.first:
+        return
     if as_json:
         show_json(result)
     elif chosen.method == "soft":
@@ -103,39 +110,37 @@ def train(
 _NOT_KEYS = ("output", "recipe", "resume", "onnx", "report", "as_json")
 
 
-def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, report: bool, watch: Bars) -> dict[str, Any]:
+def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, report: bool, ranks: Ranks, watch: Watch) -> dict[str, Any]:
+    """Train, and write the folder; where several processes train together, the first one writes."""
     import torch
 
-    from prunus import storage
     from prunus.methods.twofold import twofold
-    from prunus.report.delivery import deliver
     from prunus.report.result import write_text
-    from prunus.training import batches, evaluate
+    from prunus.training import batches
 
     images = open_data(recipe.data, Path(recipe.data_dir) if recipe.data_dir else None, None, watch)
-    material = _material(recipe, images)
-    config = _config(recipe, images)
+    samples, config = parts.material(recipe, images), parts.config(recipe, images)
     torch.manual_seed(recipe.seed)
     opened = open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, data=images)
-    example, _ = next(iter(batches(material.test, material.normalise, VERIFIED_ON)))
-    folder.mkdir(parents=True, exist_ok=True)
-    write_text(recipe.to_toml(), folder / "recipe.toml")
-    pruning = _pruning(recipe, example[:1])
-    watch("choosing what to choose from", 0, 0)
-    curriculum = _curriculum(recipe, images, material, folder)
-    records: list[EpochRecord] = []
+    example, _ = next(iter(batches(samples.test, samples.normalise, VERIFIED_ON)))
+    metrics = folder / "metrics.jsonl"
+    if ranks.first:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_text(recipe.to_toml(), folder / "recipe.toml")
+    watch("preparing the choice of samples", 0, 0)
+    curriculum = parts.curriculum(recipe, samples, folder)
 
     def note(record: EpochRecord) -> None:
-        records.append(record)
-        with (folder / "metrics.jsonl").open("a") as file:
-            file.write(_line(record))
+        if ranks.first:
+            with metrics.open("a") as file:
+                file.write(_line(record))
 
     trained = twofold(
         opened.model,
         example[:1],
-        material,
+        samples,
         config,
-        pruning=pruning,
+        pruning=parts.pruning(recipe, example[:1]),
         curriculum=curriculum,
         tuning=replace(config, epochs=recipe.tune_epochs, lr=recipe.tune_lr) if recipe.tune_epochs else None,
         checkpoint=folder / CHECKPOINT,
@@ -144,103 +149,43 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
         verify_on=example,
         watch=watch,
     )
-    write_text("".join(map(_line, trained.history.epochs)), folder / "metrics.jsonl")  # a killed run may have written an epoch twice
-    record = opened.record() | {"data": data_record(images, material)}
-    if trained.outcome is not None:
-        return deliver(
-            folder,
-            opened.model,
-            trained.outcome,
-            example[:1],
-            command=command,
-            model=record,
-            score=f"norm-l{recipe.norm:g}",
-            seed=recipe.seed,
-            material=material,
-            training=trained.history,
-            with_onnx=onnx,
-            with_report=report,
-            watch=watch,
-        )
-    watch("evaluating", 0, 0)
-    found = evaluate(opened.model, material.test, material.normalise)
-    storage.save(opened.model, folder / "model.safetensors")
-    result = {"command": command, "model": record, "accuracy": found.accuracy, "loss": found.loss, "training": trained.history.to_dict()}
+    if not ranks.first:
+        return {}
+    write_text("".join(map(_line, trained.history.epochs)), metrics)  # a killed run may have written an epoch twice
+    record = opened.record() | {"data": data_record(images, samples)}
+    if trained.outcome is None:
+        return _plain_result(opened.model, samples, trained.history, record, folder, command)
+    from prunus.report.delivery import deliver
+
+    return deliver(
+        folder,
+        opened.model,
+        trained.outcome,
+        example[:1],
+        command=command,
+        model=record,
+        score=f"norm-l{recipe.norm:g}",
+        seed=recipe.seed,
+        material=samples,
+        training=trained.history,
+        with_onnx=onnx,
+        with_report=report,
+        watch=watch,
+    )
+
+
+def _plain_result(model: nn.Module, samples: Material, history: History, record: dict[str, Any], folder: Path, command: str) -> dict[str, Any]:
+    """What a training without pruning leaves behind: the weights and their accuracy on the test set."""
+    from prunus import storage
+    from prunus.report.result import write_text
+    from prunus.training import evaluate
+
+    found = evaluate(model, samples.test, samples.normalise)
+    storage.save(model, folder / "model.safetensors")
+    result = {"command": command, "model": record, "accuracy": found.accuracy, "loss": found.loss, "training": history.to_dict()}
     write_text(json.dumps(result, indent=1) + "\n", folder / "training.json")
     return result
 
 
 def _line(record: EpochRecord) -> str:
     return json.dumps(asdict(record)) + "\n"
-
-
-def _material(recipe: Recipe, images: ImageData) -> Material:
-    from prunus.methods.one_shot import Material
-
-    planes = images.image_shape[0]
-    normalise = parse_planes(recipe.mean, planes, "mean") or images.mean, parse_planes(recipe.std, planes, "std") or images.std
-    if not recipe.validation:
-        return Material(images.train, images.test, normalise)
-    kept, held_out = images.hold_out(recipe.validation, recipe.seed)
-    return Material(kept, images.test, normalise, held_out)
-
-
-def _config(recipe: Recipe, images: ImageData) -> TrainConfig:
-    from dataclasses import fields
-
-    from prunus.training import TrainConfig
-
-    own = {f.name: getattr(recipe, f.name) for f in fields(TrainConfig)}
-    if recipe.augment == "auto":
-        own["augment"] = "crop-flip" if images.image_shape[0] == 3 else "none"
-    return TrainConfig(**own)
-
-
-def _pruning(recipe: Recipe, example: Any) -> SoftPruning | None:
-    from prunus.methods.soft import SoftPruning
-
-    if recipe.method == "none":
-        return None
-    return SoftPruning(example, recipe.rate, growth=recipe.growth, every=recipe.prune_every, p=recipe.norm, protect=recipe.protect)
-
-
-def _curriculum(recipe: Recipe, images: ImageData, material: Material, folder: Path) -> Curriculum | None:
-    """What the epochs train on; the kept samples of every epoch are written to the folder."""
-    import numpy as np
-
-    from prunus import selection
-
-    if recipe.select == "all":
-        return None
-    labels, count = material.train.labels.numpy(), len(material.train)
-    chooser: Any
-    if recipe.select == "random":
-        chooser = selection.Random(count, 1 - recipe.drop, recipe.seed)
-    elif recipe.select == "easy-dropped":
-        chooser = selection.EasyDropped(count, recipe.drop, recipe.seed)
-    else:
-        samples = material.train.images.numpy()
-        components = selection.principal_components(samples, min(recipe.attributes, int(np.prod(samples.shape[1:]))))
-        subsets = selection.aggregate(labels, components, subset_size=recipe.subset_size, fine_ratio=recipe.fine_ratio)
-        rules: dict[str, Any] = {
-            "critical": selection.critical,
-            "fixed-ratio": lambda effects, subsets, fine: selection.fixed_ratio(effects, subsets, recipe.drop),
-            "mean-division": lambda effects, subsets, fine: selection.mean_division(effects, subsets),
-            "area": lambda effects, subsets, fine: selection.area(effects, subsets, recipe.drop),
-        }
-        chooser = selection.Aggregated(selection.Points(samples, subsets, material.normalise), rules[recipe.select])
-    kept = folder / "kept"
-    kept.mkdir(parents=True, exist_ok=True)
-
-    def keep_record(epoch: int, chosen: Selection) -> None:
-        np.save(kept / f"epoch-{epoch + 1:04d}.npy", chosen.indices.astype(np.int32))
-
-    return selection.Scheduled(
-        chooser,
-        labels,
-        warmup=recipe.warmup_epochs,
-        annealing=recipe.annealing,
-        least=recipe.least,
-        seed=recipe.seed,
-        keep_record=keep_record,
-    )

@@ -7,16 +7,17 @@ train(model, data.train, config, normalise=normalise, curriculum=curriculum)
 
 from __future__ import annotations
 
-from .attributes import principal_components, variance_pixels
-from .curricula import Aggregated, EasyDropped, Random, Scheduled, Static
-from .effect import cross_entropy, doubt, margin
-from .points import Points
+from .attributes import latent_factors, principal_components, variance_pixels
+from .curricula import Aggregated, EasyDropped, Forgetting, Random, Scheduled, Static
+from .effect import cross_entropy, doubt, el2n, gradient_norm, margin
+from .points import Points, of_logits
 from .rules import Selection, area, at_random, critical, easy_dropped, everything, fixed_ratio, guarded, mean_division
 from .subsets import Subsets, aggregate, means
 
 __all__ = [
     "Aggregated",
     "EasyDropped",
+    "Forgetting",
     "Points",
     "Random",
     "Scheduled",
@@ -30,12 +31,16 @@ __all__ = [
     "cross_entropy",
     "doubt",
     "easy_dropped",
+    "el2n",
     "everything",
     "fixed_ratio",
+    "gradient_norm",
     "guarded",
+    "latent_factors",
     "margin",
     "mean_division",
     "means",
+    "of_logits",
     "principal_components",
     "variance_pixels",
 ]

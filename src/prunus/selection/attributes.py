@@ -70,6 +70,31 @@ def variance_pixels(samples: Any, count: int) -> Values:
     return np.concatenate([rows[:, chosen] for rows in _chunks(samples)])
 
 
+def latent_factors(samples: Any, count: int, every: int = 100, rounds: int = 20, penalty: float = 0.015) -> Values:
+    """SlimML's latent attributes: factors v of X ~ v m^T + ..., found one after the other on every hundredth entry, shape (N, count).
+
+    Each factor is fitted to what the ones before left over, by `rounds` of alternating least squares with an L2 penalty (our choice: the published
+    code takes small gradient steps towards the same). It reads one in `every` entries of the z-scored samples, at least `count`.
+
+    Raises ConfigError if there are fewer entries than factors.
+    """
+    width = _width(samples)
+    if not 1 <= count <= width:
+        raise ConfigError(f"a sample has {width} entries; {count} latent factors cannot be taken from them")
+    chosen = np.linspace(0, width - 1, max(count, width // every)).round().astype(np.int64)
+    scale = _scale(samples)
+    rest = np.concatenate([scale.apply(rows)[:, chosen] for rows in _chunks(samples)]).astype(np.float64)
+    factors = np.empty((len(rest), count), dtype=np.float32)
+    for f in range(count):
+        loading = rest[np.square(rest).sum(axis=1).argmax()]  # the sample that is least explained so far
+        for _ in range(rounds):
+            factor = rest @ loading / (loading @ loading + penalty)
+            loading = factor @ rest / (factor @ factor + penalty)
+        rest = rest - factor[:, None] * loading
+        factors[:, f] = factor * np.linalg.norm(loading)
+    return factors
+
+
 def _width(samples: Any) -> int:
     return int(np.prod(samples.shape[1:], dtype=np.int64))
 

@@ -28,8 +28,8 @@ class Chooser(Protocol):
     def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
         """The samples of one epoch."""
 
-    def observe(self, samples: Tensor, losses: Tensor) -> None:
-        """Losses of a batch."""
+    def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
+        """Losses of a batch, and which of its samples were told right."""
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
@@ -83,9 +83,9 @@ class Scheduled:
             self._keep_record(epoch, selection)
         return selection
 
-    def observe(self, samples: Tensor, losses: Tensor) -> None:
-        """Losses of a batch, warm-up and annealing included."""
-        self._chooser.observe(samples, losses)
+    def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
+        """What a batch gave, warm-up and annealing included."""
+        self._chooser.observe(samples, losses, correct)
 
     def state(self) -> dict[str, Any]:
         """That of the chooser; the rest follows from the epoch."""
@@ -99,7 +99,7 @@ class Scheduled:
 class _Blind:
     """What a chooser does that looks at no losses and keeps no state."""
 
-    def observe(self, samples: Tensor, losses: Tensor) -> None:
+    def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
         """Losses are not looked at."""
 
     def state(self) -> dict[str, Any]:
@@ -162,7 +162,7 @@ class EasyDropped:
         """By the losses that were seen."""
         return easy_dropped(self._losses, self._drop, np.random.default_rng((self._seed, epoch)))
 
-    def observe(self, samples: Tensor, losses: Tensor) -> None:
+    def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
         """Remember the losses."""
         self._losses[samples.numpy()] = losses.numpy()
 
@@ -184,6 +184,40 @@ class Random(_Blind):
     def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
         """A draw."""
         return at_random(self._count, self._keep, np.random.default_rng((self._seed, epoch)))
+
+
+class Forgetting(_Blind):
+    """Counts forgetting events: how often a sample that was told right is told wrong later (Toneva et al., ICLR 2019). Keeps all samples.
+
+    `events` are the scores to keep samples by in a later training, with `Static`; samples that were never told right count as infinitely many.
+    """
+
+    def __init__(self, count: int) -> None:
+        self._forgotten, self._right, self._ever = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+
+    @property
+    def events(self) -> NDArray[np.float64]:
+        """Forgetting events per sample, shape (N,)."""
+        return np.where(self._ever, self._forgotten, np.inf)
+
+    def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
+        """All samples."""
+        return None
+
+    def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
+        """Compare with the last time."""
+        places, right = samples.numpy(), correct.numpy().astype(bool)
+        self._forgotten[places] += self._right[places] & ~right
+        self._right[places] = right
+        self._ever[places] |= right
+
+    def state(self) -> dict[str, Any]:
+        """The counts."""
+        return {name: torch.from_numpy(values) for name, values in vars(self).items()}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The counts."""
+        vars(self).update({name: values.numpy().copy() for name, values in state.items()})
 
 
 class Static(_Blind):

@@ -1,8 +1,12 @@
-"""Effect values: how much a network can still learn from an aggregated point; higher = more. All take logits (n, classes) and labels (n,)."""
+"""Effect values: how much a network can still learn from an aggregated point; higher = more."""
 
 from __future__ import annotations
 
-from torch import Tensor
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ConfigError
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -24,6 +28,36 @@ def margin(logits: Tensor, labels: Tensor) -> Tensor:
 def doubt(logits: Tensor, labels: Tensor) -> Tensor:
     """1 - softmax(y)_t, shape (n,): the probability given to the wrong classes."""
     return 1 - _true(logits.float().softmax(1), labels)
+
+
+def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """Squared L2 norm of the gradient of each point's own cross-entropy by the weights of the first convolution, shape (n,).
+
+    SlimML (Han et al., TKDE 2021) scores by what a point would change there. The model must be in evaluation mode, so that points do not meet.
+
+    Raises ConfigError if there is no convolution over images, or the first one works in groups.
+    """
+    first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    if first is None or first.groups != 1 or isinstance(first.padding, str) or first.padding_mode != "zeros":
+        raise ConfigError(f"the gradient norm needs a plain convolution as first layer, which {type(model).__name__} does not have")
+    seen: list[tuple[Tensor, Tensor]] = []
+    hook = first.register_forward_hook(lambda module, args, output: seen.append((args[0], output)))
+    try:
+        with torch.enable_grad():
+            loss = F.cross_entropy(model(images).float(), labels, reduction="sum")
+            (inputs, outputs) = seen[0]
+            (slopes,) = torch.autograd.grad(loss, outputs)
+    finally:
+        hook.remove()
+    patches = F.unfold(inputs.detach(), first.kernel_size, first.dilation, first.padding, first.stride)  # (n, C k k, pixels)
+    gradients: Tensor = slopes.flatten(2) @ patches.transpose(1, 2)  # (n, filters, C k k)
+    return gradients.square().sum(dim=(1, 2)).float()
+
+
+def el2n(logits: Tensor, labels: Tensor) -> Tensor:
+    """||softmax(y) - onehot(t)||_2, shape (n,): a static score of samples early in a training (Paul et al., NeurIPS 2021)."""
+    p = logits.float().softmax(1)
+    return (p - F.one_hot(labels, p.shape[1])).norm(dim=1)
 
 
 def _true(values: Tensor, labels: Tensor) -> Tensor:

@@ -14,8 +14,16 @@ from .effect import cross_entropy
 from .rules import Effects
 from .subsets import Indices, Subsets, means
 
-Effect = Callable[[Tensor, Tensor], Tensor]
-"""(logits (n, classes), labels (n,)) -> effect values (n,)."""
+Effect = Callable[[nn.Module, Tensor, Tensor], Tensor]
+"""(model in evaluation mode, images (n, C, H, W), labels (n,)) -> effect values (n,)."""
+
+
+def of_logits(function: Callable[[Tensor, Tensor], Tensor]) -> Effect:
+    """An effect value that is a function of logits (n, classes) and labels (n,): `cross_entropy`, `margin` or `doubt`."""
+    return lambda model, images, labels: function(model(images), labels)
+
+
+_CROSS_ENTROPY = of_logits(cross_entropy)
 
 
 class Points:
@@ -34,7 +42,7 @@ class Points:
         samples: Any,
         subsets: Subsets,
         normalise: tuple[Sequence[float], Sequence[float]],
-        effect: Effect = cross_entropy,
+        effect: Effect = _CROSS_ENTROPY,
         batch_size: int = 500,
     ) -> None:
         self.subsets, self._effect, self._batch_size = subsets, effect, batch_size
@@ -62,6 +70,5 @@ class Points:
         values = []
         with torch.no_grad():
             for part, target in zip(torch.split(images, self._batch_size), torch.split(labels, self._batch_size)):
-                logits = model(part.to(first.device, first.dtype))
-                values.append(self._effect(logits, target.to(first.device)).double().cpu())
+                values.append(self._effect(model, part.to(first.device, first.dtype), target.to(first.device)).double().cpu())
         return np.asarray(torch.cat(values).numpy())

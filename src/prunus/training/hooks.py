@@ -16,8 +16,8 @@ class Curriculum(Protocol):
     def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
         """The samples of one epoch; None for all. The model is in evaluation mode, without gradients."""
 
-    def observe(self, samples: Tensor, losses: Tensor) -> None:
-        """The losses of a batch: positions (batch,) int64 and unweighted losses (batch,), both on the CPU."""
+    def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
+        """What a batch gave: positions (batch,) int64, unweighted losses (batch,), and which were told right (batch,) bool; all on the CPU."""
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold: nested dicts and lists of tensors, numbers and texts."""

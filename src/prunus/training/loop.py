@@ -206,7 +206,9 @@ class _Training:
         if self.curriculum is None:
             return F.cross_entropy(logits, labels, label_smoothing=smoothing)
         losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-        self.curriculum.observe(part, self.ranks.whole(losses.detach(), len(part)).cpu())
+        right = (logits.detach().argmax(1) == labels).to(losses.dtype)
+        seen = [self.ranks.whole(values, len(part)).cpu() for values in (losses.detach(), right)]
+        self.curriculum.observe(part, seen[0], seen[1] > 0)
         return losses.mean() if weight is None else (losses * weight[self.ranks.share(len(part))].to(losses)).mean()
 
     def _finish_epoch(self, seconds: float) -> None:

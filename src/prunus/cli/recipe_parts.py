@@ -1,0 +1,91 @@
+"""From a recipe to the objects of the library."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prunus.cli.opening import parse_planes
+from prunus.cli.recipe import Recipe
+
+if TYPE_CHECKING:
+    from prunus.data import ImageData
+    from prunus.methods.one_shot import Material
+    from prunus.methods.soft import SoftPruning
+    from prunus.selection import Selection
+    from prunus.training import Curriculum, TrainConfig
+
+
+def material(recipe: Recipe, images: ImageData) -> Material:
+    """The splits and how they are normalised."""
+    from prunus.methods.one_shot import Material
+
+    planes = images.image_shape[0]
+    normalise = parse_planes(recipe.mean, planes, "mean") or images.mean, parse_planes(recipe.std, planes, "std") or images.std
+    if not recipe.validation:
+        return Material(images.train, images.test, normalise)
+    kept, held_out = images.hold_out(recipe.validation, recipe.seed)
+    return Material(kept, images.test, normalise, held_out)
+
+
+def config(recipe: Recipe, images: ImageData) -> TrainConfig:
+    """How to train; photographs are shifted and mirrored where the recipe leaves that open."""
+    from dataclasses import fields
+
+    from prunus.training import TrainConfig
+
+    own = {f.name: getattr(recipe, f.name) for f in fields(TrainConfig)}
+    if recipe.augment == "auto":
+        own["augment"] = "crop-flip" if images.image_shape[0] == 3 else "none"
+    return TrainConfig(**own)
+
+
+def pruning(recipe: Recipe, example: Any) -> SoftPruning | None:
+    """Soft filter pruning, if it is the method."""
+    from prunus.methods.soft import SoftPruning
+
+    if recipe.method == "none":
+        return None
+    return SoftPruning(example, recipe.rate, growth=recipe.growth, every=recipe.prune_every, p=recipe.norm, protect=recipe.protect)
+
+
+def curriculum(recipe: Recipe, samples: Material, folder: Path) -> Curriculum | None:
+    """What the epochs train on; the kept samples of every epoch are written to the folder."""
+    import numpy as np
+
+    from prunus import selection
+
+    if recipe.select == "all":
+        return None
+    labels, count = samples.train.labels.numpy(), len(samples.train)
+    chooser: Any
+    if recipe.select == "random":
+        chooser = selection.Random(count, 1 - recipe.drop, recipe.seed)
+    elif recipe.select == "easy-dropped":
+        chooser = selection.EasyDropped(count, recipe.drop, recipe.seed)
+    else:
+        pixels = samples.train.images.numpy()
+        components = selection.principal_components(pixels, min(recipe.attributes, int(np.prod(pixels.shape[1:]))))
+        subsets = selection.aggregate(labels, components, subset_size=recipe.subset_size, fine_ratio=recipe.fine_ratio)
+        rules: dict[str, Any] = {
+            "critical": selection.critical,
+            "fixed-ratio": lambda effects, subsets, fine: selection.fixed_ratio(effects, subsets, recipe.drop),
+            "mean-division": lambda effects, subsets, fine: selection.mean_division(effects, subsets),
+            "area": lambda effects, subsets, fine: selection.area(effects, subsets, recipe.drop),
+        }
+        chooser = selection.Aggregated(selection.Points(pixels, subsets, samples.normalise), rules[recipe.select])
+    kept = folder / "kept"
+    kept.mkdir(parents=True, exist_ok=True)
+
+    def keep_record(epoch: int, chosen: Selection) -> None:
+        np.save(kept / f"epoch-{epoch + 1:04d}.npy", chosen.indices.astype(np.int32))
+
+    return selection.Scheduled(
+        chooser,
+        labels,
+        warmup=recipe.warmup_epochs,
+        annealing=recipe.annealing,
+        least=recipe.least,
+        seed=recipe.seed,
+        keep_record=keep_record,
+    )
