@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -19,6 +20,14 @@ ROOT = Path(__file__).parent.parent
 def blocks(name: str) -> list[str]:
     """The Python blocks of a Markdown file."""
     return re.findall(r"```python\n(.*?)```", (ROOT / name).read_text(), flags=re.DOTALL)
+
+
+def test_the_training_of_the_docs_ends_in_a_compact_network() -> None:
+    (block,) = blocks("docs/training.md")
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    assert [epoch.samples for epoch in scope["history"].epochs[:2]] == [1442, 1442] and scope["history"].epochs[3].samples < 1442
+    assert scope["small"].prunus.verification.relative < 1e-5
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/getting-started.md"])

@@ -25,7 +25,7 @@ except SystemExit as stop:
     assert not stop.code, stop.code
 print([name for name in ("torch", "numpy", "matplotlib", "jinja2", "onnx", "sklearn") if name in sys.modules])
 """
-    for arguments in (["--help"], ["prune", "--help"], ["demo", "-h"], ["--version"], ["methods", "--json"]):
+    for arguments in (["--help"], ["prune", "--help"], ["train", "--help"], ["demo", "-h"], ["--version"], ["methods", "--json"]):
         done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
         assert done.stdout.splitlines()[-1] == "[]", arguments
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus.cli import kept
 from prunus.cli.opening import parse_planes
 from prunus.cli.recipe import Recipe
 
@@ -12,7 +14,6 @@ if TYPE_CHECKING:
     from prunus.data import ImageData
     from prunus.methods.one_shot import Material
     from prunus.methods.soft import SoftPruning
-    from prunus.selection import Selection
     from prunus.training import Curriculum, TrainConfig
 
 
@@ -50,7 +51,7 @@ def pruning(recipe: Recipe, example: Any) -> SoftPruning | None:
 
 
 def curriculum(recipe: Recipe, samples: Material, folder: Path) -> Curriculum | None:
-    """What the epochs train on; the kept samples of every epoch are written to the folder."""
+    """What the epochs train on; the samples that they keep are written to the folder."""
     import numpy as np
 
     from prunus import selection
@@ -74,12 +75,6 @@ def curriculum(recipe: Recipe, samples: Material, folder: Path) -> Curriculum | 
             "area": lambda effects, subsets, fine: selection.area(effects, subsets, recipe.drop),
         }
         chooser = selection.Aggregated(selection.Points(pixels, subsets, samples.normalise), rules[recipe.select])
-    kept = folder / "kept"
-    kept.mkdir(parents=True, exist_ok=True)
-
-    def keep_record(epoch: int, chosen: Selection) -> None:
-        np.save(kept / f"epoch-{epoch + 1:04d}.npy", chosen.indices.astype(np.int32))
-
     return selection.Scheduled(
         chooser,
         labels,
@@ -87,5 +82,5 @@ def curriculum(recipe: Recipe, samples: Material, folder: Path) -> Curriculum | 
         annealing=recipe.annealing,
         least=recipe.least,
         seed=recipe.seed,
-        keep_record=keep_record,
+        keep_record=partial(kept.write, folder),
     )

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
+from prunus.cli import kept
 from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
 from prunus.cli import recipe_parts as parts
@@ -24,11 +25,13 @@ from prunus.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-    from prunus.methods.one_shot import Material, Watch
+    from prunus.methods.one_shot import Material, Outcome, Watch
+    from prunus.methods.soft import SoftPruning
     from prunus.training import EpochRecord, History
     from prunus.training.distributed import Ranks
 
 CHECKPOINT = "checkpoint.safetensors"
+KEPT = "kept"
 
 
 def train(
@@ -128,7 +131,7 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
         folder.mkdir(parents=True, exist_ok=True)
         write_text(recipe.to_toml(), folder / "recipe.toml")
     watch("preparing the choice of samples", 0, 0)
-    curriculum = parts.curriculum(recipe, samples, folder)
+    curriculum, pruning = parts.curriculum(recipe, samples, folder / KEPT), parts.pruning(recipe, example[:1])
 
     def note(record: EpochRecord) -> None:
         if ranks.first:
@@ -140,7 +143,7 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
         example[:1],
         samples,
         config,
-        pruning=parts.pruning(recipe, example[:1]),
+        pruning=pruning,
         curriculum=curriculum,
         tuning=replace(config, epochs=recipe.tune_epochs, lr=recipe.tune_lr) if recipe.tune_epochs else None,
         checkpoint=folder / CHECKPOINT,
@@ -157,6 +160,8 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
         return _plain_result(opened.model, samples, trained.history, record, folder, command)
     from prunus.report.delivery import deliver
 
+    selected = kept.panel(folder / KEPT, trained.history, samples.train, images.classes)
+    panels = {"selection": selected, "soft": _soft_panel(pruning, trained.outcome)}
     return deliver(
         folder,
         opened.model,
@@ -168,6 +173,7 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
         seed=recipe.seed,
         material=samples,
         training=trained.history,
+        panels=panels,
         with_onnx=onnx,
         with_report=report,
         watch=watch,
@@ -185,6 +191,14 @@ def _plain_result(model: nn.Module, samples: Material, history: History, record:
     result = {"command": command, "model": record, "accuracy": found.accuracy, "loss": found.loss, "training": history.to_dict()}
     write_text(json.dumps(result, indent=1) + "\n", folder / "training.json")
     return result
+
+
+def _soft_panel(pruning: SoftPruning | None, outcome: Outcome) -> dict[str, Any] | None:
+    """What the report shows of soft pruning: the channels alive per group after every pruning."""
+    if pruning is None:
+        return None
+    sizes = {group.name: group.size for group in outcome.graph.groups}
+    return {"record": [asdict(entry) for entry in pruning.record], "sizes": sizes}
 
 
 def _line(record: EpochRecord) -> str:

@@ -53,6 +53,7 @@ def deliver(
     material: Material | None = None,
     training: History | None = None,
     notes: Sequence[str] = (),
+    panels: Mapping[str, Any] | None = None,
     with_onnx: bool = True,
     with_report: bool = True,
     watch: Callable[[str, int, int], None] = lambda step, done, total: None,
@@ -65,6 +66,7 @@ def deliver(
         outcome: of `prunus.methods.one_shot`.
         example_inputs: what latency is measured on, real inputs if possible.
         command, model, score, seed, material, training, notes: as for `prunus.report.describe`.
+        panels: further parts of the result that the report shows: "selection" and "soft".
         with_onnx: export, check, and measure in ONNX Runtime too.
         with_report: write `report.html`.
         watch: told about progress.
@@ -102,6 +104,7 @@ def deliver(
         latency=measured,
         notes=notes,
     )
+    result |= panels or {}
     if exported is not None:
         paths["onnx"] = exported.path
         result["onnx"] = {"opset": exported.opset, "max_abs": exported.max_abs, "relative": exported.relative}

@@ -29,6 +29,7 @@ Row = Mapping[str, Any]
 
 # From so many layers on, one labelled row each would be a wall: they become a skyline.
 MOST_ROWS = 24
+MOST_COLUMNS = 50
 ROW_HEIGHT = 26.0
 NARROW = 480.0
 
@@ -87,6 +88,52 @@ def training(stages: Sequence[Row], width: float) -> str:
         axes.set_title(title, loc="left", fontsize=TEXT, color=MUTED, pad=28, x=-34 / _pixels(canvas, axes))
         axes.set_xlabel("epoch", fontsize=SMALL, loc="right", labelpad=2)
     return canvas.svg(f"training-{width:g}", "Training curves: loss and accuracy by epoch")
+
+
+@styled
+def kept(samples: Sequence[int], total: int, width: float) -> str:
+    """Share [%] of all samples that every epoch trained on: one column per epoch."""
+    canvas = Canvas(width, 180)
+    axes = canvas.axes(left=34, top=12, right=4, bottom=34)
+    shares = [100 * count / total for count in samples]
+    places = range(1, len(shares) + 1)
+    axes.bar(places, [100.0] * len(shares), width=0.72, color=RULE)
+    axes.bar(places, shares, width=0.72, color=AFTER)
+    axes.set_xlim(0.4, len(shares) + 0.6)
+    axes.set_ylim(0, 100)
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch", fontsize=SMALL, loc="right", labelpad=2)
+    average = sum(shares) / len(shares)
+    return canvas.svg(f"kept-{width:g}", f"Samples of each epoch: {average:.0f} % on average")
+
+
+@styled
+def alive(record: Sequence[Row], sizes: Mapping[str, int], width: float) -> str:
+    """Share of every group's channels that was not zeroed, after every pruning: a row per group, a column per pruning."""
+    names = list(sizes)
+    labelled = len(names) <= MOST_ROWS
+    letters = min(max(map(len, names)), 10 if width < NARROW else 24) if labelled else 0
+    height = ROW_HEIGHT * len(names) if labelled else max(160.0, 5.0 * len(names))
+    canvas = Canvas(width, height + 40)
+    left = letters * 7.2 + 12 if labelled else 8
+    axes = canvas.axes(left=left, top=4, right=8, bottom=36)
+    every = -(-len(record) // MOST_COLUMNS)
+    shown = [*record[:-1:every], record[-1]] if every > 1 else list(record)
+    for row, name in enumerate(names):
+        for column, entry in enumerate(shown):
+            share = entry["alive"][name] / sizes[name]
+            axes.bar(column, 0.86, width=0.9, bottom=len(names) - row - 0.93, color=AFTER, alpha=0.06 + 0.94 * share)
+    axes.set_ylim(0, len(names))
+    axes.set_xlim(-0.5, len(shown) - 0.5)
+    step = max(1, len(shown) // 6)
+    axes.set_xticks(range(0, len(shown), step), [str(shown[i]["epoch"] + 1) for i in range(0, len(shown), step)])
+    if labelled:
+        axes.set_yticks([len(names) - row - 0.5 for row in range(len(names))], [shorten(name, letters) for name in names])
+        axes.tick_params(axis="y", pad=6, labelsize=TEXT)
+    quiet(axes, y=labelled)
+    axes.set_xlabel("epoch", fontsize=SMALL, loc="right", labelpad=2)
+    return canvas.svg(f"alive-{width:g}", f"Channels alive in {len(names)} groups after each of {len(record)} prunings")
 
 
 @styled

@@ -51,13 +51,13 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         hook.remove()
     patches = F.unfold(inputs.detach(), first.kernel_size, first.dilation, first.padding, first.stride)  # (n, C k k, pixels)
     gradients: Tensor = slopes.flatten(2) @ patches.transpose(1, 2)  # (n, filters, C k k)
-    return gradients.square().sum(dim=(1, 2)).float()
+    return gradients.flatten(1).float().square().sum(1)
 
 
 def el2n(logits: Tensor, labels: Tensor) -> Tensor:
     """||softmax(y) - onehot(t)||_2, shape (n,): a static score of samples early in a training (Paul et al., NeurIPS 2021)."""
-    p = logits.float().softmax(1)
-    return (p - F.one_hot(labels, p.shape[1])).norm(dim=1)
+    wrong: Tensor = logits.float().softmax(1) - F.one_hot(labels, logits.shape[1])
+    return wrong.norm(dim=1)
 
 
 def _true(values: Tensor, labels: Tensor) -> Tensor:
