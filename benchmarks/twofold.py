@@ -59,7 +59,7 @@ class Variant:
 
 
 class Selected:
-    """What curricula are made of: aggregated points are made once, and their time is counted to every training that uses them."""
+    """What the curricula of one training are made of; the time for aggregated points counts to it."""
 
     def __init__(self, images: ImageData, seed: int) -> None:
         self.images, self.seed, self.seconds = images, seed, 0.0
@@ -83,7 +83,7 @@ def by_points(rule: Any, selected: Selected, **options: Any) -> Curriculum:
 
 
 def by_chance(keep: float, selected: Selected, **options: Any) -> Curriculum:
-    """The control: as many samples by chance."""
+    """The control: a part of the samples by chance."""
     return Scheduled(Random(len(selected.labels), keep, selected.seed), selected.labels, **options)
 
 
@@ -110,7 +110,7 @@ def half_area(effects: Any, subsets: Any, fine: Any) -> Any:
 VARIANTS: dict[str, Variant] = {
     "all data": Variant(),
     "all data, half the epochs": Variant(epochs=0.5),
-    "random half": Variant(curriculum=partial(by_chance, 0.5)),
+    "random half": Variant(curriculum=partial(by_chance, 0.5, warmup=1)),
     "paper's rule": Variant(curriculum=partial(by_points, critical, warmup=1)),
     "fixed ratio 0.5": Variant(curriculum=partial(by_points, half, warmup=1)),
     "mean division": Variant(curriculum=partial(by_points, above_mean, warmup=1)),

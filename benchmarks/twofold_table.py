@@ -6,11 +6,14 @@ from statistics import mean, stdev
 from typing import Any
 
 Row = dict[str, Any]
+BASE = "all data"
 HEADER = "| variant | seeds | accuracy | against all data | time | choosing | samples | MACs left |"
 
 
 def table(result: Row) -> str:
-    """One table per network and number of epochs; the first variant is what the others are measured by."""
+    """One table per network and number of epochs; all data is what the others are measured by."""
+    if not result["rows"]:
+        return "# Two-fold training on CIFAR-10\n\nNothing has been measured yet.\n"
     versions = ", ".join(f"{name} {number}" for name, number in result["environment"]["versions"].items())
     environment = result["environment"]
     lines = [
@@ -24,7 +27,7 @@ def table(result: Row) -> str:
     for network, epochs in kinds:
         rows = [row for row in result["rows"] if (row["network"], row["epochs"]) == (network, epochs)]
         lines += ["", f"## {network}, {epochs} epochs", "", HEADER, "|---|---|---|---|---|---|---|---|"]
-        base = {row["seed"]: row for row in rows if row["variant"] == rows[0]["variant"]}
+        base = {row["seed"]: row for row in rows if row["variant"] == BASE}
         lines += [_line(name, [row for row in rows if row["variant"] == name], base) for name in dict.fromkeys(row["variant"] for row in rows)]
     return "\n".join(lines) + "\n"
 

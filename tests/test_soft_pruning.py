@@ -122,8 +122,30 @@ def test_what_is_zeroed_before_anything_is_learned_stays_zero_behind_a_rectifier
     model, pruning = network(), SoftPruning(IMAGE, 0.4, from_start=True)
     pruning.before_training(model, 3)
     dead = model.first.weight.flatten(1).norm(dim=1) == 0
-    run(model, SoftPruning(IMAGE, 0.4), epochs=1)
+    train(model, FEW, TrainConfig(epochs=2, lr=0.05), normalise=DIGITS.normalise)
     assert int(dead.sum()) == 3 and bool((model.first.weight[dead] == 0).all())
+    assert bool((model.first.weight[~dead].flatten(1).norm(dim=1) > 0).all())
+
+
+def test_the_average_of_the_weights_is_pruned_too() -> None:
+    model, pruning = network(), SoftPruning(IMAGE, 0.4)
+    train(model, FEW, TrainConfig(epochs=3, lr=0.05, ema=0.95), normalise=DIGITS.normalise, pruning=pruning)
+    assert pruning.plan is not None
+    graph = prunus.trace(model.eval(), IMAGE)
+    np.testing.assert_array_equal(filter_norms(graph).numpy() == 0, pruning.plan.removed_in(graph))
+
+
+def test_layers_have_their_rate_where_the_others_have_none() -> None:
+    pruning = SoftPruning(IMAGE, 0.0, rates={"first": 0.5})
+    run(network(), pruning, epochs=1)
+    assert pruning.record[-1].alive == {"stem": 10, "first": 4}
+
+
+def test_wrong_patterns_are_found_before_the_first_epoch() -> None:
+    steps: list[int] = []
+    with pytest.raises(prunus.PrunusError, match="no_such_layer"):
+        run(network(), SoftPruning(IMAGE, 0.3, protect=["no_such_layer"]), on_step=lambda done, total: steps.append(done))
+    assert not steps
 
 
 def test_the_rate_grows_and_layers_have_rates_of_their_own() -> None:

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
+from prunus.cli import train as cli
 from prunus.cli.app import app
 from prunus.cli.recipe import Recipe, read, resolve
 from prunus.errors import ConfigError
@@ -66,21 +67,53 @@ def test_every_rule_trains_on_fewer_samples(select: str, tmp_path: Path) -> None
     assert samples[0] == 1442 and max(samples[1:]) < 1442
 
 
-def test_a_training_goes_on_where_it_stopped(tmp_path: Path) -> None:
-    whole = done(*SHORT, "-o", str(tmp_path / "whole"))
-    # a checkpoint of an earlier moment: that of the same recipe, one epoch before its end, written by the same code
-    from prunus.storage import read_tree, write_tree
+def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    extra = ["--select", "easy-dropped", "--warmup-epochs", "1"]
+    whole = done(*SHORT, *extra, "-o", str(tmp_path / "whole"))
+    folder = tmp_path / "broken"
+    line, written = cli._line, []
 
-    path = tmp_path / "whole" / "checkpoint.safetensors"
-    state = read_tree(path)
-    assert state["progress"]["epoch"] == 3
-    again = invoke(*SHORT, "-o", str(tmp_path / "whole"))
-    assert again.exit_code == 1 and "--resume goes on with it" in again.output
-    resumed = done(*SHORT, "-o", str(tmp_path / "whole"), "--resume")
-    assert resumed["accuracy"] == whole["accuracy"] and resumed["training"] == whole["training"]
-    write_tree(path, {**state, "samples": 7})
-    refused = invoke(*SHORT, "-o", str(tmp_path / "whole"), "--resume")
-    assert refused.exit_code == 1 and "on 7 samples, not 1299" in refused.output.replace("\n", "")
+    def break_off(record: Any) -> str:
+        written.append(record)
+        if len(written) == 2:
+            raise KeyboardInterrupt
+        return line(record)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "_line", break_off)
+        assert invoke(*SHORT, *extra, "-o", str(folder)).exit_code == 130
+    again = invoke(*SHORT, *extra, "-o", str(folder))
+    assert again.exit_code == 1 and "--resume goes on with it" in again.output.replace("\n", " ")
+    other = invoke(*SHORT, *extra, "--drop", "0.7", "-o", str(folder), "--resume")
+    assert other.exit_code == 1 and "was begun with drop = 0.5, not 0.7" in other.output.replace("\n", " ")
+    resumed = done("-o", str(folder), "--resume")  # the folder's own recipe
+    assert resumed["accuracy"] == whole["accuracy"]
+    for mine, theirs in zip(resumed["training"]["epochs"], whole["training"]["epochs"], strict=True):
+        assert [mine[k] for k in ("loss", "accuracy", "samples", "lr")] == [theirs[k] for k in ("loss", "accuracy", "samples", "lr")]
+    assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
+    assert sorted(p.name for p in (folder / "kept").iterdir()) == sorted(p.name for p in (tmp_path / "whole" / "kept").iterdir())
+
+
+def test_lists_of_a_recipe_come_through_the_command(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('data = "digits"\nmodel = "lenet5"\nmilestones = [0.5]\nschedule = "step"\nmethod = "soft"\nprotect = ["conv1"]\n')
+    result = done("--recipe", str(file), "--epochs", "2", "--lr", "0.05", "--no-onnx", "--no-report", "-o", str(tmp_path / "out"))
+    resolved = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text())
+    assert resolved["milestones"] == [0.5] and resolved["protect"] == ["conv1"]
+    assert [epoch["lr"] for epoch in result["training"][0]["epochs"]] == pytest.approx([0.05, 0.005])
+    assert result["soft"]["record"][-1]["alive"]["conv1"] == 20
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--select", "random", "--drop", "1.5"], "drop is a part of the samples between 0 and 1, not 1.5"),
+        (["--select", "critical", "--warmup-epochs", "3"], "warmup_epochs = 3 leaves none of 3 epochs"),
+    ],
+)
+def test_settings_that_cannot_be_are_told_before_the_work(arguments: list[str], says: str, tmp_path: Path) -> None:
+    result = invoke(*SHORT, *arguments, "-o", str(tmp_path))
+    assert result.exit_code == 1 and says in result.output.replace("\n", " ")
 
 
 def test_a_recipe_and_flags_say_the_same(tmp_path: Path) -> None:
@@ -127,6 +160,9 @@ def test_files_that_are_no_recipes_are_refused(tmp_path: Path) -> None:
     (tmp_path / "recipe.json").write_text("{}")
     with pytest.raises(ConfigError, match=r"a \.toml, \.yaml or \.yml file, not recipe\.json"):
         read(tmp_path / "recipe.json")
+    (tmp_path / "broken.yaml").write_text("epochs: [1\n")
+    with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read"):
+        read(tmp_path / "broken.yaml")
     (tmp_path / "list.yaml").write_text("- a\n")
     with pytest.raises(ConfigError, match="holds no keys"):
         read(tmp_path / "list.yaml")

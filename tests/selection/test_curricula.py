@@ -164,7 +164,7 @@ def test_controls_keep_what_they_say() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Scheduled(Aggregated(points(), critical, every=2), LABELS, warmup=1, least=0.1),
+        lambda: Scheduled(Aggregated(points(), critical, every=3), LABELS, warmup=1, least=0.1),  # the choice of epoch 1 stands in epoch 2
         lambda: Scheduled(EasyDropped(len(SPLIT), 0.6), LABELS, annealing=0.25),
         lambda: Random(len(SPLIT), 0.4),
     ],
@@ -237,3 +237,24 @@ def test_el2n_is_the_distance_from_the_label() -> None:
         e = [math.exp(float(v)) for v in row]
         wanted = math.sqrt(sum((e[k] / sum(e) - (k == int(label))) ** 2 for k in range(4)))
         assert float(value) == pytest.approx(wanted, rel=1e-5)
+
+
+def test_a_class_that_must_keep_more_weighs_as_much_as_before() -> None:
+    curriculum = EasyDropped(len(SPLIT), drop=0.8, seed=1)
+    curriculum.observe(torch.arange(len(SPLIT)), torch.where(SPLIT.labels == 3, 0.1, 2.0), torch.ones(len(SPLIT), dtype=torch.bool))
+    bare = curriculum.choose(network(), 1, 5)
+    more = Scheduled(curriculum, LABELS, least=0.7).choose(network(), 1, 5)
+    assert bare is not None and more is not None and bare.weights is not None and more.weights is not None
+    three = LABELS == 3
+    assert bare.kept[three].mean() < 0.4 and more.kept[three].mean() >= 0.7
+    assert more.weights[three & more.kept].sum() == pytest.approx(bare.weights[three & bare.kept].sum(), rel=1e-5)
+    assert (more.weights[~three] == bare.weights[~three]).all()
+
+
+def test_a_curriculum_that_chooses_nothing_is_told() -> None:
+    class Nothing(Counting):
+        def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
+            return Selection(np.zeros(len(LABELS), dtype=bool))
+
+    with pytest.raises(ConfigError, match="chose no sample for epoch 1"):
+        train(network(), SPLIT, TrainConfig(epochs=1), normalise=DIGITS.normalise, curriculum=Nothing())

@@ -81,7 +81,8 @@ class Rounding:
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(144, 10))
+    first, second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 6, 3)  # the weight of the second has a memory format
+    return nn.Sequential(first, nn.BatchNorm2d(4), nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(96, 10))
 
 
 def trained(config: TrainConfig, extras: bool, stop: int = 10**9, path: Path | None = None, resume: bool = False) -> tuple[nn.Module, History | None]:

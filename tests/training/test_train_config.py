@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from itertools import pairwise
 from typing import Any
 
 import pytest
@@ -55,3 +56,17 @@ def test_warm_up_rises_linearly_to_the_peak(schedule: Any) -> None:
 
 def test_a_warm_up_longer_than_the_training_is_no_error() -> None:
     assert rate_factor(TrainConfig(warmup_steps=50), 9, 10) == pytest.approx(0.2)
+
+
+def test_one_cycle_rises_to_the_peak_and_falls_to_nearly_nothing() -> None:
+    config = TrainConfig(schedule="onecycle")
+    factors = [rate_factor(config, step, 101) for step in range(101)]
+    assert factors[0] == pytest.approx(1 / 25) and factors[30] == pytest.approx(1.0) and factors[100] == pytest.approx(4e-6)
+    assert factors[:31] == sorted(factors[:31]) and factors[30:] == sorted(factors[30:], reverse=True)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine", "onecycle"])
+def test_warm_up_joins_the_schedule_without_a_jump_and_never_passes_the_peak(schedule: Any) -> None:
+    config = TrainConfig(schedule=schedule, warmup_steps=10)
+    factors = [rate_factor(config, step / 4, 200) for step in range(800)]
+    assert max(factors) <= 1 and max(abs(a - b) for a, b in pairwise(factors)) < 0.06

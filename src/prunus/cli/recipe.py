@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import json
 import tomllib
-import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
@@ -79,11 +78,8 @@ def read(path: Path) -> dict[str, Any]:
         if path.suffix == ".toml":
             return tomllib.loads(path.read_text())
         if path.suffix in (".yaml", ".yml"):
-            found = _yaml().safe_load(path.read_text())
-            if isinstance(found, dict):
-                return {str(key): value for key, value in found.items()}
-            raise ConfigError(f"{path} holds no keys with values.")
-    except (ValueError, OSError) as error:  # TOML and YAML errors are ValueErrors, made so below
+            return _read_yaml(path)
+    except (ValueError, OSError) as error:
         raise ConfigError(f"{path} cannot be read: {error}") from error
     raise ConfigError(f"A recipe is a .toml, .yaml or .yml file, not {path.name}.")
 
@@ -121,7 +117,7 @@ def _checked(key: str, value: Any, kind: Any, source: str) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        words = {int: "a whole number", float: "a number", bool: "true or false", str: "a text"}
+        words = {int: "a whole number", float: "a number (in YAML 1.0e-3, not 1e-3)", bool: "true or false", str: "a text"}
         raise ConfigError(f"{source}: {key} must be {words[kind]}, not {value!r}.")
     return value
 
@@ -130,9 +126,15 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _yaml() -> types.ModuleType:
+def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         import yaml
     except ImportError as error:
         raise MissingExtraError("Recipes in YAML need the extra prunus[yaml]; TOML needs none.") from error
-    return yaml  # type: ignore[no-any-return]
+    try:
+        found = yaml.safe_load(path.read_text())
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    if not isinstance(found, dict):
+        raise ConfigError(f"{path} holds no keys with values.")
+    return {str(key): value for key, value in found.items()}

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from prunus.cli import kept
 from prunus.cli.opening import parse_planes
 from prunus.cli.recipe import Recipe
+from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
     from prunus.data import ImageData
@@ -58,6 +59,10 @@ def curriculum(recipe: Recipe, samples: Material, folder: Path) -> Curriculum | 
 
     if recipe.select == "all":
         return None
+    if not 0 < recipe.drop < 1:
+        raise ConfigError(f"drop is a part of the samples between 0 and 1, not {recipe.drop}.")
+    if recipe.warmup_epochs >= recipe.epochs:
+        raise ConfigError(f"warmup_epochs = {recipe.warmup_epochs} leaves none of {recipe.epochs} epochs to select samples for: lower it.")
     labels, count = samples.train.labels.numpy(), len(samples.train)
     chooser: Any
     if recipe.select == "random":

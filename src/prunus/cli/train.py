@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from prunus.training.distributed import Ranks
 
 CHECKPOINT = "checkpoint.safetensors"
+RECIPE = "recipe.toml"
 KEPT = "kept"
 
 
@@ -40,7 +41,7 @@ def train(
     model: Annotated[str, Argument(help="resnet20, lenet5, timm/…, torchvision/…, pkg.module:factory.")] = "",
     output: Annotated[Path, Option("-o", "--output", help="Folder of the run.")] = Path("runs/train"),
     recipe: Annotated[Path | None, Option("--recipe", help="TOML or YAML file; flags go before its keys, and each has its key.")] = None,
-    resume: Annotated[bool, Option("--resume", help="Go on from the folder's checkpoint.")] = False,
+    resume: Annotated[bool, Option("--resume", help="Go on from the folder's checkpoint, by its recipe.")] = False,
     data_dir: keys.DataDir = None,
     weights: keys.Weights = None,
     mean: keys.Mean = None,
@@ -93,11 +94,13 @@ def train(
     from prunus.report.delivery import check
     from prunus.training.distributed import process_group
 
-    flags = {name: value for name, value in context.params.items() if name not in _NOT_KEYS and value not in (None, "")}
-    chosen = resolve((read(recipe) if recipe else {}) | flags, str(recipe) if recipe else "the command")
+    flags = {name: value for name, value in context.params.items() if name not in _NOT_KEYS and value not in (None, "", (), [])}
+    begun = _begun(output, resume)
+    values = read(recipe) if recipe else {f.name: getattr(begun, f.name) for f in fields(Recipe)} if begun else {}
+    chosen = resolve(values | flags, str(recipe) if recipe else "the command")
+    if begun is not None:
+        _check_same(begun, chosen, output)
     check(output, with_onnx=onnx and chosen.method == "soft", with_report=report and chosen.method == "soft")
-    if not resume and (output / CHECKPOINT).exists():
-        raise ConfigError(f"{output} holds the checkpoint of a training: --resume goes on with it; for a new one choose another folder.")
     with process_group() as ranks, bars() if ranks.first else nullcontext(unwatched) as watch:
         result = _run(chosen, output, typed_command(context), resume, onnx, report, ranks, watch)
     if not ranks.first:
@@ -108,6 +111,23 @@ def train(
         show_result(result, output)
     else:
         show(f"\n[bold]{chosen.model}: {result['accuracy']:.2f} % on the test set[/bold], {output / 'model.safetensors'}")
+
+
+def _begun(folder: Path, resume: bool) -> Recipe | None:
+    """The recipe of the training that is to be resumed, if there is one. Raises ConfigError where a new training would overwrite another."""
+    if not (folder / CHECKPOINT).exists():
+        return None
+    if not resume:
+        raise ConfigError(f"{folder} holds the checkpoint of a training: --resume goes on with it; for a new one choose another folder.")
+    return resolve(read(folder / RECIPE), str(folder / RECIPE))
+
+
+def _check_same(begun: Recipe, chosen: Recipe, folder: Path) -> None:
+    """Raises ConfigError if a resumed training would go on in another way than it began."""
+    for key in fields(Recipe):
+        old, new = getattr(begun, key.name), getattr(chosen, key.name)
+        if key.name != "data_dir" and old != new:
+            raise ConfigError(f"{folder} was begun with {key.name} = {old!r}, not {new!r}: resume with the same settings, or choose another folder.")
 
 
 _NOT_KEYS = ("output", "recipe", "resume", "onnx", "report", "as_json")
@@ -126,10 +146,12 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
     torch.manual_seed(recipe.seed)
     opened = open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, data=images)
     example, _ = next(iter(batches(samples.test, samples.normalise, VERIFIED_ON)))
+    opened.model.to(ranks.device)
+    example = example.to(ranks.device)
     metrics = folder / "metrics.jsonl"
     if ranks.first:
         folder.mkdir(parents=True, exist_ok=True)
-        write_text(recipe.to_toml(), folder / "recipe.toml")
+        write_text(recipe.to_toml(), folder / RECIPE)
     watch("preparing the choice of samples", 0, 0)
     curriculum, pruning = parts.curriculum(recipe, samples, folder / KEPT), parts.pruning(recipe, example[:1])
 
@@ -154,6 +176,9 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
     )
     if not ranks.first:
         return {}
+    for network in (opened.model, trained.outcome.compact if trained.outcome else None):
+        if network is not None:
+            network.cpu()
     write_text("".join(map(_line, trained.history.epochs)), metrics)  # a killed run may have written an epoch twice
     record = opened.record() | {"data": data_record(images, samples)}
     if trained.outcome is None:
@@ -166,7 +191,7 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
         folder,
         opened.model,
         trained.outcome,
-        example[:1],
+        example[:1].cpu(),
         command=command,
         model=record,
         score=f"norm-l{recipe.norm:g}",

@@ -58,7 +58,7 @@ class SoftPruning:
         every: epochs between two prunings; the last epoch always ends with one.
         from_start: prune before the first epoch too, as the authors' code does.
         p: norm of the filters, 1 or 2.
-        rates: glob pattern of layers -> rate for them, in place of `rate`; they grow alike.
+        rates: glob pattern of layers -> rate for them, in place of `rate`; with "asymptotic" they grow likewise, from 0.
         protect: glob patterns of layers that stay whole, such as projection shortcuts.
 
     Raises:
@@ -96,7 +96,8 @@ class SoftPruning:
         return asymptotic_rate((epoch + 1) / epochs, self.rate, self._first)
 
     def before_training(self, model: nn.Module, epochs: int) -> None:
-        """Prune where that is wanted."""
+        """Prune where that is wanted; patterns that match nothing and models that cannot be traced are found out here, not after an epoch."""
+        self._plan(self._traced(model), epochs - 1, epochs)
         if self._from_start:
             self._soften(model, -1, epochs)
 
@@ -118,15 +119,19 @@ class SoftPruning:
     def _soften(self, model: nn.Module, epoch: int, epochs: int) -> None:
         graph = self._traced(model)
         rate = self.rate_after(epoch, epochs)
-        grown = rate / self.rate if self.rate else 0.0
-        rates = {pattern: value * grown for pattern, value in self._rates.items()}
-        plan = choose(graph, filter_norms(graph, self._p), rate=rate, rates=rates, protect=self.protect)
+        plan = self._plan(graph, epoch, epochs)
         removed = plan.removed_in(graph)
         before = removed if self.plan is None else self.plan.removed_in(graph)
         zero_filters(model, graph, removed)
         alive = dict(zip((group.name for group in graph.groups), graph.kept(removed).tolist(), strict=True))
         self.record.append(Softened(epoch, rate, alive, int((before & ~removed).sum())))
         self.plan = plan
+
+    def _plan(self, graph: ChannelGraph, epoch: int, epochs: int) -> Plan:
+        """What goes after an epoch."""
+        grown = 1.0 if self._growth == "constant" else asymptotic_rate((epoch + 1) / epochs, 1.0)
+        rates = {pattern: value * grown for pattern, value in self._rates.items()}
+        return choose(graph, filter_norms(graph, self._p), rate=self.rate_after(epoch, epochs), rates=rates, protect=self.protect)
 
     def _traced(self, model: nn.Module) -> ChannelGraph:
         if self._graph is None or self._graph.model is not model:

@@ -118,8 +118,8 @@ def alive(record: Sequence[Row], sizes: Mapping[str, int], width: float) -> str:
     canvas = Canvas(width, height + 40)
     left = letters * 7.2 + 12 if labelled else 8
     axes = canvas.axes(left=left, top=4, right=8, bottom=36)
-    every = -(-len(record) // MOST_COLUMNS)
-    shown = [*record[:-1:every], record[-1]] if every > 1 else list(record)
+    every = -(-len(record) // (MOST_COLUMNS - 1))
+    shown = [*record[:-1:every], record[-1]]
     for row, name in enumerate(names):
         for column, entry in enumerate(shown):
             share = entry["alive"][name] / sizes[name]

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from prunus.errors import FileFormatError
+from prunus.storage.atomic import write_atomically
 
 # Raised when a key changes its meaning or goes away; new keys alone do not raise it.
 SCHEMA = 1
@@ -50,22 +49,5 @@ def write_json(result: Mapping[str, Any], path: Path | str) -> None:
 
 
 def write_text(text: str, path: Path | str) -> None:
-    """Write a file that is there as a whole or not at all: a draft beside it, then a rename."""
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, draft = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        Path(draft).chmod(0o666 & ~_umask())
-        Path(draft).replace(path)
-    except BaseException:
-        Path(draft).unlink(missing_ok=True)
-        raise
-
-
-def _umask() -> int:
-    """The process's umask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    """Write a file that is there as a whole or not at all."""
+    write_atomically(Path(path), text.encode())

@@ -155,6 +155,8 @@ class EasyDropped:
     """
 
     def __init__(self, count: int, drop: float = 0.5, seed: int = 0) -> None:
+        if not 0 <= drop < 1:
+            raise ConfigError(f"easy samples are dropped with a probability from 0 to below 1, not {drop}")
         self._losses = np.full(count, np.inf, dtype=np.float32)
         self._drop, self._seed = drop, seed
 
@@ -179,6 +181,8 @@ class Random(_Blind):
     """A part of all samples by chance, another one every epoch: the control."""
 
     def __init__(self, count: int, keep: float, seed: int = 0) -> None:
+        if not 0 < keep <= 1:
+            raise ConfigError(f"the part of the samples to keep lies above 0 and up to 1, not {keep}")
         self._count, self._keep, self._seed = count, keep, seed
 
     def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:

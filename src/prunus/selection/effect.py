@@ -56,8 +56,9 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 def el2n(logits: Tensor, labels: Tensor) -> Tensor:
     """||softmax(y) - onehot(t)||_2, shape (n,): a static score of samples early in a training (Paul et al., NeurIPS 2021)."""
-    wrong: Tensor = logits.float().softmax(1) - F.one_hot(labels, logits.shape[1])
-    return wrong.norm(dim=1)
+    wrong = logits.float().softmax(1) - F.one_hot(labels, logits.shape[1])
+    distance: Tensor = torch.linalg.vector_norm(wrong, dim=1)
+    return distance
 
 
 def _true(values: Tensor, labels: Tensor) -> Tensor:

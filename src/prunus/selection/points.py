@@ -29,8 +29,10 @@ _CROSS_ENTROPY = of_logits(cross_entropy)
 class Points:
     """Coarse and fine points: the means of their samples, normalised like these, without augmentation.
 
+    Coarse points are kept; fine points, which are many, are made from the samples when a rule asks for them.
+
     Args:
-        samples: (N, C, H, W) anything that can be sliced along its first axis; bytes as a rule.
+        samples: (N, C, H, W) an array or a memory map, bytes as a rule.
         subsets: which samples stand together.
         normalise: (mean, std) of every plane, in units of 0..1 (of 255).
         effect: how much a network can still learn from a point.
@@ -45,30 +47,36 @@ class Points:
         effect: Effect = _CROSS_ENTROPY,
         batch_size: int = 500,
     ) -> None:
-        self.subsets, self._effect, self._batch_size = subsets, effect, batch_size
-        mean, std = (np.asarray(values, dtype=np.float32)[:, None, None] for values in normalise)
-        fine = means(samples, subsets.fine_of_sample, len(subsets.fine) - 1)
-        counts = np.diff(subsets.fine).astype(np.float32)[:, None]
-        flat = fine.reshape(len(fine), -1)
-        coarse = np.add.reduceat(flat * counts, subsets.coarse[:-1], axis=0) / subsets.sizes[:, None].astype(np.float32)
-        self._fine = torch.from_numpy((fine / 255 - mean) / std)
-        self._coarse = torch.from_numpy((coarse.reshape(-1, *fine.shape[1:]) / 255 - mean) / std)
-        self._labels = torch.from_numpy(subsets.labels)
-        self._fine_labels = self._labels[torch.from_numpy(subsets.subset_of_fine)]
+        self.subsets, self._samples, self._effect, self._batch_size = subsets, samples, effect, batch_size
+        self._mean, self._std = (np.asarray(values, dtype=np.float32)[:, None, None] for values in normalise)
+        self._coarse = self._normalised(means(samples, subsets.subset_of_sample, len(subsets)))
 
     def coarse_effects(self, model: nn.Module) -> Effects:
         """Effect values of all coarse points, shape (S,). The model should be in evaluation mode."""
-        return self._score(model, self._coarse, self._labels)
+        return self._score(model, self._coarse, self.subsets.labels)
 
     def fine_effects(self, model: nn.Module, points: Indices) -> Effects:
-        """Effect values of some fine points, shape (len(points),)."""
-        chosen = torch.from_numpy(points)
-        return self._score(model, self._fine[chosen], self._fine_labels[chosen])
+        """Effect values of some fine points, shape (len(points),); the points are made here, a batch at a time."""
+        labels = self.subsets.labels[self.subsets.subset_of_fine[points]]
+        parts = [slice(start, start + self._batch_size) for start in range(0, len(points), self._batch_size)]
+        return np.concatenate([self._score(model, self._fine(points[part]), labels[part]) for part in parts])
 
-    def _score(self, model: nn.Module, images: Tensor, labels: Tensor) -> NDArray[np.float64]:
+    def _fine(self, points: Indices) -> Tensor:
+        """Some fine points, normalised."""
+        order, begins, ends = self.subsets.order, self.subsets.fine[points], self.subsets.fine[points + 1]
+        members = np.concatenate([order[begin:end] for begin, end in zip(begins, ends)])
+        starts = np.concatenate([[0], np.cumsum(ends - begins)[:-1]])
+        rows = np.asarray(self._samples[members]).reshape(len(members), -1).astype(np.float32)
+        total = np.add.reduceat(rows, starts, axis=0) / (ends - begins)[:, None].astype(np.float32)
+        return self._normalised(total.reshape(len(points), *self._samples.shape[1:]))
+
+    def _normalised(self, images: NDArray[Any]) -> Tensor:
+        return torch.from_numpy(((images / 255 - self._mean) / self._std).astype(np.float32))
+
+    def _score(self, model: nn.Module, images: Tensor, labels: Indices) -> Effects:
         first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
         values = []
         with torch.no_grad():
-            for part, target in zip(torch.split(images, self._batch_size), torch.split(labels, self._batch_size)):
+            for part, target in zip(torch.split(images, self._batch_size), torch.split(torch.from_numpy(labels), self._batch_size)):
                 values.append(self._effect(model, part.to(first.device, first.dtype), target.to(first.device)).double().cpu())
         return np.asarray(torch.cat(values).numpy())

@@ -122,14 +122,21 @@ def everything(subsets: Subsets) -> Selection:
 
 
 def guarded(selection: Selection, labels: ArrayLike, least: float, rng: np.random.Generator) -> Selection:
-    """A selection in which every class keeps at least the part `least` of its samples; what is missing is drawn from the class by chance."""
+    """A selection in which every class keeps at least the part `least` of its samples; what is missing is drawn from the class by chance.
+
+    Where samples have weights, a class that grows weighs as much as before.
+    """
     classes, kept = np.asarray(labels), selection.kept.copy()
+    weights = None if selection.weights is None else selection.weights.copy()
     for kind in np.unique(classes):
         mine = np.flatnonzero(classes == kind)
         missing = int(np.ceil(_part(least) * len(mine))) - int(kept[mine].sum())
         if missing > 0:
+            before = 0.0 if weights is None else float(weights[mine][kept[mine]].sum())
             kept[rng.choice(mine[~kept[mine]], missing, replace=False)] = True
-    return Selection(kept, selection.weights)
+            if weights is not None and before:
+                weights[mine] *= before / float(weights[mine][kept[mine]].sum())
+    return Selection(kept, weights)
 
 
 def clean(effects: ArrayLike, count: int) -> Effects:

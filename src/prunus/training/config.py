@@ -28,10 +28,10 @@ class TrainConfig:
         momentum: of SGD, in Nesterov's form; Adam has its own.
         weight_decay: L2 penalty on every parameter (for "adam": added to the gradient, too; for "adamw" decoupled).
         optimizer: "sgd", "adam" or "adamw".
-        schedule: "constant"; "step", ten times less at every milestone; "cosine", down to zero at the last step;
+        schedule: "constant"; "step", ten times less at every milestone; "cosine", down to nearly zero at the last step;
             "onecycle", up from 1/25 of the rate over the first 30 % and down to nearly zero, along cosines.
         milestones: for "step": the points, as shares of the whole training, each in (0, 1).
-        warmup_steps: steps over which the rate rises linearly to the schedule.
+        warmup_steps: steps over which the rate rises linearly to what the schedule says.
         precision: "float32", or "bfloat16" for autocast (the weights stay as they are).
         channels_last: keep weights and images in the channels-last memory format; the weights stay in it.
         augment: "none"; "crop", random shifts by up to an eighth of the side; "crop-flip", mirror images as well
@@ -102,12 +102,15 @@ def rate_factor(config: TrainConfig, step: float, steps: int) -> float:
         step: counted from 0; where an epoch has fewer steps than others, they lie further apart.
         steps: steps of the whole training, if every epoch saw all samples.
     """
-    if step < config.warmup_steps:
-        return (step + 1) / config.warmup_steps
+    ramp = min((step + 1) / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
+    return ramp * _scheduled(config, step, steps)
+
+
+def _scheduled(config: TrainConfig, step: float, steps: int) -> float:
     if config.schedule == "step":
         return STEP_FACTOR ** sum(step >= milestone * steps for milestone in config.milestones)
     if config.schedule == "cosine":
-        progress = (step - config.warmup_steps) / max(steps - config.warmup_steps, 1)
+        progress = max(step - config.warmup_steps, 0) / max(steps - config.warmup_steps, 1)
         return 0.5 * (1 + math.cos(math.pi * progress))
     if config.schedule == "onecycle":
         return _one_cycle(step / max(steps - 1, 1))

@@ -7,7 +7,7 @@ DistributedDataParallel, weighted so that the step is that of the whole batch, w
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -97,19 +97,38 @@ class Ranks:
         device = next(model.parameters()).device
         return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
-    def seed_step(self, seed: int, step: int) -> None:
+    def seed_step(self, seed: int, step: int, device: torch.device) -> None:
         """Make the model's own randomness (dropout) a function of process and step, so that it can be resumed; alone it is one long stream."""
         if not self.alone:
-            torch.manual_seed(hash((seed, self.rank, step)) % 2**63)
+            seed_device(hash((seed, self.rank, step)) % 2**63, device)
+
+    def agree(self, tensors: Iterable[Tensor]) -> None:
+        """Give every process the first one's numbers."""
+        if not self.alone:
+            for tensor in tensors:
+                dist.broadcast(tensor.detach(), 0)
+
+    @property
+    def device(self) -> torch.device:
+        """The device that this process should work on: its own GPU where there are some."""
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+
+
+def seed_device(seed: int, device: torch.device) -> None:
+    """Seed torch's generator of the CPU, and that of a GPU if the device is one."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
 
 
 @contextmanager
 def process_group() -> Iterator[Ranks]:
-    """Join the group that `torchrun` has set up, if it has; NCCL where there are GPUs, else gloo."""
+    """Join the group that `torchrun` has set up, if it has: gloo for what is on the CPU, NCCL for what is on a GPU."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield Ranks()
         return
-    dist.init_process_group("nccl" if torch.cuda.is_available() else "gloo")
+    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Ranks.current()
     finally:
@@ -119,8 +138,8 @@ def process_group() -> Iterator[Ranks]:
 class SurvivingGradients:
     """Exchanges the gradients of channels that are left, and no others: a communication hook for DistributedDataParallel.
 
-    Once filters are pruned for good their gradients are of no use to anybody. The slots of removed channels, in every axis of every parameter,
-    get gradient 0.
+    Once filters are pruned for good, but still there (masked), their gradients are of no use to anybody. The slots of removed channels, in every
+    axis of every parameter, get gradient 0. For training loops of one's own around `Ranks.wrapped`.
 
     Args:
         kept: for parameters that lose slots, by name: which of their numbers stay, booleans of the parameter's shape.

@@ -33,6 +33,21 @@ class Average:
         finally:
             self._swap()
 
+    @contextmanager
+    def following(self) -> Iterator[None]:
+        """What is changed in the model meanwhile (filters set to zero, say) is changed in the average too."""
+        before = {name: t.detach().clone() for name, t in self._followed.items()}
+        yield
+        with torch.no_grad():
+            for name, tensor in self._followed.items():
+                changed = before[name] != tensor
+                self._values[name][changed] = tensor[changed]
+
+    @property
+    def tensors(self) -> list[Tensor]:
+        """The averaged weights."""
+        return list(self._values.values())
+
     @torch.no_grad()
     def keep(self) -> None:
         """Leave the averaged weights in the model."""

@@ -19,7 +19,7 @@ from prunus.data.sets import Split
 from prunus.errors import ConfigError
 from prunus.storage.checkpoint import read_tree, write_tree
 from prunus.training.config import TrainConfig, rate_factor
-from prunus.training.distributed import Ranks
+from prunus.training.distributed import Ranks, seed_device
 from prunus.training.ema import Average
 from prunus.training.evaluation import evaluate, highest_label, logits_of, mode, placement
 from prunus.training.feeding import Feed, Normalise, steps_per_epoch
@@ -72,16 +72,16 @@ def train(
     """
     device, _ = placement(model)
     optimizer = _optimizer(model, config) if optimizer is None else _fitting(optimizer, model)
-    training = _Training(model, split.to(device), config, normalise, validation, optimizer, curriculum, pruning)
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    training = _Training(model, split.to(device), config, normalise, validation, optimizer, curriculum, pruning)
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), mode(model, training=True):
-        torch.manual_seed(config.seed)
+        seed_device(config.seed, device)
         if resume and checkpoint is not None and checkpoint.exists():
             training.restore(read_tree(checkpoint), checkpoint)
-        elif pruning is not None:
-            pruning.before_training(model, config.epochs)
+        else:
+            training.prepare()
         training.run(checkpoint, checkpoint_seconds, on_epoch, on_step)
     return History(config, tuple(training.progress.records))
 
@@ -109,8 +109,16 @@ class _Training:
         wrapped = self.ranks.wrapped(model)
         self.forward = cast(nn.Module, torch.compile(wrapped)) if config.compile else wrapped
         self.average = Average(model, config.ema) if config.ema else None
-        self.progress = Progress(torch.Generator().manual_seed(config.seed))
+        self.progress = Progress(torch.Generator().manual_seed(config.seed), self.device)
         self.full_steps = steps_per_epoch(len(split), config.batch_size)
+        if validation is not None and len(validation) < self.ranks.count:
+            raise ConfigError(f"A validation split of {len(validation)} samples cannot be shared by {self.ranks.count} processes: hold out more.")
+
+    def prepare(self) -> None:
+        """Before the first epoch."""
+        if self.pruning is not None:
+            with nullcontext() if self.average is None else self.average.following():
+                self.pruning.before_training(self.model, self.config.epochs)
 
     def run(
         self, checkpoint: Path | None, seconds: float, on_epoch: Callable[[EpochRecord], None] | None, on_step: Callable[[int, int], None] | None
@@ -126,8 +134,11 @@ class _Training:
                     self.save(checkpoint)
                     saved = time.perf_counter()
             self.optimizer.zero_grad(set_to_none=True)
+            # every process normalised its own shares; from here on, and in the file, the first one's statistics count
+            self.ranks.agree([*self.model.buffers(), *(self.average.tensors if self.average else [])])
             if self.pruning is not None:
-                self.pruning.after_epoch(self.model, self.progress.epoch, self.config.epochs)
+                with nullcontext() if self.average is None else self.average.following():
+                    self.pruning.after_epoch(self.model, self.progress.epoch, self.config.epochs)
             self._finish_epoch(time.perf_counter() - started)
             if checkpoint is not None and self.ranks.first:
                 self.save(checkpoint)
@@ -160,9 +171,11 @@ class _Training:
         selection = None
         if self.curriculum is not None:
             if self.ranks.first:
-                with mode(self.model, training=False), torch.no_grad():
+                with mode(self.model, training=False), torch.no_grad(), self._precision():
                     selection = self.curriculum.choose(self.model, progress.epoch, self.config.epochs)
             selection = self.ranks.agreed(selection, len(self.split), self.device)
+        if selection is not None and not selection.kept.any():
+            raise ConfigError(f"The curriculum chose no sample for epoch {progress.epoch + 1}: it must keep one at least, or return None for all.")
         samples = torch.arange(len(self.split)) if selection is None else torch.from_numpy(selection.indices)
         order = samples[torch.randperm(len(samples), generator=progress.generator)]
         weights = None if selection is None or selection.weights is None else torch.from_numpy(selection.weights)[order]
@@ -173,8 +186,8 @@ class _Training:
         config, progress, ranks = self.config, self.progress, self.ranks
         there, share = part.to(self.device), ranks.share(len(part))
         images, labels = self.feed(there, progress.generator, share), self.split.labels[there[share]]
-        ranks.seed_step(config.seed, progress.epoch * self.full_steps + progress.step)
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=config.precision == "bfloat16"):
+        ranks.seed_step(config.seed, progress.epoch * self.full_steps + progress.step, self.device)
+        with self._precision():
             logits = logits_of(self.forward, images, self.highest)
         loss = self._loss(logits.float() if logits.dtype != torch.float64 else logits, labels, part, weight)
         value, correct = loss.item(), int((logits.argmax(1) == labels).sum())
@@ -195,6 +208,10 @@ class _Training:
             self.average.update()
         progress.loss_sum += value * len(part)
         progress.correct += correct
+
+    def _precision(self) -> torch.autocast:
+        """Autocast, where the settings want it."""
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
     def _together(self, value: float, correct: int) -> tuple[float, int]:
         """Loss and count of the whole batch from every process's part."""
@@ -266,6 +283,10 @@ class _Training:
             for name, tensor in named_tensors(self.model).items():
                 tensor.copy_(state["model"][name])
         self.optimizer.load_state_dict(state["optimizer"])
+        for parameter, values in self.optimizer.state.items():
+            for name, value in values.items():
+                if isinstance(value, Tensor) and value.shape == parameter.shape:  # files know no memory format
+                    values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value).detach()
         for part, name in ((self.average, "average"), (self.curriculum, "curriculum"), (self.pruning, "pruning")):
             if part is not None:
                 part.restore(state[name])

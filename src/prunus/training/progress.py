@@ -60,6 +60,9 @@ def settings(config: TrainConfig) -> dict[str, Any]:
     return {**asdict(config), "milestones": list(config.milestones)}
 
 
+_APART = ("records", "generator", "device")
+
+
 @dataclass
 class Progress:
     """Where a training is, between two steps.
@@ -74,9 +77,11 @@ class Progress:
         choosing_seconds: what it took to choose the samples.
         records: of the finished epochs.
         generator: draws the order of samples and the augmentation.
+        device: where the model is, whose own randomness (dropout) is drawn there.
     """
 
     generator: torch.Generator
+    device: torch.device
     epoch: int = 0
     order: Tensor | None = None
     weights: Tensor | None = None
@@ -98,22 +103,22 @@ class Progress:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint: this and torch's random states."""
-        own = {name: value for name, value in vars(self).items() if name not in ("records", "generator")}
+        own = {name: value for name, value in vars(self).items() if name not in _APART}
         random = {"own": self.generator.get_state(), "cpu": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            random["cuda"] = torch.cuda.get_rng_state()
+        if self.device.type == "cuda":
+            random["cuda"] = torch.cuda.get_rng_state(self.device)
         return {**own, "records": [asdict(record) for record in self.records], "random": random}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """From a checkpoint. Raises FileFormatError if it is of something else."""
         try:
-            values = {name: state[name] for name in vars(self) if name not in ("records", "generator")}
+            values = {name: state[name] for name in vars(self) if name not in _APART}
             records = [EpochRecord(**record) for record in state["records"]]
             random = state["random"]
             self.generator.set_state(random["own"])
             torch.set_rng_state(random["cpu"])
-            if "cuda" in random and torch.cuda.is_available():
-                torch.cuda.set_rng_state(random["cuda"])
+            if "cuda" in random and self.device.type == "cuda":
+                torch.cuda.set_rng_state(random["cuda"], self.device)
         except (KeyError, TypeError, RuntimeError) as error:
             raise FileFormatError(f"the checkpoint is not one of a training ({type(error).__name__}: {error})") from error
         vars(self).update(values, records=records)

@@ -1,0 +1,96 @@
+"""How fast the training engine is: an epoch of ResNet-20 on CIFAR-shaped images against the best plain PyTorch loop that we can write.
+
+    python -m benchmarks.training_speed [--images 10000] [--rounds 5]
+
+Both train in bfloat16 and channels-last, on images that lie in memory as bytes, with random shifts and mirroring. They take turns; the
+result is the median over the rounds of the ratio of their times. Images are random: speed does not depend on what they show.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from statistics import median, quantiles
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from benchmarks.environment import RESULTS, command, describe, save
+from prunus.data import Split
+from prunus.models import resnet20
+from prunus.training import TrainConfig, train
+
+BATCH = 128
+MEAN, STD = (0.4914, 0.4822, 0.4465), (0.247, 0.2435, 0.2616)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--images", type=int, default=10_000)
+    parser.add_argument("--rounds", type=int, default=5)
+    options = parser.parse_args()
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(256, (options.images, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    split = Split(images, torch.randint(10, (options.images,), generator=generator))
+    engine(split), plain(split)  # whatever is loaded on first use
+    rounds = [(engine(split), plain(split)) for _ in range(options.rounds)]
+    ratios = [theirs / ours for ours, theirs in rounds]
+    low, middle, high = quantiles(ratios, n=4, method="inclusive")
+    result: dict[str, Any] = {
+        "command": command("benchmarks.training_speed"),
+        "environment": describe(),
+        "images": options.images,
+        "engine_seconds": [round(ours, 3) for ours, _ in rounds],
+        "plain_seconds": [round(theirs, 3) for _, theirs in rounds],
+        "plain_over_engine": {"median": round(middle, 4), "quartiles": [round(low, 4), round(high, 4)]},
+        "seconds_for_50000": round(median(ours for ours, _ in rounds) * 50_000 / options.images, 1),
+    }
+    save(RESULTS / "training_speed.json", result)
+    print(result["plain_over_engine"], result["seconds_for_50000"], "s for an epoch of 50,000 images")
+
+
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return resnet20()
+
+
+def engine(split: Split) -> float:
+    """Seconds of one epoch of ours."""
+    config = TrainConfig(epochs=1, batch_size=BATCH, lr=0.1, precision="bfloat16", channels_last=True, augment="crop-flip")
+    model = network()
+    start = time.perf_counter()
+    train(model, split, config, normalise=(MEAN, STD))
+    return time.perf_counter() - start
+
+
+def plain(split: Split) -> float:
+    """Seconds of one epoch of a loop without anything that is not needed."""
+    model = network().to(memory_format=torch.channels_last).train()
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
+    scale, shift = (1 / (255 * torch.tensor(STD))).view(3, 1, 1), (-torch.tensor(MEAN) / torch.tensor(STD)).view(3, 1, 1)
+    start = time.perf_counter()
+    for part in torch.randperm(len(split)).split(BATCH):
+        images = (moved(split.images[part]).float() * scale + shift).contiguous(memory_format=torch.channels_last)
+        with torch.autocast("cpu", torch.bfloat16):
+            logits = model(images)
+        loss = F.cross_entropy(logits.float(), split.labels[part])
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        optimizer.step()
+    return time.perf_counter() - start
+
+
+def moved(images: Tensor) -> Tensor:
+    """Each image shifted by up to four pixels over black and mirrored by chance: one gather."""
+    count = len(images)
+    padded = F.pad(images, (4, 4, 4, 4)).permute(0, 2, 3, 1)
+    rows = torch.randint(9, (count, 1)) + torch.arange(32)
+    columns = torch.randint(9, (count, 1)) + torch.arange(32)
+    columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
+    return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+if __name__ == "__main__":
+    main()
