@@ -126,3 +126,24 @@ def test_bad_input_is_named() -> None:
         selection.fixed_ratio(np.zeros(len(subsets)), subsets, 1.2)
     with pytest.raises(ConfigError, match="probability"):
         selection.easy_dropped(np.zeros(3), 1.0, np.random.default_rng(0))
+
+
+def test_every_cluster_is_represented_by_the_sample_nearest_its_mean() -> None:
+    """Three well separated heaps per class: with three clusters, each heap keeps the sample nearest its own mean."""
+    rng = np.random.default_rng(3)
+    centres = rng.normal(0, 50, (2, 3, 4))
+    heap = np.repeat(np.arange(6), 20)
+    features = centres.reshape(6, 4)[heap] + rng.normal(0, 1, (120, 4))
+    order = rng.permutation(120)
+    features, heap = features[order], heap[order]
+    kept = selection.representatives(features, heap // 3, keep=3 / 60).kept
+    wanted = set()
+    for h in range(6):
+        members = [i for i in range(120) if heap[i] == h]
+        mean = sum(features[i] for i in members) / len(members)
+        wanted.add(min(members, key=lambda i: float(((features[i] - mean) ** 2).sum())))
+    assert set(np.flatnonzero(kept)) == wanted
+    assert selection.representatives(features, heap, keep=1.0).kept.all()
+    assert selection.representatives(features[:1], heap[:1], keep=0.1).kept.all()
+    with pytest.raises(ConfigError, match="a part above 0"):
+        selection.representatives(features, heap, keep=0.0)

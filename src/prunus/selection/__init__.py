@@ -8,6 +8,7 @@ train(model, data.train, config, normalise=normalise, curriculum=curriculum)
 from __future__ import annotations
 
 from .attributes import latent_factors, principal_components, variance_pixels
+from .clusters import representatives
 from .curricula import Aggregated, EasyDropped, Forgetting, Random, Scheduled, Static
 from .effect import cross_entropy, doubt, el2n, gradient_norm, margin
 from .points import Points, of_logits
@@ -42,5 +43,6 @@ __all__ = [
     "means",
     "of_logits",
     "principal_components",
+    "representatives",
     "variance_pixels",
 ]
