@@ -56,7 +56,7 @@ def seen(graph: ChannelGraph) -> list[object]:
 def test_the_painter_sees_what_the_dispatcher_would_give_it(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     model, image = Around(LAYERS[name]()).eval(), torch.randn(2, 3, 9, 9)
     short = prunus.trace(model, image)
-    monkeypatch.setattr(module, "_DIRECT", {})
+    monkeypatch.setattr(module, "_SHORT", {})
     assert seen(short) == seen(prunus.trace(model, image))
 
 
@@ -74,3 +74,61 @@ def test_a_subclass_and_a_forward_of_its_own_are_called() -> None:
 def test_a_mismatch_of_shapes_is_still_an_error_with_its_line() -> None:
     with pytest.raises(prunus.errors.TraceError, match=r"test_direct.py:\d+: return self.layer"):
         prunus.trace(Around(nn.Conv2d(7, 4, 1)).eval(), torch.randn(1, 3, 5, 5))
+
+
+def operators(model: nn.Module, image: Tensor | dict[str, Tensor]) -> list[str]:
+    return [r.operator for r in prunus.trace(model.eval(), image).records]
+
+
+def test_layers_are_called_by_keyword_too() -> None:
+    class Keyed(Around):
+        def forward(self, x: Tensor) -> Tensor:
+            return self.layer(input=self.front(input=x))
+
+    assert operators(Keyed(nn.BatchNorm2d(8)), torch.randn(1, 3, 5, 5)) == ["convolution", "native_batch_norm"]
+    assert operators(nn.Conv2d(3, 4, 1), {"input": torch.randn(1, 3, 5, 5)}) == ["convolution"]
+
+
+def test_a_gradient_taken_in_the_forward_goes_the_usual_way() -> None:
+    class Gradient(Around):
+        def forward(self, x: Tensor) -> Tensor:
+            with torch.enable_grad():
+                h = self.front(x).detach().requires_grad_()
+                (slope,) = torch.autograd.grad(self.layer(h).sum(), h)
+            return slope
+
+    assert "silu_backward" in operators(Gradient(nn.SiLU()), torch.randn(1, 3, 5, 5))
+
+
+def test_sizes_that_change_between_calls_and_plain_numbers_count() -> None:
+    class Rates(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(3, 4, 3)
+            self.conv.stride = 1  # type: ignore[assignment]
+
+        def forward(self, x: Tensor) -> Tensor:
+            results = []
+            for rate in (1, 2):
+                self.conv.dilation, self.conv.padding = (rate, rate), (rate, rate)
+                results.append(self.conv(x))
+            return sum(results)
+
+    records = prunus.trace(Rates().eval(), torch.randn(1, 3, 9, 9)).records
+    assert [r.args[5] for r in records if r.operator == "convolution"] == [[1, 1], [2, 2]]
+
+
+def test_what_somebody_replaced_is_called(monkeypatch: pytest.MonkeyPatch) -> None:
+    def doubled(self: nn.Conv2d, input: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
+        return nn.functional.conv2d(input, weight * 2, bias)
+
+    patched = nn.Conv2d(8, 4, 1)
+    patched._conv_forward = doubled.__get__(patched)  # type: ignore[method-assign]
+    assert "mul" in operators(Around(patched), torch.randn(1, 3, 5, 5))
+    monkeypatch.setattr(nn.ReLU, "forward", lambda self, input: input.abs())
+    assert "abs" in operators(Around(nn.ReLU()), torch.randn(1, 3, 5, 5))
+
+
+def test_a_batch_norm_of_another_width_is_still_an_error() -> None:
+    with pytest.raises(prunus.errors.TraceError):
+        prunus.trace(Around(nn.BatchNorm2d(1)).eval(), torch.randn(1, 3, 5, 5))

@@ -22,6 +22,7 @@ import prunus
 from prunus.channels.traced import TracedModule
 from prunus.errors import FileFormatError, PlanError
 from prunus.models import lenet5, resnet20
+from prunus.storage import atomic
 from prunus.storage import file as module
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -367,10 +368,10 @@ def test_a_failure_leaves_the_old_file_and_no_rubbish(step: str, tmp_path: Path,
 
     if step == "replace":
         monkeypatch.setattr(Path, "replace", fail)
-        monkeypatch.setattr(module.os, "replace", fail)
+        monkeypatch.setattr(atomic.os, "replace", fail)
     else:
-        monkeypatch.setattr(module.os, "fdopen", fail)
-    with pytest.raises(OSError, match="disk full"):
+        monkeypatch.setattr(atomic.os, "fdopen", fail)
+    with pytest.raises(FileFormatError, match=r"cannot be written \(disk full\)"):
         prunus.save(lenet5(num_classes=3), path)
     monkeypatch.undo()
     assert path.read_bytes() == before

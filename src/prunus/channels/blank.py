@@ -11,13 +11,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 Blank = Callable[..., Any]
 
 
 def like(x: Tensor) -> Tensor:
-    """torch.empty_like(x, device="meta"), which is written in Python where x is on meta."""
-    if x.is_meta:
+    """A plain tensor like torch.empty_like(x, device="meta"), which is written in Python where x is on meta."""
+    if x.is_meta or type(x) not in (Tensor, Parameter):
         return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
     return torch.empty_like(x, device="meta", requires_grad=False)
 

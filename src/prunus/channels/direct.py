@@ -1,7 +1,7 @@
 """Forwards of torch's own layers that hand their one operator straight to the painter.
 
-The way through torch's dispatcher takes longer than painting does. Only layers of exactly these classes, called with what they are made for, go
-the short way; the painter sees the operator and the arguments that the dispatcher would have given it.
+The way through torch's dispatcher takes longer than painting does. Only layers of exactly these classes, as torch ships them, go the short way, and
+only on plain inputs; everything else is called as it is.
 """
 
 from __future__ import annotations
@@ -14,60 +14,79 @@ from torch import Tensor, nn
 
 Forward = Callable[..., Any]
 Dispatch = Callable[[Any, tuple[Any, ...]], Any]
+Short = Callable[[Any, Tensor, Dispatch], Any]
 _ATEN = torch.ops.aten
+_PARTS = ("forward", "_conv_forward", "_check_input_dim")  # what somebody may have replaced
 
 
 def direct(module: nn.Module, dispatch: Dispatch) -> Forward:
     """The module's forward, the short way where there is one; `dispatch` gets an operator and its arguments."""
-    make = _DIRECT.get(type(module))
-    usual: Forward = module.forward
-    return usual if make is None or "forward" in vars(module) else make(module, usual, dispatch)
-
-
-def _convolution(module: nn.Conv2d, usual: Forward, dispatch: Dispatch) -> Forward:
-    if module.padding_mode != "zeros" or isinstance(module.padding, str):
+    kind, usual = type(module), module.forward
+    short = _SHORT.get(kind)
+    if short is None or not vars(module).keys().isdisjoint(_PARTS) or _parts(kind) != _SHIPPED[kind]:
         return usual
-    sizes = (list(module.stride), list(module.padding), list(module.dilation), False, [0, 0])
 
-    def forward(x: Tensor) -> Any:
-        if not x.is_meta or x.dim() != 4:
-            return usual(x)
-        return dispatch(_ATEN.convolution.default, (x, module.weight, module.bias, *sizes, module.groups))
+    def forward(input: Tensor) -> Any:
+        result = short(module, input, dispatch) if _plain(input) else NotImplemented
+        return usual(input) if result is NotImplemented else result
 
     return forward
 
 
-def _batch_norm(module: nn.BatchNorm2d, usual: Forward, dispatch: Dispatch) -> Forward:
+def _plain(input: Tensor) -> bool:
+    """Whether nothing but the painter would see the operator: no subclass, no gradient, no transform."""
+    return (
+        type(input) is Tensor
+        and input.is_meta
+        and input.is_floating_point()
+        and input.numel() > 0
+        and not torch.is_grad_enabled()
+        and not torch._C._are_functorch_transforms_active()
+    )
+
+
+def _convolution(module: nn.Conv2d, input: Tensor, dispatch: Dispatch) -> Any:
+    sizes = (module.stride, module.padding, module.dilation)
+    if input.dim() != 4 or module.padding_mode != "zeros" or not all(type(size) is tuple for size in sizes):
+        return NotImplemented
+    return dispatch(_ATEN.convolution.default, (input, module.weight, module.bias, *map(list, sizes), False, [0, 0], module.groups))
+
+
+def _batch_norm(module: nn.BatchNorm2d, input: Tensor, dispatch: Dispatch) -> Any:
+    mean, variance = module.running_mean, module.running_var
+    if input.dim() != 4 or module.training or mean is None or variance is None or mean.shape != input.shape[1:2]:
+        return NotImplemented
     momentum = 0.0 if module.momentum is None else module.momentum
-
-    def forward(x: Tensor) -> Any:
-        if not x.is_meta or x.dim() != 4 or module.training or module.running_mean is None or module.running_var is None:
-            return usual(x)
-        vectors = (module.weight, module.bias, module.running_mean, module.running_var)
-        return dispatch(_ATEN.native_batch_norm.default, (x, *vectors, False, momentum, module.eps))[0]
-
-    return forward
+    vectors = (module.weight, module.bias, mean, variance)
+    return dispatch(_ATEN.native_batch_norm.default, (input, *vectors, False, momentum, module.eps))[0]
 
 
-def _activation(name: str, *numbers: float) -> Callable[[nn.Module, Forward, Dispatch], Forward]:
-    def make(module: nn.Module, usual: Forward, dispatch: Dispatch) -> Forward:
-        operator = getattr(_ATEN, f"{name}_" if getattr(module, "inplace", False) else name).default
-
-        def forward(input: Tensor) -> Any:
-            return dispatch(operator, (input, *numbers)) if input.is_meta else usual(input)
-
-        return forward
-
-    return make
+def _relu6(module: nn.ReLU6, input: Tensor, dispatch: Dispatch) -> Any:
+    operator = _ATEN.hardtanh_ if module.inplace else _ATEN.hardtanh
+    return dispatch(operator.default, (input, module.min_val, module.max_val))
 
 
-_DIRECT: dict[type[nn.Module], Callable[..., Forward]] = {
+def _activation(function: Any, in_place: Any = None) -> Short:
+    def short(module: Any, input: Tensor, dispatch: Dispatch) -> Any:
+        return dispatch(in_place if in_place is not None and module.inplace else function, (input,))
+
+    return short
+
+
+_SHORT: dict[type[nn.Module], Short] = {
     nn.Conv2d: _convolution,
     nn.BatchNorm2d: _batch_norm,
-    nn.ReLU: _activation("relu"),
-    nn.ReLU6: _activation("hardtanh", 0.0, 6.0),
-    nn.SiLU: _activation("silu"),
-    nn.Hardswish: _activation("hardswish"),
-    nn.Hardsigmoid: _activation("hardsigmoid"),
-    nn.Sigmoid: _activation("sigmoid"),
+    nn.ReLU: _activation(_ATEN.relu.default, _ATEN.relu_.default),
+    nn.ReLU6: _relu6,
+    nn.SiLU: _activation(_ATEN.silu.default, _ATEN.silu_.default),
+    nn.Hardswish: _activation(_ATEN.hardswish.default, _ATEN.hardswish_.default),
+    nn.Hardsigmoid: _activation(_ATEN.hardsigmoid.default, _ATEN.hardsigmoid_.default),
+    nn.Sigmoid: _activation(_ATEN.sigmoid.default),
 }
+
+
+def _parts(kind: type[nn.Module]) -> tuple[Any, ...]:
+    return tuple([getattr(kind, part, None) for part in _PARTS])
+
+
+_SHIPPED = {kind: _parts(kind) for kind in _SHORT}

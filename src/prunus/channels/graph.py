@@ -112,10 +112,13 @@ class ChannelGraph:
         return fingerprint_of({source.name: source.tensor.shape for source in self.sources})
 
     def is_of(self, model: nn.Module) -> bool:
-        """Whether a model has the parameters and buffers of the traced one, by name and shape."""
+        """Whether a model has the parameters and buffers of the traced one, by name and shape; buffers that its forward made since do not matter."""
         tensors = named_tensors(model)
-        same = [source.name in tensors and tensors[source.name].shape == source.tensor.shape for source in self.sources]
-        return len(tensors) == len(same) and all(same)
+        for source in self.sources:
+            found = tensors.pop(source.name, None)
+            if found is None or found.shape != source.tensor.shape:
+                return False
+        return not any(isinstance(tensor, nn.Parameter) for tensor in tensors.values())
 
     @cached_property
     def wiring(self) -> tuple[tuple[Origin | None, ...], ...]:

@@ -213,11 +213,8 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def run_directly(self, func: Any, args: tuple[Any, ...]) -> Any:
         """What the dispatcher does with an operator while the mode is on."""
-        guard = torch._C._DisableTorchDispatch()  # off until the guard is deleted
-        try:
+        with torch._C._DisableTorchDispatch():
             return self.__torch_dispatch__(func, (), args)
-        finally:
-            del guard
 
     def look_up(self, func: Any) -> Operator:
         """What is known about an operator."""

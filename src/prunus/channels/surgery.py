@@ -112,8 +112,8 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
     modules = graph.twin.modules
     found: dict[tuple[str, str], Any] = {}
     for name, module in modules.items():
-        weight = module._parameters.get("weight")
-        if weight is not None and isinstance(module, _SIZED):
+        weight = module._parameters.get("weight") if isinstance(module, _SIZED) else None
+        if weight is not None and weight.dim():
             cuts = slices.get(f"{name}.weight" if name else "weight", {})
             for attribute, value in _layer_sizes(module, tuple([len(cuts[a]) if a in cuts else n for a, n in enumerate(weight.shape)])).items():
                 if getattr(module, attribute, None) != value:

@@ -74,7 +74,7 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
         kind = type(value)
         if kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
             continue
-        if not value and kind in _CONTAINERS:
+        if kind in _CONTAINERS and not value:
             state[name] = kind()
         elif name == "_modules":
             state[name] = {key: None if child is None else _copy_module(child, memo) for key, child in value.items()}
@@ -106,15 +106,15 @@ def named_tensors(model: nn.Module) -> dict[str, Tensor]:
 
 def tensors_in_modules(modules: Modules) -> dict[str, Tensor]:
     """`named_tensors` of modules that were walked already."""
-    parameters, buffers = dict[str, Tensor](), dict[str, Tensor]()
+    found: dict[str, Tensor] = {}
     seen: set[int] = set()
-    for path, module in modules.items():
-        for found, tensors in ((parameters, module._parameters), (buffers, module._buffers)):
-            for name, tensor in tensors.items():
+    for kind in ("_parameters", "_buffers"):
+        for path, module in modules.items():
+            for name, tensor in getattr(module, kind).items():
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     found[f"{path}.{name}" if path else name] = tensor
-    return parameters | buffers
+    return found
 
 
 def walk(model: nn.Module) -> Modules:
@@ -142,19 +142,18 @@ def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = Non
             raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it")
         replace[id(tensor)] = _stand_in(tensor, shapes.get(name))
     twin = copy_model(model, replace)
-    modules = walk(twin)
-    _set_eval_mode(twin, modules)
-    return Twin(twin, modules)
+    return Twin(twin, _in_eval_mode(twin))
 
 
-def _set_eval_mode(model: nn.Module, modules: Modules) -> None:
-    """`model.eval()`, without its cost where no class changes what that means."""
+def _in_eval_mode(model: nn.Module) -> Modules:
+    """`model.eval()`, without its cost where no class changes what that means; the modules that the model has then."""
+    modules = walk(model)
     kinds: set[Any] = set(map(type, modules.values()))
     if any(kind.train is not nn.Module.train or kind.eval is not nn.Module.eval for kind in kinds):
-        model.eval()
-        return
+        return walk(model.eval())
     for module in modules.values():
         module.__dict__["training"] = False
+    return modules
 
 
 def _stand_in(tensor: Tensor, shape: Sequence[int] | None) -> Tensor:

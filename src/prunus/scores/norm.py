@@ -48,7 +48,7 @@ def _sums_of_powers(weight: Tensor, p: float) -> tuple[Tensor, Tensor]:
     """Sums of |w| (p = 1) or w^2 (p = 2) along rows and columns of a matrix, in one pass through memory, block by block so that it stays in cache."""
     if weight.numel() <= _BLOCK:
         powers = wide(weight).abs() if p == 1 else wide(weight).square()
-        return powers.sum(1), powers.sum(0)
+        return powers.sum(1), powers.sum(0, dtype=torch.float64)
     rows, columns = [], weight.new_zeros(weight.shape[1], dtype=torch.float64)
     for block in torch.split(weight, max(1, _BLOCK // max(1, weight.shape[1]))):
         powers = wide(block).abs() if p == 1 else wide(block).square()
