@@ -48,11 +48,15 @@ def test_tensors_and_arrays_may_hang_on_a_module() -> None:
 
 
 def test_the_old_weight_norm_keeps_its_computed_weight() -> None:
+    """Its weight is a plain attribute, made anew before every call; whatever can be removed goes exactly."""
     model = Laden().double().eval()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        nn.utils.weight_norm(model.first)
-    assert_exact(model)
+        nn.utils.weight_norm(model.second)
+    graph = prunus.trace(model, IMAGE)
+    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+    small = prunus.compact(model, plan)
+    torch.testing.assert_close(small(IMAGE), prunus.mask(model, plan)(IMAGE), rtol=1e-12, atol=1e-14)
 
 
 def test_a_scripted_child_is_no_obstacle() -> None:

@@ -160,7 +160,7 @@ def test_writing_is_atomic(lenet: dict[str, Any], tmp_path: Path, monkeypatch: p
     assert path.read_text(encoding="utf-8").startswith("<!doctype html>")
     before = path.read_bytes()
     monkeypatch.setattr(Path, "replace", lambda self, target: (_ for _ in ()).throw(OSError("disk full")))
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(FileFormatError, match="disk full"):
         report.write({**lenet, "command": "another"}, path)
     assert path.read_bytes() == before
     assert [one.name for one in path.parent.iterdir()] == ["report.html"]
