@@ -12,6 +12,7 @@ from tests.channels.nets import Halves, Net, difference, outputs, pruned, random
 from torch import Tensor, nn
 
 import prunus
+from prunus.channels.attributes import _rebound
 from prunus.errors import CompactError, TraceError, VerifyError
 from prunus.models import lenet5, resnet20
 
@@ -324,3 +325,9 @@ def test_outputs_of_small_and_masked_agree_on_other_batches_and_sides() -> None:
         x = torch.randn(shape, dtype=torch.float64)
         assert difference(prunus.mask(model, plan), small, x) < 1e-12
     assert len(outputs(small, torch.zeros(1, 3, 32, 32, dtype=torch.float64))) == 1
+
+
+def test_a_side_that_is_not_padded_stands_for_no_attribute() -> None:
+    """Padding before and after an axis are lengths too; where one of them is 0, no attribute is a part or multiple of it."""
+    assert _rebound(4, [(0, 0), (8, 4)]) == 2
+    assert _rebound(4, [(0, 0)]) == 4

@@ -156,6 +156,8 @@ def _rebound(value: Any, changes: Sequence[tuple[int, int]]) -> Any:
             return new
     for old, new in changes:
         factor = math.gcd(value, old)
+        if not old:  # a side that was not padded says nothing
+            continue
         if factor == old and value // old <= 4:
             return new * (value // old)
         if factor == value and old // value <= 4 and new % (old // value) == 0:
