@@ -177,7 +177,6 @@ def measured(images: ImageData, variant: Variant, seed: int, network: str, epoch
     start = time.perf_counter()
     trained = twofold(
         model,
-        example,
         Material(images.train, images.test, images.normalise),
         config,
         pruning=SoftPruning(example, variant.rate) if variant.rate else None,

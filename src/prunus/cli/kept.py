@@ -40,13 +40,12 @@ def panel(folder: Path, history: History, split: Split, classes: Sequence[str]) 
     for file in files:
         counts[np.load(file, allow_pickle=False)] += 1
     order = np.argsort(-counts, kind="stable")
-    if find_spec("PIL") is None:
-        return {"samples": [epoch.samples for epoch in history.epochs], "total": len(split), "gallery": []}
     rows = (
         (f"Most critical: kept in {_times(counts[order[:SHOWN]], len(files))}", order[:SHOWN]),
         (f"Most redundant: kept in {_times(counts[order[-SHOWN:]], len(files))}", order[-SHOWN:]),
     )
-    gallery = [{"title": title, "pictures": [_picture(split, classes, int(i)) for i in chosen]} for title, chosen in rows]
+    drawable = find_spec("PIL") is not None
+    gallery = [{"title": title, "pictures": [_picture(split, classes, int(i)) for i in chosen]} for title, chosen in rows if drawable]
     return {"samples": [epoch.samples for epoch in history.epochs], "total": len(split), "gallery": gallery}
 
 

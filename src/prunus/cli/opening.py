@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prunus.data import ImageData
+    from prunus.methods.one_shot import Material
+    from prunus.training.config import Augment
 
 MODEL_FILE = "model.safetensors"
 RESULT_FILE = "result.json"
@@ -118,6 +120,23 @@ def parse_planes(text: str, planes: int, what: str) -> tuple[float, ...] | None:
     if len(values) not in (1, planes):
         raise ConfigError(f"--{what} takes one number per plane ({planes}), with commas, not {text!r}.")
     return values * planes if len(values) == 1 else values
+
+
+def split_samples(images: ImageData, mean: str, std: str, held_out: float, seed: int) -> Material:
+    """The splits of a data set and how they are normalised; a share of the training samples is held out (0 = none)."""
+    from prunus.methods.one_shot import Material
+
+    planes = images.image_shape[0]
+    normalise = parse_planes(mean, planes, "mean") or images.mean, parse_planes(std, planes, "std") or images.std
+    if not held_out:
+        return Material(images.train, images.test, normalise)
+    train, validation = images.hold_out(held_out, seed)
+    return Material(train, images.test, normalise, validation)
+
+
+def usual_augmentation(images: ImageData) -> Augment:
+    """Photographs are shifted and mirrored; digits and other grey images are left as they are."""
+    return "crop-flip" if images.image_shape[0] == 3 else "none"
 
 
 def open_data(

@@ -11,7 +11,7 @@ from prunus.cli import options as given
 from prunus.cli.choices import Prefer, Scope, Score, score_function
 from prunus.cli.console import Bars, bars, show_json
 from prunus.cli.finish import show_result
-from prunus.cli.opening import natural_shape, open_data, open_model, parse_planes, parse_shape
+from prunus.cli.opening import natural_shape, open_data, open_model, parse_shape, split_samples, usual_augmentation
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
@@ -76,7 +76,8 @@ def prune(
         images = _load(data, data_dir, model, shape, watch)
         watch("building the model", 0, 0)
         opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
-        material = _material(images, target, mean, std, seed)
+        held_out = HELD_OUT if target.kind == "tolerance" else 0.0  # only where something is chosen by them
+        material = split_samples(images, mean, std, held_out, seed) if images else None
         example, verify_on = _inputs(material, opened.inputs(seed))
         outcome = one_shot(
             opened.model,
@@ -157,20 +158,6 @@ def _load(name: str, root: Path | None, model: str, shape: tuple[int, ...] | Non
     return open_data(name, root, wanted[-1] if wanted else None, watch)
 
 
-def _material(images: ImageData | None, target: Target, mean: str, std: str, seed: int) -> Material | None:
-    """Splits and normalisation; samples are held out only where something is chosen by them."""
-    from prunus.methods.one_shot import Material
-
-    if images is None:
-        return None
-    planes = images.image_shape[0]
-    normalise = parse_planes(mean, planes, "mean") or images.mean, parse_planes(std, planes, "std") or images.std
-    if target.kind != "tolerance":
-        return Material(images.train, images.test, normalise)
-    train, validation = images.hold_out(HELD_OUT, seed)
-    return Material(train, images.test, normalise, validation)
-
-
 def _inputs(material: Material | None, random: Tensor) -> tuple[Tensor, Tensor | None]:
     """One example and a batch to verify on: real images if there are any."""
     from prunus.training import batches
@@ -182,10 +169,9 @@ def _inputs(material: Material | None, random: Tensor) -> tuple[Tensor, Tensor |
 
 
 def _tuning(epochs: int, lr: float, seed: int, images: ImageData | None) -> TrainConfig | None:
-    """Photographs are shifted and mirrored; digits and other grey images are left as they are."""
+    """How to fine-tune, if it was asked for."""
     from prunus.training import TrainConfig
 
     if not epochs or images is None:
         return None
-    colour = images.image_shape[0] == 3
-    return TrainConfig(epochs=epochs, batch_size=128, lr=lr, augment="crop-flip" if colour else "none", seed=seed)
+    return TrainConfig(epochs=epochs, batch_size=128, lr=lr, augment=usual_augmentation(images), seed=seed)

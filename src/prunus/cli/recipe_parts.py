@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus.cli import kept
-from prunus.cli.opening import parse_planes
+from prunus.cli.opening import usual_augmentation
 from prunus.cli.recipe import Recipe
 from prunus.errors import ConfigError
 
@@ -18,27 +18,15 @@ if TYPE_CHECKING:
     from prunus.training import Curriculum, TrainConfig
 
 
-def material(recipe: Recipe, images: ImageData) -> Material:
-    """The splits and how they are normalised."""
-    from prunus.methods.one_shot import Material
-
-    planes = images.image_shape[0]
-    normalise = parse_planes(recipe.mean, planes, "mean") or images.mean, parse_planes(recipe.std, planes, "std") or images.std
-    if not recipe.validation:
-        return Material(images.train, images.test, normalise)
-    kept, held_out = images.hold_out(recipe.validation, recipe.seed)
-    return Material(kept, images.test, normalise, held_out)
-
-
 def config(recipe: Recipe, images: ImageData) -> TrainConfig:
-    """How to train; photographs are shifted and mirrored where the recipe leaves that open."""
+    """How to train."""
     from dataclasses import fields
 
     from prunus.training import TrainConfig
 
     own = {f.name: getattr(recipe, f.name) for f in fields(TrainConfig)}
     if recipe.augment == "auto":
-        own["augment"] = "crop-flip" if images.image_shape[0] == 3 else "none"
+        own["augment"] = usual_augmentation(images)
     return TrainConfig(**own)
 
 

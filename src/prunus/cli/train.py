@@ -17,7 +17,7 @@ from prunus.cli import recipe_options as keys
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import bars, show, show_json
 from prunus.cli.finish import show_result
-from prunus.cli.opening import open_data, open_model
+from prunus.cli.opening import open_data, open_model, split_samples
 from prunus.cli.prune import VERIFIED_ON, data_record
 from prunus.cli.recipe import Recipe, read, resolve
 from prunus.errors import ConfigError
@@ -142,7 +142,8 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
     from prunus.training import batches
 
     images = open_data(recipe.data, Path(recipe.data_dir) if recipe.data_dir else None, None, watch)
-    samples, config = parts.material(recipe, images), parts.config(recipe, images)
+    samples = split_samples(images, recipe.mean, recipe.std, recipe.validation, recipe.seed)
+    config = parts.config(recipe, images)
     torch.manual_seed(recipe.seed)
     opened = open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, data=images)
     example, _ = next(iter(batches(samples.test, samples.normalise, VERIFIED_ON)))
@@ -162,7 +163,6 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
 
     trained = twofold(
         opened.model,
-        example[:1],
         samples,
         config,
         pruning=pruning,

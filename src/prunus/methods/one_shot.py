@@ -162,22 +162,32 @@ def one_shot(
     scores = clock.time("scoring", lambda: score(graph))
     search = _Search(model, material, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
     chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search))
+    outcome = remove(model, graph, chosen, target, material, tuning, verify_on, clock)
+    if search is None:
+        return outcome
+    limit = Limit(search.baseline, search.baseline - target.value)
+    return replace(outcome, limit=limit, trials=chosen.trials, trial_epochs=trial_tuning.epochs if trial_tuning else 0)
+
+
+def remove(
+    model: nn.Module,
+    graph: ChannelGraph,
+    chosen: Plan,
+    target: Target,
+    material: Material | None,
+    tuning: TrainConfig | None,
+    verify_on: Tensor | None,
+    clock: Clock,
+) -> Outcome:
+    """How every method ends: compact, verify and, where there are samples, recalibrate and tune."""
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
     plan = cast(Origin, small.prunus).plan  # not always the chosen one: with "eager", channels may have had to stay
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
     outcome = Outcome(graph, plan, small, verification, target, seconds=clock.seconds, notes=_stayed(chosen, plan))
     if material is None:
         return outcome
-    steps, history, notes = recover(model, small, material, tuning, clock)
-    return replace(
-        outcome,
-        steps=steps,
-        limit=Limit(search.baseline, search.baseline - target.value) if search else None,
-        trials=chosen.trials,
-        trial_epochs=trial_tuning.epochs if trial_tuning else 0,
-        tuning=history,
-        notes=outcome.notes + notes,
-    )
+    steps, history, notes = _recover(model, small, material, tuning, clock)
+    return replace(outcome, steps=steps, tuning=history, notes=outcome.notes + notes)
 
 
 def has_batch_norm(model: nn.Module) -> bool:
@@ -214,7 +224,7 @@ def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: _Search
     )
 
 
-def recover(
+def _recover(
     model: nn.Module, small: nn.Module, material: Material, tuning: TrainConfig | None, clock: Clock
 ) -> tuple[tuple[Step, ...], History | None, tuple[str, ...]]:
     """Recalibrate and tune the compact model in place, with the test accuracy at every step."""

@@ -97,7 +97,7 @@ class SoftPruning:
 
     def before_training(self, model: nn.Module, epochs: int) -> None:
         """Prune where that is wanted; patterns that match nothing and models that cannot be traced are found out here, not after an epoch."""
-        self._plan(self._traced(model), epochs - 1, epochs)
+        self._plan(self.traced(model), epochs - 1, epochs)
         if self._from_start:
             self._soften(model, -1, epochs)
 
@@ -117,7 +117,7 @@ class SoftPruning:
         self.record = [Softened(*entry) for entry in state["record"]]
 
     def _soften(self, model: nn.Module, epoch: int, epochs: int) -> None:
-        graph = self._traced(model)
+        graph = self.traced(model)
         rate = self.rate_after(epoch, epochs)
         plan = self._plan(graph, epoch, epochs)
         removed = plan.removed_in(graph)
@@ -133,7 +133,8 @@ class SoftPruning:
         rates = {pattern: value * grown for pattern, value in self._rates.items()}
         return choose(graph, filter_norms(graph, self._p), rate=self.rate_after(epoch, epochs), rates=rates, protect=self.protect)
 
-    def _traced(self, model: nn.Module) -> ChannelGraph:
+    def traced(self, model: nn.Module) -> ChannelGraph:
+        """The channels of the model that is trained, traced once."""
         if self._graph is None or self._graph.model is not model:
             self._graph = trace(model, self._inputs)
         return self._graph

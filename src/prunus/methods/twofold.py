@@ -8,13 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
 
 from torch import Tensor, nn
 
-from prunus.channels import Origin, compact, trace, verify
 from prunus.errors import TargetError
-from prunus.methods.one_shot import Clock, Material, Outcome, Target, Watch, recover, unwatched
+from prunus.methods.one_shot import Clock, Material, Outcome, Target, Watch, remove, unwatched
 from prunus.methods.soft import SoftPruning
 from prunus.training import Curriculum, EpochRecord, History, TrainConfig, train
 
@@ -36,7 +34,6 @@ class Trained:
 
 def twofold(
     model: nn.Module,
-    example_inputs: Tensor,
     material: Material,
     config: TrainConfig,
     *,
@@ -53,10 +50,9 @@ def twofold(
 
     Args:
         model: images (batch, C, H, W) to logits (batch, classes).
-        example_inputs: images of the shape for which MACs are counted.
         material: samples; validation samples are looked at after every epoch.
         config: how to train.
-        pruning: soft filter pruning; None leaves it out.
+        pruning: soft filter pruning; None leaves it out. MACs are counted on its example inputs.
         curriculum: which samples every epoch trains on; None = all.
         tuning: how to fine-tune the compact network; None leaves it out.
         checkpoint, resume, on_epoch: as for `prunus.training.train`.
@@ -86,12 +82,7 @@ def twofold(
         return Trained(history, None, clock.seconds)
     if pruning.plan is None:
         raise TargetError("Nothing was pruned in this training, so there is nothing to remove.")
-    graph = trace(model, example_inputs)
-    plan = pruning.plan.attach(graph)
-    small = clock.time("compacting", lambda: compact(model, plan)).eval()
-    plan = cast(Origin, small.prunus).plan
-    verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
-    steps, tuned, notes = recover(model, small, material, tuning, clock)
+    graph = pruning.traced(model)
     target = Target("rate", pruning.rate, protect=pruning.protect)
-    outcome = Outcome(graph, plan, small, verification, target, steps=steps, tuning=tuned, seconds=clock.seconds, notes=notes)
+    outcome = remove(model, graph, pruning.plan.attach(graph), target, material, tuning, verify_on, clock)
     return Trained(history, outcome, clock.seconds)

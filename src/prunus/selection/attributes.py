@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
+from .subsets import chunks
 
 Values = NDArray[np.float32]
-_CHUNK = 4096  # samples that are read at a time
 _OVERSAMPLING = 8
 _ROUNDS = 3  # of power iteration
 
@@ -50,11 +49,11 @@ def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
     basis = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, block)))[0].astype(np.float32)
     for _ in range(_ROUNDS):
         product = np.zeros((width, block))
-        for rows in _chunks(samples):
+        for _, rows in chunks(samples):
             scaled = scale.apply(rows)
             product += scaled.T @ (scaled @ basis)
         basis = np.linalg.qr(product)[0].astype(np.float32)
-    projected = np.concatenate([scale.apply(rows) @ basis for rows in _chunks(samples)])
+    projected = np.concatenate([scale.apply(rows) @ basis for _, rows in chunks(samples)])
     variances, turn = np.linalg.eigh(projected.astype(np.float64).T @ projected)
     turn = turn[:, np.argsort(-variances)[:count]]
     signs = np.sign(np.take_along_axis(basis @ turn, np.abs(basis @ turn).argmax(axis=0)[None], axis=0))  # the largest loading is positive
@@ -67,7 +66,7 @@ def variance_pixels(samples: Any, count: int) -> Values:
     if not 1 <= count <= width:
         raise ConfigError(f"a sample has {width} entries; {count} of them cannot be taken")
     chosen = np.argsort(-_scale(samples).std, kind="stable")[:count]
-    return np.concatenate([rows[:, chosen] for rows in _chunks(samples)])
+    return np.concatenate([rows[:, chosen] for _, rows in chunks(samples)])
 
 
 def latent_factors(samples: Any, count: int, every: int = 100, rounds: int = 20, penalty: float = 0.015) -> Values:
@@ -83,7 +82,7 @@ def latent_factors(samples: Any, count: int, every: int = 100, rounds: int = 20,
         raise ConfigError(f"a sample has {width} entries; {count} latent factors cannot be taken from them")
     chosen = np.linspace(0, width - 1, max(count, width // every)).round().astype(np.int64)
     scale = _scale(samples)
-    rest = np.concatenate([scale.apply(rows)[:, chosen] for rows in _chunks(samples)]).astype(np.float64)
+    rest = np.concatenate([scale.apply(rows)[:, chosen] for _, rows in chunks(samples)]).astype(np.float64)
     factors = np.empty((len(rest), count), dtype=np.float32)
     for f in range(count):
         loading = rest[np.square(rest).sum(axis=1).argmax()]  # the sample that is least explained so far
@@ -99,16 +98,11 @@ def _width(samples: Any) -> int:
     return int(np.prod(samples.shape[1:], dtype=np.int64))
 
 
-def _chunks(samples: Any) -> Iterator[Values]:
-    for start in range(0, len(samples), _CHUNK):
-        yield np.asarray(samples[start : start + _CHUNK]).reshape(-1, _width(samples)).astype(np.float32)
-
-
 def _scale(samples: Any) -> _Scale:
     """Mean and deviation in one pass, in double precision and around the first chunk's mean, so that nothing cancels."""
     total = squares = shift = np.zeros(_width(samples))
-    for i, rows in enumerate(_chunks(samples)):
-        shift = rows.mean(axis=0, dtype=np.float64) if i == 0 else shift
+    for start, rows in chunks(samples):
+        shift = shift if start else rows.mean(axis=0, dtype=np.float64)
         rest = rows - shift
         total, squares = total + rest.sum(axis=0), squares + (rest**2).sum(axis=0)
     mean = total / len(samples)

@@ -15,27 +15,27 @@ from torch import Tensor, nn
 
 from ..errors import ConfigError
 from .points import Points
-from .rules import Effects, Selection, at_random, easy_dropped, guarded
+from .rules import Effects, Selection, at_random, checked_drop, checked_keep, easy_dropped, guarded
 from .subsets import Indices, Subsets
 
 Rule = Callable[[Effects, Subsets, Callable[[Indices], ArrayLike]], Selection]
 """(effect values of the coarse points, subsets, fine points -> their effect values) -> what is kept; see `prunus.selection.rules`."""
 
 
-class Chooser(Protocol):
-    """A curriculum without warm-up and annealing; see `prunus.training.Curriculum`."""
+class Curriculum(Protocol):
+    """Decides what every epoch trains on."""
 
     def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
-        """The samples of one epoch."""
+        """The samples of one epoch; None for all. The model is in evaluation mode, without gradients."""
 
     def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
-        """Losses of a batch, and which of its samples were told right."""
+        """What a batch gave: positions (batch,) int64, unweighted losses (batch,), and which were told right (batch,) bool; all on the CPU."""
 
     def state(self) -> dict[str, Any]:
-        """For a checkpoint."""
+        """What a checkpoint must hold: nested dicts and lists of tensors, numbers and texts."""
 
     def restore(self, state: Mapping[str, Any]) -> None:
-        """From a checkpoint."""
+        """Go on from a checkpoint."""
 
 
 class Scheduled:
@@ -56,7 +56,7 @@ class Scheduled:
 
     def __init__(
         self,
-        chooser: Chooser,
+        chooser: Curriculum,
         labels: ArrayLike,
         *,
         warmup: int = 0,
@@ -155,10 +155,8 @@ class EasyDropped:
     """
 
     def __init__(self, count: int, drop: float = 0.5, seed: int = 0) -> None:
-        if not 0 <= drop < 1:
-            raise ConfigError(f"easy samples are dropped with a probability from 0 to below 1, not {drop}")
         self._losses = np.full(count, np.inf, dtype=np.float32)
-        self._drop, self._seed = drop, seed
+        self._drop, self._seed = checked_drop(drop), seed
 
     def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
         """By the losses that were seen."""
@@ -181,9 +179,7 @@ class Random(_Blind):
     """A part of all samples by chance, another one every epoch: the control."""
 
     def __init__(self, count: int, keep: float, seed: int = 0) -> None:
-        if not 0 < keep <= 1:
-            raise ConfigError(f"the part of the samples to keep lies above 0 and up to 1, not {keep}")
-        self._count, self._keep, self._seed = count, keep, seed
+        self._count, self._keep, self._seed = count, checked_keep(keep), seed
 
     def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
         """A draw."""
@@ -234,10 +230,8 @@ class Static(_Blind):
 
     def __init__(self, scores: ArrayLike, keep: float) -> None:
         values: NDArray[np.float64] = np.asarray(scores, dtype=np.float64)
-        if not 0 < keep <= 1:
-            raise ConfigError(f"the part of the samples to keep lies above 0 and up to 1, not {keep}")
         kept = np.zeros(len(values), dtype=bool)
-        kept[np.argsort(-values, kind="stable")[: max(1, round(keep * len(values)))]] = True
+        kept[np.argsort(-values, kind="stable")[: max(1, round(checked_keep(keep) * len(values)))]] = True
         self._selection = Selection(kept)
 
     def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:

@@ -65,10 +65,7 @@ class Points:
         """Some fine points, normalised."""
         order, begins, ends = self.subsets.order, self.subsets.fine[points], self.subsets.fine[points + 1]
         members = np.concatenate([order[begin:end] for begin, end in zip(begins, ends)])
-        starts = np.concatenate([[0], np.cumsum(ends - begins)[:-1]])
-        rows = np.asarray(self._samples[members]).reshape(len(members), -1).astype(np.float32)
-        total = np.add.reduceat(rows, starts, axis=0) / (ends - begins)[:, None].astype(np.float32)
-        return self._normalised(total.reshape(len(points), *self._samples.shape[1:]))
+        return self._normalised(means(self._samples[members], np.arange(len(points)).repeat(ends - begins), len(points)))
 
     def _normalised(self, images: NDArray[Any]) -> Tensor:
         return torch.from_numpy(((images / 255 - self._mean) / self._std).astype(np.float32))

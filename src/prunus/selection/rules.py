@@ -101,8 +101,7 @@ def easy_dropped(losses: ArrayLike, drop: float, rng: np.random.Generator) -> Se
         rng: source of randomness.
     """
     values = np.asarray(losses, dtype=np.float64)
-    if not 0 <= drop < 1:
-        raise ConfigError(f"easy samples are dropped with a probability from 0 to below 1, not {drop}")
+    checked_drop(drop)
     seen = np.isfinite(values)
     easy = seen & (values < values[seen].mean()) if seen.any() else np.zeros(len(values), dtype=bool)
     kept = ~easy | (rng.random(len(values)) >= drop)
@@ -145,6 +144,20 @@ def clean(effects: ArrayLike, count: int) -> Effects:
     if values.shape != (count,):
         raise ConfigError(f"there are {count} points, but effect values of shape {values.shape}")
     return np.where(np.isfinite(values), values, 0.0)
+
+
+def checked_drop(drop: float) -> float:
+    """The probability; raises ConfigError if it is none that easy samples may be dropped with."""
+    if not 0 <= drop < 1:
+        raise ConfigError(f"easy samples are dropped with a probability from 0 to below 1, not {drop}")
+    return drop
+
+
+def checked_keep(keep: float) -> float:
+    """The part; raises ConfigError if no samples or more than all would be kept."""
+    if not 0 < keep <= 1:
+        raise ConfigError(f"the part of the samples to keep lies above 0 and up to 1, not {keep}")
+    return keep
 
 
 def _at_least_mean(values: Effects) -> Mask:

@@ -143,6 +143,13 @@ def _bisect(order: Indices, values: NDArray[Any], depth: int, pieces: int) -> It
         waiting += [(middle, last, level + 1), (first, middle, level + 1)]
 
 
+def chunks(samples: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
+    """Samples, a few thousand at a time: (position of the first, rows of shape (n, numbers of a sample))."""
+    for start in range(0, len(samples), _CHUNK):
+        part = np.asarray(samples[start : start + _CHUNK])
+        yield start, part.reshape(len(part), -1).astype(np.float32)
+
+
 def means(samples: Any, group_of_sample: Indices, groups: int) -> NDArray[np.float32]:
     """The mean of every group of samples, shape (groups, ...): coarse points by `subset_of_sample`, fine points by `fine_of_sample`.
 
@@ -150,12 +157,11 @@ def means(samples: Any, group_of_sample: Indices, groups: int) -> NDArray[np.flo
     """
     shape = tuple(samples.shape[1:])
     total = np.zeros((groups, math.prod(shape)), dtype=np.float32)
-    for start in range(0, len(group_of_sample), _CHUNK):
-        rows = np.asarray(samples[start : start + _CHUNK]).reshape(-1, total.shape[1])
-        group = group_of_sample[start : start + _CHUNK]
+    for start, rows in chunks(samples):
+        group = group_of_sample[start : start + len(rows)]
         order = np.argsort(group, kind="stable")
         starts = np.flatnonzero(np.diff(group[order], prepend=-1))
-        total[group[order][starts]] += np.add.reduceat(rows[order].astype(np.float32), starts, axis=0)
+        total[group[order][starts]] += np.add.reduceat(rows[order], starts, axis=0)
     counts = np.bincount(group_of_sample, minlength=groups)
     total /= np.maximum(counts, 1)[:, None].astype(np.float32)
     return total.reshape(groups, *shape)

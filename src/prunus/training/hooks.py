@@ -5,25 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from torch import Tensor, nn
+from torch import nn
 
-from ..selection.rules import Selection
-
-
-class Curriculum(Protocol):
-    """Decides what every epoch trains on. Epochs are counted from 0."""
-
-    def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
-        """The samples of one epoch; None for all. The model is in evaluation mode, without gradients."""
-
-    def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
-        """What a batch gave: positions (batch,) int64, unweighted losses (batch,), and which were told right (batch,) bool; all on the CPU."""
-
-    def state(self) -> dict[str, Any]:
-        """What a checkpoint must hold: nested dicts and lists of tensors, numbers and texts."""
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint."""
+from ..selection.curricula import Curriculum
 
 
 class Pruning(Protocol):
@@ -40,3 +24,6 @@ class Pruning(Protocol):
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Go on from a checkpoint."""
+
+
+__all__ = ["Curriculum", "Pruning"]

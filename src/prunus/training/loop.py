@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
@@ -117,8 +117,12 @@ class _Training:
     def prepare(self) -> None:
         """Before the first epoch."""
         if self.pruning is not None:
-            with nullcontext() if self.average is None else self.average.following():
+            with self._followed():
                 self.pruning.before_training(self.model, self.config.epochs)
+
+    def _followed(self) -> AbstractContextManager[None]:
+        """What is done to the weights meanwhile is done to their average too."""
+        return nullcontext() if self.average is None else self.average.following()
 
     def run(
         self, checkpoint: Path | None, seconds: float, on_epoch: Callable[[EpochRecord], None] | None, on_step: Callable[[int, int], None] | None
@@ -137,7 +141,7 @@ class _Training:
             # every process normalised its own shares; from here on, and in the file, the first one's statistics count
             self.ranks.agree([*self.model.buffers(), *(self.average.tensors if self.average else [])])
             if self.pruning is not None:
-                with nullcontext() if self.average is None else self.average.following():
+                with self._followed():
                     self.pruning.after_epoch(self.model, self.progress.epoch, self.config.epochs)
             self._finish_epoch(time.perf_counter() - started)
             if checkpoint is not None and self.ranks.first:
