@@ -5,11 +5,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, nn
 
-from prunus.data import Split
+from prunus.data import Split, load
 from prunus.errors import ConfigError, DataError
-from prunus.training import augmented, batches
+from prunus.training import TrainConfig, augmented, batches, train
+from prunus.training.config import size_factor
+from prunus.training.feeding import resized
 
 NORMALISE = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
@@ -108,3 +110,39 @@ def test_wrong_arguments_are_named() -> None:
         next(batches(noise(2), ((0.5,) * 3, (0.5, 0.5, 0.0))))
     with pytest.raises(DataError, match="no samples"):
         next(batches(noise(0), NORMALISE))
+
+
+def test_images_grow_by_eighths_of_their_side_until_they_are_whole() -> None:
+    config = TrainConfig(epochs=16, first_size=0.5, full_size_from=0.75)
+    sizes = [size_factor(config, epoch) for epoch in range(16)]
+    assert sizes == [0.5] * 3 + [0.625] * 3 + [0.75] * 3 + [0.875] * 3 + [1.0] * 4
+    assert {size_factor(TrainConfig(epochs=16), epoch) for epoch in range(16)} == {1.0}
+    assert size_factor(TrainConfig(first_size=0.3), 0) == 0.3
+
+
+def test_smaller_images_are_means_of_what_their_pixels_stand_for() -> None:
+    images = torch.rand(2, 3, 12, 20, dtype=torch.float64)
+    half = resized(images, 0.5)
+    assert half.shape == (2, 3, 6, 10)
+    assert torch.allclose(half.mean(), images.mean(), atol=0.01)
+    flat = torch.full((1, 1, 10, 10), 0.25)
+    torch.testing.assert_close(resized(flat, 0.7), torch.full((1, 1, 7, 7), 0.25))
+
+
+def test_the_network_sees_images_of_the_epochs_size() -> None:
+    seen: list[int] = []
+
+    class Noting(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.linear = nn.Linear(1, 10)
+
+        def forward(self, x: Tensor) -> Tensor:
+            seen.append(x.shape[-1])
+            out: Tensor = self.linear(x.mean((1, 2, 3))[:, None])
+            return out
+
+    digits = load("digits")
+    few = digits.train.subset(torch.arange(40))
+    train(Noting(), few, TrainConfig(epochs=4, first_size=0.5, full_size_from=0.5, augment="crop-flip-cutout"), normalise=digits.normalise)
+    assert seen == [4, 6, 8, 8]

@@ -42,9 +42,12 @@ class Recipe:
     precision: str = "float32"
     channels_last: bool = False
     augment: str = "auto"
+    first_size: float = 1.0
+    full_size_from: float = 0.75
     label_smoothing: float = 0.0
     clip: float = 0.0
     ema: float = 0.0
+    keep: str = "last"
     compile: bool = False
 
     select: Select = "all"

@@ -12,8 +12,10 @@ OptimizerName = Literal["sgd", "adam", "adamw"]
 Schedule = Literal["constant", "step", "cosine", "onecycle"]
 Precision = Literal["float32", "bfloat16"]
 Augment = Literal["none", "crop", "crop-flip", "crop-flip-cutout"]
+Keep = Literal["last", "best"]
 
 STEP_FACTOR = 0.1  # the step schedule multiplies the rate by this at every milestone
+SIZE_STEPS = 8  # growing images grow by eighths of their side
 ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 250_000  # share of the training, and of the peak rate (Smith and Topin, 2018)
 
 
@@ -36,10 +38,15 @@ class TrainConfig:
         channels_last: keep weights and images in the channels-last memory format; the weights stay in it.
         augment: "none"; "crop", random shifts by up to an eighth of the side; "crop-flip", mirror images as well
             (for photographs, not for digits); "crop-flip-cutout", and a random square of half the side set to the mean.
+        first_size: share of the side that images have in the first epoch, in (0, 1]; below 1 they grow from epoch to
+            epoch (coarse images first, as in progressive resizing: Howard, DAWNBench 2018; Tan and Le, ICML 2021).
+        full_size_from: the point, as a share of the whole training, in (0, 1], from which images have their full size.
         label_smoothing: share of the target spread over all classes, in [0, 1).
         clip: largest norm of the gradient of all parameters together; 0 = as it is.
         ema: decay per step of an exponential moving average of the weights, which is what is validated and what the
             model holds at the end; 0 = none. Early steps average over fewer: the decay is at most (1 + t) / (10 + t).
+        keep: which weights the model has at the end: those of the "last" epoch, or of the "best" by its validation samples
+            (of equal ones the first; with pruning, what is pruned is as it was then).
         compile: run the model through `torch.compile`.
         seed: of the order of samples, the augmentation and the model's own randomness (dropout).
 
@@ -59,9 +66,12 @@ class TrainConfig:
     precision: Precision = "float32"
     channels_last: bool = False
     augment: Augment = "none"
+    first_size: float = 1.0
+    full_size_from: float = 0.75
     label_smoothing: float = 0.0
     clip: float = 0.0
     ema: float = 0.0
+    keep: Keep = "last"
     compile: bool = False
     seed: int = 0
 
@@ -71,6 +81,8 @@ class TrainConfig:
         _require(0 < self.lr < math.inf, "lr", self.lr, "above 0 and finite")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
         _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "at least 0 and finite")
+        _require(0 < self.first_size <= 1, "first_size", self.first_size, "in (0, 1]")
+        _require(0 < self.full_size_from <= 1, "full_size_from", self.full_size_from, "in (0, 1]")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
         _require(0 <= self.clip < math.inf, "clip", self.clip, "at least 0 and finite")
         _require(0 <= self.ema < 1, "ema", self.ema, "in [0, 1)")
@@ -86,6 +98,7 @@ _CHOICES: dict[str, tuple[str, ...]] = {
     "schedule": get_args(Schedule),
     "precision": get_args(Precision),
     "augment": get_args(Augment),
+    "keep": get_args(Keep),
 }
 
 
@@ -104,6 +117,15 @@ def rate_factor(config: TrainConfig, step: float, steps: int) -> float:
     """
     ramp = min((step + 1) / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
     return ramp * _scheduled(config, step, steps)
+
+
+def size_factor(config: TrainConfig, epoch: int) -> float:
+    """Share of their side that images have in an epoch, counted from 0: from `first_size` up to 1, in eighths."""
+    progress = epoch / (config.full_size_from * config.epochs)
+    if config.first_size == 1 or progress >= 1:
+        return 1.0
+    grown = config.first_size + (1 - config.first_size) * progress
+    return max(config.first_size, math.floor(SIZE_STEPS * grown + 1e-9) / SIZE_STEPS)
 
 
 def _scheduled(config: TrainConfig, step: float, steps: int) -> float:

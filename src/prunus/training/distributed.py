@@ -54,11 +54,6 @@ class Ranks:
             raise ConfigError(f"A batch of {count} samples cannot be shared by {self.count} processes: use larger batches or fewer processes.")
         return slice(count * self.rank // self.count, count * (self.rank + 1) // self.count)
 
-    def weight(self, count: int) -> float:
-        """What the mean loss of this process's part is multiplied by, so that the average over processes is the mean over all `count`."""
-        part = self.share(count)
-        return float((part.stop - part.start) * self.count / count)
-
     def total(self, values: Tensor) -> Tensor:
         """The sum over all processes."""
         if not self.alone:

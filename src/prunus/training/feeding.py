@@ -53,29 +53,36 @@ def batches(
     feed = Feed(split, normalise, augment, dtype, channels_last)
     order = torch.arange(len(split)) if generator is None else torch.randperm(len(split), generator=generator)
     for part in order.to(split.images.device).tensor_split(steps_per_epoch(len(split), batch_size)):
-        yield feed(part, generator), split.labels[part]
+        yield feed(part, generator)
 
 
 class Feed:
-    """Makes batches of images of a split; the arguments are those of `batches`."""
+    """Makes batches of a split; the arguments are those of `batches`."""
 
     def __init__(self, split: Split, normalise: Normalise, augment: Augment, dtype: torch.dtype, channels_last: bool) -> None:
-        self._images, self._augment, self._dtype = split.images, augment, dtype
+        self._images, self._labels, self._augment, self._dtype = split.images, split.labels, augment, dtype
         self._scale, self._shift = _affine(split, normalise, dtype)
         self._memory = torch.channels_last if channels_last else torch.contiguous_format
 
-    def __call__(self, part: Tensor, generator: torch.Generator | None, share: slice = slice(None)) -> Tensor:
-        """The images at the positions `part`, (batch, C, H, W), augmented where there is a generator.
+    def __len__(self) -> int:
+        return len(self._labels)
+
+    def __call__(self, part: Tensor, generator: torch.Generator | None, share: slice = slice(None), size: float = 1.0) -> tuple[Tensor, Tensor]:
+        """Images (batch, C, H, W) at the positions `part`, augmented where there is a generator, with `size` times their sides; and their labels.
 
         Of a batch that several processes share only `share` is made; what is drawn for it is what is drawn for the whole batch.
         """
+        part, count = part.to(self._images.device), len(part)
         images = self._images[part[share]]
         if generator is not None:
-            images = augmented(images, self._augment, generator, len(part), share)
-        images = (images.to(self._dtype) * self._scale + self._shift).contiguous(memory_format=self._memory)
+            images = augmented(images, self._augment, generator, count, share)
+        images = images.to(self._dtype) * self._scale + self._shift
+        if size != 1:
+            images = resized(images, size)
+        images = images.contiguous(memory_format=self._memory)
         if generator is not None and self._augment == "crop-flip-cutout":
-            images.masked_fill_(cutout(images, generator, len(part), share), 0)  # the mean of the normalised images
-        return images
+            images.masked_fill_(cutout(images, generator, count, share), 0)  # the mean of the normalised images
+        return images, self._labels[part[share]]
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
@@ -108,6 +115,12 @@ def augmented(images: Tensor, augment: Augment, generator: torch.Generator, batc
     samples = torch.arange(len(images), device=images.device)[:, None, None]
     # With the planes last, one advanced index picks whole pixels; the channel axis goes back to its place after it.
     return padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def resized(images: Tensor, size: float) -> Tensor:
+    """Images (batch, C, H, W) with `size` times their sides, rounded to pixels: every pixel is the mean of those that it stands for."""
+    height, width = (max(1, round(side * size)) for side in images.shape[2:])
+    return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
 
 
 def cutout(images: Tensor, generator: torch.Generator, batch: int | None = None, share: slice = slice(None)) -> Tensor:

@@ -4,36 +4,42 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any, cast
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.optim import SGD, Adam, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from prunus.channels.twin import named_tensors
 from prunus.data.sets import Split
 from prunus.errors import ConfigError
 from prunus.storage.checkpoint import read_tree, write_tree
-from prunus.training.config import TrainConfig, rate_factor
+from prunus.training.best import Best
+from prunus.training.config import TrainConfig, rate_factor, size_factor
 from prunus.training.distributed import Ranks, seed_device
 from prunus.training.ema import Average
-from prunus.training.evaluation import evaluate, highest_label, logits_of, mode, placement
+from prunus.training.evaluation import evaluate, highest_label, mode, placement
 from prunus.training.feeding import Feed, Normalise, steps_per_epoch
 from prunus.training.hooks import Curriculum, Pruning
+from prunus.training.objective import Loss, Objective
+from prunus.training.optimizers import fitting, new_optimizer
 from prunus.training.progress import EpochRecord, History, Progress, settings
+from prunus.training.stream import Stream
+
+Validation = Split | Callable[[nn.Module], float]
 
 
 def train(
     model: nn.Module,
-    split: Split,
+    data: Split | Iterable[Any],
     config: TrainConfig,
     *,
-    normalise: Normalise,
-    validation: Split | None = None,
+    normalise: Normalise | None = None,
+    loss: Loss | None = None,
+    validation: Validation | None = None,
     optimizer: Optimizer | None = None,
     curriculum: Curriculum | None = None,
     pruning: Pruning | None = None,
@@ -43,16 +49,21 @@ def train(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> History:
-    """Train a classifier in place, on its own device; the same seed, device and thread count give the same weights.
+    """Train a model in place, on its own device; the same seed, device and thread count give the same weights.
 
     Train or evaluation mode of every module, and the state of torch's random generators, are as before afterwards.
 
     Args:
-        model: images (batch, C, H, W) to logits (batch, classes).
-        split: samples to train on; the whole set goes to the model's device as uint8.
+        model: images (batch, C, H, W) to logits (batch, classes); with batches and a loss of your own anything that fits them.
+        data: samples to train on, which go to the model's device as a whole, as uint8. Or batches (inputs, targets) of any kind, such as a
+            `DataLoader`, in an object with `len()`; inputs in a tuple are the model's arguments. Of these every pass is taken as it comes, without
+            `batch_size`, `augment` and `normalise`; a checkpoint is written between the epochs only, and holds torch's random state, from which a
+            `DataLoader` without a generator of its own shuffles; of several processes each brings its own batches, equally many.
         config: the settings.
-        normalise: (mean, std) of every plane, in units of 0..1.
-        validation: samples to evaluate on after every epoch; they never influence the training.
+        normalise: (mean, std) of every plane, in units of 0..1; samples need it.
+        loss: in place of the cross-entropy of logits and labels: (outputs, targets) -> losses (batch,), or their mean where no curriculum is used.
+        validation: samples to evaluate on after every epoch, or a function that says how good the model is, which it gets in evaluation mode
+            (higher = better). It influences the training only where `config.keep` is "best".
         optimizer: use this one, with the state that it carries, instead of a new one. Its learning rates are set from
             `config.lr` and the schedule; `config.optimizer`, `momentum` and `weight_decay` have no effect then.
         curriculum: chooses the samples of every epoch; None = all.
@@ -67,14 +78,16 @@ def train(
     Raises:
         ConfigError: nothing to train, an optimizer of another model, a checkpoint of other settings, or a loss that
             became infinite or undefined (the text names epoch and step; the weights are those before that step).
-        DataError: no samples, or labels beyond the model's classes.
+        DataError: no samples or batches, or labels beyond the model's classes.
         FileFormatError: the checkpoint cannot be read or written.
     """
     device, _ = placement(model)
-    optimizer = _optimizer(model, config) if optimizer is None else _fitting(optimizer, model)
+    optimizer = new_optimizer(model, config) if optimizer is None else fitting(optimizer, model)
     if config.channels_last:
         model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    training = _Training(model, split.to(device), config, normalise, validation, optimizer, curriculum, pruning)
+    if isinstance(data, Split):
+        data = data.to(device)
+    training = _Training(model, data, config, normalise, loss, validation, optimizer, curriculum, pruning)
     cuda = [device] if device.type == "cuda" else []
     with torch.random.fork_rng(devices=cuda), mode(model, training=True):
         seed_device(config.seed, device)
@@ -83,7 +96,7 @@ def train(
         else:
             training.prepare()
         training.run(checkpoint, checkpoint_seconds, on_epoch, on_step)
-    return History(config, tuple(training.progress.records))
+    return History(config, tuple(training.progress.records), training.best.epoch if training.best else config.epochs)
 
 
 class _Training:
@@ -92,26 +105,45 @@ class _Training:
     def __init__(
         self,
         model: nn.Module,
-        split: Split,
+        data: Split | Iterable[Any],
         config: TrainConfig,
-        normalise: Normalise,
-        validation: Split | None,
+        normalise: Normalise | None,
+        loss: Loss | None,
+        validation: Validation | None,
         optimizer: Optimizer,
         curriculum: Curriculum | None,
         pruning: Pruning | None,
     ) -> None:
-        self.model, self.split, self.config, self.normalise, self.validation = model, split, config, normalise, validation
+        self.model, self.config, self.normalise, self.validation = model, config, normalise, validation
         self.optimizer, self.curriculum, self.pruning = optimizer, curriculum, pruning
         self.device, dtype = placement(model)
-        self.highest = highest_label(split)
-        self.feed = Feed(split, normalise, config.augment, dtype, config.channels_last)
+        self.supply: Feed | Stream
+        if isinstance(data, Split):
+            self.objective = Objective(loss, config.label_smoothing, highest_label(data))
+            self.supply = Feed(data, _given(normalise), config.augment, dtype, config.channels_last)
+        else:
+            self.objective = Objective(loss, config.label_smoothing, 0)
+            self.supply = Stream(data, self.device, config.channels_last)
+        self.turn = config.batch_size if isinstance(self.supply, Feed) else 1
+        self.full_steps = steps_per_epoch(len(self.supply), self.turn)
         self.ranks = Ranks.current()
         wrapped = self.ranks.wrapped(model)
         self.forward = cast(nn.Module, torch.compile(wrapped)) if config.compile else wrapped
         self.average = Average(model, config.ema) if config.ema else None
         self.progress = Progress(torch.Generator().manual_seed(config.seed), self.device)
-        self.full_steps = steps_per_epoch(len(split), config.batch_size)
-        if validation is not None and len(validation) < self.ranks.count:
+        self.best = Best(named_tensors(model)) if config.keep == "best" else None
+        self._check_settings()
+
+    def _check_settings(self) -> None:
+        """Raises ConfigError for settings that do not fit together."""
+        validation = self.validation
+        if self.best is not None and validation is None:
+            raise ConfigError("The best epoch is told by validation samples: give some, or keep the last epoch.")
+        if isinstance(self.supply, Stream) and self.curriculum is not None:
+            raise ConfigError("A curriculum chooses among samples: give them as a Split, not as batches that are made already.")
+        if isinstance(validation, Split):
+            _given(self.normalise)
+        if isinstance(validation, Split) and len(validation) < self.ranks.count:
             raise ConfigError(f"A validation split of {len(validation)} samples cannot be shared by {self.ranks.count} processes: hold out more.")
 
     def prepare(self) -> None:
@@ -134,7 +166,7 @@ class _Training:
             for done in self._epoch():
                 if on_step is not None:
                     on_step(done, self.full_steps * self.config.epochs)
-                if checkpoint is not None and self.ranks.first and time.perf_counter() - saved > seconds:
+                if checkpoint is not None and self.ranks.first and isinstance(self.supply, Feed) and time.perf_counter() - saved > seconds:
                     self.save(checkpoint)
                     saved = time.perf_counter()
             self.optimizer.zero_grad(set_to_none=True)
@@ -149,16 +181,20 @@ class _Training:
                 saved = time.perf_counter()
             if on_epoch is not None:
                 on_epoch(self.progress.records[-1])
-        if self.average is not None:
+        if self.best is not None:
+            state = self.best.keep()
+            if self.pruning is not None and state is not None:
+                self.pruning.restore(state)
+        elif self.average is not None:
             self.average.keep()
 
-    def _epoch(self) -> Any:
+    def _epoch(self) -> Iterator[int]:
         """The steps of the running epoch that are left; yields the steps done in all, counted as if every epoch saw all samples."""
         progress = self.progress
         if progress.order is None:
             self._choose()
         assert progress.order is not None
-        steps = steps_per_epoch(len(progress.order), self.config.batch_size)
+        steps = steps_per_epoch(len(progress.order), self.turn)
         parts = progress.order.tensor_split(steps)
         weights = [None] * steps if progress.weights is None else progress.weights.tensor_split(steps)
         for part, weight in list(zip(parts, weights))[progress.step :]:
@@ -177,30 +213,31 @@ class _Training:
             if self.ranks.first:
                 with mode(self.model, training=False), torch.no_grad(), self._precision():
                     selection = self.curriculum.choose(self.model, progress.epoch, self.config.epochs)
-            selection = self.ranks.agreed(selection, len(self.split), self.device)
+            selection = self.ranks.agreed(selection, len(self.supply), self.device)
         if selection is not None and not selection.kept.any():
             raise ConfigError(f"The curriculum chose no sample for epoch {progress.epoch + 1}: it must keep one at least, or return None for all.")
-        samples = torch.arange(len(self.split)) if selection is None else torch.from_numpy(selection.indices)
-        order = samples[torch.randperm(len(samples), generator=progress.generator)]
+        samples = torch.arange(len(self.supply)) if selection is None else torch.from_numpy(selection.indices)
+        order = samples[torch.randperm(len(samples), generator=progress.generator)] if isinstance(self.supply, Feed) else samples
         weights = None if selection is None or selection.weights is None else torch.from_numpy(selection.weights)[order]
         progress.begin_epoch(order, weights, time.perf_counter() - started)
 
     def _step(self, part: Tensor, weight: Tensor | None, steps: int) -> None:
         """One step of the optimiser on the samples `part`."""
         config, progress, ranks = self.config, self.progress, self.ranks
-        there, share = part.to(self.device), ranks.share(len(part))
-        images, labels = self.feed(there, progress.generator, share), self.split.labels[there[share]]
+        share = ranks.share(len(part)) if isinstance(self.supply, Feed) else slice(None)
+        inputs, targets = self.supply(part, progress.generator, share, size_factor(config, progress.epoch))
         ranks.seed_step(config.seed, progress.epoch * self.full_steps + progress.step, self.device)
         with self._precision():
-            logits = logits_of(self.forward, images, self.highest)
-        loss = self._loss(logits.float() if logits.dtype != torch.float64 else logits, labels, part, weight)
-        value, correct = loss.item(), int((logits.argmax(1) == labels).sum())
+            outputs = self.objective.outputs(self.forward, inputs)
+        loss = self._loss(outputs, targets, part, weight)
+        right = self.objective.right(outputs, targets)
+        mine = torch.tensor([len(targets), len(targets) * loss.item(), 0.0 if right is None else right.sum().item()], dtype=torch.float64)
+        total, value, correct = ranks.total(mine.to(self.device)).tolist()
         if not ranks.alone:
-            loss = loss * ranks.weight(len(part))
-            value, correct = self._together(value * len(labels) / len(part), correct)
+            loss = loss * (len(targets) * ranks.count / total)
         if not math.isfinite(value):
             raise ConfigError(
-                f"The loss became {value} in epoch {progress.epoch + 1}, step {progress.step + 1} of {steps}: "
+                f"The loss became {value / total} in epoch {progress.epoch + 1}, step {progress.step + 1} of {steps}: "
                 f"lower the learning rate ({config.lr:g}) or add warm-up steps ({config.warmup_steps})."
             )
         self.optimizer.zero_grad(set_to_none=True)
@@ -210,57 +247,45 @@ class _Training:
         self.optimizer.step()
         if self.average is not None:
             self.average.update()
-        progress.loss_sum += value * len(part)
-        progress.correct += correct
+        progress.add(round(total), value, None if right is None else round(correct))
 
     def _precision(self) -> torch.autocast:
         """Autocast, where the settings want it."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
-    def _together(self, value: float, correct: int) -> tuple[float, int]:
-        """Loss and count of the whole batch from every process's part."""
-        total = self.ranks.total(torch.tensor([value, correct], dtype=torch.float64, device=self.device))
-        return float(total[0]), int(total[1])
-
-    def _loss(self, logits: Tensor, labels: Tensor, part: Tensor, weight: Tensor | None) -> Tensor:
-        smoothing = self.config.label_smoothing
+    def _loss(self, outputs: Any, targets: Any, part: Tensor, weight: Tensor | None) -> Tensor:
+        """The mean loss of a batch, weighted where the curriculum has weights; the curriculum is told about it."""
         if self.curriculum is None:
-            return F.cross_entropy(logits, labels, label_smoothing=smoothing)
-        losses = F.cross_entropy(logits, labels, label_smoothing=smoothing, reduction="none")
-        right = (logits.detach().argmax(1) == labels).to(losses.dtype)
-        seen = [self.ranks.whole(values, len(part)).cpu() for values in (losses.detach(), right)]
+            return self.objective.mean(outputs, targets)
+        losses = self.objective.losses(outputs, targets)
+        right = self.objective.right(outputs, targets)
+        told = torch.zeros_like(losses) if right is None else right.to(losses)
+        seen = [self.ranks.whole(values, len(part)).cpu() for values in (losses.detach(), told)]
         self.curriculum.observe(part, seen[0], seen[1] > 0)
         return losses.mean() if weight is None else (losses * weight[self.ranks.share(len(part))].to(losses)).mean()
 
     def _finish_epoch(self, seconds: float) -> None:
-        progress = self.progress
-        assert progress.order is not None
-        accuracy = None
+        progress, score, loss = self.progress, None, None
         if self.validation is not None:
             with nullcontext() if self.average is None else self.average.in_place():
-                accuracy = self._validate(self.validation)
-        count = len(progress.order)
-        progress.end_epoch(
-            EpochRecord(
-                epoch=progress.epoch + 1,
-                loss=progress.loss_sum / count,
-                accuracy=100 * progress.correct / count,
-                validation_accuracy=accuracy,
-                lr=float(self.optimizer.param_groups[0]["lr"]),
-                seconds=seconds,
-                samples=count,
-                choosing_seconds=progress.choosing_seconds,
-            )
-        )
+                score, loss = self._validate(self.validation)
+                if self.best is not None:
+                    self.best.consider(progress.epoch + 1, score, None if self.pruning is None else self.pruning.state())
+        progress.end_epoch(score, loss, float(self.optimizer.param_groups[0]["lr"]), seconds)
 
-    def _validate(self, validation: Split) -> float:
-        """Accuracy [percent]; every process looks at its share."""
+    def _validate(self, validation: Validation) -> tuple[float, float | None]:
+        """Accuracy [percent] and loss, every process looking at its share; or what a function says in the first one."""
+        if not isinstance(validation, Split):
+            with mode(self.model, training=False), torch.no_grad():
+                score = float(validation(self.model)) if self.ranks.first else 0.0
+            return float(self.ranks.total(torch.tensor(score, dtype=torch.float64, device=self.device))), None
         share = self.ranks.share(len(validation))
-        found = evaluate(self.model, Split(validation.images[share], validation.labels[share]), self.normalise)
+        found = evaluate(self.model, Split(validation.images[share], validation.labels[share]), _given(self.normalise))
         if self.ranks.alone:
-            return found.accuracy
-        _, correct = self._together(0.0, round(found.accuracy * found.count / 100))
-        return 100 * correct / len(validation)
+            return found.accuracy, found.loss
+        correct = round(found.accuracy * found.count / 100)
+        sums = self.ranks.total(torch.tensor([correct, found.loss * found.count], dtype=torch.float64, device=self.device))
+        return float(100 * sums[0] / len(validation)), float(sums[1] / len(validation))
 
     # -- checkpoints -----------------------------------------------------------------------------------------------------------------------
 
@@ -270,10 +295,11 @@ class _Training:
             path,
             {
                 "config": settings(self.config),
-                "samples": len(self.split),
+                "samples": len(self.supply),
                 "model": named_tensors(self.model),
                 "optimizer": self.optimizer.state_dict(),
                 "average": None if self.average is None else self.average.state(),
+                "best": None if self.best is None else self.best.state(),
                 "curriculum": None if self.curriculum is None else self.curriculum.state(),
                 "pruning": None if self.pruning is None else self.pruning.state(),
                 "progress": self.progress.state(),
@@ -291,7 +317,7 @@ class _Training:
             for name, value in values.items():
                 if isinstance(value, Tensor) and value.shape == parameter.shape:  # files know no memory format
                     values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value).detach()
-        for part, name in ((self.average, "average"), (self.curriculum, "curriculum"), (self.pruning, "pruning")):
+        for part, name in ((self.average, "average"), (self.best, "best"), (self.curriculum, "curriculum"), (self.pruning, "pruning")):
             if part is not None:
                 part.restore(state[name])
         self.progress.restore(state["progress"])
@@ -303,8 +329,9 @@ class _Training:
         other = [f"{name} = {state['config'].get(name)!r}, not {value!r}" for name, value in mine.items() if state["config"].get(name) != value]
         if other:
             raise ConfigError(f"{path} was written by a training with {other[0]}: resume with the same settings, or start anew without --resume.")
-        if state["samples"] != len(self.split):
-            raise ConfigError(f"{path} was written by a training on {state['samples']} samples, not {len(self.split)}: resume with the same data.")
+        if state["samples"] != len(self.supply):
+            unit = "samples" if isinstance(self.supply, Feed) else "batches"
+            raise ConfigError(f"{path} was written by a training on {state['samples']} {unit}, not {len(self.supply)}: resume with the same data.")
         shapes = {name: tuple(t.shape) for name, t in named_tensors(self.model).items()}
         if shapes != {name: tuple(t.shape) for name, t in state["model"].items()}:
             raise ConfigError(f"{path} holds another network than this {type(self.model).__name__}: resume with the same model.")
@@ -313,26 +340,7 @@ class _Training:
                 raise ConfigError(f"{path} was written {'without' if state[name] is None else 'with'} a {name}: resume with the same settings.")
 
 
-def _optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
-    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    if not parameters:
-        raise ConfigError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to train.")
-    if config.optimizer != "sgd":
-        kind = Adam if config.optimizer == "adam" else AdamW
-        return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)
-    return SGD(
-        parameters,
-        lr=config.lr,
-        momentum=config.momentum,
-        weight_decay=config.weight_decay,
-        nesterov=config.momentum > 0,
-    )
-
-
-def _fitting(optimizer: Optimizer, model: nn.Module) -> Optimizer:
-    """The optimizer, if it holds every parameter of the model that is to be trained."""
-    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    absent = [name for name, value in model.named_parameters() if value.requires_grad and id(value) not in held]
-    if absent:
-        raise ConfigError(f"The optimizer does not hold {len(absent)} parameters of this model, such as {absent[0]}.")
-    return optimizer
+def _given(normalise: Normalise | None) -> Normalise:
+    if normalise is None:
+        raise ConfigError("Samples need `normalise`, the mean and deviation of their planes.")
+    return normalise

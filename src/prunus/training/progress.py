@@ -20,8 +20,9 @@ class EpochRecord:
     Attributes:
         epoch: counted from 1.
         loss: mean training loss per sample, while the weights were changing.
-        accuracy: top-1 on the (augmented) training samples, percent, likewise.
-        validation_accuracy: top-1 after the epoch, percent; None without validation samples.
+        accuracy: top-1 on the (augmented) training samples, percent, likewise; None where this is no classification.
+        validation_accuracy: top-1 after the epoch, percent, or what the given function said; None without validation.
+        validation_loss: mean loss per validation sample after the epoch; None without such samples.
         lr: learning rate of the last step.
         seconds: wall time, without validation; of a resumed epoch the part after the resume.
         samples: how many the epoch trained on.
@@ -30,10 +31,11 @@ class EpochRecord:
 
     epoch: int
     loss: float
-    accuracy: float
+    accuracy: float | None
     validation_accuracy: float | None
     lr: float
     seconds: float
+    validation_loss: float | None = None
     samples: int = 0
     choosing_seconds: float = 0.0
 
@@ -45,14 +47,16 @@ class History:
     Attributes:
         config: the settings.
         epochs: one record per epoch.
+        kept: the epoch whose weights the model has, counted from 1.
     """
 
     config: TrainConfig
     epochs: tuple[EpochRecord, ...]
+    kept: int
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON."""
-        return {"config": settings(self.config)} | {"epochs": [asdict(epoch) for epoch in self.epochs]}
+        return {"config": settings(self.config), "epochs": [asdict(epoch) for epoch in self.epochs], "kept": self.kept}
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:
@@ -72,8 +76,9 @@ class Progress:
         order: the samples of the running epoch in the order of their turns, (n,) int64; None between epochs.
         weights: what the loss of each of them is multiplied by, (n,) float32, or None for 1.
         step: steps of the running epoch that are done.
-        loss_sum: of the samples of these steps.
-        correct: how many of these samples were told right.
+        seen: samples of these steps.
+        loss_sum: of these samples.
+        correct: how many of them were told right; None where this is no classification.
         choosing_seconds: what it took to choose the samples.
         records: of the finished epochs.
         generator: draws the order of samples and the augmentation.
@@ -86,18 +91,35 @@ class Progress:
     order: Tensor | None = None
     weights: Tensor | None = None
     step: int = 0
+    seen: int = 0
     loss_sum: float = 0.0
-    correct: int = 0
+    correct: int | None = 0
     choosing_seconds: float = 0.0
     records: list[EpochRecord] = field(default_factory=list)
 
     def begin_epoch(self, order: Tensor, weights: Tensor | None, choosing_seconds: float) -> None:
         """Start an epoch on these samples."""
         self.order, self.weights, self.choosing_seconds = order, weights, choosing_seconds
-        self.step, self.loss_sum, self.correct = 0, 0.0, 0
+        self.step, self.seen, self.loss_sum, self.correct = 0, 0, 0.0, 0
 
-    def end_epoch(self, record: EpochRecord) -> None:
-        """Put an epoch to the finished ones."""
+    def add(self, count: int, loss: float, correct: int | None) -> None:
+        """A step on so many samples, the sum of their losses, and how many of them were told right."""
+        self.seen, self.loss_sum = self.seen + count, self.loss_sum + loss
+        self.correct = None if correct is None or self.correct is None else self.correct + correct
+
+    def end_epoch(self, score: float | None, loss: float | None, lr: float, seconds: float) -> None:
+        """Put an epoch to the finished ones, with what its validation gave."""
+        record = EpochRecord(
+            epoch=self.epoch + 1,
+            loss=self.loss_sum / self.seen,
+            accuracy=None if self.correct is None else 100 * self.correct / self.seen,
+            validation_accuracy=score,
+            lr=lr,
+            seconds=seconds,
+            validation_loss=loss,
+            samples=self.seen,
+            choosing_seconds=self.choosing_seconds,
+        )
         self.records.append(record)
         self.epoch, self.order, self.weights = self.epoch + 1, None, None
 

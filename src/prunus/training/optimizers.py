@@ -1,0 +1,35 @@
+"""The optimiser of a training."""
+
+from __future__ import annotations
+
+from torch import nn
+from torch.optim import SGD, Adam, AdamW, Optimizer
+
+from prunus.errors import ConfigError
+from prunus.training.config import TrainConfig
+
+
+def new_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
+    """As the settings say, for every parameter that is to be trained; raises ConfigError if there is none."""
+    parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    if not parameters:
+        raise ConfigError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to train.")
+    if config.optimizer != "sgd":
+        kind = Adam if config.optimizer == "adam" else AdamW
+        return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)
+    return SGD(
+        parameters,
+        lr=config.lr,
+        momentum=config.momentum,
+        weight_decay=config.weight_decay,
+        nesterov=config.momentum > 0,
+    )
+
+
+def fitting(optimizer: Optimizer, model: nn.Module) -> Optimizer:
+    """The optimiser, if it holds every parameter of the model that is to be trained; raises ConfigError if not."""
+    held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+    absent = [name for name, value in model.named_parameters() if value.requires_grad and id(value) not in held]
+    if absent:
+        raise ConfigError(f"The optimizer does not hold {len(absent)} parameters of this model, such as {absent[0]}.")
+    return optimizer
