@@ -94,6 +94,26 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
     assert sorted(p.name for p in (folder / "kept").iterdir()) == sorted(p.name for p in (tmp_path / "whole" / "kept").iterdir())
 
 
+def test_curves_for_tensorboard_and_the_best_epoch(tmp_path: Path) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    result = done(*SHORT, "--keep", "best", "--tensorboard", "-o", str(tmp_path))
+    events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    epochs = result["training"]["epochs"]
+    for tag, key in (("loss/training", "loss"), ("loss/validation", "validation_loss"), ("accuracy/validation", "validation_accuracy")):
+        found = events.Scalars(tag)
+        assert [event.step for event in found] == [1, 2, 3]
+        assert [event.value for event in found] == pytest.approx([epoch[key] for epoch in epochs])
+    scores = [epoch["validation_accuracy"] for epoch in epochs]
+    assert result["training"]["kept"] == scores.index(max(scores)) + 1
+
+
+def test_without_tensorboard_its_extra_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    result = invoke(*SHORT, "--tensorboard", "-o", str(tmp_path))
+    assert result.exit_code == 1 and "need the extra prunus[tensorboard]" in result.output.replace("\n", " ")
+    assert not list(tmp_path.iterdir())
+
+
 def test_lists_of_a_recipe_come_through_the_command(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text('data = "digits"\nmodel = "lenet5"\nmilestones = [0.5]\nschedule = "step"\nmethod = "soft"\nprotect = ["conv1"]\n')
@@ -131,7 +151,7 @@ def test_every_flag_has_its_key() -> None:
 
     command: Any = typer.main.get_command(app)
     names = {parameter.name for parameter in command.commands["train"].params}
-    assert names - {"output", "recipe", "resume", "onnx", "report", "as_json", "help"} == {f.name for f in fields(Recipe)}
+    assert names - {"output", "recipe", "resume", "tensorboard", "onnx", "report", "as_json", "help"} == {f.name for f in fields(Recipe)}
 
 
 @pytest.mark.parametrize(

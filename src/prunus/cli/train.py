@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from contextlib import nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,6 +21,7 @@ from prunus.cli.finish import show_result
 from prunus.cli.opening import open_data, open_model, split_samples
 from prunus.cli.prune import VERIFIED_ON, data_record
 from prunus.cli.recipe import Recipe, read, resolve
+from prunus.cli.scalars import scalars
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -83,6 +85,7 @@ def train(
     tune_epochs: keys.TuneEpochs = None,
     tune_lr: keys.TuneLr = None,
     seed: keys.Seed = None,
+    tensorboard: Annotated[bool, Option("--tensorboard", help="Curves for TensorBoard, in the folder's tensorboard/.")] = False,
     onnx: given.WithOnnx = True,
     report: given.WithReport = True,
     as_json: given.AsJson = False,
@@ -104,8 +107,8 @@ def train(
     if begun is not None:
         _check_same(begun, chosen, output)
     check(output, with_onnx=onnx and chosen.method == "soft", with_report=report and chosen.method == "soft")
-    with process_group() as ranks, bars() if ranks.first else nullcontext(unwatched) as watch:
-        result = _run(chosen, output, typed_command(context), resume, onnx, report, ranks, watch)
+    with process_group() as ranks, _notes(output, tensorboard and ranks.first) as note, bars() if ranks.first else nullcontext(unwatched) as watch:
+        result = _run(chosen, output, typed_command(context), resume, onnx, report, ranks, watch, note)
     if not ranks.first:
         return
     if as_json:
@@ -133,10 +136,18 @@ def _check_same(begun: Recipe, chosen: Recipe, folder: Path) -> None:
             raise ConfigError(f"{folder} was begun with {key.name} = {old!r}, not {new!r}: resume with the same settings, or choose another folder.")
 
 
-_NOT_KEYS = ("output", "recipe", "resume", "onnx", "report", "as_json")
+_NOT_KEYS = ("output", "recipe", "resume", "tensorboard", "onnx", "report", "as_json")
+Note = Callable[["EpochRecord"], None]
 
 
-def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, report: bool, ranks: Ranks, watch: Watch) -> dict[str, Any]:
+def _notes(folder: Path, tensorboard: bool) -> AbstractContextManager[Note]:
+    """What else is told about every epoch."""
+    return scalars(folder / "tensorboard") if tensorboard else nullcontext(lambda record: None)
+
+
+def _run(
+    recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, report: bool, ranks: Ranks, watch: Watch, also: Note
+) -> dict[str, Any]:
     """Train, and write the folder; where several processes train together, the first one writes."""
     import torch
 
@@ -163,6 +174,7 @@ def _run(recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, r
         if ranks.first:
             with metrics.open("a") as file:
                 file.write(_line(record))
+            also(record)
 
     trained = twofold(
         opened.model,

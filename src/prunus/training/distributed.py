@@ -6,6 +6,7 @@ DistributedDataParallel, weighted so that the step is that of the whole batch, w
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -126,7 +127,9 @@ def process_group() -> Iterator[Ranks]:
     dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
     try:
         yield Ranks.current()
+        dist.barrier()  # torchrun stops all processes when one ends badly: none leaves before the first one has written everything
     finally:
+        gc.collect()  # a wrapped model that is still there keeps the group's threads running, and the process would abort at its end
         dist.destroy_process_group()
 
 
