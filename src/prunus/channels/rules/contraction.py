@@ -121,7 +121,8 @@ def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool
     """One input channel per group: input and output channels are the same channels; a removed input leaves nothing but what its filter makes."""
     outputs = call.layers(weight, 0)
     if len(inputs) != 1 or len(outputs) != 1:
-        call.pin([*inputs, *outputs], "meets the model's input or an unpainted tensor")
+        widths = call.layers(weight, 1) if transposed else []  # several outputs of one filter
+        call.pin([*inputs, *outputs, *widths], "meets the model's input or an unpainted tensor")
         return []
     times = (weight.shape[1] if transposed else weight.shape[0] // groups) if weight.dim() > 1 else 1
     if transposed:
