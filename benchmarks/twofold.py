@@ -1,198 +1,148 @@
 """Paper A on CIFAR-10: training time and accuracy with critical data, with soft filter pruning, with both, and with their controls.
 
-    python -m benchmarks.twofold --data DIR [--network resnet20] [--epochs 16] [--seeds 3] [--only PATTERN] [--table]
+    python -m benchmarks.twofold --data DIR [--network resnet20] [--epochs 12] [--lr 0.1] [--weights FILE] [--seeds 3] [--only PATTERN] [--validation]
 
-Every variant is trained from scratch with every seed; a row is written as soon as it is there, and a run that is broken off
-goes on where it was. Accuracies are of the last epoch on the test set, by which nothing is chosen. The defaults are for two
-cores without a GPU; with one, `--network resnet56 --epochs 200` and so on.
+Every variant is trained with every seed, from scratch or from the given weights; a row is written as soon as it is there, and a run that is
+broken off goes on at the epoch where it was. Accuracies are of the last epoch on the test set, by which nothing is chosen: with --validation a
+tenth of the training samples is held out, and the accuracies are those on it. The defaults are for two cores without a GPU; with one,
+`--network resnet56 --epochs 200` and so on.
 """
 
 from __future__ import annotations
 
 import argparse
 import fnmatch
+import hashlib
 import json
+import math
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.twofold_table import table
+from benchmarks.twofold_variants import VARIANTS, Selected, Variant
 from prunus import data, models
 from prunus.data import ImageData
 from prunus.methods.one_shot import Material
 from prunus.methods.soft import SoftPruning
 from prunus.methods.twofold import twofold
-from prunus.selection import (
-    Aggregated,
-    EasyDropped,
-    Points,
-    Random,
-    Scheduled,
-    aggregate,
-    area,
-    critical,
-    fixed_ratio,
-    mean_division,
-    principal_components,
-)
-from prunus.training import Curriculum, TrainConfig, evaluate
+from prunus.models import load_weights
+from prunus.training import TrainConfig, evaluate
 
 RESULT = RESULTS / "twofold.json"
-RATE = 0.3
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what the public CIFAR-10 weights were trained with
 CLASSES = 10
-
-
-@dataclass(frozen=True)
-class Variant:
-    """A way to train: the part of the full number of epochs, what chooses the samples, and the pruning rate."""
-
-    epochs: float = 1.0
-    curriculum: Callable[[Selected], Curriculum] | None = None
-    rate: float = 0.0
-
-
-class Selected:
-    """What the curricula of one training are made of; the time for aggregated points counts to it."""
-
-    def __init__(self, images: ImageData, seed: int) -> None:
-        self.images, self.seed, self.seconds = images, seed, 0.0
-        self.labels = images.train.labels.numpy()
-        self._points: Points | None = None
-
-    def points(self) -> Points:
-        """Coarse and fine points as in the paper: subsets of 100, 30 % fine points."""
-        if self._points is None:
-            start = time.perf_counter()
-            samples = self.images.train.images.numpy()
-            subsets = aggregate(self.labels, principal_components(samples, 16))
-            self._points = Points(samples, subsets, self.images.normalise)
-            self.seconds = time.perf_counter() - start
-        return self._points
-
-
-def by_points(rule: Any, selected: Selected, **options: Any) -> Curriculum:
-    """Aggregated points under a rule."""
-    return Scheduled(Aggregated(selected.points(), rule), selected.labels, seed=selected.seed, **options)
-
-
-def by_chance(keep: float, selected: Selected, **options: Any) -> Curriculum:
-    """The control: a part of the samples by chance."""
-    return Scheduled(Random(len(selected.labels), keep, selected.seed), selected.labels, **options)
-
-
-def by_loss(drop: float, selected: Selected, **options: Any) -> Curriculum:
-    """In the manner of InfoBatch."""
-    return Scheduled(EasyDropped(len(selected.labels), drop, selected.seed), selected.labels, **options)
-
-
-def half(effects: Any, subsets: Any, fine: Any) -> Any:
-    """SlimML's fixed ratio at one half."""
-    return fixed_ratio(effects, subsets, 0.5)
-
-
-def above_mean(effects: Any, subsets: Any, fine: Any) -> Any:
-    """SlimML's mean division."""
-    return mean_division(effects, subsets, 1.0)
-
-
-def half_area(effects: Any, subsets: Any, fine: Any) -> Any:
-    """SlimML's area rule at one half."""
-    return area(effects, subsets, 0.5)
-
-
-VARIANTS: dict[str, Variant] = {
-    "all data": Variant(),
-    "all data, half the epochs": Variant(epochs=0.5),
-    "random half": Variant(curriculum=partial(by_chance, 0.5, warmup=1)),
-    "paper's rule": Variant(curriculum=partial(by_points, critical, warmup=1)),
-    "fixed ratio 0.5": Variant(curriculum=partial(by_points, half, warmup=1)),
-    "mean division": Variant(curriculum=partial(by_points, above_mean, warmup=1)),
-    "area 0.5": Variant(curriculum=partial(by_points, half_area, warmup=1)),
-    "easy dropped 0.5": Variant(curriculum=partial(by_loss, 0.5, annealing=0.125)),
-    "easy dropped 0.5, half the epochs": Variant(epochs=0.5, curriculum=partial(by_loss, 0.5, annealing=0.125)),
-    "soft pruning": Variant(rate=RATE),
-    "soft pruning, half the epochs": Variant(epochs=0.5, rate=RATE),
-    "soft pruning, paper's rule": Variant(curriculum=partial(by_points, critical, warmup=1), rate=RATE),
-    "soft pruning, easy dropped 0.5": Variant(curriculum=partial(by_loss, 0.5, annealing=0.125), rate=RATE),
-}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with the files of CIFAR-10")
     parser.add_argument("--network", default="resnet20")
-    parser.add_argument("--epochs", type=int, default=16)
+    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--lr", type=float, default=0.1)
+    parser.add_argument("--weights", type=Path, help="begin with these weights instead of random ones")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="*", help="variants to run, with wildcards")
+    parser.add_argument("--validation", action="store_true", help="measure on a tenth of the training samples, for choices")
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
     options = parser.parse_args()
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": []}
     if not options.table:
-        images = data.load("cifar10", options.data)
-        chosen = [name for name in VARIANTS if fnmatch.fnmatch(name, options.only)]
+        material = samples(data.load("cifar10", options.data), options)
         for seed in range(options.seeds):
-            for name in chosen:
-                run(result, images, name, seed, options.network, options.epochs)
+            for name in fnmatch.filter(VARIANTS, options.only):
+                run(result, material, name, seed, options)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
 
-def run(result: dict[str, Any], images: ImageData, name: str, seed: int, network: str, epochs: int) -> None:
+def samples(images: ImageData, options: argparse.Namespace) -> Material:
+    """What is trained and measured on."""
+    normalise = IMAGENET if options.weights else images.normalise
+    if options.validation:
+        train, held = images.hold_out(0.1)
+        return Material(train, held, normalise)
+    return Material(images.train, images.test, normalise)
+
+
+def run(result: dict[str, Any], material: Material, name: str, seed: int, options: argparse.Namespace) -> None:
     """One training, unless it has a row already."""
-    key = {"variant": name, "network": network, "epochs": epochs, "seed": seed}
+    environment = describe("numpy")
+    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{environment['processor']}, {torch.get_num_threads()} threads"
+    key = {
+        "variant": name,
+        "network": options.network,
+        "epochs": options.epochs,
+        "lr": options.lr,
+        "start": options.weights.name if options.weights else "scratch",
+        "measured_on": "validation" if options.validation else "test",
+        "device": where,
+        "seed": seed,
+    }
     if any(all(row[k] == v for k, v in key.items()) for row in result["rows"]):
         return
-    row = key | measured(images, VARIANTS[name], seed, network, epochs)
+    partial = RESULTS / f"twofold-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}.checkpoint"
+    row = key | measured(material, VARIANTS[name], seed, options, partial)
+    partial.unlink()
     result["rows"].append(row)
-    result |= {"command": command("benchmarks.twofold"), "environment": describe("numpy")}
+    result |= {"command": command("benchmarks.twofold"), "environment": environment}
     save(RESULT, result)
     print(f"{name}, seed {seed}: {row['accuracy']:.2f} % in {row['seconds']:.0f} s, {row['samples']:.0%} of the samples", flush=True)
 
 
-def measured(images: ImageData, variant: Variant, seed: int, network: str, epochs: int) -> dict[str, Any]:
-    """Train, and measure time and accuracy."""
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+def network(options: argparse.Namespace, seed: int) -> nn.Module:
+    """A network to train."""
     torch.manual_seed(seed)
-    model = models.build(network, num_classes=CLASSES).to(device)
+    model = models.build(options.network, num_classes=CLASSES)
+    if options.weights:
+        load_weights(model, options.weights)
+    return model.to("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def measured(material: Material, variant: Variant, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:
+    """Train, and measure time and accuracy."""
+    model = network(options, seed)
     config = TrainConfig(
-        epochs=max(1, round(variant.epochs * epochs)),
+        epochs=max(1, round(variant.epochs * options.epochs)),
         batch_size=128,
-        lr=0.1,
+        lr=options.lr,
         weight_decay=5e-4,
         schedule="onecycle",
         precision="bfloat16",
         channels_last=True,
         augment="crop-flip",
         seed=seed,
+        **variant.config,
     )
-    example = torch.zeros(1, *images.image_shape, device=device)
-    selected = Selected(images, seed)
+    example = torch.zeros(1, *material.train.images.shape[1:], device=next(model.parameters()).device)
+    selected = Selected(material.train, material.normalise, seed)
     start = time.perf_counter()
     trained = twofold(
         model,
-        Material(images.train, images.test, images.normalise),
+        material,
         config,
-        pruning=SoftPruning(example, variant.rate) if variant.rate else None,
+        pruning=SoftPruning(example, variant.rate, p=variant.p) if variant.rate else None,
         curriculum=variant.curriculum(selected) if variant.curriculum else None,
+        checkpoint=partial,
+        checkpoint_seconds=math.inf,  # so that every epoch is trained, and timed, in one piece
+        resume=True,
     )
-    seconds = trained.seconds["training"] + selected.seconds
     history, outcome = trained.history, trained.outcome
-    final = outcome.steps[-1].value if outcome else evaluate(model, images.test, images.normalise).accuracy
+    final = outcome.steps[-1].value if outcome else evaluate(model, material.test, material.normalise).accuracy
+    removal = sum(seconds for step, seconds in trained.seconds.items() if step in ("compacting", "recalibrating"))
     return {
         "accuracy": final,
         "steps": [[step.step, step.value] for step in outcome.steps] if outcome else [],
         "relative_error": outcome.verification.relative if outcome else None,
         "macs_left": outcome.plan.after.macs / outcome.plan.before.macs if outcome else 1.0,
-        "seconds": seconds,
+        "seconds": sum(epoch.seconds for epoch in history.epochs) + selected.seconds + removal,
         "choosing_seconds": sum(epoch.choosing_seconds for epoch in history.epochs) + selected.seconds,
-        "samples": float(np.mean([epoch.samples for epoch in history.epochs])) / len(images.train),
+        "samples": float(np.mean([epoch.samples for epoch in history.epochs])) / len(material.train),
         "trained_epochs": len(history.epochs),
         "wall_seconds": time.perf_counter() - start,
     }

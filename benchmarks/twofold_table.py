@@ -7,6 +7,7 @@ from typing import Any
 
 Row = dict[str, Any]
 BASE = "all data"
+KIND = ("network", "epochs", "start", "measured_on", "device", "lr")  # what the rows of one table have in common
 HEADER = "| variant | seeds | accuracy | against all data | time | choosing | samples | MACs left |"
 
 
@@ -15,18 +16,26 @@ def table(result: Row) -> str:
     if not result["rows"]:
         return "# Two-fold training on CIFAR-10\n\nNothing has been measured yet.\n"
     versions = ", ".join(f"{name} {number}" for name, number in result["environment"]["versions"].items())
-    environment = result["environment"]
     lines = [
         "# Two-fold training on CIFAR-10",
         "",
-        f"`{result['command']}` on {environment['processor']} ({environment['cores']} cores); {versions}.",
-        "Test accuracy of the last epoch (compact and recalibrated where pruned), mean and standard deviation over the seeds; wall time",
-        "of the training, the making of aggregated points and all choosing included, relative to all data with the same seeds.",
+        f"`{result['command']}`; {versions}. Mean and standard deviation over the seeds; accuracy of the last epoch (compact and recalibrated",
+        "where pruned); wall time of the training, the making of aggregated points, all choosing and the removal included, relative to all data",
+        "with the same seeds.",
     ]
-    kinds = dict.fromkeys((row["network"], row["epochs"]) for row in result["rows"])
-    for network, epochs in kinds:
-        rows = [row for row in result["rows"] if (row["network"], row["epochs"]) == (network, epochs)]
-        lines += ["", f"## {network}, {epochs} epochs", "", HEADER, "|---|---|---|---|---|---|---|---|"]
+    for kind in dict.fromkeys(tuple(row[key] for key in KIND) for row in result["rows"]):
+        rows = [row for row in result["rows"] if tuple(row[key] for key in KIND) == kind]
+        network, epochs, start, measured_on, device, lr = kind
+        begin = "from scratch" if start == "scratch" else f"from {start}"
+        lines += [
+            "",
+            f"## {network}, {begin}, {epochs} epochs, peak rate {lr:g}, {measured_on} accuracy",
+            "",
+            device,
+            "",
+            HEADER,
+            "|---|---|---|---|---|---|---|---|",
+        ]
         base = {row["seed"]: row for row in rows if row["variant"] == BASE}
         lines += [_line(name, [row for row in rows if row["variant"] == name], base) for name in dict.fromkeys(row["variant"] for row in rows)]
     return "\n".join(lines) + "\n"

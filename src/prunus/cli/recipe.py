@@ -52,6 +52,7 @@ class Recipe:
 
     select: Select = "all"
     drop: float = 0.5
+    select_every: int = 1
     warmup_epochs: int = 5
     annealing: float = 0.0
     least: float = 0.0

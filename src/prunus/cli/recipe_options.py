@@ -37,6 +37,7 @@ Select = Annotated[
     str | None, Option("--select", help="all, critical, fixed-ratio, mean-division, area, easy-dropped or random.", rich_help_panel=SAMPLES)
 ]
 Drop = Annotated[float | None, Option("--drop", help="What a rule with a share leaves out.", rich_help_panel=SAMPLES)]
+SelectEvery = Annotated[int | None, Option("--select-every", help="Epochs between two scorings of aggregated points.", rich_help_panel=SAMPLES)]
 WarmupEpochs = Annotated[int | None, Option("--warmup-epochs", help="First epochs on all samples.", rich_help_panel=SAMPLES)]
 Annealing = Annotated[float | None, Option("--annealing", help="Share of the epochs, at the end, on all samples.", rich_help_panel=SAMPLES)]
 Least = Annotated[float | None, Option("--least", help="Share of every class that is always kept.", rich_help_panel=SAMPLES)]

@@ -67,7 +67,7 @@ def curriculum(recipe: Recipe, samples: Material, folder: Path) -> Curriculum | 
             "mean-division": lambda effects, subsets, fine: selection.mean_division(effects, subsets),
             "area": lambda effects, subsets, fine: selection.area(effects, subsets, recipe.drop),
         }
-        chooser = selection.Aggregated(selection.Points(pixels, subsets, samples.normalise), rules[recipe.select])
+        chooser = selection.Aggregated(selection.Points(pixels, subsets, samples.normalise), rules[recipe.select], recipe.select_every)
     return selection.Scheduled(
         chooser,
         labels,

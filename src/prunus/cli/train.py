@@ -70,6 +70,7 @@ def train(
     compile: keys.Compile = None,
     select: keys.Select = None,
     drop: keys.Drop = None,
+    select_every: keys.SelectEvery = None,
     warmup_epochs: keys.WarmupEpochs = None,
     annealing: keys.Annealing = None,
     least: keys.Least = None,

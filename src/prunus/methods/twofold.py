@@ -41,6 +41,7 @@ def twofold(
     curriculum: Curriculum | None = None,
     tuning: TrainConfig | None = None,
     checkpoint: Path | None = None,
+    checkpoint_seconds: float = 60.0,
     resume: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     verify_on: Tensor | None = None,
@@ -55,7 +56,7 @@ def twofold(
         pruning: soft filter pruning; None leaves it out. MACs are counted on its example inputs.
         curriculum: which samples every epoch trains on; None = all.
         tuning: how to fine-tune the compact network; None leaves it out.
-        checkpoint, resume, on_epoch: as for `prunus.training.train`.
+        checkpoint, checkpoint_seconds, resume, on_epoch: as for `prunus.training.train`.
         verify_on: inputs on which compact and masked model are compared; None = random ones.
         watch: told about progress.
 
@@ -73,6 +74,7 @@ def twofold(
             curriculum=curriculum,
             pruning=pruning,
             checkpoint=checkpoint,
+            checkpoint_seconds=checkpoint_seconds,
             resume=resume,
             on_epoch=on_epoch,
             on_step=on_step,

@@ -10,7 +10,8 @@ from __future__ import annotations
 from .attributes import latent_factors, principal_components, variance_pixels
 from .clusters import representatives
 from .curricula import Aggregated, EasyDropped, Forgetting, Random, Scheduled, Static
-from .effect import cross_entropy, doubt, el2n, gradient_norm, margin
+from .effect import cross_entropy, doubt, el2n, gradient_norm, margin, pixel_divergence
+from .masks import Masks
 from .points import Points, of_logits
 from .rules import Selection, area, at_random, critical, easy_dropped, everything, fixed_ratio, guarded, mean_division
 from .subsets import Subsets, aggregate, means
@@ -19,6 +20,7 @@ __all__ = [
     "Aggregated",
     "EasyDropped",
     "Forgetting",
+    "Masks",
     "Points",
     "Random",
     "Scheduled",
@@ -42,6 +44,7 @@ __all__ = [
     "mean_division",
     "means",
     "of_logits",
+    "pixel_divergence",
     "principal_components",
     "representatives",
     "variance_pixels",

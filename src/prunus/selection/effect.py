@@ -30,6 +30,20 @@ def doubt(logits: Tensor, labels: Tensor) -> Tensor:
     return 1 - _true(logits.float().softmax(1), labels)
 
 
+def pixel_divergence(logits: Tensor, shares: Tensor) -> Tensor:
+    """Cross-entropy of every pixel above the least that it can be, averaged over the picture, shape (n,) (our choice for segmentation).
+
+    An aggregated point's mask is blurred, and no network can know it better than by its shares: what is left is the Kullback-Leibler divergence.
+
+    Args:
+        logits: (n, classes, H, W); or (n, 1, H, W), where the logistic function gives the probability of the second of two classes.
+        shares: (n, classes, H, W), of the classes in every pixel.
+    """
+    y = logits.float()
+    log_p = torch.cat([F.logsigmoid(-y), F.logsigmoid(y)], 1) if y.shape[1] == 1 else y.log_softmax(1)
+    return (torch.xlogy(shares, shares) - shares * log_p).sum(1).mean((1, 2))
+
+
 def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Squared L2 norm of the gradient of each point's own cross-entropy by the weights of the first convolution, shape (n,).
 

@@ -1,0 +1,118 @@
+"""The ways to train that `benchmarks.twofold` compares."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from prunus.data import Split
+from prunus.selection import (
+    Aggregated,
+    EasyDropped,
+    Points,
+    Random,
+    Scheduled,
+    aggregate,
+    area,
+    critical,
+    fixed_ratio,
+    mean_division,
+    principal_components,
+)
+from prunus.training import Curriculum, Normalise
+
+GROWING = {"first_size": 0.5, "full_size_from": 0.75}
+
+
+class Selected:
+    """What the curricula of one training are made of; the time for aggregated points counts to it."""
+
+    def __init__(self, split: Split, normalise: Normalise, seed: int) -> None:
+        self.split, self.normalise, self.seed, self.seconds = split, normalise, seed, 0.0
+        self.labels = split.labels.numpy()
+        self._points: Points | None = None
+
+    def points(self) -> Points:
+        """Coarse and fine points as in the paper: subsets of 100, 30 % fine points."""
+        if self._points is None:
+            start = time.perf_counter()
+            samples = self.split.images.numpy()
+            self._points = Points(samples, aggregate(self.labels, principal_components(samples, 16)), self.normalise)
+            self.seconds = time.perf_counter() - start
+        return self._points
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train.
+
+    Attributes:
+        epochs: part of the full number of epochs.
+        curriculum: what chooses the samples; None = all of them.
+        rate: of soft pruning; 0 = none.
+        p: norm of the filters.
+        config: settings that differ from the full training's.
+    """
+
+    epochs: float = 1.0
+    curriculum: Callable[[Selected], Curriculum] | None = None
+    rate: float = 0.0
+    p: float = 2
+    config: dict[str, Any] = field(default_factory=dict)
+
+
+def by_points(rule: Any, selected: Selected, every: int = 1) -> Curriculum:
+    """Aggregated points under a rule, after one epoch on all samples."""
+    return Scheduled(Aggregated(selected.points(), rule, every), selected.labels, warmup=1, seed=selected.seed)
+
+
+def by_chance(selected: Selected) -> Curriculum:
+    """The control: half of the samples by chance, after one epoch on all of them."""
+    return Scheduled(Random(len(selected.labels), 0.5, selected.seed), selected.labels, warmup=1)
+
+
+def by_loss(drop: float, annealing: float, selected: Selected) -> Curriculum:
+    """Easy samples dropped by chance, the others of them re-weighted, and all samples at the end."""
+    return Scheduled(EasyDropped(len(selected.labels), drop, selected.seed), selected.labels, annealing=annealing)
+
+
+def half(effects: Any, subsets: Any, fine: Any) -> Any:
+    """SlimML's fixed ratio at one half."""
+    return fixed_ratio(effects, subsets, 0.5)
+
+
+def above_mean(effects: Any, subsets: Any, fine: Any) -> Any:
+    """SlimML's mean division."""
+    return mean_division(effects, subsets, 1.0)
+
+
+def half_area(effects: Any, subsets: Any, fine: Any) -> Any:
+    """SlimML's area rule at one half."""
+    return area(effects, subsets, 0.5)
+
+
+_EASY = partial(by_loss, 0.5, 0.25)
+
+VARIANTS: dict[str, Variant] = {
+    "all data": Variant(),
+    "all data, half the epochs": Variant(epochs=0.5),
+    "random half": Variant(curriculum=by_chance),
+    "paper's rule": Variant(curriculum=partial(by_points, critical)),
+    "paper's rule, scored every 3 epochs": Variant(curriculum=partial(by_points, critical, every=3)),
+    "fixed ratio 0.5": Variant(curriculum=partial(by_points, half, every=3)),
+    "mean division": Variant(curriculum=partial(by_points, above_mean, every=3)),
+    "area 0.5": Variant(curriculum=partial(by_points, half_area, every=3)),
+    "easy dropped": Variant(curriculum=_EASY),
+    "growing images": Variant(config=GROWING),
+    "growing images, easy dropped": Variant(curriculum=_EASY, config=GROWING),
+    "two-fold 10 %: growing images, easy dropped, soft pruning": Variant(curriculum=_EASY, rate=0.1, config=GROWING),
+    "two-fold 30 %: growing images, easy dropped, soft pruning": Variant(curriculum=_EASY, rate=0.3, config=GROWING),
+    "two-fold 30 %: paper's rule, soft pruning": Variant(curriculum=partial(by_points, critical, every=3), rate=0.3),
+    "soft pruning 10 %": Variant(rate=0.1),
+    "soft pruning 20 %": Variant(rate=0.2),
+    "soft pruning 30 %": Variant(rate=0.3),
+    "soft pruning 30 %, l1 norm": Variant(rate=0.3, p=1),
+}
