@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from prunus.data import load
 from prunus.errors import ConfigError, DataError
 from prunus.models import lenet5, resnet20
+from prunus.selection import Random, Selection
 from prunus.training import EpochRecord, TrainConfig, batches, evaluate, train
 
 DIGITS = load("digits")
@@ -225,6 +226,22 @@ def test_a_rate_that_is_far_too_high_ends_in_the_same_error() -> None:
     torch.manual_seed(0)
     with pytest.raises(ConfigError, match="loss became"):
         train(lenet5(image_size=8), FEW, TrainConfig(lr=1e6), normalise=DIGITS.normalise)
+
+
+@pytest.mark.parametrize(("same", "sizes"), [(False, [54, 54, 53, 40, 40]), (True, [54, 54, 53, 27, 27, 26])])
+def test_on_fewer_samples_batches_are_fewer_or_smaller(same: bool, sizes: list[int]) -> None:
+    class Half(Random):
+        def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
+            return super().choose(model, epoch, epochs) if epoch else None
+
+    model, seen, rates = network(), [], []
+    model.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
+    config = TrainConfig(epochs=2, batch_size=60, same_steps=same)
+    history = train(
+        model, FEW, config, normalise=DIGITS.normalise, curriculum=Half(len(FEW), 0.5), on_step=lambda done, total: rates.append((done, total))
+    )
+    assert seen == sizes and [epoch.samples for epoch in history.epochs] == [161, sum(sizes[3:])]
+    assert rates[-1] == (6, 6) and len(rates) == len(sizes)
 
 
 def test_labels_beyond_the_classes_are_named() -> None:

@@ -32,6 +32,7 @@ class Recipe:
 
     epochs: int = 20
     batch_size: int = 128
+    same_steps: bool = False
     lr: float = 0.1
     optimizer: str = "sgd"
     momentum: float = 0.9

@@ -18,6 +18,7 @@ Std = Annotated[str | None, Option("--std", help="Standard deviation, likewise."
 Validation = Annotated[float | None, Option("--validation", help="Share of the training samples held out; 0 = none.", rich_help_panel=DATA)]
 Epochs = Annotated[int | None, Option("--epochs", help="Passes over the samples.", rich_help_panel=TRAINING)]
 BatchSize = Annotated[int | None, Option("--batch-size", help="Samples per step.", rich_help_panel=TRAINING)]
+SameSteps = Annotated[bool | None, Option("--same-steps/--fewer-steps", help="Smaller batches, or fewer.", rich_help_panel=SAMPLES)]
 Lr = Annotated[float | None, Option("--lr", help="Peak learning rate.", rich_help_panel=TRAINING)]
 Optimizer = Annotated[str | None, Option("--optimizer", help="sgd (Nesterov), adam or adamw.", rich_help_panel=TRAINING)]
 Momentum = Annotated[float | None, Option("--momentum", help="Of sgd.", rich_help_panel=TRAINING)]

@@ -51,6 +51,7 @@ def train(
     validation: keys.Validation = None,
     epochs: keys.Epochs = None,
     batch_size: keys.BatchSize = None,
+    same_steps: keys.SameSteps = None,
     lr: keys.Lr = None,
     optimizer: keys.Optimizer = None,
     momentum: keys.Momentum = None,

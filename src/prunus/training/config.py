@@ -26,6 +26,7 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training samples.
         batch_size: samples per step, at most; an epoch is cut into batches of nearly equal size.
+        same_steps: an epoch on fewer samples has as many steps as one on all of them, on smaller batches.
         lr: peak learning rate.
         momentum: of SGD, in Nesterov's form; Adam has its own.
         weight_decay: L2 penalty on every parameter (for "adam": added to the gradient, too; for "adamw" decoupled).
@@ -56,6 +57,7 @@ class TrainConfig:
 
     epochs: int = 20
     batch_size: int = 64
+    same_steps: bool = False
     lr: float = 0.05
     momentum: float = 0.9
     weight_decay: float = 5e-4

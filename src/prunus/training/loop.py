@@ -194,7 +194,7 @@ class _Training:
         if progress.order is None:
             self._choose()
         assert progress.order is not None
-        steps = steps_per_epoch(len(progress.order), self.turn)
+        steps = min(self.full_steps, len(progress.order)) if self.config.same_steps else steps_per_epoch(len(progress.order), self.turn)
         parts = progress.order.tensor_split(steps)
         weights = [None] * steps if progress.weights is None else progress.weights.tensor_split(steps)
         for part, weight in list(zip(parts, weights))[progress.step :]:
