@@ -24,7 +24,8 @@ from prunus.selection import (
 )
 from prunus.training import Curriculum, Normalise
 
-GROWING = {"first_size": 0.5, "full_size_from": 0.75}
+FROM_HALF = {"first_size": 0.5, "full_size_from": 0.75}
+FROM_THREE_QUARTERS = {"first_size": 0.75, "full_size_from": 0.75}
 
 
 class Selected:
@@ -70,8 +71,8 @@ def by_points(rule: Any, selected: Selected, every: int = 1) -> Curriculum:
 
 
 def by_chance(selected: Selected) -> Curriculum:
-    """The control: half of the samples by chance, after one epoch on all of them."""
-    return Scheduled(Random(len(selected.labels), 0.5, selected.seed), selected.labels, warmup=1)
+    """The control: half of the samples by chance."""
+    return Scheduled(Random(len(selected.labels), 0.5, selected.seed), selected.labels)
 
 
 def by_loss(drop: float, annealing: float, selected: Selected) -> Curriculum:
@@ -94,23 +95,27 @@ def half_area(effects: Any, subsets: Any, fine: Any) -> Any:
     return area(effects, subsets, 0.5)
 
 
-_EASY = partial(by_loss, 0.5, 0.25)
+_CRITICAL = partial(by_points, critical, every=3)
+_ANNEALED = partial(by_loss, 0.5, 0.25)
+_EASY = partial(by_loss, 0.6, 0.0)
 
 VARIANTS: dict[str, Variant] = {
     "all data": Variant(),
-    "all data, half the epochs": Variant(epochs=0.5),
+    "all data, half the epochs": Variant(epochs=1 / 2),
     "random half": Variant(curriculum=by_chance),
-    "paper's rule": Variant(curriculum=partial(by_points, critical)),
-    "paper's rule, scored every 3 epochs": Variant(curriculum=partial(by_points, critical, every=3)),
+    "paper's rule": Variant(curriculum=_CRITICAL),
+    "paper's rule, scored after every epoch": Variant(curriculum=partial(by_points, critical)),
     "fixed ratio 0.5": Variant(curriculum=partial(by_points, half, every=3)),
     "mean division": Variant(curriculum=partial(by_points, above_mean, every=3)),
     "area 0.5": Variant(curriculum=partial(by_points, half_area, every=3)),
-    "easy dropped": Variant(curriculum=_EASY),
-    "growing images": Variant(config=GROWING),
-    "growing images, easy dropped": Variant(curriculum=_EASY, config=GROWING),
-    "two-fold 10 %: growing images, easy dropped, soft pruning": Variant(curriculum=_EASY, rate=0.1, config=GROWING),
-    "two-fold 30 %: growing images, easy dropped, soft pruning": Variant(curriculum=_EASY, rate=0.3, config=GROWING),
-    "two-fold 30 %: paper's rule, soft pruning": Variant(curriculum=partial(by_points, critical, every=3), rate=0.3),
+    "easy dropped 0.75, 5/6 of the epochs": Variant(epochs=5 / 6, curriculum=partial(by_loss, 0.75, 0.0)),
+    "growing images": Variant(config=FROM_HALF),
+    "growing images, easy dropped 0.5, all data at the end": Variant(curriculum=_ANNEALED, config=FROM_HALF),
+    "images growing from 3/4, easy dropped 0.6": Variant(curriculum=_EASY, config=FROM_THREE_QUARTERS),
+    "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 10 %": Variant(curriculum=_ANNEALED, rate=0.1, config=FROM_HALF),
+    "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 10 %": Variant(curriculum=_EASY, rate=0.1, config=FROM_THREE_QUARTERS),
+    "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 30 %": Variant(curriculum=_EASY, rate=0.3, config=FROM_THREE_QUARTERS),
+    "two-fold of the paper: its rule, soft pruning 30 %": Variant(curriculum=_CRITICAL, rate=0.3),
     "soft pruning 10 %": Variant(rate=0.1),
     "soft pruning 20 %": Variant(rate=0.2),
     "soft pruning 30 %": Variant(rate=0.3),

@@ -96,7 +96,7 @@ def test_the_weakest_filters_are_zeroed_and_nothing_else() -> None:
 
 
 def test_filters_grow_back_and_the_last_epoch_ends_with_zeros() -> None:
-    model, pruning = network(), SoftPruning(IMAGE, 0.4)
+    model, pruning = network(), SoftPruning(IMAGE, 0.4, freeze=0)
     zeros_while_training: list[int] = []
 
     def look(done: int, total: int) -> None:
@@ -112,9 +112,23 @@ def test_filters_grow_back_and_the_last_epoch_ends_with_zeros() -> None:
 
 
 def test_pruning_every_few_epochs_ends_with_one_too() -> None:
-    pruning = SoftPruning(IMAGE, 0.3, every=2)
-    run(network(), pruning, epochs=5)
-    assert [s.epoch for s in pruning.record] == [1, 3, 4]
+    for freeze, epochs in ((0, [1, 3, 4]), (0.4, [1, 2])):
+        pruning = SoftPruning(IMAGE, 0.3, every=2, freeze=freeze)
+        run(network(), pruning, epochs=5)
+        assert [s.epoch for s in pruning.record] == epochs
+
+
+def test_in_the_last_part_no_filter_grows_back_and_the_others_learn_on() -> None:
+    model, pruning = network(), SoftPruning(IMAGE, 0.4, freeze=0.5)
+    norms: list[Tensor] = []
+    run(model, pruning, epochs=4, on_step=lambda done, total: norms.append(model.first.weight.detach().flatten(1).norm(dim=1)))
+    steps = len(norms) // 4
+    zeros = [int((norm == 0).sum()) for norm in norms]
+    assert zeros == [0] * 2 * steps + [3] * 2 * steps
+    assert [s.epoch for s in pruning.record] == [0, 1]
+    assert not torch.equal(norms[-1], norms[2 * steps])
+    with pytest.raises(TargetError, match="frozen lies from 0 to below 1, not 1"):
+        SoftPruning(IMAGE, 0.4, freeze=1)
 
 
 def test_what_is_zeroed_before_anything_is_learned_stays_zero_behind_a_rectifier() -> None:
@@ -128,7 +142,7 @@ def test_what_is_zeroed_before_anything_is_learned_stays_zero_behind_a_rectifier
 
 
 def test_the_average_of_the_weights_is_pruned_too() -> None:
-    model, pruning = network(), SoftPruning(IMAGE, 0.4)
+    model, pruning = network(), SoftPruning(IMAGE, 0.4, freeze=0.4)
     train(model, FEW, TrainConfig(epochs=3, lr=0.05, ema=0.95), normalise=DIGITS.normalise, pruning=pruning)
     assert pruning.plan is not None
     graph = prunus.trace(model.eval(), IMAGE)
@@ -149,17 +163,18 @@ def test_wrong_patterns_are_found_before_the_first_epoch() -> None:
 
 
 def test_the_rate_grows_and_layers_have_rates_of_their_own() -> None:
-    pruning = SoftPruning(IMAGE, 0.5, growth="asymptotic", rates={"first": 0.25}, protect=["stem"])
+    pruning = SoftPruning(IMAGE, 0.5, growth="asymptotic", rates={"first": 0.25}, protect=["stem"], freeze=0)
     run(network(), pruning, epochs=4)
     assert [s.rate for s in pruning.record] == pytest.approx([asymptotic_rate(t / 4, 0.5) for t in range(1, 5)])
     assert [s.alive["stem"] for s in pruning.record] == [10] * 4
     assert pruning.record[-1].alive["first"] == 6
 
 
+@pytest.mark.parametrize("freeze", [0, 0.5])
 @pytest.mark.parametrize("build", [network, lambda: lenet5(image_size=8), lambda: resnet20(in_channels=1)])
-def test_what_is_zero_at_the_end_goes_exactly(build: Any) -> None:
+def test_what_is_zero_at_the_end_goes_exactly(build: Any, freeze: float) -> None:
     torch.manual_seed(0)
-    model, pruning = build(), SoftPruning(IMAGE, 0.3)
+    model, pruning = build(), SoftPruning(IMAGE, 0.3, freeze=freeze)
     run(model, pruning, epochs=2)
     assert pruning.plan is not None
     graph = prunus.trace(model.eval(), IMAGE)
@@ -186,7 +201,7 @@ def test_a_resumed_training_prunes_on_as_it_would_have(tmp_path: Path) -> None:
         return model, pruning
 
     (model, pruning), path = once(-1, None), tmp_path / "checkpoint"
-    for stop in (2, 5):
+    for stop in (2, 5, 6):  # the last one in the frozen part
         with pytest.raises(StopError):
             once(stop, path)
     found, resumed = once(-1, path)

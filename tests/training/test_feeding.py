@@ -146,3 +146,9 @@ def test_the_network_sees_images_of_the_epochs_size() -> None:
     few = digits.train.subset(torch.arange(40))
     train(Noting(), few, TrainConfig(epochs=4, first_size=0.5, full_size_from=0.5, augment="crop-flip-cutout"), normalise=digits.normalise)
     assert seen == [4, 6, 8, 8]
+
+
+def test_a_network_of_one_size_is_told_to_leave_the_images_alone() -> None:
+    digits = load("digits")
+    with pytest.raises(ConfigError, match=r"Sequential cannot take images with 0.5 of their sides: leave first_size at 1"):
+        train(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), digits.train, TrainConfig(first_size=0.5), normalise=digits.normalise)

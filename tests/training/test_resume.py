@@ -66,6 +66,9 @@ class Rounding:
     def before_training(self, model: nn.Module, epochs: int) -> None:
         self.times = 100
 
+    def after_step(self, model: nn.Module) -> None:
+        """Nothing."""
+
     def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
         self.times += 1
         with torch.no_grad():

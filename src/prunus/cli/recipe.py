@@ -54,7 +54,7 @@ class Recipe:
     select: Select = "all"
     drop: float = 0.5
     select_every: int = 1
-    warmup_epochs: int = 5
+    warmup_epochs: int = 1
     annealing: float = 0.0
     least: float = 0.0
     subset_size: int = 100
@@ -65,6 +65,7 @@ class Recipe:
     rate: float = 0.3
     growth: Literal["constant", "asymptotic"] = "constant"
     prune_every: int = 1
+    freeze: float = 0.5
     norm: float = 2
     protect: tuple[str, ...] = field(default=())
     tune_epochs: int = 0

@@ -36,7 +36,9 @@ def pruning(recipe: Recipe, example: Any) -> SoftPruning | None:
 
     if recipe.method == "none":
         return None
-    return SoftPruning(example, recipe.rate, growth=recipe.growth, every=recipe.prune_every, p=recipe.norm, protect=recipe.protect)
+    return SoftPruning(
+        example, recipe.rate, growth=recipe.growth, every=recipe.prune_every, freeze=recipe.freeze, p=recipe.norm, protect=recipe.protect
+    )
 
 
 def curriculum(recipe: Recipe, samples: Material, folder: Path) -> Curriculum | None:

@@ -82,6 +82,7 @@ def train(
     rate: keys.Rate = None,
     growth: keys.Growth = None,
     prune_every: keys.PruneEvery = None,
+    freeze: keys.Freeze = None,
     norm: keys.Norm = None,
     protect: keys.Protect = None,
     tune_epochs: keys.TuneEpochs = None,

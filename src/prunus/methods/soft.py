@@ -6,7 +6,8 @@ Soft Filter Pruning" (ASFP, arXiv 1808.07471), in which the rate grows. The filt
 Here the units are coupled channels, so that every network can be trained like this and what is zero at the end can be removed. As in the authors'
 code only filters are zeroed, and neither optimiser state nor batch norm: a filter's gradient must find its way through them to let it regrow. Unlike
 there nothing is zeroed before the first epoch (our choice): behind a zero filter a new batch norm gives zero, where a rectifier passes no gradient,
-so that the filters of that first choice, which is by chance, could never grow back.
+so that the filters of that first choice, which is by chance, could never grow back. And in the last part of the training what is zero stays zero
+(our choice, `freeze`): otherwise the last pruning takes filters that have just grown, and nothing makes up for them.
 """
 
 from __future__ import annotations
@@ -55,7 +56,8 @@ class SoftPruning:
         rate: fraction of the channels of every group, at the end of the training.
         growth: "constant" (SFP), or "asymptotic" (ASFP): from `first_rate` up to `rate`, most of it early.
         first_rate: where "asymptotic" begins.
-        every: epochs between two prunings; the last epoch always ends with one.
+        every: epochs between two prunings; the last epoch before the freeze always ends with one.
+        freeze: part of the epochs, at the end, in which no filter grows back; 0 is the published way, which prunes after the last epoch too.
         from_start: prune before the first epoch too, as the authors' code does.
         p: norm of the filters, 1 or 2.
         rates: glob pattern of layers -> rate for them, in place of `rate`; with "asymptotic" they grow likewise, from 0.
@@ -73,6 +75,7 @@ class SoftPruning:
         growth: Growth = "constant",
         first_rate: float = 0.0,
         every: int = 1,
+        freeze: float = 0.5,
         from_start: bool = False,
         p: float = 2,
         rates: Mapping[str, float] | None = None,
@@ -80,12 +83,16 @@ class SoftPruning:
     ) -> None:
         if not 0 <= rate < 1 or every < 1:
             raise TargetError(f"soft pruning takes a rate from 0 to below 1 and a whole number of epochs, not {rate} and {every}")
+        if not 0 <= freeze < 1:
+            raise TargetError(f"the part of the training in which filters are frozen lies from 0 to below 1, not {freeze}")
         if growth == "asymptotic":
             asymptotic_rate(0.5, rate, first_rate)
         self.rate, self.protect = rate, tuple(protect)
         self._inputs, self._growth, self._first, self._every, self._p = example_inputs, growth, first_rate, every, p
-        self._rates, self._from_start = dict(rates or {}), from_start
+        self._rates, self._from_start, self._freeze = dict(rates or {}), from_start, freeze
         self._graph: ChannelGraph | None = None
+        self._frozen = False
+        self._zeros: list[Zeros] | None = None
         self.plan: Plan | None = None
         self.record: list[Softened] = []
 
@@ -97,24 +104,42 @@ class SoftPruning:
 
     def before_training(self, model: nn.Module, epochs: int) -> None:
         """Prune where that is wanted; patterns that match nothing and models that cannot be traced are found out here, not after an epoch."""
-        self._plan(self.traced(model), epochs - 1, epochs)
+        soft = self._soft(epochs)
+        self._plan(self.traced(model), soft - 1, soft)
         if self._from_start:
-            self._soften(model, -1, epochs)
+            self._soften(model, -1, soft)
+
+    def after_step(self, model: nn.Module) -> None:
+        """Keep at zero what is frozen."""
+        if not self._frozen:
+            return
+        if self._zeros is None:
+            assert self.plan is not None
+            graph = self.traced(model)
+            self._zeros = filters(model, graph, self.plan.removed_in(graph))
+        set_to_zero(self._zeros)
 
     def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
-        """Prune where it is time to."""
-        if (epoch + 1) % self._every == 0 or epoch + 1 == epochs:
-            self._soften(model, epoch, epochs)
+        """Prune where it is time to, and for good before the freeze."""
+        soft = self._soft(epochs)
+        if epoch < soft and ((epoch + 1) % self._every == 0 or epoch + 1 == soft):
+            self._soften(model, epoch, soft)
+        self._frozen = soft <= epoch + 1
+
+    def _soft(self, epochs: int) -> int:
+        """Epochs until filters are frozen."""
+        return epochs - int(self._freeze * epochs)
 
     def state(self) -> dict[str, Any]:
-        """The record and the last plan."""
+        """The record, the last plan, and whether it is for good."""
         record = [[s.epoch, s.rate, dict(s.alive), s.regrown] for s in self.record]
-        return {"plan": None if self.plan is None else self.plan.to_json(), "record": record}
+        return {"plan": None if self.plan is None else self.plan.to_json(), "record": record, "frozen": self._frozen}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """From a checkpoint."""
         self.plan = None if state["plan"] is None else Plan.from_json(state["plan"])
         self.record = [Softened(*entry) for entry in state["record"]]
+        self._frozen, self._zeros = state["frozen"], None
 
     def _soften(self, model: nn.Module, epoch: int, epochs: int) -> None:
         graph = self.traced(model)
@@ -122,7 +147,7 @@ class SoftPruning:
         plan = self._plan(graph, epoch, epochs)
         removed = plan.removed_in(graph)
         before = removed if self.plan is None else self.plan.removed_in(graph)
-        zero_filters(model, graph, removed)
+        set_to_zero(filters(model, graph, removed))
         alive = dict(zip((group.name for group in graph.groups), graph.kept(removed).tolist(), strict=True))
         self.record.append(Softened(epoch, rate, alive, int((before & ~removed).sum())))
         self.plan = plan
@@ -149,15 +174,25 @@ def filter_norms(graph: ChannelGraph, p: float = 2) -> Tensor:
     return per_channel(graph, making, lambda rows: torch.linalg.vector_norm(wide(rows), p, dim=1), "mean")
 
 
-def zero_filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) -> None:
-    """Set the filters of some channels to zero, in place; biases and batch norm stay."""
-    tensors = named_tensors(model)
-    with torch.no_grad():
-        for axis in weight_axes(graph):
-            gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
-            if axis.produces and len(gone):
-                tensor = tensors[axis.name]
-                tensor.index_fill_(axis.dim, torch.from_numpy(gone).to(tensor.device), 0)
+Zeros = tuple[Tensor, int, Tensor]
+"""A weight, its axis, and the slots of the axis that are to be zero."""
+
+
+def filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Zeros]:
+    """The filters that make some channels; biases and batch norm are none of them."""
+    tensors, found = named_tensors(model), []
+    for axis in weight_axes(graph):
+        gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
+        if axis.produces and len(gone):
+            found.append((tensors[axis.name], axis.dim, torch.from_numpy(gone).to(tensors[axis.name].device)))
+    return found
+
+
+@torch.no_grad()
+def set_to_zero(zeros: Sequence[Zeros]) -> None:
+    """In place."""
+    for tensor, dim, slots in zeros:
+        tensor.index_fill_(dim, slots, 0)
 
 
 def asymptotic_rate(progress: float, goal: float, first: float = 0.0) -> float:

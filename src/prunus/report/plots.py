@@ -82,7 +82,7 @@ def training(stages: Sequence[Row], width: float) -> str:
         panels = canvas.axes(34, 46, gap, 254), canvas.axes(34, 266, gap, 34)
     else:
         panels = canvas.axes(34, 46, middle + gap - 50, 38), canvas.axes(middle + 34, 46, gap, 38)
-    curves = (("Loss", (("training", "loss"),)), ("Accuracy, %", _accuracy_curves(stages)))
+    curves = (("Loss", _recorded(stages, "loss")), ("Accuracy, %", _recorded(stages, "accuracy")))
     for axes, (title, series) in zip(panels, curves):
         _curves(axes, stages, series)
         axes.set_title(title, loc="left", fontsize=TEXT, color=MUTED, pad=28, x=-34 / _pixels(canvas, axes))
@@ -241,9 +241,9 @@ def _blocks(axes: Axes, names: Sequence[str], width: float) -> None:
                   fontsize=SMALL, color=MUTED)  # fmt: skip
 
 
-def _accuracy_curves(stages: Sequence[Row]) -> tuple[tuple[str, str], ...]:
-    """The accuracy series that were recorded: a run without a validation split has only one."""
-    pairs = (("training", "accuracy"), ("validation", "validation_accuracy"))
+def _recorded(stages: Sequence[Row], key: str) -> tuple[tuple[str, str], ...]:
+    """The series of a measure that were recorded: a run without a validation split has only one."""
+    pairs = (("training", key), ("validation", f"validation_{key}"))
     return tuple(pair for pair in pairs if any(epoch.get(pair[1]) is not None for stage in stages for epoch in stage["epochs"]))
 
 

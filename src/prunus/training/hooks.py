@@ -11,10 +11,13 @@ from ..selection.curricula import Curriculum
 
 
 class Pruning(Protocol):
-    """Changes weights between epochs. Epochs are counted from 0."""
+    """Changes weights between epochs, or keeps them as it changed them. Epochs are counted from 0."""
 
     def before_training(self, model: nn.Module, epochs: int) -> None:
         """Once, before the first epoch; not after a resume."""
+
+    def after_step(self, model: nn.Module) -> None:
+        """After every step of the optimiser."""
 
     def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
         """After every epoch, before it is validated."""

@@ -225,10 +225,17 @@ class _Training:
         """One step of the optimiser on the samples `part`."""
         config, progress, ranks = self.config, self.progress, self.ranks
         share = ranks.share(len(part)) if isinstance(self.supply, Feed) else slice(None)
-        inputs, targets = self.supply(part, progress.generator, share, size_factor(config, progress.epoch))
+        size = size_factor(config, progress.epoch)
+        inputs, targets = self.supply(part, progress.generator, share, size)
         ranks.seed_step(config.seed, progress.epoch * self.full_steps + progress.step, self.device)
-        with self._precision():
-            outputs = self.objective.outputs(self.forward, inputs)
+        try:
+            with self._precision():
+                outputs = self.objective.outputs(self.forward, inputs)
+        except RuntimeError as error:
+            if size == 1:
+                raise
+            name = type(self.model).__name__
+            raise ConfigError(f"{name} cannot take images with {size:g} of their sides: leave first_size at 1 ({error}).") from error
         loss = self._loss(outputs, targets, part, weight)
         right = self.objective.right(outputs, targets)
         mine = torch.tensor([len(targets), len(targets) * loss.item(), 0.0 if right is None else right.sum().item()], dtype=torch.float64)
@@ -245,6 +252,8 @@ class _Training:
         if config.clip:
             nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], config.clip)
         self.optimizer.step()
+        if self.pruning is not None:
+            self.pruning.after_step(self.model)
         if self.average is not None:
             self.average.update()
         progress.add(round(total), value, None if right is None else round(correct))
