@@ -186,6 +186,20 @@ def test_what_is_zero_at_the_end_goes_exactly(build: Any, freeze: float) -> None
     torch.testing.assert_close(small(images), prunus.mask(model, pruning.plan)(images), rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("ema", [0.0, 0.95])
+def test_after_the_freeze_nothing_is_lost_when_the_channels_go(ema: float) -> None:
+    """What batch norm adds to a zero filter counts with the published way, and is gone without it."""
+    for freeze in (0.5, 0):
+        model, pruning = network().double(), SoftPruning(IMAGE.double(), 0.3, freeze=freeze)
+        for norm in (model.norm, model.inner, model.outer):
+            nn.init.constant_(norm.bias, 0.5)
+        train(model, FEW, TrainConfig(epochs=4, lr=0.05, ema=ema), normalise=DIGITS.normalise, pruning=pruning)
+        assert pruning.plan is not None and pruning.frozen == (freeze > 0)
+        images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
+        difference = (prunus.compact(model.eval(), pruning.plan)(images) - model(images)).abs().max()
+        assert (difference < 1e-12) == pruning.frozen
+
+
 def test_a_resumed_training_prunes_on_as_it_would_have(tmp_path: Path) -> None:
     class StopError(Exception):
         pass

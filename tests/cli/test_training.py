@@ -53,7 +53,7 @@ def test_twofold_training_ends_in_a_compact_model_and_keeps_the_choices(tmp_path
     assert [step["step"] for step in result["accuracy"]["steps"]] == ["before", "after removal", "after fine-tuning"]
     assert [stage["name"] for stage in result["training"]] == ["training", "fine-tuning"]
     assert [row["title"].split(":")[0] for row in result["selection"]["gallery"]] == ["Most critical", "Most redundant"]
-    assert len(result["soft"]["record"]) == 3 and result["soft"]["sizes"].keys() == result["soft"]["record"][0]["alive"].keys()
+    assert len(result["soft"]["record"]) == 2 and result["soft"]["sizes"].keys() == result["soft"]["record"][0]["alive"].keys()
     kept = sorted((tmp_path / "kept").iterdir())
     assert [path.name for path in kept] == ["epoch-0002.npy", "epoch-0003.npy"]
     samples = [epoch["samples"] for epoch in result["training"][0]["epochs"]]

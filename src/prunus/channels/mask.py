@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
-from torch import nn
+from numpy.typing import NDArray
+from torch import Tensor, nn
 
+from .graph import ChannelGraph
 from .plan import Plan
 from .resolve import graph_for
 from .twin import copy_model, named_tensors, unwrap
@@ -23,13 +27,28 @@ def mask(model: nn.Module, plan: Plan) -> nn.Module:
     graph = graph_for(model, plan)
     removed = plan.removed_in(graph)
     masked = copy_model(model, {})
-    tensors = named_tensors(masked)
-    with torch.no_grad():
-        for axis in graph.axes:
-            zeroed = (axis.is_parameter and axis.produces) or axis.name in graph.reset_means
-            if zeroed and len(removed):
-                gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
-                if len(gone):
-                    tensor = tensors[axis.name]
-                    tensor.index_fill_(axis.dim, torch.from_numpy(gone).to(tensor.device), 0)
+    set_to_zero(produced(masked, graph, removed))
     return masked
+
+
+Zeros = tuple[Tensor, int, Tensor]
+"""A parameter or buffer, its axis, and the slots of the axis that are to be zero."""
+
+
+def produced(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Zeros]:
+    """All that makes some channels: filters, biases, scales and shifts of norms, and running means. `model` is the traced one or a copy."""
+    tensors, found = named_tensors(model), []
+    for axis in graph.axes if len(removed) else ():
+        if (axis.is_parameter and axis.produces) or axis.name in graph.reset_means:
+            gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
+            if len(gone):
+                tensor = tensors[axis.name]
+                found.append((tensor, axis.dim, torch.from_numpy(gone).to(tensor.device)))
+    return found
+
+
+@torch.no_grad()
+def set_to_zero(zeros: Iterable[Zeros]) -> None:
+    """In place."""
+    for tensor, dim, slots in zeros:
+        tensor.index_fill_(dim, slots, 0)

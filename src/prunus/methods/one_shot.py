@@ -178,15 +178,16 @@ def remove(
     tuning: TrainConfig | None,
     verify_on: Tensor | None,
     clock: Clock,
+    recalibrated: bool = True,
 ) -> Outcome:
-    """How every method ends: compact, verify and, where there are samples, recalibrate and tune."""
+    """How every method ends: compact, verify and, where there are samples, recalibrate (if that is wanted) and tune."""
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
     plan = cast(Origin, small.prunus).plan  # not always the chosen one: with "eager", channels may have had to stay
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
     outcome = Outcome(graph, plan, small, verification, target, seconds=clock.seconds, notes=_stayed(chosen, plan))
     if material is None:
         return outcome
-    steps, history, notes = _recover(model, small, material, tuning, clock)
+    steps, history, notes = _recover(model, small, material, tuning, clock, recalibrated)
     return replace(outcome, steps=steps, tuning=history, notes=outcome.notes + notes)
 
 
@@ -225,7 +226,7 @@ def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: _Search
 
 
 def _recover(
-    model: nn.Module, small: nn.Module, material: Material, tuning: TrainConfig | None, clock: Clock
+    model: nn.Module, small: nn.Module, material: Material, tuning: TrainConfig | None, clock: Clock, recalibrated: bool
 ) -> tuple[tuple[Step, ...], History | None, tuple[str, ...]]:
     """Recalibrate and tune the compact model in place, with the test accuracy at every step."""
     steps: list[Step] = []
@@ -238,7 +239,9 @@ def _recover(
 
     note("before", model)
     note("after removal", small)
-    if has_batch_norm(small):
+    if not recalibrated:
+        notes.append("Not recalibrated: the network was trained on without the channels that were removed.")
+    elif has_batch_norm(small):
         clock.time("recalibrating", lambda: recalibrate(small, material.train, material.normalise))
         note("after recalibration", small)
     else:

@@ -6,8 +6,9 @@ Soft Filter Pruning" (ASFP, arXiv 1808.07471), in which the rate grows. The filt
 Here the units are coupled channels, so that every network can be trained like this and what is zero at the end can be removed. As in the authors'
 code only filters are zeroed, and neither optimiser state nor batch norm: a filter's gradient must find its way through them to let it regrow. Unlike
 there nothing is zeroed before the first epoch (our choice): behind a zero filter a new batch norm gives zero, where a rectifier passes no gradient,
-so that the filters of that first choice, which is by chance, could never grow back. And in the last part of the training what is zero stays zero
-(our choice, `freeze`): otherwise the last pruning takes filters that have just grown, and nothing makes up for them.
+so that the filters of that first choice, which is by chance, could never grow back. And in the last part of the training what is pruned stays zero,
+with its biases and batch norm (our choice, `freeze`): otherwise the last pruning takes filters that have just grown, and what their batch norm
+adds, and nothing makes up for it.
 """
 
 from __future__ import annotations
@@ -16,13 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from ..channels import ChannelGraph, Plan, trace
-from ..channels.twin import named_tensors
+from ..channels.mask import Zeros, produced, set_to_zero
 from ..errors import TargetError
 from ..scores.reduce import per_channel, weight_axes, wide
 from ..targets import plan as choose
@@ -63,6 +62,11 @@ class SoftPruning:
         rates: glob pattern of layers -> rate for them, in place of `rate`; with "asymptotic" they grow likewise, from 0.
         protect: glob patterns of layers that stay whole, such as projection shortcuts.
 
+    Attributes:
+        plan: what was pruned last; None before the first time.
+        record: what was done after every epoch.
+        frozen: whether that is for good, so that the model is what its masked copy is, and what it will be without these channels.
+
     Raises:
         TargetError: a number out of range.
     """
@@ -91,10 +95,10 @@ class SoftPruning:
         self._inputs, self._growth, self._first, self._every, self._p = example_inputs, growth, first_rate, every, p
         self._rates, self._from_start, self._freeze = dict(rates or {}), from_start, freeze
         self._graph: ChannelGraph | None = None
-        self._frozen = False
         self._zeros: list[Zeros] | None = None
         self.plan: Plan | None = None
         self.record: list[Softened] = []
+        self.frozen = False
 
     def rate_after(self, epoch: int, epochs: int) -> float:
         """The rate after an epoch (-1: before the first)."""
@@ -107,24 +111,24 @@ class SoftPruning:
         soft = self._soft(epochs)
         self._plan(self.traced(model), soft - 1, soft)
         if self._from_start:
-            self._soften(model, -1, soft)
+            self._soften(model, -1, epochs)
 
     def after_step(self, model: nn.Module) -> None:
         """Keep at zero what is frozen."""
-        if not self._frozen:
+        if not self.frozen:
             return
         if self._zeros is None:
             assert self.plan is not None
             graph = self.traced(model)
-            self._zeros = filters(model, graph, self.plan.removed_in(graph))
+            self._zeros = produced(model, graph, self.plan.removed_in(graph))
         set_to_zero(self._zeros)
 
     def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
         """Prune where it is time to, and for good before the freeze."""
         soft = self._soft(epochs)
         if epoch < soft and ((epoch + 1) % self._every == 0 or epoch + 1 == soft):
-            self._soften(model, epoch, soft)
-        self._frozen = soft <= epoch + 1
+            self._soften(model, epoch, epochs)
+        self.frozen = soft <= epoch + 1 and soft < epochs
 
     def _soft(self, epochs: int) -> int:
         """Epochs until filters are frozen."""
@@ -133,21 +137,22 @@ class SoftPruning:
     def state(self) -> dict[str, Any]:
         """The record, the last plan, and whether it is for good."""
         record = [[s.epoch, s.rate, dict(s.alive), s.regrown] for s in self.record]
-        return {"plan": None if self.plan is None else self.plan.to_json(), "record": record, "frozen": self._frozen}
+        return {"plan": None if self.plan is None else self.plan.to_json(), "record": record, "frozen": self.frozen}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """From a checkpoint."""
         self.plan = None if state["plan"] is None else Plan.from_json(state["plan"])
         self.record = [Softened(*entry) for entry in state["record"]]
-        self._frozen, self._zeros = state["frozen"], None
+        self.frozen, self._zeros = state["frozen"], None
 
     def _soften(self, model: nn.Module, epoch: int, epochs: int) -> None:
-        graph = self.traced(model)
-        rate = self.rate_after(epoch, epochs)
-        plan = self._plan(graph, epoch, epochs)
+        graph, soft = self.traced(model), self._soft(epochs)
+        rate = self.rate_after(epoch, soft)
+        plan = self._plan(graph, epoch, soft)
         removed = plan.removed_in(graph)
         before = removed if self.plan is None else self.plan.removed_in(graph)
-        set_to_zero(filters(model, graph, removed))
+        zeros = produced(model, graph, removed)
+        set_to_zero(zeros if epoch + 1 == soft < epochs else (zero for zero in zeros if zero[0].dim() > 1))
         alive = dict(zip((group.name for group in graph.groups), graph.kept(removed).tolist(), strict=True))
         self.record.append(Softened(epoch, rate, alive, int((before & ~removed).sum())))
         self.plan = plan
@@ -172,27 +177,6 @@ def filter_norms(graph: ChannelGraph, p: float = 2) -> Tensor:
     """
     making = [axis for axis in weight_axes(graph) if axis.produces]
     return per_channel(graph, making, lambda rows: torch.linalg.vector_norm(wide(rows), p, dim=1), "mean")
-
-
-Zeros = tuple[Tensor, int, Tensor]
-"""A weight, its axis, and the slots of the axis that are to be zero."""
-
-
-def filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Zeros]:
-    """The filters that make some channels; biases and batch norm are none of them."""
-    tensors, found = named_tensors(model), []
-    for axis in weight_axes(graph):
-        gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
-        if axis.produces and len(gone):
-            found.append((tensors[axis.name], axis.dim, torch.from_numpy(gone).to(tensors[axis.name].device)))
-    return found
-
-
-@torch.no_grad()
-def set_to_zero(zeros: Sequence[Zeros]) -> None:
-    """In place."""
-    for tensor, dim, slots in zeros:
-        tensor.index_fill_(dim, slots, 0)
 
 
 def asymptotic_rate(progress: float, goal: float, first: float = 0.0) -> float:

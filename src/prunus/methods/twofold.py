@@ -86,5 +86,5 @@ def twofold(
         raise TargetError("Nothing was pruned in this training, so there is nothing to remove.")
     graph = pruning.traced(model)
     target = Target("rate", pruning.rate, protect=pruning.protect)
-    outcome = remove(model, graph, pruning.plan.attach(graph), target, material, tuning, verify_on, clock)
+    outcome = remove(model, graph, pruning.plan.attach(graph), target, material, tuning, verify_on, clock, recalibrated=not pruning.frozen)
     return Trained(history, outcome, clock.seconds)
