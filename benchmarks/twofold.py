@@ -1,6 +1,6 @@
 """Paper A on CIFAR-10: training time and accuracy with critical data, with soft filter pruning, with both, and with their controls.
 
-    python -m benchmarks.twofold --data DIR [--network resnet20] [--epochs 12] [--lr 0.1] [--weights FILE] [--seeds 3] [--only PATTERN] [--validation]
+    python -m benchmarks.twofold --data DIR [--network resnet20] [--epochs 12] [--lr 0.1] [--weights FILE] [--seeds 3] [--only PATTERN]
 
 Every variant is trained with every seed, from scratch or from the given weights; a row is written as soon as it is there, and a run that is
 broken off goes on at the epoch where it was. Accuracies are of the last epoch on the test set, by which nothing is chosen: with --validation a
@@ -42,6 +42,7 @@ CLASSES = 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with the files of CIFAR-10")
+    parser.add_argument("--called", default="CIFAR-10", help="what the tables call the data, for files that are not the originals")
     parser.add_argument("--network", default="resnet20")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--lr", type=float, default=0.1)
@@ -76,6 +77,7 @@ def run(result: dict[str, Any], material: Material, name: str, seed: int, option
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{environment['processor']}, {torch.get_num_threads()} threads"
     key = {
         "variant": name,
+        "data": options.called,
         "network": options.network,
         "epochs": options.epochs,
         "lr": options.lr,

@@ -7,17 +7,17 @@ from typing import Any
 
 Row = dict[str, Any]
 BASE = "all data"
-KIND = ("network", "epochs", "start", "measured_on", "device", "lr")  # what the rows of one table have in common
+KIND = ("data", "network", "epochs", "start", "measured_on", "device", "lr")  # what the rows of one table have in common
 HEADER = "| variant | seeds | accuracy | against all data | time | choosing | samples | MACs left |"
 
 
 def table(result: Row) -> str:
     """One table per network and number of epochs; all data is what the others are measured by."""
     if not result["rows"]:
-        return "# Two-fold training on CIFAR-10\n\nNothing has been measured yet.\n"
+        return "# Two-fold training\n\nNothing has been measured yet.\n"
     versions = ", ".join(f"{name} {number}" for name, number in result["environment"]["versions"].items())
     lines = [
-        "# Two-fold training on CIFAR-10",
+        "# Two-fold training",
         "",
         f"`{result['command']}`; {versions}. Mean and standard deviation over the seeds; accuracy of the last epoch (compact and recalibrated",
         "where pruned); wall time of the training, the making of aggregated points, all choosing and the removal included, relative to all data",
@@ -25,11 +25,11 @@ def table(result: Row) -> str:
     ]
     for kind in dict.fromkeys(tuple(row[key] for key in KIND) for row in result["rows"]):
         rows = [row for row in result["rows"] if tuple(row[key] for key in KIND) == kind]
-        network, epochs, start, measured_on, device, lr = kind
+        data, network, epochs, start, measured_on, device, lr = kind
         begin = "from scratch" if start == "scratch" else f"from {start}"
         lines += [
             "",
-            f"## {network}, {begin}, {epochs} epochs, peak rate {lr:g}, {measured_on} accuracy",
+            f"## {data}, {network}, {begin}, {epochs} epochs, peak rate {lr:g}, {measured_on} accuracy",
             "",
             device,
             "",

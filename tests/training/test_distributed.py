@@ -19,7 +19,8 @@ from prunus.errors import ConfigError
 from prunus.methods.soft import SoftPruning
 from prunus.selection import EasyDropped, Scheduled, Selection
 from prunus.training import History, TrainConfig, batches, train
-from prunus.training.distributed import Ranks, SurvivingGradients
+from prunus.training.distributed import Ranks
+from prunus.training.exchange import SurvivingGradients
 
 DIGITS = load("digits")
 FEW = DIGITS.train.subset(torch.arange(0, 1442, 9))  # 161: no batch can be halved evenly
@@ -102,7 +103,7 @@ def test_two_processes_train_on_the_batches_that_each_brings(tmp_path: Path) -> 
 TRAININGS: list[dict[str, Any]] = [
     {},
     {"augment": "crop-flip-cutout", "ema": 0.9, "clip": 0.5},
-    {"extras": True, "optimizer": "adamw", "lr": 1e-3, "epochs": 3},
+    {"extras": True, "optimizer": "adamw", "lr": 1e-3, "epochs": 4, "clip": 0.5, "channels_last": True},
 ]
 
 
@@ -110,18 +111,21 @@ def weights_and_records() -> Any:
     results = []
     for changes in TRAININGS:
         model, history = trained(**changes)
-        results.append((model.state_dict(), [(e.loss, e.accuracy, e.validation_accuracy, e.samples) for e in history.epochs]))
+        records = [(e.loss, e.accuracy, e.validation_accuracy, e.samples) for e in history.epochs]
+        results.append((model.state_dict(), records, [e.exchanged_bytes for e in history.epochs]))
     return results
 
 
 def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
     alone = weights_and_records()
     for results in together(weights_and_records, tmp_path):
-        for (state, records), (wanted, epochs) in zip(results, alone, strict=True):
+        for (state, records, sent), (wanted, epochs, none) in zip(results, alone, strict=True):
             for name, value in wanted.items():
                 torch.testing.assert_close(state[name], value, rtol=1e-9, atol=1e-11)
             for mine, epoch in zip(records, epochs, strict=True):
                 assert mine == pytest.approx(epoch, rel=1e-9)
+            assert set(none) == {0} and sent[0] == sum(8 * value.numel() for value in wanted.values())
+        assert sent[2] == sent[3] < 0.9 * sent[0] == 0.9 * sent[1]  # the last training, whose filters are frozen after two epochs
 
 
 def unbroken_and_resumed(path: Path) -> Any:

@@ -69,6 +69,9 @@ class Rounding:
     def after_step(self, model: nn.Module) -> None:
         """Nothing."""
 
+    def surviving(self, model: nn.Module) -> dict[str, Tensor]:
+        return {}
+
     def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
         self.times += 1
         with torch.no_grad():

@@ -17,6 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -129,6 +130,20 @@ class SoftPruning:
         if epoch < soft and ((epoch + 1) % self._every == 0 or epoch + 1 == soft):
             self._soften(model, epoch, epochs)
         self.frozen = soft <= epoch + 1 and soft < epochs
+
+    def surviving(self, model: nn.Module) -> dict[str, Tensor]:
+        """Which numbers of the parameters are left, once that is for good."""
+        if not self.frozen or self.plan is None:
+            return {}
+        graph, parameters = self.traced(model), dict(model.named_parameters())
+        removed = self.plan.removed_in(graph)
+        kept: dict[str, Tensor] = {}
+        for axis in graph.axes:
+            gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
+            if axis.is_parameter and len(gone):
+                mask = kept.setdefault(axis.name, torch.ones_like(parameters[axis.name], dtype=torch.bool))
+                mask.index_fill_(axis.dim, torch.from_numpy(gone).to(mask.device), False)
+        return kept
 
     def _soft(self, epochs: int) -> int:
         """Epochs until filters are frozen."""

@@ -11,7 +11,6 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
 
 import torch
 import torch.distributed as dist
@@ -131,48 +130,3 @@ def process_group() -> Iterator[Ranks]:
     finally:
         gc.collect()  # a wrapped model that is still there keeps the group's threads running, and the process would abort at its end
         dist.destroy_process_group()
-
-
-class SurvivingGradients:
-    """Exchanges the gradients of channels that are left, and no others: a communication hook for DistributedDataParallel.
-
-    Once filters are pruned for good, but still there (masked), their gradients are of no use to anybody. The slots of removed channels, in every
-    axis of every parameter, get gradient 0. For training loops of one's own around `Ranks.wrapped`.
-
-    Args:
-        kept: for parameters that lose slots, by name: which of their numbers stay, booleans of the parameter's shape.
-
-    Attributes:
-        sent: bytes of gradients that this process gave away so far.
-        full: bytes that it would have given away without this hook.
-    """
-
-    def __init__(self, model: nn.Module, kept: dict[str, Tensor]) -> None:
-        named = dict(model.named_parameters())
-        self._kept = {id(named[name]): mask.flatten().nonzero().flatten().to(named[name].device) for name, mask in kept.items()}
-        self.sent = self.full = 0
-
-    def register(self, wrapped: nn.Module) -> None:
-        """Use it for a model that `Ranks.wrapped` returned."""
-        cast(Any, wrapped).register_comm_hook(None, lambda state, bucket: self._exchange(bucket))
-
-    def _exchange(self, bucket: Any) -> torch.futures.Future[Tensor]:
-        gradients, parameters = bucket.gradients(), bucket.parameters()
-        flat = [g.flatten() for g in gradients]
-        pieces = [g if id(p) not in self._kept else g[self._kept[id(p)]] for g, p in zip(flat, parameters)]
-        message = torch.cat(pieces) / dist.get_world_size()
-        self.sent += message.numel() * message.element_size()
-        self.full += sum(g.numel() * g.element_size() for g in flat)
-        future = dist.all_reduce(message, async_op=True).get_future()
-
-        def spread(done: torch.futures.Future[list[Tensor]]) -> Tensor:
-            parts = torch.split(done.value()[0], [len(piece) for piece in pieces])
-            for gradient, parameter, part in zip(gradients, parameters, parts):
-                if id(parameter) in self._kept:
-                    gradient.zero_()
-                    gradient.view(-1)[self._kept[id(parameter)]] = part
-                else:
-                    gradient.view(-1).copy_(part)
-            return cast(Tensor, bucket.buffer())
-
-        return cast("torch.futures.Future[Tensor]", future.then(spread))

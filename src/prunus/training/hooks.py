@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from torch import nn
+from torch import Tensor, nn
 
 from ..selection.curricula import Curriculum
 
@@ -21,6 +21,12 @@ class Pruning(Protocol):
 
     def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
         """After every epoch, before it is validated."""
+
+    def surviving(self, model: nn.Module) -> dict[str, Tensor]:
+        """Of the parameters that lost numbers for good, by name: which of their numbers are left, booleans of the parameter's shape.
+
+        The gradients of the others are of no use, and are not exchanged where several processes train together.
+        """
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold."""

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,7 @@ from prunus.training.config import TrainConfig, rate_factor, size_factor
 from prunus.training.distributed import Ranks, seed_device
 from prunus.training.ema import Average
 from prunus.training.evaluation import evaluate, highest_label, mode, placement
+from prunus.training.exchange import Exchange
 from prunus.training.feeding import Feed, Normalise, steps_per_epoch
 from prunus.training.hooks import Curriculum, Pruning
 from prunus.training.objective import Loss, Objective
@@ -127,8 +128,7 @@ class _Training:
         self.turn = config.batch_size if isinstance(self.supply, Feed) else 1
         self.full_steps = steps_per_epoch(len(self.supply), self.turn)
         self.ranks = Ranks.current()
-        wrapped = self.ranks.wrapped(model)
-        self.forward = cast(nn.Module, torch.compile(wrapped)) if config.compile else wrapped
+        self.exchange = Exchange(model, self.ranks, config.compile, prunes=pruning is not None)
         self.average = Average(model, config.ema) if config.ema else None
         self.progress = Progress(torch.Generator().manual_seed(config.seed), self.device)
         self.best = Best(named_tensors(model)) if config.keep == "best" else None
@@ -172,10 +172,12 @@ class _Training:
             self.optimizer.zero_grad(set_to_none=True)
             # every process normalised its own shares; from here on, and in the file, the first one's statistics count
             self.ranks.agree([*self.model.buffers(), *(self.average.tensors if self.average else [])])
+            exchanged = self.exchange.bytes
             if self.pruning is not None:
                 with self._followed():
                     self.pruning.after_epoch(self.model, self.progress.epoch, self.config.epochs)
-            self._finish_epoch(time.perf_counter() - started)
+                self.exchange.leave_out(self.pruning.surviving(self.model))
+            self._finish_epoch(time.perf_counter() - started, exchanged)
             if checkpoint is not None and self.ranks.first:
                 self.save(checkpoint)
                 saved = time.perf_counter()
@@ -230,7 +232,7 @@ class _Training:
         ranks.seed_step(config.seed, progress.epoch * self.full_steps + progress.step, self.device)
         try:
             with self._precision():
-                outputs = self.objective.outputs(self.forward, inputs)
+                outputs = self.objective.outputs(self.exchange.forward, inputs)
         except RuntimeError as error:
             if size == 1:
                 raise
@@ -249,6 +251,7 @@ class _Training:
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        self.exchange.clear()
         if config.clip:
             nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], config.clip)
         self.optimizer.step()
@@ -273,14 +276,14 @@ class _Training:
         self.curriculum.observe(part, seen[0], seen[1] > 0)
         return losses.mean() if weight is None else (losses * weight[self.ranks.share(len(part))].to(losses)).mean()
 
-    def _finish_epoch(self, seconds: float) -> None:
+    def _finish_epoch(self, seconds: float, exchanged: int) -> None:
         progress, score, loss = self.progress, None, None
         if self.validation is not None:
             with nullcontext() if self.average is None else self.average.in_place():
                 score, loss = self._validate(self.validation)
                 if self.best is not None:
                     self.best.consider(progress.epoch + 1, score, None if self.pruning is None else self.pruning.state())
-        progress.end_epoch(score, loss, float(self.optimizer.param_groups[0]["lr"]), seconds)
+        progress.end_epoch(score, loss, float(self.optimizer.param_groups[0]["lr"]), seconds, exchanged)
 
     def _validate(self, validation: Validation) -> tuple[float, float | None]:
         """Accuracy [percent] and loss, every process looking at its share; or what a function says in the first one."""
@@ -330,6 +333,8 @@ class _Training:
             if part is not None:
                 part.restore(state[name])
         self.progress.restore(state["progress"])
+        if self.pruning is not None:
+            self.exchange.leave_out(self.pruning.surviving(self.model))
 
     def _check(self, state: Any, path: Path) -> None:
         if not isinstance(state, dict) or "progress" not in state:

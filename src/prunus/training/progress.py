@@ -27,6 +27,7 @@ class EpochRecord:
         seconds: wall time, without validation; of a resumed epoch the part after the resume.
         samples: how many the epoch trained on.
         choosing_seconds: the part of `seconds` that went into choosing them.
+        exchanged_bytes: gradients that a process gave to the others in every step; 0 alone.
     """
 
     epoch: int
@@ -38,6 +39,7 @@ class EpochRecord:
     validation_loss: float | None = None
     samples: int = 0
     choosing_seconds: float = 0.0
+    exchanged_bytes: int = 0
 
 
 @dataclass(frozen=True)
@@ -107,7 +109,7 @@ class Progress:
         self.seen, self.loss_sum = self.seen + count, self.loss_sum + loss
         self.correct = None if correct is None or self.correct is None else self.correct + correct
 
-    def end_epoch(self, score: float | None, loss: float | None, lr: float, seconds: float) -> None:
+    def end_epoch(self, score: float | None, loss: float | None, lr: float, seconds: float, exchanged: int) -> None:
         """Put an epoch to the finished ones, with what its validation gave."""
         record = EpochRecord(
             epoch=self.epoch + 1,
@@ -119,6 +121,7 @@ class Progress:
             validation_loss=loss,
             samples=self.seen,
             choosing_seconds=self.choosing_seconds,
+            exchanged_bytes=exchanged,
         )
         self.records.append(record)
         self.epoch, self.order, self.weights = self.epoch + 1, None, None
