@@ -19,9 +19,9 @@ def table(result: Row) -> str:
     lines = [
         "# Two-fold training",
         "",
-        f"`{result['command']}`; {versions}. Mean and standard deviation over the seeds; accuracy of the last epoch (compact and recalibrated",
-        "where pruned); wall time of the training, the making of aggregated points, all choosing and the removal included, relative to all data",
-        "with the same seeds.",
+        f"`{result['command']}` was the last of the commands; {versions}.",
+        "Mean and standard deviation over the seeds; accuracy of the last epoch (compact where pruned); wall time of the training, the making of",
+        "aggregated points, all choosing and the removal included, relative to all data with the same seeds.",
     ]
     for kind in dict.fromkeys(tuple(row[key] for key in KIND) for row in result["rows"]):
         rows = [row for row in result["rows"] if tuple(row[key] for key in KIND) == kind]

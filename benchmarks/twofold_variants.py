@@ -55,6 +55,7 @@ class Variant:
         curriculum: what chooses the samples; None = all of them.
         rate: of soft pruning; 0 = none.
         p: norm of the filters.
+        freeze: part of the epochs in which no filter grows back.
         config: settings that differ from the full training's.
     """
 
@@ -62,6 +63,7 @@ class Variant:
     curriculum: Callable[[Selected], Curriculum] | None = None
     rate: float = 0.0
     p: float = 2
+    freeze: float = 0.5
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -115,9 +117,12 @@ VARIANTS: dict[str, Variant] = {
     "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 10 %": Variant(curriculum=_ANNEALED, rate=0.1, config=FROM_HALF),
     "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 10 %": Variant(curriculum=_EASY, rate=0.1, config=FROM_THREE_QUARTERS),
     "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 30 %": Variant(curriculum=_EASY, rate=0.3, config=FROM_THREE_QUARTERS),
-    "two-fold of the paper: its rule, soft pruning 30 %": Variant(curriculum=_CRITICAL, rate=0.3),
+    "two-fold of the paper: its rule, soft pruning 30 %": Variant(curriculum=_CRITICAL, rate=0.3, freeze=0),
     "soft pruning 10 %": Variant(rate=0.1),
     "soft pruning 20 %": Variant(rate=0.2),
     "soft pruning 30 %": Variant(rate=0.3),
-    "soft pruning 30 %, l1 norm": Variant(rate=0.3, p=1),
+    "soft pruning of the paper, 10 %": Variant(rate=0.1, freeze=0),
+    "soft pruning of the paper, 20 %": Variant(rate=0.2, freeze=0),
+    "soft pruning of the paper, 30 %": Variant(rate=0.3, freeze=0),
+    "soft pruning of the paper, 30 %, l1 norm": Variant(rate=0.3, p=1, freeze=0),
 }

@@ -95,7 +95,7 @@ def train(
 ) -> None:
     """Train a network; on critical samples (--select) and with soft filter pruning (--method soft) where that is wanted.
 
-    For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select critical -o runs/twofold;
+    For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select easy-dropped -o runs/twofold;
     with several processes: torchrun --nproc-per-node 2 --no-python prunus train …
     """
     from prunus.cli.app import typed_command
