@@ -128,7 +128,7 @@ def measured(material: Material, variant: Variant, seed: int, options: argparse.
         model,
         material,
         config,
-        pruning=SoftPruning(example, variant.rate, p=variant.p, freeze=variant.freeze) if variant.rate else None,
+        pruning=SoftPruning(example, variant.rate, p=variant.p, every=variant.every, freeze=variant.freeze) if variant.rate else None,
         curriculum=variant.curriculum(selected) if variant.curriculum else None,
         checkpoint=partial,
         checkpoint_seconds=math.inf,  # so that every epoch is trained, and timed, in one piece

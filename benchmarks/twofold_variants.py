@@ -25,6 +25,7 @@ from prunus.selection import (
 from prunus.training import Curriculum, Normalise
 
 FROM_HALF = {"first_size": 0.5, "full_size_from": 0.75}
+ONCE = 10**6
 FROM_THREE_QUARTERS = {"first_size": 0.75, "full_size_from": 0.75}
 
 
@@ -55,6 +56,7 @@ class Variant:
         curriculum: what chooses the samples; None = all of them.
         rate: of soft pruning; 0 = none.
         p: norm of the filters.
+        every: epochs between two prunings; ONCE is before the freeze only.
         freeze: part of the epochs in which no filter grows back.
         config: settings that differ from the full training's.
     """
@@ -63,6 +65,7 @@ class Variant:
     curriculum: Callable[[Selected], Curriculum] | None = None
     rate: float = 0.0
     p: float = 2
+    every: int = 1
     freeze: float = 0.5
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -115,6 +118,12 @@ VARIANTS: dict[str, Variant] = {
     "growing images, easy dropped 0.5, all data at the end": Variant(curriculum=_ANNEALED, config=FROM_HALF),
     "images growing from 3/4, easy dropped 0.6": Variant(curriculum=_EASY, config=FROM_THREE_QUARTERS),
     "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 10 %": Variant(curriculum=_ANNEALED, rate=0.1, config=FROM_HALF),
+    "two-fold: growing images, easy dropped 0.5, all data at the end, 10 % pruned once": Variant(
+        curriculum=_ANNEALED, rate=0.1, every=ONCE, config=FROM_HALF
+    ),
+    "two-fold: growing images, easy dropped 0.5, all data at the end, 30 % pruned once": Variant(
+        curriculum=_ANNEALED, rate=0.3, every=ONCE, config=FROM_HALF
+    ),
     "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 10 %": Variant(curriculum=_EASY, rate=0.1, config=FROM_THREE_QUARTERS),
     "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 30 %": Variant(curriculum=_EASY, rate=0.3, config=FROM_THREE_QUARTERS),
     "two-fold of the paper: its rule, soft pruning 30 %": Variant(curriculum=_CRITICAL, rate=0.3, freeze=0),
