@@ -23,11 +23,13 @@ def blocks(name: str) -> list[str]:
 
 
 def test_the_training_of_the_docs_ends_in_a_compact_network() -> None:
-    (block,) = blocks("docs/training.md")
+    block, of_batches = blocks("docs/training.md")
     scope: dict[str, Any] = {}
     exec(block, scope)
     assert [epoch.samples for epoch in scope["history"].epochs[:2]] == [1442, 1442] and scope["history"].epochs[3].samples < 1442
     assert scope["small"].prunus.verification.relative < 1e-5
+    exec(of_batches, scope)
+    assert scope["history"].kept in (1, 2) and scope["history"].epochs[0].accuracy is None
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/getting-started.md"])
