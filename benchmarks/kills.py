@@ -1,6 +1,6 @@
 """Ten random kills in one training: SIGKILL at any moment, resume, and the weights at the end are those of a training that nobody touched.
 
-    python -m benchmarks.kills [--kills 10] [--epochs 30] [--seed 0]
+    python -m benchmarks.kills [--kills 10] [--epochs 40] [--seed 0]
 
 The training is two-fold (samples dropped, filters softly pruned, weights averaged, images that grow) on the embedded digits, with a checkpoint
 several times a second, so that kills meet it in the middle of epochs, of writing and of starting up.
@@ -32,7 +32,7 @@ from prunus.training import TrainConfig, train
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--epochs", type=int, default=30)
+    parser.add_argument("--epochs", type=int, default=40)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--worker", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -48,7 +48,7 @@ def main() -> None:
         kills: list[dict[str, Any]] = []
         while len(kills) < options.kills:
             process = launched(broken, options.epochs)
-            after = rng.uniform(0.2, 1) * 1.5 * seconds / options.kills + 3  # importing alone takes a few seconds
+            after = 3 + rng.uniform(0, 2) * (seconds - 3) / (options.kills + 5)  # importing alone takes 3 s
             try:
                 process.wait(after)
                 break
@@ -93,7 +93,7 @@ def work(folder: Path, epochs: int) -> None:
     torch.manual_seed(0)
     digits, model = load("digits"), resnet20(in_channels=1)
     split = digits.train
-    config = TrainConfig(epochs=epochs, batch_size=64, lr=0.05, ema=0.99, augment="crop", first_size=0.5, optimizer="adamw")
+    config = TrainConfig(epochs=epochs, batch_size=16, lr=1e-3, ema=0.99, augment="crop", first_size=0.5, optimizer="adamw")
     history = train(
         model,
         split,
@@ -102,7 +102,7 @@ def work(folder: Path, epochs: int) -> None:
         curriculum=Scheduled(EasyDropped(len(split), 0.5), split.labels.numpy(), warmup=2, annealing=0.1, least=0.2),
         pruning=SoftPruning(torch.zeros(1, 1, 8, 8), 0.3, growth="asymptotic"),
         checkpoint=folder / "checkpoint",
-        checkpoint_seconds=0.3,
+        checkpoint_seconds=0.1,
         resume=True,
     )
     write_tree(folder / "end", {"weights": model.state_dict(), "losses": [epoch.loss for epoch in history.epochs]})
