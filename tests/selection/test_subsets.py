@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from prunus.errors import ConfigError
 from prunus.selection import Subsets, aggregate, means
+from prunus.selection.subsets import chunks
 
 RNG = np.random.default_rng(0)
 
@@ -98,3 +99,9 @@ def test_means_are_means(kind: str) -> None:
 def test_bad_input_is_named(labels: object, attributes: object, options: dict[str, object], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         aggregate(np.asarray(labels), np.asarray(attributes), **options)
+
+
+def test_large_samples_are_read_fewer_at_a_time() -> None:
+    large = np.broadcast_to(np.uint8(1), (3, 3, 2048, 2048))
+    assert [(start, rows.shape) for start, rows in chunks(large)] == [(number, (1, 3 * 2048**2)) for number in range(3)]
+    assert [len(rows) for _, rows in chunks(np.zeros((5000, 3, 32, 32), dtype=np.uint8))] == [4096, 904]

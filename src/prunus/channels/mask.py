@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .graph import ChannelGraph
+from .graph import Axis, ChannelGraph
 from .plan import Plan
 from .resolve import graph_for
 from .twin import copy_model, named_tensors, unwrap
@@ -37,14 +37,20 @@ Zeros = tuple[Tensor, int, Tensor]
 
 def produced(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Zeros]:
     """All that makes some channels: filters, biases, scales and shifts of norms, and running means. `model` is the traced one or a copy."""
-    tensors, found = named_tensors(model), []
+    tensors = named_tensors(model)
+    return [
+        (tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device))
+        for axis, slots in lost_slots(graph, removed)
+        if (axis.is_parameter and axis.produces) or axis.name in graph.reset_means
+    ]
+
+
+def lost_slots(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Iterator[tuple[Axis, Tensor]]:
+    """Every axis that loses some slots with the removed channels, and these slots."""
     for axis in graph.axes if len(removed) else ():
-        if (axis.is_parameter and axis.produces) or axis.name in graph.reset_means:
-            gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
-            if len(gone):
-                tensor = tensors[axis.name]
-                found.append((tensor, axis.dim, torch.from_numpy(gone).to(tensor.device)))
-    return found
+        gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
+        if len(gone):
+            yield axis, torch.from_numpy(gone)
 
 
 @torch.no_grad()

@@ -17,12 +17,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from ..channels import ChannelGraph, Plan, trace
-from ..channels.mask import Zeros, produced, set_to_zero
+from ..channels.mask import Zeros, lost_slots, produced, set_to_zero
 from ..errors import TargetError
 from ..scores.reduce import per_channel, weight_axes, wide
 from ..targets import plan as choose
@@ -110,9 +109,10 @@ class SoftPruning:
     def before_training(self, model: nn.Module, epochs: int) -> None:
         """Prune where that is wanted; patterns that match nothing and models that cannot be traced are found out here, not after an epoch."""
         soft = self._soft(epochs)
+        self.frozen, self._zeros = False, None
         self._plan(self.traced(model), soft - 1, soft)
         if self._from_start:
-            self._soften(model, -1, epochs)
+            self._soften(model, -1, soft)
 
     def after_step(self, model: nn.Module) -> None:
         """Keep at zero what is frozen."""
@@ -128,21 +128,19 @@ class SoftPruning:
         """Prune where it is time to, and for good before the freeze."""
         soft = self._soft(epochs)
         if epoch < soft and ((epoch + 1) % self._every == 0 or epoch + 1 == soft):
-            self._soften(model, epoch, epochs)
-        self.frozen = soft <= epoch + 1 and soft < epochs
+            self.frozen = epoch + 1 == soft < epochs
+            self._soften(model, epoch, soft)
 
     def surviving(self, model: nn.Module) -> dict[str, Tensor]:
         """Which numbers of the parameters are left, once that is for good."""
         if not self.frozen or self.plan is None:
             return {}
         graph, parameters = self.traced(model), dict(model.named_parameters())
-        removed = self.plan.removed_in(graph)
         kept: dict[str, Tensor] = {}
-        for axis in graph.axes:
-            gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
-            if axis.is_parameter and len(gone):
+        for axis, slots in lost_slots(graph, self.plan.removed_in(graph)):
+            if axis.is_parameter:
                 mask = kept.setdefault(axis.name, torch.ones_like(parameters[axis.name], dtype=torch.bool))
-                mask.index_fill_(axis.dim, torch.from_numpy(gone).to(mask.device), False)
+                mask.index_fill_(axis.dim, slots.to(mask.device), False)
         return kept
 
     def _soft(self, epochs: int) -> int:
@@ -160,14 +158,15 @@ class SoftPruning:
         self.record = [Softened(*entry) for entry in state["record"]]
         self.frozen, self._zeros = state["frozen"], None
 
-    def _soften(self, model: nn.Module, epoch: int, epochs: int) -> None:
-        graph, soft = self.traced(model), self._soft(epochs)
+    def _soften(self, model: nn.Module, epoch: int, soft: int) -> None:
+        """Set the weakest filters to zero, for good with all that belongs to them; `soft` epochs come before the freeze."""
+        graph = self.traced(model)
         rate = self.rate_after(epoch, soft)
         plan = self._plan(graph, epoch, soft)
         removed = plan.removed_in(graph)
         before = removed if self.plan is None else self.plan.removed_in(graph)
         zeros = produced(model, graph, removed)
-        set_to_zero(zeros if epoch + 1 == soft < epochs else (zero for zero in zeros if zero[0].dim() > 1))
+        set_to_zero(zeros if self.frozen else (zero for zero in zeros if zero[0].dim() > 1))
         alive = dict(zip((group.name for group in graph.groups), graph.kept(removed).tolist(), strict=True))
         self.record.append(Softened(epoch, rate, alive, int((before & ~removed).sum())))
         self.plan = plan

@@ -8,9 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ConfigError
-from .subsets import Indices
-
-_CHUNK = 256  # masks that are looked at a time
+from .subsets import Indices, chunks
 
 
 class Masks:
@@ -47,7 +45,7 @@ class Masks:
     def labels(self) -> Indices:
         """One class per sample, shape (N,): the most frequent one but the background; that where there is nothing else (our choice)."""
         found = []
-        for start in range(0, len(self), _CHUNK):
-            counts = self[slice(start, start + _CHUNK)].sum((2, 3), dtype=np.int64)[:, 1:]
+        for _, rows in chunks(self):
+            counts = rows.reshape(len(rows), self._classes, -1).sum(2)[:, 1:]
             found.append(np.where(counts.any(1), counts.argmax(1) + 1, 0))
         return np.concatenate(found)

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from ..errors import ConfigError
 
 Indices = NDArray[np.int64]
-_CHUNK = 4096  # samples that are read at a time
+_CHUNK, _NUMBERS = 4096, 2**24  # samples, and numbers of samples, that are read at a time, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -144,9 +144,10 @@ def _bisect(order: Indices, values: NDArray[Any], depth: int, pieces: int) -> It
 
 
 def chunks(samples: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Samples, a few thousand at a time: (position of the first, rows of shape (n, numbers of a sample))."""
-    for start in range(0, len(samples), _CHUNK):
-        part = np.asarray(samples[start : start + _CHUNK])
+    """Samples, a few thousand at a time, fewer where they are large: (position of the first, rows of shape (n, numbers of a sample))."""
+    count = max(1, min(_CHUNK, _NUMBERS // max(1, math.prod(samples.shape[1:]))))
+    for start in range(0, len(samples), count):
+        part = np.asarray(samples[start : start + count])
         yield start, part.reshape(len(part), -1).astype(np.float32)
 
 

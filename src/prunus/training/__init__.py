@@ -1,4 +1,4 @@
-"""Training on whole sets in memory: the loop, evaluation, batch-norm recalibration."""
+"""Training on whole sets in memory or on any batches: the loop, evaluation, batch-norm recalibration."""
 
 from __future__ import annotations
 

@@ -238,8 +238,8 @@ class _Training:
                 raise
             name = type(self.model).__name__
             raise ConfigError(f"{name} cannot take images with {size:g} of their sides: leave first_size at 1 ({error}).") from error
-        loss = self._loss(outputs, targets, part, weight)
         right = self.objective.right(outputs, targets)
+        loss = self._loss(outputs, targets, right, part, weight)
         mine = torch.tensor([len(targets), len(targets) * loss.item(), 0.0 if right is None else right.sum().item()], dtype=torch.float64)
         total, value, correct = ranks.total(mine.to(self.device)).tolist()
         if not ranks.alone:
@@ -265,12 +265,11 @@ class _Training:
         """Autocast, where the settings want it."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
-    def _loss(self, outputs: Any, targets: Any, part: Tensor, weight: Tensor | None) -> Tensor:
+    def _loss(self, outputs: Any, targets: Any, right: Tensor | None, part: Tensor, weight: Tensor | None) -> Tensor:
         """The mean loss of a batch, weighted where the curriculum has weights; the curriculum is told about it."""
         if self.curriculum is None:
             return self.objective.mean(outputs, targets)
         losses = self.objective.losses(outputs, targets)
-        right = self.objective.right(outputs, targets)
         told = torch.zeros_like(losses) if right is None else right.to(losses)
         seen = [self.ranks.whole(values, len(part)).cpu() for values in (losses.detach(), told)]
         self.curriculum.observe(part, seen[0], seen[1] > 0)
