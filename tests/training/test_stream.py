@@ -111,6 +111,14 @@ def test_any_model_and_any_loss() -> None:
     assert last.validation_accuracy == pytest.approx(-last.loss, rel=0.5)
 
 
+def test_several_inputs_come_from_a_data_loader_too() -> None:
+    """Its default way of putting samples together makes a list of what was a tuple."""
+    samples = [((torch.rand(1, 8, 8), torch.rand(1, 8, 8)), torch.rand(1, 8, 8)) for _ in range(6)]
+    loader: Any = DataLoader(samples, batch_size=3)  # type: ignore[arg-type]
+    history = train(Denoiser(), loader, TrainConfig(epochs=1), loss=F.mse_loss)
+    assert history.epochs[0].samples == 6
+
+
 def test_a_loss_of_ones_own_is_the_one_that_is_minimised() -> None:
     config = TrainConfig(epochs=2)
     first, second = network(), network()

@@ -37,7 +37,7 @@ class Objective:
         """What the model returns, in full precision."""
         if self._loss is None:
             return _wide(logits_of(model, inputs, self._highest))
-        return _wide(model(*inputs) if isinstance(inputs, tuple) else model(inputs))
+        return _wide(model(*inputs) if isinstance(inputs, (tuple, list)) else model(inputs))
 
     def losses(self, outputs: Any, targets: Any) -> Tensor:
         """The losses of the samples, shape (batch,); raises ConfigError if the loss gives only their mean."""

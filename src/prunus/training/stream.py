@@ -17,7 +17,7 @@ class Stream:
     """Batches in their own order: what the loop counts as samples to draw are the batches themselves.
 
     Args:
-        batches: of (inputs, targets), as many in every pass as `len` says. Inputs are a tensor, or a tuple of what the model is called with.
+        batches: of (inputs, targets), as many in every pass as `len` says. Inputs are a tensor, or a tuple or list of what the model is called with.
         device: where they are brought to.
         channels_last: bring images there in the channels-last memory format.
 
