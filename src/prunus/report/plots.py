@@ -81,7 +81,7 @@ def training(stages: Sequence[Row], width: float) -> str:
     if narrow:
         panels = canvas.axes(34, 46, gap, 254), canvas.axes(34, 266, gap, 34)
     else:
-        panels = canvas.axes(34, 46, middle + gap - 50, 38), canvas.axes(middle + 34, 46, gap, 38)
+        panels = canvas.axes(34, 46, middle + gap - 6, 38), canvas.axes(middle + 34, 46, gap, 38)
     curves = (("Loss", _recorded(stages, "loss")), ("Accuracy, %", _recorded(stages, "accuracy")))
     for axes, (title, series) in zip(panels, curves):
         _curves(axes, stages, series)
