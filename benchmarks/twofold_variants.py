@@ -114,6 +114,8 @@ VARIANTS: dict[str, Variant] = {
     "mean division": Variant(curriculum=partial(by_points, above_mean, every=3)),
     "area 0.5": Variant(curriculum=partial(by_points, half_area, every=3)),
     "easy dropped 0.75, 5/6 of the epochs": Variant(epochs=5 / 6, curriculum=partial(by_loss, 0.75, 0.0)),
+    "easy dropped 0.75": Variant(curriculum=partial(by_loss, 0.75, 0.0)),
+    "two-fold: easy dropped 0.75, 10 % pruned once": Variant(curriculum=partial(by_loss, 0.75, 0.0), rate=0.1, every=ONCE),
     "growing images": Variant(config=FROM_HALF),
     "growing images, easy dropped 0.5, all data at the end": Variant(curriculum=_ANNEALED, config=FROM_HALF),
     "images growing from 3/4, easy dropped 0.6": Variant(curriculum=_EASY, config=FROM_THREE_QUARTERS),
