@@ -7,21 +7,23 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from .channels.fold import unfoldable_channels
 from .channels.graph import ChannelGraph, Group
-from .channels.plan import Plan, Trial, make_plan
+from .channels.plan import Plan, make_plan
 from .errors import PlanError, TargetError
+
+if TYPE_CHECKING:
+    from .tolerance import Evaluate
 
 Scope = Literal["uniform", "global"]
 _SLACK = 0.005  # stop refining once within half a percent of the budget
-_TOLERANCE_STEPS = 7
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,7 +61,8 @@ def plan(
     params: float | None = None,
     bytes: float | None = None,
     tolerance: float | None = None,
-    evaluate: Callable[[nn.Module], float] | None = None,
+    evaluate: Evaluate | None = None,
+    confidence: float = 0.95,
     scope: Scope = "uniform",
     round_to: int = 1,
     floor: int = 1,
@@ -75,7 +78,9 @@ def plan(
         rate: fraction of channels to remove, 0 to 1 (per group the whole part of rate * channels goes, as in the papers).
         macs, params, bytes: what may be left: a fraction of the original (up to 1.0) or an absolute number (above 1). Met from below.
         tolerance: points of `evaluate` that may be lost; the largest rate within it is searched for.
-        evaluate: model -> metric in points, higher is better; on held-out data, never on the test set.
+        evaluate: model -> metric in points, higher is better, on held-out data, never on the test set: one number, or the points of every sample,
+            shape (samples,), from which the loss is bounded with `confidence`.
+        confidence: that the loss on samples like the held-out ones is within the tolerance, in [0.5, 1).
         scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together.
         round_to: widths become multiples of this number wherever a layer has that many channels.
         floor: channels that every group keeps at least.
@@ -98,7 +103,7 @@ def plan(
             raise TargetError(f"{name} must be a finite number, not {number}")
     space, fixed = _space(graph, scores, round_to, floor, protect, rates or {}, exact)
     if tolerance is not None:
-        return _within_tolerance(space, fixed, tolerance, evaluate, scope)
+        return _within_tolerance(space, fixed, tolerance, evaluate, confidence, scope)
     if rate is not None or not given:
         return make_plan(graph, space.removed(_at_rate(space, fixed, _check_rate(rate or 0.0), scope)))
     ((what, value),) = given.items()
@@ -301,33 +306,15 @@ def _refill(space: Space, kept: NDArray[np.int64], what: str, budget: float) -> 
     return kept
 
 
-def _within_tolerance(
-    space: Space,
-    fixed: Mapping[int, int],
-    tolerance: float,
-    evaluate: Callable[[nn.Module], float] | None,
-    scope: Scope,
-) -> Plan:
-    """The largest rate whose compact model loses at most `tolerance` points, by bisection (a larger rate is taken to lose more)."""
-    from .channels.compact import compact
+def _within_tolerance(space: Space, fixed: Mapping[int, int], tolerance: float, evaluate: Evaluate | None, confidence: float, scope: Scope) -> Plan:
+    """The largest rate within a tolerance."""
+    from .tolerance import largest_within
 
     if evaluate is None:
         raise TargetError("tolerance= needs evaluate=, a function from a model to its metric in points on held-out data")
-    if tolerance < 0:
-        raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}")
-    model = space.graph.model
-    base = evaluate(model)
-    best = make_plan(space.graph, np.zeros(space.graph.num_channels, dtype=bool))
-    trials: list[Trial] = []
-    low, high = 0.0, 1.0
-    for _ in range(_TOLERANCE_STEPS):
-        middle = (low + high) / 2
-        candidate = make_plan(space.graph, space.removed(_at_rate(space, fixed, middle, scope)))
-        metric = evaluate(compact(model, candidate))
-        accepted = base - metric <= tolerance
-        trials.append(Trial(middle, metric, candidate.after.macs, accepted))
-        if accepted:
-            low, best = middle, candidate
-        else:
-            high = middle
-    return make_plan(space.graph, best.removed_in(space.graph), trials)
+    graph = space.graph
+    nothing = make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
+    found, trials = largest_within(
+        graph.model, nothing, lambda rate: make_plan(graph, space.removed(_at_rate(space, fixed, rate, scope))), tolerance, evaluate, confidence
+    )
+    return make_plan(graph, found.removed_in(graph), trials)

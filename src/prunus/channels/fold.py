@@ -79,12 +79,16 @@ def _foldable_module(graph: ChannelGraph, leak: Leak) -> str | None:
     """The module whose bias can take the constant, or None: it must be a plain layer called once, and the constants known."""
     if not leak.foldable or not np.isfinite(leak.dead).all():
         return None
-    name = graph.records[leak.record].module
-    module = graph.twin.modules[name]
-    # a subclass may compute its weight in the forward, so that its `weight` is not what multiplies the constant
-    if type(module) not in _FOLDABLE or hasattr(module, "parametrizations"):
+    return plain_layer(graph, leak.record, _FOLDABLE)
+
+
+def plain_layer(graph: ChannelGraph, index: int, kinds: tuple[type[nn.Module], ...]) -> str | None:
+    """The module that a record belongs to, if it is of exactly one of these kinds, does this once, and has its weight for itself; else None."""
+    record = graph.records[index]
+    module = graph.twin.modules[record.module]
+    # a subclass may compute its weight in the forward, so that its `weight` is not what is multiplied
+    if type(module) not in kinds or hasattr(module, "parametrizations"):
         return None
-    operator = graph.records[leak.record].operator
-    calls = sum(record.module == name and record.operator == operator for record in graph.records)
+    calls = sum(other.module == record.module and other.operator == record.operator for other in graph.records)
     uses = sum(owned is module.weight for other in graph.twin.modules.values() for owned in other._parameters.values())
-    return name if calls == 1 and uses == 1 else None
+    return record.module if calls == 1 and uses == 1 else None

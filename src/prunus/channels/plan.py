@@ -35,12 +35,13 @@ class PlanGroup:
 
 @dataclass(frozen=True)
 class Trial:
-    """One step of a tolerance search."""
+    """One step of a tolerance search; `lowest` is the metric that is not undercut with the confidence that was asked for."""
 
     rate: float
     metric: float
     macs: int
     accepted: bool
+    lowest: float = float("-inf")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from ..errors import VerifyError
+from .graph import ChannelGraph
 from .mask import mask
 from .plan import Plan
 from .resolve import graph_for
@@ -62,9 +63,12 @@ def random_inputs(model: nn.Module, plan: Plan) -> tuple[tuple[Any, ...], dict[s
 
     Where the model has another floating-point type than when it was traced, so have they.
     """
-    graph = graph_for(model, plan)
+    return drawn_inputs(model, graph_for(model, plan), torch.Generator().manual_seed(0))
+
+
+def drawn_inputs(model: nn.Module, graph: ChannelGraph, generator: torch.Generator) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """`random_inputs` from a generator of the CPU."""
     args, kwargs = graph.inputs
-    generator = torch.Generator().manual_seed(0)
     device = next((t.device for t in named_tensors(model).values()), torch.device("cpu"))
     traced = _dtype(graph.twin.model)
 

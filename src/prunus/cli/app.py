@@ -103,9 +103,10 @@ def _register() -> None:
     from prunus.cli.demo import demo
     from prunus.cli.look import compare, profile
     from prunus.cli.prune import prune
+    from prunus.cli.segment import segment
     from prunus.cli.train import train
 
-    for verb in (demo, prune, train, profile, compare, methods, models):
+    for verb in (demo, prune, train, segment, profile, compare, methods, models):
         app.command()(verb)
 
 

@@ -2,32 +2,62 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from prunus.cli import options as given
-from prunus.cli.choices import SCORES
+from prunus.cli.choices import SCORES, About, Needs
 from prunus.cli.console import show, show_json, show_table
 from prunus.cli.opening import CIFAR_SHAPE, OUR_SHAPES
 
 METHODS = {
-    "one-shot": "score once, remove once, recalibrate, fine-tune (prunus prune)",
-    "soft": "train while the weakest filters are set to zero, remove them at the end (prunus train --method soft)",
-    "critical": "train on the samples that the network can still learn from (prunus train --select critical)",
+    "one-shot": About("score, remove, compensate, recalibrate, fine-tune: prunus prune", "Li et al. 2017, arXiv 1608.08710", cost="as the score"),
+    "soft": About(
+        "train while the weakest filters are zero: prunus train --method soft", "He et al. 2018, arXiv 1808.06866", Needs.TRAINING, "a training"
+    ),
+    "critical": About(
+        "train on samples that still teach something: prunus train --select critical",
+        "Pabitha and Jayasimhan 2024, China Communications",
+        Needs.TRAINING,
+        "less than a training",
+    ),
+    "history": About(
+        "pull filters of like history together, remove one of each pair: prunus.methods.history",
+        "Basha et al. 2024, arXiv 2102.00160",
+        Needs.TRAINING,
+        "several trainings",
+    ),
+    "importance": About(
+        "trained weights of channels, under an error tolerance: prunus.methods.importance",
+        "Sawant et al. 2022, Appl. Sci. 12(21)",
+        Needs.TRAINING,
+        "several trainings",
+    ),
+    "slimming": About("a penalty on batch-norm scales: prunus.methods.slimming", "Liu et al. 2017, arXiv 1708.06519", Needs.TRAINING, "a training"),
+    "selective-decay": About(
+        "what is going to go decays to nothing: prunus.methods.selective_decay", "Tessier et al. 2022, arXiv 2011.10520", Needs.TRAINING, "a training"
+    ),
 }
 
 
 def methods(as_json: given.AsJson = False) -> None:
     """List the methods, and the scores by which channels are chosen."""
     if as_json:
-        scores = [
-            {"name": name.value, "summary": about.summary, "paper": about.paper, "needs_data": about.needs_data} for name, about in SCORES.items()
-        ]
-        show_json({"methods": [{"name": name, "summary": text} for name, text in METHODS.items()], "scores": scores})
+        show_json({"methods": _plain(METHODS), "scores": _plain(SCORES)})
         return
-    show_table("Methods", ("name", "what it does"), list(METHODS.items()), left=2)
-    rows = [(name.value, about.summary, "yes" if about.needs_data else "no", about.paper) for name, about in SCORES.items()]
+    _table("Methods", "what it does", METHODS)
     show("")
-    show_table("Scores", ("name", "a channel is worth its", "needs data", "paper"), rows, left=4)
+    _table("Scores", "a channel is worth its", SCORES)
+
+
+def _plain(table: Mapping[Any, About]) -> list[dict[str, Any]]:
+    return [{"name": str(name), **asdict(about), "needs_data": about.needs != Needs.NOTHING} for name, about in table.items()]
+
+
+def _table(title: str, what: str, table: Mapping[Any, About]) -> None:
+    rows = [(str(name), about.summary, about.needs.value, about.cost, about.paper) for name, about in table.items()]
+    show_table(title, ("name", what, "needs", "cost", "paper"), rows, left=5)
 
 
 def models(as_json: given.AsJson = False) -> None:

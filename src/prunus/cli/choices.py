@@ -11,13 +11,12 @@ from prunus.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor
+    from torch import Tensor, nn
 
-    from prunus.channels import ChannelGraph
-    from prunus.methods.one_shot import Material
-
-SCORING_SAMPLES = 1024
-SCORING_BATCH = 128
+    from prunus.channels import ChannelGraph, Plan
+    from prunus.methods.one_shot import Compensate, Material
+    from prunus.scores import Similarity
+    from prunus.training import Calibration
 
 
 class Scope(StrEnum):
@@ -41,18 +40,45 @@ class Score(StrEnum):
     NORM_L2 = "norm-l2"
     BN_SCALE = "bn-scale"
     GEOMETRIC_MEDIAN = "geometric-median"
-    TAYLOR = "taylor"
+    SIMILARITY = "similarity"
+    SIMILARITY_INPUTS = "similarity-inputs"
     ACTIVATION_MEAN = "activation-mean"
+    RECONSTRUCTION = "reconstruction"
+    THINET = "thinet"
+    LASSO = "lasso"
+    NISP = "nisp"
+    TAYLOR = "taylor"
+    PLS = "pls"
+    CAR = "car"
     RANDOM = "random"
+
+
+class Compensation(StrEnum):
+    """What makes up for the channels that went."""
+
+    REFIT = "refit"
+    MEANS = "means"
+    MERGE = "merge"
+    NONE = "none"
+
+
+class Needs(StrEnum):
+    """What a score or a method looks at besides the weights."""
+
+    NOTHING = "–"
+    INPUTS = "inputs"
+    LABELS = "labels"
+    TRAINING = "training"
 
 
 @dataclass(frozen=True)
 class About:
-    """What a score is, where it comes from, and whether it looks at data."""
+    """What a score or a method is, where it comes from, what it looks at, and what that costs for a network of ResNet-50's size."""
 
     summary: str
     paper: str
-    needs_data: bool = False
+    needs: Needs = Needs.NOTHING
+    cost: str = "instant"
 
 
 SCORES: dict[Score, About] = {
@@ -60,8 +86,18 @@ SCORES: dict[Score, About] = {
     Score.NORM_L2: About("Euclidean norm of the weights of a channel", "He et al. 2018, arXiv 1808.06866"),
     Score.BN_SCALE: About("absolute batch-norm scale of a channel", "Liu et al. 2017, arXiv 1708.06519"),
     Score.GEOMETRIC_MEDIAN: About("distance to the other channels of the layer", "He et al. 2019, arXiv 1811.00250"),
-    Score.TAYLOR: About("change of the loss to first order", "Molchanov et al. 2019, arXiv 1906.10771", True),
-    Score.ACTIVATION_MEAN: About("mean activation of a channel", "Molchanov et al. 2017, arXiv 1611.06440", True),
+    Score.SIMILARITY: About(
+        "distance to the most similar channels, by weights and batch norms", "Zhang et al. 2019, arXiv 1908.02620", cost="seconds"
+    ),
+    Score.SIMILARITY_INPUTS: About("the same distance, by what the next layers get", "Zhang et al. 2019, arXiv 1908.02620", Needs.INPUTS, "seconds"),
+    Score.ACTIVATION_MEAN: About("mean activation of a channel", "Molchanov et al. 2017, arXiv 1611.06440", Needs.INPUTS, "seconds"),
+    Score.RECONSTRUCTION: About("error of the next layers once refitted without it", "Kurtic et al. 2023, arXiv 2302.04089", Needs.INPUTS, "minutes"),
+    Score.THINET: About("error of the next layers without it", "Luo et al. 2017, arXiv 1707.06342", Needs.INPUTS, "a minute"),
+    Score.LASSO: About("penalty under which the next layers still use it", "He et al. 2017, arXiv 1707.06168", Needs.INPUTS, "a minute"),
+    Score.NISP: About("importance propagated from the final response", "Yu et al. 2018, arXiv 1711.05908", Needs.INPUTS, "seconds"),
+    Score.TAYLOR: About("change of the loss to first order", "Molchanov et al. 2019, arXiv 1906.10771", Needs.LABELS, "seconds"),
+    Score.PLS: About("importance in a projection onto the labels", "Jordao et al. 2018, arXiv 1810.07610", Needs.LABELS, "a minute"),
+    Score.CAR: About("accuracy lost without it, measured", "Abbasi-Asl and Yu 2017, arXiv 1705.07356", Needs.LABELS, "days; for small networks"),
     Score.RANDOM: About("a random number: the control of every comparison", "–"),
 }
 
@@ -72,18 +108,19 @@ def score_function(score: Score, seed: int, material: Material | None) -> Callab
     Raises:
         ConfigError: it looks at data, and there are none.
     """
-    if SCORES[score].needs_data and material is None:
+    if SCORES[score].needs != Needs.NOTHING and material is None:
         raise ConfigError(f"The score {score} looks at training samples: give --data.")
 
-    def batches() -> list[tuple[Tensor, Tensor]]:
-        import torch
-
-        from prunus.training import batches
+    def inputs() -> Calibration:
+        from prunus.training import Calibration
 
         assert material is not None
-        order = torch.randperm(len(material.train), generator=torch.Generator().manual_seed(seed))
-        part = material.train.subset(order[:SCORING_SAMPLES])
-        return list(batches(part, material.normalise, SCORING_BATCH))
+        return Calibration(material.train, material.normalise, seed=seed)
+
+    def accuracy(model: nn.Module) -> float:
+        pairs = list(inputs().pairs())
+        right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in pairs)
+        return 100 * right / sum(len(labels) for _, labels in pairs)
 
     def scored(graph: ChannelGraph) -> Tensor:
         from torch.nn.functional import cross_entropy
@@ -100,10 +137,63 @@ def score_function(score: Score, seed: int, material: Material | None) -> Callab
             case Score.GEOMETRIC_MEDIAN:
                 return scores.geometric_median(graph)
             case Score.TAYLOR:
-                return scores.taylor(graph, batches(), cross_entropy)
+                return scores.taylor(graph, inputs().pairs(), cross_entropy)
             case Score.ACTIVATION_MEAN:
-                return scores.activation_mean(graph, batches())
+                return scores.activation_mean(graph, inputs())
+            case Score.SIMILARITY | Score.SIMILARITY_INPUTS:
+                return similarity_of(score, graph, material, seed).scores
+            case Score.RECONSTRUCTION:
+                return scores.reconstruction(graph, inputs())
+            case Score.THINET:
+                return scores.thinet(graph, inputs())
+            case Score.LASSO:
+                return scores.lasso(graph, inputs())
+            case Score.NISP:
+                return scores.nisp(graph, inputs())
+            case Score.PLS:
+                return scores.pls(graph, inputs().pairs())
+            case Score.CAR:
+                return scores.car(graph, accuracy)
             case Score.RANDOM:
                 return scores.random(graph, seed=seed)
 
     return scored
+
+
+def similarity_of(score: Score, graph: ChannelGraph, material: Material | None, seed: int) -> Similarity:
+    """How alike channels are, by weights or by calibration inputs."""
+    from prunus.scores import similarity
+    from prunus.training import Calibration
+
+    if score == Score.SIMILARITY:
+        return similarity(graph)
+    assert material is not None
+    return similarity(graph, "empirical", Calibration(material.train, material.normalise, seed=seed))
+
+
+def compensation_function(compensation: Compensation | None, seed: int, material: Material | None) -> Compensate | None:
+    """The compensation as a function of a model and a plan; None stands for refitting where there are samples, and nothing else.
+
+    Raises:
+        ConfigError: it looks at data, and there are none.
+    """
+    if compensation in (Compensation.REFIT, Compensation.MEANS) and material is None:
+        raise ConfigError(f"The compensation {compensation} looks at training samples: give --data.")
+    if compensation == Compensation.NONE or (compensation is None and material is None):
+        return None
+
+    def compensate(model: nn.Module, plan: Plan, on_step: Callable[[int, int], None]) -> nn.Module:
+        from prunus.channels.resolve import graph_for
+        from prunus.compensation import merge, refit, restore_means
+        from prunus.scores import similarity
+        from prunus.training import Calibration
+
+        if compensation == Compensation.MERGE:
+            graph = graph_for(model, plan)
+            into, _ = similarity(graph).representatives(plan, graph)
+            return merge(model, plan, into)
+        assert material is not None
+        inputs = Calibration(material.train, material.normalise, seed=seed)
+        return (restore_means if compensation == Compensation.MEANS else refit)(model, plan, inputs, on_step=on_step)
+
+    return compensate

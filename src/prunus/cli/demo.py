@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prunus.cli import options as given
-from prunus.cli.choices import Score, score_function
+from prunus.cli.choices import Score, compensation_function, score_function
 from prunus.cli.console import bars, show_json
 from prunus.cli.finish import show_result
 from prunus.cli.prune import data_record
@@ -64,6 +64,7 @@ def demo(
             score_function(Score.NORM_L2, seed, material),
             Target("tolerance", tolerance),
             material=material,
+            compensate=compensation_function(None, seed, material),
             tuning=TrainConfig(epochs=TUNING_EPOCHS, lr=TUNING_RATE, seed=seed),
             trial_tuning=TrainConfig(epochs=TRIAL_EPOCHS, lr=TUNING_RATE, seed=seed),
             verify_on=images,

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MODEL_FILE = "model.safetensors"
 RESULT_FILE = "result.json"
 
-# Our networks are all for CIFAR, but one.
-OUR_SHAPES = {"lenet5": (1, 1, 28, 28)}
+# Our networks are for CIFAR, but these.
+OUR_SHAPES = {"lenet5": (1, 1, 28, 28), "unet": (1, 3, 256, 256), "ternausnet": (1, 3, 256, 256)}
 CIFAR_SHAPE = (1, 3, 32, 32)
 TORCHVISION_SIZES = {"inception_v3": 299}
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from prunus.cli.choices import Prefer, Scope, Score
+from prunus.cli.choices import Compensation, Prefer, Scope, Score
 
 TARGET = "Target: exactly one"
 CHOICE = "Which channels go"
@@ -19,6 +19,10 @@ Rate = Annotated[float | None, Option("--rate", help="Fraction of channels to re
 Macs = Annotated[float | None, Option("--macs", help="MACs left: a fraction, or a number above 1.", rich_help_panel=TARGET)]
 Params = Annotated[float | None, Option("--params", help="Parameters left, likewise.", rich_help_panel=TARGET)]
 Bytes = Annotated[float | None, Option("--bytes", help="Bytes left, likewise.", rich_help_panel=TARGET)]
+Confidence = Annotated[
+    float,
+    Option("--confidence", help="With which the loss on samples like the held-out ones is within --tolerance.", rich_help_panel=TARGET),
+]
 Tolerance = Annotated[float | None, Option("--tolerance", help="Points of accuracy that may go (needs --data).", rich_help_panel=TARGET)]
 
 # Choice of channels
@@ -31,6 +35,10 @@ Protect = Annotated[
     Option("--protect", metavar="GLOB", help="Layers that keep their width (repeatable).", rich_help_panel=CHOICE),
 ]
 Exact = Annotated[bool, Option("--exact", help="Remove only what goes exactly.", rich_help_panel=CHOICE)]
+CompensationName = Annotated[
+    Compensation | None,
+    Option("--compensate", help="How the next layers make up for what goes; default: refit, if there is data.", rich_help_panel=CHOICE),
+]
 PreferKind = Annotated[Prefer, Option("--prefer", help="eager: never return a traced module.", rich_help_panel=CHOICE)]
 
 # Models

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import typer
 
 from prunus.cli import options as given
-from prunus.cli.choices import Prefer, Scope, Score, score_function
+from prunus.cli.choices import Compensation, Prefer, Scope, Score, compensation_function, score_function, similarity_of
 from prunus.cli.console import Bars, bars, show_json
 from prunus.cli.finish import show_result
 from prunus.cli.opening import natural_shape, open_data, open_model, parse_shape, split_samples, usual_augmentation
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prunus.data import ImageData
-    from prunus.methods.one_shot import Material, Target
+    from prunus.methods.one_shot import Material, Outcome, Target
     from prunus.training import TrainConfig
 
 VERIFIED_ON = 64  # samples on which compact and masked model are compared
@@ -34,12 +34,14 @@ def prune(
     params: given.Params = None,
     bytes_left: given.Bytes = None,
     tolerance: given.Tolerance = None,
+    confidence: given.Confidence = 0.95,
     score: given.ScoreName = Score.NORM_L2,
     scope: given.ScopeName = Scope.UNIFORM,
     round_to: given.RoundTo = 1,
     floor: given.Floor = 1,
     protect: given.Protect = None,
     exact: given.Exact = False,
+    compensate: given.CompensationName = None,
     prefer: given.PreferKind = Prefer.AUTO,
     weights: given.Weights = None,
     pretrained: given.Pretrained = False,
@@ -57,7 +59,7 @@ def prune(
     report: given.WithReport = True,
     as_json: given.AsJson = False,
 ) -> None:
-    """Make a model smaller: plan, compact, verify, recalibrate, fine-tune, measure, report.
+    """Make a model smaller: plan, compact, verify, compensate, recalibrate, fine-tune, measure, report.
 
     For example: prunus prune resnet56 --weights resnet56.th --data cifar10 --macs 0.5 --epochs 2 -o out
     """
@@ -67,7 +69,7 @@ def prune(
 
     figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance}
     kind, value = _one_target(figures)
-    target = Target(kind, value, scope.value, round_to, floor, tuple(protect or ()), exact, prefer.value)
+    target = Target(kind, value, scope.value, round_to, floor, tuple(protect or ()), exact, prefer.value, confidence)
     _check_data(target, data, epochs)
     check(output, with_onnx=onnx, with_report=report)
     with bars() as watch:
@@ -85,6 +87,7 @@ def prune(
             score_function(score, seed, material),
             target,
             material=material,
+            compensate=compensation_function(compensate, seed, material),
             tuning=_tuning(epochs, lr, seed, images),
             trial_tuning=_tuning(trial_epochs, lr, seed, images),
             verify_on=verify_on,
@@ -101,11 +104,27 @@ def prune(
             seed=seed,
             material=material,
             notes=opened.notes(),
+            panels=_panels(score, compensate, outcome, material, seed),
             with_onnx=onnx,
             with_report=report,
             watch=watch,
         )
     show_json(result) if as_json else show_result(result, output)
+
+
+def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, material: Material | None, seed: int) -> dict[str, Any]:
+    """What the report shows besides: the compensation, and dendrograms where channels were chosen by likeness."""
+    found: dict[str, Any] = {"compensation": (compensate or (Compensation.REFIT if material else Compensation.NONE)).value}
+    if score in (Score.SIMILARITY, Score.SIMILARITY_INPUTS):
+        alike, removed = similarity_of(score, outcome.graph, material, seed), outcome.plan.removed_in(outcome.graph)
+        found["similarity"] = {
+            "groups": [
+                {"name": group.name, "links": links.tolist(), "kept": (~removed[group.channels]).tolist()}
+                for group, links in zip(outcome.graph.groups, alike.links)
+                if len(links) and removed[group.channels].any()
+            ]
+        }
+    return found
 
 
 def data_record(images: ImageData | None, material: Material | None) -> dict[str, Any] | None:

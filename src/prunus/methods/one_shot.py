@@ -1,8 +1,8 @@
-"""One-shot pruning: score once, remove once, recalibrate batch norm, fine-tune. The baseline of the field.
+"""One-shot pruning: score once, remove once, make up for what went, recalibrate batch norm, fine-tune.
 
 Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710), section 3.3, "prune once and retrain", with
 any score and any target; the batch-norm statistics are re-estimated before tuning, because removed channels shift what
-later layers see.
+later layers see. What the layers behind can make up for in closed form is a compensation (`prunus.compensation`), given as a function.
 """
 
 from __future__ import annotations
@@ -22,12 +22,17 @@ from prunus.data import Split
 from prunus.errors import TargetError
 from prunus.targets import plan as choose
 from prunus.training import History, Normalise, TrainConfig, evaluate, recalibrate, train
+from prunus.training.evaluation import sample_by_sample
 
 T = TypeVar("T")
 TargetKind = Literal["rate", "macs", "params", "bytes", "tolerance"]
 
 # Called with (what is being done, steps done, steps in all); 0 in all means that nobody knows.
 Watch = Callable[[str, int, int], None]
+
+
+# Called with the model, the plan and a watcher of its own steps; gives the copy of the model that is compacted in its place.
+Compensate = Callable[[nn.Module, Plan, Callable[[int, int], None]], nn.Module]
 
 
 def unwatched(step: str, done: int, total: int) -> None:
@@ -47,6 +52,7 @@ class Target:
         protect: glob patterns of what stays.
         exact: remove only channels whose removal is exact.
         prefer: "auto", or "eager" to rule out a traced module.
+        confidence: with which a tolerance is kept.
     """
 
     kind: TargetKind
@@ -57,6 +63,7 @@ class Target:
     protect: tuple[str, ...] = ()
     exact: bool = False
     prefer: Literal["auto", "eager"] = "auto"
+    confidence: float = 0.95
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +94,11 @@ class Step:
 
 @dataclass(frozen=True)
 class Limit:
-    """The validation accuracy [percent] of the original, and the lowest that the tolerance accepts."""
+    """The validation accuracy [percent] of the original, the lowest that the tolerance accepts, and with which confidence."""
 
     baseline: float
     lowest: float
+    confidence: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +141,7 @@ def one_shot(
     target: Target,
     *,
     material: Material | None = None,
+    compensate: Compensate | None = None,
     tuning: TrainConfig | None = None,
     trial_tuning: TrainConfig | None = None,
     verify_on: Tensor | None = None,
@@ -146,6 +155,7 @@ def one_shot(
         score: graph -> one number per channel, higher = keep.
         target: how small.
         material: samples; needed for a tolerance, for accuracies, recalibration and tuning.
+        compensate: makes up for what went before the model is compacted; None leaves it out.
         tuning: how to fine-tune; None leaves it out.
         trial_tuning: how each trial of a tolerance search is tuned before it is judged; None judges it as it is.
         verify_on: inputs on which compact and masked model are compared; None = random ones.
@@ -160,12 +170,12 @@ def one_shot(
     model.eval()
     graph = clock.time("tracing", lambda: trace(model, example_inputs))
     scores = clock.time("scoring", lambda: score(graph))
-    search = _Search(model, material, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
+    search = _Search(model, material, compensate, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
     chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search))
-    outcome = remove(model, graph, chosen, target, material, tuning, verify_on, clock)
+    outcome = remove(model, graph, chosen, target, material, tuning, verify_on, clock, compensate=compensate)
     if search is None:
         return outcome
-    limit = Limit(search.baseline, search.baseline - target.value)
+    limit = Limit(search.baseline, search.baseline - target.value, target.confidence)
     return replace(outcome, limit=limit, trials=chosen.trials, trial_epochs=trial_tuning.epochs if trial_tuning else 0)
 
 
@@ -179,16 +189,25 @@ def remove(
     verify_on: Tensor | None,
     clock: Clock,
     recalibrated: bool = True,
+    compensate: Compensate | None = None,
 ) -> Outcome:
-    """How every method ends: compact, verify and, where there are samples, recalibrate (if that is wanted) and tune."""
+    """How every method ends: compact, verify, compensate and, where there are samples, recalibrate (if that is wanted) and tune."""
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
     plan = cast(Origin, small.prunus).plan  # not always the chosen one: with "eager", channels may have had to stay
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
+    measured = _Measured(material, clock)
+    measured.note("before", model)
+    measured.note("after removal", small)
+    if compensate is not None:
+        with clock.steps("compensating") as on_step:
+            fitted = compensate(model, plan, on_step)
+        small = clock.time("compacting again", lambda: compact(fitted, plan, prefer=target.prefer)).eval()
+        measured.note("after compensation", small)
     outcome = Outcome(graph, plan, small, verification, target, seconds=clock.seconds, notes=_stayed(chosen, plan))
     if material is None:
         return outcome
-    steps, history, notes = _recover(model, small, material, tuning, clock, recalibrated)
-    return replace(outcome, steps=steps, tuning=history, notes=outcome.notes + notes)
+    history, notes = _recover(small, material, tuning, measured, recalibrated)
+    return replace(outcome, steps=tuple(measured.steps), tuning=history, notes=outcome.notes + notes)
 
 
 def has_batch_norm(model: nn.Module) -> bool:
@@ -217,6 +236,7 @@ def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: _Search
         scores,
         **{target.kind: target.value},  # type: ignore[arg-type]
         evaluate=search,
+        confidence=target.confidence,
         scope=target.scope,
         round_to=target.round_to,
         floor=target.floor,
@@ -225,29 +245,37 @@ def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: _Search
     )
 
 
+class _Measured:
+    """The test accuracy along the way, where there are samples."""
+
+    def __init__(self, material: Material | None, clock: Clock) -> None:
+        self.steps: list[Step] = []
+        self.clock, self._material = clock, material
+
+    def note(self, step: str, model: nn.Module) -> None:
+        """Measure, and remember under a name."""
+        material = self._material
+        if material is None:
+            return
+        result = self.clock.time(f"evaluating {step}", lambda: evaluate(model, material.test, material.normalise))
+        self.steps.append(Step(step, result.accuracy, result.loss))
+
+
 def _recover(
-    model: nn.Module, small: nn.Module, material: Material, tuning: TrainConfig | None, clock: Clock, recalibrated: bool
-) -> tuple[tuple[Step, ...], History | None, tuple[str, ...]]:
+    small: nn.Module, material: Material, tuning: TrainConfig | None, measured: _Measured, recalibrated: bool
+) -> tuple[History | None, tuple[str, ...]]:
     """Recalibrate and tune the compact model in place, with the test accuracy at every step."""
-    steps: list[Step] = []
     notes: list[str] = []
     history = None
-
-    def note(step: str, measured: nn.Module) -> None:
-        result = clock.time(f"evaluating {step}", lambda: evaluate(measured, material.test, material.normalise))
-        steps.append(Step(step, result.accuracy, result.loss))
-
-    note("before", model)
-    note("after removal", small)
     if not recalibrated:
         notes.append("Not recalibrated: the network was trained on without the channels that were removed.")
     elif has_batch_norm(small):
-        clock.time("recalibrating", lambda: recalibrate(small, material.train, material.normalise))
-        note("after recalibration", small)
+        measured.clock.time("recalibrating", lambda: recalibrate(small, material.train, material.normalise))
+        measured.note("after recalibration", small)
     else:
         notes.append("Nothing to recalibrate: the compact network has no batch norm with running statistics.")
     if tuning is not None:
-        with clock.steps("fine-tuning") as on_step:
+        with measured.clock.steps("fine-tuning") as on_step:
             history = train(
                 small,
                 material.train,
@@ -256,34 +284,47 @@ def _recover(
                 validation=material.validation,
                 on_step=on_step,
             )
-        note("after fine-tuning", small.eval())
-    return tuple(steps), history, tuple(notes)
+        measured.note("after fine-tuning", small.eval())
+    return history, tuple(notes)
 
 
 class _Search:
-    """The metric of a tolerance search: accuracy on held-out samples, after recalibration and a short tuning."""
+    """The metric of a tolerance search: accuracy on held-out samples, after compensation, recalibration and a short tuning."""
 
-    def __init__(self, original: nn.Module, material: Material, tuning: TrainConfig | None, watch: Watch) -> None:
+    def __init__(self, original: nn.Module, material: Material, compensate: Compensate | None, tuning: TrainConfig | None, watch: Watch) -> None:
         self.original = original
         self.material = material
+        self.compensate = compensate
         self.tuning = tuning
         self.watch = watch
         self.trials = 0
         self.baseline = float("nan")
 
-    def __call__(self, model: nn.Module) -> float:
-        validation = self.material.validation
-        assert validation is not None
+    def __call__(self, model: nn.Module) -> Tensor:
+        """100 for every sample that is told right, 0 for the others, shape (samples,)."""
         if model is self.original:
-            self.baseline = evaluate(model, validation, self.material.normalise).accuracy
-            return self.baseline
+            points = self._points(model)
+            self.baseline = float(points.mean())
+            return points
         self.trials += 1
         self.watch("searching", self.trials, 0)
-        tried = copy.deepcopy(model)
+        tried = self._compensated(model)
         recalibrate(tried, self.material.train, self.material.normalise)
         if self.tuning is not None:
             train(tried, self.material.train, self.tuning, normalise=self.material.normalise)
-        return evaluate(tried, validation, self.material.normalise).accuracy
+        return self._points(tried)
+
+    def _points(self, model: nn.Module) -> Tensor:
+        validation = self.material.validation
+        assert validation is not None
+        return 100.0 * sample_by_sample(model, validation, self.material.normalise)[0].double().cpu()
+
+    def _compensated(self, model: nn.Module) -> nn.Module:
+        """A copy of a compact model, compensated as the result will be."""
+        if self.compensate is None:
+            return copy.deepcopy(model)
+        plan = cast(Origin, model.prunus).plan
+        return compact(self.compensate(self.original, plan, lambda done, total: None), plan, check=False)
 
 
 class Clock:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from prunus.models.catalogue import build, names
 from prunus.models.lenet import LeNet5, lenet5
 from prunus.models.resnet import CifarResNet, ShortcutA, resnet20, resnet32, resnet44, resnet56, resnet110
+from prunus.models.ternausnet import TernausNet, load_encoder, ternausnet
+from prunus.models.unet import UNet, unet
 from prunus.models.vgg import CifarVGG, vgg16_bn
 from prunus.models.weights import load_weights
 
@@ -13,8 +15,11 @@ __all__ = [
     "CifarVGG",
     "LeNet5",
     "ShortcutA",
+    "TernausNet",
+    "UNet",
     "build",
     "lenet5",
+    "load_encoder",
     "load_weights",
     "names",
     "resnet20",
@@ -22,5 +27,7 @@ __all__ = [
     "resnet44",
     "resnet56",
     "resnet110",
+    "ternausnet",
+    "unet",
     "vgg16_bn",
 ]

@@ -18,6 +18,8 @@ from torch import nn
 from prunus.errors import MissingExtraError, ModelNameError
 from prunus.models.lenet import lenet5
 from prunus.models.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
+from prunus.models.ternausnet import ternausnet
+from prunus.models.unet import unet
 from prunus.models.vgg import vgg16_bn
 
 _OURS: dict[str, Callable[..., nn.Module]] = {
@@ -28,6 +30,8 @@ _OURS: dict[str, Callable[..., nn.Module]] = {
     "resnet56": resnet56,
     "resnet110": resnet110,
     "vgg16_bn": vgg16_bn,
+    "unet": unet,
+    "ternausnet": ternausnet,
 }
 
 

@@ -32,12 +32,18 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
             (the text lists what is missing, what is too many and which shapes differ).
     """
     path = Path(path)
-    state = _unwrapped(_read(path), model.state_dict())
+    state = _unwrapped(read_state(path), model.state_dict())
     _check(state, model, path)
     model.load_state_dict(state, strict=False)
 
 
-def _read(path: Path) -> Mapping[str, Tensor]:
+def read_state(path: str | Path) -> Mapping[str, Tensor]:
+    """The tensors of a weight file by name.
+
+    Raises:
+        FileFormatError: no such file, a damaged file, or one that holds more than tensors.
+    """
+    path = Path(path)
     if not path.is_file():
         raise FileFormatError(f"There is no weight file {path}.")
     content: Any

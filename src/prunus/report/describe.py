@@ -115,8 +115,13 @@ def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | Non
         "tolerance": outcome.target.value,
         "baseline": outcome.limit.baseline,
         "limit": outcome.limit.lowest,
-        "note": f"Filled: accepted on {len(material.validation):,} held-out samples{tuned}. Open: rejected.",
-        "trials": [{"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "accepted": trial.accepted} for trial in outcome.trials],
+        "confidence": outcome.limit.confidence,
+        "note": f"Filled: accepted on {len(material.validation):,} held-out samples{tuned}. Open: rejected. The lines below go down to what is not "
+        f"undercut with {100 * outcome.limit.confidence:g} % confidence.",
+        "trials": [
+            {"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "lowest": trial.lowest, "accepted": trial.accepted}
+            for trial in outcome.trials
+        ],
     }
 
 

@@ -150,6 +150,10 @@ def _figures(result: Result, plots: Any) -> dict[str, dict[str, str]]:
         drawn["kept"] = lambda width: plots.kept(result["selection"]["samples"], result["selection"]["total"], width)
     if result.get("soft"):
         drawn["alive"] = lambda width: plots.alive(result["soft"]["record"], result["soft"]["sizes"], width)
+    if result.get("similarity"):
+        from prunus.report import clusters
+
+        drawn["clusters"] = lambda width: clusters.dendrograms(result["similarity"]["groups"], width)
     if result.get("latency"):
         drawn["latency"] = lambda width: plots.latency(result["latency"], width)
     return {name: {kind: draw(width) for kind, width in WIDTHS.items()} for name, draw in drawn.items()}

@@ -165,6 +165,7 @@ def search(trials: Sequence[Row], limit: float, width: float) -> str:
     for accepted, face in ((True, AFTER), (False, PAPER)):
         chosen = [trial for trial in trials if bool(trial["accepted"]) == accepted]
         x, y = [100 * trial["left"] for trial in chosen], [trial["value"] for trial in chosen]
+        axes.vlines(x, [trial.get("lowest", trial["value"]) for trial in chosen], y, color=AFTER, linewidth=1, zorder=2)
         axes.scatter(x, y, s=46, facecolor=face, edgecolor=AFTER, linewidth=1.5, zorder=3)
     axes.axhline(limit, color=MUTED, linewidth=1, zorder=1)
     _annotate(axes, f"limit {limit:.1f}", (1, limit), (0, 5), "bottom", "right", ("axes fraction", "data"), MUTED)

@@ -2,10 +2,34 @@
 
 from .activation import activation_mean
 from .batchnorm import bn_scale
+from .car import car
 from .chance import random
 from .geometric_median import geometric_median
+from .lasso import lasso
+from .nisp import nisp
 from .norm import norm
+from .pls import pls
+from .reconstruction import reconstruction
 from .reduce import per_channel, weight_axes
+from .similarity import Similarity, similarity
 from .taylor import taylor
+from .thinet import thinet
 
-__all__ = ["activation_mean", "bn_scale", "geometric_median", "norm", "per_channel", "random", "taylor", "weight_axes"]
+__all__ = [
+    "Similarity",
+    "activation_mean",
+    "bn_scale",
+    "car",
+    "geometric_median",
+    "lasso",
+    "nisp",
+    "norm",
+    "per_channel",
+    "pls",
+    "random",
+    "reconstruction",
+    "similarity",
+    "taylor",
+    "thinet",
+    "weight_axes",
+]

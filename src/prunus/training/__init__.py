@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from prunus.training.calibration import Calibration
 from prunus.training.config import TrainConfig
 from prunus.training.evaluation import Evaluation, evaluate
 from prunus.training.feeding import Normalise, augmented, batches
@@ -11,6 +12,7 @@ from prunus.training.progress import EpochRecord, History
 from prunus.training.recalibration import recalibrate
 
 __all__ = [
+    "Calibration",
     "Curriculum",
     "EpochRecord",
     "Evaluation",

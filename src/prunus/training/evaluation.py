@@ -43,17 +43,22 @@ def evaluate(model: nn.Module, split: Split, normalise: Normalise, batch_size: i
         DataError: no samples, or labels beyond the model's classes.
         ConfigError: the model returns something other than logits.
     """
+    right, losses = sample_by_sample(model, split, normalise, batch_size)
+    return Evaluation(100 * int(right.sum()) / len(split), float(losses.sum(dtype=torch.float64)) / len(split), len(split))
+
+
+def sample_by_sample(model: nn.Module, split: Split, normalise: Normalise, batch_size: int = 500) -> tuple[Tensor, Tensor]:
+    """Which samples are told right, (samples,) bool, and their cross-entropy, (samples,) float32; arguments and errors are those of `evaluate`."""
     device, dtype = placement(model)
     split = split.to(device)
     highest = highest_label(split)
-    loss = torch.zeros((), dtype=torch.float64, device=device)
-    correct = torch.zeros((), dtype=torch.int64, device=device)
+    right, losses = [], []
     with mode(model, training=False), torch.no_grad():
         for images, labels in batches(split, normalise, batch_size, dtype=dtype):
             logits = logits_of(model, images, highest)
-            loss += F.cross_entropy(logits.float(), labels, reduction="sum")
-            correct += (logits.argmax(1) == labels).sum()
-    return Evaluation(100 * correct.item() / len(split), loss.item() / len(split), len(split))
+            losses.append(F.cross_entropy(logits.float(), labels, reduction="none"))
+            right.append(logits.argmax(1) == labels)
+    return torch.cat(right), torch.cat(losses)
 
 
 def placement(model: nn.Module) -> tuple[torch.device, torch.dtype]:

@@ -1,0 +1,51 @@
+"""The results of `benchmarks.methods` as a Markdown table."""
+
+from __future__ import annotations
+
+from statistics import mean, stdev
+from typing import Any
+
+Row = dict[str, Any]
+KIND = ("data", "network", "weights", "rate", "epochs", "measured_on")  # what the rows of one table have in common
+STEPS = ("removed", "compensated", "recalibrated", "tuned")
+
+
+def table(result: Row) -> str:
+    """One table per network and rate, the best recalibrated network first."""
+    if not result["rows"]:
+        return "# One-shot pruning\n\nNothing has been measured yet.\n"
+    versions = ", ".join(f"{name} {number}" for name, number in result["environment"]["versions"].items())
+    lines = [
+        "# One-shot pruning",
+        "",
+        f"`{result['command']}` was the last of the commands; {versions}.",
+        "Mean and standard deviation over the seeds, which choose the calibration samples. Seconds are for scoring and compensation.",
+    ]
+    for kind in sorted({tuple(row[key] for key in KIND) for row in result["rows"]}):
+        rows = [row for row in result["rows"] if tuple(row[key] for key in KIND) == kind]
+        data, network, weights, rate, epochs, measured_on = kind
+        tuned = f", then {epochs} epochs" if epochs else ""
+        steps = [step for step in STEPS if step in rows[0]["accuracy"]]
+        lines += [
+            "",
+            f"## {data}, {network} ({weights}), {rate:.0%} of the inner filters removed{tuned}, {measured_on} accuracy",
+            "",
+            f"Before: {rows[0]['accuracy']['dense']:.2f}. MACs left: {rows[0]['macs_left']:.1%}.",
+            "",
+            "| score | compensation | " + " | ".join(steps) + " | seconds | seeds |",
+            "|---" * (4 + len(steps)) + "|",
+        ]
+        names = dict.fromkeys((row["score"], row["compensation"]) for row in rows)
+        by_name = {name: [row for row in rows if (row["score"], row["compensation"]) == name] for name in names}
+        best = sorted(by_name.items(), key=lambda item: -mean(row["accuracy"][steps[-1]] for row in item[1]))
+        lines += [_line(name, found, steps) for name, found in best]
+    return "\n".join(lines) + "\n"
+
+
+def _line(name: tuple[str, str], rows: list[Row], steps: list[str]) -> str:
+    values = [_spread([row["accuracy"][step] for row in rows]) for step in steps]
+    return "| " + " | ".join([*name, *values, f"{mean(row['seconds'] for row in rows):.1f}", str(len(rows))]) + " |"
+
+
+def _spread(values: list[float]) -> str:
+    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

@@ -1,0 +1,59 @@
+"""`prunus segment`: the class of every pixel of a picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from prunus.cli import options as given
+from prunus.cli.console import bars, show, show_json
+from prunus.cli.opening import open_model, parse_planes, parse_shape
+
+if TYPE_CHECKING:
+    from prunus.training import Normalise
+
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what is usual for photographs
+
+
+def segment(
+    image: Annotated[Path, typer.Argument(help="A picture; large GeoTIFFs are read by window.")],
+    model: Annotated[str, typer.Option("--model", help="unet, ternausnet, timm/…, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune.")],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="The mask; default: beside the picture, NAME-mask and its suffix.")] = None,
+    overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write a picture with the classes in colours, NAME-overlay.png.")] = True,
+    tile: Annotated[int, typer.Option(help="Side of the tiles [pixels].")] = 512,
+    overlap: Annotated[int, typer.Option(help="Of neighbouring tiles [pixels].")] = 64,
+    weights: given.Weights = None,
+    input_shape: given.InputShape = "",
+    build: given.BuildName = "",
+    mean: given.Mean = "",
+    std: given.Std = "",
+    as_json: given.AsJson = False,
+) -> None:
+    """Write the mask of a picture of any size, and an overlay to look at; a GeoTIFF keeps its place on earth.
+
+    For example: prunus segment tile.tif --model out/ -o tile-mask.tif
+    """
+    from prunus.data.pictures import GEOTIFF
+    from prunus.segmentation.files import segment_file
+
+    with bars() as watch:
+        watch("building the model", 0, 0)
+        opened = open_model(model, weights=weights, shape=parse_shape(input_shape), build_name=build)
+        normalise: Normalise = (parse_planes(mean, 3, "mean") or IMAGENET[0], parse_planes(std, 3, "std") or IMAGENET[1])
+        suffix = image.suffix if image.suffix.lower() in GEOTIFF else ".png"
+        target = output or image.with_name(f"{image.stem}-mask{suffix}")
+        shown = target.with_name(f"{image.stem}-overlay.png") if overlay else None
+        counts = segment_file(
+            opened.model, image, target, shown, normalise, tile=tile, overlap=overlap, on_step=lambda done, total: watch("segmenting", done, total)
+        )  # fmt: skip
+    pixels = sum(counts.values())
+    if as_json:
+        result = {"mask": str(target), "overlay": str(shown) if shown else None, "pixels": counts, "model": opened.record(), "notes": opened.notes()}
+        show_json(result)
+        return
+    for note in opened.notes():
+        show(note)
+    shares = ", ".join(f"class {value} {count / pixels:.1%}" for value, count in counts.items())
+    show(f"{target}: {shares}" + (f"; to look at: {shown}" if shown else ""))

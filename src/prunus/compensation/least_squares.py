@@ -1,0 +1,114 @@
+"""Least squares from streamed samples: a new weight and shift for a layer, so that from the inputs it gets it makes the outputs it should."""
+
+from __future__ import annotations
+
+import math
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+MOST_COLUMNS = 8192  # of inputs whose products are summed; where there are more, samples are kept instead
+MOST_ROWS = 4096  # of samples that are kept
+
+
+class Fit(Protocol):
+    """What samples are given to, and the answer is asked of."""
+
+    def add(self, inputs: Tensor, outputs: Tensor) -> None:
+        """More samples: inputs (rows, columns) and the outputs (rows, outputs) that are wanted for them."""
+
+    def solve(self, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
+        """The weight (outputs, columns) and the shift (outputs,) that minimise the mean over samples of
+
+            ||y - W x - b||^2 + ridge * mean variance of the inputs * ||W - prior||^2,
+
+        in float64; with `centred` off the shift is zero, and second moments take the place of variances.
+        """
+
+
+def fit_for(columns: int, outputs: int, ridge: float) -> Fit:
+    """The cheapest of the ways to the same answer; an infinite ridge needs means only."""
+    if math.isinf(ridge):
+        return Means(columns, outputs)
+    return SummedProducts(columns, outputs) if columns <= MOST_COLUMNS else KeptSamples()
+
+
+class Means:
+    """Keeps the weights, and makes up for the means."""
+
+    def __init__(self, columns: int, outputs: int) -> None:
+        self.count = 0
+        self._inputs, self._outputs = torch.zeros(columns, dtype=torch.float64), torch.zeros(outputs, dtype=torch.float64)
+
+    def add(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Sums in float64."""
+        self.count += len(inputs)
+        self._inputs += inputs.sum(0, dtype=torch.float64).cpu()
+        self._outputs += outputs.sum(0, dtype=torch.float64).cpu()
+
+    def solve(self, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
+        """The prior, and the shift that goes with it."""
+        prior = prior.double().cpu()
+        return prior, (self._outputs - prior @ self._inputs) / self.count * centred
+
+
+class SummedProducts:
+    """Keeps the sums of products of inputs with inputs and outputs: memory for columns^2 numbers, for any number of samples."""
+
+    def __init__(self, columns: int, outputs: int) -> None:
+        self.count = 0
+        self._inputs, self._outputs = torch.zeros(columns, dtype=torch.float64), torch.zeros(outputs, dtype=torch.float64)
+        self._squares = torch.zeros(columns, columns, dtype=torch.float64)
+        self._products = torch.zeros(outputs, columns, dtype=torch.float64)
+
+    def add(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Products of one portion are summed in its own precision, and the portions in float64."""
+        self.count += len(inputs)
+        self._inputs += inputs.sum(0, dtype=torch.float64).cpu()
+        self._outputs += outputs.sum(0, dtype=torch.float64).cpu()
+        self._squares += (inputs.T @ inputs).cpu()
+        self._products += (outputs.T @ inputs).cpu()
+
+    def solve(self, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
+        """By the normal equations."""
+        prior = prior.double().cpu()
+        x, y = self._inputs / self.count * centred, self._outputs / self.count * centred
+        squares = self._squares / self.count - torch.outer(x, x)
+        products = self._products / self.count - torch.outer(y, x)
+        strength = ridge * float(squares.diagonal().mean())
+        if not strength:
+            return prior, y - prior @ x
+        damped = squares + strength * torch.eye(len(x), dtype=torch.float64)
+        weight = torch.linalg.solve(damped, (products + strength * prior).T).T
+        return weight, y - weight @ x
+
+
+class KeptSamples:
+    """Keeps samples, evenly thinned to at most `MOST_ROWS`: memory for rows * columns numbers, for any number of columns."""
+
+    def __init__(self) -> None:
+        self._rows: list[tuple[Tensor, Tensor]] = []
+        self._stride, self._seen = 1, 0
+
+    def add(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Of all rows that ever came every `_stride`-th is kept; when they are too many, every other one of these goes."""
+        picked = slice(-self._seen % self._stride, None, self._stride)
+        self._seen += len(inputs)
+        self._rows.append((inputs[picked].cpu(), outputs[picked].cpu()))
+        while sum(len(x) for x, _ in self._rows) > MOST_ROWS:
+            x, y = (torch.cat(parts) for parts in zip(*self._rows))
+            self._rows, self._stride = [(x[::2], y[::2])], 2 * self._stride
+
+    def solve(self, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
+        """By the equations in the space of samples, which are fewer than the columns."""
+        prior = prior.double().cpu()
+        inputs, outputs = (torch.cat(parts).double() for parts in zip(*self._rows))
+        x, y = inputs.mean(0) * centred, outputs.mean(0) * centred
+        inputs, outputs = inputs - x, outputs - y
+        strength = ridge * float(inputs.square().mean())
+        if not strength:
+            return prior, y - prior @ x
+        damped = inputs @ inputs.T + len(inputs) * strength * torch.eye(len(inputs), dtype=torch.float64)
+        weight = prior + torch.linalg.solve(damped, outputs - inputs @ prior.T).T @ inputs
+        return weight, y - weight @ x

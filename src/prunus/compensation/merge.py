@@ -1,0 +1,69 @@
+"""Merging: a removed channel's part in the next layers goes to the channel that is most like it.
+
+Zhang et al. 2019, "Exploiting Channel Similarity for Accelerating Deep Convolutional Neural Networks" (arXiv 1908.02620), describes no merge;
+W[:, r] += s W[:, j] for a removed channel j and its representative r is our choice.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..channels import Plan
+from ..channels.layers import Labels
+from ..channels.resolve import graph_for
+from ..channels.twin import copy_model, named_tensors, unwrap
+from ..errors import PlanError
+
+
+@torch.no_grad()
+def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = None) -> nn.Module:
+    """A copy of the model in which whatever reads a removed channel reads its representative more instead; give it to `compact` with the same plan.
+
+    Every axis that reads channels is changed, whichever layer it belongs to; what reads removed channels becomes zero.
+
+    Args:
+        model: the model that the plan was made for; not changed.
+        plan: what goes.
+        into: shape (num_channels,): the channel that each one goes into; of a removed one its representative must stay and be of the same group.
+            A channel whose entry is itself is removed without being merged.
+        scales: shape (num_channels,): how many times the representative makes up for the channel; None = once.
+
+    Raises:
+        PlanError: the plan was made for another model, or a representative goes itself or is of another group.
+    """
+    model = unwrap(model)
+    graph = graph_for(model, plan)
+    removed = plan.removed_in(graph)
+    target = into.cpu().numpy()
+    gone = np.flatnonzero(removed & (target != np.arange(len(target))))
+    wrong = gone[removed[target[gone]] | (graph.group_of_channel[target[gone]] != graph.group_of_channel[gone])]
+    if len(wrong):
+        raise PlanError(f"channel {wrong[0]} cannot go into channel {target[wrong[0]]}, which goes too or belongs to another group")
+    factor = torch.ones(len(target), dtype=torch.float64) if scales is None else scales.double().cpu()
+    merged = copy_model(model, {})
+    tensors = named_tensors(merged)
+    for axis in graph.axes:
+        lost = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
+        if axis.produces or not axis.is_parameter or not len(lost):
+            continue
+        weight = tensors[axis.name]
+        slots = weight.detach().movedim(axis.dim, 0)
+        for slot, heir in _heirs(axis.channels, lost, target):
+            slots[heir] += (factor[axis.channels[slot]] * slots[slot].double()).to(slots.dtype)
+        slots[torch.from_numpy(lost)] = 0
+    return merged
+
+
+def _heirs(channels: Labels, lost: Labels, into: Labels) -> list[tuple[int, int]]:
+    """Every lost slot with the slot of its representative: the k-th slot of a channel goes to the k-th of the other."""
+    slots_of: dict[int, list[int]] = {}
+    for slot, channel in enumerate(channels.tolist()):
+        slots_of.setdefault(channel, []).append(slot)
+    pairs = []
+    for channel in dict.fromkeys(channels[lost].tolist()):
+        heir = int(into[channel])
+        if heir != channel:
+            pairs += list(zip(slots_of[channel], slots_of[heir], strict=True))
+    return pairs

@@ -1,0 +1,162 @@
+"""Additional importance weights: one trainable number per channel, which multiplies all that makes it.
+
+Sawant et al. 2022, compression by additional importance weights of filters (Applied Sciences 12(21), 11184): y_i = a_i (F_i * x). No formula of
+theirs is public beyond that; here a channel's weight multiplies every filter, bias, and scale and shift of a norm that makes the channel (but not
+what is in front of a batch norm, which would undo it), so that a = 0 is exactly the masked network, on coupled channels too.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+from ..channels import Axis, ChannelGraph
+from ..channels.readers import norms_behind
+from ..channels.twin import named_tensors, walk
+from ..errors import PlanError
+from .reduce import per_channel, weight_axes
+
+Start = Literal["ones", "random", "l1", "l2", "std", "entropy", "correlation"]
+Importance = Literal["weight", "weight times norm"]
+_LEAST = 0.05  # a weight starts at this at least: the filter is divided by it
+_BINS = 32
+
+
+class _Scaled(nn.Module):
+    """Multiplies the slots of one axis with their channels' weights."""
+
+    def __init__(self, weights: nn.Parameter, axis: Axis) -> None:
+        super().__init__()
+        self.weights = weights
+        self.channels: Tensor
+        self.register_buffer("channels", torch.from_numpy(axis.channels.copy()), persistent=False)
+        self.dim = axis.dim
+
+    def forward(self, tensor: Tensor) -> Tensor:
+        factors = torch.cat([self.weights, self.weights.new_ones(1)])[self.channels]  # pinned slots are channel -1
+        return tensor * factors.to(tensor.dtype).view(-1, *(1 for _ in tensor.shape[self.dim + 1 :]))
+
+
+class ImportanceWeights:
+    """Puts a trainable weight on every channel of a model, in place, without changing what it computes; `fold` takes them off again.
+
+    Args:
+        model: the traced model.
+        graph: its channels.
+        start: what the weights begin with: 1, a random number, or how a filter compares with the largest of its group by its l1 norm, l2 norm,
+            standard deviation, the entropy of its values, or its dissimilarity, 1 - mean |correlation| with the others. The filters are divided by
+            it.
+        seed: of "random".
+
+    Attributes:
+        weights: the parameter, shape (num_channels,).
+
+    Raises:
+        PlanError: an unknown start, a parameter that several modules share, or a batch norm without scale and shift behind channels.
+    """
+
+    def __init__(self, model: nn.Module, graph: ChannelGraph, start: Start = "ones", seed: int = 0) -> None:
+        self._model, self._graph = model, graph
+        device = next(iter(named_tensors(model).values())).device
+        first = _start(graph, start, seed).float()
+        self.weights = nn.Parameter(torch.ones_like(first).to(device))
+        self._places = [(module, name, _Scaled(self.weights, axis)) for module, name, axis in _makers(model, graph)]
+        with torch.no_grad():
+            for module, name, scaled in self._places:
+                self.weights.copy_(1 / first)
+                getattr(module, name).copy_(scaled.to(device)(getattr(module, name)))
+            self.weights.copy_(first)
+        for module, name, scaled in self._places:
+            parametrize.register_parametrization(module, name, scaled)
+
+    def penalty(self, strength: float = 1e-4) -> Tensor:
+        """strength * sum |a|, for the loss."""
+        return strength * self.weights.abs().sum()
+
+    def importance(self, kind: Importance = "weight") -> Tensor:
+        """|a|, or |a| times the l2 norm of what it multiplies, which no rescaling of the two changes; a score, shape (num_channels,)."""
+        size = self.weights.detach().abs().double().cpu()
+        if kind == "weight":
+            return size
+        tensors = {f"{_name(self._model, module)}.{name}".removeprefix("."): getattr(module, name).detach() for module, name, _ in self._places}
+        axes = [axis for axis in self._graph.axes if axis.name in tensors and axis.produces]
+        return per_channel(self._graph, axes, lambda rows: rows.double().norm(dim=1), "mean", tensors)
+
+    def fold(self) -> None:
+        """Multiply the weights into what they stand in front of, and take them off: the model has its own parameters again."""
+        for module, name, _ in self._places:
+            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+
+
+def _makers(model: nn.Module, graph: ChannelGraph) -> list[tuple[nn.Module, str, Axis]]:
+    """Every parameter that makes channels, with its axis, but for those in front of a batch norm."""
+    modules = walk(model)
+    undone = {name for name, norm in norms_behind(graph).items() if norm and getattr(modules[norm], "affine", False)}
+    for axis in graph.axes:
+        owner, _, name = axis.name.rpartition(".")
+        if name == "running_mean" and not getattr(modules[owner], "affine", True) and (axis.channels >= 0).any():
+            raise PlanError(f"{owner} is a batch norm without scale and shift, which would undo the weights of its channels")
+    owners: dict[int, int] = {}
+    for module in modules.values():
+        for parameter in module._parameters.values():
+            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
+    found = []
+    for axis in graph.axes:
+        owner, _, name = axis.name.rpartition(".")
+        if not (axis.produces and axis.is_parameter and (axis.channels >= 0).any()) or owner in undone:
+            continue
+        if owners[id(modules[owner]._parameters[name])] > 1:
+            raise PlanError(f"{axis.name} is shared by several modules, so its channels can have no weights of their own")
+        found.append((modules[owner], name, axis))
+    return found
+
+
+def _name(model: nn.Module, module: nn.Module) -> str:
+    return next(name for name, one in walk(model).items() if one is module)
+
+
+def _start(graph: ChannelGraph, start: str, seed: int) -> Tensor:
+    """What the weights begin with, (num_channels,)."""
+    making = [axis for axis in weight_axes(graph) if axis.produces]
+    match start:
+        case "ones":
+            return torch.ones(graph.num_channels)
+        case "random":
+            found = torch.rand(graph.num_channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        case "l1":
+            found = per_channel(graph, making, lambda rows: rows.double().abs().sum(1), "mean")
+        case "l2":
+            found = per_channel(graph, making, lambda rows: rows.double().norm(dim=1), "mean")
+        case "std":
+            found = per_channel(graph, making, lambda rows: rows.double().std(1, correction=0), "mean")
+        case "entropy":
+            found = per_channel(graph, making, _entropy, "mean")
+        case "correlation":
+            found = per_channel(graph, making, _dissimilarity, "mean")
+        case _:
+            raise PlanError(f"importance weights start as 'ones', 'random', 'l1', 'l2', 'std', 'entropy' or 'correlation', not {start!r}")
+    for group in graph.groups:
+        largest = found[group.channels].max()
+        found[group.channels] = found[group.channels] / largest if largest > 0 else 1.0
+    return found.clamp(min=_LEAST)
+
+
+def _entropy(rows: Tensor) -> Tensor:
+    """Entropy of each filter's values in `_BINS` equal bins over the layer's range, shape (slots,) [nats]."""
+    values = rows.double().cpu()
+    low, high = values.min(), values.max()
+    bins = ((values - low) / (high - low).clamp(min=1e-12) * _BINS).long().clamp(max=_BINS - 1)
+    shares = torch.zeros(len(values), _BINS, dtype=torch.float64).scatter_add_(1, bins, torch.ones_like(values)) / values.shape[1]
+    return -(shares * shares.clamp(min=1e-12).log()).sum(1)
+
+
+def _dissimilarity(rows: Tensor) -> Tensor:
+    """1 - mean |correlation| with the other filters of the layer, shape (slots,)."""
+    if len(rows) < 2 or rows.shape[1] < 2:
+        return torch.ones(len(rows), dtype=torch.float64)
+    correlation = torch.from_numpy(np.nan_to_num(np.corrcoef(rows.double().cpu().numpy())))
+    return 1 - (correlation.abs().sum(1) - 1) / (len(rows) - 1)

@@ -1,0 +1,160 @@
+"""Second moments of the channels of a group, from three sources: the weights and batch norms, the batch norms alone, or real inputs.
+
+The products E[y_i y_j] of all pairs of channels say how alike they are: E[(y_i - y_j)^2] = E[y_i^2] + E[y_j^2] - 2 E[y_i y_j].
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from math import prod
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from ..channels import Axis, ChannelGraph
+from ..channels.readers import norms_behind, readers
+from ..channels.trace import Inputs, tensors_in
+from ..channels.twin import copy_model, named_tensors
+from ..channels.verify import drawn_inputs, evaluating
+from ..compensation.looking import seen_by_all
+from ..compensation.rows import channel_axis
+from ..errors import PlanError
+from .reduce import as_rows, weight_axes
+
+Products = NDArray[np.float64]
+_NOISE = 1 << 22  # numbers in the random inputs
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One view of some channels: the channel of every slot, -1 where it does not count, and E[y y^T] over the slots."""
+
+    channels: NDArray[np.int64]
+    products: Products
+
+
+def from_weights(graph: ChannelGraph) -> Iterator[Seen]:
+    """Outputs of every layer that makes channels, behind its batch norm, for independent inputs of known mean and variance (Zhang et al. 2019).
+
+    With filters w and inputs of mean m and variance v: E[y_i y_j] = sum_c w_ic w_jc v_c + mu_i mu_j, where mu = sum_c w_c m_c + b, and a batch norm
+    behind is folded into w and b. What comes in is found by running the network on noise, see `input_moments`.
+    """
+    incoming, tensors = input_moments(graph), named_tensors(graph.model)
+    for axis in weight_axes(graph):
+        if not axis.produces:
+            continue
+        name = axis.name.rpartition(".")[0]
+        weight = as_rows(tensors[axis.name], axis.dim).double().cpu()
+        mean, variance = (_spread(part, tensors[axis.name], axis) for part in incoming.get(name, (torch.zeros(1), torch.ones(1))))
+        shift = weight @ mean
+        bias = tensors.get(f"{name}.bias")
+        if bias is not None and bias.shape == shift.shape:
+            shift = shift + bias.detach().double().cpu()
+        norm = _norm_of(graph, name)
+        if norm is not None and len(norm[0]) == len(shift):
+            weight, shift = weight * norm[0][:, None], shift * norm[0] + norm[1]
+        yield Seen(axis.channels, ((weight * variance) @ weight.T + torch.outer(shift, shift)).numpy())
+
+
+def from_batch_norms(graph: ChannelGraph) -> Iterator[Seen]:
+    """Channels are independent and N(beta, gamma^2): a channel is only as near to another as both are small. For comparison."""
+    tensors = named_tensors(graph.model)
+    for name, module in graph.model.named_modules():
+        axes = [axis for axis in graph.axes if axis.name == f"{name}.weight".removeprefix(".")]
+        if isinstance(module, _BatchNorm) and module.affine and axes:
+            scale, shift = (tensors[f"{name}.{part}".removeprefix(".")].detach().double().cpu() for part in ("weight", "bias"))
+            yield Seen(axes[0].channels, (torch.diag(scale.square()) + torch.outer(shift, shift)).numpy())
+
+
+def from_inputs(graph: ChannelGraph, batches: Iterable[Inputs]) -> Iterator[Seen]:
+    """What the layers that read channels really get, averaged over all places of all calibration inputs."""
+    found = {reader.name: reader for reader in readers(graph)}
+    sums: dict[str, Tensor] = {}
+    count = dict.fromkeys(found, 0)
+    with evaluating(graph.model):
+        for seen in seen_by_all(graph.model, found, batches):
+            for name, (inputs, _) in seen.items():
+                x = inputs.movedim(channel_axis(graph.model.get_submodule(name)), 0).flatten(1).float()
+                sums[name] = sums.get(name, 0) + (x @ x.T).double().cpu()
+                count[name] += x.shape[1]
+    if not sums:
+        raise PlanError("there is no batch of calibration inputs; at least one is needed")
+    for name, reader in found.items():
+        if name in sums:
+            yield Seen(np.tile(reader.inputs, reader.groups), (sums[name] / count[name]).numpy())
+
+
+def input_moments(graph: ChannelGraph) -> dict[str, tuple[Tensor, Tensor]]:
+    """Mean and variance of every input channel of the convolutions and linear layers, by module name, without data.
+
+    The network runs on normal noise, and every batch norm gives, in place of what it would, independent draws from N(beta, gamma^2), which is what it
+    says that it makes. So a rectifier's outputs have the moments of a rectified normal, whatever other operators there are is run as it is, and
+    nothing has to be known about any of them.
+    """
+    model = copy_model(graph.model, {}).float().cpu()
+    layers = {name: module for name, module in model.named_modules() if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))}
+    generator = torch.Generator().manual_seed(0)
+    draws = (kwargs or args for args, kwargs in (drawn_inputs(model, graph, generator) for _ in range(_draws(graph))))
+    sums: dict[str, list[Tensor]] = {}
+    with evaluating(model), _noisy_norms(model, generator):
+        for seen in seen_by_all(model, layers, draws):
+            for name, (inputs, _) in seen.items():
+                x = inputs.movedim(channel_axis(layers[name]), 0).flatten(1).double()
+                sums.setdefault(name, []).append(torch.stack([x.mean(1), x.square().mean(1)]))
+    found = {}
+    for name, parts in sums.items():
+        mean, square = torch.stack(parts).mean(0)
+        found[name] = mean, (square - mean.square()).clamp(min=0)
+    return found
+
+
+def _draws(graph: ChannelGraph) -> int:
+    """How often the example inputs are drawn: enough places for good means, few enough for large images."""
+    numbers = sum(tensor.numel() for tensor in tensors_in(graph.inputs))
+    return min(64, max(4, _NOISE // max(1, numbers)))
+
+
+@contextmanager
+def _noisy_norms(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
+    """Every batch norm with a scale and a shift gives independent draws from N(beta, gamma^2)."""
+
+    def draw(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+        shape = (1, -1, *(1 for _ in output.shape[2:]))
+        scale, shift = (module.get_parameter(name).detach().view(shape) for name in ("weight", "bias"))
+        return torch.randn(output.shape, generator=generator) * scale + shift
+
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.affine]
+    handles = [norm.register_forward_hook(draw) for norm in norms]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _spread(part: Tensor, weight: Tensor, axis: Axis) -> Tensor:
+    """One number per input channel, repeated as the columns of the layer's filters lie; a plain number is everybody's."""
+    columns = weight.numel() // weight.shape[axis.dim]
+    if len(part) == 1:
+        return part.double().expand(columns)
+    slots = columns // prod(weight.shape[2:])
+    per_group = part.view(-1, slots).mean(0) if len(part) % slots == 0 else part.mean().expand(slots)
+    return per_group.repeat_interleave(columns // slots)
+
+
+def _norm_of(graph: ChannelGraph, name: str) -> tuple[Tensor, Tensor] | None:
+    """Scale and shift that the batch norm behind a layer applies to its outputs; None if there is none."""
+    behind = norms_behind(graph).get(name, "")
+    if not behind:
+        return None
+    norm: Any = graph.model.get_submodule(behind)
+    if norm.running_var is None or not norm.affine:
+        return None
+    scale = norm.weight.detach().double().cpu() / (norm.running_var.double().cpu() + norm.eps).sqrt()
+    return scale, norm.bias.detach().double().cpu() - scale * norm.running_mean.double().cpu()

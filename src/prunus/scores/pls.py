@@ -1,0 +1,92 @@
+"""Partial least squares: channels whose responses say most about the labels stay (Jordao, Kloss, Yamada and Schwartz 2018, arXiv 1810.07610).
+
+Every channel is one feature, the largest value of its map (global max pooling, as in the authors' code); a PLS regression of the labels on all
+features of the network has few components, and the importance of a feature in them is
+
+    VIP_i = sqrt(p * sum over a of SS_a (w_ia / ||w_a||)^2 / sum over a of SS_a),   SS = diag(T^T T Q^T Q),
+
+with p features, weights w, scores T and loadings Q of the labels. The paper removes the lowest tenth again and again with fine-tuning in between.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..channels import ChannelGraph
+from ..channels.readers import Reader, readers
+from ..channels.verify import evaluating
+from ..compensation.looking import seen_by_all
+from ..compensation.rows import channel_axis
+from ..errors import MissingExtraError, PlanError
+from .reconstruction import filled
+
+COMPONENTS = 2
+
+
+def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], components: int = COMPONENTS) -> Tensor:
+    """Importance in the projection of the labels.
+
+    Args:
+        graph: a traced model.
+        batches: (inputs, labels) pairs, labels (batch,) of whole numbers.
+        components: of the regression.
+
+    Returns:
+        Scores, shape (num_channels,); channels that no plain layer reads get the mean score.
+
+    Raises:
+        PlanError: no inputs, or all of one class.
+        MissingExtraError: scikit-learn is not installed.
+    """
+    try:
+        from sklearn.cross_decomposition import PLSRegression
+    except ImportError as error:
+        raise MissingExtraError("Partial least squares need scikit-learn: pip install 'prunus[methods]'.") from error
+    features, labels = _features(graph, batches)
+    classes, found = np.unique(labels, return_inverse=True)
+    if len(classes) < 2:
+        raise PlanError("the calibration samples are all of one class, so no feature says anything about it")
+    known = np.flatnonzero(np.isfinite(features).all(0))
+    regression = PLSRegression(n_components=min(components, len(known), len(classes) - 1)).fit(features[:, known], np.eye(len(classes))[found])
+    scores = torch.full((graph.num_channels,), torch.nan, dtype=torch.float64)
+    scores[torch.from_numpy(known)] = torch.from_numpy(importance(regression.x_weights_, regression.x_scores_, regression.y_loadings_))
+    return filled(scores)
+
+
+def importance(weights: NDArray[np.float64], scores: NDArray[np.float64], loadings: NDArray[np.float64]) -> NDArray[np.float64]:
+    """VIP from weights (features, components), scores (samples, components) and loadings (labels, components), shape (features,)."""
+    explained = np.diag(scores.T @ scores @ loadings.T @ loadings)
+    shares = (weights / np.linalg.norm(weights, axis=0)) ** 2
+    result: NDArray[np.float64] = np.sqrt(len(weights) * (shares @ explained) / explained.sum())
+    return result
+
+
+def _features(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """The largest value of every channel for every sample, (samples, channels), NaN where no plain layer reads it; and the labels (samples,)."""
+    first: dict[int, tuple[Reader, Tensor]] = {}
+    for reader in readers(graph):
+        for channel in dict.fromkeys(reader.inputs[reader.inputs >= 0].tolist()):
+            slots = torch.from_numpy(np.flatnonzero(np.tile(reader.inputs, reader.groups) == channel))
+            first.setdefault(channel, (reader, slots))
+    names = {reader.name for reader, _ in first.values()}
+    pairs = list(batches)
+    if not pairs:
+        raise PlanError("there is no batch of calibration inputs; at least one is needed")
+    rows = []
+    with evaluating(graph.model):
+        for seen in seen_by_all(graph.model, names, (inputs for inputs, _ in pairs)):
+            largest = {}
+            for name, (inputs, _) in seen.items():
+                maps = inputs.movedim(channel_axis(graph.model.get_submodule(name)), 1)
+                largest[name] = maps.flatten(2).amax(2) if maps.dim() > 2 else maps
+            row = torch.full((len(next(iter(largest.values()))), graph.num_channels), torch.nan, dtype=torch.float64)
+            for channel, (reader, slots) in first.items():
+                row[:, channel] = largest[reader.name][:, slots.to(largest[reader.name].device)].amax(1).double().cpu()
+            rows.append(row)
+    return torch.cat(rows).numpy(), torch.cat([labels.cpu() for _, labels in pairs]).numpy()

@@ -1,0 +1,160 @@
+"""Channel similarity: of channels that do the same, one is enough, however strong they are.
+
+Zhang et al. 2019, "Exploiting Channel Similarity for Accelerating Deep Convolutional Neural Networks" (arXiv 1908.02620), and its successor, Zhao,
+Zhang and Ni 2023 (IEEE TCSVT, 10.1109/TCSVT.2023.3248659): a metric from a probabilistic model, agglomerative clustering, one or a few channels left
+of every cluster, widths that emerge under one budget. No formula of theirs is public; the metrics and the way to a score below are our choice.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.cluster.hierarchy import linkage
+from scipy.spatial.distance import squareform
+from torch import Tensor
+
+from ..channels import ChannelGraph, Group, Plan
+from ..channels.trace import Inputs
+from ..errors import PlanError
+from .batchnorm import bn_scale
+from .moments import Seen, from_batch_norms, from_inputs, from_weights
+
+Metric = Literal["bn_prop", "bn_indep", "empirical"]
+Keep = Literal["medoid", "scale"]
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Similarity:
+    """How alike the channels of every group are.
+
+    Attributes:
+        scores: shape (num_channels,): the distance at which a channel's cluster is merged into one that is represented by others; those that are
+            never merged have the distance of their group's last merge, and a little more.
+        products: per group E[y_i y_j] of its channels, each view of them scaled to a mean square of 1, shape (size, size).
+        links: per group the merges as scipy's linkage, shape (size - 1, 4), for a dendrogram; distances relative to the channels' size.
+    """
+
+    scores: Tensor
+    products: tuple[Floats, ...]
+    links: tuple[Floats, ...]
+
+    def representatives(self, plan: Plan, graph: ChannelGraph) -> tuple[Tensor, Tensor]:
+        """For every channel the one that it goes into, and how many times that one makes up for it, both (num_channels,), for `merge`.
+
+        A removed channel goes into the nearest of its group that stay, <y_j, y_r> / <y_r, y_r> times; where none stays, into itself.
+        """
+        removed = plan.removed_in(graph)
+        into, scales = np.arange(len(removed)), np.ones(len(removed))
+        for group, products in zip(graph.groups, self.products):
+            gone, kept = (np.flatnonzero(flag) for flag in (removed[group.channels], ~removed[group.channels]))
+            if len(gone) and len(kept):
+                nearest = kept[distances(products)[np.ix_(gone, kept)].argmin(1)]
+                into[group.channels[gone]] = group.channels[nearest]
+                squares = products[nearest, nearest]
+                scales[group.channels[gone]] = np.divide(products[gone, nearest], squares, out=np.zeros(len(gone)), where=squares > 0)
+        return torch.from_numpy(into), torch.from_numpy(scales)
+
+
+def similarity(
+    graph: ChannelGraph, metric: Metric = "bn_prop", batches: Iterable[Inputs] | None = None, *, keep: Keep = "medoid", representatives: int = 1
+) -> Similarity:
+    """Cluster the channels of every group by average linkage, and score each by the distance at which it becomes superfluous.
+
+    Where two clusters are merged, the best of their representatives stay and the others get the distance of the merge as their score; so a
+    threshold on the scores is a cut of all dendrograms at one distance, and any target of `prunus.plan` finds it, with `scope="global"` widths that
+    emerge by themselves. Coupled channels are compared in every layer that makes them, each layer with the same say.
+
+    Args:
+        graph: a traced model.
+        metric: "bn_prop", from weights, moments propagated through the network, and batch norms; "bn_indep", from batch norms alone, for
+            comparison; "empirical", on what the next layers get for real inputs.
+        batches: calibration inputs for "empirical".
+        keep: of a merged cluster the channels stay that are nearest to all others ("medoid"), or whose batch norms scale most ("scale").
+        representatives: how many of a cluster stay.
+
+    Raises:
+        PlanError: "empirical" without inputs, an unknown metric, or no batch norm for a metric or a choice that needs one.
+    """
+    if representatives < 1:
+        raise PlanError(f"at least one channel of a cluster stays, not {representatives}")
+    products = _products(graph, _views(graph, metric, batches))
+    strength = bn_scale(graph).numpy() if keep == "scale" else None
+    scores, links = np.zeros(graph.num_channels), []
+    for group, square in zip(graph.groups, products):
+        distance = distances(square)
+        merges = linkage(squareform(distance, checks=False), "average") if group.size > 1 else np.zeros((0, 4))
+        rank = strength[group.channels] if strength is not None else None
+        scores[group.channels] = _heights(merges, distance, rank, representatives)
+        links.append(merges)
+    return Similarity(torch.from_numpy(scores), products, tuple(links))
+
+
+def distances(products: Floats) -> Floats:
+    """sqrt(E[(y_i - y_j)^2]) relative to the root mean square of the two, shape (size, size), in [0, 2]; 0 for two channels that are always 0."""
+    squares = products.diagonal()
+    both = (squares[:, None] + squares[None, :]) / 2
+    apart = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0)
+    result: Floats = np.sqrt(np.divide(apart, both, out=np.zeros_like(apart), where=both > 0))
+    np.fill_diagonal(result, 0)
+    return result
+
+
+def _views(graph: ChannelGraph, metric: str, batches: Iterable[Inputs] | None) -> Iterable[Seen]:
+    match metric:
+        case "bn_prop":
+            return from_weights(graph)
+        case "bn_indep":
+            return from_batch_norms(graph)
+        case "empirical":
+            if batches is None:
+                raise PlanError("the metric 'empirical' looks at real inputs: give batches")
+            return from_inputs(graph, batches)
+    raise PlanError(f"the metric is 'bn_prop', 'bn_indep' or 'empirical', not {metric!r}")
+
+
+def _products(graph: ChannelGraph, views: Iterable[Seen]) -> tuple[Floats, ...]:
+    """Per group the products of its channels, summed over all views; the slots of one channel in a view are summed over."""
+    result = [np.zeros((group.size, group.size)) for group in graph.groups]
+    for seen in views:
+        held = set(graph.group_of_channel[seen.channels[seen.channels >= 0]].tolist())
+        for group in (graph.groups[index] for index in sorted(held)):
+            products = _of_group(group, seen)
+            mean = products.diagonal().mean()
+            if mean > 0:
+                result[group.index] += products / mean
+    if graph.num_channels and not any(square.any() for square in result):
+        raise PlanError(f"{type(graph.model).__name__} has nothing that this metric could compare its channels by; use another")
+    return tuple(result)
+
+
+def _of_group(group: Group, seen: Seen) -> Floats:
+    """Products of the channels of a group: of their first slots, of their second ones and so on, added up."""
+    order = np.argsort(seen.channels, kind="stable")
+    slots = order[np.searchsorted(seen.channels[order], group.channels[0]) :]
+    slots = slots[np.isin(seen.channels[slots], group.channels)]
+    by_channel = slots.reshape(group.size, -1)  # every channel of a group has as many slots of an axis
+    return sum((seen.products[np.ix_(column, column)] for column in by_channel.T), start=np.zeros((group.size, group.size)))
+
+
+def _heights(merges: Floats, distance: Floats, strength: Floats | None, representatives: int) -> Floats:
+    """The distance of the merge at which every channel of a group stops standing for its cluster, shape (size,)."""
+    size = len(distance)
+    members = [[i] for i in range(size)]
+    standing = [[i] for i in range(size)]
+    last = float(merges[:, 2].max()) if len(merges) else 0.0
+    heights = np.full(size, 1.01 * last + 1e-9)
+    for first, second, height, _ in merges:
+        a, b = int(first), int(second)
+        everyone, candidates = members[a] + members[b], standing[a] + standing[b]
+        worth = strength[candidates] if strength is not None else -distance[np.ix_(candidates, everyone)].sum(1)
+        best = [candidates[i] for i in np.argsort(-worth, kind="stable")]
+        heights[best[representatives:]] = height
+        members.append(everyone)
+        standing.append(best[:representatives])
+    return heights

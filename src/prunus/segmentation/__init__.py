@@ -1,0 +1,8 @@
+"""Segmentation: losses, metrics, and prediction on pictures of any size."""
+
+from .losses import binary, dice_loss, log_jaccard
+from .metrics import Confusion
+from .patches import Patches
+from .predict import predict, strips
+
+__all__ = ["Confusion", "Patches", "binary", "dice_loss", "log_jaccard", "predict", "strips"]

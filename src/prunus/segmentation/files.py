@@ -1,0 +1,136 @@
+"""From a picture's file to the files of its mask and of an overlay to look at, without holding a large picture in memory."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from ..data.pictures import GEOTIFF, Picture, need_rasterio, open_picture
+from ..errors import DataError, MissingExtraError
+from ..storage.atomic import write_atomically
+from ..training.feeding import Normalise
+from .metrics import classes_of
+from .predict import OVERLAP, TILE, strips
+
+LARGEST_SIDE = 2048  # of an overlay [pixels]
+COLOURS = ((0, 0, 0), (230, 60, 40), (40, 120, 230), (250, 190, 30), (60, 170, 90), (150, 80, 200), (20, 180, 190), (240, 120, 180))
+_OPACITY = 0.45
+
+
+def segment_file(
+    model: nn.Module,
+    source: Path,
+    mask_file: Path,
+    overlay_file: Path | None,
+    normalise: Normalise,
+    *,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+    on_step: Callable[[int, int], None] | None = None,
+) -> dict[int, int]:
+    """Find the class of every pixel, and write a mask of class indices (255 for the foreground of a binary one) and an overlay.
+
+    A mask that ends in .tif has the georeference of a source that has one. Files are written whole or not at all.
+
+    Returns:
+        pixels of every class.
+
+    Raises:
+        DataError: no readable picture, or one with other planes than `normalise` has.
+        MissingExtraError: a library that reads or writes the format is not installed.
+    """
+    picture = open_picture(source)
+    planes, height, width = picture.shape
+    if planes != len(normalise[0]):
+        raise DataError(f"{source} has {planes} planes, but the network's mean and deviation are of {len(normalise[0])}.")
+    mean, std = (torch.tensor(list(values)).view(-1, 1, 1) for values in normalise)
+
+    def read(top: int, left: int, rows: int, columns: int) -> Tensor:
+        return (picture.read(top, left, rows, columns).float() / 255 - mean) / std
+
+    counts: dict[int, int] = {}
+    every = -(-max(height, width) // LARGEST_SIDE)
+    shown: list[Tensor] = []
+    with _mask_writer(source, mask_file, height, width) as write:
+        done = 0
+        for logits in strips(model, read, height, width, tile=tile, overlap=overlap, on_step=on_step):
+            classes = classes_of(logits[None])[0].to(torch.uint8)
+            for value, count in zip(*torch.unique(classes, return_counts=True)):
+                counts[int(value)] = counts.get(int(value), 0) + int(count)
+            write(done, (classes * 255 if len(logits) == 1 else classes).numpy())
+            if overlay_file is not None:
+                shown.append(_overlay(picture, classes, done, every))
+            done += classes.shape[0]
+    if overlay_file is not None:
+        _write_png(overlay_file, torch.cat(shown).numpy())
+    return dict(sorted(counts.items()))
+
+
+def _overlay(picture: Picture, classes: Tensor, top: int, every: int) -> Tensor:
+    """Some rows of the picture with every class but the first in its colour, every so many pixels, (rows, columns, 3)."""
+    first = -top % every
+    if first >= classes.shape[0]:
+        return torch.zeros(0, -(-classes.shape[1] // every), 3, dtype=torch.uint8)
+    pixels = picture.read(top, 0, classes.shape[0], classes.shape[1])[:, first::every, ::every].float()
+    pixels = (pixels.expand(3, -1, -1) if len(pixels) == 1 else pixels[:3]).permute(1, 2, 0)
+    found = classes[first::every, ::every].long()
+    colours = torch.tensor(COLOURS)[found.clamp(max=1) if len(COLOURS) <= int(found.max()) else found].float()
+    mixed = torch.where((found > 0)[..., None], (1 - _OPACITY) * pixels + _OPACITY * colours, pixels)
+    return mixed.round().to(torch.uint8)
+
+
+@contextmanager
+def _mask_writer(source: Path, target: Path, height: int, width: int) -> Iterator[Callable[[int, np.ndarray[Any, np.dtype[np.uint8]]], None]]:
+    """Takes rows of the mask from top to bottom; the file is there once all of them are."""
+    if target.suffix.lower() in GEOTIFF:
+        with _geotiff_writer(source, target, height, width) as write:
+            yield write
+        return
+    whole = np.zeros((height, width), np.uint8)
+
+    def keep(top: int, rows: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        whole[top : top + len(rows)] = rows
+
+    yield keep
+    _write_png(target, whole)
+
+
+@contextmanager
+def _geotiff_writer(source: Path, target: Path, height: int, width: int) -> Iterator[Callable[[int, np.ndarray[Any, np.dtype[np.uint8]]], None]]:
+    rasterio = need_rasterio()
+    from rasterio.windows import Window
+
+    place: dict[str, Any] = {}
+    if source.suffix.lower() in GEOTIFF:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
+            original = rasterio.open(source)
+        with original:
+            place = {"crs": original.crs, "transform": original.transform} if original.crs else {}
+    partial = target.with_name(f".{target.name}.partial")
+    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8", "compress": "deflate", **place}
+    try:
+        with rasterio.open(partial, "w", **profile) as file:
+            yield lambda top, rows: file.write(rows, 1, window=Window(0, top, width, len(rows)))
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _write_png(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+    import io
+
+    try:
+        import PIL.Image
+    except ImportError as error:
+        raise MissingExtraError("Pictures are written with Pillow, which is the extra 'images': pip install 'prunus[images]'.") from error
+    buffer = io.BytesIO()
+    PIL.Image.fromarray(pixels).save(buffer, "PNG")
+    write_atomically(path, buffer.getvalue())

@@ -1,0 +1,58 @@
+"""Losses of segmentation. Logits are (batch, classes, H, W); a single map is the logit of the foreground of a binary mask.
+
+Targets are (batch, H, W), class indices (0 and 1 for a binary mask), and `IGNORED` where nobody knows. Every loss gives one number per sample, so
+that it works with curricula, and the engine averages them.
+"""
+
+from __future__ import annotations
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+IGNORED = 255
+_SMOOTH = 1.0  # pixels: an empty mask that is found empty costs nothing
+
+
+def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
+    """Mean cross-entropy over the known pixels of every sample, shape (batch,); of a single map the binary one."""
+    known = targets != IGNORED
+    if logits.shape[1] == 1:
+        found = F.binary_cross_entropy_with_logits(logits[:, 0], (targets == 1).to(logits.dtype), reduction="none")
+    else:
+        found = F.cross_entropy(logits, torch.where(known, targets, 0).long(), reduction="none")
+    return _mean(found, known)
+
+
+def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
+    """1 - Dice of the probabilities, averaged over the classes (or of the foreground alone), shape (batch,) (Milletari et al. 2016)."""
+    overlap, both = _overlap(logits, targets)
+    return (1 - (2 * overlap + _SMOOTH) / (both + _SMOOTH)).mean(1)
+
+
+def log_jaccard(logits: Tensor, targets: Tensor) -> Tensor:
+    """-log of the Jaccard index (IoU) of the probabilities, averaged over the classes, shape (batch,) (Iglovikov and Shvets 2018)."""
+    overlap, both = _overlap(logits, targets)
+    return -((overlap + _SMOOTH) / (both - overlap + _SMOOTH)).log().mean(1)
+
+
+def binary(logits: Tensor, targets: Tensor) -> Tensor:
+    """TernausNet's loss: cross-entropy - log Jaccard, shape (batch,)."""
+    return cross_entropy(logits, targets) + log_jaccard(logits, targets)
+
+
+def _overlap(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
+    """Per sample and class: sums of p * t and of p + t over the known pixels, both (batch, classes)."""
+    known = (targets != IGNORED)[:, None].to(logits.dtype)
+    if logits.shape[1] == 1:
+        found, wanted = logits.sigmoid(), (targets == 1)[:, None].to(logits.dtype)
+    else:
+        found = logits.softmax(1)
+        wanted = F.one_hot(torch.where(targets != IGNORED, targets, 0).long(), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+    found, wanted = found * known, wanted * known
+    return (found * wanted).sum((2, 3)), (found + wanted).sum((2, 3))
+
+
+def _mean(values: Tensor, known: Tensor) -> Tensor:
+    known = known.to(values.dtype)
+    return (values * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)

@@ -1,0 +1,61 @@
+"""Metrics of segmentation, from one confusion matrix over all pixels."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from ..errors import DataError
+from .losses import IGNORED
+
+
+class Confusion:
+    """Counts pixels by (true class, found class).
+
+    Args:
+        classes: how many; 2 for a binary mask.
+
+    Attributes:
+        counts: (classes, classes) int64, rows true.
+    """
+
+    def __init__(self, classes: int) -> None:
+        self.counts = torch.zeros(classes, classes, dtype=torch.int64)
+
+    def add(self, found: Tensor, targets: Tensor) -> None:
+        """Class indices found and true, of any one shape; true ones that are `IGNORED` do not count.
+
+        Raises:
+            DataError: other shapes, or a class beyond the last.
+        """
+        if found.shape != targets.shape:
+            raise DataError(f"A prediction of shape {tuple(found.shape)} cannot be compared with a mask of shape {tuple(targets.shape)}.")
+        known = targets != IGNORED
+        true, guess = targets[known].long().cpu(), found[known].long().cpu()
+        size = len(self.counts)
+        if len(true) and int(torch.maximum(true.max(), guess.max())) >= size:
+            raise DataError(f"A mask has class {int(torch.maximum(true.max(), guess.max()))}, but there are {size} classes, 0 to {size - 1}.")
+        self.counts += torch.bincount(size * true + guess, minlength=size * size).view(size, size)
+
+    def pixel_accuracy(self) -> float:
+        """Share of the pixels that are right [percent]."""
+        return 100.0 * float(self.counts.diagonal().sum()) / max(int(self.counts.sum()), 1)
+
+    def iou(self) -> Tensor:
+        """Intersection over union of every class [percent], (classes,); NaN for a class that is neither there nor found."""
+        right, union = self._right_and_union()
+        return 100.0 * right / union
+
+    def dice(self) -> Tensor:
+        """Dice of every class, 2 |A and B| / (|A| + |B|) [percent], (classes,); NaN likewise."""
+        right, union = self._right_and_union()
+        return 200.0 * right / (union + right)
+
+    def _right_and_union(self) -> tuple[Tensor, Tensor]:
+        right = self.counts.diagonal().double()
+        return right, self.counts.sum(0).double() + self.counts.sum(1).double() - right
+
+
+def classes_of(logits: Tensor) -> Tensor:
+    """The class of every pixel, (batch, H, W), from logits (batch, classes, H, W); of a single map 1 where it is above 0."""
+    return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)

@@ -1,0 +1,129 @@
+"""Prediction on pictures of any size: overlapping tiles, blended so that no seam shows, strip by strip so that memory is bounded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..errors import ConfigError
+from ..training.evaluation import mode, placement
+
+Read = Callable[[int, int, int, int], Tensor]
+"""(top, left, height, width) -> that window of a picture, (planes, height, width), normalised."""
+Watcher = Callable[[int, int], None]
+
+TILE, OVERLAP = 512, 64
+
+
+def predict(
+    model: nn.Module, picture: Tensor, *, tile: int = TILE, overlap: int = OVERLAP, batch_size: int = 4, on_step: Watcher | None = None
+) -> Tensor:
+    """Logits of a whole picture in memory, (classes, H, W) float32, on the CPU.
+
+    Args:
+        model: (batch, planes, tile, tile) to logits (batch, classes, tile, tile).
+        picture: (planes, H, W), normalised.
+        tile: side of a tile [pixels].
+        overlap: of neighbouring tiles [pixels].
+        batch_size: tiles at a time.
+        on_step: called with (tiles done, tiles in all).
+
+    Raises:
+        ConfigError: an overlap that leaves nothing of a tile.
+    """
+
+    def read(top: int, left: int, height: int, width: int) -> Tensor:
+        return picture[:, top : top + height, left : left + width]
+
+    _, height, width = picture.shape
+    return torch.cat(list(strips(model, read, height, width, tile=tile, overlap=overlap, batch_size=batch_size, on_step=on_step)), 1)
+
+
+def strips(
+    model: nn.Module,
+    read: Read,
+    height: int,
+    width: int,
+    *,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+    batch_size: int = 4,
+    on_step: Watcher | None = None,
+) -> Iterator[Tensor]:
+    """Logits of a picture from top to bottom, (classes, some rows, width) at a time, read by window.
+
+    Every tile's logits are weighed by a ramp that falls to nearly nothing at its inner borders, where a network sees least around a pixel; what
+    overlaps is averaged. A picture that is smaller than a tile is reflected beyond its borders.
+
+    Raises:
+        ConfigError: an overlap that leaves nothing of a tile.
+    """
+    if tile < 1 or not 0 <= 2 * overlap <= tile:
+        raise ConfigError(f"Tiles of {tile} pixels can overlap by 0 to {tile // 2}, not by {overlap}.")
+    tops, lefts = _starts(height, tile, overlap), _starts(width, tile, overlap)
+    across = max(width, tile)
+    total: Tensor | None = None
+    weights = torch.zeros(tile, across)
+    for number, top in enumerate(tops):
+        following = tops[number + 1] if number + 1 < len(tops) else height
+        rows = _ramp(tile, overlap, number > 0, number + 1 < len(tops))
+        for position, (left, logits) in enumerate(_row(model, read, top, lefts, tile, height, width, batch_size)):
+            ramp = rows[:, None] * _ramp(tile, overlap, left > 0, position + 1 < len(lefts))[None, :]
+            total = torch.zeros(len(logits), tile, across) if total is None else total
+            total[:, :, left : left + tile] += logits * ramp
+            weights[:, left : left + tile] += ramp
+            if on_step is not None:
+                on_step(number * len(lefts) + position + 1, len(tops) * len(lefts))
+        assert total is not None
+        done = following - top
+        yield (total[:, :done] / weights[:done])[:, :, :width]
+        total, weights = (F.pad(buffer[..., done:, :], (0, 0, 0, min(done, tile))) for buffer in (total, weights))
+
+
+def _row(
+    model: nn.Module, read: Read, top: int, lefts: list[int], tile: int, height: int, width: int, batch_size: int
+) -> Iterator[tuple[int, Tensor]]:
+    """The logits of a row of tiles, (classes, tile, tile) each."""
+    device, dtype = placement(model)
+    rows, columns = min(tile, height), min(tile, width)
+    with mode(model, training=False), torch.no_grad():
+        for first in range(0, len(lefts), batch_size):
+            part = lefts[first : first + batch_size]
+            windows = torch.stack([reflected(read(top, left, rows, columns), tile, tile) for left in part])
+            yield from zip(part, model(windows.to(device, dtype)).float().cpu())
+
+
+def reflected(picture: Tensor, height: int, width: int) -> Tensor:
+    """A picture (planes, H, W) continued to the right and below as in a mirror; a single row or column is repeated."""
+    while picture.shape[1] < height or picture.shape[2] < width:
+        missing = height - picture.shape[1], width - picture.shape[2]
+        below, right = (min(lack, side - 1) if side > 1 else 0 for lack, side in zip(missing, picture.shape[1:]))
+        if below + right:
+            picture = F.pad(picture[None], (0, right, 0, below), mode="reflect")[0]
+        else:
+            repeated = tuple(lack if side == 1 else 0 for lack, side in zip(missing, picture.shape[1:]))
+            picture = F.pad(picture[None], (0, repeated[1], 0, repeated[0]), mode="replicate")[0]
+    return picture
+
+
+def _starts(length: int, tile: int, overlap: int) -> list[int]:
+    """Where tiles begin along one side: evenly, the last at the very end."""
+    if length <= tile:
+        return [0]
+    count = -(-(length - overlap) // (tile - overlap))
+    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+
+
+def _ramp(tile: int, overlap: int, before: bool, after: bool) -> Tensor:
+    """1 in the middle, and down to nearly nothing over the overlap at a border with a neighbour."""
+    ramp = torch.ones(tile)
+    if overlap:
+        slope = (torch.arange(overlap) + 1) / (overlap + 1)
+        if before:
+            ramp[:overlap] = slope
+        if after:
+            ramp[tile - overlap :] = slope.flip(0)
+    return ramp

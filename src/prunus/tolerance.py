@@ -1,0 +1,85 @@
+"""The tolerance as a target: the largest rate whose metric on held-out samples is, with some confidence, at most so many points worse."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from statistics import NormalDist
+
+from torch import Tensor, nn
+
+from .channels.compact import compact
+from .channels.plan import Plan, Trial
+from .errors import TargetError
+
+Metric = float | Tensor
+"""Points, higher is better; or the points of every held-out sample, shape (samples,), of which the mean counts."""
+Evaluate = Callable[[nn.Module], Metric]
+
+STEPS = 7  # halvings of the rate: to less than a hundredth
+CONFIDENCE = 0.95
+
+
+def largest_within(
+    model: nn.Module, nothing: Plan, plan_at: Callable[[float], Plan], tolerance: float, evaluate: Evaluate, confidence: float = CONFIDENCE
+) -> tuple[Plan, tuple[Trial, ...]]:
+    """Bisect over the rate, a larger one being taken to lose more; also all that was tried.
+
+    Args:
+        model: the original.
+        nothing: the plan that removes nothing, which is given back where no trial is accepted.
+        plan_at: rate -> plan.
+        tolerance: points that may be lost.
+        evaluate: compact model -> metric. From the points of every sample, the loss is bounded with `confidence`; from a mere number it is taken as
+            it is.
+        confidence: that the loss on samples like the held-out ones is within the tolerance, in [0.5, 1).
+
+    Raises:
+        TargetError: numbers out of range, or metrics that are not numbers or of different shapes.
+    """
+    if not tolerance >= 0:
+        raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}")
+    if not 0.5 <= confidence < 1:
+        raise TargetError(f"a confidence lies from 0.5, the mean itself, to below 1, not {confidence}")
+    baseline = evaluate(model)
+    best, trials = nothing, []
+    low, high = 0.0, 1.0
+    for _ in range(STEPS):
+        rate = (low + high) / 2
+        candidate = plan_at(rate)
+        found = evaluate(compact(model, candidate))
+        value, lowest = judged(baseline, found, confidence)
+        accepted = value_of(baseline) - lowest <= tolerance
+        trials.append(Trial(rate, value, candidate.after.macs, accepted, lowest))
+        if accepted:
+            low, best = rate, candidate
+        else:
+            high = rate
+    return best, tuple(trials)
+
+
+def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, float]:
+    """The metric of a trial, and the lowest that it has with this confidence, one-sided.
+
+    Samples are paired: what counts is how much the difference of one sample's points spreads, which is far less than the points themselves do
+    where both models mostly agree. Its mean is taken for normal (many samples).
+    """
+    if not (isinstance(baseline, Tensor) and isinstance(found, Tensor)):
+        if isinstance(baseline, Tensor) or isinstance(found, Tensor):
+            raise TargetError("the metric gives the points of every sample for one model and a single number for another")
+        return value_of(found), value_of(found)
+    if baseline.shape != found.shape or baseline.dim() != 1 or not len(baseline):
+        raise TargetError(
+            f"the points of every sample must have one shape (samples,) for all models, not {tuple(baseline.shape)} and {tuple(found.shape)}"
+        )
+    lost = baseline.double().cpu() - found.double().cpu()
+    error = float(lost.std(correction=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
+    return value_of(found), value_of(baseline) - float(lost.mean()) - NormalDist().inv_cdf(confidence) * error
+
+
+def value_of(metric: Metric) -> float:
+    """The metric as one number; raises TargetError if it is none."""
+    value = float(metric.double().mean()) if isinstance(metric, Tensor) else float(metric)
+    if math.isnan(value):
+        raise TargetError("the metric of a model is not a number, so nobody can say whether it is within the tolerance")
+    return value

@@ -1,0 +1,43 @@
+"""Calibration inputs: some training samples that can be read again and again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from prunus.data.sets import Split
+from prunus.training.feeding import Normalise, batches
+
+MOST_SAMPLES = 1024
+_NUMBERS = 1 << 24  # in all samples together: 111 images of 224 pixels
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Batches of images (batch, C, H, W), normalised and not augmented, the same ones every time.
+
+    Attributes:
+        split: where they come from, training samples as a rule.
+        normalise: (mean, std) of every plane, in units of 0..1.
+        samples: how many, at most; None = 1,024, fewer of large images.
+        batch_size: samples per batch.
+        seed: which ones.
+    """
+
+    split: Split
+    normalise: Normalise
+    samples: int | None = None
+    batch_size: int = 128
+    seed: int = 0
+
+    def pairs(self) -> Iterator[tuple[Tensor, Tensor]]:
+        """The batches with their labels (batch,)."""
+        count = self.samples or min(MOST_SAMPLES, max(1, _NUMBERS // self.split.images[0].numel()))
+        order = torch.randperm(len(self.split), generator=torch.Generator().manual_seed(self.seed))
+        return batches(self.split.subset(order[:count]), self.normalise, self.batch_size)
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (images for images, _ in self.pairs())

@@ -1,0 +1,201 @@
+"""Methods that train: history pairs, importance weights, slimming and selective decay, on the embedded digits."""
+
+from __future__ import annotations
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import prunus
+from prunus import data, models, scores
+from prunus.channels import ChannelGraph, Plan
+from prunus.channels.compose import compose
+from prunus.errors import PlanError, TargetError
+from prunus.methods.history import Round, history_pruning
+from prunus.methods.importance import Penalty, Weighed, importance_pruning
+from prunus.methods.one_shot import Material
+from prunus.methods.selective_decay import selective_decay_loss
+from prunus.methods.slimming import slimming_loss
+from prunus.training import TrainConfig, evaluate, train
+
+EXAMPLE = torch.zeros(1, 1, 8, 8)
+
+
+@pytest.fixture(scope="module")
+def material() -> Material:
+    digits = data.load("digits")
+    kept, held = digits.hold_out(0.3)
+    return Material(kept, digits.test, digits.normalise, held)
+
+
+@pytest.fixture(scope="module")
+def trained(material: Material) -> nn.Module:
+    torch.manual_seed(0)
+    model = models.lenet5(image_size=8)
+    train(model, material.train, TrainConfig(epochs=4), normalise=material.normalise)
+    return model.eval()
+
+
+def test_two_plans_are_one(trained: nn.Module) -> None:
+    graph = prunus.trace(trained, EXAMPLE)
+    first = prunus.plan(graph, scores.norm(graph), rate=0.4)
+    small = prunus.compact(trained, first)
+    inner = prunus.trace(small, EXAMPLE)
+    second = prunus.plan(inner, scores.random(inner, 3), rate=0.5)
+    both = compose(trained, first, second)
+    wanted = prunus.compact(small, second)
+    found = prunus.compact(trained, both)
+    assert both.removed == first.removed + second.removed
+    assert all(torch.equal(a, b) for a, b in zip(found.parameters(), wanted.parameters(), strict=True))
+    third = prunus.plan(prunus.trace(wanted, EXAMPLE), scores.norm(prunus.trace(wanted, EXAMPLE)), rate=0.5)
+    again = prunus.compact(trained, compose(trained, both, third))
+    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), prunus.compact(wanted, third).parameters(), strict=True))
+
+
+def test_plans_of_other_models_do_not_follow(trained: nn.Module) -> None:
+    graph = prunus.trace(trained, EXAMPLE)
+    first = prunus.plan(graph, scores.norm(graph), rate=0.5)
+    other = prunus.trace(models.resnet20(), torch.zeros(1, 3, 32, 32))
+    with pytest.raises(PlanError, match="the second plan removes slots"):
+        compose(trained, first, prunus.plan(other, scores.norm(other), rate=0.5))
+    with pytest.raises(PlanError, match="that the first one does not leave"):
+        compose(trained, first, prunus.plan(graph, -scores.norm(graph), rate=0.9))
+
+
+def test_history_pruning_goes_down_in_rounds(material: Material) -> None:
+    torch.manual_seed(0)
+    model = models.lenet5(image_size=8)
+    short = TrainConfig(epochs=2)
+    rounds = [Round(0.5, short, short), Round(0.0, short, short, {"conv1": 4, "conv2": 10})]
+    found = history_pruning(model, EXAMPLE, material, rounds, training=TrainConfig(epochs=4), tolerance=100.0)
+    assert [tried.channels for tried in found.rounds] == [{"conv1": 10, "conv2": 25, "fc1": 250}, {"conv1": 6, "conv2": 15, "fc1": 250}]
+    assert [len(history) for history in found.histories] == [4, 2, 2]
+    for tried in found.rounds:
+        assert tried.accepted and tried.distance[1] < tried.distance[0]  # the pull makes pairs more alike
+    assert found.plan is not None and found.plan.after.macs == found.rounds[-1].macs
+    shapes = [p.shape for p in prunus.compact(model, found.plan).parameters()]
+    assert [p.shape for p in found.model.parameters()] == shapes
+    assert evaluate(found.model, material.test, material.normalise).accuracy > 80
+
+
+def test_a_round_that_costs_too_much_is_undone(material: Material) -> None:
+    torch.manual_seed(0)
+    model = models.lenet5(image_size=8)
+    short = TrainConfig(epochs=1)
+    rounds = [Round(0.3, short, short), Round(0.0, short, short, {"conv1": 13, "conv2": 34, "fc1": 349})]
+    found = history_pruning(model, EXAMPLE, material, rounds, training=TrainConfig(epochs=4), tolerance=5.0)
+    assert [tried.accepted for tried in found.rounds] == [True, False]
+    assert found.rounds[1].channels == {"conv1": 1, "conv2": 1, "fc1": 1}
+    assert [layer.out_channels for layer in (found.model.conv1, found.model.conv2)] == [14, 35]
+    assert found.plan is not None and found.plan.after.macs == found.rounds[0].macs
+
+
+def test_history_needs_held_out_samples(material: Material) -> None:
+    bare = Material(material.train, material.test, material.normalise)
+    with pytest.raises(TargetError, match="held-out"):
+        history_pruning(models.lenet5(image_size=8), EXAMPLE, bare, [], training=TrainConfig(epochs=1), tolerance=1.0)
+
+
+def test_importance_pruning_keeps_its_tolerance(material: Material, trained: nn.Module) -> None:
+    before = copy.deepcopy(trained.state_dict())
+    told: list[Weighed] = []
+
+    def fit(model: nn.Module, penalty: Penalty | None) -> None:
+        def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+            return F.cross_entropy(outputs, targets) + (penalty() if penalty else 0.0)
+
+        train(model, material.train, TrainConfig(epochs=1, lr=0.02), normalise=material.normalise, loss=loss)
+
+    def points(model: nn.Module) -> float:
+        assert material.validation is not None
+        return evaluate(model, material.validation, material.normalise).accuracy
+
+    found = importance_pruning(trained, EXAMPLE, fit, points, 12.0, step=0.5, least=0.25, most=4, start="l1", on_trial=told.append)
+    assert tuple(told) == found.trials and 1 <= len(told) <= 4
+    assert found.baseline == points(trained)
+    steps = [0.5]
+    for trial in found.trials:
+        assert trial.step == steps[-1] and trial.accepted == (found.baseline - trial.lowest <= 12.0)
+        steps.append(steps[-1] if trial.accepted else steps[-1] / 2)
+    accepted = [trial for trial in found.trials if trial.accepted]
+    assert accepted and found.plan is not None and found.plan.after.macs == accepted[-1].macs
+    assert points(found.model) == pytest.approx(accepted[-1].value)
+    assert [p.shape for p in found.model.parameters()] == [p.shape for p in prunus.compact(trained, found.plan).parameters()]
+    assert all(torch.equal(tensor, before[name]) for name, tensor in trained.state_dict().items())
+
+
+def test_an_impossible_tolerance_leaves_the_original(trained: nn.Module) -> None:
+    values = iter([90.0, *[10.0] * 10])
+    found = importance_pruning(trained, EXAMPLE, lambda model, penalty: None, lambda model: next(values), 1.0, step=0.4, least=0.1, by="macs")
+    assert found.model is trained and found.plan is None
+    assert [trial.step for trial in found.trials] == [0.4, 0.2, 0.1]
+    with pytest.raises(TargetError, match="steps lie between 0 and 1"):
+        importance_pruning(trained, EXAMPLE, lambda model, penalty: None, lambda model: 1.0, 1.0, step=0.1, least=0.2)
+
+
+class Normed(nn.Module):
+    """A small network with batch norm for the digits."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.bn1 = nn.Conv2d(1, 12, 3, padding=1), nn.BatchNorm2d(12)
+        self.b, self.bn2 = nn.Conv2d(12, 16, 3, padding=1), nn.BatchNorm2d(16)
+        self.head = nn.Linear(16, 10)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.max_pool2d(self.bn1(self.a(x)).relu(), 2)
+        return self.head(self.bn2(self.b(x)).relu().mean((2, 3)))  # type: ignore[no-any-return]
+
+
+def test_slimming_is_the_penalty_and_compacts_as_masked(material: Material) -> None:
+    torch.manual_seed(0)
+    model = Normed()
+    loss = slimming_loss(model, 0.1)
+    outputs, targets = torch.randn(4, 10), torch.tensor([1, 2, 3, 4])
+    wanted = F.cross_entropy(outputs, targets) + 0.1 * (model.bn1.weight.abs().sum() + model.bn2.weight.abs().sum())
+    assert float(loss(outputs, targets).detach()) == pytest.approx(float(wanted.detach()))
+    loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
+    assert torch.allclose(model.bn1.weight.grad, 0.1 * model.bn1.weight.sign())
+    train(model, material.train, TrainConfig(epochs=3), normalise=material.normalise, loss=slimming_loss(model, 3e-2))
+    plain = Normed()
+    train(plain, material.train, TrainConfig(epochs=3), normalise=material.normalise)
+    assert float(model.bn2.weight.detach().abs().sum()) < 0.8 * float(plain.bn2.weight.detach().abs().sum())
+    graph = prunus.trace(model.eval(), EXAMPLE)
+    plan = prunus.plan(graph, scores.bn_scale(graph), rate=0.4, scope="global")
+    small = prunus.compact(model, plan)
+    image = material.test.images[:8].float() / 255
+    assert torch.allclose(small(image), prunus.mask(model, plan)(image), atol=1e-5)
+    with pytest.raises(PlanError, match="nothing to slim by"):
+        slimming_loss(models.lenet5())
+
+
+def test_selective_decay_empties_what_is_going_to_be_pruned(material: Material) -> None:
+    torch.manual_seed(0)
+    model = Normed()
+    graph = prunus.trace(model, EXAMPLE)
+
+    def choose(traced: ChannelGraph) -> Plan:
+        return prunus.plan(traced, scores.norm(traced, reduce="producer"), rate=0.5)
+
+    outputs, targets = torch.randn(4, 10), torch.tensor([1, 2, 3, 4])
+    loss = selective_decay_loss(model, graph, choose, 10, weight_decay=0.1, first=1.0, last=4.0)
+    for step in (0, 1, 2):
+        removed = choose(graph)
+        squares = 0.0
+        full, masked = dict(model.named_parameters()), dict(prunus.mask(model, removed).named_parameters())
+        for name, tensor in full.items():
+            squares += float((tensor.detach().square() - masked[name].detach().square()).sum())
+        wanted = float(F.cross_entropy(outputs, targets)) + 0.5 * 4.0 ** (step / 10) * 0.1 * squares
+        assert float(loss(outputs, targets).detach()) == pytest.approx(wanted, rel=1e-5)
+    config = TrainConfig(epochs=6, lr=0.03, schedule="constant")
+    steps = 6 * -(-len(material.train) // config.batch_size)
+    decay = selective_decay_loss(model, graph, choose, steps, weight_decay=1e-3, last=1e3)
+    train(model, material.train, config, normalise=material.normalise, loss=decay)
+    plan = choose(graph)
+    before = evaluate(model, material.test, material.normalise).accuracy
+    assert evaluate(prunus.compact(model.eval(), plan), material.test, material.normalise).accuracy == pytest.approx(before, abs=2.0)
+    with pytest.raises(TargetError, match="at least one step"):
+        selective_decay_loss(model, graph, choose, 0, weight_decay=0.1)

@@ -1,0 +1,125 @@
+"""Reconstruction error: against refitting from scratch for every candidate, one channel at a time."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.channels.nets import Net, channels, randomised
+from torch import Tensor, nn
+
+import prunus
+from prunus import models, scores
+from prunus.errors import PlanError
+from prunus.scores import products
+from prunus.scores.reconstruction import Problem
+
+BATCHES = [torch.randn(16, 3, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+
+
+def two_readers(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x).relu()
+    return m.head(m.b(x).relu().mean((2, 3))) + m.other(x.flatten(1))
+
+
+def network() -> nn.Module:
+    return randomised(Net(two_readers, a=nn.Conv2d(3, 6, 3), b=nn.Conv2d(6, 4, 3, bias=False), head=nn.Linear(4, 2), other=nn.Linear(150, 2)))
+
+
+def windows(x: Tensor) -> Tensor:
+    return F.unfold(x, 3).transpose(1, 2).flatten(0, 1)
+
+
+def left_over(rows: Tensor, matrix: Tensor, kept: list[int], damp: float) -> float:
+    """What the best weight on some columns cannot make of rows @ matrix.T, with the ridge that keeps all of them apart."""
+    squares = rows.T @ rows / len(rows) + damp * torch.eye(rows.shape[1], dtype=torch.float64)
+    products = squares @ matrix.T
+    best = torch.linalg.solve(squares[kept][:, kept], products[kept])
+    return float((matrix @ squares * matrix).sum() - (best * products[kept]).sum())
+
+
+@torch.no_grad()
+def slow(model: nn.Module, ridge: float) -> tuple[list[int], list[float]]:
+    """Greedy elimination of the first layer's channels: order and cost of each."""
+    hidden = model.a(torch.cat(BATCHES)).relu()
+    views = []
+    for rows, matrix, each, centred in (
+        (windows(hidden), model.b.weight.flatten(1), 9, False),
+        (hidden.flatten(1), model.other.weight, 25, True),
+    ):
+        rows = rows - rows.mean(0) * centred
+        squares = rows.T @ rows / len(rows)
+        views.append((rows, matrix, each, ridge * float(squares.diagonal().mean()), float((matrix @ squares * matrix).sum())))
+    left, order, costs, spent = list(range(6)), [], [], [0.0, 0.0]
+    while left:
+        trials = []
+        for gone in left:
+            errors = []
+            for rows, matrix, each, damp, _ in views:
+                columns = [c * each + k for c in left if c != gone for k in range(each)]
+                errors.append(left_over(rows, matrix, columns, damp))
+            trials.append((sum((e - s) / view[4] for e, s, view in zip(errors, spent, views)), gone, errors))
+        cost, gone, spent = min(trials)
+        left.remove(gone)
+        order.append(gone)
+        costs.append(cost)
+    return order, costs
+
+
+def test_it_is_greedy_elimination_with_a_refit_at_every_step() -> None:
+    model = network()
+    graph = prunus.trace(model, BATCHES[0])
+    found = scores.reconstruction(graph, BATCHES, ridge=1e-2)
+    order, costs = slow(model, 1e-2)
+    mine = channels(graph, "a.weight")
+    ranked = [mine.index(c) for c in sorted(mine, key=lambda c: float(found[c]))]
+    assert ranked == order
+    running = 0.0
+    for position, cost in zip(order, costs):
+        running = max(running, cost)
+        assert float(found[mine[position]]) == pytest.approx(running, rel=1e-6)
+
+
+def test_what_others_can_make_costs_nothing() -> None:
+    model = network()
+    with torch.no_grad():
+        model.a.weight[5], model.a.bias[5] = 3 * model.a.weight[2], 3 * model.a.bias[2]
+    graph = prunus.trace(model, BATCHES[0])
+    mine = channels(graph, "a.weight")
+    found = scores.reconstruction(graph, BATCHES, ridge=1e-9)
+    cheap = min(mine, key=lambda c: float(found[c]))
+    assert mine.index(cheap) in (2, 5) and float(found[cheap]) < 1e-6
+    norms = scores.norm(graph)
+    assert min(mine, key=lambda c: float(norms[c])) != cheap
+
+
+def test_shrinking_on_the_way_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = prunus.trace(network(), BATCHES[0])
+    wanted = scores.reconstruction(graph, BATCHES)
+    monkeypatch.setattr(Problem, "_shrink", lambda self: None)
+    assert torch.allclose(scores.reconstruction(graph, BATCHES), wanted, rtol=1e-8)
+
+
+def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    graph = prunus.trace(models.resnet20().eval(), torch.zeros(1, 3, 32, 32))
+    batches = [torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))]
+    wanted = scores.reconstruction(graph, batches)
+    assert wanted.isfinite().all() and len(wanted.unique()) == graph.num_channels
+    monkeypatch.setattr(products, "_BUDGET", 1)
+    assert torch.allclose(scores.reconstruction(graph, batches), wanted, rtol=1e-3)
+
+
+def test_layers_that_are_too_wide_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(products, "MOST_COLUMNS", 10)
+    graph = prunus.trace(network(), BATCHES[0])
+    found = scores.reconstruction(graph, BATCHES)
+    assert len(found[channels(graph, "a.weight")].unique()) == 1  # both of its readers are
+    assert len(found[channels(graph, "b.weight")].unique()) == 4
+
+
+def test_inputs_are_needed() -> None:
+    graph = prunus.trace(network(), BATCHES[0])
+    with pytest.raises(PlanError, match="at least one is needed"):
+        scores.reconstruction(graph, [])
+    with pytest.raises(PlanError, match="instead of an iterator"):
+        scores.reconstruction(graph, iter(BATCHES))

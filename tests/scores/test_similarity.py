@@ -1,0 +1,186 @@
+"""Channel similarity: the formulas again, one pair and one merge at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from tests.channels.nets import Net, channels, randomised
+from torch import Tensor, nn
+
+import prunus
+from prunus import models, scores
+from prunus.errors import PlanError
+from prunus.scores import moments
+from prunus.scores.similarity import distances
+
+IMAGE = torch.randn(4, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+BATCHES = [torch.randn(16, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+
+
+def chain(m: nn.Module, x: Tensor) -> Tensor:
+    return m.head(m.bn2(m.b(m.bn1(m.a(x)).relu())).relu().mean((2, 3)))
+
+
+def network() -> nn.Module:
+    layers = {"a": nn.Conv2d(3, 10, 3), "bn1": nn.BatchNorm2d(10), "b": nn.Conv2d(10, 7, 3), "bn2": nn.BatchNorm2d(7), "head": nn.Linear(7, 4)}
+    model = randomised(Net(chain, **layers))
+    with torch.no_grad():
+        for norm in (model.bn1, model.bn2):
+            norm.running_var.uniform_(0.5, 3, generator=torch.Generator().manual_seed(1))
+            norm.running_mean.normal_(generator=torch.Generator().manual_seed(2))
+    return model
+
+
+def rectified(beta: Tensor, gamma: Tensor) -> tuple[Tensor, Tensor]:
+    """Mean and variance of max(N(beta, gamma^2), 0), METHODS section 4."""
+    gamma = gamma.abs()
+    ratio = beta / gamma
+    below = 0.5 * (1 + torch.erf(ratio / math.sqrt(2)))
+    density = torch.exp(-ratio.square() / 2) / math.sqrt(2 * math.pi)
+    mean = beta * below + gamma * density
+    return mean, (beta.square() + gamma.square()) * below + beta * gamma * density - mean.square()
+
+
+def test_moments_behind_a_rectifier_are_those_of_a_rectified_normal() -> None:
+    model = network()
+    found = moments.input_moments(prunus.trace(model, IMAGE))
+    mean, variance = rectified(model.bn1.bias.detach(), model.bn1.weight.detach())
+    scale = float((mean.square() + variance).sqrt().mean())
+    assert torch.allclose(found["b"][0], mean, atol=0.05 * scale)
+    assert torch.allclose(found["b"][1], variance, atol=0.1 * scale**2)
+    assert torch.allclose(found["a"][0], torch.zeros(3, dtype=torch.float64), atol=0.05)
+    assert torch.allclose(found["a"][1], torch.ones(3, dtype=torch.float64), atol=0.1)
+
+
+@torch.no_grad()
+def test_products_from_weights_are_the_formula() -> None:
+    model = network()
+    graph = prunus.trace(model, IMAGE)
+    mean, variance = moments.input_moments(graph)["b"]
+    seen = next(one for one in moments.from_weights(graph) if one.channels.tolist() == channels(graph, "b.weight"))
+    for i in range(7):
+        for j in range(7):
+            total = 0.0
+            folded, shift = [], []
+            for k in (i, j):
+                factor = float(model.bn2.weight[k] / (model.bn2.running_var[k] + model.bn2.eps).sqrt())
+                folded.append(factor * model.b.weight[k])
+                shift.append(factor * float(model.b.bias[k] - model.bn2.running_mean[k]) + float(model.bn2.bias[k]))
+            for c in range(10):
+                total += float((folded[0][c] * folded[1][c]).sum() * variance[c])
+            ends = [float((folded[n].sum((1, 2)) * mean).sum()) + shift[n] for n in (0, 1)]
+            assert seen.products[i, j] == pytest.approx(total + ends[0] * ends[1], rel=1e-9)
+
+
+def test_products_from_inputs_are_averages() -> None:
+    model = network()
+    graph = prunus.trace(model, IMAGE)
+    seen = next(one for one in moments.from_inputs(graph, BATCHES) if one.channels.tolist() == channels(graph, "b.weight", 1))
+    with torch.no_grad():
+        hidden = torch.cat([model.bn1(model.a(x)).relu() for x in BATCHES])
+    for i, j in ((0, 0), (2, 5), (9, 1)):
+        assert seen.products[i, j] == pytest.approx(float((hidden[:, i] * hidden[:, j]).mean()), rel=1e-5)
+
+
+def test_products_from_batch_norms() -> None:
+    model = network()
+    graph = prunus.trace(model, IMAGE)
+    seen = next(one for one in moments.from_batch_norms(graph) if one.channels.tolist() == channels(graph, "bn1.weight"))
+    scale, shift = model.bn1.weight.detach(), model.bn1.bias.detach()
+    for i, j in ((0, 0), (2, 5)):
+        apart = seen.products[i, i] + seen.products[j, j] - 2 * seen.products[i, j]
+        wanted = float((shift[i] - shift[j]) ** 2) + (float(scale[i] ** 2 + scale[j] ** 2) if i != j else 0.0)
+        assert apart == pytest.approx(wanted)
+
+
+def test_distances_are_relative_and_zero_for_the_same() -> None:
+    y = torch.randn(5, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    y[1] = y[0]
+    y[2] = -y[3]
+    y[4] = 0
+    found = distances((y @ y.T / 1000).numpy())
+    assert found[0, 1] == pytest.approx(0, abs=1e-7) and found[2, 3] == pytest.approx(2)
+    gap = float((y[0] - y[2]).square().mean() / ((y[0].square().mean() + y[2].square().mean()) / 2)) ** 0.5
+    assert found[0, 2] == pytest.approx(gap)
+    assert found[0, 4] == pytest.approx(math.sqrt(2)) and (found.diagonal() == 0).all()
+
+
+def slow_heights(distance: np.ndarray, representatives: int) -> list[float]:
+    """Average linkage written out: merge the two nearest clusters, keep their best representatives."""
+    clusters = [[i] for i in range(len(distance))]
+    standing = [[i] for i in range(len(distance))]
+    heights = [math.inf] * len(distance)
+    while len(clusters) > 1:
+        pairs = [(distance[np.ix_(clusters[a], clusters[b])].mean(), a, b) for a in range(len(clusters)) for b in range(a + 1, len(clusters))]
+        height, a, b = min(pairs)
+        everyone, candidates = clusters[a] + clusters[b], standing[a] + standing[b]
+        candidates.sort(key=lambda i: distance[i, everyone].sum())
+        for i in candidates[representatives:]:
+            heights[i] = height
+        clusters = [c for n, c in enumerate(clusters) if n not in (a, b)] + [everyone]
+        standing = [c for n, c in enumerate(standing) if n not in (a, b)] + [candidates[:representatives]]
+    return heights
+
+
+@pytest.mark.parametrize("representatives", [1, 2])
+@pytest.mark.parametrize("metric", ["bn_prop", "empirical"])
+def test_scores_are_the_heights_of_merges(metric: str, representatives: int) -> None:
+    graph = prunus.trace(network(), IMAGE)
+    found = scores.similarity(graph, metric, BATCHES, representatives=representatives)  # type: ignore[arg-type]
+    for group, products in zip(graph.groups, found.products):
+        wanted = slow_heights(distances(products), representatives)
+        last = max(height for height in wanted if height < math.inf)
+        for channel, height in zip(group.channels, wanted):
+            value = float(found.scores[channel])
+            assert value > last if height == math.inf else value == pytest.approx(height)
+
+
+def test_a_global_threshold_cuts_all_dendrograms_at_one_distance() -> None:
+    graph = prunus.trace(models.resnet20().eval(), torch.zeros(1, 3, 32, 32))
+    found = scores.similarity(graph)
+    plan = prunus.plan(graph, found.scores, macs=0.6, scope="global")
+    removed = plan.removed_in(graph)
+    for group, links in zip(graph.groups, found.links):
+        gone = int(removed[group.channels].sum())
+        if 0 < gone < group.size - 1:
+            assert found.scores[group.channels[removed[group.channels]]].max() == pytest.approx(links[gone - 1, 2])
+    assert len({round(float(1 - removed[g.channels].mean()), 2) for g in graph.groups}) > 3  # widths emerge
+
+
+def test_the_strongest_stay_where_that_is_asked_for() -> None:
+    model = network()
+    with torch.no_grad():
+        model.a.weight[3], model.a.bias[3] = model.a.weight[7], model.a.bias[7]
+        model.bn1.running_mean[3], model.bn1.running_var[3] = model.bn1.running_mean[7], model.bn1.running_var[7]
+        model.bn1.weight[3], model.bn1.weight[7] = 1.001, 1.0
+        model.bn1.bias[3] = model.bn1.bias[7]
+    graph = prunus.trace(model, IMAGE)
+    a = channels(graph, "a.weight")
+    found = scores.similarity(graph, keep="scale").scores
+    assert found[a[7]] == found[a].min() and found[a[3]] > found[a[7]]
+
+
+def test_it_works_without_batch_norm_and_on_flattened_maps() -> None:
+    model = models.lenet5().eval()
+    graph = prunus.trace(model, torch.zeros(1, 1, 28, 28))
+    for metric in ("bn_prop", "empirical"):
+        found = scores.similarity(graph, metric, [torch.randn(4, 1, 28, 28)])  # type: ignore[arg-type]
+        assert found.scores.isfinite().all() and found.scores.shape == (graph.num_channels,)
+        assert len(found.scores.unique()) > graph.num_channels // 2
+
+
+def test_what_is_missing_is_said() -> None:
+    graph = prunus.trace(models.lenet5().eval(), torch.zeros(1, 1, 28, 28))
+    with pytest.raises(PlanError, match="LeNet5 has nothing that this metric could compare"):
+        scores.similarity(graph, "bn_indep")
+    with pytest.raises(PlanError, match="'empirical' looks at real inputs: give batches"):
+        scores.similarity(graph, "empirical")
+    with pytest.raises(PlanError, match="no batch of calibration inputs"):
+        scores.similarity(graph, "empirical", [])
+    with pytest.raises(PlanError, match="not 'cosine'"):
+        scores.similarity(graph, "cosine")  # type: ignore[arg-type]
+    with pytest.raises(PlanError, match="at least one channel of a cluster stays"):
+        scores.similarity(graph, representatives=0)

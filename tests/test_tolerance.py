@@ -1,0 +1,82 @@
+"""The tolerance: bounds from paired samples, and how often they hold."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import prunus
+from prunus.errors import TargetError
+from prunus.tolerance import judged
+
+
+def test_the_bound_is_that_of_a_paired_test() -> None:
+    before = torch.tensor([100.0, 100, 100, 0, 100, 0, 100, 100])
+    after = torch.tensor([100.0, 0, 100, 100, 100, 0, 0, 100])
+    value, lowest = judged(before, after, 0.9)
+    lost = [0.0, 100, 0, -100, 0, 0, 100, 0]
+    mean = sum(lost) / 8
+    deviation = math.sqrt(sum((x - mean) ** 2 for x in lost) / 7)
+    assert value == pytest.approx(62.5)
+    assert lowest == pytest.approx(75 - mean - NormalDist().inv_cdf(0.9) * deviation / math.sqrt(8))
+    assert judged(before, after, 0.5)[1] == pytest.approx(62.5)
+    assert judged(before, before, 0.99) == (75.0, 75.0)
+    assert judged(90.0, 88.0, 0.99) == (88.0, 88.0)
+
+
+def test_the_bound_holds_as_often_as_it_says() -> None:
+    draw = torch.Generator().manual_seed(0)
+    loss, wrong = 3.0, 0
+    for _ in range(2000):
+        change = torch.rand(400, generator=draw)
+        before = torch.full((400,), 100.0)
+        after = torch.where(change < 0.05, 0.0, 100.0)
+        before[(change > 0.05) & (change < 0.07)] = 0  # the other way round: 5 % lost, 2 % won
+        _, lowest = judged(before, after, 0.9)
+        wrong += bool(float(before.mean()) - lowest < loss)
+    assert 0.07 < wrong / 2000 < 0.13
+
+
+def model() -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, 20, 1), nn.ReLU(), nn.Conv2d(20, 2, 1))
+
+
+def test_fewer_samples_let_less_go() -> None:
+    graph = prunus.trace(model(), torch.zeros(1, 3, 4, 4))
+
+    def evaluate(samples: int):  # type: ignore[no-untyped-def]
+        def points(network: nn.Module) -> Tensor:
+            lost = (20 - network[0].out_channels) / 20
+            return torch.where(torch.arange(samples) < samples * 0.1 * lost, 0.0, 100.0)
+
+        return points
+
+    scores = torch.arange(20.0)
+    removed = [prunus.plan(graph, scores, tolerance=5.0, evaluate=evaluate(n)).removed for n in (40, 400, 40_000)]
+    exact = prunus.plan(graph, scores, tolerance=5.0, evaluate=lambda m: float(evaluate(400)(m).mean())).removed
+    assert removed[0] < removed[1] < removed[2] <= exact == 10
+    less = prunus.plan(graph, scores, tolerance=5.0, evaluate=evaluate(400), confidence=0.5)
+    assert less.removed == exact
+    trial = next(trial for trial in less.trials if trial.rate == 0.5)
+    assert trial.lowest == pytest.approx(trial.metric)
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "text"),
+    [
+        (lambda m: float("nan"), {}, "not a number"),
+        (lambda m: torch.zeros(3, 3), {}, r"one shape \(samples,\)"),
+        (lambda m: torch.zeros(m[0].out_channels), {}, r"one shape \(samples,\)"),
+        (lambda m: torch.zeros(3) if m[0].out_channels == 20 else 0.0, {}, "a single number for another"),
+        (lambda m: 1.0, {"confidence": 1.0}, "from 0.5, the mean itself, to below 1, not 1.0"),
+        (lambda m: 1.0, {"confidence": 0.3}, "not 0.3"),
+    ],
+)
+def test_wrong_metrics_are_named(metric, options: dict[str, float], text: str) -> None:  # type: ignore[no-untyped-def]
+    graph = prunus.trace(model(), torch.zeros(1, 3, 4, 4))
+    with pytest.raises(TargetError, match=text):
+        prunus.plan(graph, torch.arange(20.0), tolerance=1.0, evaluate=metric, **options)  # type: ignore[arg-type]
