@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import fnmatch
 import json
+import math
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -49,6 +50,7 @@ SCORES: dict[str, Score] = {
     "random": lambda graph, inputs, seed: scores.random(graph, seed),
 }
 COMPENSATIONS = ("none", "means", "merge", "refit")
+_DENSE: dict[str, float] = {}
 
 
 def main() -> None:
@@ -114,7 +116,10 @@ def measured(options: argparse.Namespace, held: tuple[Split, Split], name: str, 
     plan = prunus.plan(graph, SCORES[name](graph, inputs, seed), rate=0.0, rates={INNER: rate})
     small = prunus.compact(compensated(compensation, model, plan, graph, inputs), plan)
     seconds = time.perf_counter() - start
-    steps = {"dense": accuracy(model), "removed": accuracy(prunus.compact(model, plan)), "compensated": accuracy(small)}
+    if options.network not in _DENSE:
+        _DENSE[options.network] = accuracy(model)
+    removed = accuracy(prunus.compact(model, plan)) if compensation == "none" else math.nan  # the same for all compensations of a score
+    steps = {"dense": _DENSE[options.network], "removed": removed, "compensated": accuracy(small) if compensation != "none" else removed}
     recalibrate(small, train_split, IMAGENET, seed=seed)
     steps["recalibrated"] = accuracy(small)
     if options.epochs:
@@ -125,7 +130,7 @@ def measured(options: argparse.Namespace, held: tuple[Split, Split], name: str, 
         train(small, train_split, config, normalise=IMAGENET)
         steps["tuned"] = accuracy(small)
     return {
-        "accuracy": {step: round(value, 2) for step, value in steps.items()},
+        "accuracy": {step: round(value, 2) for step, value in steps.items() if not math.isnan(value)},
         "macs_left": plan.after.macs / plan.before.macs,
         "seconds": seconds,
     }
@@ -137,8 +142,8 @@ def compensated(kind: str, model: nn.Module, plan: prunus.Plan, graph: ChannelGr
         case "means":
             return restore_means(model, plan, inputs)
         case "merge":
-            into, _ = scores.similarity(graph).representatives(plan, graph)
-            return merge(model, plan, into)
+            into, scales = scores.similarity(graph).representatives(plan, graph)
+            return merge(model, plan, into, scales)
         case "refit":
             return refit(model, plan, inputs)
     return model

@@ -25,7 +25,7 @@ def table(result: Row) -> str:
         rows = [row for row in result["rows"] if tuple(row[key] for key in KIND) == kind]
         data, network, weights, rate, epochs, measured_on = kind
         tuned = f", then {epochs} epochs" if epochs else ""
-        steps = [step for step in STEPS if step in rows[0]["accuracy"]]
+        steps = [step for step in STEPS if any(step in row["accuracy"] for row in rows)]
         lines += [
             "",
             f"## {data}, {network} ({weights}), {rate:.0%} of the inner filters removed{tuned}, {measured_on} accuracy",
@@ -43,9 +43,11 @@ def table(result: Row) -> str:
 
 
 def _line(name: tuple[str, str], rows: list[Row], steps: list[str]) -> str:
-    values = [_spread([row["accuracy"][step] for row in rows]) for step in steps]
+    values = [_spread([row["accuracy"][step] for row in rows if step in row["accuracy"]]) for step in steps]
     return "| " + " | ".join([*name, *values, f"{mean(row['seconds'] for row in rows):.1f}", str(len(rows))]) + " |"
 
 
 def _spread(values: list[float]) -> str:
+    if not values:
+        return ""
     return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

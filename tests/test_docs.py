@@ -43,6 +43,17 @@ def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "small.safetensors").exists()
 
 
+@pytest.mark.parametrize("path", sorted((ROOT / "docs" / "methods").glob("*.md")), ids=lambda path: path.stem)
+def test_methods_run_as_shown(path: Path) -> None:
+    for block in blocks(str(path.relative_to(ROOT))):
+        scope: dict[str, Any] = {}
+        exec(block, scope)
+        if "small" in scope:
+            assert scope["small"].prunus.verification.relative < 1e-4
+        if "found" in scope and hasattr(scope["found"], "rounds"):
+            assert scope["found"].rounds
+
+
 def test_the_score_of_the_docs_is_the_largest_weight() -> None:
     (block,) = blocks("docs/adding-a-score.md")
     scope: dict[str, object] = {}

@@ -14,7 +14,7 @@ import prunus
 from prunus import models, scores
 from prunus.errors import PlanError
 from prunus.scores import moments
-from prunus.scores.similarity import distances
+from prunus.scores.similarity import next_distances, plain_distances
 
 IMAGE = torch.randn(4, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 BATCHES = [torch.randn(16, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)]
@@ -73,6 +73,7 @@ def test_products_from_weights_are_the_formula() -> None:
                 total += float((folded[0][c] * folded[1][c]).sum() * variance[c])
             ends = [float((folded[n].sum((1, 2)) * mean).sum()) + shift[n] for n in (0, 1)]
             assert seen.products[i, j] == pytest.approx(total + ends[0] * ends[1], rel=1e-9)
+            assert seen.means[i] == pytest.approx(ends[0])
 
 
 def test_products_from_inputs_are_averages() -> None:
@@ -83,6 +84,7 @@ def test_products_from_inputs_are_averages() -> None:
         hidden = torch.cat([model.bn1(model.a(x)).relu() for x in BATCHES])
     for i, j in ((0, 0), (2, 5), (9, 1)):
         assert seen.products[i, j] == pytest.approx(float((hidden[:, i] * hidden[:, j]).mean()), rel=1e-5)
+        assert seen.means[i] == pytest.approx(float(hidden[:, i].mean()), rel=1e-5)
 
 
 def test_products_from_batch_norms() -> None:
@@ -101,7 +103,7 @@ def test_distances_are_relative_and_zero_for_the_same() -> None:
     y[1] = y[0]
     y[2] = -y[3]
     y[4] = 0
-    found = distances((y @ y.T / 1000).numpy())
+    found = plain_distances((y @ y.T / 1000).numpy())
     assert found[0, 1] == pytest.approx(0, abs=1e-7) and found[2, 3] == pytest.approx(2)
     gap = float((y[0] - y[2]).square().mean() / ((y[0].square().mean() + y[2].square().mean()) / 2)) ** 0.5
     assert found[0, 2] == pytest.approx(gap)
@@ -125,13 +127,31 @@ def slow_heights(distance: np.ndarray, representatives: int) -> list[float]:
     return heights
 
 
+def test_distances_say_what_the_next_layer_loses() -> None:
+    y = torch.randn(4, 5000, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) + 3
+    y[1] = 2 * y[0] - 7 + 0.1 * y[1]
+    weight = torch.randn(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
+    reading = weight.square().sum(0)
+    found = next_distances(torch.cov(y, correction=0).numpy(), reading.numpy())
+    usual = float((y.var(1, correction=0) * reading).mean())
+    for i in range(4):
+        for j in range(4):
+            lost = []
+            for gone, heir in ((i, j), (j, i)):
+                columns = torch.stack([y[heir], torch.ones(5000, dtype=torch.float64)], 1)
+                best = torch.linalg.lstsq(columns, y[gone][:, None]).solution
+                change = weight[:, gone : gone + 1] @ (y[gone][None] - (columns @ best).T)
+                lost.append(float(change.square().sum(0).mean()))
+            assert found[i, j] == pytest.approx(math.sqrt(min(lost) / usual), abs=1e-6)
+
+
 @pytest.mark.parametrize("representatives", [1, 2])
-@pytest.mark.parametrize("metric", ["bn_prop", "empirical"])
-def test_scores_are_the_heights_of_merges(metric: str, representatives: int) -> None:
+@pytest.mark.parametrize(("metric", "distance"), [("bn_prop", "plain"), ("bn_prop", "next"), ("empirical", "next")])
+def test_scores_are_the_heights_of_merges(metric: str, distance: str, representatives: int) -> None:
     graph = prunus.trace(network(), IMAGE)
-    found = scores.similarity(graph, metric, BATCHES, representatives=representatives)  # type: ignore[arg-type]
-    for group, products in zip(graph.groups, found.products):
-        wanted = slow_heights(distances(products), representatives)
+    found = scores.similarity(graph, metric, BATCHES, distance=distance, representatives=representatives)  # type: ignore[arg-type]
+    for group, apart in zip(graph.groups, found.distances):
+        wanted = slow_heights(apart, representatives)
         last = max(height for height in wanted if height < math.inf)
         for channel, height in zip(group.channels, wanted):
             value = float(found.scores[channel])

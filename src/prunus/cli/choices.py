@@ -73,7 +73,7 @@ class Needs(StrEnum):
 
 @dataclass(frozen=True)
 class About:
-    """What a score or a method is, where it comes from, what it looks at, and what that costs for a network of ResNet-50's size."""
+    """What a score or a method is, where it comes from, what it looks at, and what that costs on the calibration samples."""
 
     summary: str
     paper: str
@@ -87,17 +87,26 @@ SCORES: dict[Score, About] = {
     Score.BN_SCALE: About("absolute batch-norm scale of a channel", "Liu et al. 2017, arXiv 1708.06519"),
     Score.GEOMETRIC_MEDIAN: About("distance to the other channels of the layer", "He et al. 2019, arXiv 1811.00250"),
     Score.SIMILARITY: About(
-        "distance to the most similar channels, by weights and batch norms", "Zhang et al. 2019, arXiv 1908.02620", cost="seconds"
+        "distance to the most similar channels, by weights and batch norms", "Zhang et al. 2019, arXiv 1908.02620", cost="some forwards, on noise"
     ),
-    Score.SIMILARITY_INPUTS: About("the same distance, by what the next layers get", "Zhang et al. 2019, arXiv 1908.02620", Needs.INPUTS, "seconds"),
-    Score.ACTIVATION_MEAN: About("mean activation of a channel", "Molchanov et al. 2017, arXiv 1611.06440", Needs.INPUTS, "seconds"),
-    Score.RECONSTRUCTION: About("error of the next layers once refitted without it", "Kurtic et al. 2023, arXiv 2302.04089", Needs.INPUTS, "minutes"),
-    Score.THINET: About("error of the next layers without it", "Luo et al. 2017, arXiv 1707.06342", Needs.INPUTS, "a minute"),
-    Score.LASSO: About("penalty under which the next layers still use it", "He et al. 2017, arXiv 1707.06168", Needs.INPUTS, "a minute"),
-    Score.NISP: About("importance propagated from the final response", "Yu et al. 2018, arXiv 1711.05908", Needs.INPUTS, "seconds"),
-    Score.TAYLOR: About("change of the loss to first order", "Molchanov et al. 2019, arXiv 1906.10771", Needs.LABELS, "seconds"),
-    Score.PLS: About("importance in a projection onto the labels", "Jordao et al. 2018, arXiv 1810.07610", Needs.LABELS, "a minute"),
-    Score.CAR: About("accuracy lost without it, measured", "Abbasi-Asl and Yu 2017, arXiv 1705.07356", Needs.LABELS, "days; for small networks"),
+    Score.SIMILARITY_INPUTS: About(
+        "the same distance, by what the next layers get", "Zhang et al. 2019, arXiv 1908.02620", Needs.INPUTS, "a forward pass"
+    ),
+    Score.ACTIVATION_MEAN: About("mean activation of a channel", "Molchanov et al. 2017, arXiv 1611.06440", Needs.INPUTS, "a forward pass"),
+    Score.RECONSTRUCTION: About(
+        "error of the next layers once refitted without it",
+        "Kurtic et al. 2023, arXiv 2302.04089",
+        Needs.INPUTS,
+        "a forward pass, an inverse per layer",
+    ),
+    Score.THINET: About("error of the next layers without it", "Luo et al. 2017, arXiv 1707.06342", Needs.INPUTS, "a forward pass"),
+    Score.LASSO: About("penalty under which the next layers still use it", "He et al. 2017, arXiv 1707.06168", Needs.INPUTS, "a forward pass"),
+    Score.NISP: About("importance propagated from the final response", "Yu et al. 2018, arXiv 1711.05908", Needs.INPUTS, "a forward pass"),
+    Score.TAYLOR: About("change of the loss to first order", "Molchanov et al. 2019, arXiv 1906.10771", Needs.LABELS, "a backward pass"),
+    Score.PLS: About("importance in a projection onto the labels", "Jordao et al. 2018, arXiv 1810.07610", Needs.LABELS, "a forward pass"),
+    Score.CAR: About(
+        "accuracy lost without it, measured", "Abbasi-Asl and Yu 2017, arXiv 1705.07356", Needs.LABELS, "an evaluation per two channels"
+    ),
     Score.RANDOM: About("a random number: the control of every comparison", "–"),
 }
 
@@ -190,8 +199,8 @@ def compensation_function(compensation: Compensation | None, seed: int, material
 
         if compensation == Compensation.MERGE:
             graph = graph_for(model, plan)
-            into, _ = similarity(graph).representatives(plan, graph)
-            return merge(model, plan, into)
+            into, scales = similarity(graph).representatives(plan, graph)
+            return merge(model, plan, into, scales)
         assert material is not None
         inputs = Calibration(material.train, material.normalise, seed=seed)
         return (restore_means if compensation == Compensation.MEANS else refit)(model, plan, inputs, on_step=on_step)

@@ -19,7 +19,7 @@ MOST_GROUPS = 6
 @styled
 def dendrograms(groups: Sequence[Row], width: float) -> str:
     """How the channels of a few layers merge: one leaf per channel, filled where it stays; heights are distances relative to the channels' size."""
-    shown = sorted(sorted(groups, key=lambda row: -len(row["links"]))[:MOST_GROUPS], key=groups.index)
+    shown = sorted(sorted(groups, key=lambda row: sum(row["kept"]) - len(row["kept"]))[:MOST_GROUPS], key=groups.index)
     columns = 2 if width > 480 else 1
     lines = -(-len(shown) // columns)
     canvas = Canvas(width, lines * (PANEL + HEAD + FOOT))
@@ -51,4 +51,5 @@ def _tree(axes: Any, group: Row) -> None:
     axes.set_xlim(-0.7, len(order) - 0.3)
     axes.set_ylim(0, 1.05 * max(max(y) for y in drawn["dcoord"]))
     axes.set_xticks([])
+    axes.spines["bottom"].set_visible(False)
     axes.locator_params(axis="y", nbins=3)

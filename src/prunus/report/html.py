@@ -124,6 +124,7 @@ def facts(result: Result) -> list[tuple[str, str]]:
         ("Accelerator", environment.get("accelerator") or "none"),
         ("System", f"{environment['system']} {environment['machine']}, Python {environment['python']}"),
         ("Versions", versions),
+        ("Compensation", result.get("compensation", "")),
         ("Seed", str(result.get("seed", ""))),
         ("Made", result["created"]),
     ]

@@ -33,9 +33,10 @@ _NOISE = 1 << 22  # numbers in the random inputs
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One view of some channels: the channel of every slot, -1 where it does not count, and E[y y^T] over the slots."""
+    """One view of some channels: the channel of every slot, -1 where it does not count, and mean and E[y y^T] over the slots."""
 
     channels: NDArray[np.int64]
+    means: NDArray[np.float64]
     products: Products
 
 
@@ -59,7 +60,7 @@ def from_weights(graph: ChannelGraph) -> Iterator[Seen]:
         norm = _norm_of(graph, name)
         if norm is not None and len(norm[0]) == len(shift):
             weight, shift = weight * norm[0][:, None], shift * norm[0] + norm[1]
-        yield Seen(axis.channels, ((weight * variance) @ weight.T + torch.outer(shift, shift)).numpy())
+        yield Seen(axis.channels, shift.numpy(), ((weight * variance) @ weight.T + torch.outer(shift, shift)).numpy())
 
 
 def from_batch_norms(graph: ChannelGraph) -> Iterator[Seen]:
@@ -69,25 +70,27 @@ def from_batch_norms(graph: ChannelGraph) -> Iterator[Seen]:
         axes = [axis for axis in graph.axes if axis.name == f"{name}.weight".removeprefix(".")]
         if isinstance(module, _BatchNorm) and module.affine and axes:
             scale, shift = (tensors[f"{name}.{part}".removeprefix(".")].detach().double().cpu() for part in ("weight", "bias"))
-            yield Seen(axes[0].channels, (torch.diag(scale.square()) + torch.outer(shift, shift)).numpy())
+            yield Seen(axes[0].channels, shift.numpy(), (torch.diag(scale.square()) + torch.outer(shift, shift)).numpy())
 
 
 def from_inputs(graph: ChannelGraph, batches: Iterable[Inputs]) -> Iterator[Seen]:
     """What the layers that read channels really get, averaged over all places of all calibration inputs."""
     found = {reader.name: reader for reader in readers(graph)}
-    sums: dict[str, Tensor] = {}
+    sums: dict[str, tuple[Tensor, Tensor]] = {}
     count = dict.fromkeys(found, 0)
     with evaluating(graph.model):
         for seen in seen_by_all(graph.model, found, batches):
             for name, (inputs, _) in seen.items():
                 x = inputs.movedim(channel_axis(graph.model.get_submodule(name)), 0).flatten(1).float()
-                sums[name] = sums.get(name, 0) + (x @ x.T).double().cpu()
+                new = x.sum(1, dtype=torch.float64).cpu(), (x @ x.T).double().cpu()
+                before = sums.get(name)
+                sums[name] = new if before is None else (before[0] + new[0], before[1] + new[1])
                 count[name] += x.shape[1]
     if not sums:
         raise PlanError("there is no batch of calibration inputs; at least one is needed")
-    for name, reader in found.items():
-        if name in sums:
-            yield Seen(np.tile(reader.inputs, reader.groups), (sums[name] / count[name]).numpy())
+    for name, (means, products) in sums.items():
+        channels = np.tile(found[name].inputs, found[name].groups)
+        yield Seen(channels, (means / count[name]).numpy(), (products / count[name]).numpy())
 
 
 def input_moments(graph: ChannelGraph) -> dict[str, tuple[Tensor, Tensor]]:

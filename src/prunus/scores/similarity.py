@@ -23,8 +23,10 @@ from ..channels.trace import Inputs
 from ..errors import PlanError
 from .batchnorm import bn_scale
 from .moments import Seen, from_batch_norms, from_inputs, from_weights
+from .reduce import per_channel, weight_axes
 
 Metric = Literal["bn_prop", "bn_indep", "empirical"]
+Distance = Literal["next", "plain"]
 Keep = Literal["medoid", "scale"]
 Floats = NDArray[np.float64]
 
@@ -36,25 +38,27 @@ class Similarity:
     Attributes:
         scores: shape (num_channels,): the distance at which a channel's cluster is merged into one that is represented by others; those that are
             never merged have the distance of their group's last merge, and a little more.
-        products: per group E[y_i y_j] of its channels, each view of them scaled to a mean square of 1, shape (size, size).
-        links: per group the merges as scipy's linkage, shape (size - 1, 4), for a dendrogram; distances relative to the channels' size.
+        products: per group E[y_i y_j] of its channels, or their covariances, each view of them scaled to a mean square of 1, shape (size, size).
+        distances: per group, shape (size, size).
+        links: per group the merges as scipy's linkage, shape (size - 1, 4), for a dendrogram.
     """
 
     scores: Tensor
     products: tuple[Floats, ...]
+    distances: tuple[Floats, ...]
     links: tuple[Floats, ...]
 
     def representatives(self, plan: Plan, graph: ChannelGraph) -> tuple[Tensor, Tensor]:
         """For every channel the one that it goes into, and how many times that one makes up for it, both (num_channels,), for `merge`.
 
-        A removed channel goes into the nearest of its group that stay, <y_j, y_r> / <y_r, y_r> times; where none stays, into itself.
+        A removed channel goes into that of its group which makes up for most of it, <y_j, y_r> / <y_r, y_r> times; where none stays, into itself.
         """
         removed = plan.removed_in(graph)
         into, scales = np.arange(len(removed)), np.ones(len(removed))
         for group, products in zip(graph.groups, self.products):
             gone, kept = (np.flatnonzero(flag) for flag in (removed[group.channels], ~removed[group.channels]))
             if len(gone) and len(kept):
-                nearest = kept[distances(products)[np.ix_(gone, kept)].argmin(1)]
+                nearest = kept[residuals(products)[np.ix_(gone, kept)].argmin(1)]
                 into[group.channels[gone]] = group.channels[nearest]
                 squares = products[nearest, nearest]
                 scales[group.channels[gone]] = np.divide(products[gone, nearest], squares, out=np.zeros(len(gone)), where=squares > 0)
@@ -62,19 +66,27 @@ class Similarity:
 
 
 def similarity(
-    graph: ChannelGraph, metric: Metric = "bn_prop", batches: Iterable[Inputs] | None = None, *, keep: Keep = "medoid", representatives: int = 1
+    graph: ChannelGraph,
+    metric: Metric = "bn_prop",
+    batches: Iterable[Inputs] | None = None,
+    *,
+    distance: Distance = "next",
+    keep: Keep = "medoid",
+    representatives: int = 1,
 ) -> Similarity:
     """Cluster the channels of every group by average linkage, and score each by the distance at which it becomes superfluous.
 
     Where two clusters are merged, the best of their representatives stay and the others get the distance of the merge as their score; so a
-    threshold on the scores is a cut of all dendrograms at one distance, and any target of `prunus.plan` finds it, with `scope="global"` widths that
-    emerge by themselves. Coupled channels are compared in every layer that makes them, each layer with the same say.
+    threshold on the scores is a cut of all dendrograms at one distance, and any target of `prunus.plan` finds it, with `scope="global"` widths
+    that emerge by themselves. Coupled channels are compared in every layer that makes them, each layer with the same say.
 
     Args:
         graph: a traced model.
         metric: "bn_prop", from weights, moments propagated through the network, and batch norms; "bn_indep", from batch norms alone, for
             comparison; "empirical", on what the next layers get for real inputs.
         batches: calibration inputs for "empirical".
+        distance: "plain", E[(y_i - y_j)^2] relative to the size of the two; "next" (our choice), what the next layers' outputs lose when one of the
+            two is replaced by the best multiple of the other and a constant, relative to what a channel of the group adds to them.
         keep: of a merged cluster the channels stay that are nearest to all others ("medoid"), or whose batch norms scale most ("scale").
         representatives: how many of a cluster stay.
 
@@ -83,19 +95,20 @@ def similarity(
     """
     if representatives < 1:
         raise PlanError(f"at least one channel of a cluster stays, not {representatives}")
-    products = _products(graph, _views(graph, metric, batches))
+    products = _products(graph, _views(graph, metric, batches), centred=distance == "next")
     strength = bn_scale(graph).numpy() if keep == "scale" else None
-    scores, links = np.zeros(graph.num_channels), []
+    reading = _reading(graph).numpy()
+    scores, links, apart = np.zeros(graph.num_channels), [], []
     for group, square in zip(graph.groups, products):
-        distance = distances(square)
-        merges = linkage(squareform(distance, checks=False), "average") if group.size > 1 else np.zeros((0, 4))
+        apart.append(plain_distances(square) if distance == "plain" else next_distances(square, reading[group.channels]))
+        merges = linkage(squareform(apart[-1], checks=False), "average") if group.size > 1 else np.zeros((0, 4))
         rank = strength[group.channels] if strength is not None else None
-        scores[group.channels] = _heights(merges, distance, rank, representatives)
+        scores[group.channels] = _heights(merges, apart[-1], rank, representatives)
         links.append(merges)
-    return Similarity(torch.from_numpy(scores), products, tuple(links))
+    return Similarity(torch.from_numpy(scores), products, tuple(apart), tuple(links))
 
 
-def distances(products: Floats) -> Floats:
+def plain_distances(products: Floats) -> Floats:
     """sqrt(E[(y_i - y_j)^2]) relative to the root mean square of the two, shape (size, size), in [0, 2]; 0 for two channels that are always 0."""
     squares = products.diagonal()
     both = (squares[:, None] + squares[None, :]) / 2
@@ -103,6 +116,33 @@ def distances(products: Floats) -> Floats:
     result: Floats = np.sqrt(np.divide(apart, both, out=np.zeros_like(apart), where=both > 0))
     np.fill_diagonal(result, 0)
     return result
+
+
+def residuals(products: Floats) -> Floats:
+    """What is left of channel i when the best multiple of j is taken from it, E[(y_i - s y_j)^2], shape (size, size)."""
+    squares = products.diagonal()
+    taken = np.divide(products**2, squares[None, :], out=np.zeros_like(products), where=squares[None, :] > 0)
+    result: Floats = np.maximum(squares[:, None] - taken, 0)
+    return result
+
+
+def next_distances(covariances: Floats, reading: Floats) -> Floats:
+    """Root of the smaller of both directions' `residuals`, each times the squared weights that read the channel which is replaced.
+
+    Relative to the mean of a channel's variance times these; shape (size, size).
+    """
+    lost = residuals(covariances) * reading[:, None]
+    usual = float((covariances.diagonal() * reading).mean()) or 1.0
+    result: Floats = np.sqrt(np.minimum(lost, lost.T) / usual)
+    np.fill_diagonal(result, 0)
+    return result
+
+
+def _reading(graph: ChannelGraph) -> Tensor:
+    """Sum of the squared weights that read a channel, (num_channels,); 1 where none is known to."""
+    reading = [axis for axis in weight_axes(graph) if not axis.produces]
+    found = per_channel(graph, reading, lambda rows: rows.double().square().sum(1), "sum")
+    return torch.where(found > 0, found, torch.ones_like(found))
 
 
 def _views(graph: ChannelGraph, metric: str, batches: Iterable[Inputs] | None) -> Iterable[Seen]:
@@ -118,13 +158,13 @@ def _views(graph: ChannelGraph, metric: str, batches: Iterable[Inputs] | None) -
     raise PlanError(f"the metric is 'bn_prop', 'bn_indep' or 'empirical', not {metric!r}")
 
 
-def _products(graph: ChannelGraph, views: Iterable[Seen]) -> tuple[Floats, ...]:
-    """Per group the products of its channels, summed over all views; the slots of one channel in a view are summed over."""
+def _products(graph: ChannelGraph, views: Iterable[Seen], centred: bool) -> tuple[Floats, ...]:
+    """Per group the products of its channels, or their covariances, summed over all views; the slots of one channel in a view are summed over."""
     result = [np.zeros((group.size, group.size)) for group in graph.groups]
     for seen in views:
         held = set(graph.group_of_channel[seen.channels[seen.channels >= 0]].tolist())
         for group in (graph.groups[index] for index in sorted(held)):
-            products = _of_group(group, seen)
+            products = _of_group(group, seen.channels, seen.products - np.outer(seen.means, seen.means) * centred)
             mean = products.diagonal().mean()
             if mean > 0:
                 result[group.index] += products / mean
@@ -133,13 +173,12 @@ def _products(graph: ChannelGraph, views: Iterable[Seen]) -> tuple[Floats, ...]:
     return tuple(result)
 
 
-def _of_group(group: Group, seen: Seen) -> Floats:
+def _of_group(group: Group, channels: NDArray[np.int64], products: Floats) -> Floats:
     """Products of the channels of a group: of their first slots, of their second ones and so on, added up."""
-    order = np.argsort(seen.channels, kind="stable")
-    slots = order[np.searchsorted(seen.channels[order], group.channels[0]) :]
-    slots = slots[np.isin(seen.channels[slots], group.channels)]
+    order = np.argsort(channels, kind="stable")
+    slots = order[np.isin(channels[order], group.channels)]
     by_channel = slots.reshape(group.size, -1)  # every channel of a group has as many slots of an axis
-    return sum((seen.products[np.ix_(column, column)] for column in by_channel.T), start=np.zeros((group.size, group.size)))
+    return sum((products[np.ix_(column, column)] for column in by_channel.T), start=np.zeros((group.size, group.size)))
 
 
 def _heights(merges: Floats, distance: Floats, strength: Floats | None, representatives: int) -> Floats:
