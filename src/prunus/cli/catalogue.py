@@ -34,6 +34,12 @@ METHODS = {
         Needs.TRAINING,
         "several trainings",
     ),
+    "snip": About(
+        "masks, or a score of channels, before any training: prunus.scores.initialisation",
+        "Lee et al. 2019, arXiv 1810.02340",
+        Needs.LABELS,
+        "a batch",
+    ),
     "slimming": About("a penalty on batch-norm scales: prunus.methods.slimming", "Liu et al. 2017, arXiv 1708.06519", Needs.TRAINING, "a training"),
     "selective-decay": About(
         "what is going to go decays to nothing: prunus.methods.selective_decay", "Tessier et al. 2022, arXiv 2011.10520", Needs.TRAINING, "a training"
