@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from prunus.cli import options as given
-from prunus.cli.choices import Score, compensation_function, score_function
+from prunus.cli.choices import Compensation, Score, compensation_function, score_function
 from prunus.cli.console import bars, show_json
 from prunus.cli.finish import show_result
 from prunus.cli.prune import data_record
@@ -61,10 +61,10 @@ def demo(
         outcome = one_shot(
             model,
             images[:1],
-            score_function(Score.NORM_L2, seed, material),
+            score_function(Score.RECONSTRUCTION, seed, material),
             Target("tolerance", tolerance),
             material=material,
-            compensate=compensation_function(None, seed, material),
+            compensate=compensation_function(Compensation.REFIT, seed, material),
             tuning=TrainConfig(epochs=TUNING_EPOCHS, lr=TUNING_RATE, seed=seed),
             trial_tuning=TrainConfig(epochs=TRIAL_EPOCHS, lr=TUNING_RATE, seed=seed),
             verify_on=images,
@@ -84,7 +84,8 @@ def demo(
                 "weights": "",
                 "data": data_record(digits, material),
             },
-            score=Score.NORM_L2.value,
+            score=Score.RECONSTRUCTION.value,
+            panels={"compensation": Compensation.REFIT.value},
             seed=seed,
             material=material,
             training=history,

@@ -26,7 +26,12 @@ Confidence = Annotated[
 Tolerance = Annotated[float | None, Option("--tolerance", help="Points of accuracy that may go (needs --data).", rich_help_panel=TARGET)]
 
 # Choice of channels
-ScoreName = Annotated[Score, Option("--score", help="What makes a channel worth keeping (prunus methods).", rich_help_panel=CHOICE)]
+ScoreName = Annotated[
+    Score | None,
+    Option(
+        "--score", help="What makes a channel worth keeping (prunus methods); default: reconstruction, norm-l2 without data.", rich_help_panel=CHOICE
+    ),
+]
 ScopeName = Annotated[Scope, Option("--scope", help="The same fraction everywhere, or one ranking of all.", rich_help_panel=CHOICE)]
 RoundTo = Annotated[int, Option("--round-to", help="Widths become multiples of this.", rich_help_panel=CHOICE)]
 Floor = Annotated[int, Option("--floor", help="Channels that every layer keeps.", rich_help_panel=CHOICE)]

@@ -35,7 +35,7 @@ def prune(
     bytes_left: given.Bytes = None,
     tolerance: given.Tolerance = None,
     confidence: given.Confidence = 0.95,
-    score: given.ScoreName = Score.NORM_L2,
+    score: given.ScoreName = None,
     scope: given.ScopeName = Scope.UNIFORM,
     round_to: given.RoundTo = 1,
     floor: given.Floor = 1,
@@ -80,11 +80,12 @@ def prune(
         opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
         held_out = HELD_OUT if target.kind == "tolerance" else 0.0  # only where something is chosen by them
         material = split_samples(images, mean, std, held_out, seed) if images else None
+        chosen = score or (Score.RECONSTRUCTION if material else Score.NORM_L2)
         example, verify_on = _inputs(material, opened.inputs(seed))
         outcome = one_shot(
             opened.model,
             example,
-            score_function(score, seed, material),
+            score_function(chosen, seed, material),
             target,
             material=material,
             compensate=compensation_function(compensate, seed, material),
@@ -100,11 +101,11 @@ def prune(
             example,
             command=typed_command(context),
             model=opened.record() | {"data": data_record(images, material)},
-            score=score.value,
+            score=chosen.value,
             seed=seed,
             material=material,
             notes=opened.notes(),
-            panels=_panels(score, compensate, outcome, material, seed),
+            panels=_panels(chosen, compensate, outcome, material, seed),
             with_onnx=onnx,
             with_report=report,
             watch=watch,

@@ -103,5 +103,5 @@ def _largest(saliency: dict[str, Tensor], share: float) -> Masks:
     together = torch.cat([values.flatten() for values in saliency.values()])
     kept = torch.zeros(len(together), dtype=torch.bool, device=together.device)
     kept[together.argsort(descending=True, stable=True)[: max(1, round(share * len(together)))]] = True
-    parts = kept.split([values.numel() for values in saliency.values()])
+    parts = torch.split(kept, [values.numel() for values in saliency.values()])
     return {name: part.view(values.shape) for (name, values), part in zip(saliency.items(), parts)}
