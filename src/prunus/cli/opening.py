@@ -90,7 +90,7 @@ def open_model(
     """
     path = Path(text)
     path = path / MODEL_FILE if path.is_dir() else path
-    if path.suffix == ".safetensors" or path.is_file():
+    if path.is_file() or (path.suffix == ".safetensors" and "@" not in text):
         return _open_file(path, shape, build_name)
     name, _, after = text.partition("@")
     return _open_name(name, weights or (Path(after) if after else None), shape, data, pretrained)
