@@ -15,6 +15,7 @@ import json
 import math
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -58,22 +59,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, help="folder with the files of CIFAR-10")
     parser.add_argument("--called", default="CIFAR-10", help="what the tables call the data, for files that are not the originals")
     parser.add_argument("--network", default="resnet20")
-    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--weights", type=Path, default=Path(), help="of the network")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.3, 0.5])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=0, help="of fine-tuning")
     parser.add_argument("--only", default="*", help="'score + compensation' to run, with wildcards")
+    parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
     parser.add_argument("--validation", action="store_true", help="measure on a tenth of the training samples, for choices")
     options = parser.parse_args()
     result = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": []}
-    images = data.load("cifar10", options.data)
-    held = images.hold_out(0.1) if options.validation else (images.train, images.test)
-    for seed in range(options.seeds):
-        for rate in options.rates:
-            for name in SCORES:
-                for compensation in COMPENSATIONS:
-                    if fnmatch.fnmatch(f"{name} + {compensation}", options.only):
-                        run(result, options, held, name, compensation, rate, seed)
+    if not options.table:
+        images = data.load("cifar10", options.data)
+        held = images.hold_out(0.1) if options.validation else (images.train, images.test)
+        for seed, rate, name, compensation in product(range(options.seeds), options.rates, SCORES, COMPENSATIONS):
+            if fnmatch.fnmatch(f"{name} + {compensation}", options.only):
+                run(result, options, held, name, compensation, rate, seed)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 

@@ -44,7 +44,8 @@ def table(result: Row) -> str:
 
 def _line(name: tuple[str, str], rows: list[Row], steps: list[str]) -> str:
     values = [_spread([row["accuracy"][step] for row in rows if step in row["accuracy"]]) for step in steps]
-    return "| " + " | ".join([*name, *values, f"{mean(row['seconds'] for row in rows):.1f}", str(len(rows))]) + " |"
+    timed = [row["seconds"] for row in rows if "seconds" in row]  # rows that were measured beside other work have none
+    return "| " + " | ".join([*name, *values, f"{mean(timed):.1f}" if timed else "", str(len(rows))]) + " |"
 
 
 def _spread(values: list[float]) -> str:
