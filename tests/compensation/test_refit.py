@@ -157,7 +157,7 @@ def test_upsampling_networks_are_refitted() -> None:
     assert error(small, model, batches) < 0.8 * error(prunus.compact(model, plan), model, batches)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(networks())
 def test_on_random_networks_it_runs_and_compacts_exactly(spec: Spec) -> None:
     model, inputs = spec.build()

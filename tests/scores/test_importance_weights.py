@@ -60,7 +60,7 @@ def test_zero_weights_are_the_mask() -> None:
     assert torch.allclose(model(IMAGE), masked(IMAGE), rtol=1e-9)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(networks())
 def test_on_random_networks_zero_weights_are_the_mask(spec: Spec) -> None:
     model, inputs = spec.build()
