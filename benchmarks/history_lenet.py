@@ -9,15 +9,14 @@ counted over the whole network and, as in the paper, over its convolutions.
 from __future__ import annotations
 
 import argparse
-import json
 import time
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import torch
 
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS
+from benchmarks.rows import add, heading, kept, measured_before, spread
 from prunus import data, models, trace
 from prunus.methods.history import Round, history_pruning
 from prunus.methods.one_shot import Material
@@ -36,15 +35,13 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=10, help="of the first training and of every retraining")
     parser.add_argument("--last", type=int, default=60, help="epochs of the last retraining")
     options = parser.parse_args()
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": []}
+    result = kept(RESULT)
     for seed in range(options.seeds):
         key = {"seed": seed, "epochs": options.epochs, "last": options.last}
-        if any(all(row[k] == v for k, v in key.items()) for row in result["rows"]):
+        if measured_before(result, key):
             continue
         row = key | measured(options, seed)
-        result["rows"].append(row)
-        result |= {"command": command("benchmarks.history_lenet"), "environment": describe("numpy")}
-        save(RESULT, result)
+        add(RESULT, result, row, "benchmarks.history_lenet", "numpy")
         print(f"seed {seed}: error {row['test_error']:.2f} % (before {row['test_error_before']:.2f}), {row['seconds']:.0f} s", flush=True)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
@@ -101,24 +98,21 @@ def _left(before: Any, after: Any, prefix: str) -> float:
 def table(result: dict[str, Any]) -> str:
     """One row per seed, and their mean."""
     rows = result["rows"]
-    lines = [
-        "# History-based filter pruning of LeNet-5 on MNIST",
-        "",
-        f"`{result['command']}` was the last of the commands; {', '.join(f'{k} {v}' for k, v in result['environment']['versions'].items())}; "
-        f"{result['environment']['processor']}.",
+    lines = heading(
+        "History-based filter pruning of LeNet-5 on MNIST",
+        result,
+        result["environment"]["processor"],
         "",
         "| seed | test error before | test error | filters | FLOPs removed | of the convolutions | seconds |",
         "|---|---|---|---|---|---|---|",
-    ]
+    )
     for row in rows:
         widths = "-".join(map(str, row["widths"]))
         lines.append(
             f"| {row['seed']} | {row['test_error_before']:.2f} % | {row['test_error']:.2f} % | {widths} | {row['macs_removed']['all']:.2%} | "
             f"{row['macs_removed']['convolutions']:.2%} | {row['seconds']:.0f} |"
         )
-    errors = [row["test_error"] for row in rows]
-    spread = f" ± {stdev(errors):.2f}" if len(errors) > 1 else ""
-    lines += ["", f"Mean test error over {len(rows)} seeds: {mean(errors):.2f}{spread} %."]
+    lines += ["", f"Mean test error over {len(rows)} seeds: {spread([row['test_error'] for row in rows])} %."]
     return "\n".join(lines) + "\n"
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import json
 import math
 import time
 from collections.abc import Callable
@@ -23,8 +22,9 @@ import torch
 from torch import Tensor, nn
 
 import prunus
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS
 from benchmarks.methods_table import table
+from benchmarks.rows import add, kept, measured_before
 from benchmarks.twofold import IMAGENET
 from prunus import data, models, scores
 from prunus.channels import ChannelGraph
@@ -67,7 +67,7 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
     parser.add_argument("--validation", action="store_true", help="measure on a tenth of the training samples, for choices")
     options = parser.parse_args()
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": []}
+    result = kept(RESULT)
     if not options.table:
         images = data.load("cifar10", options.data)
         held = images.hold_out(0.1) if options.validation else (images.train, images.test)
@@ -91,12 +91,10 @@ def run(result: dict[str, Any], options: argparse.Namespace, held: tuple[Split, 
         "compensation": compensation,
         "seed": seed,
     }
-    if any(all(row[k] == v for k, v in key.items()) for row in result["rows"]):
+    if measured_before(result, key):
         return
     row = key | measured(options, held, name, compensation, rate, seed)
-    result["rows"].append(row)
-    result |= {"command": command("benchmarks.methods"), "environment": describe("numpy", "scipy", "scikit-learn")}
-    save(RESULT, result)
+    add(RESULT, result, row, "benchmarks.methods", "numpy", "scipy", "scikit-learn")
     print(f"{options.network}, {rate:.0%}, {name} + {compensation}, seed {seed}: {row['accuracy']}, {row['seconds']:.0f} s", flush=True)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from statistics import mean, stdev
-from typing import Any
+from statistics import mean
 
-Row = dict[str, Any]
+from benchmarks.rows import Row, heading, spread
+
 KIND = ("data", "network", "weights", "rate", "epochs", "measured_on")  # what the rows of one table have in common
 STEPS = ("removed", "compensated", "recalibrated", "tuned")
 
@@ -14,13 +14,11 @@ def table(result: Row) -> str:
     """One table per network and rate, the best recalibrated network first."""
     if not result["rows"]:
         return "# One-shot pruning\n\nNothing has been measured yet.\n"
-    versions = ", ".join(f"{name} {number}" for name, number in result["environment"]["versions"].items())
-    lines = [
-        "# One-shot pruning",
-        "",
-        f"`{result['command']}` was the last of the commands; {versions}.",
+    lines = heading(
+        "One-shot pruning",
+        result,
         "Mean and standard deviation over the seeds, which choose the calibration samples. Seconds are for scoring and compensation.",
-    ]
+    )
     for kind in sorted({tuple(row[key] for key in KIND) for row in result["rows"]}):
         rows = [row for row in result["rows"] if tuple(row[key] for key in KIND) == kind]
         data, network, weights, rate, epochs, measured_on = kind
@@ -43,12 +41,6 @@ def table(result: Row) -> str:
 
 
 def _line(name: tuple[str, str], rows: list[Row], steps: list[str]) -> str:
-    values = [_spread([row["accuracy"][step] for row in rows if step in row["accuracy"]]) for step in steps]
+    values = [spread([row["accuracy"][step] for row in rows if step in row["accuracy"]]) for step in steps]
     timed = [row["seconds"] for row in rows if "seconds" in row]  # rows that were measured beside other work have none
     return "| " + " | ".join([*name, *values, f"{mean(timed):.1f}" if timed else "", str(len(rows))]) + " |"
-
-
-def _spread(values: list[float]) -> str:
-    if not values:
-        return ""
-    return f"{mean(values):.2f}" + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

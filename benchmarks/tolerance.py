@@ -9,14 +9,14 @@ one-shot pipeline. The test set is looked at once per run, at the end.
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
 
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS
+from benchmarks.rows import add, heading, kept, measured_before
 from prunus import data, models, scores
 from prunus.compensation import refit
 from prunus.methods.one_shot import Material, Target, one_shot
@@ -33,16 +33,14 @@ def main() -> None:
     parser.add_argument("--tolerance", type=float, default=0.5)
     parser.add_argument("--confidence", type=float, default=0.95)
     options = parser.parse_args()
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": []}
+    result = kept(RESULT)
     images = data.load("mnist", options.data)
     for seed in range(options.runs):
         key = {"seed": seed, "tolerance": options.tolerance, "confidence": options.confidence}
-        if any(all(row[k] == v for k, v in key.items()) for row in result["rows"]):
+        if measured_before(result, key):
             continue
         row = key | measured(images, options, seed)
-        result["rows"].append(row)
-        result |= {"command": command("benchmarks.tolerance"), "environment": describe("numpy")}
-        save(RESULT, result)
+        add(RESULT, result, row, "benchmarks.tolerance", "numpy")
         print(
             f"run {seed}: {row['macs_left']:.1%} of the MACs left, {row['lost_held_out']:+.2f} held out, {row['lost_test']:+.2f} on the test set",
             flush=True,
@@ -80,15 +78,14 @@ def measured(images: data.ImageData, options: argparse.Namespace, seed: int) -> 
 
 def table(result: dict[str, Any]) -> str:
     """One line per tolerance and confidence."""
-    lines = [
-        "# Kept tolerances",
-        "",
-        f"`{result['command']}` was the last of the commands; {', '.join(f'{k} {v}' for k, v in result['environment']['versions'].items())}.",
+    lines = heading(
+        "Kept tolerances",
+        result,
         "LeNet-5 on MNIST; losses in points of accuracy, means over the runs.",
         "",
         "| tolerance | confidence | runs | held-out samples | lost there | lost on the test set | exceeded on the test set | MACs left |",
         "|---|---|---|---|---|---|---|---|",
-    ]
+    )
     for kind in sorted({(row["tolerance"], row["confidence"]) for row in result["rows"]}):
         rows = [row for row in result["rows"] if (row["tolerance"], row["confidence"]) == kind]
         exceeded = sum(row["lost_test"] > row["tolerance"] for row in rows)

@@ -23,7 +23,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS, describe
+from benchmarks.rows import add, kept, measured_before
 from benchmarks.twofold_table import table
 from benchmarks.twofold_variants import VARIANTS, Selected, Variant
 from prunus import data, models
@@ -52,7 +53,7 @@ def main() -> None:
     parser.add_argument("--validation", action="store_true", help="measure on a tenth of the training samples, for choices")
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
     options = parser.parse_args()
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {"rows": []}
+    result = kept(RESULT)
     if not options.table:
         material = samples(data.load("cifar10", options.data), options)
         for seed in range(options.seeds):
@@ -86,14 +87,12 @@ def run(result: dict[str, Any], material: Material, name: str, seed: int, option
         "device": where,
         "seed": seed,
     }
-    if any(all(row[k] == v for k, v in key.items()) for row in result["rows"]):
+    if measured_before(result, key):
         return
     partial = RESULTS / f"twofold-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}.checkpoint"
     row = key | measured(material, VARIANTS[name], seed, options, partial)
     partial.unlink()
-    result["rows"].append(row)
-    result |= {"command": command("benchmarks.twofold"), "environment": environment}
-    save(RESULT, result)
+    add(RESULT, result, row, "benchmarks.twofold", "numpy")
     print(f"{name}, seed {seed}: {row['accuracy']:.2f} % in {row['seconds']:.0f} s, {row['samples']:.0%} of the samples", flush=True)
 
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from statistics import mean, stdev
-from typing import Any
+from statistics import mean
 
-Row = dict[str, Any]
+from benchmarks.rows import Row, heading, spread
+
 BASE = "all data"
 KIND = ("data", "network", "epochs", "start", "measured_on", "device", "lr")  # what the rows of one table have in common
 HEADER = "| variant | seeds | accuracy | against all data | time | choosing | samples | MACs left |"
@@ -15,14 +15,12 @@ def table(result: Row) -> str:
     """One table per network and number of epochs; all data is what the others are measured by."""
     if not result["rows"]:
         return "# Two-fold training\n\nNothing has been measured yet.\n"
-    versions = ", ".join(f"{name} {number}" for name, number in result["environment"]["versions"].items())
-    lines = [
-        "# Two-fold training",
-        "",
-        f"`{result['command']}` was the last of the commands; {versions}.",
+    lines = heading(
+        "Two-fold training",
+        result,
         "Mean and standard deviation over the seeds; accuracy of the last epoch (compact where pruned); wall time of the training, the making of",
         "aggregated points, all choosing and the removal included, relative to all data with the same seeds.",
-    ]
+    )
     for kind in dict.fromkeys(tuple(row[key] for key in KIND) for row in result["rows"]):
         rows = [row for row in result["rows"] if tuple(row[key] for key in KIND) == kind]
         data, network, epochs, start, measured_on, device, lr = kind
@@ -47,17 +45,11 @@ def _line(name: str, rows: list[Row], base: dict[int, Row]) -> str:
     cells = [
         name,
         str(len(rows)),
-        _spread([row["accuracy"] for row in rows], "{:.2f}"),
-        _spread(drops, "{:+.2f}"),
-        _spread(times, "{:.2f}"),
+        spread([row["accuracy"] for row in rows], "{:.2f}"),
+        spread(drops, "{:+.2f}"),
+        spread(times, "{:.2f}"),
         f"{mean(row['choosing_seconds'] / row['seconds'] for row in rows):.1%}",
         f"{mean(row['samples'] for row in rows):.0%}",
         f"{mean(row['macs_left'] for row in rows):.0%}",
     ]
     return "| " + " | ".join(cells) + " |"
-
-
-def _spread(values: list[float], form: str) -> str:
-    if not values:
-        return ""
-    return form.format(mean(values)) + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")

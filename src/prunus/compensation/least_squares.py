@@ -53,29 +53,48 @@ class Means:
         return prior, (self._outputs - prior @ self._inputs) / self.count * centred
 
 
+class InputMoments:
+    """Streamed first and second moments of rows of inputs: memory for columns^2 numbers, for any number of rows."""
+
+    def __init__(self, columns: int) -> None:
+        self.count = 0
+        self._sum, self._products = torch.zeros(columns, dtype=torch.float64), torch.zeros(columns, columns, dtype=torch.float64)
+
+    def add(self, inputs: Tensor) -> None:
+        """More rows. Products of one portion are summed in its own precision, and the portions in float64."""
+        self.count += len(inputs)
+        self._sum += inputs.sum(0, dtype=torch.float64).cpu()
+        self._products += (inputs.T @ inputs).cpu()
+
+    def mean(self) -> Tensor:
+        """Shape (columns,)."""
+        return self._sum / self.count
+
+    def products(self, centred: bool) -> Tensor:
+        """E[x x^T], or the covariances, shape (columns, columns)."""
+        mean = self.mean() * centred
+        return self._products / self.count - torch.outer(mean, mean)
+
+
 class SummedProducts:
     """Keeps the sums of products of inputs with inputs and outputs: memory for columns^2 numbers, for any number of samples."""
 
     def __init__(self, columns: int, outputs: int) -> None:
-        self.count = 0
-        self._inputs, self._outputs = torch.zeros(columns, dtype=torch.float64), torch.zeros(outputs, dtype=torch.float64)
-        self._squares = torch.zeros(columns, columns, dtype=torch.float64)
-        self._products = torch.zeros(outputs, columns, dtype=torch.float64)
+        self._inputs = InputMoments(columns)
+        self._outputs, self._products = torch.zeros(outputs, dtype=torch.float64), torch.zeros(outputs, columns, dtype=torch.float64)
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Products of one portion are summed in its own precision, and the portions in float64."""
-        self.count += len(inputs)
-        self._inputs += inputs.sum(0, dtype=torch.float64).cpu()
+        """Sums, as for the inputs alone."""
+        self._inputs.add(inputs)
         self._outputs += outputs.sum(0, dtype=torch.float64).cpu()
-        self._squares += (inputs.T @ inputs).cpu()
         self._products += (outputs.T @ inputs).cpu()
 
     def solve(self, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
         """By the normal equations."""
         prior = prior.double().cpu()
-        x, y = self._inputs / self.count * centred, self._outputs / self.count * centred
-        squares = self._squares / self.count - torch.outer(x, x)
-        products = self._products / self.count - torch.outer(y, x)
+        x, y = self._inputs.mean() * centred, self._outputs / self._inputs.count * centred
+        squares = self._inputs.products(centred)
+        products = self._products / self._inputs.count - torch.outer(y, x)
         strength = ridge * float(squares.diagonal().mean())
         if not strength:
             return prior, y - prior @ x

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from ..channels import Plan
 from ..channels.layers import Labels
+from ..channels.mask import lost_slots
 from ..channels.resolve import graph_for
 from ..channels.twin import copy_model, named_tensors, unwrap
 from ..errors import PlanError
@@ -44,15 +45,13 @@ def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = No
     factor = torch.ones(len(target), dtype=torch.float64) if scales is None else scales.double().cpu()
     merged = copy_model(model, {})
     tensors = named_tensors(merged)
-    for axis in graph.axes:
-        lost = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
-        if axis.produces or not axis.is_parameter or not len(lost):
+    for axis, lost in lost_slots(graph, removed):
+        if axis.produces or not axis.is_parameter:
             continue
-        weight = tensors[axis.name]
-        slots = weight.detach().movedim(axis.dim, 0)
-        for slot, heir in _heirs(axis.channels, lost, target):
+        slots = tensors[axis.name].detach().movedim(axis.dim, 0)
+        for slot, heir in _heirs(axis.channels, lost.numpy(), target):
             slots[heir] += (factor[axis.channels[slot]] * slots[slot].double()).to(slots.dtype)
-        slots[torch.from_numpy(lost)] = 0
+        slots[lost] = 0
     return merged
 
 

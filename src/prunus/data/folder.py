@@ -40,7 +40,7 @@ def load_folder(root: Path, image_size: int | None = None, progress: Progress | 
         MissingExtraError: Pillow is not installed.
         DataError: no classes, an empty class, a test class without training images, or an unreadable image (named).
     """
-    _pillow()
+    need_pillow()
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size must be at least 1 pixel, not {image_size}.")
     train_root = root / "train" if (root / "train").is_dir() else root
@@ -102,7 +102,7 @@ def _read(listed: Sequence[tuple[Path, int]], size: int | None, label: str, prog
 
 
 def _pixels(path: Path, mode: str, height: int, width: int) -> np.ndarray:
-    pillow = _pillow()
+    pillow = need_pillow()
     try:
         with pillow.Image.open(path) as opened:
             image = _flat(pillow.ImageOps.exif_transpose(opened), mode)
@@ -119,7 +119,7 @@ def _flat(image: Image, mode: str) -> Image:
 
 
 def _mode(path: Path) -> str:
-    pillow = _pillow()
+    pillow = need_pillow()
     try:
         with pillow.Image.open(path) as image:
             mode: str = image.mode
@@ -131,7 +131,7 @@ def _mode(path: Path) -> str:
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
-    pillow = _pillow()
+    pillow = need_pillow()
     try:
         with pillow.Image.open(path) as image:
             width, height = pillow.ImageOps.exif_transpose(image).size
@@ -145,12 +145,12 @@ def _bad(path: Path, error: Exception) -> DataError:
     return DataError(f"{path} is no readable image ({first.rstrip('.')}).")
 
 
-def _pillow() -> Any:
+def need_pillow() -> Any:
     """Pillow with the two modules used here, or one line that says how to get it."""
     try:
         import PIL.Image
         import PIL.ImageOps
     except ImportError as error:
-        raise MissingExtraError("Image folders need Pillow, which is the extra 'images': pip install 'prunus[images]'.") from error
+        raise MissingExtraError("Images are read and written with Pillow, which is the extra 'images': pip install 'prunus[images]'.") from error
     module: ModuleType = PIL
     return module

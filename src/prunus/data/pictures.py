@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunus.data.folder import SUFFIXES
+from prunus.data.folder import GREY, SUFFIXES, WIDE, need_pillow
 from prunus.errors import DataError, MissingExtraError
 
 IMAGE_FOLDERS = ("images", "image", "imgs")
@@ -118,26 +118,22 @@ def open_picture(path: Path, grey: bool = False) -> Picture:
         MissingExtraError: the library that reads it is not installed.
         DataError: no readable picture.
     """
-    try:
-        import PIL.Image
-    except ImportError as error:
-        raise MissingExtraError("Pictures are read with Pillow, which is the extra 'images': pip install 'prunus[images]'.") from error
+    pillow = need_pillow()
     if not path.is_file():
         raise DataError(f"There is no picture {path}.")
-    before, PIL.Image.MAX_IMAGE_PIXELS = PIL.Image.MAX_IMAGE_PIXELS, None  # its size is looked at, nothing is decoded yet
+    before, pillow.Image.MAX_IMAGE_PIXELS = pillow.Image.MAX_IMAGE_PIXELS, None  # its size is looked at, nothing is decoded yet
     try:
-        with PIL.Image.open(path) as image:
+        with pillow.Image.open(path) as image:
             if path.suffix.lower() in GEOTIFF and image.width * image.height > WHOLE:
                 return Raster(path)
-            wide = image.mode.startswith(("I", "F"))
-            if wide:
+            if image.mode.startswith(WIDE):
                 raise DataError(f"{path} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits first.")
-            single = grey or (image.mode in ("1", "L", "LA", "P") and grey)
-            pixels = np.asarray(image if image.mode == "P" and grey else image.convert("L" if single or image.mode in ("1", "L", "LA") else "RGB"))
+            indexed = grey and image.mode == "P"  # a mask's palette has its colours, its pixels the classes
+            pixels = np.asarray(image if indexed else image.convert("L" if grey or image.mode in GREY else "RGB"))
     except (OSError, ValueError, SyntaxError) as error:
         raise DataError(f"{path} is no readable picture ({error}).") from error
     finally:
-        PIL.Image.MAX_IMAGE_PIXELS = before
+        pillow.Image.MAX_IMAGE_PIXELS = before
     tensor = torch.from_numpy(pixels.copy())
     return Loaded(tensor[None] if tensor.dim() == 2 else tensor.permute(2, 0, 1).contiguous())
 

@@ -154,4 +154,4 @@ def _weigh(model: nn.Module, example_inputs: Any, fit: Fit, start: Start, import
     fit(trained, lambda: weights.penalty(l1))
     scores = weights.importance(importance)
     weights.fold()
-    return trained, trace(trained, example_inputs), scores
+    return trained, graph, scores

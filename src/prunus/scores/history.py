@@ -34,7 +34,7 @@ def filter_l1(graph: ChannelGraph, tensors: dict[str, Tensor] | None = None) -> 
 
 
 class NormHistory:
-    """Writes down `filter_l1` after every epoch; give it to `prunus.training.train` as its pruning (it prunes nothing), or to `alongside`.
+    """Writes down `filter_l1` after every epoch; give it to `prunus.training.train` as its pruning (it prunes nothing).
 
     Args:
         example_inputs: what the model is called with, for its channels.

@@ -60,17 +60,18 @@ class ImportanceWeights:
     """
 
     def __init__(self, model: nn.Module, graph: ChannelGraph, start: Start = "ones", seed: int = 0) -> None:
-        self._model, self._graph = model, graph
+        self._graph = graph
         device = next(iter(named_tensors(model).values())).device
         first = _start(graph, start, seed).float()
         self.weights = nn.Parameter(torch.ones_like(first).to(device))
-        self._places = [(module, name, _Scaled(self.weights, axis)) for module, name, axis in _makers(model, graph)]
+        self._places = _makers(model, graph)
+        scales = [_Scaled(self.weights, axis).to(device) for _, _, axis in self._places]
         with torch.no_grad():
-            for module, name, scaled in self._places:
-                self.weights.copy_(1 / first)
-                getattr(module, name).copy_(scaled.to(device)(getattr(module, name)))
+            self.weights.copy_(1 / first)
+            for (module, name, _), scaled in zip(self._places, scales):
+                getattr(module, name).copy_(scaled(getattr(module, name)))
             self.weights.copy_(first)
-        for module, name, scaled in self._places:
+        for (module, name, _), scaled in zip(self._places, scales):
             parametrize.register_parametrization(module, name, scaled)
 
     def penalty(self, strength: float = 1e-4) -> Tensor:
@@ -82,9 +83,8 @@ class ImportanceWeights:
         size = self.weights.detach().abs().double().cpu()
         if kind == "weight":
             return size
-        tensors = {f"{_name(self._model, module)}.{name}".removeprefix("."): getattr(module, name).detach() for module, name, _ in self._places}
-        axes = [axis for axis in self._graph.axes if axis.name in tensors and axis.produces]
-        return per_channel(self._graph, axes, lambda rows: rows.double().norm(dim=1), "mean", tensors)
+        tensors = {axis.name: getattr(module, name).detach() for module, name, axis in self._places}
+        return per_channel(self._graph, [axis for _, _, axis in self._places], lambda rows: rows.double().norm(dim=1), "mean", tensors)
 
     def fold(self) -> None:
         """Multiply the weights into what they stand in front of, and take them off: the model has its own parameters again."""
@@ -113,10 +113,6 @@ def _makers(model: nn.Module, graph: ChannelGraph) -> list[tuple[nn.Module, str,
             raise PlanError(f"{axis.name} is shared by several modules, so its channels can have no weights of their own")
         found.append((modules[owner], name, axis))
     return found
-
-
-def _name(model: nn.Module, module: nn.Module) -> str:
-    return next(name for name, one in walk(model).items() if one is module)
 
 
 def _start(graph: ChannelGraph, start: str, seed: int) -> Tensor:

@@ -22,6 +22,7 @@ from ..channels.readers import norms_behind, readers
 from ..channels.trace import Inputs, tensors_in
 from ..channels.twin import copy_model, named_tensors
 from ..channels.verify import drawn_inputs, evaluating
+from ..compensation.least_squares import InputMoments
 from ..compensation.looking import seen_by_all
 from ..compensation.rows import channel_axis
 from ..errors import PlanError
@@ -46,7 +47,7 @@ def from_weights(graph: ChannelGraph) -> Iterator[Seen]:
     With filters w and inputs of mean m and variance v: E[y_i y_j] = sum_c w_ic w_jc v_c + mu_i mu_j, where mu = sum_c w_c m_c + b, and a batch norm
     behind is folded into w and b. What comes in is found by running the network on noise, see `input_moments`.
     """
-    incoming, tensors = input_moments(graph), named_tensors(graph.model)
+    incoming, tensors, behind = input_moments(graph), named_tensors(graph.model), norms_behind(graph)
     for axis in weight_axes(graph):
         if not axis.produces:
             continue
@@ -57,7 +58,7 @@ def from_weights(graph: ChannelGraph) -> Iterator[Seen]:
         bias = tensors.get(f"{name}.bias")
         if bias is not None and bias.shape == shift.shape:
             shift = shift + bias.detach().double().cpu()
-        norm = _norm_of(graph, name)
+        norm = _affine(graph, behind.get(name, ""))
         if norm is not None and len(norm[0]) == len(shift):
             weight, shift = weight * norm[0][:, None], shift * norm[0] + norm[1]
         yield Seen(axis.channels, shift.numpy(), ((weight * variance) @ weight.T + torch.outer(shift, shift)).numpy())
@@ -76,21 +77,16 @@ def from_batch_norms(graph: ChannelGraph) -> Iterator[Seen]:
 def from_inputs(graph: ChannelGraph, batches: Iterable[Inputs]) -> Iterator[Seen]:
     """What the layers that read channels really get, averaged over all places of all calibration inputs."""
     found = {reader.name: reader for reader in readers(graph)}
-    sums: dict[str, tuple[Tensor, Tensor]] = {}
-    count = dict.fromkeys(found, 0)
+    sums: dict[str, InputMoments] = {}
     with evaluating(graph.model):
         for seen in seen_by_all(graph.model, found, batches):
             for name, (inputs, _) in seen.items():
-                x = inputs.movedim(channel_axis(graph.model.get_submodule(name)), 0).flatten(1).float()
-                new = x.sum(1, dtype=torch.float64).cpu(), (x @ x.T).double().cpu()
-                before = sums.get(name)
-                sums[name] = new if before is None else (before[0] + new[0], before[1] + new[1])
-                count[name] += x.shape[1]
+                x = inputs.movedim(channel_axis(graph.model.get_submodule(name)), -1).flatten(0, -2).float()
+                sums.setdefault(name, InputMoments(x.shape[1])).add(x)
     if not sums:
         raise PlanError("there is no batch of calibration inputs; at least one is needed")
-    for name, (means, products) in sums.items():
-        channels = np.tile(found[name].inputs, found[name].groups)
-        yield Seen(channels, (means / count[name]).numpy(), (products / count[name]).numpy())
+    for name, moments in sums.items():
+        yield Seen(np.tile(found[name].inputs, found[name].groups), moments.mean().numpy(), moments.products(centred=False).numpy())
 
 
 def input_moments(graph: ChannelGraph) -> dict[str, tuple[Tensor, Tensor]]:
@@ -151,12 +147,11 @@ def _spread(part: Tensor, weight: Tensor, axis: Axis) -> Tensor:
     return per_group.repeat_interleave(columns // slots)
 
 
-def _norm_of(graph: ChannelGraph, name: str) -> tuple[Tensor, Tensor] | None:
-    """Scale and shift that the batch norm behind a layer applies to its outputs; None if there is none."""
-    behind = norms_behind(graph).get(name, "")
-    if not behind:
+def _affine(graph: ChannelGraph, name: str) -> tuple[Tensor, Tensor] | None:
+    """Scale and shift that a batch norm applies; None if there is none of this name, or it has none."""
+    if not name:
         return None
-    norm: Any = graph.model.get_submodule(behind)
+    norm: Any = graph.model.get_submodule(name)
     if norm.running_var is None or not norm.affine:
         return None
     scale = norm.weight.detach().double().cpu() / (norm.running_var.double().cpu() + norm.eps).sqrt()

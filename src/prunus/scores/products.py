@@ -18,6 +18,7 @@ from ..channels.layers import Labels
 from ..channels.readers import Reader, readers
 from ..channels.trace import Inputs
 from ..channels.verify import evaluating
+from ..compensation.least_squares import InputMoments
 from ..compensation.looking import check_repeatable, seen_by_all
 from ..compensation.rows import as_matrix, channel_axis, positions, rows
 from ..errors import PlanError
@@ -112,7 +113,7 @@ def _gather(graph: ChannelGraph, found: list[Reader], batches: Iterable[Inputs])
     whole = np.zeros(graph.num_channels, dtype=bool)
     draws = {reader.name: torch.Generator().manual_seed(0) for reader in found}  # each its own, so that it does not matter what is gathered together
     layers = {reader.name: graph.model.get_submodule(reader.name) for reader in found}
-    sums: dict[tuple[str, int], _Sums] = {}
+    sums: dict[tuple[str, int], InputMoments] = {}
     with evaluating(graph.model):
         for seen in seen_by_all(graph.model, layers, batches):
             for reader in found:
@@ -120,7 +121,7 @@ def _gather(graph: ChannelGraph, found: list[Reader], batches: Iterable[Inputs])
                 for group, (columns, _) in enumerate(reader.parts(whole)):
                     part = x.index_select(channel_axis(layer), columns.to(x.device))
                     inputs, _ = rows(layer, part, y, draws[reader.name])
-                    sums.setdefault((reader.name, group), _Sums(inputs.shape[1])).add(inputs)
+                    sums.setdefault((reader.name, group), InputMoments(inputs.shape[1])).add(inputs)
     if found and not sums:
         raise PlanError("there is no batch of calibration inputs; at least one is needed")
     result: dict[str, list[LayerProducts]] = {}
@@ -129,24 +130,6 @@ def _gather(graph: ChannelGraph, found: list[Reader], batches: Iterable[Inputs])
         centred = getattr(layer, "bias", None) is not None or bool(reader.norm)
         matrix = as_matrix(layer, layer.weight.detach().double().cpu())  # type: ignore[operator]
         for group, (_, made) in enumerate(reader.parts(whole)):
-            products = sums.pop((reader.name, group)).matrix(centred)
+            products = sums.pop((reader.name, group)).products(centred)
             result.setdefault(reader.name, []).append(LayerProducts(reader.inputs, matrix[made], products))
     return result
-
-
-class _Sums:
-    """Sums of inputs and of their products."""
-
-    def __init__(self, columns: int) -> None:
-        self.count, self.inputs = 0, torch.zeros(columns, dtype=torch.float64)
-        self.products = torch.zeros(columns, columns, dtype=torch.float64)
-
-    def add(self, inputs: Tensor) -> None:
-        self.count += len(inputs)
-        self.inputs += inputs.sum(0, dtype=torch.float64).cpu()
-        self.products += (inputs.T @ inputs).cpu()
-
-    def matrix(self, centred: bool) -> Tensor:
-        """Covariances, or second moments."""
-        mean = self.inputs / self.count * centred
-        return self.products / self.count - torch.outer(mean, mean)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +13,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from ..data.folder import need_pillow
 from ..data.pictures import GEOTIFF, Picture, need_rasterio, open_picture
-from ..errors import DataError, MissingExtraError
+from ..errors import DataError
 from ..storage.atomic import write_atomically
 from ..training.feeding import Normalise
 from .metrics import classes_of
@@ -125,12 +127,6 @@ def _geotiff_writer(source: Path, target: Path, height: int, width: int) -> Iter
 
 
 def _write_png(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
-    import io
-
-    try:
-        import PIL.Image
-    except ImportError as error:
-        raise MissingExtraError("Pictures are written with Pillow, which is the extra 'images': pip install 'prunus[images]'.") from error
     buffer = io.BytesIO()
-    PIL.Image.fromarray(pixels).save(buffer, "PNG")
+    need_pillow().Image.fromarray(pixels).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
