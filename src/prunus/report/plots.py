@@ -168,7 +168,7 @@ def search(trials: Sequence[Row], limit: float, width: float) -> str:
         axes.vlines(x, [trial.get("lowest", trial["value"]) for trial in chosen], y, color=AFTER, linewidth=1, zorder=2)
         axes.scatter(x, y, s=46, facecolor=face, edgecolor=AFTER, linewidth=1.5, zorder=3)
     axes.axhline(limit, color=MUTED, linewidth=1, zorder=1)
-    _annotate(axes, f"limit {limit:.1f}", (1, limit), (0, 5), "bottom", "right", ("axes fraction", "data"), MUTED)
+    _annotate(axes, f"limit {limit:.1f}", (1, limit), (0, -5), "top", "right", ("axes fraction", "data"), MUTED)
     passed = [trial for trial in trials if trial["accepted"]]
     if passed:
         best = min(passed, key=lambda trial: float(trial["left"]))
