@@ -41,14 +41,15 @@ def table(result: Row) -> str:
 
 def _line(name: str, rows: list[Row], base: dict[int, Row]) -> str:
     drops = [row["accuracy"] - base[row["seed"]]["accuracy"] for row in rows if row["seed"] in base]
-    times = [row["seconds"] / base[row["seed"]]["seconds"] for row in rows if row["seed"] in base]
+    timed = [row for row in rows if "seconds" in row]  # rows that were measured beside other work have no times
+    times = [row["seconds"] / base[row["seed"]]["seconds"] for row in timed if "seconds" in base.get(row["seed"], {})]
     cells = [
         name,
         str(len(rows)),
         spread([row["accuracy"] for row in rows], "{:.2f}"),
         spread(drops, "{:+.2f}"),
         spread(times, "{:.2f}"),
-        f"{mean(row['choosing_seconds'] / row['seconds'] for row in rows):.1%}",
+        f"{mean(row['choosing_seconds'] / row['seconds'] for row in timed):.1%}" if timed else "",
         f"{mean(row['samples'] for row in rows):.0%}",
         f"{mean(row['macs_left'] for row in rows):.0%}",
     ]

@@ -70,9 +70,9 @@ class Variant:
     config: dict[str, Any] = field(default_factory=dict)
 
 
-def by_points(rule: Any, selected: Selected, every: int = 1) -> Curriculum:
-    """Aggregated points under a rule, after one epoch on all samples."""
-    return Scheduled(Aggregated(selected.points(), rule, every), selected.labels, warmup=1, seed=selected.seed)
+def by_points(rule: Any, selected: Selected, every: int = 1, annealing: float = 0.0) -> Curriculum:
+    """Aggregated points under a rule, after one epoch on all samples, and all samples at the end."""
+    return Scheduled(Aggregated(selected.points(), rule, every), selected.labels, warmup=1, annealing=annealing, seed=selected.seed)
 
 
 def by_chance(selected: Selected) -> Curriculum:
@@ -109,6 +109,7 @@ VARIANTS: dict[str, Variant] = {
     "all data, half the epochs": Variant(epochs=1 / 2),
     "random half": Variant(curriculum=by_chance),
     "paper's rule": Variant(curriculum=_CRITICAL),
+    "paper's rule, all data at the end": Variant(curriculum=partial(by_points, critical, every=3, annealing=0.25)),
     "paper's rule, scored after every epoch": Variant(curriculum=partial(by_points, critical)),
     "fixed ratio 0.5": Variant(curriculum=partial(by_points, half, every=3)),
     "mean division": Variant(curriculum=partial(by_points, above_mean, every=3)),
