@@ -24,6 +24,7 @@ import torch
 from torch import nn
 
 from benchmarks.environment import RESULTS, describe
+from benchmarks.methods_subjects import IMAGENET
 from benchmarks.rows import add, kept, measured_before
 from benchmarks.twofold_table import table
 from benchmarks.twofold_variants import VARIANTS, Selected, Variant
@@ -36,7 +37,6 @@ from prunus.models import load_weights
 from prunus.training import TrainConfig, evaluate
 
 RESULT = RESULTS / "twofold.json"
-IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what the public CIFAR-10 weights were trained with
 CLASSES = 10
 
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy.cluster import hierarchy
 from tests.channels.nets import Net, channels, randomised
 from torch import Tensor, nn
 
@@ -14,7 +15,7 @@ import prunus
 from prunus import models, scores
 from prunus.errors import PlanError
 from prunus.scores import moments
-from prunus.scores.similarity import next_distances, plain_distances
+from prunus.scores.similarity import medoid_linkage, next_losses, plain_losses
 
 IMAGE = torch.randn(4, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 BATCHES = [torch.randn(16, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)]
@@ -98,60 +99,120 @@ def test_products_from_batch_norms() -> None:
         assert apart == pytest.approx(wanted)
 
 
-def test_distances_are_relative_and_zero_for_the_same() -> None:
+def test_noise_has_the_spectrum_of_photographs() -> None:
+    white = torch.randn(64, 2, 32, 32, generator=torch.Generator().manual_seed(6))
+    pink = moments.photographic(white)
+    power = torch.fft.fft2(pink).abs().square().mean((0, 1))
+    assert float(power[0, 2] / power[0, 8]) == pytest.approx(16, rel=0.4)
+    assert float(power[3, 4] / power[6, 8]) == pytest.approx(4, rel=0.4)
+    assert float(pink.std()) == pytest.approx(1, rel=0.05)
+    flat = torch.randn(4, 7)
+    assert moments.photographic(flat) is flat
+    sound = moments.photographic(torch.randn(8, 2, 100))
+    assert sound.shape == (8, 2, 100) and sound.isfinite().all()
+
+
+def test_batch_norms_keep_their_word_on_noise() -> None:
+    model = network()
+    graph = prunus.trace(model, IMAGE)
+    seen = next(one for one in moments.from_noise(graph) if one.channels.tolist() == channels(graph, "b.weight", 1))
+    mean, variance = rectified(model.bn1.bias.detach(), model.bn1.weight.detach())
+    scale = float((mean.square() + variance).sqrt().mean())
+    assert np.allclose(seen.means, mean.numpy(), atol=0.1 * scale)  # behind the rectifier, as if normal
+    assert np.allclose(seen.products.diagonal() - seen.means**2, variance.numpy(), atol=0.2 * scale**2)
+
+
+@torch.no_grad()
+def test_on_noise_channels_go_together_as_their_filters_do() -> None:
+    model = network()
+    model.a.weight[4] = 0.5 * model.a.weight[1]
+    model.a.weight[6] = -3 * model.a.weight[1]
+    for one in (4, 6):
+        model.bn1.weight[one], model.bn1.bias[one] = model.bn1.weight[1], model.bn1.bias[1]
+    graph = prunus.trace(model, IMAGE)
+    a = channels(graph, "a.weight")
+    group = graph.groups[graph.group_of_channel[a[0]]]
+    found = scores.similarity(graph)
+    place = {channel: n for n, channel in enumerate(group.channels.tolist())}
+    losses = found.losses[group.index]
+    assert losses[place[a[1]], place[a[4]]] == pytest.approx(0, abs=1e-5)
+    assert losses[place[a[1]], place[a[6]]] > 0.05  # a rectifier lets the other half of it through
+
+
+def test_two_numbers_of_a_channel_have_no_deviation() -> None:
+    layers = {"a": nn.Linear(3, 8), "bn1": nn.BatchNorm1d(8), "head": nn.Linear(8, 2)}
+    model = randomised(Net(lambda m, x: m.head(m.bn1(m.a(x)).relu()), **layers))
+    graph = prunus.trace(model, torch.zeros(2, 3, dtype=torch.float64))
+    assert scores.similarity(graph).scores.isfinite().all()
+
+
+def test_losses_are_relative_and_zero_for_the_same() -> None:
     y = torch.randn(5, 1000, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
     y[1] = y[0]
     y[2] = -y[3]
     y[4] = 0
-    found = plain_distances((y @ y.T / 1000).numpy())
-    assert found[0, 1] == pytest.approx(0, abs=1e-7) and found[2, 3] == pytest.approx(2)
-    gap = float((y[0] - y[2]).square().mean() / ((y[0].square().mean() + y[2].square().mean()) / 2)) ** 0.5
+    found = plain_losses((y @ y.T / 1000).numpy())
+    assert found[0, 1] == pytest.approx(0, abs=1e-7) and found[2, 3] == pytest.approx(4)
+    gap = float((y[0] - y[2]).square().mean() / ((y[0].square().mean() + y[2].square().mean()) / 2))
     assert found[0, 2] == pytest.approx(gap)
-    assert found[0, 4] == pytest.approx(math.sqrt(2)) and (found.diagonal() == 0).all()
+    assert found[0, 4] == pytest.approx(2) and (found.diagonal() == 0).all()
 
 
-def slow_heights(distance: np.ndarray, representatives: int) -> list[float]:
-    """Average linkage written out: merge the two nearest clusters, keep their best representatives."""
-    clusters = [[i] for i in range(len(distance))]
-    standing = [[i] for i in range(len(distance))]
-    heights = [math.inf] * len(distance)
+def slow_heights(losses: np.ndarray, representatives: int) -> list[float]:
+    """Medoid linkage written out: hand one cluster over to the representative of another, where that adds least."""
+    clusters = [[i] for i in range(len(losses))]
+    medoids = list(range(len(losses)))
+    standing = [[i] for i in range(len(losses))]
+    heights = [math.inf] * len(losses)
+    height = 0.0
     while len(clusters) > 1:
-        pairs = [(distance[np.ix_(clusters[a], clusters[b])].mean(), a, b) for a in range(len(clusters)) for b in range(a + 1, len(clusters))]
-        height, a, b = min(pairs)
+        added = {
+            (a, b): sum(losses[i, medoids[b]] - losses[i, medoids[a]] for i in clusters[a])
+            for a in range(len(clusters)) for b in range(len(clusters)) if a != b
+        }  # fmt: skip
+        a, b = min(added, key=added.__getitem__)
+        height = max(height, added[a, b])
         everyone, candidates = clusters[a] + clusters[b], standing[a] + standing[b]
-        candidates.sort(key=lambda i: distance[i, everyone].sum())
+        candidates.sort(key=lambda i: losses[everyone, i].sum())
         for i in candidates[representatives:]:
-            heights[i] = height
+            heights[i] = math.sqrt(height)
+        medoids[a] = medoids[b]
         clusters = [c for n, c in enumerate(clusters) if n not in (a, b)] + [everyone]
         standing = [c for n, c in enumerate(standing) if n not in (a, b)] + [candidates[:representatives]]
+        medoids = [m for n, m in enumerate(medoids) if n not in (a, b)] + [medoids[b]]
     return heights
 
 
-def test_distances_say_what_the_next_layer_loses() -> None:
+def test_linkage_is_one_of_scipys() -> None:
+    points = np.random.default_rng(7).normal(size=(20, 3))
+    links = medoid_linkage(((points[:, None] - points[None]) ** 2).sum(-1))
+    assert hierarchy.is_valid_linkage(links) and hierarchy.is_monotonic(links)
+    assert sorted(hierarchy.leaves_list(links)) == list(range(20))
+    assert medoid_linkage(np.zeros((1, 1))).shape == (0, 4)
+
+
+def test_losses_are_what_the_next_layer_loses() -> None:
     y = torch.randn(4, 5000, dtype=torch.float64, generator=torch.Generator().manual_seed(4)) + 3
     y[1] = 2 * y[0] - 7 + 0.1 * y[1]
     weight = torch.randn(6, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(5))
     reading = weight.square().sum(0)
-    found = next_distances(torch.cov(y, correction=0).numpy(), reading.numpy())
+    found = next_losses(torch.cov(y, correction=0).numpy(), reading.numpy())
     usual = float((y.var(1, correction=0) * reading).mean())
     for i in range(4):
         for j in range(4):
-            lost = []
-            for gone, heir in ((i, j), (j, i)):
-                columns = torch.stack([y[heir], torch.ones(5000, dtype=torch.float64)], 1)
-                best = torch.linalg.lstsq(columns, y[gone][:, None]).solution
-                change = weight[:, gone : gone + 1] @ (y[gone][None] - (columns @ best).T)
-                lost.append(float(change.square().sum(0).mean()))
-            assert found[i, j] == pytest.approx(math.sqrt(min(lost) / usual), abs=1e-6)
+            columns = torch.stack([y[j], torch.ones(5000, dtype=torch.float64)], 1)
+            best = torch.linalg.lstsq(columns, y[i][:, None]).solution
+            change = weight[:, i : i + 1] @ (y[i][None] - (columns @ best).T)
+            assert found[i, j] == pytest.approx(float(change.square().sum(0).mean()) / usual, abs=1e-9)
 
 
 @pytest.mark.parametrize("representatives", [1, 2])
-@pytest.mark.parametrize(("metric", "distance"), [("bn_prop", "plain"), ("bn_prop", "next"), ("empirical", "next")])
+@pytest.mark.parametrize(("metric", "distance"), [("bn_prop", "plain"), ("noise", "next"), ("empirical", "next")])
 def test_scores_are_the_heights_of_merges(metric: str, distance: str, representatives: int) -> None:
     graph = prunus.trace(network(), IMAGE)
     found = scores.similarity(graph, metric, BATCHES, distance=distance, representatives=representatives)  # type: ignore[arg-type]
-    for group, apart in zip(graph.groups, found.distances):
-        wanted = slow_heights(apart, representatives)
+    for group, losses in zip(graph.groups, found.losses):
+        wanted = slow_heights(losses, representatives)
         last = max(height for height in wanted if height < math.inf)
         for channel, height in zip(group.channels, wanted):
             value = float(found.scores[channel])
@@ -186,7 +247,7 @@ def test_the_strongest_stay_where_that_is_asked_for() -> None:
 def test_it_works_without_batch_norm_and_on_flattened_maps() -> None:
     model = models.lenet5().eval()
     graph = prunus.trace(model, torch.zeros(1, 1, 28, 28))
-    for metric in ("bn_prop", "empirical"):
+    for metric in ("noise", "bn_prop", "empirical"):
         found = scores.similarity(graph, metric, [torch.randn(4, 1, 28, 28)])  # type: ignore[arg-type]
         assert found.scores.isfinite().all() and found.scores.shape == (graph.num_channels,)
         assert len(found.scores.unique()) > graph.num_channels // 2

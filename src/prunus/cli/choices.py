@@ -87,10 +87,10 @@ SCORES: dict[Score, About] = {
     Score.BN_SCALE: About("absolute batch-norm scale of a channel", "Liu et al. 2017, arXiv 1708.06519"),
     Score.GEOMETRIC_MEDIAN: About("distance to the other channels of the layer", "He et al. 2019, arXiv 1811.00250"),
     Score.SIMILARITY: About(
-        "distance to the most similar channels, by weights and batch norms", "Zhang et al. 2019, arXiv 1908.02620", cost="some forwards, on noise"
+        "unlikeness to those that could stand in for it, on noise", "Zhang et al. 2019, arXiv 1908.02620", cost="some forwards, on noise"
     ),
     Score.SIMILARITY_INPUTS: About(
-        "the same distance, by what the next layers get", "Zhang et al. 2019, arXiv 1908.02620", Needs.INPUTS, "a forward pass"
+        "the same, on real inputs", "Zhang et al. 2019, arXiv 1908.02620", Needs.INPUTS, "a forward pass"
     ),
     Score.ACTIVATION_MEAN: About("mean activation of a channel", "Molchanov et al. 2017, arXiv 1611.06440", Needs.INPUTS, "a forward pass"),
     Score.RECONSTRUCTION: About(

@@ -1,13 +1,14 @@
-"""Second moments of the channels of a group, from three sources: the weights and batch norms, the batch norms alone, or real inputs.
+"""Second moments of the channels of a group, from four sources: noise run through the network, formulas, batch norms alone, or real inputs.
 
 The products E[y_i y_j] of all pairs of channels say how alike they are: E[(y_i - y_j)^2] = E[y_i^2] + E[y_j^2] - 2 E[y_i y_j].
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from ..channels import Axis, ChannelGraph
 from ..channels.readers import norms_behind, readers
-from ..channels.trace import Inputs, tensors_in
+from ..channels.trace import Inputs, map_tensors, tensors_in
 from ..channels.twin import copy_model, named_tensors
 from ..channels.verify import drawn_inputs, evaluating
 from ..compensation.least_squares import InputMoments
@@ -30,6 +31,7 @@ from .reduce import as_rows, weight_axes
 
 Products = NDArray[np.float64]
 _NOISE = 1 << 22  # numbers in the random inputs
+_FEW = 8  # numbers of a channel that have no deviation to speak of
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,17 +78,47 @@ def from_batch_norms(graph: ChannelGraph) -> Iterator[Seen]:
 
 def from_inputs(graph: ChannelGraph, batches: Iterable[Inputs]) -> Iterator[Seen]:
     """What the layers that read channels really get, averaged over all places of all calibration inputs."""
+    with evaluating(graph.model):
+        yield from _got(graph, graph.model, batches)
+
+
+def from_noise(graph: ChannelGraph) -> Iterator[Seen]:
+    """What the layers that read channels get when the network runs on noise with the spectrum of photographs, without data.
+
+    Every batch norm gives each channel the mean beta and the deviation gamma that it says it makes, whatever the noise came to there. So the moments
+    of single channels are those of the training, and how channels go together comes from the filters and all else between them. Our choice.
+    """
+    model = copy_model(graph.model, {}).float().cpu()
+    generator = torch.Generator().manual_seed(0)
+    with evaluating(model), _hooked_norms(model, partial(_settled, generator=generator)):
+        yield from _got(graph, model, (map_tensors(draw, photographic) for draw in _drawn(model, graph, generator)))
+
+
+def _got(graph: ChannelGraph, model: nn.Module, batches: Iterable[Inputs]) -> Iterator[Seen]:
+    """What the layers of a model with this graph get."""
     found = {reader.name: reader for reader in readers(graph)}
     sums: dict[str, InputMoments] = {}
-    with evaluating(graph.model):
-        for seen in seen_by_all(graph.model, found, batches):
-            for name, (inputs, _) in seen.items():
-                x = inputs.movedim(channel_axis(graph.model.get_submodule(name)), -1).flatten(0, -2).float()
-                sums.setdefault(name, InputMoments(x.shape[1])).add(x)
+    for seen in seen_by_all(model, found, batches):
+        for name, (inputs, _) in seen.items():
+            x = inputs.movedim(channel_axis(model.get_submodule(name)), -1).flatten(0, -2).float()
+            sums.setdefault(name, InputMoments(x.shape[1])).add(x)
     if not sums:
         raise PlanError("there is no batch of calibration inputs; at least one is needed")
     for name, moments in sums.items():
         yield Seen(np.tile(found[name].inputs, found[name].groups), moments.mean().numpy(), moments.products(centred=False).numpy())
+
+
+def photographic(noise: Tensor) -> Tensor:
+    """White noise (batch, channels, *places) with amplitudes that fall as 1 / frequency, as those of photographs do, at the same deviation."""
+    if noise.dim() < 3 or not noise.is_floating_point() or max(noise.shape[2:]) < 2:
+        return noise
+    axes = tuple(range(2, noise.dim()))
+    squares = torch.zeros(noise.shape[2:])
+    for place, size in enumerate(noise.shape[2:]):
+        squares += torch.fft.fftfreq(size).square().view(-1, *(1 for _ in noise.shape[3 + place :]))
+    frequency = squares.sqrt().clamp(min=1 / max(noise.shape[2:]))
+    shaped: Tensor = torch.fft.ifftn(torch.fft.fftn(noise.float(), dim=axes) / frequency, dim=axes).real
+    return shaped.mul(noise.float().std() / shaped.std()).to(noise.dtype)
 
 
 def input_moments(graph: ChannelGraph) -> dict[str, tuple[Tensor, Tensor]]:
@@ -99,10 +131,9 @@ def input_moments(graph: ChannelGraph) -> dict[str, tuple[Tensor, Tensor]]:
     model = copy_model(graph.model, {}).float().cpu()
     layers = {name: module for name, module in model.named_modules() if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))}
     generator = torch.Generator().manual_seed(0)
-    draws = (kwargs or args for args, kwargs in (drawn_inputs(model, graph, generator) for _ in range(_draws(graph))))
     sums: dict[str, list[Tensor]] = {}
-    with evaluating(model), _noisy_norms(model, generator):
-        for seen in seen_by_all(model, layers, draws):
+    with evaluating(model), _hooked_norms(model, partial(_independent, generator=generator)):
+        for seen in seen_by_all(model, layers, _drawn(model, graph, generator)):
             for name, (inputs, _) in seen.items():
                 x = inputs.movedim(channel_axis(layers[name]), 0).flatten(1).double()
                 sums.setdefault(name, []).append(torch.stack([x.mean(1), x.square().mean(1)]))
@@ -113,28 +144,42 @@ def input_moments(graph: ChannelGraph) -> dict[str, tuple[Tensor, Tensor]]:
     return found
 
 
-def _draws(graph: ChannelGraph) -> int:
-    """How often the example inputs are drawn: enough places for good means, few enough for large images."""
+def _drawn(model: nn.Module, graph: ChannelGraph, generator: torch.Generator) -> Iterator[Inputs]:
+    """Normal noise in place of the example inputs, often enough for good means, and seldom enough for large images."""
     numbers = sum(tensor.numel() for tensor in tensors_in(graph.inputs))
-    return min(64, max(4, _NOISE // max(1, numbers)))
+    for _ in range(min(64, max(4, _NOISE // max(1, numbers)))):
+        args, kwargs = drawn_inputs(model, graph, generator)
+        yield kwargs or args
 
 
 @contextmanager
-def _noisy_norms(model: nn.Module, generator: torch.Generator) -> Iterator[None]:
-    """Every batch norm with a scale and a shift gives independent draws from N(beta, gamma^2)."""
+def _hooked_norms(model: nn.Module, change: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Iterator[None]:
+    """What every batch norm with a scale and a shift makes is changed: given the output, and beta and gamma in its shape."""
 
-    def draw(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
+    def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         shape = (1, -1, *(1 for _ in output.shape[2:]))
-        scale, shift = (module.get_parameter(name).detach().view(shape) for name in ("weight", "bias"))
-        return torch.randn(output.shape, generator=generator) * scale + shift
+        return change(output, *(module.get_parameter(name).detach().view(shape) for name in ("bias", "weight")))
 
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.affine]
-    handles = [norm.register_forward_hook(draw) for norm in norms]
+    handles = [norm.register_forward_hook(hook) for norm in norms]
     try:
         yield
     finally:
         for handle in handles:
             handle.remove()
+
+
+def _independent(output: Tensor, shift: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+    """Independent draws from N(beta, gamma^2)."""
+    return torch.randn(output.shape, generator=generator) * scale + shift
+
+
+def _settled(output: Tensor, shift: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
+    """The output with mean beta and deviation |gamma| in every channel; independent draws where there are too few numbers to tell."""
+    if output.numel() // output.shape[1] < _FEW:
+        return _independent(output, shift, scale, generator)
+    deviation, mean = torch.std_mean(output, [axis for axis in range(output.dim()) if axis != 1], keepdim=True)
+    return (output - mean) / deviation.clamp(min=1e-12) * scale.abs() + shift
 
 
 def _spread(part: Tensor, weight: Tensor, axis: Axis) -> Tensor:

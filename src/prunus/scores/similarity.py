@@ -7,6 +7,7 @@ of every cluster, widths that emerge under one budget. No formula of theirs is p
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
@@ -14,18 +15,16 @@ from typing import Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.cluster.hierarchy import linkage
-from scipy.spatial.distance import squareform
 from torch import Tensor
 
 from ..channels import ChannelGraph, Group, Plan
 from ..channels.trace import Inputs
 from ..errors import PlanError
 from .batchnorm import bn_scale
-from .moments import Seen, from_batch_norms, from_inputs, from_weights
+from .moments import Seen, from_batch_norms, from_inputs, from_noise, from_weights
 from .reduce import per_channel, weight_axes
 
-Metric = Literal["bn_prop", "bn_indep", "empirical"]
+Metric = Literal["noise", "bn_prop", "bn_indep", "empirical"]
 Distance = Literal["next", "plain"]
 Keep = Literal["medoid", "scale"]
 Floats = NDArray[np.float64]
@@ -36,16 +35,16 @@ class Similarity:
     """How alike the channels of every group are.
 
     Attributes:
-        scores: shape (num_channels,): the distance at which a channel's cluster is merged into one that is represented by others; those that are
-            never merged have the distance of their group's last merge, and a little more.
+        scores: shape (num_channels,): the height at which a channel's cluster is merged into one that is represented by others; those that are
+            never merged have the height of their group's last merge, and a little more.
         products: per group E[y_i y_j] of its channels, or their covariances, each view of them scaled to a mean square of 1, shape (size, size).
-        distances: per group, shape (size, size).
+        losses: per group what is lost when channel j stands in for channel i, shape (size, size).
         links: per group the merges as scipy's linkage, shape (size - 1, 4), for a dendrogram.
     """
 
     scores: Tensor
     products: tuple[Floats, ...]
-    distances: tuple[Floats, ...]
+    losses: tuple[Floats, ...]
     links: tuple[Floats, ...]
 
     def representatives(self, plan: Plan, graph: ChannelGraph) -> tuple[Tensor, Tensor]:
@@ -67,27 +66,29 @@ class Similarity:
 
 def similarity(
     graph: ChannelGraph,
-    metric: Metric = "bn_prop",
+    metric: Metric = "noise",
     batches: Iterable[Inputs] | None = None,
     *,
     distance: Distance = "next",
     keep: Keep = "medoid",
     representatives: int = 1,
 ) -> Similarity:
-    """Cluster the channels of every group by average linkage, and score each by the distance at which it becomes superfluous.
+    """Cluster the channels of every group, and score each by the height at which it becomes superfluous.
 
-    Where two clusters are merged, the best of their representatives stay and the others get the distance of the merge as their score; so a
-    threshold on the scores is a cut of all dendrograms at one distance, and any target of `prunus.plan` finds it, with `scope="global"` widths
-    that emerge by themselves. Coupled channels are compared in every layer that makes them, each layer with the same say.
+    Those two clusters are merged of which one loses least when the representative of the other stands in for its channels (`medoid_linkage`, our
+    choice). The best of their representatives stay, and the others get the height of the merge, the root of that loss, as their score; so a threshold
+    on the scores is a cut of all dendrograms at one height, and any target of `prunus.plan` finds it, with `scope="global"` widths that emerge by
+    themselves. Coupled channels are compared in every layer that makes or reads them, each layer with the same say.
 
     Args:
         graph: a traced model.
-        metric: "bn_prop", from weights, moments propagated through the network, and batch norms; "bn_indep", from batch norms alone, for
-            comparison; "empirical", on what the next layers get for real inputs.
+        metric: "noise" (our choice), what the next layers get when the network runs on noise and every batch norm keeps its word; "bn_prop", from
+            weights and moments propagated by formulas; "bn_indep", from batch norms alone, for comparison; "empirical", on what the next layers get
+            for real inputs.
         batches: calibration inputs for "empirical".
         distance: "plain", E[(y_i - y_j)^2] relative to the size of the two; "next" (our choice), what the next layers' outputs lose when one of the
             two is replaced by the best multiple of the other and a constant, relative to what a channel of the group adds to them.
-        keep: of a merged cluster the channels stay that are nearest to all others ("medoid"), or whose batch norms scale most ("scale").
+        keep: of a merged cluster the channels stay that stand in best for all others ("medoid"), or whose batch norms scale most ("scale").
         representatives: how many of a cluster stay.
 
     Raises:
@@ -98,22 +99,21 @@ def similarity(
     products = _products(graph, _views(graph, metric, batches), centred=distance == "next")
     strength = bn_scale(graph).numpy() if keep == "scale" else None
     reading = _reading(graph).numpy()
-    scores, links, apart = np.zeros(graph.num_channels), [], []
+    scores, links, losses = np.zeros(graph.num_channels), [], []
     for group, square in zip(graph.groups, products):
-        apart.append(plain_distances(square) if distance == "plain" else next_distances(square, reading[group.channels]))
-        merges = linkage(squareform(apart[-1], checks=False), "average") if group.size > 1 else np.zeros((0, 4))
+        losses.append(plain_losses(square) if distance == "plain" else next_losses(square, reading[group.channels]))
+        links.append(medoid_linkage(losses[-1]))
         rank = strength[group.channels] if strength is not None else None
-        scores[group.channels] = _heights(merges, apart[-1], rank, representatives)
-        links.append(merges)
-    return Similarity(torch.from_numpy(scores), products, tuple(apart), tuple(links))
+        scores[group.channels] = _heights(links[-1], losses[-1], rank, representatives)
+    return Similarity(torch.from_numpy(scores), products, tuple(losses), tuple(links))
 
 
-def plain_distances(products: Floats) -> Floats:
-    """sqrt(E[(y_i - y_j)^2]) relative to the root mean square of the two, shape (size, size), in [0, 2]; 0 for two channels that are always 0."""
+def plain_losses(products: Floats) -> Floats:
+    """E[(y_i - y_j)^2] relative to the mean square of the two, shape (size, size), in [0, 4]; 0 for two channels that are always 0."""
     squares = products.diagonal()
     both = (squares[:, None] + squares[None, :]) / 2
     apart = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0)
-    result: Floats = np.sqrt(np.divide(apart, both, out=np.zeros_like(apart), where=both > 0))
+    result: Floats = np.divide(apart, both, out=np.zeros_like(apart), where=both > 0)
     np.fill_diagonal(result, 0)
     return result
 
@@ -126,16 +126,36 @@ def residuals(products: Floats) -> Floats:
     return result
 
 
-def next_distances(covariances: Floats, reading: Floats) -> Floats:
-    """Root of the smaller of both directions' `residuals`, each times the squared weights that read the channel which is replaced.
-
-    Relative to the mean of a channel's variance times these; shape (size, size).
-    """
-    lost = residuals(covariances) * reading[:, None]
+def next_losses(covariances: Floats, reading: Floats) -> Floats:
+    """`residuals` times the squared weights that read channel i, relative to the mean of a channel's variance times these; shape (size, size)."""
     usual = float((covariances.diagonal() * reading).mean()) or 1.0
-    result: Floats = np.sqrt(np.minimum(lost, lost.T) / usual)
+    result: Floats = residuals(covariances) * reading[:, None] / usual
     np.fill_diagonal(result, 0)
     return result
+
+
+def medoid_linkage(losses: Floats) -> Floats:
+    """Agglomerative clustering in which a cluster is handed over, whole, to the representative of another; as scipy's linkage, (size - 1, 4).
+
+    A cluster loses the sum of `losses` of its channels under its representative. The next merge is the one that adds least to the sum over all
+    clusters; its height is the root of what it adds, or that of the merge before, if that is more.
+    """
+    size = len(losses)
+    names, members, merges = np.arange(size), np.ones(size), []
+    total = losses.copy()  # of the cluster of representative i under representative j
+    added, dead, height = total.copy(), np.eye(size, dtype=bool), 0.0
+    added[dead] = np.inf
+    for merge in range(size - 1):
+        gone, heir = divmod(int(added.argmin()), size)
+        height = max(height, float(added[gone, heir]))
+        members[heir] += members[gone]
+        merges.append((*sorted((names[gone], names[heir])), math.sqrt(height), members[heir]))
+        names[heir] = size + merge
+        dead[gone] = dead[:, gone] = True
+        total[heir] += total[gone]
+        added[heir] = total[heir] - total[heir, heir]
+        added[dead] = np.inf
+    return np.array(merges).reshape(-1, 4)
 
 
 def _reading(graph: ChannelGraph) -> Tensor:
@@ -147,6 +167,8 @@ def _reading(graph: ChannelGraph) -> Tensor:
 
 def _views(graph: ChannelGraph, metric: str, batches: Iterable[Inputs] | None) -> Iterable[Seen]:
     match metric:
+        case "noise":
+            return from_noise(graph)
         case "bn_prop":
             return from_weights(graph)
         case "bn_indep":
@@ -155,7 +177,7 @@ def _views(graph: ChannelGraph, metric: str, batches: Iterable[Inputs] | None) -
             if batches is None:
                 raise PlanError("the metric 'empirical' looks at real inputs: give batches")
             return from_inputs(graph, batches)
-    raise PlanError(f"the metric is 'bn_prop', 'bn_indep' or 'empirical', not {metric!r}")
+    raise PlanError(f"the metric is 'noise', 'bn_prop', 'bn_indep' or 'empirical', not {metric!r}")
 
 
 def _products(graph: ChannelGraph, views: Iterable[Seen], centred: bool) -> tuple[Floats, ...]:
@@ -181,9 +203,9 @@ def _of_group(group: Group, channels: NDArray[np.int64], products: Floats) -> Fl
     return sum((products[np.ix_(column, column)] for column in by_channel.T), start=np.zeros((group.size, group.size)))
 
 
-def _heights(merges: Floats, distance: Floats, strength: Floats | None, representatives: int) -> Floats:
-    """The distance of the merge at which every channel of a group stops standing for its cluster, shape (size,)."""
-    size = len(distance)
+def _heights(merges: Floats, losses: Floats, strength: Floats | None, representatives: int) -> Floats:
+    """The height of the merge at which every channel of a group stops standing for its cluster, shape (size,)."""
+    size = len(losses)
     members = [[i] for i in range(size)]
     standing = [[i] for i in range(size)]
     last = float(merges[:, 2].max()) if len(merges) else 0.0
@@ -191,7 +213,7 @@ def _heights(merges: Floats, distance: Floats, strength: Floats | None, represen
     for first, second, height, _ in merges:
         a, b = int(first), int(second)
         everyone, candidates = members[a] + members[b], standing[a] + standing[b]
-        worth = strength[candidates] if strength is not None else -distance[np.ix_(candidates, everyone)].sum(1)
+        worth = strength[candidates] if strength is not None else -losses[np.ix_(everyone, candidates)].sum(0)
         best = [candidates[i] for i in np.argsort(-worth, kind="stable")]
         heights[best[representatives:]] = height
         members.append(everyone)
