@@ -1,4 +1,4 @@
-"""Methods that train: history pairs, importance weights, slimming and selective decay, on the embedded digits."""
+"""Methods that train: importance weights, slimming and selective decay, on the embedded digits."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import prunus
-from prunus import data, models, scores
+from prunus import models, scores
 from prunus.channels import ChannelGraph, Plan
 from prunus.channels.compose import compose
 from prunus.errors import PlanError, TargetError
-from prunus.methods.history import Round, history_pruning
 from prunus.methods.importance import Penalty, Weighed, importance_pruning
 from prunus.methods.one_shot import Material
 from prunus.methods.selective_decay import selective_decay_loss
@@ -22,21 +21,6 @@ from prunus.methods.slimming import slimming_loss
 from prunus.training import TrainConfig, evaluate, train
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
-
-
-@pytest.fixture(scope="module")
-def material() -> Material:
-    digits = data.load("digits")
-    kept, held = digits.hold_out(0.3)
-    return Material(kept, digits.test, digits.normalise, held)
-
-
-@pytest.fixture(scope="module")
-def trained(material: Material) -> nn.Module:
-    torch.manual_seed(0)
-    model = models.lenet5(image_size=8)
-    train(model, material.train, TrainConfig(epochs=4), normalise=material.normalise)
-    return model.eval()
 
 
 def test_two_plans_are_one(trained: nn.Module) -> None:
@@ -63,40 +47,6 @@ def test_plans_of_other_models_do_not_follow(trained: nn.Module) -> None:
         compose(trained, first, prunus.plan(other, scores.norm(other), rate=0.5))
     with pytest.raises(PlanError, match="that the first one does not leave"):
         compose(trained, first, prunus.plan(graph, -scores.norm(graph), rate=0.9))
-
-
-def test_history_pruning_goes_down_in_rounds(material: Material) -> None:
-    torch.manual_seed(0)
-    model = models.lenet5(image_size=8)
-    short = TrainConfig(epochs=2)
-    rounds = [Round(0.5, short, short), Round(0.0, short, short, {"conv1": 4, "conv2": 10})]
-    found = history_pruning(model, EXAMPLE, material, rounds, training=TrainConfig(epochs=4), tolerance=100.0)
-    assert [tried.channels for tried in found.rounds] == [{"conv1": 10, "conv2": 25, "fc1": 250}, {"conv1": 6, "conv2": 15, "fc1": 250}]
-    assert [len(history) for history in found.histories] == [4, 2, 2]
-    for tried in found.rounds:
-        assert tried.accepted and tried.distance[1] < tried.distance[0]  # the pull makes pairs more alike
-    assert found.plan is not None and found.plan.after.macs == found.rounds[-1].macs
-    shapes = [p.shape for p in prunus.compact(model, found.plan).parameters()]
-    assert [p.shape for p in found.model.parameters()] == shapes
-    assert evaluate(found.model, material.test, material.normalise).accuracy > 80
-
-
-def test_a_round_that_costs_too_much_is_undone(material: Material) -> None:
-    torch.manual_seed(0)
-    model = models.lenet5(image_size=8)
-    short = TrainConfig(epochs=1)
-    rounds = [Round(0.3, short, short), Round(0.0, short, short, {"conv1": 13, "conv2": 34, "fc1": 349})]
-    found = history_pruning(model, EXAMPLE, material, rounds, training=TrainConfig(epochs=4), tolerance=5.0)
-    assert [tried.accepted for tried in found.rounds] == [True, False]
-    assert found.rounds[1].channels == {"conv1": 1, "conv2": 1, "fc1": 1}
-    assert [layer.out_channels for layer in (found.model.conv1, found.model.conv2)] == [14, 35]
-    assert found.plan is not None and found.plan.after.macs == found.rounds[0].macs
-
-
-def test_history_needs_held_out_samples(material: Material) -> None:
-    bare = Material(material.train, material.test, material.normalise)
-    with pytest.raises(TargetError, match="held-out"):
-        history_pruning(models.lenet5(image_size=8), EXAMPLE, bare, [], training=TrainConfig(epochs=1), tolerance=1.0)
 
 
 def test_importance_pruning_keeps_its_tolerance(material: Material, trained: nn.Module) -> None:

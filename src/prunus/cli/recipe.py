@@ -14,7 +14,7 @@ from typing import Any, Literal
 from prunus.errors import ConfigError, MissingExtraError
 
 Select = Literal["all", "critical", "fixed-ratio", "mean-division", "area", "easy-dropped", "random"]
-Method = Literal["none", "soft"]
+Method = Literal["none", "soft", "history"]
 
 
 @dataclass(frozen=True)
@@ -70,6 +70,12 @@ class Recipe:
     protect: tuple[str, ...] = field(default=())
     tune_epochs: int = 0
     tune_lr: float = 0.02
+
+    rounds: int = 3
+    tolerance: float = 1.0
+    pull_epochs: int = 5
+    pull_strength: float = 1.0
+    history: str = ""
 
     def to_toml(self) -> str:
         """The recipe as TOML, every key with its value."""

@@ -10,6 +10,7 @@ DATA = "Data and model"
 TRAINING = "Training"
 SAMPLES = "Which samples every epoch trains on"
 FILTERS = "Which filters go"
+ROUNDS = "Rounds of --method history"
 
 DataDir = Annotated[str | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)]
 Weights = Annotated[str | None, Option("--weights", help="Begin with these weights; default: random ones.", rich_help_panel=DATA)]
@@ -45,7 +46,7 @@ Least = Annotated[float | None, Option("--least", help="Share of every class tha
 SubsetSize = Annotated[int | None, Option("--subset-size", help="Samples per aggregated point.", rich_help_panel=SAMPLES)]
 FineRatio = Annotated[float | None, Option("--fine-ratio", help="Fine points per sample.", rich_help_panel=SAMPLES)]
 Attributes = Annotated[int | None, Option("--attributes", help="Principal components to aggregate by.", rich_help_panel=SAMPLES)]
-Method = Annotated[str | None, Option("--method", help="none or soft.", rich_help_panel=FILTERS)]
+Method = Annotated[str | None, Option("--method", help="none, soft or history.", rich_help_panel=FILTERS)]
 Rate = Annotated[float | None, Option("--rate", help="Fraction of the channels that goes.", rich_help_panel=FILTERS)]
 Growth = Annotated[str | None, Option("--growth", help="constant (SFP) or asymptotic (ASFP).", rich_help_panel=FILTERS)]
 PruneEvery = Annotated[int | None, Option("--prune-every", help="Epochs between two prunings.", rich_help_panel=FILTERS)]
@@ -54,6 +55,11 @@ Norm = Annotated[float | None, Option("--norm", help="p of the filters' norm.", 
 Protect = Annotated[list[str] | None, Option("--protect", help="Layers that stay whole (repeatable glob).", rich_help_panel=FILTERS)]
 TuneEpochs = Annotated[int | None, Option("--tune-epochs", help="Epochs of fine-tuning the compact network.", rich_help_panel=FILTERS)]
 TuneLr = Annotated[float | None, Option("--tune-lr", help="Peak learning rate of that.", rich_help_panel=FILTERS)]
+Rounds = Annotated[int | None, Option("--rounds", help="How many at most.", rich_help_panel=ROUNDS)]
+Tolerance = Annotated[float | None, Option("--tolerance", help="Points that a round may lose on held-out samples.", rich_help_panel=ROUNDS)]
+PullEpochs = Annotated[int | None, Option("--pull-epochs", help="Epochs that pull pairs together.", rich_help_panel=ROUNDS)]
+PullStrength = Annotated[float | None, Option("--pull-strength", help="Weight of that in the loss.", rich_help_panel=ROUNDS)]
+History = Annotated[str | None, Option("--history", help="Folder of weights after each epoch, in place of a first training.", rich_help_panel=ROUNDS)]
 Seed = Annotated[int | None, Option("--seed", help="Of everything random.", rich_help_panel=TRAINING)]
 ChannelsLast = Annotated[bool | None, Option("--channels-last/--channels-first", help="Memory format.", rich_help_panel=TRAINING)]
 Compile = Annotated[bool | None, Option("--compile/--no-compile", help="Run through torch.compile.", rich_help_panel=TRAINING)]

@@ -34,7 +34,7 @@ def pruning(recipe: Recipe, example: Any) -> SoftPruning | None:
     """Soft filter pruning, if it is the method."""
     from prunus.methods.soft import SoftPruning
 
-    if recipe.method == "none":
+    if recipe.method != "soft":
         return None
     return SoftPruning(
         example, recipe.rate, growth=recipe.growth, every=recipe.prune_every, freeze=recipe.freeze, p=recipe.norm, protect=recipe.protect

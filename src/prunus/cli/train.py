@@ -18,6 +18,7 @@ from prunus.cli import recipe_options as keys
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import bars, show, show_json
 from prunus.cli.finish import show_result
+from prunus.cli.history import compress
 from prunus.cli.opening import open_data, open_model, split_samples
 from prunus.cli.prune import VERIFIED_ON, data_record
 from prunus.cli.recipe import Recipe, read, resolve
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from prunus.training.distributed import Ranks
 
 CHECKPOINT = "checkpoint.safetensors"
+CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
 RECIPE = "recipe.toml"
 KEPT = "kept"
 
@@ -87,6 +89,11 @@ def train(
     protect: keys.Protect = None,
     tune_epochs: keys.TuneEpochs = None,
     tune_lr: keys.TuneLr = None,
+    rounds: keys.Rounds = None,
+    tolerance: keys.Tolerance = None,
+    pull_epochs: keys.PullEpochs = None,
+    pull_strength: keys.PullStrength = None,
+    history: keys.History = None,
     seed: keys.Seed = None,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Curves for TensorBoard, in the folder's tensorboard/.")] = False,
     onnx: given.WithOnnx = True,
@@ -109,14 +116,14 @@ def train(
     chosen = resolve(values | flags, str(recipe) if recipe else "the command")
     if begun is not None:
         _check_same(begun, chosen, output)
-    check(output, with_onnx=onnx and chosen.method == "soft", with_report=report and chosen.method == "soft")
+    check(output, with_onnx=onnx and chosen.method != "none", with_report=report and chosen.method != "none")
     with process_group() as ranks, _notes(output, tensorboard and ranks.first) as note, bars() if ranks.first else nullcontext(unwatched) as watch:
         result = _run(chosen, output, typed_command(context), resume, onnx, report, ranks, watch, note)
     if not ranks.first:
         return
     if as_json:
         show_json(result)
-    elif chosen.method == "soft":
+    elif chosen.method != "none":
         show_result(result, output)
     else:
         show(f"\n[bold]{chosen.model}: {result['accuracy']:.2f} % on the test set[/bold], {output / 'model.safetensors'}")
@@ -124,7 +131,7 @@ def train(
 
 def _begun(folder: Path, resume: bool) -> Recipe | None:
     """The recipe of the training that is to be resumed, if there is one. Raises ConfigError where a new training would overwrite another."""
-    if not (folder / CHECKPOINT).exists():
+    if not any(folder.glob(CHECKPOINTS)):
         return None
     if not resume:
         raise ConfigError(f"{folder} holds the checkpoint of a training: --resume goes on with it; for a new one choose another folder.")
@@ -169,53 +176,63 @@ def _run(
     metrics = folder / "metrics.jsonl"
     if ranks.first:
         folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            metrics.unlink(missing_ok=True)
         write_text(recipe.to_toml(), folder / RECIPE)
-    watch("preparing the choice of samples", 0, 0)
-    curriculum, pruning = parts.curriculum(recipe, samples, folder / KEPT), parts.pruning(recipe, example[:1])
 
-    def note(record: EpochRecord) -> None:
+    def note(record: EpochRecord, step: str = "") -> None:
         if ranks.first:
             with metrics.open("a") as file:
-                file.write(_line(record))
-            also(record)
+                file.write(_line(record, step) if step else _line(record))
+            if step in ("", "training"):  # of several trainings the first is drawn
+                also(record)
 
-    trained = twofold(
-        opened.model,
-        samples,
-        config,
-        pruning=pruning,
-        curriculum=curriculum,
-        tuning=replace(config, epochs=recipe.tune_epochs, lr=recipe.tune_lr) if recipe.tune_epochs else None,
-        checkpoint=folder / CHECKPOINT,
-        resume=resume,
-        on_epoch=note,
-        verify_on=example,
-        watch=watch,
-    )
+    outcome: Outcome | None
+    panels: dict[str, Any]
+    if recipe.method == "history":
+        training, outcome, panels = compress(recipe, opened.model, samples, config, example[:1], folder / CHECKPOINT, resume, watch, note)
+    else:
+        watch("preparing the choice of samples", 0, 0)
+        curriculum, pruning = parts.curriculum(recipe, samples, folder / KEPT), parts.pruning(recipe, example[:1])
+        trained = twofold(
+            opened.model,
+            samples,
+            config,
+            pruning=pruning,
+            curriculum=curriculum,
+            tuning=replace(config, epochs=recipe.tune_epochs, lr=recipe.tune_lr) if recipe.tune_epochs else None,
+            checkpoint=folder / CHECKPOINT,
+            resume=resume,
+            on_epoch=note,
+            verify_on=example,
+            watch=watch,
+        )
+        training, outcome = trained.history, trained.outcome
+        if ranks.first:
+            write_text("".join(map(_line, training.epochs)), metrics)  # a killed run may have written an epoch twice
+            panels = {"selection": kept.panel(folder / KEPT, training, samples.train, images.classes), "soft": _soft_panel(pruning, outcome)}
     if not ranks.first:
         return {}
-    for network in (opened.model, trained.outcome.compact if trained.outcome else None):
+    for network in (opened.model, outcome.compact if outcome else None):
         if network is not None:
             network.cpu()
-    write_text("".join(map(_line, trained.history.epochs)), metrics)  # a killed run may have written an epoch twice
     record = opened.record() | {"data": data_record(images, samples)}
-    if trained.outcome is None:
-        return _plain_result(opened.model, samples, trained.history, record, folder, command)
+    if outcome is None:
+        assert training is not None
+        return _plain_result(opened.model, samples, training, record, folder, command)
     from prunus.report.delivery import deliver
 
-    selected = kept.panel(folder / KEPT, trained.history, samples.train, images.classes)
-    panels = {"selection": selected, "soft": _soft_panel(pruning, trained.outcome)}
     return deliver(
         folder,
         opened.model,
-        trained.outcome,
+        outcome,
         example[:1].cpu(),
         command=command,
         model=record,
-        score=f"norm-l{recipe.norm:g}",
+        score="training history" if recipe.method == "history" else f"norm-l{recipe.norm:g}",
         seed=recipe.seed,
         material=samples,
-        training=trained.history,
+        training=training,
         panels=panels,
         with_onnx=onnx,
         with_report=report,
@@ -236,13 +253,14 @@ def _plain_result(model: nn.Module, samples: Material, history: History, record:
     return result
 
 
-def _soft_panel(pruning: SoftPruning | None, outcome: Outcome) -> dict[str, Any] | None:
+def _soft_panel(pruning: SoftPruning | None, outcome: Outcome | None) -> dict[str, Any] | None:
     """What the report shows of soft pruning: the channels alive per group after every pruning."""
-    if pruning is None:
+    if pruning is None or outcome is None:
         return None
     sizes = {group.name: group.size for group in outcome.graph.groups}
     return {"record": [asdict(entry) for entry in pruning.record], "sizes": sizes}
 
 
-def _line(record: EpochRecord) -> str:
-    return json.dumps(asdict(record)) + "\n"
+def _line(record: EpochRecord, step: str = "") -> str:
+    """An epoch as a line of the metrics; with the name of its training where there are several."""
+    return json.dumps(({"training": step} if step else {}) | asdict(record)) + "\n"

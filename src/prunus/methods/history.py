@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -23,16 +25,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.channels import ChannelGraph, Plan, compact, trace
+from prunus.channels import ChannelGraph, Plan, Trial, Verification, compact, trace, verify
 from prunus.channels.compose import compose
 from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
-from prunus.methods.one_shot import Material, Watch, unwatched
+from prunus.methods.one_shot import Clock, Limit, Material, Outcome, Step, Target, Watch, unwatched
 from prunus.scores.history import NormHistory, Pair, closest_pairs, pair_distance
 from prunus.targets import matching
-from prunus.training import TrainConfig, evaluate, train
+from prunus.training import EpochRecord, History, TrainConfig, evaluate, train
 
 Regulariser = Literal["exp", "linear", "none"]
+FIRST = "training"
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,9 @@ class Tried:
         accuracy: on the validation samples [percent].
         distance: R of the pairs, before and after the pull.
         accepted: whether the tolerance was kept.
+        norms: what the pairs were made from: the history per group, (epochs, channels).
+        pairs: per group, as places in it; nearest first.
+        verification: of the compact network against the masked one, before it was trained on.
     """
 
     channels: Mapping[str, int]
@@ -69,6 +75,9 @@ class Tried:
     accuracy: float
     distance: tuple[float, float]
     accepted: bool
+    norms: Mapping[str, Tensor]
+    pairs: Mapping[str, Sequence[Pair]]
+    verification: Verification
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,14 +89,16 @@ class Compressed:
         plan: what went, as a plan of the original; None if no round was accepted.
         baseline: validation accuracy of the original after its training [percent].
         rounds: all that were tried.
-        histories: the norms that each round's pairs were made from, each (epochs, channels).
+        training: the first one; None where there was none.
+        retraining: of the last accepted round.
     """
 
     model: nn.Module
     plan: Plan | None
     baseline: float
     rounds: tuple[Tried, ...]
-    histories: tuple[Tensor, ...]
+    training: History | None = None
+    retraining: History | None = None
 
 
 def history_pruning(
@@ -96,11 +107,14 @@ def history_pruning(
     material: Material,
     rounds: Sequence[Round],
     *,
-    training: TrainConfig,
+    training: TrainConfig | Tensor,
     tolerance: float,
     strength: float = 1.0,
     regulariser: Regulariser = "exp",
     protect: Sequence[str] = (),
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[str, EpochRecord], None] | None = None,
     watch: Watch = unwatched,
 ) -> Compressed:
     """Train a classifier, in place, and make it smaller in rounds.
@@ -110,15 +124,20 @@ def history_pruning(
         example_inputs: what it is called with, for its channels and MACs.
         material: samples, with some held out, by which the tolerance is kept.
         rounds: what to do in every round, at most.
-        training: the first training, of which the first history is kept.
+        training: the first training, of which the first history is kept. Or the history of the training that the model has had, shape
+            (epochs, channels), see `prunus.scores.history.from_checkpoints`.
         tolerance: points of validation accuracy below the best so far that a round may cost.
         strength: of the regulariser (lambda).
         regulariser: "exp", as in the paper; "linear", R itself; "none" fine-tunes only, which is what the released code comes to.
         protect: glob patterns of layers that keep their width.
+        checkpoint: a file that the first training writes after every epoch; those of the rounds write others beside it.
+        resume: go on from these files where they are.
+        on_epoch: called with the name of the training and the record of every finished epoch.
         watch: told about progress.
 
     Raises:
         TargetError: no held-out samples, or numbers out of range.
+        PlanError: a history of another network.
         PrunusError: whatever training and compaction raise.
     """
     validation = material.validation
@@ -127,45 +146,107 @@ def history_pruning(
     if tolerance < 0 or any(round_.remove < 0 for round_ in rounds):
         raise TargetError("A tolerance and what a round removes are 0 or more.")
 
-    def fit(network: nn.Module, config: TrainConfig, step: str, loss: Callable[[Any, Any], Tensor] | None = None) -> Tensor:
-        """Train, and give the history of it, (epochs, channels)."""
-        history = NormHistory(example_inputs)
-        train(
-            network, material.train, config, normalise=material.normalise, loss=loss, pruning=history,
+    def fit(network: nn.Module, config: TrainConfig, step: str, loss: Callable[[Any, Any], Tensor] | None = None) -> tuple[Tensor, History]:
+        """Train; also the norms of its epochs, (epochs, channels)."""
+        norms = NormHistory(example_inputs)
+        done = train(
+            network, material.train, config, normalise=material.normalise, validation=validation, loss=loss, pruning=norms,
+            checkpoint=None if checkpoint is None else _file(checkpoint, step), resume=resume,
+            on_epoch=None if on_epoch is None else lambda record: on_epoch(step, record),
             on_step=lambda done, total: watch(step, done, total),
         )  # fmt: skip
-        return torch.stack(history.norms)
+        return torch.stack(norms.norms), done
 
     def accuracy(network: nn.Module) -> float:
         return evaluate(network, validation, material.normalise).accuracy
 
-    history = fit(model, training, "training")
+    norms, trained = (training, None) if isinstance(training, Tensor) else fit(model, training, FIRST)
     baseline = best = accuracy(model)
-    current, plan, tried, histories = model, None, [], [history]
+    current, plan, retrained, tried = model, None, None, []
     for number, round_ in enumerate(rounds, 1):
         graph = trace(current, example_inputs)
-        pairs = closest_pairs(graph, history, _numbers(graph, round_, protect))
+        pairs = closest_pairs(graph, norms, channels_going(graph, round_, protect))
         pulled = copy.deepcopy(current)
         before = float(pair_distance(pulled, graph, pairs).detach())
-        fit(pulled, round_.pull, f"round {number}, pulling", _pulling(pulled, graph, pairs, strength, regulariser))
+        pulling = _pulling(pulled, graph, pairs, strength, regulariser, round_.pull.label_smoothing)
+        fit(pulled, replace(round_.pull, label_smoothing=0.0), f"round {number}, pulling", pulling)
         after = float(pair_distance(pulled, graph, pairs).detach())
         chosen = _without(graph, pairs)
         small = compact(pulled, chosen)
-        history = fit(small, round_.retrain, f"round {number}, retraining")
+        verification = verify(pulled, chosen, small)
+        past, (norms, history) = norms, fit(small, round_.retrain, f"round {number}, retraining")
         reached = accuracy(small)
         accepted = best - reached <= tolerance
-        widths = {group.name: group.size - len(group.removed) for group in chosen.groups}
-        tried.append(Tried(widths, chosen.after.macs, reached, (before, after), accepted))
+        tried.append(_tried(graph, chosen, pairs, past, reached, (before, after), accepted, verification))
         if not accepted:
             break
         plan = chosen if plan is None else compose(model, plan, chosen)
-        current, best = small, max(best, reached)
-        histories.append(history)
-    return Compressed(current, plan, baseline, tuple(tried), tuple(histories))
+        current, retrained, best = small, history, max(best, reached)
+    return Compressed(current, plan, baseline, tuple(tried), trained, retrained)
 
 
-def _numbers(graph: ChannelGraph, round_: Round, protect: Sequence[str]) -> dict[int, int]:
-    """How many channels of every group go; of every group at least one stays."""
+def outcome(found: Compressed, model: nn.Module, example_inputs: Tensor, material: Material, target: Target, clock: Clock) -> Outcome:
+    """What came of the rounds as every method says it, with accuracies on the test samples; the networks are put into eval mode.
+
+    Args:
+        found: of `history_pruning`.
+        model: the original, after its training.
+        example_inputs: as before.
+        material: as before.
+        target: the tolerance.
+        clock: measures what is done here.
+    """
+    graph = clock.time("tracing", lambda: trace(model.eval(), example_inputs))
+    accepted = [tried for tried in found.rounds if tried.accepted]
+    plan = found.plan or make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
+    small = (found.model if accepted else compact(model, plan)).eval()
+    worst = max((tried.verification for tried in accepted), key=lambda one: one.relative, default=None)
+    steps = []
+    for name, network in (("before", model), ("after pruning", small)):
+        result = clock.time(f"evaluating {name}", partial(evaluate, network, material.test, material.normalise))
+        steps.append(Step(name, result.accuracy, result.loss))
+    best = max([found.baseline, *(tried.accuracy for tried in accepted)])
+    size = sum(group.size for group in graph.groups)
+    trials = [Trial(1 - sum(one.channels.values()) / size, one.accuracy, one.macs, one.accepted, one.accuracy) for one in found.rounds]
+    return Outcome(
+        graph, plan, small, worst or verify(model, plan, small), target,
+        steps=tuple(steps),
+        limit=Limit(found.baseline, best - target.value, target.confidence),
+        trials=tuple(trials),
+        trial_epochs=found.retraining.config.epochs if found.retraining else 0,
+        tuning=found.retraining,
+        seconds=clock.seconds,
+        notes=() if accepted else ("No round kept the tolerance, so nothing was removed.",),
+    )  # fmt: skip
+
+
+def _file(checkpoint: Path, step: str) -> Path:
+    """The checkpoint of a step: the given file for the first training, and for the others one beside it, such as checkpoint-round-1-pulling."""
+    return checkpoint if step == FIRST else checkpoint.with_stem(f"{checkpoint.stem}-{step.replace(',', '').replace(' ', '-')}")
+
+
+def _tried(
+    graph: ChannelGraph,
+    chosen: Plan,
+    pairs: Mapping[int, list[Pair]],
+    norms: Tensor,
+    accuracy: float,
+    distance: tuple[float, float],
+    accepted: bool,
+    verification: Verification,
+) -> Tried:
+    """The record of a round, by the names of the groups."""
+    channels = {group.name: group.size - len(group.removed) for group in chosen.groups}
+    histories, places = {}, {}
+    for group in graph.groups:
+        place = {int(channel): place for place, channel in enumerate(group.channels)}
+        histories[group.name] = norms[:, torch.from_numpy(group.channels)]
+        places[group.name] = tuple(Pair(place[pair.goes], place[pair.stays]) for pair in pairs.get(group.index, ()))
+    return Tried(channels, chosen.after.macs, accuracy, distance, accepted, histories, places, verification)
+
+
+def channels_going(graph: ChannelGraph, round_: Round, protect: Sequence[str] = ()) -> dict[int, int]:
+    """How many channels of every group go in a round, by the index of the group; of every group at least one stays."""
     wanted = {group.index: round_.remove for group in graph.groups}
     for pattern, rate in (round_.rates or {}).items():
         wanted |= {group.index: rate for group in matching(graph, pattern)}
@@ -183,12 +264,12 @@ def _without(graph: ChannelGraph, pairs: Mapping[int, list[Pair]]) -> Plan:
 
 
 def _pulling(
-    model: nn.Module, graph: ChannelGraph, pairs: Mapping[int, list[Pair]], strength: float, regulariser: Regulariser
+    model: nn.Module, graph: ChannelGraph, pairs: Mapping[int, list[Pair]], strength: float, regulariser: Regulariser, smoothing: float
 ) -> Callable[[Any, Any], Tensor]:
     """Cross-entropy and the regulariser."""
 
     def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        entropy = F.cross_entropy(outputs, targets)
+        entropy = F.cross_entropy(outputs, targets, label_smoothing=smoothing)
         if regulariser == "none":
             return entropy
         distance = pair_distance(model, graph, pairs)

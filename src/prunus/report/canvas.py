@@ -25,6 +25,7 @@ _VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", BEFORE: "--before"
 P = ParamSpec("P")
 TEXT = 12.0  # pixels at the width for which the figure is drawn
 SMALL = 11.0
+MARGIN = 30.0  # left of a panel of a grid, for its numbers
 
 _STYLE: Any = {  # a dictionary; newer type stubs want every key to be one of their literals
     "svg.fonttype": "none",  # text stays text: selectable, and in the page's font
@@ -85,6 +86,24 @@ class Canvas:
         buffer = io.StringIO()
         self.figure.savefig(buffer, format="svg", transparent=True)
         return _inline(buffer.getvalue(), name, label, self.width, self.height)
+
+
+def grid(width: float, count: int, *, panel: float, head: float, foot: float) -> tuple[Canvas, list[Axes]]:
+    """A canvas with so many panels, two beside each other where there is room; for a title above each, and numbers at its left."""
+    columns, gap = (2 if width > 480 else 1), 28.0
+    lines, row = -(-count // columns), panel + head + foot
+    canvas, each = Canvas(width, lines * row), (width - gap * (columns - 1)) / columns
+    found = []
+    for place in range(count):
+        line, column = divmod(place, columns)
+        left = column * (each + gap)
+        found.append(canvas.axes(left + MARGIN, line * row + head, width - left - each + 4, (lines - 1 - line) * row + foot))
+    return canvas, found
+
+
+def entitled(canvas: Canvas, axes: Axes, title: str) -> None:
+    """A title above a panel of a grid, from the panel's left edge on, numbers included."""
+    axes.set_title(title, loc="left", fontsize=TEXT, color=MUTED, pad=6, x=-MARGIN / (axes.get_position().width * canvas.width))
 
 
 def quiet(axes: Axes, *, x: bool = True, y: bool = False) -> None:

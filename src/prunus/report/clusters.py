@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from scipy.cluster.hierarchy import dendrogram
 
-from prunus.report.canvas import AFTER, BEFORE, MUTED, TEXT, Canvas, shorten, styled
+from prunus.report.canvas import AFTER, BEFORE, entitled, grid, shorten, styled
 
 Row = Mapping[str, Any]
 
-PANEL, HEAD, FOOT = 132.0, 26.0, 22.0
 MOST_GROUPS = 6
 
 
@@ -20,21 +19,11 @@ MOST_GROUPS = 6
 def dendrograms(groups: Sequence[Row], width: float) -> str:
     """How the channels of a few layers merge: one leaf per channel, filled where it stays; heights are distances relative to the channels' size."""
     shown = sorted(sorted(groups, key=lambda row: sum(row["kept"]) - len(row["kept"]))[:MOST_GROUPS], key=groups.index)
-    columns = 2 if width > 480 else 1
-    lines = -(-len(shown) // columns)
-    canvas = Canvas(width, lines * (PANEL + HEAD + FOOT))
-    gap = 28.0
-    each = (width - gap * (columns - 1)) / columns
-    for place, group in enumerate(shown):
-        line, column = divmod(place, columns)
-        left = column * (each + gap)
-        axes = canvas.axes(
-            left + 30, line * (PANEL + HEAD + FOOT) + HEAD, width - left - each + 4, (lines - 1 - line) * (PANEL + HEAD + FOOT) + FOOT
-        )  # fmt: skip
+    canvas, panels = grid(width, len(shown), panel=132.0, head=26.0, foot=22.0)
+    for axes, group in zip(panels, shown):
         _tree(axes, group)
         kept = sum(group["kept"])
-        title = f"{shorten(group['name'], 28)}: {kept} of {len(group['kept'])}"
-        axes.set_title(title, loc="left", fontsize=TEXT, color=MUTED, pad=6, x=-30 / (each - 34))
+        entitled(canvas, axes, f"{shorten(group['name'], 28)}: {kept} of {len(group['kept'])}")
     return canvas.svg(f"clusters-{width:g}", f"Dendrograms of the channels of {len(shown)} layers")
 
 

@@ -66,7 +66,7 @@ def deliver(
         outcome: of `prunus.methods.one_shot`.
         example_inputs: what latency is measured on, real inputs if possible.
         command, model, score, seed, material, training, notes: as for `prunus.report.describe`.
-        panels: further parts of the result that the report shows: "selection" and "soft".
+        panels: further parts of the result that the report shows: such as "selection" and "soft".
         with_onnx: export, check, and measure in ONNX Runtime too.
         with_report: write `report.html`.
         watch: told about progress.

@@ -111,13 +111,14 @@ def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | Non
         return None
     before, epochs = outcome.plan.before.macs, outcome.trial_epochs
     tuned = f" after {epochs} epoch{'s' if epochs != 1 else ''} of tuning" if epochs else ""
+    sure = outcome.limit.confidence
+    bounds = f" The lines below go down to what is not undercut with {100 * sure:g} % confidence." if sure > 0.5 else ""
     return {
         "tolerance": outcome.target.value,
         "baseline": outcome.limit.baseline,
         "limit": outcome.limit.lowest,
         "confidence": outcome.limit.confidence,
-        "note": f"Filled: accepted on {len(material.validation):,} held-out samples{tuned}. Open: rejected. The lines below go down to what is not "
-        f"undercut with {100 * outcome.limit.confidence:g} % confidence.",
+        "note": f"Filled: accepted on {len(material.validation):,} held-out samples{tuned}. Open: rejected.{bounds}",
         "trials": [
             {"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "lowest": trial.lowest, "accepted": trial.accepted}
             for trial in outcome.trials

@@ -155,6 +155,10 @@ def _figures(result: Result, plots: Any) -> dict[str, dict[str, str]]:
         from prunus.report import clusters
 
         drawn["clusters"] = lambda width: clusters.dendrograms(result["similarity"]["groups"], width)
+    if (result.get("history") or {}).get("groups"):
+        from prunus.report import histories
+
+        drawn["histories"] = lambda width: histories.norms(result["history"]["groups"], width)
     if result.get("latency"):
         drawn["latency"] = lambda width: plots.latency(result["latency"], width)
     return {name: {kind: draw(width) for kind, width in WIDTHS.items()} for name, draw in drawn.items()}
