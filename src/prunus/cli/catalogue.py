@@ -23,7 +23,7 @@ METHODS = {
         "less than a training",
     ),
     "history": About(
-        "pull filters of like history together, remove one of each pair: prunus.methods.history",
+        "pull filters of like history together, remove one of each pair: prunus train --method history",
         "Basha et al. 2024, arXiv 2102.00160",
         Needs.TRAINING,
         "several trainings",
