@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import prunus
 from prunus.errors import TargetError
-from prunus.tolerance import judged
+from prunus.tolerance import all_within, judged
 
 
 def test_the_bound_is_that_of_a_paired_test() -> None:
@@ -80,3 +80,34 @@ def test_wrong_metrics_are_named(metric, options: dict[str, float], text: str) -
     graph = prunus.trace(model(), torch.zeros(1, 3, 4, 4))
     with pytest.raises(TargetError, match=text):
         prunus.plan(graph, torch.arange(20.0), tolerance=1.0, evaluate=metric, **options)  # type: ignore[arg-type]
+
+
+def test_several_metrics_are_one() -> None:
+    original, worse, better = model(), model(), model()
+    figures = {id(original): (90.0, 60.0), id(worse): (89.9, 59.5), id(better): (91.0, 61.0)}
+    calls: list[int] = []
+
+    def evaluate(network: nn.Module) -> dict[str, float]:
+        calls.append(id(network))
+        return dict(zip(("accuracy", "iou", "dice"), (*figures[id(network)], 0.0)))
+
+    left = all_within(original, evaluate, {"accuracy": 0.4, "iou": 1.0})
+    assert left(original) == 1 and calls == [id(original)]
+    assert left(worse) == pytest.approx(min(1 - 0.1 / 0.4, 1 - 0.5 / 1.0))
+    assert left(better) == pytest.approx(min(1 + 1.0 / 0.4, 1 + 1.0))
+    figures[id(worse)] = (89.5, 60.0)
+    assert left(original) - left(worse) > 1 and left(worse) == pytest.approx(1 - 0.5 / 0.4)
+
+
+@pytest.mark.parametrize(
+    ("tolerances", "text"),
+    [
+        ({}, "a tolerance above 0"),
+        ({"iou": 0.0}, "a tolerance above 0"),
+        ({"io": 1.0}, "a tolerance for 'io', but the metrics are iou, dice"),
+        ({"dice": 1.0}, "not a number"),
+    ],
+)
+def test_tolerances_without_metrics_are_named(tolerances: dict[str, float], text: str) -> None:
+    with pytest.raises(TargetError, match=text):
+        all_within(model(), lambda network: {"iou": 1.0, "dice": float("nan")}, tolerances)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from statistics import NormalDist
 
 from torch import Tensor, nn
@@ -83,3 +83,33 @@ def value_of(metric: Metric) -> float:
     if math.isnan(value):
         raise TargetError("the metric of a model is not a number, so nobody can say whether it is within the tolerance")
     return value
+
+
+def all_within(
+    model: nn.Module, evaluate: Callable[[nn.Module], Mapping[str, float]], tolerances: Mapping[str, float]
+) -> Callable[[nn.Module], float]:
+    """Several metrics, each with a tolerance of its own, as one metric with a tolerance of 1.
+
+    It is the part of the tolerance that is left to the metric that has lost most of its own: 1 for the original, 0 where that is just used up.
+
+    Args:
+        model: the original, which is evaluated here, once.
+        evaluate: model -> metrics in points, higher is better.
+        tolerances: points that may be lost, above 0, for every metric that counts.
+
+    Raises:
+        TargetError: no tolerances, one that is not above 0, or of a metric that there is not or that is not a number.
+    """
+    if not tolerances or min(tolerances.values()) <= 0:
+        raise TargetError(f"every metric needs a tolerance above 0, not {dict(tolerances)}")
+    baseline = evaluate(model)
+    for name in tolerances:
+        if name not in baseline:
+            raise TargetError(f"there is a tolerance for {name!r}, but the metrics are {', '.join(baseline)}")
+        value_of(baseline[name])
+
+    def left(network: nn.Module) -> float:
+        found = baseline if network is model else evaluate(network)
+        return min(1 - (baseline[name] - value_of(found[name])) / tolerance for name, tolerance in tolerances.items())
+
+    return left

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,7 +16,7 @@ from prunus import models, scores
 from prunus.channels import ChannelGraph, Plan
 from prunus.channels.compose import compose
 from prunus.errors import PlanError, TargetError
-from prunus.methods.importance import Penalty, Weighed, importance_pruning
+from prunus.methods.importance import Penalty, Weighed, classifier_within, importance_pruning
 from prunus.methods.one_shot import Material
 from prunus.methods.selective_decay import selective_decay_loss
 from prunus.methods.slimming import slimming_loss
@@ -75,6 +77,37 @@ def test_importance_pruning_keeps_its_tolerance(material: Material, trained: nn.
     assert points(found.model) == pytest.approx(accepted[-1].value)
     assert [p.shape for p in found.model.parameters()] == [p.shape for p in prunus.compact(trained, found.plan).parameters()]
     assert all(torch.equal(tensor, before[name]) for name, tensor in trained.state_dict().items())
+
+
+def test_what_was_cut_in_steps_is_restored_from_its_file(trained: nn.Module, tmp_path: Path) -> None:
+    def noise(model: nn.Module, penalty: Penalty | None) -> None:
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.add_(0.1 * torch.randn_like(parameter))
+
+    torch.manual_seed(0)
+    found = importance_pruning(trained, EXAMPLE, noise, lambda model: 1.0, 1.0, step=0.3, most=2)
+    assert found.plan is not None and len(found.trials) == 2
+    prunus.save(found.model, tmp_path / "small.safetensors")
+    again = prunus.load(tmp_path / "small.safetensors", lambda: models.lenet5(image_size=8))
+    image = torch.randn(3, 1, 8, 8)
+    assert torch.equal(again(image), found.model(image)) and again.prunus.plan.removed == found.plan.removed
+
+
+def test_a_classifier_comes_with_all_that_a_report_shows(material: Material, trained: nn.Module) -> None:
+    torch.manual_seed(0)
+    tuning = TrainConfig(epochs=1, lr=0.02, label_smoothing=0.1)
+    found = classifier_within(trained, EXAMPLE, material, 20.0, tuning, step=0.6, protect=("conv1",))
+    assert material.validation is not None and found.limit is not None
+    assert found.limit.baseline == pytest.approx(evaluate(trained, material.validation, material.normalise).accuracy)
+    assert found.limit.lowest == pytest.approx(found.limit.baseline - 20)
+    assert found.compact.conv1.out_channels == 20 and found.plan.after.macs < found.plan.before.macs
+    assert [step.step for step in found.steps] == ["before", "after the trials"]
+    assert found.steps[1].value == evaluate(found.compact, material.test, material.normalise).accuracy
+    accepted = [trial for trial in found.trials if trial.accepted]
+    assert accepted[-1].macs == found.plan.after.macs and accepted[-1].rate == pytest.approx(1 - found.plan.after.macs / found.plan.before.macs)
+    with pytest.raises(TargetError, match="held-out"):
+        classifier_within(trained, EXAMPLE, replace(material, validation=None), 1.0, tuning)
 
 
 def test_an_impossible_tolerance_leaves_the_original(trained: nn.Module) -> None:

@@ -61,3 +61,13 @@ def test_the_encoder_is_filled_from_vgg11(tmp_path: Path) -> None:
 def test_wrong_sizes_are_refused() -> None:
     with pytest.raises(ConfigError, match="at least 1, not 0 and 4"):
         models.unet(width=0)
+    with pytest.raises(ConfigError, match="an even width of at least 2, not 7"):
+        models.ternausnet(width=7)
+
+
+def test_a_signal_comes_through_ternausnet_with_random_weights() -> None:
+    torch.manual_seed(0)
+    model = models.ternausnet(width=16)
+    out = model(torch.randn(4, 3, 32, 32))
+    assert out.shape == (4, 1, 32, 32) and 0.01 < float(out.detach().std()) < 30
+    assert model.encoder[7].out_channels == 128 and model.head.in_channels == 8

@@ -10,11 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from prunus.data import pictures
-from prunus.data.pictures import Example, Loaded, examples, open_picture
+from prunus.data.pictures import IGNORED, Example, Loaded, examples, open_picture
 from prunus.errors import ConfigError, DataError
 from prunus.segmentation import Patches
 from prunus.segmentation.files import segment_file
-from prunus.segmentation.losses import IGNORED
 from prunus.training import TrainConfig, train
 
 PIL = pytest.importorskip("PIL.Image", reason="Pillow is not installed")

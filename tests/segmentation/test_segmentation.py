@@ -9,9 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus.data.pictures import IGNORED, Example, Loaded
 from prunus.errors import ConfigError, DataError
-from prunus.segmentation import Confusion, binary, dice_loss, log_jaccard, predict
-from prunus.segmentation.losses import IGNORED, cross_entropy
+from prunus.segmentation import Confusion, binary, dice_loss, evaluate, log_jaccard, predict
+from prunus.segmentation.losses import cross_entropy
 from prunus.segmentation.metrics import classes_of
 
 DRAW = torch.Generator().manual_seed(0)
@@ -145,3 +146,38 @@ def test_reflection_continues_small_pictures() -> None:
     picture = torch.arange(6.0).view(1, 2, 3)
     assert torch.equal(reflected(picture, 3, 5), F.pad(picture[None], (0, 2, 0, 1), mode="reflect")[0])
     assert reflected(torch.ones(1, 1, 1), 4, 4).shape == (1, 4, 4)
+
+
+def test_what_is_quoted_is_of_the_foreground_or_a_mean() -> None:
+    binary_one, three = Confusion(2), Confusion(3)
+    binary_one.counts = torch.tensor([[50, 10], [5, 35]])
+    assert binary_one.figures() == pytest.approx({"pixel accuracy": 85.0, "IoU": 100 * 35 / 50, "Dice": 200 * 35 / 85})
+    three.counts = torch.tensor([[50, 10, 0], [5, 35, 0], [0, 0, 0]])
+    assert three.figures()["IoU"] == pytest.approx((100 * 50 / 65 + 100 * 35 / 50) / 2)  # a class that is nowhere does not count
+
+
+@pytest.mark.parametrize("maps", [1, 3])
+def test_whole_pictures_are_counted_pixel_by_pixel(maps: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Conv2d(2, maps, 1)
+    examples = []
+    for height, width in ((20, 70), (50, 33)):
+        pixels = torch.randint(0, 256, (2, height, width), dtype=torch.uint8)
+        mask = torch.randint(0, max(maps, 2), (1, height, width), dtype=torch.uint8)
+        mask[0, :2] = IGNORED
+        examples.append(Example("a", Loaded(pixels), Loaded(mask)))
+    normalise = ((0.4, 0.6), (0.2, 0.3))
+    wanted = Confusion(max(maps, 2))
+    for example in examples:
+        assert isinstance(example.picture, Loaded) and isinstance(example.mask, Loaded)
+        image = (example.picture.pixels / 255 - torch.tensor(normalise[0]).view(2, 1, 1)) / torch.tensor(normalise[1]).view(2, 1, 1)
+        wanted.add(classes_of(model(image[None]).detach())[0], example.mask.pixels[0])
+    found = evaluate(model, examples, normalise, tile=32, overlap=8)
+    assert int(found.counts.sum()) == 20 * 70 + 50 * 33 - 2 * 70 - 2 * 33
+    assert int((found.counts - wanted.counts).abs().sum()) <= 2  # blending may turn a tie
+    with pytest.raises(DataError, match="a has no mask"):
+        evaluate(model, [Example("a", examples[0].picture)], normalise)
+    with pytest.raises(DataError, match="no pictures to evaluate on"):
+        evaluate(model, [], normalise)
+    with pytest.raises(DataError, match="a has 2 planes, but the network's mean and deviation are of 1"):
+        evaluate(model, examples, ((0.5,), (0.5,)))

@@ -5,9 +5,11 @@ from __future__ import annotations
 from torch import nn
 
 from ..errors import PlanError
+from .compact import Origin, compact
 from .plan import Plan, make_plan
 from .resolve import graph_for
 from .surgery import slices_of
+from .traced import TracedModule
 
 
 def compose(model: nn.Module, first: Plan, second: Plan) -> Plan:
@@ -28,3 +30,11 @@ def compose(model: nn.Module, first: Plan, second: Plan) -> Plan:
             raise PlanError(f"the second plan removes slots of {group.parameter} that the first one does not leave; it is for another model")
         removed[left[list(group.removed)]] = True
     return make_plan(graph, removed)
+
+
+def cut_at_once(small: nn.Module, model: nn.Module, plan: Plan) -> None:
+    """Let a model that was cut in several steps know itself as cut from the first one by the plan of all steps, so that its file is restored into
+    what builds the first model. A traced one, whose file stands alone, is left as it is."""
+    once: Origin = compact(model, plan, check=False).prunus  # type: ignore[assignment]
+    if once.mode == "eager" and not isinstance(small, TracedModule):
+        object.__setattr__(small, "prunus", once)

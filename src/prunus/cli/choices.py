@@ -89,9 +89,7 @@ SCORES: dict[Score, About] = {
     Score.SIMILARITY: About(
         "unlikeness to those that could stand in for it, on noise", "Zhang et al. 2019, arXiv 1908.02620", cost="some forwards, on noise"
     ),
-    Score.SIMILARITY_INPUTS: About(
-        "the same, on real inputs", "Zhang et al. 2019, arXiv 1908.02620", Needs.INPUTS, "a forward pass"
-    ),
+    Score.SIMILARITY_INPUTS: About("the same, on real inputs", "Zhang et al. 2019, arXiv 1908.02620", Needs.INPUTS, "a forward pass"),
     Score.ACTIVATION_MEAN: About("mean activation of a channel", "Molchanov et al. 2017, arXiv 1611.06440", Needs.INPUTS, "a forward pass"),
     Score.RECONSTRUCTION: About(
         "error of the next layers once refitted without it",

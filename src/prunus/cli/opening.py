@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,10 +15,12 @@ if TYPE_CHECKING:
 
     from prunus.data import ImageData
     from prunus.methods.one_shot import Material
+    from prunus.training import Normalise
     from prunus.training.config import Augment
 
 MODEL_FILE = "model.safetensors"
 RESULT_FILE = "result.json"
+TRAINING_FILE = "training.json"
 
 # Our networks are for CIFAR, but these.
 OUR_SHAPES = {"lenet5": (1, 1, 28, 28), "unet": (1, 3, 256, 256), "ternausnet": (1, 3, 256, 256)}
@@ -36,6 +39,7 @@ class Opened:
         options: what it was built with, beside its name.
         weights: file that its weights come from, or "".
         random: nobody gave it weights, as far as we know; a user's own factory may have.
+        normalise: (mean, std) of the planes of what it was trained on, where its folder says so.
     """
 
     model: nn.Module
@@ -44,6 +48,7 @@ class Opened:
     options: Mapping[str, Any] = field(default_factory=dict)
     weights: str = ""
     random: bool = False
+    normalise: Normalise | None = None
 
     def inputs(self, seed: int = 0) -> Tensor:
         """Seeded normal inputs."""
@@ -72,6 +77,7 @@ def open_model(
     weights: Path | None = None,
     shape: tuple[int, ...] | None = None,
     data: ImageData | None = None,
+    options: Mapping[str, Any] | None = None,
     pretrained: bool = False,
     build_name: str = "",
 ) -> Opened:
@@ -82,6 +88,7 @@ def open_model(
         weights: file with weights for a name.
         shape: of the inputs; None = what the model or the data say.
         data: samples; they decide the number of classes, and the shape where the model takes any.
+        options: what to build a name with besides.
         pretrained: ask the model's own library for weights.
         build_name: for a compact model's file without a result beside it: what it was made from.
 
@@ -93,7 +100,7 @@ def open_model(
     if path.is_file() or (path.suffix == ".safetensors" and "@" not in text):
         return _open_file(path, shape, build_name)
     name, _, after = text.partition("@")
-    return _open_name(name, weights or (Path(after) if after else None), shape, data, pretrained)
+    return _open_name(name, weights or (Path(after) if after else None), shape, data, pretrained, options or {})
 
 
 def parse_shape(text: str) -> tuple[int, ...] | None:
@@ -165,12 +172,14 @@ def natural_shape(name: str) -> tuple[int, ...] | None:
     return OUR_SHAPES.get(name, CIFAR_SHAPE)
 
 
-def _open_name(name: str, weights: Path | None, shape: tuple[int, ...] | None, data: ImageData | None, pretrained: bool) -> Opened:
+def _open_name(
+    name: str, weights: Path | None, shape: tuple[int, ...] | None, data: ImageData | None, pretrained: bool, given: Mapping[str, Any]
+) -> Opened:
     from prunus import models
 
     if shape is None and data is not None:
         shape = (1, *data.image_shape)
-    options: dict[str, Any] = {}
+    options = dict(given)
     if data is not None and ":" not in name:  # a factory of the user's own knows its classes
         options["num_classes"] = len(data.classes)
     if name == "lenet5" and shape is not None:
@@ -190,19 +199,30 @@ def _open_file(path: Path, shape: tuple[int, ...] | None, build_name: str) -> Op
 
     if not path.is_file():
         raise FileFormatError(f"There is no compact model {path}.")
-    record: Mapping[str, Any] = {}
-    beside = path.parent / RESULT_FILE
-    if beside.is_file():
-        from prunus.report.result import read
-
-        record = read(beside)["model"]
+    record = _record_beside(path)
     name = build_name or record.get("name", "")
     options = {} if build_name else record.get("options", {})
     model = storage.load(path, (lambda: _dense(name, options)) if name else None).eval()
-    shape = shape or _planned_shape(model)
+    shape = shape or _planned_shape(model) or (tuple(record["input_shape"]) if "input_shape" in record else None)
     if shape is None:
         raise ConfigError(f"Nobody knows the input shape of {path}: give --input-shape, such as 1,3,224,224.")
-    return Opened(model, str(path), shape, options, str(path))
+    data = record.get("data") or {}
+    normalise = (tuple(data["mean"]), tuple(data["std"])) if "mean" in data else None
+    return Opened(model, str(path), shape, options, str(path), normalise=normalise)
+
+
+def _record_beside(path: Path) -> Mapping[str, Any]:
+    """What the run that wrote a model says of it, if it is there."""
+    pruned, trained = path.parent / RESULT_FILE, path.parent / TRAINING_FILE
+    if pruned.is_file():
+        from prunus.report.result import read
+
+        found: Mapping[str, Any] = read(pruned)["model"]
+        return found
+    try:
+        return json.loads(trained.read_text())["model"] if trained.is_file() else {}
+    except (ValueError, LookupError, TypeError) as error:
+        raise FileFormatError(f"{trained} cannot be read as the record of a training: {error}.") from error
 
 
 def _dense(name: str, options: Mapping[str, Any]) -> nn.Module:

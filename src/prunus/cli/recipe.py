@@ -14,7 +14,8 @@ from typing import Any, Literal
 from prunus.errors import ConfigError, MissingExtraError
 
 Select = Literal["all", "critical", "fixed-ratio", "mean-division", "area", "easy-dropped", "random"]
-Method = Literal["none", "soft", "history"]
+Method = Literal["none", "soft", "history", "importance"]
+LossName = Literal["cross-entropy", "dice", "log-jaccard", "cross-entropy+log-jaccard"]
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,9 @@ class Recipe:
     mean: str = ""
     std: str = ""
     validation: float = 0.1
+    block: int = 1
+    window: int = 256
+    windows: int = 512
     seed: int = 0
 
     epochs: int = 20
@@ -46,6 +50,7 @@ class Recipe:
     first_size: float = 1.0
     full_size_from: float = 0.75
     label_smoothing: float = 0.0
+    loss: LossName = "cross-entropy"
     clip: float = 0.0
     ema: float = 0.0
     keep: str = "last"
@@ -70,9 +75,10 @@ class Recipe:
     protect: tuple[str, ...] = field(default=())
     tune_epochs: int = 0
     tune_lr: float = 0.02
-
-    rounds: int = 3
     tolerance: float = 1.0
+    step: float = 0.25
+    l1: float = 1e-4
+    rounds: int = 3
     pull_epochs: int = 5
     pull_strength: float = 1.0
     history: str = ""

@@ -18,15 +18,15 @@ if TYPE_CHECKING:
     from prunus.training import Curriculum, TrainConfig
 
 
-def config(recipe: Recipe, images: ImageData) -> TrainConfig:
-    """How to train."""
+def config(recipe: Recipe, images: ImageData | None) -> TrainConfig:
+    """How to train; None for batches that are augmented already."""
     from dataclasses import fields
 
     from prunus.training import TrainConfig
 
     own = {f.name: getattr(recipe, f.name) for f in fields(TrainConfig)}
     if recipe.augment == "auto":
-        own["augment"] = usual_augmentation(images)
+        own["augment"] = usual_augmentation(images) if images else "none"
     return TrainConfig(**own)
 
 

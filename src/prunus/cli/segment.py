@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -11,15 +11,12 @@ from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json
 from prunus.cli.opening import open_model, parse_planes, parse_shape
 
-if TYPE_CHECKING:
-    from prunus.training import Normalise
-
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what is usual for photographs
 
 
 def segment(
     image: Annotated[Path, typer.Argument(help="A picture; large GeoTIFFs are read by window.")],
-    model: Annotated[str, typer.Option("--model", help="unet, ternausnet, timm/…, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune.")],
+    model: Annotated[str, typer.Option("--model", help="unet, ternausnet, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune or train.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The mask; default: beside the picture, NAME-mask and its suffix.")] = None,
     overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write a picture with the classes in colours, NAME-overlay.png.")] = True,
     tile: Annotated[int, typer.Option(help="Side of the tiles [pixels].")] = 512,
@@ -41,7 +38,8 @@ def segment(
     with bars() as watch:
         watch("building the model", 0, 0)
         opened = open_model(model, weights=weights, shape=parse_shape(input_shape), build_name=build)
-        normalise: Normalise = (parse_planes(mean, 3, "mean") or IMAGENET[0], parse_planes(std, 3, "std") or IMAGENET[1])
+        own, planes = opened.normalise or IMAGENET, opened.input_shape[1]
+        normalise = parse_planes(mean, planes, "mean") or own[0], parse_planes(std, planes, "std") or own[1]
         suffix = image.suffix if image.suffix.lower() in GEOTIFF else ".png"
         target = output or image.with_name(f"{image.stem}-mask{suffix}")
         shown = target.with_name(f"{image.stem}-overlay.png") if overlay else None

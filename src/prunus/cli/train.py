@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,30 +18,27 @@ from prunus.cli import recipe_options as keys
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import bars, show, show_json
 from prunus.cli.finish import show_result
-from prunus.cli.history import compress
 from prunus.cli.opening import open_data, open_model, split_samples
 from prunus.cli.prune import VERIFIED_ON, data_record
 from prunus.cli.recipe import Recipe, read, resolve
 from prunus.cli.scalars import scalars
+from prunus.cli.train_methods import KEPT, RECIPE, by_method
+from prunus.cli.train_pixels import pictures_of, show_pixels, train_pixels
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from prunus.methods.one_shot import Material, Outcome, Watch
-    from prunus.methods.soft import SoftPruning
+    from prunus.methods.one_shot import Material, Watch
     from prunus.training import EpochRecord, History
     from prunus.training.distributed import Ranks
 
-CHECKPOINT = "checkpoint.safetensors"
 CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
-RECIPE = "recipe.toml"
-KEPT = "kept"
 
 
 def train(
     context: typer.Context,
-    data: Annotated[str, Argument(help="digits, mnist, fashion-mnist, cifar10, cifar100, or an image folder.")] = "",
+    data: Annotated[str, Argument(help="digits, mnist, fashion-mnist, cifar10, cifar100, an image folder, or one of pictures and masks.")] = "",
     model: Annotated[str, Argument(help="resnet20, lenet5, timm/…, torchvision/…, pkg.module:factory.")] = "",
     output: Annotated[Path, Option("-o", "--output", help="Folder of the run.")] = Path("runs/train"),
     recipe: Annotated[Path | None, Option("--recipe", help="TOML or YAML file; flags go before its keys, and each has its key.")] = None,
@@ -51,6 +48,9 @@ def train(
     mean: keys.Mean = None,
     std: keys.Std = None,
     validation: keys.Validation = None,
+    block: keys.Block = None,
+    window: keys.Window = None,
+    windows: keys.Windows = None,
     epochs: keys.Epochs = None,
     batch_size: keys.BatchSize = None,
     same_steps: keys.SameSteps = None,
@@ -67,6 +67,7 @@ def train(
     first_size: keys.FirstSize = None,
     full_size_from: keys.FullSizeFrom = None,
     label_smoothing: keys.LabelSmoothing = None,
+    loss: keys.Loss = None,
     clip: keys.Clip = None,
     ema: keys.Ema = None,
     keep: keys.Keep = None,
@@ -89,8 +90,10 @@ def train(
     protect: keys.Protect = None,
     tune_epochs: keys.TuneEpochs = None,
     tune_lr: keys.TuneLr = None,
-    rounds: keys.Rounds = None,
     tolerance: keys.Tolerance = None,
+    step: keys.Step = None,
+    l1: keys.L1 = None,
+    rounds: keys.Rounds = None,
     pull_epochs: keys.PullEpochs = None,
     pull_strength: keys.PullStrength = None,
     history: keys.History = None,
@@ -100,9 +103,10 @@ def train(
     report: given.WithReport = True,
     as_json: given.AsJson = False,
 ) -> None:
-    """Train a network; on critical samples (--select) and with soft filter pruning (--method soft) where that is wanted.
+    """Train a network; on critical samples (--select), pruned softly (--method soft) or to a tolerance (--method importance) if wanted.
 
     For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select easy-dropped -o runs/twofold;
+    prunus train tiles/ unet --window 256 --batch-size 8 --optimizer adam --lr 1e-3 --method importance --tolerance 0.5;
     with several processes: torchrun --nproc-per-node 2 --no-python prunus train …
     """
     from prunus.cli.app import typed_command
@@ -116,15 +120,23 @@ def train(
     chosen = resolve(values | flags, str(recipe) if recipe else "the command")
     if begun is not None:
         _check_same(begun, chosen, output)
-    check(output, with_onnx=onnx and chosen.method != "none", with_report=report and chosen.method != "none")
+    pixels = pictures_of(chosen)
+    delivered = chosen.method != "none" and pixels is None
+    check(output, with_onnx=onnx and delivered, with_report=report and delivered)
     with process_group() as ranks, _notes(output, tensorboard and ranks.first) as note, bars() if ranks.first else nullcontext(unwatched) as watch:
-        result = _run(chosen, output, typed_command(context), resume, onnx, report, ranks, watch, note)
+        command = typed_command(context)
+        if pixels is not None:
+            result = train_pixels(chosen, pixels, output, command, resume, ranks, watch, note)
+        else:
+            result = _run(chosen, output, command, resume, onnx, report, ranks, watch, note)
     if not ranks.first:
         return
     if as_json:
         show_json(result)
-    elif chosen.method != "none":
+    elif delivered:
         show_result(result, output)
+    elif pixels is not None:
+        show_pixels(result, output)
     else:
         show(f"\n[bold]{chosen.model}: {result['accuracy']:.2f} % on the test set[/bold], {output / 'model.safetensors'}")
 
@@ -161,7 +173,6 @@ def _run(
     """Train, and write the folder; where several processes train together, the first one writes."""
     import torch
 
-    from prunus.methods.twofold import twofold
     from prunus.report.result import write_text
     from prunus.training import batches
 
@@ -187,53 +198,33 @@ def _run(
             if step in ("", "training"):  # of several trainings the first is drawn
                 also(record)
 
-    outcome: Outcome | None
-    panels: dict[str, Any]
-    if recipe.method == "history":
-        training, outcome, panels = compress(recipe, opened.model, samples, config, example[:1], folder / CHECKPOINT, resume, watch, note)
-    else:
-        watch("preparing the choice of samples", 0, 0)
-        curriculum, pruning = parts.curriculum(recipe, samples, folder / KEPT), parts.pruning(recipe, example[:1])
-        trained = twofold(
-            opened.model,
-            samples,
-            config,
-            pruning=pruning,
-            curriculum=curriculum,
-            tuning=replace(config, epochs=recipe.tune_epochs, lr=recipe.tune_lr) if recipe.tune_epochs else None,
-            checkpoint=folder / CHECKPOINT,
-            resume=resume,
-            on_epoch=note,
-            verify_on=example,
-            watch=watch,
-        )
-        training, outcome = trained.history, trained.outcome
-        if ranks.first:
-            write_text("".join(map(_line, training.epochs)), metrics)  # a killed run may have written an epoch twice
-            panels = {"selection": kept.panel(folder / KEPT, training, samples.train, images.classes), "soft": _soft_panel(pruning, outcome)}
+    made = by_method(recipe, opened.model, samples, config, example, folder, resume, watch, note)
     if not ranks.first:
         return {}
-    for network in (opened.model, outcome.compact if outcome else None):
+    if made.training is not None and recipe.method != "history":
+        write_text("".join(map(_line, made.training.epochs)), metrics)  # a killed run may have written an epoch twice
+    for network in (opened.model, made.outcome.compact if made.outcome else None):
         if network is not None:
             network.cpu()
     record = opened.record() | {"data": data_record(images, samples)}
-    if outcome is None:
-        assert training is not None
-        return _plain_result(opened.model, samples, training, record, folder, command)
+    if made.outcome is None:
+        assert made.training is not None
+        return _plain_result(opened.model, samples, made.training, record, folder, command)
     from prunus.report.delivery import deliver
 
+    selected = kept.panel(folder / KEPT, made.training, samples.train, images.classes) if made.training else None
     return deliver(
         folder,
         opened.model,
-        outcome,
+        made.outcome,
         example[:1].cpu(),
         command=command,
         model=record,
-        score="training history" if recipe.method == "history" else f"norm-l{recipe.norm:g}",
+        score=made.score,
         seed=recipe.seed,
         material=samples,
-        training=training,
-        panels=panels,
+        training=made.training,
+        panels=made.panels | {"selection": selected},
         with_onnx=onnx,
         with_report=report,
         watch=watch,
@@ -251,14 +242,6 @@ def _plain_result(model: nn.Module, samples: Material, history: History, record:
     result = {"command": command, "model": record, "accuracy": found.accuracy, "loss": found.loss, "training": history.to_dict()}
     write_text(json.dumps(result, indent=1) + "\n", folder / "training.json")
     return result
-
-
-def _soft_panel(pruning: SoftPruning | None, outcome: Outcome | None) -> dict[str, Any] | None:
-    """What the report shows of soft pruning: the channels alive per group after every pruning."""
-    if pruning is None or outcome is None:
-        return None
-    sizes = {group.name: group.size for group in outcome.graph.groups}
-    return {"record": [asdict(entry) for entry in pruning.record], "sizes": sizes}
 
 
 def _line(record: EpochRecord, step: str = "") -> str:

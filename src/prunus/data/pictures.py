@@ -18,6 +18,7 @@ from prunus.errors import DataError, MissingExtraError
 IMAGE_FOLDERS = ("images", "image", "imgs")
 MASK_FOLDERS = ("masks", "mask", "gt", "labels", "label")  # gt: Inria, label: AIRS
 GEOTIFF = (".tif", ".tiff")
+IGNORED = 255  # in a mask: nobody knows
 WHOLE = 1 << 24  # pixels: files of more are read by window
 
 
@@ -94,7 +95,7 @@ class Example:
     Attributes:
         name: of the file, without its suffix.
         picture: what is seen.
-        mask: one plane, class indices, 255 where nobody knows; None if there is none.
+        mask: one plane, class indices, `IGNORED` where nobody knows; None if there is none.
     """
 
     name: str

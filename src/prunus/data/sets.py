@@ -106,14 +106,17 @@ def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tens
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of every plane of (N, C, H, W) uint8 images, in units of 0..1."""
-    levels = torch.arange(256, dtype=torch.float64) / 255
-    means, deviations = [], []
-    for plane in range(images.shape[1]):
-        counts = torch.zeros(256, dtype=torch.float64)
-        for part in torch.split(images[:, plane], 10_000):  # a histogram is exact, and needs no float copy of the images
-            counts += torch.bincount(part.flatten(), minlength=256)
-        share = counts / counts.sum()
-        mean = float(share @ levels)
-        means.append(mean)
-        deviations.append(max(float(share @ (levels - mean) ** 2) ** 0.5, 1 / 255))  # a constant plane: no division by 0
-    return tuple(means), tuple(deviations)
+    return from_histograms(sum((histograms(part) for part in torch.split(images, 10_000)), torch.zeros(1, dtype=torch.int64)))
+
+
+def histograms(images: Tensor) -> Tensor:
+    """How often every byte occurs in each plane of (N, C, H, W) uint8 images, (C, 256); exact, and needs no float copy of the images."""
+    return torch.stack([torch.bincount(images[:, plane].flatten(), minlength=256) for plane in range(images.shape[1])])
+
+
+def from_histograms(counts: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation, in units of 0..1, of planes whose bytes occur so often, (C, 256)."""
+    shares, levels = counts / counts.sum(1, keepdim=True, dtype=torch.float64), torch.arange(256, dtype=torch.float64) / 255
+    means = shares @ levels
+    deviations = (shares * (levels - means[:, None]) ** 2).sum(1).sqrt().clamp(min=1 / 255)  # a constant plane: no division by 0
+    return tuple(means.tolist()), tuple(deviations.tolist())

@@ -15,18 +15,24 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
+import numpy as np
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.channels import Plan, compact, trace
-from prunus.channels.compose import compose
+from prunus.channels import Plan, Trial, compact, trace, verify
+from prunus.channels.compose import compose, cut_at_once
+from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
+from prunus.methods.one_shot import Clock, Limit, Material, Outcome, Step, Target, Watch, unwatched
 from prunus.scores.importance import Importance, ImportanceWeights, Start
 from prunus.targets import Scope
 from prunus.targets import plan as choose
 from prunus.tolerance import CONFIDENCE, Evaluate, judged, value_of
+from prunus.training import TrainConfig, evaluate, train
+from prunus.training.evaluation import sample_by_sample
 
 Penalty = Callable[[], Tensor]
 Fit = Callable[[nn.Module, Penalty | None], None]
@@ -143,6 +149,8 @@ def importance_pruning(
             current, weighed = small, None
         else:
             step /= 2
+    if plan is not None:
+        cut_at_once(current, model, plan)
     return Reduced(current, plan, value_of(baseline), tuple(trials))
 
 
@@ -155,3 +163,76 @@ def _weigh(model: nn.Module, example_inputs: Any, fit: Fit, start: Start, import
     scores = weights.importance(importance)
     weights.fold()
     return trained, graph, scores
+
+
+def classifier_within(
+    model: nn.Module,
+    example_inputs: Tensor,
+    material: Material,
+    tolerance: float,
+    tuning: TrainConfig,
+    *,
+    step: float = 0.25,
+    l1: float = 1e-4,
+    protect: tuple[str, ...] = (),
+    confidence: float = CONFIDENCE,
+    verify_on: Tensor | None = None,
+    watch: Watch = unwatched,
+) -> Outcome:
+    """A trained classifier as small as its validation samples let, with all that a report shows; channels of the whole network are ranked together.
+
+    Args:
+        model: images (batch, C, H, W) to logits (batch, classes); it is not changed, but put into eval mode.
+        example_inputs: images of the shape for which MACs are counted.
+        material: samples; the tolerance is kept on the validation samples, the test samples are only measured.
+        tolerance: points of accuracy that may be lost.
+        tuning: how a trial is trained, once with the weights and once without them.
+        step: share of the MACs that a trial removes at first; a tenth of it is the least.
+        l1, protect, confidence: as for `importance_pruning`.
+        verify_on: inputs on which compact and masked model are compared; None = random ones.
+        watch: told about progress.
+
+    Raises:
+        TargetError: no validation samples, or numbers out of range.
+        PrunusError: whatever training and compaction raise.
+    """
+    if material.validation is None:
+        raise TargetError("A tolerance is kept on held-out samples, so it needs some.")
+    validation, clock, count = material.validation, Clock(watch), 0
+    plain = replace(tuning, label_smoothing=0.0, keep="last")
+
+    def fit(network: nn.Module, penalty: Penalty | None) -> None:
+        def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+            entropy = F.cross_entropy(outputs, labels, label_smoothing=tuning.label_smoothing)
+            return entropy if penalty is None else entropy + penalty()
+
+        train(network, material.train, plain, normalise=material.normalise, loss=loss)
+
+    def points(network: nn.Module) -> Tensor:
+        return 100.0 * sample_by_sample(network, validation, material.normalise)[0].double().cpu()
+
+    def told(trial: Weighed) -> None:
+        nonlocal count
+        count += 1
+        watch("searching", count, 0)
+
+    model.eval()
+    graph = trace(model, example_inputs)
+    found = clock.time(
+        "searching",
+        lambda: importance_pruning(
+            model, example_inputs, fit, points, tolerance, step=step, least=step / 10, by="macs", l1=l1, protect=protect, confidence=confidence,
+            on_trial=told,
+        ),
+    )  # fmt: skip
+    plan = found.plan or make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
+    verification = clock.time("verifying", lambda: verify(model, plan, compact(model, plan, check=False), inputs=verify_on))
+    steps = []
+    for name, network in (("before", model), ("after the trials", found.model.eval())):
+        measured = evaluate(network, material.test, material.normalise)
+        steps.append(Step(name, measured.accuracy, measured.loss))
+    trials = tuple(Trial(1 - trial.macs / plan.before.macs, trial.value, trial.macs, trial.accepted, trial.lowest) for trial in found.trials)
+    return Outcome(
+        graph, plan, found.model, verification, Target("tolerance", tolerance, "global", protect=protect, confidence=confidence), tuple(steps),
+        Limit(found.baseline, found.baseline - tolerance, confidence), trials, 2 * tuning.epochs, seconds=clock.seconds,
+    )  # fmt: skip

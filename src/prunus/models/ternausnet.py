@@ -9,11 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.errors import FileFormatError
+from prunus.errors import ConfigError, FileFormatError
 from prunus.models.weights import read_state
 
-ENCODER = ((64,), (128,), (256, 256), (512, 512), (512, 512))  # Simonyan and Zisserman 2015, configuration A: widths per level
-DECODER = ((512, 512, 256), (768, 512, 256), (768, 512, 128), (384, 256, 64), (192, 128, 32))  # inputs, middle, outputs; from the centre up
+WIDTH = 64
+ENCODER = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # Simonyan and Zisserman 2015, configuration A: widths per level, in units of the first
+DECODER = ((8, 8, 4), (12, 8, 4), (12, 8, 2), (6, 4, 1), (3, 2, 0.5))  # inputs, middle, outputs, likewise; from the centre up
 _IN_VGG = (0, 3, 6, 8, 11, 13, 16, 18)  # positions of the convolutions in torchvision's vgg11().features
 
 
@@ -23,15 +24,21 @@ class TernausNet(nn.Module):
     Args:
         num_classes: maps that come out; 1 for a binary mask.
         in_channels: planes of the input; 3 for encoder weights from ImageNet.
+        width: channels of the first level, an even number; 64 for VGG-11, and for weights from ImageNet.
     """
 
-    def __init__(self, num_classes: int = 1, in_channels: int = 3) -> None:
+    def __init__(self, num_classes: int = 1, in_channels: int = 3, width: int = WIDTH) -> None:
         super().__init__()
-        widths = [in_channels, *(width for level in ENCODER for width in level)]
+        if width < 2 or width % 2:
+            raise ConfigError(f"TernausNet needs an even width of at least 2, not {width}.")
+        widths = [in_channels, *(width * times for level in ENCODER for times in level)]
         self.encoder = nn.ModuleList(nn.Conv2d(a, b, 3, padding=1) for a, b in pairwise(widths))
-        self.decoder = nn.ModuleList(_Up(*block) for block in DECODER)
-        self.last = nn.Conv2d(96, 32, 3, padding=1)
-        self.head = nn.Conv2d(32, num_classes, 1)
+        self.decoder = nn.ModuleList(_Up(*(int(width * times) for times in block)) for block in DECODER)
+        self.last = nn.Conv2d(3 * width // 2, width // 2, 3, padding=1)
+        self.head = nn.Conv2d(width // 2, num_classes, 1)
+        for module in self.modules():
+            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):  # without batch norm the signal would fade away in so many layers
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (batch, in_channels, H, W), sides that are multiples of 32, to logits (batch, num_classes, H, W)."""
@@ -59,9 +66,9 @@ class _Up(nn.Module):
         return F.relu(self.up(F.relu(self.conv(x))))
 
 
-def ternausnet(num_classes: int = 1, in_channels: int = 3) -> TernausNet:
+def ternausnet(num_classes: int = 1, in_channels: int = 3, width: int = WIDTH) -> TernausNet:
     """TernausNet with random weights; see `TernausNet`."""
-    return TernausNet(num_classes, in_channels)
+    return TernausNet(num_classes, in_channels, width)
 
 
 def load_encoder(model: TernausNet, path: str | Path) -> None:

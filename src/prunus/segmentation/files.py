@@ -15,11 +15,10 @@ from torch import Tensor, nn
 
 from ..data.folder import need_pillow
 from ..data.pictures import GEOTIFF, Picture, need_rasterio, open_picture
-from ..errors import DataError
 from ..storage.atomic import write_atomically
 from ..training.feeding import Normalise
 from .metrics import classes_of
-from .predict import OVERLAP, TILE, strips
+from .predict import OVERLAP, TILE, reader, strips
 
 LARGEST_SIDE = 2048  # of an overlay [pixels]
 COLOURS = ((0, 0, 0), (230, 60, 40), (40, 120, 230), (250, 190, 30), (60, 170, 90), (150, 80, 200), (20, 180, 190), (240, 120, 180))
@@ -49,14 +48,8 @@ def segment_file(
         MissingExtraError: a library that reads or writes the format is not installed.
     """
     picture = open_picture(source)
-    planes, height, width = picture.shape
-    if planes != len(normalise[0]):
-        raise DataError(f"{source} has {planes} planes, but the network's mean and deviation are of {len(normalise[0])}.")
-    mean, std = (torch.tensor(list(values)).view(-1, 1, 1) for values in normalise)
-
-    def read(top: int, left: int, rows: int, columns: int) -> Tensor:
-        return (picture.read(top, left, rows, columns).float() / 255 - mean) / std
-
+    read = reader(picture, normalise, str(source))
+    _, height, width = picture.shape
     counts: dict[int, int] = {}
     every = -(-max(height, width) // LARGEST_SIDE)
     shown: list[Tensor] = []

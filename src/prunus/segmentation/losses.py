@@ -10,7 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-IGNORED = 255
+from ..data.pictures import IGNORED
+
 _SMOOTH = 1.0  # pixels: an empty mask that is found empty costs nothing
 
 

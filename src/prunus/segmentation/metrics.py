@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from ..data.pictures import IGNORED
 from ..errors import DataError
-from .losses import IGNORED
 
 
 class Confusion:
@@ -50,6 +50,16 @@ class Confusion:
         """Dice of every class, 2 |A and B| / (|A| + |B|) [percent], (classes,); NaN likewise."""
         right, union = self._right_and_union()
         return 200.0 * right / (union + right)
+
+    def figures(self) -> dict[str, float]:
+        """What is usually quoted [percent]: pixel accuracy, and IoU and Dice of the foreground of a binary mask, or their means over the classes that
+        are there or found."""
+        first = 1 if len(self.counts) == 2 else 0
+        return {
+            "pixel accuracy": self.pixel_accuracy(),
+            "IoU": float(self.iou()[first:].nanmean()),
+            "Dice": float(self.dice()[first:].nanmean()),
+        }
 
     def _right_and_union(self) -> tuple[Tensor, Tensor]:
         right = self.counts.diagonal().double()

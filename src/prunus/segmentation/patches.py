@@ -7,10 +7,9 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..data.pictures import Example
+from ..data.pictures import IGNORED, Example
 from ..errors import ConfigError, DataError
 from ..training.feeding import Normalise
-from .losses import IGNORED
 from .predict import reflected
 
 

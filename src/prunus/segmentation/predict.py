@@ -8,8 +8,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..errors import ConfigError
+from ..data.pictures import Picture
+from ..errors import ConfigError, DataError
 from ..training.evaluation import mode, placement
+from ..training.feeding import Normalise
 
 Read = Callable[[int, int, int, int], Tensor]
 """(top, left, height, width) -> that window of a picture, (planes, height, width), normalised."""
@@ -94,6 +96,15 @@ def _row(
             part = lefts[first : first + batch_size]
             windows = torch.stack([reflected(read(top, left, rows, columns), tile, tile) for left in part])
             yield from zip(part, model(windows.to(device, dtype)).float().cpu())
+
+
+def reader(picture: Picture, normalise: Normalise, name: str) -> Read:
+    """Reads windows of a picture, normalised by (mean, std) of every plane in units of 0..1. Raises DataError for another number of planes."""
+    planes = picture.shape[0]
+    if planes != len(normalise[0]):
+        raise DataError(f"{name} has {planes} planes, but the network's mean and deviation are of {len(normalise[0])}.")
+    mean, std = (torch.tensor(list(values)).view(-1, 1, 1) for values in normalise)
+    return lambda top, left, height, width: (picture.read(top, left, height, width).float() / 255 - mean) / std
 
 
 def reflected(picture: Tensor, height: int, width: int) -> Tensor:

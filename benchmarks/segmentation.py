@@ -1,0 +1,234 @@
+"""Importance weights under a tolerance on real segmentation: U-Net and TernausNet, trained, made small, and measured on pictures that chose nothing.
+
+    python -m benchmarks.segmentation prune --data DIR --called NAME --models DIR [--network unet --width 32 --block 4 ...]
+    python -m benchmarks.segmentation control --data DIR --models DIR
+    python -m benchmarks.segmentation latency --models DIR
+
+A fifth of the pictures is held out for the test and another for the tolerance, tiles of one large picture in blocks. `prune` trains a network, then
+makes it as small as both tolerances let. A network that goes on training in its trials may gain from that alone: `control` trains the original on as
+often and as long as the small one was, with nothing removed. `latency` measures both in turns, and wants a quiet machine. The last two do it for all
+rows that lack it. A row is written as soon as it is there; the networks are kept, and a training that was broken off goes on from its last epoch.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import prunus
+from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.rows import Row, add, kept, measured_before
+from benchmarks.segmentation_table import table
+from prunus import models, storage
+from prunus.data.picture_sets import hold_out, load_pictures
+from prunus.data.pictures import Example, Loaded
+from prunus.deploy.comparison import compare_latency
+from prunus.methods.importance import Penalty, Weighed, importance_pruning
+from prunus.segmentation import Patches, evaluate
+from prunus.segmentation.losses import cross_entropy
+from prunus.tolerance import all_within
+from prunus.training import Normalise, TrainConfig, train
+
+RESULT = RESULTS / "segmentation.json"
+TOLERANCES = {"pixel accuracy": 0.32, "IoU": 1.0}  # points
+RATES = {"unet": 2e-3, "ternausnet": 3e-4}  # peak learning rates of Adam; without batch norm only a lower one is stable
+KEY = ("called", "network", "width", "seed", "block", "shrink", "epochs", "trial_epochs", "size", "count", "step", "least", "l1", "importance")
+MEASURED_AT = (1, 3, 256, 256)  # the input that FLOPs and latency are of
+Figures = dict[str, float]
+
+
+def main() -> None:
+    options = parsed()
+    torch.set_num_threads(1)
+    result = kept(RESULT)
+    if options.part == "prune":
+        key = {name: getattr(options, name) for name in KEY}
+        if not measured_before(result, key):
+            add(RESULT, result, key | Run(key, options.models, Pictures.read(options.data, key)).pruned(), "benchmarks.segmentation", "onnxruntime")
+    elif options.part != "table":
+        for row in result["rows"]:
+            if options.part in row:
+                continue
+            if options.part == "control":
+                row["control"] = Run(row, options.models, Pictures.read(options.data, row)).control(row)
+            else:
+                row["latency"] = latency(row, options.models)
+            save(RESULT, result | {"command": command("benchmarks.segmentation"), "environment": describe("onnxruntime")})
+    RESULT.with_suffix(".md").write_text(table(result))
+    print(table(result))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("part", choices=("prune", "control", "latency", "table"))
+    parser.add_argument("--data", type=Path, help="folder with pictures and masks")
+    parser.add_argument("--called", help="what the table calls the data")
+    parser.add_argument("--models", type=Path, help="folder that the networks are kept in")
+    parser.add_argument("--network", choices=tuple(RATES), default="unet")
+    parser.add_argument("--width", type=int, default=32, help="channels of the first level")
+    parser.add_argument("--seed", type=int, default=0, help="of everything random, the split of the pictures included")
+    parser.add_argument("--block", type=int, default=3, help="side of the blocks that tiles are held out in; 1 = one by one")
+    parser.add_argument("--shrink", type=int, default=1, help="make binary pictures so many times smaller: the same sight for less work")
+    parser.add_argument("--epochs", type=int, default=20, help="of the training")
+    parser.add_argument("--trial-epochs", type=int, default=4, help="with weights, and of fine-tuning, each")
+    parser.add_argument("--size", type=int, default=128, help="side of the windows to train on [pixels]")
+    parser.add_argument("--count", type=int, default=256, help="windows per epoch")
+    parser.add_argument("--step", type=float, default=0.5, help="share of the MACs that a trial removes at first")
+    parser.add_argument("--least", type=float, default=0.1, help="smallest share that is tried")
+    parser.add_argument("--l1", type=float, default=1e-3, help="strength of the penalty on the weights")
+    parser.add_argument("--importance", choices=("weight", "weight times norm"), default="weight")
+    return parser.parse_args()
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """What is trained on, what keeps the tolerance, and what nothing is chosen by."""
+
+    train: list[Example]
+    validation: list[Example]
+    test: list[Example]
+    normalise: Normalise
+
+    @classmethod
+    def read(cls, folder: Path, key: Row) -> Pictures:
+        """A fifth to test, a fifth to validate."""
+        found = load_pictures(folder, key["seed"], key["block"])
+        training, validation = hold_out(found.train, 0.25, key["seed"], key["block"])
+        parts = ([shrunk(example, key["shrink"]) for example in part] for part in (training, validation, found.test))
+        return cls(*parts, found.normalise)
+
+
+def shrunk(example: Example, times: int) -> Example:
+    """Pixels become means of squares; a mask's are what most of the square is."""
+    assert example.mask is not None
+    image, mask = (part.read(0, 0, *part.shape[1:]).float() for part in (example.picture, example.mask))
+    image, mask = F.avg_pool2d(image, times).round(), F.avg_pool2d(mask, times).round()
+    return Example(example.name, Loaded(image.byte()), Loaded(mask.byte()))
+
+
+class Run:
+    """One network on one set."""
+
+    def __init__(self, key: Row, folder: Path, pictures: Pictures) -> None:
+        self.key, self.pictures, self.folder = key, pictures, folder / name_of(key)
+        self.patches = Patches(pictures.train, pictures.normalise, key["size"], key["count"], batch_size=8)
+
+    def pruned(self) -> Row:
+        """Train, make small, and measure before and after."""
+        base, seconds = self.trained()
+        graph = prunus.trace(base, torch.zeros(MEASURED_AT))
+        before = graph.cost()
+        trials: list[Row] = []
+        seen: list[Figures] = []
+
+        def validated(network: nn.Module) -> Figures:
+            seen.append(self.figures(network, self.pictures.validation))
+            return seen[-1]
+
+        def told(trial: Weighed) -> None:
+            trials.append({"step": trial.step, "macs_left": trial.macs / before.macs, "accepted": trial.accepted} | seen[-1])
+            print({name: round(value, 3) for name, value in trials[-1].items()}, flush=True)
+
+        started = time.perf_counter()
+        found = importance_pruning(
+            base, torch.zeros(MEASURED_AT), self.fit, all_within(base, validated, TOLERANCES), 1.0, step=self.key["step"], least=self.key["least"],
+            by="macs", l1=self.key["l1"], importance=self.key["importance"], on_trial=told,
+        )  # fmt: skip
+        storage.save(found.model, self.folder / "small.safetensors")
+        after = found.plan.after if found.plan else before
+        return {
+            "pictures": [len(self.pictures.train), len(self.pictures.validation), len(self.pictures.test)],
+            "before": self.both(base),
+            "after": self.both(found.model),
+            "macs": [before.macs, after.macs],
+            "params": [before.params, after.params],
+            "trials": trials,
+            "seconds": {"training": seconds, "trials": time.perf_counter() - started},
+        }
+
+    def control(self, row: Row) -> Row:
+        """The original, trained on as often as the small network was, and measured likewise."""
+        network = base_of(row, self.folder)
+        for _ in range(2 * sum(trial["accepted"] for trial in row["trials"])):  # with weights and in fine-tuning
+            self.fit(network, None)
+        return self.both(network)
+
+    def trained(self) -> tuple[nn.Module, float]:
+        """The original and the seconds of its training; from the file if there is one."""
+        torch.manual_seed(self.key["seed"])
+        network, started = built(self.key), time.perf_counter()
+        self.folder.mkdir(parents=True, exist_ok=True)
+        history = train(
+            network,
+            self.patches,
+            self.config(self.key["epochs"], 1.0, "onecycle"),
+            loss=cross_entropy,
+            checkpoint=self.folder / "training.safetensors",
+            resume=True,
+            on_epoch=lambda record: print(f"epoch {record.epoch}: {record.loss:.3f}, {time.perf_counter() - started:.0f} s", flush=True),
+        )
+        storage.save(network.eval(), self.folder / "base.safetensors")
+        return network, sum(epoch.seconds for epoch in history.epochs)
+
+    def fit(self, network: nn.Module, penalty: Penalty | None) -> None:
+        """What a trial trains: fewer epochs, from half of the rate."""
+
+        def loss(outputs: Tensor, targets: Tensor) -> Tensor:
+            return cross_entropy(outputs, targets).mean() + (penalty() if penalty else 0)
+
+        train(network, self.patches, self.config(self.key["trial_epochs"], 0.5, "cosine"), loss=loss)
+        network.eval()
+
+    def config(self, epochs: int, share: float, schedule: Any) -> TrainConfig:
+        """Adam at a share of the network's rate."""
+        rate = share * RATES[self.key["network"]]
+        return TrainConfig(
+            epochs=epochs, lr=rate, schedule=schedule, optimizer="adam", weight_decay=0, clip=1.0, precision="bfloat16", channels_last=True,
+            seed=self.key["seed"],
+        )  # fmt: skip
+
+    def both(self, network: nn.Module) -> dict[str, Figures]:
+        """On the pictures that keep the tolerance, and on those that nothing is chosen by."""
+        return {"validation": self.figures(network, self.pictures.validation), "test": self.figures(network, self.pictures.test)}
+
+    def figures(self, network: nn.Module, pictures: list[Example]) -> Figures:
+        """Metrics over whole pictures, in the precision of the training."""
+        with torch.autocast("cpu", torch.bfloat16):
+            return evaluate(network, pictures, self.pictures.normalise).figures()
+
+
+def name_of(key: Row) -> str:
+    """The folder of a row's networks: what its training depends on."""
+    return "-".join(str(key[part]) for part in ("called", "network", "width", "seed", "shrink", "epochs", "size", "count")).replace(" ", "-")
+
+
+def built(key: Row) -> nn.Module:
+    """A network with random weights."""
+    return models.build(key["network"], width=key["width"])
+
+
+def base_of(key: Row, folder: Path) -> nn.Module:
+    """The trained original."""
+    return storage.load(folder / "base.safetensors", lambda: built(key))
+
+
+def latency(row: Row, folder: Path) -> dict[str, dict[str, Any]]:
+    """Medians of both networks [ms] and how many times faster the small one is, on one thread."""
+    place = folder / name_of(row)
+    small = storage.load(place / "small.safetensors", lambda: built(row))
+    measured, _ = compare_latency(base_of(row, place), small, torch.randn(MEASURED_AT, generator=torch.Generator().manual_seed(0)))
+    return {
+        one.runtime: {"before_ms": one.before.median_ms, "after_ms": one.after.median_ms, "times": one.speedup.factor, "wins": one.speedup.wins}
+        for one in measured
+    }
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,144 @@
+"""Sets of pictures with masks: what is trained on and tested, what is held out, and how they are normalised."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from prunus.data.folder import TEST_FOLDERS, TEST_SHARE
+from prunus.data.pictures import IGNORED, IMAGE_FOLDERS, MASK_FOLDERS, Example, examples
+from prunus.data.sets import from_histograms, histograms
+from prunus.errors import DataError
+
+MIDDLE = 4096  # pixels: of larger pictures a middle part of this side is looked at
+_TILE = re.compile(r"(.*?)(\d+)\D+(\d+)\D*")  # what a tile is of, its row, its column
+
+
+@dataclass(frozen=True, eq=False)
+class PictureSet:
+    """A data set for segmentation.
+
+    Attributes:
+        name: what it is called.
+        train: pictures with masks to train on.
+        test: pictures with masks to report on, never to choose by; `hold_out` gives validation pictures.
+        classes: how many; 2 for binary masks.
+        mean: mean of every plane over the training pictures, in units of 0..1.
+        std: standard deviation likewise.
+    """
+
+    name: str
+    train: list[Example]
+    test: list[Example]
+    classes: int
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+    @property
+    def normalise(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """(mean, std), as the training functions take them."""
+        return self.mean, self.std
+
+    @property
+    def maps(self) -> int:
+        """Logits per pixel that a network needs: one for a binary mask."""
+        return 1 if self.classes == 2 else self.classes
+
+
+def is_picture_set(root: Path) -> bool:
+    """Whether a folder holds pictures beside masks, or its `train` does."""
+    place = _training_part(root)
+    return all(any((place / name).is_dir() for name in names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
+
+
+def load_pictures(root: Path, seed: int = 0, block: int = 1) -> PictureSet:
+    """Read `root/train` and `root/test` (or `val`), or `root` and test on a fifth; each as `prunus.data.pictures.examples` reads it.
+
+    Args:
+        root: the folder.
+        seed, block: of the test pictures of a folder without a test part, see `hold_out`.
+
+    Raises:
+        DataError: whatever `examples` and `hold_out` raise, pictures of different planes, or masks of one class.
+        MissingExtraError: the library that reads them is not installed.
+    """
+    place = _training_part(root)
+    tests = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
+    if place == root or tests is None:
+        train, test = hold_out(examples(place), TEST_SHARE, seed, block)
+    else:
+        train, test = examples(place), examples(tests)
+    classes = 1 + max(_highest(example) for example in train)
+    if classes < 2:
+        raise DataError(f"The masks of {place} hold class 0 alone: there is nothing to find.")
+    return PictureSet(root.name, train, test, classes, *statistics(train))
+
+
+def hold_out(examples: Sequence[Example], fraction: float = 0.1, seed: int = 0, block: int = 1) -> tuple[list[Example], list[Example]]:
+    """Split pictures into (kept, held out).
+
+    Tiles of one large picture look like their neighbours: with tiles drawn one by one a network would be judged on streets that it has seen half of.
+    With `block` above 1, tiles whose names end in row and column, such as `town_3_12`, are held out in squares of so many by so many.
+
+    Args:
+        examples: the pictures.
+        fraction: share of them that is held out at least, in (0, 1); one picture or block stays.
+        seed: which.
+        block: side of the squares [tiles].
+
+    Raises:
+        DataError: numbers out of range, a name without row and column, or nothing would be left to train on.
+    """
+    if not 0 < fraction < 1 or block < 1:
+        raise DataError(f"The fraction to hold out must lie between 0 and 1, and blocks have at least 1 tile a side; not {fraction} and {block}.")
+    members: dict[tuple[str, int, int], list[int]] = {}
+    for position, example in enumerate(examples):
+        members.setdefault(_square(example.name, block) if block > 1 else ("", position, 0), []).append(position)
+    if len(members) < 2:
+        raise DataError(f"{len(examples)} pictures in {len(members)} blocks cannot be split: take smaller blocks, or more pictures.")
+    blocks, held = list(members.values()), set[int]()
+    for number in torch.randperm(len(blocks), generator=torch.Generator().manual_seed(seed))[:-1].tolist():
+        if len(held) >= fraction * len(examples):
+            break
+        held.update(blocks[number])
+    return [e for i, e in enumerate(examples) if i not in held], [e for i, e in enumerate(examples) if i in held]
+
+
+def statistics(examples: Sequence[Example]) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation of every plane over all pictures, in units of 0..1; of pictures beyond `MIDDLE` pixels a side over their middle.
+
+    Raises DataError for pictures with other planes than the first.
+    """
+    planes = examples[0].picture.shape[0]
+    counts = torch.zeros(planes, 256, dtype=torch.int64)
+    for example in examples:
+        found, height, width = example.picture.shape
+        if found != planes:
+            raise DataError(f"{example.name} has {found} planes, but {examples[0].name} has {planes}.")
+        rows, columns = min(height, MIDDLE), min(width, MIDDLE)
+        counts += histograms(example.picture.read((height - rows) // 2, (width - columns) // 2, rows, columns)[None])
+    return from_histograms(counts)
+
+
+def _training_part(root: Path) -> Path:
+    return root / "train" if (root / "train").is_dir() else root
+
+
+def _highest(example: Example) -> int:
+    """The highest class of a mask, read in strips."""
+    assert example.mask is not None
+    _, height, width = example.mask.shape
+    strips = (example.mask.read(top, 0, min(MIDDLE, height - top), width) for top in range(0, height, MIDDLE))
+    return max(int(strip.masked_fill(strip == IGNORED, 0).max()) for strip in strips)
+
+
+def _square(name: str, side: int) -> tuple[str, int, int]:
+    """What a tile is of, and its block."""
+    found = _TILE.fullmatch(name)
+    if found is None:
+        raise DataError(f"Blocks need tiles with their row and column at the end of their names, such as town_3_12; {name} has none.")
+    return found[1], int(found[2]) // side, int(found[3]) // side

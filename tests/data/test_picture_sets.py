@@ -1,0 +1,103 @@
+"""Sets of pictures: blocks that are held out, test parts, classes, and how they are normalised."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from prunus.data import picture_sets
+from prunus.data.picture_sets import hold_out, is_picture_set, load_pictures, statistics
+from prunus.data.pictures import IGNORED, Example, Loaded
+from prunus.errors import DataError
+
+
+def tile(name: str, seed: int = 0, planes: int = 3) -> Example:
+    pixels = torch.randint(0, 256, (planes, 6, 5), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    return Example(name, Loaded(pixels), Loaded((pixels[:1] > 128).to(torch.uint8)))
+
+
+GRID = [tile(f"town_{row}_{column}.5m") for row in range(10) for column in range(12)]
+
+
+def squares(examples: list[Example], side: int) -> set[tuple[int, int]]:
+    places = [example.name.removesuffix(".5m").split("_")[1:] for example in examples]
+    return {(int(row) // side, int(column) // side) for row, column in places}
+
+
+def test_tiles_are_held_out_in_squares() -> None:
+    plain = [Example(example.name.removesuffix(".5m"), example.picture, example.mask) for example in GRID]
+    kept, held = hold_out(plain, 0.2, seed=1, block=3)
+    assert len(kept) + len(held) == 120 and 24 <= len(held) < 24 + 9
+    assert not squares(kept, 3) & squares(held, 3)
+    assert [e.name for e in hold_out(plain, 0.2, seed=1, block=3)[1]] == [e.name for e in held]
+    assert squares(hold_out(plain, 0.2, seed=2, block=3)[1], 3) != squares(held, 3)
+    one_by_one = hold_out(plain, 0.2, seed=1)
+    assert len(one_by_one[1]) == 24 and squares(one_by_one[0], 3) & squares(one_by_one[1], 3)
+
+
+def test_squares_of_two_pictures_are_two() -> None:
+    tiles = [tile(f"{town}_{row}_{column}") for town in ("a1", "b2") for row in range(2) for column in range(2)]
+    kept, held = hold_out(tiles, 0.5, block=2)
+    assert len(held) == 4 and len({example.name[:2] for example in held}) == 1 and not {e.name for e in kept} & {e.name for e in held}
+
+
+@pytest.mark.parametrize(
+    ("names", "options", "text"),
+    [
+        (["a_1_1", "a_1_2"], {"fraction": 1.0}, "must lie between 0 and 1"),
+        (["a_1_1", "a_1_2"], {"block": 0}, "at least 1 tile a side"),
+        (["a_1_1", "a_1_2"], {"block": 4}, "2 pictures in 1 blocks cannot be split"),
+        (["a_1_1", "austin"], {"block": 2}, "row and column at the end of their names, such as town_3_12; austin has none"),
+        (["a"], {}, "1 pictures in 1 blocks cannot be split"),
+    ],
+)
+def test_what_cannot_be_split_is_told(names: list[str], options: dict[str, float], text: str) -> None:
+    with pytest.raises(DataError, match=text):
+        hold_out([tile(name) for name in names], **options)  # type: ignore[arg-type]
+
+
+def test_something_is_left_to_train_on() -> None:
+    kept, held = hold_out([tile(f"a_{row}_0") for row in range(3)], 0.99)
+    assert len(kept) == 1 and len(held) == 2
+
+
+def test_statistics_are_those_of_all_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
+    examples = [tile("a", 1), tile("b", 2)]
+    pixels = torch.cat([example.picture.read(0, 0, 6, 5).flatten(1) for example in examples], 1).double() / 255
+    mean, std = statistics(examples)
+    assert mean == pytest.approx(pixels.mean(1).tolist()) and std == pytest.approx(pixels.std(1, correction=0).tolist())
+    monkeypatch.setattr(picture_sets, "MIDDLE", 2)
+    middle = torch.cat([example.picture.read(2, 1, 2, 2).flatten(1) for example in examples], 1).double() / 255
+    assert statistics(examples)[0] == pytest.approx(middle.mean(1).tolist())
+    with pytest.raises(DataError, match="b has 1 planes, but a has 3"):
+        statistics([tile("a"), tile("b", planes=1)])
+
+
+def write(root: Path, names: list[str], values: tuple[int, ...]) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    draw = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (root / kind).mkdir(parents=True, exist_ok=True)
+    for name in names:
+        pillow.fromarray(draw.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(root / "images" / f"{name}.png")
+        pillow.fromarray(draw.choice(np.array(values, np.uint8), (8, 8))).save(root / "masks" / f"{name}.png")
+
+
+def test_folders_with_and_without_a_test_part(tmp_path: Path) -> None:
+    names = [f"a_{row}_{column}" for row in range(4) for column in range(5)]
+    write(tmp_path / "one", names, (0, 255))
+    one = load_pictures(tmp_path / "one", seed=3, block=2)
+    assert is_picture_set(tmp_path / "one") and (len(one.train) + len(one.test), one.classes, one.maps) == (20, 2, 1)
+    assert [e.name for e in one.test] == [e.name for e in hold_out(sorted([*one.train, *one.test], key=lambda e: e.name), 0.2, 3, 2)[1]]
+    assert one.normalise == statistics(one.train) and one.name == "one"
+    write(tmp_path / "two" / "train", names[:3], (0, 1, 4, IGNORED))
+    write(tmp_path / "two" / "val", names[3:5], (0, 1))
+    two = load_pictures(tmp_path / "two")
+    assert is_picture_set(tmp_path / "two") and (len(two.train), len(two.test), two.classes, two.maps) == (3, 2, 5, 5)
+    assert not is_picture_set(tmp_path) and not is_picture_set(tmp_path / "none")
+    write(tmp_path / "empty", names[:3], (0,))
+    with pytest.raises(DataError, match="hold class 0 alone"):
+        load_pictures(tmp_path / "empty")
