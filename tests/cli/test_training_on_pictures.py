@@ -97,7 +97,7 @@ def test_importance_weights_on_pictures(place: Path) -> None:
     [
         (("tiles", "--select", "random"), "select must be all"),
         (("tiles", "--method", "soft"), "the method none or importance"),
-        (("tiles", "--method", "importance", "--validation", "0", "--epochs", "1"), "validation must be above 0"),
+        (("tiles", "--method", "importance", "--validation", "0"), "validation must be above 0"),
         (("digits", "--loss", "dice"), "The loss dice is of pixels, and digits holds no pictures with masks"),
         (("tiles", "--block", "9"), "cannot be split"),
     ],

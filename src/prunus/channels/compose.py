@@ -35,6 +35,6 @@ def compose(model: nn.Module, first: Plan, second: Plan) -> Plan:
 def cut_at_once(small: nn.Module, model: nn.Module, plan: Plan) -> None:
     """Let a model that was cut in several steps know itself as cut from the first one by the plan of all steps, so that its file is restored into
     what builds the first model. A traced one, whose file stands alone, is left as it is."""
-    once: Origin = compact(model, plan, check=False).prunus  # type: ignore[assignment]
+    once: Origin = compact(model, plan).prunus  # type: ignore[assignment]
     if once.mode == "eager" and not isinstance(small, TracedModule):
         object.__setattr__(small, "prunus", once)

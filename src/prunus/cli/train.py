@@ -18,7 +18,7 @@ from prunus.cli import recipe_options as keys
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import bars, show, show_json
 from prunus.cli.finish import show_result
-from prunus.cli.opening import open_data, open_model, split_samples
+from prunus.cli.opening import TRAINING_FILE, open_data, open_model, split_samples
 from prunus.cli.prune import VERIFIED_ON, data_record
 from prunus.cli.recipe import Recipe, read, resolve
 from prunus.cli.scalars import scalars
@@ -120,6 +120,8 @@ def train(
     chosen = resolve(values | flags, str(recipe) if recipe else "the command")
     if begun is not None:
         _check_same(begun, chosen, output)
+    if chosen.method == "importance" and not chosen.validation:
+        raise ConfigError("The tolerance of importance weights is kept on held-out samples: validation must be above 0.")
     pixels = pictures_of(chosen)
     delivered = chosen.method != "none" and pixels is None
     check(output, with_onnx=onnx and delivered, with_report=report and delivered)
@@ -240,7 +242,7 @@ def _plain_result(model: nn.Module, samples: Material, history: History, record:
     found = evaluate(model, samples.test, samples.normalise)
     storage.save(model, folder / "model.safetensors")
     result = {"command": command, "model": record, "accuracy": found.accuracy, "loss": found.loss, "training": history.to_dict()}
-    write_text(json.dumps(result, indent=1) + "\n", folder / "training.json")
+    write_text(json.dumps(result, indent=1) + "\n", folder / TRAINING_FILE)
     return result
 
 

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import show
-from prunus.cli.opening import Opened, open_model, parse_planes
+from prunus.cli.opening import TRAINING_FILE, Opened, open_model, parse_planes
 from prunus.cli.recipe import Recipe
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
 
-    from prunus.data.picture_sets import PictureSet
     from prunus.data.pictures import Example
-    from prunus.methods.importance import Penalty, Reduced, Weighed
+    from prunus.methods.importance import Penalty, Reduced
     from prunus.methods.one_shot import Watch
-    from prunus.training import EpochRecord, Normalise
+    from prunus.segmentation import Patches
+    from prunus.training import EpochRecord, History, Normalise
     from prunus.training.distributed import Ranks
 
 OURS = ("unet", "ternausnet")  # they take any number of planes
@@ -46,31 +48,43 @@ def pictures_of(recipe: Recipe) -> Path | None:
     return found
 
 
+@dataclass(frozen=True, eq=False)
+class _Pictures:
+    """What is trained on, what a tolerance is kept on, what nothing is chosen by, and how all are normalised."""
+
+    name: str
+    train: list[Example]
+    held: list[Example]
+    test: list[Example]
+    normalise: Normalise
+    maps: int
+
+    def record(self) -> dict[str, Any]:
+        """For the result."""
+        mean, std = self.normalise
+        counts = {"train": len(self.train), "validation": len(self.held), "test": len(self.test)}
+        return {"name": self.name, **counts, "mean": list(mean), "std": list(std)}
+
+
 def train_pixels(
     recipe: Recipe, root: Path, folder: Path, command: str, resume: bool, ranks: Ranks, watch: Watch, also: Callable[[EpochRecord], None]
 ) -> dict[str, Any]:
     """Train, prune where that is wanted, and write the folder; where several processes train together, the first one writes."""
     import torch
 
-    from prunus import storage
     from prunus.cli.train_methods import CHECKPOINT, RECIPE
-    from prunus.data.picture_sets import hold_out, load_pictures
     from prunus.report.result import write_text
-    from prunus.segmentation import evaluate
     from prunus.training import train
 
     watch(f"reading {recipe.data}", 0, 0)
-    pictures = load_pictures(root, recipe.seed, recipe.block)
-    kept, held = hold_out(pictures.train, recipe.validation, recipe.seed, recipe.block) if recipe.validation else (pictures.train, [])
-    planes = len(pictures.mean)
-    normalise = parse_planes(recipe.mean, planes, "mean") or pictures.mean, parse_planes(recipe.std, planes, "std") or pictures.std
+    pictures = _read(recipe, root)
     torch.manual_seed(recipe.seed)
-    opened = _opened(recipe, pictures, planes)
-    model = opened.model.to(ranks.device)
+    opened = _opened(recipe, pictures)
+    opened.model.to(ranks.device)
     if ranks.first:
         folder.mkdir(parents=True, exist_ok=True)
         write_text(recipe.to_toml(), folder / RECIPE)
-    metrics = _Metrics(folder / "metrics.jsonl", held, normalise)
+    metrics = _Metrics(folder / "metrics.jsonl", pictures)
 
     def note(record: EpochRecord) -> None:
         if ranks.first:
@@ -78,29 +92,44 @@ def train_pixels(
             also(record)
 
     history = train(
-        model, _windows(recipe, kept, normalise), parts.config(recipe, None), loss=_loss(recipe), validation=metrics.iou if held else None,
-        checkpoint=folder / CHECKPOINT, resume=resume, on_epoch=note, on_step=lambda done, total: watch("training", done, total),
-    )  # fmt: skip
-    model.eval()
-    reduced = _reduced(recipe, model, opened, kept, held, normalise, watch) if recipe.method == "importance" else None
-    if not ranks.first:
-        return {}
+        opened.model,
+        _windows(recipe, pictures),
+        parts.config(recipe, None),
+        loss=_loss(recipe),
+        validation=metrics.iou if pictures.held else None,
+        checkpoint=folder / CHECKPOINT,
+        resume=resume,
+        on_epoch=note,
+        on_step=lambda done, total: watch("training", done, total),
+    )
+    opened.model.eval()
+    reduced = _reduced(recipe, opened, pictures, ranks.device, watch) if recipe.method == "importance" else None
+    return _written(folder, command, opened, pictures, history, reduced, watch) if ranks.first else {}
+
+
+def _written(
+    folder: Path, command: str, opened: Opened, pictures: _Pictures, history: History, reduced: Reduced | None, watch: Watch
+) -> dict[str, Any]:
+    """The model that is left, what the networks find on the test pictures, and, if channels went, which."""
+    from prunus import storage
+    from prunus.report.result import write_text
+    from prunus.segmentation import evaluate
+
     watch("evaluating", 0, 0)
-    networks = {"test": model} | ({"pruned": reduced.model} if reduced else {})
-    data = {"name": pictures.name, "train": len(kept), "validation": len(held), "test": len(pictures.test)}
+    networks = {"test": opened.model} | ({"pruned": reduced.model} if reduced else {})
     result: dict[str, Any] = {
         "command": command,
-        "model": opened.record() | {"data": data | {"mean": list(normalise[0]), "std": list(normalise[1])}},
-        **{name: evaluate(network, pictures.test, normalise).figures() for name, network in networks.items()},
+        "model": opened.record() | {"data": pictures.record()},
+        **{name: evaluate(network, pictures.test, pictures.normalise).figures() for name, network in networks.items()},
         "training": history.to_dict(),
     }
-    if reduced and reduced.plan:
-        result |= {"cost": {"before": asdict(reduced.plan.before), "after": asdict(reduced.plan.after)}}
-        write_text(reduced.plan.to_json() + "\n", folder / "plan.json")
     if reduced:
-        result |= {"trials": [asdict(trial) for trial in reduced.trials]}
-    storage.save((reduced.model if reduced else model).cpu(), folder / "model.safetensors")
-    write_text(json.dumps(result, indent=1) + "\n", folder / "training.json")
+        result["trials"] = [asdict(trial) for trial in reduced.trials]
+    if reduced and reduced.plan:
+        result["cost"] = {"before": asdict(reduced.plan.before), "after": asdict(reduced.plan.after)}
+        write_text(reduced.plan.to_json() + "\n", folder / "plan.json")
+    storage.save((reduced.model if reduced else opened.model).cpu(), folder / "model.safetensors")
+    write_text(json.dumps(result, indent=1) + "\n", folder / TRAINING_FILE)
     return result
 
 
@@ -120,15 +149,15 @@ def show_pixels(result: dict[str, Any], folder: Path) -> None:
 class _Metrics:
     """The metrics on the held-out pictures after every epoch, and the file that they are written to."""
 
-    def __init__(self, path: Path, held: list[Example], normalise: Normalise) -> None:
-        self._path, self._held, self._normalise = path, held, normalise
+    def __init__(self, path: Path, pictures: _Pictures) -> None:
+        self._path, self._pictures = path, pictures
         self._last: dict[str, float] = {}
 
     def iou(self, model: nn.Module) -> float:
         """What tells the best epoch."""
         from prunus.segmentation import evaluate
 
-        self._last = evaluate(model, self._held, self._normalise).figures()
+        self._last = evaluate(model, self._pictures.held, self._pictures.normalise).figures()
         return self._last["IoU"]
 
     def write(self, record: EpochRecord) -> None:
@@ -140,17 +169,28 @@ class _Metrics:
         write_text("\n".join([*lines, json.dumps(asdict(record) | self._last)]) + "\n", self._path)
 
 
-def _opened(recipe: Recipe, pictures: PictureSet, planes: int) -> Opened:
+def _read(recipe: Recipe, root: Path) -> _Pictures:
+    from prunus.data.picture_sets import hold_out, load_pictures
+
+    found = load_pictures(root, recipe.seed, recipe.block)
+    kept, held = hold_out(found.train, recipe.validation, recipe.seed, recipe.block) if recipe.validation else (found.train, [])
+    planes = len(found.mean)
+    normalise = parse_planes(recipe.mean, planes, "mean") or found.mean, parse_planes(recipe.std, planes, "std") or found.std
+    return _Pictures(found.name, kept, held, found.test, normalise, found.maps)
+
+
+def _opened(recipe: Recipe, pictures: _Pictures) -> Opened:
     """The network, with as many maps and planes as the pictures need."""
+    planes = len(pictures.normalise[0])
     options = {} if ":" in recipe.model else {"num_classes": pictures.maps} | ({"in_channels": planes} if recipe.model in OURS else {})
     shape = (1, planes, recipe.window, recipe.window)
     return open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, shape=shape, options=options)
 
 
-def _windows(recipe: Recipe, examples: list[Example], normalise: Normalise) -> Any:
+def _windows(recipe: Recipe, pictures: _Pictures) -> Patches:
     from prunus.segmentation import Patches
 
-    return Patches(examples, normalise, recipe.window, recipe.windows, recipe.batch_size, turned=recipe.augment != "none")
+    return Patches(pictures.train, pictures.normalise, recipe.window, recipe.windows, recipe.batch_size, turned=recipe.augment != "none")
 
 
 def _loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
@@ -160,38 +200,36 @@ def _loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     return {"cross-entropy": cross_entropy, "dice": dice_loss, "log-jaccard": log_jaccard, "cross-entropy+log-jaccard": binary}[recipe.loss]
 
 
-def _reduced(
-    recipe: Recipe, model: nn.Module, opened: Opened, kept: list[Example], held: list[Example], normalise: Normalise, watch: Watch
-) -> Reduced:
+def _reduced(recipe: Recipe, opened: Opened, pictures: _Pictures, device: torch.device, watch: Watch) -> Reduced:
     """As small as pixel accuracy and IoU on the held-out pictures let."""
     from prunus.methods.importance import importance_pruning
     from prunus.segmentation import evaluate
     from prunus.tolerance import all_within
     from prunus.training import train
 
-    if not held:
-        raise ConfigError("A tolerance is kept on held-out pictures: validation must be above 0.")
-    windows, plain = _windows(recipe, kept, normalise), _loss(recipe)
+    windows, plain, counted = _windows(recipe, pictures), _loss(recipe), itertools.count(1)
     config = replace(parts.config(recipe, None), epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr, keep="last")
-    count = 0
 
     def fit(network: nn.Module, penalty: Penalty | None) -> None:
         def loss(outputs: Tensor, targets: Tensor) -> Tensor:
             return plain(outputs, targets).mean() + (penalty() if penalty else 0)
 
         train(network, windows, config, loss=loss)
-        network.eval()
 
-    def told(trial: Weighed) -> None:
-        nonlocal count
-        count += 1
-        watch("searching", count, 0)
+    def figures(network: nn.Module) -> dict[str, float]:
+        return evaluate(network, pictures.held, pictures.normalise).figures()
 
     watch("searching", 0, 0)
-    tolerances = dict.fromkeys(("pixel accuracy", "IoU"), recipe.tolerance)
-    within = all_within(model, lambda network: evaluate(network, held, normalise).figures(), tolerances)
-    example = opened.inputs().to(next(model.parameters()).device)
     return importance_pruning(
-        model, example, fit, within, 1.0, step=recipe.step, least=recipe.step / 10, by="macs",
-        l1=recipe.l1, protect=recipe.protect, on_trial=told,
-    )  # fmt: skip
+        opened.model,
+        opened.inputs().to(device),
+        fit,
+        all_within(opened.model, figures, dict.fromkeys(("pixel accuracy", "IoU"), recipe.tolerance)),
+        1.0,
+        step=recipe.step,
+        least=recipe.step / 10,
+        by="macs",
+        l1=recipe.l1,
+        protect=recipe.protect,
+        on_trial=lambda trial: watch("searching", next(counted), 0),
+    )

@@ -14,6 +14,7 @@ until the step is less than `least`. The loop's numbers are our choice; the pape
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -198,7 +199,7 @@ def classifier_within(
     """
     if material.validation is None:
         raise TargetError("A tolerance is kept on held-out samples, so it needs some.")
-    validation, clock, count = material.validation, Clock(watch), 0
+    validation, clock, counted = material.validation, Clock(watch), itertools.count(1)
     plain = replace(tuning, label_smoothing=0.0, keep="last")
 
     def fit(network: nn.Module, penalty: Penalty | None) -> None:
@@ -211,18 +212,13 @@ def classifier_within(
     def points(network: nn.Module) -> Tensor:
         return 100.0 * sample_by_sample(network, validation, material.normalise)[0].double().cpu()
 
-    def told(trial: Weighed) -> None:
-        nonlocal count
-        count += 1
-        watch("searching", count, 0)
-
     model.eval()
     graph = trace(model, example_inputs)
     found = clock.time(
         "searching",
         lambda: importance_pruning(
             model, example_inputs, fit, points, tolerance, step=step, least=step / 10, by="macs", l1=l1, protect=protect, confidence=confidence,
-            on_trial=told,
+            on_trial=lambda trial: watch("searching", next(counted), 0),
         ),
     )  # fmt: skip
     plan = found.plan or make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
