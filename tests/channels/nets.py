@@ -46,6 +46,23 @@ class Halves(nn.Module):
         return self.head(y.mean((2, 3)))
 
 
+class Dense(nn.Module):
+    """Every layer reads what all layers before it made."""
+
+    def __init__(self, growth: int = 6, layers: int = 3, planes: int = 3, classes: int = 4) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(planes, growth, 3, padding=1, bias=False)
+        self.norms = nn.ModuleList(nn.BatchNorm2d(growth * (i + 1)) for i in range(layers))
+        self.convs = nn.ModuleList(nn.Conv2d(growth * (i + 1), growth, 3, padding=1, bias=False) for i in range(layers))
+        self.head = nn.Linear(growth * (layers + 1), classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        found = [self.stem(x)]
+        for norm, conv in zip(self.norms, self.convs):
+            found.append(conv(norm(torch.cat(found, 1)).relu()))
+        return self.head(torch.cat(found, 1).relu().mean((2, 3)))
+
+
 def channels(graph: ChannelGraph, name: str, dim: int = 0) -> list[int]:
     """The channel of every slot of one axis, -1 where pinned."""
     return next(axis.channels.tolist() for axis in graph.axes if (axis.name, axis.dim) == (name, dim))

@@ -8,6 +8,7 @@ from functools import cache
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.channels.nets import Dense
 from torch import Tensor, nn
 
 import prunus
@@ -16,23 +17,6 @@ from prunus.channels import ChannelGraph
 from prunus.compensation import merge, refit, restore_means
 
 Score = Callable[[ChannelGraph, list[tuple[Tensor, Tensor]]], Tensor]
-
-
-class Dense(nn.Module):
-    """Every layer reads what all layers before it made."""
-
-    def __init__(self, growth: int = 6, layers: int = 3) -> None:
-        super().__init__()
-        self.stem = nn.Conv2d(3, growth, 3, padding=1, bias=False)
-        self.norms = nn.ModuleList(nn.BatchNorm2d(growth * (i + 1)) for i in range(layers))
-        self.convs = nn.ModuleList(nn.Conv2d(growth * (i + 1), growth, 3, padding=1, bias=False) for i in range(layers))
-        self.head = nn.Linear(growth * (layers + 1), 4)
-
-    def forward(self, x: Tensor) -> Tensor:
-        found = [self.stem(x)]
-        for norm, conv in zip(self.norms, self.convs):
-            found.append(conv(norm(torch.cat(found, 1)).relu()))
-        return self.head(torch.cat(found, 1).relu().mean((2, 3)))  # type: ignore[no-any-return]
 
 
 class Labelled(nn.Module):

@@ -13,6 +13,11 @@ from prunus.cli.opening import CIFAR_SHAPE, OUR_SHAPES
 
 METHODS = {
     "one-shot": About("score, remove, compensate, recalibrate, fine-tune: prunus prune", "Li et al. 2017, arXiv 1608.08710", cost="as the score"),
+    "greedy-norm": About(
+        "l1 norms without what reads removed maps, layer by layer: prunus.scores.greedy_norm",
+        "Li et al. 2017, arXiv 1608.08710",
+        cost="a moment",
+    ),
     "soft": About(
         "train while the weakest filters are zero: prunus train --method soft", "He et al. 2018, arXiv 1808.06866", Needs.TRAINING, "a training"
     ),

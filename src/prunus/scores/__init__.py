@@ -5,6 +5,7 @@ from .batchnorm import bn_scale
 from .car import car
 from .chance import random
 from .geometric_median import geometric_median
+from .greedy import greedy_norm
 from .lasso import lasso
 from .nisp import nisp
 from .norm import norm
@@ -21,6 +22,7 @@ __all__ = [
     "bn_scale",
     "car",
     "geometric_median",
+    "greedy_norm",
     "lasso",
     "nisp",
     "norm",

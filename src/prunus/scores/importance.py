@@ -1,8 +1,7 @@
 """Additional importance weights: one trainable number per channel, which multiplies all that makes it.
 
 Sawant et al. 2022, compression by additional importance weights of filters (Applied Sciences 12(21), 11184): y_i = a_i (F_i * x). No formula of
-theirs is public beyond that; here a channel's weight multiplies every filter, bias, and scale and shift of a norm that makes the channel (but not
-what is in front of a batch norm, which would undo it), so that a = 0 is exactly the masked network, on coupled channels too.
+theirs is public beyond that; here a channel's weight multiplies all that makes the channel (see `prunus.channels.factors`).
 """
 
 from __future__ import annotations
@@ -12,11 +11,9 @@ from typing import Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
-from ..channels import Axis, ChannelGraph
-from ..channels.readers import norms_behind
-from ..channels.twin import named_tensors, walk
+from ..channels import ChannelGraph
+from ..channels.factors import ChannelFactors, makers, on_slots
 from ..errors import PlanError
 from .reduce import per_channel, weight_axes
 
@@ -26,19 +23,15 @@ _LEAST = 0.05  # a weight starts at this at least: the filter is divided by it
 _BINS = 32
 
 
-class _Scaled(nn.Module):
-    """Multiplies the slots of one axis with their channels' weights."""
+class _Weights(nn.Module):
+    """One trainable number per channel."""
 
-    def __init__(self, weights: nn.Parameter, axis: Axis) -> None:
+    def __init__(self, first: Tensor) -> None:
         super().__init__()
-        self.weights = weights
-        self.channels: Tensor
-        self.register_buffer("channels", torch.from_numpy(axis.channels.copy()), persistent=False)
-        self.dim = axis.dim
+        self.weights = nn.Parameter(first)
 
-    def forward(self, tensor: Tensor) -> Tensor:
-        factors = torch.cat([self.weights, self.weights.new_ones(1)])[self.channels]  # pinned slots are channel -1
-        return tensor * factors.to(tensor.dtype).view(-1, *(1 for _ in tensor.shape[self.dim + 1 :]))
+    def forward(self) -> Tensor:
+        return self.weights
 
 
 class ImportanceWeights:
@@ -56,23 +49,19 @@ class ImportanceWeights:
         weights: the parameter, shape (num_channels,).
 
     Raises:
-        PlanError: an unknown start, a parameter that several modules share, or a batch norm without scale and shift behind channels.
+        PlanError: an unknown start, or what `ChannelFactors` raises.
     """
 
     def __init__(self, model: nn.Module, graph: ChannelGraph, start: Start = "ones", seed: int = 0) -> None:
         self._graph = graph
-        device = next(iter(named_tensors(model).values())).device
         first = _start(graph, start, seed).float()
-        self.weights = nn.Parameter(torch.ones_like(first).to(device))
-        self._places = _makers(model, graph)
-        scales = [_Scaled(self.weights, axis).to(device) for _, _, axis in self._places]
         with torch.no_grad():
-            self.weights.copy_(1 / first)
-            for (module, name, _), scaled in zip(self._places, scales):
-                getattr(module, name).copy_(scaled(getattr(module, name)))
-            self.weights.copy_(first)
-        for (module, name, _), scaled in zip(self._places, scales):
-            parametrize.register_parametrization(module, name, scaled)
+            for maker in makers(model, graph):
+                tensor, channels = maker.tensor, torch.from_numpy(maker.axis.channels).to(maker.tensor.device)
+                tensor.div_(on_slots(first.to(tensor.device), channels, tensor, maker.axis.dim))
+        numbers = _Weights(first)
+        self._factors = ChannelFactors(model, graph, numbers)
+        self.weights = numbers.weights
 
     def penalty(self, strength: float = 1e-4) -> Tensor:
         """strength * sum |a|, for the loss."""
@@ -83,36 +72,12 @@ class ImportanceWeights:
         size = self.weights.detach().abs().double().cpu()
         if kind == "weight":
             return size
-        tensors = {axis.name: getattr(module, name).detach() for module, name, axis in self._places}
-        return per_channel(self._graph, [axis for _, _, axis in self._places], lambda rows: rows.double().norm(dim=1), "mean", tensors)
+        tensors = {axis.name: getattr(module, name).detach() for module, name, axis in self._factors.makers}
+        return per_channel(self._graph, [maker.axis for maker in self._factors.makers], lambda rows: rows.double().norm(dim=1), "mean", tensors)
 
     def fold(self) -> None:
         """Multiply the weights into what they stand in front of, and take them off: the model has its own parameters again."""
-        for module, name, _ in self._places:
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
-
-
-def _makers(model: nn.Module, graph: ChannelGraph) -> list[tuple[nn.Module, str, Axis]]:
-    """Every parameter that makes channels, with its axis, but for those in front of a batch norm."""
-    modules = walk(model)
-    undone = {name for name, norm in norms_behind(graph).items() if norm and getattr(modules[norm], "affine", False)}
-    for axis in graph.axes:
-        owner, _, name = axis.name.rpartition(".")
-        if name == "running_mean" and not getattr(modules[owner], "affine", True) and (axis.channels >= 0).any():
-            raise PlanError(f"{owner} is a batch norm without scale and shift, which would undo the weights of its channels")
-    owners: dict[int, int] = {}
-    for module in modules.values():
-        for parameter in module._parameters.values():
-            owners[id(parameter)] = owners.get(id(parameter), 0) + 1
-    found = []
-    for axis in graph.axes:
-        owner, _, name = axis.name.rpartition(".")
-        if not (axis.produces and axis.is_parameter and (axis.channels >= 0).any()) or owner in undone:
-            continue
-        if owners[id(modules[owner]._parameters[name])] > 1:
-            raise PlanError(f"{axis.name} is shared by several modules, so its channels can have no weights of their own")
-        found.append((modules[owner], name, axis))
-    return found
+        self._factors.fold()
 
 
 def _start(graph: ChannelGraph, start: str, seed: int) -> Tensor:
