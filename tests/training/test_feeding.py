@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from prunus.data import Split, load
 from prunus.errors import ConfigError, DataError
-from prunus.training import TrainConfig, augmented, batches, train
+from prunus.training import Shuffled, TrainConfig, augmented, batches, train
 from prunus.training.config import size_factor
 from prunus.training.feeding import resized
 
@@ -34,6 +34,16 @@ def test_batches_cover_the_split_once_in_nearly_equal_sizes(count: int, size: in
     assert sorted(labels) == list(range(count))
     assert max(sizes) <= size
     assert max(sizes) - min(sizes) <= 1
+
+
+def test_every_pass_is_shuffled_anew() -> None:
+    passes = Shuffled(noise(10), NORMALISE, 4, dtype=torch.float64)
+    first, second = ([labels for _, labels in passes] for _ in range(2))
+    assert len(passes) == len(first) == 3 and next(iter(passes))[0].dtype == torch.float64
+    assert sorted(torch.cat(first).tolist()) == sorted(torch.cat(second).tolist()) == list(range(10))
+    assert torch.cat(first).tolist() != torch.cat(second).tolist()
+    again = Shuffled(noise(10), NORMALISE, 4)
+    assert all(torch.equal(a, b) for a, (_, b) in zip(first, again, strict=True))
 
 
 def test_images_are_normalised_as_the_formula_says() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from prunus.training.calibration import Calibration
 from prunus.training.config import TrainConfig
 from prunus.training.evaluation import Evaluation, evaluate
-from prunus.training.feeding import Normalise, augmented, batches
+from prunus.training.feeding import Normalise, Shuffled, augmented, batches
 from prunus.training.hooks import Curriculum, Pruning
 from prunus.training.loop import train
 from prunus.training.progress import EpochRecord, History
@@ -19,6 +19,7 @@ __all__ = [
     "History",
     "Normalise",
     "Pruning",
+    "Shuffled",
     "TrainConfig",
     "augmented",
     "batches",
