@@ -15,6 +15,7 @@ import prunus
 from prunus.channels import ChannelGraph
 from prunus.errors import PlanError, TargetError
 from prunus.models import resnet20, vgg16_bn
+from prunus.targets import plan_above
 from tests.channels.nets import Net
 
 IMAGE = torch.empty(1, 3, 32, 32, device="meta")
@@ -148,6 +149,16 @@ def test_protecting_a_layer_protects_all_that_it_is_coupled_with(resnet: Channel
     widths = {layer.name: (layer.width_before, layer.width_after) for layer in resnet.layers(plan)}
     assert widths["layer2.0.conv2"] == widths["layer2.1.conv2"] == (32, 32)
     assert widths["layer2.1.conv1"] == (32, 16)
+
+
+def test_a_threshold_keeps_what_is_above_it_and_one_channel_of_every_group() -> None:
+    graph = chain(4, 3, 2)
+    scores = torch.tensor([0.5, 0.0, -1.0, 0.1, -3.0, -1.0, -2.0], dtype=torch.float64)
+    assert [group.removed for group in plan_above(graph, scores).groups] == [(1, 2), (0, 2)]
+    assert [group.removed for group in plan_above(graph, scores, 0.3).groups] == [(1, 2, 3), (0, 2)]
+    assert plan_above(graph, scores, -4.0).removed == 0
+    with pytest.raises(PlanError, match="6 scores for 7 channels"):
+        plan_above(graph, scores[1:])
 
 
 def test_exact_leaves_inexact_channels_alone() -> None:

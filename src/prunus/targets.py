@@ -110,6 +110,15 @@ def plan(
     return make_plan(graph, space.removed(_within_budget(space, what, value, scope)))
 
 
+def plan_above(graph: ChannelGraph, scores: Tensor, threshold: float = 0.0) -> Plan:
+    """Keep every channel whose score is above a threshold, and of a group that has none the best one.
+
+    Raises PlanError for scores of the wrong length.
+    """
+    space, _ = _space(graph, scores, 1, 1, (), {}, exact=False)
+    return make_plan(graph, space.removed(space.at_least(graph.kept(space.scores <= threshold).astype(np.float64))))
+
+
 def _space(
     graph: ChannelGraph,
     scores: Tensor,

@@ -18,6 +18,10 @@ from .graph import Axis, ChannelGraph
 from .readers import norms_behind
 from .twin import named_tensors, walk
 
+# What a channel with the number 0 gets as its bias or shift while it is trained: nothing, for any sum, but behind it a rectifier lets the gradient
+# through, so that the number can grow again.
+_TRACE = 1e-20
+
 Product = Callable[[Tensor, Tensor], Tensor]
 
 
@@ -57,12 +61,14 @@ class ChannelFactors:
         self.makers = makers(model, graph)
         device = next(iter(named_tensors(model).values())).device
         numbers.to(device)
-        for module, name, axis in self.makers:
-            parametrize.register_parametrization(module, name, _Multiplied(numbers, axis, product).to(device))
+        self._multiplied = [_Multiplied(numbers, maker.axis, product).to(device) for maker in self.makers]
+        for (module, name, _), multiplied in zip(self.makers, self._multiplied):
+            parametrize.register_parametrization(module, name, multiplied)
 
     def fold(self) -> None:
         """Multiply the numbers into what they stand in front of, and take them off: the model has its own parameters again."""
-        for module, name, _ in self.makers:
+        for (module, name, _), multiplied in zip(self.makers, self._multiplied):
+            multiplied.trace = 0.0
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
 
@@ -72,11 +78,14 @@ class _Multiplied(nn.Module):
     def __init__(self, numbers: nn.Module, axis: Axis, product: Product) -> None:
         super().__init__()
         self.numbers, self.product, self.dim = numbers, product, axis.dim
+        self.trace = _TRACE if axis.name.rpartition(".")[2] == "bias" else 0.0
         self.channels: Tensor
         self.register_buffer("channels", torch.from_numpy(axis.channels.copy()), persistent=False)
 
     def forward(self, tensor: Tensor) -> Tensor:
-        return self.product(tensor, on_slots(self.numbers(), self.channels, tensor, self.dim))
+        numbers = on_slots(self.numbers(), self.channels, tensor, self.dim)
+        made = self.product(tensor, numbers)
+        return made + self.trace * (numbers == 0) if self.trace else made
 
 
 def on_slots(numbers: Tensor, channels: Tensor, like: Tensor, dim: int) -> Tensor:

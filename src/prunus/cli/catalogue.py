@@ -49,6 +49,12 @@ METHODS = {
     "selective-decay": About(
         "what is going to go decays to nothing: prunus.methods.selective_decay", "Tessier et al. 2022, arXiv 2011.10520", Needs.TRAINING, "a training"
     ),
+    "channels-and-layers": About(
+        "gates of channels and whole blocks learn what MACs are worth: prunus.methods.channels_and_layers",
+        "our formulas, after an abstract",
+        Needs.TRAINING,
+        "a training",
+    ),
 }
 
 

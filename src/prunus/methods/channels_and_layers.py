@@ -1,0 +1,220 @@
+"""Pruning of channels and of whole layers at once, in proportions that are learned, not given.
+
+Of the paper that this follows only the abstract is public (adaptive channel and layer pruning: the proportions of both are learned), so all
+formulas are our choice. Every channel has a gate g = 1[a > 0], every residual block a gate h = 1[b > 0]:
+
+    filters of a channel times g
+    block(x) times h, plus x times 1 - h        a closed block is the identity
+
+    L = task + strength * MACs(g, h) / MACs     MACs of a layer: (inputs kept) * (outputs kept) * h of its block
+
+Weights and gates are trained together, the gates with the gradient of a sigmoid. In the end closed blocks are replaced by the identity and closed
+channels are removed; both leave exactly the network that was trained.
+
+A block is a module that gives back its very input once its parameters are zero: what it adds to its input is then nothing. Blocks that change the
+shape, have parameters in their shortcut, take anything else than one tensor, or are called twice are none, and keep their place.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunus.channels import ChannelGraph, Plan, compact, trace
+from prunus.channels.factors import ChannelFactors
+from prunus.channels.trace import tensors_in
+from prunus.channels.twin import walk
+from prunus.channels.verify import drawn_inputs, evaluating
+from prunus.errors import CompactError, PlanError, TargetError
+from prunus.methods.gates import straight_through, traced_copy
+from prunus.methods.importance import Fit
+from prunus.targets import plan_above
+
+START = 1.0  # of a and b: open, and the sigmoid not flat
+SPEED = 10.0  # a and b are this times what is trained, so that gates move a hundred times as fast as a filter's numbers at one learning rate
+
+
+@dataclass(frozen=True, eq=False)
+class Shortened:
+    """What is left.
+
+    Attributes:
+        model: the compact model.
+        blocks: names of the modules that were replaced by the identity.
+        dense: the trained network without these blocks, its closed channels zero: what was compacted. To load a saved `model`, rebuild this
+            architecture: `prunus.load(path, lambda: without_blocks(build_model(), blocks))`.
+        plan: the channels that went, as a plan of `dense`.
+        removable: names of all blocks that had a gate.
+    """
+
+    model: nn.Module
+    blocks: tuple[str, ...]
+    dense: nn.Module
+    plan: Plan
+    removable: tuple[str, ...]
+
+
+def channels_and_layers(model: nn.Module, example_inputs: Any, fit: Fit, strength: float) -> Shortened:
+    """Train a copy of a model with gates, and remove what they close.
+
+    Args:
+        model: trained, with what it is for.
+        example_inputs: what it is called with, for its channels and MACs.
+        fit: trains a model in place, with a penalty that is added to its loss at every step.
+        strength: what all MACs together are worth, in units of the loss.
+
+    Raises:
+        TargetError: a negative strength.
+        PlanError: no channels, or what `ChannelFactors` raises.
+        CompactError: the forward needs a block that is closed.
+    """
+    if not strength >= 0:
+        raise TargetError(f"the strength of the penalty on MACs is 0 or more, not {strength}")
+    trained, graph = traced_copy(model, example_inputs)
+    removable = residual_blocks(trained, graph)
+    gates = Gates(graph, removable)
+    factors = ChannelFactors(trained, graph, gates)
+    hooks = [
+        trained.get_submodule(name).register_forward_hook(lambda block, given, made, index=index: gates.mixed(index, given[0], made))
+        for index, name in enumerate(removable)
+    ]
+    fit(trained, lambda: strength * gates.macs())
+
+    inputs = drawn_inputs(trained, graph, torch.Generator().manual_seed(0))
+    gated = _outputs(trained, inputs)
+    for hook in hooks:
+        hook.remove()
+    factors.fold()
+    closed = tuple(name for name, gate in zip(removable, gates.of_blocks().tolist()) if not gate)
+    dense = without_blocks(trained, closed)
+    try:
+        same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(gated, _outputs(dense, inputs), strict=True))
+    except Exception as error:  # any forward may look into its blocks
+        raise CompactError(f"{type(model).__name__} does not run without its closed blocks {', '.join(closed)} ({error})") from error
+    if not same:
+        raise CompactError(f"{type(model).__name__} computes something else without its closed blocks {', '.join(closed)}")
+    left = trace(dense, example_inputs)
+    plan = plan_above(left, carried(graph, left, gates.channels.detach().cpu().double()))
+    return Shortened(compact(dense, plan), closed, dense, plan, removable)
+
+
+class Gates(nn.Module):
+    """The gates of all channels and blocks, and the MACs that they leave.
+
+    Attributes:
+        channels: a / `SPEED`, shape (num_channels,).
+        blocks: b / `SPEED`, shape (blocks,).
+    """
+
+    group_of_channel: Tensor
+    per_group: Tensor
+    fixed: Tensor
+    constants: Tensor
+    factors: Tensor
+    inside: Tensor
+
+    def __init__(self, graph: ChannelGraph, blocks: Sequence[str]) -> None:
+        super().__init__()
+        self.channels = nn.Parameter(torch.full((graph.num_channels,), START / SPEED))
+        self.blocks = nn.Parameter(torch.full((len(blocks),), START / SPEED))
+        costs = graph.costs
+        constants, factors = costs.macs
+        modules = [graph.records[contraction.record].module for contraction in graph.contractions]  # one product of the costs each, in order
+        inside = [next((i for i, block in enumerate(blocks) if f"{name}.".startswith(f"{block}.")), len(blocks)) for name in modules]
+        for name, value in {
+            "group_of_channel": graph.group_of_channel, "per_group": costs.per_group, "fixed": costs.fixed, "constants": constants,
+            "factors": factors, "inside": np.array(inside, dtype=np.int64),
+        }.items():  # fmt: skip
+            self.register_buffer(name, torch.from_numpy(value), persistent=False)
+        self.total = float(graph.cost().macs)
+
+    def forward(self) -> Tensor:
+        """The gates of the channels, (num_channels,)."""
+        return _gate(self.channels)
+
+    def of_blocks(self) -> Tensor:
+        """The gates of the blocks, (blocks,)."""
+        return _gate(self.blocks)
+
+    def mixed(self, index: int, given: Tensor, made: Tensor) -> Tensor:
+        """What a gated block makes."""
+        gate = self.of_blocks()[index].to(made.dtype)
+        return gate * made + (1 - gate) * given
+
+    def macs(self) -> Tensor:
+        """MACs behind the gates, as a share of all."""
+        kept = self.per_group.new_zeros(self.per_group.shape[1]).index_add(0, self.group_of_channel, self().double())
+        lengths = self.fixed + self.per_group @ kept
+        open_ = torch.cat([self.of_blocks().double(), lengths.new_ones(1)])[self.inside]
+        return (self.constants * lengths[self.factors].prod(1) * open_).sum() / self.total
+
+
+def residual_blocks(model: nn.Module, graph: ChannelGraph) -> tuple[str, ...]:
+    """Names of the smallest modules that are the identity, on random inputs and to the last bit, once all their parameters are zero."""
+    modules = {name: module for name, module in walk(model).items() if name and any(True for _ in module.parameters())}
+    calls: dict[str, list[Any]] = {name: [] for name in modules}
+
+    def see(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        calls[name].append(args[0].clone() if len(args) == 1 and isinstance(args[0], Tensor) and not kwargs else None)
+
+    hooks = [
+        module.register_forward_pre_hook(lambda _, args, kwargs, name=name: see(name, args, kwargs), with_kwargs=True)
+        for name, module in modules.items()
+    ]
+    _outputs(model, drawn_inputs(model, graph, torch.Generator().manual_seed(0)))
+    for hook in hooks:
+        hook.remove()
+    found: list[str] = []
+    for name in reversed(modules):  # inner modules come after those around them
+        alone = len(calls[name]) == 1 and calls[name][0] is not None
+        if alone and not any(inner.startswith(f"{name}.") for inner in found) and _is_identity_without_parameters(modules[name], calls[name][0]):
+            found.append(name)
+    return tuple(reversed(found))
+
+
+@torch.no_grad()
+def _is_identity_without_parameters(module: nn.Module, x: Tensor) -> bool:
+    """Whether a module gives back its input, which is not all zero, once its parameters are."""
+    empty = copy.deepcopy(module).eval()
+    for parameter in empty.parameters():
+        parameter.zero_()
+    made = empty(x.clone())
+    return bool(x.any()) and isinstance(made, Tensor) and torch.equal(made, x)
+
+
+def without_blocks(model: nn.Module, blocks: Sequence[str]) -> nn.Module:
+    """A copy of the model with the identity in the place of some modules; raises PlanError if it has no module of such a name."""
+    shorter, names = copy.deepcopy(model), set(walk(model))
+    for block in blocks:
+        if block not in names or not block:
+            raise PlanError(f"{type(model).__name__} has no module {block!r} that could be left out")
+        parent, _, name = block.rpartition(".")
+        shorter.get_submodule(parent)._modules[name] = nn.Identity()
+    return shorter
+
+
+def carried(old: ChannelGraph, new: ChannelGraph, values: Tensor) -> Tensor:
+    """Values of a graph's channels, shape (num_channels,), for those of a part of the network; channels that were pinned in the whole get 1."""
+    before = {(axis.name, axis.dim): axis.channels for axis in old.axes}
+    known = torch.cat([values, values.new_ones(1)])  # pinned slots are channel -1
+    found = values.new_ones(new.num_channels)
+    for axis in new.axes:
+        free = axis.channels >= 0
+        found[torch.from_numpy(axis.channels[free])] = known[torch.from_numpy(before[axis.name, axis.dim][free])]
+    return found
+
+
+def _gate(numbers: Tensor) -> Tensor:
+    """1 above 0, with the gradient of a sigmoid."""
+    return straight_through((numbers > 0).to(numbers.dtype), torch.sigmoid(SPEED * numbers))
+
+
+def _outputs(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> list[Tensor]:
+    with evaluating(model):
+        return list(tensors_in(model(*inputs[0], **inputs[1])))
