@@ -1,9 +1,12 @@
 """History-based filter pruning of LeNet-5 on MNIST: training, rounds of pairing, pulling, pruning and retraining, down to 2 and 3 filters.
 
-    python -m benchmarks.history_lenet --data DIR [--seeds 5] [--epochs 10] [--last 60]
+    python -m benchmarks.history_lenet --data DIR [--seeds 5]
 
-A tenth of the training samples is held out, by which the tolerance of every round is kept; the test error is looked at once, at the end. FLOPs are
-counted over the whole network and, as in the paper, over its convolutions.
+A tenth of the training samples is held out, by which the tolerance of every round is kept, and by which this recipe was chosen; the test error is
+looked at once, at the end. FLOPs are counted over the whole network and, as in the paper, over its convolutions.
+
+The last widths and the tolerance are those of the authors' code (2 and 3 filters, 1 point); our choices are fewer epochs on one-cycle schedules, and
+images that are shifted by up to a pixel in the last round.
 """
 
 from __future__ import annotations
@@ -23,70 +26,76 @@ from prunus.methods.one_shot import Material
 from prunus.training import TrainConfig, evaluate
 
 RESULT = RESULTS / "history_lenet.json"
-WIDTHS = ((10, 25, 250), (5, 12, 125), (3, 6, 100), (2, 3, 100))  # of conv1, conv2 and fc1 after every round
 LAYERS = ("conv1", "conv2", "fc1")
+START = (20, 50, 500)
 TOLERANCE = 1.0  # points, as in the authors' code
+WIDE: dict[str, Any] = {"precision": "bfloat16", "channels_last": True}  # of no use to a few filters
+FIRST: dict[str, Any] = {"epochs": 3, "lr": 2e-3} | WIDE
+STEPS: tuple[tuple[tuple[int, int, int], dict[str, Any], dict[str, Any]], ...] = (  # widths that are left, how to pull, how to retrain
+    ((10, 25, 250), {"epochs": 1} | WIDE, {"epochs": 2, "lr": 3e-3} | WIDE),
+    ((5, 12, 128), {"epochs": 1} | WIDE, {"epochs": 3, "lr": 3e-3} | WIDE),
+    ((3, 6, 128), {"epochs": 1}, {"epochs": 4, "lr": 5e-3}),
+    ((2, 3, 128), {"epochs": 2}, {"epochs": 30, "lr": 1e-2, "batch_size": 256, "augment": "crop", "shift": 1}),
+)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with the files of MNIST")
     parser.add_argument("--seeds", type=int, default=5)
-    parser.add_argument("--epochs", type=int, default=10, help="of the first training and of every retraining")
-    parser.add_argument("--last", type=int, default=60, help="epochs of the last retraining")
     options = parser.parse_args()
     result = kept(RESULT)
     for seed in range(options.seeds):
-        key = {"seed": seed, "epochs": options.epochs, "last": options.last}
+        key = {"seed": seed}
         if measured_before(result, key):
             continue
-        row = key | measured(options, seed)
+        row = key | measured(options.data, seed)
         add(RESULT, result, row, "benchmarks.history_lenet", "numpy")
-        print(f"seed {seed}: error {row['test_error']:.2f} % (before {row['test_error_before']:.2f}), {row['seconds']:.0f} s", flush=True)
+        print(f"seed {seed}: error {row['test_error']:.2f} % (before {row['test_error_before']:.2f}), {row['cpu_seconds']:.0f} s", flush=True)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
 
-def measured(options: argparse.Namespace, seed: int) -> dict[str, Any]:
+def measured(folder: Path | None, seed: int) -> dict[str, Any]:
     """One run."""
-    images = data.load("mnist", options.data)
+    images = data.load("mnist", folder)
     kept, held = images.hold_out(0.1, seed)
     material = Material(kept, images.test, images.normalise, held)
     torch.manual_seed(seed)
     model = models.lenet5()
-    start = time.perf_counter()
+    start = time.process_time()
     outcome = history_pruning(
-        model, torch.zeros(1, 1, 28, 28), material, rounds(options, seed), training=config(options.epochs, 1e-3, seed), tolerance=TOLERANCE
+        model, torch.zeros(1, 1, 28, 28), material, rounds(seed), training=config(FIRST, seed), tolerance=TOLERANCE
     )  # fmt: skip
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     before, after = (trace(network, torch.zeros(1, 1, 28, 28)).layers() for network in (model, outcome.model))
     macs = {"all": _left(before, after, ""), "convolutions": _left(before, after, "conv")}
     errors = [100 - evaluate(network, images.test, images.normalise).accuracy for network in (model, outcome.model)]
     return {
         "test_error_before": errors[0],
         "test_error": errors[1],
+        "held_out_error_before": 100 - outcome.baseline,
+        "held_out_error": 100 - [outcome.baseline, *(tried.accuracy for tried in outcome.rounds if tried.accepted)][-1],
         "widths": [getattr(outcome.model, name).weight.shape[0] for name in LAYERS],
         "macs_removed": {what: 1 - left for what, left in macs.items()},
         "rounds": [[tried.accuracy, tried.accepted, *tried.distance] for tried in outcome.rounds],
-        "seconds": seconds,
+        "cpu_seconds": seconds,
     }
 
 
-def rounds(options: argparse.Namespace, seed: int) -> list[Round]:
+def rounds(seed: int) -> list[Round]:
     """What goes in every round, as numbers of filters."""
-    result, widths = [], (20, 50, 500)
-    for number, target in enumerate(WIDTHS):
-        last = number == len(WIDTHS) - 1
+    result, widths = [], START
+    for target, pull, retrain in STEPS:
         going = {name: before - after for name, before, after in zip(LAYERS, widths, target)}
-        retrain = config(options.last if last else options.epochs, 3e-3, seed)
-        result.append(Round(0.0, config(max(1, options.epochs // 2), 3e-4, seed), retrain, going))
+        result.append(Round(0.0, config({"lr": 5e-4} | pull, seed), config(retrain, seed), going))
         widths = target
     return result
 
 
-def config(epochs: int, lr: float, seed: int) -> TrainConfig:
+def config(settings: dict[str, Any], seed: int) -> TrainConfig:
     """Adam as in the authors' code, on a one-cycle schedule."""
-    return TrainConfig(epochs=epochs, batch_size=128, lr=lr, weight_decay=0, optimizer="adam", schedule="onecycle", seed=seed)
+    return TrainConfig(**({"batch_size": 128, "weight_decay": 0, "optimizer": "adam", "schedule": "onecycle", "seed": seed} | settings))
 
 
 def _left(before: Any, after: Any, prefix: str) -> float:
@@ -103,14 +112,17 @@ def table(result: dict[str, Any]) -> str:
         result,
         result["environment"]["processor"],
         "",
-        "| seed | test error before | test error | filters | FLOPs removed | of the convolutions | seconds |",
-        "|---|---|---|---|---|---|---|",
+        "FLOPs are 2 MACs; seconds are those of one processor core, for the whole run.",
+        "",
+        "| seed | test error before | test error | held out before | held out | widths | FLOPs removed | of the convolutions | CPU seconds |",
+        "|---|---|---|---|---|---|---|---|---|",
     )
     for row in rows:
         widths = "-".join(map(str, row["widths"]))
         lines.append(
-            f"| {row['seed']} | {row['test_error_before']:.2f} % | {row['test_error']:.2f} % | {widths} | {row['macs_removed']['all']:.2%} | "
-            f"{row['macs_removed']['convolutions']:.2%} | {row['seconds']:.0f} |"
+            f"| {row['seed']} | {row['test_error_before']:.2f} % | {row['test_error']:.2f} % | {row['held_out_error_before']:.2f} % | "
+            f"{row['held_out_error']:.2f} % | {widths} | {row['macs_removed']['all']:.2%} | {row['macs_removed']['convolutions']:.2%} | "
+            f"{row['cpu_seconds']:.0f} |"
         )
     lines += ["", f"Mean test error over {len(rows)} seeds: {spread([row['test_error'] for row in rows])} %."]
     return "\n".join(lines) + "\n"

@@ -55,7 +55,8 @@ def measured(images: data.ImageData, options: argparse.Namespace, seed: int) -> 
     material = Material(kept, images.test, images.normalise, held)
     torch.manual_seed(seed)
     model = models.lenet5()
-    train(model, kept, TrainConfig(epochs=2, batch_size=128, lr=0.05, schedule="onecycle", seed=seed), normalise=images.normalise)
+    config = TrainConfig(epochs=2, batch_size=128, lr=0.05, schedule="onecycle", precision="bfloat16", channels_last=True, seed=seed)
+    train(model, kept, config, normalise=images.normalise)
     inputs = Calibration(kept, images.normalise, samples=256, seed=seed)
     outcome = one_shot(
         model,

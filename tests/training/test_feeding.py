@@ -97,11 +97,13 @@ def test_every_image_is_a_shift_of_itself_and_all_shifts_occur(augment: str) -> 
     assert found == {(down, right, flip) for down in range(3) for right in range(3) for flip in mirrored}
 
 
-def test_the_border_is_four_pixels_at_32() -> None:
+@pytest.mark.parametrize(("shift", "border"), [(0, 4), (1, 1), (2, 2)])
+def test_the_border_is_four_pixels_at_32_unless_it_is_said(shift: int, border: int) -> None:
     images = torch.full((400, 1, 32, 32), 255, dtype=torch.uint8)
-    result = augmented(images, "crop", seeded())
-    black = (F.max_pool2d(result.float(), (1, 32)).flatten(1) == 0).sum(1)
-    assert int(black.max()) == 4
+    split = Split(images, torch.zeros(400, dtype=torch.long))
+    result, _ = next(batches(split, ((0.0,), (1.0,)), 400, generator=seeded(), augment="crop", shift=shift))
+    black = (F.max_pool2d(result, (1, 32)).flatten(1) == 0).sum(1)
+    assert int(black.max()) == border
 
 
 def test_none_changes_nothing() -> None:
@@ -162,3 +164,16 @@ def test_a_network_of_one_size_is_told_to_leave_the_images_alone() -> None:
     digits = load("digits")
     with pytest.raises(ConfigError, match=r"Sequential cannot take images with 0.5 of their sides: leave first_size at 1"):
         train(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), digits.train, TrainConfig(first_size=0.5), normalise=digits.normalise)
+
+
+def test_a_training_shifts_images_as_far_as_its_settings_say() -> None:
+    whites: list[int] = []
+
+    class Noting(nn.Linear):
+        def forward(self, x: Tensor) -> Tensor:
+            whites.append(int(x.sum()))
+            return super().forward(x.flatten(1))
+
+    white = Split(torch.full((1, 1, 8, 8), 255, dtype=torch.uint8), torch.zeros(1, dtype=torch.long))
+    train(Noting(64, 2), white, TrainConfig(epochs=80, augment="crop", shift=3), normalise=((0.0,), (1.0,)))
+    assert min(whites) == 5 * 5 and max(whites) == 8 * 8

@@ -29,6 +29,7 @@ from prunus.training.config import rate_factor
         ("schedule", "linear"),
         ("precision", "float16"),
         ("augment", "flip"),
+        ("shift", -1),
     ],
 )
 def test_every_setting_is_checked(field: str, value: Any) -> None:

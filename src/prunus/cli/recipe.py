@@ -47,6 +47,7 @@ class Recipe:
     precision: str = "float32"
     channels_last: bool = False
     augment: str = "auto"
+    shift: int = 0
     first_size: float = 1.0
     full_size_from: float = 0.75
     label_smoothing: float = 0.0

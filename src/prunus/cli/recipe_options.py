@@ -32,6 +32,7 @@ Milestones = Annotated[list[float] | None, Option("--milestones", help="Of step:
 WarmupSteps = Annotated[int | None, Option("--warmup-steps", help="Steps over which the rate rises.", rich_help_panel=TRAINING)]
 Precision = Annotated[str | None, Option("--precision", help="float32 or bfloat16.", rich_help_panel=TRAINING)]
 Augment = Annotated[str | None, Option("--augment", help="auto, none, crop, crop-flip or crop-flip-cutout.", rich_help_panel=TRAINING)]
+Shift = Annotated[int | None, Option("--shift", help="Pixels by which images move at most; 0 = an eighth.", rich_help_panel=TRAINING)]
 FirstSize = Annotated[float | None, Option("--first-size", help="Side of the images at first, as a share; they grow.", rich_help_panel=TRAINING)]
 FullSizeFrom = Annotated[float | None, Option("--full-size-from", help="Share of the training before images are whole.", rich_help_panel=TRAINING)]
 LabelSmoothing = Annotated[float | None, Option("--label-smoothing", help="Share of the target spread over all classes.", rich_help_panel=TRAINING)]

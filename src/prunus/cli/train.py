@@ -64,6 +64,7 @@ def train(
     precision: keys.Precision = None,
     channels_last: keys.ChannelsLast = None,
     augment: keys.Augment = None,
+    shift: keys.Shift = None,
     first_size: keys.FirstSize = None,
     full_size_from: keys.FullSizeFrom = None,
     label_smoothing: keys.LabelSmoothing = None,

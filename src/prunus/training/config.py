@@ -39,6 +39,7 @@ class TrainConfig:
         channels_last: keep weights and images in the channels-last memory format; the weights stay in it.
         augment: "none"; "crop", random shifts by up to an eighth of the side; "crop-flip", mirror images as well
             (for photographs, not for digits); "crop-flip-cutout", and a random square of half the side set to the mean.
+        shift: pixels by which "crop" and its kin shift an image at most; 0 = an eighth of the shorter side (for a network of a few filters too much).
         first_size: share of the side that images have in the first epoch, in (0, 1]; below 1 they grow from epoch to
             epoch (coarse images first, as in progressive resizing: Howard, DAWNBench 2018; Tan and Le, ICML 2021).
         full_size_from: the point, as a share of the whole training, in (0, 1], from which images have their full size.
@@ -68,6 +69,7 @@ class TrainConfig:
     precision: Precision = "float32"
     channels_last: bool = False
     augment: Augment = "none"
+    shift: int = 0
     first_size: float = 1.0
     full_size_from: float = 0.75
     label_smoothing: float = 0.0
@@ -83,6 +85,7 @@ class TrainConfig:
         _require(0 < self.lr < math.inf, "lr", self.lr, "above 0 and finite")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
         _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "at least 0 and finite")
+        _require(self.shift >= 0, "shift", self.shift, "at least 0")
         _require(0 < self.first_size <= 1, "first_size", self.first_size, "in (0, 1]")
         _require(0 < self.full_size_from <= 1, "full_size_from", self.full_size_from, "in (0, 1]")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")

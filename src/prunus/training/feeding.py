@@ -24,6 +24,7 @@ def batches(
     *,
     generator: torch.Generator | None = None,
     augment: Augment = "none",
+    shift: int = 0,
     dtype: torch.dtype = torch.float32,
     channels_last: bool = False,
 ) -> Iterator[tuple[Tensor, Tensor]]:
@@ -34,7 +35,7 @@ def batches(
         normalise: (mean, std) of every plane, in units of 0..1.
         batch_size: samples per batch, at most.
         generator: of the CPU; shuffles the samples and draws the augmentation. None = in order.
-        augment: see `TrainConfig`; needs a generator.
+        augment, shift: see `TrainConfig`; needs a generator.
         dtype: of the images that are yielded.
         channels_last: yield them in the channels-last memory format.
 
@@ -51,7 +52,7 @@ def batches(
         raise ConfigError(f"The augmentation {augment!r} is random and needs a generator.")
     if not len(split):
         raise DataError("The split has no samples.")
-    feed = Feed(split, normalise, augment, dtype, channels_last)
+    feed = Feed(split, normalise, augment, dtype, channels_last, shift)
     order = torch.arange(len(split)) if generator is None else torch.randperm(len(split), generator=generator)
     for part in order.to(split.images.device).tensor_split(steps_per_epoch(len(split), batch_size)):
         yield feed(part, generator)
@@ -83,8 +84,8 @@ class Shuffled:
 class Feed:
     """Makes batches of a split; the arguments are those of `batches`."""
 
-    def __init__(self, split: Split, normalise: Normalise, augment: Augment, dtype: torch.dtype, channels_last: bool) -> None:
-        self._images, self._labels, self._augment, self._dtype = split.images, split.labels, augment, dtype
+    def __init__(self, split: Split, normalise: Normalise, augment: Augment, dtype: torch.dtype, channels_last: bool, shift: int = 0) -> None:
+        self._images, self._labels, self._augment, self._dtype, self._border = split.images, split.labels, augment, dtype, shift
         self._scale, self._shift = _affine(split, normalise, dtype)
         self._memory = torch.channels_last if channels_last else torch.contiguous_format
 
@@ -99,7 +100,7 @@ class Feed:
         part, count = part.to(self._images.device), len(part)
         images = self._images[part[share]]
         if generator is not None:
-            images = augmented(images, self._augment, generator, count, share)
+            images = augmented(images, self._augment, generator, count, share, self._border)
         images = images.to(self._dtype) * self._scale + self._shift
         if size != 1:
             images = resized(images, size)
@@ -114,10 +115,12 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
 
 
-def augmented(images: Tensor, augment: Augment, generator: torch.Generator, batch: int | None = None, share: slice = slice(None)) -> Tensor:
+def augmented(
+    images: Tensor, augment: Augment, generator: torch.Generator, batch: int | None = None, share: slice = slice(None), shift: int = 0
+) -> Tensor:
     """Shift every image by its own random offset over a black border and, with "flip", mirror half of them.
 
-    The border is an eighth of the shorter side, at least 1 pixel: the usual 4 for 32x32.
+    The border is `shift` pixels, or else an eighth of the shorter side, at least 1 pixel: the usual 4 for 32x32.
 
     Args:
         images: (batch, C, H, W).
@@ -128,7 +131,7 @@ def augmented(images: Tensor, augment: Augment, generator: torch.Generator, batc
     if augment == "none":
         return images
     count, height, width = batch or len(images), *images.shape[2:]
-    border = max(min(height, width) // 8, 1)
+    border = shift or max(min(height, width) // 8, 1)
     padded = F.pad(images, (border, border, border, border))
     offsets = torch.randint(2 * border + 1, (2, count, 1), generator=generator)
     rows, columns = offsets[0] + torch.arange(height), offsets[1] + torch.arange(width)

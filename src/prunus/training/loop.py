@@ -121,7 +121,7 @@ class _Training:
         self.supply: Feed | Stream
         if isinstance(data, Split):
             self.objective = Objective(loss, config.label_smoothing, highest_label(data))
-            self.supply = Feed(data, _given(normalise), config.augment, dtype, config.channels_last)
+            self.supply = Feed(data, _given(normalise), config.augment, dtype, config.channels_last, config.shift)
         else:
             self.objective = Objective(loss, config.label_smoothing, 0)
             self.supply = Stream(data, self.device, config.channels_last)
