@@ -206,6 +206,26 @@ def test_losses_are_what_the_next_layer_loses() -> None:
             assert found[i, j] == pytest.approx(float(change.square().sum(0).mean()) / usual, abs=1e-9)
 
 
+@torch.no_grad()
+def test_kernel_losses_are_those_of_the_best_kernel() -> None:
+    model = network()
+    graph = prunus.trace(model, IMAGE)
+    found = scores.similarity(graph, "empirical", BATCHES)
+    group = graph.groups[graph.group_of_channel[channels(graph, "b.weight", 1)[0]]]
+    order = [channels(graph, "b.weight", 1).index(channel) for channel in group.channels.tolist()]
+    hidden = torch.cat([model.bn1(model.a(x)).relu() for x in BATCHES])
+    patches = nn.functional.unfold(hidden, 3).unflatten(1, (10, 9))  # (images, channels, positions of the kernel, places)
+    patches = patches.permute(1, 2, 0, 3).flatten(2)
+    patches = patches - patches.mean(2, keepdim=True)
+    weight = model.b.weight.flatten(2)
+    whole = torch.einsum("ock,ckn->on", weight, patches).square().sum()
+    for i, j in ((0, 1), (3, 8), (9, 2)):
+        part = weight[:, order[i]] @ patches[order[i]]
+        kernel = torch.linalg.lstsq(patches[order[j]].T, part.T).solution
+        lost = (part - kernel.T @ patches[order[j]]).square().sum() / whole
+        assert found.losses[group.index][i, j] == pytest.approx(float(lost), rel=0.02)
+
+
 @pytest.mark.parametrize("representatives", [1, 2])
 @pytest.mark.parametrize(("metric", "distance"), [("bn_prop", "plain"), ("noise", "next"), ("empirical", "next")])
 def test_scores_are_the_heights_of_merges(metric: str, distance: str, representatives: int) -> None:

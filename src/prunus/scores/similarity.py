@@ -18,10 +18,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..channels import ChannelGraph, Group, Plan
+from ..channels.layers import Labels
 from ..channels.trace import Inputs
 from ..errors import PlanError
 from .batchnorm import bn_scale
 from .moments import Seen, from_batch_norms, from_inputs, from_noise, from_weights
+from .products import LayerProducts, families
+from .reconstruction import RIDGE
 from .reduce import per_channel, weight_axes
 
 Metric = Literal["noise", "bn_prop", "bn_indep", "empirical"]
@@ -85,9 +88,10 @@ def similarity(
         metric: "noise" (our choice), what the next layers get when the network runs on noise and every batch norm keeps its word; "bn_prop", from
             weights and moments propagated by formulas; "bn_indep", from batch norms alone, for comparison; "empirical", on what the next layers get
             for real inputs.
-        batches: calibration inputs for "empirical".
+        batches: calibration inputs for "empirical", which can be read again and again.
         distance: "plain", E[(y_i - y_j)^2] relative to the size of the two; "next" (our choice), what the next layers' outputs lose when one of the
-            two is replaced by the best multiple of the other and a constant, relative to what a channel of the group adds to them.
+            two is replaced by the best multiple of the other and a constant, relative to what a channel of the group adds to them; for real inputs by
+            the best kernel on the other, relative to the variance of their outputs (`kernel_losses`).
         keep: of a merged cluster the channels stay that stand in best for all others ("medoid"), or whose batch norms scale most ("scale").
         representatives: how many of a cluster stay.
 
@@ -99,9 +103,11 @@ def similarity(
     products = _products(graph, _views(graph, metric, batches), centred=distance == "next")
     strength = bn_scale(graph).numpy() if keep == "scale" else None
     reading = _reading(graph).numpy()
+    kernels = _kernel_losses(graph, batches) if distance == "next" and metric == "empirical" and batches is not None else {}
     scores, links, losses = np.zeros(graph.num_channels), [], []
     for group, square in zip(graph.groups, products):
-        losses.append(plain_losses(square) if distance == "plain" else next_losses(square, reading[group.channels]))
+        simple = plain_losses(square) if distance == "plain" else next_losses(square, reading[group.channels])
+        losses.append(kernels.get(group.index, simple))
         links.append(medoid_linkage(losses[-1]))
         rank = strength[group.channels] if strength is not None else None
         scores[group.channels] = _heights(links[-1], losses[-1], rank, representatives)
@@ -134,6 +140,33 @@ def next_losses(covariances: Floats, reading: Floats) -> Floats:
     return result
 
 
+def kernel_losses(layer: LayerProducts, channels: Labels, ridge: float = RIDGE) -> Floats:
+    """What a layer's outputs lose when the best kernel on channel j stands in for channel i, relative to their variance; shape (size, size).
+
+    With H = E[x x^T] of the layer's inputs and the columns W_i that read channel i: tr(W_i (H_ii - H_ij H_jj^-1 H_ji) W_i^T) / tr(W H W^T).
+
+    Args:
+        layer: with the products H.
+        channels: of one group, shape (size,), all of which it reads.
+        ridge: added to the diagonal of H_jj, relative to the mean of that of H.
+    """
+    columns = layer.columns()
+    own = torch.stack([columns[channel] for channel in channels.tolist()])  # (size, k): every channel of a group has as many columns
+    weight, products = layer.weight.flatten(1), layer.products
+    total = float(((weight @ products) * weight).sum()) or 1.0
+    reading = weight[:, own]  # (outputs, size, k)
+    blocks = products[own[:, :, None], own[:, None, :]]
+    alone = torch.einsum("ock,ckl,ocl->c", reading, blocks, reading)
+    damped = blocks + (ridge * products.diagonal().mean() + 1e-30) * torch.eye(own.shape[1], dtype=blocks.dtype)
+    losses = alone[:, None].repeat(1, len(own))
+    for heir, mine in enumerate(own):
+        seen = torch.einsum("ock,lck->col", reading, products[mine][:, own])  # what the channels' parts of the outputs have to do with the heir
+        losses[:, heir] -= (seen * torch.linalg.solve(damped[heir], seen.transpose(1, 2)).transpose(1, 2)).sum((1, 2))
+    result: Floats = losses.clamp(min=0).numpy() / total
+    np.fill_diagonal(result, 0)
+    return result
+
+
 def medoid_linkage(losses: Floats) -> Floats:
     """Agglomerative clustering in which a cluster is handed over, whole, to the representative of another; as scipy's linkage, (size - 1, 4).
 
@@ -156,6 +189,18 @@ def medoid_linkage(losses: Floats) -> Floats:
         added[heir] = total[heir] - total[heir, heir]
         added[dead] = np.inf
     return np.array(merges).reshape(-1, 4)
+
+
+def _kernel_losses(graph: ChannelGraph, batches: Iterable[Inputs]) -> dict[int, Floats]:
+    """Group -> `kernel_losses`, summed over the layers that read it; of groups that a plain layer reads."""
+    found: dict[int, Floats] = {}
+    for family in families(graph, batches):
+        for layer in family:
+            for index in np.unique(graph.group_of_channel[layer.channels[layer.channels >= 0]]).tolist():
+                group = graph.groups[index]
+                if np.isin(group.channels, layer.channels).all():
+                    found[index] = found.get(index, 0.0) + kernel_losses(layer, group.channels)
+    return found
 
 
 def _reading(graph: ChannelGraph) -> Tensor:
