@@ -55,6 +55,18 @@ METHODS = {
         Needs.TRAINING,
         "a training",
     ),
+    "adversarial": About(
+        "a masked student that a discriminator cannot tell from its teacher (GAL): prunus.methods.adversarial",
+        "Lin et al. 2019, arXiv 1903.09291",
+        Needs.INPUTS,
+        "a training, twice as dear",
+    ),
+    "autoprune": About(
+        "gates of channels that learn on held-out batches: prunus.methods.autoprune",
+        "Xiao et al. 2019, NeurIPS",
+        Needs.TRAINING,
+        "a training, twice as dear",
+    ),
 }
 
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from prunus.channels import ChannelGraph, Plan, compact, trace
 from prunus.channels.factors import ChannelFactors
-from prunus.errors import PlanError
+from prunus.errors import ConfigError, PlanError
 from prunus.targets import plan_above
 
 
@@ -41,7 +41,12 @@ def traced_copy(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Chann
 
 
 def finish(model: nn.Module, graph: ChannelGraph, factors: ChannelFactors, numbers: Tensor) -> Pruned:
-    """Multiply the factors in and remove the channels whose numbers are not above 0; a group that has no other keeps the one nearest to it."""
+    """Multiply the factors in and remove the channels whose numbers are not above 0; a group that has no other keeps the one nearest to it.
+
+    Raises ConfigError if the numbers are not finite.
+    """
+    if not bool(numbers.isfinite().all()):
+        raise ConfigError("The training of the numbers in front of channels diverged: lower the learning rate or the strength of the penalty.")
     factors.fold()
     plan = plan_above(graph, numbers)
     return Pruned(compact(model, plan), plan, model, numbers.detach().cpu())

@@ -1,0 +1,121 @@
+"""GAL: its losses, its proximal steps, and that what nobody needs goes without any label."""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable
+
+import pytest
+import torch
+from tests.channels.nets import channels, difference, randomised
+from torch import Tensor, nn
+
+import prunus
+from prunus import models
+from prunus.errors import ConfigError, PlanError, TargetError
+from prunus.methods.adversarial import Fista, adversarial_pruning, discriminator, discriminator_loss, student_loss
+from prunus.models.resnet import CifarResNet
+
+IMAGES = torch.randn(48, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+Batches = list[tuple[Tensor, object]]
+BATCHES: Batches = [(part, None) for part in IMAGES.split(16)]
+
+
+def test_losses_are_those_of_the_paper() -> None:
+    judge = discriminator(10, 0).double()
+    assert [tuple(layer.weight.shape) for layer in judge if isinstance(layer, nn.Linear)] == [(128, 10), (256, 128), (128, 256), (1, 128)]
+    student, teacher = torch.randn(4, 10, dtype=torch.float64), torch.randn(4, 10, dtype=torch.float64)
+    told = [[1 / (1 + math.exp(-float(one))) for one in judge(logits).detach()] for logits in (student, teacher)]
+    of_student, of_teacher = ([math.log(p) for p in chances] for chances in told)
+    not_student = [math.log(1 - p) for p in told[0]]
+    wanted = -sum(of_teacher) / 4 - sum(not_student) / 4 - sum(of_student) / 4
+    assert float(discriminator_loss(judge, student, teacher).detach()) == pytest.approx(wanted)
+    distance = sum(float(a - b) ** 2 for a, b in zip(student.flatten(), teacher.flatten(), strict=True)) / 40
+    assert float(student_loss(judge, student, teacher, 0.3).detach()) == pytest.approx(0.3 * distance - sum(of_student) / 4)
+
+
+def test_proximal_steps_go_to_the_minimum_under_the_penalty() -> None:
+    wanted, curvature, strength = torch.tensor([2.0, 0.3, -1.0, 0.9]).double(), torch.tensor([1.0, 0.5, 1.0, 2.0]).double(), 0.4
+    parameter = nn.Parameter(torch.ones(4, dtype=torch.float64))
+    update = Fista(parameter)
+    last, ahead, t = torch.ones(4).double(), torch.ones(4).double(), 1.0  # the same by hand
+    for _ in range(200):
+        parameter.grad = curvature * (parameter.detach() - wanted)
+        update.step(0.1, strength)
+        point = torch.tensor(
+            [max(float(y - 0.1 * c * (y - w)) - 0.1 * strength, 0.0) for y, c, w in zip(ahead, curvature, wanted, strict=True)]
+        ).double()
+        following = (1 + math.sqrt(1 + 4 * t * t)) / 2
+        ahead = torch.tensor([max(float(p + (t - 1) / following * (p - q)), 0.0) for p, q in zip(point, last, strict=True)]).double()
+        last, t = point, following
+        assert torch.allclose(parameter, ahead, atol=1e-5)
+    update.settle()
+    assert torch.allclose(parameter, (wanted - strength / curvature).clamp(min=0), atol=1e-3)
+    assert parameter.detach()[1:3].tolist() == [0, 0]
+
+
+def network(build: Callable[[], nn.Module], factor: float = 1.0) -> nn.Module:
+    """With larger logits, which are easier to tell apart."""
+    torch.manual_seed(0)
+    model = build().double().eval()
+    with torch.no_grad():
+        list(model.parameters())[-2].mul_(factor)
+    return model
+
+
+def test_one_step_of_the_masks_follows_their_slope() -> None:
+    model, lr, strength = network(lambda: models.lenet5(image_size=8)), 0.5, 0.3
+    found = adversarial_pruning(model, IMAGES[:1], BATCHES[:1], epochs=1, lr=lr, strength=strength, every=1)
+    logits, judge = model(IMAGES[:16]).detach(), discriminator(10, 0).double()
+    discriminator_loss(judge, logits, logits).backward()  # type: ignore[no-untyped-call]
+    with torch.no_grad():
+        for parameter in judge.parameters():
+            parameter -= lr * (parameter.grad + 2e-4 * parameter)
+    mine = channels(prunus.trace(model, IMAGES[:1]), "conv1.weight")
+    for filter in (0, 7, 19):
+        losses = []
+        for step in (1e-5, -1e-5):
+            moved = copy.deepcopy(model)
+            with torch.no_grad():
+                moved.conv1.weight[filter] *= 1 + step
+                moved.conv1.bias[filter] *= 1 + step
+                losses.append(float(student_loss(judge, moved(IMAGES[:16]), logits, 1.0)))
+        slope = (losses[0] - losses[1]) / 2e-5
+        assert slope != 0 and float(found.numbers[mine[filter]]) == pytest.approx(1 - lr * (slope + strength), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("build", "factor", "mu"),
+    [(lambda: models.lenet5(image_size=8), 20.0, 3.0), (lambda: CifarResNet(1, in_channels=1), 1.0, 20.0)],
+)
+def test_what_is_left_is_the_masked_student(build: Callable[[], nn.Module], factor: float, mu: float) -> None:
+    model = network(build, factor)
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    found = adversarial_pruning(model, IMAGES[:1], BATCHES, epochs=10, mu=mu, strength=3.0, every=1)
+    assert bool((found.numbers >= 0).all()) and found.plan.exact
+    assert 0 < found.plan.removed < len(found.numbers) - len(found.plan.groups)
+    assert difference(prunus.mask(found.dense, found.plan), found.model, IMAGES) < 1e-12
+    assert difference(found.dense, found.model, IMAGES) < 1e-12  # masks at 0 removed nothing that was left
+    assert found.model.training == model.training
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_the_student_begins_as_the_teacher_and_the_seed_decides() -> None:
+    model = randomised(models.lenet5(image_size=8))
+    still = adversarial_pruning(model, IMAGES[:1], BATCHES, epochs=1, lr=1e-30, strength=0.0, every=1, weight_decay=0.0)
+    assert still.plan.removed == 0 and difference(model, still.model, IMAGES) < 1e-12
+    first, again, other = (adversarial_pruning(model, IMAGES[:1], BATCHES, epochs=1, lr=1e-4, strength=1.0, every=1, seed=seed) for seed in (0, 0, 1))
+    assert torch.equal(first.numbers, again.numbers) and not torch.equal(first.numbers, other.numbers)
+
+
+def test_what_cannot_be_done_is_said() -> None:
+    model = randomised(models.lenet5(image_size=8))
+    with pytest.raises(TargetError, match="at least one epoch"):
+        adversarial_pruning(model, IMAGES[:1], BATCHES, epochs=0)
+    with pytest.raises(ConfigError, match="diverged: lower the learning rate"):
+        adversarial_pruning(model, IMAGES[:1], BATCHES, epochs=1, lr=1e9, every=1)
+    with pytest.raises(ConfigError, match="Sequential must return logits"):
+        adversarial_pruning(randomised(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3))), IMAGES[:1], BATCHES)
+    with pytest.raises(PlanError, match="no channel that can go"):
+        adversarial_pruning(randomised(nn.Sequential(nn.Flatten(), nn.Linear(64, 10))), IMAGES[:1], BATCHES)

@@ -1,0 +1,108 @@
+"""AutoPrune: its two gradients, its turns, and that closed channels go."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F
+from tests.channels.nets import channels, difference
+from torch import Tensor, nn
+
+import prunus
+from prunus import models
+from prunus.channels.factors import ChannelFactors
+from prunus.errors import TargetError
+from prunus.methods.autoprune import BySign, Gates, autoprune
+from prunus.models.resnet import CifarResNet
+
+IMAGES = torch.randn(48, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+LABELS = torch.arange(48) % 10
+TRAIN = list(zip(IMAGES[:32].split(16), LABELS[:32].split(16), strict=True))
+HELD_OUT = [(IMAGES[32:], LABELS[32:])]
+
+
+def lenet() -> nn.Module:
+    torch.manual_seed(0)
+    return models.lenet5(image_size=8).double().eval()
+
+
+def residual() -> nn.Module:
+    torch.manual_seed(0)
+    return CifarResNet(1, in_channels=1).double().eval()
+
+
+def test_the_gradient_goes_by_the_sign_of_the_weights_and_the_slope_of_softplus() -> None:
+    model = lenet()
+    graph = prunus.trace(model, IMAGES[:1])
+    gates = Gates(torch.linspace(-0.5, 1.5, graph.num_channels))
+    weight, bias = model.conv1.weight.detach().clone(), model.conv1.bias.detach().clone()
+    ChannelFactors(model, graph, gates, BySign.apply)
+    F.cross_entropy(model(IMAGES), LABELS).backward()  # type: ignore[no-untyped-call]
+
+    gated = lenet()  # w~, whose gradient is what counts
+    plain = dict(gated.named_parameters())
+    with torch.no_grad():
+        for name, axis in (("conv1", "conv1.weight"), ("conv2", "conv2.weight"), ("fc1", "fc1.weight")):
+            closed = [i for i, channel in enumerate(channels(graph, axis)) if float(gates.numbers[channel].detach()) <= 0]
+            plain[f"{name}.weight"][closed], plain[f"{name}.bias"][closed] = 0, 1e-20
+    F.cross_entropy(gated(IMAGES), LABELS).backward()  # type: ignore[no-untyped-call]
+    for filter, channel in enumerate(channels(graph, "conv1.weight")):
+        slope = 0.0
+        for w, g in zip(weight[filter].flatten(), gated.conv1.weight.grad[filter].flatten(), strict=True):
+            slope += float(g) * (1 if w > 0 else -1)
+        slope += float(gated.conv1.bias.grad[filter]) * (1 if bias[filter] > 0 else -1)
+        number = float(gates.numbers[channel].detach())
+        wanted = slope / (1 + torch.tensor(-number).exp())
+        assert float(gates.numbers.grad[channel]) == pytest.approx(float(wanted), rel=1e-4, abs=1e-9)
+        own = model.conv1.parametrizations.weight.original.grad[filter]
+        assert torch.allclose(own, gated.conv1.weight.grad[filter] * (number > 0), atol=1e-12)
+    assert any(float(gates.numbers[channel].detach()) <= 0 for channel in channels(graph, "conv1.weight"))
+
+
+def test_weights_learn_on_training_and_gates_on_held_out_batches() -> None:
+    model, seen = lenet(), []
+
+    def loss(outputs: Tensor, labels: Tensor) -> Tensor:
+        seen.append(labels)
+        return F.cross_entropy(outputs, labels)
+
+    found = autoprune(model, IMAGES[:1], TRAIN, HELD_OUT, epochs=2, strength=0.0, gate_lr=1e-9, loss=loss)
+    wanted = [TRAIN[0][1], HELD_OUT[0][1], TRAIN[1][1], HELD_OUT[0][1]] * 2
+    assert all(torch.equal(a, b) for a, b in zip(seen, wanted, strict=True))
+    assert found.plan.removed == 0 and float(found.numbers.min()) > 0
+    still = autoprune(model, IMAGES[:1], TRAIN, HELD_OUT, epochs=1, strength=0.0, lr=1e-30, gate_lr=0.1)
+    assert difference(model, still.dense, IMAGES) < 1e-9 and not torch.equal(still.numbers, found.numbers)
+
+
+def test_the_regulariser_pulls_open_gates_alone() -> None:
+    model = lenet()
+    with torch.no_grad():
+        model.fc2.weight.zero_()  # nothing depends on any channel
+    found = autoprune(model, IMAGES[:1], TRAIN[:1], HELD_OUT, epochs=5, strength=1.0, lr=1e-30, gate_lr=0.06)
+    for group, size in (("conv1.weight", 20), ("conv2.weight", 50)):
+        mine = found.numbers[channels(prunus.trace(model, IMAGES[:1]), group)].sort().values
+        ranks = torch.arange(1.0, size + 1) / size
+        for rank, number in zip(ranks, mine, strict=True):
+            assert -0.0601 < float(number) <= max(0.0, float(rank) - 0.3) + 1e-6
+        assert torch.allclose(mine[-1], torch.tensor(0.7))
+
+
+@pytest.mark.parametrize("build", [lenet, residual])
+def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module]) -> None:
+    model = build()
+    before = copy.deepcopy(model.state_dict())
+    found = autoprune(model, IMAGES[:1], TRAIN, HELD_OUT, epochs=4, strength=1.0, gate_lr=0.05)
+    assert found.plan.exact and 0 < found.plan.removed < len(found.numbers) - len(found.plan.groups)
+    assert difference(prunus.mask(found.dense, found.plan), found.model, IMAGES) < 1e-12
+    assert difference(found.dense, found.model, IMAGES) < 1e-12
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_what_cannot_be_done_is_said() -> None:
+    with pytest.raises(TargetError, match="rates are above 0"):
+        autoprune(lenet(), IMAGES[:1], TRAIN, HELD_OUT, epochs=1, strength=0.1, gate_lr=0)
+    with pytest.raises(TargetError, match="held-out batches"):
+        autoprune(lenet(), IMAGES[:1], TRAIN, [], epochs=1, strength=0.1)
