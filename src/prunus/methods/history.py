@@ -18,14 +18,14 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.channels import ChannelGraph, Plan, Trial, Verification, compact, trace, verify
+from prunus.channels import ChannelGraph, Origin, Plan, Trial, Verification, compact, trace, verify
 from prunus.channels.compose import compose
 from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
@@ -173,11 +173,13 @@ def history_pruning(
         after = float(pair_distance(pulled, graph, pairs).detach())
         chosen = _without(graph, pairs)
         small = compact(pulled, chosen)
-        verification = verify(pulled, chosen, small)
-        past, (norms, history) = norms, fit(small, round_.retrain, f"round {number}, retraining")
+        verification, named = cast(Origin, small.prunus).verification, _named(graph, norms, pairs)
+        assert verification is not None
+        norms, history = fit(small, round_.retrain, f"round {number}, retraining")
         reached = accuracy(small)
         accepted = best - reached <= tolerance
-        tried.append(_tried(graph, chosen, pairs, past, reached, (before, after), accepted, verification))
+        channels = {group.name: group.size - len(group.removed) for group in chosen.groups}
+        tried.append(Tried(channels, chosen.after.macs, reached, (before, after), accepted, *named, verification))
         if not accepted:
             break
         plan = chosen if plan is None else compose(model, plan, chosen)
@@ -225,24 +227,14 @@ def _file(checkpoint: Path, step: str) -> Path:
     return checkpoint if step == FIRST else checkpoint.with_stem(f"{checkpoint.stem}-{step.replace(',', '').replace(' ', '-')}")
 
 
-def _tried(
-    graph: ChannelGraph,
-    chosen: Plan,
-    pairs: Mapping[int, list[Pair]],
-    norms: Tensor,
-    accuracy: float,
-    distance: tuple[float, float],
-    accepted: bool,
-    verification: Verification,
-) -> Tried:
-    """The record of a round, by the names of the groups."""
-    channels = {group.name: group.size - len(group.removed) for group in chosen.groups}
+def _named(graph: ChannelGraph, norms: Tensor, pairs: Mapping[int, list[Pair]]) -> tuple[dict[str, Tensor], dict[str, tuple[Pair, ...]]]:
+    """The history and the pairs by the names of the groups, whose channels are counted from 0."""
     histories, places = {}, {}
     for group in graph.groups:
         place = {int(channel): place for place, channel in enumerate(group.channels)}
         histories[group.name] = norms[:, torch.from_numpy(group.channels)]
         places[group.name] = tuple(Pair(place[pair.goes], place[pair.stays]) for pair in pairs.get(group.index, ()))
-    return Tried(channels, chosen.after.macs, accuracy, distance, accepted, histories, places, verification)
+    return histories, places
 
 
 def channels_going(graph: ChannelGraph, round_: Round, protect: Sequence[str] = ()) -> dict[int, int]:
