@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -21,7 +23,10 @@ class Numbers(nn.Module):
         super().__init__()
         self.values = nn.Parameter(values)
 
+        self.asked = 0
+
     def forward(self) -> Tensor:
+        self.asked += 1
         return self.values
 
 
@@ -59,6 +64,26 @@ def test_behind_a_rectifier_a_number_that_is_zero_has_a_gradient() -> None:
     ChannelFactors(model, graph, numbers)
     model(IMAGE).sum().backward()
     assert bool((numbers.values.grad[channels(graph, "norm.weight")] != 0).all())
+
+
+def test_numbers_are_worked_out_once_per_run_also_in_a_copy() -> None:
+    model = network()
+    graph = prunus.trace(model, IMAGE)
+    numbers = Numbers(torch.ones(graph.num_channels))
+    factors = ChannelFactors(model, graph, numbers)
+    copied = copy.deepcopy(model)
+    before = numbers.asked
+    wanted = model(IMAGE)
+    assert numbers.asked == before + 1
+    assert torch.equal(copied(IMAGE), wanted) and numbers.asked == before + 1
+    with torch.no_grad():
+        numbers.values *= 2
+    assert not torch.allclose(model(IMAGE), wanted) and torch.equal(copied(IMAGE), wanted)
+    with pytest.raises(RuntimeError):
+        model(IMAGE[:, :1])
+    assert torch.allclose(model.norm.weight, 2 * copied.norm.weight)
+    factors.fold()
+    assert not model._forward_hooks and not model._forward_pre_hooks
 
 
 def test_a_product_of_ones_own_and_pinned_slots() -> None:

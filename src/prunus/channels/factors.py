@@ -7,7 +7,7 @@ which would undo it), so that 0 is exactly the masked network, on coupled channe
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -60,16 +60,39 @@ class ChannelFactors:
     def __init__(self, model: nn.Module, graph: ChannelGraph, numbers: nn.Module, product: Product = torch.mul) -> None:
         self.makers = makers(model, graph)
         device = next(iter(named_tensors(model).values())).device
-        numbers.to(device)
-        self._multiplied = [_Multiplied(numbers, maker.axis, product).to(device) for maker in self.makers]
+        once = _Once(numbers.to(device))
+        self._hooks = [model.register_forward_pre_hook(once.begin), model.register_forward_hook(once.end, always_call=True)]
+        self._multiplied = [_Multiplied(once, maker.axis, product).to(device) for maker in self.makers]
         for (module, name, _), multiplied in zip(self.makers, self._multiplied):
             parametrize.register_parametrization(module, name, multiplied)
 
     def fold(self) -> None:
         """Multiply the numbers into what they stand in front of, and take them off: the model has its own parameters again."""
+        for hook in self._hooks:
+            hook.remove()
         for (module, name, _), multiplied in zip(self.makers, self._multiplied):
             multiplied.trace = 0.0
             parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+
+
+class _Once(nn.Module):
+    """Works the numbers out once for all that they multiply while the model runs, and anew whenever they are asked for otherwise."""
+
+    def __init__(self, numbers: nn.Module) -> None:
+        super().__init__()
+        self.numbers = numbers
+        self.found: Tensor | None = None
+
+    def forward(self) -> Tensor:
+        return self.numbers() if self.found is None else self.found
+
+    def begin(self, model: nn.Module, inputs: Any) -> None:
+        """The model begins to run."""
+        self.found = self.numbers()
+
+    def end(self, model: nn.Module, inputs: Any, outputs: Any) -> None:
+        """The model has run."""
+        self.found = None
 
 
 class _Multiplied(nn.Module):
