@@ -1,0 +1,155 @@
+"""Play and prune: one player shrinks and removes weak filters, the other says how hard it may, by how much of an error tolerance is left.
+
+Singh et al. 2019, "Play and Prune: Adaptive Filter Pruning for Deep Model Compression" (IJCAI 2019, arXiv 1905.04446). With E the metric of the
+original, C the present one and eps the tolerance, a round is
+
+    PRC, the pruning rate controller     T = max(0, C - (E - eps)),   lambda_A = strength * T,   W_A = delta * T * W
+    AFP, the adaptive filter pruner      U = the share alpha of every layer's filters with the smallest l1 norms
+                                         fine-tune with the task's loss + lambda_A * sum of |w| over U
+                                         remove the filters whose norm is below W_A, fine-tune what is left
+
+so the game slows down as the tolerance is used up, and it ends when a round costs too much, which is undone, or finds nothing to remove. Our choices:
+W is the mean norm of a layer's filters, so that delta says which share of it a point of tolerance is worth; T comes from the bound that
+`prunus.tolerance` gives with some confidence; and filters are those of coupled channels, their norms added up.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunus.channels import ChannelGraph, Plan, compact
+from prunus.channels.compose import compose
+from prunus.channels.twin import named_tensors
+from prunus.errors import TargetError
+from prunus.methods.gates import traced_copy
+from prunus.methods.importance import Fit
+from prunus.methods.soft import filter_norms
+from prunus.scores.reduce import weight_axes
+from prunus.targets import plan_above
+from prunus.tolerance import CONFIDENCE, Evaluate, judged, value_of
+
+
+@dataclass(frozen=True)
+class Round:
+    """One round.
+
+    Attributes:
+        room: T before it [points].
+        removed: channels.
+        macs: left.
+        value: the metric on held-out data.
+        lowest: what it is not below, with the confidence that was asked for.
+        accepted: whether that is within the tolerance.
+    """
+
+    room: float
+    removed: int
+    macs: int
+    value: float
+    lowest: float
+    accepted: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Played:
+    """What is left.
+
+    Attributes:
+        model: the compact model of the last accepted round, tuned; the original if there was none.
+        plan: what went, as a plan of the original; None if nothing did.
+        baseline: the metric of the original.
+        rounds: all of them, in order.
+    """
+
+    model: nn.Module
+    plan: Plan | None
+    baseline: float
+    rounds: tuple[Round, ...]
+
+
+def play_and_prune(
+    model: nn.Module,
+    example_inputs: Any,
+    fit: Fit,
+    evaluate: Evaluate,
+    tolerance: float,
+    *,
+    alpha: float = 0.1,
+    strength: float = 1e-2,
+    delta: float = 0.3,
+    confidence: float = CONFIDENCE,
+    most: int = 20,
+    on_round: Callable[[Round], None] = lambda done: None,
+) -> Played:
+    """Make a trained network as small as the tolerance lets; the model itself is not changed.
+
+    Args:
+        model: trained, with what it is for.
+        example_inputs: what it is called with, for its channels and MACs.
+        fit: trains a model in place, with a penalty that is added to its loss at every step, or without.
+        evaluate: model -> metric in points, higher is better, on held-out data: a number, or one per sample (see `prunus.tolerance`).
+        tolerance: eps, points that may be lost against the original.
+        alpha: share of every group's filters that are pulled down.
+        strength: lambda_A per point of tolerance that is left.
+        delta: threshold per point of tolerance that is left, as a share of the mean norm of a group's filters.
+        confidence: with which the tolerance is kept.
+        most: rounds, at most.
+        on_round: told about every round.
+
+    Raises:
+        TargetError: numbers out of range.
+        PrunusError: whatever tracing, planning and compaction raise.
+    """
+    if not tolerance > 0 or not 0 < alpha <= 1 or min(strength, delta) < 0:
+        raise TargetError(
+            f"a tolerance is above 0, alpha a share up to 1, strength and delta are 0 or more; not {tolerance}, {alpha}, {strength} and {delta}"
+        )
+    baseline = evaluate(model)
+    current, plan, room = model, None, float(tolerance)
+    rounds: list[Round] = []
+    while room > 0 and len(rounds) < most:
+        trained, graph = traced_copy(current, example_inputs)
+        fit(trained, weakest_norm(trained, graph, alpha, strength * room))
+        chosen = plan_above(graph, relative_norms(graph), delta * room)
+        if not chosen.removed:
+            break
+        small = compact(trained, chosen)
+        fit(small, None)
+        value, lowest = judged(baseline, evaluate(small), confidence)
+        left = lowest - (value_of(baseline) - tolerance)
+        rounds.append(Round(room, chosen.removed, chosen.after.macs, value, lowest, left >= 0))
+        on_round(rounds[-1])
+        if left >= 0:
+            plan = chosen if plan is None else compose(model, plan, chosen)
+            current = small
+        room = max(0.0, left)
+    return Played(current, plan, value_of(baseline), tuple(rounds))
+
+
+def relative_norms(graph: ChannelGraph) -> Tensor:
+    """l1 norms of the filters that make a channel, divided by the mean of the group, shape (num_channels,)."""
+    norms = filter_norms(graph, 1)
+    means = torch.stack([norms[group.channels].mean() for group in graph.groups])
+    return norms / means.clamp(min=torch.finfo(norms.dtype).tiny)[graph.group_of_channel]
+
+
+def weakest_norm(model: nn.Module, graph: ChannelGraph, alpha: float, strength: float) -> Callable[[], Tensor]:
+    """The penalty on the share `alpha` of every group's filters that have the smallest l1 norms now, at least one."""
+    norms = relative_norms(graph)
+    weak = np.zeros(graph.num_channels + 1, dtype=bool)  # the last stands for pinned slots
+    for group in graph.groups:
+        order = group.channels[np.argsort(norms[group.channels].numpy(), kind="stable")]
+        weak[order[: max(1, int(alpha * group.size + 1e-9))]] = True
+    tensors = named_tensors(model)
+    pulled = [
+        (tensors[axis.name], axis.dim, torch.from_numpy(np.flatnonzero(weak[axis.channels])).to(tensors[axis.name].device))
+        for axis in weight_axes(graph)
+        if axis.produces
+    ]
+    return lambda: strength * torch.stack([tensor.index_select(dim, slots).abs().sum() for tensor, dim, slots in pulled]).sum()
