@@ -67,6 +67,18 @@ METHODS = {
         Needs.TRAINING,
         "a training, twice as dear",
     ),
+    "play-and-prune": About(
+        "a game between pruner and tolerance, in rounds: prunus.methods.play_and_prune",
+        "Singh et al. 2019, arXiv 1905.04446",
+        Needs.TRAINING,
+        "several trainings",
+    ),
+    "thresholds": About(
+        "trained thresholds below which channels count as nothing: prunus.methods.thresholds",
+        "Manessi et al. 2018, arXiv 1712.01721",
+        Needs.TRAINING,
+        "a training",
+    ),
 }
 
 

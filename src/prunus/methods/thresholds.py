@@ -1,0 +1,112 @@
+"""Thresholds that are trained: what is smaller than the threshold of its layer counts as nothing, softly while training and for good at the end.
+
+Manessi et al. 2018, "Automated Pruning for Deep Neural Network Compression" (arXiv 1712.01721): differentiable pruning functions, whose thresholds
+are optimised together with the weights, and a regulariser that enforces pruning. The paper prunes single weights; its formulas are not at hand, and
+these are our choice. With s the size of a channel, t the threshold of its group and b the sharpness,
+
+    s~ = relu(s - t) + t sigmoid(b (s - t))      nearly 0 below t, nearly s above, t / 2 at t itself
+    L = task + strength * sum_groups exp(-t)
+
+and all that makes the channel is multiplied by s~ / s. b grows exponentially over the training, so that the step becomes sharp. A channel's size is
+the l2 norm of all that makes it and is not in front of a batch norm, divided by what was the mean of its group; t is the softplus of what is trained.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.channels import ChannelGraph
+from prunus.channels.factors import ChannelFactors, Maker, makers
+from prunus.errors import TargetError
+from prunus.methods.gates import Pruned, finish, traced_copy
+from prunus.methods.importance import Fit
+
+START = 0.1  # of the thresholds
+SHARPNESS = (10.0, 1000.0)
+_LEAST = 1e-6  # a size, so that the root has a gradient
+
+
+def threshold_pruning(model: nn.Module, example_inputs: Any, fit: Fit, steps: int, *, strength: float) -> Pruned:
+    """Train a copy of a model with thresholds, and remove the channels below them.
+
+    Args:
+        model: trained or not, with what it is for.
+        example_inputs: what it is called with, for its channels.
+        fit: trains a model in place, with a penalty that is added to its loss at every step.
+        steps: how many `fit` makes, over which the thresholds sharpen.
+        strength: of the regulariser.
+
+    Returns:
+        Sizes minus thresholds are `numbers`.
+
+    Raises:
+        TargetError: numbers out of range.
+        PlanError: no channels, or what `ChannelFactors` raises.
+    """
+    if steps < 1 or not strength >= 0:
+        raise TargetError(f"a training has at least one step and a strength of 0 or more, not {steps} and {strength}")
+    trained, graph = traced_copy(model, example_inputs)
+    thresholds = Thresholds(graph, makers(trained, graph), steps)
+    factors = ChannelFactors(trained, graph, thresholds)
+    fit(trained, lambda: strength * thresholds.penalty())
+    with torch.no_grad():
+        above = thresholds.sizes() - thresholds.of_channels()
+    return finish(trained, graph, factors, above)
+
+
+class Thresholds(nn.Module):
+    """The thresholds of all groups, and what they make of the channels.
+
+    Attributes:
+        thresholds: before the softplus, shape (groups,).
+        sharpness: b, which `penalty` moves on.
+    """
+
+    unit: Tensor
+    group_of_channel: Tensor
+
+    def __init__(self, graph: ChannelGraph, making: list[Maker], steps: int) -> None:
+        super().__init__()
+        self.thresholds = nn.Parameter(torch.full((len(graph.groups),), math.log(math.expm1(START))))
+        self.sharpness, self._done, self._steps = SHARPNESS[0], 0, steps
+        self._making = [(maker, torch.from_numpy(maker.axis.channels % (graph.num_channels + 1))) for maker in making]  # the last takes pinned slots
+        self.register_buffer("group_of_channel", torch.from_numpy(graph.group_of_channel), persistent=False)
+        self.register_buffer("unit", torch.ones(graph.num_channels), persistent=False)
+        sizes = self.sizes().detach()
+        means = torch.stack([sizes[group.channels].mean() for group in graph.groups]).clamp(min=_LEAST)
+        self.unit = means[self.group_of_channel]
+
+    def sizes(self) -> Tensor:
+        """s, shape (num_channels,)."""
+        squares = self.unit.new_zeros(len(self.unit) + 1)
+        for maker, channels in self._making:
+            rows = maker.tensor.movedim(maker.axis.dim, 0).flatten(1) if maker.tensor.dim() > 1 else maker.tensor[:, None]
+            squares = squares.index_add(0, channels.to(rows.device), rows.square().sum(1).to(squares.dtype))
+        return (squares[:-1] + _LEAST**2).sqrt() / self.unit
+
+    def of_channels(self) -> Tensor:
+        """t, shape (num_channels,)."""
+        return F.softplus(self.thresholds)[self.group_of_channel]
+
+    def forward(self) -> Tensor:
+        """s~ / s, shape (num_channels,)."""
+        sizes = self.sizes()
+        return softly_pruned(sizes, self.of_channels(), self.sharpness) / sizes
+
+    def penalty(self) -> Tensor:
+        """The regulariser, and one step on towards sharp thresholds."""
+        first, last = SHARPNESS
+        self.sharpness = first * (last / first) ** (min(self._done, self._steps) / self._steps)
+        self._done += 1
+        return torch.exp(-F.softplus(self.thresholds)).sum()
+
+
+def softly_pruned(sizes: Tensor, thresholds: Tensor, sharpness: float) -> Tensor:
+    """s~ of sizes that are not negative, in the shape of the arguments."""
+    beyond = sizes - thresholds
+    return F.relu(beyond) + thresholds * torch.sigmoid(sharpness * beyond)
