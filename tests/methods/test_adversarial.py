@@ -98,6 +98,8 @@ def test_what_is_left_is_the_masked_student(build: Callable[[], nn.Module], fact
     assert difference(prunus.mask(found.dense, found.plan), found.model, IMAGES) < 1e-12
     assert difference(found.dense, found.model, IMAGES) < 1e-12  # masks at 0 removed nothing that was left
     assert found.model.training == model.training
+    last = list(before)[-2]
+    assert not torch.allclose(found.dense.state_dict()[last], before[last])  # the weights have learned
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 

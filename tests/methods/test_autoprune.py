@@ -73,6 +73,7 @@ def test_weights_learn_on_training_and_gates_on_held_out_batches() -> None:
     wanted = [TRAIN[0][1], HELD_OUT[0][1], TRAIN[1][1], HELD_OUT[0][1]] * 2
     assert all(torch.equal(a, b) for a, b in zip(seen, wanted, strict=True))
     assert found.plan.removed == 0 and float(found.numbers.min()) > 0
+    assert difference(model, found.dense, IMAGES) > 1e-3  # the weights have learned
     still = autoprune(model, IMAGES[:1], TRAIN, HELD_OUT, epochs=1, strength=0.0, lr=1e-30, gate_lr=0.1)
     assert difference(model, still.dense, IMAGES) < 1e-9 and not torch.equal(still.numbers, found.numbers)
 

@@ -77,8 +77,9 @@ class Thresholds(nn.Module):
         self._making = [(maker, torch.from_numpy(maker.axis.channels % (graph.num_channels + 1))) for maker in making]  # the last takes pinned slots
         self.register_buffer("group_of_channel", torch.from_numpy(graph.group_of_channel), persistent=False)
         self.register_buffer("unit", torch.ones(graph.num_channels), persistent=False)
+        self.to(making[0].tensor.device)
         sizes = self.sizes().detach()
-        means = torch.stack([sizes[group.channels].mean() for group in graph.groups]).clamp(min=_LEAST)
+        means = torch.stack([sizes[torch.from_numpy(group.channels)].mean() for group in graph.groups]).clamp(min=_LEAST)
         self.unit = means[self.group_of_channel]
 
     def sizes(self) -> Tensor:
