@@ -1,0 +1,188 @@
+"""`attach`: gates for the layers of any traced network."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from prunus import scores
+from prunus.channels import Axis, ChannelGraph, Group, trace
+from prunus.channels.fold import plain_layer
+from prunus.channels.readers import norms_behind
+from prunus.channels.trace import Inputs
+from prunus.channels.verify import evaluating
+from prunus.compensation.looking import seen_by_all
+from prunus.dynamic.gates import Gate, KernelActivation, Widths, Winners
+from prunus.dynamic.layers import GatedLayer, Live
+from prunus.dynamic.network import DynamicNetwork
+from prunus.errors import PlanError
+from prunus.targets import matching
+from prunus.training.evaluation import placement
+
+Kind = Literal["activation", "winners", "widths"]
+WIDTHS = (0.25, 0.5, 0.75, 1.0)
+_MAKING = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+
+
+@dataclass(frozen=True, eq=False)
+class Gated:
+    """A group of channels that can be gated.
+
+    Attributes:
+        group: the channels.
+        makers: the layers that make them, in the order in which they run; the gate looks at what the first gets.
+        norms: the batch norm behind each of these, "" for none.
+    """
+
+    group: Group
+    makers: tuple[str, ...]
+    norms: tuple[str, ...]
+
+
+def attach(
+    model: nn.Module,
+    example_inputs: Inputs,
+    layers: Literal["auto"] | Sequence[str] = "auto",
+    kind: Kind = "activation",
+    *,
+    hidden: int = 0,
+    block: int = 1,
+    widths: Sequence[float] = WIDTHS,
+) -> DynamicNetwork:
+    """A copy of a model with a gate for the channels of every layer that is named; all gates are open, so it computes what the model computes.
+
+    Coupled channels have one gate: it looks at what the first of their layers gets, and opens and closes them in all.
+
+    Args:
+        model: trained.
+        example_inputs: what it is called with.
+        layers: glob patterns of the layers whose channels are gated; "auto", all channels that one layer makes and others read (those inside
+            residual blocks), but for those that are made from the input of the network.
+        kind: "activation" (`KernelActivation`), "winners" (`Winners`) or "widths" (`Widths`).
+        hidden: maps of the first layer of two-layer gates; 0 = gates of one layer.
+        block: neighbouring channels that share a switch, for "activation".
+        widths: for "widths"; the channels of the largest batch-norm scale, or filter norm, come first.
+
+    Raises:
+        PlanError: a pattern that matches nothing, channels that cannot be gated (and why), or none that "auto" finds.
+    """
+    copied = copy.deepcopy(model)
+    graph = trace(copied, example_inputs)
+    wanted = _auto(graph) if layers == "auto" else _named(graph, layers)
+    if not wanted:
+        raise PlanError(f"{type(model).__name__} has no layer whose channels one gate could switch off; name layers, and the error says why not")
+    importance = scores.norm(graph, 2, "producer") if kind == "widths" else None
+    gates = {gated.group.name: _gate(kind, copied.get_submodule(gated.makers[0]), gated.group, hidden, block, widths, importance) for gated in wanted}
+    places, live = _places(copied, wanted, example_inputs), Live()
+    for name in dict.fromkeys(maker for gated in wanted for maker in gated.makers):
+        _replace(copied, graph, name, [gated for gated in wanted if name in gated.makers], gates, live)
+    return DynamicNetwork(copied, graph, gates, places, live)
+
+
+def _places(model: nn.Module, wanted: Sequence[Gated], example_inputs: Inputs) -> dict[str, int]:
+    """Places of the input of the first layer of every group, for one input."""
+    names = {gated.makers[0]: gated.group.name for gated in wanted}
+    with evaluating(model):
+        (seen,) = seen_by_all(model, names, [example_inputs])
+    return {names[name]: prod(inputs.shape[2:]) for name, (inputs, _) in seen.items()}
+
+
+def _gate(kind: str, first: nn.Module, group: Group, hidden: int, block: int, widths: Sequence[float], importance: Tensor | None) -> Gate:
+    inputs: int = first.in_features if isinstance(first, nn.Linear) else first.in_channels  # type: ignore[assignment]
+    match kind:
+        case "activation":
+            gate: Gate = KernelActivation(inputs, group.size, hidden, block)
+        case "winners":
+            gate = Winners(inputs, group.size, hidden)
+        case "widths":
+            assert importance is not None
+            gate = Widths(inputs, group.size, widths, importance[group.channels].argsort(descending=True, stable=True), hidden)
+        case _:
+            raise PlanError(f"the kind of gates is 'activation', 'winners' or 'widths', not {kind!r}")
+    return gate.to(*placement(first))
+
+
+def _replace(model: nn.Module, graph: ChannelGraph, name: str, making: Sequence[Gated], gates: Mapping[str, Gate], live: Live) -> None:
+    """Put a gated layer in the place of a layer, and the identity in that of the norm behind it."""
+    weight = next(axis for axis in graph.axes if axis.name == f"{name}.weight" and axis.dim == 0)
+    where = np.full(graph.num_channels + 1, -1)  # pinned slots are channel -1
+    where[np.concatenate([gated.group.channels for gated in making])] = np.arange(sum(gated.group.size for gated in making))
+    norm = making[0].norms[making[0].makers.index(name)]
+    own = {gated.group.name: gates[gated.group.name] for gated in making if gated.makers[0] == name}
+    behind = model.get_submodule(norm) if norm else nn.Identity()
+    groups = [gated.group.name for gated in making]
+    _put(model, name, GatedLayer(model.get_submodule(name), behind, groups, own, torch.from_numpy(where[weight.channels]), live))
+    if norm:
+        _put(model, norm, nn.Identity())
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    model.get_submodule(parent)._modules[last] = module
+
+
+def _auto(graph: ChannelGraph) -> list[Gated]:
+    """Groups with one dense maker that reads channels, and depthwise layers at most besides."""
+    found = []
+    reads = {axis.name for axis in graph.axes if not axis.produces and (axis.channels >= 0).any()}
+    for group in graph.groups:
+        gated = gateable(graph, group)
+        if isinstance(gated, str):
+            continue
+        dense = [name for name in gated.makers if getattr(graph.model.get_submodule(name), "groups", 1) == 1]
+        if dense == [gated.makers[0]] and f"{dense[0]}.weight" in reads:
+            found.append(gated)
+    return found
+
+
+def _named(graph: ChannelGraph, patterns: Sequence[str]) -> list[Gated]:
+    """The groups of these layers; raises PlanError for one that cannot be gated."""
+    groups = {group.index: group for pattern in patterns for group in matching(graph, pattern)}
+    found = []
+    for _, group in sorted(groups.items()):
+        gated = gateable(graph, group)
+        if isinstance(gated, str):
+            raise PlanError(f"the channels of {group.name} cannot be gated: {gated}")
+        found.append(gated)
+    return found
+
+
+def gateable(graph: ChannelGraph, group: Group) -> Gated | str:
+    """How a group can be gated, or one sentence that says why it cannot."""
+    behind = norms_behind(graph)
+    makers = _makers(graph, group)
+    if not makers:
+        return "no convolution or linear layer that runs once makes them"
+    norms = tuple(behind.get(name, "") for name in makers)
+    known = {f"{name}.{parameter}" for name in (*makers, *filter(None, norms)) for parameter in ("weight", "bias", "running_mean", "running_var")}
+    others = sorted({name for name, dim in group.members if _produces(graph, name, dim)} - known)
+    if others:
+        return f"{others[0]} changes them too, and is neither one of the layers that make them nor the batch norm behind one"
+    for leak in graph.leaks:
+        constant = graph.channel_of_colour[leak.labels[leak.dead != 0]]
+        if np.isin(group.channels, constant).any():
+            return f"a closed channel would not be zero where it is read ({graph.records[leak.record].operator}, {graph.records[leak.record].where})"
+    return Gated(group, makers, norms)
+
+
+def _produces(graph: ChannelGraph, name: str, dim: int) -> bool:
+    return any(axis.name == name and axis.dim == dim and axis.produces for axis in graph.axes)
+
+
+def _makers(graph: ChannelGraph, group: Group) -> tuple[str, ...]:
+    """The plain layers that make the channels of a group, in the order in which they run."""
+    axes: dict[str, Axis] = {axis.name: axis for axis in graph.axes if axis.dim == 0 and axis.produces}
+    weights = {name for name, dim in group.members if dim == 0 and name in axes and name.endswith("weight")}
+    found = []
+    for index in sorted({contraction.record for contraction in graph.contractions}):
+        name = plain_layer(graph, index, _MAKING)
+        if name is not None and f"{name}.weight" in weights:
+            found.append(name)
+    return tuple(found)

@@ -1,0 +1,327 @@
+"""Gated networks against the networks they are made of, masked ones, and the formulas written out."""
+
+from __future__ import annotations
+
+import copy
+import threading
+from math import ceil
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import prunus
+from prunus import models
+from prunus.channels.plan import make_plan
+from prunus.dynamic import DynamicNetwork, KernelActivation, Widths, Winners, activity, anneal, attach
+from prunus.errors import ConfigError, PlanError
+from prunus.training import TrainConfig, train
+
+
+class Separable(nn.Module):
+    """An inverted residual block: a depthwise layer between two pointwise ones."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU6())
+        self.expand = nn.Sequential(nn.Conv2d(8, 24, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU6())
+        self.deep = nn.Sequential(nn.Conv2d(24, 24, 3, padding=1, groups=24, bias=False), nn.BatchNorm2d(24), nn.ReLU6())
+        self.project = nn.Sequential(nn.Conv2d(24, 8, 1, bias=False), nn.BatchNorm2d(8))
+        self.head = nn.Linear(8, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        x = x + self.project(self.deep(self.expand(x)))
+        return self.head(x.mean((2, 3)))
+
+
+NETWORKS = {
+    "lenet5": (lambda: models.lenet5(), (1, 28, 28)),
+    "resnet20": (lambda: models.resnet20(), (3, 32, 32)),
+    "vgg16": (lambda: models.build("vgg16_bn"), (3, 32, 32)),
+    "separable": (Separable, (3, 12, 12)),
+}
+
+
+def network(name: str, batch: int = 2) -> tuple[nn.Module, Tensor]:
+    """A network in float64 with lively batch norms, and inputs for it."""
+    torch.manual_seed(0)
+    build, shape = NETWORKS[name]
+    model = build().double().eval()
+    generator = torch.Generator().manual_seed(1)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.weight.data.uniform_(0.5, 1.5, generator=generator)
+            module.bias.data.normal_(0, 0.3, generator=generator)
+            module.running_mean.normal_(0, 0.2, generator=generator)
+            module.running_var.uniform_(0.5, 2, generator=generator)
+    return model, torch.randn(batch, *shape, dtype=torch.float64, generator=generator)
+
+
+def shut(dynamic: DynamicNetwork, share: float, seed: int = 3) -> dict[str, Tensor]:
+    """Close some switches of every gate for all inputs; which are open."""
+    generator = torch.Generator().manual_seed(seed)
+    opens = {}
+    for name, gate in dynamic.gates.items():
+        assert isinstance(gate, KernelActivation)
+        on = torch.rand(len(gate.last.bias), generator=generator) >= share
+        on[0] = True
+        gate.last.bias.data = torch.where(on, 2.0, -2.0).to(gate.last.bias)
+        opens[name] = on.repeat_interleave(gate.block)[: gate.channels]
+    return opens
+
+
+@pytest.mark.parametrize("kind", ["activation", "winners", "widths"])
+@pytest.mark.parametrize("name", NETWORKS)
+@torch.no_grad()
+def test_open_gates_change_nothing(name: str, kind: str) -> None:
+    model, x = network(name)
+    dynamic = attach(model, x, kind=kind, hidden=3)  # type: ignore[arg-type]
+    assert len(dynamic.gates) >= 1
+    assert torch.allclose(dynamic(x), model(x), rtol=0, atol=1e-12)
+    assert torch.equal(model(x), network(name)[0](x))  # the model itself is as it was
+
+
+@pytest.mark.parametrize(("name", "layers"), [(name, "auto") for name in NETWORKS] + [("resnet20", ["layer1.0.conv2"]), ("resnet20", ["layer?.*"])])
+@torch.no_grad()
+def test_closed_channels_are_masked_ones(name: str, layers: list[str]) -> None:
+    model, x = network(name)
+    dynamic = attach(model, x, layers).eval()  # type: ignore[arg-type]
+    opens = shut(dynamic, 0.4)
+    graph = prunus.trace(model, x)
+    removed = np.zeros(graph.num_channels, dtype=bool)
+    for group in graph.groups:
+        if group.name in opens:
+            removed[group.channels[~opens[group.name].numpy()]] = True
+    plan = make_plan(graph, removed)
+    assert torch.allclose(dynamic(x), prunus.mask(model, plan)(x), rtol=0, atol=1e-10)
+    openings = dynamic.openings(x)
+    assert (dynamic.macs(openings) - dynamic.gate_macs == plan.after.macs).all()
+    assert dynamic.dense_macs == plan.before.macs
+
+
+def test_gates_that_share_a_block_of_channels() -> None:
+    model, x = network("vgg16")
+    dynamic = attach(model, x, block=16).eval()
+    opens = shut(dynamic, 0.5)
+    openings = dynamic.openings(x)
+    for name, gate in dynamic.gates.items():
+        assert len(gate.last.bias) == ceil(gate.channels / 16)
+        assert torch.equal(openings[name].open[0] > 0, opens[name])
+
+
+def test_logits_are_those_of_a_convolution_and_a_mean() -> None:
+    torch.manual_seed(0)
+    x = torch.randn(4, 6, 5, 7)
+    gate = KernelActivation(6, 9)
+    gate.last.weight.data.normal_()
+    slow = F.conv2d(x, gate.last.weight[:, :, None, None], gate.last.bias).mean((2, 3))
+    assert torch.allclose(gate.logits(x), slow, atol=1e-5)
+    two = KernelActivation(6, 9, hidden=3)
+    two.last.weight.data.normal_()
+    assert two.first is not None
+    maps = F.relu(F.conv2d(x, two.first.weight[:, :, None, None], two.first.bias))
+    slow = F.conv2d(maps, two.last.weight[:, :, None, None], two.last.bias).mean((2, 3))
+    assert torch.allclose(two.logits(x), slow, atol=1e-5)
+    assert two.macs(35) == 6 * 3 * 35 + 3 * 9 and gate.macs(35) == 6 * 9
+
+
+def test_soft_gates_are_sigmoids_and_hard_ones_have_their_gradient() -> None:
+    gate = KernelActivation(3, 4).train()
+    gate.last.weight.data.normal_(generator=torch.Generator().manual_seed(0))
+    gate.last.bias.data = torch.tensor([-1.0, 0.5, 2.0, -3.0])
+    x = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
+    gate.slope, gate.hard = 3.0, False
+    soft = gate(x).open
+    assert torch.allclose(soft, torch.sigmoid(3 * gate.logits(x)))
+    (wanted,) = torch.autograd.grad(soft.sum(), gate.last.bias)
+    gate.hard = True
+    hard = gate(x).open
+    assert torch.equal(hard.detach().round(), (gate.logits(x) >= 0).float())
+    assert torch.allclose(torch.autograd.grad(hard.sum(), gate.last.bias)[0], wanted)
+    gate.eval()
+    gate.last.bias.data.fill_(-50)
+    assert (gate(x).open.sum(1) >= 1).all()  # the highest stays open
+
+
+def test_annealing() -> None:
+    model, x = network("lenet5")
+    dynamic = attach(model, x)
+    (first, *_) = dynamic.gates.values()
+    assert isinstance(first, KernelActivation)
+    slopes = []
+    for done in (0.0, 1 / 3, 2 / 3, 1.0):
+        anneal(dynamic, done)
+        slopes.append((round(first.slope, 6), first.hard))
+    assert slopes == [(1.0, False), (round(20**0.5, 6), False), (20.0, True), (20.0, True)]
+
+
+@torch.no_grad()
+def test_winners_are_the_largest_saliencies_and_boost() -> None:
+    """METHODS T7: ceil(d C) channels alive for every sample."""
+    model, x = network("vgg16", batch=5)
+    dynamic = attach(model, x, kind="winners").eval()
+    generator = torch.Generator().manual_seed(4)
+    for gate in dynamic.gates.values():
+        assert isinstance(gate, Winners)
+        gate.density = 0.3
+        gate.last.weight.data.normal_(0, 0.01, generator=generator)
+    for name, opening in dynamic.openings(x).items():
+        gate = dynamic.gates[name]
+        assert (opening.open.sum(1) == ceil(0.3 * gate.channels)).all()  # type: ignore[operator]
+        for sample in range(5):
+            alive = opening.open[sample] > 0
+            assert opening.boost is not None
+            assert opening.boost[sample][alive].min() >= opening.boost[sample][~alive].max()
+
+
+@torch.no_grad()
+def test_a_boost_multiplies_what_is_normalised() -> None:
+    """y = pi (g gamma x_hat + beta), layer by layer."""
+    model, x = network("separable")
+    dynamic = attach(model, x, ["expand.0"], "winners").eval()
+    gate = next(iter(dynamic.gates.values()))
+    assert isinstance(gate, Winners)
+    gate.density = 0.5
+    gate.last.weight.data.normal_(0, 0.5, generator=torch.Generator().manual_seed(5))
+    found = dynamic(x)
+    stem = model.stem(x)
+    opening = gate(stem)
+    each = (opening.boost * opening.open)[:, :, None, None], opening.open[:, :, None, None]
+    y = stem
+    for part in (model.expand, model.deep):
+        norm = part[1]
+        shift = norm.bias[None, :, None, None]
+        y = part[2](each[0] * (norm(part[0](y)) - shift) + each[1] * shift)
+    assert torch.allclose(found, model.head((stem + model.project(y)).mean((2, 3))), atol=1e-10)
+
+
+@torch.no_grad()
+def test_widths_open_the_first_of_an_order() -> None:
+    order = torch.tensor([3, 0, 4, 1, 2])
+    gate = Widths(2, 5, (0.2, 0.5, 1.0), order).eval()
+    x = torch.zeros(1, 2)
+    assert gate(x).open.sum() == 5
+    gate.last.bias.data = torch.tensor([0.0, 3.0, 1.0])
+    assert gate(x).open.tolist() == [[1, 0, 0, 1, 1]]
+    gate.bias = -5.0
+    assert gate(x).open.sum() == 5
+    with pytest.raises(ConfigError, match="rising up to 1"):
+        Widths(2, 5, (0.5, 0.2), order)
+
+
+def test_the_penalty_is_the_published_one() -> None:
+    model, x = network("resnet20")
+    dynamic = attach(model, x)
+    with pytest.raises(ConfigError, match="must have run"):
+        dynamic.penalty(1.0)
+    shut(dynamic, 0.5)
+    dynamic.train()(x)
+    slow = 0.0
+    for opening in dynamic._live.openings.values():
+        sizes = [float(opening.open[sample].detach().sum()) / (2 * opening.open.shape[1]) for sample in range(len(x))]
+        slow += 0.7 * sum(sizes) / len(sizes)
+    assert dynamic.penalty(0.7).item() == pytest.approx(slow)
+    assert dynamic.penalty(dict.fromkeys(dynamic.gates, 0.7)).item() == pytest.approx(slow)
+
+
+def test_more_gain_leaves_fewer_macs() -> None:
+    """METHODS T8."""
+    digits = prunus.data.load("digits")
+    torch.manual_seed(0)
+    model = models.lenet5(image_size=8)
+    train(model, digits.train, TrainConfig(epochs=2), normalise=digits.normalise)
+    left = []
+    for gain in (0.0, 3.0, 30.0):
+        dynamic = attach(model, torch.zeros(1, 1, 8, 8), ["conv2", "fc1"])
+
+        def loss(outputs: Tensor, labels: Tensor, dynamic: DynamicNetwork = dynamic, gain: float = gain) -> Tensor:
+            return F.cross_entropy(outputs, labels) + dynamic.penalty(gain)
+
+        train(dynamic, digits.train, TrainConfig(epochs=2, lr=0.05), normalise=digits.normalise, loss=loss)
+        images = next(iter(prunus.training.batches(digits.test, digits.normalise, 200)))[0]
+        left.append(activity(dynamic, [images]).expected)
+    assert left[0] > left[1] > left[2]
+
+
+@torch.no_grad()
+def test_activity_counts() -> None:
+    model, x = network("resnet20", batch=6)
+    dynamic = attach(model, x)
+    opens = shut(dynamic, 0.3)
+    found = activity(dynamic, [x[:4], x[4:]])
+    assert all(torch.equal(found.opened[name] > 0, opens[name]) for name in opens)
+    assert found.macs.shape == (6,) and found.expected == pytest.approx(float(found.macs[0]) / found.dense_macs)
+
+
+@torch.no_grad()
+def test_threads_do_not_see_each_others_gates() -> None:
+    model, x = network("resnet20", batch=16)
+    dynamic = attach(model, x[:1]).eval()
+    for gate in dynamic.gates.values():
+        gate.last.weight.data.normal_(0, 3, generator=torch.Generator().manual_seed(6))
+    wanted = [dynamic(x[i : i + 1]) for i in range(16)]
+    found: dict[int, Tensor] = {}
+
+    def work(numbers: range) -> None:
+        for i in numbers:
+            found[i] = dynamic(x[i : i + 1])
+
+    threads = [threading.Thread(target=work, args=(range(start, 16, 4),)) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.allclose(found[i], wanted[i], atol=1e-12) for i in range(16))
+
+
+@torch.no_grad()
+def test_any_size_and_copies() -> None:
+    model, x = network("resnet20")
+    dynamic = attach(model, x).eval()
+    larger = torch.randn(3, 3, 48, 40, dtype=torch.float64)
+    assert torch.allclose(dynamic(larger), model(larger), atol=1e-10)
+    copied = copy.deepcopy(dynamic)
+    shut(copied, 0.5)
+    assert torch.allclose(dynamic(x), model(x), atol=1e-12) and not torch.allclose(copied(x), model(x))
+
+
+class Sigmoid(nn.Module):
+    """A closed channel would be a half where it is read."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.b(self.a(x).relu()).sigmoid()).mean((2, 3))
+
+
+class Preactivated(nn.Module):
+    """A batch norm that does not belong to a layer changes the channels of the stream."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.norm, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
+        self.head = nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(x)
+        x = x + self.b(self.norm(x).relu())
+        return self.head(x.mean((2, 3)))
+
+
+def test_what_cannot_be_gated_is_said() -> None:
+    x = torch.zeros(1, 3, 16, 16)
+    with pytest.raises(PlanError, match=r"channels of b\S* cannot be gated: a closed channel would not be zero where it is read"):
+        attach(Sigmoid(), x, ["b"])
+    with pytest.raises(PlanError, match=r"cannot be gated: norm\.bias changes them too"):
+        attach(Preactivated().eval(), x, ["a"])
+    with pytest.raises(PlanError, match="has no layer whose channels one gate could switch off"):
+        attach(Preactivated().eval(), x)
+    with pytest.raises(PlanError, match="matches no parameter"):
+        attach(Sigmoid(), x, ["nothing"])
+    with pytest.raises(PlanError, match="not 'soft'"):
+        attach(models.lenet5(), torch.zeros(1, 1, 28, 28), kind="soft")  # type: ignore[arg-type]
