@@ -37,10 +37,21 @@ class Separable(nn.Module):
         return self.head(x.mean((2, 3)))
 
 
+def vgg(layout: tuple[int, ...]) -> nn.Module:
+    """Convolutions of these widths, 0 for a pooling."""
+    layers: list[nn.Module] = []
+    previous = 3
+    for width in layout:
+        layers += [nn.Conv2d(previous, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()] if width else [nn.MaxPool2d(2)]
+        previous = width or previous
+    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(previous, 10))
+
+
 NETWORKS = {
     "lenet5": (lambda: models.lenet5(), (1, 28, 28)),
     "resnet20": (lambda: models.resnet20(), (3, 32, 32)),
-    "vgg16": (lambda: models.build("vgg16_bn"), (3, 32, 32)),
+    "vgg": (lambda: vgg((8, 16, 0, 24, 24, 0, 32, 0)), (3, 16, 16)),
+    "projected": (lambda: models.CifarResNet(1, shortcut="projection"), (3, 16, 16)),
     "separable": (Separable, (3, 12, 12)),
 }
 
@@ -57,7 +68,8 @@ def network(name: str, batch: int = 2) -> tuple[nn.Module, Tensor]:
             module.bias.data.normal_(0, 0.3, generator=generator)
             module.running_mean.normal_(0, 0.2, generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
-    return model, torch.randn(batch, *shape, dtype=torch.float64, generator=generator)
+    x = torch.randn(batch, *shape, dtype=torch.float64, generator=generator)
+    return model, x * torch.linspace(0.3, 4, batch, dtype=torch.float64).view(-1, 1, 1, 1)
 
 
 def shut(dynamic: DynamicNetwork, share: float, seed: int = 3) -> dict[str, Tensor]:
@@ -103,7 +115,7 @@ def test_closed_channels_are_masked_ones(name: str, layers: list[str]) -> None:
 
 
 def test_gates_that_share_a_block_of_channels() -> None:
-    model, x = network("vgg16")
+    model, x = network("vgg")
     dynamic = attach(model, x, block=16).eval()
     opens = shut(dynamic, 0.5)
     openings = dynamic.openings(x)
@@ -161,7 +173,7 @@ def test_annealing() -> None:
 @torch.no_grad()
 def test_winners_are_the_largest_saliencies_and_boost() -> None:
     """METHODS T7: ceil(d C) channels alive for every sample."""
-    model, x = network("vgg16", batch=5)
+    model, x = network("vgg", batch=5)
     dynamic = attach(model, x, kind="winners").eval()
     generator = torch.Generator().manual_seed(4)
     for gate in dynamic.gates.values():
@@ -232,15 +244,17 @@ def test_more_gain_leaves_fewer_macs() -> None:
     digits = prunus.data.load("digits")
     torch.manual_seed(0)
     model = models.lenet5(image_size=8)
-    train(model, digits.train, TrainConfig(epochs=2), normalise=digits.normalise)
+    train(model, digits.train, TrainConfig(epochs=1), normalise=digits.normalise)
     left = []
-    for gain in (0.0, 3.0, 30.0):
-        dynamic = attach(model, torch.zeros(1, 1, 8, 8), ["conv2", "fc1"])
+    for gain in (0.0, 4.0, 50.0):
+        dynamic = attach(model, torch.zeros(1, 1, 8, 8), ["conv2"])
+        for gate in dynamic.gates.values():
+            gate.last.bias.data.uniform_(0, 0.5, generator=torch.Generator().manual_seed(8))
 
         def loss(outputs: Tensor, labels: Tensor, dynamic: DynamicNetwork = dynamic, gain: float = gain) -> Tensor:
             return F.cross_entropy(outputs, labels) + dynamic.penalty(gain)
 
-        train(dynamic, digits.train, TrainConfig(epochs=2, lr=0.05), normalise=digits.normalise, loss=loss)
+        train(dynamic, digits.train, TrainConfig(epochs=1, lr=0.05), normalise=digits.normalise, loss=loss)
         images = next(iter(prunus.training.batches(digits.test, digits.normalise, 200)))[0]
         left.append(activity(dynamic, [images]).expected)
     assert left[0] > left[1] > left[2]

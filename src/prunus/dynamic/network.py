@@ -26,14 +26,15 @@ class DynamicNetwork(nn.Module):
     Attributes:
         network: the user's, with gated layers in it.
         gates: by the name of their group of channels.
+        graph: of the network before it was gated.
+        gate_macs: MACs of all gates for one input.
     """
 
     def __init__(self, network: nn.Module, graph: ChannelGraph, gates: Mapping[str, Gate], places: Mapping[str, int], live: Live) -> None:
         super().__init__()
         self.network = network
         self.gates, self._live = dict(gates), live
-        self._costs, self._sizes = graph.costs, np.array([group.size for group in graph.groups])
-        self._groups = {group.name: group.index for group in graph.groups if group.name in gates}
+        self.graph = graph
         self.gate_macs = sum(gate.macs(places[name]) for name, gate in gates.items())
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -70,15 +71,16 @@ class DynamicNetwork(nn.Module):
         For inputs of the size that the network was traced with.
         """
         batch = len(next(iter(openings.values())).open)
-        kept = np.repeat(self._sizes[:, None], batch, axis=1).astype(np.float64)
-        for name, index in self._groups.items():
-            kept[index] = openings[name].open.double().sum(1).cpu().numpy()
-        return torch.from_numpy(_macs(self._costs, kept) + self.gate_macs)
+        kept = np.array([[group.size] * batch for group in self.graph.groups], dtype=np.float64)
+        for group in self.graph.groups:
+            if group.name in openings:
+                kept[group.index] = openings[group.name].open.double().sum(1).cpu().numpy()
+        return torch.from_numpy(_macs(self.graph.costs, kept) + self.gate_macs)
 
     @property
     def dense_macs(self) -> int:
         """MACs of the network without gates."""
-        return self._costs.count("macs", self._sizes)
+        return self.graph.cost().macs
 
 
 def _macs(costs: CostModel, kept: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -21,7 +21,7 @@ from prunus.channels import ChannelGraph, Origin, Plan, Trial, Verification, com
 from prunus.data import Split
 from prunus.errors import TargetError
 from prunus.targets import plan as choose
-from prunus.training import History, Normalise, TrainConfig, evaluate, recalibrate, train
+from prunus.training import History, Normalise, TrainConfig, evaluate, recalibrate_if_better, train
 from prunus.training.evaluation import sample_by_sample
 
 T = TypeVar("T")
@@ -270,8 +270,11 @@ def _recover(
     if not recalibrated:
         notes.append("Not recalibrated: the network was trained on without the channels that were removed.")
     elif has_batch_norm(small):
-        measured.clock.time("recalibrating", lambda: recalibrate(small, material.train, material.normalise))
-        measured.note("after recalibration", small)
+        given = small, material.train, material.normalise, material.validation
+        if measured.clock.time("recalibrating", lambda: recalibrate_if_better(*given)):
+            measured.note("after recalibration", small)
+        else:
+            notes.append("Not recalibrated: fewer held-out samples were told right with new batch-norm statistics.")
     else:
         notes.append("Nothing to recalibrate: the compact network has no batch norm with running statistics.")
     if tuning is not None:
@@ -309,7 +312,7 @@ class _Search:
         self.trials += 1
         self.watch("searching", self.trials, 0)
         tried = self._compensated(model)
-        recalibrate(tried, self.material.train, self.material.normalise)
+        recalibrate_if_better(tried, self.material.train, self.material.normalise, self.material.validation)
         if self.tuning is not None:
             train(tried, self.material.train, self.tuning, normalise=self.material.normalise)
         return self._points(tried)

@@ -9,7 +9,7 @@ from prunus.training.feeding import Normalise, Shuffled, augmented, batches
 from prunus.training.hooks import Curriculum, Pruning
 from prunus.training.loop import train
 from prunus.training.progress import EpochRecord, History
-from prunus.training.recalibration import recalibrate
+from prunus.training.recalibration import recalibrate, recalibrate_if_better
 
 __all__ = [
     "Calibration",
@@ -25,5 +25,6 @@ __all__ = [
     "batches",
     "evaluate",
     "recalibrate",
+    "recalibrate_if_better",
     "train",
 ]

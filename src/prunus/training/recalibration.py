@@ -7,12 +7,12 @@ from contextlib import contextmanager
 from itertools import islice
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus.data.sets import Split
 from prunus.errors import ConfigError
-from prunus.training.evaluation import mode, placement
+from prunus.training.evaluation import evaluate, mode, placement
 from prunus.training.feeding import Normalise, batches
 
 
@@ -47,6 +47,28 @@ def recalibrate(model: nn.Module, split: Split, normalise: Normalise, batches: i
             model(images)
 
 
+def recalibrate_if_better(model: nn.Module, split: Split, normalise: Normalise, validation: Split | None) -> bool:
+    """`recalibrate`, and back to the old statistics if fewer held-out samples are told right with the new ones; whether they stayed.
+
+    What a refitted network gets wrong is seldom a matter of its statistics, and those of a whole training with augmentation may be better than those
+    of some batches. Without held-out samples the new ones stay.
+    """
+    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    saved = [{name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)} for norm in norms]
+    before = evaluate(model, validation, normalise).accuracy if validation is not None else 0.0
+    recalibrate(model, split, normalise)
+    if validation is None or evaluate(model, validation, normalise).accuracy >= before:
+        return True
+    _restore(norms, saved)
+    return False
+
+
+def _restore(norms: list[_BatchNorm], saved: list[dict[str, Tensor]]) -> None:
+    for norm, buffers in zip(norms, saved):
+        for name, buffer in norm.named_buffers(recurse=False):
+            buffer.copy_(buffers[name])
+
+
 _batches = batches  # `recalibrate` has a parameter of that name
 
 
@@ -62,9 +84,7 @@ def _estimating(norms: list[_BatchNorm]) -> Iterator[None]:
             norm.training = True
         yield
     except BaseException:
-        for norm, buffers in zip(norms, saved):
-            for name, buffer in norm.named_buffers(recurse=False):
-                buffer.copy_(buffers[name])
+        _restore(norms, saved)
         raise
     finally:
         for norm, momentum in zip(norms, momenta):

@@ -1,0 +1,226 @@
+"""`skipping`: the form of a gated network for inference, in which only live channels are computed.
+
+A gate is asked first. Then the layer runs with the rows of its weight that make live channels and the columns that read live channels, and gives a
+tensor of live channels only, which whatever stands between the layers takes as it comes. Batch norms are folded into the weights.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
+
+from prunus.channels import ChannelGraph
+from prunus.channels.readers import Reader, readers
+from prunus.channels.trace import Inputs, as_arguments, tensors_in
+from prunus.channels.verify import evaluating
+from prunus.dynamic.gates import Opening
+from prunus.dynamic.layers import GatedLayer, Live
+from prunus.dynamic.network import DynamicNetwork
+from prunus.errors import CompactError
+
+_CACHED = 64  # weights that a layer keeps, by what is live
+_APART = {torch.float64: 1e-9, torch.float32: 1e-3}  # what rounding alone may do, relative to the largest output
+
+
+class _Layer(nn.Module):
+    """A convolution or linear layer that computes live channels from live channels.
+
+    Args:
+        layer: the layer.
+        norm: the batch norm behind it, which is folded in, or None.
+        gated: the gated layer that it was, or None for one that only reads.
+        reads: (groups that it reads, position of every input slot in their openings side by side, -1 where it has no gate); None if it reads none.
+        live: what the gates of the network said.
+    """
+
+    def __init__(
+        self, layer: nn.Module, norm: nn.Module | None, gated: GatedLayer | None, reads: tuple[Sequence[str], Tensor] | None, live: Live
+    ) -> None:
+        super().__init__()
+        weight, bias = _folded(layer, norm)
+        self.weight, self.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+        self.gates = gated.gates if gated is not None else nn.ModuleList()
+        self.made: tuple[str, ...] = gated.groups if gated is not None else ()
+        self._gated = gated._gated if gated is not None else ()
+        self.places = gated.places if gated is not None else None
+        self.boosted = norm.bias.detach().clone() if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.affine else None
+        self.reads = reads
+        self.live = live
+        self._run = _runner(layer)
+        self._depthwise = getattr(layer, "groups", 1) > 1
+        self._cache: dict[tuple[bytes, bytes], tuple[Tensor, Tensor]] = {}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Layer:
+        copied = _Layer.__new__(_Layer)
+        memo[id(self)] = copied
+        copied.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items() if name not in ("_run", "_cache")})
+        copied._run, copied._cache = self._run, {}
+        return copied
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, live inputs, *places) to (batch, live outputs, *places)."""
+        for name, gate in zip(self._gated, self.gates):
+            self.live.openings[name] = gate(self._whole(x))
+        made = [self.live.openings[name] for name in self.made]
+        rows = _live([opening.open for opening in made], self.places) if self.places is not None else None
+        columns = _live([self.live.openings[name].open for name in self.reads[0]], self.reads[1]) if self.reads is not None else None
+        weight, bias = self._cut(rows, columns)
+        y = self._run(x, weight, bias)
+        return y if rows is None else self._scaled(y, made, rows)
+
+    def _whole(self, x: Tensor) -> Tensor:
+        """What a gate looks at: all inputs, zeros where they are not live."""
+        if self.reads is None:
+            return x
+        columns = _live([self.live.openings[name].open for name in self.reads[0]], self.reads[1])
+        if bool(columns.all()):
+            return x
+        whole = x.new_zeros(len(x), len(columns), *x.shape[2:])
+        whole[:, columns] = x
+        return whole
+
+    def _cut(self, rows: Tensor | None, columns: Tensor | None) -> tuple[Tensor, Tensor]:
+        """The part of the weight and of the bias that is needed."""
+        if rows is None and columns is None:
+            return self.weight, self.bias
+        key = _bytes(rows), _bytes(columns)
+        found = self._cache.get(key)
+        if found is None:
+            weight, bias = (self.weight, self.bias) if rows is None else (self.weight[rows], self.bias[rows])
+            if columns is not None and not self._depthwise:
+                weight = weight[:, columns]
+            if len(self._cache) >= _CACHED:
+                self._cache.clear()
+            self._cache[key] = found = (weight.contiguous(), bias)
+        return found
+
+    def _scaled(self, y: Tensor, made: Sequence[Opening], rows: Tensor) -> Tensor:
+        """Boosts, and zeros for the inputs of a batch that have another opening than its union."""
+        assert self.places is not None
+        if any(opening.boost is not None for opening in made):
+            boosts = [torch.ones_like(opening.open) if opening.boost is None else opening.boost for opening in made]
+            shift = 0.0 if self.boosted is None else _wide(self.boosted[rows], y)
+            y = _wide(_each(boosts, self.places)[:, rows], y) * (y - shift) + shift
+        if len(y) > 1:
+            y = y * _wide(_each([opening.open for opening in made], self.places)[:, rows], y)
+        return y
+
+
+def skipping(network: DynamicNetwork, example_inputs: Inputs) -> nn.Module:
+    """A copy of a gated network for inference that computes live channels only: the same outputs, without gradients.
+
+    For one input at a time nothing else is computed; of a larger batch, what any of its inputs needs. It may run in several threads at once.
+
+    Args:
+        network: of `attach`.
+        example_inputs: on which both forms are compared.
+
+    Raises:
+        CompactError: something that is not a plain layer reads gated channels, or the forward has sizes in it, or computes something else.
+    """
+    graph = network.graph
+    copied = copy.deepcopy(network.network).eval()
+    live = next(module.live for module in copied.modules() if isinstance(module, GatedLayer))
+    reading = _reading(graph, network.gates)
+    for name, module in list(copied.named_modules()):
+        if isinstance(module, GatedLayer):
+            norm = None if isinstance(module.norm, nn.Identity) else module.norm
+            _put(copied, name, _Layer(module.layer, norm, module, _where(graph, reading.pop(name, None), network.gates), live))
+    for name, reader in reading.items():
+        _put(copied, name, _Layer(copied.get_submodule(name), None, None, _where(graph, reader, network.gates), live))
+    _compare(network, copied, example_inputs)
+    return copied
+
+
+def _reading(graph: ChannelGraph, gates: Mapping[str, Any]) -> dict[str, Reader]:
+    """The layers that read gated channels; raises CompactError if something else does."""
+    gated = np.isin(graph.group_of_channel, [group.index for group in graph.groups if group.name in gates])
+    found = {reader.name: reader for reader in readers(graph) if gated[reader.inputs[reader.inputs >= 0]].any()}
+    for axis in graph.axes:
+        name = axis.name.rpartition(".")[0]
+        if not axis.produces and axis.is_parameter and gated[axis.channels[axis.channels >= 0]].any() and name not in found:
+            raise CompactError(f"{axis.name} reads gated channels, and is not the weight of a plain layer that could do without the closed ones")
+    for name, reader in found.items():
+        if reader.groups > 1:
+            raise CompactError(f"{name} reads gated channels in {reader.groups} groups, which would not stay equally wide")
+    return found
+
+
+def _where(graph: ChannelGraph, reader: Reader | None, gates: Mapping[str, Any]) -> tuple[Sequence[str], Tensor] | None:
+    """Groups that a layer reads, and where every input slot is in their openings side by side."""
+    if reader is None:
+        return None
+    read = np.unique(graph.group_of_channel[reader.inputs[reader.inputs >= 0]])
+    groups = [graph.groups[index] for index in read if graph.groups[index].name in gates]
+    where = np.full(graph.num_channels + 1, -1)  # pinned slots are channel -1
+    where[np.concatenate([group.channels for group in groups])] = np.arange(sum(group.size for group in groups))
+    return [group.name for group in groups], torch.from_numpy(where[reader.inputs])
+
+
+def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs) -> None:
+    args, kwargs = as_arguments(example_inputs)
+    with evaluating(network), evaluating(copied):
+        wanted = list(tensors_in(network(*args, **kwargs)))
+        try:
+            found = list(tensors_in(copied(*args, **kwargs)))
+        except Exception as error:  # any forward may have sizes in it
+            raise CompactError(f"{type(network.network).__name__} does not run with live channels only ({error})") from error
+    for a, b in zip(wanted, found, strict=True):
+        if a.shape != b.shape or float((a - b).abs().max()) > _APART.get(a.dtype, 0.1) * float(a.abs().max()):
+            raise CompactError(f"{type(network.network).__name__} computes something else with live channels only")
+
+
+def _live(opens: Sequence[Tensor], places: Tensor) -> Tensor:
+    """Which slots any input of the batch needs, bool (slots,)."""
+    used = torch.cat([(opening > 0).any(0) for opening in opens] + [torch.ones(1, dtype=torch.bool, device=opens[0].device)])
+    return used[places]
+
+
+def _bytes(flags: Tensor | None) -> bytes:
+    return b"" if flags is None else flags.cpu().numpy().tobytes()
+
+
+def _each(values: Sequence[Tensor], places: Tensor) -> Tensor:
+    """Of every slot, (batch, slots); 1 where it has no gate."""
+    return torch.cat([*values, values[0].new_ones(len(values[0]), 1)], 1)[:, places]
+
+
+def _wide(values: Tensor, like: Tensor) -> Tensor:
+    return values.view(*(values.shape if values.dim() > 1 else (1, -1)), *(1 for _ in like.shape[2:]))
+
+
+def _folded(layer: Any, norm: Any) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer and the batch norm behind it."""
+    weight, bias = layer.weight.detach(), layer.bias.detach() if layer.bias is not None else layer.weight.new_zeros(len(layer.weight))
+    if norm is None:
+        return weight.clone(), bias.clone()
+    fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
+    scale = norm.weight if norm.affine else torch.ones_like(norm.running_var)
+    shift = norm.bias if norm.affine else torch.zeros_like(norm.running_mean)
+    folded, moved = fuse(weight, bias, norm.running_mean, norm.running_var, norm.eps, scale, shift)
+    return folded.detach(), moved.detach()
+
+
+def _runner(layer: Any) -> Any:
+    """(x, weight, bias) -> what the layer makes; a depthwise one has as many groups as channels."""
+    if isinstance(layer, nn.Linear):
+        return F.linear
+    if layer.padding_mode != "zeros":
+        raise CompactError(f"a convolution that pads with {layer.padding_mode!r} cannot do without closed channels yet; use zeros")
+    if layer.groups > 1 and not layer.groups == layer.in_channels == layer.out_channels:
+        raise CompactError(f"a convolution of {layer.groups} groups cannot do without closed channels: its groups would not stay equally wide")
+    operator = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}[type(layer)]
+    stride, padding, dilation, depthwise = layer.stride, layer.padding, layer.dilation, layer.groups > 1
+    return lambda x, weight, bias: operator(x, weight, bias, stride, padding, dilation, len(weight) if depthwise else 1)
+
+
+def _put(model: nn.Module, name: str, module: nn.Module) -> None:
+    parent, _, last = name.rpartition(".")
+    model.get_submodule(parent)._modules[last] = module

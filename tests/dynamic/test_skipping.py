@@ -1,0 +1,110 @@
+"""What computes live channels only against what computes all of them and masks."""
+
+from __future__ import annotations
+
+import copy
+import threading
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prunus.dynamic import DynamicNetwork, Widths, Winners, attach, skipping
+from prunus.errors import CompactError
+from tests.dynamic.test_gates import NETWORKS, network
+
+CASES = [(name, "auto") for name in NETWORKS] + [("projected", ["layer?.*"]), ("separable", ["*"])]
+
+
+def lively(dynamic: DynamicNetwork, seed: int = 7) -> DynamicNetwork:
+    """Gates that say something else for every input."""
+    generator = torch.Generator().manual_seed(seed)
+    for gate in dynamic.gates.values():
+        weight = gate.last.weight
+        weight.data = torch.randn(weight.shape, generator=generator, dtype=torch.float64).to(weight)
+        gate.last.bias.data.zero_()
+        if isinstance(gate, Widths):
+            gate.last.bias.data.normal_(0, 0.3, generator=generator)
+        if isinstance(gate, Winners):
+            weight.data *= 0.01
+            gate.last.bias.data.fill_(1.0)
+            gate.density = 0.4
+    return dynamic.eval()
+
+
+@pytest.mark.parametrize("kind", ["activation", "winners", "widths"])
+@pytest.mark.parametrize(("name", "layers"), CASES)
+@torch.no_grad()
+def test_live_channels_are_enough(name: str, layers: list[str], kind: str) -> None:
+    model, x = network(name, batch=4)
+    dynamic = lively(attach(model, x, layers, kind))  # type: ignore[arg-type]
+    fast = skipping(dynamic, x)
+    wanted = dynamic(x)
+    scale = float(wanted.abs().max())
+    assert torch.allclose(fast(x), wanted, rtol=0, atol=1e-9 * scale)
+    opens = [opening.open for opening in dynamic.openings(x).values()]
+    assert not all(bool(open_.all()) for open_ in opens)
+    assert kind == "widths" or any(bool((open_ != open_[:1]).any()) for open_ in opens)  # inputs differ in what they need
+    for i in range(4):
+        assert torch.allclose(fast(x[i : i + 1]), wanted[i : i + 1], rtol=0, atol=1e-9 * scale)
+
+
+@torch.no_grad()
+def test_closed_channels_are_not_computed() -> None:
+    model, x = network("vgg", batch=1)
+    dynamic = lively(attach(model, x))
+    seen: list[int] = []
+    fast = skipping(dynamic, x)
+    for module in fast.modules():
+        if isinstance(module, nn.ReLU):
+            module.register_forward_hook(lambda _, inputs, output: seen.append(output.shape[1]))
+    fast(x)
+    live = [int(opening.open.sum()) for opening in dynamic.openings(x).values()]
+    assert set(live) <= set(seen) and sum(live) < 0.7 * sum(opening.open.shape[1] for opening in dynamic.openings(x).values())
+
+
+@torch.no_grad()
+def test_threads_and_copies() -> None:
+    model, x = network("resnet20", batch=12)
+    fast = skipping(lively(attach(model, x[:1])), x[:1])
+    wanted = [fast(x[i : i + 1]) for i in range(12)]
+    found: dict[int, Tensor] = {}
+
+    def work(start: int, form: nn.Module) -> None:
+        for i in range(start, 12, 4):
+            found[i] = form(x[i : i + 1])
+
+    threads = [threading.Thread(target=work, args=(start, fast if start % 2 else copy.deepcopy(fast))) for start in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert all(torch.allclose(found[i], wanted[i], atol=1e-12) for i in range(12))
+
+
+@torch.no_grad()
+def test_padded_shortcuts_keep_their_streams() -> None:
+    """The shortcut of option A pads by a number of channels that is written in its forward."""
+    model, x = network("resnet20")
+    with pytest.raises(CompactError, match="CifarResNet does not run with live channels only"):
+        skipping(lively(attach(model, x, ["layer?.*"])), x)
+
+
+class Fixed(nn.Module):
+    """Its forward knows how many channels there are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem, self.a, self.b, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(self.stem(x).relu()).relu()
+        return self.head(self.b(x.view(len(x), 8, *x.shape[2:])).relu().mean((2, 3)))
+
+
+def test_what_cannot_be_skipped_is_said() -> None:
+    x = torch.zeros(1, 3, 12, 12)
+    dynamic = attach(Fixed(), x, ["a"])
+    next(iter(dynamic.gates.values())).last.bias.data[:4] = -2
+    with pytest.raises(CompactError, match="Fixed does not run with live channels only"):
+        skipping(dynamic, x)
