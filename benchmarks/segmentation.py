@@ -40,7 +40,7 @@ RESULT = RESULTS / "segmentation.json"
 TOLERANCES = {"pixel accuracy": 0.32, "IoU": 1.0}  # points
 RATES = {"unet": 2e-3, "ternausnet": 3e-4}  # peak learning rates of Adam; without batch norm only a lower one is stable
 KEY = ("called", "network", "width", "seed", "block", "shrink", "epochs", "trial_epochs", "size", "count", "step", "least", "l1", "importance")
-MEASURED_AT = (1, 3, 256, 256)  # the input that FLOPs and latency are of
+SIDE = 256  # of the picture that FLOPs and latency are of [pixels]
 Figures = dict[str, float]
 
 
@@ -117,14 +117,14 @@ class Run:
     """One network on one set."""
 
     def __init__(self, key: Row, folder: Path, pictures: Pictures) -> None:
-        self.key, self.pictures, self.folder = key, pictures, folder / name_of(key)
+        self.key, self.pictures, self.folder = key | {"planes": len(pictures.normalise[0])}, pictures, folder / name_of(key)
         self.patches = Patches(pictures.train, pictures.normalise, key["size"], key["count"], batch_size=8)
 
     def pruned(self) -> Row:
         """Train, make small, and measure before and after."""
         base, seconds = self.trained()
-        graph = prunus.trace(base, torch.zeros(MEASURED_AT))
-        before = graph.cost()
+        example = measured_at(self.key)
+        before = prunus.trace(base, example).cost()
         trials: list[Row] = []
         seen: list[Figures] = []
 
@@ -138,12 +138,13 @@ class Run:
 
         started = time.perf_counter()
         found = importance_pruning(
-            base, torch.zeros(MEASURED_AT), self.fit, all_within(base, validated, TOLERANCES), 1.0, step=self.key["step"], least=self.key["least"],
+            base, example, self.fit, all_within(base, validated, TOLERANCES), 1.0, step=self.key["step"], least=self.key["least"],
             by="macs", l1=self.key["l1"], importance=self.key["importance"], on_trial=told,
         )  # fmt: skip
         storage.save(found.model, self.folder / "small.safetensors")
         after = found.plan.after if found.plan else before
         return {
+            "planes": self.key["planes"],
             "pictures": [len(self.pictures.train), len(self.pictures.validation), len(self.pictures.test)],
             "before": self.both(base),
             "after": self.both(found.model),
@@ -211,7 +212,12 @@ def name_of(key: Row) -> str:
 
 def built(key: Row) -> nn.Module:
     """A network with random weights."""
-    return models.build(key["network"], width=key["width"])
+    return models.build(key["network"], width=key["width"], in_channels=key["planes"])
+
+
+def measured_at(key: Row) -> Tensor:
+    """A picture of noise."""
+    return torch.randn(1, key["planes"], SIDE, SIDE, generator=torch.Generator().manual_seed(0))
 
 
 def base_of(key: Row, folder: Path) -> nn.Module:
@@ -223,7 +229,7 @@ def latency(row: Row, folder: Path) -> dict[str, dict[str, Any]]:
     """Medians of both networks [ms] and how many times faster the small one is, on one thread."""
     place = folder / name_of(row)
     small = storage.load(place / "small.safetensors", lambda: built(row))
-    measured, _ = compare_latency(base_of(row, place), small, torch.randn(MEASURED_AT, generator=torch.Generator().manual_seed(0)))
+    measured, _ = compare_latency(base_of(row, place), small, measured_at(row))
     return {
         one.runtime: {"before_ms": one.before.median_ms, "after_ms": one.after.median_ms, "times": one.speedup.factor, "wins": one.speedup.wins}
         for one in measured
