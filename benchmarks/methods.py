@@ -11,6 +11,7 @@ DIR holds one image of every class of ImageNet.
 from __future__ import annotations
 
 import argparse
+import copy
 import fnmatch
 import time
 from collections.abc import Callable
@@ -111,9 +112,14 @@ def measured(what: Subject, epochs: int, name: str, compensation: str, rate: flo
     plan = prunus.plan(graph, SCORES[name](graph, inputs, seed), rate=0.0, rates=dict.fromkeys(what.inner, rate))
     small = prunus.compact(compensated(compensation, what.model, plan, graph, inputs), plan)
     seconds = time.perf_counter() - start
+    held = evaluate(small, what.held, IMAGENET).accuracy
     steps = {"compensated" if compensation != "none" else "removed": accuracy(small)}
+    compensated_only = copy.deepcopy(small)
     recalibrate(small, what.calibration, IMAGENET, seed=seed)
     steps["recalibrated"] = accuracy(small)
+    better = evaluate(small, what.held, IMAGENET).accuracy >= held  # as `prunus prune` decides
+    steps["by held-out"] = steps["recalibrated"] if better else next(iter(steps.values()))
+    small = small if better else compensated_only
     if epochs:
         config = TrainConfig(
             epochs=epochs, batch_size=128, lr=0.01, schedule="onecycle", precision="bfloat16", channels_last=True, augment="crop-flip", seed=seed

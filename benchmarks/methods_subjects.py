@@ -18,6 +18,7 @@ from prunus.training import Normalise
 IMAGENET: Normalise = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what the public weights were trained with
 MOBILENET = "torchvision/mobilenet_v2"
 CALIBRATION = 400  # images of the ImageNet sample that are not measured on
+HELD = 2000  # samples that tell whether recalibration helps, at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +29,7 @@ class Subject:
         model: in evaluation mode.
         example: what it takes.
         calibration: samples to score, refit and fine-tune with.
+        held: samples that tell whether recalibration helps.
         measured: samples to measure on.
         inner: glob patterns of the layers whose filters go: those inside the blocks, which no residual stream holds together.
     """
@@ -35,6 +37,7 @@ class Subject:
     model: nn.Module
     example: Tensor
     calibration: Split
+    held: Split
     measured: Split
     inner: tuple[str, ...]
 
@@ -55,7 +58,10 @@ def subject(options: argparse.Namespace) -> Subject:
         raise SystemExit(reason)
     model = models.build(options.network, num_classes=1000 if mobile else 10)
     load_weights(model, options.weights)
-    return Subject(model.eval(), torch.zeros(1, *measured.images.shape[1:]), calibration, measured, inner)
+    order = torch.randperm(len(calibration), generator=torch.Generator().manual_seed(1))
+    share = min(HELD, len(calibration) // 4)
+    held, calibration = calibration.subset(order[:share]), calibration.subset(order[share:])
+    return Subject(model.eval(), torch.zeros(1, *measured.images.shape[1:]), calibration, held, measured, inner)
 
 
 def imagenet_sample(folder: Path) -> tuple[Split, Split]:
@@ -65,7 +71,7 @@ def imagenet_sample(folder: Path) -> tuple[Split, Split]:
     files = sorted(folder.glob("*.jpg")) + sorted(folder.glob("*.JPEG"))
     if len(files) != 1000:
         raise SystemExit(f"{folder} has {len(files)} images; one of each of the 1,000 classes is needed.")
-    images = torch.stack([torch.from_numpy(_centre(Image.open(file).convert("RGB"))) for file in files]).permute(0, 3, 1, 2).contiguous()
+    images = torch.stack([torch.from_numpy(_centre(Image.open(file).convert("RGB")).copy()) for file in files]).permute(0, 3, 1, 2).contiguous()
     both = Split(images, torch.arange(1000))
     order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
     return both.subset(order[:CALIBRATION]), both.subset(order[CALIBRATION:])

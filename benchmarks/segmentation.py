@@ -39,7 +39,23 @@ from prunus.training import Normalise, TrainConfig, train
 RESULT = RESULTS / "segmentation.json"
 TOLERANCES = {"pixel accuracy": 0.32, "IoU": 1.0}  # points
 RATES = {"unet": 2e-3, "ternausnet": 3e-4}  # peak learning rates of Adam; without batch norm only a lower one is stable
-KEY = ("called", "network", "width", "seed", "block", "shrink", "epochs", "trial_epochs", "size", "count", "step", "least", "l1", "importance")
+KEY = (
+    "called",
+    "network",
+    "width",
+    "seed",
+    "block",
+    "shrink",
+    "epochs",
+    "trial_epochs",
+    "size",
+    "count",
+    "step",
+    "least",
+    "l1",
+    "importance",
+    "scope",
+)
 SIDE = 256  # of the picture that FLOPs and latency are of [pixels]
 Figures = dict[str, float]
 
@@ -84,6 +100,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--least", type=float, default=0.1, help="smallest share that is tried")
     parser.add_argument("--l1", type=float, default=1e-3, help="strength of the penalty on the weights")
     parser.add_argument("--importance", choices=("weight", "weight times norm"), default="weight")
+    parser.add_argument("--scope", choices=("global", "uniform"), default="global")
     return parser.parse_args()
 
 
@@ -139,9 +156,9 @@ class Run:
         started = time.perf_counter()
         found = importance_pruning(
             base, example, self.fit, all_within(base, validated, TOLERANCES), 1.0, step=self.key["step"], least=self.key["least"],
-            by="macs", l1=self.key["l1"], importance=self.key["importance"], on_trial=told,
+            by="macs", l1=self.key["l1"], importance=self.key["importance"], scope=self.key["scope"], on_trial=told,
         )  # fmt: skip
-        storage.save(found.model, self.folder / "small.safetensors")
+        storage.save(found.model, self.folder / small_of(self.key))
         after = found.plan.after if found.plan else before
         return {
             "planes": self.key["planes"],
@@ -210,6 +227,11 @@ def name_of(key: Row) -> str:
     return "-".join(str(key[part]) for part in ("called", "network", "width", "seed", "shrink", "epochs", "size", "count")).replace(" ", "-")
 
 
+def small_of(key: Row) -> str:
+    """The file of a row's small network."""
+    return f"small-{key['importance']}-{key['scope']}-{key['step']:g}-{key['trial_epochs']}.safetensors".replace(" ", "-")
+
+
 def built(key: Row) -> nn.Module:
     """A network with random weights."""
     return models.build(key["network"], width=key["width"], in_channels=key["planes"])
@@ -228,7 +250,7 @@ def base_of(key: Row, folder: Path) -> nn.Module:
 def latency(row: Row, folder: Path) -> dict[str, dict[str, Any]]:
     """Medians of both networks [ms] and how many times faster the small one is, on one thread."""
     place = folder / name_of(row)
-    small = storage.load(place / "small.safetensors", lambda: built(row))
+    small = storage.load(place / small_of(row), lambda: built(row))
     measured, _ = compare_latency(base_of(row, place), small, measured_at(row))
     return {
         one.runtime: {"before_ms": one.before.median_ms, "after_ms": one.after.median_ms, "times": one.speedup.factor, "wins": one.speedup.wins}

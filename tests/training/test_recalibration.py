@@ -4,9 +4,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunus.data import load
+from prunus import models
+from prunus.data import Split, load
 from prunus.errors import ConfigError
-from prunus.training import batches, recalibrate
+from prunus.training import TrainConfig, batches, recalibrate, recalibrate_if_better, train
 
 DIGITS = load("digits")
 
@@ -100,3 +101,21 @@ def test_a_failure_puts_everything_back() -> None:
 def test_no_batches_is_refused() -> None:
     with pytest.raises(ConfigError, match="batches must be at least 1"):
         recalibrate(network(), DIGITS.train, DIGITS.normalise, 0)
+
+
+def test_new_statistics_stay_only_where_they_help() -> None:
+    model = models.lenet5(image_size=8)
+    model.conv1 = nn.Sequential(model.conv1, nn.BatchNorm2d(20))
+    train(model, DIGITS.train, TrainConfig(epochs=3), normalise=DIGITS.normalise)
+    kept, held = DIGITS.hold_out(0.3)
+    good = {name: value.clone() for name, value in model.state_dict().items()}
+
+    dark = Split(kept.images // 8, kept.labels)  # what comes in is not what the network is used with
+    assert not recalibrate_if_better(model, dark, DIGITS.normalise, held)
+    assert all(torch.equal(value, good[name]) for name, value in model.state_dict().items())
+
+    model.conv1[1].running_mean += 3
+    assert recalibrate_if_better(model, kept, DIGITS.normalise, held)
+    torch.testing.assert_close(model.conv1[1].running_mean, good["conv1.1.running_mean"], rtol=0.2, atol=0.2)
+    assert recalibrate_if_better(model, dark, DIGITS.normalise, None)
+    assert not torch.allclose(model.conv1[1].running_mean, good["conv1.1.running_mean"], rtol=0.2, atol=0.2)

@@ -339,7 +339,8 @@ class _Training:
         if not isinstance(state, dict) or "progress" not in state:
             raise ConfigError(f"{path} is not the checkpoint of a training.")
         mine = settings(self.config)
-        other = [f"{name} = {state['config'].get(name)!r}, not {value!r}" for name, value in mine.items() if state["config"].get(name) != value]
+        theirs = settings(TrainConfig(epochs=self.config.epochs)) | state["config"]  # what did not exist then had its default
+        other = [f"{name} = {theirs[name]!r}, not {value!r}" for name, value in mine.items() if theirs[name] != value]
         if other:
             raise ConfigError(f"{path} was written by a training with {other[0]}: resume with the same settings, or start anew without --resume.")
         if state["samples"] != len(self.supply):
