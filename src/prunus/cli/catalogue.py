@@ -79,6 +79,12 @@ METHODS = {
         Needs.TRAINING,
         "a training",
     ),
+    "gates": About(
+        "channels are computed for the inputs that need them: prunus.dynamic",
+        "Theodorakopoulos et al. 2017, arXiv 1701.05221",
+        Needs.TRAINING,
+        "a training",
+    ),
 }
 
 
