@@ -138,3 +138,8 @@ def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
             raise PlanError(f"{axis.name} is shared by several modules, so its channels can have no weights of their own")
         found.append(Maker(modules[owner], name, axis))
     return found
+
+
+def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
+    """`hard` with the gradient of `soft` (Bengio, Leonard and Courville 2013, arXiv 1308.3432)."""
+    return hard + (soft - soft.detach())

@@ -68,7 +68,7 @@ def attach(
         kind: "activation" (`KernelActivation`), "winners" (`Winners`) or "widths" (`Widths`).
         hidden: maps of the first layer of two-layer gates; 0 = gates of one layer.
         block: neighbouring channels that share a switch, for "activation".
-        widths: for "widths"; the channels of the largest batch-norm scale, or filter norm, come first.
+        widths: for "widths"; the channels of the largest filters (l2 norm) come first.
 
     Raises:
         PlanError: a pattern that matches nothing, channels that cannot be gated (and why), or none that "auto" finds.

@@ -17,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus.channels.factors import straight_through
 from prunus.errors import ConfigError
 
 OPEN = 2.0  # logits at the start
@@ -82,7 +83,7 @@ class KernelActivation(Gate):
         block: neighbouring channels that share a switch.
 
     Attributes:
-        slope, hard: of the gate in training; see `prunus.dynamic.Annealing`.
+        slope, hard: of the gate in training; see `prunus.dynamic.anneal`.
         threshold: the logit at which a channel opens in evaluation; 0 is a sigmoid of one half.
     """
 
@@ -96,7 +97,7 @@ class KernelActivation(Gate):
         logits = self.logits(x)
         if self.training:
             soft = torch.sigmoid(self.slope * logits)
-            switches = _straight_through((logits >= 0).to(soft.dtype), soft) if self.hard else soft
+            switches = straight_through((logits >= 0).to(soft.dtype), soft) if self.hard else soft
         else:
             switches = self.switches(logits).to(logits.dtype)
         return Opening(switches.repeat_interleave(self.block, 1)[:, : self.channels])
@@ -143,7 +144,6 @@ class Widths(Gate):
         bias: added to every logit but that of the largest width, in evaluation; more of it costs accuracy and saves time.
     """
 
-    order: Tensor
     opens: Tensor
 
     def __init__(self, inputs: int, channels: int, widths: Sequence[float], order: Tensor, hidden: int = 0) -> None:
@@ -164,10 +164,5 @@ class Widths(Gate):
         if not self.training and self.bias:
             logits = torch.cat([logits[:, :-1] + self.bias, logits[:, -1:]], 1)
         chosen = F.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
-        weights = _straight_through(chosen, logits.softmax(1)) if self.training else chosen
+        weights = straight_through(chosen, logits.softmax(1)) if self.training else chosen
         return Opening(weights @ self.opens.to(logits.dtype))
-
-
-def _straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """`hard` with the gradient of `soft` (Bengio, Leonard and Courville 2013, arXiv 1308.3432)."""
-    return hard + (soft - soft.detach())

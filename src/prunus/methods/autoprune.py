@@ -24,9 +24,9 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
 from prunus.channels import ChannelGraph
-from prunus.channels.factors import ChannelFactors
+from prunus.channels.factors import ChannelFactors, straight_through
 from prunus.errors import TargetError
-from prunus.methods.gates import Pruned, finish, straight_through, traced_copy
+from prunus.methods.gates import Pruned, finish, traced_copy
 from prunus.methods.soft import filter_norms
 from prunus.training.evaluation import mode, placement
 

@@ -27,12 +27,12 @@ import torch
 from torch import Tensor, nn
 
 from prunus.channels import ChannelGraph, Plan, compact, trace
-from prunus.channels.factors import ChannelFactors
+from prunus.channels.factors import ChannelFactors, straight_through
 from prunus.channels.trace import tensors_in
 from prunus.channels.twin import walk
 from prunus.channels.verify import drawn_inputs, evaluating
 from prunus.errors import CompactError, PlanError, TargetError
-from prunus.methods.gates import straight_through, traced_copy
+from prunus.methods.gates import traced_copy
 from prunus.methods.importance import Fit
 from prunus.targets import plan_above
 

@@ -50,8 +50,3 @@ def finish(model: nn.Module, graph: ChannelGraph, factors: ChannelFactors, numbe
     factors.fold()
     plan = plan_above(graph, numbers)
     return Pruned(compact(model, plan), plan, model, numbers.detach().cpu())
-
-
-def straight_through(hard: Tensor, soft: Tensor) -> Tensor:
-    """`hard` with the gradient of `soft` (Bengio, Leonard and Courville 2013, arXiv 1308.3432)."""
-    return hard + (soft - soft.detach())
