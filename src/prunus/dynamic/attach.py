@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus import scores
-from prunus.channels import Axis, ChannelGraph, Group, trace
+from prunus.channels import ChannelGraph, Group, trace
 from prunus.channels.fold import plain_layer
 from prunus.channels.readers import norms_behind
 from prunus.channels.trace import Inputs
@@ -118,22 +118,18 @@ def _replace(model: nn.Module, graph: ChannelGraph, name: str, making: Sequence[
     own = {gated.group.name: gates[gated.group.name] for gated in making if gated.makers[0] == name}
     behind = model.get_submodule(norm) if norm else nn.Identity()
     groups = [gated.group.name for gated in making]
-    _put(model, name, GatedLayer(model.get_submodule(name), behind, groups, own, torch.from_numpy(where[weight.channels]), live))
+    model.set_submodule(name, GatedLayer(model.get_submodule(name), behind, groups, own, torch.from_numpy(where[weight.channels]), live))
     if norm:
-        _put(model, norm, nn.Identity())
-
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    model.get_submodule(parent)._modules[last] = module
+        model.set_submodule(norm, nn.Identity())
 
 
 def _auto(graph: ChannelGraph) -> list[Gated]:
     """Groups with one dense maker that reads channels, and depthwise layers at most besides."""
     found = []
     reads = {axis.name for axis in graph.axes if not axis.produces and (axis.channels >= 0).any()}
+    layers = _plain_layers(graph)
     for group in graph.groups:
-        gated = gateable(graph, group)
+        gated = gateable(graph, group, layers)
         if isinstance(gated, str):
             continue
         dense = [name for name in gated.makers if getattr(graph.model.get_submodule(name), "groups", 1) == 1]
@@ -145,24 +141,25 @@ def _auto(graph: ChannelGraph) -> list[Gated]:
 def _named(graph: ChannelGraph, patterns: Sequence[str]) -> list[Gated]:
     """The groups of these layers; raises PlanError for one that cannot be gated."""
     groups = {group.index: group for pattern in patterns for group in matching(graph, pattern)}
-    found = []
+    found, layers = [], _plain_layers(graph)
     for _, group in sorted(groups.items()):
-        gated = gateable(graph, group)
+        gated = gateable(graph, group, layers)
         if isinstance(gated, str):
             raise PlanError(f"the channels of {group.name} cannot be gated: {gated}")
         found.append(gated)
     return found
 
 
-def gateable(graph: ChannelGraph, group: Group) -> Gated | str:
-    """How a group can be gated, or one sentence that says why it cannot."""
-    behind = norms_behind(graph)
-    makers = _makers(graph, group)
+def gateable(graph: ChannelGraph, group: Group, layers: Mapping[str, str]) -> Gated | str:
+    """How a group can be gated, or one sentence that says why it cannot; `layers` are those of `_plain_layers`."""
+    producing = {(axis.name, axis.dim) for axis in graph.axes if axis.produces}
+    changed = [name for name, dim in group.members if (name, dim) in producing]
+    makers = tuple(name for name in layers if f"{name}.weight" in changed)
     if not makers:
         return "no convolution or linear layer that runs once makes them"
-    norms = tuple(behind.get(name, "") for name in makers)
+    norms = tuple(layers[name] for name in makers)
     known = {f"{name}.{parameter}" for name in (*makers, *filter(None, norms)) for parameter in ("weight", "bias", "running_mean", "running_var")}
-    others = sorted({name for name, dim in group.members if _produces(graph, name, dim)} - known)
+    others = sorted(set(changed) - known)
     if others:
         return f"{others[0]} changes them too, and is neither one of the layers that make them nor the batch norm behind one"
     for leak in graph.leaks:
@@ -172,17 +169,8 @@ def gateable(graph: ChannelGraph, group: Group) -> Gated | str:
     return Gated(group, makers, norms)
 
 
-def _produces(graph: ChannelGraph, name: str, dim: int) -> bool:
-    return any(axis.name == name and axis.dim == dim and axis.produces for axis in graph.axes)
-
-
-def _makers(graph: ChannelGraph, group: Group) -> tuple[str, ...]:
-    """The plain layers that make the channels of a group, in the order in which they run."""
-    axes: dict[str, Axis] = {axis.name: axis for axis in graph.axes if axis.dim == 0 and axis.produces}
-    weights = {name for name, dim in group.members if dim == 0 and name in axes and name.endswith("weight")}
-    found = []
-    for index in sorted({contraction.record for contraction in graph.contractions}):
-        name = plain_layer(graph, index, _MAKING)
-        if name is not None and f"{name}.weight" in weights:
-            found.append(name)
-    return tuple(found)
+def _plain_layers(graph: ChannelGraph) -> dict[str, str]:
+    """Every layer that could be gated, in the order in which they run, and the batch norm behind it, "" for none."""
+    behind = norms_behind(graph)
+    found = (plain_layer(graph, index, _MAKING) for index in sorted({contraction.record for contraction in graph.contractions}))
+    return {name: behind.get(name, "") for name in found if name is not None}

@@ -132,9 +132,9 @@ def skipping(network: DynamicNetwork, example_inputs: Inputs) -> nn.Module:
     for name, module in list(copied.named_modules()):
         if isinstance(module, GatedLayer):
             norm = None if isinstance(module.norm, nn.Identity) else module.norm
-            _put(copied, name, _Layer(module.layer, norm, module, _where(graph, reading.pop(name, None), network.gates), live))
+            copied.set_submodule(name, _Layer(module.layer, norm, module, _where(graph, reading.pop(name, None), network.gates), live))
     for name, reader in reading.items():
-        _put(copied, name, _Layer(copied.get_submodule(name), None, None, _where(graph, reader, network.gates), live))
+        copied.set_submodule(name, _Layer(copied.get_submodule(name), None, None, _where(graph, reader, network.gates), live))
     _compare(network, copied, example_inputs)
     return copied
 
@@ -219,8 +219,3 @@ def _runner(layer: Any) -> Any:
     operator = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}[type(layer)]
     stride, padding, dilation, depthwise = layer.stride, layer.padding, layer.dilation, layer.groups > 1
     return lambda x, weight, bias: operator(x, weight, bias, stride, padding, dilation, len(weight) if depthwise else 1)
-
-
-def _put(model: nn.Module, name: str, module: nn.Module) -> None:
-    parent, _, last = name.rpartition(".")
-    model.get_submodule(parent)._modules[last] = module

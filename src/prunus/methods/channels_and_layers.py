@@ -195,8 +195,7 @@ def without_blocks(model: nn.Module, blocks: Sequence[str]) -> nn.Module:
     for block in blocks:
         if block not in names or not block:
             raise PlanError(f"{type(model).__name__} has no module {block!r} that could be left out")
-        parent, _, name = block.rpartition(".")
-        shorter.get_submodule(parent)._modules[name] = nn.Identity()
+        shorter.set_submodule(block, nn.Identity())
     return shorter
 
 
