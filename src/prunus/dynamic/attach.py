@@ -9,7 +9,6 @@ from math import prod
 from typing import Literal
 
 import numpy as np
-import torch
 from torch import Tensor, nn
 
 from prunus import scores
@@ -20,7 +19,7 @@ from prunus.channels.trace import Inputs
 from prunus.channels.verify import evaluating
 from prunus.compensation.looking import seen_by_all
 from prunus.dynamic.gates import Gate, KernelActivation, Widths, Winners
-from prunus.dynamic.layers import GatedLayer, Live
+from prunus.dynamic.layers import GatedLayer, Live, places_of
 from prunus.dynamic.network import DynamicNetwork
 from prunus.errors import PlanError
 from prunus.targets import matching
@@ -112,13 +111,12 @@ def _gate(kind: str, first: nn.Module, group: Group, hidden: int, block: int, wi
 def _replace(model: nn.Module, graph: ChannelGraph, name: str, making: Sequence[Gated], gates: Mapping[str, Gate], live: Live) -> None:
     """Put a gated layer in the place of a layer, and the identity in that of the norm behind it."""
     weight = next(axis for axis in graph.axes if axis.name == f"{name}.weight" and axis.dim == 0)
-    where = np.full(graph.num_channels + 1, -1)  # pinned slots are channel -1
-    where[np.concatenate([gated.group.channels for gated in making])] = np.arange(sum(gated.group.size for gated in making))
     norm = making[0].norms[making[0].makers.index(name)]
     own = {gated.group.name: gates[gated.group.name] for gated in making if gated.makers[0] == name}
     behind = model.get_submodule(norm) if norm else nn.Identity()
-    groups = [gated.group.name for gated in making]
-    model.set_submodule(name, GatedLayer(model.get_submodule(name), behind, groups, own, torch.from_numpy(where[weight.channels]), live))
+    groups = [gated.group for gated in making]
+    names, places = [group.name for group in groups], places_of(groups, weight.channels)
+    model.set_submodule(name, GatedLayer(model.get_submodule(name), behind, names, own, places, live))
     if norm:
         model.set_submodule(norm, nn.Identity())
 

@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunus.channels import Group
+from prunus.channels.layers import Labels
 from prunus.dynamic.gates import Gate, Opening
 
 
@@ -52,19 +54,33 @@ class GatedLayer(nn.Module):
         for name, gate in zip(self._gated, self.gates):
             self.live.openings[name] = gate(x)
         openings = [self.live.openings[name] for name in self.groups]
-        made = self.norm(self.layer(x))
-        if any(opening.boost is not None for opening in openings):
-            shift = getattr(self.norm, "bias", None)
-            boosts = [torch.ones_like(opening.open) if opening.boost is None else opening.boost for opening in openings]
-            made = self._spread(boosts, made) * (made - _wide(shift, made)) + _wide(shift, made)
-        gated: Tensor = made * self._spread([opening.open for opening in openings], made)
-        return gated
-
-    def _spread(self, values: Sequence[Tensor], like: Tensor) -> Tensor:
-        """Of every output channel, 1 where it has no gate, in a shape that broadcasts over the output."""
-        each = torch.cat([*values, values[0].new_ones(len(values[0]), 1)], 1)[:, self.places]
-        return each.to(like.dtype).view(*each.shape, *(1 for _ in like.shape[2:]))
+        made = boosted(self.norm(self.layer(x)), openings, self.places, getattr(self.norm, "bias", None))
+        return made * spread([opening.open for opening in openings], self.places, made)
 
 
-def _wide(shift: Tensor | None, like: Tensor) -> Tensor | float:
-    return 0.0 if shift is None else shift.view(1, -1, *(1 for _ in like.shape[2:]))
+def places_of(groups: Sequence[Group], channels: Labels) -> Tensor:
+    """Position of every slot with these channels in the openings of some groups side by side, -1 where it belongs to none, shape (slots,)."""
+    where = {channel: place for place, channel in enumerate(channel for group in groups for channel in group.channels.tolist())}
+    return torch.tensor([where.get(channel, -1) for channel in channels.tolist()])
+
+
+def boosted(made: Tensor, openings: Sequence[Opening], places: Tensor, shift: Tensor | None) -> Tensor:
+    """What is above the shift of the normalised outputs, times the boosts of their channels.
+
+    Args:
+        made: outputs (batch, slots, *places).
+        openings: of the groups that they belong to.
+        places: position of every slot in the openings side by side, -1 where it has no gate, shape (slots,).
+        shift: of every slot, (slots,); None = 0.
+    """
+    if all(opening.boost is None for opening in openings):
+        return made
+    boosts = [torch.ones_like(opening.open) if opening.boost is None else opening.boost for opening in openings]
+    base = 0.0 if shift is None else shift.view(1, -1, *(1 for _ in made.shape[2:]))
+    return spread(boosts, places, made) * (made - base) + base
+
+
+def spread(values: Sequence[Tensor], places: Tensor, like: Tensor) -> Tensor:
+    """Of every slot its channel's value, 1 where it has no gate, in a shape that broadcasts over the outputs `like`."""
+    each = torch.cat([*values, values[0].new_ones(len(values[0]), 1)], 1)[:, places]
+    return each.to(like.dtype).view(*each.shape, *(1 for _ in like.shape[2:]))

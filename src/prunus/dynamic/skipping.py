@@ -20,8 +20,7 @@ from prunus.channels import ChannelGraph
 from prunus.channels.readers import Reader, readers
 from prunus.channels.trace import Inputs, as_arguments, tensors_in
 from prunus.channels.verify import evaluating
-from prunus.dynamic.gates import Opening
-from prunus.dynamic.layers import GatedLayer, Live
+from prunus.dynamic.layers import GatedLayer, Live, boosted, places_of, spread
 from prunus.dynamic.network import DynamicNetwork
 from prunus.errors import CompactError
 
@@ -50,7 +49,7 @@ class _Layer(nn.Module):
         self.made: tuple[str, ...] = gated.groups if gated is not None else ()
         self._gated = gated._gated if gated is not None else ()
         self.places = gated.places if gated is not None else None
-        self.boosted = norm.bias.detach().clone() if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.affine else None
+        self.shift = norm.bias.detach().clone() if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.affine else None
         self.reads = reads
         self.live = live
         self._run = _runner(layer)
@@ -66,25 +65,20 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, live inputs, *places) to (batch, live outputs, *places)."""
-        for name, gate in zip(self._gated, self.gates):
-            self.live.openings[name] = gate(self._whole(x))
+        columns = _live([self.live.openings[name].open for name in self.reads[0]], self.reads[1]) if self.reads is not None else None
+        if self._gated:
+            whole = _whole(x, columns)
+            for name, gate in zip(self._gated, self.gates):
+                self.live.openings[name] = gate(whole)
         made = [self.live.openings[name] for name in self.made]
         rows = _live([opening.open for opening in made], self.places) if self.places is not None else None
-        columns = _live([self.live.openings[name].open for name in self.reads[0]], self.reads[1]) if self.reads is not None else None
         weight, bias = self._cut(rows, columns)
-        y = self._run(x, weight, bias)
-        return y if rows is None else self._scaled(y, made, rows)
-
-    def _whole(self, x: Tensor) -> Tensor:
-        """What a gate looks at: all inputs, zeros where they are not live."""
-        if self.reads is None:
-            return x
-        columns = _live([self.live.openings[name].open for name in self.reads[0]], self.reads[1])
-        if bool(columns.all()):
-            return x
-        whole = x.new_zeros(len(x), len(columns), *x.shape[2:])
-        whole[:, columns] = x
-        return whole
+        y: Tensor = self._run(x, weight, bias)
+        if rows is None or self.places is None:
+            return y
+        places = self.places[rows]
+        y = boosted(y, made, places, None if self.shift is None else self.shift[rows])
+        return y * spread([opening.open for opening in made], places, y) if len(y) > 1 else y  # of a batch, what any input needs was computed
 
     def _cut(self, rows: Tensor | None, columns: Tensor | None) -> tuple[Tensor, Tensor]:
         """The part of the weight and of the bias that is needed."""
@@ -100,17 +94,6 @@ class _Layer(nn.Module):
                 self._cache.clear()
             self._cache[key] = found = (weight.contiguous(), bias)
         return found
-
-    def _scaled(self, y: Tensor, made: Sequence[Opening], rows: Tensor) -> Tensor:
-        """Boosts, and zeros for the inputs of a batch that have another opening than its union."""
-        assert self.places is not None
-        if any(opening.boost is not None for opening in made):
-            boosts = [torch.ones_like(opening.open) if opening.boost is None else opening.boost for opening in made]
-            shift = 0.0 if self.boosted is None else _wide(self.boosted[rows], y)
-            y = _wide(_each(boosts, self.places)[:, rows], y) * (y - shift) + shift
-        if len(y) > 1:
-            y = y * _wide(_each([opening.open for opening in made], self.places)[:, rows], y)
-        return y
 
 
 def skipping(network: DynamicNetwork, example_inputs: Inputs) -> nn.Module:
@@ -159,9 +142,7 @@ def _where(graph: ChannelGraph, reader: Reader | None, gates: Mapping[str, Any])
         return None
     read = np.unique(graph.group_of_channel[reader.inputs[reader.inputs >= 0]])
     groups = [graph.groups[index] for index in read if graph.groups[index].name in gates]
-    where = np.full(graph.num_channels + 1, -1)  # pinned slots are channel -1
-    where[np.concatenate([group.channels for group in groups])] = np.arange(sum(group.size for group in groups))
-    return [group.name for group in groups], torch.from_numpy(where[reader.inputs])
+    return [group.name for group in groups], places_of(groups, reader.inputs)
 
 
 def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs) -> None:
@@ -183,17 +164,17 @@ def _live(opens: Sequence[Tensor], places: Tensor) -> Tensor:
     return used[places]
 
 
+def _whole(x: Tensor, columns: Tensor | None) -> Tensor:
+    """What a gate looks at: all inputs, zeros where they are not live."""
+    if columns is None or bool(columns.all()):
+        return x
+    whole = x.new_zeros(len(x), len(columns), *x.shape[2:])
+    whole[:, columns] = x
+    return whole
+
+
 def _bytes(flags: Tensor | None) -> bytes:
     return b"" if flags is None else flags.cpu().numpy().tobytes()
-
-
-def _each(values: Sequence[Tensor], places: Tensor) -> Tensor:
-    """Of every slot, (batch, slots); 1 where it has no gate."""
-    return torch.cat([*values, values[0].new_ones(len(values[0]), 1)], 1)[:, places]
-
-
-def _wide(values: Tensor, like: Tensor) -> Tensor:
-    return values.view(*(values.shape if values.dim() > 1 else (1, -1)), *(1 for _ in like.shape[2:]))
 
 
 def _folded(layer: Any, norm: Any) -> tuple[Tensor, Tensor]:
