@@ -8,26 +8,13 @@ from typing import Any
 
 import pytest
 import torch
-from typer.testing import CliRunner
+from tests.cli.test_training import done, invoke
 
 from prunus import models
 from prunus.cli import train as cli
-from prunus.cli.app import app
 
-RUN = CliRunner()
 SHORT = ["digits", "lenet5", "--method", "history", "--epochs", "2", "--tune-epochs", "1", "--pull-epochs", "1", "--rounds", "2", "--rate", "0.4"]
 SHORT += ["--batch-size", "64", "--lr", "0.05", "--tolerance", "50", "--no-onnx"]
-
-
-def invoke(*arguments: str) -> Any:
-    return RUN.invoke(app, ["train", *arguments])
-
-
-def done(*arguments: str) -> dict[str, Any]:
-    result = invoke(*arguments, "--json")
-    assert result.exit_code == 0, result.output
-    found: dict[str, Any] = json.loads(result.stdout)
-    return found
 
 
 def test_rounds_end_in_a_compact_model_and_a_report_with_histories(tmp_path: Path) -> None:

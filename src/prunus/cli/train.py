@@ -22,7 +22,7 @@ from prunus.cli.opening import TRAINING_FILE, open_data, open_model, split_sampl
 from prunus.cli.prune import VERIFIED_ON, data_record
 from prunus.cli.recipe import Recipe, read, resolve
 from prunus.cli.scalars import scalars
-from prunus.cli.train_methods import KEPT, RECIPE, by_method
+from prunus.cli.train_methods import KEPT, RECIPE, Job, by_method
 from prunus.cli.train_pixels import pictures_of, show_pixels, train_pixels
 from prunus.errors import ConfigError
 
@@ -201,7 +201,7 @@ def _run(
             if step in ("", "training"):  # of several trainings the first is drawn
                 also(record)
 
-    made = by_method(recipe, opened.model, samples, config, example, folder, resume, watch, note)
+    made = by_method(Job(recipe, folder, resume, opened.model, samples, config, example, watch, note))
     if not ranks.first:
         return {}
     if made.training is not None and recipe.method != "history":

@@ -42,74 +42,81 @@ class Made:
     panels: dict[str, Any]
 
 
-def by_method(
-    recipe: Recipe,
-    model: nn.Module,
-    samples: Material,
-    config: TrainConfig,
-    example: Tensor,
-    folder: Path,
-    resume: bool,
-    watch: Watch,
-    note: Note,
-) -> Made:
-    """Train and prune as the recipe says, and go on from the folder's checkpoints if it is resumed."""
-    if recipe.method == "history":
-        training, outcome, panels = compress(recipe, model, samples, config, example[:1], folder / CHECKPOINT, resume, watch, note)
+@dataclass(frozen=True, eq=False)
+class Job:
+    """What is trained.
+
+    Attributes:
+        recipe, folder: of the run.
+        resume: go on from the folder's checkpoints.
+        model: to train, in place.
+        samples, config: what on, and how.
+        example: inputs to trace with and to verify on.
+        watch: told about progress.
+        note: told about every epoch, with the name of its training where there are several.
+    """
+
+    recipe: Recipe
+    folder: Path
+    resume: bool
+    model: nn.Module
+    samples: Material
+    config: TrainConfig
+    example: Tensor
+    watch: Watch
+    note: Note
+
+
+def by_method(job: Job) -> Made:
+    """Train and prune as the recipe says."""
+    if job.recipe.method == "history":
+        training, outcome, panels = compress(
+            job.recipe, job.model, job.samples, job.config, job.example[:1], job.folder / CHECKPOINT, job.resume, job.watch, job.note
+        )
         return Made(training, outcome, "training history", panels)
-    made = _twofold(recipe, model, samples, config, example, folder, resume, watch, note)
-    if recipe.method == "importance":
-        return replace(made, outcome=_weighed(recipe, model, samples, config, example, watch), score="importance weights")
-    return made
+    made = _twofold(job)
+    return replace(made, outcome=_weighed(job), score="importance weights") if job.recipe.method == "importance" else made
 
 
-def _twofold(
-    recipe: Recipe,
-    model: nn.Module,
-    samples: Material,
-    config: TrainConfig,
-    example: Tensor,
-    folder: Path,
-    resume: bool,
-    watch: Watch,
-    note: Note,
-) -> Made:
+def _twofold(job: Job) -> Made:
     """One training, on chosen samples and with soft pruning where the recipe has them."""
     from prunus.methods.twofold import twofold
 
-    watch("preparing the choice of samples", 0, 0)
-    curriculum, pruning = parts.curriculum(recipe, samples, folder / KEPT), parts.pruning(recipe, example[:1])
+    recipe = job.recipe
+    job.watch("preparing the choice of samples", 0, 0)
+    curriculum, pruning = parts.curriculum(recipe, job.samples, job.folder / KEPT), parts.pruning(recipe, job.example[:1])
     trained = twofold(
-        model,
-        samples,
-        config,
+        job.model,
+        job.samples,
+        job.config,
         pruning=pruning,
         curriculum=curriculum,
-        tuning=replace(config, epochs=recipe.tune_epochs, lr=recipe.tune_lr) if pruning and recipe.tune_epochs else None,
-        checkpoint=folder / CHECKPOINT,
-        resume=resume,
-        on_epoch=lambda record: note(record, ""),
-        verify_on=example,
-        watch=watch,
+        tuning=replace(job.config, epochs=recipe.tune_epochs, lr=recipe.tune_lr) if pruning and recipe.tune_epochs else None,
+        checkpoint=job.folder / CHECKPOINT,
+        resume=job.resume,
+        on_epoch=lambda record: job.note(record, ""),
+        verify_on=job.example,
+        watch=job.watch,
     )
     return Made(trained.history, trained.outcome, f"norm-l{recipe.norm:g}", {"soft": _soft_panel(pruning, trained.outcome)})
 
 
-def _weighed(recipe: Recipe, model: nn.Module, samples: Material, config: TrainConfig, example: Tensor, watch: Watch) -> Outcome:
+def _weighed(job: Job) -> Outcome:
     """Trials under the tolerance, by trained weights of channels."""
     from prunus.methods.importance import classifier_within
 
+    recipe = job.recipe
     return classifier_within(
-        model,
-        example[:1],
-        samples,
+        job.model,
+        job.example[:1],
+        job.samples,
         recipe.tolerance,
-        replace(config, epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr),
+        replace(job.config, epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr),
         step=recipe.step,
         l1=recipe.l1,
         protect=recipe.protect,
-        verify_on=example,
-        watch=watch,
+        verify_on=job.example,
+        watch=job.watch,
     )
 
 
