@@ -55,6 +55,7 @@ KEY = (
     "l1",
     "importance",
     "scope",
+    "round_to",
 )
 SIDE = 256  # of the picture that FLOPs and latency are of [pixels]
 Figures = dict[str, float]
@@ -101,6 +102,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--l1", type=float, default=1e-3, help="strength of the penalty on the weights")
     parser.add_argument("--importance", choices=("weight", "weight times norm"), default="weight")
     parser.add_argument("--scope", choices=("global", "uniform"), default="global")
+    parser.add_argument("--round-to", type=int, default=1, help="widths become multiples of this")
     return parser.parse_args()
 
 
@@ -156,7 +158,7 @@ class Run:
         started = time.perf_counter()
         found = importance_pruning(
             base, example, self.fit, all_within(base, validated, TOLERANCES), 1.0, step=self.key["step"], least=self.key["least"],
-            by="macs", l1=self.key["l1"], importance=self.key["importance"], scope=self.key["scope"], on_trial=told,
+            by="macs", l1=self.key["l1"], importance=self.key["importance"], scope=self.key["scope"], round_to=self.key["round_to"], on_trial=told,
         )  # fmt: skip
         storage.save(found.model, self.folder / small_of(self.key))
         after = found.plan.after if found.plan else before
@@ -229,7 +231,8 @@ def name_of(key: Row) -> str:
 
 def small_of(key: Row) -> str:
     """The file of a row's small network."""
-    return f"small-{key['importance']}-{key['scope']}-{key['step']:g}-{key['trial_epochs']}.safetensors".replace(" ", "-")
+    parts = (key[part] for part in ("importance", "scope", "step", "trial_epochs", "round_to"))
+    return f"small-{'-'.join(map(str, parts))}.safetensors".replace(" ", "-")
 
 
 def built(key: Row) -> nn.Module:

@@ -54,12 +54,14 @@ def _about(row: Row) -> str:
     training, validation, test = row["pictures"]
     blocks = f", held out in blocks of {row['block']} x {row['block']} tiles" if row["block"] > 1 else ""
     shrunk = f", all {row['shrink']} times smaller than their files" if row["shrink"] > 1 else ""
+    rounded = f", widths multiples of {row['round_to']}" if row["round_to"] > 1 else ""
     before, after = (2e-9 * macs for macs in row["macs"])
     minutes = row["seconds"]["training"] / 60, row["seconds"]["trials"] / 60
     return (
         f"{before:.2f} to {after:.2f} GFLOPs, {row['params'][0]:,} to {row['params'][1]:,} parameters. {training} pictures to train, "
         f"{validation} to keep the tolerance, {test} to test{shrunk}{blocks}; {row['epochs']} epochs of {row['count']} windows of {row['size']} x "
-        f"{row['size']}, trials of {row['trial_epochs']} with weights and {row['trial_epochs']} without; {minutes[0]:.0f} + {minutes[1]:.0f} minutes."
+        f"{row['size']}, trials of {row['trial_epochs']} with weights and {row['trial_epochs']} without{rounded}; {minutes[0]:.0f} + "
+        f"{minutes[1]:.0f} minutes."
     )
 
 

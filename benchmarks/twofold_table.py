@@ -7,7 +7,7 @@ from statistics import mean
 from benchmarks.rows import Row, heading, spread
 
 BASE = "all data"
-KIND = ("data", "network", "epochs", "start", "measured_on", "device", "lr")  # what the rows of one table have in common
+KIND = ("data", "network", "epochs", "start", "measured_on", "lr")  # what the rows of one table have in common
 HEADER = "| variant | seeds | accuracy | against all data | time | choosing | samples | MACs left |"
 
 
@@ -23,26 +23,28 @@ def table(result: Row) -> str:
     )
     for kind in dict.fromkeys(tuple(row[key] for key in KIND) for row in result["rows"]):
         rows = [row for row in result["rows"] if tuple(row[key] for key in KIND) == kind]
-        data, network, epochs, start, measured_on, device, lr = kind
+        data, network, epochs, start, measured_on, lr = kind
         begin = "from scratch" if start == "scratch" else f"from {start}"
         lines += [
             "",
             f"## {data}, {network}, {begin}, {epochs} epochs, peak rate {lr:g}, {measured_on} accuracy",
             "",
-            device,
+            "; ".join(dict.fromkeys(row["device"] for row in rows)),
             "",
             HEADER,
             "|---|---|---|---|---|---|---|---|",
         ]
-        base = {row["seed"]: row for row in rows if row["variant"] == BASE}
-        lines += [_line(name, [row for row in rows if row["variant"] == name], base) for name in dict.fromkeys(row["variant"] for row in rows)]
+        lines += [_line(name, rows) for name in dict.fromkeys(row["variant"] for row in rows)]
     return "\n".join(lines) + "\n"
 
 
-def _line(name: str, rows: list[Row], base: dict[int, Row]) -> str:
-    drops = [row["accuracy"] - base[row["seed"]]["accuracy"] for row in rows if row["seed"] in base]
+def _line(name: str, everything: list[Row]) -> str:
+    rows = [row for row in everything if row["variant"] == name]
+    full = {row["seed"]: row for row in everything if row["variant"] == BASE}
+    drops = [row["accuracy"] - full[row["seed"]]["accuracy"] for row in rows if row["seed"] in full]
     timed = [row for row in rows if "seconds" in row]  # rows that were measured beside other work have no times
-    times = [row["seconds"] / base[row["seed"]]["seconds"] for row in timed if "seconds" in base.get(row["seed"], {})]
+    clocks = {(row["seed"], row["device"]): row["seconds"] for row in everything if row["variant"] == BASE and "seconds" in row}
+    times = [row["seconds"] / clocks[row["seed"], row["device"]] for row in timed if (row["seed"], row["device"]) in clocks]
     cells = [
         name,
         str(len(rows)),

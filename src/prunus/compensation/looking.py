@@ -17,32 +17,6 @@ def check_repeatable(batches: Iterable[Inputs]) -> None:
         raise PlanError("the calibration inputs are read several times; give a list of batches instead of an iterator")
 
 
-class _SeenError(Exception):
-    """Ends a forward whose rest nobody needs."""
-
-
-def seen_by(model: nn.Module, name: str, batch: Inputs) -> tuple[Tensor, Tensor]:
-    """What one layer gets and makes; the rest of the network is not run.
-
-    Raises PlanError if the layer does not run on this batch.
-    """
-    found: list[tuple[Tensor, Tensor]] = []
-
-    def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-        found.append((args[0] if args else kwargs["input"], output))
-        raise _SeenError
-
-    handle = model.get_submodule(name).register_forward_hook(look, with_kwargs=True)
-    args, kwargs = as_arguments(batch)
-    try:
-        model(*args, **kwargs)
-    except _SeenError:
-        return found[0]
-    finally:
-        handle.remove()
-    raise PlanError(f"{name} did not run on the calibration inputs, but on the example inputs that the model was traced with")
-
-
 def seen_by_all(model: nn.Module, names: Iterable[str], batches: Iterable[Inputs]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
     """What several layers get and make, batch by batch."""
     found: dict[str, tuple[Tensor, Tensor]] = {}

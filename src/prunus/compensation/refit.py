@@ -22,10 +22,10 @@ from ..channels.readers import Reader, readers
 from ..channels.resolve import graph_for
 from ..channels.trace import Inputs
 from ..channels.twin import copy_model, unwrap
-from ..channels.verify import evaluating
 from ..errors import PlanError
 from .least_squares import Fit, fit_for
-from .looking import check_repeatable, seen_by
+from .looking import check_repeatable
+from .resuming import Resumed
 from .rows import as_matrix, channel_axis, from_matrix, positions, rows
 
 RIDGE = 1e-3
@@ -45,7 +45,7 @@ def refit(model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, ridge: flo
     Args:
         model: the model that the plan was made for; not changed.
         plan: what goes.
-        batches: calibration inputs, as the model takes them; read once per layer, so a list, or an object that can be iterated again and again.
+        batches: calibration inputs, as the model takes them; read once per layer, so a list, or an object that gives the same again and again.
         ridge: strength of the pull towards the old weights, relative to the mean variance of the inputs; infinite = the means alone are made up for.
         on_step: called with (layers done, layers in all).
 
@@ -57,11 +57,12 @@ def refit(model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, ridge: flo
     graph = graph_for(model, plan)
     removed = plan.removed_in(graph)
     found = [reader for reader in readers(graph) if reader.loses(removed)]
-    fitted, masked = copy_model(model, {}), mask(model, plan)
-    with evaluating(model), evaluating(masked):
+    fitted, original, masked = copy_model(model, {}), copy_model(model, {}).eval(), mask(model, plan).eval()
+    with torch.no_grad():
+        pair = [Resumed(network, graph, _first(batches)) for network in (original, masked)] if found else []
         for done, reader in enumerate(found):
             on_step(done, len(found))
-            fits = _gather(model, masked, reader, removed, batches, ridge)
+            fits = _gather(pair, original.get_submodule(reader.name), reader, removed, batches, ridge)
             for network in (fitted, masked):
                 _apply(network, reader, removed, fits, ridge)
     on_step(len(found), len(found))
@@ -73,21 +74,23 @@ def restore_means(model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, on
     return refit(model, plan, batches, ridge=math.inf, on_step=on_step)
 
 
-def _gather(model: nn.Module, masked: nn.Module, reader: Reader, removed: NDArray[np.bool_], batches: Iterable[Inputs], ridge: float) -> list[Fit]:
+def _first(batches: Iterable[Inputs]) -> Inputs:
+    for batch in batches:
+        return batch
+    raise PlanError("there is no batch of calibration inputs; at least one is needed")
+
+
+def _gather(pair: list[Resumed], layer: nn.Module, reader: Reader, removed: NDArray[np.bool_], batches: Iterable[Inputs], ridge: float) -> list[Fit]:
     """Samples of a layer's inputs in the masked model and its outputs in the original, one fit per group of the convolution."""
-    layer = model.get_submodule(reader.name)
+    original, masked = pair
     axis, generator = channel_axis(layer), torch.Generator().manual_seed(0)
     parts = reader.parts(removed)
     fits = [fit_for(len(columns) * positions(layer), len(made), ridge) for columns, made in parts]
-    seen = False
-    for batch in batches:
-        seen = True
-        x, y = seen_by(masked, reader.name, batch)[0], seen_by(model, reader.name, batch)[1]
+    for number, batch in enumerate(batches):
+        x, y = masked.upto(reader.name, number, batch)[0], original.upto(reader.name, number, batch)[1]
         for fit, (columns, made) in zip(fits, parts):
             if len(made):
                 fit.add(*rows(layer, x.index_select(axis, columns.to(x.device)), y.index_select(axis, made.to(y.device)), generator))
-    if not seen:
-        raise PlanError("there is no batch of calibration inputs; at least one is needed")
     return fits
 
 
