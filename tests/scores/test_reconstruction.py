@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +16,7 @@ from prunus.errors import PlanError
 from prunus.scores import products
 from prunus.scores.reconstruction import Problem
 
+MODULE = importlib.import_module("prunus.scores.reconstruction")  # `scores.reconstruction` is the function
 BATCHES = [torch.randn(16, 3, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)]
 
 
@@ -66,7 +69,9 @@ def slow(model: nn.Module, ridge: float) -> tuple[list[int], list[float]]:
     return order, costs
 
 
-def test_it_is_greedy_elimination_with_a_refit_at_every_step() -> None:
+@pytest.mark.parametrize("at_once", [1, 2, 3, 64])
+def test_it_is_greedy_elimination_with_a_refit_at_every_step(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "AT_ONCE", at_once)
     model = network()
     graph = prunus.trace(model, BATCHES[0])
     found = scores.reconstruction(graph, BATCHES, ridge=1e-2)
@@ -94,10 +99,22 @@ def test_what_others_can_make_costs_nothing() -> None:
 
 
 def test_shrinking_on_the_way_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(MODULE, "AT_ONCE", 1)
     graph = prunus.trace(network(), BATCHES[0])
     wanted = scores.reconstruction(graph, BATCHES)
     monkeypatch.setattr(Problem, "_shrink", lambda self: None)
     assert torch.allclose(scores.reconstruction(graph, BATCHES), wanted, rtol=1e-8)
+
+
+def test_looking_at_few_channels_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    torch.manual_seed(0)
+    graph = prunus.trace(models.resnet20().eval(), torch.zeros(1, 3, 32, 32))
+    batches = [torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))]
+    monkeypatch.setattr(MODULE, "AT_ONCE", 1)
+    wanted = scores.reconstruction(graph, batches)
+    for at_once in (8, 64):
+        monkeypatch.setattr(MODULE, "AT_ONCE", at_once)
+        assert torch.allclose(scores.reconstruction(graph, batches), wanted, rtol=1e-6)
 
 
 def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

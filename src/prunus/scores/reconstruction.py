@@ -13,7 +13,7 @@ mean.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
@@ -23,6 +23,7 @@ from ..channels.trace import Inputs
 from .products import LayerProducts, families
 
 RIDGE = 1e-3
+AT_ONCE = 64  # channels that may go before all others are looked at again
 
 
 def reconstruction(graph: ChannelGraph, batches: Iterable[Inputs], *, ridge: float = RIDGE) -> Tensor:
@@ -54,7 +55,7 @@ def filled(scores: Tensor) -> Tensor:
 
 
 class Problem:
-    """One layer, or one group of a convolution, that loses input channels one by one and is refitted each time.
+    """One layer, or one group of a convolution, that loses input channels and is refitted each time.
 
     Args:
         layer: its weight and the moments of its inputs.
@@ -70,25 +71,30 @@ class Problem:
 
     def costs(self) -> dict[int, float]:
         """Of every channel that is left, relative to the variance of the outputs."""
-        by_size: dict[int, list[int]] = {}
-        for channel, columns in self._columns.items():
-            by_size.setdefault(len(columns), []).append(channel)
-        result: dict[int, float] = {}
-        for channels in by_size.values():
-            columns = torch.stack([self._columns[channel] for channel in channels])
-            blocks = self._inverse[columns[:, :, None], columns[:, None, :]]
+        found: dict[int, float] = {}
+        for channels, columns in _by_size(self._columns):
             weights = self._weight[:, columns].permute(1, 2, 0)
-            costs = (weights * torch.linalg.solve(blocks, weights)).sum((1, 2)) / self._total
-            result |= dict(zip(channels, costs.tolist()))
-        return result
+            found |= _costs(channels, self._inverse[columns[:, :, None], columns[:, None, :]], weights @ weights.mT, self._total)
+        return found
 
-    def remove(self, channel: int) -> None:
-        """Refit the weight without a channel."""
-        columns = self._columns.pop(channel)
+    def among(self, channels: list[int]) -> Few:
+        """The same problem, of which only the costs of these channels are asked."""
+        mine = [channel for channel in channels if channel in self._columns]
+        columns = torch.cat([self._columns[channel] for channel in mine]) if mine else torch.zeros(0, dtype=torch.int64)
+        weight, counts = self._weight[:, columns], [len(self._columns[channel]) for channel in mine]
+        places = dict(zip(mine, torch.split(torch.arange(len(columns)), counts)))
+        return Few(places, self._inverse[columns][:, columns], weight.T @ weight, self._total)
+
+    def remove(self, channels: list[int]) -> None:
+        """Refit the weight without some channels."""
+        mine = [self._columns.pop(channel) for channel in channels if channel in self._columns]
+        if not mine:
+            return
+        columns = torch.cat(mine)
         beside = self._inverse[columns]
         gain = torch.linalg.solve(beside[:, columns], beside)
         self._weight = self._weight - self._weight[:, columns] @ gain
-        self._inverse = self._inverse - beside.T @ gain
+        self._inverse = self._inverse.addmm_(beside.T, gain, alpha=-1)
         self._left[columns] = False
         if int(self._left.sum()) < 0.75 * len(self._left):
             self._shrink()
@@ -101,21 +107,82 @@ class Problem:
         self._left = torch.ones(len(self._inverse), dtype=torch.bool)
 
 
+class Few:
+    """What a `Problem` is for some of its channels: their costs, whichever of them go, need no more than their own rows and columns.
+
+    Args:
+        columns: of every channel, in the two that follow.
+        inverse: H^-1 there.
+        squares: W^T W there.
+        total: what costs are relative to.
+    """
+
+    def __init__(self, columns: dict[int, Tensor], inverse: Tensor, squares: Tensor, total: float) -> None:
+        self._columns, self._inverse, self._squares, self._total = columns, inverse, squares, total
+
+    def costs(self) -> dict[int, float]:
+        """Of every channel that is left."""
+        found: dict[int, float] = {}
+        for channels, columns in _by_size(self._columns):
+            blocks = columns[:, :, None], columns[:, None, :]
+            found |= _costs(channels, self._inverse[blocks], self._squares[blocks], self._total)
+        return found
+
+    def remove(self, channel: int) -> None:
+        """Refit without a channel."""
+        columns = self._columns.pop(channel, None)
+        if columns is None:
+            return
+        beside = self._inverse[columns]
+        gain = torch.linalg.solve(beside[:, columns], beside)
+        crossed = self._squares[:, columns] @ gain
+        self._squares = self._squares - crossed - crossed.T + gain.T @ crossed[columns]
+        self._inverse = self._inverse - beside.T @ gain
+
+
+def _by_size(columns: dict[int, Tensor]) -> list[tuple[list[int], Tensor]]:
+    """Channels with equally many columns, and these as (channels, columns each)."""
+    found: dict[int, list[int]] = {}
+    for channel, own in columns.items():
+        found.setdefault(len(own), []).append(channel)
+    return [(channels, torch.stack([columns[channel] for channel in channels])) for channels in found.values()]
+
+
+def _costs(channels: list[int], inverses: Tensor, squares: Tensor, total: float) -> dict[int, float]:
+    """tr(W_J (H^-1_JJ)^-1 W_J^T) of channels with blocks of H^-1 and W^T W, (channels, columns each, columns each)."""
+    costs = torch.linalg.solve(inverses, squares).diagonal(dim1=1, dim2=2).sum(1) / total
+    return dict(zip(channels, costs.tolist()))
+
+
 def _eliminate(problems: list[Problem], scores: Tensor) -> None:
-    """Let the channels of a family go one by one, and write down what each costs."""
-    costs = [problem.costs() for problem in problems]
-    total: dict[int, float] = {}
-    for one in costs:
-        for channel, cost in one.items():
-            total[channel] = total.get(channel, 0.0) + cost
+    """Let the channels of a family go one by one, and write down what each costs.
+
+    The costs of all are asked once for `AT_ONCE` channels or fewer: the cheapest go, one by one, for as long as each costs less than the cheapest of
+    the others did. That is what asking all of them each time gives, unless the others become cheaper meanwhile.
+    """
     reached = 0.0
-    while total:
-        channel = min(total, key=total.__getitem__)
-        reached = max(total.pop(channel), math.nextafter(reached, math.inf))
-        scores[channel] = reached
-        for index, problem in enumerate(problems):
-            if channel in costs[index]:
-                problem.remove(channel)
-                before, costs[index] = costs[index], problem.costs()
-                for other, cost in costs[index].items():
-                    total[other] += cost - before[other]
+    while total := _total(problems):
+        ranked = sorted(total, key=total.__getitem__)
+        limit = total[ranked[AT_ONCE]] if len(ranked) > AT_ONCE else math.inf
+        few = [problem.among(ranked[:AT_ONCE]) for problem in problems]
+        gone: list[int] = []
+        while costs := _total(few):
+            channel = min(costs, key=costs.__getitem__)
+            if gone and costs[channel] > limit:
+                break
+            reached = max(costs[channel], math.nextafter(reached, math.inf))
+            scores[channel] = reached
+            gone.append(channel)
+            for one in few:
+                one.remove(channel)
+        for problem in problems:
+            problem.remove(gone)
+
+
+def _total(problems: Sequence[Problem | Few]) -> dict[int, float]:
+    """The costs of channels, summed over all layers that read them."""
+    total: dict[int, float] = {}
+    for problem in problems:
+        for channel, cost in problem.costs().items():
+            total[channel] = total.get(channel, 0.0) + cost
+    return total
