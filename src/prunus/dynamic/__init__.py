@@ -1,8 +1,26 @@
 """Dynamic pruning: gates that decide, for every input anew, which channels are computed."""
 
 from prunus.dynamic.attach import attach
+from prunus.dynamic.cascade import Answers, Cascade, answers
+from prunus.dynamic.cascade_onnx import export_cascade
 from prunus.dynamic.gates import Gate, KernelActivation, Opening, Widths, Winners
 from prunus.dynamic.network import Activity, DynamicNetwork, activity, anneal
 from prunus.dynamic.skipping import skipping
 
-__all__ = ["Activity", "DynamicNetwork", "Gate", "KernelActivation", "Opening", "Widths", "Winners", "activity", "anneal", "attach", "skipping"]
+__all__ = [
+    "Activity",
+    "Answers",
+    "Cascade",
+    "DynamicNetwork",
+    "Gate",
+    "KernelActivation",
+    "Opening",
+    "Widths",
+    "Winners",
+    "activity",
+    "anneal",
+    "answers",
+    "attach",
+    "export_cascade",
+    "skipping",
+]

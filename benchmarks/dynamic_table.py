@@ -1,0 +1,62 @@
+"""The results of `benchmarks.dynamic` as Markdown tables."""
+
+from __future__ import annotations
+
+from benchmarks.rows import Row, heading
+
+TIMES = "| runtime | batch | network | p50 [ms] | p95 [ms] | mean [ms] | p50 of dense / p50 | mean of dense / mean |"
+
+
+def table(result: Row) -> str:
+    """One section per network."""
+    if not result["rows"] and "large" not in result:
+        return "# Dynamic pruning: cascades\n\nNothing has been measured yet.\n"
+    lines = heading(
+        "Dynamic pruning: cascades",
+        result,
+        result["environment"]["processor"],
+        "",
+        "Every stage is the fine-tuned network pruned to a share of its MACs and fine-tuned as long again. Thresholds were found on one half of the",
+        "test samples (public weights have seen the training samples), and all figures are of the other half. MACs are those of all stages that an",
+        "input passes, on average, relative to the dense network. Latency on one thread, input by input, networks in turns.",
+    )
+    for row in result["rows"]:
+        lines += ["", *_section(row)]
+    if "large" in result:
+        lines += ["", "## ResNet-18 at 224 pixels, half of the channels of every layer live", "", *_latency(result["large"]["latency"])]
+    return "\n".join(lines) + "\n"
+
+
+def _section(row: Row) -> list[str]:
+    dense = row["alone"]["1"]
+    lines = [
+        f"## {row['called']}, {row['network']} ({row['weights']}), {row['epochs']} epochs, seed {row['seed']}",
+        "",
+        "| network | threshold for | accuracy | against dense | MACs | answered by each stage |",
+        "|---|---|---|---|---|---|",
+    ]
+    for share, macs in zip(row["shares"], row["macs"]):
+        accuracy = row["alone"][f"{share:g}"]
+        name = "dense" if share == 1 else f"static {share:g}"
+        lines.append(f"| {name} | | {accuracy:.2f} | {accuracy - dense:+.2f} | {macs / row['macs'][-1]:.0%} | |")
+    for number, one in enumerate(row["cascades"]):
+        what = f"{one['budget']:.0%} of the MACs" if "budget" in one else f"{one['tolerance']:g} points at most"
+        stages = ", ".join(f"{share:g}" for share in one["stages"])
+        answered = ", ".join(f"{share:.0%}" for share in one["answered"])
+        lines.append(
+            f"| cascade {number} of {stages} | {what} | {one['accuracy']:.2f} | {one['accuracy'] - dense:+.2f} | {one['cost']:.0%} | {answered} |"
+        )
+    return [*lines, "", *_latency(row.get("latency", []))]
+
+
+def _latency(measured: list[Row]) -> list[str]:
+    if not measured:
+        return []
+    lines = [TIMES, "|---|---|---|---|---|---|---|---|"]
+    for one in measured:
+        dense = next(other for other in measured if other["network"] == "dense" and all(other[key] == one[key] for key in ("runtime", "batch")))
+        lines.append(
+            f"| {one['runtime']} | {one['batch']} | {one['network']} | {one['p50']:.2f} | {one['p95']:.2f} | {one['mean']:.2f} | "
+            f"{dense['p50'] / one['p50']:.2f} | {dense['mean'] / one['mean']:.2f} |"
+        )
+    return lines
