@@ -31,7 +31,7 @@ from prunus.compensation import refit
 from prunus.data import ImageData, Split
 from prunus.deploy.onnx import export, feeds, session
 from prunus.deploy.per_input import over_inputs
-from prunus.dynamic import Answers, Cascade, answers, export_cascade
+from prunus.dynamic import Answers, Cascade, export_cascade
 from prunus.models import load_weights
 from prunus.training import Calibration, TrainConfig, train
 from prunus.training.feeding import batches
@@ -85,7 +85,7 @@ def accuracy(options: argparse.Namespace) -> Row:
     found = stages_of(options, images, shares)
     choosing, measuring = halves(images.test, options.seed)
     whole = Cascade(found, torch.zeros(1, 3, 32, 32))
-    held, test = (answers(whole, batches(part, IMAGENET, 250)) for part in (choosing, measuring))
+    held, test = (whole.ask(batches(part, IMAGENET, 250)) for part in (choosing, measuring))
     static = {f"{share:g}": float(100 * test.right[:, number].double().mean()) for number, share in enumerate(shares)}
     rows = []
     for picked in ([0, len(shares) - 1], list(range(len(shares)))):

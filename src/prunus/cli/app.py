@@ -99,6 +99,7 @@ def typed_command(context: typer.Context) -> str:
 
 def _register() -> None:
     """Import the verbs; only their bodies import the library's heavy parts."""
+    from prunus.cli.cascade import cascade
     from prunus.cli.catalogue import methods, models
     from prunus.cli.demo import demo
     from prunus.cli.look import compare, profile
@@ -106,7 +107,7 @@ def _register() -> None:
     from prunus.cli.segment import segment
     from prunus.cli.train import train
 
-    for verb in (demo, prune, train, segment, profile, compare, methods, models):
+    for verb in (demo, prune, train, cascade, segment, profile, compare, methods, models):
         app.command()(verb)
 
 

@@ -85,6 +85,12 @@ METHODS = {
         Needs.TRAINING,
         "a training",
     ),
+    "cascade": About(
+        "a small network answers what it is sure of, larger ones the rest: prunus cascade",
+        "Park et al. 2015, CODES+ISSS",
+        Needs.LABELS,
+        "a forward pass of every stage",
+    ),
 }
 
 

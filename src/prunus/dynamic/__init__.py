@@ -1,7 +1,7 @@
 """Dynamic pruning: gates that decide, for every input anew, which channels are computed."""
 
 from prunus.dynamic.attach import attach
-from prunus.dynamic.cascade import Answers, Cascade, answers
+from prunus.dynamic.cascade import Answers, Cascade
 from prunus.dynamic.cascade_onnx import export_cascade
 from prunus.dynamic.gates import Gate, KernelActivation, Opening, Widths, Winners
 from prunus.dynamic.network import Activity, DynamicNetwork, activity, anneal
@@ -19,7 +19,6 @@ __all__ = [
     "Winners",
     "activity",
     "anneal",
-    "answers",
     "attach",
     "export_cascade",
     "skipping",

@@ -34,12 +34,15 @@ class Cascade(nn.Module):
         example_inputs: what they are called with, for their MACs.
 
     Attributes:
-        threshold: the margin, highest probability less the second, from which a stage is sure; see `Answers`. Setting it is the knob at run time.
+        threshold: the margin, highest probability less the second, from which a stage is sure.
+        known: what the stages say about held-out samples, set by `ask`; None before.
         macs: of every stage for one input.
 
     Raises:
         ConfigError: fewer than two stages, or a later one that is not dearer.
     """
+
+    known: Answers | None
 
     def __init__(self, stages: Sequence[nn.Module], example_inputs: Tensor) -> None:
         super().__init__()
@@ -47,7 +50,7 @@ class Cascade(nn.Module):
         if len(stages) < 2 or any(a >= b for a, b in zip(self.macs, self.macs[1:])):
             raise ConfigError(f"A cascade has two stages or more, each dearer than the one before; these have {', '.join(map(str, self.macs))} MACs.")
         self.stages = nn.ModuleList(stages)
-        self.threshold = NEVER_SURE
+        self.threshold, self.known = NEVER_SURE, None
         self.eval()
 
     def train(self, mode: bool = True) -> Cascade:
@@ -68,11 +71,46 @@ class Cascade(nn.Module):
             logits = last if len(waiting) == len(x) else logits.index_put((waiting,), last)
         return logits
 
+    def ask(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> Answers:
+        """Run every stage on labelled held-out batches, (images, labels), which were not trained on; what they say is kept, for `budget`.
+
+        Raises PrunusError if there are none.
+        """
+        sure, right = [], []
+        with evaluating(self):
+            for images, labels in pairs:
+                logits = [stage(images) for stage in self.stages]
+                sure.append(torch.stack([margin(one) for one in logits], 1).cpu())
+                right.append(torch.stack([one.argmax(1) == labels for one in logits], 1).cpu())
+        if not sure:
+            raise PrunusError("there is no batch to ask the stages about; at least one is needed")
+        self.known = Answers(torch.cat(sure), torch.cat(right), self.macs)
+        return self.known
+
+    @property
+    def budget(self) -> float:
+        """MACs relative to the last stage's, on average over the samples that were asked about; setting it sets the threshold, without retraining.
+
+        Raises ConfigError before `ask`, and TargetError for less than the first stage costs.
+        """
+        return float(self._known().cost(self.threshold).mean())
+
+    @budget.setter
+    def budget(self, share: float) -> None:
+        self.threshold = self._known().at(share)
+
+    def _known(self) -> Answers:
+        if self.known is None:
+            raise ConfigError("What a threshold costs is known from held-out samples; call ask(batches of images and labels) first.")
+        return self.known
+
 
 def margin(logits: Tensor) -> Tensor:
-    """The highest probability less the second, 0 to 1, shape (batch,); with a single class always 1."""
-    highest = logits.softmax(1).topk(min(2, logits.shape[1]), 1).values
-    return highest[:, 0] - highest[:, 1] if highest.shape[1] == 2 else highest[:, 0]
+    """The highest probability less the second, 0 to 1, shape (batch,); raises ConfigError for anything but (batch, two classes or more)."""
+    if logits.dim() != 2 or logits.shape[1] < 2:
+        raise ConfigError(f"The stages of a cascade give logits (batch, classes) of two classes or more, not {tuple(logits.shape)}.")
+    highest = logits.softmax(1).topk(2, 1).values
+    return highest[:, 0] - highest[:, 1]
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,16 +171,3 @@ class Answers:
                 break
             found = step / _STEPS
         return found
-
-
-def answers(cascade: Cascade, pairs: Iterable[tuple[Tensor, Tensor]]) -> Answers:
-    """Run every stage on labelled batches, for instance `Calibration(…).pairs()` of held-out samples; raises PrunusError if there are none."""
-    sure, right = [], []
-    with evaluating(cascade):
-        for images, labels in pairs:
-            logits = [stage(images) for stage in cascade.stages]
-            sure.append(torch.stack([margin(one) for one in logits], 1).cpu())
-            right.append(torch.stack([one.argmax(1) == labels for one in logits], 1).cpu())
-    if not sure:
-        raise PrunusError("there is no batch to ask the stages about; at least one is needed")
-    return Answers(torch.cat(sure), torch.cat(right), cascade.macs)
