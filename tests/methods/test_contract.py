@@ -1,4 +1,4 @@
-"""One contract for all methods that train, tiny, on three networks: what is left computes what the masked network does."""
+"""One contract for all methods that train, tiny, on five networks: what is left computes what the masked network does."""
 
 from __future__ import annotations
 
@@ -125,8 +125,36 @@ METHODS: dict[str, Callable[[nn.Module], Left]] = {
     "play-and-prune": played,
     "thresholds": thresholds,
 }
+
+
+class Enlarged(nn.Module):
+    """A tenth of VGG-16's channels, and digits large enough for its five poolings."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        whole = models.vgg16_bn(10, 1).eval()
+        graph = prunus.trace(whole, torch.zeros(1, 1, 32, 32))
+        self.net = prunus.compact(whole, prunus.plan(graph, scores.random(graph), rate=0.9), check=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(F.interpolate(x, scale_factor=4.0))  # type: ignore[no-any-return]
+
+
+class Pooled(nn.Module):
+    """A U-Net whose maps are classes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = models.unet(10, 1, width=4, depth=2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.net(x).mean((2, 3))  # type: ignore[no-any-return]
+
+
 NETWORKS: dict[str, Callable[[], nn.Module]] = {
     "LeNet-5": lambda: models.lenet5(image_size=8),
+    "VGG-16": Enlarged,
+    "U-Net": Pooled,
     "residual": lambda: CifarResNet(1, in_channels=1),
     "dense": lambda: Dense(planes=1, classes=10),
 }
