@@ -6,8 +6,7 @@
 
 The public weights are fine-tuned; that network is pruned to each share of its MACs and fine-tuned as long again. Public weights have seen all
 training samples, so thresholds are found on a drawn half of the test samples, and every figure is of the other half. `latency` measures the
-cascades of all rows, and `large` a ResNet-18 at 224 pixels with random weights whose stages have half of the channels of every layer, and all; both
-want a quiet machine.
+cascades of all rows, and `large` a ResNet-18 at 224 pixels with random weights, half of whose channels are computed; both want a quiet machine.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from prunus.compensation import refit
 from prunus.data import ImageData, Split
 from prunus.deploy.onnx import export, feeds, session
 from prunus.deploy.per_input import over_inputs
-from prunus.dynamic import Answers, Cascade, export_cascade
+from prunus.dynamic import Answers, Cascade, DynamicNetwork, Winners, attach, export_cascade, export_gated, skipping
 from prunus.models import load_weights
 from prunus.training import Calibration, TrainConfig, train
 from prunus.training.feeding import batches
@@ -57,7 +56,8 @@ def main() -> None:
                 row["latency"] = latency(row, options)
         else:
             result["large"] = large()
-        save(RESULT, result | {"command": command("benchmarks.dynamic"), "environment": describe("onnxruntime")})
+        result |= {"command": command("benchmarks.dynamic"), "environment": describe("onnxruntime")}
+        save(RESULT, result)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
@@ -179,8 +179,9 @@ def latency(row: Row, options: argparse.Namespace) -> list[Row]:
 def timed(networks: dict[str, nn.Module], inputs: list[Tensor], onnx: bool = True) -> list[Row]:
     """Percentiles per runtime and network."""
     found = []
+    in_torch = {name: skipping(one, inputs[0]) if isinstance(one, DynamicNetwork) else one for name, one in networks.items()}
     with torch.inference_mode():
-        for name, times in over_inputs({name: network.eval() for name, network in networks.items()}, inputs).items():
+        for name, times in over_inputs({name: network.eval() for name, network in in_torch.items()}, inputs).items():
             found.append({"runtime": "PyTorch", "batch": len(inputs[0]), "network": name} | percentiles(times))
     if onnx:
         with tempfile.TemporaryDirectory() as folder:
@@ -192,7 +193,13 @@ def timed(networks: dict[str, nn.Module], inputs: list[Tensor], onnx: bool = Tru
 
 def runner(network: nn.Module, inputs: list[Tensor], file: Path) -> Any:
     """A function that runs a network's ONNX file."""
-    export_cascade(network, torch.cat(inputs), file) if isinstance(network, Cascade) else export(network, inputs[0], file)
+    match network:
+        case Cascade():
+            export_cascade(network, torch.cat(inputs), file)
+        case DynamicNetwork():
+            export_gated(network, torch.cat(inputs[:2]), file)
+        case _:
+            export(network, inputs[0], file)
     opened = session(file, threads=1)
     return lambda x: opened.run(None, feeds(opened, x))
 
@@ -203,7 +210,7 @@ def percentiles(times: Tensor) -> dict[str, float]:
 
 
 def large() -> Row:
-    """A ResNet-18 at 224 pixels: the stage with half of the channels of every layer, in the file of the cascade, against the dense network."""
+    """A ResNet-18 at 224 pixels with half of the channels of every layer: as the stage of a cascade that answers, and chosen by gates."""
     from tests.torchvision_shim import missing
 
     if reason := missing("torchvision"):
@@ -214,7 +221,23 @@ def large() -> Row:
     graph = prunus.trace(dense, inputs[0])
     cascade = Cascade([prunus.compact(dense, prunus.plan(graph, scores.norm(graph), rate=0.5)), dense], inputs[0])
     cascade.threshold = 0.0  # the first stage answers all
-    return {"macs": list(cascade.macs), "latency": timed({"dense": dense, "half of the channels": cascade}, inputs)}
+    networks = {
+        "dense": dense,
+        "half of the channels, in a cascade": cascade,
+        "half of the channels, by gates": gated(dense, inputs[0], ["layer*", "conv1"]),
+        "half of the channels inside blocks, by gates": gated(dense, inputs[0], "auto"),
+    }
+    return {"macs": list(cascade.macs), "latency": timed(networks, inputs)}
+
+
+def gated(dense: nn.Module, example: Tensor, layers: Any) -> DynamicNetwork:
+    """With gates that open another half of the channels for every input."""
+    network = attach(dense, example, layers, "winners").eval()
+    for gate in network.gates.values():
+        assert isinstance(gate, Winners)
+        nn.init.normal_(gate.last.weight, std=0.1)
+        gate.density = 0.5
+    return network
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -78,7 +78,7 @@ def export(
         draft = Path(folder) / "model.onnx"
         with evaluating(model):
             expected = tensors(model(*args, **kwargs))
-            opset = _export(model, args, kwargs, draft, dynamic_batch)
+            opset = write(model, args, kwargs, draft, dynamic_batch)
         opened = session(draft, threads=1)
         actual = [torch.as_tensor(value) for value in opened.run(None, feeds(opened, example_inputs))]
         max_abs, scale = _difference(expected, actual)
@@ -115,8 +115,18 @@ def feeds(opened: Any, example_inputs: Inputs) -> dict[str, Any]:
     return {name: value.detach().cpu().numpy() for name, value in zip(names, values)}
 
 
-def _export(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], draft: Path, dynamic_batch: bool) -> int:
-    """Run the exporter and return the opset that it chose."""
+def write(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    draft: Path,
+    dynamic_batch: bool = False,
+    translations: Mapping[Any, Callable[..., Any]] | None = None,
+) -> int:
+    """Run the exporter, without any check, and return the opset that it chose; `translations` say what becomes of operators that it does not know.
+
+    Raises PrunusError if it cannot express the model.
+    """
     try:
         with _silence():
             program: Any = torch.onnx.export(
@@ -126,6 +136,7 @@ def _export(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dra
                 dynamo=True,
                 verbose=False,
                 dynamic_shapes=_dynamic_shapes(args, kwargs) if dynamic_batch else None,
+                custom_translation_table=dict(translations) if translations else None,
             )
             program.save(draft, external_data=False)
     except Exception as error:  # the exporter raises many types; none of them is the user's to know

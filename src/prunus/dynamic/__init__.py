@@ -3,6 +3,7 @@
 from prunus.dynamic.attach import attach
 from prunus.dynamic.cascade import Answers, Cascade
 from prunus.dynamic.cascade_onnx import export_cascade
+from prunus.dynamic.gated_onnx import export_gated
 from prunus.dynamic.gates import Gate, KernelActivation, Opening, Widths, Winners
 from prunus.dynamic.network import Activity, DynamicNetwork, activity, anneal
 from prunus.dynamic.skipping import skipping
@@ -21,5 +22,6 @@ __all__ = [
     "anneal",
     "attach",
     "export_cascade",
+    "export_gated",
     "skipping",
 ]

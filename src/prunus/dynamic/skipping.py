@@ -28,7 +28,7 @@ _CACHED = 64  # weights that a layer keeps, by what is live
 _APART = {torch.float64: 1e-9, torch.float32: 1e-3}  # what rounding alone may do, relative to the largest output
 
 
-class _Layer(nn.Module):
+class SkippingLayer(nn.Module):
     """A convolution or linear layer that computes live channels from live channels.
 
     Args:
@@ -37,6 +37,10 @@ class _Layer(nn.Module):
         gated: the gated layer that it was, or None for one that only reads.
         reads: (groups that it reads, position of every input slot in their openings side by side, -1 where it has no gate); None if it reads none.
         live: what the gates of the network said.
+
+    Attributes:
+        stride, pads, dilation: of a convolution, one number per axis, the pads before every axis and then those behind; empty for a linear layer.
+        depthwise: whether it has as many groups as channels.
     """
 
     def __init__(
@@ -47,17 +51,18 @@ class _Layer(nn.Module):
         self.weight, self.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
         self.gates = gated.gates if gated is not None else nn.ModuleList()
         self.made: tuple[str, ...] = gated.groups if gated is not None else ()
-        self._gated = gated._gated if gated is not None else ()
+        self.gated = gated._gated if gated is not None else ()
         self.places = gated.places if gated is not None else None
         self.shift = norm.bias.detach().clone() if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.affine else None
         self.reads = reads
         self.live = live
         self._run = _runner(layer)
-        self._depthwise = getattr(layer, "groups", 1) > 1
+        self.depthwise = getattr(layer, "groups", 1) > 1
+        self.stride, self.pads, self.dilation = _geometry(layer)
         self._cache: dict[tuple[bytes, bytes], tuple[Tensor, Tensor]] = {}
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> _Layer:
-        copied = _Layer.__new__(_Layer)
+    def __deepcopy__(self, memo: dict[int, Any]) -> SkippingLayer:
+        copied = SkippingLayer.__new__(SkippingLayer)
         memo[id(self)] = copied
         copied.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items() if name not in ("_run", "_cache")})
         copied._run, copied._cache = self._run, {}
@@ -65,13 +70,13 @@ class _Layer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, live inputs, *places) to (batch, live outputs, *places)."""
-        columns = _live([self.live.openings[name].open for name in self.reads[0]], self.reads[1]) if self.reads is not None else None
-        if self._gated:
+        columns = live_slots([self.live.openings[name].open for name in self.reads[0]], self.reads[1]) if self.reads is not None else None
+        if self.gated:
             whole = _whole(x, columns)
-            for name, gate in zip(self._gated, self.gates):
+            for name, gate in zip(self.gated, self.gates):
                 self.live.openings[name] = gate(whole)
         made = [self.live.openings[name] for name in self.made]
-        rows = _live([opening.open for opening in made], self.places) if self.places is not None else None
+        rows = live_slots([opening.open for opening in made], self.places) if self.places is not None else None
         weight, bias = self._cut(rows, columns)
         y: Tensor = self._run(x, weight, bias)
         if rows is None or self.places is None:
@@ -88,7 +93,7 @@ class _Layer(nn.Module):
         found = self._cache.get(key)
         if found is None:
             weight, bias = (self.weight, self.bias) if rows is None else (self.weight[rows], self.bias[rows])
-            if columns is not None and not self._depthwise:
+            if columns is not None and not self.depthwise:
                 weight = weight[:, columns]
             if len(self._cache) >= _CACHED:
                 self._cache.clear()
@@ -115,9 +120,9 @@ def skipping(network: DynamicNetwork, example_inputs: Inputs) -> nn.Module:
     for name, module in list(copied.named_modules()):
         if isinstance(module, GatedLayer):
             norm = None if isinstance(module.norm, nn.Identity) else module.norm
-            copied.set_submodule(name, _Layer(module.layer, norm, module, _where(graph, reading.pop(name, None), network.gates), live))
+            copied.set_submodule(name, SkippingLayer(module.layer, norm, module, _where(graph, reading.pop(name, None), network.gates), live))
     for name, reader in reading.items():
-        copied.set_submodule(name, _Layer(copied.get_submodule(name), None, None, _where(graph, reader, network.gates), live))
+        copied.set_submodule(name, SkippingLayer(copied.get_submodule(name), None, None, _where(graph, reader, network.gates), live))
     _compare(network, copied, example_inputs)
     return copied
 
@@ -158,7 +163,7 @@ def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs)
             raise CompactError(f"{type(network.network).__name__} computes something else with live channels only")
 
 
-def _live(opens: Sequence[Tensor], places: Tensor) -> Tensor:
+def live_slots(opens: Sequence[Tensor], places: Tensor) -> Tensor:
     """Which slots any input of the batch needs, bool (slots,)."""
     used = torch.cat([(opening > 0).any(0) for opening in opens] + [torch.ones(1, dtype=torch.bool, device=opens[0].device)])
     return used[places]
@@ -187,6 +192,15 @@ def _folded(layer: Any, norm: Any) -> tuple[Tensor, Tensor]:
     shift = norm.bias if norm.affine else torch.zeros_like(norm.running_mean)
     folded, moved = fuse(weight, bias, norm.running_mean, norm.running_var, norm.eps, scale, shift)
     return folded.detach(), moved.detach()
+
+
+def _geometry(layer: Any) -> tuple[list[int], list[int], list[int]]:
+    """Stride, pads and dilation of a convolution."""
+    if isinstance(layer, nn.Linear):
+        return [], [], []
+    around = layer._reversed_padding_repeated_twice  # behind the last axis's two sides come those of the one before it
+    pads = [around[2 * axis + side] for side in (0, 1) for axis in reversed(range(len(layer.kernel_size)))]
+    return list(layer.stride), pads, list(layer.dilation)
 
 
 def _runner(layer: Any) -> Any:

@@ -1,0 +1,158 @@
+"""A gated network as one ONNX file that decides inside: live rows and columns of every weight are gathered before the layer runs.
+
+The exporter sees one operator per layer, `prunus::live`, which gives all channels, zeros where they are closed; here it becomes standard operators.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.channels.verify import evaluating
+from prunus.deploy import onnx as plain
+from prunus.dynamic.layers import boosted, spread
+from prunus.dynamic.network import DynamicNetwork
+from prunus.dynamic.skipping import SkippingLayer, live_slots, skipping
+from prunus.errors import VerifyError
+
+_APART = 1e-4  # relative to the largest output
+
+
+@torch.library.custom_op("prunus::live", mutates_args=())
+def live(
+    x: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, columns: Tensor, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool
+) -> Tensor:
+    """A layer of one input with all its inputs and outputs, of which only live ones are computed; an empty mask means all.
+
+    Args:
+        x: (1, inputs, *places), zeros where they are not live.
+        weight, bias: of a convolution or, with two axes, a linear layer.
+        rows, columns: which outputs and inputs are live, bool.
+        stride, pads, dilation: of the convolution; pads are those before every axis, then those behind.
+        depthwise: as many groups as channels; rows and columns are the same then.
+    """
+    made = torch.arange(len(weight)) if not len(rows) else rows.nonzero()[:, 0]
+    read = torch.arange(x.shape[1]) if not len(columns) else columns.nonzero()[:, 0]
+    weight_there = weight[made] if depthwise else weight[made][:, read]
+    part = _layer(x[:, made if depthwise else read], weight_there, bias[made], stride, pads, dilation, depthwise)
+    whole = part.new_zeros(len(part), len(weight), *part.shape[2:])
+    whole[:, made] = part
+    return whole
+
+
+@live.register_fake
+def _(
+    x: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, columns: Tensor, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool
+) -> Tensor:
+    return _layer(x, weight, bias, stride, pads, dilation, depthwise)
+
+
+def _layer(x: Tensor, weight: Tensor, bias: Tensor, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool) -> Tensor:
+    if weight.dim() == 2:
+        return F.linear(x, weight, bias)
+    axes = weight.dim() - 2
+    around = [side for axis in reversed(range(axes)) for side in (pads[axis], pads[axes + axis])]
+    convolution = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
+    return convolution(F.pad(x, around), weight, bias, stride, 0, dilation, len(weight) if depthwise else 1)
+
+
+def export_gated(network: DynamicNetwork, example_inputs: Tensor, path: Path | str) -> plain.OnnxCheck:
+    """Export for one input at a time, and check that the file computes what the gated network does.
+
+    Args:
+        network: of `attach`, on the CPU, that takes one tensor.
+        example_inputs: a batch; each of its inputs is tried on its own.
+        path: where to write; an existing file is replaced only when the check has passed.
+
+    Raises:
+        MissingExtraError: the extra `onnx` is not installed.
+        CompactError: what `skipping` raises.
+        VerifyError: the file computes something else.
+        PrunusError: the exporter cannot express the network.
+    """
+    plain.require()
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prepared = _prepared(network, example_inputs[:1])
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+        draft = Path(folder) / "model.onnx"
+        with evaluating(prepared):
+            opset = plain.write(prepared, (example_inputs[:1],), {}, draft, translations={torch.ops.prunus.live.default: _translated})
+        opened = plain.session(draft, threads=1)
+        with evaluating(network):
+            wanted = torch.cat([network(x[None]) for x in example_inputs])
+        found = torch.cat([torch.as_tensor(opened.run(None, plain.feeds(opened, x[None]))[0]) for x in example_inputs])
+        worst, scale = float((wanted.double() - found.double()).abs().max()), float(wanted.abs().max())
+        if not worst <= _APART * scale:
+            raise VerifyError(
+                f"The ONNX file of the gated network differs by {worst:.1e} from what it computes in PyTorch; nothing was written to {path}."
+            )
+        draft.replace(path)
+    return plain.OnnxCheck(path, worst, worst / scale if scale else worst, opset)
+
+
+def _prepared(network: DynamicNetwork, example_inputs: Tensor) -> nn.Module:
+    """The network with the layers that the exporter is to see."""
+    skips = copy.deepcopy(skipping(network, example_inputs))
+    for name, module in list(skips.named_modules()):
+        if isinstance(module, SkippingLayer):
+            skips.set_submodule(name, _Whole(module))
+    return skips
+
+
+class _Whole(nn.Module):
+    """A layer of `skipping` that takes and gives all channels."""
+
+    def __init__(self, part: SkippingLayer) -> None:
+        super().__init__()
+        self.part = part
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(1, inputs, *places) to (1, outputs, *places)."""
+        part, openings = self.part, self.part.live.openings
+        for name, gate in zip(part.gated, part.gates):
+            openings[name] = gate(x)
+        made = [openings[name] for name in part.made]
+        none = torch.zeros(0, dtype=torch.bool)
+        rows = none if part.places is None else live_slots([opening.open for opening in made], part.places)
+        columns = none if part.reads is None else live_slots([openings[name].open for name in part.reads[0]], part.reads[1])
+        y: Tensor = torch.ops.prunus.live(x, part.weight, part.bias, rows, columns, part.stride, part.pads, part.dilation, part.depthwise)
+        if part.places is None or all(opening.boost is None for opening in made):
+            return y
+        return boosted(y, made, part.places, part.shift) * spread([opening.open for opening in made], part.places, y)
+
+
+def _translated(
+    x: Any, weight: Any, bias: Any, rows: Any, columns: Any, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool
+) -> Any:
+    """`prunus::live` in standard operators; the number of groups is fixed there, so a depthwise layer is computed whole and then masked."""
+    op: Any = importlib.import_module("onnxscript").opset18
+    plain_layer = len(weight.shape) == 2
+    settings = {} if plain_layer else {"strides": stride, "pads": pads, "dilations": dilation}
+    channels = weight.shape[0]
+    if depthwise:
+        made = op.Conv(x, weight, bias, group=channels, **settings)
+        shape = op.Constant(value_ints=[1, channels, *[1] * (len(weight.shape) - 2)])
+        return op.Mul(made, op.Reshape(op.CastLike(rows, made), shape)) if rows.shape[0] else made
+    first = op.Constant(value_ints=[0])
+    if columns.shape[0]:
+        read = op.Squeeze(op.NonZero(columns), first)
+        x, weight = op.Gather(x, read, axis=1), op.Gather(weight, read, axis=1)
+    if rows.shape[0]:
+        live_rows = op.NonZero(rows)
+        kept = op.Squeeze(live_rows, first)
+        weight, bias = op.Gather(weight, kept, axis=0), op.Gather(bias, kept, axis=0)
+    made = op.Gemm(x, weight, bias, transB=1) if plain_layer else op.Conv(x, weight, bias, **settings)
+    if not rows.shape[0]:
+        return made
+    made = op.Squeeze(made, first)
+    shape = op.Concat(op.Constant(value_ints=[channels]), op.Shape(made, start=1), axis=0)
+    empty = op.Expand(op.CastLike(op.Constant(value_float=0.0), made), shape)
+    return op.Unsqueeze(op.ScatterND(empty, op.Transpose(live_rows, perm=[1, 0]), made), first)

@@ -1,0 +1,90 @@
+"""Gated networks as ONNX files that decide inside."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.dynamic import attach, export_gated
+from prunus.dynamic.gated_onnx import live
+from prunus.errors import VerifyError
+from tests.dynamic.test_gates import network
+from tests.dynamic.test_skipping import lively
+
+CASES = [
+    ("vgg", "auto", "activation"),
+    ("resnet20", "auto", "widths"),
+    ("projected", ["layer?.*"], "winners"),
+    ("separable", ["*"], "activation"),
+]
+
+
+@pytest.mark.parametrize(("name", "layers", "kind"), CASES)
+def test_the_file_computes_what_the_gated_network_does(name: str, layers: list[str], kind: str, tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model, x = network(name, batch=3)
+    dynamic = lively(attach(model.float(), x.float(), layers, kind))  # type: ignore[arg-type]
+    check = export_gated(dynamic, x.float(), tmp_path / "gated.onnx")
+    assert check.relative < 1e-5
+    assert [path.name for path in tmp_path.iterdir()] == ["gated.onnx"]
+    graph = onnx.load(check.path).graph
+    gathered = {output for node in graph.node if node.op_type == "Gather" for output in node.output}
+    assert sum(node.op_type == "Conv" and node.input[1] in gathered for node in graph.node) >= len(dynamic.gates)
+
+
+def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("onnx")
+    monkeypatch.setattr("prunus.dynamic.gated_onnx._APART", -1.0)
+    model, x = network("vgg", batch=1)
+    with pytest.raises(VerifyError, match="nothing was written"):
+        export_gated(lively(attach(model.float(), x.float())), x.float(), tmp_path / "gated.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_the_operator_is_a_masked_convolution(depthwise: bool) -> None:
+    draw = torch.Generator().manual_seed(0)
+    x = torch.randn(1, 6, 9, 9, dtype=torch.float64, generator=draw)
+    layer = nn.Conv2d(6, 6, (3, 2), stride=(2, 1), padding="valid" if depthwise else 1, dilation=(1, 2), groups=6 if depthwise else 1).double()
+    columns = torch.rand(6, generator=draw) < 0.5
+    rows = columns if depthwise else torch.rand(6, generator=draw) < 0.5
+    x = x * columns.view(1, -1, 1, 1)
+    pads = [0] * 4 if depthwise else [1] * 4
+    assert layer.bias is not None
+    wanted = layer(x) * rows.view(1, -1, 1, 1)
+    found = live(x, layer.weight, layer.bias, rows, columns, [2, 1], pads, [1, 2], depthwise)
+    assert torch.allclose(found, wanted, atol=1e-12)
+
+
+def test_the_operator_is_a_masked_linear_layer() -> None:
+    x, layer = torch.randn(1, 5, dtype=torch.float64), nn.Linear(5, 4).double()
+    rows, none = torch.tensor([True, False, True, True]), torch.zeros(0, dtype=torch.bool)
+    found = live(x, layer.weight, layer.bias, rows, none, [], [], [], False)
+    assert torch.allclose(found, F.linear(x, layer.weight, layer.bias) * rows, atol=1e-12)
+
+
+@pytest.mark.filterwarnings("ignore:Using padding='same' with even kernel lengths")
+def test_paddings_of_all_kinds_are_told_side_by_side(tmp_path: Path) -> None:
+    """An even kernel that keeps the size is padded more behind than before."""
+    pytest.importorskip("onnx")
+
+    class Uneven(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b, self.c = (
+                nn.Conv2d(3, 8, 3, padding="same"),
+                nn.Conv2d(8, 8, (2, 4), padding="same"),
+                nn.Conv2d(8, 4, (1, 3), padding=(0, 1)),
+            )
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.c(F.relu(self.b(F.relu(self.a(x))))).mean((2, 3))  # type: ignore[no-any-return]
+
+    torch.manual_seed(0)
+    x = torch.randn(2, 3, 7, 9)
+    dynamic = lively(attach(Uneven().eval(), x, ["a", "b"]))
+    assert export_gated(dynamic, x, tmp_path / "gated.onnx").relative < 1e-5
