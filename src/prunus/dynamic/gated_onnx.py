@@ -142,13 +142,13 @@ def _translated(
         shape = op.Constant(value_ints=[1, channels, *[1] * (len(weight.shape) - 2)])
         return op.Mul(made, op.Reshape(op.CastLike(rows, made), shape)) if rows.shape[0] else made
     first = op.Constant(value_ints=[0])
-    if columns.shape[0]:
-        read = op.Squeeze(op.NonZero(columns), first)
-        x, weight = op.Gather(x, read, axis=1), op.Gather(weight, read, axis=1)
     if rows.shape[0]:
         live_rows = op.NonZero(rows)
         kept = op.Squeeze(live_rows, first)
         weight, bias = op.Gather(weight, kept, axis=0), op.Gather(bias, kept, axis=0)
+    if columns.shape[0]:  # after the rows: columns are copied kernel by kernel, so the fewer the better
+        read = op.Squeeze(op.NonZero(columns), first)
+        x, weight = op.Gather(x, read, axis=1), op.Gather(weight, read, axis=1)
     made = op.Gemm(x, weight, bias, transB=1) if plain_layer else op.Conv(x, weight, bias, **settings)
     if not rows.shape[0]:
         return made
