@@ -30,7 +30,7 @@ from prunus.compensation import refit
 from prunus.data import ImageData, Split
 from prunus.deploy.onnx import export, feeds, session
 from prunus.deploy.per_input import over_inputs
-from prunus.dynamic import Answers, Cascade, DynamicNetwork, Winners, attach, export_cascade, export_gated, skipping
+from prunus.dynamic import Answers, Cascade, DynamicNetwork, attach, export_cascade, export_gated, skipping
 from prunus.models import load_weights
 from prunus.training import Calibration, TrainConfig, train
 from prunus.training.feeding import batches
@@ -221,22 +221,21 @@ def large() -> Row:
     graph = prunus.trace(dense, inputs[0])
     cascade = Cascade([prunus.compact(dense, prunus.plan(graph, scores.norm(graph), rate=0.5)), dense], inputs[0])
     cascade.threshold = 0.0  # the first stage answers all
-    networks = {
-        "dense": dense,
-        "half of the channels, in a cascade": cascade,
-        "half of the channels, by gates": gated(dense, inputs[0], ["layer*", "conv1"]),
-        "half of the channels inside blocks, by gates": gated(dense, inputs[0], "auto"),
-    }
+    networks: dict[str, nn.Module] = {"dense": dense, "half of the channels, in a cascade": cascade}
+    for layers, where in ((["layer*", "conv1"], "everywhere"), ("auto", "inside blocks")):
+        for block in (1, 16):
+            network = gated(dense, inputs[0], layers, block)
+            share = float(network.macs(network.openings(torch.cat(inputs))).mean()) / network.dense_macs
+            networks[f"gates {where}, channels in blocks of {block}, {share:.0%} of the MACs"] = network
     return {"macs": list(cascade.macs), "latency": timed(networks, inputs)}
 
 
-def gated(dense: nn.Module, example: Tensor, layers: Any) -> DynamicNetwork:
-    """With gates that open another half of the channels for every input."""
-    network = attach(dense, example, layers, "winners").eval()
+def gated(dense: nn.Module, example: Tensor, layers: Any, block: int) -> DynamicNetwork:
+    """With gates that open another half of the channels, more or less, for every input."""
+    network = attach(dense, example, layers, "activation", block=block).eval()
     for gate in network.gates.values():
-        assert isinstance(gate, Winners)
-        nn.init.normal_(gate.last.weight, std=0.1)
-        gate.density = 0.5
+        nn.init.normal_(gate.last.weight)
+        nn.init.zeros_(gate.last.bias)
     return network
 
 

@@ -9,31 +9,32 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.dynamic import attach, export_gated
-from prunus.dynamic.gated_onnx import live
+from prunus.dynamic import KernelActivation, Winners, attach, export_gated
+from prunus.dynamic.gated_onnx import alike, live
 from prunus.errors import VerifyError
 from tests.dynamic.test_gates import network
 from tests.dynamic.test_skipping import lively
 
 CASES = [
-    ("vgg", "auto", "activation"),
-    ("resnet20", "auto", "widths"),
-    ("projected", ["layer?.*"], "winners"),
-    ("separable", ["*"], "activation"),
+    ("vgg", "auto", "activation", 1),
+    ("vgg", "auto", "activation", 4),
+    ("resnet20", "auto", "widths", 1),
+    ("projected", ["layer?.*"], "winners", 1),
+    ("separable", ["*"], "activation", 3),
 ]
 
 
-@pytest.mark.parametrize(("name", "layers", "kind"), CASES)
-def test_the_file_computes_what_the_gated_network_does(name: str, layers: list[str], kind: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "layers", "kind", "block"), CASES)
+def test_the_file_computes_what_the_gated_network_does(name: str, layers: list[str], kind: str, block: int, tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
     model, x = network(name, batch=3)
-    dynamic = lively(attach(model.float(), x.float(), layers, kind))  # type: ignore[arg-type]
+    dynamic = lively(attach(model.float(), x.float(), layers, kind, block=block))  # type: ignore[arg-type]
     check = export_gated(dynamic, x.float(), tmp_path / "gated.onnx")
     assert check.relative < 1e-5
     assert [path.name for path in tmp_path.iterdir()] == ["gated.onnx"]
     graph = onnx.load(check.path).graph
-    gathered = {output for node in graph.node if node.op_type == "Gather" for output in node.output}
-    assert sum(node.op_type == "Conv" and node.input[1] in gathered for node in graph.node) >= len(dynamic.gates)
+    fixed = {constant.name for constant in graph.initializer}
+    assert sum(node.op_type == "Conv" and node.input[1] not in fixed for node in graph.node) >= len(dynamic.gates)
 
 
 def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +44,16 @@ def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monk
     with pytest.raises(VerifyError, match="nothing was written"):
         export_gated(lively(attach(model.float(), x.float())), x.float(), tmp_path / "gated.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_slots_that_are_always_alike() -> None:
+    gate, other = KernelActivation(3, 12, block=4), Winners(3, 4)
+    assert alike(torch.arange(12), [gate]) == 4
+    assert alike(torch.arange(12).repeat_interleave(9), [gate]) == 36  # a linear layer behind 3 x 3 places
+    assert alike(torch.arange(2, 10), [gate]) == 2  # some of the channels, in other places
+    assert alike(torch.arange(16), [gate, other]) == 1
+    assert alike(torch.tensor([0, 1, 2, 3, -1, -1, -1, -1]), [gate]) == 4
+    assert alike(torch.tensor([4, 8, 5, 9]), [gate]) == 1
 
 
 @pytest.mark.parametrize("depthwise", [False, True])
@@ -56,14 +67,14 @@ def test_the_operator_is_a_masked_convolution(depthwise: bool) -> None:
     pads = [0] * 4 if depthwise else [1] * 4
     assert layer.bias is not None
     wanted = layer(x) * rows.view(1, -1, 1, 1)
-    found = live(x, layer.weight, layer.bias, rows, columns, [2, 1], pads, [1, 2], depthwise)
+    found = live(x, layer.weight, layer.bias, rows, columns, [1, 1], [2, 1], pads, [1, 2], depthwise)
     assert torch.allclose(found, wanted, atol=1e-12)
 
 
 def test_the_operator_is_a_masked_linear_layer() -> None:
     x, layer = torch.randn(1, 5, dtype=torch.float64), nn.Linear(5, 4).double()
     rows, none = torch.tensor([True, False, True, True]), torch.zeros(0, dtype=torch.bool)
-    found = live(x, layer.weight, layer.bias, rows, none, [], [], [], False)
+    found = live(x, layer.weight, layer.bias, rows, none, [1, 1], [], [], [], False)
     assert torch.allclose(found, F.linear(x, layer.weight, layer.bias) * rows, atol=1e-12)
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import importlib
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 
 from prunus.channels.verify import evaluating
 from prunus.deploy import onnx as plain
+from prunus.dynamic.gates import Gate, KernelActivation
 from prunus.dynamic.layers import boosted, spread
 from prunus.dynamic.network import DynamicNetwork
 from prunus.dynamic.skipping import SkippingLayer, live_slots, skipping
@@ -27,7 +29,16 @@ _APART = 1e-4  # relative to the largest output
 
 @torch.library.custom_op("prunus::live", mutates_args=())
 def live(
-    x: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, columns: Tensor, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    blocks: list[int],
+    stride: list[int],
+    pads: list[int],
+    dilation: list[int],
+    depthwise: bool,
 ) -> Tensor:
     """A layer of one input with all its inputs and outputs, of which only live ones are computed; an empty mask means all.
 
@@ -35,6 +46,7 @@ def live(
         x: (1, inputs, *places), zeros where they are not live.
         weight, bias: of a convolution or, with two axes, a linear layer.
         rows, columns: which outputs and inputs are live, bool.
+        blocks: neighbouring rows, and neighbouring columns, that are always alike.
         stride, pads, dilation: of the convolution; pads are those before every axis, then those behind.
         depthwise: as many groups as channels; rows and columns are the same then.
     """
@@ -49,7 +61,16 @@ def live(
 
 @live.register_fake
 def _(
-    x: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, columns: Tensor, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    rows: Tensor,
+    columns: Tensor,
+    blocks: list[int],
+    stride: list[int],
+    pads: list[int],
+    dilation: list[int],
+    depthwise: bool,
 ) -> Tensor:
     return _layer(x, weight, bias, stride, pads, dilation, depthwise)
 
@@ -103,16 +124,18 @@ def _prepared(network: DynamicNetwork, example_inputs: Tensor) -> nn.Module:
     skips = copy.deepcopy(skipping(network, example_inputs))
     for name, module in list(skips.named_modules()):
         if isinstance(module, SkippingLayer):
-            skips.set_submodule(name, _Whole(module))
+            skips.set_submodule(name, _Whole(module, network.gates))
     return skips
 
 
 class _Whole(nn.Module):
     """A layer of `skipping` that takes and gives all channels."""
 
-    def __init__(self, part: SkippingLayer) -> None:
+    def __init__(self, part: SkippingLayer, gates: Mapping[str, Gate]) -> None:
         super().__init__()
         self.part = part
+        made = 1 if part.places is None else alike(part.places, [gates[name] for name in part.made])
+        self.blocks = [made, 1 if part.reads is None else alike(part.reads[1], [gates[name] for name in part.reads[0]])]
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, inputs, *places) to (1, outputs, *places)."""
@@ -123,20 +146,48 @@ class _Whole(nn.Module):
         none = torch.zeros(0, dtype=torch.bool)
         rows = none if part.places is None else live_slots([opening.open for opening in made], part.places)
         columns = none if part.reads is None else live_slots([openings[name].open for name in part.reads[0]], part.reads[1])
-        y: Tensor = torch.ops.prunus.live(x, part.weight, part.bias, rows, columns, part.stride, part.pads, part.dilation, part.depthwise)
+        y: Tensor = torch.ops.prunus.live(
+            x, part.weight, part.bias, rows, columns, self.blocks, part.stride, part.pads, part.dilation, part.depthwise
+        )
         if part.places is None or all(opening.boost is None for opening in made):
             return y
         return boosted(y, made, part.places, part.shift) * spread([opening.open for opening in made], part.places, y)
 
 
+def alike(places: Tensor, gates: Sequence[Gate]) -> int:
+    """The most neighbouring slots, from multiples of that number on, that are always open or closed together.
+
+    Args:
+        places: position of every slot in the openings of the gates side by side, -1 where it has no gate, shape (slots,).
+        gates: in that order.
+    """
+    switches, count = [], 0
+    for gate in gates:
+        block = gate.block if isinstance(gate, KernelActivation) else 1
+        switches.append(count + torch.arange(gate.channels) // block)
+        count += gate.channels
+    each = torch.cat([*switches, torch.tensor([-1])])[places]
+    sizes = (size for size in range(len(each), 0, -1) if len(each) % size == 0)
+    return next(size for size in sizes if bool((each.view(-1, size) == each.view(-1, size)[:, :1]).all()))
+
+
 def _translated(
-    x: Any, weight: Any, bias: Any, rows: Any, columns: Any, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool
+    x: Any,
+    weight: Any,
+    bias: Any,
+    rows: Any,
+    columns: Any,
+    blocks: list[int],
+    stride: list[int],
+    pads: list[int],
+    dilation: list[int],
+    depthwise: bool,
 ) -> Any:
     """`prunus::live` in standard operators; the number of groups is fixed there, so a depthwise layer is computed whole and then masked."""
     op: Any = importlib.import_module("onnxscript").opset18
     plain_layer = len(weight.shape) == 2
     settings = {} if plain_layer else {"strides": stride, "pads": pads, "dilations": dilation}
-    channels = weight.shape[0]
+    channels, inputs, *kernel = weight.shape
     if depthwise:
         made = op.Conv(x, weight, bias, group=channels, **settings)
         shape = op.Constant(value_ints=[1, channels, *[1] * (len(weight.shape) - 2)])
@@ -144,11 +195,15 @@ def _translated(
     first = op.Constant(value_ints=[0])
     if rows.shape[0]:
         live_rows = op.NonZero(rows)
-        kept = op.Squeeze(live_rows, first)
-        weight, bias = op.Gather(weight, kept, axis=0), op.Gather(bias, kept, axis=0)
-    if columns.shape[0]:  # after the rows: columns are copied kernel by kernel, so the fewer the better
-        read = op.Squeeze(op.NonZero(columns), first)
-        x, weight = op.Gather(x, read, axis=1), op.Gather(weight, read, axis=1)
+        bias = op.Gather(bias, op.Squeeze(live_rows, first), axis=0)
+        weight = op.Reshape(weight, op.Constant(value_ints=[channels // blocks[0], -1]))
+        weight = op.Gather(weight, _which(op, rows, blocks[0]), axis=0)
+        weight = op.Reshape(weight, op.Constant(value_ints=[-1, inputs, *kernel]))
+    if columns.shape[0]:  # after the rows: columns are copied kernel by kernel, or block by block, so the fewer the better
+        x = op.Gather(x, op.Squeeze(op.NonZero(columns), first), axis=1)
+        weight = op.Reshape(weight, op.Constant(value_ints=[0, inputs // blocks[1], -1]))
+        weight = op.Gather(weight, _which(op, columns, blocks[1]), axis=1)
+        weight = op.Reshape(weight, op.Constant(value_ints=[0, -1, *kernel]))
     made = op.Gemm(x, weight, bias, transB=1) if plain_layer else op.Conv(x, weight, bias, **settings)
     if not rows.shape[0]:
         return made
@@ -156,3 +211,9 @@ def _translated(
     shape = op.Concat(op.Constant(value_ints=[channels]), op.Shape(made, start=1), axis=0)
     empty = op.Expand(op.CastLike(op.Constant(value_float=0.0), made), shape)
     return op.Unsqueeze(op.ScatterND(empty, op.Transpose(live_rows, perm=[1, 0]), made), first)
+
+
+def _which(op: Any, mask: Any, block: int) -> Any:
+    """The numbers of the blocks that are live."""
+    zero, step, end = (op.Constant(value_ints=[value]) for value in (0, block, 2**31 - 1))
+    return op.Squeeze(op.NonZero(op.Slice(mask, zero, end, zero, step)), zero)

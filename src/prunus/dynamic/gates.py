@@ -45,7 +45,12 @@ class Gate(nn.Module):
         inputs: channels that the gated layer gets.
         outputs: logits.
         hidden: maps of the first of two layers; 0 = one layer.
+
+    Attributes:
+        channels: that it opens and closes.
     """
+
+    channels: int
 
     def __init__(self, inputs: int, outputs: int, hidden: int = 0) -> None:
         super().__init__()
