@@ -1,11 +1,12 @@
 """Cascades on CIFAR-10: accuracy and work against the dense network and a static one of as much work, and latency input by input.
 
     python -m benchmarks.dynamic accuracy --data DIR --weights FILE --models DIR [--network resnet20] [--epochs 6] [--stages 0.25 0.5]
+    python -m benchmarks.dynamic train --share 0.25 … (beforehand, one stage of several at a time)
     python -m benchmarks.dynamic latency --data DIR --models DIR
     python -m benchmarks.dynamic large
 
-The public weights are fine-tuned; that network is pruned to each share of its MACs and fine-tuned as long again. Public weights have seen all
-training samples, so thresholds are found on a drawn half of the test samples, and every figure is of the other half. `latency` measures the
+The public weights are fine-tuned; that network is pruned to each share of its MACs, and teaches what is left. Public weights have seen all training
+samples, so thresholds are found on a drawn half of the test samples, and every figure is of the other half. `latency` measures the
 cascades of all rows, and `large` a ResNet-18 at 224 pixels with random weights, half of whose channels are computed; both want a quiet machine.
 """
 
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 import prunus
@@ -34,9 +36,10 @@ from prunus.dynamic import Answers, Cascade, DynamicNetwork, attach, export_casc
 from prunus.models import load_weights
 from prunus.training import Calibration, TrainConfig, train
 from prunus.training.feeding import batches
+from prunus.training.progress import EpochRecord
 
 RESULT = RESULTS / "dynamic.json"
-KEY = ("called", "network", "weights", "epochs", "seed")
+KEY = ("called", "network", "weights", "epochs", "stage_epochs", "stage_lr", "seed")
 BUDGETS, TOLERANCES = (0.35, 0.5), (0.5,)
 INPUTS = 500  # that latency is measured on, one by one
 CLASSES = 10
@@ -46,6 +49,9 @@ def main() -> None:
     options = parsed()
     torch.set_num_threads(1)
     result = kept(RESULT)
+    if options.part == "train":
+        stages_of(options, data.load("cifar10", options.data), [options.share, 1.0])
+        return
     if options.part == "accuracy":
         key = {name: getattr(options, name) for name in KEY} | {"weights": options.weights.name}
         if not measured_before(result, key):
@@ -64,13 +70,16 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("accuracy", "latency", "large", "table"))
+    parser.add_argument("part", choices=("train", "accuracy", "latency", "large", "table"))
     parser.add_argument("--data", type=Path, help="folder with the files of CIFAR-10")
     parser.add_argument("--called", default="CIFAR-10", help="what the table calls the data, for files that are not the originals")
     parser.add_argument("--weights", type=Path, help="of the network")
     parser.add_argument("--models", type=Path, help="folder that the networks are kept in")
     parser.add_argument("--network", default="resnet20")
     parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning")
+    parser.add_argument("--stage-epochs", type=int, default=12, help="of every pruned stage, taught by the fine-tuned network")
+    parser.add_argument("--stage-lr", type=float, default=0.05, help="peak learning rate of these")
+    parser.add_argument("--share", type=float, help="only train the stage of this share, for `accuracy` to find")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument(
         "--stages", type=float, nargs="+", default=[0.25, 0.5], help="shares of the MACs that stages are pruned to; 0.5 is also static"
@@ -122,32 +131,58 @@ def stages_of(options: argparse.Namespace, images: ImageData, shares: list[float
     torch.manual_seed(options.seed)
     dense = built(options.network)
     load_weights(dense, options.weights)
-    dense = tuned(dense, images, options, "1")
+    dense = tuned(dense, images, options, "1", options.epochs, 0.01)
     graph, inputs = prunus.trace(dense, torch.zeros(1, 3, 32, 32)), Calibration(images.train, IMAGENET, seed=options.seed)
     found, worth = [], scores.reconstruction(graph, inputs)
     for share in shares[:-1]:
         plan = prunus.plan(graph, worth, macs=share, round_to=8)
-        found.append(tuned(prunus.compact(refit(dense, plan, inputs), plan), images, options, f"{share:g}"))
+        small = prunus.compact(refit(dense, plan, inputs), plan)
+        found.append(tuned(small, images, options, f"{share:g}", options.stage_epochs, options.stage_lr, teacher=dense))
     return [*found, dense]
 
 
-def tuned(network: nn.Module, images: ImageData, options: argparse.Namespace, name: str) -> nn.Module:
+def tuned(
+    network: nn.Module, images: ImageData, options: argparse.Namespace, name: str, epochs: int, lr: float, teacher: nn.Module | None = None
+) -> nn.Module:
     """Fine-tuned and kept in a file; a training that was broken off goes on."""
     file = place(options.models, options.network, name)
     if file.exists():
         return storage.load(file, lambda: built(options.network)).eval()
     file.parent.mkdir(parents=True, exist_ok=True)
     config = TrainConfig(
-        epochs=options.epochs, batch_size=128, lr=0.01, weight_decay=5e-4, schedule="onecycle", precision="bfloat16", channels_last=True,
+        epochs=epochs, batch_size=128, lr=lr, weight_decay=5e-4, schedule="onecycle", precision="bfloat16", channels_last=True,
         augment="crop-flip", seed=options.seed,
     )  # fmt: skip
     network = copy.deepcopy(network)
+
+    def told(record: EpochRecord) -> None:
+        print(f"{name}: epoch {record.epoch}, loss {record.loss:.3f}", flush=True)
+
     train(
-        network, images.train, config, normalise=IMAGENET, checkpoint=file.with_suffix(".checkpoint"), resume=True,
-        on_epoch=lambda record: print(f"{name}: epoch {record.epoch}, loss {record.loss:.3f}", flush=True),
+        Taught(network, teacher) if teacher else network, images.train, config, normalise=IMAGENET, loss=taught if teacher else None,
+        checkpoint=file.with_suffix(".checkpoint"), resume=True, on_epoch=told,
     )  # fmt: skip
     storage.save(network.eval(), file)
     return network
+
+
+class Taught(nn.Module):
+    """A network beside its teacher, so that a loss sees what both say about the same augmented images."""
+
+    def __init__(self, network: nn.Module, teacher: nn.Module) -> None:
+        super().__init__()
+        self.network, self.teacher = network, copy.deepcopy(teacher).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of both, (batch, 2, classes)."""
+        return torch.stack([self.network(x), self.teacher.eval()(x)], 1)
+
+
+def taught(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), temperature 4, nine parts in ten from the teacher."""
+    own, other = outputs.float().unbind(1)
+    soft = F.kl_div(F.log_softmax(own / 4, 1), F.softmax(other / 4, 1), reduction="batchmean") * 16
+    return 0.9 * soft + 0.1 * F.cross_entropy(own, labels)
 
 
 def built(name: str) -> nn.Module:

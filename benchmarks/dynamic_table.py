@@ -16,9 +16,9 @@ def table(result: Row) -> str:
         result,
         result["environment"]["processor"],
         "",
-        "Every stage is the fine-tuned network pruned to a share of its MACs and fine-tuned as long again. Thresholds were found on one half of the",
-        "test samples (public weights have seen the training samples), and all figures are of the other half. MACs are those of all stages that an",
-        "input passes, on average, relative to the dense network. Latency on one thread, input by input, networks in turns.",
+        "The dense network is fine-tuned; every stage is what is left of it at a share of its MACs, taught by it. Thresholds were found on one half",
+        "of the test samples (public weights have seen the training samples), and all figures are of the other half. MACs are those of all stages",
+        "that an input passes, on average, relative to the dense network. Latency on one thread, input by input, networks in turns.",
     )
     for row in result["rows"]:
         lines += ["", *_section(row)]
@@ -30,7 +30,7 @@ def table(result: Row) -> str:
 def _section(row: Row) -> list[str]:
     dense = row["alone"]["1"]
     lines = [
-        f"## {row['called']}, {row['network']} ({row['weights']}), {row['epochs']} epochs, seed {row['seed']}",
+        f"## {row['called']}, {row['network']} ({row['weights']}), {row['epochs']} epochs, stages {row['stage_epochs']}, seed {row['seed']}",
         "",
         "| network | threshold for | accuracy | against dense | MACs | answered by each stage |",
         "|---|---|---|---|---|---|",
