@@ -204,7 +204,7 @@ def test_the_onnx_file_decides_inside(cascade: Cascade, threshold: float, tmp_pa
 
 def test_an_onnx_file_that_computes_something_else_is_not_written(cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnx")
-    monkeypatch.setattr("prunus.dynamic.cascade_onnx._APART", -1.0)
+    monkeypatch.setattr("prunus.deploy.onnx.check_each.__defaults__", (-1.0,))
     with pytest.raises(VerifyError, match="nothing was written"):
         export_cascade(copy.deepcopy(cascade).float(), IMAGES[:4].float(), tmp_path / "cascade.onnx")
     assert not list(tmp_path.iterdir())

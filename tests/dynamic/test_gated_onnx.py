@@ -39,7 +39,7 @@ def test_the_file_computes_what_the_gated_network_does(name: str, layers: list[s
 
 def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("onnx")
-    monkeypatch.setattr("prunus.dynamic.gated_onnx._APART", -1.0)
+    monkeypatch.setattr("prunus.deploy.onnx.check_each.__defaults__", (-1.0,))
     model, x = network("vgg", batch=1)
     with pytest.raises(VerifyError, match="nothing was written"):
         export_gated(lively(attach(model.float(), x.float())), x.float(), tmp_path / "gated.onnx")

@@ -144,6 +144,24 @@ def write(
     return int(program.model.opset_imports[""])
 
 
+def check_each(model: nn.Module, inputs: Tensor, draft: Path, path: Path, opset: int, tolerance: float = 1e-4) -> OnnxCheck:
+    """Compare a file that takes one input at a time with the model, for every input of a batch, and give it its name.
+
+    Raises VerifyError, and leaves what was there before, if they differ by more than `tolerance` of the largest output.
+    """
+    opened = session(draft, threads=1)
+    with evaluating(model):
+        wanted = [model(x[None]) for x in inputs]
+    found = [torch.as_tensor(opened.run(None, feeds(opened, x[None]))[0]) for x in inputs]
+    worst, scale = _difference(wanted, found)
+    if not worst <= tolerance * scale:
+        raise VerifyError(
+            f"The ONNX file of {type(model).__name__} differs by {worst:.1e} from what it computes in PyTorch; nothing was written to {path}."
+        )
+    draft.replace(path)
+    return OnnxCheck(path, worst, worst / scale if scale else worst, opset)
+
+
 def _dynamic_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """A free first axis for every tensor, in the shape that `torch.onnx.export` wants."""
     batch = torch.export.Dim("batch", min=1)

@@ -8,15 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from prunus.channels.verify import evaluating
 from prunus.deploy import onnx as plain
 from prunus.dynamic.cascade import Cascade
-from prunus.errors import VerifyError
-
-_APART = 1e-4  # relative to the largest output
 
 
 def export_cascade(cascade: Cascade, example_inputs: Tensor, path: Path | str) -> plain.OnnxCheck:
@@ -45,11 +40,7 @@ def export_cascade(cascade: Cascade, example_inputs: Tensor, path: Path | str) -
         merged = _nested(onnx, models, cascade.threshold)
         draft = Path(folder) / "model.onnx"
         onnx.save(merged, draft)
-        worst, scale = _apart(cascade, example_inputs, draft)
-        if not worst <= _APART * scale:
-            raise VerifyError(f"The ONNX file of the cascade differs by {worst:.1e} from what it computes in PyTorch; nothing was written to {path}.")
-        draft.replace(path)
-    return plain.OnnxCheck(path, worst, worst / scale if scale else worst, opset)
+        return plain.check_each(cascade, example_inputs, draft, path, opset)
 
 
 def _nested(onnx: Any, models: list[Any], threshold: float) -> Any:
@@ -101,12 +92,3 @@ def _deciding(onnx: Any, logits: str, prefix: str, threshold: float) -> tuple[li
         make("Reshape", [names["few"], f"{prefix}scalar"], [names["unsure"]]),
     ]
     return nodes, numbers
-
-
-def _apart(cascade: Cascade, inputs: Tensor, draft: Path) -> tuple[float, float]:
-    """Largest absolute difference of any output, and the largest absolute output."""
-    opened = plain.session(draft, threads=1)
-    with evaluating(cascade):
-        wanted = torch.cat([cascade(x[None]) for x in inputs])
-    found = torch.cat([torch.as_tensor(opened.run(None, plain.feeds(opened, x[None]))[0]) for x in inputs])
-    return float((wanted.double() - found.double()).abs().max()), float(wanted.abs().max())
