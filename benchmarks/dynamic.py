@@ -30,7 +30,7 @@ from benchmarks.rows import Row, add, kept, measured_before
 from prunus import data, models, scores, storage
 from prunus.compensation import refit
 from prunus.data import ImageData, Split
-from prunus.deploy.onnx import export, feeds, session
+from prunus.deploy.onnx import export, runner
 from prunus.deploy.per_input import over_inputs
 from prunus.dynamic import Answers, Cascade, DynamicNetwork, attach, export_cascade, export_gated, skipping
 from prunus.models import load_weights
@@ -95,23 +95,22 @@ def accuracy(options: argparse.Namespace) -> Row:
     choosing, measuring = halves(images.test, options.seed)
     whole = Cascade(found, torch.zeros(1, 3, 32, 32))
     held, test = (whole.ask(batches(part, IMAGENET, 250)) for part in (choosing, measuring))
-    static = {f"{share:g}": float(100 * test.right[:, number].double().mean()) for number, share in enumerate(shares)}
+    alone = {f"{share:g}": points for share, points in zip(shares, test.alone())}
     rows = []
     for picked in ([0, len(shares) - 1], list(range(len(shares)))):
         for what, value in [("budget", budget) for budget in BUDGETS] + [("tolerance", points) for points in TOLERANCES]:
             some, others = among(held, picked), among(test, picked)
             threshold = some.at(value) if what == "budget" else some.within(value)
             rows.append({"stages": [shares[number] for number in picked], what: value, "threshold": threshold} | measured(others, threshold))
-    return {"shares": shares, "macs": list(whole.macs), "samples": [len(choosing), len(measuring)], "alone": static, "cascades": rows}
+    return {"shares": shares, "macs": list(whole.macs), "samples": [len(choosing), len(measuring)], "alone": alone, "cascades": rows}
 
 
 def measured(found: Answers, threshold: float) -> Row:
     """Accuracy and work on samples that the threshold was not found on."""
-    stage = found.stage(threshold)
     return {
         "accuracy": float(found.points(threshold).mean()),
         "cost": float(found.cost(threshold).mean()),
-        "answered": [float((stage == number).double().mean()) for number in range(len(found.macs))],
+        "answered": found.answered(threshold),
     }
 
 
@@ -220,14 +219,14 @@ def timed(networks: dict[str, nn.Module], inputs: list[Tensor], onnx: bool = Tru
             found.append({"runtime": "PyTorch", "batch": len(inputs[0]), "network": name} | percentiles(times))
     if onnx:
         with tempfile.TemporaryDirectory() as folder:
-            runs = {name: runner(network, inputs[:8], Path(folder) / f"{name}.onnx") for name, network in networks.items()}
+            runs = {name: exported(network, inputs[:8], Path(folder) / f"{name}.onnx") for name, network in networks.items()}
             for name, times in over_inputs(runs, inputs).items():
                 found.append({"runtime": "ONNX Runtime", "batch": len(inputs[0]), "network": name} | percentiles(times))
     return found
 
 
-def runner(network: nn.Module, inputs: list[Tensor], file: Path) -> Any:
-    """A function that runs a network's ONNX file."""
+def exported(network: nn.Module, inputs: list[Tensor], file: Path) -> Any:
+    """A network's ONNX file as a function."""
     match network:
         case Cascade():
             export_cascade(network, torch.cat(inputs), file)
@@ -235,8 +234,7 @@ def runner(network: nn.Module, inputs: list[Tensor], file: Path) -> Any:
             export_gated(network, torch.cat(inputs[:2]), file)
         case _:
             export(network, inputs[0], file)
-    opened = session(file, threads=1)
-    return lambda x: opened.run(None, feeds(opened, x))
+    return runner(file)
 
 
 def percentiles(times: Tensor) -> dict[str, float]:

@@ -15,9 +15,7 @@ from prunus.errors import ConfigError, TargetError
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from prunus.data import Split
     from prunus.dynamic import Answers, Cascade
-    from prunus.training import Normalise
 
 TIMED = 200  # test samples that latency is measured on, at most
 
@@ -68,12 +66,13 @@ def cascade(
         made.threshold = held.at(budget) if budget is not None else held.within(tolerance or 0.0, confidence)
         watch("asking about test samples", 0, 0)
         found = made.ask(batches(material.test, material.normalise, 250))
+        some, _ = next(iter(batches(material.test, material.normalise, TIMED)))
         check = None
         if output is not None:
             watch("exporting to ONNX", 0, 0)
-            check = export_cascade(made, _some(material.test, material.normalise)[:32], output)
+            check = export_cascade(made, some[:32], output)
         watch("measuring latency", 0, 0)
-        times = _times(made, _some(material.test, material.normalise), output)
+        times = _times(made, some, output)
     notes = [*dict.fromkeys(note for one in opened for note in one.notes())]
     notes.append("Thresholds are from held-out training samples; stages that were trained on them are surer of them than of others.")
     result = {
@@ -88,21 +87,13 @@ def cascade(
     show_json(result) if as_json else _show(models, made, result)
 
 
-def _some(test: Split, normalise: Normalise) -> Tensor:
-    """The first test samples, normalised."""
-    from prunus.training import batches
-
-    return next(iter(batches(test, normalise, TIMED)))[0]
-
-
 def _summary(found: Answers, threshold: float) -> dict[str, Any]:
     """Of the cascade and its stages."""
-    stage = found.stage(threshold)
     return {
         "accuracy": float(found.points(threshold).mean()),
         "macs": float(found.cost(threshold).mean()),
-        "answered": [float((stage == number).double().mean()) for number in range(len(found.macs))],
-        "alone": [float(100 * found.right[:, number].double().mean()) for number in range(len(found.macs))],
+        "answered": found.answered(threshold),
+        "alone": found.alone(),
     }
 
 
@@ -123,11 +114,7 @@ def _times(made: Cascade, images: Tensor, file: Path | None) -> list[dict[str, A
     if file is not None:
         with tempfile.TemporaryDirectory() as folder:
             alone = onnx.export(made.stages[-1], inputs[0], Path(folder) / "last.onnx").path
-            runs = {}
-            for name, path in (("last stage", alone), ("cascade", file)):
-                opened = onnx.session(path, threads=1)
-                runs[name] = lambda x, opened=opened: opened.run(None, onnx.feeds(opened, x))
-            measured["ONNX Runtime"] = over_inputs(runs, inputs)
+            measured["ONNX Runtime"] = over_inputs({"last stage": onnx.runner(alone), "cascade": onnx.runner(file)}, inputs)
     for runtime, times in measured.items():
         for name, each in times.items():
             rows.append({"runtime": runtime, "network": name, "p50": float(each.quantile(0.5)), "p95": float(each.quantile(0.95))})

@@ -79,8 +79,7 @@ def export(
         with evaluating(model):
             expected = tensors(model(*args, **kwargs))
             opset = write(model, args, kwargs, draft, dynamic_batch)
-        opened = session(draft, threads=1)
-        actual = [torch.as_tensor(value) for value in opened.run(None, feeds(opened, example_inputs))]
+        actual = [torch.as_tensor(value) for value in runner(draft)(example_inputs)]
         max_abs, scale = _difference(expected, actual)
         relative = max_abs / scale if scale else max_abs
         if not relative <= tolerance:
@@ -103,6 +102,12 @@ def session(path: Path | str, *, threads: int) -> Any:
     options.log_severity_level = 3
     options.add_session_config_entry("session.intra_op.allow_spinning", "0" if threads == 1 else "1")
     return runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+def runner(path: Path | str, *, threads: int = 1) -> Callable[[Inputs], list[Any]]:
+    """A file as a function of inputs like those it was exported with; it gives NumPy arrays."""
+    opened = session(path, threads=threads)
+    return lambda inputs: opened.run(None, feeds(opened, inputs))
 
 
 def feeds(opened: Any, example_inputs: Inputs) -> dict[str, Any]:
@@ -149,10 +154,10 @@ def check_each(model: nn.Module, inputs: Tensor, draft: Path, path: Path, opset:
 
     Raises VerifyError, and leaves what was there before, if they differ by more than `tolerance` of the largest output.
     """
-    opened = session(draft, threads=1)
+    run = runner(draft)
     with evaluating(model):
         wanted = [model(x[None]) for x in inputs]
-    found = [torch.as_tensor(opened.run(None, feeds(opened, x[None]))[0]) for x in inputs]
+    found = [torch.as_tensor(run(x[None])[0]) for x in inputs]
     worst, scale = _difference(wanted, found)
     if not worst <= tolerance * scale:
         raise VerifyError(

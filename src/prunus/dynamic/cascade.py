@@ -142,6 +142,15 @@ class Answers:
         running = torch.tensor(list(accumulate(self.macs)), dtype=torch.float64) / self.macs[-1]
         return running[self.stage(threshold)]
 
+    def answered(self, threshold: float) -> list[float]:
+        """The share of the samples that each stage answers."""
+        stage = self.stage(threshold)
+        return [float((stage == number).double().mean()) for number in range(len(self.macs))]
+
+    def alone(self) -> list[float]:
+        """The accuracy of each stage on all samples [percent]."""
+        return [float(100 * right.double().mean()) for right in self.right.unbind(1)]
+
     def at(self, budget: float) -> float:
         """The highest threshold with at most this share of the last stage's MACs, on average over the samples.
 

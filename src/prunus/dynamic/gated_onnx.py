@@ -5,7 +5,6 @@ The exporter sees one operator per layer, `prunus::live`, which gives all channe
 
 from __future__ import annotations
 
-import copy
 import importlib
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -57,19 +56,8 @@ def live(
 
 
 @live.register_fake
-def _(
-    x: Tensor,
-    weight: Tensor,
-    bias: Tensor,
-    rows: Tensor,
-    columns: Tensor,
-    blocks: list[int],
-    stride: list[int],
-    pads: list[int],
-    dilation: list[int],
-    depthwise: bool,
-) -> Tensor:
-    return _layer(x, weight, bias, stride, pads, dilation, depthwise)
+def _shaped(x: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, columns: Tensor, blocks: list[int], *settings: Any) -> Tensor:
+    return _layer(x, weight, bias, *settings)
 
 
 def _layer(x: Tensor, weight: Tensor, bias: Tensor, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool) -> Tensor:
@@ -108,7 +96,7 @@ def export_gated(network: DynamicNetwork, example_inputs: Tensor, path: Path | s
 
 def _prepared(network: DynamicNetwork, example_inputs: Tensor) -> nn.Module:
     """The network with the layers that the exporter is to see."""
-    skips = copy.deepcopy(skipping(network, example_inputs))
+    skips = skipping(network, example_inputs)
     for name, module in list(skips.named_modules()):
         if isinstance(module, SkippingLayer):
             skips.set_submodule(name, _Whole(module, network.gates))
