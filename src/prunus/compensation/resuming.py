@@ -100,12 +100,14 @@ class Resumed:
 
     def _keep(self, name: str, output: Tensor) -> None:
         """Keep a final output, and forget what only modules look at that are not run any more."""
-        kept = self._kept[self._number]
+        kept, copy = self._kept[self._number], output.clone()
+        if copy.stride() != output.stride():  # a view with gaps: laid out otherwise, sums over it would be rounded otherwise
+            return
         for inner in [other for other in kept if _inside(other, name)]:
             self._bytes -= kept.pop(inner).bytes()
         if self._bytes + output.numel() * output.element_size() > self._most_bytes:
             return
-        kept[name] = _Kept(output.clone())
+        kept[name] = _Kept(copy)
         self._bytes += kept[name].bytes()
         for other, final in kept.items():
             if final.values and other != name and all(any(_inside(user, stays) for stays in kept) for user in self._users[other]):
