@@ -21,7 +21,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.environment import RESULTS, describe
 from benchmarks.methods_subjects import IMAGENET
@@ -108,6 +108,11 @@ def network(options: argparse.Namespace, seed: int) -> nn.Module:
     return model.to("cuda" if torch.cuda.is_available() else "cpu")
 
 
+def softly(example: Tensor, variant: Variant) -> SoftPruning:
+    """The pruning of a variant."""
+    return SoftPruning(example, variant.rate, p=variant.p, every=variant.every, freeze=variant.freeze, folded=variant.folded)
+
+
 def measured(material: Material, variant: Variant, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:
     """Train, and measure time and accuracy."""
     model = network(options, seed)
@@ -130,7 +135,7 @@ def measured(material: Material, variant: Variant, seed: int, options: argparse.
         model,
         material,
         config,
-        pruning=SoftPruning(example, variant.rate, p=variant.p, every=variant.every, freeze=variant.freeze) if variant.rate else None,
+        pruning=softly(example, variant) if variant.rate else None,
         curriculum=variant.curriculum(selected) if variant.curriculum else None,
         checkpoint=partial,
         checkpoint_seconds=math.inf,  # so that every epoch is trained, and timed, in one piece

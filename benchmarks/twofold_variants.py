@@ -58,6 +58,7 @@ class Variant:
         p: norm of the filters.
         every: epochs between two prunings; ONCE is before the freeze only.
         freeze: part of the epochs in which no filter grows back.
+        folded: whether filters are taken with the batch norm behind them.
         config: settings that differ from the full training's.
     """
 
@@ -67,6 +68,7 @@ class Variant:
     p: float = 2
     every: int = 1
     freeze: float = 0.5
+    folded: bool = True
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -121,6 +123,10 @@ VARIANTS: dict[str, Variant] = {
     "growing images, easy dropped 0.5, all data at the end": Variant(curriculum=_ANNEALED, config=FROM_HALF),
     "images growing from 3/4, easy dropped 0.6": Variant(curriculum=_EASY, config=FROM_THREE_QUARTERS),
     "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 10 %": Variant(curriculum=_ANNEALED, rate=0.1, config=FROM_HALF),
+    "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 30 %": Variant(curriculum=_ANNEALED, rate=0.3, config=FROM_HALF),
+    "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 10 %, filters alone": Variant(
+        curriculum=_ANNEALED, rate=0.1, folded=False, config=FROM_HALF
+    ),
     "two-fold: growing images, easy dropped 0.5, all data at the end, 10 % pruned once": Variant(
         curriculum=_ANNEALED, rate=0.1, every=ONCE, config=FROM_HALF
     ),
@@ -129,12 +135,15 @@ VARIANTS: dict[str, Variant] = {
     ),
     "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 10 %": Variant(curriculum=_EASY, rate=0.1, config=FROM_THREE_QUARTERS),
     "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 30 %": Variant(curriculum=_EASY, rate=0.3, config=FROM_THREE_QUARTERS),
-    "two-fold of the paper: its rule, soft pruning 30 %": Variant(curriculum=_CRITICAL, rate=0.3, freeze=0),
+    "two-fold of the paper: its rule, soft pruning 30 %": Variant(curriculum=_CRITICAL, rate=0.3, freeze=0, folded=False),
     "soft pruning 10 %": Variant(rate=0.1),
     "soft pruning 20 %": Variant(rate=0.2),
     "soft pruning 30 %": Variant(rate=0.3),
-    "soft pruning of the paper, 10 %": Variant(rate=0.1, freeze=0),
-    "soft pruning of the paper, 20 %": Variant(rate=0.2, freeze=0),
-    "soft pruning of the paper, 30 %": Variant(rate=0.3, freeze=0),
-    "soft pruning of the paper, 30 %, l1 norm": Variant(rate=0.3, p=1, freeze=0),
+    "soft pruning 30 %, filters alone": Variant(rate=0.3, folded=False),
+    "soft pruning 30 %, never frozen": Variant(rate=0.3, freeze=0),
+    "30 % pruned once": Variant(rate=0.3, every=ONCE),
+    "soft pruning of the paper, 10 %": Variant(rate=0.1, freeze=0, folded=False),
+    "soft pruning of the paper, 20 %": Variant(rate=0.2, freeze=0, folded=False),
+    "soft pruning of the paper, 30 %": Variant(rate=0.3, freeze=0, folded=False),
+    "soft pruning of the paper, 30 %, l1 norm": Variant(rate=0.3, p=1, freeze=0, folded=False),
 }

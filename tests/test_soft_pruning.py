@@ -82,7 +82,7 @@ def weakest(weights: list[Tensor], rate: float) -> set[int]:
 
 def test_the_weakest_filters_are_zeroed_and_nothing_else() -> None:
     model, twin = network(), network()
-    pruning = SoftPruning(IMAGE, 0.3, from_start=True)
+    pruning = SoftPruning(IMAGE, 0.3, folded=False, from_start=True)
     pruning.before_training(model, 5)
     stream = weakest([twin.stem.weight, twin.second.weight], 0.3)
     inner = weakest([twin.first.weight], 0.3)
@@ -95,8 +95,70 @@ def test_the_weakest_filters_are_zeroed_and_nothing_else() -> None:
         assert torch.equal(mine, other), name
 
 
-def test_filters_grow_back_and_the_last_epoch_ends_with_zeros() -> None:
+def fused(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+    """The filters of one layer that does what both do."""
+    filters = layer.weight.detach().clone()
+    for i in range(len(filters)):
+        filters[i] *= norm.weight[i] / math.sqrt(norm.running_var[i] + norm.eps)
+    return filters
+
+
+def uneven(model: Residual) -> Residual:
+    """Batch norms that multiply every channel by another number."""
+    for norm in (model.norm, model.inner, model.outer):
+        for tensor in (norm.weight.data, norm.bias.data, norm.running_var):
+            tensor.copy_(torch.rand(len(tensor)) + 0.2)
+    return model
+
+
+def test_filters_are_taken_together_with_their_batch_norm() -> None:
+    """Chosen by what both do, and set to zero by its scale: the outputs are those of a zero filter, and nothing else changes."""
+    model, twin = uneven(network()), uneven(network())
+    twin.load_state_dict(model.state_dict())
+    SoftPruning(IMAGE, 0.3, from_start=True).before_training(model, 5)
+    stream = weakest([fused(twin.stem, twin.norm), fused(twin.second, twin.outer)], 0.3)
+    inner = weakest([fused(twin.first, twin.inner)], 0.3)
+    assert stream != weakest([twin.stem.weight, twin.second.weight], 0.3)
+    gone = {"norm": stream, "outer": stream, "inner": inner}
+    for name, mine in model.named_parameters():
+        other = dict(twin.named_parameters())[name].clone()
+        layer, _, kind = name.partition(".")
+        with torch.no_grad():
+            other[list(gone.get(layer, set()) if kind == "weight" else set())] = 0
+        assert torch.equal(mine, other), name
+    with torch.no_grad():
+        for layer, norm in ((twin.stem, twin.norm), (twin.first, twin.inner), (twin.second, twin.outer)):
+            slots = list(inner if norm is twin.inner else stream)
+            layer.weight[slots], norm.running_mean[slots] = 0, 0
+    images = torch.randn(4, 1, 8, 8)
+    for training in (False, True):
+        torch.testing.assert_close(model.train(training)(images), twin.train(training)(images))
+
+
+def test_a_filter_without_a_batch_norm_is_zeroed_itself() -> None:
+    model, pruning = lenet5(image_size=8), SoftPruning(IMAGE, 0.3, from_start=True)
+    pruning.before_training(model, 5)
+    assert pruning.plan is not None
+    graph = pruning.traced(model)
+    np.testing.assert_array_equal(filter_norms(graph).numpy() == 0, pruning.plan.removed_in(graph))
+
+
+def test_filters_with_their_batch_norm_go_on_learning() -> None:
+    """Scales that were set to zero are not zero any more when the next epoch has begun."""
     model, pruning = network(), SoftPruning(IMAGE, 0.4, freeze=0)
+    looked: list[Tensor] = []
+
+    def look(done: int, total: int) -> None:
+        if pruning.plan is not None and pruning.record:
+            looked.append(model.inner.weight[torch.tensor(pruning.plan.groups[1].removed)].detach())
+
+    run(model, pruning, epochs=4, on_step=look)
+    assert looked and all(len(scales) == 3 and bool(scales.any()) for scales in looked)
+    assert not model.inner.weight[torch.tensor(pruning.plan.groups[1].removed)].any()  # type: ignore[union-attr]
+
+
+def test_filters_grow_back_and_the_last_epoch_ends_with_zeros() -> None:
+    model, pruning = network(), SoftPruning(IMAGE, 0.4, freeze=0, folded=False)
     zeros_while_training: list[int] = []
 
     def look(done: int, total: int) -> None:
@@ -133,7 +195,7 @@ def test_in_the_last_part_no_filter_grows_back_and_the_others_learn_on() -> None
 
 def test_what_is_zeroed_before_anything_is_learned_stays_zero_behind_a_rectifier() -> None:
     """Why pruning before the first epoch is not the default."""
-    model, pruning = network(), SoftPruning(IMAGE, 0.4, from_start=True)
+    model, pruning = network(), SoftPruning(IMAGE, 0.4, folded=False, from_start=True)
     pruning.before_training(model, 3)
     dead = model.first.weight.flatten(1).norm(dim=1) == 0
     train(model, FEW, TrainConfig(epochs=2, lr=0.05), normalise=DIGITS.normalise)
@@ -170,15 +232,16 @@ def test_the_rate_grows_and_layers_have_rates_of_their_own() -> None:
     assert pruning.record[-1].alive["first"] == 6
 
 
+@pytest.mark.parametrize("folded", [False, True])
 @pytest.mark.parametrize("freeze", [0, 0.5])
 @pytest.mark.parametrize("build", [network, lambda: lenet5(image_size=8), lambda: resnet20(in_channels=1)])
-def test_what_is_zero_at_the_end_goes_exactly(build: Any, freeze: float) -> None:
+def test_what_is_zero_at_the_end_goes_exactly(build: Any, freeze: float, folded: bool) -> None:
     torch.manual_seed(0)
-    model, pruning = build(), SoftPruning(IMAGE, 0.3, freeze=freeze)
+    model, pruning = build(), SoftPruning(IMAGE, 0.3, freeze=freeze, folded=folded)
     run(model, pruning, epochs=2)
     assert pruning.plan is not None
     graph = prunus.trace(model.eval(), IMAGE)
-    zero = filter_norms(graph).numpy() == 0
+    zero = filter_norms(graph, folded=folded).numpy() == 0
     np.testing.assert_array_equal(zero, pruning.plan.removed_in(graph))
     small = prunus.compact(model.double(), pruning.plan)
     images = torch.randn(4, 1, 8, 8, dtype=torch.float64)

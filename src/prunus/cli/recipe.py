@@ -72,6 +72,7 @@ class Recipe:
     growth: Literal["constant", "asymptotic"] = "constant"
     prune_every: int = 1
     freeze: float = 0.5
+    folded: bool = True
     norm: float = 2
     protect: tuple[str, ...] = field(default=())
     tune_epochs: int = 0

@@ -58,6 +58,7 @@ Rate = Annotated[float | None, Option("--rate", help="Fraction of the channels t
 Growth = Annotated[str | None, Option("--growth", help="constant (SFP) or asymptotic (ASFP).", rich_help_panel=FILTERS)]
 PruneEvery = Annotated[int | None, Option("--prune-every", help="Epochs between two prunings.", rich_help_panel=FILTERS)]
 Freeze = Annotated[float | None, Option("--freeze", help="Share of the epochs, at the end, in which none grows back.", rich_help_panel=FILTERS)]
+Folded = Annotated[bool | None, Option("--folded/--filters-alone", help="Filters with their batch norm, or without.", rich_help_panel=FILTERS)]
 Norm = Annotated[float | None, Option("--norm", help="p of the filters' norm.", rich_help_panel=FILTERS)]
 Protect = Annotated[list[str] | None, Option("--protect", help="Layers that stay whole (repeatable glob).", rich_help_panel=FILTERS)]
 TuneEpochs = Annotated[int | None, Option("--tune-epochs", help="Epochs of fine-tuning the compact network, or of a trial.", rich_help_panel=FILTERS)]

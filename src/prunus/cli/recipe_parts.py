@@ -37,7 +37,14 @@ def pruning(recipe: Recipe, example: Any) -> SoftPruning | None:
     if recipe.method != "soft":
         return None
     return SoftPruning(
-        example, recipe.rate, growth=recipe.growth, every=recipe.prune_every, freeze=recipe.freeze, p=recipe.norm, protect=recipe.protect
+        example,
+        recipe.rate,
+        growth=recipe.growth,
+        every=recipe.prune_every,
+        freeze=recipe.freeze,
+        folded=recipe.folded,
+        p=recipe.norm,
+        protect=recipe.protect,
     )
 
 

@@ -87,6 +87,7 @@ def train(
     growth: keys.Growth = None,
     prune_every: keys.PruneEvery = None,
     freeze: keys.Freeze = None,
+    folded: keys.Folded = None,
     norm: keys.Norm = None,
     protect: keys.Protect = None,
     tune_epochs: keys.TuneEpochs = None,

@@ -4,11 +4,17 @@ He et al. 2018, "Soft Filter Pruning for Accelerating Deep Convolutional Neural 
 Soft Filter Pruning" (ASFP, arXiv 1808.07471), in which the rate grows. The filter half of Pabitha and Jayasimhan 2024.
 
 Here the units are coupled channels, so that every network can be trained like this and what is zero at the end can be removed. As in the authors'
-code only filters are zeroed, and neither optimiser state nor batch norm: a filter's gradient must find its way through them to let it regrow. Unlike
-there nothing is zeroed before the first epoch (our choice): behind a zero filter a new batch norm gives zero, where a rectifier passes no gradient,
-so that the filters of that first choice, which is by chance, could never grow back. And in the last part of the training what is pruned stays zero,
-with its biases and batch norm (our choice, `freeze`): otherwise the last pruning takes filters that have just grown, and what their batch norm
-adds, and nothing makes up for it.
+code neither optimiser state nor biases nor shifts of batch norms are zeroed: a gradient must find its way through them to let a filter regrow. Our
+choices are three:
+
+- A filter is taken together with the batch norm behind it (`folded`): its length is multiplied by what the norm multiplies it by, and its scale there
+  is set to zero in place of its weights, which comes to the same outputs. The length of a filter in front of a batch norm means nothing, and one that
+  is zero there gets gradients up to 1/sqrt(eps) = 316 times too large: it comes back at once, at full strength, with a random direction and longer
+  than all others, which are then pruned in its place; and being long it learns no more.
+- Nothing is zeroed before the first epoch: behind a zero filter a new batch norm gives zero, where a rectifier passes no gradient, so that the
+  filters of that first choice, which is by chance, could never grow back.
+- In the last part of the training what is pruned stays zero, with its biases and batch norm (`freeze`): otherwise the last pruning takes filters that
+  have just grown, and what their batch norm adds, and nothing makes up for it.
 """
 
 from __future__ import annotations
@@ -17,13 +23,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..channels import ChannelGraph, Plan, trace
+from ..channels import Axis, ChannelGraph, Plan, trace
 from ..channels.mask import Zeros, lost_slots, produced, set_to_zero
+from ..channels.readers import norms_behind
+from ..channels.twin import named_tensors
 from ..errors import TargetError
-from ..scores.reduce import per_channel, weight_axes, wide
+from ..scores.reduce import as_rows, combined, norm_scale, weight_axes, wide
 from ..targets import plan as choose
 
 Growth = Literal["constant", "asymptotic"]
@@ -57,6 +67,7 @@ class SoftPruning:
         first_rate: where "asymptotic" begins.
         every: epochs between two prunings; the last epoch before the freeze always ends with one.
         freeze: part of the epochs, at the end, in which no filter grows back; 0 is the published way, which prunes after the last epoch too.
+        folded: take filters with the batch norm behind them; False is the published way, which looks at their weights alone and zeroes these.
         from_start: prune before the first epoch too, as the authors' code does.
         p: norm of the filters, 1 or 2.
         rates: glob pattern of layers -> rate for them, in place of `rate`; with "asymptotic" they grow likewise, from 0.
@@ -80,6 +91,7 @@ class SoftPruning:
         first_rate: float = 0.0,
         every: int = 1,
         freeze: float = 0.5,
+        folded: bool = True,
         from_start: bool = False,
         p: float = 2,
         rates: Mapping[str, float] | None = None,
@@ -93,7 +105,7 @@ class SoftPruning:
             asymptotic_rate(0.5, rate, first_rate)
         self.rate, self.protect = rate, tuple(protect)
         self._inputs, self._growth, self._first, self._every, self._p = example_inputs, growth, first_rate, every, p
-        self._rates, self._from_start, self._freeze = dict(rates or {}), from_start, freeze
+        self._rates, self._folded, self._from_start, self._freeze = dict(rates or {}), folded, from_start, freeze
         self._graph: ChannelGraph | None = None
         self._zeros: list[Zeros] | None = None
         self.plan: Plan | None = None
@@ -165,8 +177,7 @@ class SoftPruning:
         plan = self._plan(graph, epoch, soft)
         removed = plan.removed_in(graph)
         before = removed if self.plan is None else self.plan.removed_in(graph)
-        zeros = produced(model, graph, removed)
-        set_to_zero(zeros if self.frozen else (zero for zero in zeros if zero[0].dim() > 1))
+        set_to_zero(produced(model, graph, removed) if self.frozen else filters(model, graph, removed, self._folded))
         alive = dict(zip((group.name for group in graph.groups), graph.kept(removed).tolist(), strict=True))
         self.record.append(Softened(epoch, rate, alive, int((before & ~removed).sum())))
         self.plan = plan
@@ -175,7 +186,7 @@ class SoftPruning:
         """What goes after an epoch."""
         grown = 1.0 if self._growth == "constant" else asymptotic_rate((epoch + 1) / epochs, 1.0)
         rates = {pattern: value * grown for pattern, value in self._rates.items()}
-        return choose(graph, filter_norms(graph, self._p), rate=self.rate_after(epoch, epochs), rates=rates, protect=self.protect)
+        return choose(graph, filter_norms(graph, self._p, self._folded), rate=self.rate_after(epoch, epochs), rates=rates, protect=self.protect)
 
     def traced(self, model: nn.Module) -> ChannelGraph:
         """The channels of the model that is trained, traced once."""
@@ -184,13 +195,38 @@ class SoftPruning:
         return self._graph
 
 
-def filter_norms(graph: ChannelGraph, p: float = 2) -> Tensor:
-    """Mean p-norm of the filters that make a channel, shape (num_channels,).
+def filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_], folded: bool) -> list[Zeros]:
+    """What makes some channels, but for biases and shifts: weights, or, `folded`, the scale of the batch norm behind them where there is one."""
+    scales = _scales(graph) if folded else {}
+    tensors = named_tensors(model)
+    return [
+        (tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device))
+        for axis, slots in lost_slots(graph, removed)
+        if axis.is_parameter and axis.produces
+        if axis.name in scales.values() or (tensors[axis.name].dim() > 1 and axis.name not in scales)
+    ]
+
+
+def filter_norms(graph: ChannelGraph, p: float = 2, folded: bool = False) -> Tensor:
+    """Mean p-norm of the filters that make a channel, shape (num_channels,); `folded`, with what the batch norm behind them multiplies them by.
 
     The slices that read the channel do not count: soft pruning leaves them alone, and a filter that is zero must rank last.
     """
-    making = [axis for axis in weight_axes(graph) if axis.produces]
-    return per_channel(graph, making, lambda rows: torch.linalg.vector_norm(wide(rows), p, dim=1), "mean")
+    tensors, scales = named_tensors(graph.model), _scales(graph) if folded else {}
+
+    def norms(axis: Axis) -> Tensor:
+        found: Tensor = torch.linalg.vector_norm(wide(as_rows(tensors[axis.name], axis.dim)), p, dim=1).double().cpu()
+        scale = scales.get(axis.name, "").removesuffix("weight").removesuffix(".")
+        return found * norm_scale(graph.model.get_submodule(scale)).abs() if axis.name in scales else found
+
+    return combined(graph, [axis for axis in weight_axes(graph) if axis.produces], norms, "mean")
+
+
+def _scales(graph: ChannelGraph) -> dict[str, str]:
+    """Weight of a layer -> the scale of the batch norm behind it, for all layers that have both and channels in them."""
+    slots = {axis.name: len(axis.channels) for axis in graph.axes if axis.produces and (axis.channels >= 0).any()}
+    pairs = {f"{name}.weight".removeprefix("."): f"{norm}.weight" for name, norm in norms_behind(graph).items() if norm}
+    return {weight: scale for weight, scale in pairs.items() if weight in slots and slots[weight] == slots.get(scale)}
 
 
 def asymptotic_rate(progress: float, goal: float, first: float = 0.0) -> float:

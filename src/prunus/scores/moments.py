@@ -27,7 +27,7 @@ from ..compensation.least_squares import InputMoments
 from ..compensation.looking import seen_by_all
 from ..compensation.rows import channel_axis
 from ..errors import PlanError
-from .reduce import as_rows, weight_axes
+from .reduce import as_rows, norm_scale, weight_axes
 
 Products = NDArray[np.float64]
 _NOISE = 1 << 22  # numbers in the random inputs
@@ -199,5 +199,5 @@ def _affine(graph: ChannelGraph, name: str) -> tuple[Tensor, Tensor] | None:
     norm: Any = graph.model.get_submodule(name)
     if norm.running_var is None or not norm.affine:
         return None
-    scale = norm.weight.detach().double().cpu() / (norm.running_var.double().cpu() + norm.eps).sqrt()
+    scale = norm_scale(norm)
     return scale, norm.bias.detach().double().cpu() - scale * norm.running_mean.double().cpu()

@@ -26,6 +26,7 @@ from ..compensation.looking import seen_by_all
 from ..compensation.rows import as_matrix, channel_axis
 from ..errors import PlanError
 from .reconstruction import filled
+from .reduce import norm_scale
 
 _MIXING = 0.5  # Inf-FS: as much from how far features spread as from how little they repeat each other
 
@@ -93,12 +94,10 @@ def _responses(graph: ChannelGraph, reader: Reader, batches: Iterable[Inputs]) -
 
 
 def _scale(graph: ChannelGraph, reader: Reader) -> Tensor:
-    """What the batch norm behind a layer multiplies its outputs with."""
-    norm: Any = graph.model.get_submodule(reader.norm) if reader.norm else None
-    if norm is None or norm.weight is None or norm.running_var is None:
+    """How much the batch norm behind a layer multiplies its outputs."""
+    if not reader.norm:
         return torch.ones(len(reader.outputs), dtype=torch.float64)
-    scale: Tensor = norm.weight.detach().abs().double().cpu() / (norm.running_var.double().cpu() + norm.eps).sqrt()
-    return scale
+    return norm_scale(graph.model.get_submodule(reader.norm)).abs()
 
 
 def _add(scores: Tensor, channels: Tensor, importance: Tensor) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Literal
+from typing import Literal, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from ..channels.graph import Axis, ChannelGraph
 from ..channels.twin import named_tensors
@@ -78,6 +78,13 @@ def as_rows(tensor: Tensor, axis: int) -> Tensor:
 def wide(rows: Tensor) -> Tensor:
     """At least single precision, for sums over many numbers."""
     return rows if rows.dtype in (torch.float32, torch.float64) else rows.float()
+
+
+def norm_scale(norm: nn.Module) -> Tensor:
+    """What a batch norm with running statistics multiplies its channels with, float64, shape (channels,)."""
+    variance, eps = cast(Tensor, norm.running_var), cast(float, norm.eps)
+    scale = (variance.detach().double().cpu() + eps).rsqrt()
+    return scale if norm.weight is None else scale * cast(Tensor, norm.weight).detach().double().cpu()
 
 
 def _mine(axis: Axis, first: dict[int, tuple[str, int]] | None) -> NDArray[np.bool_]:
