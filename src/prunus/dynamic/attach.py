@@ -18,15 +18,13 @@ from prunus.channels.readers import norms_behind
 from prunus.channels.trace import Inputs
 from prunus.channels.verify import evaluating
 from prunus.compensation.looking import seen_by_all
-from prunus.dynamic.gates import Gate, KernelActivation, Widths, Winners
+from prunus.dynamic.gates import WIDTHS, Form, Gate, KernelActivation, Kind, Widths, Winners
 from prunus.dynamic.layers import GatedLayer, Live, places_of
 from prunus.dynamic.network import DynamicNetwork
 from prunus.errors import PlanError
 from prunus.targets import matching
 from prunus.training.evaluation import placement
 
-Kind = Literal["activation", "winners", "widths"]
-WIDTHS = (0.25, 0.5, 0.75, 1.0)
 _MAKING = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
@@ -64,10 +62,7 @@ def attach(
         example_inputs: what it is called with.
         layers: glob patterns of the layers whose channels are gated; "auto", all channels that one layer makes and others read (those inside
             residual blocks), but for those that are made from the input of the network.
-        kind: "activation" (`KernelActivation`), "winners" (`Winners`) or "widths" (`Widths`).
-        hidden: maps of the first layer of two-layer gates; 0 = gates of one layer.
-        block: neighbouring channels that share a switch, for "activation".
-        widths: for "widths"; the channels of the largest filters (l2 norm) come first.
+        kind, hidden, block, widths: of the gates, see `Form`.
 
     Raises:
         PlanError: a pattern that matches nothing, channels that cannot be gated (and why), or none that "auto" finds.
@@ -77,12 +72,14 @@ def attach(
     wanted = _auto(graph) if layers == "auto" else _named(graph, layers)
     if not wanted:
         raise PlanError(f"{type(model).__name__} has no layer whose channels one gate could switch off; name layers, and the error says why not")
-    importance = scores.norm(graph, 2, "producer") if kind == "widths" else None
-    gates = {gated.group.name: _gate(kind, copied.get_submodule(gated.makers[0]), gated.group, hidden, block, widths, importance) for gated in wanted}
+    form = Form(kind, hidden, block, tuple(widths))
+    strength = scores.norm(graph, 2, "producer")
+    gates = {gated.group.name: _gate(form, copied.get_submodule(gated.makers[0]), gated.group, strength) for gated in wanted}
     places, live = _places(copied, wanted, example_inputs), Live()
     for name in dict.fromkeys(maker for gated in wanted for maker in gated.makers):
         _replace(copied, graph, name, [gated for gated in wanted if name in gated.makers], gates, live)
-    return DynamicNetwork(copied, graph, gates, places, live)
+    norms = {name: norm for gated in wanted for name, norm in zip(gated.makers, gated.norms)}
+    return DynamicNetwork(copied, graph, gates, live, form, sum(gate.macs(places[name]) for name, gate in gates.items()), norms)
 
 
 def _places(model: nn.Module, wanted: Sequence[Gated], example_inputs: Inputs) -> dict[str, int]:
@@ -93,18 +90,18 @@ def _places(model: nn.Module, wanted: Sequence[Gated], example_inputs: Inputs) -
     return {names[name]: prod(inputs.shape[2:]) for name, (inputs, _) in seen.items()}
 
 
-def _gate(kind: str, first: nn.Module, group: Group, hidden: int, block: int, widths: Sequence[float], importance: Tensor | None) -> Gate:
+def _gate(form: Form, first: nn.Module, group: Group, strength: Tensor) -> Gate:
     inputs: int = first.in_features if isinstance(first, nn.Linear) else first.in_channels  # type: ignore[assignment]
-    match kind:
+    order = strength[group.channels].argsort(descending=True, stable=True)
+    match form.kind:
         case "activation":
-            gate: Gate = KernelActivation(inputs, group.size, hidden, block)
+            gate: Gate = KernelActivation(inputs, group.size, form.hidden, form.block, order)
         case "winners":
-            gate = Winners(inputs, group.size, hidden)
+            gate = Winners(inputs, group.size, form.hidden)
         case "widths":
-            assert importance is not None
-            gate = Widths(inputs, group.size, widths, importance[group.channels].argsort(descending=True, stable=True), hidden)
+            gate = Widths(inputs, group.size, form.widths, order, form.hidden)
         case _:
-            raise PlanError(f"the kind of gates is 'activation', 'winners' or 'widths', not {kind!r}")
+            raise PlanError(f"the kind of gates is 'activation', 'winners' or 'widths', not {form.kind!r}")
     return gate.to(*placement(first))
 
 

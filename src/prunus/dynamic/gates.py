@@ -10,8 +10,9 @@ All three begin with every channel open, so a gated network begins as the networ
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from math import ceil
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -20,7 +21,27 @@ from torch import Tensor, nn
 from prunus.channels.factors import straight_through
 from prunus.errors import ConfigError
 
-OPEN = 2.0  # logits at the start
+OPEN, SPREAD, LEAST = 2.0, 3.0, 0.1  # logits at the start: of gates alike; from the weakest channel to the strongest, and of the weakest
+SPEED = 4.0  # logits per output of a gate's last layer; a step on them is this number's square times as long, for each is a small part of the loss
+WIDTHS = (0.25, 0.5, 0.75, 1.0)
+Kind = Literal["activation", "winners", "widths"]
+
+
+@dataclass(frozen=True)
+class Form:
+    """What the gates of a network are like.
+
+    Attributes:
+        kind: "activation" (`KernelActivation`), "winners" (`Winners`) or "widths" (`Widths`).
+        hidden: maps of the first layer of two-layer gates; 0 = gates of one layer.
+        block: neighbouring channels that share a switch, for "activation".
+        widths: for "widths"; the channels of the largest filters (l2 norm) come first.
+    """
+
+    kind: Kind = "activation"
+    hidden: int = 0
+    block: int = 1
+    widths: tuple[float, ...] = WIDTHS
 
 
 class Opening(NamedTuple):
@@ -38,8 +59,8 @@ class Opening(NamedTuple):
 class Gate(nn.Module):
     """What the kinds of gates have in common: the logits, from what the gated layer gets.
 
-    One layer: mean over all places, then a linear layer, which is the same as a 1 x 1 convolution and then the mean. Two layers: a 1 x 1
-    convolution to `hidden` maps and a rectifier before that.
+    One layer: mean over all places, brought to mean 0 and variance 1 over the channels of every input (our choice: so that gates tell inputs apart
+    from the first step on), then a linear layer. Two layers: a 1 x 1 convolution to `hidden` maps and a rectifier before that.
 
     Args:
         inputs: channels that the gated layer gets.
@@ -57,13 +78,14 @@ class Gate(nn.Module):
         self.first = nn.Linear(inputs, hidden) if hidden else None
         self.last = nn.Linear(hidden or inputs, outputs)
         nn.init.zeros_(self.last.weight)
-        nn.init.constant_(self.last.bias, OPEN)
+        nn.init.constant_(self.last.bias, OPEN / SPEED)
 
     def logits(self, x: Tensor) -> Tensor:
         """Inputs (batch, channels, *places) to logits (batch, outputs)."""
         if self.first is not None:
             x = F.relu(self.first(x.movedim(1, -1))).movedim(-1, 1)
-        logits: Tensor = self.last(x.flatten(2).mean(2) if x.dim() > 2 else x)
+        means = x.flatten(2).mean(2) if x.dim() > 2 else x
+        logits: Tensor = SPEED * self.last(F.layer_norm(means, means.shape[1:]) if means.shape[1] > 1 else means)
         return logits
 
     def macs(self, places: int) -> int:
@@ -73,6 +95,10 @@ class Gate(nn.Module):
 
     def forward(self, x: Tensor) -> Opening:
         """What is open for each input."""
+        raise NotImplementedError
+
+    def tighten(self, strictness: float) -> None:
+        """Open fewer channels in evaluation, the larger the number; 0 is as trained."""
         raise NotImplementedError
 
 
@@ -86,15 +112,21 @@ class KernelActivation(Gate):
         inputs, hidden: see `Gate`.
         channels: that are switched.
         block: neighbouring channels that share a switch.
+        order: the channels, the most important first; the others' switches begin nearer to closing. None = all alike, and then they close together.
 
     Attributes:
         slope, hard: of the gate in training; see `prunus.dynamic.anneal`.
         threshold: the logit at which a channel opens in evaluation; 0 is a sigmoid of one half.
     """
 
-    def __init__(self, inputs: int, channels: int, hidden: int = 0, block: int = 1) -> None:
+    def __init__(self, inputs: int, channels: int, hidden: int = 0, block: int = 1, order: Tensor | None = None) -> None:
         super().__init__(inputs, ceil(channels / block), hidden)
         self.channels, self.block = channels, block
+        if order is not None:
+            parts = torch.split(order.argsort(), block)  # places in the order
+            weakest_first = torch.stack([part.double().mean() for part in parts]).argsort(descending=True, stable=True)
+            with torch.no_grad():
+                self.last.bias[weakest_first] = torch.linspace(LEAST, LEAST + SPREAD, len(parts)) / SPEED
         self.slope, self.hard, self.threshold = 1.0, True, 0.0
 
     def forward(self, x: Tensor) -> Opening:
@@ -106,6 +138,10 @@ class KernelActivation(Gate):
         else:
             switches = self.switches(logits).to(logits.dtype)
         return Opening(switches.repeat_interleave(self.block, 1)[:, : self.channels])
+
+    def tighten(self, strictness: float) -> None:
+        """`strictness` is the threshold."""
+        self.threshold = strictness
 
     def switches(self, logits: Tensor) -> Tensor:
         """Which are on in evaluation, bool, from logits (batch, switches)."""
@@ -124,7 +160,7 @@ class Winners(Gate):
 
     def __init__(self, inputs: int, channels: int, hidden: int = 0) -> None:
         super().__init__(inputs, channels, hidden)
-        nn.init.ones_(self.last.bias)
+        nn.init.constant_(self.last.bias, 1 / SPEED)
         self.channels, self.density = channels, 1.0
 
     def forward(self, x: Tensor) -> Opening:
@@ -135,6 +171,10 @@ class Winners(Gate):
         count = max(1, ceil(self.density * self.channels - 1e-9))
         winners = torch.zeros_like(saliency).scatter_(1, saliency.topk(count, 1).indices, 1.0)
         return Opening(winners, saliency)
+
+    def tighten(self, strictness: float) -> None:
+        """`strictness` is the fraction of the channels that is closed."""
+        self.density = 1 - strictness
 
 
 class Widths(Gate):
@@ -171,3 +211,7 @@ class Widths(Gate):
         chosen = F.one_hot(logits.argmax(1), logits.shape[1]).to(logits.dtype)
         weights = straight_through(chosen, logits.softmax(1)) if self.training else chosen
         return Opening(weights @ self.opens.to(logits.dtype))
+
+    def tighten(self, strictness: float) -> None:
+        """`strictness` is the bias."""
+        self.bias = strictness

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prunus.channels import ChannelGraph
 from prunus.channels.cost import CostModel
 from prunus.channels.trace import Inputs, as_arguments
 from prunus.channels.verify import evaluating
-from prunus.dynamic.gates import Gate, KernelActivation, Opening
+from prunus.compensation.looking import check_repeatable
+from prunus.dynamic.gates import Form, Gate, KernelActivation, Opening
 from prunus.dynamic.layers import Live
-from prunus.errors import ConfigError, PrunusError
+from prunus.errors import ConfigError, PrunusError, TargetError
+
+_ALL = 1e9  # a strictness that closes, or opens, all that it can
+_MOST_DOUBLINGS = 12
 
 
 class DynamicNetwork(nn.Module):
@@ -27,19 +31,38 @@ class DynamicNetwork(nn.Module):
         network: the user's, with gated layers in it.
         gates: by the name of their group of channels.
         graph: of the network before it was gated.
+        form: of the gates.
         gate_macs: MACs of all gates for one input.
+        norms: gated layer -> the batch norm that was behind it, "" for none.
+        strictness: of all gates in evaluation; 0 as they were trained.
+        knob: (strictness, MACs relative to those without gates), from the laxest on; empty until `calibrate`.
     """
 
-    def __init__(self, network: nn.Module, graph: ChannelGraph, gates: Mapping[str, Gate], places: Mapping[str, int], live: Live) -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        graph: ChannelGraph,
+        gates: Mapping[str, Gate],
+        live: Live,
+        form: Form,
+        gate_macs: int,
+        norms: Mapping[str, str],
+    ) -> None:
         super().__init__()
         self.network = network
         self.gates, self._live = dict(gates), live
-        self.graph = graph
-        self.gate_macs = sum(gate.macs(places[name]) for name, gate in gates.items())
+        self.graph, self.form, self.gate_macs, self.norms = graph, form, gate_macs, dict(norms)
+        self.strictness, self.knob = 0.0, list[tuple[float, float]]()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """What the network gives."""
         return self.network(*args, **kwargs)
+
+    def with_network(self, network: nn.Module, gates: Mapping[str, Gate], live: Live) -> DynamicNetwork:
+        """Another form of the same network, with gates and openings of its own."""
+        other = DynamicNetwork(network, self.graph, gates, live, self.form, self.gate_macs, self.norms)
+        other.strictness, other.knob = self.strictness, list(self.knob)
+        return other
 
     def penalty(self, gain: float | Mapping[str, float]) -> Tensor:
         """sum over gates of gain / (2 m) * sum_i s_i, the mean over the last batch, for the loss (US patent 11,321,613, claim 3).
@@ -50,13 +73,19 @@ class DynamicNetwork(nn.Module):
         Raises:
             ConfigError: the network has not run in this thread yet.
         """
-        if not self._live.openings:
-            raise ConfigError("The penalty is on what the gates said, so the network must have run before it.")
         parts = []
-        for name in self.gates:
+        for name, opening in self._said().items():
             strength = gain if isinstance(gain, (int, float)) else gain[name]
-            parts.append(strength / 2 * self._live.openings[name].open.float().mean())
+            parts.append(strength / 2 * opening.open.float().mean())
         return torch.stack(parts).sum()
+
+    def expected(self) -> Tensor:
+        """Mean MACs of the last batch relative to those of the network without gates, with a gradient, for the loss.
+
+        Raises:
+            ConfigError: the network has not run in this thread yet.
+        """
+        return self.macs(self._said()).mean() / self.dense_macs
 
     def openings(self, inputs: Inputs) -> dict[str, Opening]:
         """What the gates say about a batch in evaluation, by name."""
@@ -66,29 +95,98 @@ class DynamicNetwork(nn.Module):
         return dict(self._live.openings)
 
     def macs(self, openings: Mapping[str, Opening]) -> Tensor:
-        """MACs for every input of a batch if only live channels are computed, those of the gates included, shape (batch,).
+        """MACs for every input of a batch if only live channels are computed, those of the gates included, float64, shape (batch,).
 
         For inputs of the size that the network was traced with.
         """
         batch = len(next(iter(openings.values())).open)
-        kept = np.array([[group.size] * batch for group in self.graph.groups], dtype=np.float64)
-        for group in self.graph.groups:
-            if group.name in openings:
-                kept[group.index] = openings[group.name].open.double().sum(1).cpu().numpy()
-        return torch.from_numpy(_macs(self.graph.costs, kept) + self.gate_macs)
+        kept = [
+            openings[group.name].open.sum(1, dtype=torch.float64).cpu()
+            if group.name in openings
+            else torch.full((batch,), group.size, dtype=torch.float64)
+            for group in self.graph.groups
+        ]
+        return _macs(self.graph.costs, torch.stack(kept)) + self.gate_macs
 
     @property
     def dense_macs(self) -> int:
         """MACs of the network without gates."""
         return self.graph.cost().macs
 
+    def tighten(self, strictness: float) -> None:
+        """Open fewer channels in evaluation, the larger the number: what it means for each kind of gates is said there."""
+        self.strictness = strictness
+        for gate in self.gates.values():
+            gate.tighten(strictness)
 
-def _macs(costs: CostModel, kept: NDArray[np.float64]) -> NDArray[np.float64]:
+    @property
+    def budget(self) -> float:
+        """Mean MACs relative to those without gates, on inputs like those of `calibrate`; setting it changes the gates, at any time.
+
+        Raises:
+            ConfigError: the gates were not calibrated.
+            TargetError: the gates do not reach that far.
+        """
+        strictness, macs = zip(*self._calibrated())
+        return float(np.interp(self.strictness, strictness, macs))
+
+    @budget.setter
+    def budget(self, value: float) -> None:
+        strictness, macs = zip(*self._calibrated())
+        if not macs[-1] <= value <= macs[0]:
+            raise TargetError(f"these gates reach from {macs[-1]:.0%} to {macs[0]:.0%} of the MACs, not {value:.0%}")
+        self.tighten(float(np.interp(value, macs[::-1], strictness[::-1])))
+
+    def calibrate(self, batches: Iterable[Inputs], points: int = 16) -> None:
+        """Find out how strict the gates must be for which budget; the gates stay as they are.
+
+        Args:
+            batches: inputs like those to come, which can be read again and again; every point reads them once.
+            points: between which budgets are interpolated.
+
+        Raises:
+            PrunusError: there is no batch, or they can be read only once.
+        """
+        check_repeatable(batches)
+        before = self.strictness
+
+        def expected(strictness: float) -> float:
+            self.tighten(strictness)
+            return activity(self, batches).expected
+
+        try:
+            low, high = (0.0, 1.0) if self.form.kind == "winners" else (-1.0, 1.0)
+            if self.form.kind != "winners":
+                laxest, strictest = expected(-_ALL), expected(_ALL)
+                low = next(-(2.0**n) for n in range(_MOST_DOUBLINGS) if n == _MOST_DOUBLINGS - 1 or expected(-(2.0**n)) == laxest)
+                high = next(2.0**n for n in range(_MOST_DOUBLINGS) if n == _MOST_DOUBLINGS - 1 or expected(2.0**n) == strictest)
+            found = {low: expected(low), high: expected(high)}
+            while len(found) < points:
+                at = sorted(found)
+                first, second = max(pairwise(at), key=lambda pair: found[pair[0]] - found[pair[1]])
+                found[(first + second) / 2] = expected((first + second) / 2)
+        finally:
+            self.tighten(before)
+        falling = np.minimum.accumulate([found[strictness] for strictness in sorted(found)])
+        self.knob = list(zip(sorted(found), falling.tolist()))
+
+    def _calibrated(self) -> list[tuple[float, float]]:
+        if not self.knob:
+            raise ConfigError("A budget is kept on inputs like those to come: calibrate the gates on some first.")
+        return self.knob
+
+    def _said(self) -> dict[str, Opening]:
+        """What the gates said about the last batch of this thread."""
+        if not self._live.openings:
+            raise ConfigError("The penalty is on what the gates said, so the network must have run before it.")
+        return {name: self._live.openings[name] for name in self.gates}
+
+
+def _macs(costs: CostModel, kept: Tensor) -> Tensor:
     """MACs for channels kept per group, (groups, batch), shape (batch,)."""
     constants, factors = costs.macs
-    lengths = costs.fixed[:, None] + costs.per_group @ kept
-    result: NDArray[np.float64] = (constants[:, None] * lengths[factors].prod(1)).sum(0)
-    return result
+    lengths = torch.from_numpy(costs.fixed)[:, None] + torch.from_numpy(costs.per_group) @ kept
+    return (torch.from_numpy(constants)[:, None] * lengths[torch.from_numpy(factors)].prod(1)).sum(0)
 
 
 @dataclass(frozen=True, eq=False)

@@ -18,13 +18,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..channels import ChannelGraph, Group, Plan
-from ..channels.layers import Labels
 from ..channels.trace import Inputs
 from ..errors import PlanError
 from .batchnorm import bn_scale
+from .merging import Merging, merge_all, pairs
 from .moments import Seen, from_batch_norms, from_inputs, from_noise, from_weights
-from .products import LayerProducts, families
-from .reconstruction import RIDGE
+from .products import families
 from .reduce import per_channel, weight_axes
 
 Metric = Literal["noise", "bn_prop", "bn_indep", "empirical"]
@@ -81,7 +80,8 @@ def similarity(
     Those two clusters are merged of which one loses least when the representative of the other stands in for its channels (`medoid_linkage`, our
     choice). The best of their representatives stay, and the others get the height of the merge, the root of that loss, as their score; so a threshold
     on the scores is a cut of all dendrograms at one height, and any target of `prunus.plan` finds it, with `scope="global"` widths that emerge by
-    themselves. Coupled channels are compared in every layer that makes or reads them, each layer with the same say.
+    themselves. With "next" and real inputs channels are merged for real, one into another, each merge judged as those before have left the next
+    layers (`merge_all`). Coupled channels are compared in every layer that makes or reads them, each layer with the same say.
 
     Args:
         graph: a traced model.
@@ -91,7 +91,7 @@ def similarity(
         batches: calibration inputs for "empirical", which can be read again and again.
         distance: "plain", E[(y_i - y_j)^2] relative to the size of the two; "next" (our choice), what the next layers' outputs lose when one of the
             two is replaced by the best multiple of the other and a constant, relative to what a channel of the group adds to them; for real inputs by
-            the best kernel on the other, relative to the variance of their outputs (`kernel_losses`).
+            the best kernel on the other, relative to the variance of their outputs (`Merging`).
         keep: of a merged cluster the channels stay that stand in best for all others ("medoid"), or whose batch norms scale most ("scale").
         representatives: how many of a cluster stay.
 
@@ -103,14 +103,17 @@ def similarity(
     products = _products(graph, _views(graph, metric, batches), centred=distance == "next")
     strength = bn_scale(graph).numpy() if keep == "scale" else None
     reading = _reading(graph).numpy()
-    kernels = _kernel_losses(graph, batches) if distance == "next" and metric == "empirical" and batches is not None else {}
+    merged = _merged_for_real(graph, batches) if distance == "next" and metric == "empirical" and batches is not None else {}
     scores, links, losses = np.zeros(graph.num_channels), [], []
     for group, square in zip(graph.groups, products):
-        simple = plain_losses(square) if distance == "plain" else next_losses(square, reading[group.channels])
-        losses.append(kernels.get(group.index, simple))
-        links.append(medoid_linkage(losses[-1]))
+        lost = plain_losses(square) if distance == "plain" else next_losses(square, reading[group.channels])
+        lost, merges, heights = merged.get(group.index) or (lost, medoid_linkage(lost), None)
+        losses.append(lost)
+        links.append(merges)
         rank = strength[group.channels] if strength is not None else None
-        scores[group.channels] = _heights(links[-1], losses[-1], rank, representatives)
+        if heights is None or rank is not None or representatives > 1:
+            heights = _heights(merges, lost, rank, representatives)
+        scores[group.channels] = _lasting(heights)
     return Similarity(torch.from_numpy(scores), products, tuple(losses), tuple(links))
 
 
@@ -140,33 +143,6 @@ def next_losses(covariances: Floats, reading: Floats) -> Floats:
     return result
 
 
-def kernel_losses(layer: LayerProducts, channels: Labels, ridge: float = RIDGE) -> Floats:
-    """What a layer's outputs lose when the best kernel on channel j stands in for channel i, relative to their variance; shape (size, size).
-
-    With H = E[x x^T] of the layer's inputs and the columns W_i that read channel i: tr(W_i (H_ii - H_ij H_jj^-1 H_ji) W_i^T) / tr(W H W^T).
-
-    Args:
-        layer: with the products H.
-        channels: of one group, shape (size,), all of which it reads.
-        ridge: added to the diagonal of H_jj, relative to the mean of that of H.
-    """
-    columns = layer.columns()
-    own = torch.stack([columns[channel] for channel in channels.tolist()])  # (size, k): every channel of a group has as many columns
-    weight, products = layer.weight.flatten(1), layer.products
-    total = float(((weight @ products) * weight).sum()) or 1.0
-    reading = weight[:, own]  # (outputs, size, k)
-    blocks = products[own[:, :, None], own[:, None, :]]
-    alone = torch.einsum("ock,ckl,ocl->c", reading, blocks, reading)
-    damped = blocks + (ridge * products.diagonal().mean() + 1e-30) * torch.eye(own.shape[1], dtype=blocks.dtype)
-    losses = alone[:, None].repeat(1, len(own))
-    for heir, mine in enumerate(own):
-        seen = torch.einsum("ock,lck->col", reading, products[mine][:, own])  # what the channels' parts of the outputs have to do with the heir
-        losses[:, heir] -= (seen * torch.linalg.solve(damped[heir], seen.transpose(1, 2)).transpose(1, 2)).sum((1, 2))
-    result: Floats = losses.clamp(min=0).numpy() / total
-    np.fill_diagonal(result, 0)
-    return result
-
-
 def medoid_linkage(losses: Floats) -> Floats:
     """Agglomerative clustering in which a cluster is handed over, whole, to the representative of another; as scipy's linkage, (size - 1, 4).
 
@@ -191,15 +167,15 @@ def medoid_linkage(losses: Floats) -> Floats:
     return np.array(merges).reshape(-1, 4)
 
 
-def _kernel_losses(graph: ChannelGraph, batches: Iterable[Inputs]) -> dict[int, Floats]:
-    """Group -> `kernel_losses`, summed over the layers that read it; of groups that a plain layer reads."""
-    found: dict[int, Floats] = {}
+def _merged_for_real(graph: ChannelGraph, batches: Iterable[Inputs]) -> dict[int, tuple[Floats, Floats, Floats]]:
+    """Group -> losses of pairs, merges and heights of `merge_all`, in all plain layers that read the group; of groups that one reads."""
+    found = {}
     for family in families(graph, batches):
-        for layer in family:
-            for index in np.unique(graph.group_of_channel[layer.channels[layer.channels >= 0]]).tolist():
-                group = graph.groups[index]
-                if np.isin(group.channels, layer.channels).all():
-                    found[index] = found.get(index, 0.0) + kernel_losses(layer, group.channels)
+        read = {index for layer in family for index in graph.group_of_channel[layer.channels[layer.channels >= 0]].tolist()}
+        for group in (graph.groups[index] for index in sorted(read)):
+            layers = [Merging(layer, group.channels) for layer in family if np.isin(group.channels, layer.channels).all()]
+            if layers:
+                found[group.index] = pairs(layers, group.size), *merge_all(layers, group.size)
     return found
 
 
@@ -248,13 +224,18 @@ def _of_group(group: Group, channels: NDArray[np.int64], products: Floats) -> Fl
     return sum((products[np.ix_(column, column)] for column in by_channel.T), start=np.zeros((group.size, group.size)))
 
 
+def _lasting(heights: Floats) -> Floats:
+    """Heights with a little more than the highest in place of infinity."""
+    last = float(heights[np.isfinite(heights)].max(initial=0.0))
+    return np.where(np.isfinite(heights), heights, 1.01 * last + 1e-9)
+
+
 def _heights(merges: Floats, losses: Floats, strength: Floats | None, representatives: int) -> Floats:
-    """The height of the merge at which every channel of a group stops standing for its cluster, shape (size,)."""
+    """The height of the merge at which every channel of a group stops standing for its cluster, infinite if it never does, shape (size,)."""
     size = len(losses)
     members = [[i] for i in range(size)]
     standing = [[i] for i in range(size)]
-    last = float(merges[:, 2].max()) if len(merges) else 0.0
-    heights = np.full(size, 1.01 * last + 1e-9)
+    heights = np.full(size, np.inf)
     for first, second, height, _ in merges:
         a, b = int(first), int(second)
         everyone, candidates = members[a] + members[b], standing[a] + standing[b]

@@ -1,0 +1,141 @@
+"""Train a network together with gates on its channels, so that on average it stays within a budget of MACs.
+
+The published loss (`DynamicNetwork.penalty`) has a gain per gate, which somebody has to find for a budget. Our choice asks for the budget itself: the
+squared distance of the batch's mean MACs, the gates' own included, to it. Veit and Belongie 2018, "Convolutional Networks with Adaptive Inference
+Graphs" (arXiv 1711.11503), do so with the rate of every layer; one number for the whole network leaves it to the training where channels are closed,
+and for which inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.dynamic import DynamicNetwork
+from prunus.errors import TargetError
+from prunus.methods.one_shot import Material, Watch, unwatched
+from prunus.training import Calibration, Curriculum, EpochRecord, History, TrainConfig, train
+from prunus.training.feeding import steps_per_epoch
+from prunus.training.objective import Loss
+
+PULL = 10.0
+CALIBRATED_ON = 2000  # samples, at most
+_FALLING = 0.5  # of the steps, in which the allowance falls
+
+
+class Allowance:
+    """What the loss asks for: all MACs at first, falling to the budget over the first half of the steps; a pruning for `prunus.training.train`.
+
+    Gates that are asked for everything at once close together, and far too far.
+
+    Args:
+        budget: mean MACs relative to those without gates.
+        steps: of the training.
+    """
+
+    def __init__(self, budget: float, steps: int) -> None:
+        self._budget, self._steps, self._done = budget, steps, 0
+
+    @property
+    def now(self) -> float:
+        """Relative to the MACs without gates."""
+        return 1 - (1 - self._budget) * min(1.0, self._done / max(1.0, _FALLING * self._steps))
+
+    def before_training(self, model: nn.Module, epochs: int) -> None:
+        """Begin."""
+        self._done = 0
+
+    def after_step(self, model: nn.Module) -> None:
+        """One step more."""
+        self._done += 1
+
+    def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
+        """Nothing."""
+
+    def surviving(self, model: nn.Module) -> dict[str, Tensor]:
+        """Everything."""
+        return {}
+
+    def state(self) -> dict[str, Any]:
+        """How far it is."""
+        return {"done": self._done}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
+        self._done = state["done"]
+
+
+def within(network: DynamicNetwork, allowance: Allowance, loss: Loss, pull: float = PULL) -> Loss:
+    """A loss + pull * (mean MACs of the batch, relative to those without gates, - allowed)^2."""
+
+    def both(outputs: Any, targets: Any) -> Tensor:
+        lost = loss(outputs, targets)
+        return lost + pull * (network.expected() - allowance.now).square().to(lost)
+
+    return both
+
+
+def train_gated(
+    network: DynamicNetwork,
+    material: Material,
+    config: TrainConfig,
+    budget: float,
+    *,
+    pull: float = PULL,
+    curriculum: Curriculum | None = None,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    on_epoch: Callable[[EpochRecord], None] | None = None,
+    watch: Watch = unwatched,
+) -> History:
+    """Train a gated network in place, then calibrate its gates on held-out samples and set the budget.
+
+    Without held-out samples training samples are used, on which the gates were trained. "winners" are as many as the budget allows from the first
+    step on; the other kinds learn to keep it.
+
+    Args:
+        network: of `attach`.
+        material: samples.
+        config: how to train.
+        budget: mean MACs relative to those without gates, above 0 and below 1.
+        pull: how much a distance from the budget counts.
+        curriculum, checkpoint, resume, on_epoch: as for `prunus.training.train`.
+        watch: told about progress.
+
+    Raises:
+        TargetError: a budget out of range, or one that these gates do not reach.
+        PrunusError: whatever training raises.
+    """
+    if not 0 < budget < 1:
+        raise TargetError(f"a budget is a share of the MACs between 0 and 1, not {budget:g}")
+    samples = material.validation or material.train
+    held_out = Calibration(samples, material.normalise, CALIBRATED_ON)
+    fixed = network.form.kind == "winners"
+    task = partial(F.cross_entropy, reduction="none", label_smoothing=config.label_smoothing)
+    if fixed:
+        network.calibrate([next(iter(held_out))])
+        network.budget = budget
+    allowance = Allowance(budget, config.epochs * steps_per_epoch(len(material.train), config.batch_size))
+    history = train(
+        network,
+        material.train,
+        config,
+        normalise=material.normalise,
+        loss=None if fixed else within(network, allowance, task, pull),
+        validation=material.validation,
+        curriculum=curriculum,
+        pruning=allowance,
+        checkpoint=checkpoint,
+        resume=resume,
+        on_epoch=on_epoch,
+        on_step=lambda done, total: watch("training", done, total),
+    )
+    watch("calibrating the gates", 0, 0)
+    network.calibrate(held_out)
+    network.budget = budget
+    return history
