@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from prunus.data import Split
     from prunus.selection import Selection
@@ -47,6 +48,17 @@ def panel(folder: Path, history: History, split: Split, classes: Sequence[str]) 
     drawable = find_spec("PIL") is not None
     gallery = [{"title": title, "pictures": [_picture(split, classes, int(i)) for i in chosen]} for title, chosen in rows if drawable]
     return {"samples": [epoch.samples for epoch in history.epochs], "total": len(split), "gallery": gallery}
+
+
+def extremes(split: Split, classes: Sequence[str], macs: Tensor) -> list[dict[str, Any]]:
+    """Pictures of the samples that cost least and most, which need Pillow; `macs` are relative, (samples,)."""
+    if find_spec("PIL") is None:
+        return []
+    order = macs.argsort().tolist()
+    return [
+        {"title": f"{title}: {100 * float(macs[chosen].mean()):.0f} % of the MACs", "pictures": [_picture(split, classes, i) for i in chosen]}
+        for title, chosen in (("Cheapest", order[:SHOWN]), ("Dearest", order[: -SHOWN - 1 : -1]))
+    ]
 
 
 def _times(counts: NDArray[np.int64], epochs: int) -> str:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prunus.data import Split
+    from prunus.dynamic import DynamicNetwork
     from prunus.training import Normalise
 
 
@@ -28,14 +29,17 @@ def profile(
 ) -> None:
     """Show every layer: shape, MACs, parameters, share of the whole."""
     from prunus.channels import trace
+    from prunus.dynamic import DynamicNetwork
     from prunus.report import words
 
-    opened = open_model(model, weights=weights, shape=parse_shape(input_shape), build_name=build)
-    graph = trace(opened.model, opened.inputs())
+    opened = open_model(model, weights=weights, shape=parse_shape(input_shape), build_name=build, gated=True)
+    network = opened.model if isinstance(opened.model, DynamicNetwork) else None
+    graph = network.graph if network is not None else trace(opened.model, opened.inputs())
     cost, layers = graph.cost(), graph.layers()
     if as_json:
         rows = [asdict(layer) for layer in layers]
-        show_json({"model": opened.record(), "cost": asdict(cost), "channels": graph.num_channels, "layers": rows})
+        gates = {} if network is None else {"gates": _gates(network)}
+        show_json({"model": opened.record(), "cost": asdict(cost), "channels": graph.num_channels, "layers": rows} | gates)
         return
     table = [
         (
@@ -55,6 +59,30 @@ def profile(
         f"{words.count(cost.params)} parameters, {words.size(cost.bytes)}, "
         f"{words.size(cost.peak_activation_bytes)} peak activations; {graph.num_channels:,} channels can be removed."
     )
+    if network is not None:
+        _show_gates(network)
+
+
+def _gates(network: DynamicNetwork) -> dict[str, Any]:
+    """What a gated network is, and how far its budget reaches."""
+    groups = {group.name: group.size for group in network.graph.groups}
+    reach = {"budget": network.budget, "least": network.knob[-1][1], "most": network.knob[0][1]} if network.knob else {}
+    return asdict(network.form) | reach | {"macs": network.gate_macs, "groups": {name: groups[name] for name in network.gates}}
+
+
+def _show_gates(network: DynamicNetwork) -> None:
+    from prunus.report import words
+
+    found = _gates(network)
+    show(
+        f"Gates ({found['kind']}) on {len(found['groups'])} groups of channels, {sum(found['groups'].values()):,} in all: "
+        f"{words.count(found['macs'])} MACs of their own."
+    )
+    if "budget" in found:
+        show(
+            f"Budget: {words.percent(found['budget'])} of the MACs on average; "
+            f"at run time it can be set from {words.percent(found['least'])} to {words.percent(found['most'])}."
+        )
 
 
 def compare(

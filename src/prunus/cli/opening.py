@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 MODEL_FILE = "model.safetensors"
 RESULT_FILE = "result.json"
+GATES_FILE = "gates.safetensors"
 TRAINING_FILE = "training.json"
 
 # Our networks are for CIFAR, but these.
@@ -80,6 +81,7 @@ def open_model(
     options: Mapping[str, Any] | None = None,
     pretrained: bool = False,
     build_name: str = "",
+    gated: bool = False,
 ) -> Opened:
     """Build or load what the user named.
 
@@ -91,11 +93,14 @@ def open_model(
         options: what to build a name with besides.
         pretrained: ask the model's own library for weights.
         build_name: for a compact model's file without a result beside it: what it was made from.
+        gated: take a folder with gates as a network with gates; others cannot use it.
 
     Raises:
         ModelNameError, FileFormatError, ConfigError: no such model, a file that does not fit, a shape that is unknown.
     """
     path = Path(text)
+    if path.is_dir() and (path / GATES_FILE).is_file():
+        return _open_gated(path, shape, build_name, gated)
     path = path / MODEL_FILE if path.is_dir() else path
     if path.is_file() or (path.suffix == ".safetensors" and "@" not in text):
         return _open_file(path, shape, build_name)
@@ -209,6 +214,18 @@ def _open_file(path: Path, shape: tuple[int, ...] | None, build_name: str) -> Op
     data = record.get("data") or {}
     normalise = (tuple(data["mean"]), tuple(data["std"])) if "mean" in data else None
     return Opened(model, str(path), shape, options, str(path), normalise=normalise)
+
+
+def _open_gated(folder: Path, shape: tuple[int, ...] | None, build_name: str, gated: bool) -> Opened:
+    """A network and the gates beside it."""
+    from prunus.dynamic import load_gates
+
+    if not gated:
+        raise ConfigError(
+            f"{folder} holds a network with gates, which this command cannot take: {folder / MODEL_FILE} is the same network without them."
+        )
+    plain = _open_file(folder / MODEL_FILE, shape, build_name)
+    return replace(plain, model=load_gates(plain.model, plain.inputs(), folder / GATES_FILE), name=str(folder))
 
 
 def _record_beside(path: Path) -> Mapping[str, Any]:

@@ -14,7 +14,7 @@ from typing import Any, Literal
 from prunus.errors import ConfigError, MissingExtraError
 
 Select = Literal["all", "critical", "fixed-ratio", "mean-division", "area", "easy-dropped", "random"]
-Method = Literal["none", "soft", "history", "importance"]
+Method = Literal["none", "soft", "history", "importance", "dynamic"]
 LossName = Literal["cross-entropy", "dice", "log-jaccard", "cross-entropy+log-jaccard"]
 
 
@@ -84,6 +84,11 @@ class Recipe:
     pull_epochs: int = 5
     pull_strength: float = 1.0
     history: str = ""
+    budget: float = 0.5
+    gates: Literal["activation", "winners", "widths"] = "activation"
+    gated: tuple[str, ...] = field(default=())
+    gate_block: int = 1
+    gate_hidden: int = 0
 
     def to_toml(self) -> str:
         """The recipe as TOML, every key with its value."""

@@ -11,6 +11,7 @@ TRAINING = "Training"
 SAMPLES = "Which samples every epoch trains on"
 FILTERS = "Which filters go"
 ROUNDS = "Rounds of --method history"
+GATES = "Gates of --method dynamic"
 
 DataDir = Annotated[str | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)]
 Weights = Annotated[str | None, Option("--weights", help="Begin with these weights; default: random ones.", rich_help_panel=DATA)]
@@ -53,7 +54,7 @@ Least = Annotated[float | None, Option("--least", help="Share of every class tha
 SubsetSize = Annotated[int | None, Option("--subset-size", help="Samples per aggregated point.", rich_help_panel=SAMPLES)]
 FineRatio = Annotated[float | None, Option("--fine-ratio", help="Fine points per sample.", rich_help_panel=SAMPLES)]
 Attributes = Annotated[int | None, Option("--attributes", help="Principal components to aggregate by.", rich_help_panel=SAMPLES)]
-Method = Annotated[str | None, Option("--method", help="none, soft, history or importance.", rich_help_panel=FILTERS)]
+Method = Annotated[str | None, Option("--method", help="none, soft, history, importance or dynamic.", rich_help_panel=FILTERS)]
 Rate = Annotated[float | None, Option("--rate", help="Fraction of the channels that goes.", rich_help_panel=FILTERS)]
 Growth = Annotated[str | None, Option("--growth", help="constant (SFP) or asymptotic (ASFP).", rich_help_panel=FILTERS)]
 PruneEvery = Annotated[int | None, Option("--prune-every", help="Epochs between two prunings.", rich_help_panel=FILTERS)]
@@ -70,6 +71,11 @@ Rounds = Annotated[int | None, Option("--rounds", help="How many at most.", rich
 PullEpochs = Annotated[int | None, Option("--pull-epochs", help="Epochs that pull pairs together.", rich_help_panel=ROUNDS)]
 PullStrength = Annotated[float | None, Option("--pull-strength", help="Weight of that in the loss.", rich_help_panel=ROUNDS)]
 History = Annotated[str | None, Option("--history", help="Folder of weights after each epoch, in place of a first training.", rich_help_panel=ROUNDS)]
+Budget = Annotated[float | None, Option("--budget", help="Of dynamic: mean MACs relative to all.", rich_help_panel=GATES)]
+Gates = Annotated[str | None, Option("--gates", help="activation, winners or widths.", rich_help_panel=GATES)]
+GatedLayers = Annotated[list[str] | None, Option("--gated", help="Layers with gates (repeatable glob); all inner ones.", rich_help_panel=GATES)]
+GateBlock = Annotated[int | None, Option("--gate-block", help="Neighbouring channels that share a switch.", rich_help_panel=GATES)]
+GateHidden = Annotated[int | None, Option("--gate-hidden", help="Maps of a gate's first layer; 0 = one layer.", rich_help_panel=GATES)]
 Seed = Annotated[int | None, Option("--seed", help="Of everything random.", rich_help_panel=TRAINING)]
 ChannelsLast = Annotated[bool | None, Option("--channels-last/--channels-first", help="Memory format.", rich_help_panel=TRAINING)]
 Compile = Annotated[bool | None, Option("--compile/--no-compile", help="Run through torch.compile.", rich_help_panel=TRAINING)]

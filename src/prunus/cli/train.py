@@ -22,6 +22,7 @@ from prunus.cli.opening import TRAINING_FILE, open_data, open_model, split_sampl
 from prunus.cli.prune import VERIFIED_ON, data_record
 from prunus.cli.recipe import Recipe, read, resolve
 from prunus.cli.scalars import scalars
+from prunus.cli.train_gated import check_gated, train_gated_network
 from prunus.cli.train_methods import KEPT, RECIPE, Job, by_method
 from prunus.cli.train_pixels import pictures_of, show_pixels, train_pixels
 from prunus.errors import ConfigError
@@ -99,13 +100,19 @@ def train(
     pull_epochs: keys.PullEpochs = None,
     pull_strength: keys.PullStrength = None,
     history: keys.History = None,
+    budget: keys.Budget = None,
+    gates: keys.Gates = None,
+    gated: keys.GatedLayers = None,
+    gate_block: keys.GateBlock = None,
+    gate_hidden: keys.GateHidden = None,
     seed: keys.Seed = None,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Curves for TensorBoard, in the folder's tensorboard/.")] = False,
     onnx: given.WithOnnx = True,
     report: given.WithReport = True,
     as_json: given.AsJson = False,
 ) -> None:
-    """Train a network; on critical samples (--select), pruned softly (--method soft) or to a tolerance (--method importance) if wanted.
+    """Train a network; on critical samples (--select), pruned softly (--method soft), to a tolerance (--method importance) or input by
+    input (--method dynamic) if wanted.
 
     For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select easy-dropped -o runs/twofold;
     prunus train tiles/ unet --window 256 --batch-size 8 --optimizer adam --lr 1e-3 --method importance --tolerance 0.5;
@@ -124,6 +131,8 @@ def train(
         _check_same(begun, chosen, output)
     if chosen.method == "importance" and not chosen.validation:
         raise ConfigError("The tolerance of importance weights is kept on held-out samples: validation must be above 0.")
+    if chosen.method == "dynamic":
+        check_gated(chosen.budget)
     pixels = pictures_of(chosen)
     delivered = chosen.method != "none" and pixels is None
     check(output, with_onnx=onnx and delivered, with_report=report and delivered)
@@ -202,7 +211,10 @@ def _run(
             if step in ("", "training"):  # of several trainings the first is drawn
                 also(record)
 
-    made = by_method(Job(recipe, folder, resume, opened.model, samples, config, example, watch, note))
+    job = Job(recipe, folder, resume, opened.model, samples, config, example, watch, note)
+    if recipe.method == "dynamic":
+        return train_gated_network(job, opened, images, opened.record() | {"data": data_record(images, samples)}, command, onnx, report, ranks)
+    made = by_method(job)
     if not ranks.first:
         return {}
     if made.training is not None and recipe.method != "history":

@@ -3,6 +3,7 @@
 from prunus.dynamic.attach import attach
 from prunus.dynamic.cascade import Answers, Cascade
 from prunus.dynamic.cascade_onnx import export_cascade
+from prunus.dynamic.files import load_gates, save_gates
 from prunus.dynamic.gated_onnx import export_gated
 from prunus.dynamic.gates import Gate, KernelActivation, Opening, Widths, Winners
 from prunus.dynamic.network import Activity, DynamicNetwork, activity, anneal
@@ -23,5 +24,7 @@ __all__ = [
     "attach",
     "export_cascade",
     "export_gated",
+    "load_gates",
+    "save_gates",
     "skipping",
 ]

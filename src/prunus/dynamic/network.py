@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
@@ -63,6 +64,16 @@ class DynamicNetwork(nn.Module):
         other = DynamicNetwork(network, self.graph, gates, live, self.form, self.gate_macs, self.norms)
         other.strictness, other.knob = self.strictness, list(self.knob)
         return other
+
+    def plain(self) -> nn.Module:
+        """A copy of the network without gates, all of whose channels are computed."""
+        copied = copy.deepcopy(self.network)
+        for name, norm in self.norms.items():
+            gated: Any = copied.get_submodule(name)
+            copied.set_submodule(name, gated.layer)
+            if norm:
+                copied.set_submodule(norm, gated.norm)
+        return copied
 
     def penalty(self, gain: float | Mapping[str, float]) -> Tensor:
         """sum over gates of gain / (2 m) * sum_i s_i, the mean over the last batch, for the loss (US patent 11,321,613, claim 3).

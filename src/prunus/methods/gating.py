@@ -89,6 +89,7 @@ def train_gated(
     pull: float = PULL,
     curriculum: Curriculum | None = None,
     checkpoint: Path | None = None,
+    checkpoint_seconds: float = 60.0,
     resume: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
     watch: Watch = unwatched,
@@ -104,7 +105,7 @@ def train_gated(
         config: how to train.
         budget: mean MACs relative to those without gates, above 0 and below 1.
         pull: how much a distance from the budget counts.
-        curriculum, checkpoint, resume, on_epoch: as for `prunus.training.train`.
+        curriculum, checkpoint, checkpoint_seconds, resume, on_epoch: as for `prunus.training.train`.
         watch: told about progress.
 
     Raises:
@@ -131,6 +132,7 @@ def train_gated(
         curriculum=curriculum,
         pruning=allowance,
         checkpoint=checkpoint,
+        checkpoint_seconds=checkpoint_seconds,
         resume=resume,
         on_epoch=on_epoch,
         on_step=lambda done, total: watch("training", done, total),

@@ -53,6 +53,8 @@ def render(result: Result) -> str:
 def subtitle(result: Result) -> str:
     """What was asked for, in one line: pruned to 50 % of its MACs by norm-l2, uniform."""
     target = result["target"]
+    if result.get("dynamic"):
+        return f"Gates open the channels that an input needs, {target['text']}"
     return f"Pruned to {target['text']} by {target['score']}, {target['scope']}"
 
 
@@ -65,6 +67,8 @@ def comparison(result: Result) -> list[dict[str, str]]:
         _compared("Size of the parameters", before["bytes"], after["bytes"], words.size),
         _compared("Peak activations", before["peak_activation_bytes"], after["peak_activation_bytes"], words.size),
     ]
+    for row in words.paired((result.get("dynamic") or {}).get("latency", [])):
+        rows.append(_compared(f"Median latency, {row['runtime']}", row["before"], row["after"], words.milliseconds))
     for row in result.get("latency") or []:
         a, b = row["before"], row["after"]
         entry = _compared(f"Latency, {row['runtime']}", a["median_ms"], b["median_ms"], words.milliseconds)
@@ -138,7 +142,7 @@ def _figures(result: Result, plots: Any) -> dict[str, dict[str, str]]:
     steps = (result.get("accuracy") or {}).get("steps", [])
     if len(steps) > 1:
         drawn["accuracy"] = lambda width: plots.accuracy(steps, width)
-    if layers:
+    if layers and not result.get("dynamic"):
         drawn["widths"] = lambda width: plots.layers(layers, "width", width)
         drawn["macs"] = lambda width: plots.layers(layers, "macs", width)
     if result.get("search"):
@@ -159,9 +163,23 @@ def _figures(result: Result, plots: Any) -> dict[str, dict[str, str]]:
         from prunus.report import histories
 
         drawn["histories"] = lambda width: histories.norms(result["history"]["groups"], width)
+    if result.get("dynamic"):
+        drawn |= _of_gates(result["dynamic"])
     if result.get("latency"):
         drawn["latency"] = lambda width: plots.latency(result["latency"], width)
     return {name: {kind: draw(width) for kind, width in WIDTHS.items()} for name, draw in drawn.items()}
+
+
+def _of_gates(panel: Result) -> dict[str, Callable[[float], str]]:
+    """The figures of a gated network."""
+    from prunus.report import activity
+
+    return {
+        "shares": lambda width: activity.shares(panel, width),
+        "curve": lambda width: activity.curve(panel, width),
+        "classes": lambda width: activity.classes(panel, width),
+        "percentiles": lambda width: activity.percentiles(panel["latency"], width),
+    }
 
 
 def _breakable(name: str) -> Any:

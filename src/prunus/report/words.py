@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 MINUS = "\u2212"
@@ -73,12 +73,25 @@ def error(number: float) -> str:
 def verdict(result: Mapping[str, Any]) -> str:
     """Smaller, faster and how accurate, in one line; a speed-up is claimed only where it is certain."""
     cost = result["cost"]
-    parts = [f"{times(cost['before']['bytes'], cost['after']['bytes'])} smaller", _speed(result)]
+    if result.get("dynamic"):
+        pairs = paired(result["dynamic"]["latency"])
+        speed = _faster(pairs[-1]["before"] / pairs[-1]["after"]) if pairs else ""
+        parts = [f"{times(cost['before']['macs'], cost['after']['macs'])} fewer MACs on average", speed]
+    else:
+        parts = [f"{times(cost['before']['bytes'], cost['after']['bytes'])} smaller", _speed(result)]
     steps = (result.get("accuracy") or {}).get("steps", [])
     if len(steps) > 1:
         difference = points(steps[-1]["value"] - steps[0]["value"])
         parts.append("accuracy unchanged" if difference == "±0.0" else f"accuracy {difference} points")
     return ", ".join(part.replace(" ", FIXED) for part in parts if part)
+
+
+def paired(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Median latency [ms] per runtime, of a network with all channels and with gates."""
+    found: dict[str, dict[str, Any]] = {}
+    for row in rows:
+        found.setdefault(row["runtime"], {"runtime": row["runtime"]})["after" if row["network"] == "with gates" else "before"] = row["p50"]
+    return list(found.values())
 
 
 def latency_of_record(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
@@ -94,4 +107,8 @@ def _speed(result: Mapping[str, Any]) -> str:
     factor = measured["speedup"]["factor"]
     if not measured["speedup"]["certain"]:
         return "speed unchanged"
+    return _faster(factor)
+
+
+def _faster(factor: float) -> str:
     return f"{times(factor, 1)} faster" if factor > 1 else f"{times(1, factor)} slower"

@@ -1,0 +1,74 @@
+"""`prunus train --method dynamic`: gates that decide, input by input, which channels are computed."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from prunus.cli import kept
+from prunus.cli import recipe_parts as parts
+from prunus.cli.train_methods import CHECKPOINT, KEPT, Job
+from prunus.errors import ConfigError
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from prunus.cli.opening import Opened
+    from prunus.data import ImageData, Split
+    from prunus.training.distributed import Ranks
+
+
+def train_gated_network(
+    job: Job, opened: Opened, images: ImageData, record: dict[str, Any], command: str, onnx: bool, report: bool, ranks: Ranks
+) -> dict[str, Any]:
+    """Gate the network, train it, and write the folder; where several processes train together, the first one writes."""
+    from prunus.dynamic import attach
+    from prunus.methods.gating import train_gated
+    from prunus.report.gated import deliver_gated
+    from prunus.report.result import write_text
+    from prunus.training import evaluate
+
+    recipe, samples = job.recipe, job.samples
+    before = None if opened.random else evaluate(job.model, samples.test, samples.normalise).accuracy
+    network = attach(job.model, job.example[:1], recipe.gated or "auto", recipe.gates, hidden=recipe.gate_hidden, block=recipe.gate_block)
+    history = train_gated(
+        network,
+        samples,
+        job.config,
+        recipe.budget,
+        curriculum=parts.curriculum(recipe, samples, job.folder / KEPT),
+        checkpoint=job.folder / CHECKPOINT,
+        resume=job.resume,
+        on_epoch=lambda record: job.note(record, ""),
+        watch=job.watch,
+    )
+    if not ranks.first:
+        return {}
+    write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in history.epochs), job.folder / "metrics.jsonl")
+
+    def gallery(split: Split, macs: Tensor) -> list[dict[str, Any]]:
+        return kept.extremes(split, images.classes, macs)
+
+    return deliver_gated(
+        job.folder,
+        network.cpu().eval(),
+        samples,
+        images.classes,
+        history,
+        command=command,
+        model=record,
+        seed=recipe.seed,
+        before=before,
+        panels={"selection": kept.panel(job.folder / KEPT, history, samples.train, images.classes)},
+        gallery=gallery,
+        with_onnx=onnx,
+        with_report=report,
+        watch=job.watch,
+    )
+
+
+def check_gated(budget: float) -> None:
+    """Raises ConfigError for what would be found out after the training."""
+    if not 0 < budget < 1:
+        raise ConfigError(f"A budget is a share of the MACs between 0 and 1, not {budget:g}.")

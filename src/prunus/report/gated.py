@@ -1,0 +1,223 @@
+"""The folder that a training with gates leaves behind, and what its report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from prunus import report, storage
+from prunus.deploy import onnx
+from prunus.deploy.environment import environment
+from prunus.deploy.latency import pinned_threads
+from prunus.deploy.per_input import over_inputs
+from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
+from prunus.report.delivery import check
+from prunus.report.describe import files
+from prunus.report.result import SCHEMA, write_json
+from prunus.training import evaluate
+from prunus.training.feeding import batches
+
+if TYPE_CHECKING:
+    from prunus.data import Split
+    from prunus.methods.one_shot import Material
+    from prunus.training import History, Normalise
+
+MODEL, GATES, ONNX = "model.safetensors", "gates.safetensors", "model.onnx"
+TIMED = 200  # test samples that latency is measured on, one by one
+CURVE = 2000  # test samples that accuracy is measured on at other budgets
+POINTS = 6  # of that curve
+BINS = 24
+
+
+def deliver_gated(
+    folder: Path,
+    network: DynamicNetwork,
+    material: Material,
+    classes: Sequence[str],
+    history: History,
+    *,
+    command: str,
+    model: Mapping[str, Any],
+    seed: int,
+    before: float | None = None,
+    panels: Mapping[str, Any] | None = None,
+    gallery: Callable[[Split, Tensor], list[dict[str, Any]]] = lambda samples, macs: [],
+    with_onnx: bool = True,
+    with_report: bool = True,
+    watch: Callable[[str, int, int], None] = lambda step, done, total: None,
+) -> dict[str, Any]:
+    """Measure what a gated network saves on the test samples, and write everything; every file is written whole or not at all.
+
+    Args:
+        folder: where to; made if it is not there, and files of an earlier run are replaced.
+        network: calibrated, with a budget.
+        material: samples.
+        classes: their names.
+        history: of the training.
+        command, model, seed: as for `prunus.report.describe`.
+        before: accuracy of the network that was gated [percent], if it had been trained.
+        panels: further parts of the result.
+        gallery: test samples and their MACs -> pictures to show.
+        with_onnx: export, check, and measure in ONNX Runtime too.
+        with_report: write `report.html`.
+        watch: told about progress.
+
+    Returns:
+        The result, as written to `result.json`.
+
+    Raises:
+        MissingExtraError, ConfigError: as for `prunus.report.delivery.check`.
+        PrunusError: the network cannot be exported, or not skip its closed channels.
+    """
+    check(folder, with_onnx=with_onnx, with_report=with_report)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = {"model": folder / MODEL, "gates": folder / GATES}
+    inputs = [images for images, _ in batches(material.test.subset(torch.arange(min(TIMED, len(material.test)))), material.normalise, 1)]
+    fast, dense, checked = skipping(network, inputs[0]), network.plain().eval(), None
+    if with_onnx:
+        watch("exporting to ONNX", 0, 0)
+        checked, paths["onnx"] = export_gated(network, torch.cat(inputs[:16]), folder / ONNX), folder / ONNX
+    watch("asking the gates about test samples", 0, 0)
+    shares, panel = activity_panel(network, material.test, material.normalise, classes)
+    panel |= {"curve": curve(network, material), "gallery": gallery(material.test, shares)}
+    steps = [{"step": "before", "value": before}] if before is not None else []
+    steps.append({"step": "with gates", "value": evaluate(network, material.test, material.normalise).accuracy})
+    watch("measuring latency", 0, 0)
+    panel["latency"] = latency(dense, fast, inputs, paths.get("onnx"), folder)
+    watch("writing", 0, 0)
+    storage.save(dense, paths["model"])
+    save_gates(network, paths["gates"])
+    result = _described(network, fast, inputs[0], panel)
+    result |= {
+        "command": command,
+        "seed": seed,
+        "model": dict(model),
+        "accuracy": {
+            "metric": "top-1 accuracy, percent",
+            "count": len(material.test),
+            "note": f"{len(material.test):,} test samples, by which nothing was chosen.",
+            "steps": steps,
+        },
+        "training": [{"name": "training", "config": asdict(history.config), "epochs": [asdict(epoch) for epoch in history.epochs]}],
+    }
+    result |= panels or {}
+    if checked is not None:
+        result["onnx"] = {"opset": checked.opset, "max_abs": checked.max_abs, "relative": checked.relative}
+    result["files"] = files(paths, folder)
+    write_json(result, folder / "result.json")
+    if with_report:
+        report.write(result, folder / "report.html")
+    return result
+
+
+@torch.no_grad()
+def _described(network: DynamicNetwork, fast: DynamicNetwork, inputs: Tensor, panel: Mapping[str, Any]) -> dict[str, Any]:
+    """What a result says of the network itself, its cost, and whether the form that skips computes the same."""
+    wanted, cost = network(inputs), asdict(network.graph.cost())
+    difference = float((fast(inputs) - wanted).abs().max())
+    own = [parameter for gate in network.gates.values() for parameter in gate.parameters()]
+    after = cost | {
+        "macs": panel["expected"] * cost["macs"],
+        "params": cost["params"] + sum(parameter.numel() for parameter in own),
+        "bytes": cost["bytes"] + sum(parameter.numel() * parameter.element_size() for parameter in own),
+    }
+    layers = [
+        asdict(layer) | {"weight_shape": list(layer.weight_shape), "output_shape": list(layer.output_shape)} for layer in network.graph.layers()
+    ]
+    target = {"text": f"{100 * network.budget:.0f} % of its MACs on average", "score": f"gates ({network.form.kind})", "scope": "input by input"}
+    return {
+        "schema": SCHEMA,
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": dict(environment()),
+        "target": target,
+        "cost": {"before": cost, "after": after},
+        "layers": layers,
+        "pinned": [],
+        "notes": [],
+        "verification": {
+            "exact": True,
+            "mode": "skipping",
+            "max_abs": difference,
+            "relative": difference / max(float(wanted.abs().max()), 1e-30),
+        },
+        "search": None,
+        "latency": [],
+        "dynamic": panel,
+    }
+
+
+@torch.no_grad()
+def activity_panel(network: DynamicNetwork, samples: Split, normalise: Normalise, classes: Sequence[str]) -> tuple[Tensor, dict[str, Any]]:
+    """MACs of every sample relative to those without gates, (samples,), and what the report shows of the gates."""
+    shares, opened = [], {name: torch.zeros(len(classes), gate.channels, dtype=torch.float64) for name, gate in network.gates.items()}
+    counts = torch.zeros(len(classes), dtype=torch.float64)
+    for images, labels in batches(samples, normalise, 250):
+        openings = network.openings(images)
+        shares.append(network.macs(openings) / network.dense_macs)
+        counts.index_add_(0, labels, torch.ones(len(labels), dtype=torch.float64))
+        for name, opening in openings.items():
+            opened[name].index_add_(0, labels, (opening.open > 0).double())
+    every = torch.cat(shares)
+    edges = torch.linspace(0, max(1.0, float(every.max())), BINS + 1, dtype=torch.float64)
+    groups = []
+    for name, each in opened.items():
+        mean = each.sum(0) / counts.sum()
+        by_class = (each.mean(1) / counts.clamp(min=1)).tolist()
+        groups.append(
+            {"name": name, "size": len(mean), "open": float(mean.mean()), "always": int((mean == 1).sum()), "never": int((mean == 0).sum())}
+            | {"by_class": by_class}
+        )
+    return every, {
+        "form": asdict(network.form),
+        "budget": network.budget,
+        "strictness": network.strictness,
+        "knob": [list(point) for point in network.knob],
+        "gate_macs": network.gate_macs,
+        "samples": len(every),
+        "classes": list(classes),
+        "groups": groups,
+        "expected": float(every.mean()),
+        "percentiles": {str(p): float(every.quantile(p / 100)) for p in (5, 50, 95)},
+        "histogram": {"edges": edges.tolist(), "counts": torch.histc(every, BINS, 0, float(edges[-1])).tolist()},
+    }
+
+
+def curve(network: DynamicNetwork, material: Material) -> list[dict[str, float]]:
+    """Accuracy and MACs at several budgets, on the first test samples; the gates are left as they were."""
+    some, before = material.test.subset(torch.arange(min(CURVE, len(material.test)))), network.strictness
+    low, high = network.knob[-1][1], network.knob[0][1]
+    budgets = sorted({*torch.linspace(max(low, 0.5 * network.budget), high, POINTS).tolist(), network.budget})
+    found = []
+    try:
+        for budget in budgets:
+            network.budget = min(max(budget, low), high)
+            macs = [network.macs(network.openings(images)) for images, _ in batches(some, material.normalise, 250)]
+            accuracy = evaluate(network, some, material.normalise).accuracy
+            found.append({"budget": budget, "macs": float(torch.cat(macs).mean()) / network.dense_macs, "accuracy": accuracy})
+    finally:
+        network.tighten(before)
+    return found
+
+
+def latency(dense: torch.nn.Module, fast: torch.nn.Module, inputs: Sequence[Tensor], file: Path | None, folder: Path) -> list[dict[str, Any]]:
+    """Percentiles over inputs [ms] on one thread, with all channels and with gates."""
+    with torch.inference_mode(), pinned_threads(1):
+        measured = {"PyTorch": over_inputs({"all channels": dense, "with gates": fast}, inputs)}
+    if file is not None:
+        alone = folder / ".all-channels.onnx"
+        try:
+            onnx.export(dense, inputs[0], alone)
+            measured["ONNX Runtime"] = over_inputs({"all channels": onnx.runner(alone), "with gates": onnx.runner(file)}, inputs)
+        finally:
+            alone.unlink(missing_ok=True)
+    return [
+        {"runtime": runtime, "network": name, "p50": float(each.quantile(0.5)), "p95": float(each.quantile(0.95)), "mean": float(each.mean())}
+        for runtime, times in measured.items()
+        for name, each in times.items()
+    ]

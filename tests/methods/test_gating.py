@@ -1,0 +1,83 @@
+"""Training with gates: the budget is kept, and a training that was broken off goes on as it would have."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from prunus import data, models
+from prunus.dynamic import DynamicNetwork, activity, attach
+from prunus.errors import TargetError
+from prunus.methods.gating import Allowance, train_gated
+from prunus.methods.one_shot import Material
+from prunus.training import Calibration, TrainConfig, train
+
+DIGITS = data.load("digits")
+TRAIN, HELD = DIGITS.hold_out(0.25)
+MATERIAL = Material(TRAIN, DIGITS.test, DIGITS.normalise, HELD)
+FEW = Material(TRAIN.subset(torch.arange(0, len(TRAIN), 6)), DIGITS.test, DIGITS.normalise, HELD)
+
+
+def trained() -> nn.Module:
+    torch.manual_seed(0)
+    model = models.lenet5(image_size=8)
+    train(model, TRAIN, TrainConfig(epochs=2), normalise=DIGITS.normalise)
+    return model
+
+
+def gated(model: nn.Module, kind: str) -> DynamicNetwork:
+    return attach(model, torch.zeros(1, 1, 8, 8), ["conv*", "fc1"], kind)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("kind", ["activation", "winners", "widths"])
+def test_a_network_with_gates_learns_to_keep_a_budget(kind: str) -> None:
+    network = gated(trained(), kind)
+    history = train_gated(network, MATERIAL, TrainConfig(epochs=3, lr=0.02), 0.6)
+    found = activity(network, Calibration(HELD, DIGITS.normalise, 1000))
+    assert found.expected == pytest.approx(0.6, abs=0.06)
+    assert network.budget == pytest.approx(0.6)
+    assert (history.epochs[-1].validation_accuracy or 0) > 80
+
+
+def test_the_allowance_falls_to_the_budget() -> None:
+    allowance, model = Allowance(0.4, 10), nn.Identity()
+    allowance.before_training(model, 2)
+    found = []
+    for _ in range(10):
+        found.append(allowance.now)
+        allowance.after_step(model)
+    assert found == pytest.approx([1, 0.88, 0.76, 0.64, 0.52, 0.4, 0.4, 0.4, 0.4, 0.4])
+
+
+def test_a_training_with_gates_that_was_broken_off_goes_on_as_it_would_have(tmp_path: Path) -> None:
+    class StopError(Exception):
+        pass
+
+    config, start = TrainConfig(epochs=2, lr=0.02), trained()
+
+    def once(path: Path | None, stop: int) -> DynamicNetwork:
+        network = gated(start, "activation")
+
+        def watch(step: str, done: int, total: int) -> None:
+            if step == "training" and done == stop:
+                raise StopError
+
+        train_gated(network, FEW, config, 0.6, checkpoint=path, checkpoint_seconds=0.0, resume=True, watch=watch)
+        return network
+
+    whole, path = once(None, -1), tmp_path / "checkpoint"
+    with pytest.raises(StopError):
+        once(path, 2)
+    resumed = once(path, -1)
+    theirs = resumed.state_dict()
+    for name, value in whole.state_dict().items():
+        assert torch.equal(value, theirs[name]), name
+    assert whole.knob == resumed.knob
+
+
+def test_budgets_out_of_range() -> None:
+    with pytest.raises(TargetError, match="between 0 and 1, not 1"):
+        train_gated(gated(trained(), "activation"), FEW, TrainConfig(epochs=1), 1.0)
