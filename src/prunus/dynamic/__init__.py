@@ -7,6 +7,7 @@ from prunus.dynamic.files import load_gates, save_gates
 from prunus.dynamic.gated_onnx import export_gated
 from prunus.dynamic.gates import Gate, KernelActivation, Opening, Widths, Winners
 from prunus.dynamic.network import Activity, DynamicNetwork, activity, anneal
+from prunus.dynamic.settle import settle
 from prunus.dynamic.skipping import skipping
 
 __all__ = [
@@ -26,5 +27,6 @@ __all__ = [
     "export_gated",
     "load_gates",
     "save_gates",
+    "settle",
     "skipping",
 ]

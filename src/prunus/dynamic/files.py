@@ -21,7 +21,11 @@ SCHEMA = 1
 def save_gates(network: DynamicNetwork, path: Path | str) -> None:
     """Write the gates of a network, what they are like, and how they are set, atomically; the network itself is `network.plain()`."""
     gates = {name: dict(gate.state_dict()) for name, gate in network.gates.items()}
-    settings = {"strictness": network.strictness, "knob": [list(point) for point in network.knob]}
+    settings = {
+        "zeros": {name: gate.zeros for name, gate in network.gates.items()},
+        "strictness": network.strictness,
+        "knob": [list(point) for point in network.knob],
+    }
     write_tree(path, {"gates-schema": SCHEMA, "form": asdict(network.form), "gates": gates} | settings)
 
 
@@ -42,6 +46,7 @@ def load_gates(model: nn.Module, example_inputs: Inputs, path: Path | str) -> Dy
     try:
         network = _attached(model, example_inputs, tree)
         for name, state in tree["gates"].items():
+            network.gates[name].look_past(int(tree["zeros"][name]))
             network.gates[name].load_state_dict(state)
         network.knob = [(float(strictness), float(macs)) for strictness, macs in tree["knob"]]
         network.tighten(float(tree["strictness"]))

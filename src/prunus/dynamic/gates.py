@@ -69,9 +69,11 @@ class Gate(nn.Module):
 
     Attributes:
         channels: that it opens and closes.
+        zeros: inputs that were always zero and are gone, but count in mean and variance; the last column of weights is the sum of theirs.
     """
 
     channels: int
+    zeros: int = 0
 
     def __init__(self, inputs: int, outputs: int, hidden: int = 0) -> None:
         super().__init__()
@@ -85,8 +87,18 @@ class Gate(nn.Module):
         if self.first is not None:
             x = F.relu(self.first(x.movedim(1, -1))).movedim(-1, 1)
         means = x.flatten(2).mean(2) if x.dim() > 2 else x
-        logits: Tensor = SPEED * self.last(F.layer_norm(means, means.shape[1:]) if means.shape[1] > 1 else means)
+        count = means.shape[1]
+        if count + self.zeros > 1:
+            whole = F.pad(means, (0, self.zeros)) if self.zeros else means
+            means = F.layer_norm(whole, whole.shape[1:])[:, : self.last.in_features]
+        logits: Tensor = SPEED * self.last(means)
         return logits
+
+    def look_past(self, zeros: int) -> None:
+        """Get so many inputs less than before, all of them zero; the weights are left to the caller."""
+        if zeros and not self.zeros:
+            self.last = nn.Linear(self.last.in_features + 1, self.last.out_features).to(self.last.weight)
+        self.zeros = zeros
 
     def macs(self, places: int) -> int:
         """Multiply-accumulates for one input of so many places."""

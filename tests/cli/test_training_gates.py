@@ -1,0 +1,66 @@
+"""`prunus train --method dynamic` and what other commands make of its folder."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.cli.test_training import RUN, SHORT, done, invoke
+
+from prunus import data
+from prunus.cli.app import app
+from prunus.cli.opening import open_model
+from prunus.deploy.onnx import runner
+from prunus.training import batches
+
+GATES = ["digits", "lenet5", "--batch-size", "64", "--epochs", "2", "--method", "dynamic", "--gated", "conv*", "--gated", "fc1"]
+
+
+def test_a_gated_network_comes_out_with_its_report(tmp_path: Path) -> None:
+    plain, run = tmp_path / "plain", tmp_path / "run"
+    assert done(*SHORT, "-o", str(plain))["accuracy"] > 80
+    result = done(*GATES, "--weights", str(plain / "model.safetensors"), "--budget", "0.6", "--lr", "0.02", "-o", str(run))
+    names = {"model.safetensors", "gates.safetensors", "model.onnx", "result.json", "report.html", "recipe.toml", "metrics.jsonl"}
+    assert names <= {path.name for path in run.iterdir()} and not list(run.glob(".*"))
+    panel = result["dynamic"]
+    assert panel["expected"] == pytest.approx(0.6, abs=0.08) and panel["budget"] == pytest.approx(0.6)
+    assert result["cost"]["after"]["macs"] == pytest.approx(panel["expected"] * result["cost"]["before"]["macs"])
+    assert [step["step"] for step in result["accuracy"]["steps"]] == ["before", "with gates"]
+    assert sum(panel["histogram"]["counts"]) == panel["samples"] == result["accuracy"]["count"]
+    assert [group["name"] for group in panel["groups"]] == ["conv1", "conv2", "fc1"] and len(panel["groups"][0]["by_class"]) == 10
+    assert {(row["runtime"], row["network"]) for row in panel["latency"]} == {
+        (runtime, network) for runtime in ("PyTorch", "ONNX Runtime") for network in ("all channels", "with gates")
+    }
+    accuracies = {round(point["budget"], 6): point["accuracy"] for point in panel["curve"]}
+    assert accuracies[round(panel["budget"], 6)] == pytest.approx(result["accuracy"]["steps"][-1]["value"])  # all test samples are on the curve
+    page = (run / "report.html").read_text()
+    assert all(title in page for title in ("What an input costs", "Accuracy for time", "Open channels", "Cheapest")) and "What was pinned" not in page
+    with torch.no_grad():
+        network = open_model(str(run), gated=True).model
+        images, labels = next(iter(batches(data.load("digits").test, data.load("digits").normalise, 400)))
+        right = int((network(images).argmax(1) == labels).sum())
+        assert 100 * right / len(labels) == pytest.approx(result["accuracy"]["steps"][-1]["value"])
+        fast = runner(run / "model.onnx")
+        for one in images[:20]:
+            assert np.allclose(fast(one[None])[0], network(one[None])[0], atol=1e-4)
+
+
+def test_other_commands_and_the_folder_of_a_gated_network(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    done(*GATES, "--lr", "0.02", "--no-onnx", "--no-report", "-o", str(run))
+    shown = RUN.invoke(app, ["profile", str(run), "--json"])
+    gates: dict[str, Any] = json.loads(shown.stdout)["gates"]
+    assert gates["groups"] == {"conv1": 20, "conv2": 50, "fc1": 500} and gates["budget"] == pytest.approx(0.5)
+    assert gates["least"] < gates["budget"] < gates["most"]
+    assert "Gates (activation) on 3 groups" in RUN.invoke(app, ["profile", str(run)]).output
+    refused = RUN.invoke(app, ["compare", str(run), "lenet5", "--no-onnx"])
+    assert refused.exit_code != 0 and "holds a network with gates" in " ".join((refused.output + str(refused.exception)).split())
+    again = invoke(*GATES, "--lr", "0.02", "--budget", "1.5", "-o", str(tmp_path / "other"))
+    assert again.exit_code != 0 and not (tmp_path / "other").exists()
+    (run / "gates.safetensors").write_bytes(b"nothing")
+    broken = RUN.invoke(app, ["profile", str(run)])
+    assert broken.exit_code != 0 and "gates.safetensors" in (broken.output + str(broken.exception))
