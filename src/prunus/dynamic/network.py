@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -166,11 +166,7 @@ class DynamicNetwork(nn.Module):
             return activity(self, batches).expected
 
         try:
-            low, high = (0.0, 1.0) if self.form.kind == "winners" else (-1.0, 1.0)
-            if self.form.kind != "winners":
-                laxest, strictest = expected(-_ALL), expected(_ALL)
-                low = next(-(2.0**n) for n in range(_MOST_DOUBLINGS) if n == _MOST_DOUBLINGS - 1 or expected(-(2.0**n)) == laxest)
-                high = next(2.0**n for n in range(_MOST_DOUBLINGS) if n == _MOST_DOUBLINGS - 1 or expected(2.0**n) == strictest)
+            low, high = (0.0, 1.0) if self.form.kind == "winners" else (_reaching(expected, -1.0), _reaching(expected, 1.0))
             found = {low: expected(low), high: expected(high)}
             while len(found) < points:
                 at = sorted(found)
@@ -191,6 +187,13 @@ class DynamicNetwork(nn.Module):
         if not self._live.openings:
             raise ConfigError("The penalty is on what the gates said, so the network must have run before it.")
         return {name: self._live.openings[name] for name in self.gates}
+
+
+def _reaching(expected: Callable[[float], float], sign: float) -> float:
+    """The least power of two, of a sign, that opens or closes all that any strictness of that sign does; the largest that is tried if none does."""
+    extreme = expected(sign * _ALL)
+    tried = (sign * 2.0**n for n in range(_MOST_DOUBLINGS))
+    return next((strictness for strictness in tried if expected(strictness) == extreme), sign * 2.0**_MOST_DOUBLINGS)
 
 
 def _macs(costs: CostModel, kept: Tensor) -> Tensor:
