@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from torch import nn
 
 from prunus import data, models
 from prunus.dynamic import DynamicNetwork, activity, attach
-from prunus.errors import TargetError
+from prunus.errors import ConfigError, TargetError
 from prunus.methods.gating import Allowance, train_gated
 from prunus.methods.one_shot import Material
 from prunus.training import Calibration, TrainConfig, train
@@ -76,6 +77,12 @@ def test_a_training_with_gates_that_was_broken_off_goes_on_as_it_would_have(tmp_
     for name, value in whole.state_dict().items():
         assert torch.equal(value, theirs[name]), name
     assert whole.knob == resumed.knob
+
+
+@pytest.mark.parametrize("settings", [{"keep": "best"}, {"compile": True}])
+def test_settings_that_do_not_go_with_gates(settings: dict[str, Any]) -> None:
+    with pytest.raises(ConfigError, match="its last epoch is kept"):
+        train_gated(gated(trained(), "activation"), MATERIAL, TrainConfig(epochs=1, **settings), 0.5)
 
 
 def test_budgets_out_of_range() -> None:

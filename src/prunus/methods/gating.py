@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus.dynamic import DynamicNetwork
-from prunus.errors import TargetError
+from prunus.errors import ConfigError, TargetError
 from prunus.methods.one_shot import Material, Watch, unwatched
 from prunus.training import Calibration, Curriculum, EpochRecord, History, TrainConfig, train
 from prunus.training.feeding import steps_per_epoch
@@ -110,10 +110,14 @@ def train_gated(
 
     Raises:
         TargetError: a budget out of range, or one that these gates do not reach.
+        ConfigError: the best epoch is to be kept, which would be one with more MACs, or the network is to be compiled.
         PrunusError: whatever training raises.
     """
     if not 0 < budget < 1:
         raise TargetError(f"a budget is a share of the MACs between 0 and 1, not {budget:g}")
+    if config.keep == "best" or config.compile:
+        what = 'keep = "best" would take an early epoch, when the budget was still larger' if config.keep == "best" else "gates are not compiled"
+        raise ConfigError(f"A network with gates is trained as it is, and its last epoch is kept: {what}.")
     samples = material.validation or material.train
     held_out = Calibration(samples, material.normalise, CALIBRATED_ON)
     fixed = network.form.kind == "winners"
