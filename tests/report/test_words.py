@@ -68,3 +68,22 @@ def test_no_speed_is_claimed_within_the_noise(lenet: dict[str, Any]) -> None:
 
 def test_the_verdict_says_only_what_was_measured(lenet: dict[str, Any]) -> None:
     assert words.verdict({**lenet, "latency": [], "accuracy": None}).replace(FIXED, " ") == "6.2× smaller"
+
+
+def test_the_verdict_on_a_network_with_gates() -> None:
+    latency = [
+        {"runtime": runtime, "network": network, "p50": p50}
+        for runtime, network, p50 in (
+            ("PyTorch", "all channels", 4.0),
+            ("PyTorch", "with gates", 5.0),
+            ("ONNX Runtime", "all channels", 2.0),
+            ("ONNX Runtime", "with gates", 1.25),
+        )
+    ]
+    assert words.paired(latency)[1] == {"runtime": "ONNX Runtime", "before": 2.0, "after": 1.25}
+    result: dict[str, Any] = {
+        "cost": {"before": {"macs": 100, "bytes": 10}, "after": {"macs": 50, "bytes": 11}},
+        "accuracy": {"steps": [{"value": 90.0}, {"value": 89.6}]},
+        "dynamic": {"latency": latency},
+    }
+    assert words.verdict(result).replace(FIXED, " ") == f"2.0× fewer MACs, 1.60× faster, accuracy {words.MINUS}0.4 points"

@@ -80,7 +80,7 @@ METHODS = {
         "a training",
     ),
     "gates": About(
-        "channels are computed for the inputs that need them: prunus.dynamic",
+        "channels are computed for the inputs that need them: prunus train --method dynamic",
         "Theodorakopoulos et al. 2017, arXiv 1701.05221",
         Needs.TRAINING,
         "a training",

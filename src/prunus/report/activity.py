@@ -63,7 +63,7 @@ def classes(panel: Row, width: float) -> str:
     names = panel["classes"][:MOST_CLASSES]
     letters = min(max(len(group["name"]) for group in groups), 10 if width < NARROW else 24)
     turned = width < NARROW or len(names) > 10
-    left, foot = letters * 7.2 + 12, 76 if turned else 36
+    left, foot = letters * 7.2 + 12, 24 + 7 * min(10, max(map(len, map(str, names)))) if turned else 36
     canvas = Canvas(width, ROW_HEIGHT * len(groups) + foot + 4)
     axes = canvas.axes(left=left, top=4, right=46, bottom=foot)
     for row, group in enumerate(groups):

@@ -76,7 +76,7 @@ def verdict(result: Mapping[str, Any]) -> str:
     if result.get("dynamic"):
         pairs = paired(result["dynamic"]["latency"])
         speed = _faster(pairs[-1]["before"] / pairs[-1]["after"]) if pairs else ""
-        parts = [f"{times(cost['before']['macs'], cost['after']['macs'])} fewer MACs on average", speed]
+        parts = [f"{times(cost['before']['macs'], cost['after']['macs'])} fewer MACs", speed]
     else:
         parts = [f"{times(cost['before']['bytes'], cost['after']['bytes'])} smaller", _speed(result)]
     steps = (result.get("accuracy") or {}).get("steps", [])
