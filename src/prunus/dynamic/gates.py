@@ -22,7 +22,6 @@ from prunus.channels.factors import straight_through
 from prunus.errors import ConfigError
 
 OPEN, SPREAD, LEAST = 2.0, 3.0, 0.1  # logits at the start: of gates alike; from the weakest channel to the strongest, and of the weakest
-SPEED = 4.0  # logits per output of a gate's last layer; a step on them is this number's square times as long, for each is a small part of the loss
 WIDTHS = (0.25, 0.5, 0.75, 1.0)
 Kind = Literal["activation", "winners", "widths"]
 
@@ -80,7 +79,7 @@ class Gate(nn.Module):
         self.first = nn.Linear(inputs, hidden) if hidden else None
         self.last = nn.Linear(hidden or inputs, outputs)
         nn.init.zeros_(self.last.weight)
-        nn.init.constant_(self.last.bias, OPEN / SPEED)
+        nn.init.constant_(self.last.bias, OPEN)
 
     def logits(self, x: Tensor) -> Tensor:
         """Inputs (batch, channels, *places) to logits (batch, outputs)."""
@@ -91,7 +90,7 @@ class Gate(nn.Module):
         if count + self.zeros > 1:
             whole = F.pad(means, (0, self.zeros)) if self.zeros else means
             means = F.layer_norm(whole, whole.shape[1:])[:, : self.last.in_features]
-        logits: Tensor = SPEED * self.last(means)
+        logits: Tensor = self.last(means)
         return logits
 
     def look_past(self, zeros: int) -> None:
@@ -138,7 +137,7 @@ class KernelActivation(Gate):
             parts = torch.split(order.argsort(), block)  # places in the order
             weakest_first = torch.stack([part.double().mean() for part in parts]).argsort(descending=True, stable=True)
             with torch.no_grad():
-                self.last.bias[weakest_first] = torch.linspace(LEAST, LEAST + SPREAD, len(parts)) / SPEED
+                self.last.bias[weakest_first] = torch.linspace(LEAST, LEAST + SPREAD, len(parts))
         self.slope, self.hard, self.threshold = 1.0, True, 0.0
 
     def forward(self, x: Tensor) -> Opening:
@@ -172,7 +171,7 @@ class Winners(Gate):
 
     def __init__(self, inputs: int, channels: int, hidden: int = 0) -> None:
         super().__init__(inputs, channels, hidden)
-        nn.init.constant_(self.last.bias, 1 / SPEED)
+        nn.init.ones_(self.last.bias)
         self.channels, self.density = channels, 1.0
 
     def forward(self, x: Tensor) -> Opening:

@@ -23,7 +23,7 @@ from prunus.training import Calibration, Curriculum, EpochRecord, History, Train
 from prunus.training.feeding import steps_per_epoch
 from prunus.training.objective import Loss
 
-PULL = 10.0
+PULL = 100.0  # large enough that gates keep up with the allowance at learning rates of the network's size
 CALIBRATED_ON = 2000  # samples, at most
 _FALLING = 0.5  # of the steps, in which the allowance falls
 
