@@ -1,7 +1,7 @@
 """Gated networks on CIFAR-10, trained to half of the MACs: accuracy against the dense network and a static one, and latency input by input.
 
     python -m benchmarks.gated accuracy --data DIR --weights FILE --models DIR [--network resnet20] [--budget 0.5] [--block 1]
-    python -m benchmarks.gated latency --data DIR --models DIR
+    python -m benchmarks.gated latency --data DIR --weights FILE --models DIR
 
 The fine-tuned network and the static ones are those of `benchmarks.dynamic`, in the same folder; gates and network are trained together, taught by
 the fine-tuned network for as many epochs as the static ones were. Gates are calibrated on a drawn half of the test samples, and figures are of the
