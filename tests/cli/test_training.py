@@ -71,16 +71,16 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
     extra = ["--select", "easy-dropped", "--warmup-epochs", "1"]
     whole = done(*SHORT, *extra, "-o", str(tmp_path / "whole"))
     folder = tmp_path / "broken"
-    line, written = cli._line, []
+    line, written = cli.line, []
 
-    def break_off(record: Any) -> str:
+    def break_off(record: Any, step: str = "") -> str:
         written.append(record)
         if len(written) == 2:
             raise KeyboardInterrupt
-        return line(record)
+        return line(record, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "_line", break_off)
+        patch.setattr(cli, "line", break_off)
         assert invoke(*SHORT, *extra, "-o", str(folder)).exit_code == 130
     again = invoke(*SHORT, *extra, "-o", str(folder))
     assert again.exit_code == 1 and "--resume goes on with it" in again.output.replace("\n", " ")

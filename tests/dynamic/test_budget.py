@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates, skipping
-from prunus.errors import ConfigError, FileFormatError, PrunusError, TargetError
+from prunus.errors import CompactError, ConfigError, FileFormatError, PrunusError, TargetError
 from tests.dynamic.test_gates import network
 
 KINDS = ["activation", "winners", "widths"]
@@ -89,6 +89,15 @@ def test_the_skipping_form_has_a_budget_of_its_own(kind: str) -> None:
         other.tighten(fast.strictness)
         for one in x:
             assert torch.allclose(fast(one[None]), other(one[None]), rtol=0, atol=1e-9)
+
+
+def test_the_skipping_form_is_made_of_a_gated_network_and_not_the_other_way_round() -> None:
+    dynamic, x = gated("activation")
+    fast = skipping(dynamic, x[:1])
+    with pytest.raises(ConfigError, match="ask the network that it was made of"):
+        fast.plain()
+    with pytest.raises(CompactError, match="skips already"):
+        skipping(fast, x[:1])
 
 
 @pytest.mark.parametrize("name", ["resnet20", "separable", "lenet5"])

@@ -15,7 +15,7 @@ import prunus
 from prunus import models, scores
 from prunus.errors import PlanError
 from prunus.scores import moments
-from prunus.scores.merging import Merging, merge_all
+from prunus.scores.merging import Merging, merge_all, pairs
 from prunus.scores.products import LayerProducts
 from prunus.scores.similarity import medoid_linkage, next_losses, plain_losses
 
@@ -235,7 +235,8 @@ def test_merges_are_judged_as_those_before_have_left_the_layer() -> None:
     x = torch.randn(4000, 6, dtype=torch.float64, generator=generator) @ torch.randn(6, 6, dtype=torch.float64, generator=generator)
     weight = torch.randn(5, 6, dtype=torch.float64, generator=generator)
     layer = LayerProducts(np.arange(6), weight[:, :, None], x.T @ x / len(x))
-    merges, heights = merge_all([Merging(layer, np.arange(6), ridge=0.0)], 6)
+    layers = [Merging(layer, np.arange(6), ridge=0.0)]
+    merges, heights = merge_all(layers, pairs(layers, 6))
     left, now, went = list(range(6)), weight.clone(), {}
     whole, reached = (x @ weight.T).square().sum(), 0.0
     while len(left) > 1:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import asdict, fields
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -22,8 +22,8 @@ from prunus.cli.opening import TRAINING_FILE, open_data, open_model, split_sampl
 from prunus.cli.prune import VERIFIED_ON, data_record
 from prunus.cli.recipe import Recipe, read, resolve
 from prunus.cli.scalars import scalars
-from prunus.cli.train_gated import check_gated, train_gated_network
-from prunus.cli.train_methods import KEPT, RECIPE, Job, by_method
+from prunus.cli.train_gated import train_gated_network
+from prunus.cli.train_methods import KEPT, METRICS, RECIPE, Job, by_method, line
 from prunus.cli.train_pixels import pictures_of, show_pixels, train_pixels
 from prunus.errors import ConfigError
 
@@ -132,7 +132,9 @@ def train(
     if chosen.method == "importance" and not chosen.validation:
         raise ConfigError("The tolerance of importance weights is kept on held-out samples: validation must be above 0.")
     if chosen.method == "dynamic":
-        check_gated(chosen.budget)
+        from prunus.methods.gating import check_settings
+
+        check_settings(chosen.budget, chosen.keep, chosen.compile)
     pixels = pictures_of(chosen)
     delivered = chosen.method != "none" and pixels is None
     check(output, with_onnx=onnx and delivered, with_report=report and delivered)
@@ -197,7 +199,7 @@ def _run(
     example, _ = next(iter(batches(samples.test, samples.normalise, VERIFIED_ON)))
     opened.model.to(ranks.device)
     example = example.to(ranks.device)
-    metrics = folder / "metrics.jsonl"
+    metrics = folder / METRICS
     if ranks.first:
         folder.mkdir(parents=True, exist_ok=True)
         if not resume:
@@ -207,7 +209,7 @@ def _run(
     def note(record: EpochRecord, step: str = "") -> None:
         if ranks.first:
             with metrics.open("a") as file:
-                file.write(_line(record, step) if step else _line(record))
+                file.write(line(record, step))
             if step in ("", "training"):  # of several trainings the first is drawn
                 also(record)
 
@@ -218,7 +220,7 @@ def _run(
     if not ranks.first:
         return {}
     if made.training is not None and recipe.method != "history":
-        write_text("".join(map(_line, made.training.epochs)), metrics)  # a killed run may have written an epoch twice
+        write_text("".join(map(line, made.training.epochs)), metrics)  # a killed run may have written an epoch twice
     for network in (opened.model, made.outcome.compact if made.outcome else None):
         if network is not None:
             network.cpu()
@@ -258,8 +260,3 @@ def _plain_result(model: nn.Module, samples: Material, history: History, record:
     result = {"command": command, "model": record, "accuracy": found.accuracy, "loss": found.loss, "training": history.to_dict()}
     write_text(json.dumps(result, indent=1) + "\n", folder / TRAINING_FILE)
     return result
-
-
-def _line(record: EpochRecord, step: str = "") -> str:
-    """An epoch as a line of the metrics; with the name of its training where there are several."""
-    return json.dumps(({"training": step} if step else {}) | asdict(record)) + "\n"

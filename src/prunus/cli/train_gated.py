@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from prunus.cli import kept
 from prunus.cli import recipe_parts as parts
-from prunus.cli.train_methods import CHECKPOINT, KEPT, Job
-from prunus.errors import ConfigError
+from prunus.cli.train_methods import CHECKPOINT, KEPT, METRICS, Job, line
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from prunus.cli.opening import Opened
-    from prunus.data import ImageData, Split
+    from prunus.data import ImageData
     from prunus.training.distributed import Ranks
 
 
@@ -45,11 +40,7 @@ def train_gated_network(
     )
     if not ranks.first:
         return {}
-    write_text("".join(json.dumps(asdict(epoch)) + "\n" for epoch in history.epochs), job.folder / "metrics.jsonl")
-
-    def gallery(split: Split, macs: Tensor) -> list[dict[str, Any]]:
-        return kept.extremes(split, images.classes, macs)
-
+    write_text("".join(map(line, history.epochs)), job.folder / METRICS)
     return deliver_gated(
         job.folder,
         network.cpu().eval(),
@@ -61,14 +52,8 @@ def train_gated_network(
         seed=recipe.seed,
         before=before,
         panels={"selection": kept.panel(job.folder / KEPT, history, samples.train, images.classes)},
-        gallery=gallery,
+        gallery=lambda split, macs: kept.extremes(split, images.classes, macs),
         with_onnx=onnx,
         with_report=report,
         watch=job.watch,
     )
-
-
-def check_gated(budget: float) -> None:
-    """Raises ConfigError for what would be found out after the training."""
-    if not 0 < budget < 1:
-        raise ConfigError(f"A budget is a share of the MACs between 0 and 1, not {budget:g}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 CHECKPOINT = "checkpoint.safetensors"
 RECIPE = "recipe.toml"
+METRICS = "metrics.jsonl"
 KEPT = "kept"  # folder of the samples that every epoch was trained on
 
 Note = Callable[["EpochRecord", str], None]
@@ -65,6 +67,11 @@ class Job:
     example: Tensor
     watch: Watch
     note: Note
+
+
+def line(record: EpochRecord, step: str = "") -> str:
+    """An epoch as a line of the metrics; with the name of its training where there are several."""
+    return json.dumps(({"training": step} if step else {}) | asdict(record)) + "\n"
 
 
 def by_method(job: Job) -> Made:

@@ -18,7 +18,7 @@ from prunus.channels.trace import Inputs, as_arguments
 from prunus.channels.verify import evaluating
 from prunus.compensation.looking import check_repeatable
 from prunus.dynamic.gates import Form, Gate, KernelActivation, Opening
-from prunus.dynamic.layers import Live
+from prunus.dynamic.layers import GatedLayer, Live
 from prunus.errors import ConfigError, PrunusError, TargetError
 
 _ALL = 1e9  # a strictness that closes, or opens, all that it can
@@ -34,6 +34,7 @@ class DynamicNetwork(nn.Module):
         graph: of the network before it was gated.
         form: of the gates.
         gate_macs: MACs of all gates for one input.
+        dense_macs: MACs of the network without gates.
         norms: gated layer -> the batch norm that was behind it, "" for none.
         strictness: of all gates in evaluation; 0 as they were trained.
         knob: (strictness, MACs relative to those without gates), from the laxest on; empty until `calibrate`.
@@ -53,6 +54,7 @@ class DynamicNetwork(nn.Module):
         self.network = network
         self.gates, self._live = dict(gates), live
         self.graph, self.form, self.gate_macs, self.norms = graph, form, gate_macs, dict(norms)
+        self.dense_macs = graph.cost().macs
         self.strictness, self.knob = 0.0, list[tuple[float, float]]()
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
@@ -66,10 +68,12 @@ class DynamicNetwork(nn.Module):
         return other
 
     def plain(self) -> nn.Module:
-        """A copy of the network without gates, all of whose channels are computed."""
+        """A copy of the network without gates, all of whose channels are computed; raises ConfigError for a form that skips."""
         copied = copy.deepcopy(self.network)
         for name, norm in self.norms.items():
             gated: Any = copied.get_submodule(name)
+            if not isinstance(gated, GatedLayer):
+                raise ConfigError("The form that skips has its batch norms folded in and cannot give them back: ask the network that it was made of.")
             copied.set_submodule(name, gated.layer)
             if norm:
                 copied.set_submodule(norm, gated.norm)
@@ -118,11 +122,6 @@ class DynamicNetwork(nn.Module):
             for group in self.graph.groups
         ]
         return _macs(self.graph.costs, torch.stack(kept)) + self.gate_macs
-
-    @property
-    def dense_macs(self) -> int:
-        """MACs of the network without gates."""
-        return self.graph.cost().macs
 
     def tighten(self, strictness: float) -> None:
         """Open fewer channels in evaluation, the larger the number: what it means for each kind of gates is said there."""

@@ -111,11 +111,14 @@ def skipping(network: DynamicNetwork, example_inputs: Inputs) -> DynamicNetwork:
         example_inputs: on which both forms are compared.
 
     Raises:
-        CompactError: something that is not a plain layer reads gated channels, or the forward has sizes in it, or computes something else.
+        CompactError: the form that skips already; something that is not a plain layer reads gated channels; or the forward has sizes in it, or
+            computes something else.
     """
     graph = network.graph
     copied = copy.deepcopy(network.network).eval()
-    live = next(module.live for module in copied.modules() if isinstance(module, GatedLayer))
+    live = next((module.live for module in copied.modules() if isinstance(module, GatedLayer)), None)
+    if live is None:
+        raise CompactError("this is the form that skips already: give the network that it was made of")
     reading = _reading(graph, network.gates)
     for name, module in list(copied.named_modules()):
         if isinstance(module, GatedLayer):

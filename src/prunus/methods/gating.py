@@ -80,6 +80,15 @@ def within(network: DynamicNetwork, allowance: Allowance, loss: Loss, pull: floa
     return both
 
 
+def check_settings(budget: float, keep: str, compiled: bool) -> None:
+    """Raises TargetError and ConfigError for what `train_gated` does not take, before there is any work to lose."""
+    if not 0 < budget < 1:
+        raise TargetError(f"a budget is a share of the MACs between 0 and 1, not {budget:g}")
+    if keep == "best" or compiled:
+        what = 'keep = "best" would take an early epoch, when the budget was still larger' if keep == "best" else "gates are not compiled"
+        raise ConfigError(f"A network with gates is trained as it is, and its last epoch is kept: {what}.")
+
+
 def train_gated(
     network: DynamicNetwork,
     material: Material,
@@ -113,11 +122,7 @@ def train_gated(
         ConfigError: the best epoch is to be kept, which would be one with more MACs, or the network is to be compiled.
         PrunusError: whatever training raises.
     """
-    if not 0 < budget < 1:
-        raise TargetError(f"a budget is a share of the MACs between 0 and 1, not {budget:g}")
-    if config.keep == "best" or config.compile:
-        what = 'keep = "best" would take an early epoch, when the budget was still larger' if config.keep == "best" else "gates are not compiled"
-        raise ConfigError(f"A network with gates is trained as it is, and its last epoch is kept: {what}.")
+    check_settings(budget, config.keep, config.compile)
     samples = material.validation or material.train
     held_out = Calibration(samples, material.normalise, CALIBRATED_ON)
     fixed = network.form.kind == "winners"

@@ -197,13 +197,13 @@ class SoftPruning:
 
 def filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_], folded: bool) -> list[Zeros]:
     """What makes some channels, but for biases and shifts: weights, or, `folded`, the scale of the batch norm behind them where there is one."""
-    scales = _scales(graph) if folded else {}
-    tensors = named_tensors(model)
+    behind = _norms(graph) if folded else {}
+    tensors, scales = named_tensors(model), {f"{norm}.weight" for norm in behind.values()}
     return [
         (tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device))
         for axis, slots in lost_slots(graph, removed)
         if axis.is_parameter and axis.produces
-        if axis.name in scales.values() or (tensors[axis.name].dim() > 1 and axis.name not in scales)
+        if axis.name in scales or (tensors[axis.name].dim() > 1 and axis.name not in behind)
     ]
 
 
@@ -212,21 +212,20 @@ def filter_norms(graph: ChannelGraph, p: float = 2, folded: bool = False) -> Ten
 
     The slices that read the channel do not count: soft pruning leaves them alone, and a filter that is zero must rank last.
     """
-    tensors, scales = named_tensors(graph.model), _scales(graph) if folded else {}
+    tensors, behind = named_tensors(graph.model), _norms(graph) if folded else {}
 
     def norms(axis: Axis) -> Tensor:
         found: Tensor = torch.linalg.vector_norm(wide(as_rows(tensors[axis.name], axis.dim)), p, dim=1).double().cpu()
-        scale = scales.get(axis.name, "").removesuffix("weight").removesuffix(".")
-        return found * norm_scale(graph.model.get_submodule(scale)).abs() if axis.name in scales else found
+        return found * norm_scale(graph.model.get_submodule(behind[axis.name])).abs() if axis.name in behind else found
 
     return combined(graph, [axis for axis in weight_axes(graph) if axis.produces], norms, "mean")
 
 
-def _scales(graph: ChannelGraph) -> dict[str, str]:
-    """Weight of a layer -> the scale of the batch norm behind it, for all layers that have both and channels in them."""
+def _norms(graph: ChannelGraph) -> dict[str, str]:
+    """Weight of a layer -> the batch norm behind it, for all layers that have one with a scale, and channels in both."""
     slots = {axis.name: len(axis.channels) for axis in graph.axes if axis.produces and (axis.channels >= 0).any()}
-    pairs = {f"{name}.weight".removeprefix("."): f"{norm}.weight" for name, norm in norms_behind(graph).items() if norm}
-    return {weight: scale for weight, scale in pairs.items() if weight in slots and slots[weight] == slots.get(scale)}
+    pairs = {f"{name}.weight".removeprefix("."): norm for name, norm in norms_behind(graph).items() if norm}
+    return {weight: norm for weight, norm in pairs.items() if weight in slots and slots[weight] == slots.get(f"{norm}.weight")}
 
 
 def asymptotic_rate(progress: float, goal: float, first: float = 0.0) -> float:

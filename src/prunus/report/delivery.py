@@ -104,9 +104,13 @@ def deliver(
         latency=measured,
         notes=notes,
     )
-    result |= panels or {}
+    return finish(result | dict(panels or {}), folder, paths, exported, with_report)
+
+
+def finish(result: dict[str, Any], folder: Path, paths: Mapping[str, Path], exported: onnx.OnnxCheck | None, with_report: bool) -> dict[str, Any]:
+    """Write `result.json` and the page; the result as written, with the ONNX file, if there is one, and all files in it."""
     if exported is not None:
-        paths["onnx"] = exported.path
+        paths = {**paths, "onnx": exported.path}
         result["onnx"] = {"opset": exported.opset, "max_abs": exported.max_abs, "relative": exported.relative}
     result["files"] = files(paths, folder)
     write_json(result, folder / "result.json")

@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from prunus import report, storage
+from prunus import storage
 from prunus.deploy import onnx
 from prunus.deploy.environment import environment
 from prunus.deploy.latency import pinned_threads
 from prunus.deploy.per_input import over_inputs
 from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
-from prunus.report.delivery import check
-from prunus.report.describe import files
-from prunus.report.result import SCHEMA, write_json
+from prunus.report.delivery import check, finish
+from prunus.report.result import SCHEMA
 from prunus.training import evaluate
 from prunus.training.feeding import batches
 
@@ -79,17 +78,17 @@ def deliver_gated(
     folder.mkdir(parents=True, exist_ok=True)
     paths = {"model": folder / MODEL, "gates": folder / GATES}
     inputs = [images for images, _ in batches(material.test.subset(torch.arange(min(TIMED, len(material.test)))), material.normalise, 1)]
-    fast, dense, checked = skipping(network, inputs[0]), network.plain().eval(), None
+    fast, dense, exported = skipping(network, inputs[0]), network.plain().eval(), None
     if with_onnx:
         watch("exporting to ONNX", 0, 0)
-        checked, paths["onnx"] = export_gated(network, torch.cat(inputs[:16]), folder / ONNX), folder / ONNX
+        exported = export_gated(network, torch.cat(inputs[:16]), folder / ONNX)
     watch("asking the gates about test samples", 0, 0)
     shares, panel = activity_panel(network, material.test, material.normalise, classes)
     panel |= {"curve": curve(network, material), "gallery": gallery(material.test, shares)}
     steps = [{"step": "before", "value": before}] if before is not None else []
     steps.append({"step": "with gates", "value": evaluate(network, material.test, material.normalise).accuracy})
     watch("measuring latency", 0, 0)
-    panel["latency"] = latency(dense, fast, inputs, paths.get("onnx"), folder)
+    panel["latency"] = latency(dense, fast, inputs, exported.path if exported else None, folder)
     watch("writing", 0, 0)
     storage.save(dense, paths["model"])
     save_gates(network, paths["gates"])
@@ -106,14 +105,7 @@ def deliver_gated(
         },
         "training": [{"name": "training", "config": asdict(history.config), "epochs": [asdict(epoch) for epoch in history.epochs]}],
     }
-    result |= panels or {}
-    if checked is not None:
-        result["onnx"] = {"opset": checked.opset, "max_abs": checked.max_abs, "relative": checked.relative}
-    result["files"] = files(paths, folder)
-    write_json(result, folder / "result.json")
-    if with_report:
-        report.write(result, folder / "report.html")
-    return result
+    return finish(result | dict(panels or {}), folder, paths, exported, with_report)
 
 
 @torch.no_grad()

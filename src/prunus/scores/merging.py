@@ -67,14 +67,18 @@ def pairs(layers: Sequence[Merging], size: int) -> Floats:
     return result
 
 
-def merge_all(layers: Sequence[Merging], size: int) -> tuple[Floats, Floats]:
-    """Merge until one channel is left, each time where least is lost.
+def merge_all(layers: Sequence[Merging], lost: Floats) -> tuple[Floats, Floats]:
+    """Merge until one channel is left, each time where least is lost; the layers are left as the merges leave them.
+
+    Args:
+        layers: that read the channels.
+        lost: of `pairs`.
 
     Returns:
         The merges as scipy's linkage, (size - 1, 4), and for every channel the height at which it went, (size,): the root of what was lost, or the
         height of the merge before, if that is more; infinite for the last.
     """
-    losses = torch.stack([_row(layers, channel) for channel in range(size)]).fill_diagonal_(math.inf)
+    size, losses = len(lost), torch.from_numpy(lost.copy()).fill_diagonal_(math.inf)
     names, members, heights = np.arange(size), np.ones(size), np.full(size, np.inf)
     merges, reached = [], 0.0
     for merge in range(size - 1):

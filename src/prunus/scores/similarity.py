@@ -175,7 +175,8 @@ def _merged_for_real(graph: ChannelGraph, batches: Iterable[Inputs]) -> dict[int
         for group in (graph.groups[index] for index in sorted(read)):
             layers = [Merging(layer, group.channels) for layer in family if np.isin(group.channels, layer.channels).all()]
             if layers:
-                found[group.index] = pairs(layers, group.size), *merge_all(layers, group.size)
+                lost = pairs(layers, group.size)
+                found[group.index] = lost, *merge_all(layers, lost)
     return found
 
 
