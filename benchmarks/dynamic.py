@@ -71,20 +71,25 @@ def main() -> None:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("train", "accuracy", "latency", "large", "table"))
+    add_training(parser)
+    parser.add_argument("--share", type=float, help="only train the stage of this share, for `accuracy` to find")
+    parser.add_argument(
+        "--stages", type=float, nargs="+", default=[0.25, 0.5], help="shares of the MACs that stages are pruned to; 0.5 is also static"
+    )
+    return parser.parse_args()
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Options of what is trained, and how."""
     parser.add_argument("--data", type=Path, help="folder with the files of CIFAR-10")
     parser.add_argument("--called", default="CIFAR-10", help="what the table calls the data, for files that are not the originals")
     parser.add_argument("--weights", type=Path, help="of the network")
     parser.add_argument("--models", type=Path, help="folder that the networks are kept in")
     parser.add_argument("--network", default="resnet20")
     parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning")
-    parser.add_argument("--stage-epochs", type=int, default=12, help="of every pruned stage, taught by the fine-tuned network")
+    parser.add_argument("--stage-epochs", type=int, default=12, help="of what the fine-tuned network teaches")
     parser.add_argument("--stage-lr", type=float, default=0.05, help="peak learning rate of these")
-    parser.add_argument("--share", type=float, help="only train the stage of this share, for `accuracy` to find")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--stages", type=float, nargs="+", default=[0.25, 0.5], help="shares of the MACs that stages are pruned to; 0.5 is also static"
-    )
-    return parser.parse_args()
 
 
 def accuracy(options: argparse.Namespace) -> Row:
@@ -148,21 +153,26 @@ def tuned(
     if file.exists():
         return storage.load(file, lambda: built(options.network)).eval()
     file.parent.mkdir(parents=True, exist_ok=True)
-    config = TrainConfig(
-        epochs=epochs, batch_size=128, lr=lr, weight_decay=5e-4, schedule="onecycle", precision="bfloat16", channels_last=True,
-        augment="crop-flip", seed=options.seed,
-    )  # fmt: skip
     network = copy.deepcopy(network)
 
     def told(record: EpochRecord) -> None:
         print(f"{name}: epoch {record.epoch}, loss {record.loss:.3f}", flush=True)
 
     train(
-        Taught(network, teacher) if teacher else network, images.train, config, normalise=IMAGENET, loss=taught if teacher else None,
+        Taught(network, teacher) if teacher else network, images.train, settings(epochs, lr, options.seed), normalise=IMAGENET,
+        loss=taught if teacher else None,
         checkpoint=file.with_suffix(".checkpoint"), resume=True, on_epoch=told,
     )  # fmt: skip
     storage.save(network.eval(), file)
     return network
+
+
+def settings(epochs: int, lr: float, seed: int) -> TrainConfig:
+    """How every network is trained."""
+    return TrainConfig(
+        epochs=epochs, batch_size=128, lr=lr, weight_decay=5e-4, schedule="onecycle", precision="bfloat16", channels_last=True,
+        augment="crop-flip", seed=seed,
+    )  # fmt: skip
 
 
 class Taught(nn.Module):

@@ -11,12 +11,11 @@ other.
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from benchmarks.dynamic import Taught, built, halves, place, stages_of, taught, timed
+from benchmarks.dynamic import Taught, add_training, built, halves, place, settings, stages_of, taught, timed
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.methods_subjects import IMAGENET
 from benchmarks.rows import Row, add, kept, measured_before
@@ -24,7 +23,7 @@ from prunus import data, storage
 from prunus.data import ImageData
 from prunus.dynamic import DynamicNetwork, activity, attach
 from prunus.methods.gating import Allowance, within
-from prunus.training import Calibration, TrainConfig, evaluate, train
+from prunus.training import Calibration, evaluate, train
 from prunus.training.feeding import batches, steps_per_epoch
 from prunus.training.progress import EpochRecord
 
@@ -53,18 +52,10 @@ def main() -> None:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("accuracy", "latency", "table"))
-    parser.add_argument("--data", type=Path, help="folder with the files of CIFAR-10")
-    parser.add_argument("--called", default="CIFAR-10", help="what the table calls the data, for files that are not the originals")
-    parser.add_argument("--weights", type=Path, help="of the network")
-    parser.add_argument("--models", type=Path, help="folder that the networks are kept in")
-    parser.add_argument("--network", default="resnet20")
+    add_training(parser)
     parser.add_argument("--budget", type=float, default=0.5, help="mean MACs")
     parser.add_argument("--kind", default="activation", help="of the gates")
     parser.add_argument("--block", type=int, default=1, help="channels that share a switch")
-    parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning")
-    parser.add_argument("--stage-epochs", type=int, default=12, help="of the gated network")
-    parser.add_argument("--stage-lr", type=float, default=0.05, help="peak learning rate of these")
-    parser.add_argument("--seed", type=int, default=0)
     return parser.parse_args()
 
 
@@ -72,10 +63,7 @@ def trained(options: argparse.Namespace, images: ImageData) -> tuple[DynamicNetw
     """A gated network, and the dense one that taught it; a training that was broken off goes on."""
     (dense,) = stages_of(options, images, [1.0])
     network = attach(dense, EXAMPLE, kind=options.kind, block=options.block)
-    config = TrainConfig(
-        epochs=options.stage_epochs, batch_size=128, lr=options.stage_lr, weight_decay=5e-4, schedule="onecycle", precision="bfloat16",
-        channels_last=True, augment="crop-flip", seed=options.seed,
-    )  # fmt: skip
+    config = settings(options.stage_epochs, options.stage_lr, options.seed)
     allowance = Allowance(options.budget, config.epochs * steps_per_epoch(len(images.train), config.batch_size))
     name = f"gated-{options.kind}-{options.block}-{options.budget:g}"
 
