@@ -23,18 +23,20 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import prunus
 from benchmarks.environment import RESULTS, describe
 from benchmarks.methods_subjects import IMAGENET
 from benchmarks.rows import add, kept, measured_before
 from benchmarks.twofold_table import table
-from benchmarks.twofold_variants import VARIANTS, Selected, Variant
-from prunus import data, models
+from benchmarks.twofold_variants import VARIANTS, Rival, Selected, Variant
+from prunus import data, models, scores
 from prunus.data import ImageData
 from prunus.methods.one_shot import Material
+from prunus.methods.slimming import slimming_loss
 from prunus.methods.soft import SoftPruning
 from prunus.methods.twofold import twofold
 from prunus.models import load_weights
-from prunus.training import TrainConfig, evaluate
+from prunus.training import TrainConfig, evaluate, recalibrate, train
 
 RESULT = RESULTS / "twofold.json"
 CLASSES = 10
@@ -91,7 +93,8 @@ def run(result: dict[str, Any], material: Material, name: str, seed: int, option
     if measured_before(result, key):
         return
     partial = RESULTS / f"twofold-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}.checkpoint"
-    row = key | measured(material, VARIANTS[name], seed, options, partial)
+    variant = VARIANTS[name]
+    row = key | (rivalling(material, variant.rival, seed, options, partial) if variant.rival else measured(material, variant, seed, options, partial))
     partial.unlink()
     if options.untimed:
         row = {name: value for name, value in row.items() if not name.endswith("seconds")}
@@ -113,21 +116,52 @@ def softly(example: Tensor, variant: Variant) -> SoftPruning:
     return SoftPruning(example, variant.rate, p=variant.p, every=variant.every, freeze=variant.freeze, folded=variant.folded)
 
 
+def settings(epochs: int, lr: float, seed: int, **changed: Any) -> TrainConfig:
+    """How everything is trained."""
+    usual: dict[str, Any] = {
+        "batch_size": 128, "weight_decay": 5e-4, "schedule": "onecycle", "precision": "bfloat16", "channels_last": True, "augment": "crop-flip",
+    }  # fmt: skip
+    return TrainConfig(epochs=epochs, lr=lr, seed=seed, **usual | changed)
+
+
+def rivalling(material: Material, rival: Rival, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:
+    """Two thirds of the epochs, removal, and the others at half of the peak rate; both papers train on with a smaller rate."""
+    model = network(options, seed)
+    start, first = time.perf_counter(), round(options.epochs * 2 / 3)
+    trained = train(
+        model, material.train, settings(first, options.lr, seed), normalise=material.normalise,
+        loss=slimming_loss(model) if rival.slimming else None, checkpoint=partial, checkpoint_seconds=math.inf, resume=True,
+    )  # fmt: skip
+    graph = prunus.trace(model.eval(), torch.zeros(1, *material.train.images.shape[1:], device=next(model.parameters()).device))
+    if rival.slimming:
+        plan = prunus.plan(graph, scores.bn_scale(graph), macs=rival.macs, scope="global")
+    else:
+        plan = prunus.plan(graph, scores.norm(graph, 1, "producer"), macs=rival.macs, protect=["*.conv2"])
+    small = prunus.compact(model, plan)
+    recalibrate(small, material.train, material.normalise, seed=seed)
+    accuracies = [evaluate(one, material.test, material.normalise).accuracy for one in (model, small)]
+    tuned = train(
+        small, material.train, settings(options.epochs - first, options.lr / 2, seed), normalise=material.normalise,
+        checkpoint=partial.with_suffix(".tuned"), checkpoint_seconds=math.inf, resume=True,
+    )  # fmt: skip
+    partial.with_suffix(".tuned").unlink()
+    final = evaluate(small, material.test, material.normalise).accuracy
+    return {
+        "accuracy": final,
+        "steps": [["before", accuracies[0]], ["after recalibration", accuracies[1]], ["after fine-tuning", final]],
+        "macs_left": plan.after.macs / plan.before.macs,
+        "seconds": sum(epoch.seconds for history in (trained, tuned) for epoch in history.epochs),
+        "choosing_seconds": 0.0,
+        "samples": 1.0,
+        "trained_epochs": options.epochs,
+        "wall_seconds": time.perf_counter() - start,
+    }
+
+
 def measured(material: Material, variant: Variant, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:
     """Train, and measure time and accuracy."""
     model = network(options, seed)
-    config = TrainConfig(
-        epochs=max(1, round(variant.epochs * options.epochs)),
-        batch_size=128,
-        lr=options.lr,
-        weight_decay=5e-4,
-        schedule="onecycle",
-        precision="bfloat16",
-        channels_last=True,
-        augment="crop-flip",
-        seed=seed,
-        **variant.config,
-    )
+    config = settings(max(1, round(variant.epochs * options.epochs)), options.lr, seed, **variant.config)
     example = torch.zeros(1, *material.train.images.shape[1:], device=next(model.parameters()).device)
     selected = Selected(material.train, material.normalise, seed)
     start = time.perf_counter()

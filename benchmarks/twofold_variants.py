@@ -48,6 +48,20 @@ class Selected:
 
 
 @dataclass(frozen=True)
+class Rival:
+    """Train, remove once, train on: the order of the papers that pruning while training is compared with.
+
+    Attributes:
+        slimming: penalise batch-norm scales and remove the smallest of all (network slimming); else the filters of smallest l1 norm inside every
+            block go, the same part of each (PFEC).
+        macs: what is left, the same for both; that of soft pruning at 30 %.
+    """
+
+    slimming: bool
+    macs: float = 0.54
+
+
+@dataclass(frozen=True)
 class Variant:
     """A way to train.
 
@@ -59,6 +73,7 @@ class Variant:
         every: epochs between two prunings; ONCE is before the freeze only.
         freeze: part of the epochs in which no filter grows back.
         folded: whether filters are taken with the batch norm behind them.
+        rival: another method in place of all these.
         config: settings that differ from the full training's.
     """
 
@@ -69,6 +84,7 @@ class Variant:
     every: int = 1
     freeze: float = 0.5
     folded: bool = True
+    rival: Rival | None = None
     config: dict[str, Any] = field(default_factory=dict)
 
 
@@ -146,4 +162,6 @@ VARIANTS: dict[str, Variant] = {
     "soft pruning of the paper, 20 %": Variant(rate=0.2, freeze=0, folded=False),
     "soft pruning of the paper, 30 %": Variant(rate=0.3, freeze=0, folded=False),
     "soft pruning of the paper, 30 %, l1 norm": Variant(rate=0.3, p=1, freeze=0, folded=False),
+    "PFEC, 54 % of the MACs": Variant(rival=Rival(slimming=False)),
+    "network slimming, 54 % of the MACs": Variant(rival=Rival(slimming=True)),
 }
