@@ -20,6 +20,7 @@ from .channels.plan import Plan, make_plan
 from .errors import PlanError, TargetError
 
 if TYPE_CHECKING:
+    from .deploy.machine import Machine, Watch
     from .tolerance import Evaluate
 
 Scope = Literal["uniform", "global"]
@@ -63,8 +64,12 @@ def plan(
     tolerance: float | None = None,
     evaluate: Evaluate | None = None,
     confidence: float = 0.95,
+    latency: float | str | None = None,
+    runtime: str | Machine = "onnxruntime",
+    threads: int = 1,
+    watch: Watch | None = None,
     scope: Scope = "uniform",
-    round_to: int = 1,
+    round_to: int | Literal["auto"] = 1,
     floor: int = 1,
     protect: Sequence[str] = (),
     rates: Mapping[str, float] | None = None,
@@ -81,8 +86,16 @@ def plan(
         evaluate: model -> metric in points, higher is better, on held-out data, never on the test set: one number, or the points of every sample,
             shape (samples,), from which the loss is bounded with `confidence`.
         confidence: that the loss on samples like the held-out ones is within the tolerance, in [0.5, 1).
-        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together.
-        round_to: widths become multiples of this number wherever a layer has that many channels.
+        latency: what one forward on inputs like the example's may take: a share of the original's time (up to 1.0), or milliseconds ("12ms", or a
+            number above 1). Widths are chosen so that least score is lost in that time, and plans are measured until one keeps it.
+        runtime: for `latency` and for round_to="auto": "onnxruntime" or "torch", measured on this machine (the first time takes up to two minutes,
+            the tables are kept on disk), or an object with the methods of `prunus.deploy.machine.Machine`.
+        threads: of the runtime.
+        watch: told what a latency search does: (step, done, of how many).
+        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together. With `latency`, scores are compared within
+            layers only, or between them.
+        round_to: widths become multiples of this number wherever a layer has that many channels; "auto" is the width below which nothing is won
+            on this machine, which `latency` rounds to unless a number is given.
         floor: channels that every group keeps at least.
         protect: glob patterns of parameter or module names whose output channels stay.
         rates: glob pattern -> rate for these layers, instead of what the target would choose; the first match counts.
@@ -92,22 +105,41 @@ def plan(
         TargetError: not exactly one target, a number out of range, or a target that cannot be reached (with the smallest figure that can).
         PlanError: scores of the wrong length, or a pattern that matches nothing.
     """
-    targets = {"rate": rate, "macs": macs, "params": params, "bytes": bytes, "tolerance": tolerance}
+    targets = {"rate": rate, "macs": macs, "params": params, "bytes": bytes, "tolerance": tolerance, "latency": latency}
     given = {name: value for name, value in targets.items() if value is not None}
     if len(given) > 1 or (not given and not rates):
         raise TargetError(f"exactly one of {', '.join(targets)} must be given, not {' and '.join(given) or 'none'}")
     if scope not in ("uniform", "global"):
         raise TargetError(f"scope must be 'uniform' or 'global', not {scope!r}")
     for name, number in given.items():
-        if not math.isfinite(number):
+        if not isinstance(number, str) and not math.isfinite(number):
             raise TargetError(f"{name} must be a finite number, not {number}")
-    space, fixed = _space(graph, scores, round_to, floor, protect, rates or {}, exact)
+    machine = _machine(graph, runtime, threads) if latency is not None or round_to == "auto" else None
+    if machine is not None and round_to in ("auto", 1):
+        round_to = machine.step
+    assert round_to != "auto"
+    space, fixed = _space(graph, scores, round_to, floor, protect, rates or {}, exact, stairs=latency is not None)
+    if latency is not None and machine is not None:
+        from .deploy.machine import unwatched
+        from .placement import within_latency
+
+        return within_latency(space, latency, machine, scope == "uniform", watch or unwatched)
     if tolerance is not None:
         return _within_tolerance(space, fixed, tolerance, evaluate, confidence, scope)
     if rate is not None or not given:
         return make_plan(graph, space.removed(_at_rate(space, fixed, _check_rate(rate or 0.0), scope)))
     ((what, value),) = given.items()
-    return make_plan(graph, space.removed(_within_budget(space, what, value, scope)))
+    return make_plan(graph, space.removed(_within_budget(space, what, float(value), scope)))
+
+
+def _machine(graph: ChannelGraph, runtime: str | Machine, threads: int) -> Machine:
+    """What latency is measured on."""
+    from .deploy.machine import Here
+
+    if not isinstance(runtime, str):
+        return runtime
+    device = next((source.tensor.device for source in graph.sources if source.tensor.device.type != "meta"), torch.device("cpu"))
+    return Here(runtime, threads, device=device.type)
 
 
 def plan_above(graph: ChannelGraph, scores: Tensor, threshold: float = 0.0) -> Plan:
@@ -127,8 +159,9 @@ def _space(
     protect: Sequence[str],
     rates: Mapping[str, float],
     exact: bool,
+    stairs: bool = False,
 ) -> tuple[Space, dict[int, int]]:
-    """The choices per group, and the groups whose number is already fixed by `protect` or `rates`."""
+    """The choices per group, and the groups whose number is already fixed by `protect` or `rates`; with `stairs`, rounding is a wish."""
     values = _check_scores(graph, scores)
     if round_to < 1 or floor < 1:
         raise TargetError(f"round_to and floor must be at least 1, not {round_to} and {floor}")
@@ -147,7 +180,8 @@ def _space(
         keys = np.where(frozen[group.channels], np.inf, values[group.channels])
         order.append(group.channels[np.argsort(keys, kind="stable")])
         least = max(min(floor, group.size), int(frozen[group.channels].sum()))
-        levels.append(_levels(group, least, steps[group.index], offsets[group.index], fixed.get(group.index)))
+        found = _levels(group, least, steps[group.index], offsets[group.index], fixed.get(group.index))
+        levels.append(_stairs(found, group.size, least, round_to) if stairs and group.index not in fixed else found)
     return Space(graph, np.where(frozen, np.inf, values), tuple(order), tuple(levels)), fixed
 
 
@@ -160,6 +194,12 @@ def _levels(group: Group, least: int, step: int, offset: int, fixed: int | None)
         below = levels[levels <= fixed]
         levels = np.array([fixed if fixed == group.size or not len(below) else below[-1]])
     return levels.astype(np.int64)
+
+
+def _stairs(levels: NDArray[np.int64], size: int, least: int, step: int) -> NDArray[np.int64]:
+    """The edges of stairs, half of the first one (kernels for few channels differ) and all channels; any number, for a group without an edge."""
+    edges = np.unique([*levels, *(half for half in [step // 2] if least <= half < size), size])
+    return edges if len(edges) > 1 else np.arange(least, size + 1)
 
 
 def _steps(graph: ChannelGraph, round_to: int, fixed: Mapping[int, int]) -> tuple[list[int], list[int]]:

@@ -4,7 +4,7 @@ from .compact import Origin, compact
 from .cost import Cost, LayerCost
 from .graph import Axis, ChannelGraph, Group, Note, Pinned
 from .mask import mask
-from .plan import Plan, PlanGroup, Trial
+from .plan import Plan, PlanGroup, Timing, Trial
 from .trace import trace
 from .verify import Verification, verify
 
@@ -19,6 +19,7 @@ __all__ = [
     "Pinned",
     "Plan",
     "PlanGroup",
+    "Timing",
     "Trial",
     "Verification",
     "compact",

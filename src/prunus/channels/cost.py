@@ -130,6 +130,10 @@ class CostModel:
         """MACs, params or bytes."""
         return int(_total(getattr(self, what), self.lengths(kept)))
 
+    def activation_bytes(self, kept: NDArray[np.int64]) -> float:
+        """Bytes of all activations, each counted once whatever its life."""
+        return _total(self.activations, self.lengths(kept))
+
     def cost(self, kept: NDArray[np.int64]) -> Cost:
         """All figures at once."""
         lengths = self.lengths(kept)

@@ -45,6 +45,18 @@ class Trial:
 
 
 @dataclass(frozen=True)
+class Timing:
+    """One step of a latency search: milliseconds predicted and measured, those of the dense network in the same rounds, and whether they are few
+    enough."""
+
+    predicted_ms: float
+    measured_ms: float
+    dense_ms: float
+    macs: int
+    accepted: bool
+
+
+@dataclass(frozen=True)
 class Plan:
     """Channels to remove from one model. Made by `prunus.plan`; `str(plan)` is a table per group.
 
@@ -58,6 +70,7 @@ class Plan:
     after: Cost
     notes: tuple[str, ...] = ()
     trials: tuple[Trial, ...] = ()
+    timings: tuple[Timing, ...] = ()
     graph: ChannelGraph | None = field(default=None, compare=False, repr=False)
 
     @property
@@ -123,6 +136,7 @@ class Plan:
         data["groups"] = [asdict(g) for g in self.groups]
         data["before"], data["after"] = asdict(self.before), asdict(self.after)
         data["trials"] = [asdict(t) for t in self.trials]
+        data["timings"] = [asdict(t) for t in self.timings]
         return json.dumps({"prunus_plan": _SCHEMA, **data})
 
     @staticmethod
@@ -133,11 +147,13 @@ class Plan:
             version = data.pop("prunus_plan")
             if version != _SCHEMA:
                 raise PlanError(f"the plan has schema {version}; this version of prunus reads schema {_SCHEMA}")
+            data.setdefault("timings", [])  # plans from before latency was a target have none
             if data.keys() != {f.name for f in fields(Plan) if f.name != "graph"}:
                 raise PlanError("this is not a plan written by prunus: its fields are not those of a plan")
             data["groups"] = tuple(_read_group(g) for g in data["groups"])
             data["before"], data["after"] = _read_cost(data["before"]), _read_cost(data["after"])
             data["trials"] = tuple(Trial(**t) for t in data["trials"])
+            data["timings"] = tuple(Timing(**t) for t in data["timings"])
             data["notes"] = tuple(data["notes"])
             if not all(isinstance(text, str) for text in (data["fingerprint"], data["inputs"], *data["notes"])):
                 raise PlanError("this is not a plan written by prunus: its fingerprint, inputs or notes are no text")
@@ -171,7 +187,7 @@ def _read_cost(data: dict[str, Any]) -> Cost:
     return Cost(**data)
 
 
-def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[Trial] = ()) -> Plan:
+def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[Trial] = (), timings: Sequence[Timing] = ()) -> Plan:
     """The plan that removes the given channels, shape (num_channels,)."""
     groups = []
     for group, (parameter, dim), first in zip(graph.groups, *graph.anchors):
@@ -184,6 +200,7 @@ def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[
         after=graph.costs.cost(graph.kept(removed)),
         notes=_notes(graph, removed),
         trials=tuple(trials),
+        timings=tuple(timings),
         graph=graph,
     )
     vars(plan)["_own_removed"] = removed.copy()  # known already

@@ -110,7 +110,7 @@ def measure(
         ConfigError: nothing to measure, or a count below one.
     """
     args, kwargs = split(example_inputs)
-    wait = _device_barrier(tensors((args, kwargs)))
+    wait = device_barrier(tensors((args, kwargs)))
 
     def runner(model: nn.Module) -> Callable[[], None]:
         def run() -> None:
@@ -200,7 +200,7 @@ def _sign_test(wins: int, rounds: int) -> float:
     return min(1.0, tail / 2.0 ** (rounds - 1))
 
 
-def _device_barrier(values: Sequence[Tensor]) -> Callable[[], None]:
+def device_barrier(values: Sequence[Tensor]) -> Callable[[], None]:
     """What to call so that the work is really done: GPUs run behind the Python code."""
     if any(value.is_cuda for value in values):
         return torch.cuda.synchronize

@@ -1,0 +1,202 @@
+"""How long a layer takes at which widths on this machine: a table per shape, measured once and kept on disk.
+
+Kernels work in blocks: between two multiples of a block's width nothing is won, so latency over width is a staircase. A table holds it at the
+edges of the stairs, for a ladder of widths read and made, and is linear from edge to edge.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from prunus.deploy.environment import environment
+from prunus.deploy.shapes import Shape, Widths
+from prunus.errors import ConfigError
+from prunus.storage.atomic import write_atomically
+
+Runtime = Literal["onnxruntime", "torch"]
+Pair = tuple[int, int]  # channels read and made
+Times = NDArray[np.float64]
+
+SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
+COARSE = (1 / 4, 1 / 2, 3 / 4)  # for matrix products, whose time has no stairs and whose weights may be large
+BLOCKS = (32, 16, 8, 4)
+FLAT = 0.06  # a stair may rise by this much over its width
+_SCHEMA = 1
+
+
+class Probe(Protocol):
+    """Times one shape at several pairs of widths."""
+
+    def __call__(self, shape: Shape, pairs: Sequence[Pair], threads: int) -> list[float]:
+        """Milliseconds per pair."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    """Milliseconds of a shape.
+
+    Attributes:
+        step: width of a stair.
+        inputs: ladder of channels read, ascending.
+        outputs: ladder of channels made; a single one where they follow from those read.
+        times: shape (inputs, outputs).
+    """
+
+    step: int
+    inputs: Widths
+    outputs: Widths
+    times: Times
+
+    def at(self, read: Widths, made: Widths) -> Times:
+        """Milliseconds at widths, two arrays of one shape; linear from stair to stair, and flat below the ladder."""
+        low, share = self._between(self.inputs, read)
+        if len(self.outputs) == 1:
+            column = self.times[:, 0]
+            return column[low] * (1 - share) + column[np.minimum(low + 1, len(column) - 1)] * share
+        left, part = self._between(self.outputs, made)
+        down, right = np.minimum(low + 1, len(self.inputs) - 1), np.minimum(left + 1, len(self.outputs) - 1)
+        above = self.times[low, left] * (1 - part) + self.times[low, right] * part
+        below = self.times[down, left] * (1 - part) + self.times[down, right] * part
+        found: Times = above * (1 - share) + below * share
+        return found
+
+    def _between(self, ladder: Widths, widths: Widths) -> tuple[Widths, Times]:
+        """The rung at or below every width, once it is rounded up to its stair, and how far it is to the next one."""
+        stairs = np.clip(np.where(widths <= self.step // 2, self.step // 2, -(-widths // self.step) * self.step), ladder[0], ladder[-1])
+        low = np.clip(np.searchsorted(ladder, stairs, side="right") - 1, 0, max(0, len(ladder) - 2))
+        high = np.minimum(low + 1, len(ladder) - 1)
+        gap = np.maximum(ladder[high] - ladder[low], 1)
+        return low, (stairs - ladder[low]) / gap
+
+
+def ladder(width: int, step: int, shares: Sequence[float] = SHARES) -> tuple[int, ...]:
+    """The widths that are probed: half a step, multiples of the step near these shares of the full width, and the full width itself."""
+    rungs = {max(step, round(share * width / step) * step) for share in shares} | {max(1, step // 2)}
+    return tuple(sorted({rung for rung in rungs if rung < width} | {width}))
+
+
+def rungs(shape: Shape, step: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Widths read and made that a table of this shape holds."""
+    if shape.kind == "linear":
+        return ladder(shape.inputs, 1, COARSE), ladder(shape.outputs, 1, COARSE)
+    if shape.groups == 0:
+        return ladder(shape.inputs, step), (shape.outputs,)
+    if shape.groups > 1:  # widths are those of every group, all alike
+        return tuple(tuple(shape.groups * each for each in ladder(width // shape.groups, 1)) for width in (shape.inputs, shape.outputs))  # type: ignore[return-value]
+    return ladder(shape.inputs, step), ladder(shape.outputs, step)
+
+
+def pairs_of(shape: Shape, step: int) -> list[Pair]:
+    """What is timed for a table, row by row."""
+    inputs, outputs = rungs(shape, step)
+    if shape.groups == 0:
+        return [(width, shape.outputs // shape.inputs * width) for width in inputs]
+    return [(read, made) for read in inputs for made in outputs]
+
+
+def block_width(probe: Probe, threads: int) -> int:
+    """The width of this machine's stairs: the widest one of which every tread is flat.
+
+    A 3 × 3 convolution of 28 pixels is timed at widths from 64 to 128.
+    """
+    shape = Shape("convolution", 1, (28, 28), (3, 3), (1, 1), (1, 1), (1, 1), (0, 0), 1, 64, 128)
+    widths = list(range(68, 129, 4))
+    times = dict(zip(widths, probe(shape, [(64, width) for width in widths], threads)))
+
+    def rises(block: int) -> float:
+        """How much lower the foot of a tread is than its edge, on average."""
+        return float(np.mean([abs(1 - times[width] / times[-(-width // block) * block]) for width in widths]))
+
+    return next((block for block in BLOCKS if rises(block) <= FLAT), 1)
+
+
+class Probed:
+    """The tables of this machine for one runtime, in a file that is added to; a file of another machine or version is left alone.
+
+    Args:
+        runtime: what they are measured in.
+        probe: times a shape.
+        threads: of the runtime.
+        folder: of the files; None = `cache_folder()`.
+    """
+
+    def __init__(self, runtime: str, probe: Probe, threads: int = 1, folder: Path | None = None) -> None:
+        self._probe, self._threads = probe, threads
+        self._environment = {"runtime": runtime, "runtime_threads": threads} | {
+            name: value for name, value in environment().items() if name not in ("python", "threads")
+        }
+        name = hashlib.sha256(json.dumps(self._environment, sort_keys=True).encode()).hexdigest()[:16]
+        self.file = (folder or cache_folder()) / f"latency-{runtime}-{name}.json"
+        self._kept = _read(self.file)
+
+    @property
+    def step(self) -> int:
+        """The width of this machine's stairs."""
+        if "step" not in self._kept:
+            self._kept["step"] = block_width(self._probe, self._threads)
+            self._write()
+        return int(self._kept["step"])
+
+    def tables(self, shapes: Iterable[Shape], watch: Callable[[str, int, int], None] = lambda step, done, total: None) -> dict[Shape, Table]:
+        """A table per distinct shape; those that are not in the file are measured."""
+        step, found = self.step, {}
+        distinct = list(dict.fromkeys(shapes))
+        for done, shape in enumerate(distinct):
+            watch("timing layers", done, len(distinct))
+            key = json.dumps(asdict(shape))
+            if key not in self._kept["tables"]:
+                self._kept["tables"][key] = self._probe(shape, pairs_of(shape, step), self._threads)
+                self._write()
+            inputs, outputs = rungs(shape, step)
+            times = np.array(self._kept["tables"][key], dtype=np.float64).reshape(len(inputs), len(outputs))
+            found[shape] = Table(1 if shape.groups > 1 or shape.kind == "linear" else step, np.array(inputs), np.array(outputs), times)
+        return found
+
+    def _write(self) -> None:
+        write_atomically(self.file, json.dumps(self._kept | {"schema": _SCHEMA, "environment": self._environment}).encode())
+
+
+def cache_folder() -> Path:
+    """$PRUNUS_CACHE, or the user's folder for caches."""
+    if given := os.environ.get("PRUNUS_CACHE"):
+        return Path(given)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunus"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """What the file holds; a missing or unreadable one holds nothing, and is measured anew."""
+    try:
+        kept = json.loads(file.read_text())
+        if kept["schema"] == _SCHEMA and isinstance(kept["tables"], dict):
+            return dict(kept)
+    except (OSError, ValueError, KeyError, TypeError):
+        pass
+    return {"tables": {}}
+
+
+def probe_of(runtime: str, device: str = "cpu") -> Probe:
+    """The probe of a runtime by name.
+
+    Raises:
+        ConfigError: there is none of that name.
+        MissingExtraError: its packages are not installed.
+    """
+    if runtime == "onnxruntime":
+        from prunus.deploy.probe_onnx import probe_onnx
+
+        return probe_onnx
+    if runtime == "torch":
+        from prunus.deploy.probe_torch import probe_torch
+
+        return partial(probe_torch, device=device)
+    raise ConfigError(f"Latency can be planned for the runtimes onnxruntime and torch, not {runtime!r}.")
