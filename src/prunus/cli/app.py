@@ -101,13 +101,14 @@ def _register() -> None:
     """Import the verbs; only their bodies import the library's heavy parts."""
     from prunus.cli.cascade import cascade
     from prunus.cli.catalogue import methods, models
+    from prunus.cli.compress import compress
     from prunus.cli.demo import demo
     from prunus.cli.look import compare, profile
     from prunus.cli.prune import prune
     from prunus.cli.segment import segment
     from prunus.cli.train import train
 
-    for verb in (demo, prune, train, cascade, segment, profile, compare, methods, models):
+    for verb in (demo, prune, compress, train, cascade, segment, profile, compare, methods, models):
         app.command()(verb)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 VERIFIED_ON = 64  # samples on which compact and masked model are compared
 HELD_OUT = 0.1  # share of the training samples by which a tolerance is kept
+QUANTISE = "prunus.quantise"  # where the context keeps what `compress` does besides: a Quantisation
 
 
 def prune(
@@ -72,13 +73,14 @@ def prune(
     target = Target(kind, value, scope.value, round_to, floor, tuple(protect or ()), exact, prefer.value, confidence)
     _check_data(target, data, epochs)
     check(output, with_onnx=onnx, with_report=report)
+    quantise = context.meta.get(QUANTISE)
     with bars() as watch:
         _seed(seed)
         shape = parse_shape(input_shape)
         images = _load(data, data_dir, model, shape, watch)
         watch("building the model", 0, 0)
         opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
-        held_out = HELD_OUT if target.kind == "tolerance" else 0.0  # only where something is chosen by them
+        held_out = HELD_OUT if target.kind == "tolerance" or quantise else 0.0  # only where something is chosen by them
         material = split_samples(images, mean, std, held_out, seed) if images else None
         chosen = score or (Score.RECONSTRUCTION if material else Score.NORM_L2)
         example, verify_on = _inputs(material, opened.inputs(seed))
@@ -108,6 +110,7 @@ def prune(
             panels=_panels(chosen, compensate, outcome, material, seed),
             with_onnx=onnx,
             with_report=report,
+            quantise=quantise,
             watch=watch,
         )
     show_json(result) if as_json else show_result(result, output)

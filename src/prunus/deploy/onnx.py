@@ -8,7 +8,7 @@ import io
 import logging
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -39,11 +39,11 @@ class OnnxCheck:
     opset: int
 
 
-def require() -> None:
-    """Raise MissingExtraError unless everything that export and check need is installed."""
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not _importable(name)]
+def require(what: str = "ONNX export", packages: Sequence[str] = ("onnx", "onnxscript", "onnxruntime")) -> None:
+    """Raise MissingExtraError unless everything that export and check, or `what` else, need is installed."""
+    missing = [name for name in packages if not _importable(name)]
     if missing:
-        raise MissingExtraError(f"ONNX export needs {', '.join(missing)}; install it with: pip install 'prunus[onnx]'.")
+        raise MissingExtraError(f"{what} needs {', '.join(missing)}; install it with: pip install 'prunus[onnx]'.")
 
 
 def export(
@@ -133,7 +133,7 @@ def write(
     Raises PrunusError if it cannot express the model.
     """
     try:
-        with _silence():
+        with silenced():
             program: Any = torch.onnx.export(
                 model,
                 args,
@@ -145,7 +145,7 @@ def write(
             )
             program.save(draft, external_data=False)
     except Exception as error:  # the exporter raises many types; none of them is the user's to know
-        raise PrunusError(f"{type(model).__name__} cannot be exported to ONNX: {_first_cause(error)}") from error
+        raise PrunusError(f"{type(model).__name__} cannot be exported to ONNX: {first_cause(error)}") from error
     return int(program.model.opset_imports[""])
 
 
@@ -186,7 +186,7 @@ def _difference(expected: list[Tensor], actual: list[Tensor]) -> tuple[float, fl
     return worst, max((float(a.double().abs().max()) for a in expected if a.numel()), default=0.0)
 
 
-def _first_cause(error: BaseException) -> str:
+def first_cause(error: BaseException) -> str:
     """What went wrong at the bottom, in one line: the exporter wraps it in pages of advice."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -203,7 +203,7 @@ def _importable(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """The exporter narrates on stdout, in warnings and in its loggers; what matters comes back as an exception."""
     before = logging.root.manager.disable
     with (

@@ -7,7 +7,7 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from prunus.errors import MissingExtraError
-from prunus.report import words
+from prunus.report import int8_panel, words
 from prunus.report.result import check
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ def render(result: Result) -> str:
         layer_table=layer_table(result["layers"]),
         pinned=pinned_table(result.get("pinned") or []),
         facts=facts(result),
+        int8=int8_panel.section(result["int8"]) if result.get("int8") else None,
         figures=_figures(result, plots),
     )
     return page
@@ -85,7 +86,7 @@ def comparison(result: Result) -> list[dict[str, str]]:
                 "change": f"{words.points(last - first)} points" if len(steps) > 1 else "",
             }
         )
-    return rows
+    return rows + (int8_panel.rows(result["int8"]) if result.get("int8") else [])
 
 
 def layer_table(layers: Sequence[Result]) -> list[dict[str, str]]:
