@@ -2,8 +2,8 @@
 
 The time of a network is taken for the sum of its layers' times at their widths (`prunus.deploy.probe`) and of the rest, which moves memory and so
 grows with the activations. Layers share widths, so that the choice is no plain knapsack: under a price for time [score per ms] every group in
-turn takes its best number of channels, the others being what they are, until nothing changes; the price is bisected, and what is left of the
-time is filled up.
+turn takes its best number of channels, the others being what they are, until nothing changes; the price is bisected, what is left of the time is
+filled up, and groups exchange time as long as that loses less.
 """
 
 from __future__ import annotations
@@ -38,6 +38,8 @@ AIM = 0.975  # of the time asked for: what is measured varies, and more than was
 NEAR = 0.92  # from here on up it is met
 PRICES = 40  # halvings of the price
 SWEEPS = 12  # over all groups, at one price, at most
+EXCHANGES = 8  # over all groups, at most
+WORTH_WHILE = 1e-3  # of the loss, which a round of exchanges has to save for another one
 
 
 @dataclass(frozen=True)
@@ -151,7 +153,8 @@ def place(space: Space, clocked: Clocked, budget_ms: float, losses: list[Times])
             low = middle
         if high - low < 1e-4 * high:
             break
-    return _filled(space, clocked, budget_ms, losses, best)
+    found = _filled(space, clocked, budget_ms, losses, best)
+    return _exchanged(space, clocked, budget_ms, losses, found)
 
 
 def settled(space: Space, clocked: Clocked, losses: list[Times], price: float, start: Kept) -> Kept:
@@ -178,20 +181,72 @@ def _filled(space: Space, clocked: Clocked, budget_ms: float, losses: list[Times
     while True:
         best: tuple[float, int, int, float] | None = None
         for group, levels in enumerate(space.levels):
-            wider = levels[levels > kept[group]]
-            if not len(wider):
+            wider = levels > kept[group]
+            if not wider.any():
                 continue
-            times = clocked.around(kept, group, np.concatenate([[kept[group]], wider]))
-            more = times[1:] - times[0]
-            saved = losses[group][levels == kept[group]] - losses[group][levels > kept[group]]
+            times = clocked.around(kept, group, np.append(levels[wider], kept[group]))
+            more = times[:-1] - times[-1]
+            saved = losses[group][levels == kept[group]] - losses[group][wider]
             worth = np.where(more <= left, saved / np.maximum(more, 1e-9), -np.inf)
             at = int(np.argmax(worth))
             if worth[at] > 0 and (best is None or worth[at] > best[0]):
-                best = (float(worth[at]), group, int(wider[at]), float(more[at]))
+                best = float(worth[at]), group, int(levels[wider][at]), float(more[at])
         if best is None:
             return kept
         kept[best[1]] = best[2]
         left -= best[3]
+
+
+def _narrowed(space: Space, clocked: Clocked, budget_ms: float, losses: list[Times], kept: Kept, but: int) -> Kept | None:
+    """Take channels away, those first that cost least score per millisecond, until the time is kept; one group stays. None if that is not enough."""
+    kept = kept.copy()
+    over = clocked.ms(kept) - budget_ms
+    while over > 0:
+        best: tuple[float, int, int, float] | None = None
+        for group, levels in enumerate(space.levels):
+            narrower = levels < kept[group]
+            if group == but or not narrower.any():
+                continue
+            times = clocked.around(kept, group, np.append(levels[narrower], kept[group]))
+            less = times[-1] - times[:-1]
+            price = (losses[group][narrower] - losses[group][levels == kept[group]]) / np.maximum(np.minimum(less, over), 1e-9)
+            at = int(np.argmin(np.where(less > 0, price, np.inf)))
+            if less[at] > 0 and (best is None or price[at] < best[0]):
+                best = float(price[at]), group, int(levels[narrower][at]), float(less[at])
+        if best is None:
+            return None
+        kept[best[1]] = best[2]
+        over -= best[3]
+    return kept
+
+
+def _exchanged(space: Space, clocked: Clocked, budget_ms: float, losses: list[Times], kept: Kept) -> Kept:
+    """Let a group be one step wider or narrower, and the others pay for it or share what it frees, for as long as that loses less."""
+    best, least = kept, _total(space, losses, kept)
+    for _ in range(EXCHANGES):
+        before = least
+        for group, levels in enumerate(space.levels):
+            here = int(np.searchsorted(levels, best[group]))
+            for there in (here - 2, here - 1, here + 1, here + 2):
+                if not 0 <= there < len(levels):
+                    continue
+                trial = best.copy()
+                trial[group] = levels[there]
+                paid = _narrowed(space, clocked, budget_ms, losses, trial, but=group)
+                if paid is None:
+                    continue
+                filled = _filled(space, clocked, budget_ms, losses, paid)
+                total = _total(space, losses, filled)
+                if total < least - 1e-12:
+                    best, least = filled, total
+        if least >= before * (1 - WORTH_WHILE):
+            break
+    return best
+
+
+def _total(space: Space, losses: list[Times], kept: Kept) -> float:
+    """Score lost in all groups."""
+    return sum(float(loss[np.searchsorted(levels, number)]) for loss, levels, number in zip(losses, space.levels, kept))
 
 
 def within_latency(space: Space, latency: float | str, machine: Machine, normalised: bool, watch: Watch = unwatched) -> Plan:
