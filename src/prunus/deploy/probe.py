@@ -28,7 +28,7 @@ Pair = tuple[int, int]  # channels read and made
 Times = NDArray[np.float64]
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
-COARSE = (1 / 4, 1 / 2, 3 / 4)  # for matrix products, whose time has no stairs and whose weights may be large
+COARSE = (1 / 16, 1 / 4, 1 / 2, 3 / 4)  # for matrix products, whose time has no stairs and whose weights may be large
 BLOCKS = (32, 16, 8, 4)
 FLAT = 0.15  # treads may lie this much below the edge ahead of them, as a part of its height; they lie half of it below where there are no stairs
 _SCHEMA = 1
