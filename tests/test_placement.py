@@ -15,7 +15,7 @@ from prunus import models
 from prunus.channels.plan import Plan, make_plan
 from prunus.deploy.shapes import timed_layers
 from prunus.errors import TargetError
-from prunus.placement import Clocked, lost, place, wanted
+from prunus.placement import Clocked, losses_of, lost, place, wanted
 from prunus.targets import Space, _space
 from tests.deploy.machines import Arithmetic, chain
 
@@ -78,6 +78,27 @@ def test_loss_is_the_sum_of_the_lowest_scores() -> None:
     sorted_scores = sorted(space.scores[space.graph.groups[0].channels].tolist())
     for level, value in zip(space.levels[0].tolist(), lost(space, 0, space.scores).tolist()):
         assert value == pytest.approx(sum(sorted_scores[: 48 - level]))
+
+
+def test_losses_within_layers_are_squares_of_shares_weighted_by_time() -> None:
+    space = space_of(chain(48, 64))
+    clock = clocked(space, Arithmetic())
+    for group, losses in enumerate(losses_of(space, clock, across=False)):
+        channels = space.scores[space.graph.groups[group].channels]
+        narrow = clock.full.copy()
+        narrow[group] = space.levels[group][0]
+        time = clock.ms(clock.full) - clock.ms(narrow)
+        for level, value in zip(space.levels[group].tolist(), losses.tolist()):
+            assert value == pytest.approx(
+                time * (sorted(channels.tolist())[: len(channels) - level] @ np.ones(len(channels) - level) / channels.sum()) ** 2
+            )
+
+
+def test_layers_alike_lose_alike() -> None:
+    graph = prunus.trace(chain(256, 256, 256, 256), EXAMPLE)
+    plan = prunus.plan(graph, torch.ones(graph.num_channels), latency=0.5, runtime=Arithmetic())
+    kept = [group.size - len(group.removed) for group in plan.groups]
+    assert max(kept[:-1]) - min(kept[:-1]) <= 32
 
 
 @pytest.mark.parametrize("slower", [1.0, 1.3, 0.8])

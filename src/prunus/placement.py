@@ -249,14 +249,14 @@ def _total(space: Space, losses: list[Times], kept: Kept) -> float:
     return sum(float(loss[np.searchsorted(levels, number)]) for loss, levels, number in zip(losses, space.levels, kept))
 
 
-def within_latency(space: Space, latency: float | str, machine: Machine, normalised: bool, watch: Watch = unwatched) -> Plan:
+def within_latency(space: Space, latency: float | str, machine: Machine, across: bool, watch: Watch = unwatched) -> Plan:
     """The plan that loses least within a time, as measured.
 
     Args:
         space: what may be chosen.
         latency: see `wanted`.
         machine: probed and timed on.
-        normalised: scores count as shares of their group's sum, so that layers are not compared by them.
+        across: scores are compared between layers.
         watch: told about progress.
 
     Raises:
@@ -266,14 +266,13 @@ def within_latency(space: Space, latency: float | str, machine: Machine, normali
     inputs = example_inputs(graph)
     layers = timed_layers(graph)
     found = machine.tables(layers.shapes, watch)
-    scores = comparable(space) if normalised else space.scores
-    losses = [lost(space, group, scores) for group in range(len(space.levels))]
     timings: list[Timing] = []
     best: tuple[Plan, float] | None = None
     with stopwatch(machine, graph.model, inputs) as timed:
         watch("measuring the dense network", 0, 0)
         dense_ms, _ = timed(graph.model)
         clocked = Clocked(graph, layers, [found[shape] for shape in layers.shapes], dense_ms)
+        losses = losses_of(space, clocked, across)
         aim = AIM * asked.of(dense_ms)
         for attempt in range(ATTEMPTS):
             watch("measuring plans", attempt, ATTEMPTS)
@@ -300,12 +299,21 @@ def within_latency(space: Space, latency: float | str, machine: Machine, normali
     return make_plan(graph, best[0].removed_in(graph), timings=timings)
 
 
-def comparable(space: Space) -> NDArray[np.float64]:
-    """Scores as shares of their group's sum, times the group's size, shape (channels,)."""
-    result = np.where(np.isfinite(space.scores), space.scores, 0.0)
-    for order in space.order:
-        total = result[order].sum()
-        result[order] = result[order] / total * len(order) if total > 0 else 1.0
+def losses_of(space: Space, clocked: Clocked, across: bool) -> list[Times]:
+    """What goes with all but so many channels of a group, per group and at every number that may be kept.
+
+    Across layers it is the sum of the scores. Otherwise it is the square of the share of the group's score, times the time that hangs on the group:
+    where time falls in proportion to width, that is least where all layers lose the same share, and stairs decide where it does not.
+    """
+    scores = np.where(np.isfinite(space.scores), space.scores, 0.0)
+    sums = [lost(space, group, scores) for group in range(len(space.levels))]
+    if across:
+        return sums
+    result = []
+    for group, (levels, order) in enumerate(zip(space.levels, space.order)):
+        total = scores[order].sum()
+        share = sums[group] / total if total > 0 else 1 - levels / len(order)
+        result.append(np.ptp(clocked.around(clocked.full, group, levels)) * share**2)
     return result
 
 

@@ -92,8 +92,8 @@ def plan(
             the tables are kept on disk), or an object with the methods of `prunus.deploy.machine.Machine`.
         threads: of the runtime.
         watch: told what a latency search does: (step, done, of how many).
-        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together. With `latency`, scores are compared within
-            layers only, or between them.
+        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together. With `latency`, "uniform"
+            removes about the same share of the score everywhere, and "global" loses as little score as it can in all.
         round_to: widths become multiples of this number wherever a layer has that many channels; "auto" is the width below which nothing is won
             on this machine, which `latency` rounds to unless a number is given.
         floor: channels that every group keeps at least.
@@ -123,7 +123,7 @@ def plan(
         from .deploy.machine import unwatched
         from .placement import within_latency
 
-        return within_latency(space, latency, machine, scope == "uniform", watch or unwatched)
+        return within_latency(space, latency, machine, scope == "global", watch or unwatched)
     if tolerance is not None:
         return _within_tolerance(space, fixed, tolerance, evaluate, confidence, scope)
     if rate is not None or not given:

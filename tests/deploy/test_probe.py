@@ -111,7 +111,7 @@ def test_an_unreadable_file_is_measured_anew(tmp_path: Path, text: str) -> None:
     probe = Counting()
     file = Probed("fake", probe, 1, tmp_path).file
     file.write_text(text)
-    assert Probed("fake", probe, 1, tmp_path).tables([LINEAR])[LINEAR].times.shape == (4, 4)
+    assert Probed("fake", probe, 1, tmp_path).tables([LINEAR])[LINEAR].times.shape == (5, 5)
     assert json.loads(file.read_text())["step"] == 16
 
 

@@ -43,6 +43,8 @@ def render(result: Result) -> str:
         subtitle=subtitle(result),
         comparison=comparison(result),
         layer_table=layer_table(result["layers"]),
+        timings=timings_table(result.get("timings") or []),
+        runtime=words.RUNTIMES.get(result["target"].get("runtime", ""), result["target"].get("runtime", "")),
         pinned=pinned_table(result.get("pinned") or []),
         facts=facts(result),
         figures=_figures(result, plots),
@@ -101,6 +103,25 @@ def layer_table(layers: Sequence[Result]) -> list[dict[str, str]]:
         }
         for row in layers
     ]
+
+
+def timings_table(timings: Sequence[Result]) -> list[dict[str, str]]:
+    """Every plan that a latency search measured; the chosen one is the slowest that was quick enough."""
+    quick = [row["measured_ms"] / row["dense_ms"] for row in timings if row["accepted"]]
+    rows = []
+    for row in timings:
+        share = row["measured_ms"] / row["dense_ms"]
+        verdict = "too slow" if not row["accepted"] else "chosen" if share == max(quick) else "quick enough"
+        rows.append(
+            {
+                "predicted": words.milliseconds(row["predicted_ms"]),
+                "measured": words.milliseconds(row["measured_ms"]),
+                "dense": words.milliseconds(row["dense_ms"]),
+                "share": words.percent(share),
+                "verdict": verdict,
+            }
+        )
+    return rows
 
 
 def pinned_table(pinned: Sequence[Result], longest: int = 4) -> list[dict[str, str]]:

@@ -11,6 +11,10 @@ FIXED = "\u00a0"  # an unbreakable space between words
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+# What runtimes are called by those who made them.
+RUNTIMES = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
+
+
 def count(number: float) -> str:
     """Three significant digits with k, M or G: 123, 45.6 k, 1.23 M."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
