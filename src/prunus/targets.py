@@ -114,6 +114,10 @@ def plan(
     for name, number in given.items():
         if not isinstance(number, str) and not math.isfinite(number):
             raise TargetError(f"{name} must be a finite number, not {number}")
+    if latency is not None:
+        from .placement import wanted
+
+        wanted(latency)  # so that nonsense is refused before anything is timed
     machine = _machine(graph, runtime, threads) if latency is not None or round_to == "auto" else None
     if machine is not None and round_to in ("auto", 1):
         round_to = machine.step

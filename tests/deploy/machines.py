@@ -71,11 +71,10 @@ class Arithmetic:
         def __init__(self, machine: Arithmetic, dense: nn.Module, inputs: Inputs) -> None:
             self.machine, self.dense, self.inputs, self.closed = machine, dense, inputs, False
 
-        def __call__(self, small: nn.Module) -> tuple[float, float]:
-            """Of the dense network, and of this one."""
-            self.machine.measured += 1
-            factor = 1.0 if small is self.dense else self.machine.slower
-            return self.machine.of(self.dense, self.inputs), factor * self.machine.of(small, self.inputs)
+        def __call__(self, *networks: nn.Module) -> list[float]:
+            """Of the dense network, and of these."""
+            self.machine.measured += len(networks)
+            return [self.machine.of(self.dense, self.inputs), *(self.machine.slower * self.machine.of(network, self.inputs) for network in networks)]
 
         def close(self) -> None:
             """Nothing to remove."""

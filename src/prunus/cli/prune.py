@@ -173,6 +173,10 @@ def _rounding(text: str) -> int | Literal["auto"]:
 
 
 def _check_data(target: Target, data: str, epochs: int) -> None:
+    if target.kind == "latency":
+        from prunus.placement import wanted
+
+        wanted(target.value)
     if target.kind == "tolerance" and not data:
         raise TargetError("--tolerance is kept on held-out samples: give --data.")
     if epochs and not data:
