@@ -15,7 +15,8 @@ from prunus import models
 from prunus.channels.plan import Plan, make_plan
 from prunus.deploy.shapes import timed_layers
 from prunus.errors import TargetError
-from prunus.placement import Clocked, losses_of, lost, place, wanted
+from prunus.latency import losses_of, lost, wanted
+from prunus.placement import Choices, Clocked, place
 from prunus.targets import Space, _space
 from tests.deploy.machines import Arithmetic, chain
 
@@ -66,7 +67,7 @@ def test_nearly_as_good_as_trying_everything(seed: int, share: float) -> None:
     def loss(kept: np.ndarray) -> float:
         return sum(float(losses[g][space.levels[g] == n][0]) for g, n in enumerate(kept))
 
-    found = place(space, clock, budget, losses)
+    found = place(Choices(clock, space.levels, losses), budget)
     every = [np.array(numbers) for numbers in product(*space.levels)]
     best = min(loss(kept) for kept in every if clock.ms(kept) <= budget)
     assert clock.ms(found) <= budget

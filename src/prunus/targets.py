@@ -115,7 +115,7 @@ def plan(
         if not isinstance(number, str) and not math.isfinite(number):
             raise TargetError(f"{name} must be a finite number, not {number}")
     if latency is not None:
-        from .placement import wanted
+        from .latency import wanted
 
         wanted(latency)  # so that nonsense is refused before anything is timed
     machine = _machine(graph, runtime, threads) if latency is not None or round_to == "auto" else None
@@ -125,7 +125,7 @@ def plan(
     space, fixed = _space(graph, scores, round_to, floor, protect, rates or {}, exact, stairs=latency is not None)
     if latency is not None and machine is not None:
         from .deploy.machine import unwatched
-        from .placement import within_latency
+        from .latency import within_latency
 
         return within_latency(space, latency, machine, scope == "global", watch or unwatched)
     if tolerance is not None:

@@ -174,7 +174,7 @@ def _rounding(text: str) -> int | Literal["auto"]:
 
 def _check_data(target: Target, data: str, epochs: int) -> None:
     if target.kind == "latency":
-        from prunus.placement import wanted
+        from prunus.latency import wanted
 
         wanted(target.value)
     if target.kind == "tolerance" and not data:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.placement import wanted
+from prunus.latency import wanted
 from prunus.report import words
 from prunus.report.result import SCHEMA
 
