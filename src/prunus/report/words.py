@@ -91,6 +91,11 @@ def verdict(result: Mapping[str, Any]) -> str:
     return ", ".join(part.replace(" ", FIXED) for part in parts if part)
 
 
+def machine(processor: str, flags: Sequence[str], batch: int, threads: int) -> str:
+    """What a latency was measured on."""
+    return f"{processor} ({' '.join(flags)}) with batches of {batch} and {threads} thread{'s' if threads != 1 else ''}"
+
+
 def paired(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Median latency [ms] per runtime, of a network with all channels and with gates."""
     found: dict[str, dict[str, Any]] = {}
