@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from prunus.errors import MissingExtraError
@@ -33,11 +32,9 @@ def require() -> tuple[ModuleType, ModuleType]:
 def render(result: Result) -> str:
     """The page as text; see `prunus.report.write` for the errors."""
     check(result)
-    jinja2, plots = require()
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"percent": words.percent, "size": words.size, "error": words.error, "breakable": _breakable}
-    source = resources.files("prunus.report").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
-    page: str = environment.from_string(source).render(
+    _, plots = require()
+    return fill(
+        "report.html.j2",
         result=result,
         verdict=words.verdict(result),
         subtitle=subtitle(result),
@@ -49,6 +46,15 @@ def render(result: Result) -> str:
         facts=facts(result),
         figures=_figures(result, plots),
     )
+
+
+def fill(template: str, **values: Any) -> str:
+    """One of the pages, with what it shows; raises MissingExtraError if the extra `report` is not installed."""
+    jinja2, _ = require()
+    loader = jinja2.PackageLoader("prunus.report")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, loader=loader)
+    environment.filters |= {"percent": words.percent, "size": words.size, "error": words.error, "breakable": _breakable}
+    page: str = environment.get_template(template).render(values)
     return page
 
 

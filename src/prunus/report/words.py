@@ -53,6 +53,11 @@ def times(before: float, after: float) -> str:
     return f"{factor:.2f}×" if factor < 1.95 else f"{factor:.1f}×" if factor < 99.5 else f"{factor:.0f}×"
 
 
+def faster(factor: float) -> str:
+    """A speed-up: 2.0× faster, 1.10× slower."""
+    return f"{times(factor, 1)} faster" if factor > 1 else f"{times(1, factor)} slower"
+
+
 def points(difference: float) -> str:
     """A signed difference of percentages: +0.3, −1.2, ±0.0."""
     text = f"{abs(difference):.1f}"
@@ -79,7 +84,7 @@ def verdict(result: Mapping[str, Any]) -> str:
     cost = result["cost"]
     if result.get("dynamic"):
         pairs = paired(result["dynamic"]["latency"])
-        speed = _faster(pairs[-1]["before"] / pairs[-1]["after"]) if pairs else ""
+        speed = faster(pairs[-1]["before"] / pairs[-1]["after"]) if pairs else ""
         parts = [f"{times(cost['before']['macs'], cost['after']['macs'])} fewer MACs", speed]
     else:
         parts = [f"{times(cost['before']['bytes'], cost['after']['bytes'])} smaller", _speed(result)]
@@ -88,6 +93,11 @@ def verdict(result: Mapping[str, Any]) -> str:
         difference = points(steps[-1]["value"] - steps[0]["value"])
         parts.append("accuracy unchanged" if difference == "±0.0" else f"accuracy {difference} points")
     return ", ".join(part.replace(" ", FIXED) for part in parts if part)
+
+
+def machine(processor: str, flags: Sequence[str], batch: int, threads: int) -> str:
+    """What a latency was measured on."""
+    return f"{processor} ({' '.join(flags)}) with batches of {batch} and {threads} thread{'s' if threads != 1 else ''}"
 
 
 def paired(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -111,8 +121,4 @@ def _speed(result: Mapping[str, Any]) -> str:
     factor = measured["speedup"]["factor"]
     if not measured["speedup"]["certain"]:
         return "speed unchanged"
-    return _faster(factor)
-
-
-def _faster(factor: float) -> str:
-    return f"{times(factor, 1)} faster" if factor > 1 else f"{times(1, factor)} slower"
+    return faster(factor)
