@@ -37,10 +37,7 @@ def largest_within(
     Raises:
         TargetError: numbers out of range, or metrics that are not numbers or of different shapes.
     """
-    if not tolerance >= 0:
-        raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}")
-    if not 0.5 <= confidence < 1:
-        raise TargetError(f"a confidence lies from 0.5, the mean itself, to below 1, not {confidence}")
+    check(tolerance, confidence)
     baseline = evaluate(model)
     best, trials = nothing, []
     low, high = 0.0, 1.0
@@ -56,6 +53,14 @@ def largest_within(
         else:
             high = rate
     return best, tuple(trials)
+
+
+def check(tolerance: float, confidence: float) -> None:
+    """Raise TargetError if one of the numbers is out of range."""
+    if not tolerance >= 0:
+        raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}")
+    if not 0.5 <= confidence < 1:
+        raise TargetError(f"a confidence lies from 0.5, the mean itself, to below 1, not {confidence}")
 
 
 def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, float]:

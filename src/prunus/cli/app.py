@@ -101,6 +101,7 @@ def _register() -> None:
     """Import the verbs; only their bodies import the library's heavy parts."""
     from prunus.cli.cascade import cascade
     from prunus.cli.catalogue import methods, models
+    from prunus.cli.compress import compress
     from prunus.cli.demo import demo
     from prunus.cli.latency import latency
     from prunus.cli.look import compare, profile
@@ -108,7 +109,7 @@ def _register() -> None:
     from prunus.cli.segment import segment
     from prunus.cli.train import train
 
-    for verb in (demo, prune, train, cascade, segment, profile, compare, latency, methods, models):
+    for verb in (demo, prune, compress, train, cascade, segment, profile, compare, latency, methods, models):
         app.command()(verb)
 
 

@@ -11,7 +11,7 @@ from prunus.cli.console import show, show_table
 
 def show_result(result: Mapping[str, Any], folder: Path) -> None:
     """The verdict, figures before and after, accuracy at every step, and the files."""
-    from prunus.report import words
+    from prunus.report import int8_panel, words
     from prunus.report.html import comparison
 
     verdict = words.verdict(result)
@@ -25,6 +25,8 @@ def show_result(result: Mapping[str, Any], folder: Path) -> None:
     verification = result["verification"]
     kind = "exact" if verification["exact"] else "inexact"
     show(f"Verified: {verification['mode']} module, {kind}, relative error {verification['relative']:.1e}")
+    if result.get("int8"):
+        show(int8_panel.text(result["int8"]))
     for note in result["notes"]:
         show(f"Note: {note}")
     report = folder / "report.html"

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 VERIFIED_ON = 64  # samples on which compact and masked model are compared
 ONE_CURRENCY = (Score.RECONSTRUCTION, Score.TAYLOR, Score.CAR)  # scores that are errors or losses, and so can be compared between layers
 HELD_OUT = 0.1  # share of the training samples by which a tolerance is kept
+QUANTISE = "prunus.quantise"  # where the context keeps what `compress` does besides: a Quantisation
 
 
 def prune(
@@ -82,13 +83,14 @@ def prune(
     )
     _check_data(target, data, epochs)
     check(output, with_onnx=onnx, with_report=report)
+    quantise = context.meta.get(QUANTISE)
     with bars() as watch:
         _seed(seed)
         shape = parse_shape(input_shape)
         images = _load(data, data_dir, model, shape, watch)
         watch("building the model", 0, 0)
         opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
-        held_out = HELD_OUT if target.kind == "tolerance" else 0.0  # only where something is chosen by them
+        held_out = HELD_OUT if target.kind == "tolerance" or quantise else 0.0  # only where something is chosen by them
         material = split_samples(images, mean, std, held_out, seed) if images else None
         example, verify_on = _inputs(material, opened.inputs(seed))
         outcome = one_shot(
@@ -117,6 +119,7 @@ def prune(
             panels=_panels(chosen, compensate, outcome, material, seed),
             with_onnx=onnx,
             with_report=report,
+            quantise=quantise,
             watch=watch,
         )
     show_json(result) if as_json else show_result(result, output)

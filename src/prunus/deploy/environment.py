@@ -30,7 +30,7 @@ FLAGS = (
 
 def environment() -> dict[str, object]:
     """A record for result files, ready for JSON: nothing in it identifies the machine or its user."""
-    name, flags = _processor()
+    name, flags = processor()
     return {
         "python": platform.python_version(),
         "system": platform.system(),
@@ -56,7 +56,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def _processor() -> tuple[str, list[str]]:
+def processor() -> tuple[str, list[str]]:
     """Name and flags of the first processor; outside Linux only what Python knows."""
     try:
         text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")

@@ -39,11 +39,11 @@ class OnnxCheck:
     opset: int
 
 
-def require() -> None:
-    """Raise MissingExtraError unless everything that export and check need is installed."""
-    missing = [name for name in ("onnx", "onnxscript", "onnxruntime") if not _importable(name)]
+def require(what: str = "ONNX export", packages: Sequence[str] = ("onnx", "onnxscript", "onnxruntime")) -> None:
+    """Raise MissingExtraError unless everything that export and check, or `what` else, need is installed."""
+    missing = [name for name in packages if not _importable(name)]
     if missing:
-        raise MissingExtraError(f"ONNX export needs {', '.join(missing)}; install it with: pip install 'prunus[onnx]'.")
+        raise MissingExtraError(f"{what} needs {', '.join(missing)}; install it with: pip install 'prunus[onnx]'.")
 
 
 def export(
@@ -151,7 +151,7 @@ def write(
     Raises PrunusError if it cannot express the model.
     """
     try:
-        with _silence():
+        with silenced():
             program: Any = torch.onnx.export(
                 model,
                 args,
@@ -221,7 +221,7 @@ def _importable(name: str) -> bool:
 
 
 @contextlib.contextmanager
-def _silence() -> Iterator[None]:
+def silenced() -> Iterator[None]:
     """The exporter narrates on stdout, in warnings and in its loggers; what matters comes back as an exception."""
     before = logging.root.manager.disable
     with (

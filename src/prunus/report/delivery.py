@@ -15,6 +15,7 @@ from prunus.deploy.environment import environment
 from prunus.errors import ConfigError
 from prunus.report import html
 from prunus.report.describe import describe, files
+from prunus.report.quantisation import FILE, Quantisation, quantised
 from prunus.report.result import write_json, write_text
 
 if TYPE_CHECKING:
@@ -56,6 +57,7 @@ def deliver(
     panels: Mapping[str, Any] | None = None,
     with_onnx: bool = True,
     with_report: bool = True,
+    quantise: Quantisation | None = None,
     watch: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> dict[str, Any]:
     """Measure latency before and after, and write everything; every file is written whole or not at all.
@@ -69,6 +71,7 @@ def deliver(
         panels: further parts of the result that the report shows: such as "selection" and "soft".
         with_onnx: export, check, and measure in ONNX Runtime too.
         with_report: write `report.html`.
+        quantise: also write the ONNX file in 8 bits; it needs `with_onnx`, and a material with held-out samples.
         watch: told about progress.
 
     Returns:
@@ -104,7 +107,11 @@ def deliver(
         latency=measured,
         notes=notes,
     )
-    return finish(result | dict(panels or {}), folder, paths, exported, with_report)
+    result |= dict(panels or {})
+    if quantise is not None and exported is not None and material is not None:
+        result["int8"] = quantised(quantise, original, exported.path, example_inputs, material, seed=seed, watch=watch)
+        paths["int8"] = folder / FILE
+    return finish(result, folder, paths, exported, with_report)
 
 
 def finish(result: dict[str, Any], folder: Path, paths: Mapping[str, Path], exported: onnx.OnnxCheck | None, with_report: bool) -> dict[str, Any]:

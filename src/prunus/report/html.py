@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prunus.errors import MissingExtraError
-from prunus.report import words
+from prunus.report import int8_panel, words
 from prunus.report.result import check
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def render(result: Result) -> str:
         runtime=words.RUNTIMES.get(result["target"].get("runtime", ""), result["target"].get("runtime", "")),
         pinned=pinned_table(result.get("pinned") or []),
         facts=facts(result),
+        int8=int8_panel.section(result["int8"]) if result.get("int8") else None,
         figures=_figures(result, plots),
     )
 
@@ -93,7 +94,7 @@ def comparison(result: Result) -> list[dict[str, str]]:
                 "change": f"{words.points(last - first)} points" if len(steps) > 1 else "",
             }
         )
-    return rows
+    return rows + (int8_panel.rows(result["int8"]) if result.get("int8") else [])
 
 
 def layer_table(layers: Sequence[Result]) -> list[dict[str, str]]:

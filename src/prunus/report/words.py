@@ -86,12 +86,35 @@ def verdict(result: Mapping[str, Any]) -> str:
         pairs = paired(result["dynamic"]["latency"])
         speed = faster(pairs[-1]["before"] / pairs[-1]["after"]) if pairs else ""
         parts = [f"{times(cost['before']['macs'], cost['after']['macs'])} fewer MACs", speed]
+    elif result.get("int8"):
+        return _joined(_of_int8(result["int8"]))
     else:
         parts = [f"{times(cost['before']['bytes'], cost['after']['bytes'])} smaller", _speed(result)]
     steps = (result.get("accuracy") or {}).get("steps", [])
     if len(steps) > 1:
-        difference = points(steps[-1]["value"] - steps[0]["value"])
-        parts.append("accuracy unchanged" if difference == "±0.0" else f"accuracy {difference} points")
+        parts.append(_accuracy(steps[-1]["value"] - steps[0]["value"]))
+    return _joined(parts)
+
+
+def network(panel: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    """What was measured of one of the ONNX files of a quantisation: before, compact or int8."""
+    found: Mapping[str, Any] = next(row for row in panel["networks"] if row["network"] == name)
+    return found
+
+
+def _of_int8(panel: Mapping[str, Any]) -> list[str]:
+    """The file in 8 bits against that of the original."""
+    before, after = network(panel, "before"), network(panel, "int8")
+    speed = _faster(after["speedup"]["factor"]) if after["speedup"]["certain"] else "speed unchanged"
+    return [f"{times(before['bytes'], after['bytes'])} smaller", speed, _accuracy(after["accuracy"] - before["accuracy"])]
+
+
+def _accuracy(change: float) -> str:
+    difference = points(change)
+    return "accuracy unchanged" if difference == "±0.0" else f"accuracy {difference} points"
+
+
+def _joined(parts: Sequence[str]) -> str:
     return ", ".join(part.replace(" ", FIXED) for part in parts if part)
 
 

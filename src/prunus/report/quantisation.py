@@ -1,0 +1,110 @@
+"""The step of a run that quantises its ONNX file, and the part of `result.json` that it leaves."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from torch import Tensor, nn
+
+from prunus.deploy import int8, onnx
+from prunus.deploy.latency import measure_onnx, speedup
+from prunus.deploy.onnx_accuracy import told_right
+
+if TYPE_CHECKING:
+    from prunus.data import Split
+    from prunus.methods.one_shot import Material
+
+FILE = "model.int8.onnx"
+CALIBRATION = 256  # training samples by which the ranges of activations are found
+
+
+@dataclass(frozen=True)
+class Quantisation:
+    """What is wanted: points of accuracy on held-out samples that 8 bits may cost, and the confidence with which they do not cost more."""
+
+    tolerance: float
+    confidence: float
+
+
+def quantised(
+    wanted: Quantisation,
+    original: nn.Module,
+    exported: Path,
+    example_inputs: Tensor,
+    material: Material,
+    *,
+    seed: int = 0,
+    watch: Callable[[str, int, int], None] = lambda step, done, total: None,
+) -> dict[str, Any]:
+    """Quantise an exported model beside its file, and measure both, and the original, in ONNX Runtime.
+
+    Args:
+        wanted: tolerance and confidence.
+        original: the model before anything was removed.
+        exported: the ONNX file of the compact model.
+        example_inputs: what latency is measured on.
+        material: with held-out samples, by which layers are kept in float; the test samples are only reported on.
+        seed: of the calibration inputs.
+        watch: told about progress.
+
+    Raises:
+        PrunusError: what `prunus.deploy.int8.quantise_within` raises.
+    """
+    from prunus.training import Calibration
+
+    validation, test = material.validation, material.test
+    assert validation is not None
+    watch("calibrating", 0, 0)
+    search = int8.quantise_within(
+        exported,
+        exported.with_name(FILE),
+        Calibration(material.train, material.normalise, samples=CALIBRATION, seed=seed),
+        lambda file: 100.0 * told_right(file, validation, material.normalise).double(),
+        wanted.tolerance,
+        wanted.confidence,
+        watch=watch,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        dense = onnx.export(original, example_inputs, Path(folder) / "dense.onnx").path
+        files = {"before": dense, "compact": exported, "int8": search.check.path}
+        watch("evaluating in ONNX Runtime", 0, 0)
+        accuracy = {name: _percent(file, test, material) for name, file in files.items()}
+        watch("measuring INT8", 0, 0)
+        times = measure_onnx(files, example_inputs)
+        sizes = {name: file.stat().st_size for name, file in files.items()}
+    check = search.check
+    return {
+        "file": check.path.name,
+        "opset": check.opset,
+        "weight_bits": check.weight_bits,
+        "weight_bytes": check.weight_bytes,
+        "noise": check.noise,
+        "quantised": len(check.quantised),
+        "kept_float": list(check.kept_float),
+        "tolerance": search.tolerance,
+        "confidence": search.confidence,
+        "held_out": len(validation),
+        "baseline": search.baseline,
+        "trials": [asdict(trial) | {"kept_float": list(trial.kept_float)} for trial in search.trials],
+        "sensitivities": [asdict(one) for one in search.sensitivities],
+        "networks": [
+            {
+                "network": name,
+                "bytes": sizes[name],
+                "accuracy": accuracy[name],
+                "median_ms": times[name].median_ms,
+                "q25_ms": times[name].q25_ms,
+                "q75_ms": times[name].q75_ms,
+                "speedup": asdict(speedup(times["before"], times[name])),
+            }
+            for name in files
+        ],
+    }
+
+
+def _percent(file: Path, split: Split, material: Material) -> float:
+    return 100.0 * float(told_right(file, split, material.normalise).double().mean())
