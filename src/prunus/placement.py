@@ -1,74 +1,31 @@
-"""Latency as a target: widths are placed on the edges of the machine's stairs so that little score is lost, then measured and corrected.
+"""Widths on the edges of the machine's stairs: the numbers of channels that keep a time and lose little.
 
 The time of a network is taken for the sum of its layers' times at their widths (`prunus.deploy.probe`) and of the rest, which moves memory and so
-grows with the activations. Layers share widths, so that the choice is no plain knapsack: under a price for time [score per ms] every group in
-turn takes its best number of channels, the others being what they are, until nothing changes; the price is bisected, and what is left of the
-time is filled up.
+grows with the activations. Layers share widths, so that the choice is no plain knapsack: under a price for time [loss per ms] every group in
+turn takes its best number of channels, the others being what they are, until nothing changes; the price is bisected, what is left of the time is
+filled up, and groups exchange time as long as that loses less.
 """
 
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-from torch.utils import _pytree
 
-from .channels.compact import compact
 from .channels.graph import ChannelGraph
-from .channels.plan import Plan, Timing, make_plan
-from .deploy.machine import Machine, Watch, stopwatch, unwatched
 from .deploy.probe import Table
-from .deploy.shapes import TimedLayers, timed_layers
-from .errors import TargetError
-
-if TYPE_CHECKING:
-    from .targets import Space
+from .deploy.shapes import TimedLayers
 
 Kept = NDArray[np.int64]
 Times = NDArray[np.float64]
 
-ATTEMPTS = 6
-AIM = 0.975  # of the time asked for: what is measured varies, and more than was asked is not accepted
-NEAR = 0.92  # from here on up it is met
-PRICES = 40  # halvings of the price
+PRICES = 40  # halvings of the price, at most
 SWEEPS = 12  # over all groups, at one price, at most
-
-
-@dataclass(frozen=True)
-class Wanted:
-    """How long the network may take: a share of the dense network's time, or milliseconds."""
-
-    share: float | None
-    ms: float | None
-
-    def of(self, dense_ms: float) -> float:
-        """Milliseconds, given those of the dense network."""
-        return self.ms if self.ms is not None else (self.share or 0.0) * dense_ms
-
-
-def wanted(latency: float | str) -> Wanted:
-    """0.5 for a share, "12ms" or a number above 1 for milliseconds.
-
-    Raises TargetError if it is neither.
-    """
-    if isinstance(latency, str):
-        found = re.fullmatch(r"\s*([0-9.]+)\s*(ms)?\s*", latency)
-        try:
-            number = float(found[1]) if found else math.nan
-        except ValueError:
-            number = math.nan
-        if found and found[2] and number > 0:
-            return Wanted(None, number)
-        latency = number
-    if not (math.isfinite(latency) and latency > 0):
-        raise TargetError(f"latency is a share up to 1.0, milliseconds as in '12ms', or a number of them above 1, not {latency!r}")
-    return Wanted(latency, None) if latency <= 1 else Wanted(None, latency)
+EXCHANGES = 8  # over all groups, at most
+WORTH_WHILE = 1e-3  # of the loss, which a round of exchanges has to save for another one
+NEIGHBOURS = 2  # levels up and down that an exchange tries
 
 
 class Clocked:
@@ -102,6 +59,11 @@ class Clocked:
         """Milliseconds of the network."""
         return self._scale * float(self.of_layers(kept).sum()) + self._fixed + float(self._per_channel @ kept)
 
+    def neighbours(self) -> list[Kept]:
+        """Per group, the groups whose numbers decide with its own what its layers take."""
+        shared = self._layers.per_group.sum(axis=0) > 0  # (layers, groups)
+        return [np.flatnonzero(shared[touched].any(axis=0) & (np.arange(len(self.full)) != group)) for group, touched in enumerate(self._touched)]
+
     def around(self, kept: Kept, group: int, levels: Kept) -> Times:
         """What the network takes at each of these numbers of one group, up to a constant, shape (levels,)."""
         trials = np.repeat(kept[None], len(levels), axis=0)
@@ -120,156 +82,144 @@ def _activation_shares(graph: ChannelGraph, full: Kept) -> Times:
     return np.array([total - graph.costs.activation_bytes(full - row) for row in one]) / max(1.0, total)
 
 
-def lost(space: Space, group: int, scores: NDArray[np.float64]) -> Times:
-    """Score that goes with all but so many channels of a group, at every number that may be kept, shape (levels,)."""
-    order = space.order[group]
-    gone = np.concatenate([[0.0], np.cumsum(scores[order])])
-    return np.asarray(gone[len(order) - space.levels[group]], dtype=np.float64)
+class Choices:
+    """What may be kept of every group, what that loses, and how long the network then takes.
+
+    Args:
+        clocked: predicts times.
+        levels: per group the numbers that may be kept, ascending.
+        losses: per group what goes at each of them, falling.
+    """
+
+    def __init__(self, clocked: Clocked, levels: Sequence[Kept], losses: Sequence[Times]) -> None:
+        self.clocked, self.levels, self.losses = clocked, levels, losses
+        self._near = clocked.neighbours()
+        self._known: dict[tuple[int, bytes], Times] = {}
+
+    def times(self, chosen: Kept, group: int) -> Times:
+        """What the network takes at each level of a group, up to a constant, the others being at the chosen levels, shape (levels,)."""
+        key = group, chosen[self._near[group]].tobytes()
+        found = self._known.get(key)
+        if found is None:
+            found = self._known[key] = self.clocked.around(self.kept(chosen), group, self.levels[group])
+        return found
+
+    def kept(self, chosen: Kept) -> Kept:
+        """Channels kept per group at these levels."""
+        return np.array([levels[level] for levels, level in zip(self.levels, chosen)], dtype=np.int64)
+
+    def ms(self, chosen: Kept) -> float:
+        """Milliseconds of the network."""
+        return self.clocked.ms(self.kept(chosen))
+
+    def loss(self, chosen: Kept) -> float:
+        """What goes in all groups."""
+        return sum(float(losses[level]) for losses, level in zip(self.losses, chosen))
 
 
-def place(space: Space, clocked: Clocked, budget_ms: float, losses: list[Times]) -> Kept:
-    """Numbers of channels kept per group whose predicted time is within the budget, at nearly the least loss; the smallest if none is."""
-    largest = np.array([levels[-1] for levels in space.levels], dtype=np.int64)
-    if clocked.ms(largest) <= budget_ms:
-        return largest
-    if clocked.ms(space.smallest()) > budget_ms:
-        return space.smallest()
-    scale = sum(float(loss.max()) for loss in losses) / max(clocked.ms(largest), 1e-9) or 1.0
-    low, high = 0.0, 1.0
-    best = settled(space, clocked, losses, math.inf, largest)
-    kept = largest
-    while clocked.ms(kept := settled(space, clocked, losses, scale * high, kept)) > budget_ms and high < 1e12:
+def place(choices: Choices, budget_ms: float) -> Kept:
+    """Channels kept per group whose predicted time is within the budget, at nearly the least loss; the fewest if none is."""
+    widest = np.array([len(levels) - 1 for levels in choices.levels], dtype=np.int64)
+    if choices.ms(widest) <= budget_ms:
+        return choices.kept(widest)
+    if choices.ms(np.zeros_like(widest)) > budget_ms:
+        return choices.kept(np.zeros_like(widest))
+    priced = _at_best_price(choices, budget_ms, widest)
+    return choices.kept(_exchanged(choices, budget_ms, _filled(choices, budget_ms, priced)))
+
+
+def _at_best_price(choices: Choices, budget_ms: float, widest: Kept) -> Kept:
+    """The levels at the lowest price of a millisecond at which the time is kept."""
+    scale = sum(float(losses[0]) for losses in choices.losses) / max(choices.ms(widest), 1e-9) or 1.0
+    best = np.zeros_like(widest)
+    low, high, chosen = 0.0, 1.0, widest
+    while choices.ms(chosen := _settled(choices, scale * high, chosen)) > budget_ms and high < 1e12:
         low, high = high, high * 4
-    if clocked.ms(kept) <= budget_ms:
-        best = kept
+    if choices.ms(chosen) <= budget_ms:
+        best = chosen
     for _ in range(PRICES):
         middle = (low + high) / 2
-        kept = settled(space, clocked, losses, scale * middle, best)
-        if clocked.ms(kept) <= budget_ms:
-            high, best = middle, kept
+        chosen = _settled(choices, scale * middle, best)
+        if choices.ms(chosen) <= budget_ms:
+            high, best = middle, chosen
         else:
             low = middle
         if high - low < 1e-4 * high:
             break
-    return _filled(space, clocked, budget_ms, losses, best)
+    return best
 
 
-def settled(space: Space, clocked: Clocked, losses: list[Times], price: float, start: Kept) -> Kept:
-    """Every group in turn takes the number whose loss and time together cost least at this price of a millisecond, until none changes."""
-    kept = start.copy()
+def _settled(choices: Choices, price: float, start: Kept) -> Kept:
+    """Every group in turn takes the level whose loss and time together cost least at this price, until none changes."""
+    chosen = start.copy()
     for _ in range(SWEEPS):
-        before = kept.copy()
-        for group, levels in enumerate(space.levels):
-            if len(levels) < 2:
-                kept[group] = levels[0]
-                continue
-            times = clocked.around(kept, group, levels)
-            cost = times if math.isinf(price) else losses[group] + price * times
-            kept[group] = levels[len(levels) - 1 - int(np.argmin(cost[::-1]))]  # of equal ones the widest
-        if (kept == before).all():
+        before = chosen.copy()
+        for group, losses in enumerate(choices.losses):
+            cost = losses + price * choices.times(chosen, group)
+            chosen[group] = len(cost) - 1 - int(np.argmin(cost[::-1]))  # of equal ones the widest
+        if (chosen == before).all():
             break
-    return kept
+    return chosen
 
 
-def _filled(space: Space, clocked: Clocked, budget_ms: float, losses: list[Times], kept: Kept) -> Kept:
-    """Give back channels, those first that save most score per millisecond, while the time allows it."""
-    kept = kept.copy()
-    left = budget_ms - clocked.ms(kept)
+def _filled(choices: Choices, budget_ms: float, start: Kept) -> Kept:
+    """Give back channels, those first that save most per millisecond, while the time allows it."""
+    chosen, left = start.copy(), budget_ms - choices.ms(start)
     while True:
         best: tuple[float, int, int, float] | None = None
-        for group, levels in enumerate(space.levels):
-            wider = levels[levels > kept[group]]
-            if not len(wider):
-                continue
-            times = clocked.around(kept, group, np.concatenate([[kept[group]], wider]))
-            more = times[1:] - times[0]
-            saved = losses[group][levels == kept[group]] - losses[group][levels > kept[group]]
-            worth = np.where(more <= left, saved / np.maximum(more, 1e-9), -np.inf)
-            at = int(np.argmax(worth))
-            if worth[at] > 0 and (best is None or worth[at] > best[0]):
-                best = (float(worth[at]), group, int(wider[at]), float(more[at]))
+        for group, losses in enumerate(choices.losses):
+            here = int(chosen[group])
+            times = choices.times(chosen, group)
+            more = times[here + 1 :] - times[here]
+            worth = np.where(more <= left, (losses[here] - losses[here + 1 :]) / np.maximum(more, 1e-9), 0.0)
+            if len(worth) and worth.max() > (best[0] if best else 0.0):
+                at = int(np.argmax(worth))
+                best = float(worth[at]), group, here + 1 + at, float(more[at])
         if best is None:
-            return kept
-        kept[best[1]] = best[2]
+            return chosen
+        chosen[best[1]] = best[2]
         left -= best[3]
 
 
-def within_latency(space: Space, latency: float | str, machine: Machine, normalised: bool, watch: Watch = unwatched) -> Plan:
-    """The plan that loses least within a time, as measured.
-
-    Args:
-        space: what may be chosen.
-        latency: see `wanted`.
-        machine: probed and timed on.
-        normalised: scores count as shares of their group's sum, so that layers are not compared by them.
-        watch: told about progress.
-
-    Raises:
-        TargetError: the time cannot be reached (with the smallest one that was measured), or is no time.
-    """
-    graph, asked = space.graph, wanted(latency)
-    inputs = example_inputs(graph)
-    layers = timed_layers(graph)
-    found = machine.tables(layers.shapes, watch)
-    scores = comparable(space) if normalised else space.scores
-    losses = [lost(space, group, scores) for group in range(len(space.levels))]
-    timings: list[Timing] = []
-    best: tuple[Plan, float] | None = None
-    with stopwatch(machine, graph.model, inputs) as timed:
-        watch("measuring the dense network", 0, 0)
-        dense_ms, _ = timed(graph.model)
-        clocked = Clocked(graph, layers, [found[shape] for shape in layers.shapes], dense_ms)
-        aim = AIM * asked.of(dense_ms)
-        for attempt in range(ATTEMPTS):
-            watch("measuring plans", attempt, ATTEMPTS)
-            kept = place(space, clocked, aim, losses)
-            plan = make_plan(graph, space.removed(kept))
-            small = compact(graph.model, plan, check=False)
-            dense_ms, small_ms = timed(small)
-            target = asked.of(dense_ms)
-            met = small_ms <= target
-            timings.append(Timing(clocked.ms(kept), small_ms, dense_ms, plan.after.macs, met))
-            if met and (best is None or small_ms / dense_ms > best[1]):
-                best = plan, small_ms / dense_ms
-            if met and small_ms >= NEAR * target:
-                break
-            if not met and (kept == space.smallest()).all():
-                break
-            aim *= AIM * target / small_ms
-    if best is None:
-        smallest = min(timings, key=lambda timing: timing.measured_ms)
-        raise TargetError(
-            f"latency={latency} cannot be reached in {machine.name}: the quickest plan that was measured takes {smallest.measured_ms:.3g} ms "
-            f"of {smallest.dense_ms:.3g} ms ({smallest.measured_ms / smallest.dense_ms:.2f})"
-        )
-    return make_plan(graph, best[0].removed_in(graph), timings=timings)
+def _narrowed(choices: Choices, budget_ms: float, start: Kept, but: int) -> Kept | None:
+    """Take channels away, those first that cost least per millisecond, until the time is kept; one group stays. None if that is not enough."""
+    chosen, over = start.copy(), choices.ms(start) - budget_ms
+    while over > 0:
+        best: tuple[float, int, int, float] | None = None
+        for group, losses in enumerate(choices.losses):
+            here = int(chosen[group])
+            if group == but or not here:
+                continue
+            times = choices.times(chosen, group)
+            less = times[here] - times[:here]
+            price = np.where(less > 0, (losses[:here] - losses[here]) / np.maximum(np.minimum(less, over), 1e-9), math.inf)
+            at = int(np.argmin(price))
+            if price[at] < (best[0] if best else math.inf):
+                best = float(price[at]), group, at, float(less[at])
+        if best is None:
+            return None
+        chosen[best[1]] = best[2]
+        over -= best[3]
+    return chosen
 
 
-def comparable(space: Space) -> NDArray[np.float64]:
-    """Scores as shares of their group's sum, times the group's size, shape (channels,)."""
-    result = np.where(np.isfinite(space.scores), space.scores, 0.0)
-    for order in space.order:
-        total = result[order].sum()
-        result[order] = result[order] / total * len(order) if total > 0 else 1.0
-    return result
-
-
-def example_inputs(graph: ChannelGraph) -> tuple[object, ...] | dict[str, object]:
-    """Random inputs like those that the network was traced with.
-
-    Raises TargetError where it takes positional and keyword arguments at once, which no runtime is given here.
-    """
-    args, kwargs = graph.inputs
-    if args and kwargs:
-        raise TargetError("a latency target needs a model that is called with positional or with keyword arguments, not with both")
-
-    device = next((parameter.device for parameter in graph.model.parameters()), torch.device("cpu"))
-
-    def real(value: object) -> object:
-        if not isinstance(value, Tensor):
-            return value
-        drawn = torch.randn(value.shape).to(value.dtype) if value.dtype.is_floating_point else torch.zeros(value.shape, dtype=value.dtype)
-        return drawn.to(device)
-
-    found: tuple[object, ...] | dict[str, object] = _pytree.tree_map(real, kwargs or tuple(args))
-    return found
+def _exchanged(choices: Choices, budget_ms: float, start: Kept) -> Kept:
+    """Let a group be a little wider or narrower, and the others pay for it or share what it frees, for as long as that loses less."""
+    best, least = start, choices.loss(start)
+    for _ in range(EXCHANGES):
+        before = least
+        for group, levels in enumerate(choices.levels):
+            here = int(best[group])
+            for there in range(max(0, here - NEIGHBOURS), min(len(levels), here + NEIGHBOURS + 1)):
+                trial = best.copy()
+                trial[group] = there
+                paid = _narrowed(choices, budget_ms, trial, but=group) if there != here else None
+                if paid is None:
+                    continue
+                filled = _filled(choices, budget_ms, paid)
+                loss = choices.loss(filled)
+                if loss < least * (1 - 1e-9):
+                    best, least = filled, loss
+        if least >= before * (1 - WORTH_WHILE):
+            break
+    return best

@@ -92,8 +92,8 @@ def plan(
             the tables are kept on disk), or an object with the methods of `prunus.deploy.machine.Machine`.
         threads: of the runtime.
         watch: told what a latency search does: (step, done, of how many).
-        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together. With `latency`, scores are compared within
-            layers only, or between them.
+        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together. With `latency`, "uniform"
+            removes about the same share of the score everywhere, and "global" loses as little score as it can in all.
         round_to: widths become multiples of this number wherever a layer has that many channels; "auto" is the width below which nothing is won
             on this machine, which `latency` rounds to unless a number is given.
         floor: channels that every group keeps at least.
@@ -114,6 +114,10 @@ def plan(
     for name, number in given.items():
         if not isinstance(number, str) and not math.isfinite(number):
             raise TargetError(f"{name} must be a finite number, not {number}")
+    if latency is not None:
+        from .latency import wanted
+
+        wanted(latency)  # so that nonsense is refused before anything is timed
     machine = _machine(graph, runtime, threads) if latency is not None or round_to == "auto" else None
     if machine is not None and round_to in ("auto", 1):
         round_to = machine.step
@@ -121,9 +125,9 @@ def plan(
     space, fixed = _space(graph, scores, round_to, floor, protect, rates or {}, exact, stairs=latency is not None)
     if latency is not None and machine is not None:
         from .deploy.machine import unwatched
-        from .placement import within_latency
+        from .latency import within_latency
 
-        return within_latency(space, latency, machine, scope == "uniform", watch or unwatched)
+        return within_latency(space, latency, machine, scope == "global", watch or unwatched)
     if tolerance is not None:
         return _within_tolerance(space, fixed, tolerance, evaluate, confidence, scope)
     if rate is not None or not given:

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.deploy.machines import Arithmetic
 from typer.testing import CliRunner
 
 import prunus
@@ -171,6 +172,8 @@ def test_the_table_at_the_end(tmp_path: Path) -> None:
         (["--rate", "0.5", "--epochs", "1"], 1, "--epochs fine-tunes on training samples: give --data"),
         (["--rate", "0.5", "--score", "taylor"], 1, "taylor looks at training samples: give --data"),
         (["--rate", "0.5", "--score", "l3"], 2, "l3"),
+        (["--rate", "0.5", "--round-to", "nearest"], 2, "--round-to is a number of channels or auto, not 'nearest'"),
+        (["--latency", "fast", "--runtime", "torch"], 1, "latency is a share up to 1.0, milliseconds as in '12ms'"),
         (["--macs", "0.0001"], 1, "smallest reachable"),
         (["--rate", "0.5", "--protect", "nothing*"], 1, "matches no"),
         (["--rate", "0.5", "--weights", "nothing.pt"], 1, "There is no weight file nothing.pt"),
@@ -199,3 +202,24 @@ def test_a_missing_extra_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch
     result = runner.invoke(app, ["demo", "-o", "out"])
     assert result.exit_code == 1
     assert "pip install 'prunus[onnx]'" in result.stderr and "training" not in result.stderr
+
+
+WIDE = FACTORY.replace("16", "64")
+
+
+def test_a_time_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from prunus.deploy import machine
+
+    monkeypatch.setattr(machine, "Here", lambda runtime, threads, **_: Arithmetic())
+    (tmp_path / "wide.py").write_text(WIDE)
+    monkeypatch.syspath_prepend(tmp_path)
+    result = invoke("prune", "wide:build", "--input-shape", "1,1,12,12", "--latency", "0.5", "-o", str(tmp_path / "out"), "--no-onnx")
+    assert result["target"]["text"] == "take 50 % of its time in ONNX Runtime"
+    assert result["timings"][-1]["accepted"] and result["timings"][-1]["measured_ms"] <= 0.5 * result["timings"][-1]["dense_ms"]
+    page = (tmp_path / "out" / "report.html").read_text()
+    assert "How the time was kept" in page and ">chosen<" in page
+    rounded = invoke(
+        "prune", "wide:build", "--input-shape", "1,1,12,12", "--rate", "0.4", "--round-to", "auto", "-o", str(tmp_path / "out"), "--no-onnx"
+    )
+    assert {row["width_after"] % 16 for row in rounded["layers"][:-1]} == {0}
+    assert not rounded["timings"]

@@ -33,6 +33,13 @@ class Prefer(StrEnum):
     EAGER = "eager"
 
 
+class Runtime(StrEnum):
+    """What latency can be planned for."""
+
+    ONNXRUNTIME = "onnxruntime"
+    TORCH = "torch"
+
+
 class Score(StrEnum):
     """Names of the scores."""
 

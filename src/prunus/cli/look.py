@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -86,8 +87,11 @@ def _show_gates(network: DynamicNetwork) -> None:
 
 
 def compare(
-    a: Annotated[str, typer.Argument(metavar="A", help="A model's name, NAME@WEIGHTS, or a folder made by prune.")],
-    b: Annotated[str, typer.Argument(metavar="B", help="Likewise.")],
+    context: typer.Context,
+    models: Annotated[
+        list[str], typer.Argument(metavar="A B [C…]", help="Two models: names, NAME@WEIGHTS or folders; or folders of runs, for a chart.")
+    ],
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="Draw what runs recorded, in one page (.html).")] = None,
     input_shape: given.InputShape = "",
     build: given.BuildName = "",
     data: given.DataName = "",
@@ -97,7 +101,27 @@ def compare(
     onnx: given.WithOnnx = True,
     as_json: given.AsJson = False,
 ) -> None:
-    """Put two models side by side: cost, measured latency, output difference, accuracy."""
+    """Put two models side by side: cost, measured latency, output difference, accuracy. Or draw several runs in one chart: accuracy
+    against MACs, latency and bytes, from what they recorded.
+
+    For example: prunus compare resnet56@resnet56.th out/ --data cifar10;
+    prunus compare runs/a runs/b runs/c -o compare.html
+    """
+    if output is not None or len(models) > 2:
+        from prunus.cli.app import typed_command
+        from prunus.cli.compare_runs import compare_runs
+
+        compare_runs(models, output, typed_command(context), as_json)
+        return
+    if len(models) != 2:
+        raise typer.BadParameter("Give two models, or folders of several runs.")
+    _compare_two(models[0], models[1], input_shape, build, data, data_dir, mean, std, onnx, as_json)
+
+
+def _compare_two(
+    a: str, b: str, input_shape: str, build: str, data: str, data_dir: Path | None, mean: str, std: str, onnx: bool, as_json: bool
+) -> None:
+    """Measure both, on the same samples."""
     from prunus.channels import trace
     from prunus.deploy.comparison import compare_latency, output_difference
 

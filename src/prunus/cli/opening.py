@@ -236,10 +236,22 @@ def _record_beside(path: Path) -> Mapping[str, Any]:
 
         found: Mapping[str, Any] = read(pruned)["model"]
         return found
+    return read_training(trained)["model"] if trained.is_file() else {}
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """What a training without pruning says of itself.
+
+    Raises:
+        FileFormatError: it cannot be read, or is something else.
+    """
     try:
-        return json.loads(trained.read_text())["model"] if trained.is_file() else {}
-    except (ValueError, LookupError, TypeError) as error:
-        raise FileFormatError(f"{trained} cannot be read as the record of a training: {error}.") from error
+        found: dict[str, Any] = json.loads(path.read_text())
+        if not isinstance(found["model"], dict):
+            raise TypeError("its model is no object")
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise FileFormatError(f"{path} cannot be read as the record of a training: {error}.") from error
+    return found
 
 
 def _dense(name: str, options: Mapping[str, Any]) -> nn.Module:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from prunus.cli.choices import Compensation, Prefer, Scope, Score
+from prunus.cli.choices import Compensation, Prefer, Runtime, Scope, Score
 
 TARGET = "Target: exactly one"
 CHOICE = "Which channels go"
@@ -19,6 +19,12 @@ Rate = Annotated[float | None, Option("--rate", help="Fraction of channels to re
 Macs = Annotated[float | None, Option("--macs", help="MACs left: a fraction, or a number above 1.", rich_help_panel=TARGET)]
 Params = Annotated[float | None, Option("--params", help="Parameters left, likewise.", rich_help_panel=TARGET)]
 Bytes = Annotated[float | None, Option("--bytes", help="Bytes left, likewise.", rich_help_panel=TARGET)]
+Latency = Annotated[
+    str | None,
+    Option("--latency", metavar="0.5|12ms", help="Time left, as measured here: a fraction, or milliseconds.", rich_help_panel=TARGET),
+]
+RuntimeName = Annotated[Runtime, Option("--runtime", help="In which --latency and --round-to auto are measured.", rich_help_panel=TARGET)]
+Threads = Annotated[int, Option("--threads", min=1, help="Of the runtime.", rich_help_panel=TARGET)]
 Confidence = Annotated[
     float,
     Option("--confidence", help="With which the loss on samples like the held-out ones is within --tolerance.", rich_help_panel=TARGET),
@@ -32,8 +38,17 @@ ScoreName = Annotated[
         "--score", help="What makes a channel worth keeping (prunus methods); default: reconstruction, norm-l2 without data.", rich_help_panel=CHOICE
     ),
 ]
-ScopeName = Annotated[Scope, Option("--scope", help="The same fraction everywhere, or one ranking of all.", rich_help_panel=CHOICE)]
-RoundTo = Annotated[int, Option("--round-to", help="Widths become multiples of this.", rich_help_panel=CHOICE)]
+ScopeName = Annotated[
+    Scope | None,
+    Option(
+        "--scope", help="The same fraction everywhere (default), or one ranking of all (default of --latency by reconstruction).",
+        rich_help_panel=CHOICE,
+    ),
+]  # fmt: skip
+RoundTo = Annotated[
+    str,
+    Option("--round-to", metavar="N|auto", help="Widths become multiples of this; auto: what this machine computes at once.", rich_help_panel=CHOICE),
+]
 Floor = Annotated[int, Option("--floor", help="Channels that every layer keeps.", rich_help_panel=CHOICE)]
 Protect = Annotated[
     list[str] | None,

@@ -8,20 +8,23 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import typer
 
 from prunus.cli import options as given
-from prunus.cli.choices import Compensation, Prefer, Scope, Score, compensation_function, score_function, similarity_of
+from prunus.cli.choices import Compensation, Prefer, Runtime, Scope, Score, compensation_function, score_function, similarity_of
 from prunus.cli.console import Bars, bars, show_json
 from prunus.cli.finish import show_result
 from prunus.cli.opening import natural_shape, open_data, open_model, parse_shape, split_samples, usual_augmentation
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import Tensor
 
     from prunus.data import ImageData
-    from prunus.methods.one_shot import Material, Outcome, Target
+    from prunus.methods.one_shot import Material, Outcome, Target, TargetKind
     from prunus.training import TrainConfig
 
 VERIFIED_ON = 64  # samples on which compact and masked model are compared
+ONE_CURRENCY = (Score.RECONSTRUCTION, Score.TAYLOR, Score.CAR)  # scores that are errors or losses, and so can be compared between layers
 HELD_OUT = 0.1  # share of the training samples by which a tolerance is kept
 QUANTISE = "prunus.quantise"  # where the context keeps what `compress` does besides: a Quantisation
 
@@ -36,9 +39,12 @@ def prune(
     bytes_left: given.Bytes = None,
     tolerance: given.Tolerance = None,
     confidence: given.Confidence = 0.95,
+    latency: given.Latency = None,
+    runtime: given.RuntimeName = Runtime.ONNXRUNTIME,
+    threads: given.Threads = 1,
     score: given.ScoreName = None,
-    scope: given.ScopeName = Scope.UNIFORM,
-    round_to: given.RoundTo = 1,
+    scope: given.ScopeName = None,
+    round_to: given.RoundTo = "1",
     floor: given.Floor = 1,
     protect: given.Protect = None,
     exact: given.Exact = False,
@@ -68,9 +74,13 @@ def prune(
     from prunus.methods.one_shot import Target, one_shot
     from prunus.report.delivery import check, deliver
 
-    figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance}
+    chosen = score or (Score.RECONSTRUCTION if data else Score.NORM_L2)
+    figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance, "latency": latency}
     kind, value = _one_target(figures)
-    target = Target(kind, value, scope.value, round_to, floor, tuple(protect or ()), exact, prefer.value, confidence)
+    scope = scope or (Scope.GLOBAL if kind == "latency" and chosen in ONE_CURRENCY else Scope.UNIFORM)
+    target = Target(
+        kind, value, scope.value, _rounding(round_to), floor, tuple(protect or ()), exact, prefer.value, confidence, runtime.value, threads
+    )
     _check_data(target, data, epochs)
     check(output, with_onnx=onnx, with_report=report)
     quantise = context.meta.get(QUANTISE)
@@ -82,7 +92,6 @@ def prune(
         opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
         held_out = HELD_OUT if target.kind == "tolerance" or quantise else 0.0  # only where something is chosen by them
         material = split_samples(images, mean, std, held_out, seed) if images else None
-        chosen = score or (Score.RECONSTRUCTION if material else Score.NORM_L2)
         example, verify_on = _inputs(material, opened.inputs(seed))
         outcome = one_shot(
             opened.model,
@@ -146,9 +155,7 @@ def data_record(images: ImageData | None, material: Material | None) -> dict[str
     }
 
 
-def _one_target(
-    figures: dict[str, float | None],
-) -> tuple[Literal["rate", "macs", "params", "bytes", "tolerance"], float]:
+def _one_target(figures: Mapping[str, float | str | None]) -> tuple[TargetKind, float | str]:
     """The one target that was given."""
     chosen = [(kind, value) for kind, value in figures.items() if value is not None]
     if len(chosen) != 1:
@@ -156,10 +163,23 @@ def _one_target(
         got = " and ".join(f"--{kind}" for kind, _ in chosen) or "none"
         raise typer.BadParameter(f"Give exactly one target of {flags}; given: {got}.")
     kind, value = chosen[0]
-    return cast(Literal["rate", "macs", "params", "bytes", "tolerance"], kind), value
+    return cast("TargetKind", kind), value
+
+
+def _rounding(text: str) -> int | Literal["auto"]:
+    """A number of channels, or "auto"."""
+    if text == "auto":
+        return "auto"
+    if not text.isdecimal():
+        raise typer.BadParameter(f"--round-to is a number of channels or auto, not {text!r}.")
+    return int(text)
 
 
 def _check_data(target: Target, data: str, epochs: int) -> None:
+    if target.kind == "latency":
+        from prunus.latency import wanted
+
+        wanted(target.value)
     if target.kind == "tolerance" and not data:
         raise TargetError("--tolerance is kept on held-out samples: give --data.")
     if epochs and not data:

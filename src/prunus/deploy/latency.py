@@ -109,22 +109,7 @@ def measure(
     Raises:
         ConfigError: nothing to measure, or a count below one.
     """
-    args, kwargs = split(example_inputs)
-    wait = device_barrier(tensors((args, kwargs)))
-
-    def runner(model: nn.Module) -> Callable[[], None]:
-        def run() -> None:
-            model(*args, **kwargs)
-            wait()
-
-        return run
-
-    with ExitStack() as stack:
-        stack.enter_context(torch.inference_mode())
-        stack.enter_context(pinned_threads(threads))
-        for model in models.values():
-            stack.enter_context(evaluating(model))
-        runs = {name: runner(model) for name, model in models.items()}
+    with torch_runs(models, example_inputs, threads=threads) as runs:
         return take_turns(runs, repeats=repeats, limit_s=limit_s, warm_up=warm_up, clock=clock)
 
 
@@ -144,13 +129,51 @@ def measure_onnx(
         MissingExtraError: ONNX Runtime is not installed.
     """
 
+    runs = onnx_runs(files, example_inputs, threads=threads)
+    return take_turns(runs, repeats=repeats, limit_s=limit_s, warm_up=warm_up, clock=clock)
+
+
+@contextmanager
+def torch_runs(
+    models: Mapping[str, nn.Module],
+    example_inputs: Inputs,
+    *,
+    threads: int | None = 1,
+    prepare: Callable[[nn.Module], Callable[..., object]] = lambda model: model,
+) -> Iterator[dict[str, Callable[[], None]]]:
+    """Models as functions without arguments that come back when the work is done; inside the block they are in eval mode, without gradients.
+
+    Args:
+        models, example_inputs, threads: as for `measure`.
+        prepare: from a model in eval mode to what is called instead of it.
+    """
+    args, kwargs = split(example_inputs)
+    wait = device_barrier(tensors((args, kwargs)))
+
+    def runner(call: Callable[..., object]) -> Callable[[], None]:
+        def run() -> None:
+            call(*args, **kwargs)
+            wait()
+
+        return run
+
+    with ExitStack() as stack:
+        stack.enter_context(torch.inference_mode())
+        stack.enter_context(pinned_threads(threads))
+        for model in models.values():
+            stack.enter_context(evaluating(model))
+        yield {name: runner(prepare(model)) for name, model in models.items()}
+
+
+def onnx_runs(files: Mapping[str, Path], example_inputs: Inputs, *, threads: int = 1) -> dict[str, Callable[[], None]]:
+    """ONNX files as functions without arguments, in ONNX Runtime's CPU provider. Raises MissingExtraError if it is not installed."""
+
     def runner(path: Path) -> Callable[[], None]:
         opened = session(path, threads=threads)
-        inputs = feeds(opened, example_inputs)
+        inputs = feeds([entry.name for entry in opened.get_inputs()], example_inputs)
         return lambda: opened.run(None, inputs)
 
-    runs = {name: runner(path) for name, path in files.items()}
-    return take_turns(runs, repeats=repeats, limit_s=limit_s, warm_up=warm_up, clock=clock)
+    return {name: runner(path) for name, path in files.items()}
 
 
 def take_turns(

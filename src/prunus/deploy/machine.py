@@ -12,11 +12,12 @@ from torch import nn
 
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs
-from prunus.deploy.latency import measure, measure_onnx
+from prunus.deploy.latency import Latency, measure, measure_onnx
 from prunus.deploy.probe import Probed, Table, probe_of
 from prunus.deploy.shapes import Shape
 
-TIMED_S = 3.0  # of every comparison
+TIMED_S = 3.0  # of every comparison, within these numbers of rounds:
+FEWEST_ROUNDS, MOST_ROUNDS = 8, 100
 Watch = Callable[[str, int, int], None]
 
 
@@ -44,8 +45,8 @@ class Machine(Protocol):
 class Stopwatch(Protocol):
     """Times networks beside the dense one."""
 
-    def __call__(self, small: nn.Module) -> tuple[float, float]:
-        """Milliseconds of the dense network and of this one, in turns."""
+    def __call__(self, *networks: nn.Module) -> list[float]:
+        """Milliseconds of the dense network, and of these, in turns."""
 
     def close(self) -> None:
         """Remove what was written for it."""
@@ -90,11 +91,14 @@ class _InTorch:
 
     def __init__(self, dense: nn.Module, inputs: Inputs, threads: int) -> None:
         self._dense, self._inputs, self._threads = dense, inputs, threads
+        self._rounds = MOST_ROUNDS
 
-    def __call__(self, small: nn.Module) -> tuple[float, float]:
-        """Milliseconds of the dense network and of this one."""
-        found = measure({"dense": self._dense, "small": small}, self._inputs, limit_s=TIMED_S, threads=self._threads)
-        return found["dense"].median_ms, found["small"].median_ms
+    def __call__(self, *networks: nn.Module) -> list[float]:
+        """Milliseconds of the dense network, and of these."""
+        models = {str(number): network for number, network in enumerate((self._dense, *networks))}
+        found = measure(models, self._inputs, repeats=self._rounds, limit_s=TIMED_S, threads=self._threads)
+        self._rounds = _rounds(found["0"])
+        return [one.median_ms for one in found.values()]
 
     def close(self) -> None:
         """Nothing was written."""
@@ -107,16 +111,24 @@ class _InOnnx:
         self._inputs, self._threads = inputs, threads
         self._folder = tempfile.TemporaryDirectory()
         self._dense = onnx.export(dense, inputs, Path(self._folder.name) / "dense.onnx").path
+        self._rounds = MOST_ROUNDS
 
-    def __call__(self, small: nn.Module) -> tuple[float, float]:
-        """Milliseconds of the dense network and of this one."""
-        path = onnx.export(small, self._inputs, Path(self._folder.name) / "small.onnx").path
-        found = measure_onnx({"dense": self._dense, "small": path}, self._inputs, limit_s=TIMED_S, threads=self._threads)
-        return found["dense"].median_ms, found["small"].median_ms
+    def __call__(self, *networks: nn.Module) -> list[float]:
+        """Milliseconds of the dense network, and of these."""
+        paths = [Path(self._folder.name) / f"{number}.onnx" for number in range(len(networks))]
+        files = {"dense": self._dense} | {path.name: onnx.export(network, self._inputs, path).path for path, network in zip(paths, networks)}
+        found = measure_onnx(files, self._inputs, repeats=self._rounds, limit_s=TIMED_S, threads=self._threads)
+        self._rounds = _rounds(found["dense"])
+        return [one.median_ms for one in found.values()]
 
     def close(self) -> None:
         """Remove the files."""
         self._folder.cleanup()
+
+
+def _rounds(dense: Latency) -> int:
+    """So many that a network takes about as long as one that is timed for `TIMED_S`; of slow ones few are enough."""
+    return min(MOST_ROUNDS, max(FEWEST_ROUNDS, round(1e3 * TIMED_S / dense.median_ms)))
 
 
 @contextmanager

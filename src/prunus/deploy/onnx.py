@@ -19,7 +19,7 @@ from torch.utils import _pytree
 
 from prunus.channels.verify import evaluating
 from prunus.deploy.inputs import Inputs, split, tensors
-from prunus.errors import MissingExtraError, PrunusError, VerifyError
+from prunus.errors import FileFormatError, MissingExtraError, PrunusError, VerifyError
 
 
 @dataclass(frozen=True)
@@ -107,17 +107,35 @@ def session(path: Path | str, *, threads: int) -> Any:
 def runner(path: Path | str, *, threads: int = 1) -> Callable[[Inputs], list[Any]]:
     """A file as a function of inputs like those it was exported with; it gives NumPy arrays."""
     opened = session(path, threads=threads)
-    return lambda inputs: opened.run(None, feeds(opened, inputs))
+    return lambda inputs: opened.run(None, feeds([entry.name for entry in opened.get_inputs()], inputs))
 
 
-def feeds(opened: Any, example_inputs: Inputs) -> dict[str, Any]:
-    """The session's inputs by name, as NumPy arrays: tensors in the order in which the exporter flattened them."""
+def feeds(names: Sequence[str], example_inputs: Inputs) -> dict[str, Any]:
+    """The inputs of a file by these names, as NumPy arrays: tensors in the order in which the exporter flattened them."""
     args, kwargs = split(example_inputs)
     values = tensors((args, kwargs))
-    names = [entry.name for entry in opened.get_inputs()]
     if len(names) != len(values):
         raise PrunusError(f"The ONNX file takes {len(names)} inputs ({', '.join(names)}), but {len(values)} tensors were given.")
     return {name: value.detach().cpu().numpy() for name, value in zip(names, values)}
+
+
+def input_shape(path: Path | str) -> tuple[int | None, ...]:
+    """Shape of the one input that a file takes, in 32-bit floats; None for an axis that is free.
+
+    Raises:
+        FileFormatError: the file cannot be read, or takes something else.
+        MissingExtraError: ONNX Runtime is not installed.
+    """
+    try:
+        found = session(path, threads=1).get_inputs()
+    except MissingExtraError:
+        raise
+    except Exception as error:  # the runtime has a type for every way in which a file can be broken
+        raise FileFormatError(f"{path} cannot be read as an ONNX file: {first_cause(error)}.") from error
+    if len(found) != 1 or found[0].type != "tensor(float)":
+        kinds = ", ".join(f"{entry.name}: {entry.type}" for entry in found)
+        raise FileFormatError(f"{path} takes {kinds}; one tensor of 32-bit floats is what can be made up for it.")
+    return tuple(length if isinstance(length, int) else None for length in found[0].shape)
 
 
 def write(

@@ -28,9 +28,9 @@ Pair = tuple[int, int]  # channels read and made
 Times = NDArray[np.float64]
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
-COARSE = (1 / 4, 1 / 2, 3 / 4)  # for matrix products, whose time has no stairs and whose weights may be large
+COARSE = (1 / 16, 1 / 4, 1 / 2, 3 / 4)  # for matrix products, whose time has no stairs and whose weights may be large
 BLOCKS = (32, 16, 8, 4)
-FLAT = 0.06  # a stair may rise by this much over its width
+FLAT = 0.15  # treads may lie this much below the edge ahead of them, as a part of its height; they lie half of it below where there are no stairs
 _SCHEMA = 1
 
 
@@ -81,7 +81,7 @@ class Table:
 
 def ladder(width: int, step: int, shares: Sequence[float] = SHARES) -> tuple[int, ...]:
     """The widths that are probed: half a step, multiples of the step near these shares of the full width, and the full width itself."""
-    rungs = {max(step, round(share * width / step) * step) for share in shares} | {max(1, step // 2)}
+    rungs = {max(step, round(share * width / step) * step) for share in shares} | ({step // 2} if step > 1 else set())
     return tuple(sorted({rung for rung in rungs if rung < width} | {width}))
 
 
@@ -105,19 +105,20 @@ def pairs_of(shape: Shape, step: int) -> list[Pair]:
 
 
 def block_width(probe: Probe, threads: int) -> int:
-    """The width of this machine's stairs: the widest one of which every tread is flat.
+    """The width of this machine's stairs: the widest one of which treads are flat.
 
     A 3 × 3 convolution of 28 pixels is timed at widths from 64 to 128.
     """
     shape = Shape("convolution", 1, (28, 28), (3, 3), (1, 1), (1, 1), (1, 1), (0, 0), 1, 64, 128)
-    widths = list(range(68, 129, 4))
+    widths = list(range(64, 129, 2))
     times = dict(zip(widths, probe(shape, [(64, width) for width in widths], threads)))
 
-    def rises(block: int) -> float:
-        """How much lower the foot of a tread is than its edge, on average."""
-        return float(np.mean([abs(1 - times[width] / times[-(-width // block) * block]) for width in widths]))
+    def slope(block: int) -> float:
+        """How far below the edge ahead the times on the treads are, as a part of what the stairs rise."""
+        treads = [(times[width], times[width // block * block], times[-(-width // block) * block]) for width in widths if width % block]
+        return sum(edge - time for time, _, edge in treads) / max(sum(edge - last for _, last, edge in treads), 1e-9)
 
-    return next((block for block in BLOCKS if rises(block) <= FLAT), 1)
+    return next((block for block in BLOCKS if slope(block) <= FLAT), 1)
 
 
 class Probed:
@@ -153,11 +154,11 @@ class Probed:
         distinct = list(dict.fromkeys(shapes))
         for done, shape in enumerate(distinct):
             watch("timing layers", done, len(distinct))
-            key = json.dumps(asdict(shape))
+            inputs, outputs = rungs(shape, step)
+            key = json.dumps([asdict(shape), inputs, outputs])
             if key not in self._kept["tables"]:
                 self._kept["tables"][key] = self._probe(shape, pairs_of(shape, step), self._threads)
                 self._write()
-            inputs, outputs = rungs(shape, step)
             times = np.array(self._kept["tables"][key], dtype=np.float64).reshape(len(inputs), len(outputs))
             found[shape] = Table(1 if shape.groups > 1 or shape.kind == "linear" else step, np.array(inputs), np.array(outputs), times)
         return found

@@ -213,7 +213,7 @@ def outcome(found: Compressed, model: nn.Module, example_inputs: Tensor, materia
     return Outcome(
         graph, plan, small, worst or verify(model, plan, small), target,
         steps=tuple(steps),
-        limit=Limit(found.baseline, best - target.value, target.confidence),
+        limit=Limit(found.baseline, best - target.points, target.confidence),
         trials=tuple(trials),
         trial_epochs=found.retraining.config.epochs if found.retraining else 0,
         tuning=found.retraining,

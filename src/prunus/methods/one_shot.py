@@ -25,7 +25,7 @@ from prunus.training import History, Normalise, TrainConfig, evaluate, recalibra
 from prunus.training.evaluation import sample_by_sample
 
 T = TypeVar("T")
-TargetKind = Literal["rate", "macs", "params", "bytes", "tolerance"]
+TargetKind = Literal["rate", "macs", "params", "bytes", "tolerance", "latency"]
 
 # Called with (what is being done, steps done, steps in all); 0 in all means that nobody knows.
 Watch = Callable[[str, int, int], None]
@@ -45,25 +45,34 @@ class Target:
 
     Attributes:
         kind: which figure `value` is of.
-        value: fraction or absolute number (see `prunus.plan`), or points for "tolerance".
+        value: fraction or absolute number (see `prunus.plan`), points for "tolerance", or text as "12ms" for "latency".
         scope: "uniform" or "global".
-        round_to: widths become multiples of this.
+        round_to: widths become multiples of this, or "auto".
         floor: channels that every layer keeps at least.
         protect: glob patterns of what stays.
         exact: remove only channels whose removal is exact.
         prefer: "auto", or "eager" to rule out a traced module.
         confidence: with which a tolerance is kept.
+        runtime: that latency and "auto" are measured in.
+        threads: of the runtime.
     """
 
     kind: TargetKind
-    value: float
+    value: float | str
     scope: Literal["uniform", "global"] = "uniform"
-    round_to: int = 1
+    round_to: int | Literal["auto"] = 1
     floor: int = 1
     protect: tuple[str, ...] = ()
     exact: bool = False
     prefer: Literal["auto", "eager"] = "auto"
     confidence: float = 0.95
+    runtime: str = "onnxruntime"
+    threads: int = 1
+
+    @property
+    def points(self) -> float:
+        """The points of a tolerance."""
+        return float(self.value)
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,11 +180,11 @@ def one_shot(
     graph = clock.time("tracing", lambda: trace(model, example_inputs))
     scores = clock.time("scoring", lambda: score(graph))
     search = _Search(model, material, compensate, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
-    chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search))
+    chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search, watch))
     outcome = remove(model, graph, chosen, target, material, tuning, verify_on, clock, compensate=compensate)
     if search is None:
         return outcome
-    limit = Limit(search.baseline, search.baseline - target.value, target.confidence)
+    limit = Limit(search.baseline, search.baseline - target.points, target.confidence)
     return replace(outcome, limit=limit, trials=chosen.trials, trial_epochs=trial_tuning.epochs if trial_tuning else 0)
 
 
@@ -230,13 +239,16 @@ def _check(target: Target, material: Material | None, tuning: TrainConfig | None
         raise TargetError("Fine-tuning needs data.")
 
 
-def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: _Search | None) -> Plan:
+def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: _Search | None, watch: Watch) -> Plan:
     return choose(
         graph,
         scores,
         **{target.kind: target.value},  # type: ignore[arg-type]
         evaluate=search,
         confidence=target.confidence,
+        runtime=target.runtime,
+        threads=target.threads,
+        watch=watch,
         scope=target.scope,
         round_to=target.round_to,
         floor=target.floor,

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus.latency import wanted
+from prunus.report import words
 from prunus.report.result import SCHEMA
 
 if TYPE_CHECKING:
@@ -60,6 +62,7 @@ def describe(
         "verification": _plain(asdict(outcome.verification)),
         "accuracy": _accuracy(outcome, material),
         "search": _search(outcome, material),
+        "timings": [asdict(timing) for timing in plan.timings],
         "training": [
             {
                 "name": name,
@@ -85,10 +88,15 @@ def target_text(outcome: Outcome) -> str:
     target = outcome.target
     names = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
     if target.kind == "tolerance":
-        return f"lose at most {target.value:g} point{'s' if target.value != 1 else ''} on held-out samples"
+        return f"lose at most {target.points:g} point{'s' if target.points != 1 else ''} on held-out samples"
+    if target.kind == "latency":
+        asked = wanted(target.value)
+        time = f"{100 * asked.share:g} % of its time" if asked.share is not None else f"at most {asked.ms:g} ms"
+        return f"take {time} in {words.RUNTIMES.get(target.runtime, target.runtime)}"
+    value = float(target.value)
     if target.kind == "rate":
-        return f"lose {100 * target.value:g} % of its channels"
-    amount = f"{100 * target.value:g} % of its" if target.value <= 1 else f"at most {target.value:,.0f}"
+        return f"lose {100 * value:g} % of its channels"
+    amount = f"{100 * value:g} % of its" if value <= 1 else f"at most {value:,.0f}"
     return f"{amount} {names[target.kind]}"
 
 
@@ -114,7 +122,7 @@ def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | Non
     sure = outcome.limit.confidence
     bounds = f" The lines below go down to what is not undercut with {100 * sure:g} % confidence." if sure > 0.5 else ""
     return {
-        "tolerance": outcome.target.value,
+        "tolerance": outcome.target.points,
         "baseline": outcome.limit.baseline,
         "limit": outcome.limit.lowest,
         "confidence": outcome.limit.confidence,

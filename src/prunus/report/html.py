@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from importlib import resources
 from typing import TYPE_CHECKING, Any
 
 from prunus.errors import MissingExtraError
@@ -33,21 +32,30 @@ def require() -> tuple[ModuleType, ModuleType]:
 def render(result: Result) -> str:
     """The page as text; see `prunus.report.write` for the errors."""
     check(result)
-    jinja2, plots = require()
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined)
-    environment.filters |= {"percent": words.percent, "size": words.size, "error": words.error, "breakable": _breakable}
-    source = resources.files("prunus.report").joinpath("templates/report.html.j2").read_text(encoding="utf-8")
-    page: str = environment.from_string(source).render(
+    _, plots = require()
+    return fill(
+        "report.html.j2",
         result=result,
         verdict=words.verdict(result),
         subtitle=subtitle(result),
         comparison=comparison(result),
         layer_table=layer_table(result["layers"]),
+        timings=timings_table(result.get("timings") or []),
+        runtime=words.RUNTIMES.get(result["target"].get("runtime", ""), result["target"].get("runtime", "")),
         pinned=pinned_table(result.get("pinned") or []),
         facts=facts(result),
         int8=int8_panel.section(result["int8"]) if result.get("int8") else None,
         figures=_figures(result, plots),
     )
+
+
+def fill(template: str, **values: Any) -> str:
+    """One of the pages, with what it shows; raises MissingExtraError if the extra `report` is not installed."""
+    jinja2, _ = require()
+    loader = jinja2.PackageLoader("prunus.report")
+    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, loader=loader)
+    environment.filters |= {"percent": words.percent, "size": words.size, "error": words.error, "breakable": _breakable}
+    page: str = environment.get_template(template).render(values)
     return page
 
 
@@ -102,6 +110,25 @@ def layer_table(layers: Sequence[Result]) -> list[dict[str, str]]:
         }
         for row in layers
     ]
+
+
+def timings_table(timings: Sequence[Result]) -> list[dict[str, str]]:
+    """Every plan that a latency search measured; the chosen one is the slowest that was quick enough."""
+    quick = [row["measured_ms"] / row["dense_ms"] for row in timings if row["accepted"]]
+    rows = []
+    for row in timings:
+        share = row["measured_ms"] / row["dense_ms"]
+        verdict = "too slow" if not row["accepted"] else "chosen" if share == max(quick) else "quick enough"
+        rows.append(
+            {
+                "predicted": words.milliseconds(row["predicted_ms"]),
+                "measured": words.milliseconds(row["measured_ms"]),
+                "dense": words.milliseconds(row["dense_ms"]),
+                "share": words.percent(share),
+                "verdict": verdict,
+            }
+        )
+    return rows
 
 
 def pinned_table(pinned: Sequence[Result], longest: int = 4) -> list[dict[str, str]]:

@@ -11,6 +11,10 @@ FIXED = "\u00a0"  # an unbreakable space between words
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
+# What runtimes are called by those who made them.
+RUNTIMES = {"onnxruntime": "ONNX Runtime", "torch": "PyTorch"}
+
+
 def count(number: float) -> str:
     """Three significant digits with k, M or G: 123, 45.6 k, 1.23 M."""
     for limit, unit in ((1e9, "G"), (1e6, "M"), (1e4, "k")):
@@ -49,6 +53,11 @@ def times(before: float, after: float) -> str:
     return f"{factor:.2f}×" if factor < 1.95 else f"{factor:.1f}×" if factor < 99.5 else f"{factor:.0f}×"
 
 
+def faster(factor: float) -> str:
+    """A speed-up: 2.0× faster, 1.10× slower."""
+    return f"{times(factor, 1)} faster" if factor > 1 else f"{times(1, factor)} slower"
+
+
 def points(difference: float) -> str:
     """A signed difference of percentages: +0.3, −1.2, ±0.0."""
     text = f"{abs(difference):.1f}"
@@ -75,7 +84,7 @@ def verdict(result: Mapping[str, Any]) -> str:
     cost = result["cost"]
     if result.get("dynamic"):
         pairs = paired(result["dynamic"]["latency"])
-        speed = _faster(pairs[-1]["before"] / pairs[-1]["after"]) if pairs else ""
+        speed = faster(pairs[-1]["before"] / pairs[-1]["after"]) if pairs else ""
         parts = [f"{times(cost['before']['macs'], cost['after']['macs'])} fewer MACs", speed]
     elif result.get("int8"):
         return _joined(_of_int8(result["int8"]))
@@ -109,6 +118,11 @@ def _joined(parts: Sequence[str]) -> str:
     return ", ".join(part.replace(" ", FIXED) for part in parts if part)
 
 
+def machine(processor: str, flags: Sequence[str], batch: int, threads: int) -> str:
+    """What a latency was measured on."""
+    return f"{processor} ({' '.join(flags)}) with batches of {batch} and {threads} thread{'s' if threads != 1 else ''}"
+
+
 def paired(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Median latency [ms] per runtime, of a network with all channels and with gates."""
     found: dict[str, dict[str, Any]] = {}
@@ -130,8 +144,4 @@ def _speed(result: Mapping[str, Any]) -> str:
     factor = measured["speedup"]["factor"]
     if not measured["speedup"]["certain"]:
         return "speed unchanged"
-    return _faster(factor)
-
-
-def _faster(factor: float) -> str:
-    return f"{times(factor, 1)} faster" if factor > 1 else f"{times(1, factor)} slower"
+    return faster(factor)

@@ -1,0 +1,158 @@
+"""Latency as a target: what was asked for against what was measured, and the score lost against budgets of MACs that are as quick.
+
+    python -m benchmarks.latency [--networks torchvision/resnet50 …] [--share 0.5] [--tables]
+
+Networks of torchvision with random weights and ours; ONNX Runtime, one thread, batch 1; scores are l2 norms of channels, compared between layers.
+The plan's own search measures on its way; the times of the table were taken afterwards, all networks of a row in turns. A budget of MACs is
+bisected by predicted time and then corrected by measurements until it is as quick as the plan. Wants a quiet machine. `--tables` begins with an
+empty folder of tables, so that the seconds are those of a first time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+
+import prunus
+from benchmarks.environment import RESULTS
+from benchmarks.rows import Row, add, heading, kept, measured_before
+from prunus import models, scores
+from prunus.channels.graph import ChannelGraph
+from prunus.channels.plan import Plan
+from prunus.deploy.machine import Here, Stopwatch, stopwatch
+from prunus.deploy.shapes import timed_layers
+from prunus.errors import TargetError
+from prunus.placement import Clocked
+
+RESULT = RESULTS / "latency.json"
+IMAGENET = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "regnet_y_400mf", "vgg16")
+NETWORKS = (*(f"torchvision/{name}" for name in IMAGENET), "unet", "resnet56")
+SIZES = {"unet": 256, "resnet56": 32}
+RIVALS = (("MACs", 1), ("MACs, multiples of 8", 8))
+TRIES = 4
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--networks", nargs="*", default=NETWORKS)
+    parser.add_argument("--share", type=float, default=0.5, help="of the dense network's latency")
+    parser.add_argument("--tables", action="store_true", help="begin with an empty folder of layer times")
+    parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
+    options = parser.parse_args()
+    torch.set_num_threads(1)
+    result = kept(RESULT)
+    for name in () if options.table else options.networks:
+        key = {"network": name, "share": options.share}
+        if not measured_before(result, key):
+            add(RESULT, result, key | measured(name, options), "benchmarks.latency", "onnxruntime", "torchvision")
+            print(result["rows"][-1], flush=True)
+    RESULT.with_suffix(".md").write_text(table(result))
+    print(table(result))
+
+
+def measured(name: str, options: argparse.Namespace) -> Row:
+    """Plan, and its rivals, each measured in turns with the dense network."""
+    if name.startswith("torchvision/"):
+        from tests.torchvision_shim import missing
+
+        if reason := missing("torchvision"):
+            raise SystemExit(reason)
+    torch.manual_seed(0)
+    size = SIZES.get(name, 224)
+    model = models.build(name).eval()
+    graph = prunus.trace(model, torch.zeros(1, 3, size, size))
+    worth = scores.norm(graph)
+    with tempfile.TemporaryDirectory() as folder:
+        machine = Here("onnxruntime", folder=Path(folder) if options.tables else None)
+        start = time.perf_counter()
+        layers = timed_layers(graph)
+        tables = machine.tables(layers.shapes)
+        probing = time.perf_counter() - start
+        plan = prunus.plan(graph, worth, latency=options.share, runtime=machine, scope="global")
+        planning = time.perf_counter() - start - probing
+    row: Row = {"size": size, "probing_seconds": probing, "planning_seconds": planning, "timings": len(plan.timings), "plans": {}}
+    with stopwatch(machine, model, torch.randn(1, 3, size, size)) as timed:
+        dense, ours = timed(prunus.compact(model, plan))
+        row["dense_ms"] = dense
+        row["plans"]["latency"] = {"latency": ours / dense} | about(graph, worth, plan)
+        clocked = Clocked(graph, layers, [tables[shape] for shape in layers.shapes], dense)
+        for rival, multiple in RIVALS:
+            row["plans"][rival] = as_quick(graph, worth, multiple, ours / dense, clocked, timed)
+    return row
+
+
+def about(graph: ChannelGraph, worth: torch.Tensor, plan: Plan) -> Row:
+    """What a plan leaves and loses."""
+    removed = torch.from_numpy(plan.removed_in(graph))
+    return {
+        "macs": plan.after.macs / plan.before.macs,
+        "params": plan.after.params / plan.before.params,
+        "lost": float(worth[removed].sum() / worth.sum()),
+    }
+
+
+def as_quick(graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: float, clocked: Clocked, timed: Stopwatch) -> Row | None:
+    """The largest budget of MACs that, measured, takes no longer than this share of the dense network's time; None if none was found."""
+    best, aim = None, share
+    for _ in range(TRIES):
+        plan = predicted(graph, worth, multiple, aim, clocked)
+        if plan is None:
+            return best
+        dense, small = timed(prunus.compact(graph.model, plan))
+        reached = small / dense
+        if reached <= share * 1.005:
+            best = {"latency": reached} | about(graph, worth, plan)
+            if reached >= share * 0.97:
+                break
+        aim *= share / reached * (0.995 if reached > share else 1.0)
+    return best
+
+
+def predicted(graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: float, clocked: Clocked) -> Plan | None:
+    """The largest budget of MACs whose predicted time is within a share of the dense network's."""
+    low, high, best = 0.0, 1.0, None
+    full = clocked.ms(clocked.full)
+    for _ in range(12):
+        middle = (low + high) / 2
+        try:
+            plan = prunus.plan(graph, worth, macs=middle, scope="global", round_to=multiple)
+        except TargetError:
+            low = middle
+            continue
+        if clocked.ms(graph.kept(plan.removed_in(graph))) <= share * full:
+            low, best = middle, plan
+        else:
+            high = middle
+    return best
+
+
+def table(result: Row) -> str:
+    """All rows as Markdown."""
+    if not result["rows"]:
+        return "# Latency as a target\n\nNothing has been measured yet.\n"
+    lines = heading(
+        "Latency as a target",
+        result,
+        result["environment"]["processor"],
+        "",
+        "Shares are of the dense network: its median time in ONNX Runtime (one thread, batch 1), its MACs, the sum of its scores. Budgets are",
+        "the largest as quick as the plan, measured. Seconds: timing the layers for the first time, and planning with all measurements.",
+        "",
+        "| network | input | dense [ms] | asked | plan | time | MACs | score lost | probing [s] | planning [s] | plans measured |",
+        "|---|---|---|---|---|---|---|---|---|---|---|",
+    )
+    for row in result["rows"]:
+        for name, one in row["plans"].items():
+            first = [row["network"], str(row["size"]), f"{row['dense_ms']:.2f}", f"{row['share']:.0%}"] if name == "latency" else ["", "", "", ""]
+            shares = ["none as quick", "", ""] if one is None else [f"{one['latency']:.1%}", f"{one['macs']:.1%}", f"{one['lost']:.2%}"]
+            last = [f"{row['probing_seconds']:.0f}", f"{row['planning_seconds']:.0f}", str(row["timings"])] if name == "latency" else ["", "", ""]
+            lines.append("| " + " | ".join([*first, name, *shares, *last]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+if __name__ == "__main__":
+    main()

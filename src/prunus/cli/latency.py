@@ -1,0 +1,256 @@
+"""`prunus latency`: how long a forward pass takes, in the runtimes that are here."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, cast
+
+import typer
+
+from prunus.cli import options as given
+from prunus.cli.console import Bars, bars, show, show_json, show_table
+from prunus.cli.opening import open_model, parse_shape
+from prunus.errors import ConfigError, MissingExtraError
+
+if TYPE_CHECKING:
+    from prunus.deploy.latency import Latency
+    from prunus.deploy.runtimes import Network, Runtime
+
+
+class Served(StrEnum):
+    """Runtimes, and the device where that is not the CPU."""
+
+    TORCH = "torch"
+    TORCH_COMPILE = "torch-compile"
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TORCH_CUDA = "torch-cuda"
+    TORCH_COMPILE_CUDA = "torch-compile-cuda"
+
+    @property
+    def runtime(self) -> Runtime:
+        """Its name in the library."""
+        return cast("Runtime", self.value.removesuffix("-cuda"))
+
+    @property
+    def device(self) -> str:
+        """Where models and inputs have to be."""
+        return "cuda" if self.value.endswith("-cuda") else "cpu"
+
+    @property
+    def compiles(self) -> bool:
+        """Whether it may take minutes before the first pass."""
+        return self.runtime == "torch-compile"
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether it takes ONNX files."""
+        return self.runtime in ("onnxruntime", "openvino")
+
+
+@dataclass(frozen=True, eq=False)
+class _Entrant:
+    """A network, and the shape of one input, batch axis first; None where an ONNX file leaves it free."""
+
+    network: Network
+    shape: tuple[int | None, ...]
+    record: Mapping[str, Any]
+
+
+def latency(
+    context: typer.Context,
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL…", help="Models' names, NAME@WEIGHTS, folders made by prune or train, or ONNX files.")
+    ],
+    runtime: Annotated[
+        list[Served] | None,
+        typer.Option("--runtime", help="Where to run them (repeatable); default: all that are here, but those that compile."),
+    ] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Samples per pass (repeatable); default: 1.")] = None,
+    threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of each runtime on the CPU.")] = 1,
+    repeats: Annotated[int, typer.Option("--repeats", min=1, help="Samples per model, at most.")] = 100,
+    output: Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file for all of it.")] = None,
+    input_shape: given.InputShape = "",
+    build: given.BuildName = "",
+    as_json: given.AsJson = False,
+) -> None:
+    """Time models, in turns, in every runtime that is here: medians, quartiles, and whether a difference is certain.
+
+    For example: prunus latency resnet56 out/ --batch 1 --batch 32 -o latency.json
+    """
+    from prunus.cli.app import typed_command
+    from prunus.deploy.environment import environment
+
+    with bars() as watch:
+        entrants = _opened(models, parse_shape(input_shape), build, watch)
+        shape = _common_shape(entrants)
+        chosen, notes = _runtimes(runtime, entrants)
+        batches = list(dict.fromkeys(batch or [shape[0]]))
+        _check_batches(entrants, batches)
+        rows = [row for size in batches for row in _timed(entrants, (size, *shape[1:]), chosen, threads, repeats, watch)]
+        rows.sort(key=lambda row: chosen.index(row["runtime"]))
+    result: dict[str, Any] = {
+        "command": typed_command(context),
+        "created": datetime.now(UTC).isoformat(timespec="seconds"),
+        "environment": environment(),
+        "models": {name: dict(entrant.record) for name, entrant in entrants.items()},
+        "latency": rows,
+        "notes": notes,
+    }
+    if output is not None:
+        from prunus.report.result import write_text
+
+        write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", output)
+    show_json(result) if as_json else _show(result, output)
+
+
+def _opened(texts: Sequence[str], shape: tuple[int, ...] | None, build: str, watch: Bars) -> dict[str, _Entrant]:
+    """What the user named, by names that differ even where the same model is named twice."""
+    from prunus.deploy.onnx import input_shape
+
+    watch("building the models", 0, 0)
+    found: dict[str, _Entrant] = {}
+    for number, text in enumerate(texts):
+        name = text if text not in found else f"{text} ({texts[: number + 1].count(text)})"
+        if text.endswith(".onnx"):
+            found[name] = _Entrant(Path(text), input_shape(text), {"name": text})
+        else:
+            opened = open_model(text, shape=shape, build_name=build)
+            found[name] = _Entrant(opened.model, opened.input_shape, opened.record())
+    return found
+
+
+def _common_shape(entrants: Mapping[str, _Entrant]) -> tuple[int, ...]:
+    """The shape that all agree on but for the batch, which is 1 where nobody says."""
+    (first, entrant), *others = entrants.items()
+    shape = list(entrant.shape)
+    for name, other in others:
+        if len(other.shape) != len(shape) or any(a and b and a != b for a, b in zip(shape[1:], other.shape[1:])):
+            raise ConfigError(f"{first} takes {_written(shape)} and {name} takes {_written(other.shape)}: give --input-shape for all.")
+        shape = [a or b for a, b in zip(shape, other.shape)]
+    known = [length for length in (shape[0] or 1, *shape[1:]) if length is not None]
+    if len(known) < len(shape):
+        raise ConfigError(f"{first} takes {_written(shape)}, which leaves axes free: name it beside a model of one shape.")
+    return tuple(known)
+
+
+def _written(shape: Sequence[int | None]) -> str:
+    return "×".join("?" if length is None else str(length) for length in shape)
+
+
+def _runtimes(asked: Sequence[Served] | None, entrants: Mapping[str, _Entrant]) -> tuple[list[Served], list[str]]:
+    """Where to run them, and notes on what is left out. Raises where something that was asked for by name cannot be used."""
+    files = [name for name, entrant in entrants.items() if isinstance(entrant.network, Path)]
+    if asked:
+        for served in asked:
+            _require(served, files)
+        return list(dict.fromkeys(asked)), []
+    chosen, notes = [], []
+    for served in Served:
+        if served.compiles:
+            continue
+        try:
+            _require(served, files)
+            chosen.append(served)
+        except (ConfigError, MissingExtraError) as error:
+            notes.append(f"Without {served}: {error}")
+    if not chosen:
+        raise ConfigError(f"There is no runtime here for these models. {' '.join(notes)}")
+    return chosen, notes
+
+
+def _require(served: Served, files: Sequence[str]) -> None:
+    """Raises ConfigError or MissingExtraError unless these can be run there."""
+    import torch
+
+    from prunus.deploy.runtimes import require
+
+    if files and not served.reads_files:
+        raise ConfigError(f"{files[0]} is an ONNX file, which PyTorch cannot run.")
+    if served.device == "cuda" and not torch.cuda.is_available():
+        raise ConfigError("there is no GPU that CUDA can use.")
+    require(served.runtime)
+
+
+def _check_batches(entrants: Mapping[str, _Entrant], batches: Sequence[int]) -> None:
+    """A file that was exported for one batch takes no other."""
+    for name, entrant in entrants.items():
+        fixed = entrant.shape[0] if isinstance(entrant.network, Path) else None
+        if fixed is not None and set(batches) != {fixed}:
+            raise ConfigError(f"{name} takes batches of {fixed} and no others: give --batch {fixed}, or the model that the file was exported from.")
+
+
+def _timed(
+    entrants: Mapping[str, _Entrant], shape: tuple[int, ...], chosen: Sequence[Served], threads: int, repeats: int, watch: Bars
+) -> list[dict[str, Any]]:
+    """One row per runtime and model, at one input shape."""
+    import torch
+
+    from prunus.deploy.runtimes import onnx_files, time_models
+
+    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    networks = {name: entrant.network for name, entrant in entrants.items()}
+    rows = []
+    with ExitStack() as stack:
+        files: dict[str, Path] = {}
+        for served in chosen:
+            if served.reads_files and not files:
+                watch(f"exporting to ONNX, batch {shape[0]}", 0, 0)
+                files = stack.enter_context(onnx_files(_placed(networks, "cpu"), inputs))
+            watch(f"{'compiling for and timing' if served.compiles else 'timing'} {served}, batch {shape[0]}", 0, 0)
+            placed: Mapping[str, Network] = files if served.reads_files else _placed(networks, served.device)
+            times = time_models(placed, inputs.to(served.device), runtime=served.runtime, threads=threads, repeats=repeats)
+            rows += [_row(served, shape, threads, name, times) for name in times]
+    _placed(networks, "cpu")
+    return rows
+
+
+def _placed(networks: Mapping[str, Network], device: str) -> dict[str, Network]:
+    """The networks, moved; files stay where they are."""
+    return {name: network if isinstance(network, Path) else network.to(device) for name, network in networks.items()}
+
+
+def _row(served: Served, shape: tuple[int, ...], threads: int, name: str, times: Mapping[str, Latency]) -> dict[str, Any]:
+    """A measurement, and how many times faster than the first model it is."""
+    from prunus.deploy.latency import speedup
+
+    first, found = next(iter(times)), times[name]
+    samples = [round(sample, 4) for sample in found.samples_ms]  # a clock is not better than that
+    return {
+        "runtime": served.value,
+        "batch": shape[0],
+        "input_shape": list(shape),
+        "threads": threads,
+        "model": name,
+        **asdict(found),
+        "samples_ms": samples,
+        "speedup": asdict(speedup(times[first], found)) if name != first else None,
+    }
+
+
+def _show(result: Mapping[str, Any], output: Path | None) -> None:
+    from rich.markup import escape
+
+    from prunus.report import words
+
+    rows, before = [], None
+    for row in result["latency"]:
+        place = row["runtime"], f"{row['batch']}"
+        faster = row["speedup"]
+        change = "" if faster is None else words.faster(faster["factor"]) if faster["certain"] else "within the noise"
+        quartiles = f"{words.significant(row['q25_ms'])} to {words.milliseconds(row['q75_ms'])}"
+        rows.append((*(place if place != before else ("", "")), row["model"], words.milliseconds(row["median_ms"]), quartiles, change))
+        before = place
+    show_table("", ("runtime", "batch", "model", "median", "quartiles", "against the first"), rows, left=3)
+    threads = result["latency"][0]["threads"]
+    show(f"\n{threads} thread{'s' if threads > 1 else ''}; at most {max(row['repeats'] for row in result['latency'])} samples of each, in turns.")
+    for note in result["notes"]:
+        show(f"Note: {escape(note)}")
+    if output is not None:
+        show(f"All samples and the environment: [bold]{escape(str(output))}[/bold]")
