@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import prunus
 from prunus.deploy import onnx
 from prunus.deploy.comparison import compare_latency, output_difference
 from prunus.deploy.latency import measure_onnx
@@ -106,3 +107,18 @@ def test_output_difference() -> None:
     assert difference.relative == pytest.approx(0.25 / largest, rel=1e-5)
     with pytest.raises(ConfigError, match="outputs have shapes"):
         output_difference(nn.Flatten(), network(), INPUTS)
+
+
+def test_the_file_says_what_it_is(tmp_path: Path) -> None:
+    model = network()
+    graph = prunus.trace(model, INPUTS)
+    small = prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph), rate=0.5))
+    said = []
+    for number, one in enumerate((model, small)):
+        path = onnx.export(one, INPUTS, tmp_path / f"{number}.onnx").path
+        said.append(runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map)
+    assert said[0] == {"prunus": prunus.__version__, "torch": torch.__version__}
+    assert said[1] == said[0] | {
+        "macs": f"{small.prunus.plan.after.macs} of {graph.cost().macs}",
+        "parameters": f"{sum(one.numel() for one in small.parameters())} of {sum(one.numel() for one in model.parameters())}",
+    }

@@ -10,6 +10,7 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from prunus.channels import Origin
 from prunus.channels.verify import evaluating
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.errors import FileFormatError, MissingExtraError, PrunusError, VerifyError
@@ -161,10 +163,21 @@ def write(
                 dynamic_shapes=_dynamic_shapes(args, kwargs) if dynamic_batch else None,
                 custom_translation_table=dict(translations) if translations else None,
             )
+            program.model.metadata_props.update(_metadata(model))
             program.save(draft, external_data=False)
     except Exception as error:  # the exporter raises many types; none of them is the user's to know
         raise PrunusError(f"{type(model).__name__} cannot be exported to ONNX: {first_cause(error)}") from error
     return int(program.model.opset_imports[""])
+
+
+def _metadata(model: nn.Module) -> dict[str, str]:
+    """What the file says of itself: who made it and, of a compact network, what is left of the original."""
+    made = {"prunus": metadata.version("prunus"), "torch": torch.__version__}
+    origin = getattr(model, "prunus", None)
+    if not isinstance(origin, Origin):
+        return made
+    before, after = origin.plan.before, origin.plan.after
+    return made | {"macs": f"{after.macs} of {before.macs}", "parameters": f"{after.params} of {before.params}"}
 
 
 def check_each(model: nn.Module, inputs: Tensor, draft: Path, path: Path, opset: int, tolerance: float = 1e-4) -> OnnxCheck:

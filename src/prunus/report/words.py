@@ -105,7 +105,7 @@ def network(panel: Mapping[str, Any], name: str) -> Mapping[str, Any]:
 def _of_int8(panel: Mapping[str, Any]) -> list[str]:
     """The file in 8 bits against that of the original."""
     before, after = network(panel, "before"), network(panel, "int8")
-    speed = _faster(after["speedup"]["factor"]) if after["speedup"]["certain"] else "speed unchanged"
+    speed = faster(after["speedup"]["factor"]) if after["speedup"]["certain"] else "speed unchanged"
     return [f"{times(before['bytes'], after['bytes'])} smaller", speed, _accuracy(after["accuracy"] - before["accuracy"])]
 
 
