@@ -204,7 +204,7 @@ def _section(row: Row) -> list[str]:
     lines = [
         f"## {row['called']}, {row['network']} ({row['weights']}): {row['target']} {row['value']:g}, widths in multiples of {row['round_to']}",
         "",
-        f"{row['scope'].capitalize()}, {row['epochs']} epochs of fine-tuning and {row['pruned_epochs']} after pruning, seed {row['seed']}, "
+        f"{row['scope'].capitalize()}, epochs of fine-tuning: {row['epochs']}, after pruning: {row['pruned_epochs']}, seed {row['seed']}, "
         f"{row['test']:,} test samples" + (", **a trial on a few samples**." if row["samples"] else "."),
         "",
         "| file | accuracy | against dense | MACs | parameters | bytes | smaller | layers in float | p50 [ms] | faster |",
