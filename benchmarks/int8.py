@@ -1,7 +1,7 @@
 """Pruned and quantised: a pretrained CIFAR-10 network, half of it, and both in 8 bits.
 
     python -m benchmarks.int8 accuracy --data DIR --weights FILE --models DIR [--network resnet56] [--macs 0.5 | --rate 0.5 | --latency 0.5]
-        [--round-to 16] [--epochs 6] [--pruned-epochs 6]
+        [--round-to 8] [--epochs 6] [--pruned-epochs 6]
     python -m benchmarks.int8 latency --models DIR (of all rows; wants a quiet machine)
     python -m benchmarks.int8 table
 
@@ -68,7 +68,7 @@ def parsed() -> argparse.Namespace:
     target = parser.add_mutually_exclusive_group()
     for name in ("macs", "rate", "latency"):
         target.add_argument(f"--{name}", type=float)
-    parser.add_argument("--round-to", type=int, default=16, help="ONNX Runtime's 8-bit kernels make 16 channels at a time")
+    parser.add_argument("--round-to", type=int, default=8, help="ONNX Runtime's 8-bit kernels make 16 channels at a time")
     parser.add_argument("--scope", default="uniform")
     parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning the public weights")
     parser.add_argument("--pruned-epochs", type=int, default=6, help="of fine-tuning what is left")

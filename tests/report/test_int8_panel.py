@@ -37,9 +37,11 @@ def panel() -> dict[str, Any]:
         "trials": [trial, trial | {"kept_float": ["conv1", "layer3.8.conv2"], "metric": 96.0, "lowest": 95.8, "accepted": True}],
         "sensitivities": [{"layer": "conv1", "noise": 0.04}],
         "networks": [
-            network("before", 3_600_000, 93.1, 6.2, 1.0), network("compact", 1_100_000, 92.9, 3.1, 2.0), network("int8", 330_000, 92.6, 1.1, 5.6),
+            network("before", 3_600_000, 93.1, 6.2, 1.0),
+            network("compact", 1_100_000, 92.9, 3.1, 2.0),
+            network("int8", 330_000, 92.6, 1.1, 5.6),
         ],
-    }  # fmt: skip
+    }
 
 
 def test_the_page_shows_networks_trials_and_layers_in_float(resnet: dict[str, Any], panel: dict[str, Any]) -> None:
@@ -60,8 +62,8 @@ def test_the_verdict_is_of_the_file_that_is_delivered(resnet: dict[str, Any], pa
 
 def test_the_sentence_says_what_was_reached(panel: dict[str, Any]) -> None:
     assert int8_panel.text(panel) == (
-        "54 of 56 layers compute in 8 bits: so quantising costs at most 0.5 points of accuracy "
-        f"on 5,000 held-out samples with 95{words.SPACE}% confidence."
+        "54 of 56 layers compute in 8 bits: so quantising costs at most 0.5 points of accuracy on 5,000 held-out samples "
+        f"with 95{words.SPACE}% confidence."
     )
     assert int8_panel.text(panel | {"kept_float": [], "weight_bits": 7}).startswith("All 54 layers compute in 8 bits (weights in 7, ")
     assert int8_panel.text(panel | {"quantised": 0}).startswith("No layer could be quantised within 0.5 points")

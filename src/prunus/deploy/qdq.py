@@ -151,13 +151,14 @@ def _prepared(source: Path, prepared: Path) -> Any:
     quantisation: Any = importlib.import_module("onnxruntime.quantization")
     try:
         with silenced():
-            opsets = {entry.domain: entry.version for entry in onnx.load(str(source)).opset_import}
+            given = onnx.load(str(source))
     except FileNotFoundError:
         raise FileFormatError(f"There is no ONNX file {source}.") from None
     except Exception as error:
         raise FileFormatError(f"{source} is not an ONNX file that can be read ({first_cause(error)}).") from error
-    if opsets.get("", 0) < OLDEST_OPSET:
-        raise PrunusError(f"{source.name} has opset {opsets.get('', 0)}; only files of opset {OLDEST_OPSET} or later are quantised.")
+    opset = max((entry.version for entry in given.opset_import if not entry.domain), default=0)
+    if opset < OLDEST_OPSET:
+        raise PrunusError(f"{source.name} has opset {opset}; only files of opset {OLDEST_OPSET} or later are quantised.")
     with told(source):
         quantisation.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         model = onnx.load(str(prepared))
@@ -165,6 +166,8 @@ def _prepared(source: Path, prepared: Path) -> Any:
             raise ConfigError(f"{source.name} is quantised already.")
         for number, node in enumerate(model.graph.node):
             node.name = node.name or f"{node.op_type}_{number}"
+        model.ClearField("metadata_props")
+        model.metadata_props.extend(given.metadata_props)  # what the file says of itself stays said
         onnx.save(model, str(prepared))
     return model
 
@@ -257,7 +260,6 @@ def _bare(model: Any) -> Any:
         node.ClearField("doc_string")
     model.graph.ClearField("value_info")
     model.graph.ClearField("metadata_props")
-    model.ClearField("metadata_props")
     used = {node.domain for node in model.graph.node}
     kept = [entry for entry in model.opset_import if entry.domain in used]
     model.ClearField("opset_import")

@@ -107,11 +107,12 @@ def deliver(
         latency=measured,
         notes=notes,
     )
-    result |= dict(panels or {})
-    if quantise is not None and exported is not None and material is not None:
-        result["int8"] = quantised(quantise, original, exported.path, example_inputs, material, seed=seed, watch=watch)
-        paths["int8"] = folder / FILE
-    return finish(result, folder, paths, exported, with_report)
+    result = finish(result | dict(panels or {}), folder, paths, exported, with_report)
+    if quantise is None or exported is None or material is None:
+        return result
+    # All else is written by now, so that no training is lost if the quantiser gives up.
+    result["int8"] = quantised(quantise, original, exported.path, example_inputs, material, seed=seed, watch=watch)
+    return finish(result, folder, {**paths, "int8": folder / FILE}, exported, with_report)
 
 
 def finish(result: dict[str, Any], folder: Path, paths: Mapping[str, Path], exported: onnx.OnnxCheck | None, with_report: bool) -> dict[str, Any]:
