@@ -32,6 +32,13 @@ def test_the_training_of_the_docs_ends_in_a_compact_network() -> None:
     assert scope["history"].kept in (1, 2) and scope["history"].epochs[0].accuracy is None
 
 
+def test_the_timing_of_the_docs_compares_two_networks() -> None:
+    (block,) = blocks("docs/latency.md")
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    assert list(scope["times"]) == ["dense", "small"] and 0 <= scope["found"].wins <= 1
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/getting-started.md"])
 def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -65,6 +65,7 @@ def test_comparing_two_models() -> None:
     [
         (["compare", "lenet5", "resnet20", "--no-onnx"], "give --input-shape for both"),
         (["compare", "lenet5", "lenet5", "--data", "cifer10"], "Did you mean cifar10"),
+        (["compare", "lenet5", "lenet5", "resnet20"], "lenet5 is not the folder of a run"),
         (["profile", "resnet20", "--input-shape", "1,4,32,32"], "fails at resnet.py:"),
         (["profile", "lenet5", "--input-shape", "1,1,2,2"], "image_size must be at least 4"),
     ],
@@ -73,3 +74,43 @@ def test_what_cannot_be_compared(arguments: list[str], said: str) -> None:
     result = runner.invoke(app, arguments)
     assert result.exit_code == 1
     assert said in result.stderr
+
+
+def test_one_model_is_no_comparison() -> None:
+    result = runner.invoke(app, ["compare", "lenet5"])
+    assert result.exit_code == 2 and "Give two models" in result.stderr
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A training, and two prunings of what came out."""
+    root = tmp_path_factory.mktemp("runs")
+    commands = [["train", "digits", "lenet5", "--epochs", "1", "-o", str(root / "dense")]]
+    commands += [
+        ["prune", str(root / "dense"), "--data", "digits", "--macs", part, "--score", "norm-l2", "-o", str(root / part)] for part in ("0.5", "0.2")
+    ]
+    for command in commands:
+        runner.invoke(app, [*command, "--no-onnx", "--no-report"], catch_exceptions=False)
+    return root
+
+
+def test_comparing_runs(folders: Path, tmp_path: Path) -> None:
+    names, page = [str(folders / name) for name in ("dense", "0.5", "0.2")], tmp_path / "compare.html"
+    result = runner.invoke(app, ["compare", *names, "-o", str(page), "--json"], catch_exceptions=False)
+    shown = json.loads(result.stdout)
+    assert [(point["name"], point["original"]) for point in shown["points"]] == [("dense", True), ("0.5", False), ("0.2", False)]
+    dense, half, fifth = shown["points"]
+    assert dense["macs"] > half["macs"] > fifth["macs"] and half["macs"] <= dense["macs"] / 2
+    assert shown["samples"] == 355 and shown["runtime"] == "PyTorch" and "0.2" in shown["fronts"]["macs"]
+    assert "Accuracy against latency" in page.read_text() and shown["choice"] in page.read_text()
+
+
+def test_comparing_runs_without_a_page(folders: Path) -> None:
+    result = runner.invoke(app, ["compare", *(str(folders / name) for name in ("dense", "0.5", "0.2"))], catch_exceptions=False)
+    assert "0.5" in result.stdout and "one standard error is" in result.stdout
+
+
+def test_a_broken_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "training.json").write_text("[1, 2]")
+    result = runner.invoke(app, ["compare", str(tmp_path), str(tmp_path), "-o", str(tmp_path / "page.html")])
+    assert result.exit_code == 1 and "cannot be read as the record of a training" in result.stderr

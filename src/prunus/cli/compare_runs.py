@@ -20,6 +20,8 @@ def compare_runs(folders: Sequence[str], page: Path | None, command: str, as_jso
         FileFormatError: a record cannot be read.
         MissingExtraError: the page is wanted, and the extra `report` is not installed.
     """
+    from rich.markup import escape
+
     from prunus.report import runs_page
     from prunus.report.runs import gather
 
@@ -42,8 +44,8 @@ def compare_runs(folders: Sequence[str], page: Path | None, command: str, as_jso
     show_table("", ("", "accuracy", "MACs  ", *(("latency  ",) if runs.runtime else ()), "size  "), rows)
     show(f"\n* no other is as accurate for less. {runs.samples:,} test samples of {runs.data}: one standard error is {runs.error():.1f} points.")
     for note in runs.notes:
-        show(f"Note: {note}")
-    show(f"\n[bold]{runs_page.verdict(runs)}[/bold]" + (f": {page}" if page else ""))
+        show(f"Note: {escape(note)}")
+    show(f"\n[bold]{escape(runs_page.verdict(runs))}[/bold]" + (f": {escape(str(page))}" if page else ""))
 
 
 def _names(folders: Sequence[str]) -> list[str]:

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
+from matplotlib.ticker import MaxNLocator
 
 from prunus.report import words
 from prunus.report.canvas import AFTER, INK, MUTED, PAPER, RULE, SMALL, TEXT, Canvas, shorten, styled
 from prunus.report.plots import NARROW
 from prunus.report.runs import Point, Quantity, Runs
 
-WRITTEN: dict[Quantity, tuple[str, Callable[[float], str]]] = {
-    "macs": ("MACs of an input", words.count),
-    "latency_ms": ("latency", words.milliseconds),
-    "bytes": ("size of the parameters", words.size),
-}
+NAMES: dict[Quantity, str] = {"macs": "MACs", "latency_ms": "latency", "bytes": "size"}
+WRITTEN: dict[Quantity, Callable[[float], str]] = {"macs": words.count, "latency_ms": words.milliseconds, "bytes": words.size}
 WIDE_RANGE = 12.0  # from so many times the least on, costs are drawn by their logarithm
-LETTER = 6.5  # pixels, of the text size on average
+WIDE_ERRORS = 4.0  # likewise the shares of wrong answers: one bad run must not press all others together
+LETTER = 7.0  # pixels, of the text size on average
 AWAY = 9.0  # pixels between a point and its name
+LEFT, FOOT = 34.0, 44.0  # pixels for the numbers of the axes
 Box = tuple[float, float, float, float]  # left, bottom, right, top in pixels
 
 
@@ -28,46 +29,75 @@ def front(runs: Runs, quantity: Quantity, width: float) -> str:
     """Accuracy [%] against one cost."""
     narrow = width < NARROW
     canvas = Canvas(width, 300 if narrow else 340)
-    axes = canvas.axes(left=34, top=30, right=8, bottom=44)
+    axes = canvas.axes(left=LEFT, top=30, right=8, bottom=FOOT)
     points = [point for point in runs.points if point.cost(quantity) is not None]
     best = runs.front(quantity)
     costs = {point.name: float(point.cost(quantity) or 0.0) for point in points}
-    title, write = WRITTEN[quantity]
-    _scale(axes, list(costs.values()), [point.accuracy for point in points], write)
+    _scale_accuracy(axes, [point.accuracy for point in points], runs.samples)
+    unit = _scale_cost(axes, list(costs.values()), quantity, 5 if narrow else 8)
     _stairs(axes, [costs[point.name] for point in best], [point.accuracy for point in best])
     for point in sorted(points, key=lambda point: point in best):
-        chosen = point in best
+        filled = point in best or point.original
         axes.scatter(
-            [costs[point.name]], [point.accuracy], s=64 if chosen else 46, marker="D" if point.original else "o", zorder=3,
-            facecolor=(INK if point.original else AFTER) if chosen else PAPER, edgecolor=PAPER if chosen else INK if point.original else MUTED,
-            linewidth=1.6, clip_on=False,
+            [costs[point.name]], [point.accuracy], s=64 if filled else 46, marker="D" if point.original else "o", zorder=3, clip_on=False,
+            facecolor=PAPER if not filled else INK if point.original else AFTER, edgecolor=PAPER if filled else MUTED, linewidth=1.6,
         )  # fmt: skip
     _names(axes, canvas, points, best, costs, 16 if narrow else 30)
-    axes.set_xlabel(title, fontsize=SMALL, loc="right", labelpad=4)
-    axes.set_title("Accuracy, %", loc="left", fontsize=TEXT, color=MUTED, pad=12, x=-34 / (width - 42))
-    label = f"Accuracy against {title}; on the front: " + ", ".join(
-        f"{point.name} {point.accuracy:.1f} % at {write(costs[point.name])}" for point in best
-    )
-    return canvas.svg(f"front-{quantity}-{width:g}", label)
+    axes.set_xlabel(f"{NAMES[quantity]}, {unit}" if unit else NAMES[quantity], fontsize=SMALL, loc="right", labelpad=4)
+    axes.set_title("accuracy, %", loc="left", fontsize=SMALL, color=MUTED, pad=12, x=-LEFT / (width - LEFT - 8))
+    written = (f"{point.name} {point.accuracy:.1f} % at {WRITTEN[quantity](costs[point.name])}" for point in best)
+    return canvas.svg(f"front-{quantity}-{width:g}", f"Accuracy against {NAMES[quantity]}; on the front: {', '.join(written)}")
 
 
-def _scale(axes: Axes, costs: Sequence[float], accuracies: Sequence[float], write: Callable[[float], str]) -> None:
-    """Costs from zero, or by their logarithm where they are far apart; accuracies with some room."""
-    if max(costs) > WIDE_RANGE * min(costs) > 0:
-        axes.set_xscale("log")
-        axes.set_xlim(min(costs) / 1.3, max(costs) * 1.3)
-        axes.xaxis.set_major_locator(LogLocator(subs=(1.0, 2.0, 5.0), numticks=8))
-        axes.xaxis.set_minor_formatter(NullFormatter())
-        axes.xaxis.set_minor_locator(LogLocator(subs=(), numticks=1))
+def _scale_accuracy(axes: Axes, accuracies: Sequence[float], samples: int) -> None:
+    """Accuracies with some room around them; by the logarithm of the share of wrong answers where that differs much."""
+    least = 50.0 / samples  # half of a sample stands for no error at all
+    wrong = [max(100 - accuracy, least) for accuracy in accuracies]
+    if max(wrong) <= WIDE_ERRORS * min(wrong):
+        room = 0.14 * max(max(accuracies) - min(accuracies), 0.5)
+        axes.set_ylim(min(accuracies) - room, max(accuracies) + room)
+        axes.yaxis.set_major_locator(MaxNLocator(5))
     else:
-        axes.set_xlim(0, 1.06 * max(costs))
-        axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.xaxis.set_major_formatter(lambda value, _: write(value))
-    room = max(max(accuracies) - min(accuracies), 0.5)
-    axes.set_ylim(min(accuracies) - 0.12 * room, max(accuracies) + 0.12 * room)
-    axes.yaxis.set_major_locator(MaxNLocator(5))
+
+        def forward(accuracy: Any) -> Any:
+            return -np.log10(np.maximum(100 - accuracy, least))
+
+        axes.set_yscale("function", functions=(forward, lambda height: 100 - 10**-height))
+        room = (max(wrong) / min(wrong)) ** 0.14
+        axes.set_ylim(100 - max(wrong) * room, 100 - min(wrong) / room)
+        axes.set_yticks([100 - one for one in _round(min(wrong), max(wrong) * room, 6)])
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.4g}")
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
+
+
+def _scale_cost(axes: Axes, costs: Sequence[float], quantity: Quantity, most: int) -> str:
+    """Costs from zero, or by their logarithm where they are far apart; the unit of the numbers at the axis."""
+    high, low = max(costs), min(costs)
+    if high > WIDE_RANGE * low > 0:
+        axes.set_xscale("log")
+        room = (high / low) ** 0.08
+        axes.set_xlim(low / room, high * room)
+        axes.set_xticks(_round(low / room, high * room, most), minor=False)
+        axes.set_xticks([], minor=True)
+    else:
+        axes.set_xlim(0, 1.06 * high)
+        axes.xaxis.set_major_locator(MaxNLocator(most))
+    end = "B" if quantity == "bytes" else ""
+    sizes = ((1e9, "G"), (1e6, "M"), (1e3, "k")) if quantity != "latency_ms" else ()
+    divisor, unit = next(((size, f"{name}{end}") for size, name in sizes if high >= size), (1.0, "ms" if quantity == "latency_ms" else end))
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value / divisor:.4g}")
+    return unit
+
+
+def _round(low: float, high: float, most: int) -> list[float]:
+    """Numbers between two others that are 1, 2 or 5 times a power of ten, or fewer of them."""
+    powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
+    for digits in ((1, 2, 5), (1, 3), (1,)):
+        found = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
+        if len(found) <= most:
+            break
+    return found
 
 
 def _stairs(axes: Axes, costs: Sequence[float], accuracies: Sequence[float]) -> None:
@@ -80,31 +110,39 @@ def _names(axes: Axes, canvas: Canvas, points: Sequence[Point], best: Sequence[P
     """Each name beside its point where it hides least: those of the front choose first."""
     places = {point.name: axes.transData.transform((costs[point.name], point.accuracy)) for point in points}
     taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in places.values()]
+    taken.append((0, canvas.height - 26, 80, canvas.height))  # what the axis is called
     for point in sorted(points, key=lambda point: (point not in best, not point.original)):
         text = shorten(point.name, letters)
         x, y = places[point.name]
-        left, bottom, right, top = min(_around(x, y, LETTER * len(text)), key=lambda box: _hidden(box, taken, canvas))
-        taken.append((left, bottom, right, top))
+        around = _around(x, y, LETTER * len(text))
+        chosen = min(range(len(around)), key=lambda index: (_hidden(around[index], taken, canvas), index))
+        left, bottom, right, top = around[chosen]
+        taken.append(around[chosen])
         axes.annotate(
             text, (costs[point.name], point.accuracy), ((left + right) / 2 - x, (bottom + top) / 2 - y), textcoords="offset points",
-            ha="center", va="center", fontsize=TEXT, color=INK if point in best else MUTED, annotation_clip=False,
+            ha="center", va="center", fontsize=TEXT, color=INK if point in best or point.original else MUTED, annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 5} if chosen >= NEAR else None,
         )  # fmt: skip
+
+
+NEAR = 8  # so many of the places are beside the point; to those after them a line leads
 
 
 def _around(x: float, y: float, wide: float) -> list[Box]:
     """Where a name may stand, the best place first: above and left of a front there is room, because nothing is better."""
-    high, near = 15.0, AWAY * 0.7
+    high, near = 14.0, AWAY * 0.7
     corners = [
-        (x - near - wide, y + 2), (x - AWAY - wide, y - high / 2), (x + AWAY, y - high / 2), (x - wide / 2, y + AWAY), (x + near, y - high - 2),
-        (x - wide / 2, y - AWAY - high), (x + near, y + 2), (x - near - wide, y - high - 2),
-        (x - wide / 2, y + AWAY + high), (x - wide / 2, y - AWAY - 2 * high),
+        (x - near - wide, y + 2), (x - AWAY - wide, y - high / 2), (x - wide / 2, y + AWAY), (x + near, y - high - 2),
+        (x - wide / 2, y - AWAY - high), (x + near, y + 2), (x + AWAY, y - high / 2), (x - near - wide, y - high - 2),
     ]  # fmt: skip
+    corners += [(x + side * 1.1 * wide / 2 - wide / 2, y + step) for step in (28, -42, 46, -60, 64, -78) for side in (0, -1, 1)]
     return [(left, bottom, left + wide, bottom + high) for left, bottom in corners]
 
 
-def _hidden(box: Box, taken: Sequence[Box], canvas: Canvas) -> float:
+def _hidden(box: Box, taken: Sequence[Box], canvas: Canvas) -> int:
     """Square pixels that a name would hide or lose."""
     left, bottom, right, top = box
-    inside = max(0.0, min(right, canvas.width) - max(left, 0.0)) * max(0.0, min(top, canvas.height) - max(bottom, 44.0))
+    inside = max(0.0, min(right, canvas.width) - max(left, LEFT)) * max(0.0, min(top, canvas.height) - max(bottom, FOOT))
     lost = (right - left) * (top - bottom) - inside
-    return lost + sum(max(0.0, min(right, other[2]) - max(left, other[0])) * max(0.0, min(top, other[3]) - max(bottom, other[1])) for other in taken)
+    shared = (max(0.0, min(right, other[2]) - max(left, other[0])) * max(0.0, min(top, other[3]) - max(bottom, other[1])) for other in taken)
+    return round(lost + sum(shared))
