@@ -97,6 +97,14 @@ def test_another_training_has_no_latency() -> None:
     assert found.notes == ("Latency was not measured of other.",)
 
 
+def test_a_run_that_began_with_anothers_result_adds_one_point() -> None:
+    first, second = run(98.0, 300_000), run(97.0, 200_000)
+    second["accuracy"]["steps"][0]["value"] = 98.0
+    second["cost"]["before"] = first["cost"]["after"]
+    found = gather({"first": first, "second": second})
+    assert [(point.name, point.original) for point in found.points] == [("lenet5", True), ("first", False), ("second", False)]
+
+
 def test_names_differ() -> None:
     other = run(98.0, 100_000)
     other["accuracy"]["steps"][0]["value"] = 97.0

@@ -102,9 +102,10 @@ def gather(runs: Mapping[str, Result]) -> Runs:
     # Each run was timed in turns with its original, but the runs at moments of their own, in which the machine may have been another.
     # So what is compared are the factors, and milliseconds are one figure for the original, divided by them.
     references = {key: median(times[name][0] for name in times if _key(began[name], name) == key) for key in _keys(began, times)}
+    made = {_place(_point(name, result)) for name, result in runs.items() if began[name] is not None}
     originals: dict[Hashable, Point] = {}
     for name, original in began.items():
-        if original is not None and _place(original) not in originals:
+        if original is not None and _place(original) not in made | originals.keys():  # what a run began with may be what another made
             originals[_place(original)] = replace(original, latency_ms=references.get(_key(original, name)))
     points = []
     for name, result in runs.items():
