@@ -187,19 +187,20 @@ def take_turns(
     """Time plain functions in turns: the loop below `measure`, for any other runtime.
 
     Every round takes one sample of each, in an order that is turned round each time; a sample is as many calls in a
-    row as the quickest function needs to fill two milliseconds, the same number for all.
+    row as the function needs to fill two milliseconds. So samples last alike where they can: a longer one would meet
+    more of what else the machine does, and a slow model would look slower than it is.
     """
     if not runs or repeats < 1 or warm_up < 1:
         raise ConfigError("Latency needs at least one model, one repeat and one round of warm-up.")
-    shortest = min(_sample(run, 1, clock) for _ in range(warm_up) for run in runs.values())
-    calls = max(1, math.ceil(SHORTEST_SAMPLE_S / max(shortest, 1e-9))) if shortest < SHORTEST_SAMPLE_S else 1
+    shortest = {name: min(_sample(run, 1, clock) for _ in range(warm_up)) for name, run in runs.items()}
+    calls = {name: max(1, math.ceil(SHORTEST_SAMPLE_S / max(seconds, 1e-9))) for name, seconds in shortest.items()}
     samples: dict[str, list[float]] = {name: [] for name in runs}
     order, started = list(runs), clock()
     for turn in range(repeats):
         if turn >= FEWEST_ROUNDS and clock() - started > limit_s:
             break
         for name in order if turn % 2 == 0 else reversed(order):
-            samples[name].append(_sample(runs[name], calls, clock))
+            samples[name].append(_sample(runs[name], calls[name], clock))
     return {name: _summary(seconds) for name, seconds in samples.items()}
 
 
