@@ -115,6 +115,12 @@ def test_an_unreadable_file_is_measured_anew(tmp_path: Path, text: str) -> None:
     assert json.loads(file.read_text())["step"] == 16
 
 
+def test_where_nothing_can_be_kept_it_is_measured_all_the_same(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("in the way")
+    found = Probed("fake", Counting(), 1, tmp_path / "file").tables([LINEAR])
+    assert found[LINEAR].times.shape == (5, 5)
+
+
 @pytest.mark.parametrize("runtime", ["torch", "onnxruntime"])
 @pytest.mark.parametrize("shape", KINDS, ids=lambda shape: f"{shape.kind}-{shape.groups}")
 def test_every_kind_of_layer_can_be_timed(runtime: str, shape: Shape) -> None:

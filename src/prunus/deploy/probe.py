@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -20,7 +21,7 @@ from numpy.typing import NDArray
 
 from prunus.deploy.environment import environment
 from prunus.deploy.shapes import Shape, Widths
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, FileFormatError
 from prunus.storage.atomic import write_atomically
 
 Runtime = Literal["onnxruntime", "torch"]
@@ -164,7 +165,9 @@ class Probed:
         return found
 
     def _write(self) -> None:
-        write_atomically(self.file, json.dumps(self._kept | {"schema": _SCHEMA, "environment": self._environment}).encode())
+        text = json.dumps(self._kept | {"schema": _SCHEMA, "environment": self._environment})
+        with suppress(FileFormatError):  # where nothing can be kept, tables are measured anew next time
+            write_atomically(self.file, text.encode())
 
 
 def cache_folder() -> Path:
