@@ -204,6 +204,16 @@ def test_a_missing_extra_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch
     assert "pip install 'prunus[onnx]'" in result.stderr and "training" not in result.stderr
 
 
+def test_files_of_an_earlier_run_are_not_left_beside_another_network(tmp_path: Path) -> None:
+    folder = tmp_path / "out"
+    invoke("prune", "lenet5", "--rate", "0.5", "-o", str(folder))
+    assert {path.name for path in folder.iterdir()} == FILES
+    (folder / "model.int8.onnx").write_bytes(b"of an earlier run")
+    (folder / "notes.txt").write_text("mine")
+    invoke("prune", "lenet5", "--rate", "0.3", "-o", str(folder), "--no-onnx", "--no-report")
+    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "plan.json", "result.json", "notes.txt"}
+
+
 WIDE = FACTORY.replace("16", "64")
 
 

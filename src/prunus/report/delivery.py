@@ -107,6 +107,9 @@ def deliver(
         latency=measured,
         notes=notes,
     )
+    for name, made in ((FILE, False), ("model.onnx", exported is not None), ("report.html", with_report)):
+        if not made:
+            (folder / name).unlink(missing_ok=True)  # of an earlier run, and so of another network
     result = finish(result | dict(panels or {}), folder, paths, exported, with_report)
     if quantise is None or exported is None or material is None:
         return result
