@@ -103,13 +103,14 @@ def _register() -> None:
     from prunus.cli.catalogue import methods, models
     from prunus.cli.compress import compress
     from prunus.cli.demo import demo
+    from prunus.cli.export import export
     from prunus.cli.latency import latency
     from prunus.cli.look import compare, profile
     from prunus.cli.prune import prune
     from prunus.cli.segment import segment
     from prunus.cli.train import train
 
-    for verb in (demo, prune, compress, train, cascade, segment, profile, compare, latency, methods, models):
+    for verb in (demo, prune, compress, train, cascade, segment, profile, compare, latency, export, methods, models):
         app.command()(verb)
 
 
