@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 VERIFIED_ON = 64  # samples on which compact and masked model are compared
 ONE_CURRENCY = (Score.RECONSTRUCTION, Score.TAYLOR, Score.CAR)  # scores that are errors or losses, and so can be compared between layers
-HELD_OUT = 0.1  # share of the training samples by which a tolerance is kept
+HELD_OUT = 0.1  # share of the training samples by which batch-norm statistics are chosen, and a tolerance is kept
 QUANTISE = "prunus.quantise"  # where the context keeps what `compress` does besides: a Quantisation
 
 
@@ -90,8 +90,7 @@ def prune(
         images = _load(data, data_dir, model, shape, watch)
         watch("building the model", 0, 0)
         opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
-        held_out = HELD_OUT if target.kind == "tolerance" or quantise else 0.0  # only where something is chosen by them
-        material = split_samples(images, mean, std, held_out, seed) if images else None
+        material = split_samples(images, mean, std, HELD_OUT, seed) if images else None
         example, verify_on = _inputs(material, opened.inputs(seed))
         outcome = one_shot(
             opened.model,
