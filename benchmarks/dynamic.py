@@ -26,6 +26,7 @@ import prunus
 from benchmarks.dynamic_table import table
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.methods_subjects import IMAGENET
+from benchmarks.recipe import settings
 from benchmarks.rows import Row, add, kept, measured_before
 from prunus import data, models, scores, storage
 from prunus.compensation import refit
@@ -34,7 +35,7 @@ from prunus.deploy.onnx import export, runner
 from prunus.deploy.per_input import over_inputs
 from prunus.dynamic import Answers, Cascade, DynamicNetwork, attach, export_cascade, export_gated, skipping
 from prunus.models import load_weights
-from prunus.training import Calibration, TrainConfig, train
+from prunus.training import Calibration, train
 from prunus.training.feeding import batches
 from prunus.training.progress import EpochRecord
 
@@ -165,14 +166,6 @@ def tuned(
     )  # fmt: skip
     storage.save(network.eval(), file)
     return network
-
-
-def settings(epochs: int, lr: float, seed: int) -> TrainConfig:
-    """How every network is trained."""
-    return TrainConfig(
-        epochs=epochs, batch_size=128, lr=lr, weight_decay=5e-4, schedule="onecycle", precision="bfloat16", channels_last=True,
-        augment="crop-flip", seed=seed,
-    )  # fmt: skip
 
 
 class Taught(nn.Module):

@@ -15,9 +15,10 @@ import argparse
 import torch
 from torch import Tensor, nn
 
-from benchmarks.dynamic import Taught, add_training, built, halves, place, settings, stages_of, taught, timed
+from benchmarks.dynamic import Taught, add_training, built, halves, place, stages_of, taught, timed
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.methods_subjects import IMAGENET
+from benchmarks.recipe import settings
 from benchmarks.rows import Row, add, kept, measured_before
 from prunus import data, storage
 from prunus.data import ImageData

@@ -23,7 +23,7 @@ from benchmarks.rows import Row, add, heading, kept, measured_before
 from prunus import models, scores
 from prunus.channels.graph import ChannelGraph
 from prunus.channels.plan import Plan
-from prunus.deploy.machine import Here, Stopwatch, stopwatch
+from prunus.deploy.machine import Here, Stopwatch
 from prunus.deploy.shapes import timed_layers
 from prunus.errors import TargetError
 from prunus.placement import Clocked
@@ -75,7 +75,7 @@ def measured(name: str, options: argparse.Namespace) -> Row:
         plan = prunus.plan(graph, worth, latency=options.share, runtime=machine, scope="global")
         planning = time.perf_counter() - start - probing
     row: Row = {"size": size, "probing_seconds": probing, "planning_seconds": planning, "timings": len(plan.timings), "plans": {}}
-    with stopwatch(machine, model, torch.randn(1, 3, size, size)) as timed:
+    with machine.stopwatch(model, torch.randn(1, 3, size, size)) as timed:
         dense, ours = timed(prunus.compact(model, plan))
         row["dense_ms"] = dense
         row["plans"]["latency"] = {"latency": ours / dense} | about(graph, worth, plan)

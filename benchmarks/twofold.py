@@ -26,6 +26,7 @@ from torch import Tensor, nn
 import prunus
 from benchmarks.environment import RESULTS, describe
 from benchmarks.methods_subjects import IMAGENET
+from benchmarks.recipe import settings
 from benchmarks.rows import add, kept, measured_before
 from benchmarks.twofold_table import table
 from benchmarks.twofold_variants import VARIANTS, Rival, Selected, Variant
@@ -36,7 +37,7 @@ from prunus.methods.slimming import slimming_loss
 from prunus.methods.soft import SoftPruning
 from prunus.methods.twofold import twofold
 from prunus.models import load_weights
-from prunus.training import TrainConfig, evaluate, recalibrate, train
+from prunus.training import evaluate, recalibrate, train
 
 RESULT = RESULTS / "twofold.json"
 CLASSES = 10
@@ -114,14 +115,6 @@ def network(options: argparse.Namespace, seed: int) -> nn.Module:
 def softly(example: Tensor, variant: Variant) -> SoftPruning:
     """The pruning of a variant."""
     return SoftPruning(example, variant.rate, p=variant.p, every=variant.every, freeze=variant.freeze, folded=variant.folded)
-
-
-def settings(epochs: int, lr: float, seed: int, **changed: Any) -> TrainConfig:
-    """How everything is trained."""
-    usual: dict[str, Any] = {
-        "batch_size": 128, "weight_decay": 5e-4, "schedule": "onecycle", "precision": "bfloat16", "channels_last": True, "augment": "crop-flip",
-    }  # fmt: skip
-    return TrainConfig(epochs=epochs, lr=lr, seed=seed, **usual | changed)
 
 
 def rivalling(material: Material, rival: Rival, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:

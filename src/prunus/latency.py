@@ -16,10 +16,11 @@ from torch.utils import _pytree
 from .channels.compact import compact
 from .channels.graph import ChannelGraph
 from .channels.plan import Plan, Timing, make_plan
-from .deploy.machine import Machine, Watch, stopwatch, unwatched
+from .deploy.machine import Machine
 from .deploy.shapes import timed_layers
 from .errors import TargetError
 from .placement import Choices, Clocked, Times, place
+from .watching import Watch, unwatched
 
 if TYPE_CHECKING:
     from .targets import Space
@@ -79,7 +80,7 @@ def within_latency(space: Space, latency: float | str, machine: Machine, across:
     found = machine.tables(layers.shapes, watch)
     timings: list[Timing] = []
     best: tuple[Plan, float] | None = None
-    with stopwatch(machine, graph.model, inputs) as timed:
+    with machine.stopwatch(graph.model, inputs) as timed:
         watch("measuring the dense network", 0, 0)
         (dense_ms,) = timed()
         clocked = Clocked(graph, layers, [found[shape] for shape in layers.shapes], dense_ms)

@@ -20,8 +20,9 @@ from .channels.plan import Plan, make_plan
 from .errors import PlanError, TargetError
 
 if TYPE_CHECKING:
-    from .deploy.machine import Machine, Watch
+    from .deploy.machine import Machine
     from .tolerance import Evaluate
+    from .watching import Watch
 
 Scope = Literal["uniform", "global"]
 _SLACK = 0.005  # stop refining once within half a percent of the budget
@@ -124,8 +125,8 @@ def plan(
     assert round_to != "auto"
     space, fixed = _space(graph, scores, round_to, floor, protect, rates or {}, exact, stairs=latency is not None)
     if latency is not None and machine is not None:
-        from .deploy.machine import unwatched
         from .latency import within_latency
+        from .watching import unwatched
 
         return within_latency(space, latency, machine, scope == "global", watch or unwatched)
     if tolerance is not None:

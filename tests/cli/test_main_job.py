@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.cli.factory import FACTORY
 from tests.deploy.machines import Arithmetic
 from typer.testing import CliRunner
 
@@ -20,15 +21,6 @@ pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("matplotlib", reason="the extra report is not installed")
 
 runner = CliRunner()
-FACTORY = """
-from torch import nn
-
-
-def build():
-    first = nn.Conv2d(1, 16, 3), nn.BatchNorm2d(16), nn.ReLU()
-    second = nn.Conv2d(16, 16, 3), nn.BatchNorm2d(16), nn.ReLU()
-    return nn.Sequential(*first, *second, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(16, 10))
-"""
 FILES = {"model.safetensors", "model.onnx", "plan.json", "report.html", "result.json"}
 
 

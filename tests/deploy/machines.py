@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 
 import numpy as np
 import torch
@@ -55,30 +56,21 @@ class Arithmetic:
             found[shape] = Table(step, np.array(inputs), np.array(outputs), times)
         return found
 
-    def stopwatch(self, dense: nn.Module, inputs: Inputs) -> Arithmetic.Watch:
+    @contextmanager
+    def stopwatch(self, dense: nn.Module, inputs: Inputs) -> Iterator[Callable[..., list[float]]]:
         """Adds layers up."""
-        return Arithmetic.Watch(self, dense, inputs)
+
+        def timed(*networks: nn.Module) -> list[float]:
+            self.measured += len(networks)
+            return [self.of(dense, inputs), *(self.slower * self.of(network, inputs) for network in networks)]
+
+        yield timed
 
     def of(self, model: nn.Module, inputs: Inputs) -> float:
         """The whole network [ms]."""
         args, kwargs = split(inputs)
         layers = timed_layers(prunus.trace(model, args or kwargs))
         return self.overhead + sum(milliseconds(shape, shape.inputs, shape.outputs, self.step) for shape in layers.shapes)
-
-    class Watch:
-        """Implements `prunus.deploy.machine.Stopwatch`."""
-
-        def __init__(self, machine: Arithmetic, dense: nn.Module, inputs: Inputs) -> None:
-            self.machine, self.dense, self.inputs, self.closed = machine, dense, inputs, False
-
-        def __call__(self, *networks: nn.Module) -> list[float]:
-            """Of the dense network, and of these."""
-            self.machine.measured += len(networks)
-            return [self.machine.of(self.dense, self.inputs), *(self.machine.slower * self.machine.of(network, self.inputs) for network in networks)]
-
-        def close(self) -> None:
-            """Nothing to remove."""
-            self.closed = True
 
 
 def chain(*widths: int, kernel: int = 3) -> nn.Module:

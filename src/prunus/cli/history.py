@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prunus.methods.history import Compressed
-    from prunus.methods.one_shot import Material, Outcome, Watch
+    from prunus.methods.one_shot import Material, Outcome
     from prunus.training import EpochRecord, History, TrainConfig
+    from prunus.watching import Watch
 
 MOST_GROUPS, MOST_EPOCHS, MOST_FILTERS, MOST_PAIRS = 6, 40, 48, 4  # that the report shows
 WEIGHTS = (".safetensors", ".pt", ".pth", ".th")

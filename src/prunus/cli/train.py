@@ -30,9 +30,10 @@ from prunus.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-    from prunus.methods.one_shot import Material, Watch
+    from prunus.methods.one_shot import Material
     from prunus.training import EpochRecord, History
     from prunus.training.distributed import Ranks
+    from prunus.watching import Watch
 
 CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
 
@@ -119,9 +120,9 @@ def train(
     with several processes: torchrun --nproc-per-node 2 --no-python prunus train …
     """
     from prunus.cli.app import typed_command
-    from prunus.methods.one_shot import unwatched
     from prunus.report.delivery import check
     from prunus.training.distributed import process_group
+    from prunus.watching import unwatched
 
     flags = {name: value for name, value in context.params.items() if name not in _NOT_KEYS and value not in (None, "", (), [])}
     begun = _begun(output, resume)

@@ -15,9 +15,10 @@ from prunus.cli.recipe import Recipe
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from prunus.methods.one_shot import Material, Outcome, Watch
+    from prunus.methods.one_shot import Material, Outcome
     from prunus.methods.soft import SoftPruning
     from prunus.training import EpochRecord, History, TrainConfig
+    from prunus.watching import Watch
 
 CHECKPOINT = "checkpoint.safetensors"
 RECIPE = "recipe.toml"

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
 
     from prunus.data.pictures import Example
     from prunus.methods.importance import Penalty, Reduced
-    from prunus.methods.one_shot import Watch
     from prunus.segmentation import Patches
     from prunus.training import EpochRecord, History, Normalise
     from prunus.training.distributed import Ranks
+    from prunus.watching import Watch
 
 OURS = ("unet", "ternausnet")  # they take any number of planes
 

@@ -21,13 +21,7 @@ from torch import Tensor
 from prunus import tolerance as bounds
 from prunus.deploy import onnx, qdq
 from prunus.errors import ConfigError
-
-# Called with (what is being done, steps done, steps in all).
-Watch = Callable[[str, int, int], None]
-
-
-def unwatched(step: str, done: int, total: int) -> None:
-    """Nobody watches."""
+from prunus.watching import Watch, unwatched
 
 
 @dataclass(frozen=True)

@@ -2,27 +2,24 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, cast
 
 from torch import nn
 
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs
-from prunus.deploy.latency import Latency, measure, measure_onnx
+from prunus.deploy.latency import Latency
 from prunus.deploy.probe import Probed, Table, probe_of
+from prunus.deploy.runtimes import Network, Runtime, onnx_files, time_models
 from prunus.deploy.shapes import Shape
+from prunus.watching import Watch, unwatched
 
 TIMED_S = 3.0  # of every comparison, within these numbers of rounds:
 FEWEST_ROUNDS, MOST_ROUNDS = 8, 100
-Watch = Callable[[str, int, int], None]
-
-
-def unwatched(step: str, done: int, total: int) -> None:
-    """Nobody watches."""
+Stopwatch = Callable[..., list[float]]  # networks -> milliseconds of the dense one, and of these, timed in turns
 
 
 class Machine(Protocol):
@@ -38,18 +35,8 @@ class Machine(Protocol):
     def tables(self, shapes: Iterable[Shape], watch: Watch = unwatched) -> dict[Shape, Table]:
         """Milliseconds of layers over their widths."""
 
-    def stopwatch(self, dense: nn.Module, inputs: Inputs) -> Stopwatch:
-        """To compare networks with a dense one."""
-
-
-class Stopwatch(Protocol):
-    """Times networks beside the dense one."""
-
-    def __call__(self, *networks: nn.Module) -> list[float]:
-        """Milliseconds of the dense network, and of these, in turns."""
-
-    def close(self) -> None:
-        """Remove what was written for it."""
+    def stopwatch(self, dense: nn.Module, inputs: Inputs) -> AbstractContextManager[Stopwatch]:
+        """To compare networks with a dense one, inside a block."""
 
 
 class Here:
@@ -81,61 +68,23 @@ class Here:
         """Milliseconds of layers over their widths; what is not on disk is measured."""
         return self._probed.tables(shapes, watch)
 
-    def stopwatch(self, dense: nn.Module, inputs: Inputs) -> Stopwatch:
-        """To compare networks with a dense one."""
-        return _InOnnx(dense, inputs, self.threads) if self.name == "onnxruntime" else _InTorch(dense, inputs, self.threads)
+    @contextmanager
+    def stopwatch(self, dense: nn.Module, inputs: Inputs) -> Iterator[Stopwatch]:
+        """To compare networks with a dense one, inside a block; for ONNX Runtime it is exported once."""
+        with ExitStack() as stack:
+            first: Network = stack.enter_context(onnx_files({"dense": dense}, inputs))["dense"] if self.name == "onnxruntime" else dense
+            rounds = MOST_ROUNDS
 
+            def timed(*networks: nn.Module) -> list[float]:
+                nonlocal rounds
+                entrants = {"dense": first} | {str(number): network for number, network in enumerate(networks)}
+                found = time_models(entrants, inputs, runtime=cast(Runtime, self.name), threads=self.threads, repeats=rounds, limit_s=TIMED_S)
+                rounds = _rounds(found["dense"])
+                return [one.median_ms for one in found.values()]
 
-class _InTorch:
-    """Eager PyTorch."""
-
-    def __init__(self, dense: nn.Module, inputs: Inputs, threads: int) -> None:
-        self._dense, self._inputs, self._threads = dense, inputs, threads
-        self._rounds = MOST_ROUNDS
-
-    def __call__(self, *networks: nn.Module) -> list[float]:
-        """Milliseconds of the dense network, and of these."""
-        models = {str(number): network for number, network in enumerate((self._dense, *networks))}
-        found = measure(models, self._inputs, repeats=self._rounds, limit_s=TIMED_S, threads=self._threads)
-        self._rounds = _rounds(found["0"])
-        return [one.median_ms for one in found.values()]
-
-    def close(self) -> None:
-        """Nothing was written."""
-
-
-class _InOnnx:
-    """ONNX Runtime; the dense network is exported once."""
-
-    def __init__(self, dense: nn.Module, inputs: Inputs, threads: int) -> None:
-        self._inputs, self._threads = inputs, threads
-        self._folder = tempfile.TemporaryDirectory()
-        self._dense = onnx.export(dense, inputs, Path(self._folder.name) / "dense.onnx").path
-        self._rounds = MOST_ROUNDS
-
-    def __call__(self, *networks: nn.Module) -> list[float]:
-        """Milliseconds of the dense network, and of these."""
-        paths = [Path(self._folder.name) / f"{number}.onnx" for number in range(len(networks))]
-        files = {"dense": self._dense} | {path.name: onnx.export(network, self._inputs, path).path for path, network in zip(paths, networks)}
-        found = measure_onnx(files, self._inputs, repeats=self._rounds, limit_s=TIMED_S, threads=self._threads)
-        self._rounds = _rounds(found["dense"])
-        return [one.median_ms for one in found.values()]
-
-    def close(self) -> None:
-        """Remove the files."""
-        self._folder.cleanup()
+            yield timed
 
 
 def _rounds(dense: Latency) -> int:
     """So many that a network takes about as long as one that is timed for `TIMED_S`; of slow ones few are enough."""
     return min(MOST_ROUNDS, max(FEWEST_ROUNDS, round(1e3 * TIMED_S / dense.median_ms)))
-
-
-@contextmanager
-def stopwatch(machine: Machine, dense: nn.Module, inputs: Inputs) -> Iterator[Stopwatch]:
-    """A stopwatch that is closed behind the block."""
-    found = machine.stopwatch(dense, inputs)
-    try:
-        yield found
-    finally:
-        found.close()

@@ -14,7 +14,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +24,6 @@ from prunus.deploy.shapes import Shape, Widths
 from prunus.errors import ConfigError, FileFormatError
 from prunus.storage.atomic import write_atomically
 
-Runtime = Literal["onnxruntime", "torch"]
 Pair = tuple[int, int]  # channels read and made
 Times = NDArray[np.float64]
 

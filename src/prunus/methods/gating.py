@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from prunus.dynamic import DynamicNetwork
 from prunus.errors import ConfigError, TargetError
-from prunus.methods.one_shot import Material, Watch, unwatched
+from prunus.methods.one_shot import Material
 from prunus.training import Calibration, Curriculum, EpochRecord, History, TrainConfig, train
 from prunus.training.feeding import steps_per_epoch
 from prunus.training.objective import Loss
+from prunus.watching import Watch, unwatched
 
 PULL = 100.0  # large enough that gates keep up with the allowance at learning rates of the network's size
 CALIBRATED_ON = 2000  # samples, at most

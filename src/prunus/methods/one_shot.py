@@ -23,20 +23,14 @@ from prunus.errors import TargetError
 from prunus.targets import plan as choose
 from prunus.training import History, Normalise, TrainConfig, evaluate, recalibrate_if_better, train
 from prunus.training.evaluation import sample_by_sample
+from prunus.watching import Watch, unwatched
 
 T = TypeVar("T")
 TargetKind = Literal["rate", "macs", "params", "bytes", "tolerance", "latency"]
 
-# Called with (what is being done, steps done, steps in all); 0 in all means that nobody knows.
-Watch = Callable[[str, int, int], None]
-
 
 # Called with the model, the plan and a watcher of its own steps; gives the copy of the model that is compacted in its place.
 Compensate = Callable[[nn.Module, Plan, Callable[[int, int], None]], nn.Module]
-
-
-def unwatched(step: str, done: int, total: int) -> None:
-    """Nobody watches."""
 
 
 @dataclass(frozen=True)
