@@ -39,7 +39,7 @@ def main() -> None:
     torch.set_num_threads(1)
     result = kept(RESULT)
     if options.part == "accuracy":
-        key = {name: getattr(options, name) for name in KEY} | {"weights": options.weights.name}
+        key = key_of(options, KEY)
         if not measured_before(result, key):
             add(RESULT, result, key | accuracy(options), "benchmarks.gated", "numpy")
     elif options.part == "latency":

@@ -64,3 +64,22 @@ def test_other_commands_and_the_folder_of_a_gated_network(tmp_path: Path) -> Non
     (run / "gates.safetensors").write_bytes(b"nothing")
     broken = RUN.invoke(app, ["profile", str(run)])
     assert broken.exit_code != 0 and "gates.safetensors" in (broken.output + str(broken.exception))
+
+
+def test_what_gates_never_do_is_settled(tmp_path: Path) -> None:
+    plain, run, settled = tmp_path / "plain", tmp_path / "run", tmp_path / "settled"
+    done(*SHORT, "-o", str(plain))
+    settings = [*GATES, "--weights", str(plain / "model.safetensors"), "--budget", "0.4", "--lr", "0.05", "--no-report"]
+    before, after = done(*settings, "--no-onnx", "-o", str(run)), done(*settings, "--settle", "-o", str(settled))
+    assert after["cost"]["before"] == before["cost"]["before"] and after["cost"]["after"]["params"] < before["cost"]["after"]["params"]
+    assert "channels that no held-out sample opened are gone for good" in after["notes"][0] and not before["notes"]
+    assert after["accuracy"]["steps"][-1]["value"] == pytest.approx(before["accuracy"]["steps"][-1]["value"], abs=1.0)  # test samples may differ
+    assert after["dynamic"]["expected"] < before["dynamic"]["expected"]  # of the same whole: as many channels, and smaller gates
+    first, second = (open_model(str(folder), gated=True).model for folder in (run, settled))
+    assert sum(gate.channels for gate in second.gates.values()) < sum(gate.channels for gate in first.gates.values())
+    held_out = data.load("digits").hold_out(0.1, 0)[1]
+    images, _ = next(iter(batches(held_out, data.load("digits").normalise, len(held_out))))
+    with torch.no_grad():
+        assert torch.allclose(first(images), second(images), atol=1e-4)
+    shown = json.loads(RUN.invoke(app, ["profile", str(settled), "--json"]).stdout)
+    assert shown["gates"]["budget"] == pytest.approx(after["dynamic"]["budget"])

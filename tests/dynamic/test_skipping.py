@@ -8,7 +8,9 @@ import threading
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
 
+import prunus.dynamic.patterns as split_by
 from prunus.dynamic import DynamicNetwork, Widths, Winners, attach, skipping
 from prunus.errors import CompactError
 from tests.dynamic.test_gates import NETWORKS, network
@@ -47,6 +49,35 @@ def test_live_channels_are_enough(name: str, layers: list[str], kind: str) -> No
     assert kind == "widths" or any(bool((open_ != open_[:1]).any()) for open_ in opens)  # inputs differ in what they need
     for i in range(4):
         assert torch.allclose(fast(x[i : i + 1]), wanted[i : i + 1], rtol=0, atol=1e-9 * scale)
+
+
+@pytest.mark.parametrize("kind", ["activation", "winners", "widths"])
+@pytest.mark.parametrize(("name", "layers"), CASES)
+@torch.no_grad()
+def test_batches_are_split_by_what_inputs_need(name: str, layers: list[str], kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, x = network(name, batch=6)
+    x[3] = x[1]  # two that need the same
+    dynamic = lively(attach(model, x[:1], layers, kind))  # type: ignore[arg-type]
+    fast, wanted = skipping(dynamic, x[:1]), dynamic(x)
+    macs = {}
+    for copying in (0, 10**9):  # always apart where anything differs, and always together
+        monkeypatch.setattr(split_by, "COPYING", copying)
+        with FlopCounterMode(display=False) as counted:
+            found = fast(x)
+        assert torch.allclose(found, wanted, rtol=0, atol=1e-9 * float(wanted.abs().max()))
+        macs[copying] = counted.get_total_flops() / 2
+    assert macs[0] < macs[10**9]
+    expected = float(dynamic.macs(dynamic.openings(x)).sum())
+    assert macs[0] <= 1.02 * expected or name == "separable"  # what each needs, and no more; depthwise layers run once for all
+
+
+def test_patterns_are_worth_it_only_where_work_is_saved() -> None:
+    flags = torch.eye(4, dtype=torch.bool).repeat_interleave(2, 0)  # eight inputs, four patterns
+    found = split_by.patterns(flags, None, 4, 16, places=1000.0)
+    assert found is not None and [one.numbers.tolist() for one in found] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert all(torch.equal(one.rows, flags[one.numbers[0]]) and one.columns is None for one in found if one.rows is not None)
+    assert split_by.patterns(flags[:1].expand(8, 4), None, 4, 16, places=1000.0) is None  # all alike
+    assert split_by.patterns(torch.rand(8, 64) > 0.1, None, 64, 64, places=1.0) is None  # copying rows is all the work
 
 
 @torch.no_grad()

@@ -89,6 +89,7 @@ class Recipe:
     gated: tuple[str, ...] = field(default=())
     gate_block: int = 1
     gate_hidden: int = 0
+    settle: bool = False
 
     def to_toml(self) -> str:
         """The recipe as TOML, every key with its value."""

@@ -76,6 +76,9 @@ Gates = Annotated[str | None, Option("--gates", help="activation, winners or wid
 GatedLayers = Annotated[list[str] | None, Option("--gated", help="Layers with gates (repeatable glob); all inner ones.", rich_help_panel=GATES)]
 GateBlock = Annotated[int | None, Option("--gate-block", help="Neighbouring channels that share a switch.", rich_help_panel=GATES)]
 GateHidden = Annotated[int | None, Option("--gate-hidden", help="Maps of a gate's first layer; 0 = one layer.", rich_help_panel=GATES)]
+Settle = Annotated[
+    bool | None, Option("--settle/--no-settle", help="Remove what no held-out sample opens, and gates that none closes.", rich_help_panel=GATES)
+]
 Seed = Annotated[int | None, Option("--seed", help="Of everything random.", rich_help_panel=TRAINING)]
 ChannelsLast = Annotated[bool | None, Option("--channels-last/--channels-first", help="Memory format.", rich_help_panel=TRAINING)]
 Compile = Annotated[bool | None, Option("--compile/--no-compile", help="Run through torch.compile.", rich_help_panel=TRAINING)]

@@ -11,6 +11,7 @@ from prunus.cli.train_methods import CHECKPOINT, KEPT, METRICS, Job, line
 if TYPE_CHECKING:
     from prunus.cli.opening import Opened
     from prunus.data import ImageData
+    from prunus.dynamic import DynamicNetwork
     from prunus.training.distributed import Ranks
 
 
@@ -19,7 +20,7 @@ def train_gated_network(
 ) -> dict[str, Any]:
     """Gate the network, train it, and write the folder; where several processes train together, the first one writes."""
     from prunus.dynamic import attach
-    from prunus.methods.gating import train_gated
+    from prunus.methods.gating import settle_trained, train_gated
     from prunus.report.gated import deliver_gated
     from prunus.report.result import write_text
     from prunus.training import evaluate
@@ -41,15 +42,21 @@ def train_gated_network(
     if not ranks.first:
         return {}
     write_text("".join(map(line, history.epochs)), job.folder / METRICS)
+    first = network = network.cpu().eval()
+    if recipe.settle:
+        job.watch("removing what never opens", 0, 0)
+        network = settle_trained(first, samples, job.example[:1].cpu())
     return deliver_gated(
         job.folder,
-        network.cpu().eval(),
+        network,
         samples,
         images.classes,
         history,
         command=command,
         model=record,
         seed=recipe.seed,
+        first=first,
+        notes=_settled(first, network) if recipe.settle else (),
         before=before,
         panels={"selection": kept.panel(job.folder / KEPT, history, samples.train, images.classes)},
         gallery=lambda split, macs: kept.extremes(split, images.classes, macs),
@@ -57,3 +64,17 @@ def train_gated_network(
         with_report=report,
         watch=job.watch,
     )
+
+
+def _settled(first: DynamicNetwork, network: DynamicNetwork) -> list[str]:
+    """What `--settle` did."""
+    before, left = ({name: gate.channels for name, gate in one.gates.items()} for one in (first, network))
+    gone = [name for name in before if name not in left]
+    fewer = sum(before[name] - left[name] for name in left)
+    words = [f"{fewer} channels that no held-out sample opened are gone for good"] if fewer else []
+    words += (
+        [f"{', '.join(gone)} {'has' if len(gone) == 1 else 'have'} no gate any more, because it never closed a channel that is left"] if gone else []
+    )
+    return [
+        f"{'; '.join(words)}." if words else "Every gate closes channels for some held-out samples and opens them for others: nothing was removed."
+    ]

@@ -15,7 +15,7 @@ from prunus.dynamic.network import DynamicNetwork
 from prunus.errors import FileFormatError, PlanError
 from prunus.storage.checkpoint import read_tree, write_tree
 
-SCHEMA = 1
+SCHEMA = 2
 
 
 def save_gates(network: DynamicNetwork, path: Path | str) -> None:
@@ -24,6 +24,7 @@ def save_gates(network: DynamicNetwork, path: Path | str) -> None:
     settings = {
         "zeros": {name: gate.zeros for name, gate in network.gates.items()},
         "strictness": network.strictness,
+        "dense_macs": network.dense_macs,
         "knob": [list(point) for point in network.knob],
     }
     write_tree(path, {"gates-schema": SCHEMA, "form": asdict(network.form), "gates": gates} | settings)
@@ -50,6 +51,7 @@ def load_gates(model: nn.Module, example_inputs: Inputs, path: Path | str) -> Dy
             network.gates[name].load_state_dict(state)
         network.knob = [(float(strictness), float(macs)) for strictness, macs in tree["knob"]]
         network.tighten(float(tree["strictness"]))
+        network.dense_macs = int(tree["dense_macs"])
     except (PlanError, LookupError, TypeError, ValueError, RuntimeError) as error:
         raise FileFormatError(f"{path}: its gates do not fit {type(model).__name__} ({error}).") from error
     return network.eval()

@@ -34,7 +34,7 @@ class DynamicNetwork(nn.Module):
         graph: of the network before it was gated.
         form: of the gates.
         gate_macs: MACs of all gates for one input.
-        dense_macs: MACs of the network without gates.
+        dense_macs: MACs of the network without gates, before anything of it was settled; shares of MACs are relative to these.
         norms: gated layer -> the batch norm that was behind it, "" for none.
         strictness: of all gates in evaluation; 0 as they were trained.
         knob: (strictness, MACs relative to those without gates), from the laxest on; empty until `calibrate`.
@@ -64,7 +64,7 @@ class DynamicNetwork(nn.Module):
     def with_network(self, network: nn.Module, gates: Mapping[str, Gate], live: Live) -> DynamicNetwork:
         """Another form of the same network, with gates and openings of its own."""
         other = DynamicNetwork(network, self.graph, gates, live, self.form, self.gate_macs, self.norms)
-        other.strictness, other.knob = self.strictness, list(self.knob)
+        other.strictness, other.knob, other.dense_macs = self.strictness, list(self.knob), self.dense_macs
         return other
 
     def plain(self) -> nn.Module:

@@ -20,7 +20,8 @@ from prunus.errors import PlanError
 def settle(network: DynamicNetwork, seen: Activity, example_inputs: Inputs) -> DynamicNetwork:
     """A smaller gated network, which computes the same for every input for which no gate does what it never did in `seen`.
 
-    It is calibrated anew, as budgets are relative to what is left.
+    Shares of MACs stay relative to the network that was gated first. It is to be calibrated anew: opening gates wider than before does not bring back
+    what is gone.
 
     Args:
         network: of `attach`.
@@ -48,6 +49,7 @@ def settle(network: DynamicNetwork, seen: Activity, example_inputs: Inputs) -> D
     for name in closing:
         _take_over(settled.gates[name], network.gates[name], seen.opened[name] > 0, torch.from_numpy(~_inputs_removed(graph, name, removed)))
     settled.tighten(network.strictness)
+    settled.dense_macs = network.dense_macs
     return settled.train(network.training)
 
 

@@ -2,12 +2,16 @@
 
 A gate is asked first. Then the layer runs with the rows of its weight that make live channels and the columns that read live channels, and gives a
 tensor of live channels only, which whatever stands between the layers takes as it comes. Batch norms are folded into the weights.
+
+Of a batch the tensor has the channels that any of its inputs needs. Where that is much more than each needs, a layer runs once for all inputs that
+need the same.
 """
 
 from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -22,6 +26,7 @@ from prunus.channels.trace import Inputs, as_arguments, tensors_in
 from prunus.channels.verify import evaluating
 from prunus.dynamic.layers import GatedLayer, Live, boosted, places_of, spread
 from prunus.dynamic.network import DynamicNetwork
+from prunus.dynamic.patterns import Pattern, patterns
 from prunus.errors import CompactError
 
 _CACHED = 64  # weights that a layer keeps, by what is live
@@ -70,20 +75,44 @@ class SkippingLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, live inputs, *places) to (batch, live outputs, *places)."""
-        columns = live_slots([self.live.openings[name].open for name in self.reads[0]], self.reads[1]) if self.reads is not None else None
+        read = needed([self.live.openings[name].open for name in self.reads[0]], self.reads[1]) if self.reads is not None else None
+        columns = None if read is None else read.any(0)
         if self.gated:
             whole = _whole(x, columns)
             for name, gate in zip(self.gated, self.gates):
                 self.live.openings[name] = gate(whole)
-        made = [self.live.openings[name] for name in self.made]
-        rows = live_slots([opening.open for opening in made], self.places) if self.places is not None else None
-        weight, bias = self._cut(rows, columns)
-        y: Tensor = self._run(x, weight, bias)
+        openings = [self.live.openings[name] for name in self.made]
+        make = needed([opening.open for opening in openings], self.places) if self.places is not None else None
+        rows = None if make is None else make.any(0)
+        split = self._split(x, make, read)
+        y = self._run(x, *self._cut(rows, columns)) if split is None else self._by_pattern(x, split, rows, columns)
         if rows is None or self.places is None:
             return y
         places = self.places[rows]
-        y = boosted(y, made, places, None if self.shift is None else self.shift[rows])
-        return y * spread([opening.open for opening in made], places, y) if len(y) > 1 else y  # of a batch, what any input needs was computed
+        y = boosted(y, openings, places, None if self.shift is None else self.shift[rows])
+        return y * spread([opening.open for opening in openings], places, y) if len(y) > 1 else y  # closed for some inputs, open for others
+
+    def _split(self, x: Tensor, make: Tensor | None, read: Tensor | None) -> list[Pattern] | None:
+        """The inputs of the batch by what they need, if it is less work to run for each pattern; a depthwise layer has too little."""
+        if len(x) == 1 or self.depthwise:
+            return None
+        outputs, inputs = self.weight.shape[:2]
+        return patterns(make, read, outputs, inputs, x.shape[2:].numel() / prod(self.stride))
+
+    def _by_pattern(self, x: Tensor, split: Sequence[Pattern], rows: Tensor | None, columns: Tensor | None) -> Tensor:
+        """The outputs that any input needs; those that an input does not need are zero."""
+        y: Tensor | None = None
+        for one in split:
+            part = x[one.numbers] if one.columns is None else x[one.numbers][:, one.columns[columns]]
+            made: Tensor = self._run(part, *self._cut(one.rows, one.columns))
+            if one.rows is not None and rows is not None:
+                whole = made.new_zeros(len(made), int(rows.count_nonzero()), *made.shape[2:])
+                whole[:, one.rows[rows]] = made
+                made = whole
+            y = made.new_zeros(len(x), *made.shape[1:]) if y is None else y
+            y[one.numbers] = made
+        assert y is not None
+        return y
 
     def _cut(self, rows: Tensor | None, columns: Tensor | None) -> tuple[Tensor, Tensor]:
         """The part of the weight and of the bias that is needed."""
@@ -104,7 +133,8 @@ class SkippingLayer(nn.Module):
 def skipping(network: DynamicNetwork, example_inputs: Inputs) -> DynamicNetwork:
     """A copy of a gated network for inference that computes live channels only: the same outputs, without gradients.
 
-    For one input at a time nothing else is computed; of a larger batch, what any of its inputs needs. It may run in several threads at once.
+    For one input at a time nothing else is computed. Of a larger batch a layer computes what any input needs, or each group of inputs that need the
+    same on its own, whichever is less work. It may run in several threads at once.
 
     Args:
         network: of `attach`.
@@ -168,10 +198,10 @@ def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs)
             raise CompactError(f"{type(network.network).__name__} computes something else with live channels only")
 
 
-def live_slots(opens: Sequence[Tensor], places: Tensor) -> Tensor:
-    """Which slots any input of the batch needs, bool (slots,)."""
-    used = torch.cat([(opening > 0).any(0) for opening in opens] + [torch.ones(1, dtype=torch.bool, device=opens[0].device)])
-    return used[places]
+def needed(opens: Sequence[Tensor], places: Tensor) -> Tensor:
+    """Which slots each input of the batch needs, bool (batch, slots); those without a gate are always needed."""
+    always = torch.ones(len(opens[0]), 1, dtype=torch.bool, device=opens[0].device)
+    return torch.cat([*(opening > 0 for opening in opens), always], 1)[:, places]
 
 
 def _whole(x: Tensor, columns: Tensor | None) -> Tensor:

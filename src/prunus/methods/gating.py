@@ -16,7 +16,8 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.dynamic import DynamicNetwork
+from prunus.channels.trace import Inputs
+from prunus.dynamic import DynamicNetwork, activity, settle
 from prunus.errors import ConfigError, TargetError
 from prunus.methods.one_shot import Material
 from prunus.training import Calibration, Curriculum, EpochRecord, History, TrainConfig, train
@@ -151,3 +152,27 @@ def train_gated(
     network.calibrate(held_out)
     network.budget = budget
     return history
+
+
+def settle_trained(network: DynamicNetwork, material: Material, example_inputs: Inputs) -> DynamicNetwork:
+    """What is left of a trained network once channels that no held-out sample opened are gone for good, and gates that none closed; calibrated anew.
+
+    The network itself where there is neither, or where no gate would be left.
+
+    Args:
+        network: by `train_gated`.
+        material: samples; training samples stand in where none are held out.
+        example_inputs: what it is called with.
+
+    Raises:
+        PlanError: gates of another kind than "activation", or of a layer in groups.
+    """
+    samples = material.validation or material.train
+    found = activity(network, Calibration(samples, material.normalise, len(samples)))
+    never = any(bool((opened == 0).any()) for opened in found.opened.values())
+    closing = [bool(((opened > 0) & (opened < 1)).any()) for opened in found.opened.values()]
+    if not any(closing) or (all(closing) and not never):
+        return network
+    settled = settle(network, found, example_inputs)
+    settled.calibrate(Calibration(samples, material.normalise, CALIBRATED_ON))
+    return settled

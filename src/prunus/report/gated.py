@@ -23,6 +23,7 @@ from prunus.training import evaluate
 from prunus.training.feeding import batches
 
 if TYPE_CHECKING:
+    from prunus.channels import Cost
     from prunus.data import Split
     from prunus.methods.one_shot import Material
     from prunus.training import History, Normalise
@@ -44,6 +45,8 @@ def deliver_gated(
     command: str,
     model: Mapping[str, Any],
     seed: int,
+    first: DynamicNetwork | None = None,
+    notes: Sequence[str] = (),
     before: float | None = None,
     panels: Mapping[str, Any] | None = None,
     gallery: Callable[[Split, Tensor], list[dict[str, Any]]] = lambda samples, macs: [],
@@ -60,6 +63,8 @@ def deliver_gated(
         classes: their names.
         history: of the training.
         command, model, seed: as for `prunus.report.describe`.
+        first: the network before something of it was settled; everything is compared with what it was without gates.
+        notes: what else is to be said.
         before: accuracy of the network that was gated [percent], if it had been trained.
         panels: further parts of the result.
         gallery: test samples and their MACs -> pictures to show.
@@ -78,7 +83,8 @@ def deliver_gated(
     folder.mkdir(parents=True, exist_ok=True)
     paths = {"model": folder / MODEL, "gates": folder / GATES}
     inputs = [images for images, _ in batches(material.test.subset(torch.arange(min(TIMED, len(material.test)))), material.normalise, 1)]
-    fast, dense, exported = skipping(network, inputs[0]), network.plain().eval(), None
+    first = first or network
+    fast, dense, exported = skipping(network, inputs[0]), first.plain().eval(), None
     if with_onnx:
         watch("exporting to ONNX", 0, 0)
         exported = export_gated(network, torch.cat(inputs[:16]), folder / ONNX)
@@ -90,9 +96,9 @@ def deliver_gated(
     watch("measuring latency", 0, 0)
     panel["latency"] = latency(dense, fast, inputs, exported.path if exported else None, folder)
     watch("writing", 0, 0)
-    storage.save(dense, paths["model"])
+    storage.save(network.plain().eval(), paths["model"])
     save_gates(network, paths["gates"])
-    result = _described(network, fast, inputs[0], panel)
+    result = _described(network, fast, inputs[0], panel, first.graph.cost(), notes)
     result |= {
         "command": command,
         "seed": seed,
@@ -109,13 +115,15 @@ def deliver_gated(
 
 
 @torch.no_grad()
-def _described(network: DynamicNetwork, fast: DynamicNetwork, inputs: Tensor, panel: Mapping[str, Any]) -> dict[str, Any]:
+def _described(
+    network: DynamicNetwork, fast: DynamicNetwork, inputs: Tensor, panel: Mapping[str, Any], whole: Cost, notes: Sequence[str]
+) -> dict[str, Any]:
     """What a result says of the network itself, its cost, and whether the form that skips computes the same."""
     wanted, cost = network(inputs), asdict(network.graph.cost())
     difference = float((fast(inputs) - wanted).abs().max())
     own = [parameter for gate in network.gates.values() for parameter in gate.parameters()]
     after = cost | {
-        "macs": panel["expected"] * cost["macs"],
+        "macs": panel["expected"] * whole.macs,
         "params": cost["params"] + sum(parameter.numel() for parameter in own),
         "bytes": cost["bytes"] + sum(parameter.numel() * parameter.element_size() for parameter in own),
     }
@@ -128,10 +136,10 @@ def _described(network: DynamicNetwork, fast: DynamicNetwork, inputs: Tensor, pa
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "environment": dict(environment()),
         "target": target,
-        "cost": {"before": cost, "after": after},
+        "cost": {"before": asdict(whole), "after": after},
         "layers": layers,
         "pinned": [],
-        "notes": [],
+        "notes": list(notes),
         "verification": {
             "exact": True,
             "mode": "skipping",

@@ -1,0 +1,170 @@
+"""What `benchmarks.dynamic` and `benchmarks.gated` train: a dense network, and what is left of it at a share of its MACs, taught by it.
+
+A network with public weights is fine-tuned. Those weights have seen all training samples, so whatever is chosen is chosen on a drawn half of the
+test samples, and figures are of the other half. Without weights a network is trained from scratch on nine tenths of the training samples; choices
+are made on the rest, and figures are of all test samples.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+import prunus
+from benchmarks.methods_subjects import IMAGENET
+from benchmarks.recipe import settings
+from prunus import data, models, scores, storage
+from prunus.compensation import refit
+from prunus.data import Split
+from prunus.models import load_weights
+from prunus.training import Calibration, Normalise, TrainConfig, train
+from prunus.training.progress import EpochRecord
+
+CLASSES = 10
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """Samples, and how they are used.
+
+    Attributes:
+        train: to train on.
+        choosing: to find thresholds and settings of gates on.
+        measuring: that all figures are of.
+        normalise: how images are normalised.
+        augment: of the training.
+        example: one input.
+    """
+
+    train: Split
+    choosing: Split
+    measuring: Split
+    normalise: Normalise
+    augment: str
+    example: Tensor
+
+
+def material(options: argparse.Namespace) -> Material:
+    """MNIST for LeNet-5, else CIFAR-10."""
+    digits = options.network == "lenet5"
+    images = data.load("mnist" if digits else "cifar10", options.data)
+    normalise, augment = (images.normalise, "none") if digits else (IMAGENET, "crop-flip")
+    example = torch.zeros(1, *images.image_shape)
+    if options.weights is None:
+        kept, held_out = images.hold_out(0.1, options.seed)
+        return Material(kept, held_out, images.test, normalise, augment, example)
+    order = torch.randperm(len(images.test), generator=torch.Generator().manual_seed(options.seed))
+    half = len(order) // 2
+    return Material(images.train, images.test.subset(order[:half]), images.test.subset(order[half:]), normalise, augment, example)
+
+
+def add_training(parser: argparse.ArgumentParser) -> None:
+    """Options of what is trained, and how."""
+    parser.add_argument("--data", type=Path, help="folder with the files of the data set")
+    parser.add_argument("--called", default="CIFAR-10", help="what the table calls the data, for files that are not the originals")
+    parser.add_argument("--weights", type=Path, help="of the network; without, it is trained from scratch")
+    parser.add_argument("--models", type=Path, help="folder that the networks are kept in")
+    parser.add_argument("--network", default="resnet20")
+    parser.add_argument("--epochs", type=int, default=6, help="of the dense network")
+    parser.add_argument("--lr", type=float, default=0.01, help="peak learning rate of these")
+    parser.add_argument("--stage-epochs", type=int, default=12, help="of what the dense network teaches")
+    parser.add_argument("--stage-lr", type=float, default=0.05, help="peak learning rate of these")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def key_of(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
+    """By which a row is known."""
+    return {name: getattr(options, name) for name in names} | {"weights": options.weights.name if options.weights else None}
+
+
+def recipe(options: argparse.Namespace, about: Material, dense: bool = False) -> TrainConfig:
+    """How the dense network, or what it teaches, is trained."""
+    epochs, lr = (options.epochs, options.lr) if dense else (options.stage_epochs, options.stage_lr)
+    return settings(epochs, lr, options.seed, augment=about.augment)
+
+
+def stages_of(options: argparse.Namespace, about: Material, shares: list[float]) -> list[nn.Module]:
+    """What the dense network is pruned to, by shares of its MACs, and itself; from their files if they are there."""
+    dense = _trained(options, about, "1", lambda: _begun(options))
+    return [
+        *(_trained(options, about, f"{share:g}", lambda share=share: _pruned(dense, about, options, share), dense) for share in shares[:-1]),
+        dense,
+    ]  # type: ignore[misc]
+
+
+def _begun(options: argparse.Namespace) -> nn.Module:
+    """The dense network before its training."""
+    torch.manual_seed(options.seed)
+    network = built(options.network)
+    if options.weights:
+        load_weights(network, options.weights)
+    return network
+
+
+def _pruned(dense: nn.Module, about: Material, options: argparse.Namespace, share: float) -> nn.Module:
+    """What is left of the dense network at a share of its MACs."""
+    graph, inputs = prunus.trace(dense, about.example), Calibration(about.train, about.normalise, seed=options.seed)
+    plan = prunus.plan(graph, scores.reconstruction(graph, inputs), macs=share, round_to=8)
+    return prunus.compact(refit(dense, plan, inputs), plan)
+
+
+def _trained(options: argparse.Namespace, about: Material, name: str, begun: Callable[[], nn.Module], teacher: nn.Module | None = None) -> nn.Module:
+    """Trained and kept in a file; a training that was broken off goes on."""
+    file = place(options, name)
+    if file.exists():
+        return stored(options, name)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    network = begun()
+
+    def told(record: EpochRecord) -> None:
+        print(f"{file.stem}: epoch {record.epoch}, loss {record.loss:.3f}", flush=True)
+
+    train(
+        Taught(network, teacher) if teacher else network, about.train, recipe(options, about, dense=teacher is None), normalise=about.normalise,
+        loss=taught if teacher else None, checkpoint=file.with_suffix(".checkpoint"), resume=True, on_epoch=told,
+    )  # fmt: skip
+    storage.save(network.eval(), file)
+    return network
+
+
+class Taught(nn.Module):
+    """A network beside its teacher, so that a loss sees what both say about the same augmented images."""
+
+    def __init__(self, network: nn.Module, teacher: nn.Module) -> None:
+        super().__init__()
+        self.network, self.teacher = network, copy.deepcopy(teacher).requires_grad_(False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits of both, (batch, 2, classes)."""
+        return torch.stack([self.network(x), self.teacher.eval()(x)], 1)
+
+
+def taught(outputs: Tensor, labels: Tensor) -> Tensor:
+    """Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), temperature 4, nine parts in ten from the teacher."""
+    own, other = outputs.float().unbind(1)
+    soft = F.kl_div(F.log_softmax(own / 4, 1), F.softmax(other / 4, 1), reduction="batchmean") * 16
+    return 0.9 * soft + 0.1 * F.cross_entropy(own, labels)
+
+
+def built(name: str) -> nn.Module:
+    """With random weights."""
+    return models.build(name, num_classes=CLASSES)
+
+
+def place(options: argparse.Namespace, name: str) -> Path:
+    """The file of a stage."""
+    folder: Path = options.models
+    return folder / f"{options.network}-{name}-{options.seed}.safetensors"
+
+
+def stored(options: argparse.Namespace, name: str) -> nn.Module:
+    """A stage from its file."""
+    return storage.load(place(options, name), lambda: built(options.network)).eval()
