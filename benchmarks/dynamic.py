@@ -115,21 +115,24 @@ def latency(row: Row, options: argparse.Namespace) -> list[Row]:
         cascade = Cascade([found[row["shares"].index(share)] for share in one["stages"]], inputs[0])
         cascade.threshold = one["threshold"]
         networks[f"cascade {number}"] = cascade
-    return [*timed(networks, inputs), *timed(networks, together, onnx=False)]
+    return [*timed(networks, inputs), *timed(networks, together)]
 
 
-def timed(networks: dict[str, nn.Module], inputs: list[Tensor], onnx: bool = True) -> list[Row]:
-    """Percentiles per runtime and network."""
+def timed(networks: dict[str, nn.Module], inputs: list[Tensor]) -> list[Row]:
+    """Percentiles per runtime and network; what has gates, in PyTorch also as it is trained: all channels computed, and then masked."""
     found = []
-    in_torch = {name: skipping(one, inputs[0]) if isinstance(one, DynamicNetwork) else one for name, one in networks.items()}
+    in_torch: dict[str, nn.Module] = {}
+    for name, network in networks.items():
+        gated = isinstance(network, DynamicNetwork)
+        in_torch |= {name: skipping(network, inputs[0]), f"{name}, masked": network} if gated else {name: network}  # type: ignore[arg-type]
     with torch.inference_mode():
         for name, times in over_inputs({name: network.eval() for name, network in in_torch.items()}, inputs).items():
             found.append({"runtime": "PyTorch", "batch": len(inputs[0]), "network": name} | percentiles(times))
-    if onnx:
-        with tempfile.TemporaryDirectory() as folder:
-            runs = {name: exported(network, inputs[:8], Path(folder) / f"{name}.onnx") for name, network in networks.items()}
-            for name, times in over_inputs(runs, inputs).items():
-                found.append({"runtime": "ONNX Runtime", "batch": len(inputs[0]), "network": name} | percentiles(times))
+    with tempfile.TemporaryDirectory() as folder:
+        files = {name: one for name, one in networks.items() if len(inputs[0]) == 1 or not isinstance(one, DynamicNetwork)}
+        runs = {name: exported(network, inputs[:8], Path(folder) / f"{name}.onnx") for name, network in files.items()}
+        for name, times in over_inputs(runs, inputs).items():
+            found.append({"runtime": "ONNX Runtime", "batch": len(inputs[0]), "network": name} | percentiles(times))
     return found
 
 
@@ -137,7 +140,7 @@ def exported(network: nn.Module, inputs: list[Tensor], file: Path) -> Any:
     """A network's ONNX file as a function."""
     match network:
         case Cascade():
-            export_cascade(network, torch.cat(inputs), file)
+            export_cascade(network, torch.cat(inputs), file, dynamic_batch=len(inputs[0]) > 1)
         case DynamicNetwork():
             export_gated(network, torch.cat(inputs[:2]), file)
         case _:

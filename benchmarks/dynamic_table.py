@@ -23,7 +23,7 @@ def table(result: Row) -> str:
     for row in result["rows"]:
         lines += ["", *_section(row)]
     if "large" in result:
-        lines += ["", "## ResNet-18 at 224 pixels, half of the channels of every layer live", "", *_latency(result["large"]["latency"])]
+        lines += ["", "## ResNet-18 at 224 pixels, half of the channels of every layer live", "", *times(result["large"]["latency"])]
     return "\n".join(lines) + "\n"
 
 
@@ -46,10 +46,11 @@ def _section(row: Row) -> list[str]:
         lines.append(
             f"| cascade {number} of {stages} | {what} | {one['accuracy']:.2f} | {one['accuracy'] - dense:+.2f} | {one['cost']:.0%} | {answered} |"
         )
-    return [*lines, "", *_latency(row.get("latency", []))]
+    return [*lines, "", *times(row.get("latency", []))]
 
 
-def _latency(measured: list[Row]) -> list[str]:
+def times(measured: list[Row]) -> list[str]:
+    """Latency percentiles, and how many times faster than dense they are."""
     if not measured:
         return []
     lines = [TIMES, "|---|---|---|---|---|---|---|---|"]

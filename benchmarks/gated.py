@@ -1,37 +1,36 @@
-"""Gated networks on CIFAR-10, trained to half of the MACs: accuracy against the dense network and a static one, and latency input by input.
+"""Gated networks on CIFAR-10 and MNIST, trained to half of the MACs: accuracy against the dense network and a static one, and latency input by input.
 
-    python -m benchmarks.gated accuracy --data DIR --weights FILE --models DIR [--network resnet20] [--budget 0.5] [--block 1]
-    python -m benchmarks.gated latency --data DIR --weights FILE --models DIR
+    python -m benchmarks.gated accuracy --data DIR [--weights FILE] --models DIR [--network resnet20] [--budget 0.5] [--kind activation] [--block 1]
+    python -m benchmarks.gated latency --data DIR --models DIR
 
-The fine-tuned network and the static ones are those of `benchmarks.dynamic`, in the same folder; gates and network are trained together, taught by
-the fine-tuned network for as many epochs as the static ones were. Gates are calibrated on a drawn half of the test samples, and figures are of the
-other.
+The dense network and the static ones are those of `benchmarks.dynamic`, in the same folder, and so are the samples that gates are calibrated on and
+those that figures are of (`benchmarks.stages`). Gates and network are trained together, taught by the dense network for as many epochs as the static
+ones were. `latency` measures all rows whose networks are in the folder.
 """
 
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from benchmarks.dynamic import Taught, add_training, built, halves, place, stages_of, taught, timed
+from benchmarks.dynamic import timed
+from benchmarks.dynamic_table import times
 from benchmarks.environment import RESULTS, command, describe, save
-from benchmarks.methods_subjects import IMAGENET
-from benchmarks.recipe import settings
-from benchmarks.rows import Row, add, kept, measured_before
-from prunus import data, storage
-from prunus.data import ImageData
-from prunus.dynamic import DynamicNetwork, activity, attach
+from benchmarks.rows import Row, add, heading, kept, measured_before
+from benchmarks.stages import Material, Taught, add_training, key_of, material, place, recipe, stages_of, stored, taught
+from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates
 from prunus.methods.gating import Allowance, within
+from prunus.storage import save as save_network
 from prunus.training import Calibration, evaluate, train
 from prunus.training.feeding import batches, steps_per_epoch
 from prunus.training.progress import EpochRecord
 
 RESULT = RESULTS / "gated.json"
-KEY = ("called", "network", "budget", "kind", "block", "stage_epochs", "stage_lr", "seed")
+KEY = ("called", "network", "budget", "kind", "block", "epochs", "lr", "stage_epochs", "stage_lr", "seed")
 INPUTS = 500  # that latency is measured on, one by one
-EXAMPLE = torch.zeros(1, 3, 32, 32)
 
 
 def main() -> None:
@@ -44,10 +43,12 @@ def main() -> None:
             add(RESULT, result, key | accuracy(options), "benchmarks.gated", "numpy")
     elif options.part == "latency":
         for row in result["rows"]:
-            row["latency"] = latency(row, options)
+            here = argparse.Namespace(**vars(options) | {name: row[name] for name in (*KEY, "weights")})
+            if place(here, name_of(here)).exists():
+                row["latency"] = latency(row, here)
         save(RESULT, result | {"command": command("benchmarks.gated"), "environment": describe("onnxruntime")})
-    RESULT.with_suffix(".md").write_text(table(result["rows"]))
-    print(table(result["rows"]))
+    RESULT.with_suffix(".md").write_text(table(result))
+    print(table(result))
 
 
 def parsed() -> argparse.Namespace:
@@ -60,45 +61,61 @@ def parsed() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def trained(options: argparse.Namespace, images: ImageData) -> tuple[DynamicNetwork, nn.Module]:
-    """A gated network, and the dense one that taught it; a training that was broken off goes on."""
-    (dense,) = stages_of(options, images, [1.0])
-    network = attach(dense, EXAMPLE, kind=options.kind, block=options.block)
-    config = settings(options.stage_epochs, options.stage_lr, options.seed)
-    allowance = Allowance(options.budget, config.epochs * steps_per_epoch(len(images.train), config.batch_size))
-    name = f"gated-{options.kind}-{options.block}-{options.budget:g}"
+def name_of(options: argparse.Namespace) -> str:
+    """Of the file of a gated network."""
+    return f"gated-{options.kind}-{options.block}-{options.budget:g}"
+
+
+def gates_of(options: argparse.Namespace) -> Path:
+    """The file of its gates."""
+    return place(options, name_of(options)).with_suffix(".gates")
+
+
+def trained(options: argparse.Namespace, about: Material) -> DynamicNetwork:
+    """A gated network, from its files if they are there; a training that was broken off goes on."""
+    file = place(options, name_of(options))
+    if file.exists():
+        return load_gates(stored(options, name_of(options)), about.example, gates_of(options))
+    (dense,) = stages_of(options, about, [1.0])
+    network = attach(dense, about.example, kind=options.kind, block=options.block)
+    config = recipe(options, about)
+    allowance = Allowance(options.budget, config.epochs * steps_per_epoch(len(about.train), config.batch_size))
 
     def told(record: EpochRecord) -> None:
-        print(f"{name}: epoch {record.epoch}, loss {record.loss:.3f}, {float(network.expected().detach()):.1%} of the MACs", flush=True)
+        print(f"{file.stem}: epoch {record.epoch}, loss {record.loss:.3f}, {float(network.expected().detach()):.1%} of the MACs", flush=True)
 
     train(
-        Taught(network, dense), images.train, config, normalise=IMAGENET, loss=within(network, allowance, taught), pruning=allowance,
-        checkpoint=place(options.models, options.network, name).with_suffix(".checkpoint"), resume=True, on_epoch=told,
+        Taught(network, dense), about.train, config, normalise=about.normalise, loss=within(network, allowance, taught), pruning=allowance,
+        checkpoint=file.with_suffix(".checkpoint"), resume=True, on_epoch=told,
     )  # fmt: skip
-    return network.eval(), dense
+    network.eval().calibrate(Calibration(about.choosing, about.normalise, len(about.choosing)))
+    save_gates(network, gates_of(options))
+    save_network(network.plain(), file)
+    return network
 
 
 def accuracy(options: argparse.Namespace) -> Row:
     """Train, calibrate, and measure at the budget and around it."""
-    images = data.load("cifar10", options.data)
-    network, dense = trained(options, images)
-    choosing, measuring = halves(images.test, options.seed)
-    network.calibrate(Calibration(choosing, IMAGENET, len(choosing)))
-    points: list[Row] = [{"budget": None} | measured(network, measuring)]
+    about = material(options)
+    network = trained(options, about)
+    points: list[Row] = [{"budget": None} | measured(network, about)]
     for budget in (options.budget - 0.1, options.budget, options.budget + 0.1):
-        network.budget = budget
-        points.append({"budget": budget, "strictness": network.strictness} | measured(network, measuring))
-    static = storage.load(place(options.models, options.network, f"{options.budget:g}"), lambda: built(options.network)).eval()
-    alone = {name: evaluate(one, measuring, IMAGENET).accuracy for name, one in (("dense", dense), ("static", static))}
-    return {"points": points, "alone": alone, "samples": [len(choosing), len(measuring)], "knob": network.knob}
+        if network.knob[-1][1] <= budget <= network.knob[0][1]:
+            network.budget = budget
+            points.append({"budget": budget, "strictness": network.strictness} | measured(network, about))
+    alone = {
+        name: evaluate(stored(options, share), about.measuring, about.normalise).accuracy
+        for name, share in (("dense", "1"), ("static", f"{options.budget:g}"))
+    }
+    return {"points": points, "alone": alone, "samples": [len(about.choosing), len(about.measuring)], "knob": network.knob}
 
 
-def measured(network: DynamicNetwork, samples: data.Split) -> Row:
+def measured(network: DynamicNetwork, about: Material) -> Row:
     """Accuracy, and MACs over inputs, the gates' own included."""
-    found = activity(network, Calibration(samples, IMAGENET, len(samples)))
+    found = activity(network, Calibration(about.measuring, about.normalise, len(about.measuring)))
     shares = found.macs.double() / found.dense_macs
     return {
-        "accuracy": evaluate(network, samples, IMAGENET).accuracy,
+        "accuracy": evaluate(network, about.measuring, about.normalise).accuracy,
         "cost": found.expected,
         "deviation": float(shares.std()),
         "always": _share(found.opened.values(), 1.0),
@@ -112,21 +129,22 @@ def _share(opened: object, value: float) -> float:
 
 
 def latency(row: Row, options: argparse.Namespace) -> list[Row]:
-    """Milliseconds of the dense and the gated network of a row at its budget, input by input in turns."""
-    images = data.load("cifar10", options.data)
-    for name in KEY:
-        setattr(options, name, row[name])
-    network, dense = trained(options, images)
-    network.tighten(next(point["strictness"] for point in row["points"] if point["budget"] == row["budget"]))
-    _, measuring = halves(images.test, row["seed"])
-    inputs: list[Tensor] = [one for one, _ in batches(measuring.subset(torch.arange(INPUTS)), IMAGENET, 1)]
-    return timed({"dense": dense, "gated": network}, inputs)
+    """Milliseconds of the dense, the static and the gated network of a row at its budget, input by input and in batches of 32, in turns."""
+    about = material(options)
+    network = trained(options, about)
+    network.budget = row["budget"]
+    networks = {"dense": stored(options, "1"), "static": stored(options, f"{options.budget:g}"), "gated": network}
+    single: list[Tensor] = [one for one, _ in batches(about.measuring.subset(torch.arange(INPUTS)), about.normalise, 1)]
+    together = [images for images, _ in batches(about.measuring.subset(torch.arange(32 * 20)), about.normalise, 32)]
+    return [*timed(networks, single), *timed(networks, together)]
 
 
-def table(rows: list[Row]) -> str:
+def table(result: Row) -> str:
     """All rows as Markdown."""
     lines = ["# Gated networks", ""]
-    for row in rows:
+    if result["rows"]:
+        lines = [*heading("Gated networks", result, result["environment"]["processor"]), ""]
+    for row in result["rows"]:
         gates = f"{row['kind']}, blocks of {row['block']}, trained to {row['budget']:.0%} of the MACs"
         lines += [
             f"## {row['called']}, {row['network']}, {gates}, seed {row['seed']}",
@@ -141,10 +159,7 @@ def table(rows: list[Row]) -> str:
             figures = (f"{point[key]:.1%}" for key in ("cost", "deviation", "always", "never"))
             lines.append(f"| {name} | {point['accuracy']:.2f} | {' | '.join(figures)} |")
         if "latency" in row:
-            lines += ["", "| runtime | network | median | 95 % | mean |", "|---|---|---|---|---|"]
-            for one in row["latency"]:
-                figures = (f"{one[key]:.2f} ms" for key in ("p50", "p95", "mean"))
-                lines.append(f"| {one['runtime']} | {one['network']} | {' | '.join(figures)} |")
+            lines += ["", *times(row["latency"])]
         lines.append("")
     return "\n".join(lines)
 

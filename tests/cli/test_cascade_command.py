@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from prunus import data, models
 from prunus.cli.app import app
+from prunus.deploy.onnx import input_shape
 from prunus.training import TrainConfig, evaluate, train
 
 runner = CliRunner()
@@ -55,6 +56,8 @@ def test_a_budget(stages: list[str], tmp_path: Path) -> None:
         ("PyTorch", "last stage"), ("PyTorch", "cascade"), ("ONNX Runtime", "last stage"), ("ONNX Runtime", "cascade"),
     ]  # fmt: skip
     assert (tmp_path / "cascade.onnx").is_file()
+    again = ask(stages, "--budget", "0.6", "-o", str(tmp_path / "batches.onnx"), "--dynamic-batch")
+    assert again["test"] == test and input_shape(tmp_path / "batches.onnx")[0] is None
 
 
 def test_a_tolerance(stages: list[str]) -> None:

@@ -32,6 +32,7 @@ def cascade(
         float, typer.Option("--held-out", help="Share of the training samples that thresholds are found on.", rich_help_panel=given.DATA)
     ] = 0.1,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="An ONNX file that decides inside, one input at a time.")] = None,
+    dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Let the file take batches of any size.")] = False,
     data_dir: given.DataDir = None,
     mean: given.Mean = "",
     std: given.Std = "",
@@ -70,7 +71,7 @@ def cascade(
         check = None
         if output is not None:
             watch("exporting to ONNX", 0, 0)
-            check = export_cascade(made, some[:32], output)
+            check = export_cascade(made, some[:32], output, dynamic_batch=dynamic_batch)
         watch("measuring latency", 0, 0)
         times = _times(made, some, output)
     notes = [*dict.fromkeys(note for one in opened for note in one.notes())]

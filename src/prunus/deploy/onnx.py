@@ -180,15 +180,20 @@ def _metadata(model: nn.Module) -> dict[str, str]:
     return made | {"macs": f"{after.macs} of {before.macs}", "parameters": f"{after.params} of {before.params}"}
 
 
-def check_each(model: nn.Module, inputs: Tensor, draft: Path, path: Path, opset: int, tolerance: float = 1e-4) -> OnnxCheck:
-    """Compare a file that takes one input at a time with the model, for every input of a batch, and give it its name.
+def check_each(
+    model: nn.Module, inputs: Tensor, draft: Path, path: Path, opset: int, tolerance: float = 1e-4, *, together: bool = False
+) -> OnnxCheck:
+    """Compare a file with the model, for every input of a batch on its own, and give it its name.
+
+    `together`: for all of them in one call as well, if the file takes that.
 
     Raises VerifyError, and leaves what was there before, if they differ by more than `tolerance` of the largest output.
     """
     run = runner(draft)
+    batches = [x[None] for x in inputs] + ([inputs] if together else [])
     with evaluating(model):
-        wanted = [model(x[None]) for x in inputs]
-    found = [torch.as_tensor(run(x[None])[0]) for x in inputs]
+        wanted = [model(x) for x in batches]
+    found = [torch.as_tensor(run(x)[0]) for x in batches]
     worst, scale = _difference(wanted, found)
     if not worst <= tolerance * scale:
         raise VerifyError(
