@@ -20,7 +20,7 @@ from benchmarks.dynamic import timed
 from benchmarks.dynamic_table import times
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.rows import Row, add, heading, kept, measured_before
-from benchmarks.stages import Material, Taught, add_training, key_of, material, place, recipe, stages_of, stored, taught
+from benchmarks.stages import Material, Taught, add_training, dense_of, key_of, material, place, recipe, stored, taught
 from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates
 from prunus.methods.gating import Allowance, within
 from prunus.storage import save as save_network
@@ -76,7 +76,7 @@ def trained(options: argparse.Namespace, about: Material) -> DynamicNetwork:
     file = place(options, name_of(options))
     if file.exists():
         return load_gates(stored(options, name_of(options)), about.example, gates_of(options))
-    (dense,) = stages_of(options, about, [1.0])
+    dense = dense_of(options, about)
     network = attach(dense, about.example, kind=options.kind, block=options.block)
     config = recipe(options, about)
     allowance = Allowance(options.budget, config.epochs * steps_per_epoch(len(about.train), config.batch_size))

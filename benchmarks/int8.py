@@ -1,43 +1,43 @@
-"""Pruned and quantised: a pretrained CIFAR-10 network, half of it, and both in 8 bits.
+"""Pruned and quantised: a pretrained CIFAR-10 network, what is left of it, and both in 8 bits.
 
-    python -m benchmarks.int8 accuracy --data DIR --weights FILE --models DIR [--network resnet56] [--macs 0.5 | --rate 0.5 | --latency 0.5]
-        [--round-to 8] [--epochs 6] [--pruned-epochs 6]
-    python -m benchmarks.int8 latency --models DIR (of all rows; wants a quiet machine)
+    python -m benchmarks.int8 accuracy --data DIR --weights FILE --models DIR [--network resnet56] [--macs 0.5 | --rate 0.5 | --blocks 16]
+        [--round-to 16] [--epochs 6] [--stage-epochs 6]
+    python -m benchmarks.int8 latency --models DIR (of the rows whose files are there; wants a quiet machine)
     python -m benchmarks.int8 table
 
-The public weights are fine-tuned on the files at hand, pruned with the default pipeline (reconstruction error, refitting, new batch-norm statistics)
-and fine-tuned again. A tenth of the training samples is held out: by them batch-norm statistics and layers in float are chosen. The test samples are
-only measured on. Networks are kept in a folder, and a training that was broken off goes on.
+The public weights are fine-tuned on the files at hand. Then channels go by reconstruction error, with refitting, or whole residual blocks, and the
+fine-tuned network teaches what is left. `benchmarks.stages` says how networks are trained, and on which samples batch-norm statistics, blocks and
+layers that stay in float are chosen. Networks are kept in a folder, and a training that was broken off goes on.
 """
 
 from __future__ import annotations
 
 import argparse
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 import prunus
-from benchmarks.dynamic import built, tuned
 from benchmarks.environment import RESULTS, command, describe, save
-from benchmarks.methods_subjects import IMAGENET
 from benchmarks.rows import Row, add, heading, kept, measured_before
-from prunus import data, scores, storage
+from benchmarks.stages import Material, add_training, built, dense_of, key_of, material, place, trained
+from prunus import scores, storage
 from prunus.compensation import refit
-from prunus.data import ImageData, Split
 from prunus.deploy import int8, onnx
 from prunus.deploy.latency import measure, measure_onnx, speedup
 from prunus.deploy.onnx_accuracy import told_right
-from prunus.models import load_weights
+from prunus.methods.channels_and_layers import without_blocks
+from prunus.methods.fewer_blocks import leave_out
 from prunus.training import Calibration, recalibrate_if_better
+from prunus.training.feeding import batches
 
 RESULT = RESULTS / "int8.json"
-KEY = ("called", "network", "target", "value", "round_to", "scope", "epochs", "pruned_epochs", "pruned_lr", "seed", "samples")
-EXAMPLE = torch.zeros(1, 3, 32, 32)
-HELD_OUT, CALIBRATION, TOLERANCE = 0.1, 256, 0.5
+KEY = ("called", "network", "target", "value", "round_to", "scope", "epochs", "lr", "stage_epochs", "stage_lr", "seed")
+CALIBRATION, TOLERANCE = 256, 0.5
+JUDGED = 256  # samples on which blocks are judged
 
 
 def main() -> None:
@@ -45,12 +45,14 @@ def main() -> None:
     torch.set_num_threads(1)
     result = kept(RESULT)
     if options.part == "accuracy":
-        key = {name: getattr(options, name) for name in KEY} | {"weights": options.weights.name}
+        key = key_of(options, KEY)
         if not measured_before(result, key):
             add(RESULT, result, key | accuracy(options), "benchmarks.int8", "onnxruntime")
     elif options.part == "latency":
         for row in result["rows"]:
-            row["latency"] = latency(row, options.models)
+            here = argparse.Namespace(**vars(options) | {name: row[name] for name in (*KEY, "weights")})
+            if float_file(here, name_of(here)).exists():
+                row["latency"] = latency(here)
         result |= {"command": command("benchmarks.int8"), "environment": describe("onnxruntime")}
         save(RESULT, result)
     RESULT.with_suffix(".md").write_text(table(result))
@@ -60,44 +62,36 @@ def main() -> None:
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("accuracy", "latency", "table"))
-    parser.add_argument("--data", type=Path, help="folder with the files of CIFAR-10")
-    parser.add_argument("--called", default="CIFAR-10", help="what the table calls the data, for files that are not the originals")
-    parser.add_argument("--weights", type=Path, help="of the network")
-    parser.add_argument("--models", type=Path, help="folder that the networks are kept in")
-    parser.add_argument("--network", default="resnet56")
+    add_training(parser)
+    parser.set_defaults(network="resnet56")
     target = parser.add_mutually_exclusive_group()
     for name in ("macs", "rate", "latency"):
         target.add_argument(f"--{name}", type=float)
-    parser.add_argument("--round-to", type=int, default=8, help="ONNX Runtime's 8-bit kernels make 16 channels at a time")
+    target.add_argument("--blocks", type=int, help="residual blocks that are left out, in place of channels")
+    parser.add_argument("--round-to", type=int, default=16, help="ONNX Runtime's 8-bit kernels make 16 channels at a time")
     parser.add_argument("--scope", default="uniform")
-    parser.add_argument("--epochs", type=int, default=6, help="of fine-tuning the public weights")
-    parser.add_argument("--pruned-epochs", type=int, default=6, help="of fine-tuning what is left")
-    parser.add_argument("--pruned-lr", type=float, default=0.05, help="peak learning rate of these")
-    parser.add_argument("--samples", type=int, help="of each split, for a quick trial")
-    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    given = [(name, getattr(options, name)) for name in ("macs", "rate", "latency") if getattr(options, name) is not None]
+    given = [(name, getattr(options, name)) for name in ("macs", "rate", "latency", "blocks") if getattr(options, name) is not None]
     ((options.target, options.value),) = given or [("macs", 0.5)]
     return options
 
 
 def accuracy(options: argparse.Namespace) -> Row:
-    """Train what is not there yet, write the four files, and measure them on the test samples."""
-    images = shortened(data.load("cifar10", options.data), options.samples)
-    train, held = images.hold_out(HELD_OUT, options.seed)
-    calibration = Calibration(train, IMAGENET, samples=CALIBRATION, seed=options.seed)
-    found: Row = {"held_out": len(held), "test": len(images.test), "networks": {}}
-    dense = fine_tuned(options, replace(images, train=train))
-    networks = {"dense": dense, "pruned": pruned(options, dense, replace(images, train=train), held)}
-    for name, network in networks.items():
-        file = place(options.models, key_of(vars(options)), name)
-        onnx.export(network.eval(), EXAMPLE, file)
+    """Train what is not there yet, write the four files, and measure them."""
+    about = material(options)
+    calibration = Calibration(about.train, about.normalise, samples=CALIBRATION, seed=options.seed)
+    dense = dense_of(options, about)
+    small, gone = pruned(options, dense, about)
+    found: Row = {"samples": [len(about.choosing), len(about.measuring)], "blocks_left_out": gone, "networks": {}}
+    for name, network, key in (("dense", dense, "1"), ("pruned", small, name_of(options))):
+        file = float_file(options, key)
+        onnx.export(network.eval(), about.example, file)
         search = int8.quantise_within(
-            file, quantised(file), calibration, lambda path: 100.0 * told_right(path, held, IMAGENET).double(), TOLERANCE
+            file, quantised(file), calibration, lambda path: 100.0 * told_right(path, about.choosing, about.normalise).double(), TOLERANCE
         )  # fmt: skip
-        shape = {"macs": int(prunus.trace(network, EXAMPLE).cost().macs), "params": sum(one.numel() for one in network.parameters())}
+        shape = {"macs": int(prunus.trace(network, about.example).cost().macs), "params": sum(one.numel() for one in network.parameters())}
         for kind, path in (("float32", file), ("int8", quantised(file))):
-            right = 100.0 * float(told_right(path, images.test, IMAGENET).double().mean())
+            right = 100.0 * float(told_right(path, about.measuring, about.normalise).double().mean())
             found["networks"][f"{name} {kind}"] = shape | {"accuracy": right, "bytes": path.stat().st_size}
         found["networks"][f"{name} int8"] |= {
             "weight_bytes": search.check.weight_bytes,
@@ -109,72 +103,65 @@ def accuracy(options: argparse.Namespace) -> Row:
     return found
 
 
-def fine_tuned(options: argparse.Namespace, images: ImageData) -> nn.Module:
-    """The public weights after some epochs on the files at hand."""
-    torch.manual_seed(options.seed)
-    dense = built(options.network)
-    load_weights(dense, options.weights)
-    return tuned(dense, images, options, dense_name(vars(options)), options.epochs, 0.01)
-
-
-def pruned(options: argparse.Namespace, dense: nn.Module, images: ImageData, held: Split) -> nn.Module:
-    """What is left of it, refitted, recalibrated and fine-tuned; from its file if it is there."""
-    name, file = key_of(vars(options)), stored(options.models, options.network, key_of(vars(options)))
+def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tuple[nn.Module, list[str]]:
+    """What is left of it, taught by it, and the names of the blocks that were left out; from its files if they are there."""
+    name, gone = name_of(options), place(options, name_of(options)).with_suffix(".blocks")
+    if options.target == "blocks" and not gone.exists():
+        shorter = leave_out(dense, about.example, lambda network: cross_entropy(network, about), int(options.value))
+        gone.write_text("\n".join(shorter.blocks))
+        print(list(zip(shorter.blocks, shorter.losses[1:])), flush=True)
+    blocks = gone.read_text().split() if options.target == "blocks" else []
+    file = place(options, name)
     if file.exists():
-        return storage.load(file, lambda: built(options.network)).eval()
-    inputs, graph = Calibration(images.train, IMAGENET, seed=options.seed), prunus.trace(dense, EXAMPLE)
-    goal: dict[str, Any] = {options.target: options.value}
-    plan = prunus.plan(graph, scores.reconstruction(graph, inputs), **goal, scope=options.scope, round_to=options.round_to)
-    small = prunus.compact(refit(dense, plan, inputs), plan)
-    recalibrate_if_better(small, images.train, IMAGENET, held)
-    return tuned(small, images, options, name, options.pruned_epochs, options.pruned_lr)
+        return storage.load(file, lambda: without_blocks(built(options.network), blocks)).eval(), blocks
+
+    def narrower() -> nn.Module:
+        inputs, graph = Calibration(about.train, about.normalise, seed=options.seed), prunus.trace(dense, about.example)
+        goal: dict[str, Any] = {options.target: options.value}
+        plan = prunus.plan(graph, scores.reconstruction(graph, inputs), **goal, scope=options.scope, round_to=options.round_to)
+        small = prunus.compact(refit(dense, plan, inputs), plan)
+        recalibrate_if_better(small, about.train, about.normalise, about.choosing)
+        return small
+
+    begun = (lambda: without_blocks(dense, blocks)) if options.target == "blocks" else narrower
+    return trained(options, about, name, begun, dense), blocks
 
 
-def latency(row: Row, folder: Path) -> Row:
+def cross_entropy(network: nn.Module, about: Material) -> float:
+    """On some samples, in bfloat16, which is fast enough to judge hundreds of networks."""
+    ((images, labels),) = batches(about.choosing.subset(torch.arange(JUDGED)), about.normalise, JUDGED)
+    last = torch.channels_last
+    with torch.autocast("cpu", torch.bfloat16):
+        logits = network.to(memory_format=last)(images.contiguous(memory_format=last))  # type: ignore[call-overload]
+    return float(F.cross_entropy(logits.float(), labels))
+
+
+def latency(options: argparse.Namespace) -> Row:
     """Milliseconds of one image on one thread, the files in turns; and of the dense network in PyTorch."""
     files = {}
-    for name in ("dense", "pruned"):
-        file = place(folder, key_of(row), name)
+    for name, key in (("dense", "1"), ("pruned", name_of(options))):
+        file = float_file(options, key)
         files |= {f"{name} float32": file, f"{name} int8": quantised(file)}
-    times = measure_onnx(files, EXAMPLE, repeats=300, limit_s=60.0, warm_up=20)
+    example = torch.zeros(1, 3, 32, 32)
+    times = measure_onnx(files, example, repeats=300, limit_s=60.0, warm_up=20)
     before = times["dense float32"]
-    dense = storage.load(stored(folder, row["network"], dense_name(row)), lambda: built(row["network"])).eval()
-    eager = measure({"dense": dense}, EXAMPLE)["dense"]
+    dense = storage.load(place(options, "1"), lambda: built(options.network)).eval()
+    eager = measure({"dense": dense}, example)["dense"]
     found = {name: {"median_ms": one.median_ms, "q25_ms": one.q25_ms, "q75_ms": one.q75_ms} for name, one in times.items()}
     for name, one in times.items():
         found[name]["speedup"] = speedup(before, one).factor
     return {"ONNX Runtime": found, "PyTorch": {"dense float32": {"median_ms": eager.median_ms, "q25_ms": eager.q25_ms, "q75_ms": eager.q75_ms}}}
 
 
-def shortened(images: ImageData, samples: int | None) -> ImageData:
-    """The first samples of each split."""
-    if samples is None:
-        return images
-    return replace(images, train=images.train.subset(torch.arange(samples)), test=images.test.subset(torch.arange(samples)))
+def name_of(options: argparse.Namespace) -> str:
+    """Of the pruned network."""
+    how = "" if options.target == "blocks" else f"-{options.scope}-{options.round_to}"
+    return f"{options.target}{options.value:g}{how}-{options.stage_epochs}x{options.stage_lr:g}"
 
 
-def dense_name(row: Row) -> str:
-    """Of the fine-tuned network: it is the same for all targets."""
-    return f"tuned-{row['epochs']}-{row['samples'] or 'all'}-{row['seed']}"
-
-
-def key_of(row: Row) -> str:
-    """A name for what a row measures."""
-    return (
-        f"{row['target']}{row['value']:g}-{row['scope']}-{row['round_to']}-{row['pruned_epochs']}x{row['pruned_lr']:g}-{dense_name(row)}"
-    )  # fmt: skip
-
-
-def stored(folder: Path, network: str, name: str) -> Path:
-    """The file of a trained network."""
-    from benchmarks.dynamic import place as of_stage
-
-    return of_stage(folder, network, name)
-
-
-def place(folder: Path, key: str, name: str) -> Path:
+def float_file(options: argparse.Namespace, key: str) -> Path:
     """The ONNX file of a network in float."""
-    return folder / f"{name}-{key}.onnx"
+    return place(options, key).with_suffix(".onnx")
 
 
 def quantised(file: Path) -> Path:
@@ -191,8 +178,9 @@ def table(result: Row) -> str:
         result,
         result["environment"]["processor"] + ", " + ", ".join(result["environment"]["vector_units"]) + ".",
         "",
-        "Public weights, fine-tuned on the files at hand; pruned by reconstruction error with refitting, and fine-tuned again. Accuracies of the",
-        "test samples, by which nothing was chosen; sizes of ONNX files; latency of one image on one thread of ONNX Runtime, files in turns.",
+        "Public weights, fine-tuned on the files at hand. Channels go by reconstruction error, with refitting; blocks, one by one, where the",
+        "loss rises least. The dense network teaches what is left. Batch-norm statistics, blocks and layers in float are chosen on one part of the samples,",
+        "accuracies are of another; sizes of ONNX files; latency of one image on one thread of ONNX Runtime, files in turns.",
     )
     for row in result["rows"]:
         lines += ["", *_section(row)]
@@ -202,10 +190,10 @@ def table(result: Row) -> str:
 def _section(row: Row) -> list[str]:
     dense, times = row["networks"]["dense float32"], row.get("latency", {}).get("ONNX Runtime", {})
     lines = [
-        f"## {row['called']}, {row['network']} ({row['weights']}): {row['target']} {row['value']:g}, widths in multiples of {row['round_to']}",
+        f"## {row['called']}, {row['network']} ({row['weights']}): {_what(row)}",
         "",
-        f"{row['scope'].capitalize()}, epochs of fine-tuning: {row['epochs']}, after pruning: {row['pruned_epochs']}, seed {row['seed']}, "
-        f"{row['test']:,} test samples" + (", **a trial on a few samples**." if row["samples"] else "."),
+        f"Epochs of fine-tuning: {row['epochs']}, after pruning: {row['stage_epochs']}, seed {row['seed']}; chosen on {row['samples'][0]:,} samples, "
+        f"measured on {row['samples'][1]:,}." + (f" {row['about']}" if "about" in row else ""),
         "",
         "| file | accuracy | against dense | MACs | parameters | bytes | smaller | layers in float | p50 [ms] | faster |",
         "|---|---|---|---|---|---|---|---|---|---|",
@@ -222,6 +210,12 @@ def _section(row: Row) -> list[str]:
         eager = row["latency"]["PyTorch"]["dense float32"]["median_ms"]
         lines += ["", f"The dense network in PyTorch takes {eager:.2f} ms, {eager / times['pruned int8']['median_ms']:.1f} times the last."]
     return lines
+
+
+def _what(row: Row) -> str:
+    if row["target"] == "blocks":
+        return f"{row['value']:g} residual blocks left out"
+    return f"{row['target']} {row['value']:g}, {row['scope']}, widths in multiples of {row['round_to']}"
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.architectures import ARCHITECTURES, Architecture
-from benchmarks.environment import RESULTS
+from benchmarks.environment import RESULTS, save
 from benchmarks.rows import Row, add, heading, kept, measured_before
 
 RESULT = RESULTS / "onnx_coverage.json"
@@ -44,6 +44,7 @@ def main() -> None:
             continue
         if options.again:
             result["rows"] = [row for row in result["rows"] if row["name"] != architecture.name]
+            save(RESULT, result)
         if not measured_before(result, key):
             row = key | in_process(architecture.name)
             add(RESULT, result, row, "benchmarks.onnx_coverage", "timm", "torchvision", "onnx", "onnxscript", "onnxruntime")

@@ -24,8 +24,8 @@ def measured_before(result: Row, key: Row) -> bool:
 
 
 def add(path: Path, result: Row, row: Row, module: str, *packages: str) -> None:
-    """Put a row to the others, with the command and the environment, and write them all."""
-    result["rows"].append(row)
+    """Put a row to the others, those included that were written meanwhile, with the command and the environment, and write them all."""
+    result["rows"] = [*kept(path)["rows"], row]
     result |= {"command": command(module), "environment": describe(*packages)}
     save(path, result)
 

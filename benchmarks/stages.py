@@ -93,30 +93,33 @@ def recipe(options: argparse.Namespace, about: Material, dense: bool = False) ->
 
 def stages_of(options: argparse.Namespace, about: Material, shares: list[float]) -> list[nn.Module]:
     """What the dense network is pruned to, by shares of its MACs, and itself; from their files if they are there."""
-    dense = _trained(options, about, "1", lambda: _begun(options))
-    return [
-        *(_trained(options, about, f"{share:g}", lambda share=share: _pruned(dense, about, options, share), dense) for share in shares[:-1]),
-        dense,
-    ]  # type: ignore[misc]
+    dense = dense_of(options, about)
+    found = []
+    for share in shares[:-1]:
+
+        def begun(share: float = share) -> nn.Module:
+            graph, inputs = prunus.trace(dense, about.example), Calibration(about.train, about.normalise, seed=options.seed)
+            plan = prunus.plan(graph, scores.reconstruction(graph, inputs), macs=share, round_to=8)
+            return prunus.compact(refit(dense, plan, inputs), plan)
+
+        found.append(trained(options, about, f"{share:g}", begun, dense))
+    return [*found, dense]
 
 
-def _begun(options: argparse.Namespace) -> nn.Module:
-    """The dense network before its training."""
-    torch.manual_seed(options.seed)
-    network = built(options.network)
-    if options.weights:
-        load_weights(network, options.weights)
-    return network
+def dense_of(options: argparse.Namespace, about: Material) -> nn.Module:
+    """The dense network, trained or fine-tuned."""
+
+    def begun() -> nn.Module:
+        torch.manual_seed(options.seed)
+        network = built(options.network)
+        if options.weights:
+            load_weights(network, options.weights)
+        return network
+
+    return trained(options, about, "1", begun)
 
 
-def _pruned(dense: nn.Module, about: Material, options: argparse.Namespace, share: float) -> nn.Module:
-    """What is left of the dense network at a share of its MACs."""
-    graph, inputs = prunus.trace(dense, about.example), Calibration(about.train, about.normalise, seed=options.seed)
-    plan = prunus.plan(graph, scores.reconstruction(graph, inputs), macs=share, round_to=8)
-    return prunus.compact(refit(dense, plan, inputs), plan)
-
-
-def _trained(options: argparse.Namespace, about: Material, name: str, begun: Callable[[], nn.Module], teacher: nn.Module | None = None) -> nn.Module:
+def trained(options: argparse.Namespace, about: Material, name: str, begun: Callable[[], nn.Module], teacher: nn.Module | None = None) -> nn.Module:
     """Trained and kept in a file; a training that was broken off goes on."""
     file = place(options, name)
     if file.exists():
