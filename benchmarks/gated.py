@@ -20,11 +20,11 @@ from benchmarks.dynamic import timed
 from benchmarks.dynamic_table import times
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.rows import Row, add, heading, kept, measured_before
-from benchmarks.stages import Material, Taught, add_training, dense_of, key_of, material, place, recipe, stored, taught
+from benchmarks.stages import Material, add_training, dense_of, key_of, material, place, recipe, stored
 from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates
 from prunus.methods.gating import Allowance, within
 from prunus.storage import save as save_network
-from prunus.training import Calibration, evaluate, train
+from prunus.training import Calibration, Taught, evaluate, taught, train
 from prunus.training.feeding import batches, steps_per_epoch
 from prunus.training.progress import EpochRecord
 

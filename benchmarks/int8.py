@@ -23,13 +23,13 @@ from torch import nn
 import prunus
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.rows import Row, add, heading, kept, measured_before
-from benchmarks.stages import Material, add_training, built, dense_of, key_of, material, place, trained
-from prunus import scores, storage
+from benchmarks.stages import Material, add_training, dense_of, key_of, material, place, stored, trained
+from prunus import scores
+from prunus.channels.blocks import without_blocks
 from prunus.compensation import refit
 from prunus.deploy import int8, onnx
 from prunus.deploy.latency import measure, measure_onnx, speedup
 from prunus.deploy.onnx_accuracy import told_right
-from prunus.methods.channels_and_layers import without_blocks
 from prunus.methods.fewer_blocks import leave_out
 from prunus.training import Calibration, recalibrate_if_better
 from prunus.training.feeding import batches
@@ -113,7 +113,7 @@ def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tu
     blocks = gone.read_text().split() if options.target == "blocks" else []
     file = place(options, name)
     if file.exists():
-        return storage.load(file, lambda: without_blocks(built(options.network), blocks)).eval(), blocks
+        return stored(options, name), blocks
 
     def narrower() -> nn.Module:
         inputs, graph = Calibration(about.train, about.normalise, seed=options.seed), prunus.trace(dense, about.example)
@@ -145,8 +145,7 @@ def latency(options: argparse.Namespace) -> Row:
     example = torch.zeros(1, 3, 32, 32)
     times = measure_onnx(files, example, repeats=300, limit_s=60.0, warm_up=20)
     before = times["dense float32"]
-    dense = storage.load(place(options, "1"), lambda: built(options.network)).eval()
-    eager = measure({"dense": dense}, example)["dense"]
+    eager = measure({"dense": stored(options, "1")}, example)["dense"]
     found = {name: {"median_ms": one.median_ms, "q25_ms": one.q25_ms, "q75_ms": one.q75_ms} for name, one in times.items()}
     for name, one in times.items():
         found[name]["speedup"] = speedup(before, one).factor
@@ -179,8 +178,8 @@ def table(result: Row) -> str:
         result["environment"]["processor"] + ", " + ", ".join(result["environment"]["vector_units"]) + ".",
         "",
         "Public weights, fine-tuned on the files at hand. Channels go by reconstruction error, with refitting; blocks, one by one, where the",
-        "loss rises least. The dense network teaches what is left. Batch-norm statistics, blocks and layers in float are chosen on one part of the samples,",
-        "accuracies are of another; sizes of ONNX files; latency of one image on one thread of ONNX Runtime, files in turns.",
+        "loss rises least. The dense network teaches what is left. Batch-norm statistics, blocks and layers in float are chosen on one part of the",
+        "samples, accuracies are of another; sizes of ONNX files; latency of one image on one thread of ONNX Runtime, files in turns.",
     )
     for row in result["rows"]:
         lines += ["", *_section(row)]

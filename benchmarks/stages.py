@@ -8,14 +8,12 @@ are made on the rest, and figures are of all test samples.
 from __future__ import annotations
 
 import argparse
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 import prunus
@@ -25,7 +23,7 @@ from prunus import data, models, scores, storage
 from prunus.compensation import refit
 from prunus.data import Split
 from prunus.models import load_weights
-from prunus.training import Calibration, Normalise, TrainConfig, train
+from prunus.training import Calibration, Normalise, Taught, TrainConfig, taught, train
 from prunus.training.progress import EpochRecord
 
 CLASSES = 10
@@ -136,25 +134,6 @@ def trained(options: argparse.Namespace, about: Material, name: str, begun: Call
     )  # fmt: skip
     storage.save(network.eval(), file)
     return network
-
-
-class Taught(nn.Module):
-    """A network beside its teacher, so that a loss sees what both say about the same augmented images."""
-
-    def __init__(self, network: nn.Module, teacher: nn.Module) -> None:
-        super().__init__()
-        self.network, self.teacher = network, copy.deepcopy(teacher).requires_grad_(False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits of both, (batch, 2, classes)."""
-        return torch.stack([self.network(x), self.teacher.eval()(x)], 1)
-
-
-def taught(outputs: Tensor, labels: Tensor) -> Tensor:
-    """Hinton, Vinyals and Dean 2015 (arXiv 1503.02531), temperature 4, nine parts in ten from the teacher."""
-    own, other = outputs.float().unbind(1)
-    soft = F.kl_div(F.log_softmax(own / 4, 1), F.softmax(other / 4, 1), reduction="batchmean") * 16
-    return 0.9 * soft + 0.1 * F.cross_entropy(own, labels)
 
 
 def built(name: str) -> nn.Module:

@@ -225,3 +225,31 @@ def test_a_time_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     )
     assert {row["width_after"] % 16 for row in rounded["layers"][:-1]} == {0}
     assert not rounded["timings"]
+
+
+RESIDUAL = """
+from prunus.models.resnet import CifarResNet
+
+
+def build():
+    return CifarResNet(2, in_channels=1)
+"""
+
+
+def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "short_nets.py").write_text(RESIDUAL)
+    monkeypatch.chdir(tmp_path)
+    common = ["prune", "short_nets:build", "--data", "digits", "--blocks", "2", "--epochs", "1"]
+    alone = invoke(*common, "--teach", "-o", "alone")
+    assert alone["target"]["text"] == "do without 2 residual blocks" and "residual blocks, one after the other" in alone["notes"][0]
+    assert alone["cost"]["after"]["params"] < alone["cost"]["before"]["params"]
+    assert "Pruned to do without 2 residual blocks." in (tmp_path / "alone" / "report.html").read_text()
+    both = invoke(*common, "--rate", "0.5", "--no-onnx", "--no-report", "-o", "both")
+    assert both["target"]["text"] == "do without 2 residual blocks, and lose 50 % of its channels besides"
+    assert both["cost"]["before"] == alone["cost"]["before"] and both["cost"]["after"]["macs"] < alone["cost"]["after"]["macs"]
+    shown = json.loads(runner.invoke(app, ["profile", "both", "--json"]).stdout)
+    assert shown["cost"]["macs"] == both["cost"]["after"]["macs"]
+    for arguments, message in ((["--blocks", "1"], "give --data"), (["--data", "digits", "--rate", "0.5", "--teach"], "give --epochs")):
+        refused = runner.invoke(app, ["prune", "short_nets:build", *arguments, "-o", "no"])
+        assert refused.exit_code != 0 and message in " ".join((refused.output + str(refused.exception)).split())
+    assert not (tmp_path / "no").exists()

@@ -13,9 +13,10 @@ from torch import Tensor, nn
 
 import prunus
 from prunus import data, models
+from prunus.channels.blocks import residual_blocks, without_blocks
 from prunus.channels.plan import make_plan
 from prunus.errors import CompactError, PlanError, TargetError
-from prunus.methods.channels_and_layers import SPEED, Gates, channels_and_layers, residual_blocks, without_blocks
+from prunus.methods.channels_and_layers import SPEED, Gates, channels_and_layers
 from prunus.methods.importance import Penalty
 from prunus.models.resnet import CifarResNet
 from prunus.training import TrainConfig, evaluate, train
@@ -153,10 +154,10 @@ def test_a_group_that_closes_keeps_one_channel_and_all_blocks_may_go() -> None:
 def test_it_is_saved_and_loaded_without_its_blocks(tmp_path: Path) -> None:
     found = channels_and_layers(residual(), IMAGE[:1], closing([1], 0.5, []), 0.1)
     prunus.save(found.model, tmp_path / "small.safetensors")
-    loaded = prunus.load(tmp_path / "small.safetensors", lambda: without_blocks(residual(), found.blocks))
-    assert difference(loaded, found.model, IMAGE) == 0
-    with pytest.raises(PlanError, match="the plan is for another model"):
-        prunus.load(tmp_path / "small.safetensors", residual)
+    for build in (residual, lambda: without_blocks(residual(), found.blocks)):
+        assert difference(prunus.load(tmp_path / "small.safetensors", build), found.model, IMAGE) == 0
+    with pytest.raises(PlanError, match="another model"):
+        prunus.load(tmp_path / "small.safetensors", lambda: residual(3))
     again = prunus.trace(found.model, IMAGE)
     assert prunus.compact(found.model, prunus.plan(again, prunus.scores.norm(again), rate=0.3)).prunus.verification.relative < 1e-9
 

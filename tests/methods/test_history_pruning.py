@@ -14,9 +14,9 @@ import prunus
 from prunus import models
 from prunus.errors import PlanError, TargetError
 from prunus.methods.history import Compressed, Round, history_pruning, outcome
-from prunus.methods.one_shot import Clock, Material, Target
+from prunus.methods.one_shot import Material, Target
 from prunus.training import EpochRecord, TrainConfig, evaluate
-from prunus.watching import unwatched
+from prunus.watching import Clock, unwatched
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
 

@@ -50,6 +50,15 @@ RoundTo = Annotated[
     Option("--round-to", metavar="N|auto", help="Widths become multiples of this; auto: what this machine computes at once.", rich_help_panel=CHOICE),
 ]
 Floor = Annotated[int, Option("--floor", help="Channels that every layer keeps.", rich_help_panel=CHOICE)]
+Blocks = Annotated[
+    int,
+    Option(
+        "--blocks",
+        min=0,
+        help="Residual blocks to leave out first, by the loss on held-out samples; a target is optional then.",
+        rich_help_panel=CHOICE,
+    ),
+]
 Protect = Annotated[
     list[str] | None,
     Option("--protect", metavar="GLOB", help="Layers that keep their width (repeatable).", rich_help_panel=CHOICE),
@@ -100,6 +109,7 @@ TrialEpochs = Annotated[
     int,
     Option("--trial-epochs", min=0, help="Epochs of tuning before a trial of --tolerance is judged.", rich_help_panel=DATA),
 ]
+Teach = Annotated[bool, Option("--teach", help="The original teaches what is left in fine-tuning.", rich_help_panel=DATA)]
 LearningRate = Annotated[float, Option("--lr", help="Peak learning rate of fine-tuning.", rich_help_panel=DATA)]
 Seed = Annotated[int, Option("--seed", help="Of everything random.")]
 

@@ -46,6 +46,7 @@ def prune(
     scope: given.ScopeName = None,
     round_to: given.RoundTo = "1",
     floor: given.Floor = 1,
+    blocks: given.Blocks = 0,
     protect: given.Protect = None,
     exact: given.Exact = False,
     compensate: given.CompensationName = None,
@@ -60,6 +61,7 @@ def prune(
     std: given.Std = "",
     epochs: given.Epochs = 0,
     trial_epochs: given.TrialEpochs = 0,
+    teach: given.Teach = False,
     lr: given.LearningRate = 0.02,
     seed: given.Seed = 0,
     onnx: given.WithOnnx = True,
@@ -74,14 +76,15 @@ def prune(
     from prunus.methods.one_shot import Target, one_shot
     from prunus.report.delivery import check, deliver
 
-    chosen = score or (Score.RECONSTRUCTION if data else Score.NORM_L2)
     figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance, "latency": latency}
-    kind, value = _one_target(figures)
+    whole = blocks > 0 and not any(one is not None for one in figures.values())  # channels stay
+    kind, value = ("rate", 0.0) if whole else _one_target(figures)
+    chosen = score or (Score.RECONSTRUCTION if data and not whole else Score.NORM_L2)
     scope = scope or (Scope.GLOBAL if kind == "latency" and chosen in ONE_CURRENCY else Scope.UNIFORM)
     target = Target(
         kind, value, scope.value, _rounding(round_to), floor, tuple(protect or ()), exact, prefer.value, confidence, runtime.value, threads
     )
-    _check_data(target, data, epochs)
+    _check_data(target, data, epochs, blocks, teach)
     check(output, with_onnx=onnx, with_report=report)
     quantise = context.meta.get(QUANTISE)
     with bars() as watch:
@@ -101,6 +104,8 @@ def prune(
             compensate=compensation_function(compensate, seed, material),
             tuning=_tuning(epochs, lr, seed, images),
             trial_tuning=_tuning(trial_epochs, lr, seed, images),
+            blocks=blocks,
+            teach=teach,
             verify_on=verify_on,
             watch=watch,
         )
@@ -174,7 +179,7 @@ def _rounding(text: str) -> int | Literal["auto"]:
     return int(text)
 
 
-def _check_data(target: Target, data: str, epochs: int) -> None:
+def _check_data(target: Target, data: str, epochs: int, blocks: int, teach: bool) -> None:
     if target.kind == "latency":
         from prunus.latency import wanted
 
@@ -183,6 +188,10 @@ def _check_data(target: Target, data: str, epochs: int) -> None:
         raise TargetError("--tolerance is kept on held-out samples: give --data.")
     if epochs and not data:
         raise ConfigError("--epochs fine-tunes on training samples: give --data.")
+    if blocks and not data:
+        raise ConfigError("--blocks leaves out those without which the loss on held-out samples rises least: give --data.")
+    if teach and not epochs:
+        raise ConfigError("--teach is for fine-tuning: give --epochs.")
 
 
 def _seed(seed: int) -> None:

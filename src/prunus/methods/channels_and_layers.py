@@ -11,13 +11,11 @@ formulas are our choice. Every channel has a gate g = 1[a > 0], every residual b
 Weights and gates are trained together, the gates with the gradient of a sigmoid. In the end closed blocks are replaced by the identity and closed
 channels are removed; both leave exactly the network that was trained.
 
-A block is a module that gives back its very input once its parameters are zero: what it adds to its input is then nothing. Blocks that change the
-shape, have parameters in their shortcut, take anything else than one tensor, or are called twice are none, and keep their place.
+What a block is, `prunus.channels.blocks` says.
 """
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,11 +25,10 @@ import torch
 from torch import Tensor, nn
 
 from prunus.channels import ChannelGraph, Plan, compact, trace
+from prunus.channels.blocks import outputs_of, residual_blocks, without_blocks
 from prunus.channels.factors import ChannelFactors, straight_through
-from prunus.channels.trace import tensors_in
-from prunus.channels.twin import walk
-from prunus.channels.verify import drawn_inputs, evaluating
-from prunus.errors import CompactError, PlanError, TargetError
+from prunus.channels.verify import drawn_inputs
+from prunus.errors import CompactError, TargetError
 from prunus.methods.gates import traced_copy
 from prunus.methods.importance import Fit
 from prunus.targets import plan_above
@@ -47,8 +44,8 @@ class Shortened:
     Attributes:
         model: the compact model.
         blocks: names of the modules that were replaced by the identity.
-        dense: the trained network without these blocks, its closed channels zero: what was compacted. To load a saved `model`, rebuild this
-            architecture: `prunus.load(path, lambda: without_blocks(build_model(), blocks))`.
+        dense: the trained network without these blocks, its closed channels zero: what was compacted. A saved `model` is
+            loaded with the `build_model` of the whole network.
         plan: the channels that went, as a plan of `dense`.
         removable: names of all blocks that had a gate.
     """
@@ -88,14 +85,14 @@ def channels_and_layers(model: nn.Module, example_inputs: Any, fit: Fit, strengt
     fit(trained, lambda: strength * gates.macs())
 
     inputs = drawn_inputs(trained, graph, torch.Generator().manual_seed(0))
-    gated = _outputs(trained, inputs)
+    gated = outputs_of(trained, inputs)
     for hook in hooks:
         hook.remove()
     factors.fold()
     closed = tuple(name for name, gate in zip(removable, gates.of_blocks().tolist()) if not gate)
     dense = without_blocks(trained, closed)
     try:
-        same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(gated, _outputs(dense, inputs), strict=True))
+        same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(gated, outputs_of(dense, inputs), strict=True))
     except Exception as error:  # any forward may look into its blocks
         raise CompactError(f"{type(model).__name__} does not run without its closed blocks {', '.join(closed)} ({error})") from error
     if not same:
@@ -156,49 +153,6 @@ class Gates(nn.Module):
         return (self.constants * lengths[self.factors].prod(1) * open_).sum() / self.total
 
 
-def residual_blocks(model: nn.Module, graph: ChannelGraph) -> tuple[str, ...]:
-    """Names of the smallest modules that are the identity, on random inputs and to the last bit, once all their parameters are zero."""
-    modules = {name: module for name, module in walk(model).items() if name and any(True for _ in module.parameters())}
-    calls: dict[str, list[Any]] = {name: [] for name in modules}
-
-    def see(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls[name].append(args[0].clone() if len(args) == 1 and isinstance(args[0], Tensor) and not kwargs else None)
-
-    hooks = [
-        module.register_forward_pre_hook(lambda _, args, kwargs, name=name: see(name, args, kwargs), with_kwargs=True)
-        for name, module in modules.items()
-    ]
-    _outputs(model, drawn_inputs(model, graph, torch.Generator().manual_seed(0)))
-    for hook in hooks:
-        hook.remove()
-    found: list[str] = []
-    for name in reversed(modules):  # inner modules come after those around them
-        alone = len(calls[name]) == 1 and calls[name][0] is not None
-        if alone and not any(inner.startswith(f"{name}.") for inner in found) and _is_identity_without_parameters(modules[name], calls[name][0]):
-            found.append(name)
-    return tuple(reversed(found))
-
-
-@torch.no_grad()
-def _is_identity_without_parameters(module: nn.Module, x: Tensor) -> bool:
-    """Whether a module gives back its input, which is not all zero, once its parameters are."""
-    empty = copy.deepcopy(module).eval()
-    for parameter in empty.parameters():
-        parameter.zero_()
-    made = empty(x.clone())
-    return bool(x.any()) and isinstance(made, Tensor) and torch.equal(made, x)
-
-
-def without_blocks(model: nn.Module, blocks: Sequence[str]) -> nn.Module:
-    """A copy of the model with the identity in the place of some modules; raises PlanError if it has no module of such a name."""
-    shorter, names = copy.deepcopy(model), set(walk(model))
-    for block in blocks:
-        if block not in names or not block:
-            raise PlanError(f"{type(model).__name__} has no module {block!r} that could be left out")
-        shorter.set_submodule(block, nn.Identity())
-    return shorter
-
-
 def carried(old: ChannelGraph, new: ChannelGraph, values: Tensor) -> Tensor:
     """Values of a graph's channels, shape (num_channels,), for those of a part of the network; channels that were pinned in the whole get 1."""
     before = {(axis.name, axis.dim): axis.channels for axis in old.axes}
@@ -213,8 +167,3 @@ def carried(old: ChannelGraph, new: ChannelGraph, values: Tensor) -> Tensor:
 def _gate(numbers: Tensor) -> Tensor:
     """1 above 0, with the gradient of a sigmoid."""
     return straight_through((numbers > 0).to(numbers.dtype), torch.sigmoid(SPEED * numbers))
-
-
-def _outputs(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> list[Tensor]:
-    with evaluating(model):
-        return list(tensors_in(model(*inputs[0], **inputs[1])))

@@ -12,10 +12,10 @@ from typing import Any
 
 from torch import nn
 
-from prunus.channels import trace
+from prunus.channels import Origin, trace
+from prunus.channels.blocks import residual_blocks, without_blocks
 from prunus.channels.verify import evaluating
-from prunus.errors import TargetError
-from prunus.methods.channels_and_layers import residual_blocks, without_blocks
+from prunus.errors import PlanError, TargetError
 from prunus.watching import Watch, unwatched
 
 
@@ -24,7 +24,7 @@ class Shorter:
     """What is left.
 
     Attributes:
-        model: a copy with the identity in the place of the blocks. To load its saved weights, rebuild it: `without_blocks(build_model(), blocks)`.
+        model: a copy with the identity in the place of the blocks. Its file is loaded with the `build_model` of the whole network.
         blocks: names of those that were left out, the first one first.
         losses: with all blocks, and after each one that was left out.
         removable: names of all blocks that could be left out.
@@ -50,7 +50,10 @@ def leave_out(
 
     Raises:
         TargetError: more blocks than there are, or none that can be left out; or all are left out, and it is not enough.
+        PlanError: the model lacks channels already; blocks go first.
     """
+    if isinstance(getattr(model, "prunus", None), Origin):
+        raise PlanError(f"this {type(model).__name__} lacks channels already: leave out blocks of the whole network, and remove channels after that")
     removable = residual_blocks(model, trace(model, example_inputs))
     wanted = enough if isinstance(enough, int) else len(removable)
     if not removable or not 0 <= wanted <= len(removable):

@@ -29,11 +29,11 @@ from prunus.channels import ChannelGraph, Origin, Plan, Trial, Verification, com
 from prunus.channels.compose import compose
 from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
-from prunus.methods.one_shot import Clock, Limit, Material, Outcome, Step, Target
+from prunus.methods.one_shot import Limit, Material, Outcome, Step, Target
 from prunus.scores.history import NormHistory, Pair, closest_pairs, pair_distance
 from prunus.targets import matching
 from prunus.training import EpochRecord, History, TrainConfig, evaluate, train
-from prunus.watching import Watch, unwatched
+from prunus.watching import Clock, Watch, unwatched
 
 Regulariser = Literal["exp", "linear", "none"]
 FIRST = "training"

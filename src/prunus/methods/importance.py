@@ -27,14 +27,14 @@ from prunus.channels import Plan, Trial, compact, trace, verify
 from prunus.channels.compose import compose, cut_at_once
 from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
-from prunus.methods.one_shot import Clock, Limit, Material, Outcome, Step, Target
+from prunus.methods.one_shot import Limit, Material, Outcome, Step, Target
 from prunus.scores.importance import Importance, ImportanceWeights, Start
 from prunus.targets import Scope
 from prunus.targets import plan as choose
 from prunus.tolerance import CONFIDENCE, Evaluate, judged, value_of
 from prunus.training import TrainConfig, evaluate, train
 from prunus.training.evaluation import sample_by_sample
-from prunus.watching import Watch, unwatched
+from prunus.watching import Clock, Watch, unwatched
 
 Penalty = Callable[[], Tensor]
 Fit = Callable[[nn.Module, Penalty | None], None]

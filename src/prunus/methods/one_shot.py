@@ -8,24 +8,24 @@ later layers see. What the layers behind can make up for in closed form is a com
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from typing import Literal, TypeVar, cast
+from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from prunus.channels import ChannelGraph, Origin, Plan, Trial, Verification, compact, trace, verify
+from prunus.channels import ChannelGraph, Cost, Origin, Plan, Trial, Verification, compact, trace, verify
 from prunus.data import Split
 from prunus.errors import TargetError
+from prunus.methods.fewer_blocks import Shorter, leave_out
 from prunus.targets import plan as choose
-from prunus.training import History, Normalise, TrainConfig, evaluate, recalibrate_if_better, train
+from prunus.training import History, Normalise, Taught, TrainConfig, evaluate, recalibrate_if_better, taught, train
 from prunus.training.evaluation import sample_by_sample
-from prunus.watching import Watch, unwatched
+from prunus.watching import Clock, Watch, unwatched
 
-T = TypeVar("T")
+JUDGED = 500  # held-out samples by which blocks are left out, at most
 TargetKind = Literal["rate", "macs", "params", "bytes", "tolerance", "latency"]
 
 
@@ -109,7 +109,7 @@ class Outcome:
     """What came of a run.
 
     Attributes:
-        graph: the channels of the original.
+        graph: the channels of the original, without the blocks that were left out.
         plan: what was removed.
         compact: the compact model, recalibrated and tuned, in eval mode.
         verification: compact against masked model on real (or random) inputs, before recalibration and tuning.
@@ -121,6 +121,8 @@ class Outcome:
         tuning: the fine-tuning, if there was one.
         seconds: wall time per step.
         notes: what was left out and why.
+        shorter: the residual blocks that were left out before, if that was asked for.
+        whole: cost of the original with them; None if nothing was left out.
     """
 
     graph: ChannelGraph
@@ -135,6 +137,13 @@ class Outcome:
     tuning: History | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    shorter: Shorter | None = None
+    whole: Cost | None = None
+
+    @property
+    def before(self) -> Cost:
+        """Cost of the original."""
+        return self.whole or self.plan.before
 
 
 def one_shot(
@@ -147,6 +156,8 @@ def one_shot(
     compensate: Compensate | None = None,
     tuning: TrainConfig | None = None,
     trial_tuning: TrainConfig | None = None,
+    blocks: int = 0,
+    teach: bool = False,
     verify_on: Tensor | None = None,
     watch: Watch = unwatched,
 ) -> Outcome:
@@ -161,21 +172,30 @@ def one_shot(
         compensate: makes up for what went before the model is compacted; None leaves it out.
         tuning: how to fine-tune; None leaves it out.
         trial_tuning: how each trial of a tolerance search is tuned before it is judged; None judges it as it is.
+        blocks: residual blocks that are left out before any channel goes, by the loss on held-out samples (training samples, if there are none).
+        teach: the original teaches what is left while it is tuned, for the time that running it takes.
         verify_on: inputs on which compact and masked model are compared; None = random ones.
         watch: told about progress.
 
     Raises:
-        TargetError: a tolerance without held-out samples, or tuning without any; or the target cannot be reached.
+        TargetError: a tolerance without held-out samples, tuning or leaving out blocks without any; or the target cannot be reached.
         PrunusError: whatever tracing, planning, compaction and training raise.
     """
-    _check(target, material, tuning)
+    _check(target, material, tuning, blocks, teach)
     clock = Clock(watch)
     model.eval()
-    graph = clock.time("tracing", lambda: trace(model, example_inputs))
+    shorter = _shorter(model, example_inputs, blocks, material, clock)
+    start = shorter.model if shorter else model
+    graph = clock.time("tracing", lambda: trace(start, example_inputs))
     scores = clock.time("scoring", lambda: score(graph))
-    search = _Search(model, material, compensate, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
+    search = _Search(model, start, material, compensate, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
     chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search, watch))
-    outcome = remove(model, graph, chosen, target, material, tuning, verify_on, clock, compensate=compensate)
+    outcome = remove(
+        start, graph, chosen, target, material, tuning, verify_on, clock,
+        compensate=compensate if chosen.removed else None, original=model, teacher=model if teach else None,
+    )  # fmt: skip
+    if shorter:
+        outcome = replace(outcome, shorter=shorter, whole=trace(model, example_inputs).cost(), notes=(_left_out(shorter), *outcome.notes))
     if search is None:
         return outcome
     limit = Limit(search.baseline, search.baseline - target.points, target.confidence)
@@ -193,14 +213,22 @@ def remove(
     clock: Clock,
     recalibrated: bool = True,
     compensate: Compensate | None = None,
+    original: nn.Module | None = None,
+    teacher: nn.Module | None = None,
 ) -> Outcome:
-    """How every method ends: compact, verify, compensate and, where there are samples, recalibrate (if that is wanted) and tune."""
+    """How every method ends: compact, verify, compensate and, where there are samples, recalibrate (if that is wanted) and tune.
+
+    `original`: with the blocks that the model lacks, if it lacks any; `teacher`: of the tuning, if there is one.
+    """
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
     plan = cast(Origin, small.prunus).plan  # not always the chosen one: with "eager", channels may have had to stay
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
     measured = _Measured(material, clock)
-    measured.note("before", model)
-    measured.note("after removal", small)
+    measured.note("before", original or model)
+    if original not in (None, model):
+        measured.note("without blocks", model)
+    if original in (None, model) or plan.removed:
+        measured.note("after removal", small)
     if compensate is not None:
         with clock.steps("compensating") as on_step:
             fitted = compensate(model, plan, on_step)
@@ -209,7 +237,7 @@ def remove(
     outcome = Outcome(graph, plan, small, verification, target, seconds=clock.seconds, notes=_stayed(chosen, plan))
     if material is None:
         return outcome
-    history, notes = _recover(small, material, tuning, measured, recalibrated)
+    history, notes = _recover(small, material, tuning, measured, recalibrated, teacher)
     return replace(outcome, steps=tuple(measured.steps), tuning=history, notes=outcome.notes + notes)
 
 
@@ -226,11 +254,34 @@ def _stayed(chosen: Plan, plan: Plan) -> tuple[str, ...]:
     return (f"{stayed} of {chosen.removed} chosen channels had to stay: the model's own forward needs their number.",)
 
 
-def _check(target: Target, material: Material | None, tuning: TrainConfig | None) -> None:
+def _shorter(model: nn.Module, example_inputs: Tensor, blocks: int, material: Material | None, clock: Clock) -> Shorter | None:
+    """The model without some of its blocks, if that is wanted."""
+    if not blocks or material is None:
+        return None
+    samples = material.validation or material.train
+    some = samples.subset(torch.linspace(0, len(samples) - 1, min(JUDGED, len(samples))).long())
+
+    def loss(network: nn.Module) -> float:
+        return evaluate(network, some, material.normalise).loss
+
+    return clock.time("leaving out residual blocks", lambda: leave_out(model, example_inputs, loss, blocks, clock.watch))
+
+
+def _left_out(shorter: Shorter) -> str:
+    """What went, for the notes."""
+    names = ", ".join(shorter.blocks)
+    return f"Left out of {len(shorter.removable)} residual blocks, one after the other where the loss on held-out samples rises least: {names}."
+
+
+def _check(target: Target, material: Material | None, tuning: TrainConfig | None, blocks: int, teach: bool) -> None:
     if target.kind == "tolerance" and (material is None or material.validation is None):
         raise TargetError("A tolerance is kept on held-out samples, so it needs data.")
     if tuning is not None and material is None:
         raise TargetError("Fine-tuning needs data.")
+    if blocks and material is None:
+        raise TargetError("Blocks are left out by the loss on samples, so that needs data.")
+    if teach and tuning is None:
+        raise TargetError("The original teaches while what is left is fine-tuned: say for how many epochs.")
 
 
 def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: _Search | None, watch: Watch) -> Plan:
@@ -268,7 +319,7 @@ class _Measured:
 
 
 def _recover(
-    small: nn.Module, material: Material, tuning: TrainConfig | None, measured: _Measured, recalibrated: bool
+    small: nn.Module, material: Material, tuning: TrainConfig | None, measured: _Measured, recalibrated: bool, teacher: nn.Module | None
 ) -> tuple[History | None, tuple[str, ...]]:
     """Recalibrate and tune the compact model in place, with the test accuracy at every step."""
     notes: list[str] = []
@@ -286,10 +337,11 @@ def _recover(
     if tuning is not None:
         with measured.clock.steps("fine-tuning") as on_step:
             history = train(
-                small,
+                small if teacher is None else Taught(small, teacher),
                 material.train,
                 tuning,
                 normalise=material.normalise,
+                loss=None if teacher is None else taught,
                 validation=material.validation,
                 on_step=on_step,
             )
@@ -300,8 +352,10 @@ def _recover(
 class _Search:
     """The metric of a tolerance search: accuracy on held-out samples, after compensation, recalibration and a short tuning."""
 
-    def __init__(self, original: nn.Module, material: Material, compensate: Compensate | None, tuning: TrainConfig | None, watch: Watch) -> None:
-        self.original = original
+    def __init__(
+        self, original: nn.Module, start: nn.Module, material: Material, compensate: Compensate | None, tuning: TrainConfig | None, watch: Watch
+    ) -> None:
+        self.original, self.start = original, start
         self.material = material
         self.compensate = compensate
         self.tuning = tuning
@@ -311,8 +365,8 @@ class _Search:
 
     def __call__(self, model: nn.Module) -> Tensor:
         """100 for every sample that is told right, 0 for the others, shape (samples,)."""
-        if model is self.original:
-            points = self._points(model)
+        if model is self.start:
+            points = self._points(self.original)
             self.baseline = float(points.mean())
             return points
         self.trials += 1
@@ -333,26 +387,4 @@ class _Search:
         if self.compensate is None:
             return copy.deepcopy(model)
         plan = cast(Origin, model.prunus).plan
-        return compact(self.compensate(self.original, plan, lambda done, total: None), plan, check=False)
-
-
-class Clock:
-    """Tells the watcher what is going on, and keeps the seconds that each step took."""
-
-    def __init__(self, watch: Watch) -> None:
-        self.watch = watch
-        self.seconds: dict[str, float] = {}
-
-    def time(self, step: str, work: Callable[[], T]) -> T:
-        """Time a step and hand on what it returns."""
-        with self.steps(step):
-            return work()
-
-    @contextmanager
-    def steps(self, step: str) -> Iterator[Callable[[int, int], None]]:
-        """Time a step that counts its own steps."""
-        started = time.perf_counter()
-        self.watch(step, 0, 0)
-        yield lambda done, total: self.watch(step, done, total)
-        self.watch(step, 1, 1)
-        self.seconds[step] = time.perf_counter() - started
+        return compact(self.compensate(self.start, plan, lambda done, total: None), plan, check=False)

@@ -12,10 +12,10 @@ from pathlib import Path
 from torch import Tensor, nn
 
 from prunus.errors import TargetError
-from prunus.methods.one_shot import Clock, Material, Outcome, Target, remove
+from prunus.methods.one_shot import Material, Outcome, Target, remove
 from prunus.methods.soft import SoftPruning
 from prunus.training import Curriculum, EpochRecord, History, TrainConfig, train
-from prunus.watching import Watch, unwatched
+from prunus.watching import Clock, Watch, unwatched
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -55,7 +55,7 @@ def describe(
         "environment": dict(environment),
         "model": dict(model),
         "target": {**target, "protect": list(outcome.target.protect), "text": target_text(outcome), "score": score},
-        "cost": {"before": asdict(plan.before), "after": asdict(plan.after)},
+        "cost": {"before": asdict(outcome.before), "after": asdict(plan.after)},
         "layers": [_plain(asdict(layer)) for layer in outcome.graph.layers(plan)],
         "pinned": [_plain(asdict(entry)) for entry in outcome.graph.pinned],
         "notes": [*plan.notes, *outcome.notes, *notes],
@@ -85,7 +85,11 @@ def files(paths: Mapping[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
 
 def target_text(outcome: Outcome) -> str:
     """What was asked for, to go after "pruned to"."""
-    target = outcome.target
+    target, shorter = outcome.target, outcome.shorter
+    if shorter is not None:
+        count = len(shorter.blocks)
+        rest = f", and {target_text(replace(outcome, shorter=None))} besides" if outcome.plan.removed else ""
+        return f"do without {count} residual block{'s' if count != 1 else ''}{rest}"
     names = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
     if target.kind == "tolerance":
         return f"lose at most {target.points:g} point{'s' if target.points != 1 else ''} on held-out samples"
@@ -117,7 +121,7 @@ def _accuracy(outcome: Outcome, material: Material | None) -> dict[str, Any] | N
 def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | None:
     if outcome.limit is None or material is None or material.validation is None:
         return None
-    before, epochs = outcome.plan.before.macs, outcome.trial_epochs
+    before, epochs = outcome.before.macs, outcome.trial_epochs
     tuned = f" after {epochs} epoch{'s' if epochs != 1 else ''} of tuning" if epochs else ""
     sure = outcome.limit.confidence
     bounds = f" The lines below go down to what is not undercut with {100 * sure:g} % confidence." if sure > 0.5 else ""

@@ -64,6 +64,8 @@ def subtitle(result: Result) -> str:
     target = result["target"]
     if result.get("dynamic"):
         return f"Gates open the channels that an input needs, {target['text']}"
+    if target.get("kind") == "rate" and not target["value"]:
+        return f"Pruned to {target['text']}"
     return f"Pruned to {target['text']} by {target['score']}, {target['scope']}"
 
 

@@ -1,7 +1,8 @@
 """`save` and `load`: one safetensors file with the plan in its header. No pickle.
 
 Format (schema 1): the tensors under their first names; in the metadata, under "prunus", a JSON object with the schema, the mode ("dense", "eager" or
-"traced"), the plan, the attributes that surgery changed, the traced graph if there is one, and a SHA-256 of all that and of all tensors.
+"traced"), the plan, the attributes that surgery changed, the residual blocks that were left out, the traced graph if there is one, and a SHA-256 of
+all that and of all tensors.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
+from ..channels.blocks import left_out, without_blocks
 from ..channels.compact import Origin
 from ..channels.plan import check_fingerprint
 from ..channels.surgery import Rebind, Surgery
@@ -52,6 +54,8 @@ def save(model: nn.Module, path: str | Path) -> None:
         header["rebinds"] = [asdict(r) | {"tuple": isinstance(r.value, tuple)} for r in origin.surgery.rebinds]
     if isinstance(model, TracedModule):
         header |= traced_to_data(model)
+    elif left_out(model):
+        header["left_out"] = list(left_out(model))
     header = json.loads(json.dumps(header))
     header["sha256"] = _digest(tensors, header)
     write_atomically(path, to_bytes(tensors, metadata={"prunus": json.dumps(header)}))
@@ -62,7 +66,7 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
 
     Args:
         path: the file.
-        build_model: makes the dense model that the file's model was cut from, with any weights; not needed for a traced model.
+        build_model: makes the dense model that the file's model was cut from, with any weights and all its blocks; not needed for a traced model.
         device: where the tensors go.
 
     Raises:
@@ -98,6 +102,7 @@ def read_header(path: str | Path) -> Mapping[str, Any]:
 
 def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: nn.Module) -> nn.Module:
     kind = type(model).__name__
+    model = without_blocks(model, [name for name in header.left_out if name not in left_out(model)])
     if header.plan is not None:
         check_fingerprint(header.plan, model)
     own = named_tensors(model)

@@ -42,6 +42,7 @@ class Header:
     frozen: frozenset[str]
     plan: Plan | None
     rebinds: tuple[Rebind, ...]
+    left_out: tuple[str, ...]
     traced: Traced | None
 
     @staticmethod
@@ -62,6 +63,7 @@ class Header:
             frozen=frozenset(_texts(data, "frozen")),
             plan=Plan.from_json(_field(data, "plan", str)) if planned else None,
             rebinds=tuple(_rebind(r) for r in _field(data, "rebinds", list)) if planned else (),
+            left_out=tuple(_texts(data, "left_out")) if "left_out" in data else (),
             traced=_traced(data) if mode == "traced" else None,
         )
 

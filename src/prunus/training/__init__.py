@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from prunus.training.calibration import Calibration
 from prunus.training.config import TrainConfig
+from prunus.training.distillation import Taught, taught
 from prunus.training.evaluation import Evaluation, evaluate
 from prunus.training.feeding import Normalise, Shuffled, augmented, batches
 from prunus.training.hooks import Curriculum, Pruning
@@ -20,11 +21,13 @@ __all__ = [
     "Normalise",
     "Pruning",
     "Shuffled",
+    "Taught",
     "TrainConfig",
     "augmented",
     "batches",
     "evaluate",
     "recalibrate",
     "recalibrate_if_better",
+    "taught",
     "train",
 ]
