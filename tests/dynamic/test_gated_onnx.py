@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -18,7 +19,6 @@ from tests.dynamic.test_skipping import lively
 CASES = [
     ("vgg", "auto", "activation", 1),
     ("vgg", "auto", "activation", 4),
-    ("resnet20", "auto", "widths", 1),
     ("projected", ["layer?.*"], "winners", 1),
     ("separable", ["*"], "activation", 3),
 ]
@@ -35,6 +35,51 @@ def test_the_file_computes_what_the_gated_network_does(name: str, layers: list[s
     graph = onnx.load(check.path).graph
     fixed = {constant.name for constant in graph.initializer}
     assert sum(node.op_type == "Conv" and node.input[1] not in fixed for node in graph.node) >= len(dynamic.gates)
+
+
+def layers_in(graph: Any) -> list[tuple[Any, set[str]]]:
+    """All nodes, those in branches included, with the constants of their graph."""
+    fixed = {constant.name for constant in graph.initializer}
+    found = [(node, fixed) for node in graph.node]
+    for node in graph.node:
+        for attribute in node.attribute:
+            found += layers_in(attribute.g) if attribute.HasField("g") else []
+    return found
+
+
+@pytest.mark.parametrize("widths", [(0.5, 1.0), (0.25, 0.5, 1.0)])
+@pytest.mark.parametrize(
+    ("name", "layers"), [("vgg", "auto"), ("resnet20", "auto"), ("projected", ["layer?.*"]), ("separable", ["*"]), ("lenet5", ["*"])]
+)
+def test_widths_are_chosen_between_fixed_weights(name: str, layers: list[str], widths: tuple[float, ...], tmp_path: Path) -> None:
+    onnx = pytest.importorskip("onnx")
+    model, x = network(name, batch=12)
+    x = (x + 3 * torch.randn(*x.shape[:2], 1, 1, generator=torch.Generator().manual_seed(2))).float()  # gates look at means
+    dynamic = lively(attach(model.float(), x, layers, "widths", widths=widths))  # type: ignore[arg-type]
+    picked = {group: {int(one.sum()) for one in opening.open} for group, opening in dynamic.openings(x).items()}
+    assert sum(len(counts) for counts in picked.values()) > len(picked)  # inputs differ in what they need
+    check = export_gated(dynamic, x, tmp_path / "gated.onnx")
+    assert check.relative < 1e-5
+    graph = onnx.load(check.path).graph
+    nodes = layers_in(graph)
+    assert not any(node.domain for node, _ in nodes) and sum(node.op_type == "If" for node, _ in nodes) >= len(dynamic.gates) * (len(widths) - 1)
+    assert all(node.input[1] in fixed for node, fixed in nodes if node.op_type in ("Conv", "Gemm"))
+    if name == "separable":  # of the depthwise layer, too, only live channels are computed
+        groups = {attribute.i for node, _ in nodes for attribute in node.attribute if attribute.name == "group"}
+        assert groups >= {round(24 * width) for width in widths}
+    dynamic.tighten(1e9)  # the narrowest everywhere
+    assert export_gated(dynamic, x[:2], tmp_path / "gated.onnx").relative < 1e-5
+
+
+def test_too_many_parts_are_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    onnx = pytest.importorskip("onnx")
+    monkeypatch.setattr("prunus.dynamic.widths_onnx.MOST_PARTS", 2)
+    model, x = network("vgg", batch=3)
+    dynamic = lively(attach(model.float(), x.float(), "auto", "widths", widths=(0.5, 1.0)))
+    check = export_gated(dynamic, x.float(), tmp_path / "gated.onnx")
+    nodes = layers_in(onnx.load(check.path).graph)
+    convolutions = [node.input[1] in fixed for node, fixed in nodes if node.op_type == "Conv"]
+    assert check.relative < 1e-5 and any(convolutions) and not all(convolutions)
 
 
 def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,7 @@
 """A gated network as one ONNX file that decides inside: live rows and columns of every weight are gathered before the layer runs.
 
 The exporter sees one operator per layer, `prunus::live`, which gives all channels, zeros where they are closed; here it becomes standard operators.
+Layers whose gates choose between a few widths become an `If` between plain layers instead (`prunus.dynamic.widths_onnx`).
 """
 
 from __future__ import annotations
@@ -12,15 +13,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus.channels.verify import evaluating
 from prunus.deploy import onnx as plain
 from prunus.dynamic.gates import Gate, KernelActivation
-from prunus.dynamic.layers import boosted, spread
+from prunus.dynamic.layers import boosted, convolved, spread
 from prunus.dynamic.network import DynamicNetwork
 from prunus.dynamic.skipping import SkippingLayer, needed, skipping
+from prunus.dynamic.widths_onnx import AtWidth, chosen, few_parts
+from prunus.dynamic.widths_onnx import translated as translated_at_width
 
 
 @torch.library.custom_op("prunus::live", mutates_args=())
@@ -49,7 +51,7 @@ def live(
     made = torch.arange(len(weight)) if not len(rows) else rows.nonzero()[:, 0]
     read = torch.arange(x.shape[1]) if not len(columns) else columns.nonzero()[:, 0]
     weight_there = weight[made] if depthwise else weight[made][:, read]
-    part = _layer(x[:, made if depthwise else read], weight_there, bias[made], stride, pads, dilation, depthwise)
+    part = convolved(x[:, made if depthwise else read], weight_there, bias[made], stride, pads, dilation, depthwise)
     whole = part.new_zeros(len(part), len(weight), *part.shape[2:])
     whole[:, made] = part
     return whole
@@ -57,16 +59,7 @@ def live(
 
 @live.register_fake
 def _shaped(x: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, columns: Tensor, blocks: list[int], *settings: Any) -> Tensor:
-    return _layer(x, weight, bias, *settings)
-
-
-def _layer(x: Tensor, weight: Tensor, bias: Tensor, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool) -> Tensor:
-    if weight.dim() == 2:
-        return F.linear(x, weight, bias)
-    axes = weight.dim() - 2
-    around = [side for axis in reversed(range(axes)) for side in (pads[axis], pads[axes + axis])]
-    convolution = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
-    return convolution(F.pad(x, around), weight, bias, stride, 0, dilation, len(weight) if depthwise else 1)
+    return convolved(x, weight, bias, *settings)
 
 
 def export_gated(network: DynamicNetwork, example_inputs: Tensor, path: Path | str) -> plain.OnnxCheck:
@@ -90,15 +83,21 @@ def export_gated(network: DynamicNetwork, example_inputs: Tensor, path: Path | s
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
         draft = Path(folder) / "model.onnx"
         with evaluating(prepared):
-            opset = plain.write(prepared, (example_inputs[:1],), {}, draft, translations={torch.ops.prunus.live.default: _translated})
+            opset = plain.write(prepared, (example_inputs[:1],), {}, draft, translations=_TRANSLATIONS)
+        chosen(draft, [layer for layer in prepared.modules() if isinstance(layer, AtWidth)])
         return plain.check_each(network, example_inputs, draft, path, opset)
 
 
 def _prepared(network: DynamicNetwork, example_inputs: Tensor) -> nn.Module:
     """The network with the layers that the exporter is to see."""
-    skips = skipping(network, example_inputs)
+    skips, number = skipping(network, example_inputs), 0
     for name, module in list(skips.named_modules()):
-        if isinstance(module, SkippingLayer):
+        if not isinstance(module, SkippingLayer):
+            continue
+        if few_parts(module, network.gates):
+            skips.set_submodule(name, AtWidth(module, network.gates, number))
+            number += 1
+        else:
             skips.set_submodule(name, _Whole(module, network.gates))
     return skips
 
@@ -192,3 +191,6 @@ def _which(op: Any, mask: Any, block: int) -> Any:
     """The numbers of the blocks that are live."""
     zero, step, end = (op.Constant(value_ints=[value]) for value in (0, block, 2**31 - 1))
     return op.Squeeze(op.NonZero(op.Slice(mask, zero, end, zero, step)), zero)
+
+
+_TRANSLATIONS: dict[Any, Any] = {torch.ops.prunus.live.default: _translated, torch.ops.prunus.at_width.default: translated_at_width}

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus.channels import Group
@@ -56,6 +57,23 @@ class GatedLayer(nn.Module):
         openings = [self.live.openings[name] for name in self.groups]
         made = boosted(self.norm(self.layer(x)), openings, self.places, getattr(self.norm, "bias", None))
         return made * spread([opening.open for opening in openings], self.places, made)
+
+
+def convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool) -> Tensor:
+    """A convolution, or a linear layer.
+
+    Args:
+        x: (batch, inputs, *places).
+        weight, bias: of a convolution or, with two axes, a linear layer.
+        stride, pads, dilation: of the convolution; pads are those before every axis, then those behind.
+        depthwise: as many groups as channels.
+    """
+    if weight.dim() == 2:
+        return F.linear(x, weight, bias)
+    axes = weight.dim() - 2
+    around = [side for axis in reversed(range(axes)) for side in (pads[axis], pads[axes + axis])]
+    convolution = (F.conv1d, F.conv2d, F.conv3d)[axes - 1]
+    return convolution(F.pad(x, around), weight, bias, stride, 0, dilation, len(weight) if depthwise else 1)
 
 
 def places_of(groups: Sequence[Group], channels: Labels) -> Tensor:
