@@ -1,7 +1,7 @@
 """Cascades on CIFAR-10 and MNIST: accuracy and work against the dense network and a static one of as much work, and latency input by input.
 
     python -m benchmarks.dynamic accuracy --data DIR [--weights FILE] --models DIR [--network resnet20] [--epochs 6] [--stages 0.25 0.5]
-    python -m benchmarks.dynamic train --share 0.25 … (beforehand, one stage of several at a time)
+    python -m benchmarks.dynamic train --stages 0.25 … (beforehand, one stage of several at a time)
     python -m benchmarks.dynamic latency --data DIR --models DIR
     python -m benchmarks.dynamic large
 
@@ -23,7 +23,7 @@ import prunus
 from benchmarks.dynamic_table import table
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.rows import Row, add, kept, measured_before
-from benchmarks.stages import add_training, key_of, material, place, stages_of, stored
+from benchmarks.stages import DENSE, add_training, key_of, material, place, stages_of, stored
 from prunus import models, scores
 from prunus.deploy.onnx import export, runner
 from prunus.deploy.per_input import over_inputs
@@ -33,6 +33,7 @@ from prunus.training.feeding import batches
 RESULT = RESULTS / "dynamic.json"
 KEY = ("called", "network", "epochs", "lr", "stage_epochs", "stage_lr", "seed")
 BUDGETS, TOLERANCES = (0.35, 0.5), (0.5,)
+HALF = 1e9  # strict enough for the narrowest width
 INPUTS = 500  # that latency is measured on, one by one
 
 
@@ -41,7 +42,7 @@ def main() -> None:
     torch.set_num_threads(1)
     result = kept(RESULT)
     if options.part == "train":
-        stages_of(options, material(options), [options.share, 1.0])
+        stages_of(options, material(options), options.stages)
         return
     if options.part == "accuracy":
         key = key_of(options, KEY)
@@ -65,27 +66,25 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("train", "accuracy", "latency", "large", "table"))
     add_training(parser)
-    parser.add_argument("--share", type=float, help="only train the stage of this share, for `accuracy` to find")
-    parser.add_argument(
-        "--stages", type=float, nargs="+", default=[0.25, 0.5], help="shares of the MACs that stages are pruned to; 0.5 is also static"
-    )
+    help_text = "shares of the MACs that stages are pruned to, 0.5 is also static; or names of what other benchmarks left in the folder"
+    parser.add_argument("--stages", nargs="*", default=["0.25", "0.5"], help=help_text)
     return parser.parse_args()
 
 
 def accuracy(options: argparse.Namespace) -> Row:
     """Train all stages, find thresholds, and measure."""
-    about, shares = material(options), [*options.stages, 1.0]
-    whole = Cascade(stages_of(options, about, shares), about.example)
+    about, stages = material(options), [*options.stages, DENSE]
+    whole = Cascade(stages_of(options, about, options.stages), about.example)
     held, test = (whole.ask(batches(part, about.normalise, 250)) for part in (about.choosing, about.measuring))
-    alone = {f"{share:g}": points for share, points in zip(shares, test.alone())}
+    alone = dict(zip(stages, test.alone()))
     rows = []
-    for picked in ([0, len(shares) - 1], list(range(len(shares)))):
+    for picked in {(0, len(stages) - 1): None, tuple(range(len(stages))): None}:
         for what, value in [("budget", budget) for budget in BUDGETS] + [("tolerance", points) for points in TOLERANCES]:
             some, others = among(held, picked), among(test, picked)
             threshold = some.at(value) if what == "budget" else some.within(value)
-            rows.append({"stages": [shares[number] for number in picked], what: value, "threshold": threshold} | measured(others, threshold))
+            rows.append({"stages": [stages[number] for number in picked], what: value, "threshold": threshold} | measured(others, threshold))
     samples = [len(about.choosing), len(about.measuring)]
-    return {"shares": shares, "macs": list(whole.macs), "samples": samples, "alone": alone, "cascades": rows}
+    return {"stages": stages, "macs": list(whole.macs), "samples": samples, "alone": alone, "cascades": rows}
 
 
 def measured(found: Answers, threshold: float) -> Row:
@@ -97,7 +96,7 @@ def measured(found: Answers, threshold: float) -> Row:
     }
 
 
-def among(found: Answers, picked: list[int]) -> Answers:
+def among(found: Answers, picked: tuple[int, ...]) -> Answers:
     """The answers of a cascade of some of the stages."""
     return Answers(found.sure[:, picked], found.right[:, picked], tuple(found.macs[number] for number in picked))
 
@@ -105,14 +104,12 @@ def among(found: Answers, picked: list[int]) -> Answers:
 def latency(row: Row, options: argparse.Namespace) -> list[Row]:
     """Milliseconds of the dense network and of every cascade of a row, input by input in turns."""
     about = material(options)
-    found = [stored(options, f"{share:g}") for share in row["shares"]]
+    found = {name: stored(options, name) for name in row["stages"]}
     inputs = [images for images, _ in batches(about.measuring.subset(torch.arange(INPUTS)), about.normalise, 1)]
     together = [images for images, _ in batches(about.measuring.subset(torch.arange(32 * 20)), about.normalise, 32)]
-    networks: dict[str, nn.Module] = {"dense": found[-1]}
-    if 0.5 in row["shares"]:
-        networks["static 0.5"] = found[row["shares"].index(0.5)]
+    networks = {"dense": found[DENSE]} | {f"static {name}": found[name] for name in found if name != DENSE}
     for number, one in enumerate(row["cascades"]):
-        cascade = Cascade([found[row["shares"].index(share)] for share in one["stages"]], inputs[0])
+        cascade = Cascade([found[name] for name in one["stages"]], inputs[0])
         cascade.threshold = one["threshold"]
         networks[f"cascade {number}"] = cascade
     return [*timed(networks, inputs), *timed(networks, together)]
@@ -167,15 +164,20 @@ def large() -> Row:
     cascade.threshold = 0.0  # the first stage answers all
     networks: dict[str, nn.Module] = {"dense": dense, "half of the channels, in a cascade": cascade}
     for layers, where in ((["layer*", "conv1"], "everywhere"), ("auto", "inside blocks")):
-        for block in (1, 16):
+        for block in (0, 1, 16):
             network = gated(dense, inputs[0], layers, block)
             share = float(network.macs(network.openings(torch.cat(inputs))).mean()) / network.dense_macs
-            networks[f"gates {where}, channels in blocks of {block}, {share:.0%} of the MACs"] = network
+            how = f"channels in blocks of {block}" if block else "one of two widths"
+            networks[f"gates {where}, {how}, {share:.0%} of the MACs"] = network
     return {"macs": list(cascade.macs), "latency": timed(networks, inputs)}
 
 
 def gated(dense: nn.Module, example: Tensor, layers: Any, block: int) -> DynamicNetwork:
-    """With gates that open another half of the channels, more or less, for every input."""
+    """With gates that open another half of the channels, more or less, for every input; or, where `block` is 0, the narrower of two widths."""
+    if not block:
+        network = attach(dense, example, layers, "widths", widths=(0.5, 1.0)).eval()
+        network.tighten(HALF)
+        return network
     network = attach(dense, example, layers, "activation", block=block).eval()
     for gate in network.gates.values():
         nn.init.normal_(gate.last.weight)

@@ -16,9 +16,10 @@ def table(result: Row) -> str:
         result,
         result["environment"]["processor"],
         "",
-        "The dense network is fine-tuned; every stage is what is left of it at a share of its MACs, taught by it. Thresholds were found on one half",
-        "of the test samples (public weights have seen the training samples), and all figures are of the other half. MACs are those of all stages",
-        "that an input passes, on average, relative to the dense network. Latency on one thread, input by input, networks in turns.",
+        "Every stage is what is left of the dense network at a share of its MACs, taught by it. Where the dense network has public weights, which",
+        "have seen the training samples, thresholds were found on one half of the test samples, and all figures are of the other half; where it was",
+        "trained from scratch, thresholds were found on training samples that were held out, and figures are of all test samples. MACs are those of",
+        "all stages that an input passes, on average, relative to the dense network. Latency on one thread, networks in turns.",
     )
     for row in result["rows"]:
         lines += ["", *_section(row)]
@@ -30,23 +31,27 @@ def table(result: Row) -> str:
 def _section(row: Row) -> list[str]:
     dense = row["alone"]["1"]
     lines = [
-        f"## {row['called']}, {row['network']} ({row['weights']}), {row['epochs']} epochs, stages {row['stage_epochs']}, seed {row['seed']}",
+        f"## {row['called']}, {row['network']} ({row['weights'] or 'from scratch'}), {_schedule(row)}, seed {row['seed']}",
         "",
         "| network | threshold for | accuracy | against dense | MACs | answered by each stage |",
         "|---|---|---|---|---|---|",
     ]
-    for share, macs in zip(row["shares"], row["macs"]):
-        accuracy = row["alone"][f"{share:g}"]
-        name = "dense" if share == 1 else f"static {share:g}"
+    for stage, macs in zip(row["stages"], row["macs"]):
+        accuracy = row["alone"][stage]
+        name = "dense" if stage == "1" else f"static {stage}"
         lines.append(f"| {name} | | {accuracy:.2f} | {accuracy - dense:+.2f} | {macs / row['macs'][-1]:.0%} | |")
     for number, one in enumerate(row["cascades"]):
         what = f"{one['budget']:.0%} of the MACs" if "budget" in one else f"{one['tolerance']:g} points at most"
-        stages = ", ".join(f"{share:g}" for share in one["stages"])
+        stages = ", ".join(one["stages"])
         answered = ", ".join(f"{share:.0%}" for share in one["answered"])
         lines.append(
             f"| cascade {number} of {stages} | {what} | {one['accuracy']:.2f} | {one['accuracy'] - dense:+.2f} | {one['cost']:.0%} | {answered} |"
         )
     return [*lines, "", *times(row.get("latency", []))]
+
+
+def _schedule(row: Row) -> str:
+    return f"{row['epochs']} epochs, stages {row['stage_epochs']}"
 
 
 def times(measured: list[Row]) -> list[str]:

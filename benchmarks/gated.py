@@ -20,7 +20,7 @@ from benchmarks.dynamic import timed
 from benchmarks.dynamic_table import times
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.rows import Row, add, heading, kept, measured_before
-from benchmarks.stages import Material, add_training, dense_of, key_of, material, place, recipe, stored
+from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, recipe, stored
 from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates
 from prunus.methods.gating import Allowance, within
 from prunus.storage import save as save_network
@@ -105,7 +105,7 @@ def accuracy(options: argparse.Namespace) -> Row:
             points.append({"budget": budget, "strictness": network.strictness} | measured(network, about))
     alone = {
         name: evaluate(stored(options, share), about.measuring, about.normalise).accuracy
-        for name, share in (("dense", "1"), ("static", f"{options.budget:g}"))
+        for name, share in (("dense", DENSE), ("static", f"{options.budget:g}"))
     }
     return {"points": points, "alone": alone, "samples": [len(about.choosing), len(about.measuring)], "knob": network.knob}
 
@@ -133,7 +133,7 @@ def latency(row: Row, options: argparse.Namespace) -> list[Row]:
     about = material(options)
     network = trained(options, about)
     network.budget = row["budget"]
-    networks = {"dense": stored(options, "1"), "static": stored(options, f"{options.budget:g}"), "gated": network}
+    networks = {"dense": stored(options, DENSE), "static": stored(options, f"{options.budget:g}"), "gated": network}
     single: list[Tensor] = [one for one, _ in batches(about.measuring.subset(torch.arange(INPUTS)), about.normalise, 1)]
     together = [images for images, _ in batches(about.measuring.subset(torch.arange(32 * 20)), about.normalise, 32)]
     return [*timed(networks, single), *timed(networks, together)]

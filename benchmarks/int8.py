@@ -23,7 +23,7 @@ from torch import nn
 import prunus
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.rows import Row, add, heading, kept, measured_before
-from benchmarks.stages import Material, add_training, dense_of, key_of, material, place, stored, trained
+from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, stored, trained
 from prunus import scores
 from prunus.channels.blocks import without_blocks
 from prunus.compensation import refit
@@ -83,7 +83,7 @@ def accuracy(options: argparse.Namespace) -> Row:
     dense = dense_of(options, about)
     small, gone = pruned(options, dense, about)
     found: Row = {"samples": [len(about.choosing), len(about.measuring)], "blocks_left_out": gone, "networks": {}}
-    for name, network, key in (("dense", dense, "1"), ("pruned", small, name_of(options))):
+    for name, network, key in (("dense", dense, DENSE), ("pruned", small, name_of(options))):
         file = float_file(options, key)
         onnx.export(network.eval(), about.example, file)
         search = int8.quantise_within(
@@ -139,13 +139,13 @@ def cross_entropy(network: nn.Module, about: Material) -> float:
 def latency(options: argparse.Namespace) -> Row:
     """Milliseconds of one image on one thread, the files in turns; and of the dense network in PyTorch."""
     files = {}
-    for name, key in (("dense", "1"), ("pruned", name_of(options))):
+    for name, key in (("dense", DENSE), ("pruned", name_of(options))):
         file = float_file(options, key)
         files |= {f"{name} float32": file, f"{name} int8": quantised(file)}
     example = torch.zeros(1, 3, 32, 32)
     times = measure_onnx(files, example, repeats=300, limit_s=60.0, warm_up=20)
     before = times["dense float32"]
-    eager = measure({"dense": stored(options, "1")}, example)["dense"]
+    eager = measure({"dense": stored(options, DENSE)}, example)["dense"]
     found = {name: {"median_ms": one.median_ms, "q25_ms": one.q25_ms, "q75_ms": one.q75_ms} for name, one in times.items()}
     for name, one in times.items():
         found[name]["speedup"] = speedup(before, one).factor

@@ -8,7 +8,7 @@ are made on the rest, and figures are of all test samples.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from prunus.training import Calibration, Normalise, Taught, TrainConfig, taught,
 from prunus.training.progress import EpochRecord
 
 CLASSES = 10
+DENSE = "1"  # the name of the dense network, as shares go
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,18 +90,18 @@ def recipe(options: argparse.Namespace, about: Material, dense: bool = False) ->
     return settings(epochs, lr, options.seed, augment=about.augment)
 
 
-def stages_of(options: argparse.Namespace, about: Material, shares: list[float]) -> list[nn.Module]:
-    """What the dense network is pruned to, by shares of its MACs, and itself; from their files if they are there."""
+def stages_of(options: argparse.Namespace, about: Material, stages: Sequence[str]) -> list[nn.Module]:
+    """What the dense network is pruned to, by shares of its MACs or names in the folder, and itself; from their files if they are there."""
     dense = dense_of(options, about)
     found = []
-    for share in shares[:-1]:
+    for stage in stages:
 
-        def begun(share: float = share) -> nn.Module:
+        def begun(stage: str = stage) -> nn.Module:
             graph, inputs = prunus.trace(dense, about.example), Calibration(about.train, about.normalise, seed=options.seed)
-            plan = prunus.plan(graph, scores.reconstruction(graph, inputs), macs=share, round_to=8)
+            plan = prunus.plan(graph, scores.reconstruction(graph, inputs), macs=float(stage), round_to=8)
             return prunus.compact(refit(dense, plan, inputs), plan)
 
-        found.append(trained(options, about, f"{share:g}", begun, dense))
+        found.append(trained(options, about, stage, begun, dense))
     return [*found, dense]
 
 
@@ -114,7 +115,7 @@ def dense_of(options: argparse.Namespace, about: Material) -> nn.Module:
             load_weights(network, options.weights)
         return network
 
-    return trained(options, about, "1", begun)
+    return trained(options, about, DENSE, begun)
 
 
 def trained(options: argparse.Namespace, about: Material, name: str, begun: Callable[[], nn.Module], teacher: nn.Module | None = None) -> nn.Module:
