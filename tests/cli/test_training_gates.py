@@ -83,3 +83,12 @@ def test_what_gates_never_do_is_settled(tmp_path: Path) -> None:
         assert torch.allclose(first(images), second(images), atol=1e-4)
     shown = json.loads(RUN.invoke(app, ["profile", str(settled), "--json"]).stdout)
     assert shown["gates"]["budget"] == pytest.approx(after["dynamic"]["budget"])
+
+
+def test_widths_are_chosen_from_the_command_line(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    result = done(*GATES, "--lr", "0.02", "--gates", "widths", "--widths", "0.5", "--widths", "1", "--budget", "0.7", "--no-report", "-o", str(run))
+    assert result["dynamic"]["form"]["widths"] == [0.5, 1.0] and result["onnx"]["relative"] < 1e-4
+    assert "widths = [0.5, 1.0]" in (run / "recipe.toml").read_text()
+    refused = invoke(*GATES, "--gates", "widths", "--widths", "0.5", "-o", str(tmp_path / "other"))
+    assert refused.exit_code != 0 and "rising up to 1" in " ".join((refused.output + str(refused.exception)).split())

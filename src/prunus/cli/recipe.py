@@ -89,6 +89,7 @@ class Recipe:
     gated: tuple[str, ...] = field(default=())
     gate_block: int = 1
     gate_hidden: int = 0
+    widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
     settle: bool = False
 
     def to_toml(self) -> str:

@@ -76,6 +76,9 @@ Gates = Annotated[str | None, Option("--gates", help="activation, winners or wid
 GatedLayers = Annotated[list[str] | None, Option("--gated", help="Layers with gates (repeatable glob); all inner ones.", rich_help_panel=GATES)]
 GateBlock = Annotated[int | None, Option("--gate-block", help="Neighbouring channels that share a switch.", rich_help_panel=GATES)]
 GateHidden = Annotated[int | None, Option("--gate-hidden", help="Maps of a gate's first layer; 0 = one layer.", rich_help_panel=GATES)]
+Widths = Annotated[
+    list[float] | None, Option("--widths", help="Of --gates widths: shares of the channels, rising to 1 (repeatable).", rich_help_panel=GATES)
+]
 Settle = Annotated[
     bool | None, Option("--settle/--no-settle", help="Remove what no held-out sample opens, and gates that none closes.", rich_help_panel=GATES)
 ]

@@ -106,6 +106,7 @@ def train(
     gated: keys.GatedLayers = None,
     gate_block: keys.GateBlock = None,
     gate_hidden: keys.GateHidden = None,
+    widths: keys.Widths = None,
     settle: keys.Settle = None,
     seed: keys.Seed = None,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Curves for TensorBoard, in the folder's tensorboard/.")] = False,

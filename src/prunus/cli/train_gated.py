@@ -27,7 +27,10 @@ def train_gated_network(
 
     recipe, samples = job.recipe, job.samples
     before = None if opened.random else evaluate(job.model, samples.test, samples.normalise).accuracy
-    network = attach(job.model, job.example[:1], recipe.gated or "auto", recipe.gates, hidden=recipe.gate_hidden, block=recipe.gate_block)
+    network = attach(
+        job.model, job.example[:1], recipe.gated or "auto", recipe.gates,
+        hidden=recipe.gate_hidden, block=recipe.gate_block, widths=recipe.widths,
+    )  # fmt: skip
     history = train_gated(
         network,
         samples,
