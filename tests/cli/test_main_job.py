@@ -245,7 +245,7 @@ def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert alone["cost"]["after"]["params"] < alone["cost"]["before"]["params"]
     assert "Pruned to do without 2 residual blocks." in (tmp_path / "alone" / "report.html").read_text()
     both = invoke(*common, "--rate", "0.5", "--no-onnx", "--no-report", "-o", "both")
-    assert both["target"]["text"] == "do without 2 residual blocks, and lose 50 % of its channels besides"
+    assert both["target"]["text"] == "lose 50 % of its channels, 2 residual blocks left out before,"
     assert both["cost"]["before"] == alone["cost"]["before"] and both["cost"]["after"]["macs"] < alone["cost"]["after"]["macs"]
     shown = json.loads(runner.invoke(app, ["profile", "both", "--json"]).stdout)
     assert shown["cost"]["macs"] == both["cost"]["after"]["macs"]

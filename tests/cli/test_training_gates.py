@@ -90,5 +90,7 @@ def test_widths_are_chosen_from_the_command_line(tmp_path: Path) -> None:
     result = done(*GATES, "--lr", "0.02", "--gates", "widths", "--widths", "0.5", "--widths", "1", "--budget", "0.7", "--no-report", "-o", str(run))
     assert result["dynamic"]["form"]["widths"] == [0.5, 1.0] and result["onnx"]["relative"] < 1e-4
     assert "widths = [0.5, 1.0]" in (run / "recipe.toml").read_text()
+    refused = invoke(*GATES, "--gates", "widths", "--settle", "-o", str(tmp_path / "other"))
+    assert refused.exit_code != 0 and "--settle is for 'activation'" in " ".join((refused.output + str(refused.exception)).split())
     refused = invoke(*GATES, "--gates", "widths", "--widths", "0.5", "-o", str(tmp_path / "other"))
     assert refused.exit_code != 0 and "rising up to 1" in " ".join((refused.output + str(refused.exception)).split())

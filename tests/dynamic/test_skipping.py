@@ -80,6 +80,34 @@ def test_patterns_are_worth_it_only_where_work_is_saved() -> None:
     assert split_by.patterns(torch.rand(8, 64) > 0.1, None, 64, 64, places=1.0) is None  # copying rows is all the work
 
 
+class Rearranged(nn.Module):
+    """Parts of a map become inputs of their own, or its places become tokens."""
+
+    def __init__(self, tokens: bool) -> None:
+        super().__init__()
+        self.tokens = tokens
+        self.stem, self.a = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 3, padding=1)
+        self.b: nn.Module = nn.Linear(12, 5) if tokens else nn.Conv2d(12, 5, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.a(self.stem(x).relu()).relu()
+        if self.tokens:
+            return self.b(x.flatten(2).transpose(1, 2)).mean(1)  # type: ignore[no-any-return]
+        halves = torch.stack([x[:, :, :6], x[:, :, 6:]], 1).flatten(0, 1)
+        return self.b(halves).mean((2, 3))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("tokens", [False, True])
+@torch.no_grad()
+def test_what_was_rearranged_since_the_gates_spoke_is_not_split(tokens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(split_by, "COPYING", 0)
+    torch.manual_seed(0)
+    x = torch.randn(8, 3, 12, 12, dtype=torch.float64)
+    dynamic = lively(attach(Rearranged(tokens).double().eval(), x[:1], ["a"], "widths"))
+    fast, wanted = skipping(dynamic, x[:1]), dynamic(x)
+    assert torch.allclose(fast(x), wanted, rtol=0, atol=1e-9 * float(wanted.abs().max()))
+
+
 @torch.no_grad()
 def test_closed_channels_are_not_computed() -> None:
     model, x = network("vgg", batch=1)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -13,11 +14,12 @@ from torch import Tensor, nn
 import prunus
 from prunus import data, models, storage
 from prunus.channels.blocks import left_out, without_blocks
+from prunus.channels.plan import make_plan
 from prunus.errors import FileFormatError, PlanError, TargetError
 from prunus.methods.fewer_blocks import leave_out
 from prunus.methods.one_shot import Material, Target, one_shot
 from prunus.models.resnet import CifarResNet
-from prunus.training import TrainConfig, evaluate
+from prunus.training import TrainConfig, evaluate, train
 
 IMAGES = torch.randn(6, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(6)
@@ -71,6 +73,13 @@ def test_until_it_is_enough() -> None:
         leave_out(network, IMAGES[:1], loss, lambda other: False)
 
 
+def test_a_network_is_asked_about_once() -> None:
+    """What is measured may come out otherwise the next time."""
+    answers = iter([False, True, False])
+    found = leave_out(whole(), IMAGES[:1], loss, lambda other: next(answers))
+    assert len(found.blocks) == 1
+
+
 def test_what_cannot_be_left_out_is_said() -> None:
     with pytest.raises(TargetError, match="has 7 residual blocks that can be left out, not 8"):
         leave_out(whole(), IMAGES[:1], loss, 8)
@@ -96,6 +105,14 @@ def test_files_of_what_is_left_are_read_with_the_whole_network(rate: float, tmp_
     assert storage.file.read_header(tmp_path / "model.safetensors")["left_out"] == list(shorter.blocks)
     with pytest.raises(PlanError, match="no module 'layer"):
         prunus.load(tmp_path / "model.safetensors", lambda: nn.Sequential(nn.Conv2d(1, 4, 3)).double())
+
+
+def test_blocks_may_go_in_several_steps() -> None:
+    first = leave_out(whole(), IMAGES[:1], loss, 1)
+    graph = prunus.trace(first.model, IMAGES[:1])
+    kept = prunus.compact(first.model, make_plan(graph, np.zeros(graph.num_channels, dtype=bool)))  # as `--blocks` alone leaves it
+    second = leave_out(kept, IMAGES[:1], loss, 1)
+    assert left_out(second.model) == (*first.blocks, *second.blocks)
 
 
 def test_an_ordinary_file_says_nothing_of_blocks(tmp_path: Path) -> None:
@@ -132,6 +149,25 @@ def test_a_tolerance_is_of_the_whole_network() -> None:
     outcome = one_shot(network, example, scored, Target("tolerance", 100.0), material=samples, blocks=1)
     assert samples.validation is not None and outcome.limit is not None
     assert outcome.limit.baseline == pytest.approx(evaluate(network, samples.validation, samples.normalise).accuracy)
+
+
+def test_a_tolerance_that_blocks_exceed_is_an_error() -> None:
+    torch.manual_seed(0)
+    network, samples, example = CifarResNet(3, in_channels=1), material(), torch.zeros(1, 1, 8, 8)
+    train(network, samples.train, TrainConfig(epochs=2, lr=0.05), normalise=samples.normalise)
+    with pytest.raises(TargetError, match="cannot be kept without 6 residual blocks: leave out fewer"):
+        one_shot(network, example, scored, Target("tolerance", 0.1), material=samples, blocks=6)
+
+
+def test_shares_are_of_the_whole_network() -> None:
+    torch.manual_seed(0)
+    network, samples, example = CifarResNet(2, in_channels=1), material(), torch.zeros(1, 1, 8, 8)
+    outcome = one_shot(network, example, scored, Target("macs", 0.4), material=samples, blocks=2)
+    assert outcome.whole is not None and 0.3 < outcome.plan.after.macs / outcome.whole.macs <= 0.4
+    enough = one_shot(network, example, scored, Target("macs", 0.9), material=samples, blocks=2)
+    assert enough.plan.removed == 0 and enough.plan.before.macs < 0.9 * outcome.whole.macs
+    with pytest.raises(TargetError, match="in milliseconds"):
+        one_shot(network, example, scored, Target("latency", 0.5), material=samples, blocks=2)
 
 
 def test_blocks_need_samples_and_a_teacher_needs_epochs() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from ..errors import PlanError
 from .graph import ChannelGraph
 from .trace import tensors_in
-from .twin import walk
+from .twin import copy_model, walk
 from .verify import drawn_inputs, evaluating
 
 _LEFT_OUT = "prunus_left_out"  # on a model, the names of the modules that are the identity in it
@@ -34,9 +34,11 @@ def residual_blocks(model: nn.Module, graph: ChannelGraph) -> tuple[str, ...]:
         module.register_forward_pre_hook(lambda _, args, kwargs, name=name: see(name, args, kwargs), with_kwargs=True)
         for name, module in modules.items()
     ]
-    outputs_of(model, drawn_inputs(model, graph, torch.Generator().manual_seed(0)))
-    for hook in hooks:
-        hook.remove()
+    try:
+        outputs_of(model, drawn_inputs(model, graph, torch.Generator().manual_seed(0)))
+    finally:
+        for hook in hooks:
+            hook.remove()
     found: list[str] = []
     for name in reversed(modules):  # inner modules come after those around them
         alone = len(calls[name]) == 1 and calls[name][0] is not None
@@ -57,7 +59,7 @@ def _is_identity_without_parameters(module: nn.Module, x: Tensor) -> bool:
 
 def without_blocks(model: nn.Module, blocks: Sequence[str]) -> nn.Module:
     """A copy of the model with the identity in the place of some modules; raises PlanError if it has no module of such a name."""
-    shorter, names = copy.deepcopy(model), set(walk(model))
+    shorter, names = copy_model(model, {}), set(walk(model))
     for block in blocks:
         if block not in names or not block:
             raise PlanError(f"{type(model).__name__} has no module {block!r} that could be left out")

@@ -81,9 +81,9 @@ def prune(
     kind, value = ("rate", 0.0) if whole else _one_target(figures)
     chosen = score or (Score.RECONSTRUCTION if data and not whole else Score.NORM_L2)
     scope = scope or (Scope.GLOBAL if kind == "latency" and chosen in ONE_CURRENCY else Scope.UNIFORM)
-    target = Target(
-        kind, value, scope.value, _rounding(round_to), floor, tuple(protect or ()), exact, prefer.value, confidence, runtime.value, threads
-    )
+    rounding = 1 if whole else _rounding(round_to)
+    names = tuple(protect or ())
+    target = Target(kind, value, scope.value, rounding, floor, names, exact, prefer.value, confidence, runtime.value, threads)
     _check_data(target, data, epochs, blocks, teach)
     check(output, with_onnx=onnx, with_report=report)
     quantise = context.meta.get(QUANTISE)
@@ -131,7 +131,8 @@ def prune(
 
 def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, material: Material | None, seed: int) -> dict[str, Any]:
     """What the report shows besides: the compensation, and dendrograms where channels were chosen by likeness."""
-    found: dict[str, Any] = {"compensation": (compensate or (Compensation.REFIT if material else Compensation.NONE)).value}
+    usual = Compensation.REFIT if material and outcome.plan.removed else Compensation.NONE
+    found: dict[str, Any] = {"compensation": (compensate or usual).value}
     if score in (Score.SIMILARITY, Score.SIMILARITY_INPUTS):
         alike, removed = similarity_of(score, outcome.graph, material, seed), outcome.plan.removed_in(outcome.graph)
         found["similarity"] = {

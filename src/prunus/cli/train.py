@@ -137,7 +137,7 @@ def train(
     if chosen.method == "dynamic":
         from prunus.methods.gating import check_settings
 
-        check_settings(chosen.budget, chosen.keep, chosen.compile)
+        check_settings(chosen.budget, chosen.keep, chosen.compile, chosen.gates, chosen.settle)
     pixels = pictures_of(chosen)
     delivered = chosen.method != "none" and pixels is None
     check(output, with_onnx=onnx and delivered, with_report=report and delivered)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prunus.cli import kept
 from prunus.cli import recipe_parts as parts
 from prunus.cli.train_methods import CHECKPOINT, KEPT, METRICS, Job, line
+from prunus.errors import PlanError
 
 if TYPE_CHECKING:
     from prunus.cli.opening import Opened
@@ -45,10 +46,15 @@ def train_gated_network(
     if not ranks.first:
         return {}
     write_text("".join(map(line, history.epochs)), job.folder / METRICS)
-    first = network = network.cpu().eval()
+    first, notes = network.cpu().eval(), list[str]()
+    network = first
     if recipe.settle:
         job.watch("removing what never opens", 0, 0)
-        network = settle_trained(first, samples, job.example[:1].cpu())
+        try:
+            network = settle_trained(first, samples, job.example[:1].cpu())
+            notes = _settled(first, network)
+        except PlanError as error:  # the training is not to be lost
+            notes = [f"Nothing was settled: {error}."]
     return deliver_gated(
         job.folder,
         network,
@@ -59,7 +65,7 @@ def train_gated_network(
         model=record,
         seed=recipe.seed,
         first=first,
-        notes=_settled(first, network) if recipe.settle else (),
+        notes=notes,
         before=before,
         panels={"selection": kept.panel(job.folder / KEPT, history, samples.train, images.classes)},
         gallery=lambda split, macs: kept.extremes(split, images.classes, macs),
@@ -71,13 +77,10 @@ def train_gated_network(
 
 def _settled(first: DynamicNetwork, network: DynamicNetwork) -> list[str]:
     """What `--settle` did."""
-    before, left = ({name: gate.channels for name, gate in one.gates.items()} for one in (first, network))
-    gone = [name for name in before if name not in left]
-    fewer = sum(before[name] - left[name] for name in left)
+    if network is first:
+        return ["Nothing was settled: every gate closes channels for some held-out samples and opens all of them for others, or none would be left."]
+    fewer = first.graph.num_channels - network.graph.num_channels
+    gone = [name for name in first.gates if name not in network.gates]
     words = [f"{fewer} channels that no held-out sample opened are gone for good"] if fewer else []
-    words += (
-        [f"{', '.join(gone)} {'has' if len(gone) == 1 else 'have'} no gate any more, because it never closed a channel that is left"] if gone else []
-    )
-    return [
-        f"{'; '.join(words)}." if words else "Every gate closes channels for some held-out samples and opens them for others: nothing was removed."
-    ]
+    words += [f"no gate is left at {', '.join(gone)}, where none ever closed a channel that is left"] if gone else []
+    return [f"{'; '.join(words)}."]

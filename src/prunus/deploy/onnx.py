@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree
 
 from prunus.channels import Origin
+from prunus.channels.blocks import left_out
 from prunus.channels.verify import evaluating
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.errors import FileFormatError, MissingExtraError, PrunusError, VerifyError
@@ -177,6 +178,8 @@ def _metadata(model: nn.Module) -> dict[str, str]:
     if not isinstance(origin, Origin):
         return made
     before, after = origin.plan.before, origin.plan.after
+    if left_out(model):  # the plan knows the network without these blocks only
+        return made | {"macs": f"{after.macs}", "parameters": f"{after.params}", "blocks left out": ", ".join(left_out(model))}
     return made | {"macs": f"{after.macs} of {before.macs}", "parameters": f"{after.params} of {before.params}"}
 
 

@@ -20,7 +20,7 @@ from prunus.deploy import onnx as plain
 from prunus.dynamic.gates import Gate, KernelActivation
 from prunus.dynamic.layers import boosted, convolved, spread
 from prunus.dynamic.network import DynamicNetwork
-from prunus.dynamic.skipping import SkippingLayer, needed, skipping
+from prunus.dynamic.skipping import SkippingLayer, live_slots, skipping
 from prunus.dynamic.widths_onnx import AtWidth, chosen, few_parts
 from prunus.dynamic.widths_onnx import translated as translated_at_width
 
@@ -118,8 +118,8 @@ class _Whole(nn.Module):
             openings[name] = gate(x)
         made = [openings[name] for name in part.made]
         none = torch.zeros(0, dtype=torch.bool)
-        rows = none if part.places is None else needed([opening.open for opening in made], part.places)[0]
-        columns = none if part.reads is None else needed([openings[name].open for name in part.reads[0]], part.reads[1])[0]
+        rows = none if part.places is None else live_slots([opening.open for opening in made], part.places)
+        columns = none if part.reads is None else live_slots([openings[name].open for name in part.reads[0]], part.reads[1])
         y: Tensor = torch.ops.prunus.live(
             x, part.weight, part.bias, rows, columns, self.blocks, part.stride, part.pads, part.dilation, part.depthwise
         )

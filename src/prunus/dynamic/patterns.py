@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -34,18 +34,20 @@ def patterns(make: Tensor | None, read: Tensor | None, outputs: int, inputs: int
         places: that an output has.
     """
     flags = [one for one in (make, read) if one is not None]
+    each = torch.cat(flags, 1).cpu().numpy()
     groups: dict[bytes, list[int]] = {}
-    for number, row in enumerate(torch.cat(flags, 1).cpu().numpy()):
+    for number, row in enumerate(each):
         groups.setdefault(row.tobytes(), []).append(number)
 
-    def work(count: int, rows: Tensor | None, columns: Tensor | None) -> float:
-        made, taken = (number if one is None else int(one.count_nonzero()) for one, number in ((rows, outputs), (columns, inputs)))
+    def work(count: int, row: Any) -> float:
+        made = outputs if make is None else int(row[:outputs].sum())
+        taken = inputs if read is None else int(row[-inputs:].sum())
         return made * (count * taken * places + inputs * COPYING)
 
-    def needed_by(number: int) -> tuple[Tensor | None, Tensor | None]:
-        return None if make is None else make[number], None if read is None else read[number]
-
-    found = [Pattern(torch.tensor(numbers, device=flags[0].device), *needed_by(numbers[0])) for numbers in groups.values()]
-    apart = sum(work(len(one.numbers), one.rows, one.columns) for one in found)
-    together = work(len(flags[0]), None if make is None else make.any(0), None if read is None else read.any(0))
-    return found if apart < together else None
+    if sum(work(len(numbers), each[numbers[0]]) for numbers in groups.values()) >= work(len(each), each.any(0)):
+        return None
+    found = []
+    for numbers in groups.values():
+        rows, columns = (None if one is None else one[numbers[0]] for one in (make, read))
+        found.append(Pattern(torch.tensor(numbers, device=flags[0].device), rows, columns))
+    return found

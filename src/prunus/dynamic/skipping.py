@@ -75,29 +75,34 @@ class SkippingLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, live inputs, *places) to (batch, live outputs, *places)."""
-        read = needed([self.live.openings[name].open for name in self.reads[0]], self.reads[1]) if self.reads is not None else None
-        columns = None if read is None else read.any(0)
+        read = [self.live.openings[name].open for name in self.reads[0]] if self.reads is not None else []
+        columns = live_slots(read, self.reads[1]) if self.reads is not None else None
         if self.gated:
             whole = _whole(x, columns)
             for name, gate in zip(self.gated, self.gates):
                 self.live.openings[name] = gate(whole)
         openings = [self.live.openings[name] for name in self.made]
-        make = needed([opening.open for opening in openings], self.places) if self.places is not None else None
-        rows = None if make is None else make.any(0)
+        make = [opening.open for opening in openings]
+        rows = live_slots(make, self.places) if self.places is not None else None
         split = self._split(x, make, read)
         y = self._run(x, *self._cut(rows, columns)) if split is None else self._by_pattern(x, split, rows, columns)
         if rows is None or self.places is None:
             return y
         places = self.places[rows]
         y = boosted(y, openings, places, None if self.shift is None else self.shift[rows])
-        return y * spread([opening.open for opening in openings], places, y) if len(y) > 1 else y  # closed for some inputs, open for others
+        return y * spread(make, places, y) if len(y) > 1 else y  # closed for some inputs, open for others
 
-    def _split(self, x: Tensor, make: Tensor | None, read: Tensor | None) -> list[Pattern] | None:
-        """The inputs of the batch by what they need, if it is less work to run for each pattern; a depthwise layer has too little."""
-        if len(x) == 1 or self.depthwise:
+    def _split(self, x: Tensor, make: Sequence[Tensor], read: Sequence[Tensor]) -> list[Pattern] | None:
+        """The inputs of the batch by what they need, if it is less work to run for each pattern.
+
+        Not for a depthwise layer, which has too little to do, nor where axes or inputs were rearranged since the gates spoke.
+        """
+        if len(x) == 1 or self.depthwise or x.dim() != self.weight.dim() or any(len(opens) != len(x) for opens in (*make, *read)):
             return None
         outputs, inputs = self.weight.shape[:2]
-        return patterns(make, read, outputs, inputs, x.shape[2:].numel() / prod(self.stride))
+        rows = needed(make, self.places) if self.places is not None else None
+        columns = needed(read, self.reads[1]) if self.reads is not None else None
+        return patterns(rows, columns, outputs, inputs, x.shape[2:].numel() / prod(self.stride))
 
     def _by_pattern(self, x: Tensor, split: Sequence[Pattern], rows: Tensor | None, columns: Tensor | None) -> Tensor:
         """The outputs that any input needs; those that an input does not need are zero."""
@@ -196,6 +201,12 @@ def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs)
     for a, b in zip(wanted, found, strict=True):
         if a.shape != b.shape or float((a - b).abs().max()) > _APART.get(a.dtype, 0.1) * float(a.abs().max()):
             raise CompactError(f"{type(network.network).__name__} computes something else with live channels only")
+
+
+def live_slots(opens: Sequence[Tensor], places: Tensor) -> Tensor:
+    """Which slots any input of the batch needs, bool (slots,); those without a gate are always needed."""
+    used = torch.cat([*((opening > 0).any(0) for opening in opens), torch.ones(1, dtype=torch.bool, device=opens[0].device)])
+    return used[places]
 
 
 def needed(opens: Sequence[Tensor], places: Tensor) -> Tensor:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from prunus.dynamic.gates import Gate, Widths
 from prunus.dynamic.layers import convolved
-from prunus.dynamic.skipping import SkippingLayer, needed
+from prunus.dynamic.skipping import SkippingLayer, live_slots
 
 MOST_PARTS = 16  # of a layer; beyond, its weight is gathered
 Part = tuple[NDArray[np.bool_] | None, NDArray[np.bool_] | None]  # rows and columns, None = all
@@ -97,8 +97,8 @@ class AtWidth(nn.Module):
         found = {}
         for picked in np.ndindex(*(len(_widths(gate)) for gate in self.choosing.values())):
             opens = {name: _widths(gate)[number, None] for (name, gate), number in zip(self.choosing.items(), picked)}
-            rows = None if self.part.places is None else needed([opens[name] for name in self.part.made], self.part.places)[0]
-            columns = None if self.part.reads is None else needed([opens[name] for name in self.part.reads[0]], self.part.reads[1])[0]
+            rows = None if self.part.places is None else live_slots([opens[name] for name in self.part.made], self.part.places)
+            columns = None if self.part.reads is None else live_slots([opens[name] for name in self.part.reads[0]], self.part.reads[1])
             found[picked] = (None if rows is None else rows.numpy(), None if columns is None else columns.numpy())
         return found
 

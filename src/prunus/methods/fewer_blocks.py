@@ -52,7 +52,8 @@ def leave_out(
         TargetError: more blocks than there are, or none that can be left out; or all are left out, and it is not enough.
         PlanError: the model lacks channels already; blocks go first.
     """
-    if isinstance(getattr(model, "prunus", None), Origin):
+    origin = getattr(model, "prunus", None)
+    if isinstance(origin, Origin) and origin.plan.removed:
         raise PlanError(f"this {type(model).__name__} lacks channels already: leave out blocks of the whole network, and remove channels after that")
     removable = residual_blocks(model, trace(model, example_inputs))
     wanted = enough if isinstance(enough, int) else len(removable)
@@ -66,12 +67,14 @@ def leave_out(
 
     gone: tuple[str, ...] = ()
     losses = [judged(gone)]
-    while len(gone) < wanted and not (callable(enough) and enough(without_blocks(model, gone))):
+    found, done = without_blocks(model, gone), callable(enough) and enough(model)
+    while len(gone) < wanted and not done:
         left = [name for name in removable if name not in gone]
         watch("leaving out residual blocks", len(gone), wanted if isinstance(enough, int) else 0)
         best, name = min((judged((*gone, name)), number, name) for number, name in enumerate(left))[::2]
         gone, losses = (*gone, name), [*losses, best]
-    found = without_blocks(model, gone)
-    if callable(enough) and not enough(found):
+        found = without_blocks(model, gone)
+        done = callable(enough) and enough(found)
+    if callable(enough) and not done:
         raise TargetError(f"{type(model).__name__} is not small enough without its {len(removable)} residual blocks that can be left out")
     return Shorter(found, gone, tuple(losses), removable)

@@ -82,8 +82,10 @@ def within(network: DynamicNetwork, allowance: Allowance, loss: Loss, pull: floa
     return both
 
 
-def check_settings(budget: float, keep: str, compiled: bool) -> None:
-    """Raises TargetError and ConfigError for what `train_gated` does not take, before there is any work to lose."""
+def check_settings(budget: float, keep: str, compiled: bool, kind: str = "activation", settled: bool = False) -> None:
+    """Raises TargetError and ConfigError for what `train_gated`, and `settle_trained`, do not take, before there is any work to lose."""
+    if settled and kind != "activation":
+        raise ConfigError(f"Gates of kind {kind!r} choose among all channels of a layer, so none can go for good: --settle is for 'activation'.")
     if not 0 < budget < 1:
         raise TargetError(f"a budget is a share of the MACs between 0 and 1, not {budget:g}")
     if keep == "best" or compiled:

@@ -7,7 +7,6 @@ later layers see. What the layers behind can make up for in closed form is a com
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
@@ -19,10 +18,11 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from prunus.channels import ChannelGraph, Cost, Origin, Plan, Trial, Verification, compact, trace, verify
 from prunus.data import Split
 from prunus.errors import TargetError
+from prunus.latency import wanted
 from prunus.methods.fewer_blocks import Shorter, leave_out
+from prunus.methods.searching import Search
 from prunus.targets import plan as choose
 from prunus.training import History, Normalise, Taught, TrainConfig, evaluate, recalibrate_if_better, taught, train
-from prunus.training.evaluation import sample_by_sample
 from prunus.watching import Clock, Watch, unwatched
 
 JUDGED = 500  # held-out samples by which blocks are left out, at most
@@ -186,16 +186,19 @@ def one_shot(
     model.eval()
     shorter = _shorter(model, example_inputs, blocks, material, clock)
     start = shorter.model if shorter else model
+    whole = trace(model, example_inputs).cost() if shorter else None
     graph = clock.time("tracing", lambda: trace(start, example_inputs))
     scores = clock.time("scoring", lambda: score(graph))
-    search = _Search(model, start, material, compensate, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
-    chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, target, search, watch))
+    search = Search(model, start, material, compensate, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
+    chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, _of_whole(target, whole), search, watch))
+    if shorter and search and not any(trial.accepted for trial in chosen.trials):
+        search.check(chosen, target, len(shorter.blocks))
     outcome = remove(
         start, graph, chosen, target, material, tuning, verify_on, clock,
         compensate=compensate if chosen.removed else None, original=model, teacher=model if teach else None,
     )  # fmt: skip
     if shorter:
-        outcome = replace(outcome, shorter=shorter, whole=trace(model, example_inputs).cost(), notes=(_left_out(shorter), *outcome.notes))
+        outcome = replace(outcome, shorter=shorter, whole=whole, notes=(_left_out(shorter), *outcome.notes))
     if search is None:
         return outcome
     limit = Limit(search.baseline, search.baseline - target.points, target.confidence)
@@ -273,6 +276,13 @@ def _left_out(shorter: Shorter) -> str:
     return f"Left out of {len(shorter.removable)} residual blocks, one after the other where the loss on held-out samples rises least: {names}."
 
 
+def _of_whole(target: Target, whole: Cost | None) -> Target:
+    """The same target for a network that lacks blocks: shares are of the cost with them."""
+    if whole is None or target.kind not in ("macs", "params", "bytes") or float(target.value) > 1:
+        return target
+    return replace(target, value=float(int(float(target.value) * getattr(whole, target.kind))))
+
+
 def _check(target: Target, material: Material | None, tuning: TrainConfig | None, blocks: int, teach: bool) -> None:
     if target.kind == "tolerance" and (material is None or material.validation is None):
         raise TargetError("A tolerance is kept on held-out samples, so it needs data.")
@@ -280,11 +290,13 @@ def _check(target: Target, material: Material | None, tuning: TrainConfig | None
         raise TargetError("Fine-tuning needs data.")
     if blocks and material is None:
         raise TargetError("Blocks are left out by the loss on samples, so that needs data.")
+    if blocks and target.kind == "latency" and wanted(target.value).share is not None:
+        raise TargetError("With blocks left out a latency is given in milliseconds: a share would be of the network that lacks them already.")
     if teach and tuning is None:
         raise TargetError("The original teaches while what is left is fine-tuned: say for how many epochs.")
 
 
-def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: _Search | None, watch: Watch) -> Plan:
+def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: Search | None, watch: Watch) -> Plan:
     return choose(
         graph,
         scores,
@@ -347,44 +359,3 @@ def _recover(
             )
         measured.note("after fine-tuning", small.eval())
     return history, tuple(notes)
-
-
-class _Search:
-    """The metric of a tolerance search: accuracy on held-out samples, after compensation, recalibration and a short tuning."""
-
-    def __init__(
-        self, original: nn.Module, start: nn.Module, material: Material, compensate: Compensate | None, tuning: TrainConfig | None, watch: Watch
-    ) -> None:
-        self.original, self.start = original, start
-        self.material = material
-        self.compensate = compensate
-        self.tuning = tuning
-        self.watch = watch
-        self.trials = 0
-        self.baseline = float("nan")
-
-    def __call__(self, model: nn.Module) -> Tensor:
-        """100 for every sample that is told right, 0 for the others, shape (samples,)."""
-        if model is self.start:
-            points = self._points(self.original)
-            self.baseline = float(points.mean())
-            return points
-        self.trials += 1
-        self.watch("searching", self.trials, 0)
-        tried = self._compensated(model)
-        recalibrate_if_better(tried, self.material.train, self.material.normalise, self.material.validation)
-        if self.tuning is not None:
-            train(tried, self.material.train, self.tuning, normalise=self.material.normalise)
-        return self._points(tried)
-
-    def _points(self, model: nn.Module) -> Tensor:
-        validation = self.material.validation
-        assert validation is not None
-        return 100.0 * sample_by_sample(model, validation, self.material.normalise)[0].double().cpu()
-
-    def _compensated(self, model: nn.Module) -> nn.Module:
-        """A copy of a compact model, compensated as the result will be."""
-        if self.compensate is None:
-            return copy.deepcopy(model)
-        plan = cast(Origin, model.prunus).plan
-        return compact(self.compensate(self.start, plan, lambda done, total: None), plan, check=False)

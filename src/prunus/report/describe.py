@@ -88,8 +88,10 @@ def target_text(outcome: Outcome) -> str:
     target, shorter = outcome.target, outcome.shorter
     if shorter is not None:
         count = len(shorter.blocks)
-        rest = f", and {target_text(replace(outcome, shorter=None))} besides" if outcome.plan.removed else ""
-        return f"do without {count} residual block{'s' if count != 1 else ''}{rest}"
+        named = f"{count} residual block{'s' if count != 1 else ''}"
+        if target.kind == "rate" and not float(target.value):
+            return f"do without {named}"
+        return f"{target_text(replace(outcome, shorter=None))}, {named} left out before,"
     names = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
     if target.kind == "tolerance":
         return f"lose at most {target.points:g} point{'s' if target.points != 1 else ''} on held-out samples"

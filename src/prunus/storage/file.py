@@ -102,7 +102,8 @@ def read_header(path: str | Path) -> Mapping[str, Any]:
 
 def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: nn.Module) -> nn.Module:
     kind = type(model).__name__
-    model = without_blocks(model, [name for name in header.left_out if name not in left_out(model)])
+    missing = [name for name in header.left_out if name not in left_out(model)]
+    model = without_blocks(model, missing) if missing else model
     if header.plan is not None:
         check_fingerprint(header.plan, model)
     own = named_tensors(model)
