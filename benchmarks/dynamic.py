@@ -23,7 +23,7 @@ import prunus
 from benchmarks.dynamic_table import table
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.rows import Row, add, kept, measured_before
-from benchmarks.stages import DENSE, add_training, key_of, material, place, stages_of, stored
+from benchmarks.stages import DENSE, add_training, key_of, material, place, stages_of, stored, timed_on
 from prunus import models, scores
 from prunus.deploy.onnx import export, runner
 from prunus.deploy.per_input import over_inputs
@@ -34,7 +34,6 @@ RESULT = RESULTS / "dynamic.json"
 KEY = ("called", "network", "epochs", "lr", "stage_epochs", "stage_lr", "seed")
 BUDGETS, TOLERANCES = (0.35, 0.5), (0.5,)
 HALF = 1e9  # strict enough for the narrowest width
-INPUTS = 500  # that latency is measured on, one by one
 
 
 def main() -> None:
@@ -105,8 +104,7 @@ def latency(row: Row, options: argparse.Namespace) -> list[Row]:
     """Milliseconds of the dense network and of every cascade of a row, input by input in turns."""
     about = material(options)
     found = {name: stored(options, name) for name in row["stages"]}
-    inputs = [images for images, _ in batches(about.measuring.subset(torch.arange(INPUTS)), about.normalise, 1)]
-    together = [images for images, _ in batches(about.measuring.subset(torch.arange(32 * 20)), about.normalise, 32)]
+    inputs, together = timed_on(about, options.inputs)
     networks = {"dense": found[DENSE]} | {f"static {name}": found[name] for name in found if name != DENSE}
     for number, one in enumerate(row["cascades"]):
         cascade = Cascade([found[name] for name in one["stages"]], inputs[0])

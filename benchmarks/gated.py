@@ -14,23 +14,21 @@ import argparse
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from benchmarks.dynamic import timed
 from benchmarks.dynamic_table import times
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.rows import Row, add, heading, kept, measured_before
-from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, recipe, stored
+from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, recipe, stored, timed_on
 from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates
 from prunus.methods.gating import Allowance, within
 from prunus.storage import save as save_network
 from prunus.training import Calibration, Taught, evaluate, taught, train
-from prunus.training.feeding import batches, steps_per_epoch
+from prunus.training.feeding import steps_per_epoch
 from prunus.training.progress import EpochRecord
 
 RESULT = RESULTS / "gated.json"
 KEY = ("called", "network", "budget", "kind", "block", "epochs", "lr", "stage_epochs", "stage_lr", "seed")
-INPUTS = 500  # that latency is measured on, one by one
 
 
 def main() -> None:
@@ -134,8 +132,7 @@ def latency(row: Row, options: argparse.Namespace) -> list[Row]:
     network = trained(options, about)
     network.budget = row["budget"]
     networks = {"dense": stored(options, DENSE), "static": stored(options, f"{options.budget:g}"), "gated": network}
-    single: list[Tensor] = [one for one, _ in batches(about.measuring.subset(torch.arange(INPUTS)), about.normalise, 1)]
-    together = [images for images, _ in batches(about.measuring.subset(torch.arange(32 * 20)), about.normalise, 32)]
+    single, together = timed_on(about, options.inputs)
     return [*timed(networks, single), *timed(networks, together)]
 
 

@@ -24,6 +24,7 @@ from prunus.compensation import refit
 from prunus.data import Split
 from prunus.models import load_weights
 from prunus.training import Calibration, Normalise, Taught, TrainConfig, taught, train
+from prunus.training.feeding import batches
 from prunus.training.progress import EpochRecord
 
 CLASSES = 10
@@ -77,6 +78,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage-epochs", type=int, default=12, help="of what the dense network teaches")
     parser.add_argument("--stage-lr", type=float, default=0.05, help="peak learning rate of these")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--inputs", type=int, default=500, help="that latency is measured on, one by one, and then in batches of 32")
 
 
 def key_of(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
@@ -135,6 +137,12 @@ def trained(options: argparse.Namespace, about: Material, name: str, begun: Call
     )  # fmt: skip
     storage.save(network.eval(), file)
     return network
+
+
+def timed_on(about: Material, count: int) -> tuple[list[Tensor], list[Tensor]]:
+    """So many samples one by one, and in batches of 32."""
+    some = about.measuring.subset(torch.arange(count))
+    return tuple([images for images, _ in batches(some.subset(torch.arange(count // size * size)), about.normalise, size)] for size in (1, 32))  # type: ignore[return-value]
 
 
 def built(name: str) -> nn.Module:
