@@ -47,9 +47,15 @@ def layers_in(graph: Any) -> list[tuple[Any, set[str]]]:
     return found
 
 
-@pytest.mark.parametrize("widths", [(0.5, 1.0), (0.25, 0.5, 1.0)])
 @pytest.mark.parametrize(
-    ("name", "layers"), [("vgg", "auto"), ("resnet20", "auto"), ("projected", ["layer?.*"]), ("separable", ["*"]), ("lenet5", ["*"])]
+    ("name", "layers", "widths"),
+    [
+        ("vgg", "auto", (0.25, 0.5, 1.0)),
+        ("resnet20", "auto", (0.5, 1.0)),
+        ("projected", ["layer?.*"], (0.5, 1.0)),
+        ("separable", ["*"], (0.25, 0.5, 1.0)),
+        ("lenet5", ["*"], (0.5, 1.0)),
+    ],
 )
 def test_widths_are_chosen_between_fixed_weights(name: str, layers: list[str], widths: tuple[float, ...], tmp_path: Path) -> None:
     onnx = pytest.importorskip("onnx")
