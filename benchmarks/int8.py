@@ -35,7 +35,7 @@ from prunus.training import Calibration, recalibrate_if_better
 from prunus.training.feeding import batches
 
 RESULT = RESULTS / "int8.json"
-KEY = ("called", "network", "target", "value", "round_to", "scope", "epochs", "lr", "stage_epochs", "stage_lr", "seed")
+KEY = ("called", "network", "target", "value", "round_to", "scope", "epochs", "lr", "stage_epochs", "stage_lr", "rounds", "seed")
 CALIBRATION, TOLERANCE = 256, 0.5
 JUDGED = 256  # samples on which blocks are judged
 
@@ -70,6 +70,7 @@ def parsed() -> argparse.Namespace:
     target.add_argument("--blocks", type=int, help="residual blocks that are left out, in place of channels")
     parser.add_argument("--round-to", type=int, default=16, help="ONNX Runtime's 8-bit kernels make 16 channels at a time")
     parser.add_argument("--scope", default="uniform")
+    parser.add_argument("--rounds", type=int, default=1, help="of --stage-epochs each, with a learning rate that rises and falls in each")
     options = parser.parse_args()
     given = [(name, getattr(options, name)) for name in ("macs", "rate", "latency", "blocks") if getattr(options, name) is not None]
     ((options.target, options.value),) = given or [("macs", 0.5)]
@@ -105,7 +106,7 @@ def accuracy(options: argparse.Namespace) -> Row:
 
 def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tuple[nn.Module, list[str]]:
     """What is left of it, taught by it, and the names of the blocks that were left out; from its files if they are there."""
-    name, gone = name_of(options), place(options, name_of(options)).with_suffix(".blocks")
+    name, gone = name_of(options), place(options, f"{options.target}{options.value:g}").with_suffix(".blocks")
     if options.target == "blocks" and not gone.exists():
         shorter = leave_out(dense, about.example, lambda network: cross_entropy(network, about), int(options.value))
         gone.write_text("\n".join(shorter.blocks))
@@ -123,6 +124,9 @@ def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tu
         recalibrate_if_better(small, about.train, about.normalise, about.choosing)
         return small
 
+    if options.rounds > 1:
+        before = argparse.Namespace(**vars(options) | {"rounds": options.rounds - 1})
+        return trained(options, about, name, lambda: pruned(before, dense, about)[0], dense), blocks
     begun = (lambda: without_blocks(dense, blocks)) if options.target == "blocks" else narrower
     return trained(options, about, name, begun, dense), blocks
 
@@ -155,7 +159,8 @@ def latency(options: argparse.Namespace) -> Row:
 def name_of(options: argparse.Namespace) -> str:
     """Of the pruned network."""
     how = "" if options.target == "blocks" else f"-{options.scope}-{options.round_to}"
-    return f"{options.target}{options.value:g}{how}-{options.stage_epochs}x{options.stage_lr:g}"
+    again = f"-{options.rounds}" if options.rounds > 1 else ""
+    return f"{options.target}{options.value:g}{how}-{options.stage_epochs}x{options.stage_lr:g}{again}"
 
 
 def float_file(options: argparse.Namespace, key: str) -> Path:
@@ -191,7 +196,7 @@ def _section(row: Row) -> list[str]:
     lines = [
         f"## {row['called']}, {row['network']} ({row['weights']}): {_what(row)}",
         "",
-        f"Epochs of fine-tuning: {row['epochs']}, after pruning: {row['stage_epochs']}, seed {row['seed']}; chosen on {row['samples'][0]:,} samples, "
+        f"Epochs of fine-tuning: {row['epochs']}, after pruning: {_epochs(row)}, seed {row['seed']}; chosen on {row['samples'][0]:,} samples, "
         f"measured on {row['samples'][1]:,}." + (f" {row['about']}" if "about" in row else ""),
         "",
         "| file | accuracy | against dense | MACs | parameters | bytes | smaller | layers in float | p50 [ms] | faster |",
@@ -209,6 +214,10 @@ def _section(row: Row) -> list[str]:
         eager = row["latency"]["PyTorch"]["dense float32"]["median_ms"]
         lines += ["", f"The dense network in PyTorch takes {eager:.2f} ms, {eager / times['pruned int8']['median_ms']:.1f} times the last."]
     return lines
+
+
+def _epochs(row: Row) -> str:
+    return f"{row['stage_epochs']}" if row["rounds"] == 1 else f"{row['rounds']} times {row['stage_epochs']}"
 
 
 def _what(row: Row) -> str:
