@@ -122,3 +122,15 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
         "macs": f"{small.prunus.plan.after.macs} of {graph.cost().macs}",
         "parameters": f"{sum(one.numel() for one in small.parameters())} of {sum(one.numel() for one in model.parameters())}",
     }
+
+
+@pytest.mark.parametrize("value", [0.0, -1.5])
+@pytest.mark.parametrize("dynamic_batch", [False, True])
+def test_what_is_padded_in_front_of_a_pooling_counts(value: float, dynamic_batch: bool, tmp_path: Path) -> None:
+    """A runtime that takes the padding for the pooling's own forgets it where everything else is negative."""
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ConstantPad2d(1, value), nn.MaxPool2d(3, 2))
+    nn.init.constant_(model[0].bias, -5.0)  # type: ignore[arg-type]
+    x = torch.randn(2, 3, 12, 12)
+    assert (model(x) == value).any()
+    assert onnx.export(model, x, tmp_path / "model.onnx", dynamic_batch=dynamic_batch).relative < 1e-6
