@@ -35,7 +35,7 @@ from prunus.training import Calibration, recalibrate_if_better
 from prunus.training.feeding import batches
 
 RESULT = RESULTS / "int8.json"
-KEY = ("called", "network", "target", "value", "round_to", "scope", "epochs", "lr", "stage_epochs", "stage_lr", "rounds", "seed")
+KEY = ("called", "network", "target", "value", "round_to", "scope", "epochs", "lr", "stage_epochs", "stage_lr", "again_epochs", "again_lr", "seed")
 CALIBRATION, TOLERANCE = 256, 0.5
 JUDGED = 256  # samples on which blocks are judged
 
@@ -70,7 +70,8 @@ def parsed() -> argparse.Namespace:
     target.add_argument("--blocks", type=int, help="residual blocks that are left out, in place of channels")
     parser.add_argument("--round-to", type=int, default=16, help="ONNX Runtime's 8-bit kernels make 16 channels at a time")
     parser.add_argument("--scope", default="uniform")
-    parser.add_argument("--rounds", type=int, default=1, help="of --stage-epochs each, with a learning rate that rises and falls in each")
+    parser.add_argument("--again-epochs", type=int, default=0, help="of what is left, in a second round")
+    parser.add_argument("--again-lr", type=float, default=0.03, help="peak learning rate of that")
     options = parser.parse_args()
     given = [(name, getattr(options, name)) for name in ("macs", "rate", "latency", "blocks") if getattr(options, name) is not None]
     ((options.target, options.value),) = given or [("macs", 0.5)]
@@ -124,9 +125,10 @@ def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tu
         recalibrate_if_better(small, about.train, about.normalise, about.choosing)
         return small
 
-    if options.rounds > 1:
-        before = argparse.Namespace(**vars(options) | {"rounds": options.rounds - 1})
-        return trained(options, about, name, lambda: pruned(before, dense, about)[0], dense), blocks
+    if options.again_epochs:
+        before = argparse.Namespace(**vars(options) | {"again_epochs": 0})
+        second = argparse.Namespace(**vars(options) | {"stage_epochs": options.again_epochs, "stage_lr": options.again_lr})
+        return trained(second, about, name, lambda: pruned(before, dense, about)[0], dense), blocks
     begun = (lambda: without_blocks(dense, blocks)) if options.target == "blocks" else narrower
     return trained(options, about, name, begun, dense), blocks
 
@@ -159,7 +161,7 @@ def latency(options: argparse.Namespace) -> Row:
 def name_of(options: argparse.Namespace) -> str:
     """Of the pruned network."""
     how = "" if options.target == "blocks" else f"-{options.scope}-{options.round_to}"
-    again = f"-{options.rounds}" if options.rounds > 1 else ""
+    again = f"-{options.again_epochs}x{options.again_lr:g}" if options.again_epochs else ""
     return f"{options.target}{options.value:g}{how}-{options.stage_epochs}x{options.stage_lr:g}{again}"
 
 
@@ -217,7 +219,7 @@ def _section(row: Row) -> list[str]:
 
 
 def _epochs(row: Row) -> str:
-    return f"{row['stage_epochs']}" if row["rounds"] == 1 else f"{row['rounds']} times {row['stage_epochs']}"
+    return f"{row['stage_epochs']}" + (f" and {row['again_epochs']}" if row["again_epochs"] else "")
 
 
 def _what(row: Row) -> str:
