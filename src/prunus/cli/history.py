@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from prunus.methods.history import Compressed
     from prunus.methods.one_shot import Material, Outcome
     from prunus.training import EpochRecord, History, TrainConfig
-    from prunus.watching import Clock, Watch
+    from prunus.watching import Watch
 
 MOST_GROUPS, MOST_EPOCHS, MOST_FILTERS, MOST_PAIRS = 6, 40, 48, 4  # that the report shows
 WEIGHTS = (".safetensors", ".pt", ".pth", ".th")
@@ -41,6 +41,7 @@ def compress(
     """
     from prunus.methods.history import Round, history_pruning, outcome
     from prunus.methods.one_shot import Target
+    from prunus.watching import Clock
 
     if recipe.select != "all":
         raise ConfigError(f"--method history writes down whole trainings, on all samples: leave select = {recipe.select!r} out.")
