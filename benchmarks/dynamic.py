@@ -78,7 +78,8 @@ def accuracy(options: argparse.Namespace) -> Row:
     alone = dict(zip(stages, test.alone()))
     rows = []
     for picked in {(0, len(stages) - 1): None, tuple(range(len(stages))): None}:
-        for what, value in [("budget", budget) for budget in BUDGETS] + [("tolerance", points) for points in TOLERANCES]:
+        reached = [budget for budget in BUDGETS if budget >= whole.macs[0] / whole.macs[-1]]
+        for what, value in [("budget", budget) for budget in reached] + [("tolerance", points) for points in TOLERANCES]:
             some, others = among(held, picked), among(test, picked)
             threshold = some.at(value) if what == "budget" else some.within(value)
             rows.append({"stages": [stages[number] for number in picked], what: value, "threshold": threshold} | measured(others, threshold))
