@@ -263,3 +263,33 @@ def test_seven_bits_where_eight_saturate(monkeypatch: pytest.MonkeyPatch, machin
     monkeypatch.setattr(qdq.platform, "machine", lambda: machine)
     monkeypatch.setattr(qdq, "processor", lambda: ("", flags))
     assert qdq.weight_bits() == bits
+
+
+class Padded(nn.Module):
+    """A padding of channels between convolutions, by zeros or another value."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.first, self.last, self.value = nn.Conv2d(1, 6, 3, padding=1), nn.Conv2d(10, 4, 3), value
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.first(x)[:, :, ::2, ::2]
+        return self.last(nn.functional.pad(x, (0, 0, 0, 0, 1, 3), value=self.value))  # type: ignore[no-any-return]
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5])
+def test_zeros_are_padded_in_8_bits(
+    digits: ImageData, calibration: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: float
+) -> None:
+    torch.manual_seed(0)
+    source = onnx.export(Padded(value), torch.zeros(1, 1, 8, 8), tmp_path / "model.onnx").path
+    int8.quantise(source, tmp_path / "int8.onnx", calibration)
+    graph = onnx_format.load(tmp_path / "int8.onnx").graph
+    (pad,) = (node for node in graph.node if node.op_type == "Pad")
+    before = next(node for node in graph.node if pad.input[0] in node.output)
+    assert before.op_type == ("DequantizeLinear" if value else "QuantizeLinear")
+    onnx_format.checker.check_model(str(tmp_path / "int8.onnx"), full_check=True)
+    monkeypatch.setattr(qdq, "_pad_in_8_bits", lambda model: model)
+    int8.quantise(source, tmp_path / "as it was.onnx", calibration)
+    inputs = inputs_of(digits)
+    assert torch.equal(outputs(tmp_path / "int8.onnx", inputs), outputs(tmp_path / "as it was.onnx", inputs))

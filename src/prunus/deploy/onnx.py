@@ -14,7 +14,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
@@ -23,6 +22,7 @@ from prunus.channels import Origin
 from prunus.channels.blocks import left_out
 from prunus.channels.verify import evaluating
 from prunus.deploy.inputs import Inputs, split, tensors
+from prunus.deploy.tidy import tidy
 from prunus.errors import FileFormatError, MissingExtraError, PrunusError, VerifyError
 
 
@@ -167,29 +167,10 @@ def write(
             )
             program.model.metadata_props.update(_metadata(model))
             program.save(draft, external_data=False)
-            if any(node.op_type == "Pad" for node in program.model.graph):
-                _name_padded_axes(draft)
+            tidy(draft)
     except Exception as error:  # the exporter raises many types; none of them is the user's to know
         raise PrunusError(f"{type(model).__name__} cannot be exported to ONNX: {first_cause(error)}") from error
     return int(program.model.opset_imports[""])
-
-
-def _name_padded_axes(draft: Path) -> None:
-    """Write down which axes are padded in front of a max pooling.
-
-    ONNX Runtime moves such a padding into the pooling, whatever its value is, where it counts as minus infinity. It leaves it alone where axes are
-    named, which they need not be if they are all.
-    """
-    onnx: Any = importlib.import_module("onnx")
-    model = onnx.load(draft)
-    pooled = {node.input[0] for node in model.graph.node if node.op_type == "MaxPool"}
-    constants = {one.name: one for one in model.graph.initializer}
-    for node in model.graph.node:
-        if node.op_type == "Pad" and node.output[0] in pooled and node.input[1] in constants and len(node.input) < 4:
-            axes = np.arange(constants[node.input[1]].dims[0] // 2)
-            model.graph.initializer.append(onnx.numpy_helper.from_array(axes, f"{node.output[0]}/axes"))
-            node.input.extend([""] * (3 - len(node.input)) + [f"{node.output[0]}/axes"])
-    onnx.save(model, draft)
 
 
 def _metadata(model: nn.Module) -> dict[str, str]:

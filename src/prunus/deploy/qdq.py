@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import importlib
 import platform
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -103,7 +104,7 @@ def quantised(ready: Calibrated, keep_float: Sequence[str], bits: int, only: boo
         )  # fmt: skip
         quantiser.quantize_model()
         quantiser.model.topological_sort()  # the format asks for it; ONNX Runtime would not
-    return _bare(quantiser.model.model)
+    return _bare(_pad_in_8_bits(quantiser.model.model))
 
 
 def layers_in_int8(model: Any, ready: Calibrated) -> tuple[str, ...]:
@@ -251,6 +252,26 @@ def _of_constants(node: Any, model: Any) -> bool:
     kinds = {entry.name: entry.data_type for entry in model.graph.initializer}
     onnx: Any = importlib.import_module("onnx")
     return kinds.get(node.input[0]) in (onnx.TensorProto.INT8, onnx.TensorProto.UINT8)
+
+
+def _pad_in_8_bits(model: Any) -> Any:
+    """Zeros put around a tensor of 8-bit numbers are its zero points: no need to go to float and back with the same scale."""
+    taken = Counter(name for node in model.graph.node for name in node.input)
+    made_by = {output: node for node in model.graph.node for output in node.output}
+    taken_by = {name: node for node in model.graph.node for name in node.input}
+    for pad in [node for node in model.graph.node if node.op_type == "Pad"]:
+        before, after = made_by.get(pad.input[0]), taken_by.get(pad.output[0])
+        zeros = not any(pad.input[2:]) and all(one.s == b"constant" for one in pad.attribute)
+        if not zeros or taken[pad.output[0]] != 1 or before is None or after is None:
+            continue
+        between = (before.op_type, after.op_type) == ("DequantizeLinear", "QuantizeLinear")
+        if between and before.input[1:] == after.input[1:] and len(after.input) == 3:
+            pad.input[:] = [before.input[0], pad.input[1], after.input[2]]
+            pad.output[:] = after.output
+            model.graph.node.remove(after)
+            if taken[before.output[0]] == 1:
+                model.graph.node.remove(before)
+    return model
 
 
 def _bare(model: Any) -> Any:

@@ -1,0 +1,82 @@
+"""Exported graphs are rewritten where that changes nothing, and left alone where it would."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.deploy import onnx
+
+pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
+pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
+onnx_format = pytest.importorskip("onnx", reason="the extra onnx is not installed")
+
+
+class Does(nn.Module):
+    """A function as a network."""
+
+    def __init__(self, function: Callable[[Tensor], object]) -> None:
+        super().__init__()
+        self.function = function
+
+    def forward(self, x: Tensor) -> object:
+        return self.function(x)
+
+
+def sliced_twice(x: Tensor) -> tuple[Tensor, Tensor]:
+    """The first slice is taken by others too."""
+    half = x[:, :, ::2]
+    return half[:, :, :, ::2] + 0, half * 2
+
+
+CASES: dict[str, tuple[Callable[[Tensor], object], dict[str, int]]] = {
+    "strided pixels": (lambda x: x[:, :, ::2, ::2] * 2, {"Slice": 1}),
+    "three axes": (lambda x: x[:, 1:, ::2, :-1] * 2, {"Slice": 1}),
+    "one axis twice": (lambda x: x[:, :, ::2].relu()[:, :, 1:] * 2, {"Slice": 2}),
+    "one axis twice at once": (lambda x: x[:, :, 1:][:, :, ::2] * 2, {"Slice": 2}),
+    "a slice for two": (sliced_twice, {"Slice": 2}),
+    "a slice that is an output": (lambda x: (x[:, :, ::2], x[:, :, ::2][:, :, :, ::2]), {}),
+    "mean of pixels": (lambda x: x.mean((2, 3), keepdim=True) * 2, {"GlobalAveragePool": 1}),
+    "mean without the axes": (lambda x: x.mean((2, 3)) * 2, {"ReduceMean": 1}),
+    "mean of channels": (lambda x: x.mean((1, 2), keepdim=True) * 2, {"ReduceMean": 1}),
+    "mean of three axes": (lambda x: x.flatten(0, 1).mean((1, 2), keepdim=True) * 2, {"ReduceMean": 1}),
+    "adaptive pooling": (lambda x: F.adaptive_avg_pool2d(x.relu(), 1).flatten(1) * 2, {"GlobalAveragePool": 1, "Reshape": 1, "Relu": 1, "Mul": 1}),
+    "adaptive pooling, four axes": (lambda x: F.adaptive_avg_pool2d(x, 1) * 2, {"GlobalAveragePool": 1, "Gather": 0, "Mul": 1}),
+    "some elements": (lambda x: torch.as_strided(x.contiguous(), (1, 4), (4, 1)) * 2, {"Gather": 1}),
+    "elements in another order": (lambda x: torch.as_strided(x.contiguous(), (9, 6, 3, 1), (1, 9, 54, 1)) * 2, {"Gather": 1}),
+    "zeros, said": (lambda x: F.pad(x, (1, 1), value=0.0) * 2, {"Pad": 1}),
+    "zeros": (lambda x: F.pad(x, (1, 1)) * 2, {"Pad": 1}),
+    "a length that is taken over": (lambda x: x.reshape(-1, 9).reshape(2, -1) * 2, {}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.parametrize("double", [False, True], ids=["float32", "float64"])
+def test_same_numbers_by_fewer_nodes(case: str, double: bool, tmp_path: Path) -> None:
+    function, wanted = CASES[case]
+    x = torch.randn(1, 3, 6, 9, generator=torch.Generator().manual_seed(0))
+    if double and "GlobalAveragePool" in wanted:  # which runtimes have in 32 bits only
+        wanted = {"ReduceMean" if kind == "GlobalAveragePool" else kind: count for kind, count in wanted.items()}
+    onnx.export(Does(function), x.double() if double else x, tmp_path / "model.onnx", tolerance=1e-14 if double else 1e-6)
+    graph = onnx_format.load(tmp_path / "model.onnx").graph
+    found = Counter(node.op_type for node in graph.node)
+    assert all(len(node.input) == 2 for node in graph.node if node.op_type == "Pad"), "zeros need not be said"
+    assert {kind: found[kind] for kind in wanted} == wanted
+    onnx_format.checker.check_model(str(tmp_path / "model.onnx"), full_check=True)
+    taken = {name for node in graph.node for name in node.input}
+    assert taken.issuperset(one.name for one in graph.initializer), "constants that nothing takes are gone"
+
+
+def test_any_batch(tmp_path: Path) -> None:
+    model = Does(lambda x: F.pad(F.adaptive_avg_pool2d(x[:, :, ::2, ::2].relu(), 1).flatten(1), (1, 1)))
+    onnx.export(model, torch.randn(2, 3, 6, 9), tmp_path / "model.onnx", dynamic_batch=True)
+    run = onnx.runner(tmp_path / "model.onnx")
+    for size in (1, 2, 5):
+        x = torch.randn(size, 3, 6, 9)
+        torch.testing.assert_close(torch.as_tensor(run(x)[0]), model(x))
