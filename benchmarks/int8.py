@@ -35,8 +35,24 @@ from prunus.training import Calibration, recalibrate_if_better
 from prunus.training.feeding import batches
 
 RESULT = RESULTS / "int8.json"
-KEY = ("called", "network", "target", "value", "round_to", "scope", "epochs", "lr", "stage_epochs", "stage_lr", "again_epochs", "again_lr", "seed")
+KEY = (
+    "called",
+    "network",
+    "target",
+    "value",
+    "round_to",
+    "scope",
+    "epochs",
+    "lr",
+    "evenly",
+    "stage_epochs",
+    "stage_lr",
+    "again_epochs",
+    "again_lr",
+    "seed",
+)
 CALIBRATION, TOLERANCE = 256, 0.5
+USUAL_DECAY = 5e-4  # which names of files do not say
 JUDGED = 256  # samples on which blocks are judged
 
 
@@ -68,6 +84,7 @@ def parsed() -> argparse.Namespace:
     for name in ("macs", "rate", "latency"):
         target.add_argument(f"--{name}", type=float)
     target.add_argument("--blocks", type=int, help="residual blocks that are left out, in place of channels")
+    parser.add_argument("--evenly", action="store_true", help="as many blocks of every stage")
     parser.add_argument("--round-to", type=int, default=16, help="ONNX Runtime's 8-bit kernels make 16 channels at a time")
     parser.add_argument("--scope", default="uniform")
     parser.add_argument("--again-epochs", type=int, default=0, help="of what is left, in a second round")
@@ -107,9 +124,9 @@ def accuracy(options: argparse.Namespace) -> Row:
 
 def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tuple[nn.Module, list[str]]:
     """What is left of it, taught by it, and the names of the blocks that were left out; from its files if they are there."""
-    name, gone = name_of(options), place(options, f"{options.target}{options.value:g}").with_suffix(".blocks")
+    name, gone = name_of(options), place(options, _goal(options)).with_suffix(".blocks")
     if options.target == "blocks" and not gone.exists():
-        shorter = leave_out(dense, about.example, lambda network: cross_entropy(network, about), int(options.value))
+        shorter = leave_out(dense, about.example, lambda network: cross_entropy(network, about), int(options.value), evenly=options.evenly)
         gone.write_text("\n".join(shorter.blocks))
         print(list(zip(shorter.blocks, shorter.losses[1:])), flush=True)
     blocks = gone.read_text().split() if options.target == "blocks" else []
@@ -161,8 +178,13 @@ def latency(options: argparse.Namespace) -> Row:
 def name_of(options: argparse.Namespace) -> str:
     """Of the pruned network."""
     how = "" if options.target == "blocks" else f"-{options.scope}-{options.round_to}"
+    decay = f"-{options.stage_decay:g}" if options.stage_decay != USUAL_DECAY else ""
     again = f"-{options.again_epochs}x{options.again_lr:g}" if options.again_epochs else ""
-    return f"{options.target}{options.value:g}{how}-{options.stage_epochs}x{options.stage_lr:g}{again}"
+    return f"{_goal(options)}{how}-{options.stage_epochs}x{options.stage_lr:g}{decay}{again}"
+
+
+def _goal(options: argparse.Namespace) -> str:
+    return f"{options.target}{options.value:g}" + ("-evenly" if options.evenly else "")
 
 
 def float_file(options: argparse.Namespace, key: str) -> Path:
@@ -224,7 +246,7 @@ def _epochs(row: Row) -> str:
 
 def _what(row: Row) -> str:
     if row["target"] == "blocks":
-        return f"{row['value']:g} residual blocks left out"
+        return f"{row['value']:g} residual blocks left out" + (", evenly" if row["evenly"] else "")
     return f"{row['target']} {row['value']:g}, {row['scope']}, widths in multiples of {row['round_to']}"
 
 

@@ -77,6 +77,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, default=0.01, help="peak learning rate of these")
     parser.add_argument("--stage-epochs", type=int, default=12, help="of what the dense network teaches")
     parser.add_argument("--stage-lr", type=float, default=0.05, help="peak learning rate of these")
+    parser.add_argument("--stage-decay", type=float, default=5e-4, help="weight decay of these")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--inputs", type=int, default=500, help="that latency is measured on, one by one, and then in batches of 32")
 
@@ -88,8 +89,9 @@ def key_of(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any
 
 def recipe(options: argparse.Namespace, about: Material, dense: bool = False) -> TrainConfig:
     """How the dense network, or what it teaches, is trained."""
-    epochs, lr = (options.epochs, options.lr) if dense else (options.stage_epochs, options.stage_lr)
-    return settings(epochs, lr, options.seed, augment=about.augment)
+    if dense:
+        return settings(options.epochs, options.lr, options.seed, augment=about.augment)
+    return settings(options.stage_epochs, options.stage_lr, options.seed, weight_decay=options.stage_decay, augment=about.augment)
 
 
 def stages_of(options: argparse.Namespace, about: Material, stages: Sequence[str]) -> list[nn.Module]:

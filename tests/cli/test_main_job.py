@@ -249,7 +249,11 @@ def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert both["cost"]["before"] == alone["cost"]["before"] and both["cost"]["after"]["macs"] < alone["cost"]["after"]["macs"]
     shown = json.loads(runner.invoke(app, ["profile", "both", "--json"]).stdout)
     assert shown["cost"]["macs"] == both["cost"]["after"]["macs"]
-    for arguments, message in ((["--blocks", "1"], "give --data"), (["--data", "digits", "--rate", "0.5", "--teach"], "give --epochs")):
+    for arguments, message in (
+        (["--blocks", "1"], "give --data"),
+        (["--evenly", "--rate", "0.5"], "give --blocks"),
+        (["--data", "digits", "--rate", "0.5", "--teach"], "give --epochs"),
+    ):
         refused = runner.invoke(app, ["prune", "short_nets:build", *arguments, "-o", "no"])
         assert refused.exit_code != 0 and message in " ".join((refused.output + str(refused.exception)).split())
     assert not (tmp_path / "no").exists()

@@ -59,6 +59,20 @@ def test_each_time_the_block_goes_whose_absence_costs_least() -> None:
     assert not left_out(network) and prunus.trace(found.model, IMAGES[:1]).cost().macs < prunus.trace(network, IMAGES[:1]).cost().macs
 
 
+@pytest.mark.parametrize("count", [1, 3, 5, 7])
+def test_evenly_every_stage_loses_alike(count: int) -> None:
+    network = whole()
+    found = leave_out(network, IMAGES[:1], loss, count, evenly=True)
+    gone: list[str] = []
+    for name, then in zip(found.blocks, found.losses[1:]):
+        left = {stage: [other for other in REMOVABLE if other.startswith(stage) and other not in gone] for stage in ("layer1", "layer2", "layer3")}
+        shares = {stage: len(left[stage]) / {"layer1": 3, "layer2": 2, "layer3": 2}[stage] for stage in left}
+        tried = {other: loss_by_hand(network, {*gone, other}) for stage in left if shares[stage] == max(shares.values()) for other in left[stage]}
+        assert then == pytest.approx(min(tried.values())) and tried[name] == pytest.approx(then)
+        gone.append(name)
+    assert len(gone) == count
+
+
 def test_until_it_is_enough() -> None:
     network = whole()
     size = sum(parameter.numel() for parameter in network.parameters())
@@ -141,6 +155,8 @@ def test_the_main_job_leaves_out_blocks_before_channels() -> None:
     assert outcome.notes[0].endswith(f"rises least: {', '.join(outcome.shorter.blocks)}.") and outcome.tuning is not None
     assert outcome.steps[-1].value == pytest.approx(evaluate(outcome.compact, samples.test, samples.normalise).accuracy)
     assert left_out(outcome.compact) == outcome.shorter.blocks
+    evenly = one_shot(network, example, scored, Target("rate", 0.0), material=samples, blocks=2, evenly=True)
+    assert "of every stage alike, one after" in evenly.notes[0]
 
 
 def test_a_tolerance_is_of_the_whole_network() -> None:

@@ -59,6 +59,10 @@ Blocks = Annotated[
         rich_help_panel=CHOICE,
     ),
 ]
+Evenly = Annotated[
+    bool,
+    Option("--evenly", help="With --blocks: of every stage alike; better where many go and training follows.", rich_help_panel=CHOICE),
+]
 Protect = Annotated[
     list[str] | None,
     Option("--protect", metavar="GLOB", help="Layers that keep their width (repeatable).", rich_help_panel=CHOICE),

@@ -47,6 +47,7 @@ def prune(
     round_to: given.RoundTo = "1",
     floor: given.Floor = 1,
     blocks: given.Blocks = 0,
+    evenly: given.Evenly = False,
     protect: given.Protect = None,
     exact: given.Exact = False,
     compensate: given.CompensationName = None,
@@ -85,6 +86,8 @@ def prune(
     names = tuple(protect or ())
     target = Target(kind, value, scope.value, rounding, floor, names, exact, prefer.value, confidence, runtime.value, threads)
     _check_data(target, data, epochs, blocks, teach)
+    if evenly and not blocks:
+        raise ConfigError("--evenly says how blocks are chosen: give --blocks.")
     check(output, with_onnx=onnx, with_report=report)
     quantise = context.meta.get(QUANTISE)
     with bars() as watch:
@@ -105,6 +108,7 @@ def prune(
             tuning=_tuning(epochs, lr, seed, images),
             trial_tuning=_tuning(trial_epochs, lr, seed, images),
             blocks=blocks,
+            evenly=evenly,
             teach=teach,
             verify_on=verify_on,
             watch=watch,

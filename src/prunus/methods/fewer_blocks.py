@@ -6,8 +6,10 @@ our choice. Where every layer has a fixed cost, as on narrow networks and in 8 b
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from torch import nn
@@ -37,7 +39,13 @@ class Shorter:
 
 
 def leave_out(
-    model: nn.Module, example_inputs: Any, loss: Callable[[nn.Module], float], enough: Callable[[nn.Module], bool] | int, watch: Watch = unwatched
+    model: nn.Module,
+    example_inputs: Any,
+    loss: Callable[[nn.Module], float],
+    enough: Callable[[nn.Module], bool] | int,
+    *,
+    evenly: bool = False,
+    watch: Watch = unwatched,
 ) -> Shorter:
     """Leave out residual blocks, as `residual_blocks` finds them, until it is enough.
 
@@ -46,6 +54,8 @@ def leave_out(
         example_inputs: what it is called with.
         loss: of a network in eval mode, on samples that are not reported on; lower is better.
         enough: how many blocks are left out, or whether a network is small enough, asked after each one.
+        evenly: choose among the blocks of those stages only that have the largest share of theirs left. A stage is what holds blocks next to each
+            other (`layer1` of a ResNet). Where many blocks go and what is left is trained, the loss before that training says too little.
         watch: told about progress.
 
     Raises:
@@ -69,7 +79,7 @@ def leave_out(
     losses = [judged(gone)]
     found, done = without_blocks(model, gone), callable(enough) and enough(model)
     while len(gone) < wanted and not done:
-        left = [name for name in removable if name not in gone]
+        left = _of_fullest_stages(removable, gone) if evenly else [name for name in removable if name not in gone]
         watch("leaving out residual blocks", len(gone), wanted if isinstance(enough, int) else 0)
         best, name = min((judged((*gone, name)), number, name) for number, name in enumerate(left))[::2]
         gone, losses = (*gone, name), [*losses, best]
@@ -78,3 +88,14 @@ def leave_out(
     if callable(enough) and not done:
         raise TargetError(f"{type(model).__name__} is not small enough without its {len(removable)} residual blocks that can be left out")
     return Shorter(found, gone, tuple(losses), removable)
+
+
+def _of_fullest_stages(removable: Sequence[str], gone: Sequence[str]) -> list[str]:
+    """Blocks that are left of the stages with the largest share of blocks left."""
+    had, lost = Counter(map(_stage, removable)), Counter(map(_stage, gone))
+    lowest = min(Fraction(lost[stage], had[stage]) for stage in had)
+    return [name for name in removable if name not in gone and Fraction(lost[_stage(name)], had[_stage(name)]) == lowest]
+
+
+def _stage(block: str) -> str:
+    return block.rpartition(".")[0]

@@ -157,6 +157,7 @@ def one_shot(
     tuning: TrainConfig | None = None,
     trial_tuning: TrainConfig | None = None,
     blocks: int = 0,
+    evenly: bool = False,
     teach: bool = False,
     verify_on: Tensor | None = None,
     watch: Watch = unwatched,
@@ -173,6 +174,7 @@ def one_shot(
         tuning: how to fine-tune; None leaves it out.
         trial_tuning: how each trial of a tolerance search is tuned before it is judged; None judges it as it is.
         blocks: residual blocks that are left out before any channel goes, by the loss on held-out samples (training samples, if there are none).
+        evenly: of every stage alike; see `leave_out`.
         teach: the original teaches what is left while it is tuned, for the time that running it takes.
         verify_on: inputs on which compact and masked model are compared; None = random ones.
         watch: told about progress.
@@ -184,7 +186,7 @@ def one_shot(
     _check(target, material, tuning, blocks, teach)
     clock = Clock(watch)
     model.eval()
-    shorter = _shorter(model, example_inputs, blocks, material, clock)
+    shorter = _shorter(model, example_inputs, blocks, evenly, material, clock)
     start = shorter.model if shorter else model
     whole = trace(model, example_inputs).cost() if shorter else None
     graph = clock.time("tracing", lambda: trace(start, example_inputs))
@@ -198,7 +200,7 @@ def one_shot(
         compensate=compensate if chosen.removed else None, original=model, teacher=model if teach else None,
     )  # fmt: skip
     if shorter:
-        outcome = replace(outcome, shorter=shorter, whole=whole, notes=(_left_out(shorter), *outcome.notes))
+        outcome = replace(outcome, shorter=shorter, whole=whole, notes=(_left_out(shorter, evenly), *outcome.notes))
     if search is None:
         return outcome
     limit = Limit(search.baseline, search.baseline - target.points, target.confidence)
@@ -257,7 +259,7 @@ def _stayed(chosen: Plan, plan: Plan) -> tuple[str, ...]:
     return (f"{stayed} of {chosen.removed} chosen channels had to stay: the model's own forward needs their number.",)
 
 
-def _shorter(model: nn.Module, example_inputs: Tensor, blocks: int, material: Material | None, clock: Clock) -> Shorter | None:
+def _shorter(model: nn.Module, example_inputs: Tensor, blocks: int, evenly: bool, material: Material | None, clock: Clock) -> Shorter | None:
     """The model without some of its blocks, if that is wanted."""
     if not blocks or material is None:
         return None
@@ -267,13 +269,13 @@ def _shorter(model: nn.Module, example_inputs: Tensor, blocks: int, material: Ma
     def loss(network: nn.Module) -> float:
         return evaluate(network, some, material.normalise).loss
 
-    return clock.time("leaving out residual blocks", lambda: leave_out(model, example_inputs, loss, blocks, clock.watch))
+    return clock.time("leaving out residual blocks", lambda: leave_out(model, example_inputs, loss, blocks, evenly=evenly, watch=clock.watch))
 
 
-def _left_out(shorter: Shorter) -> str:
+def _left_out(shorter: Shorter, evenly: bool) -> str:
     """What went, for the notes."""
-    names = ", ".join(shorter.blocks)
-    return f"Left out of {len(shorter.removable)} residual blocks, one after the other where the loss on held-out samples rises least: {names}."
+    names, how = ", ".join(shorter.blocks), "of every stage alike, " if evenly else ""
+    return f"Left out of {len(shorter.removable)} residual blocks, {how}one after the other where the loss on held-out samples rises least: {names}."
 
 
 def _of_whole(target: Target, whole: Cost | None) -> Target:
