@@ -134,3 +134,16 @@ def test_what_is_padded_in_front_of_a_pooling_counts(value: float, dynamic_batch
     x = torch.randn(2, 3, 12, 12)
     assert (model(x) == value).any()
     assert onnx.export(model, x, tmp_path / "model.onnx", dynamic_batch=dynamic_batch).relative < 1e-6
+
+
+def test_weights_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = pytest.importorskip("torch.onnx._internal.exporter._onnx_program")
+    if not hasattr(programs, "_LARGE_MODEL_THRESHOLD"):
+        pytest.skip("this version of torch has its limit elsewhere")
+    monkeypatch.setattr(programs, "_LARGE_MODEL_THRESHOLD", 1000)
+    model, images = nn.Sequential(nn.Conv2d(3, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3)), torch.randn(1, 3, 8, 8)
+    for _ in range(2):  # the second replaces the first
+        nn.init.normal_(model[0].weight)  # type: ignore[arg-type]
+        check = onnx.export(model, images, tmp_path / "net.onnx")
+        assert check.relative < 1e-5 and sorted(one.name for one in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
+        torch.testing.assert_close(torch.as_tensor(onnx.runner(tmp_path / "net.onnx")(images)[0]), model(images))

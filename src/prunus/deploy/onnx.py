@@ -59,6 +59,8 @@ def export(
 ) -> OnnxCheck:
     """Export the model in eval mode to one self-contained ONNX file and check it on the example inputs.
 
+    Weights of more than 2 GB, which no such file can hold, lie in a second file beside it: `model.onnx.data`.
+
     The file appears under its name only when the check has passed. The batch axis is static unless asked otherwise:
     a static batch lets runtimes choose faster kernels, and says so in the file.
 
@@ -79,7 +81,7 @@ def export(
     args, kwargs = split(example_inputs)
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / "model.onnx"
+        draft = Path(folder) / path.name  # by which the file knows that of its weights, if there is one
         with evaluating(model):
             expected = tensors(model(*args, **kwargs))
             opset = write(model, args, kwargs, draft, dynamic_batch)
@@ -91,7 +93,8 @@ def export(
                 f"The ONNX file of {type(model).__name__} differs from the model by {relative:.1e} (relative), "
                 f"more than {tolerance:.0e}; nothing was written to {path}."
             )
-        draft.replace(path)
+        for file in sorted(Path(folder).iterdir(), key=lambda one: one == draft):
+            file.replace(path.parent / file.name)
     return OnnxCheck(path=path, max_abs=max_abs, relative=relative, opset=opset)
 
 

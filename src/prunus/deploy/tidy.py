@@ -18,7 +18,7 @@ import numpy as np
 def tidy(draft: Path) -> None:
     """Rewrite a file, if there is something to rewrite."""
     onnx: Any = importlib.import_module("onnx")
-    graph = _Graph(onnx.load(draft))
+    graph = _Graph(onnx.load(draft, load_external_data=False))  # weights beside the file stay there
     changed = [rewrite(graph) for rewrite in _REWRITINGS]
     if any(changed):
         graph.drop_unused()
@@ -31,7 +31,7 @@ class _Graph:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.helper: Any = importlib.import_module("onnx.numpy_helper")
-        self._initializers = {one.name: one for one in model.graph.initializer}
+        self._initializers = {one.name: one for one in model.graph.initializer if not one.external_data}
         self._types = {one.name: one.type.tensor_type for one in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
 
     def made_by(self) -> dict[str, Any]:
