@@ -47,6 +47,7 @@ KEY = (
     "evenly",
     "stage_epochs",
     "stage_lr",
+    "stage_decay",
     "again_epochs",
     "again_lr",
     "seed",
