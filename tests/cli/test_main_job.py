@@ -247,6 +247,8 @@ def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     both = invoke(*common, "--rate", "0.5", "--no-onnx", "--no-report", "-o", "both")
     assert both["target"]["text"] == "lose 50 % of its channels, 2 residual blocks left out before,"
     assert both["cost"]["before"] == alone["cost"]["before"] and both["cost"]["after"]["macs"] < alone["cost"]["after"]["macs"]
+    decayed = invoke(*common, "--rate", "0.5", "--weight-decay", "0.1", "--evenly", "--no-onnx", "--no-report", "-o", "decayed")
+    assert decayed["training"][0]["config"]["weight_decay"] == 0.1 and "of every stage alike" in decayed["notes"][0]
     shown = json.loads(runner.invoke(app, ["profile", "both", "--json"]).stdout)
     assert shown["cost"]["macs"] == both["cost"]["after"]["macs"]
     for arguments, message in (

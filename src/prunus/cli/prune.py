@@ -64,6 +64,7 @@ def prune(
     trial_epochs: given.TrialEpochs = 0,
     teach: given.Teach = False,
     lr: given.LearningRate = 0.02,
+    weight_decay: given.WeightDecay = 5e-4,
     seed: given.Seed = 0,
     onnx: given.WithOnnx = True,
     report: given.WithReport = True,
@@ -105,8 +106,8 @@ def prune(
             target,
             material=material,
             compensate=compensation_function(compensate, seed, material),
-            tuning=_tuning(epochs, lr, seed, images),
-            trial_tuning=_tuning(trial_epochs, lr, seed, images),
+            tuning=_tuning(epochs, lr, weight_decay, seed, images),
+            trial_tuning=_tuning(trial_epochs, lr, weight_decay, seed, images),
             blocks=blocks,
             evenly=evenly,
             teach=teach,
@@ -224,10 +225,10 @@ def _inputs(material: Material | None, random: Tensor) -> tuple[Tensor, Tensor |
     return images[:1], images
 
 
-def _tuning(epochs: int, lr: float, seed: int, images: ImageData | None) -> TrainConfig | None:
+def _tuning(epochs: int, lr: float, weight_decay: float, seed: int, images: ImageData | None) -> TrainConfig | None:
     """How to fine-tune, if it was asked for."""
     from prunus.training import TrainConfig
 
     if not epochs or images is None:
         return None
-    return TrainConfig(epochs=epochs, batch_size=128, lr=lr, augment=usual_augmentation(images), seed=seed)
+    return TrainConfig(epochs=epochs, batch_size=128, lr=lr, weight_decay=weight_decay, augment=usual_augmentation(images), seed=seed)
