@@ -80,7 +80,10 @@ def work(architecture: Architecture) -> Row:
     torch.set_num_threads(1)
     model, image = randomised(architecture)
     small = prunus.compact(model, plan_at_rate(prunus.trace(model, image)), check=False).eval()
-    return {"mode": small.prunus.mode, "dense": difference(model, image), "pruned": difference(small, image)}
+    row = {"mode": small.prunus.mode, "dense": difference(model, image), "pruned": difference(small, image)}
+    if isinstance(row["dense"], float) and row["dense"] > WITHIN:
+        row["rounding"] = rounding(model, image)
+    return row
 
 
 def difference(model: Any, image: Any) -> float | str:
@@ -93,6 +96,17 @@ def difference(model: Any, image: Any) -> float | str:
             return export(model, image, Path(folder) / "model.onnx", tolerance=float("inf")).relative
         except PrunusError as error:
             return str(error)[:300]
+
+
+def rounding(model: Any, image: Any) -> float:
+    """How far PyTorch in 32 bits is from PyTorch in 64, in the units of `difference`."""
+    import torch
+
+    from prunus.deploy.inputs import tensors
+
+    with torch.no_grad():
+        found, exact = tensors(model(image)), tensors(model.double()(image.double()))
+    return max(float((a.double() - b).abs().max()) for a, b in zip(found, exact)) / max(float(one.abs().max()) for one in exact)
 
 
 def table(result: Row) -> str:
@@ -114,6 +128,8 @@ def table(result: Row) -> str:
     )
     for row in sorted(rows, key=lambda row: row in good):
         cells = [row["name"], row.get("mode", ""), _cell(row.get("dense", row.get("failed", ""))), _cell(row.get("pruned", ""))]
+        if "rounding" in row:
+            cells[2] += f" (PyTorch's own rounding: {row['rounding']:.0e})"
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines) + "\n"
 
