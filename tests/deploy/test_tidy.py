@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus.deploy import onnx
+from prunus.deploy.tidy import tidy
 
 pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
@@ -80,3 +81,34 @@ def test_any_batch(tmp_path: Path) -> None:
     for size in (1, 2, 5):
         x = torch.randn(size, 3, 6, 9)
         torch.testing.assert_close(torch.as_tensor(run(x)[0]), model(x))
+
+
+def test_what_a_branch_takes_stays(tmp_path: Path) -> None:
+    """The first slice is taken by the second, and by one branch of an If."""
+    helper, kinds = onnx_format.helper, onnx_format.TensorProto
+    tensor = helper.make_tensor_value_info
+    branches = [
+        helper.make_graph([helper.make_node("Mul", ["half", name], ["made"])], name, [], [tensor("made", kinds.FLOAT, None)])
+        for name in ("one", "two")
+    ]
+    nodes = [
+        helper.make_node("Slice", ["x", "zero", "end", "axis2", "step"], ["half"]),
+        helper.make_node("Slice", ["half", "zero", "end", "axis3", "step"], ["quarter"]),
+        helper.make_node("If", ["which"], ["branch"], then_branch=branches[0], else_branch=branches[1]),
+    ]
+    numbers = {"zero": 0, "end": 1 << 60, "axis2": 2, "axis3": 3, "step": 2}
+    constants = [helper.make_tensor(name, kinds.INT64, [1], [value]) for name, value in numbers.items()]
+    constants += [helper.make_tensor(name, kinds.FLOAT, [], [value]) for name, value in {"one": 1.0, "two": 2.0, "nobody's": 3.0}.items()]
+    inputs = [tensor("x", kinds.FLOAT, [1, 1, 4, 4]), tensor("which", kinds.BOOL, [])]
+    outputs = [tensor("branch", kinds.FLOAT, [1, 1, 2, 4]), tensor("quarter", kinds.FLOAT, [1, 1, 2, 2])]
+    graph = helper.make_graph([*nodes, helper.make_node("Pad", ["x", "zeros", "zero padded"], ["padded"])], "graph", inputs, outputs, constants)
+    graph.initializer.extend([helper.make_tensor("zeros", kinds.INT64, [8], [0] * 8), helper.make_tensor("zero padded", kinds.FLOAT, [], [0.0])])
+    onnx_format.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "model.onnx")
+    tidy(tmp_path / "model.onnx")  # the padding is what is rewritten
+    again = onnx_format.load(tmp_path / "model.onnx").graph
+    assert [node.op_type for node in again.node] == ["Slice", "Slice", "If", "Pad"]
+    assert sorted(one.name for one in again.initializer) == sorted([*numbers, "one", "two", "zeros"])
+    x, run = torch.randn(1, 1, 4, 4), onnx.runner(tmp_path / "model.onnx")
+    for which in (True, False):
+        branch, quarter = (torch.as_tensor(one) for one in run((x, torch.tensor(which))))
+        assert torch.equal(branch, x[:, :, ::2] * (1 if which else 2)) and torch.equal(quarter, x[:, :, ::2, ::2])

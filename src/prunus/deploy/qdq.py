@@ -256,7 +256,7 @@ def _of_constants(node: Any, model: Any) -> bool:
 
 def _pad_in_8_bits(model: Any) -> Any:
     """Zeros put around a tensor of 8-bit numbers are its zero points: no need to go to float and back with the same scale."""
-    taken = Counter(name for node in model.graph.node for name in node.input)
+    taken = Counter([name for node in model.graph.node for name in node.input] + [one.name for one in model.graph.output])
     made_by = {output: node for node in model.graph.node for output in node.output}
     taken_by = {name: node for node in model.graph.node for name in node.input}
     for pad in [node for node in model.graph.node if node.op_type == "Pad"]:

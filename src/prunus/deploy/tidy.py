@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -36,8 +37,7 @@ class _Graph:
 
     def made_by(self) -> dict[str, Any]:
         """Tensor -> the node that makes it, where only one node takes it: such a node can go together with the one that takes it."""
-        taken = Counter(name for node in self.model.graph.node for name in node.input)
-        taken.update(one.name for one in self.model.graph.output)
+        taken = Counter(_taken(self.model.graph))
         return {node.output[0]: node for node in self.model.graph.node if len(node.output) == 1 and taken[node.output[0]] == 1}
 
     def of_kind(self, kind: str) -> list[Any]:
@@ -70,13 +70,21 @@ class _Graph:
         self.model.graph.node.remove(node)
 
     def drop_unused(self) -> None:
-        """Remove constants that no node takes any more, unless there are subgraphs that may take them."""
-        if any(one.g.node or one.graphs for node in self.model.graph.node for one in node.attribute):
-            return
-        taken = {name for node in self.model.graph.node for name in node.input} | {one.name for one in self.model.graph.output}
+        """Remove constants that no node takes any more."""
+        taken = set(_taken(self.model.graph))
         kept = [one for one in self.model.graph.initializer if one.name in taken]
         del self.model.graph.initializer[:]
         self.model.graph.initializer.extend(kept)
+
+
+def _taken(graph: Any) -> Iterator[str]:
+    """Names of the tensors that nodes take, those in branches among them, or that are outputs; as often as they are."""
+    yield from (one.name for one in graph.output)
+    for node in graph.node:
+        yield from node.input
+        for attribute in node.attribute:
+            for inner in [attribute.g, *attribute.graphs]:
+                yield from _taken(inner)
 
 
 def _join_slices(graph: _Graph) -> bool:
