@@ -61,7 +61,7 @@ Blocks = Annotated[
 ]
 Evenly = Annotated[
     bool,
-    Option("--evenly", help="With --blocks: of every stage alike; better where many go and training follows.", rich_help_panel=CHOICE),
+    Option("--evenly", help="With --blocks: of every stage alike.", rich_help_panel=CHOICE),
 ]
 Protect = Annotated[
     list[str] | None,
