@@ -22,6 +22,7 @@ from torch import nn
 
 import prunus
 from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.recipe import USUAL_DECAY
 from benchmarks.rows import Row, add, heading, kept, measured_before
 from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, stored, trained
 from prunus import scores
@@ -53,7 +54,6 @@ KEY = (
     "seed",
 )
 CALIBRATION, TOLERANCE = 256, 0.5
-USUAL_DECAY = 5e-4  # which names of files do not say
 JUDGED = 256  # samples on which blocks are judged
 
 
@@ -177,7 +177,7 @@ def latency(options: argparse.Namespace) -> Row:
 
 
 def name_of(options: argparse.Namespace) -> str:
-    """Of the pruned network."""
+    """Of the pruned network; the usual weight decay is not said."""
     how = "" if options.target == "blocks" else f"-{options.scope}-{options.round_to}"
     decay = f"-{options.stage_decay:g}" if options.stage_decay != USUAL_DECAY else ""
     again = f"-{options.again_epochs}x{options.again_lr:g}" if options.again_epochs else ""

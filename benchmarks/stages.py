@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import prunus
 from benchmarks.methods_subjects import IMAGENET
-from benchmarks.recipe import settings
+from benchmarks.recipe import USUAL_DECAY, settings
 from prunus import data, models, scores, storage
 from prunus.compensation import refit
 from prunus.data import Split
@@ -77,7 +77,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--lr", type=float, default=0.01, help="peak learning rate of these")
     parser.add_argument("--stage-epochs", type=int, default=12, help="of what the dense network teaches")
     parser.add_argument("--stage-lr", type=float, default=0.05, help="peak learning rate of these")
-    parser.add_argument("--stage-decay", type=float, default=5e-4, help="weight decay of these")
+    parser.add_argument("--stage-decay", type=float, default=USUAL_DECAY, help="weight decay of these")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--inputs", type=int, default=500, help="that latency is measured on, one by one, and then in batches of 32")
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ def tidy(draft: Path) -> None:
     """Rewrite a file, if there is something to rewrite."""
     onnx: Any = importlib.import_module("onnx")
     graph = _Graph(onnx.load(draft, load_external_data=False))  # weights beside the file stay there
-    changed = [rewrite(graph) for rewrite in _REWRITINGS]
+    changed = [rewrite(graph, node) for kind, rewrite in _REWRITINGS for node in graph.of_kind(kind)]
     if any(changed):
         graph.drop_unused()
         onnx.save(graph.model, draft)
@@ -34,11 +34,13 @@ class _Graph:
         self.helper: Any = importlib.import_module("onnx.numpy_helper")
         self._initializers = {one.name: one for one in model.graph.initializer if not one.external_data}
         self._types = {one.name: one.type.tensor_type for one in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
+        self._taken = Counter(_taken(model.graph))
+        self._made_by = {output: node for node in model.graph.node for output in node.output}
 
-    def made_by(self) -> dict[str, Any]:
-        """Tensor -> the node that makes it, where only one node takes it: such a node can go together with the one that takes it."""
-        taken = Counter(_taken(self.model.graph))
-        return {node.output[0]: node for node in self.model.graph.node if len(node.output) == 1 and taken[node.output[0]] == 1}
+    def before(self, node: Any, kind: str) -> Any:
+        """The node that makes the first input, None if it is of another kind or something else takes what it makes; the two can become one."""
+        found = self._made_by.get(node.input[0])
+        return found if found is not None and found.op_type == kind and self._taken[node.input[0]] == 1 else None
 
     def of_kind(self, kind: str) -> list[Any]:
         """The nodes of an operator, in the order of the graph."""
@@ -65,9 +67,15 @@ class _Graph:
         self.model.graph.initializer.append(self._initializers[name])
         return name
 
-    def remove(self, node: Any) -> None:
-        """Remove a node that nothing needs."""
-        self.model.graph.node.remove(node)
+    def become(self, node: Any, kind: str, inputs: Sequence[str], without: Any = None) -> bool:
+        """Make a node one of another kind with other inputs, and remove the one before it, if it is given; True."""
+        if kind != node.op_type:
+            node.op_type = kind
+            node.ClearField("attribute")
+        node.input[:] = inputs
+        if without is not None:
+            self.model.graph.node.remove(without)
+        return True
 
     def drop_unused(self) -> None:
         """Remove constants that no node takes any more."""
@@ -87,103 +95,78 @@ def _taken(graph: Any) -> Iterator[str]:
                 yield from _taken(inner)
 
 
-def _join_slices(graph: _Graph) -> bool:
+def _join_slices(graph: _Graph, node: Any) -> bool:
     """Slices along one axis after the other become one."""
-    changed = False
-    for after in graph.of_kind("Slice"):
-        before = graph.made_by().get(after.input[0])
-        if before is None or before.op_type != "Slice":
-            continue
-        parts = [[graph.constant(node, number) for number in (1, 2, 3, 4)] for node in (before, after)]
-        if any(part is None for four in parts for part in four):
-            continue
-        axes = np.concatenate([parts[0][2], parts[1][2]])
-        if axes.min() < 0 or len(set(axes.tolist())) < len(axes):
-            continue
-        names = [
-            graph.store(f"{after.output[0]}/{name}", np.concatenate([first, second]))
-            for name, first, second in zip(("starts", "ends", "axes", "steps"), *parts)
-        ]
-        after.input[:] = [before.input[0], *names]
-        graph.remove(before)
-        changed = True
-    return changed
+    before = graph.before(node, "Slice")
+    if before is None:
+        return False
+    parts = [[graph.constant(one, number) for number in (1, 2, 3, 4)] for one in (before, node)]
+    if any(part is None for four in parts for part in four):
+        return False
+    axes = np.concatenate([parts[0][2], parts[1][2]])
+    if axes.min() < 0 or len(set(axes.tolist())) < len(axes):
+        return False
+    names = [
+        graph.store(f"{node.output[0]}/{name}", np.concatenate([first, second]))
+        for name, first, second in zip(("starts", "ends", "axes", "steps"), *parts)
+    ]
+    return graph.become(node, "Slice", [before.input[0], *names], without=before)
 
 
-def _pool_means(graph: _Graph) -> bool:
+def _pool_mean(graph: _Graph, node: Any) -> bool:
     """A mean over the pixels of images is a pooling, which runtimes have in 8 bits too."""
-    changed = False
-    for node in graph.of_kind("ReduceMean"):
-        axes, keeps_axes = graph.constant(node, 1), all(one.i for one in node.attribute if one.name == "keepdims")
-        if axes is None or not keeps_axes or not graph.of_images(node.input[0]) or sorted(axes % 4) != [2, 3]:
-            continue
-        node.op_type = "GlobalAveragePool"
-        node.ClearField("attribute")
-        del node.input[1:]
-        changed = True
-    return changed
+    axes, keeps_axes = graph.constant(node, 1), all(one.i for one in node.attribute if one.name == "keepdims")
+    if axes is None or not keeps_axes or not graph.of_images(node.input[0]) or sorted(axes % 4) != [2, 3]:
+        return False
+    return graph.become(node, "GlobalAveragePool", node.input[:1])
 
 
-def _reshape_in_place_of_gathers(graph: _Graph) -> bool:
+def _reshape_in_place_of_gather(graph: _Graph, node: Any) -> bool:
     """All elements in their order, taken out of a flat tensor by their numbers: that is what an adaptive pooling to one pixel is exported as."""
-    changed = False
-    for node in graph.of_kind("Gather"):
-        flat, numbers = graph.made_by().get(node.input[0]), graph.constant(node, 1)
-        if flat is None or flat.op_type != "Reshape" or numbers is None or any(one.name == "axis" and one.i for one in node.attribute):
-            continue
-        shape, target = graph.shape(flat.input[0]), graph.constant(flat, 1)
-        if not shape or target is None or target.tolist() != [-1] or math.prod(shape) != numbers.size:
-            continue
-        if not np.array_equal(numbers.reshape(-1), np.arange(numbers.size)):
-            continue
-        node.op_type = "Reshape"
-        node.ClearField("attribute")
-        node.input[:] = [flat.input[0], graph.store(f"{node.output[0]}/shape", numbers.shape)]
-        graph.remove(flat)
-        changed = True
-    return changed
+    flat, numbers = graph.before(node, "Reshape"), graph.constant(node, 1)
+    if flat is None or numbers is None or any(one.name == "axis" and one.i for one in node.attribute):
+        return False
+    shape, target = graph.shape(flat.input[0]), graph.constant(flat, 1)
+    if not shape or target is None or target.tolist() != [-1] or math.prod(shape) != numbers.size:
+        return False
+    if not np.array_equal(numbers.reshape(-1), np.arange(numbers.size)):
+        return False
+    return graph.become(node, "Reshape", [flat.input[0], graph.store(f"{node.output[0]}/shape", numbers.shape)], without=flat)
 
 
-def _join_reshapes(graph: _Graph) -> bool:
+def _join_reshapes(graph: _Graph, node: Any) -> bool:
     """Of two shapes after each other only the second counts, unless it takes lengths over from the first."""
-    changed = False
-    for after in graph.of_kind("Reshape"):
-        before, target = graph.made_by().get(after.input[0]), graph.constant(after, 1)
-        if before is not None and before.op_type == "Reshape" and target is not None and target.all():
-            after.input[0] = before.input[0]
-            graph.remove(before)
-            changed = True
-    return changed
+    before, target = graph.before(node, "Reshape"), graph.constant(node, 1)
+    if before is None or target is None or not target.all():
+        return False
+    return graph.become(node, "Reshape", [before.input[0], node.input[1]], without=before)
 
 
-def _pad_with_nothing_said(graph: _Graph) -> bool:
+def _pad_with_nothing_said(graph: _Graph, node: Any) -> bool:
     """Zeros are what is padded with if nothing is said; a zero that is said would be quantised, with a scale of its own."""
-    changed = False
-    for node in graph.of_kind("Pad"):
-        value = graph.constant(node, 2)
-        if value is not None and not value.any():
-            node.input[2] = ""
-            while not node.input[-1]:
-                node.input.pop()
-            changed = True
-    return changed
+    value = graph.constant(node, 2)
+    if value is None or value.any():
+        return False
+    node.input[2] = ""
+    while not node.input[-1]:
+        node.input.pop()
+    return True
 
 
-def _name_padded_axes(graph: _Graph) -> bool:
+def _name_padded_axes(graph: _Graph, node: Any) -> bool:
     """Write down which axes are padded in front of a max pooling.
 
     ONNX Runtime moves such a padding into the pooling, whatever its value is, where it counts as minus infinity. It leaves it alone where axes are
     named, which they need not be if they are all.
     """
-    changed = False
-    pooled = {node.input[0] for node in graph.of_kind("MaxPool")}
-    for node in graph.of_kind("Pad"):
-        widths = graph.constant(node, 1)
-        if node.output[0] in pooled and widths is not None and len(node.input) < 4:
-            axes = graph.store(f"{node.output[0]}/axes", np.arange(widths.size // 2))
-            node.input.extend([""] * (3 - len(node.input)) + [axes])
-            changed = True
-    return changed
+    widths, pooled = graph.constant(node, 1), any(node.output[0] == pool.input[0] for pool in graph.of_kind("MaxPool"))
+    if not pooled or widths is None or len(node.input) > 3:
+        return False
+    node.input.extend([""] * (3 - len(node.input)) + [graph.store(f"{node.output[0]}/axes", np.arange(widths.size // 2))])
+    return True
 
 
-_REWRITINGS = (_join_slices, _pool_means, _reshape_in_place_of_gathers, _join_reshapes, _pad_with_nothing_said, _name_padded_axes)
+_REWRITINGS = (
+    ("Slice", _join_slices), ("ReduceMean", _pool_mean), ("Gather", _reshape_in_place_of_gather), ("Reshape", _join_reshapes),
+    ("Pad", _pad_with_nothing_said), ("Pad", _name_padded_axes),
+)  # fmt: skip
