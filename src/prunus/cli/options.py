@@ -115,9 +115,7 @@ TrialEpochs = Annotated[
 ]
 Teach = Annotated[bool, Option("--teach", help="The original teaches what is left in fine-tuning.", rich_help_panel=DATA)]
 LearningRate = Annotated[float, Option("--lr", help="Peak learning rate of fine-tuning.", rich_help_panel=DATA)]
-WeightDecay = Annotated[
-    float, Option("--weight-decay", help="L2 penalty in fine-tuning; small networks that are taught want less.", rich_help_panel=DATA)
-]
+WeightDecay = Annotated[float, Option("--weight-decay", help="L2 penalty in fine-tuning.", rich_help_panel=DATA)]
 Seed = Annotated[int, Option("--seed", help="Of everything random.")]
 
 # Output
