@@ -19,7 +19,7 @@ from prunus.errors import ConfigError
 from prunus.methods.soft import SoftPruning
 from prunus.selection import EasyDropped, Scheduled, Selection
 from prunus.training import History, TrainConfig, batches, train
-from prunus.training.distributed import Ranks
+from prunus.training.distributed import Ranks, joined
 from prunus.training.exchange import SurvivingGradients
 
 DIGITS = load("digits")
@@ -63,11 +63,14 @@ def together(work: Callable[..., Any], folder: Path, *arguments: Any) -> list[An
 def _process(rank: int, work: Callable[..., Any], folder: Path, arguments: tuple[Any, ...]) -> None:
     torch.set_num_threads(1)
     os.environ.update(GLOO_SOCKET_IFNAME="lo")
-    dist.init_process_group("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2)
-    try:
+    with joined("gloo", init_method=f"file://{folder}/rendezvous", rank=rank, world_size=2):
         torch.save(work(*arguments), folder / f"{rank}.pt")
-    finally:
-        dist.destroy_process_group()
+    assert not [name for name in threads() if "gloo" in name], "threads of the group are left"
+
+
+def threads() -> list[str]:
+    """Names of this process's threads, where the system tells them."""
+    return [(one / "comm").read_text() for one in Path("/proc/self/task").glob("*")]
 
 
 class Mine:

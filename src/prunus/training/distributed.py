@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -123,10 +124,23 @@ def process_group() -> Iterator[Ranks]:
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield Ranks()
         return
-    dist.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    with joined("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo") as ranks:
+        yield ranks
+
+
+@contextmanager
+def joined(backend: str, **where: Any) -> Iterator[Ranks]:
+    """Join a group, and leave it so that none of its threads outlives it: a process that ends beside them may abort.
+
+    Args:
+        backend, where: arguments of `torch.distributed.init_process_group`.
+    """
+    import torch.distributed.nn.functional  # noqa: F401  # torch does so later: with a group, defaults of its functions keep that
+
+    dist.init_process_group(backend, **where)
     try:
         yield Ranks.current()
         dist.barrier()  # torchrun stops all processes when one ends badly: none leaves before the first one has written everything
     finally:
-        gc.collect()  # a wrapped model that is still there keeps the group's threads running, and the process would abort at its end
+        gc.collect()  # a wrapped model that is still there keeps the group
         dist.destroy_process_group()
