@@ -2,6 +2,7 @@
 
     python -m benchmarks.int8 accuracy --data DIR --weights FILE --models DIR [--network resnet56] [--macs 0.5 | --rate 0.5 | --blocks 16]
         [--round-to 16] [--epochs 6] [--stage-epochs 6]
+    python -m benchmarks.int8 train ... (the same, and no more than the training; --device cuda for one elsewhere, whose networks `accuracy` finds)
     python -m benchmarks.int8 latency --models DIR (of the rows whose files are there; wants a quiet machine)
     python -m benchmarks.int8 table
 
@@ -22,8 +23,9 @@ from torch import nn
 
 import prunus
 from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.int8_table import table
 from benchmarks.recipe import USUAL_DECAY
-from benchmarks.rows import Row, add, heading, kept, measured_before
+from benchmarks.rows import Row, add, kept, measured_before
 from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, stored, trained
 from prunus import scores
 from prunus.channels.blocks import without_blocks
@@ -51,6 +53,7 @@ KEY = (
     "stage_decay",
     "again_epochs",
     "again_lr",
+    "device",
     "seed",
 )
 CALIBRATION, TOLERANCE = 256, 0.5
@@ -60,6 +63,10 @@ JUDGED = 256  # samples on which blocks are judged
 def main() -> None:
     options = parsed()
     torch.set_num_threads(1)
+    if options.part == "train":
+        about = material(options)
+        pruned(options, dense_of(options, about), about)
+        return
     result = kept(RESULT)
     if options.part == "accuracy":
         key = key_of(options, KEY)
@@ -78,7 +85,7 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("accuracy", "latency", "table"))
+    parser.add_argument("part", choices=("train", "accuracy", "latency", "table"))
     add_training(parser)
     parser.set_defaults(network="resnet56")
     target = parser.add_mutually_exclusive_group()
@@ -111,8 +118,8 @@ def accuracy(options: argparse.Namespace) -> Row:
         )  # fmt: skip
         shape = {"macs": int(prunus.trace(network, about.example).cost().macs), "params": sum(one.numel() for one in network.parameters())}
         for kind, path in (("float32", file), ("int8", quantised(file))):
-            right = 100.0 * float(told_right(path, about.measuring, about.normalise).double().mean())
-            found["networks"][f"{name} {kind}"] = shape | {"accuracy": right, "bytes": path.stat().st_size}
+            right, chosen = (100.0 * float(told_right(path, some, about.normalise).double().mean()) for some in (about.measuring, about.choosing))
+            found["networks"][f"{name} {kind}"] = shape | {"accuracy": right, "choosing_accuracy": chosen, "bytes": path.stat().st_size}
         found["networks"][f"{name} int8"] |= {
             "weight_bytes": search.check.weight_bytes,
             "noise": search.check.noise,
@@ -127,7 +134,11 @@ def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tu
     """What is left of it, taught by it, and the names of the blocks that were left out; from its files if they are there."""
     name, gone = name_of(options), place(options, _goal(options)).with_suffix(".blocks")
     if options.target == "blocks" and not gone.exists():
-        shorter = leave_out(dense, about.example, lambda network: cross_entropy(network, about), int(options.value), evenly=options.evenly)
+
+        def loss(network: nn.Module) -> float:
+            return cross_entropy(network, about, options.device)
+
+        shorter = leave_out(dense, about.example, loss, int(options.value), evenly=options.evenly)
         gone.write_text("\n".join(shorter.blocks))
         print(list(zip(shorter.blocks, shorter.losses[1:])), flush=True)
     blocks = gone.read_text().split() if options.target == "blocks" else []
@@ -151,12 +162,12 @@ def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tu
     return trained(options, about, name, begun, dense), blocks
 
 
-def cross_entropy(network: nn.Module, about: Material) -> float:
-    """On some samples, in bfloat16, which is fast enough to judge hundreds of networks."""
-    ((images, labels),) = batches(about.choosing.subset(torch.arange(JUDGED)), about.normalise, JUDGED)
+def cross_entropy(network: nn.Module, about: Material, device: str) -> float:
+    """On some samples, in bfloat16, which is fast enough to judge hundreds of networks; moves the network."""
+    ((images, labels),) = batches(about.choosing.subset(torch.arange(JUDGED)).to(device), about.normalise, JUDGED)
     last = torch.channels_last
-    with torch.autocast("cpu", torch.bfloat16):
-        logits = network.to(memory_format=last)(images.contiguous(memory_format=last))  # type: ignore[call-overload]
+    with torch.autocast(torch.device(device).type, torch.bfloat16):
+        logits = network.to(device, memory_format=last)(images.contiguous(memory_format=last))  # type: ignore[call-overload]
     return float(F.cross_entropy(logits.float(), labels))
 
 
@@ -177,11 +188,12 @@ def latency(options: argparse.Namespace) -> Row:
 
 
 def name_of(options: argparse.Namespace) -> str:
-    """Of the pruned network; the usual weight decay is not said."""
+    """Of the pruned network; the usual weight decay and the CPU are not said."""
     how = "" if options.target == "blocks" else f"-{options.scope}-{options.round_to}"
     decay = f"-{options.stage_decay:g}" if options.stage_decay != USUAL_DECAY else ""
     again = f"-{options.again_epochs}x{options.again_lr:g}" if options.again_epochs else ""
-    return f"{_goal(options)}{how}-{options.stage_epochs}x{options.stage_lr:g}{decay}{again}"
+    device = f"-{options.device}" if options.device != "cpu" else ""
+    return f"{_goal(options)}{how}-{options.stage_epochs}x{options.stage_lr:g}{decay}{again}{device}"
 
 
 def _goal(options: argparse.Namespace) -> str:
@@ -196,59 +208,6 @@ def float_file(options: argparse.Namespace, key: str) -> Path:
 def quantised(file: Path) -> Path:
     """The file beside it in 8 bits."""
     return file.with_suffix(".int8.onnx")
-
-
-def table(result: Row) -> str:
-    """One section per row, one line per file."""
-    if not result["rows"]:
-        return "# Pruned and quantised\n\nNothing has been measured yet.\n"
-    lines = heading(
-        "Pruned and quantised",
-        result,
-        result["environment"]["processor"] + ", " + ", ".join(result["environment"]["vector_units"]) + ".",
-        "",
-        "Public weights, fine-tuned on the files at hand. Channels go by reconstruction error, with refitting; blocks, one by one, where the",
-        "loss rises least. The dense network teaches what is left. Batch-norm statistics, blocks and layers in float are chosen on one part of the",
-        "samples, accuracies are of another; sizes of ONNX files; latency of one image on one thread of ONNX Runtime, files in turns.",
-    )
-    for row in result["rows"]:
-        lines += ["", *_section(row)]
-    return "\n".join(lines) + "\n"
-
-
-def _section(row: Row) -> list[str]:
-    dense, times = row["networks"]["dense float32"], row.get("latency", {}).get("ONNX Runtime", {})
-    lines = [
-        f"## {row['called']}, {row['network']} ({row['weights']}): {_what(row)}",
-        "",
-        f"Epochs of fine-tuning: {row['epochs']}, after pruning: {_epochs(row)}, seed {row['seed']}; chosen on {row['samples'][0]:,} samples, "
-        f"measured on {row['samples'][1]:,}." + (f" {row['about']}" if "about" in row else ""),
-        "",
-        "| file | accuracy | against dense | MACs | parameters | bytes | smaller | layers in float | p50 [ms] | faster |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for name, one in row["networks"].items():
-        timed = times.get(name)
-        speed = f"{timed['median_ms']:.2f} | {timed['speedup']:.2f} |" if timed else " | |"
-        in_float = f"{len(one['kept_float'])}" if "kept_float" in one else "all"
-        lines.append(
-            f"| {name} | {one['accuracy']:.2f} | {one['accuracy'] - dense['accuracy']:+.2f} | {one['macs'] / dense['macs']:.0%} | "
-            f"{one['params'] / dense['params']:.0%} | {one['bytes']:,} | {dense['bytes'] / one['bytes']:.1f} | {in_float} | {speed}"
-        )
-    if times:
-        eager = row["latency"]["PyTorch"]["dense float32"]["median_ms"]
-        lines += ["", f"The dense network in PyTorch takes {eager:.2f} ms, {eager / times['pruned int8']['median_ms']:.1f} times the last."]
-    return lines
-
-
-def _epochs(row: Row) -> str:
-    return f"{row['stage_epochs']}" + (f" and {row['again_epochs']}" if row["again_epochs"] else "")
-
-
-def _what(row: Row) -> str:
-    if row["target"] == "blocks":
-        return f"{row['value']:g} residual blocks left out" + (", evenly" if row["evenly"] else "")
-    return f"{row['target']} {row['value']:g}, {row['scope']}, widths in multiples of {row['round_to']}"
 
 
 if __name__ == "__main__":

@@ -78,6 +78,7 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage-epochs", type=int, default=12, help="of what the dense network teaches")
     parser.add_argument("--stage-lr", type=float, default=0.05, help="peak learning rate of these")
     parser.add_argument("--stage-decay", type=float, default=USUAL_DECAY, help="weight decay of these")
+    parser.add_argument("--device", default="cpu", help="that is trained on")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--inputs", type=int, default=500, help="that latency is measured on, one by one, and then in batches of 32")
 
@@ -133,11 +134,12 @@ def trained(options: argparse.Namespace, about: Material, name: str, begun: Call
     def told(record: EpochRecord) -> None:
         print(f"{file.stem}: epoch {record.epoch}, loss {record.loss:.3f}", flush=True)
 
+    learner = (Taught(network, teacher) if teacher else network).to(options.device)
     train(
-        Taught(network, teacher) if teacher else network, about.train, recipe(options, about, dense=teacher is None), normalise=about.normalise,
+        learner, about.train, recipe(options, about, dense=teacher is None), normalise=about.normalise,
         loss=taught if teacher else None, checkpoint=file.with_suffix(".checkpoint"), resume=True, on_epoch=told,
     )  # fmt: skip
-    storage.save(network.eval(), file)
+    storage.save(network.cpu().eval(), file)
     return network
 
 

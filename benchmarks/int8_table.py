@@ -1,0 +1,87 @@
+"""The table of `benchmarks.int8`: a line for each recipe over its seeds, then a section for each row."""
+
+from __future__ import annotations
+
+from benchmarks.rows import Row, heading, spread
+
+DENSE, SMALL = "dense float32", "pruned int8"
+
+
+def table(result: Row) -> str:
+    """Recipes first, then one section per row, one line per file."""
+    if not result["rows"]:
+        return "# Pruned and quantised\n\nNothing has been measured yet.\n"
+    lines = heading(
+        "Pruned and quantised",
+        result,
+        result["environment"]["processor"] + ", " + ", ".join(result["environment"]["vector_units"]) + ".",
+        "",
+        "Public weights, fine-tuned on the files at hand. Channels go by reconstruction error, with refitting; blocks, one by one, where the",
+        "loss rises least. The dense network teaches what is left. Batch-norm statistics, blocks and layers in float are chosen on one part of the",
+        "samples, accuracies are of another; sizes of ONNX files; latency of one image on one thread of ONNX Runtime, files in turns.",
+        "",
+        "Pruned, in 8 bits, against the dense network in float: points of accuracy on the samples that choices were made on and on those that were",
+        "kept for this, how many times smaller the file, how many times faster; mean and standard deviation over seeds.",
+        "",
+        "| network | left out | epochs | weight decay | trained on | seeds | where chosen | accuracy | smaller | faster |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    )
+    recipes: dict[tuple[str, ...], list[Row]] = {}
+    for row in result["rows"]:
+        recipes.setdefault(_recipe(row), []).append(row)
+    lines += [_line(recipe, rows) for recipe, rows in recipes.items()]
+    for row in result["rows"]:
+        lines += ["", *_section(row)]
+    return "\n".join(lines) + "\n"
+
+
+def _recipe(row: Row) -> tuple[str, ...]:
+    """How the network was pruned and trained, in words: everything but the seed."""
+    what = f"{row['called']}, {row['network']}, {row['epochs']} epochs"
+    return what, _what(row), _epochs(row), f"{row['stage_decay']:g}", row["device"]
+
+
+def _line(recipe: tuple[str, ...], rows: list[Row]) -> str:
+    files = [(row["networks"][DENSE], row["networks"][SMALL]) for row in rows]
+    chosen, measured = (
+        spread([small[name] - dense[name] for dense, small in files if name in dense], "{:+.2f}") for name in ("choosing_accuracy", "accuracy")
+    )
+    smaller = spread([dense["bytes"] / small["bytes"] for dense, small in files])
+    faster = spread([row["latency"]["ONNX Runtime"][SMALL]["speedup"] for row in rows if "latency" in row])
+    return "| " + " | ".join([*recipe, str(len(rows)), chosen, measured, smaller, faster]) + " |"
+
+
+def _section(row: Row) -> list[str]:
+    dense, times = row["networks"][DENSE], row.get("latency", {}).get("ONNX Runtime", {})
+    lines = [
+        f"## {row['called']}, {row['network']} ({row['weights']}): {_what(row)}",
+        "",
+        f"Epochs of fine-tuning: {row['epochs']}, after pruning: {_epochs(row)}, weight decay {row['stage_decay']:g}, trained on {row['device']}, "
+        f"seed {row['seed']}; chosen on {row['samples'][0]:,} samples, "
+        f"measured on {row['samples'][1]:,}." + (f" {row['about']}" if "about" in row else ""),
+        "",
+        "| file | accuracy | against dense | MACs | parameters | bytes | smaller | layers in float | p50 [ms] | faster |",
+        "|---|---|---|---|---|---|---|---|---|---|",
+    ]
+    for name, one in row["networks"].items():
+        timed = times.get(name)
+        speed = f"{timed['median_ms']:.2f} | {timed['speedup']:.2f} |" if timed else " | |"
+        in_float = f"{len(one['kept_float'])}" if "kept_float" in one else "all"
+        lines.append(
+            f"| {name} | {one['accuracy']:.2f} | {one['accuracy'] - dense['accuracy']:+.2f} | {one['macs'] / dense['macs']:.0%} | "
+            f"{one['params'] / dense['params']:.0%} | {one['bytes']:,} | {dense['bytes'] / one['bytes']:.2f} | {in_float} | {speed}"
+        )
+    if times:
+        eager = row["latency"]["PyTorch"]["dense float32"]["median_ms"]
+        lines += ["", f"The dense network in PyTorch takes {eager:.2f} ms, {eager / times[SMALL]['median_ms']:.1f} times the last."]
+    return lines
+
+
+def _epochs(row: Row) -> str:
+    return f"{row['stage_epochs']}" + (f" and {row['again_epochs']}" if row["again_epochs"] else "")
+
+
+def _what(row: Row) -> str:
+    if row["target"] == "blocks":
+        return f"{row['value']:g} residual blocks left out" + (", evenly" if row["evenly"] else "")
+    return f"{row['target']} {row['value']:g}, {row['scope']}, widths in multiples of {row['round_to']}"
