@@ -178,7 +178,7 @@ def latency(options: argparse.Namespace) -> Row:
         file = float_file(options, key)
         files |= {f"{name} float32": file, f"{name} int8": quantised(file)}
     example = torch.zeros(1, 3, 32, 32)
-    times = measure_onnx(files, example, repeats=300, limit_s=60.0, warm_up=20)
+    times = measure_onnx(files, example, repeats=3000, limit_s=60.0, warm_up=20)
     before = times["dense float32"]
     eager = measure({"dense": stored(options, DENSE)}, example)["dense"]
     found = {name: {"median_ms": one.median_ms, "q25_ms": one.q25_ms, "q75_ms": one.q75_ms} for name, one in times.items()}

@@ -114,6 +114,12 @@ def test_a_busy_machine_hides_no_speedup() -> None:
     assert (same.factor, same.wins, same.certain) == (1.0, 0.0, False)
 
 
+@pytest.mark.parametrize(("wins", "certain"), [(1500, False), (1600, True), (3000, True), (1400, True)])
+def test_thousands_of_rounds_are_judged(wins: int, certain: bool) -> None:
+    times = [1.0 if index < wins else 3.0 for index in range(3000)]
+    assert speedup(latency([2.0] * 3000), latency(times)).certain == certain
+
+
 def test_speedup_needs_the_same_rounds() -> None:
     with pytest.raises(ConfigError, match="same rounds"):
         speedup(latency([1.0, 2.0]), latency([1.0]))

@@ -220,8 +220,9 @@ def _summary(seconds: Sequence[float]) -> Latency:
 
 def _sign_test(wins: int, rounds: int) -> float:
     """Two-sided p-value: how often a fair coin is at least as far from half of the rounds."""
-    tail = sum(math.comb(rounds, count) for count in range(max(wins, rounds - wins), rounds + 1))
-    return min(1.0, tail / 2.0 ** (rounds - 1))
+    from scipy.special import bdtr
+
+    return min(1.0, 2.0 * float(bdtr(min(wins, rounds - wins), rounds, 0.5)))
 
 
 def device_barrier(values: Sequence[Tensor]) -> Callable[[], None]:
