@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import product
 
@@ -13,6 +15,8 @@ from torch import nn
 import prunus
 from prunus import models
 from prunus.channels.plan import Plan, make_plan
+from prunus.deploy.inputs import Inputs
+from prunus.deploy.machine import Stopwatch
 from prunus.deploy.shapes import timed_layers
 from prunus.errors import TargetError
 from prunus.latency import losses_of, lost, wanted
@@ -115,6 +119,27 @@ def test_what_was_asked_for_is_measured(name: str, slower: float) -> None:
     last = plan.timings[-1]
     assert any(timing.accepted for timing in plan.timings) and last.dense_ms == pytest.approx(dense)
     assert Plan.from_json(plan.to_json()).timings == plan.timings
+
+
+class Unsteady(Arithmetic):
+    """Every other measurement of a plan says that it takes a tenth less than it does."""
+
+    @contextmanager
+    def stopwatch(self, dense: nn.Module, inputs: Inputs) -> Iterator[Stopwatch]:
+        with super().stopwatch(dense, inputs) as timed:
+
+            def lucky(*networks: nn.Module) -> list[float]:
+                whole, *others = timed(*networks)
+                return [whole, *((0.9 if self.measured % 2 else 1.0) * other for other in others)]
+
+            yield lucky
+
+
+def test_a_lucky_measurement_is_not_taken_for_a_quick_plan() -> None:
+    model = chain(128, 256, 256, 128)
+    graph, machine = prunus.trace(model, EXAMPLE), Unsteady(slower=1.08)
+    plan = prunus.plan(graph, prunus.scores.norm(graph), latency=0.5, runtime=machine)
+    assert 1.08 * machine.of(prunus.compact(model, plan), EXAMPLE) <= 0.5 * machine.of(model, EXAMPLE)
 
 
 def test_widths_stand_on_stairs_and_lose_less_than_a_budget_of_macs() -> None:

@@ -92,6 +92,8 @@ def within_latency(space: Space, latency: float | str, machine: Machine, across:
             plan = make_plan(graph, space.removed(kept))
             small = compact(graph.model, plan, check=False)
             dense_ms, small_ms = timed(small)
+            if small_ms <= asked.of(dense_ms):  # once more, and the worse counts: of many plans a lucky time would be taken for a quick plan
+                dense_ms, small_ms = max((dense_ms, small_ms), timed(small), key=lambda pair: pair[1] / asked.of(pair[0]))
             target = asked.of(dense_ms)
             met = small_ms <= target
             timings.append(Timing(clocked.ms(kept), small_ms, dense_ms, plan.after.macs, met))
