@@ -23,7 +23,7 @@ from torch import nn
 
 import prunus
 from benchmarks.environment import RESULTS, command, describe, save
-from benchmarks.int8_table import table
+from benchmarks.int8_table import BEFORE, table
 from benchmarks.recipe import USUAL_DECAY
 from benchmarks.rows import Row, add, kept, measured_before
 from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, stored, trained
@@ -179,7 +179,7 @@ def latency(options: argparse.Namespace) -> Row:
         files |= {f"{name} float32": file, f"{name} int8": quantised(file)}
     example = torch.zeros(1, 3, 32, 32)
     times = measure_onnx(files, example, repeats=3000, limit_s=60.0, warm_up=20)
-    before = times["dense float32"]
+    before = times[BEFORE]
     eager = measure({"dense": stored(options, DENSE)}, example)["dense"]
     found = {name: {"median_ms": one.median_ms, "q25_ms": one.q25_ms, "q75_ms": one.q75_ms} for name, one in times.items()}
     for name, one in times.items():

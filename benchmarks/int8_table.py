@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from benchmarks.rows import Row, heading, spread
 
-DENSE, SMALL = "dense float32", "pruned int8"
+BEFORE, AFTER = "dense float32", "pruned int8"
 
 
 def table(result: Row) -> str:
@@ -42,17 +42,17 @@ def _recipe(row: Row) -> tuple[str, ...]:
 
 
 def _line(recipe: tuple[str, ...], rows: list[Row]) -> str:
-    files = [(row["networks"][DENSE], row["networks"][SMALL]) for row in rows]
+    files = [(row["networks"][BEFORE], row["networks"][AFTER]) for row in rows]
     chosen, measured = (
         spread([small[name] - dense[name] for dense, small in files if name in dense], "{:+.2f}") for name in ("choosing_accuracy", "accuracy")
     )
     smaller = spread([dense["bytes"] / small["bytes"] for dense, small in files])
-    faster = spread([row["latency"]["ONNX Runtime"][SMALL]["speedup"] for row in rows if "latency" in row])
+    faster = spread([row["latency"]["ONNX Runtime"][AFTER]["speedup"] for row in rows if "latency" in row])
     return "| " + " | ".join([*recipe, str(len(rows)), chosen, measured, smaller, faster]) + " |"
 
 
 def _section(row: Row) -> list[str]:
-    dense, times = row["networks"][DENSE], row.get("latency", {}).get("ONNX Runtime", {})
+    dense, times = row["networks"][BEFORE], row.get("latency", {}).get("ONNX Runtime", {})
     lines = [
         f"## {row['called']}, {row['network']} ({row['weights']}): {_what(row)}",
         "",
@@ -73,7 +73,7 @@ def _section(row: Row) -> list[str]:
         )
     if times:
         eager = row["latency"]["PyTorch"]["dense float32"]["median_ms"]
-        lines += ["", f"The dense network in PyTorch takes {eager:.2f} ms, {eager / times[SMALL]['median_ms']:.1f} times the last."]
+        lines += ["", f"The dense network in PyTorch takes {eager:.2f} ms, {eager / times[AFTER]['median_ms']:.1f} times the last."]
     return lines
 
 
