@@ -45,3 +45,11 @@ class ModelNameError(PrunusError):
 
 class ConfigError(PrunusError):
     """A setting is unknown or out of range."""
+
+
+def clause(error: BaseException) -> str:
+    """What an error says, as the end of another sentence: in one line, without its full stop and, where a word begins it, without its capital."""
+    text = " ".join(str(error).split()) or type(error).__name__
+    text = text[:-1] if text.endswith(".") and not text.endswith("..") else text
+    word = text.partition(" ")[0]
+    return text[0].lower() + text[1:] if word.istitle() and word.isalpha() else text

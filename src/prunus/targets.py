@@ -109,12 +109,12 @@ def plan(
     targets = {"rate": rate, "macs": macs, "params": params, "bytes": bytes, "tolerance": tolerance, "latency": latency}
     given = {name: value for name, value in targets.items() if value is not None}
     if len(given) > 1 or (not given and not rates):
-        raise TargetError(f"exactly one of {', '.join(targets)} must be given, not {' and '.join(given) or 'none'}")
+        raise TargetError(f"Exactly one of {', '.join(targets)} must be given, not {' and '.join(given) or 'none'}.")
     if scope not in ("uniform", "global"):
-        raise TargetError(f"scope must be 'uniform' or 'global', not {scope!r}")
+        raise TargetError(f"scope must be 'uniform' or 'global', not {scope!r}.")
     for name, number in given.items():
         if not isinstance(number, str) and not math.isfinite(number):
-            raise TargetError(f"{name} must be a finite number, not {number}")
+            raise TargetError(f"{name} must be a finite number, not {number}.")
     if latency is not None:
         from .latency import wanted
 
@@ -169,7 +169,7 @@ def _space(
     """The choices per group, and the groups whose number is already fixed by `protect` or `rates`; with `stairs`, rounding is a wish."""
     values = _check_scores(graph, scores)
     if round_to < 1 or floor < 1:
-        raise TargetError(f"round_to and floor must be at least 1, not {round_to} and {floor}")
+        raise TargetError(f"round_to and floor must be at least 1, not {round_to} and {floor}.")
     fixed: dict[int, int] = {}
     for pattern, rate in rates.items():
         for group in matching(graph, pattern):
@@ -245,7 +245,7 @@ def matching(graph: ChannelGraph, pattern: str) -> list[Group]:
     """Groups that a parameter or module name with this glob pattern writes to; raises PlanError if the pattern matches nothing."""
     axes = {(axis.name, axis.dim): axis for axis in graph.axes}
     if not any(_matches(axis.name, pattern) for axis in graph.axes):
-        raise PlanError(f"the pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__}; print(graph) lists the names")
+        raise PlanError(f"The pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__}; print(graph) lists the names.")
     return [g for g in graph.groups if any(axes[m].produces and _matches(m[0], pattern) for m in g.members)]
 
 
@@ -258,17 +258,17 @@ def _matches(parameter: str, pattern: str) -> bool:
 def _check_scores(graph: ChannelGraph, scores: Tensor) -> NDArray[np.float64]:
     values = torch.as_tensor(scores).detach().to("cpu", torch.float64).numpy().reshape(-1)
     if len(values) != graph.num_channels:
-        raise PlanError(f"there are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph")
+        raise PlanError(f"There are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph.")
     if np.isnan(values).any():
         raise PlanError(
-            f"{int(np.isnan(values).sum())} scores are not a number; the first is that of channel {int(np.flatnonzero(np.isnan(values))[0])}"
+            f"{int(np.isnan(values).sum())} scores are not a number; the first is that of channel {int(np.flatnonzero(np.isnan(values))[0])}."
         )
     return values
 
 
 def _check_rate(rate: float) -> float:
     if not 0 <= rate <= 1:
-        raise TargetError(f"a rate is the fraction of channels to remove, from 0 to 1, not {rate}")
+        raise TargetError(f"A rate is the fraction of channels to remove, from 0 to 1, not {rate}.")
     return rate
 
 
@@ -314,13 +314,13 @@ def _within_budget(space: Space, what: str, value: float, scope: Scope) -> NDArr
     costs = space.graph.costs
     full = costs.count(what, np.array([len(o) for o in space.order], dtype=np.int64))
     if value <= 0:
-        raise TargetError(f"{what} must be a fraction up to 1.0 or an absolute number above 1, not {value}")
+        raise TargetError(f"{what} must be a fraction up to 1.0 or an absolute number above 1, not {value}.")
     budget = value * full if value <= 1 else value
     least = costs.count(what, space.smallest())
     if least > budget:
         share = f"{least / full:.4f}" if full else "nothing"
         raise TargetError(
-            f"{what}={value:g} cannot be reached: the smallest reachable is {least:,} of {full:,} ({share}), with what is pinned and protected"
+            f"{what}={value:g} cannot be reached: the smallest reachable is {least:,} of {full:,} ({share}), with what is pinned and protected."
         )
     steps = 1000 if scope == "uniform" else space.graph.num_channels
     sizes = np.array([len(o) for o in space.order], dtype=np.float64)
@@ -365,7 +365,7 @@ def _within_tolerance(space: Space, fixed: Mapping[int, int], tolerance: float, 
     from .tolerance import largest_within
 
     if evaluate is None:
-        raise TargetError("tolerance= needs evaluate=, a function from a model to its metric in points on held-out data")
+        raise TargetError("tolerance= needs evaluate=, a function from a model to its metric in points on held-out data.")
     graph = space.graph
     nothing = make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
     found, trials = largest_within(

@@ -58,9 +58,9 @@ def largest_within(
 def check(tolerance: float, confidence: float) -> None:
     """Raise TargetError if one of the numbers is out of range."""
     if not tolerance >= 0:
-        raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}")
+        raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}.")
     if not 0.5 <= confidence < 1:
-        raise TargetError(f"a confidence lies from 0.5, the mean itself, to below 1, not {confidence}")
+        raise TargetError(f"A confidence lies from 0.5, the mean itself, to below 1, not {confidence}.")
 
 
 def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, float]:
@@ -71,11 +71,11 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
     """
     if not (isinstance(baseline, Tensor) and isinstance(found, Tensor)):
         if isinstance(baseline, Tensor) or isinstance(found, Tensor):
-            raise TargetError("the metric gives the points of every sample for one model and a single number for another")
+            raise TargetError("The metric gives the points of every sample for one model and a single number for another.")
         return value_of(found), value_of(found)
     if baseline.shape != found.shape or baseline.dim() != 1 or not len(baseline):
         raise TargetError(
-            f"the points of every sample must have one shape (samples,) for all models, not {tuple(baseline.shape)} and {tuple(found.shape)}"
+            f"The points of every sample must have one shape (samples,) for all models, not {tuple(baseline.shape)} and {tuple(found.shape)}."
         )
     lost = baseline.double().cpu() - found.double().cpu()
     error = float(lost.std(correction=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf
@@ -86,7 +86,7 @@ def value_of(metric: Metric) -> float:
     """The metric as one number; raises TargetError if it is none."""
     value = float(metric.double().mean()) if isinstance(metric, Tensor) else float(metric)
     if math.isnan(value):
-        raise TargetError("the metric of a model is not a number, so nobody can say whether it is within the tolerance")
+        raise TargetError("The metric of a model is not a number, so nobody can say whether it is within the tolerance.")
     return value
 
 
@@ -106,11 +106,11 @@ def all_within(
         TargetError: no tolerances, one that is not above 0, or of a metric that there is not or that is not a number.
     """
     if not tolerances or min(tolerances.values()) <= 0:
-        raise TargetError(f"every metric needs a tolerance above 0, not {dict(tolerances)}")
+        raise TargetError(f"Every metric needs a tolerance above 0, not {dict(tolerances)}.")
     baseline = evaluate(model)
     for name in tolerances:
         if name not in baseline:
-            raise TargetError(f"there is a tolerance for {name!r}, but the metrics are {', '.join(baseline)}")
+            raise TargetError(f"There is a tolerance for {name!r}, but the metrics are {', '.join(baseline)}.")
         value_of(baseline[name])
 
     def left(network: nn.Module) -> float:

@@ -62,7 +62,7 @@ def without_blocks(model: nn.Module, blocks: Sequence[str]) -> nn.Module:
     shorter, names = copy_model(model, {}), set(walk(model))
     for block in blocks:
         if block not in names or not block:
-            raise PlanError(f"{type(model).__name__} has no module {block!r} that could be left out")
+            raise PlanError(f"{type(model).__name__} has no module {block!r} that could be left out.")
         shorter.set_submodule(block, nn.Identity())
     object.__setattr__(shorter, _LEFT_OUT, (*left_out(model), *blocks))
     return shorter

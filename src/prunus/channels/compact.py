@@ -66,7 +66,7 @@ def compact(
         VerifyError: the result does not compute what the masked model does (a defect of prunus).
     """
     if prefer not in ("auto", "eager"):
-        raise CompactError(f"prefer must be 'auto' or 'eager', not {prefer!r}")
+        raise CompactError(f"prefer must be 'auto' or 'eager', not {prefer!r}.")
     model = unwrap(model)
     with collector_paused():
         graph = graph_for(model, plan)
@@ -131,7 +131,7 @@ def _eager_with_less(model: nn.Module, graph: ChannelGraph, plan: Plan, failure:
     plan = make_plan(graph, np.zeros_like(removed))
     small, surgery, failure = _eager(model, graph, plan)
     if small is None:
-        raise CompactError(f"the forward of {type(model).__name__} does not repeat itself on the same inputs ({failure})")
+        raise CompactError(f"The forward of {type(model).__name__} does not repeat itself on the same inputs ({failure}).")
     return small, plan, surgery
 
 

@@ -97,7 +97,7 @@ class Terms:
     def add(self, constant: int, factors: Sequence[int]) -> int:
         """Append one product; its position."""
         if len(factors) > _MOST_AXES:
-            raise ValueError(f"a tensor with more than {_MOST_AXES} painted axes")
+            raise ValueError(f"A tensor with more than {_MOST_AXES} painted axes.")
         self._constants.append(constant)
         self._factors.append([*factors, *[0] * (_MOST_AXES - len(factors))])
         return len(self._constants) - 1

@@ -44,7 +44,7 @@ def export_module(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any
             except (Exception, _TooSlow) as error:  # torch.export raises errors of many kinds
                 failures.append(error)
     reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0]
-    raise TraceError(f"torch.export cannot trace {type(model).__name__} ({reason})")
+    raise TraceError(f"torch.export cannot trace {type(model).__name__} ({reason}).")
 
 
 def takes_other_sizes(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:

@@ -124,7 +124,7 @@ def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
     for axis in graph.axes:
         owner, _, name = axis.name.rpartition(".")
         if name == "running_mean" and not getattr(modules[owner], "affine", True) and (axis.channels >= 0).any():
-            raise PlanError(f"{owner} is a batch norm without scale and shift, which would undo the weights of its channels")
+            raise PlanError(f"{owner} is a batch norm without scale and shift, which would undo the weights of its channels.")
     owners: dict[int, int] = {}
     for module in modules.values():
         for parameter in module._parameters.values():
@@ -135,7 +135,7 @@ def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
         if not (axis.produces and axis.is_parameter and (axis.channels >= 0).any()) or owner in undone:
             continue
         if owners[id(modules[owner]._parameters[name])] > 1:
-            raise PlanError(f"{axis.name} is shared by several modules, so its channels can have no weights of their own")
+            raise PlanError(f"{axis.name} is shared by several modules, so its channels can have no weights of their own.")
         found.append(Maker(modules[owner], name, axis))
     return found
 

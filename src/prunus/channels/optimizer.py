@@ -26,8 +26,8 @@ def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Modul
             name = names.get(id(parameter))
             if name is None or name not in new:
                 raise CompactError(
-                    f"the optimiser holds a parameter of shape {tuple(parameter.shape)} that is not one of {type(model).__name__}'s; "
-                    "give the optimiser that was made for this model"
+                    f"The optimiser holds a parameter of shape {tuple(parameter.shape)} that is not one of {type(model).__name__}'s; "
+                    "give the optimiser that was made for this model."
                 )
             moved.append(new[name])
             if parameter in optimizer.state:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from ..errors import PlanError
+from ..errors import PlanError, clause
 from .cost import Cost
 from .fold import unfoldable
 from .graph import ChannelGraph
@@ -103,15 +103,15 @@ class Plan:
         for group in self.groups:
             if (group.parameter, group.dim) not in axes:
                 raise PlanError(
-                    f"the plan removes slots of axis {group.dim} of {group.parameter}, which {type(graph.twin.model).__name__} does not have"
+                    f"The plan removes slots of axis {group.dim} of {group.parameter}, which {type(graph.twin.model).__name__} does not have."
                 )
             slots = axes[group.parameter, group.dim]
             outside = [slot for slot in group.removed if not 0 <= slot < len(slots)]
             if outside:
-                raise PlanError(f"the plan removes slot {outside[0]} of axis {group.dim} of {group.parameter}, which has {len(slots)}")
+                raise PlanError(f"The plan removes slot {outside[0]} of axis {group.dim} of {group.parameter}, which has {len(slots)}.")
             channels = slots[list(group.removed)]
             if (channels < 0).any():
-                raise PlanError(f"the plan removes slots of {group.parameter} that are pinned in this model")
+                raise PlanError(f"The plan removes slots of {group.parameter} that are pinned in this model.")
             result[channels] = True
         return result
 
@@ -146,22 +146,22 @@ class Plan:
             data = json.loads(text)
             version = data.pop("prunus_plan")
             if version != _SCHEMA:
-                raise PlanError(f"the plan has schema {version}; this version of prunus reads schema {_SCHEMA}")
+                raise PlanError(f"The plan has schema {version}; this version of prunus reads schema {_SCHEMA}.")
             data.setdefault("timings", [])  # plans from before latency was a target have none
             if data.keys() != {f.name for f in fields(Plan) if f.name != "graph"}:
-                raise PlanError("this is not a plan written by prunus: its fields are not those of a plan")
+                raise PlanError("This is not a plan written by prunus: its fields are not those of a plan.")
             data["groups"] = tuple(_read_group(g) for g in data["groups"])
             data["before"], data["after"] = _read_cost(data["before"]), _read_cost(data["after"])
             data["trials"] = tuple(Trial(**t) for t in data["trials"])
             data["timings"] = tuple(Timing(**t) for t in data["timings"])
             data["notes"] = tuple(data["notes"])
             if not all(isinstance(text, str) for text in (data["fingerprint"], data["inputs"], *data["notes"])):
-                raise PlanError("this is not a plan written by prunus: its fingerprint, inputs or notes are no text")
+                raise PlanError("This is not a plan written by prunus: its fingerprint, inputs or notes are no text.")
             if data["inputs"]:
                 rebuild_inputs(data["inputs"])
             return Plan(**data)
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:  # RecursionError is a RuntimeError
-            raise PlanError(f"this is not a plan written by prunus ({type(error).__name__}: {error})") from error
+            raise PlanError(f"This is not a plan written by prunus ({type(error).__name__}: {clause(error)}).") from error
 
     def __str__(self) -> str:
         from .show import plan_table
@@ -173,17 +173,17 @@ def _read_group(data: dict[str, Any]) -> PlanGroup:
     """One group of a stored plan. Raises PlanError for slots that no axis has; whether this axis has them is checked on a model."""
     group = PlanGroup(**{**data, "removed": tuple(data["removed"])})
     if type(group.name) is not str or type(group.parameter) is not str or type(group.dim) is not int or type(group.size) is not int:
-        raise PlanError(f"the plan's group {group.name!r} needs texts as name and parameter, and whole numbers as dim and size")
+        raise PlanError(f"The plan's group {group.name!r} needs texts as name and parameter, and whole numbers as dim and size.")
     wrong = [slot for slot in group.removed if type(slot) is not int or slot < 0]
     if wrong or len(set(group.removed)) != len(group.removed):
         what = f"{wrong[0]!r}" if wrong else "a slot twice"
-        raise PlanError(f"the plan removes {what} of {group.parameter}; slots are whole numbers from 0, each once")
+        raise PlanError(f"The plan removes {what} of {group.parameter}; slots are whole numbers from 0, each once.")
     return group
 
 
 def _read_cost(data: dict[str, Any]) -> Cost:
     if not all(type(value) is int for value in data.values()):
-        raise PlanError("the plan's costs must be whole numbers")
+        raise PlanError("The plan's costs must be whole numbers.")
     return Cost(**data)
 
 
@@ -219,18 +219,18 @@ def check_fingerprint(plan: Plan, model: nn.Module) -> None:
     tensors = named_tensors(model)
     for group in plan.groups:
         if group.parameter not in tensors:
-            raise PlanError(f"the plan is for another model: {type(model).__name__} has no parameter {group.parameter}")
+            raise PlanError(f"The plan is for another model: {type(model).__name__} has no parameter {group.parameter}.")
     raise PlanError(
-        f"the plan is for another model: parameters of {type(model).__name__} have other shapes or names; make a plan for this one with prunus.plan"
+        f"The plan is for another model: parameters of {type(model).__name__} have other shapes or names; make a plan for this one with prunus.plan."
     )
 
 
 def _common_graph(first: Plan, second: Plan) -> ChannelGraph:
     if first.fingerprint != second.fingerprint:
-        raise PlanError("the two plans are for different models, so they cannot be combined")
+        raise PlanError("The two plans are for different models, so they cannot be combined.")
     graph = first.graph or second.graph
     if graph is None:
-        raise PlanError("neither plan is attached to a traced model; attach one with plan.attach(prunus.trace(model, example_inputs))")
+        raise PlanError("Neither plan is attached to a traced model; attach one with plan.attach(prunus.trace(model, example_inputs)).")
     return graph
 
 
@@ -250,7 +250,7 @@ def describe_inputs(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
 def rebuild_inputs(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Meta tensors from `describe_inputs`; raises PlanError where the inputs could not be described."""
     if not text:
-        raise PlanError("the plan does not say what its model is called with; attach it with plan.attach(prunus.trace(model, example_inputs))")
+        raise PlanError("The plan does not say what its model is called with; attach it with plan.attach(prunus.trace(model, example_inputs)).")
     args, kwargs = _rebuild(json.loads(text))
     return args, kwargs
 
@@ -264,7 +264,7 @@ def _describe(value: Any) -> Any:
         return {"tuple" if isinstance(value, tuple) else "list": [_describe(v) for v in value]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
-    raise PlanError(f"an example input of type {type(value).__name__} cannot be written into a plan; use tensors, numbers, strings and containers")
+    raise PlanError(f"An example input of type {type(value).__name__} cannot be written into a plan; use tensors, numbers, strings and containers.")
 
 
 def _rebuild(node: Any) -> Any:

@@ -141,14 +141,14 @@ def _same_channels(painted: ChannelGraph, dense: ChannelGraph, removed: NDArray[
             continue
         if (axis.name, axis.dim) not in mine:
             if lost.any():
-                raise TraceError(f"torch.export renamed {axis.name}")
+                raise TraceError(f"torch.export renamed {axis.name}.")
             continue
         channels = mine[axis.name, axis.dim]
         if (channels[lost] < 0).any():
-            raise TraceError(f"{axis.name} is pinned in the exported graph")
+            raise TraceError(f"{axis.name} is pinned in the exported graph.")
         gone[channels[lost]] = True
         wanted.append((channels, lost))
     for channels, lost in wanted:
         if (gone[channels] & (channels >= 0) != lost).any() if len(gone) else lost.any():
-            raise TraceError("the exported graph couples channels that the model does not")
+            raise TraceError("The exported graph couples channels that the model does not.")
     return gone

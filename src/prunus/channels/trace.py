@@ -50,7 +50,7 @@ def trace_twin(model: nn.Module, twin: Twin, args: tuple[Any, ...], kwargs: dict
     outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
     tensors = list(tensors_in(outputs))
     if not tensors:
-        raise TraceError(f"the forward of {type(model).__name__} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes")
+        raise TraceError(f"The forward of {type(model).__name__} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes.")
     for tensor in tensors:
         for layer in painter.paint_of(tensor):
             painter.pin(layer.labels, "model output", "")
@@ -135,7 +135,7 @@ def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, A
         if "meta" in str(error).lower() or isinstance(error, NotImplementedError):
             hint = "the forward needs real values there, so it cannot be traced; trace a sub-module without it"
         name = type(twin.model).__name__
-        raise TraceError(f"the forward of {name} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}") from error
+        raise TraceError(f"The forward of {name} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}.") from error
 
 
 def _first_line(error: Exception) -> str:

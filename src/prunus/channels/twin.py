@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from ..errors import TraceError
+from ..errors import TraceError, clause
 from .blank import like
 
 Modules = dict[str, nn.Module]
@@ -55,7 +55,7 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
         result: nn.Module = _copy_module(model, memo)
         return result
     except Exception as error:  # any object may hang on a module
-        raise TraceError(f"{type(model).__name__} cannot be copied ({error}); remove what cannot be deep-copied from its attributes") from error
+        raise TraceError(f"{type(model).__name__} cannot be copied ({clause(error)}); remove what cannot be copied from its attributes.") from error
 
 
 def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
@@ -139,7 +139,7 @@ def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = Non
     shapes = shapes or {}
     for name, tensor in named_tensors(model).items():
         if is_lazy(tensor):
-            raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it")
+            raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it.")
         replace[id(tensor)] = _stand_in(tensor, shapes.get(name))
     twin = copy_model(model, replace)
     return Twin(twin, _in_eval_mode(twin))

@@ -54,7 +54,9 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
     max_abs, relative = _difference(expected, found, plan.exact)
     mode = getattr(getattr(compact_model, "prunus", None), "mode", "eager")
     if plan.exact and not relative <= _TOLERANCES.get(_dtype(model), 0.1):
-        raise VerifyError(f"the compact model differs from the masked one by {relative:.2g} of an output's largest value, although the plan is exact")
+        raise VerifyError(
+            f"The compact model differs from the masked one by {relative:.2g} of an output's largest value, although the plan is exact."
+        )
     return Verification(max_abs, relative, plan.exact, mode)
 
 
@@ -101,13 +103,13 @@ def _dtype(model: nn.Module) -> torch.dtype:
 def _difference(expected: list[Tensor], found: list[Tensor], exact: bool) -> tuple[float, float]:
     """Largest absolute difference, and largest difference relative to the magnitude of its own output, over all outputs."""
     if len(expected) != len(found):
-        raise VerifyError(f"the compact model returns {len(found)} tensors, the masked one {len(expected)}")
+        raise VerifyError(f"The compact model returns {len(found)} tensors, the masked one {len(expected)}.")
     scales = [_magnitude(a) for a in expected]
     floor = _FAINT * max(scales, default=0.0)
     worst = relative = 0.0
     for a, b, scale in zip(expected, found, scales):
         if a.shape != b.shape:
-            raise VerifyError(f"the compact model returns a tensor of shape {tuple(b.shape)}, the masked one {tuple(a.shape)}")
+            raise VerifyError(f"The compact model returns a tensor of shape {tuple(b.shape)}, the masked one {tuple(a.shape)}.")
         if not (a.dtype.is_floating_point or a.dtype.is_complex):
             difference = 0.0 if torch.equal(a, b) else math.inf
         elif torch.equal(a.isfinite(), b.isfinite()):
@@ -116,7 +118,7 @@ def _difference(expected: list[Tensor], found: list[Tensor], exact: bool) -> tup
             difference = math.inf
         if exact and difference == math.inf:
             raise VerifyError(
-                f"the compact model returns other {a.dtype} values than the masked one, or none that are finite, although the plan is exact"
+                f"The compact model returns other {a.dtype} values than the masked one, or none that are finite, although the plan is exact."
             )
         worst = max(worst, difference)
         relative = max(relative, difference / (max(scale, floor) or 1.0))

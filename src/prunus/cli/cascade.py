@@ -49,7 +49,7 @@ def cascade(
     from prunus.training import batches
 
     if (budget is None) == (tolerance is None):
-        raise TargetError("exactly one of --budget and --tolerance must be given")
+        raise TargetError("Exactly one of --budget and --tolerance must be given.")
     if not data:
         raise ConfigError("How sure is sure enough is found from samples: give --data.")
     if not 0 < held_out < 1:

@@ -16,7 +16,7 @@ import typer
 from prunus.cli import options as given
 from prunus.cli.console import Bars, bars, show, show_json, show_table
 from prunus.cli.opening import open_model, parse_shape
-from prunus.errors import ConfigError, MissingExtraError
+from prunus.errors import ConfigError, MissingExtraError, clause
 
 if TYPE_CHECKING:
     from prunus.deploy.latency import Latency
@@ -159,7 +159,7 @@ def _runtimes(asked: Sequence[Served] | None, entrants: Mapping[str, _Entrant]) 
             _require(served, files)
             chosen.append(served)
         except (ConfigError, MissingExtraError) as error:
-            notes.append(f"Without {served}: {error}")
+            notes.append(f"Without {served}: {clause(error)}.")
     if not chosen:
         raise ConfigError(f"There is no runtime here for these models. {' '.join(notes)}")
     return chosen, notes
@@ -174,7 +174,7 @@ def _require(served: Served, files: Sequence[str]) -> None:
     if files and not served.reads_files:
         raise ConfigError(f"{files[0]} is an ONNX file, which PyTorch cannot run.")
     if served.device == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("there is no GPU that CUDA can use.")
+        raise ConfigError("There is no GPU that CUDA can use.")
     require(served.runtime)
 
 

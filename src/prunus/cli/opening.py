@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.errors import ConfigError, FileFormatError
+from prunus.errors import ConfigError, FileFormatError, clause
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -250,7 +250,7 @@ def read_training(path: Path) -> dict[str, Any]:
         if not isinstance(found["model"], dict):
             raise TypeError("its model is no object")
     except (OSError, ValueError, LookupError, TypeError) as error:
-        raise FileFormatError(f"{path} cannot be read as the record of a training: {error}.") from error
+        raise FileFormatError(f"{path} cannot be read as the record of a training: {clause(error)}.") from error
     return found
 
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
-from prunus.errors import ConfigError, MissingExtraError
+from prunus.errors import ConfigError, MissingExtraError, clause
 
 Select = Literal["all", "critical", "fixed-ratio", "mean-division", "area", "easy-dropped", "random"]
 Method = Literal["none", "soft", "history", "importance", "dynamic"]
@@ -107,7 +107,7 @@ def read(path: Path) -> dict[str, Any]:
         if path.suffix in (".yaml", ".yml"):
             return _read_yaml(path)
     except (ValueError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}") from error
+        raise ConfigError(f"{path} cannot be read: {clause(error)}.") from error
     raise ConfigError(f"A recipe is a .toml, .yaml or .yml file, not {path.name}.")
 
 
@@ -161,7 +161,7 @@ def _read_yaml(path: Path) -> dict[str, Any]:
     try:
         found = yaml.safe_load(path.read_text())
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
     if not isinstance(found, dict):
         raise ConfigError(f"{path} holds no keys with values.")
     return {str(key): value for key, value in found.items()}

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from prunus.cli import kept
 from prunus.cli import recipe_parts as parts
 from prunus.cli.train_methods import CHECKPOINT, KEPT, METRICS, Job, line
-from prunus.errors import PlanError
+from prunus.errors import PlanError, clause
 
 if TYPE_CHECKING:
     from prunus.cli.opening import Opened
@@ -54,7 +54,7 @@ def train_gated_network(
             network = settle_trained(first, samples, job.example[:1].cpu())
             notes = _settled(first, network)
         except PlanError as error:  # the training is not to be lost
-            notes = [f"Nothing was settled: {error}."]
+            notes = [f"Nothing was settled: {clause(error)}."]
     return deliver_gated(
         job.folder,
         network,

@@ -14,7 +14,7 @@ from ..errors import PlanError
 def check_repeatable(batches: Iterable[Inputs]) -> None:
     """Raises PlanError for an iterator, which could be read only once."""
     if iter(batches) is batches:
-        raise PlanError("the calibration inputs are read several times; give a list of batches instead of an iterator")
+        raise PlanError("The calibration inputs are read several times; give a list of batches instead of an iterator.")
 
 
 def seen_by_all(model: nn.Module, names: Iterable[str], batches: Iterable[Inputs]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:

@@ -77,7 +77,7 @@ def restore_means(model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, on
 def _first(batches: Iterable[Inputs]) -> Inputs:
     for batch in batches:
         return batch
-    raise PlanError("there is no batch of calibration inputs; at least one is needed")
+    raise PlanError("There is no batch of calibration inputs; at least one is needed.")
 
 
 def _gather(pair: list[Resumed], layer: nn.Module, reader: Reader, removed: NDArray[np.bool_], batches: Iterable[Inputs], ridge: float) -> list[Fit]:

@@ -82,7 +82,7 @@ class Resumed:
             handle.remove()
             if own is not None:
                 layer.forward = own
-        raise PlanError(f"{name} did not run on the calibration inputs, but on the example inputs that the model was traced with")
+        raise PlanError(f"{name} did not run on the calibration inputs, but on the example inputs that the model was traced with.")
 
     def _standing_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """A module's forward that is run once per batch; what follows may work in place, so a copy is handed out."""

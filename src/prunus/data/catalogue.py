@@ -69,4 +69,4 @@ def load(
             return load_folder(folder.resolve(), image_size, progress)
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else f" The names are {', '.join(names())}."
-    raise DataError(f"There is no data set, nor an image folder, {name!r}.{hint}")
+    raise DataError(f"There is no data set, nor an image folder, {name!r}.{hint}.")

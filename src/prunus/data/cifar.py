@@ -14,7 +14,7 @@ import torch
 
 from prunus.data.download import Progress, fetch
 from prunus.data.sets import ImageData, Split
-from prunus.errors import DataError
+from prunus.errors import DataError, clause
 
 SIDE = 32  # pixels
 PIXELS = 3 * SIDE * SIDE  # bytes of an image: red plane, green plane, blue plane
@@ -134,7 +134,7 @@ def extract(archive: Path, folder: Path, source: CifarSource) -> None:
             for file in source.files:
                 _extract_one(tar, file, folder, source)
     except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"Cannot unpack {archive}: {error}.") from error
+        raise DataError(f"Cannot unpack {archive}: {clause(error)}.") from error
 
 
 def _extract_one(tar: tarfile.TarFile, file: str, folder: Path, source: CifarSource) -> None:
@@ -171,7 +171,7 @@ def _records(path: Path, expected: int, source: CifarSource) -> np.ndarray:
     try:
         content = np.fromfile(path, np.uint8)
     except OSError as error:
-        raise DataError(f"Cannot read {path}: {error}.") from error
+        raise DataError(f"Cannot read {path}: {clause(error)}.") from error
     if len(content) != expected:
         raise DataError(f"{path} should have {expected:,} bytes, not {len(content):,}.")
     records = content.reshape(-1, source.label_bytes + PIXELS)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from prunus.data.download import Progress, fetch
 from prunus.data.sets import ImageData, Split
-from prunus.errors import DataError
+from prunus.errors import DataError, clause
 
 PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 STYLES = tuple(f"{separator}ubyte{suffix}" for separator in "-." for suffix in ("", ".gz"))
@@ -122,7 +122,7 @@ def read_idx(path: Path) -> Tensor:
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"Cannot read {path}: {error}.") from error
+        raise DataError(f"Cannot read {path}: {clause(error)}.") from error
     if len(content) < 4 or content[:3] != bytes([0, 0, UNSIGNED_BYTE]) or len(content) < 4 + 4 * content[3]:
         raise DataError(f"{path} is no idx file of bytes: it starts with {content[:4].hex(' ') or 'nothing'}.")
     dimensions = content[3]

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from prunus.data.folder import GREY, SUFFIXES, WIDE, need_pillow
-from prunus.errors import DataError, MissingExtraError
+from prunus.errors import DataError, MissingExtraError, clause
 
 IMAGE_FOLDERS = ("images", "image", "imgs")
 MASK_FOLDERS = ("masks", "mask", "gt", "labels", "label")  # gt: Inria, label: AIRS
@@ -85,7 +85,7 @@ class Raster:
                 warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # masks often lie nowhere
                 return rasterio.open(self.path)
         except rasterio.errors.RasterioIOError as error:
-            raise DataError(f"{self.path} is no readable raster ({error}).") from error
+            raise DataError(f"{self.path} is no readable raster ({clause(error)}).") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +132,7 @@ def open_picture(path: Path, grey: bool = False) -> Picture:
             indexed = grey and image.mode == "P"  # a mask's palette has its colours, its pixels the classes
             pixels = np.asarray(image if indexed else image.convert("L" if grey or image.mode in GREY else "RGB"))
     except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} is no readable picture ({error}).") from error
+        raise DataError(f"{path} is no readable picture ({clause(error)}).") from error
     finally:
         pillow.Image.MAX_IMAGE_PIXELS = before
     tensor = torch.from_numpy(pixels.copy())

@@ -172,7 +172,7 @@ def write(
             program.save(draft, external_data=False)
             tidy(draft)
     except Exception as error:  # the exporter raises many types; none of them is the user's to know
-        raise PrunusError(f"{type(model).__name__} cannot be exported to ONNX: {first_cause(error)}") from error
+        raise PrunusError(f"{type(model).__name__} cannot be exported to ONNX: {first_cause(error)}.") from error
     return int(program.model.opset_imports[""])
 
 

@@ -143,7 +143,7 @@ def told(source: Path) -> Iterator[None]:
     except (PrunusError, OSError):
         raise
     except Exception as error:  # both raise many types; none of them is the user's to know
-        raise PrunusError(f"{source.name} cannot be quantised: {first_cause(error)}") from error
+        raise PrunusError(f"{source.name} cannot be quantised: {first_cause(error)}.") from error
 
 
 def _prepared(source: Path, prepared: Path) -> Any:

@@ -123,7 +123,7 @@ def _compiled_runs(models: Mapping[str, nn.Module], example_inputs: Inputs, *, t
                     run()
                 except Exception as error:  # the compiler has many types; none of them is the user's to know
                     inner: BaseException = getattr(error, "inner_exception", error)
-                    raise PrunusError(f"torch.compile cannot run {name}: {onnx.first_cause(inner)}") from error
+                    raise PrunusError(f"torch.compile cannot run {name}: {onnx.first_cause(inner)}.") from error
             yield runs
     finally:
         torch.compiler.reset()

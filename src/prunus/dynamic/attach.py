@@ -71,7 +71,7 @@ def attach(
     graph = trace(copied, example_inputs)
     wanted = _auto(graph) if layers == "auto" else _named(graph, layers)
     if not wanted:
-        raise PlanError(f"{type(model).__name__} has no layer whose channels one gate could switch off; name layers, and the error says why not")
+        raise PlanError(f"{type(model).__name__} has no layer whose channels one gate could switch off; name layers, and the error says why not.")
     form = Form(kind, hidden, block, tuple(widths))
     strength = scores.norm(graph, 2, "producer")
     gates = {gated.group.name: _gate(form, copied.get_submodule(gated.makers[0]), gated.group, strength) for gated in wanted}
@@ -101,7 +101,7 @@ def _gate(form: Form, first: nn.Module, group: Group, strength: Tensor) -> Gate:
         case "widths":
             gate = Widths(inputs, group.size, form.widths, order, form.hidden)
         case _:
-            raise PlanError(f"the kind of gates is 'activation', 'winners' or 'widths', not {form.kind!r}")
+            raise PlanError(f"The kind of gates is 'activation', 'winners' or 'widths', not {form.kind!r}.")
     return gate.to(*placement(first))
 
 
@@ -140,7 +140,7 @@ def _named(graph: ChannelGraph, patterns: Sequence[str]) -> list[Gated]:
     for _, group in sorted(groups.items()):
         gated = gateable(graph, group, layers)
         if isinstance(gated, str):
-            raise PlanError(f"the channels of {group.name} cannot be gated: {gated}")
+            raise PlanError(f"The channels of {group.name} cannot be gated: {gated}.")
         found.append(gated)
     return found
 

@@ -83,7 +83,7 @@ class Cascade(nn.Module):
                 sure.append(torch.stack([margin(one) for one in logits], 1).cpu())
                 right.append(torch.stack([one.argmax(1) == labels for one in logits], 1).cpu())
         if not sure:
-            raise PrunusError("there is no batch to ask the stages about; at least one is needed")
+            raise PrunusError("There is no batch to ask the stages about; at least one is needed.")
         self.known = Answers(torch.cat(sure), torch.cat(right), self.macs)
         return self.known
 
@@ -159,7 +159,7 @@ class Answers:
         low, high = 0, _STEPS + 1
         if float(self.cost(0.0).mean()) > budget:
             least = self.macs[0] / self.macs[-1]
-            raise TargetError(f"a budget of {budget:g} cannot be kept: the first stage alone has {least:.3f} of the last one's MACs")
+            raise TargetError(f"A budget of {budget:g} cannot be kept: the first stage alone has {least:.3f} of the last one's MACs.")
         while high - low > 1:
             middle = (low + high) // 2
             low, high = (middle, high) if float(self.cost(middle / _STEPS).mean()) <= budget else (low, middle)
@@ -172,7 +172,7 @@ class Answers:
         sequence of tests). `NEVER_SURE` if none is within the tolerance.
         """
         if tolerance < 0:
-            raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}")
+            raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}.")
         whole, found = self.points(NEVER_SURE), NEVER_SURE
         for step in range(_STEPS, -1, -1):
             _, lowest = judged(whole, self.points(step / _STEPS), confidence)

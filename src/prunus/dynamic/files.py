@@ -12,7 +12,7 @@ from torch import nn
 from prunus.channels.trace import Inputs
 from prunus.dynamic.attach import attach
 from prunus.dynamic.network import DynamicNetwork
-from prunus.errors import FileFormatError, PlanError
+from prunus.errors import FileFormatError, PlanError, clause
 from prunus.storage.checkpoint import read_tree, write_tree
 
 SCHEMA = 2
@@ -53,7 +53,7 @@ def load_gates(model: nn.Module, example_inputs: Inputs, path: Path | str) -> Dy
         network.tighten(float(tree["strictness"]))
         network.dense_macs = int(tree["dense_macs"])
     except (PlanError, LookupError, TypeError, ValueError, RuntimeError) as error:
-        raise FileFormatError(f"{path}: its gates do not fit {type(model).__name__} ({error}).") from error
+        raise FileFormatError(f"{path}: its gates do not fit {type(model).__name__} ({clause(error)}).") from error
     return network.eval()
 
 

@@ -204,7 +204,7 @@ class Widths(Gate):
 
     def __init__(self, inputs: int, channels: int, widths: Sequence[float], order: Tensor, hidden: int = 0) -> None:
         if not widths or list(widths) != sorted(set(widths)) or widths[0] <= 0 or widths[-1] != 1:
-            raise ConfigError(f"widths are fractions of the channels above 0, rising up to 1, not {tuple(widths)}")
+            raise ConfigError(f"Widths are fractions of the channels above 0, rising up to 1, not {tuple(widths)}.")
         super().__init__(inputs, len(widths), hidden)
         with torch.no_grad():
             self.last.bias[:-1] = 0.0

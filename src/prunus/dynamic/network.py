@@ -144,7 +144,7 @@ class DynamicNetwork(nn.Module):
     def budget(self, value: float) -> None:
         strictness, macs = zip(*self._calibrated())
         if not macs[-1] <= value <= macs[0]:
-            raise TargetError(f"these gates reach from {macs[-1]:.0%} to {macs[0]:.0%} of the MACs, not {value:.0%}")
+            raise TargetError(f"These gates reach from {macs[-1]:.0%} to {macs[0]:.0%} of the MACs, not {value:.0%}.")
         self.tighten(float(np.interp(value, macs[::-1], strictness[::-1])))
 
     def calibrate(self, batches: Iterable[Inputs], points: int = 16) -> None:
@@ -233,7 +233,7 @@ def activity(network: DynamicNetwork, batches: Iterable[Inputs]) -> Activity:
             seen = (opening.open > 0).double().sum(0).cpu()
             counts[name] = counts[name] + seen if name in counts else seen
     if not macs:
-        raise PrunusError("there is no batch to look at the gates with; at least one is needed")
+        raise PrunusError("There is no batch to look at the gates with; at least one is needed.")
     total = sum(map(len, macs))
     return Activity({name: count / total for name, count in counts.items()}, torch.cat(macs), network.dense_macs)
 

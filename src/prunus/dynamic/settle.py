@@ -33,7 +33,7 @@ def settle(network: DynamicNetwork, seen: Activity, example_inputs: Inputs) -> D
             anything is left.
     """
     if network.form.kind != "activation":
-        raise PlanError(f"gates of kind {network.form.kind!r} choose among all channels of a layer, so none can go for good; 'activation' is needed")
+        raise PlanError(f"Gates of kind {network.form.kind!r} choose among all channels of a layer, so none can go for good; 'activation' is needed.")
     dense = network.plain().eval()
     graph = trace(dense, example_inputs)
     removed = np.zeros(graph.num_channels, dtype=bool)
@@ -42,7 +42,7 @@ def settle(network: DynamicNetwork, seen: Activity, example_inputs: Inputs) -> D
             removed[group.channels] = (seen.opened[group.name] == 0).numpy()
     closing = [name for name in network.gates if bool(((seen.opened[name] > 0) & (seen.opened[name] < 1)).any())]
     if not closing:
-        raise PlanError("no gate opens a channel for some inputs and closes it for others: prune the network instead")
+        raise PlanError("No gate opens a channel for some inputs and closes it for others: prune the network instead.")
     small = compact(dense, make_plan(graph, removed)) if removed.any() else dense
     form = network.form
     settled = attach(small, example_inputs, closing, form.kind, hidden=form.hidden, block=form.block)
@@ -56,7 +56,7 @@ def settle(network: DynamicNetwork, seen: Activity, example_inputs: Inputs) -> D
 def _inputs_removed(graph: ChannelGraph, name: str, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which inputs of a layer are gone."""
     if getattr(graph.model.get_submodule(name), "groups", 1) != 1:
-        raise PlanError(f"{name} is a convolution in groups, whose gate cannot be made to look at fewer channels")
+        raise PlanError(f"{name} is a convolution in groups, whose gate cannot be made to look at fewer channels.")
     axes = [axis for axis in graph.axes if axis.name == f"{name}.weight" and axis.dim == 1]
     found: NDArray[np.bool_] = np.append(removed, False)[axes[0].channels]  # pinned ones are channel -1
     return found

@@ -27,7 +27,7 @@ from prunus.channels.verify import evaluating
 from prunus.dynamic.layers import GatedLayer, Live, boosted, places_of, spread
 from prunus.dynamic.network import DynamicNetwork
 from prunus.dynamic.patterns import Pattern, patterns
-from prunus.errors import CompactError
+from prunus.errors import CompactError, clause
 
 _CACHED = 64  # weights that a layer keeps, by what is live
 _APART = {torch.float64: 1e-9, torch.float32: 1e-3}  # what rounding alone may do, relative to the largest output
@@ -153,7 +153,7 @@ def skipping(network: DynamicNetwork, example_inputs: Inputs) -> DynamicNetwork:
     copied = copy.deepcopy(network.network).eval()
     live = next((module.live for module in copied.modules() if isinstance(module, GatedLayer)), None)
     if live is None:
-        raise CompactError("this is the form that skips already: give the network that it was made of")
+        raise CompactError("This is the form that skips already: give the network that it was made of.")
     reading = _reading(graph, network.gates)
     for name, module in list(copied.named_modules()):
         if isinstance(module, GatedLayer):
@@ -174,10 +174,10 @@ def _reading(graph: ChannelGraph, gates: Mapping[str, Any]) -> dict[str, Reader]
     for axis in graph.axes:
         name = axis.name.rpartition(".")[0]
         if not axis.produces and axis.is_parameter and gated[axis.channels[axis.channels >= 0]].any() and name not in found:
-            raise CompactError(f"{axis.name} reads gated channels, and is not the weight of a plain layer that could do without the closed ones")
+            raise CompactError(f"{axis.name} reads gated channels, and is not the weight of a plain layer that could do without the closed ones.")
     for name, reader in found.items():
         if reader.groups > 1:
-            raise CompactError(f"{name} reads gated channels in {reader.groups} groups, which would not stay equally wide")
+            raise CompactError(f"{name} reads gated channels in {reader.groups} groups, which would not stay equally wide.")
     return found
 
 
@@ -197,10 +197,10 @@ def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs)
         try:
             found = list(tensors_in(copied(*args, **kwargs)))
         except Exception as error:  # any forward may have sizes in it
-            raise CompactError(f"{type(network.network).__name__} does not run with live channels only ({error})") from error
+            raise CompactError(f"{type(network.network).__name__} does not run with live channels only ({clause(error)}).") from error
     for a, b in zip(wanted, found, strict=True):
         if a.shape != b.shape or float((a - b).abs().max()) > _APART.get(a.dtype, 0.1) * float(a.abs().max()):
-            raise CompactError(f"{type(network.network).__name__} computes something else with live channels only")
+            raise CompactError(f"{type(network.network).__name__} computes something else with live channels only.")
 
 
 def live_slots(opens: Sequence[Tensor], places: Tensor) -> Tensor:
@@ -254,9 +254,9 @@ def _runner(layer: Any) -> Any:
     if isinstance(layer, nn.Linear):
         return F.linear
     if layer.padding_mode != "zeros":
-        raise CompactError(f"a convolution that pads with {layer.padding_mode!r} cannot do without closed channels yet; use zeros")
+        raise CompactError(f"A convolution that pads with {layer.padding_mode!r} cannot do without closed channels yet; use zeros.")
     if layer.groups > 1 and not layer.groups == layer.in_channels == layer.out_channels:
-        raise CompactError(f"a convolution of {layer.groups} groups cannot do without closed channels: its groups would not stay equally wide")
+        raise CompactError(f"A convolution of {layer.groups} groups cannot do without closed channels: its groups would not stay equally wide.")
     operator = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}[type(layer)]
     stride, padding, dilation, depthwise = layer.stride, layer.padding, layer.dilation, layer.groups > 1
     return lambda x, weight, bias: operator(x, weight, bias, stride, padding, dilation, len(weight) if depthwise else 1)

@@ -68,8 +68,8 @@ def adversarial_pruning(
     """
     if epochs < 1 or every < 1 or not lr > 0 or min(mu, strength) < 0:
         raise TargetError(
-            f"there is at least one epoch and one step between updates, a rate above 0, and mu and strength are 0 or more; "
-            f"not {epochs}, {every}, {lr}, {mu} and {strength}"
+            f"There is at least one epoch and one step between updates, a rate above 0, and mu and strength are 0 or more; "
+            f"not {epochs}, {every}, {lr}, {mu} and {strength}."
         )
     teacher = copy.deepcopy(model)
     student, graph = traced_copy(model, example_inputs)
@@ -81,7 +81,7 @@ def adversarial_pruning(
         args, kwargs = drawn_inputs(teacher, graph, torch.Generator().manual_seed(0))
         logits = teacher(*args, **kwargs)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
-        raise ConfigError(f"{type(model).__name__} must return logits (batch, classes), by which student and teacher are told apart")
+        raise ConfigError(f"{type(model).__name__} must return logits (batch, classes), by which student and teacher are told apart.")
     judge = discriminator(logits.shape[1], seed).to(device, dtype)
     learners = [torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay) for parameters in (judge.parameters(), weights)]
     update, done = Fista(masks.masks), 0

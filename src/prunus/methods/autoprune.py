@@ -68,7 +68,9 @@ def autoprune(
         PlanError: no channels, or what `ChannelFactors` raises.
     """
     if epochs < 1 or not (lr > 0 and gate_lr > 0) or strength < 0:
-        raise TargetError(f"there is at least one epoch, rates are above 0 and a strength is 0 or more; not {epochs}, {lr}, {gate_lr} and {strength}")
+        raise TargetError(
+            f"There is at least one epoch, rates are above 0 and a strength is 0 or more; not {epochs}, {lr}, {gate_lr} and {strength}."
+        )
     trained, graph = traced_copy(model, example_inputs)
     gates = Gates(_ranks(graph))
     weights = [parameter for parameter in trained.parameters() if parameter.requires_grad]

@@ -28,7 +28,7 @@ from prunus.channels import ChannelGraph, Plan, compact, trace
 from prunus.channels.blocks import outputs_of, residual_blocks, without_blocks
 from prunus.channels.factors import ChannelFactors, straight_through
 from prunus.channels.verify import drawn_inputs
-from prunus.errors import CompactError, TargetError
+from prunus.errors import CompactError, TargetError, clause
 from prunus.methods.gates import traced_copy
 from prunus.methods.importance import Fit
 from prunus.targets import plan_above
@@ -73,7 +73,7 @@ def channels_and_layers(model: nn.Module, example_inputs: Any, fit: Fit, strengt
         CompactError: the forward needs a block that is closed.
     """
     if not strength >= 0:
-        raise TargetError(f"the strength of the penalty on MACs is 0 or more, not {strength}")
+        raise TargetError(f"The strength of the penalty on MACs is 0 or more, not {strength}.")
     trained, graph = traced_copy(model, example_inputs)
     removable = residual_blocks(trained, graph)
     gates = Gates(graph, removable)
@@ -94,9 +94,9 @@ def channels_and_layers(model: nn.Module, example_inputs: Any, fit: Fit, strengt
     try:
         same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(gated, outputs_of(dense, inputs), strict=True))
     except Exception as error:  # any forward may look into its blocks
-        raise CompactError(f"{type(model).__name__} does not run without its closed blocks {', '.join(closed)} ({error})") from error
+        raise CompactError(f"{type(model).__name__} does not run without its closed blocks {', '.join(closed)} ({clause(error)}).") from error
     if not same:
-        raise CompactError(f"{type(model).__name__} computes something else without its closed blocks {', '.join(closed)}")
+        raise CompactError(f"{type(model).__name__} computes something else without its closed blocks {', '.join(closed)}.")
     left = trace(dense, example_inputs)
     plan = plan_above(left, carried(graph, left, gates.channels.detach().cpu().double()))
     return Shortened(compact(dense, plan), closed, dense, plan, removable)

@@ -64,11 +64,11 @@ def leave_out(
     """
     origin = getattr(model, "prunus", None)
     if isinstance(origin, Origin) and origin.plan.removed:
-        raise PlanError(f"this {type(model).__name__} lacks channels already: leave out blocks of the whole network, and remove channels after that")
+        raise PlanError(f"This {type(model).__name__} lacks channels already: leave out blocks of the whole network, and remove channels after that.")
     removable = residual_blocks(model, trace(model, example_inputs))
     wanted = enough if isinstance(enough, int) else len(removable)
     if not removable or not 0 <= wanted <= len(removable):
-        raise TargetError(f"{type(model).__name__} has {len(removable)} residual blocks that can be left out, not {max(wanted, 1)}")
+        raise TargetError(f"{type(model).__name__} has {len(removable)} residual blocks that can be left out, not {max(wanted, 1)}.")
 
     def judged(blocks: tuple[str, ...]) -> float:
         shorter = without_blocks(model, blocks)
@@ -86,7 +86,7 @@ def leave_out(
         found = without_blocks(model, gone)
         done = callable(enough) and enough(found)
     if callable(enough) and not done:
-        raise TargetError(f"{type(model).__name__} is not small enough without its {len(removable)} residual blocks that can be left out")
+        raise TargetError(f"{type(model).__name__} is not small enough without its {len(removable)} residual blocks that can be left out.")
     return Shorter(found, gone, tuple(losses), removable)
 
 

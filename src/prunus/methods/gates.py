@@ -36,7 +36,7 @@ def traced_copy(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Chann
     copied = copy.deepcopy(model)
     graph = trace(copied, example_inputs)
     if not graph.num_channels:
-        raise PlanError(f"{type(model).__name__} has no channel that can go, so there is nothing to put a number on; print(graph) says why")
+        raise PlanError(f"{type(model).__name__} has no channel that can go, so there is nothing to put a number on; print(graph) says why.")
     return copied, graph
 
 

@@ -87,7 +87,7 @@ def check_settings(budget: float, keep: str, compiled: bool, kind: str = "activa
     if settled and kind != "activation":
         raise ConfigError(f"Gates of kind {kind!r} choose among all channels of a layer, so none can go for good: --settle is for 'activation'.")
     if not 0 < budget < 1:
-        raise TargetError(f"a budget is a share of the MACs between 0 and 1, not {budget:g}")
+        raise TargetError(f"A budget is a share of the MACs between 0 and 1, not {budget:g}.")
     if keep == "best" or compiled:
         what = 'keep = "best" would take an early epoch, when the budget was still larger' if keep == "best" else "gates are not compiled"
         raise ConfigError(f"A network with gates is trained as it is, and its last epoch is kept: {what}.")

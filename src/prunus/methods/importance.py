@@ -121,7 +121,7 @@ def importance_pruning(
     """
     if tolerance < 0 or not 0 < least <= step < 1:
         raise TargetError(
-            f"a tolerance is 0 or more, and steps lie between 0 and 1, the least not above the first; not {tolerance}, {least} and {step}"
+            f"A tolerance is 0 or more, and steps lie between 0 and 1, the least not above the first; not {tolerance}, {least} and {step}."
         )
     baseline = evaluate(model)
     current, plan = model, None

@@ -108,7 +108,7 @@ def play_and_prune(
     """
     if not tolerance > 0 or not 0 < alpha <= 1 or min(strength, delta) < 0:
         raise TargetError(
-            f"a tolerance is above 0, alpha a share up to 1, strength and delta are 0 or more; not {tolerance}, {alpha}, {strength} and {delta}"
+            f"A tolerance is above 0, alpha a share up to 1, strength and delta are 0 or more; not {tolerance}, {alpha}, {strength} and {delta}."
         )
     baseline = evaluate(model)
     current, plan, room = model, None, float(tolerance)

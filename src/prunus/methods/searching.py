@@ -60,7 +60,7 @@ class Search:
         whole, found = self(self.start), self(compact(self.start, empty, check=False))
         if float(whole.mean()) - judged(whole, found, target.confidence)[1] > target.points:
             hint = "leave out fewer, or tune trials for longer"
-            raise TargetError(f"a tolerance of {target.points:g} cannot be kept without {blocks} residual blocks: {hint}")
+            raise TargetError(f"A tolerance of {target.points:g} cannot be kept without {blocks} residual blocks: {hint}.")
 
     def _points(self, model: nn.Module) -> Tensor:
         validation = self.material.validation

@@ -49,7 +49,7 @@ def selective_decay_loss(
         TargetError: no steps, or factors that are not above 0.
     """
     if steps < 1 or every < 1 or not 0 < first <= last:
-        raise TargetError(f"a training has at least one step and a factor that grows from above 0, not {steps} and {first} to {last}")
+        raise TargetError(f"A training has at least one step and a factor that grows from above 0, not {steps} and {first} to {last}.")
     done = 0
     decaying: list[tuple[Tensor, int, Tensor]] = []
 

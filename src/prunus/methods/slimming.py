@@ -33,7 +33,7 @@ def slimming_loss(model: nn.Module, strength: float = STRENGTH) -> Loss:
     """
     scales = [module.weight for module in model.modules() if isinstance(module, _BatchNorm) and module.affine]
     if not scales:
-        raise PlanError(f"{type(model).__name__} has no batch norm with a scale, so there is nothing to slim by")
+        raise PlanError(f"{type(model).__name__} has no batch norm with a scale, so there is nothing to slim by.")
 
     def loss(outputs: Tensor, targets: Any) -> Tensor:
         penalty = sum((scale.abs().sum() for scale in scales), start=outputs.new_zeros(()))

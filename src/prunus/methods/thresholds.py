@@ -49,7 +49,7 @@ def threshold_pruning(model: nn.Module, example_inputs: Any, fit: Fit, steps: in
         PlanError: no channels, or what `ChannelFactors` raises.
     """
     if steps < 1 or not strength >= 0:
-        raise TargetError(f"a training has at least one step and a strength of 0 or more, not {steps} and {strength}")
+        raise TargetError(f"A training has at least one step and a strength of 0 or more, not {steps} and {strength}.")
     trained, graph = traced_copy(model, example_inputs)
     thresholds = Thresholds(graph, makers(trained, graph), steps)
     factors = ChannelFactors(trained, graph, thresholds)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prunus.errors import FileFormatError
+from prunus.errors import FileFormatError, clause
 from prunus.storage.atomic import write_atomically
 
 # Raised when a key changes its meaning or goes away; new keys alone do not raise it.
@@ -35,7 +35,7 @@ def read(path: Path | str) -> dict[str, Any]:
     try:
         result = json.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise FileFormatError(f"{path} cannot be read as a result: {error}.") from error
+        raise FileFormatError(f"{path} cannot be read as a result: {clause(error)}.") from error
     if not isinstance(result, dict):
         raise FileFormatError(f"{path} is no result: expected one JSON object.")
     check(result)

@@ -50,7 +50,7 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
             args, kwargs = as_arguments(batch[0] if isinstance(batch, (tuple, list)) else batch)
             model(*args, **kwargs)
     if not seen.any():
-        raise PlanError("activation_mean saw no layer that reads a prunable channel; give at least one batch")
+        raise PlanError("activation_mean saw no layer that reads a prunable channel; give at least one batch.")
     scores = total / seen.clamp(min=1)
     scores[seen == 0] = scores[seen > 0].mean()
     return scores

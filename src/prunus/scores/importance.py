@@ -99,7 +99,7 @@ def _start(graph: ChannelGraph, start: str, seed: int) -> Tensor:
         case "correlation":
             found = per_channel(graph, making, _dissimilarity, "mean")
         case _:
-            raise PlanError(f"importance weights start as 'ones', 'random', 'l1', 'l2', 'std', 'entropy' or 'correlation', not {start!r}")
+            raise PlanError(f"Importance weights start as 'ones', 'random', 'l1', 'l2', 'std', 'entropy' or 'correlation', not {start!r}.")
     for group in graph.groups:
         largest = found[group.channels].max()
         found[group.channels] = found[group.channels] / largest if largest > 0 else 1.0

@@ -103,7 +103,7 @@ def _got(graph: ChannelGraph, model: nn.Module, batches: Iterable[Inputs]) -> It
             x = inputs.movedim(channel_axis(model.get_submodule(name)), -1).flatten(0, -2).float()
             sums.setdefault(name, InputMoments(x.shape[1])).add(x)
     if not sums:
-        raise PlanError("there is no batch of calibration inputs; at least one is needed")
+        raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     for name, moments in sums.items():
         yield Seen(np.tile(found[name].inputs, found[name].groups), moments.mean().numpy(), moments.products(centred=False).numpy())
 

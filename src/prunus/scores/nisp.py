@@ -46,7 +46,7 @@ def nisp(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
     """
     found = readers(graph)
     if not found:
-        raise PlanError(f"{type(graph.model).__name__} has no plain layer that reads a channel")
+        raise PlanError(f"{type(graph.model).__name__} has no plain layer that reads a channel.")
     last = found[-1]
     scores = torch.full((graph.num_channels,), torch.nan, dtype=torch.float64)
     free = torch.from_numpy(np.tile(last.inputs, last.groups))
@@ -89,7 +89,7 @@ def _responses(graph: ChannelGraph, reader: Reader, batches: Iterable[Inputs]) -
             maps = seen[reader.name][0].movedim(axis, 1)
             rows.append((maps.flatten(2).mean(2) if maps.dim() > 2 else maps).double().cpu())
     if not rows:
-        raise PlanError("there is no batch of calibration inputs; at least one is needed")
+        raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     return torch.cat(rows)
 
 

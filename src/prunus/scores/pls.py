@@ -51,7 +51,7 @@ def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], components: 
     features, labels = _features(graph, batches)
     classes, found = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
-        raise PlanError("the calibration samples are all of one class, so no feature says anything about it")
+        raise PlanError("The calibration samples are all of one class, so no feature says anything about it.")
     known = np.flatnonzero(np.isfinite(features).all(0))
     regression = PLSRegression(n_components=min(components, len(known), len(classes) - 1)).fit(features[:, known], np.eye(len(classes))[found])
     scores = torch.full((graph.num_channels,), torch.nan, dtype=torch.float64)
@@ -77,7 +77,7 @@ def _features(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]]) -> tup
     names = {reader.name for reader, _ in first.values()}
     pairs = list(batches)
     if not pairs:
-        raise PlanError("there is no batch of calibration inputs; at least one is needed")
+        raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     rows = []
     with evaluating(graph.model):
         for seen in seen_by_all(graph.model, names, (inputs for inputs, _ in pairs)):

@@ -123,7 +123,7 @@ def _gather(graph: ChannelGraph, found: list[Reader], batches: Iterable[Inputs])
                     inputs, _ = rows(layer, part, y, draws[reader.name])
                     sums.setdefault((reader.name, group), InputMoments(inputs.shape[1])).add(inputs)
     if found and not sums:
-        raise PlanError("there is no batch of calibration inputs; at least one is needed")
+        raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     result: dict[str, list[LayerProducts]] = {}
     for reader in found:
         layer = layers[reader.name]

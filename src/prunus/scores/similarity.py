@@ -99,7 +99,7 @@ def similarity(
         PlanError: "empirical" without inputs, an unknown metric, or no batch norm for a metric or a choice that needs one.
     """
     if representatives < 1:
-        raise PlanError(f"at least one channel of a cluster stays, not {representatives}")
+        raise PlanError(f"At least one channel of a cluster stays, not {representatives}.")
     products = _products(graph, _views(graph, metric, batches), centred=distance == "next")
     strength = bn_scale(graph).numpy() if keep == "scale" else None
     reading = _reading(graph).numpy()
@@ -197,9 +197,9 @@ def _views(graph: ChannelGraph, metric: str, batches: Iterable[Inputs] | None) -
             return from_batch_norms(graph)
         case "empirical":
             if batches is None:
-                raise PlanError("the metric 'empirical' looks at real inputs: give batches")
+                raise PlanError("The metric 'empirical' looks at real inputs: give batches.")
             return from_inputs(graph, batches)
-    raise PlanError(f"the metric is 'noise', 'bn_prop', 'bn_indep' or 'empirical', not {metric!r}")
+    raise PlanError(f"The metric is 'noise', 'bn_prop', 'bn_indep' or 'empirical', not {metric!r}.")
 
 
 def _products(graph: ChannelGraph, views: Iterable[Seen], centred: bool) -> tuple[Floats, ...]:
@@ -213,7 +213,7 @@ def _products(graph: ChannelGraph, views: Iterable[Seen], centred: bool) -> tupl
             if mean > 0:
                 result[group.index] += products / mean
     if graph.num_channels and not any(square.any() for square in result):
-        raise PlanError(f"{type(graph.model).__name__} has nothing that this metric could compare its channels by; use another")
+        raise PlanError(f"{type(graph.model).__name__} has nothing that this metric could compare its channels by; use another.")
     return tuple(result)
 
 

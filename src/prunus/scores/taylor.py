@@ -43,5 +43,5 @@ def taylor(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Los
         total += per_channel(graph, axes, lambda rows: rows.double().sum(1), reduce, products) ** 2
         count += 1
     if not count:
-        raise PlanError("taylor needs at least one batch of inputs and labels")
+        raise PlanError("taylor needs at least one batch of inputs and labels.")
     return total / count

@@ -44,7 +44,9 @@ def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
     """
     scale, width = _scale(samples), _width(samples)
     if not 1 <= count <= min(len(samples), width):
-        raise ConfigError(f"there are 1 to {min(len(samples), width)} principal components of {len(samples)} samples of {width} numbers, not {count}")
+        raise ConfigError(
+            f"There are 1 to {min(len(samples), width)} principal components of {len(samples)} samples of {width} numbers, not {count}."
+        )
     block = min(width, count + _OVERSAMPLING)
     basis = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, block)))[0].astype(np.float32)
     for _ in range(_ROUNDS):
@@ -64,7 +66,7 @@ def variance_pixels(samples: Any, count: int) -> Values:
     """The `count` entries of a sample that vary most over the samples, shape (N, count); largest deviation first (SlimML's direct attributes)."""
     width = _width(samples)
     if not 1 <= count <= width:
-        raise ConfigError(f"a sample has {width} entries; {count} of them cannot be taken")
+        raise ConfigError(f"A sample has {width} entries; {count} of them cannot be taken.")
     chosen = np.argsort(-_scale(samples).std, kind="stable")[:count]
     return np.concatenate([rows[:, chosen] for _, rows in chunks(samples)])
 
@@ -79,7 +81,7 @@ def latent_factors(samples: Any, count: int, every: int = 100, rounds: int = 20,
     """
     width = _width(samples)
     if not 1 <= count <= width:
-        raise ConfigError(f"a sample has {width} entries; {count} latent factors cannot be taken from them")
+        raise ConfigError(f"A sample has {width} entries; {count} latent factors cannot be taken from them.")
     chosen = np.linspace(0, width - 1, max(count, width // every)).round().astype(np.int64)
     scale = _scale(samples)
     rest = np.concatenate([scale.apply(rows)[:, chosen] for _, rows in chunks(samples)]).astype(np.float64)

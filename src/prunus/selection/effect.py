@@ -53,7 +53,7 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if first is None or first.groups != 1 or isinstance(first.padding, str) or first.padding_mode != "zeros":
-        raise ConfigError(f"the gradient norm needs a plain convolution as first layer, which {type(model).__name__} does not have")
+        raise ConfigError(f"The gradient norm needs a plain convolution as first layer, which {type(model).__name__} does not have.")
     seen: list[tuple[Tensor, Tensor]] = []
     hook = first.register_forward_hook(lambda module, args, output: seen.append((args[0], output)))
     try:

@@ -142,21 +142,21 @@ def clean(effects: ArrayLike, count: int) -> Effects:
     """Effect values with 0 for what is no finite number; raises ConfigError if there are not `count`."""
     values: Any = np.asarray(effects, dtype=np.float64)
     if values.shape != (count,):
-        raise ConfigError(f"there are {count} points, but effect values of shape {values.shape}")
+        raise ConfigError(f"There are {count} points, but effect values of shape {values.shape}.")
     return np.where(np.isfinite(values), values, 0.0)
 
 
 def checked_drop(drop: float) -> float:
     """The probability; raises ConfigError if it is none that easy samples may be dropped with."""
     if not 0 <= drop < 1:
-        raise ConfigError(f"easy samples are dropped with a probability from 0 to below 1, not {drop}")
+        raise ConfigError(f"Easy samples are dropped with a probability from 0 to below 1, not {drop}.")
     return drop
 
 
 def checked_keep(keep: float) -> float:
     """The part; raises ConfigError if no samples or more than all would be kept."""
     if not 0 < keep <= 1:
-        raise ConfigError(f"the part of the samples to keep lies above 0 and up to 1, not {keep}")
+        raise ConfigError(f"The part of the samples to keep lies above 0 and up to 1, not {keep}.")
     return keep
 
 
@@ -180,5 +180,5 @@ def _ranks(values: Effects) -> Indices:
 
 def _part(value: float) -> float:
     if not 0 <= value <= 1:
-        raise ConfigError(f"a part of the samples is a number from 0 to 1, not {value}")
+        raise ConfigError(f"A part of the samples is a number from 0 to 1, not {value}.")
     return value

@@ -18,7 +18,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     except OSError as error:
-        raise FileFormatError(f"{path} cannot be written ({error.strerror or error}); choose another folder") from error
+        raise FileFormatError(f"{path} cannot be written ({error.strerror or error}); choose another folder.") from error
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(content)
@@ -28,7 +28,7 @@ def write_atomically(path: Path, content: bytes) -> None:
         Path(temporary).replace(path)
     except OSError as error:
         Path(temporary).unlink(missing_ok=True)
-        raise FileFormatError(f"{path} cannot be written ({error.strerror or error}); what was there before is untouched") from error
+        raise FileFormatError(f"{path} cannot be written ({error.strerror or error}); what was there before is untouched.") from error
     except BaseException:
         Path(temporary).unlink(missing_ok=True)
         raise

@@ -10,7 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..errors import FileFormatError
+from ..errors import FileFormatError, clause
 from .atomic import write_atomically
 
 SCHEMA = 1
@@ -33,18 +33,18 @@ def read_tree(path: str | Path) -> Any:
     """Read what `write_tree` wrote; tensors lie on the CPU. Raises FileFormatError if it is no such file."""
     path = Path(path)
     if not path.is_file():
-        raise FileFormatError(f"there is no checkpoint at {path}")
+        raise FileFormatError(f"There is no checkpoint at {path}.")
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["prunus_checkpoint"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if header["schema"] != SCHEMA:
-            raise FileFormatError(f"{path} has schema {header['schema']}; this version of prunus reads schema {SCHEMA}")
+            raise FileFormatError(f"{path} has schema {header['schema']}; this version of prunus reads schema {SCHEMA}.")
         return _put_together(header["tree"], tensors)
     except FileFormatError:
         raise
     except Exception as error:  # safetensors raises errors of many kinds for what it cannot read
-        raise FileFormatError(f"{path} is not a whole checkpoint ({type(error).__name__}: {error}); resume from another one") from error
+        raise FileFormatError(f"{path} is not a whole checkpoint ({type(error).__name__}: {clause(error)}); resume from another one.") from error
 
 
 def _take_apart(node: Any, tensors: dict[str, Tensor]) -> Any:
@@ -56,13 +56,13 @@ def _take_apart(node: Any, tensors: dict[str, Tensor]) -> Any:
     if isinstance(node, dict):
         wrong = [key for key in node if type(key) not in (str, int)]
         if wrong:
-            raise FileFormatError(f"a checkpoint holds texts and whole numbers as keys, not {wrong[0]!r}")
+            raise FileFormatError(f"A checkpoint holds texts and whole numbers as keys, not {wrong[0]!r}.")
         return {_KEYS: [[key, _take_apart(value, tensors)] for key, value in node.items()]}
     if isinstance(node, (list, tuple)):
         return [_take_apart(value, tensors) for value in node]
     if node is None or isinstance(node, (bool, int, float, str)):
         return node
-    raise FileFormatError(f"a checkpoint holds tensors, numbers, texts and containers of them, not {type(node).__name__}")
+    raise FileFormatError(f"A checkpoint holds tensors, numbers, texts and containers of them, not {type(node).__name__}.")
 
 
 def _put_together(node: Any, tensors: dict[str, Tensor]) -> Any:

@@ -26,7 +26,7 @@ from ..channels.plan import check_fingerprint
 from ..channels.surgery import Rebind, Surgery
 from ..channels.traced import TracedModule
 from ..channels.twin import copy_model, named_tensors
-from ..errors import FileFormatError, PlanError
+from ..errors import FileFormatError, PlanError, clause
 from .atomic import write_atomically
 from .header import SCHEMA, Header, is_size, parse
 from .shell import traced_from_data, traced_to_data
@@ -82,12 +82,12 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
         elif build_model is not None:
             model = _load_eager(path, header, tensors, build_model().to(device))
         else:
-            raise FileFormatError(f"it holds a {header.class_name} in its own class; give build_model=, a function that makes the dense model")
+            raise FileFormatError(f"It holds a {header.class_name} in its own class; give build_model=, a function that makes the dense model.")
     except FileFormatError as error:
-        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
+        raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
     for name, parameter in model.named_parameters():
         if name not in header.frozen and not (parameter.is_floating_point() or parameter.is_complex()):
-            raise FileFormatError(f"{path} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot be trained")
+            raise FileFormatError(f"{path} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot be trained.")
         parameter.requires_grad_(name not in header.frozen)
     model.train(header.training)
     if header.plan is not None:
@@ -109,7 +109,7 @@ def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: n
     own = named_tensors(model)
     for name, old in own.items():
         if name not in tensors:
-            raise PlanError(f"{kind} has a tensor {name} that {path} does not hold; build_model makes another model")
+            raise PlanError(f"{kind} has a tensor {name} that {path} does not hold; build_model makes another model.")
         _check_shape(path, kind, name, old, tensors[name], cut=header.plan is not None)
     result = copy_model(model, {id(old): _like(old, tensors[name]) for name, old in own.items()})
     for name in tensors:
@@ -124,7 +124,7 @@ def _check_shape(path: Path, kind: str, name: str, old: Tensor, new: Tensor, cut
     """A dense file must have the model's shapes, a cut one at most those."""
     fits = new.dim() == old.dim() and all(n <= o for n, o in zip(new.shape, old.shape)) if cut else new.shape == old.shape
     if not fits:
-        raise PlanError(f"{path} holds {name} with shape {tuple(new.shape)}, but {kind} has {tuple(old.shape)}; build_model makes another model")
+        raise PlanError(f"{path} holds {name} with shape {tuple(new.shape)}, but {kind} has {tuple(old.shape)}; build_model makes another model.")
 
 
 def _rebind(model: nn.Module, rebind: Rebind) -> None:
@@ -133,7 +133,7 @@ def _rebind(model: nn.Module, rebind: Rebind) -> None:
     old = None if module is None else vars(module).get(rebind.name)
     if module is None or not is_size(old) or isinstance(old, int) != isinstance(rebind.value, int):
         raise FileFormatError(
-            f"it sets {rebind.name!r} of module {rebind.module!r}, which {type(model).__name__} does not have or not as such a size"
+            f"It sets {rebind.name!r} of module {rebind.module!r}, which {type(model).__name__} does not have or not as such a size."
         )
     setattr(module, rebind.name, rebind.value)
 
@@ -150,29 +150,29 @@ def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
     except AttributeError:
         module = None
     if module is None or attribute != "bias" or module._parameters.get("bias", 0) is not None:
-        raise PlanError(f"{path} holds a tensor {name} that {type(model).__name__} does not have; build_model makes another model")
+        raise PlanError(f"{path} holds a tensor {name} that {type(model).__name__} does not have; build_model makes another model.")
     module.bias = nn.Parameter(tensor, requires_grad=False)
 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a file whose checksum fits."""
     if not path.is_file():
-        raise FileFormatError(f"{path} does not exist")
+        raise FileFormatError(f"{path} does not exist.")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except Exception as error:  # safetensors raises errors of many kinds for what it cannot read
-        raise FileFormatError(f"{path} is not a whole safetensors file ({error}); it may be truncated") from error
+        raise FileFormatError(f"{path} is not a whole safetensors file ({error}); it may be truncated.") from error
     if "prunus" not in metadata:
-        raise FileFormatError(f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights")
+        raise FileFormatError(f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights.")
     try:
         header = parse(metadata["prunus"])
         if header.get("sha256") != _digest(tensors, header):
-            raise FileFormatError("it has been changed since it was written: its checksum does not fit its header and tensors")
+            raise FileFormatError("It has been changed since it was written: its checksum does not fit its header and tensors.")
         return header, tensors
     except (FileFormatError, RecursionError) as error:
-        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
+        raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
 
 
 def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
@@ -180,7 +180,7 @@ def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
     try:
         return Header.from_json(data), tensors
     except FileFormatError as error:
-        raise FileFormatError(f"{path} cannot be loaded: {error}") from error
+        raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
 
 
 def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:

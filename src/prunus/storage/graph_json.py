@@ -13,7 +13,7 @@ from torch import fx
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
-from ..errors import FileFormatError
+from ..errors import FileFormatError, clause
 from .names import check_name, check_path, is_name
 
 _SYMBOLIC: dict[str, Callable[..., Any]] = {
@@ -34,7 +34,9 @@ def graph_to_data(graph: fx.Graph) -> dict[str, Any]:
     try:
         structures = {"in": pytree.treespec_dumps(info.in_spec), "out": pytree.treespec_dumps(info.out_spec)}
     except (NotImplementedError, TypeError) as error:
-        raise FileFormatError(f"the inputs or outputs of the traced model have no form in a file ({error}); save its state_dict instead") from error
+        raise FileFormatError(
+            f"The inputs or outputs of the traced model have no form in a file ({clause(error)}); save its state_dict instead."
+        ) from error
     _check_structures(structures)
     return {"nodes": nodes, "arguments": [check_name(a, "an argument") for a in info.orig_args], **structures}
 
@@ -45,7 +47,7 @@ def graph_from_data(data: dict[str, Any], tensors: Collection[str], modules: Col
         graph, nodes = fx.Graph(), dict[str, fx.Node]()
         for op, name, target, args, kwargs in data["nodes"]:
             if op not in _KINDS or name in nodes:
-                raise FileFormatError(f"the traced graph in the file has a node {name!r} of kind {op!r}, which prunus does not write")
+                raise FileFormatError(f"The traced graph in the file has a node {name!r} of kind {op!r}, which prunus does not write.")
             inputs = _arguments(op, _decode(args, nodes, device), _decode(kwargs, nodes, device))
             resolved = _resolve(op, target, modules if op == "call_module" else tensors)
             nodes[name] = graph.create_node(op, resolved, *inputs, name=check_name(name, "a value"))
@@ -59,15 +61,15 @@ def graph_from_data(data: dict[str, Any], tensors: Collection[str], modules: Col
     except FileFormatError:
         raise
     except Exception as error:  # torch checks much by itself, with errors of many kinds
-        raise FileFormatError(f"the traced graph in the file cannot be read ({type(error).__name__}: {error})") from error
+        raise FileFormatError(f"The traced graph in the file cannot be read ({type(error).__name__}: {clause(error)}).") from error
 
 
 def _arguments(op: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Positional and keyword arguments of a node; the keywords are written into source."""
     if not isinstance(args, tuple) or not isinstance(kwargs, dict):
-        raise FileFormatError("the traced graph in the file has a node without arguments")
+        raise FileFormatError("The traced graph in the file has a node without arguments.")
     if op in ("placeholder", "get_attr") and (args or kwargs):
-        raise FileFormatError(f"the traced graph in the file has a {op} with arguments")
+        raise FileFormatError(f"The traced graph in the file has a {op} with arguments.")
     return args, {check_name(key, "a keyword"): value for key, value in kwargs.items()}
 
 
@@ -75,12 +77,12 @@ def _check_ends(graph: fx.Graph, info: _PyTreeInfo) -> None:
     """One output, at the end, and as many inputs and outputs as the structures have."""
     kinds = [node.op for node in graph.nodes]
     if kinds.count("output") != 1 or kinds[-1] != "output":
-        raise FileFormatError("the traced graph in the file must end with its only output")
+        raise FileFormatError("The traced graph in the file must end with its only output.")
     results = list(graph.nodes)[-1].args
     if len(results) != 1 or not isinstance(results[0], (list, tuple)) or info.out_spec is None or len(results[0]) != info.out_spec.num_leaves:
-        raise FileFormatError("the traced graph in the file has another number of outputs than their structure")
+        raise FileFormatError("The traced graph in the file has another number of outputs than their structure.")
     if kinds.count("placeholder") != info.in_spec.num_leaves:
-        raise FileFormatError("the traced graph in the file has another number of inputs than their structure")
+        raise FileFormatError("The traced graph in the file has another number of inputs than their structure.")
 
 
 def _check_structures(data: dict[str, Any]) -> None:
@@ -103,7 +105,7 @@ def _check_structure(spec: dict[str, Any]) -> None:
         values = json.loads(context) if known is not None and known.from_dumpable_context is None else {}
         if not all(v is None or isinstance(v, (str, int, float)) for v in (values if isinstance(values, list) else [values])):
             raise FileFormatError(
-                f"the traced model has inputs or outputs in a {kind}, which has no form in a file, or is not known before its import"
+                f"The traced model has inputs or outputs in a {kind}, which has no form in a file, or is not known before its import."
             )
     for child in spec["children_spec"]:
         _check_structure(child)
@@ -118,16 +120,16 @@ def _target_name(node: fx.Node) -> str:
         return str(node.target)
     name = _SYMBOLIC_NAMES.get(node.target)  # type: ignore[arg-type]
     if name is None:
-        raise FileFormatError(f"the traced model calls {node.target}, which has no form in a file; save its state_dict instead")
+        raise FileFormatError(f"The traced model calls {node.target}, which has no form in a file; save its state_dict instead.")
     return name
 
 
 def _resolve(op: str, target: Any, names: Collection[str]) -> Any:
     if not isinstance(target, str):
-        raise FileFormatError(f"the traced graph in the file has the target {target!r}, which is no name")
+        raise FileFormatError(f"The traced graph in the file has the target {target!r}, which is no name.")
     if op in ("get_attr", "call_module"):
         if target not in names:
-            raise FileFormatError(f"the traced graph uses {target!r}, which is not in the file")
+            raise FileFormatError(f"The traced graph uses {target!r}, which is not in the file.")
         return check_path(target, "a tensor or module")
     if op in ("placeholder", "output"):
         return check_name(target, "an input")
@@ -141,7 +143,7 @@ def _operator(target: str) -> torch._ops.OpOverload:
     if len(parts) == 3 and parts[0] == "aten" and parts[1] not in _REFUSED and all(is_name(p) for p in parts):
         found = getattr(getattr(torch.ops.aten, parts[1], None), parts[2], None)
     if not isinstance(found, torch._ops.OpOverload):
-        raise FileFormatError(f"the traced graph in the file calls {target!r}, which is not one of torch's own operators")
+        raise FileFormatError(f"The traced graph in the file calls {target!r}, which is not one of torch's own operators.")
     return found
 
 
@@ -163,7 +165,7 @@ def _encode(value: Any) -> Any:
             return {"torch": str(value).removeprefix("torch.")}
     if isinstance(value, torch.device):
         return {"device": str(value)}
-    raise FileFormatError(f"the traced model holds an argument of type {type(value).__name__}, which has no form in a file")
+    raise FileFormatError(f"The traced model holds an argument of type {type(value).__name__}, which has no form in a file.")
 
 
 def _decode(value: Any, nodes: dict[str, fx.Node], device: torch.device) -> Any:
@@ -185,4 +187,4 @@ def _decode(value: Any, nodes: dict[str, fx.Node], device: torch.device) -> Any:
         found = vars(torch).get(content)
         if isinstance(found, (torch.dtype, torch.layout, torch.memory_format)):
             return found
-    raise ValueError(f"an argument of kind {kind!r}")
+    raise ValueError(f"An argument of kind {kind!r}.")

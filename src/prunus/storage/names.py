@@ -18,7 +18,7 @@ def is_name(text: object) -> bool:
 def check_name(text: object, what: str) -> str:
     """The text itself; raises FileFormatError where it is no plain Python name."""
     if not isinstance(text, str) or not is_name(text):
-        raise FileFormatError(f"the traced model has {what} named {text!r}; only plain Python names can be written into its code")
+        raise FileFormatError(f"The traced model has {what} named {text!r}; only plain Python names can be written into its code.")
     return text
 
 
@@ -26,4 +26,4 @@ def check_path(text: object, what: str) -> str:
     """The text itself, a name with dots; raises FileFormatError where a part is neither a plain Python name nor a decimal number."""
     if isinstance(text, str) and all(is_name(part) or (part.isascii() and part.isdigit()) for part in text.split(".")):
         return text
-    raise FileFormatError(f"the traced model has {what} named {text!r}; only plain Python names and numbers, joined by dots, can be in its code")
+    raise FileFormatError(f"The traced model has {what} named {text!r}; only plain Python names and numbers, joined by dots, can be in its code.")

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from ..channels.traced import TracedBatchNorm, TracedModule, install_batch_norm
 from ..channels.twin import named_tensors
-from ..errors import FileFormatError
+from ..errors import FileFormatError, clause
 from .graph_json import graph_from_data, graph_to_data
 from .header import Traced
 from .names import check_path
@@ -42,7 +42,7 @@ def _all_names(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 def traced_from_data(data: Traced, tensors: Mapping[str, Tensor], device: torch.device) -> TracedModule:
     """The traced model, its parameters frozen. Raises FileFormatError where the data make no model."""
     if set(data.places.values()) != set(tensors):
-        raise FileFormatError("the names in its header are not those of its tensors")
+        raise FileFormatError("The names in its header are not those of its tensors.")
     try:
         shell = nn.Module()
         parameters = {name: nn.Parameter(t, requires_grad=False) for name, t in tensors.items()}
@@ -59,7 +59,7 @@ def traced_from_data(data: Traced, tensors: Mapping[str, Tensor], device: torch.
     except FileFormatError:
         raise
     except Exception as error:  # registering, compiling: whatever the data hold, the file is to blame
-        raise FileFormatError(f"its traced model cannot be built ({type(error).__name__}: {error})") from error
+        raise FileFormatError(f"Its traced model cannot be built ({type(error).__name__}: {clause(error)}).") from error
 
 
 def _container(shell: nn.Module, parts: list[str]) -> nn.Module:

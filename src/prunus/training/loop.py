@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from prunus.channels.twin import named_tensors
 from prunus.data.sets import Split
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, clause
 from prunus.storage.checkpoint import read_tree, write_tree
 from prunus.training.best import Best
 from prunus.training.config import TrainConfig, rate_factor, size_factor
@@ -237,7 +237,7 @@ class _Training:
             if size == 1:
                 raise
             name = type(self.model).__name__
-            raise ConfigError(f"{name} cannot take images with {size:g} of their sides: leave first_size at 1 ({error}).") from error
+            raise ConfigError(f"{name} cannot take images with {size:g} of their sides: leave first_size at 1 ({clause(error)}).") from error
         right = self.objective.right(outputs, targets)
         loss = self._loss(outputs, targets, right, part, weight)
         mine = torch.tensor([len(targets), len(targets) * loss.item(), 0.0 if right is None else right.sum().item()], dtype=torch.float64)

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import FileFormatError
+from ..errors import FileFormatError, clause
 from .config import TrainConfig
 
 
@@ -145,5 +145,5 @@ class Progress:
             if "cuda" in random and self.device.type == "cuda":
                 torch.cuda.set_rng_state(random["cuda"], self.device)
         except (KeyError, TypeError, RuntimeError) as error:
-            raise FileFormatError(f"the checkpoint is not one of a training ({type(error).__name__}: {error})") from error
+            raise FileFormatError(f"The checkpoint is not one of a training ({type(error).__name__}: {clause(error)}).") from error
         vars(self).update(values, records=records)
