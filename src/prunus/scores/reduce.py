@@ -51,7 +51,7 @@ def per_channel(
 def combined(graph: ChannelGraph, axes: Iterable[Axis], slot_scores: Callable[[Axis], Tensor], reduce: Reduce) -> Tensor:
     """`per_channel` with a function that gives the scores of all slots of an axis, shape (slots,)."""
     if reduce not in ("sum", "mean", "max", "producer"):
-        raise PlanError(f"Reduce must be 'sum', 'mean', 'max' or 'producer', not {reduce!r}.")
+        raise PlanError(f"reduce must be 'sum', 'mean', 'max' or 'producer', not {reduce!r}.")
     chosen = [axis for axis in axes if axis.produces or reduce != "producer"]
     first = _first_producer(chosen) if reduce == "producer" else None
     if not chosen or not graph.num_channels:
