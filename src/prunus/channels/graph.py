@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +15,7 @@ from torch import nn
 from .components import components
 from .cost import AxisTable, Cost, CostModel, LayerCost
 from .costing import cost_model, layer_costs
+from .fold import settle_leaks
 from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record
 from .paint import Painter
 from .source import UNPAINTED, Source
@@ -30,14 +31,18 @@ _SILENT = frozenset({"kernel positions", "used as an index", "a spatial axis"})
 class Axis(NamedTuple):
     """One axis of one parameter or buffer: the channel of every slot, -1 where pinned.
 
-    `produces` is False where the axis is only read from (the input axis of a weight): its slots need not be zeroed by a mask. Axes of one `pattern`
-    hold the same channels slot by slot; those of pattern 0 hold none.
+    `produces` says that its slots make channels, `consumed` that they are multiplied with channels and summed over (the input axis of a weight).
+    `zeroed`: where a channel is removed, the masked network has `neutral` there, which is zero, or one where something is divided by it. Axes of one
+    `pattern` hold the same channels slot by slot; those of pattern 0 hold none.
     """
 
     name: str
     dim: int
     channels: Labels
     produces: bool
+    consumed: bool
+    zeroed: bool
+    neutral: float
     is_parameter: bool
     pattern: int
 
@@ -91,7 +96,6 @@ class ChannelGraph:
     records: tuple[Record, ...]
     contractions: tuple[Contraction, ...]
     leaks: tuple[Leak, ...]
-    reset_means: tuple[str, ...]
     component_of_colour: Labels
     channel_of_colour: Labels
     axes: tuple[Axis, ...]
@@ -202,11 +206,11 @@ def build(
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
     table = AxisTable(channel_of_colour)
-    axes = _axes(sources, table, _marked(painter.next_colour, painter.consumed))
+    leaks, zeroed = settle_leaks(painter.records, twin.modules, painter.leaks, painter.relied)
+    axes = _axes(sources, table, painter, zeroed)
     parts = cost_model(table, painter, sources, axes)
     group_of_channel, slots = _group(table, count)
     groups = _name_groups(group_of_channel, slots, axes)
-    reset = _marked(painter.next_colour, painter.reset_means)
     return ChannelGraph(
         model=model,
         twin=twin,
@@ -214,8 +218,7 @@ def build(
         sources=sources,
         records=tuple(painter.records),
         contractions=tuple(painter.contractions),
-        leaks=tuple(painter.leaks),
-        reset_means=tuple(s.name for s in sources if not s.is_parameter and s.tensor.dim() == 1 and s.part(reset, 0).any()),
+        leaks=tuple(leaks),
         component_of_colour=parent,
         channel_of_colour=channel_of_colour,
         axes=axes,
@@ -227,16 +230,24 @@ def build(
     )
 
 
-def _axes(sources: Sequence[Source], table: AxisTable, consumed: NDArray[np.bool_]) -> tuple[Axis, ...]:
+def _axes(sources: Sequence[Source], table: AxisTable, painter: Painter, zeroed: Sequence[Labels]) -> tuple[Axis, ...]:
     places = [(source, axis) for source in sources for axis in range(source.tensor.dim())]
     painted = [(source.starts[axis], source.tensor.shape[axis]) for source, axis in places if source.starts[axis] != UNPAINTED]
-    end = sum(painted[-1]) if painted else 0  # the colours of sources are the first ones, without gaps
-    read = iter(np.logical_or.reduceat(consumed[:end], [start for start, _ in painted]).tolist() if painted else [])
+
+    def marks(colours: Sequence[Labels]) -> Iterator[bool]:
+        """Whether some slot of every painted axis is marked; the colours of sources are the first ones, without gaps."""
+        marked = _marked(painter.next_colour, colours)[: sum(painted[-1]) if painted else 0]
+        return iter(np.logical_or.reduceat(marked, [start for start, _ in painted]).tolist() if painted else [])
+
+    consumed, made, relied = marks(painter.consumed), marks(painter.made), marks([*painter.relied, *zeroed])
     result = []
     for source, axis in places:
         channels, unpainted = source.part(table.channel_of_colour, axis), source.starts[axis] == UNPAINTED
         pattern = 0 if unpainted else table.pattern(channels)
-        result.append(Axis(source.name, axis, channels, unpainted or not next(read), source.is_parameter, pattern))
+        read, makes, must = (False, True, False) if unpainted else (next(consumed), next(made), next(relied))
+        produces = makes or not read
+        zero = (produces or must) and source.is_real
+        result.append(Axis(source.name, axis, channels, produces, read, zero, source.neutral, source.is_parameter, pattern))
     return tuple(result)
 
 

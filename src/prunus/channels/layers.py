@@ -157,13 +157,24 @@ class Mark(NamedTuple):
 class Leak(NamedTuple):
     """A contraction over slots that are a constant other than zero once removed: the constant belongs into the next bias.
 
-    `labels` and `dead` cover the whole contracted axis; slots that become zero have dead value 0.
+    `labels` and `dead` cover the whole contracted axis; slots that become zero have dead value 0. `weight` are the colours of the parameter that
+    they are multiplied with, if it is one that becomes zero where it may not be spared: then nothing comes through.
     """
 
     labels: Labels
     dead: Values
     record: int
     foldable: bool
+    weight: Labels | None = None
+
+
+class Hazard(NamedTuple):
+    """A removed slot of `tensor` would be divided by, or its logarithm taken, and it becomes zero."""
+
+    tensor: Tensor
+    labels: Labels
+    operator: str
+    where: Where
 
 
 class Contraction(NamedTuple):

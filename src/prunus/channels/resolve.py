@@ -13,11 +13,10 @@ def graph_for(model: nn.Module, plan: Plan) -> ChannelGraph:
 
     Raises PlanError if the plan was made for another model.
     """
-    from .trace import trace_twin
-    from .twin import meta_twin
+    from .trace import trace_model
 
     if plan.graph is not None and plan.graph.is_of(model):
         return plan.graph
     check_fingerprint(plan, model)
     args, kwargs = rebuild_inputs(plan.inputs)
-    return trace_twin(model, meta_twin(model), args, kwargs)
+    return trace_model(model, args, kwargs)

@@ -20,7 +20,7 @@ from .plan import Plan
 from .rewrite import Painted, Scene, UnrewritableError, rewrite
 from .rules import RULES, fallback
 from .surgery import Surgery, cut, slices_of
-from .trace import paint_sources, tensors_in, to_meta
+from .trace import paint_sources, pin_outputs, tensors_in, to_meta
 from .traced import TracedBatchNorm, TracedModule
 from .twin import copy_model, meta_twin, named_tensors
 
@@ -64,9 +64,7 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
     inputs = [to_meta(t) for t in tensors_in(dense.inputs)]
     with torch.no_grad(), painter:
         outputs = runner.run(*inputs, enable_io_processing=False)
-    for tensor in tensors_in(outputs):
-        for layer in painter.paint_of(tensor):
-            painter.pin(layer.labels, "model output", "")
+    pin_outputs(painter, "the traced graph", outputs)
     painted = build(module, twin, dense.inputs, painter, sources)
     read = {id(t) for record in painter.records for t in record.tensors}
     unused = {source.name for source in sources if id(source.tensor) not in read}

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,9 +14,9 @@ from torch import Tensor, nn
 
 from ..errors import TraceError
 from .collector import collector_paused
-from .direct import direct
 from .graph import ChannelGraph, build
-from .layers import Layer, unknown_like, zeros_like
+from .layers import Layer, Mark, constant
+from .neutral import neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .source import UNPAINTED, Source
@@ -39,22 +40,37 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
         TraceError: the forward reads the value of a tensor, or fails on these inputs; the text names the line.
     """
     model = unwrap(model)
-    args, kwargs = as_arguments(example_inputs)
-    return trace_twin(model, meta_twin(model), args, kwargs)
+    return trace_model(model, *as_arguments(example_inputs))
 
 
-def trace_twin(model: nn.Module, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChannelGraph:
-    """`trace` with the meta twin already made."""
-    painter = Painter(RULES, fallback)
-    sources = paint_sources(painter, twin.modules)
-    outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
+def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChannelGraph:
+    """`trace` with positional and keyword arguments.
+
+    Where a removed channel would be divided by, it is painted again with what must not be zero; what still is then, stays.
+    """
+    neutral = frozenset[str]()
+    while True:
+        painter, twin = Painter(RULES, fallback), meta_twin(model)
+        sources = paint_sources(painter, twin.modules, neutral)
+        outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
+        found = neutral_sources(painter.records, sources, painter.hazards) - neutral if painter.hazards else frozenset[str]()
+        if not found:
+            break
+        neutral |= found
+    for hazard in painter.hazards:
+        painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
+    pin_outputs(painter, type(model).__name__, outputs)
+    return build(model, twin, (args, kwargs), painter, sources)
+
+
+def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
+    """What a model returns stays as it is. Raises TraceError if it returns no tensor."""
     tensors = list(tensors_in(outputs))
     if not tensors:
-        raise TraceError(f"The forward of {type(model).__name__} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes.")
+        raise TraceError(f"The forward of {name} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes.")
     for tensor in tensors:
         for layer in painter.paint_of(tensor):
             painter.pin(layer.labels, "model output", "")
-    return build(model, twin, (args, kwargs), painter, sources)
 
 
 def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -101,24 +117,26 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(vars(value))
 
 
-def paint_sources(painter: Painter, modules: Modules) -> tuple[Source, ...]:
+def paint_sources(painter: Painter, modules: Modules, neutral: Collection[str] = ()) -> tuple[Source, ...]:
     """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of convolutions can never go and need none.
 
-    The first colours are theirs, without gaps.
+    The first colours are theirs, without gaps. Removed slots hold zero, those of tensors named in `neutral` one, and whole numbers, which may be
+    indices, what they held.
     """
     parameters = {id(p) for m in modules.values() for p in m._parameters.values()}
     kernels = {id(m._parameters.get("weight")) for m in modules.values() if isinstance(m, nn.modules.conv._ConvNd)}
     sources = []
     for name, tensor in tensors_in_modules(modules).items():
         is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0
-        starts, layers = [], []
+        starts, layers, value = [], [], float(name in neutral)
+        real = tensor.dtype.is_floating_point or tensor.dtype.is_complex
         for axis, size in enumerate(tensor.shape[:painted]):
             starts.append(painter.next_colour)
             labels = painter.fresh(size)
-            layers.append(Layer(axis, labels, zeros_like(labels) if is_parameter else unknown_like(labels)))
+            layers.append(Layer(axis, labels, constant(value if real else math.nan, size)))
         painter.set_paint(tensor, tuple(layers))
         painter.fix(tensor)
-        sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts)))))
+        sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), value))
     return tuple(sources)
 
 
@@ -151,14 +169,14 @@ def _deepest_user_line(error: Exception) -> str:
 
 @contextmanager
 def _own_forwards(painter: Painter, modules: Modules) -> Iterator[None]:
-    """Keep the dotted name of the module that runs on top of the painter's stack, and let torch's own layers go the short way.
+    """Keep the dotted name of the module that runs on top of the painter's stack.
 
     Each forward is wrapped rather than hooked, since a global hook would send every module call down torch's slow path.
     """
     modules = {name: module for name, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)}
     own = [vars(module).get("forward") for module in modules.values()]
     for name, module in modules.items():
-        module.__dict__["forward"] = _announced(direct(module, painter.run_directly), name, painter.modules)
+        module.__dict__["forward"] = _announced(module.forward, name, painter.modules)
     try:
         yield
     finally:

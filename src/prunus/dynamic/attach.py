@@ -167,5 +167,6 @@ def gateable(graph: ChannelGraph, group: Group, layers: Mapping[str, str]) -> Ga
 def _plain_layers(graph: ChannelGraph) -> dict[str, str]:
     """Every layer that could be gated, in the order in which they run, and the batch norm behind it, "" for none."""
     behind = norms_behind(graph)
-    found = (plain_layer(graph, index, _MAKING) for index in sorted({contraction.record for contraction in graph.contractions}))
+    products = sorted({contraction.record for contraction in graph.contractions})
+    found = (plain_layer(graph.records, graph.twin.modules, index, _MAKING) for index in products)
     return {name: behind.get(name, "") for name in found if name is not None}

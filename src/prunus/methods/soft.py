@@ -200,7 +200,7 @@ def filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_], f
     behind = _norms(graph) if folded else {}
     tensors, scales = named_tensors(model), {f"{norm}.weight" for norm in behind.values()}
     return [
-        (tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device))
+        Zeros(tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device), axis.neutral)
         for axis, slots in lost_slots(graph, removed)
         if axis.is_parameter and axis.produces
         if axis.name in scales or (tensors[axis.name].dim() > 1 and axis.name not in behind)

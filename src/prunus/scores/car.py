@@ -72,11 +72,11 @@ def _without(model: nn.Module, graph: ChannelGraph, channels: Sequence[int], eva
 @contextmanager
 def _zeroed(model: nn.Module, graph: ChannelGraph, removed: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Iterator[None]:
     zeros = produced(model, graph, removed)
-    saved = [tensor.detach().index_select(dim, slots) for tensor, dim, slots in zeros]
+    saved = [zero.tensor.detach().index_select(zero.dim, zero.slots) for zero in zeros]
     set_to_zero(zeros)
     try:
         yield
     finally:
         with torch.no_grad():
-            for (tensor, dim, slots), values in zip(zeros, saved):
-                tensor.index_copy_(dim, slots, values)
+            for zero, values in zip(zeros, saved):
+                zero.tensor.index_copy_(zero.dim, zero.slots, values)

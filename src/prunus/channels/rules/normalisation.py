@@ -43,8 +43,6 @@ def batch_norm(call: Call) -> Sequence[Paint]:
         if layer.axis == 1:
             _affine(call, layer, (weight, bias, mean, variance))
             bare = np.where(np.isnan(layer.dead), np.nan, 0.0) if training else zero_or_unknown(layer.dead)
-            if not training and mean is not None:
-                call.painter.reset_means.extend(y.labels for y in call.layers(mean, 0))
             layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
         else:
             if training:
