@@ -71,6 +71,7 @@ NOTHING = Entries([], [], [])
         "within 1e-5",
         "It takes 12 minutes.",
         "a 3-times smaller file",
+        "It is 3× as fast.",
         "half, or\n86 %, of it",
     ],
 )
@@ -90,7 +91,7 @@ def test_what_looks_measured_is_found(text: str) -> None:
         "Li et al. 2017 (arXiv 1608.08710)",
         "(10.1109/TCSVT.2023.3248659)",
         "<!-- 3 ms -->",
-        "ResNet-56 with 2 and 3 filters, 100 samples, two of three seeds",
+        "ResNet-56 with 2 and 3 filters, 100 samples, two of three seeds, maps of 7 × 7",
     ],
 )
 def test_what_is_no_measurement_is_left_alone(text: str) -> None:
