@@ -153,7 +153,9 @@ def page(known: Entries) -> str:
             continue
         up = "" if name.startswith("docs/") else "../"
         lines += ["", f"## [{name}]({up}{name.removeprefix('docs/')})", "", "| text | rows | computed as | commands |", "|---|---|---|---|"]
-        lines += [_line("between the marks", [f"{_result(by)}: all rows"], ["the summary of the page"], _written(by), commands) for by in written]
+        for by in written:
+            found = _line("the list that the benchmark writes", [f"{_result(by)}: all rows"], ["the summary of the page"], _written(by), commands)
+            lines.append(found)
         for one in figures:
             rows = [f"{_result(value.result)}: {selection(value.where)}" for value in one.values.values()]
             how = [f"{name}: {value.words()}" for name, value in one.values.items()]

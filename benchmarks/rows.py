@@ -108,9 +108,9 @@ def machine(how: Record) -> str:
     where = how["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
     parts = [where.get("accelerator", ""), f"processor {UNKNOWN}" if where["processor"] == UNKNOWN else where["processor"]]
-    if "cores" in where:
-        units = " ".join(where["vector_units"])
-        parts += [units, f"{where['cores']} cores", f"threads: {where['threads']}"]
+    parts.append(" ".join(where.get("vector_units", [])))
+    parts += [f"{where['cores']} cores"] if "cores" in where else []
+    parts += [f"threads: {where['threads']}"] if "threads" in where else []
     return "; ".join(filter(None, [", ".join(filter(None, parts)), versions]))
 
 
