@@ -22,11 +22,13 @@ from .plan import Plan, make_plan
 from .rehearse import MismatchError
 from .resolve import graph_for
 from .shrink import compact_traced
+from .statistics import narrowed, widths_of
 from .surgery import Surgery, operate, slices_of, standard_rebinds
 from .twin import named_tensors, unwrap
 from .verify import Verification, verify
 
 Prefer = Literal["auto", "eager"]
+Norms = Literal["original", "plain"]
 _MOST_ROUNDS = 12
 
 
@@ -46,6 +48,7 @@ def compact(
     *,
     optimizer: torch.optim.Optimizer | None = None,
     prefer: Prefer = "auto",
+    norms: Norms = "original",
     check: bool = True,
 ) -> nn.Module:
     """Build the compact model. The given model is not changed.
@@ -59,6 +62,8 @@ def compact(
         plan: what to remove.
         optimizer: an optimiser over the model's parameters; it is moved to the compact model, momentum and other per-slot state sliced along.
         prefer: "auto" or "eager".
+        norms: "original": norms across channels that go keep their width, which is exact; "plain": they are those of the channels that are left, as
+            torch computes them, which is quicker and not exact.
         check: compare with the masked model on random inputs before anything is returned.
 
     Raises:
@@ -67,10 +72,12 @@ def compact(
     """
     if prefer not in ("auto", "eager"):
         raise CompactError(f"prefer must be 'auto' or 'eager', not {prefer!r}.")
+    if norms not in ("original", "plain"):
+        raise CompactError(f"norms must be 'original' or 'plain', not {norms!r}.")
     model = unwrap(model)
     with collector_paused():
         graph = graph_for(model, plan)
-        built = _build(model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer)
+        built = _build(model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer, norms)
     object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, None))
     if check:
         verification = verify(model, built.plan, built.model)
@@ -88,22 +95,40 @@ class _Built:
     surgery: Surgery
 
 
-def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer) -> _Built:
+def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, norms: Norms) -> _Built:
     """The module's own class, else its traced graph, else its own class with fewer channels gone."""
-    small, surgery, failure = _eager(model, graph, plan)
+    small, surgery, failure = _eager(model, graph, plan, norms)
     if small is not None:
-        return _Built(small, plan, "eager", surgery)
+        return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
     traced = compact_traced(model, graph, plan) if prefer == "auto" else None
     if traced is not None:
-        return _Built(traced.train(model.training), plan, "traced", Surgery(surgery.slices))
-    wanted = plan.removed
-    small, plan, surgery = _eager_with_less(model, graph, plan, failure)
-    if prefer == "auto":
-        warnings.warn(f"{wanted - plan.removed} of {wanted} channels stay, because the model's forward needs their number", stacklevel=3)
-    return _Built(small, plan, "eager", surgery)
+        return _Built(traced.train(model.training), _noted(plan, graph, surgery), "traced", Surgery(surgery.slices))
+    small, less, surgery = _eager_with_less(model, graph, plan, norms, failure)
+    warnings.warn(_said(plan, less, graph, failure), stacklevel=3)
+    return _Built(small, _noted(less, graph, surgery), "eager", surgery)
 
 
-def _eager(model: nn.Module, graph: ChannelGraph, plan: Plan, attempts: int = 40) -> tuple[nn.Module | None, Surgery, MismatchError | None]:
+def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
+    """The plan, inexact where statistics over channels do not keep their width."""
+    notes = () if surgery.widths else narrowed(graph, plan.removed_in(graph))
+    return replace(plan, notes=tuple(dict.fromkeys((*plan.notes, *notes)))) if notes else plan
+
+
+def _said(plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None) -> str:
+    """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes."""
+    record = graph.records[failure.index] if failure is not None and failure.index < len(graph.records) else None
+    place = f" ({record.operator}, {record.where})" if record is not None else ""
+    if not less.removed:
+        raise CompactError(
+            f"Nothing can be removed in the own class of {type(graph.model).__name__}, as its forward needs the number of channels{place}; "
+            "read the number off the tensor there, or allow the traced graph (prefer='auto')."
+        )
+    return f"{plan.removed - less.removed} of {plan.removed} channels stay, because the model's forward needs their number{place}."
+
+
+def _eager(
+    model: nn.Module, graph: ChannelGraph, plan: Plan, norms: Norms, attempts: int = 40
+) -> tuple[nn.Module | None, Surgery, MismatchError | None]:
     """The module's own class, or None and what went wrong."""
     removed = plan.removed_in(graph)
     slices = slices_of(graph, removed)
@@ -111,12 +136,15 @@ def _eager(model: nn.Module, graph: ChannelGraph, plan: Plan, attempts: int = 40
     surgery, failure = fit_attributes(graph, removed, surgery, attempts)
     if failure is not None:
         return None, surgery, failure
+    surgery = replace(surgery, widths=(widths_of(graph, removed) or ()) if norms == "original" else ())
     small = operate(model, surgery)
     apply_folds(model, small, folds(graph, removed), surgery)
     return small, surgery, None
 
 
-def _eager_with_less(model: nn.Module, graph: ChannelGraph, plan: Plan, failure: MismatchError | None) -> tuple[nn.Module, Plan, Surgery]:
+def _eager_with_less(
+    model: nn.Module, graph: ChannelGraph, plan: Plan, norms: Norms, failure: MismatchError | None
+) -> tuple[nn.Module, Plan, Surgery]:
     """Leave out the channels at the operator that fails, until the module's own forward runs."""
     removed = plan.removed_in(graph)
     for _ in range(_MOST_ROUNDS):
@@ -125,11 +153,11 @@ def _eager_with_less(model: nn.Module, graph: ChannelGraph, plan: Plan, failure:
             break
         removed = removed & ~at
         plan = make_plan(graph, removed)
-        small, surgery, failure = _eager(model, graph, plan, attempts=6)
+        small, surgery, failure = _eager(model, graph, plan, norms, attempts=6)
         if small is not None:
             return small, plan, surgery
     plan = make_plan(graph, np.zeros_like(removed))
-    small, surgery, failure = _eager(model, graph, plan)
+    small, surgery, failure = _eager(model, graph, plan, norms)
     if small is None:
         raise CompactError(f"The forward of {type(model).__name__} does not repeat itself on the same inputs ({failure}).")
     return small, plan, surgery

@@ -16,10 +16,12 @@ from .components import components
 from .cost import AxisTable, Cost, CostModel, LayerCost
 from .costing import cost_model, layer_costs
 from .fold import settle_leaks
-from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record
+from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record, Statistic
 from .paint import Painter
 from .source import UNPAINTED, Source
+from .statistics import split_statistics
 from .twin import Twin, fingerprint_of, named_tensors
+from .widths import Site
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -103,6 +105,8 @@ class ChannelGraph:
     group_of_channel: Labels
     pins: tuple[Mark, ...]
     notes: tuple[Note, ...]
+    statistics: tuple[Statistic, ...]
+    sites: tuple[Site, ...]
     costs: CostModel
 
     @cached_property
@@ -200,12 +204,14 @@ def build(
     inputs: tuple[tuple[Any, ...], dict[str, Any]],
     painter: Painter,
     sources: tuple[Source, ...],
+    sites: Sequence[Site] = (),
 ) -> ChannelGraph:
     """Components of the couplings become channels, channels with the same slots become groups."""
     parent = components(painter.next_colour, painter.edges, painter.whole)
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
     table = AxisTable(channel_of_colour)
+    kept, other = split_statistics(twin.modules, painter.records, painter.statistics, sites)
     leaks, zeroed = settle_leaks(painter.records, twin.modules, painter.leaks, painter.relied)
     axes = _axes(sources, table, painter, zeroed)
     parts = cost_model(table, painter, sources, axes)
@@ -225,7 +231,9 @@ def build(
         groups=groups,
         group_of_channel=group_of_channel,
         pins=tuple(painter.pins),
-        notes=_notes(painter.notes, channel_of_colour),
+        notes=_notes([*painter.notes, *(one.mark for one in other)], channel_of_colour),
+        statistics=tuple(kept),
+        sites=tuple(sites),
         costs=parts.model(table, slots, np.array([g.size for g in groups], dtype=np.int64)),
     )
 

@@ -177,6 +177,15 @@ class Hazard(NamedTuple):
     where: Where
 
 
+class Statistic(NamedTuple):
+    """Colours of slots that become zero and that an operator averages over, along an axis of its first operand."""
+
+    labels: Labels
+    record: int
+    axis: int
+    mark: Mark
+
+
 class Contraction(NamedTuple):
     """Multiply-accumulates of one operator: `constant` times the slots kept in each of `factors`."""
 

@@ -23,7 +23,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import TraceError
 from .blank import BLANKS, Blank, like
-from .layers import ANCHOR, Contraction, Hazard, Labels, Layer, Leak, Mark, Paint, Record, Where, constant, same_dead, unknown_like
+from .layers import (
+    ANCHOR,
+    Contraction,
+    Hazard,
+    Labels,
+    Layer,
+    Leak,
+    Mark,
+    Paint,
+    Record,
+    Statistic,
+    Where,
+    constant,
+    is_zero,
+    same_dead,
+    unknown_like,
+)
 
 _TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
 _OWN_FOLDER = str(Path(__file__).parent) + os.sep
@@ -76,6 +92,16 @@ class Call:
         for layer in layers:
             self.painter.inexact(layer.labels, reason, self.operator)
 
+    def averaged(self, layers: Sequence[Layer], reason: str) -> None:
+        """The operator takes a statistic over these colours: exact where they become zero, and their number is kept in mind; else inexact."""
+        for layer in layers:
+            if is_zero(layer.dead):
+                self.painter.averaged(layer, reason, self.operator)
+                if all(map(self.painter.is_fixed, self.tensors)):
+                    self.painter.relied.append(layer.labels)
+            else:
+                self.painter.inexact(layer.labels, reason, self.operator)
+
 
 Rule = Callable[[Call], Sequence[Paint]]
 
@@ -102,13 +128,14 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     pins: list[Mark] = field(default_factory=list)
     notes: list[Mark] = field(default_factory=list)
     leaks: list[Leak] = field(default_factory=list)
+    statistics: list[Statistic] = field(default_factory=list)
     consumed: list[Labels] = field(default_factory=list)  # axes of parameters that read channels
     made: list[Labels] = field(default_factory=list)  # axes of parameters that make channels
     relied: list[Labels] = field(default_factory=list)  # axes of parameters that must be zero where a channel is removed
     hazards: list[Hazard] = field(default_factory=list)
     contractions: list[Contraction] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    modules: list[str] = field(default_factory=list)
+    running: list[tuple[str, int]] = field(default_factory=list)  # modules that run, outermost first, each with a number for this run
     dead_cache: dict[Any, float] = field(default_factory=dict)
     _operators: dict[Any, Operator] = field(default_factory=dict)
     _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
@@ -179,6 +206,11 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def inexact(self, labels: Labels, reason: str, operator: str) -> None:
         """Removing these colours changes the function of what is left."""
         self.notes.append(Mark(labels, reason, operator, self.where()))
+
+    def averaged(self, layer: Layer, reason: str, operator: str) -> None:
+        """A statistic over slots that become zero."""
+        mark = Mark(layer.labels, reason, operator, self.where())
+        self.statistics.append(Statistic(layer.labels, len(self.records), layer.axis, mark))
 
     def hazard(self, tensor: Tensor, labels: Labels, operator: str) -> None:
         """These slots of an operand must not be zero where they are removed."""
@@ -282,7 +314,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _record(
         self, operator: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Tensors, inputs: tuple[Paint, ...], outputs: Tensors
     ) -> None:
-        module = self.modules[-1] if self.modules else ""
+        module = self.running[-1][0] if self.running else ""
         known = [self.value_of(t) for t in outputs]
         values = tuple([None if value is None else value.clone() for value in known])
         paints = tuple([self.paint_of(t) for t in outputs])

@@ -99,6 +99,9 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     def inexact(self, labels: Labels, reason: str, operator: str) -> None:
         """Nothing: the notes are known."""
 
+    def averaged(self, layer: Layer, reason: str, operator: str) -> None:
+        """Nothing: the statistics are known."""
+
     def hazard(self, tensor: Tensor, labels: Labels, operator: str) -> None:
         """Nothing: what must not be zero is known."""
 

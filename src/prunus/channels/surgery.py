@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from .graph import ChannelGraph
 from .rescale import Rescale
 from .twin import Modules, copy_model, named_tensors, walk
+from .widths import Width, set_widths
 
 _BLOCK = 1 << 18  # numbers
 Slices = dict[str, dict[int, NDArray[np.int64]]]
@@ -35,6 +36,7 @@ class Surgery:
     slices: Slices
     rebinds: tuple[Rebind, ...] = field(default=())
     rescales: tuple[Rescale, ...] = field(default=())
+    widths: tuple[Width, ...] = field(default=())
 
 
 def slices_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Slices:
@@ -82,8 +84,10 @@ def operate(model: nn.Module, surgery: Surgery) -> nn.Module:
     tensors = named_tensors(model)
     replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in surgery.slices.items()}
     result = copy_model(model, replace)
-    rebind_attributes(walk(result), surgery.rebinds)
+    modules = walk(result)
+    rebind_attributes(modules, surgery.rebinds)
     rescale(result, surgery)
+    set_widths(modules, surgery.widths)
     return result
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 import traceback
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -21,6 +22,7 @@ from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .source import UNPAINTED, Source
 from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap
+from .widths import SiteLog
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
@@ -52,7 +54,8 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     while True:
         painter, twin = Painter(RULES, fallback), meta_twin(model)
         sources = paint_sources(painter, twin.modules, neutral)
-        outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
+        log = SiteLog(painter.running, painter.records)
+        outputs = run(painter, twin, to_meta(args), to_meta(kwargs), log)
         found = neutral_sources(painter.records, sources, painter.hazards) - neutral if painter.hazards else frozenset[str]()
         if not found:
             break
@@ -60,7 +63,7 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     for hazard in painter.hazards:
         painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
     pin_outputs(painter, type(model).__name__, outputs)
-    return build(model, twin, (args, kwargs), painter, sources)
+    return build(model, twin, (args, kwargs), painter, sources, log.sites)
 
 
 def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
@@ -140,10 +143,10 @@ def paint_sources(painter: Painter, modules: Modules, neutral: Collection[str] =
     return tuple(sources)
 
 
-def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a twin under the painter; an error becomes a TraceError that names the user's line."""
+def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any], sites: SiteLog | None = None) -> Any:
+    """Run a twin under the painter, and a log of statistics; an error becomes a TraceError that names the user's line."""
     try:
-        with torch.no_grad(), _own_forwards(painter, twin.modules), painter:
+        with torch.no_grad(), _own_forwards(painter, twin.modules), painter, sites or nullcontext():
             return twin.model(*args, **kwargs)
     except TraceError:
         raise
@@ -175,8 +178,9 @@ def _own_forwards(painter: Painter, modules: Modules) -> Iterator[None]:
     """
     modules = {name: module for name, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)}
     own = [vars(module).get("forward") for module in modules.values()]
+    count = itertools.count()
     for name, module in modules.items():
-        module.__dict__["forward"] = _announced(module.forward, name, painter.modules)
+        module.__dict__["forward"] = _announced(module.forward, name, painter.running, count)
     try:
         yield
     finally:
@@ -185,12 +189,12 @@ def _own_forwards(painter: Painter, modules: Modules) -> Iterator[None]:
                 del module.__dict__["forward"]
             else:
                 module.__dict__["forward"] = forward
-        painter.modules.clear()
+        painter.running.clear()
 
 
-def _announced(forward: Callable[..., Any], name: str, running: list[str]) -> Callable[..., Any]:
+def _announced(forward: Callable[..., Any], name: str, running: list[tuple[str, int]], runs: Iterator[int]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        running.append(name)
+        running.append((name, next(runs)))
         try:
             return forward(*args, **kwargs)
         finally:

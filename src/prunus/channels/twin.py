@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from ..errors import TraceError, clause
 from .blank import like
+from .widths import KeepsWidth, without_widths
 
 Modules = dict[str, nn.Module]
 _LARGEST_TABLE = 1 << 20  # elements; integer buffers up to this size keep their values, because they may be used as indices
@@ -90,7 +91,7 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
 @cache
 def _copies_itself(kind: Any) -> bool:
     """Whether a module class defines how it is copied."""
-    own = [vars(base) for base in kind.__mro__ if not base.__module__.startswith(("torch.nn.", "builtins"))]
+    own = [vars(base) for base in kind.__mro__ if base is not KeepsWidth and not base.__module__.startswith(("torch.nn.", "builtins"))]
     return any(name in attributes for attributes in own for name in _OWN_COPYING)
 
 
@@ -142,7 +143,9 @@ def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = Non
             raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it.")
         replace[id(tensor)] = _stand_in(tensor, shapes.get(name))
     twin = copy_model(model, replace)
-    return Twin(twin, _in_eval_mode(twin))
+    modules = _in_eval_mode(twin)
+    without_widths(modules)
+    return Twin(twin, modules)
 
 
 def _in_eval_mode(model: nn.Module) -> Modules:
