@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._arguments import door
 from ..errors import CompactError
 from .attributes import fit_attributes
 from .collector import collector_paused
@@ -40,6 +41,7 @@ class Origin:
     verification: Verification | None
 
 
+@door(CompactError)
 def compact(
     model: nn.Module,
     plan: Plan,
@@ -65,8 +67,6 @@ def compact(
         PlanError: the plan was made for another model.
         VerifyError: the result does not compute what the masked model does (a defect of prunus).
     """
-    if prefer not in ("auto", "eager"):
-        raise CompactError(f"prefer must be 'auto' or 'eager', not {prefer!r}.")
     model = unwrap(model)
     with collector_paused():
         graph = graph_for(model, plan)
@@ -75,6 +75,8 @@ def compact(
     if check:
         verification = verify(model, built.plan, built.model)
         object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, verification))
+    if any(vars(module).get("_compiled_call_impl") is not None for module in model.modules()):
+        warnings.warn("The model was compiled in place; the compact one is not, so call its compile() too.", stacklevel=3)
     if optimizer is not None:
         transfer(optimizer, model, built.model, built.surgery.slices)
     return built.model
@@ -99,7 +101,7 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer) ->
     wanted = plan.removed
     small, plan, surgery = _eager_with_less(model, graph, plan, failure)
     if prefer == "auto":
-        warnings.warn(f"{wanted - plan.removed} of {wanted} channels stay, because the model's forward needs their number", stacklevel=3)
+        warnings.warn(f"{wanted - plan.removed} of {wanted} channels stay, because the model's forward needs their number", stacklevel=4)
     return _Built(small, plan, "eager", surgery)
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from .._arguments import door
 from ..agreement import difference, not_finite, rounding
 from ..errors import VerifyError
 from .culprit import find_culprit
@@ -36,6 +37,7 @@ class Verification:
     mode: str
 
 
+@door()
 def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Inputs | None = None) -> Verification:
     """Compare `mask(model, plan)` with the compact model on given inputs, or on random ones of the example inputs' shapes.
 
@@ -43,6 +45,8 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
     infinity on these inputs, with the first of its layers that does, since nothing can be compared with that.
     """
     model = unwrap(model)
+    if any(parameter.is_meta for one in (model, compact_model) for parameter in one.parameters()):
+        raise VerifyError("A model without values (on meta) has nothing that could be compared; give it some, or call compact with check=False.")
     args, kwargs = as_arguments(inputs) if inputs is not None else random_inputs(model, plan)
     masked = mask(model, plan)
     with evaluating(masked), evaluating(compact_model), torch.random.fork_rng(devices=[]):
