@@ -34,10 +34,10 @@ def door(kind: type[PrunusError] = ArgumentError) -> Callable[[_F], _F]:
         def checked(*args: Any, **kwargs: Any) -> Any:
             bound = _bound(function, args, kwargs)
             hints = _hints(function)
-            for name, value in bound.arguments.items():
-                if name in hints:
-                    bound.arguments[name] = checked_as(hints[name], name, value, kind)
             with undisturbed():
+                for name, value in bound.arguments.items():
+                    if name in hints:
+                        bound.arguments[name] = checked_as(hints[name], name, value, kind)
                 return function(*bound.args, **bound.kwargs)
 
         return typing.cast(_F, checked)

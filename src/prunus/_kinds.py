@@ -25,6 +25,8 @@ def fit(hint: Any, value: Any) -> Any:
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if hint is Any or hint is inspect.Parameter.empty or isinstance(hint, (TypeVar, str)):
         return value
+    if _is_array_like(hint):
+        return _fit_array_like(value)
     if origin in (Union, types.UnionType):
         return _fit_one_of(inner, value)
     if origin is Literal:
@@ -35,8 +37,18 @@ def fit(hint: Any, value: Any) -> Any:
     known = _FITS.get(kind)
     if known is not None:
         return known(value, inner)
-    if inspect.isclass(kind) and not getattr(kind, "_is_protocol", False):
-        return _fit_class(kind, value)
+    if inspect.isclass(kind):
+        return _fit_protocol(kind, value) if getattr(kind, "_is_protocol", False) else _fit_class(kind, value)
+    return value
+
+
+def _fit_protocol(kind: type, value: Any) -> Any:
+    """Whoever has its methods and attributes will do."""
+    bases = [base for base in kind.__mro__ if getattr(base, "_is_protocol", False)]
+    names = {name for base in bases for name in (*vars(base), *vars(base).get("__annotations__", {}))}
+    own = {name for name in names if not name.startswith("_") or name == "__call__"}
+    if inspect.isclass(value) or not all(hasattr(value, name) for name in own):
+        raise MisfitError
     return value
 
 
@@ -114,6 +126,32 @@ def _fit_exactly(kind: type) -> Callable[[Any, Any], Any]:
     return exact
 
 
+def _fit_path(value: Any, _: Any) -> Any:
+    """Text is a path."""
+    if isinstance(value, str):
+        return Path(value)
+    return _fit_exactly(Path)(value, _)
+
+
+def _is_array_like(hint: Any) -> bool:
+    typings: Any = sys.modules.get("numpy.typing")
+    return typings is not None and hint is typings.ArrayLike
+
+
+def _fit_array_like(value: Any) -> Any:
+    """Whatever numbers can be read from."""
+    numpy: Any = sys.modules["numpy"]
+    if value is None or isinstance(value, (str, bytes, Mapping)):
+        raise MisfitError
+    try:
+        kind = numpy.asarray(value).dtype.kind
+    except Exception:  # lists of unequal length, tensors on other devices
+        raise MisfitError from None
+    if kind not in "biuf":
+        raise MisfitError
+    return value
+
+
 def _fit_callable(value: Any, _: Any) -> Any:
     if not callable(value):
         raise MisfitError
@@ -181,7 +219,7 @@ _FITS: dict[Any, Callable[[Any, Any], Any]] = {
     int: _fit_int,
     bool: _fit_bool,
     str: _fit_exactly(str),
-    Path: _fit_exactly(Path),
+    Path: _fit_path,
     type(None): _fit_exactly(type(None)),
     None: _fit_exactly(type(None)),
     Callable: _fit_callable,

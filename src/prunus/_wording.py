@@ -36,7 +36,7 @@ def given(value: Any) -> str:
     if "ndarray" in names:
         return f"an array of shape {value.shape}"
     if isinstance(value, (str, bytes)):
-        return f"the text {_short(value)}"
+        return _short(value)
     if value is None or isinstance(value, (bool, int, float, complex)):
         return repr(value)
     if isinstance(value, (list, tuple, dict, set, frozenset)):
@@ -71,6 +71,9 @@ _WORDS: dict[str, tuple[str, str]] = {
 
 
 def wanted(hint: Any, several: bool = False) -> str:
+    typings: Any = sys.modules.get("numpy.typing")
+    if typings is not None and hint is typings.ArrayLike:
+        return "numbers, such as a NumPy array"
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
     if origin in (Union, types.UnionType):
         parts = [wanted(one, several) for one in inner]

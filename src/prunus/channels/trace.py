@@ -76,7 +76,7 @@ def _refuse_scripted(model: nn.Module) -> None:
 
 
 def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments from what the user gave as example inputs; tensors made in inference mode are copied, so that they can be used.
+    """Positional and keyword arguments from what the user gave as inputs; tensors made in inference mode are copied, so that they can be used.
 
     Raises ArgumentError for what no model is called with.
     """

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from prunus import scores
+from prunus._arguments import door
 from prunus.channels import ChannelGraph, Group, trace
 from prunus.channels.fold import plain_layer
 from prunus.channels.readers import norms_behind
@@ -43,6 +44,7 @@ class Gated:
     norms: tuple[str, ...]
 
 
+@door()
 def attach(
     model: nn.Module,
     example_inputs: Inputs,

@@ -20,6 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
+from prunus._arguments import door
 from prunus.agreement import difference, not_finite, rounding
 from prunus.channels import ChannelGraph
 from prunus.channels.readers import Reader, readers
@@ -135,6 +136,7 @@ class SkippingLayer(nn.Module):
         return found
 
 
+@door()
 def skipping(network: DynamicNetwork, example_inputs: Inputs) -> DynamicNetwork:
     """A copy of a gated network for inference that computes live channels only: the same outputs, without gradients.
 

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels.factors import ChannelFactors
 from prunus.channels.verify import drawn_inputs, evaluating
 from prunus.errors import ConfigError, TargetError
@@ -29,6 +30,7 @@ from prunus.methods.gates import Pruned, finish, traced_copy
 from prunus.training.evaluation import mode, placement
 
 
+@door()
 def adversarial_pruning(
     model: nn.Module,
     example_inputs: Any,

@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph
 from prunus.channels.factors import ChannelFactors, straight_through
 from prunus.errors import TargetError
@@ -33,6 +34,7 @@ from prunus.training.evaluation import mode, placement
 Batches = Iterable[tuple[Any, Any]]
 
 
+@door()
 def autoprune(
     model: nn.Module,
     example_inputs: Any,

@@ -24,6 +24,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.agreement import difference, not_finite, rounding
 from prunus.channels import ChannelGraph, Plan, compact, trace
 from prunus.channels.blocks import outputs_of, residual_blocks, without_blocks
@@ -58,6 +59,7 @@ class Shortened:
     removable: tuple[str, ...]
 
 
+@door()
 def channels_and_layers(model: nn.Module, example_inputs: Any, fit: Fit, strength: float) -> Shortened:
     """Train a copy of a model with gates, and remove what they close.
 

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.errors import ConfigError
 
 KERNEL = 5
@@ -48,6 +49,7 @@ class LeNet5(nn.Module):
         return self.fc2(x)  # type: ignore[no-any-return]
 
 
+@door()
 def lenet5(num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> LeNet5:
     """LeNet-5, 20-50-500-10; see `LeNet5`.
 

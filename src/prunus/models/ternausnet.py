@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.errors import ConfigError, FileFormatError
 from prunus.models.weights import read_state
 
@@ -66,11 +67,13 @@ class _Up(nn.Module):
         return F.relu(self.up(F.relu(self.conv(x))))
 
 
+@door()
 def ternausnet(num_classes: int = 1, in_channels: int = 3, width: int = WIDTH) -> TernausNet:
     """TernausNet with random weights; see `TernausNet`."""
     return TernausNet(num_classes, in_channels, width)
 
 
+@door()
 def load_encoder(model: TernausNet, path: str | Path) -> None:
     """Fill the encoder, in place, from a weight file of torchvision's `vgg11`.
 

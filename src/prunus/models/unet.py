@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.errors import ConfigError
 
 WIDTH, DEPTH = 64, 4
@@ -59,6 +60,7 @@ def _double(inputs: int, outputs: int, batch_norm: bool) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+@door()
 def unet(num_classes: int = 1, in_channels: int = 3, width: int = WIDTH, depth: int = DEPTH) -> UNet:
     """U-Net with batch norm; see `UNet`."""
     return UNet(num_classes, in_channels, width, depth)

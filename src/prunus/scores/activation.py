@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
+
 from ..channels.graph import ChannelGraph
 from ..channels.trace import as_arguments
 from ..channels.twin import copy_model
 from ..errors import PlanError
 
 
+@door(PlanError)
 def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
     """Mean absolute value of what a channel's readers see: the inputs of the convolutions and linear layers that take it in.
 

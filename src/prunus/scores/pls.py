@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prunus._arguments import door
+
 from ..channels import ChannelGraph
 from ..channels.readers import Reader, readers
 from ..channels.verify import evaluating
@@ -29,6 +31,7 @@ from .reconstruction import filled
 COMPONENTS = 2
 
 
+@door(PlanError)
 def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], components: int = COMPONENTS) -> Tensor:
     """Importance in the projection of the labels.
 

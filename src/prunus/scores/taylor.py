@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunus._arguments import door
+
 from ..channels.graph import ChannelGraph
 from ..channels.trace import as_arguments
 from ..channels.twin import copy_model
@@ -17,6 +19,7 @@ from .reduce import Reduce, per_channel
 Loss = Callable[[Any, Tensor], Tensor]
 
 
+@door(PlanError)
 def taylor(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Loss, reduce: Reduce = "sum") -> Tensor:
     """The squared first-order change of the loss when a channel goes, (sum_w w * dL/dw)^2, averaged over batches.
 

@@ -10,11 +10,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from prunus._arguments import door
+
 from ..data.pictures import IGNORED
 
 _SMOOTH = 1.0  # pixels: an empty mask that is found empty costs nothing
 
 
+@door()
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy over the known pixels of every sample, shape (batch,); of a single map the binary one."""
     known = targets != IGNORED
@@ -25,18 +28,21 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return _mean(found, known)
 
 
+@door()
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """1 - Dice of the probabilities, averaged over the classes (or of the foreground alone), shape (batch,) (Milletari et al. 2016)."""
     overlap, both = _overlap(logits, targets)
     return (1 - (2 * overlap + _SMOOTH) / (both + _SMOOTH)).mean(1)
 
 
+@door()
 def log_jaccard(logits: Tensor, targets: Tensor) -> Tensor:
     """-log of the Jaccard index (IoU) of the probabilities, averaged over the classes, shape (batch,) (Iglovikov and Shvets 2018)."""
     overlap, both = _overlap(logits, targets)
     return -((overlap + _SMOOTH) / (both - overlap + _SMOOTH)).log().mean(1)
 
 
+@door()
 def binary(logits: Tensor, targets: Tensor) -> Tensor:
     """TernausNet's loss: cross-entropy - log Jaccard, shape (batch,)."""
     return cross_entropy(logits, targets) + log_jaccard(logits, targets)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
+
 from ..data.pictures import Picture
 from ..errors import ConfigError, DataError
 from ..training.evaluation import mode, placement
@@ -20,6 +22,7 @@ Watcher = Callable[[int, int], None]
 TILE, OVERLAP = 512, 64
 
 
+@door()
 def predict(
     model: nn.Module, picture: Tensor, *, tile: int = TILE, overlap: int = OVERLAP, batch_size: int = 4, on_step: Watcher | None = None
 ) -> Tensor:
@@ -44,6 +47,7 @@ def predict(
     return torch.cat(list(strips(model, read, height, width, tile=tile, overlap=overlap, batch_size=batch_size, on_step=on_step)), 1)
 
 
+@door()
 def strips(
     model: nn.Module,
     read: Read,

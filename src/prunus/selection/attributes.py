@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prunus._arguments import door
+
 from ..errors import ConfigError
 from .subsets import chunks
 
@@ -28,6 +30,7 @@ class _Scale:
         return np.asarray((rows - self.mean) / np.where(self.std > 0, self.std, 1.0), dtype=np.float32)
 
 
+@door(ConfigError)
 def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
     """The first `count` principal components of the z-scored samples, shape (N, count); largest variance first.
 
@@ -62,6 +65,7 @@ def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
     return np.asarray(projected @ (turn * signs), dtype=np.float32)
 
 
+@door(ConfigError)
 def variance_pixels(samples: Any, count: int) -> Values:
     """The `count` entries of a sample that vary most over the samples, shape (N, count); largest deviation first (SlimML's direct attributes)."""
     width = _width(samples)
@@ -71,6 +75,7 @@ def variance_pixels(samples: Any, count: int) -> Values:
     return np.concatenate([rows[:, chosen] for _, rows in chunks(samples)])
 
 
+@door(ConfigError)
 def latent_factors(samples: Any, count: int, every: int = 100, rounds: int = 20, penalty: float = 0.015) -> Values:
     """SlimML's latent attributes: factors v of X ~ v m^T + ..., found one after the other on every hundredth entry, shape (N, count).
 

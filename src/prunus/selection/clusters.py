@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from prunus._arguments import door
+
 from ..errors import ConfigError
 from .rules import Selection
 
 _MOST = 20_000  # samples of one class; the distances between all pairs of more would not fit into memory
 
 
+@door(ConfigError)
 def representatives(features: ArrayLike, labels: ArrayLike, keep: float) -> Selection:
     """Agglomerative clustering (Ward) inside every class, into `keep` times as many clusters as it has samples; of each the sample nearest its mean.
 

@@ -6,9 +6,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
+
 from ..errors import ConfigError
 
 
+@door(ConfigError)
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """log(sum_p exp(y_p - y_max)) + y_max - y_t, shape (n,) float32: cross-entropy with the largest output taken out first.
 
@@ -19,17 +22,20 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return (y - top[:, None]).exp().sum(1).log() + top - _true(y, labels)
 
 
+@door(ConfigError)
 def margin(logits: Tensor, labels: Tensor) -> Tensor:
     """y_max - y_t, shape (n,): 0 where the prediction is right."""
     y = logits.float()
     return y.amax(1) - _true(y, labels)
 
 
+@door(ConfigError)
 def doubt(logits: Tensor, labels: Tensor) -> Tensor:
     """1 - softmax(y)_t, shape (n,): the probability given to the wrong classes."""
     return 1 - _true(logits.float().softmax(1), labels)
 
 
+@door(ConfigError)
 def pixel_divergence(logits: Tensor, shares: Tensor) -> Tensor:
     """Cross-entropy of every pixel above the least that it can be, averaged over the picture, shape (n,) (our choice for segmentation).
 
@@ -44,6 +50,7 @@ def pixel_divergence(logits: Tensor, shares: Tensor) -> Tensor:
     return (torch.xlogy(shares, shares) - shares * log_p).sum(1).mean((1, 2))
 
 
+@door(ConfigError)
 def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     """Squared L2 norm of the gradient of each point's own cross-entropy by the weights of the first convolution, shape (n,).
 
@@ -68,6 +75,7 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     return gradients.flatten(1).float().square().sum(1)
 
 
+@door(ConfigError)
 def el2n(logits: Tensor, labels: Tensor) -> Tensor:
     """||softmax(y) - onehot(t)||_2, shape (n,): a static score of samples early in a training (Paul et al., NeurIPS 2021)."""
     wrong = logits.float().softmax(1) - F.one_hot(labels, logits.shape[1])

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from prunus._arguments import door
+
 from ..errors import ConfigError
 
 Indices = NDArray[np.int64]
@@ -66,6 +68,7 @@ class Subsets:
         return self.subset_of_fine[self.fine_of_sample]
 
 
+@door(ConfigError)
 def aggregate(
     labels: ArrayLike,
     attributes: ArrayLike,
@@ -151,6 +154,7 @@ def chunks(samples: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
         yield start, part.reshape(len(part), -1).astype(np.float32)
 
 
+@door(ConfigError)
 def means(samples: Any, group_of_sample: Indices, groups: int) -> NDArray[np.float32]:
     """The mean of every group of samples, shape (groups, ...): coarse points by `subset_of_sample`, fine points by `fine_of_sample`.
 

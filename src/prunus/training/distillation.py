@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
+
 TEMPERATURE, SHARE = 4.0, 0.9  # of the loss that comes from the teacher; the rest is cross-entropy with the labels
 
 
@@ -32,6 +34,7 @@ class Taught(nn.Module):
         return torch.stack([own, self.teacher.eval()(x)], 1)
 
 
+@door()
 def taught(outputs: Tensor, labels: Tensor) -> Tensor:
     """SHARE * T^2 * KL(teacher || network), both softened by T = TEMPERATURE, + (1 - SHARE) * cross-entropy; of every sample, shape (batch,)."""
     own, other = outputs.float().unbind(1)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from prunus._arguments import door
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.training.config import Augment
@@ -17,6 +18,7 @@ Normalise = tuple[Sequence[float], Sequence[float]]
 """(mean, std) of every plane, in units of 0..1."""
 
 
+@door(ConfigError)
 def batches(
     split: Split,
     normalise: Normalise,
@@ -115,6 +117,7 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
 
 
+@door(ConfigError)
 def augmented(
     images: Tensor, augment: Augment, generator: torch.Generator, batch: int | None = None, share: slice = slice(None), shift: int = 0
 ) -> Tensor:
