@@ -95,7 +95,8 @@ def table() -> dict[Callable[..., Any], dict[str, Any]]:
         prunus.verify: {"model": model, "plan": plan, "compact_model": w["small"], "inputs": images},
         plan_above: {"graph": graph, "scores": w["scores"], "threshold": 0.0},
         matching: {"graph": graph, "pattern": "0"},
-        largest_within: {"model": model, "nothing": plan, "plan_at": lambda rate: plan, "tolerance": 1.0, "evaluate": lambda m: 1.0, "confidence": 0.9},
+        largest_within: {"model": model, "nothing": plan, "plan_at": lambda rate: plan, "tolerance": 1.0, "evaluate": lambda m: 1.0,
+                         "confidence": 0.9},
         all_within: {"model": model, "evaluate": lambda m: {"a": 1.0}, "tolerances": {"a": 1.0}},
         scores.activation_mean: of_graph | {"batches": batches},
         scores.bn_scale: of_graph | {"reduce": "mean"},
@@ -152,15 +153,18 @@ def table() -> dict[Callable[..., Any], dict[str, Any]]:
         selection.principal_components: {"samples": rng.random((4, 6)), "count": 2, "seed": 0},
         selection.variance_pixels: {"samples": rng.random((4, 6)), "count": 2},
         selection.means: {"samples": np.ones((4, 2)), "group_of_sample": np.array([0, 0, 1, 1]), "groups": 2},
-        dynamic.attach: {"model": model, "example_inputs": images, "layers": "auto", "kind": "activation", "hidden": 0, "block": 1, "widths": (0.5, 1.0)},
+        dynamic.attach: {"model": model, "example_inputs": images, "layers": "auto", "kind": "activation", "hidden": 0, "block": 1,
+                         "widths": (0.5, 1.0)},
         dynamic.activity: {"network": w["gated"], "batches": batches},
         dynamic.anneal: {"network": w["gated"], "done": 0.5, "slope": (1.0, 2.0), "hard_from": 0.5},
         dynamic.settle: {"network": w["gated"], "seen": dynamic.activity(w["gated"], batches), "example_inputs": images},
         dynamic.skipping: {"network": w["gated"], "example_inputs": images},
         models.lenet5: {"num_classes": 2, "in_channels": 1, "image_size": 12}, models.names: {},
         models.resnet20: {"num_classes": 2, "shortcut": "A", "in_channels": 1},
-        models.ternausnet: {"num_classes": 1, "in_channels": 1, "width": 1}, models.unet: {"num_classes": 1, "in_channels": 1, "width": 1, "depth": 1},
-        segmentation.predict: {"model": nn.Conv2d(1, 2, 1), "picture": torch.rand(1, 8, 8), "tile": 32, "overlap": 0, "batch_size": 1, "on_step": None},
+        models.ternausnet: {"num_classes": 1, "in_channels": 1, "width": 1},
+        models.unet: {"num_classes": 1, "in_channels": 1, "width": 1, "depth": 1},
+        segmentation.predict: {"model": nn.Conv2d(1, 2, 1), "picture": torch.rand(1, 8, 8), "tile": 32, "overlap": 0, "batch_size": 1,
+                               "on_step": never},
         segmentation.evaluate: {"model": nn.Conv2d(1, 2, 1), "examples": [], "normalise": normalise(), "tile": 32, "overlap": 0, "batch_size": 1},
         segmentation.log_jaccard: masks, segmentation.dice_loss: masks, segmentation.binary: masks,
         adversarial_pruning: method | {"batches": pairs, "epochs": 1, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0, "mu": 1.0, "strength": 1e-3,
@@ -171,7 +175,7 @@ def table() -> dict[Callable[..., Any], dict[str, Any]]:
         leave_out: method | {"loss": lambda m: 1.0, "enough": 1, "evenly": False, "watch": never},
         importance_pruning: method | {"fit": never, "evaluate": lambda m: 1.0, "tolerance": 1.0, "step": 0.5, "least": 0.5, "by": "rate",
                                       "scope": "global", "start": "ones", "importance": "weight"},
-        one_shot: method | {"score": scores.norm, "target": Target("rate", 0.5), "material": None, "compensate": None, "tuning": None, "blocks": 0,
+        one_shot: method | {"score": scores.norm, "target": Target("rate", 0.5), "material": None, "compensate": lambda m, p, g: m, "tuning": None, "blocks": 0,
                             "evenly": False, "teach": False, "verify_on": None, "watch": never},
         play_and_prune: method | {"fit": never, "evaluate": lambda m: 1.0, "tolerance": 1.0, "alpha": 0.1, "strength": 0.01, "delta": 0.3,
                                   "confidence": 0.9, "most": 1, "on_round": never},
@@ -221,7 +225,10 @@ def test_a_bad_call_gives_a_result_or_a_sentence(name: str) -> None:
     wrong = []
     for argument in table()[function]:
         assert argument in known
+        own = callable(table()[function][argument])  # what a function of the caller's own makes of its arguments is its own affair
         for kind, value in bad_values().items():
+            if own and kind in ("model", "function"):
+                continue
             words = complaint(function, table()[function] | {argument: value}, argument)
             if words:
                 wrong.append(f"{argument}={kind}: {words}")

@@ -30,19 +30,53 @@ def door(kind: type[PrunusError] = ArgumentError) -> Callable[[_F], _F]:
     """
 
     def decorate(function: _F) -> _F:
-        @wraps(function)
-        def checked(*args: Any, **kwargs: Any) -> Any:
-            bound = _bound(function, args, kwargs)
-            hints = _hints(function)
-            with undisturbed():
-                for name, value in bound.arguments.items():
-                    if name in hints:
-                        bound.arguments[name] = checked_as(hints[name], name, value, kind)
-                return function(*bound.args, **bound.kwargs)
+        looked_at = checked(kind)(function)
 
-        return typing.cast(_F, checked)
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            with undisturbed():
+                return looked_at(*args, **kwargs)
+
+        return typing.cast(_F, call)
 
     return decorate
+
+
+def checked(kind: type[PrunusError] = ArgumentError) -> Callable[[_F], _F]:
+    """`door` for what belongs to the caller's own computation, such as a loss, which runs as torch is set."""
+
+    def decorate(function: _F) -> _F:
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            bound, hints = _bound(function, args, kwargs), _hints(function)
+            for name, value in bound.arguments.items():
+                if name in hints:
+                    bound.arguments[name] = checked_as(hints[name], name, value, kind)
+            return function(*bound.args, **bound.kwargs)
+
+        return typing.cast(_F, call)
+
+    return decorate
+
+
+def at_least(least: float, **numbers: float) -> None:
+    """Raises ArgumentError for a number below."""
+    for name, number in numbers.items():
+        if not number >= least:
+            raise ArgumentError(f"{name} must be at least {least:g}, not {number}.")
+
+
+def shaped(axes: str, **tensors: Any) -> None:
+    """Raises ArgumentError for a tensor or array that has not so many axes, named like "batch, classes"."""
+    for name, tensor in tensors.items():
+        if tensor.ndim != len(axes.split(", ")):
+            raise ArgumentError(f"{name} must be of shape ({axes}), not {tuple(tensor.shape)}.")
+
+
+def one_each(name: str, values: Any, whose: str, count: int) -> None:
+    """Raises ArgumentError if there is not one value for each of something."""
+    if not values.ndim or len(values) != count:
+        raise ArgumentError(f"{name} must hold one value for each of the {count} {whose}, not be of shape {tuple(values.shape)}.")
 
 
 def check_fields(settings: Any, kind: type[PrunusError] = ArgumentError) -> None:
@@ -125,4 +159,4 @@ def _resolved(module: str, annotation: str) -> Any:
         return Any
 
 
-__all__ = ["as_names", "check_fields", "checked_as", "door"]
+__all__ = ["as_names", "at_least", "check_fields", "checked", "checked_as", "door", "one_each", "shaped"]

@@ -105,7 +105,7 @@ def advice(hint: Any, value: Any) -> str:
         return near(value, words)
     if inspect.isroutine(value) and "Callable" not in kinds:
         return "; call it, and give what it returns"
-    if inspect.isclass(value) and "Module" in kinds:
+    if inspect.isclass(value) and kinds & {"Module", "Callable"}:
         return "; make one of it first"
     if isinstance(value, str) and kinds & {"float", "int"}:
         return "; text is not taken for a number"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import traceback
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from .._arguments import door
 from .._wording import given
-from ..errors import ArgumentError, TraceError
+from ..errors import ArgumentError, PrunusError, TraceError
 from ..surroundings import uncompiled
 from .collector import collector_paused
 from .direct import direct
@@ -92,6 +92,18 @@ def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any
     if isinstance(example_inputs, (tuple, list)):
         return tuple(example_inputs), {}
     return (example_inputs,), {}
+
+
+def called(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], kind: type[PrunusError] = ArgumentError) -> Any:
+    """What a model makes of inputs; raises an error of `kind` in which the model's own is told, where its forward fails on them."""
+    try:
+        return model(*args, **kwargs)
+    except PrunusError:
+        raise
+    except Exception as error:  # any forward may fail in any way
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in((args, kwargs))) or "no tensors"
+        what = f"{type(error).__name__}: {_first_line(error).rstrip('.')}"
+        raise kind(f"The forward of {type(model).__name__} fails on inputs of shape {shapes} ({what}); give it inputs like the example's.") from error
 
 
 def to_meta(value: Any) -> Any:

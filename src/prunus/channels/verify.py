@@ -19,7 +19,7 @@ from .graph import ChannelGraph
 from .mask import mask
 from .plan import Plan
 from .resolve import graph_for
-from .trace import Inputs, as_arguments, map_tensors, tensors_in
+from .trace import Inputs, as_arguments, called, map_tensors, tensors_in
 from .twin import copy_model, named_tensors, unwrap
 
 
@@ -50,8 +50,8 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
     args, kwargs = as_arguments(inputs) if inputs is not None else random_inputs(model, plan)
     masked = mask(model, plan)
     with evaluating(masked), evaluating(compact_model), torch.random.fork_rng(devices=[]):
-        expected = list(tensors_in(masked(*args, **kwargs)))
-        found = list(tensors_in(compact_model(*args, **kwargs)))
+        expected = list(tensors_in(called(masked, args, kwargs)))
+        found = list(tensors_in(called(compact_model, args, kwargs, VerifyError)))
     apart = difference(expected, found)
     if apart.unlike:
         raise VerifyError(f"The compact model returns {apart.unlike}, which the masked one does.")

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door
+from prunus._arguments import door, one_each
 
 from ..channels import Plan
 from ..channels.layers import Labels
@@ -40,6 +40,7 @@ def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = No
     model = unwrap(model)
     graph = graph_for(model, plan)
     removed = plan.removed_in(graph)
+    one_each("into", into, "channels", graph.num_channels)
     target = into.cpu().numpy()
     gone = np.flatnonzero(removed & (target != np.arange(len(target))))
     wrong = gone[removed[target[gone]] | (graph.group_of_channel[target[gone]] != graph.group_of_channel[gone])]

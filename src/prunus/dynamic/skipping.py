@@ -24,7 +24,7 @@ from prunus._arguments import door
 from prunus.agreement import difference, not_finite, rounding
 from prunus.channels import ChannelGraph
 from prunus.channels.readers import Reader, readers
-from prunus.channels.trace import Inputs, as_arguments, tensors_in
+from prunus.channels.trace import Inputs, as_arguments, called, tensors_in
 from prunus.channels.verify import evaluating
 from prunus.dynamic.layers import GatedLayer, Live, boosted, places_of, spread
 from prunus.dynamic.network import DynamicNetwork
@@ -195,7 +195,7 @@ def _where(graph: ChannelGraph, reader: Reader | None, gates: Mapping[str, Any])
 def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs) -> None:
     args, kwargs = as_arguments(example_inputs)
     with evaluating(network), evaluating(copied):
-        wanted = list(tensors_in(network(*args, **kwargs)))
+        wanted = list(tensors_in(called(network, args, kwargs)))
         try:
             found = list(tensors_in(copied(*args, **kwargs)))
         except Exception as error:  # any forward may have sizes in it

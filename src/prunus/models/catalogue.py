@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-from prunus._arguments import door
+from prunus._arguments import checked
 from prunus.errors import MissingExtraError, ModelNameError
 from prunus.models.lenet import lenet5
 from prunus.models.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
@@ -41,7 +41,7 @@ def names() -> tuple[str, ...]:
     return tuple(_OURS)
 
 
-@door()
+@checked()
 def build(name: str, num_classes: int | None = None, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Build a network by its name.
 

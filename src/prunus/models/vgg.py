@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import door
+from prunus._arguments import at_least, checked
 
 # Simonyan and Zisserman 2015 (arXiv 1409.1556), configuration D: widths of the 13 convolutions, None = halve the side.
 LAYOUT = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512, None)
@@ -25,6 +25,7 @@ class CifarVGG(nn.Module):
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+        at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
         layers: list[nn.Module] = []
         previous = in_channels
@@ -46,7 +47,7 @@ class CifarVGG(nn.Module):
         return self.classifier(torch.flatten(x, 1))  # type: ignore[no-any-return]
 
 
-@door()
+@checked()
 def vgg16_bn(num_classes: int = 10, in_channels: int = 3) -> CifarVGG:
     """VGG-16 with batch norm for CIFAR; see `CifarVGG`."""
     return CifarVGG(num_classes, in_channels)

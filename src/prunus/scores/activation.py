@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from prunus._arguments import door
 
 from ..channels.graph import ChannelGraph
-from ..channels.trace import as_arguments
+from ..channels.trace import as_arguments, called
 from ..channels.twin import copy_model
 from ..errors import PlanError
 
@@ -51,9 +51,9 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
     with torch.no_grad():
         for batch in batches:
             args, kwargs = as_arguments(batch[0] if isinstance(batch, (tuple, list)) else batch)
-            model(*args, **kwargs)
+            called(model, args, kwargs)
     if not seen.any():
-        raise PlanError("activation_mean saw no layer that reads a prunable channel; give at least one batch.")
+        raise PlanError("No layer that reads a prunable channel was seen; give at least one batch.")
     scores = total / seen.clamp(min=1)
     scores[seen == 0] = scores[seen > 0].mean()
     return scores

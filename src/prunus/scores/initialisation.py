@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from prunus._arguments import door
 
 from ..channels import ChannelGraph
-from ..channels.trace import as_arguments
+from ..channels.trace import as_arguments, called
 from ..channels.twin import copy_model, named_tensors
 from ..errors import PlanError, TargetError
 from .reduce import per_channel
@@ -99,7 +99,7 @@ def _gradients(model: nn.Module, batch: tuple[Any, Tensor], loss: Callable[[Any,
     model.train()
     for tensor in weights.values():
         tensor.requires_grad_(True)
-    found = torch.autograd.grad(loss(model(*args, **kwargs), batch[1]), list(weights.values()), allow_unused=True)
+    found = torch.autograd.grad(loss(called(model, args, kwargs), batch[1]), list(weights.values()), allow_unused=True)
     return {name: torch.zeros_like(tensor) if gradient is None else gradient for (name, tensor), gradient in zip(weights.items(), found)}
 
 

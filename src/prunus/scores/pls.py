@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunus._arguments import door
+from prunus._arguments import at_least, door
 
 from ..channels import ChannelGraph
 from ..channels.readers import Reader, readers
@@ -47,6 +47,7 @@ def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], components: 
         PlanError: no inputs, or all of one class.
         MissingExtraError: scikit-learn is not installed.
     """
+    at_least(1, components=components)
     try:
         from sklearn.cross_decomposition import PLSRegression
     except ImportError as error:

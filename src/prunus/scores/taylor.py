@@ -11,7 +11,7 @@ from torch import Tensor
 from prunus._arguments import door
 
 from ..channels.graph import ChannelGraph
-from ..channels.trace import as_arguments
+from ..channels.trace import as_arguments, called
 from ..channels.twin import copy_model
 from ..errors import PlanError
 from .reduce import Reduce, per_channel
@@ -41,7 +41,7 @@ def taylor(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Los
     for inputs, labels in batches:
         model.zero_grad(set_to_none=True)
         args, kwargs = as_arguments(inputs)
-        loss(model(*args, **kwargs), labels).backward()  # type: ignore[no-untyped-call]
+        loss(called(model, args, kwargs), labels).backward()  # type: ignore[no-untyped-call]
         products = {name: p.detach() * p.grad if p.grad is not None else torch.zeros_like(p) for name, p in model.named_parameters()}
         total += per_channel(graph, axes, lambda rows: rows.double().sum(1), reduce, products) ** 2
         count += 1

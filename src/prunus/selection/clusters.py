@@ -30,7 +30,7 @@ def representatives(features: ArrayLike, labels: ArrayLike, keep: float) -> Sele
     from scipy.cluster.hierarchy import fcluster, ward
 
     values, classes = np.asarray(features, dtype=np.float64), np.asarray(labels)
-    if values.ndim != 2 or len(values) != len(classes) or not 0 < keep <= 1:
+    if values.ndim != 2 or classes.ndim != 1 or len(values) != len(classes) or not 0 < keep <= 1:
         raise ConfigError(f"Clustering needs (N, L) features, N labels and a part above 0 up to 1, not {values.shape}, {classes.shape} and {keep}.")
     kept = np.zeros(len(classes), dtype=bool)
     for kind in np.unique(classes):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prunus._arguments import door
+from prunus._arguments import at_least, door, one_each, shaped
 
 from ..errors import ConfigError
 from .subsets import Indices, Subsets
@@ -108,6 +108,7 @@ def easy_dropped(losses: ArrayLike, drop: float, rng: np.random.Generator) -> Se
         rng: source of randomness.
     """
     values = np.asarray(losses, dtype=np.float64)
+    shaped("samples", losses=values)
     checked_drop(drop)
     seen = np.isfinite(values)
     easy = seen & (values < values[seen].mean()) if seen.any() else np.zeros(len(values), dtype=bool)
@@ -118,6 +119,7 @@ def easy_dropped(losses: ArrayLike, drop: float, rng: np.random.Generator) -> Se
 @door(ConfigError)
 def at_random(count: int, keep: float, rng: np.random.Generator) -> Selection:
     """A part of all samples by chance: the control that every rule must beat."""
+    at_least(1, count=count)
     kept = np.zeros(count, dtype=bool)
     kept[rng.permutation(count)[: max(1, round(_part(keep) * count))]] = True
     return Selection(kept)
@@ -136,6 +138,7 @@ def guarded(selection: Selection, labels: ArrayLike, least: float, rng: np.rando
     Where samples have weights, a class that grows weighs as much as before.
     """
     classes, kept = np.asarray(labels), selection.kept.copy()
+    one_each("labels", classes, "samples", len(kept))
     weights = None if selection.weights is None else selection.weights.copy()
     for kind in np.unique(classes):
         mine = np.flatnonzero(classes == kind)
