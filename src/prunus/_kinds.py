@@ -55,7 +55,7 @@ def _fit_protocol(kind: type, value: Any) -> Any:
 def _fit_one_of(hints: Sequence[Any], value: Any) -> Any:
     """Lists and arrays are taken for tensors where nothing but a tensor may stand."""
     several = len([hint for hint in hints if hint not in (None, type(None))]) > 1
-    for hint in hints:
+    for hint in sorted(hints, key=lambda hint: (typing.get_origin(hint) or hint) is not type(value)):
         if several and getattr(hint, "__name__", "") == "Tensor" and not isinstance(value, hint):
             continue
         try:
@@ -162,6 +162,8 @@ def _fit_callable(value: Any, inner: Sequence[Any]) -> Any:
 
 
 def _fit_sequence(value: Any, inner: Sequence[Any]) -> Any:
+    if inner and inner[0] in (float, int) and getattr(value, "ndim", 0) == 1 and hasattr(value, "tolist"):
+        return _fit_items(value.tolist(), inner)
     if isinstance(value, (str, bytes, Mapping)) or is_torch(value) or not (isinstance(value, Sequence) or hasattr(value, "__array__")):
         raise MisfitError
     return _fit_items(value, inner)
@@ -183,9 +185,9 @@ def _fit_items(value: Any, inner: Sequence[Any]) -> Any:
 
 
 def _fit_tuple(value: Any, inner: Sequence[Any]) -> Any:
-    if not isinstance(value, tuple):
+    if not isinstance(value, (tuple, list)):
         raise MisfitError
-    return _fit_items(value, inner)
+    return _fit_items(tuple(value) if isinstance(value, list) else value, inner)
 
 
 def _fit_list(value: Any, inner: Sequence[Any]) -> Any:
