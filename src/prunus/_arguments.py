@@ -10,7 +10,7 @@ import builtins
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import fields
 from functools import cache, wraps
 from typing import Any, TypeVar
@@ -99,8 +99,9 @@ def checked_as(hint: Any, name: str, value: Any, kind: type[PrunusError] = Argum
 
 
 @cache
-def _both(kind: Any) -> type[ArgumentError]:
-    return ArgumentError if issubclass(ArgumentError, kind) else type(kind.__name__, (ArgumentError, kind), {"__module__": kind.__module__})
+def _both(kind: Hashable) -> Any:
+    error: Any = kind
+    return ArgumentError if issubclass(ArgumentError, error) else type(error.__name__, (ArgumentError, error), {"__module__": error.__module__})
 
 
 def as_names(names: str | Iterable[str]) -> tuple[str, ...]:

@@ -96,7 +96,7 @@ def metric_of(returned: Any) -> Metric:
         return metric
     single = metric.item() if isinstance(metric, (Tensor, np.generic)) and metric.ndim == 0 and not getattr(metric, "is_meta", False) else metric
     if isinstance(single, bool) or not isinstance(single, (int, float)):
-        raise TargetError(f"evaluate must return a number, or the points of every sample in a tensor of shape (samples,), not {given(returned)}.")
+        raise TargetError(f"evaluate must return a number, or the points of every sample in one shape (samples,), not {given(returned)}.")
     return float(single)
 
 
