@@ -10,7 +10,7 @@ import builtins
 import inspect
 import sys
 import typing
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import fields
 from functools import cache, wraps
 from typing import Any, TypeVar
@@ -20,6 +20,7 @@ from prunus._wording import advice, given, near, wanted
 from prunus.errors import ArgumentError, PrunusError
 from prunus.surroundings import undisturbed
 
+_OPEN = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 
@@ -50,7 +51,7 @@ def checked(kind: type[PrunusError] = ArgumentError) -> Callable[[_F], _F]:
         def call(*args: Any, **kwargs: Any) -> Any:
             bound, hints = _bound(function, args, kwargs), _hints(function)
             for name, value in bound.arguments.items():
-                if name in hints:
+                if name in hints and _signature(function).parameters[name].kind not in _OPEN:
                     bound.arguments[name] = checked_as(hints[name], name, value, kind)
             return function(*bound.args, **bound.kwargs)
 
@@ -98,10 +99,15 @@ def checked_as(hint: Any, name: str, value: Any, kind: type[PrunusError] = Argum
         raise _both(kind)(f"{name} must be {wanted(hint)}, not {given(value)}{advice(hint, value)}.") from None
 
 
-@cache
-def _both(kind: Hashable) -> Any:
-    error: Any = kind
-    return ArgumentError if issubclass(ArgumentError, error) else type(error.__name__, (ArgumentError, error), {"__module__": error.__module__})
+_BOTH: dict[type[PrunusError], type[PrunusError]] = {}
+
+
+def _both(kind: type[PrunusError]) -> type[PrunusError]:
+    if issubclass(ArgumentError, kind):
+        return ArgumentError
+    if kind not in _BOTH:
+        _BOTH[kind] = type(kind.__name__, (ArgumentError, kind), {"__module__": kind.__module__})
+    return _BOTH[kind]
 
 
 def as_names(names: str | Iterable[str]) -> tuple[str, ...]:

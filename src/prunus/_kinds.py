@@ -23,7 +23,7 @@ class MisfitError(Exception):
 def fit(hint: Any, value: Any) -> Any:
     """The value, or what it stands for as a plain number or tensor; raises MisfitError."""
     origin, inner = typing.get_origin(hint), typing.get_args(hint)
-    if hint is Any or isinstance(hint, (TypeVar, str)):
+    if isinstance(hint, (TypeVar, str)) or hint is Any:
         return value
     if _is_array_like(hint):
         return _fit_array_like(value)

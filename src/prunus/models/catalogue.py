@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from prunus._arguments import checked
-from prunus.errors import MissingExtraError, ModelNameError
+from prunus.errors import ArgumentError, MissingExtraError, ModelNameError
 from prunus.models.lenet import lenet5
 from prunus.models.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
 from prunus.models.ternausnet import ternausnet
@@ -157,4 +157,5 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _reason(error: Exception) -> str:
     first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}".rstrip(". :")
+    kind = "TypeError" if isinstance(error, ArgumentError) else type(error).__name__  # whichever door the argument came to
+    return f"{kind}: {first}".rstrip(". :")

@@ -50,7 +50,7 @@ class LeNet5(nn.Module):
         return self.fc2(x)  # type: ignore[no-any-return]
 
 
-@checked()
+@checked(ConfigError)
 def lenet5(num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> LeNet5:
     """LeNet-5, 20-50-500-10; see `LeNet5`.
 

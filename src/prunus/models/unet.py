@@ -26,7 +26,7 @@ class UNet(nn.Module):
     """
 
     def __init__(self, num_classes: int = 1, in_channels: int = 3, width: int = WIDTH, depth: int = DEPTH, batch_norm: bool = True) -> None:
-        at_least(1, num_classes=num_classes, in_channels=in_channels, width=width, depth=depth)
+        at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
         if width < 1 or depth < 1:
             raise ConfigError(f"U-Net needs a width and a depth of at least 1, not {width} and {depth}.")
@@ -61,7 +61,7 @@ def _double(inputs: int, outputs: int, batch_norm: bool) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
-@checked()
+@checked(ConfigError)
 def unet(num_classes: int = 1, in_channels: int = 3, width: int = WIDTH, depth: int = DEPTH) -> UNet:
     """U-Net with batch norm; see `UNet`."""
     return UNet(num_classes, in_channels, width, depth)

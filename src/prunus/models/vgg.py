@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus._arguments import at_least, checked
+from prunus.errors import ConfigError
 
 # Simonyan and Zisserman 2015 (arXiv 1409.1556), configuration D: widths of the 13 convolutions, None = halve the side.
 LAYOUT = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512, None)
@@ -47,7 +48,7 @@ class CifarVGG(nn.Module):
         return self.classifier(torch.flatten(x, 1))  # type: ignore[no-any-return]
 
 
-@checked()
+@checked(ConfigError)
 def vgg16_bn(num_classes: int = 10, in_channels: int = 3) -> CifarVGG:
     """VGG-16 with batch norm for CIFAR; see `CifarVGG`."""
     return CifarVGG(num_classes, in_channels)
