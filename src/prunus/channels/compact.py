@@ -12,6 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._arguments import door
 from ..errors import CompactError
 from .attributes import fit_attributes
 from .collector import collector_paused
@@ -42,6 +43,7 @@ class Origin:
     verification: Verification | None
 
 
+@door(CompactError)
 def compact(
     model: nn.Module,
     plan: Plan,
@@ -70,10 +72,6 @@ def compact(
         PlanError: the plan was made for another model.
         VerifyError: the result does not compute what the masked model does (a defect of prunus).
     """
-    if prefer not in ("auto", "eager"):
-        raise CompactError(f"prefer must be 'auto' or 'eager', not {prefer!r}.")
-    if norms not in ("original", "plain"):
-        raise CompactError(f"norms must be 'original' or 'plain', not {norms!r}.")
     model = unwrap(model)
     with collector_paused():
         graph = graph_for(model, plan)
@@ -82,6 +80,8 @@ def compact(
     if check:
         verification = verify(model, built.plan, built.model)
         object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, verification))
+    if any(vars(module).get("_compiled_call_impl") is not None for module in model.modules()):
+        warnings.warn("The model was compiled in place; the compact one is not, so call its compile() too.", stacklevel=3)
     if optimizer is not None:
         transfer(optimizer, model, built.model, built.surgery.slices)
     return built.model
@@ -104,7 +104,7 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     if traced is not None:
         return _Built(traced.train(model.training), _noted(plan, graph, surgery), "traced", Surgery(surgery.slices))
     small, less, surgery = _eager_with_less(model, graph, plan, norms, failure)
-    warnings.warn(_said(plan, less, graph, failure), stacklevel=3)
+    warnings.warn(_said(plan, less, graph, failure), stacklevel=4)
     return _Built(small, _noted(less, graph, surgery), "eager", surgery)
 
 

@@ -10,12 +10,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._arguments import door
 from .graph import Axis, ChannelGraph
 from .plan import Plan
 from .resolve import graph_for
 from .twin import copy_model, named_tensors, unwrap
 
 
+@door()
 def mask(model: nn.Module, plan: Plan) -> nn.Module:
     """A copy of the model in which the removed channels are zero: their filters, biases, scales and shifts, in parameters and in buffers.
 

@@ -37,7 +37,7 @@ def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan) -> TracedM
     except Exception as error:  # whatever torch.export's graph holds, the eager way with fewer channels is still open
         warnings.warn(
             f"the traced graph of {type(model).__name__} cannot be shrunk ({type(error).__name__}); using its own forward",
-            stacklevel=3,
+            stacklevel=5,
         )
         return None
 

@@ -6,14 +6,18 @@ import dataclasses
 import itertools
 import math
 import traceback
-from collections.abc import Callable, Collection, Iterator
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import TraceError
+from .._arguments import door
+from .._wording import given
+from ..errors import ArgumentError, PrunusError, TraceError
+from ..surroundings import uncompiled
 from .collector import collector_paused
 from .graph import ChannelGraph, build
 from .layers import Layer, Mark, constant
@@ -21,12 +25,13 @@ from .neutral import neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .source import UNPAINTED, Source
-from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap
+from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
 from .widths import SiteLog
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
 
+@door(TraceError)
 @collector_paused()
 def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
     """Find the channels of a model: which slots of which parameters live and die together.
@@ -39,9 +44,10 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
             dtypes are used.
 
     Raises:
-        TraceError: the forward reads the value of a tensor, or fails on these inputs; the text names the line.
+        TraceError: the model is TorchScript, the forward reads the value of a tensor, or fails on these inputs; the text names the line.
     """
     model = unwrap(model)
+    _refuse_scripted(model)
     return trace_model(model, *as_arguments(example_inputs))
 
 
@@ -76,13 +82,47 @@ def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
             painter.pin(layer.labels, "model output", "")
 
 
+def _refuse_scripted(model: nn.Module) -> None:
+    """TorchScript runs its operators where nobody sees which parameters they read."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TraceError("The model is TorchScript, whose channels cannot be followed; give the torch.nn.Module that it was scripted or traced from.")
+    scripted = [name for name, module in walk(model).items() if isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.parameters())]
+    outer = [name for name in scripted if name.rpartition(".")[0] not in scripted]
+    if outer:
+        warnings.warn(
+            f"Channels in and around {', '.join(outer)} stay: TorchScript cannot be followed; put the module in before it is scripted.", stacklevel=6
+        )
+
+
 def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments from what the user gave as example inputs."""
+    """Positional and keyword arguments from what the user gave as inputs; tensors made in inference mode are copied, so that they can be used.
+
+    Raises ArgumentError for what no model is called with.
+    """
+    if isinstance(example_inputs, (tuple, list)) and example_inputs and all(type(size) is int for size in example_inputs):
+        shape = ", ".join(map(str, example_inputs))
+        raise ArgumentError(f"The inputs are a shape, ({shape}), not tensors; give a tensor, such as torch.zeros({shape}).")
+    if not isinstance(example_inputs, (Tensor, tuple, list, dict)):
+        raise ArgumentError(f"The inputs must be a tensor, a tuple of arguments or a dict of named ones, not {given(example_inputs)}.")
+    if not torch.is_inference_mode_enabled() and any(tensor.is_inference() for tensor in tensors_in(example_inputs)):
+        example_inputs = map_tensors(example_inputs, lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
     if isinstance(example_inputs, dict):
         return (), dict(example_inputs)
     if isinstance(example_inputs, (tuple, list)):
         return tuple(example_inputs), {}
     return (example_inputs,), {}
+
+
+def called(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], kind: type[PrunusError] = ArgumentError) -> Any:
+    """What a model makes of inputs; raises an error of `kind` in which the model's own is told, where its forward fails on them."""
+    try:
+        return model(*args, **kwargs)
+    except PrunusError:
+        raise
+    except Exception as error:  # any forward may fail in any way
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in((args, kwargs))) or "no tensors"
+        what = f"{type(error).__name__}: {_first_line(error).rstrip('.')}"
+        raise kind(f"The forward of {type(model).__name__} fails on inputs of shape {shapes} ({what}); give it inputs like the example's.") from error
 
 
 def to_meta(value: Any) -> Any:
@@ -146,7 +186,7 @@ def paint_sources(painter: Painter, modules: Modules, neutral: Collection[str] =
 def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any], sites: SiteLog | None = None) -> Any:
     """Run a twin under the painter, and a log of statistics; an error becomes a TraceError that names the user's line."""
     try:
-        with torch.no_grad(), _own_forwards(painter, twin.modules), painter, sites or nullcontext():
+        with torch.no_grad(), uncompiled(), _own_forwards(painter, twin.modules), painter, sites or nullcontext():
             return twin.model(*args, **kwargs)
     except TraceError:
         raise

@@ -71,9 +71,10 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
     memo[id(module)] = result
     own, state = module.__dict__, result.__dict__
     state.update(own)
+    state.pop("_compiled_call_impl", None)  # by `compile()`, bound to the original
     for name, value in own.items():
         kind = type(value)
-        if kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
+        if name == "_compiled_call_impl" or kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
             continue
         if kind in _CONTAINERS and not value:
             state[name] = kind()

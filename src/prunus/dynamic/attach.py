@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from prunus import scores
+from prunus._arguments import at_least, door
 from prunus.channels import ChannelGraph, Group, trace
 from prunus.channels.fold import plain_layer
 from prunus.channels.readers import norms_behind
@@ -43,6 +44,7 @@ class Gated:
     norms: tuple[str, ...]
 
 
+@door()
 def attach(
     model: nn.Module,
     example_inputs: Inputs,
@@ -67,6 +69,8 @@ def attach(
     Raises:
         PlanError: a pattern that matches nothing, channels that cannot be gated (and why), or none that "auto" finds.
     """
+    at_least(0, hidden=hidden)
+    at_least(1, block=block)
     copied = copy.deepcopy(model)
     graph = trace(copied, example_inputs)
     wanted = _auto(graph) if layers == "auto" else _named(graph, layers)

@@ -20,9 +20,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
+from prunus._arguments import door
+from prunus.agreement import difference, not_finite, rounding
 from prunus.channels import ChannelGraph
 from prunus.channels.readers import Reader, readers
-from prunus.channels.trace import Inputs, as_arguments, tensors_in
+from prunus.channels.trace import Inputs, as_arguments, called, tensors_in
 from prunus.channels.verify import evaluating
 from prunus.dynamic.layers import GatedLayer, Live, boosted, places_of, spread
 from prunus.dynamic.network import DynamicNetwork
@@ -30,7 +32,6 @@ from prunus.dynamic.patterns import Pattern, patterns
 from prunus.errors import CompactError, clause
 
 _CACHED = 64  # weights that a layer keeps, by what is live
-_APART = {torch.float64: 1e-9, torch.float32: 1e-3}  # what rounding alone may do, relative to the largest output
 
 
 class SkippingLayer(nn.Module):
@@ -135,6 +136,7 @@ class SkippingLayer(nn.Module):
         return found
 
 
+@door()
 def skipping(network: DynamicNetwork, example_inputs: Inputs) -> DynamicNetwork:
     """A copy of a gated network for inference that computes live channels only: the same outputs, without gradients.
 
@@ -193,14 +195,16 @@ def _where(graph: ChannelGraph, reader: Reader | None, gates: Mapping[str, Any])
 def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs) -> None:
     args, kwargs = as_arguments(example_inputs)
     with evaluating(network), evaluating(copied):
-        wanted = list(tensors_in(network(*args, **kwargs)))
+        wanted = list(tensors_in(called(network, args, kwargs)))
         try:
             found = list(tensors_in(copied(*args, **kwargs)))
         except Exception as error:  # any forward may have sizes in it
             raise CompactError(f"{type(network.network).__name__} does not run with live channels only ({clause(error)}).") from error
-    for a, b in zip(wanted, found, strict=True):
-        if a.shape != b.shape or float((a - b).abs().max()) > _APART.get(a.dtype, 0.1) * float(a.abs().max()):
-            raise CompactError(f"{type(network.network).__name__} computes something else with live channels only.")
+    name, broken = type(network.network).__name__, not_finite(wanted)
+    if broken:
+        raise CompactError(f"{name} gives {broken} on these inputs, so its form with live channels only cannot be checked; give other inputs.")
+    if not difference(wanted, found).relative <= max((rounding(tensor.dtype) for tensor in wanted), default=0.0):
+        raise CompactError(f"{name} computes something else with live channels only.")
 
 
 def live_slots(opens: Sequence[Tensor], places: Tensor) -> Tensor:

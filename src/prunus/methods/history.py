@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph, Origin, Plan, Trial, Verification, compact, trace, verify
 from prunus.channels.compose import compose
 from prunus.channels.plan import make_plan
@@ -102,6 +103,7 @@ class Compressed:
     retraining: History | None = None
 
 
+@door()
 def history_pruning(
     model: nn.Module,
     example_inputs: Tensor,
@@ -238,6 +240,7 @@ def _named(graph: ChannelGraph, norms: Tensor, pairs: Mapping[int, list[Pair]]) 
     return histories, places
 
 
+@door()
 def channels_going(graph: ChannelGraph, round_: Round, protect: Sequence[str] = ()) -> dict[int, int]:
     """How many channels of every group go in a round, by the index of the group; of every group at least one stays."""
     wanted = {group.index: round_.remove for group in graph.groups}

@@ -23,6 +23,7 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels import Plan, Trial, compact, trace, verify
 from prunus.channels.compose import compose, cut_at_once
 from prunus.channels.plan import make_plan
@@ -77,6 +78,7 @@ class Reduced:
     trials: tuple[Weighed, ...]
 
 
+@door(TargetError)
 def importance_pruning(
     model: nn.Module,
     example_inputs: Any,
@@ -167,6 +169,7 @@ def _weigh(model: nn.Module, example_inputs: Any, fit: Fit, start: Start, import
     return trained, graph, scores
 
 
+@door(TargetError)
 def classifier_within(
     model: nn.Module,
     example_inputs: Tensor,

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph, Cost, Origin, Plan, Trial, Verification, compact, trace, verify
 from prunus.data import Split
 from prunus.errors import TargetError
@@ -146,6 +147,7 @@ class Outcome:
         return self.whole or self.plan.before
 
 
+@door(TargetError)
 def one_shot(
     model: nn.Module,
     example_inputs: Tensor,

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph, Plan
 from prunus.channels.mask import Zeros, produced
 from prunus.errors import TargetError
@@ -22,6 +23,7 @@ from prunus.training.objective import Loss
 FIRST, LAST = 0.1, 1e5
 
 
+@door()
 def selective_decay_loss(
     model: nn.Module,
     graph: ChannelGraph,

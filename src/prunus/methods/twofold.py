@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.errors import TargetError
 from prunus.methods.one_shot import Material, Outcome, Target, remove
 from prunus.methods.soft import SoftPruning
@@ -33,6 +34,7 @@ class Trained:
     seconds: dict[str, float]
 
 
+@door()
 def twofold(
     model: nn.Module,
     material: Material,

@@ -15,7 +15,8 @@ from typing import Any
 
 from torch import nn
 
-from prunus.errors import MissingExtraError, ModelNameError
+from prunus._arguments import checked
+from prunus.errors import ArgumentError, MissingExtraError, ModelNameError
 from prunus.models.lenet import lenet5
 from prunus.models.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
 from prunus.models.ternausnet import ternausnet
@@ -40,6 +41,7 @@ def names() -> tuple[str, ...]:
     return tuple(_OURS)
 
 
+@checked()
 def build(name: str, num_classes: int | None = None, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Build a network by its name.
 
@@ -155,4 +157,5 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _reason(error: Exception) -> str:
     first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}".rstrip(". :")
+    kind = "TypeError" if isinstance(error, ArgumentError) else type(error).__name__  # whichever door the argument came to
+    return f"{kind}: {first}".rstrip(". :")

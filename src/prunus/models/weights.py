@@ -10,12 +10,14 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.errors import FileFormatError
 
 WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
 HOLDERS = ("state_dict", "model")  # entries of a training checkpoint that hold the weights
 
 
+@door()
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Fill a model, in place, from a plain `state_dict` file or a `.safetensors` file.
 

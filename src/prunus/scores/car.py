@@ -17,6 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
+from prunus.errors import PlanError
+
 from ..channels import ChannelGraph
 from ..channels.mask import produced, set_to_zero
 from ..channels.twin import copy_model
@@ -26,6 +29,7 @@ from .norm import norm
 from .reconstruction import filled
 
 
+@door(PlanError)
 def car(graph: ChannelGraph, evaluate: Callable[[nn.Module], float], *, layers: Sequence[str] = ("*",), greedy: bool = True) -> Tensor:
     """The reduction of the metric without a channel and, greedily, without all of its group that went before it; every group for itself.
 

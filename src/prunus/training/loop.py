@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from prunus._arguments import door
 from prunus.channels.twin import named_tensors
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, clause
@@ -33,6 +34,7 @@ from prunus.training.stream import Stream
 Validation = Split | Callable[[nn.Module], float]
 
 
+@door(ConfigError)
 def train(
     model: nn.Module,
     data: Split | Iterable[Any],
