@@ -9,13 +9,28 @@ import sys
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
+from prunus.cli.limits import check_percentages, check_settings
 from prunus.errors import PrunusError
 
 COMMAND = "prunus.command"  # where the context keeps what the user typed
 
 EPILOGUE = "Exit codes: 0 done · 1 an error, told in one sentence · 2 wrong usage · 130 interrupted."
+
+
+class Verb(TyperCommand):
+    """A verb; its numbers are looked at before it does anything."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Look at what was typed, and parse it."""
+        check_percentages(args, {flag: param.name for param in self.params for flag in param.opts if param.name})
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it."""
+        check_settings(ctx.params, {param.name: max(param.opts, key=len) for param in self.params if param.name})
+        return super().invoke(ctx)
 
 
 class Commands(TyperGroup):
@@ -111,7 +126,7 @@ def _register() -> None:
     from prunus.cli.train import train
 
     for verb in (demo, prune, compress, train, cascade, segment, profile, compare, latency, export, methods, models):
-        app.command()(verb)
+        app.command(cls=Verb)(verb)
 
 
 _register()

@@ -12,7 +12,7 @@ from prunus.cli.opening import RESULT_FILE, TRAINING_FILE, open_model, read_trai
 from prunus.errors import ConfigError
 
 
-def compare_runs(folders: Sequence[str], page: Path | None, command: str, as_json: bool) -> None:
+def compare_runs(folders: Sequence[str], page: Path | None, command: str, build: str, as_json: bool) -> None:
     """Show the table of several runs, or print it as JSON, and write the page if it is wanted.
 
     Raises:
@@ -29,7 +29,7 @@ def compare_runs(folders: Sequence[str], page: Path | None, command: str, as_jso
         results = {}
         for number, (text, name) in enumerate(zip(folders, _names(folders))):
             watch("reading runs", number, len(folders))
-            results[name] = _result(Path(text))
+            results[name] = _result(Path(text), build)
         runs = gather(results)
         if page is not None:
             watch("drawing", 0, 0)
@@ -54,7 +54,7 @@ def _names(folders: Sequence[str]) -> list[str]:
     return names if len(set(names)) == len(names) else [str(Path(text)) for text in folders]
 
 
-def _result(folder: Path) -> dict[str, Any]:
+def _result(folder: Path, build: str) -> dict[str, Any]:
     """What a run recorded; of a training where nothing was removed also its cost."""
     from prunus.channels import trace
     from prunus.report.result import read
@@ -66,7 +66,7 @@ def _result(folder: Path) -> dict[str, Any]:
     record = read_training(folder / TRAINING_FILE)
     if "accuracy" not in record:
         raise ConfigError(f"{folder} holds a segmentation, which has no accuracy to compare.")
-    opened = open_model(str(folder))
+    opened = open_model(str(folder), build_name=build)
     steps = [{"step": "trained", "value": record["accuracy"]}]
     count = ((record["model"] or {}).get("data") or {}).get("test", 0)
     return {

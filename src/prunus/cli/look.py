@@ -111,7 +111,7 @@ def compare(
         from prunus.cli.app import typed_command
         from prunus.cli.compare_runs import compare_runs
 
-        compare_runs(models, output, typed_command(context), as_json)
+        compare_runs(models, output, typed_command(context), build, as_json)
         return
     if len(models) != 2:
         raise typer.BadParameter("Give two models, or folders of several runs.")

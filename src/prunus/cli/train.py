@@ -199,6 +199,7 @@ def _run(
     config = parts.config(recipe, images)
     torch.manual_seed(recipe.seed)
     opened = open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, data=images)
+    opened.check_output(folder)
     example, _ = next(iter(batches(samples.test, samples.normalise, VERIFIED_ON)))
     opened.model.to(ranks.device)
     example = example.to(ranks.device)
@@ -218,7 +219,7 @@ def _run(
 
     job = Job(recipe, folder, resume, opened.model, samples, config, example, watch, note)
     if recipe.method == "dynamic":
-        return train_gated_network(job, opened, images, opened.record() | {"data": data_record(images, samples)}, command, onnx, report, ranks)
+        return train_gated_network(job, opened, images, opened.record(folder) | {"data": data_record(images, samples)}, command, onnx, report, ranks)
     made = by_method(job)
     if not ranks.first:
         return {}
@@ -227,7 +228,7 @@ def _run(
     for network in (opened.model, made.outcome.compact if made.outcome else None):
         if network is not None:
             network.cpu()
-    record = opened.record() | {"data": data_record(images, samples)}
+    record = opened.record(folder) | {"data": data_record(images, samples)}
     if made.outcome is None:
         assert made.training is not None
         return _plain_result(opened.model, samples, made.training, record, folder, command)

@@ -80,6 +80,7 @@ def train_pixels(
     pictures = _read(recipe, root)
     torch.manual_seed(recipe.seed)
     opened = _opened(recipe, pictures)
+    opened.check_output(folder)
     opened.model.to(ranks.device)
     if ranks.first:
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +120,7 @@ def _written(
     networks = {"test": opened.model} | ({"pruned": reduced.model} if reduced else {})
     result: dict[str, Any] = {
         "command": command,
-        "model": opened.record() | {"data": pictures.record()},
+        "model": opened.record(folder) | {"data": pictures.record()},
         **{name: evaluate(network, pictures.test, pictures.normalise).figures() for name, network in networks.items()},
         "training": history.to_dict(),
     }
@@ -143,7 +144,8 @@ def show_pixels(result: dict[str, Any], folder: Path) -> None:
     for what, figures in rows:
         shown = ", ".join(f"{metric} {value:.2f} %" for metric, value in figures.items())
         show(f"[bold]{name}{what}: {shown}[/bold] on the test pictures")
-    show(f"{folder / 'model.safetensors'}; prunus segment PICTURE --model {folder}")
+    build = f" --build {name}" if ":" in name else ""
+    show(f"{folder / 'model.safetensors'}; prunus segment PICTURE --model {folder}{build}")
 
 
 class _Metrics:
