@@ -40,6 +40,8 @@ class Limit:
     def __str__(self) -> str:
         if self.counts_from:
             return f"a share above 0 and up to 1, or a count from {self.counts_from:,.0f}"
+        if self.above and self.below:
+            return f"between {self.low:g} and {self.high:g}"
         low = f"above {self.low:g}" if self.above else f"from {self.low:g}"
         if self.high == math.inf:
             return f"{low} up"

@@ -186,7 +186,7 @@ def _opened(recipe: Recipe, pictures: _Pictures) -> Opened:
     planes = len(pictures.normalise[0])
     options = {} if ":" in recipe.model else {"num_classes": pictures.maps} | ({"in_channels": planes} if recipe.model in OURS else {})
     shape = (1, planes, recipe.window, recipe.window)
-    return open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, shape=shape, options=options)
+    return open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, shape=shape, options=options, build_name=recipe.build)
 
 
 def _windows(recipe: Recipe, pictures: _Pictures) -> Patches:
