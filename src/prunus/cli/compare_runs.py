@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 
 from prunus.cli.console import bars, show, show_json, show_table
 from prunus.cli.opening import RESULT_FILE, TRAINING_FILE, open_model, read_training
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, FileFormatError, clause
 
 
 def compare_runs(folders: Sequence[str], page: Path | None, command: str, build: str, as_json: bool) -> None:
@@ -30,6 +31,7 @@ def compare_runs(folders: Sequence[str], page: Path | None, command: str, build:
         for number, (text, name) in enumerate(zip(folders, _names(folders))):
             watch("reading runs", number, len(folders))
             results[name] = _result(Path(text), build)
+            _check(Path(text), results[name])
         runs = gather(results)
         if page is not None:
             watch("drawing", 0, 0)
@@ -46,6 +48,20 @@ def compare_runs(folders: Sequence[str], page: Path | None, command: str, build:
     for note in runs.notes:
         show(f"Note: {escape(note)}")
     show(f"\n[bold]{escape(runs_page.verdict(runs))}[/bold]" + (f": {escape(str(page))}" if page else ""))
+
+
+def _check(folder: Path, result: dict[str, Any]) -> None:
+    """Raises FileFormatError, naming the folder, where a record is not made of what a chart needs."""
+    from prunus.report.runs import gather
+
+    try:
+        runs = gather({folder.name: result})
+        runs.choice()
+        wrong = [point for point in runs.points if not all(math.isfinite(one) for one in (point.accuracy, point.macs, point.bytes))]
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise FileFormatError(f"The record in {folder} lacks what a chart needs ({type(error).__name__}: {clause(error)}).") from error
+    if wrong or not 0 <= runs.error() < 100:
+        raise FileFormatError(f"The record in {folder} has figures that no run has.")
 
 
 def _names(folders: Sequence[str]) -> list[str]:

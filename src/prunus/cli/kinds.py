@@ -64,6 +64,17 @@ def check_own(path: Path, text: str) -> None:
         raise FileFormatError(f"{path} holds plain weights and no network: say which network they belong to, as NAME@{path}.")
 
 
+def check_target(path: Path | None, what: str) -> None:
+    """Raises ConfigError where a file that is to be written is a folder, or would lie in a file."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: -o names {what}.")
+    over = next((folder for folder in path.parents if folder.exists()), None)
+    if over is not None and not over.is_dir():
+        raise ConfigError(f"{over} is a file, so {path} cannot lie in it: -o names {what}.")
+
+
 def _is_file(path: Path) -> bool:
     """Whether it is there and no folder; what cannot be looked at is not there."""
     try:

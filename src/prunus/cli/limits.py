@@ -45,7 +45,7 @@ class Limit:
         low = f"above {self.low:g}" if self.above else f"from {self.low:g}"
         if self.high == math.inf:
             return f"{low} up"
-        return f"{low} to {'below ' if self.below else ''}{self.high:,.10g}"
+        return f"{low}{',' if self.above else ''} to {'below ' if self.below else ''}{self.high:,.10g}"
 
 
 SHARE = Limit(0, 1, share=True)
@@ -96,10 +96,8 @@ def _check(key: str, name: str, value: Any) -> None:
     if isinstance(value, bool) or not isinstance(value, (int, float)) or LIMITS[key].takes(value):
         return
     limit = LIMITS[key]
-    shown = (
-        f"{value:,}" if isinstance(value, int) and abs(value) < 10**15 else f"{float(value):g}" if abs(value) < 1e300 or value != value else "that"
-    )
-    hint = f" (did you mean {value / 100:g}?)" if limit.share and 1 < value <= 100 else ""
+    shown = f"{value:g}" if isinstance(value, float) else f"{value:,}" if abs(value) < 10**30 else "that"
+    hint = f" (did you mean {value / 100:g}?)" if limit.share and 1 < value <= 100 and limit.takes(value / 100) else ""
     raise ConfigError(f"{name} must be {limit}, not {shown}{hint}.")
 
 

@@ -6,7 +6,7 @@ import difflib
 import json
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -43,15 +43,15 @@ class Recipe:
     batch_size: int = 128
     same_steps: bool = False
     lr: float = 0.1
-    optimizer: str = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    schedule: str = "cosine"
+    schedule: Literal["constant", "step", "cosine", "onecycle"] = "cosine"
     milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
     warmup_steps: int = 0
-    precision: str = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
-    augment: str = "auto"
+    augment: Literal["auto", "none", "crop", "crop-flip", "crop-flip-cutout"] = "auto"
     shift: int = 0
     first_size: float = 1.0
     full_size_from: float = 0.75
@@ -59,7 +59,7 @@ class Recipe:
     loss: LossName = "cross-entropy"
     clip: float = 0.0
     ema: float = 0.0
-    keep: str = "last"
+    keep: Literal["last", "best"] = "last"
     compile: bool = False
 
     select: Select = "all"
@@ -132,8 +132,13 @@ def _text(path: Path) -> str:
         raise ValueError(f"it is no UTF-8 text (byte {error.start})") from error
 
 
-def resolve(values: Mapping[str, Any], source: str) -> Recipe:
+def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ()) -> Recipe:
     """A recipe from keys and values; the others have their defaults.
+
+    Args:
+        values: of the keys.
+        source: where they are from.
+        flags: keys whose values are from flags instead.
 
     Raises:
         ConfigError: an unknown key (with the nearest one that there is), a missing one, or a value of the wrong kind.
@@ -143,32 +148,35 @@ def resolve(values: Mapping[str, Any], source: str) -> Recipe:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
             raise ConfigError(
-                f"{source} has an unknown key {_short(key)}" + (f": did you mean {near[0]!r}?" if near else "; prunus train --help lists them.")
+                f"{source} has an unknown key {_short(key)}" + (f" (did you mean {near[0]!r}?)." if near else "; prunus train --help lists them.")
             )
     for key in ("data", "model"):
         if not values.get(key):
             raise ConfigError(f"{source} does not say which {key} to train {'on' if key == 'data' else ''}".rstrip() + ".")
-    recipe = Recipe(**{key: _checked(key, value, known[key], source) for key, value in values.items()})
-    check_settings({f.name: getattr(recipe, f.name) for f in fields(Recipe)}, {key: f"{source}: {key}" for key in known})
+    names = {key: f"--{key.replace('_', '-')}" if key in flags else f"{source}: {key}" for key in known}
+    recipe = Recipe(**{key: _checked(names[key], value, known[key]) for key, value in values.items()})
+    if recipe.epochs == 0:
+        raise ConfigError(f"{names['epochs']} must be at least 1: there is nothing to train otherwise.")
+    check_settings({f.name: getattr(recipe, f.name) for f in fields(Recipe)}, names)
     return recipe
 
 
-def _checked(key: str, value: Any, kind: Any, source: str) -> Any:
+def _checked(name: str, value: Any, kind: Any) -> Any:
     """A value of the kind that its key has."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         if value not in arguments:
-            raise ConfigError(f"{source}: {key} must be one of {', '.join(arguments)}, not {_short(value)}.")
+            raise ConfigError(f"{name} must be one of {', '.join(arguments)}, not {_short(value)}.")
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{source}: {key} must be a list, not {_short(value)}.")
-        return tuple(_checked(key, item, arguments[0], source) for item in value)
+            raise ConfigError(f"{name} must be a list, not {_short(value)}.")
+        return tuple(_checked(name, item, arguments[0]) for item in value)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
         words = {int: "a whole number", float: "a number (in YAML 1.0e-3, not 1e-3)", bool: "true or false", str: "a text"}
-        raise ConfigError(f"{source}: {key} must be {words[kind]}, not {_short(value)}.")
+        raise ConfigError(f"{name} must be {words[kind]}, not {_short(value)}.")
     return value
 
 

@@ -130,7 +130,7 @@ def train(
     flags = {name: value for name, value in context.params.items() if name not in _NOT_KEYS and value not in (None, "", (), [])}
     begun = _begun(output, resume)
     values = read(recipe) if recipe else {f.name: getattr(begun, f.name) for f in fields(Recipe)} if begun else {}
-    chosen = resolve(values | flags, str(recipe) if recipe else "the command")
+    chosen = resolve(values | flags, str(recipe) if recipe else "The command", flags)
     if begun is not None:
         _check_same(begun, chosen, output)
         if recipe is None:

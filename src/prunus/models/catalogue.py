@@ -80,7 +80,7 @@ def build(name: str, num_classes: int | None = None, pretrained: bool = False, *
     if source == "torchvision" and rest:
         return _from_torchvision(name, rest, pretrained, options)
     if name not in _OURS:
-        raise _unknown(name, names(), "timm/NAME, torchvision/NAME and package.module:factory work too")
+        raise _unknown(name, names(), "Besides, timm/NAME, torchvision/NAME and package.module:factory work.")
     if pretrained:
         raise ModelNameError(f"{name} has no published weights of its own: build it and use load_weights with a file.")
     return _call(name, _OURS[name], options)
@@ -118,7 +118,7 @@ def build_recorded(name: str, options: Mapping[str, object]) -> nn.Module:
 def _from_timm(name: str, architecture: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     timm = _extra("timm")
     if not timm.is_model(architecture):
-        raise _unknown(name, [f"timm/{known}" for known in timm.list_models()], "timm.list_models() lists all")
+        raise _unknown(name, [f"timm/{known}" for known in timm.list_models()], "All are listed by timm.list_models().")
     return _call(name, functools.partial(timm.create_model, architecture, pretrained=pretrained), options)
 
 
@@ -126,7 +126,7 @@ def _from_torchvision(name: str, architecture: str, pretrained: bool, options: d
     models = _extra("torchvision").models
     known = models.list_models()
     if architecture not in known:
-        raise _unknown(name, [f"torchvision/{one}" for one in known], "torchvision.models.list_models() lists all")
+        raise _unknown(name, [f"torchvision/{one}" for one in known], "All are listed by torchvision.models.list_models().")
     builder = models.get_model_builder(architecture)
     options = {"weights": "DEFAULT" if pretrained else None, **options}
     if not pretrained and "weights_backbone" in inspect.signature(builder).parameters:
@@ -136,6 +136,8 @@ def _from_torchvision(name: str, architecture: str, pretrained: bool, options: d
 
 def _from_factory(name: str, options: dict[str, Any]) -> nn.Module:
     module_name, _, attribute = name.partition(":")
+    if not all(part.isidentifier() for half in (module_name, attribute) for part in half.split(".")):
+        raise ModelNameError(f"{name!r} is not the name of a factory: expected package.module:factory.")
     with _current_directory_importable():
         try:
             found: Any = importlib.import_module(module_name)
@@ -147,7 +149,9 @@ def _from_factory(name: str, options: dict[str, Any]) -> nn.Module:
         except AttributeError as error:
             public = [one for one in dir(found) if not one.startswith("_")]
             near = _nearest(attribute, public)
-            raise ModelNameError(f"{module_name!r} has no attribute {attribute!r}.{near}.") from error
+            raise ModelNameError(
+                f"{module_name!r} has no attribute {attribute!r}.{near} Name the function or class that builds the model."
+            ) from error
         if not callable(found) or isinstance(found, nn.Module):
             raise ModelNameError(f"{name!r} is a {type(found).__name__}: expected a function or class that builds one.")
         return _call(name, found, options)
@@ -190,7 +194,7 @@ def _current_directory_importable() -> Iterator[None]:
 
 
 def _unknown(name: str, known: Iterable[str], more: str) -> ModelNameError:
-    return ModelNameError(f"There is no model {name!r}.{_nearest(name, known)} ({more}.)")
+    return ModelNameError(f"There is no model {name!r}.{_nearest(name, known)} {more}")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
