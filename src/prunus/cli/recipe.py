@@ -147,9 +147,8 @@ def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ())
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            raise ConfigError(
-                f"{source} has an unknown key {_short(key)}" + (f" (did you mean {near[0]!r}?)." if near else "; prunus train --help lists them.")
-            )
+            hint = f": did you mean {near[0]!r}?" if near else "."
+            raise ConfigError(f"{source} has an unknown key {_short(key)}{hint} All are listed by prunus train --help.")
     for key in ("data", "model"):
         if not values.get(key):
             raise ConfigError(f"{source} does not say which {key} to train {'on' if key == 'data' else ''}".rstrip() + ".")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -167,8 +168,16 @@ class _Metrics:
         from prunus.report.result import write_text
 
         before = self._path.read_text().splitlines() if self._path.exists() else []
-        lines = [line for line in before if json.loads(line)["epoch"] < record.epoch]
+        lines = [line for line in before if _epoch(line) < record.epoch]
         write_text("\n".join([*lines, json.dumps(asdict(record) | self._last)]) + "\n", self._path)
+
+
+def _epoch(line: str) -> float:
+    """The epoch of a line of metrics; no line that is not whole, as of a run that was killed, is kept."""
+    try:
+        return float(json.loads(line)["epoch"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return math.inf
 
 
 def _read(recipe: Recipe, root: Path) -> _Pictures:

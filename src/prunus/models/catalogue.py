@@ -149,9 +149,7 @@ def _from_factory(name: str, options: dict[str, Any]) -> nn.Module:
         except AttributeError as error:
             public = [one for one in dir(found) if not one.startswith("_")]
             near = _nearest(attribute, public)
-            raise ModelNameError(
-                f"{module_name!r} has no attribute {attribute!r}.{near} Name the function or class that builds the model."
-            ) from error
+            raise ModelNameError(f"{module_name!r} has no attribute {attribute!r}.{near} Name what builds the model.") from error
         if not callable(found) or isinstance(found, nn.Module):
             raise ModelNameError(f"{name!r} is a {type(found).__name__}: expected a function or class that builds one.")
         return _call(name, found, options)
