@@ -30,7 +30,7 @@ def test_what_is_whole_is_read(tmp_path: Path) -> None:
         (b'{"a": NaN}', "NaN"),
         (b'{"a": 1e400}', "too large"),
         (b'{"a": ' + b"1" * 5000 + b"}", "limit"),
-        (b'{"a": ' + b"[" * DEEPEST + b"]" * DEEPEST + b"}", "deep"),
+        (b'{"a": ' + b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1) + b"}", "deep"),
         (b'{"a": ' * 50_000, "deep"),
     ],
 )

@@ -31,6 +31,7 @@ NAMES = {"rate": "--rate"}
         ("macs", 0.0, "a share above 0 and up to 1, or a count from 100, not 0"),
         ("confidence", 95.0, "from 0.5 to below 1, not 95 (did you mean 0.95?)"),
         ("confidence", 2.0, "not 2."),
+        ("held_out", 1.5, "between 0 and 1, not 1.5."),
         ("lr", math.inf, "above 0, to 1,000,000,000, not inf"),
         ("seed", 2**70, "from 0 to 4,294,967,295, not 1,180,591,620,717,411,303,424"),
         ("milestones", (0.5, 1.5), "between 0 and 1, not 1.5"),

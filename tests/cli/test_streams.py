@@ -42,8 +42,8 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
 def test_every_terminal_can_show_tables_and_errors(environment: dict[str, str]) -> None:
     shown = run("methods", **environment)
     assert shown.returncode == 0 and b"reconstruction" in shown.stdout and not shown.stderr
-    failed = run("profile", "näh×", **environment)
-    assert failed.returncode == 1 and failed.stderr.startswith(b"prunus: The") and b"does not know" not in failed.stderr
+    failed = run("segment", "a.png", "--model", "unet", "--mean", "näh×", **environment)
+    assert failed.returncode == 1 and failed.stderr.startswith(b"prunus: --mean takes one number") and failed.stderr.strip().endswith(b".")
     helped = run("prune", "--help", **environment)
     assert helped.returncode == 0 and b"Traceback" not in helped.stderr
 

@@ -23,9 +23,7 @@ def out_of_memory(error: BaseException, shape: str) -> str | None:
 
 def unusable(error: OSError) -> str:
     """What to say of a file that the system does not give."""
-    if error.filename is None:
-        return f"The system refuses: {clause(OSError(error.strerror or str(error)))}."
-    return f"The file {error.filename} cannot be used ({error.strerror or type(error).__name__})."
+    return f"{error.strerror or clause(error)}: {error.filename or 'unknown file'}."
 
 
 def unknown(error: BaseException) -> str:

@@ -122,7 +122,7 @@ def _opened(texts: Sequence[str], shape: tuple[int, ...] | None, build: str, wat
         name = text if text not in found else f"{text} ({texts[: number + 1].count(text)})"
         if text.endswith(".onnx"):
             if not Path(text).is_file():
-                raise ConfigError(f"There is no ONNX file {text}.")
+                raise ConfigError(f"{text} cannot be read as an ONNX file: there is no such file.")
             found[name] = _Entrant(Path(text), input_shape(text), {"name": text})
         else:
             opened = open_model(text, shape=shape, build_name=build)

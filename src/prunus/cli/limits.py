@@ -97,7 +97,7 @@ def _check(key: str, name: str, value: Any) -> None:
         return
     limit = LIMITS[key]
     shown = f"{value:g}" if isinstance(value, float) else f"{value:,}" if abs(value) < 10**30 else "that"
-    hint = f" (did you mean {value / 100:g}?)" if limit.share and 1 < value <= 100 and limit.takes(value / 100) else ""
+    hint = f" (did you mean {value / 100:g}?)" if limit.share and 2 <= value <= 100 and limit.takes(value / 100) else ""
     raise ConfigError(f"{name} must be {limit}, not {shown}{hint}.")
 
 

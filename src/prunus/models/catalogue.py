@@ -136,8 +136,6 @@ def _from_torchvision(name: str, architecture: str, pretrained: bool, options: d
 
 def _from_factory(name: str, options: dict[str, Any]) -> nn.Module:
     module_name, _, attribute = name.partition(":")
-    if not all(part.isidentifier() for half in (module_name, attribute) for part in half.split(".")):
-        raise ModelNameError(f"{name!r} is not the name of a factory: expected package.module:factory.")
     with _current_directory_importable():
         try:
             found: Any = importlib.import_module(module_name)
