@@ -180,3 +180,18 @@ def test_every_formula_without_loss_is_the_function_itself() -> None:
         assert torch.allclose(
             torch.stack([*found]) if isinstance(found, tuple) else found, torch.stack([*wanted]) if isinstance(wanted, tuple) else wanted
         )
+
+
+@pytest.mark.parametrize("name", [name for name in STATISTICS if "norm of" not in name and name != "normalize"])
+def test_traced_graphs_keep_their_widths(name: str) -> None:
+    class Literal(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.body, self.head = network(STATISTICS[name]), nn.Linear(4, 2)
+            self.body[4] = nn.Conv2d(6, 4, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.body(x).mean((2, 3)).view(-1, 4))
+
+    plan, small = pruned(randomised(Literal()), IMAGE)
+    assert plan.exact and plan.removed == 9 and small.prunus.mode == "traced"

@@ -100,9 +100,9 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     small, surgery, failure = _eager(model, graph, plan, norms)
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
-    traced = compact_traced(model, graph, plan) if prefer == "auto" else None
+    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" else None
     if traced is not None:
-        return _Built(traced.train(model.training), _noted(plan, graph, surgery), "traced", Surgery(surgery.slices))
+        return _Built(traced.train(model.training), plan if norms == "original" else _noted(plan, graph, surgery), "traced", Surgery(surgery.slices))
     small, less, surgery = _eager_with_less(model, graph, plan, norms, failure)
     warnings.warn(_said(plan, less, graph, failure), stacklevel=4)
     return _Built(small, _noted(less, graph, surgery), "eager", surgery)

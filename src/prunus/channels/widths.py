@@ -7,6 +7,7 @@ forward hands these calls, and no others, to the formulas below. They are still 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
@@ -213,10 +214,12 @@ def _torch_batch_norm(
 
 
 def _rms_norm(ratio: float, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
-    x = input.float() if input.dtype in (torch.float16, torch.bfloat16) else input
+    half = isinstance(input, Tensor) and input.dtype in (torch.float16, torch.bfloat16)
+    x = input.float() if half else input
     square = ratio * _mean(x * x, range(-len(normalized_shape), 0))
     result = x * _ATEN.rsqrt.default(square + (torch.finfo(x.dtype).eps if eps is None else eps))
-    return (result if weight is None else result * weight).to(input.dtype)
+    result = result if weight is None else result * weight
+    return result.to(input.dtype) if half else result
 
 
 def _dims_of(x: Tensor, dim: Any) -> list[int]:
@@ -282,9 +285,9 @@ def _softmax(ratio: float, input: Tensor, dim: int, *_: Any, dtype: Any = None, 
     """exp(x) over the sum of what is left and of exp(0) for every slot that is not."""
     x = input if dtype is None else input.to(dtype)
     count = x.shape[dim]
-    others = torch.full((), count / ratio - count, dtype=x.dtype, device=x.device)
-    total = _ATEN.logaddexp.default(_ATEN.logsumexp.default(x, [dim], True), _ATEN.log.default(others))
-    return _ATEN.exp.default(x - total)
+    total = _ATEN.logsumexp.default(x, [dim], True)
+    others = _ATEN.full_like.default(total, math.log(count / ratio - count)) if ratio < 1 else total - math.inf
+    return _ATEN.exp.default(x - _ATEN.logaddexp.default(total, others))
 
 
 def _largest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
