@@ -44,7 +44,7 @@ def train(
     optimizer: Optimizer | None = None,
     curriculum: Curriculum | None = None,
     pruning: Pruning | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
@@ -82,6 +82,7 @@ def train(
         DataError: no samples or batches, or labels beyond the model's classes.
         FileFormatError: the checkpoint cannot be read or written.
     """
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     device, _ = placement(model)
     optimizer = new_optimizer(model, config) if optimizer is None else fitting(optimizer, model)
     if config.channels_last:
