@@ -15,7 +15,7 @@ from torch.optim import Optimizer
 
 from prunus.channels.twin import named_tensors
 from prunus.data.sets import Split
-from prunus.errors import ConfigError, clause
+from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.storage.checkpoint import read_tree, write_tree
 from prunus.training.best import Best
 from prunus.training.config import TrainConfig, rate_factor, size_factor
@@ -319,8 +319,14 @@ class _Training:
         )
 
     def restore(self, state: Any, path: Path) -> None:
-        """Go on from a checkpoint. Raises ConfigError if it is of another training."""
-        self._check(state, path)
+        """Go on from a checkpoint. Raises ConfigError if it is of another training, FileFormatError if it holds what no training writes."""
+        try:
+            self._check(state, path)
+            self._take(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+            raise FileFormatError(f"{path} is not the checkpoint of a training ({type(error).__name__}: {clause(error)}).") from error
+
+    def _take(self, state: Any) -> None:
         with torch.no_grad():
             for name, tensor in named_tensors(self.model).items():
                 tensor.copy_(state["model"][name])
