@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.fuzz.readers import READERS
-from tests.fuzz.worker import CHANGED, FAULTS, OTHER, REFUSED, SAME, Verdict, verdicts
+from tests.fuzz.worker import FAULTS, OTHER, REFUSED, SAME, Verdict, verdicts
 
 from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.rows import Row, kept
@@ -76,9 +76,9 @@ def table(result: Row) -> str:
         f"{sum(sum(row['counts'].values()) for row in rows):,} mutations, made by `{'`, `'.join(sorted({one['command'] for one in records}))}` "
         f"({', '.join(sorted({one['date'] for one in records}))}; {_versions(records[-1])}).",
         "",
-        "Bits flipped, bytes overwritten, cut out, put in and exchanged, files cut short, lengths and offsets changed; and documents inside files edited,",
-        "with checksums that fit again. A reader refuses a file by name, in a sentence, or reads it: where a checksum is promised (✓) and was not forged,",
-        "as before. Anything else is a fault: another exception, changed content, 5 s of work, 1 GB of memory, a signal.",
+        "Bits flipped, bytes overwritten, cut out, put in and exchanged, files cut short, lengths and offsets changed; and documents inside files",
+        "edited, with checksums that fit again. A reader refuses a file by name, in a sentence, or reads it: as before, where a checksum is promised",
+        "(✓) and was not forged. Anything else is a fault: another exception, changed content, 5 s of work, 1 GB of memory, a signal.",
         "",
         f"| reader | checksum | mutations | {REFUSED} | {SAME} | {OTHER} | faults |",
         "|---|---|---|---|---|---|---|",
@@ -90,9 +90,7 @@ def table(result: Row) -> str:
     faults = [(row, fault) for row in rows for fault in row["faults"]]
     if faults:
         lines += ["", "## Faults", ""]
-        lines += [
-            f"* {row['reader']}, seed {row['seed']}, mutation {one['number']} ({one['change']}): {one['kind']}. {_quoted(one)}" for row, one in faults
-        ]
+        lines += [f"* {row['reader']}, seed {row['seed']}, mutation {one['number']} ({one['change']}): {_told(one)}" for row, one in faults]
     return "\n".join(lines) + "\n"
 
 
@@ -100,8 +98,8 @@ def _versions(record: Row) -> str:
     return ", ".join(f"{name} {number}" for name, number in record["environment"]["versions"].items())
 
 
-def _quoted(fault: Row) -> str:
-    return f"`{' '.join(fault['text'].split())}`" if fault["text"] and fault["kind"] != CHANGED else ""
+def _told(fault: Row) -> str:
+    return str(fault["kind"]) + (f": `{' '.join(fault['text'].split())}`" if fault["text"] else "")
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import importlib.util
 import json
 import struct
 from collections.abc import Callable
@@ -67,8 +69,8 @@ def _json_digest(rest: Any) -> str:
 
 def _digest() -> Callable[[Any, Any], str]:
     """The package's own checksum of tensors and header."""
-    try:
-        from prunus.storage.digest import digest
-    except ImportError:
-        from prunus.storage.file import _digest as digest
-    return digest
+    inside = importlib.util.find_spec("prunus.storage.digest") is None
+    found: Callable[[Any, Any], str] = (
+        importlib.import_module("prunus.storage.file")._digest if inside else importlib.import_module("prunus.storage.digest").digest
+    )
+    return found

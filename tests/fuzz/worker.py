@@ -175,7 +175,8 @@ def main(words: Sequence[str]) -> None:
     os.dup2(nowhere, 1)
     os.dup2(nowhere, 2) if not os.environ.get("FUZZ_LOUD") else None
     warnings.simplefilter("ignore")
-    work(Path(words[0]), *(int(word) for word in words[1:4]), out)  # type: ignore[call-arg,misc]
+    seed, first, end = map(int, words[1:4])
+    work(Path(words[0]), seed, first, end, out)
 
 
 if __name__ == "__main__":
