@@ -11,19 +11,22 @@ from __future__ import annotations
 import argparse
 import tempfile
 from collections import Counter
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from tests.fuzz.readers import READERS
 from tests.fuzz.worker import FAULTS, OTHER, REFUSED, SAME, Verdict, verdicts
 
-from benchmarks.environment import RESULTS, command, describe, save
-from benchmarks.rows import Row, kept
+from benchmarks.environment import RESULTS, save
+from benchmarks.rows import Row, kept, page, record, signed
 
 FILE = RESULTS / "fuzz.json"
 PACKAGES = ("numpy", "safetensors", "pillow", "rasterio", "onnx", "onnxruntime", "pyyaml")
 BLOCK = 1000  # mutations between two writings
+ABOUT = (
+    "Bits flipped, bytes overwritten, cut out, put in and exchanged, files cut short, lengths and offsets changed; and documents inside files",
+    "edited, with checksums that fit again. A reader refuses a file by name, in a sentence, or reads it: as before, where a checksum is promised",
+    "(✓) and was not forged. Anything else is a fault: another exception, changed content, 5 s of work, 1 GB of memory, a signal.",
+)
 SHOWN = 5  # faults of a reader that are kept with their texts
 
 
@@ -47,6 +50,7 @@ def main() -> None:
 
 def added(rows: list[Row], found: list[Verdict], seed: int) -> list[Row]:
     """One row per reader and seed, with what was found added up."""
+    how = record("benchmarks.fuzz", *PACKAGES, seed=seed)
     by_reader = {row["reader"]: row for row in rows if row["seed"] == seed}
     for name in dict.fromkeys(verdict.reader for verdict in found):
         mine = [verdict for verdict in found if verdict.reader == name]
@@ -54,31 +58,21 @@ def added(rows: list[Row], found: list[Verdict], seed: int) -> list[Row]:
         row["counts"] = dict(Counter(row["counts"]) + Counter(verdict.kind for verdict in mine))
         faults = [{"number": one.number, "change": one.change, "kind": one.kind, "text": one.text} for one in mine if one.kind in FAULTS]
         row["faults"] = [*row["faults"], *faults][:SHOWN]
-        row["measured"] = {"all": _record(seed)}
+        by_reader[name] = signed(row, how)
     order = {reader.name: place for place, reader in enumerate(READERS)}
     return [row for row in rows if row["seed"] != seed] + sorted(by_reader.values(), key=lambda row: order.get(row["reader"], len(order)))
-
-
-def _record(seed: int) -> dict[str, Any]:
-    """How it was measured."""
-    date = datetime.now(UTC).date().isoformat()
-    return {"command": command("benchmarks.fuzz"), "environment": describe(*PACKAGES), "device": "cpu", "seed": seed, "date": date}
 
 
 def table(result: Row) -> str:
     """One line per reader over all seeds, then the faults."""
     rows = result["rows"]
-    records = [row["measured"]["all"] for row in rows]
+    return page("Damaged and forged files", rows, ABOUT, lambda: _sections(rows), lambda row: f"{row['reader']}, seed {row['seed']}")
+
+
+def _sections(rows: list[Row]) -> list[str]:
     checked = {reader.name for reader in READERS if reader.checked}
     lines = [
-        "# Damaged and forged files",
-        "",
-        f"{sum(sum(row['counts'].values()) for row in rows):,} mutations, made by `{'`, `'.join(sorted({one['command'] for one in records}))}` "
-        f"({', '.join(sorted({one['date'] for one in records}))}; {_versions(records[-1])}).",
-        "",
-        "Bits flipped, bytes overwritten, cut out, put in and exchanged, files cut short, lengths and offsets changed; and documents inside files",
-        "edited, with checksums that fit again. A reader refuses a file by name, in a sentence, or reads it: as before, where a checksum is promised",
-        "(✓) and was not forged. Anything else is a fault: another exception, changed content, 5 s of work, 1 GB of memory, a signal.",
+        f"{sum(sum(row['counts'].values()) for row in rows):,} mutations:",
         "",
         f"| reader | checksum | mutations | {REFUSED} | {SAME} | {OTHER} | faults |",
         "|---|---|---|---|---|---|---|",
@@ -91,11 +85,7 @@ def table(result: Row) -> str:
     if faults:
         lines += ["", "## Faults", ""]
         lines += [f"* {row['reader']}, seed {row['seed']}, mutation {one['number']} ({one['change']}): {_told(one)}" for row, one in faults]
-    return "\n".join(lines) + "\n"
-
-
-def _versions(record: Row) -> str:
-    return ", ".join(f"{name} {number}" for name, number in record["environment"]["versions"].items())
+    return lines
 
 
 def _told(fault: Row) -> str:
