@@ -44,7 +44,7 @@ def compare_latency(
     example_inputs: Inputs,
     *,
     with_onnx: bool = True,
-    onnx_path: Path | None = None,
+    onnx_path: Path | str | None = None,
     threads: int = 1,
     repeats: int = 100,
     watch: Callable[[str], None] = lambda step: None,

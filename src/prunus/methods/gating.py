@@ -104,7 +104,7 @@ def train_gated(
     *,
     pull: float = PULL,
     curriculum: Curriculum | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,

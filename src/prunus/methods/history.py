@@ -115,7 +115,7 @@ def history_pruning(
     strength: float = 1.0,
     regulariser: Regulariser = "exp",
     protect: Sequence[str] = (),
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     resume: bool = False,
     on_epoch: Callable[[str, EpochRecord], None] | None = None,
     watch: Watch = unwatched,
@@ -154,7 +154,7 @@ def history_pruning(
         norms = NormHistory(example_inputs)
         done = train(
             network, material.train, config, normalise=material.normalise, validation=validation, loss=loss, pruning=norms,
-            checkpoint=None if checkpoint is None else _file(checkpoint, step), resume=resume,
+            checkpoint=None if checkpoint is None else _file(Path(checkpoint), step), resume=resume,
             on_epoch=None if on_epoch is None else lambda record: on_epoch(step, record),
             on_step=lambda done, total: watch(step, done, total),
         )  # fmt: skip

@@ -43,7 +43,7 @@ def twofold(
     pruning: SoftPruning | None = None,
     curriculum: Curriculum | None = None,
     tuning: TrainConfig | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
