@@ -195,7 +195,7 @@ def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[
     plan = Plan(
         groups=tuple(groups),
         fingerprint=graph.fingerprint,
-        inputs=_describe_if_possible(graph.inputs),
+        inputs=describe_if_possible(graph.inputs),
         before=graph.cost(),
         after=graph.costs.cost(graph.kept(removed)),
         notes=_notes(graph, removed),
@@ -234,7 +234,7 @@ def _common_graph(first: Plan, second: Plan) -> ChannelGraph:
     return graph
 
 
-def _describe_if_possible(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
+def describe_if_possible(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
     """Example inputs of unusual types make a plan that cannot be read back without a graph, but it is still a plan."""
     try:
         return describe_inputs(inputs)

@@ -10,7 +10,9 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..errors import TraceError
 from .rewrite import operator_name
+from .traced_code import compile_graph, copy_graph
 
 
 class TracedBatchNorm(_BatchNorm):
@@ -20,21 +22,28 @@ class TracedBatchNorm(_BatchNorm):
         """Any rank: the traced graph says what comes."""
 
 
+_OWN_NAMES = frozenset(("graph", "inputs", "prunus", "training", "_mode", "_run", "_in_spec", "_out_spec"))
+
+
 class TracedModule(nn.Module):
     """A traced forward as an ordinary module: parameters under their original names, batch size and resolution free, train and eval mode.
 
     Attributes:
         graph: the ATen operators, as a torch.fx graph.
+        inputs: shapes and dtypes of what it was traced with, as in a plan; "" where they are of unusual types.
     """
 
-    def __init__(self, tensors: nn.Module, graph: fx.Graph) -> None:
+    def __init__(self, tensors: nn.Module, graph: fx.Graph, inputs: str = "") -> None:
         super().__init__()
+        for name in (*tensors._modules, *tensors._parameters, *tensors._buffers):
+            if name in _OWN_NAMES or hasattr(TracedModule, name):
+                raise TraceError(f"A traced module has a {name} of its own, so nothing of the model can have that name; rename it.")
         self._parameters = tensors._parameters
         self._buffers = tensors._buffers
         self._non_persistent_buffers_set = tensors._non_persistent_buffers_set
         self._modules = tensors._modules
         self.training = self._mode = False
-        self.graph = graph
+        self.graph, self.inputs = graph, inputs
         info = graph._codegen.pytree_info  # type: ignore[attr-defined]
         self._in_spec, self._out_spec = info.in_spec, info.out_spec  # the names that the generated code uses
         self._run: Callable[..., Any] = compile_graph(graph)
@@ -87,25 +96,6 @@ def _switch(node: fx.Node, training: bool) -> bool:
         return False  # without running statistics it always uses those of the batch
     node.update_arg(index, training)
     return True
-
-
-def copy_graph(graph: fx.Graph) -> fx.Graph:
-    """A copy of the nodes; the descriptions of inputs and outputs are shared, because torch warns when they are copied."""
-    result = fx.Graph()
-    nodes: dict[fx.Node, fx.Node] = {}
-    for node in graph.nodes:
-        nodes[node] = result.node_copy(node, nodes.__getitem__)
-    result.set_codegen(graph._codegen)
-    return result
-
-
-def compile_graph(graph: fx.Graph) -> Callable[..., Any]:
-    """The Python function of a graph; its first argument is the module that owns the tensors."""
-    code = graph.python_code("self")
-    scope = dict(code.globals)
-    exec(compile(code.src, "<prunus traced graph>", "exec"), scope)
-    function: Callable[..., Any] = scope["forward"]
-    return function
 
 
 def install_batch_norm(shell: nn.Module, path: str, momentum: float, eps: float) -> None:

@@ -29,7 +29,7 @@ from ..channels.twin import copy_model, named_tensors
 from ..errors import FileFormatError, PlanError, clause
 from .atomic import write_atomically
 from .header import SCHEMA, Header, is_size, parse
-from .shell import traced_from_data, traced_to_data
+from .shell import rehearse_data, traced_from_data, traced_to_data
 
 
 def save(model: nn.Module, path: str | Path) -> None:
@@ -37,7 +37,7 @@ def save(model: nn.Module, path: str | Path) -> None:
 
     A compact model of its own class is restored into a fresh `build_model()`; a traced one stands alone.
 
-    Raises FileFormatError if the traced graph holds something that has no form in a file.
+    Raises FileFormatError if the traced graph holds something that has no form in a file, or that `load` would refuse.
     """
     path = Path(path)
     origin = getattr(model, "prunus", None)
@@ -57,6 +57,7 @@ def save(model: nn.Module, path: str | Path) -> None:
     elif left_out(model):
         header["left_out"] = list(left_out(model))
     header = json.loads(json.dumps(header))
+    _check_readable(header, tensors)
     header["sha256"] = _digest(tensors, header)
     write_atomically(path, to_bytes(tensors, metadata={"prunus": json.dumps(header)}))
 
@@ -93,6 +94,16 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
     if header.plan is not None:
         object.__setattr__(model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None))
     return model
+
+
+def _check_readable(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse, in the words of `load`, a traced model whose file could not be read again."""
+    traced = Header.from_json(header).traced
+    if traced is not None:
+        try:
+            rehearse_data(traced, tensors)
+        except FileFormatError as error:
+            raise FileFormatError(f"It could not be read again, so it is not saved: {clause(error)}; save its state_dict instead.") from error
 
 
 def read_header(path: str | Path) -> Mapping[str, Any]:

@@ -23,6 +23,7 @@ class Traced:
 
     `places` says, in the order of the model's own tensors, under which name which tensor of the file goes: tied tensors have several names.
     `buffers` are the names that are buffers, `transient` those of them that are not in the state dict. `norms` holds eps and momentum per batch norm.
+    `inputs` says what the model is called with, as a plan does.
     """
 
     places: dict[str, str]
@@ -30,6 +31,7 @@ class Traced:
     transient: frozenset[str]
     norms: dict[str, tuple[float, float | None]]
     graph: dict[str, Any]
+    inputs: str
 
 
 @dataclass(frozen=True)
@@ -108,7 +110,7 @@ def _traced(data: Mapping[str, Any]) -> Traced:
     if not transient <= buffers or not buffers <= set(places):
         raise FileFormatError("The file's header names buffers that it does not place.")
     norms = {check_path(name, "a batch norm"): _norm(name, value) for name, value in _field(data, "norms", dict).items()}
-    return Traced(places, buffers, transient, norms, _field(data, "graph", dict))
+    return Traced(places, buffers, transient, norms, _field(data, "graph", dict), _field(data, "inputs", str))
 
 
 def _norm(name: str, value: Any) -> tuple[float, float | None]:
