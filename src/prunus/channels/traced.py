@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from ..errors import TraceError
 from .rewrite import operator_name
 from .traced_code import compile_graph, copy_graph
+from .traced_pickle import graph_of, state_of
 
 
 class TracedBatchNorm(_BatchNorm):
@@ -43,7 +44,12 @@ class TracedModule(nn.Module):
         self._non_persistent_buffers_set = tensors._non_persistent_buffers_set
         self._modules = tensors._modules
         self.training = self._mode = False
-        self.graph, self.inputs = graph, inputs
+        self.inputs = inputs
+        self._take(graph)
+
+    def _take(self, graph: fx.Graph) -> None:
+        """Compute what a graph says from now on."""
+        self.graph = graph
         info = graph._codegen.pytree_info  # type: ignore[attr-defined]
         self._in_spec, self._out_spec = info.in_spec, info.out_spec  # the names that the generated code uses
         self._run: Callable[..., Any] = compile_graph(graph)
@@ -64,6 +70,14 @@ class TracedModule(nn.Module):
     def rebuild(self) -> None:
         """Compile the graph again after its nodes changed."""
         self._run = compile_graph(self.graph)
+
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("_run", "_in_spec", "_out_spec")
+        return {name: state_of(value) if name == "graph" else value for name, value in self.__dict__.items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._take(graph_of(state["graph"]))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TracedModule:
         shell = nn.Module()

@@ -27,7 +27,7 @@ _TO_BOOL = ("eq", "ne", "lt", "le", "gt", "ge", "not_", "sym_not")
 SYMBOLIC: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in ("mul", "add", "sub", "floordiv", "truediv", "mod", "neg", "pow", "getitem")},
     **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "not_")},
-    **{name: getattr(torch, name) for name in ("sym_max", "sym_min", "sym_int", "sym_float", "sym_not", "sym_ite", "sym_sum") if hasattr(torch, name)},
+    **{f"sym_{name}": getattr(torch, f"sym_{name}") for name in ("max", "min", "int", "float", "not", "ite", "sum") if hasattr(torch, f"sym_{name}")},
     **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
 }
 NAMES: dict[Callable[..., Any], str] = {function: name for name, function in SYMBOLIC.items()}

@@ -7,14 +7,12 @@ all that and of all tensors.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
@@ -28,6 +26,8 @@ from ..channels.traced import TracedModule
 from ..channels.twin import copy_model, named_tensors
 from ..errors import FileFormatError, PlanError, clause
 from .atomic import write_atomically
+from .digest import CHECKSUM, digest
+from .finite import warn_of_nonfinite
 from .header import SCHEMA, Header, is_size, parse
 from .shell import rehearse_data, traced_from_data, traced_to_data
 
@@ -58,7 +58,7 @@ def save(model: nn.Module, path: str | Path) -> None:
         header["left_out"] = list(left_out(model))
     header = json.loads(json.dumps(header))
     _check_readable(header, tensors)
-    header["sha256"] = _digest(tensors, header)
+    header[CHECKSUM] = digest(tensors, header)
     write_atomically(path, to_bytes(tensors, metadata={"prunus": json.dumps(header)}))
 
 
@@ -76,6 +76,7 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
     """
     path, device = Path(path), torch.device(device)
     header, tensors = _read(path)
+    warn_of_nonfinite(tensors, str(path))
     tensors = {name: t.to(device) for name, t in tensors.items()}
     try:
         if header.traced is not None:
@@ -179,7 +180,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise FileFormatError(f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights.")
     try:
         header = parse(metadata["prunus"])
-        if header.get("sha256") != _digest(tensors, header):
+        if header.get(CHECKSUM) != digest(tensors, header):
             raise FileFormatError("It has been changed since it was written: its checksum does not fit its header and tensors.")
         return header, tensors
     except (FileFormatError, RecursionError) as error:
@@ -192,14 +193,3 @@ def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
         return Header.from_json(data), tensors
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
-
-
-def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    """SHA-256 over the header without its checksum, then names, shapes, dtypes and bytes of the tensors, in the order of the names."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps({k: v for k, v in header.items() if k != "sha256"}, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"\0{name}\0{tuple(tensor.shape)}{tensor.dtype}\0".encode())
-        digest.update(np.asarray(tensor.reshape(-1).view(torch.uint8) if tensor.numel() else torch.zeros(0)).tobytes())
-    return digest.hexdigest()

@@ -73,17 +73,14 @@ _NEW = """
 arange bernoulli empty empty_like eye full full_like linspace logspace new_empty new_full new_ones new_zeros ones ones_like rand rand_like randint
 randint_like randn randn_like scalar_tensor zeros zeros_like sym_numel sym_size tril_indices triu_indices hann_window hamming_window
 """
-_IN_PLACE = frozenset(f"{name}_" for name in (*_POINTWISE.split(), "normal", "uniform", "bernoulli", "dropout", "feature_dropout", "alpha_dropout")) | {
-    "feature_alpha_dropout_", "index_add_", "index_copy_", "index_fill_", "index_put_", "masked_scatter_", "scatter_", "scatter_add_",
-    "scatter_reduce_", "cumsum_", "cumprod_", "detach_",
-}  # fmt: skip
+# Written into one of their arguments: all those that work number by number, and these.
+_IN_PLACE = """
+normal_ uniform_ bernoulli_ dropout_ feature_dropout_ alpha_dropout_ feature_alpha_dropout_ index_add_ index_copy_ index_fill_ index_put_
+masked_scatter_ scatter_ scatter_add_ scatter_reduce_ cumsum_ cumprod_ detach_
+"""
+_GROUPS = (_POINTWISE, _COPIES, _SHAPES, _INDEXED, _REDUCTIONS, _PRODUCTS, _SPATIAL, _NORMS, _FOURIER, _NEW, _IN_PLACE)
 
-OPERATORS: frozenset[str] = _IN_PLACE.union(
-    *(
-        group.split()
-        for group in (_POINTWISE, _COPIES, _SHAPES, _INDEXED, _REDUCTIONS, _PRODUCTS, _SPATIAL, _NORMS, _FOURIER, _NEW)
-    )
-)  # fmt: skip
+OPERATORS: frozenset[str] = frozenset(name for group in _GROUPS for name in group.split()) | {f"{name}_" for name in _POINTWISE.split()}
 
 
 def operator_named(target: str) -> torch._ops.OpOverload:
