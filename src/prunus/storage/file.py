@@ -19,11 +19,11 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from ..channels.blocks import left_out, without_blocks
-from ..channels.compact import Origin
+from ..channels.origin import Origin
 from ..channels.plan import check_fingerprint
 from ..channels.surgery import Rebind, Surgery
 from ..channels.traced import TracedModule
-from ..channels.twin import copy_model, named_tensors
+from ..channels.twin import copy_model, meta_twin, named_tensors
 from ..errors import FileFormatError, PlanError, clause
 from .atomic import write_atomically
 from .digest import CHECKSUM, digest
@@ -78,11 +78,12 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
     header, tensors = _read(path)
     warn_of_nonfinite(tensors, str(path))
     tensors = {name: t.to(device) for name, t in tensors.items()}
+    dense: nn.Module | None = None
     try:
         if header.traced is not None:
             model: nn.Module = traced_from_data(header.traced, tensors, device)
         elif build_model is not None:
-            model = _load_eager(path, header, tensors, build_model().to(device))
+            model, dense = _load_eager(path, header, tensors, build_model().to(device))
         else:
             raise FileFormatError(f"It holds a {header.class_name} in its own class; give build_model=, a function that makes the dense model.")
     except FileFormatError as error:
@@ -93,7 +94,7 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
         parameter.requires_grad_(name not in header.frozen)
     model.train(header.training)
     if header.plan is not None:
-        object.__setattr__(model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None))
+        object.__setattr__(model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None, dense=dense))
     return model
 
 
@@ -112,7 +113,8 @@ def read_header(path: str | Path) -> Mapping[str, Any]:
     return _open(Path(path))[0]
 
 
-def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: nn.Module) -> nn.Module:
+def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The compact model, and without data the dense one that it was cut from."""
     kind = type(model).__name__
     missing = [name for name in header.left_out if name not in left_out(model)]
     model = without_blocks(model, missing) if missing else model
@@ -129,7 +131,7 @@ def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: n
             _add_bias(path, result, name, tensors[name])
     for rebind in header.rebinds:
         _rebind(result, rebind)
-    return result
+    return result, meta_twin(model).model
 
 
 def _check_shape(path: Path, kind: str, name: str, old: Tensor, new: Tensor, cut: bool) -> None:
