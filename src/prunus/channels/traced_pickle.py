@@ -15,7 +15,6 @@ from torch.utils import _pytree as pytree
 
 from .by_name import with_operators, without_operators
 
-
 Structure = tuple[Any, ...]  # (type, context, structures of the children), () for a leaf; torch's own leaves warn when they are pickled
 
 

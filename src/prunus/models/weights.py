@@ -97,7 +97,7 @@ def _trouble(path: Path, message: str) -> str:
     if whole and _OBJECT.search(message):
         name = _NAME.search(message)
         what = f" ({name.group(1)})" if name else ""
-        return f"holds a pickled object{what} and not only tensors, and such a file can run any code when it is read; save the network's state_dict() instead"
+        return f"holds a pickled object{what}, and such a file can run any code when it is read; save the network's state_dict() instead"
     return "is damaged, or no state_dict that was saved by torch"
 
 

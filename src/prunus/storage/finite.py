@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 def warn_of_nonfinite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """Warn, once, if tensors hold NaN or infinity, with the first one's name and the number of such values; masks of zeros and minus infinities are fine.
+    """Warn, once, if tensors hold NaN or infinity, naming the first and the number of such values. Masks of zeros and minus infinities are fine.
 
     Args:
         tensors: by name.

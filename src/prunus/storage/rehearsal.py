@@ -56,8 +56,13 @@ def rehearse(model: TracedModule, inputs: str) -> None:
             error, failed = caught, runner.at
     assert error is not None
     raise FileFormatError(
-        f"The traced graph cannot be run on inputs like those of its plan: {failed} fails ({type(error).__name__}: {clause(error)[:300]})."
+        f"The traced graph cannot be run on inputs like those of its plan: {failed} fails ({type(error).__name__}: {_first_line(error)})."
     ) from error
+
+
+def _first_line(error: Exception) -> str:
+    """What an operator says, without torch.fx's own account of where."""
+    return clause(Exception((str(error).strip() or type(error).__name__).splitlines()[0]))[:300]
 
 
 def _with_dtypes(model: TracedModule, arguments: Any) -> Iterator[Any]:
