@@ -110,17 +110,17 @@ def test_loading_weights_that_are_no_numbers_says_so(tmp_path: Path) -> None:
         prunus.load(tmp_path / "b", lenet5)
 
 
-@pytest.mark.parametrize(
-    "fine",
-    [
-        torch.ones(3),
-        torch.tensor([0.0, -torch.inf]),
-        torch.full((2,), -torch.inf),
-        torch.tensor([1]),
-        torch.zeros(0),
-        torch.zeros(2, dtype=torch.bool),
-    ],
+FINE = (
+    torch.ones(3),
+    torch.tensor([0.0, -torch.inf]),
+    torch.full((2,), -torch.inf),
+    torch.tensor([1]),
+    torch.zeros(0),
+    torch.ones(2, dtype=torch.bool),
 )
+
+
+@pytest.mark.parametrize("fine", FINE)
 def test_numbers_and_masks_are_fine(fine: Tensor) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")

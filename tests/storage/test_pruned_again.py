@@ -35,10 +35,6 @@ def lenet() -> nn.Module:
     return lenet5(in_channels=3, image_size=8)
 
 
-def small_resnet() -> nn.Module:
-    return resnet20()
-
-
 def without_a_block() -> nn.Module:
     return without_blocks(resnet20(), [next(name for name, module in resnet20().named_modules() if type(module).__name__.endswith("Block"))])
 
@@ -46,7 +42,7 @@ def without_a_block() -> nn.Module:
 BUILDS: dict[str, Callable[[], nn.Module]] = {
     "lenet": lenet,
     "folds": Folding,
-    "resnet": small_resnet,
+    "resnet": resnet20,
     "traced": Halves,
     "without a block": without_a_block,
 }

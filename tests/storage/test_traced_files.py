@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import operator
 import time
 import warnings
 from pathlib import Path
@@ -104,47 +105,18 @@ def test_what_prunus_could_have_written_is_read(what: str, content: Any, tmp_pat
     assert again(IMAGE).shape == (2, 4)
 
 
-FOREIGN = [
-    "aten._sparse_csr_tensor_unsafe.default",
-    "aten.as_strided.default",
-    "aten.set_.source_Tensor",
-    "aten.resize_.default",
-    "aten._unsafe_index.Tensor",
-    "aten.empty_strided.default",
-    "aten.from_file.default",
-    "aten._foreach_add.Scalar",
-    "aten._nested_tensor_from_mask.default",
-    "aten.native_batch_norm.default",
-    "aten.quantize_per_tensor.default",
-    "aten.bincount.default",
-    "aten.nonzero.default",
-    "aten._local_scalar_dense.default",
-    "aten.sparse_coo_tensor.size",
-    "aten.fractional_max_pool2d.default",
-    "aten.repeat_interleave.Tensor",
-    "aten.add.out",
-    "aten.resize_as_.default",
-    "aten._reshape_alias.default",
-    "aten.data.default",
-    "aten._cdist_forward.default",
-    "aten.embedding_bag.default",
-    "aten.record_stream.default",
-    "aten.view.dtype",
-    "aten._pin_memory.default",
-    "aten.relu.nothing",
-    "aten.save.default",
-    "prims.mul.default",
-    "aten.masked_select.default",
-    "aten._ctc_loss.default",
-    "aten.transpose_.default",
-    "aten.unique_dim.default",
-]
+FOREIGN = """
+aten._sparse_csr_tensor_unsafe.default aten.as_strided.default aten.set_.source_Tensor aten.resize_.default aten._unsafe_index.Tensor
+aten.empty_strided.default aten.from_file.default aten._foreach_add.Scalar aten._nested_tensor_from_mask.default aten.native_batch_norm.default
+aten.quantize_per_tensor.default aten.bincount.default aten.nonzero.default aten._local_scalar_dense.default aten.sparse_coo_tensor.size
+aten.fractional_max_pool2d.default aten.repeat_interleave.Tensor aten.add.out aten.resize_as_.default aten._reshape_alias.default aten.data.default
+aten._cdist_forward.default aten.embedding_bag.default aten.record_stream.default aten._pin_memory.default aten.relu.nothing
+aten.save.default prims.mul.default aten.masked_select.default aten._ctc_loss.default aten.transpose_.default aten.unique_dim.default
+"""
 
 
-@pytest.mark.parametrize("target", FOREIGN)
+@pytest.mark.parametrize("target", FOREIGN.split())
 def test_other_operators_are_refused_by_name(target: str, content: Any, tmp_path: Path) -> None:
-    if target == "aten.view.dtype":  # it is on the list, and takes a dtype
-        return
     assert target in refusal(content, tmp_path / "m", call("z", target, X))
 
 
@@ -175,10 +147,13 @@ TOO_MUCH: dict[str, list[Node]] = {
     "expanded": [call("o", "aten.ones.default", sizes(1, 1)), call("z", "aten.expand.default", value("o"), sizes(10**6, 10**6))],
     "repeat": [call("z", "aten.repeat.default", X, sizes(10**5, 1, 10**3, 1))],
     "pad": [call("z", "aten.pad.default", X, sizes(10**9, 10**9), "constant", 0.0)],
-    "padding": [call("w", "aten.ones.default", sizes(1, 3, 1, 1)), call("z", "aten.conv2d.default", X, value("w"), None, sizes(1, 1), sizes(2**40, 2**40))],
+    "padding": [
+        call("w", "aten.ones.default", sizes(1, 3, 1, 1)),
+        call("z", "aten.conv2d.default", X, value("w"), None, sizes(1, 1), sizes(2**40, 2**40)),
+    ],
     "upsample": [call("z", "aten.upsample_nearest2d.vec", X, sizes(10**6, 10**6), None)],
     "eye": [call("z", "aten.eye.default", 10**6)],
-    "a product": [call("o", "aten.ones.default", sizes(10**5, 1)), call("z", "aten.mul.Tensor", value("o"), value("t")), call("y", "aten.relu.default", value("z"))],
+    "a product": [call("o", "aten.ones.default", sizes(10**5, 1)), call("z", "aten.mul.Tensor", value("o"), {"node": "t"})],
     "doubling": [call(f"d{n + 1}", "aten.cat.default", sizes(value(f"d{n}") if n else X, value(f"d{n}") if n else X)) for n in range(40)],
     "einsum": [call("o", "aten.ones.default", sizes(10**4)), call("z", "aten.einsum.default", "i,j,k->ijk", sizes(*[value("o")] * 3))],
     "many pieces": [call("o", "aten.ones.default", sizes(2**25)), call("z", "aten.unbind.int", value("o"))],
@@ -217,11 +192,9 @@ def test_arithmetic_without_end_is_refused(what: str, content: Any, tmp_path: Pa
 
 def test_bounds_of_arithmetic_hold_for_sizes_of_any_length() -> None:
     """Against Python's own numbers, for the largest sizes that there are."""
-    largest, functions = (
-        (1 << 63) - 1,
-        {"mul": lambda a, b: a * b, "add": lambda a, b: a + b, "sub": lambda a, b: a - b, "floordiv": lambda a, b: a // b},
-    )
-    for name, function in functions.items():
+    largest = (1 << 63) - 1
+    for name in ("mul", "add", "sub", "floordiv"):
+        function = getattr(operator, name)
         for a in (largest, 7, -largest, 0):
             found = result_of(name, [SIZE, a or 1])
             assert found.whole

@@ -30,7 +30,7 @@ def _named(value: Any) -> Any:
     if isinstance(value, OpOverload):
         return ByName((value.namespace, value._schema.name.partition("::")[2], value._overloadname))
     if isinstance(value, HigherOrderOperator):
-        return ByName(("higher_order", value.name()))
+        return ByName(("higher_order", str(value)))
     return value
 
 

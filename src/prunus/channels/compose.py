@@ -44,7 +44,8 @@ def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) ->
         surgery: how.
 
     Returns:
-        None where the step cannot be said of the first network: the compact model has other tensors than were cut out of it, or couples other channels.
+        None where the step cannot be said of the first network: the compact model has other tensors than were cut out of it, or couples other
+        channels.
     """
     if origin.dense is None:
         return None

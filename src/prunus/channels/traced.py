@@ -76,7 +76,7 @@ class TracedModule(nn.Module):
         return {name: state_of(value) if name == "graph" else value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__(state)
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
         self._take(graph_of(state["graph"]))
 
     def __deepcopy__(self, memo: dict[int, Any]) -> TracedModule:

@@ -38,8 +38,11 @@ def state_of(graph: fx.Graph) -> GraphState:
     """A graph as data."""
     info = graph._codegen.pytree_info  # type: ignore[attr-defined]
 
+    def stand_in(item: Any) -> Any:
+        return _Value(item.name) if isinstance(item, fx.Node) else item
+
     def plain(value: Any) -> Any:
-        return without_operators(map_aggregate(value, lambda item: _Value(item.name) if isinstance(item, fx.Node) else item))
+        return without_operators(map_aggregate(value, stand_in))
 
     nodes = [(node.op, node.name, without_operators(node.target), plain(node.args), plain(node.kwargs)) for node in graph.nodes]
     return GraphState(tuple(nodes), tuple(info.orig_args), (_described(info.in_spec), _described(info.out_spec)))

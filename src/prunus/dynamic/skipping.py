@@ -80,7 +80,7 @@ class SkippingLayer(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> SkippingLayer:
         """Another device or type: the shift goes along, and parts of the weights that were kept as they were are made anew."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.shift = None if self.shift is None else fn(self.shift)
         self._cache.clear()
         return self

@@ -25,8 +25,8 @@ LEAST_ROOM = 1 << 26
 GROWTH = 256
 MOST_INPUTS = 1 << 22
 TOGETHER = 16
-_MOST_PIECES = 1 << 14
-_CALLS_PER_NODE, _LEAST_CALLS = 64, 1 << 16
+_MOST_PIECES = 1 << 12
+_CALLS_PER_NODE, _LEAST_CALLS = 64, 1 << 14
 _INTO_PIECES = {torch.ops.aten.unbind.int: 1, torch.ops.aten.split.Tensor: 2, torch.ops.aten.unsafe_split.Tensor: 2}  # to the place of their axis
 
 
@@ -43,7 +43,7 @@ def rehearse(model: TracedModule, inputs: str) -> None:
         raise FileFormatError(f"The traced model does not say what it is called with ({clause(error)}).") from error
     numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     room = LEAST_ROOM + GROWTH * (numbers + min(MOST_INPUTS, sum(tensor.numel() for tensor in tensors_in(arguments))))
-    error: Exception | None = None
+    problem: Exception | None = None
     for given in _with_dtypes(model, arguments):
         runner = _Runner(model, room)
         try:
@@ -53,11 +53,11 @@ def rehearse(model: TracedModule, inputs: str) -> None:
         except FileFormatError:
             raise
         except Exception as caught:  # operators raise errors of many kinds
-            error, failed = caught, runner.at
-    assert error is not None
+            problem, failed = caught, runner.at
+    assert problem is not None
     raise FileFormatError(
-        f"The traced graph cannot be run on inputs like those of its plan: {failed} fails ({type(error).__name__}: {_first_line(error)})."
-    ) from error
+        f"The traced graph cannot be run on inputs like those of its plan: {failed} fails ({type(problem).__name__}: {_first_line(problem)})."
+    ) from problem
 
 
 def _first_line(error: Exception) -> str:
