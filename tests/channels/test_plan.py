@@ -132,3 +132,9 @@ def test_print_is_a_table_with_totals_and_notes() -> None:
         assert [line.split()[:4] for line in text.splitlines() if line.startswith("0 ")] == [["0", "6", "3", "50%"]]
         assert "3 channels go" in text
         assert "inexact" in text
+
+
+def test_a_plan_from_json_is_carried_out_on_a_model_of_another_type() -> None:
+    plan = Plan.from_json(random_plan(prunus.trace(net(), IMAGE)).to_json())
+    small = prunus.compact(net().float(), plan)
+    assert small(IMAGE.float()).dtype == torch.float32

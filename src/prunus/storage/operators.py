@@ -82,7 +82,7 @@ masked_scatter_ scatter_ scatter_add_ scatter_reduce_ cumsum_ cumprod_ detach_
 _FORMS = {"repeat_interleave": ("self_int",)}
 _GROUPS = (_POINTWISE, _COPIES, _SHAPES, _INDEXED, _REDUCTIONS, _PRODUCTS, _SPATIAL, _NORMS, _FOURIER, _NEW, _IN_PLACE)
 
-OPERATORS: frozenset[str] = frozenset(name for group in _GROUPS for name in group.split()) | {f"{name}_" for name in _POINTWISE.split()} | _FORMS.keys()
+OPERATORS: frozenset[str] = frozenset((*(name for group in _GROUPS for name in group.split()), *(f"{name}_" for name in _POINTWISE.split()), *_FORMS))
 
 
 def operator_named(target: str) -> torch._ops.OpOverload:

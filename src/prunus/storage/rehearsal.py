@@ -7,7 +7,7 @@ inputs, of which at most `MOST_INPUTS` count), and all values together at most `
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -17,7 +17,8 @@ from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunus.channels.plan import rebuild_inputs
-from prunus.channels.trace import map_tensors, tensors_in
+from prunus.channels.resolve import in_types_of
+from prunus.channels.trace import tensors_in
 from prunus.channels.traced import TracedModule
 from prunus.errors import FileFormatError, PlanError, clause
 
@@ -44,7 +45,7 @@ def rehearse(model: TracedModule, inputs: str) -> None:
     numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
     room = LEAST_ROOM + GROWTH * (numbers + min(MOST_INPUTS, sum(tensor.numel() for tensor in tensors_in(arguments))))
     problem: Exception | None = None
-    for given in _with_dtypes(model, arguments):
+    for given in in_types_of(model, arguments):
         runner = _Runner(model, room)
         try:
             with torch.no_grad(), runner.measure:
@@ -63,14 +64,6 @@ def rehearse(model: TracedModule, inputs: str) -> None:
 def _first_line(error: Exception) -> str:
     """What an operator says, without torch.fx's own account of where."""
     return clause(Exception((str(error).strip() or type(error).__name__).splitlines()[0]))[:300]
-
-
-def _with_dtypes(model: TracedModule, arguments: Any) -> Iterator[Any]:
-    """The inputs as they were, and then in the model's own type, which may have changed since."""
-    yield arguments
-    own = next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), None)
-    if own is not None and any(t.is_floating_point() and t.dtype != own for t in tensors_in(arguments)):
-        yield map_tensors(arguments, lambda t: t.to(own) if t.is_floating_point() else t)
 
 
 def _leaves(model: TracedModule, arguments: tuple[tuple[Any, ...], dict[str, Any]]) -> list[Any]:
