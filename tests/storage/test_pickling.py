@@ -65,7 +65,39 @@ def staged() -> tuple[nn.Module, Tensor]:
     return made, images
 
 
-KINDS = {"eager": eager, "traced": traced, "gated": gated, "skipping": skipped, "cascade": staged}
+class NormedHalves(Halves):
+    """A literal that needs the traced fallback, and a norm over channels, which keeps its width."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.more, self.norm, self.last = nn.Linear(4, 12), nn.LayerNorm(12), nn.Linear(12, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(self.more(super().forward(x))))  # type: ignore[no-any-return]
+
+
+class Normed(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 16, 1), nn.LayerNorm(16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(self.conv(x).permute(0, 2, 3, 1)).relu())  # type: ignore[no-any-return]
+
+
+def normed() -> tuple[nn.Module, Tensor]:
+    model = randomised(Normed())
+    small = prunus.compact(model, random_plan(prunus.trace(model, IMAGE)))
+    return prunus.compact(small, random_plan(prunus.trace(small, IMAGE))), IMAGE
+
+
+def traced_twice() -> tuple[nn.Module, Tensor]:
+    model = randomised(NormedHalves())
+    small = prunus.compact(model, random_plan(prunus.trace(model, IMAGE)))
+    return prunus.compact(small, random_plan(prunus.trace(small, IMAGE), 0.3)), IMAGE
+
+
+KINDS = {"normed": normed, "traced twice": traced_twice, "eager": eager, "traced": traced, "gated": gated, "skipping": skipped, "cascade": staged}
 
 
 @pytest.mark.parametrize("way", WAYS)

@@ -35,6 +35,17 @@ def lenet() -> nn.Module:
     return lenet5(in_channels=3, image_size=8)
 
 
+class Normed(nn.Module):
+    """A norm over channels, which keeps its width when some go."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.last = nn.Conv2d(3, 16, 1), nn.LayerNorm(16), nn.Linear(16, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.last(self.norm(self.conv(x).permute(0, 2, 3, 1)).relu())  # type: ignore[no-any-return]
+
+
 def without_a_block() -> nn.Module:
     return without_blocks(resnet20(), [next(name for name, module in resnet20().named_modules() if type(module).__name__.endswith("Block"))])
 
@@ -42,6 +53,7 @@ def without_a_block() -> nn.Module:
 BUILDS: dict[str, Callable[[], nn.Module]] = {
     "lenet": lenet,
     "folds": Folding,
+    "norms": Normed,
     "resnet": resnet20,
     "traced": Halves,
     "without a block": without_a_block,
@@ -93,7 +105,7 @@ def test_three_times_and_saved(name: str, between: str, tmp_path: Path) -> None:
         assert verification is not None and verification.relative < 1e-9
 
 
-@pytest.mark.parametrize("name", ["lenet", "folds", "resnet", "traced"])
+@pytest.mark.parametrize("name", ["lenet", "folds", "norms", "resnet", "traced"])
 def test_a_loaded_file_is_pruned_again_and_saved(name: str, tmp_path: Path) -> None:
     model = pruned(randomised(BUILDS[name]()))
     for _ in range(2):

@@ -73,4 +73,6 @@ def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) ->
     if any(not np.array_equal(slices.get(name, {}).get(dim, np.arange(len(axes[name, dim].channels))), slots) for (name, dim), slots in kept.items()):
         return None
     sizes = {(rebind.module, rebind.name): rebind for rebind in (*origin.surgery.rebinds, *surgery.rebinds)}
-    return make_plan(dense, removed, plan.trials, plan.timings), Surgery(slices, tuple(sizes.values()))
+    again = {width.module for width in surgery.widths}
+    widths = (*(width for width in origin.surgery.widths if width.module not in again), *surgery.widths)
+    return make_plan(dense, removed, plan.trials, plan.timings), Surgery(slices, tuple(sizes.values()), widths=widths)

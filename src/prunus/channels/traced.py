@@ -84,6 +84,7 @@ class TracedModule(nn.Module):
         for name in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
             setattr(shell, name, copy.deepcopy(getattr(self, name), memo))
         result = TracedModule(shell, copy_graph(self.graph))
+        result.__class__ = type(self)  # it may be one that keeps the widths of its norms
         kept = (
             "_parameters",
             "_buffers",

@@ -8,7 +8,7 @@ all that and of all tensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,8 @@ from ..channels.origin import Origin
 from ..channels.plan import check_fingerprint
 from ..channels.surgery import Rebind, Surgery
 from ..channels.traced import TracedModule
-from ..channels.twin import copy_model, meta_twin, named_tensors
+from ..channels.twin import copy_model, meta_twin, named_tensors, walk
+from ..channels.widths import Width, can_keep, kept_in, set_widths
 from ..errors import FileFormatError, PlanError, clause
 from .atomic import write_atomically
 from .digest import CHECKSUM, digest
@@ -54,7 +55,10 @@ def save(model: nn.Module, path: str | Path) -> None:
         header["rebinds"] = [asdict(r) | {"tuple": isinstance(r.value, tuple)} for r in origin.surgery.rebinds]
     if isinstance(model, TracedModule):
         header |= traced_to_data(model)
-    elif left_out(model):
+    widths = kept_in(walk(model))
+    if widths:
+        header["widths"] = [list(width) for width in widths]
+    if left_out(model) and not isinstance(model, TracedModule):
         header["left_out"] = list(left_out(model))
     header = json.loads(json.dumps(header))
     _check_readable(header, tensors)
@@ -88,6 +92,7 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
             raise FileFormatError(f"It holds a {header.class_name} in its own class; give build_model=, a function that makes the dense model.")
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
+    _keep_widths(path, model, header.widths)
     for name, parameter in model.named_parameters():
         if name not in header.frozen and not (parameter.is_floating_point() or parameter.is_complex()):
             raise FileFormatError(f"{path} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot be trained.")
@@ -150,6 +155,15 @@ def _rebind(model: nn.Module, rebind: Rebind) -> None:
             f"It sets {rebind.name!r} of module {rebind.module!r}, which {type(model).__name__} does not have or not as such a size."
         )
     setattr(module, rebind.name, rebind.value)
+
+
+def _keep_widths(path: Path, model: nn.Module, widths: Sequence[Width]) -> None:
+    """Let norms go on dividing by as many channels as there were."""
+    modules = walk(model)
+    for width in widths:
+        if width.module not in modules or not can_keep(modules[width.module]):
+            raise FileFormatError(f"{path} cannot be loaded: it keeps the width of {width.module!r}, which {type(model).__name__} does not have so.")
+    set_widths(modules, widths)
 
 
 def _like(old: Tensor, new: Tensor) -> Tensor:

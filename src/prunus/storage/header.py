@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from ..channels.plan import Plan
 from ..channels.surgery import Rebind
+from ..channels.widths import Width
 from ..errors import FileFormatError
 from .names import check_path
 
@@ -44,6 +45,7 @@ class Header:
     frozen: frozenset[str]
     plan: Plan | None
     rebinds: tuple[Rebind, ...]
+    widths: tuple[Width, ...]
     left_out: tuple[str, ...]
     traced: Traced | None
 
@@ -65,6 +67,7 @@ class Header:
             frozen=frozenset(_texts(data, "frozen")),
             plan=Plan.from_json(_field(data, "plan", str)) if planned else None,
             rebinds=tuple(_rebind(r) for r in _field(data, "rebinds", list)) if planned else (),
+            widths=tuple(_width(w) for w in _field(data, "widths", list)) if "widths" in data else (),
             left_out=tuple(_texts(data, "left_out")) if "left_out" in data else (),
             traced=_traced(data) if mode == "traced" else None,
         )
@@ -98,6 +101,15 @@ def _rebind(data: Any) -> Rebind:
     if as_tuple and not isinstance(value, list):
         raise FileFormatError(f"The file's header calls {value!r} a tuple.")
     return Rebind(_field(data, "module", str), _field(data, "name", str), tuple(value) if as_tuple else value)
+
+
+def _width(data: Any) -> Width:
+    fits = isinstance(data, list) and [type(value) for value in data] == [str, int, float]
+    if not fits or data[1] < 0 or not 0 < data[2] < 1:
+        raise FileFormatError(
+            f"The file's header keeps a width by {data!r}; prunus writes a module, the number of its norm and the share that is left."
+        )
+    return Width(*data)
 
 
 def _traced(data: Mapping[str, Any]) -> Traced:
