@@ -147,3 +147,12 @@ def test_a_model_that_was_changed_in_between_has_a_plan_of_its_own() -> None:
     smaller = pruned(small)
     assert origin(smaller).plan.before == cost
     assert origin(smaller).plan == origin(smaller).step
+
+
+def test_a_step_that_was_not_exact_leaves_its_note_in_the_joint_plan() -> None:
+    model = randomised(Normed())
+    small = prunus.compact(model, random_plan(prunus.trace(model, IMAGE), 0.4), norms="plain")
+    assert origin(small).plan.notes
+    smaller = pruned(small)
+    assert set(origin(small).plan.notes) <= set(origin(smaller).plan.notes)
+    assert not origin(smaller).plan.exact

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 from numpy.typing import NDArray
 from torch import nn
@@ -75,4 +77,6 @@ def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) ->
     sizes = {(rebind.module, rebind.name): rebind for rebind in (*origin.surgery.rebinds, *surgery.rebinds)}
     again = {width.module for width in surgery.widths}
     widths = (*(width for width in origin.surgery.widths if width.module not in again), *surgery.widths)
-    return make_plan(dense, removed, plan.trials, plan.timings), Surgery(slices, tuple(sizes.values()), widths=widths)
+    both = make_plan(dense, removed, plan.trials, plan.timings)
+    notes = tuple(dict.fromkeys((*both.notes, *origin.plan.notes, *plan.notes)))  # a step that was not exact cannot be made so by another
+    return replace(both, notes=notes), Surgery(slices, tuple(sizes.values()), widths=widths)
