@@ -16,31 +16,24 @@ from .._arguments import door
 from ..errors import CompactError
 from .attributes import fit_attributes
 from .collector import collector_paused
+from .compose import joined
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
 from .optimizer import transfer
+from .origin import Origin
 from .plan import Plan, make_plan
 from .rehearse import MismatchError
 from .resolve import graph_for
 from .shrink import compact_traced
 from .statistics import narrowed, widths_of
 from .surgery import Surgery, operate, slices_of, standard_rebinds
+from .traced import TracedModule
 from .twin import named_tensors, unwrap
-from .verify import Verification, verify
+from .verify import verify
 
 Prefer = Literal["auto", "eager"]
 Norms = Literal["original", "plain"]
 _MOST_ROUNDS = 12
-
-
-@dataclass(frozen=True)
-class Origin:
-    """Where a compact model comes from; hangs on it as `model.prunus`."""
-
-    plan: Plan
-    mode: str
-    surgery: Surgery
-    verification: Verification | None
 
 
 @door(CompactError)
@@ -57,7 +50,8 @@ def compact(
 
     First choice is the same class with sliced parameters, proven by a rehearsal on meta tensors; where its forward hard-codes sizes that no integer
     attribute explains, the traced graph is returned as a trainable module with the same parameter names (`prefer="auto"`), or the channels that
-    force it stay (`prefer="eager"`). dtype, device, mode, hooks and `requires_grad` are kept. The result carries its `Origin` as `result.prunus`.
+    force it stay (`prefer="eager"`). dtype, device, mode, hooks and `requires_grad` are kept. The result carries its `Origin` as `result.prunus`; a
+    model that is pruned again has one plan of all its steps there.
 
     Args:
         model: the model that the plan was made for.
@@ -76,10 +70,10 @@ def compact(
     with collector_paused():
         graph = graph_for(model, plan)
         built = _build(model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer, norms)
-    object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, None))
+        origin = _origin(model, graph, built)
+    object.__setattr__(built.model, "prunus", origin)
     if check:
-        verification = verify(model, built.plan, built.model)
-        object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, verification))
+        object.__setattr__(built.model, "prunus", replace(origin, verification=verify(model, built.plan, built.model)))
     if any(vars(module).get("_compiled_call_impl") is not None for module in model.modules()):
         warnings.warn("The model was compiled in place; the compact one is not, so call its compile() too.", stacklevel=3)
     if optimizer is not None:
@@ -93,6 +87,16 @@ class _Built:
     plan: Plan
     mode: str
     surgery: Surgery
+
+
+def _origin(model: nn.Module, graph: ChannelGraph, built: _Built) -> Origin:
+    """Where a model comes from that was built just now: the first dense network, if the given one was cut out of that."""
+    mode = "traced" if isinstance(built.model, TracedModule) else built.mode
+    before = vars(model).get("prunus")
+    both = joined(before, graph, built.plan, built.surgery) if isinstance(before, Origin) else None
+    if both is not None:
+        return Origin(both[0], mode, both[1], None, built.plan, before.dense)  # type: ignore[union-attr]
+    return Origin(built.plan, mode, built.surgery, None, built.plan, graph.twin.model)
 
 
 def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, norms: Norms) -> _Built:

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .by_name import with_operators, without_operators
+
 Labels = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -143,6 +145,13 @@ class Record:
     outputs: tuple[Tensor, ...]
     paints: tuple[Paint, ...]
     values: tuple[Tensor | None, ...]  # what outputs are, where they are constants
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _record, tuple([without_operators(getattr(self, name)) for name in self.__slots__])
+
+
+def _record(*fields: Any) -> Record:
+    return Record(*map(with_operators, fields))
 
 
 class Mark(NamedTuple):

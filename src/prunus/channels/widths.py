@@ -54,13 +54,13 @@ class KeepsWidth:
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         base = plain_class(type(self))
-        return _made_again, (base, dict(self.__dict__))
+        return _made_again, (base, self.__getstate__())  # a module of its own form says what of it is kept
 
 
 def _made_again(base: type[nn.Module], state: dict[str, Any]) -> nn.Module:
     """A module of a class that keeps widths, from what was copied or pickled."""
     module = wide_class(base).__new__(wide_class(base))
-    module.__dict__.update(state)
+    module.__setstate__(state)  # type: ignore[no-untyped-call]
     return module
 
 
@@ -89,6 +89,12 @@ def set_widths(modules: Mapping[str, nn.Module], widths: Sequence[Width]) -> Non
         if name in tables:
             module.__class__ = wide_class(plain_class(type(module)))
             module.__dict__["kept_widths"] = tables[name]
+
+
+def kept_in(modules: Mapping[str, nn.Module]) -> tuple[Width, ...]:
+    """The widths that modules keep, as `set_widths` takes them."""
+    wide = ((name, module) for name, module in modules.items() if isinstance(module, KeepsWidth))
+    return tuple(Width(name, number, ratio) for name, module in wide for number, ratio in module.kept_widths.items())
 
 
 def without_widths(modules: Mapping[str, nn.Module]) -> None:

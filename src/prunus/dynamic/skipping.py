@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -73,6 +74,20 @@ class SkippingLayer(nn.Module):
         copied.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items() if name not in ("_run", "_cache")})
         copied._run, copied._cache = self._run, {}
         return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cache": {}}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SkippingLayer:
+        """Another device or type: the shift goes along, and parts of the weights that were kept as they were are made anew."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.shift = None if self.shift is None else fn(self.shift)
+        self._cache.clear()
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._cache.clear()
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, live inputs, *places) to (batch, live outputs, *places)."""
@@ -262,5 +277,12 @@ def _runner(layer: Any) -> Any:
     if layer.groups > 1 and not layer.groups == layer.in_channels == layer.out_channels:
         raise CompactError(f"A convolution of {layer.groups} groups cannot do without closed channels: its groups would not stay equally wide.")
     operator = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}[type(layer)]
-    stride, padding, dilation, depthwise = layer.stride, layer.padding, layer.dilation, layer.groups > 1
-    return lambda x, weight, bias: operator(x, weight, bias, stride, padding, dilation, len(weight) if depthwise else 1)
+    if layer.groups > 1:
+        return partial(_depthwise, operator, layer.stride, layer.padding, layer.dilation)
+    return partial(operator, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
+
+
+def _depthwise(operator: Any, stride: Any, padding: Any, dilation: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution with as many groups as it has filters."""
+    made: Tensor = operator(x, weight, bias, stride, padding, dilation, len(weight))
+    return made

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 
 from prunus._arguments import door
 from prunus.channels import Plan, Trial, compact, trace, verify
-from prunus.channels.compose import compose, cut_at_once
+from prunus.channels.compose import compose
 from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
 from prunus.methods.one_shot import Limit, Material, Outcome, Step, Target
@@ -153,8 +153,6 @@ def importance_pruning(
             current, weighed = small, None
         else:
             step /= 2
-    if plan is not None:
-        cut_at_once(current, model, plan)
     return Reduced(current, plan, value_of(baseline), tuple(trials))
 
 

@@ -228,7 +228,7 @@ def remove(
     `original`: with the blocks that the model lacks, if it lacks any; `teacher`: of the tuning, if there is one.
     """
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
-    plan = cast(Origin, small.prunus).plan  # not always the chosen one: with "eager", channels may have had to stay
+    plan = cast(Origin, small.prunus).step  # not always the chosen one: with "eager", channels may have had to stay
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
     measured = _Measured(material, clock)
     measured.note("before", original or model)
