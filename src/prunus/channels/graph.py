@@ -272,6 +272,7 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
     bad = _marked(painter.next_colour, [parent[mark.labels] for mark in painter.pins])
     bad[parent[ANCHOR]] = True
     used = {id(t) for record in painter.records for t in record.tensors}
+    used |= {id(real) for real, stand_in in painter.stand_ins() if id(stand_in) in used}
     for source in sources:
         unseen = id(source.tensor) not in used
         for axis, size in enumerate(source.tensor.shape):

@@ -379,6 +379,10 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.set_paint(found[1], self.paint_of(tensor))
         return found[1]
 
+    def stand_ins(self) -> Iterable[tuple[Tensor, Tensor]]:
+        """Tensors with values, such as indices, and the meta tensors that operators read in their place."""
+        return self._meta.values()
+
     def _scalar(self, func: Any, args: Any) -> Any:
         value = self.value_of(args[0])
         if value is None:

@@ -14,7 +14,7 @@ import torch
 
 from ..layers import Paint
 from ..paint import Call, Rule
-from . import contraction, indexing, normalisation, pieces, reduction, shape, spatial
+from . import contraction, indexing, normalisation, pieces, quantisation, reduction, shape, spatial
 from .pointwise import pointwise
 
 # Elementwise operators that torch does not tag as pointwise.
@@ -43,6 +43,7 @@ RULES: dict[str, Rule] = {
     **reduction.RULES,
     **spatial.RULES,
     **indexing.RULES,
+    **quantisation.RULES,
 }
 
 
