@@ -19,6 +19,7 @@ from .collector import collector_paused
 from .compose import joined
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
+from .mask import mask
 from .optimizer import transfer
 from .origin import Origin
 from .plan import Plan, make_plan
@@ -29,7 +30,7 @@ from .statistics import narrowed, widths_of
 from .surgery import Surgery, operate, slices_of, standard_rebinds
 from .traced import TracedModule
 from .twin import named_tensors, unwrap
-from .verify import verify
+from .verify import compare_training, random_inputs, verify
 
 Prefer = Literal["auto", "eager"]
 Norms = Literal["original", "plain"]
@@ -105,11 +106,18 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
     traced = compact_traced(model, graph, plan, norms) if prefer == "auto" else None
-    if traced is not None:
+    apart = _trains_otherwise(model, plan, traced) if traced is not None else ""
+    if traced is not None and not apart:
         return _Built(traced.train(model.training), plan if norms == "original" else _noted(plan, graph, surgery), "traced", Surgery(surgery.slices))
     small, less, surgery = _eager_with_less(model, graph, plan, norms, failure)
-    warnings.warn(_said(plan, less, graph, failure), stacklevel=4)
+    warnings.warn(_said(plan, less, graph, failure, prefer, apart), stacklevel=4)
     return _Built(small, _noted(less, graph, surgery), "eager", surgery)
+
+
+def _trains_otherwise(model: nn.Module, plan: Plan, traced: nn.Module) -> str:
+    """How a traced graph would train otherwise than the model does, by what it does not know of, such as gradients of its own; "" if it would not."""
+    found = compare_training(model, plan, mask(model, plan), traced, random_inputs(model, plan)) if plan.exact else None
+    return "" if found is None or found.same else f"its traced graph would train in another way ({found.fails or found.of})"
 
 
 def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
@@ -118,16 +126,17 @@ def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
     return replace(plan, notes=tuple(dict.fromkeys((*plan.notes, *notes)))) if notes else plan
 
 
-def _said(plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None) -> str:
-    """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes."""
+def _said(plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None, prefer: Prefer, apart: str) -> str:
+    """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes and only that was asked for."""
     record = graph.records[failure.index] if failure is not None and failure.index < len(graph.records) else None
     place = f" ({record.operator}, {record.where})" if record is not None else ""
-    if not less.removed:
+    if not less.removed and prefer == "eager":
         raise CompactError(
             f"Nothing can be removed in the own class of {type(graph.model).__name__}, as its forward needs the number of channels{place}; "
             "read the number off the tensor there, or allow the traced graph (prefer='auto')."
         )
-    return f"{plan.removed - less.removed} of {plan.removed} channels stay, because the model's forward needs their number{place}."
+    and_ = f", and {apart}" if apart else ""
+    return f"{plan.removed - less.removed} of {plan.removed} channels stay, because the model's forward needs their number{place}{and_}."
 
 
 def _eager(

@@ -25,9 +25,10 @@ from .paint import Painter, Tensors, shape_of_call, tensors_of
 from .rescale import rescales_for
 from .rules import RULES, contraction, fallback, is_pointwise, normalisation, reduction, spatial
 from .source import Source
+from .state import restore_state
 from .surgery import Surgery, rebind_attributes
 from .trace import run, to_meta
-from .twin import meta_twin, tensors_in_modules
+from .twin import meta_twin, named_tensors, tensors_in_modules
 
 _SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
 # Operators whose arguments name axes, strides and numbers, but no slots along an axis.
@@ -260,7 +261,8 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     """
     dense = {source.name: source.tensor.shape for source in graph.sources}
     shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(dense[name])] for name, axes in surgery.slices.items()}
-    twin = meta_twin(graph.model, shapes)
+    twin = meta_twin(graph.model, shapes | {name: dense[name] for name in graph.remade(named_tensors(graph.model))})
+    restore_state(twin.modules, graph.state)
     rebind_attributes(twin.modules, surgery.rebinds)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
     painter.add_sources(tensors_in_modules(twin.modules))

@@ -25,6 +25,7 @@ from .neutral import neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .source import UNPAINTED, Source
+from .state import state_of
 from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
 from .widths import SiteLog
 
@@ -59,7 +60,7 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     neutral = frozenset[str]()
     while True:
         painter, twin = Painter(RULES, fallback), meta_twin(model)
-        sources = paint_sources(painter, twin.modules, neutral)
+        sources, state = paint_sources(painter, twin.modules, neutral), state_of(twin.modules)
         log = SiteLog(painter.running, painter.records)
         outputs = run(painter, twin, to_meta(args), to_meta(kwargs), log)
         found = neutral_sources(painter.records, sources, painter.hazards) - neutral if painter.hazards else frozenset[str]()
@@ -69,7 +70,7 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     for hazard in painter.hazards:
         painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
     pin_outputs(painter, type(model).__name__, outputs)
-    return build(model, twin, (args, kwargs), painter, sources, log.sites)
+    return build(model, twin, (args, kwargs), painter, sources, log.sites, state)
 
 
 def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
