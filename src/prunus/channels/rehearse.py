@@ -24,7 +24,7 @@ from .layers import Labels, Layer, Paint, Record, zeros_like
 from .paint import Painter, Tensors, shape_of_call, tensors_of
 from .rescale import rescales_for
 from .rules import RULES, contraction, fallback, is_pointwise, normalisation, reduction, spatial
-from .source import Source
+from .source import Source, colours_of
 from .surgery import Surgery, rebind_attributes
 from .trace import run, to_meta
 from .twin import meta_twin, tensors_in_modules
@@ -62,6 +62,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     def __post_init__(self) -> None:
         super().__post_init__()
         self.next_colour = len(self.graph.component_of_colour)
+        self.owned = colours_of(self.graph.sources)  # a component is known by its smallest colour, and parameters have the first ones
         self._first_wild = self.next_colour
         self._stays = self.graph.stays(slice(None), self.removed)
 

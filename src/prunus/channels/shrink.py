@@ -64,9 +64,7 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
     inputs = [to_meta(t) for t in tensors_in(dense.inputs)]
     with torch.no_grad(), painter:
         outputs = runner.run(*inputs, enable_io_processing=False)
-    for tensor in tensors_in(outputs):
-        for layer in painter.paint_of(tensor):
-            painter.pin(layer.labels, "model output", "")
+    painter.returned(tensors_in(outputs))
     painted = build(module, twin, dense.inputs, painter, sources)
     read = {id(t) for record in painter.records for t in record.tensors}
     unused = {source.name for source in sources if id(source.tensor) not in read}

@@ -51,9 +51,7 @@ def trace_twin(model: nn.Module, twin: Twin, args: tuple[Any, ...], kwargs: dict
     tensors = list(tensors_in(outputs))
     if not tensors:
         raise TraceError(f"The forward of {type(model).__name__} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes.")
-    for tensor in tensors:
-        for layer in painter.paint_of(tensor):
-            painter.pin(layer.labels, "model output", "")
+    painter.returned(tensors)
     return build(model, twin, (args, kwargs), painter, sources)
 
 
@@ -119,6 +117,7 @@ def paint_sources(painter: Painter, modules: Modules) -> tuple[Source, ...]:
         painter.set_paint(tensor, tuple(layers))
         painter.fix(tensor)
         sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts)))))
+    painter.owned = painter.next_colour
     return tuple(sources)
 
 

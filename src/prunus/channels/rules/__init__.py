@@ -14,7 +14,7 @@ import torch
 
 from ..layers import Paint
 from ..paint import Call, Rule
-from . import contraction, indexing, normalisation, pieces, reduction, shape, spatial
+from . import contraction, copies, indexing, normalisation, pieces, reduction, shape, spatial
 from .pointwise import pointwise
 
 # Elementwise operators that torch does not tag as pointwise.
@@ -37,6 +37,7 @@ _UNTAGGED = (
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_UNTAGGED, pointwise),
     **shape.RULES,
+    **copies.RULES,
     **pieces.RULES,
     **contraction.RULES,
     **normalisation.RULES,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,16 +18,23 @@ def keep(call: Call) -> Sequence[Paint]:
 
 
 def filled(call: Call) -> Sequence[Paint]:
-    """A tensor of the same shape with contents of its own: zeros_like, ones_like, full_like, rand_like."""
-    value = {"zeros_like": 0.0, "ones_like": 1.0}.get(call.operator, np.nan)
+    """A tensor of the same shape with contents of its own: zeros_like, ones_like, full_like, empty_like."""
+    value = {"zeros_like": 0.0, "ones_like": 1.0}.get(call.operator, _number(call))
     return (tuple(Layer(x.axis, x.labels, constant(value, len(x.labels))) for x in call.paint(call.tensors[0])),)
 
 
 def new(call: Call) -> Sequence[Paint]:
     """A constant with a size of its own (new_zeros and the like): fresh colours that shrink with what they meet."""
-    value = {"new_zeros": 0.0, "new_ones": 1.0}.get(call.operator, np.nan)
+    value = {"new_zeros": 0.0, "new_ones": 1.0}.get(call.operator, _number(call))
     sizes = call.outputs[0].shape
     return (tuple(Layer(a, call.painter.fresh(n), constant(value, n)) for a, n in enumerate(sizes) if n > 1),)
+
+
+def _number(call: Call) -> float:
+    """What full_like and new_full fill with, if it is one known number."""
+    position = {"full_like": 1, "new_full": 2}.get(call.operator)
+    value = None if position is None else call.arg(position, "fill_value")
+    return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 def permute(call: Call) -> Sequence[Paint]:
@@ -43,17 +51,28 @@ def permute(call: Call) -> Sequence[Paint]:
     return (tuple(layer.on(order.index(layer.axis)) for layer in call.paint(x)),)
 
 
-def expand(call: Call) -> Sequence[Paint]:
-    """expand: layers shift by the axes put in front."""
-    x, out = call.tensors[0], call.outputs[0]
-    return (tuple(layer.on(layer.axis + out.dim() - x.dim()) for layer in call.paint(x)),)
-
-
 def reshape(call: Call) -> Sequence[Paint]:
     """view, reshape, flatten, squeeze, unsqueeze: found from the two shapes alone."""
     x, out = call.tensors[0], call.outputs[0]
     layers = [layer for found in call.paint(x) for layer in _regroup(call, found, tuple(x.shape), tuple(out.shape))]
-    return (tuple(layers),)
+    return (tuple(_owned(call, layers)),)
+
+
+def _owned(call: Call, layers: Sequence[Layer]) -> list[Layer]:
+    """Where axes were joined, channels of parameters go before copies that the forward made, as of a batch, and inner copies before outer ones."""
+    first: dict[int, Layer] = {}
+    result: list[Layer] = []
+    for layer in sorted(layers, key=lambda y: bool(y.labels.min() >= call.painter.owned)) if len(layers) > 1 else layers:
+        if layer.axis in first and layer.labels.min() >= call.painter.owned:
+            copies, other = layer, first[layer.axis]
+            if other.labels.min() >= call.painter.owned:  # the layers of inner axes are behind those of outer ones
+                result[result.index(other)] = layer
+                copies, first[layer.axis] = other, layer
+            call.pin([copies], "copies share an axis with channels")
+            continue
+        first.setdefault(layer.axis, layer)
+        result.append(layer)
+    return result
 
 
 def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[range, range]]:
@@ -127,14 +146,6 @@ def as_strided(call: Call) -> Sequence[Paint]:
         return (call.paint(x),)
     call.pin(call.paint(x), "taken apart by strides")
     return ((),)
-
-
-def repeat(call: Call) -> Sequence[Paint]:
-    """repeat: labels repeat with the values."""
-    x, times = call.tensors[0], list(call.args[1])
-    lead = len(times) - x.dim()
-    tiled = (Layer(y.axis + lead, np.tile(y.labels, times[y.axis + lead]), np.tile(y.dead, times[y.axis + lead])) for y in call.paint(x))
-    return (tuple(tiled),)
 
 
 def roll(call: Call) -> Sequence[Paint]:
@@ -230,14 +241,12 @@ _KEEP = (
     "_to_copy",
     "contiguous",
     "dropout",
-    "native_dropout",
     "lift_fresh",
     "lift_fresh_copy",
-    "bernoulli",
     "to",
     "positive",
 )
-_LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
+_LIKE = ("zeros_like", "ones_like", "full_like", "empty_like")
 _NEW = ("new_zeros", "new_ones", "new_full", "new_empty")
 _VIEWS = (
     "view",
@@ -257,12 +266,10 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(_NEW, new),
     **dict.fromkeys(_VIEWS, reshape),
     **dict.fromkeys(("permute", "transpose", "t"), permute),
-    **dict.fromkeys(("expand", "broadcast_to"), expand),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
     **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), pixel_shuffle),
     **dict.fromkeys(("roll", "flip"), roll),
     **dict.fromkeys(("as_strided", "as_strided_"), as_strided),
-    "repeat": repeat,
     "glu": glu,
     "unfold": unfold,
     "im2col": im2col,
