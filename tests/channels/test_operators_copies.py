@@ -133,6 +133,16 @@ def test_copies_of_heads_leave_the_heads_free() -> None:
     assert pruned(model, x)[0].exact
 
 
+def test_copies_alone_are_no_channels() -> None:
+    """A grey image becomes three planes: what the first layer reads stays what it is."""
+    copies = Net(lambda m, x: m.c(x.repeat(1, 3, 1, 1)), c=nn.Conv2d(3, 2, 1))
+    drawn = Net(lambda m, x: m.c(torch.rand(2, 3, 4, 4, dtype=x.dtype)) + x, c=nn.Conv2d(3, 2, 1))
+    for model, reason in ((copies, "copies of one slot"), (drawn, "random numbers")):
+        graph = prunus.trace(randomised(model), torch.zeros(2, 1, 4, 4, dtype=torch.float64))
+        assert graph.num_channels == 0
+        assert reason in {pin.reason for pin in graph.pinned}
+
+
 def test_a_canvas_that_is_written_into_holds_what_is_written() -> None:
     def run(m: Between, y: Tensor) -> Tensor:
         canvas = y.new_zeros(y.shape[0], y.shape[1], 10, 10)

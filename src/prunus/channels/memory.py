@@ -11,11 +11,8 @@ def may_overlap(first: Tensor, second: Tensor) -> bool:
     if not _is_box(first, strides) or not _is_box(second, strides):
         return True
     starts = zip(_place(first.storage_offset(), strides), _place(second.storage_offset(), strides))
-    lengths = list(zip(_lengths(first, strides), _lengths(second, strides)))
-    for (a, b), (m, n) in zip(starts, lengths):
-        if a + m <= b or b + n <= a:
-            return False
-    return True
+    lengths = zip(_lengths(first), _lengths(second))
+    return all(a < b + n and b < a + m for (a, b), (m, n) in zip(starts, lengths))
 
 
 def _is_box(tensor: Tensor, strides: list[int]) -> bool:
@@ -23,11 +20,11 @@ def _is_box(tensor: Tensor, strides: list[int]) -> bool:
     own = [stride for stride, n in zip(tensor.stride(), tensor.shape) if n > 1]
     if own != strides or sorted(strides, reverse=True) != strides or 0 in strides:
         return False
-    ends = [(start + n) * stride for start, n, stride in zip(_place(tensor.storage_offset(), strides), _lengths(tensor, strides), strides)]
+    ends = [(start + n) * stride for start, n, stride in zip(_place(tensor.storage_offset(), strides), _lengths(tensor), strides)]
     return all(end <= outer for end, outer in zip(ends[1:], strides))
 
 
-def _lengths(tensor: Tensor, strides: list[int]) -> list[int]:
+def _lengths(tensor: Tensor) -> list[int]:
     return [n for n in tensor.shape if n > 1]
 
 

@@ -104,6 +104,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     whole: list[Labels] = field(default_factory=list)  # every array that `fresh` made
     pins: list[Mark] = field(default_factory=list)
     notes: list[Mark] = field(default_factory=list)
+    copied: list[Mark] = field(default_factory=list)  # colours of copies and random numbers, which are no channels by themselves
     leaks: list[Leak] = field(default_factory=list)
     consumed: list[Labels] = field(default_factory=list)
     reset_means: list[Labels] = field(default_factory=list)
@@ -335,6 +336,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         paint = tuple(Layer(axis, self.fresh(size), constant(dead, size)) for axis, size in enumerate(result.shape) if size > 1)
         for layer in paint if operator.random else ():
             self.inexact(layer.labels, "random numbers for the channels", operator.name)
+            self.copied.append(Mark(layer.labels, "random numbers", operator.name, self.where()))
         self.set_paint(result, paint)
         self._record(operator.name, func, tuple(args), kwargs, (), (), (result,))
         return result

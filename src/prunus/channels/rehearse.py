@@ -23,7 +23,7 @@ from .graph import ChannelGraph, Origin
 from .layers import Labels, Layer, Paint, Record, zeros_like
 from .paint import Painter, Tensors, shape_of_call, tensors_of
 from .rescale import rescales_for
-from .rules import RULES, contraction, fallback, is_pointwise, normalisation, reduction, spatial
+from .rules import RULES, contraction, fallback, is_pointwise, normalisation, order, reduction, spatial, windows
 from .source import Source, colours_of
 from .surgery import Surgery, rebind_attributes
 from .trace import run, to_meta
@@ -31,7 +31,7 @@ from .twin import meta_twin, tensors_in_modules
 
 _SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
 # Operators whose arguments name axes, strides and numbers, but no slots along an axis.
-_RULED = (contraction, normalisation, reduction, spatial)
+_RULED = (contraction, normalisation, reduction, order, spatial, windows)
 _MOVING = ("permute", "transpose", "t", "cat", "stack", "clone", "detach", "alias", "_to_copy", "contiguous", "dropout")
 _SLOTLESS = frozenset({*_MOVING, *(name for rules in _RULED for name in rules.RULES)})
 # Arguments that the shapes of operands and results leave no choice: groups, normalized_shape, channels.

@@ -14,7 +14,7 @@ import torch
 
 from ..layers import Paint
 from ..paint import Call, Rule
-from . import contraction, copies, indexing, normalisation, pieces, reduction, shape, spatial
+from . import contraction, copies, fourier, indexing, normalisation, order, pieces, planes, reduction, scatter, shape, spatial, windows
 from .pointwise import pointwise
 
 # Elementwise operators that torch does not tag as pointwise.
@@ -44,6 +44,11 @@ RULES: dict[str, Rule] = {
     **reduction.RULES,
     **spatial.RULES,
     **indexing.RULES,
+    **scatter.RULES,
+    **order.RULES,
+    **windows.RULES,
+    **planes.RULES,
+    **fourier.RULES,
 }
 
 

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from prunus.channels.layers import Layer, Paint, Values, constant, unknown_like, zero_or_unknown
+from prunus.channels.layers import Layer, Mark, Paint, Values, constant, unknown_like, zero_or_unknown
 from prunus.channels.paint import Call, Rule
 
 
@@ -31,7 +31,11 @@ def repeat(call: Call) -> Sequence[Paint]:
 
 
 def _copies(call: Call, x: Tensor, out: Tensor, axes: Sequence[int]) -> list[Layer]:
-    return [Layer(axis, call.painter.fresh(out.shape[axis]), _held(call, x, out.shape[axis])) for axis in axes]
+    layers = [Layer(axis, call.painter.fresh(out.shape[axis]), _held(call, x, out.shape[axis])) for axis in axes]
+    for layer in layers:
+        if np.isnan(layer.dead).any():
+            call.painter.copied.append(Mark(layer.labels, "copies of one slot", call.operator, call.painter.where()))
+    return layers
 
 
 def _held(call: Call, x: Tensor, count: int) -> Values:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..layers import Layer, Paint, unknown_like
+from torch import Tensor
+
+from ..layers import Layer, Paint, unknown_like, zero_or_unknown
 from ..paint import Call, Rule
 
 
@@ -43,24 +45,31 @@ def embedding(call: Call) -> Sequence[Paint]:
     return (tuple(Layer(out.dim() - 1, y.labels, y.dead) for y in call.paint(weight) if y.axis == 1),)
 
 
-def gather(call: Call) -> Sequence[Paint]:
-    """gather, take_along_dim, sort, topk: axes other than the one picked along keep their layers where they are whole."""
-    x, out = call.tensors[0], call.outputs[0]
-    position = 2 if call.operator == "topk" else 1
-    axis = call.arg(position, "dim", -1) % max(x.dim(), 1)
+def embedding_bag(call: Call) -> Sequence[Paint]:
+    """_embedding_bag(weight, indices, offsets, ...): sums, means or maxima of rows; the other results only count."""
+    weight, out = call.tensors[0], call.outputs[0]
+    call.pin([y for y in call.paint(weight) if y.axis == 0], "rows of an embedding")
     for tensor in call.tensors[1:]:
         call.pin(call.paint(tensor), "used as an index")
-    call.pin(
-        [y for y in call.paint(x) if y.axis == axis or out.shape[y.axis] != x.shape[y.axis]],
-        f"{call.operator} along the channels",
-    )
-    passed = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x) if y.axis != axis and out.shape[y.axis] == x.shape[y.axis])
-    return (passed,) * len(call.outputs)
+    features = tuple(Layer(out.dim() - 1, y.labels, zero_or_unknown(y.dead)) for y in call.paint(weight) if y.axis == 1)
+    return [features, *(() for _ in call.outputs[1:])]
+
+
+def bucketize(call: Call) -> Sequence[Paint]:
+    """bucketize(x, boundaries) and searchsorted(boundaries, x), with one list of boundaries for all."""
+    x, boundaries = call.args[:2] if call.operator == "bucketize" else (call.args[1], call.args[0])
+    call.pin(call.paint(boundaries), "boundaries")
+    if boundaries.dim() != 1 or not isinstance(x, Tensor):
+        call.pin([y for t in call.tensors for y in call.paint(t)], f"{call.operator} along the channels")
+        return ((),)
+    return (tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x)),)
 
 
 RULES: dict[str, Rule] = {
     "index_select": index_select,
     "index": index,
     "embedding": embedding,
-    **dict.fromkeys(("gather", "sort", "topk"), gather),
+    "_embedding_bag": embedding_bag,
+    "_embedding_bag_forward_only": embedding_bag,
+    **dict.fromkeys(("bucketize", "searchsorted"), bucketize),
 }

@@ -202,14 +202,6 @@ def glu(call: Call) -> Sequence[Paint]:
     return (tuple(layers),)
 
 
-def unfold(call: Call) -> Sequence[Paint]:
-    """Tensor.unfold: a window axis is put behind; unfolding a painted axis pins it."""
-    x = call.tensors[0]
-    axis = call.args[1] % max(x.dim(), 1)
-    call.pin(call.layers(x, axis), "sliding windows along the channels")
-    return (tuple(layer for layer in call.paint(x) if layer.axis != axis),)
-
-
 def im2col(call: Call) -> Sequence[Paint]:
     """im2col: every channel becomes one slot per kernel position."""
     x = call.tensors[0]
@@ -271,7 +263,6 @@ RULES: dict[str, Rule] = {
     **dict.fromkeys(("roll", "flip"), roll),
     **dict.fromkeys(("as_strided", "as_strided_"), as_strided),
     "glu": glu,
-    "unfold": unfold,
     "im2col": im2col,
     "col2im": col2im,
 }
