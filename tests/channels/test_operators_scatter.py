@@ -59,7 +59,6 @@ EXACT: dict[str, Run] = {
     "diagonal": lambda m, y: y * y.diagonal(dim1=2, dim2=3).unsqueeze(-1),
     "cross product": lambda m, y: y * torch.linalg.cross(y[..., :3], y[..., 3:6], dim=-1).sum(-1, keepdim=True),
     "diff": lambda m, y: F.pad(y.diff(dim=3), (0, 1)),
-    "renorm": lambda m, y: y.renorm(2, 0, 1.0),
     "bucketize": lambda m, y: y * torch.bucketize(y, torch.linspace(0, 1, 5, dtype=y.dtype)),
     "mirrored channels": lambda m, y: y.flip(1),
 }

@@ -17,6 +17,7 @@ from .attributes import fit_attributes
 from .collector import collector_paused
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
+from .indices import remaps_of
 from .optimizer import transfer
 from .plan import Plan, make_plan
 from .rehearse import MismatchError
@@ -107,7 +108,7 @@ def _eager(model: nn.Module, graph: ChannelGraph, plan: Plan, attempts: int = 40
     """The module's own class, or None and what went wrong."""
     removed = plan.removed_in(graph)
     slices = slices_of(graph, removed)
-    surgery = Surgery(slices, tuple(standard_rebinds(graph, removed, slices)))
+    surgery = Surgery(slices, tuple(standard_rebinds(graph, removed, slices)), remaps=remaps_of(graph, removed))
     surgery, failure = fit_attributes(graph, removed, surgery, attempts)
     if failure is not None:
         return None, surgery, failure

@@ -253,7 +253,7 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
     """Components that contain the anchor, a pinned colour, or slots that no operator ever saw."""
     bad = _marked(painter.next_colour, [parent[mark.labels] for mark in painter.pins])
     bad[parent[ANCHOR]] = True
-    used = {id(t) for record in painter.records for t in record.tensors}
+    used = {id(t) for record in painter.records for t in record.tensors} | painter.standing_for
     for source in sources:
         unseen = id(source.tensor) not in used
         for axis, size in enumerate(source.tensor.shape):

@@ -358,6 +358,11 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return type(value)(self._to_meta_one(v) for v in value)
         return value
 
+    @property
+    def standing_for(self) -> set[int]:
+        """By `id`, the real tensors that operators read as their meta twins."""
+        return set(self._meta)
+
     def _twin(self, tensor: Tensor) -> Tensor:
         """The meta tensor that stands for a real constant; same paint, value known."""
         found = self._meta.get(id(tensor))

@@ -20,14 +20,15 @@ from torch import Tensor
 
 from ..errors import TraceError
 from .graph import ChannelGraph, Origin
+from .indices import OPERATORS
 from .layers import Labels, Layer, Paint, Record, zeros_like
 from .paint import Painter, Tensors, shape_of_call, tensors_of
 from .rescale import rescales_for
 from .rules import RULES, contraction, fallback, is_pointwise, normalisation, order, reduction, spatial, windows
 from .source import Source, colours_of
-from .surgery import Surgery, rebind_attributes
+from .surgery import Surgery, changed, rebind_attributes
 from .trace import run, to_meta
-from .twin import meta_twin, tensors_in_modules
+from .twin import meta_twin, named_tensors, tensors_in_modules
 
 _SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
 # Operators whose arguments name axes, strides and numbers, but no slots along an axis.
@@ -53,6 +54,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     graph: ChannelGraph = field(kw_only=True)
     removed: NDArray[np.bool_] = field(kw_only=True)
     numbers: dict[int, float] = field(default_factory=dict)
+    others: set[int] = field(default_factory=set)  # constants whose values differ, as those of an index may
     _made: dict[int, Origin] = field(default_factory=dict)
     _sources: dict[int, Source] = field(default_factory=dict)
     _unpainted: dict[int, Paint] = field(default_factory=dict)
@@ -137,7 +139,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         tensors = tensors_of(args, kwargs)
         computed = False
         for tensor, origin in zip(tensors, self.graph.wiring[index], strict=True):
-            if origin is None or self._made.get(id(tensor)) != origin or not tensor.is_meta:
+            if origin is None or self._made.get(id(tensor)) != origin or not tensor.is_meta or id(tensor) in self.others:
                 return False
             computed = computed or id(tensor) not in self._fixed
         if not computed or (dense.operator.endswith("_") and id(tensors[0]) in self._fixed):
@@ -166,12 +168,14 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         for tensor, origin in zip(mine.tensors, self.graph.wiring[index]):
             if origin is not None and self._made.get(id(tensor), origin) != origin:
                 raise MismatchError(index, f"{mine.operator} reads another tensor")
+        if not self.others.isdisjoint(map(id, mine.tensors)) and mine.operator not in OPERATORS and None in mine.values:
+            raise MismatchError(index, "a constant depends on a size")
         if mine.operator.rstrip("_") in _SCALAR_OPERATORS and _scalars(mine) != _scalars(dense):
             self._note_number(index, mine, dense)
         for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):
             wanted = {x.axis: x.labels for x in paint} if _single(paint) else None
             self._compare(index, mine.outputs[position], tensor, wanted)
-            self._compare_values(index, mine.values[position], dense.values[position], wanted or {})
+            self._compare_values(index, mine.outputs[position], mine.values[position], dense.values[position], wanted or {})
             self._made[id(mine.outputs[position])] = (index, position)
 
     def _note_number(self, index: int, mine: Record, dense: Record) -> None:
@@ -201,14 +205,22 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
                 adopted.append(Layer(axis, labels, zeros_like(labels)))
         self.set_paint(mine, tuple(adopted))
 
-    def _compare_values(self, index: int, mine: Tensor | None, dense: Tensor | None, wanted: dict[int, Labels]) -> None:
-        """Constants must be what is left of the dense ones: a number made of a width is not."""
+    def _compare_values(self, index: int, output: Tensor, mine: Tensor | None, dense: Tensor | None, wanted: dict[int, Labels]) -> None:
+        """Constants must be what is left of the dense ones: a number made of a width is not, and only an index may name slots by others."""
         if mine is None or dense is None:
             return
         for axis, labels in wanted.items():
             dense = dense.index_select(axis, torch.from_numpy(np.flatnonzero(self._stays[labels])))
         if mine.shape == dense.shape and not torch.equal(mine, dense):
-            raise MismatchError(index, "a constant depends on a size")
+            if mine.is_floating_point() or mine.is_complex() or mine.dtype == torch.bool:
+                raise MismatchError(index, "a constant depends on a size")
+            self.others.add(id(output))
+
+    def _twin(self, tensor: Tensor) -> Tensor:
+        twin = super()._twin(tensor)
+        if id(tensor) in self.others:
+            self.others.add(id(twin))
+        return twin
 
 
 def _single(paint: tuple[Layer, ...]) -> bool:
@@ -248,6 +260,13 @@ def _scalars(record: Record) -> list[Any]:
     return [a for a in (*record.args, *record.kwargs.values()) if isinstance(a, (int, float)) and not isinstance(a, bool)]
 
 
+def _indices(graph: ChannelGraph, surgery: Surgery) -> dict[str, Tensor]:
+    """Buffers whose values are slots, as they are once channels are gone."""
+    names = {remap.name for remap in surgery.remaps}
+    tensors = {name: tensor.detach().cpu() for name, tensor in named_tensors(graph.model).items() if name in names} if names else {}
+    return changed(tensors, {name: axes for name, axes in surgery.slices.items() if name in names}, surgery.remaps)
+
+
 def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) -> tuple[Surgery, MismatchError | None]:
     """Whether the operated twin computes with exactly the channels that should be left, else where it first does not.
 
@@ -255,10 +274,12 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     """
     dense = {source.name: source.tensor.shape for source in graph.sources}
     shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(dense[name])] for name, axes in surgery.slices.items()}
-    twin = meta_twin(graph.model, shapes)
+    values = _indices(graph, surgery)
+    twin = meta_twin(graph.model, shapes, values)
     rebind_attributes(twin.modules, surgery.rebinds)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
     painter.add_sources(tensors_in_modules(twin.modules))
+    painter.others = set(map(id, values.values()))
     args, kwargs = graph.inputs
     try:
         run(painter, twin, to_meta(args), to_meta(kwargs))

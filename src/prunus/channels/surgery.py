@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .graph import ChannelGraph
+from .indices import Remap, renumbered
 from .rescale import Rescale
 from .twin import Modules, copy_model, named_tensors, walk
 
@@ -35,6 +36,7 @@ class Surgery:
     slices: Slices
     rebinds: tuple[Rebind, ...] = field(default=())
     rescales: tuple[Rescale, ...] = field(default=())
+    remaps: tuple[Remap, ...] = field(default=())
 
 
 def slices_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Slices:
@@ -77,10 +79,19 @@ def _selected(tensor: Tensor, indices: Mapping[int, Tensor]) -> Tensor:
     return result
 
 
+def changed(tensors: Mapping[str, Tensor], slices: Slices, remaps: Sequence[Remap]) -> dict[str, Tensor]:
+    """The sliced tensors, and those whose values are slots."""
+    result = {name: cut(tensors[name], axes) for name, axes in slices.items() if name in tensors}
+    for remap in remaps:
+        if remap.name in tensors:
+            result[remap.name] = renumbered(result.get(remap.name, tensors[remap.name]), remap.size, remap.kept)
+    return result
+
+
 def operate(model: nn.Module, surgery: Surgery) -> nn.Module:
     """A copy of the model with sliced tensors and updated attributes; the model itself is not touched."""
     tensors = named_tensors(model)
-    replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in surgery.slices.items()}
+    replace = {id(tensors[name]): tensor for name, tensor in changed(tensors, surgery.slices, surgery.remaps).items()}
     result = copy_model(model, replace)
     rebind_attributes(walk(result), surgery.rebinds)
     rescale(result, surgery)

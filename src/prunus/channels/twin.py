@@ -133,14 +133,14 @@ def walk(model: nn.Module) -> Modules:
     return result
 
 
-def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None) -> Twin:
-    """The model on meta tensors; those named in `shapes` get another shape."""
+def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None, values: Mapping[str, Tensor] | None = None) -> Twin:
+    """The model on meta tensors; those named in `shapes` get another shape, and those in `values` are given as they are."""
     replace: dict[int, Tensor] = {}
-    shapes = shapes or {}
+    shapes, values = shapes or {}, values or {}
     for name, tensor in named_tensors(model).items():
         if is_lazy(tensor):
             raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it.")
-        replace[id(tensor)] = _stand_in(tensor, shapes.get(name))
+        replace[id(tensor)] = values[name] if name in values else _stand_in(tensor, shapes.get(name))
     twin = copy_model(model, replace)
     return Twin(twin, _in_eval_mode(twin))
 

@@ -1,9 +1,10 @@
-"""Indexing: along an unpainted axis everything passes; along a painted one the slots that an index names are pinned."""
+"""Indexing: along an unpainted axis everything passes; along a painted one a known index puts the slots into another order, any other pins."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from ..layers import Layer, Paint, unknown_like, zero_or_unknown
@@ -11,23 +12,40 @@ from ..paint import Call, Rule
 
 
 def index_select(call: Call) -> Sequence[Paint]:
-    """index_select(x, dim, index): the index is a fixed list of slots, so a painted axis is pinned."""
-    x = call.tensors[0]
+    """index_select(x, dim, index): slots of a painted axis in another order, where the index is a known constant."""
+    x, index = call.args[0], call.args[2]
     axis = call.args[1] % max(x.dim(), 1)
-    call.pin(call.layers(x, axis), "picked by an index")
-    for tensor in call.tensors[1:]:
-        call.pin(call.paint(tensor), "used as an index")
-    return (tuple(y for y in call.paint(x) if y.axis != axis),)
+    found = _reordered(call, x, axis, index)
+    return ((*(y for y in call.paint(x) if y.axis != axis), *found),)
+
+
+def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Layer]:
+    """The layer of the slots that a known index names; the slots of the index itself live and die with those.
+
+    Rows of a parameter, as of a table of positions, are pinned: which of them are read does not depend on the channels around.
+    """
+    found, values = call.layers(x, axis), call.painter.value_of(index)
+    if len(found) != 1 or values is None or values.dim() != 1 or values.dtype == torch.bool or call.painter.is_fixed(x):
+        call.pin(found, "picked by an index")
+        call.pin(call.paint(index), "used as an index")
+        return []
+    picked = found[0].take(values.cpu().numpy())
+    for layer in call.paint(index):
+        call.painter.couple(layer.labels, picked.labels)
+    return [picked]
 
 
 def index(call: Call) -> Sequence[Paint]:
-    """x[i, :, j] with index tensors: the indexed axes are pinned, the others keep their layers."""
+    """x[i, :, j] with index tensors: the indexed axes are pinned, unless a known list names slots of one; the others keep their layers."""
     x, indices, out = call.args[0], call.args[1], call.outputs[0]
     used = [axis for axis, tensor in enumerate(indices) if tensor is not None]
+    if len(used) == 1 and out.dim() == x.dim():
+        found = _reordered(call, x, used[0], indices[used[0]])
+        return ((*(y for y in call.paint(x) if y.axis != used[0]), *found),)
     for tensor in indices:
         call.pin(call.paint(tensor), "used as an index")
     call.pin([y for y in call.paint(x) if y.axis in used], "picked by an index")
-    if any(tensor is not None and tensor.dtype.is_floating_point is False and str(tensor.dtype) == "torch.bool" for tensor in indices):
+    if any(tensor is not None and tensor.dtype == torch.bool for tensor in indices):
         call.pin(call.paint(x), "picked by a boolean mask")
         return ((),)
     width = out.dim() - (x.dim() - len(used))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from torch import Tensor
 
-from prunus.channels.layers import Layer, Paint, unknown_like
+from prunus.channels.layers import Layer, Paint, constant, unknown_like
 from prunus.channels.paint import Call, Rule
 from prunus.channels.rules.pointwise import pointwise
 
@@ -30,6 +31,9 @@ def ranked(call: Call) -> Sequence[Paint]:
     x, out = call.tensors[0], call.outputs[0]
     axis = call.arg(2 if call.operator == "topk" else 1, "dim", -1) % max(x.dim(), 1)
     found = call.layers(x, axis)
+    if call.painter.value_of(x) is not None:  # a constant, as where an order is turned round
+        sorted_ = [Layer(axis, call.painter.fresh(n), constant(math.nan, n)) for n in out.shape[axis : axis + 1]]
+        return ((*(layer for layer in call.paint(x) if layer.axis != axis), *sorted_),) * len(call.outputs)
     if call.operator == "topk" and out.dim() and out.shape[axis] < x.shape[axis]:
         _across(call, found, call.outputs[1:])
     else:

@@ -80,16 +80,6 @@ def _batch(call: Call, dims: set[int], reason: str) -> Paint:
     return tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in paint if y.axis not in dims)
 
 
-def renorm(call: Call) -> Sequence[Paint]:
-    """renorm(x, p, dim, most): every slice along `dim` by its own norm, to which slots that become zero give nothing."""
-    x = call.tensors[0]
-    axis = call.args[2] % x.dim()
-    for layer in call.paint(x):
-        if layer.axis != axis and np.any(layer.dead != 0):
-            call.inexact([layer], "a norm over slots that do not become zero")
-    return (tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in call.paint(x)),)
-
-
 def distance(call: Call) -> Sequence[Paint]:
     """_cdist_forward and _euclidean_dist of (..., P, M) and (..., R, M): slots of M that become equal are at no distance."""
     first, second = call.tensors[:2]
@@ -116,6 +106,5 @@ RULES: dict[str, Rule] = {
     "linalg_cross": cross,
     **dict.fromkeys(("max_unpool2d", "max_unpool3d"), max_unpool),
     **dict.fromkeys(("fractional_max_pool2d", "fractional_max_pool3d"), fractional_pool),
-    "renorm": renorm,
     **dict.fromkeys(("_cdist_forward", "_euclidean_dist"), distance),
 }
