@@ -107,6 +107,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     copied: list[Mark] = field(default_factory=list)  # colours of copies and random numbers, which are no channels by themselves
     leaks: list[Leak] = field(default_factory=list)
     consumed: list[Labels] = field(default_factory=list)
+    zeroed: list[Labels] = field(default_factory=list)  # what a mask must zero, although contractions only read it
     reset_means: list[Labels] = field(default_factory=list)
     contractions: list[Contraction] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)

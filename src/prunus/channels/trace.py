@@ -105,7 +105,7 @@ def paint_sources(painter: Painter, modules: Modules) -> tuple[Source, ...]:
     The first colours are theirs, without gaps.
     """
     parameters = {id(p) for m in modules.values() for p in m._parameters.values()}
-    kernels = {id(m._parameters.get("weight")) for m in modules.values() if isinstance(m, nn.modules.conv._ConvNd)}
+    kernels = {id(p) for m in modules.values() if isinstance(m, nn.modules.conv._ConvNd) for p in _own(m) if p.dim() > 2}
     sources = []
     for name, tensor in tensors_in_modules(modules).items():
         is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0
@@ -119,6 +119,13 @@ def paint_sources(painter: Painter, modules: Modules) -> tuple[Source, ...]:
         sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts)))))
     painter.owned = painter.next_colour
     return tuple(sources)
+
+
+def _own(layer: nn.Module) -> Iterator[Tensor]:
+    """A layer's parameters, and those that its weight is made of."""
+    made = layer._modules.get("parametrizations")
+    for module in (layer, *(made._modules.values() if made is not None else ())):
+        yield from (p for p in module._parameters.values() if p is not None)  # type: ignore[union-attr]
 
 
 def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:

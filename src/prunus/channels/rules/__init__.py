@@ -14,7 +14,7 @@ import torch
 
 from ..layers import Paint
 from ..paint import Call, Rule
-from . import contraction, copies, fourier, indexing, normalisation, order, pieces, planes, reduction, scatter, shape, spatial, windows
+from . import contraction, copies, fourier, indexing, normalisation, order, pieces, planes, reduction, scatter, shape, spatial, weights, windows
 from .pointwise import pointwise
 
 # Elementwise operators that torch does not tag as pointwise.
@@ -49,6 +49,7 @@ RULES: dict[str, Rule] = {
     **windows.RULES,
     **planes.RULES,
     **fourier.RULES,
+    **weights.RULES,
 }
 
 

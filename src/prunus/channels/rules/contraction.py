@@ -202,8 +202,10 @@ def _batch(call: Call, first: Tensor, second: Tensor, added: bool) -> list[Layer
 
 
 def vector_product(call: Call) -> Sequence[Paint]:
-    """mv and dot: contractions with a vector."""
+    """mv, dot and vdot: contractions with a vector."""
     first, second = call.args[:2]
+    if call.painter.is_fixed(first) and call.painter.is_fixed(second):  # the largest singular value of a weight, say, which all of it makes
+        call.painter.zeroed.extend(y.labels for y in (*call.layers(first, -1), *call.layers(second, 0)))
     contract(call, first, first.dim() - 1, second, 0)
     return (tuple(carried(layer, 0, [], False) for layer in call.paint(first) if layer.axis < first.dim() - 1),)
 
@@ -211,5 +213,5 @@ def vector_product(call: Call) -> Sequence[Paint]:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), convolution),
     **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), product),
-    **dict.fromkeys(("mv", "dot"), vector_product),
+    **dict.fromkeys(("mv", "dot", "vdot"), vector_product),
 }
