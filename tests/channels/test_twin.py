@@ -92,7 +92,7 @@ def test_a_prelu_of_one_number_without_an_axis() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return self.second(self.act(self.first(x)))
 
-    assert_exact(Scalar().double().eval(), promised=False)
+    assert_exact(Scalar().double().eval())
 
 
 def test_a_class_that_replaces_children_in_eval_mode_is_walked_afterwards() -> None:

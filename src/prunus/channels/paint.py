@@ -121,6 +121,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     _place: Where | None = None
     _meta: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _values: dict[int, Tensor] = field(default_factory=dict)
+    _volatile: set[int] = field(default_factory=set)  # constants made of buffers that hold numbers, which may be others tomorrow
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -164,9 +165,14 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return None
         return self._values.get(id(tensor)) if tensor.is_meta else tensor
 
-    def know(self, tensor: Tensor, value: Tensor) -> None:
-        """Declare the real value behind a meta tensor that does not depend on the inputs."""
+    def constant_of(self, tensor: Tensor) -> Tensor | None:
+        """The real value of a constant that the forward itself writes down."""
+        return None if id(tensor) in self._volatile else self.value_of(tensor)
+
+    def know(self, tensor: Tensor, value: Tensor, volatile: bool = False) -> None:
+        """Declare the real value behind a meta tensor that does not depend on the inputs; `volatile` where it is that of a buffer."""
         self._values[id(tensor)] = value
+        (self._volatile.add if volatile else self._volatile.discard)(id(tensor))
         self._paints.setdefault(id(tensor), (tensor, ()))
 
     # -- couplings -------------------------------------------------------------------------------------------------------------------------
@@ -269,8 +275,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(real_kwargs.get("device"), torch.device):
             real_kwargs["device"] = torch.device("cpu")
         values = func(*(self._real(a) for a in args), **real_kwargs)
+        volatile = not self._volatile.isdisjoint(map(id, tensors_of(args, kwargs)))
         for tensor, value in zip(outputs, tensors_of(values if isinstance(values, (tuple, list)) else (values,))):
-            self.know(tensor, value)
+            self.know(tensor, value, volatile)
 
     def _real(self, value: Any) -> Any:
         if isinstance(value, Tensor):

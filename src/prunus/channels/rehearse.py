@@ -27,7 +27,7 @@ from .rescale import rescales_for
 from .rules import RULES, contraction, fallback, is_pointwise, normalisation, order, reduction, spatial, windows
 from .source import Source, colours_of
 from .surgery import Surgery, changed, rebind_attributes
-from .trace import run, to_meta
+from .trace import run, tell_numbers, to_meta
 from .twin import meta_twin, named_tensors, tensors_in_modules
 
 _SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
@@ -278,7 +278,9 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     twin = meta_twin(graph.model, shapes, values)
     rebind_attributes(twin.modules, surgery.rebinds)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
-    painter.add_sources(tensors_in_modules(twin.modules))
+    tensors = tensors_in_modules(twin.modules)
+    painter.add_sources(tensors)
+    tell_numbers(painter, {**graph.twin.numbers, **changed(graph.twin.numbers, surgery.slices, ())}, tensors)
     painter.others = set(map(id, values.values()))
     args, kwargs = graph.inputs
     try:

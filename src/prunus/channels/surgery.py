@@ -129,6 +129,10 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
             for attribute, value in _layer_sizes(module, tuple([len(cuts[a]) if a in cuts else n for a, n in enumerate(weight.shape)])).items():
                 if getattr(module, attribute, None) != value:
                     found[name, attribute] = value
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            for attribute, value in _recurrent_sizes(name, module, slices).items():
+                if getattr(module, attribute, None) != value:
+                    found[name, attribute] = value
     for record in graph.records:
         module = modules[record.module]
         if (record.operator == "native_layer_norm" and isinstance(module, nn.LayerNorm)) or "rms_norm" in record.operator:
@@ -163,6 +167,19 @@ def _layer_sizes(module: nn.Module, weight: tuple[int, ...]) -> dict[str, Any]:
     if isinstance(module, nn.PReLU):
         return {"num_parameters": weight[0]}
     return {"embedding_dim": weight[1]}
+
+
+def _recurrent_sizes(path: str, module: nn.RNNBase | nn.RNNCellBase, slices: Slices) -> dict[str, int]:
+    """What a recurrent layer reads, the width of its state, and that of what it hands on where it projects."""
+    suffix = "_l0" if isinstance(module, nn.RNNBase) else ""
+
+    def length(name: str, axis: int) -> int:
+        cuts = slices.get(f"{path}.{name}{suffix}" if path else f"{name}{suffix}", {})
+        return len(cuts[axis]) if axis in cuts else int(module._parameters[f"{name}{suffix}"].shape[axis])  # type: ignore[union-attr]
+
+    gates = {"LSTM": 4, "GRU": 3}.get(getattr(module, "mode", ""), 1) if suffix else module.weight_ih.shape[0] // module.hidden_size
+    sizes = {"input_size": length("weight_ih", 1), "hidden_size": length("weight_hh", 0) // gates}
+    return sizes | ({"proj_size": length("weight_hh", 1)} if getattr(module, "proj_size", 0) else {})
 
 
 def _convolution_sizes(module: nn.modules.conv._ConvNd, weight: tuple[int, ...]) -> dict[str, Any]:

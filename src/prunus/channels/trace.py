@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -47,6 +47,7 @@ def trace_twin(model: nn.Module, twin: Twin, args: tuple[Any, ...], kwargs: dict
     """`trace` with the meta twin already made."""
     painter = Painter(RULES, fallback)
     sources = paint_sources(painter, twin.modules)
+    tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
     outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
     tensors = list(tensors_in(outputs))
     if not tensors:
@@ -119,6 +120,12 @@ def paint_sources(painter: Painter, modules: Modules) -> tuple[Source, ...]:
         sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts)))))
     painter.owned = painter.next_colour
     return tuple(sources)
+
+
+def tell_numbers(painter: Painter, numbers: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Let the forward read the values of small buffers; copies, as it may count in them."""
+    for name, value in numbers.items():
+        painter.know(tensors[name], value.clone(), volatile=True)
 
 
 def _own(layer: nn.Module) -> Iterator[Tensor]:

@@ -40,7 +40,7 @@ def _copies(call: Call, x: Tensor, out: Tensor, axes: Sequence[int]) -> list[Lay
 
 def _held(call: Call, x: Tensor, count: int) -> Values:
     """What copies of a tensor hold: known where it is a constant of one value."""
-    value = call.painter.value_of(x)
+    value = call.painter.constant_of(x)
     if value is None or value.is_complex() or not value.numel() or not bool((value == value.reshape(-1)[0]).all()):
         return constant(math.nan, count)
     return constant(float(value.reshape(-1)[0]), count)

@@ -75,7 +75,7 @@ def _number(call: Call, value: Any) -> float:
     """A number, or the one element of a tensor that is a known constant; else NaN."""
     if isinstance(value, (int, float)):
         return float(value)
-    known = call.painter.value_of(value) if isinstance(value, Tensor) else None
+    known = call.painter.constant_of(value) if isinstance(value, Tensor) else None
     return float(known) if known is not None and known.numel() == 1 and not known.is_complex() else math.nan
 
 

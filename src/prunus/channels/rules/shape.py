@@ -7,14 +7,24 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
+import torch
 
-from ..layers import Labels, Layer, Paint, Values, constant, zero_or_unknown
+from ..layers import Labels, Layer, Paint, Values, constant, is_zero, zero_or_unknown
 from ..paint import Call, Rule
 
 
 def keep(call: Call) -> Sequence[Paint]:
     """The output has the layers of the first tensor: clone, detach, dropout, type conversion, zeros_like."""
     return (call.paint(call.tensors[0]),) * len(call.outputs)
+
+
+def converted(call: Call) -> Sequence[Paint]:
+    """Another type of numbers: what a removed slot holds is rounded towards zero, or only whether it is zero is left."""
+    paint, kind = call.paint(call.tensors[0]), call.outputs[0].dtype
+    if kind.is_floating_point or kind.is_complex:
+        return (paint,)
+    turned = np.trunc if kind != torch.bool else lambda dead: np.where(np.isnan(dead), np.nan, dead != 0)
+    return (tuple(y if is_zero(y.dead) else Layer(y.axis, y.labels, turned(y.dead)) for y in paint),)
 
 
 def filled(call: Call) -> Sequence[Paint]:
@@ -230,12 +240,10 @@ _KEEP = (
     "clone",
     "detach",
     "alias",
-    "_to_copy",
     "contiguous",
     "dropout",
     "lift_fresh",
     "lift_fresh_copy",
-    "to",
     "positive",
 )
 _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like")
@@ -254,6 +262,7 @@ _VIEWS = (
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_KEEP, keep),
+    **dict.fromkeys(("_to_copy", "to"), converted),
     **dict.fromkeys(_LIKE, filled),
     **dict.fromkeys(_NEW, new),
     **dict.fromkeys(_VIEWS, reshape),
