@@ -54,7 +54,8 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     graph: ChannelGraph = field(kw_only=True)
     removed: NDArray[np.bool_] = field(kw_only=True)
     numbers: dict[int, float] = field(default_factory=dict)
-    others: set[int] = field(default_factory=set)  # constants whose values differ, as those of an index may
+    # constants whose values differ, as those of an index may, by `id`; what single numbers must be multiplied by, None for all others
+    others: dict[int, float | None] = field(default_factory=dict)
     _made: dict[int, Origin] = field(default_factory=dict)
     _sources: dict[int, Source] = field(default_factory=dict)
     _unpainted: dict[int, Paint] = field(default_factory=dict)
@@ -168,8 +169,8 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         for tensor, origin in zip(mine.tensors, self.graph.wiring[index]):
             if origin is not None and self._made.get(id(tensor), origin) != origin:
                 raise MismatchError(index, f"{mine.operator} reads another tensor")
-        if not self.others.isdisjoint(map(id, mine.tensors)) and mine.operator not in OPERATORS and None in mine.values:
-            raise MismatchError(index, "a constant depends on a size")
+        if self.others:
+            self._note_others(index, mine)
         if mine.operator.rstrip("_") in _SCALAR_OPERATORS and _scalars(mine) != _scalars(dense):
             self._note_number(index, mine, dense)
         for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):
@@ -184,6 +185,16 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
             raise MismatchError(index, f"a number in {mine.operator} depends on a size")
         before, after = _scalars(dense)[0], _scalars(mine)[0]
         self.numbers[index] = before / after if mine.operator == "mul" else after / before
+
+    def _note_others(self, index: int, mine: Record) -> None:
+        """A constant with other values than before may name slots, or be a factor that is made up for; any other result of it must be a constant."""
+        other = [id(t) in self.others for t in mine.tensors]
+        if not any(other) or mine.operator in OPERATORS or None not in mine.values:
+            return
+        ratio = self.others[id(mine.tensors[-1])] if other[-1] else None
+        if mine.operator not in ("mul", "div") or other != [False, True] or not ratio:
+            raise MismatchError(index, "a constant depends on a size")
+        self.numbers[index] = ratio if mine.operator == "mul" else 1 / ratio
 
     def _compare(self, index: int, mine: Tensor, dense: Tensor, wanted: dict[int, Labels] | None) -> None:
         if wanted is None:
@@ -206,20 +217,21 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         self.set_paint(mine, tuple(adopted))
 
     def _compare_values(self, index: int, output: Tensor, mine: Tensor | None, dense: Tensor | None, wanted: dict[int, Labels]) -> None:
-        """Constants must be what is left of the dense ones: a number made of a width is not, and only an index may name slots by others."""
+        """Constants must be what is left of the dense ones: one made of a width is not, but it may be an index or a factor."""
         if mine is None or dense is None:
             return
         for axis, labels in wanted.items():
             dense = dense.index_select(axis, torch.from_numpy(np.flatnonzero(self._stays[labels])))
         if mine.shape == dense.shape and not torch.equal(mine, dense):
-            if mine.is_floating_point() or mine.is_complex() or mine.dtype == torch.bool:
+            single = mine.numel() == 1 and mine.is_floating_point() and bool(mine.isfinite().all()) and bool((mine != 0).all())
+            if not single and (mine.is_floating_point() or mine.is_complex() or mine.dtype == torch.bool):
                 raise MismatchError(index, "a constant depends on a size")
-            self.others.add(id(output))
+            self.others[id(output)] = float(dense) / float(mine) if single else None
 
     def _twin(self, tensor: Tensor) -> Tensor:
         twin = super()._twin(tensor)
         if id(tensor) in self.others:
-            self.others.add(id(twin))
+            self.others[id(twin)] = self.others[id(tensor)]
         return twin
 
 
@@ -281,7 +293,7 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     tensors = tensors_in_modules(twin.modules)
     painter.add_sources(tensors)
     tell_numbers(painter, {**graph.twin.numbers, **changed(graph.twin.numbers, surgery.slices, ())}, tensors)
-    painter.others = set(map(id, values.values()))
+    painter.others = dict.fromkeys(map(id, values.values()))
     args, kwargs = graph.inputs
     try:
         run(painter, twin, to_meta(args), to_meta(kwargs))

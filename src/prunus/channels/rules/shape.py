@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -120,19 +121,42 @@ def _regroup(call: Call, layer: Layer, old: tuple[int, ...], new: tuple[int, ...
             full, wanted = [old[a] for a in axes], [new[a] for a in targets]
             labels = np.broadcast_to(layer.labels.reshape(shape), full).reshape(wanted)
             dead = np.broadcast_to(layer.dead.reshape(shape), full).reshape(wanted)
-            return settle(call, labels, dead, targets)
+            own = _parts_of_it_alone(full, wanted, axes.index(layer.axis))
+            if own is None:
+                call.pin([layer], "a reshape that mixes channels with other axes")
+                return []
+            return settle(call, labels, dead, targets, own)
     return []
 
 
-def settle(call: Call, labels: Labels, dead: Values, axes: Sequence[int]) -> list[Layer]:
+def _parts_of_it_alone(old: Sequence[int], new: Sequence[int], axis: int) -> list[int] | None:
+    """The new axes among which a reshape of one block may share out an old axis; None where who meets whom depends on the other sizes.
+
+    (N, H * W, C) -> (N, C, H, W) without a transpose cuts C into pieces as long as H * W and W happen to be. Where an axis is cut on purpose, as into
+    heads, some new axis holds nothing but a piece of it; one that is joined whole with others is held by one new axis.
+    """
+    inner = math.prod(old[axis + 1 :])
+    outer = inner * old[axis]
+    spans = [(math.prod(new[j + 1 :]), math.prod(new[j:])) for j in range(len(new))]
+    ends = sorted({inner, outer, *(end for span in spans for end in span)})
+    if any(large % small for small, large in pairwise(ends)):
+        return None
+    whole = [j for j, (first, last) in enumerate(spans) if first <= inner and last >= outer]
+    return whole or [j for j, (first, last) in enumerate(spans) if first >= inner and last <= outer and new[j] > 1]
+
+
+def settle(call: Call, labels: Labels, dead: Values, axes: Sequence[int], among: Sequence[int]) -> list[Layer]:
     """Make a block of labels vary along one axis only, coupling what would leave it ragged once slots are removed.
 
-    The longest axis keeps its freedom: slot j of every head, of every group, of every block of a shuffle lives and dies together.
+    The longest axis of `among` keeps its freedom: slot j of every head, of every group, of every block of a shuffle lives and dies together.
     """
     varying = [i for i in range(labels.ndim) if labels.shape[i] > 1 and (labels != labels.take([0], axis=i)).any()]
     if not varying:
         return []
-    chosen = max(varying, key=lambda i: (labels.shape[i], i))
+    if not set(varying) & set(among):
+        call.pin([Layer(0, labels.reshape(-1), dead.reshape(-1))], "a reshape that mixes channels with other axes")
+        return []
+    chosen = max(set(varying) & set(among), key=lambda i: (labels.shape[i], i))
     rest = tuple(i for i in range(labels.ndim) if i != chosen)
     corner = tuple(slice(None) if i == chosen else slice(0, 1) for i in range(labels.ndim))
     if len(varying) > 1:
