@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Networks used by the hardest tests; without dependencies, because torchvision's own would replace the CPU build of torch.
 ARCHITECTURES := timm==1.0.31 torchvision==0.28.0
 
-.PHONY: demo test format lint types benchmarks clean
+.PHONY: demo test format lint types benchmarks figures clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -42,6 +42,11 @@ benchmarks: $(BIN)/.installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps torch-pruning==1.6.1
 	$(BIN)/python -m benchmarks.coverage
 	$(BIN)/python -m benchmarks.random_networks
+
+# Pages of results and docs/figures.md from the kept rows; measures nothing.
+figures: $(BIN)/.installed-dev
+	$(BIN)/python -m benchmarks.pages
+	$(BIN)/python -m benchmarks.figures
 
 clean:
 	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

@@ -20,7 +20,8 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS
+from benchmarks.rows import record, signed, write
 from prunus.selection import Points, aggregate, principal_components
 
 SHAPE = (3, 32, 32)
@@ -38,16 +39,16 @@ def main() -> None:
     for count in counts:
         path = options.folder / f"aggregation-{count}.bytes"
         try:
-            write(path, count)
+            write_samples(path, count)
             with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of its own, whose peak memory is this run's
-                rows.append(pool.apply(measure, (str(path), count)))
+                rows.append(signed(pool.apply(measure, (str(path), count)), record("benchmarks.aggregation", "numpy", seed=0)))
         finally:
             path.unlink(missing_ok=True)
         print(rows[-1], flush=True)
-    save(RESULTS / "aggregation.json", {"command": command("benchmarks.aggregation"), "environment": describe("numpy"), "rows": rows})
+    write(RESULTS / "aggregation.json", rows)
 
 
-def write(path: Path, count: int) -> None:
+def write_samples(path: Path, count: int) -> None:
     """Random bytes with some structure: every class has a mean image."""
     rng = np.random.default_rng(0)
     centres = rng.integers(64, 192, (CLASSES, *SHAPE))

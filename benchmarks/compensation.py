@@ -16,7 +16,7 @@ import torch
 
 import prunus
 from benchmarks.environment import RESULTS
-from benchmarks.rows import add, heading, kept
+from benchmarks.rows import Row, add, kept, page, record
 from prunus import models, scores
 from prunus.compensation import refit
 from prunus.data import Split
@@ -37,7 +37,7 @@ def main() -> None:
     if options.network.startswith("torchvision/") and (reason := missing("torchvision")):
         raise SystemExit(reason)
     result = kept(RESULT)
-    add(RESULT, result, measured(options), "benchmarks.compensation", "numpy")
+    add(RESULT, result, measured(options), record("benchmarks.compensation", "numpy", seed=0))
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
@@ -74,23 +74,24 @@ def memory() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: Row) -> str:
     """One line per run."""
-    lines = heading(
-        "Scoring by reconstruction error, and refitting",
-        result,
-        f"{result['environment']['processor']}. Pictures of 224 x 224, random weights.",
-        "",
+    about = ("Pictures of 224 x 224, random weights.",)
+    return page("Scoring by reconstruction error, and refitting", result["rows"], about, lambda: _runs(result["rows"]), lambda row: row["network"])
+
+
+def _runs(rows: list[Row]) -> list[str]:
+    lines = [
         "| network | channels removed | pictures | threads | scoring [s] | refitting [s] | peak memory [GiB] |",
         "|---|---|---|---|---|---|---|",
-    )
-    for row in result["rows"]:
+    ]
+    for row in rows:
         seconds, size = row["seconds"], row["gibibytes"]
         lines.append(
             f"| {row['network']} | {row['rate']:.0%} | {row['samples']} | {row['threads']} | {seconds['scoring']:.0f} | {seconds['refitting']:.0f} | "
             f"{size['peak']:.1f} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 if __name__ == "__main__":

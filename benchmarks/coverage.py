@@ -18,11 +18,11 @@ import sys
 import traceback
 import warnings
 from dataclasses import asdict
-from typing import Any
 
 from benchmarks.architectures import ARCHITECTURES, Architecture
 from benchmarks.coverage_table import summary, table
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS, save
+from benchmarks.rows import Row, kept, record, signed
 
 RESULT = RESULTS / "coverage.json"
 TOOLS = ["prunus", "torch_pruning"]
@@ -46,37 +46,46 @@ def main() -> None:
     elif not options.table:
         run(chosen, again=options.again, tools=["prunus"] if options.without_peer else TOOLS)
     if not options.worker:
-        result = json.loads(RESULT.read_text())
+        result = kept(RESULT)
         RESULT.with_suffix(".md").write_text(table(result))
         README.write_text(with_summary(README.read_text(), result))
         print(table(result))
 
 
-def with_summary(readme: str, result: dict[str, Any]) -> str:
+def with_summary(readme: str, result: Row) -> str:
     """The README with the table's summary between its two marks."""
     before, _, rest = readme.partition(START)
     _, _, after = rest.partition(END)
-    rows = [row for row in result["models"].values() if "prunus" in row]
+    rows = [row for row in result["rows"] if "prunus" in row]
     intro = f"Half of the channels of {len(rows)} timm and torchvision architectures ([every one](benchmarks/results/coverage.md)):"
     return "\n".join([before + START, intro, "", *[f"* {line}" for line in summary(rows)], END + after])
 
 
 def run(chosen: list[Architecture], again: bool, tools: list[str]) -> None:
     """Run what is missing, keeping every result as soon as it is there."""
-    result = json.loads(RESULT.read_text()) if RESULT.exists() else {"models": {}}
-    result |= {
-        "command": command("benchmarks.coverage"),
-        "environment": describe("timm", "torchvision", "torch-pruning", "numpy"),
-    }
+    result = kept(RESULT)
+    by_name = {row["name"]: row for row in result["rows"]}
     for i, architecture in enumerate(sorted(chosen, key=_turn)):
-        row = result["models"].setdefault(architecture.name, {})
+        if architecture.name not in by_name:
+            by_name[architecture.name] = {}
+            result["rows"].append(by_name[architecture.name])
+        row = by_name[architecture.name]
         row |= asdict(architecture)
         missing = [tool for tool in tools if again or tool not in row]
         if missing:
             row |= in_process(missing, architecture)
+        for tool in missing:
+            row |= signed(row, how(), tool)
         save(RESULT, result)
         words = [f"{tool} {row[tool]['status']} {row[tool].get('message', '')[:90]}" for tool in tools]
         print(f"{i + 1}/{len(chosen)} {architecture.name}: {'; '.join(words)}", flush=True)
+
+
+def how() -> Row:
+    """The record of a worker, which has one thread."""
+    found = record("benchmarks.coverage", "timm", "torchvision", "torch-pruning", "numpy", seed=0)
+    found["environment"]["threads"] = "1"
+    return found
 
 
 def _turn(architecture: Architecture) -> int:
@@ -85,7 +94,7 @@ def _turn(architecture: Architecture) -> int:
     return family.index(architecture.name) if architecture.name in family else 0
 
 
-def in_process(tools: list[str], architecture: Architecture) -> dict[str, Any]:
+def in_process(tools: list[str], architecture: Architecture) -> Row:
     """Run the tools one after the other on one model in a fresh process, with one thread."""
     arguments = [sys.executable, "-m", "benchmarks.coverage", "--only", architecture.name, "--worker", ",".join(tools)]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
@@ -95,7 +104,7 @@ def in_process(tools: list[str], architecture: Architecture) -> dict[str, Any]:
     except subprocess.TimeoutExpired as late:
         output = late.stdout.decode() if isinstance(late.stdout, bytes) else late.stdout or ""
         trouble = {"status": "timeout", "message": f"the process was stopped after {LIMIT} s"}
-    rows: dict[str, Any] = dict.fromkeys(tools, trouble)
+    rows: Row = dict.fromkeys(tools, trouble)
     for line in output.splitlines():
         if line.startswith(MARK):
             rows |= json.loads(line.removeprefix(MARK))

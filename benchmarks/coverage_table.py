@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 from statistics import median, quantiles
-from typing import Any
 
-Row = dict[str, Any]
+from benchmarks.rows import Row, page
+
 EXACT = {"relative_float32": 1e-5, "relative_float64": 1e-12}
 
 
 def table(result: Row) -> str:
     """The summary lines, then one line per model."""
-    models: dict[str, Row] = result["models"]
-    rows = {name: row for name, row in models.items() if "prunus" in row}
-    environment = result["environment"]
-    versions = ", ".join(f"{name} {number}" for name, number in environment["versions"].items())
-    lines = [
-        "# Coverage: half of the channels of every architecture",
-        "",
-        f"`{result['command']}` on {environment['processor']} ({environment['cores']} cores, one thread used); {versions}.",
+    about = (
         "Random weights and batch-norm statistics; channels ranked by L2 norm, uniformly per layer. The error is the largest",
         "difference between compact and masked model relative to the largest output; seconds are trace + plan + surgery, without",
         "the check (medians of three for both tools, once where it takes over five seconds). \\* marks plans that say themselves",
         "that they cannot be exact.",
-        "",
-        *[f"* {line}" for line in summary(list(rows.values()))],
+    )
+    rows = [row for row in result["rows"] if "prunus" in row]
+    return page("Coverage: half of the channels of every architecture", rows, about, lambda: _models(rows), lambda row: row["name"])
+
+
+def _models(rows: list[Row]) -> list[str]:
+    return [
+        *[f"* {line}" for line in summary(rows)],
         "",
         "| model | pixels | mode | MACs left | error float32 | error float64 | s | check s | pinned first | Torch-Pruning | its error | its s |",
         "|---|---|---|---|---|---|---|---|---|---|---|---|",
-        *[_line(name, row) for name, row in rows.items()],
+        *[_line(row["name"], row) for row in rows],
     ]
-    return "\n".join(lines) + "\n"
 
 
 def seconds_of(row: Row) -> float:

@@ -21,9 +21,9 @@ from torch import Tensor, nn
 
 import prunus
 from benchmarks.dynamic_table import table
-from benchmarks.environment import RESULTS, command, describe, save
-from benchmarks.rows import Row, add, kept, measured_before
-from benchmarks.stages import DENSE, add_training, key_of, material, place, stages_of, stored, timed_on
+from benchmarks.environment import RESULTS, save
+from benchmarks.rows import Row, add, complete, kept, measured_before, record, signed
+from benchmarks.stages import DENSE, add_training, key_of, material, place, stages_of, stored, timed_on, trainings
 from prunus import models, scores
 from prunus.deploy.onnx import export, runner
 from prunus.deploy.per_input import over_inputs
@@ -46,17 +46,19 @@ def main() -> None:
     if options.part == "accuracy":
         key = key_of(options, KEY)
         if not measured_before(result, key):
-            add(RESULT, result, key | accuracy(options), "benchmarks.dynamic", "numpy")
+            row = key | accuracy(options)
+            row |= trainings(options, row["stages"])
+            add(RESULT, result, row, record("benchmarks.dynamic", "numpy", seed=options.seed), "accuracy")
     elif options.part != "table":
         if options.part == "latency":
             for row in result["rows"]:
                 here = argparse.Namespace(**vars(options) | {name: row[name] for name in (*KEY, "weights")})
                 if place(here, "1").exists():
-                    row["latency"] = latency(row, here)
+                    how = record("benchmarks.dynamic", "onnxruntime", seed=row["seed"])
+                    complete(RESULT, result, row, "latency", latency(row, here), how)
         else:
-            result["large"] = large()
-        result |= {"command": command("benchmarks.dynamic"), "environment": describe("onnxruntime")}
-        save(RESULT, result)
+            result["large"] = signed(large(), record("benchmarks.dynamic", "onnxruntime", seed=0), "latency")
+            save(RESULT, result)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 

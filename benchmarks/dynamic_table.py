@@ -2,36 +2,41 @@
 
 from __future__ import annotations
 
-from benchmarks.rows import Row, heading
+from benchmarks.rows import Row, page
 
 TIMES = "| runtime | batch | network | p50 [ms] | p95 [ms] | mean [ms] | p50 of dense / p50 | mean of dense / mean |"
 
 
 def table(result: Row) -> str:
     """One section per network."""
-    if not result["rows"] and "large" not in result:
-        return "# Dynamic pruning: cascades\n\nNothing has been measured yet.\n"
-    lines = heading(
-        "Dynamic pruning: cascades",
-        result,
-        result["environment"]["processor"],
-        "",
+    about = (
         "Every stage is what is left of the dense network at a share of its MACs, taught by it. Where the dense network has public weights, which",
         "have seen the training samples, thresholds were found on one half of the test samples, and all figures are of the other half; where it was",
         "trained from scratch, thresholds were found on training samples that were held out, and figures are of all test samples. MACs are those of",
         "all stages that an input passes, on average, relative to the dense network. Latency on one thread, networks in turns.",
     )
-    for row in result["rows"]:
-        lines += ["", *_section(row)]
-    if "large" in result:
-        lines += ["", "## ResNet-18 at 224 pixels, half of the channels of every layer live", "", *times(result["large"]["latency"])]
-    return "\n".join(lines) + "\n"
+    rows = [*result["rows"], *([result["large"]] if "large" in result else [])]
+    return page("Dynamic pruning: cascades", rows, about, lambda: _sections(rows), _title)
+
+
+def _title(row: Row) -> str:
+    if "called" not in row:
+        return "ResNet-18 at 224 pixels, half of the channels of every layer live"
+    return f"{row['called']}, {row['network']} ({row['weights'] or 'from scratch'}), {_schedule(row)}, seed {row['seed']}"
+
+
+def _sections(rows: list[Row]) -> list[str]:
+    lines: list[str] = []
+    for row in rows:
+        section = _section(row) if "called" in row else [f"## {_title(row)}", "", *times(row["latency"])]
+        lines += [*([""] if lines else []), *section]
+    return lines
 
 
 def _section(row: Row) -> list[str]:
     dense = row["alone"]["1"]
     lines = [
-        f"## {row['called']}, {row['network']} ({row['weights'] or 'from scratch'}), {_schedule(row)}, seed {row['seed']}",
+        f"## {_title(row)}",
         "",
         "| network | threshold for | accuracy | against dense | MACs | answered by each stage |",
         "|---|---|---|---|---|---|",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -15,11 +16,11 @@ RESULTS = Path(__file__).parent / "results"
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 
-def describe(*packages: str) -> dict[str, Any]:
-    """Processor, its vector units, cores, threads, and the versions of Python, torch and `packages`."""
+def describe(*packages: str, device: str = "cpu") -> dict[str, Any]:
+    """Processor, its vector units, cores, threads, and the versions of Python, torch and `packages`; on a GPU, its name too."""
     cpu = _cpu_info()
     flags = set(cpu.get("flags", cpu.get("Features", "")).split())
-    return {
+    return _accelerator(device) | {
         "processor": cpu.get("model name", platform.processor() or platform.machine()),
         "vector_units": [flag for flag in _FLAGS if flag in flags],
         "cores": os.cpu_count(),
@@ -38,8 +39,35 @@ def save(path: Path, result: dict[str, Any]) -> None:
     """Write JSON so that the file is never half-written."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(result, indent=1) + "\n")
+    partial.write_text(_text(result) + "\n")
     partial.replace(path)
+
+
+def _text(result: dict[str, Any]) -> str:
+    """JSON with an indent, but for the records in `measured`, which have a line each: they would be most of every file."""
+    records: list[str] = []
+
+    def marked(value: Any) -> Any:
+        if isinstance(value, list):
+            return [marked(one) for one in value]
+        if not isinstance(value, dict):
+            return value
+        found = {key: marked(one) for key, one in value.items() if key != "measured"}
+        if "measured" in value:
+            found["measured"] = {part: f"\0{len(records) + number}\0" for number, part in enumerate(value["measured"])}
+            records.extend(json.dumps(how) for how in value["measured"].values())
+        return found
+
+    text = json.dumps(marked(result), indent=1)
+    return re.sub(r'"\\u0000(\d+)\\u0000"', lambda found: records[int(found[1])], text)
+
+
+def _accelerator(device: str) -> dict[str, str]:
+    if not device.startswith("cuda"):
+        return {}
+    import torch
+
+    return {"accelerator": torch.cuda.get_device_name(device)}
 
 
 def _version(package: str) -> str:

@@ -17,9 +17,9 @@ import torch
 
 from benchmarks.dynamic import timed
 from benchmarks.dynamic_table import times
-from benchmarks.environment import RESULTS, command, describe, save
-from benchmarks.rows import Row, add, heading, kept, measured_before
-from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, recipe, stored, timed_on
+from benchmarks.environment import RESULTS
+from benchmarks.rows import Row, add, complete, kept, measured_before, page, record
+from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, recipe, sign, stored, timed_on, trainings
 from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates
 from prunus.methods.gating import Allowance, within
 from prunus.storage import save as save_network
@@ -38,13 +38,14 @@ def main() -> None:
     if options.part == "accuracy":
         key = key_of(options, KEY)
         if not measured_before(result, key):
-            add(RESULT, result, key | accuracy(options), "benchmarks.gated", "numpy")
+            row = key | accuracy(options)
+            row |= trainings(options, [DENSE, f"{options.budget:g}", name_of(options)])
+            add(RESULT, result, row, record("benchmarks.gated", "numpy", seed=options.seed), "accuracy")
     elif options.part == "latency":
         for row in result["rows"]:
             here = argparse.Namespace(**vars(options) | {name: row[name] for name in (*KEY, "weights")})
             if place(here, name_of(here)).exists():
-                row["latency"] = latency(row, here)
-        save(RESULT, result | {"command": command("benchmarks.gated"), "environment": describe("onnxruntime")})
+                complete(RESULT, result, row, "latency", latency(row, here), record("benchmarks.gated", "onnxruntime", seed=row["seed"]))
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
@@ -89,6 +90,7 @@ def trained(options: argparse.Namespace, about: Material) -> DynamicNetwork:
     network.eval().calibrate(Calibration(about.choosing, about.normalise, len(about.choosing)))
     save_gates(network, gates_of(options))
     save_network(network.plain(), file)
+    sign(options, name_of(options), device="cpu")
     return network
 
 
@@ -138,13 +140,21 @@ def latency(row: Row, options: argparse.Namespace) -> list[Row]:
 
 def table(result: Row) -> str:
     """All rows as Markdown."""
-    lines = ["# Gated networks", ""]
-    if result["rows"]:
-        lines = [*heading("Gated networks", result, result["environment"]["processor"]), ""]
-    for row in result["rows"]:
-        gates = f"{row['kind']}, blocks of {row['block']}, trained to {row['budget']:.0%} of the MACs"
+    about = ("Gates and network are trained together, taught by the dense network; the static network is the one of `benchmarks.dynamic`.",)
+    return page("Gated networks", result["rows"], about, lambda: _sections(result["rows"]), title)
+
+
+def title(row: Row) -> str:
+    """What a row is of."""
+    gates = f"{row['kind']}, blocks of {row['block']}, trained to {row['budget']:.0%} of the MACs"
+    return f"{row['called']}, {row['network']}, {gates}, seed {row['seed']}"
+
+
+def _sections(rows: list[Row]) -> list[str]:
+    lines: list[str] = []
+    for row in rows:
         lines += [
-            f"## {row['called']}, {row['network']}, {gates}, seed {row['seed']}",
+            f"## {title(row)}",
             "",
             "| network | accuracy | MACs | deviation over inputs | channels always open | never open |",
             "|---|---|---|---|---|---|",
@@ -157,8 +167,7 @@ def table(result: Row) -> str:
             lines.append(f"| {name} | {point['accuracy']:.2f} | {' | '.join(figures)} |")
         if "latency" in row:
             lines += ["", *times(row["latency"])]
-        lines.append("")
-    return "\n".join(lines)
+    return lines
 
 
 if __name__ == "__main__":

@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from benchmarks.environment import RESULTS
-from benchmarks.rows import add, heading, kept, measured_before, spread
+from benchmarks.rows import Row, add, kept, measured_before, page, record, spread
 from prunus import data, models, trace
 from prunus.methods.history import Round, history_pruning
 from prunus.methods.one_shot import Material
@@ -50,7 +50,7 @@ def main() -> None:
         if measured_before(result, key):
             continue
         row = key | measured(options.data, seed)
-        add(RESULT, result, row, "benchmarks.history_lenet", "numpy")
+        add(RESULT, result, row, record("benchmarks.history_lenet", "numpy", seed=seed))
         print(f"seed {seed}: error {row['test_error']:.2f} % (before {row['test_error_before']:.2f}), {row['cpu_seconds']:.0f} s", flush=True)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
@@ -104,19 +104,18 @@ def _left(before: Any, after: Any, prefix: str) -> float:
     return float(sums[1] / sums[0])
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: Row) -> str:
     """One row per seed, and their mean."""
-    rows = result["rows"]
-    lines = heading(
-        "History-based filter pruning of LeNet-5 on MNIST",
-        result,
-        result["environment"]["processor"],
-        "",
-        "FLOPs are 2 MACs; seconds are those of one processor core, for the whole run.",
-        "",
+    title = "History-based filter pruning of LeNet-5 on MNIST"
+    about = ("FLOPs are 2 MACs; seconds are those of one processor core, for the whole run.",)
+    return page(title, result["rows"], about, lambda: _runs(result["rows"]), lambda row: f"seed {row['seed']}")
+
+
+def _runs(rows: list[Row]) -> list[str]:
+    lines = [
         "| seed | test error before | test error | held out before | held out | widths | FLOPs removed | of the convolutions | CPU seconds |",
         "|---|---|---|---|---|---|---|---|---|",
-    )
+    ]
     for row in rows:
         widths = "-".join(map(str, row["widths"]))
         lines.append(
@@ -124,8 +123,7 @@ def table(result: dict[str, Any]) -> str:
             f"{row['held_out_error']:.2f} % | {widths} | {row['macs_removed']['all']:.2%} | {row['macs_removed']['convolutions']:.2%} | "
             f"{row['cpu_seconds']:.0f} |"
         )
-    lines += ["", f"Mean test error over {len(rows)} seeds: {spread([row['test_error'] for row in rows])} %."]
-    return "\n".join(lines) + "\n"
+    return [*lines, "", f"Mean test error over {len(rows)} seeds: {spread([row['test_error'] for row in rows])} %."]
 
 
 if __name__ == "__main__":

@@ -22,11 +22,11 @@ import torch.nn.functional as F
 from torch import nn
 
 import prunus
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS
 from benchmarks.int8_table import BEFORE, table
 from benchmarks.recipe import USUAL_DECAY
-from benchmarks.rows import Row, add, kept, measured_before
-from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, stored, trained
+from benchmarks.rows import Row, add, complete, kept, measured_before, record
+from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, stored, trained, trainings
 from prunus import scores
 from prunus.channels.blocks import without_blocks
 from prunus.compensation import refit
@@ -71,14 +71,13 @@ def main() -> None:
     if options.part == "accuracy":
         key = key_of(options, KEY)
         if not measured_before(result, key):
-            add(RESULT, result, key | accuracy(options), "benchmarks.int8", "onnxruntime")
+            row = key | accuracy(options) | trainings(options, [DENSE, name_of(options)])
+            add(RESULT, result, row, record("benchmarks.int8", "onnxruntime", seed=options.seed), "accuracy")
     elif options.part == "latency":
         for row in result["rows"]:
             here = argparse.Namespace(**vars(options) | {name: row[name] for name in (*KEY, "weights")})
             if float_file(here, name_of(here)).exists():
-                row["latency"] = latency(here)
-        result |= {"command": command("benchmarks.int8"), "environment": describe("onnxruntime")}
-        save(RESULT, result)
+                complete(RESULT, result, row, "latency", latency(here), record("benchmarks.int8", "onnxruntime", seed=row["seed"]))
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 

@@ -2,37 +2,40 @@
 
 from __future__ import annotations
 
-from benchmarks.rows import Row, heading, spread
+from benchmarks.rows import Row, page, spread
 
 BEFORE, AFTER = "dense float32", "pruned int8"
+ABOUT = (
+    "Public weights, fine-tuned on the files at hand. Channels go by reconstruction error, with refitting; blocks, one by one, where the",
+    "loss rises least. The dense network teaches what is left. Batch-norm statistics, blocks and layers in float are chosen on one part of the",
+    "samples, accuracies are of another; sizes of ONNX files; latency of one image on one thread of ONNX Runtime, files in turns.",
+    "",
+    "Pruned, in 8 bits, against the dense network in float: points of accuracy on the samples that choices were made on and on those that were",
+    "kept for this, how many times smaller the file, how many times faster; mean and standard deviation over seeds.",
+)
 
 
 def table(result: Row) -> str:
     """Recipes first, then one section per row, one line per file."""
-    if not result["rows"]:
-        return "# Pruned and quantised\n\nNothing has been measured yet.\n"
-    lines = heading(
-        "Pruned and quantised",
-        result,
-        result["environment"]["processor"] + ", " + ", ".join(result["environment"]["vector_units"]) + ".",
-        "",
-        "Public weights, fine-tuned on the files at hand. Channels go by reconstruction error, with refitting; blocks, one by one, where the",
-        "loss rises least. The dense network teaches what is left. Batch-norm statistics, blocks and layers in float are chosen on one part of the",
-        "samples, accuracies are of another; sizes of ONNX files; latency of one image on one thread of ONNX Runtime, files in turns.",
-        "",
-        "Pruned, in 8 bits, against the dense network in float: points of accuracy on the samples that choices were made on and on those that were",
-        "kept for this, how many times smaller the file, how many times faster; mean and standard deviation over seeds.",
-        "",
+    return page("Pruned and quantised", result["rows"], ABOUT, lambda: _sections(result["rows"]), _name)
+
+
+def _name(row: Row) -> str:
+    return f"{_what(row)}, {_epochs(row)} epochs, decay {row['stage_decay']:g}, {row['device']}, seed {row['seed']}"
+
+
+def _sections(rows: list[Row]) -> list[str]:
+    lines = [
         "| network | left out | epochs | weight decay | trained on | seeds | where chosen | accuracy | smaller | faster |",
         "|---|---|---|---|---|---|---|---|---|---|",
-    )
+    ]
     recipes: dict[tuple[str, ...], list[Row]] = {}
-    for row in result["rows"]:
+    for row in rows:
         recipes.setdefault(_recipe(row), []).append(row)
-    lines += [_line(recipe, rows) for recipe, rows in recipes.items()]
-    for row in result["rows"]:
+    lines += [_line(recipe, seeds) for recipe, seeds in recipes.items()]
+    for row in rows:
         lines += ["", *_section(row)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _recipe(row: Row) -> tuple[str, ...]:

@@ -20,7 +20,8 @@ from typing import Any
 
 import torch
 
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS
+from benchmarks.rows import record, signed, write
 from prunus.data import load
 from prunus.methods.soft import SoftPruning
 from prunus.models import resnet20
@@ -61,15 +62,13 @@ def main() -> None:
         first, second = read_tree(whole / "end"), read_tree(broken / "end")
     equal = sum(torch.equal(value, second["weights"][name]) for name, value in first["weights"].items())
     result = {
-        "command": command("benchmarks.kills"),
-        "environment": describe(),
         "seconds_unbroken": round(seconds, 1),
         "kills": kills,
         "tensors": len(first["weights"]),
         "tensors_equal": equal,
         "losses_equal": first["losses"] == second["losses"],
     }
-    save(RESULTS / "kills.json", result)
+    write(RESULTS / "kills.json", [signed(result, record("benchmarks.kills", seed=options.seed))])
     print(f"{len(kills)} kills: {equal} of {len(first['weights'])} tensors equal to the last bit, losses equal: {result['losses_equal']}")
 
 

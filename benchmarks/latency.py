@@ -19,7 +19,7 @@ import torch
 
 import prunus
 from benchmarks.environment import RESULTS
-from benchmarks.rows import Row, add, heading, kept, measured_before
+from benchmarks.rows import Row, add, kept, measured_before, page, record
 from prunus import models, scores
 from prunus.channels.graph import ChannelGraph
 from prunus.channels.plan import Plan
@@ -48,7 +48,7 @@ def main() -> None:
     for name in () if options.table else options.networks:
         key = {"network": name, "share": options.share}
         if not measured_before(result, key):
-            add(RESULT, result, key | measured(name, options), "benchmarks.latency", "onnxruntime", "torchvision")
+            add(RESULT, result, key | measured(name, options), record("benchmarks.latency", "onnxruntime", "torchvision", seed=0))
             print(result["rows"][-1], flush=True)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
@@ -132,26 +132,25 @@ def predicted(graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: fl
 
 def table(result: Row) -> str:
     """All rows as Markdown."""
-    if not result["rows"]:
-        return "# Latency as a target\n\nNothing has been measured yet.\n"
-    lines = heading(
-        "Latency as a target",
-        result,
-        result["environment"]["processor"],
-        "",
+    about = (
         "Shares are of the dense network: its median time in ONNX Runtime (one thread, batch 1), its MACs, the sum of its scores. Budgets are",
         "the largest as quick as the plan, measured. Seconds: timing the layers for the first time, and planning with all measurements.",
-        "",
+    )
+    return page("Latency as a target", result["rows"], about, lambda: _plans(result["rows"]), lambda row: f"{row['network']} {row['share']:.0%}")
+
+
+def _plans(rows: list[Row]) -> list[str]:
+    lines = [
         "| network | input | dense [ms] | asked | plan | time | MACs | score lost | probing [s] | planning [s] | plans measured |",
         "|---|---|---|---|---|---|---|---|---|---|---|",
-    )
-    for row in result["rows"]:
+    ]
+    for row in rows:
         for name, one in row["plans"].items():
             first = [row["network"], str(row["size"]), f"{row['dense_ms']:.2f}", f"{row['share']:.0%}"] if name == "latency" else ["", "", "", ""]
             shares = ["none as quick", "", ""] if one is None else [f"{one['latency']:.1%}", f"{one['macs']:.1%}", f"{one['lost']:.2%}"]
             last = [f"{row['probing_seconds']:.0f}", f"{row['planning_seconds']:.0f}", str(row["timings"])] if name == "latency" else ["", "", ""]
             lines.append("| " + " | ".join([*first, name, *shares, *last]) + " |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 if __name__ == "__main__":

@@ -25,7 +25,7 @@ import prunus
 from benchmarks.environment import RESULTS
 from benchmarks.methods_subjects import IMAGENET, Subject, subject
 from benchmarks.methods_table import table
-from benchmarks.rows import add, kept, measured_before
+from benchmarks.rows import add, kept, measured_before, record
 from prunus import scores
 from prunus.channels import ChannelGraph
 from prunus.compensation import merge, refit, restore_means
@@ -96,7 +96,7 @@ def run(
     row["accuracy"] = {"dense": round(dense, 2)} | row["accuracy"]
     if options.untimed:
         del row["seconds"]
-    add(RESULT, result, row, "benchmarks.methods", "numpy", "scipy", "scikit-learn")
+    add(RESULT, result, row, record("benchmarks.methods", "numpy", "scipy", "scikit-learn", seed=seed))
     print(f"{options.network}, {rate:.0%}, {name} + {compensation}, seed {seed}: {row['accuracy']}", flush=True)
 
 

@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmarks.architectures import ARCHITECTURES, Architecture
 from benchmarks.environment import RESULTS, save
-from benchmarks.rows import Row, add, heading, kept, measured_before
+from benchmarks.rows import Row, add, kept, measured_before, page, record
 
 RESULT = RESULTS / "onnx_coverage.json"
 LIMIT = 600  # seconds
@@ -47,7 +47,8 @@ def main() -> None:
             save(RESULT, result)
         if not measured_before(result, key):
             row = key | in_process(architecture.name)
-            add(RESULT, result, row, "benchmarks.onnx_coverage", "timm", "torchvision", "onnx", "onnxscript", "onnxruntime")
+            how = record("benchmarks.onnx_coverage", "timm", "torchvision", "onnx", "onnxscript", "onnxruntime", seed=0)
+            add(RESULT, result, row, how)
             print(row, flush=True)
     RESULT.with_suffix(".md").write_text(table(result))
 
@@ -111,27 +112,26 @@ def rounding(model: Any, image: Any) -> float:
 
 def table(result: Row) -> str:
     """Counts first, then what is not as it should be, then all."""
-    rows = result["rows"]
-    if not rows:
-        return "# ONNX files of every architecture\n\nNothing has been measured yet.\n"
+    about = ("Random weights. Differences are the largest of any output element, relative to the largest output, on a random image.",)
+    return page("ONNX files of every architecture", result["rows"], about, lambda: _files(result["rows"]), lambda row: row["name"])
+
+
+def _files(rows: list[Row]) -> list[str]:
     able = [row for row in rows if isinstance(row.get("dense"), float)]
     good = [row for row in able if isinstance(row["pruned"], float) and row["pruned"] <= WITHIN]
-    lines = heading(
-        "ONNX files of every architecture",
-        result,
-        "",
+    lines = [
         f"* {len(able)} of {len(rows)} architectures can be exported dense",
         f"* {len(good)} of these can be exported with half of their channels, within {WITHIN:g} of PyTorch in ONNX Runtime",
         "",
         "| architecture | compact module | dense | pruned |",
         "|---|---|---|---|",
-    )
+    ]
     for row in sorted(rows, key=lambda row: row in good):
         cells = [row["name"], row.get("mode", ""), _cell(row.get("dense", row.get("failed", ""))), _cell(row.get("pruned", ""))]
         if "rounding" in row:
             cells[2] += f" (PyTorch's own rounding: {row['rounding']:.0e})"
         lines.append("| " + " | ".join(cells) + " |")
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _cell(found: float | str) -> str:

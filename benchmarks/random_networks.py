@@ -22,7 +22,8 @@ import torch
 from tests.network_check import check_network
 from tests.networks import random_spec
 
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS
+from benchmarks.rows import record, signed, write
 
 CHUNK = 25
 SAVED = 500  # networks between two writings of the result
@@ -44,21 +45,16 @@ def main() -> None:
             failures = sum("failure" in row for row in rows)
             seconds = time.perf_counter() - start
             if len(rows) % SAVED < CHUNK:
-                _save(rows, start)
+                _save(rows, start, options.first)
             print(f"{len(rows)} of {len(seeds)} networks, {failures} failures, {seconds:.0f} s", flush=True)
-    _save(rows, start)
+    _save(rows, start, options.first)
 
 
-def _save(rows: list[dict[str, Any]], start: float) -> None:
+def _save(rows: list[dict[str, Any]], start: float, first: int) -> None:
     """Write what is known so far."""
     rows = sorted(rows, key=lambda row: row["seed"])
-    result = {
-        "command": command("benchmarks.random_networks"),
-        "environment": describe(),
-        "seconds": round(time.perf_counter() - start, 1),
-        **summary(rows),
-    }
-    save(RESULTS / "random_networks.json", result)
+    row = {"first": first, "seconds": round(time.perf_counter() - start, 1), **summary(rows)}
+    write(RESULTS / "random_networks.json", [signed(row, record("benchmarks.random_networks", seed=first))])
 
 
 def _quiet() -> None:

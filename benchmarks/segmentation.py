@@ -23,8 +23,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import prunus
-from benchmarks.environment import RESULTS, command, describe, save
-from benchmarks.rows import Row, add, kept, measured_before
+from benchmarks.environment import RESULTS
+from benchmarks.rows import Row, add, complete, kept, measured_before, record
 from benchmarks.segmentation_table import table
 from prunus import models, storage
 from prunus.data.picture_sets import hold_out, load_pictures
@@ -68,16 +68,17 @@ def main() -> None:
     if options.part == "prune":
         key = {name: getattr(options, name) for name in KEY}
         if not measured_before(result, key):
-            add(RESULT, result, key | Run(key, options.models, Pictures.read(options.data, key)).pruned(), "benchmarks.segmentation", "onnxruntime")
+            row = key | Run(key, options.models, Pictures.read(options.data, key)).pruned()
+            add(RESULT, result, row, record("benchmarks.segmentation", "onnxruntime", seed=row["seed"]), "prune")
     elif options.part != "table":
         for row in result["rows"]:
             if options.part in row:
                 continue
             if options.part == "control":
-                row["control"] = Run(row, options.models, Pictures.read(options.data, row)).control(row)
+                found = Run(row, options.models, Pictures.read(options.data, row)).control(row)
             else:
-                row["latency"] = latency(row, options.models)
-            save(RESULT, result | {"command": command("benchmarks.segmentation"), "environment": describe("onnxruntime")})
+                found = latency(row, options.models)
+            complete(RESULT, result, row, options.part, found, record("benchmarks.segmentation", "onnxruntime", seed=row["seed"]))
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from benchmarks.rows import Row, heading
+from benchmarks.rows import Row, page
 
 METRICS = ("pixel accuracy", "IoU", "Dice")
 STAGES = ("before", "after", "control")
@@ -12,20 +12,23 @@ STAGES = ("before", "after", "control")
 
 def table(result: Row) -> str:
     """One section per network and set."""
-    if not result["rows"]:
-        return "# Importance weights on segmentation\n\nNothing has been measured yet.\n"
-    lines = heading(
-        "Importance weights on segmentation",
-        result,
-        result["environment"]["processor"],
-        "",
+    about = (
         "As small as the validation pictures let: at most 0.32 points of pixel accuracy and 1 point of IoU (of the foreground) less than the",
         "original. On the test pictures nothing was chosen. The control is the original with as much further training as the small network had, and",
         "nothing removed. FLOPs and latency are of one picture of 256 x 256; latency on one thread, both networks in turns, medians.",
     )
-    for row in result["rows"]:
-        lines += ["", *_section(row)]
-    return "\n".join(lines) + "\n"
+    return page("Importance weights on segmentation", result["rows"], about, lambda: _sections(result["rows"]), _name)
+
+
+def _name(row: Row) -> str:
+    return f"{row['network']}, width {row['width']}, {row['called']}, trials of {row['trial_epochs']}, seed {row['seed']}"
+
+
+def _sections(rows: list[Row]) -> list[str]:
+    lines: list[str] = []
+    for row in rows:
+        lines += [*([""] if lines else []), *_section(row)]
+    return lines
 
 
 def _section(row: Row) -> list[str]:

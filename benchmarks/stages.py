@@ -8,6 +8,8 @@ are made on the rest, and figures are of all test samples.
 from __future__ import annotations
 
 import argparse
+import json
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +19,10 @@ import torch
 from torch import Tensor, nn
 
 import prunus
+from benchmarks.environment import save
 from benchmarks.methods_subjects import IMAGENET
 from benchmarks.recipe import USUAL_DECAY, settings
+from benchmarks.rows import UNKNOWN, Record, Row, record, unrecorded
 from prunus import data, models, scores, storage
 from prunus.compensation import refit
 from prunus.data import Split
@@ -140,7 +144,29 @@ def trained(options: argparse.Namespace, about: Material, name: str, begun: Call
         loss=taught if teacher else None, checkpoint=file.with_suffix(".checkpoint"), resume=True, on_epoch=told,
     )  # fmt: skip
     storage.save(network.cpu().eval(), file)
+    sign(options, name, options.device)
     return network
+
+
+def sign(options: argparse.Namespace, name: str, device: str) -> None:
+    """Leave a record of the training beside the network's file, which may go to another machine to be measured there."""
+    module = sys.modules["__main__"].__spec__
+    how = record(module.name if module else UNKNOWN, device=device, seed=options.seed)
+    save(_record_file(options, name), how)
+
+
+def trainings(options: argparse.Namespace, names: Sequence[str]) -> Row:
+    """The records of trainings, as a row has them; of a network without one, that nothing was recorded."""
+    found: dict[str, Record] = {}
+    for name in names:
+        file = _record_file(options, name)
+        how = json.loads(file.read_text()) if file.exists() else unrecorded(options.seed)
+        found[f"training of {'dense' if name == DENSE else name}"] = how
+    return {"measured": found}
+
+
+def _record_file(options: argparse.Namespace, name: str) -> Path:
+    return place(options, name).with_suffix(".training.json")
 
 
 def timed_on(about: Material, count: int) -> tuple[list[Tensor], list[Tensor]]:

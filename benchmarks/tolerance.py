@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from benchmarks.environment import RESULTS
-from benchmarks.rows import add, heading, kept, measured_before
+from benchmarks.rows import Row, add, kept, measured_before, page, record
 from prunus import data, models, scores
 from prunus.compensation import refit
 from prunus.methods.one_shot import Material, Target, one_shot
@@ -40,7 +40,7 @@ def main() -> None:
         if measured_before(result, key):
             continue
         row = key | measured(images, options, seed)
-        add(RESULT, result, row, "benchmarks.tolerance", "numpy")
+        add(RESULT, result, row, record("benchmarks.tolerance", "numpy", seed=seed))
         print(
             f"run {seed}: {row['macs_left']:.1%} of the MACs left, {row['lost_held_out']:+.2f} held out, {row['lost_test']:+.2f} on the test set",
             flush=True,
@@ -77,24 +77,25 @@ def measured(images: data.ImageData, options: argparse.Namespace, seed: int) -> 
     }
 
 
-def table(result: dict[str, Any]) -> str:
+def table(result: Row) -> str:
     """One line per tolerance and confidence."""
-    lines = heading(
-        "Kept tolerances",
-        result,
-        "LeNet-5 on MNIST; losses in points of accuracy, means over the runs.",
-        "",
+    about = ("LeNet-5 on MNIST; losses in points of accuracy, means over the runs.",)
+    return page("Kept tolerances", result["rows"], about, lambda: _lines(result["rows"]), lambda row: f"seed {row['seed']}")
+
+
+def _lines(everything: list[Row]) -> list[str]:
+    lines = [
         "| tolerance | confidence | runs | held-out samples | lost there | lost on the test set | exceeded on the test set | MACs left |",
         "|---|---|---|---|---|---|---|---|",
-    )
-    for kind in sorted({(row["tolerance"], row["confidence"]) for row in result["rows"]}):
-        rows = [row for row in result["rows"] if (row["tolerance"], row["confidence"]) == kind]
+    ]
+    for kind in sorted({(row["tolerance"], row["confidence"]) for row in everything}):
+        rows = [row for row in everything if (row["tolerance"], row["confidence"]) == kind]
         exceeded = sum(row["lost_test"] > row["tolerance"] for row in rows)
         lines.append(
             f"| {kind[0]:g} | {kind[1]:.0%} | {len(rows)} | {rows[0]['held_out']:,} | {mean(r['lost_held_out'] for r in rows):.2f} | "
             f"{mean(r['lost_test'] for r in rows):.2f} | {exceeded} of {len(rows)} | {mean(r['macs_left'] for r in rows):.1%} |"
         )
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 if __name__ == "__main__":

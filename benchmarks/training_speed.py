@@ -17,7 +17,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS
+from benchmarks.rows import record, signed, write
 from prunus.data import Split
 from prunus.models import resnet20
 from prunus.training import TrainConfig, train
@@ -39,15 +40,13 @@ def main() -> None:
     ratios = [theirs / ours for ours, theirs in rounds]
     low, middle, high = quantiles(ratios, n=4, method="inclusive")
     result: dict[str, Any] = {
-        "command": command("benchmarks.training_speed"),
-        "environment": describe(),
         "images": options.images,
         "engine_seconds": [round(ours, 3) for ours, _ in rounds],
         "plain_seconds": [round(theirs, 3) for _, theirs in rounds],
         "plain_over_engine": {"median": round(middle, 4), "quartiles": [round(low, 4), round(high, 4)]},
         "seconds_for_50000": round(median(ours for ours, _ in rounds) * 50_000 / options.images, 1),
     }
-    save(RESULTS / "training_speed.json", result)
+    write(RESULTS / "training_speed.json", [signed(result, record("benchmarks.training_speed", seed=0))])
     print(result["plain_over_engine"], result["seconds_for_50000"], "s for an epoch of 50,000 images")
 
 

@@ -27,7 +27,7 @@ import prunus
 from benchmarks.environment import RESULTS, describe
 from benchmarks.methods_subjects import IMAGENET
 from benchmarks.recipe import settings
-from benchmarks.rows import add, kept, measured_before
+from benchmarks.rows import add, kept, measured_before, record
 from benchmarks.twofold_table import table
 from benchmarks.twofold_variants import VARIANTS, Rival, Selected, Variant
 from prunus import data, models, scores
@@ -99,7 +99,8 @@ def run(result: dict[str, Any], material: Material, name: str, seed: int, option
     partial.unlink()
     if options.untimed:
         row = {name: value for name, value in row.items() if not name.endswith("seconds")}
-    add(RESULT, result, row, "benchmarks.twofold", "numpy")
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    add(RESULT, result, row, record("benchmarks.twofold", "numpy", device=device, seed=seed))
     print(f"{name}, seed {seed}: {row['accuracy']:.2f} % with {row['samples']:.0%} of the samples", flush=True)
 
 

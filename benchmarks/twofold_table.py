@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from statistics import mean
 
-from benchmarks.rows import Row, heading, spread
+from benchmarks.rows import Row, page, spread
 
 BASE = "all data"
 KIND = ("data", "network", "epochs", "start", "measured_on", "lr")  # what the rows of one table have in common
@@ -13,20 +13,25 @@ HEADER = "| variant | seeds | accuracy | against all data | time | choosing | sa
 
 def table(result: Row) -> str:
     """One table per network and number of epochs; all data is what the others are measured by."""
-    if not result["rows"]:
-        return "# Two-fold training\n\nNothing has been measured yet.\n"
-    lines = heading(
-        "Two-fold training",
-        result,
+    about = (
         "Mean and standard deviation over the seeds; accuracy of the last epoch (compact where pruned); wall time of the training, the making of",
         "aggregated points, all choosing and the removal included, relative to all data with the same seeds.",
     )
-    for kind in dict.fromkeys(tuple(row[key] for key in KIND) for row in result["rows"]):
-        rows = [row for row in result["rows"] if tuple(row[key] for key in KIND) == kind]
+    return page("Two-fold training", result["rows"], about, lambda: _sections(result["rows"]), _name)
+
+
+def _name(row: Row) -> str:
+    return f"{row['variant']} ({row['network']}, {row['start']}), seed {row['seed']}"
+
+
+def _sections(everything: list[Row]) -> list[str]:
+    lines: list[str] = []
+    for kind in dict.fromkeys(tuple(row[key] for key in KIND) for row in everything):
+        rows = [row for row in everything if tuple(row[key] for key in KIND) == kind]
         data, network, epochs, start, measured_on, lr = kind
         begin = "from scratch" if start == "scratch" else f"from {start}"
         lines += [
-            "",
+            *([""] if lines else []),
             f"## {data}, {network}, {begin}, {epochs} epochs, peak rate {lr:g}, {measured_on} accuracy",
             "",
             "; ".join(dict.fromkeys(row["device"] for row in rows)),
@@ -35,7 +40,7 @@ def table(result: Row) -> str:
             "|---|---|---|---|---|---|---|---|",
         ]
         lines += [_line(name, rows) for name in dict.fromkeys(row["variant"] for row in rows)]
-    return "\n".join(lines) + "\n"
+    return lines
 
 
 def _line(name: str, everything: list[Row]) -> str:

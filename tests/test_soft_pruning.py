@@ -68,7 +68,7 @@ def test_the_growing_rate_is_the_published_curve() -> None:
 def test_rates_that_cannot_be_are_refused() -> None:
     with pytest.raises(TargetError, match="a rate from 0 to below 1"):
         SoftPruning(IMAGE, 1.0)
-    with pytest.raises(TargetError, match=r"a rate that grows from 0\.28 to 0\.3"):
+    with pytest.raises(TargetError, match=r"A rate that grows from 0\.28 to 0\.3"):
         SoftPruning(IMAGE, 0.3, growth="asymptotic", first_rate=0.28)
     assert asymptotic_rate(0.5, 0.0) == 0
 

@@ -7,6 +7,10 @@ class PrunusError(Exception):
     """Base of all errors raised on purpose by prunus; its text is meant for the user."""
 
 
+class ArgumentError(PrunusError, TypeError):
+    """An argument is of another kind than the function takes; the text names it, what was given and what would be right."""
+
+
 class TraceError(PrunusError):
     """The model could not be run on meta tensors, for example because its control flow depends on the data."""
 

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ._arguments import as_names, door
 from .channels.fold import unfoldable_channels
 from .channels.graph import ChannelGraph, Group
 from .channels.plan import Plan, make_plan
@@ -54,6 +55,7 @@ class Space:
         return np.array(picked, dtype=np.int64)
 
 
+@door(TargetError)
 def plan(
     graph: ChannelGraph,
     scores: Tensor,
@@ -72,7 +74,7 @@ def plan(
     scope: Scope = "uniform",
     round_to: int | Literal["auto"] = 1,
     floor: int = 1,
-    protect: Sequence[str] = (),
+    protect: str | Sequence[str] = (),
     rates: Mapping[str, float] | None = None,
     exact: bool = False,
 ) -> Plan:
@@ -98,7 +100,7 @@ def plan(
         round_to: widths become multiples of this number wherever a layer has that many channels; "auto" is the width below which nothing is won
             on this machine, which `latency` rounds to unless a number is given.
         floor: channels that every group keeps at least.
-        protect: glob patterns of parameter or module names whose output channels stay.
+        protect: a glob pattern, or several, of parameter or module names whose output channels stay.
         rates: glob pattern -> rate for these layers, instead of what the target would choose; the first match counts.
         exact: protect every channel whose removal could not be exact.
 
@@ -110,8 +112,6 @@ def plan(
     given = {name: value for name, value in targets.items() if value is not None}
     if len(given) > 1 or (not given and not rates):
         raise TargetError(f"Exactly one of {', '.join(targets)} must be given, not {' and '.join(given) or 'none'}.")
-    if scope not in ("uniform", "global"):
-        raise TargetError(f"scope must be 'uniform' or 'global', not {scope!r}.")
     for name, number in given.items():
         if not isinstance(number, str) and not math.isfinite(number):
             raise TargetError(f"{name} must be a finite number, not {number}.")
@@ -123,7 +123,7 @@ def plan(
     if machine is not None and round_to in ("auto", 1):
         round_to = machine.step
     assert round_to != "auto"
-    space, fixed = _space(graph, scores, round_to, floor, protect, rates or {}, exact, stairs=latency is not None)
+    space, fixed = _space(graph, scores, round_to, floor, as_names(protect), rates or {}, exact, stairs=latency is not None)
     if latency is not None and machine is not None:
         from .latency import within_latency
         from .watching import unwatched
@@ -147,6 +147,7 @@ def _machine(graph: ChannelGraph, runtime: str | Machine, threads: int) -> Machi
     return Here(runtime, threads, device=device.type)
 
 
+@door(PlanError)
 def plan_above(graph: ChannelGraph, scores: Tensor, threshold: float = 0.0) -> Plan:
     """Keep every channel whose score is above a threshold, and of a group that has none the best one.
 
@@ -241,6 +242,7 @@ def _inexact_channels(graph: ChannelGraph) -> NDArray[np.bool_]:
     return result
 
 
+@door(PlanError)
 def matching(graph: ChannelGraph, pattern: str) -> list[Group]:
     """Groups that a parameter or module name with this glob pattern writes to; raises PlanError if the pattern matches nothing."""
     axes = {(axis.name, axis.dim): axis for axis in graph.axes}
@@ -256,7 +258,9 @@ def _matches(parameter: str, pattern: str) -> bool:
 
 
 def _check_scores(graph: ChannelGraph, scores: Tensor) -> NDArray[np.float64]:
-    values = torch.as_tensor(scores).detach().to("cpu", torch.float64).numpy().reshape(-1)
+    if scores.is_meta or scores.is_complex():
+        raise PlanError(f"Scores must be real numbers, not a tensor {'without values, on meta' if scores.is_meta else f'of {scores.dtype}'}.")
+    values = scores.detach().to("cpu", torch.float64).numpy().reshape(-1)
     if len(values) != graph.num_channels:
         raise PlanError(f"There are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph.")
     if np.isnan(values).any():
@@ -268,7 +272,8 @@ def _check_scores(graph: ChannelGraph, scores: Tensor) -> NDArray[np.float64]:
 
 def _check_rate(rate: float) -> float:
     if not 0 <= rate <= 1:
-        raise TargetError(f"A rate is the fraction of channels to remove, from 0 to 1, not {rate}.")
+        hint = f"; did you mean {rate / 100:g}" if 1 < rate <= 100 else ""
+        raise TargetError(f"A rate is the fraction of channels to remove, from 0 to 1, not {rate}{hint}.")
     return rate
 
 

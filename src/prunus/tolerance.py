@@ -5,9 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from statistics import NormalDist
+from typing import Any
 
+import numpy as np
+import torch
 from torch import Tensor, nn
 
+from ._arguments import door
+from ._wording import given
 from .channels.compact import compact
 from .channels.plan import Plan, Trial
 from .errors import TargetError
@@ -20,6 +25,7 @@ STEPS = 7  # halvings of the rate: to less than a hundredth
 CONFIDENCE = 0.95
 
 
+@door(TargetError)
 def largest_within(
     model: nn.Module, nothing: Plan, plan_at: Callable[[float], Plan], tolerance: float, evaluate: Evaluate, confidence: float = CONFIDENCE
 ) -> tuple[Plan, tuple[Trial, ...]]:
@@ -38,13 +44,14 @@ def largest_within(
         TargetError: numbers out of range, or metrics that are not numbers or of different shapes.
     """
     check(tolerance, confidence)
-    baseline = evaluate(model)
+    baseline = metric_of(evaluate(model))
+    value_of(baseline)  # so that nonsense is refused before anything is tried
     best, trials = nothing, []
     low, high = 0.0, 1.0
     for _ in range(STEPS):
         rate = (low + high) / 2
         candidate = plan_at(rate)
-        found = evaluate(compact(model, candidate))
+        found = metric_of(evaluate(compact(model, candidate)))
         value, lowest = judged(baseline, found, confidence)
         accepted = value_of(baseline) - lowest <= tolerance
         trials.append(Trial(rate, value, candidate.after.macs, accepted, lowest))
@@ -82,6 +89,17 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
     return value_of(found), value_of(baseline) - float(lost.mean()) - NormalDist().inv_cdf(confidence) * error
 
 
+def metric_of(returned: Any) -> Metric:
+    """What an `evaluate` returned: a number, or the points of every sample; raises TargetError if it is neither."""
+    metric = torch.from_numpy(returned) if isinstance(returned, np.ndarray) and returned.dtype.kind in "biuf" else returned
+    if isinstance(metric, Tensor) and metric.dim() == 1 and len(metric) and not (metric.is_complex() or metric.is_meta):
+        return metric
+    single = metric.item() if isinstance(metric, (Tensor, np.generic)) and metric.ndim == 0 and not getattr(metric, "is_meta", False) else metric
+    if isinstance(single, bool) or not isinstance(single, (int, float)):
+        raise TargetError(f"evaluate must return a number, or the points of every sample in one shape (samples,), not {given(returned)}.")
+    return float(single)
+
+
 def value_of(metric: Metric) -> float:
     """The metric as one number; raises TargetError if it is none."""
     value = float(metric.double().mean()) if isinstance(metric, Tensor) else float(metric)
@@ -90,6 +108,7 @@ def value_of(metric: Metric) -> float:
     return value
 
 
+@door(TargetError)
 def all_within(
     model: nn.Module, evaluate: Callable[[nn.Module], Mapping[str, float]], tolerances: Mapping[str, float]
 ) -> Callable[[nn.Module], float]:
@@ -108,10 +127,12 @@ def all_within(
     if not tolerances or min(tolerances.values()) <= 0:
         raise TargetError(f"Every metric needs a tolerance above 0, not {dict(tolerances)}.")
     baseline = evaluate(model)
+    if not isinstance(baseline, Mapping):
+        raise TargetError(f"evaluate must return a dict of metrics by name, not {given(baseline)}.")
     for name in tolerances:
         if name not in baseline:
             raise TargetError(f"There is a tolerance for {name!r}, but the metrics are {', '.join(baseline)}.")
-        value_of(baseline[name])
+        value_of(metric_of(baseline[name]))
 
     def left(network: nn.Module) -> float:
         found = baseline if network is model else evaluate(network)

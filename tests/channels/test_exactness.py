@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 import torch
-from tests.channels.nets import Net, difference, pruned, randomised
+from tests.channels.nets import Net, difference, pruned, random_plan, randomised
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
 import prunus
+from prunus.errors import CompactError
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -58,10 +59,9 @@ def test_the_folded_bias_is_the_sum_of_the_removed_slices_times_the_constant() -
         nn.Sequential(nn.AvgPool2d(3, 1, 1), nn.Conv2d(6, 4, 1)),
     ],
 )
-def test_constants_at_a_padded_edge_are_said_to_be_inexact(reader: nn.Module) -> None:
+def test_constants_that_no_bias_can_take_go_with_the_slices_that_read_them(reader: nn.Module) -> None:
     plan, _ = pruned(middle(nn.Sigmoid(), reader), IMAGE)
-    assert not plan.exact
-    assert "cannot be folded" in plan.notes[0]
+    assert plan.exact and plan.removed
 
 
 def test_a_shared_reader_cannot_take_a_constant() -> None:
@@ -69,8 +69,8 @@ def test_a_shared_reader_cannot_take_a_constant() -> None:
         x = m.a(x)
         return m.b(x.sigmoid()) + m.b(x)
 
-    plan, _ = pruned(randomised(Net(run, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1))), IMAGE)
-    assert not plan.exact
+    plan, small = pruned(randomised(Net(run, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1, bias=False))), IMAGE)
+    assert plan.exact and plan.removed and small.b.bias is None
 
 
 def with_both(m: nn.Module, x: Tensor) -> Tensor:
@@ -138,14 +138,21 @@ def squeezed(m: nn.Module, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "run",
     [
-        with_both, with_two_constants, viewed_then_changed, changed_through_a_view, written_into, partly_changed, size_as_a_number, counted, spaced,
-        averaged, squeezed,
+        with_both, with_two_constants, viewed_then_changed, changed_through_a_view, written_into, partly_changed, size_as_a_number, averaged,
+        squeezed,
     ],
 )  # fmt: skip
 def test_what_is_called_exact_is_exact(run: Callable[..., Any]) -> None:
     model = randomised(Net(run, a=nn.Conv2d(3, 6, 1), c=nn.Conv2d(12, 2, 1)))
     pruned(model, IMAGE)
     assert isinstance(prunus.compact(model, pruned(model, IMAGE)[0]), nn.Module)  # and its own check agrees
+
+
+@pytest.mark.parametrize("run", [counted, spaced])
+def test_constants_that_count_the_channels_keep_them_and_say_so(run: Callable[..., Any]) -> None:
+    model = randomised(Net(run, a=nn.Conv2d(3, 6, 1), c=nn.Conv2d(12, 2, 1)))
+    with pytest.raises(CompactError, match="Nothing can be removed"):
+        prunus.compact(model, random_plan(prunus.trace(model, IMAGE)))
 
 
 @pytest.mark.parametrize("affine", [True, False])

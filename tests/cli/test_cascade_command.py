@@ -74,8 +74,8 @@ def test_what_is_shown(stages: list[str]) -> None:
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["--data", "digits"], "exactly one of --budget and --tolerance"),
-        (["--data", "digits", "--budget", "0.5", "--tolerance", "1"], "exactly one of --budget and --tolerance"),
+        (["--data", "digits"], "Exactly one of --budget and --tolerance"),
+        (["--data", "digits", "--budget", "0.5", "--tolerance", "1"], "Exactly one of --budget and --tolerance"),
         (["--budget", "0.5"], "give --data"),
         (["--data", "digits", "--budget", "0.5", "--held-out", "1"], "between 0 and 1"),
         (["--data", "digits", "--budget", "0.01"], "the first stage alone"),

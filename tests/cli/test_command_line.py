@@ -103,7 +103,7 @@ def test_errors_of_files_are_one_sentence(monkeypatch: pytest.MonkeyPatch) -> No
 
     monkeypatch.setattr(prunus.models, "build", full)
     result = runner.invoke(app, ["profile", "lenet5"])
-    assert (result.exit_code, result.stderr) == (1, "prunus: No space left on device: model.onnx\n")
+    assert (result.exit_code, result.stderr) == (1, "prunus: No space left on device: model.onnx.\n")
 
 
 def test_methods() -> None:

@@ -249,7 +249,7 @@ def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert both["cost"]["before"] == alone["cost"]["before"] and both["cost"]["after"]["macs"] < alone["cost"]["after"]["macs"]
     decayed = invoke(*common, "--rate", "0.5", "--weight-decay", "0.1", "--evenly", "--no-onnx", "--no-report", "-o", "decayed")
     assert decayed["training"][0]["config"]["weight_decay"] == 0.1 and "of every stage alike" in decayed["notes"][0]
-    shown = json.loads(runner.invoke(app, ["profile", "both", "--json"]).stdout)
+    shown = json.loads(runner.invoke(app, ["profile", "both", "--build", "short_nets:build", "--json"]).stdout)
     assert shown["cost"]["macs"] == both["cost"]["after"]["macs"]
     for arguments, message in (
         (["--blocks", "1"], "give --data"),

@@ -73,12 +73,16 @@ def test_a_training_on_pictures_can_be_used_to_segment(place: Path) -> None:
     lines = [json.loads(line) for line in (place / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
     assert all(line["IoU"] == line["validation_accuracy"] and line["Dice"] > line["IoU"] for line in lines[1:])
-    found = invoke("segment", "tiles/images/t_0_0.png", "--model", "out", "-o", "mask.png", "--tile", "32", "--overlap", "8")
+    found = invoke(
+        "segment", "tiles/images/t_0_0.png", "--model", "out", "--build", "small_pixels:build", "-o", "mask.png", "--tile", "32", "--overlap", "8"
+    )
     wanted, mask = (np.asarray(PILLOW.open(place / path)) for path in ("tiles/masks/t_0_0.png", "mask.png"))
     assert (wanted == mask).mean() > 0.9 and sum(found["pixels"].values()) == 1600
     again = CliRunner().invoke(app, ["train", "tiles", "small_pixels:build", *SHORT, "--epochs", "3", "-o", "out"])
     assert again.exit_code == 1 and "--resume goes on with it" in again.output.replace("\n", " ")
-    assert invoke("train", "-o", "out", "--resume")["test"] == result["test"]
+    assert invoke("train", "tiles", "small_pixels:build", "-o", "out", "--resume")["test"] == result["test"]
+    unsaid = CliRunner().invoke(app, ["train", "-o", "out", "--resume"])
+    assert unsaid.exit_code == 1 and "does not call what a file names" in unsaid.output.replace("\n", " ")
 
 
 def test_importance_weights_on_pictures(place: Path) -> None:
@@ -86,9 +90,10 @@ def test_importance_weights_on_pictures(place: Path) -> None:
     result = invoke("train", "tiles", "small_pixels:build", *SHORT, "--epochs", "2", "--loss", "cross-entropy+log-jaccard", *options, "-o", "out")
     assert result["cost"]["after"]["macs"] < 0.6 * result["cost"]["before"]["macs"]
     assert any(trial["accepted"] for trial in result["trials"]) and result["pruned"].keys() == result["test"].keys()
-    invoke("segment", "tiles/images/t_0_0.png", "--model", "out", "-o", "mask.png", "--tile", "32", "--overlap", "8")
+    own = ("--model", "out", "--build", "small_pixels:build")
+    invoke("segment", "tiles/images/t_0_0.png", *own, "-o", "mask.png", "--tile", "32", "--overlap", "8")
     assert {"model.safetensors", "plan.json", "training.json", "metrics.jsonl", "recipe.toml"} <= {path.name for path in (place / "out").iterdir()}
-    shown = CliRunner().invoke(app, ["train", "-o", "out", "--resume"])
+    shown = CliRunner().invoke(app, ["train", "tiles", "small_pixels:build", "-o", "out", "--resume"])
     assert shown.exit_code == 0 and "of the MACs: pixel accuracy" in shown.output.replace("\n", " ")
 
 

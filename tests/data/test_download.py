@@ -4,12 +4,13 @@ import dataclasses
 import gzip
 import hashlib
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
 
-from prunus.data.download import CHUNK, fetch
+from prunus.data.download import CHUNK, _announced, fetch
 from prunus.data.idx import MNIST, load_idx
 from prunus.errors import DataError
 
@@ -98,3 +99,41 @@ def test_a_whole_set_is_downloaded_once_and_continued_where_it_stopped(server: S
     assert data.test.labels.tolist() == [3, 9]
     load_idx(source, tmp_path)
     assert len(server.requests) == 1
+
+
+def test_a_body_beyond_the_limit_is_refused_before_it_is_there(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["set.bin"] = BODY
+    monkeypatch.setattr("prunus.data.limits.DOWNLOAD_BYTES", len(BODY) - 1)
+    for announced, text in (
+        (len(BODY), "announces 2560000 bytes; 2.6 MB is the limit"),
+        (None, "sends more than 2.6 MB"),
+        (10**20, "announces 1000"),
+    ):
+        server.announced["set.bin"] = announced
+        with pytest.raises(DataError, match=text):
+            fetch(server.url + "set.bin", tmp_path / "set.bin", md5(BODY))
+    assert not list(tmp_path.iterdir())
+
+
+def test_no_more_than_announced_is_read(server: Server, tmp_path: Path) -> None:
+    server.files["set.bin"], server.announced["set.bin"] = BODY, 1000
+    fetch(server.url + "set.bin", str(tmp_path / "set.bin"), md5(BODY[:1000]))
+    assert (tmp_path / "set.bin").read_bytes() == BODY[:1000]
+
+
+def test_a_server_that_is_slow_for_long_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    server.files["set.bin"] = b"slow"
+    ticks = iter(range(0, 10**6, 90))  # a clock on which everything takes a minute and a half
+    monkeypatch.setattr("prunus.data.download.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))
+    with pytest.raises(DataError, match=r"sent 4 bytes in 90 seconds; try again"):
+        fetch(server.url + "set.bin", tmp_path / "set.bin", md5(b"slow"))
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("length", ["x", "-5", "\u0663", "9" * 5000])
+def test_a_length_that_is_none_is_no_crash(length: str) -> None:
+    if length.startswith("9"):
+        with pytest.raises(DataError, match="is the limit"):
+            _announced("http://x/y", length)
+    else:
+        assert _announced("http://x/y", length) is None

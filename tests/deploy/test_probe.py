@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Sequence
+import os
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -106,13 +109,74 @@ def test_what_was_measured_is_kept(tmp_path: Path) -> None:
     assert probe.calls == 1 + len(KINDS) + 2
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"schema": 0, "tables": {}}), json.dumps({"schema": 1, "tables": []})])
+@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"schema": 0, "tables": {}}), json.dumps({"schema": 2, "tables": []})])
 def test_an_unreadable_file_is_measured_anew(tmp_path: Path, text: str) -> None:
     probe = Counting()
     file = Probed("fake", probe, 1, tmp_path).file
     file.write_text(text)
     assert Probed("fake", probe, 1, tmp_path).tables([LINEAR])[LINEAR].times.shape == (5, 5)
     assert json.loads(file.read_text())["step"] == 16
+
+
+DAMAGE: dict[str, Callable[[dict[str, Any], str], object]] = {
+    "one number missing": lambda kept, key: kept["tables"][key].pop(),
+    "one number more": lambda kept, key: kept["tables"][key].append(1.0),
+    "one digit": lambda kept, key: kept["tables"][key].__setitem__(0, kept["tables"][key][0] + 0.5),
+    "two tables exchanged": lambda kept, key: kept["tables"].update(dict(zip(kept["tables"], list(kept["tables"].values())[::-1]))),
+    "a text": lambda kept, key: kept["tables"].update({key: "x"}),
+    "texts": lambda kept, key: kept["tables"].update({key: ["1.0"] * len(kept["tables"][key])}),
+    "nested": lambda kept, key: kept["tables"].update({key: [kept["tables"][key]]}),
+    "not a number": lambda kept, key: kept["tables"][key].__setitem__(0, float("nan")),
+    "infinite": lambda kept, key: kept["tables"][key].__setitem__(0, float("inf")),
+    "negative": lambda kept, key: kept["tables"][key].__setitem__(0, -1.0),
+    "nothing": lambda kept, key: kept["tables"][key].__setitem__(0, 0.0),
+    "true": lambda kept, key: kept["tables"][key].__setitem__(0, True),
+    "a huge whole number": lambda kept, key: kept["tables"][key].__setitem__(0, 10**400),
+    "tables as a list": lambda kept, key: kept.update(tables=[]),
+    "no step": lambda kept, key: kept.pop("step"),
+    "a step of none": lambda kept, key: kept.update(step=None),
+    "a step of 0": lambda kept, key: kept.update(step=0),
+    "a step as text": lambda kept, key: kept.update(step="16"),
+    "another machine": lambda kept, key: kept["environment"].update(runtime="other"),
+    "another schema": lambda kept, key: kept.update(schema=1),
+    "another entry": lambda kept, key: kept.update(other=1),
+}
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["", "with its checksum"])
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_damaged_file_is_measured_anew(tmp_path: Path, damage: str, again: bool) -> None:
+    """With a checksum to fit, what is no table is found out all the same; what is one cannot be."""
+    probed = Probed("fake", Counting(), 1, str(tmp_path))
+    want = {shape: table.times.tolist() for shape, table in probed.tables(KINDS).items()}
+    kept = json.loads(probed.file.read_text())
+    DAMAGE[damage](kept, next(iter(kept["tables"])))
+    if again:
+        kept["sha256"] = hashlib.sha256(json.dumps({k: v for k, v in kept.items() if k != "sha256"}, sort_keys=True).encode()).hexdigest()
+    probed.file.write_text(json.dumps(kept))
+    probe = Counting()
+    found = {shape: table.times.tolist() for shape, table in Probed("fake", probe, 1, tmp_path).tables(KINDS).items()}
+    assert found == want or (again and damage in ("one digit", "two tables exchanged"))
+    assert (probe.calls > 0) or (again and damage in ("one digit", "two tables exchanged"))
+
+
+@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 50_000, b"9" * 10_000, b"\xff\xfe", b"", b"null", bytes(1 << 10)], ids=range(7))
+def test_files_that_are_no_tables_are_measured_anew(tmp_path: Path, content: bytes) -> None:
+    file = Probed("fake", Counting(), 1, tmp_path).file
+    file.write_bytes(content)
+    assert Probed("fake", Counting(), 1, tmp_path).tables([LINEAR])[LINEAR].times.shape == (5, 5)
+    assert json.loads(file.read_text())["step"] == 16
+
+
+def test_what_is_no_file_or_a_huge_one_is_not_read(tmp_path: Path) -> None:
+    file = Probed("fake", Counting(), 1, tmp_path).file
+    with file.open("wb") as huge:
+        huge.truncate(1 << 40)
+    assert Probed("fake", Counting(), 1, tmp_path).step == 16
+    assert file.stat().st_size < 1 << 20
+    file.unlink()
+    os.mkfifo(file)
+    assert Probed("fake", Counting(), 1, tmp_path).step == 16
 
 
 def test_where_nothing_can_be_kept_it_is_measured_all_the_same(tmp_path: Path) -> None:

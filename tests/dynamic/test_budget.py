@@ -71,7 +71,7 @@ def test_budgets_that_cannot_be() -> None:
     with pytest.raises(PrunusError, match="no batch"):
         dynamic.calibrate([])
     dynamic.calibrate([x], points=4)
-    with pytest.raises(TargetError, match="these gates reach from"):
+    with pytest.raises(TargetError, match="These gates reach from"):
         dynamic.budget = 0.001
 
 

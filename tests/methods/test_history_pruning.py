@@ -66,7 +66,7 @@ def test_an_earlier_training_takes_the_place_of_the_first(material: Material, tr
     found = history_pruning(model, EXAMPLE, material, [Round(0.2, short, short)], training=norms, tolerance=100.0)
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in trained.state_dict().items())  # not trained again
     assert found.training is None and torch.equal(torch.cat(list(found.rounds[0].norms.values()), 1), norms)
-    with pytest.raises(PlanError, match=r"a history has shape \(epochs, 570\)"):
+    with pytest.raises(PlanError, match=r"A history has shape \(epochs, 570\)"):
         history_pruning(model, EXAMPLE, material, [Round(0.2, short, short)], training=norms[:, 1:], tolerance=100.0)
 
 

@@ -118,7 +118,7 @@ def test_digits_stay_within_the_tolerance() -> None:
 
 def test_what_cannot_be_done_is_said() -> None:
     game = Played(lenet(), [90.0])
-    with pytest.raises(TargetError, match="a tolerance is above 0"):
+    with pytest.raises(TargetError, match="A tolerance is above 0"):
         play_and_prune(game.original, IMAGES, game.fit, game.evaluate, 0.0)
     with pytest.raises(PlanError, match="no channel that can go"):
         play_and_prune(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double(), IMAGES, game.fit, game.evaluate, 1.0)

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import pickle
+import warnings
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -141,3 +143,54 @@ def test_other_content_is_refused(content: object, tmp_path: Path) -> None:
 def test_absent_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match=r"no weight file .*absent\.pt"):
         load_weights(small(), tmp_path / "absent.pt")
+
+
+FOREIGN: dict[str, tuple[str, str]] = {
+    "an object": ("a.pth", r"a\.pth holds a pickled object \(torch\.nn\.modules\.linear\.Linear\), and such a file can run any code"),
+    "an object in a checkpoint": ("a.pth", "holds a pickled object"),
+    "an old object": ("a.pth", "holds a pickled object"),
+    "an ONNX file": ("a.onnx", "is an ONNX file"),
+    "a folder": ("a", "is a folder"),
+    "an empty file": ("a.pth", "is empty"),
+    "another archive": ("a.pth", "is damaged, or no state_dict"),
+    "text": ("a.pth", "is damaged, or no state_dict"),
+    "half a file": ("a.pth", "is damaged, or no state_dict"),
+    "TorchScript": ("a.pt", "is a TorchScript program"),
+}
+
+
+def write_foreign(what: str, path: Path) -> None:
+    match what:
+        case "an object":
+            torch.save(nn.Linear(2, 2), path)
+        case "an object in a checkpoint":
+            torch.save({"model": nn.Linear(2, 2).state_dict(), "net": nn.Linear(2, 2)}, path)
+        case "an old object":
+            torch.save(nn.Linear(2, 2), path, _use_new_zipfile_serialization=False)
+        case "a folder":
+            path.mkdir()
+        case "another archive":
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("a.txt", "nothing")
+        case "half a file":
+            torch.save(nn.Linear(200, 200).state_dict(), path)
+            path.write_bytes(path.read_bytes()[:5000])
+        case "TorchScript":
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)  # type: ignore[no-untyped-call]
+        case _:
+            path.write_bytes({"an ONNX file": b"\x08\x07", "an empty file": b"", "text": b"hello"}[what])
+
+
+@pytest.mark.parametrize("what", FOREIGN)
+def test_files_of_other_kinds_are_named_in_one_sentence(what: str, tmp_path: Path) -> None:
+    """Never in torch's words, which advise to read pickled objects all the same."""
+    name, said = FOREIGN[what]
+    write_foreign(what, tmp_path / name)
+    with warnings.catch_warnings(), pytest.raises(FileFormatError, match=said) as caught:
+        warnings.simplefilter("error")
+        load_weights(nn.Linear(2, 2), tmp_path / name)
+    text = str(caught.value)
+    assert text.endswith(".") and "\n" not in text and "\x1b" not in text
+    assert not any(words in text for words in ("weights_only", "two options", "can still be loaded", "["))

@@ -132,7 +132,7 @@ def test_a_history_is_read_from_checkpoints(tmp_path: Path) -> None:
 
 def test_wrong_histories_are_named() -> None:
     graph = prunus.trace(residual(), IMAGE)
-    with pytest.raises(PlanError, match=r"a history has shape \(epochs, 14\)"):
+    with pytest.raises(PlanError, match=r"A history has shape \(epochs, 14\)"):
         closest_pairs(graph, torch.zeros(3, 5), {0: 1})
     with pytest.raises(PlanError, match="has 6 channels, of which 0 to 5 can go, not 6"):
         closest_pairs(graph, torch.zeros(3, 14), {0: 6})

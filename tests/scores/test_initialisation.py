@@ -93,5 +93,5 @@ def test_channels_add_up_what_they_make_and_are_read_by() -> None:
 
 @pytest.mark.parametrize(("keep", "steps"), [(0.0, 1), (1.1, 1), (0.5, 0)])
 def test_numbers_out_of_range(keep: float, steps: int) -> None:
-    with pytest.raises(TargetError, match=r"a share lies in \(0, 1\]"):
+    with pytest.raises(TargetError, match=r"A share lies in \(0, 1\]"):
         force(network(), [(INPUTS, LABELS)], F.cross_entropy, keep, steps)

@@ -314,5 +314,5 @@ def test_what_is_missing_is_said() -> None:
         scores.similarity(graph, "empirical", [])
     with pytest.raises(PlanError, match="not 'cosine'"):
         scores.similarity(graph, "cosine")  # type: ignore[arg-type]
-    with pytest.raises(PlanError, match="at least one channel of a cluster stays"):
+    with pytest.raises(PlanError, match="At least one channel of a cluster stays"):
         scores.similarity(graph, representatives=0)

@@ -23,7 +23,7 @@ from prunus.channels.traced import TracedModule
 from prunus.errors import FileFormatError, PlanError
 from prunus.models import lenet5, resnet20
 from prunus.storage import atomic
-from prunus.storage import file as module
+from prunus.storage.digest import digest
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 Build = Callable[[], nn.Module]
@@ -228,12 +228,7 @@ def rewritten(content: bytes, tmp_path: Path, change: Callable[[dict[str, Any], 
         header = json.loads(file.metadata()["prunus"])
         tensors = {k: file.get_tensor(k) for k in file.keys()}  # noqa: SIM118
     change(header, tensors)
-    if hasattr(module, "_digest"):
-        try:
-            header["sha256"] = module._digest(tensors)
-        except TypeError:
-            header.pop("sha256", None)
-            header["sha256"] = module._digest(tensors, header)  # type: ignore[call-arg]
+    header["sha256"] = digest(tensors, header)
     return to_bytes(tensors, metadata={"prunus": json.dumps(header)})
 
 

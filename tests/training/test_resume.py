@@ -227,5 +227,5 @@ def test_a_tree_comes_back_as_it_was(tmp_path: Path) -> None:
         write_tree(tmp_path / "tree", {"a": {1}})
     with pytest.raises(FileFormatError, match=r"as keys, not 1\.5"):
         write_tree(tmp_path / "tree", {1.5: 2})
-    with pytest.raises(FileFormatError, match="there is no checkpoint at"):
+    with pytest.raises(FileFormatError, match="There is no checkpoint at"):
         read_tree(tmp_path / "other")

@@ -12,70 +12,71 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._arguments import door
 from ..errors import CompactError
 from .attributes import fit_attributes
 from .collector import collector_paused
+from .compose import joined
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
 from .indices import remaps_of
 from .optimizer import transfer
+from .origin import Origin
 from .plan import Plan, make_plan
 from .rehearse import MismatchError
 from .resolve import graph_for
 from .shrink import compact_traced
+from .statistics import narrowed, widths_of
 from .surgery import Surgery, operate, slices_of, standard_rebinds
+from .traced import TracedModule
 from .twin import named_tensors, unwrap
-from .verify import Verification, verify
+from .verify import verify
 
 Prefer = Literal["auto", "eager"]
+Norms = Literal["original", "plain"]
 _MOST_ROUNDS = 12
 
 
-@dataclass(frozen=True)
-class Origin:
-    """Where a compact model comes from; hangs on it as `model.prunus`."""
-
-    plan: Plan
-    mode: str
-    surgery: Surgery
-    verification: Verification | None
-
-
+@door(CompactError)
 def compact(
     model: nn.Module,
     plan: Plan,
     *,
     optimizer: torch.optim.Optimizer | None = None,
     prefer: Prefer = "auto",
+    norms: Norms = "original",
     check: bool = True,
 ) -> nn.Module:
     """Build the compact model. The given model is not changed.
 
     First choice is the same class with sliced parameters, proven by a rehearsal on meta tensors; where its forward hard-codes sizes that no integer
     attribute explains, the traced graph is returned as a trainable module with the same parameter names (`prefer="auto"`), or the channels that
-    force it stay (`prefer="eager"`). dtype, device, mode, hooks and `requires_grad` are kept. The result carries its `Origin` as `result.prunus`.
+    force it stay (`prefer="eager"`). dtype, device, mode, hooks and `requires_grad` are kept. The result carries its `Origin` as `result.prunus`; a
+    model that is pruned again has one plan of all its steps there.
 
     Args:
         model: the model that the plan was made for.
         plan: what to remove.
         optimizer: an optimiser over the model's parameters; it is moved to the compact model, momentum and other per-slot state sliced along.
         prefer: "auto" or "eager".
+        norms: "original": norms across channels that go keep their width, which is exact; "plain": they are those of the channels that are left, as
+            torch computes them, which is quicker and not exact.
         check: compare with the masked model on random inputs before anything is returned.
 
     Raises:
         PlanError: the plan was made for another model.
         VerifyError: the result does not compute what the masked model does (a defect of prunus).
     """
-    if prefer not in ("auto", "eager"):
-        raise CompactError(f"prefer must be 'auto' or 'eager', not {prefer!r}.")
     model = unwrap(model)
     with collector_paused():
         graph = graph_for(model, plan)
-        built = _build(model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer)
-    object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, None))
+        built = _build(model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer, norms)
+        origin = _origin(model, graph, built)
+    object.__setattr__(built.model, "prunus", origin)
     if check:
-        verification = verify(model, built.plan, built.model)
-        object.__setattr__(built.model, "prunus", Origin(built.plan, built.mode, built.surgery, verification))
+        object.__setattr__(built.model, "prunus", replace(origin, verification=verify(model, built.plan, built.model)))
+    if any(vars(module).get("_compiled_call_impl") is not None for module in model.modules()):
+        warnings.warn("The model was compiled in place; the compact one is not, so call its compile() too.", stacklevel=3)
     if optimizer is not None:
         transfer(optimizer, model, built.model, built.surgery.slices)
     return built.model
@@ -89,22 +90,50 @@ class _Built:
     surgery: Surgery
 
 
-def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer) -> _Built:
+def _origin(model: nn.Module, graph: ChannelGraph, built: _Built) -> Origin:
+    """Where a model comes from that was built just now: the first dense network, if the given one was cut out of that."""
+    mode = "traced" if isinstance(built.model, TracedModule) else built.mode
+    before = vars(model).get("prunus")
+    both = joined(before, graph, built.plan, built.surgery) if isinstance(before, Origin) else None
+    if both is not None:
+        return Origin(both[0], mode, both[1], None, built.plan, before.dense)  # type: ignore[union-attr]
+    return Origin(built.plan, mode, built.surgery, None, built.plan, graph.twin.model)
+
+
+def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, norms: Norms) -> _Built:
     """The module's own class, else its traced graph, else its own class with fewer channels gone."""
-    small, surgery, failure = _eager(model, graph, plan)
+    small, surgery, failure = _eager(model, graph, plan, norms)
     if small is not None:
-        return _Built(small, plan, "eager", surgery)
-    traced = compact_traced(model, graph, plan) if prefer == "auto" else None
+        return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
+    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" else None
     if traced is not None:
-        return _Built(traced.train(model.training), plan, "traced", Surgery(surgery.slices))
-    wanted = plan.removed
-    small, plan, surgery = _eager_with_less(model, graph, plan, failure)
-    if prefer == "auto":
-        warnings.warn(f"{wanted - plan.removed} of {wanted} channels stay, because the model's forward needs their number", stacklevel=3)
-    return _Built(small, plan, "eager", surgery)
+        return _Built(traced.train(model.training), plan if norms == "original" else _noted(plan, graph, surgery), "traced", Surgery(surgery.slices))
+    small, less, surgery = _eager_with_less(model, graph, plan, norms, failure)
+    warnings.warn(_said(plan, less, graph, failure), stacklevel=4)
+    return _Built(small, _noted(less, graph, surgery), "eager", surgery)
 
 
-def _eager(model: nn.Module, graph: ChannelGraph, plan: Plan, attempts: int = 40) -> tuple[nn.Module | None, Surgery, MismatchError | None]:
+def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
+    """The plan, inexact where statistics over channels do not keep their width."""
+    notes = () if surgery.widths else narrowed(graph, plan.removed_in(graph))
+    return replace(plan, notes=tuple(dict.fromkeys((*plan.notes, *notes)))) if notes else plan
+
+
+def _said(plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None) -> str:
+    """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes."""
+    record = graph.records[failure.index] if failure is not None and failure.index < len(graph.records) else None
+    place = f" ({record.operator}, {record.where})" if record is not None else ""
+    if not less.removed:
+        raise CompactError(
+            f"Nothing can be removed in the own class of {type(graph.model).__name__}, as its forward needs the number of channels{place}; "
+            "read the number off the tensor there, or allow the traced graph (prefer='auto')."
+        )
+    return f"{plan.removed - less.removed} of {plan.removed} channels stay, because the model's forward needs their number{place}."
+
+
+def _eager(
+    model: nn.Module, graph: ChannelGraph, plan: Plan, norms: Norms, attempts: int = 40
+) -> tuple[nn.Module | None, Surgery, MismatchError | None]:
     """The module's own class, or None and what went wrong."""
     removed = plan.removed_in(graph)
     slices = slices_of(graph, removed)
@@ -112,12 +141,15 @@ def _eager(model: nn.Module, graph: ChannelGraph, plan: Plan, attempts: int = 40
     surgery, failure = fit_attributes(graph, removed, surgery, attempts)
     if failure is not None:
         return None, surgery, failure
+    surgery = replace(surgery, widths=(widths_of(graph, removed) or ()) if norms == "original" else ())
     small = operate(model, surgery)
     apply_folds(model, small, folds(graph, removed), surgery)
     return small, surgery, None
 
 
-def _eager_with_less(model: nn.Module, graph: ChannelGraph, plan: Plan, failure: MismatchError | None) -> tuple[nn.Module, Plan, Surgery]:
+def _eager_with_less(
+    model: nn.Module, graph: ChannelGraph, plan: Plan, norms: Norms, failure: MismatchError | None
+) -> tuple[nn.Module, Plan, Surgery]:
     """Leave out the channels at the operator that fails, until the module's own forward runs."""
     removed = plan.removed_in(graph)
     for _ in range(_MOST_ROUNDS):
@@ -126,11 +158,11 @@ def _eager_with_less(model: nn.Module, graph: ChannelGraph, plan: Plan, failure:
             break
         removed = removed & ~at
         plan = make_plan(graph, removed)
-        small, surgery, failure = _eager(model, graph, plan, attempts=6)
+        small, surgery, failure = _eager(model, graph, plan, norms, attempts=6)
         if small is not None:
             return small, plan, surgery
     plan = make_plan(graph, np.zeros_like(removed))
-    small, surgery, failure = _eager(model, graph, plan)
+    small, surgery, failure = _eager(model, graph, plan, norms)
     if small is None:
         raise CompactError(f"The forward of {type(model).__name__} does not repeat itself on the same inputs ({failure}).")
     return small, plan, surgery

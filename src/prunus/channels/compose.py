@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
-from ..errors import PlanError
-from .compact import Origin, compact
+from ..errors import PlanError, PrunusError
+from .graph import ChannelGraph
+from .origin import Origin
 from .plan import Plan, make_plan
 from .resolve import graph_for
-from .surgery import slices_of
-from .traced import TracedModule
+from .surgery import Surgery, slices_of
 
 
 def compose(model: nn.Module, first: Plan, second: Plan) -> Plan:
@@ -32,9 +36,47 @@ def compose(model: nn.Module, first: Plan, second: Plan) -> Plan:
     return make_plan(graph, removed)
 
 
-def cut_at_once(small: nn.Module, model: nn.Module, plan: Plan) -> None:
-    """Let a model that was cut in several steps know itself as cut from the first one by the plan of all steps, so that its file is restored into
-    what builds the first model. A traced one, whose file stands alone, is left as it is."""
-    once: Origin = compact(model, plan).prunus  # type: ignore[assignment]
-    if once.mode == "eager" and not isinstance(small, TracedModule):
-        object.__setattr__(small, "prunus", once)
+def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) -> tuple[Plan, Surgery] | None:
+    """The plan and the surgery that make of the first dense network what a further step makes of a compact one.
+
+    Args:
+        origin: of the compact model.
+        graph: of the compact model.
+        plan: what the further step removes from it.
+        surgery: how.
+
+    Returns:
+        None where the step cannot be said of the first network: the compact model has other tensors than were cut out of it, or couples other
+        channels.
+    """
+    if origin.dense is None:
+        return None
+    try:
+        dense = graph_for(origin.dense, origin.plan)
+        first, second = origin.plan.removed_in(dense), plan.removed_in(graph)
+    except PrunusError:  # it cannot be traced again from what is known of its inputs
+        return None
+    cuts, axes = slices_of(dense, first), {(axis.name, axis.dim): axis for axis in dense.axes}
+    removed, kept = first.copy(), dict[tuple[str, int], NDArray[np.int64]]()
+    for axis in graph.axes:
+        place = (axis.name, axis.dim)
+        if place not in axes:
+            if axis.name.endswith("bias"):  # one that folding added
+                continue
+            return None
+        channels = axes[place].channels
+        slots = cuts.get(axis.name, {}).get(axis.dim, np.arange(len(channels)))
+        lost = np.append(second, False)[axis.channels]
+        if len(slots) != len(lost) or (channels[slots[lost]] < 0).any():
+            return None
+        removed[channels[slots[lost]]] = True
+        kept[place] = slots[~lost]
+    slices = slices_of(dense, removed)
+    if any(not np.array_equal(slices.get(name, {}).get(dim, np.arange(len(axes[name, dim].channels))), slots) for (name, dim), slots in kept.items()):
+        return None
+    sizes = {(rebind.module, rebind.name): rebind for rebind in (*origin.surgery.rebinds, *surgery.rebinds)}
+    again = {width.module for width in surgery.widths}
+    widths = (*(width for width in origin.surgery.widths if width.module not in again), *surgery.widths)
+    both = make_plan(dense, removed, plan.trials, plan.timings)
+    notes = tuple(dict.fromkeys((*both.notes, *origin.plan.notes, *plan.notes)))  # a step that was not exact cannot be made so by another
+    return replace(both, notes=notes), Surgery(slices, tuple(sizes.values()), widths=widths)

@@ -17,6 +17,7 @@ from torch import Tensor, fx, nn
 
 from ..errors import TraceError
 from .paint import Painter
+from .plan import describe_if_possible
 from .rewrite import operator_name
 from .rules import RULES, fallback
 from .trace import map_tensors, run
@@ -40,7 +41,9 @@ def export_module(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any
         for free in (_all_axes, _first_axis, _no_axis) if takes_other_sizes(model, inputs) else (_first_axis, _no_axis):
             try:
                 with _time_limit(_PATIENCE if free is _all_axes else None):
-                    return _export(source, example[0], example[1], map_tensors(example, free))  # type: ignore[arg-type]
+                    traced = _export(source, example[0], example[1], map_tensors(example, free))  # type: ignore[arg-type]
+                    traced.inputs = describe_if_possible(inputs)
+                    return traced
             except (Exception, _TooSlow) as error:  # torch.export raises errors of many kinds
                 failures.append(error)
     reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0]

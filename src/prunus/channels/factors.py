@@ -132,7 +132,7 @@ def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
     found = []
     for axis in graph.axes:
         owner, _, name = axis.name.rpartition(".")
-        if not (axis.produces and axis.is_parameter and (axis.channels >= 0).any()) or owner in undone:
+        if not (axis.zeroed and axis.is_parameter and not axis.neutral and (axis.channels >= 0).any()) or owner in undone:
             continue
         if owners[id(modules[owner]._parameters[name])] > 1:
             raise PlanError(f"{axis.name} is shared by several modules, so its channels can have no weights of their own.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from .layers import Leak
+from .layers import Labels, Leak, Record
+from .paint import is_among
+from .twin import Modules
 
 if TYPE_CHECKING:
     from .graph import ChannelGraph
@@ -75,20 +78,43 @@ def _gone(graph: ChannelGraph, leak: Leak, removed: NDArray[np.bool_]) -> NDArra
     return gone
 
 
+def settle_leaks(records: Sequence[Record], modules: Modules, leaks: Sequence[Leak], relied: Sequence[Labels]) -> tuple[list[Leak], list[Labels]]:
+    """What is left of the leaks once parameters that may not be spared are zero, and the axes of these parameters.
+
+    A constant that can go into a bias does, and the slices of the weight that read it stay as they are. Where it cannot, they are zero in the masked
+    network, as they are gone in the compact one. `relied` are axes that are zero anyway.
+    """
+    left, zeroed = [], []
+    for leak in leaks:
+        if leak.weight is None:
+            left.append(leak)
+        elif is_among(leak.weight, relied):
+            continue
+        elif _foldable_in(records, modules, leak) is not None:
+            left.append(leak)
+        else:
+            zeroed.append(leak.weight)
+    return left, zeroed
+
+
 def _foldable_module(graph: ChannelGraph, leak: Leak) -> str | None:
+    return _foldable_in(graph.records, graph.twin.modules, leak)
+
+
+def _foldable_in(records: Sequence[Record], modules: Modules, leak: Leak) -> str | None:
     """The module whose bias can take the constant, or None: it must be a plain layer called once, and the constants known."""
     if not leak.foldable or not np.isfinite(leak.dead).all():
         return None
-    return plain_layer(graph, leak.record, _FOLDABLE)
+    return plain_layer(records, modules, leak.record, _FOLDABLE)
 
 
-def plain_layer(graph: ChannelGraph, index: int, kinds: tuple[type[nn.Module], ...]) -> str | None:
+def plain_layer(records: Sequence[Record], modules: Modules, index: int, kinds: tuple[type[nn.Module], ...]) -> str | None:
     """The module that a record belongs to, if it is of exactly one of these kinds, does this once, and has its weight for itself; else None."""
-    record = graph.records[index]
-    module = graph.twin.modules[record.module]
+    record = records[index]
+    module = modules[record.module]
     # a subclass may compute its weight in the forward, so that its `weight` is not what is multiplied
     if type(module) not in kinds or hasattr(module, "parametrizations"):
         return None
-    calls = sum(other.module == record.module and other.operator == record.operator for other in graph.records)
-    uses = sum(owned is module.weight for other in graph.twin.modules.values() for owned in other._parameters.values())
+    calls = sum(other.module == record.module and other.operator == record.operator for other in records)
+    uses = sum(owned is module.weight for other in modules.values() for owned in other._parameters.values())
     return record.module if calls == 1 and uses == 1 else None

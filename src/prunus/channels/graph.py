@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,10 +15,13 @@ from torch import nn
 from .components import components
 from .cost import AxisTable, Cost, CostModel, LayerCost
 from .costing import cost_model, layer_costs
-from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record
+from .fold import settle_leaks
+from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record, Statistic
 from .paint import Painter
 from .source import UNPAINTED, Source
+from .statistics import split_statistics
 from .twin import Twin, fingerprint_of, named_tensors
+from .widths import Site
 
 if TYPE_CHECKING:
     from .plan import Plan
@@ -30,14 +33,18 @@ _SILENT = frozenset({"kernel positions", "used as an index", "a spatial axis"})
 class Axis(NamedTuple):
     """One axis of one parameter or buffer: the channel of every slot, -1 where pinned.
 
-    `produces` is False where the axis is only read from (the input axis of a weight): its slots need not be zeroed by a mask. Axes of one `pattern`
-    hold the same channels slot by slot; those of pattern 0 hold none.
+    `produces` says that its slots make channels, `consumed` that they are multiplied with channels and summed over (the input axis of a weight).
+    `zeroed`: where a channel is removed, the masked network has `neutral` there, which is zero, or one where something is divided by it. Axes of one
+    `pattern` hold the same channels slot by slot; those of pattern 0 hold none.
     """
 
     name: str
     dim: int
     channels: Labels
     produces: bool
+    consumed: bool
+    zeroed: bool
+    neutral: float
     is_parameter: bool
     pattern: int
 
@@ -91,7 +98,6 @@ class ChannelGraph:
     records: tuple[Record, ...]
     contractions: tuple[Contraction, ...]
     leaks: tuple[Leak, ...]
-    reset_means: tuple[str, ...]
     component_of_colour: Labels
     channel_of_colour: Labels
     axes: tuple[Axis, ...]
@@ -99,6 +105,8 @@ class ChannelGraph:
     group_of_channel: Labels
     pins: tuple[Mark, ...]
     notes: tuple[Note, ...]
+    statistics: tuple[Statistic, ...]
+    sites: tuple[Site, ...]
     costs: CostModel
 
     @cached_property
@@ -196,6 +204,7 @@ def build(
     inputs: tuple[tuple[Any, ...], dict[str, Any]],
     painter: Painter,
     sources: tuple[Source, ...],
+    sites: Sequence[Site] = (),
 ) -> ChannelGraph:
     """Components of the couplings become channels, channels with the same slots become groups."""
     parent = components(painter.next_colour, painter.edges, painter.whole)
@@ -203,12 +212,12 @@ def build(
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
     table = AxisTable(channel_of_colour)
-    read = _marked(painter.next_colour, painter.consumed) & ~_marked(painter.next_colour, painter.zeroed)
-    axes = _axes(sources, table, read)
+    kept, other = split_statistics(twin.modules, painter.records, painter.statistics, sites)
+    leaks, zeroed = settle_leaks(painter.records, twin.modules, painter.leaks, painter.relied)
+    axes = _axes(sources, table, painter, zeroed)
     parts = cost_model(table, painter, sources, axes)
     group_of_channel, slots = _group(table, count)
     groups = _name_groups(group_of_channel, slots, axes)
-    reset = _marked(painter.next_colour, painter.reset_means)
     return ChannelGraph(
         model=model,
         twin=twin,
@@ -216,29 +225,38 @@ def build(
         sources=sources,
         records=tuple(painter.records),
         contractions=tuple(painter.contractions),
-        leaks=tuple(painter.leaks),
-        reset_means=tuple(s.name for s in sources if not s.is_parameter and s.tensor.dim() == 1 and s.part(reset, 0).any()),
+        leaks=tuple(leaks),
         component_of_colour=parent,
         channel_of_colour=channel_of_colour,
         axes=axes,
         groups=groups,
         group_of_channel=group_of_channel,
         pins=tuple(painter.pins),
-        notes=_notes(painter.notes, channel_of_colour),
+        notes=_notes([*painter.notes, *(one.mark for one in other)], channel_of_colour),
+        statistics=tuple(kept),
+        sites=tuple(sites),
         costs=parts.model(table, slots, np.array([g.size for g in groups], dtype=np.int64)),
     )
 
 
-def _axes(sources: Sequence[Source], table: AxisTable, consumed: NDArray[np.bool_]) -> tuple[Axis, ...]:
+def _axes(sources: Sequence[Source], table: AxisTable, painter: Painter, zeroed: Sequence[Labels]) -> tuple[Axis, ...]:
     places = [(source, axis) for source in sources for axis in range(source.tensor.dim())]
     painted = [(source.starts[axis], source.tensor.shape[axis]) for source, axis in places if source.starts[axis] != UNPAINTED]
-    end = sum(painted[-1]) if painted else 0  # the colours of sources are the first ones, without gaps
-    read = iter(np.logical_or.reduceat(consumed[:end], [start for start, _ in painted]).tolist() if painted else [])
+
+    def marks(colours: Sequence[Labels]) -> Iterator[bool]:
+        """Whether some slot of every painted axis is marked; the colours of sources are the first ones, without gaps."""
+        marked = _marked(painter.next_colour, colours)[: sum(painted[-1]) if painted else 0]
+        return iter(np.logical_or.reduceat(marked, [start for start, _ in painted]).tolist() if painted else [])
+
+    consumed, made, relied = marks(painter.consumed), marks(painter.made), marks([*painter.relied, *zeroed])
     result = []
     for source, axis in places:
         channels, unpainted = source.part(table.channel_of_colour, axis), source.starts[axis] == UNPAINTED
         pattern = 0 if unpainted else table.pattern(channels)
-        result.append(Axis(source.name, axis, channels, unpainted or not next(read), source.is_parameter, pattern))
+        read, makes, must = (False, True, False) if unpainted else (next(consumed), next(made), next(relied))
+        produces = makes or not read
+        zero = (produces or must) and source.is_real
+        result.append(Axis(source.name, axis, channels, produces, read, zero, source.neutral, source.is_parameter, pattern))
     return tuple(result)
 
 
@@ -272,7 +290,7 @@ def _copies_alone(painter: Painter, parent: Labels, sources: Sequence[Source]) -
         for axis, start in enumerate(source.starts):
             if source.is_parameter and start != UNPAINTED:
                 produced[start : start + source.tensor.shape[axis]] = True
-    produced &= ~_marked(painter.next_colour, painter.consumed)
+    produced &= ~_marked(painter.next_colour, painter.consumed) | _marked(painter.next_colour, painter.made)
     made = np.zeros(painter.next_colour, dtype=bool)
     made[parent[produced]] = True
     return [Mark(mark.labels[~made[parent[mark.labels]]], *mark[1:]) for mark in painter.copied if not made[parent[mark.labels]].all()]

@@ -14,6 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .by_name import with_operators, without_operators
+
 Labels = NDArray[np.int64]
 Values = NDArray[np.float64]
 
@@ -144,6 +146,13 @@ class Record:
     paints: tuple[Paint, ...]
     values: tuple[Tensor | None, ...]  # what outputs are, where they are constants
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _record, tuple([without_operators(getattr(self, name)) for name in self.__slots__])
+
+
+def _record(*fields: Any) -> Record:
+    return Record(*map(with_operators, fields))
+
 
 class Mark(NamedTuple):
     """Colours that are pinned, or whose removal is inexact, with the reason."""
@@ -157,13 +166,33 @@ class Mark(NamedTuple):
 class Leak(NamedTuple):
     """A contraction over slots that are a constant other than zero once removed: the constant belongs into the next bias.
 
-    `labels` and `dead` cover the whole contracted axis; slots that become zero have dead value 0.
+    `labels` and `dead` cover the whole contracted axis; slots that become zero have dead value 0. `weight` are the colours of the parameter that
+    they are multiplied with, if it is one that becomes zero where it may not be spared: then nothing comes through.
     """
 
     labels: Labels
     dead: Values
     record: int
     foldable: bool
+    weight: Labels | None = None
+
+
+class Hazard(NamedTuple):
+    """A removed slot of `tensor` would be divided by, or its logarithm taken, and it becomes zero."""
+
+    tensor: Tensor
+    labels: Labels
+    operator: str
+    where: Where
+
+
+class Statistic(NamedTuple):
+    """Colours of slots that become zero and that an operator averages over, along an axis of its first operand."""
+
+    labels: Labels
+    record: int
+    axis: int
+    mark: Mark
 
 
 class Contraction(NamedTuple):

@@ -1,25 +1,28 @@
-"""`mask`: the dense model with every slot of the removed channels set to zero. The yardstick for `compact`."""
+"""`mask`: the dense model with every slot that makes a removed channel set to zero. The yardstick for `compact`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from .._arguments import door
 from .graph import Axis, ChannelGraph
 from .plan import Plan
 from .resolve import graph_for
 from .twin import copy_model, named_tensors, unwrap
 
 
+@door()
 def mask(model: nn.Module, plan: Plan) -> nn.Module:
-    """A copy of the model in which the removed channels are zero: their filters, biases, norm scales and shifts.
+    """A copy of the model in which the removed channels are zero: their filters, biases, scales and shifts, in parameters and in buffers.
 
-    Input slices of the weights that read these channels are left alone. Running means of removed channels are zeroed too, so that a batch norm
-    without affine parameters gives zero.
+    Slices of weights that read these channels are left alone where nothing else looks at them. What is divided by, or its logarithm taken, is one
+    instead of zero.
 
     Raises PlanError if the plan was made for another model.
     """
@@ -31,17 +34,22 @@ def mask(model: nn.Module, plan: Plan) -> nn.Module:
     return masked
 
 
-Zeros = tuple[Tensor, int, Tensor]
-"""A parameter or buffer, its axis, and the slots of the axis that are to be zero."""
+class Zeros(NamedTuple):
+    """A parameter or buffer, its axis, the slots of the axis that are to be zero, and what they are set to: one, where zero would be divided by."""
+
+    tensor: Tensor
+    dim: int
+    slots: Tensor
+    value: float = 0.0
 
 
 def produced(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Zeros]:
-    """All that makes some channels: filters, biases, scales and shifts of norms, and running means. `model` is the traced one or a copy."""
+    """All that makes some channels: filters, biases, scales, shifts and statistics of norms. `model` is the traced one or a copy."""
     tensors = named_tensors(model)
     return [
-        (tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device))
+        Zeros(tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device), axis.neutral)
         for axis, slots in lost_slots(graph, removed)
-        if (axis.is_parameter and axis.produces) or axis.name in graph.reset_means
+        if axis.zeroed
     ]
 
 
@@ -56,5 +64,5 @@ def lost_slots(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Iterator[tupl
 @torch.no_grad()
 def set_to_zero(zeros: Iterable[Zeros]) -> None:
     """In place."""
-    for tensor, dim, slots in zeros:
-        tensor.index_fill_(dim, slots, 0)
+    for tensor, dim, slots, value in zeros:
+        tensor.index_fill_(dim, slots, value)

@@ -23,7 +23,23 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import TraceError
 from .blank import BLANKS, Blank, like
-from .layers import ANCHOR, Contraction, Labels, Layer, Leak, Mark, Paint, Record, Where, constant, same_dead, unknown_like
+from .layers import (
+    ANCHOR,
+    Contraction,
+    Hazard,
+    Labels,
+    Layer,
+    Leak,
+    Mark,
+    Paint,
+    Record,
+    Statistic,
+    Where,
+    constant,
+    is_zero,
+    same_dead,
+    unknown_like,
+)
 from .memory import may_overlap
 
 _TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
@@ -48,6 +64,7 @@ class Call:
     kwargs: dict[str, Any]
     outputs: Tensors
     tensors: Tensors
+    consumed: list[Labels] = field(default_factory=list)  # axes of parameters that are multiplied with channels and summed over
 
     def arg(self, index: int, name: str, default: Any = None) -> Any:
         """Positional argument `index`, or the keyword `name`."""
@@ -76,6 +93,16 @@ class Call:
         """Removing these colours changes the function of what is left."""
         for layer in layers:
             self.painter.inexact(layer.labels, reason, self.operator)
+
+    def averaged(self, layers: Sequence[Layer], reason: str) -> None:
+        """The operator takes a statistic over these colours: exact where they become zero, and their number is kept in mind; else inexact."""
+        for layer in layers:
+            if is_zero(layer.dead):
+                self.painter.averaged(layer, reason, self.operator)
+                if all(map(self.painter.is_fixed, self.tensors)):
+                    self.painter.relied.append(layer.labels)
+            else:
+                self.painter.inexact(layer.labels, reason, self.operator)
 
 
 Rule = Callable[[Call], Sequence[Paint]]
@@ -106,12 +133,14 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     notes: list[Mark] = field(default_factory=list)
     copied: list[Mark] = field(default_factory=list)  # colours of copies and random numbers, which are no channels by themselves
     leaks: list[Leak] = field(default_factory=list)
-    consumed: list[Labels] = field(default_factory=list)
-    zeroed: list[Labels] = field(default_factory=list)  # what a mask must zero, although contractions only read it
-    reset_means: list[Labels] = field(default_factory=list)
+    statistics: list[Statistic] = field(default_factory=list)
+    consumed: list[Labels] = field(default_factory=list)  # axes of parameters that read channels
+    made: list[Labels] = field(default_factory=list)  # axes of parameters that make channels
+    relied: list[Labels] = field(default_factory=list)  # axes of parameters that must be zero where a channel is removed
+    hazards: list[Hazard] = field(default_factory=list)
     contractions: list[Contraction] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    modules: list[str] = field(default_factory=list)
+    running: list[tuple[str, int]] = field(default_factory=list)  # modules that run, outermost first, each with a number for this run
     dead_cache: dict[Any, float] = field(default_factory=dict)
     _operators: dict[Any, Operator] = field(default_factory=dict)
     _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
@@ -206,6 +235,15 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Removing these colours changes the function of what is left."""
         self.notes.append(Mark(labels, reason, operator, self.where()))
 
+    def averaged(self, layer: Layer, reason: str, operator: str) -> None:
+        """A statistic over slots that become zero."""
+        mark = Mark(layer.labels, reason, operator, self.where())
+        self.statistics.append(Statistic(layer.labels, len(self.records), layer.axis, mark))
+
+    def hazard(self, tensor: Tensor, labels: Labels, operator: str) -> None:
+        """These slots of an operand must not be zero where they are removed."""
+        self.hazards.append(Hazard(tensor, labels, operator, self.where()))
+
     def where(self) -> Where:
         """The user's line that is being run: the innermost frame outside torch and prunus. Found once per operator."""
         if self._place is None:
@@ -243,11 +281,6 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._propagate(func, args, kwargs, outputs)
         self._apply(operator, func, args, kwargs, tensors, outputs)
         return result
-
-    def run_directly(self, func: Any, args: tuple[Any, ...]) -> Any:
-        """What the dispatcher does with an operator while the mode is on."""
-        with torch._C._DisableTorchDispatch():
-            return self.__torch_dispatch__(func, (), args)
 
     def look_up(self, func: Any) -> Operator:
         """What is known about an operator."""
@@ -297,7 +330,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if operator.rule is None and not any(inputs):
             paints: Sequence[Paint] = ((),) * len(outputs)
         else:
-            paints = (operator.rule or self.fallback)(Call(self, operator.name, func, tuple(args), kwargs, outputs, tensors))
+            call = Call(self, operator.name, func, tuple(args), kwargs, outputs, tensors)
+            paints = (operator.rule or self.fallback)(call)
+            self._follow_parameters(call, inputs, fixed, paints)
         for tensor, paint in zip(outputs, paints, strict=True):
             self.set_paint(tensor, paint)
             (self._fixed.add if fixed else self._fixed.discard)(id(tensor))
@@ -305,10 +340,25 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._refresh_aliases(outputs[0], stale)
         self._record(operator.name, func, tuple(args), kwargs, tensors, inputs, outputs)
 
+    def _follow_parameters(self, call: Call, inputs: Sequence[Paint], fixed: bool, paints: Sequence[Paint]) -> None:
+        """Note which axes of parameters read channels, which make them, and whose removed slots are taken for zero.
+
+        What is multiplied with a removed channel and summed over need not be zero itself; what goes into a channel, or is summed or looked at in any
+        other way on its way into one, must be.
+        """
+        self.consumed.extend(call.consumed)
+        if fixed:
+            kept = [layer.labels for paint in paints for layer in paint]
+            self.relied.extend(y.labels for paint in inputs for y in paint if not is_among(y.labels, kept))
+            return
+        for tensor, paint in zip(call.tensors, inputs):
+            if paint and self.is_fixed(tensor):
+                self.made.extend(y.labels for y in paint if not any(y.labels is labels for labels in call.consumed))
+
     def _record(
         self, operator: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Tensors, inputs: tuple[Paint, ...], outputs: Tensors
     ) -> None:
-        module = self.modules[-1] if self.modules else ""
+        module = self.running[-1][0] if self.running else ""
         known = [self.value_of(t) for t in outputs]
         values = tuple([None if value is None else value.clone() for value in known])
         paints = tuple([self.paint_of(t) for t in outputs])
@@ -390,6 +440,11 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 "replace the condition by tensor operators (torch.where), or trace the sub-module that does not need it."
             )
         return func(value)
+
+
+def is_among(labels: Labels, kept: Sequence[Labels]) -> bool:
+    """Whether all of these colours are on one of the given axes."""
+    return any(labels is other for other in kept) or any(bool(np.isin(labels, other).all()) for other in kept)
 
 
 def shape_of_call(operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field, fields, replace
@@ -19,7 +20,7 @@ from .fold import unfoldable
 from .graph import ChannelGraph
 from .twin import fingerprint, named_tensors
 
-_SCHEMA = 1
+_SCHEMA = 2  # 1 had no checksum, and is read as it always was
 
 
 @dataclass(frozen=True)
@@ -137,17 +138,14 @@ class Plan:
         data["before"], data["after"] = asdict(self.before), asdict(self.after)
         data["trials"] = [asdict(t) for t in self.trials]
         data["timings"] = [asdict(t) for t in self.timings]
-        return json.dumps({"prunus_plan": _SCHEMA, **data})
+        data = json.loads(json.dumps({"prunus_plan": _SCHEMA, **data}))
+        return json.dumps(data | {"sha256": _checksum(data)})
 
     @staticmethod
     def from_json(text: str) -> Plan:
-        """Read a plan; raises PlanError if the text is not one."""
+        """Read a plan; raises PlanError if the text is not one, or was changed since it was written."""
         try:
-            data = json.loads(text)
-            version = data.pop("prunus_plan")
-            if version != _SCHEMA:
-                raise PlanError(f"The plan has schema {version}; this version of prunus reads schema {_SCHEMA}.")
-            data.setdefault("timings", [])  # plans from before latency was a target have none
+            data = _checked(json.loads(text))
             if data.keys() != {f.name for f in fields(Plan) if f.name != "graph"}:
                 raise PlanError("This is not a plan written by prunus: its fields are not those of a plan.")
             data["groups"] = tuple(_read_group(g) for g in data["groups"])
@@ -163,10 +161,37 @@ class Plan:
         except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:  # RecursionError is a RuntimeError
             raise PlanError(f"This is not a plan written by prunus ({type(error).__name__}: {clause(error)}).") from error
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What is pickled: everything but the graph, which holds the whole model; where it is needed, the model is traced again."""
+        return {f.name: getattr(self, f.name) for f in fields(self)} | {"graph": None}
+
+    def __copy__(self) -> Plan:
+        return self
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Plan:
+        return self
+
     def __str__(self) -> str:
         from .show import plan_table
 
         return plan_table(self)
+
+
+def _checked(data: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a stored plan; raises PlanError for another schema, or a checksum that does not fit."""
+    version = data.pop("prunus_plan")
+    if type(version) is not int or version not in (1, _SCHEMA):
+        raise PlanError(f"The plan has schema {version}; this version of prunus reads schemas 1 and {_SCHEMA}.")
+    if version == 1:
+        data.setdefault("timings", [])  # plans from before latency was a target have none
+    elif data.pop("sha256") != _checksum({"prunus_plan": version, **data}):
+        raise PlanError("The plan has been changed since it was written: its checksum does not fit.")
+    return data
+
+
+def _checksum(data: dict[str, Any]) -> str:
+    """SHA-256 of a plan's fields."""
+    return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
 
 
 def _read_group(data: dict[str, Any]) -> PlanGroup:
@@ -195,7 +220,7 @@ def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[
     plan = Plan(
         groups=tuple(groups),
         fingerprint=graph.fingerprint,
-        inputs=_describe_if_possible(graph.inputs),
+        inputs=describe_if_possible(graph.inputs),
         before=graph.cost(),
         after=graph.costs.cost(graph.kept(removed)),
         notes=_notes(graph, removed),
@@ -234,7 +259,7 @@ def _common_graph(first: Plan, second: Plan) -> ChannelGraph:
     return graph
 
 
-def _describe_if_possible(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
+def describe_if_possible(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
     """Example inputs of unusual types make a plan that cannot be read back without a graph, but it is still a plan."""
     try:
         return describe_inputs(inputs)

@@ -54,7 +54,7 @@ def readers(graph: ChannelGraph) -> list[Reader]:
     axes = {(axis.name, axis.dim): axis for axis in graph.axes}
     found = []
     for index in sorted({contraction.record for contraction in graph.contractions}):
-        name = plain_layer(graph, index, _READING)
+        name = plain_layer(graph.records, graph.twin.modules, index, _READING)
         if name is None:
             continue
         module, weight = graph.twin.modules[name], f"{name}.weight".removeprefix(".")
@@ -62,7 +62,7 @@ def readers(graph: ChannelGraph) -> list[Reader]:
         if (weight, 0) not in axes or (transposed and module.groups != 1):
             continue
         inputs, outputs = (axes[weight, dim].channels for dim in ((0, 1) if transposed else (1, 0)))
-        if axes[weight, 0 if transposed else 1].produces or not (inputs >= 0).any():
+        if not axes[weight, 0 if transposed else 1].consumed or not (inputs >= 0).any():
             continue
         found.append(Reader(name, index, inputs, outputs, getattr(module, "groups", 1), norm_behind(graph, index)))
     return found

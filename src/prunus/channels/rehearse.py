@@ -103,6 +103,12 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     def inexact(self, labels: Labels, reason: str, operator: str) -> None:
         """Nothing: the notes are known."""
 
+    def averaged(self, layer: Layer, reason: str, operator: str) -> None:
+        """Nothing: the statistics are known."""
+
+    def hazard(self, tensor: Tensor, labels: Labels, operator: str) -> None:
+        """Nothing: what must not be zero is known."""
+
     def left(self, labels: Labels) -> Labels:
         """Components of the slots that should be left of a dense axis."""
         found = self._left.get(id(labels))

@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import Any
+
 from torch import nn
 
+from ..errors import TraceError
 from .graph import ChannelGraph
 from .plan import Plan, check_fingerprint, rebuild_inputs
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def graph_for(model: nn.Module, plan: Plan) -> ChannelGraph:
@@ -13,11 +19,26 @@ def graph_for(model: nn.Module, plan: Plan) -> ChannelGraph:
 
     Raises PlanError if the plan was made for another model.
     """
-    from .trace import trace_twin
-    from .twin import meta_twin
+    from .trace import trace_model
 
     if plan.graph is not None and plan.graph.is_of(model):
         return plan.graph
     check_fingerprint(plan, model)
-    args, kwargs = rebuild_inputs(plan.inputs)
-    return trace_twin(model, meta_twin(model), args, kwargs)
+    failure: TraceError | None = None
+    for args, kwargs in in_types_of(model, rebuild_inputs(plan.inputs)):
+        try:
+            return trace_model(model, args, kwargs)
+        except TraceError as error:
+            failure = failure or error
+    assert failure is not None
+    raise failure
+
+
+def in_types_of(model: nn.Module, inputs: Arguments) -> Iterator[Arguments]:
+    """Example inputs as they were, and then in the model's own type, which may have changed since."""
+    from .trace import map_tensors, tensors_in
+
+    yield inputs
+    own = next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), None)
+    if own is not None and any(t.is_floating_point() and t.dtype != own for t in tensors_in(inputs)):
+        yield map_tensors(inputs, lambda t: t.to(own) if t.is_floating_point() else t)

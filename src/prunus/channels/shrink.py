@@ -21,16 +21,17 @@ from .plan import Plan
 from .rewrite import Painted, Scene, UnrewritableError, rewrite
 from .rules import RULES, fallback
 from .surgery import Surgery, cut, slices_of
-from .trace import paint_sources, tensors_in, to_meta
+from .trace import paint_sources, pin_outputs, tensors_in, to_meta
 from .traced import TracedBatchNorm, TracedModule
+from .traced_widths import keep_width
 from .twin import copy_model, meta_twin, named_tensors
 
 
-def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan) -> TracedModule | None:
+def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan, norms: str) -> TracedModule | None:
     """The traced compact model, or None where export or a literal refuses."""
     try:
         removed = plan.removed_in(graph)
-        result = _shrink(export_module(model, graph.inputs), graph, removed)
+        result = _shrink(export_module(model, graph.inputs), graph, removed, norms)
         fold_traced(model, result, folds(graph, removed), Surgery(slices_of(graph, removed)))
         return result
     except (TraceError, UnrewritableError):
@@ -38,7 +39,7 @@ def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan) -> TracedM
     except Exception as error:  # whatever torch.export's graph holds, the eager way with fewer channels is still open
         warnings.warn(
             f"the traced graph of {type(model).__name__} cannot be shrunk ({type(error).__name__}); using its own forward",
-            stacklevel=3,
+            stacklevel=5,
         )
         return None
 
@@ -46,26 +47,29 @@ def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan) -> TracedM
 class _NodePainter(fx.Interpreter):
     """Runs a graph under a painter and remembers the tensors of every node."""
 
-    def __init__(self, module: nn.Module, graph: fx.Graph) -> None:
+    def __init__(self, module: nn.Module, graph: fx.Graph, painter: Painter) -> None:
         super().__init__(module, garbage_collect_values=False, graph=graph)
+        self.painter = painter
         self.tensors: dict[fx.Node, tuple[Tensor, ...]] = {}
+        self.made_by: list[fx.Node] = []  # per record of the painter that runs
 
     def run_node(self, node: fx.Node) -> Any:
         result = super().run_node(node)
         self.tensors[node] = tuple(tensors_in(result))
+        self.made_by += [node] * (len(self.painter.records) - len(self.made_by))
         return result
 
 
-def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_]) -> TracedModule:
+def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_], norms: str) -> TracedModule:
     """Paint the exported graph, find the same channels in it, rewrite its literals and slice its parameters."""
     painter = Painter(RULES, fallback)
     twin = meta_twin(module)
     sources = paint_sources(painter, twin.modules)
-    runner = _NodePainter(twin.model, module.graph)
+    runner = _NodePainter(twin.model, module.graph, painter)
     inputs = [to_meta(t) for t in tensors_in(dense.inputs)]
     with torch.no_grad(), painter:
         outputs = runner.run(*inputs, enable_io_processing=False)
-    painter.returned(tensors_in(outputs))
+    pin_outputs(painter, "the traced graph", outputs)
     painted = build(module, twin, dense.inputs, painter, sources)
     read = {id(t) for record in painter.records for t in record.tensors}
     unused = {source.name for source in sources if id(source.tensor) not in read}
@@ -79,6 +83,8 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node in values:
             rewrite(scene, node)
+    if norms == "original":
+        _keep_widths(module.graph, scene, runner)
     tensors = named_tensors(module)
     slices = {name: axes for name, axes in slices_of(dense, removed).items() if name in tensors}
     replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in slices.items()}
@@ -90,10 +96,31 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
     return result
 
 
+def _keep_widths(graph: fx.Graph, scene: Scene, runner: _NodePainter) -> None:
+    """Let every statistic that loses slots go on dividing by as many as there were; raises UnrewritableError where it cannot."""
+    ratios: dict[fx.Node, float] = {}
+    for one in runner.painter.statistics:
+        left = scene.graph.kept_length(one.labels, scene.removed)
+        if 0 < left < len(one.labels):
+            node = runner.made_by[one.record]
+            ratios[node] = ratios.get(node, 1.0) * (left / len(one.labels))
+    known = {node: (_known_lengths(scene, scene.before(node)), tensors[0].dtype) for node, tensors in runner.tensors.items() if tensors}
+    for node, ratio in ratios.items():
+        if not keep_width(graph, node, ratio, known):
+            raise UnrewritableError(node, "has no formula that keeps its width")
+
+
+def _known_lengths(scene: Scene, value: Painted) -> tuple[int | None, ...]:
+    """The lengths of what is left of a tensor along its painted axes, which are the same whatever the inputs are."""
+    painted = {layer.axis for layer in value.paint}
+    return tuple(n if axis in painted else None for axis, n in enumerate(scene.after(value)))
+
+
 def _check_shapes(result: TracedModule, scene: Scene, inputs: list[Tensor]) -> None:
     """Run the rewritten graph on meta tensors; raises UnrewritableError at the first node whose shape is not what should be left."""
-    runner = _NodePainter(meta_twin(result).model, result.graph)
-    with torch.no_grad(), Painter(RULES, fallback):  # a painter also keeps constants on meta
+    painter = Painter(RULES, fallback)  # which also keeps constants on meta
+    runner = _NodePainter(meta_twin(result).model, result.graph, painter)
+    with torch.no_grad(), painter:
         runner.run(*inputs, enable_io_processing=False)
     found = {node.name: tensors for node, tensors in runner.tensors.items()}
     for node, painted in scene.values.items():

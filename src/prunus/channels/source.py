@@ -15,12 +15,21 @@ UNPAINTED = -1
 
 
 class Source(NamedTuple):
-    """One parameter or buffer: `tensor` is its meta twin, `starts[axis]` the first colour of an axis (the others follow), or `UNPAINTED`."""
+    """One parameter or buffer: `tensor` is its meta twin, `starts[axis]` the first colour of an axis (the others follow), or `UNPAINTED`.
+
+    `neutral` is what its removed slots hold in the masked network.
+    """
 
     name: str
     tensor: Tensor
     is_parameter: bool
     starts: tuple[int, ...]
+    neutral: float = 0.0
+
+    @property
+    def is_real(self) -> bool:
+        """Whether it holds numbers that can be set to another, not indices or flags."""
+        return self.tensor.dtype.is_floating_point or self.tensor.dtype.is_complex
 
     def part(self, of: NDArray[Any], axis: int) -> NDArray[Any]:
         """The entries of one axis in an array over all colours, shape (size,)."""

@@ -15,6 +15,7 @@ from .graph import ChannelGraph
 from .indices import Remap, renumbered
 from .rescale import Rescale
 from .twin import Modules, copy_model, named_tensors, walk
+from .widths import Width, set_widths
 
 _BLOCK = 1 << 18  # numbers
 Slices = dict[str, dict[int, NDArray[np.int64]]]
@@ -37,6 +38,7 @@ class Surgery:
     rebinds: tuple[Rebind, ...] = field(default=())
     rescales: tuple[Rescale, ...] = field(default=())
     remaps: tuple[Remap, ...] = field(default=())
+    widths: tuple[Width, ...] = field(default=())
 
 
 def slices_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Slices:
@@ -93,8 +95,10 @@ def operate(model: nn.Module, surgery: Surgery) -> nn.Module:
     tensors = named_tensors(model)
     replace = {id(tensors[name]): tensor for name, tensor in changed(tensors, surgery.slices, surgery.remaps).items()}
     result = copy_model(model, replace)
-    rebind_attributes(walk(result), surgery.rebinds)
+    modules = walk(result)
+    rebind_attributes(modules, surgery.rebinds)
     rescale(result, surgery)
+    set_widths(modules, surgery.widths)
     return result
 
 

@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+import math
 import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from ..errors import TraceError
+from .._arguments import door
+from .._wording import given
+from ..errors import ArgumentError, PrunusError, TraceError
+from ..surroundings import uncompiled
 from .collector import collector_paused
-from .direct import direct
 from .graph import ChannelGraph, build
-from .layers import Layer, unknown_like, zeros_like
+from .layers import Layer, Mark, constant
+from .neutral import neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .source import UNPAINTED, Source
-from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap
+from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
+from .widths import SiteLog
 
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
 
+@door(TraceError)
 @collector_paused()
 def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
     """Find the channels of a model: which slots of which parameters live and die together.
@@ -36,33 +44,84 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
             dtypes are used.
 
     Raises:
-        TraceError: the forward reads the value of a tensor, or fails on these inputs; the text names the line.
+        TraceError: the model is TorchScript, the forward reads the value of a tensor, or fails on these inputs; the text names the line.
     """
     model = unwrap(model)
-    args, kwargs = as_arguments(example_inputs)
-    return trace_twin(model, meta_twin(model), args, kwargs)
+    _refuse_scripted(model)
+    return trace_model(model, *as_arguments(example_inputs))
 
 
-def trace_twin(model: nn.Module, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChannelGraph:
-    """`trace` with the meta twin already made."""
-    painter = Painter(RULES, fallback)
-    sources = paint_sources(painter, twin.modules)
-    tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
-    outputs = run(painter, twin, to_meta(args), to_meta(kwargs))
+def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChannelGraph:
+    """`trace` with positional and keyword arguments.
+
+    Where a removed channel would be divided by, it is painted again with what must not be zero; what still is then, stays.
+    """
+    neutral = frozenset[str]()
+    while True:
+        painter, twin = Painter(RULES, fallback), meta_twin(model)
+        sources = paint_sources(painter, twin.modules, neutral)
+        tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
+        log = SiteLog(painter.running, painter.records)
+        outputs = run(painter, twin, to_meta(args), to_meta(kwargs), log)
+        found = neutral_sources(painter.records, sources, painter.hazards) - neutral if painter.hazards else frozenset[str]()
+        if not found:
+            break
+        neutral |= found
+    for hazard in painter.hazards:
+        painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
+    pin_outputs(painter, type(model).__name__, outputs)
+    return build(model, twin, (args, kwargs), painter, sources, log.sites)
+
+
+def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
+    """What a model returns stays as it is. Raises TraceError if it returns no tensor."""
     tensors = list(tensors_in(outputs))
     if not tensors:
-        raise TraceError(f"The forward of {type(model).__name__} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes.")
+        raise TraceError(f"The forward of {name} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes.")
     painter.returned(tensors)
-    return build(model, twin, (args, kwargs), painter, sources)
+
+
+def _refuse_scripted(model: nn.Module) -> None:
+    """TorchScript runs its operators where nobody sees which parameters they read."""
+    if isinstance(model, torch.jit.ScriptModule):
+        raise TraceError("The model is TorchScript, whose channels cannot be followed; give the torch.nn.Module that it was scripted or traced from.")
+    scripted = [name for name, module in walk(model).items() if isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.parameters())]
+    outer = [name for name in scripted if name.rpartition(".")[0] not in scripted]
+    if outer:
+        warnings.warn(
+            f"Channels in and around {', '.join(outer)} stay: TorchScript cannot be followed; put the module in before it is scripted.", stacklevel=6
+        )
 
 
 def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments from what the user gave as example inputs."""
+    """Positional and keyword arguments from what the user gave as inputs; tensors made in inference mode are copied, so that they can be used.
+
+    Raises ArgumentError for what no model is called with.
+    """
+    if isinstance(example_inputs, (tuple, list)) and example_inputs and all(type(size) is int for size in example_inputs):
+        shape = ", ".join(map(str, example_inputs))
+        raise ArgumentError(f"The inputs are a shape, ({shape}), not tensors; give a tensor, such as torch.zeros({shape}).")
+    if not isinstance(example_inputs, (Tensor, tuple, list, dict)):
+        raise ArgumentError(f"The inputs must be a tensor, a tuple of arguments or a dict of named ones, not {given(example_inputs)}.")
+    if not torch.is_inference_mode_enabled() and any(tensor.is_inference() for tensor in tensors_in(example_inputs)):
+        example_inputs = map_tensors(example_inputs, lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
     if isinstance(example_inputs, dict):
         return (), dict(example_inputs)
     if isinstance(example_inputs, (tuple, list)):
         return tuple(example_inputs), {}
     return (example_inputs,), {}
+
+
+def called(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], kind: type[PrunusError] = ArgumentError) -> Any:
+    """What a model makes of inputs; raises an error of `kind` in which the model's own is told, where its forward fails on them."""
+    try:
+        return model(*args, **kwargs)
+    except PrunusError:
+        raise
+    except Exception as error:  # any forward may fail in any way
+        shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in((args, kwargs))) or "no tensors"
+        what = f"{type(error).__name__}: {_first_line(error).rstrip('.')}"
+        raise kind(f"The forward of {type(model).__name__} fails on inputs of shape {shapes} ({what}); give it inputs like the example's.") from error
 
 
 def to_meta(value: Any) -> Any:
@@ -100,24 +159,26 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(vars(value))
 
 
-def paint_sources(painter: Painter, modules: Modules) -> tuple[Source, ...]:
+def paint_sources(painter: Painter, modules: Modules, neutral: Collection[str] = ()) -> tuple[Source, ...]:
     """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of convolutions can never go and need none.
 
-    The first colours are theirs, without gaps.
+    The first colours are theirs, without gaps. Removed slots hold zero, those of tensors named in `neutral` one, and whole numbers, which may be
+    indices, what they held.
     """
     parameters = {id(p) for m in modules.values() for p in m._parameters.values()}
     kernels = {id(p) for m in modules.values() if isinstance(m, nn.modules.conv._ConvNd) for p in _own(m) if p.dim() > 2}
     sources = []
     for name, tensor in tensors_in_modules(modules).items():
         is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0
-        starts, layers = [], []
+        starts, layers, value = [], [], float(name in neutral)
+        real = tensor.dtype.is_floating_point or tensor.dtype.is_complex
         for axis, size in enumerate(tensor.shape[:painted]):
             starts.append(painter.next_colour)
             labels = painter.fresh(size)
-            layers.append(Layer(axis, labels, zeros_like(labels) if is_parameter else unknown_like(labels)))
+            layers.append(Layer(axis, labels, constant(value if real else math.nan, size)))
         painter.set_paint(tensor, tuple(layers))
         painter.fix(tensor)
-        sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts)))))
+        sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), value))
     painter.owned = painter.next_colour
     return tuple(sources)
 
@@ -135,10 +196,10 @@ def _own(layer: nn.Module) -> Iterator[Tensor]:
         yield from (p for p in module._parameters.values() if p is not None)  # type: ignore[union-attr]
 
 
-def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """Run a twin under the painter; an error becomes a TraceError that names the user's line."""
+def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any], sites: SiteLog | None = None) -> Any:
+    """Run a twin under the painter, and a log of statistics; an error becomes a TraceError that names the user's line."""
     try:
-        with torch.no_grad(), _lists_with_values(), _own_forwards(painter, twin.modules), painter:
+        with torch.no_grad(), uncompiled(), _lists_with_values(), _own_forwards(painter, twin.modules), painter, sites or nullcontext():
             return twin.model(*args, **kwargs)
     except TraceError:
         raise
@@ -185,14 +246,15 @@ def _deepest_user_line(error: Exception) -> str:
 
 @contextmanager
 def _own_forwards(painter: Painter, modules: Modules) -> Iterator[None]:
-    """Keep the dotted name of the module that runs on top of the painter's stack, and let torch's own layers go the short way.
+    """Keep the dotted name of the module that runs on top of the painter's stack.
 
     Each forward is wrapped rather than hooked, since a global hook would send every module call down torch's slow path.
     """
     modules = {name: module for name, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)}
     own = [vars(module).get("forward") for module in modules.values()]
+    count = itertools.count()
     for name, module in modules.items():
-        module.__dict__["forward"] = _announced(direct(module, painter.run_directly), name, painter.modules)
+        module.__dict__["forward"] = _announced(module.forward, name, painter.running, count)
     try:
         yield
     finally:
@@ -201,12 +263,12 @@ def _own_forwards(painter: Painter, modules: Modules) -> Iterator[None]:
                 del module.__dict__["forward"]
             else:
                 module.__dict__["forward"] = forward
-        painter.modules.clear()
+        painter.running.clear()
 
 
-def _announced(forward: Callable[..., Any], name: str, running: list[str]) -> Callable[..., Any]:
+def _announced(forward: Callable[..., Any], name: str, running: list[tuple[str, int]], runs: Iterator[int]) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
-        running.append(name)
+        running.append((name, next(runs)))
         try:
             return forward(*args, **kwargs)
         finally:

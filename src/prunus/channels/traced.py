@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from ..errors import TraceError
 from .rewrite import operator_name
+from .traced_code import compile_graph, copy_graph
+from .traced_pickle import graph_of, state_of
 
 
 class TracedBatchNorm(_BatchNorm):
@@ -20,20 +23,32 @@ class TracedBatchNorm(_BatchNorm):
         """Any rank: the traced graph says what comes."""
 
 
+_OWN_NAMES = frozenset(("graph", "inputs", "prunus", "training", "_mode", "_run", "_in_spec", "_out_spec"))
+
+
 class TracedModule(nn.Module):
     """A traced forward as an ordinary module: parameters under their original names, batch size and resolution free, train and eval mode.
 
     Attributes:
         graph: the ATen operators, as a torch.fx graph.
+        inputs: shapes and dtypes of what it was traced with, as in a plan; "" where they are of unusual types.
     """
 
-    def __init__(self, tensors: nn.Module, graph: fx.Graph) -> None:
+    def __init__(self, tensors: nn.Module, graph: fx.Graph, inputs: str = "") -> None:
         super().__init__()
+        for name in (*tensors._modules, *tensors._parameters, *tensors._buffers):
+            if name in _OWN_NAMES or hasattr(TracedModule, name):
+                raise TraceError(f"A traced module has a {name} of its own, so nothing of the model can have that name; rename it.")
         self._parameters = tensors._parameters
         self._buffers = tensors._buffers
         self._non_persistent_buffers_set = tensors._non_persistent_buffers_set
         self._modules = tensors._modules
         self.training = self._mode = False
+        self.inputs = inputs
+        self._take(graph)
+
+    def _take(self, graph: fx.Graph) -> None:
+        """Compute what a graph says from now on."""
         self.graph = graph
         info = graph._codegen.pytree_info  # type: ignore[attr-defined]
         self._in_spec, self._out_spec = info.in_spec, info.out_spec  # the names that the generated code uses
@@ -56,11 +71,20 @@ class TracedModule(nn.Module):
         """Compile the graph again after its nodes changed."""
         self._run = compile_graph(self.graph)
 
+    def __getstate__(self) -> dict[str, Any]:
+        made = ("_run", "_in_spec", "_out_spec")
+        return {name: state_of(value) if name == "graph" else value for name, value in self.__dict__.items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        self._take(graph_of(state["graph"]))
+
     def __deepcopy__(self, memo: dict[int, Any]) -> TracedModule:
         shell = nn.Module()
         for name in ("_parameters", "_buffers", "_non_persistent_buffers_set", "_modules"):
             setattr(shell, name, copy.deepcopy(getattr(self, name), memo))
         result = TracedModule(shell, copy_graph(self.graph))
+        result.__class__ = type(self)  # it may be one that keeps the widths of its norms
         kept = (
             "_parameters",
             "_buffers",
@@ -87,25 +111,6 @@ def _switch(node: fx.Node, training: bool) -> bool:
         return False  # without running statistics it always uses those of the batch
     node.update_arg(index, training)
     return True
-
-
-def copy_graph(graph: fx.Graph) -> fx.Graph:
-    """A copy of the nodes; the descriptions of inputs and outputs are shared, because torch warns when they are copied."""
-    result = fx.Graph()
-    nodes: dict[fx.Node, fx.Node] = {}
-    for node in graph.nodes:
-        nodes[node] = result.node_copy(node, nodes.__getitem__)
-    result.set_codegen(graph._codegen)
-    return result
-
-
-def compile_graph(graph: fx.Graph) -> Callable[..., Any]:
-    """The Python function of a graph; its first argument is the module that owns the tensors."""
-    code = graph.python_code("self")
-    scope = dict(code.globals)
-    exec(compile(code.src, "<prunus traced graph>", "exec"), scope)
-    function: Callable[..., Any] = scope["forward"]
-    return function
 
 
 def install_batch_norm(shell: nn.Module, path: str, momentum: float, eps: float) -> None:

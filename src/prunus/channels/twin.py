@@ -18,6 +18,7 @@ from torch.nn.parameter import is_lazy
 
 from ..errors import TraceError, clause
 from .blank import like
+from .widths import KeepsWidth, without_widths
 
 Modules = dict[str, nn.Module]
 _LARGEST_LIST = 16  # elements; buffers of real numbers up to this size keep their values, because a forward may read them: scales, anchors, means
@@ -72,9 +73,10 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
     memo[id(module)] = result
     own, state = module.__dict__, result.__dict__
     state.update(own)
+    state.pop("_compiled_call_impl", None)  # by `compile()`, bound to the original
     for name, value in own.items():
         kind = type(value)
-        if kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
+        if name == "_compiled_call_impl" or kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
             continue
         if kind in _CONTAINERS and not value:
             state[name] = kind()
@@ -92,7 +94,7 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
 @cache
 def _copies_itself(kind: Any) -> bool:
     """Whether a module class defines how it is copied."""
-    own = [vars(base) for base in kind.__mro__ if not base.__module__.startswith(("torch.nn.", "builtins"))]
+    own = [vars(base) for base in kind.__mro__ if base is not KeepsWidth and not base.__module__.startswith(("torch.nn.", "builtins"))]
     return any(name in attributes for attributes in own for name in _OWN_COPYING)
 
 
@@ -147,7 +149,9 @@ def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = Non
             numbers[name] = tensor.detach().to("cpu", copy=True)
         replace[id(tensor)] = values[name] if name in values else _stand_in(tensor, shapes.get(name))
     twin = copy_model(model, replace)
-    return Twin(twin, _in_eval_mode(twin), numbers)
+    modules = _in_eval_mode(twin)
+    without_widths(modules)
+    return Twin(twin, modules, numbers)
 
 
 def _in_eval_mode(model: nn.Module) -> Modules:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -11,53 +11,120 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..errors import VerifyError
+from .._arguments import door
+from ..agreement import difference, not_finite, rounding
+from ..errors import ArgumentError, PrunusError, VerifyError
+from .culprit import find_culprit
 from .graph import ChannelGraph
 from .mask import mask
 from .plan import Plan
 from .resolve import graph_for
-from .trace import Inputs, as_arguments, map_tensors, tensors_in
-from .twin import named_tensors, unwrap
+from .surgery import slices_of
+from .trace import Inputs, as_arguments, called, map_tensors, tensors_in
+from .train_check import Arguments, TrainDifference, seeded, train_difference
+from .twin import copy_model, named_tensors, unwrap
 
-# What rounding alone may do to a deep network, relative to its largest output.
-_TOLERANCES = {torch.float64: 1e-9, torch.float32: 2e-3}
-
-
-# Outputs this much smaller than the largest one are measured against that share of it: they may be rounding themselves.
-_FAINT = 1e-3
+# What rounding certainly explains, relative to the largest value; beyond it double precision decides.
+_CERTAIN = {torch.float64: 1e-9, torch.float32: 1e-5}
+_TRAINING = 1e-6  # in double precision: batch norms of few values multiply rounding by much
 
 
 @dataclass(frozen=True)
 class Verification:
     """The largest difference between masked and compact outputs, absolute and relative to the largest value of its masked output.
 
-    `exact` says whether the plan promises equality up to rounding; `mode` is "eager" (the user's own class) or "traced".
+    Both are infinite where one of them gives a number and the other none. `exact` says whether the plan promises equality up to rounding; `mode` is
+    "eager" (the user's own class) or "traced". `training` is the largest relative difference in train mode, of outputs, gradients of what is left and
+    buffers; None for a plan that is not exact, and where the model cannot be trained on these inputs.
     """
 
     max_abs: float
     relative: float
     exact: bool
     mode: str
+    training: float | None = None
 
 
+@door()
 def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Inputs | None = None) -> Verification:
-    """Compare `mask(model, plan)` with the compact model on given inputs, or on random ones of the example inputs' shapes.
+    """Compare `mask(model, plan)` with the compact model on given inputs, or on random ones of the example inputs' shapes, in eval and in train mode.
 
-    Raises VerifyError if the outputs differ in structure or shape, or, for an exact plan, by more than rounding.
+    Where single precision leaves a doubt, both are compared in double precision.
+
+    Raises VerifyError if the outputs differ in structure or shape, or, for an exact plan, by more than rounding; and if the model gives NaN or
+    infinity on these inputs, with the first of its layers that does, since nothing can be compared with that.
     """
     model = unwrap(model)
+    if any(parameter.is_meta for one in (model, compact_model) for parameter in one.parameters()):
+        raise VerifyError("A model without values (on meta) has nothing that could be compared; give it some, or call compact with check=False.")
     args, kwargs = as_arguments(inputs) if inputs is not None else random_inputs(model, plan)
     masked = mask(model, plan)
-    with evaluating(masked), evaluating(compact_model), torch.random.fork_rng(devices=[]):
-        expected = list(tensors_in(masked(*args, **kwargs)))
-        found = list(tensors_in(compact_model(*args, **kwargs)))
-    max_abs, relative = _difference(expected, found, plan.exact)
+    expected, found = _outputs(masked, args, kwargs), _outputs(compact_model, args, kwargs, VerifyError)
+    apart = difference(expected, found)
+    if apart.unlike:
+        raise VerifyError(f"The compact model returns {apart.unlike}, which the masked one does.")
+    if not apart.finite or _has_broken_values(model):
+        _refuse_not_finite(model, masked, (args, kwargs), not_finite(found), plan.exact)
     mode = getattr(getattr(compact_model, "prunus", None), "mode", "eager")
-    if plan.exact and not relative <= _TOLERANCES.get(_dtype(model), 0.1):
+    if not plan.exact:
+        return Verification(apart.max_abs, apart.relative, False, mode)
+    settled = _settled(apart.relative, _dtype(model), lambda: _difference_in_double(masked, compact_model, args, kwargs))
+    if settled is not None:
+        by = "in values that are whole or not finite" if settled == math.inf else f"by {settled:.2g} of an output's largest value"
+        raise VerifyError(f"The compact model differs from the masked one {by}, although the plan is exact.")
+    return Verification(apart.max_abs, apart.relative, True, mode, _verify_training(model, plan, masked, compact_model, (args, kwargs)))
+
+
+def _outputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[PrunusError] = ArgumentError) -> list[Tensor]:
+    with evaluating(model), seeded():
+        return list(tensors_in(called(model, args, kwargs, kind)))
+
+
+def _settled(relative: float, dtype: torch.dtype, in_double: Callable[[], float | None]) -> float | None:
+    """None where a difference is one of rounding, else how large it is: in double precision where the model's own leaves a doubt."""
+    if relative <= _CERTAIN.get(dtype, 0.0):
+        return None
+    exact = in_double() if dtype != torch.float64 else None
+    if exact is not None:
+        return None if exact <= _CERTAIN[torch.float64] else exact
+    return None if relative <= rounding(dtype) else relative
+
+
+def _difference_in_double(masked: nn.Module, small: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
+    """The relative difference of double-precision copies; None where the forward does not run in it."""
+    first, second = copy_model(masked, {}).double(), copy_model(small, {}).double()
+    args, kwargs = map_tensors((args, kwargs), lambda t: t.double() if t.is_floating_point() else t)
+    try:
+        expected, found = _outputs(first, args, kwargs), _outputs(second, args, kwargs)
+    except Exception:  # numbers of a fixed type in the forward; what a model raises then is anybody's guess
+        return None
+    return difference(expected, found).relative
+
+
+def _verify_training(model: nn.Module, plan: Plan, masked: nn.Module, small: nn.Module, inputs: Arguments) -> float | None:
+    """The relative difference in training; raises VerifyError where it is not one of rounding."""
+    found = compare_training(model, plan, masked, small, inputs)
+    if found is None:
+        return None
+    if found.fails:
+        raise VerifyError(f"The compact model cannot be run in train mode, where the masked one can ({found.fails}).")
+    if found.relative > _TRAINING:
         raise VerifyError(
-            f"The compact model differs from the masked one by {relative:.2g} of an output's largest value, although the plan is exact."
+            f"In train mode the compact model differs from the masked one by {found.relative:.2g} in {found.of}, although the plan is exact."
         )
-    return Verification(max_abs, relative, plan.exact, mode)
+    return found.relative
+
+
+def compare_training(model: nn.Module, plan: Plan, masked: nn.Module, small: nn.Module, inputs: Arguments) -> TrainDifference | None:
+    """The difference in train mode, in double precision where single precision leaves a doubt; None where the model cannot be trained so."""
+    slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
+    origin = getattr(small, "prunus", None)
+    rescaled = [name for change in getattr(getattr(origin, "surgery", None), "rescales", ()) for name in change.parameters]
+    found = train_difference(masked, small, slices, inputs, rescaled)
+    if found is not None and not found.relative <= _TRAINING and _dtype(model) != torch.float64:
+        again = train_difference(masked, small, slices, inputs, rescaled, double=True)
+        return again if again is not None and not again.fails else found
+    return found
 
 
 def random_inputs(model: nn.Module, plan: Plan) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -100,32 +167,26 @@ def _dtype(model: nn.Module) -> torch.dtype:
     return next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), torch.float32)
 
 
-def _difference(expected: list[Tensor], found: list[Tensor], exact: bool) -> tuple[float, float]:
-    """Largest absolute difference, and largest difference relative to the magnitude of its own output, over all outputs."""
-    if len(expected) != len(found):
-        raise VerifyError(f"The compact model returns {len(found)} tensors, the masked one {len(expected)}.")
-    scales = [_magnitude(a) for a in expected]
-    floor = _FAINT * max(scales, default=0.0)
-    worst = relative = 0.0
-    for a, b, scale in zip(expected, found, scales):
-        if a.shape != b.shape:
-            raise VerifyError(f"The compact model returns a tensor of shape {tuple(b.shape)}, the masked one {tuple(a.shape)}.")
-        if not (a.dtype.is_floating_point or a.dtype.is_complex):
-            difference = 0.0 if torch.equal(a, b) else math.inf
-        elif torch.equal(a.isfinite(), b.isfinite()):
-            difference = _magnitude(a - b)
-        else:
-            difference = math.inf
-        if exact and difference == math.inf:
-            raise VerifyError(
-                f"The compact model returns other {a.dtype} values than the masked one, or none that are finite, although the plan is exact."
-            )
-        worst = max(worst, difference)
-        relative = max(relative, difference / (max(scale, floor) or 1.0))
-    return worst, relative
+def _has_broken_values(model: nn.Module) -> bool:
+    """Whether a parameter or buffer holds a value that is not finite, which a mask may hide; false alarms, by sums that overflow, are harmless."""
+    fractions = (tensor.detach() for tensor in named_tensors(model).values() if tensor.is_floating_point())
+    return not all(bool(tensor.sum(dtype=torch.float32).isfinite()) for tensor in fractions)
 
 
-def _magnitude(tensor: Tensor) -> float:
-    """The largest finite absolute value."""
-    finite = tensor[tensor.isfinite()]
-    return float(finite.abs().max()) if finite.numel() else 0.0
+def _refuse_not_finite(model: nn.Module, masked: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], found: str, exact: bool) -> None:
+    """Raise VerifyError that names the first layer without finite values, unless a comparison shows something."""
+    args, kwargs = inputs
+    given = not_finite(tensors_in((args, kwargs)))
+    if given:
+        raise VerifyError(f"The inputs hold {given}, so nothing that comes of them can be compared.")
+    dense = copy_model(model, {})
+    with evaluating(dense), evaluating(masked), seeded():
+        before, after = find_culprit(dense, args, kwargs), find_culprit(masked, args, kwargs)
+    if before is not None:
+        raise VerifyError(
+            f"The dense model gives {before.kind} on these inputs already, {before}; mend it, or give inputs on which it gives numbers."
+        )
+    if after is not None and (exact or found):
+        raise VerifyError(f"The masked model gives {after.kind} where the dense one gives numbers, {after}; keep what that layer reads.")
+    if found and exact:
+        raise VerifyError(f"The compact model gives {found} where the masked one gives numbers.")

@@ -5,21 +5,56 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import sys
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperGroup
+from typer.core import TyperCommand, TyperGroup
 
-from prunus.errors import PrunusError
+from prunus.cli import streams
+from prunus.cli.failures import one_line, out_of_memory, unknown, unusable
+from prunus.cli.limits import check_percentages, check_settings
+from prunus.errors import ConfigError, PrunusError
 
 COMMAND = "prunus.command"  # where the context keeps what the user typed
 
 EPILOGUE = "Exit codes: 0 done · 1 an error, told in one sentence · 2 wrong usage · 130 interrupted."
 
 
+class Verb(TyperCommand):
+    """A verb; its numbers are looked at before it does anything."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
+        """Look at what was typed, and parse it."""
+        check_percentages(args, {flag: param.name for param in self.params for flag in param.opts if param.name})
+        return super().make_context(info_name, args, parent=parent, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run it."""
+        check_settings(ctx.params, {param.name: max(param.opts, key=len) for param in self.params if param.name})
+        try:
+            return super().invoke(ctx)
+        except (MemoryError, RuntimeError) as error:
+            if (text := out_of_memory(error, ctx.params.get("input_shape") or "")) is None:
+                raise
+            raise ConfigError(text) from error
+
+
 class Commands(TyperGroup):
     """All verbs; an error of any of them becomes one sentence and an exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run the command to its end, where all output must have been written."""
+        streams.prepare()
+        try:
+            return super().main(*args, **kwargs)
+        except (SystemExit, OSError) as stop:
+            unwritten = streams.finish() or (stop if isinstance(stop, OSError) else None)
+            if unwritten is None or (isinstance(stop, SystemExit) and stop.code):
+                raise
+            if not isinstance(unwritten, BrokenPipeError):
+                streams.say(f"prunus: {streams.unwritable(unwritten)}")
+            raise SystemExit(1) from None
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Keep the arguments as they were typed: results say which command made them."""
@@ -47,22 +82,23 @@ class Commands(TyperGroup):
         except OSError as error:
             if debug:
                 raise
-            _fail(f"{error.strerror or error}: {error.filename or 'unknown file'}", type(error).__name__, "--json" in typed)
+            _fail(unusable(error), type(error).__name__, "--json" in typed)
             raise typer.Exit(1) from None
         except Exception as error:
             # Usage errors belong to the command-line library, whose module depends on its version; it shows them.
             if debug or hasattr(error, "exit_code"):
                 raise
-            text = f"{type(error).__name__}: {error} (an error that prunus does not know; --debug shows where.)"
-            _fail(text, type(error).__name__, "--json" in typed)
+            _fail(unknown(error), type(error).__name__, "--json" in typed)
             raise typer.Exit(1) from None
 
 
 def _fail(text: str, kind: str, as_json: bool) -> None:
     """The sentence on stderr, and with --json also as the one object on stdout."""
-    print(f"prunus: {text}", file=sys.stderr)
+    text = one_line(text)
+    streams.say(f"prunus: {text}")
     if as_json:
-        print(json.dumps({"error": {"type": kind, "message": text}}))
+        with suppress(OSError):
+            print(json.dumps({"error": {"type": kind, "message": text}}), flush=True)
 
 
 app = typer.Typer(
@@ -111,7 +147,7 @@ def _register() -> None:
     from prunus.cli.train import train
 
     for verb in (demo, prune, compress, train, cascade, segment, profile, compare, latency, export, methods, models):
-        app.command()(verb)
+        app.command(cls=Verb)(verb)
 
 
 _register()

@@ -9,6 +9,7 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
+from prunus.cli.kinds import check_target
 from prunus.cli.opening import open_data, open_model, parse_shape, split_samples
 from prunus.errors import ConfigError, TargetError
 
@@ -48,6 +49,7 @@ def cascade(
     from prunus.dynamic import Cascade, export_cascade
     from prunus.training import batches
 
+    check_target(output, "the ONNX file")
     if (budget is None) == (tolerance is None):
         raise TargetError("Exactly one of --budget and --tolerance must be given.")
     if not data:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -9,10 +10,10 @@ from typing import Any
 
 from prunus.cli.console import bars, show, show_json, show_table
 from prunus.cli.opening import RESULT_FILE, TRAINING_FILE, open_model, read_training
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, FileFormatError, clause
 
 
-def compare_runs(folders: Sequence[str], page: Path | None, command: str, as_json: bool) -> None:
+def compare_runs(folders: Sequence[str], page: Path | None, command: str, build: str, as_json: bool) -> None:
     """Show the table of several runs, or print it as JSON, and write the page if it is wanted.
 
     Raises:
@@ -29,7 +30,8 @@ def compare_runs(folders: Sequence[str], page: Path | None, command: str, as_jso
         results = {}
         for number, (text, name) in enumerate(zip(folders, _names(folders))):
             watch("reading runs", number, len(folders))
-            results[name] = _result(Path(text))
+            results[name] = _result(Path(text), build)
+            _check(Path(text), results[name])
         runs = gather(results)
         if page is not None:
             watch("drawing", 0, 0)
@@ -48,13 +50,27 @@ def compare_runs(folders: Sequence[str], page: Path | None, command: str, as_jso
     show(f"\n[bold]{escape(runs_page.verdict(runs))}[/bold]" + (f": {escape(str(page))}" if page else ""))
 
 
+def _check(folder: Path, result: dict[str, Any]) -> None:
+    """Raises FileFormatError, naming the folder, where a record is not made of what a chart needs."""
+    from prunus.report.runs import gather
+
+    try:
+        runs = gather({folder.name: result})
+        runs.choice()
+        wrong = [point for point in runs.points if not all(math.isfinite(one) for one in (point.accuracy, point.macs, point.bytes))]
+    except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise FileFormatError(f"The record in {folder} lacks what a chart needs ({type(error).__name__}: {clause(error)}).") from error
+    if wrong or not 0 <= runs.error() < 100:
+        raise FileFormatError(f"The record in {folder} has figures that no run has.")
+
+
 def _names(folders: Sequence[str]) -> list[str]:
     """The folders' own names, or their paths where names are the same."""
     names = [Path(text).resolve().name for text in folders]
     return names if len(set(names)) == len(names) else [str(Path(text)) for text in folders]
 
 
-def _result(folder: Path) -> dict[str, Any]:
+def _result(folder: Path, build: str) -> dict[str, Any]:
     """What a run recorded; of a training where nothing was removed also its cost."""
     from prunus.channels import trace
     from prunus.report.result import read
@@ -66,7 +82,7 @@ def _result(folder: Path) -> dict[str, Any]:
     record = read_training(folder / TRAINING_FILE)
     if "accuracy" not in record:
         raise ConfigError(f"{folder} holds a segmentation, which has no accuracy to compare.")
-    opened = open_model(str(folder))
+    opened = open_model(str(folder), build_name=build)
     steps = [{"step": "trained", "value": record["accuracy"]}]
     count = ((record["model"] or {}).get("data") or {}).get("test", 0)
     return {

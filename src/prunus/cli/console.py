@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 from rich.console import Console
@@ -20,6 +21,10 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+
+from prunus.cli.streams import written
+
+NARROWEST = 60  # columns, for tables whose cells may be folded
 
 
 class Bars:
@@ -49,7 +54,8 @@ class Bars:
             self.progress.update(self.task, completed=1, total=1)
             self.progress.stop_task(self.task)
         else:
-            Console(stderr=True).print(f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False)
+            with suppress(OSError):  # progress that nobody can read ends no work
+                Console(stderr=True).print(f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False)
         self.step, self.task = "", None
 
 
@@ -78,8 +84,14 @@ def bars() -> Iterator[Bars]:
 
 
 def show_json(data: Mapping[str, Any]) -> None:
-    """The one object on stdout."""
-    print(json.dumps(data, indent=2, ensure_ascii=False))
+    """The one object on stdout; what its encoding lacks is escaped."""
+    text = json.dumps(data, indent=2, ensure_ascii=False)
+    try:
+        text.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        text = json.dumps(data, indent=2)
+    with written():
+        print(text)
 
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
@@ -90,11 +102,13 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]],
     for row in rows:
         table.add_row(*row)
     console = Console()
-    if not console.is_terminal:
-        console = Console(width=200)  # a pipe has no width; do not wrap what another program may read
-    console.print(table, highlight=False, markup=False)
+    if not console.is_terminal or console.width < NARROWEST:
+        console = Console(width=200)  # a pipe has no width, and terminals wrap lines better than tables wrap words: nothing is folded
+    with written():
+        console.print(table, highlight=False, markup=False)
 
 
 def show(text: str) -> None:
     """One line on stdout."""
-    Console().print(text, highlight=False, soft_wrap=True)
+    with written():
+        Console().print(text, highlight=False, soft_wrap=True)

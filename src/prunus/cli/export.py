@@ -10,6 +10,7 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json
+from prunus.cli.kinds import check_target
 from prunus.cli.opening import open_model, parse_shape
 
 
@@ -31,6 +32,7 @@ def export(
     from prunus.deploy import onnx
     from prunus.report import words
 
+    check_target(output, "the ONNX file")
     onnx.require()
     with bars() as watch:
         watch("building the model", 0, 0)

@@ -15,6 +15,7 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import Bars, bars, show, show_json, show_table
+from prunus.cli.kinds import check_target
 from prunus.cli.opening import open_model, parse_shape
 from prunus.errors import ConfigError, MissingExtraError, clause
 
@@ -87,6 +88,7 @@ def latency(
     from prunus.cli.app import typed_command
     from prunus.deploy.environment import environment
 
+    check_target(output, "a JSON file")
     with bars() as watch:
         entrants = _opened(models, parse_shape(input_shape), build, watch)
         shape = _common_shape(entrants)
@@ -119,6 +121,8 @@ def _opened(texts: Sequence[str], shape: tuple[int, ...] | None, build: str, wat
     for number, text in enumerate(texts):
         name = text if text not in found else f"{text} ({texts[: number + 1].count(text)})"
         if text.endswith(".onnx"):
+            if not Path(text).is_file():
+                raise ConfigError(f"{text} cannot be read as an ONNX file: there is no such file.")
             found[name] = _Entrant(Path(text), input_shape(text), {"name": text})
         else:
             opened = open_model(text, shape=shape, build_name=build)

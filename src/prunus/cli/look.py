@@ -10,6 +10,7 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
+from prunus.cli.kinds import check_target
 from prunus.cli.opening import open_data, open_model, parse_planes, parse_shape
 from prunus.errors import ConfigError
 
@@ -107,11 +108,12 @@ def compare(
     For example: prunus compare resnet56@resnet56.th out/ --data cifar10;
     prunus compare runs/a runs/b runs/c -o compare.html
     """
+    check_target(output, "the page")
     if output is not None or len(models) > 2:
         from prunus.cli.app import typed_command
         from prunus.cli.compare_runs import compare_runs
 
-        compare_runs(models, output, typed_command(context), as_json)
+        compare_runs(models, output, typed_command(context), build, as_json)
         return
     if len(models) != 2:
         raise typer.BadParameter("Give two models, or folders of several runs.")

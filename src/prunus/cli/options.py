@@ -89,7 +89,12 @@ InputShape = Annotated[
 ]
 BuildName = Annotated[
     str,
-    Option("--build", metavar="NAME", help="What a compact file without its result was made of.", rich_help_panel=MODEL),
+    Option(
+        "--build",
+        metavar="NAME",
+        help="What compact models were made from, where their folder does not say it, or names code of yours.",
+        rich_help_panel=MODEL,
+    ),
 ]
 
 # Data and tuning

@@ -97,6 +97,7 @@ def prune(
         images = _load(data, data_dir, model, shape, watch)
         watch("building the model", 0, 0)
         opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
+        opened.check_output(output)
         material = split_samples(images, mean, std, HELD_OUT, seed) if images else None
         example, verify_on = _inputs(material, opened.inputs(seed))
         outcome = one_shot(
@@ -120,7 +121,7 @@ def prune(
             outcome,
             example,
             command=typed_command(context),
-            model=opened.record() | {"data": data_record(images, material)},
+            model=opened.record(output) | {"data": data_record(images, material)},
             score=chosen.value,
             seed=seed,
             material=material,

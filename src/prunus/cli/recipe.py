@@ -6,12 +6,16 @@ import difflib
 import json
 import tomllib
 import typing
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from prunus.cli.limits import check_settings
 from prunus.errors import ConfigError, MissingExtraError, clause
+from prunus.json_files import check_depth
+
+MOST_BYTES = 2**20
 
 Select = Literal["all", "critical", "fixed-ratio", "mean-division", "area", "easy-dropped", "random"]
 Method = Literal["none", "soft", "history", "importance", "dynamic"]
@@ -26,6 +30,7 @@ class Recipe:
     model: str
     data_dir: str = ""
     weights: str = ""
+    build: str = ""
     mean: str = ""
     std: str = ""
     validation: float = 0.1
@@ -38,15 +43,15 @@ class Recipe:
     batch_size: int = 128
     same_steps: bool = False
     lr: float = 0.1
-    optimizer: str = "sgd"
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     momentum: float = 0.9
     weight_decay: float = 5e-4
-    schedule: str = "cosine"
+    schedule: Literal["constant", "step", "cosine", "onecycle"] = "cosine"
     milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
     warmup_steps: int = 0
-    precision: str = "float32"
+    precision: Literal["float32", "bfloat16"] = "float32"
     channels_last: bool = False
-    augment: str = "auto"
+    augment: Literal["auto", "none", "crop", "crop-flip", "crop-flip-cutout"] = "auto"
     shift: int = 0
     first_size: float = 1.0
     full_size_from: float = 0.75
@@ -54,7 +59,7 @@ class Recipe:
     loss: LossName = "cross-entropy"
     clip: float = 0.0
     ema: float = 0.0
-    keep: str = "last"
+    keep: Literal["last", "best"] = "last"
     compile: bool = False
 
     select: Select = "all"
@@ -101,18 +106,39 @@ def read(path: Path) -> dict[str, Any]:
     """Keys and values of a TOML or YAML file. Raises ConfigError if it is neither."""
     if not path.is_file():
         raise ConfigError(f"There is no recipe {path}.")
+    if path.suffix not in (".toml", ".yaml", ".yml"):
+        raise ConfigError(f"A recipe is a .toml, .yaml or .yml file, not {path.name}.")
     try:
-        if path.suffix == ".toml":
-            return tomllib.loads(path.read_text())
-        if path.suffix in (".yaml", ".yml"):
-            return _read_yaml(path)
-    except (ValueError, OSError) as error:
-        raise ConfigError(f"{path} cannot be read: {clause(error)}.") from error
-    raise ConfigError(f"A recipe is a .toml, .yaml or .yml file, not {path.name}.")
+        text = _text(path)
+        found = tomllib.loads(text) if path.suffix == ".toml" else _read_yaml(text)
+        check_depth(found)
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be read: {error.strerror or error}.") from error
+    except (ValueError, RecursionError) as error:
+        reason = "it is nested too deep" if isinstance(error, RecursionError) else clause(error)
+        raise ConfigError(f"{path} cannot be read: {reason}.") from error
+    return found
 
 
-def resolve(values: Mapping[str, Any], source: str) -> Recipe:
+def _text(path: Path) -> str:
+    """What a file of a sensible size says."""
+    with path.open("rb") as file:
+        content = file.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise ValueError(f"it is larger than {MOST_BYTES // 2**20} MiB, and no recipe is")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"it is no UTF-8 text (byte {error.start})") from error
+
+
+def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ()) -> Recipe:
     """A recipe from keys and values; the others have their defaults.
+
+    Args:
+        values: of the keys.
+        source: where they are from.
+        flags: keys whose values are from flags instead.
 
     Raises:
         ConfigError: an unknown key (with the nearest one that there is), a missing one, or a value of the wrong kind.
@@ -121,31 +147,35 @@ def resolve(values: Mapping[str, Any], source: str) -> Recipe:
     for key in values:
         if key not in known:
             near = difflib.get_close_matches(key, known, n=1)
-            raise ConfigError(
-                f"{source} has an unknown key {key!r}" + (f": did you mean {near[0]!r}?" if near else "; prunus train --help lists them.")
-            )
+            hint = f": did you mean {near[0]!r}?" if near else "."
+            raise ConfigError(f"{source} has an unknown key {_short(key)}{hint} All are listed by prunus train --help.")
     for key in ("data", "model"):
         if not values.get(key):
             raise ConfigError(f"{source} does not say which {key} to train {'on' if key == 'data' else ''}".rstrip() + ".")
-    return Recipe(**{key: _checked(key, value, known[key], source) for key, value in values.items()})
+    names = {key: f"--{key.replace('_', '-')}" if key in flags else f"{source}: {key}" for key in known}
+    recipe = Recipe(**{key: _checked(names[key], value, known[key]) for key, value in values.items()})
+    if recipe.epochs == 0:
+        raise ConfigError(f"{names['epochs']} must be at least 1: there is nothing to train otherwise.")
+    check_settings({f.name: getattr(recipe, f.name) for f in fields(Recipe)}, names)
+    return recipe
 
 
-def _checked(key: str, value: Any, kind: Any, source: str) -> Any:
+def _checked(name: str, value: Any, kind: Any) -> Any:
     """A value of the kind that its key has."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
     if origin is Literal:
         if value not in arguments:
-            raise ConfigError(f"{source}: {key} must be one of {', '.join(arguments)}, not {value!r}.")
+            raise ConfigError(f"{name} must be one of {', '.join(arguments)}, not {_short(value)}.")
         return value
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ConfigError(f"{source}: {key} must be a list, not {value!r}.")
-        return tuple(_checked(key, item, arguments[0], source) for item in value)
+            raise ConfigError(f"{name} must be a list, not {_short(value)}.")
+        return tuple(_checked(name, item, arguments[0]) for item in value)
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
         words = {int: "a whole number", float: "a number (in YAML 1.0e-3, not 1e-3)", bool: "true or false", str: "a text"}
-        raise ConfigError(f"{source}: {key} must be {words[kind]}, not {value!r}.")
+        raise ConfigError(f"{name} must be {words[kind]}, not {_short(value)}.")
     return value
 
 
@@ -153,15 +183,45 @@ def _plain(value: Any) -> Any:
     return list(value) if isinstance(value, tuple) else value
 
 
-def _read_yaml(path: Path) -> dict[str, Any]:
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _read_yaml(text: str) -> dict[str, Any]:
+    """Keys and values; an anchor may stand for a plain value alone, as those that stand for lists of each other grow without end."""
     try:
         import yaml
     except ImportError as error:
         raise MissingExtraError("Recipes in YAML need the extra prunus[yaml]; TOML needs none.") from error
+
+    class Loader(yaml.SafeLoader):  # type: ignore[misc]  # yaml has no types here
+        def compose_node(self, parent: Any, index: Any) -> Any:
+            node = super().compose_node(parent, index)
+            if isinstance(node, yaml.MappingNode):
+                names = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
+                for name in names:
+                    if names.count(name) > 1:
+                        raise ValueError(f"it has the key {name!r} twice")
+            return node
+
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            return super().compose_mapping_node(_plain_anchor(anchor))
+
+        def compose_sequence_node(self, anchor: Any) -> Any:
+            return super().compose_sequence_node(_plain_anchor(anchor))
+
     try:
-        found = yaml.safe_load(path.read_text())
+        found = yaml.load(text, Loader)  # a safe loader, with less than it takes
     except yaml.YAMLError as error:
-        raise ConfigError(f"{path} cannot be read: {' '.join(str(error).split())}.") from error
+        raise ValueError(" ".join(str(error).split())) from error
     if not isinstance(found, dict):
-        raise ConfigError(f"{path} holds no keys with values.")
+        raise ValueError("it holds no keys with values")
     return {str(key): value for key, value in found.items()}
+
+
+def _plain_anchor(anchor: Any) -> Any:
+    """Raises ValueError for a list or a mapping with an anchor."""
+    if anchor is not None:
+        raise ValueError(f"its anchor &{anchor} stands for more than a plain value")
+    return anchor

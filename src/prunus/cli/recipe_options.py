@@ -15,6 +15,7 @@ GATES = "Gates of --method dynamic"
 
 DataDir = Annotated[str | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)]
 Weights = Annotated[str | None, Option("--weights", help="Begin with these weights; default: random ones.", rich_help_panel=DATA)]
+Build = Annotated[str | None, Option("--build", metavar="NAME", help="What a compact model to begin with was made from.", rich_help_panel=DATA)]
 Mean = Annotated[str | None, Option("--mean", help="Mean of the planes; default: the data's.", rich_help_panel=DATA)]
 Std = Annotated[str | None, Option("--std", help="Standard deviation, likewise.", rich_help_panel=DATA)]
 Validation = Annotated[float | None, Option("--validation", help="Share of the training samples held out; 0 = none.", rich_help_panel=DATA)]

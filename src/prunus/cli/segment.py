@@ -9,6 +9,7 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json
+from prunus.cli.kinds import check_target
 from prunus.cli.opening import open_model, parse_planes, parse_shape
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what is usual for photographs
@@ -35,6 +36,7 @@ def segment(
     from prunus.data.pictures import GEOTIFF
     from prunus.segmentation.files import segment_file
 
+    check_target(output, "the mask")
     with bars() as watch:
         watch("building the model", 0, 0)
         opened = open_model(model, weights=weights, shape=parse_shape(input_shape), build_name=build)

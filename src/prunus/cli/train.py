@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
 from pathlib import Path
@@ -47,6 +47,7 @@ def train(
     resume: Annotated[bool, Option("--resume", help="Go on from the folder's checkpoint, by its recipe.")] = False,
     data_dir: keys.DataDir = None,
     weights: keys.Weights = None,
+    build: keys.Build = None,
     mean: keys.Mean = None,
     std: keys.Std = None,
     validation: keys.Validation = None,
@@ -129,9 +130,11 @@ def train(
     flags = {name: value for name, value in context.params.items() if name not in _NOT_KEYS and value not in (None, "", (), [])}
     begun = _begun(output, resume)
     values = read(recipe) if recipe else {f.name: getattr(begun, f.name) for f in fields(Recipe)} if begun else {}
-    chosen = resolve(values | flags, str(recipe) if recipe else "the command")
+    chosen = resolve(values | flags, str(recipe) if recipe else "The command", flags)
     if begun is not None:
         _check_same(begun, chosen, output)
+        if recipe is None:
+            _check_own(begun, flags, output)
     if chosen.method == "importance" and not chosen.validation:
         raise ConfigError("The tolerance of importance weights is kept on held-out samples: validation must be above 0.")
     if chosen.method == "dynamic":
@@ -168,6 +171,15 @@ def _begun(folder: Path, resume: bool) -> Recipe | None:
     return resolve(read(folder / RECIPE), str(folder / RECIPE))
 
 
+def _check_own(begun: Recipe, flags: Mapping[str, Any], folder: Path) -> None:
+    """Raises ConfigError where the recipe in a folder names code, and the user does not: what a file names is never called."""
+    for key in ("data", "model", "build"):
+        name = getattr(begun, key)
+        if ":" in name and key not in flags:
+            again = f"--build {name}" if key == "build" else f"prunus train {begun.data} {begun.model} --resume -o {folder}"
+            raise ConfigError(f"The recipe {folder / RECIPE} names {name}, and prunus does not call what a file names: give it again, as in {again}.")
+
+
 def _check_same(begun: Recipe, chosen: Recipe, folder: Path) -> None:
     """Raises ConfigError if a resumed training would go on in another way than it began."""
     for key in fields(Recipe):
@@ -198,7 +210,8 @@ def _run(
     samples = split_samples(images, recipe.mean, recipe.std, recipe.validation, recipe.seed)
     config = parts.config(recipe, images)
     torch.manual_seed(recipe.seed)
-    opened = open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, data=images)
+    opened = open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, data=images, build_name=recipe.build)
+    opened.check_output(folder)
     example, _ = next(iter(batches(samples.test, samples.normalise, VERIFIED_ON)))
     opened.model.to(ranks.device)
     example = example.to(ranks.device)
@@ -218,7 +231,7 @@ def _run(
 
     job = Job(recipe, folder, resume, opened.model, samples, config, example, watch, note)
     if recipe.method == "dynamic":
-        return train_gated_network(job, opened, images, opened.record() | {"data": data_record(images, samples)}, command, onnx, report, ranks)
+        return train_gated_network(job, opened, images, opened.record(folder) | {"data": data_record(images, samples)}, command, onnx, report, ranks)
     made = by_method(job)
     if not ranks.first:
         return {}
@@ -227,7 +240,7 @@ def _run(
     for network in (opened.model, made.outcome.compact if made.outcome else None):
         if network is not None:
             network.cpu()
-    record = opened.record() | {"data": data_record(images, samples)}
+    record = opened.record(folder) | {"data": data_record(images, samples)}
     if made.outcome is None:
         assert made.training is not None
         return _plain_result(opened.model, samples, made.training, record, folder, command)

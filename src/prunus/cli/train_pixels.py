@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -80,6 +81,7 @@ def train_pixels(
     pictures = _read(recipe, root)
     torch.manual_seed(recipe.seed)
     opened = _opened(recipe, pictures)
+    opened.check_output(folder)
     opened.model.to(ranks.device)
     if ranks.first:
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,7 +121,7 @@ def _written(
     networks = {"test": opened.model} | ({"pruned": reduced.model} if reduced else {})
     result: dict[str, Any] = {
         "command": command,
-        "model": opened.record() | {"data": pictures.record()},
+        "model": opened.record(folder) | {"data": pictures.record()},
         **{name: evaluate(network, pictures.test, pictures.normalise).figures() for name, network in networks.items()},
         "training": history.to_dict(),
     }
@@ -143,7 +145,8 @@ def show_pixels(result: dict[str, Any], folder: Path) -> None:
     for what, figures in rows:
         shown = ", ".join(f"{metric} {value:.2f} %" for metric, value in figures.items())
         show(f"[bold]{name}{what}: {shown}[/bold] on the test pictures")
-    show(f"{folder / 'model.safetensors'}; prunus segment PICTURE --model {folder}")
+    build = f" --build {name}" if ":" in name else ""
+    show(f"{folder / 'model.safetensors'}; prunus segment PICTURE --model {folder}{build}")
 
 
 class _Metrics:
@@ -165,8 +168,16 @@ class _Metrics:
         from prunus.report.result import write_text
 
         before = self._path.read_text().splitlines() if self._path.exists() else []
-        lines = [line for line in before if json.loads(line)["epoch"] < record.epoch]
+        lines = [line for line in before if _epoch(line) < record.epoch]
         write_text("\n".join([*lines, json.dumps(asdict(record) | self._last)]) + "\n", self._path)
+
+
+def _epoch(line: str) -> float:
+    """The epoch of a line of metrics; no line that is not whole, as of a run that was killed, is kept."""
+    try:
+        return float(json.loads(line)["epoch"])
+    except (ValueError, LookupError, TypeError, RecursionError):
+        return math.inf
 
 
 def _read(recipe: Recipe, root: Path) -> _Pictures:
@@ -184,7 +195,7 @@ def _opened(recipe: Recipe, pictures: _Pictures) -> Opened:
     planes = len(pictures.normalise[0])
     options = {} if ":" in recipe.model else {"num_classes": pictures.maps} | ({"in_channels": planes} if recipe.model in OURS else {})
     shape = (1, planes, recipe.window, recipe.window)
-    return open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, shape=shape, options=options)
+    return open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, shape=shape, options=options, build_name=recipe.build)
 
 
 def _windows(recipe: Recipe, pictures: _Pictures) -> Patches:

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from ..channels.trace import Inputs, as_arguments
+from ..channels.trace import Inputs, as_arguments, called
 from ..errors import PlanError
 
 
@@ -33,7 +33,7 @@ def seen_by_all(model: nn.Module, names: Iterable[str], batches: Iterable[Inputs
     try:
         for batch in batches:
             args, kwargs = as_arguments(batch)
-            model(*args, **kwargs)
+            called(model, args, kwargs)
             yield dict(found)
             found.clear()
     finally:

@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door, one_each
+
 from ..channels import Plan
 from ..channels.layers import Labels
 from ..channels.mask import lost_slots
@@ -18,6 +20,7 @@ from ..channels.twin import copy_model, named_tensors, unwrap
 from ..errors import PlanError
 
 
+@door()
 @torch.no_grad()
 def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = None) -> nn.Module:
     """A copy of the model in which whatever reads a removed channel reads its representative more instead; give it to `compact` with the same plan.
@@ -37,6 +40,7 @@ def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = No
     model = unwrap(model)
     graph = graph_for(model, plan)
     removed = plan.removed_in(graph)
+    one_each("into", into, "channels", graph.num_channels)
     target = into.cpu().numpy()
     gone = np.flatnonzero(removed & (target != np.arange(len(target))))
     wrong = gone[removed[target[gone]] | (graph.group_of_channel[target[gone]] != graph.group_of_channel[gone])]

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from prunus._arguments import door
+
 from ..channels import Plan, mask
 from ..channels.readers import Reader, readers
 from ..channels.resolve import graph_for
@@ -36,6 +38,7 @@ def unwatched(done: int, total: int) -> None:
     """Nobody watches."""
 
 
+@door()
 def refit(model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, ridge: float = RIDGE, on_step: Watcher = unwatched) -> nn.Module:
     """A copy of the model whose layers that read removed channels are refitted without them; give it to `compact` with the same plan.
 
@@ -69,6 +72,7 @@ def refit(model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, ridge: flo
     return fitted
 
 
+@door()
 def restore_means(model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, on_step: Watcher = unwatched) -> nn.Module:
     """Like `refit`, but the weights stay: what removed channels added on average goes into biases or batch norms."""
     return refit(model, plan, batches, ridge=math.inf, on_step=on_step)

@@ -14,14 +14,14 @@ from typing import Any
 from torch import Tensor, jit, nn
 
 from ..channels import ChannelGraph
-from ..channels.trace import Inputs, as_arguments
+from ..channels.trace import Inputs, as_arguments, called
 from ..errors import PlanError
 
 MOST_BYTES = 2 << 30  # of outputs that are kept; a module whose output does not fit is run again
 
 
-class _SeenError(Exception):
-    """Ends a forward whose rest nobody needs."""
+class _SeenError(BaseException):
+    """Ends a forward whose rest nobody needs; no Exception, so that nobody on the way takes it for a failure."""
 
 
 @dataclass(eq=False)
@@ -75,7 +75,7 @@ class Resumed:
         handle = layer.register_forward_hook(look, with_kwargs=True)
         args, kwargs = as_arguments(batch)
         try:
-            self._model(*args, **kwargs)
+            called(self._model, args, kwargs)
         except _SeenError:
             return found[0]
         finally:
@@ -125,7 +125,7 @@ def _calls(model: nn.Module, batch: Inputs) -> Counter[str]:
     handles = [module.register_forward_pre_hook(lambda module, args, name=name: count.update([name])) for name, module in model.named_modules()]
     args, kwargs = as_arguments(batch)
     try:
-        model(*args, **kwargs)
+        called(model, args, kwargs)
     finally:
         for handle in handles:
             handle.remove()

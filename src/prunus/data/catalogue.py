@@ -13,6 +13,7 @@ from prunus.data.digits import load_digits
 from prunus.data.download import Progress
 from prunus.data.folder import load_folder
 from prunus.data.idx import FASHION_MNIST, MNIST, load_idx
+from prunus.data.paths import AnyPath, as_path, is_folder, is_there, shown
 from prunus.data.sets import ImageData
 from prunus.errors import DataError
 
@@ -36,8 +37,8 @@ def default_root() -> Path:
 
 
 def load(
-    name: str,
-    root: str | Path | None = None,
+    name: AnyPath,
+    root: AnyPath | None = None,
     download: bool = True,
     *,
     image_size: int | None = None,
@@ -56,7 +57,8 @@ def load(
         DataError: no such set, absent files, a failed download or a damaged file; the text names it.
         MissingExtraError: an image folder without Pillow.
     """
-    place = default_root() if root is None else Path(root).expanduser()
+    name = str(as_path(name))
+    place = default_root() if root is None else as_path(root).expanduser()
     known = name in names()
     if image_size is not None and known:
         raise DataError(f"image_size is for image folders; the images of {name} have a size of their own.")
@@ -65,8 +67,10 @@ def load(
     if known:
         return _FILES[name](place, download, progress)
     for folder in (Path(name).expanduser(), place / name):
-        if folder.is_dir():
+        if is_folder(folder):
             return load_folder(folder.resolve(), image_size, progress)
+        if is_there(folder):
+            raise DataError(f"{shown(folder)} is a file, or a link to nowhere; an image folder is needed.")
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]}?" if near else f" The names are {', '.join(names())}."
-    raise DataError(f"There is no data set, nor an image folder, {name!r}.{hint}.")
+    raise DataError(f"There is no data set, nor an image folder, {name!r}.{hint}")

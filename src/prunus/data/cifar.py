@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tarfile
 import tempfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO, cast
 
 import numpy as np
 import torch
 
+from prunus.data import limits
 from prunus.data.download import Progress, fetch
+from prunus.data.paths import AnyPath, as_file, as_path, is_file, shown
 from prunus.data.sets import ImageData, Split
+from prunus.data.unpack import CHUNK, Counted, unpacked
 from prunus.errors import DataError, clause
 
 SIDE = 32  # pixels
 PIXELS = 3 * SIDE * SIDE  # bytes of an image: red plane, green plane, blue plane
+SLACK = 1 << 20  # bytes of an archive beside the set: notes, and what lies between entries
 
 
 @dataclass(frozen=True)
@@ -94,16 +99,17 @@ CIFAR100 = CifarSource(
 )
 
 
-def load_cifar(source: CifarSource, root: Path, download: bool = True, progress: Progress | None = None) -> ImageData:
+def load_cifar(source: CifarSource, root: AnyPath, download: bool = True, progress: Progress | None = None) -> ImageData:
     """Read a CIFAR set from below `root`, or download it to `root / source.folder`.
 
     Raises:
         DataError: not there and not to be downloaded, a failed download, or a damaged file (named, with the sizes).
     """
+    root = as_path(root)
     folder = find(source, root)
     if folder is None:
         if not download:
-            places = ", ".join(str(place) for place in _places(source, root))
+            places = ", ".join(shown(place) for place in _places(source, root))
             raise DataError(f"There is no {source.name}, binary version ({', '.join(source.files)}), in any of {places}.")
         folder = root / source.folder
         archive = root / source.url.rpartition("/")[2]
@@ -114,39 +120,52 @@ def load_cifar(source: CifarSource, root: Path, download: bool = True, progress:
     return ImageData(source.name, train, test, source.classes, source.mean, source.std)
 
 
-def find(source: CifarSource, root: Path) -> Path | None:
+def find(source: CifarSource, root: AnyPath) -> Path | None:
     """The first folder that has all the files."""
-    for folder in _places(source, root):
-        if all((folder / file).is_file() for file in source.files):
+    for folder in _places(source, as_path(root)):
+        if all(is_file(folder / file) for file in source.files):
             return folder
     return None
 
 
-def extract(archive: Path, folder: Path, source: CifarSource) -> None:
+def extract(archive: AnyPath, folder: AnyPath, source: CifarSource) -> None:
     """Take exactly the files of the set out of an archive, each in its place only when it is whole.
 
-    Members are looked up by their exact name, must be regular files of the known size, and are copied as bytes, so an
-    archive with other names, links or sizes cannot write anywhere else.
+    Entries are looked up by their exact name, must be plain files of the known size, once each, and are copied piece by piece: an archive with
+    other names, links, sizes or holes cannot write anywhere else, and one that unpacks to more than twice the set is given up.
+
+    Raises DataError for such an archive, a damaged one, and a folder that cannot be written.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    archive, folder = as_file(archive, "archive"), as_path(folder)
+    left = {f"{source.folder}/{file}": file for file in source.files}
+    most = 2 * sum(_size(file, source) for file in source.files) + SLACK
     try:
-        with tarfile.open(archive) as tar:
-            for file in source.files:
-                _extract_one(tar, file, folder, source)
-    except (tarfile.TarError, KeyError, EOFError, OSError, zlib.error) as error:
-        raise DataError(f"Cannot unpack {archive}: {clause(error)}.") from error
+        folder.mkdir(parents=True, exist_ok=True)
+        with unpacked(archive) as (stream, _), tarfile.open(fileobj=cast(IO[bytes], Counted(stream, most)), mode="r:") as tar:
+            for number, member in enumerate(tar):
+                if number >= limits.MEMBERS:
+                    raise DataError(f"It has more than {limits.MEMBERS:,} entries.")
+                if member.name in left:
+                    _extract_one(tar, member, left.pop(member.name), folder, source)
+                elif member.name in {f"{source.folder}/{file}" for file in source.files}:
+                    raise DataError(f"It has {member.name} twice.")
+            if left:
+                raise DataError(f"It has no {', '.join(left)}.")
+    except (DataError, OSError) as error:
+        raise DataError(f"Cannot unpack {shown(archive)}: {clause(error)}.") from error
 
 
-def _extract_one(tar: tarfile.TarFile, file: str, folder: Path, source: CifarSource) -> None:
-    member = tar.getmember(f"{source.folder}/{file}")
+def _extract_one(tar: tarfile.TarFile, member: tarfile.TarInfo, file: str, folder: Path, source: CifarSource) -> None:
     expected = _size(file, source)
-    stream = tar.extractfile(member) if member.isreg() else None
+    stream = tar.extractfile(member) if member.isreg() and not member.issparse() else None
     if stream is None or member.size != expected:
         raise DataError(f"{member.name} in the archive should be a file of {expected:,} bytes, not {member.size:,}.")
     handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{file}.")
     try:
         with os.fdopen(handle, "wb") as out:
-            out.write(stream.read())
+            shutil.copyfileobj(stream, out, CHUNK)
+        if Path(temporary).stat().st_size != expected:
+            raise DataError(f"{member.name} is cut short.")
         Path(temporary).replace(folder / file)
     finally:
         Path(temporary).unlink(missing_ok=True)
@@ -169,13 +188,14 @@ def _split(folder: Path, files: tuple[str, ...], source: CifarSource) -> Split:
 
 def _records(path: Path, expected: int, source: CifarSource) -> np.ndarray:
     try:
-        content = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DataError(f"Cannot read {path}: {clause(error)}.") from error
+        found = as_file(path).stat().st_size
+        content = np.fromfile(path, np.uint8, expected) if found == expected else np.empty(0, np.uint8)
+    except (OSError, MemoryError) as error:
+        raise DataError(f"Cannot read {shown(path)}: {clause(error)}.") from error
     if len(content) != expected:
-        raise DataError(f"{path} should have {expected:,} bytes, not {len(content):,}.")
+        raise DataError(f"{shown(path)} should have {expected:,} bytes, not {found:,}.")
     records = content.reshape(-1, source.label_bytes + PIXELS)
     highest = int(records[:, source.label_bytes - 1].max(initial=0))
     if highest >= len(source.classes):
-        raise DataError(f"{path} should hold labels below {len(source.classes)}, not {highest}: it is no {source.name}.")
+        raise DataError(f"{shown(path)} should hold labels below {len(source.classes)}, not {highest}: it is no {source.name}.")
     return records

@@ -5,14 +5,17 @@ from __future__ import annotations
 import hashlib
 import os
 import tempfile
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
 
-from prunus.errors import DataError
+from prunus.data import limits
+from prunus.data.paths import AnyPath, as_path, shown
+from prunus.errors import DataError, clause
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being read, how much is done and how much there is (bytes of a download, images of a folder)."""
@@ -21,7 +24,7 @@ CHUNK = 1 << 20  # bytes
 TIMEOUT = 60.0  # seconds without a byte
 
 
-def fetch(url: str, target: Path, md5: str, progress: Progress | None = None) -> None:
+def fetch(url: str, target: AnyPath, md5: str, progress: Progress | None = None) -> None:
     """Download `url` to `target`.
 
     The bytes go to a temporary file beside the target, which takes the target's name only when length and checksum are
@@ -34,13 +37,15 @@ def fetch(url: str, target: Path, md5: str, progress: Progress | None = None) ->
         progress: called after every chunk with (file name, bytes read, total bytes or None).
 
     Raises:
-        DataError: the server cannot be reached or refuses, the body is cut short, or the checksum differs.
+        DataError: the server cannot be reached, refuses, or is slower than `limits.PACE` for long; the body is cut short, longer than
+            announced or than `limits.DOWNLOAD_BYTES`; or the checksum differs.
     """
+    target = as_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except OSError as error:
-        raise DataError(f"Cannot write to {target.parent}: {error.strerror or error}.") from error
+    except (OSError, ValueError) as error:
+        raise DataError(f"Cannot write to {shown(target.parent)}: {getattr(error, 'strerror', None) or clause(error)}.") from error
     temporary = Path(name)
     try:
         with os.fdopen(handle, "wb") as file:
@@ -48,6 +53,8 @@ def fetch(url: str, target: Path, md5: str, progress: Progress | None = None) ->
         if found != md5:
             raise DataError(f"{url} has MD5 {found} instead of the published {md5}: the download was damaged or changed.")
         temporary.replace(target)
+    except OSError as error:
+        raise DataError(f"Cannot write {shown(target)}: {error.strerror or clause(error)}.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -55,23 +62,52 @@ def fetch(url: str, target: Path, md5: str, progress: Progress | None = None) ->
 def _receive(url: str, file: IO[bytes], label: str, progress: Progress | None) -> str:
     """Write the body of `url` to a file and return its MD5."""
     digest = hashlib.md5(usedforsecurity=False)
-    done = 0
-    try:
-        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
-            length = response.headers.get("Content-Length")
-            total = int(length) if length and length.isdecimal() else None
-            while chunk := response.read(CHUNK):
-                file.write(chunk)
-                digest.update(chunk)
-                done += len(chunk)
-                if progress is not None:
-                    progress(label, done, total)
-    except urllib.error.HTTPError as error:
-        error.close()
-        raise DataError(f"{url} answers {error.code} {error.reason}.") from error
-    except (OSError, HTTPException) as error:  # URLError, time-outs and broken connections are OSErrors
-        reason = getattr(error, "reason", None) or error
-        raise DataError(f"Cannot download {url}: {reason}; get it by hand and say where it is.") from error
+    done, total = 0, None
+    for piece, total in _pieces(url):
+        file.write(piece)
+        digest.update(piece)
+        done += len(piece)
+        if progress is not None and piece:
+            progress(label, done, total)
     if total is not None and done != total:
         raise DataError(f"The download of {url} broke off: {done:,} of {total:,} bytes.")
     return digest.hexdigest()
+
+
+def _pieces(url: str) -> Iterator[tuple[bytes, int | None]]:
+    """The body of `url` piece by piece, each with the length that was announced; the last piece is empty."""
+    try:
+        with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+            total, done, start = _announced(url, response.headers.get("Content-Length")), 0, time.monotonic()
+            piece, more = bytearray(), True
+            while more:
+                received = response.read1(CHUNK - len(piece))  # whatever is there: a slow server must not hold us until a piece is full
+                more, done = bool(received), done + len(received)
+                _check_progress(url, done, time.monotonic() - start)
+                piece += received
+                if len(piece) == CHUNK or not more:
+                    yield bytes(piece), total
+                    piece.clear()
+    except urllib.error.HTTPError as error:
+        error.close()
+        raise DataError(f"{url} answers {error.code} {error.reason}.") from error
+    except (OSError, HTTPException, ValueError) as error:  # URLError, time-outs and broken connections are OSErrors
+        reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
+        raise DataError(f"Cannot download {url}: {reason}; get it by hand and say where it is.") from error
+
+
+def _announced(url: str, length: str | None) -> int | None:
+    """The length of the body, where the server says it. Raises DataError for more than the limit."""
+    if length is None or not (length.isascii() and length.isdecimal()):
+        return None
+    if len(length) > 15 or int(length) > limits.DOWNLOAD_BYTES:
+        raise DataError(f"{url} announces {length[:30]} bytes; {limits.in_words(limits.DOWNLOAD_BYTES)} is the limit.")
+    return int(length)
+
+
+def _check_progress(url: str, done: int, seconds: float) -> None:
+    """Raises DataError for a body that is too long, or that comes too slowly to end in a reasonable time."""
+    if done > limits.DOWNLOAD_BYTES:
+        raise DataError(f"{url} sends more than {limits.in_words(limits.DOWNLOAD_BYTES)}, which is the limit.")
+    if seconds > TIMEOUT and done < limits.PACE * seconds:
+        raise DataError(f"{url} sent {limits.in_words(done)} in {seconds:.0f} seconds; try again, or get it by hand and say where it is.")

@@ -4,27 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
+from prunus.data import limits
+from prunus.data.decode import SUFFIXES, need_pillow, opened, upright_size
 from prunus.data.download import Progress
+from prunus.data.paths import AnyPath, as_folder, files_below, is_file, is_folder, listed, shown
 from prunus.data.sets import ImageData, Split, statistics, stratified
-from prunus.errors import DataError, MissingExtraError
+from prunus.errors import DataError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
 GREY = ("1", "L", "LA")
-WIDE = ("I", "F")  # modes of more than 8 bits start like this
 TEST_FOLDERS = ("test", "val", "validation")
 TEST_SHARE = 0.2  # held out of a folder that has no test part
 
 
-def load_folder(root: Path, image_size: int | None = None, progress: Progress | None = None) -> ImageData:
+def load_folder(root: AnyPath, image_size: int | None = None, progress: Progress | None = None) -> ImageData:
     """Read `root/train/CLASS/*` and `root/test/CLASS/*` (or `val`), or `root/CLASS/*` and test on a fifth.
 
     Classes are the names of the sub-folders of the training part, sorted. Every image is turned as its camera says,
@@ -38,20 +38,22 @@ def load_folder(root: Path, image_size: int | None = None, progress: Progress | 
 
     Raises:
         MissingExtraError: Pillow is not installed.
-        DataError: no classes, an empty class, a test class without training images, or an unreadable image (named).
+        DataError: no such folder, no classes, an empty class, a test class without training images, an unreadable image or one of too many
+            pixels (named), or more bytes in all than `limits.MEMORY`.
     """
     need_pillow()
+    root = as_folder(root)
     if image_size is not None and image_size < 1:
         raise DataError(f"image_size must be at least 1 pixel, not {image_size}.")
-    train_root = root / "train" if (root / "train").is_dir() else root
+    train_root = root / "train" if is_folder(root / "train") else root
     classes = _class_names(train_root)
     train = _listed(train_root, classes, complete=True)
-    test_root = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
+    test_root = next((root / name for name in TEST_FOLDERS if is_folder(root / name)), None)
     if train_root == root or test_root is None:
         test: list[tuple[Path, int]] = []
     else:
         if foreign := sorted(set(_class_names(test_root)) - set(classes)):
-            raise DataError(f"{test_root} has classes without training images in {train_root}: {', '.join(foreign)}.")
+            raise DataError(f"{shown(test_root)} has classes without training images in {shown(train_root)}: {', '.join(foreign)}.")
         test = _listed(test_root, classes, complete=False)
     everything = _read(train + test, image_size, root.name, progress)
     if test:
@@ -64,9 +66,12 @@ def load_folder(root: Path, image_size: int | None = None, progress: Progress | 
 
 
 def _class_names(root: Path) -> list[str]:
-    names = sorted(path.name for path in root.iterdir() if path.is_dir() and not path.name.startswith("."))
+    names = [path.name for path in listed(root) if is_folder(path) and not path.name.startswith(".")]
     if not names:
-        raise DataError(f"{root} has no class folders: expected one folder of images per class.")
+        raise DataError(f"{shown(root)} has no class folders: expected one folder of images per class.")
+    for name in names:
+        if not name.isprintable():  # it goes into reports and files
+            raise DataError(f"The class folder {shown(root / name)} has a name with characters that cannot be printed: give it another one.")
     return names
 
 
@@ -74,41 +79,48 @@ def _listed(root: Path, classes: Sequence[str], complete: bool) -> list[tuple[Pa
     """Every image below `root` with the index of its class; `complete`: no class may be empty."""
     found: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        paths = sorted(path for path in (root / name).rglob("*") if _is_image(path))
+        paths = [path for path in files_below(root / name) if _is_image(path)] if complete or is_folder(root / name) else []
         if complete and not paths:
-            raise DataError(f"{root / name} has no images ({' '.join(sorted(SUFFIXES))}).")
+            raise DataError(f"{shown(root / name)} has no images ({' '.join(sorted(SUFFIXES))}).")
         found += [(path, label) for path in paths]
     if not found:
-        raise DataError(f"{root} has no images in its class folders.")
+        raise DataError(f"{shown(root)} has no images in its class folders.")
     return found
 
 
 def _is_image(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and is_file(path)
 
 
 def _read(listed: Sequence[tuple[Path, int]], size: int | None, label: str, progress: Progress | None) -> Split:
     modes = {_mode(path) for path, _ in listed}
     mode = "L" if modes.issubset(GREY) else "RGB"
     height, width = (size, size) if size is not None else _upright_size(listed[0][0])
-    planes = len(mode)
-    images = np.empty((len(listed), height, width, planes), np.uint8)
+    images = torch.from_numpy(_room(len(listed), len(mode), height, width))
     for number, (path, _) in enumerate(listed):
-        images[number] = _pixels(path, mode, height, width).reshape(height, width, planes)
+        images[number] = torch.from_numpy(_pixels(path, mode, height, width)).view(height, width, len(mode)).permute(2, 0, 1)
         if progress is not None:
             progress(label, number + 1, len(listed))
-    labels = torch.tensor([one for _, one in listed], dtype=torch.int64)
-    return Split(torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(), labels)
+    return Split(images, torch.tensor([one for _, one in listed], dtype=torch.int64))
+
+
+def _room(count: int, planes: int, height: int, width: int) -> np.ndarray:
+    """Memory for images, uint8 (count, planes, height, width). Raises DataError where they need more than the limit, or than there is."""
+    needed = count * planes * height * width
+    what = f"{count:,} images of {planes} x {height:,} x {width:,} pixels need {limits.in_words(needed)} of memory"
+    if needed > limits.MEMORY:
+        raise DataError(f"{what}, and {limits.in_words(limits.MEMORY)} is the limit: choose a smaller image_size, or fewer images.")
+    try:
+        return np.empty((count, planes, height, width), np.uint8)
+    except (MemoryError, ValueError) as error:
+        raise DataError(f"{what}, which is more than there is: choose a smaller image_size, or fewer images.") from error
 
 
 def _pixels(path: Path, mode: str, height: int, width: int) -> np.ndarray:
     pillow = need_pillow()
-    try:
-        with pillow.Image.open(path) as opened:
-            image = _flat(pillow.ImageOps.exif_transpose(opened), mode)
-            return np.asarray(pillow.ImageOps.fit(image, (width, height), pillow.Image.Resampling.BILINEAR))
-    except Exception as error:  # a damaged image can fail in any way inside the decoder
-        raise _bad(path, error) from error
+    with opened(path, what="image") as image:
+        upright = _flat(pillow.ImageOps.exif_transpose(image), mode)
+        return np.array(pillow.ImageOps.fit(upright, (width, height), pillow.Image.Resampling.BILINEAR))
 
 
 def _flat(image: Image, mode: str) -> Image:
@@ -119,38 +131,10 @@ def _flat(image: Image, mode: str) -> Image:
 
 
 def _mode(path: Path) -> str:
-    pillow = need_pillow()
-    try:
-        with pillow.Image.open(path) as image:
-            mode: str = image.mode
-    except Exception as error:
-        raise _bad(path, error) from error
-    if mode.startswith(WIDE):
-        raise DataError(f"{path} has more than 8 bits per pixel ({mode}): convert it to 8 bits first.")
-    return mode
+    with opened(path, what="image") as image:
+        return image.mode
 
 
 def _upright_size(path: Path) -> tuple[int, int]:
-    pillow = need_pillow()
-    try:
-        with pillow.Image.open(path) as image:
-            width, height = pillow.ImageOps.exif_transpose(image).size
-    except Exception as error:
-        raise _bad(path, error) from error
-    return height, width
-
-
-def _bad(path: Path, error: Exception) -> DataError:
-    first = next(iter(str(error).splitlines()), "") or type(error).__name__
-    return DataError(f"{path} is no readable image ({first.rstrip('.')}).")
-
-
-def need_pillow() -> Any:
-    """Pillow with the two modules used here, or one line that says how to get it."""
-    try:
-        import PIL.Image
-        import PIL.ImageOps
-    except ImportError as error:
-        raise MissingExtraError("Images are read and written with Pillow, which is the extra 'images': pip install 'prunus[images]'.") from error
-    module: ModuleType = PIL
-    return module
+    with opened(path, what="image") as image:
+        return upright_size(image)

@@ -4,22 +4,26 @@ from __future__ import annotations
 
 import gzip
 import math
-import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from prunus.data import limits
 from prunus.data.download import Progress, fetch
+from prunus.data.paths import AnyPath, as_path, is_file, shown
 from prunus.data.sets import ImageData, Split
-from prunus.errors import DataError, clause
+from prunus.data.unpack import take, unpacked
+from prunus.errors import DataError
 
 PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-labels-idx1")
 STYLES = tuple(f"{separator}ubyte{suffix}" for separator in "-." for suffix in ("", ".gz"))
 UNSIGNED_BYTE = 8  # the only type code that these sets use
+MOST_AXES = 8
 
 
 @dataclass(frozen=True)
@@ -78,68 +82,87 @@ FASHION_MNIST = IdxSource(
 )
 
 
-def load_idx(source: IdxSource, root: Path, download: bool = True, progress: Progress | None = None) -> ImageData:
+def load_idx(source: IdxSource, root: AnyPath, download: bool = True, progress: Progress | None = None) -> ImageData:
     """Read a set in MNIST's format from below `root`, or download it to `root / source.name`.
 
     Raises:
         DataError: not there and not to be downloaded, a failed download, or a damaged file (named, with the sizes).
     """
+    root = as_path(root)
     files = find(source, root)
     if files is None:
         if not download:
-            places = ", ".join(str(root / folder) for folder in (source.name, *source.folders))
+            places = ", ".join(shown(root / folder) for folder in (source.name, *source.folders))
             raise DataError(f"There is no {source.name} (four idx files such as {PARTS[0]}-ubyte) in any of {places}.")
         for file, md5 in source.md5.items():
-            if not (root / source.name / file).is_file():
+            if not is_file(root / source.name / file):
                 fetch(source.url + file, root / source.name / file, md5, progress)
         files = find(source, root)
         if files is None:
             raise DataError(f"{source.url} did not give all four idx files of {source.name}.")
     train = _split(files[0], files[1], len(source.classes))
     test = _split(files[2], files[3], len(source.classes))
+    sizes = tuple(train.images.shape[2:]), tuple(test.images.shape[2:])
+    if sizes[0] != sizes[1]:
+        raise DataError(f"{shown(files[2])} holds images of {sizes[1]} pixels, but {shown(files[0])} of {sizes[0]}.")
     return ImageData(source.name, train, test, source.classes, (source.mean,), (source.std,))
 
 
-def find(source: IdxSource, root: Path) -> list[Path] | None:
+def find(source: IdxSource, root: AnyPath) -> list[Path] | None:
     """The four files in the order of `PARTS`, from the first folder that has them all."""
+    root = as_path(root)
     for folder in (source.name, *source.folders):
         named = [[root / folder / (part + style) for style in STYLES] for part in PARTS]
-        found = [next((path for path in paths if path.is_file()), None) for paths in named]
+        found = [next((path for path in paths if is_file(path)), None) for paths in named]
         files = [path for path in found if path is not None]
         if len(files) == len(PARTS):
             return files
     return None
 
 
-def read_idx(path: Path) -> Tensor:
+def read_idx(path: AnyPath) -> Tensor:
     """Read one idx file of unsigned bytes, gzipped or not, into a uint8 tensor of the shape that it states.
 
+    No more is unpacked than the header states, and nothing where it states more than the file can hold, or than `limits.IDX_BYTES`.
+
     Raises:
-        DataError: not an idx file, or its size is not the one that its header states.
+        DataError: not an idx file, a damaged one, or its size is not the one that its header states.
     """
-    try:
-        content = path.read_bytes()
-        if content[:2] == b"\x1f\x8b":
-            content = gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"Cannot read {path}: {clause(error)}.") from error
-    if len(content) < 4 or content[:3] != bytes([0, 0, UNSIGNED_BYTE]) or len(content) < 4 + 4 * content[3]:
-        raise DataError(f"{path} is no idx file of bytes: it starts with {content[:4].hex(' ') or 'nothing'}.")
-    dimensions = content[3]
-    shape = tuple(int(size) for size in np.frombuffer(content, ">u4", dimensions, offset=4))
-    start = 4 + 4 * dimensions
-    expected = start + math.prod(shape)
-    if len(content) != expected:
-        raise DataError(f"{path} states a shape of {shape} and so should have {expected:,} bytes (unpacked), not {len(content):,}.")
-    return torch.from_numpy(np.frombuffer(content, np.uint8, offset=start).reshape(shape).copy())
+    file = as_path(path)
+    with unpacked(file) as (stream, most):
+        shape = _shape(file, stream)
+        start, size = 4 + 4 * len(shape), math.prod(shape)
+        wanted = f"{shown(file)} states a shape of {shape} and so should have {start + size:,} bytes (unpacked)"
+        packed = isinstance(stream, gzip.GzipFile)
+        if start + size > most if packed else start + size != most:
+            raise DataError(f"{wanted}, not {most:,}{' at most' if packed else ''}.")
+        if size > limits.IDX_BYTES:
+            raise DataError(f"{wanted}; {limits.in_words(limits.IDX_BYTES)} is the limit.")
+        content = take(stream, size)
+        if len(content) < size:
+            raise DataError(f"{wanted}, not {start + len(content):,}.")
+        if stream.read(1):  # also compares the checksum of a gzipped file
+            raise DataError(f"{wanted}, not more.")
+    return torch.frombuffer(content, dtype=torch.uint8).reshape(shape) if size else torch.empty(shape, dtype=torch.uint8)
+
+
+def _shape(path: Path, stream: BinaryIO) -> tuple[int, ...]:
+    """What the header states."""
+    magic = stream.read(4)
+    sizes = stream.read(4 * magic[3]) if len(magic) == 4 else b""
+    if magic[:3] != bytes([0, 0, UNSIGNED_BYTE]) or len(magic) < 4 or len(sizes) < 4 * magic[3]:
+        raise DataError(f"{shown(path)} is no idx file of bytes: it starts with {magic.hex(' ') or 'nothing'}.")
+    if not 1 <= magic[3] <= MOST_AXES:
+        raise DataError(f"{shown(path)} states a shape of {magic[3]} axes; idx files of samples have 1 to {MOST_AXES}.")
+    return tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
 def _split(image_path: Path, label_path: Path, classes: int) -> Split:
     images, labels = read_idx(image_path), read_idx(label_path)
     if images.dim() != 3:
-        raise DataError(f"{image_path} should hold images (N, height, width), not {tuple(images.shape)}.")
+        raise DataError(f"{shown(image_path)} should hold images (N, height, width), not {tuple(images.shape)}.")
     if labels.shape != images.shape[:1]:
-        raise DataError(f"{label_path} should hold {len(images):,} labels, not {tuple(labels.shape)}.")
+        raise DataError(f"{shown(label_path)} should hold {len(images):,} labels, not {tuple(labels.shape)}.")
     if len(labels) and int(labels.max()) >= classes:
-        raise DataError(f"{label_path} should hold labels below {classes}, not {int(labels.max())}.")
+        raise DataError(f"{shown(label_path)} should hold labels below {classes}, not {int(labels.max())}.")
     return Split(images.unsqueeze(1), labels.long())

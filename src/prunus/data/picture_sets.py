@@ -10,6 +10,7 @@ from pathlib import Path
 import torch
 
 from prunus.data.folder import TEST_FOLDERS, TEST_SHARE
+from prunus.data.paths import AnyPath, as_folder, as_path, is_folder, shown
 from prunus.data.pictures import IGNORED, IMAGE_FOLDERS, MASK_FOLDERS, Example, examples
 from prunus.data.sets import from_histograms, histograms
 from prunus.errors import DataError
@@ -49,13 +50,13 @@ class PictureSet:
         return 1 if self.classes == 2 else self.classes
 
 
-def is_picture_set(root: Path) -> bool:
+def is_picture_set(root: AnyPath) -> bool:
     """Whether a folder holds pictures beside masks, or its `train` does."""
-    place = _training_part(root)
-    return all(any((place / name).is_dir() for name in names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
+    place = _training_part(as_path(root))
+    return all(any(is_folder(place / name) for name in names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
 
 
-def load_pictures(root: Path, seed: int = 0, block: int = 1) -> PictureSet:
+def load_pictures(root: AnyPath, seed: int = 0, block: int = 1) -> PictureSet:
     """Read `root/train` and `root/test` (or `val`), or `root` and test on a fifth; each as `prunus.data.pictures.examples` reads it.
 
     Args:
@@ -66,15 +67,16 @@ def load_pictures(root: Path, seed: int = 0, block: int = 1) -> PictureSet:
         DataError: whatever `examples` and `hold_out` raise, pictures of different planes, or masks of one class.
         MissingExtraError: the library that reads them is not installed.
     """
+    root = as_folder(root)
     place = _training_part(root)
-    tests = next((root / name for name in TEST_FOLDERS if (root / name).is_dir()), None)
+    tests = next((root / name for name in TEST_FOLDERS if is_folder(root / name)), None)
     if place == root or tests is None:
         train, test = hold_out(examples(place), TEST_SHARE, seed, block)
     else:
         train, test = examples(place), examples(tests)
     classes = 1 + max(_highest(example) for example in train)
     if classes < 2:
-        raise DataError(f"The masks of {place} hold class 0 alone: there is nothing to find.")
+        raise DataError(f"The masks of {shown(place)} hold class 0 alone: there is nothing to find.")
     return PictureSet(root.name, train, test, classes, *statistics(train))
 
 
@@ -125,15 +127,16 @@ def statistics(examples: Sequence[Example]) -> tuple[tuple[float, ...], tuple[fl
 
 
 def _training_part(root: Path) -> Path:
-    return root / "train" if (root / "train").is_dir() else root
+    return root / "train" if is_folder(root / "train") else root
 
 
 def _highest(example: Example) -> int:
-    """The highest class of a mask, read in strips."""
+    """The highest class of a mask, read in windows."""
     assert example.mask is not None
     _, height, width = example.mask.shape
-    strips = (example.mask.read(top, 0, min(MIDDLE, height - top), width) for top in range(0, height, MIDDLE))
-    return max(int(strip.masked_fill(strip == IGNORED, 0).max()) for strip in strips)
+    corners = ((top, left) for top in range(0, height, MIDDLE) for left in range(0, width, MIDDLE))
+    windows = (example.mask.read(top, left, min(MIDDLE, height - top), min(MIDDLE, width - left)) for top, left in corners)
+    return max(int(window.masked_fill(window == IGNORED, 0).max()) for window in windows)
 
 
 def _square(name: str, side: int) -> tuple[str, int, int]:

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from prunus.data.folder import GREY, SUFFIXES, WIDE, need_pillow
-from prunus.errors import DataError, MissingExtraError, clause
+from prunus.data import limits
+from prunus.data.decode import SUFFIXES, opened
+from prunus.data.folder import GREY
+from prunus.data.paths import AnyPath, as_file, as_folder, is_folder, listed, shown
+from prunus.errors import DataError, MissingExtraError, PrunusError, clause
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
 
 IMAGE_FOLDERS = ("images", "image", "imgs")
 MASK_FOLDERS = ("masks", "mask", "gt", "labels", "label")  # gt: Inria, label: AIRS
@@ -55,16 +62,17 @@ class Raster:
 
     Raises:
         MissingExtraError: rasterio is not installed.
-        DataError: no readable raster, or one of other than 8 bits.
+        DataError: no readable raster, one of other than 8 bits, or one beyond the limits; at `read` too, which may find what is damaged first.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        with self._open() as source:
+    def __init__(self, path: AnyPath) -> None:
+        self.path = as_file(path, "picture")
+        with opened_raster(self.path) as source:
             if set(source.dtypes) != {"uint8"}:
-                raise DataError(f"{path} has {'/'.join(sorted(set(source.dtypes)))} pixels: convert it to 8 bits first.")
+                raise DataError(f"{shown(path)} has {'/'.join(sorted(set(source.dtypes)))} pixels: convert it to 8 bits first.")
             self._bands = tuple(range(1, min(source.count, 3) + 1))
             self._size = source.height, source.width
+            self._check(source.block_shapes[0])
 
     @property
     def shape(self) -> tuple[int, int, int]:
@@ -75,17 +83,34 @@ class Raster:
         """The window, from the file."""
         from rasterio.windows import Window
 
-        with self._open() as source:
+        with opened_raster(self.path) as source:
             return torch.from_numpy(source.read(self._bands, window=Window(left, top, width, height)))
 
-    def _open(self) -> Any:
-        rasterio = need_rasterio()
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # masks often lie nowhere
-                return rasterio.open(self.path)
-        except rasterio.errors.RasterioIOError as error:
-            raise DataError(f"{self.path} is no readable raster ({clause(error)}).") from error
+    def _check(self, block: tuple[int, int]) -> None:
+        height, width = self._size
+        if max(height, width) > limits.RASTER_SIDE or height * width > limits.RASTER_PIXELS:
+            raise DataError(
+                f"{shown(self.path)} has {width:,} x {height:,} pixels; {limits.RASTER_PIXELS:,} in all and {limits.RASTER_SIDE:,} a side "
+                "are the limit: cut it into several."
+            )
+        if block[0] * block[1] > limits.BLOCK_PIXELS:
+            raise DataError(f"{shown(self.path)} is stored in blocks of {block[1]:,} x {block[0]:,} pixels: store it in tiles of 512 x 512.")
+
+
+@contextmanager
+def opened_raster(path: Path) -> Iterator[Any]:
+    """A TIFF, opened by rasterio. Raises MissingExtraError without rasterio, DataError for whatever goes wrong with the file inside the `with`."""
+    rasterio = need_rasterio()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # masks often lie nowhere
+            source = rasterio.open(path, driver="GTiff")  # others can be asked to open further files
+        with source:
+            yield source
+    except PrunusError:
+        raise
+    except Exception as error:  # GDAL has errors of many kinds
+        raise DataError(f"{shown(path)} is no readable raster ({clause(error)}).") from error
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,34 +137,46 @@ def need_rasterio() -> Any:
     return rasterio
 
 
-def open_picture(path: Path, grey: bool = False) -> Picture:
+def open_picture(path: AnyPath, grey: bool = False) -> Picture:
     """A picture from a file: by window where it is a large TIFF, else in memory.
+
+    Args:
+        path: the file.
+        grey: it is a mask, one plane of class indices; the indices count where it has a palette, and colours are refused.
 
     Raises:
         MissingExtraError: the library that reads it is not installed.
-        DataError: no readable picture.
+        DataError: no readable picture, or one beyond the limits (`prunus.data.limits`).
     """
-    pillow = need_pillow()
-    if not path.is_file():
-        raise DataError(f"There is no picture {path}.")
-    before, pillow.Image.MAX_IMAGE_PIXELS = pillow.Image.MAX_IMAGE_PIXELS, None  # its size is looked at, nothing is decoded yet
-    try:
-        with pillow.Image.open(path) as image:
-            if path.suffix.lower() in GEOTIFF and image.width * image.height > WHOLE:
-                return Raster(path)
-            if image.mode.startswith(WIDE):
-                raise DataError(f"{path} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits first.")
-            indexed = grey and image.mode == "P"  # a mask's palette has its colours, its pixels the classes
-            pixels = np.asarray(image if indexed else image.convert("L" if grey or image.mode in GREY else "RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
-        raise DataError(f"{path} is no readable picture ({clause(error)}).") from error
-    finally:
-        pillow.Image.MAX_IMAGE_PIXELS = before
-    tensor = torch.from_numpy(pixels.copy())
-    return Loaded(tensor[None] if tensor.dim() == 2 else tensor.permute(2, 0, 1).contiguous())
+    file = as_file(path, "picture")
+    if file.suffix.lower() in GEOTIFF:
+        with opened(file, limits.RASTER_PIXELS) as image:
+            large = image.width * image.height > WHOLE
+        if large:
+            return Raster(file)
+    with opened(file) as image:
+        pixels = torch.from_numpy(np.array(_one_plane(file, image) if grey else _colours(image)))
+    return Loaded(pixels[None] if pixels.dim() == 2 else pixels.permute(2, 0, 1).contiguous())
 
 
-def examples(root: Path, *, masks: bool = True) -> list[Example]:
+def _colours(image: Image) -> Image:
+    mode = "L" if image.mode in GREY else "RGB"
+    return image if image.mode == mode else image.convert(mode)
+
+
+def _one_plane(path: Path, image: Image) -> Image:
+    """A mask's classes; a grey mask may have been stored with three equal planes."""
+    if image.mode in ("P", "L"):
+        return image
+    if image.mode in GREY:
+        return image.convert("L")
+    planes = image.convert("RGB").split()
+    if any(plane.tobytes() != planes[0].tobytes() for plane in planes[1:]):
+        raise DataError(f"The mask {shown(path)} is coloured ({image.mode}): a mask has one plane of class indices, or a palette.")
+    return planes[0]
+
+
+def examples(root: AnyPath, *, masks: bool = True) -> list[Example]:
     """Pictures and masks below a folder: `images/` beside `masks/` (or `gt/`, as in Inria; `image/` beside `label/`, as in AIRS), matched by name.
 
     Args:
@@ -147,26 +184,44 @@ def examples(root: Path, *, masks: bool = True) -> list[Example]:
         masks: whether they are needed.
 
     Raises:
-        DataError: no such folders, no pictures, a picture without its mask, or of another size.
+        DataError: no such folders, no pictures, a picture without its mask, or of another size, or more bytes in all than `limits.MEMORY`.
     """
+    root = as_folder(root)
     pictures = _folder(root, IMAGE_FOLDERS, "pictures")
-    listed = sorted(path for path in pictures.iterdir() if path.suffix.lower() in SUFFIXES and not path.name.startswith("."))
-    if not listed:
-        raise DataError(f"{pictures} has no pictures ({' '.join(sorted(SUFFIXES))}).")
-    if not masks:
-        return [Example(path.stem, open_picture(path)) for path in listed]
-    folder = _folder(root, MASK_FOLDERS, "masks")
-    by_name = {_key(path): path for path in sorted(folder.iterdir()) if path.suffix.lower() in SUFFIXES and not path.stem.endswith("_vis")}
-    found = []
-    for path in listed:
-        if _key(path) not in by_name:
-            raise DataError(f"{path} has no mask of its name in {folder}.")
-        example = Example(path.stem, open_picture(path), mask_of(open_picture(by_name[_key(path)], grey=True)))
-        assert example.mask is not None
-        if example.mask.shape[1:] != example.picture.shape[1:]:
-            raise DataError(f"{path} has {example.picture.shape[1:]} pixels, but its mask {by_name[_key(path)].name} {example.mask.shape[1:]}.")
+    paths = [path for path in listed(pictures) if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    if not paths:
+        raise DataError(f"{shown(pictures)} has no pictures ({' '.join(sorted(SUFFIXES))}).")
+    folder = _folder(root, MASK_FOLDERS, "masks") if masks else None
+    by_name = _masks(folder) if folder is not None else {}
+    found, held = [], 0
+    for number, path in enumerate(paths):
+        if folder is not None and _key(path) not in by_name:
+            raise DataError(f"{shown(path)} has no mask of its name in {shown(folder)}.")
+        example = _example(path, by_name.get(_key(path)))
+        held += sum(one.pixels.numel() for one in (example.picture, example.mask) if isinstance(one, Loaded))
+        if held > limits.MEMORY:
+            raise DataError(
+                f"{number + 1:,} of the {len(paths):,} pictures of {shown(root)} take {limits.in_words(held)} of memory, and "
+                f"{limits.in_words(limits.MEMORY)} is the limit: store them as large GeoTIFFs, which are read by window, or take fewer."
+            )
         found.append(example)
     return found
+
+
+def _masks(folder: Path) -> dict[str, Path]:
+    """The masks of a folder by what they have in common with their pictures."""
+    return {_key(path): path for path in listed(folder) if path.suffix.lower() in SUFFIXES and not path.stem.endswith("_vis")}
+
+
+def _example(path: Path, mask: Path | None) -> Example:
+    """A picture and its mask. Raises DataError for a mask of another size."""
+    if mask is None:
+        return Example(path.stem, open_picture(path))
+    example = Example(path.stem, open_picture(path), mask_of(open_picture(mask, grey=True)))
+    assert example.mask is not None
+    if example.mask.shape[1:] != example.picture.shape[1:]:
+        raise DataError(f"{shown(path)} has {example.picture.shape[1:]} pixels, but its mask {shown(mask.name)} {example.mask.shape[1:]}.")
+    return example
 
 
 def mask_of(picture: Picture) -> Picture:
@@ -193,9 +248,9 @@ class _Halved:
 
 def _folder(root: Path, names: Sequence[str], what: str) -> Path:
     for name in names:
-        if (root / name).is_dir():
+        if is_folder(root / name):
             return root / name
-    raise DataError(f"{root} has no folder of {what}: expected one of {', '.join(names)}.")
+    raise DataError(f"{shown(root)} has no folder of {what}: expected one of {', '.join(names)}.")
 
 
 def _key(path: Path) -> str:

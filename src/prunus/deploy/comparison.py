@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from prunus.agreement import Difference, difference
 from prunus.channels.verify import evaluating
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, split, tensors
@@ -37,26 +38,13 @@ class Measured:
     speedup: Speedup
 
 
-@dataclass(frozen=True)
-class Difference:
-    """How far the outputs of two models are apart on the same inputs.
-
-    Attributes:
-        max_abs: largest absolute difference of any output element.
-        relative: `max_abs` divided by the first model's largest absolute output.
-    """
-
-    max_abs: float
-    relative: float
-
-
 def compare_latency(
     before: nn.Module,
     after: nn.Module,
     example_inputs: Inputs,
     *,
     with_onnx: bool = True,
-    onnx_path: Path | None = None,
+    onnx_path: Path | str | None = None,
     threads: int = 1,
     repeats: int = 100,
     watch: Callable[[str], None] = lambda step: None,
@@ -99,21 +87,18 @@ def compare_latency(
 
 
 def output_difference(before: nn.Module, after: nn.Module, inputs: Inputs) -> Difference:
-    """How far the outputs of two models in eval mode are apart; their modes are restored.
+    """How far the outputs of two models in eval mode are apart; their modes are restored. `finite` is False where a model gives NaN or infinity.
 
     Raises:
         ConfigError: the outputs have different shapes.
     """
     args, kwargs = split(inputs)
     with evaluating(before), evaluating(after):
-        a = [value.double() for value in tensors(before(*args, **kwargs))]
-        b = [value.double() for value in tensors(after(*args, **kwargs))]
-    shapes = [tuple(value.shape) for value in a], [tuple(value.shape) for value in b]
-    if shapes[0] != shapes[1]:
-        raise ConfigError(f"The models cannot be compared: their outputs have shapes {shapes[0]} and {shapes[1]}.")
-    worst = max((float((x - y).abs().max()) for x, y in zip(a, b) if x.numel()), default=0.0)
-    scale = max((float(x.abs().max()) for x in a if x.numel()), default=0.0)
-    return Difference(worst, worst / scale if scale else worst)
+        expected, found = tensors(before(*args, **kwargs)), tensors(after(*args, **kwargs))
+    apart = difference(expected, found)
+    if apart.unlike:
+        raise ConfigError(f"The models cannot be compared: the second returns {apart.unlike}.")
+    return apart
 
 
 def _measured(runtime: str, batch: int, threads: int, times: Mapping[str, Latency]) -> Measured:

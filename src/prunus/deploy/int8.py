@@ -95,7 +95,7 @@ class Int8Search:
     sensitivities: tuple[Sensitivity, ...]
 
 
-def layers(source: Path) -> tuple[str, ...]:
+def layers(source: Path | str) -> tuple[str, ...]:
     """The layers of a float file that can be quantised, in the order of the graph; arguments and errors as for `quantise`."""
     _require()
     with tempfile.TemporaryDirectory() as folder:
@@ -103,7 +103,7 @@ def layers(source: Path) -> tuple[str, ...]:
 
 
 def quantise(
-    source: Path, target: Path, calibration: Iterable[Tensor], keep_float: Sequence[str] = (), *, weight_bits: int | None = None
+    source: Path | str, target: Path | str, calibration: Iterable[Tensor], keep_float: Sequence[str] = (), *, weight_bits: int | None = None
 ) -> Int8Check:
     """Write a file that computes in 8 bits; it appears under its name whole or not at all.
 
@@ -126,8 +126,8 @@ def quantise(
 
 
 def quantise_within(
-    source: Path,
-    target: Path,
+    source: Path | str,
+    target: Path | str,
     calibration: Iterable[Tensor],
     evaluate: Callable[[Path], Tensor],
     tolerance: float,
@@ -225,7 +225,7 @@ class _Maker:
 
 
 @contextmanager
-def _opened(source: Path, target: Path, calibration: Iterable[Tensor], weight_bits: int | None) -> Iterator[_Maker]:
+def _opened(source: Path | str, target: Path | str, calibration: Iterable[Tensor], weight_bits: int | None) -> Iterator[_Maker]:
     """A calibrated file, and a folder beside the target in which drafts are made."""
     _require()
     if weight_bits not in (None, 7, 8):

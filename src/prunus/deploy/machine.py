@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from pathlib import Path
 from typing import Protocol, cast
 
 from torch import nn
@@ -53,7 +53,7 @@ class Here:
         MissingExtraError: its packages are not installed.
     """
 
-    def __init__(self, runtime: str, threads: int = 1, folder: Path | None = None, device: str = "cpu") -> None:
+    def __init__(self, runtime: str, threads: int = 1, folder: str | os.PathLike[str] | None = None, device: str = "cpu") -> None:
         if runtime == "onnxruntime":
             onnx.require()
         self.name, self.threads = runtime, threads

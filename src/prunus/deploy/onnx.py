@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
+from prunus.agreement import Difference, difference, not_finite
 from prunus.channels import Origin
 from prunus.channels.blocks import left_out
 from prunus.channels.verify import evaluating
@@ -86,16 +87,15 @@ def export(
             expected = tensors(model(*args, **kwargs))
             opset = write(model, args, kwargs, draft, dynamic_batch)
         actual = [torch.as_tensor(value) for value in runner(draft)(example_inputs)]
-        max_abs, scale = _difference(expected, actual)
-        relative = max_abs / scale if scale else max_abs
-        if not relative <= tolerance:
+        apart = _compared(model, expected, actual)
+        if not apart.of_largest <= tolerance:
             raise VerifyError(
-                f"The ONNX file of {type(model).__name__} differs from the model by {relative:.1e} (relative), "
+                f"The ONNX file of {type(model).__name__} differs from the model by {apart.of_largest:.1e} (relative), "
                 f"more than {tolerance:.0e}; nothing was written to {path}."
             )
         for file in sorted(Path(folder).iterdir(), key=lambda one: one == draft):
             file.replace(path.parent / file.name)
-    return OnnxCheck(path=path, max_abs=max_abs, relative=relative, opset=opset)
+    return OnnxCheck(path=path, max_abs=apart.max_abs, relative=apart.of_largest, opset=opset)
 
 
 def session(path: Path | str, *, threads: int) -> Any:
@@ -202,13 +202,13 @@ def check_each(
     with evaluating(model):
         wanted = [model(x) for x in batches]
     found = [torch.as_tensor(run(x)[0]) for x in batches]
-    worst, scale = _difference(wanted, found)
-    if not worst <= tolerance * scale:
+    apart = _compared(model, wanted, found)
+    if not apart.of_largest <= tolerance:
         raise VerifyError(
-            f"The ONNX file of {type(model).__name__} differs by {worst:.1e} from what it computes in PyTorch; nothing was written to {path}."
+            f"The ONNX file of {type(model).__name__} differs by {apart.max_abs:.1e} from what it computes in PyTorch; nothing was written to {path}."
         )
     draft.replace(path)
-    return OnnxCheck(path, worst, worst / scale if scale else worst, opset)
+    return OnnxCheck(path, apart.max_abs, apart.of_largest, opset)
 
 
 def _dynamic_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
@@ -221,13 +221,17 @@ def _dynamic_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return _pytree.tree_map(free, kwargs if kwargs else args)
 
 
-def _difference(expected: list[Tensor], actual: list[Tensor]) -> tuple[float, float]:
-    """Largest absolute difference and largest absolute expected value over all outputs."""
-    shapes = [tuple(value.shape) for value in expected], [tuple(value.shape) for value in actual]
-    if shapes[0] != shapes[1]:
-        raise VerifyError(f"The ONNX file returns shapes {shapes[1]}, the model {shapes[0]}.")
-    worst = max((float((a.double() - b.double()).abs().max()) for a, b in zip(expected, actual) if a.numel()), default=0.0)
-    return worst, max((float(a.double().abs().max()) for a in expected if a.numel()), default=0.0)
+def _compared(model: nn.Module, expected: list[Tensor], actual: list[Tensor]) -> Difference:
+    """How far a file's outputs are from the model's; raises VerifyError where they cannot be compared."""
+    broken = not_finite(expected)
+    if broken:
+        raise VerifyError(
+            f"{type(model).__name__} gives {broken} on these inputs, so its ONNX file cannot be checked; mend it, or give other inputs."
+        )
+    apart = difference(expected, actual)
+    if apart.unlike:
+        raise VerifyError(f"The ONNX file returns {apart.unlike}, which {type(model).__name__} does.")
+    return apart
 
 
 def first_cause(error: BaseException) -> str:
@@ -235,7 +239,7 @@ def first_cause(error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__
+    return f"{type(error).__name__}: {lines[0].rstrip('.')}" if lines else type(error).__name__
 
 
 def _importable(name: str) -> bool:

@@ -31,7 +31,9 @@ SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
 COARSE = (1 / 16, 1 / 4, 1 / 2, 3 / 4)  # for matrix products, whose time has no stairs and whose weights may be large
 BLOCKS = (32, 16, 8, 4)
 FLAT = 0.15  # treads may lie this much below the edge ahead of them, as a part of its height; they lie half of it below where there are no stairs
-_SCHEMA = 1
+_SCHEMA = 2
+_LONGEST = 1e12  # ms
+_LARGEST = 1 << 26  # bytes of a file of tables; a table has some hundred bytes
 
 
 class Probe(Protocol):
@@ -124,6 +126,8 @@ def block_width(probe: Probe, threads: int) -> int:
 class Probed:
     """The tables of this machine for one runtime, in a file that is added to; a file of another machine or version is left alone.
 
+    The file has a checksum: a damaged or changed one counts as none, and what is asked for is measured anew.
+
     Args:
         runtime: what they are measured in.
         probe: times a shape.
@@ -131,14 +135,14 @@ class Probed:
         folder: of the files; None = `cache_folder()`.
     """
 
-    def __init__(self, runtime: str, probe: Probe, threads: int = 1, folder: Path | None = None) -> None:
+    def __init__(self, runtime: str, probe: Probe, threads: int = 1, folder: str | os.PathLike[str] | None = None) -> None:
         self._probe, self._threads = probe, threads
         self._environment = {"runtime": runtime, "runtime_threads": threads} | {
             name: value for name, value in environment().items() if name not in ("python", "threads")
         }
         name = hashlib.sha256(json.dumps(self._environment, sort_keys=True).encode()).hexdigest()[:16]
-        self.file = (folder or cache_folder()) / f"latency-{runtime}-{name}.json"
-        self._kept = _read(self.file)
+        self.file = (Path(folder) if folder else cache_folder()) / f"latency-{runtime}-{name}.json"
+        self._kept = _read(self.file, self._environment)
 
     @property
     def step(self) -> int:
@@ -156,7 +160,7 @@ class Probed:
             watch("timing layers", done, len(distinct))
             inputs, outputs = rungs(shape, step)
             key = json.dumps([asdict(shape), inputs, outputs])
-            if key not in self._kept["tables"]:
+            if not _is_table(self._kept["tables"].get(key), len(inputs) * len(outputs)):
                 self._kept["tables"][key] = self._probe(shape, pairs_of(shape, step), self._threads)
                 self._write()
             times = np.array(self._kept["tables"][key], dtype=np.float64).reshape(len(inputs), len(outputs))
@@ -164,9 +168,9 @@ class Probed:
         return found
 
     def _write(self) -> None:
-        text = json.dumps(self._kept | {"schema": _SCHEMA, "environment": self._environment})
+        content = {name: self._kept[name] for name in ("step", "tables")} | {"schema": _SCHEMA, "environment": self._environment}
         with suppress(FileFormatError):  # where nothing can be kept, tables are measured anew next time
-            write_atomically(self.file, text.encode())
+            write_atomically(self.file, json.dumps(content | {"sha256": _digest(content)}).encode())
 
 
 def cache_folder() -> Path:
@@ -176,15 +180,39 @@ def cache_folder() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "prunus"
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """What the file holds; a missing or unreadable one holds nothing, and is measured anew."""
+def _read(file: Path, environment: dict[str, Any]) -> dict[str, Any]:
+    """What the file holds; a missing, unreadable, damaged or changed one, or one of another machine, holds nothing."""
     try:
-        kept = json.loads(file.read_text())
-        if kept["schema"] == _SCHEMA and isinstance(kept["tables"], dict):
-            return dict(kept)
-    except (OSError, ValueError, KeyError, TypeError):
+        if file.is_file() and file.stat().st_size <= _LARGEST:
+            kept = json.loads(file.read_text(encoding="utf-8"))
+            if _is_whole(kept) and kept["environment"] == json.loads(json.dumps(environment)):
+                return {"step": kept["step"], "tables": kept["tables"]}
+    except (OSError, ValueError, RecursionError, MemoryError):
         pass
     return {"tables": {}}
+
+
+def _is_whole(kept: Any) -> bool:
+    """Whether these are the entries that are written, with their checksum, and numbers that can be."""
+    if not isinstance(kept, dict) or kept.keys() != {"schema", "environment", "step", "tables", "sha256"} or kept["schema"] != _SCHEMA:
+        return False
+    if kept["sha256"] != _digest({name: value for name, value in kept.items() if name != "sha256"}):
+        return False
+    return type(kept["step"]) is int and kept["step"] in (1, *BLOCKS) and isinstance(kept["tables"], dict)
+
+
+def _is_table(times: Any, count: int) -> bool:
+    """Whether these are so many times, each a positive number."""
+    return (
+        isinstance(times, list)
+        and len(times) == count
+        and all(isinstance(t, (int, float)) and not isinstance(t, bool) and 0 < t < _LONGEST for t in times)
+    )
+
+
+def _digest(content: dict[str, Any]) -> str:
+    """SHA-256 over the entries as JSON, in the order of their names."""
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def probe_of(runtime: str, device: str = "cpu") -> Probe:

@@ -12,6 +12,7 @@ import numpy as np
 from torch import Tensor, nn
 
 from prunus import scores
+from prunus._arguments import at_least, door
 from prunus.channels import ChannelGraph, Group, trace
 from prunus.channels.fold import plain_layer
 from prunus.channels.readers import norms_behind
@@ -43,6 +44,7 @@ class Gated:
     norms: tuple[str, ...]
 
 
+@door()
 def attach(
     model: nn.Module,
     example_inputs: Inputs,
@@ -67,6 +69,8 @@ def attach(
     Raises:
         PlanError: a pattern that matches nothing, channels that cannot be gated (and why), or none that "auto" finds.
     """
+    at_least(0, hidden=hidden)
+    at_least(1, block=block)
     copied = copy.deepcopy(model)
     graph = trace(copied, example_inputs)
     wanted = _auto(graph) if layers == "auto" else _named(graph, layers)
@@ -167,5 +171,6 @@ def gateable(graph: ChannelGraph, group: Group, layers: Mapping[str, str]) -> Ga
 def _plain_layers(graph: ChannelGraph) -> dict[str, str]:
     """Every layer that could be gated, in the order in which they run, and the batch norm behind it, "" for none."""
     behind = norms_behind(graph)
-    found = (plain_layer(graph, index, _MAKING) for index in sorted({contraction.record for contraction in graph.contractions}))
+    products = sorted({contraction.record for contraction in graph.contractions})
+    found = (plain_layer(graph.records, graph.twin.modules, index, _MAKING) for index in products)
     return {name: behind.get(name, "") for name in found if name is not None}

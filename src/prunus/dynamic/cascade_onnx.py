@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from prunus._arguments import door
 from prunus.deploy import onnx as plain
 from prunus.dynamic.cascade import Cascade
 
 
+@door()
 def export_cascade(cascade: Cascade, example_inputs: Tensor, path: Path | str, *, dynamic_batch: bool = False) -> plain.OnnxCheck:
     """Export with the threshold as it is, and check that every stage answers as in PyTorch.
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import nn
 
+from prunus._arguments import door
 from prunus.channels.trace import Inputs
 from prunus.dynamic.attach import attach
 from prunus.dynamic.network import DynamicNetwork
@@ -18,6 +19,7 @@ from prunus.storage.checkpoint import read_tree, write_tree
 SCHEMA = 2
 
 
+@door()
 def save_gates(network: DynamicNetwork, path: Path | str) -> None:
     """Write the gates of a network, what they are like, and how they are set, atomically; the network itself is `network.plain()`."""
     gates = {name: dict(gate.state_dict()) for name, gate in network.gates.items()}
@@ -30,6 +32,7 @@ def save_gates(network: DynamicNetwork, path: Path | str) -> None:
     write_tree(path, {"gates-schema": SCHEMA, "form": asdict(network.form), "gates": gates} | settings)
 
 
+@door()
 def load_gates(model: nn.Module, example_inputs: Inputs, path: Path | str) -> DynamicNetwork:
     """A copy of a network with the gates of a file.
 

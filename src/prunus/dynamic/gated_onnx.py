@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels.verify import evaluating
 from prunus.deploy import onnx as plain
 from prunus.dynamic.gates import Gate, KernelActivation
@@ -62,6 +63,7 @@ def _shaped(x: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, columns: Tens
     return convolved(x, weight, bias, *settings)
 
 
+@door()
 def export_gated(network: DynamicNetwork, example_inputs: Tensor, path: Path | str) -> plain.OnnxCheck:
     """Export for one input at a time, and check that the file computes what the gated network does.
 

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph
 from prunus.channels.cost import CostModel
 from prunus.channels.trace import Inputs, as_arguments
@@ -222,6 +223,7 @@ class Activity:
         return float(self.macs.double().mean()) / self.dense_macs
 
 
+@door()
 def activity(network: DynamicNetwork, batches: Iterable[Inputs]) -> Activity:
     """Run a network on some batches and write down what its gates say; raises PrunusError if there are none."""
     counts: dict[str, Tensor] = {}
@@ -238,6 +240,7 @@ def activity(network: DynamicNetwork, batches: Iterable[Inputs]) -> Activity:
     return Activity({name: count / total for name, count in counts.items()}, torch.cat(macs), network.dense_macs)
 
 
+@door()
 def anneal(network: DynamicNetwork, done: float, slope: tuple[float, float] = (1.0, 20.0), hard_from: float = 2 / 3) -> None:
     """Set the slope of all `KernelActivation` gates for a training that is so far, 0 to 1, along a geometric curve; then make them hard."""
     for gate in network.gates.values():

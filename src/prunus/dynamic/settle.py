@@ -7,6 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph, compact, trace
 from prunus.channels.plan import make_plan
 from prunus.channels.trace import Inputs
@@ -16,6 +17,7 @@ from prunus.dynamic.network import Activity, DynamicNetwork
 from prunus.errors import PlanError
 
 
+@door()
 @torch.no_grad()
 def settle(network: DynamicNetwork, seen: Activity, example_inputs: Inputs) -> DynamicNetwork:
     """A smaller gated network, which computes the same for every input for which no gate does what it never did in `seen`.

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from functools import partial
 from math import prod
 from typing import Any
 
@@ -20,9 +21,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
+from prunus._arguments import door
+from prunus.agreement import difference, not_finite, rounding
 from prunus.channels import ChannelGraph
 from prunus.channels.readers import Reader, readers
-from prunus.channels.trace import Inputs, as_arguments, tensors_in
+from prunus.channels.trace import Inputs, as_arguments, called, tensors_in
 from prunus.channels.verify import evaluating
 from prunus.dynamic.layers import GatedLayer, Live, boosted, places_of, spread
 from prunus.dynamic.network import DynamicNetwork
@@ -30,7 +33,6 @@ from prunus.dynamic.patterns import Pattern, patterns
 from prunus.errors import CompactError, clause
 
 _CACHED = 64  # weights that a layer keeps, by what is live
-_APART = {torch.float64: 1e-9, torch.float32: 1e-3}  # what rounding alone may do, relative to the largest output
 
 
 class SkippingLayer(nn.Module):
@@ -72,6 +74,20 @@ class SkippingLayer(nn.Module):
         copied.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items() if name not in ("_run", "_cache")})
         copied._run, copied._cache = self._run, {}
         return copied
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_cache": {}}
+
+    def _apply(self, fn: Any, recurse: bool = True) -> SkippingLayer:
+        """Another device or type: the shift goes along, and parts of the weights that were kept as they were are made anew."""
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
+        self.shift = None if self.shift is None else fn(self.shift)
+        self._cache.clear()
+        return self
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        super()._load_from_state_dict(*args, **kwargs)
+        self._cache.clear()
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, live inputs, *places) to (batch, live outputs, *places)."""
@@ -135,6 +151,7 @@ class SkippingLayer(nn.Module):
         return found
 
 
+@door()
 def skipping(network: DynamicNetwork, example_inputs: Inputs) -> DynamicNetwork:
     """A copy of a gated network for inference that computes live channels only: the same outputs, without gradients.
 
@@ -193,14 +210,16 @@ def _where(graph: ChannelGraph, reader: Reader | None, gates: Mapping[str, Any])
 def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs) -> None:
     args, kwargs = as_arguments(example_inputs)
     with evaluating(network), evaluating(copied):
-        wanted = list(tensors_in(network(*args, **kwargs)))
+        wanted = list(tensors_in(called(network, args, kwargs)))
         try:
             found = list(tensors_in(copied(*args, **kwargs)))
         except Exception as error:  # any forward may have sizes in it
             raise CompactError(f"{type(network.network).__name__} does not run with live channels only ({clause(error)}).") from error
-    for a, b in zip(wanted, found, strict=True):
-        if a.shape != b.shape or float((a - b).abs().max()) > _APART.get(a.dtype, 0.1) * float(a.abs().max()):
-            raise CompactError(f"{type(network.network).__name__} computes something else with live channels only.")
+    name, broken = type(network.network).__name__, not_finite(wanted)
+    if broken:
+        raise CompactError(f"{name} gives {broken} on these inputs, so its form with live channels only cannot be checked; give other inputs.")
+    if not difference(wanted, found).relative <= max((rounding(tensor.dtype) for tensor in wanted), default=0.0):
+        raise CompactError(f"{name} computes something else with live channels only.")
 
 
 def live_slots(opens: Sequence[Tensor], places: Tensor) -> Tensor:
@@ -258,5 +277,12 @@ def _runner(layer: Any) -> Any:
     if layer.groups > 1 and not layer.groups == layer.in_channels == layer.out_channels:
         raise CompactError(f"A convolution of {layer.groups} groups cannot do without closed channels: its groups would not stay equally wide.")
     operator = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}[type(layer)]
-    stride, padding, dilation, depthwise = layer.stride, layer.padding, layer.dilation, layer.groups > 1
-    return lambda x, weight, bias: operator(x, weight, bias, stride, padding, dilation, len(weight) if depthwise else 1)
+    if layer.groups > 1:
+        return partial(_depthwise, operator, layer.stride, layer.padding, layer.dilation)
+    return partial(operator, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
+
+
+def _depthwise(operator: Any, stride: Any, padding: Any, dilation: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """A convolution with as many groups as it has filters."""
+    made: Tensor = operator(x, weight, bias, stride, padding, dilation, len(weight))
+    return made

@@ -22,6 +22,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import at_least, door
 from prunus.channels.factors import ChannelFactors
 from prunus.channels.verify import drawn_inputs, evaluating
 from prunus.errors import ConfigError, TargetError
@@ -29,6 +30,7 @@ from prunus.methods.gates import Pruned, finish, traced_copy
 from prunus.training.evaluation import mode, placement
 
 
+@door()
 def adversarial_pruning(
     model: nn.Module,
     example_inputs: Any,
@@ -66,6 +68,7 @@ def adversarial_pruning(
         ConfigError: the model gives no logits.
         PlanError: no channels, or what `ChannelFactors` raises.
     """
+    at_least(0, momentum=momentum, weight_decay=weight_decay)
     if epochs < 1 or every < 1 or not lr > 0 or min(mu, strength) < 0:
         raise TargetError(
             f"There is at least one epoch and one step between updates, a rate above 0, and mu and strength are 0 or more; "

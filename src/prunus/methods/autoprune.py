@@ -23,6 +23,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
+from prunus._arguments import at_least, door
 from prunus.channels import ChannelGraph
 from prunus.channels.factors import ChannelFactors, straight_through
 from prunus.errors import TargetError
@@ -33,6 +34,7 @@ from prunus.training.evaluation import mode, placement
 Batches = Iterable[tuple[Any, Any]]
 
 
+@door()
 def autoprune(
     model: nn.Module,
     example_inputs: Any,
@@ -67,6 +69,7 @@ def autoprune(
         TargetError: numbers out of range, or no held-out batch.
         PlanError: no channels, or what `ChannelFactors` raises.
     """
+    at_least(0, momentum=momentum, weight_decay=weight_decay)
     if epochs < 1 or not (lr > 0 and gate_lr > 0) or strength < 0:
         raise TargetError(
             f"There is at least one epoch, rates are above 0 and a strength is 0 or more; not {epochs}, {lr}, {gate_lr} and {strength}."

@@ -24,6 +24,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
+from prunus.agreement import difference, not_finite, rounding
 from prunus.channels import ChannelGraph, Plan, compact, trace
 from prunus.channels.blocks import outputs_of, residual_blocks, without_blocks
 from prunus.channels.factors import ChannelFactors, straight_through
@@ -57,6 +59,7 @@ class Shortened:
     removable: tuple[str, ...]
 
 
+@door()
 def channels_and_layers(model: nn.Module, example_inputs: Any, fit: Fit, strength: float) -> Shortened:
     """Train a copy of a model with gates, and remove what they close.
 
@@ -92,10 +95,12 @@ def channels_and_layers(model: nn.Module, example_inputs: Any, fit: Fit, strengt
     closed = tuple(name for name, gate in zip(removable, gates.of_blocks().tolist()) if not gate)
     dense = without_blocks(trained, closed)
     try:
-        same = all(torch.allclose(a, b, rtol=1e-3, atol=1e-4) for a, b in zip(gated, outputs_of(dense, inputs), strict=True))
+        apart = difference(gated, outputs_of(dense, inputs))
     except Exception as error:  # any forward may look into its blocks
         raise CompactError(f"{type(model).__name__} does not run without its closed blocks {', '.join(closed)} ({clause(error)}).") from error
-    if not same:
+    if not_finite(gated):
+        raise CompactError(f"{type(model).__name__} gives {not_finite(gated)} once it is trained with gates; train it with a smaller learning rate.")
+    if not apart.relative <= rounding(torch.float32):
         raise CompactError(f"{type(model).__name__} computes something else without its closed blocks {', '.join(closed)}.")
     left = trace(dense, example_inputs)
     plan = plan_above(left, carried(graph, left, gates.channels.detach().cpu().double()))

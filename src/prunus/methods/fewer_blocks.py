@@ -14,6 +14,7 @@ from typing import Any
 
 from torch import nn
 
+from prunus._arguments import door
 from prunus.channels import Origin, trace
 from prunus.channels.blocks import residual_blocks, without_blocks
 from prunus.channels.verify import evaluating
@@ -38,6 +39,7 @@ class Shorter:
     removable: tuple[str, ...]
 
 
+@door()
 def leave_out(
     model: nn.Module,
     example_inputs: Any,

@@ -16,6 +16,7 @@ from typing import Any
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels.trace import Inputs
 from prunus.dynamic import DynamicNetwork, activity, settle
 from prunus.errors import ConfigError, TargetError
@@ -72,6 +73,7 @@ class Allowance:
         self._done = state["done"]
 
 
+@door()
 def within(network: DynamicNetwork, allowance: Allowance, loss: Loss, pull: float = PULL) -> Loss:
     """A loss + pull * (mean MACs of the batch, relative to those without gates, - allowed)^2."""
 
@@ -93,6 +95,7 @@ def check_settings(budget: float, keep: str, compiled: bool, kind: str = "activa
         raise ConfigError(f"A network with gates is trained as it is, and its last epoch is kept: {what}.")
 
 
+@door()
 def train_gated(
     network: DynamicNetwork,
     material: Material,
@@ -101,7 +104,7 @@ def train_gated(
     *,
     pull: float = PULL,
     curriculum: Curriculum | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
@@ -156,6 +159,7 @@ def train_gated(
     return history
 
 
+@door()
 def settle_trained(network: DynamicNetwork, material: Material, example_inputs: Inputs) -> DynamicNetwork:
     """What is left of a trained network once channels that no held-out sample opened are gone for good, and gates that none closed; calibrated anew.
 

@@ -25,6 +25,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph, Origin, Plan, Trial, Verification, compact, trace, verify
 from prunus.channels.compose import compose
 from prunus.channels.plan import make_plan
@@ -102,6 +103,7 @@ class Compressed:
     retraining: History | None = None
 
 
+@door()
 def history_pruning(
     model: nn.Module,
     example_inputs: Tensor,
@@ -113,7 +115,7 @@ def history_pruning(
     strength: float = 1.0,
     regulariser: Regulariser = "exp",
     protect: Sequence[str] = (),
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     resume: bool = False,
     on_epoch: Callable[[str, EpochRecord], None] | None = None,
     watch: Watch = unwatched,
@@ -152,7 +154,7 @@ def history_pruning(
         norms = NormHistory(example_inputs)
         done = train(
             network, material.train, config, normalise=material.normalise, validation=validation, loss=loss, pruning=norms,
-            checkpoint=None if checkpoint is None else _file(checkpoint, step), resume=resume,
+            checkpoint=None if checkpoint is None else _file(Path(checkpoint), step), resume=resume,
             on_epoch=None if on_epoch is None else lambda record: on_epoch(step, record),
             on_step=lambda done, total: watch(step, done, total),
         )  # fmt: skip
@@ -238,6 +240,7 @@ def _named(graph: ChannelGraph, norms: Tensor, pairs: Mapping[int, list[Pair]]) 
     return histories, places
 
 
+@door()
 def channels_going(graph: ChannelGraph, round_: Round, protect: Sequence[str] = ()) -> dict[int, int]:
     """How many channels of every group go in a round, by the index of the group; of every group at least one stays."""
     wanted = {group.index: round_.remove for group in graph.groups}

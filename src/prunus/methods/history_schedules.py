@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from prunus._arguments import door
 from prunus.errors import ConfigError
 from prunus.methods.history import Round
 from prunus.training import TrainConfig
@@ -26,6 +27,7 @@ class Schedule:
     tolerance: float
 
 
+@door()
 def vgg16(rounds: int = 9, length: float = 1.0, seed: int = 0) -> Schedule:
     """A tenth of every layer goes in each round: 80.0 % of the MACs in 8 rounds, 83.6 % in 9 (published: 83.42 %).
 
@@ -45,6 +47,7 @@ def vgg16(rounds: int = 9, length: float = 1.0, seed: int = 0) -> Schedule:
     )
 
 
+@door()
 def resnet(rounds: int = 4, length: float = 1.0, seed: int = 0) -> Schedule:
     """Every convolution of the three stages loses 2, 4 and 8 filters in each round: widths of 8-16-32 after 4 rounds, 75 % of the MACs.
 

@@ -23,8 +23,9 @@ import numpy as np
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels import Plan, Trial, compact, trace, verify
-from prunus.channels.compose import compose, cut_at_once
+from prunus.channels.compose import compose
 from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
 from prunus.methods.one_shot import Limit, Material, Outcome, Step, Target
@@ -77,6 +78,7 @@ class Reduced:
     trials: tuple[Weighed, ...]
 
 
+@door(TargetError)
 def importance_pruning(
     model: nn.Module,
     example_inputs: Any,
@@ -151,8 +153,6 @@ def importance_pruning(
             current, weighed = small, None
         else:
             step /= 2
-    if plan is not None:
-        cut_at_once(current, model, plan)
     return Reduced(current, plan, value_of(baseline), tuple(trials))
 
 
@@ -167,6 +167,7 @@ def _weigh(model: nn.Module, example_inputs: Any, fit: Fit, start: Start, import
     return trained, graph, scores
 
 
+@door(TargetError)
 def classifier_within(
     model: nn.Module,
     example_inputs: Tensor,

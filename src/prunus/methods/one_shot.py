@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph, Cost, Origin, Plan, Trial, Verification, compact, trace, verify
 from prunus.data import Split
 from prunus.errors import TargetError
@@ -146,6 +147,7 @@ class Outcome:
         return self.whole or self.plan.before
 
 
+@door(TargetError)
 def one_shot(
     model: nn.Module,
     example_inputs: Tensor,
@@ -226,7 +228,7 @@ def remove(
     `original`: with the blocks that the model lacks, if it lacks any; `teacher`: of the tuning, if there is one.
     """
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
-    plan = cast(Origin, small.prunus).plan  # not always the chosen one: with "eager", channels may have had to stay
+    plan = cast(Origin, small.prunus).step  # not always the chosen one: with "eager", channels may have had to stay
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
     measured = _Measured(material, clock)
     measured.note("before", original or model)

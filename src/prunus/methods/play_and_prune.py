@@ -23,6 +23,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph, Plan, compact
 from prunus.channels.compose import compose
 from prunus.channels.twin import named_tensors
@@ -73,6 +74,7 @@ class Played:
     rounds: tuple[Round, ...]
 
 
+@door()
 def play_and_prune(
     model: nn.Module,
     example_inputs: Any,
@@ -132,6 +134,7 @@ def play_and_prune(
     return Played(current, plan, value_of(baseline), tuple(rounds))
 
 
+@door()
 def relative_norms(graph: ChannelGraph) -> Tensor:
     """l1 norms of the filters that make a channel, divided by the mean of the group, shape (num_channels,)."""
     norms = filter_norms(graph, 1)
@@ -139,6 +142,7 @@ def relative_norms(graph: ChannelGraph) -> Tensor:
     return norms / means.clamp(min=torch.finfo(norms.dtype).tiny)[graph.group_of_channel]
 
 
+@door()
 def weakest_norm(model: nn.Module, graph: ChannelGraph, alpha: float, strength: float) -> Callable[[], Tensor]:
     """The penalty on the share `alpha` of every group's filters that have the smallest l1 norms now, at least one."""
     norms = relative_norms(graph)

@@ -71,5 +71,5 @@ class Search:
         """A copy of a compact model, compensated as the result will be."""
         if self.compensate is None:
             return copy.deepcopy(model)
-        plan = cast(Origin, model.prunus).plan
+        plan = cast(Origin, model.prunus).step
         return compact(self.compensate(self.start, plan, lambda done, total: None), plan, check=False)

@@ -14,14 +14,16 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph, Plan
-from prunus.channels.mask import produced
+from prunus.channels.mask import Zeros, produced
 from prunus.errors import TargetError
 from prunus.training.objective import Loss
 
 FIRST, LAST = 0.1, 1e5
 
 
+@door()
 def selective_decay_loss(
     model: nn.Module,
     graph: ChannelGraph,
@@ -51,16 +53,16 @@ def selective_decay_loss(
     if steps < 1 or every < 1 or not 0 < first <= last:
         raise TargetError(f"A training has at least one step and a factor that grows from above 0, not {steps} and {first} to {last}.")
     done = 0
-    decaying: list[tuple[Tensor, int, Tensor]] = []
+    decaying: list[Zeros] = []
 
     def loss(outputs: Tensor, targets: Any) -> Tensor:
         nonlocal done, decaying
         if done % every == 0:
             removed: np.ndarray[Any, np.dtype[np.bool_]] = choose(graph).removed_in(graph)
-            decaying = [zero for zero in produced(model, graph, removed) if zero[0].requires_grad]
+            decaying = [zero for zero in produced(model, graph, removed) if zero.tensor.requires_grad and not zero.value]
         factor = first * (last / first) ** (min(done, steps) / steps)
         done += 1
-        squares = [tensor.index_select(dim, slots).square().sum() for tensor, dim, slots in decaying]
+        squares = [zero.tensor.index_select(zero.dim, zero.slots).square().sum() for zero in decaying]
         total = torch.stack(squares).sum() if squares else outputs.new_zeros(())
         result: Tensor = F.cross_entropy(outputs, targets) + 0.5 * factor * weight_decay * total
         return result

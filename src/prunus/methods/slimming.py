@@ -13,12 +13,14 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from prunus._arguments import door
 from prunus.errors import PlanError
 from prunus.training.objective import Loss
 
 STRENGTH = 1e-4
 
 
+@door()
 def slimming_loss(model: nn.Module, strength: float = STRENGTH) -> Loss:
     """Cross-entropy and the penalty, a loss for `prunus.training.train`.
 

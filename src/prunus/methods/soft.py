@@ -28,6 +28,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunus._arguments import door
+
 from ..channels import Axis, ChannelGraph, Plan, trace
 from ..channels.mask import Zeros, lost_slots, produced, set_to_zero
 from ..channels.readers import norms_behind
@@ -200,13 +202,14 @@ def filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_], f
     behind = _norms(graph) if folded else {}
     tensors, scales = named_tensors(model), {f"{norm}.weight" for norm in behind.values()}
     return [
-        (tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device))
+        Zeros(tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device), axis.neutral)
         for axis, slots in lost_slots(graph, removed)
         if axis.is_parameter and axis.produces
         if axis.name in scales or (tensors[axis.name].dim() > 1 and axis.name not in behind)
     ]
 
 
+@door()
 def filter_norms(graph: ChannelGraph, p: float = 2, folded: bool = False) -> Tensor:
     """Mean p-norm of the filters that make a channel, shape (num_channels,); `folded`, with what the batch norm behind them multiplies them by.
 
@@ -228,6 +231,7 @@ def _norms(graph: ChannelGraph) -> dict[str, str]:
     return {weight: norm for weight, norm in pairs.items() if weight in slots and slots[weight] == slots.get(f"{norm}.weight")}
 
 
+@door()
 def asymptotic_rate(progress: float, goal: float, first: float = 0.0) -> float:
     """ASFP's rate a exp(-k t) + b after the part t of the training, through (0, first), (1/8, 3/4 goal) and (1, goal).
 

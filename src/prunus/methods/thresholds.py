@@ -20,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.channels import ChannelGraph
 from prunus.channels.factors import ChannelFactors, Maker, makers
 from prunus.errors import TargetError
@@ -31,6 +32,7 @@ SHARPNESS = (10.0, 1000.0)
 _LEAST = 1e-6  # a size, so that the root has a gradient
 
 
+@door()
 def threshold_pruning(model: nn.Module, example_inputs: Any, fit: Fit, steps: int, *, strength: float) -> Pruned:
     """Train a copy of a model with thresholds, and remove the channels below them.
 

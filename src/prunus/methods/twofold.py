@@ -11,6 +11,7 @@ from pathlib import Path
 
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.errors import TargetError
 from prunus.methods.one_shot import Material, Outcome, Target, remove
 from prunus.methods.soft import SoftPruning
@@ -33,6 +34,7 @@ class Trained:
     seconds: dict[str, float]
 
 
+@door()
 def twofold(
     model: nn.Module,
     material: Material,
@@ -41,7 +43,7 @@ def twofold(
     pruning: SoftPruning | None = None,
     curriculum: Curriculum | None = None,
     tuning: TrainConfig | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,

@@ -6,8 +6,9 @@ import difflib
 import functools
 import importlib
 import inspect
+import re
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
@@ -15,7 +16,8 @@ from typing import Any
 
 from torch import nn
 
-from prunus.errors import MissingExtraError, ModelNameError
+from prunus._arguments import checked
+from prunus.errors import ArgumentError, MissingExtraError, ModelNameError
 from prunus.models.lenet import lenet5
 from prunus.models.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
 from prunus.models.ternausnet import ternausnet
@@ -35,11 +37,27 @@ _OURS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
+# What a record may build a network with, and how much of it: names and sizes that prunus writes. Nothing else of a file reaches a builder, as
+# builders of libraries open and fetch files by some of their options.
+_RECORDED: dict[str, int] = {
+    "num_classes": 100_000,
+    "in_channels": 4096,
+    "in_chans": 4096,
+    "image_size": 2048,
+    "img_size": 2048,
+    "width": 512,
+    "depth": 8,
+    "shortcut": 0,  # a letter
+}
+_LIBRARY = re.compile(r"(timm|torchvision)/[A-Za-z0-9_.-]+")
+
+
 def names() -> tuple[str, ...]:
     """Names of our own networks, in the order in which a list should show them."""
     return tuple(_OURS)
 
 
+@checked()
 def build(name: str, num_classes: int | None = None, pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """Build a network by its name.
 
@@ -64,16 +82,45 @@ def build(name: str, num_classes: int | None = None, pretrained: bool = False, *
     if source == "torchvision" and rest:
         return _from_torchvision(name, rest, pretrained, options)
     if name not in _OURS:
-        raise _unknown(name, names(), "timm/NAME, torchvision/NAME and package.module:factory work too")
+        raise _unknown(name, names(), "Besides, timm/NAME, torchvision/NAME and package.module:factory work.")
     if pretrained:
         raise ModelNameError(f"{name} has no published weights of its own: build it and use load_weights with a file.")
     return _call(name, _OURS[name], options)
 
 
+def is_plain_name(name: str) -> bool:
+    """Whether a name is of a network of ours or of a library, and so names no code and no file."""
+    return name in _OURS or _LIBRARY.fullmatch(name) is not None
+
+
+def build_recorded(name: str, options: Mapping[str, object]) -> nn.Module:
+    """Build a network, with random weights, that a file names: ours, or one of timm or torchvision.
+
+    Args:
+        name: as for `build`, but for factories: what a file says is never imported or called.
+        options: what it was built with: those that prunus records.
+
+    Raises:
+        ModelNameError: the name is none of those, an option is none that prunus records, or its value is out of range.
+        MissingExtraError: timm or torchvision is not installed or does not import.
+    """
+    if not is_plain_name(name):
+        raise ModelNameError(f"{name!r} is not the name of a network of prunus, timm or torchvision.")
+    for key, value in options.items():
+        if key not in _RECORDED:
+            raise ModelNameError(f"{key!r} is no option that prunus records; those are {', '.join(_RECORDED)}.")
+        most = _RECORDED[key]
+        plain = isinstance(value, str) and len(value) == 1 if key == "shortcut" else type(value) is int and 0 <= value <= most
+        if not plain:
+            wanted = "a letter" if key == "shortcut" else f"a whole number up to {most:,}"
+            raise ModelNameError(f"The option {key!r} of {name} must be {wanted}, not {_short(value)}.")
+    return build(name, **dict(options))  # type: ignore[arg-type]  # checked above
+
+
 def _from_timm(name: str, architecture: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     timm = _extra("timm")
     if not timm.is_model(architecture):
-        raise _unknown(name, [f"timm/{known}" for known in timm.list_models()], "timm.list_models() lists all")
+        raise _unknown(name, [f"timm/{known}" for known in timm.list_models()], "All are listed by timm.list_models().")
     return _call(name, functools.partial(timm.create_model, architecture, pretrained=pretrained), options)
 
 
@@ -81,7 +128,7 @@ def _from_torchvision(name: str, architecture: str, pretrained: bool, options: d
     models = _extra("torchvision").models
     known = models.list_models()
     if architecture not in known:
-        raise _unknown(name, [f"torchvision/{one}" for one in known], "torchvision.models.list_models() lists all")
+        raise _unknown(name, [f"torchvision/{one}" for one in known], "All are listed by torchvision.models.list_models().")
     builder = models.get_model_builder(architecture)
     options = {"weights": "DEFAULT" if pretrained else None, **options}
     if not pretrained and "weights_backbone" in inspect.signature(builder).parameters:
@@ -94,7 +141,7 @@ def _from_factory(name: str, options: dict[str, Any]) -> nn.Module:
     with _current_directory_importable():
         try:
             found: Any = importlib.import_module(module_name)
-        except Exception as error:  # whatever the user's module raises while it is imported
+        except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
             raise ModelNameError(f"Cannot import {module_name!r} of {name!r}: {_reason(error)}.") from error
         try:
             for part in attribute.split("."):
@@ -102,7 +149,7 @@ def _from_factory(name: str, options: dict[str, Any]) -> nn.Module:
         except AttributeError as error:
             public = [one for one in dir(found) if not one.startswith("_")]
             near = _nearest(attribute, public)
-            raise ModelNameError(f"{module_name!r} has no attribute {attribute!r}.{near}.") from error
+            raise ModelNameError(f"{module_name!r} has no attribute {attribute!r}.{near} Name what builds the model.") from error
         if not callable(found) or isinstance(found, nn.Module):
             raise ModelNameError(f"{name!r} is a {type(found).__name__}: expected a function or class that builds one.")
         return _call(name, found, options)
@@ -111,8 +158,8 @@ def _from_factory(name: str, options: dict[str, Any]) -> nn.Module:
 def _call(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> nn.Module:
     try:
         model = factory(**options)
-    except Exception as error:  # whatever the builder raises, the user should read which one and why
-        given = ", ".join(f"{key}={value!r}" for key, value in options.items())
+    except (Exception, SystemExit) as error:  # whatever the builder raises, the user should read which one and why
+        given = ", ".join(f"{key}={_short(value)}" for key, value in options.items())
         raise ModelNameError(f"Building {name}({given}) failed: {_reason(error)}.") from error
     if not isinstance(model, nn.Module):
         raise ModelNameError(f"{name!r} returned a {type(model).__name__}: expected a torch.nn.Module.")
@@ -145,7 +192,7 @@ def _current_directory_importable() -> Iterator[None]:
 
 
 def _unknown(name: str, known: Iterable[str], more: str) -> ModelNameError:
-    return ModelNameError(f"There is no model {name!r}.{_nearest(name, known)} ({more}.)")
+    return ModelNameError(f"There is no model {name!r}.{_nearest(name, known)} {more}")
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -153,6 +200,12 @@ def _nearest(name: str, known: Iterable[str]) -> str:
     return f" Did you mean {', '.join(matches)}?" if matches else ""
 
 
-def _reason(error: Exception) -> str:
+def _short(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}…"
+
+
+def _reason(error: BaseException) -> str:
     first = next(iter(str(error).splitlines()), "")
-    return f"{type(error).__name__}: {first}".rstrip(". :")
+    kind = "TypeError" if isinstance(error, ArgumentError) else type(error).__name__  # whichever door the argument came to
+    return f"{kind}: {first}".rstrip(". :")

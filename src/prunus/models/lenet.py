@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import at_least, checked
 from prunus.errors import ConfigError
 
 KERNEL = 5
@@ -28,6 +29,7 @@ class LeNet5(nn.Module):
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> None:
+        at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
         if image_size < 4:
             raise ConfigError(f"LeNet-5 pools twice by 2, so image_size must be at least 4, not {image_size}.")
@@ -48,6 +50,7 @@ class LeNet5(nn.Module):
         return self.fc2(x)  # type: ignore[no-any-return]
 
 
+@checked(ConfigError)
 def lenet5(num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> LeNet5:
     """LeNet-5, 20-50-500-10; see `LeNet5`.
 

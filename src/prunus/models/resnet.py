@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import at_least, checked
 from prunus.errors import ConfigError
 
 Shortcut = Literal["A", "projection"]
@@ -80,6 +81,7 @@ class CifarResNet(nn.Module):
     """
 
     def __init__(self, blocks: int, num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> None:
+        at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
         if shortcut not in ("A", "projection"):
             raise ConfigError(f"Unknown shortcut {shortcut!r}: it must be 'A' or 'projection'.")
@@ -107,26 +109,31 @@ def _stage(in_channels: int, out_channels: int, blocks: int, stride: int, shortc
     return nn.Sequential(head, *(BasicBlock(out_channels, out_channels, 1, shortcut) for _ in range(blocks - 1)))
 
 
+@checked(ConfigError)
 def resnet20(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-20 for CIFAR: 0.27 M parameters, 40.55 M MACs at 32x32."""
     return CifarResNet(3, num_classes, shortcut, in_channels)
 
 
+@checked(ConfigError)
 def resnet32(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-32 for CIFAR: 0.46 M parameters, 68.86 M MACs at 32x32."""
     return CifarResNet(5, num_classes, shortcut, in_channels)
 
 
+@checked(ConfigError)
 def resnet44(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-44 for CIFAR: 0.66 M parameters, 97.17 M MACs at 32x32."""
     return CifarResNet(7, num_classes, shortcut, in_channels)
 
 
+@checked(ConfigError)
 def resnet56(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-56 for CIFAR: 0.85 M parameters, 125.49 M MACs at 32x32."""
     return CifarResNet(9, num_classes, shortcut, in_channels)
 
 
+@checked(ConfigError)
 def resnet110(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-110 for CIFAR: 1.73 M parameters, 252.89 M MACs at 32x32."""
     return CifarResNet(18, num_classes, shortcut, in_channels)

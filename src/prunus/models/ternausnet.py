@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import at_least, checked
 from prunus.errors import ConfigError, FileFormatError
 from prunus.models.weights import read_state
 
@@ -28,6 +29,7 @@ class TernausNet(nn.Module):
     """
 
     def __init__(self, num_classes: int = 1, in_channels: int = 3, width: int = WIDTH) -> None:
+        at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
         if width < 2 or width % 2:
             raise ConfigError(f"TernausNet needs an even width of at least 2, not {width}.")
@@ -66,11 +68,13 @@ class _Up(nn.Module):
         return F.relu(self.up(F.relu(self.conv(x))))
 
 
+@checked(ConfigError)
 def ternausnet(num_classes: int = 1, in_channels: int = 3, width: int = WIDTH) -> TernausNet:
     """TernausNet with random weights; see `TernausNet`."""
     return TernausNet(num_classes, in_channels, width)
 
 
+@checked(ConfigError)
 def load_encoder(model: TernausNet, path: str | Path) -> None:
     """Fill the encoder, in place, from a weight file of torchvision's `vgg11`.
 

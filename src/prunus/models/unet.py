@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import at_least, checked
 from prunus.errors import ConfigError
 
 WIDTH, DEPTH = 64, 4
@@ -25,6 +26,7 @@ class UNet(nn.Module):
     """
 
     def __init__(self, num_classes: int = 1, in_channels: int = 3, width: int = WIDTH, depth: int = DEPTH, batch_norm: bool = True) -> None:
+        at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
         if width < 1 or depth < 1:
             raise ConfigError(f"U-Net needs a width and a depth of at least 1, not {width} and {depth}.")
@@ -59,6 +61,7 @@ def _double(inputs: int, outputs: int, batch_norm: bool) -> nn.Sequential:
     return nn.Sequential(*layers)
 
 
+@checked(ConfigError)
 def unet(num_classes: int = 1, in_channels: int = 3, width: int = WIDTH, depth: int = DEPTH) -> UNet:
     """U-Net with batch norm; see `UNet`."""
     return UNet(num_classes, in_channels, width, depth)

@@ -6,6 +6,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import at_least, checked
+from prunus.errors import ConfigError
+
 # Simonyan and Zisserman 2015 (arXiv 1409.1556), configuration D: widths of the 13 convolutions, None = halve the side.
 LAYOUT = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512, None)
 
@@ -23,6 +26,7 @@ class CifarVGG(nn.Module):
     """
 
     def __init__(self, num_classes: int = 10, in_channels: int = 3) -> None:
+        at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
         layers: list[nn.Module] = []
         previous = in_channels
@@ -44,6 +48,7 @@ class CifarVGG(nn.Module):
         return self.classifier(torch.flatten(x, 1))  # type: ignore[no-any-return]
 
 
+@checked(ConfigError)
 def vgg16_bn(num_classes: int = 10, in_channels: int = 3) -> CifarVGG:
     """VGG-16 with batch norm for CIFAR; see `CifarVGG`."""
     return CifarVGG(num_classes, in_channels)

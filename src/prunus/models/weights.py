@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+import warnings
+import zipfile
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
@@ -10,12 +13,19 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.errors import FileFormatError
+from prunus.storage.finite import warn_of_nonfinite
 
 WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
+_OBJECT = re.compile(
+    r"Unsupported (global|class|operand)|GLOBAL |not an allowed|can only (build|set|reduce|create)|Trying to (call|build|instantiate)", re.I
+)
+_NAME = re.compile(r"GLOBAL ([\w.]+)")
 HOLDERS = ("state_dict", "model")  # entries of a training checkpoint that hold the weights
 
 
+@door()
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Fill a model, in place, from a plain `state_dict` file or a `.safetensors` file.
 
@@ -34,6 +44,7 @@ def load_weights(model: nn.Module, path: str | Path) -> None:
     path = Path(path)
     state = _unwrapped(read_state(path), model.state_dict())
     _check(state, model, path)
+    warn_of_nonfinite(state, str(path))
     model.load_state_dict(state, strict=False)
 
 
@@ -44,14 +55,14 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
         FileFormatError: no such file, a damaged file, or one that holds more than tensors.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileFormatError(f"There is no weight file {path}.")
+    _check_file(path)
     content: Any
     try:
-        content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what torch finds odd about a file that it reads, or then refuses
+            content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # a damaged file can fail in any of a dozen ways inside the two readers
-        reason = next(iter(str(error).splitlines()), "") or type(error).__name__
-        raise FileFormatError(f"{path} is damaged, or no plain state_dict or safetensors file ({reason.rstrip('.')}).") from error
+        raise FileFormatError(f"{path} {_trouble(path, str(error))}.") from error
     for holder in HOLDERS:
         if isinstance(content, Mapping) and isinstance(content.get(holder), Mapping):
             content = content[holder]
@@ -61,6 +72,33 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
         if not isinstance(name, str) or not isinstance(value, Tensor):
             raise FileFormatError(f"{path} is no plain state_dict: its entry {name!r} is a {type(value).__name__}.")
     return content
+
+
+def _check_file(path: Path) -> None:
+    """Raises FileFormatError for what is no file of weights at first sight."""
+    if path.is_dir():
+        raise FileFormatError(f"{path} is a folder; give the weight file in it.")
+    if not path.is_file():
+        raise FileFormatError(f"There is no weight file {path}.")
+    if not path.stat().st_size:
+        raise FileFormatError(f"{path} is damaged: it is empty.")
+    if path.suffix == ".onnx":
+        raise FileFormatError(f"{path} is an ONNX file, from which no weights are read by name; give the state_dict that it was exported from.")
+
+
+def _trouble(path: Path, message: str) -> str:
+    """Why a file cannot be read, in our words: torch's own advise to read pickled objects, which can run any code."""
+    if path.suffix == ".safetensors":
+        return "is damaged, or no safetensors file"
+    if "TorchScript" in message:
+        return "is a TorchScript program; save the state_dict() of the network that it was made of, and give that file"
+    with path.open("rb") as file:
+        whole = zipfile.is_zipfile(path) or file.read(1) == b"\x80"  # how a pickle begins
+    if whole and _OBJECT.search(message):
+        name = _NAME.search(message)
+        what = f" ({name.group(1)})" if name else ""
+        return f"holds a pickled object{what}, and such a file can run any code when it is read; save the network's state_dict() instead"
+    return "is damaged, or no state_dict that was saved by torch"
 
 
 def _unwrapped(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

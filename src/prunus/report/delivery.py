@@ -23,13 +23,14 @@ if TYPE_CHECKING:
     from prunus.training import History
 
 
-def check(folder: Path, *, with_onnx: bool, with_report: bool) -> None:
+def check(folder: Path | str, *, with_onnx: bool, with_report: bool) -> None:
     """Find out before the work, rather than after an hour of it, what would keep the folder from being written.
 
     Raises:
         MissingExtraError: an extra is wanted that is not installed.
         ConfigError: the folder cannot be made or written to.
     """
+    folder = Path(folder)
     if with_onnx:
         onnx.require()
     if with_report:
@@ -42,7 +43,7 @@ def check(folder: Path, *, with_onnx: bool, with_report: bool) -> None:
 
 
 def deliver(
-    folder: Path,
+    folder: Path | str,
     original: nn.Module,
     outcome: Outcome,
     example_inputs: Tensor,
@@ -81,6 +82,7 @@ def deliver(
         MissingExtraError, ConfigError: as for `check`.
         PrunusError: the model cannot be exported.
     """
+    folder = Path(folder)
     check(folder, with_onnx=with_onnx, with_report=with_report)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {"model": folder / "model.safetensors", "plan": folder / "plan.json"}

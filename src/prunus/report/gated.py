@@ -36,7 +36,7 @@ BINS = 24
 
 
 def deliver_gated(
-    folder: Path,
+    folder: Path | str,
     network: DynamicNetwork,
     material: Material,
     classes: Sequence[str],
@@ -79,6 +79,7 @@ def deliver_gated(
         MissingExtraError, ConfigError: as for `prunus.report.delivery.check`.
         PrunusError: the network cannot be exported, or not skip its closed channels.
     """
+    folder = Path(folder)
     check(folder, with_onnx=with_onnx, with_report=with_report)
     folder.mkdir(parents=True, exist_ok=True)
     paths = {"model": folder / MODEL, "gates": folder / GATES}

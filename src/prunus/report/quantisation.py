@@ -33,7 +33,7 @@ class Quantisation:
 def quantised(
     wanted: Quantisation,
     original: nn.Module,
-    exported: Path,
+    exported: Path | str,
     example_inputs: Tensor,
     material: Material,
     *,
@@ -58,6 +58,7 @@ def quantised(
 
     validation, test = material.validation, material.test
     assert validation is not None
+    exported = Path(exported)
     watch("calibrating", 0, 0)
     search = int8.quantise_within(
         exported,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from prunus.errors import FileFormatError, clause
+from prunus.json_files import read_json
 from prunus.storage.atomic import write_atomically
 
 # Raised when a key changes its meaning or goes away; new keys alone do not raise it.
@@ -32,13 +33,11 @@ def read(path: Path | str) -> dict[str, Any]:
     Raises:
         FileFormatError: no such file, not JSON, or not a result.
     """
+    result = read_json(path, "a result")
     try:
-        result = json.loads(Path(path).read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        check(result)
+    except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be read as a result: {clause(error)}.") from error
-    if not isinstance(result, dict):
-        raise FileFormatError(f"{path} is no result: expected one JSON object.")
-    check(result)
     return result
 
 
@@ -50,4 +49,4 @@ def write_json(result: Mapping[str, Any], path: Path | str) -> None:
 
 def write_text(text: str, path: Path | str) -> None:
     """Write a file that is there as a whole or not at all."""
-    write_atomically(Path(path), text.encode())
+    write_atomically(Path(path), text.encode(errors="backslashreplace"))  # a path may hold bytes that are no text

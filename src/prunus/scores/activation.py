@@ -8,12 +8,15 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
+
 from ..channels.graph import ChannelGraph
-from ..channels.trace import as_arguments
+from ..channels.trace import as_arguments, called
 from ..channels.twin import copy_model
 from ..errors import PlanError
 
 
+@door(PlanError)
 def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
     """Mean absolute value of what a channel's readers see: the inputs of the convolutions and linear layers that take it in.
 
@@ -48,9 +51,9 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
     with torch.no_grad():
         for batch in batches:
             args, kwargs = as_arguments(batch[0] if isinstance(batch, (tuple, list)) else batch)
-            model(*args, **kwargs)
+            called(model, args, kwargs)
     if not seen.any():
-        raise PlanError("activation_mean saw no layer that reads a prunable channel; give at least one batch.")
+        raise PlanError("No layer that reads a prunable channel was seen; give at least one batch.")
     scores = total / seen.clamp(min=1)
     scores[seen == 0] = scores[seen > 0].mean()
     return scores

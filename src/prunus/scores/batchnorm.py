@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from prunus._arguments import door
+
 from ..channels.graph import Axis, ChannelGraph
 from ..errors import PlanError
 from .reduce import Reduce, per_channel
 
 
+@door(PlanError)
 def bn_scale(graph: ChannelGraph, reduce: Reduce = "mean") -> Tensor:
     """|gamma| of the batch norms that scale a channel. Channels without one get the mean score of all others.
 

@@ -17,6 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
+from prunus.errors import PlanError
+
 from ..channels import ChannelGraph
 from ..channels.mask import produced, set_to_zero
 from ..channels.twin import copy_model
@@ -26,6 +29,7 @@ from .norm import norm
 from .reconstruction import filled
 
 
+@door(PlanError)
 def car(graph: ChannelGraph, evaluate: Callable[[nn.Module], float], *, layers: Sequence[str] = ("*",), greedy: bool = True) -> Tensor:
     """The reduction of the metric without a channel and, greedily, without all of its group that went before it; every group for itself.
 
@@ -72,11 +76,11 @@ def _without(model: nn.Module, graph: ChannelGraph, channels: Sequence[int], eva
 @contextmanager
 def _zeroed(model: nn.Module, graph: ChannelGraph, removed: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Iterator[None]:
     zeros = produced(model, graph, removed)
-    saved = [tensor.detach().index_select(dim, slots) for tensor, dim, slots in zeros]
+    saved = [zero.tensor.detach().index_select(zero.dim, zero.slots) for zero in zeros]
     set_to_zero(zeros)
     try:
         yield
     finally:
         with torch.no_grad():
-            for (tensor, dim, slots), values in zip(zeros, saved):
-                tensor.index_copy_(dim, slots, values)
+            for zero, values in zip(zeros, saved):
+                zero.tensor.index_copy_(zero.dim, zero.slots, values)

@@ -5,10 +5,14 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from prunus._arguments import door
+from prunus.errors import PlanError
+
 from ..channels.graph import ChannelGraph
 from .reduce import Reduce, per_channel, weight_axes
 
 
+@door(PlanError)
 def geometric_median(graph: ChannelGraph, reduce: Reduce = "producer") -> Tensor:
     """The sum of distances of a filter to all other filters of its layer: the filter nearest the geometric median is the one others can replace.
 

@@ -12,12 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunus._arguments import door
+from prunus.errors import PlanError
+
 from ..channels.graph import Axis, ChannelGraph
 from ..channels.twin import named_tensors
 from ..targets import plan
 from .reduce import as_rows, weight_axes, wide
 
 
+@door(PlanError)
 def greedy_norm(graph: ChannelGraph, rate: float, rates: Mapping[str, float] | None = None) -> Tensor:
     """sum |w| over the kernels of the filter that makes a channel, without kernels that read channels which are removed already.
 

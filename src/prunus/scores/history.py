@@ -13,6 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
+
 from ..channels import ChannelGraph, trace
 from ..channels.twin import copy_model, named_tensors
 from ..errors import PlanError
@@ -27,6 +29,7 @@ class Pair(NamedTuple):
     stays: int
 
 
+@door(PlanError)
 def filter_l1(graph: ChannelGraph, tensors: dict[str, Tensor] | None = None) -> Tensor:
     """Sum of the absolute weights of the filters that make a channel, shape (num_channels,): of all that write to one residual stream together."""
     making = [axis for axis in weight_axes(graph) if axis.produces]
@@ -74,6 +77,7 @@ class NormHistory:
         self.norms = list(state["norms"])
 
 
+@door(PlanError)
 def from_checkpoints(graph: ChannelGraph, files: Iterable[Path]) -> Tensor:
     """The history from weight files, one per epoch, in their order, shape (files, num_channels); the model stays as it is.
 
@@ -91,6 +95,7 @@ def from_checkpoints(graph: ChannelGraph, files: Iterable[Path]) -> Tensor:
     return torch.stack(norms)
 
 
+@door(PlanError)
 def closest_pairs(graph: ChannelGraph, history: Tensor, remove: Mapping[int, int]) -> dict[int, list[Pair]]:
     """The pairs with the nearest histories, D_ij = sum over epochs of |l1(i) - l1(j)|, until as many channels go as are wanted.
 
@@ -133,6 +138,7 @@ def closest_pairs(graph: ChannelGraph, history: Tensor, remove: Mapping[int, int
     return found
 
 
+@door(PlanError)
 def pair_distance(model: nn.Module, graph: ChannelGraph, pairs: Mapping[int, list[Pair]]) -> Tensor:
     """R = sum over groups of the mean over pairs of |l1(i) - l1(j)| / mean l1 of the group: differentiable, a scalar.
 
@@ -146,7 +152,7 @@ def pair_distance(model: nn.Module, graph: ChannelGraph, pairs: Mapping[int, lis
     """
     tensors = named_tensors(model)
     device = next(iter(tensors.values())).device
-    norms = torch.zeros(graph.num_channels, device=device)
+    norms = torch.zeros(graph.num_channels, dtype=torch.float32, device=device)
     for axis in weight_axes(graph):
         if axis.produces:
             rows = tensors[axis.name].movedim(axis.dim, 0).flatten(1).abs().sum(1).float()

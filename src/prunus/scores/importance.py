@@ -85,7 +85,7 @@ def _start(graph: ChannelGraph, start: str, seed: int) -> Tensor:
     making = [axis for axis in weight_axes(graph) if axis.produces]
     match start:
         case "ones":
-            return torch.ones(graph.num_channels)
+            return torch.ones(graph.num_channels, dtype=torch.float32)
         case "random":
             found = torch.rand(graph.num_channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
         case "l1":

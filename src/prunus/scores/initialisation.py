@@ -14,10 +14,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunus._arguments import door
+
 from ..channels import ChannelGraph
-from ..channels.trace import as_arguments
+from ..channels.trace import as_arguments, called
 from ..channels.twin import copy_model, named_tensors
-from ..errors import TargetError
+from ..errors import PlanError, TargetError
 from .reduce import per_channel
 from .taylor import Loss
 
@@ -25,6 +27,7 @@ Masks = dict[str, Tensor]
 """Parameter name -> which of its weights stay, bool, of its shape; only of weights, not of biases and norms."""
 
 
+@door(PlanError)
 def snip(model: nn.Module, batch: tuple[Any, Tensor], loss: Loss, keep: float) -> Masks:
     """The weights with the largest |w g|, of the whole network together.
 
@@ -40,6 +43,7 @@ def snip(model: nn.Module, batch: tuple[Any, Tensor], loss: Loss, keep: float) -
     return force(model, [batch], loss, keep, steps=1)
 
 
+@door(PlanError)
 def force(model: nn.Module, batches: Iterable[tuple[Any, Tensor]], loss: Loss, keep: float, steps: int = 10) -> Masks:
     """Foresight connection sensitivity in steps; one step is SNIP.
 
@@ -67,6 +71,7 @@ def force(model: nn.Module, batches: Iterable[tuple[Any, Tensor]], loss: Loss, k
     return masks
 
 
+@door(PlanError)
 def channel_saliency(graph: ChannelGraph, batch: tuple[Any, Tensor], loss: Loss) -> Tensor:
     """Sum of |w g| over all weights that make or read a channel, a score, shape (num_channels,)."""
     model = copy_model(graph.model, {})
@@ -94,7 +99,7 @@ def _gradients(model: nn.Module, batch: tuple[Any, Tensor], loss: Callable[[Any,
     model.train()
     for tensor in weights.values():
         tensor.requires_grad_(True)
-    found = torch.autograd.grad(loss(model(*args, **kwargs), batch[1]), list(weights.values()), allow_unused=True)
+    found = torch.autograd.grad(loss(called(model, args, kwargs), batch[1]), list(weights.values()), allow_unused=True)
     return {name: torch.zeros_like(tensor) if gradient is None else gradient for (name, tensor), gradient in zip(weights.items(), found)}
 
 

@@ -12,14 +12,17 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from prunus._arguments import door
+
 from ..channels import ChannelGraph
 from ..channels.trace import Inputs
-from ..errors import MissingExtraError
+from ..errors import MissingExtraError, PlanError
 from .products import families
 from .reconstruction import filled
 from .thinet import joined
 
 
+@door(PlanError)
 def lasso(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
     """The largest penalty, relative to the next layers' outputs, under which a channel is used.
 

@@ -113,9 +113,9 @@ def photographic(noise: Tensor) -> Tensor:
     if noise.dim() < 3 or not noise.is_floating_point() or max(noise.shape[2:]) < 2:
         return noise
     axes = tuple(range(2, noise.dim()))
-    squares = torch.zeros(noise.shape[2:])
+    squares = torch.zeros(noise.shape[2:], dtype=torch.float32)
     for place, size in enumerate(noise.shape[2:]):
-        squares += torch.fft.fftfreq(size).square().view(-1, *(1 for _ in noise.shape[3 + place :]))
+        squares += torch.fft.fftfreq(size, dtype=torch.float32).square().view(-1, *(1 for _ in noise.shape[3 + place :]))
     frequency = squares.sqrt().clamp(min=1 / max(noise.shape[2:]))
     shaped: Tensor = torch.fft.ifftn(torch.fft.fftn(noise.float(), dim=axes) / frequency, dim=axes).real
     return shaped.mul(noise.float().std() / shaped.std()).to(noise.dtype)
@@ -171,7 +171,7 @@ def _hooked_norms(model: nn.Module, change: Callable[[Tensor, Tensor, Tensor], T
 
 def _independent(output: Tensor, shift: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
     """Independent draws from N(beta, gamma^2)."""
-    return torch.randn(output.shape, generator=generator) * scale + shift
+    return torch.randn(output.shape, generator=generator, dtype=torch.float32) * scale + shift
 
 
 def _settled(output: Tensor, shift: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:

@@ -18,6 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from prunus._arguments import door
+
 from ..channels import ChannelGraph
 from ..channels.readers import Reader, readers
 from ..channels.trace import Inputs
@@ -31,6 +33,7 @@ from .reduce import norm_scale
 _MIXING = 0.5  # Inf-FS: as much from how far features spread as from how little they repeat each other
 
 
+@door(PlanError)
 def nisp(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
     """Importance propagated from the final response.
 

@@ -7,6 +7,9 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
+from prunus._arguments import door
+from prunus.errors import PlanError
+
 from ..channels.graph import Axis, ChannelGraph
 from ..channels.twin import named_tensors
 from .reduce import Reduce, as_rows, combined, per_channel, weight_axes, wide
@@ -14,6 +17,7 @@ from .reduce import Reduce, as_rows, combined, per_channel, weight_axes, wide
 _BLOCK = 1 << 18  # numbers
 
 
+@door(PlanError)
 def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
     """The p-norm of every weight slice that belongs to a channel, ||F||_p = (sum |w|^p)^(1/p): its filters and the slices that read it.
 

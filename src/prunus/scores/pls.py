@@ -18,6 +18,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prunus._arguments import at_least, door
+
 from ..channels import ChannelGraph
 from ..channels.readers import Reader, readers
 from ..channels.verify import evaluating
@@ -29,6 +31,7 @@ from .reconstruction import filled
 COMPONENTS = 2
 
 
+@door(PlanError)
 def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], components: int = COMPONENTS) -> Tensor:
     """Importance in the projection of the labels.
 
@@ -44,6 +47,7 @@ def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], components: 
         PlanError: no inputs, or all of one class.
         MissingExtraError: scikit-learn is not installed.
     """
+    at_least(1, components=components)
     try:
         from sklearn.cross_decomposition import PLSRegression
     except ImportError as error:

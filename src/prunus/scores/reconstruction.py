@@ -18,6 +18,9 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
+from prunus._arguments import door
+from prunus.errors import PlanError
+
 from ..channels import ChannelGraph
 from ..channels.trace import Inputs
 from .products import LayerProducts, families
@@ -26,6 +29,7 @@ RIDGE = 1e-3
 AT_ONCE = 64  # channels that may go before all others are looked at again
 
 
+@door(PlanError)
 def reconstruction(graph: ChannelGraph, batches: Iterable[Inputs], *, ridge: float = RIDGE) -> Tensor:
     """The cost of every channel at the moment when it is the cheapest of those that are left, as channels go one by one.
 

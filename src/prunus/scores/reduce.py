@@ -10,6 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunus._arguments import door
+
 from ..channels.graph import Axis, ChannelGraph
 from ..channels.twin import named_tensors
 from ..errors import PlanError
@@ -18,12 +20,14 @@ Reduce = Literal["sum", "mean", "max", "producer"]
 SlotScore = Callable[[Tensor], Tensor]
 
 
+@door(PlanError)
 def weight_axes(graph: ChannelGraph) -> list[Axis]:
     """Axes of weights (two or more dimensions) that hold prunable slots: filters, and the input slices that read them."""
     ranks = {source.name: source.tensor.dim() for source in graph.sources}
     return [axis for axis in graph.axes if axis.is_parameter and ranks[axis.name] > 1 and axis.channels.max(initial=-1) >= 0]
 
 
+@door(PlanError)
 def per_channel(
     graph: ChannelGraph,
     axes: Iterable[Axis],
@@ -51,7 +55,7 @@ def per_channel(
 def combined(graph: ChannelGraph, axes: Iterable[Axis], slot_scores: Callable[[Axis], Tensor], reduce: Reduce) -> Tensor:
     """`per_channel` with a function that gives the scores of all slots of an axis, shape (slots,)."""
     if reduce not in ("sum", "mean", "max", "producer"):
-        raise PlanError(f"Reduce must be 'sum', 'mean', 'max' or 'producer', not {reduce!r}.")
+        raise PlanError(f"reduce must be 'sum', 'mean', 'max' or 'producer', not {reduce!r}.")
     chosen = [axis for axis in axes if axis.produces or reduce != "producer"]
     first = _first_producer(chosen) if reduce == "producer" else None
     if not chosen or not graph.num_channels:

@@ -17,6 +17,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prunus._arguments import door
+
 from ..channels import ChannelGraph, Group, Plan
 from ..channels.trace import Inputs
 from ..errors import PlanError
@@ -66,6 +68,7 @@ class Similarity:
         return torch.from_numpy(into), torch.from_numpy(scales)
 
 
+@door(PlanError)
 def similarity(
     graph: ChannelGraph,
     metric: Metric = "noise",

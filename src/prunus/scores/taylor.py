@@ -8,8 +8,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunus._arguments import door
+
 from ..channels.graph import ChannelGraph
-from ..channels.trace import as_arguments
+from ..channels.trace import as_arguments, called
 from ..channels.twin import copy_model
 from ..errors import PlanError
 from .reduce import Reduce, per_channel
@@ -17,6 +19,7 @@ from .reduce import Reduce, per_channel
 Loss = Callable[[Any, Tensor], Tensor]
 
 
+@door(PlanError)
 def taylor(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Loss, reduce: Reduce = "sum") -> Tensor:
     """The squared first-order change of the loss when a channel goes, (sum_w w * dL/dw)^2, averaged over batches.
 
@@ -38,7 +41,7 @@ def taylor(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Los
     for inputs, labels in batches:
         model.zero_grad(set_to_none=True)
         args, kwargs = as_arguments(inputs)
-        loss(model(*args, **kwargs), labels).backward()  # type: ignore[no-untyped-call]
+        loss(called(model, args, kwargs), labels).backward()  # type: ignore[no-untyped-call]
         products = {name: p.detach() * p.grad if p.grad is not None else torch.zeros_like(p) for name, p in model.named_parameters()}
         total += per_channel(graph, axes, lambda rows: rows.double().sum(1), reduce, products) ** 2
         count += 1

@@ -14,12 +14,16 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
+from prunus._arguments import door
+from prunus.errors import PlanError
+
 from ..channels import ChannelGraph
 from ..channels.trace import Inputs
 from .products import LayerProducts, families
 from .reconstruction import filled
 
 
+@door(PlanError)
 def thinet(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
     """The error of the next layers' outputs once a channel and all that went before it are gone.
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 
 from torch import nn
 
+from prunus._arguments import checked
+
 from ..data.pictures import Example
 from ..errors import DataError
 from ..training.feeding import Normalise
@@ -13,6 +15,7 @@ from .metrics import Confusion, classes_of
 from .predict import OVERLAP, TILE, reader, strips
 
 
+@checked()
 def evaluate(
     model: nn.Module, examples: Iterable[Example], normalise: Normalise, *, tile: int = TILE, overlap: int = OVERLAP, batch_size: int = 4
 ) -> Confusion:

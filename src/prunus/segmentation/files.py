@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,8 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data.folder import need_pillow
-from ..data.pictures import GEOTIFF, Picture, need_rasterio, open_picture
+from ..data import limits
+from ..data.decode import need_pillow
+from ..data.paths import AnyPath, as_path, shown
+from ..data.pictures import GEOTIFF, Picture, need_rasterio, open_picture, opened_raster
+from ..errors import ConfigError, FileFormatError, PrunusError, clause
 from ..storage.atomic import write_atomically
 from ..training.feeding import Normalise
 from .metrics import classes_of
@@ -27,9 +29,9 @@ _OPACITY = 0.45
 
 def segment_file(
     model: nn.Module,
-    source: Path,
-    mask_file: Path,
-    overlay_file: Path | None,
+    source: AnyPath,
+    mask_file: AnyPath,
+    overlay_file: AnyPath | None,
     normalise: Normalise,
     *,
     tile: int = TILE,
@@ -45,14 +47,17 @@ def segment_file(
 
     Raises:
         DataError: no readable picture, or one with other planes than `normalise` has.
+        ConfigError: a mask that is too large for another format than TIFF.
+        FileFormatError: a file that cannot be written.
         MissingExtraError: a library that reads or writes the format is not installed.
     """
+    source, mask_file = as_path(source), as_path(mask_file)
     picture = open_picture(source)
-    read = reader(picture, normalise, str(source))
+    read = reader(picture, normalise, shown(source))
     _, height, width = picture.shape
     counts: dict[int, int] = {}
     every = -(-max(height, width) // LARGEST_SIDE)
-    shown: list[Tensor] = []
+    looks: list[Tensor] = []
     with _mask_writer(source, mask_file, height, width) as write:
         done = 0
         for logits in strips(model, read, height, width, tile=tile, overlap=overlap, on_step=on_step):
@@ -61,10 +66,10 @@ def segment_file(
                 counts[int(value)] = counts.get(int(value), 0) + int(count)
             write(done, (classes * 255 if len(logits) == 1 else classes).numpy())
             if overlay_file is not None:
-                shown.append(_overlay(picture, classes, done, every))
+                looks.append(_overlay(picture, classes, done, every))
             done += classes.shape[0]
     if overlay_file is not None:
-        _write_png(overlay_file, torch.cat(shown).numpy())
+        _write_png(as_path(overlay_file), torch.cat(looks).numpy())
     return dict(sorted(counts.items()))
 
 
@@ -88,6 +93,8 @@ def _mask_writer(source: Path, target: Path, height: int, width: int) -> Iterato
         with _geotiff_writer(source, target, height, width) as write:
             yield write
         return
+    if height * width > 4 * limits.PIXELS:
+        raise ConfigError(f"A mask of {width:,} x {height:,} pixels is written piece by piece into a GeoTIFF: let its name end in .tif.")
     whole = np.zeros((height, width), np.uint8)
 
     def keep(top: int, rows: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
@@ -104,19 +111,35 @@ def _geotiff_writer(source: Path, target: Path, height: int, width: int) -> Iter
 
     place: dict[str, Any] = {}
     if source.suffix.lower() in GEOTIFF:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
-            original = rasterio.open(source)
-        with original:
+        with opened_raster(source) as original:
             place = {"crs": original.crs, "transform": original.transform} if original.crs else {}
     partial = target.with_name(f".{target.name}.partial")
     profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8", "compress": "deflate", **place}
+    with _told(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        file = rasterio.open(partial, "w", **profile)
+
+    def write(top: int, rows: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
+        with _told(target):
+            file.write(rows, 1, window=Window(0, top, width, len(rows)))
+
     try:
-        with rasterio.open(partial, "w", **profile) as file:
-            yield lambda top, rows: file.write(rows, 1, window=Window(0, top, width, len(rows)))
+        with file:
+            yield write
         partial.replace(target)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def _told(target: Path) -> Iterator[None]:
+    """Whatever goes wrong while a raster is written, as an error that names it: GDAL has errors of many kinds."""
+    try:
+        yield
+    except PrunusError:
+        raise
+    except Exception as error:
+        raise FileFormatError(f"{shown(target)} cannot be written ({clause(error)}).") from error
 
 
 def _write_png(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:

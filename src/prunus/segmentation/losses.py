@@ -10,13 +10,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from prunus._arguments import checked, shaped
+
 from ..data.pictures import IGNORED
+from ..errors import ArgumentError
 
 _SMOOTH = 1.0  # pixels: an empty mask that is found empty costs nothing
 
 
+@checked()
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     """Mean cross-entropy over the known pixels of every sample, shape (batch,); of a single map the binary one."""
+    _check(logits, targets)
     known = targets != IGNORED
     if logits.shape[1] == 1:
         found = F.binary_cross_entropy_with_logits(logits[:, 0], (targets == 1).to(logits.dtype), reduction="none")
@@ -25,25 +30,35 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     return _mean(found, known)
 
 
+@checked()
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
     """1 - Dice of the probabilities, averaged over the classes (or of the foreground alone), shape (batch,) (Milletari et al. 2016)."""
     overlap, both = _overlap(logits, targets)
     return (1 - (2 * overlap + _SMOOTH) / (both + _SMOOTH)).mean(1)
 
 
+@checked()
 def log_jaccard(logits: Tensor, targets: Tensor) -> Tensor:
     """-log of the Jaccard index (IoU) of the probabilities, averaged over the classes, shape (batch,) (Iglovikov and Shvets 2018)."""
     overlap, both = _overlap(logits, targets)
     return -((overlap + _SMOOTH) / (both - overlap + _SMOOTH)).log().mean(1)
 
 
+@checked()
 def binary(logits: Tensor, targets: Tensor) -> Tensor:
     """TernausNet's loss: cross-entropy - log Jaccard, shape (batch,)."""
     return cross_entropy(logits, targets) + log_jaccard(logits, targets)
 
 
+def _check(logits: Tensor, targets: Tensor) -> None:
+    shaped("batch, classes, H, W", logits=logits)
+    if targets.shape != (logits.shape[0], *logits.shape[2:]):
+        raise ArgumentError(f"targets must be of shape (batch, H, W), like the logits' {tuple(logits.shape)}, not {tuple(targets.shape)}.")
+
+
 def _overlap(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
     """Per sample and class: sums of p * t and of p + t over the known pixels, both (batch, classes)."""
+    _check(logits, targets)
     known = (targets != IGNORED)[:, None].to(logits.dtype)
     if logits.shape[1] == 1:
         found, wanted = logits.sigmoid(), (targets == 1)[:, None].to(logits.dtype)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import at_least, checked, shaped
+
 from ..data.pictures import Picture
 from ..errors import ConfigError, DataError
 from ..training.evaluation import mode, placement
@@ -20,6 +22,7 @@ Watcher = Callable[[int, int], None]
 TILE, OVERLAP = 512, 64
 
 
+@checked()
 def predict(
     model: nn.Module, picture: Tensor, *, tile: int = TILE, overlap: int = OVERLAP, batch_size: int = 4, on_step: Watcher | None = None
 ) -> Tensor:
@@ -40,10 +43,12 @@ def predict(
     def read(top: int, left: int, height: int, width: int) -> Tensor:
         return picture[:, top : top + height, left : left + width]
 
+    shaped("planes, H, W", picture=picture)
     _, height, width = picture.shape
     return torch.cat(list(strips(model, read, height, width, tile=tile, overlap=overlap, batch_size=batch_size, on_step=on_step)), 1)
 
 
+@checked()
 def strips(
     model: nn.Module,
     read: Read,
@@ -65,6 +70,7 @@ def strips(
     """
     if tile < 1 or not 0 <= 2 * overlap <= tile:
         raise ConfigError(f"Tiles of {tile} pixels can overlap by 0 to {tile // 2}, not by {overlap}.")
+    at_least(1, height=height, width=width, batch_size=batch_size)
     tops, lefts = _starts(height, tile, overlap), _starts(width, tile, overlap)
     across = max(width, tile)
     total: Tensor | None = None

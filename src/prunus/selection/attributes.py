@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from prunus._arguments import at_least, door
+
 from ..errors import ConfigError
-from .subsets import chunks
+from .subsets import check_samples, chunks
 
 Values = NDArray[np.float32]
 _OVERSAMPLING = 8
@@ -28,6 +30,7 @@ class _Scale:
         return np.asarray((rows - self.mean) / np.where(self.std > 0, self.std, 1.0), dtype=np.float32)
 
 
+@door(ConfigError)
 def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
     """The first `count` principal components of the z-scored samples, shape (N, count); largest variance first.
 
@@ -42,7 +45,9 @@ def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
     Raises:
         ConfigError: more components than there are samples or entries.
     """
-    scale, width = _scale(samples), _width(samples)
+    at_least(0, seed=seed)
+    width = _width(samples)
+    scale = _scale(samples)
     if not 1 <= count <= min(len(samples), width):
         raise ConfigError(
             f"There are 1 to {min(len(samples), width)} principal components of {len(samples)} samples of {width} numbers, not {count}."
@@ -62,6 +67,7 @@ def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
     return np.asarray(projected @ (turn * signs), dtype=np.float32)
 
 
+@door(ConfigError)
 def variance_pixels(samples: Any, count: int) -> Values:
     """The `count` entries of a sample that vary most over the samples, shape (N, count); largest deviation first (SlimML's direct attributes)."""
     width = _width(samples)
@@ -71,6 +77,7 @@ def variance_pixels(samples: Any, count: int) -> Values:
     return np.concatenate([rows[:, chosen] for _, rows in chunks(samples)])
 
 
+@door(ConfigError)
 def latent_factors(samples: Any, count: int, every: int = 100, rounds: int = 20, penalty: float = 0.015) -> Values:
     """SlimML's latent attributes: factors v of X ~ v m^T + ..., found one after the other on every hundredth entry, shape (N, count).
 
@@ -79,6 +86,7 @@ def latent_factors(samples: Any, count: int, every: int = 100, rounds: int = 20,
 
     Raises ConfigError if there are fewer entries than factors.
     """
+    at_least(1, every=every, rounds=rounds)
     width = _width(samples)
     if not 1 <= count <= width:
         raise ConfigError(f"A sample has {width} entries; {count} latent factors cannot be taken from them.")
@@ -97,6 +105,7 @@ def latent_factors(samples: Any, count: int, every: int = 100, rounds: int = 20,
 
 
 def _width(samples: Any) -> int:
+    check_samples(samples)
     return int(np.prod(samples.shape[1:], dtype=np.int64))
 
 

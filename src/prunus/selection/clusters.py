@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from prunus._arguments import door
+
 from ..errors import ConfigError
 from .rules import Selection
 
 _MOST = 20_000  # samples of one class; the distances between all pairs of more would not fit into memory
 
 
+@door(ConfigError)
 def representatives(features: ArrayLike, labels: ArrayLike, keep: float) -> Selection:
     """Agglomerative clustering (Ward) inside every class, into `keep` times as many clusters as it has samples; of each the sample nearest its mean.
 
@@ -27,7 +30,7 @@ def representatives(features: ArrayLike, labels: ArrayLike, keep: float) -> Sele
     from scipy.cluster.hierarchy import fcluster, ward
 
     values, classes = np.asarray(features, dtype=np.float64), np.asarray(labels)
-    if values.ndim != 2 or len(values) != len(classes) or not 0 < keep <= 1:
+    if values.ndim != 2 or classes.ndim != 1 or len(values) != len(classes) or not 0 < keep <= 1:
         raise ConfigError(f"Clustering needs (N, L) features, N labels and a part above 0 up to 1, not {values.shape}, {classes.shape} and {keep}.")
     kept = np.zeros(len(classes), dtype=bool)
     for kind in np.unique(classes):

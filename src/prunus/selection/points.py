@@ -10,6 +10,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunus._arguments import door
+from prunus.errors import ConfigError
+
 from .effect import cross_entropy
 from .masks import Masks
 from .rules import Effects
@@ -19,6 +22,7 @@ Effect = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(model in evaluation mode, images (n, C, H, W), labels (n,) or shares of the classes) -> effect values (n,)."""
 
 
+@door(ConfigError)
 def of_logits(function: Callable[[Tensor, Tensor], Tensor]) -> Effect:
     """An effect value that is a function of logits and labels: `cross_entropy`, `margin` or `doubt`, and of masks `pixel_divergence`."""
     return lambda model, images, labels: function(model(images), labels)

@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from prunus._arguments import at_least, door, one_each, shaped
+
 from ..errors import ConfigError
 from .subsets import Indices, Subsets
 
@@ -45,6 +47,7 @@ class Selection:
         return float(self.kept.mean())
 
 
+@door(ConfigError)
 def critical(effects: ArrayLike, subsets: Subsets, fine_effects: Callable[[Indices], ArrayLike]) -> Selection:
     """Paper A's rule with two bounds: U is the mean effect of the coarse points, and the lower bound is U / 5.
 
@@ -69,18 +72,21 @@ def critical(effects: ArrayLike, subsets: Subsets, fine_effects: Callable[[Indic
     return Selection(keep[subsets.fine_of_sample])
 
 
+@door(ConfigError)
 def fixed_ratio(effects: ArrayLike, subsets: Subsets, drop: float) -> Selection:
     """SlimML: the `drop` (0 to 1) subsets of the lowest effect go."""
     coarse = clean(effects, len(subsets))
     return _of_subsets(coarse, _ranks(coarse) >= int(_part(drop) * len(coarse)), subsets)
 
 
+@door(ConfigError)
 def mean_division(effects: ArrayLike, subsets: Subsets, ratio: float = 1.0) -> Selection:
     """SlimML: subsets stay whose effect is at least `ratio` times the mean."""
     coarse = clean(effects, len(subsets))
     return _of_subsets(coarse, coarse >= ratio * coarse.mean(), subsets)
 
 
+@door(ConfigError)
 def area(effects: ArrayLike, subsets: Subsets, drop: float) -> Selection:
     """SlimML: the lowest effects go as long as their sum stays below `drop` times the sum of all but the top 5 %."""
     coarse = clean(effects, len(subsets))
@@ -91,6 +97,7 @@ def area(effects: ArrayLike, subsets: Subsets, drop: float) -> Selection:
     return _of_subsets(coarse, keep, subsets)
 
 
+@door(ConfigError)
 def easy_dropped(losses: ArrayLike, drop: float, rng: np.random.Generator) -> Selection:
     """In the manner of InfoBatch (Qin et al., ICLR 2024): of the samples whose last loss is below the mean, each goes with probability `drop`, and
     the others of them weigh 1 / (1 - drop), so that the expected gradient is that of all data.
@@ -101,6 +108,7 @@ def easy_dropped(losses: ArrayLike, drop: float, rng: np.random.Generator) -> Se
         rng: source of randomness.
     """
     values = np.asarray(losses, dtype=np.float64)
+    shaped("samples", losses=values)
     checked_drop(drop)
     seen = np.isfinite(values)
     easy = seen & (values < values[seen].mean()) if seen.any() else np.zeros(len(values), dtype=bool)
@@ -108,24 +116,29 @@ def easy_dropped(losses: ArrayLike, drop: float, rng: np.random.Generator) -> Se
     return Selection(kept, np.where(easy & kept, 1 / (1 - drop), 1.0).astype(np.float32))
 
 
+@door(ConfigError)
 def at_random(count: int, keep: float, rng: np.random.Generator) -> Selection:
     """A part of all samples by chance: the control that every rule must beat."""
+    at_least(1, count=count)
     kept = np.zeros(count, dtype=bool)
     kept[rng.permutation(count)[: max(1, round(_part(keep) * count))]] = True
     return Selection(kept)
 
 
+@door(ConfigError)
 def everything(subsets: Subsets) -> Selection:
     """All samples."""
     return Selection(np.ones(len(subsets.order), dtype=bool))
 
 
+@door(ConfigError)
 def guarded(selection: Selection, labels: ArrayLike, least: float, rng: np.random.Generator) -> Selection:
     """A selection in which every class keeps at least the part `least` of its samples; what is missing is drawn from the class by chance.
 
     Where samples have weights, a class that grows weighs as much as before.
     """
     classes, kept = np.asarray(labels), selection.kept.copy()
+    one_each("labels", classes, "samples", len(kept))
     weights = None if selection.weights is None else selection.weights.copy()
     for kind in np.unique(classes):
         mine = np.flatnonzero(classes == kind)

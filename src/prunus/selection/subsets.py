@@ -5,6 +5,7 @@ Two-fold accelerated CNN (Pabitha and Jayasimhan, China Communications 2024), se
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -14,7 +15,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from ..errors import ConfigError
+from prunus._arguments import at_least, door
+
+from .._wording import given
+from ..errors import ArgumentError, ConfigError
 
 Indices = NDArray[np.int64]
 _CHUNK, _NUMBERS = 4096, 2**24  # samples, and numbers of samples, that are read at a time, at most
@@ -66,6 +70,7 @@ class Subsets:
         return self.subset_of_fine[self.fine_of_sample]
 
 
+@door(ConfigError)
 def aggregate(
     labels: ArrayLike,
     attributes: ArrayLike,
@@ -143,6 +148,13 @@ def _bisect(order: Indices, values: NDArray[Any], depth: int, pieces: int) -> It
         waiting += [(middle, last, level + 1), (first, middle, level + 1)]
 
 
+def check_samples(samples: Any) -> None:
+    """Raises ArgumentError for what cannot be sliced along its first axis, or has nothing there."""
+    shape = getattr(samples, "shape", ())
+    if inspect.isclass(samples) or not hasattr(samples, "__getitem__") or not shape or not shape[0]:
+        raise ArgumentError(f"samples must be an array or a tensor of shape (samples, ...), not {given(samples)}.")
+
+
 def chunks(samples: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
     """Samples, a few thousand at a time, fewer where they are large: (position of the first, rows of shape (n, numbers of a sample))."""
     count = max(1, min(_CHUNK, _NUMBERS // max(1, math.prod(samples.shape[1:]))))
@@ -151,11 +163,14 @@ def chunks(samples: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
         yield start, part.reshape(len(part), -1).astype(np.float32)
 
 
+@door(ConfigError)
 def means(samples: Any, group_of_sample: Indices, groups: int) -> NDArray[np.float32]:
     """The mean of every group of samples, shape (groups, ...): coarse points by `subset_of_sample`, fine points by `fine_of_sample`.
 
     `samples` is anything that can be sliced along its first axis (an array, a memory map, a tensor); it is read once, a few thousand at a time.
     """
+    at_least(1, groups=groups)
+    check_samples(samples)
     shape = tuple(samples.shape[1:])
     total = np.zeros((groups, math.prod(shape)), dtype=np.float32)
     for start, rows in chunks(samples):

@@ -12,8 +12,9 @@ from torch import Tensor
 
 from ..errors import FileFormatError, clause
 from .atomic import write_atomically
+from .digest import CHECKSUM, digest
 
-SCHEMA = 1
+SCHEMA = 2  # 1 had no checksum
 _TENSOR = "tensor"
 _KEYS = "keys"
 
@@ -24,13 +25,17 @@ def write_tree(path: str | Path, tree: Any) -> None:
     Raises FileFormatError if the file cannot be written, or the tree holds something else.
     """
     tensors: dict[str, Tensor] = {}
-    skeleton = _take_apart(tree, tensors)
-    metadata = {"prunus_checkpoint": json.dumps({"schema": SCHEMA, "tree": skeleton})}
-    write_atomically(Path(path), to_bytes(tensors, metadata=metadata))
+    try:
+        skeleton = _take_apart(tree, tensors)
+    except RecursionError as error:
+        raise FileFormatError("A checkpoint holds containers of containers, but not without end.") from error
+    header = json.loads(json.dumps({"schema": SCHEMA, "tree": skeleton}))
+    header[CHECKSUM] = digest(tensors, header)
+    write_atomically(Path(path), to_bytes(tensors, metadata={"prunus_checkpoint": json.dumps(header)}))
 
 
 def read_tree(path: str | Path) -> Any:
-    """Read what `write_tree` wrote; tensors lie on the CPU. Raises FileFormatError if it is no such file."""
+    """Read what `write_tree` wrote; tensors lie on the CPU. Raises FileFormatError if it is no such file, or was changed."""
     path = Path(path)
     if not path.is_file():
         raise FileFormatError(f"There is no checkpoint at {path}.")
@@ -39,7 +44,10 @@ def read_tree(path: str | Path) -> Any:
             header = json.loads((file.metadata() or {})["prunus_checkpoint"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if header["schema"] != SCHEMA:
-            raise FileFormatError(f"{path} has schema {header['schema']}; this version of prunus reads schema {SCHEMA}.")
+            why = ", because older ones have no checksum; begin again, or go on with the version that wrote it" if header["schema"] == 1 else ""
+            raise FileFormatError(f"{path} has schema {header['schema']}; this version of prunus reads schema {SCHEMA}{why}.")
+        if header[CHECKSUM] != digest(tensors, header):
+            raise FileFormatError(f"{path} has been changed since it was written: its checksum does not fit; resume from another one.")
         return _put_together(header["tree"], tensors)
     except FileFormatError:
         raise

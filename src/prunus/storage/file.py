@@ -7,29 +7,30 @@ all that and of all tensors.
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from ..channels.blocks import left_out, without_blocks
-from ..channels.compact import Origin
+from ..channels.origin import Origin
 from ..channels.plan import check_fingerprint
 from ..channels.surgery import Rebind, Surgery
 from ..channels.traced import TracedModule
-from ..channels.twin import copy_model, named_tensors
+from ..channels.twin import copy_model, meta_twin, named_tensors, walk
+from ..channels.widths import Width, can_keep, kept_in, set_widths
 from ..errors import FileFormatError, PlanError, clause
 from .atomic import write_atomically
+from .digest import CHECKSUM, digest
+from .finite import warn_of_nonfinite
 from .header import SCHEMA, Header, is_size, parse
-from .shell import traced_from_data, traced_to_data
+from .shell import rehearse_data, traced_from_data, traced_to_data
 
 
 def save(model: nn.Module, path: str | Path) -> None:
@@ -37,7 +38,7 @@ def save(model: nn.Module, path: str | Path) -> None:
 
     A compact model of its own class is restored into a fresh `build_model()`; a traced one stands alone.
 
-    Raises FileFormatError if the traced graph holds something that has no form in a file.
+    Raises FileFormatError if the traced graph holds something that has no form in a file, or that `load` would refuse.
     """
     path = Path(path)
     origin = getattr(model, "prunus", None)
@@ -54,10 +55,14 @@ def save(model: nn.Module, path: str | Path) -> None:
         header["rebinds"] = [asdict(r) | {"tuple": isinstance(r.value, tuple)} for r in origin.surgery.rebinds]
     if isinstance(model, TracedModule):
         header |= traced_to_data(model)
-    elif left_out(model):
+    widths = kept_in(walk(model))
+    if widths:
+        header["widths"] = [list(width) for width in widths]
+    if left_out(model) and not isinstance(model, TracedModule):
         header["left_out"] = list(left_out(model))
     header = json.loads(json.dumps(header))
-    header["sha256"] = _digest(tensors, header)
+    _check_readable(header, tensors)
+    header[CHECKSUM] = digest(tensors, header)
     write_atomically(path, to_bytes(tensors, metadata={"prunus": json.dumps(header)}))
 
 
@@ -75,24 +80,37 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
     """
     path, device = Path(path), torch.device(device)
     header, tensors = _read(path)
+    warn_of_nonfinite(tensors, str(path))
     tensors = {name: t.to(device) for name, t in tensors.items()}
+    dense: nn.Module | None = None
     try:
         if header.traced is not None:
             model: nn.Module = traced_from_data(header.traced, tensors, device)
         elif build_model is not None:
-            model = _load_eager(path, header, tensors, build_model().to(device))
+            model, dense = _load_eager(path, header, tensors, build_model().to(device))
         else:
             raise FileFormatError(f"It holds a {header.class_name} in its own class; give build_model=, a function that makes the dense model.")
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
+    _keep_widths(path, model, header.widths)
     for name, parameter in model.named_parameters():
         if name not in header.frozen and not (parameter.is_floating_point() or parameter.is_complex()):
             raise FileFormatError(f"{path} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot be trained.")
         parameter.requires_grad_(name not in header.frozen)
     model.train(header.training)
     if header.plan is not None:
-        object.__setattr__(model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None))
+        object.__setattr__(model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None, dense=dense))
     return model
+
+
+def _check_readable(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
+    """Refuse, in the words of `load`, a traced model whose file could not be read again."""
+    traced = Header.from_json(header).traced
+    if traced is not None:
+        try:
+            rehearse_data(traced, tensors)
+        except FileFormatError as error:
+            raise FileFormatError(f"It could not be read again, so it is not saved: {clause(error)}; save its state_dict instead.") from error
 
 
 def read_header(path: str | Path) -> Mapping[str, Any]:
@@ -100,7 +118,8 @@ def read_header(path: str | Path) -> Mapping[str, Any]:
     return _open(Path(path))[0]
 
 
-def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: nn.Module) -> nn.Module:
+def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The compact model, and without data the dense one that it was cut from."""
     kind = type(model).__name__
     missing = [name for name in header.left_out if name not in left_out(model)]
     model = without_blocks(model, missing) if missing else model
@@ -117,7 +136,7 @@ def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: n
             _add_bias(path, result, name, tensors[name])
     for rebind in header.rebinds:
         _rebind(result, rebind)
-    return result
+    return result, meta_twin(model).model
 
 
 def _check_shape(path: Path, kind: str, name: str, old: Tensor, new: Tensor, cut: bool) -> None:
@@ -136,6 +155,15 @@ def _rebind(model: nn.Module, rebind: Rebind) -> None:
             f"It sets {rebind.name!r} of module {rebind.module!r}, which {type(model).__name__} does not have or not as such a size."
         )
     setattr(module, rebind.name, rebind.value)
+
+
+def _keep_widths(path: Path, model: nn.Module, widths: Sequence[Width]) -> None:
+    """Let norms go on dividing by as many channels as there were."""
+    modules = walk(model)
+    for width in widths:
+        if width.module not in modules or not can_keep(modules[width.module]):
+            raise FileFormatError(f"{path} cannot be loaded: it keeps the width of {width.module!r}, which {type(model).__name__} does not have so.")
+    set_widths(modules, widths)
 
 
 def _like(old: Tensor, new: Tensor) -> Tensor:
@@ -168,7 +196,7 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         raise FileFormatError(f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights.")
     try:
         header = parse(metadata["prunus"])
-        if header.get("sha256") != _digest(tensors, header):
+        if header.get(CHECKSUM) != digest(tensors, header):
             raise FileFormatError("It has been changed since it was written: its checksum does not fit its header and tensors.")
         return header, tensors
     except (FileFormatError, RecursionError) as error:
@@ -181,14 +209,3 @@ def _read(path: Path) -> tuple[Header, dict[str, Tensor]]:
         return Header.from_json(data), tensors
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
-
-
-def _digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    """SHA-256 over the header without its checksum, then names, shapes, dtypes and bytes of the tensors, in the order of the names."""
-    digest = hashlib.sha256()
-    digest.update(json.dumps({k: v for k, v in header.items() if k != "sha256"}, sort_keys=True).encode())
-    for name in sorted(tensors):
-        tensor = tensors[name].contiguous()
-        digest.update(f"\0{name}\0{tuple(tensor.shape)}{tensor.dtype}\0".encode())
-        digest.update(np.asarray(tensor.reshape(-1).view(torch.uint8) if tensor.numel() else torch.zeros(0)).tobytes())
-    return digest.hexdigest()

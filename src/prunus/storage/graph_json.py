@@ -1,11 +1,11 @@
-"""A traced graph as plain JSON data, and back. Only torch's own operators are accepted, and no name reaches generated code unchecked."""
+"""A traced graph as plain JSON data, and back. Only listed operators with arguments such as they take are accepted, and no name reaches generated
+code unchecked."""
 
 from __future__ import annotations
 
 import json
 import math
-import operator
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Any
 
 import torch
@@ -14,17 +14,12 @@ from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
 from ..errors import FileFormatError, clause
-from .names import check_name, check_path, is_name
+from .arguments import DTYPES, MEMORY_FORMATS, Kind, kind_of_arithmetic, kind_of_call
+from .arithmetic import NAMES, SYMBOLIC
+from .names import check_name, check_path
+from .operators import operator_named
 
-_SYMBOLIC: dict[str, Callable[..., Any]] = {
-    **{name: getattr(operator, name) for name in ("mul", "add", "sub", "floordiv", "truediv", "mod", "neg", "pow", "getitem")},
-    **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "not_")},
-    **{name: getattr(torch, name) for name in ("sym_max", "sym_min", "sym_int", "sym_float", "sym_not", "sym_ite")},
-    **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
-}
-_SYMBOLIC_NAMES = {function: name for name, function in _SYMBOLIC.items()}
 _KINDS = frozenset({"placeholder", "get_attr", "call_function", "call_module", "output"})
-_REFUSED = frozenset({"from_file"})  # operators that touch files
 
 
 def graph_to_data(graph: fx.Graph) -> dict[str, Any]:
@@ -44,13 +39,14 @@ def graph_to_data(graph: fx.Graph) -> dict[str, Any]:
 def graph_from_data(data: dict[str, Any], tensors: Collection[str], modules: Collection[str], device: torch.device) -> fx.Graph:
     """Build the graph; `tensors` and `modules` are the names that it may use, `device` replaces every device in it. Raises FileFormatError."""
     try:
-        graph, nodes = fx.Graph(), dict[str, fx.Node]()
+        graph, nodes, kinds = fx.Graph(), dict[str, fx.Node](), dict[fx.Node, Kind]()
         for op, name, target, args, kwargs in data["nodes"]:
             if op not in _KINDS or name in nodes:
                 raise FileFormatError(f"The traced graph in the file has a node {name!r} of kind {op!r}, which prunus does not write.")
             inputs = _arguments(op, _decode(args, nodes, device), _decode(kwargs, nodes, device))
             resolved = _resolve(op, target, modules if op == "call_module" else tensors)
-            nodes[name] = graph.create_node(op, resolved, *inputs, name=check_name(name, "a value"))
+            nodes[name] = node = graph.create_node(op, resolved, *inputs, name=check_name(name, "a value"))
+            kinds[node] = _kind(node, target, kinds)
         _check_structures(data)
         arguments = [check_name(a, "an argument") for a in data["arguments"]]
         info = _PyTreeInfo(arguments, pytree.treespec_loads(data["in"]), pytree.treespec_loads(data["out"]))
@@ -60,7 +56,7 @@ def graph_from_data(data: dict[str, Any], tensors: Collection[str], modules: Col
         return graph
     except FileFormatError:
         raise
-    except Exception as error:  # torch checks much by itself, with errors of many kinds
+    except Exception as error:  # torch checks much by itself, with errors of many kinds; a RecursionError is one of them
         raise FileFormatError(f"The traced graph in the file cannot be read ({type(error).__name__}: {clause(error)}).") from error
 
 
@@ -71,6 +67,15 @@ def _arguments(op: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[s
     if op in ("placeholder", "get_attr") and (args or kwargs):
         raise FileFormatError(f"The traced graph in the file has a {op} with arguments.")
     return args, {check_name(key, "a keyword"): value for key, value in kwargs.items()}
+
+
+def _kind(node: fx.Node, target: str, kinds: dict[fx.Node, Kind]) -> Kind:
+    """What a node gives; raises FileFormatError where it is called with anything that it does not take."""
+    if node.op == "call_module" and (node.kwargs or len(node.args) != 1 or not isinstance(node.args[0], fx.Node) or kinds[node.args[0]] != "tensor"):
+        raise FileFormatError(f"The traced graph calls the batch norm {target} on something else than one tensor.")
+    if node.op != "call_function":
+        return "other" if node.op == "output" else "tensor"
+    return kind_of_arithmetic(node, target, kinds) if target in SYMBOLIC else kind_of_call(node, kinds)
 
 
 def _check_ends(graph: fx.Graph, info: _PyTreeInfo) -> None:
@@ -117,8 +122,8 @@ def _target_name(node: fx.Node) -> str:
     if node.op != "call_function":
         return str(node.target)
     if isinstance(node.target, torch._ops.OpOverload):
-        return str(node.target)
-    name = _SYMBOLIC_NAMES.get(node.target)  # type: ignore[arg-type]
+        return str(operator_named(str(node.target)))
+    name = NAMES.get(node.target)  # type: ignore[arg-type]
     if name is None:
         raise FileFormatError(f"The traced model calls {node.target}, which has no form in a file; save its state_dict instead.")
     return name
@@ -133,18 +138,7 @@ def _resolve(op: str, target: Any, names: Collection[str]) -> Any:
         return check_path(target, "a tensor or module")
     if op in ("placeholder", "output"):
         return check_name(target, "an input")
-    return _SYMBOLIC[target] if target in _SYMBOLIC else _operator(target)
-
-
-def _operator(target: str) -> torch._ops.OpOverload:
-    """One of torch's own operators by its full name."""
-    parts = target.split(".")
-    found = None
-    if len(parts) == 3 and parts[0] == "aten" and parts[1] not in _REFUSED and all(is_name(p) for p in parts):
-        found = getattr(getattr(torch.ops.aten, parts[1], None), parts[2], None)
-    if not isinstance(found, torch._ops.OpOverload):
-        raise FileFormatError(f"The traced graph in the file calls {target!r}, which is not one of torch's own operators.")
-    return found
+    return SYMBOLIC[target] if target in SYMBOLIC else operator_named(target)
 
 
 def _encode(value: Any) -> Any:
@@ -185,6 +179,8 @@ def _decode(value: Any, nodes: dict[str, fx.Node], device: torch.device) -> Any:
         return device
     if kind == "torch":
         found = vars(torch).get(content)
-        if isinstance(found, (torch.dtype, torch.layout, torch.memory_format)):
+        if (isinstance(found, torch.dtype) and found in DTYPES) or (isinstance(found, torch.memory_format) and found in MEMORY_FORMATS):
+            return found
+        if found is torch.strided:
             return found
     raise ValueError(f"An argument of kind {kind!r}.")

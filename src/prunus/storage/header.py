@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from ..channels.plan import Plan
 from ..channels.surgery import Rebind
+from ..channels.widths import Width
 from ..errors import FileFormatError
 from .names import check_path
 
@@ -23,6 +24,7 @@ class Traced:
 
     `places` says, in the order of the model's own tensors, under which name which tensor of the file goes: tied tensors have several names.
     `buffers` are the names that are buffers, `transient` those of them that are not in the state dict. `norms` holds eps and momentum per batch norm.
+    `inputs` says what the model is called with, as a plan does.
     """
 
     places: dict[str, str]
@@ -30,6 +32,7 @@ class Traced:
     transient: frozenset[str]
     norms: dict[str, tuple[float, float | None]]
     graph: dict[str, Any]
+    inputs: str
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Header:
     frozen: frozenset[str]
     plan: Plan | None
     rebinds: tuple[Rebind, ...]
+    widths: tuple[Width, ...]
     left_out: tuple[str, ...]
     traced: Traced | None
 
@@ -63,6 +67,7 @@ class Header:
             frozen=frozenset(_texts(data, "frozen")),
             plan=Plan.from_json(_field(data, "plan", str)) if planned else None,
             rebinds=tuple(_rebind(r) for r in _field(data, "rebinds", list)) if planned else (),
+            widths=tuple(_width(w) for w in _field(data, "widths", list)) if "widths" in data else (),
             left_out=tuple(_texts(data, "left_out")) if "left_out" in data else (),
             traced=_traced(data) if mode == "traced" else None,
         )
@@ -98,6 +103,15 @@ def _rebind(data: Any) -> Rebind:
     return Rebind(_field(data, "module", str), _field(data, "name", str), tuple(value) if as_tuple else value)
 
 
+def _width(data: Any) -> Width:
+    fits = isinstance(data, list) and [type(value) for value in data] == [str, int, float]
+    if not fits or data[1] < 0 or not 0 < data[2] < 1:
+        raise FileFormatError(
+            f"The file's header keeps a width by {data!r}; prunus writes a module, the number of its norm and the share that is left."
+        )
+    return Width(*data)
+
+
 def _traced(data: Mapping[str, Any]) -> Traced:
     places: dict[str, str] = {}
     for pair in _field(data, "places", list):
@@ -108,7 +122,7 @@ def _traced(data: Mapping[str, Any]) -> Traced:
     if not transient <= buffers or not buffers <= set(places):
         raise FileFormatError("The file's header names buffers that it does not place.")
     norms = {check_path(name, "a batch norm"): _norm(name, value) for name, value in _field(data, "norms", dict).items()}
-    return Traced(places, buffers, transient, norms, _field(data, "graph", dict))
+    return Traced(places, buffers, transient, norms, _field(data, "graph", dict), _field(data, "inputs", str))
 
 
 def _norm(name: str, value: Any) -> tuple[float, float | None]:

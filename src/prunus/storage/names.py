@@ -1,4 +1,4 @@
-"""Names that may stand in generated source: torch.fx writes the names of tensors, modules and values into a Python function as they are."""
+"""Names that may stand in generated source: torch.fx writes the names of values and arguments into a Python function as they are."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ def check_name(text: object, what: str) -> str:
 
 
 def check_path(text: object, what: str) -> str:
-    """The text itself, a name with dots; raises FileFormatError where a part is neither a plain Python name nor a decimal number."""
-    if isinstance(text, str) and all(is_name(part) or (part.isascii() and part.isdigit()) for part in text.split(".")):
+    """The text itself, a name with dots; raises FileFormatError where a part is empty or has letters that cannot be printed.
+
+    Names of tensors and modules are written into the code with escapes where they are no plain Python names.
+    """
+    if isinstance(text, str) and all(part and part.isprintable() for part in text.split(".")):
         return text
-    raise FileFormatError(f"The traced model has {what} named {text!r}; only plain Python names and numbers, joined by dots, can be in its code.")
+    raise FileFormatError(f"The traced model has {what} named {text!r}; only printable letters, joined by dots, can be in its code.")

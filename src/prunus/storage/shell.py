@@ -14,6 +14,7 @@ from ..errors import FileFormatError, clause
 from .graph_json import graph_from_data, graph_to_data
 from .header import Traced
 from .names import check_path
+from .rehearsal import rehearse
 
 
 def traced_to_data(model: TracedModule) -> dict[str, Any]:
@@ -28,6 +29,7 @@ def traced_to_data(model: TracedModule) -> dict[str, Any]:
         "transient": [name for name in buffers if name not in persistent],
         "norms": {name: [float(m.eps), m.momentum] for name, m in modules if isinstance(m, TracedBatchNorm)},
         "graph": graph_to_data(model.graph),
+        "inputs": model.inputs,
     }
 
 
@@ -40,7 +42,18 @@ def _all_names(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def traced_from_data(data: Traced, tensors: Mapping[str, Tensor], device: torch.device) -> TracedModule:
-    """The traced model, its parameters frozen. Raises FileFormatError where the data make no model."""
+    """The traced model, its parameters frozen. Raises FileFormatError where the data make no model, or one that asks for too much."""
+    rehearse_data(data, tensors)
+    return _built(data, tensors, device)
+
+
+def rehearse_data(data: Traced, tensors: Mapping[str, Tensor]) -> None:
+    """Build the model without data and run it once; raises FileFormatError where that fails."""
+    meta = torch.device("meta")
+    rehearse(_built(data, {name: torch.empty_like(tensor, device=meta) for name, tensor in tensors.items()}, meta), data.inputs)
+
+
+def _built(data: Traced, tensors: Mapping[str, Tensor], device: torch.device) -> TracedModule:
     if set(data.places.values()) != set(tensors):
         raise FileFormatError("The names in its header are not those of its tensors.")
     try:
@@ -55,7 +68,7 @@ def traced_from_data(data: Traced, tensors: Mapping[str, Tensor], device: torch.
                 owner.register_parameter(key, parameters[source])
         for name, (eps, momentum) in data.norms.items():
             install_batch_norm(shell, name, momentum, eps)  # type: ignore[arg-type]  # none means a cumulative average
-        return TracedModule(shell, graph_from_data(data.graph, data.places, data.norms, device))
+        return TracedModule(shell, graph_from_data(data.graph, data.places, data.norms, device), data.inputs)
     except FileFormatError:
         raise
     except Exception as error:  # registering, compiling: whatever the data hold, the file is to blame

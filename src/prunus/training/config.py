@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
+from prunus._arguments import check_fields
 from prunus.errors import ConfigError
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
@@ -80,6 +81,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
         _require(self.epochs >= 1, "epochs", self.epochs, "at least 1")
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         _require(0 < self.lr < math.inf, "lr", self.lr, "above 0 and finite")
@@ -94,17 +96,6 @@ class TrainConfig:
         _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
         rising = all(a < b for a, b in zip((0.0, *self.milestones), (*self.milestones, 1.0)))
         _require(rising, "milestones", self.milestones, "rising shares of the training, each in (0, 1)")
-        for field, choices in _CHOICES.items():
-            _require(getattr(self, field) in choices, field, getattr(self, field), f"one of {', '.join(choices)}")
-
-
-_CHOICES: dict[str, tuple[str, ...]] = {
-    "optimizer": get_args(OptimizerName),
-    "schedule": get_args(Schedule),
-    "precision": get_args(Precision),
-    "augment": get_args(Augment),
-    "keep": get_args(Keep),
-}
 
 
 def _require(holds: bool, field: str, value: object, wanted: str) -> None:

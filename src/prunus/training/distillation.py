@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import checked, one_each, shaped
+
 TEMPERATURE, SHARE = 4.0, 0.9  # of the loss that comes from the teacher; the rest is cross-entropy with the labels
 
 
@@ -32,8 +34,11 @@ class Taught(nn.Module):
         return torch.stack([own, self.teacher.eval()(x)], 1)
 
 
+@checked()
 def taught(outputs: Tensor, labels: Tensor) -> Tensor:
     """SHARE * T^2 * KL(teacher || network), both softened by T = TEMPERATURE, + (1 - SHARE) * cross-entropy; of every sample, shape (batch,)."""
+    shaped("batch, 2, classes", outputs=outputs)
+    one_each("labels", labels, "outputs", len(outputs))
     own, other = outputs.float().unbind(1)
     apart = F.kl_div(F.log_softmax(own / TEMPERATURE, 1), F.log_softmax(other / TEMPERATURE, 1), reduction="none", log_target=True).sum(1)
     return SHARE * TEMPERATURE**2 * apart + (1 - SHARE) * F.cross_entropy(own, labels, reduction="none")

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from prunus._arguments import door
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.training.feeding import Normalise, batches
@@ -30,6 +31,7 @@ class Evaluation:
     count: int
 
 
+@door(ConfigError)
 def evaluate(model: nn.Module, split: Split, normalise: Normalise, batch_size: int = 500) -> Evaluation:
     """Measure a model in evaluation mode, on its own device and in its own precision; the model stays as it was.
 
@@ -47,6 +49,7 @@ def evaluate(model: nn.Module, split: Split, normalise: Normalise, batch_size: i
     return Evaluation(100 * int(right.sum()) / len(split), float(losses.sum(dtype=torch.float64)) / len(split), len(split))
 
 
+@door(ConfigError)
 def sample_by_sample(model: nn.Module, split: Split, normalise: Normalise, batch_size: int = 500) -> tuple[Tensor, Tensor]:
     """Which samples are told right, (samples,) bool, and their cross-entropy, (samples,) float32; arguments and errors are those of `evaluate`."""
     device, dtype = placement(model)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from prunus._arguments import at_least, checked, shaped
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.training.config import Augment
@@ -17,6 +18,7 @@ Normalise = tuple[Sequence[float], Sequence[float]]
 """(mean, std) of every plane, in units of 0..1."""
 
 
+@checked(ConfigError)
 def batches(
     split: Split,
     normalise: Normalise,
@@ -115,6 +117,7 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
     return -(-samples // batch_size)
 
 
+@checked(ConfigError)
 def augmented(
     images: Tensor, augment: Augment, generator: torch.Generator, batch: int | None = None, share: slice = slice(None), shift: int = 0
 ) -> Tensor:
@@ -128,6 +131,8 @@ def augmented(
         generator: of the CPU, so that every device sees the same images.
         batch, share: `images` are the part `share` of a batch of so many; None = they are all.
     """
+    shaped("batch, planes, H, W", images=images)
+    at_least(0, shift=shift, batch=batch or 0)
     if augment == "none":
         return images
     count, height, width = batch or len(images), *images.shape[2:]

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from prunus._arguments import door
 from prunus.channels.twin import named_tensors
 from prunus.data.sets import Split
-from prunus.errors import ConfigError, clause
+from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.storage.checkpoint import read_tree, write_tree
 from prunus.training.best import Best
 from prunus.training.config import TrainConfig, rate_factor, size_factor
@@ -33,6 +34,7 @@ from prunus.training.stream import Stream
 Validation = Split | Callable[[nn.Module], float]
 
 
+@door(ConfigError)
 def train(
     model: nn.Module,
     data: Split | Iterable[Any],
@@ -44,7 +46,7 @@ def train(
     optimizer: Optimizer | None = None,
     curriculum: Curriculum | None = None,
     pruning: Pruning | None = None,
-    checkpoint: Path | None = None,
+    checkpoint: Path | str | None = None,
     checkpoint_seconds: float = 60.0,
     resume: bool = False,
     on_epoch: Callable[[EpochRecord], None] | None = None,
@@ -82,6 +84,7 @@ def train(
         DataError: no samples or batches, or labels beyond the model's classes.
         FileFormatError: the checkpoint cannot be read or written.
     """
+    checkpoint = None if checkpoint is None else Path(checkpoint)
     device, _ = placement(model)
     optimizer = new_optimizer(model, config) if optimizer is None else fitting(optimizer, model)
     if config.channels_last:
@@ -318,8 +321,14 @@ class _Training:
         )
 
     def restore(self, state: Any, path: Path) -> None:
-        """Go on from a checkpoint. Raises ConfigError if it is of another training."""
-        self._check(state, path)
+        """Go on from a checkpoint. Raises ConfigError if it is of another training, FileFormatError if it holds what no training writes."""
+        try:
+            self._check(state, path)
+            self._take(state)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
+            raise FileFormatError(f"{path} is not the checkpoint of a training ({type(error).__name__}: {clause(error)}).") from error
+
+    def _take(self, state: Any) -> None:
         with torch.no_grad():
             for name, tensor in named_tensors(self.model).items():
                 tensor.copy_(state["model"][name])

@@ -10,12 +10,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from prunus._arguments import door
 from prunus.data.sets import Split
 from prunus.errors import ConfigError
 from prunus.training.evaluation import evaluate, mode, placement
 from prunus.training.feeding import Normalise, batches
 
 
+@door(ConfigError)
 def recalibrate(model: nn.Module, split: Split, normalise: Normalise, batches: int = 20, *, batch_size: int = 256, seed: int = 0) -> None:
     """Replace the running statistics of every batch norm by their plain average over some batches, in place.
 
@@ -47,6 +49,7 @@ def recalibrate(model: nn.Module, split: Split, normalise: Normalise, batches: i
             model(images)
 
 
+@door(ConfigError)
 def recalibrate_if_better(model: nn.Module, split: Split, normalise: Normalise, validation: Split | None) -> bool:
     """`recalibrate`, and back to the old statistics if fewer held-out samples are told right with the new ones; whether they stayed.
 

@@ -16,12 +16,12 @@ from .windows import windowed
 def contract(call: Call, first: Tensor, first_axis: int, second: Tensor, second_axis: int, foldable: bool = False) -> None:
     """Couple two axes that are multiplied and summed over, and note what a removed slot would still contribute."""
     left, right = call.layers(first, first_axis), call.layers(second, second_axis)
-    if len(left) != 1 or len(right) != 1:
-        if len(left) == len(right) and all(np.array_equal(a.labels, b.labels) for a, b in zip(left, right)):
-            return
-        why = "meets the model's input or an unpainted tensor" if min(len(left), len(right)) == 0 else "two sets of channels share one axis"
-        call.pin([*left, *right], why)
+    if len(left) == len(right) != 1 and all(np.array_equal(a.labels, b.labels) for a, b in zip(left, right)):
         return
+    if not left or not right:
+        call.pin([*left, *right], "meets the model's input or an unpainted tensor")
+        return
+    left, right = _one_set(call, left), _one_set(call, right)
     a, b = left[0], right[0]
     call.painter.couple(a.labels, b.labels)
     _consume(call, first, a)
@@ -29,10 +29,19 @@ def contract(call: Call, first: Tensor, first_axis: int, second: Tensor, second_
     _leak(call, first, a, second, b, foldable)
 
 
+def _one_set(call: Call, layers: list[Layer]) -> list[Layer]:
+    """Where several sets of channels share one axis (a flattened kernel with its positions), the one of most channels stays free."""
+    if len(layers) < 2:
+        return layers
+    first = max(layers, key=lambda layer: len(np.unique(layer.labels)))
+    call.pin([layer for layer in layers if layer is not first], "two sets of channels share one axis")
+    return [first]
+
+
 def _consume(call: Call, tensor: Tensor, layer: Layer) -> None:
-    """Weights that are contracted read a channel; the mask need not zero them."""
-    if call.painter.is_fixed(tensor):
-        call.painter.consumed.append(layer.labels)
+    """Weights that are multiplied with channels and summed over read them; the mask need not zero them. Two parameters may not spare each other."""
+    if call.painter.is_fixed(tensor) and not all(map(call.painter.is_fixed, call.tensors)):
+        call.consumed.append(layer.labels)
 
 
 def _leak(call: Call, first: Tensor, a: Layer, second: Tensor, b: Layer, foldable: bool) -> None:
@@ -43,7 +52,13 @@ def _leak(call: Call, first: Tensor, a: Layer, second: Tensor, b: Layer, foldabl
     else:
         dead = silent = b.dead if fixed_a else a.dead
     if not is_zero(silent):
-        call.painter.leaks.append(Leak(a.labels, np.where(silent == 0, 0.0, dead), len(call.painter.records), foldable))
+        weight = _zeroable(a) if fixed_a else _zeroable(b) if fixed_b else None
+        call.painter.leaks.append(Leak(a.labels, np.where(silent == 0, 0.0, dead), len(call.painter.records), foldable, weight))
+
+
+def _zeroable(weight: Layer) -> Labels | None:
+    """The colours of a parameter that becomes zero unless it is spared."""
+    return weight.labels if is_zero(weight.dead) else None
 
 
 def carried(layer: Layer, axis: int, bias: list[Layer], biased: bool) -> Layer:
@@ -117,7 +132,8 @@ def _grouped(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: b
         call.painter.couple(inputs[0].labels.reshape(groups, -1), np.broadcast_to(reads[0].labels, (groups, per_group)))
         _consume(call, weight, reads[0])
         if not is_zero(inputs[0].dead):
-            call.painter.leaks.append(Leak(inputs[0].labels, inputs[0].dead, len(call.painter.records), False))
+            weights = _zeroable(reads[0]) if call.painter.is_fixed(weight) else None
+            call.painter.leaks.append(Leak(inputs[0].labels, inputs[0].dead, len(call.painter.records), False, weights))
     else:
         call.pin([*inputs, *reads], "meets the model's input or an unpainted tensor")
     return call.layers(weight, 0)
@@ -204,8 +220,6 @@ def _batch(call: Call, first: Tensor, second: Tensor, added: bool) -> list[Layer
 def vector_product(call: Call) -> Sequence[Paint]:
     """mv, dot and vdot: contractions with a vector."""
     first, second = call.args[:2]
-    if call.painter.is_fixed(first) and call.painter.is_fixed(second):  # the largest singular value of a weight, say, which all of it makes
-        call.painter.zeroed.extend(y.labels for y in (*call.layers(first, -1), *call.layers(second, 0)))
     contract(call, first, first.dim() - 1, second, 0)
     return (tuple(carried(layer, 0, [], False) for layer in call.paint(first) if layer.axis < first.dim() - 1),)
 

@@ -43,12 +43,10 @@ def batch_norm(call: Call) -> Sequence[Paint]:
         if layer.axis == 1:
             _affine(call, layer, (weight, bias, mean, variance))
             bare = np.where(np.isnan(layer.dead), np.nan, 0.0) if training else zero_or_unknown(layer.dead)
-            if not training and mean is not None:
-                call.painter.reset_means.extend(y.labels for y in call.layers(mean, 0))
             layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
         else:
             if training:
-                call.inexact([layer], "statistics across the channels")
+                call.averaged([layer], "statistics across the channels")
             layers.append(Layer(layer.axis, layer.labels, unknown_like(layer.labels)))
     if not call.layers(x, 1):
         call.pin([y for t in (weight, bias, mean, variance) for y in call.paint(t)], "normalises an unpainted tensor")
@@ -78,7 +76,7 @@ def layer_norm(call: Call) -> Sequence[Paint]:
             layers.append(Layer(layer.axis, layer.labels, dead))
             continue
         _affine(call, layer, (weight, bias), layer.axis - first)
-        call.inexact([layer], "layer norm across the channels")
+        call.averaged([layer], "layer norm across the channels")
         dead = constant(0.0, len(layer.labels)) if weight is not None else unknown_like(layer.labels)
         layers.append(Layer(layer.axis, layer.labels, dead))
     for axis in range(first, x.dim()):
@@ -100,8 +98,8 @@ def group_norm(call: Call) -> Sequence[Paint]:
         if groups > 1:
             call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
         else:
-            call.inexact([layer], "group norm across the channels")
-        bare = zero_or_unknown(layer.dead)
+            call.averaged([layer], "group norm across the channels")
+        bare = zero_or_unknown(layer.dead) if groups > 1 else unknown_like(layer.labels)  # zero minus a mean that is none
         layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
         wholes = [Layer(1, block[:, 0], constant(0.0, groups))]
     if not call.layers(x, 1):
@@ -113,7 +111,7 @@ def softmax(call: Call) -> Sequence[Paint]:
     """Softmax: across a painted axis it is inexact; elsewhere a removed slot is no known constant."""
     x = call.tensors[0]
     axis = call.args[1] % max(x.dim(), 1)
-    call.inexact(call.layers(x, axis), "softmax across the channels")
+    call.averaged(call.layers(x, axis), "softmax across the channels")
     return (tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x)),)
 
 
@@ -125,7 +123,7 @@ def rms_norm(call: Call) -> Sequence[Paint]:
     for layer in call.paint(x):
         if layer.axis >= first:
             _affine(call, layer, (weight,), layer.axis - first)
-            call.inexact([layer], "RMS norm across the channels")
+            call.averaged([layer], "RMS norm across the channels")
         layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
     return _with_statistics(call, layers, first)
 

@@ -11,9 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..layers import Layer, Paint, Values, constant, uniform, unknown_like, zero_if_either
+from ..layers import Labels, Layer, Paint, Values, constant, uniform, unknown_like, zero_if_either
 from ..paint import Call
 
+_DIVISIONS = frozenset({"div", "divide", "true_divide", "floor_divide", "remainder", "fmod"})
+_UNDEFINED = frozenset(
+    {"reciprocal", "rsqrt", "log", "log2", "log10", "pow", "float_power", "logit", "xlogy", "lgamma", "digamma"}
+)  # for some numbers
 _PRODUCTS = frozenset({"mul", "mul_", "div", "div_", "multiply", "true_divide"})
 # What these make of some operands does not depend on the others: a slope times zero, a choice between equals. Tried with some numbers for those.
 _INDIFFERENT = frozenset(
@@ -58,8 +62,25 @@ def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Layer]
     first = painted[0][0]
     for layers in painted[1:]:
         call.painter.couple(first.labels, layers[0].labels)
-    dead = _dead(call, {id(t): layers[0].dead for t, layers in found}, size) if evaluate else unknown_like(first.labels)
+    if not evaluate:
+        return [Layer(axis, first.labels, unknown_like(first.labels))]
+    operands = {id(t): layers[0].dead for t, layers in found}
+    dead = _dead(call, operands, size)
+    _look_for_hazards(call, operands, first.labels, dead)
     return [Layer(axis, first.labels, dead)]
+
+
+def _look_for_hazards(call: Call, operands: dict[int, Values], labels: Labels, result: Values) -> None:
+    """Note where a removed slot becomes zero and is divided by, or has no logarithm: the masked network would have infinity or NaN there."""
+    name = call.operator.rstrip("_")
+    if name in _DIVISIONS:
+        divisor = call.arg(1, "other")
+        if isinstance(divisor, Tensor) and id(divisor) in operands and (operands[id(divisor)] == 0).any():
+            call.painter.hazard(divisor, labels, call.operator)
+    elif name in _UNDEFINED and all(np.isfinite(dead).all() for dead in operands.values()) and not np.isfinite(result).all():
+        for tensor in call.tensors:
+            if id(tensor) in operands:
+                call.painter.hazard(tensor, labels, call.operator)
 
 
 def same_labels(first: list[Layer], second: list[Layer]) -> bool:

@@ -9,6 +9,8 @@ from ..layers import Layer, Paint, Values, constant, is_zero, unknown_like, zero
 from ..paint import Call, Rule
 
 _KEEP_ZERO = frozenset({"sum", "mean", "amax", "amin", "linalg_vector_norm", "norm", "var", "std", "prod"})
+_NORMS = frozenset({"linalg_vector_norm", "norm"})
+_AVERAGES = frozenset({"mean", "var", "std", "var_mean", "std_mean", "amax", "amin"})
 _DIM_SECOND = frozenset({"linalg_vector_norm", "norm"})  # dim is the third argument: (x, order, dim, keepdim)
 
 
@@ -41,8 +43,18 @@ def _drop(call: Call, layer: Layer) -> None:
             call.inexact([layer], "a sum over slots that do not become zero")
     elif call.operator.startswith("arg"):
         call.pin([layer], f"{call.operator} counts the channels")
+    elif call.operator in _NORMS and is_zero(layer.dead) and _order(call) > 0:
+        return  # zeros add nothing
+    elif call.operator in _AVERAGES:
+        call.averaged([layer], f"{call.operator} across the channels")
     else:
         call.inexact([layer], f"{call.operator} across the channels")
+
+
+def _order(call: Call) -> float:
+    """The p of a p-norm; 0 where it is no plain number."""
+    order = call.arg(1, "ord" if call.operator == "linalg_vector_norm" else "p", 2)
+    return float(order) if isinstance(order, (int, float)) else 2.0 if order is None else 0.0
 
 
 def _reduced(call: Call, dead: Values) -> Values:

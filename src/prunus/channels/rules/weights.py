@@ -19,7 +19,7 @@ def weight_norm(call: Call) -> Sequence[Paint]:
     layers, norms = [], list[Layer]()
     for layer in call.paint(direction):
         if layer.axis != dim:
-            call.painter.zeroed.append(layer.labels)
+            call.painter.relied.append(layer.labels)
             layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
             continue
         lengths = call.layers(length, dim) if length.dim() == direction.dim() else call.layers(length, 0)
@@ -27,8 +27,8 @@ def weight_norm(call: Call) -> Sequence[Paint]:
             call.pin([layer, *lengths], "the lengths of the filters are unpainted")
             continue
         call.painter.couple(layer.labels, lengths[0].labels)
-        call.painter.consumed.append(layer.labels)
-        layers.append(Layer(dim, layer.labels, zero_or_unknown(lengths[0].dead)))
+        call.consumed.append(layer.labels)
+        layers.append(Layer(dim, lengths[0].labels, zero_or_unknown(lengths[0].dead)))
         norms.append(Layer(dim if call.outputs[1].dim() == direction.dim() else 0, layer.labels, unknown_like(layer.labels)))
     return (tuple(layers), tuple(norms))
 

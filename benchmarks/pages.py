@@ -1,0 +1,55 @@
+"""The pages of all results, written from the kept rows.
+
+python -m benchmarks.pages
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from benchmarks import (
+    compensation,
+    coverage_table,
+    dynamic_table,
+    gated,
+    history_lenet,
+    int8_table,
+    latency,
+    methods_table,
+    onnx_coverage,
+    segmentation_table,
+    tolerance,
+    twofold_table,
+)
+from benchmarks.environment import RESULTS
+from benchmarks.rows import Row, kept
+
+PAGES: dict[str, Callable[[Row], str]] = {
+    "compensation": compensation.table,
+    "coverage": coverage_table.table,
+    "dynamic": dynamic_table.table,
+    "gated": gated.table,
+    "history_lenet": history_lenet.table,
+    "int8": int8_table.table,
+    "latency": latency.table,
+    "methods": methods_table.table,
+    "onnx_coverage": onnx_coverage.table,
+    "segmentation": segmentation_table.table,
+    "tolerance": tolerance.table,
+    "twofold": twofold_table.table,
+}
+
+
+def main() -> None:
+    for name, table in PAGES.items():
+        file(name).write_text(table(kept(RESULTS / f"{name}.json")))
+
+
+def file(name: str) -> Path:
+    """Of a page."""
+    return RESULTS / f"{name}.md"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,81 @@
+"""Which statistics over channels keep their width, and what a plan leaves of each."""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from prunus.channels.layers import Record, Statistic
+from prunus.channels.widths import KeepsWidth, Site, Width, can_keep, numbered
+
+if TYPE_CHECKING:
+    from prunus.channels.graph import ChannelGraph
+
+
+def split_statistics(
+    modules: Mapping[str, nn.Module], records: Sequence[Record], statistics: Sequence[Statistic], sites: Sequence[Site]
+) -> tuple[list[Statistic], list[Statistic]]:
+    """Those whose width can be kept, and the others: the function that computes them is not seen, or its module's forward cannot be replaced."""
+    kept, other = [], []
+    for one in statistics:
+        site = site_of(sites, one.record)
+        can = site is not None and bool(site.modules) and can_keep(modules[site.modules[-1]]) and not records[one.record].tensors[0].dim() <= one.axis
+        (kept if can else other).append(one)
+    return kept, other
+
+
+def site_of(sites: Sequence[Site], record: int) -> Site | None:
+    """The call that made a record."""
+    place = bisect_right(sites, record, key=lambda site: site.first) - 1
+    return sites[place] if place >= 0 and record < sites[place].end else None
+
+
+def widths_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Width, ...] | None:
+    """What every statistic of the compact model goes over; None where a module that runs several times would have to keep several widths.
+
+    Modules that keep a width already go on doing so.
+    """
+    ratios = _ratios(graph, removed)
+    wide = frozenset(graph.sites[place].modules[-1] for place in ratios)
+    numbers, found = numbered(graph.sites, wide), dict[tuple[str, int], float]()
+    for place, ratio in ratios.items():
+        key = graph.sites[place].modules[-1], numbers[place]
+        if found.setdefault(key, ratio) != ratio:
+            return None
+    return tuple(Width(*key, ratio) for key, ratio in found.items())
+
+
+def narrowed(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:
+    """One sentence per statistic that goes over fewer slots than before, for a module that does not keep its width."""
+    lost = [one for one in graph.statistics if graph.kept_length(one.labels, removed) < len(one.labels)]
+    return tuple(dict.fromkeys(f"{one.mark.reason} ({one.mark.operator}, {one.mark.where})" for one in lost))
+
+
+def _ratios(graph: ChannelGraph, removed: NDArray[np.bool_]) -> dict[int, float]:
+    """Site -> the share of the original slots that it goes over, where that is not all of them."""
+    ratios = _earlier(graph)
+    places = {id(site): place for place, site in enumerate(graph.sites)}
+    for one in graph.statistics:
+        left = graph.kept_length(one.labels, removed)
+        site = site_of(graph.sites, one.record)
+        if site is not None and 0 < left < len(one.labels):
+            place = places[id(site)]
+            ratios[place] = ratios.get(place, 1.0) * (left / len(one.labels))
+    return ratios
+
+
+def _earlier(graph: ChannelGraph) -> dict[int, float]:
+    """What the traced model keeps already."""
+    tables = {name: module.kept_widths for name, module in graph.model.named_modules(remove_duplicate=False) if isinstance(module, KeepsWidth)}
+    numbers = numbered(graph.sites, frozenset(tables)) if tables else []
+    earlier = {}
+    for place, (site, number) in enumerate(zip(graph.sites, numbers)):
+        ratio = tables.get(site.modules[-1] if site.modules else "", {}).get(number)
+        if ratio is not None:
+            earlier[place] = ratio
+    return earlier

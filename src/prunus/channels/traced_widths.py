@@ -1,0 +1,68 @@
+"""Statistics of a traced graph that keep their width: nodes are replaced by what the formulas write in their place."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import fx
+from torch.fx.proxy import GraphAppendingTracer
+
+from prunus.channels import widths
+from prunus.channels.rewrite import operator_name
+
+_FORMULAS = {
+    "layer_norm": widths.FORMULAS[torch.layer_norm],
+    "group_norm": widths.FORMULAS[torch.group_norm],
+    "batch_norm": widths.FORMULAS[torch.batch_norm],
+    "rms_norm": widths.FORMULAS[torch.rms_norm],
+    "mean": widths.FORMULAS[torch.mean],
+    "var": widths.FORMULAS[torch.var],
+    "std": widths.FORMULAS[torch.std],
+    "var_mean": widths.FORMULAS[torch.var_mean],
+    "std_mean": widths.FORMULAS[torch.std_mean],
+    "softmax": widths.FORMULAS[torch.softmax],
+    "amax": widths.FORMULAS[torch.amax],
+    "amin": widths.FORMULAS[torch.amin],
+}
+
+
+class _Operand(fx.Proxy):
+    """A node that knows the shape of its tensor: lengths that may change are nodes themselves."""
+
+    def __init__(self, node: fx.Node, tracer: Any, known: tuple[tuple[int | None, ...], torch.dtype]) -> None:
+        super().__init__(node, tracer)
+        self.lengths, self.dtype = known
+
+    def dim(self) -> int:
+        """The number of axes."""
+        return len(self.lengths)
+
+    @property
+    def shape(self) -> list[Any]:
+        """Lengths, as numbers where they are known."""
+        size = torch.ops.aten.sym_size.int
+        return [length if length is not None else size(self, axis) for axis, length in enumerate(self.lengths)]
+
+
+def keep_width(graph: fx.Graph, node: fx.Node, ratio: float, known: Mapping[fx.Node, tuple[tuple[int | None, ...], torch.dtype]]) -> bool:
+    """Replace a statistic by its formula; False where there is none for it.
+
+    `known` are lengths and types of the tensors of nodes, None along axes of which nothing is known.
+    """
+    formula = _FORMULAS.get(operator_name(node))
+    if formula is None:
+        return False
+    tracer = GraphAppendingTracer(graph)
+    with graph.inserting_before(node):
+        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: _Operand(n, tracer, known[n]))
+        result = formula(ratio, *args, **kwargs)
+    if isinstance(result, tuple):
+        for user in list(node.users):
+            user.replace_all_uses_with(result[user.args[1]].node)
+            graph.erase_node(user)
+    else:
+        node.replace_all_uses_with(result.node)
+    graph.erase_node(node)
+    return True

@@ -1,0 +1,218 @@
+"""Whether the masked and the compact model train alike: outputs, gradients of what is left, and buffers, in train mode, from the same random numbers.
+
+Dropout is switched off on both sides, since it draws as many numbers as there are channels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from prunus.agreement import difference
+from prunus.channels.surgery import Slices, cut
+from prunus.channels.trace import called, map_tensors, tensors_in
+from prunus.channels.twin import copy_model, named_tensors
+
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+_SIDE = 96  # pixels: larger images are made smaller, as long as the model takes them
+_ATEN = torch.ops.aten
+_DROPOUTS = frozenset(
+    {
+        *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
+        *(torch.dropout, torch.feature_dropout, torch.alpha_dropout, torch.feature_alpha_dropout),
+        *(_ATEN.dropout, _ATEN.feature_dropout, _ATEN.alpha_dropout, _ATEN.feature_alpha_dropout),
+    }
+)
+# What draws random numbers by the way: where the argument is that says so, its name, and its value for none.
+_RATES: dict[Any, tuple[int, str, Any]] = {
+    F.scaled_dot_product_attention: (4, "dropout_p", 0.0),
+    _ATEN.scaled_dot_product_attention: (4, "dropout_p", 0.0),
+    F.rrelu: (3, "training", False),
+    _ATEN.rrelu: (3, "training", False),
+}
+
+
+@dataclass(frozen=True)
+class TrainDifference:
+    """The largest relative difference in training, and of what; `fails` is what the compact model raised where the masked one ran."""
+
+    relative: float
+    of: str = ""
+    fails: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class _Pass:
+    """What one forward and backward gave."""
+
+    outputs: list[Tensor]
+    gradients: Mapping[str, Tensor | None]
+    buffers: Mapping[str, Tensor]
+
+
+def train_difference(
+    masked: nn.Module, small: nn.Module, slices: Slices, inputs: Arguments, rescaled: Sequence[str] = (), double: bool = False
+) -> TrainDifference | None:
+    """How far the compact model is from the masked one in training; None where the masked one cannot be trained on these inputs.
+
+    Args:
+        masked: the masked model, which is left as it is, like the other.
+        small: the compact one.
+        slices: what is left of each tensor.
+        inputs: what the models are called with; batches of one are made two, and large images small where the model allows it.
+        rescaled: parameters whose gradients are another multiple of the masked one's.
+        double: compare in double precision.
+    """
+    for arguments in _variants(inputs):
+        try:
+            expected = _passed(masked, arguments, double)
+        except Exception:  # whatever a model raises that cannot be trained on such inputs
+            continue
+        try:
+            found = _passed(small, arguments, double)
+        except Exception as error:  # likewise, and to be told
+            return TrainDifference(float("inf"), "", f"{type(error).__name__}: {' '.join(str(error).split())}")
+        return _apart(expected, found, slices, frozenset(rescaled))
+    return None
+
+
+def _variants(inputs: Arguments) -> Iterator[Arguments]:
+    """Inputs that show much at little cost, and then those that were given."""
+    smaller = map_tensors(inputs, lambda tensor: _smaller(_two(tensor)))
+    twice = map_tensors(inputs, _two)
+    yield smaller
+    yield twice
+    yield inputs
+
+
+def _two(tensor: Tensor) -> Tensor:
+    """A batch of two instead of one: batch norm needs something to compare."""
+    if tensor.dim() < 2 or tensor.shape[0] != 1:
+        return tensor
+    return torch.cat([tensor, tensor.flip(-1)])
+
+
+def _smaller(tensor: Tensor) -> Tensor:
+    if tensor.dim() != 4 or not tensor.is_floating_point():
+        return tensor
+    return tensor[..., : min(tensor.shape[2], _SIDE), : min(tensor.shape[3], _SIDE)]
+
+
+def _passed(model: nn.Module, inputs: Arguments, double: bool) -> _Pass:
+    """One forward and backward of a copy in train mode."""
+    own = copy_model(model, {})
+    args, kwargs = inputs
+    if double:
+        own = own.double()
+        args, kwargs = map_tensors(inputs, lambda t: t.double() if t.is_floating_point() else t)
+    own.train()
+    _still(own)
+    with seeded(), torch.enable_grad(), _NoDropout():
+        outputs = [tensor for tensor in tensors_in(called(own, args, kwargs)) if tensor.is_floating_point() or tensor.is_complex()]
+        _backward(outputs)
+    gradients = {name: parameter.grad for name, parameter in own.named_parameters()}
+    buffers = {name: tensor for name, tensor in named_tensors(own).items() if not isinstance(tensor, nn.Parameter)}
+    return _Pass([tensor.detach() for tensor in outputs], gradients, buffers)
+
+
+def _backward(outputs: Sequence[Tensor]) -> None:
+    """Gradients of a sum of all outputs with weights that tell their elements apart."""
+    generator = torch.Generator().manual_seed(1)
+    losses = []
+    for tensor in outputs:
+        weights = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device, tensor.dtype)
+        if tensor.requires_grad:
+            losses.append((tensor * weights).sum().abs() if tensor.is_complex() else (tensor * weights).sum())
+    if losses:
+        torch.stack(losses).sum().backward()
+
+
+def _apart(expected: _Pass, found: _Pass, slices: Slices, rescaled: frozenset[str]) -> TrainDifference:
+    worst = TrainDifference(difference(expected.outputs, found.outputs).relative, "the outputs")
+    gradients, unlike = _pairs(expected.gradients, found.gradients, slices, rescaled)
+    if unlike:
+        return TrainDifference(float("inf"), f"the gradient of {unlike}, which only one of them has")
+    for what, pairs in (("the gradient of", gradients), ("the buffer", _buffers(expected.buffers, found.buffers, slices))):
+        largest = max((float(a.abs().max()) for a, _ in pairs.values() if a.numel()), default=0.0)
+        for name, (a, b) in pairs.items():
+            apart = difference([a.double()], [b.double()])
+            relative = apart.max_abs / max(apart.magnitude, 1e-3 * largest, 1e-30)
+            if not relative <= worst.relative:
+                worst = TrainDifference(relative, f"{what} {name}")
+    return worst
+
+
+def _pairs(
+    expected: Mapping[str, Tensor | None], found: Mapping[str, Tensor | None], slices: Slices, rescaled: frozenset[str]
+) -> tuple[dict[str, tuple[Tensor, Tensor]], str]:
+    """Gradients of what is left, by name; and a parameter that has one on one side alone, "" if there is none."""
+    pairs = {}
+    for name, b in found.items():
+        a = expected.get(name)
+        if name not in expected or name in rescaled or (a is None and b is None):
+            continue
+        if a is None or b is None:
+            there = a if a is not None else b
+            if there is not None and bool(there.any()):
+                return {}, name
+            continue
+        pairs[name] = (_left(a, slices.get(name)), b)
+    return pairs, ""
+
+
+def _buffers(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], slices: Slices) -> dict[str, tuple[Tensor, Tensor]]:
+    """Buffers of what is left, by name; those that a forward made anew in another shape say nothing."""
+    pairs = {name: (_left(a, slices.get(name)), found[name]) for name, a in expected.items() if name in found}
+    return {name: (a, b) for name, (a, b) in pairs.items() if a.shape == b.shape and not a.is_complex() and a.layout == torch.strided}
+
+
+def _left(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]] | None) -> Tensor:
+    return tensor if axes is None or max(axes) >= tensor.dim() else cut(tensor.detach(), axes)
+
+
+@contextmanager
+def seeded(seed: int = 0) -> Iterator[None]:
+    """The same random numbers from torch, NumPy and Python for everybody who enters; afterwards the states are as they were."""
+    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what models draw from)
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)  # noqa: NPY002
+
+
+def _still(model: nn.Module) -> None:
+    """No dropout inside what torch computes in one piece."""
+    for module in model.modules():
+        if isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
+            module.dropout = 0.0
+
+
+class _NoDropout(TorchFunctionMode):
+    """Dropout passes on what it gets."""
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = dict(kwargs or {})
+        if func in _DROPOUTS or getattr(func, "overloadpacket", None) in _DROPOUTS:
+            return args[0] if args else kwargs["input"]
+        place = _RATES.get(func) or _RATES.get(getattr(func, "overloadpacket", None))
+        if place is not None:
+            position, name, none = place
+            args = (*args[:position], none, *args[position + 1 :]) if len(args) > position else args
+            kwargs |= {name: none} if name in kwargs else {}
+        return func(*args, **kwargs)

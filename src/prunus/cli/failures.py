@@ -1,0 +1,54 @@
+"""What to say of errors that come from elsewhere."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+import traceback
+from pathlib import Path
+
+from prunus.errors import clause
+
+MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "Storage size calculation overflowed")
+
+
+def out_of_memory(error: BaseException, shape: str) -> str | None:
+    """What to say where memory was lacking; None of all other errors. `shape` is the input shape that was given, if any."""
+    if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in MEMORY):
+        return None
+    smaller = f"give a smaller --input-shape than {shape}" if shape else "give a smaller --input-shape, or fewer samples at a time"
+    return f"There is not enough memory for this: {smaller}."
+
+
+def unusable(error: OSError) -> str:
+    """What to say of a file that the system does not give."""
+    return f"{error.strerror or clause(error)}: {error.filename or 'unknown file'}."
+
+
+def unknown(error: BaseException) -> str:
+    """What to say of an error that nobody thought of."""
+    return in_model(error) or f"{type(error).__name__}: {clause(error)} (an error that prunus does not know; --debug shows where)."
+
+
+def in_model(error: BaseException) -> str | None:
+    """What to say where a model's own code failed while it ran; None where the error came from elsewhere."""
+    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_folder("torch"), "<"))]
+    ran = any(frame.name == "_call_impl" for frame in traceback.extract_tb(error.__traceback__))
+    if not ran or not frames or (frames[-1].filename.startswith(_folder("prunus")) and frames[-1].name != "forward"):
+        return None
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
+    first = clause(ValueError(next(iter(str(error).strip().splitlines()), "no message")))
+    return f"The model fails when it is run, at {place}: {frames[-1].line} ({type(error).__name__}: {first}); check its input shape."
+
+
+def _folder(package: str) -> str:
+    found = sys.modules.get(package)
+    return str(Path(found.__file__).parent) + os.sep if found is not None and found.__file__ else "<"
+
+
+def one_line(text: str) -> str:
+    """A text as a terminal may show it: a sentence in one line, and what controls terminals written out, as it may come from a file."""
+    text = re.sub(r"([.?!])\.+$", r"\1", " ".join(text.split()))
+    text = text if text.endswith((".", "?", "!")) else f"{text}."
+    return "".join(one if one.isprintable() or one == " " else repr(one)[1:-1] for one in text)

@@ -1,0 +1,83 @@
+"""What a user named in place of a model: one sentence for every kind of file that holds none that prunus can take apart."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from prunus.errors import ConfigError, FileFormatError
+
+WEIGHTS = (".pt", ".pth", ".th", ".ckpt", ".bin", ".npz", ".tar")
+OTHERS = {
+    ".h5": "Keras", ".keras": "Keras", ".hdf5": "Keras", ".tflite": "TensorFlow Lite", ".pb": "TensorFlow", ".mlmodel": "Core ML",
+    ".mlpackage": "Core ML", ".engine": "TensorRT", ".plan": "TensorRT", ".xml": "OpenVINO", ".caffemodel": "Caffe", ".prototxt": "Caffe",
+    ".pdmodel": "Paddle",
+}  # fmt: skip
+ARCHIVES = (".zip", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar")
+RECORDS = (".json", ".toml", ".yaml", ".yml", ".html", ".csv", ".txt", ".jsonl")
+MODULES = (".py", ".ipynb")
+
+
+def check_kind(text: str) -> None:
+    """Raises ConfigError unless the text may be the name of a model, or of a file or a folder that may hold one."""
+    if not text.strip():
+        raise ConfigError("The name of the model is empty: give one of ours, timm/NAME, torchvision/NAME, pkg.module:factory, or a folder.")
+    if "\0" in text:
+        raise ConfigError("The name of the model holds a zero byte, which no name and no path has.")
+    path = Path(text)
+    suffix = path.suffix.lower()
+    is_file = _is_file(path)
+    if suffix == ".onnx" or (is_file and suffix == ".ort"):
+        raise ConfigError(
+            f"{text} is an ONNX file, and ONNX files cannot be pruned, trained or taken apart: give the PyTorch model that it was exported "
+            "from, by its name, as pkg.module:factory, or as the folder that prune or train made."
+        )
+    if ("@" in text or ":" in text) and not is_file:
+        return  # NAME@WEIGHTS, and pkg.module:factory
+    if suffix in WEIGHTS and (is_file or "/" not in text):
+        raise ConfigError(f"{text} holds weights and no network: say which network they belong to, as NAME@{text}, or NAME --weights {text}.")
+    if suffix in OTHERS:
+        raise ConfigError(f"{text} is a file of {OTHERS[suffix]}, which prunus cannot read: give the PyTorch model.")
+    if suffix in ARCHIVES:
+        raise ConfigError(f"{text} is an archive: unpack it, and give the folder or the model in it.")
+    if suffix in MODULES and (is_file or "/" in text):
+        raise ConfigError(f"{text} is source: name the function in it that builds the model, as in {path.stem}:build.")
+    if suffix in RECORDS and is_file:
+        raise ConfigError(f"{text} is no model: give the folder that holds model.safetensors.")
+    if is_file and suffix != ".safetensors":
+        raise ConfigError(f"{text} is a file of a kind that prunus does not know: models are .safetensors files and folders made by prune or train.")
+
+
+def check_own(path: Path, text: str) -> None:
+    """Raises FileFormatError unless a model's file is there, and is one that prunus wrote rather than plain weights."""
+    if not path.is_file():
+        if Path(text).is_dir():
+            raise FileFormatError(f"There is no compact model in {text}: it holds no {path.name}, as the folders of prune and train do.")
+        raise FileFormatError(f"There is no compact model {path}.")
+    from safetensors import safe_open
+
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+    except Exception:  # what is wrong with it is told by whoever reads it as a whole
+        return
+    if "prunus" not in metadata:
+        raise FileFormatError(f"{path} holds plain weights and no network: say which network they belong to, as NAME@{path}.")
+
+
+def check_target(path: Path | None, what: str) -> None:
+    """Raises ConfigError where a file that is to be written is a folder, or would lie in a file."""
+    if path is None:
+        return
+    if path.is_dir():
+        raise ConfigError(f"{path} is a folder: -o names {what}.")
+    over = next((folder for folder in path.parents if folder.exists()), None)
+    if over is not None and not over.is_dir():
+        raise ConfigError(f"{over} is a file, so {path} cannot lie in it: -o names {what}.")
+
+
+def _is_file(path: Path) -> bool:
+    """Whether it is there and no folder; what cannot be looked at is not there."""
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long
+        return False

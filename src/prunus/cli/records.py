@@ -1,0 +1,112 @@
+"""What lies beside a model: the record of the run that wrote it. It is data of a file, so nothing in it is imported or called."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prunus.errors import FileFormatError
+from prunus.json_files import read_json
+from prunus.sizes import shape_fault
+
+if TYPE_CHECKING:
+    from prunus.training import Normalise
+
+RESULT_FILE = "result.json"
+TRAINING_FILE = "training.json"
+MOST_PLANES = 4096
+
+
+@dataclass(frozen=True)
+class Record:
+    """What a run says of the model that it wrote, checked.
+
+    Attributes:
+        file: where it says so.
+        name: what the model was made from, as written there; "" where it does not say.
+        options: what that was built with; whether they are harmless is checked where they are used.
+        input_shape: of one input, batch axis included, where it says so.
+        normalise: (mean, std) of the planes of what it was trained on, where it says so.
+    """
+
+    file: Path
+    name: str
+    options: Mapping[str, Any]
+    input_shape: tuple[int, ...] | None
+    normalise: Normalise | None
+
+
+def record_beside(model: Path) -> Record | None:
+    """What the run that wrote a model file says of it; None where nothing lies beside it.
+
+    Raises FileFormatError, naming the file and its field, where it cannot be read.
+    """
+    pruned, trained = model.parent / RESULT_FILE, model.parent / TRAINING_FILE
+    if pruned.is_file():
+        from prunus.report.result import read
+
+        return _record(pruned, read(pruned)["model"])
+    return _record(trained, read_training(trained)["model"]) if trained.is_file() else None
+
+
+def read_training(path: Path) -> dict[str, Any]:
+    """What a training without pruning says of itself.
+
+    Raises:
+        FileFormatError: it cannot be read, or is something else.
+    """
+    found = read_json(path, "the record of a training")
+    if not isinstance(found.get("model"), dict):
+        raise FileFormatError(f"{path} cannot be read as the record of a training: its model is no object.")
+    return found
+
+
+def _record(file: Path, found: object) -> Record:
+    model = _field(file, "model", found, dict)
+    data = _field(file, "model.data", model.get("data") or {}, dict)
+    shape = model.get("input_shape")
+    if shape is not None and (fault := shape_fault(shape)):
+        raise FileFormatError(f"{file} gives {_short(shape)} as model.input_shape: {fault}.")
+    return Record(
+        file,
+        _field(file, "model.name", model.get("name", ""), str),
+        _field(file, "model.options", model.get("options") or {}, dict),
+        None if shape is None else tuple(shape),
+        _normalise(file, data),
+    )
+
+
+def _normalise(file: Path, data: Mapping[str, Any]) -> Normalise | None:
+    """Mean and standard deviation of the planes."""
+    if data.get("mean") is None and data.get("std") is None:
+        return None
+    mean, std = (_planes(file, key, data.get(key)) for key in ("mean", "std"))
+    if len(mean) != len(std) or min(std) <= 0:
+        raise FileFormatError(f"{file} must give one model.data.mean and one model.data.std above 0 for every plane.")
+    return mean, std
+
+
+def _planes(file: Path, key: str, value: Any) -> tuple[float, ...]:
+    plain = isinstance(value, list) and 1 <= len(value) <= MOST_PLANES and all(type(one) in (int, float) for one in value)
+    if not plain or not all(abs(one) < 1e6 and math.isfinite(one) for one in value):
+        raise FileFormatError(f"{file} gives {_short(value)} as model.data.{key}: it must be a list of numbers, one per plane.")
+    return tuple(float(one) for one in value)
+
+
+def _field(file: Path, key: str, value: Any, kind: type[Any]) -> Any:
+    """A value of the kind that a field has."""
+    if not isinstance(value, kind):
+        raise FileFormatError(f"{file} gives {_short(value)} as {key}: it must be {'a text' if kind is str else 'an object'}.")
+    return value
+
+
+def _short(value: object) -> str:
+    """A value of a file in a sentence: not more of it than can be read."""
+    try:
+        text = repr(value)
+    except ValueError:  # Python does not write whole numbers of thousands of digits
+        text = "a number of thousands of digits"
+    return text if len(text) <= 60 else f"{text[:57]}…"

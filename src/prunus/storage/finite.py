@@ -1,0 +1,34 @@
+"""Weights that are no numbers: told where they are read, since whatever is computed with them is none either."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+
+def warn_of_nonfinite(tensors: Mapping[str, Tensor], what: str) -> None:
+    """Warn, once, if tensors hold NaN or infinity, naming the first and the number of such values. Masks of zeros and minus infinities are fine.
+
+    Args:
+        tensors: by name.
+        what: holds them, as the warning begins.
+    """
+    counts = {name: count for name, tensor in tensors.items() if (count := _nonfinite(tensor))}
+    if counts:
+        first, total = next(iter(counts)), sum(counts.values())
+        values = "1 value" if total == 1 else f"{total:,} values"
+        others = f" and {len(counts) - 1} more" if len(counts) > 1 else ""
+        warnings.warn(f"{what} holds {values} that are NaN or infinite, in {first}{others}; what is computed with them is worthless.", stacklevel=3)
+
+
+def _nonfinite(tensor: Tensor) -> int:
+    if not (tensor.is_floating_point() or tensor.is_complex()) or tensor.is_meta or tensor.element_size() < 2:
+        return 0
+    finite = torch.isfinite(tensor.detach())
+    count = int((~finite).sum())
+    if count and not tensor.is_complex() and not bool(tensor[finite].any()) and bool((tensor[~finite] == -torch.inf).all()):
+        return 0
+    return count

@@ -1,0 +1,105 @@
+"""What cannot be compared is refused, with the layer where it begins."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import prunus
+from prunus import Verification
+from prunus.errors import VerifyError
+
+IMAGE = torch.zeros(2, 3, 8, 8)
+
+
+class Network(nn.Module):
+    def __init__(self, head: Callable[[Tensor], Tensor] = lambda x: x) -> None:
+        super().__init__()
+        self.first, self.norm, self.last = nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.Conv2d(8, 4, 1)
+        self.head = head
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.last(torch.relu(self.norm(self.first(x)))))
+
+
+def half(model: nn.Module) -> prunus.Plan:
+    graph = prunus.trace(model, IMAGE)
+    return prunus.plan(graph, torch.arange(float(graph.num_channels)), rate=0.5)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "said"),
+    [
+        (lambda m: m.last.bias.fill_(math.nan), "NaN on these inputs already, first in last (Conv2d)"),
+        (lambda m: m.last.bias[1].fill_(math.inf), "infinity on these inputs already, first in last (Conv2d)"),
+        (lambda m: m.norm.running_var.fill_(-1.0), "NaN on these inputs already, first in norm (BatchNorm2d)"),
+        (lambda m: m.first.weight.fill_(math.inf), "NaN on these inputs already, first in first (Conv2d)"),
+        (lambda m: m.first.bias[0].fill_(math.nan), "NaN on these inputs already, first in first (Conv2d)"),  # of a channel that goes
+        (lambda m: m.last.weight.fill_(3e38), "already, first in last (Conv2d)"),
+    ],
+)
+def test_a_model_that_gives_no_numbers_is_refused_with_the_first_layer_that_does(break_it: Callable[[Network], object], said: str) -> None:
+    torch.manual_seed(0)
+    model = Network().eval()
+    plan = half(model)
+    small = prunus.compact(model, plan, check=False)
+    with torch.no_grad():
+        break_it(model)
+    for call in (lambda: prunus.compact(model, plan), lambda: prunus.verify(model, plan, small)):
+        with pytest.raises(VerifyError, match="The dense model gives ") as caught:
+            call()
+        assert said in str(caught.value)
+
+
+def test_a_forward_that_makes_no_numbers_itself_is_named() -> None:
+    model = Network(lambda x: (x - x) / (x - x)).eval()
+    with pytest.raises(VerifyError, match="NaN on these inputs already, first in the forward of Network itself"):
+        prunus.compact(model, half(model))
+
+
+def test_masked_logits_are_compared_like_any_other_value() -> None:
+    model = Network(lambda x: x.masked_fill(torch.arange(4).view(1, 4, 1, 1) > 2, -math.inf)).eval()
+    assert prunus.compact(model, half(model)).prunus.verification.relative < 1e-5  # type: ignore[union-attr]
+
+
+def test_inputs_that_are_no_numbers_are_named() -> None:
+    model = Network().eval()
+    plan = half(model)
+    with pytest.raises(VerifyError, match="The inputs hold NaN"):
+        prunus.verify(model, plan, prunus.compact(model, plan), torch.full_like(IMAGE, math.nan))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_a_compact_model_that_gives_no_numbers_is_a_difference_for_inexact_plans_too(value: float) -> None:
+    model = Network(lambda x: x).eval()
+    plan = half(model)
+    small = prunus.compact(model, plan)
+    with torch.no_grad():
+        small.last.bias[0] = value  # type: ignore[union-attr, index]
+    with pytest.raises(VerifyError, match="The compact model"):
+        prunus.verify(model, plan, small)
+    found = prunus.verify(model, replace(plan, notes=("another function",)), small)
+    assert found.max_abs == found.relative == math.inf and not found.exact
+
+
+def test_a_masked_model_that_gives_no_numbers_where_the_dense_one_does_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = Network().eval()
+    plan = half(model)
+    small = prunus.compact(model, plan)
+
+    def broken(model: nn.Module, plan: prunus.Plan) -> nn.Module:
+        masked = copy.deepcopy(model)
+        with torch.no_grad():
+            masked.norm.running_var.fill_(-1)  # type: ignore[union-attr, operator]
+        return masked
+
+    monkeypatch.setattr(sys.modules[Verification.__module__], "mask", broken)
+    with pytest.raises(VerifyError, match=r"The masked model gives NaN where the dense one gives numbers, first in norm \(BatchNorm2d\)"):
+        prunus.verify(model, plan, small)
