@@ -226,7 +226,7 @@ def test_embedding_rows_are_pinned_and_its_features_are_not() -> None:
 
 
 def test_an_index_pins_the_axis_that_it_picks_from_and_no_other() -> None:
-    model = Net(lambda m, x: m.b(m.a(x)[:, [2, 0, 1]]), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(3, 2, 1))
+    model = Net(lambda m, x: m.b(m.a(x)[:, x.mean((0, 2, 3)).argsort()]), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(3, 2, 1))
     graph = prunus.trace(randomised(model), IMAGE)
     assert graph.num_channels == 0
     assert "picked by an index" in {p.reason for p in graph.pinned}
@@ -342,3 +342,30 @@ def test_taking_a_tensor_apart_by_strides_pins_it() -> None:
     graph = prunus.trace(model, torch.randn(2, 3, 4, 4, dtype=torch.float64))
     assert graph.num_channels == 0
     assert any(p.reason == "taken apart by strides" for p in graph.pinned)
+
+
+def test_a_reshape_that_mixes_channels_with_space_pins_at_every_size() -> None:
+    """(N, H * W, C) -> (N, C, H, W) without a transpose: who meets whom depends on the size, and at some sizes it looks like a split."""
+
+    def run(m: nn.Module, x: Tensor) -> Tensor:
+        y = m.a(x)
+        return m.b(y + m.q(y).flatten(2).transpose(1, 2).reshape(y.shape))
+
+    for size in (2, 4, 8, 16):
+        model = randomised(Net(run, a=nn.Conv2d(3, 16, 1), q=nn.Conv2d(16, 16, 1), b=nn.Conv2d(16, 2, 1)))
+        assert prunus.trace(model, torch.zeros(2, 3, size, size, dtype=torch.float64)).num_channels == 0
+
+
+def test_a_split_keeps_the_axis_that_holds_nothing_else() -> None:
+    """Heads that are joined with a long batch are no longer axis to choose than the head's own, so that the batch changes nothing."""
+
+    def run(m: nn.Module, x: Tensor) -> Tensor:
+        tokens, batch, _ = x.shape
+        q, k, v = (layer(x).reshape(tokens, batch * 2, 3).transpose(0, 1) for layer in (m.q, m.k, m.v))
+        return m.o((q @ k.transpose(1, 2) @ v).transpose(0, 1).reshape(tokens, batch, 6))
+
+    for batch in (1, 2, 9):
+        model = randomised(Net(run, q=nn.Linear(4, 6), k=nn.Linear(4, 6), v=nn.Linear(4, 6), o=nn.Linear(6, 2)))
+        graph = prunus.trace(model, torch.zeros(5, batch, 4, dtype=torch.float64))
+        assert channels(graph, "q.weight") == channels(graph, "k.weight") == [0, 1, 2, 0, 1, 2]
+        assert channels(graph, "v.weight") == channels(graph, "o.weight", 1) == [3, 4, 5, 3, 4, 5]

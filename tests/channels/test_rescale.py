@@ -73,6 +73,42 @@ class ByHand(Contiguous):
         return (q * 0.5 @ k.transpose(-1, -2)).softmax(-1) @ v
 
 
+class Behind(Contiguous):
+    """The product of queries and keys is divided, not one of them."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return ((q @ k.transpose(-1, -2)) / q.shape[-1] ** 0.5).softmax(-1) @ v
+
+
+class BehindEinsum(Separate):
+    """The same by einsum, and the keys are those that can make up for it: the queries are read twice."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return (torch.einsum("bhnd,bhmd->bhnm", q, k) * q.shape[-1] ** -0.5).softmax(-1) @ v + q
+
+
+class ByTensor(Contiguous):
+    """The number is a tensor that the forward makes of a shape."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return (q @ k.transpose(-1, -2) / torch.sqrt(torch.tensor(q.shape[-1], dtype=q.dtype))).softmax(-1) @ v
+
+
+class BothScaled(Contiguous):
+    """Queries by a number of their own, and the product once more."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        return ((q / q.shape[-1]) @ k.transpose(-1, -2) * q.shape[-1] ** 0.5).softmax(-1) @ v
+
+
+class ProductReadTwice(Contiguous):
+    """The product is also read without its factor."""
+
+    def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
+        scores = q @ k.transpose(-1, -2)
+        return (scores / q.shape[-1] ** 0.5).softmax(-1) @ v * scores.sum(-1, keepdim=True).tanh()
+
+
 class QueriesAreKeys(Contiguous):
     """Queries and keys are made by the same rows, so that no scaling of rows makes up for both numbers apart."""
 
@@ -107,7 +143,7 @@ class NotOnlyMoved(Contiguous):
         return torch.tanh(q), torch.tanh(k), v
 
 
-@pytest.mark.parametrize("kind", [Attention, Contiguous, Separate, ByHand])
+@pytest.mark.parametrize("kind", [Attention, Contiguous, Separate, ByHand, Behind, BehindEinsum, ByTensor, BothScaled])
 def test_the_weights_make_up_for_the_number(kind: Any) -> None:
     model = randomised(kind())
     plan, small = pruned(model, IMAGE)
@@ -117,7 +153,7 @@ def test_the_weights_make_up_for_the_number(kind: Any) -> None:
     assert difference(prunus.mask(model, plan), small, IMAGE) <= 1e-12
 
 
-@pytest.mark.parametrize("kind", [QueriesAreKeys, ReadTwice, Shared, NotOnlyMoved])
+@pytest.mark.parametrize("kind", [QueriesAreKeys, ReadTwice, Shared, NotOnlyMoved, ProductReadTwice])
 def test_where_nothing_can_make_up_for_it_the_graph_is_returned(kind: Any) -> None:
     model = randomised(kind())
     plan, small = pruned(model, IMAGE)

@@ -66,7 +66,7 @@ def _with_attributes(
                 sizes = {name: vars(owner)[name] for name in names if _is_size(vars(owner).get(name))}
                 for name, value in _followed(sizes, _changes(graph, removed, index), in_order).items():
                     rebinds[around[depth], name] = Rebind(around[depth], name, value)
-    return Surgery(surgery.slices, tuple(rebinds.values()))
+    return Surgery(surgery.slices, tuple(rebinds.values()), remaps=surgery.remaps)
 
 
 def _followed(sizes: dict[str, Any], changes: Sequence[tuple[int, int]], in_order: bool) -> dict[str, Any]:

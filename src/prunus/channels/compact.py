@@ -19,6 +19,7 @@ from .collector import collector_paused
 from .compose import joined
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
+from .indices import remaps_of
 from .mask import mask
 from .optimizer import transfer
 from .origin import Origin
@@ -145,7 +146,7 @@ def _eager(
     """The module's own class, or None and what went wrong."""
     removed = plan.removed_in(graph)
     slices = slices_of(graph, removed)
-    surgery = Surgery(slices, tuple(standard_rebinds(graph, removed, slices)))
+    surgery = Surgery(slices, tuple(standard_rebinds(graph, removed, slices)), remaps=remaps_of(graph, removed))
     surgery, failure = fit_attributes(graph, removed, surgery, attempts)
     if failure is not None:
         return None, surgery, failure

@@ -220,6 +220,7 @@ def build(
 ) -> ChannelGraph:
     """Components of the couplings become channels, channels with the same slots become groups."""
     parent = components(painter.next_colour, painter.edges, painter.whole)
+    painter.pins.extend(_copies_alone(painter, parent, sources))
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
     table = AxisTable(channel_of_colour)
@@ -284,14 +285,28 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
     """Components that contain the anchor, a pinned colour, or slots that no operator ever saw."""
     bad = _marked(painter.next_colour, [parent[mark.labels] for mark in painter.pins])
     bad[parent[ANCHOR]] = True
-    used = {id(t) for record in painter.records for t in record.tensors}
-    used |= {id(real) for real, stand_in in painter.stand_ins() if id(stand_in) in used}
+    used = {id(t) for record in painter.records for t in record.tensors} | painter.standing_for
     for source in sources:
         unseen = id(source.tensor) not in used
         for axis, size in enumerate(source.tensor.shape):
             if size == 1 or unseen:
                 bad[source.part(parent, axis)] = True
     return bad
+
+
+def _copies_alone(painter: Painter, parent: Labels, sources: Sequence[Source]) -> list[Mark]:
+    """Copies of one slot, as of a grey image, and random numbers that no parameter makes: nothing would make a removed one zero."""
+    if not painter.copied:
+        return []
+    produced = np.zeros(painter.next_colour, dtype=bool)
+    for source in sources:
+        for axis, start in enumerate(source.starts):
+            if source.is_parameter and start != UNPAINTED:
+                produced[start : start + source.tensor.shape[axis]] = True
+    produced &= ~_marked(painter.next_colour, painter.consumed) | _marked(painter.next_colour, painter.made)
+    made = np.zeros(painter.next_colour, dtype=bool)
+    made[parent[produced]] = True
+    return [Mark(mark.labels[~made[parent[mark.labels]]], *mark[1:]) for mark in painter.copied if not made[parent[mark.labels]].all()]
 
 
 def _number_channels(parent: Labels, pinned: NDArray[np.bool_], sources: Sequence[Source]) -> tuple[Labels, int]:

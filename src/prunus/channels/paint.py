@@ -40,10 +40,12 @@ from .layers import (
     same_dead,
     unknown_like,
 )
+from .memory import may_overlap
 
 _TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
 _OWN_FOLDER = str(Path(__file__).parent) + os.sep
 _CREATION = frozenset({"zeros", "ones", "full", "empty", "arange", "linspace", "eye", "scalar_tensor", "tril_indices", "triu_indices"})
+_DRAWN = frozenset({"rand", "randn", "randint", "randperm", "normal"})  # unless they are given tensors
 _EMPTY = torch.ops.aten.empty.memory_format
 _SCALARS = frozenset({"_local_scalar_dense", "item", "is_nonzero"})
 _LARGEST_CONSTANT = 1 << 16  # elements; constants up to this size are computed for real, so that indices and `.item()` have values
@@ -112,6 +114,7 @@ class Operator:
 
     name: str
     mutable: bool
+    random: bool
     rule: Rule | None
     blank: Blank | None
 
@@ -123,10 +126,12 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     rules: dict[str, Rule]
     fallback: Callable[[Call], Sequence[Paint]]
     next_colour: int = ANCHOR + 1
+    owned: int = ANCHOR + 1  # colours from here on belong to no parameter or buffer, but to what the forward makes
     edges: list[tuple[Labels, Labels]] = field(default_factory=list)
     whole: list[Labels] = field(default_factory=list)  # every array that `fresh` made
     pins: list[Mark] = field(default_factory=list)
     notes: list[Mark] = field(default_factory=list)
+    copied: list[Mark] = field(default_factory=list)  # colours of copies and random numbers, which are no channels by themselves
     leaks: list[Leak] = field(default_factory=list)
     statistics: list[Statistic] = field(default_factory=list)
     consumed: list[Labels] = field(default_factory=list)  # axes of parameters that read channels
@@ -141,9 +146,11 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
     _fixed: set[int] = field(default_factory=set)
     _written: set[int] = field(default_factory=set)
+    _pinned_if_read: dict[int, tuple[Tensor, list[Mark]]] = field(default_factory=dict)
     _place: Where | None = None
     _meta: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _values: dict[int, Tensor] = field(default_factory=dict)
+    _volatile: set[int] = field(default_factory=set)  # constants made of buffers that hold numbers, which may be others tomorrow
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -187,9 +194,14 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return None
         return self._values.get(id(tensor)) if tensor.is_meta else tensor
 
-    def know(self, tensor: Tensor, value: Tensor) -> None:
-        """Declare the real value behind a meta tensor that does not depend on the inputs."""
+    def constant_of(self, tensor: Tensor) -> Tensor | None:
+        """The real value of a constant that the forward itself writes down."""
+        return None if id(tensor) in self._volatile else self.value_of(tensor)
+
+    def know(self, tensor: Tensor, value: Tensor, volatile: bool = False) -> None:
+        """Declare the real value behind a meta tensor that does not depend on the inputs; `volatile` where it is that of a buffer."""
         self._values[id(tensor)] = value
+        (self._volatile.add if volatile else self._volatile.discard)(id(tensor))
         self._paints.setdefault(id(tensor), (tensor, ()))
 
     # -- couplings -------------------------------------------------------------------------------------------------------------------------
@@ -202,6 +214,22 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def pin(self, labels: Labels, reason: str, operator: str) -> None:
         """Never prune these colours."""
         self.pins.append(Mark(labels, reason, operator, self.where() if operator else Where("", 0)))
+
+    def pin_if_read(self, tensor: Tensor, labels: Labels, reason: str, operator: str) -> None:
+        """Never prune these colours if an operator, or whoever gets the model's outputs, reads this tensor."""
+        self._pinned_if_read.setdefault(id(tensor), (tensor, []))[1].append(Mark(labels, reason, operator, self.where()))
+
+    def returned(self, outputs: Iterable[Tensor]) -> None:
+        """Declare what the model returns."""
+        for tensor in outputs:
+            self._read(tensor)
+            for layer in self.paint_of(tensor):
+                self.pin(layer.labels, "model output", "")
+
+    def _read(self, tensor: Tensor) -> None:
+        found = self._pinned_if_read.pop(id(tensor), None)
+        if found is not None:
+            self.pins.extend(found[1])
 
     def inexact(self, labels: Labels, reason: str, operator: str) -> None:
         """Removing these colours changes the function of what is left."""
@@ -232,20 +260,24 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         operator = self.look_up(func)
         if operator.name in _SCALARS:
             return self._scalar(func, args)
-        if operator.name in _CREATION:
-            return self._create(operator.name, func, args, kwargs)
         tensors = tensors_of(args, kwargs)
-        if operator.mutable and not all(map(self.is_fixed, tensors)):
+        if operator.name in _CREATION or (operator.name in _DRAWN and not tensors):
+            return self._create(operator, func, args, kwargs)
+        if operator.mutable and (operator.random or not all(map(self.is_fixed, tensors))):
             self._unfix(tensors[0])
         on_meta = sum(t.is_meta for t in tensors)
         if on_meta < len(tensors) and on_meta:
             args, kwargs = self._to_meta(args), {k: self._to_meta_one(v) for k, v in kwargs.items()}
             tensors = tensors_of(args, kwargs)
-        if (on_meta or not tensors) and kwargs.get("device") is not None:
+        fetched = self._fetched(operator, func, args, kwargs)
+        if fetched is None and (on_meta or not tensors) and kwargs.get("device") is not None:
             kwargs["device"] = torch.device("meta")
-        result = shape_of_call(operator, func, args, kwargs) if on_meta else func(*args, **kwargs)
+        if fetched is not None:
+            result: Any = fetched
+        else:
+            result = shape_of_call(operator, func, args, kwargs) if on_meta else func(*args, **kwargs)
         outputs = (result,) if isinstance(result, Tensor) else tensors_of(result if isinstance(result, (tuple, list)) else ())
-        if tensors and all(t.is_meta and self.value_of(t) is not None for t in tensors):
+        if tensors and not operator.random and all(t.is_meta and self.value_of(t) is not None for t in tensors):
             self._propagate(func, args, kwargs, outputs)
         self._apply(operator, func, args, kwargs, tensors, outputs)
         return result
@@ -257,8 +289,16 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return found
         name = func._schema.name.removeprefix("aten::")
         rule = self.rules.get(name) or self.rules.get(name.rstrip("_"))
-        operator = self._operators[func] = Operator(name, func._schema.is_mutable, rule, BLANKS.get(str(func)))
+        random = torch.Tag.nondeterministic_seeded in func.tags
+        operator = self._operators[func] = Operator(name, func._schema.is_mutable, random, rule, BLANKS.get(str(func)))
         return operator
+
+    def _fetched(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
+        """A constant that is copied to the CPU has its numbers there: `tolist` asks for that, and so does who wants an array."""
+        if operator.name != "_to_copy" or str(kwargs.get("device")) != "cpu" or not args[0].is_meta:
+            return None
+        value = self.value_of(args[0])
+        return None if value is None else func(value, *args[1:], **kwargs)
 
     def _propagate(self, func: Any, args: Any, kwargs: dict[str, Any], outputs: tuple[Tensor, ...]) -> None:
         """Compute a constant for real beside its meta twin, so that indices and conditions made of it have values."""
@@ -268,8 +308,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if isinstance(real_kwargs.get("device"), torch.device):
             real_kwargs["device"] = torch.device("cpu")
         values = func(*(self._real(a) for a in args), **real_kwargs)
+        volatile = not self._volatile.isdisjoint(map(id, tensors_of(args, kwargs)))
         for tensor, value in zip(outputs, tensors_of(values if isinstance(values, (tuple, list)) else (values,))):
-            self.know(tensor, value)
+            self.know(tensor, value, volatile)
 
     def _real(self, value: Any) -> Any:
         if isinstance(value, Tensor):
@@ -281,7 +322,10 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _apply(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any], tensors: Tensors, outputs: Tensors) -> None:
         """Paint the outputs and keep a record."""
         inputs = tuple([self.paint_of(t) for t in tensors])
-        fixed = all(map(self.is_fixed, tensors))
+        fixed = not operator.random and all(map(self.is_fixed, tensors))
+        if self._pinned_if_read:
+            for tensor in tensors:
+                self._read(tensor)
         stale = self.paint_of(outputs[0]) if operator.mutable and outputs else ()
         if operator.rule is None and not any(inputs):
             paints: Sequence[Paint] = ((),) * len(outputs)
@@ -322,33 +366,37 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.on_record()
 
     def _refresh_aliases(self, target: Tensor, before: Paint) -> None:
-        """After a tensor was changed in place: what other views of its storage hold in removed slots is no longer known, unless nothing changed."""
-        after = self.paint_of(target)
-        if len(before) == len(after) and all(same_dead(a.dead, b.dead) for a, b in zip(before, after)):
+        """After a tensor was changed in place: what other views of its memory hold in removed slots is no longer known, unless nothing changed."""
+        held = {layer.axis: layer.dead for layer in before}  # a layer that is gone was pinned
+        if all(layer.axis in held and same_dead(held[layer.axis], layer.dead) for layer in self.paint_of(target)):
             return
         storage = target.untyped_storage()._cdata
         for tensor, paint in list(self._paints.values()):
-            if tensor is not target and tensor.untyped_storage()._cdata == storage:
+            if tensor is not target and tensor.untyped_storage()._cdata == storage and may_overlap(tensor, target):
                 self.set_paint(tensor, tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in paint))
 
     def on_record(self) -> None:
         """Called after each operator; a rehearsal compares here."""
 
-    def _create(self, operator: str, func: Any, args: Any, kwargs: Any) -> Tensor:
-        """A constant made in the forward: its slots get colours of their own, so that it can shrink with what it meets."""
+    def _create(self, operator: Operator, func: Any, args: Any, kwargs: Any) -> Tensor:
+        """A constant, or random numbers, made in the forward: slots get colours of their own, so that they can shrink with what they meet."""
         result: Tensor = func(*args, **{**kwargs, "device": torch.device("meta")})
         if result.numel() == 0:
             return result
-        dead = {"zeros": 0.0, "ones": 1.0}.get(operator, float("nan"))
-        if operator == "full" and isinstance(args[1], (int, float)):
+        dead = {"zeros": 0.0, "ones": 1.0}.get(operator.name, float("nan"))
+        if operator.name == "full" and isinstance(args[1], (int, float)):
             dead = float(args[1])
         self._paints[id(result)] = (result, ())
-        self._fixed.add(id(result))
-        if result.numel() <= _LARGEST_CONSTANT and operator != "empty":
-            self.know(result, func(*args, **{**kwargs, "device": torch.device("cpu")}))
+        if not operator.random:
+            self._fixed.add(id(result))
+            if result.numel() <= _LARGEST_CONSTANT and operator.name != "empty":
+                self.know(result, func(*args, **{**kwargs, "device": torch.device("cpu")}))
         paint = tuple(Layer(axis, self.fresh(size), constant(dead, size)) for axis, size in enumerate(result.shape) if size > 1)
+        for layer in paint if operator.random else ():
+            self.inexact(layer.labels, "random numbers for the channels", operator.name)
+            self.copied.append(Mark(layer.labels, "random numbers", operator.name, self.where()))
         self.set_paint(result, paint)
-        self._record(operator, func, tuple(args), kwargs, (), (), (result,))
+        self._record(operator.name, func, tuple(args), kwargs, (), (), (result,))
         return result
 
     def _unfix(self, target: Tensor) -> None:
@@ -368,6 +416,11 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return type(value)(self._to_meta_one(v) for v in value)
         return value
 
+    @property
+    def standing_for(self) -> set[int]:
+        """By `id`, the real tensors that operators read as their meta twins."""
+        return set(self._meta)
+
     def _twin(self, tensor: Tensor) -> Tensor:
         """The meta tensor that stands for a real constant; same paint, value known."""
         found = self._meta.get(id(tensor))
@@ -378,10 +431,6 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         (self._fixed.add if self.is_fixed(tensor) else self._fixed.discard)(id(found[1]))
         self.set_paint(found[1], self.paint_of(tensor))
         return found[1]
-
-    def stand_ins(self) -> Iterable[tuple[Tensor, Tensor]]:
-        """Tensors with values, such as indices, and the meta tensors that operators read in their place."""
-        return self._meta.values()
 
     def _scalar(self, func: Any, args: Any) -> Any:
         value = self.value_of(args[0])

@@ -20,19 +20,20 @@ from torch import Tensor
 
 from ..errors import TraceError
 from .graph import ChannelGraph, Origin
+from .indices import OPERATORS
 from .layers import Labels, Layer, Paint, Record, zeros_like
 from .paint import Painter, Tensors, shape_of_call, tensors_of
 from .rescale import rescales_for
-from .rules import RULES, contraction, fallback, is_pointwise, normalisation, reduction, spatial
-from .source import Source
+from .rules import RULES, contraction, fallback, is_pointwise, normalisation, order, reduction, spatial, windows
+from .source import Source, colours_of
 from .state import restore_state
-from .surgery import Surgery, rebind_attributes
-from .trace import run, to_meta
+from .surgery import Surgery, changed, rebind_attributes
+from .trace import run, tell_numbers, to_meta
 from .twin import meta_twin, named_tensors, tensors_in_modules
 
 _SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
 # Operators whose arguments name axes, strides and numbers, but no slots along an axis.
-_RULED = (contraction, normalisation, reduction, spatial)
+_RULED = (contraction, normalisation, reduction, order, spatial, windows)
 _MOVING = ("permute", "transpose", "t", "cat", "stack", "clone", "detach", "alias", "_to_copy", "contiguous", "dropout")
 _SLOTLESS = frozenset({*_MOVING, *(name for rules in _RULED for name in rules.RULES)})
 # Arguments that the shapes of operands and results leave no choice: groups, normalized_shape, channels.
@@ -54,6 +55,8 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     graph: ChannelGraph = field(kw_only=True)
     removed: NDArray[np.bool_] = field(kw_only=True)
     numbers: dict[int, float] = field(default_factory=dict)
+    # constants whose values differ, as those of an index may, by `id`; what single numbers must be multiplied by, None for all others
+    others: dict[int, float | None] = field(default_factory=dict)
     _made: dict[int, Origin] = field(default_factory=dict)
     _sources: dict[int, Source] = field(default_factory=dict)
     _unpainted: dict[int, Paint] = field(default_factory=dict)
@@ -63,6 +66,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     def __post_init__(self) -> None:
         super().__post_init__()
         self.next_colour = len(self.graph.component_of_colour)
+        self.owned = colours_of(self.graph.sources)  # a component is known by its smallest colour, and parameters have the first ones
         self._first_wild = self.next_colour
         self._stays = self.graph.stays(slice(None), self.removed)
 
@@ -143,7 +147,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         tensors = tensors_of(args, kwargs)
         computed = False
         for tensor, origin in zip(tensors, self.graph.wiring[index], strict=True):
-            if origin is None or self._made.get(id(tensor)) != origin or not tensor.is_meta:
+            if origin is None or self._made.get(id(tensor)) != origin or not tensor.is_meta or id(tensor) in self.others:
                 return False
             computed = computed or id(tensor) not in self._fixed
         if not computed or (dense.operator.endswith("_") and id(tensors[0]) in self._fixed):
@@ -172,12 +176,14 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         for tensor, origin in zip(mine.tensors, self.graph.wiring[index]):
             if origin is not None and self._made.get(id(tensor), origin) != origin:
                 raise MismatchError(index, f"{mine.operator} reads another tensor")
+        if self.others:
+            self._note_others(index, mine)
         if mine.operator.rstrip("_") in _SCALAR_OPERATORS and _scalars(mine) != _scalars(dense):
             self._note_number(index, mine, dense)
         for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):
             wanted = {x.axis: x.labels for x in paint} if _single(paint) else None
             self._compare(index, mine.outputs[position], tensor, wanted)
-            self._compare_values(index, mine.values[position], dense.values[position], wanted or {})
+            self._compare_values(index, mine.outputs[position], mine.values[position], dense.values[position], wanted or {})
             self._made[id(mine.outputs[position])] = (index, position)
 
     def _note_number(self, index: int, mine: Record, dense: Record) -> None:
@@ -186,6 +192,16 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
             raise MismatchError(index, f"a number in {mine.operator} depends on a size")
         before, after = _scalars(dense)[0], _scalars(mine)[0]
         self.numbers[index] = before / after if mine.operator == "mul" else after / before
+
+    def _note_others(self, index: int, mine: Record) -> None:
+        """A constant with other values than before may name slots, or be a factor that is made up for; any other result of it must be a constant."""
+        other = [id(t) in self.others for t in mine.tensors]
+        if not any(other) or mine.operator in OPERATORS or None not in mine.values:
+            return
+        ratio = self.others[id(mine.tensors[-1])] if other[-1] else None
+        if mine.operator not in ("mul", "div") or other != [False, True] or not ratio:
+            raise MismatchError(index, "a constant depends on a size")
+        self.numbers[index] = ratio if mine.operator == "mul" else 1 / ratio
 
     def _compare(self, index: int, mine: Tensor, dense: Tensor, wanted: dict[int, Labels] | None) -> None:
         if wanted is None:
@@ -207,14 +223,23 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
                 adopted.append(Layer(axis, labels, zeros_like(labels)))
         self.set_paint(mine, tuple(adopted))
 
-    def _compare_values(self, index: int, mine: Tensor | None, dense: Tensor | None, wanted: dict[int, Labels]) -> None:
-        """Constants must be what is left of the dense ones: a number made of a width is not."""
+    def _compare_values(self, index: int, output: Tensor, mine: Tensor | None, dense: Tensor | None, wanted: dict[int, Labels]) -> None:
+        """Constants must be what is left of the dense ones: one made of a width is not, but it may be an index or a factor."""
         if mine is None or dense is None:
             return
         for axis, labels in wanted.items():
             dense = dense.index_select(axis, torch.from_numpy(np.flatnonzero(self._stays[labels])))
         if mine.shape == dense.shape and not torch.equal(mine, dense):
-            raise MismatchError(index, "a constant depends on a size")
+            single = mine.numel() == 1 and mine.is_floating_point() and bool(mine.isfinite().all()) and bool((mine != 0).all())
+            if not single and (mine.is_floating_point() or mine.is_complex() or mine.dtype == torch.bool):
+                raise MismatchError(index, "a constant depends on a size")
+            self.others[id(output)] = float(dense) / float(mine) if single else None
+
+    def _twin(self, tensor: Tensor) -> Tensor:
+        twin = super()._twin(tensor)
+        if id(tensor) in self.others:
+            self.others[id(twin)] = self.others[id(tensor)]
+        return twin
 
 
 def _single(paint: tuple[Layer, ...]) -> bool:
@@ -254,6 +279,13 @@ def _scalars(record: Record) -> list[Any]:
     return [a for a in (*record.args, *record.kwargs.values()) if isinstance(a, (int, float)) and not isinstance(a, bool)]
 
 
+def _indices(graph: ChannelGraph, surgery: Surgery) -> dict[str, Tensor]:
+    """Buffers whose values are slots, as they are once channels are gone."""
+    names = {remap.name for remap in surgery.remaps}
+    tensors = {name: tensor.detach().cpu() for name, tensor in named_tensors(graph.model).items() if name in names} if names else {}
+    return changed(tensors, {name: axes for name, axes in surgery.slices.items() if name in names}, surgery.remaps)
+
+
 def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) -> tuple[Surgery, MismatchError | None]:
     """Whether the operated twin computes with exactly the channels that should be left, else where it first does not.
 
@@ -261,11 +293,15 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     """
     dense = {source.name: source.tensor.shape for source in graph.sources}
     shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(dense[name])] for name, axes in surgery.slices.items()}
-    twin = meta_twin(graph.model, shapes | {name: dense[name] for name in graph.remade(named_tensors(graph.model))})
+    values = _indices(graph, surgery)
+    twin = meta_twin(graph.model, shapes | {name: dense[name] for name in graph.remade(named_tensors(graph.model))}, values)
     restore_state(twin.modules, graph.state)
     rebind_attributes(twin.modules, surgery.rebinds)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
-    painter.add_sources(tensors_in_modules(twin.modules))
+    tensors = tensors_in_modules(twin.modules)
+    painter.add_sources(tensors)
+    tell_numbers(painter, {**graph.twin.numbers, **changed(graph.twin.numbers, surgery.slices, ())}, tensors)
+    painter.others = dict.fromkeys(map(id, values.values()))
     args, kwargs = graph.inputs
     try:
         run(painter, twin, to_meta(args), to_meta(kwargs))

@@ -1,7 +1,8 @@
 """Numbers that a forward makes of a size, such as attention's 1/sqrt(d): they change when channels go, and the weights in front make up for it.
 
 Where the dense forward multiplies by c and the compact one by c', the rows of weights that make what is multiplied are scaled by c / c'. That is
-exact as long as only slots are moved between the two, and nothing else reads those rows.
+exact as long as only slots are moved between the two, and nothing else reads those rows. Behind a product of two tensors, as of queries and keys,
+either of them can make up for it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ _VIEWS = frozenset({"view", "_unsafe_view", "reshape"})
 _MOVES = frozenset({"permute", "transpose", "t", "unsqueeze", "squeeze", "expand", "roll", "flip"})
 _PARTS = frozenset({"select", "slice", "split", "split_with_sizes", "chunk", "unbind"})
 _MOVERS = _COPIES | _VIEWS | _MOVES | _PARTS
+_PRODUCTS = frozenset({"bmm", "mm"})
 _SCALINGS = frozenset({"mul", "div", "neg"})  # of one tensor by a number: rows stay what they are
 
 
@@ -55,12 +57,19 @@ def rescales_for(graph: ChannelGraph, numbers: Mapping[int, float]) -> tuple[tup
     readers = _readers(graph)
     result: dict[tuple[tuple[str, ...], tuple[int, ...]], Rescale] = {}
     for index, factor in numbers.items():
-        producer = _producer(graph, readers, index)
-        rows = None if producer is None else _rows_read_alone(graph, readers, producer, index)
-        if producer is None or rows is None or (producer.parameters, rows) in result:
+        key = next((key for key in _rows_in_front(graph, readers, index) if key not in result), None)
+        if key is None:
             return tuple(result.values()), index
-        result[producer.parameters, rows] = Rescale(producer.parameters, rows, factor)
+        result[key] = Rescale(*key, factor)
     return tuple(result.values()), None
+
+
+def _rows_in_front(graph: ChannelGraph, readers: Mapping[int, list[int]], index: int) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+    """Parameters and their rows that make what a record multiplies, and nothing else."""
+    for producer, reader, operand in _producers(graph, readers, index, 0):
+        rows = _rows_read_alone(graph, readers, producer, reader, operand)
+        if rows is not None:
+            yield producer.parameters, rows
 
 
 def _readers(graph: ChannelGraph) -> dict[int, list[int]]:
@@ -72,15 +81,22 @@ def _readers(graph: ChannelGraph) -> dict[int, list[int]]:
     return result
 
 
-def _producer(graph: ChannelGraph, readers: Mapping[int, list[int]], index: int) -> _Producer | None:
-    """The operator with weights behind the first operand of a record, if only slots are moved in between."""
-    origin = graph.wiring[index][0]
+def _producers(graph: ChannelGraph, readers: Mapping[int, list[int]], index: int, operand: int) -> Iterator[tuple[_Producer, int, Tensor]]:
+    """Operators with weights behind an operand of a record, if only slots are moved in between; with the record and the operand that reads them."""
+    reader, read = index, graph.records[index].tensors[operand]
+    origin, alone = graph.wiring[index][operand], True
     while origin is not None and origin[0] >= 0:
         record = graph.records[origin[0]]
+        alone = alone and len(record.outputs) == 1 and len(readers[id(record.outputs[0])]) == 1
         if not _moves(record):
-            return _with_parameters(graph, readers, origin[0]) or _with_added_bias(graph, readers, origin[0])
+            producer = _with_parameters(graph, readers, origin[0]) or _with_added_bias(graph, readers, origin[0])
+            if producer is not None:
+                yield producer, reader, read
+            elif record.operator in _PRODUCTS and alone:
+                yield from _producers(graph, readers, origin[0], 0)
+                yield from _producers(graph, readers, origin[0], 1)
+            return
         origin = graph.wiring[origin[0]][0]
-    return None
 
 
 def _moves(record: Record) -> bool:
@@ -137,17 +153,19 @@ def _parameter(graph: ChannelGraph, readers: Mapping[int, list[int]], origin: Or
     return source.name if source.is_parameter and len(readers[id(source.tensor)]) == 1 else None
 
 
-def _rows_read_alone(graph: ChannelGraph, readers: Mapping[int, list[int]], producer: _Producer, index: int) -> tuple[int, ...] | None:
-    """The rows that a record reads; None if another operator reads one of them too."""
+def _rows_read_alone(
+    graph: ChannelGraph, readers: Mapping[int, list[int]], producer: _Producer, index: int, operand: Tensor
+) -> tuple[int, ...] | None:
+    """The rows that a record reads as one of its operands; None if another operator, or the other operand, reads one of them too."""
     mine: set[int] = set()
     others: set[int] = set()
-    for reader, rows in _rows_read(graph, readers, producer, index):
-        (mine if reader == index else others).update(rows)
+    for reader, key, rows in _rows_read(graph, readers, producer, index):
+        (mine if reader == index and key == id(operand) else others).update(rows)
     return tuple(sorted(mine)) if mine and not mine & others else None
 
 
-def _rows_read(graph: ChannelGraph, readers: Mapping[int, list[int]], producer: _Producer, index: int) -> Iterator[tuple[int, list[int]]]:
-    """Send the numbers of the rows through everything that moves slots, and see who reads which."""
+def _rows_read(graph: ChannelGraph, readers: Mapping[int, list[int]], producer: _Producer, index: int) -> Iterator[tuple[int, int, list[int]]]:
+    """Send the numbers of the rows through everything that moves slots, and see who reads which, as which tensor."""
     out = graph.records[producer.record].outputs[0]
     shape = [n if axis == producer.axis else 1 for axis, n in enumerate(out.shape)]
     found: dict[int, Tensor] = {id(out): torch.arange(out.shape[producer.axis]).reshape(shape).expand(out.shape)}
@@ -156,7 +174,7 @@ def _rows_read(graph: ChannelGraph, readers: Mapping[int, list[int]], producer: 
         reader, key = waiting.pop()
         record = graph.records[reader]
         if reader == index or not _moves(record):
-            yield reader, torch.unique(found[key]).tolist()
+            yield reader, key, torch.unique(found[key]).tolist()
             continue
         for tensor, rows in zip(record.outputs, _moved(record, found[key])):
             found[id(tensor)] = rows

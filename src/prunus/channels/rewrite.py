@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -113,6 +113,13 @@ def _sizes_at(index: int, name: str) -> Rewriter:
     return rewriter
 
 
+def _drawn(scene: Scene, node: fx.Node) -> None:
+    """randint(high, size), randint(low, high, size) and normal(mean, std, size)."""
+    names = [argument.name for argument in node.target._schema.arguments]  # type: ignore[union-attr]
+    if "size" in names:
+        _sizes_at(names.index("size"), "size")(scene, node)
+
+
 def _unflatten(scene: Scene, node: fx.Node) -> None:
     painted, x = scene.before(node), scene.before(node.args[0])
     axis = get_argument(node, 1, "dim") % len(x.shape)
@@ -210,21 +217,30 @@ def _arange(scene: Scene, node: fx.Node) -> None:
 
 
 def _repeat(scene: Scene, node: fx.Node) -> None:
+    """Copies along a new axis, or one of length one, are as many as are left; a repeated axis is repeated as often as before."""
     x, out = scene.before(node.args[0]), scene.before(node)
-    times: Sequence[Any] = node.args[1]  # type: ignore[assignment]
+    times: list[Any] = list(get_argument(node, 1, "repeats"))
     lead = len(times) - len(x.shape)
-    for layer in out.paint:
-        made_here = layer.axis < lead or x.shape[layer.axis - lead] == 1
-        if made_here and scene.graph.kept_length(layer.labels, scene.removed) != len(layer.labels):
-            raise UnrewritableError(node, "repeated into channels")
+    for axis, (old, new) in enumerate(zip(out.shape, scene.after(out))):
+        if old != new and (axis < lead or x.shape[axis - lead] == 1):
+            times[axis] = new
+    set_argument(node, 1, "repeats", times)
+
+
+def _repeat_interleave(scene: Scene, node: fx.Node) -> None:
+    """repeat_interleave(x, times, dim) of an axis of length one."""
+    x, out, axis = scene.before(node.args[0]), scene.before(node), get_argument(node, 2, "dim")
+    if isinstance(axis, int) and x.shape[axis] == 1:
+        set_argument(node, 1, "repeats", scene.after(out)[axis])
 
 
 _REWRITERS: dict[str, Rewriter] = {
     **dict.fromkeys(
-        ("view", "reshape", "_unsafe_view", "expand", "new_zeros", "new_ones", "new_full", "new_empty"),
+        ("view", "reshape", "_unsafe_view", "expand", "new_zeros", "new_ones", "new_full", "new_empty", "broadcast_to"),
         _sizes_at(1, "size"),
     ),
-    **dict.fromkeys(("zeros", "ones", "full", "empty"), _sizes_at(0, "size")),
+    **dict.fromkeys(("zeros", "ones", "full", "empty", "rand", "randn"), _sizes_at(0, "size")),
+    **dict.fromkeys(("randint", "normal"), _drawn),
     "unflatten": _unflatten,
     **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "chunk", "unsafe_chunk", "tensor_split"), _split),
     "slice": _slice,
@@ -237,4 +253,5 @@ _REWRITERS: dict[str, Rewriter] = {
     "scaled_dot_product_attention": _attention,
     **dict.fromkeys(("arange", "linspace", "eye"), _arange),
     "repeat": _repeat,
+    "repeat_interleave": _repeat_interleave,
 }

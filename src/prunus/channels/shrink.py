@@ -15,6 +15,7 @@ from ..errors import TraceError
 from .export import export_module
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph, build
+from .indices import follow
 from .paint import Painter
 from .plan import Plan
 from .rewrite import Painted, Scene, UnrewritableError, rewrite
@@ -75,8 +76,12 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
     gone = _same_channels(painted, dense, removed, unused)
     values = {node: tuple(Painted(tuple(t.shape), painter.paint_of(t)) for t in tensors) for node, tensors in runner.tensors.items() if tensors}
     scene = Scene(painted, gone, values)
-    for node in module.graph.nodes:
-        if node.op == "call_function":
+    first = {node: painter.value_of(tensors[0]) for node, tensors in runner.tensors.items() if tensors}
+    known = {node: value for node, value in first.items() if value is not None}
+    paints = {node: painted[0].paint for node, painted in values.items()}
+    follow(module, scene.graph, gone, module.graph, paints, {node: len(painted[0].shape) for node, painted in values.items()}, known)
+    for node in list(module.graph.nodes):
+        if node.op == "call_function" and node in values:
             rewrite(scene, node)
     if norms == "original":
         _keep_widths(module.graph, scene, runner)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,3 +40,9 @@ class Source(NamedTuple):
         """The colours along one axis, shape (size,)."""
         start, size = self.starts[axis], self.tensor.shape[axis]
         return np.arange(start, start + size, dtype=np.int64) if start != UNPAINTED else np.full(size, ANCHOR)
+
+
+def colours_of(sources: Sequence[Source]) -> int:
+    """The first colour that belongs to none of these; theirs are the first ones, without gaps."""
+    ends = [start + size for source in sources for start, size in zip(source.starts, source.tensor.shape) if start != UNPAINTED]
+    return max(ends, default=ANCHOR + 1)

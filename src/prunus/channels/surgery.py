@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from .graph import ChannelGraph
+from .indices import Remap, renumbered
 from .rescale import Rescale
 from .twin import Modules, copy_model, named_tensors, walk
 from .widths import Width, set_widths
@@ -36,6 +37,7 @@ class Surgery:
     slices: Slices
     rebinds: tuple[Rebind, ...] = field(default=())
     rescales: tuple[Rescale, ...] = field(default=())
+    remaps: tuple[Remap, ...] = field(default=())
     widths: tuple[Width, ...] = field(default=())
 
 
@@ -79,10 +81,19 @@ def _selected(tensor: Tensor, indices: Mapping[int, Tensor]) -> Tensor:
     return result
 
 
+def changed(tensors: Mapping[str, Tensor], slices: Slices, remaps: Sequence[Remap]) -> dict[str, Tensor]:
+    """The sliced tensors, and those whose values are slots."""
+    result = {name: cut(tensors[name], axes) for name, axes in slices.items() if name in tensors}
+    for remap in remaps:
+        if remap.name in tensors:
+            result[remap.name] = renumbered(result.get(remap.name, tensors[remap.name]), remap.size, remap.kept)
+    return result
+
+
 def operate(model: nn.Module, surgery: Surgery) -> nn.Module:
     """A copy of the model with sliced tensors and updated attributes; the model itself is not touched."""
     tensors = named_tensors(model)
-    replace = {id(tensors[name]): cut(tensors[name], axes) for name, axes in surgery.slices.items()}
+    replace = {id(tensors[name]): tensor for name, tensor in changed(tensors, surgery.slices, surgery.remaps).items()}
     result = copy_model(model, replace)
     modules = walk(result)
     rebind_attributes(modules, surgery.rebinds)
@@ -122,6 +133,10 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
             for attribute, value in _layer_sizes(module, tuple([len(cuts[a]) if a in cuts else n for a, n in enumerate(weight.shape)])).items():
                 if getattr(module, attribute, None) != value:
                     found[name, attribute] = value
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            for attribute, value in _recurrent_sizes(name, module, slices).items():
+                if getattr(module, attribute, None) != value:
+                    found[name, attribute] = value
     for record in graph.records:
         module = modules[record.module]
         if (record.operator == "native_layer_norm" and isinstance(module, nn.LayerNorm)) or "rms_norm" in record.operator:
@@ -156,6 +171,19 @@ def _layer_sizes(module: nn.Module, weight: tuple[int, ...]) -> dict[str, Any]:
     if isinstance(module, nn.PReLU):
         return {"num_parameters": weight[0]}
     return {"embedding_dim": weight[1]}
+
+
+def _recurrent_sizes(path: str, module: nn.RNNBase | nn.RNNCellBase, slices: Slices) -> dict[str, int]:
+    """What a recurrent layer reads, the width of its state, and that of what it hands on where it projects."""
+    suffix = "_l0" if isinstance(module, nn.RNNBase) else ""
+
+    def length(name: str, axis: int) -> int:
+        cuts = slices.get(f"{path}.{name}{suffix}" if path else f"{name}{suffix}", {})
+        return len(cuts[axis]) if axis in cuts else int(module._parameters[f"{name}{suffix}"].shape[axis])  # type: ignore[union-attr]
+
+    gates = {"LSTM": 4, "GRU": 3}.get(getattr(module, "mode", ""), 1) if suffix else module.weight_ih.shape[0] // module.hidden_size
+    sizes = {"input_size": length("weight_ih", 1), "hidden_size": length("weight_hh", 0) // gates}
+    return sizes | ({"proj_size": length("weight_hh", 1)} if getattr(module, "proj_size", 0) else {})
 
 
 def _convolution_sizes(module: nn.modules.conv._ConvNd, weight: tuple[int, ...]) -> dict[str, Any]:

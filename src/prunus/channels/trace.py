@@ -61,6 +61,7 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     while True:
         painter, twin = Painter(RULES, fallback), meta_twin(model)
         sources, state = paint_sources(painter, twin.modules, neutral), state_of(twin.modules)
+        tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
         log = SiteLog(painter.running, painter.records)
         outputs = run(painter, twin, to_meta(args), to_meta(kwargs), log)
         found = neutral_sources(painter.records, sources, painter.hazards) - neutral if painter.hazards else frozenset[str]()
@@ -78,9 +79,7 @@ def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
     tensors = list(tensors_in(outputs))
     if not tensors:
         raise TraceError(f"The forward of {name} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes.")
-    for tensor in tensors:
-        for layer in painter.paint_of(tensor):
-            painter.pin(layer.labels, "model output", "")
+    painter.returned(tensors)
 
 
 def _refuse_scripted(model: nn.Module) -> None:
@@ -168,7 +167,7 @@ def paint_sources(painter: Painter, modules: Modules, neutral: Collection[str] =
     indices, what they held.
     """
     parameters = {id(p) for m in modules.values() for p in m._parameters.values()}
-    kernels = {id(m._parameters.get("weight")) for m in modules.values() if isinstance(m, nn.modules.conv._ConvNd)}
+    kernels = {id(p) for m in modules.values() if isinstance(m, nn.modules.conv._ConvNd) for p in _own(m) if p.dim() > 2}
     sources = []
     for name, tensor in tensors_in_modules(modules).items():
         is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0
@@ -181,13 +180,27 @@ def paint_sources(painter: Painter, modules: Modules, neutral: Collection[str] =
         painter.set_paint(tensor, tuple(layers))
         painter.fix(tensor)
         sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), value))
+    painter.owned = painter.next_colour
     return tuple(sources)
+
+
+def tell_numbers(painter: Painter, numbers: Mapping[str, Tensor], tensors: Mapping[str, Tensor]) -> None:
+    """Let the forward read the values of small buffers; copies, as it may count in them."""
+    for name, value in numbers.items():
+        painter.know(tensors[name], value.clone(), volatile=True)
+
+
+def _own(layer: nn.Module) -> Iterator[Tensor]:
+    """A layer's parameters, and those that its weight is made of."""
+    made = layer._modules.get("parametrizations")
+    for module in (layer, *(made._modules.values() if made is not None else ())):
+        yield from (p for p in module._parameters.values() if p is not None)  # type: ignore[union-attr]
 
 
 def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any], sites: SiteLog | None = None) -> Any:
     """Run a twin under the painter, and a log of statistics; an error becomes a TraceError that names the user's line."""
     try:
-        with torch.no_grad(), uncompiled(), _own_forwards(painter, twin.modules), painter, sites or nullcontext():
+        with torch.no_grad(), uncompiled(), _lists_with_values(), _own_forwards(painter, twin.modules), painter, sites or nullcontext():
             return twin.model(*args, **kwargs)
     except TraceError:
         raise
@@ -198,6 +211,27 @@ def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, A
             hint = "the forward needs real values there, so it cannot be traced; trace a sub-module without it"
         name = type(twin.model).__name__
         raise TraceError(f"The forward of {name} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}.") from error
+
+
+@contextmanager
+def _lists_with_values() -> Iterator[None]:
+    """Let a list of slots in `x[:, [2, 0, 1]]` keep its numbers: torch makes it a tensor where x is, on meta, before any dispatch mode sees it."""
+    own = Tensor.__getitem__
+
+    def getitem(self: Tensor, key: Any) -> Tensor:
+        if self.is_meta and type(key) in (list, tuple):
+            key = tuple(map(_listed, key)) if type(key) is tuple else _listed(key)
+        return own(self, key)
+
+    Tensor.__getitem__ = getitem  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        Tensor.__getitem__ = own  # type: ignore[method-assign]
+
+
+def _listed(key: Any) -> Any:
+    return torch.tensor(key) if type(key) is list and key and all(type(k) is int for k in key) else key
 
 
 def _first_line(error: Exception) -> str:

@@ -8,7 +8,7 @@ import json
 import types
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
@@ -21,6 +21,7 @@ from .blank import like
 from .widths import KeepsWidth, without_widths
 
 Modules = dict[str, nn.Module]
+_LARGEST_LIST = 16  # elements; buffers of real numbers up to this size keep their values, because a forward may read them: scales, anchors, means
 _LARGEST_TABLE = 1 << 20  # elements; integer buffers up to this size keep their values, because they may be used as indices
 
 
@@ -30,6 +31,7 @@ class Twin:
 
     model: nn.Module
     modules: Modules
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)  # what small buffers of real numbers hold, by name
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -197,18 +199,21 @@ def walk(model: nn.Module) -> Modules:
     return result
 
 
-def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None) -> Twin:
-    """The model on meta tensors; those named in `shapes` get another shape."""
+def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None, values: Mapping[str, Tensor] | None = None) -> Twin:
+    """The model on meta tensors; those named in `shapes` get another shape, and those in `values` are given as they are."""
     replace: dict[int, Tensor] = {}
-    shapes = shapes or {}
+    numbers: dict[str, Tensor] = {}
+    shapes, values = shapes or {}, values or {}
     for name, tensor in named_tensors(model).items():
         if is_lazy(tensor):
             raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it.")
-        replace[id(tensor)] = _stand_in(tensor, shapes.get(name))
+        if _is_list(name, tensor):
+            numbers[name] = tensor.detach().to("cpu", copy=True)
+        replace[id(tensor)] = values[name] if name in values else _stand_in(tensor, shapes.get(name))
     twin = copy_model(model, replace)
     modules = _in_eval_mode(twin)
     without_widths(modules)
-    return Twin(twin, modules)
+    return Twin(twin, modules, numbers)
 
 
 def _in_eval_mode(model: nn.Module) -> Modules:
@@ -220,6 +225,13 @@ def _in_eval_mode(model: nn.Module) -> Modules:
     for module in modules.values():
         module.__dict__["training"] = False
     return modules
+
+
+def _is_list(name: str, tensor: Tensor) -> bool:
+    """Whether a buffer is a few real numbers, and not the statistics of a norm."""
+    if isinstance(tensor, nn.Parameter) or not tensor.is_floating_point() or tensor.numel() > _LARGEST_LIST or tensor.is_meta:
+        return False
+    return not name.endswith(("running_mean", "running_var"))
 
 
 def _stand_in(tensor: Tensor, shape: Sequence[int] | None) -> Tensor:

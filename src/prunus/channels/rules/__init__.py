@@ -14,7 +14,23 @@ import torch
 
 from ..layers import Paint
 from ..paint import Call, Rule
-from . import contraction, indexing, normalisation, pieces, quantisation, reduction, shape, spatial
+from . import (
+    contraction,
+    copies,
+    fourier,
+    indexing,
+    normalisation,
+    order,
+    pieces,
+    planes,
+    quantisation,
+    reduction,
+    scatter,
+    shape,
+    spatial,
+    weights,
+    windows,
+)
 from .pointwise import pointwise
 
 # Elementwise operators that torch does not tag as pointwise.
@@ -37,6 +53,7 @@ _UNTAGGED = (
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_UNTAGGED, pointwise),
     **shape.RULES,
+    **copies.RULES,
     **pieces.RULES,
     **contraction.RULES,
     **normalisation.RULES,
@@ -44,6 +61,12 @@ RULES: dict[str, Rule] = {
     **spatial.RULES,
     **indexing.RULES,
     **quantisation.RULES,
+    **scatter.RULES,
+    **order.RULES,
+    **windows.RULES,
+    **planes.RULES,
+    **fourier.RULES,
+    **weights.RULES,
 }
 
 

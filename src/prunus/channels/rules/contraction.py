@@ -10,6 +10,7 @@ from torch import Tensor
 
 from ..layers import Contraction, Labels, Layer, Leak, Paint, is_zero, plus, unknown_like, zero_if_either, zero_or_unknown
 from ..paint import Call, Rule
+from .windows import windowed
 
 
 def contract(call: Call, first: Tensor, first_axis: int, second: Tensor, second_axis: int, foldable: bool = False) -> None:
@@ -76,11 +77,11 @@ def convolution(call: Call) -> Sequence[Paint]:
     out_labels = _grouped(call, x, weight, channels, transposed, groups, padding)
     bias_layers = call.layers(bias, 0)
     layers = [layer for layer in call.paint(x) if layer.axis < channels]
-    along = [layer for layer in call.paint(x) if layer.axis > channels]
-    call.pin([layer for layer in along if not _is_pointwise(call, layer.axis - channels - 1)], "a spatial axis of a convolution")
-    for layer in along:
+    for layer in [layer for layer in call.paint(x) if layer.axis > channels]:
         if _is_pointwise(call, layer.axis - channels - 1):
             layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead) if bias is None else unknown_like(layer.labels)))
+        else:
+            layers.extend(_windows(call, layer, layer.axis - channels - 1))
     call.pin([layer for layer in call.paint(weight) if layer.axis > 1], "kernel positions")
     for layer in out_labels:
         if len(bias_layers) == 1:
@@ -90,7 +91,7 @@ def convolution(call: Call) -> Sequence[Paint]:
         layers.append(carried(layer, channels, bias_layers, bias is not None))
     if not out_labels:
         call.pin(bias_layers, "the weight is unpainted")
-    _count_convolution(call, x, weight, channels, transposed)
+    _count_convolution(call, x, weight, channels, transposed, [layer.axis for layer in layers if layer.axis > channels])
     return (tuple(layers),)
 
 
@@ -98,6 +99,17 @@ def _is_pointwise(call: Call, position: int) -> bool:
     """Whether a convolution leaves the slots of a spatial axis apart, so that channels may lie along it."""
     weight, stride, padding, transposed = call.args[1], call.args[3], call.args[4], call.args[6]
     return bool(not transposed and weight.shape[2 + position] == 1 and stride[position] == 1 and padding[position] == 0)
+
+
+def _windows(call: Call, layer: Layer, position: int) -> list[Layer]:
+    """A convolution that slides along channels."""
+    weight, stride, padding, dilation, transposed = call.args[1], call.args[3], call.args[4], call.args[5], call.args[6]
+    extent = dilation[position] * (weight.shape[2 + position] - 1) + 1
+    length, reason = call.outputs[0].shape[layer.axis], "a spatial axis of a convolution"
+    if transposed:
+        call.pin([layer], reason)
+        return []
+    return windowed(call, layer, length, extent, stride[position], padding[position], reason)
 
 
 def _grouped(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, groups: int, padding: Sequence[int]) -> list[Layer]:
@@ -150,9 +162,9 @@ def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool
     return [Layer(0, outputs[0].labels, zero_if_either(read.dead, outputs[0].dead))]
 
 
-def _count_convolution(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool) -> None:
+def _count_convolution(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, painted: Sequence[int]) -> None:
     pixels = x if transposed else call.outputs[0]
-    painted = [layer.axis for layer in call.paint(x) if layer.axis > channels and _is_pointwise(call, layer.axis - channels - 1)]
+    painted = [axis for axis in painted if pixels.shape[axis] == x.shape[axis]]
     constant = prod(n for axis, n in enumerate(pixels.shape) if axis > channels and axis not in painted) * prod(pixels.shape[:channels])
     _count(call, constant * prod(weight.shape[2:]), [(weight, 0), (weight, 1), *((x, axis) for axis in painted)])
 
@@ -206,7 +218,7 @@ def _batch(call: Call, first: Tensor, second: Tensor, added: bool) -> list[Layer
 
 
 def vector_product(call: Call) -> Sequence[Paint]:
-    """mv and dot: contractions with a vector."""
+    """mv, dot and vdot: contractions with a vector."""
     first, second = call.args[:2]
     contract(call, first, first.dim() - 1, second, 0)
     return (tuple(carried(layer, 0, [], False) for layer in call.paint(first) if layer.axis < first.dim() - 1),)
@@ -215,5 +227,5 @@ def vector_product(call: Call) -> Sequence[Paint]:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("convolution", "_convolution", "convolution_overrideable"), convolution),
     **dict.fromkeys(("mm", "bmm", "addmm", "baddbmm"), product),
-    **dict.fromkeys(("mv", "dot"), vector_product),
+    **dict.fromkeys(("mv", "dot", "vdot"), vector_product),
 }

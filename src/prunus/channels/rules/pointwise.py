@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from itertools import product
 from typing import Any, cast
 
 import numpy as np
@@ -18,6 +19,11 @@ _UNDEFINED = frozenset(
     {"reciprocal", "rsqrt", "log", "log2", "log10", "pow", "float_power", "logit", "xlogy", "lgamma", "digamma"}
 )  # for some numbers
 _PRODUCTS = frozenset({"mul", "mul_", "div", "div_", "multiply", "true_divide"})
+# What these make of some operands does not depend on the others: a slope times zero, a choice between equals. Tried with some numbers for those.
+_INDIFFERENT = frozenset(
+    {"where", "masked_fill", "prelu", "_prelu_kernel", "rrelu_with_noise", "lerp", "addcmul", "addcdiv", "fmod", "remainder", "xlogy"}
+)
+_TRIED = (-2.5, -0.7, 0.3, 1.0, 4.0)
 
 
 def pointwise(call: Call) -> Sequence[Paint]:
@@ -84,6 +90,7 @@ def same_labels(first: list[Layer], second: list[Layer]) -> bool:
 
 def _dead(call: Call, dead: dict[int, Values], size: int) -> Values:
     """What a removed slot becomes: the operator itself, applied to what its operands become."""
+    dead = {**dead, **{id(t): constant(_number(call, t), size) for t in call.tensors if id(t) not in dead and _is_number(call, t)}}
     if all(id(t) in dead for t in call.tensors):
         return _evaluate(call, [dead[id(t)] for t in call.tensors], size)
     if call.operator in _PRODUCTS:
@@ -93,7 +100,28 @@ def _dead(call: Call, dead: dict[int, Values], size: int) -> Values:
             if id(tensor) in dead:
                 result = zero_if_either(result, dead[id(tensor)])
         return result
-    return constant(math.nan, size)
+    return _whatever_else(call, dead, size) if call.operator.rstrip("_") in _INDIFFERENT else constant(math.nan, size)
+
+
+def _is_number(call: Call, tensor: Tensor) -> bool:
+    """Whether a tensor is one number that the forward wrote down."""
+    value = call.painter.constant_of(tensor) if tensor.numel() == 1 else None
+    return value is not None and not value.is_complex()
+
+
+def _number(call: Call, tensor: Tensor) -> float:
+    value = call.painter.constant_of(tensor)
+    return math.nan if value is None else float(value)
+
+
+def _whatever_else(call: Call, dead: dict[int, Values], size: int) -> Values:
+    """The result where it is the same for all numbers that unknown operands are tried with."""
+    spaces = [
+        [dead[id(t)]] if id(t) in dead else [constant(v, size) for v in ((0.0, 1.0) if t.dtype == torch.bool else _TRIED)] for t in call.tensors
+    ]
+    results = np.stack([_evaluate(call, list(operands), size) for operands in product(*spaces)])
+    same: Values = np.where((results == results[0]).all(axis=0), results[0], np.nan)
+    return constant(float(same[0]), size) if (same == same[0]).all() else same
 
 
 def _evaluate(call: Call, operands: list[Values], size: int) -> Values:
@@ -116,7 +144,8 @@ def _apply(call: Call, values: tuple[float, ...]) -> float:
     if call.operator in ("copy_", "copy"):
         return values[-1]
     scalars = tuple(a for a in call.args if not isinstance(a, Tensor))
-    key = (call.func, scalars if _hashable(scalars) else id(call), repr(call.kwargs) if call.kwargs else "", values)
+    kinds = tuple([t.dtype for t in call.tensors])
+    key = (call.func, kinds, scalars if _hashable(scalars) else id(call), repr(call.kwargs) if call.kwargs else "", values)
     cache = call.painter.dead_cache
     if key not in cache:
         cache[key] = _run(call, values)
@@ -127,16 +156,26 @@ def _run(call: Call, values: tuple[float, ...]) -> float:
     rest = iter(values)
 
     def stand_in(value: Any) -> Any:
-        return torch.tensor([next(rest)], dtype=torch.float64) if isinstance(value, Tensor) else value
+        return torch.tensor([next(rest)], dtype=_kind(value.dtype)) if isinstance(value, Tensor) else value
 
     try:
         args = [stand_in(a) for a in call.args]
         kwargs = {k: stand_in(v) for k, v in call.kwargs.items()}
         with torch.utils._python_dispatch._disable_current_modes():
             result = call.func(*args, **kwargs)
-        return float(result.reshape(-1)[0])
+        found = result.reshape(-1)[0].item()
+        return float(found) if not isinstance(found, complex) else found.real if not found.imag else math.nan
     except (RuntimeError, TypeError, ValueError, IndexError, StopIteration):
         return math.nan
+
+
+def _kind(dtype: torch.dtype) -> torch.dtype:
+    """The widest type of the same kind of number."""
+    if dtype == torch.bool:
+        return dtype
+    if dtype.is_complex:
+        return torch.complex128
+    return torch.float64 if dtype.is_floating_point else torch.int64
 
 
 def _hashable(values: Any) -> bool:

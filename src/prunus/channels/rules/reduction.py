@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from ..layers import Layer, Paint, Values, constant, is_zero, zero_or_unknown
+from ..layers import Layer, Paint, Values, constant, is_zero, unknown_like, zero_or_unknown
 from ..paint import Call, Rule
 
-_KEEP_ZERO = frozenset({"sum", "mean", "amax", "amin", "max", "min", "linalg_vector_norm", "norm", "var", "std", "prod"})
+_KEEP_ZERO = frozenset({"sum", "mean", "amax", "amin", "linalg_vector_norm", "norm", "var", "std", "prod"})
 _NORMS = frozenset({"linalg_vector_norm", "norm"})
 _AVERAGES = frozenset({"mean", "var", "std", "var_mean", "std_mean", "amax", "amin"})
 _DIM_SECOND = frozenset({"linalg_vector_norm", "norm"})  # dim is the third argument: (x, order, dim, keepdim)
@@ -41,7 +41,7 @@ def _drop(call: Call, layer: Layer) -> None:
     if call.operator == "sum":
         if not is_zero(layer.dead):
             call.inexact([layer], "a sum over slots that do not become zero")
-    elif call.operator.startswith("arg") or (len(call.outputs) > 1 and call.operator in ("max", "min", "median", "mode")):
+    elif call.operator.startswith("arg"):
         call.pin([layer], f"{call.operator} counts the channels")
     elif call.operator in _NORMS and is_zero(layer.dead) and _order(call) > 0:
         return  # zeros add nothing
@@ -60,7 +60,7 @@ def _order(call: Call) -> float:
 def _reduced(call: Call, dead: Values) -> Values:
     if call.operator not in _KEEP_ZERO:
         return constant(math.nan, len(dead))
-    if call.operator in ("mean", "amax", "amin", "max", "min"):
+    if call.operator in ("mean", "amax", "amin"):
         return dead
     return zero_or_unknown(dead)
 
@@ -70,24 +70,20 @@ def cumulative(call: Call) -> Sequence[Paint]:
     x = call.tensors[0]
     axis = call.args[1] % max(x.dim(), 1)
     call.pin(call.layers(x, axis), "accumulated along the channels")
-    return (tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in call.paint(x) if y.axis != axis),) * len(call.outputs)
+    passed = [y for y in call.paint(x) if y.axis != axis]
+    unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in passed)
+    if call.operator.startswith("logcumsumexp"):
+        return (unknown,)
+    return (tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in passed), *(unknown for _ in call.outputs[1:]))
 
 
 _REDUCTIONS = (
-    *("sum", "mean", "amax", "amin", "max", "min", "argmax", "argmin", "var", "std", "var_mean", "std_mean", "prod"),
-    *("linalg_vector_norm", "norm", "any", "all", "logsumexp", "count_nonzero", "median", "nanmean", "nansum", "mode"),
+    *("sum", "mean", "amax", "amin", "argmax", "argmin", "var", "std", "var_mean", "std_mean", "prod"),
+    *("linalg_vector_norm", "norm", "any", "all", "logsumexp", "count_nonzero", "nanmean", "nansum"),
 )
-
-
-def _maybe_pointwise(call: Call) -> Sequence[Paint]:
-    """max(x, y) and min(x, y) share their name with the reductions."""
-    from .pointwise import pointwise
-
-    return pointwise(call) if len(call.tensors) > 1 else reduction(call)
 
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_REDUCTIONS, reduction),
-    **dict.fromkeys(("max", "min"), _maybe_pointwise),
     **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin"), cumulative),
 }

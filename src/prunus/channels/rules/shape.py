@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+import torch
 
-from ..layers import Labels, Layer, Paint, Values, constant, zero_or_unknown
+from ..layers import Labels, Layer, Paint, Values, constant, is_zero, zero_or_unknown
 from ..paint import Call, Rule
 
 
@@ -16,17 +19,33 @@ def keep(call: Call) -> Sequence[Paint]:
     return (call.paint(call.tensors[0]),) * len(call.outputs)
 
 
+def converted(call: Call) -> Sequence[Paint]:
+    """Another type of numbers: what a removed slot holds is rounded towards zero, or only whether it is zero is left."""
+    paint, kind = call.paint(call.tensors[0]), call.outputs[0].dtype
+    if kind.is_floating_point or kind.is_complex:
+        return (paint,)
+    turned = np.trunc if kind != torch.bool else lambda dead: np.where(np.isnan(dead), np.nan, dead != 0)
+    return (tuple(y if is_zero(y.dead) else Layer(y.axis, y.labels, turned(y.dead)) for y in paint),)
+
+
 def filled(call: Call) -> Sequence[Paint]:
-    """A tensor of the same shape with contents of its own: zeros_like, ones_like, full_like, rand_like."""
-    value = {"zeros_like": 0.0, "ones_like": 1.0}.get(call.operator, np.nan)
+    """A tensor of the same shape with contents of its own: zeros_like, ones_like, full_like, empty_like."""
+    value = {"zeros_like": 0.0, "ones_like": 1.0}.get(call.operator, _number(call))
     return (tuple(Layer(x.axis, x.labels, constant(value, len(x.labels))) for x in call.paint(call.tensors[0])),)
 
 
 def new(call: Call) -> Sequence[Paint]:
     """A constant with a size of its own (new_zeros and the like): fresh colours that shrink with what they meet."""
-    value = {"new_zeros": 0.0, "new_ones": 1.0}.get(call.operator, np.nan)
+    value = {"new_zeros": 0.0, "new_ones": 1.0}.get(call.operator, _number(call))
     sizes = call.outputs[0].shape
     return (tuple(Layer(a, call.painter.fresh(n), constant(value, n)) for a, n in enumerate(sizes) if n > 1),)
+
+
+def _number(call: Call) -> float:
+    """What full_like and new_full fill with, if it is one known number."""
+    position = {"full_like": 1, "new_full": 2}.get(call.operator)
+    value = None if position is None else call.arg(position, "fill_value")
+    return float(value) if isinstance(value, (int, float)) else math.nan
 
 
 def permute(call: Call) -> Sequence[Paint]:
@@ -43,17 +62,28 @@ def permute(call: Call) -> Sequence[Paint]:
     return (tuple(layer.on(order.index(layer.axis)) for layer in call.paint(x)),)
 
 
-def expand(call: Call) -> Sequence[Paint]:
-    """expand: layers shift by the axes put in front."""
-    x, out = call.tensors[0], call.outputs[0]
-    return (tuple(layer.on(layer.axis + out.dim() - x.dim()) for layer in call.paint(x)),)
-
-
 def reshape(call: Call) -> Sequence[Paint]:
     """view, reshape, flatten, squeeze, unsqueeze: found from the two shapes alone."""
     x, out = call.tensors[0], call.outputs[0]
     layers = [layer for found in call.paint(x) for layer in _regroup(call, found, tuple(x.shape), tuple(out.shape))]
-    return (tuple(layers),)
+    return (tuple(_owned(call, layers)),)
+
+
+def _owned(call: Call, layers: Sequence[Layer]) -> list[Layer]:
+    """Where axes were joined, channels of parameters go before copies that the forward made, as of a batch, and inner copies before outer ones."""
+    first: dict[int, Layer] = {}
+    result: list[Layer] = []
+    for layer in sorted(layers, key=lambda y: bool(y.labels.min() >= call.painter.owned)) if len(layers) > 1 else layers:
+        if layer.axis in first and layer.labels.min() >= call.painter.owned:
+            copies, other = layer, first[layer.axis]
+            if other.labels.min() >= call.painter.owned:  # the layers of inner axes are behind those of outer ones
+                result[result.index(other)] = layer
+                copies, first[layer.axis] = other, layer
+            call.pin([copies], "copies share an axis with channels")
+            continue
+        first.setdefault(layer.axis, layer)
+        result.append(layer)
+    return result
 
 
 def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[range, range]]:
@@ -91,19 +121,42 @@ def _regroup(call: Call, layer: Layer, old: tuple[int, ...], new: tuple[int, ...
             full, wanted = [old[a] for a in axes], [new[a] for a in targets]
             labels = np.broadcast_to(layer.labels.reshape(shape), full).reshape(wanted)
             dead = np.broadcast_to(layer.dead.reshape(shape), full).reshape(wanted)
-            return settle(call, labels, dead, targets)
+            own = _parts_of_it_alone(full, wanted, axes.index(layer.axis))
+            if own is None:
+                call.pin([layer], "a reshape that mixes channels with other axes")
+                return []
+            return settle(call, labels, dead, targets, own)
     return []
 
 
-def settle(call: Call, labels: Labels, dead: Values, axes: Sequence[int]) -> list[Layer]:
+def _parts_of_it_alone(old: Sequence[int], new: Sequence[int], axis: int) -> list[int] | None:
+    """The new axes among which a reshape of one block may share out an old axis; None where who meets whom depends on the other sizes.
+
+    (N, H * W, C) -> (N, C, H, W) without a transpose cuts C into pieces as long as H * W and W happen to be. Where an axis is cut on purpose, as into
+    heads, some new axis holds nothing but a piece of it; one that is joined whole with others is held by one new axis.
+    """
+    inner = math.prod(old[axis + 1 :])
+    outer = inner * old[axis]
+    spans = [(math.prod(new[j + 1 :]), math.prod(new[j:])) for j in range(len(new))]
+    ends = sorted({inner, outer, *(end for span in spans for end in span)})
+    if any(large % small for small, large in pairwise(ends)):
+        return None
+    whole = [j for j, (first, last) in enumerate(spans) if first <= inner and last >= outer]
+    return whole or [j for j, (first, last) in enumerate(spans) if first >= inner and last <= outer and new[j] > 1]
+
+
+def settle(call: Call, labels: Labels, dead: Values, axes: Sequence[int], among: Sequence[int]) -> list[Layer]:
     """Make a block of labels vary along one axis only, coupling what would leave it ragged once slots are removed.
 
-    The longest axis keeps its freedom: slot j of every head, of every group, of every block of a shuffle lives and dies together.
+    The longest axis of `among` keeps its freedom: slot j of every head, of every group, of every block of a shuffle lives and dies together.
     """
     varying = [i for i in range(labels.ndim) if labels.shape[i] > 1 and (labels != labels.take([0], axis=i)).any()]
     if not varying:
         return []
-    chosen = max(varying, key=lambda i: (labels.shape[i], i))
+    if not set(varying) & set(among):
+        call.pin([Layer(0, labels.reshape(-1), dead.reshape(-1))], "a reshape that mixes channels with other axes")
+        return []
+    chosen = max(set(varying) & set(among), key=lambda i: (labels.shape[i], i))
     rest = tuple(i for i in range(labels.ndim) if i != chosen)
     corner = tuple(slice(None) if i == chosen else slice(0, 1) for i in range(labels.ndim))
     if len(varying) > 1:
@@ -127,14 +180,6 @@ def as_strided(call: Call) -> Sequence[Paint]:
         return (call.paint(x),)
     call.pin(call.paint(x), "taken apart by strides")
     return ((),)
-
-
-def repeat(call: Call) -> Sequence[Paint]:
-    """repeat: labels repeat with the values."""
-    x, times = call.tensors[0], list(call.args[1])
-    lead = len(times) - x.dim()
-    tiled = (Layer(y.axis + lead, np.tile(y.labels, times[y.axis + lead]), np.tile(y.dead, times[y.axis + lead])) for y in call.paint(x))
-    return (tuple(tiled),)
 
 
 def roll(call: Call) -> Sequence[Paint]:
@@ -191,14 +236,6 @@ def glu(call: Call) -> Sequence[Paint]:
     return (tuple(layers),)
 
 
-def unfold(call: Call) -> Sequence[Paint]:
-    """Tensor.unfold: a window axis is put behind; unfolding a painted axis pins it."""
-    x = call.tensors[0]
-    axis = call.args[1] % max(x.dim(), 1)
-    call.pin(call.layers(x, axis), "sliding windows along the channels")
-    return (tuple(layer for layer in call.paint(x) if layer.axis != axis),)
-
-
 def im2col(call: Call) -> Sequence[Paint]:
     """im2col: every channel becomes one slot per kernel position."""
     x = call.tensors[0]
@@ -227,17 +264,13 @@ _KEEP = (
     "clone",
     "detach",
     "alias",
-    "_to_copy",
     "contiguous",
     "dropout",
-    "native_dropout",
     "lift_fresh",
     "lift_fresh_copy",
-    "bernoulli",
-    "to",
     "positive",
 )
-_LIKE = ("zeros_like", "ones_like", "full_like", "empty_like", "rand_like", "randn_like")
+_LIKE = ("zeros_like", "ones_like", "full_like", "empty_like")
 _NEW = ("new_zeros", "new_ones", "new_full", "new_empty")
 _VIEWS = (
     "view",
@@ -253,18 +286,16 @@ _VIEWS = (
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_KEEP, keep),
+    **dict.fromkeys(("_to_copy", "to"), converted),
     **dict.fromkeys(_LIKE, filled),
     **dict.fromkeys(_NEW, new),
     **dict.fromkeys(_VIEWS, reshape),
     **dict.fromkeys(("permute", "transpose", "t"), permute),
-    **dict.fromkeys(("expand", "broadcast_to"), expand),
     **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
     **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), pixel_shuffle),
     **dict.fromkeys(("roll", "flip"), roll),
     **dict.fromkeys(("as_strided", "as_strided_"), as_strided),
-    "repeat": repeat,
     "glu": glu,
-    "unfold": unfold,
     "im2col": im2col,
     "col2im": col2im,
 }

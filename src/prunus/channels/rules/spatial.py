@@ -1,11 +1,12 @@
-"""Pooling, resizing and spatial padding work inside a channel: channel layers pass, painted spatial axes are pinned."""
+"""Pooling, resizing and spatial padding work inside a channel: channel layers pass; along a painted spatial axis neighbours are read."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ..layers import Layer, Paint, zero_or_unknown
+from ..layers import Layer, Paint, unknown_like, zero_or_unknown
 from ..paint import Call, Rule
+from .windows import padded_inside, windowed
 
 # How many trailing axes an operator works on, read off its name.
 _RANKS = {"1d": 1, "2d": 2, "3d": 3}
@@ -17,14 +18,47 @@ def spatial(call: Call) -> Sequence[Paint]:
     x = call.tensors[0]
     rank = next((n for text, n in _RANKS.items() if text in call.operator), 2)
     first = x.dim() - rank
-    call.pin([y for y in call.paint(x) if y.axis >= first], "a spatial axis")
     safe = call.operator.startswith(_CONSTANT_SAFE)
-    layers = []
+    layers: list[Layer] = []
     for layer in call.paint(x):
         if layer.axis < first:
             # average pooling counts the zero padding, so that a constant other than zero does not stay one
             layers.append(layer if safe else Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
-    return (tuple(layers),) * len(call.outputs)
+        else:
+            layers.extend(_along(call, layer, layer.axis - first, rank))
+    unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers)
+    return (tuple(layers), *(unknown for _ in call.outputs[1:]))  # places of largest values are no known constants
+
+
+def _along(call: Call, layer: Layer, position: int, rank: int) -> list[Layer]:
+    """An axis of channels among the spatial ones: resizing leaves it alone where it keeps its length, pooling and padding read neighbours."""
+    length = call.outputs[0].shape[layer.axis]
+    reason = "a spatial axis" if call.painter.is_fixed(call.tensors[0]) else f"{call.operator} along the channels"
+    if "pad" in call.operator:
+        amounts = list(call.args[1])[2 * (rank - 1 - position) :][:2]
+        if min(amounts) >= 0:
+            return [padded_inside(call, layer, amounts)] if any(amounts) else [layer]
+    elif call.operator.startswith(_RESIZES) or "adaptive" in call.operator:
+        if length == len(layer.labels):
+            return [layer]
+        if length == 1 and "adaptive" in call.operator:
+            call.inexact([layer], f"{call.operator} across the channels")
+            return []
+    elif call.operator.startswith(_POOLS):
+        kernel = _of(call, 1, "kernel_size", position, 1)
+        stride = _of(call, 2, "stride", position, kernel)
+        dilation = _of(call, 4, "dilation", position, 1) if call.operator.startswith("max") else 1
+        extent = dilation * (kernel - 1) + 1
+        return windowed(call, layer, length, extent, stride if length > 1 else 1, _of(call, 3, "padding", position, 0), reason)
+    call.pin([layer], reason)
+    return []
+
+
+def _of(call: Call, index: int, name: str, position: int, default: int) -> int:
+    """A number per spatial axis, one for all, or none."""
+    given = call.arg(index, name)
+    values = list(given) if isinstance(given, (list, tuple)) else [] if given is None else [given]
+    return int(values[position % len(values)]) if values else default
 
 
 def grid_sample(call: Call) -> Sequence[Paint]:
@@ -60,7 +94,6 @@ _POOLS = (
         "adaptive_max_pool3d",
         "max_pool1d_with_indices",
         "mkldnn_max_pool2d",
-        "fractional_max_pool2d",
     ),
 )
 _RESIZES = tuple(

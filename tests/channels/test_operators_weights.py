@@ -1,0 +1,83 @@
+"""Weights made of directions and lengths, or divided by their largest singular value: channels go through what they are made of."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import pytest
+import torch
+from tests.channels.nets import channels, randomised
+from tests.channels.operators import WIDTH, Between, goes_exactly
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+import prunus
+
+Norm = Callable[[nn.Module], nn.Module]
+
+
+def old_form(norm: Callable[..., nn.Module]) -> Norm:
+    """The form with hooks, which warns that it is old."""
+
+    def apply(layer: nn.Module) -> nn.Module:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return norm(layer)
+
+    return apply
+
+
+NORMS: dict[str, Norm] = {
+    "weight norm": parametrizations.weight_norm,
+    "weight norm, old form": old_form(torch.nn.utils.weight_norm),
+    "spectral norm": parametrizations.spectral_norm,
+    "spectral norm, old form": old_form(torch.nn.utils.spectral_norm),
+}
+
+
+def convolutions(m: Between, y: Tensor) -> Tensor:
+    return m.b(m.a(y).relu())
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_convolutions_go_with_what_their_weights_are_made_of(name: str) -> None:
+    norm = NORMS[name]
+    result = goes_exactly(convolutions, a=norm(nn.Conv2d(WIDTH, 6, 3, padding=1)), b=norm(nn.Conv2d(6, WIDTH, 1)))
+    assert result.mode == "eager" and result.graph.num_channels == 2 * WIDTH + 6
+
+
+@pytest.mark.parametrize("name", NORMS)
+def test_linear_layers_go_with_what_their_weights_are_made_of(name: str) -> None:
+    def run(m: Between, y: Tensor) -> Tensor:
+        return y * m.b(m.a(y.mean((2, 3))).relu())[:, :, None, None]
+
+    norm = NORMS[name]
+    assert goes_exactly(run, a=norm(nn.Linear(WIDTH, 6)), b=norm(nn.Linear(6, WIDTH))).removed == (WIDTH + 6) // 2
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_weight_norm_of_other_ranks_and_of_transposed_convolutions(rank: int) -> None:
+    """The lengths of a transposed convolution belong to its inputs."""
+    conv, back = {1: (nn.Conv1d, nn.ConvTranspose1d), 3: (nn.Conv3d, nn.ConvTranspose3d)}[rank]
+    norm = parametrizations.weight_norm
+
+    def run(m: Between, y: Tensor) -> Tensor:
+        z = y.flatten(2) if rank == 1 else y.unsqueeze(2)
+        return m.b(m.a(z).relu()).view(y.shape)
+
+    assert goes_exactly(run, a=norm(conv(WIDTH, 6, 1)), b=norm(back(6, WIDTH, 1))).mode == "eager"
+
+
+def test_a_length_is_what_makes_a_filter() -> None:
+    model = randomised(Between(convolutions, {"a": parametrizations.weight_norm(nn.Conv2d(WIDTH, 6, 3, padding=1)), "b": nn.Conv2d(6, WIDTH, 1)}))
+    x = torch.randn(1, 3, 8, 8, dtype=torch.float64)
+    graph = prunus.trace(model, x)
+    length, direction = "a.parametrizations.weight.original0", "a.parametrizations.weight.original1"
+    assert channels(graph, length) == channels(graph, direction) == channels(graph, "b.weight", 1)
+    assert channels(graph, direction, 1) == channels(graph, "first.0.weight")
+    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+    masked, small = prunus.mask(model, plan), prunus.compact(model, plan)
+    rows = masked.a.parametrizations.weight.original1.flatten(1).norm(dim=1)
+    assert (rows > 0).all()  # a direction is divided by its norm
+    assert (masked.a.weight.flatten(1).norm(dim=1) == 0).sum() == 6 - small.a.weight.shape[0]
