@@ -106,7 +106,7 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     small, surgery, failure = _eager(model, graph, plan, norms)
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
-    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" else None
+    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and graph.training is None else None
     apart = _trains_otherwise(model, plan, traced) if traced is not None else ""
     if traced is not None and not apart:
         return _Built(traced.train(model.training), plan if norms == "original" else _noted(plan, graph, surgery), "traced", Surgery(surgery.slices))
@@ -129,6 +129,7 @@ def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
 
 def _said(plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None, prefer: Prefer, apart: str) -> str:
     """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes and only that was asked for."""
+    graph = graph if failure is None or failure.graph is None else failure.graph
     record = graph.records[failure.index] if failure is not None and failure.index < len(graph.records) else None
     place = f" ({record.operator}, {record.where})" if record is not None else ""
     if not less.removed and prefer == "eager":
@@ -146,13 +147,18 @@ def _eager(
     """The module's own class, or None and what went wrong."""
     removed = plan.removed_in(graph)
     slices = slices_of(graph, removed)
-    surgery = Surgery(slices, tuple(standard_rebinds(graph, removed, slices)), remaps=remaps_of(graph, removed))
-    surgery, failure = fit_attributes(graph, removed, surgery, attempts)
-    if failure is not None:
-        return None, surgery, failure
-    surgery = replace(surgery, widths=(widths_of(graph, removed) or ()) if norms == "original" else ())
+    forwards = [graph] if graph.training is None else [graph, graph.training]
+    rebinds = {(r.module, r.name): r for one in forwards for r in standard_rebinds(one, removed, slices)}
+    surgery = Surgery(slices, tuple(rebinds.values()), remaps=remaps_of(graph, removed))
+    for one in forwards:
+        surgery, failure = fit_attributes(one, removed, surgery, attempts)
+        if failure is not None:
+            return None, surgery, failure
+    widths = {(w.module, w.number): w for one in forwards for w in widths_of(one, removed) or ()} if norms == "original" else {}
+    surgery = replace(surgery, widths=tuple(widths.values()))
     small = operate(model, surgery)
-    apply_folds(model, small, folds(graph, removed), surgery)
+    moves = {fold.module: fold for one in forwards for fold in folds(one, removed)}
+    apply_folds(model, small, tuple(moves.values()), surgery)
     return small, surgery, None
 
 
@@ -180,6 +186,7 @@ def _eager_with_less(
 def _channels_at(graph: ChannelGraph, failure: MismatchError | None, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """All channels of the groups that an operator, or any other at the same line of the same class, sees."""
     result = np.zeros_like(removed)
+    graph = graph if failure is None or failure.graph is None else failure.graph
     if failure is None or failure.index >= len(graph.records):
         return result
     failed = graph.records[failure.index]

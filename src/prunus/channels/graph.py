@@ -90,7 +90,10 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class ChannelGraph:
-    """All channels of a model. `print(graph)` shows them."""
+    """All channels of a model. `print(graph)` shows them.
+
+    `training` is the same of its forward in train mode, with the same channels, where that reads parameters that the one in eval mode does not.
+    """
 
     model: nn.Module
     twin: Twin
@@ -109,6 +112,7 @@ class ChannelGraph:
     statistics: tuple[Statistic, ...]
     sites: tuple[Site, ...]
     state: State
+    training: ChannelGraph | None
     costs: CostModel
 
     @cached_property
@@ -248,6 +252,7 @@ def build(
         statistics=tuple(kept),
         sites=tuple(sites),
         state=state or {},
+        training=None,
         costs=parts.model(table, slots, np.array([g.size for g in groups], dtype=np.int64)),
     )
 
@@ -285,7 +290,7 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
     """Components that contain the anchor, a pinned colour, or slots that no operator ever saw."""
     bad = _marked(painter.next_colour, [parent[mark.labels] for mark in painter.pins])
     bad[parent[ANCHOR]] = True
-    used = {id(t) for record in painter.records for t in record.tensors} | painter.standing_for
+    used = {id(t) for record in painter.records for t in record.tensors} | painter.standing_for | painter.read_elsewhere
     for source in sources:
         unseen = id(source.tensor) not in used
         for axis, size in enumerate(source.tensor.shape):

@@ -13,33 +13,17 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 
 from prunus.agreement import difference
+from prunus.channels.dropout import NoDropout
 from prunus.channels.surgery import Slices, cut
 from prunus.channels.trace import called, map_tensors, tensors_in
 from prunus.channels.twin import copy_model, named_tensors
 
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 _SIDE = 96  # pixels: larger images are made smaller, as long as the model takes them
-_ATEN = torch.ops.aten
-_DROPOUTS = frozenset(
-    {
-        *(F.dropout, F.dropout1d, F.dropout2d, F.dropout3d, F.alpha_dropout, F.feature_alpha_dropout),
-        *(torch.dropout, torch.feature_dropout, torch.alpha_dropout, torch.feature_alpha_dropout),
-        *(_ATEN.dropout, _ATEN.feature_dropout, _ATEN.alpha_dropout, _ATEN.feature_alpha_dropout),
-    }
-)
-# What draws random numbers by the way: where the argument is that says so, its name, and its value for none.
-_RATES: dict[Any, tuple[int, str, Any]] = {
-    F.scaled_dot_product_attention: (4, "dropout_p", 0.0),
-    _ATEN.scaled_dot_product_attention: (4, "dropout_p", 0.0),
-    F.rrelu: (3, "training", False),
-    _ATEN.rrelu: (3, "training", False),
-}
 
 
 @dataclass(frozen=True)
@@ -121,7 +105,7 @@ def _passed(model: nn.Module, inputs: Arguments, double: bool) -> _Pass:
         args, kwargs = map_tensors(inputs, lambda t: t.double() if t.is_floating_point() else t)
     own.train()
     _still(own)
-    with seeded(), torch.enable_grad(), _NoDropout():
+    with seeded(), torch.enable_grad(), NoDropout():
         outputs = [tensor for tensor in tensors_in(called(own, args, kwargs)) if tensor.is_floating_point() or tensor.is_complex()]
         _backward(outputs)
     gradients = {name: parameter.grad for name, parameter in own.named_parameters()}
@@ -209,18 +193,3 @@ def _still(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, (nn.MultiheadAttention, nn.RNNBase)):
             module.dropout = 0.0
-
-
-class _NoDropout(TorchFunctionMode):
-    """Dropout passes on what it gets."""
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = dict(kwargs or {})
-        if func in _DROPOUTS or getattr(func, "overloadpacket", None) in _DROPOUTS:
-            return args[0] if args else kwargs["input"]
-        place = _RATES.get(func) or _RATES.get(getattr(func, "overloadpacket", None))
-        if place is not None:
-            position, name, none = place
-            args = (*args[:position], none, *args[position + 1 :]) if len(args) > position else args
-            kwargs |= {name: none} if name in kwargs else {}
-        return func(*args, **kwargs)

@@ -27,11 +27,12 @@ _LARGEST_TABLE = 1 << 20  # elements; integer buffers up to this size keep their
 
 @dataclass(frozen=True, eq=False)
 class Twin:
-    """A model on meta tensors in eval mode, and each of its modules under its first name."""
+    """A model on meta tensors, and each of its modules under its first name; `training` where it is not in eval mode."""
 
     model: nn.Module
     modules: Modules
     numbers: Mapping[str, Tensor] = field(default_factory=dict)  # what small buffers of real numbers hold, by name
+    training: bool = False
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -199,8 +200,10 @@ def walk(model: nn.Module) -> Modules:
     return result
 
 
-def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None, values: Mapping[str, Tensor] | None = None) -> Twin:
-    """The model on meta tensors; those named in `shapes` get another shape, and those in `values` are given as they are."""
+def meta_twin(
+    model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None, values: Mapping[str, Tensor] | None = None, training: bool = False
+) -> Twin:
+    """The model on meta tensors, in eval mode or as it is trained; tensors named in `shapes` get another shape, those in `values` are as given."""
     replace: dict[int, Tensor] = {}
     numbers: dict[str, Tensor] = {}
     shapes, values = shapes or {}, values or {}
@@ -211,9 +214,9 @@ def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = Non
             numbers[name] = tensor.detach().to("cpu", copy=True)
         replace[id(tensor)] = values[name] if name in values else _stand_in(tensor, shapes.get(name))
     twin = copy_model(model, replace)
-    modules = _in_eval_mode(twin)
+    modules = walk(twin.train()) if training else _in_eval_mode(twin)
     without_widths(modules)
-    return Twin(twin, modules, numbers)
+    return Twin(twin, modules, numbers, training)
 
 
 def _in_eval_mode(model: nn.Module) -> Modules:
