@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 
 import typer
 
@@ -71,7 +72,7 @@ class _Guard:
 
     def __init__(self, tell: Callable[[Stop], None]) -> None:
         self.first: Stop | None = None
-        self._tell, self._told = tell, threading.Lock()
+        self._tell, self._told, self._process = tell, threading.Lock(), os.getpid()
         self._before = {number: signal.getsignal(number) for number in STOPS if signal.getsignal(number) in DEFAULTS}
         self._reader = self._writer = self._former = -1
         self._timer: threading.Timer | None = None
@@ -85,23 +86,26 @@ class _Guard:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:
+        if os.getpid() != self._process:  # forked a moment ago
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
         if self.first is not None:
-            self.end()
+            self.end(self.first)
         self.first = STOPS[number]
         raise Stopped
 
     def _watch(self, reader: int) -> None:
         """Count the signals as they come in, not as the main thread gets to them."""
-        count = 0
-        while received := os.read(reader, 64):
-            numbers = [number for number in received if number in self._before]
-            count += len(numbers)
-            if numbers and count == len(numbers):
-                self._timer = threading.Timer(GRACE, self.end, (STOPS[numbers[0]],))
-                self._timer.daemon = True
-                self._timer.start()
-            if count > 1:
-                self.end(self.first or STOPS[numbers[0]])
+        first: Stop | None = None
+        while received := os.read(reader, 1):
+            if received[0] not in self._before:
+                continue
+            if first is not None:
+                self.end(first)
+            first = STOPS[received[0]]
+            self._timer = threading.Timer(GRACE, self.end, (first,))
+            self._timer.daemon = True
+            self._timer.start()
         os.close(reader)
 
     def say(self) -> None:
@@ -111,11 +115,11 @@ class _Guard:
                 self._tell(self.first)
                 sys.stdout.flush()
 
-    def end(self, stop: Stop | None = None) -> None:
+    def end(self, stop: Stop) -> None:
         """End the process at once; what it leaves behind the next run cleans up."""
-        self.first = self.first or stop
+        self.first = stop
         self.say()
-        os._exit(self.first.code if self.first else 1)
+        os._exit(stop.code)
 
     def close(self) -> None:
         """Put everything back."""
@@ -132,8 +136,14 @@ class _Guard:
             signal.set_wakeup_fd(self._former)
             os.close(self._writer)
 
+    def wake(self, wanted: bool) -> None:
+        """Be woken, or not: what comes while a process is forked may be its child's."""
+        if self._writer >= 0:
+            with suppress(ValueError):  # only the main thread may say so
+                signal.set_wakeup_fd(self._writer if wanted else self._former, warn_on_full_buffer=False)
+
     def inherit(self) -> None:
-        """In a forked process: signals are its own affair, and its parent is not to hear of them."""
+        """In a forked process: signals are its own affair."""
         for number in self._before:
             if number != signal.SIGINT:
                 signal.signal(number, signal.SIG_DFL)
@@ -143,10 +153,15 @@ class _Guard:
 _guards: list[_Guard] = []
 
 
+def _wake(wanted: bool) -> None:
+    for guard in _guards:
+        guard.wake(wanted)
+
+
 def _in_child() -> None:
     for guard in list(_guards):
         guard.inherit()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_in_child)
+    os.register_at_fork(before=partial(_wake, False), after_in_parent=partial(_wake, True), after_in_child=_in_child)
