@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import textwrap
@@ -215,3 +216,30 @@ def test_a_run_that_is_killed_leaves_the_files_of_the_one_before_or_its_own(at: 
     assert sum(p.numel() for p in opened.model.parameters()) == result["cost"]["after"]["params"]
     assert run(*PRUNE, 0.3, "-o", tmp_path).exit_code == 0
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "plan.json", "result.json"]
+
+
+@POSIX
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("export", "lenet5", "-o"),
+        ("latency", "lenet5", "-o"),
+        ("cascade", "lenet5", "lenet5", "--data", "digits", "--budget", "0.5", "-o"),
+        ("segment", "picture.png", "--model", "unet", "-o"),
+        ("compare", "a", "b", "c", "-o"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_a_pipe_as_output_is_refused_before_the_work(words: tuple[str, ...], tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    found = run(*words, tmp_path / "pipe")
+    assert found.exit_code == 1 and f"{tmp_path / 'pipe'} is a named pipe, which is not replaced" in found.output.replace("\n", " ")
+    assert stat.S_ISFIFO((tmp_path / "pipe").lstat().st_mode) and len(list(tmp_path.iterdir())) == 1
+
+
+@POSIX
+def test_a_run_into_a_folder_with_a_pipe_for_a_result_is_refused_before_the_work(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "model.safetensors")
+    for words in ((*PRUNE, 0.3), TRAIN, ("demo",)):
+        found = run(*words, "-o", tmp_path)
+        assert found.exit_code == 1 and "model.safetensors is a named pipe" in found.output.replace("\n", " ")

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from functools import partial
 
 import typer
 
@@ -72,7 +71,7 @@ class _Guard:
 
     def __init__(self, tell: Callable[[Stop], None]) -> None:
         self.first: Stop | None = None
-        self._tell, self._told, self._process = tell, threading.Lock(), os.getpid()
+        self._tell, self._told = tell, threading.Lock()
         self._before = {number: signal.getsignal(number) for number in STOPS if signal.getsignal(number) in DEFAULTS}
         self._reader = self._writer = self._former = -1
         self._timer: threading.Timer | None = None
@@ -86,9 +85,6 @@ class _Guard:
             signal.signal(number, self._handle)
 
     def _handle(self, number: int, frame: object) -> None:
-        if os.getpid() != self._process:  # forked a moment ago
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
         if self.first is not None:
             self.end(self.first)
         self.first = STOPS[number]
@@ -136,12 +132,6 @@ class _Guard:
             signal.set_wakeup_fd(self._former)
             os.close(self._writer)
 
-    def wake(self, wanted: bool) -> None:
-        """Be woken, or not: what comes while a process is forked may be its child's."""
-        if self._writer >= 0:
-            with suppress(ValueError):  # only the main thread may say so
-                signal.set_wakeup_fd(self._writer if wanted else self._former, warn_on_full_buffer=False)
-
     def inherit(self) -> None:
         """In a forked process: signals are its own affair."""
         for number in self._before:
@@ -153,15 +143,23 @@ class _Guard:
 _guards: list[_Guard] = []
 
 
-def _wake(wanted: bool) -> None:
-    for guard in _guards:
-        guard.wake(wanted)
+_masks = threading.local()
+
+
+def _before_fork() -> None:
+    """Let signals wait: what is sent to a child before it has its own handlers would be lost, or be its parent's."""
+    _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS if _guards else ())
+
+
+def _after_fork() -> None:
+    signal.pthread_sigmask(signal.SIG_SETMASK, _masks.before)
 
 
 def _in_child() -> None:
     for guard in list(_guards):
         guard.inherit()
+    _after_fork()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=partial(_wake, False), after_in_parent=partial(_wake, True), after_in_child=_in_child)
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_in_child)

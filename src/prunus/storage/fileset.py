@@ -58,7 +58,7 @@ def staging(folder: Path, family: Iterable[str], last: Iterable[str] = (), key: 
 def check(folder: Path, names: Iterable[str]) -> None:
     """Raise FileFormatError if a file of a set could not be written, because something else than a file has its name."""
     for name in names:
-        if not (folder / name).is_dir() or "." in name:
+        if not (folder / name).is_dir() or Path(name).suffix:  # without a suffix it is a folder of the family
             destination(folder / name)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.storage import fileset
-from prunus.storage.atomic import sweep
+from prunus.storage.atomic import destination, sweep
 from prunus.storage.oslock import claim
 
 FILE = ".prunus.lock"
@@ -94,6 +94,17 @@ def check_folder(folder: Path) -> None:
         raise ConfigError(f"{place} is {'a file' if place.exists() else 'a broken link'}: the results need a folder.")
     if not os.access(place, os.W_OK):
         raise ConfigError(f"{place} cannot be written to: choose another folder for the results.")
+
+
+def check_file(path: Path) -> None:
+    """Find out before the work, rather than after it, what would keep a file from being written.
+
+    Raises:
+        ConfigError: its folder cannot be made or written to.
+        FileFormatError: something else than a file has its name.
+    """
+    check_folder(path.parent)
+    destination(path)
 
 
 def _make(folder: Path) -> list[Path]:
