@@ -24,7 +24,7 @@ import tomllib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import torch
@@ -44,7 +44,7 @@ from prunus.training import TrainConfig, train
 
 PRUNUS = ("-c", "from prunus.cli.app import app; app()")
 EARLIER = (*PRUNUS, "prune", "lenet5", "--input-shape", "1,1,8,8", "--rate", "0.5", "--no-onnx", "-o")
-TRAINING = (*PRUNUS, "train", "digits", "resnet20", "--epochs", "8", "--lr", "0.05", "--select", "easy-dropped", "--warmup-epochs", "1", "-o")
+TRAINING = (*PRUNUS, "train", "digits", "lenet5", "--epochs", "12", "--lr", "0.05", "--select", "easy-dropped", "--warmup-epochs", "1", "-o")
 COMPRESSING = (*PRUNUS, "compress", "lenet5", "--data", "digits", "--rate", "0.4", "--epochs", "2", "--int8", "--int8-tolerance", "100", "-o")
 SEGMENTING = (*PRUNUS, "segment", "picture.png", "--model", "unet", "--input-shape", "1,3,64,64", "--tile", "64", "--overlap", "16", "-o")
 
@@ -145,16 +145,18 @@ def _next(kind: Kind, folder: Path) -> tuple[str, ...]:
     return kind.resumed if kind.resumed and any(folder.glob("checkpoint*")) else kind.words
 
 
-def start_run(words: tuple[str, ...], kind: Kind, folder: Path) -> subprocess.Popen[bytes]:
+def start_run(words: tuple[str, ...], kind: Kind, folder: Path, errors: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
     """A command that writes into a folder."""
     inside = folder if kind.output else None
-    return subprocess.Popen([sys.executable, *words, str(folder / kind.output)], cwd=inside, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    return subprocess.Popen([sys.executable, *words, str(folder / kind.output)], cwd=inside, stdout=subprocess.DEVNULL, stderr=errors)
 
 
 def finish(words: tuple[str, ...], kind: Kind, folder: Path) -> None:
     """Run a command to its end."""
-    if code := start_run(words, kind, folder).wait():
-        raise SystemExit(f"{words} in {folder} ended with {code}.")
+    with tempfile.TemporaryFile() as errors:
+        if code := start_run(words, kind, folder, errors).wait():
+            errors.seek(0)
+            raise SystemExit(f"{words} in {folder} ended with {code}: {errors.read().decode()[-2000:]}")
 
 
 def digests(folder: Path) -> dict[str, str]:
