@@ -184,7 +184,7 @@ def test_folders_of_the_family_go_with_it(tmp_path: Path) -> None:
     assert not (folder / "kept").exists()
 
 
-@pytest.mark.parametrize("name", ["../victim", "/etc/passwd", "..", "", "sub/file", "a\\b", 3, None])
+@pytest.mark.parametrize("name", ["../victim", "/etc/passwd", "..", "", "sub/file", "a\\b", "a\0", "\ud800", 3, None])
 @pytest.mark.parametrize("part", ["put", "remove"])
 def test_a_journal_of_somebody_else_reaches_nothing_outside(part: str, name: Any, tmp_path: Path) -> None:
     folder, victim = tmp_path / "out", tmp_path / "victim"
@@ -198,7 +198,7 @@ def test_a_journal_of_somebody_else_reaches_nothing_outside(part: str, name: Any
     assert victim.read_bytes() == b"precious" and _held(folder) == OLD
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", '{"put": 3, "remove": []}', '{"put": []}', "\xff"])
+@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"put": 3, "remove": []}', '{"put": []}', "\xff"])
 def test_a_journal_that_is_none_is_told(text: str, tmp_path: Path) -> None:
     _committed(tmp_path / "out")
     (tmp_path / "out" / ".prunus-new" / fileset.JOURNAL).write_text(text, encoding="latin-1")

@@ -128,10 +128,10 @@ def _journal(path: Path) -> tuple[list[str], list[str]]:
     try:
         found: Any = json.loads(path.read_bytes())
         names, stale = list(found["put"]), list(found["remove"])
-    except (ValueError, LookupError, TypeError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise FileFormatError(f"{path} is no journal of a set of files: remove its folder.") from error
     for name in [*names, *stale]:
-        if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name or "\\" in name:
+        if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name or not name.isprintable() or "\\" in name:
             raise FileFormatError(f"{path} names {name!r}, which is no name of a file in that folder: remove the folder of the journal.")
     return names, stale
 
