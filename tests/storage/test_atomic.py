@@ -170,6 +170,11 @@ class _Full:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def test_a_name_that_no_system_has_is_told(write: Callable[[Path, bytes], None], tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match="cannot be written"):
+        write(tmp_path / "a\0b", b"new")
+
+
 def test_a_name_of_255_bytes_can_be_written(write: Callable[[Path, bytes], None], tmp_path: Path) -> None:
     path = tmp_path / ("ü" * 127)
     write(path, b"new")

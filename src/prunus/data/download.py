@@ -46,8 +46,8 @@ def fetch(url: str, target: AnyPath, md5: str, progress: Progress | None = None)
                 raise DataError(f"{url} has MD5 {found} instead of the published {md5}: the download was damaged or changed.")
     except FileFormatError as error:
         raise DataError(f"Cannot write to {shown(target.parent)}: {clause(error)}.") from error
-    except (OSError, ValueError) as error:
-        raise DataError(f"Cannot write {shown(target)}: {getattr(error, 'strerror', None) or clause(error)}.") from error
+    except OSError as error:
+        raise DataError(f"Cannot write {shown(target)}: {error.strerror or clause(error)}.") from error
 
 
 def _receive(url: str, file: IO[bytes], label: str, progress: Progress | None) -> str:

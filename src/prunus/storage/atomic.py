@@ -17,7 +17,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
-from prunus.errors import FileFormatError
+from prunus.errors import FileFormatError, clause
 from prunus.storage.oslock import claim
 
 PART = ".prunus-part"
@@ -96,6 +96,8 @@ def destination(path: Path) -> Path:
     except OSError as error:
         why = "its links lead in a circle" if error.errno == errno.ELOOP else error.strerror or str(error)
         raise FileFormatError(f"{path} cannot be written ({why}); choose another file.") from error
+    except ValueError as error:  # a name that no system has
+        raise FileFormatError(f"{str(path)!r} cannot be written ({clause(error)}); choose another file.") from error
     if stat.S_ISREG(mode):
         return Path(os.path.realpath(path))
     kind = next((name for holds, name in _KINDS if holds(mode)), "no regular file")
