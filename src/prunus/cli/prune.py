@@ -77,6 +77,7 @@ def prune(
     from prunus.cli.app import typed_command
     from prunus.methods.one_shot import Target, one_shot
     from prunus.report.delivery import check, deliver
+    from prunus.storage.lock import folder_lock
 
     figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance, "latency": latency}
     whole = blocks > 0 and not any(one is not None for one in figures.values())  # channels stay
@@ -91,7 +92,7 @@ def prune(
         raise ConfigError("--evenly says how blocks are chosen: give --blocks.")
     check(output, with_onnx=onnx, with_report=report)
     quantise = context.meta.get(QUANTISE)
-    with bars() as watch:
+    with folder_lock(output), bars() as watch:
         _seed(seed)
         shape = parse_shape(input_shape)
         images = _load(data, data_dir, model, shape, watch)
