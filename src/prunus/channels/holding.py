@@ -7,6 +7,7 @@ import math
 from prunus.channels.graph import ChannelGraph, Pinned
 from prunus.channels.plan import Plan
 
+_MOST = 0.97  # of the MACs are left: nearly nothing went
 _EXPECTED = frozenset({"model output"})  # of every network
 
 
@@ -20,7 +21,7 @@ def holding(graph: ChannelGraph, count: int = 3) -> str:
 def shortfall(graph: ChannelGraph, plan: Plan, rate: float, because: str = "") -> str:
     """A sentence where a plan removes nothing, or far less than a rate asks for; "" where it does not. `because` says what else stands against it."""
     wanted = math.floor(rate * graph.num_channels + 1e-9)
-    much = plan.removed >= wanted / 2 and (graph.num_channels or rate == 0) and plan.after.macs <= (1 - rate / 4) * plan.before.macs
+    much = plan.removed >= wanted / 2 and (graph.num_channels or rate == 0) and (rate < 0.3 or plan.after.macs <= _MOST * plan.before.macs)
     if much or rate == 0 or (graph.num_channels and wanted < 1):
         return ""
     left = f"{plan.after.macs / plan.before.macs:.0%} of the MACs are left" if plan.before.macs else "nothing is known of its MACs"

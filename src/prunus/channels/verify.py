@@ -118,8 +118,9 @@ def _verify_training(model: nn.Module, plan: Plan, masked: nn.Module, small: nn.
 def compare_training(model: nn.Module, plan: Plan, masked: nn.Module, small: nn.Module, inputs: Arguments) -> TrainDifference | None:
     """The difference in train mode, in double precision where single precision leaves a doubt; None where the model cannot be trained so."""
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
-    origin = getattr(small, "prunus", None)
-    rescaled = [name for change in getattr(getattr(origin, "surgery", None), "rescales", ()) for name in change.parameters]
+    surgery = getattr(getattr(small, "prunus", None), "surgery", None)
+    rescaled = [name for change in getattr(surgery, "rescales", ()) for name in change.parameters]
+    rescaled += [remap.name for remap in getattr(surgery, "remaps", ())]
     found = train_difference(masked, small, slices, inputs, rescaled)
     if found is None or found.fails or found.relative <= _TRAINING.get(_dtype(model), 0.0):
         return found if found is None or found.fails else replace(found, same=True)
