@@ -18,7 +18,7 @@ class Sorted(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second, self.last = nn.Conv2d(3, 64, 3), nn.Conv2d(64, 4, 1), nn.Conv2d(4, 4, 1)
+        self.first, self.second, self.last = nn.Conv2d(3, 96, 3), nn.Conv2d(96, 2, 1), nn.Conv2d(2, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         y, order = self.first(x).sort(1)

@@ -20,7 +20,7 @@ def holding(graph: ChannelGraph, count: int = 3) -> str:
 
 def shortfall(graph: ChannelGraph, plan: Plan, rate: float, because: str = "") -> str:
     """A sentence where a plan removes nothing, or far less than a rate asks for; "" where it does not. `because` says what else stands against it."""
-    wanted = math.floor(rate * graph.num_channels + 1e-9)
+    wanted = sum(math.floor(rate * group.size + 1e-9) for group in graph.groups)
     much = plan.removed >= wanted / 2 and (graph.num_channels or rate == 0) and (rate < 0.3 or plan.after.macs <= _MOST * plan.before.macs)
     if much or rate == 0 or (graph.num_channels and wanted < 1):
         return ""
