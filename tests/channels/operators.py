@@ -6,7 +6,9 @@ import warnings
 from collections.abc import Callable
 from typing import NamedTuple
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from tests.channels.nets import randomised
 from torch import Tensor, nn
 
@@ -45,6 +47,12 @@ class Result(NamedTuple):
     error: float
     mode: str
     notes: str
+
+
+def leaks(result: Result) -> NDArray[np.float64]:
+    """What the last convolution reads of removed channels, NaN where that is no known constant; nothing where they are zero."""
+    dead = [layer.dead for layer in result.graph.records[-1].inputs[0] if layer.axis == 1]
+    return dead[0][dead[0] != 0]
 
 
 def halved(run: Run, size: int = 8, **parts: nn.Module | Tensor) -> Result:

@@ -70,7 +70,7 @@ def train_difference(
         small: the compact one.
         slices: what is left of each tensor.
         inputs: what the models are called with; batches of one are made two, and large images small where the model allows it.
-        rescaled: parameters whose gradients are another multiple of the masked one's.
+        rescaled: parameters whose gradients are another multiple of the masked one's, and buffers whose values are slots.
         double: compare in double precision.
     """
     for arguments in _variants(inputs):
@@ -142,7 +142,7 @@ def _apart(expected: _Pass, found: _Pass, slices: Slices, rescaled: frozenset[st
     gradients, unlike = _pairs(expected.gradients, found.gradients, slices, rescaled)
     if unlike:
         return TrainDifference(float("inf"), f"the gradient of {unlike}, which only one of them has")
-    for what, pairs in (("the gradient of", gradients), ("the buffer", _buffers(expected.buffers, found.buffers, slices))):
+    for what, pairs in (("the gradient of", gradients), ("the buffer", _buffers(expected.buffers, found.buffers, slices, rescaled))):
         largest = max((float(a.abs().max()) for a, _ in pairs.values() if a.numel()), default=0.0)
         for name, (a, b) in pairs.items():
             apart = difference([a.double()], [b.double()])
@@ -170,9 +170,9 @@ def _pairs(
     return pairs, ""
 
 
-def _buffers(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], slices: Slices) -> dict[str, tuple[Tensor, Tensor]]:
+def _buffers(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], slices: Slices, other: frozenset[str]) -> dict[str, tuple[Tensor, Tensor]]:
     """Buffers of what is left, by name; those that a forward made anew in another shape say nothing."""
-    pairs = {name: (_left(a, slices.get(name)), found[name]) for name, a in expected.items() if name in found}
+    pairs = {name: (_left(a, slices.get(name)), found[name]) for name, a in expected.items() if name in found and name not in other}
     return {name: (a, b) for name, (a, b) in pairs.items() if a.shape == b.shape and not a.is_complex() and a.layout == torch.strided}
 
 

@@ -16,6 +16,7 @@ from ..agreement import difference, not_finite, rounding
 from ..errors import ArgumentError, PrunusError, VerifyError
 from .culprit import find_culprit
 from .graph import ChannelGraph
+from .indices import remaps_of
 from .mask import mask
 from .plan import Plan
 from .resolve import graph_for
@@ -119,10 +120,11 @@ def compare_training(model: nn.Module, plan: Plan, masked: nn.Module, small: nn.
     """The difference in train mode, in double precision where single precision leaves a doubt; None where the model cannot be trained so."""
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
     origin = getattr(small, "prunus", None)
-    rescaled = [name for change in getattr(getattr(origin, "surgery", None), "rescales", ()) for name in change.parameters]
-    found = train_difference(masked, small, slices, inputs, rescaled)
+    other = [remap.name for remap in remaps_of(graph, plan.removed_in(graph))]
+    other += [name for change in getattr(getattr(origin, "surgery", None), "rescales", ()) for name in change.parameters]
+    found = train_difference(masked, small, slices, inputs, other)
     if found is not None and not found.relative <= _TRAINING and _dtype(model) != torch.float64:
-        again = train_difference(masked, small, slices, inputs, rescaled, double=True)
+        again = train_difference(masked, small, slices, inputs, other, double=True)
         return again if again is not None and not again.fails else found
     return found
 
