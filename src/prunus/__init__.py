@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import scores
-    from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, mask, trace, verify
+    from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, mask, paint_rule, trace, verify
     from .errors import PrunusError
     from .storage import load, save
     from .targets import plan
@@ -23,6 +23,7 @@ __all__ = [
     "compact",
     "load",
     "mask",
+    "paint_rule",
     "plan",
     "save",
     "scores",
@@ -32,7 +33,7 @@ __all__ = [
 
 # Torch takes a second to import; `prunus --help` does not need it, so names are looked up when first used.
 _HOMES = {
-    **dict.fromkeys(("ChannelGraph", "Cost", "Origin", "Plan", "Verification", "compact", "mask", "trace", "verify"), "channels"),
+    **dict.fromkeys(("ChannelGraph", "Cost", "Origin", "Plan", "Verification", "compact", "mask", "paint_rule", "trace", "verify"), "channels"),
     "PrunusError": "errors",
     **dict.fromkeys(("load", "save"), "storage"),
     "plan": "targets",

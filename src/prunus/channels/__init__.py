@@ -5,6 +5,7 @@ from .cost import Cost, LayerCost
 from .graph import Axis, ChannelGraph, Group, Note, Pinned
 from .mask import mask
 from .plan import Plan, PlanGroup, Timing, Trial
+from .rules.register import paint_rule
 from .trace import trace
 from .verify import Verification, verify
 
@@ -24,6 +25,7 @@ __all__ = [
     "Verification",
     "compact",
     "mask",
+    "paint_rule",
     "trace",
     "verify",
 ]

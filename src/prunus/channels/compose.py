@@ -10,6 +10,7 @@ from torch import nn
 
 from ..errors import PlanError, PrunusError
 from .graph import ChannelGraph
+from .indices import remaps_of
 from .origin import Origin
 from .plan import Plan, make_plan
 from .resolve import graph_for
@@ -79,4 +80,4 @@ def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) ->
     widths = (*(width for width in origin.surgery.widths if width.module not in again), *surgery.widths)
     both = make_plan(dense, removed, plan.trials, plan.timings)
     notes = tuple(dict.fromkeys((*both.notes, *origin.plan.notes, *plan.notes)))  # a step that was not exact cannot be made so by another
-    return replace(both, notes=notes), Surgery(slices, tuple(sizes.values()), widths=widths)
+    return replace(both, notes=notes), Surgery(slices, tuple(sizes.values()), widths=widths, remaps=remaps_of(dense, removed))

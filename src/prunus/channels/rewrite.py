@@ -179,13 +179,13 @@ def _pad(scene: Scene, node: fx.Node) -> None:
 
 
 def _groups_at(index: int) -> Rewriter:
-    """Depthwise convolutions have as many groups as channels are left."""
+    """Depthwise convolutions have as many groups as channels are left; a group per sample of the batch stays one."""
 
     def rewriter(scene: Scene, node: fx.Node) -> None:
         groups = get_argument(node, index, "groups", 1)
         x, weight = scene.before(node.args[0]), scene.before(node.args[1])
         axis = len(x.shape) - (len(weight.shape) - 2) - 1
-        if groups > 1 and x.shape[axis] == groups:
+        if isinstance(groups, int) and groups > 1 and x.shape[axis] == groups:
             set_argument(node, index, "groups", scene.after(x)[axis])
 
     return rewriter
