@@ -122,7 +122,7 @@ def _backward(outputs: Sequence[Tensor]) -> None:
         if tensor.requires_grad:
             losses.append((tensor * weights).sum().abs() if tensor.is_complex() else (tensor * weights).sum())
     if losses:
-        torch.stack(losses).sum().backward()
+        torch.stack(losses).sum().backward()  # type: ignore[no-untyped-call]
 
 
 def _apart(expected: _Pass, found: _Pass, slices: Slices, rescaled: frozenset[str]) -> TrainDifference:
@@ -176,7 +176,7 @@ def _left(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]] | None) -> Tenso
 def seeded(seed: int = 0) -> Iterator[None]:
     """The same random numbers from torch, NumPy and Python for everybody who enters; afterwards the states are as they were."""
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what models draw from)
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         random.seed(seed)
