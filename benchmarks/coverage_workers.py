@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.architectures import Architecture, build, classifiers
+from benchmarks.random_weights import randomise, scatter_statistics
 
 RATE = 0.5
 PEER_LIMIT = 60  # seconds
@@ -66,36 +67,12 @@ def randomised(architecture: Architecture) -> tuple[nn.Module, Tensor]:
     image = torch.randn(1, 3, architecture.size, architecture.size)
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            _randomise(name, parameter)
-    hooks = [m.register_forward_pre_hook(_statistics) for m in model.modules() if hasattr(m, "running_var")]
+            randomise(name, parameter)
+    hooks = [m.register_forward_pre_hook(scatter_statistics) for m in model.modules() if hasattr(m, "running_var")]
     outputs_of(model, torch.randn(4, *image.shape[1:]))
     for hook in hooks:
         hook.remove()
     return model, image
-
-
-def _randomise(name: str, parameter: Tensor) -> None:
-    """Nothing may be zero or one by initialisation: norm scales, biases, layer scales, embeddings."""
-    if parameter.ndim <= 1 or parameter.numel() == max(parameter.shape):
-        if name.endswith("bias"):
-            parameter.normal_(0, 0.1)
-        elif parameter.abs().mean() < 0.01:  # a layer scale or gain that lets nothing through at first
-            parameter.uniform_(0.1, 0.3)
-        else:
-            parameter.mul_(torch.rand_like(parameter) + 0.5)
-    elif parameter.std() == 0:
-        parameter.normal_(0, 0.1)
-
-
-def _statistics(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-    """Random statistics around those of the data: what follows keeps a sane scale, however deep the network is."""
-    x = args[0].detach().transpose(0, 1).flatten(1)
-    if module.running_var is None:
-        return
-    std = x.std(1) if x.shape[1] > 1 else torch.ones(len(x))
-    std = torch.where(std > 1e-3, std, torch.ones(()))
-    module.running_mean.copy_(x.mean(1) + 0.3 * std * torch.randn(len(x)))
-    module.running_var.copy_(std**2 * (torch.rand(len(x)) + 0.5))
 
 
 def warm_up() -> None:
