@@ -90,8 +90,7 @@ def run(chosen: list[Entry], again: bool, job: str) -> None:
 
 def in_turn(chosen: list[Entry]) -> list[Entry]:
     """One network of every package, then another of every package."""
-    packages = [entry.package for entry in chosen]
-    return sorted(chosen, key=lambda entry: [e for e in chosen if e.package == entry.package].index(entry) / packages.count(entry.package))
+    return sorted(chosen, key=lambda entry: [e for e in chosen if e.package == entry.package].index(entry))
 
 
 def brief(row: dict[str, Any]) -> str:

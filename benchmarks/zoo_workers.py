@@ -29,8 +29,11 @@ Row = dict[str, Any]
 
 def pruning(entry: Entry) -> Iterator[Row]:
     """Half of the channels, in single and in double precision, and half of the MACs; a step that fails says why and the next goes on."""
-    model = randomised(entry)
-    inputs = entry.inputs(1, False)
+    built = attempt("build", lambda: {"model": randomised(entry)})
+    if "model" not in built:
+        yield built
+        return
+    model, inputs = built["model"], entry.inputs(1, False)
     yield {"parameters": sum(p.numel() for p in model.parameters())}
     done: Row = attempt("prune", lambda: pruned(model, inputs))
     small, plan = done.pop("small", None), done.pop("plan", None)

@@ -83,8 +83,16 @@ ENTRIES: tuple[Entry, ...] = (
     *[
         Entry(f"torchvision/detection-{name}", partial(_core, name, {}), image(320 if "ssd" in name else 128))
         for name in (
-            "fasterrcnn_mobilenet_v3_large_320_fpn", "fasterrcnn_resnet50_fpn", "fasterrcnn_resnet50_fpn_v2", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2",
-            "ssd300_vgg16", "ssdlite320_mobilenet_v3_large", "fcos_resnet50_fpn", "maskrcnn_resnet50_fpn", "keypointrcnn_resnet50_fpn",
+            "fasterrcnn_mobilenet_v3_large_320_fpn",
+            "fasterrcnn_resnet50_fpn",
+            "fasterrcnn_resnet50_fpn_v2",
+            "retinanet_resnet50_fpn",
+            "retinanet_resnet50_fpn_v2",
+            "ssd300_vgg16",
+            "ssdlite320_mobilenet_v3_large",
+            "fcos_resnet50_fpn",
+            "maskrcnn_resnet50_fpn",
+            "keypointrcnn_resnet50_fpn",
         )  # fmt: skip
     ],
     Entry("effdet/tf_efficientdet_lite0", partial(_effdet, "tf_efficientdet_lite0"), image(128), True),
@@ -92,6 +100,32 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("effdet/cspresdet50", partial(_effdet, "cspresdet50"), image(128), True),
     *[Entry(f"pytorchcv/{name}", partial(_cv, name, {}), image(32 if "cifar" in name else 224), True) for name in _CV_CLASSIFIERS],
     *[Entry(f"pytorchcv/{name}", partial(_cv, name, {"in_size": (128, 128)}), image(128), True) for name in _CV_SEGMENTERS],
-    *[Entry(f"pretrainedmodels/{name}", partial(_cadene, name), image(size)) for name, size in {"fbresnet152": 224, "nasnetamobile": 224, "vggm": 221, "xception": 128, "dpn68": 128, "polynet": 256}.items()],
-    *[Entry(f"ultralytics/{name}", partial(_yolo, name), image(64, step=32)) for name in ("yolov8n", "yolov5n", "yolov9t", "yolov10n", "yolo11n", "yolo12n", "yolov8n-seg", "yolov8n-pose", "yolov8n-obb", "yolov8n-cls", "yolov3-tiny", "rtdetr-resnet50")],
+    *[
+        Entry(f"pretrainedmodels/{name}", partial(_cadene, name), image(size))
+        for name, size in {
+            "fbresnet152": 224,
+            "nasnetamobile": 224,
+            "xception": 128,
+            "dpn68": 224,
+            "bninception": 224,
+            "inceptionresnetv2": 299,
+        }.items()
+    ],
+    *[
+        Entry(f"ultralytics/{name}", partial(_yolo, name), image(64, step=32))
+        for name in (
+            "yolov8n",
+            "yolov5n",
+            "yolov9t",
+            "yolov10n",
+            "yolo11n",
+            "yolo12n",
+            "yolov8n-seg",
+            "yolov8n-pose",
+            "yolov8n-obb",
+            "yolov8n-cls",
+            "yolov3-tiny",
+            "rtdetr-resnet50",
+        )
+    ],
 )

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from . import scores
     from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, mask, paint_rule, trace, verify
+    from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, core, mask, trace, verify, whole
     from .errors import PrunusError
     from .storage import load, save
     from .targets import plan
@@ -21,6 +22,7 @@ __all__ = [
     "PrunusError",
     "Verification",
     "compact",
+    "core",
     "load",
     "mask",
     "paint_rule",
@@ -29,11 +31,13 @@ __all__ = [
     "scores",
     "trace",
     "verify",
+    "whole",
 ]
 
 # Torch takes a second to import; `prunus --help` does not need it, so names are looked up when first used.
 _HOMES = {
     **dict.fromkeys(("ChannelGraph", "Cost", "Origin", "Plan", "Verification", "compact", "mask", "paint_rule", "trace", "verify"), "channels"),
+    **dict.fromkeys(("ChannelGraph", "Cost", "Origin", "Plan", "Verification", "compact", "core", "mask", "trace", "verify", "whole"), "channels"),
     "PrunusError": "errors",
     **dict.fromkeys(("load", "save"), "storage"),
     "plan": "targets",

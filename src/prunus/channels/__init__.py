@@ -4,6 +4,7 @@ from .compact import Origin, compact
 from .cost import Cost, LayerCost
 from .graph import Axis, ChannelGraph, Group, Note, Pinned
 from .mask import mask
+from .parts import core, whole
 from .plan import Plan, PlanGroup, Timing, Trial
 from .rules.register import paint_rule
 from .trace import trace
@@ -24,8 +25,10 @@ __all__ = [
     "Trial",
     "Verification",
     "compact",
+    "core",
     "mask",
     "paint_rule",
     "trace",
     "verify",
+    "whole",
 ]
