@@ -17,6 +17,7 @@ import json
 import logging
 import multiprocessing
 import resource
+import subprocess
 import tempfile
 import time
 import warnings
@@ -118,7 +119,12 @@ def in_process(entry: Entry, job: str) -> dict[str, Any]:
     if child.exitcode:
         row["process_failed"] = f"stopped by signal {-child.exitcode}" if child.exitcode < 0 else f"code {child.exitcode}"
     environment = describe("prunus", PACKAGES.get(entry.package, entry.package), "onnx", "onnxruntime")
-    return row | {"date": datetime.date.today().isoformat(), "command": command("benchmarks.zoo"), "environment": environment}
+    return row | {"revision": revision(), "date": datetime.date.today().isoformat(), "command": command("benchmarks.zoo"), "environment": environment}
+
+
+def revision() -> str:
+    """The commit that was measured; a plus sign where files had changed since."""
+    return subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False).stdout.strip()
 
 
 def work(entry: Entry, job: str, found: Path) -> None:
