@@ -141,7 +141,7 @@ def work(entry: Entry, job: str, found: Path) -> None:
 
 
 def prepare(entries: Iterable[Entry]) -> None:
-    """Import what the workers need by making one network of every package, and run everything once on a small network, so that no row pays for what is loaded on first use."""
+    """Make one network of every package and prune a small one, so that no row pays for what is loaded on first use."""
     from tests.torchvision_shim import missing
 
     warnings.simplefilter("ignore")

@@ -85,7 +85,7 @@ def reasons(row: Row) -> list[str]:
 
 def _cells(row: Row) -> list[str]:
     values = [
-        row.get("mode", "no"), "yes" if row.get("exact") else _cell(row["notes"][0], 60) if row.get("notes") else "", row.get("macs_left"), row.get("double"),
+        row.get("mode", "no"), "yes" if row.get("exact") else (row.get("notes") or [""])[0], row.get("macs_left"), row.get("double"),
         row.get("larger", "no" if "larger_failed" in row else ""), row.get("train"), row.get("gradients"), row.get("file"),
         row.get("onnx", "no" if "onnx_failed" in row else "not dense" if "onnx_dense_failed" in row else ""), row.get("compact_seconds"),
     ]  # fmt: skip

@@ -34,6 +34,7 @@ class Config:
     settings: dict[str, Any]
 
     def __call__(self) -> Any:
+        """The configuration itself."""
         return getattr(import_module(_HF), self.name)(
             **{name: value() if isinstance(value, Config) else value for name, value in self.settings.items()}
         )

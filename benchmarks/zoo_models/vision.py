@@ -57,16 +57,64 @@ def _core(name: str, settings: dict[str, Any]) -> nn.Module:
     return core(_torchvision("detection", name, settings | {"weights_backbone": None}))
 
 
-_CV_CLASSIFIERS = """
-bam_resnet18 cbam_resnet18 channelnet condensenet74_c4_g4 diaresnet20_cifar10 diracnet18v2 fishnet99 ibn_resnet50 igcv3_wd4 menet108_8x1_g3
-msdnet22 octresnet10_ad2 peleenet preresnet18 pyramidnet110_a48_cifar10 resnesta18 scnet50 seresnet10 shufflenet_g3_wd4 shufflenetv2_wd2 sknet50
-sparsenet121 squeezenet_v1_1 squeezeresnet_v1_1 vovnet27s xdensenet121_2 zfnet airnet50_1x64d_r2 mnasnet_small darknet53 proxylessnas_cpu
-ror3_56_cifar10 rir_cifar10 wrn16_10_cifar10 shakeshakeresnet20_2x16d_cifar10 hardnet39ds bninception efficientnet_b0 ghostnet regnetx002 dla34
-""".split()
-_CV_SEGMENTERS = """
-erfnet_cityscapes fastscnn_cityscapes lednet_cityscapes bisenet_resnet18_celebamaskhq cgnet_cityscapes dabnet_cityscapes
-esnet_cityscapes fpenet_cityscapes icnet_resnetd50b_cityscapes linknet_cityscapes segnet_cityscapes sinet_cityscapes unet_cityscapes
-""".split()
+_CV_CLASSIFIERS = [
+    "bam_resnet18",
+    "cbam_resnet18",
+    "channelnet",
+    "condensenet74_c4_g4",
+    "diaresnet20_cifar10",
+    "diracnet18v2",
+    "fishnet99",
+    "ibn_resnet50",
+    "igcv3_wd4",
+    "menet108_8x1_g3",
+    "msdnet22",
+    "octresnet10_ad2",
+    "peleenet",
+    "preresnet18",
+    "pyramidnet110_a48_cifar10",
+    "resnesta18",
+    "scnet50",
+    "seresnet10",
+    "shufflenet_g3_wd4",
+    "shufflenetv2_wd2",
+    "sknet50",
+    "sparsenet121",
+    "squeezenet_v1_1",
+    "squeezeresnet_v1_1",
+    "vovnet27s",
+    "xdensenet121_2",
+    "zfnet",
+    "airnet50_1x64d_r2",
+    "mnasnet_small",
+    "darknet53",
+    "proxylessnas_cpu",
+    "ror3_56_cifar10",
+    "rir_cifar10",
+    "wrn16_10_cifar10",
+    "shakeshakeresnet20_2x16d_cifar10",
+    "hardnet39ds",
+    "bninception",
+    "efficientnet_b0",
+    "ghostnet",
+    "regnetx002",
+    "dla34",
+]
+_CV_SEGMENTERS = [
+    "erfnet_cityscapes",
+    "fastscnn_cityscapes",
+    "lednet_cityscapes",
+    "bisenet_resnet18_celebamaskhq",
+    "cgnet_cityscapes",
+    "dabnet_cityscapes",
+    "esnet_cityscapes",
+    "fpenet_cityscapes",
+    "icnet_resnetd50b_cityscapes",
+    "linknet_cityscapes",
+    "segnet_cityscapes",
+    "sinet_cityscapes",
+    "unet_cityscapes",
+]
 
 ENTRIES: tuple[Entry, ...] = (
     _tv("video", "r3d_18", _clip(64)),
@@ -93,7 +141,7 @@ ENTRIES: tuple[Entry, ...] = (
             "fcos_resnet50_fpn",
             "maskrcnn_resnet50_fpn",
             "keypointrcnn_resnet50_fpn",
-        )  # fmt: skip
+        )
     ],
     Entry("effdet/tf_efficientdet_lite0", partial(_effdet, "tf_efficientdet_lite0"), image(128), True),
     Entry("effdet/efficientdet_d0", partial(_effdet, "efficientdet_d0"), image(128), True),

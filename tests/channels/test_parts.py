@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import copy
+import pickle
 from typing import Any
 
 import pytest
@@ -145,6 +147,17 @@ def test_a_core_is_saved_and_loaded(tmp_path: Any) -> None:
     with torch.no_grad():
         for a, b in zip(whole(small)(list(IMAGES)), whole(loaded)(list(IMAGES)), strict=True):
             assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda model: pickle.loads(pickle.dumps(model))])
+def test_a_copy_of_a_core_runs_its_own_tensors(copied: Any) -> None:
+    part = core(randomised(OneStage()))
+    before, other = part(IMAGES)[0], copied(part)
+    assert torch.equal(other(IMAGES)[0], before)
+    with torch.no_grad():
+        other.head.last.bias.add_(1)
+    assert torch.equal(part(IMAGES)[0], before)
+    assert not torch.equal(other(IMAGES)[0], before)
 
 
 def test_what_a_given_forward_does_not_run_stays() -> None:
