@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import scores
-    from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, mask, paint_rule, trace, verify
-    from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, core, mask, trace, verify, whole
+    from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, core, mask, paint_rule, trace, verify, whole
     from .errors import PrunusError
     from .storage import load, save
     from .targets import plan
@@ -36,8 +35,9 @@ __all__ = [
 
 # Torch takes a second to import; `prunus --help` does not need it, so names are looked up when first used.
 _HOMES = {
-    **dict.fromkeys(("ChannelGraph", "Cost", "Origin", "Plan", "Verification", "compact", "mask", "paint_rule", "trace", "verify"), "channels"),
-    **dict.fromkeys(("ChannelGraph", "Cost", "Origin", "Plan", "Verification", "compact", "core", "mask", "trace", "verify", "whole"), "channels"),
+    **dict.fromkeys(
+        ("ChannelGraph", "Cost", "Origin", "Plan", "Verification", "compact", "core", "mask", "paint_rule", "trace", "verify", "whole"), "channels"
+    ),
     "PrunusError": "errors",
     **dict.fromkeys(("load", "save"), "storage"),
     "plan": "targets",
