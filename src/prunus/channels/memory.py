@@ -10,7 +10,7 @@ def may_overlap(first: Tensor, second: Tensor) -> bool:
     strides = [stride for stride, n in zip(first.stride(), first.shape) if n > 1]
     if not _is_box(first, strides) or not _is_box(second, strides):
         return True
-    starts = zip(_place(first.storage_offset(), strides), _place(second.storage_offset(), strides))
+    starts = zip(_place(int(first.storage_offset()), strides), _place(int(second.storage_offset()), strides))
     lengths = zip(_lengths(first), _lengths(second))
     return all(a < b + n and b < a + m for (a, b), (m, n) in zip(starts, lengths))
 
@@ -20,7 +20,7 @@ def _is_box(tensor: Tensor, strides: list[int]) -> bool:
     own = [stride for stride, n in zip(tensor.stride(), tensor.shape) if n > 1]
     if own != strides or sorted(strides, reverse=True) != strides or 0 in strides:
         return False
-    ends = [(start + n) * stride for start, n, stride in zip(_place(tensor.storage_offset(), strides), _lengths(tensor), strides)]
+    ends = [(start + n) * stride for start, n, stride in zip(_place(int(tensor.storage_offset()), strides), _lengths(tensor), strides)]
     return all(end <= outer for end, outer in zip(ends[1:], strides))
 
 

@@ -193,7 +193,7 @@ def _own(layer: nn.Module) -> Iterator[Tensor]:
     """A layer's parameters, and those that its weight is made of."""
     made = layer._modules.get("parametrizations")
     for module in (layer, *(made._modules.values() if made is not None else ())):
-        yield from (p for p in module._parameters.values() if p is not None)  # type: ignore[union-attr]
+        yield from (p for p in module._parameters.values() if p is not None)
 
 
 def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any], sites: SiteLog | None = None) -> Any:
@@ -222,7 +222,7 @@ def _lists_with_values() -> Iterator[None]:
             key = tuple(map(_listed, key)) if type(key) is tuple else _listed(key)
         return own(self, key)
 
-    Tensor.__getitem__ = getitem  # type: ignore[method-assign]
+    Tensor.__getitem__ = getitem  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:
