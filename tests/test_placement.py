@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -188,6 +189,8 @@ def test_times() -> None:
 
 def test_plans_from_before_have_no_timings() -> None:
     graph = prunus.trace(chain(32), EXAMPLE)
-    text = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5).to_json().replace(', "timings": []', "")
+    text = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5).to_json()
+    data = {name: value for name, value in json.loads(text).items() if name not in ("timings", "sha256")} | {"prunus_plan": 1}
+    text = json.dumps(data)
     assert "timings" not in text
     assert replace(Plan.from_json(text)).timings == ()

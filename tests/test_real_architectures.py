@@ -22,11 +22,9 @@ EXACT = (
     "timm/rexnet_100",  # additions to a part of the channels
     "timm/ghostnet_050",  # cheap channels and a slice
     "timm/visformer_tiny",  # attention on feature maps with batch norms
-)
-INEXACT = (  # a layer norm, or a normalised vector, across the pruned channels
-    "timm/xcit_nano_12_p8_224",
-    "timm/edgenext_xx_small",
-    "torchvision/swin_t",
+    "timm/xcit_nano_12_p8_224",  # softmax across channels, layer norms
+    "timm/edgenext_xx_small",  # the same, in a traced graph
+    "torchvision/swin_t",  # windows and layer norms
     "torchvision/vit_b_32",
 )
 
@@ -42,11 +40,4 @@ def architecture(name: str) -> Architecture:
 def test_exact(name: str) -> None:
     outcome = check_network(*randomised(architecture(name)), seed=0)
     assert outcome.exact
-    assert outcome.removed > 0.45 * outcome.channels
-
-
-@pytest.mark.parametrize("name", INEXACT)
-def test_inexact_with_a_reason(name: str) -> None:
-    outcome = check_network(*randomised(architecture(name)), seed=0)
-    assert not outcome.exact
     assert outcome.removed > 0.45 * outcome.channels

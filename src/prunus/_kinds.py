@@ -55,7 +55,8 @@ def _fit_protocol(kind: type, value: Any) -> Any:
 def _fit_one_of(hints: Sequence[Any], value: Any) -> Any:
     """Lists and arrays are taken for tensors where nothing but a tensor may stand."""
     several = len([hint for hint in hints if hint not in (None, type(None))]) > 1
-    for hint in sorted(hints, key=lambda hint: (typing.get_origin(hint) or hint) is not type(value)):
+    kind: Any = type(value)
+    for hint in sorted(hints, key=lambda hint: (typing.get_origin(hint) or hint) != kind):
         if several and getattr(hint, "__name__", "") == "Tensor" and not isinstance(value, hint):
             continue
         try:

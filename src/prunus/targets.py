@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -17,6 +18,7 @@ from torch import Tensor
 from ._arguments import as_names, door
 from .channels.fold import unfoldable_channels
 from .channels.graph import ChannelGraph, Group
+from .channels.holding import holding, shortfall
 from .channels.plan import Plan, make_plan
 from .errors import PlanError, TargetError
 
@@ -132,9 +134,20 @@ def plan(
     if tolerance is not None:
         return _within_tolerance(space, fixed, tolerance, evaluate, confidence, scope)
     if rate is not None or not given:
-        return make_plan(graph, space.removed(_at_rate(space, fixed, _check_rate(rate or 0.0), scope)))
+        found = make_plan(graph, space.removed(_at_rate(space, fixed, _check_rate(rate or 0.0), scope)))
+        if not (protect or rates or exact):
+            _tell_of_little(graph, found, rate or 0.0, round_to, floor)
+        return found
     ((what, value),) = given.items()
     return make_plan(graph, space.removed(_within_budget(space, what, float(value), scope)))
+
+
+def _tell_of_little(graph: ChannelGraph, plan: Plan, rate: float, round_to: int, floor: int) -> None:
+    """Warn where nothing goes, or far less than was asked for."""
+    limits = [f"{name}={value} leaves the layers as wide as they are" for name, value in (("round_to", round_to), ("floor", floor)) if value > 1]
+    text = shortfall(graph, plan, rate, " and ".join(limits))
+    if text:
+        warnings.warn(text, stacklevel=6)
 
 
 def _machine(graph: ChannelGraph, runtime: str | Machine, threads: int) -> Machine:
@@ -325,7 +338,8 @@ def _within_budget(space: Space, what: str, value: float, scope: Scope) -> NDArr
     if least > budget:
         share = f"{least / full:.4f}" if full else "nothing"
         raise TargetError(
-            f"{what}={value:g} cannot be reached: the smallest reachable is {least:,} of {full:,} ({share}), with what is pinned and protected."
+            f"{what}={value:g} cannot be reached: the smallest reachable is {least:,} of {full:,} ({share}), with what is pinned and protected"
+            f"{'; what holds most: ' + held if (held := holding(space.graph)) else ''}."
         )
     steps = 1000 if scope == "uniform" else space.graph.num_channels
     sizes = np.array([len(o) for o in space.order], dtype=np.float64)

@@ -60,9 +60,9 @@ def halved(run: Run, size: int = 8, **parts: nn.Module | Tensor) -> Result:
     torch.manual_seed(0)
     model, x = randomised(Between(run, parts)), torch.randn(2, 3, size, size, dtype=torch.float64)
     graph = prunus.trace(model, x)
-    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
+        plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
         small = prunus.compact(model, plan)
     origin = small.prunus
     with torch.no_grad():

@@ -50,6 +50,16 @@ class Wrong(nn.Module):
         return x @ x.new_zeros(7, 7)
 
 
+class Late(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 8, 3)
+        self.fc = nn.Linear(7, 10)
+
+    def forward(self, x):
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
 class Greedy(nn.Module):
     def __init__(self):
         super().__init__()
@@ -220,6 +230,7 @@ train digits lenet5 --validation 10 -o new
 train digits lenet5 --weights empty -o new
 train digits nets:nothing -o new
 train digits nets:Wrong -o new --epochs 1
+train digits nets:Late -o new --epochs 1
 train digits lenet5 -o notes.txt --epochs 1
 train --recipe gone.toml
 train --recipe notes.txt
@@ -247,6 +258,14 @@ latency lenet5 --repeats 0
 latency lenet5 --runtime gone
 latency lenet5 resnet20 --runtime torch
 latency weights.pt
+latency lenet5 -o empty --runtime torch
+latency nets:Late {SHAPED} --runtime torch
+latency nets:Greedy {SHAPED} --runtime torch
+compare nets:Late nets:Late {SHAPED} --no-onnx
+compare factory factory --no-onnx
+compare out out -o empty
+prune nets:Late -o new --rate 0.5 {SHAPED} --no-onnx --no-report
+prune nets:Late -o new --rate 0.5 --data digits --no-onnx --no-report
 export model.onnx -o new.onnx
 export gone -o new.onnx
 export lenet5 -o empty
@@ -259,10 +278,15 @@ segment grey.png --model unet --tile 0
 segment grey.png --model unet --overlap 500
 segment grey.png --model unet --std 0
 segment grey.png --model lenet5
+segment grey.png --model lenet5 --mean 0.5 --std 0.5 --input-shape 1,1,28,28
+segment grey.png --model nets:Late --mean 0.5 --std 0.5 {SHAPED}
+segment grey.png --model unet -o empty
 cascade lenet5 lenet5 --budget 0.5
 cascade lenet5 lenet5 --data digits
 cascade lenet5 lenet5 --data digits --budget 50
 cascade lenet5 model.onnx --data digits --budget 0.5
+cascade nets:Late nets:Late --data digits --budget 0.5
+cascade lenet5 --data digits --budget 0.5
 cascade lenet5 gone --data digits --budget 0.5
 cascade lenet5 lenet5 --data digits --budget 0.5 --held-out 2
 demo --tolerance -1

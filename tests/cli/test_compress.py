@@ -83,7 +83,7 @@ def test_it_takes_what_prune_takes() -> None:
         (["--rate", "0.5", "--int8", "--data", "digits", "--no-onnx"], 1, "--int8 quantises the ONNX file, which --no-onnx leaves out"),
         (["--int8", "--data", "digits"], 2, "Give exactly one target"),
         (["--rate", "0.5", "--int8", "--data", "digits", "--int8-tolerance", "-1"], 2, "int8-tolerance"),
-        (["--rate", "0.5", "--int8", "--data", "digits", "--confidence", "2"], 1, "A confidence lies from 0.5"),
+        (["--rate", "0.5", "--int8", "--data", "digits", "--confidence", "2"], 1, "--confidence must be from 0.5"),
     ],
 )
 def test_what_cannot_be_done(arguments: list[str], code: int, said: str) -> None:

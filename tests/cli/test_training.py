@@ -127,7 +127,7 @@ def test_lists_of_a_recipe_come_through_the_command(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--select", "random", "--drop", "1.5"], "drop is a part of the samples between 0 and 1, not 1.5"),
+        (["--select", "random", "--drop", "1.5"], "--drop must be from 0 to 1, not 1.5"),
         (["--select", "critical", "--warmup-epochs", "3"], "warmup_epochs = 3 leaves none of 3 epochs"),
     ],
 )

@@ -16,7 +16,7 @@ import prunus
 from prunus import models
 from prunus.channels.plan import make_plan
 from prunus.dynamic import DynamicNetwork, KernelActivation, Widths, Winners, activity, anneal, attach
-from prunus.errors import ConfigError, PlanError
+from prunus.errors import ConfigError, PlanError, PrunusError
 from prunus.training import TrainConfig, train
 
 
@@ -355,5 +355,5 @@ def test_what_cannot_be_gated_is_said() -> None:
         attach(Preactivated().eval(), x)
     with pytest.raises(PlanError, match="matches no parameter"):
         attach(Sigmoid(), x, ["nothing"])
-    with pytest.raises(PlanError, match="not 'soft'"):
+    with pytest.raises(PrunusError, match="not 'soft'"):
         attach(models.lenet5(), torch.zeros(1, 1, 28, 28), kind="soft")  # type: ignore[arg-type]

@@ -166,6 +166,15 @@ def test_gates_of_a_copy_still_know_their_macs() -> None:
     assert torch.equal(skipping(again, x)(x), skipping(network, x)(x))  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("kind", ["normed", "traced twice"])
+def test_norms_of_a_loaded_file_keep_their_width(kind: str, tmp_path: Any) -> None:
+    model, x = KINDS[kind]()
+    prunus.save(model, tmp_path / "m")
+    again = prunus.load(tmp_path / "m", lambda: Normed().double())
+    assert torch.equal(again(x), model(x))
+    assert torch.equal(again.train()(x), model.train()(x))
+
+
 def outputs(model: nn.Module, x: Tensor, queue: Any) -> None:
     """In another process; a list, as tensors would be shared through files."""
     with torch.no_grad():

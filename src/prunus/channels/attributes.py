@@ -17,6 +17,13 @@ from .surgery import Rebind, Surgery
 
 def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, most: int) -> tuple[Surgery, MismatchError | None]:
     """Rebind integer attributes until the rehearsal succeeds, in `most` attempts; the best surgery found, and what still fails."""
+    surgery, failure = _fitted(graph, removed, surgery, most)
+    if failure is not None:
+        failure.graph = graph
+    return surgery, failure
+
+
+def _fitted(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, most: int) -> tuple[Surgery, MismatchError | None]:
     surgery, failure = rehearse(graph, removed, surgery)
     attempts = 0
     while failure is not None and failure.index < len(graph.records):

@@ -20,6 +20,7 @@ from .compose import joined
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
 from .indices import remaps_of
+from .mask import mask
 from .optimizer import transfer
 from .origin import Origin
 from .plan import Plan, make_plan
@@ -30,7 +31,7 @@ from .statistics import narrowed, widths_of
 from .surgery import Surgery, operate, slices_of, standard_rebinds
 from .traced import TracedModule
 from .twin import named_tensors, unwrap
-from .verify import verify
+from .verify import compare_training, random_inputs, verify
 
 Prefer = Literal["auto", "eager"]
 Norms = Literal["original", "plain"]
@@ -105,12 +106,19 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     small, surgery, failure = _eager(model, graph, plan, norms)
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
-    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" else None
-    if traced is not None:
+    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and graph.training is None else None
+    apart = _trains_otherwise(model, plan, traced) if traced is not None else ""
+    if traced is not None and not apart:
         return _Built(traced.train(model.training), plan if norms == "original" else _noted(plan, graph, surgery), "traced", Surgery(surgery.slices))
     small, less, surgery = _eager_with_less(model, graph, plan, norms, failure)
-    warnings.warn(_said(plan, less, graph, failure), stacklevel=4)
+    warnings.warn(_said(plan, less, graph, failure, prefer, apart), stacklevel=4)
     return _Built(small, _noted(less, graph, surgery), "eager", surgery)
+
+
+def _trains_otherwise(model: nn.Module, plan: Plan, traced: nn.Module) -> str:
+    """How a traced graph would train otherwise than the model does, by what it does not know of, such as gradients of its own; "" if it would not."""
+    found = compare_training(model, plan, mask(model, plan), traced, random_inputs(model, plan)) if plan.exact else None
+    return "" if found is None or found.same else f"its traced graph would train in another way ({found.fails or found.of})"
 
 
 def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
@@ -119,16 +127,18 @@ def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
     return replace(plan, notes=tuple(dict.fromkeys((*plan.notes, *notes)))) if notes else plan
 
 
-def _said(plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None) -> str:
-    """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes."""
+def _said(plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None, prefer: Prefer, apart: str) -> str:
+    """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes and only that was asked for."""
+    graph = graph if failure is None or failure.graph is None else failure.graph
     record = graph.records[failure.index] if failure is not None and failure.index < len(graph.records) else None
     place = f" ({record.operator}, {record.where})" if record is not None else ""
-    if not less.removed:
+    if not less.removed and prefer == "eager":
         raise CompactError(
             f"Nothing can be removed in the own class of {type(graph.model).__name__}, as its forward needs the number of channels{place}; "
             "read the number off the tensor there, or allow the traced graph (prefer='auto')."
         )
-    return f"{plan.removed - less.removed} of {plan.removed} channels stay, because the model's forward needs their number{place}."
+    and_ = f", and {apart}" if apart else ""
+    return f"{plan.removed - less.removed} of {plan.removed} channels stay, because the model's forward needs their number{place}{and_}."
 
 
 def _eager(
@@ -137,13 +147,18 @@ def _eager(
     """The module's own class, or None and what went wrong."""
     removed = plan.removed_in(graph)
     slices = slices_of(graph, removed)
-    surgery = Surgery(slices, tuple(standard_rebinds(graph, removed, slices)), remaps=remaps_of(graph, removed))
-    surgery, failure = fit_attributes(graph, removed, surgery, attempts)
-    if failure is not None:
-        return None, surgery, failure
-    surgery = replace(surgery, widths=(widths_of(graph, removed) or ()) if norms == "original" else ())
+    forwards = [graph] if graph.training is None else [graph, graph.training]
+    rebinds = {(r.module, r.name): r for one in forwards for r in standard_rebinds(one, removed, slices)}
+    surgery = Surgery(slices, tuple(rebinds.values()), remaps=remaps_of(graph, removed))
+    for one in forwards:
+        surgery, failure = fit_attributes(one, removed, surgery, attempts)
+        if failure is not None:
+            return None, surgery, failure
+    widths = {(w.module, w.number): w for one in forwards for w in widths_of(one, removed) or ()} if norms == "original" else {}
+    surgery = replace(surgery, widths=tuple(widths.values()))
     small = operate(model, surgery)
-    apply_folds(model, small, folds(graph, removed), surgery)
+    moves = {fold.module: fold for one in forwards for fold in folds(one, removed)}
+    apply_folds(model, small, tuple(moves.values()), surgery)
     return small, surgery, None
 
 
@@ -171,6 +186,7 @@ def _eager_with_less(
 def _channels_at(graph: ChannelGraph, failure: MismatchError | None, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """All channels of the groups that an operator, or any other at the same line of the same class, sees."""
     result = np.zeros_like(removed)
+    graph = graph if failure is None or failure.graph is None else failure.graph
     if failure is None or failure.index >= len(graph.records):
         return result
     failed = graph.records[failure.index]

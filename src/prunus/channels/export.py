@@ -100,11 +100,11 @@ def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dy
     shell = _containers(module)
     for node in module.graph.nodes:
         node.meta = {}
-    _batch_norm_modules(shell, module.graph)
+    _batch_norm_modules(source, shell, module.graph)
     return TracedModule(shell, module.graph)
 
 
-def _batch_norm_modules(shell: nn.Module, graph: fx.Graph) -> None:
+def _batch_norm_modules(source: nn.Module, shell: nn.Module, graph: fx.Graph) -> None:
     """Turn batch-norm operators back into modules, so that modes, momentum and statistics work as everywhere."""
     for node in list(graph.nodes):
         if operator_name(node) != "batch_norm" or node.args[3] is None:
@@ -115,7 +115,8 @@ def _batch_norm_modules(shell: nn.Module, graph: fx.Graph) -> None:
         if len(owners) != 1 or "" in owners or any(n not in (None, wanted) for n, wanted in zip(names, _NORM_TENSORS)):
             continue
         (owner,) = owners
-        install_batch_norm(shell, owner, momentum=float(node.args[6]), eps=float(node.args[7]))
+        momentum = getattr(source.get_submodule(owner), "momentum", node.args[6])  # none: a cumulative average, which the graph does not know
+        install_batch_norm(shell, owner, momentum=momentum, eps=float(node.args[7]))
         with graph.inserting_before(node):
             call = graph.call_module(owner, (node.args[0],))
         node.replace_all_uses_with(call)

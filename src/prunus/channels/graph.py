@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from .components import components
 from .cost import AxisTable, Cost, CostModel, LayerCost
@@ -19,6 +19,7 @@ from .fold import settle_leaks
 from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record, Statistic
 from .paint import Painter
 from .source import UNPAINTED, Source
+from .state import State
 from .statistics import split_statistics
 from .twin import Twin, fingerprint_of, named_tensors
 from .widths import Site
@@ -89,7 +90,10 @@ class Note:
 
 @dataclass(frozen=True, eq=False)
 class ChannelGraph:
-    """All channels of a model. `print(graph)` shows them."""
+    """All channels of a model. `print(graph)` shows them.
+
+    `training` is the same of its forward in train mode, with the same channels, where that reads parameters that the one in eval mode does not.
+    """
 
     model: nn.Module
     twin: Twin
@@ -107,6 +111,8 @@ class ChannelGraph:
     notes: tuple[Note, ...]
     statistics: tuple[Statistic, ...]
     sites: tuple[Site, ...]
+    state: State
+    training: ChannelGraph | None
     costs: CostModel
 
     @cached_property
@@ -124,9 +130,18 @@ class ChannelGraph:
         tensors = named_tensors(model)
         for source in self.sources:
             found = tensors.pop(source.name, None)
-            if found is None or found.shape != source.tensor.shape:
+            if found is None or (found.shape != source.tensor.shape and (source.is_parameter or source.name in self._cut)):
                 return False
         return not any(isinstance(tensor, nn.Parameter) for tensor in tensors.values())
+
+    def remade(self, tensors: Mapping[str, Tensor]) -> list[str]:
+        """Buffers that have another shape than when the model was traced."""
+        return [s.name for s in self.sources if not s.is_parameter and s.name in tensors and tensors[s.name].shape != s.tensor.shape]
+
+    @cached_property
+    def _cut(self) -> frozenset[str]:
+        """Parameters and buffers that hold channels; other buffers may have been made anew, by a forward on inputs of another size."""
+        return frozenset(axis.name for axis in self.axes if (axis.channels >= 0).any())
 
     @cached_property
     def wiring(self) -> tuple[tuple[Origin | None, ...], ...]:
@@ -205,6 +220,7 @@ def build(
     painter: Painter,
     sources: tuple[Source, ...],
     sites: Sequence[Site] = (),
+    state: State | None = None,
 ) -> ChannelGraph:
     """Components of the couplings become channels, channels with the same slots become groups."""
     parent = components(painter.next_colour, painter.edges, painter.whole)
@@ -235,6 +251,8 @@ def build(
         notes=_notes([*painter.notes, *(one.mark for one in other)], channel_of_colour),
         statistics=tuple(kept),
         sites=tuple(sites),
+        state=state or {},
+        training=None,
         costs=parts.model(table, slots, np.array([g.size for g in groups], dtype=np.int64)),
     )
 
@@ -272,7 +290,7 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
     """Components that contain the anchor, a pinned colour, or slots that no operator ever saw."""
     bad = _marked(painter.next_colour, [parent[mark.labels] for mark in painter.pins])
     bad[parent[ANCHOR]] = True
-    used = {id(t) for record in painter.records for t in record.tensors} | painter.standing_for
+    used = {id(t) for record in painter.records for t in record.tensors} | painter.standing_for | painter.read_elsewhere
     for source in sources:
         unseen = id(source.tensor) not in used
         for axis, size in enumerate(source.tensor.shape):

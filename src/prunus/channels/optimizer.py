@@ -16,6 +16,7 @@ def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Modul
 
     Raises CompactError, with the optimiser unchanged, if it holds a parameter that is not the model's.
     """
+    _refuse_own_lists(optimizer)
     names = {id(p): name for name, p in model.named_parameters()}
     new = dict(small.named_parameters())
     groups: list[list[nn.Parameter]] = []
@@ -41,6 +42,26 @@ def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Modul
         group["params"] = moved
     optimizer.state.clear()
     optimizer.state.update(state)
+
+
+def _refuse_own_lists(optimizer: torch.optim.Optimizer) -> None:
+    """Raises CompactError for optimisers that keep parameters, or state that mixes their slots, where nobody can slice it."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    lists = [name for name, value in vars(optimizer).items() if name not in ("param_groups", "state", "defaults") and _names_parameters(value, held)]
+    mixed = [
+        key
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+        if isinstance(value, (list, dict)) or (isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape)
+    ]
+    for kept, what in ((lists, "keeps a list of parameters of its own"), (mixed, "keeps state that mixes the slots of a parameter")):
+        if kept:
+            kind = type(optimizer).__name__
+            raise CompactError(f"{kind} {what} ({kept[0]}), which cannot follow the channels; make a new {kind} for the compact model instead.")
+
+
+def _names_parameters(value: Any, held: set[int]) -> bool:
+    return isinstance(value, (list, tuple)) and any(id(one) in held for one in value)
 
 
 def _beside_its_weight(groups: list[list[nn.Parameter]], new: dict[str, nn.Parameter], name: str) -> list[nn.Parameter]:

@@ -138,6 +138,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     made: list[Labels] = field(default_factory=list)  # axes of parameters that make channels
     relied: list[Labels] = field(default_factory=list)  # axes of parameters that must be zero where a channel is removed
     hazards: list[Hazard] = field(default_factory=list)
+    read_elsewhere: set[int] = field(default_factory=set)  # parameters that the forward in the other mode reads, by `id`
     contractions: list[Contraction] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
     running: list[tuple[str, int]] = field(default_factory=list)  # modules that run, outermost first, each with a number for this run

@@ -234,7 +234,13 @@ def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[
 
 def _notes(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:
     notes = [note.text for note in graph.notes if removed[note.channels].any()]
-    return tuple(notes + unfoldable(graph, removed))
+    return tuple(notes + unfoldable(graph, removed) + (_draws(graph) if removed.any() else []))
+
+
+def _draws(graph: ChannelGraph) -> list[str]:
+    """A sentence on random numbers that the forward draws in eval mode too: outputs are equal only from equal random numbers."""
+    places = dict.fromkeys(f"{r.operator}, {r.where}" for r in graph.records if torch.Tag.nondeterministic_seeded in r.func.tags)
+    return [f"the forward draws random numbers, so outputs are equal only from the same state of the generator ({place})" for place in places]
 
 
 def check_fingerprint(plan: Plan, model: nn.Module) -> None:

@@ -26,6 +26,7 @@ from .paint import Painter, Tensors, shape_of_call, tensors_of
 from .rescale import rescales_for
 from .rules import RULES, contraction, fallback, is_pointwise, normalisation, order, reduction, spatial, windows
 from .source import Source, colours_of
+from .state import restore_state
 from .surgery import Surgery, changed, rebind_attributes
 from .trace import run, tell_numbers, to_meta
 from .twin import meta_twin, named_tensors, tensors_in_modules
@@ -45,6 +46,7 @@ class MismatchError(Exception):
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(reason)
         self.index = index
+        self.graph: ChannelGraph | None = None  # whose operators the index counts
 
 
 @dataclass
@@ -293,7 +295,8 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     dense = {source.name: source.tensor.shape for source in graph.sources}
     shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(dense[name])] for name, axes in surgery.slices.items()}
     values = _indices(graph, surgery)
-    twin = meta_twin(graph.model, shapes, values)
+    twin = meta_twin(graph.model, shapes | {name: dense[name] for name in graph.remade(named_tensors(graph.model))}, values, graph.twin.training)
+    restore_state(twin.modules, graph.state)
     rebind_attributes(twin.modules, surgery.rebinds)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
     tensors = tensors_in_modules(twin.modules)

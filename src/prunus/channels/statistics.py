@@ -21,7 +21,8 @@ def split_statistics(
     modules: Mapping[str, nn.Module], records: Sequence[Record], statistics: Sequence[Statistic], sites: Sequence[Site]
 ) -> tuple[list[Statistic], list[Statistic]]:
     """Those whose width can be kept, and the others: the function that computes them is not seen, or its module's forward cannot be replaced."""
-    kept, other = [], []
+    kept: list[Statistic] = []
+    other: list[Statistic] = []
     for one in statistics:
         site = site_of(sites, one.record)
         can = site is not None and bool(site.modules) and can_keep(modules[site.modules[-1]]) and not records[one.record].tensors[0].dim() <= one.axis

@@ -181,8 +181,8 @@ def _recurrent_sizes(path: str, module: nn.RNNBase | nn.RNNCellBase, slices: Sli
         cuts = slices.get(f"{path}.{name}{suffix}" if path else f"{name}{suffix}", {})
         return len(cuts[axis]) if axis in cuts else int(module._parameters[f"{name}{suffix}"].shape[axis])  # type: ignore[union-attr]
 
-    width = int(module.hidden_size)
-    gates = int(module._parameters[f"weight_hh{suffix}"].shape[0]) // width  # type: ignore[union-attr]
+    weight: Any = module._parameters["weight_ih"] if not suffix else None
+    gates = {"LSTM": 4, "GRU": 3}.get(getattr(module, "mode", ""), 1) if weight is None else weight.shape[0] // module.hidden_size
     sizes = {"input_size": length("weight_ih", 1), "hidden_size": length("weight_hh", 0) // gates}
     return sizes | ({"proj_size": length("weight_hh", 1)} if getattr(module, "proj_size", 0) else {})
 

@@ -16,15 +16,18 @@ from torch import Tensor, nn
 
 from .._arguments import door
 from .._wording import given
-from ..errors import ArgumentError, PrunusError, TraceError
+from ..errors import ArgumentError, PrunusError, TraceError, clause
 from ..surroundings import uncompiled
 from .collector import collector_paused
+from .dropout import NoDropout
 from .graph import ChannelGraph, build
 from .layers import Layer, Mark, constant
 from .neutral import neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .source import UNPAINTED, Source
+from .state import State, state_of
+from .train_paint import share, unread
 from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
 from .widths import SiteLog
 
@@ -58,19 +61,67 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     """
     neutral = frozenset[str]()
     while True:
-        painter, twin = Painter(RULES, fallback), meta_twin(model)
-        sources = paint_sources(painter, twin.modules, neutral)
-        tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
-        log = SiteLog(painter.running, painter.records)
-        outputs = run(painter, twin, to_meta(args), to_meta(kwargs), log)
-        found = neutral_sources(painter.records, sources, painter.hazards) - neutral if painter.hazards else frozenset[str]()
+        eval_run = _paint(model, args, kwargs, neutral)
+        train_run = _paint_training(model, args, kwargs, neutral, eval_run)
+        runs = [run for run in (eval_run, train_run) if run is not None]
+        found = frozenset[str]().union(*(neutral_sources(run.painter.records, run.sources, run.painter.hazards) for run in runs)) - neutral
         if not found:
             break
         neutral |= found
-    for hazard in painter.hazards:
-        painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
+    for one in runs:
+        for hazard in one.painter.hazards:
+            one.painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
+    if train_run is None:
+        return eval_run.graph(model, (args, kwargs))
+    share(eval_run.painter, train_run.painter, eval_run.sources, train_run.sources, (eval_run.twin, train_run.twin))
+    graph, training = eval_run.graph(model, (args, kwargs)), train_run.graph(model, (args, kwargs))
+    return dataclasses.replace(graph, training=training)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Run:
+    """A forward that was painted."""
+
+    painter: Painter
+    twin: Twin
+    sources: tuple[Source, ...]
+    log: SiteLog
+    state: State
+
+    def graph(self, model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> ChannelGraph:
+        """The channels that it shows."""
+        return build(model, self.twin, inputs, self.painter, self.sources, self.log.sites, self.state)
+
+
+def _paint(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], neutral: frozenset[str], training: bool = False) -> _Run:
+    painter, twin = Painter(RULES, fallback), meta_twin(model, training=training)
+    sources, state = paint_sources(painter, twin.modules, neutral), state_of(twin.modules)
+    tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
+    log = SiteLog(painter.running, painter.records)
+    outputs = run(painter, twin, to_meta(args), to_meta(kwargs), log)
     pin_outputs(painter, type(model).__name__, outputs)
-    return build(model, twin, (args, kwargs), painter, sources, log.sites)
+    return _Run(painter, twin, sources, log, state)
+
+
+def _paint_training(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], neutral: frozenset[str], eval_run: _Run) -> _Run | None:
+    """The forward in train mode, where parameters are left that the one in eval mode does not read; None where it reads no more either.
+
+    What cannot be painted is told: nobody knows then what those parameters read.
+    """
+    left = unread(eval_run.painter, eval_run.sources)
+    if not left:
+        return None
+    try:
+        found = _paint(model, args, kwargs, neutral, training=True)
+    except (TraceError, ArgumentError) as error:
+        names = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+        warnings.warn(
+            f"{names} of {type(model).__name__} are not read in eval mode, and its forward in train mode cannot be followed ({clause(error)}); "
+            "if training reads them, what they read of pruned channels will not fit.",
+            stacklevel=6,
+        )
+        return None
+    return found if set(unread(found.painter, found.sources)) < set(left) else None
 
 
 def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
@@ -199,7 +250,15 @@ def _own(layer: nn.Module) -> Iterator[Tensor]:
 def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any], sites: SiteLog | None = None) -> Any:
     """Run a twin under the painter, and a log of statistics; an error becomes a TraceError that names the user's line."""
     try:
-        with torch.no_grad(), uncompiled(), _lists_with_values(), _own_forwards(painter, twin.modules), painter, sites or nullcontext():
+        with (
+            torch.no_grad(),
+            uncompiled(),
+            _lists_with_values(),
+            _own_forwards(painter, twin.modules),
+            painter,
+            sites or nullcontext(),
+            NoDropout() if twin.training else nullcontext(),
+        ):
             return twin.model(*args, **kwargs)
     except TraceError:
         raise

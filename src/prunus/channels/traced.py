@@ -113,7 +113,7 @@ def _switch(node: fx.Node, training: bool) -> bool:
     return True
 
 
-def install_batch_norm(shell: nn.Module, path: str, momentum: float, eps: float) -> None:
+def install_batch_norm(shell: nn.Module, path: str, momentum: float | None, eps: float) -> None:
     """Put a batch norm in the place of the plain container that holds its tensors."""
     parent_path, _, name = path.rpartition(".")
     parent = shell.get_submodule(parent_path)

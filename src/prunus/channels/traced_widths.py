@@ -56,11 +56,13 @@ def keep_width(graph: fx.Graph, node: fx.Node, ratio: float, known: Mapping[fx.N
         return False
     tracer = GraphAppendingTracer(graph)
     with graph.inserting_before(node):
-        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), lambda n: _Operand(n, tracer, known[n]))
+        operands: Any = lambda n: _Operand(n, tracer, known[n])  # noqa: E731 (torch types what nodes become too narrowly)
+        args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), operands)
         result = formula(ratio, *args, **kwargs)
     if isinstance(result, tuple):
         for user in list(node.users):
-            user.replace_all_uses_with(result[user.args[1]].node)
+            place: Any = user.args[1]
+            user.replace_all_uses_with(result[place].node)
             graph.erase_node(user)
     else:
         node.replace_all_uses_with(result.node)

@@ -27,11 +27,12 @@ _LARGEST_TABLE = 1 << 20  # elements; integer buffers up to this size keep their
 
 @dataclass(frozen=True, eq=False)
 class Twin:
-    """A model on meta tensors in eval mode, and each of its modules under its first name."""
+    """A model on meta tensors, and each of its modules under its first name; `training` where it is not in eval mode."""
 
     model: nn.Module
     modules: Modules
     numbers: Mapping[str, Tensor] = field(default_factory=dict)  # what small buffers of real numbers hold, by name
+    training: bool = False
 
 
 def unwrap(model: nn.Module) -> nn.Module:
@@ -55,10 +56,69 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
     if origin is not None:
         memo[id(origin)] = None  # where a compact model came from is no part of what is made of it
     try:
+        _detach_computed(model, memo)
         result: nn.Module = _copy_module(model, memo)
+        _rebind_closures(result, memo)
         return result
     except Exception as error:  # any object may hang on a module
         raise TraceError(f"{type(model).__name__} cannot be copied ({clause(error)}); remove what cannot be copied from its attributes.") from error
+
+
+def _detach_computed(model: nn.Module, memo: dict[int, Any]) -> None:
+    """Tensors that a forward computed and left in the model, in whatever containers, are copied without what they were computed from."""
+    waiting: list[Any] = [
+        value for module in walk(model).values() for name, value in vars(module).items() if type(value) in _HOLDERS and name not in _OF_MODULES
+    ]
+    seen = set[int]()
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, Tensor):
+            if value.grad_fn is not None and id(value) not in memo:
+                memo[id(value)] = value.detach().clone()
+        elif type(value) in _HOLDERS and id(value) not in seen:
+            seen.add(id(value))
+            waiting.extend(value.values() if isinstance(value, dict) else value)
+
+
+def _rebind_closures(copied: nn.Module, memo: dict[int, Any]) -> None:
+    """Hooks and functions of a model that were written as closures over it, or over a part of it, work on the copy."""
+    for module in walk(copied).values():
+        state = vars(module)
+        for name, value in state.items():
+            if isinstance(value, types.FunctionType):
+                state[name] = _rebound(value, memo)
+            elif name in _HOOKS and value:
+                state[name] = type(value)((key, _rebound(hook, memo)) for key, hook in value.items())
+
+
+def _rebound(function: Any, memo: dict[int, Any]) -> Any:
+    """A function whose closure holds copies where it held what was copied."""
+    if not isinstance(function, types.FunctionType) or not function.__closure__:
+        return function
+    cells = [cell if _is_empty(cell) else _copied_cell(cell, memo) for cell in function.__closure__]
+    if all(new is old for new, old in zip(cells, function.__closure__)):
+        return function
+    result = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, tuple(cells))
+    result.__kwdefaults__, result.__dict__ = function.__kwdefaults__, dict(function.__dict__)
+    return result
+
+
+def _copied_cell(cell: types.CellType, memo: dict[int, Any]) -> types.CellType:
+    held = cell.cell_contents
+    if isinstance(held, nn.Module) and id(held) in memo:
+        return types.CellType(memo[id(held)])
+    if isinstance(held, types.FunctionType):
+        rebound = _rebound(held, memo)
+        return cell if rebound is held else types.CellType(rebound)
+    return cell
+
+
+def _is_empty(cell: types.CellType) -> bool:
+    try:
+        _ = cell.cell_contents
+    except ValueError:
+        return True
+    return False
 
 
 def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
@@ -99,6 +159,9 @@ def _copies_itself(kind: Any) -> bool:
 
 
 _OWN_COPYING = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
+_HOLDERS = frozenset({dict, list, tuple, set, OrderedDict})
+_OF_MODULES = frozenset({"_parameters", "_buffers", "_modules"})
+_HOOKS = frozenset(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 _PLAIN = frozenset({int, float, bool, str, type(None), type, types.FunctionType, types.BuiltinFunctionType, torch.dtype})
 _CONTAINERS = frozenset({dict, list, set, OrderedDict})
 
@@ -137,8 +200,10 @@ def walk(model: nn.Module) -> Modules:
     return result
 
 
-def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None, values: Mapping[str, Tensor] | None = None) -> Twin:
-    """The model on meta tensors; those named in `shapes` get another shape, and those in `values` are given as they are."""
+def meta_twin(
+    model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None, values: Mapping[str, Tensor] | None = None, training: bool = False
+) -> Twin:
+    """The model on meta tensors, in eval mode or as it is trained; tensors named in `shapes` get another shape, those in `values` are as given."""
     replace: dict[int, Tensor] = {}
     numbers: dict[str, Tensor] = {}
     shapes, values = shapes or {}, values or {}
@@ -149,9 +214,9 @@ def meta_twin(model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = Non
             numbers[name] = tensor.detach().to("cpu", copy=True)
         replace[id(tensor)] = values[name] if name in values else _stand_in(tensor, shapes.get(name))
     twin = copy_model(model, replace)
-    modules = _in_eval_mode(twin)
+    modules = walk(twin.train()) if training else _in_eval_mode(twin)
     without_widths(modules)
-    return Twin(twin, modules, numbers)
+    return Twin(twin, modules, numbers, training)
 
 
 def _in_eval_mode(model: nn.Module) -> Modules:

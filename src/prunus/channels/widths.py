@@ -59,14 +59,19 @@ class KeepsWidth:
 
 def _made_again(base: type[nn.Module], state: dict[str, Any]) -> nn.Module:
     """A module of a class that keeps widths, from what was copied or pickled."""
-    module = wide_class(base).__new__(wide_class(base))
+    kind = wide_class(base)
+    module: nn.Module = kind.__new__(kind)
     module.__setstate__(state)  # type: ignore[no-untyped-call]
     return module
 
 
-@cache
-def wide_class(base: type[nn.Module]) -> type[nn.Module]:
+def wide_class(base: type[nn.Module]) -> Any:
     """The class of modules of another class that keep their width; it has the same name."""
+    return _made_class(base)  # type: ignore[arg-type]  # classes can be hashed
+
+
+@cache
+def _made_class(base: Any) -> Any:
     return type(base.__name__, (KeepsWidth, base), {"__module__": base.__module__, "__doc__": base.__doc__, "__qualname__": base.__qualname__})
 
 
@@ -101,7 +106,8 @@ def without_widths(modules: Mapping[str, nn.Module]) -> None:
     """Give modules their own classes back, in place."""
     for module in modules.values():
         if isinstance(module, KeepsWidth):
-            module.__class__ = plain_class(type(module))
+            owner: Any = module
+            owner.__class__ = plain_class(type(module))
 
 
 def numbered(sites: Sequence[Site], wide: frozenset[str]) -> list[int]:
@@ -158,7 +164,7 @@ class SiteLog(TorchFunctionMode):
 # -- the formulas: only operators that no formula is for, so that a module around another one counts none of them ------------------------------------
 
 
-def _mean(x: Tensor, dims: Sequence[int]) -> Tensor:
+def _mean(x: Tensor, dims: Sequence[int]) -> Any:
     return _ATEN.mean.dim(x, list(dims), True)
 
 
@@ -170,7 +176,7 @@ def _moments(ratio: float, x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tens
     return centred, (1 - ratio) * mean, variance
 
 
-def _normalised(ratio: float, x: Tensor, dims: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float) -> Tensor:
+def _normalised(ratio: float, x: Tensor, dims: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
     """(x - mean) / sqrt(variance + eps) · weight + bias, with statistics over all slots; in single precision at least, like torch's own norms."""
     half = isinstance(x, Tensor) and x.dtype in (torch.float16, torch.bfloat16)  # a node of a graph says nothing of its type
     centred, shift, variance = _moments(ratio, x.float() if half else x, dims)
@@ -182,17 +188,17 @@ def _normalised(ratio: float, x: Tensor, dims: Sequence[int], weight: Tensor | N
 
 def _layer_norm(
     ratio: float, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
-) -> Tensor:
+) -> Any:
     return _normalised(ratio, input, range(-len(normalized_shape), 0), weight, bias, eps)
 
 
-def _per_channel(vector: Tensor | None, rank: int) -> Tensor | None:
+def _per_channel(vector: Tensor | None, rank: int) -> Any:
     return None if vector is None else _ATEN.view.default(vector, [-1, *[1] * (rank - 2)])
 
 
 def _group_norm(
     ratio: float, input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
-) -> Tensor:
+) -> Any:
     rank = input.dim()
     return _normalised(ratio, input, range(1, rank), _per_channel(weight, rank), _per_channel(bias, rank), eps)
 
@@ -207,7 +213,7 @@ def _batch_norm(
     training: bool = False,
     momentum: float = 0.1,
     eps: float = 1e-5,
-) -> Tensor:
+) -> Any:
     """Statistics of what is normalised, as weight standardisation has them."""
     rank = input.dim()
     return _normalised(ratio, input, [0, *range(2, rank)], _per_channel(weight, rank), _per_channel(bias, rank), eps)
@@ -215,11 +221,11 @@ def _batch_norm(
 
 def _torch_batch_norm(
     ratio: float, input: Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float, eps: float, *_: Any
-) -> Tensor:
+) -> Any:
     return _batch_norm(ratio, input, None, None, weight, bias, True, momentum, eps)
 
 
-def _rms_norm(ratio: float, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Tensor:
+def _rms_norm(ratio: float, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Any:
     half = isinstance(input, Tensor) and input.dtype in (torch.float16, torch.bfloat16)
     x = input.float() if half else input
     square = ratio * _mean(x * x, range(-len(normalized_shape), 0))
@@ -234,11 +240,11 @@ def _dims_of(x: Tensor, dim: Any) -> list[int]:
     return list(dim) if isinstance(dim, (tuple, list)) else [dim]
 
 
-def _squeezed(x: Tensor, dims: Sequence[int], keepdim: bool, rank: int) -> Tensor:
+def _squeezed(x: Tensor, dims: Sequence[int], keepdim: bool, rank: int) -> Any:
     return x if keepdim else _ATEN.squeeze.dims(x, [d % rank for d in dims])
 
 
-def _average(ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None) -> Tensor:
+def _average(ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None) -> Any:
     dim = axis if dim is None else dim
     x = input if dtype is None else input.to(dtype)
     dims = _dims_of(x, dim)
@@ -269,7 +275,7 @@ def _variance(ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None
     return _spread(ratio, input, dim, flag, correction, keepdim)[0]
 
 
-def _deviation(ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
+def _deviation(ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
     return _ATEN.sqrt.default(_variance(ratio, input, dim, unbiased, keepdim, correction=correction))
 
 
@@ -287,7 +293,7 @@ def _deviation_and_mean(
     return _ATEN.sqrt.default(variance), mean
 
 
-def _softmax(ratio: float, input: Tensor, dim: int, *_: Any, dtype: Any = None, **__: Any) -> Tensor:
+def _softmax(ratio: float, input: Tensor, dim: int, *_: Any, dtype: Any = None, **__: Any) -> Any:
     """exp(x) over the sum of what is left and of exp(0) for every slot that is not."""
     x = input if dtype is None else input.to(dtype)
     count = x.shape[dim]
@@ -296,11 +302,11 @@ def _softmax(ratio: float, input: Tensor, dim: int, *_: Any, dtype: Any = None, 
     return _ATEN.exp.default(x - _ATEN.logaddexp.default(total, others))
 
 
-def _largest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+def _largest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False) -> Any:
     return _ATEN.clamp_min.default(_ATEN.amax.default(input, _dims_of(input, dim), keepdim), 0)
 
 
-def _smallest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False) -> Tensor:
+def _smallest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False) -> Any:
     return _ATEN.clamp_max.default(_ATEN.amin.default(input, _dims_of(input, dim), keepdim), 0)
 
 

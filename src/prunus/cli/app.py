@@ -14,11 +14,12 @@ from typer.core import TyperCommand, TyperGroup
 from prunus.cli import streams
 from prunus.cli.failures import one_line, out_of_memory, unknown, unusable
 from prunus.cli.limits import check_percentages, check_settings
+from prunus.cli.signals import stops
 from prunus.errors import ConfigError, PrunusError
 
 COMMAND = "prunus.command"  # where the context keeps what the user typed
 
-EPILOGUE = "Exit codes: 0 done · 1 an error, told in one sentence · 2 wrong usage · 130 interrupted."
+EPILOGUE = "Exit codes: 0 done · 1 an error, told in one sentence · 2 wrong usage · 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM."
 
 
 class Verb(TyperCommand):
@@ -68,7 +69,8 @@ class Commands(TyperGroup):
         typed: list[str] = ctx.meta.get(COMMAND, [])
         debug = bool(ctx.params.get("debug")) or bool(os.environ.get("PRUNUS_DEBUG"))
         try:
-            return super().invoke(ctx)
+            with stops(lambda stop: _fail(stop.text, stop.kind, "--json" in typed)):
+                return super().invoke(ctx)
         except KeyboardInterrupt:
             _fail("Interrupted.", "Interrupted", "--json" in typed)
             raise typer.Exit(130) from None

@@ -74,7 +74,9 @@ def _result(folder: Path, build: str) -> dict[str, Any]:
     """What a run recorded; of a training where nothing was removed also its cost."""
     from prunus.channels import trace
     from prunus.report.result import read
+    from prunus.storage.lock import settle
 
+    settle(folder)
     if (folder / RESULT_FILE).is_file():
         return read(folder / RESULT_FILE)
     if not (folder / TRAINING_FILE).is_file():

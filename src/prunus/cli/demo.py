@@ -36,12 +36,13 @@ def demo(
     from prunus.deploy.latency import pinned_threads
     from prunus.methods.one_shot import Material, Target, one_shot
     from prunus.report.delivery import check, deliver
+    from prunus.storage.lock import folder_lock
     from prunus.training import TrainConfig, batches, train
 
     check(output, with_onnx=True, with_report=True)
     # Digits of 8 x 8 pixels are too little work to share: a second thread costs more than it does, most of all where
     # it has to wait for its core, and with one thread every machine of a kind gives the same numbers.
-    with pinned_threads(1), bars() as watch:
+    with folder_lock(output), pinned_threads(1), bars() as watch:
         torch.manual_seed(seed)
         digits = data.load("digits")
         kept, held_out = digits.hold_out(HELD_OUT, seed)

@@ -25,8 +25,11 @@ def write(folder: Path, epoch: int, selection: Selection) -> None:
     """Write the positions of the kept samples of one epoch (counted from 0) among the training samples, int32."""
     import numpy as np
 
-    folder.mkdir(parents=True, exist_ok=True)
-    np.save(folder / f"epoch-{epoch + 1:04d}.npy", selection.indices.astype(np.int32))
+    from prunus.storage import write_atomically
+
+    content = io.BytesIO()
+    np.save(content, selection.indices.astype(np.int32))
+    write_atomically(folder / f"epoch-{epoch + 1:04d}.npy", content.getvalue())
 
 
 def panel(folder: Path, history: History, split: Split, classes: Sequence[str]) -> dict[str, Any] | None:

@@ -65,14 +65,17 @@ def check_own(path: Path, text: str) -> None:
 
 
 def check_target(path: Path | None, what: str) -> None:
-    """Raises ConfigError where a file that is to be written is a folder, or would lie in a file."""
+    """Raises ConfigError where a file that is to be written is a folder, or would lie in a file; FileFormatError where it is a pipe or a device."""
     if path is None:
         return
+    from prunus.storage.lock import check_file
+
     if path.is_dir():
         raise ConfigError(f"{path} is a folder: -o names {what}.")
     over = next((folder for folder in path.parents if folder.exists()), None)
     if over is not None and not over.is_dir():
         raise ConfigError(f"{over} is a file, so {path} cannot lie in it: -o names {what}.")
+    check_file(path)
 
 
 def _is_file(path: Path) -> bool:

@@ -154,7 +154,7 @@ def _compare_two(
         "b": second.record(),
         "cost": {"a": costs[0], "b": costs[1]},
         "latency": [asdict(row) for row in measured],
-        "difference": asdict(difference),
+        "difference": {"max_abs": difference.max_abs, "relative": difference.relative},
         "accuracy": accuracy,
         "notes": [*dict.fromkeys((*first.notes(), *second.notes()))],
     }

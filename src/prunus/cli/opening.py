@@ -124,8 +124,11 @@ def open_model(
     Raises:
         ModelNameError, FileFormatError, ConfigError: no such model, a file that does not fit, a shape that is unknown.
     """
+    from prunus.storage.lock import settle
+
     check_kind(text)
     path = Path(text)
+    settle(path if path.is_dir() else path.parent)
     holds_model = _is_model_path(text)
     if holds_model and (weights is not None or pretrained):
         raise ConfigError(f"{text} has weights of its own: leave {'--pretrained' if weights is None else '--weights'} out.")

@@ -77,6 +77,7 @@ def prune(
     from prunus.cli.app import typed_command
     from prunus.methods.one_shot import Target, one_shot
     from prunus.report.delivery import check, deliver
+    from prunus.storage.lock import folder_lock
 
     figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance, "latency": latency}
     whole = blocks > 0 and not any(one is not None for one in figures.values())  # channels stay
@@ -91,7 +92,7 @@ def prune(
         raise ConfigError("--evenly says how blocks are chosen: give --blocks.")
     check(output, with_onnx=onnx, with_report=report)
     quantise = context.meta.get(QUANTISE)
-    with bars() as watch:
+    with folder_lock(output), bars() as watch:
         _seed(seed)
         shape = parse_shape(input_shape)
         images = _load(data, data_dir, model, shape, watch)
@@ -115,6 +116,7 @@ def prune(
             verify_on=verify_on,
             watch=watch,
         )
+        _refuse_nothing(opened.name, target, outcome, blocks)
         result = deliver(
             output,
             opened.model,
@@ -133,6 +135,16 @@ def prune(
             watch=watch,
         )
     show_json(result) if as_json else show_result(result, output)
+
+
+def _refuse_nothing(name: str, target: Target, outcome: Outcome, blocks: int) -> None:
+    """Raises TargetError where nothing went although a target asked for it: a folder with the dense network would say something else."""
+    from prunus.channels.holding import holding
+
+    asked = target.kind in ("rate", "macs", "params", "bytes") and 0 < float(target.value) != (1.0 if target.kind != "rate" else 0.0)
+    if asked and not outcome.plan.removed and not blocks:
+        held = holding(outcome.graph)
+        raise TargetError(f"Nothing of {name} can be removed at --{target.kind} {target.value:g}{f'; what holds most: {held}' if held else ''}.")
 
 
 def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, material: Material | None, seed: int) -> dict[str, Any]:

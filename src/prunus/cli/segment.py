@@ -35,16 +35,19 @@ def segment(
     """
     from prunus.data.pictures import GEOTIFF
     from prunus.segmentation.files import segment_file
+    from prunus.storage.lock import check_file
 
     check_target(output, "the mask")
+    suffix = image.suffix if image.suffix.lower() in GEOTIFF else ".png"
+    target = output or image.with_name(f"{image.stem}-mask{suffix}")
+    shown = target.with_name(f"{image.stem}-overlay.png") if overlay else None
+    for path in (target, *((shown,) if shown else ())):
+        check_file(path)
     with bars() as watch:
         watch("building the model", 0, 0)
         opened = open_model(model, weights=weights, shape=parse_shape(input_shape), build_name=build)
         own, planes = opened.normalise or IMAGENET, opened.input_shape[1]
         normalise = parse_planes(mean, planes, "mean") or own[0], parse_planes(std, planes, "std") or own[1]
-        suffix = image.suffix if image.suffix.lower() in GEOTIFF else ".png"
-        target = output or image.with_name(f"{image.stem}-mask{suffix}")
-        shown = target.with_name(f"{image.stem}-overlay.png") if overlay else None
         counts = segment_file(
             opened.model, image, target, shown, normalise, tile=tile, overlap=overlap, on_step=lambda done, total: watch("segmenting", done, total)
         )  # fmt: skip

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields
@@ -124,32 +125,38 @@ def train(
     """
     from prunus.cli.app import typed_command
     from prunus.report.delivery import check
+    from prunus.storage.lock import folder_lock
     from prunus.training.distributed import process_group
     from prunus.watching import unwatched
 
     flags = {name: value for name, value in context.params.items() if name not in _NOT_KEYS and value not in (None, "", (), [])}
-    begun = _begun(output, resume)
-    values = read(recipe) if recipe else {f.name: getattr(begun, f.name) for f in fields(Recipe)} if begun else {}
-    chosen = resolve(values | flags, str(recipe) if recipe else "The command", flags)
-    if begun is not None:
-        _check_same(begun, chosen, output)
-        if recipe is None:
-            _check_own(begun, flags, output)
-    if chosen.method == "importance" and not chosen.validation:
-        raise ConfigError("The tolerance of importance weights is kept on held-out samples: validation must be above 0.")
-    if chosen.method == "dynamic":
-        from prunus.methods.gating import check_settings
+    with folder_lock(output):
+        begun = _begun(output, resume)
+        values = read(recipe) if recipe else {f.name: getattr(begun, f.name) for f in fields(Recipe)} if begun else {}
+        chosen = resolve(values | flags, str(recipe) if recipe else "The command", flags)
+        if begun is not None:
+            _check_same(begun, chosen, output)
+            if recipe is None:
+                _check_own(begun, flags, output)
+        if chosen.method == "importance" and not chosen.validation:
+            raise ConfigError("The tolerance of importance weights is kept on held-out samples: validation must be above 0.")
+        if chosen.method == "dynamic":
+            from prunus.methods.gating import check_settings
 
-        check_settings(chosen.budget, chosen.keep, chosen.compile, chosen.gates, chosen.settle)
-    pixels = pictures_of(chosen)
-    delivered = chosen.method != "none" and pixels is None
-    check(output, with_onnx=onnx and delivered, with_report=report and delivered)
-    with process_group() as ranks, _notes(output, tensorboard and ranks.first) as note, bars() if ranks.first else nullcontext(unwatched) as watch:
-        command = typed_command(context)
-        if pixels is not None:
-            result = train_pixels(chosen, pixels, output, command, resume, ranks, watch, note)
-        else:
-            result = _run(chosen, output, command, resume, onnx, report, ranks, watch, note)
+            check_settings(chosen.budget, chosen.keep, chosen.compile, chosen.gates, chosen.settle)
+        pixels = pictures_of(chosen)
+        delivered = chosen.method != "none" and pixels is None
+        check(output, with_onnx=onnx and delivered, with_report=report and delivered)
+        with (
+            process_group() as ranks,
+            _notes(output, tensorboard and ranks.first) as note,
+            bars() if ranks.first else nullcontext(unwatched) as watch,
+        ):
+            command = typed_command(context)
+            if pixels is not None:
+                result = train_pixels(chosen, pixels, output, command, resume, ranks, watch, note)
+            else:
+                result = _run(chosen, output, command, resume, onnx, report, ranks, watch, note)
     if not ranks.first:
         return
     if as_json:
@@ -217,15 +224,15 @@ def _run(
     example = example.to(ranks.device)
     metrics = folder / METRICS
     if ranks.first:
-        folder.mkdir(parents=True, exist_ok=True)
         if not resume:
             metrics.unlink(missing_ok=True)
+            shutil.rmtree(folder / KEPT, ignore_errors=True)
         write_text(recipe.to_toml(), folder / RECIPE)
 
     def note(record: EpochRecord, step: str = "") -> None:
         if ranks.first:
-            with metrics.open("a") as file:
-                file.write(line(record, step))
+            before = metrics.read_text() if metrics.exists() else ""
+            write_text(before + line(record, step), metrics)
             if step in ("", "training"):  # of several trainings the first is drawn
                 also(record)
 
@@ -268,11 +275,13 @@ def _run(
 def _plain_result(model: nn.Module, samples: Material, history: History, record: dict[str, Any], folder: Path, command: str) -> dict[str, Any]:
     """What a training without pruning leaves behind: the weights and their accuracy on the test set."""
     from prunus import storage
+    from prunus.report.delivery import run_files
     from prunus.report.result import write_text
     from prunus.training import evaluate
 
     found = evaluate(model, samples.test, samples.normalise)
-    storage.save(model, folder / "model.safetensors")
     result = {"command": command, "model": record, "accuracy": found.accuracy, "loss": found.loss, "training": history.to_dict()}
-    write_text(json.dumps(result, indent=1) + "\n", folder / TRAINING_FILE)
+    with run_files(folder) as staged:
+        storage.save(model, staged / "model.safetensors")
+        write_text(json.dumps(result, indent=1) + "\n", staged / TRAINING_FILE)
     return result

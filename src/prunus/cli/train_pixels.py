@@ -84,7 +84,8 @@ def train_pixels(
     opened.check_output(folder)
     opened.model.to(ranks.device)
     if ranks.first:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not resume:
+            (folder / "metrics.jsonl").unlink(missing_ok=True)
         write_text(recipe.to_toml(), folder / RECIPE)
     metrics = _Metrics(folder / "metrics.jsonl", pictures)
 
@@ -114,6 +115,7 @@ def _written(
 ) -> dict[str, Any]:
     """The model that is left, what the networks find on the test pictures, and, if channels went, which."""
     from prunus import storage
+    from prunus.report.delivery import run_files
     from prunus.report.result import write_text
     from prunus.segmentation import evaluate
 
@@ -129,9 +131,11 @@ def _written(
         result["trials"] = [asdict(trial) for trial in reduced.trials]
     if reduced and reduced.plan:
         result["cost"] = {"before": asdict(reduced.plan.before), "after": asdict(reduced.plan.after)}
-        write_text(reduced.plan.to_json() + "\n", folder / "plan.json")
-    storage.save((reduced.model if reduced else opened.model).cpu(), folder / "model.safetensors")
-    write_text(json.dumps(result, indent=1) + "\n", folder / TRAINING_FILE)
+    with run_files(folder) as staged:
+        if reduced and reduced.plan:
+            write_text(reduced.plan.to_json() + "\n", staged / "plan.json")
+        storage.save((reduced.model if reduced else opened.model).cpu(), staged / "model.safetensors")
+        write_text(json.dumps(result, indent=1) + "\n", staged / TRAINING_FILE)
     return result
 
 

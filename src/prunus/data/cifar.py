@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tarfile
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
@@ -18,7 +16,8 @@ from prunus.data.download import Progress, fetch
 from prunus.data.paths import AnyPath, as_file, as_path, is_file, shown
 from prunus.data.sets import ImageData, Split
 from prunus.data.unpack import CHUNK, Counted, unpacked
-from prunus.errors import DataError, clause
+from prunus.errors import DataError, FileFormatError, clause
+from prunus.storage.atomic import writing
 
 SIDE = 32  # pixels
 PIXELS = 3 * SIDE * SIDE  # bytes of an image: red plane, green plane, blue plane
@@ -151,7 +150,7 @@ def extract(archive: AnyPath, folder: AnyPath, source: CifarSource) -> None:
                     raise DataError(f"It has {member.name} twice.")
             if left:
                 raise DataError(f"It has no {', '.join(left)}.")
-    except (DataError, OSError) as error:
+    except (DataError, FileFormatError, OSError) as error:
         raise DataError(f"Cannot unpack {shown(archive)}: {clause(error)}.") from error
 
 
@@ -160,15 +159,10 @@ def _extract_one(tar: tarfile.TarFile, member: tarfile.TarInfo, file: str, folde
     stream = tar.extractfile(member) if member.isreg() and not member.issparse() else None
     if stream is None or member.size != expected:
         raise DataError(f"{member.name} in the archive should be a file of {expected:,} bytes, not {member.size:,}.")
-    handle, temporary = tempfile.mkstemp(dir=folder, prefix=f".{file}.")
-    try:
-        with os.fdopen(handle, "wb") as out:
-            shutil.copyfileobj(stream, out, CHUNK)
-        if Path(temporary).stat().st_size != expected:
+    with writing(folder / file) as out:
+        shutil.copyfileobj(stream, out, CHUNK)
+        if out.tell() != expected:
             raise DataError(f"{member.name} is cut short.")
-        Path(temporary).replace(folder / file)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
 
 
 def _places(source: CifarSource, root: Path) -> tuple[Path, ...]:

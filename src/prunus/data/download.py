@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from http.client import HTTPException
-from pathlib import Path
 from typing import IO
 
 from prunus.data import limits
 from prunus.data.paths import AnyPath, as_path, shown
-from prunus.errors import DataError, clause
+from prunus.errors import DataError, FileFormatError, clause
+from prunus.storage.atomic import writing
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being read, how much is done and how much there is (bytes of a download, images of a folder)."""
@@ -42,21 +40,14 @@ def fetch(url: str, target: AnyPath, md5: str, progress: Progress | None = None)
     """
     target = as_path(target)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.")
-    except (OSError, ValueError) as error:
-        raise DataError(f"Cannot write to {shown(target.parent)}: {getattr(error, 'strerror', None) or clause(error)}.") from error
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
+        with writing(target) as file:
             found = _receive(url, file, target.name, progress)
-        if found != md5:
-            raise DataError(f"{url} has MD5 {found} instead of the published {md5}: the download was damaged or changed.")
-        temporary.replace(target)
+            if found != md5:
+                raise DataError(f"{url} has MD5 {found} instead of the published {md5}: the download was damaged or changed.")
+    except FileFormatError as error:
+        raise DataError(f"Cannot write to {shown(target.parent)}: {clause(error)}.") from error
     except OSError as error:
         raise DataError(f"Cannot write {shown(target)}: {error.strerror or clause(error)}.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _receive(url: str, file: IO[bytes], label: str, progress: Progress | None) -> str:

@@ -21,6 +21,7 @@ from torch import Tensor
 from prunus import tolerance as bounds
 from prunus.deploy import onnx, qdq
 from prunus.errors import ConfigError
+from prunus.storage.atomic import draft_folder, put
 from prunus.watching import Watch, unwatched
 
 
@@ -219,7 +220,7 @@ class _Maker:
             noise, size = qdq.noise(draft, self.ready), draft.stat().st_size
             weights = sum(loader.numpy_helper.to_array(entry).nbytes for entry in model.graph.initializer)
         (opset,) = (entry.version for entry in model.opset_import if entry.domain == "")
-        draft.replace(self.target)
+        put(draft, self.target)
         rest = tuple(layer for layer in self.ready.layers if layer not in quantised)
         return Int8Check(self.target, opset, size, weights, self.bits, quantised, rest, noise)
 
@@ -231,10 +232,9 @@ def _opened(source: Path | str, target: Path | str, calibration: Iterable[Tensor
     if weight_bits not in (None, 7, 8):
         raise ConfigError(f"Weights have 8 bits, or 7 where 8 saturate, not {weight_bits}.")
     source, target = Path(source), Path(target)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}.") as folder:
-        ready = qdq.calibrated(source, calibration, Path(folder))
-        yield _Maker(ready, source, target, Path(folder), weight_bits or qdq.weight_bits())
+    with draft_folder(target) as folder:
+        ready = qdq.calibrated(source, calibration, folder)
+        yield _Maker(ready, source, target, folder, weight_bits or qdq.weight_bits())
 
 
 def _require() -> None:

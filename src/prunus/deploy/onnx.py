@@ -6,7 +6,6 @@ import contextlib
 import importlib
 import io
 import logging
-import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from prunus.channels.verify import evaluating
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.deploy.tidy import tidy
 from prunus.errors import FileFormatError, MissingExtraError, PrunusError, VerifyError
+from prunus.storage.atomic import destination, draft_folder, put
 
 
 @dataclass(frozen=True)
@@ -80,9 +80,8 @@ def export(
     require()
     path = Path(path)
     args, kwargs = split(example_inputs)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / path.name  # by which the file knows that of its weights, if there is one
+    with draft_folder(path) as folder:
+        draft = folder / path.name  # by which the file knows that of its weights, if there is one
         with evaluating(model):
             expected = tensors(model(*args, **kwargs))
             opset = write(model, args, kwargs, draft, dynamic_batch)
@@ -93,9 +92,21 @@ def export(
                 f"The ONNX file of {type(model).__name__} differs from the model by {apart.of_largest:.1e} (relative), "
                 f"more than {tolerance:.0e}; nothing was written to {path}."
             )
-        for file in sorted(Path(folder).iterdir(), key=lambda one: one == draft):
-            file.replace(path.parent / file.name)
+        _put_all(draft, path)
     return OnnxCheck(path=path, max_abs=apart.max_abs, relative=apart.of_largest, opset=opset)
+
+
+def _put_all(draft: Path, path: Path) -> None:
+    """Give a file its place, and its weights theirs where they lie in a file of their own: no file ever lies beside the weights of another."""
+    weights = path.with_name(f"{path.name}.data")
+    own = draft.with_name(weights.name)
+    if own.exists():
+        destination(path).unlink(missing_ok=True)
+        put(own, weights)
+        put(draft, path)
+    else:
+        put(draft, path)
+        weights.unlink(missing_ok=True)  # of the file that was there before
 
 
 def session(path: Path | str, *, threads: int) -> Any:
@@ -207,7 +218,7 @@ def check_each(
         raise VerifyError(
             f"The ONNX file of {type(model).__name__} differs by {apart.max_abs:.1e} from what it computes in PyTorch; nothing was written to {path}."
         )
-    draft.replace(path)
+    put(draft, path)
     return OnnxCheck(path, apart.max_abs, apart.of_largest, opset)
 
 

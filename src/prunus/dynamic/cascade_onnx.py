@@ -6,7 +6,6 @@ With any number of inputs at a time, the branch gathers those that the stage bef
 from __future__ import annotations
 
 import importlib
-import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +15,7 @@ from torch import Tensor
 from prunus._arguments import door
 from prunus.deploy import onnx as plain
 from prunus.dynamic.cascade import Cascade
+from prunus.storage.atomic import draft_folder
 
 
 @door()
@@ -36,15 +36,14 @@ def export_cascade(cascade: Cascade, example_inputs: Tensor, path: Path | str, *
     plain.require()
     onnx: Any = importlib.import_module("onnx")
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
+    with draft_folder(path) as folder:
         models = []
         for number, stage in enumerate(cascade.stages):
-            file = Path(folder) / f"{number}.onnx"
+            file = folder / f"{number}.onnx"
             opset = plain.export(stage, example_inputs[: 2 if dynamic_batch else 1], file, dynamic_batch=dynamic_batch).opset
             models.append(onnx.compose.add_prefix(onnx.load(file), f"stage{number}/"))
         merged = _nested(onnx, models, cascade.threshold, dynamic_batch)
-        draft = Path(folder) / "model.onnx"
+        draft = folder / "model.onnx"
         onnx.save(merged, draft)
         return plain.check_each(cascade, example_inputs, draft, path, opset, together=dynamic_batch)
 

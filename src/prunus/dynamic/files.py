@@ -13,7 +13,7 @@ from prunus._arguments import door
 from prunus.channels.trace import Inputs
 from prunus.dynamic.attach import attach
 from prunus.dynamic.network import DynamicNetwork
-from prunus.errors import FileFormatError, PlanError, clause
+from prunus.errors import FileFormatError, PrunusError, clause
 from prunus.storage.checkpoint import read_tree, write_tree
 
 SCHEMA = 2
@@ -55,7 +55,7 @@ def load_gates(model: nn.Module, example_inputs: Inputs, path: Path | str) -> Dy
         network.knob = [(float(strictness), float(macs)) for strictness, macs in tree["knob"]]
         network.tighten(float(tree["strictness"]))
         network.dense_macs = int(tree["dense_macs"])
-    except (PlanError, LookupError, TypeError, ValueError, RuntimeError) as error:
+    except (PrunusError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
         raise FileFormatError(f"{path}: its gates do not fit {type(model).__name__} ({clause(error)}).") from error
     return network.eval()
 

@@ -7,7 +7,6 @@ Layers whose gates choose between a few widths become an `If` between plain laye
 from __future__ import annotations
 
 import importlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from prunus.dynamic.network import DynamicNetwork
 from prunus.dynamic.skipping import SkippingLayer, live_slots, skipping
 from prunus.dynamic.widths_onnx import AtWidth, chosen, few_parts
 from prunus.dynamic.widths_onnx import translated as translated_at_width
+from prunus.storage.atomic import draft_folder
 
 
 @torch.library.custom_op("prunus::live", mutates_args=())
@@ -80,10 +80,9 @@ def export_gated(network: DynamicNetwork, example_inputs: Tensor, path: Path | s
     """
     plain.require()
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     prepared = _prepared(network, example_inputs[:1])
-    with tempfile.TemporaryDirectory(dir=path.parent, prefix=f".{path.name}.") as folder:
-        draft = Path(folder) / "model.onnx"
+    with draft_folder(path) as folder:
+        draft = folder / "model.onnx"
         with evaluating(prepared):
             opset = plain.write(prepared, (example_inputs[:1],), {}, draft, translations=_TRANSLATIONS)
         chosen(draft, [layer for layer in prepared.modules() if isinstance(layer, AtWidth)])

@@ -93,12 +93,19 @@ def _trouble(path: Path, message: str) -> str:
     if "TorchScript" in message:
         return "is a TorchScript program; save the state_dict() of the network that it was made of, and give that file"
     with path.open("rb") as file:
-        whole = zipfile.is_zipfile(path) or file.read(1) == b"\x80"  # how a pickle begins
+        whole = _is_archive(path) or file.read(1) == b"\x80"  # how a pickle begins
     if whole and _OBJECT.search(message):
         name = _NAME.search(message)
         what = f" ({name.group(1)})" if name else ""
         return f"holds a pickled object{what}, and such a file can run any code when it is read; save the network's state_dict() instead"
     return "is damaged, or no state_dict that was saved by torch"
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:  # it has the end of one, which says nonsense
+        return False
 
 
 def _unwrapped(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> dict[str, Tensor]:

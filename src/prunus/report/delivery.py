@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,15 +12,37 @@ from torch import Tensor, nn
 from prunus import report, storage
 from prunus.deploy import comparison, onnx
 from prunus.deploy.environment import environment
-from prunus.errors import ConfigError
 from prunus.report import html
 from prunus.report.describe import describe, files
 from prunus.report.quantisation import FILE, Quantisation, quantised
 from prunus.report.result import write_json, write_text
+from prunus.storage import fileset
+from prunus.storage.lock import check_folder, folder_lock
 
 if TYPE_CHECKING:
     from prunus.methods.one_shot import Material, Outcome
     from prunus.training import History
+
+INDEX = ("training.json", "result.json")  # they say what the other files are
+FILES = ("model.safetensors", "gates.safetensors", "plan.json", "model.onnx", "model.onnx.data", FILE, f"{FILE}.data", "report.html", *INDEX)
+CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
+PROGRESS = ("recipe.toml", "metrics.jsonl", "kept")  # of a training; they belong to its checkpoints
+
+
+@contextmanager
+def run_files(folder: Path) -> Iterator[Path]:
+    """A folder to write a run's files in; they come into the run's own folder all together when the block ends, or not at all if it fails.
+
+    All files of an earlier run go then: they would be taken for this one's. Only a training's checkpoints stay, with its recipe and its metrics.
+
+    Raises:
+        ConfigError: another run writes into the folder, or it cannot be made.
+        FileFormatError: the files cannot be written.
+    """
+    with folder_lock(folder):
+        begun = any(folder.glob(CHECKPOINTS))
+        with fileset.staging(folder, FILES if begun else (*FILES, *PROGRESS), last=INDEX) as staged:
+            yield staged
 
 
 def check(folder: Path | str, *, with_onnx: bool, with_report: bool) -> None:
@@ -29,17 +51,15 @@ def check(folder: Path | str, *, with_onnx: bool, with_report: bool) -> None:
     Raises:
         MissingExtraError: an extra is wanted that is not installed.
         ConfigError: the folder cannot be made or written to.
+        FileFormatError: something else than a file has the name of one of its files.
     """
     folder = Path(folder)
     if with_onnx:
         onnx.require()
     if with_report:
         html.require()
-    place = next(one for one in (folder, *folder.absolute().parents) if one.exists())
-    if not place.is_dir():
-        raise ConfigError(f"{place} is a file: the results need a folder.")
-    if not os.access(place, os.W_OK):
-        raise ConfigError(f"{place} cannot be written to: choose another folder for the results.")
+    check_folder(folder)
+    fileset.check(folder, FILES)
 
 
 def deliver(
@@ -61,7 +81,7 @@ def deliver(
     quantise: Quantisation | None = None,
     watch: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> dict[str, Any]:
-    """Measure latency before and after, and write everything; every file is written whole or not at all.
+    """Measure latency before and after, and write everything: the folder holds all files of this run afterwards, or is as it was.
 
     Args:
         folder: where to; made if it is not there, and files of an earlier run are replaced.
@@ -79,45 +99,48 @@ def deliver(
         The result, as written to `result.json`.
 
     Raises:
-        MissingExtraError, ConfigError: as for `check`.
-        PrunusError: the model cannot be exported.
+        MissingExtraError, ConfigError, FileFormatError: as for `check` and `run_files`.
+        PrunusError: the model cannot be exported; or the quantiser gives up, when everything else is there.
     """
     folder = Path(folder)
     check(folder, with_onnx=with_onnx, with_report=with_report)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {"model": folder / "model.safetensors", "plan": folder / "plan.json"}
-    measured, exported = comparison.compare_latency(
-        original,
-        outcome.compact,
-        example_inputs,
-        with_onnx=with_onnx,
-        onnx_path=folder / "model.onnx",
-        watch=lambda step: watch(step, 0, 0),
-    )
-    watch("writing", 0, 0)
-    storage.save(outcome.compact, paths["model"])
-    write_text(outcome.plan.to_json() + "\n", paths["plan"])
-    result = describe(
-        outcome,
-        command=command,
-        model=model,
-        score=score,
-        seed=seed,
-        environment=environment(),
-        material=material,
-        training=training,
-        latency=measured,
-        notes=notes,
-    )
-    for name, made in ((FILE, False), ("model.onnx", exported is not None), ("report.html", with_report)):
-        if not made:
-            (folder / name).unlink(missing_ok=True)  # of an earlier run, and so of another network
-    result = finish(result | dict(panels or {}), folder, paths, exported, with_report)
-    if quantise is None or exported is None or material is None:
-        return result
-    # All else is written by now, so that no training is lost if the quantiser gives up.
-    result["int8"] = quantised(quantise, original, exported.path, example_inputs, material, seed=seed, watch=watch)
-    return finish(result, folder, {**paths, "int8": folder / FILE}, exported, with_report)
+    failure: BaseException | None = None
+    with run_files(folder) as staged:
+        paths = {"model": staged / "model.safetensors", "plan": staged / "plan.json"}
+        measured, exported = comparison.compare_latency(
+            original,
+            outcome.compact,
+            example_inputs,
+            with_onnx=with_onnx,
+            onnx_path=staged / "model.onnx",
+            watch=lambda step: watch(step, 0, 0),
+        )
+        watch("writing", 0, 0)
+        storage.save(outcome.compact, paths["model"])
+        write_text(outcome.plan.to_json() + "\n", paths["plan"])
+        result = describe(
+            outcome,
+            command=command,
+            model=model,
+            score=score,
+            seed=seed,
+            environment=environment(),
+            material=material,
+            training=training,
+            latency=measured,
+            notes=notes,
+        )
+        result = finish(result | dict(panels or {}), staged, paths, exported, with_report)
+        if quantise is not None and exported is not None and material is not None:
+            try:
+                int8 = quantised(quantise, original, exported.path, example_inputs, material, seed=seed, watch=watch)
+                result = finish(result | {"int8": int8}, staged, {**paths, "int8": staged / FILE}, exported, with_report)
+            except BaseException as error:  # all else is written, so that no training is lost if the quantiser gives up
+                failure = error
+                (staged / FILE).unlink(missing_ok=True)
+    if failure is not None:
+        raise failure
+    return result
 
 
 def finish(result: dict[str, Any], folder: Path, paths: Mapping[str, Path], exported: onnx.OnnxCheck | None, with_report: bool) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from prunus.deploy.environment import environment
 from prunus.deploy.latency import pinned_threads
 from prunus.deploy.per_input import over_inputs
 from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
-from prunus.report.delivery import check, finish
+from prunus.report.delivery import check, finish, run_files
 from prunus.report.result import SCHEMA
 from prunus.training import evaluate
 from prunus.training.feeding import batches
@@ -54,7 +54,7 @@ def deliver_gated(
     with_report: bool = True,
     watch: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> dict[str, Any]:
-    """Measure what a gated network saves on the test samples, and write everything; every file is written whole or not at all.
+    """Measure what a gated network saves on the test samples, and write everything: all files of this run, or none.
 
     Args:
         folder: where to; made if it is not there, and files of an earlier run are replaced.
@@ -76,43 +76,43 @@ def deliver_gated(
         The result, as written to `result.json`.
 
     Raises:
-        MissingExtraError, ConfigError: as for `prunus.report.delivery.check`.
+        MissingExtraError, ConfigError, FileFormatError: as for `prunus.report.delivery.check` and `run_files`.
         PrunusError: the network cannot be exported, or not skip its closed channels.
     """
     folder = Path(folder)
     check(folder, with_onnx=with_onnx, with_report=with_report)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {"model": folder / MODEL, "gates": folder / GATES}
-    inputs = [images for images, _ in batches(material.test.subset(torch.arange(min(TIMED, len(material.test)))), material.normalise, 1)]
-    first = first or network
-    fast, dense, exported = skipping(network, inputs[0]), first.plain().eval(), None
-    if with_onnx:
-        watch("exporting to ONNX", 0, 0)
-        exported = export_gated(network, torch.cat(inputs[:16]), folder / ONNX)
-    watch("asking the gates about test samples", 0, 0)
-    shares, panel = activity_panel(network, material.test, material.normalise, classes)
-    panel |= {"curve": curve(network, material), "gallery": gallery(material.test, shares)}
-    steps = [{"step": "before", "value": before}] if before is not None else []
-    steps.append({"step": "with gates", "value": evaluate(network, material.test, material.normalise).accuracy})
-    watch("measuring latency", 0, 0)
-    panel["latency"] = latency(dense, fast, inputs, exported.path if exported else None, folder)
-    watch("writing", 0, 0)
-    storage.save(network.plain().eval(), paths["model"])
-    save_gates(network, paths["gates"])
-    result = _described(network, fast, inputs[0], panel, first.graph.cost(), notes)
-    result |= {
-        "command": command,
-        "seed": seed,
-        "model": dict(model),
-        "accuracy": {
-            "metric": "top-1 accuracy, percent",
-            "count": len(material.test),
-            "note": f"{len(material.test):,} test samples, by which nothing was chosen.",
-            "steps": steps,
-        },
-        "training": [{"name": "training", "config": asdict(history.config), "epochs": [asdict(epoch) for epoch in history.epochs]}],
-    }
-    return finish(result | dict(panels or {}), folder, paths, exported, with_report)
+    with run_files(folder) as staged:
+        paths = {"model": staged / MODEL, "gates": staged / GATES}
+        inputs = [images for images, _ in batches(material.test.subset(torch.arange(min(TIMED, len(material.test)))), material.normalise, 1)]
+        first = first or network
+        fast, dense, exported = skipping(network, inputs[0]), first.plain().eval(), None
+        if with_onnx:
+            watch("exporting to ONNX", 0, 0)
+            exported = export_gated(network, torch.cat(inputs[:16]), staged / ONNX)
+        watch("asking the gates about test samples", 0, 0)
+        shares, panel = activity_panel(network, material.test, material.normalise, classes)
+        panel |= {"curve": curve(network, material), "gallery": gallery(material.test, shares)}
+        steps = [{"step": "before", "value": before}] if before is not None else []
+        steps.append({"step": "with gates", "value": evaluate(network, material.test, material.normalise).accuracy})
+        watch("measuring latency", 0, 0)
+        panel["latency"] = latency(dense, fast, inputs, exported.path if exported else None, staged)
+        watch("writing", 0, 0)
+        storage.save(network.plain().eval(), paths["model"])
+        save_gates(network, paths["gates"])
+        result = _described(network, fast, inputs[0], panel, first.graph.cost(), notes)
+        result |= {
+            "command": command,
+            "seed": seed,
+            "model": dict(model),
+            "accuracy": {
+                "metric": "top-1 accuracy, percent",
+                "count": len(material.test),
+                "note": f"{len(material.test):,} test samples, by which nothing was chosen.",
+                "steps": steps,
+            },
+            "training": [{"name": "training", "config": asdict(history.config), "epochs": [asdict(epoch) for epoch in history.epochs]}],
+        }
+        return finish(result | dict(panels or {}), staged, paths, exported, with_report)
 
 
 @torch.no_grad()

@@ -10,6 +10,7 @@ from typing import Any
 from prunus.errors import FileFormatError, clause
 from prunus.json_files import read_json
 from prunus.storage.atomic import write_atomically
+from prunus.storage.lock import settle
 
 # Raised when a key changes its meaning or goes away; new keys alone do not raise it.
 SCHEMA = 1
@@ -33,6 +34,7 @@ def read(path: Path | str) -> dict[str, Any]:
     Raises:
         FileFormatError: no such file, not JSON, or not a result.
     """
+    settle(Path(path).parent)
     result = read_json(path, "a result")
     try:
         check(result)

@@ -17,7 +17,9 @@ from ..data.decode import need_pillow
 from ..data.paths import AnyPath, as_path, shown
 from ..data.pictures import GEOTIFF, Picture, need_rasterio, open_picture, opened_raster
 from ..errors import ConfigError, FileFormatError, PrunusError, clause
+from ..storage import fileset
 from ..storage.atomic import write_atomically
+from ..storage.lock import file_lock
 from ..training.feeding import Normalise
 from .metrics import classes_of
 from .predict import OVERLAP, TILE, reader, strips
@@ -40,18 +42,42 @@ def segment_file(
 ) -> dict[int, int]:
     """Find the class of every pixel, and write a mask of class indices (255 for the foreground of a binary one) and an overlay.
 
-    A mask that ends in .tif has the georeference of a source that has one. Files are written whole or not at all.
+    A mask that ends in .tif has the georeference of a source that has one. The files are written together or not at all.
 
     Returns:
         pixels of every class.
 
     Raises:
         DataError: no readable picture, or one with other planes than `normalise` has.
-        ConfigError: a mask that is too large for another format than TIFF.
+        ConfigError: a mask that is too large for another format than TIFF; or another process is writing it, or its folder cannot be written to.
         FileFormatError: a file that cannot be written.
         MissingExtraError: a library that reads or writes the format is not installed.
     """
     source, mask_file = as_path(source), as_path(mask_file)
+    fileset.check(mask_file.parent, [mask_file.name])
+    with file_lock(mask_file), _staged(mask_file, None if overlay_file is None else as_path(overlay_file)) as (mask, overlay):
+        return _segmented(model, source, mask, overlay, normalise, tile, overlap, on_step)
+
+
+@contextmanager
+def _staged(mask_file: Path, overlay_file: Path | None) -> Iterator[tuple[Path, Path | None]]:
+    """Where to write a mask and its overlay, so that they take their places together; an overlay that lies elsewhere takes its own."""
+    with fileset.staging(mask_file.parent, (), last=[mask_file.name], key=mask_file.name) as folder:
+        beside = overlay_file is not None and overlay_file.parent == mask_file.parent
+        yield folder / mask_file.name, folder / overlay_file.name if overlay_file is not None and beside else overlay_file
+
+
+def _segmented(
+    model: nn.Module,
+    source: Path,
+    mask_file: Path,
+    overlay_file: Path | None,
+    normalise: Normalise,
+    tile: int,
+    overlap: int,
+    on_step: Callable[[int, int], None] | None,
+) -> dict[int, int]:
+    """Write both files, strip by strip; pixels of every class."""
     picture = open_picture(source)
     read = reader(picture, normalise, shown(source))
     _, height, width = picture.shape
@@ -113,22 +139,16 @@ def _geotiff_writer(source: Path, target: Path, height: int, width: int) -> Iter
     if source.suffix.lower() in GEOTIFF:
         with opened_raster(source) as original:
             place = {"crs": original.crs, "transform": original.transform} if original.crs else {}
-    partial = target.with_name(f".{target.name}.partial")
     profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8", "compress": "deflate", **place}
     with _told(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
-        file = rasterio.open(partial, "w", **profile)
+        file = rasterio.open(target, "w", **profile)
 
     def write(top: int, rows: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
         with _told(target):
             file.write(rows, 1, window=Window(0, top, width, len(rows)))
 
-    try:
-        with file:
-            yield write
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    with file:
+        yield write
 
 
 @contextmanager
@@ -139,7 +159,7 @@ def _told(target: Path) -> Iterator[None]:
     except PrunusError:
         raise
     except Exception as error:
-        raise FileFormatError(f"{shown(target)} cannot be written ({clause(error)}).") from error
+        raise FileFormatError(f"{shown(target.name)} cannot be written ({clause(error)}).") from error
 
 
 def _write_png(path: Path, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> None:

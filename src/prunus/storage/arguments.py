@@ -10,7 +10,7 @@ import torch
 from torch import fx
 
 from prunus.errors import FileFormatError
-from prunus.storage.arithmetic import SIZE, Number, number_of, result_of
+from prunus.storage.arithmetic import ON_TENSORS, SIZE, Number, number_of, result_of
 
 MOST_STEPS = 1 << 16  # of a kernel, a stride, a dilation, a padding [pixels]
 _MOST_SCALE = float(1 << 16)
@@ -56,7 +56,7 @@ def kind_of_call(node: fx.Node, kinds: Mapping[fx.Node, Kind]) -> Kind:
 
 
 def kind_of_arithmetic(node: fx.Node, name: str, kinds: Mapping[fx.Node, Kind]) -> Kind:
-    """What a function of sizes gives, or an entry of a tuple of tensors; raises FileFormatError for other operands and endless numbers."""
+    """What a function of sizes or tensors gives, or an entry of a tuple of tensors; raises FileFormatError for other operands and endless numbers."""
     if node.kwargs:
         _refuse(node, "with keywords")
     if name == "getitem":
@@ -70,7 +70,12 @@ def kind_of_arithmetic(node: fx.Node, name: str, kinds: Mapping[fx.Node, Kind]) 
             return [operand(item) for item in value]
         return kinds[value] if isinstance(value, fx.Node) else value
 
-    return result_of(name, [operand(value) for value in node.args])
+    operands = [operand(value) for value in node.args]
+    if name in ON_TENSORS and "tensor" in operands:
+        if all(value == "tensor" or isinstance(value, Number) or number_of(value) is not None for value in operands):
+            return "tensor"
+        _refuse(node, "on something else than tensors and numbers")
+    return result_of(name, operands)
 
 
 def _given_by(types: list[str]) -> Kind:

@@ -24,6 +24,7 @@ _MOST_POWER = 64
 _TO_FLOAT = ("truediv", "sym_float", "math.sqrt")
 _TO_BOOL = ("eq", "ne", "lt", "le", "gt", "ge", "not_", "sym_not")
 
+ON_TENSORS = frozenset(("mul", "add", "sub", "truediv", "neg", "pow"))  # what the formulas of norms write
 SYMBOLIC: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in ("mul", "add", "sub", "floordiv", "truediv", "mod", "neg", "pow", "getitem")},
     **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "not_")},
@@ -99,4 +100,4 @@ def _power(numbers: Sequence[Number], operands: Sequence[Any]) -> Number:
     return Number(numbers[0].bits * exponent + 1, True)
 
 
-__all__ = ["MOST_BITS", "NAMES", "SIZE", "SYMBOLIC", "Number", "number_of", "result_of"]
+__all__ = ["MOST_BITS", "NAMES", "ON_TENSORS", "SIZE", "SYMBOLIC", "Number", "number_of", "result_of"]

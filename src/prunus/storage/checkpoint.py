@@ -13,6 +13,7 @@ from torch import Tensor
 from ..errors import FileFormatError, clause
 from .atomic import write_atomically
 from .digest import CHECKSUM, digest
+from .lock import settle
 
 SCHEMA = 2  # 1 had no checksum
 _TENSOR = "tensor"
@@ -37,6 +38,7 @@ def write_tree(path: str | Path, tree: Any) -> None:
 def read_tree(path: str | Path) -> Any:
     """Read what `write_tree` wrote; tensors lie on the CPU. Raises FileFormatError if it is no such file, or was changed."""
     path = Path(path)
+    settle(path.parent)
     if not path.is_file():
         raise FileFormatError(f"There is no checkpoint at {path}.")
     try:

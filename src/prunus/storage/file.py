@@ -30,6 +30,7 @@ from .atomic import write_atomically
 from .digest import CHECKSUM, digest
 from .finite import warn_of_nonfinite
 from .header import SCHEMA, Header, is_size, parse
+from .lock import settle
 from .shell import rehearse_data, traced_from_data, traced_to_data
 
 
@@ -184,6 +185,7 @@ def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
     """Header and tensors of a file whose checksum fits."""
+    settle(path.parent)
     if not path.is_file():
         raise FileFormatError(f"{path} does not exist.")
     try:

@@ -67,7 +67,7 @@ def _built(data: Traced, tensors: Mapping[str, Tensor], device: torch.device) ->
             else:
                 owner.register_parameter(key, parameters[source])
         for name, (eps, momentum) in data.norms.items():
-            install_batch_norm(shell, name, momentum, eps)  # type: ignore[arg-type]  # none means a cumulative average
+            install_batch_norm(shell, name, momentum, eps)
         return TracedModule(shell, graph_from_data(data.graph, data.places, data.norms, device), data.inputs)
     except FileFormatError:
         raise

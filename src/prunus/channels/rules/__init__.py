@@ -14,7 +14,23 @@ import torch
 
 from ..layers import Paint
 from ..paint import Call, Rule
-from . import contraction, copies, fourier, indexing, normalisation, order, pieces, planes, reduction, scatter, shape, spatial, weights, windows
+from . import (
+    contraction,
+    copies,
+    fourier,
+    indexing,
+    normalisation,
+    order,
+    pieces,
+    planes,
+    quantisation,
+    reduction,
+    scatter,
+    shape,
+    spatial,
+    weights,
+    windows,
+)
 from .pointwise import pointwise
 
 # Elementwise operators that torch does not tag as pointwise.
@@ -44,6 +60,7 @@ RULES: dict[str, Rule] = {
     **reduction.RULES,
     **spatial.RULES,
     **indexing.RULES,
+    **quantisation.RULES,
     **scatter.RULES,
     **order.RULES,
     **windows.RULES,

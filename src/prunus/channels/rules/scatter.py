@@ -100,8 +100,10 @@ def index_put(call: Call) -> Sequence[Paint]:
     for index in indices:
         call.pin(call.paint(index), "used as an index")
     adjacent = used == list(range(used[0], used[0] + len(used)))
-    width = max(indices[axis].dim() for axis in used)
-    return _put(call, x, used, width, used[0] if adjacent else 0, values)
+    width = torch.broadcast_shapes(  # type: ignore[no-untyped-call]
+        *(indices[axis].shape for axis in used)
+    )
+    return _put(call, x, used, len(width), used[0] if adjacent else 0, values)
 
 
 def _put_where(call: Call, x: Tensor, first: int, mask: Tensor, values: Tensor) -> Sequence[Paint]:
