@@ -45,6 +45,8 @@ EXTERNAL = {
     "prunus.dynamic.load_gates",
     "prunus.dynamic.save_gates",
     "prunus.models.load_weights",
+    "prunus.paint_rule",  # a registry that other tests would see: tests/channels
+    *("prunus.core", "prunus.whole", "prunus.channels.paint_rule", "prunus.channels.core", "prunus.channels.whole"),  # detectors: tests/channels
 }  # files: tests/storage
 SLOW = {"prunus.dynamic.export_gated", "prunus.dynamic.export_cascade", "prunus.models.load_encoder", "prunus.models.build"}
 

@@ -84,6 +84,11 @@ def _(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(x)
 
 
+_OTHERS = {"swish": "(Tensor x)", "fast_softmax": "(Tensor x, int dim, bool half)", "scale_rows": "(Tensor x, Tensor factors)"}
+for _name, _arguments in _OTHERS.items():
+    torch.library.define(f"mylib::{_name}", f"{_arguments} -> Tensor")
+
+
 class Blurred(nn.Module):
     """A network with an operator that prunus has never heard of."""
 

@@ -9,7 +9,7 @@ from hypothesis import HealthCheck, given, seed, settings
 from tests.network_check import check_network, outputs_of
 from tests.networks import Spec, networks, random_spec
 
-EXAMPLES = 75  # in each of four parts, so that they can be spread over processes
+EXAMPLES = 45  # in each of four parts, so that they can be spread over processes; `benchmarks.random_networks` draws thousands
 PARTS = 4
 
 

@@ -18,7 +18,7 @@ class Sorted(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.second, self.last = nn.Conv2d(3, 96, 3), nn.Conv2d(96, 2, 1), nn.Conv2d(2, 4, 1)
+        self.first, self.second, self.last = nn.Conv2d(3, 192, 5), nn.Conv2d(192, 2, 1), nn.Conv2d(2, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         y, order = self.first(x).sort(1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -162,7 +163,9 @@ def test_upsampling_networks_are_refitted() -> None:
 def test_on_random_networks_it_runs_and_compacts_exactly(spec: Spec) -> None:
     model, inputs = spec.build()
     graph = prunus.trace(model, inputs)
-    plan = prunus.plan(graph, prunus.scores.random(graph, spec.seed), rate=0.5)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Only .* channels of")  # of networks that are mostly pinned
+        plan = prunus.plan(graph, prunus.scores.random(graph, spec.seed), rate=0.5)
     fitted = refit(model, plan, [inputs])
     small = prunus.compact(fitted, plan, check=False)
     prunus.verify(fitted, plan, small)  # raises where an exact plan is not

@@ -28,7 +28,7 @@ from .rules import RULES, contraction, fallback, is_pointwise, normalisation, or
 from .source import Source, colours_of
 from .state import restore_state
 from .surgery import Surgery, changed, rebind_attributes
-from .trace import run, tell_numbers, to_meta
+from .trace import map_tensors, run, tell_numbers, to_meta
 from .twin import meta_twin, named_tensors, tensors_in_modules
 
 _SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
@@ -287,6 +287,15 @@ def _indices(graph: ChannelGraph, surgery: Surgery) -> dict[str, Tensor]:
     return changed(tensors, {name: axes for name, axes in surgery.slices.items() if name in names}, surgery.remaps)
 
 
+def _as_now(graph: ChannelGraph) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The example inputs, in the type that the model has by now: it may have been made double or half since it was traced."""
+    traced, now = (next((p.dtype for p in model.parameters() if p.is_floating_point()), None) for model in (graph.twin.model, graph.model))
+    if now is None or traced == now:
+        return graph.inputs
+    inputs: tuple[tuple[Any, ...], dict[str, Any]] = map_tensors(graph.inputs, lambda t: t.to(now) if t.dtype == traced else t)
+    return inputs
+
+
 def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) -> tuple[Surgery, MismatchError | None]:
     """Whether the operated twin computes with exactly the channels that should be left, else where it first does not.
 
@@ -303,7 +312,7 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     painter.add_sources(tensors)
     tell_numbers(painter, {**graph.twin.numbers, **changed(graph.twin.numbers, surgery.slices, ())}, tensors)
     painter.others = dict.fromkeys(map(id, values.values()))
-    args, kwargs = graph.inputs
+    args, kwargs = _as_now(graph)
     try:
         run(painter, twin, to_meta(args), to_meta(kwargs))
     except TraceError as error:
