@@ -34,9 +34,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--again", nargs="+", default=[], metavar="READER", help="measure these readers anew, all of their mutations so far")
     options = parser.parse_args()
     result = kept(FILE)
     done = result.setdefault("done", {})
+    if options.again:
+        measure_again(result, options.again, options.seed)
+        return
     with tempfile.TemporaryDirectory() as folder:
         for first in range(done.get(str(options.seed), 0), options.count, BLOCK):
             end = min(first + BLOCK, options.count)
@@ -46,6 +50,17 @@ def main() -> None:
             save(FILE, result)
             FILE.with_suffix(".md").write_text(table(result))
             print(f"{end:,}: {sum(verdict.kind in FAULTS for verdict in found)} faults", flush=True)
+
+
+def measure_again(result: Row, readers: list[str], seed: int) -> None:
+    """Put new rows in the place of those of some readers, of as many mutations."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = list(verdicts(Path(folder), seed, 0, result["done"][str(seed)], readers))
+    others = [row for row in result["rows"] if row["seed"] != seed or row["reader"] not in readers]
+    result["rows"] = added(others, found, seed)
+    save(FILE, result)
+    FILE.with_suffix(".md").write_text(table(result))
+    print(f"{len(found):,}: {sum(verdict.kind in FAULTS for verdict in found)} faults", flush=True)
 
 
 def added(rows: list[Row], found: list[Verdict], seed: int) -> list[Row]:

@@ -13,6 +13,7 @@ from torch import nn
 
 import prunus
 from prunus.channels import Plan
+from prunus.channels.plan import rebuild_inputs
 from prunus.errors import PlanError
 from prunus.models import lenet5
 
@@ -138,3 +139,11 @@ def test_a_plan_from_json_is_carried_out_on_a_model_of_another_type() -> None:
     plan = Plan.from_json(random_plan(prunus.trace(net(), IMAGE)).to_json())
     small = prunus.compact(net().float(), plan)
     assert small(IMAGE.float()).dtype == torch.float32
+
+
+@pytest.mark.parametrize(
+    "inputs", ["[[1], {}]", '{"tensor": [[1, 2], 7]}', '{"tensor": [[1, 2], "nn"]}', '{"tensor": [[-1], "float32"]}', "[" * 5000, "3"]
+)
+def test_inputs_that_no_tensor_has_are_refused(inputs: str) -> None:
+    with pytest.raises(PlanError):
+        rebuild_inputs(inputs)

@@ -52,21 +52,24 @@ class Verdict:
     text: str
 
 
-def verdicts(folder: Path, seed: int, first: int, end: int) -> Iterator[Verdict]:
-    """All mutations from `first` to before `end`, in as many processes as it takes."""
+def verdicts(folder: Path, seed: int, first: int, end: int, readers: Sequence[str] = ()) -> Iterator[Verdict]:
+    """All mutations from `first` to before `end`, those of some readers alone if any are named, in as many processes as it takes."""
     while first < end:
         environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
-        command = [sys.executable, *MODULE, str(folder), str(seed), str(first), str(end)]
+        command = [sys.executable, *MODULE, str(folder), str(seed), str(first), str(end), *readers]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 verdict = Verdict(**json.loads(line))
                 first = verdict.number + 1
                 yield verdict
+        if not process.returncode:
+            return
         if process.returncode > 0:
             raise RuntimeError(f"The worker ended with {process.returncode} before mutation {first}.")
         if first < end and process.returncode:
             name = signal.Signals(-process.returncode).name
+            first = next(number for number in range(first, end) if not readers or scheduled(seed, number)[0] in readers)
             reader, change, _ = scheduled(seed, first)
             yield Verdict(first, reader, change, HUNG if name in ("SIGALRM", "SIGPROF") else ENDED, name)
             first += 1
@@ -90,7 +93,7 @@ def scheduled(seed: int, number: int) -> tuple[str, str, Random]:
     return reader.name, change, rng
 
 
-def work(folder: Path, seed: int, first: int, end: int, out: Any) -> None:
+def work(folder: Path, seed: int, first: int, end: int, out: Any, wanted: Sequence[str] = ()) -> None:
     """Judge mutations one after another, and write the verdicts."""
     from tests.fuzz.readers import available
 
@@ -99,6 +102,8 @@ def work(folder: Path, seed: int, first: int, end: int, out: Any) -> None:
     _limit_memory()
     for number in range(first, end):
         name, change, rng = scheduled(seed, number)
+        if wanted and name not in wanted:
+            continue
         verdict = _judged(readers[name], *good[name], change, rng)
         print(json.dumps(asdict(Verdict(number, name, change, *verdict))), file=out, flush=True)
 
@@ -179,7 +184,7 @@ def main(words: Sequence[str]) -> None:
     os.dup2(nowhere, 2) if not os.environ.get("FUZZ_LOUD") else None
     warnings.simplefilter("ignore")
     seed, first, end = map(int, words[1:4])
-    work(Path(words[0]), seed, first, end, out)
+    work(Path(words[0]), seed, first, end, out, words[4:])
 
 
 if __name__ == "__main__":

@@ -282,7 +282,10 @@ def rebuild_inputs(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Meta tensors from `describe_inputs`; raises PlanError where the inputs could not be described."""
     if not text:
         raise PlanError("The plan does not say what its model is called with; attach it with plan.attach(prunus.trace(model, example_inputs)).")
-    args, kwargs = _rebuild(json.loads(text))
+    try:
+        args, kwargs = _rebuild(json.loads(text))
+    except (ValueError, TypeError, AttributeError, RuntimeError) as error:  # RecursionError is a RuntimeError
+        raise PlanError(f"What the model is called with cannot be read ({clause(error)}).") from error
     return args, kwargs
 
 
@@ -301,7 +304,11 @@ def _describe(value: Any) -> Any:
 def _rebuild(node: Any) -> Any:
     ((kind, content),) = node.items()
     if kind == "tensor":
-        return torch.empty(content[0], dtype=getattr(torch, content[1]), device="meta")
+        shape, name = content
+        dtype = vars(torch).get(name) if isinstance(name, str) else None
+        if not isinstance(dtype, torch.dtype) or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
+            raise PlanError(f"An example input is said to be of shape {shape!r} and type {name!r}, which no tensor has.")
+        return torch.empty(shape, dtype=dtype, device="meta")
     if kind == "dict":
         return {k: _rebuild(v) for k, v in content}
     if kind in ("tuple", "list"):
