@@ -152,21 +152,3 @@ def test_a_constant_that_only_code_without_effect_reads_is_dropped_with_it() -> 
     layers = {"conv": nn.Conv2d(3, 12, 1), "unused": nn.Conv2d(12, 4, 1, bias=False), "left": nn.Conv2d(5, 6, 1), "right": nn.Conv2d(7, 6, 1)}
     plan, small = pruned(randomised(Net(forward, **layers)), torch.randn(2, 3, 4, 4, dtype=torch.float64))
     assert plan.exact and plan.removed == 7 and small.prunus.mode == "traced"
-
-
-@pytest.mark.parametrize("batch", [1, 2, 3])
-def test_a_batch_that_is_written_down_by_its_length_stays_free(batch: int) -> None:
-    class Counted(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.a, self.b, self.c = nn.Conv2d(3, 16, 3, 2, 1), nn.Conv2d(16, 16, 3, 2, 1), nn.Linear(64, 10)
-
-        def forward(self, x: Tensor) -> Tensor:
-            x = self.b(self.a(x).relu()).relu()
-            return self.c(x.view(len(x), 16 * 4) + torch.zeros(len(x), 1, dtype=x.dtype))
-
-    model, x = randomised(Counted()), torch.randn(batch, 3, 8, 8, dtype=torch.float64)
-    plan = random_plan(prunus.trace(model, x))
-    small = prunus.compact(model, plan)
-    assert small.prunus.mode == "traced" and small.prunus.plan.removed == 16
-    assert difference(prunus.mask(model, plan), small, torch.randn(5, 3, 8, 8, dtype=torch.float64)) < 1e-12

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor, fx, nn
 
 from ..errors import TraceError
-from .batch_axis import BATCH, common_batch, untie_batch, with_batch
 from .paint import Painter
 from .plan import describe_if_possible
 from .rewrite import operator_name
 from .rules import RULES, fallback
-from .trace import map_tensors, run, tensors_in
+from .trace import map_tensors, run
 from .traced import TracedModule, install_batch_norm
 from .twin import copy_model, meta_twin, named_tensors
 
@@ -37,14 +36,12 @@ def export_module(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any
     source = copy_model(model, {}).eval()
     device = next((t.device for t in named_tensors(model).values()), torch.device("cpu"))
     failures = []
-    batch, tensors = common_batch(inputs), list(tensors_in(inputs))
-    for size in dict.fromkeys((BATCH if batch is not None else None, 2 if batch == 1 else batch, batch)):
-        example = map_tensors(inputs, lambda t, size=size: _example(t, device, size))  # type: ignore[misc]
+    for batch_of_two in (True, False):
+        example = map_tensors(inputs, lambda t, two=batch_of_two: _example(t, device, two))  # type: ignore[misc]
         for free in (_all_axes, _first_axis, _no_axis) if takes_other_sizes(model, inputs) else (_first_axis, _no_axis):
             try:
                 with _time_limit(_PATIENCE if free is _all_axes else None):
-                    batched = [tensor.dim() > 1 and size == BATCH for tensor in tensors]
-                    traced = _export(source, example[0], example[1], map_tensors(example, free), batched)  # type: ignore[arg-type]
+                    traced = _export(source, example[0], example[1], map_tensors(example, free))  # type: ignore[arg-type]
                     traced.inputs = describe_if_possible(inputs)
                     return traced
             except (Exception, _TooSlow) as error:  # torch.export raises errors of many kinds
@@ -81,15 +78,17 @@ def _no_axis(tensor: Tensor) -> dict[int, Any]:
     return {}
 
 
-def _example(tensor: Tensor, device: torch.device, batch: int | None) -> Tensor:
-    """A tensor of the example's shape, in a batch of another size; torch.export would take a one for a constant."""
-    shape = list(tensor.shape) if batch is None else with_batch(tensor, batch)
+def _example(tensor: Tensor, device: torch.device, batch_of_two: bool) -> Tensor:
+    """A tensor of the example's shape; a batch axis of one becomes two, because torch.export would take a one for a constant."""
+    shape = list(tensor.shape)
+    if batch_of_two and shape and shape[0] == 1:
+        shape[0] = 2
     if tensor.dtype.is_floating_point:
         return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(device, tensor.dtype)
     return torch.zeros(shape, dtype=tensor.dtype, device=device)
 
 
-def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Any, batched: list[bool]) -> TracedModule:
+def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Any) -> TracedModule:
     shapes = _by_parameter(source, dynamic)
     with torch.no_grad(), _quiet(), torch.random.fork_rng(devices=[]):
         program = torch.export.export(source, args, kwargs or None, dynamic_shapes=shapes, strict=False)
@@ -98,7 +97,6 @@ def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dy
         if (node.op == "call_module" and "_guards" in str(node.target)) or operator_name(node).startswith(("_assert", "sym_constrain")):
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
-    untie_batch(module.graph, batched)
     shell = _containers(module)
     for node in module.graph.nodes:
         node.meta = {}
