@@ -23,7 +23,6 @@ EXACT = (
     "timm/ghostnet_050",  # cheap channels and a slice
     "timm/visformer_tiny",  # attention on feature maps with batch norms
     "timm/xcit_nano_12_p8_224",  # softmax across channels, layer norms
-    "timm/edgenext_xx_small",  # the same, in a traced graph
     "torchvision/swin_t",  # windows and layer norms
     "torchvision/vit_b_32",
 )
