@@ -12,20 +12,8 @@ from torch.fx.proxy import GraphAppendingTracer
 from prunus.channels import widths
 from prunus.channels.rewrite import operator_name
 
-_FORMULAS = {
-    "layer_norm": widths.FORMULAS[torch.layer_norm],
-    "group_norm": widths.FORMULAS[torch.group_norm],
-    "batch_norm": widths.FORMULAS[torch.batch_norm],
-    "rms_norm": widths.FORMULAS[torch.rms_norm],
-    "mean": widths.FORMULAS[torch.mean],
-    "var": widths.FORMULAS[torch.var],
-    "std": widths.FORMULAS[torch.std],
-    "var_mean": widths.FORMULAS[torch.var_mean],
-    "std_mean": widths.FORMULAS[torch.std_mean],
-    "softmax": widths.FORMULAS[torch.softmax],
-    "amax": widths.FORMULAS[torch.amax],
-    "amin": widths.FORMULAS[torch.amin],
-}
+_NAMES = ("layer_norm", "group_norm", "batch_norm", "rms_norm", "mean", "var", "std", "var_mean", "std_mean", "softmax", "amax", "amin")
+_FORMULAS = {name: widths.FORMULAS[getattr(torch, name)] for name in _NAMES}
 
 
 class _Operand(fx.Proxy):
