@@ -70,9 +70,11 @@ class ChannelFactors:
         """Multiply the numbers into what they stand in front of, and take them off: the model has its own parameters again."""
         for hook in self._hooks:
             hook.remove()
-        for (module, name, _), multiplied in zip(self.makers, self._multiplied):
+        for multiplied in self._multiplied:
             multiplied.trace = 0.0
-            parametrize.remove_parametrizations(module, name, leave_parametrized=True)
+        for module, name, _ in self.makers:
+            if parametrize.is_parametrized(module, name):  # a parameter with channels along two axes comes twice
+                parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
 
 class _Once(nn.Module):
@@ -132,7 +134,9 @@ def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
     found = []
     for axis in graph.axes:
         owner, _, name = axis.name.rpartition(".")
-        if not (axis.zeroed and axis.is_parameter and not axis.neutral and (axis.channels >= 0).any()) or owner in undone:
+        if not (axis.zeroed and axis.is_parameter and not axis.neutral and (axis.channels >= 0).any()):
+            continue
+        if axis.produces and owner in undone:  # a slice that reads a channel is not undone, whatever is behind it
             continue
         if owners[id(modules[owner]._parameters[name])] > 1:
             raise PlanError(f"{axis.name} is shared by several modules, so its channels can have no weights of their own.")
