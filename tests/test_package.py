@@ -30,6 +30,21 @@ def test_every_public_name_exists_and_is_listed_in_order() -> None:
     assert all(hasattr(prunus.channels, name) for name in prunus.channels.__all__)
 
 
+def test_every_room_is_reached_by_the_dot() -> None:
+    rooms = [name for name in prunus.__all__ if name.islower() and (Path(prunus.__file__).parent / name).is_dir()]
+    assert {"data", "deploy", "methods", "models", "scores", "training"} <= set(rooms)
+    code = (
+        f"import prunus\nfor room in {rooms}:\n    assert all(hasattr(getattr(prunus, room), name) for name in getattr(prunus, room).__all__), room"
+    )
+    subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
+
+
+def test_what_is_listed_is_what_is_public() -> None:
+    assert dir(prunus) == sorted(prunus.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'import_module_of_nobody'"):
+        _ = prunus.import_module_of_nobody
+
+
 def test_the_version_is_the_projects() -> None:
     assert importlib.metadata.version("prunus") == prunus.__version__
     project = Path(__file__).parents[1] / "pyproject.toml"

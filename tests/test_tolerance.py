@@ -22,10 +22,40 @@ def test_the_bound_is_that_of_a_paired_test() -> None:
     mean = sum(lost) / 8
     deviation = math.sqrt(sum((x - mean) ** 2 for x in lost) / 7)
     assert value == pytest.approx(62.5)
-    assert lowest == pytest.approx(75 - mean - NormalDist().inv_cdf(0.9) * deviation / math.sqrt(8))
+    unseen = 100 * (1 - 0.1 ** (1 / 8))
+    assert lowest == pytest.approx(75 - mean - math.sqrt((NormalDist().inv_cdf(0.9) * deviation / math.sqrt(8)) ** 2 + unseen**2))
     assert judged(before, after, 0.5)[1] == pytest.approx(62.5)
-    assert judged(before, before, 0.99) == (75.0, 75.0)
     assert judged(90.0, 88.0, 0.99) == (88.0, 88.0)
+
+
+@pytest.mark.parametrize("count", [1, 12, 50, 1000])
+def test_samples_that_agree_prove_no_more_than_the_rule_of_three(count: int) -> None:
+    """All of `count` samples agree with a chance of (1 - q)^count where a share q of all others is lost."""
+    same = torch.full((count,), 100.0)
+    value, lowest = judged(same, same.clone(), 0.95)
+    assert value == 100
+    if count == 1:
+        assert lowest == -math.inf
+    else:
+        assert (lowest / 100) ** count == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize("lost", [1, 3, 10])
+def test_few_losses_are_bounded_nearly_as_exactly(lost: int) -> None:
+    """Beside the exact bound of Clopper and Pearson: the share q for which at most `lost` of 100 samples are lost with a chance of 5 %."""
+    from scipy.stats import binom
+
+    before, after = torch.full((100,), 100.0), torch.full((100,), 100.0)
+    after[:lost] = 0
+    shares = [number / 10_000 for number in range(1, 10_000)]
+    exact = min(q for q in shares if binom.cdf(lost, 100, q) <= 0.05)
+    assert judged(before, after, 0.95)[1] == pytest.approx(100 * (1 - exact), abs=1.0)
+
+
+def test_a_metric_of_small_numbers_has_small_doubts() -> None:
+    same = torch.full((12,), -0.02)
+    value, lowest = judged(same, same.clone(), 0.95)
+    assert value - lowest == pytest.approx(0.02 * (1 - 0.05 ** (1 / 12)))
 
 
 def test_the_bound_holds_as_often_as_it_says() -> None:

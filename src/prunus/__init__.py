@@ -6,7 +6,22 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import scores
+    from . import (
+        channels,
+        compensation,
+        data,
+        deploy,
+        dynamic,
+        errors,
+        methods,
+        models,
+        report,
+        scores,
+        segmentation,
+        selection,
+        storage,
+        training,
+    )
     from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, core, mask, paint_rule, trace, verify, whole
     from .errors import PrunusError
     from .storage import load, save
@@ -20,20 +35,34 @@ __all__ = [
     "Plan",
     "PrunusError",
     "Verification",
+    "__version__",
+    "channels",
     "compact",
+    "compensation",
     "core",
+    "data",
+    "deploy",
+    "dynamic",
+    "errors",
     "load",
     "mask",
+    "methods",
+    "models",
     "paint_rule",
     "plan",
+    "report",
     "save",
     "scores",
+    "segmentation",
+    "selection",
+    "storage",
     "trace",
+    "training",
     "verify",
     "whole",
 ]
 
-# Torch takes a second to import; `prunus --help` does not need it, so names are looked up when first used.
+# Torch takes a second to import; `prunus --help` does not need it, so names and rooms are looked up when first used.
 _HOMES = {
     **dict.fromkeys(
         ("ChannelGraph", "Cost", "Origin", "Plan", "Verification", "compact", "core", "mask", "paint_rule", "trace", "verify", "whole"), "channels"
@@ -45,14 +74,12 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> Any:
-    if name == "scores":
-        return import_module(".scores", __name__)
-    if name in _HOMES:
-        value = getattr(import_module(f".{_HOMES[name]}", __name__), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f".{_HOMES[name]}", __name__), name) if name in _HOMES else import_module(f".{name}", __name__)
+    globals()[name] = value
+    return value
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

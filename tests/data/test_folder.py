@@ -136,3 +136,15 @@ def test_without_pillow_the_extra_is_named(pets: Path, monkeypatch: pytest.Monke
     monkeypatch.setitem(sys.modules, "PIL.Image", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'prunus\[images\]'"):
         load(str(pets))
+
+
+def test_validation_images_of_a_set_are_what_is_held_out(pets: Path) -> None:
+    for part, number in (("train", 4), ("val", 2), ("test", 3)):
+        for kind in ("cat", "dog"):
+            for index in range(number):
+                write(pets.parent / "parts" / part / kind / f"{index}.png", (number, index, 0))
+    data = load(str(pets.parent / "parts"))
+    train, validation = data.hold_out(0.1)
+    assert data.validation is validation and train is data.train
+    assert (len(train), len(validation), len(data.test)) == (8, 4, 6)
+    assert {int(one) for one in validation.images[:, 0].unique()} == {2}

@@ -116,3 +116,30 @@ def test_real_mnist() -> None:
     data = load("mnist", root, download=False)
     assert (len(data.train), len(data.test), data.image_shape) == (60_000, 10_000, (1, 28, 28))
     assert data.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
+
+
+@pytest.mark.parametrize("name", ["{part}-{kind}-ubyte", "emnist-letters-{part}-{kind}-ubyte.gz", "{part}-{kind}.ubyte"])
+@pytest.mark.parametrize("test", ["t10k", "test", None])
+def test_a_set_of_ones_own_has_the_classes_of_its_labels(tmp_path: Path, name: str, test: str | None) -> None:
+    folder = tmp_path / "letters"
+    folder.mkdir()
+    draw = np.random.default_rng(0)
+    for part, count in (("train", 52), (test, 26)):
+        if part is None:
+            continue
+        pixels, labels = draw.integers(0, 256, (count, 6, 5)), np.arange(count) % 26
+        for kind, array in (("images-idx3", pixels), ("labels-idx1", labels)):
+            path = folder / name.format(part=part, kind=kind)
+            path.write_bytes(gzip.compress(idx_bytes(array)) if path.suffix == ".gz" else idx_bytes(array))
+    data = load(folder)
+    assert (data.name, len(data.classes), data.image_shape) == ("letters", 26, (1, 6, 5))
+    assert (len(data.train), len(data.test)) == ((52, 26) if test else (26, 26))
+    shares = data.train.images.double() / 255
+    assert data.mean[0] == pytest.approx(float(shares.mean())) and data.std[0] == pytest.approx(float(shares.std(correction=0)))
+
+
+def test_files_of_two_sets_in_a_folder_are_named(tmp_path: Path) -> None:
+    write_set(tmp_path)
+    (tmp_path / "other-train-images-idx3-ubyte").write_bytes(b"")
+    with pytest.raises(DataError, match="keep the files of one set in a folder"):
+        load(tmp_path)

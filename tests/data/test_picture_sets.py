@@ -97,7 +97,24 @@ def test_folders_with_and_without_a_test_part(tmp_path: Path) -> None:
     write(tmp_path / "two" / "val", names[3:5], (0, 1))
     two = load_pictures(tmp_path / "two")
     assert is_picture_set(tmp_path / "two") and (len(two.train), len(two.test), two.classes, two.maps) == (3, 2, 5, 5)
+    assert two.validation is None
+    write(tmp_path / "two" / "test", names[5:9], (0, 1))
+    three = load_pictures(tmp_path / "two")
+    assert three.validation is not None and (len(three.train), len(three.validation), len(three.test)) == (3, 2, 4)
     assert not is_picture_set(tmp_path) and not is_picture_set(tmp_path / "none")
     write(tmp_path / "empty", names[:3], (0,))
     with pytest.raises(DataError, match="hold class 0 alone"):
         load_pictures(tmp_path / "empty")
+
+
+@pytest.mark.parametrize("ignore", [0, 3, 255])
+def test_a_label_to_ignore_is_nobodys_class(tmp_path: Path, ignore: int) -> None:
+    """Whatever the label of void pixels is, they are neither trained on nor counted."""
+    values = tuple(value for value in (0, 1, 2, 3) if value != ignore)
+    write(tmp_path / "set", ["a_0_0", "a_0_1", "a_1_0"], (*values, ignore))
+    found = load_pictures(tmp_path / "set", ignore=ignore)
+    assert found.classes == 1 + max(values)
+    masks = [example.mask.read(0, 0, 8, 8) for example in found.train if example.mask is not None]
+    assert set(torch.cat(masks).unique().tolist()) == {*values, IGNORED}
+    with pytest.raises(DataError, match="0 to 255"):
+        load_pictures(tmp_path / "set", ignore=256)

@@ -114,3 +114,18 @@ def test_what_a_branch_takes_stays(tmp_path: Path) -> None:
     for which in (True, False):
         branch, quarter = (torch.as_tensor(one) for one in run((x, torch.tensor(which))))
         assert torch.equal(branch, x[:, :, ::2] * (1 if which else 2)) and torch.equal(quarter, x[:, :, ::2, ::2])
+
+
+class Twice(nn.Module):
+    """A branch inside, so that the file has graphs within its graph."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cond(x.sum() > 0, lambda x: x.sin() * 2, lambda x: x.cos() + 1, (x,))
+
+
+@pytest.mark.parametrize("model", [Twice(), nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())])
+@pytest.mark.parametrize("dynamic_batch", [False, True])
+def test_a_file_says_nothing_of_the_source_that_it_was_made_from(tmp_path: Path, model: nn.Module, dynamic_batch: bool) -> None:
+    onnx.export(model.eval(), torch.rand(2, 3, 8, 8), tmp_path / "a.onnx", dynamic_batch=dynamic_batch)
+    content = (tmp_path / "a.onnx").read_bytes()
+    assert not [word for word in (b".py", b"site-packages", b"stack_trace", b"File ", b"test_tidy") if word in content]

@@ -18,7 +18,7 @@ HELD_OUT = 0.2
 TRAINING_EPOCHS = 30
 TUNING_EPOCHS = 15
 TRIAL_EPOCHS = 3
-TUNING_RATE = 0.02
+BATCH, RATE, TUNING_RATE = 64, 0.05, 0.02
 
 
 def demo(
@@ -53,7 +53,7 @@ def demo(
         history = train(
             model,
             kept,
-            TrainConfig(epochs=TRAINING_EPOCHS, seed=seed),
+            TrainConfig(epochs=TRAINING_EPOCHS, batch_size=BATCH, lr=RATE, seed=seed),
             normalise=digits.normalise,
             validation=held_out,
             on_step=lambda done, total: watch("training", done, total),
@@ -66,8 +66,8 @@ def demo(
             Target("tolerance", tolerance),
             material=material,
             compensate=compensation_function(Compensation.REFIT, seed, material),
-            tuning=TrainConfig(epochs=TUNING_EPOCHS, lr=TUNING_RATE, seed=seed),
-            trial_tuning=TrainConfig(epochs=TRIAL_EPOCHS, lr=TUNING_RATE, seed=seed),
+            tuning=TrainConfig(epochs=TUNING_EPOCHS, batch_size=BATCH, lr=TUNING_RATE, seed=seed),
+            trial_tuning=TrainConfig(epochs=TRIAL_EPOCHS, batch_size=BATCH, lr=TUNING_RATE, seed=seed),
             verify_on=images,
             watch=watch,
         )

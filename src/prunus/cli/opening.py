@@ -193,9 +193,9 @@ def split_samples(images: ImageData, mean: str, std: str, held_out: float, seed:
 
     planes = images.image_shape[0]
     normalise = parse_planes(mean, planes, "mean") or images.mean, parse_planes(std, planes, "std") or images.std
-    if not held_out:
+    if not held_out and images.validation is None:
         return Material(images.train, images.test, normalise)
-    train, validation = images.hold_out(held_out, seed)
+    train, validation = images.hold_out(held_out, seed)  # of its own, where the set has them
     return Material(train, images.test, normalise, validation)
 
 

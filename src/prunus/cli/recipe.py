@@ -14,6 +14,7 @@ from typing import Any, Literal
 from prunus.cli.limits import check_settings
 from prunus.errors import ConfigError, MissingExtraError, clause
 from prunus.json_files import check_depth
+from prunus.training.config import Keep, OptimizerName, Precision, Schedule, TrainConfig
 
 MOST_BYTES = 2**20
 
@@ -35,32 +36,33 @@ class Recipe:
     std: str = ""
     validation: float = 0.1
     block: int = 1
+    ignore: int = 255
     window: int = 256
     windows: int = 512
-    seed: int = 0
+    seed: int = TrainConfig.seed
 
-    epochs: int = 20
-    batch_size: int = 128
-    same_steps: bool = False
-    lr: float = 0.1
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    momentum: float = 0.9
-    weight_decay: float = 5e-4
-    schedule: Literal["constant", "step", "cosine", "onecycle"] = "cosine"
-    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
-    warmup_steps: int = 0
-    precision: Literal["float32", "bfloat16"] = "float32"
-    channels_last: bool = False
+    epochs: int = TrainConfig.epochs
+    batch_size: int = TrainConfig.batch_size
+    same_steps: bool = TrainConfig.same_steps
+    lr: float = TrainConfig.lr
+    optimizer: OptimizerName = TrainConfig.optimizer
+    momentum: float = TrainConfig.momentum
+    weight_decay: float = TrainConfig.weight_decay
+    schedule: Schedule = TrainConfig.schedule
+    milestones: tuple[float, ...] = TrainConfig.milestones
+    warmup_steps: int = TrainConfig.warmup_steps
+    precision: Precision = TrainConfig.precision
+    channels_last: bool = TrainConfig.channels_last
     augment: Literal["auto", "none", "crop", "crop-flip", "crop-flip-cutout"] = "auto"
-    shift: int = 0
-    first_size: float = 1.0
-    full_size_from: float = 0.75
-    label_smoothing: float = 0.0
+    shift: int = TrainConfig.shift
+    first_size: float = TrainConfig.first_size
+    full_size_from: float = TrainConfig.full_size_from
+    label_smoothing: float = TrainConfig.label_smoothing
     loss: LossName = "cross-entropy"
-    clip: float = 0.0
-    ema: float = 0.0
-    keep: Literal["last", "best"] = "last"
-    compile: bool = False
+    clip: float = TrainConfig.clip
+    ema: float = TrainConfig.ema
+    keep: Keep = TrainConfig.keep
+    compile: bool = TrainConfig.compile
 
     select: Select = "all"
     drop: float = 0.5

@@ -20,6 +20,12 @@ Mean = Annotated[str | None, Option("--mean", help="Mean of the planes; default:
 Std = Annotated[str | None, Option("--std", help="Standard deviation, likewise.", rich_help_panel=DATA)]
 Validation = Annotated[float | None, Option("--validation", help="Share of the training samples held out; 0 = none.", rich_help_panel=DATA)]
 Block = Annotated[int | None, Option("--block", help="Tiles named …_ROW_COLUMN are held out in squares of this side.", rich_help_panel=DATA)]
+Ignore = Annotated[
+    int | None,
+    Option(
+        "--ignore", help="Label of mask pixels that count for nothing (void), in training and in metrics; 255 unless given.", rich_help_panel=DATA
+    ),
+]
 Window = Annotated[int | None, Option("--window", help="Side of the windows of pictures to train on [pixels].", rich_help_panel=DATA)]
 Windows = Annotated[int | None, Option("--windows", help="Of them per epoch.", rich_help_panel=DATA)]
 Epochs = Annotated[int | None, Option("--epochs", help="Passes over the samples.", rich_help_panel=TRAINING)]

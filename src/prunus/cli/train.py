@@ -53,6 +53,7 @@ def train(
     std: keys.Std = None,
     validation: keys.Validation = None,
     block: keys.Block = None,
+    ignore: keys.Ignore = None,
     window: keys.Window = None,
     windows: keys.Windows = None,
     epochs: keys.Epochs = None,

@@ -187,8 +187,10 @@ def _epoch(line: str) -> float:
 def _read(recipe: Recipe, root: Path) -> _Pictures:
     from prunus.data.picture_sets import hold_out, load_pictures
 
-    found = load_pictures(root, recipe.seed, recipe.block)
-    kept, held = hold_out(found.train, recipe.validation, recipe.seed, recipe.block) if recipe.validation else (found.train, [])
+    found = load_pictures(root, recipe.seed, recipe.block, recipe.ignore)
+    kept, held = found.train, found.validation or []
+    if recipe.validation and found.validation is None:
+        kept, held = hold_out(found.train, recipe.validation, recipe.seed, recipe.block)
     planes = len(found.mean)
     normalise = parse_planes(recipe.mean, planes, "mean") or found.mean, parse_planes(recipe.std, planes, "std") or found.std
     return _Pictures(found.name, kept, held, found.test, normalise, found.maps)

@@ -12,7 +12,7 @@ from prunus.data.cifar import CIFAR10, CIFAR100, load_cifar
 from prunus.data.digits import load_digits
 from prunus.data.download import Progress
 from prunus.data.folder import load_folder
-from prunus.data.idx import FASHION_MNIST, MNIST, load_idx
+from prunus.data.idx import FASHION_MNIST, MNIST, is_idx_folder, load_idx, load_idx_folder
 from prunus.data.paths import AnyPath, as_path, is_folder, is_there, shown
 from prunus.data.sets import ImageData
 from prunus.errors import DataError
@@ -23,6 +23,15 @@ _FILES: dict[str, Callable[[Path, bool, Progress | None], ImageData]] = {
     "cifar10": partial(load_cifar, CIFAR10),
     "cifar100": partial(load_cifar, CIFAR100),
 }
+
+
+def _from_folder(folder: Path, image_size: int | None, progress: Progress | None) -> ImageData:
+    """What a folder holds: idx files, or images in folders by class."""
+    if not is_idx_folder(folder):
+        return load_folder(folder, image_size, progress)
+    if image_size is not None:
+        raise DataError(f"image_size is for image folders; the images in the idx files of {shown(folder)} have a size of their own.")
+    return load_idx_folder(folder)
 
 
 def names() -> tuple[str, ...]:
@@ -47,7 +56,7 @@ def load(
     """Load a data set.
 
     Args:
-        name: one of `names()`, or the path of an image folder (also relative to `root`).
+        name: one of `names()`, or the path of a folder of images by class, or of idx files (also relative to `root`).
         root: where its files are looked for, and downloaded to; None = `default_root()`.
         download: fetch the published files when they are absent; each is checked against its published checksum.
         image_size: for an image folder, the side of the images [pixels]; None = the size of the first one.
@@ -68,7 +77,7 @@ def load(
         return _FILES[name](place, download, progress)
     for folder in (Path(name).expanduser(), place / name):
         if is_folder(folder):
-            return load_folder(folder.resolve(), image_size, progress)
+            return _from_folder(folder.resolve(), image_size, progress)
         if is_there(folder):
             raise DataError(f"{shown(folder)} is a file, or a link to nowhere; an image folder is needed.")
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)

@@ -12,7 +12,7 @@ import torch
 from prunus.data import limits
 from prunus.data.decode import SUFFIXES, need_pillow, opened, upright_size
 from prunus.data.download import Progress
-from prunus.data.paths import AnyPath, as_folder, files_below, is_file, is_folder, listed, shown
+from prunus.data.paths import AnyPath, as_folder, files_below, is_file, is_folder, listed, parts_of, shown
 from prunus.data.sets import ImageData, Split, statistics, stratified
 from prunus.errors import DataError
 
@@ -20,16 +20,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 GREY = ("1", "L", "LA")
-TEST_FOLDERS = ("test", "val", "validation")
 TEST_SHARE = 0.2  # held out of a folder that has no test part
 
 
 def load_folder(root: AnyPath, image_size: int | None = None, progress: Progress | None = None) -> ImageData:
-    """Read `root/train/CLASS/*` and `root/test/CLASS/*` (or `val`), or `root/CLASS/*` and test on a fifth.
+    """Read `root/train/CLASS/*`, `root/test/CLASS/*` and, for validation, `root/val/CLASS/*`; or `root/CLASS/*`.
 
-    Classes are the names of the sub-folders of the training part, sorted. Every image is turned as its camera says,
-    scaled so that it just covers the wanted size, and cropped at the centre. The planes are one (grey) if all images
-    are grey, else three.
+    Without `test` the validation images are the test; without both a fifth of every class is held out to test on. Classes are the names of the
+    sub-folders of the training part, sorted. Every image is turned as its camera says, scaled so that it just covers the wanted size, and cropped
+    at the centre. The planes are one (grey) if all images are grey, else three.
 
     Args:
         root: the folder.
@@ -48,21 +47,24 @@ def load_folder(root: AnyPath, image_size: int | None = None, progress: Progress
     train_root = root / "train" if is_folder(root / "train") else root
     classes = _class_names(train_root)
     train = _listed(train_root, classes, complete=True)
-    test_root = next((root / name for name in TEST_FOLDERS if is_folder(root / name)), None)
-    if train_root == root or test_root is None:
-        test: list[tuple[Path, int]] = []
-    else:
-        if foreign := sorted(set(_class_names(test_root)) - set(classes)):
-            raise DataError(f"{shown(test_root)} has classes without training images in {shown(train_root)}: {', '.join(foreign)}.")
-        test = _listed(test_root, classes, complete=False)
-    everything = _read(train + test, image_size, root.name, progress)
-    if test:
-        kept, held = torch.arange(len(train)), torch.arange(len(train), len(everything))
-    else:
-        kept, held = stratified(everything.labels, TEST_SHARE, seed=0)
+    test_root, held_root = parts_of(root) if train_root != root else (None, None)
+    test, held = _others(test_root, classes, train_root), _others(held_root, classes, train_root)
+    everything = _read(train + test + held, image_size, root.name, progress)
+    ends = torch.arange(len(train)), torch.arange(len(train), len(train) + len(test))
+    kept, reported = ends if test else stratified(everything.labels[: len(train)], TEST_SHARE, seed=0)
     train_split = everything.subset(kept)
     mean, std = statistics(train_split.images)
-    return ImageData(root.name, train_split, everything.subset(held), tuple(classes), mean, std)
+    validation = everything.subset(torch.arange(len(train) + len(test), len(everything))) if held else None
+    return ImageData(root.name, train_split, everything.subset(reported), tuple(classes), mean, std, validation)
+
+
+def _others(root: Path | None, classes: Sequence[str], train_root: Path) -> list[tuple[Path, int]]:
+    """The images of another part than the training's; raises DataError for classes that only it has."""
+    if root is None:
+        return []
+    if foreign := sorted(set(_class_names(root)) - set(classes)):
+        raise DataError(f"{shown(root)} has classes without training images in {shown(train_root)}: {', '.join(foreign)}.")
+    return _listed(root, classes, complete=False)
 
 
 def _class_names(root: Path) -> list[str]:

@@ -1,9 +1,10 @@
-"""MNIST and Fashion-MNIST from their idx files, plain or gzipped, under either style of name."""
+"""MNIST, Fashion-MNIST and any other set in idx files, plain or gzipped, under either style of name."""
 
 from __future__ import annotations
 
 import gzip
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,8 +16,8 @@ from torch import Tensor
 
 from prunus.data import limits
 from prunus.data.download import Progress, fetch
-from prunus.data.paths import AnyPath, as_path, is_file, shown
-from prunus.data.sets import ImageData, Split
+from prunus.data.paths import AnyPath, as_folder, as_path, is_file, listed, shown
+from prunus.data.sets import ImageData, Split, statistics, stratified
 from prunus.data.unpack import take, unpacked
 from prunus.errors import DataError
 
@@ -24,6 +25,8 @@ PARTS = ("train-images-idx3", "train-labels-idx1", "t10k-images-idx3", "t10k-lab
 STYLES = tuple(f"{separator}ubyte{suffix}" for separator in "-." for suffix in ("", ".gz"))
 UNSIGNED_BYTE = 8  # the only type code that these sets use
 MOST_AXES = 8
+TEST_SHARE = 0.2  # held out of a set that has no test files
+_FILE = re.compile(r"(.*?)(train|t10k|test)[-_.](images|labels)[-_.]idx\d[-_.]ubyte(\.gz)?", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
@@ -102,9 +105,7 @@ def load_idx(source: IdxSource, root: AnyPath, download: bool = True, progress: 
             raise DataError(f"{source.url} did not give all four idx files of {source.name}.")
     train = _split(files[0], files[1], len(source.classes))
     test = _split(files[2], files[3], len(source.classes))
-    sizes = tuple(train.images.shape[2:]), tuple(test.images.shape[2:])
-    if sizes[0] != sizes[1]:
-        raise DataError(f"{shown(files[2])} holds images of {sizes[1]} pixels, but {shown(files[0])} of {sizes[0]}.")
+    _same_size(train, test, files[0], files[2])
     return ImageData(source.name, train, test, source.classes, (source.mean,), (source.std,))
 
 
@@ -118,6 +119,47 @@ def find(source: IdxSource, root: AnyPath) -> list[Path] | None:
         if len(files) == len(PARTS):
             return files
     return None
+
+
+def is_idx_folder(root: AnyPath) -> bool:
+    """Whether a folder holds idx files of images and labels to train on."""
+    return all(("train", kind) in _files_in(as_path(root)) for kind in ("images", "labels"))
+
+
+def load_idx_folder(root: AnyPath) -> ImageData:
+    """Read a set of one's own from a folder of idx files: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, and `t10k` or `test` likewise.
+
+    Names may begin with the name of the set (`emnist-letters-train-…`), and files may be gzipped. Classes are numbered from 0 to the highest label;
+    mean and deviation are those of the training images. Without test files a fifth of every class is held out.
+
+    Raises DataError for damaged files, test images of another size, or files of two sets.
+    """
+    root = as_folder(root)
+    files = _files_in(root)
+    pair = files.get(("test", "images")), files.get(("test", "labels"))
+    train = _split(files["train", "images"], files["train", "labels"])
+    if pair[0] is None or pair[1] is None:
+        kept, held = stratified(train.labels, TEST_SHARE, seed=0)
+        train, test = train.subset(kept), train.subset(held)
+    else:
+        test = _split(pair[0], pair[1])
+        _same_size(train, test, files["train", "images"], pair[0])
+    classes = 1 + max(int(part.labels.max()) for part in (train, test) if len(part))
+    return ImageData(root.name, train, test, tuple(map(str, range(classes))), *statistics(train.images))
+
+
+def _files_in(root: Path) -> dict[tuple[str, str], Path]:
+    """The idx files of a folder by part ("train" or "test") and kind ("images" or "labels"); raises DataError where there are two of one."""
+    found: dict[tuple[str, str], Path] = {}
+    for path in listed(root):
+        match = _FILE.fullmatch(path.name)
+        if match is None or not is_file(path):
+            continue
+        key = "train" if match[2].lower() == "train" else "test", match[3].lower()
+        if key in found:
+            raise DataError(f"{shown(root)} holds {found[key].name} and {path.name}: keep the files of one set in a folder.")
+        found[key] = path
+    return found
 
 
 def read_idx(path: AnyPath) -> Tensor:
@@ -157,12 +199,18 @@ def _shape(path: Path, stream: BinaryIO) -> tuple[int, ...]:
     return tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
-def _split(image_path: Path, label_path: Path, classes: int) -> Split:
+def _same_size(train: Split, test: Split, train_path: Path, test_path: Path) -> None:
+    sizes = tuple(train.images.shape[2:]), tuple(test.images.shape[2:])
+    if sizes[0] != sizes[1]:
+        raise DataError(f"{shown(test_path)} holds images of {sizes[1]} pixels, but {shown(train_path)} of {sizes[0]}.")
+
+
+def _split(image_path: Path, label_path: Path, classes: int | None = None) -> Split:
     images, labels = read_idx(image_path), read_idx(label_path)
     if images.dim() != 3:
         raise DataError(f"{shown(image_path)} should hold images (N, height, width), not {tuple(images.shape)}.")
     if labels.shape != images.shape[:1]:
         raise DataError(f"{shown(label_path)} should hold {len(images):,} labels, not {tuple(labels.shape)}.")
-    if len(labels) and int(labels.max()) >= classes:
+    if classes is not None and len(labels) and int(labels.max()) >= classes:
         raise DataError(f"{shown(label_path)} should hold labels below {classes}, not {int(labels.max())}.")
     return Split(images.unsqueeze(1), labels.long())

@@ -8,6 +8,8 @@ from pathlib import Path
 
 from prunus.errors import DataError, clause
 
+TEST_FOLDERS = ("test", "testing")
+VALIDATION_FOLDERS = ("val", "valid", "validation")
 AnyPath = str | os.PathLike[str]
 
 
@@ -82,3 +84,10 @@ def _asked(path: Path, question: Callable[[Path], bool]) -> bool:
         return question(path)
     except (OSError, ValueError):  # a zero byte in a name, half a character
         return False
+
+
+def parts_of(root: Path) -> tuple[Path | None, Path | None]:
+    """The folders of a set that is to be tested on, and to be chosen by; what is for validation is the test where there is no other."""
+    test = next((root / name for name in TEST_FOLDERS if is_folder(root / name)), None)
+    held = next((root / name for name in VALIDATION_FOLDERS if is_folder(root / name)), None)
+    return (test, held) if test is not None else (held, None)

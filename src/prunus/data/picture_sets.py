@@ -9,8 +9,8 @@ from pathlib import Path
 
 import torch
 
-from prunus.data.folder import TEST_FOLDERS, TEST_SHARE
-from prunus.data.paths import AnyPath, as_folder, as_path, is_folder, shown
+from prunus.data.folder import TEST_SHARE
+from prunus.data.paths import AnyPath, as_folder, as_path, is_folder, parts_of, shown
 from prunus.data.pictures import IGNORED, IMAGE_FOLDERS, MASK_FOLDERS, Example, examples
 from prunus.data.sets import from_histograms, histograms
 from prunus.errors import DataError
@@ -26,10 +26,11 @@ class PictureSet:
     Attributes:
         name: what it is called.
         train: pictures with masks to train on.
-        test: pictures with masks to report on, never to choose by; `hold_out` gives validation pictures.
+        test: pictures with masks to report on, never to choose by.
         classes: how many; 2 for binary masks.
         mean: mean of every plane over the training pictures, in units of 0..1.
         std: standard deviation likewise.
+        validation: pictures with masks to choose by, where the set has some of its own; `hold_out` gives some otherwise.
     """
 
     name: str
@@ -38,6 +39,7 @@ class PictureSet:
     classes: int
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    validation: list[Example] | None = None
 
     @property
     def normalise(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -56,12 +58,15 @@ def is_picture_set(root: AnyPath) -> bool:
     return all(any(is_folder(place / name) for name in names) for names in (IMAGE_FOLDERS, MASK_FOLDERS))
 
 
-def load_pictures(root: AnyPath, seed: int = 0, block: int = 1) -> PictureSet:
-    """Read `root/train` and `root/test` (or `val`), or `root` and test on a fifth; each as `prunus.data.pictures.examples` reads it.
+def load_pictures(root: AnyPath, seed: int = 0, block: int = 1, ignore: int = IGNORED) -> PictureSet:
+    """Read `root/train`, `root/test` and, for validation, `root/val`, each as `prunus.data.pictures.examples` reads it.
+
+    Without `test` the validation pictures are the test; without both, or without `train`, a fifth is held out to test on.
 
     Args:
         root: the folder.
         seed, block: of the test pictures of a folder without a test part, see `hold_out`.
+        ignore: the label of mask pixels that count for nothing, see `examples`.
 
     Raises:
         DataError: whatever `examples` and `hold_out` raise, pictures of different planes, or masks of one class.
@@ -69,15 +74,16 @@ def load_pictures(root: AnyPath, seed: int = 0, block: int = 1) -> PictureSet:
     """
     root = as_folder(root)
     place = _training_part(root)
-    tests = next((root / name for name in TEST_FOLDERS if is_folder(root / name)), None)
+    tests, held = parts_of(root)
     if place == root or tests is None:
-        train, test = hold_out(examples(place), TEST_SHARE, seed, block)
+        train, test = hold_out(examples(place, ignore=ignore), TEST_SHARE, seed, block)
     else:
-        train, test = examples(place), examples(tests)
+        train, test = examples(place, ignore=ignore), examples(tests, ignore=ignore)
+    validation = examples(held, ignore=ignore) if held is not None and place != root else None
     classes = 1 + max(_highest(example) for example in train)
     if classes < 2:
         raise DataError(f"The masks of {shown(place)} hold class 0 alone: there is nothing to find.")
-    return PictureSet(root.name, train, test, classes, *statistics(train))
+    return PictureSet(root.name, train, test, classes, *statistics(train), validation)
 
 
 def hold_out(examples: Sequence[Example], fraction: float = 0.1, seed: int = 0, block: int = 1) -> tuple[list[Example], list[Example]]:

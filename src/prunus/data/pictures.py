@@ -176,17 +176,21 @@ def _one_plane(path: Path, image: Image) -> Image:
     return planes[0]
 
 
-def examples(root: AnyPath, *, masks: bool = True) -> list[Example]:
+def examples(root: AnyPath, *, masks: bool = True, ignore: int = IGNORED) -> list[Example]:
     """Pictures and masks below a folder: `images/` beside `masks/` (or `gt/`, as in Inria; `image/` beside `label/`, as in AIRS), matched by name.
 
     Args:
         root: the folder, such as `AerialImageDataset/train` or `airs/train`.
         masks: whether they are needed.
+        ignore: the label of mask pixels that count for nothing, in training and in metrics; they are read as `IGNORED`.
 
     Raises:
-        DataError: no such folders, no pictures, a picture without its mask, or of another size, or more bytes in all than `limits.MEMORY`.
+        DataError: a label beyond 0 to 255, no such folders, no pictures, a picture without its mask, or of another size, or more bytes in all than
+            `limits.MEMORY`.
     """
     root = as_folder(root)
+    if not 0 <= ignore <= IGNORED:
+        raise DataError(f"The label to ignore is a value of a mask's pixels, 0 to {IGNORED}, not {ignore}.")
     pictures = _folder(root, IMAGE_FOLDERS, "pictures")
     paths = [path for path in listed(pictures) if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
     if not paths:
@@ -197,8 +201,8 @@ def examples(root: AnyPath, *, masks: bool = True) -> list[Example]:
     for number, path in enumerate(paths):
         if folder is not None and _key(path) not in by_name:
             raise DataError(f"{shown(path)} has no mask of its name in {shown(folder)}.")
-        example = _example(path, by_name.get(_key(path)))
-        held += sum(one.pixels.numel() for one in (example.picture, example.mask) if isinstance(one, Loaded))
+        example = _example(path, by_name.get(_key(path)), ignore)
+        held += sum(one.pixels.numel() for one in (example.picture, _stored(example.mask)) if isinstance(one, Loaded))
         if held > limits.MEMORY:
             raise DataError(
                 f"{number + 1:,} of the {len(paths):,} pictures of {shown(root)} take {limits.in_words(held)} of memory, and "
@@ -208,28 +212,53 @@ def examples(root: AnyPath, *, masks: bool = True) -> list[Example]:
     return found
 
 
+def _stored(mask: Picture | None) -> Picture | None:
+    return mask.picture if isinstance(mask, _Known) else mask
+
+
 def _masks(folder: Path) -> dict[str, Path]:
     """The masks of a folder by what they have in common with their pictures."""
     return {_key(path): path for path in listed(folder) if path.suffix.lower() in SUFFIXES and not path.stem.endswith("_vis")}
 
 
-def _example(path: Path, mask: Path | None) -> Example:
+def _example(path: Path, mask: Path | None, ignore: int) -> Example:
     """A picture and its mask. Raises DataError for a mask of another size."""
     if mask is None:
         return Example(path.stem, open_picture(path))
-    example = Example(path.stem, open_picture(path), mask_of(open_picture(mask, grey=True)))
+    example = Example(path.stem, open_picture(path), mask_of(open_picture(mask, grey=True), ignore))
     assert example.mask is not None
     if example.mask.shape[1:] != example.picture.shape[1:]:
         raise DataError(f"{shown(path)} has {example.picture.shape[1:]} pixels, but its mask {shown(mask.name)} {example.mask.shape[1:]}.")
     return example
 
 
-def mask_of(picture: Picture) -> Picture:
-    """A mask's classes: where it holds 0 and 255 alone, as binary masks are stored, 255 is class 1."""
+def mask_of(picture: Picture, ignore: int = IGNORED) -> Picture:
+    """A mask's classes, and `IGNORED` for the label to ignore.
+
+    Unless another label than 255 is ignored, a mask of 0 and 255 alone is binary, as these are stored, and 255 is class 1.
+    """
+    if ignore != IGNORED:
+        return _Known(picture, ignore)
     if isinstance(picture, Loaded):
         values = set(torch.unique(picture.pixels).tolist())
         return Loaded((picture.pixels == 255).to(torch.uint8)) if 255 in values and values <= {0, 255} else picture
     return _Halved(picture)
+
+
+@dataclass(frozen=True, eq=False)
+class _Known:
+    """A mask in which a label of its own says that nobody knows."""
+
+    picture: Picture
+    ignore: int
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return self.picture.shape
+
+    def read(self, top: int, left: int, height: int, width: int) -> Tensor:
+        found = self.picture.read(top, left, height, width)[:1]
+        return torch.where(found == self.ignore, IGNORED, found)
 
 
 @dataclass(frozen=True, eq=False)

@@ -48,10 +48,11 @@ class ImageData:
     Attributes:
         name: what it is called.
         train: samples to train on.
-        test: samples to report on, never to choose by; `hold_out` gives a validation split.
+        test: samples to report on, never to choose by.
         classes: names of the classes, by class index.
         mean: mean of every plane over the training images, in units of 0..1.
         std: standard deviation likewise.
+        validation: samples to choose by, where the set has some of its own; `hold_out` gives some otherwise.
     """
 
     name: str
@@ -60,6 +61,7 @@ class ImageData:
     classes: tuple[str, ...]
     mean: tuple[float, ...]
     std: tuple[float, ...]
+    validation: Split | None = None
 
     @property
     def normalise(self) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -73,7 +75,7 @@ class ImageData:
         return channels, height, width
 
     def hold_out(self, fraction: float = 0.1, seed: int = 0) -> tuple[Split, Split]:
-        """Split the training samples into (train, validation), the same share of every class.
+        """Split the training samples into (train, validation), the same share of every class; a set with validation samples gives all and these.
 
         Args:
             fraction: share held out, in (0, 1).
@@ -82,6 +84,8 @@ class ImageData:
         Raises:
             DataError: `fraction` is not between 0 and 1.
         """
+        if self.validation is not None:
+            return self.train, self.validation
         kept, held = stratified(self.train.labels, fraction, seed)
         return self.train.subset(kept), self.train.subset(held)
 

@@ -1,4 +1,4 @@
-"""Example inputs of a model, in the three shapes in which people have them."""
+"""Example inputs of a model, in the shapes in which people have them."""
 
 from __future__ import annotations
 
@@ -7,15 +7,10 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree
 
-# A tensor, positional arguments, or keyword arguments.
-Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
+from prunus.channels.trace import Inputs
+from prunus.channels.trace import as_arguments as split
 
-
-def split(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments of the forward pass."""
-    if isinstance(example_inputs, dict):
-        return (), example_inputs
-    return (example_inputs if isinstance(example_inputs, tuple) else (example_inputs,)), {}
+__all__ = ["Inputs", "split", "tensors"]
 
 
 def tensors(tree: Any) -> list[Tensor]:

@@ -15,15 +15,32 @@ from typing import Any
 
 import numpy as np
 
+_NOTED = ("input", "output", "value_info", "initializer")
+
 
 def tidy(draft: Path) -> None:
-    """Rewrite a file, if there is something to rewrite."""
+    """Rewrite a file, and take out what its nodes tell of the source code that they were made from: paths and lines of whoever exported it."""
     onnx: Any = importlib.import_module("onnx")
     graph = _Graph(onnx.load(draft, load_external_data=False))  # weights beside the file stay there
     changed = [rewrite(graph, node) for kind, rewrite in _REWRITINGS for node in graph.of_kind(kind)]
     if any(changed):
         graph.drop_unused()
-        onnx.save(graph.model, draft)
+    for part in (graph.model.graph, *graph.model.functions):
+        _forget_source(part)
+    onnx.save(graph.model, draft)
+
+
+def _forget_source(part: Any) -> None:
+    """Empty the notes of a graph or function and of all that it holds, sub-graphs included; those of the model itself stay."""
+    values = [value for kind in _NOTED for value in getattr(part, kind, ()) if not isinstance(value, str)]  # a function has only their names
+    for one in (part, *part.node, *values):
+        if "metadata_props" in one.DESCRIPTOR.fields_by_name:
+            del one.metadata_props[:]
+        one.doc_string = ""
+    for node in part.node:
+        for attribute in node.attribute:
+            for inner in (*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs):
+                _forget_source(inner)
 
 
 class _Graph:

@@ -33,6 +33,8 @@ from .header import SCHEMA, Header, is_size, parse
 from .lock import settle
 from .shell import rehearse_data, traced_from_data, traced_to_data
 
+IN_FOLDER = "model.safetensors"  # the name of a run's model
+
 
 def save(model: nn.Module, path: str | Path) -> None:
     """Write a compact (or dense) model to a safetensors file, atomically.
@@ -71,7 +73,7 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
     """Read a model written by `save`.
 
     Args:
-        path: the file.
+        path: the file, or the folder of a run, whose `model.safetensors` it is.
         build_model: makes the dense model that the file's model was cut from, with any weights and all its blocks; not needed for a traced model.
         device: where the tensors go.
 
@@ -79,7 +81,7 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
         FileFormatError: the file is truncated, tampered with, not written by prunus, or needs `build_model`.
         PlanError: `build_model` makes another model than the one that was cut.
     """
-    path, device = Path(path), torch.device(device)
+    path, device = _file_in(Path(path)), torch.device(device)
     header, tensors = _read(path)
     warn_of_nonfinite(tensors, str(path))
     tensors = {name: t.to(device) for name, t in tensors.items()}
@@ -102,6 +104,11 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
     if header.plan is not None:
         object.__setattr__(model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None, dense=dense))
     return model
+
+
+def _file_in(path: Path) -> Path:
+    """The model of a run, where its folder is named."""
+    return path / IN_FOLDER if path.is_dir() else path
 
 
 def _check_readable(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from prunus.training.calibration import Calibration
-from prunus.training.config import TrainConfig
-from prunus.training.distillation import Taught, taught
-from prunus.training.evaluation import Evaluation, evaluate
-from prunus.training.feeding import Normalise, Shuffled, augmented, batches
-from prunus.training.hooks import Curriculum, Pruning
-from prunus.training.loop import train
-from prunus.training.progress import EpochRecord, History
-from prunus.training.recalibration import recalibrate, recalibrate_if_better
+from typing import TYPE_CHECKING
+
+from prunus._lazy import names_of
+
+if TYPE_CHECKING:
+    from prunus.training.calibration import Calibration
+    from prunus.training.config import TrainConfig
+    from prunus.training.distillation import Taught, taught
+    from prunus.training.evaluation import Evaluation, evaluate
+    from prunus.training.feeding import Normalise, Shuffled, augmented, batches
+    from prunus.training.hooks import Curriculum, Pruning
+    from prunus.training.loop import train
+    from prunus.training.progress import EpochRecord, History
+    from prunus.training.recalibration import recalibrate, recalibrate_if_better
 
 __all__ = [
     "Calibration",
@@ -31,3 +36,27 @@ __all__ = [
     "taught",
     "train",
 ]
+
+# The settings are read where torch is not needed, such as in `prunus --help`, so the rest is looked up when first used.
+__getattr__ = names_of(
+    __name__,
+    {
+        "Calibration": "calibration",
+        "Curriculum": "hooks",
+        "EpochRecord": "progress",
+        "Evaluation": "evaluation",
+        "History": "progress",
+        "Normalise": "feeding",
+        "Pruning": "hooks",
+        "Shuffled": "feeding",
+        "Taught": "distillation",
+        "TrainConfig": "config",
+        "augmented": "feeding",
+        "batches": "feeding",
+        "evaluate": "evaluation",
+        "recalibrate": "recalibration",
+        "recalibrate_if_better": "recalibration",
+        "taught": "distillation",
+        "train": "loop",
+    },
+)

@@ -22,7 +22,7 @@ ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 250_000  # sha
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. The defaults suit LeNet-5 on the digits and MNIST.
+    """How to train. The defaults are those of CIFAR's ResNets; the one place of every setting's name, default and check.
 
     Attributes:
         epochs: passes over the training samples.
@@ -58,14 +58,14 @@ class TrainConfig:
     """
 
     epochs: int = 20
-    batch_size: int = 64
+    batch_size: int = 128
     same_steps: bool = False
-    lr: float = 0.05
+    lr: float = 0.1
     momentum: float = 0.9
     weight_decay: float = 5e-4
     optimizer: OptimizerName = "sgd"
     schedule: Schedule = "cosine"
-    milestones: tuple[float, ...] = (0.5, 0.75)
+    milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
     warmup_steps: int = 0
     precision: Precision = "float32"
     channels_last: bool = False
