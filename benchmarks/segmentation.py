@@ -211,8 +211,8 @@ class Run:
         """Adam at a share of the network's rate."""
         rate = share * RATES[self.key["network"]]
         return TrainConfig(
-            epochs=epochs, lr=rate, schedule=schedule, optimizer="adam", weight_decay=0, clip=1.0, precision="bfloat16", channels_last=True,
-            seed=self.key["seed"],
+            epochs=epochs, batch_size=64, lr=rate, schedule=schedule, optimizer="adam", weight_decay=0, clip=1.0, precision="bfloat16",
+            channels_last=True, seed=self.key["seed"],
         )  # fmt: skip
 
     def both(self, network: nn.Module) -> dict[str, Figures]:

@@ -46,7 +46,7 @@ def network() -> Residual:
 
 
 def run(model: nn.Module, pruning: SoftPruning, epochs: int = 3, **options: Any) -> None:
-    train(model, FEW, TrainConfig(epochs=epochs, lr=0.05), normalise=DIGITS.normalise, pruning=pruning, **options)
+    train(model, FEW, TrainConfig(epochs=epochs, lr=0.05, batch_size=64), normalise=DIGITS.normalise, pruning=pruning, **options)
 
 
 @pytest.mark.parametrize(("goal", "first"), [(0.3, 0.0), (0.4, 0.1), (0.6, 0.05)])
@@ -198,14 +198,14 @@ def test_what_is_zeroed_before_anything_is_learned_stays_zero_behind_a_rectifier
     model, pruning = network(), SoftPruning(IMAGE, 0.4, folded=False, from_start=True)
     pruning.before_training(model, 3)
     dead = model.first.weight.flatten(1).norm(dim=1) == 0
-    train(model, FEW, TrainConfig(epochs=2, lr=0.05), normalise=DIGITS.normalise)
+    train(model, FEW, TrainConfig(epochs=2, lr=0.05, batch_size=64), normalise=DIGITS.normalise)
     assert int(dead.sum()) == 3 and bool((model.first.weight[dead] == 0).all())
     assert bool((model.first.weight[~dead].flatten(1).norm(dim=1) > 0).all())
 
 
 def test_the_average_of_the_weights_is_pruned_too() -> None:
     model, pruning = network(), SoftPruning(IMAGE, 0.4, freeze=0.4)
-    train(model, FEW, TrainConfig(epochs=3, lr=0.05, ema=0.95), normalise=DIGITS.normalise, pruning=pruning)
+    train(model, FEW, TrainConfig(epochs=3, lr=0.05, ema=0.95, batch_size=64), normalise=DIGITS.normalise, pruning=pruning)
     assert pruning.plan is not None
     graph = prunus.trace(model.eval(), IMAGE)
     np.testing.assert_array_equal(filter_norms(graph).numpy() == 0, pruning.plan.removed_in(graph))
@@ -256,7 +256,7 @@ def test_after_the_freeze_nothing_is_lost_when_the_channels_go(ema: float) -> No
         model, pruning = network().double(), SoftPruning(IMAGE.double(), 0.3, freeze=freeze)
         for norm in (model.norm, model.inner, model.outer):
             nn.init.constant_(norm.bias, 0.5)
-        train(model, FEW, TrainConfig(epochs=4, lr=0.05, ema=ema), normalise=DIGITS.normalise, pruning=pruning)
+        train(model, FEW, TrainConfig(epochs=4, lr=0.05, ema=ema, batch_size=64), normalise=DIGITS.normalise, pruning=pruning)
         assert pruning.plan is not None and pruning.frozen == (freeze > 0)
         images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
         difference = (prunus.compact(model.eval(), pruning.plan)(images) - model(images)).abs().max()

@@ -40,6 +40,19 @@ def test_samples_that_agree_prove_no_more_than_the_rule_of_three(count: int) -> 
         assert (lowest / 100) ** count == pytest.approx(0.05)
 
 
+def test_what_no_number_of_agreeing_samples_can_prove_is_said_before_anything_is_tried() -> None:
+    graph, asked = prunus.trace(model(), torch.zeros(1, 3, 4, 4)), []
+
+    def points(network: nn.Module) -> Tensor:
+        asked.append(network)
+        return torch.full((40,), 100.0)
+
+    with pytest.raises(TargetError, match=r"on 40 held-out samples, even if all agree: that takes 59 that agree, or a tolerance of 7\.3 points"):
+        prunus.plan(graph, torch.arange(20.0), tolerance=5.0, evaluate=points)
+    assert len(asked) == 1
+    assert 100 * (1 - 0.05 ** (1 / 59)) <= 5.0 < 100 * (1 - 0.05 ** (1 / 58))
+
+
 @pytest.mark.parametrize("lost", [1, 3, 10])
 def test_few_losses_are_bounded_nearly_as_exactly(lost: int) -> None:
     """Beside the exact bound of Clopper and Pearson: the share q for which at most `lost` of 100 samples are lost with a chance of 5 %."""
@@ -86,7 +99,7 @@ def test_fewer_samples_let_less_go() -> None:
         return points
 
     scores = torch.arange(20.0)
-    removed = [prunus.plan(graph, scores, tolerance=5.0, evaluate=evaluate(n)).removed for n in (40, 400, 40_000)]
+    removed = [prunus.plan(graph, scores, tolerance=5.0, evaluate=evaluate(n)).removed for n in (100, 400, 40_000)]
     exact = prunus.plan(graph, scores, tolerance=5.0, evaluate=lambda m: float(evaluate(400)(m).mean())).removed
     assert removed[0] < removed[1] < removed[2] <= exact == 10
     less = prunus.plan(graph, scores, tolerance=5.0, evaluate=evaluate(400), confidence=0.5)

@@ -46,6 +46,7 @@ def largest_within(
     check(tolerance, confidence)
     baseline = metric_of(evaluate(model))
     value_of(baseline)  # so that nonsense is refused before anything is tried
+    check_provable(baseline, tolerance, confidence)
     best, trials = nothing, []
     low, high = 0.0, 1.0
     for _ in range(STEPS):
@@ -68,6 +69,20 @@ def check(tolerance: float, confidence: float) -> None:
         raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}.")
     if not 0.5 <= confidence < 1:
         raise TargetError(f"A confidence lies from 0.5, the mean itself, to below 1, not {confidence}.")
+
+
+def check_provable(baseline: Metric, tolerance: float, confidence: float) -> None:
+    """Raise TargetError where so few samples cannot show that the tolerance is kept, even if nothing changes on them: before any work is done."""
+    if not isinstance(baseline, Tensor) or confidence <= 0.5:
+        return
+    count, largest = len(baseline), _largest(baseline)
+    least = _unseen(count, largest, confidence)
+    if least > tolerance:
+        needed = f"{math.ceil(math.log(1 - confidence) / math.log(1 - tolerance / largest)):,} that agree, or " if 0 < tolerance < largest else ""
+        raise TargetError(
+            f"A loss of at most {tolerance:g} points cannot be shown with {100 * confidence:g} % confidence on {count:,} held-out samples, even if "
+            f"all agree: that takes {needed}a tolerance of {math.ceil(10 * least) / 10:g} points."
+        )
 
 
 def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, float]:
@@ -96,8 +111,12 @@ def _doubt(lost: Tensor, largest: float, confidence: float) -> float:
         return 0.0
     count = len(lost)
     spread = float(lost.std(correction=1)) / math.sqrt(count) if count > 1 else math.inf
-    unseen = largest * (1 - (1 - confidence) ** (1 / count))
-    return math.hypot(NormalDist().inv_cdf(confidence) * spread, unseen)
+    return math.hypot(NormalDist().inv_cdf(confidence) * spread, _unseen(count, largest, confidence))
+
+
+def _unseen(count: int, largest: float, confidence: float) -> float:
+    """Points that may be lost on others where `count` samples agree."""
+    return largest * (1 - (1 - confidence) ** (1 / count))
 
 
 def _largest(points: Tensor) -> float:

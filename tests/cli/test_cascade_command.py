@@ -25,7 +25,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     kept, _ = digits.hold_out(0.1, 0)
     torch.manual_seed(0)
     large = models.lenet5(image_size=8)
-    train(large, kept, TrainConfig(epochs=4), normalise=digits.normalise)
+    train(large, kept, TrainConfig(epochs=4, batch_size=64, lr=0.05), normalise=digits.normalise)
     torch.save(large.state_dict(), folder / "large.pt")
     name = f"lenet5@{folder / 'large.pt'}"
     pruning = ["prune", name, "--data", "digits", "--rate", "0.8", "--epochs", "2", "--no-onnx", "--no-report", "-o", str(folder / "small")]

@@ -50,7 +50,7 @@ def digits() -> ImageData:
 def model(digits: ImageData) -> nn.Module:
     torch.manual_seed(0)
     model = Residual()
-    train(model, digits.train, TrainConfig(epochs=2, batch_size=64), normalise=digits.normalise)
+    train(model, digits.train, TrainConfig(epochs=2, batch_size=64, lr=0.05), normalise=digits.normalise)
     return model.eval()
 
 
@@ -179,9 +179,9 @@ def test_a_tolerance_that_is_kept_at_once(digits: ImageData, source: Path, calib
     assert float(lost.mean()) <= found.baseline - found.trials[0].lowest <= 2.0
 
 
-@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize("place", [0, 1])
 def test_fragile_layers_stay_in_float(source: Path, calibration: Calibration, tmp_path: Path, place: int) -> None:
-    order = int8.quantise_within(source, tmp_path / "a.onnx", calibration, Judge(set(LAYERS), source), 1.0).sensitivities
+    order = int8.quantise_within(source, tmp_path / "a.onnx", calibration, Judge({"first"}, source), 1.0).sensitivities
     fragile = order[place].layer
     found = int8.quantise_within(source, tmp_path / "b.onnx", calibration, Judge({fragile}, source), 1.0)
     assert [one.noise for one in order] == sorted((one.noise for one in order), reverse=True)
@@ -191,7 +191,7 @@ def test_fragile_layers_stay_in_float(source: Path, calibration: Calibration, tm
 
 
 def test_sensitivity_is_the_noise_of_one_layer_alone(source: Path, calibration: Calibration, tmp_path: Path) -> None:
-    order = int8.quantise_within(source, tmp_path / "a.onnx", calibration, Judge(set(LAYERS), source), 1.0).sensitivities
+    order = int8.quantise_within(source, tmp_path / "a.onnx", calibration, Judge({"first"}, source), 1.0).sensitivities
     alone = {one.layer: one.noise for one in order}
     inputs = torch.cat(list(calibration))
     check = int8.quantise(source, tmp_path / "b.onnx", calibration, ["first", "second"])  # the linear layer is the last, and nothing is behind it
@@ -201,12 +201,14 @@ def test_sensitivity_is_the_noise_of_one_layer_alone(source: Path, calibration: 
     assert alone["last"] == pytest.approx(slow, rel=0.5) and set(alone) == set(LAYERS)
 
 
-def test_nothing_can_be_quantised(digits: ImageData, source: Path, calibration: Calibration, tmp_path: Path) -> None:
-    found = int8.quantise_within(source, tmp_path / "a.onnx", calibration, Judge(set(LAYERS), source), 1.0)
-    assert found.check.quantised == () and found.check.kept_float == LAYERS and not any(trial.accepted for trial in found.trials)
-    assert len(found.trials) <= 3
-    inputs = inputs_of(digits)
-    assert torch.equal(outputs(source, inputs), outputs(tmp_path / "a.onnx", inputs))
+def test_a_file_in_float_is_never_called_one_in_8_bits(source: Path, calibration: Calibration, tmp_path: Path) -> None:
+    judge = Judge(set(LAYERS), source)
+    with pytest.raises(TargetError, match="No layer can compute in 8 bits and lose at most 1 points on 400 held-out samples with 95 % confidence"):
+        int8.quantise_within(source, tmp_path / "a.onnx", calibration, judge, 1.0)
+    assert judge.asked <= 4 and not list(tmp_path.iterdir())
+    with pytest.raises(TargetError, match=r"on 400 held-out samples, even if all agree: that takes 598 that agree, or a tolerance of 0\.8 points"):
+        int8.quantise_within(source, tmp_path / "a.onnx", calibration, Judge(set(), source), 0.5)
+    assert not list(tmp_path.iterdir())
 
 
 def nothing() -> Iterator[Tensor]:

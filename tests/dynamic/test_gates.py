@@ -262,7 +262,7 @@ def test_more_gain_leaves_fewer_macs() -> None:
     digits = prunus.data.load("digits")
     torch.manual_seed(0)
     model = models.lenet5(image_size=8)
-    train(model, digits.train, TrainConfig(epochs=1), normalise=digits.normalise)
+    train(model, digits.train, TrainConfig(epochs=1, batch_size=64, lr=0.05), normalise=digits.normalise)
     left = []
     for gain in (0.0, 4.0, 50.0):
         dynamic = attach(model, torch.zeros(1, 1, 8, 8), ["conv2"])
@@ -272,7 +272,7 @@ def test_more_gain_leaves_fewer_macs() -> None:
         def loss(outputs: Tensor, labels: Tensor, dynamic: DynamicNetwork = dynamic, gain: float = gain) -> Tensor:
             return F.cross_entropy(outputs, labels) + dynamic.penalty(gain)
 
-        train(dynamic, digits.train, TrainConfig(epochs=1, lr=0.05), normalise=digits.normalise, loss=loss)
+        train(dynamic, digits.train, TrainConfig(epochs=1, lr=0.05, batch_size=64), normalise=digits.normalise, loss=loss)
         images = next(iter(prunus.training.batches(digits.test, digits.normalise, 200)))[0]
         left.append(activity(dynamic, [images]).expected)
     assert left[0] > left[1] > left[2]

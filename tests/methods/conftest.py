@@ -22,5 +22,5 @@ def material() -> Material:
 def trained(material: Material) -> nn.Module:
     torch.manual_seed(0)
     model = models.lenet5(image_size=8)
-    train(model, material.train, TrainConfig(epochs=4), normalise=material.normalise)
+    train(model, material.train, TrainConfig(epochs=4, batch_size=64, lr=0.05), normalise=material.normalise)
     return model.eval()

@@ -167,13 +167,13 @@ def test_cheap_blocks_and_channels_close_and_dear_ones_stay() -> None:
     kept, held_out = digits.hold_out(0.3)
     torch.manual_seed(0)
     model = CifarResNet(2, in_channels=1)
-    train(model, kept, TrainConfig(epochs=3), normalise=digits.normalise)
+    train(model, kept, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=digits.normalise)
 
     def fit(network: nn.Module, penalty: Penalty | None) -> None:
         def loss(outputs: Tensor, labels: Tensor) -> Tensor:
             return F.cross_entropy(outputs, labels) + (penalty() if penalty else 0.0)
 
-        train(network, kept, TrainConfig(epochs=4, lr=0.02), normalise=digits.normalise, loss=loss)
+        train(network, kept, TrainConfig(epochs=4, lr=0.02, batch_size=64), normalise=digits.normalise, loss=loss)
 
     found = channels_and_layers(model, IMAGE[:1].float(), fit, 3.0)
     assert found.blocks and found.plan.after.macs < 0.5 * prunus.trace(model, IMAGE[:1].float()).cost().macs

@@ -25,7 +25,7 @@ FEW = Material(TRAIN.subset(torch.arange(0, len(TRAIN), 6)), DIGITS.test, DIGITS
 def trained() -> nn.Module:
     torch.manual_seed(0)
     model = models.lenet5(image_size=8)
-    train(model, TRAIN, TrainConfig(epochs=2), normalise=DIGITS.normalise)
+    train(model, TRAIN, TrainConfig(epochs=2, batch_size=64, lr=0.05), normalise=DIGITS.normalise)
     return model
 
 
@@ -36,7 +36,7 @@ def gated(model: nn.Module, kind: str) -> DynamicNetwork:
 @pytest.mark.parametrize("kind", ["activation", "winners", "widths"])
 def test_a_network_with_gates_learns_to_keep_a_budget(kind: str) -> None:
     network = gated(trained(), kind)
-    history = train_gated(network, MATERIAL, TrainConfig(epochs=3, lr=0.02), 0.6)
+    history = train_gated(network, MATERIAL, TrainConfig(epochs=3, lr=0.02, batch_size=64), 0.6)
     found = activity(network, Calibration(HELD, DIGITS.normalise, 1000))
     assert found.expected == pytest.approx(0.6, abs=0.06)
     assert network.budget == pytest.approx(0.6)
@@ -57,7 +57,7 @@ def test_a_training_with_gates_that_was_broken_off_goes_on_as_it_would_have(tmp_
     class StopError(Exception):
         pass
 
-    config, start = TrainConfig(epochs=2, lr=0.02), trained()
+    config, start = TrainConfig(epochs=2, lr=0.02, batch_size=64), trained()
 
     def once(path: Path | None, stop: int) -> DynamicNetwork:
         network = gated(start, "activation")
@@ -82,9 +82,9 @@ def test_a_training_with_gates_that_was_broken_off_goes_on_as_it_would_have(tmp_
 @pytest.mark.parametrize("settings", [{"keep": "best"}, {"compile": True}])
 def test_settings_that_do_not_go_with_gates(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="its last epoch is kept"):
-        train_gated(gated(trained(), "activation"), MATERIAL, TrainConfig(epochs=1, **settings), 0.5)
+        train_gated(gated(trained(), "activation"), MATERIAL, TrainConfig(**{"epochs": 1, "batch_size": 64, "lr": 0.05, **settings}), 0.5)
 
 
 def test_budgets_out_of_range() -> None:
     with pytest.raises(TargetError, match="between 0 and 1, not 1"):
-        train_gated(gated(trained(), "activation"), FEW, TrainConfig(epochs=1), 1.0)
+        train_gated(gated(trained(), "activation"), FEW, TrainConfig(epochs=1, batch_size=64, lr=0.05), 1.0)

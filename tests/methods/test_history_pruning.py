@@ -24,9 +24,9 @@ EXAMPLE = torch.zeros(1, 1, 8, 8)
 def test_history_pruning_goes_down_in_rounds(material: Material) -> None:
     torch.manual_seed(0)
     model = models.lenet5(image_size=8)
-    short = TrainConfig(epochs=2)
+    short = TrainConfig(epochs=2, batch_size=64, lr=0.05)
     rounds = [Round(0.5, short, short), Round(0.0, short, short, {"conv1": 4, "conv2": 10})]
-    found = history_pruning(model, EXAMPLE, material, rounds, training=TrainConfig(epochs=4), tolerance=100.0)
+    found = history_pruning(model, EXAMPLE, material, rounds, training=TrainConfig(epochs=4, batch_size=64, lr=0.05), tolerance=100.0)
     assert [tried.channels for tried in found.rounds] == [{"conv1": 10, "conv2": 25, "fc1": 250}, {"conv1": 6, "conv2": 15, "fc1": 250}]
     assert [{name: tuple(norms.shape) for name, norms in tried.norms.items()} for tried in found.rounds] == [
         {"conv1": (4, 20), "conv2": (4, 50), "fc1": (4, 500)},
@@ -49,9 +49,9 @@ def test_history_pruning_goes_down_in_rounds(material: Material) -> None:
 def test_a_round_that_costs_too_much_is_undone(material: Material) -> None:
     torch.manual_seed(0)
     model = models.lenet5(image_size=8)
-    short = TrainConfig(epochs=1)
+    short = TrainConfig(epochs=1, batch_size=64, lr=0.05)
     rounds = [Round(0.3, short, short), Round(0.0, short, short, {"conv1": 13, "conv2": 34, "fc1": 349})]
-    found = history_pruning(model, EXAMPLE, material, rounds, training=TrainConfig(epochs=4), tolerance=5.0)
+    found = history_pruning(model, EXAMPLE, material, rounds, training=TrainConfig(epochs=4, batch_size=64, lr=0.05), tolerance=5.0)
     assert [tried.accepted for tried in found.rounds] == [True, False]
     assert found.rounds[1].channels == {"conv1": 1, "conv2": 1, "fc1": 1}
     assert [layer.out_channels for layer in (found.model.conv1, found.model.conv2)] == [14, 35]
@@ -61,7 +61,7 @@ def test_a_round_that_costs_too_much_is_undone(material: Material) -> None:
 def test_an_earlier_training_takes_the_place_of_the_first(material: Material, trained: nn.Module) -> None:
     graph = prunus.trace(trained, EXAMPLE)
     norms = torch.rand(3, graph.num_channels)
-    short = TrainConfig(epochs=1)
+    short = TrainConfig(epochs=1, batch_size=64, lr=0.05)
     model = copy.deepcopy(trained)
     found = history_pruning(model, EXAMPLE, material, [Round(0.2, short, short)], training=norms, tolerance=100.0)
     assert all(torch.equal(tensor, model.state_dict()[name]) for name, tensor in trained.state_dict().items())  # not trained again
@@ -71,7 +71,7 @@ def test_an_earlier_training_takes_the_place_of_the_first(material: Material, tr
 
 
 def test_history_pruning_goes_on_where_it_stopped(material: Material, tmp_path: Path) -> None:
-    short = TrainConfig(epochs=2)
+    short = TrainConfig(epochs=2, batch_size=64, lr=0.05)
     rounds = [Round(0.5, short, short), Round(0.3, short, short)]
 
     def run(folder: Path, last: int | None = None, resume: bool = False) -> Compressed:
@@ -85,7 +85,7 @@ def test_history_pruning_goes_on_where_it_stopped(material: Material, tmp_path: 
 
         folder.mkdir(exist_ok=True)
         model = models.lenet5(image_size=8)
-        return history_pruning(model, EXAMPLE, material, rounds, training=TrainConfig(epochs=3), tolerance=100.0,
+        return history_pruning(model, EXAMPLE, material, rounds, training=TrainConfig(epochs=3, batch_size=64, lr=0.05), tolerance=100.0,
                                checkpoint=folder / "checkpoint.safetensors", resume=resume, on_epoch=on_epoch)  # fmt: skip
 
     whole = run(tmp_path / "whole")
@@ -98,7 +98,7 @@ def test_history_pruning_goes_on_where_it_stopped(material: Material, tmp_path: 
 
 
 def test_the_outcome_of_rounds_is_that_of_every_method(material: Material, trained: nn.Module) -> None:
-    norms, short = torch.rand(3, prunus.trace(trained, EXAMPLE).num_channels), TrainConfig(epochs=1)
+    norms, short = torch.rand(3, prunus.trace(trained, EXAMPLE).num_channels), TrainConfig(epochs=1, batch_size=64, lr=0.05)
     target = Target("tolerance", 100.0, confidence=0.5)
     found = history_pruning(copy.deepcopy(trained), EXAMPLE, material, [Round(0.2, short, short)], training=norms, tolerance=100.0)
     said = outcome(found, trained, EXAMPLE, material, target, Clock(unwatched))
@@ -114,4 +114,4 @@ def test_the_outcome_of_rounds_is_that_of_every_method(material: Material, train
 def test_history_needs_held_out_samples(material: Material) -> None:
     bare = Material(material.train, material.test, material.normalise)
     with pytest.raises(TargetError, match="held-out"):
-        history_pruning(models.lenet5(image_size=8), EXAMPLE, bare, [], training=TrainConfig(epochs=1), tolerance=1.0)
+        history_pruning(models.lenet5(image_size=8), EXAMPLE, bare, [], training=TrainConfig(epochs=1, batch_size=64, lr=0.05), tolerance=1.0)

@@ -100,13 +100,13 @@ def test_digits_stay_within_the_tolerance() -> None:
     kept, held_out = digits.hold_out(0.3)
     torch.manual_seed(0)
     model = models.lenet5(image_size=8)
-    train(model, kept, TrainConfig(epochs=3), normalise=digits.normalise)
+    train(model, kept, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=digits.normalise)
 
     def fit(network: nn.Module, penalty: Penalty | None) -> None:
         def loss(outputs: Tensor, labels: Tensor) -> Tensor:
             return F.cross_entropy(outputs, labels) + (penalty() if penalty else 0.0)
 
-        train(network, kept, TrainConfig(epochs=1, lr=0.03), normalise=digits.normalise, loss=loss)
+        train(network, kept, TrainConfig(epochs=1, lr=0.03, batch_size=64), normalise=digits.normalise, loss=loss)
 
     def points(network: nn.Module) -> float:
         return evaluate(network, held_out, digits.normalise).accuracy

@@ -59,7 +59,7 @@ def test_importance_pruning_keeps_its_tolerance(material: Material, trained: nn.
         def loss(outputs: Tensor, targets: Tensor) -> Tensor:
             return F.cross_entropy(outputs, targets) + (penalty() if penalty else 0.0)
 
-        train(model, material.train, TrainConfig(epochs=1, lr=0.02), normalise=material.normalise, loss=loss)
+        train(model, material.train, TrainConfig(epochs=1, lr=0.02, batch_size=64), normalise=material.normalise, loss=loss)
 
     def points(model: nn.Module) -> float:
         assert material.validation is not None
@@ -96,7 +96,7 @@ def test_what_was_cut_in_steps_is_restored_from_its_file(trained: nn.Module, tmp
 
 def test_a_classifier_comes_with_all_that_a_report_shows(material: Material, trained: nn.Module) -> None:
     torch.manual_seed(0)
-    tuning = TrainConfig(epochs=1, lr=0.02, label_smoothing=0.1)
+    tuning = TrainConfig(epochs=1, lr=0.02, label_smoothing=0.1, batch_size=64)
     found = classifier_within(trained, EXAMPLE, material, 20.0, tuning, step=0.6, protect=("conv1",))
     assert material.validation is not None and found.limit is not None
     assert found.limit.baseline == pytest.approx(evaluate(trained, material.validation, material.normalise).accuracy)
@@ -142,9 +142,9 @@ def test_slimming_is_the_penalty_and_compacts_as_masked(material: Material) -> N
     assert float(loss(outputs, targets).detach()) == pytest.approx(float(wanted.detach()))
     loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
     assert torch.allclose(model.bn1.weight.grad, 0.1 * model.bn1.weight.sign())
-    train(model, material.train, TrainConfig(epochs=3), normalise=material.normalise, loss=slimming_loss(model, 3e-2))
+    train(model, material.train, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=material.normalise, loss=slimming_loss(model, 3e-2))
     plain = Normed()
-    train(plain, material.train, TrainConfig(epochs=3), normalise=material.normalise)
+    train(plain, material.train, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=material.normalise)
     assert float(model.bn2.weight.detach().abs().sum()) < 0.8 * float(plain.bn2.weight.detach().abs().sum())
     graph = prunus.trace(model.eval(), EXAMPLE)
     plan = prunus.plan(graph, scores.bn_scale(graph), rate=0.4, scope="global")
@@ -173,7 +173,7 @@ def test_selective_decay_empties_what_is_going_to_be_pruned(material: Material) 
             squares += float((tensor.detach().square() - masked[name].detach().square()).sum())
         wanted = float(F.cross_entropy(outputs, targets)) + 0.5 * 4.0 ** (step / 10) * 0.1 * squares
         assert float(loss(outputs, targets).detach()) == pytest.approx(wanted, rel=1e-5)
-    config = TrainConfig(epochs=6, lr=0.03, schedule="constant")
+    config = TrainConfig(epochs=6, lr=0.03, schedule="constant", batch_size=64)
     steps = 6 * -(-len(material.train) // config.batch_size)
     decay = selective_decay_loss(model, graph, choose, steps, weight_decay=1e-3, last=1e3)
     train(model, material.train, config, normalise=material.normalise, loss=decay)

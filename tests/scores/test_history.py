@@ -97,7 +97,7 @@ def test_a_training_writes_its_history_down_and_resumes_it(tmp_path: Path) -> No
         torch.manual_seed(0)
         model = models.lenet5(image_size=8)
         history = NormHistory(torch.zeros(1, 1, 8, 8))
-        config = TrainConfig(epochs=epochs, schedule="constant")
+        config = TrainConfig(epochs=epochs, schedule="constant", batch_size=64, lr=0.05)
         train(model, split, config, normalise=digits.normalise, pruning=history, checkpoint=tmp_path / name, resume=True)
         return history, model
 

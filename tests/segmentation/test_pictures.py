@@ -204,5 +204,5 @@ def test_our_engine_trains_on_windows() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
     from prunus.segmentation import binary
 
-    history = train(model, Patches([loaded(), loaded(1)], NORMALISE, size=16, count=32), TrainConfig(epochs=3, lr=0.05), loss=binary)
+    history = train(model, Patches([loaded(), loaded(1)], NORMALISE, size=16, count=32), TrainConfig(epochs=3, lr=0.05, batch_size=64), loss=binary)
     assert history.epochs[-1].loss < history.epochs[0].loss

@@ -73,7 +73,7 @@ def test_points_are_means_of_their_samples_and_effects_their_losses() -> None:
 
 def test_the_two_bound_rule_keeps_what_the_network_does_not_know() -> None:
     model = network()
-    train(model, SPLIT, TrainConfig(epochs=3, lr=0.1), normalise=DIGITS.normalise)
+    train(model, SPLIT, TrainConfig(epochs=3, lr=0.1, batch_size=64), normalise=DIGITS.normalise)
     selection = Aggregated(points(), critical).choose(model.eval(), 0, 1)
     assert selection is not None and 0.05 < selection.fraction < 0.8
     images, labels = (SPLIT.images.float() / 255 - DIGITS.mean[0]) / DIGITS.std[0], SPLIT.labels
@@ -105,7 +105,7 @@ class Counting:
 def test_warm_up_and_annealing_see_all_and_every_class_keeps_its_part() -> None:
     inner, kept = Counting(), dict[int, Selection]()
     curriculum = Scheduled(inner, LABELS, warmup=2, annealing=0.3, least=0.2, keep_record=kept.__setitem__)
-    history = train(network(), SPLIT, TrainConfig(epochs=10), normalise=DIGITS.normalise, curriculum=curriculum)
+    history = train(network(), SPLIT, TrainConfig(epochs=10, batch_size=64, lr=0.05), normalise=DIGITS.normalise, curriculum=curriculum)
     assert inner.asked == [2, 3, 4, 5, 6] == list(kept)
     for selection in kept.values():
         counts = np.bincount(LABELS[selection.kept], minlength=10)
@@ -181,7 +181,7 @@ def test_a_resumed_curriculum_goes_on_as_it_would_have(make: partial[Any], tmp_p
                 raise StopError
 
         kept: dict[str, Any] = {"checkpoint": path, "checkpoint_seconds": 0.0, "resume": True}
-        train(model, SPLIT, TrainConfig(epochs=4), normalise=DIGITS.normalise, curriculum=make(), on_step=count, **kept)
+        train(model, SPLIT, TrainConfig(epochs=4, batch_size=64, lr=0.05), normalise=DIGITS.normalise, curriculum=make(), on_step=count, **kept)
         return model
 
     whole, path = run(-1, None), tmp_path / "checkpoint"
@@ -257,4 +257,4 @@ def test_a_curriculum_that_chooses_nothing_is_told() -> None:
             return Selection(np.zeros(len(LABELS), dtype=bool))
 
     with pytest.raises(ConfigError, match="chose no sample for epoch 1"):
-        train(network(), SPLIT, TrainConfig(epochs=1), normalise=DIGITS.normalise, curriculum=Nothing())
+        train(network(), SPLIT, TrainConfig(epochs=1, batch_size=64, lr=0.05), normalise=DIGITS.normalise, curriculum=Nothing())

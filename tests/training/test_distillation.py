@@ -33,10 +33,12 @@ def test_the_teacher_stays_and_the_network_learns() -> None:
     digits = data.load("digits")
     torch.manual_seed(0)
     teacher, small = models.lenet5(image_size=8), models.lenet5(image_size=8)
-    train(teacher, digits.train, TrainConfig(epochs=4), normalise=digits.normalise)
+    train(teacher, digits.train, TrainConfig(epochs=4, batch_size=64, lr=0.05), normalise=digits.normalise)
     before = copy.deepcopy(teacher.state_dict())
     pair = Taught(small, teacher)
-    history = train(pair, digits.train, TrainConfig(epochs=4), normalise=digits.normalise, loss=taught, validation=digits.test)
+    history = train(
+        pair, digits.train, TrainConfig(epochs=4, batch_size=64, lr=0.05), normalise=digits.normalise, loss=taught, validation=digits.test
+    )
     assert all(torch.equal(value, before[name]) for name, value in pair.teacher.state_dict().items())
     assert not any(parameter.requires_grad for parameter in pair.teacher.parameters())
     accuracy = evaluate(small, digits.test, digits.normalise).accuracy

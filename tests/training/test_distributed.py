@@ -89,7 +89,7 @@ class Mine:
 
 def streamed() -> Any:
     model = network()
-    history = train(model, Mine(), TrainConfig(epochs=2, lr=0.02), validation=lambda model: float(next(model.parameters()).sum()))
+    history = train(model, Mine(), TrainConfig(epochs=2, lr=0.02, batch_size=64), validation=lambda model: float(next(model.parameters()).sum()))
     return model.state_dict(), [(e.loss, e.accuracy, e.samples) for e in history.epochs], [e.validation_accuracy for e in history.epochs]
 
 

@@ -125,11 +125,11 @@ def test_wrong_arguments_are_named() -> None:
 
 
 def test_images_grow_by_eighths_of_their_side_until_they_are_whole() -> None:
-    config = TrainConfig(epochs=16, first_size=0.5, full_size_from=0.75)
+    config = TrainConfig(epochs=16, first_size=0.5, full_size_from=0.75, batch_size=64, lr=0.05)
     sizes = [size_factor(config, epoch) for epoch in range(16)]
     assert sizes == [0.5] * 3 + [0.625] * 3 + [0.75] * 3 + [0.875] * 3 + [1.0] * 4
-    assert {size_factor(TrainConfig(epochs=16), epoch) for epoch in range(16)} == {1.0}
-    assert size_factor(TrainConfig(first_size=0.3), 0) == 0.3
+    assert {size_factor(TrainConfig(epochs=16, batch_size=64, lr=0.05), epoch) for epoch in range(16)} == {1.0}
+    assert size_factor(TrainConfig(first_size=0.3, batch_size=64, lr=0.05), 0) == 0.3
 
 
 def test_smaller_images_are_means_of_what_their_pixels_stand_for() -> None:
@@ -156,14 +156,24 @@ def test_the_network_sees_images_of_the_epochs_size() -> None:
 
     digits = load("digits")
     few = digits.train.subset(torch.arange(40))
-    train(Noting(), few, TrainConfig(epochs=4, first_size=0.5, full_size_from=0.5, augment="crop-flip-cutout"), normalise=digits.normalise)
+    train(
+        Noting(),
+        few,
+        TrainConfig(epochs=4, first_size=0.5, full_size_from=0.5, augment="crop-flip-cutout", batch_size=64, lr=0.05),
+        normalise=digits.normalise,
+    )
     assert seen == [4, 6, 8, 8]
 
 
 def test_a_network_of_one_size_is_told_to_leave_the_images_alone() -> None:
     digits = load("digits")
     with pytest.raises(ConfigError, match=r"Sequential cannot take images with 0.5 of their sides: leave first_size at 1"):
-        train(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), digits.train, TrainConfig(first_size=0.5), normalise=digits.normalise)
+        train(
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
+            digits.train,
+            TrainConfig(first_size=0.5, batch_size=64, lr=0.05),
+            normalise=digits.normalise,
+        )
 
 
 def test_a_training_shifts_images_as_far_as_its_settings_say() -> None:
@@ -175,5 +185,5 @@ def test_a_training_shifts_images_as_far_as_its_settings_say() -> None:
             return super().forward(x.flatten(1))
 
     white = Split(torch.full((1, 1, 8, 8), 255, dtype=torch.uint8), torch.zeros(1, dtype=torch.long))
-    train(Noting(64, 2), white, TrainConfig(epochs=80, augment="crop", shift=3), normalise=((0.0,), (1.0,)))
+    train(Noting(64, 2), white, TrainConfig(epochs=80, augment="crop", shift=3, batch_size=64, lr=0.05), normalise=((0.0,), (1.0,)))
     assert min(whites) == 5 * 5 and max(whites) == 8 * 8

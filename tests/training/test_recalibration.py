@@ -106,7 +106,7 @@ def test_no_batches_is_refused() -> None:
 def test_new_statistics_stay_only_where_they_help() -> None:
     model = models.lenet5(image_size=8)
     model.conv1 = nn.Sequential(model.conv1, nn.BatchNorm2d(20))
-    train(model, DIGITS.train, TrainConfig(epochs=3), normalise=DIGITS.normalise)
+    train(model, DIGITS.train, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=DIGITS.normalise)
     kept, held = DIGITS.hold_out(0.3)
     good = {name: value.clone() for name, value in model.state_dict().items()}
 

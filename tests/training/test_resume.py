@@ -150,7 +150,7 @@ from test_resume import DIGITS, FEW, network
 from prunus.training import TrainConfig, train
 torch.set_num_threads(1)
 model = network()
-train(model, FEW, TrainConfig(epochs=4, batch_size=40), normalise=DIGITS.normalise, checkpoint=Path({path!r}), checkpoint_seconds=0.0, resume=True,
+train(model, FEW, TrainConfig(epochs=4, batch_size=40, lr=0.05), normalise=DIGITS.normalise, checkpoint=Path({path!r}), checkpoint_seconds=0.0, resume=True,
       on_step=lambda done, total: print(done, flush=True) or time.sleep(0.01))
 torch.save(model.state_dict(), {result!r})
 """
@@ -161,7 +161,7 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     torch.set_num_threads(1)
     try:
         model = network()
-        train(model, FEW, TrainConfig(epochs=4, batch_size=40), normalise=DIGITS.normalise)
+        train(model, FEW, TrainConfig(epochs=4, batch_size=40, lr=0.05), normalise=DIGITS.normalise)
     finally:
         torch.set_num_threads(threads)
     result = tmp_path / "weights.pt"
@@ -182,7 +182,7 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
 
 def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    config = TrainConfig(epochs=2, batch_size=40)
+    config = TrainConfig(epochs=2, batch_size=40, lr=0.05)
     trained(config, extras=False, path=path)
     with pytest.raises(ConfigError, match=r"was written by a training with lr = 0\.05, not 0\.1: resume with the same settings"):
         trained(TrainConfig(epochs=2, batch_size=40, lr=0.1), extras=False, path=path, resume=True)
@@ -199,7 +199,7 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
 
 def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    config = TrainConfig(epochs=2, batch_size=40)
+    config = TrainConfig(epochs=2, batch_size=40, lr=0.05)
     trained(config, extras=False, stop=2, path=path)
     before = path.read_bytes()
 

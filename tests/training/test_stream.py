@@ -51,7 +51,7 @@ class Twice:
 
 
 def test_batches_train_what_the_samples_train() -> None:
-    config = TrainConfig(epochs=2, batch_size=50)
+    config = TrainConfig(epochs=2, batch_size=50, lr=0.05)
     first, second = network(), network()
     ours = train(first, FEW, config, normalise=DIGITS.normalise, validation=HELD)
     theirs = train(second, Twice(2, config), config, normalise=DIGITS.normalise, validation=HELD)
@@ -61,7 +61,7 @@ def test_batches_train_what_the_samples_train() -> None:
 
 
 def test_a_training_on_a_data_loader_resumes_to_the_same_weights(tmp_path: Path) -> None:
-    config = TrainConfig(epochs=4, lr=0.02)
+    config = TrainConfig(epochs=4, lr=0.02, batch_size=64)
     whole, broken, resumed = network(), network(), network()
     train(whole, loader(), config)
 
@@ -101,7 +101,7 @@ def test_any_model_and_any_loss() -> None:
     history = train(
         model,
         pairs,
-        TrainConfig(epochs=30, lr=0.2, channels_last=True),
+        TrainConfig(epochs=30, lr=0.2, channels_last=True, batch_size=64),
         loss=lambda outputs, targets: (outputs - targets).square().mean((1, 2, 3)),
         validation=lambda model: -float((model(*pairs[0][0]) - pairs[0][1]).square().mean()),
     )
@@ -115,12 +115,12 @@ def test_several_inputs_come_from_a_data_loader_too() -> None:
     """Its default way of putting samples together makes a list of what was a tuple."""
     samples = [((torch.rand(1, 8, 8), torch.rand(1, 8, 8)), torch.rand(1, 8, 8)) for _ in range(6)]
     loader: Any = DataLoader(samples, batch_size=3)  # type: ignore[arg-type]
-    history = train(Denoiser(), loader, TrainConfig(epochs=1), loss=F.mse_loss)
+    history = train(Denoiser(), loader, TrainConfig(epochs=1, batch_size=64, lr=0.05), loss=F.mse_loss)
     assert history.epochs[0].samples == 6
 
 
 def test_a_loss_of_ones_own_is_the_one_that_is_minimised() -> None:
-    config = TrainConfig(epochs=2)
+    config = TrainConfig(epochs=2, batch_size=64, lr=0.05)
     first, second = network(), network()
     train(first, FEW, config, normalise=DIGITS.normalise)
     train(second, FEW, config, normalise=DIGITS.normalise, loss=F.cross_entropy)
@@ -131,7 +131,7 @@ def test_a_loss_of_ones_own_is_the_one_that_is_minimised() -> None:
 
 
 def test_a_curriculum_needs_the_losses_of_the_samples() -> None:
-    config = TrainConfig(epochs=1)
+    config = TrainConfig(epochs=1, batch_size=64, lr=0.05)
     curriculum = Random(len(FEW), 0.5)
     with pytest.raises(ConfigError, match=r"the loss of every sample, shape \(\d+,\); this one gives \(\): use reduction='none'"):
         train(network(), FEW, config, normalise=DIGITS.normalise, loss=F.cross_entropy, curriculum=curriculum)
@@ -162,12 +162,16 @@ class Short(Unsized):
         (loader(), {"curriculum": Random(10, 0.5)}, "give them as a Split"),
         (loader(), {"validation": HELD}, "Samples need `normalise`"),
         (FEW, {}, "Samples need `normalise`"),
-        (loader(), {"loss": F.cross_entropy, "config": TrainConfig(label_smoothing=0.1)}, "label_smoothing belongs to the built-in"),
+        (
+            loader(),
+            {"loss": F.cross_entropy, "config": TrainConfig(label_smoothing=0.1, batch_size=64, lr=0.05)},
+            "label_smoothing belongs to the built-in",
+        ),
     ],
 )
 def test_what_cannot_be_trained_on_is_said(data: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises((ConfigError, DataError), match=words):
-        train(network(), data, options.pop("config", TrainConfig(epochs=1)), **options)
+        train(network(), data, options.pop("config", TrainConfig(epochs=1, batch_size=64, lr=0.05)), **options)
 
 
 def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
@@ -179,16 +183,16 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
         return next(scores)
 
     model = network()
-    history = train(model, FEW, TrainConfig(epochs=4, keep="best", ema=0.9), normalise=DIGITS.normalise, validation=judge)
+    history = train(model, FEW, TrainConfig(epochs=4, keep="best", ema=0.9, batch_size=64, lr=0.05), normalise=DIGITS.normalise, validation=judge)
     assert history.kept == 2 and history.to_dict()["kept"] == 2
     assert all(torch.equal(value, snapshots[1][name]) for name, value in model.state_dict().items())
     with pytest.raises(ConfigError, match="The best epoch is told by validation samples"):
-        train(network(), FEW, TrainConfig(keep="best"), normalise=DIGITS.normalise)
+        train(network(), FEW, TrainConfig(keep="best", batch_size=64, lr=0.05), normalise=DIGITS.normalise)
 
 
 def test_the_best_epoch_survives_a_break(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
-    config = TrainConfig(epochs=4, keep="best")
+    config = TrainConfig(epochs=4, keep="best", batch_size=64, lr=0.05)
 
     class BrokenOffError(Exception):
         pass

@@ -13,8 +13,8 @@ from prunus.cli.console import bars, show_json
 from prunus.cli.finish import show_result
 from prunus.cli.prune import data_record
 
-# 1,442 training digits: a fifth held out leaves room to train, and makes one held-out digit 0.35 points.
-HELD_OUT = 0.2
+# 1,442 training digits: a quarter held out leaves room to train. 360 digits that agree leave 0.8 points open, so that two can be proved.
+HELD_OUT = 0.25
 TRAINING_EPOCHS = 30
 TUNING_EPOCHS = 15
 TRIAL_EPOCHS = 3
@@ -24,7 +24,7 @@ BATCH, RATE, TUNING_RATE = 64, 0.05, 0.02
 def demo(
     context: typer.Context,
     output: given.Folder = Path("runs/demo"),
-    tolerance: Annotated[float, typer.Option(help="Points of accuracy that may go.")] = 1.0,
+    tolerance: Annotated[float, typer.Option(help="Points of accuracy that may go.")] = 2.0,
     seed: given.Seed = 0,
     as_json: given.AsJson = False,
 ) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from prunus import tolerance as bounds
 from prunus.deploy import onnx, qdq
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, TargetError
 from prunus.storage.atomic import draft_folder, put
 from prunus.watching import Watch, unwatched
 
@@ -35,7 +35,7 @@ class Int8Check:
         bytes: of the file.
         weight_bytes: of the numbers stored in it, scales and zero points among them.
         weight_bits: 8; 7 where the processor that it was made on saturates with 8.
-        quantised: layers (convolutions and matrix products) with 8-bit weights, in the order of the graph; none if all had to stay in float.
+        quantised: layers (convolutions and matrix products) with 8-bit weights, in the order of the graph; none if all were to stay in float.
         kept_float: the other layers.
         noise: root mean square of the difference of the outputs, relative to that of the float file's outputs, on calibration inputs.
     """
@@ -80,7 +80,7 @@ class Int8Search:
     """What `quantise_within` found.
 
     Attributes:
-        check: the file; if nothing could be quantised, its `quantised` is empty, and it computes in float.
+        check: the file.
         baseline: points of the float file.
         tolerance: points that might be lost.
         confidence: with which they are not exceeded.
@@ -151,13 +151,15 @@ def quantise_within(
         watch: told about progress.
 
     Raises:
-        TargetError: numbers out of range, or points that are not numbers or of different shapes.
+        TargetError: numbers out of range, points that are not numbers or of different shapes, too few samples for the tolerance, or no layer can be
+            quantised within it; then there is no file.
         And what `quantise` raises.
     """
     bounds.check(tolerance, confidence)
     with _opened(source, target, calibration, weight_bits) as made:
         points = evaluate(Path(source))
         baseline, trials = bounds.value_of(points), list[Int8Trial]()
+        bounds.check_provable(points, tolerance, confidence)
 
         def accepted(kept: tuple[str, ...]) -> bool:
             watch("quantising", len(trials) + 1, 0)
@@ -170,6 +172,11 @@ def quantise_within(
             order = made.sensitivities(watch)
             names = tuple(one.layer for one in order)
             kept = names[: _fewest(len(names), lambda count: accepted(names[:count]))]
+            if len(kept) == len(names):
+                raise TargetError(
+                    f"No layer can compute in 8 bits and lose at most {tolerance:g} points on {len(points):,} held-out samples with "
+                    f"{100 * confidence:g} % confidence: allow more points, or hold out more samples."
+                )
         return Int8Search(made.deliver(made.write(kept)), baseline, tolerance, confidence, tuple(trials), order)
 
 

@@ -32,7 +32,7 @@ from prunus.methods.one_shot import Limit, Material, Outcome, Step, Target
 from prunus.scores.importance import Importance, ImportanceWeights, Start
 from prunus.targets import Scope
 from prunus.targets import plan as choose
-from prunus.tolerance import CONFIDENCE, Evaluate, judged, value_of
+from prunus.tolerance import CONFIDENCE, Evaluate, check_provable, judged, value_of
 from prunus.training import TrainConfig, evaluate, train
 from prunus.training.evaluation import sample_by_sample
 from prunus.watching import Clock, Watch, unwatched
@@ -126,6 +126,7 @@ def importance_pruning(
             f"A tolerance is 0 or more, and steps lie between 0 and 1, the least not above the first; not {tolerance}, {least} and {step}."
         )
     baseline = evaluate(model)
+    check_provable(baseline, tolerance, confidence)
     current, plan = model, None
     trials: list[Weighed] = []
     weighed: tuple[nn.Module, Any, Tensor] | None = None

@@ -33,7 +33,7 @@ from prunus.methods.importance import Fit
 from prunus.methods.soft import filter_norms
 from prunus.scores.reduce import weight_axes
 from prunus.targets import plan_above
-from prunus.tolerance import CONFIDENCE, Evaluate, judged, value_of
+from prunus.tolerance import CONFIDENCE, Evaluate, check_provable, judged, value_of
 
 
 @dataclass(frozen=True)
@@ -113,6 +113,7 @@ def play_and_prune(
             f"A tolerance is above 0, alpha a share up to 1, strength and delta are 0 or more; not {tolerance}, {alpha}, {strength} and {delta}."
         )
     baseline = evaluate(model)
+    check_provable(baseline, tolerance, confidence)
     current, plan, room = model, None, float(tolerance)
     rounds: list[Round] = []
     while room > 0 and len(rounds) < most:

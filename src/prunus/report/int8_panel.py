@@ -50,8 +50,6 @@ def text(panel: Panel) -> str:
     done, kept = panel["quantised"], len(panel["kept_float"])
     limit = f"{panel['tolerance']:g} point{'s' if panel['tolerance'] != 1 else ''} of accuracy"
     judged = f"on {panel['held_out']:,} held-out samples with {100 * panel['confidence']:g}{words.SPACE}% confidence"
-    if not done:
-        return f"No layer could be quantised within {limit} {judged}: the file computes in float."
     every = f"All {done} layers compute" if not kept else f"{done} of {done + kept} layers compute"
     bits = "" if panel["weight_bits"] == 8 else " (weights in 7, with which no processor saturates)"
     return f"{every} in 8 bits{bits}: so quantising costs at most {limit} {judged}."

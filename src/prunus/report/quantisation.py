@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from prunus.deploy import int8, onnx
 from prunus.deploy.latency import measure_onnx, speedup
 from prunus.deploy.onnx_accuracy import told_right
+from prunus.errors import TargetError, clause
 
 if TYPE_CHECKING:
     from prunus.data import Split
@@ -52,7 +53,7 @@ def quantised(
         watch: told about progress.
 
     Raises:
-        PrunusError: what `prunus.deploy.int8.quantise_within` raises.
+        PrunusError: what `prunus.deploy.int8.quantise_within` raises; TargetError where nothing can be quantised within the tolerance.
     """
     from prunus.training import Calibration
 
@@ -60,15 +61,18 @@ def quantised(
     assert validation is not None
     exported = Path(exported)
     watch("calibrating", 0, 0)
-    search = int8.quantise_within(
-        exported,
-        exported.with_name(FILE),
-        Calibration(material.train, material.normalise, samples=CALIBRATION, seed=seed),
-        lambda file: 100.0 * told_right(file, validation, material.normalise).double(),
-        wanted.tolerance,
-        wanted.confidence,
-        watch=watch,
-    )
+    try:
+        search = int8.quantise_within(
+            exported,
+            exported.with_name(FILE),
+            Calibration(material.train, material.normalise, samples=CALIBRATION, seed=seed),
+            lambda file: 100.0 * told_right(file, validation, material.normalise).double(),
+            wanted.tolerance,
+            wanted.confidence,
+            watch=watch,
+        )
+    except TargetError as error:
+        raise TargetError(f"There is no {FILE}: {clause(error)} (--int8-tolerance).") from error
     with tempfile.TemporaryDirectory() as folder:
         dense = onnx.export(original, example_inputs, Path(folder) / "dense.onnx").path
         files = {"before": dense, "compact": exported, "int8": search.check.path}
