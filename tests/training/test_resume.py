@@ -150,8 +150,8 @@ from test_resume import DIGITS, FEW, network
 from prunus.training import TrainConfig, train
 torch.set_num_threads(1)
 model = network()
-train(model, FEW, TrainConfig(epochs=4, batch_size=40, lr=0.05), normalise=DIGITS.normalise, checkpoint=Path({path!r}), checkpoint_seconds=0.0, resume=True,
-      on_step=lambda done, total: print(done, flush=True) or time.sleep(0.01))
+train(model, FEW, TrainConfig(epochs=4, batch_size=40, lr=0.05), normalise=DIGITS.normalise, checkpoint=Path({path!r}), checkpoint_seconds=0.0,
+      resume=True, on_step=lambda done, total: print(done, flush=True) or time.sleep(0.01))
 torch.save(model.state_dict(), {result!r})
 """
 
