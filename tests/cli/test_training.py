@@ -50,7 +50,7 @@ def test_twofold_training_ends_in_a_compact_model_and_keeps_the_choices(tmp_path
     extra = ["--method", "soft", "--rate", "0.4", "--select", "critical", "--warmup-epochs", "1", "--subset-size", "20", "--tune-epochs", "1"]
     result = done(*SHORT, *extra, "-o", str(tmp_path))
     assert result["cost"]["after"]["params"] < 0.7 * result["cost"]["before"]["params"]
-    assert [step["step"] for step in result["accuracy"]["steps"]] == ["before", "after removal", "after fine-tuning"]
+    assert [step["step"] for step in result["accuracy"]["steps"]] == ["pruned softly", "after removal", "after fine-tuning"]
     assert [stage["name"] for stage in result["training"]] == ["training", "fine-tuning"]
     assert [row["title"].split(":")[0] for row in result["selection"]["gallery"]] == ["Most critical", "Most redundant"]
     assert len(result["soft"]["record"]) == 2 and result["soft"]["sizes"].keys() == result["soft"]["record"][0]["alive"].keys()

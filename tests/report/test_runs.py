@@ -113,7 +113,9 @@ def test_names_differ() -> None:
 
 
 def test_soft_pruning_begins_with_nothing() -> None:
-    found = gather({"soft": run(98.0, 200_000) | {"soft": {"record": []}}})
+    soft = run(98.0, 200_000)
+    soft["accuracy"]["steps"][0]["step"] = "pruned softly"
+    found = gather({"soft": soft})
     assert [point.name for point in found.points] == ["soft"]
     assert found.points[0].latency_ms == pytest.approx(0.01)
 

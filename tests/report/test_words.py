@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from prunus.report import words
+from prunus.report.html import comparison
 
 THIN, FIXED = "\u202f", "\u00a0"
 
@@ -67,7 +68,17 @@ def test_no_speed_is_claimed_within_the_noise(lenet: dict[str, Any]) -> None:
 
 
 def test_the_verdict_says_only_what_was_measured(lenet: dict[str, Any]) -> None:
-    assert words.verdict({**lenet, "latency": [], "accuracy": None}).replace(FIXED, " ") == "6.2× smaller"
+    assert words.verdict({**lenet, "latency": [], "accuracy": None}).replace(FIXED, " ") == "6.2× smaller, accuracy not measured"
+
+
+def test_no_change_of_accuracy_is_claimed_without_a_dense_network(lenet: dict[str, Any]) -> None:
+    """What was pruned while it was trained is no control of itself."""
+    result = copy.deepcopy(lenet)
+    result["accuracy"]["steps"][0]["step"] = "pruned softly"
+    said = words.verdict(result).replace(FIXED, " ").replace(words.SPACE, " ")
+    assert said == "6.2× smaller, 2.8× faster, accuracy 98.4 % (no dense network was trained)"
+    row = next(row for row in comparison(result) if row["name"].startswith("Accuracy"))
+    assert (row["before"], row["change"]) == ("–", "no dense training")
 
 
 def test_the_verdict_on_a_network_with_gates() -> None:
@@ -83,7 +94,7 @@ def test_the_verdict_on_a_network_with_gates() -> None:
     assert words.paired(latency)[1] == {"runtime": "ONNX Runtime", "before": 2.0, "after": 1.25}
     result: dict[str, Any] = {
         "cost": {"before": {"macs": 100, "bytes": 10}, "after": {"macs": 50, "bytes": 11}},
-        "accuracy": {"steps": [{"value": 90.0}, {"value": 89.6}]},
+        "accuracy": {"steps": [{"step": "before", "value": 90.0}, {"step": "with gates", "value": 89.6}]},
         "dynamic": {"latency": latency},
     }
     assert words.verdict(result).replace(FIXED, " ") == f"2.0× fewer MACs, 1.60× faster, accuracy {words.MINUS}0.4 points"

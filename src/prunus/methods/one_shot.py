@@ -222,16 +222,18 @@ def remove(
     compensate: Compensate | None = None,
     original: nn.Module | None = None,
     teacher: nn.Module | None = None,
+    first: str = "before",
 ) -> Outcome:
     """How every method ends: compact, verify, compensate and, where there are samples, recalibrate (if that is wanted) and tune.
 
-    `original`: with the blocks that the model lacks, if it lacks any; `teacher`: of the tuning, if there is one.
+    `original`: with the blocks that the model lacks, if it lacks any; `teacher`: of the tuning, if there is one; `first`: what the accuracy of the
+    model is called, "before" where it is that of the dense network.
     """
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
     plan = cast(Origin, small.prunus).step  # not always the chosen one: with "eager", channels may have had to stay
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
     measured = _Measured(material, clock)
-    measured.note("before", original or model)
+    measured.note(first, original or model)
     if original not in (None, model):
         measured.note("without blocks", model)
     if original in (None, model) or plan.removed:

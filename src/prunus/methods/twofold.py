@@ -89,5 +89,7 @@ def twofold(
         raise TargetError("Nothing was pruned in this training, so there is nothing to remove.")
     graph = pruning.traced(model)
     target = Target("rate", pruning.rate, protect=pruning.protect)
-    outcome = remove(model, graph, pruning.plan.attach(graph), target, material, tuning, verify_on, clock, recalibrated=not pruning.frozen)
+    outcome = remove(
+        model, graph, pruning.plan.attach(graph), target, material, tuning, verify_on, clock, recalibrated=not pruning.frozen, first="pruned softly"
+    )  # no dense network is trained here
     return Trained(history, outcome, clock.seconds)

@@ -87,13 +87,13 @@ def comparison(result: Result) -> list[dict[str, str]]:
         rows.append({**entry, "change": change})
     steps = (result.get("accuracy") or {}).get("steps", [])
     if steps:
-        first, last = steps[0]["value"], steps[-1]["value"]
+        first, last = words.dense_accuracy(steps), steps[-1]["value"]
         rows.append(
             {
                 "name": "Accuracy on the test set",
-                "before": f"{first:.1f}{words.SPACE}%",
+                "before": "–" if first is None else f"{first:.1f}{words.SPACE}%",
                 "after": f"{last:.1f}{words.SPACE}%",
-                "change": f"{words.points(last - first)} points" if len(steps) > 1 else "",
+                "change": "no dense training" if first is None else f"{words.points(last - first)} points" if len(steps) > 1 else "",
             }
         )
     return rows + (int8_panel.rows(result["int8"]) if result.get("int8") else [])

@@ -149,7 +149,7 @@ def _point(name: str, result: Result) -> Point:
 def _original(result: Result) -> Point | None:
     """What a run began with, without its latency; None where that was a state of the same training."""
     steps, before = result["accuracy"]["steps"], result["cost"].get("before")
-    if before is None or len(steps) < 2 or result.get("soft"):
+    if before is None or len(steps) < 2 or words.dense_accuracy(steps) is None:
         return None
     path = Path(result["model"]["name"])
     name = path.parent.name or path.stem if path.suffix == ".safetensors" else path.name

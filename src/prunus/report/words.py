@@ -7,6 +7,7 @@ from typing import Any
 
 MINUS = "\u2212"
 SPACE = "\u202f"  # narrow and unbreakable, between a number and its unit
+DENSE = "before"  # the step of a run at which the dense network is measured
 FIXED = "\u00a0"  # an unbreakable space between words
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -90,10 +91,23 @@ def verdict(result: Mapping[str, Any]) -> str:
         return _joined(_of_int8(result["int8"]))
     else:
         parts = [f"{times(cost['before']['bytes'], cost['after']['bytes'])} smaller", _speed(result)]
+    return _joined([*parts, _accuracy_of(result)])
+
+
+def dense_accuracy(steps: Sequence[Mapping[str, Any]]) -> float | None:
+    """Accuracy [percent] of the dense network; None where the first that was measured was pruned while it was trained."""
+    return float(steps[0]["value"]) if steps and steps[0]["step"] == DENSE else None
+
+
+def _accuracy_of(result: Mapping[str, Any]) -> str:
+    """What became of the accuracy: against the dense network, and without one no change is claimed."""
     steps = (result.get("accuracy") or {}).get("steps", [])
-    if len(steps) > 1:
-        parts.append(_accuracy(steps[-1]["value"] - steps[0]["value"]))
-    return _joined(parts)
+    if not steps:
+        return "accuracy not measured"
+    before = dense_accuracy(steps)
+    if before is None:
+        return f"accuracy {percent(steps[-1]['value'] / 100)} (no dense network was trained)"
+    return _accuracy(steps[-1]["value"] - before) if len(steps) > 1 else ""
 
 
 def network(panel: Mapping[str, Any], name: str) -> Mapping[str, Any]:
