@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from statistics import NormalDist
+from collections.abc import Sequence
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import prunus
 from prunus.errors import TargetError
-from prunus.tolerance import all_within, judged
+from prunus.tolerance import Rows, all_within, judged
 
 
 def test_the_bound_is_that_of_a_paired_test() -> None:
@@ -22,8 +23,9 @@ def test_the_bound_is_that_of_a_paired_test() -> None:
     mean = sum(lost) / 8
     deviation = math.sqrt(sum((x - mean) ** 2 for x in lost) / 7)
     assert value == pytest.approx(62.5)
-    unseen = 100 * (1 - 0.1 ** (1 / 8))
-    assert lowest == pytest.approx(75 - mean - math.sqrt((NormalDist().inv_cdf(0.9) * deviation / math.sqrt(8)) ** 2 + unseen**2))
+    unseen = 5 / 8 * 100 * (1 - 0.1 ** (1 / 8))  # five of the eight agree
+    student = 1.414924  # of 7 degrees of freedom at 90 %, from a table
+    assert lowest == pytest.approx(75 - mean - math.sqrt((student * deviation / math.sqrt(8)) ** 2 + unseen**2))
     assert judged(before, after, 0.5)[1] == pytest.approx(62.5)
     assert judged(90.0, 88.0, 0.99) == (88.0, 88.0)
 
@@ -53,6 +55,60 @@ def test_what_no_number_of_agreeing_samples_can_prove_is_said_before_anything_is
     assert 100 * (1 - 0.05 ** (1 / 59)) <= 5.0 < 100 * (1 - 0.05 ** (1 / 58))
 
 
+def intersection_over_union(each: Sequence[Tensor]) -> float:
+    both, either = torch.stack(list(each)).sum(0).tolist()
+    return 100 * both / either
+
+
+def pictures(count: int, loss: float, draw: torch.Generator) -> tuple[Rows, Rows]:
+    """Intersections and unions of pictures of very different sizes, of a network and of one that finds a share `loss` less of each."""
+    union = 50 + 400 * torch.rand(count, generator=draw)
+    before = union * (0.7 + 0.2 * torch.rand(count, generator=draw))
+    after = before * (1 - loss * 2 * torch.rand(count, generator=draw))
+    return tuple(Rows(list(torch.stack([both, union], 1)), intersection_over_union) for both in (before, after))  # type: ignore[return-value]
+
+
+@pytest.mark.parametrize("count", [8, 40])
+def test_the_bound_of_a_metric_that_is_no_mean_holds_as_often_as_it_says(count: int) -> None:
+    draw, wrong, rounds = torch.Generator().manual_seed(0), 0, 60
+    true = intersection_over_union(pictures(100_000, 0.05, draw)[0].each) - intersection_over_union(pictures(100_000, 0.05, draw)[1].each)
+    for _ in range(rounds):
+        before, after = pictures(count, 0.05, draw)
+        value, lowest = judged(before, after, 0.9)
+        assert value == pytest.approx(intersection_over_union(after.each)) and lowest < value + 1e-9
+        wrong += intersection_over_union(before.each) - lowest < true
+    assert 0.03 < wrong / rounds < 0.17
+
+
+def test_rows_that_agree_prove_no_more_than_the_rule_of_three() -> None:
+    before, _ = pictures(12, 0.0, torch.Generator().manual_seed(0))
+    value, lowest = judged(before, before, 0.95)
+    assert value - lowest == pytest.approx(100 * (1 - 0.05 ** (1 / 12)))
+    assert judged(before, before, 0.5) == (value, value)
+    with pytest.raises(TargetError, match="rows of 12 samples for one model and of 8 for another"):
+        judged(before, pictures(8, 0.0, torch.Generator())[0], 0.9)
+    with pytest.raises(TargetError, match="a single number for another"):
+        judged(before, 70.0, 0.9)
+
+
+def test_several_metrics_with_rows_are_one_with_rows() -> None:
+    before, after = pictures(20, 0.05, torch.Generator().manual_seed(1))
+
+    def evaluate(network: nn.Module) -> dict[str, Rows]:
+        found = before if network is original else after
+        return {"IoU": found, "half": Rows(found.each, lambda each: intersection_over_union(each) / 2)}
+
+    original, other = model(), model()
+    left = all_within(original, evaluate, {"IoU": 4.0, "half": 1.0})
+    lost = intersection_over_union(before.each) - intersection_over_union(after.each)
+    value, lowest = judged(left(original), left(other), 0.9)
+    assert value == pytest.approx(1 - max(lost / 4, lost / 2 / 1))
+    alone = judged(
+        Rows(before.each, lambda each: intersection_over_union(each) / 2), Rows(after.each, lambda each: intersection_over_union(each) / 2), 0.9
+    )
+    assert 1 - lowest == pytest.approx(intersection_over_union(before.each) / 2 - alone[1], rel=1e-6)
+
+
 @pytest.mark.parametrize("lost", [1, 3, 10])
 def test_few_losses_are_bounded_nearly_as_exactly(lost: int) -> None:
     """Beside the exact bound of Clopper and Pearson: the share q for which at most `lost` of 100 samples are lost with a chance of 5 %."""
@@ -60,8 +116,8 @@ def test_few_losses_are_bounded_nearly_as_exactly(lost: int) -> None:
 
     before, after = torch.full((100,), 100.0), torch.full((100,), 100.0)
     after[:lost] = 0
-    shares = [number / 10_000 for number in range(1, 10_000)]
-    exact = min(q for q in shares if binom.cdf(lost, 100, q) <= 0.05)
+    shares = np.linspace(0, 1, 10_001)
+    exact = float(shares[binom.cdf(lost, 100, shares) <= 0.05].min())
     assert judged(before, after, 0.95)[1] == pytest.approx(100 * (1 - exact), abs=1.0)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 from typing import Any
 
@@ -17,8 +18,28 @@ from .channels.compact import compact
 from .channels.plan import Plan, Trial
 from .errors import TargetError
 
-Metric = float | Tensor
-"""Points, higher is better; or the points of every held-out sample, shape (samples,), of which the mean counts."""
+DRAWS = 500  # of the bootstrap
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What every held-out sample contributes to a metric that is no mean of points, and how the contributions become points.
+
+    Attributes:
+        each: one entry per sample, in the same order for every model: numbers, tensors, whatever `points` takes.
+        points: entries of any of the samples -> points, higher is better.
+        most: points that are lost where everything is.
+        lost: (entries of one model, of another) -> points that are lost from the first to the second; None = the difference of their points.
+    """
+
+    each: Sequence[Any]
+    points: Callable[[Sequence[Any]], float]
+    most: float = 100.0
+    lost: Callable[[Sequence[Any], Sequence[Any]], float] | None = None
+
+
+Metric = float | Tensor | Rows
+"""Points, higher is better; or the points of every held-out sample, shape (samples,), of which the mean counts; or `Rows`."""
 Evaluate = Callable[[nn.Module], Metric]
 
 STEPS = 7  # halvings of the rate: to less than a hundredth
@@ -73,8 +94,8 @@ def check(tolerance: float, confidence: float) -> None:
 
 def check_provable(baseline: Metric, tolerance: float, confidence: float) -> None:
     """Raise TargetError where so few samples cannot show that the tolerance is kept, even if nothing changes on them: before any work is done."""
-    if not isinstance(baseline, Tensor) or confidence <= 0.5:
-        return
+    if not isinstance(baseline, Tensor) or confidence <= 0.5 or len(torch.unique(baseline)) > 2:
+        return  # points of many values show by their spread what they leave open
     count, largest = len(baseline), _largest(baseline)
     least = _unseen(count, largest, confidence)
     if least > tolerance:
@@ -89,12 +110,17 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
     """The metric of a trial, and the lowest that it has with this confidence, one-sided.
 
     Samples are paired: what counts is how much the difference of one sample's points spreads, which is far less than the points themselves do
-    where both models mostly agree. Its mean is taken for normal (many samples). To that comes what so few samples need not show: n samples that
-    agree allow that a share q of all others is lost as a whole, with (1 - q)^n = 1 - confidence (Clopper and Pearson 1934 for no event in n; the
-    rule of three). The two are independent reasons and add up as squares, which is within a point of the exact bound for 10 events in 100.
+    where both models mostly agree. The bound of a mean is Student's; that of another metric comes from drawing the samples anew, with
+    replacement (bootstrap, percentiles: Efron 1979), and is widened by as much as Student's t is wider than the normal distribution.
+
+    To that comes what so few samples need not show: n samples that agree allow that a share q of all others is lost as a whole, with
+    (1 - q)^n = 1 - confidence (Clopper and Pearson 1934 for no event in n; the rule of three). It counts by the share of samples that agree, and
+    the two add up as squares, which is within a point of the exact bound for up to 10 events in 100.
     """
+    if isinstance(baseline, Rows) and isinstance(found, Rows):
+        return value_of(found), value_of(baseline) - _bootstrapped(baseline, found, confidence)
     if not (isinstance(baseline, Tensor) and isinstance(found, Tensor)):
-        if isinstance(baseline, Tensor) or isinstance(found, Tensor):
+        if isinstance(baseline, (Tensor, Rows)) or isinstance(found, (Tensor, Rows)):
             raise TargetError("The metric gives the points of every sample for one model and a single number for another.")
         return value_of(found), value_of(found)
     if baseline.shape != found.shape or baseline.dim() != 1 or not len(baseline):
@@ -102,29 +128,62 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
             f"The points of every sample must have one shape (samples,) for all models, not {tuple(baseline.shape)} and {tuple(found.shape)}."
         )
     lost = baseline.double().cpu() - found.double().cpu()
-    return value_of(found), value_of(baseline) - float(lost.mean()) - _doubt(lost, max(_largest(baseline), _largest(found)), confidence)
+    agree = float((lost == 0).double().mean())
+    doubt = _doubt(float(lost.std(correction=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf, len(lost), confidence)
+    unseen = agree * _unseen(len(lost), max(_largest(baseline), _largest(found)), confidence)
+    return value_of(found), value_of(baseline) - float(lost.mean()) - math.hypot(doubt, unseen)
 
 
-def _doubt(lost: Tensor, largest: float, confidence: float) -> float:
-    """Points that the mean loss of others like these samples may lie above theirs; `largest`: what a sample can lose."""
+def _doubt(error: float, count: int, confidence: float) -> float:
+    """How far the mean of others may lie above that of `count` samples whose mean has this standard error."""
+    from scipy.special import stdtrit
+
     if confidence <= 0.5:  # the mean itself is asked for
         return 0.0
-    count = len(lost)
-    spread = float(lost.std(correction=1)) / math.sqrt(count) if count > 1 else math.inf
-    return math.hypot(NormalDist().inv_cdf(confidence) * spread, _unseen(count, largest, confidence))
+    return error if math.isinf(error) else float(stdtrit(count - 1, confidence)) * error
 
 
 def _unseen(count: int, largest: float, confidence: float) -> float:
-    """Points that may be lost on others where `count` samples agree."""
-    return largest * (1 - (1 - confidence) ** (1 / count))
+    """Points that may be lost on others where `count` samples agree, each of which has `largest` points to lose."""
+    return 0.0 if confidence <= 0.5 else largest * (1 - (1 - confidence) ** (1 / count))
 
 
 def _largest(points: Tensor) -> float:
     return float(points.double().abs().max())
 
 
+def _bootstrapped(baseline: Rows, found: Rows, confidence: float) -> float:
+    """The most that is lost with this confidence."""
+    count = len(baseline.each)
+    if count != len(found.each) or not count:
+        raise TargetError(f"The metric has rows of {count} samples for one model and of {len(found.each)} for another.")
+    lost = baseline.lost or _difference_of_points(baseline, found)
+    whole = lost(baseline.each, found.each)
+    if confidence <= 0.5:
+        return whole
+    if count == 1:
+        return math.inf
+    draw = np.random.default_rng(0)
+    places = (draw.integers(count, size=count) for _ in range(DRAWS))
+    several = [lost([baseline.each[i] for i in drawn], [found.each[i] for i in drawn]) for drawn in places]
+    wider = _doubt(1.0, count, confidence) / NormalDist().inv_cdf(confidence) * math.sqrt(count / (count - 1))
+    doubt = max(float(np.quantile(several, confidence)) - whole, 0.0) * wider
+    agree = sum(_same(a, b) for a, b in zip(baseline.each, found.each)) / count
+    return whole + math.hypot(doubt, agree * _unseen(count, baseline.most, confidence))
+
+
+def _difference_of_points(baseline: Rows, found: Rows) -> Callable[[Sequence[Any], Sequence[Any]], float]:
+    return lambda before, after: baseline.points(before) - found.points(after)
+
+
+def _same(a: Any, b: Any) -> bool:
+    return torch.equal(a, b) if isinstance(a, Tensor) and isinstance(b, Tensor) else bool(a == b)
+
+
 def metric_of(returned: Any) -> Metric:
     """What an `evaluate` returned: a number, or the points of every sample; raises TargetError if it is neither."""
+    if isinstance(returned, Rows):
+        return returned
     metric = torch.from_numpy(returned) if isinstance(returned, np.ndarray) and returned.dtype.kind in "biuf" else returned
     if isinstance(metric, Tensor) and metric.dim() == 1 and len(metric) and not (metric.is_complex() or metric.is_meta):
         return metric
@@ -136,7 +195,7 @@ def metric_of(returned: Any) -> Metric:
 
 def value_of(metric: Metric) -> float:
     """The metric as one number; raises TargetError if it is none."""
-    value = float(metric.double().mean()) if isinstance(metric, Tensor) else float(metric)
+    value = metric.points(metric.each) if isinstance(metric, Rows) else float(metric.double().mean() if isinstance(metric, Tensor) else metric)
     if math.isnan(value):
         raise TargetError("The metric of a model is not a number, so nobody can say whether it is within the tolerance.")
     return value
@@ -144,11 +203,12 @@ def value_of(metric: Metric) -> float:
 
 @door(TargetError)
 def all_within(
-    model: nn.Module, evaluate: Callable[[nn.Module], Mapping[str, float]], tolerances: Mapping[str, float]
-) -> Callable[[nn.Module], float]:
+    model: nn.Module, evaluate: Callable[[nn.Module], Mapping[str, float | Rows]], tolerances: Mapping[str, float]
+) -> Callable[[nn.Module], float | Rows]:
     """Several metrics, each with a tolerance of its own, as one metric with a tolerance of 1.
 
     It is the part of the tolerance that is left to the metric that has lost most of its own: 1 for the original, 0 where that is just used up.
+    Where all metrics are `Rows` of the same entries, so is this one, and the tolerances are kept with a confidence.
 
     Args:
         model: the original, which is evaluated here, once.
@@ -167,9 +227,19 @@ def all_within(
         if name not in baseline:
             raise TargetError(f"There is a tolerance for {name!r}, but the metrics are {', '.join(baseline)}.")
         value_of(metric_of(baseline[name]))
+    whole = {name: metric_of(baseline[name]) for name in tolerances}
 
-    def left(network: nn.Module) -> float:
+    def used(before: Sequence[Any], after: Sequence[Any]) -> float:
+        """The largest part of a tolerance that is used up, from one model's entries to another's."""
+        return max((one.points(before) - one.points(after)) / tolerances[name] for name, one in whole.items() if isinstance(one, Rows))
+
+    def left(network: nn.Module) -> float | Rows:
         found = baseline if network is model else evaluate(network)
-        return min(1 - (baseline[name] - value_of(found[name])) / tolerance for name, tolerance in tolerances.items())
+        first = found[next(iter(tolerances))]
+        if isinstance(first, Rows) and all(isinstance(one, Rows) for one in whole.values()):
+            start = next(iter(whole.values()))
+            most = max(one.most / tolerances[name] for name, one in whole.items() if isinstance(one, Rows))
+            return Rows(first.each, lambda each: 1 - used(start.each, each), most, used)  # type: ignore[union-attr]  # Rows, as all are
+        return min(1 - (value_of(whole[name]) - value_of(metric_of(found[name]))) / tolerance for name, tolerance in tolerances.items())
 
     return left

@@ -220,8 +220,8 @@ def _loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
 def _reduced(recipe: Recipe, opened: Opened, pictures: _Pictures, device: torch.device, watch: Watch) -> Reduced:
     """As small as pixel accuracy and IoU on the held-out pictures let."""
     from prunus.methods.importance import importance_pruning
-    from prunus.segmentation import evaluate
-    from prunus.tolerance import all_within
+    from prunus.segmentation.evaluation import figures_of, picture_by_picture
+    from prunus.tolerance import Rows, all_within
     from prunus.training import train
 
     windows, plain, counted = _windows(recipe, pictures), _loss(recipe), itertools.count(1)
@@ -233,8 +233,8 @@ def _reduced(recipe: Recipe, opened: Opened, pictures: _Pictures, device: torch.
 
         train(network, windows, config, loss=loss)
 
-    def figures(network: nn.Module) -> dict[str, float]:
-        return evaluate(network, pictures.held, pictures.normalise).figures()
+    def figures(network: nn.Module) -> dict[str, Rows]:
+        return figures_of(picture_by_picture(network, pictures.held, pictures.normalise))
 
     watch("searching", 0, 0)
     return importance_pruning(

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
+import torch
 from torch import nn
 
 from prunus._arguments import checked
 
 from ..data.pictures import Example
 from ..errors import DataError
+from ..tolerance import Rows
 from ..training.feeding import Normalise
-from .metrics import Confusion, classes_of
+from .metrics import Confusion, classes_of, together
 from .predict import OVERLAP, TILE, reader, strips
 
 
@@ -30,18 +33,37 @@ def evaluate(
     Raises:
         DataError: no pictures, one without a mask, or a mask with classes that the model does not have.
     """
-    confusion: Confusion | None = None
+    return together(picture_by_picture(model, examples, normalise, tile=tile, overlap=overlap, batch_size=batch_size))
+
+
+@checked()
+def picture_by_picture(
+    model: nn.Module, examples: Iterable[Example], normalise: Normalise, *, tile: int = TILE, overlap: int = OVERLAP, batch_size: int = 4
+) -> list[Confusion]:
+    """Count the pixels of every picture; arguments and errors are those of `evaluate`."""
+    found = []
     for example in examples:
         if example.mask is None:
             raise DataError(f"{example.name} has no mask to compare with.")
         _, height, width = example.picture.shape
-        read, top = reader(example.picture, normalise, example.name), 0
+        read, top, confusion = reader(example.picture, normalise, example.name), 0, None
         for logits in strips(model, read, height, width, tile=tile, overlap=overlap, batch_size=batch_size):
-            found = classes_of(logits[None])[0]
-            if confusion is None:
-                confusion = Confusion(max(len(logits), 2))
-            confusion.add(found, example.mask.read(top, 0, len(found), width)[0])
-            top += len(found)
-    if confusion is None:
+            classes = classes_of(logits[None])[0]
+            confusion = confusion or Confusion(max(len(logits), 2))
+            confusion.add(classes, example.mask.read(top, 0, len(classes), width)[0])
+            top += len(classes)
+        if confusion is not None:
+            found.append(confusion)
+    if not found:
         raise DataError("There are no pictures to evaluate on.")
-    return confusion
+    return found
+
+
+def figures_of(confusions: Sequence[Confusion]) -> dict[str, Rows]:
+    """The figures of pictures as metrics with a row for each, so that it can be said with a confidence how much of them is lost."""
+    each = [confusion.counts for confusion in confusions]
+
+    def points(name: str) -> Callable[[Sequence[Any]], float]:
+        return lambda counts: Confusion.of(torch.stack(list(counts)).sum(0)).figures()[name]
+
+    return {name: Rows(each, points(name)) for name in confusions[0].figures()}

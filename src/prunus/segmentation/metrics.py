@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -21,6 +23,13 @@ class Confusion:
 
     def __init__(self, classes: int) -> None:
         self.counts = torch.zeros(classes, classes, dtype=torch.int64)
+
+    @staticmethod
+    def of(counts: Tensor) -> Confusion:
+        """From counts (classes, classes), rows true."""
+        result = Confusion(len(counts))
+        result.counts = counts
+        return result
 
     def add(self, found: Tensor, targets: Tensor) -> None:
         """Class indices found and true, of any one shape; true ones that are `IGNORED` do not count.
@@ -64,6 +73,11 @@ class Confusion:
     def _right_and_union(self) -> tuple[Tensor, Tensor]:
         right = self.counts.diagonal().double()
         return right, self.counts.sum(0).double() + self.counts.sum(1).double() - right
+
+
+def together(confusions: Sequence[Confusion]) -> Confusion:
+    """All pixels of several counts."""
+    return Confusion.of(torch.stack([confusion.counts for confusion in confusions]).sum(0))
 
 
 def classes_of(logits: Tensor) -> Tensor:
