@@ -22,7 +22,7 @@ from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, add, kept, measured_before, page, record, spread
 from prunus import data, models, trace
 from prunus.methods.history import Round, history_pruning
-from prunus.methods.one_shot import Material
+from prunus.tasks import Task
 from prunus.training import TrainConfig, evaluate
 
 RESULT = RESULTS / "history_lenet.json"
@@ -60,12 +60,12 @@ def measured(folder: Path | None, seed: int) -> dict[str, Any]:
     """One run."""
     images = data.load("mnist", folder)
     kept, held = images.hold_out(0.1, seed)
-    material = Material(kept, images.test, images.normalise, held)
+    task = Task(kept, held, images.test, normalise=images.normalise)
     torch.manual_seed(seed)
     model = models.lenet5()
     start = time.process_time()
     outcome = history_pruning(
-        model, torch.zeros(1, 1, 28, 28), material, rounds(seed), training=config(FIRST, seed), tolerance=TOLERANCE
+        model, torch.zeros(1, 1, 28, 28), task, rounds(seed), training=config(FIRST, seed), tolerance=TOLERANCE
     )  # fmt: skip
     seconds = time.process_time() - start
     before, after = (trace(network, torch.zeros(1, 1, 28, 28)).layers() for network in (model, outcome.model))

@@ -19,7 +19,8 @@ from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, add, kept, measured_before, page, record
 from prunus import data, models, scores
 from prunus.compensation import refit
-from prunus.methods.one_shot import Material, Target, one_shot
+from prunus.methods.one_shot import Target, one_shot
+from prunus.tasks import Task
 from prunus.training import Calibration, TrainConfig, train
 
 RESULT = RESULTS / "tolerance.json"
@@ -52,7 +53,7 @@ def main() -> None:
 def measured(images: data.ImageData, options: argparse.Namespace, seed: int) -> dict[str, Any]:
     """One run."""
     kept, held = images.hold_out(0.1, seed)
-    material = Material(kept, images.test, images.normalise, held)
+    task = Task(kept, held, images.test, normalise=images.normalise)
     torch.manual_seed(seed)
     model = models.lenet5()
     config = TrainConfig(epochs=2, batch_size=128, lr=0.05, schedule="onecycle", precision="bfloat16", channels_last=True, seed=seed)
@@ -63,7 +64,7 @@ def measured(images: data.ImageData, options: argparse.Namespace, seed: int) -> 
         EXAMPLE,
         lambda graph: scores.reconstruction(graph, inputs),
         Target("tolerance", options.tolerance, confidence=options.confidence),
-        material=material,
+        task=task,
         compensate=lambda network, plan, on_step: refit(network, plan, inputs, on_step=on_step),
     )
     assert outcome.limit is not None

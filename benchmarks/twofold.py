@@ -32,7 +32,7 @@ from benchmarks.twofold_table import table
 from benchmarks.twofold_variants import VARIANTS, Rival, Selected, Variant
 from prunus import data, models, scores
 from prunus.data import ImageData
-from prunus.methods.one_shot import Material
+from prunus.methods.one_shot import Task
 from prunus.methods.slimming import slimming_loss
 from prunus.methods.soft import SoftPruning
 from prunus.methods.twofold import twofold
@@ -59,24 +59,24 @@ def main() -> None:
     options = parser.parse_args()
     result = kept(RESULT)
     if not options.table:
-        material = samples(data.load("cifar10", options.data), options)
+        task = samples(data.load("cifar10", options.data), options)
         for seed in range(options.seeds):
             for name in fnmatch.filter(VARIANTS, options.only):
-                run(result, material, name, seed, options)
+                run(result, task, name, seed, options)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
 
-def samples(images: ImageData, options: argparse.Namespace) -> Material:
+def samples(images: ImageData, options: argparse.Namespace) -> Task:
     """What is trained and measured on."""
     normalise = IMAGENET if options.weights else images.normalise
     if options.validation:
         train, held = images.hold_out(0.1)
-        return Material(train, held, normalise)
-    return Material(images.train, images.test, normalise)
+        return Task(train, test=held, normalise=normalise)
+    return Task(images.train, test=images.test, normalise=normalise)
 
 
-def run(result: dict[str, Any], material: Material, name: str, seed: int, options: argparse.Namespace) -> None:
+def run(result: dict[str, Any], task: Task, name: str, seed: int, options: argparse.Namespace) -> None:
     """One training, unless it has a row already."""
     environment = describe("numpy")
     where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{environment['processor']}, {torch.get_num_threads()} threads"
@@ -95,7 +95,7 @@ def run(result: dict[str, Any], material: Material, name: str, seed: int, option
         return
     partial = RESULTS / f"twofold-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}.checkpoint"
     variant = VARIANTS[name]
-    row = key | (rivalling(material, variant.rival, seed, options, partial) if variant.rival else measured(material, variant, seed, options, partial))
+    row = key | (rivalling(task, variant.rival, seed, options, partial) if variant.rival else measured(task, variant, seed, options, partial))
     partial.unlink()
     if options.untimed:
         row = {name: value for name, value in row.items() if not name.endswith("seconds")}
@@ -118,28 +118,28 @@ def softly(example: Tensor, variant: Variant) -> SoftPruning:
     return SoftPruning(example, variant.rate, p=variant.p, every=variant.every, freeze=variant.freeze, folded=variant.folded)
 
 
-def rivalling(material: Material, rival: Rival, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:
+def rivalling(task: Task, rival: Rival, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:
     """Two thirds of the epochs, removal, and the others at half of the peak rate; both papers train on with a smaller rate."""
     model = network(options, seed)
     start, first = time.perf_counter(), round(options.epochs * 2 / 3)
     trained = train(
-        model, material.train, settings(first, options.lr, seed), normalise=material.normalise,
+        model, task.train, settings(first, options.lr, seed), normalise=task.normalise,
         loss=slimming_loss(model) if rival.slimming else None, checkpoint=partial, checkpoint_seconds=math.inf, resume=True,
     )  # fmt: skip
-    graph = prunus.trace(model.eval(), torch.zeros(1, *material.train.images.shape[1:], device=next(model.parameters()).device))
+    graph = prunus.trace(model.eval(), torch.zeros(1, *task.train.images.shape[1:], device=next(model.parameters()).device))
     if rival.slimming:
         plan = prunus.plan(graph, scores.bn_scale(graph), macs=rival.macs, scope="global")
     else:
         plan = prunus.plan(graph, scores.norm(graph, 1, "producer"), macs=rival.macs, protect=["*.conv2"])
     small = prunus.compact(model, plan)
-    recalibrate(small, material.train, material.normalise, seed=seed)
-    accuracies = [evaluate(one, material.test, material.normalise).accuracy for one in (model, small)]
+    recalibrate(small, task.train, task.normalise, seed=seed)
+    accuracies = [evaluate(one, task.test, task.normalise).accuracy for one in (model, small)]
     tuned = train(
-        small, material.train, settings(options.epochs - first, options.lr / 2, seed), normalise=material.normalise,
+        small, task.train, settings(options.epochs - first, options.lr / 2, seed), normalise=task.normalise,
         checkpoint=partial.with_suffix(".tuned"), checkpoint_seconds=math.inf, resume=True,
     )  # fmt: skip
     partial.with_suffix(".tuned").unlink()
-    final = evaluate(small, material.test, material.normalise).accuracy
+    final = evaluate(small, task.test, task.normalise).accuracy
     return {
         "accuracy": final,
         "steps": [["before", accuracies[0]], ["after recalibration", accuracies[1]], ["after fine-tuning", final]],
@@ -152,16 +152,16 @@ def rivalling(material: Material, rival: Rival, seed: int, options: argparse.Nam
     }
 
 
-def measured(material: Material, variant: Variant, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:
+def measured(task: Task, variant: Variant, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:
     """Train, and measure time and accuracy."""
     model = network(options, seed)
     config = settings(max(1, round(variant.epochs * options.epochs)), options.lr, seed, **variant.config)
-    example = torch.zeros(1, *material.train.images.shape[1:], device=next(model.parameters()).device)
-    selected = Selected(material.train, material.normalise, seed)
+    example = torch.zeros(1, *task.train.images.shape[1:], device=next(model.parameters()).device)
+    selected = Selected(task.train, task.normalise, seed)
     start = time.perf_counter()
     trained = twofold(
         model,
-        material,
+        task,
         config,
         pruning=softly(example, variant) if variant.rate else None,
         curriculum=variant.curriculum(selected) if variant.curriculum else None,
@@ -170,7 +170,7 @@ def measured(material: Material, variant: Variant, seed: int, options: argparse.
         resume=True,
     )
     history, outcome = trained.history, trained.outcome
-    final = outcome.steps[-1].value if outcome else evaluate(model, material.test, material.normalise).accuracy
+    final = outcome.steps[-1].value if outcome else evaluate(model, task.test, task.normalise).accuracy
     removal = sum(seconds for step, seconds in trained.seconds.items() if step in ("compacting", "recalibrating"))
     return {
         "accuracy": final,
@@ -179,7 +179,7 @@ def measured(material: Material, variant: Variant, seed: int, options: argparse.
         "macs_left": outcome.plan.after.macs / outcome.plan.before.macs if outcome else 1.0,
         "seconds": sum(epoch.seconds for epoch in history.epochs) + selected.seconds + removal,
         "choosing_seconds": sum(epoch.choosing_seconds for epoch in history.epochs) + selected.seconds,
-        "samples": float(np.mean([epoch.samples for epoch in history.epochs])) / len(material.train),
+        "samples": float(np.mean([epoch.samples for epoch in history.epochs])) / len(task.train),
         "trained_epochs": len(history.epochs),
         "wall_seconds": time.perf_counter() - start,
     }

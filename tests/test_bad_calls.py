@@ -176,7 +176,7 @@ def table() -> dict[Callable[..., Any], dict[str, Any]]:
         leave_out: method | {"loss": lambda m: 1.0, "enough": 1, "evenly": False, "watch": never},
         importance_pruning: method | {"fit": never, "evaluate": lambda m: 1.0, "tolerance": 1.0, "step": 0.5, "least": 0.5, "by": "rate",
                                       "scope": "global", "start": "ones", "importance": "weight"},
-        one_shot: method | {"score": scores.norm, "target": Target("rate", 0.5), "material": None, "compensate": lambda m, p, g: m, "tuning": None,
+        one_shot: method | {"score": scores.norm, "target": Target("rate", 0.5), "task": None, "compensate": lambda m, p, g: m, "tuning": None,
                    "blocks": 0,
                             "evenly": False, "teach": False, "verify_on": None, "watch": never},
         play_and_prune: method | {"fit": never, "evaluate": lambda m: 1.0, "tolerance": 1.0, "alpha": 0.1, "strength": 0.01, "delta": 0.3,

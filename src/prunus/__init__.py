@@ -20,12 +20,14 @@ if TYPE_CHECKING:
         segmentation,
         selection,
         storage,
+        tasks,
         training,
     )
     from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, core, mask, paint_rule, trace, verify, whole
     from .errors import PrunusError
     from .storage import load, save
     from .targets import plan
+    from .tasks import Task
 
 __version__ = "0.1.0"
 __all__ = [
@@ -34,6 +36,7 @@ __all__ = [
     "Origin",
     "Plan",
     "PrunusError",
+    "Task",
     "Verification",
     "__version__",
     "channels",
@@ -56,6 +59,7 @@ __all__ = [
     "segmentation",
     "selection",
     "storage",
+    "tasks",
     "trace",
     "training",
     "verify",
@@ -70,6 +74,7 @@ _HOMES = {
     "PrunusError": "errors",
     **dict.fromkeys(("load", "save"), "storage"),
     "plan": "targets",
+    "Task": "tasks",
 }
 
 

@@ -7,20 +7,20 @@ import torch
 from torch import nn
 
 from prunus import data, models
-from prunus.methods.one_shot import Material
+from prunus.tasks import Task
 from prunus.training import TrainConfig, train
 
 
 @pytest.fixture(scope="session")
-def material() -> Material:
+def task() -> Task:
     digits = data.load("digits")
     kept, held = digits.hold_out(0.3)
-    return Material(kept, digits.test, digits.normalise, held)
+    return Task(kept, held, digits.test, normalise=digits.normalise)
 
 
 @pytest.fixture(scope="module")
-def trained(material: Material) -> nn.Module:
+def trained(task: Task) -> nn.Module:
     torch.manual_seed(0)
     model = models.lenet5(image_size=8)
-    train(model, material.train, TrainConfig(epochs=4, batch_size=64, lr=0.05), normalise=material.normalise)
+    train(model, task.train, TrainConfig(epochs=4, batch_size=64, lr=0.05), normalise=task.normalise)
     return model.eval()

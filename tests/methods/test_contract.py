@@ -20,19 +20,19 @@ from prunus.methods.autoprune import autoprune
 from prunus.methods.channels_and_layers import channels_and_layers
 from prunus.methods.history import Round, history_pruning
 from prunus.methods.importance import Penalty, importance_pruning
-from prunus.methods.one_shot import Material
 from prunus.methods.play_and_prune import play_and_prune
 from prunus.methods.selective_decay import selective_decay_loss
 from prunus.methods.slimming import slimming_loss
 from prunus.methods.soft import SoftPruning
 from prunus.methods.thresholds import threshold_pruning
 from prunus.models.resnet import CifarResNet
+from prunus.tasks import Task
 from prunus.training import Shuffled, TrainConfig, train
 
 EXAMPLE = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
 IMAGES = torch.randn(4, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 DIGITS = data.load("digits")
-MATERIAL = Material(DIGITS.train.subset(torch.arange(64)), DIGITS.test, DIGITS.normalise, DIGITS.train.subset(torch.arange(64, 96)))
+MATERIAL = Task(DIGITS.train.subset(torch.arange(64)), DIGITS.train.subset(torch.arange(64, 96)), DIGITS.test, normalise=DIGITS.normalise)
 BATCHES = Shuffled(MATERIAL.train, DIGITS.normalise, 32, dtype=torch.float64)
 CONFIG = TrainConfig(epochs=1, batch_size=32, lr=0.01)
 STEPS = 2

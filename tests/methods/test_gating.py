@@ -13,13 +13,13 @@ from prunus import data, models
 from prunus.dynamic import DynamicNetwork, activity, attach
 from prunus.errors import ConfigError, TargetError
 from prunus.methods.gating import Allowance, train_gated
-from prunus.methods.one_shot import Material
+from prunus.tasks import Task
 from prunus.training import Calibration, TrainConfig, train
 
 DIGITS = data.load("digits")
 TRAIN, HELD = DIGITS.hold_out(0.25)
-MATERIAL = Material(TRAIN, DIGITS.test, DIGITS.normalise, HELD)
-FEW = Material(TRAIN.subset(torch.arange(0, len(TRAIN), 6)), DIGITS.test, DIGITS.normalise, HELD)
+MATERIAL = Task(TRAIN, HELD, DIGITS.test, normalise=DIGITS.normalise)
+FEW = Task(TRAIN.subset(torch.arange(0, len(TRAIN), 6)), HELD, DIGITS.test, normalise=DIGITS.normalise)
 
 
 def trained() -> nn.Module:

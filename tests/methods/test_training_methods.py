@@ -17,9 +17,9 @@ from prunus.channels import ChannelGraph, Plan
 from prunus.channels.compose import compose
 from prunus.errors import PlanError, TargetError
 from prunus.methods.importance import Penalty, Weighed, classifier_within, importance_pruning
-from prunus.methods.one_shot import Material
 from prunus.methods.selective_decay import selective_decay_loss
 from prunus.methods.slimming import slimming_loss
+from prunus.tasks import Task
 from prunus.training import TrainConfig, evaluate, train
 
 EXAMPLE = torch.zeros(1, 1, 8, 8)
@@ -51,7 +51,7 @@ def test_plans_of_other_models_do_not_follow(trained: nn.Module) -> None:
         compose(trained, first, prunus.plan(graph, -scores.norm(graph), rate=0.9))
 
 
-def test_importance_pruning_keeps_its_tolerance(material: Material, trained: nn.Module) -> None:
+def test_importance_pruning_keeps_its_tolerance(task: Task, trained: nn.Module) -> None:
     before = copy.deepcopy(trained.state_dict())
     told: list[Weighed] = []
 
@@ -59,11 +59,11 @@ def test_importance_pruning_keeps_its_tolerance(material: Material, trained: nn.
         def loss(outputs: Tensor, targets: Tensor) -> Tensor:
             return F.cross_entropy(outputs, targets) + (penalty() if penalty else 0.0)
 
-        train(model, material.train, TrainConfig(epochs=1, lr=0.02, batch_size=64), normalise=material.normalise, loss=loss)
+        train(model, task.train, TrainConfig(epochs=1, lr=0.02, batch_size=64), normalise=task.normalise, loss=loss)
 
     def points(model: nn.Module) -> float:
-        assert material.validation is not None
-        return evaluate(model, material.validation, material.normalise).accuracy
+        assert task.validation is not None
+        return evaluate(model, task.validation, task.normalise).accuracy
 
     found = importance_pruning(trained, EXAMPLE, fit, points, 12.0, step=0.5, least=0.25, most=4, start="l1", on_trial=told.append)
     assert tuple(told) == found.trials and 1 <= len(told) <= 4
@@ -94,20 +94,20 @@ def test_what_was_cut_in_steps_is_restored_from_its_file(trained: nn.Module, tmp
     assert torch.equal(again(image), found.model(image)) and again.prunus.plan.removed == found.plan.removed
 
 
-def test_a_classifier_comes_with_all_that_a_report_shows(material: Material, trained: nn.Module) -> None:
+def test_a_classifier_comes_with_all_that_a_report_shows(task: Task, trained: nn.Module) -> None:
     torch.manual_seed(0)
     tuning = TrainConfig(epochs=1, lr=0.02, label_smoothing=0.1, batch_size=64)
-    found = classifier_within(trained, EXAMPLE, material, 20.0, tuning, step=0.6, protect=("conv1",))
-    assert material.validation is not None and found.limit is not None
-    assert found.limit.baseline == pytest.approx(evaluate(trained, material.validation, material.normalise).accuracy)
+    found = classifier_within(trained, EXAMPLE, task, 20.0, tuning, step=0.6, protect=("conv1",))
+    assert task.validation is not None and found.limit is not None
+    assert found.limit.baseline == pytest.approx(evaluate(trained, task.validation, task.normalise).accuracy)
     assert found.limit.lowest == pytest.approx(found.limit.baseline - 20)
     assert found.compact.conv1.out_channels == 20 and found.plan.after.macs < found.plan.before.macs
     assert [step.step for step in found.steps] == ["before", "after the trials"]
-    assert found.steps[1].value == evaluate(found.compact, material.test, material.normalise).accuracy
+    assert found.steps[1].value == evaluate(found.compact, task.test, task.normalise).accuracy
     accepted = [trial for trial in found.trials if trial.accepted]
     assert accepted[-1].macs == found.plan.after.macs and accepted[-1].rate == pytest.approx(1 - found.plan.after.macs / found.plan.before.macs)
     with pytest.raises(TargetError, match="held-out"):
-        classifier_within(trained, EXAMPLE, replace(material, validation=None), 1.0, tuning)
+        classifier_within(trained, EXAMPLE, replace(task, validation=None), 1.0, tuning)
 
 
 def test_an_impossible_tolerance_leaves_the_original(trained: nn.Module) -> None:
@@ -133,7 +133,7 @@ class Normed(nn.Module):
         return self.head(self.bn2(self.b(x)).relu().mean((2, 3)))  # type: ignore[no-any-return]
 
 
-def test_slimming_is_the_penalty_and_compacts_as_masked(material: Material) -> None:
+def test_slimming_is_the_penalty_and_compacts_as_masked(task: Task) -> None:
     torch.manual_seed(0)
     model = Normed()
     loss = slimming_loss(model, 0.1)
@@ -142,20 +142,20 @@ def test_slimming_is_the_penalty_and_compacts_as_masked(material: Material) -> N
     assert float(loss(outputs, targets).detach()) == pytest.approx(float(wanted.detach()))
     loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
     assert torch.allclose(model.bn1.weight.grad, 0.1 * model.bn1.weight.sign())
-    train(model, material.train, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=material.normalise, loss=slimming_loss(model, 3e-2))
+    train(model, task.train, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=task.normalise, loss=slimming_loss(model, 3e-2))
     plain = Normed()
-    train(plain, material.train, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=material.normalise)
+    train(plain, task.train, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=task.normalise)
     assert float(model.bn2.weight.detach().abs().sum()) < 0.8 * float(plain.bn2.weight.detach().abs().sum())
     graph = prunus.trace(model.eval(), EXAMPLE)
     plan = prunus.plan(graph, scores.bn_scale(graph), rate=0.4, scope="global")
     small = prunus.compact(model, plan)
-    image = material.test.images[:8].float() / 255
+    image = task.test.images[:8].float() / 255
     assert torch.allclose(small(image), prunus.mask(model, plan)(image), atol=1e-5)
     with pytest.raises(PlanError, match="nothing to slim by"):
         slimming_loss(models.lenet5())
 
 
-def test_selective_decay_empties_what_is_going_to_be_pruned(material: Material) -> None:
+def test_selective_decay_empties_what_is_going_to_be_pruned(task: Task) -> None:
     torch.manual_seed(0)
     model = Normed()
     graph = prunus.trace(model, EXAMPLE)
@@ -174,11 +174,11 @@ def test_selective_decay_empties_what_is_going_to_be_pruned(material: Material) 
         wanted = float(F.cross_entropy(outputs, targets)) + 0.5 * 4.0 ** (step / 10) * 0.1 * squares
         assert float(loss(outputs, targets).detach()) == pytest.approx(wanted, rel=1e-5)
     config = TrainConfig(epochs=6, lr=0.03, schedule="constant", batch_size=64)
-    steps = 6 * -(-len(material.train) // config.batch_size)
+    steps = 6 * -(-len(task.train) // config.batch_size)
     decay = selective_decay_loss(model, graph, choose, steps, weight_decay=1e-3, last=1e3)
-    train(model, material.train, config, normalise=material.normalise, loss=decay)
+    train(model, task.train, config, normalise=task.normalise, loss=decay)
     plan = choose(graph)
-    before = evaluate(model, material.test, material.normalise).accuracy
-    assert evaluate(prunus.compact(model.eval(), plan), material.test, material.normalise).accuracy == pytest.approx(before, abs=2.0)
+    before = evaluate(model, task.test, task.normalise).accuracy
+    assert evaluate(prunus.compact(model.eval(), plan), task.test, task.normalise).accuracy == pytest.approx(before, abs=2.0)
     with pytest.raises(TargetError, match="at least one step"):
         selective_decay_loss(model, graph, choose, 0, weight_decay=0.1)

@@ -62,14 +62,14 @@ def cascade(
         watch("building the models", 0, 0)
         opened = [open_model(text, shape=shape, data=images, build_name=build) for text in models]
         made = Cascade([one.model for one in opened], opened[-1].inputs()[:1])
-        material = split_samples(images, mean, std, held_out, seed)
-        assert material.validation is not None
+        task = split_samples(images, mean, std, held_out, seed)
+        assert task.validation is not None
         watch("asking about held-out samples", 0, 0)
-        held = made.ask(batches(material.validation, material.normalise, 250))
+        held = made.ask(batches(task.samples("validation"), task.normalisation, 250))
         made.threshold = held.at(budget) if budget is not None else held.within(tolerance or 0.0, confidence)
         watch("asking about test samples", 0, 0)
-        found = made.ask(batches(material.test, material.normalise, 250))
-        some, _ = next(iter(batches(material.test, material.normalise, TIMED)))
+        found = made.ask(batches(task.samples("test"), task.normalisation, 250))
+        some, _ = next(iter(batches(task.samples("test"), task.normalisation, TIMED)))
         check = None
         if output is not None:
             watch("exporting to ONNX", 0, 0)

@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prunus.channels import ChannelGraph, Plan
-    from prunus.methods.one_shot import Compensate, Material
+    from prunus.methods.one_shot import Compensate
     from prunus.scores import Similarity
+    from prunus.tasks import Task
     from prunus.training import Calibration
 
 
@@ -116,20 +117,20 @@ SCORES: dict[Score, About] = {
 }
 
 
-def score_function(score: Score, seed: int, material: Material | None) -> Callable[[ChannelGraph], Tensor]:
+def score_function(score: Score, seed: int, task: Task | None) -> Callable[[ChannelGraph], Tensor]:
     """The score as a function of a graph.
 
     Raises:
         ConfigError: it looks at data, and there are none.
     """
-    if SCORES[score].needs != Needs.NOTHING and material is None:
+    if SCORES[score].needs != Needs.NOTHING and task is None:
         raise ConfigError(f"The score {score} looks at training samples: give --data.")
 
     def inputs() -> Calibration:
         from prunus.training import Calibration
 
-        assert material is not None
-        return Calibration(material.train, material.normalise, seed=seed)
+        assert task is not None
+        return Calibration(task.samples("train"), task.normalisation, seed=seed)
 
     def accuracy(model: nn.Module) -> float:
         pairs = list(inputs().pairs())
@@ -155,7 +156,7 @@ def score_function(score: Score, seed: int, material: Material | None) -> Callab
             case Score.ACTIVATION_MEAN:
                 return scores.activation_mean(graph, inputs())
             case Score.SIMILARITY | Score.SIMILARITY_INPUTS:
-                return similarity_of(score, graph, material, seed).scores
+                return similarity_of(score, graph, task, seed).scores
             case Score.RECONSTRUCTION:
                 return scores.reconstruction(graph, inputs())
             case Score.THINET:
@@ -174,26 +175,26 @@ def score_function(score: Score, seed: int, material: Material | None) -> Callab
     return scored
 
 
-def similarity_of(score: Score, graph: ChannelGraph, material: Material | None, seed: int) -> Similarity:
+def similarity_of(score: Score, graph: ChannelGraph, task: Task | None, seed: int) -> Similarity:
     """How alike channels are, by weights or by calibration inputs."""
     from prunus.scores import similarity
     from prunus.training import Calibration
 
     if score == Score.SIMILARITY:
         return similarity(graph)
-    assert material is not None
-    return similarity(graph, "empirical", Calibration(material.train, material.normalise, seed=seed))
+    assert task is not None
+    return similarity(graph, "empirical", Calibration(task.samples("train"), task.normalisation, seed=seed))
 
 
-def compensation_function(compensation: Compensation | None, seed: int, material: Material | None) -> Compensate | None:
+def compensation_function(compensation: Compensation | None, seed: int, task: Task | None) -> Compensate | None:
     """The compensation as a function of a model and a plan; None stands for refitting where there are samples, and nothing else.
 
     Raises:
         ConfigError: it looks at data, and there are none.
     """
-    if compensation in (Compensation.REFIT, Compensation.MEANS) and material is None:
+    if compensation in (Compensation.REFIT, Compensation.MEANS) and task is None:
         raise ConfigError(f"The compensation {compensation} looks at training samples: give --data.")
-    if compensation == Compensation.NONE or (compensation is None and material is None):
+    if compensation == Compensation.NONE or (compensation is None and task is None):
         return None
 
     def compensate(model: nn.Module, plan: Plan, on_step: Callable[[int, int], None]) -> nn.Module:
@@ -206,8 +207,8 @@ def compensation_function(compensation: Compensation | None, seed: int, material
             graph = graph_for(model, plan)
             into, scales = similarity(graph).representatives(plan, graph)
             return merge(model, plan, into, scales)
-        assert material is not None
-        inputs = Calibration(material.train, material.normalise, seed=seed)
+        assert task is not None
+        inputs = Calibration(task.samples("train"), task.normalisation, seed=seed)
         return (restore_means if compensation == Compensation.MEANS else refit)(model, plan, inputs, on_step=on_step)
 
     return compensate

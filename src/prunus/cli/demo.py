@@ -34,9 +34,10 @@ def demo(
     from prunus import data, models
     from prunus.cli.app import typed_command
     from prunus.deploy.latency import pinned_threads
-    from prunus.methods.one_shot import Material, Target, one_shot
+    from prunus.methods.one_shot import Target, one_shot
     from prunus.report.delivery import check, deliver
     from prunus.storage.lock import folder_lock
+    from prunus.tasks import Task
     from prunus.training import TrainConfig, batches, train
 
     check(output, with_onnx=True, with_report=True)
@@ -46,7 +47,7 @@ def demo(
         torch.manual_seed(seed)
         digits = data.load("digits")
         kept, held_out = digits.hold_out(HELD_OUT, seed)
-        material = Material(kept, digits.test, digits.normalise, held_out)
+        task = Task(kept, held_out, digits.test, normalise=digits.normalise)
         options = {"num_classes": len(digits.classes), "image_size": digits.image_shape[-1]}
         model = models.lenet5(**options)
         watch("training", 0, 0)
@@ -62,10 +63,10 @@ def demo(
         outcome = one_shot(
             model,
             images[:1],
-            score_function(Score.RECONSTRUCTION, seed, material),
+            score_function(Score.RECONSTRUCTION, seed, task),
             Target("tolerance", tolerance),
-            material=material,
-            compensate=compensation_function(Compensation.REFIT, seed, material),
+            task=task,
+            compensate=compensation_function(Compensation.REFIT, seed, task),
             tuning=TrainConfig(epochs=TUNING_EPOCHS, batch_size=BATCH, lr=TUNING_RATE, seed=seed),
             trial_tuning=TrainConfig(epochs=TRIAL_EPOCHS, batch_size=BATCH, lr=TUNING_RATE, seed=seed),
             verify_on=images,
@@ -83,12 +84,12 @@ def demo(
                 "input_shape": [1, *digits.image_shape],
                 "options": options,
                 "weights": "",
-                "data": data_record(digits, material),
+                "data": data_record(digits, task),
             },
             score=Score.RECONSTRUCTION.value,
             panels={"compensation": Compensation.REFIT.value},
             seed=seed,
-            material=material,
+            task=task,
             training=history,
             watch=watch,
         )

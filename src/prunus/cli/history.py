@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prunus.methods.history import Compressed
-    from prunus.methods.one_shot import Material, Outcome
+    from prunus.methods.one_shot import Outcome
+    from prunus.tasks import Task
     from prunus.training import EpochRecord, History, TrainConfig
     from prunus.watching import Watch
 
@@ -27,7 +28,7 @@ WEIGHTS = (".safetensors", ".pt", ".pth", ".th")
 def compress(
     recipe: Recipe,
     model: nn.Module,
-    samples: Material,
+    samples: Task,
     config: TrainConfig,
     example: Tensor,
     checkpoint: Path,

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from prunus.data import ImageData
-    from prunus.methods.one_shot import Material
+    from prunus.tasks import Task
     from prunus.training import Normalise
     from prunus.training.config import Augment
 
@@ -187,16 +187,16 @@ def parse_planes(text: str, planes: int | None, what: str) -> tuple[float, ...] 
     return values * planes if planes is not None and len(values) == 1 else values
 
 
-def split_samples(images: ImageData, mean: str, std: str, held_out: float, seed: int) -> Material:
+def split_samples(images: ImageData, mean: str, std: str, held_out: float, seed: int) -> Task:
     """The splits of a data set and how they are normalised; a share of the training samples is held out (0 = none)."""
-    from prunus.methods.one_shot import Material
+    from prunus.tasks import Task
 
     planes = images.image_shape[0]
     normalise = parse_planes(mean, planes, "mean") or images.mean, parse_planes(std, planes, "std") or images.std
     if not held_out and images.validation is None:
-        return Material(images.train, images.test, normalise)
+        return Task(images.train, test=images.test, normalise=normalise, classes=images.classes, name=images.name)
     train, validation = images.hold_out(held_out, seed)  # of its own, where the set has them
-    return Material(train, images.test, normalise, validation)
+    return Task(train, validation, images.test, normalise=normalise, classes=images.classes, name=images.name)
 
 
 def usual_augmentation(images: ImageData) -> Augment:

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from prunus.data import ImageData
-    from prunus.methods.one_shot import Material, Outcome, Target, TargetKind
+    from prunus.methods.one_shot import Outcome, Target, TargetKind
+    from prunus.tasks import Task
     from prunus.training import TrainConfig
 
 VERIFIED_ON = 64  # samples on which compact and masked model are compared
@@ -99,15 +100,15 @@ def prune(
         watch("building the model", 0, 0)
         opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
         opened.check_output(output)
-        material = split_samples(images, mean, std, HELD_OUT, seed) if images else None
-        example, verify_on = _inputs(material, opened.inputs(seed))
+        task = split_samples(images, mean, std, HELD_OUT, seed) if images else None
+        example, verify_on = _inputs(task, opened.inputs(seed))
         outcome = one_shot(
             opened.model,
             example,
-            score_function(chosen, seed, material),
+            score_function(chosen, seed, task),
             target,
-            material=material,
-            compensate=compensation_function(compensate, seed, material),
+            task=task,
+            compensate=compensation_function(compensate, seed, task),
             tuning=_tuning(epochs, lr, weight_decay, seed, images),
             trial_tuning=_tuning(trial_epochs, lr, weight_decay, seed, images),
             blocks=blocks,
@@ -123,12 +124,12 @@ def prune(
             outcome,
             example,
             command=typed_command(context),
-            model=opened.record(output) | {"data": data_record(images, material)},
+            model=opened.record(output) | {"data": data_record(images, task)},
             score=chosen.value,
             seed=seed,
-            material=material,
+            task=task,
             notes=opened.notes(),
-            panels=_panels(chosen, compensate, outcome, material, seed),
+            panels=_panels(chosen, compensate, outcome, task, seed),
             with_onnx=onnx,
             with_report=report,
             quantise=quantise,
@@ -147,12 +148,12 @@ def _refuse_nothing(name: str, target: Target, outcome: Outcome, blocks: int) ->
         raise TargetError(f"Nothing of {name} can be removed at --{target.kind} {target.value:g}{f'; what holds most: {held}' if held else ''}.")
 
 
-def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, material: Material | None, seed: int) -> dict[str, Any]:
+def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, task: Task | None, seed: int) -> dict[str, Any]:
     """What the report shows besides: the compensation, and dendrograms where channels were chosen by likeness."""
-    usual = Compensation.REFIT if material and outcome.plan.removed else Compensation.NONE
+    usual = Compensation.REFIT if task and outcome.plan.removed else Compensation.NONE
     found: dict[str, Any] = {"compensation": (compensate or usual).value}
     if score in (Score.SIMILARITY, Score.SIMILARITY_INPUTS):
-        alike, removed = similarity_of(score, outcome.graph, material, seed), outcome.plan.removed_in(outcome.graph)
+        alike, removed = similarity_of(score, outcome.graph, task, seed), outcome.plan.removed_in(outcome.graph)
         found["similarity"] = {
             "groups": [
                 {"name": group.name, "links": links.tolist(), "kept": (~removed[group.channels]).tolist()}
@@ -163,16 +164,16 @@ def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, mat
     return found
 
 
-def data_record(images: ImageData | None, material: Material | None) -> dict[str, Any] | None:
+def data_record(images: ImageData | None, task: Task | None) -> dict[str, Any] | None:
     """The data of a run, for its result."""
-    if images is None or material is None:
+    if images is None or task is None:
         return None
-    mean, std = material.normalise
+    mean, std = task.normalisation
     return {
         "name": images.name,
-        "train": len(material.train),
-        "validation": len(material.validation) if material.validation is not None else 0,
-        "test": len(material.test),
+        "train": task.count("train"),
+        "validation": task.count("validation"),
+        "test": task.count("test"),
         "mean": list(mean),
         "std": list(std),
     }
@@ -228,13 +229,13 @@ def _load(name: str, root: Path | None, model: str, shape: tuple[int, ...] | Non
     return open_data(name, root, wanted[-1] if wanted else None, watch)
 
 
-def _inputs(material: Material | None, random: Tensor) -> tuple[Tensor, Tensor | None]:
+def _inputs(task: Task | None, random: Tensor) -> tuple[Tensor, Tensor | None]:
     """One example and a batch to verify on: real images if there are any."""
     from prunus.training import batches
 
-    if material is None:
+    if task is None:
         return random, None
-    images, _ = next(iter(batches(material.test, material.normalise, VERIFIED_ON)))
+    images, _ = next(iter(batches(task.samples("test"), task.normalisation, VERIFIED_ON)))
     return images[:1], images
 
 

@@ -13,8 +13,8 @@ from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
     from prunus.data import ImageData
-    from prunus.methods.one_shot import Material
     from prunus.methods.soft import SoftPruning
+    from prunus.tasks import Task
     from prunus.training import Curriculum, TrainConfig
 
 
@@ -48,7 +48,7 @@ def pruning(recipe: Recipe, example: Any) -> SoftPruning | None:
     )
 
 
-def curriculum(recipe: Recipe, samples: Material, folder: Path) -> Curriculum | None:
+def curriculum(recipe: Recipe, samples: Task, folder: Path) -> Curriculum | None:
     """What the epochs train on; the samples that they keep are written to the folder."""
     import numpy as np
 
@@ -60,14 +60,14 @@ def curriculum(recipe: Recipe, samples: Material, folder: Path) -> Curriculum | 
         raise ConfigError(f"drop is a part of the samples between 0 and 1, not {recipe.drop}.")
     if recipe.warmup_epochs >= recipe.epochs:
         raise ConfigError(f"warmup_epochs = {recipe.warmup_epochs} leaves none of {recipe.epochs} epochs to select samples for: lower it.")
-    labels, count = samples.train.labels.numpy(), len(samples.train)
+    labels, count = samples.samples("train").labels.numpy(), len(samples.samples("train"))
     chooser: Any
     if recipe.select == "random":
         chooser = selection.Random(count, 1 - recipe.drop, recipe.seed)
     elif recipe.select == "easy-dropped":
         chooser = selection.EasyDropped(count, recipe.drop, recipe.seed)
     else:
-        pixels = samples.train.images.numpy()
+        pixels = samples.samples("train").images.numpy()
         components = selection.principal_components(pixels, min(recipe.attributes, int(np.prod(pixels.shape[1:]))))
         subsets = selection.aggregate(labels, components, subset_size=recipe.subset_size, fine_ratio=recipe.fine_ratio)
         rules: dict[str, Any] = {
@@ -76,7 +76,7 @@ def curriculum(recipe: Recipe, samples: Material, folder: Path) -> Curriculum | 
             "mean-division": lambda effects, subsets, fine: selection.mean_division(effects, subsets),
             "area": lambda effects, subsets, fine: selection.area(effects, subsets, recipe.drop),
         }
-        chooser = selection.Aggregated(selection.Points(pixels, subsets, samples.normalise), rules[recipe.select], recipe.select_every)
+        chooser = selection.Aggregated(selection.Points(pixels, subsets, samples.normalisation), rules[recipe.select], recipe.select_every)
     return selection.Scheduled(
         chooser,
         labels,

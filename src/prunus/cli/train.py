@@ -31,7 +31,7 @@ from prunus.errors import ConfigError
 if TYPE_CHECKING:
     from torch import nn
 
-    from prunus.methods.one_shot import Material
+    from prunus.tasks import Task
     from prunus.training import EpochRecord, History
     from prunus.training.distributed import Ranks
     from prunus.watching import Watch
@@ -220,7 +220,7 @@ def _run(
     torch.manual_seed(recipe.seed)
     opened = open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, data=images, build_name=recipe.build)
     opened.check_output(folder)
-    example, _ = next(iter(batches(samples.test, samples.normalise, VERIFIED_ON)))
+    example, _ = next(iter(batches(samples.samples("test"), samples.normalisation, VERIFIED_ON)))
     opened.model.to(ranks.device)
     example = example.to(ranks.device)
     metrics = folder / METRICS
@@ -254,7 +254,7 @@ def _run(
         return _plain_result(opened.model, samples, made.training, record, folder, command)
     from prunus.report.delivery import deliver
 
-    selected = kept.panel(folder / KEPT, made.training, samples.train, images.classes) if made.training else None
+    selected = kept.panel(folder / KEPT, made.training, samples.samples("train"), images.classes) if made.training else None
     return deliver(
         folder,
         opened.model,
@@ -264,7 +264,7 @@ def _run(
         model=record,
         score=made.score,
         seed=recipe.seed,
-        material=samples,
+        task=samples,
         training=made.training,
         panels=made.panels | {"selection": selected},
         with_onnx=onnx,
@@ -273,14 +273,14 @@ def _run(
     )
 
 
-def _plain_result(model: nn.Module, samples: Material, history: History, record: dict[str, Any], folder: Path, command: str) -> dict[str, Any]:
+def _plain_result(model: nn.Module, samples: Task, history: History, record: dict[str, Any], folder: Path, command: str) -> dict[str, Any]:
     """What a training without pruning leaves behind: the weights and their accuracy on the test set."""
     from prunus import storage
     from prunus.report.delivery import run_files
     from prunus.report.result import write_text
     from prunus.training import evaluate
 
-    found = evaluate(model, samples.test, samples.normalise)
+    found = evaluate(model, samples.samples("test"), samples.normalisation)
     result = {"command": command, "model": record, "accuracy": found.accuracy, "loss": found.loss, "training": history.to_dict()}
     with run_files(folder) as staged:
         storage.save(model, staged / "model.safetensors")

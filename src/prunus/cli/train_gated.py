@@ -27,7 +27,7 @@ def train_gated_network(
     from prunus.training import evaluate
 
     recipe, samples = job.recipe, job.samples
-    before = None if opened.random else evaluate(job.model, samples.test, samples.normalise).accuracy
+    before = None if opened.random else evaluate(job.model, samples.samples("test"), samples.normalisation).accuracy
     network = attach(
         job.model, job.example[:1], recipe.gated or "auto", recipe.gates,
         hidden=recipe.gate_hidden, block=recipe.gate_block, widths=recipe.widths,
@@ -67,7 +67,7 @@ def train_gated_network(
         first=first,
         notes=notes,
         before=before,
-        panels={"selection": kept.panel(job.folder / KEPT, history, samples.train, images.classes)},
+        panels={"selection": kept.panel(job.folder / KEPT, history, samples.samples("train"), images.classes)},
         gallery=lambda split, macs: kept.extremes(split, images.classes, macs),
         with_onnx=onnx,
         with_report=report,

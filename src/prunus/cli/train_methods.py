@@ -15,8 +15,9 @@ from prunus.cli.recipe import Recipe
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from prunus.methods.one_shot import Material, Outcome
+    from prunus.methods.one_shot import Outcome
     from prunus.methods.soft import SoftPruning
+    from prunus.tasks import Task
     from prunus.training import EpochRecord, History, TrainConfig
     from prunus.watching import Watch
 
@@ -63,7 +64,7 @@ class Job:
     folder: Path
     resume: bool
     model: nn.Module
-    samples: Material
+    samples: Task
     config: TrainConfig
     example: Tensor
     watch: Watch

@@ -20,7 +20,7 @@ from prunus._arguments import door
 from prunus.channels.trace import Inputs
 from prunus.dynamic import DynamicNetwork, activity, settle
 from prunus.errors import ConfigError, TargetError
-from prunus.methods.one_shot import Material
+from prunus.tasks import Task
 from prunus.training import Calibration, Curriculum, EpochRecord, History, TrainConfig, train
 from prunus.training.feeding import steps_per_epoch
 from prunus.training.objective import Loss
@@ -98,7 +98,7 @@ def check_settings(budget: float, keep: str, compiled: bool, kind: str = "activa
 @door()
 def train_gated(
     network: DynamicNetwork,
-    material: Material,
+    task: Task,
     config: TrainConfig,
     budget: float,
     *,
@@ -117,7 +117,7 @@ def train_gated(
 
     Args:
         network: of `attach`.
-        material: samples.
+        task: samples.
         config: how to train.
         budget: mean MACs relative to those without gates, above 0 and below 1.
         pull: how much a distance from the budget counts.
@@ -130,21 +130,21 @@ def train_gated(
         PrunusError: whatever training raises.
     """
     check_settings(budget, config.keep, config.compile)
-    samples = material.validation or material.train
-    held_out = Calibration(samples, material.normalise, CALIBRATED_ON)
+    samples = task.held_out() or task.samples("train")
+    held_out = Calibration(samples, task.normalisation, CALIBRATED_ON)
     fixed = network.form.kind == "winners"
-    task = partial(F.cross_entropy, reduction="none", label_smoothing=config.label_smoothing)
+    entropy = partial(F.cross_entropy, reduction="none", label_smoothing=config.label_smoothing)
     if fixed:
         network.calibrate([next(iter(held_out))])
         network.budget = budget
-    allowance = Allowance(budget, config.epochs * steps_per_epoch(len(material.train), config.batch_size))
+    allowance = Allowance(budget, config.epochs * steps_per_epoch(len(task.samples("train")), config.batch_size))
     history = train(
         network,
-        material.train,
+        task.samples("train"),
         config,
-        normalise=material.normalise,
-        loss=None if fixed else within(network, allowance, task, pull),
-        validation=material.validation,
+        normalise=task.normalisation,
+        loss=None if fixed else within(network, allowance, entropy, pull),
+        validation=task.held_out(),
         curriculum=curriculum,
         pruning=allowance,
         checkpoint=checkpoint,
@@ -160,25 +160,25 @@ def train_gated(
 
 
 @door()
-def settle_trained(network: DynamicNetwork, material: Material, example_inputs: Inputs) -> DynamicNetwork:
+def settle_trained(network: DynamicNetwork, task: Task, example_inputs: Inputs) -> DynamicNetwork:
     """What is left of a trained network once channels that no held-out sample opened are gone for good, and gates that none closed; calibrated anew.
 
     The network itself where there is neither, or where no gate would be left.
 
     Args:
         network: by `train_gated`.
-        material: samples; training samples stand in where none are held out.
+        task: samples; training samples stand in where none are held out.
         example_inputs: what it is called with.
 
     Raises:
         PlanError: gates of another kind than "activation", or of a layer in groups.
     """
-    samples = material.validation or material.train
-    found = activity(network, Calibration(samples, material.normalise, len(samples)))
+    samples = task.held_out() or task.samples("train")
+    found = activity(network, Calibration(samples, task.normalisation, len(samples)))
     never = any(bool((opened == 0).any()) for opened in found.opened.values())
     closing = [bool(((opened > 0) & (opened < 1)).any()) for opened in found.opened.values()]
     if not any(closing) or (all(closing) and not never):
         return network
     settled = settle(network, found, example_inputs)
-    settled.calibrate(Calibration(samples, material.normalise, CALIBRATED_ON))
+    settled.calibrate(Calibration(samples, task.normalisation, CALIBRATED_ON))
     return settled

@@ -30,9 +30,10 @@ from prunus.channels import ChannelGraph, Origin, Plan, Trial, Verification, com
 from prunus.channels.compose import compose
 from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
-from prunus.methods.one_shot import Limit, Material, Outcome, Step, Target
+from prunus.methods.one_shot import Limit, Outcome, Step, Target
 from prunus.scores.history import NormHistory, Pair, closest_pairs, pair_distance
 from prunus.targets import matching
+from prunus.tasks import Task
 from prunus.training import EpochRecord, History, TrainConfig, evaluate, train
 from prunus.watching import Clock, Watch, unwatched
 
@@ -107,7 +108,7 @@ class Compressed:
 def history_pruning(
     model: nn.Module,
     example_inputs: Tensor,
-    material: Material,
+    task: Task,
     rounds: Sequence[Round],
     *,
     training: TrainConfig | Tensor,
@@ -125,7 +126,7 @@ def history_pruning(
     Args:
         model: images (batch, C, H, W) to logits (batch, classes), trained or not.
         example_inputs: what it is called with, for its channels and MACs.
-        material: samples, with some held out, by which the tolerance is kept.
+        task: samples, with some held out, by which the tolerance is kept.
         rounds: what to do in every round, at most.
         training: the first training, of which the first history is kept. Or the history of the training that the model has had, shape
             (epochs, channels), see `prunus.scores.history.from_checkpoints`.
@@ -143,7 +144,7 @@ def history_pruning(
         PlanError: a history of another network.
         PrunusError: whatever training and compaction raise.
     """
-    validation = material.validation
+    validation = task.held_out()
     if validation is None:
         raise TargetError("A tolerance is kept on held-out samples, so it needs some.")
     if tolerance < 0 or any(round_.remove < 0 for round_ in rounds):
@@ -153,7 +154,7 @@ def history_pruning(
         """Train; also the norms of its epochs, (epochs, channels)."""
         norms = NormHistory(example_inputs)
         done = train(
-            network, material.train, config, normalise=material.normalise, validation=validation, loss=loss, pruning=norms,
+            network, task.samples("train"), config, normalise=task.normalisation, validation=validation, loss=loss, pruning=norms,
             checkpoint=None if checkpoint is None else _file(Path(checkpoint), step), resume=resume,
             on_epoch=None if on_epoch is None else lambda record: on_epoch(step, record),
             on_step=lambda done, total: watch(step, done, total),
@@ -161,7 +162,7 @@ def history_pruning(
         return torch.stack(norms.norms), done
 
     def accuracy(network: nn.Module) -> float:
-        return evaluate(network, validation, material.normalise).accuracy
+        return evaluate(network, validation, task.normalisation).accuracy
 
     norms, trained = (training, None) if isinstance(training, Tensor) else fit(model, training, FIRST)
     baseline = best = accuracy(model)
@@ -190,14 +191,14 @@ def history_pruning(
     return Compressed(current, plan, baseline, tuple(tried), trained, retrained)
 
 
-def outcome(found: Compressed, model: nn.Module, example_inputs: Tensor, material: Material, target: Target, clock: Clock) -> Outcome:
+def outcome(found: Compressed, model: nn.Module, example_inputs: Tensor, task: Task, target: Target, clock: Clock) -> Outcome:
     """What came of the rounds as every method says it, with accuracies on the test samples; the networks are put into eval mode.
 
     Args:
         found: of `history_pruning`.
         model: the original, after its training.
         example_inputs: as before.
-        material: as before.
+        task: as before.
         target: the tolerance.
         clock: measures what is done here.
     """
@@ -208,7 +209,7 @@ def outcome(found: Compressed, model: nn.Module, example_inputs: Tensor, materia
     worst = max((tried.verification for tried in accepted), key=lambda one: one.relative, default=None)
     steps = []
     for name, network in (("before", model), ("after pruning", small)):
-        result = clock.time(f"evaluating {name}", partial(evaluate, network, material.test, material.normalise))
+        result = clock.time(f"evaluating {name}", partial(evaluate, network, task.samples("test"), task.normalisation))
         steps.append(Step(name, result.accuracy, result.loss))
     best = max([found.baseline, *(tried.accuracy for tried in accepted)])
     size = sum(group.size for group in graph.groups)

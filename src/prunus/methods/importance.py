@@ -28,10 +28,11 @@ from prunus.channels import Plan, Trial, compact, trace, verify
 from prunus.channels.compose import compose
 from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
-from prunus.methods.one_shot import Limit, Material, Outcome, Step, Target
+from prunus.methods.one_shot import Limit, Outcome, Step, Target
 from prunus.scores.importance import Importance, ImportanceWeights, Start
 from prunus.targets import Scope
 from prunus.targets import plan as choose
+from prunus.tasks import Task
 from prunus.tolerance import CONFIDENCE, Evaluate, check_provable, judged, value_of
 from prunus.training import TrainConfig, evaluate, train
 from prunus.training.evaluation import sample_by_sample
@@ -172,7 +173,7 @@ def _weigh(model: nn.Module, example_inputs: Any, fit: Fit, start: Start, import
 def classifier_within(
     model: nn.Module,
     example_inputs: Tensor,
-    material: Material,
+    task: Task,
     tolerance: float,
     tuning: TrainConfig,
     *,
@@ -188,7 +189,7 @@ def classifier_within(
     Args:
         model: images (batch, C, H, W) to logits (batch, classes); it is not changed, but put into eval mode.
         example_inputs: images of the shape for which MACs are counted.
-        material: samples; the tolerance is kept on the validation samples, the test samples are only measured.
+        task: samples; the tolerance is kept on the validation samples, the test samples are only measured.
         tolerance: points of accuracy that may be lost.
         tuning: how a trial is trained, once with the weights and once without them.
         step: share of the MACs that a trial removes at first; a tenth of it is the least.
@@ -200,9 +201,9 @@ def classifier_within(
         TargetError: no validation samples, or numbers out of range.
         PrunusError: whatever training and compaction raise.
     """
-    if material.validation is None:
+    if task.validation is None:
         raise TargetError("A tolerance is kept on held-out samples, so it needs some.")
-    validation, clock, counted = material.validation, Clock(watch), itertools.count(1)
+    validation, clock, counted = task.samples("validation"), Clock(watch), itertools.count(1)
     plain = replace(tuning, label_smoothing=0.0, keep="last")
 
     def fit(network: nn.Module, penalty: Penalty | None) -> None:
@@ -210,10 +211,10 @@ def classifier_within(
             entropy = F.cross_entropy(outputs, labels, label_smoothing=tuning.label_smoothing)
             return entropy if penalty is None else entropy + penalty()
 
-        train(network, material.train, plain, normalise=material.normalise, loss=loss)
+        train(network, task.samples("train"), plain, normalise=task.normalisation, loss=loss)
 
     def points(network: nn.Module) -> Tensor:
-        return 100.0 * sample_by_sample(network, validation, material.normalise)[0].double().cpu()
+        return 100.0 * sample_by_sample(network, validation, task.normalisation)[0].double().cpu()
 
     model.eval()
     graph = trace(model, example_inputs)
@@ -228,7 +229,7 @@ def classifier_within(
     verification = clock.time("verifying", lambda: verify(model, plan, compact(model, plan, check=False), inputs=verify_on))
     steps = []
     for name, network in (("before", model), ("after the trials", found.model.eval())):
-        measured = evaluate(network, material.test, material.normalise)
+        measured = evaluate(network, task.samples("test"), task.normalisation)
         steps.append(Step(name, measured.accuracy, measured.loss))
     trials = tuple(Trial(1 - trial.macs / plan.before.macs, trial.value, trial.macs, trial.accepted, trial.lowest) for trial in found.trials)
     return Outcome(

@@ -11,19 +11,18 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus._arguments import door
 from prunus.channels import ChannelGraph, Cost, Origin, Plan, Trial, Verification, compact, trace, verify
-from prunus.data import Split
 from prunus.errors import TargetError
 from prunus.latency import wanted
 from prunus.methods.fewer_blocks import Shorter, leave_out
 from prunus.methods.searching import Search
 from prunus.targets import plan as choose
-from prunus.training import History, Normalise, Taught, TrainConfig, evaluate, recalibrate_if_better, taught, train
+from prunus.tasks import Task
+from prunus.training import History, Taught, TrainConfig, taught
 from prunus.watching import Clock, Watch, unwatched
 
 JUDGED = 500  # held-out samples by which blocks are left out, at most
@@ -70,26 +69,9 @@ class Target:
         return float(self.value)
 
 
-@dataclass(frozen=True, eq=False)
-class Material:
-    """The samples of a run.
-
-    Attributes:
-        train: samples to recalibrate and tune on.
-        test: samples to report on; no choice is made by them.
-        normalise: (mean, std) of every plane, in units of 0..1.
-        validation: samples held out of the training, by which a tolerance is kept; None if nothing is chosen.
-    """
-
-    train: Split
-    test: Split
-    normalise: Normalise
-    validation: Split | None = None
-
-
 @dataclass(frozen=True)
 class Step:
-    """Accuracy [percent] and loss on the test samples after one step of the run."""
+    """The metric [points] on the test samples after one step of the run, and the loss where it has one per sample; NaN otherwise."""
 
     step: str
     value: float
@@ -98,7 +80,7 @@ class Step:
 
 @dataclass(frozen=True)
 class Limit:
-    """The validation accuracy [percent] of the original, the lowest that the tolerance accepts, and with which confidence."""
+    """The metric [points] of the original on held-out samples, the lowest that the tolerance accepts, and with which confidence."""
 
     baseline: float
     lowest: float
@@ -115,7 +97,7 @@ class Outcome:
         compact: the compact model, recalibrated and tuned, in eval mode.
         verification: compact against masked model on real (or random) inputs, before recalibration and tuning.
         target: what was asked for.
-        steps: accuracy along the way; empty without samples.
+        steps: the metric along the way; empty without samples.
         limit: of the tolerance search, if there was one.
         trials: of the tolerance search.
         trial_epochs: epochs that each trial was tuned before it was judged.
@@ -154,7 +136,7 @@ def one_shot(
     score: Callable[[ChannelGraph], Tensor],
     target: Target,
     *,
-    material: Material | None = None,
+    task: Task | None = None,
     compensate: Compensate | None = None,
     tuning: TrainConfig | None = None,
     trial_tuning: TrainConfig | None = None,
@@ -164,20 +146,20 @@ def one_shot(
     verify_on: Tensor | None = None,
     watch: Watch = unwatched,
 ) -> Outcome:
-    """Prune a classifier in one go; the model itself is not changed, except that it is put into eval mode.
+    """Prune a network in one go; the model itself is not changed, except that it is put into eval mode.
 
     Args:
-        model: images (batch, C, H, W) to logits (batch, classes).
-        example_inputs: images of the shape for which MACs are counted.
+        model: whatever the task is of.
+        example_inputs: inputs of the shape for which MACs are counted.
         score: graph -> one number per channel, higher = keep.
         target: how small.
-        material: samples; needed for a tolerance, for accuracies, recalibration and tuning.
+        task: samples, loss and metric; needed for a tolerance, for figures, recalibration and tuning.
         compensate: makes up for what went before the model is compacted; None leaves it out.
         tuning: how to fine-tune; None leaves it out.
         trial_tuning: how each trial of a tolerance search is tuned before it is judged; None judges it as it is.
         blocks: residual blocks that are left out before any channel goes, by the loss on held-out samples (training samples, if there are none).
         evenly: of every stage alike; see `leave_out`.
-        teach: the original teaches what is left while it is tuned, for the time that running it takes.
+        teach: the original teaches what is left while it is tuned, for the time that running it takes; for classes only.
         verify_on: inputs on which compact and masked model are compared; None = random ones.
         watch: told about progress.
 
@@ -185,20 +167,20 @@ def one_shot(
         TargetError: a tolerance without held-out samples, tuning or leaving out blocks without any; or the target cannot be reached.
         PrunusError: whatever tracing, planning, compaction and training raise.
     """
-    _check(target, material, tuning, blocks, teach)
+    _check(target, task, tuning, blocks, teach)
     clock = Clock(watch)
     model.eval()
-    shorter = _shorter(model, example_inputs, blocks, evenly, material, clock)
+    shorter = _shorter(model, example_inputs, blocks, evenly, task, clock)
     start = shorter.model if shorter else model
     whole = trace(model, example_inputs).cost() if shorter else None
     graph = clock.time("tracing", lambda: trace(start, example_inputs))
     scores = clock.time("scoring", lambda: score(graph))
-    search = Search(model, start, material, compensate, trial_tuning, watch) if target.kind == "tolerance" and material is not None else None
+    search = Search(model, start, task, compensate, trial_tuning, watch) if target.kind == "tolerance" and task is not None else None
     chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, _of_whole(target, whole), search, watch))
     if shorter and search and not any(trial.accepted for trial in chosen.trials):
         search.check(chosen, target, len(shorter.blocks))
     outcome = remove(
-        start, graph, chosen, target, material, tuning, verify_on, clock,
+        start, graph, chosen, target, task, tuning, verify_on, clock,
         compensate=compensate if chosen.removed else None, original=model, teacher=model if teach else None,
     )  # fmt: skip
     if shorter:
@@ -214,7 +196,7 @@ def remove(
     graph: ChannelGraph,
     chosen: Plan,
     target: Target,
-    material: Material | None,
+    task: Task | None,
     tuning: TrainConfig | None,
     verify_on: Tensor | None,
     clock: Clock,
@@ -232,7 +214,7 @@ def remove(
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
     plan = cast(Origin, small.prunus).step  # not always the chosen one: with "eager", channels may have had to stay
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=verify_on))
-    measured = _Measured(material, clock)
+    measured = _Measured(task, clock)
     measured.note(first, original or model)
     if original not in (None, model):
         measured.note("without blocks", model)
@@ -244,9 +226,9 @@ def remove(
         small = clock.time("compacting again", lambda: compact(fitted, plan, prefer=target.prefer)).eval()
         measured.note("after compensation", small)
     outcome = Outcome(graph, plan, small, verification, target, seconds=clock.seconds, notes=_stayed(chosen, plan))
-    if material is None:
+    if task is None:
         return outcome
-    history, notes = _recover(small, material, tuning, measured, recalibrated, teacher)
+    history, notes = _recover(small, task, tuning, measured, recalibrated, teacher)
     return replace(outcome, steps=tuple(measured.steps), tuning=history, notes=outcome.notes + notes)
 
 
@@ -263,15 +245,14 @@ def _stayed(chosen: Plan, plan: Plan) -> tuple[str, ...]:
     return (f"{stayed} of {chosen.removed} chosen channels had to stay: the model's own forward needs their number.",)
 
 
-def _shorter(model: nn.Module, example_inputs: Tensor, blocks: int, evenly: bool, material: Material | None, clock: Clock) -> Shorter | None:
+def _shorter(model: nn.Module, example_inputs: Tensor, blocks: int, evenly: bool, task: Task | None, clock: Clock) -> Shorter | None:
     """The model without some of its blocks, if that is wanted."""
-    if not blocks or material is None:
+    if not blocks or task is None:
         return None
-    samples = material.validation or material.train
-    some = samples.subset(torch.linspace(0, len(samples) - 1, min(JUDGED, len(samples))).long())
+    some = task.few("validation" if task.validation is not None else "train", JUDGED)
 
     def loss(network: nn.Module) -> float:
-        return evaluate(network, some, material.normalise).loss
+        return some.figures(network)[1]
 
     return clock.time("leaving out residual blocks", lambda: leave_out(model, example_inputs, loss, blocks, evenly=evenly, watch=clock.watch))
 
@@ -289,12 +270,12 @@ def _of_whole(target: Target, whole: Cost | None) -> Target:
     return replace(target, value=float(int(float(target.value) * getattr(whole, target.kind))))
 
 
-def _check(target: Target, material: Material | None, tuning: TrainConfig | None, blocks: int, teach: bool) -> None:
-    if target.kind == "tolerance" and (material is None or material.validation is None):
+def _check(target: Target, task: Task | None, tuning: TrainConfig | None, blocks: int, teach: bool) -> None:
+    if target.kind == "tolerance" and (task is None or task.validation is None):
         raise TargetError("A tolerance is kept on held-out samples, so it needs data.")
-    if tuning is not None and material is None:
+    if tuning is not None and task is None:
         raise TargetError("Fine-tuning needs data.")
-    if blocks and material is None:
+    if blocks and task is None:
         raise TargetError("Blocks are left out by the loss on samples, so that needs data.")
     if blocks and target.kind == "latency" and wanted(target.value).share is not None:
         raise TargetError("With blocks left out a latency is given in milliseconds: a share would be of the network that lacks them already.")
@@ -323,21 +304,21 @@ def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: Search 
 class _Measured:
     """The test accuracy along the way, where there are samples."""
 
-    def __init__(self, material: Material | None, clock: Clock) -> None:
+    def __init__(self, task: Task | None, clock: Clock) -> None:
         self.steps: list[Step] = []
-        self.clock, self._material = clock, material
+        self.clock, self._material = clock, task
 
     def note(self, step: str, model: nn.Module) -> None:
         """Measure, and remember under a name."""
-        material = self._material
-        if material is None:
+        task = self._material
+        if task is None or task.test is None:
             return
-        result = self.clock.time(f"evaluating {step}", lambda: evaluate(model, material.test, material.normalise))
-        self.steps.append(Step(step, result.accuracy, result.loss))
+        value, loss = self.clock.time(f"evaluating {step}", lambda: task.figures(model))
+        self.steps.append(Step(step, value, loss))
 
 
 def _recover(
-    small: nn.Module, material: Material, tuning: TrainConfig | None, measured: _Measured, recalibrated: bool, teacher: nn.Module | None
+    small: nn.Module, task: Task, tuning: TrainConfig | None, measured: _Measured, recalibrated: bool, teacher: nn.Module | None
 ) -> tuple[History | None, tuple[str, ...]]:
     """Recalibrate and tune the compact model in place, with the test accuracy at every step."""
     notes: list[str] = []
@@ -345,23 +326,17 @@ def _recover(
     if not recalibrated:
         notes.append("Not recalibrated: the network was trained on without the channels that were removed.")
     elif has_batch_norm(small):
-        given = small, material.train, material.normalise, material.validation
-        if measured.clock.time("recalibrating", lambda: recalibrate_if_better(*given)):
+        if measured.clock.time("recalibrating", lambda: task.recalibrate(small)):
             measured.note("after recalibration", small)
         else:
-            notes.append("Not recalibrated: fewer held-out samples were told right with new batch-norm statistics.")
+            notes.append("Not recalibrated: new batch-norm statistics make it worse on held-out samples.")
     else:
         notes.append("Nothing to recalibrate: the compact network has no batch norm with running statistics.")
     if tuning is not None:
         with measured.clock.steps("fine-tuning") as on_step:
-            history = train(
-                small if teacher is None else Taught(small, teacher),
-                material.train,
-                tuning,
-                normalise=material.normalise,
-                loss=None if teacher is None else taught,
-                validation=material.validation,
-                on_step=on_step,
-            )
+            if teacher is None:
+                history = task.fit(small, tuning, on_step=on_step)
+            else:
+                history = task.fit(Taught(small, teacher), tuning, loss=taught, on_step=on_step)
         measured.note("after fine-tuning", small.eval())
     return history, tuple(notes)

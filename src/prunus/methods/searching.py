@@ -9,63 +9,61 @@ from torch import Tensor, nn
 
 from prunus.channels import Origin, Plan, compact
 from prunus.errors import TargetError
-from prunus.tolerance import judged
-from prunus.training import TrainConfig, recalibrate_if_better, train
-from prunus.training.evaluation import sample_by_sample
+from prunus.tolerance import Rows, judged, value_of
+from prunus.training import TrainConfig
 from prunus.watching import Watch
 
 if TYPE_CHECKING:
-    from prunus.methods.one_shot import Compensate, Material, Target
+    from prunus.methods.one_shot import Compensate, Target
+    from prunus.tasks import Task
 
 
 class Search:
-    """The metric of a tolerance search: accuracy on held-out samples, after compensation, recalibration and a short tuning.
+    """The metric of a tolerance search: the task's on held-out samples, after compensation, recalibration and a short tuning.
 
     Args:
         original: the network that the tolerance is of.
         start: what channels are removed from: the same, or the same without some of its blocks.
-        material, compensate, tuning, watch: of the run.
+        task, compensate, tuning, watch: of the run.
 
     Attributes:
         baseline: points of the original.
     """
 
     def __init__(
-        self, original: nn.Module, start: nn.Module, material: Material, compensate: Compensate | None, tuning: TrainConfig | None, watch: Watch
+        self, original: nn.Module, start: nn.Module, task: Task, compensate: Compensate | None, tuning: TrainConfig | None, watch: Watch
     ) -> None:
         self.original, self.start = original, start
-        self.material = material
+        self.task = task
         self.compensate = compensate
         self.tuning = tuning
         self.watch = watch
         self.trials = 0
         self.baseline = float("nan")
 
-    def __call__(self, model: nn.Module) -> Tensor:
-        """100 for every sample that is told right, 0 for the others, shape (samples,)."""
+    def __call__(self, model: nn.Module) -> Tensor | Rows:
+        """The metric, sample by sample."""
         if model is self.start:
             points = self._points(self.original)
-            self.baseline = float(points.mean())
+            self.baseline = value_of(points)
             return points
         self.trials += 1
         self.watch("searching", self.trials, 0)
         tried = self._compensated(model)
-        recalibrate_if_better(tried, self.material.train, self.material.normalise, self.material.validation)
+        self.task.recalibrate(tried)
         if self.tuning is not None:
-            train(tried, self.material.train, self.tuning, normalise=self.material.normalise)
+            self.task.fit(tried, self.tuning, validation=None)
         return self._points(tried)
 
     def check(self, empty: Plan, target: Target, blocks: int) -> None:
         """Raises TargetError if the tolerance is not even kept by the network that lacks blocks and no channel."""
         whole, found = self(self.start), self(compact(self.start, empty, check=False))
-        if float(whole.mean()) - judged(whole, found, target.confidence)[1] > target.points:
+        if value_of(whole) - judged(whole, found, target.confidence)[1] > target.points:
             hint = "leave out fewer, or tune trials for longer"
             raise TargetError(f"A tolerance of {target.points:g} cannot be kept without {blocks} residual blocks: {hint}.")
 
-    def _points(self, model: nn.Module) -> Tensor:
-        validation = self.material.validation
-        assert validation is not None
-        return 100.0 * sample_by_sample(model, validation, self.material.normalise)[0].double().cpu()
+    def _points(self, model: nn.Module) -> Tensor | Rows:
+        return self.task.points(model)
 
     def _compensated(self, model: nn.Module) -> nn.Module:
         """A copy of a compact model, compensated as the result will be."""

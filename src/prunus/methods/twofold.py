@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from prunus._arguments import door
 from prunus.errors import TargetError
-from prunus.methods.one_shot import Material, Outcome, Target, remove
+from prunus.methods.one_shot import Outcome, Target, remove
 from prunus.methods.soft import SoftPruning
+from prunus.tasks import Task
 from prunus.training import Curriculum, EpochRecord, History, TrainConfig, train
 from prunus.watching import Clock, Watch, unwatched
 
@@ -37,7 +38,7 @@ class Trained:
 @door()
 def twofold(
     model: nn.Module,
-    material: Material,
+    task: Task,
     config: TrainConfig,
     *,
     pruning: SoftPruning | None = None,
@@ -54,7 +55,7 @@ def twofold(
 
     Args:
         model: images (batch, C, H, W) to logits (batch, classes).
-        material: samples; validation samples are looked at after every epoch.
+        task: samples; validation samples are looked at after every epoch.
         config: how to train.
         pruning: soft filter pruning; None leaves it out. MACs are counted on its example inputs.
         curriculum: which samples every epoch trains on; None = all.
@@ -70,10 +71,10 @@ def twofold(
     with clock.steps("training") as on_step:
         history = train(
             model,
-            material.train,
+            task.samples("train"),
             config,
-            normalise=material.normalise,
-            validation=material.validation,
+            normalise=task.normalisation,
+            validation=task.held_out(),
             curriculum=curriculum,
             pruning=pruning,
             checkpoint=checkpoint,
@@ -90,6 +91,6 @@ def twofold(
     graph = pruning.traced(model)
     target = Target("rate", pruning.rate, protect=pruning.protect)
     outcome = remove(
-        model, graph, pruning.plan.attach(graph), target, material, tuning, verify_on, clock, recalibrated=not pruning.frozen, first="pruned softly"
+        model, graph, pruning.plan.attach(graph), target, task, tuning, verify_on, clock, recalibrated=not pruning.frozen, first="pruned softly"
     )  # no dense network is trained here
     return Trained(history, outcome, clock.seconds)

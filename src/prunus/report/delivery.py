@@ -20,7 +20,8 @@ from prunus.storage import fileset
 from prunus.storage.lock import check_folder, folder_lock
 
 if TYPE_CHECKING:
-    from prunus.methods.one_shot import Material, Outcome
+    from prunus.methods.one_shot import Outcome
+    from prunus.tasks import Task
     from prunus.training import History
 
 INDEX = ("training.json", "result.json")  # they say what the other files are
@@ -72,7 +73,7 @@ def deliver(
     model: Mapping[str, Any],
     score: str,
     seed: int,
-    material: Material | None = None,
+    task: Task | None = None,
     training: History | None = None,
     notes: Sequence[str] = (),
     panels: Mapping[str, Any] | None = None,
@@ -88,11 +89,11 @@ def deliver(
         original: the model before.
         outcome: of `prunus.methods.one_shot`.
         example_inputs: what latency is measured on, real inputs if possible.
-        command, model, score, seed, material, training, notes: as for `prunus.report.describe`.
+        command, model, score, seed, task, training, notes: as for `prunus.report.describe`.
         panels: further parts of the result that the report shows: such as "selection" and "soft".
         with_onnx: export, check, and measure in ONNX Runtime too.
         with_report: write `report.html`.
-        quantise: also write the ONNX file in 8 bits; it needs `with_onnx`, and a material with held-out samples.
+        quantise: also write the ONNX file in 8 bits; it needs `with_onnx`, and a task with held-out samples.
         watch: told about progress.
 
     Returns:
@@ -125,15 +126,15 @@ def deliver(
             score=score,
             seed=seed,
             environment=environment(),
-            material=material,
+            task=task,
             training=training,
             latency=measured,
             notes=notes,
         )
         result = finish(result | dict(panels or {}), staged, paths, exported, with_report)
-        if quantise is not None and exported is not None and material is not None:
+        if quantise is not None and exported is not None and task is not None:
             try:
-                int8 = quantised(quantise, original, exported.path, example_inputs, material, seed=seed, watch=watch)
+                int8 = quantised(quantise, original, exported.path, example_inputs, task, seed=seed, watch=watch)
                 result = finish(result | {"int8": int8}, staged, {**paths, "int8": staged / FILE}, exported, with_report)
             except BaseException as error:  # all else is written, so that no training is lost if the quantiser gives up
                 failure = error

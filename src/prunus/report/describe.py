@@ -14,7 +14,8 @@ from prunus.report.result import SCHEMA
 
 if TYPE_CHECKING:
     from prunus.deploy.comparison import Measured
-    from prunus.methods.one_shot import Material, Outcome
+    from prunus.methods.one_shot import Outcome
+    from prunus.tasks import Task
     from prunus.training import History
 
 
@@ -26,7 +27,7 @@ def describe(
     score: str,
     seed: int,
     environment: Mapping[str, Any],
-    material: Material | None = None,
+    task: Task | None = None,
     training: History | None = None,
     latency: Sequence[Measured] = (),
     notes: Sequence[str] = (),
@@ -40,7 +41,7 @@ def describe(
         score: name of the score.
         seed: of everything random.
         environment: of `prunus.deploy.environment`.
-        material: the samples, for their numbers.
+        task: the samples, for their numbers.
         training: a training that came before, if there was one.
         latency: of `prunus.deploy.comparison`.
         notes: further remarks.
@@ -60,8 +61,8 @@ def describe(
         "pinned": [_plain(asdict(entry)) for entry in outcome.graph.pinned],
         "notes": [*plan.notes, *outcome.notes, *notes],
         "verification": _plain(asdict(outcome.verification)),
-        "accuracy": _accuracy(outcome, material),
-        "search": _search(outcome, material),
+        "accuracy": _accuracy(outcome, task),
+        "search": _search(outcome, task),
         "timings": [asdict(timing) for timing in plan.timings],
         "training": [
             {
@@ -106,10 +107,10 @@ def target_text(outcome: Outcome) -> str:
     return f"{amount} {names[target.kind]}"
 
 
-def _accuracy(outcome: Outcome, material: Material | None) -> dict[str, Any] | None:
-    if not outcome.steps or material is None:
+def _accuracy(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
+    if not outcome.steps or task is None:
         return None
-    count = len(material.test)
+    count = task.count("test")
     last = outcome.steps[-1].value / 100
     spread = 100 * (last * (1 - last) / count) ** 0.5
     return {
@@ -120,8 +121,8 @@ def _accuracy(outcome: Outcome, material: Material | None) -> dict[str, Any] | N
     }
 
 
-def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | None:
-    if outcome.limit is None or material is None or material.validation is None:
+def _search(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
+    if outcome.limit is None or task is None or task.validation is None:
         return None
     before, epochs = outcome.before.macs, outcome.trial_epochs
     tuned = f" after {epochs} epoch{'s' if epochs != 1 else ''} of tuning" if epochs else ""
@@ -132,7 +133,7 @@ def _search(outcome: Outcome, material: Material | None) -> dict[str, Any] | Non
         "baseline": outcome.limit.baseline,
         "limit": outcome.limit.lowest,
         "confidence": outcome.limit.confidence,
-        "note": f"Filled: accepted on {len(material.validation):,} held-out samples{tuned}. Open: rejected.{bounds}",
+        "note": f"Filled: accepted on {len(task.validation):,} held-out samples{tuned}. Open: rejected.{bounds}",
         "trials": [
             {"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "lowest": trial.lowest, "accepted": trial.accepted}
             for trial in outcome.trials

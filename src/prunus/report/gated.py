@@ -25,7 +25,7 @@ from prunus.training.feeding import batches
 if TYPE_CHECKING:
     from prunus.channels import Cost
     from prunus.data import Split
-    from prunus.methods.one_shot import Material
+    from prunus.tasks import Task
     from prunus.training import History, Normalise
 
 MODEL, GATES, ONNX = "model.safetensors", "gates.safetensors", "model.onnx"
@@ -38,7 +38,7 @@ BINS = 24
 def deliver_gated(
     folder: Path | str,
     network: DynamicNetwork,
-    material: Material,
+    task: Task,
     classes: Sequence[str],
     history: History,
     *,
@@ -59,7 +59,7 @@ def deliver_gated(
     Args:
         folder: where to; made if it is not there, and files of an earlier run are replaced.
         network: calibrated, with a budget.
-        material: samples.
+        task: samples.
         classes: their names.
         history: of the training.
         command, model, seed: as for `prunus.report.describe`.
@@ -83,17 +83,18 @@ def deliver_gated(
     check(folder, with_onnx=with_onnx, with_report=with_report)
     with run_files(folder) as staged:
         paths = {"model": staged / MODEL, "gates": staged / GATES}
-        inputs = [images for images, _ in batches(material.test.subset(torch.arange(min(TIMED, len(material.test)))), material.normalise, 1)]
+        timed = task.samples("test").subset(torch.arange(min(TIMED, task.count("test"))))
+        inputs = [images for images, _ in batches(timed, task.normalisation, 1)]
         first = first or network
         fast, dense, exported = skipping(network, inputs[0]), first.plain().eval(), None
         if with_onnx:
             watch("exporting to ONNX", 0, 0)
             exported = export_gated(network, torch.cat(inputs[:16]), staged / ONNX)
         watch("asking the gates about test samples", 0, 0)
-        shares, panel = activity_panel(network, material.test, material.normalise, classes)
-        panel |= {"curve": curve(network, material), "gallery": gallery(material.test, shares)}
+        shares, panel = activity_panel(network, task.samples("test"), task.normalisation, classes)
+        panel |= {"curve": curve(network, task), "gallery": gallery(task.samples("test"), shares)}
         steps = [{"step": "before", "value": before}] if before is not None else []
-        steps.append({"step": "with gates", "value": evaluate(network, material.test, material.normalise).accuracy})
+        steps.append({"step": "with gates", "value": evaluate(network, task.samples("test"), task.normalisation).accuracy})
         watch("measuring latency", 0, 0)
         panel["latency"] = latency(dense, fast, inputs, exported.path if exported else None, staged)
         watch("writing", 0, 0)
@@ -106,8 +107,8 @@ def deliver_gated(
             "model": dict(model),
             "accuracy": {
                 "metric": "top-1 accuracy, percent",
-                "count": len(material.test),
-                "note": f"{len(material.test):,} test samples, by which nothing was chosen.",
+                "count": task.count("test"),
+                "note": f"{task.count('test'):,} test samples, by which nothing was chosen.",
                 "steps": steps,
             },
             "training": [{"name": "training", "config": asdict(history.config), "epochs": [asdict(epoch) for epoch in history.epochs]}],
@@ -189,17 +190,17 @@ def activity_panel(network: DynamicNetwork, samples: Split, normalise: Normalise
     }
 
 
-def curve(network: DynamicNetwork, material: Material) -> list[dict[str, float]]:
+def curve(network: DynamicNetwork, task: Task) -> list[dict[str, float]]:
     """Accuracy and MACs at several budgets, on the first test samples; the gates are left as they were."""
-    some, before = material.test.subset(torch.arange(min(CURVE, len(material.test)))), network.strictness
+    some, before = task.samples("test").subset(torch.arange(min(CURVE, task.count("test")))), network.strictness
     low, high = network.knob[-1][1], network.knob[0][1]
     budgets = sorted({*torch.linspace(max(low, 0.5 * network.budget), high, POINTS).tolist(), network.budget})
     found = []
     try:
         for budget in budgets:
             network.budget = min(max(budget, low), high)
-            macs = [network.macs(network.openings(images)) for images, _ in batches(some, material.normalise, 250)]
-            accuracy = evaluate(network, some, material.normalise).accuracy
+            macs = [network.macs(network.openings(images)) for images, _ in batches(some, task.normalisation, 250)]
+            accuracy = evaluate(network, some, task.normalisation).accuracy
             found.append({"budget": budget, "macs": float(torch.cat(macs).mean()) / network.dense_macs, "accuracy": accuracy})
     finally:
         network.tighten(before)

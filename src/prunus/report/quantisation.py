@@ -17,7 +17,7 @@ from prunus.errors import TargetError, clause
 
 if TYPE_CHECKING:
     from prunus.data import Split
-    from prunus.methods.one_shot import Material
+    from prunus.tasks import Task
 
 FILE = "model.int8.onnx"
 CALIBRATION = 256  # training samples by which the ranges of activations are found
@@ -36,7 +36,7 @@ def quantised(
     original: nn.Module,
     exported: Path | str,
     example_inputs: Tensor,
-    material: Material,
+    task: Task,
     *,
     seed: int = 0,
     watch: Callable[[str, int, int], None] = lambda step, done, total: None,
@@ -48,7 +48,7 @@ def quantised(
         original: the model before anything was removed.
         exported: the ONNX file of the compact model.
         example_inputs: what latency is measured on.
-        material: with held-out samples, by which layers are kept in float; the test samples are only reported on.
+        task: with held-out samples, by which layers are kept in float; the test samples are only reported on.
         seed: of the calibration inputs.
         watch: told about progress.
 
@@ -57,16 +57,15 @@ def quantised(
     """
     from prunus.training import Calibration
 
-    validation, test = material.validation, material.test
-    assert validation is not None
+    validation, test = task.samples("validation"), task.samples("test")
     exported = Path(exported)
     watch("calibrating", 0, 0)
     try:
         search = int8.quantise_within(
             exported,
             exported.with_name(FILE),
-            Calibration(material.train, material.normalise, samples=CALIBRATION, seed=seed),
-            lambda file: 100.0 * told_right(file, validation, material.normalise).double(),
+            Calibration(task.samples("train"), task.normalisation, samples=CALIBRATION, seed=seed),
+            lambda file: 100.0 * told_right(file, validation, task.normalisation).double(),
             wanted.tolerance,
             wanted.confidence,
             watch=watch,
@@ -77,7 +76,7 @@ def quantised(
         dense = onnx.export(original, example_inputs, Path(folder) / "dense.onnx").path
         files = {"before": dense, "compact": exported, "int8": search.check.path}
         watch("evaluating in ONNX Runtime", 0, 0)
-        accuracy = {name: _percent(file, test, material) for name, file in files.items()}
+        accuracy = {name: _percent(file, test, task) for name, file in files.items()}
         watch("measuring INT8", 0, 0)
         times = measure_onnx(files, example_inputs)
         sizes = {name: file.stat().st_size for name, file in files.items()}
@@ -111,5 +110,5 @@ def quantised(
     }
 
 
-def _percent(file: Path, split: Split, material: Material) -> float:
-    return 100.0 * float(told_right(file, split, material.normalise).double().mean())
+def _percent(file: Path, split: Split, task: Task) -> float:
+    return 100.0 * float(told_right(file, split, task.normalisation).double().mean())

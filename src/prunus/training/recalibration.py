@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 
@@ -38,7 +38,7 @@ def recalibrate(model: nn.Module, split: Split, normalise: Normalise, batches: i
     """
     if batches < 1:
         raise ConfigError(f"batches must be at least 1, not {batches}.")
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    norms = _norms(model)
     if not norms:
         return
     device, dtype = placement(model)
@@ -56,14 +56,41 @@ def recalibrate_if_better(model: nn.Module, split: Split, normalise: Normalise, 
     What a refitted network gets wrong is seldom a matter of its statistics, and those of a whole training with augmentation may be better than those
     of some batches. Without held-out samples the new ones stay.
     """
-    norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    judge = None if validation is None else lambda network: evaluate(network, validation, normalise).accuracy
+    return _if_better(model, lambda: recalibrate(model, split, normalise), judge)
+
+
+@door(ConfigError)
+def recalibrate_on(model: nn.Module, run: Callable[[], None], judge: Callable[[nn.Module], float] | None) -> bool:
+    """New statistics of a model of any kind, and back to the old ones if these are worse; whether they stayed.
+
+    Args:
+        model: a network; one without batch norm is left alone.
+        run: runs it on training inputs, without gradients and in evaluation mode but for the batch norms.
+        judge: model -> how good it is, higher is better; None keeps the new statistics.
+    """
+    norms = _norms(model)
+
+    def estimate() -> None:
+        with mode(model, training=False), _estimating(norms), torch.no_grad():
+            run()
+
+    return _if_better(model, estimate, judge) if norms else True
+
+
+def _if_better(model: nn.Module, estimate: Callable[[], None], judge: Callable[[nn.Module], float] | None) -> bool:
+    norms = _norms(model)
     saved = [{name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)} for norm in norms]
-    before = evaluate(model, validation, normalise).accuracy if validation is not None else 0.0
-    recalibrate(model, split, normalise)
-    if validation is None or evaluate(model, validation, normalise).accuracy >= before:
+    before = judge(model) if judge is not None else 0.0
+    estimate()
+    if judge is None or judge(model) >= before:
         return True
     _restore(norms, saved)
     return False
+
+
+def _norms(model: nn.Module) -> list[_BatchNorm]:
+    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
 
 
 def _restore(norms: list[_BatchNorm], saved: list[dict[str, Tensor]]) -> None:

@@ -1,0 +1,10 @@
+"""Tasks: what a network is for. Samples, a loss and a metric, built in or the user's own."""
+
+from __future__ import annotations
+
+from prunus.tasks.detection import MeanAveragePrecision
+from prunus.tasks.metrics import Accuracy, Mean, Metric, squared_error
+from prunus.tasks.segmentation import MeanIoU
+from prunus.tasks.task import Batches, Task
+
+__all__ = ["Accuracy", "Batches", "Mean", "MeanAveragePrecision", "MeanIoU", "Metric", "Task", "squared_error"]

@@ -1,0 +1,113 @@
+"""Metrics: what one sample contributes, and how all contributions become points.
+
+A metric is asked for the entries of a batch, one per sample, and keeps them all, so that the samples of two networks can be compared in pairs and
+what is said about a loss has a confidence (see `prunus.tolerance`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor
+
+from prunus._wording import given
+from prunus.errors import ConfigError, DataError
+from prunus.tolerance import Rows
+
+Batch = tuple[Any, Any]
+"""Inputs (a tensor, or a tuple or list of what the model is called with) and targets."""
+
+
+@runtime_checkable
+class Metric(Protocol):
+    """How good a model's outputs are."""
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+
+    def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
+        """What each sample of a batch contributes, in the order of the batch."""
+
+    def points(self, entries: Sequence[Any]) -> Tensor | Rows:
+        """All samples together: the points of each, shape (samples,), where their mean is the metric; else `Rows`. Higher is better."""
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """100 for every sample whose class has the largest of the logits (batch, classes), 0 for the others; targets are class indices (batch,)."""
+
+    name: str = "top-1 accuracy"
+
+    def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
+        """Raises ConfigError where the outputs are no logits of these samples."""
+        if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[:1] != targets.shape:
+            shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
+            raise ConfigError(
+                f"Top-1 accuracy is of logits (batch, classes) and {len(targets)} class indices, not of {shape}: give the task a metric of its own."
+            )
+        right: list[float] = (100.0 * (outputs.argmax(1) == targets).double()).tolist()
+        return right
+
+    def points(self, entries: Sequence[Any]) -> Tensor | Rows:
+        """100 or 0 of every sample."""
+        return torch.tensor(entries, dtype=torch.float64)
+
+
+@dataclass(frozen=True)
+class Mean:
+    """The mean of a number per sample.
+
+    Attributes:
+        function: (outputs, targets) -> points of every sample, shape (batch,), higher is better.
+        name: what the numbers are.
+    """
+
+    function: Callable[[Any, Any], Tensor]
+    name: str = "metric"
+
+    def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
+        """Raises ConfigError where the function gives something else than a number per sample."""
+        found = self.function(outputs, targets)
+        if not isinstance(found, Tensor) or found.dim() != 1:
+            raise ConfigError(
+                f"The metric {self.name} must give one number per sample, a tensor of shape (batch,), not {given(found)}; a metric that is no mean "
+                "of those is an object with entries() and points()."
+            )
+        values: list[float] = found.double().tolist()
+        return values
+
+    def points(self, entries: Sequence[Any]) -> Tensor | Rows:
+        """The number of every sample."""
+        return torch.tensor(entries, dtype=torch.float64)
+
+
+def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
+    """Minus the mean squared error of every sample: a metric of regression, higher is better, shape (batch,)."""
+    if outputs.shape != targets.shape:
+        raise ConfigError(f"Outputs of shape {tuple(outputs.shape)} cannot be compared with targets of shape {tuple(targets.shape)}.")
+    return -(outputs - targets).square().flatten(1).mean(1) if outputs.dim() > 1 else -(outputs - targets).square()
+
+
+def as_metric(metric: Any) -> Metric:
+    """A metric from what a user gave: one of these classes, an object like them, or a function (outputs, targets) -> (batch,)."""
+    if isinstance(metric, Metric):
+        return metric
+    if callable(metric):
+        return Mean(metric, getattr(metric, "__name__", "metric").replace("_", " "))
+    raise ConfigError(
+        f"A metric is a function (outputs, targets) -> points of every sample, or an object with entries() and points(), not {given(metric)}."
+    )
+
+
+def measured(metric: Metric, pairs: Iterable[Batch]) -> Tensor | Rows:
+    """A metric of outputs and targets, batch by batch. Raises DataError where there are none."""
+    entries: list[Any] = []
+    for outputs, targets in pairs:
+        entries.extend(metric.entries(outputs, targets))
+    if not entries:
+        raise DataError("There are no samples to measure on.")
+    return metric.points(entries)

@@ -1,0 +1,49 @@
+"""Segmentation: mean IoU of classes over all pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from prunus.data.pictures import IGNORED
+from prunus.errors import ConfigError
+from prunus.segmentation.metrics import Confusion, classes_of
+from prunus.tolerance import Rows
+
+
+@dataclass(frozen=True)
+class MeanIoU:
+    """Mean intersection over union of the classes that are there or found [percent]; of the foreground alone, where masks are binary.
+
+    Outputs are logits (batch, classes, H, W), one map being the foreground of a binary mask, or a dictionary with them under "out", as torchvision's
+    networks return; targets are class indices (batch, H, W).
+
+    Attributes:
+        ignore: the label of pixels that count for nothing.
+        name: what it is called.
+    """
+
+    ignore: int = IGNORED
+    name: str = "mean IoU"
+
+    def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
+        """Counts of pixels by true and found class of every picture; raises ConfigError where the outputs are no maps of the masks' size."""
+        logits = outputs["out"] if isinstance(outputs, dict) and "out" in outputs else outputs
+        if not isinstance(logits, Tensor) or logits.dim() != 4 or logits.shape[2:] != targets.shape[1:]:
+            shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            raise ConfigError(f"Mean IoU is of logits (batch, classes, H, W) and masks {tuple(targets.shape)}, not of {shape}.")
+        found = classes_of(logits)
+        counts = []
+        for guess, true in zip(found, targets):
+            confusion = Confusion(max(logits.shape[1], 2))
+            confusion.add(guess, torch.where(true == self.ignore, IGNORED, true))
+            counts.append(confusion.counts)
+        return counts
+
+    def points(self, entries: Sequence[Any]) -> Tensor | Rows:
+        """Counts of all pictures together."""
+        return Rows(entries, lambda counts: Confusion.of(torch.stack(list(counts)).sum(0)).figures()["IoU"])

@@ -1,0 +1,316 @@
+"""What a network is for: samples, a loss and a metric. All that needs data asks a task for it, and never knows what kind of samples these are."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, Protocol, runtime_checkable
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from prunus._wording import given
+from prunus.data.sets import Split
+from prunus.errors import ConfigError, DataError
+from prunus.tasks.metrics import Accuracy, Batch, Metric, as_metric, measured
+from prunus.tolerance import Rows, value_of
+from prunus.training.config import TrainConfig
+from prunus.training.evaluation import evaluate, mode, placement, sample_by_sample
+from prunus.training.feeding import Normalise, batches
+from prunus.training.loop import train
+from prunus.training.objective import Loss
+from prunus.training.progress import History
+from prunus.training.recalibration import recalibrate_if_better, recalibrate_on
+
+Part = Literal["train", "validation", "test"]
+BATCH = 200  # samples that are read at once where nothing is trained
+CALIBRATION = 1024  # samples
+RECALIBRATION = 20  # batches
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """Batches of (inputs, targets) that can be read again: a list, a `DataLoader`, anything with a length."""
+
+    def __len__(self) -> int: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+@dataclass(frozen=True, eq=False)
+class Task:
+    """Samples, a loss and a metric.
+
+    Attributes:
+        train: samples (`prunus.data.Split`) or batches of (inputs, targets) to train on; inputs in a tuple or list are the model's arguments.
+        validation: the same, to choose by; None if nothing is chosen.
+        test: the same, to report on; no choice ever sees it.
+        loss: (outputs, targets) -> the losses of the samples, shape (batch,), or their mean; None is cross-entropy of classes. "model" is for
+            networks that are called with inputs and targets in training and return their losses, one tensor or a dictionary of them, as
+            torchvision's detectors do.
+        metric: see `prunus.tasks.metrics`; a function (outputs, targets) -> points of every sample will do. None is top-1 accuracy.
+        normalise: (mean, std) of every plane, in units of 0..1; samples need it, batches are taken as they are.
+        example: one input, for which MACs are counted; None = the first of the training samples.
+        classes: their names.
+        name: of the data.
+
+    Raises:
+        ConfigError: no such loss or metric, or batches that cannot be read again.
+        DataError: samples without normalisation.
+    """
+
+    train: Split | Batches
+    validation: Split | Batches | None = None
+    test: Split | Batches | None = None
+    loss: Loss | Literal["model"] | None = None
+    metric: Metric | Callable[[Any, Any], Tensor] | None = None
+    normalise: Normalise | None = None
+    example: Any = None
+    classes: tuple[str, ...] = ()
+    name: str = "data"
+    _metric: Metric = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_metric", Accuracy() if self.metric is None else as_metric(self.metric))
+        if not (self.loss is None or self.loss == "model" or callable(self.loss)):
+            raise ConfigError(f'A loss is a function (outputs, targets) -> losses of the samples, or "model", not {given(self.loss)}.')
+        for name in ("train", "validation", "test"):
+            self._check(name, getattr(self, name))
+
+    def _check(self, name: str, part: Any) -> None:
+        if part is None and name != "train":
+            return
+        if isinstance(part, Split):
+            if self.normalise is None:
+                raise DataError(f"The samples to {name} on are pixels from 0 to 255: the task needs normalise=(mean, std) of their planes.")
+        elif isinstance(part, Iterator) or not isinstance(part, Batches):
+            raise ConfigError(f"{name} must be samples, or batches that can be read again, such as a list or a DataLoader, not {given(part)}.")
+
+    def example_inputs(self) -> Any:
+        """One input of the model: the task's own, or the first training sample."""
+        if self.example is not None:
+            return self.example
+        inputs, _ = next(iter(self.batches("train", 1)))
+        return tree_map_only(Tensor, lambda tensor: tensor[:1], inputs)
+
+    def batches(self, part: Part, batch_size: int = BATCH, model: nn.Module | None = None) -> Iterator[Batch]:
+        """(inputs, targets) of a part, in order, where the model lies; `batch_size` is of samples, batches have their own."""
+        found = getattr(self, part)
+        if found is None:
+            raise DataError(f"The task has no {part} samples.")
+        device, dtype = placement(model) if model is not None else (torch.device("cpu"), torch.float32)
+        if isinstance(found, Split):
+            assert self.normalise is not None
+            yield from batches(found.to(device), self.normalise, batch_size, dtype=dtype)
+            return
+        for number, batch in enumerate(found):
+            if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+                raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}.")
+            yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
+
+    def calibration(self, samples: int = CALIBRATION) -> Inputs:
+        """Inputs of the model that can be read again and again, from the first training batches (of samples: a drawn few)."""
+        return Inputs(self, samples)
+
+    def samples(self, part: Part) -> Split:
+        """The samples of a part as they lie in memory; raises ConfigError for batches, which have no such form, DataError where there are none."""
+        found = getattr(self, part)
+        if found is None:
+            raise DataError(f"The task has no {part} samples.")
+        if not isinstance(found, Split):
+            raise ConfigError(f"This works on samples in memory, a prunus.data.Split of images and classes to {part} on, not {given(found)}.")
+        return found
+
+    def held_out(self) -> Split | None:
+        """The validation samples, where there are any."""
+        return None if self.validation is None else self.samples("validation")
+
+    @property
+    def normalisation(self) -> Normalise:
+        """(mean, std) of the planes of samples; raises DataError where there is none."""
+        if self.normalise is None:
+            raise DataError("The task has batches, which are taken as they are, and no normalisation of its own.")
+        return self.normalise
+
+    def count(self, part: Part) -> int:
+        """How many samples a part has; of batches, which may differ, the batches."""
+        found = getattr(self, part)
+        return 0 if found is None else len(found)
+
+    def few(self, part: Part, count: int) -> Task:
+        """The same task with some samples of a part, evenly drawn from all (of batches: the first), to test on."""
+        found = getattr(self, part)
+        if isinstance(found, Split):
+            some: Any = found.subset(torch.linspace(0, len(found) - 1, min(count, len(found))).long())
+        else:
+            some, seen = [], 0
+            for batch in self.batches(part):
+                if seen >= count:
+                    break
+                some.append(batch)
+                seen += _count(batch[0])
+        return replace(self, test=some)
+
+    def points(self, model: nn.Module, part: Part = "validation") -> Tensor | Rows:
+        """The metric, sample by sample, of the model in eval mode; the model stays as it was."""
+        if self._plain and isinstance(getattr(self, part), Split):
+            return 100.0 * sample_by_sample(model, self.samples(part), self.normalisation)[0].double().cpu()
+        return self._measured(model, part)[0]
+
+    def figures(self, model: nn.Module, part: Part = "test") -> tuple[float, float]:
+        """The metric in one number, and the mean loss; NaN where that is none of single samples."""
+        if self._plain and isinstance(getattr(self, part), Split):
+            found = evaluate(model, self.samples(part), self.normalisation)
+            return found.accuracy, found.loss
+        points, loss = self._measured(model, part)
+        return value_of(points), loss
+
+    def value(self, model: nn.Module, part: Part = "test") -> float:
+        """The metric in one number."""
+        return value_of(self.points(model, part))
+
+    @property
+    def _plain(self) -> bool:
+        """Classes by the largest logit and their cross-entropy."""
+        return self.metric is None and self.loss is None
+
+    def _measured(self, model: nn.Module, part: Part) -> tuple[Tensor | Rows, float]:
+        """Points, and the mean loss, in one pass."""
+        loss: Any = None if self.loss == "model" else self.loss or _cross_entropy(0.0)
+        total, seen = 0.0, 0
+
+        def pairs() -> Iterator[Batch]:
+            nonlocal total, seen
+            for inputs, targets in self.batches(part, model=model):
+                outputs = self.called(model, inputs)
+                yield outputs, targets  # the metric first: it says in a sentence what outputs it is not of
+                if loss is not None:
+                    count = _count(inputs)
+                    total, seen = total + count * float(loss(outputs, targets).mean()), seen + count
+
+        with mode(model, training=False), torch.no_grad():
+            points = measured(self._metric, pairs())
+        return points, total / seen if seen else math.nan
+
+    def called(self, model: nn.Module, inputs: Any) -> Any:
+        """What a model makes of the inputs of a batch."""
+        return model(*inputs) if isinstance(inputs, (tuple, list)) and self.loss != "model" else model(inputs)
+
+    def fit(
+        self,
+        model: nn.Module,
+        config: TrainConfig,
+        *,
+        loss: Loss | None = None,
+        besides: Callable[[], Tensor] | None = None,
+        validation: Literal["task"] | None = "task",
+        **options: Any,
+    ) -> History:
+        """Train in place on the training samples.
+
+        Args:
+            model: the network.
+            config: how.
+            loss: in place of the task's.
+            besides: is added to the mean loss.
+            validation: None leaves the validation samples out of it.
+            options: as for `prunus.training.train`.
+        """
+        wanted: Any = loss or self.loss
+        part: Any = self.train
+        if wanted == "model":
+            part, wanted = WithTargets(self.train), _own_losses
+        elif wanted is None and besides is not None:
+            wanted, config = _cross_entropy(config.label_smoothing), replace(config, label_smoothing=0.0)
+        if besides is not None:
+            wanted = _with(wanted, besides)
+        judge: Any = None
+        if validation is not None and self.validation is not None:
+            judge = self.validation if self._plain and isinstance(self.validation, Split) else self._validate
+        return train(model, part, config, normalise=self.normalise, loss=wanted, validation=judge, **options)
+
+    def _validate(self, model: nn.Module) -> float:
+        return self.value(model, "validation")
+
+    def recalibrate(self, model: nn.Module) -> bool:
+        """New batch-norm statistics from training samples, and back where they are worse on validation samples; whether they stayed."""
+        if self._plain and isinstance(self.train, Split):
+            return recalibrate_if_better(model, self.train, self.normalisation, self.held_out())
+        return recalibrate_on(model, lambda: self._on(model), self._validate if self.validation is not None else None)
+
+    def _on(self, model: nn.Module) -> None:
+        """Run the model on some training inputs."""
+        for number, (inputs, _) in enumerate(self.batches("train", 256, model)):
+            if number >= RECALIBRATION:
+                return
+            self.called(model, inputs)
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """What a model is called with, from training samples, the same ones every time."""
+
+    task: Task
+    samples: int
+    seed: int = 0
+
+    def pairs(self) -> Iterator[Batch]:
+        """With their targets."""
+        seen = 0
+        for inputs, targets in self._drawn():
+            if seen >= self.samples:
+                return
+            seen += _count(inputs)
+            yield inputs, targets
+
+    def __iter__(self) -> Iterator[Any]:
+        return (inputs for inputs, _ in self.pairs())
+
+    def _drawn(self) -> Iterable[Batch]:
+        part = self.task.train
+        if not isinstance(part, Split):
+            return self.task.batches("train")
+        assert self.task.normalise is not None
+        order = torch.randperm(len(part), generator=torch.Generator().manual_seed(self.seed))
+        return batches(part.subset(order[: self.samples]), self.task.normalise, 128)
+
+
+@dataclass(frozen=True, eq=False)
+class WithTargets:
+    """Batches whose targets are among what the model is called with."""
+
+    batches: Any
+
+    def __len__(self) -> int:
+        return len(self.batches)
+
+    def __iter__(self) -> Iterator[Any]:
+        for inputs, targets in self.batches:
+            yield (*inputs, targets) if isinstance(inputs, tuple) else (inputs, targets), targets
+
+
+def _own_losses(outputs: Any, targets: Any) -> Tensor:
+    """The sum of the losses that a model returns of itself."""
+    found = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
+    if not found or not all(isinstance(one, Tensor) for one in found):
+        raise ConfigError(f'With the loss "model" the model returns its losses in training, a tensor or a dictionary of them, not {given(outputs)}.')
+    total: Tensor = torch.stack([one.mean() for one in found]).sum()
+    return total
+
+
+def _cross_entropy(smoothing: float) -> Loss:
+    def loss(outputs: Any, targets: Any) -> Tensor:
+        return nn.functional.cross_entropy(outputs, targets, label_smoothing=smoothing, reduction="none")
+
+    return loss
+
+
+def _with(loss: Loss, besides: Callable[[], Tensor]) -> Loss:
+    return lambda outputs, targets: loss(outputs, targets).mean() + besides()
+
+
+def _count(inputs: Any) -> int:
+    first = inputs[0] if isinstance(inputs, (tuple, list)) else inputs
+    return len(first) if isinstance(first, (Tensor, list, tuple)) else 1
