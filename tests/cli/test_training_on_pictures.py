@@ -122,3 +122,28 @@ def test_importance_weights_on_digits(tmp_path: Path) -> None:
     opened = open_model(str(tmp_path))
     assert opened.normalise == digits.normalise
     assert evaluate(opened.model, digits.test, digits.normalise).accuracy == pytest.approx(result["accuracy"]["steps"][-1]["value"])
+
+
+def test_a_segmentation_network_is_pruned_like_any_other(place: Path) -> None:
+    """Its own class, validation pictures of their own and a void label: pixels are scored by, compensated, tuned and kept within a tolerance."""
+    for number, path in enumerate(sorted((place / "tiles" / "images").iterdir())):
+        part = "val" if number % 3 == 0 else "test" if number % 3 == 1 else "train"
+        for kind, source in (("images", path), ("masks", place / "tiles" / "masks" / path.name)):
+            (place / "set" / part / kind).mkdir(parents=True, exist_ok=True)
+            array = np.array(PILLOW.open(source))
+            if kind == "masks":
+                array = np.where(array > 0, 1, 0).astype(np.uint8)
+                array[-3:] = 7
+            PILLOW.fromarray(array).save(place / "set" / part / kind / path.name)
+    (place / "two_maps.py").write_text(SMALL.replace("nn.Conv2d(8, 1, 1)", "nn.Conv2d(8, 2, 1)"))
+    invoke("train", "set", "two_maps:build", *SHORT, "--epochs", "2", "--ignore", "7", "-o", "dense")
+    words = ("--data", "set", "--ignore", "7", "--rate", "0.4", "--epochs", "1", "--no-onnx", "--no-report")
+    result = invoke("prune", "dense", "--build", "two_maps:build", *words, "-o", "small")
+    assert result["model"]["data"] | {"mean": 0, "std": 0} == {"name": "set", "train": 4, "validation": 4, "test": 4, "mean": 0, "std": 0}
+    assert result["accuracy"]["metric"] == "mean IoU, percent" and result["accuracy"]["note"] == "4 test pictures, by which nothing was chosen."
+    assert [step["step"] for step in result["accuracy"]["steps"]][-2:] == ["after recalibration", "after fine-tuning"]
+    assert result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"] * 0.7
+    kept = invoke("prune", "dense", "--build", "two_maps:build", *words[:4], "--tolerance", "60", "--no-onnx", "--no-report", "-o", "within")
+    assert kept["search"]["confidence"] == 0.95 and any(trial["lowest"] < trial["value"] for trial in kept["search"]["trials"])
+    failed = CliRunner().invoke(app, ["prune", "dense", "--build", "two_maps:build", "--data", "set", "--rate", "0.4", "-o", "never"])
+    assert failed.exit_code == 1 and "has class 7" in failed.output

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from prunus.methods.one_shot import Compensate
     from prunus.scores import Similarity
     from prunus.tasks import Task
+    from prunus.tasks.task import Inputs
     from prunus.training import Calibration
 
 
@@ -126,20 +127,15 @@ def score_function(score: Score, seed: int, task: Task | None) -> Callable[[Chan
     if SCORES[score].needs != Needs.NOTHING and task is None:
         raise ConfigError(f"The score {score} looks at training samples: give --data.")
 
-    def inputs() -> Calibration:
-        from prunus.training import Calibration
-
+    def inputs() -> Calibration | Inputs:
         assert task is not None
-        return Calibration(task.samples("train"), task.normalisation, seed=seed)
+        return task.calibration(seed=seed)
 
-    def accuracy(model: nn.Module) -> float:
-        pairs = list(inputs().pairs())
-        right = sum(int((model(images).argmax(1) == labels).sum()) for images, labels in pairs)
-        return 100 * right / sum(len(labels) for _, labels in pairs)
+    def metric(model: nn.Module) -> float:
+        assert task is not None
+        return task.few("train", 1024).value(model)
 
     def scored(graph: ChannelGraph) -> Tensor:
-        from torch.nn.functional import cross_entropy
-
         from prunus import scores
 
         match score:
@@ -152,7 +148,9 @@ def score_function(score: Score, seed: int, task: Task | None) -> Callable[[Chan
             case Score.GEOMETRIC_MEDIAN:
                 return scores.geometric_median(graph)
             case Score.TAYLOR:
-                return scores.taylor(graph, inputs().pairs(), cross_entropy)
+                assert task is not None
+                loss = task.per_sample_loss
+                return scores.taylor(graph, inputs().pairs(), lambda outputs, targets: loss(outputs, targets).mean())
             case Score.ACTIVATION_MEAN:
                 return scores.activation_mean(graph, inputs())
             case Score.SIMILARITY | Score.SIMILARITY_INPUTS:
@@ -168,7 +166,7 @@ def score_function(score: Score, seed: int, task: Task | None) -> Callable[[Chan
             case Score.PLS:
                 return scores.pls(graph, inputs().pairs())
             case Score.CAR:
-                return scores.car(graph, accuracy)
+                return scores.car(graph, metric)
             case Score.RANDOM:
                 return scores.random(graph, seed=seed)
 
@@ -178,12 +176,11 @@ def score_function(score: Score, seed: int, task: Task | None) -> Callable[[Chan
 def similarity_of(score: Score, graph: ChannelGraph, task: Task | None, seed: int) -> Similarity:
     """How alike channels are, by weights or by calibration inputs."""
     from prunus.scores import similarity
-    from prunus.training import Calibration
 
     if score == Score.SIMILARITY:
         return similarity(graph)
     assert task is not None
-    return similarity(graph, "empirical", Calibration(task.samples("train"), task.normalisation, seed=seed))
+    return similarity(graph, "empirical", task.calibration(seed=seed))
 
 
 def compensation_function(compensation: Compensation | None, seed: int, task: Task | None) -> Compensate | None:
@@ -201,14 +198,13 @@ def compensation_function(compensation: Compensation | None, seed: int, task: Ta
         from prunus.channels.resolve import graph_for
         from prunus.compensation import merge, refit, restore_means
         from prunus.scores import similarity
-        from prunus.training import Calibration
 
         if compensation == Compensation.MERGE:
             graph = graph_for(model, plan)
             into, scales = similarity(graph).representatives(plan, graph)
             return merge(model, plan, into, scales)
         assert task is not None
-        inputs = Calibration(task.samples("train"), task.normalisation, seed=seed)
+        inputs = task.calibration(seed=seed)
         return (restore_means if compensation == Compensation.MEANS else refit)(model, plan, inputs, on_step=on_step)
 
     return compensate

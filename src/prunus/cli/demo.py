@@ -84,7 +84,7 @@ def demo(
                 "input_shape": [1, *digits.image_shape],
                 "options": options,
                 "weights": "",
-                "data": data_record(digits, task),
+                "data": data_record(task),
             },
             score=Score.RECONSTRUCTION.value,
             panels={"compensation": Compensation.REFIT.value},

@@ -108,6 +108,16 @@ DataName = Annotated[
     ),
 ]
 DataDir = Annotated[Path | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)]
+Ignore = Annotated[
+    int,
+    Option(
+        "--ignore",
+        min=0,
+        max=255,
+        help="Label of mask pixels that count for nothing (void), where the data are pictures with masks.",
+        rich_help_panel=DATA,
+    ),
+]
 Mean = Annotated[
     str,
     Option("--mean", metavar="M,M,M", help="Mean that the weights expect; default: the data's.", rich_help_panel=DATA),

@@ -12,6 +12,7 @@ from prunus.cli.choices import Compensation, Prefer, Runtime, Scope, Score, comp
 from prunus.cli.console import Bars, bars, show_json
 from prunus.cli.finish import show_result
 from prunus.cli.opening import natural_shape, open_data, open_model, parse_shape, split_samples, usual_augmentation
+from prunus.cli.pictures import open_for_pictures, picture_folder, read_pictures
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
@@ -59,6 +60,7 @@ def prune(
     build: given.BuildName = "",
     data: given.DataName = "",
     data_dir: given.DataDir = None,
+    ignore: given.Ignore = 255,
     mean: given.Mean = "",
     std: given.Std = "",
     epochs: given.Epochs = 0,
@@ -96,11 +98,17 @@ def prune(
     with folder_lock(output), bars() as watch:
         _seed(seed)
         shape = parse_shape(input_shape)
-        images = _load(data, data_dir, model, shape, watch)
+        pictures = picture_folder(data, data_dir) if data else None
+        images = _load(data, data_dir, model, shape, watch) if pictures is None else None
         watch("building the model", 0, 0)
-        opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
+        if pictures is not None:
+            read = read_pictures(pictures, mean, std, HELD_OUT, seed, ignore=ignore)
+            opened = open_for_pictures(model, read, shape, weights=weights, pretrained=pretrained, build_name=build)
+            task: Task | None = read.task(opened.input_shape[-1])
+        else:
+            opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
+            task = split_samples(images, mean, std, HELD_OUT, seed) if images else None
         opened.check_output(output)
-        task = split_samples(images, mean, std, HELD_OUT, seed) if images else None
         example, verify_on = _inputs(task, opened.inputs(seed))
         outcome = one_shot(
             opened.model,
@@ -109,8 +117,8 @@ def prune(
             target,
             task=task,
             compensate=compensation_function(compensate, seed, task),
-            tuning=_tuning(epochs, lr, weight_decay, seed, images),
-            trial_tuning=_tuning(trial_epochs, lr, weight_decay, seed, images),
+            tuning=_tuning(epochs, lr, weight_decay, seed, task, images),
+            trial_tuning=_tuning(trial_epochs, lr, weight_decay, seed, task, images),
             blocks=blocks,
             evenly=evenly,
             teach=teach,
@@ -124,7 +132,7 @@ def prune(
             outcome,
             example,
             command=typed_command(context),
-            model=opened.record(output) | {"data": data_record(images, task)},
+            model=opened.record(output) | {"data": data_record(task)},
             score=chosen.value,
             seed=seed,
             task=task,
@@ -164,13 +172,13 @@ def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, tas
     return found
 
 
-def data_record(images: ImageData | None, task: Task | None) -> dict[str, Any] | None:
+def data_record(task: Task | None) -> dict[str, Any] | None:
     """The data of a run, for its result."""
-    if images is None or task is None:
+    if task is None:
         return None
     mean, std = task.normalisation
     return {
-        "name": images.name,
+        "name": task.name,
         "train": task.count("train"),
         "validation": task.count("validation"),
         "test": task.count("test"),
@@ -231,18 +239,17 @@ def _load(name: str, root: Path | None, model: str, shape: tuple[int, ...] | Non
 
 def _inputs(task: Task | None, random: Tensor) -> tuple[Tensor, Tensor | None]:
     """One example and a batch to verify on: real images if there are any."""
-    from prunus.training import batches
-
     if task is None:
         return random, None
-    images, _ = next(iter(batches(task.samples("test"), task.normalisation, VERIFIED_ON)))
+    images, _ = next(iter(task.batches("test", VERIFIED_ON)))
     return images[:1], images
 
 
-def _tuning(epochs: int, lr: float, weight_decay: float, seed: int, images: ImageData | None) -> TrainConfig | None:
+def _tuning(epochs: int, lr: float, weight_decay: float, seed: int, task: Task | None, images: ImageData | None) -> TrainConfig | None:
     """How to fine-tune, if it was asked for."""
     from prunus.training import TrainConfig
 
-    if not epochs or images is None:
+    if not epochs or task is None:
         return None
-    return TrainConfig(epochs=epochs, batch_size=128, lr=lr, weight_decay=weight_decay, augment=usual_augmentation(images), seed=seed)
+    augment = usual_augmentation(images) if images is not None else "none"  # windows of pictures are turned and mirrored
+    return TrainConfig(epochs=epochs, lr=lr, weight_decay=weight_decay, augment=augment, seed=seed)

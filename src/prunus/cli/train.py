@@ -239,7 +239,7 @@ def _run(
 
     job = Job(recipe, folder, resume, opened.model, samples, config, example, watch, note)
     if recipe.method == "dynamic":
-        return train_gated_network(job, opened, images, opened.record(folder) | {"data": data_record(images, samples)}, command, onnx, report, ranks)
+        return train_gated_network(job, opened, images, opened.record(folder) | {"data": data_record(samples)}, command, onnx, report, ranks)
     made = by_method(job)
     if not ranks.first:
         return {}
@@ -248,7 +248,7 @@ def _run(
     for network in (opened.model, made.outcome.compact if made.outcome else None):
         if network is not None:
             network.cpu()
-    record = opened.record(folder) | {"data": data_record(images, samples)}
+    record = opened.record(folder) | {"data": data_record(samples)}
     if made.outcome is None:
         assert made.training is not None
         return _plain_result(opened.model, samples, made.training, record, folder, command)

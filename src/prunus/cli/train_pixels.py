@@ -6,13 +6,14 @@ import itertools
 import json
 import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import show
-from prunus.cli.opening import TRAINING_FILE, Opened, open_model, parse_planes
+from prunus.cli.opening import TRAINING_FILE, Opened
+from prunus.cli.pictures import Pictures, open_for_pictures, picture_folder, read_pictures
 from prunus.cli.recipe import Recipe
 from prunus.errors import ConfigError
 
@@ -20,24 +21,16 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from prunus.data.pictures import Example
     from prunus.methods.importance import Penalty, Reduced
     from prunus.segmentation import Patches
-    from prunus.training import EpochRecord, History, Normalise
+    from prunus.training import EpochRecord, History
     from prunus.training.distributed import Ranks
     from prunus.watching import Watch
-
-OURS = ("unet", "ternausnet")  # they take any number of planes
 
 
 def pictures_of(recipe: Recipe) -> Path | None:
     """The folder, if what is trained on are pictures with masks; raises ConfigError for settings that do not go with the data."""
-    from prunus.data import default_root, names
-    from prunus.data.picture_sets import is_picture_set
-
-    root = Path(recipe.data_dir) if recipe.data_dir else default_root()
-    places = () if recipe.data in names() else (Path(recipe.data).expanduser(), root / recipe.data)
-    found = next((place for place in places if is_picture_set(place)), None)
+    found = picture_folder(recipe.data, Path(recipe.data_dir) if recipe.data_dir else None)
     if found is None:
         if recipe.loss != "cross-entropy":
             raise ConfigError(f"The loss {recipe.loss} is of pixels, and {recipe.data} holds no pictures with masks: leave it at cross-entropy.")
@@ -47,24 +40,6 @@ def pictures_of(recipe: Recipe) -> Path | None:
             "Pictures with masks are trained on as random windows: select must be all, label_smoothing 0, and the method none or importance."
         )
     return found
-
-
-@dataclass(frozen=True, eq=False)
-class _Pictures:
-    """What is trained on, what a tolerance is kept on, what nothing is chosen by, and how all are normalised."""
-
-    name: str
-    train: list[Example]
-    held: list[Example]
-    test: list[Example]
-    normalise: Normalise
-    maps: int
-
-    def record(self) -> dict[str, Any]:
-        """For the result."""
-        mean, std = self.normalise
-        counts = {"train": len(self.train), "validation": len(self.held), "test": len(self.test)}
-        return {"name": self.name, **counts, "mean": list(mean), "std": list(std)}
 
 
 def train_pixels(
@@ -78,7 +53,7 @@ def train_pixels(
     from prunus.training import train
 
     watch(f"reading {recipe.data}", 0, 0)
-    pictures = _read(recipe, root)
+    pictures = read_pictures(root, recipe.mean, recipe.std, recipe.validation, recipe.seed, recipe.block, recipe.ignore)
     torch.manual_seed(recipe.seed)
     opened = _opened(recipe, pictures)
     opened.check_output(folder)
@@ -111,7 +86,7 @@ def train_pixels(
 
 
 def _written(
-    folder: Path, command: str, opened: Opened, pictures: _Pictures, history: History, reduced: Reduced | None, watch: Watch
+    folder: Path, command: str, opened: Opened, pictures: Pictures, history: History, reduced: Reduced | None, watch: Watch
 ) -> dict[str, Any]:
     """The model that is left, what the networks find on the test pictures, and, if channels went, which."""
     from prunus import storage
@@ -156,7 +131,7 @@ def show_pixels(result: dict[str, Any], folder: Path) -> None:
 class _Metrics:
     """The metrics on the held-out pictures after every epoch, and the file that they are written to."""
 
-    def __init__(self, path: Path, pictures: _Pictures) -> None:
+    def __init__(self, path: Path, pictures: Pictures) -> None:
         self._path, self._pictures = path, pictures
         self._last: dict[str, float] = {}
 
@@ -184,27 +159,12 @@ def _epoch(line: str) -> float:
         return math.inf
 
 
-def _read(recipe: Recipe, root: Path) -> _Pictures:
-    from prunus.data.picture_sets import hold_out, load_pictures
-
-    found = load_pictures(root, recipe.seed, recipe.block, recipe.ignore)
-    kept, held = found.train, found.validation or []
-    if recipe.validation and found.validation is None:
-        kept, held = hold_out(found.train, recipe.validation, recipe.seed, recipe.block)
-    planes = len(found.mean)
-    normalise = parse_planes(recipe.mean, planes, "mean") or found.mean, parse_planes(recipe.std, planes, "std") or found.std
-    return _Pictures(found.name, kept, held, found.test, normalise, found.maps)
+def _opened(recipe: Recipe, pictures: Pictures) -> Opened:
+    shape = (1, pictures.planes, recipe.window, recipe.window)
+    return open_for_pictures(recipe.model, pictures, shape, weights=Path(recipe.weights) if recipe.weights else None, build_name=recipe.build)
 
 
-def _opened(recipe: Recipe, pictures: _Pictures) -> Opened:
-    """The network, with as many maps and planes as the pictures need."""
-    planes = len(pictures.normalise[0])
-    options = {} if ":" in recipe.model else {"num_classes": pictures.maps} | ({"in_channels": planes} if recipe.model in OURS else {})
-    shape = (1, planes, recipe.window, recipe.window)
-    return open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, shape=shape, options=options, build_name=recipe.build)
-
-
-def _windows(recipe: Recipe, pictures: _Pictures) -> Patches:
+def _windows(recipe: Recipe, pictures: Pictures) -> Patches:
     from prunus.segmentation import Patches
 
     return Patches(pictures.train, pictures.normalise, recipe.window, recipe.windows, recipe.batch_size, turned=recipe.augment != "none")
@@ -217,7 +177,7 @@ def _loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     return {"cross-entropy": cross_entropy, "dice": dice_loss, "log-jaccard": log_jaccard, "cross-entropy+log-jaccard": binary}[recipe.loss]
 
 
-def _reduced(recipe: Recipe, opened: Opened, pictures: _Pictures, device: torch.device, watch: Watch) -> Reduced:
+def _reduced(recipe: Recipe, opened: Opened, pictures: Pictures, device: torch.device, watch: Watch) -> Reduced:
     """As small as pixel accuracy and IoU on the held-out pictures let."""
     from prunus.methods.importance import importance_pruning
     from prunus.segmentation.evaluation import figures_of, picture_by_picture

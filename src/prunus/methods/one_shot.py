@@ -7,6 +7,7 @@ later layers see. What the layers behind can make up for in closed form is a com
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Literal, cast
@@ -71,11 +72,11 @@ class Target:
 
 @dataclass(frozen=True)
 class Step:
-    """The metric [points] on the test samples after one step of the run, and the loss where it has one per sample; NaN otherwise."""
+    """The metric [points] on the test samples after one step of the run, and the loss where it has one per sample."""
 
     step: str
     value: float
-    loss: float
+    loss: float | None
 
 
 @dataclass(frozen=True)
@@ -314,7 +315,7 @@ class _Measured:
         if task is None or task.test is None:
             return
         value, loss = self.clock.time(f"evaluating {step}", lambda: task.figures(model))
-        self.steps.append(Step(step, value, loss))
+        self.steps.append(Step(step, value, None if math.isnan(loss) else loss))
 
 
 def _recover(

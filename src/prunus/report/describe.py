@@ -110,13 +110,13 @@ def target_text(outcome: Outcome) -> str:
 def _accuracy(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
     if not outcome.steps or task is None:
         return None
-    count = task.count("test")
+    count, name = task.count("test"), task.metric_name
     last = outcome.steps[-1].value / 100
-    spread = 100 * (last * (1 - last) / count) ** 0.5
+    spread = f"; one standard error is {100 * (last * (1 - last) / count) ** 0.5:.1f} points" if name == words.TOP_1 else ""
     return {
-        "metric": "top-1 accuracy, percent",
+        "metric": f"{name}, percent",
         "count": count,
-        "note": f"{count:,} test samples, by which nothing was chosen; one standard error is {spread:.1f} points.",
+        "note": f"{count:,} test {task.kind('test')}, by which nothing was chosen{spread}.",
         "steps": [asdict(step) for step in outcome.steps],
     }
 
@@ -133,7 +133,7 @@ def _search(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
         "baseline": outcome.limit.baseline,
         "limit": outcome.limit.lowest,
         "confidence": outcome.limit.confidence,
-        "note": f"Filled: accepted on {len(task.validation):,} held-out samples{tuned}. Open: rejected.{bounds}",
+        "note": f"Filled: accepted on {task.count('validation'):,} held-out {task.kind('validation')}{tuned}. Open: rejected.{bounds}",
         "trials": [
             {"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "lowest": trial.lowest, "accepted": trial.accepted}
             for trial in outcome.trials

@@ -87,10 +87,10 @@ def comparison(result: Result) -> list[dict[str, str]]:
         rows.append({**entry, "change": change})
     steps = (result.get("accuracy") or {}).get("steps", [])
     if steps:
-        first, last = words.dense_accuracy(steps), steps[-1]["value"]
+        first, last, name = words.dense_accuracy(steps), steps[-1]["value"], words.metric_name(result)
         rows.append(
             {
-                "name": "Accuracy on the test set",
+                "name": f"{name[0].upper()}{name[1:]} on the test set",
                 "before": "–" if first is None else f"{first:.1f}{words.SPACE}%",
                 "after": f"{last:.1f}{words.SPACE}%",
                 "change": "no dense training" if first is None else f"{words.points(last - first)} points" if len(steps) > 1 else "",

@@ -7,6 +7,7 @@ from typing import Any
 
 MINUS = "\u2212"
 SPACE = "\u202f"  # narrow and unbreakable, between a number and its unit
+TOP_1 = "top-1 accuracy"
 DENSE = "before"  # the step of a run at which the dense network is measured
 FIXED = "\u00a0"  # an unbreakable space between words
 SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -104,10 +105,17 @@ def _accuracy_of(result: Mapping[str, Any]) -> str:
     steps = (result.get("accuracy") or {}).get("steps", [])
     if not steps:
         return "accuracy not measured"
+    name = metric_name(result)
     before = dense_accuracy(steps)
     if before is None:
-        return f"accuracy {percent(steps[-1]['value'] / 100)} (no dense network was trained)"
-    return _accuracy(steps[-1]["value"] - before) if len(steps) > 1 else ""
+        return f"{name} {percent(steps[-1]['value'] / 100)} (no dense network was trained)"
+    return _accuracy(steps[-1]["value"] - before, name) if len(steps) > 1 else ""
+
+
+def metric_name(result: Mapping[str, Any]) -> str:
+    """What the metric of a result is called in a sentence."""
+    name = str((result.get("accuracy") or {}).get("metric", TOP_1)).removesuffix(", percent")
+    return "accuracy" if name == TOP_1 else name
 
 
 def network(panel: Mapping[str, Any], name: str) -> Mapping[str, Any]:
@@ -123,9 +131,9 @@ def _of_int8(panel: Mapping[str, Any]) -> list[str]:
     return [f"{times(before['bytes'], after['bytes'])} smaller", speed, _accuracy(after["accuracy"] - before["accuracy"])]
 
 
-def _accuracy(change: float) -> str:
+def _accuracy(change: float, name: str = "accuracy") -> str:
     difference = points(change)
-    return "accuracy unchanged" if difference == "±0.0" else f"accuracy {difference} points"
+    return f"{name} unchanged" if difference == "±0.0" else f"{name} {difference} points"
 
 
 def _joined(parts: Sequence[str]) -> str:

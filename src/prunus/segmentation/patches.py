@@ -42,6 +42,11 @@ class Patches:
         mean, std = (torch.tensor(list(values), dtype=torch.float64).view(-1, 1, 1) for values in normalise)
         self._scale, self._shift = (1 / (255 * std)).float(), (-mean / std).float()
 
+    @property
+    def pictures(self) -> int:
+        """How many there are to draw from."""
+        return len(self._examples)
+
     def __len__(self) -> int:
         return -(-self._count // self._batch)
 

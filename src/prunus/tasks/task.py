@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
 
 import torch
@@ -16,6 +17,7 @@ from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.tasks.metrics import Accuracy, Batch, Metric, as_metric, measured
 from prunus.tolerance import Rows, value_of
+from prunus.training.calibration import Calibration
 from prunus.training.config import TrainConfig
 from prunus.training.evaluation import evaluate, mode, placement, sample_by_sample
 from prunus.training.feeding import Normalise, batches
@@ -110,9 +112,27 @@ class Task:
                 raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}.")
             yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
 
-    def calibration(self, samples: int = CALIBRATION) -> Inputs:
-        """Inputs of the model that can be read again and again, from the first training batches (of samples: a drawn few)."""
-        return Inputs(self, samples)
+    def calibration(self, samples: int | None = None, seed: int = 0) -> Calibration | Inputs:
+        """Inputs of the model that can be read again and again, with `pairs()` of them and their targets: drawn samples, or the first batches."""
+        if isinstance(self.train, Split):
+            return Calibration(self.train, self.normalisation, samples, seed=seed)
+        return Inputs(self, samples or CALIBRATION)
+
+    def kind(self, part: Part) -> str:
+        """What `count` counts."""
+        return "samples" if isinstance(getattr(self, part), Split) else "batches"
+
+    @property
+    def metric_name(self) -> str:
+        """What the metric is called."""
+        return self._metric.name
+
+    @property
+    def per_sample_loss(self) -> Loss:
+        """The loss as a function of outputs and targets. Raises ConfigError where only the model knows it."""
+        if self.loss == "model":
+            raise ConfigError('This looks at the loss of outputs and targets, and with the loss "model" only the model knows it.')
+        return self.loss or _cross_entropy(0.0)
 
     def samples(self, part: Part) -> Split:
         """The samples of a part as they lie in memory; raises ConfigError for batches, which have no such form, DataError where there are none."""
@@ -250,31 +270,29 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a model is called with, from training samples, the same ones every time."""
+    """What a model is called with, from the first training batches: kept, so that they are the same every time even where batches are drawn."""
 
     task: Task
     samples: int
-    seed: int = 0
 
     def pairs(self) -> Iterator[Batch]:
         """With their targets."""
-        seen = 0
-        for inputs, targets in self._drawn():
-            if seen >= self.samples:
-                return
-            seen += _count(inputs)
-            yield inputs, targets
+        return iter(self._kept)
 
     def __iter__(self) -> Iterator[Any]:
-        return (inputs for inputs, _ in self.pairs())
+        return (inputs for inputs, _ in self._kept)
 
-    def _drawn(self) -> Iterable[Batch]:
-        part = self.task.train
-        if not isinstance(part, Split):
-            return self.task.batches("train")
-        assert self.task.normalise is not None
-        order = torch.randperm(len(part), generator=torch.Generator().manual_seed(self.seed))
-        return batches(part.subset(order[: self.samples]), self.task.normalise, 128)
+    @cached_property
+    def _kept(self) -> list[Batch]:
+        found, seen = [], 0
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)
+            for inputs, targets in self.task.batches("train"):
+                if seen >= self.samples:
+                    break
+                found.append((inputs, targets))
+                seen += _count(inputs)
+        return found
 
 
 @dataclass(frozen=True, eq=False)

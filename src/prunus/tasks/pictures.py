@@ -1,0 +1,109 @@
+"""Pictures with masks as a task: trained on as windows, measured whole, tile by tile."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunus.data.picture_sets import PictureSet
+from prunus.data.pictures import IGNORED, Example
+from prunus.segmentation.evaluation import figures_of, picture_by_picture
+from prunus.segmentation.losses import cross_entropy
+from prunus.segmentation.patches import Patches
+from prunus.segmentation.predict import reader, reflected
+from prunus.tasks.segmentation import MeanIoU
+from prunus.tasks.task import Part, Task
+from prunus.tolerance import Rows
+from prunus.training.feeding import Normalise
+from prunus.training.objective import Loss
+
+
+@dataclass(frozen=True, eq=False)
+class Pictures:
+    """Pictures as batches of one window each: what is at the top left, of one size."""
+
+    examples: Sequence[Example]
+    normalise: Normalise
+    side: int
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        for example in self.examples:
+            _, height, width = example.picture.shape
+            rows, columns = min(self.side, height), min(self.side, width)
+            image = reflected(reader(example.picture, self.normalise, example.name)(0, 0, rows, columns), self.side, self.side)
+            mask = torch.full((self.side, self.side), IGNORED, dtype=torch.int64)
+            if example.mask is not None:
+                mask[:rows, :columns] = example.mask.read(0, 0, rows, columns)[0].long()
+            yield image[None], mask[None]
+
+
+@dataclass(frozen=True, eq=False)
+class PictureTask(Task):
+    """Segmentation of whole pictures: validation and test pictures are predicted in tiles of the windows' size, which overlap by an eighth."""
+
+    side: int = 256
+
+    def kind(self, part: Part) -> str:
+        """Pictures."""
+        return "pictures"
+
+    def count(self, part: Part) -> int:
+        """Pictures of a part, also where they are trained on as windows."""
+        return self.train.pictures if part == "train" and isinstance(self.train, Patches) else super().count(part)
+
+    @property
+    def normalisation(self) -> Normalise:
+        """(mean, std) of the planes."""
+        assert isinstance(self.test, Pictures)
+        return self.test.normalise
+
+    def _measured(self, model: nn.Module, part: Part) -> tuple[Tensor | Rows, float]:
+        found = getattr(self, part)
+        if not isinstance(found, Pictures):
+            return super()._measured(model, part)
+        each = picture_by_picture(model, found.examples, found.normalise, tile=self.side, overlap=self.side // 8)
+        return figures_of(each)["IoU"], math.nan
+
+
+def pictures_task(
+    found: PictureSet,
+    kept: Sequence[Example],
+    held: Sequence[Example],
+    *,
+    normalise: Normalise | None = None,
+    side: int = 256,
+    windows: int = 512,
+    batch_size: int = 8,
+    turned: bool = True,
+    loss: Loss = cross_entropy,
+) -> PictureTask:
+    """A set of pictures as a task.
+
+    Args:
+        found: the set.
+        kept: its pictures to train on, as windows.
+        held: those to choose by; none leaves that out.
+        normalise: (mean, std) of the planes; None is the set's own.
+        side: of windows and tiles [pixels].
+        windows, batch_size, turned: of the training, see `prunus.segmentation.Patches`.
+        loss: of pixels.
+    """
+    scale = normalise or found.normalise
+    names: Any = {"classes": tuple(map(str, range(found.classes))), "name": found.name}
+    return PictureTask(
+        Patches(kept, scale, side, windows, batch_size, turned=turned),
+        Pictures(held, scale, side) if held else None,
+        Pictures(found.test, scale, side),
+        loss=loss,
+        metric=MeanIoU(),
+        side=side,
+        **names,
+    )
