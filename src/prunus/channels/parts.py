@@ -52,6 +52,12 @@ def whole(model: nn.Module) -> nn.Module:
     return view
 
 
+def is_core(model: nn.Module) -> bool:
+    """Whether a model is a core, whose own forward `whole` gives back."""
+    forward = vars(model).get("forward")
+    return isinstance(forward, partial) and not isinstance(model, TracedModule)
+
+
 def _forward_of(model: nn.Module) -> Forward:
     if all(isinstance(getattr(model, name, None), nn.Module) for name in ("backbone", "rpn", "roi_heads")):
         return _run_regions

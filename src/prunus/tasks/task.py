@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from prunus._wording import given
+from prunus.channels.parts import is_core, whole
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.tasks.metrics import Accuracy, Batch, Metric, as_metric, measured
@@ -55,6 +56,8 @@ class Task:
         metric: see `prunus.tasks.metrics`; a function (outputs, targets) -> points of every sample will do. None is top-1 accuracy.
         normalise: (mean, std) of every plane, in units of 0..1; samples need it, batches are taken as they are.
         example: one input, for which MACs are counted; None = the first of the training samples.
+        core_inputs: (inputs of a batch) -> what the `prunus.core` of a model is called with, where that is what is pruned: a batch of images, say,
+            for detectors that take a list of them. None = images of one size, stacked.
         classes: their names.
         name: of the data.
 
@@ -70,6 +73,7 @@ class Task:
     metric: Metric | Callable[[Any, Any], Tensor] | None = None
     normalise: Normalise | None = None
     example: Any = None
+    core_inputs: Callable[[Any], Any] | None = None
     classes: tuple[str, ...] = ()
     name: str = "data"
     _metric: Metric = field(init=False, repr=False)
@@ -94,7 +98,7 @@ class Task:
         """One input of the model: the task's own, or the first training sample."""
         if self.example is not None:
             return self.example
-        inputs, _ = next(iter(self.batches("train", 1)))
+        inputs, _ = next(iter(self.calibration(1).pairs()))
         return tree_map_only(Tensor, lambda tensor: tensor[:1], inputs)
 
     def batches(self, part: Part, batch_size: int = BATCH, model: nn.Module | None = None) -> Iterator[Batch]:
@@ -215,7 +219,8 @@ class Task:
         return points, total / seen if seen else math.nan
 
     def called(self, model: nn.Module, inputs: Any) -> Any:
-        """What a model makes of the inputs of a batch."""
+        """What a model, itself and not its core, makes of the inputs of a batch."""
+        model = whole(model) if is_core(model) else model
         return model(*inputs) if isinstance(inputs, (tuple, list)) and self.loss != "model" else model(inputs)
 
     def fit(
@@ -249,7 +254,7 @@ class Task:
         judge: Any = None
         if validation is not None and self.validation is not None:
             judge = self.validation if self._plain and isinstance(self.validation, Split) else self._validate
-        return train(model, part, config, normalise=self.normalise, loss=wanted, validation=judge, **options)
+        return train(whole(model) if is_core(model) else model, part, config, normalise=self.normalise, loss=wanted, validation=judge, **options)
 
     def _validate(self, model: nn.Module) -> float:
         return self.value(model, "validation")
@@ -282,6 +287,13 @@ class Inputs:
     def __iter__(self) -> Iterator[Any]:
         return (inputs for inputs, _ in self._kept)
 
+    def _of_core(self, inputs: Any) -> Any:
+        """What is traced and observed is called with: of detectors, their images as a batch."""
+        if self.task.core_inputs is not None:
+            return self.task.core_inputs(inputs)
+        alike = self.task.loss == "model" and isinstance(inputs, (tuple, list)) and len({getattr(one, "shape", None) for one in inputs}) == 1
+        return torch.stack(list(inputs)) if alike and isinstance(inputs[0], Tensor) else inputs
+
     @cached_property
     def _kept(self) -> list[Batch]:
         found, seen = [], 0
@@ -290,7 +302,7 @@ class Inputs:
             for inputs, targets in self.task.batches("train"):
                 if seen >= self.samples:
                     break
-                found.append((inputs, targets))
+                found.append((self._of_core(inputs), targets))
                 seen += _count(inputs)
         return found
 
