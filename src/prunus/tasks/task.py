@@ -98,7 +98,7 @@ class Task:
         """One input of the model: the task's own, or the first training sample."""
         if self.example is not None:
             return self.example
-        inputs, _ = next(iter(self.calibration(1).pairs()))
+        inputs, _ = next(self.batches("train", 1) if isinstance(self.train, Split) else Inputs(self, 1).pairs())
         return tree_map_only(Tensor, lambda tensor: tensor[:1], inputs)
 
     def batches(self, part: Part, batch_size: int = BATCH, model: nn.Module | None = None) -> Iterator[Batch]:
