@@ -61,7 +61,7 @@ def takes_other_sizes(model: nn.Module, inputs: Inputs) -> bool:
 
 
 @dataclass
-class _Limited(Painter):
+class _Limited(Painter):  # type: ignore[no-untyped-call]
     """A painter that gives up after so many operators."""
 
     most: int | None = None

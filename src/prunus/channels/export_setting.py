@@ -28,7 +28,7 @@ def exporting() -> Iterator[None]:
     import torch._dynamo.config as config  # slow to import
 
     # torch's cache of what operators do to symbolic sizes costs more than it saves
-    with _quiet(), _symbolic_lengths(), _short_sizes(), config.patch(fake_tensor_cache_enabled=False):  # type: ignore[attr-defined]
+    with _quiet(), _symbolic_lengths(), _short_sizes(), config.patch(fake_tensor_cache_enabled=False):
         yield
 
 
@@ -62,10 +62,11 @@ def _symbolic_lengths() -> Iterator[None]:
 @contextmanager
 def _short_sizes() -> Iterator[None]:
     """Stop at a size that is too long a formula. A count and not a clock decides, so that the same model always gives the same graph."""
-    from sympy import preorder_traversal  # slow to import, like the next
-    from torch.fx.experimental.symbolic_shapes import ShapeEnv
+    from sympy import preorder_traversal  # type: ignore[import-untyped]  # slow to import, like the next
+    from torch.fx.experimental import symbolic_shapes
 
-    evaluate: Any = ShapeEnv.evaluate_expr
+    env: Any = symbolic_shapes.ShapeEnv
+    evaluate = env.evaluate_expr
 
     def bounded(self: Any, formula: Any, *args: Any, **kwargs: Any) -> Any:
         for count, _ in enumerate(preorder_traversal(formula)):
@@ -73,11 +74,11 @@ def _short_sizes() -> Iterator[None]:
                 raise EndlessSizeError(f"a size is a formula of more than {_LONGEST} terms")
         return evaluate(self, formula, *args, **kwargs)
 
-    ShapeEnv.evaluate_expr = bounded  # type: ignore[method-assign]
+    env.evaluate_expr = bounded
     try:
         yield
     finally:
-        ShapeEnv.evaluate_expr = evaluate  # type: ignore[method-assign]
+        env.evaluate_expr = evaluate
 
 
 __all__ = ["EndlessSizeError", "exporting"]

@@ -83,7 +83,7 @@ _FORMS = {"repeat_interleave": ("self_int",)}
 _GROUPS = (_POINTWISE, _COPIES, _SHAPES, _INDEXED, _REDUCTIONS, _PRODUCTS, _SPATIAL, _NORMS, _FOURIER, _NEW, _IN_PLACE)
 
 # What a tensor's type and device are, for operators that make others like it.
-_KINDS = {f"prim.{name}.default": getattr(torch.ops.prim, name).default for name in ("dtype", "device")}
+_KINDS: dict[str, torch._ops.OpOverload] = {f"prim.{name}.default": getattr(torch.ops.prim, name).default for name in ("dtype", "device")}
 
 OPERATORS: frozenset[str] = frozenset((*(name for group in _GROUPS for name in group.split()), *(f"{name}_" for name in _POINTWISE.split()), *_FORMS))
 
