@@ -30,8 +30,9 @@ from .shrink import compact_traced
 from .statistics import narrowed, widths_of
 from .surgery import Surgery, operate, slices_of, standard_rebinds
 from .traced import TracedModule
+from .train_check import TrainDifference
 from .twin import named_tensors, unwrap
-from .verify import compare_training, random_inputs, verify
+from .verify import compare_training, random_inputs, verification
 
 Prefer = Literal["auto", "eager"]
 Norms = Literal["original", "plain"]
@@ -75,7 +76,7 @@ def compact(
         origin = _origin(model, graph, built)
     object.__setattr__(built.model, "prunus", origin)
     if check:
-        object.__setattr__(built.model, "prunus", replace(origin, verification=verify(model, built.plan, built.model)))
+        object.__setattr__(built.model, "prunus", replace(origin, verification=verification(model, built.plan, built.model, trained=built.trained)))
     if any(vars(module).get("_compiled_call_impl") is not None for module in model.modules()):
         warnings.warn("The model was compiled in place; the compact one is not, so call its compile() too.", stacklevel=3)
     if optimizer is not None:
@@ -89,6 +90,7 @@ class _Built:
     plan: Plan
     mode: str
     surgery: Surgery
+    trained: TrainDifference | None = None  # how it trains, where that was asked already
 
 
 def _origin(model: nn.Module, graph: ChannelGraph, built: _Built) -> Origin:
@@ -107,18 +109,19 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
     traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and graph.training is None else None
-    apart = _trains_otherwise(model, plan, traced) if traced is not None else ""
+    trained = _trained(model, plan, traced) if traced is not None else None
+    apart = "" if trained is None or trained.same else f"its traced graph would train in another way ({trained.fails or trained.of})"
     if traced is not None and not apart:
-        return _Built(traced.train(model.training), plan if norms == "original" else _noted(plan, graph, surgery), "traced", Surgery(surgery.slices))
+        noted = plan if norms == "original" else _noted(plan, graph, surgery)
+        return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
     small, less, surgery = _eager_with_less(model, graph, plan, norms, failure)
     warnings.warn(_said(plan, less, graph, failure, prefer, apart), stacklevel=4)
     return _Built(small, _noted(less, graph, surgery), "eager", surgery)
 
 
-def _trains_otherwise(model: nn.Module, plan: Plan, traced: nn.Module) -> str:
-    """How a traced graph would train otherwise than the model does, by what it does not know of, such as gradients of its own; "" if it would not."""
-    found = compare_training(model, plan, mask(model, plan), traced, random_inputs(model, plan)) if plan.exact else None
-    return "" if found is None or found.same else f"its traced graph would train in another way ({found.fails or found.of})"
+def _trained(model: nn.Module, plan: Plan, traced: nn.Module) -> TrainDifference | None:
+    """How a traced graph trains, which does not know of everything, such as gradients of its own; None if that cannot be said."""
+    return compare_training(model, plan, mask(model, plan), traced, random_inputs(model, plan)) if plan.exact else None
 
 
 def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:

@@ -2,68 +2,89 @@
 
 from __future__ import annotations
 
-import ctypes
 import inspect
-import logging
-import threading
-import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from typing import Any
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, fx, nn
 
+from ..agreement import difference, rounding
 from ..errors import TraceError
-from .paint import Painter
+from .export_example import PRIME, Batch, Inputs, batch_of, drawn, of_batch_two, takes_other_sizes, unset
+from .export_setting import EndlessSizeError, exporting
 from .plan import describe_if_possible
 from .rewrite import operator_name
-from .rules import RULES, fallback
-from .trace import map_tensors, run
+from .trace import map_tensors, tensors_in
 from .traced import TracedModule, install_batch_norm
-from .twin import copy_model, meta_twin, named_tensors
+from .train_check import seeded
+from .twin import copy_model, named_tensors
+from .untie import types_in, untie_batch, untie_device, untie_types
 
-_PATIENCE = 12.0  # seconds for an export with every size symbolic; then only the batch axis is
 _NORM_TENSORS = ("weight", "bias", "running_mean", "running_var")
+_MANY = 1 << 16  # operators
+
+Free = Callable[[Tensor], dict[int, Any]]
 
 
-def export_module(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> TracedModule:
-    """Trace a copy of the model with torch.export: batch size and all other sizes are dynamic where the model allows.
+class _Way(NamedTuple):
+    """One way to export a model: the inputs, of which only shapes and types count, which of their axes may change, and whether they are `PRIME`
+    ones, so that what was written down of the batch is known."""
+
+    inputs: Inputs
+    free: Free
+    prime: bool
+
+
+def export_module(model: nn.Module, inputs: Inputs, operators: int = _MANY) -> TracedModule:
+    """Trace a copy of the model with torch.export: batch, all other sizes, type and device are free where the model allows.
+
+    `operators` says how many operators the model calls, about; one that calls many more on a larger batch is tied to its batch.
 
     Raises TraceError if torch.export cannot.
     """
     source = copy_model(model, {}).eval()
-    device = next((t.device for t in named_tensors(model).values()), torch.device("cpu"))
-    failures = []
-    for batch_of_two in (True, False):
-        example = map_tensors(inputs, lambda t, two=batch_of_two: _example(t, device, two))  # type: ignore[misc]
-        for free in (_all_axes, _first_axis, _no_axis) if takes_other_sizes(model, inputs) else (_first_axis, _no_axis):
-            try:
-                with _time_limit(_PATIENCE if free is _all_axes else None):
-                    traced = _export(source, example[0], example[1], map_tensors(example, free))  # type: ignore[arg-type]
-                    traced.inputs = describe_if_possible(inputs)
-                    return traced
-            except (Exception, _TooSlow) as error:  # torch.export raises errors of many kinds
-                failures.append(error)
-    reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0]
+    batch, failures, tied = batch_of(model, inputs, operators), list[BaseException](), None
+    for way in _ways(inputs, takes_other_sizes(model, inputs), batch):
+        if tied is not None and not way.prime:
+            break
+        try:
+            traced, lengths = _export(source, way)
+            if way.prime and batch is not None:
+                untie_batch(traced.graph, PRIME, next(node for node, has in zip(lengths, batch.has, strict=True) if has))
+                traced.rebuild()
+                if _follows_batch(source, traced, inputs, batch):
+                    return _finished(source, traced, inputs)
+            elif not _is_tied(list(lengths.values()), batch):
+                return _finished(source, traced, inputs)
+            elif _fits(list(lengths.values()), inputs):
+                tied = traced
+        except (Exception, EndlessSizeError) as error:  # torch.export raises errors of many kinds
+            failures.append(error)
+    if tied is not None:
+        return _finished(source, tied, inputs)
+    reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0] if failures else "its forward is tied to a batch"
     raise TraceError(f"torch.export cannot trace {type(model).__name__} ({reason}).")
 
 
-def takes_other_sizes(model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> bool:
-    """Whether the model runs on larger images: tried on meta tensors, because making sizes symbolic that are not costs torch.export much time."""
-
-    def larger(tensor: Tensor) -> Tensor:
-        shape = [n + 32 if axis >= 2 and tensor.dim() > 2 else n for axis, n in enumerate(tensor.shape)]
-        return torch.empty(shape, dtype=tensor.dtype, device="meta")
-
-    painter = Painter(RULES, fallback)
-    args, kwargs = map_tensors(inputs, larger)
-    try:
-        run(painter, meta_twin(model), args, kwargs)
-    except TraceError:
-        return False
-    return True
+def _ways(inputs: Inputs, sizes: bool, batch: Batch | None) -> Iterator[_Way]:
+    """From free to tied. Where only the batch can be free, without any symbol first, as they cost torch.export most of its time."""
+    two = of_batch_two(inputs)
+    changed = [t.shape for t in tensors_in(two)] != [t.shape for t in tensors_in(inputs)]
+    prime = None if batch is None else batch.resized(inputs, PRIME, lambda t, shape: torch.empty(shape, dtype=t.dtype, device="meta"))
+    if prime is not None and not sizes:
+        yield _Way(prime, _no_axis, True)
+    if sizes:
+        yield _Way(two, _all_axes, False)
+        if prime is not None:
+            yield _Way(prime, _all_axes, True)
+    yield _Way(two, _first_axis, False)
+    if changed and sizes:
+        yield _Way(inputs, _all_axes, False)
+    if changed:
+        yield _Way(inputs, _first_axis, False)
+    yield _Way(inputs, _no_axis, False)
 
 
 def _all_axes(tensor: Tensor) -> dict[int, Any]:
@@ -78,19 +99,69 @@ def _no_axis(tensor: Tensor) -> dict[int, Any]:
     return {}
 
 
-def _example(tensor: Tensor, device: torch.device, batch_of_two: bool) -> Tensor:
-    """A tensor of the example's shape; a batch axis of one becomes two, because torch.export would take a one for a constant."""
-    shape = list(tensor.shape)
-    if batch_of_two and shape and shape[0] == 1:
-        shape[0] = 2
-    if tensor.dtype.is_floating_point:
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(device, tensor.dtype)
-    return torch.zeros(shape, dtype=tensor.dtype, device=device)
+def _is_tied(lengths: list[int | None], batch: Batch | None) -> bool:
+    """Whether the batch, or the first axis of any input where nothing is known of a batch, is written down."""
+    return any(length is not None for length, has in zip(lengths, batch.has if batch else [True] * len(lengths)) if has)
 
 
-def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dynamic: Any) -> TracedModule:
-    shapes = _by_parameter(source, dynamic)
-    with torch.no_grad(), _quiet(), torch.random.fork_rng(devices=[]):
+def _fits(lengths: list[int | None], inputs: Inputs) -> bool:
+    """Whether first axes that are written down are those of the inputs."""
+    own = [tensor.shape[0] if tensor.dim() else None for tensor in tensors_in(inputs)]
+    return all(length is None or length == mine for length, mine in zip(lengths, own, strict=True))
+
+
+def _follows_batch(source: nn.Module, traced: TracedModule, inputs: Inputs, batch: Batch) -> bool:
+    """Whether the traced module computes what the model does on another batch."""
+    device = _device(source)
+    args, kwargs = batch.resized(inputs, 3 if batch.size == 2 else 2, partial(drawn, device=device))
+    with torch.no_grad(), seeded():
+        expected = list(tensors_in(source(*args, **kwargs)))
+    with torch.no_grad(), seeded():
+        found = list(tensors_in(traced(*args, **kwargs)))
+    if device.type == "meta":
+        return [t.shape for t in expected] == [t.shape for t in found]
+    return difference(expected, found).relative <= rounding(_dtype(source))
+
+
+def _finished(source: nn.Module, traced: TracedModule, inputs: Inputs) -> TracedModule:
+    """The traced module, free of the device that it was exported on, and of the type of its parameters where the forward asks for that."""
+    traced.inputs = describe_if_possible(inputs)
+    anchor = next((name for name, p in traced.named_parameters() if p.is_floating_point()), None)
+    if anchor is not None:
+        untie_device(traced.graph, anchor)
+        own = _dtype(source)
+        types = types_in(traced.graph)
+        if any(kind == own for _, kind in types):
+            other, again = _types_of_another(source, inputs, own)
+            if [name for name, _ in types] == [name for name, _ in again]:
+                untie_types(traced.graph, anchor, [a == own and b == other for (_, a), (_, b) in zip(types, again)])
+        traced.rebuild()
+    return traced
+
+
+def _types_of_another(source: nn.Module, inputs: Inputs, own: torch.dtype) -> tuple[torch.dtype, list[tuple[str, torch.dtype]]]:
+    """Another type for parameters and inputs, and all types that the graph names then; none if the model does not take it."""
+    other = torch.float64 if own != torch.float64 else torch.float32
+    cast: Inputs = map_tensors(inputs, lambda t: torch.empty(t.shape, dtype=other if t.dtype == own else t.dtype, device="meta"))
+    try:
+        return other, types_in(_export(copy_model(source, {}).to(other), _Way(cast, _no_axis, False))[0].graph)
+    except Exception:  # likewise
+        return other, []
+
+
+def _device(model: nn.Module) -> torch.device:
+    return next((tensor.device for tensor in named_tensors(model).values()), torch.device("cpu"))
+
+
+def _dtype(model: nn.Module) -> torch.dtype:
+    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
+
+
+def _export(source: nn.Module, way: _Way) -> tuple[TracedModule, dict[fx.Node, int | None]]:
+    """The traced module, and for every input that is a tensor the length of its first axis, where the graph is tied to it."""
+    args, kwargs = map_tensors(way.inputs, partial(unset, device=_device(source)))
+    shapes = _by_parameter(source, map_tensors((args, kwargs), way.free))  # type: ignore[arg-type]
+    with torch.no_grad(), exporting(), torch.random.fork_rng(devices=[]):
         program = torch.export.export(source, args, kwargs or None, dynamic_shapes=shapes, strict=False)
         module = program.module()
     for node in list(module.graph.nodes):
@@ -98,10 +169,19 @@ def _export(source: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], dy
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     shell = _containers(module)
+    inputs = {node: node.meta.get("val") for node in module.graph.nodes if node.op == "placeholder"}
+    lengths = {node: _written_length(value) for node, value in inputs.items() if isinstance(value, Tensor)}
     for node in module.graph.nodes:
         node.meta = {}
     _batch_norm_modules(source, shell, module.graph)
-    return TracedModule(shell, module.graph)
+    return TracedModule(shell, module.graph), lengths
+
+
+def _written_length(example: Tensor) -> int | None:
+    from torch.fx.experimental.symbolic_shapes import free_symbols  # slow to import, and torch.export did it
+
+    length = example.shape[0] if example.dim() else None
+    return None if length is None or free_symbols(length) else int(length)
 
 
 def _batch_norm_modules(source: nn.Module, shell: nn.Module, graph: fx.Graph) -> None:
@@ -122,47 +202,6 @@ def _batch_norm_modules(source: nn.Module, shell: nn.Module, graph: fx.Graph) ->
         node.replace_all_uses_with(call)
         graph.erase_node(node)
     graph.eliminate_dead_code()
-
-
-class _TooSlow(BaseException):
-    """Raised inside torch.export when symbolic sizes take too long; not an Exception, so that nothing on the way swallows it."""
-
-
-@contextmanager
-def _time_limit(seconds: float | None) -> Iterator[None]:
-    """Raise _TooSlow in this thread after a while: simplifying the sizes of windowed attention can take torch.export many minutes."""
-    if seconds is None:
-        yield
-        return
-    thread, fired = threading.get_ident(), threading.Event()
-
-    def fire() -> None:
-        fired.set()
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(_TooSlow))
-
-    timer = threading.Timer(seconds, fire)
-    timer.daemon = True
-    timer.start()
-    try:
-        yield
-    finally:
-        timer.cancel()
-        if fired.is_set():
-            with suppress(_TooSlow):
-                time.sleep(0.05)  # an exception that is still on its way arrives here
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """torch.export reports at length what it takes for constant; what matters is tested afterwards."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
 
 
 def _by_parameter(source: nn.Module, dynamic: Any) -> Any:

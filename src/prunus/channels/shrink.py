@@ -31,7 +31,7 @@ def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan, norms: str
     """The traced compact model, or None where export or a literal refuses."""
     try:
         removed = plan.removed_in(graph)
-        result = _shrink(export_module(model, graph.inputs), graph, removed, norms)
+        result = _shrink(export_module(model, graph.inputs, len(graph.records)), graph, removed, norms)
         fold_traced(model, result, folds(graph, removed), Surgery(slices_of(graph, removed)))
         return result
     except (TraceError, UnrewritableError):

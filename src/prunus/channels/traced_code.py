@@ -1,4 +1,4 @@
-"""The Python function of a traced graph: names of any kind are written safely, and operators that trust the shapes of their arguments are guarded."""
+"""The Python function of a traced graph: names of any kind are written safely, and operators that trust their arguments are guarded."""
 
 from __future__ import annotations
 
@@ -70,9 +70,21 @@ def lstm(
     return torch.ops.aten.lstm.input(x, hx, params, has_biases, layers, dropout, train, both, first)
 
 
+def device_of(tensor: Tensor) -> torch.device:
+    """The device of a tensor; an operator of TorchScript says it to no compiler."""
+    return tensor.device
+
+
+def dtype_of(tensor: Tensor) -> torch.dtype:
+    """The type of a tensor; the operator of TorchScript gives a number."""
+    return tensor.dtype
+
+
 _GUARDS: dict[Any, Callable[..., Any]] = {
+    torch.ops.prim.device.default: device_of,
+    torch.ops.prim.dtype.default: dtype_of,
     torch.ops.aten.scaled_dot_product_attention.default: attention,
     torch.ops.aten.lstm.input: lstm,
 }
 
-__all__ = ["as_written", "attention", "compile_graph", "copy_graph", "lstm"]
+__all__ = ["as_written", "attention", "compile_graph", "copy_graph", "device_of", "dtype_of", "lstm"]

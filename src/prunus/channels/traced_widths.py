@@ -44,7 +44,7 @@ def keep_width(graph: fx.Graph, node: fx.Node, ratio: float, known: Mapping[fx.N
         return False
     tracer = GraphAppendingTracer(graph)
     with graph.inserting_before(node):
-        operands: Any = lambda n: _Operand(n, tracer, known[n])  # noqa: E731 (torch types what nodes become too narrowly)
+        operands: Any = lambda n: _Operand(n, tracer, known[n]) if n in known else fx.Proxy(n, tracer)  # noqa: E731 (torch types what nodes become too narrowly)
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), operands)
         result = formula(ratio, *args, **kwargs)
     if isinstance(result, tuple):

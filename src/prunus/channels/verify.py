@@ -54,6 +54,13 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
     Raises VerifyError if the outputs differ in structure or shape, or, for an exact plan, by more than rounding; and if the model gives NaN or
     infinity on these inputs, with the first of its layers that does, since nothing can be compared with that.
     """
+    return verification(model, plan, compact_model, inputs)
+
+
+def verification(
+    model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Inputs | None = None, trained: TrainDifference | None = None
+) -> Verification:
+    """`verify`; `trained` is what `compare_training` found on the same inputs, where somebody asked before."""
     model = unwrap(model)
     if any(parameter.is_meta for one in (model, compact_model) for parameter in one.parameters()):
         raise VerifyError("A model without values (on meta) has nothing that could be compared; give it some, or call compact with check=False.")
@@ -72,7 +79,8 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
     if settled is not None:
         by = "in values that are whole or not finite" if settled == math.inf else f"by {settled:.2g} of an output's largest value"
         raise VerifyError(f"The compact model differs from the masked one {by}, although the plan is exact.")
-    return Verification(apart.max_abs, apart.relative, True, mode, _verify_training(model, plan, masked, compact_model, (args, kwargs)))
+    found_in_training = trained or compare_training(model, plan, masked, compact_model, (args, kwargs))
+    return Verification(apart.max_abs, apart.relative, True, mode, _settled_training(found_in_training))
 
 
 def _outputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[PrunusError] = ArgumentError) -> list[Tensor]:
@@ -101,9 +109,8 @@ def _difference_in_double(masked: nn.Module, small: nn.Module, args: tuple[Any, 
     return difference(expected, found).relative
 
 
-def _verify_training(model: nn.Module, plan: Plan, masked: nn.Module, small: nn.Module, inputs: Arguments) -> float | None:
+def _settled_training(found: TrainDifference | None) -> float | None:
     """The relative difference in training; raises VerifyError where it is not one of rounding."""
-    found = compare_training(model, plan, masked, small, inputs)
     if found is None:
         return None
     if found.fails:

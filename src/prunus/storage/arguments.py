@@ -32,7 +32,8 @@ TEXTS = {
 }
 _AT_LEAST = {"kernel_size": 1, "stride": 1, "dilation": 1, "padding": 0, "output_padding": 0, "groups": 1, "pad": -MOST_STEPS}
 
-Kind = Number | str  # of what a node gives: a number, "tensor", "tensors" or "other"
+Kind = Number | str  # of what a node gives: a number, "tensor", "tensors", "dtype", "device" or "other"
+_READERS = {torch.ops.prim.dtype.default: "dtype", torch.ops.prim.device.default: "device"}
 
 
 def kind_of_call(node: fx.Node, kinds: Mapping[fx.Node, Kind]) -> Kind:
@@ -52,7 +53,7 @@ def kind_of_call(node: fx.Node, kinds: Mapping[fx.Node, Kind]) -> Kind:
                 _refuse(node, f"without {argument.name}")
         elif not _fits(str(argument.real_type), argument.name, given[argument.name], kinds):
             _refuse(node, f"with another {argument.name} than it takes, or one out of bounds")
-    return _given_by([str(result.real_type) for result in schema.returns])
+    return _READERS.get(node.target) or _given_by([str(result.real_type) for result in schema.returns])  # type: ignore[call-overload]
 
 
 def kind_of_arithmetic(node: fx.Node, name: str, kinds: Mapping[fx.Node, Kind]) -> Kind:
@@ -135,6 +136,11 @@ def _text(name: str, value: Any, kinds: Mapping[fx.Node, Kind]) -> bool:
     return isinstance(value, str) and value in TEXTS.get(name, ())
 
 
+def _read(value: Any, kinds: Mapping[fx.Node, Kind], what: str) -> bool:
+    """Whether a value is a type or a device that the graph reads off a tensor."""
+    return isinstance(value, fx.Node) and kinds[value] == what
+
+
 _CHECKS: dict[str, Callable[[str, Any, Mapping[fx.Node, Kind]], bool]] = {
     "Tensor": _tensor,
     "int": _whole,
@@ -143,9 +149,9 @@ _CHECKS: dict[str, Callable[[str, Any, Mapping[fx.Node, Kind]], bool]] = {
     "number": _real,
     "bool": _truth,
     "str": _text,
-    "ScalarType": lambda _, value, kinds: isinstance(value, torch.dtype) and value in DTYPES,
+    "ScalarType": lambda _, value, kinds: _read(value, kinds, "dtype") or (isinstance(value, torch.dtype) and value in DTYPES),
     "Layout": lambda _, value, kinds: value is torch.strided,
-    "Device": lambda _, value, kinds: isinstance(value, torch.device),
+    "Device": lambda _, value, kinds: _read(value, kinds, "device") or isinstance(value, torch.device),
     "MemoryFormat": lambda _, value, kinds: isinstance(value, torch.memory_format) and value in MEMORY_FORMATS,
 }
 

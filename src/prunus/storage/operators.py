@@ -82,11 +82,16 @@ masked_scatter_ scatter_ scatter_add_ scatter_reduce_ cumsum_ cumprod_ detach_
 _FORMS = {"repeat_interleave": ("self_int",)}
 _GROUPS = (_POINTWISE, _COPIES, _SHAPES, _INDEXED, _REDUCTIONS, _PRODUCTS, _SPATIAL, _NORMS, _FOURIER, _NEW, _IN_PLACE)
 
+# What a tensor's type and device are, for operators that make others like it.
+_KINDS: dict[str, torch._ops.OpOverload] = {f"prim.{name}.default": getattr(torch.ops.prim, name).default for name in ("dtype", "device")}
+
 OPERATORS: frozenset[str] = frozenset((*(name for group in _GROUPS for name in group.split()), *(f"{name}_" for name in _POINTWISE.split()), *_FORMS))
 
 
 def operator_named(target: str) -> torch._ops.OpOverload:
     """The operator of a full name such as "aten.conv2d.default"; raises FileFormatError where it is not on the list."""
+    if target in _KINDS:
+        return _KINDS[target]
     parts = target.split(".")
     if len(parts) != 3 or parts[0] != "aten" or parts[1] not in OPERATORS:
         raise FileFormatError(f"The traced graph calls {target[:100]!r}, which is not one of the operators that a file of prunus may call.")
