@@ -106,8 +106,8 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     small, surgery, failure = _eager(model, graph, plan, norms)
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
-    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and graph.training is None else None
-    apart = _trains_otherwise(model, plan, traced) if traced is not None else ""
+    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and (graph.training is None or plan.exact) else None
+    apart = _trains_otherwise(model, plan, graph, traced) if traced is not None else ""
     if traced is not None and not apart:
         return _Built(traced.train(model.training), plan if norms == "original" else _noted(plan, graph, surgery), "traced", Surgery(surgery.slices))
     small, less, surgery = _eager_with_less(model, graph, plan, norms, failure)
@@ -115,10 +115,12 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     return _Built(small, _noted(less, graph, surgery), "eager", surgery)
 
 
-def _trains_otherwise(model: nn.Module, plan: Plan, traced: nn.Module) -> str:
+def _trains_otherwise(model: nn.Module, plan: Plan, graph: ChannelGraph, traced: nn.Module) -> str:
     """How a traced graph would train otherwise than the model does, by what it does not know of, such as gradients of its own; "" if it would not."""
     found = compare_training(model, plan, mask(model, plan), traced, random_inputs(model, plan)) if plan.exact else None
-    return "" if found is None or found.same else f"its traced graph would train in another way ({found.fails or found.of})"
+    if found is None:
+        return "" if graph.training is None else "its traced graph knows of eval mode alone"
+    return "" if found.same else f"its traced graph would train in another way ({found.fails or found.of})"
 
 
 def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
@@ -147,15 +149,14 @@ def _eager(
     """The module's own class, or None and what went wrong."""
     removed = plan.removed_in(graph)
     slices = slices_of(graph, removed)
-    forwards = [graph] if graph.training is None else [graph, graph.training]
+    forwards = graph.forwards
     rebinds = {(r.module, r.name): r for one in forwards for r in standard_rebinds(one, removed, slices)}
     surgery = Surgery(slices, tuple(rebinds.values()), remaps=remaps_of(graph, removed))
     for one in forwards:
         surgery, failure = fit_attributes(one, removed, surgery, attempts)
         if failure is not None:
             return None, surgery, failure
-    widths = {(w.module, w.number): w for one in forwards for w in widths_of(one, removed) or ()} if norms == "original" else {}
-    surgery = replace(surgery, widths=tuple(widths.values()))
+    surgery = replace(surgery, widths=(widths_of(graph, removed) or ()) if norms == "original" else ())
     small = operate(model, surgery)
     moves = {fold.module: fold for one in forwards for fold in folds(one, removed)}
     apply_folds(model, small, tuple(moves.values()), surgery)

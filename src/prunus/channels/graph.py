@@ -92,7 +92,7 @@ class Note:
 class ChannelGraph:
     """All channels of a model. `print(graph)` shows them.
 
-    `training` is the same of its forward in train mode, with the same channels, where that reads parameters that the one in eval mode does not.
+    `training` is the same of its forward in train mode, with the same channels, where that does something else than the one in eval mode.
     """
 
     model: nn.Module
@@ -114,6 +114,11 @@ class ChannelGraph:
     state: State
     training: ChannelGraph | None
     costs: CostModel
+
+    @property
+    def forwards(self) -> tuple[ChannelGraph, ...]:
+        """This one, and that of train mode where it is another."""
+        return (self,) if self.training is None else (self, self.training)
 
     @cached_property
     def pinned(self) -> tuple[Pinned, ...]:
@@ -224,7 +229,7 @@ def build(
 ) -> ChannelGraph:
     """Components of the couplings become channels, channels with the same slots become groups."""
     parent = components(painter.next_colour, painter.edges, painter.whole)
-    painter.pins.extend(_copies_alone(painter, parent, sources))
+    painter.pins.extend(copies_alone(painter, parent, sources))
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
     table = AxisTable(channel_of_colour)
@@ -299,7 +304,7 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
     return bad
 
 
-def _copies_alone(painter: Painter, parent: Labels, sources: Sequence[Source]) -> list[Mark]:
+def copies_alone(painter: Painter, parent: Labels, sources: Sequence[Source]) -> list[Mark]:
     """Copies of one slot, as of a grey image, and random numbers that no parameter makes: nothing would make a removed one zero."""
     if not painter.copied:
         return []

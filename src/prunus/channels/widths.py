@@ -22,7 +22,10 @@ Formula = Callable[..., Any]
 
 
 class Width(NamedTuple):
-    """The statistic that a module computes as its `number`-th goes over `ratio` of the slots that it went over."""
+    """The statistic that a module computes as its `number`-th goes over `ratio` of the slots that it went over.
+
+    Where a module has negative numbers too, these are the statistics of train mode, from -1 downwards, and the others those of eval mode alone.
+    """
 
     module: str
     number: int
@@ -49,12 +52,18 @@ class KeepsWidth:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward."""
-        with _Statistics(self.kept_widths):
+        with _Statistics(in_mode(self.kept_widths, self.training)):  # type: ignore[attr-defined]
             return super().forward(*args, **kwargs)  # type: ignore[misc]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         base = plain_class(type(self))
         return _made_again, (base, self.__getstate__())  # a module of its own form says what of it is kept
+
+
+def in_mode(ratios: Mapping[int, float], training: bool) -> dict[int, float]:
+    """The shares of what a module computes in one mode, by number from 0."""
+    own = {-1 - number: ratio for number, ratio in ratios.items() if number < 0}
+    return own if training and own else {number: ratio for number, ratio in ratios.items() if number >= 0}
 
 
 def _made_again(base: type[nn.Module], state: dict[str, Any]) -> nn.Module:
