@@ -335,6 +335,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             paints = (operator.rule or self.fallback)(call)
             self._follow_parameters(call, inputs, fixed, paints)
         for tensor, paint in zip(outputs, paints, strict=True):
+            for layer in paint:
+                if len(layer.labels) == 1:  # from here on nothing says that it is there
+                    self.pin(layer.labels, "single slots are selected", operator.name)
             self.set_paint(tensor, paint)
             (self._fixed.add if fixed else self._fixed.discard)(id(tensor))
         if stale:
