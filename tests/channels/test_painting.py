@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -127,13 +129,31 @@ def test_equal_split_couples_slot_j_and_unequal_split_does_not() -> None:
     assert [g.name for g in graph.groups] == ["a[0]", "a[1]"]
 
 
-def test_ragged_split_and_single_slots_are_pinned() -> None:
+def test_a_ragged_split_is_pinned() -> None:
     ragged = Net(lambda m, x: sum(p.sum((1, 2, 3)) for p in m.a(x).split(2, 1)), a=nn.Conv2d(3, 5, 1))
-    single = Net(lambda m, x: m.a(x)[:, 1], a=nn.Conv2d(3, 5, 1))
-    for model, reason in ((ragged, "split into pieces of unequal length"), (single, "single slots are selected")):
-        graph = prunus.trace(randomised(model), IMAGE)
-        assert graph.num_channels == 0
-        assert reason in {p.reason for p in graph.pinned}
+    graph = prunus.trace(randomised(ragged), IMAGE)
+    assert graph.num_channels == 0
+    assert "split into pieces of unequal length" in {p.reason for p in graph.pinned}
+
+
+SINGLE: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], list[int]]] = {
+    "an index": (lambda y: y[:, 1], [0, 1]),
+    "an index from the end": (lambda y: y[:, -2], [3, 4]),
+    "a slice": (lambda y: y[:, 2:3], [0, 1, 2]),
+    "a slice from the end": (lambda y: y[:, -1:], [4]),
+    "narrow": (lambda y: y.narrow(1, 0, 1), [0]),
+    "a list": (lambda y: y[:, [1]], [0, 1]),
+    "a piece of a split": (lambda y: y.split([3, 1, 1], 1)[1], [3, 4]),
+    "all one by one": (lambda y: sum(y.unbind(1)), [0, 1, 2, 3, 4]),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_single_slots_pin_what_counts_them(name: str) -> None:
+    run, pinned = SINGLE[name]
+    graph = prunus.trace(randomised(Net(lambda m, x: run(m.a(x)), a=nn.Conv2d(3, 5, 1))), IMAGE)
+    assert [slot for slot, channel in enumerate(channels(graph, "a.weight")) if channel < 0] == pinned
+    assert "single slots are selected" in {p.reason for p in graph.pinned}
 
 
 def test_slice_takes_a_part_and_a_step_pins() -> None:
@@ -237,13 +257,13 @@ def test_an_index_pins_the_axis_that_it_picks_from_and_no_other() -> None:
 def test_an_unknown_operator_pins_and_names_the_line() -> None:
     def run(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
         x = m.a(x)
-        x = torch.ops.aten.renorm(x, 2, 1, 1.0)  # the line to be named
+        x = torch.ops.aten.masked_scatter(x, x > 0, x)  # the line to be named
         return m.b(x)
 
     graph = prunus.trace(randomised(Net(run, a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 2, 1))), IMAGE)
     assert graph.num_channels == 0
-    (pin,) = [p for p in graph.pinned if p.operator == "renorm"]
-    assert pin.reason == "operator renorm has no rule"
+    (pin,) = [p for p in graph.pinned if p.operator == "masked_scatter"]
+    assert pin.reason == "operator masked_scatter has no rule"
     assert pin.where.startswith("test_painting.py:")
     assert "the line to be named" in pin.where
     assert "a.weight:0" in pin.names
@@ -253,9 +273,9 @@ def test_lines_in_packages_whose_names_begin_with_torch_are_the_users() -> None:
     """torchvision lies beside torch: its folder's name begins with torch's, but its lines are not torch's."""
     file = torch.__file__.rsplit("/", 1)[0] + "vision_like/net.py"
     space: dict[str, object] = {"torch": torch}
-    exec(compile("def run(m, x):\n    return m.b(torch.ops.aten.renorm(m.a(x), 2, 1, 1.0))\n", file, "exec"), space)
+    exec(compile("def run(m, x):\n    return m.b(torch.ops.aten.masked_scatter(m.a(x), m.a(x) > 0, m.a(x)))\n", file, "exec"), space)
     graph = prunus.trace(randomised(Net(space["run"], a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 2, 1))), IMAGE)  # type: ignore[arg-type]
-    (pin,) = [p for p in graph.pinned if p.operator == "renorm"]
+    (pin,) = [p for p in graph.pinned if p.operator == "masked_scatter"]
     assert pin.where.startswith("net.py:2")
 
 

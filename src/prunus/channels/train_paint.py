@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from prunus.channels.components import components
 from prunus.channels.fold import agree, settle_leaks
-from prunus.channels.graph import copies_alone
+from prunus.channels.graph import made_by_none
 from prunus.channels.layers import Labels, Mark, Where
 from prunus.channels.paint import Painter
 from prunus.channels.source import Source, colours_of
@@ -159,7 +159,7 @@ def _known(run: Forward, count: int) -> Known:
 def _alone(run: Forward, count: int) -> list[Mark]:
     """Pins of what neither of the two forwards makes by a parameter, once each knows of the other."""
     parent = _components(run)
-    return _of_parameters(copies_alone(run.painter, parent, run.sources), parent, count)
+    return _of_parameters(made_by_none(run.painter, parent, run.sources), parent, count)
 
 
 def _components(run: Forward) -> Labels:
