@@ -22,6 +22,7 @@ from .collector import collector_paused
 from .dropout import NoDropout
 from .graph import ChannelGraph, build
 from .layers import Layer, Mark, constant
+from .lists import KnownLists
 from .neutral import neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
@@ -272,10 +273,9 @@ def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, A
         with (
             torch.no_grad(),
             uncompiled(),
-            _lists_with_values(),
             _own_forwards(painter, twin.modules),
             painter,
-            sites or nullcontext(),
+            sites or KnownLists(),
             NoDropout() if twin.training else nullcontext(),
         ):
             return twin.model(*args, **kwargs)
@@ -288,27 +288,6 @@ def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, A
             hint = "the forward needs real values there, so it cannot be traced; trace a sub-module without it"
         name = type(twin.model).__name__
         raise TraceError(f"The forward of {name} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}.") from error
-
-
-@contextmanager
-def _lists_with_values() -> Iterator[None]:
-    """Let a list of slots in `x[:, [2, 0, 1]]` keep its numbers: torch makes it a tensor where x is, on meta, before any dispatch mode sees it."""
-    own = Tensor.__getitem__
-
-    def getitem(self: Tensor, key: Any) -> Tensor:
-        if self.is_meta and type(key) in (list, tuple):
-            key = tuple(map(_listed, key)) if type(key) is tuple else _listed(key)
-        return own(self, key)
-
-    Tensor.__getitem__ = getitem  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        Tensor.__getitem__ = own  # type: ignore[method-assign]
-
-
-def _listed(key: Any) -> Any:
-    return torch.tensor(key) if type(key) is list and key and all(type(k) is int for k in key) else key
 
 
 def _first_line(error: Exception) -> str:

@@ -17,6 +17,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from prunus.channels.lists import KnownLists
+
 _ATEN = torch.ops.aten
 Formula = Callable[..., Any]
 
@@ -152,7 +154,7 @@ class _Statistics(TorchFunctionMode):
         return FORMULAS[func](self.ratios[number], *args, **kwargs)
 
 
-class SiteLog(TorchFunctionMode):
+class SiteLog(KnownLists):
     """Notes every call of a function that computes statistics; `running` is what runs: names of modules, and a number for each run of one."""
 
     def __init__(self, running: Sequence[tuple[str, int]], records: Sequence[Any]) -> None:
@@ -162,7 +164,7 @@ class SiteLog(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func not in FORMULAS:
-            return func(*args, **(kwargs or {}))
+            return super().__torch_function__(func, types, args, kwargs)
         first = len(self.records)
         result = func(*args, **(kwargs or {}))
         names, frames = tuple([name for name, _ in self.running]), tuple([frame for _, frame in self.running])
