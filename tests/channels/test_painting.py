@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.channels.nets import Net, channels, pruned, randomised
+from tests.channels.nets import Net, channels, pruned, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
@@ -176,6 +177,35 @@ def test_zero_padding_of_channels_gives_new_slots_a_life_of_their_own() -> None:
     graph = prunus.trace(randomised(Net(run, a=nn.Conv2d(3, 2, 1), b=nn.Conv2d(3, 5, 1), c=nn.Conv2d(5, 2, 1))), IMAGE)
     assert channels(graph, "a.weight") == [0, 1]
     assert channels(graph, "b.weight") == channels(graph, "c.weight", 1) == [2, 0, 1, 3, 4]
+
+
+@pytest.mark.parametrize(("shift", "pinned"), [(1, [4]), (-2, [0, 1]), (3, [2, 3, 4]), (0, []), (5, [0, 1, 2, 3, 4]), (7, [0, 1, 2, 3, 4])])
+def test_a_roll_keeps_what_it_carries_around(shift: int, pinned: list[int]) -> None:
+    model = randomised(Net(lambda m, x: m.b(m.a(x).roll(shift, 1)), a=nn.Conv2d(3, 5, 1), b=nn.Conv2d(5, 2, 1)))
+    graph = prunus.trace(model, IMAGE)
+    made = channels(graph, "a.weight")
+    assert [slot for slot, channel in enumerate(made) if channel < 0] == pinned
+    assert channels(graph, "b.weight", 1) == np.roll(made, shift).tolist()
+    if graph.num_channels:
+        small = prunus.compact(model, random_plan(graph))
+        assert small.prunus.mode == "eager" and small.prunus.plan.removed == graph.num_channels // 2
+
+
+def test_flipped_channels_are_coupled_in_pairs_where_they_meet() -> None:
+    graph = prunus.trace(randomised(Net(lambda m, x: (lambda y: m.b(y + y.flip(1)))(m.a(x)), a=nn.Conv2d(3, 5, 1), b=nn.Conv2d(5, 2, 1))), IMAGE)
+    assert channels(graph, "a.weight") == [0, 1, 2, 1, 0]
+
+
+@pytest.mark.parametrize("table", [lambda: torch.arange(6.0, dtype=torch.float64), lambda: torch.linspace(0, 1, 6, dtype=torch.float64)])
+def test_what_no_parameter_makes_is_no_channel(table: Callable[[], Tensor]) -> None:
+    def run(m: nn.Module, x: Tensor) -> Tensor:
+        return m.c(m.a(x) + m.t(torch.cat([(x.mean() * table()).sin(), table().cos()])).relu()[:, None, None])
+
+    model = randomised(Net(run, a=nn.Conv2d(3, 4, 1), t=nn.Linear(12, 4), c=nn.Conv2d(4, 2, 1)))
+    graph = prunus.trace(model, IMAGE)
+    assert channels(graph, "t.weight", 1) == [-1] * 12 and graph.num_channels == 4
+    assert "made by no parameter" in {p.reason for p in graph.pinned}
+    assert prunus.compact(model, random_plan(graph)).prunus.mode == "eager"
 
 
 def test_pixel_shuffle_and_unshuffle() -> None:
