@@ -411,7 +411,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _as_it_was(self, tensor: Tensor) -> Tensor:
         """A tensor with the shape and the paint of one that gets another shape in place; records hold it from here on."""
-        before = torch.ops.aten.alias.default(tensor)
+        before: Tensor = torch.ops.aten.alias.default(tensor)
         self.set_paint(before, self.paint_of(tensor))
         (self._fixed.add if self.is_fixed(tensor) else self._fixed.discard)(id(before))
         for record in self.records:
