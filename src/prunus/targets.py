@@ -249,9 +249,11 @@ def _steps(graph: ChannelGraph, round_to: int, fixed: Mapping[int, int]) -> tupl
 
 
 def _inexact_channels(graph: ChannelGraph) -> NDArray[np.bool_]:
-    result = unfoldable_channels(graph)
-    for note in graph.notes:
-        result[note.channels] = True
+    result = np.zeros(graph.num_channels, dtype=bool)
+    for one in graph.forwards:
+        result |= unfoldable_channels(one)
+        for note in one.notes:
+            result[note.channels] = True
     return result
 
 

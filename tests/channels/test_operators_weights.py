@@ -8,9 +8,9 @@ from collections.abc import Callable
 import pytest
 import torch
 from tests.channels.nets import channels, randomised
-from tests.channels.operators import WIDTH, Between, goes_exactly
+from tests.channels.operators import WIDTH, Between, goes, goes_exactly
 from torch import Tensor, nn
-from torch.nn.utils import parametrizations
+from torch.nn.utils import parametrizations, parametrize
 
 import prunus
 
@@ -81,3 +81,42 @@ def test_a_length_is_what_makes_a_filter() -> None:
     rows = masked.a.parametrizations.weight.original1.flatten(1).norm(dim=1)
     assert (rows > 0).all()  # a direction is divided by its norm
     assert (masked.a.weight.flatten(1).norm(dim=1) == 0).sum() == 6 - small.a.weight.shape[0]
+
+
+class MaxNorm(nn.Module):
+    """Weights whose slices along an axis are no longer than one."""
+
+    def __init__(self, dim: int = 0, power: float = 2) -> None:
+        super().__init__()
+        self.dim, self.power = dim, power
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight.renorm(self.power, self.dim, 1.0)
+
+
+def bounded(layer: nn.Module, dim: int = 0, power: float = 2) -> nn.Module:
+    parametrize.register_parametrization(layer, "weight", MaxNorm(dim, power))
+    return layer
+
+
+@pytest.mark.parametrize(("dim", "power"), [(0, 2), (1, 2), (0, 1), (0, float("inf"))])
+def test_max_norm_leaves_filters_free(dim: int, power: float) -> None:
+    result = goes_exactly(convolutions, a=bounded(nn.Conv2d(WIDTH, 6, 3, padding=1), dim, power), b=bounded(nn.Conv2d(6, WIDTH, 1), dim, power))
+    assert result.mode == "eager" and result.graph.num_channels == 2 * WIDTH + 6
+
+
+def test_max_norm_of_a_depthwise_convolution_pins_neither_side() -> None:
+    spatial = bounded(nn.Conv2d(WIDTH, 2 * WIDTH, (3, 1), padding=(1, 0), groups=WIDTH, bias=False))
+    result = goes_exactly(lambda m, y: m.b(m.norm(m.a(y))), a=spatial, norm=nn.BatchNorm2d(2 * WIDTH), b=nn.Conv2d(2 * WIDTH, WIDTH, 1))
+    assert result.graph.num_channels == 2 * WIDTH
+
+
+@pytest.mark.parametrize("dim", [0, 1, 2])
+def test_renorm_of_activations_is_exact_where_what_goes_is_zero(dim: int) -> None:
+    goes_exactly(lambda m, y: y.renorm(2, dim, 1.0))
+
+
+def test_renorm_over_constants_is_noted() -> None:
+    result = goes(lambda m, y: y.sigmoid().renorm(2, 0, 1.0))
+    assert not result.exact and "renorm across the channels" in result.notes
+    assert not goes(lambda m, y: y.renorm(0.5, 1, 1.0) + y.sigmoid().renorm(2, 1, 0.1)).notes.startswith("renorm")

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.channels.nets import Net, channels, pruned, randomised
+from tests.channels.nets import Net, channels, pruned, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
@@ -127,13 +130,31 @@ def test_equal_split_couples_slot_j_and_unequal_split_does_not() -> None:
     assert [g.name for g in graph.groups] == ["a[0]", "a[1]"]
 
 
-def test_ragged_split_and_single_slots_are_pinned() -> None:
+def test_a_ragged_split_is_pinned() -> None:
     ragged = Net(lambda m, x: sum(p.sum((1, 2, 3)) for p in m.a(x).split(2, 1)), a=nn.Conv2d(3, 5, 1))
-    single = Net(lambda m, x: m.a(x)[:, 1], a=nn.Conv2d(3, 5, 1))
-    for model, reason in ((ragged, "split into pieces of unequal length"), (single, "single slots are selected")):
-        graph = prunus.trace(randomised(model), IMAGE)
-        assert graph.num_channels == 0
-        assert reason in {p.reason for p in graph.pinned}
+    graph = prunus.trace(randomised(ragged), IMAGE)
+    assert graph.num_channels == 0
+    assert "split into pieces of unequal length" in {p.reason for p in graph.pinned}
+
+
+SINGLE: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], list[int]]] = {
+    "an index": (lambda y: y[:, 1], [0, 1]),
+    "an index from the end": (lambda y: y[:, -2], [3, 4]),
+    "a slice": (lambda y: y[:, 2:3], [0, 1, 2]),
+    "a slice from the end": (lambda y: y[:, -1:], [4]),
+    "narrow": (lambda y: y.narrow(1, 0, 1), [0]),
+    "a list": (lambda y: y[:, [1]], [0, 1]),
+    "a piece of a split": (lambda y: y.split([3, 1, 1], 1)[1], [3, 4]),
+    "all one by one": (lambda y: sum(y.unbind(1)), [0, 1, 2, 3, 4]),
+}
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_single_slots_pin_what_counts_them(name: str) -> None:
+    run, pinned = SINGLE[name]
+    graph = prunus.trace(randomised(Net(lambda m, x: run(m.a(x)), a=nn.Conv2d(3, 5, 1))), IMAGE)
+    assert [slot for slot, channel in enumerate(channels(graph, "a.weight")) if channel < 0] == pinned
+    assert "single slots are selected" in {p.reason for p in graph.pinned}
 
 
 def test_slice_takes_a_part_and_a_step_pins() -> None:
@@ -156,6 +177,35 @@ def test_zero_padding_of_channels_gives_new_slots_a_life_of_their_own() -> None:
     graph = prunus.trace(randomised(Net(run, a=nn.Conv2d(3, 2, 1), b=nn.Conv2d(3, 5, 1), c=nn.Conv2d(5, 2, 1))), IMAGE)
     assert channels(graph, "a.weight") == [0, 1]
     assert channels(graph, "b.weight") == channels(graph, "c.weight", 1) == [2, 0, 1, 3, 4]
+
+
+@pytest.mark.parametrize(("shift", "pinned"), [(1, [4]), (-2, [0, 1]), (3, [2, 3, 4]), (0, []), (5, [0, 1, 2, 3, 4]), (7, [0, 1, 2, 3, 4])])
+def test_a_roll_keeps_what_it_carries_around(shift: int, pinned: list[int]) -> None:
+    model = randomised(Net(lambda m, x: m.b(m.a(x).roll(shift, 1)), a=nn.Conv2d(3, 5, 1), b=nn.Conv2d(5, 2, 1)))
+    graph = prunus.trace(model, IMAGE)
+    made = channels(graph, "a.weight")
+    assert [slot for slot, channel in enumerate(made) if channel < 0] == pinned
+    assert channels(graph, "b.weight", 1) == np.roll(made, shift).tolist()
+    if graph.num_channels:
+        small = prunus.compact(model, random_plan(graph))
+        assert small.prunus.mode == "eager" and small.prunus.plan.removed == graph.num_channels // 2
+
+
+def test_flipped_channels_are_coupled_in_pairs_where_they_meet() -> None:
+    graph = prunus.trace(randomised(Net(lambda m, x: (lambda y: m.b(y + y.flip(1)))(m.a(x)), a=nn.Conv2d(3, 5, 1), b=nn.Conv2d(5, 2, 1))), IMAGE)
+    assert channels(graph, "a.weight") == [0, 1, 2, 1, 0]
+
+
+@pytest.mark.parametrize("table", [lambda: torch.arange(6.0, dtype=torch.float64), lambda: torch.linspace(0, 1, 6, dtype=torch.float64)])
+def test_what_no_parameter_makes_is_no_channel(table: Callable[[], Tensor]) -> None:
+    def run(m: nn.Module, x: Tensor) -> Tensor:
+        return m.c(m.a(x) + m.t(torch.cat([(x.mean() * table()).sin(), table().cos()])).relu()[:, None, None])
+
+    model = randomised(Net(run, a=nn.Conv2d(3, 4, 1), t=nn.Linear(12, 4), c=nn.Conv2d(4, 2, 1)))
+    graph = prunus.trace(model, IMAGE)
+    assert channels(graph, "t.weight", 1) == [-1] * 12 and graph.num_channels == 4
+    assert "made by no parameter" in {p.reason for p in graph.pinned}
+    assert prunus.compact(model, random_plan(graph)).prunus.mode == "eager"
 
 
 def test_pixel_shuffle_and_unshuffle() -> None:
@@ -237,13 +287,13 @@ def test_an_index_pins_the_axis_that_it_picks_from_and_no_other() -> None:
 def test_an_unknown_operator_pins_and_names_the_line() -> None:
     def run(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
         x = m.a(x)
-        x = torch.ops.aten.renorm(x, 2, 1, 1.0)  # the line to be named
+        x = torch.ops.aten.masked_scatter(x, x > 0, x)  # the line to be named
         return m.b(x)
 
     graph = prunus.trace(randomised(Net(run, a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 2, 1))), IMAGE)
     assert graph.num_channels == 0
-    (pin,) = [p for p in graph.pinned if p.operator == "renorm"]
-    assert pin.reason == "operator renorm has no rule"
+    (pin,) = [p for p in graph.pinned if p.operator == "masked_scatter"]
+    assert pin.reason == "operator masked_scatter has no rule"
     assert pin.where.startswith("test_painting.py:")
     assert "the line to be named" in pin.where
     assert "a.weight:0" in pin.names
@@ -253,9 +303,9 @@ def test_lines_in_packages_whose_names_begin_with_torch_are_the_users() -> None:
     """torchvision lies beside torch: its folder's name begins with torch's, but its lines are not torch's."""
     file = torch.__file__.rsplit("/", 1)[0] + "vision_like/net.py"
     space: dict[str, object] = {"torch": torch}
-    exec(compile("def run(m, x):\n    return m.b(torch.ops.aten.renorm(m.a(x), 2, 1, 1.0))\n", file, "exec"), space)
+    exec(compile("def run(m, x):\n    return m.b(torch.ops.aten.masked_scatter(m.a(x), m.a(x) > 0, m.a(x)))\n", file, "exec"), space)
     graph = prunus.trace(randomised(Net(space["run"], a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 2, 1))), IMAGE)  # type: ignore[arg-type]
-    (pin,) = [p for p in graph.pinned if p.operator == "renorm"]
+    (pin,) = [p for p in graph.pinned if p.operator == "masked_scatter"]
     assert pin.where.startswith("net.py:2")
 
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from .graph import ChannelGraph
 from .layers import Layer, Record
+from .places import is_size, size_at, sizes_of
 from .rehearse import MismatchError, rehearse
 from .surgery import Rebind, Surgery
 
@@ -49,7 +50,7 @@ def _candidates(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surger
     record = graph.records[index]
     changes = _changes(graph, removed, index)
     for depth, path in enumerate(_enclosing(record.module)):
-        sizes = {name: value for name, value in vars(graph.twin.modules[path]).items() if _is_size(value)}
+        sizes = sizes_of(graph.twin.modules[path])
         equal = {name: value for name, value in sizes.items() if _stands_for(value, changes)}
         for chosen, in_order in ((equal, True), (equal, False), (sizes, True)):
             names = list(_followed(chosen, changes, in_order))
@@ -70,7 +71,7 @@ def _with_attributes(
         if other.where == record.where and other.operator == record.operator and depth < len(around):
             owner = graph.twin.modules[around[depth]]
             if type(owner) is kind:
-                sizes = {name: vars(owner)[name] for name in names if _is_size(vars(owner).get(name))}
+                sizes = {name: value for name in names if is_size(value := size_at(owner, name))}
                 for name, value in _followed(sizes, _changes(graph, removed, index), in_order).items():
                     rebinds[around[depth], name] = Rebind(around[depth], name, value)
     return Surgery(surgery.slices, tuple(rebinds.values()), remaps=surgery.remaps)
@@ -94,12 +95,6 @@ def _enclosing(path: str) -> list[str]:
     """A module's path and those around it, innermost first."""
     parts = path.split(".") if path else []
     return [".".join(parts[:n]) for n in range(len(parts), -1, -1)]
-
-
-def _is_size(value: Any) -> bool:
-    if isinstance(value, (list, tuple)):
-        return bool(value) and all(_is_size(v) for v in value) and not isinstance(value[0], (list, tuple))
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
 
 
 def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], index: int) -> list[tuple[int, int]]:

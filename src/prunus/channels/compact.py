@@ -108,9 +108,9 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     small, surgery, failure = _eager(model, graph, plan, norms)
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
-    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and graph.training is None else None
+    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and (graph.training is None or plan.exact) else None
     trained = _trained(model, plan, traced) if traced is not None else None
-    apart = "" if trained is None or trained.same else f"its traced graph would train in another way ({trained.fails or trained.of})"
+    apart = _apart(graph, trained) if traced is not None else ""
     if traced is not None and not apart:
         noted = plan if norms == "original" else _noted(plan, graph, surgery)
         return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
@@ -122,6 +122,13 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
 def _trained(model: nn.Module, plan: Plan, traced: nn.Module) -> TrainDifference | None:
     """How a traced graph trains, which does not know of everything, such as gradients of its own; None if that cannot be said."""
     return compare_training(model, plan, mask(model, plan), traced, random_inputs(model, plan)) if plan.exact else None
+
+
+def _apart(graph: ChannelGraph, trained: TrainDifference | None) -> str:
+    """How a traced graph would train otherwise than the model does; "" if it would not."""
+    if trained is None:
+        return "" if graph.training is None else "its traced graph knows of eval mode alone"
+    return "" if trained.same else f"its traced graph would train in another way ({trained.fails or trained.of})"
 
 
 def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
@@ -150,15 +157,14 @@ def _eager(
     """The module's own class, or None and what went wrong."""
     removed = plan.removed_in(graph)
     slices = slices_of(graph, removed)
-    forwards = [graph] if graph.training is None else [graph, graph.training]
+    forwards = graph.forwards
     rebinds = {(r.module, r.name): r for one in forwards for r in standard_rebinds(one, removed, slices)}
     surgery = Surgery(slices, tuple(rebinds.values()), remaps=remaps_of(graph, removed))
     for one in forwards:
         surgery, failure = fit_attributes(one, removed, surgery, attempts)
         if failure is not None:
             return None, surgery, failure
-    widths = {(w.module, w.number): w for one in forwards for w in widths_of(one, removed) or ()} if norms == "original" else {}
-    surgery = replace(surgery, widths=tuple(widths.values()))
+    surgery = replace(surgery, widths=(widths_of(graph, removed) or ()) if norms == "original" else ())
     small = operate(model, surgery)
     moves = {fold.module: fold for one in forwards for fold in folds(one, removed)}
     apply_folds(model, small, tuple(moves.values()), surgery)

@@ -18,6 +18,7 @@ from .twin import Modules
 if TYPE_CHECKING:
     from .graph import ChannelGraph
 
+_CONTRACTIONS = frozenset({"convolution", "mm", "bmm", "addmm", "baddbmm"})
 _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 
@@ -39,6 +40,25 @@ def folds(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Fold]:
             slots = np.flatnonzero(_gone(graph, leak, removed)).tolist()
             result.append(Fold(module, tuple(slots), tuple(leak.dead[slots].tolist())))
     return result
+
+
+def agree(*forwards: tuple[Sequence[Record], Modules, list[Leak]]) -> None:
+    """Put no constant into a bias that the same layer does not get in every forward of a model that runs it, in place."""
+    wanted: list[dict[str, list[Leak]]] = []
+    for records, modules, leaks in forwards:
+        wanted.append({})
+        for leak in leaks:
+            wanted[-1].setdefault(_foldable_in(records, modules, leak) or "", []).append(leak)
+    running = [{record.module for record in records if record.operator in _CONTRACTIONS} for records, _, _ in forwards]
+    for mine, (_, _, leaks) in zip(wanted, forwards):
+        for name, found in mine.items():
+            others = [others.get(name, []) for others, runs in zip(wanted, running) if others is not mine and name in runs]
+            if name and not all(_same_constants(found, other) for other in others):
+                leaks[:] = [leak._replace(foldable=False) if any(leak is one for one in found) else leak for leak in leaks]
+
+
+def _same_constants(first: Sequence[Leak], second: Sequence[Leak]) -> bool:
+    return len(first) == len(second) and all(np.array_equal(a.dead, b.dead) for a, b in zip(first, second))
 
 
 def unfoldable(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[str]:

@@ -16,7 +16,7 @@ from .components import components
 from .cost import AxisTable, Cost, CostModel, LayerCost
 from .costing import cost_model, layer_costs
 from .fold import settle_leaks
-from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record, Statistic
+from .layers import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record, Statistic, Where
 from .paint import Painter
 from .source import UNPAINTED, Source
 from .state import State
@@ -92,7 +92,7 @@ class Note:
 class ChannelGraph:
     """All channels of a model. `print(graph)` shows them.
 
-    `training` is the same of its forward in train mode, with the same channels, where that reads parameters that the one in eval mode does not.
+    `training` is the same of its forward in train mode, with the same channels, where that does something else than the one in eval mode.
     """
 
     model: nn.Module
@@ -114,6 +114,11 @@ class ChannelGraph:
     state: State
     training: ChannelGraph | None
     costs: CostModel
+
+    @property
+    def forwards(self) -> tuple[ChannelGraph, ...]:
+        """This one, and that of train mode where it is another."""
+        return (self,) if self.training is None else (self, self.training)
 
     @cached_property
     def pinned(self) -> tuple[Pinned, ...]:
@@ -224,7 +229,7 @@ def build(
 ) -> ChannelGraph:
     """Components of the couplings become channels, channels with the same slots become groups."""
     parent = components(painter.next_colour, painter.edges, painter.whole)
-    painter.pins.extend(_copies_alone(painter, parent, sources))
+    painter.pins.extend(made_by_none(painter, parent, sources))
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
     table = AxisTable(channel_of_colour)
@@ -299,19 +304,21 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
     return bad
 
 
-def _copies_alone(painter: Painter, parent: Labels, sources: Sequence[Source]) -> list[Mark]:
-    """Copies of one slot, as of a grey image, and random numbers that no parameter makes: nothing would make a removed one zero."""
-    if not painter.copied:
-        return []
-    produced = np.zeros(painter.next_colour, dtype=bool)
+def made_by_none(painter: Painter, parent: Labels, sources: Sequence[Source]) -> list[Mark]:
+    """What no parameter makes, so that nothing would make a removed one zero: copies of one slot, as of a grey image, random numbers, constants."""
+    produced, held = np.zeros((2, painter.next_colour), dtype=bool)
     for source in sources:
         for axis, start in enumerate(source.starts):
-            if source.is_parameter and start != UNPAINTED:
-                produced[start : start + source.tensor.shape[axis]] = True
+            if start != UNPAINTED:
+                (produced if source.is_parameter else held)[start : start + source.tensor.shape[axis]] = True
+    read = np.flatnonzero(produced)
     produced &= ~_marked(painter.next_colour, painter.consumed) | _marked(painter.next_colour, painter.made)
     made = np.zeros(painter.next_colour, dtype=bool)
     made[parent[produced]] = True
-    return [Mark(mark.labels[~made[parent[mark.labels]]], *mark[1:]) for mark in painter.copied if not made[parent[mark.labels]].all()]
+    marks = [Mark(mark.labels[~made[parent[mark.labels]]], *mark[1:]) for mark in painter.copied if not made[parent[mark.labels]].all()]
+    made[parent[held]] = True
+    alone = read[~made[parent[read]]]
+    return [*marks, Mark(alone, "made by no parameter", "", Where("", 0))] if len(alone) else marks
 
 
 def _number_channels(parent: Labels, pinned: NDArray[np.bool_], sources: Sequence[Source]) -> tuple[Labels, int]:

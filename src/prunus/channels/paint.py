@@ -115,6 +115,7 @@ class Operator:
     name: str
     mutable: bool
     random: bool
+    reshapes: bool  # its first operand, in place
     rule: Rule | None
     blank: Blank | None
 
@@ -264,7 +265,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = tensors_of(args, kwargs)
         if operator.name in _CREATION or (operator.name in _DRAWN and not tensors):
             return self._create(operator, func, args, kwargs)
-        if operator.mutable and (operator.random or not all(map(self.is_fixed, tensors))):
+        if operator.mutable and not operator.reshapes and (operator.random or not all(map(self.is_fixed, tensors))):
             self._unfix(tensors[0])
         on_meta = sum(t.is_meta for t in tensors)
         if on_meta < len(tensors) and on_meta:
@@ -273,6 +274,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         fetched = self._fetched(operator, func, args, kwargs)
         if fetched is None and (on_meta or not tensors) and kwargs.get("device") is not None:
             kwargs["device"] = torch.device("meta")
+        before = self._as_it_was(tensors[0]) if operator.reshapes else None
         if fetched is not None:
             result: Any = fetched
         else:
@@ -280,6 +282,8 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         outputs = (result,) if isinstance(result, Tensor) else tensors_of(result if isinstance(result, (tuple, list)) else ())
         if tensors and not operator.random and all(t.is_meta and self.value_of(t) is not None for t in tensors):
             self._propagate(func, args, kwargs, outputs)
+        if before is not None:
+            args, tensors = with_other(tuple(args), tensors[0], before), (before, *tensors[1:])
         self._apply(operator, func, args, kwargs, tensors, outputs)
         return result
 
@@ -291,7 +295,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func._schema.name.removeprefix("aten::")
         rule = self.rules.get(name) or self.rules.get(name.rstrip("_"))
         random = torch.Tag.nondeterministic_seeded in func.tags
-        operator = self._operators[func] = Operator(name, func._schema.is_mutable, random, rule, BLANKS.get(str(func)))
+        operator = self._operators[func] = Operator(
+            name, func._schema.is_mutable, random, torch.Tag.inplace_view in func.tags, rule, BLANKS.get(str(func))
+        )
         return operator
 
     def _fetched(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
@@ -327,7 +333,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if self._pinned_if_read:
             for tensor in tensors:
                 self._read(tensor)
-        stale = self.paint_of(outputs[0]) if operator.mutable and outputs else ()
+        stale = self.paint_of(outputs[0]) if operator.mutable and not operator.reshapes and outputs else ()
         if operator.rule is None and not any(inputs):
             paints: Sequence[Paint] = ((),) * len(outputs)
         else:
@@ -335,6 +341,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             paints = (operator.rule or self.fallback)(call)
             self._follow_parameters(call, inputs, fixed, paints)
         for tensor, paint in zip(outputs, paints, strict=True):
+            for layer in paint:
+                if len(layer.labels) == 1:  # from here on nothing says that it is there
+                    self.pin(layer.labels, "single slots are selected", operator.name)
             self.set_paint(tensor, paint)
             (self._fixed.add if fixed else self._fixed.discard)(id(tensor))
         if stale:
@@ -400,6 +409,18 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._record(operator.name, func, tuple(args), kwargs, (), (), (result,))
         return result
 
+    def _as_it_was(self, tensor: Tensor) -> Tensor:
+        """A tensor with the shape and the paint of one that gets another shape in place; records hold it from here on."""
+        before: Tensor = torch.ops.aten.alias.default(tensor)
+        self.set_paint(before, self.paint_of(tensor))
+        (self._fixed.add if self.is_fixed(tensor) else self._fixed.discard)(id(before))
+        for record in self.records:
+            if any(tensor is one for one in (*record.tensors, *record.outputs)):
+                record.args, record.kwargs = with_other(record.args, tensor, before), with_other(record.kwargs, tensor, before)
+                record.tensors, record.outputs = with_other(record.tensors, tensor, before), with_other(record.outputs, tensor, before)
+        self._read(tensor)
+        return before
+
     def _unfix(self, target: Tensor) -> None:
         """A constant that is written into with something computed from the inputs is a constant no more."""
         for tensor in (target, target._base):
@@ -464,6 +485,15 @@ def tensors_of(*containers: Iterable[Any]) -> Tensors:
             elif isinstance(value, (list, tuple)) and value and type(value[0]) is not int:  # sizes and strides hold none
                 found.extend(tensors_of(value))
     return tuple(found)
+
+
+def with_other(value: Any, old: Tensor, new: Tensor) -> Any:
+    """The same nest of arguments with another tensor in place of one."""
+    if isinstance(value, Tensor):
+        return new if value is old else value
+    if isinstance(value, dict):
+        return {key: with_other(one, old, new) for key, one in value.items()}
+    return type(value)(with_other(one, old, new) for one in value) if type(value) in (list, tuple) else value
 
 
 @lru_cache(maxsize=4096)

@@ -233,8 +233,9 @@ def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[
 
 
 def _notes(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:
-    notes = [note.text for note in graph.notes if removed[note.channels].any()]
-    return tuple(notes + unfoldable(graph, removed) + (_draws(graph) if removed.any() else []))
+    notes = [note.text for one in graph.forwards for note in one.notes if removed[note.channels].any()]
+    left = [text for one in graph.forwards for text in unfoldable(one, removed)]
+    return tuple(dict.fromkeys(notes + left + (_draws(graph) if removed.any() else [])))
 
 
 def _draws(graph: ChannelGraph) -> list[str]:

@@ -31,7 +31,7 @@ from .surgery import Surgery, changed, rebind_attributes
 from .trace import map_tensors, run, tell_numbers, to_meta
 from .twin import meta_twin, named_tensors, tensors_in_modules
 
-_SCALAR_OPERATORS = frozenset({"add", "sub", "rsub", "mul", "div", "pow", "clamp", "clamp_min", "clamp_max", "remainder", "floor_divide"})
+_WITH_NUMBERS = frozenset({"addmm", "baddbmm", "addmv", "addbmm", "addr", "full_like"})  # whole ones, too
 # Operators whose arguments name axes, strides and numbers, but no slots along an axis.
 _RULED = (contraction, normalisation, reduction, order, spatial, windows)
 _MOVING = ("permute", "transpose", "t", "cat", "stack", "clone", "detach", "alias", "_to_copy", "contiguous", "dropout")
@@ -179,7 +179,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
                 raise MismatchError(index, f"{mine.operator} reads another tensor")
         if self.others:
             self._note_others(index, mine)
-        if mine.operator.rstrip("_") in _SCALAR_OPERATORS and _scalars(mine) != _scalars(dense):
+        if mine.tensors and _numbers(mine) != _numbers(dense):
             self._note_number(index, mine, dense)
         for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):
             wanted = {x.axis: x.labels for x in paint} if _single(paint) else None
@@ -189,10 +189,10 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     def _note_number(self, index: int, mine: Record, dense: Record) -> None:
         """A factor that depends on a size may be made up for; any other number may not."""
-        if mine.operator not in ("mul", "div") or len(mine.tensors) != 1 or 0 in _scalars(mine) or len(_scalars(mine)) != 1:
+        before, after = _numbers(dense), _numbers(mine)
+        if mine.operator.rstrip("_") not in ("mul", "div") or len(mine.tensors) != 1 or len(before) != 1 or len(after) != 1 or after == [0]:
             raise MismatchError(index, f"a number in {mine.operator} depends on a size")
-        before, after = _scalars(dense)[0], _scalars(mine)[0]
-        self.numbers[index] = before / after if mine.operator == "mul" else after / before
+        self.numbers[index] = before[0] / after[0] if mine.operator.startswith("mul") else after[0] / before[0]
 
     def _note_others(self, index: int, mine: Record) -> None:
         """A constant with other values than before may name slots, or be a factor that is made up for; any other result of it must be a constant."""
@@ -276,8 +276,18 @@ def _same_options(mine: dict[str, Any], dense: dict[str, Any]) -> bool:
     return list(mine) == list(dense) and _same_arguments(list(mine.values()), list(dense.values()))
 
 
-def _scalars(record: Record) -> list[Any]:
-    return [a for a in (*record.args, *record.kwargs.values()) if isinstance(a, (int, float)) and not isinstance(a, bool)]
+def _numbers(record: Record) -> list[float]:
+    """What an operator computes with: all numbers where it works slot by slot, else those that are not whole, which say no axis, size or slot."""
+    kinds = (int, float) if is_pointwise(record.func, record.operator) or record.operator in _WITH_NUMBERS else (float,)
+    found = []
+    waiting: list[Any] = [record.args, list(record.kwargs.values())]
+    while waiting:
+        value = waiting.pop()
+        if isinstance(value, (list, tuple)):
+            waiting.extend(value)
+        elif isinstance(value, kinds) and not isinstance(value, bool):
+            found.append(value)
+    return found
 
 
 def _indices(graph: ChannelGraph, surgery: Surgery) -> dict[str, Tensor]:

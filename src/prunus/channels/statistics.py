@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunus.channels.layers import Record, Statistic
-from prunus.channels.widths import KeepsWidth, Site, Width, can_keep, numbered
+from prunus.channels.widths import KeepsWidth, Site, Width, can_keep, in_mode, numbered
 
 if TYPE_CHECKING:
     from prunus.channels.graph import ChannelGraph
@@ -39,21 +39,35 @@ def site_of(sites: Sequence[Site], record: int) -> Site | None:
 def widths_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Width, ...] | None:
     """What every statistic of the compact model goes over; None where a module that runs several times would have to keep several widths.
 
-    Modules that keep a width already go on doing so.
+    Modules that keep a width already go on doing so. Where train mode computes others, it has numbers of its own.
     """
-    ratios = _ratios(graph, removed)
-    wide = frozenset(graph.sites[place].modules[-1] for place in ratios)
-    numbers, found = numbered(graph.sites, wide), dict[tuple[str, int], float]()
+    ratios = [_ratios(one, removed) for one in graph.forwards]
+    wide = frozenset(one.sites[place].modules[-1] for one, found in zip(graph.forwards, ratios) for place in found)
+    tables = [_tables(one.sites, found, wide) for one, found in zip(graph.forwards, ratios)]
+    if any(table is None for table in tables):
+        return None
+    result = []
+    for name in sorted(wide):
+        own = [table.get(name, {}) for table in tables if table is not None]
+        result += [Width(name, number, ratio) for number, ratio in own[0].items()]
+        if own[-1] != own[0]:
+            none = {len(graph.forwards[-1].sites): 1.0}  # a number that is never reached
+            result += [Width(name, -1 - number, ratio) for number, ratio in (own[-1] or none).items()]
+    return tuple(result)
+
+
+def _tables(sites: Sequence[Site], ratios: Mapping[int, float], wide: frozenset[str]) -> dict[str, dict[int, float]] | None:
+    """Module -> number of a statistic -> the share of its slots that is left; None where one number would have two."""
+    numbers, found = numbered(sites, wide), dict[str, dict[int, float]]()
     for place, ratio in ratios.items():
-        key = graph.sites[place].modules[-1], numbers[place]
-        if found.setdefault(key, ratio) != ratio:
+        if found.setdefault(sites[place].modules[-1], {}).setdefault(numbers[place], ratio) != ratio:
             return None
-    return tuple(Width(*key, ratio) for key, ratio in found.items())
+    return found
 
 
 def narrowed(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:
     """One sentence per statistic that goes over fewer slots than before, for a module that does not keep its width."""
-    lost = [one for one in graph.statistics if graph.kept_length(one.labels, removed) < len(one.labels)]
+    lost = [one for each in graph.forwards for one in each.statistics if each.kept_length(one.labels, removed) < len(one.labels)]
     return tuple(dict.fromkeys(f"{one.mark.reason} ({one.mark.operator}, {one.mark.where})" for one in lost))
 
 
@@ -72,7 +86,9 @@ def _ratios(graph: ChannelGraph, removed: NDArray[np.bool_]) -> dict[int, float]
 
 def _earlier(graph: ChannelGraph) -> dict[int, float]:
     """What the traced model keeps already."""
-    tables = {name: module.kept_widths for name, module in graph.model.named_modules(remove_duplicate=False) if isinstance(module, KeepsWidth)}
+    modules = graph.model.named_modules(remove_duplicate=False)
+    training = graph.twin.training
+    tables = {name: in_mode(module.kept_widths, training) for name, module in modules if isinstance(module, KeepsWidth)}
     numbers = numbered(graph.sites, frozenset(tables)) if tables else []
     earlier = {}
     for place, (site, number) in enumerate(zip(graph.sites, numbers)):

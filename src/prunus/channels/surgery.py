@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .graph import ChannelGraph
 from .indices import Remap, renumbered
+from .places import set_size
 from .rescale import Rescale
 from .twin import Modules, copy_model, named_tensors, walk
 from .widths import Width, set_widths
@@ -23,7 +24,7 @@ Slices = dict[str, dict[int, NDArray[np.int64]]]
 
 @dataclass(frozen=True)
 class Rebind:
-    """Set attribute `name` of module `module` to `value`: an int, or a tuple or list of ints."""
+    """Set attribute `name` of module `module`, or a place in one (see `places`), to `value`: an int, or a tuple or list of ints."""
 
     module: str
     name: str
@@ -115,11 +116,7 @@ def rescale(model: nn.Module, surgery: Surgery) -> None:
 def rebind_attributes(modules: Modules, rebinds: Sequence[Rebind]) -> None:
     """Set attributes of a model's modules."""
     for rebind in rebinds:
-        module = modules[rebind.module]
-        if rebind.name in module.__dict__:  # nn.Module's own setattr looks for parameters and submodules first
-            module.__dict__[rebind.name] = rebind.value
-        else:
-            setattr(module, rebind.name, rebind.value)
+        set_size(modules[rebind.module], rebind.name, rebind.value)
 
 
 def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Slices) -> list[Rebind]:

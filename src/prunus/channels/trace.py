@@ -7,7 +7,7 @@ import itertools
 import math
 import traceback
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -22,15 +22,17 @@ from .collector import collector_paused
 from .dropout import NoDropout
 from .graph import ChannelGraph, build
 from .layers import Layer, Mark, constant
+from .lists import KnownLists
 from .neutral import neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .source import UNPAINTED, Source
 from .state import State, state_of
-from .train_paint import share, unread
+from .train_paint import Forward, keep_readable, same_program, share, trains_alike
 from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
 from .widths import SiteLog
 
+Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
 
@@ -60,9 +62,13 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     Where a removed channel would be divided by, it is painted again with what must not be zero; what still is then, stays.
     """
     neutral = frozenset[str]()
+    train_run: _Run | None = None
     while True:
-        eval_run = _paint(model, args, kwargs, neutral)
-        train_run = _paint_training(model, args, kwargs, neutral, eval_run)
+        eval_run = _paint(model, (args, kwargs), neutral)
+        if not neutral:
+            train_run = _paint_training(model, eval_run)
+        elif train_run is not None:
+            train_run = _paint(model, train_run.inputs, neutral, training=True)
         runs = [run for run in (eval_run, train_run) if run is not None]
         found = frozenset[str]().union(*(neutral_sources(run.painter.records, run.sources, run.painter.hazards) for run in runs)) - neutral
         if not found:
@@ -72,56 +78,63 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
         for hazard in one.painter.hazards:
             one.painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
     if train_run is None:
-        return eval_run.graph(model, (args, kwargs))
-    share(eval_run.painter, train_run.painter, eval_run.sources, train_run.sources, (eval_run.twin, train_run.twin))
-    graph, training = eval_run.graph(model, (args, kwargs)), train_run.graph(model, (args, kwargs))
-    return dataclasses.replace(graph, training=training)
+        return eval_run.graph(model)
+    share(eval_run, train_run)
+    return dataclasses.replace(eval_run.graph(model), training=train_run.graph(model))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class _Run:
-    """A forward that was painted."""
+class _Run(Forward):
+    """A forward that was painted, and what its graph needs besides."""
 
-    painter: Painter
-    twin: Twin
-    sources: tuple[Source, ...]
     log: SiteLog
     state: State
+    inputs: Arguments
 
-    def graph(self, model: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> ChannelGraph:
+    def graph(self, model: nn.Module) -> ChannelGraph:
         """The channels that it shows."""
-        return build(model, self.twin, inputs, self.painter, self.sources, self.log.sites, self.state)
+        return build(model, self.twin, self.inputs, self.painter, self.sources, self.log.sites, self.state)
 
 
-def _paint(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], neutral: frozenset[str], training: bool = False) -> _Run:
+def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[str] = frozenset(), training: bool = False) -> _Run:
     painter, twin = Painter(RULES, fallback), meta_twin(model, training=training)
     sources, state = paint_sources(painter, twin.modules, neutral), state_of(twin.modules)
     tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
     log = SiteLog(painter.running, painter.records)
-    outputs = run(painter, twin, to_meta(args), to_meta(kwargs), log)
+    args, kwargs = to_meta(inputs)
+    outputs = run(painter, twin, args, kwargs, log)
     pin_outputs(painter, type(model).__name__, outputs)
-    return _Run(painter, twin, sources, log, state)
+    return _Run(painter, twin, sources, tuple(tensors_in(outputs)), log, state, inputs)
 
 
-def _paint_training(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], neutral: frozenset[str], eval_run: _Run) -> _Run | None:
-    """The forward in train mode, where parameters are left that the one in eval mode does not read; None where it reads no more either.
+def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
+    """The forward in train mode; None where it is the one in eval mode, or cannot be followed.
 
-    What cannot be painted is told: nobody knows then what those parameters read.
+    Batch norm may want a batch of more than one. What cannot be painted is told, and what parameters may read there stays.
     """
-    left = unread(eval_run.painter, eval_run.sources)
-    if not left:
+    if trains_alike(eval_run.twin.modules):
         return None
-    try:
-        found = _paint(model, args, kwargs, neutral, training=True)
-    except (TraceError, ArgumentError) as error:
-        names = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
-        warnings.warn(
-            f"{names} of {type(model).__name__} are not read in eval mode, and its forward in train mode cannot be followed ({clause(error)}); "
-            "if training reads them, what they read of pruned channels will not fit.",
-            stacklevel=6,
-        )
-        return None
-    return found if set(unread(found.painter, found.sources)) < set(left) else None
+    twice = map_tensors(eval_run.inputs, two_of)
+    failure: TraceError | ArgumentError | None = None
+    for inputs in (eval_run.inputs, twice):
+        try:
+            found = _paint(model, inputs, training=True)
+        except (TraceError, ArgumentError) as error:
+            failure = failure or error
+            continue
+        alike = eval_run if inputs is eval_run.inputs else _paint(model, inputs)
+        return None if same_program(alike, found) else found
+    assert failure is not None
+    _warn_of_training(type(model).__name__, keep_readable(eval_run), failure)
+    return None
+
+
+def _warn_of_training(name: str, left: Sequence[str], failure: PrunusError) -> None:
+    """`left` are parameters that the forward in eval mode does not read."""
+    some = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
+    what = f"{some} of {name} are not read in eval mode, and its forward" if left else f"The forward of {name}"
+    then = "what they may read there stays whole" if left else "what it does there with pruned channels is not known"
+    warnings.warn(f"{what} in train mode cannot be followed ({clause(failure)}); {then}.", stacklevel=7)
 
 
 def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
@@ -193,6 +206,13 @@ def map_tensors(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     return value
 
 
+def two_of(tensor: Tensor) -> Tensor:
+    """A batch of two instead of one: batch norm needs something to compare."""
+    if tensor.dim() < 2 or tensor.shape[0] != 1:
+        return tensor
+    return torch.cat([tensor, tensor.flip(-1)])
+
+
 def tensors_in(value: Any) -> Iterator[Tensor]:
     """Every tensor in nested containers, dataclasses and output objects, in a fixed order."""
     if isinstance(value, Tensor):
@@ -253,10 +273,9 @@ def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, A
         with (
             torch.no_grad(),
             uncompiled(),
-            _lists_with_values(),
             _own_forwards(painter, twin.modules),
             painter,
-            sites or nullcontext(),
+            sites or KnownLists(),
             NoDropout() if twin.training else nullcontext(),
         ):
             return twin.model(*args, **kwargs)
@@ -269,27 +288,6 @@ def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, A
             hint = "the forward needs real values there, so it cannot be traced; trace a sub-module without it"
         name = type(twin.model).__name__
         raise TraceError(f"The forward of {name} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}.") from error
-
-
-@contextmanager
-def _lists_with_values() -> Iterator[None]:
-    """Let a list of slots in `x[:, [2, 0, 1]]` keep its numbers: torch makes it a tensor where x is, on meta, before any dispatch mode sees it."""
-    own = Tensor.__getitem__
-
-    def getitem(self: Tensor, key: Any) -> Tensor:
-        if self.is_meta and type(key) in (list, tuple):
-            key = tuple(map(_listed, key)) if type(key) is tuple else _listed(key)
-        return own(self, key)
-
-    Tensor.__getitem__ = getitem  # type: ignore[method-assign, assignment]
-    try:
-        yield
-    finally:
-        Tensor.__getitem__ = own  # type: ignore[method-assign]
-
-
-def _listed(key: Any) -> Any:
-    return torch.tensor(key) if type(key) is list and key and all(type(k) is int for k in key) else key
 
 
 def _first_line(error: Exception) -> str:

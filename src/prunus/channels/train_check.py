@@ -9,7 +9,6 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -19,10 +18,9 @@ from torch import Tensor, nn
 from prunus.agreement import difference
 from prunus.channels.dropout import NoDropout
 from prunus.channels.surgery import Slices, cut
-from prunus.channels.trace import called, map_tensors, tensors_in
+from prunus.channels.trace import Arguments, called, map_tensors, tensors_in, two_of
 from prunus.channels.twin import copy_model, named_tensors
 
-Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 _SIDE = 96  # pixels: larger images are made smaller, as long as the model takes them
 
 
@@ -76,18 +74,11 @@ def train_difference(
 
 def _variants(inputs: Arguments) -> Iterator[Arguments]:
     """Inputs that show much at little cost, and then those that were given."""
-    smaller = map_tensors(inputs, lambda tensor: _smaller(_two(tensor)))
-    twice = map_tensors(inputs, _two)
+    smaller = map_tensors(inputs, lambda tensor: _smaller(two_of(tensor)))
+    twice = map_tensors(inputs, two_of)
     yield smaller
     yield twice
     yield inputs
-
-
-def _two(tensor: Tensor) -> Tensor:
-    """A batch of two instead of one: batch norm needs something to compare."""
-    if tensor.dim() < 2 or tensor.shape[0] != 1:
-        return tensor
-    return torch.cat([tensor, tensor.flip(-1)])
 
 
 def _smaller(tensor: Tensor) -> Tensor:

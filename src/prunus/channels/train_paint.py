@@ -6,61 +6,167 @@ The two forwards are painted apart, each with colours of its own beyond those of
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from torch import Tensor, nn
 
 from prunus.channels.components import components
-from prunus.channels.fold import settle_leaks
-from prunus.channels.layers import ANCHOR, Labels, Mark
+from prunus.channels.fold import agree, settle_leaks
+from prunus.channels.graph import made_by_none
+from prunus.channels.layers import Labels, Mark, Where
 from prunus.channels.paint import Painter
-from prunus.channels.source import Source
-from prunus.channels.twin import Twin
+from prunus.channels.source import Source, colours_of
+from prunus.channels.twin import Modules, Twin
 
 
-def unread(painter: Painter, sources: Sequence[Source]) -> list[str]:
-    """Names of the parameters that no operator read, if they have more than one number."""
-    return [source.name for source in _unread(painter, sources) if source.is_parameter and source.tensor.numel() > 1]
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """One forward of a model that was painted, in eval or in train mode."""
+
+    painter: Painter
+    twin: Twin
+    sources: tuple[Source, ...]
+    outputs: tuple[Tensor, ...]
 
 
-def share(first: Painter, second: Painter, sources: Sequence[Source], others: Sequence[Source], twins: tuple[Twin, Twin]) -> None:
-    """Give each of two painters of one model what the other found about its parameters."""
-    count = _count(sources)
-    sides = ((first, sources, twins[0]), (second, others, twins[1]))
-    known = [_known(painter, twin, count) for painter, _, twin in sides]
-    seen = [{source.name for source in own} - {source.name for source in _unread(painter, own)} for painter, own, _ in sides]
-    for (painter, own, _), (edges, pins, notes, marks), read in zip(sides, reversed(known), reversed(seen)):
+# -- whether there are two ---------------------------------------------------------------------------------------------------------------------------
+
+
+def trains_alike(modules: Modules) -> bool:
+    """Whether nothing but torch's own layers runs, which read the same in both modes."""
+    return all(_is_torchs(module) for module in modules.values())
+
+
+def _is_torchs(module: nn.Module) -> bool:
+    own = vars(module)
+    hooked = "forward" in own or any(value for name, value in own.items() if name.endswith("_hooks"))
+    return not hooked and type(module).__module__.startswith("torch.nn.modules.")
+
+
+def same_program(first: Forward, second: Forward) -> bool:
+    """Whether two forwards call the same operators on the same values and return the same, whatever batch norms take their statistics from."""
+    return _program(first) == _program(second)
+
+
+def _program(run: Forward) -> list[str]:
+    """One line per operator, and one for what is returned, in which a tensor is what made it."""
+    names = {id(source.tensor): source.name for source in run.sources}
+    counters = {key for key, name in names.items() if name.endswith("num_batches_tracked")}
+    made: dict[int, str] = dict(names)
+
+    def said(value: Any) -> str:
+        if isinstance(value, Tensor):
+            return made.setdefault(id(value), f"given {len(made)}")
+        if isinstance(value, (list, tuple)):
+            return f"[{', '.join(map(said, value))}]"
+        return repr(value)
+
+    lines: list[str] = []
+    for record in run.painter.records:
+        if not counters.isdisjoint(map(id, record.tensors)):
+            continue
+        if "batch_norm" in record.operator:
+            lines.append(f"batch_norm {said(record.tensors)}")
+        else:
+            lines.append(f"{record.operator} {said(record.args)} {sorted((key, said(value)) for key, value in record.kwargs.items())}")
+        made.update((id(tensor), f"{len(lines)}:{place}") for place, tensor in enumerate(record.outputs) if id(tensor) not in names)
+    return [*lines, said(run.outputs)]
+
+
+# -- where one cannot be followed --------------------------------------------------------------------------------------------------------------------
+
+
+def keep_readable(run: Forward) -> list[str]:
+    """Pin what parameters that a forward does not read may read in one that cannot be followed; the names of these parameters.
+
+    A layer reads channels in the number that its weight takes. Where neither the forward nor another such layer makes that many, it reads anything.
+    """
+    left = [source for source in _unread(run) if source.is_parameter and source.tensor.numel() > 1]
+    layers = [
+        layer
+        for record in run.painter.records
+        for tensor, paint in zip(record.outputs, record.paints)
+        if not run.painter.is_fixed(tensor)
+        for layer in paint
+    ]
+    lengths = {len(layer.labels) for layer in layers}
+    made = {_made(run.twin.modules, source) for source in left if source.tensor.dim() > 1}
+    read = [_widths(run.twin.modules, source) for source in left]
+    anything = any(widths and not widths & (lengths | made) for widths in read)
+    wanted = set[int]().union(*read)
+    for layer in layers:
+        if anything or len(layer.labels) in wanted:
+            run.painter.pins.append(Mark(layer.labels, "training may read it, but cannot be followed", "", Where("", 0)))
+    return [source.name for source in left]
+
+
+def _made(modules: Modules, source: Source) -> int:
+    """How many channels a weight makes."""
+    width = vars(modules[source.name.rpartition(".")[0]]).get("out_channels")
+    return width if isinstance(width, int) else source.tensor.shape[0]
+
+
+def _widths(modules: Modules, source: Source) -> set[int]:
+    """How many channels a layer may read by one of its parameters."""
+    module = modules[source.name.rpartition(".")[0]]
+    for name in ("in_channels", "in_features"):
+        width = vars(module).get(name)
+        if isinstance(width, int):
+            return {width}
+    return {n for n in source.tensor.shape if n > 1}
+
+
+# -- two forwards, one set of channels ---------------------------------------------------------------------------------------------------------------
+
+
+def share(first: Forward, second: Forward) -> None:
+    """Give each of two forwards of one model what the other shows of its parameters."""
+    sides, count = (first, second), colours_of(first.sources)
+    agree(*((run.painter.records, run.twin.modules, run.painter.leaks) for run in sides))
+    known = [_known(run, count) for run in sides]
+    seen = [{source.name for source in run.sources} - {source.name for source in _unread(run)} for run in sides]
+    for run, (edges, pins, marks), read in zip(sides, reversed(known), reversed(seen)):
+        painter = run.painter
         painter.edges.append(edges)
         painter.pins.extend(pins)
-        painter.notes.extend(notes)
         for kept, found in zip((painter.consumed, painter.made, painter.relied), marks):
             kept.extend(found)
-        painter.read_elsewhere = {id(source.tensor) for source in own if source.name in read}
+        painter.read_elsewhere = {id(source.tensor) for source in run.sources if source.name in read}
+    alone = [_alone(run, count) for run in sides]
+    for run, pins in zip(sides, reversed(alone)):
+        run.painter.pins.extend(pins)
 
 
-def _unread(painter: Painter, sources: Sequence[Source]) -> list[Source]:
-    used = {id(tensor) for record in painter.records for tensor in record.tensors} | painter.standing_for
-    return [source for source in sources if id(source.tensor) not in used]
+def _unread(run: Forward) -> list[Source]:
+    used = {id(tensor) for record in run.painter.records for tensor in record.tensors} | run.painter.standing_for
+    return [source for source in run.sources if id(source.tensor) not in used]
 
 
-def _count(sources: Sequence[Source]) -> int:
-    """One more than the last colour of a parameter or buffer."""
-    ends = [start + size for source in sources for start, size in zip(source.starts, source.tensor.shape)]
-    return max(ends, default=ANCHOR + 1)
+Known = tuple[tuple[Labels, Labels], list[Mark], tuple[list[Labels], list[Labels], list[Labels]]]
 
 
-Known = tuple[tuple[Labels, Labels], list[Mark], list[Mark], tuple[list[Labels], list[Labels], list[Labels]]]
-
-
-def _known(painter: Painter, twin: Twin, count: int) -> Known:
-    """What a painter found, said of the colours of parameters alone: couplings, pins, notes, and what is consumed, made and relied on."""
-    parent = components(painter.next_colour, painter.edges, painter.whole)
-    own = np.arange(count)
-
-    def said(marks: Sequence[Mark]) -> list[Mark]:
-        roots = [(mark, np.unique(parent[mark.labels].reshape(-1))) for mark in marks]
-        return [Mark(labels[labels < count], *mark[1:]) for mark, labels in roots if (labels < count).any()]
-
-    _, zeroed = settle_leaks(painter.records, twin.modules, painter.leaks, painter.relied)
+def _known(run: Forward, count: int) -> Known:
+    """What a forward shows, said of the colours of parameters alone: couplings, pins, and what is consumed, made and relied on."""
+    painter, parent = run.painter, _components(run)
+    _, zeroed = settle_leaks(painter.records, run.twin.modules, painter.leaks, painter.relied)
     lists = (painter.consumed, painter.made, [*painter.relied, *zeroed])
     consumed, made, relied = ([labels for labels in found if (labels < count).all()] for found in lists)
-    return (own, parent[:count]), said(painter.pins), said(painter.notes), (consumed, made, relied)
+    return (np.arange(count), parent[:count]), _of_parameters(painter.pins, parent, count), (consumed, made, relied)
+
+
+def _alone(run: Forward, count: int) -> list[Mark]:
+    """Pins of what neither of the two forwards makes by a parameter, once each knows of the other."""
+    parent = _components(run)
+    return _of_parameters(made_by_none(run.painter, parent, run.sources), parent, count)
+
+
+def _components(run: Forward) -> Labels:
+    return components(run.painter.next_colour, run.painter.edges, run.painter.whole)
+
+
+def _of_parameters(marks: Sequence[Mark], parent: Labels, count: int) -> list[Mark]:
+    """Marks on the parameters' colours that belong to the marked ones; a component is known by its smallest colour."""
+    roots = [(mark, np.unique(parent[mark.labels].reshape(-1))) for mark in marks]
+    return [Mark(labels[labels < count], *mark[1:]) for mark, labels in roots if (labels < count).any()]

@@ -20,8 +20,8 @@ from .mask import mask
 from .plan import Plan
 from .resolve import graph_for
 from .surgery import slices_of
-from .trace import Inputs, as_arguments, called, map_tensors, tensors_in
-from .train_check import Arguments, TrainDifference, seeded, train_difference
+from .trace import Arguments, Inputs, as_arguments, called, map_tensors, tensors_in
+from .train_check import TrainDifference, seeded, train_difference
 from .twin import copy_model, named_tensors, unwrap
 
 # What rounding certainly explains, relative to the largest value; beyond it double precision decides.

@@ -17,12 +17,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
+from prunus.channels.lists import KnownLists
+
 _ATEN = torch.ops.aten
 Formula = Callable[..., Any]
 
 
 class Width(NamedTuple):
-    """The statistic that a module computes as its `number`-th goes over `ratio` of the slots that it went over."""
+    """The statistic that a module computes as its `number`-th goes over `ratio` of the slots that it went over.
+
+    Where a module has negative numbers too, these are the statistics of train mode, from -1 downwards, and the others those of eval mode alone.
+    """
 
     module: str
     number: int
@@ -49,12 +54,18 @@ class KeepsWidth:
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward."""
-        with _Statistics(self.kept_widths):
+        with _Statistics(in_mode(self.kept_widths, self.training)):  # type: ignore[attr-defined]
             return super().forward(*args, **kwargs)  # type: ignore[misc]
 
     def __reduce_ex__(self, protocol: Any) -> Any:
         base = plain_class(type(self))
         return _made_again, (base, self.__getstate__())  # a module of its own form says what of it is kept
+
+
+def in_mode(ratios: Mapping[int, float], training: bool) -> dict[int, float]:
+    """The shares of what a module computes in one mode, by number from 0."""
+    own = {-1 - number: ratio for number, ratio in ratios.items() if number < 0}
+    return own if training and own else {number: ratio for number, ratio in ratios.items() if number >= 0}
 
 
 def _made_again(base: type[nn.Module], state: dict[str, Any]) -> nn.Module:
@@ -143,7 +154,7 @@ class _Statistics(TorchFunctionMode):
         return FORMULAS[func](self.ratios[number], *args, **kwargs)
 
 
-class SiteLog(TorchFunctionMode):
+class SiteLog(KnownLists):
     """Notes every call of a function that computes statistics; `running` is what runs: names of modules, and a number for each run of one."""
 
     def __init__(self, running: Sequence[tuple[str, int]], records: Sequence[Any]) -> None:
@@ -153,7 +164,7 @@ class SiteLog(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         if func not in FORMULAS:
-            return func(*args, **(kwargs or {}))
+            return super().__torch_function__(func, types, args, kwargs)
         first = len(self.records)
         result = func(*args, **(kwargs or {}))
         names, frames = tuple([name for name, _ in self.running]), tuple([frame for _, frame in self.running])

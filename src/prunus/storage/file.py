@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from ..channels.blocks import left_out, without_blocks
 from ..channels.origin import Origin
+from ..channels.places import set_size, size_at
 from ..channels.plan import check_fingerprint
 from ..channels.surgery import Rebind, Surgery
 from ..channels.traced import TracedModule
@@ -157,12 +158,12 @@ def _check_shape(path: Path, kind: str, name: str, old: Tensor, new: Tensor, cut
 def _rebind(model: nn.Module, rebind: Rebind) -> None:
     """Set a size that surgery changed, where the model has one of the same kind."""
     module = dict(model.named_modules(remove_duplicate=False)).get(rebind.module)
-    old = None if module is None else vars(module).get(rebind.name)
+    old = None if module is None else size_at(module, rebind.name)
     if module is None or not is_size(old) or isinstance(old, int) != isinstance(rebind.value, int):
         raise FileFormatError(
             f"It sets {rebind.name!r} of module {rebind.module!r}, which {type(model).__name__} does not have or not as such a size."
         )
-    setattr(module, rebind.name, rebind.value)
+    set_size(module, rebind.name, rebind.value)
 
 
 def _keep_widths(path: Path, model: nn.Module, widths: Sequence[Width]) -> None:

@@ -105,7 +105,7 @@ def _rebind(data: Any) -> Rebind:
 
 def _width(data: Any) -> Width:
     fits = isinstance(data, list) and [type(value) for value in data] == [str, int, float]
-    if not fits or data[1] < 0 or not 0 < data[2] < 1:
+    if not fits or not 0 < data[2] <= 1:
         raise FileFormatError(
             f"The file's header keeps a width by {data!r}; prunus writes a module, the number of its norm and the share that is left."
         )

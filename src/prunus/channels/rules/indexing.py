@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ..layers import Layer, Paint, unknown_like, zero_or_unknown
 from ..paint import Call, Rule
+from .pieces import keep_place
 
 
 def index_select(call: Call) -> Sequence[Paint]:
@@ -30,6 +31,8 @@ def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Layer]:
         call.pin(call.paint(index), "used as an index")
         return []
     picked = found[0].take(values.cpu().numpy())
+    if len(picked.labels) == 1:
+        keep_place(call, found, int(values))
     for layer in call.paint(index):
         call.painter.couple(layer.labels, picked.labels)
     return [picked]

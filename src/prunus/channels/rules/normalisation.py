@@ -101,7 +101,7 @@ def group_norm(call: Call) -> Sequence[Paint]:
             call.averaged([layer], "group norm across the channels")
         bare = zero_or_unknown(layer.dead) if groups > 1 else unknown_like(layer.labels)  # zero minus a mean that is none
         layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
-        wholes = [Layer(1, block[:, 0], constant(0.0, groups))]
+        wholes = [Layer(1, block[:, 0], constant(0.0, groups))] if groups > 1 else []
     if not call.layers(x, 1):
         call.pin([y for t in (weight, bias) for y in call.paint(t)], "normalises an unpainted tensor")
     return (tuple(layers), *_statistics(call, wholes, 1))

@@ -96,22 +96,20 @@ def split_with_sizes(call: Call) -> Sequence[Paint]:
 
 def _pieces(call: Call, x: Tensor, axis: int, sizes: Sequence[int]) -> Sequence[Paint]:
     ends = list(accumulate(sizes))
-    if 1 in sizes:
-        call.pin(call.layers(x, axis), "single slots are selected")
     return tuple(
         tuple(layer.take(slice(end - size, end)) if layer.axis == axis else layer for layer in call.paint(x)) for size, end in zip(sizes, ends)
     )
 
 
 def slice_(call: Call) -> Sequence[Paint]:
-    """Slicing takes a part of the labels; a step other than one pins, because it would change which slots are taken."""
+    """Slicing takes a part of the labels; a step other than one pins, because it would change which slots are taken, and so does a single slot."""
     x = call.tensors[0]
     axis = call.arg(1, "dim", 0) % x.dim()
     start, end, step = call.arg(2, "start"), call.arg(3, "end"), call.arg(4, "step", 1)
     if step != 1:
         call.pin(call.layers(x, axis), "sliced with a step")
     if call.outputs[0].shape[axis] == 1:
-        call.pin(call.layers(x, axis), "single slots are selected")
+        keep_place(call, call.layers(x, axis), int(start or 0))
     index = slice(start, end, step)
     return (tuple(layer.take(index) if layer.axis == axis else layer for layer in call.paint(x)),)
 
@@ -120,8 +118,15 @@ def select(call: Call) -> Sequence[Paint]:
     """Selecting one slot of a painted axis pins that slot; the axis disappears."""
     x = call.tensors[0]
     axis = call.arg(1, "dim", 0) % x.dim()
-    call.pin(call.layers(x, axis), "single slots are selected")
+    keep_place(call, call.layers(x, axis), int(call.arg(2, "index")))
     return (_without(call.paint(x), axis),)
+
+
+def keep_place(call: Call, layers: Sequence[Layer], index: int) -> None:
+    """Pin a slot that is selected by its number, and those that the number counts: the ones in front, or behind where it counts from the end."""
+    for layer in layers:
+        counted = layer.labels[: index + 1] if index >= 0 else layer.labels[index:]
+        call.painter.pin(counted, "single slots are selected", call.operator)
 
 
 def unbind(call: Call) -> Sequence[Paint]:

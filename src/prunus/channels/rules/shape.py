@@ -183,17 +183,27 @@ def as_strided(call: Call) -> Sequence[Paint]:
 
 
 def roll(call: Call) -> Sequence[Paint]:
-    """roll and flip: flipping reorders the labels, rolling a painted axis pins it."""
+    """roll and flip: the labels in another order. As many slots as a roll goes are counted, so they stay."""
     x = call.tensors[0]
-    dims = [d % x.dim() for d in call.args[-1]] if call.args[-1] else list(range(x.dim()))
+    if call.operator == "flip":
+        steps: dict[int, int] = {d % x.dim(): 0 for d in call.args[1]}
+    else:
+        dims = call.arg(2, "dims") or ()
+        if not dims:  # over all axes, as if they were one
+            call.pin(call.paint(x), "rolled along the channels")
+            return ((),)
+        steps = {d % x.dim(): int(shift) for shift, d in zip(call.args[1], dims)}
     layers = []
     for layer in call.paint(x):
-        if layer.axis not in dims:
+        shift = steps.get(layer.axis)
+        if shift is None:
             layers.append(layer)
         elif call.operator == "flip":
             layers.append(layer.take(slice(None, None, -1)))
         else:
-            call.pin([layer], "rolled along the channels")
+            counted = layer.labels[-shift:] if shift > 0 else layer.labels[:-shift]
+            call.painter.pin(counted if shift else counted[:0], "rolled along the channels", call.operator)
+            layers.append(layer.take(np.roll(np.arange(len(layer.labels)), shift)))
     return (tuple(layers),)
 
 

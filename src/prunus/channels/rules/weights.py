@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prunus.channels.layers import Layer, Paint, unknown_like, zero_or_unknown
+from prunus.channels.layers import Layer, Paint, is_zero, unknown_like, zero_or_unknown
 from prunus.channels.paint import Call, Rule
 
 
@@ -33,4 +33,17 @@ def weight_norm(call: Call) -> Sequence[Paint]:
     return (tuple(layers), tuple(norms))
 
 
-RULES: dict[str, Rule] = {"_weight_norm_interface": weight_norm}
+def renorm(call: Call) -> Sequence[Paint]:
+    """renorm(x, p, dim, maxnorm): slices along `dim` are made shorter, each by its own norm over all other axes, to which zeros add nothing."""
+    x, power = call.args[0], float(call.args[1])
+    dim = call.args[2] % x.dim()
+    across = [layer for layer in call.paint(x) if layer.axis != dim]
+    for layer in across:
+        if not is_zero(layer.dead) or power <= 0:
+            call.inexact([layer], "renorm across the channels")
+        elif call.painter.is_fixed(x):
+            call.painter.relied.append(layer.labels)
+    return (tuple(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)) for layer in call.paint(x)),)
+
+
+RULES: dict[str, Rule] = {"_weight_norm_interface": weight_norm, "renorm": renorm}
