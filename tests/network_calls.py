@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
@@ -47,8 +47,8 @@ def relative_error(expected: list[Tensor], found: list[Tensor]) -> float:
     return worst
 
 
-def to_double(inputs: Inputs) -> Inputs:
-    """The same inputs in double precision."""
+def map_inputs(inputs: Inputs, change: Callable[[Tensor], Tensor]) -> Inputs:
+    """The same inputs with every tensor changed."""
     if isinstance(inputs, dict):
-        return {name: tensor.double() for name, tensor in inputs.items()}
-    return tuple(tensor.double() for tensor in inputs) if isinstance(inputs, tuple) else inputs.double()
+        return {name: change(tensor) for name, tensor in inputs.items()}
+    return tuple(change(tensor) for tensor in inputs) if isinstance(inputs, tuple) else change(inputs)

@@ -146,8 +146,22 @@ class Record:
     paints: tuple[Paint, ...]
     values: tuple[Tensor | None, ...]  # what outputs are, where they are constants
 
+    def see_instead(self, tensor: Tensor, other: Tensor) -> None:
+        """Put another tensor in the place of one that has a new shape by now."""
+        if any(seen is tensor for seen in (*self.tensors, *self.outputs)):
+            self.tensors = tuple([other if seen is tensor else seen for seen in self.tensors])
+            self.outputs = tuple([other if seen is tensor else seen for seen in self.outputs])
+            self.args = tuple([_instead(value, tensor, other) for value in self.args])
+            self.kwargs = {name: _instead(value, tensor, other) for name, value in self.kwargs.items()}
+
     def __reduce__(self) -> tuple[Any, ...]:
         return _record, tuple([without_operators(getattr(self, name)) for name in self.__slots__])
+
+
+def _instead(value: Any, tensor: Tensor, other: Tensor) -> Any:
+    if isinstance(value, (list, tuple)):
+        return type(value)(_instead(one, tensor, other) for one in value)
+    return other if value is tensor else value
 
 
 def _record(*fields: Any) -> Record:

@@ -114,6 +114,7 @@ class Operator:
 
     name: str
     mutable: bool
+    turning: bool  # gives its operand another shape in place, as `transpose_` does
     random: bool
     rule: Rule | None
     blank: Blank | None
@@ -270,6 +271,8 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if on_meta < len(tensors) and on_meta:
             args, kwargs = self._to_meta(args), {k: self._to_meta_one(v) for k, v in kwargs.items()}
             tensors = tensors_of(args, kwargs)
+        if operator.turning:
+            return self._turn(operator, func, args, kwargs)
         fetched = self._fetched(operator, func, args, kwargs)
         if fetched is None and (on_meta or not tensors) and kwargs.get("device") is not None:
             kwargs["device"] = torch.device("meta")
@@ -291,8 +294,29 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         name = func._schema.name.removeprefix("aten::")
         rule = self.rules.get(name) or self.rules.get(name.rstrip("_"))
         random = torch.Tag.nondeterministic_seeded in func.tags
-        operator = self._operators[func] = Operator(name, func._schema.is_mutable, random, rule, BLANKS.get(str(func)))
+        turning = torch.Tag.inplace_view in func.tags
+        mutable = func._schema.is_mutable and not turning  # what is turned keeps its numbers
+        operator = self._operators[func] = Operator(name, mutable, turning, random, rule, BLANKS.get(str(func)))
         return operator
+
+    def _turn(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor:
+        """Give a tensor another shape in place; what saw it before goes on with a view of the old shape."""
+        tensor: Tensor = args[0]
+        before = tensor.detach()
+        self._paints[id(before)] = (before, self.paint_of(tensor))
+        if self.is_fixed(tensor):
+            self._fixed.add(id(before))
+        value = self.value_of(tensor)
+        if tensor.is_meta and value is not None:
+            self.know(before, value.detach(), id(tensor) in self._volatile)
+        self.hazards = [h._replace(tensor=before) if h.tensor is tensor else h for h in self.hazards]
+        for record in self.records:
+            record.see_instead(tensor, before)
+        result: Tensor = func(*args, **kwargs)
+        if tensor.is_meta and value is not None:
+            self._propagate(func, args, kwargs, (result,))
+        self._apply(operator, func, (before, *args[1:]), kwargs, (before,), (result,))
+        return result
 
     def _fetched(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
         """A constant that is copied to the CPU has its numbers there: `tolist` asks for that, and so does who wants an array."""
