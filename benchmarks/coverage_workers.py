@@ -12,7 +12,7 @@ from importlib import import_module
 from typing import Any
 
 import torch
-from tests.network_check import outputs_of, relative_error
+from tests.network_calls import outputs_of, relative_error
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 

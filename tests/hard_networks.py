@@ -6,7 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.networks import Inputs, randomise
+from tests.network_calls import Inputs
+from tests.networks import randomise
 
 
 class HardNetwork(nn.Module):

@@ -12,11 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.network_norms import norm
+
 ACTIVATIONS = (
     "relu", "none", "silu", "gelu", "hardswish", "sigmoid", "softplus", "leaky", "prelu", "prelu1", "tanh", "elu",
     "hardsigmoid", "relu6",
 )  # fmt: skip
-NORMS = ("batch", "none", "plain-batch", "group", "plain-group", "instance", "plain-instance", "layer")
 
 
 Literal = int | Callable[[], int] | None
@@ -34,17 +35,6 @@ def size_of(literal: Literal, tensor_size: int) -> int:
     return literal() if callable(literal) else literal
 
 
-class ChannelLayerNorm(nn.Module):
-    """Layer norm over the channels of a feature map, by permuting them to the end."""
-
-    def __init__(self, channels: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(channels)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.norm(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-
 def activation(name: str, channels: int) -> nn.Module:
     """The activation called `name`."""
     return {
@@ -52,20 +42,6 @@ def activation(name: str, channels: int) -> nn.Module:
         "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "leaky": lambda: nn.LeakyReLU(0.1), "tanh": nn.Tanh,
         "elu": nn.ELU, "hardsigmoid": nn.Hardsigmoid, "relu6": nn.ReLU6,
         "prelu": lambda: nn.PReLU(channels), "prelu1": lambda: nn.PReLU(1),
-    }[name]()  # fmt: skip
-
-
-def norm(name: str, channels: int) -> nn.Module:
-    """The normalisation called `name`; group norms take two groups where the channels allow it."""
-    groups = 2 if channels % 2 == 0 else 1
-    return {
-        "none": nn.Identity, "batch": lambda: nn.BatchNorm2d(channels),
-        "plain-batch": lambda: nn.BatchNorm2d(channels, affine=False),
-        "group": lambda: nn.GroupNorm(groups, channels),
-        "plain-group": lambda: nn.GroupNorm(groups, channels, affine=False),
-        "instance": lambda: nn.InstanceNorm2d(channels, affine=True),
-        "plain-instance": lambda: nn.InstanceNorm2d(channels),
-        "layer": lambda: ChannelLayerNorm(channels),
     }[name]()  # fmt: skip
 
 

@@ -2,97 +2,20 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Callable
 
 from torch import nn
 
 from tests import network_blocks as blocks
 from tests import network_joins as joins
-
-T = TypeVar("T")
-
-
-class Draw(ABC):
-    """Where the choices come from (smaller numbers and earlier items are simpler), and which layers may be used.
-
-    A network that contains a layer norm or a sigmoid is rarely exact, and with every kind to choose from hardly any
-    network would be: so each one draws a palette first.
-    """
-
-    norms: tuple[str, ...] = ("none",)
-    activations: tuple[str, ...] = ("relu",)
-    wild: bool = False  # layers that mix all channels without weights, or make something of nothing
-
-    @abstractmethod
-    def integer(self, low: int, high: int) -> int:
-        """A number from `low` to `high`, both included."""
-
-    def choice(self, items: Sequence[T]) -> T:
-        return items[self.integer(0, len(items) - 1)]
-
-    def palette(self) -> None:
-        """Choose which layers may be used from here on."""
-        self.norms = self.choice([("batch",), ("none",), ("batch", "plain-batch", "none", "instance"), blocks.NORMS])
-        zero = ("relu", "none", "silu", "gelu", "hardswish", "leaky", "prelu", "prelu1", "tanh", "elu", "relu6")
-        self.activations = self.choice([("relu",), zero, zero, blocks.ACTIVATIONS])
-        self.wild = self.integer(0, 3) == 3
-
-
-class Shape(NamedTuple):
-    """Channels, height and width of a feature map."""
-
-    channels: int
-    height: int
-    width: int
-
-
-@dataclass(frozen=True, repr=False)
-class Block:
-    """A module to be: `kind(*parts, *sizes, **options)`."""
-
-    kind: type[nn.Module]
-    sizes: tuple[int, ...] = ()
-    options: tuple[tuple[str, Any], ...] = ()
-    parts: tuple[Block | None, ...] = ()
-
-    def build(self) -> nn.Module:
-        built = [part and part.build() for part in self.parts]
-        return self.kind(*built, *self.sizes, **dict(self.options))
-
-    def __repr__(self) -> str:
-        arguments = [*map(repr, self.parts), *map(str, self.sizes), *(f"{k}={v!r}" for k, v in self.options)]
-        return f"{self.kind.__name__}({', '.join(arguments)})"
-
-
-Drawn = tuple[Block, Shape]
-LITERALS = ("tensor", "attribute", "source")
-
-
-def _yes(draw: Draw) -> bool:
-    return bool(draw.integer(0, 1))
-
-
-def _divisors(n: int, above: int = 1) -> list[int]:
-    return [d for d in range(above + 1, n + 1) if n % d == 0]
-
-
-def block_of(kind: type[nn.Module], *sizes: int, parts: tuple[Block | None, ...] = (), **options: Any) -> Block:
-    return Block(kind, sizes, tuple(options.items()), parts)
-
-
-def chain(*parts: Block) -> Block:
-    """The parts in a row, nested chains flattened."""
-    flat = [inner for part in parts for inner in (part.parts if part.kind is joins.Chain else (part,))]
-    return block_of(joins.Chain, parts=tuple(flat)) if len(flat) > 1 else parts[0]
+from tests import network_kinds as kinds
+from tests.network_choices import Block, Draw, Drawn, Shape, block_of, chain, divisors, written, yes
 
 
 def draw_conv(draw: Draw, shape: Shape, out: int | None = None, keep: bool = True) -> Drawn:
     """A convolution to `out` channels: any kernel, stride, dilation, grouping, norm and activation."""
     c, h, w = shape
-    groups = draw.choice([1, 1, *_divisors(c)])
+    groups = draw.choice([1, 1, *divisors(c)])
     if out is None:
         out = groups * draw.integer(max(1, 2 // groups), max(1, 16 // groups))
     elif out % groups:
@@ -101,7 +24,7 @@ def draw_conv(draw: Draw, shape: Shape, out: int | None = None, keep: bool = Tru
     dilation = draw.choice([1, 1, 2])
     conv = block_of(
         blocks.Conv, c, out, kernel=draw.choice([1, 3, 5]), stride=stride, dilation=dilation, groups=groups,
-        bias=_yes(draw), norm_name=draw.choice(draw.norms), act=draw.choice(draw.activations),
+        bias=yes(draw), norm_name=draw.choice(draw.norms), act=draw.choice(draw.activations),
         first=draw.integer(0, 3) == 3,
     )  # fmt: skip
     return conv, Shape(out, -(-h // stride), -(-w // stride))
@@ -128,7 +51,7 @@ def draw_body(draw: Draw, shape: Shape, depth: int, channels: int | None = None)
 def _depthwise(draw: Draw, shape: Shape, depth: int) -> Drawn:
     out = shape.channels * (draw.integer(1, 2) if shape.channels <= 12 else 1)
     conv = block_of(
-        blocks.Conv, shape.channels, out, kernel=3, groups=shape.channels, bias=_yes(draw),
+        blocks.Conv, shape.channels, out, kernel=3, groups=shape.channels, bias=yes(draw),
         norm_name=draw.choice(draw.norms), act=draw.choice(draw.activations),
     )  # fmt: skip
     return conv, shape._replace(channels=out)
@@ -136,36 +59,36 @@ def _depthwise(draw: Draw, shape: Shape, depth: int) -> Drawn:
 
 def _functional(draw: Draw, shape: Shape, depth: int) -> Drawn:
     out = draw.integer(2, 12)
-    conv = block_of(blocks.FunctionalConv, shape.channels, out, standardise=draw.wild and _yes(draw), bias=_yes(draw))
+    conv = block_of(blocks.FunctionalConv, shape.channels, out, standardise=draw.wild and yes(draw), bias=yes(draw))
     return conv, shape._replace(channels=out)
 
 
 def _plain(draw: Draw, shape: Shape, depth: int) -> Drawn:
     """Blocks that change neither the channels nor the resolution."""
     c = shape.channels
-    groups = draw.choice([1, *_divisors(c)])
+    groups = draw.choice([1, *divisors(c)])
     tame = ("scale", "context", "square")
     modes = (*tame, "offset", "position", "both", "affine", "spatial-gate", "normalize", "softmax") if draw.wild else tame
-    kinds: list[Callable[[], Block]] = [
-        lambda: block_of(blocks.SqueezeExcite, c, draw.integer(1, 6), linear=_yes(draw)),
-        lambda: block_of(blocks.Shuffle, c, groups=groups, literal=draw.choice(LITERALS)),
+    options: list[Callable[[], Block]] = [
+        lambda: block_of(blocks.SqueezeExcite, c, draw.integer(1, 6), linear=yes(draw)),
+        lambda: block_of(blocks.Shuffle, c, groups=groups, literal=draw.choice(draw.literals)),
         lambda: block_of(blocks.Broadcast, *shape, mode=draw.choice(modes)),
         lambda: block_of(blocks.Reorder, c, mode=draw.choice(["roll", "flip", "index"])),
-        lambda: block_of(blocks.Attention, c, heads=groups, literal=draw.choice(LITERALS), separate=_yes(draw)),
+        lambda: block_of(blocks.Attention, c, heads=groups, literal=draw.choice(draw.literals), separate=yes(draw)),
     ]
-    return draw.choice(kinds)(), shape
+    return draw.choice(options)(), shape
 
 
 def _tokens(draw: Draw, shape: Shape, depth: int) -> Drawn:
     out = draw.integer(2, 12)
-    return block_of(blocks.Tokens, shape.channels, out, linear=_yes(draw), literal=draw.choice(LITERALS)), shape._replace(channels=out)
+    return block_of(blocks.Tokens, shape.channels, out, linear=yes(draw), literal=draw.choice(draw.literals)), shape._replace(channels=out)
 
 
 def _widen(draw: Draw, shape: Shape, depth: int) -> Drawn:
     c, h, w = shape
     if c > 12:
         return draw_conv(draw, shape)
-    if _yes(draw):
+    if yes(draw):
         before, after = draw.integer(0, 3), draw.integer(0, 3)
         return block_of(blocks.PadChannels, before=before, after=after), Shape(c + before + after, h, w)
     mode = draw.choice(["double", "repeat", "interleave"])
@@ -174,7 +97,7 @@ def _widen(draw: Draw, shape: Shape, depth: int) -> Drawn:
 
 def _halve(draw: Draw, shape: Shape, depth: int) -> Drawn:
     even, (c, h, w) = _multiple(draw, shape, 2)
-    last = block_of(blocks.Maxout, neighbours=_yes(draw)) if _yes(draw) else block_of(blocks.SimpleGate, sigmoid=_yes(draw))
+    last = block_of(blocks.Maxout, neighbours=yes(draw)) if yes(draw) else block_of(blocks.SimpleGate, sigmoid=yes(draw))
     return (chain(even, last) if even else last), Shape(c // 2, h, w)
 
 
@@ -197,7 +120,7 @@ def _residual(draw: Draw, shape: Shape, depth: int) -> Drawn:
         out += before + after
         shortcut = block_of(joins.PadShortcut, before=before, after=after)
     body, _ = draw_body(draw, shape, depth, out)
-    residual = block_of(joins.Residual, parts=(body, shortcut), relu=_yes(draw), weighted=draw.integer(0, 3) == 3)
+    residual = block_of(joins.Residual, parts=(body, shortcut), relu=yes(draw), weighted=draw.integer(0, 3) == 3)
     return residual, shape._replace(channels=out)
 
 
@@ -214,7 +137,7 @@ def _branches(draw: Draw, shape: Shape, depth: int) -> Drawn:
 
 
 def _dense(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    n, growth, keep = draw.integer(1, 3), draw.integer(2, 5), _yes(draw)
+    n, growth, keep = draw.integer(1, 3), draw.integer(2, 5), yes(draw)
     parts = []
     for i in range(n):
         parts.append(draw_body(draw, shape._replace(channels=shape.channels + i * growth), 1, growth)[0])
@@ -233,21 +156,21 @@ def _split(draw: Draw, shape: Shape, depth: int) -> Drawn:
         before, shape = _multiple(draw, shape, n)
         sizes = (shape.channels // n,) * n
     drawn = [_piece(draw, shape._replace(channels=size), depth) for size in sizes]
-    split = block_of(joins.Split, parts=tuple(p for p, _ in drawn), sizes=sizes, how=how, source=_yes(draw), swap=_yes(draw))
+    split = block_of(joins.Split, parts=tuple(p for p, _ in drawn), sizes=sizes, how=how, source=written(draw), swap=yes(draw))
     out = shape._replace(channels=sum(after.channels for _, after in drawn))
     return (chain(before, split) if before else split), out
 
 
 def _piece(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    return draw_body(draw, shape, depth) if _yes(draw) else (block_of(nn.Identity), shape)
+    return draw_body(draw, shape, depth) if yes(draw) else (block_of(nn.Identity), shape)
 
 
 def _cascade(draw: Draw, shape: Shape, depth: int) -> Drawn:
     n = draw.integer(2, 3)
     before, shape = _multiple(draw, shape, n)
-    width, add = shape.channels // n, _yes(draw)
+    width, add = shape.channels // n, yes(draw)
     parts = tuple(draw_body(draw, shape._replace(channels=width), 1, width)[0] for _ in range(n - 1))
-    cascade = block_of(joins.Cascade, parts=parts, width=width, source=_yes(draw), add=add)
+    cascade = block_of(joins.Cascade, parts=parts, width=width, source=written(draw), add=add)
     out = shape._replace(channels=width * (n if add else 2 * n - 1))
     return (chain(before, cascade) if before else cascade), out
 
@@ -268,17 +191,17 @@ def _hourglass(draw: Draw, shape: Shape, depth: int) -> Drawn:
     c, h, w = shape
     if min(h, w) < 4:
         return _residual(draw, shape, depth)
-    concat = _yes(draw)
+    concat = yes(draw)
     down, (inner, _, _) = draw_conv(draw, shape)
     kernel, out = draw.integer(2, 4), draw.integer(2, 8) if concat else c
-    groups = draw.choice([d for d in [1, *_divisors(inner)] if out % d == 0])
+    groups = draw.choice([d for d in [1, *divisors(inner)] if out % d == 0])
     up = block_of(
         blocks.Transposed,
         inner,
         out,
         kernel=kernel,
         groups=groups,
-        bias=_yes(draw),
+        bias=yes(draw),
         act=draw.choice(draw.activations),
     )
     return block_of(joins.Hourglass, parts=(down, up), concat=concat), Shape(c + out if concat else c, h, w)
@@ -287,8 +210,8 @@ def _hourglass(draw: Draw, shape: Shape, depth: int) -> Drawn:
 def _resize(draw: Draw, shape: Shape, depth: int) -> Drawn:
     """Blocks that change the resolution."""
     c, h, w = shape
-    if min(h, w) >= 4 and _yes(draw):
-        if h % 2 == w % 2 == 0 and c <= 6 and _yes(draw):
+    if min(h, w) >= 4 and yes(draw):
+        if h % 2 == w % 2 == 0 and c <= 6 and yes(draw):
             return block_of(blocks.Pixels, up=False), Shape(4 * c, h // 2, w // 2)
         mode = draw.choice(["max", "adaptive", "stride"])
         size = (-(-h // 2), -(-w // 2)) if mode == "stride" else (h // 2, w // 2)
@@ -303,15 +226,15 @@ def _resize(draw: Draw, shape: Shape, depth: int) -> Drawn:
         shuffle = block_of(blocks.Pixels, up=True)
         return (chain(before, shuffle) if before else shuffle), Shape(shape.channels // 4, 2 * h, 2 * w)
     if how == "transposed":
-        groups = draw.choice([1, *_divisors(c)])
+        groups = draw.choice([1, *divisors(c)])
         out = groups * draw.integer(1, max(1, 10 // groups))
-        up = block_of(blocks.Transposed, c, out, kernel=3, groups=groups, bias=_yes(draw), act=draw.choice(draw.activations))
+        up = block_of(blocks.Transposed, c, out, kernel=3, groups=groups, bias=yes(draw), act=draw.choice(draw.activations))
         return up, Shape(out, 2 * h, 2 * w)
     return block_of(blocks.Pool, mode=how), Shape(c, 2 * h, 2 * w)
 
 
 LEAVES: tuple[Callable[[Draw, Shape, int], Drawn], ...] = (
-    lambda draw, shape, depth: draw_conv(draw, shape), _depthwise, _plain, _plain, _functional, _tokens, _widen, _halve,
+    lambda draw, shape, depth: draw_conv(draw, shape), _depthwise, _plain, _plain, _functional, _tokens, _widen, _halve, *kinds.LEAVES,
 )  # fmt: skip
 JOINS = (_residual, _branches, _split, _dense, _cascade, _twice, _hourglass)
 

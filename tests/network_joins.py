@@ -181,10 +181,10 @@ class Fork(nn.Module):
 
     def __init__(
         self, stem: nn.Module, second: nn.Module | None, stages: list[nn.Module], heads: list[nn.Module],
-        unused: nn.Module | None, *, merge: str, taps: tuple[int, ...], nesting: str,
+        unused: nn.Module | None, auxiliary: nn.Module | None, *, merge: str, taps: tuple[int, ...], nesting: str,
     ) -> None:  # fmt: skip
         super().__init__()
-        self.stem, self.second, self.unused = stem, second, unused
+        self.stem, self.second, self.unused, self.auxiliary = stem, second, unused, auxiliary
         self.stages, self.heads = nn.ModuleList(stages), nn.ModuleList(heads)
         self.merge, self.taps, self.nesting = merge, taps, nesting
 
@@ -194,6 +194,8 @@ class Fork(nn.Module):
         for i, stage in enumerate(self.stages):
             x = stage(x)
             outputs += [head(x) for head, tap in zip(self.heads, self.taps, strict=True) if tap == i]
+            if self.training and self.auxiliary is not None and i == self.taps[0]:
+                outputs.insert(0, self.auxiliary(x))
         match self.nesting:
             case "tensor":
                 return outputs[-1]

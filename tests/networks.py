@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from tests import network_blocks as blocks
 from tests import network_joins as joins
-from tests.network_draws import Block, Draw, Shape, block_of, draw_block, draw_conv
+from tests.network_calls import Inputs
+from tests.network_choices import Block, Draw, Shape, block_of, chain, written
+from tests.network_draws import draw_block, draw_conv
 
-HEADS = ("pool", "mean", "map", "flatten", "attribute", "source", "view", "max", "deep", "features")
-Inputs = Tensor | tuple[Tensor, ...] | dict[str, Tensor]
+HEADS = ("pool", "mean", "map", "flatten", "attribute", "view", "max", "deep", "features")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Spec:
     merge: str
     nesting: str
     unused: Block | None
+    auxiliary: Block | None
     seed: int
 
     def build(self) -> tuple[nn.Module, Inputs]:
@@ -46,7 +48,7 @@ class Spec:
             model = joins.Fork(
                 self.stem.build(), self.other and self.other.build(), [stage.build() for stage in self.stages],
                 [head.build() for head in self.heads], self.unused and self.unused.build(),
-                merge=self.merge, taps=self.taps, nesting=self.nesting,
+                self.auxiliary and self.auxiliary.build(), merge=self.merge, taps=self.taps, nesting=self.nesting,
             )  # fmt: skip
         randomise(model, generator)
         image = torch.randn(2, *self.image, generator=generator)
@@ -74,10 +76,12 @@ def randomise(model: nn.Module, generator: torch.Generator) -> None:
                 normal(buffer, 0.5)
             elif name.endswith("running_var"):
                 buffer.copy_(torch.rand(buffer.shape, generator=generator) + 0.5)
+            elif name.endswith(("norm.weight", "norm.bias", "centre")):
+                normal(buffer, 0.3, 1.0 if name.endswith("weight") else 0.0)
 
 
-def draw_spec(draw: Draw) -> Spec:
-    """Draw a network of one to five stages with one to three outputs and one or two inputs."""
+def draw_spec(draw: Draw, most: int = 5) -> Spec:
+    """Draw a network of one to `most` stages with one to three outputs and one or two inputs."""
     draw.palette()
     image = Shape(draw.integer(1, 4), draw.integer(6, 12), draw.integer(6, 12))
     stem, shape = draw_conv(draw, image)
@@ -92,7 +96,7 @@ def draw_spec(draw: Draw) -> Spec:
         other, after = draw_conv(draw, second, draw.integer(2, 8) if merge == "concat" else shape.channels)
         shape = shape._replace(channels=shape.channels + after.channels) if merge == "concat" else shape
     stages, shapes = [], []
-    for _ in range(draw.integer(1, 5)):
+    for _ in range(draw.integer(1, most)):
         stage, shape = draw_block(draw, shape, draw.choice([1, 2, 0]))
         stages.append(stage)
         shapes.append(shape)
@@ -100,14 +104,33 @@ def draw_spec(draw: Draw) -> Spec:
     taps = (*sorted(draw.integer(0, last) for _ in range(draw.integer(0, 2))), last)
     heads = []
     for tap in taps:
-        mode = draw.choice(HEADS)
+        mode = "source" if written(draw) else draw.choice(HEADS)
         heads.append(block_of(blocks.Head, *shapes[tap], draw.integer(1, 5), mode=mode))
     nesting = draw.choice(["tensor", "tuple", "list", "dict", "nested"])
     unused = draw_conv(draw, shape)[0] if draw.integer(0, 3) == 3 else None
+    auxiliary = _auxiliary(draw, shapes[taps[0]]) if draw.integer(0, 4) == 4 else None
     return Spec(
-        image, second, draw.integer(0, 3) == 3, stem, other, tuple(stages), tuple(heads), taps, merge, nesting, unused,
+        image, second, draw.integer(0, 3) == 3, stem, other, tuple(stages), tuple(heads), taps, merge, nesting, unused, auxiliary,
         draw.integer(0, 2**16),
     )  # fmt: skip
+
+
+def _auxiliary(draw: Draw, shape: Shape) -> Block:
+    """A head that only training runs."""
+    hidden, inner = draw_conv(draw, shape)
+    return chain(hidden, block_of(blocks.Head, *inner, draw.integer(1, 5), mode=draw.choice(HEADS)))
+
+
+def kinds(spec: Spec) -> set[str]:
+    """What a network is made of: the names of its layers with their modes, norms and activations."""
+    waiting = [spec.stem, spec.other, *spec.stages, *spec.heads, spec.auxiliary]
+    found = {"train-only head"} if spec.auxiliary else set()
+    while waiting:
+        block = waiting.pop()
+        if block is not None:
+            waiting.extend(block.parts)
+            found.update([block.kind.__name__, *(f"{block.kind.__name__} {key}={value}" for key, value in block.options if isinstance(value, str))])
+    return found
 
 
 class _RandomDraw(Draw):
@@ -132,6 +155,6 @@ def random_spec(seed: int) -> Spec:
 
 
 @st.composite
-def networks(draw: st.DrawFn) -> Spec:
-    """Any network; `spec.build()` gives the model and its inputs."""
-    return draw_spec(_HypothesisDraw(draw))
+def networks(draw: st.DrawFn, most: int = 5) -> Spec:
+    """Any network of up to `most` stages; `spec.build()` gives the model and its inputs."""
+    return draw_spec(_HypothesisDraw(draw), most)

@@ -19,8 +19,8 @@ import prunus
 from prunus.errors import CompactError, FileFormatError, PrunusError, TraceError
 from tests import hard_networks as hard
 from tests.hard_networks import HARD_NETWORKS, HardNetwork, make
-from tests.network_check import check_network, outputs_of, relative_error
-from tests.networks import Inputs
+from tests.network_calls import Inputs, outputs_of, relative_error
+from tests.network_check import check_network
 
 
 def pruned(kind: type[HardNetwork], **options: Any) -> tuple[nn.Module, nn.Module, Inputs, prunus.Plan]:

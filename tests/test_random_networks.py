@@ -6,7 +6,8 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, seed, settings
 
-from tests.network_check import check_network, outputs_of
+from tests.network_calls import outputs_of
+from tests.network_check import check_network
 from tests.networks import Spec, networks, random_spec
 
 EXAMPLES = 45  # in each of four parts, so that they can be spread over processes; `benchmarks.random_networks` draws thousands
