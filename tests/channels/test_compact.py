@@ -211,7 +211,7 @@ def test_nothing_changes_when_compact_fails(monkeypatch: pytest.MonkeyPatch) -> 
     def broken(*_: Any, **__: Any) -> None:
         raise VerifyError("broken")
 
-    monkeypatch.setitem(inspect.unwrap(prunus.compact).__globals__, "verify", broken)
+    monkeypatch.setitem(inspect.unwrap(prunus.compact).__globals__, "verification", broken)
     with pytest.raises(VerifyError):
         prunus.compact(model, plan, optimizer=optimizer)
     assert_same(before, model)
