@@ -149,9 +149,9 @@ class _HypothesisDraw(Draw):
         return self._draw(st.integers(low, high))
 
 
-def random_spec(seed: int) -> Spec:
-    """The network of this seed."""
-    return draw_spec(_RandomDraw(seed))
+def random_spec(seed: int, most: int = 5) -> Spec:
+    """The network of this seed, of up to `most` stages."""
+    return draw_spec(_RandomDraw(seed), most)
 
 
 @st.composite

@@ -56,7 +56,7 @@ def test_exact_medians_give_a_power_of_two() -> None:
 
 
 @given(st.integers(1, 300), st.integers(1, 5), st.integers(1, 40), st.floats(0.01, 1), st.booleans(), st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_sample_is_in_one_subset_and_one_fine_point(count: int, kinds: int, size: int, ratio: float, exact: bool, seed: int) -> None:
     rng = np.random.default_rng(seed)
     labels, values = rng.integers(0, kinds, count), rng.integers(0, 3, (count, 2)).astype(float)  # many ties
