@@ -76,7 +76,7 @@ def check_other_sizes(masked: nn.Module, small: nn.Module, plan: Plan, inputs: I
     for change in (another_batch, another_size) if small.prunus.mode == "eager" else (another_batch,):
         try:
             expected = outputs_of(masked, map_inputs(inputs, change))
-        except RuntimeError:  # sizes in the source, tables, linear layers over space
+        except (RuntimeError, AssertionError):  # sizes in the source, tables, linear layers over space
             continue
         if any(after.shape[0] != 2 + (change is another_batch) for after in expected):
             continue  # rows cut out of what is larger now, wherever they end

@@ -80,6 +80,31 @@ def test_where_a_channel_leaves_a_constant_zero_weights_are_the_mask(norm: bool,
     assert not any(hasattr(module, "parametrizations") for module in model.modules())
 
 
+class Step(nn.Module):
+    """A quantiser with a step of its own for every channel (LSQ), which is divided by."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.step = nn.Parameter(torch.rand(4, 1, 1, dtype=torch.float64) + 0.3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.tanh(x / self.step) * self.step
+
+
+def test_what_is_divided_by_goes_to_one_with_its_weight() -> None:
+    model = randomised(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sigmoid(), Step(), nn.Conv2d(4, 2, 1)))
+    with torch.no_grad():
+        model[3].step.copy_(torch.rand(4, 1, 1, dtype=torch.float64) + 0.3)  # type: ignore[union-attr, operator]
+    graph = prunus.trace(model, IMAGE)
+    plan = prunus.plan(graph, scores.random(graph), rate=0.5)
+    masked, before = prunus.mask(model, plan), model(IMAGE).detach()
+    weights = ImportanceWeights(model, graph, "l1")
+    assert torch.allclose(model(IMAGE), before, rtol=1e-9)
+    with torch.no_grad():
+        weights.weights[torch.from_numpy(plan.removed_in(graph))] = 0
+    assert plan.removed and torch.allclose(model(IMAGE), masked(IMAGE), rtol=1e-9)
+
+
 @settings(max_examples=12)
 @given(networks(most=2))
 def test_on_random_networks_zero_weights_are_the_mask(spec: Spec) -> None:

@@ -1,7 +1,7 @@
 """Numbers in front of channels while a model is trained: what importance weights, masks and gates have in common.
 
 A channel's number multiplies every filter, bias, and scale and shift of a norm that makes the channel (but not what is in front of a batch norm,
-which would undo it), so that 0 is exactly the masked network, on coupled channels too.
+which would undo it), so that 0 is exactly the masked network, on coupled channels too. Of what is divided by, the distance from one is multiplied.
 """
 
 from __future__ import annotations
@@ -102,14 +102,14 @@ class _Multiplied(nn.Module):
 
     def __init__(self, numbers: nn.Module, axis: Axis, product: Product) -> None:
         super().__init__()
-        self.numbers, self.product, self.dim = numbers, product, axis.dim
+        self.numbers, self.product, self.dim, self.neutral = numbers, product, axis.dim, axis.neutral
         self.trace = _TRACE if axis.name.rpartition(".")[2] == "bias" else 0.0
         self.channels: Tensor
         self.register_buffer("channels", torch.from_numpy(axis.channels.copy()), persistent=False)
 
     def forward(self, tensor: Tensor) -> Tensor:
         numbers = on_slots(self.numbers(), self.channels, tensor, self.dim)
-        made = self.product(tensor, numbers)
+        made = self.product(tensor - self.neutral, numbers) + self.neutral if self.neutral else self.product(tensor, numbers)
         return made + self.trace * (numbers == 0) if self.trace else made
 
 
@@ -134,7 +134,7 @@ def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
     found = []
     for axis in graph.axes:
         owner, _, name = axis.name.rpartition(".")
-        if not (axis.zeroed and axis.is_parameter and not axis.neutral and (axis.channels >= 0).any()):
+        if not (axis.zeroed and axis.is_parameter and (axis.channels >= 0).any()):
             continue
         if axis.produces and owner in undone:  # a slice that reads a channel is not undone, whatever is behind it
             continue

@@ -58,7 +58,7 @@ class ImportanceWeights:
         with torch.no_grad():
             for maker in makers(model, graph):
                 tensor, channels = maker.tensor, torch.from_numpy(maker.axis.channels).to(maker.tensor.device)
-                tensor.div_(on_slots(first.to(tensor.device), channels, tensor, maker.axis.dim))
+                tensor.sub_(maker.axis.neutral).div_(on_slots(first.to(tensor.device), channels, tensor, maker.axis.dim)).add_(maker.axis.neutral)
         numbers = _Weights(first)
         self._factors = ChannelFactors(model, graph, numbers)
         self.weights = numbers.weights
