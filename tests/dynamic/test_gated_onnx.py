@@ -50,9 +50,7 @@ def layers_in(graph: Any) -> list[tuple[Any, set[str]]]:
 @pytest.mark.parametrize(
     ("name", "layers", "widths"),
     [
-        ("vgg", "auto", (0.25, 0.5, 1.0)),
         ("resnet20", "auto", (0.5, 1.0)),
-        ("projected", ["layer?.*"], (0.5, 1.0)),
         ("separable", ["*"], (0.25, 0.5, 1.0)),
         ("lenet5", ["*"], (0.5, 1.0)),
     ],

@@ -12,7 +12,7 @@ from tests.channels.nets import randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus import data, models, storage
+from prunus import data, storage
 from prunus.channels.blocks import left_out, without_blocks
 from prunus.channels.plan import make_plan
 from prunus.errors import FileFormatError, PlanError, TargetError
@@ -162,7 +162,7 @@ def test_the_main_job_leaves_out_blocks_before_channels() -> None:
 
 def test_a_tolerance_is_of_the_whole_network() -> None:
     torch.manual_seed(0)
-    network, samples, example = models.build("resnet20", num_classes=10, in_channels=1), task(), torch.zeros(1, 1, 8, 8)
+    network, samples, example = CifarResNet(2, in_channels=1), task(), torch.zeros(1, 1, 8, 8)
     outcome = one_shot(network, example, scored, Target("tolerance", 100.0), task=samples, blocks=1)
     assert samples.validation is not None and outcome.limit is not None
     assert outcome.limit.baseline == pytest.approx(evaluate(network, samples.validation, samples.normalise).accuracy)

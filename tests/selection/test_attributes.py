@@ -9,12 +9,12 @@ from prunus.errors import ConfigError
 from prunus.selection import latent_factors, principal_components, variance_pixels
 
 RNG = np.random.default_rng(1)
-FACTORS = RNG.standard_normal((6000, 5)) * [9, 7, 5, 3, 2]
-SAMPLES = (FACTORS @ RNG.standard_normal((5, 24)) + 0.1 * RNG.standard_normal((6000, 24)) + 100).astype(np.float32).reshape(6000, 2, 12)
+FACTORS = RNG.standard_normal((2000, 5)) * [9, 7, 5, 3, 2]
+SAMPLES = (FACTORS @ RNG.standard_normal((5, 24)) + 0.1 * RNG.standard_normal((2000, 24)) + 100).astype(np.float32).reshape(2000, 2, 12)
 
 
 def test_principal_components_are_those_of_the_full_decomposition() -> None:
-    flat = SAMPLES.reshape(6000, -1).astype(np.float64)
+    flat = SAMPLES.reshape(2000, -1).astype(np.float64)
     scaled = (flat - flat.mean(0)) / flat.std(0)
     left, sizes, _ = np.linalg.svd(scaled, full_matrices=False)
     wanted, found = left[:, :4] * sizes[:4], principal_components(SAMPLES, 4)
