@@ -146,6 +146,8 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     dead_cache: dict[Any, float] = field(default_factory=dict)
     _operators: dict[Any, Operator] = field(default_factory=dict)
     _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
+    _unsorted: list[Tensor] = field(default_factory=list)  # painted since `_by_storage` was last looked at
+    _by_storage: dict[int, dict[int, Tensor]] = field(default_factory=dict)  # painted tensors on the same memory, by `id`
     _fixed: set[int] = field(default_factory=set)
     _written: set[int] = field(default_factory=set)
     _pinned_if_read: dict[int, tuple[Tensor, list[Mark]]] = field(default_factory=dict)
@@ -180,6 +182,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if any(len(layer.labels) <= 1 for layer in paint):
             paint = tuple(layer for layer in paint if len(layer.labels) > 1)
         self._paints[id(tensor)] = (tensor, paint)
+        self._unsorted.append(tensor)
 
     def is_fixed(self, tensor: Tensor) -> bool:
         """Whether a tensor is made of parameters, buffers and constants alone, not of the model's inputs."""
@@ -380,10 +383,16 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         held = {layer.axis: layer.dead for layer in before}  # a layer that is gone was pinned
         if all(layer.axis in held and same_dead(held[layer.axis], layer.dead) for layer in self.paint_of(target)):
             return
-        storage = target.untyped_storage()._cdata
-        for tensor, paint in list(self._paints.values()):
-            if tensor is not target and tensor.untyped_storage()._cdata == storage and may_overlap(tensor, target):
-                self.set_paint(tensor, tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in paint))
+        for tensor in self._on_storage_of(target):
+            if tensor is not target and may_overlap(tensor, target):
+                self.set_paint(tensor, tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in self.paint_of(tensor)))
+
+    def _on_storage_of(self, target: Tensor) -> list[Tensor]:
+        """All painted tensors on the same memory; sorted by memory as they come, since recurrent layers ask at every step."""
+        for tensor in self._unsorted:
+            self._by_storage.setdefault(tensor.untyped_storage()._cdata, {})[id(tensor)] = tensor
+        self._unsorted.clear()
+        return list(self._by_storage.get(target.untyped_storage()._cdata, {}).values())
 
     def on_record(self) -> None:
         """Called after each operator; a rehearsal compares here."""

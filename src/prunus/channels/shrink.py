@@ -51,11 +51,13 @@ class _NodePainter(fx.Interpreter):
         super().__init__(module, garbage_collect_values=False, graph=graph)
         self.painter = painter
         self.tensors: dict[fx.Node, tuple[Tensor, ...]] = {}
+        self.values: dict[fx.Node, tuple[Painted, ...]] = {}  # as they were then: a tensor may be given another shape in place
         self.made_by: list[fx.Node] = []  # per record of the painter that runs
 
     def run_node(self, node: fx.Node) -> Any:
         result = super().run_node(node)
         self.tensors[node] = tuple(tensors_in(result))
+        self.values[node] = tuple([Painted(tuple(t.shape), self.painter.paint_of(t)) for t in self.tensors[node]])
         self.made_by += [node] * (len(self.painter.records) - len(self.made_by))
         return result
 
@@ -74,7 +76,7 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
     read = {id(t) for record in painter.records for t in record.tensors}
     unused = {source.name for source in sources if id(source.tensor) not in read}
     gone = _same_channels(painted, dense, removed, unused)
-    values = {node: tuple(Painted(tuple(t.shape), painter.paint_of(t)) for t in tensors) for node, tensors in runner.tensors.items() if tensors}
+    values = {node: painted for node, painted in runner.values.items() if painted}
     scene = Scene(painted, gone, values)
     first = {node: painter.value_of(tensors[0]) for node, tensors in runner.tensors.items() if tensors}
     known = {node: value for node, value in first.items() if value is not None}
@@ -122,11 +124,11 @@ def _check_shapes(result: TracedModule, scene: Scene, inputs: list[Tensor]) -> N
     runner = _NodePainter(meta_twin(result).model, result.graph, painter)
     with torch.no_grad(), painter:
         runner.run(*inputs, enable_io_processing=False)
-    found = {node.name: tensors for node, tensors in runner.tensors.items()}
+    found = {node.name: made for node, made in runner.values.items()}
     for node, painted in scene.values.items():
-        for value, tensor in zip(painted, found.get(node.name, ())):
-            if scene.after(value) != tuple(tensor.shape):
-                raise UnrewritableError(node, f"gives {tuple(tensor.shape)} instead of {scene.after(value)}")
+        for value, made in zip(painted, found.get(node.name, ())):
+            if scene.after(value) != made.shape:
+                raise UnrewritableError(node, f"gives {made.shape} instead of {scene.after(value)}")
 
 
 def fold_traced(model: nn.Module, small: TracedModule, moves: Sequence[Fold], surgery: Surgery) -> None:
