@@ -23,12 +23,13 @@ from .dropout import NoDropout
 from .graph import ChannelGraph, build
 from .layers import Layer, Mark, constant
 from .lists import KnownLists
+from .modes import trains_alike
 from .neutral import neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .source import UNPAINTED, Source
 from .state import State, state_of
-from .train_paint import Forward, keep_readable, same_program, share, trains_alike
+from .train_paint import Forward, keep_readable, same_program, share
 from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
 from .widths import SiteLog
 
@@ -112,7 +113,7 @@ def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
 
     Batch norm may want a batch of more than one. What cannot be painted is told, and what parameters may read there stays.
     """
-    if trains_alike(eval_run.twin.modules):
+    if trains_alike(walk(model)):
         return None
     twice = map_tensors(eval_run.inputs, two_of)
     failure: TraceError | ArgumentError | None = None

@@ -5,6 +5,7 @@ Dropout is switched off on both sides, since it draws as many numbers as there a
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -124,11 +125,23 @@ def _apart(expected: _Pass, found: _Pass, slices: Slices, rescaled: frozenset[st
     for what, pairs in (("the gradient of", gradients), ("the buffer", _buffers(expected.buffers, found.buffers, slices, rescaled))):
         largest = max((float(a.abs().max()) for a, _ in pairs.values() if a.numel()), default=0.0)
         for name, (a, b) in pairs.items():
-            apart = difference([a.double()], [b.double()])
-            relative = apart.max_abs / max(apart.magnitude, 1e-3 * largest, 1e-30)
+            apart, magnitude = _largest_difference(a, b)
+            relative = apart / max(magnitude, 1e-3 * largest, 1e-30)
             if not relative <= worst.relative:
                 worst = TrainDifference(relative, f"{what} {name}")
     return worst
+
+
+def _largest_difference(a: Tensor, b: Tensor) -> tuple[float, float]:
+    """Of two tensors, and the largest value of the first; the careful comparison is made only where there is something that is not finite."""
+    if not a.numel():
+        return 0.0, 0.0
+    alike = a.is_floating_point() and b.is_floating_point()
+    apart, magnitude = torch.stack([(a - b).abs().max(), a.abs().max()]).tolist() if alike else (math.nan, 0.0)
+    if not math.isfinite(apart):
+        found = difference([a.double()], [b.double()])
+        return found.max_abs, found.magnitude
+    return float(apart), float(magnitude)
 
 
 def _pairs(

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch import Tensor, nn
+from torch import Tensor
 
 from prunus.channels.components import components
 from prunus.channels.fold import agree, settle_leaks
@@ -32,17 +32,6 @@ class Forward:
 
 
 # -- whether there are two ---------------------------------------------------------------------------------------------------------------------------
-
-
-def trains_alike(modules: Modules) -> bool:
-    """Whether nothing but torch's own layers runs, which read the same in both modes."""
-    return all(_is_torchs(module) for module in modules.values())
-
-
-def _is_torchs(module: nn.Module) -> bool:
-    own = vars(module)
-    hooked = "forward" in own or any(value for name, value in own.items() if name.endswith("_hooks"))
-    return not hooked and type(module).__module__.startswith("torch.nn.modules.")
 
 
 def same_program(first: Forward, second: Forward) -> bool:

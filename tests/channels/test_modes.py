@@ -1,0 +1,98 @@
+"""Whether a model asks for its mode, by its code."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.channels.modes import trains_alike
+from prunus.channels.twin import walk
+
+
+def helped(module: nn.Module, x: Tensor) -> Tensor:
+    return further(module, x)
+
+
+def further(module: nn.Module, x: Tensor) -> Tensor:
+    return x * 2 if module.training else x
+
+
+class Plain(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm, self.drop = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.drop(self.norm(self.conv(x)).relu())
+
+
+class Asking(Plain):
+    def forward(self, x: Tensor) -> Any:
+        y = super().forward(x)
+        return (y, y) if self.training else y
+
+
+class Inside(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return (lambda y: y if self.training else -y)(super().forward(x))
+
+
+class Helped(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return helped(self, super().forward(x))
+
+
+class Switched(Plain):
+    def train(self, mode: bool = True) -> Switched:
+        super().train(False)
+        return self
+
+
+class Gradients(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) * (2 if torch.is_grad_enabled() else 1)
+
+
+class Held(Plain):
+    def __init__(self) -> None:
+        super().__init__()
+        self.then = partial(helped, self.conv)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.then(super().forward(x))
+
+
+class DropBranch(nn.Module):
+    def __init__(self, drop_prob: float) -> None:
+        super().__init__()
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        return F.dropout(x, self.drop_prob, self.training)
+
+
+def hooked() -> nn.Module:
+    model = Plain()
+    model.conv.register_forward_hook(lambda module, inputs, output: output)
+    return model
+
+
+def other_forward() -> nn.Module:
+    model = Plain()
+    model.forward = lambda x: x  # type: ignore[method-assign, assignment]
+    return model
+
+
+@pytest.mark.parametrize("make", [Plain, lambda: DropBranch(0.0), lambda: nn.Sequential(Plain(), nn.LSTM(3, 4))])
+def test_what_is_the_same_in_both_modes(make: Any) -> None:
+    assert trains_alike(walk(make()))
+
+
+@pytest.mark.parametrize("make", [Asking, Inside, Helped, Switched, Gradients, Held, lambda: DropBranch(0.1), hooked, other_forward])
+def test_what_may_be_another_network_in_training(make: Any) -> None:
+    assert not trains_alike(walk(make()))
