@@ -50,7 +50,9 @@ def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     assert (tmp_path / "small.safetensors").exists()
 
 
-@pytest.mark.parametrize("path", [*sorted((ROOT / "docs" / "methods").glob("*.md")), ROOT / "docs" / "int8.md"], ids=lambda path: path.stem)
+@pytest.mark.parametrize(
+    "path", [*sorted((ROOT / "docs" / "methods").glob("*.md")), ROOT / "docs" / "int8.md", ROOT / "docs" / "tasks.md"], ids=lambda path: path.stem
+)
 def test_methods_run_as_shown(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     for block in blocks(str(path.relative_to(ROOT))):
