@@ -13,7 +13,8 @@ from tests.channels.nets import random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus.channels.train_check import seeded, train_difference
+from prunus.channels.seeds import seeded
+from prunus.channels.train_check import train_difference
 from prunus.errors import VerifyError
 
 IMAGE = torch.randn(2, 3, 16, 16, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

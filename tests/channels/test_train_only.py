@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import itertools
+import random
 import warnings
 from collections.abc import Callable
 from typing import Any
@@ -15,8 +17,8 @@ from torch import Tensor, nn
 
 import prunus
 from prunus.channels import ChannelGraph, Plan
+from prunus.channels.seeds import seeded
 from prunus.channels.trace import tensors_in
-from prunus.channels.train_check import seeded
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -230,6 +232,50 @@ def test_training_is_followed_where_its_targets_are_given() -> None:
     graph = prunus.trace(model, inputs)
     small = prunus.compact(model, random_plan(graph))
     assert graph.training is not None and small.aux.weight.shape[1] == 4 and small.prunus.verification.training < 1e-9
+
+
+class Collects(nn.Module):
+    """Leaves what a head makes in a list that several modules hold."""
+
+    def __init__(self, found: list[Any], place: int) -> None:
+        super().__init__()
+        self.found, self.place, self.head = found, place, nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.found[self.place] = self.head(x)
+        return x
+
+
+def test_heads_that_are_collected_in_one_list_are_pruned_along() -> None:
+    found = [torch.rand(1)] * 2
+    run = lambda m, h, g: torch.stack([head(m, m.two(m.second(m.one(h)))), *m.one.found], 1) if m.training else head(m, m.two(m.second(m.one(h))))  # noqa: E731
+    graph, plan, small = shrunk(Branch(run, one=Collects(found, 0), two=Collects(found, 1)))
+    assert graph.training is not None and plan.exact and small.one.head.weight.shape[1] == 4
+
+
+def test_dice_thrown_in_python_fall_alike() -> None:
+    def run(m: Any, h: Tensor, g: Tensor) -> Tensor:
+        for _ in range(8):
+            g = g + m.second(h) if not m.training or random.random() > 0.5 else g
+        return head(m, g)
+
+    graph, plan, _ = shrunk(Branch(run))
+    assert graph.training is not None and plan.exact
+
+
+def test_training_that_does_not_repeat_itself_is_told() -> None:
+    counter = itertools.count()
+
+    def run(m: Any, h: Tensor, g: Tensor) -> Any:
+        for _ in range(next(counter) if m.training else 0):
+            g = g.relu()
+        return (head(m, g), h.sum()) if m.training else head(m, g)
+
+    model = randomised(Branch(run))
+    plan = random_plan(prunus.trace(model, IMAGE))
+    with pytest.warns(UserWarning, match="in train mode does not repeat itself"):
+        small = prunus.compact(model, plan)
+    assert small.prunus.mode == "eager" and small.prunus.plan.removed == plan.removed
 
 
 def test_widths_of_train_mode_are_saved(tmp_path: Any) -> None:

@@ -24,7 +24,7 @@ from .mask import mask
 from .optimizer import transfer
 from .origin import Origin
 from .plan import Plan, make_plan
-from .rehearse import MismatchError
+from .rehearse import MismatchError, rehearse
 from .resolve import graph_for
 from .shrink import compact_traced
 from .statistics import narrowed, widths_of
@@ -106,6 +106,13 @@ def _origin(model: nn.Module, graph: ChannelGraph, built: _Built) -> Origin:
 def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, norms: Norms) -> _Built:
     """The module's own class, else its traced graph, else its own class with fewer channels gone."""
     small, surgery, failure = _eager(model, graph, plan, norms)
+    if small is None and graph.training is not None and not _repeats_itself(graph.training):
+        warnings.warn(
+            f"The forward of {type(model).__name__} in train mode does not repeat itself, so what it does with pruned channels is not known.",
+            stacklevel=4,
+        )
+        graph = replace(graph, training=None)
+        small, surgery, failure = _eager(model, graph, plan, norms)
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
     traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and (graph.training is None or plan.exact) else None
@@ -117,6 +124,11 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     small, less, surgery = _eager_with_less(model, graph, plan, norms, failure)
     warnings.warn(_said(plan, less, graph, failure, prefer, apart), stacklevel=4)
     return _Built(small, _noted(less, graph, surgery), "eager", surgery)
+
+
+def _repeats_itself(graph: ChannelGraph) -> bool:
+    """Whether a forward runs again as it ran, where nothing is removed."""
+    return rehearse(graph, np.zeros(graph.num_channels, dtype=bool), Surgery({}))[1] is None
 
 
 def _trained(model: nn.Module, plan: Plan, traced: nn.Module) -> TrainDifference | None:

@@ -27,6 +27,7 @@ from .modes import trains_alike
 from .neutral import neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
+from .seeds import seeded
 from .source import UNPAINTED, Source
 from .state import State, state_of
 from .train_paint import Forward, keep_readable, same_program, share
@@ -272,6 +273,7 @@ def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, A
     """Run a twin under the painter, and a log of statistics; an error becomes a TraceError that names the user's line."""
     try:
         with (
+            seeded(),  # a forward may throw dice in Python
             torch.no_grad(),
             uncompiled(),
             _own_forwards(painter, twin.modules),

@@ -6,9 +6,7 @@ Dropout is switched off on both sides, since it draws as many numbers as there a
 from __future__ import annotations
 
 import math
-import random
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,6 +16,7 @@ from torch import Tensor, nn
 
 from prunus.agreement import difference
 from prunus.channels.dropout import NoDropout
+from prunus.channels.seeds import seeded
 from prunus.channels.surgery import Slices, cut
 from prunus.channels.trace import Arguments, called, map_tensors, tensors_in, two_of
 from prunus.channels.twin import copy_model, named_tensors
@@ -174,22 +173,6 @@ def _buffers(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], slices
 
 def _left(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]] | None) -> Tensor:
     return tensor if axes is None or max(axes) >= tensor.dim() else cut(tensor.detach(), axes)
-
-
-@contextmanager
-def seeded(seed: int = 0) -> Iterator[None]:
-    """The same random numbers from torch, NumPy and Python for everybody who enters; afterwards the states are as they were."""
-    python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what models draw from)
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    with torch.random.fork_rng(devices=devices):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)  # noqa: NPY002
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)  # noqa: NPY002
 
 
 def _still(model: nn.Module) -> None:

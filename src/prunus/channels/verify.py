@@ -19,9 +19,10 @@ from .graph import ChannelGraph
 from .mask import mask
 from .plan import Plan
 from .resolve import graph_for
+from .seeds import seeded
 from .surgery import slices_of
 from .trace import Arguments, Inputs, as_arguments, called, map_tensors, tensors_in
-from .train_check import TrainDifference, seeded, train_difference
+from .train_check import TrainDifference, train_difference
 from .twin import copy_model, named_tensors, unwrap
 
 # What rounding certainly explains, relative to the largest value; beyond it double precision decides.
