@@ -16,9 +16,9 @@ from .export_example import PRIME, Batch, Inputs, batch_of, drawn, of_batch_two,
 from .export_setting import EndlessSizeError, exporting
 from .plan import describe_if_possible
 from .rewrite import operator_name
+from .seeds import seeded
 from .trace import map_tensors, tensors_in
 from .traced import TracedModule, install_batch_norm
-from .train_check import seeded
 from .twin import copy_model, named_tensors
 from .untie import types_in, untie_batch, untie_device, untie_types
 
