@@ -307,11 +307,11 @@ class _Measured:
 
     def __init__(self, task: Task | None, clock: Clock) -> None:
         self.steps: list[Step] = []
-        self.clock, self._material = clock, task
+        self.clock, self._task = clock, task
 
     def note(self, step: str, model: nn.Module) -> None:
         """Measure, and remember under a name."""
-        task = self._material
+        task = self._task
         if task is None or task.test is None:
             return
         value, loss = self.clock.time(f"evaluating {step}", lambda: task.figures(model))

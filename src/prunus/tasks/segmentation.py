@@ -11,6 +11,7 @@ from torch import Tensor
 
 from prunus.data.pictures import IGNORED
 from prunus.errors import ConfigError
+from prunus.segmentation.evaluation import figures_of
 from prunus.segmentation.metrics import Confusion, classes_of
 from prunus.tolerance import Rows
 
@@ -46,4 +47,4 @@ class MeanIoU:
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
         """Counts of all pictures together."""
-        return Rows(entries, lambda counts: Confusion.of(torch.stack(list(counts)).sum(0)).figures()["IoU"])
+        return figures_of([Confusion.of(counts) for counts in entries])["IoU"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_map_only
 
 from prunus._wording import given
 from prunus.channels.parts import is_core, whole
+from prunus.channels.seeds import seeded
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.tasks.metrics import Accuracy, Batch, Metric, as_metric, measured
@@ -103,9 +104,7 @@ class Task:
 
     def batches(self, part: Part, batch_size: int = BATCH, model: nn.Module | None = None) -> Iterator[Batch]:
         """(inputs, targets) of a part, in order, where the model lies; `batch_size` is of samples, batches have their own."""
-        found = getattr(self, part)
-        if found is None:
-            raise DataError(f"The task has no {part} samples.")
+        found = self._part(part)
         device, dtype = placement(model) if model is not None else (torch.device("cpu"), torch.float32)
         if isinstance(found, Split):
             assert self.normalise is not None
@@ -140,11 +139,15 @@ class Task:
 
     def samples(self, part: Part) -> Split:
         """The samples of a part as they lie in memory; raises ConfigError for batches, which have no such form, DataError where there are none."""
-        found = getattr(self, part)
-        if found is None:
-            raise DataError(f"The task has no {part} samples.")
+        found = self._part(part)
         if not isinstance(found, Split):
             raise ConfigError(f"This works on samples in memory, a prunus.data.Split of images and classes to {part} on, not {given(found)}.")
+        return found
+
+    def _part(self, part: Part) -> Split | Batches:
+        found: Split | Batches | None = getattr(self, part)
+        if found is None:
+            raise DataError(f"The task has no {part} samples.")
         return found
 
     def held_out(self) -> Split | None:
@@ -169,12 +172,7 @@ class Task:
         if isinstance(found, Split):
             some: Any = found.subset(torch.linspace(0, len(found) - 1, min(count, len(found))).long())
         else:
-            some, seen = [], 0
-            for batch in self.batches(part):
-                if seen >= count:
-                    break
-                some.append(batch)
-                seen += _count(batch[0])
+            some = list(_first(self.batches(part), count))
         return replace(self, test=some)
 
     def points(self, model: nn.Module, part: Part = "validation") -> Tensor | Rows:
@@ -220,7 +218,7 @@ class Task:
 
     def called(self, model: nn.Module, inputs: Any) -> Any:
         """What a model, itself and not its core, makes of the inputs of a batch."""
-        model = whole(model) if is_core(model) else model
+        model = _itself(model)
         return model(*inputs) if isinstance(inputs, (tuple, list)) and self.loss != "model" else model(inputs)
 
     def fit(
@@ -254,7 +252,7 @@ class Task:
         judge: Any = None
         if validation is not None and self.validation is not None:
             judge = self.validation if self._plain and isinstance(self.validation, Split) else self._validate
-        return train(whole(model) if is_core(model) else model, part, config, normalise=self.normalise, loss=wanted, validation=judge, **options)
+        return train(_itself(model), part, config, normalise=self.normalise, loss=wanted, validation=judge, **options)
 
     def _validate(self, model: nn.Module) -> float:
         return self.value(model, "validation")
@@ -296,15 +294,8 @@ class Inputs:
 
     @cached_property
     def _kept(self) -> list[Batch]:
-        found, seen = [], 0
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(0)
-            for inputs, targets in self.task.batches("train"):
-                if seen >= self.samples:
-                    break
-                found.append((self._of_core(inputs), targets))
-                seen += _count(inputs)
-        return found
+        with seeded():
+            return [(self._of_core(inputs), targets) for inputs, targets in _first(self.task.batches("train"), self.samples)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -339,6 +330,21 @@ def _cross_entropy(smoothing: float) -> Loss:
 
 def _with(loss: Loss, besides: Callable[[], Tensor]) -> Loss:
     return lambda outputs, targets: loss(outputs, targets).mean() + besides()
+
+
+def _first(pairs: Iterable[Batch], samples: int) -> Iterator[Batch]:
+    """The first batches, until there are so many samples."""
+    seen = 0
+    for inputs, targets in pairs:
+        if seen >= samples:
+            return
+        yield inputs, targets
+        seen += _count(inputs)
+
+
+def _itself(model: nn.Module) -> nn.Module:
+    """The model behind a core."""
+    return whole(model) if is_core(model) else model
 
 
 def _count(inputs: Any) -> int:
