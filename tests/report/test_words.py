@@ -98,3 +98,11 @@ def test_the_verdict_on_a_network_with_gates() -> None:
         "dynamic": {"latency": latency},
     }
     assert words.verdict(result).replace(FIXED, " ") == f"2.0× fewer MACs, 1.60× faster, accuracy {words.MINUS}0.4 points"
+
+
+def test_a_result_is_told_by_its_own_metric(lenet: dict[str, Any]) -> None:
+    result = copy.deepcopy(lenet)
+    result["accuracy"]["metric"] = "mean IoU, percent"
+    assert words.verdict(result).replace(FIXED, " ").endswith("mean IoU −0.2 points")
+    assert words.metric_title(result) == "Mean IoU" and words.metric_title(lenet) == "Accuracy"
+    assert [row["name"] for row in comparison(result)][-1] == "Mean IoU on the test set"

@@ -21,8 +21,7 @@ def show_result(result: Mapping[str, Any], folder: Path) -> None:
     steps = (result["accuracy"] or {}).get("steps", [])
     if len(steps) > 2:
         path = "  →  ".join(f"{step['value']:.1f} {step['step']}" for step in steps)
-        name = words.metric_name(result)
-        show(f"\n{name[0].upper()}{name[1:]}: {path}")
+        show(f"\n{words.metric_title(result)}: {path}")
     verification = result["verification"]
     kind = "exact" if verification["exact"] else "inexact"
     show(f"Verified: {verification['mode']} module, {kind}, relative error {verification['relative']:.1e}")

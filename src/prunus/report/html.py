@@ -39,6 +39,7 @@ def render(result: Result) -> str:
         verdict=words.verdict(result),
         subtitle=subtitle(result),
         comparison=comparison(result),
+        metric=words.metric_title(result),
         layer_table=layer_table(result["layers"]),
         timings=timings_table(result.get("timings") or []),
         runtime=words.RUNTIMES.get(result["target"].get("runtime", ""), result["target"].get("runtime", "")),
@@ -87,10 +88,10 @@ def comparison(result: Result) -> list[dict[str, str]]:
         rows.append({**entry, "change": change})
     steps = (result.get("accuracy") or {}).get("steps", [])
     if steps:
-        first, last, name = words.dense_accuracy(steps), steps[-1]["value"], words.metric_name(result)
+        first, last = words.dense_accuracy(steps), steps[-1]["value"]
         rows.append(
             {
-                "name": f"{name[0].upper()}{name[1:]} on the test set",
+                "name": f"{words.metric_title(result)} on the test set",
                 "before": "–" if first is None else f"{first:.1f}{words.SPACE}%",
                 "after": f"{last:.1f}{words.SPACE}%",
                 "change": "no dense training" if first is None else f"{words.points(last - first)} points" if len(steps) > 1 else "",
@@ -171,13 +172,13 @@ def _figures(result: Result, plots: Any) -> dict[str, dict[str, str]]:
     drawn: dict[str, Callable[[float], str]] = {}
     steps = (result.get("accuracy") or {}).get("steps", [])
     if len(steps) > 1:
-        drawn["accuracy"] = lambda width: plots.accuracy(steps, width)
+        drawn["accuracy"] = lambda width: plots.accuracy(steps, width, words.metric_title(result))
     if layers and not result.get("dynamic"):
         drawn["widths"] = lambda width: plots.layers(layers, "width", width)
         drawn["macs"] = lambda width: plots.layers(layers, "macs", width)
     if result.get("search"):
         search = result["search"]
-        drawn["search"] = lambda width: plots.search(search["trials"], search["limit"], width)
+        drawn["search"] = lambda width: plots.search(search["trials"], search["limit"], width, words.metric_name(result))
     stages = [stage for stage in result.get("training") or [] if stage["epochs"]]
     if stages:
         drawn["training"] = lambda width: plots.training(stages, width)

@@ -35,8 +35,8 @@ NARROW = 480.0
 
 
 @styled
-def accuracy(steps: Sequence[Row], width: float) -> str:
-    """Accuracy [%] at each step of the run, from before to the end."""
+def accuracy(steps: Sequence[Row], width: float, metric: str = "Accuracy") -> str:
+    """The metric [%] at each step of the run, from before to the end."""
     canvas = Canvas(width, 220)
     axes = canvas.axes(left=42, top=30, right=42, bottom=46)
     values = [float(step["value"]) for step in steps]
@@ -57,7 +57,7 @@ def accuracy(steps: Sequence[Row], width: float) -> str:
         for line, words in enumerate(step["step"].split(" ", 1)):
             _annotate(axes, words, (place, 0), (0, -12 - 15 * line), "top", "center", ("data", "axes fraction"), MUTED)
     quiet(axes, x=False)
-    label = "Accuracy in percent: " + ", ".join(f"{step['step']} {step['value']:.1f}" for step in steps)
+    label = f"{metric} in percent: " + ", ".join(f"{step['step']} {step['value']:.1f}" for step in steps)
     return canvas.svg(f"accuracy-{width:g}", label)
 
 
@@ -158,8 +158,8 @@ def latency(measured: Sequence[Row], width: float) -> str:
 
 
 @styled
-def search(trials: Sequence[Row], limit: float, width: float) -> str:
-    """Every trial of the tolerance search: MACs left [%] against the accuracy [%] on the validation split."""
+def search(trials: Sequence[Row], limit: float, width: float, metric: str = "accuracy") -> str:
+    """Every trial of the tolerance search: MACs left [%] against the metric [%] on the validation split."""
     canvas = Canvas(width, 260)
     axes = canvas.axes(left=34, top=34, right=30, bottom=44)
     for accepted, face in ((True, AFTER), (False, PAPER)):
@@ -182,7 +182,7 @@ def search(trials: Sequence[Row], limit: float, width: float) -> str:
     axes.set_xlim(left=0)
     axes.margins(y=0.15)
     axes.set_xlabel("MACs left, %", fontsize=SMALL, loc="right", labelpad=4)
-    axes.set_title("Validation accuracy, %", loc="left", fontsize=TEXT, color=MUTED, pad=14, x=-34 / (width - 64))
+    axes.set_title(f"Validation {metric}, %", loc="left", fontsize=TEXT, color=MUTED, pad=14, x=-34 / (width - 64))
     return canvas.svg(f"search-{width:g}", f"Tolerance search: {len(trials)} trials, {len(passed)} accepted")
 
 

@@ -112,6 +112,12 @@ def _accuracy_of(result: Mapping[str, Any]) -> str:
     return _accuracy(steps[-1]["value"] - before, name) if len(steps) > 1 else ""
 
 
+def metric_title(result: Mapping[str, Any]) -> str:
+    """The same at the beginning of a line."""
+    name = metric_name(result)
+    return f"{name[0].upper()}{name[1:]}"
+
+
 def metric_name(result: Mapping[str, Any]) -> str:
     """What the metric of a result is called in a sentence."""
     name = str((result.get("accuracy") or {}).get("metric", TOP_1)).removesuffix(", percent")
