@@ -73,7 +73,71 @@ class DropBranch(nn.Module):
         self.drop_prob = drop_prob
 
     def forward(self, x: Tensor) -> Tensor:
-        return F.dropout(x, self.drop_prob, self.training)
+        if self.drop_prob == 0.0 or not self.training:
+            return x
+        return x * x.new_empty(self.shape(x)).bernoulli_(1 - self.drop_prob)
+
+    def shape(self, x: Tensor) -> tuple[int, ...]:
+        return (len(x), 1, 1, 1)
+
+
+class DropChannels(DropBranch):
+    def shape(self, x: Tensor) -> tuple[int, ...]:
+        return (*x.shape[:2], 1, 1)
+
+
+class Told(Plain):
+    """Tells dropout and attention of its mode, once through a function."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = F.dropout(super().forward(x), 0.1, self.training)
+        x = F.dropout2d(thinned(x, training=self.training), training=self.training)
+        return F.scaled_dot_product_attention(x, x, x, dropout_p=0.1 if self.training else 0.0)
+
+
+def thinned(x: Tensor, training: bool) -> Tensor:
+    return F.alpha_dropout(x, p=0.2, training=training)
+
+
+class ToldElsewhere(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return noisy(super().forward(x), training=self.training)
+
+
+def noisy(x: Tensor, training: bool) -> Tensor:
+    return F.dropout(x * 2 if training else x, training=training)
+
+
+class NeverAsked(Plain):
+    """What names the mode is out of the forward's reach."""
+
+    def fuse(self) -> None:
+        assert not self.training
+
+
+class AskedByName(Plain):
+    def forward(self, x: Tensor) -> Any:
+        kind = "plain"
+        return getattr(self, f"forward_{kind}")(x)
+
+    def forward_plain(self, x: Tensor) -> Any:
+        return (x, x) if self.training else x
+
+
+class AskedThroughOther(nn.Module):
+    """One module's forward calls another one's method."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = AskedByMethod()
+
+    def forward(self, x: Tensor) -> Any:
+        return self.inner.pieces(x)
+
+
+class AskedByMethod(Plain):
+    def pieces(self, x: Tensor) -> Any:
+        return (x, x) if self.training else x
 
 
 def hooked() -> nn.Module:
@@ -88,11 +152,16 @@ def other_forward() -> nn.Module:
     return model
 
 
-@pytest.mark.parametrize("make", [Plain, lambda: DropBranch(0.0), lambda: nn.Sequential(Plain(), nn.LSTM(3, 4))])
+@pytest.mark.parametrize(
+    "make", [Plain, lambda: DropBranch(0.0), lambda: DropBranch(0.1), Told, NeverAsked, lambda: nn.Sequential(Plain(), nn.LSTM(3, 4))]
+)
 def test_what_is_the_same_in_both_modes(make: Any) -> None:
     assert trains_alike(walk(make()))
 
 
-@pytest.mark.parametrize("make", [Asking, Inside, Helped, Switched, Gradients, Held, lambda: DropBranch(0.1), hooked, other_forward])
+OTHERS = [Asking, Inside, Helped, Switched, Gradients, Held, ToldElsewhere, AskedByName, AskedThroughOther, lambda: DropChannels(0.1)]
+
+
+@pytest.mark.parametrize("make", [*OTHERS, hooked, other_forward])
 def test_what_may_be_another_network_in_training(make: Any) -> None:
     assert not trains_alike(walk(make()))

@@ -30,7 +30,8 @@ from .rules import RULES, fallback
 from .seeds import seeded
 from .source import UNPAINTED, Source
 from .state import State, state_of
-from .train_paint import Forward, keep_readable, same_program, share
+from .program import Listener, Program, program_of, same_program
+from .train_paint import Forward, keep_readable, share
 from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
 from .widths import SiteLog
 
@@ -93,6 +94,11 @@ class _Run(Forward):
     state: State
     inputs: Arguments
 
+    @property
+    def program(self) -> Program:
+        """The operators that it called."""
+        return program_of(self.painter.records, self.outputs, self.twin.modules)
+
     def graph(self, model: nn.Module) -> ChannelGraph:
         """The channels that it shows."""
         return build(model, self.twin, self.inputs, self.painter, self.sources, self.log.sites, self.state)
@@ -109,6 +115,18 @@ def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[str] = frozen
     return _Run(painter, twin, sources, tuple(tensors_in(outputs)), log, state, inputs)
 
 
+def _listen(model: nn.Module, inputs: Arguments, training: bool = False) -> Program:
+    """The operators that a forward calls, on a twin of its own."""
+    listener, twin = Listener(RULES, fallback), meta_twin(model, training=training)
+    tensors = tensors_in_modules(twin.modules)
+    for tensor in tensors.values():
+        listener.fix(tensor)
+    tell_numbers(listener, twin.numbers, tensors)
+    args, kwargs = to_meta(inputs)
+    outputs = run(listener, twin, args, kwargs)
+    return program_of(listener.records, tensors_in(outputs), twin.modules)
+
+
 def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
     """The forward in train mode; None where it is the one in eval mode, or cannot be followed.
 
@@ -120,12 +138,12 @@ def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
     failure: TraceError | ArgumentError | None = None
     for inputs in (eval_run.inputs, twice):
         try:
-            found = _paint(model, inputs, training=True)
+            heard = _listen(model, inputs, training=True)
+            if same_program(eval_run.program if inputs is eval_run.inputs else _listen(model, inputs), heard):
+                return None
+            return _paint(model, inputs, training=True)
         except (TraceError, ArgumentError) as error:
             failure = failure or error
-            continue
-        alike = eval_run if inputs is eval_run.inputs else _paint(model, inputs)
-        return None if same_program(alike, found) else found
     assert failure is not None
     _warn_of_training(type(model).__name__, keep_readable(eval_run), failure)
     return None

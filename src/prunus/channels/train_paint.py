@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from torch import Tensor
@@ -29,39 +28,6 @@ class Forward:
     twin: Twin
     sources: tuple[Source, ...]
     outputs: tuple[Tensor, ...]
-
-
-# -- whether there are two ---------------------------------------------------------------------------------------------------------------------------
-
-
-def same_program(first: Forward, second: Forward) -> bool:
-    """Whether two forwards call the same operators on the same values and return the same, whatever batch norms take their statistics from."""
-    return _program(first) == _program(second)
-
-
-def _program(run: Forward) -> list[str]:
-    """One line per operator, and one for what is returned, in which a tensor is what made it."""
-    names = {id(source.tensor): source.name for source in run.sources}
-    counters = {key for key, name in names.items() if name.endswith("num_batches_tracked")}
-    made: dict[int, str] = dict(names)
-
-    def said(value: Any) -> str:
-        if isinstance(value, Tensor):
-            return made.setdefault(id(value), f"given {len(made)}")
-        if isinstance(value, (list, tuple)):
-            return f"[{', '.join(map(said, value))}]"
-        return repr(value)
-
-    lines: list[str] = []
-    for record in run.painter.records:
-        if not counters.isdisjoint(map(id, record.tensors)):
-            continue
-        if "batch_norm" in record.operator:
-            lines.append(f"batch_norm {said(record.tensors)}")
-        else:
-            lines.append(f"{record.operator} {said(record.args)} {sorted((key, said(value)) for key, value in record.kwargs.items())}")
-        made.update((id(tensor), f"{len(lines)}:{place}") for place, tensor in enumerate(record.outputs) if id(tensor) not in names)
-    return [*lines, said(run.outputs)]
 
 
 # -- where one cannot be followed --------------------------------------------------------------------------------------------------------------------

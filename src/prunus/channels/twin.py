@@ -67,7 +67,10 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
 def _detach_computed(model: nn.Module, memo: dict[int, Any]) -> None:
     """Tensors that a forward computed and left in the model, in whatever containers, are copied without what they were computed from."""
     waiting: list[Any] = [
-        value for module in walk(model).values() for name, value in vars(module).items() if type(value) in _HOLDERS and name not in _OF_MODULES
+        value
+        for module in walk(model).values()
+        for name, value in vars(module).items()
+        if type(value) in _HOLDERS and value and name not in _OF_MODULES and not (type(value) is tuple and _PLAIN.issuperset(map(type, value)))
     ]
     seen = set[int]()
     while waiting:
