@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.channels.modes import trains_alike
+from prunus.channels.modes import leaves_gradients, trains_alike
 from prunus.channels.twin import walk
 
 
@@ -165,3 +165,42 @@ OTHERS = [Asking, Inside, Helped, Switched, Gradients, Held, ToldElsewhere, Aske
 @pytest.mark.parametrize("make", [*OTHERS, hooked, other_forward])
 def test_what_may_be_another_network_in_training(make: Any) -> None:
     assert not trains_alike(walk(make()))
+
+
+class Straight(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor) -> Tensor:
+        return x.round()
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> Tensor:  # type: ignore[override]
+        return grad * grad.shape[1]
+
+
+class Custom(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        return Straight.apply(super().forward(x))  # type: ignore[no-untyped-call,no-any-return]
+
+
+class Listening(Plain):
+    def forward(self, x: Tensor) -> Tensor:
+        y = super().forward(x)
+        if y.requires_grad:
+            y.register_hook(lambda grad: grad * 2)
+        return y
+
+
+def hooked_backward() -> nn.Module:
+    model = Plain()
+    model.conv.register_full_backward_hook(lambda module, before, after: None)
+    return model
+
+
+@pytest.mark.parametrize("make", [Plain, Asking, Helped])
+def test_whose_gradients_follow_from_the_forward(make: Any) -> None:
+    assert leaves_gradients(walk(make()))
+
+
+@pytest.mark.parametrize("make", [Custom, Listening, hooked_backward])
+def test_who_makes_or_hears_of_gradients(make: Any) -> None:
+    assert not leaves_gradients(walk(make()))

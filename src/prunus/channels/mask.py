@@ -55,10 +55,12 @@ def produced(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) 
 
 def lost_slots(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Iterator[tuple[Axis, Tensor]]:
     """Every axis that loses some slots with the removed channels, and these slots."""
+    found: dict[int, Tensor] = {}  # axes of one pattern lose the same slots
     for axis in graph.axes if len(removed) else ():
-        gone = np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
-        if len(gone):
-            yield axis, torch.from_numpy(gone)
+        if axis.pattern and axis.pattern not in found:
+            found[axis.pattern] = torch.from_numpy(np.flatnonzero((axis.channels >= 0) & removed[axis.channels]))
+        if axis.pattern and len(found[axis.pattern]):
+            yield axis, found[axis.pattern]
 
 
 @torch.no_grad()

@@ -22,6 +22,9 @@ from prunus.channels.seeds import seeded
 _TELLS = frozenset({"training", "is_grad_enabled", "is_inference_mode_enabled", "requires_grad"})
 _NOISE = ("drop_prob", "drop_rate", "p")  # of layers that leave out whole branches
 _DROPOUTS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"})  # read alike, as in modules
+_OF_GRADIENTS = frozenset({"apply", "autograd", "Function", "backward", "grad", "register_hook", "register_post_accumulate_grad_hook"})
+_BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
+_HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 _DEPTH = 3  # calls of functions from functions
 _SHORTEST = 4  # letters of a part of a name
 
@@ -32,9 +35,16 @@ def trains_alike(modules: Mapping[str, nn.Module]) -> bool:
     return all(_alike(module, names) for module in modules.values())
 
 
+def leaves_gradients(modules: Mapping[str, nn.Module]) -> bool:
+    """Whether nothing in the code of a model, as far as it is named, makes gradients of its own or listens to them."""
+    if any(vars(module).get(name) for module in modules.values() for name in _BACKWARD_HOOKS):
+        return False
+    return _OF_GRADIENTS.isdisjoint(_reached(frozenset(map(type, modules.values()))))
+
+
 def _alike(module: nn.Module, names: frozenset[str]) -> bool:
     own, kind = vars(module), type(module)
-    if "forward" in own or any(value for name, value in own.items() if name.endswith("_hooks")):
+    if "forward" in own or any(map(own.get, _HOOKS)):
         return False
     if isinstance(module, (nn.modules.batchnorm._BatchNorm, nn.modules.dropout._DropoutNd)):
         return kind.train is nn.Module.train
@@ -137,7 +147,7 @@ def _code_asks(code: types.CodeType, function: types.FunctionType, depth: int) -
 
 @cache
 def _tells_dropout_alone(function: types.FunctionType) -> bool:
-    """Whether a function names its mode only where it calls dropout, by the name of torch's own functions, or a function that does nothing else with it.
+    """Whether a function names its mode only where it calls dropout, by a function of torch or one that does nothing else with it.
 
     False where its source is not at hand.
     """
@@ -206,4 +216,4 @@ def _is_torchs(module: str) -> bool:
     return module == "torch" or module.startswith("torch.")
 
 
-__all__ = ["asks", "trains_alike"]
+__all__ = ["asks", "leaves_gradients", "trains_alike"]

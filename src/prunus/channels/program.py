@@ -1,4 +1,4 @@
-"""What a forward calls, and in what order, without its paint: enough to see whether two forwards of a model are the same, in a fraction of the time."""
+"""What a forward calls, and in what order, without its paint: enough to see whether two forwards of a model are the same, and quick."""
 
 from __future__ import annotations
 

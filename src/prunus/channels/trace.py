@@ -26,11 +26,11 @@ from .lists import KnownLists
 from .modes import trains_alike
 from .neutral import neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
+from .program import Listener, Program, program_of, same_program
 from .rules import RULES, fallback
 from .seeds import seeded
 from .source import UNPAINTED, Source
 from .state import State, state_of
-from .program import Listener, Program, program_of, same_program
 from .train_paint import Forward, keep_readable, share
 from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
 from .widths import SiteLog

@@ -21,7 +21,8 @@ from prunus.channels.surgery import Slices, cut
 from prunus.channels.trace import Arguments, called, map_tensors, tensors_in, two_of
 from prunus.channels.twin import copy_model, named_tensors
 
-_SIDE = 96  # pixels: larger images are made smaller, as long as the model takes them
+_SIDE = 64  # pixels: larger images are made smaller, as long as the model takes them
+_IMAGES = 4  # in single precision, where batch norms of few values multiply rounding by much
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,13 @@ class _Pass:
 
 
 def train_difference(
-    masked: nn.Module, small: nn.Module, slices: Slices, inputs: Arguments, rescaled: Sequence[str] = (), double: bool = False
+    masked: nn.Module,
+    small: nn.Module,
+    slices: Slices,
+    inputs: Arguments,
+    rescaled: Sequence[str] = (),
+    double: bool = False,
+    gradients: bool = True,
 ) -> TrainDifference | None:
     """How far the compact model is from the masked one in training; None where the masked one cannot be trained on these inputs.
 
@@ -58,38 +65,59 @@ def train_difference(
         inputs: what the models are called with; batches of one are made two, and large images small where the model allows it.
         rescaled: parameters whose gradients are another multiple of the masked one's, and buffers whose values are other slots.
         double: compare in double precision.
+        gradients: compare them too.
     """
-    for arguments in _variants(inputs):
+    for arguments in _variants(inputs, 2 if double else _IMAGES):
         try:
-            expected = _passed(masked, arguments, double)
+            expected = _passed(masked, arguments, double, gradients)
         except Exception:  # whatever a model raises that cannot be trained on such inputs
             continue
         try:
-            found = _passed(small, arguments, double)
+            found = _passed(small, arguments, double, gradients)
         except Exception as error:  # likewise, and to be told
             return TrainDifference(float("inf"), "", f"{type(error).__name__}: {' '.join(str(error).split())}")
         return _apart(expected, found, slices, frozenset(rescaled))
     return None
 
 
-def _variants(inputs: Arguments) -> Iterator[Arguments]:
+def _variants(inputs: Arguments, images: int) -> Iterator[Arguments]:
     """Inputs that show much at little cost, and then those that were given."""
-    smaller = map_tensors(inputs, lambda tensor: _smaller(two_of(tensor)))
-    twice = map_tensors(inputs, two_of)
-    yield smaller
-    yield twice
+    yield light(inputs, images)
+    yield map_tensors(inputs, two_of)
     yield inputs
 
 
-def _smaller(tensor: Tensor) -> Tensor:
-    if tensor.dim() != 4 or not tensor.is_floating_point():
+def light(inputs: Arguments, images: int = 2) -> Arguments:
+    """A few small images, cut out of a large one; where there is none, batches of one are made as many all the same."""
+    found: Arguments = map_tensors(inputs, lambda tensor: _corners(tensor, images, _SIDE))
+    return found
+
+
+def has_large_images(inputs: Arguments) -> bool:
+    """Whether `light` makes some images smaller."""
+    return any(_is_image(tensor) and max(tensor.shape[2:]) > _SIDE for tensor in tensors_in(inputs))
+
+
+def _is_image(tensor: Tensor) -> bool:
+    return tensor.dim() == 4 and tensor.is_floating_point()
+
+
+def _corners(tensor: Tensor, count: int, side: int) -> Tensor:
+    """As many parts of one image as asked for, or a part of each of several; of other tensors, the same and its mirror image in turns."""
+    if tensor.dim() < 2:
         return tensor
-    return tensor[..., : min(tensor.shape[2], _SIDE), : min(tensor.shape[3], _SIDE)]
+    height, width = tensor.shape[2:] if _is_image(tensor) else (0, 0)
+    if max(height, width) <= side:
+        return torch.cat([two_of(tensor)] * (count // 2)) if tensor.shape[0] == 1 else tensor
+    if tensor.shape[0] > 1:
+        return tensor[..., :side, :side]
+    places = [(top, left) for top in (slice(None, side), slice(-side, None)) for left in (slice(None, side), slice(-side, None))]
+    return torch.cat([tensor[..., top, left] for top, left in places[:count]])
 
 
-def _passed(model: nn.Module, inputs: Arguments, double: bool) -> _Pass:
-    """One forward and backward of a copy in train mode."""
-    own = copy_model(model, {})
+def _passed(model: nn.Module, inputs: Arguments, double: bool, gradients: bool) -> _Pass:
+    """One forward of a copy in train mode, and one backward where gradients are asked for; without one the copy needs no parameters of its own."""
+    own = copy_model(model, {} if gradients or double else {id(parameter): parameter for parameter in model.parameters()})
     args, kwargs = inputs
     if double:
         own = own.double()
@@ -98,10 +126,11 @@ def _passed(model: nn.Module, inputs: Arguments, double: bool) -> _Pass:
     _still(own)
     with seeded(), torch.enable_grad(), NoDropout():
         outputs = [tensor for tensor in tensors_in(called(own, args, kwargs)) if tensor.is_floating_point() or tensor.is_complex()]
-        _backward(outputs)
-    gradients = {name: parameter.grad for name, parameter in own.named_parameters()}
+        if gradients:
+            _backward(outputs)
+    slopes = {name: parameter.grad for name, parameter in own.named_parameters()} if gradients else {}
     buffers = {name: tensor for name, tensor in named_tensors(own).items() if not isinstance(tensor, nn.Parameter)}
-    return _Pass([tensor.detach() for tensor in outputs], gradients, buffers)
+    return _Pass([tensor.detach() for tensor in outputs], slopes, buffers)
 
 
 def _backward(outputs: Sequence[Tensor]) -> None:

@@ -56,22 +56,32 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
     if origin is not None:
         memo[id(origin)] = None  # where a compact model came from is no part of what is made of it
     try:
-        _detach_computed(model, memo)
+        containers, owners = _survey(model)
+        _detach_computed(containers, memo)
         result: nn.Module = _copy_module(model, memo)
-        _rebind_closures(result, memo)
+        _rebind_closures(owners, memo)
         return result
     except Exception as error:  # any object may hang on a module
         raise TraceError(f"{type(model).__name__} cannot be copied ({clause(error)}); remove what cannot be copied from its attributes.") from error
 
 
-def _detach_computed(model: nn.Module, memo: dict[int, Any]) -> None:
-    """Tensors that a forward computed and left in the model, in whatever containers, are copied without what they were computed from."""
-    waiting: list[Any] = [
-        value
-        for module in walk(model).values()
-        for name, value in vars(module).items()
-        if type(value) in _HOLDERS and value and name not in _OF_MODULES and not (type(value) is tuple and _PLAIN.issuperset(map(type, value)))
-    ]
+def _survey(model: nn.Module) -> tuple[list[Any], list[nn.Module]]:
+    """The containers that the modules of a model hold, and those modules that hold functions or hooks."""
+    containers, owners = [], []
+    for module in walk(model).values():
+        for name, value in module.__dict__.items():
+            kind = type(value)
+            if kind in _VALUES or name in _OF_MODULES:
+                continue
+            if kind is types.FunctionType or (name in _HOOKS and value):
+                owners.append(module)
+            if kind in _HOLDERS and value and not (kind is tuple and _PLAIN.issuperset(map(type, value))):
+                containers.append(value)
+    return containers, owners
+
+
+def _detach_computed(waiting: list[Any], memo: dict[int, Any]) -> None:
+    """Tensors that a forward computed and left in a model, in whatever containers, are copied without what they were computed from."""
     seen = set[int]()
     while waiting:
         value = waiting.pop()
@@ -83,10 +93,10 @@ def _detach_computed(model: nn.Module, memo: dict[int, Any]) -> None:
             waiting.extend(value.values() if isinstance(value, dict) else value)
 
 
-def _rebind_closures(copied: nn.Module, memo: dict[int, Any]) -> None:
+def _rebind_closures(owners: Sequence[nn.Module], memo: dict[int, Any]) -> None:
     """Hooks and functions of a model that were written as closures over it, or over a part of it, work on the copy."""
-    for module in walk(copied).values():
-        state = vars(module)
+    for module in owners:
+        state = vars(memo[id(module)])
         for name, value in state.items():
             if isinstance(value, types.FunctionType):
                 state[name] = _rebound(value, memo)
@@ -146,12 +156,26 @@ def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
         elif name == "_modules":
             state[name] = {key: None if child is None else _copy_module(child, memo) for key, child in value.items()}
         elif name in ("_parameters", "_buffers"):
-            state[name] = {key: None if t is None else memo[id(t)] if id(t) in memo else copy.deepcopy(t, memo) for key, t in value.items()}
+            state[name] = {key: None if t is None else memo[id(t)] if id(t) in memo else _copy_tensor(t, memo) for key, t in value.items()}
         elif isinstance(value, Tensor) and value.grad_fn is not None:  # what was computed cannot be deep-copied
             state[name] = memo[id(value)] = memo[id(value)] if id(value) in memo else value.detach().clone()
         else:
             state[name] = copy.deepcopy(value, memo)
     return result
+
+
+def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
+    """copy.deepcopy for parameters and buffers; a plain buffer that has its memory for itself, as nearly all have, is cloned."""
+    if type(tensor) is not Tensor or tensor.requires_grad or tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
+        copied: Tensor = copy.deepcopy(tensor, memo) if not isinstance(tensor, nn.Parameter) else tensor.__deepcopy__(memo)  # type: ignore[no-untyped-call]
+        return copied
+    storage = tensor.untyped_storage()
+    known: dict[int, Any] = memo.setdefault("torch", {})  # type: ignore[call-overload]  # torch keeps its copies of memory there
+    if storage._cdata in known or storage.nbytes() != tensor.numel() * tensor.element_size() or not tensor.is_contiguous():
+        return tensor.__deepcopy__(memo)  # type: ignore[no-untyped-call,no-any-return]
+    memo[id(tensor)] = copied = tensor.clone()
+    known[storage._cdata] = copied.untyped_storage()
+    return copied
 
 
 @cache
@@ -166,6 +190,7 @@ _HOLDERS = frozenset({dict, list, tuple, set, OrderedDict})
 _OF_MODULES = frozenset({"_parameters", "_buffers", "_modules"})
 _HOOKS = frozenset(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 _PLAIN = frozenset({int, float, bool, str, type(None), type, types.FunctionType, types.BuiltinFunctionType, torch.dtype})
+_VALUES = _PLAIN - {types.FunctionType}
 _CONTAINERS = frozenset({dict, list, set, OrderedDict})
 
 

@@ -14,16 +14,18 @@ from torch import Tensor, nn
 from .._arguments import door
 from ..agreement import difference, not_finite, rounding
 from ..errors import ArgumentError, PrunusError, VerifyError
+from .collector import collector_paused
 from .culprit import find_culprit
 from .graph import ChannelGraph
 from .mask import mask
+from .modes import leaves_gradients
 from .plan import Plan
 from .resolve import graph_for
 from .seeds import seeded
 from .surgery import slices_of
 from .trace import Arguments, Inputs, as_arguments, called, map_tensors, tensors_in
-from .train_check import TrainDifference, train_difference
-from .twin import copy_model, named_tensors, unwrap
+from .train_check import TrainDifference, has_large_images, light, train_difference
+from .twin import copy_model, named_tensors, unwrap, walk
 
 # What rounding certainly explains, relative to the largest value; beyond it double precision decides.
 _CERTAIN = {torch.float64: 1e-9, torch.float32: 1e-5}
@@ -35,8 +37,8 @@ class Verification:
     """The largest difference between masked and compact outputs, absolute and relative to the largest value of its masked output.
 
     Both are infinite where one of them gives a number and the other none. `exact` says whether the plan promises equality up to rounding; `mode` is
-    "eager" (the user's own class) or "traced". `training` is the largest relative difference in train mode, of outputs, gradients of what is left and
-    buffers; None for a plan that is not exact, and where the model cannot be trained on these inputs.
+    "eager" (the user's own class) or "traced". `training` is the largest relative difference in train mode, of outputs, buffers and gradients of what
+    is left; None for a plan that is not exact, and where the model cannot be trained on these inputs.
     """
 
     max_abs: float
@@ -58,16 +60,23 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
     return verification(model, plan, compact_model, inputs)
 
 
+@collector_paused()
 def verification(
-    model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Inputs | None = None, trained: TrainDifference | None = None
+    model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Inputs | None = None, trained: TrainDifference | None = None, quick: bool = False
 ) -> Verification:
-    """`verify`; `trained` is what `compare_training` found on the same inputs, where somebody asked before."""
+    """`verify`; `trained` is what `compare_training` found on the same inputs, where somebody asked before.
+
+    `quick`: on a batch of two small images, where the inputs are images and the model takes smaller ones; and without gradients, where the compact
+    model is of the same class and nothing in its code touches them, so that equal forwards have equal ones.
+    """
     model = unwrap(model)
     if any(parameter.is_meta for one in (model, compact_model) for parameter in one.parameters()):
         raise VerifyError("A model without values (on meta) has nothing that could be compared; give it some, or call compact with check=False.")
     args, kwargs = as_arguments(inputs) if inputs is not None else random_inputs(model, plan)
     masked = mask(model, plan)
-    expected, found = _outputs(masked, args, kwargs), _outputs(compact_model, args, kwargs, VerifyError)
+    lighter = _lighter(masked, (args, kwargs)) if quick else None
+    (args, kwargs), expected = lighter or ((args, kwargs), _outputs(masked, args, kwargs))
+    found = _outputs(compact_model, args, kwargs, VerifyError)
     apart = difference(expected, found)
     if apart.unlike:
         raise VerifyError(f"The compact model returns {apart.unlike}, which the masked one does.")
@@ -80,8 +89,21 @@ def verification(
     if settled is not None:
         by = "in values that are whole or not finite" if settled == math.inf else f"by {settled:.2g} of an output's largest value"
         raise VerifyError(f"The compact model differs from the masked one {by}, although the plan is exact.")
-    found_in_training = trained or compare_training(model, plan, masked, compact_model, (args, kwargs))
+    gradients = not (quick and mode == "eager" and leaves_gradients(walk(compact_model)))
+    found_in_training = trained or compare_training(model, plan, masked, compact_model, (args, kwargs), gradients)
     return Verification(apart.max_abs, apart.relative, True, mode, _settled_training(found_in_training))
+
+
+def _lighter(masked: nn.Module, inputs: Arguments) -> tuple[Arguments, list[Tensor]] | None:
+    """Small images in place of large ones, and what the masked model makes of them; None where it does not take them or they are no images."""
+    if not has_large_images(inputs):
+        return None
+    arguments = light(inputs)
+    try:
+        outputs = _outputs(masked, *arguments)
+    except PrunusError:  # whatever it is that such a model does not take
+        return None
+    return (arguments, outputs) if all(bool(tensor.isfinite().all()) for tensor in outputs) else None
 
 
 def _outputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[PrunusError] = ArgumentError) -> list[Tensor]:
@@ -123,23 +145,25 @@ def _settled_training(found: TrainDifference | None) -> float | None:
     return found.relative
 
 
-def compare_training(model: nn.Module, plan: Plan, masked: nn.Module, small: nn.Module, inputs: Arguments) -> TrainDifference | None:
+def compare_training(
+    model: nn.Module, plan: Plan, masked: nn.Module, small: nn.Module, inputs: Arguments, gradients: bool = True
+) -> TrainDifference | None:
     """The difference in train mode, in double precision where single precision leaves a doubt; None where the model cannot be trained so."""
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
     surgery = getattr(getattr(small, "prunus", None), "surgery", None)
     rescaled = [name for change in getattr(surgery, "rescales", ()) for name in change.parameters]
     rescaled += [remap.name for remap in getattr(surgery, "remaps", ())]
-    # In double precision at once: with the random statistics of a few small images single precision decides nothing.
-    found = train_difference(masked, small, slices, inputs, rescaled, double=True)
-    if found is not None and not found.fails and found.relative <= _TRAINING[torch.float64]:
-        return replace(found, same=True)
-    if _dtype(model) == torch.float64:
-        return found
-    own = train_difference(masked, small, slices, inputs, rescaled)  # numbers of a fixed type in the forward
-    if own is None or own.fails:
+    dtype = _dtype(model)
+    own = train_difference(masked, small, slices, inputs, rescaled, gradients=gradients)
+    if own is None or own.fails or own.relative <= _TRAINING.get(dtype, 0.0):
+        return own and replace(own, same=not own.fails)
+    if dtype == torch.float64:
         return own
-    undecided = found is None or bool(found.fails)  # it does not run in double precision
-    return replace(own, same=own.relative <= (rounding(_dtype(model)) if undecided else _TRAINING.get(_dtype(model), 0.0)))
+    # Batch norms of a few small images may multiply rounding by anything.
+    exact = train_difference(masked, small, slices, inputs, rescaled, double=True, gradients=gradients)
+    if exact is None or exact.fails:  # it does not run in double precision
+        return replace(own, same=own.relative <= rounding(dtype))
+    return replace(exact, same=exact.relative <= _TRAINING[torch.float64])
 
 
 def random_inputs(model: nn.Module, plan: Plan) -> tuple[tuple[Any, ...], dict[str, Any]]:
