@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,6 +16,7 @@ from prunus.agreement import Difference
 from prunus.deploy import onnx
 from prunus.deploy.comparison import compare_latency, output_difference
 from prunus.deploy.latency import measure_onnx
+from prunus.deploy.sheet import DataSheet, sheet_from
 from prunus.errors import ConfigError, MissingExtraError, PrunusError, VerifyError
 
 runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -123,6 +126,60 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
         "macs": f"{small.prunus.plan.after.macs} of {graph.cost().macs}",
         "parameters": f"{sum(one.numel() for one in small.parameters())} of {sum(one.numel() for one in model.parameters())}",
     }
+
+
+def properties_of(path: Path) -> dict[str, str]:
+    return dict(runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map)
+
+
+def test_the_file_says_what_it_is_for(tmp_path: Path) -> None:
+    sheet = DataSheet(("Katze", "köter"), (0.5,), (0.25,))
+    found = properties_of(onnx.export(network(), INPUTS, tmp_path / "model.onnx", sheet=sheet).path)
+    assert json.loads(found["classes"]) == ["Katze", "köter"]
+    assert (json.loads(found["mean"]), json.loads(found["std"])) == ([0.5], [0.25])
+    assert sheet_from(found) == sheet
+
+
+@pytest.mark.parametrize("dynamic_batch", [False, True])
+def test_a_file_that_takes_pixels_normalises_them_itself(dynamic_batch: bool, tmp_path: Path) -> None:
+    model, sheet = network(), DataSheet(mean=(0.5,), std=(0.25,))
+    path = onnx.export(model, INPUTS, tmp_path / "model.onnx", dynamic_batch, sheet=sheet, takes_pixels=True).path
+    pixels = torch.randint(0, 256, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0)).float()
+    found = torch.from_numpy(onnx.runner(path)(pixels)[0])
+    with torch.no_grad():
+        expected = model.eval()((pixels / 255 - 0.5) / 0.25)
+    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
+    assert properties_of(path)["inputs"] == "pixels from 0 to 255" and "mean" not in properties_of(path)
+
+
+def test_pixels_need_a_normalisation(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="how pixels are normalised"):
+        onnx.export(network(), INPUTS, tmp_path / "model.onnx", takes_pixels=True)
+    assert not (tmp_path / "model.onnx").exists()
+
+
+class Several(nn.Module):
+    """Returns what it is told to make of one tensor."""
+
+    def __init__(self, made: Any) -> None:
+        super().__init__()
+        self.layer, self.made = nn.Linear(8, 4), made
+
+    def forward(self, x: Tensor) -> Any:
+        return self.made(self.layer(x))
+
+
+@pytest.mark.parametrize(
+    ("made", "names"),
+    [
+        (lambda y: y, ["output"]),
+        (lambda y: (y, y * 2), ["output_0", "output_1"]),
+        (lambda y: {"out": y, "aux": [y * 2, y * 3]}, ["out", "aux_0", "aux_1"]),
+    ],
+)
+def test_outputs_have_names(made: Any, names: list[str], tmp_path: Path) -> None:
+    path = onnx.export(Several(made), INPUTS, tmp_path / "model.onnx").path
+    assert [one.name for one in runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_outputs()] == names
 
 
 @pytest.mark.parametrize("value", [0.0, -1.5])

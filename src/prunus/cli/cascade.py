@@ -33,7 +33,7 @@ def cascade(
         float, typer.Option("--held-out", help="Share of the training samples that thresholds are found on.", rich_help_panel=given.DATA)
     ] = 0.1,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="An ONNX file that decides inside, one input at a time.")] = None,
-    dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Let the file take batches of any size.")] = False,
+    dynamic_batch: given.DynamicBatch = False,
     data_dir: given.DataDir = None,
     mean: given.Mean = "",
     std: given.Std = "",

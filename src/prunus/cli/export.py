@@ -11,13 +11,16 @@ import typer
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json
 from prunus.cli.kinds import check_target
-from prunus.cli.opening import open_model, parse_shape
+from prunus.cli.opening import open_model, parse_planes, parse_shape
 
 
 def export(
     model: given.ModelName,
     output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file.")],
-    dynamic_batch: Annotated[bool, typer.Option("--dynamic-batch", help="Let the file take batches of any size.")] = False,
+    dynamic_batch: given.DynamicBatch = False,
+    takes_pixels: Annotated[bool, typer.Option("--takes-pixels", help="Put the normalisation into the file: it takes pixels from 0 to 255.")] = False,
+    mean: given.Mean = "",
+    std: given.Std = "",
     weights: given.Weights = None,
     pretrained: given.Pretrained = False,
     input_shape: given.InputShape = "",
@@ -30,6 +33,7 @@ def export(
     For example: prunus export out/ -o model.onnx --dynamic-batch
     """
     from prunus.deploy import onnx
+    from prunus.deploy.sheet import DataSheet
     from prunus.report import words
 
     check_target(output, "the ONNX file")
@@ -38,7 +42,13 @@ def export(
         watch("building the model", 0, 0)
         opened = open_model(model, weights=weights, shape=parse_shape(input_shape), pretrained=pretrained, build_name=build)
         watch("exporting to ONNX", 0, 0)
-        check = onnx.export(opened.model, opened.inputs(seed), output, dynamic_batch)
+        means, stds = opened.normalise or ((), ())
+        sheet = DataSheet(
+            opened.classes,
+            parse_planes(mean, opened.input_shape[1], "mean") or tuple(means),
+            parse_planes(std, opened.input_shape[1], "std") or tuple(stds),
+        )
+        check = onnx.export(opened.model, opened.inputs(seed), output, dynamic_batch, sheet=sheet, takes_pixels=takes_pixels)
     size = check.path.stat().st_size
     if as_json:
         show_json({"model": opened.record(), "notes": list(opened.notes()), **asdict(check), "path": str(check.path), "bytes": size})

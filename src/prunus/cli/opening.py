@@ -44,6 +44,7 @@ class Opened:
         weights: file that its weights come from, or "".
         random: nobody gave it weights, as far as we know; a user's own factory may have.
         normalise: (mean, std) of the planes of what it was trained on, where its folder says so.
+        classes: their names, where its folder says so.
         file: the compact model's file, where it is one.
     """
 
@@ -54,6 +55,7 @@ class Opened:
     weights: str = ""
     random: bool = False
     normalise: Normalise | None = None
+    classes: tuple[str, ...] = ()
     file: Path | None = None
 
     def inputs(self, seed: int = 0) -> Tensor:
@@ -262,7 +264,15 @@ def _open_file(path: Path, text: str, shape: tuple[int, ...] | None, build_name:
     shape = shape or planned or (record.input_shape if record else None) or _own_shape(model)
     if shape is None:
         raise ConfigError(f"Nobody knows the input shape of {path}: give --input-shape, such as 1,3,224,224.")
-    return Opened(model, str(path), shape, weights=str(path), normalise=record.normalise if record else None, file=path)
+    return Opened(
+        model,
+        str(path),
+        shape,
+        weights=str(path),
+        normalise=record.normalise if record else None,
+        classes=record.classes if record else (),
+        file=path,
+    )
 
 
 def _open_gated(folder: Path, shape: tuple[int, ...] | None, build_name: str, gated: bool) -> Opened:

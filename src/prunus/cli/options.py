@@ -135,6 +135,7 @@ Seed = Annotated[int, Option("--seed", help="Of everything random.")]
 
 # Output
 Folder = Annotated[Path, Option("-o", "--output", help="Folder for model, ONNX file, result and report.")]
+DynamicBatch = Annotated[bool, Option("--dynamic-batch", help="Let the ONNX file take batches of any size.")]
 WithOnnx = Annotated[bool, Option("--onnx/--no-onnx", help="Export to ONNX, and measure there too.")]
 WithReport = Annotated[bool, Option("--report/--no-report", help="Write report.html.")]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object, and nothing else, on stdout.")]

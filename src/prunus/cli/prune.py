@@ -70,6 +70,7 @@ def prune(
     weight_decay: given.WeightDecay = 5e-4,
     seed: given.Seed = 0,
     onnx: given.WithOnnx = True,
+    dynamic_batch: given.DynamicBatch = False,
     report: given.WithReport = True,
     as_json: given.AsJson = False,
 ) -> None:
@@ -139,6 +140,7 @@ def prune(
             notes=opened.notes(),
             panels=_panels(chosen, compensate, outcome, task, seed),
             with_onnx=onnx,
+            dynamic_batch=dynamic_batch,
             with_report=report,
             quantise=quantise,
             watch=watch,
@@ -184,6 +186,7 @@ def data_record(task: Task | None) -> dict[str, Any] | None:
         "test": task.count("test"),
         "mean": list(mean),
         "std": list(std),
+        "classes": list(task.classes),
     }
 
 

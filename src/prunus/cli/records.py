@@ -30,6 +30,7 @@ class Record:
         options: what that was built with; whether they are harmless is checked where they are used.
         input_shape: of one input, batch axis included, where it says so.
         normalise: (mean, std) of the planes of what it was trained on, where it says so.
+        classes: their names, where it says so.
     """
 
     file: Path
@@ -37,6 +38,7 @@ class Record:
     options: Mapping[str, Any]
     input_shape: tuple[int, ...] | None
     normalise: Normalise | None
+    classes: tuple[str, ...] = ()
 
 
 def record_beside(model: Path) -> Record | None:
@@ -76,6 +78,7 @@ def _record(file: Path, found: object) -> Record:
         _field(file, "model.options", model.get("options") or {}, dict),
         None if shape is None else tuple(shape),
         _normalise(file, data),
+        _classes(file, data.get("classes") or []),
     )
 
 
@@ -87,6 +90,12 @@ def _normalise(file: Path, data: Mapping[str, Any]) -> Normalise | None:
     if len(mean) != len(std) or min(std) <= 0:
         raise FileFormatError(f"{file} must give one model.data.mean and one model.data.std above 0 for every plane.")
     return mean, std
+
+
+def _classes(file: Path, found: Any) -> tuple[str, ...]:
+    if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
+        raise FileFormatError(f"{file} gives {_short(found)} as model.data.classes: it must be a list of names.")
+    return tuple(found)
 
 
 def _planes(file: Path, key: str, value: Any) -> tuple[float, ...]:

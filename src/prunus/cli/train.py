@@ -114,6 +114,7 @@ def train(
     seed: keys.Seed = None,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Curves for TensorBoard, in the folder's tensorboard/.")] = False,
     onnx: given.WithOnnx = True,
+    dynamic_batch: given.DynamicBatch = False,
     report: given.WithReport = True,
     as_json: given.AsJson = False,
 ) -> None:
@@ -157,7 +158,7 @@ def train(
             if pixels is not None:
                 result = train_pixels(chosen, pixels, output, command, resume, ranks, watch, note)
             else:
-                result = _run(chosen, output, command, resume, onnx, report, ranks, watch, note)
+                result = _run(chosen, output, command, resume, onnx, dynamic_batch, report, ranks, watch, note)
     if not ranks.first:
         return
     if as_json:
@@ -196,7 +197,7 @@ def _check_same(begun: Recipe, chosen: Recipe, folder: Path) -> None:
             raise ConfigError(f"{folder} was begun with {key.name} = {old!r}, not {new!r}: resume with the same settings, or choose another folder.")
 
 
-_NOT_KEYS = ("output", "recipe", "resume", "tensorboard", "onnx", "report", "as_json")
+_NOT_KEYS = ("output", "recipe", "resume", "tensorboard", "onnx", "dynamic_batch", "report", "as_json")
 Note = Callable[["EpochRecord"], None]
 
 
@@ -206,7 +207,16 @@ def _notes(folder: Path, tensorboard: bool) -> AbstractContextManager[Note]:
 
 
 def _run(
-    recipe: Recipe, folder: Path, command: str, resume: bool, onnx: bool, report: bool, ranks: Ranks, watch: Watch, also: Note
+    recipe: Recipe,
+    folder: Path,
+    command: str,
+    resume: bool,
+    onnx: bool,
+    dynamic_batch: bool,
+    report: bool,
+    ranks: Ranks,
+    watch: Watch,
+    also: Note,
 ) -> dict[str, Any]:
     """Train, and write the folder; where several processes train together, the first one writes."""
     import torch
@@ -268,6 +278,7 @@ def _run(
         training=made.training,
         panels=made.panels | {"selection": selected},
         with_onnx=onnx,
+        dynamic_batch=dynamic_batch,
         with_report=report,
         watch=watch,
     )

@@ -45,6 +45,8 @@ def compare_latency(
     *,
     with_onnx: bool = True,
     onnx_path: Path | str | None = None,
+    dynamic_batch: bool = False,
+    sheet: onnx.DataSheet = onnx.NOTHING_SAID,
     threads: int = 1,
     repeats: int = 100,
     watch: Callable[[str], None] = lambda step: None,
@@ -56,6 +58,8 @@ def compare_latency(
         example_inputs: what both are called with.
         with_onnx: export both and measure them in ONNX Runtime as well.
         onnx_path: keep the second model's ONNX file here; None keeps neither.
+        dynamic_batch: let that file take batches of any size; what is measured here has the batch of the example all the same.
+        sheet: what that file says of its use.
         threads: threads for each runtime.
         repeats: samples per model and runtime, at most.
         watch: told what is being done.
@@ -77,7 +81,7 @@ def compare_latency(
     with tempfile.TemporaryDirectory() as folder:
         checks = {
             "before": onnx.export(before, example_inputs, Path(folder) / "before.onnx"),
-            "after": onnx.export(after, example_inputs, onnx_path or Path(folder) / "after.onnx"),
+            "after": onnx.export(after, example_inputs, onnx_path or Path(folder) / "after.onnx", dynamic_batch, sheet=sheet),
         }
         watch("measuring ONNX Runtime")
         files = {name: check.path for name, check in checks.items()}

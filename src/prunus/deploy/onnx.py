@@ -22,9 +22,12 @@ from prunus.channels import Origin
 from prunus.channels.blocks import left_out
 from prunus.channels.verify import evaluating
 from prunus.deploy.inputs import Inputs, split, tensors
+from prunus.deploy.sheet import DataSheet, FromPixels
 from prunus.deploy.tidy import tidy
-from prunus.errors import FileFormatError, MissingExtraError, PrunusError, VerifyError
+from prunus.errors import ConfigError, FileFormatError, MissingExtraError, PrunusError, VerifyError
 from prunus.storage.atomic import destination, draft_folder, put
+
+NOTHING_SAID = DataSheet()
 
 
 @dataclass(frozen=True)
@@ -57,6 +60,9 @@ def export(
     path: Path | str,
     dynamic_batch: bool = False,
     tolerance: float = 1e-3,
+    *,
+    sheet: DataSheet = NOTHING_SAID,
+    takes_pixels: bool = False,
 ) -> OnnxCheck:
     """Export the model in eval mode to one self-contained ONNX file and check it on the example inputs.
 
@@ -71,20 +77,28 @@ def export(
         path: where to write; an existing file is replaced.
         dynamic_batch: let the first axis of every input tensor vary.
         tolerance: largest `relative` difference accepted.
+        sheet: what the file says of its classes and of the normalisation of its inputs, in its metadata.
+        takes_pixels: put that normalisation into the file: it takes pixels from 0 to 255 then, as floating-point numbers. The example inputs are
+            normalised ones all the same, in one tensor.
 
     Raises:
+        ConfigError: pixels are to be taken, and the sheet says no normalisation, or the model has several inputs.
         MissingExtraError: the extra `onnx` is not installed.
         VerifyError: the exported file computes something else.
         PrunusError: the exporter cannot express this model.
     """
     require()
     path = Path(path)
+    properties = _metadata(model) | sheet.properties(takes_pixels)
+    if takes_pixels:
+        model, example_inputs = FromPixels(model, sheet.mean, sheet.std), _as_pixels(example_inputs, sheet)
     args, kwargs = split(example_inputs)
     with draft_folder(path) as folder:
         draft = folder / path.name  # by which the file knows that of its weights, if there is one
         with evaluating(model):
-            expected = tensors(model(*args, **kwargs))
-            opset = write(model, args, kwargs, draft, dynamic_batch)
+            outputs = model(*args, **kwargs)
+            expected = tensors(outputs)
+            opset = write(model, args, kwargs, draft, dynamic_batch, properties=properties, outputs=output_names(outputs))
         actual = [torch.as_tensor(value) for value in runner(draft)(example_inputs)]
         apart = _compared(model, expected, actual)
         if not apart.of_largest <= tolerance:
@@ -163,8 +177,13 @@ def write(
     draft: Path,
     dynamic_batch: bool = False,
     translations: Mapping[Any, Callable[..., Any]] | None = None,
+    *,
+    properties: Mapping[str, str] | None = None,
+    outputs: Sequence[str] = (),
 ) -> int:
     """Run the exporter, without any check, and return the opset that it chose; `translations` say what becomes of operators that it does not know.
+
+    `properties` are the file's metadata (those of the model, if none are given), and `outputs` the names of its outputs.
 
     Raises PrunusError if it cannot express the model.
     """
@@ -174,17 +193,39 @@ def write(
                 model,
                 args,
                 kwargs=kwargs or None,
+                output_names=list(outputs) or None,
                 dynamo=True,
                 verbose=False,
                 dynamic_shapes=_dynamic_shapes(args, kwargs) if dynamic_batch else None,
                 custom_translation_table=dict(translations) if translations else None,
             )
-            program.model.metadata_props.update(_metadata(model))
+            program.model.metadata_props.update(_metadata(model) if properties is None else properties)
             program.save(draft, external_data=False)
             tidy(draft)
     except Exception as error:  # the exporter raises many types; none of them is the user's to know
         raise PrunusError(f"{type(model).__name__} cannot be exported to ONNX: {first_cause(error)}.") from error
     return int(program.model.opset_imports[""])
+
+
+def output_names(outputs: Any) -> list[str]:
+    """Names for what a model returns: "output", or the keys and places by which it returns several."""
+    leaves, _ = _pytree.tree_flatten_with_path(outputs)
+    paths = [
+        [str(getattr(key, "key", getattr(key, "idx", getattr(key, "name", key)))) for key in path]
+        for path, leaf in leaves
+        if isinstance(leaf, Tensor)
+    ]
+    return ["_".join(["output", *path] if not path or path[0].isdigit() else path) for path in paths]
+
+
+def _as_pixels(example_inputs: Inputs, sheet: DataSheet) -> Tensor:
+    """The pixels that become these inputs, from 0 to 255."""
+    found = tensors(example_inputs)
+    if len(found) != 1 or found[0].dim() < 2:
+        raise ConfigError(f"A file takes pixels where the model takes one tensor of them, not {len(found)} tensors.")
+    shape = (1, -1, *[1] * (found[0].dim() - 2))
+    mean, std = (torch.tensor(values, dtype=found[0].dtype).view(shape) for values in (sheet.mean, sheet.std))
+    return (found[0] * std + mean) * 255
 
 
 def _metadata(model: nn.Module) -> dict[str, str]:

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from prunus import report, storage
 from prunus.deploy import comparison, onnx
 from prunus.deploy.environment import environment
+from prunus.deploy.sheet import sheet_of
 from prunus.report import html
 from prunus.report.describe import describe, files
 from prunus.report.quantisation import FILE, Quantisation, quantised
@@ -78,6 +79,7 @@ def deliver(
     notes: Sequence[str] = (),
     panels: Mapping[str, Any] | None = None,
     with_onnx: bool = True,
+    dynamic_batch: bool = False,
     with_report: bool = True,
     quantise: Quantisation | None = None,
     watch: Callable[[str, int, int], None] = lambda step, done, total: None,
@@ -92,6 +94,7 @@ def deliver(
         command, model, score, seed, task, training, notes: as for `prunus.report.describe`.
         panels: further parts of the result that the report shows: such as "selection" and "soft".
         with_onnx: export, check, and measure in ONNX Runtime too.
+        dynamic_batch: let the ONNX file take batches of any size.
         with_report: write `report.html`.
         quantise: also write the ONNX file in 8 bits; it needs `with_onnx`, and a task with held-out samples.
         watch: told about progress.
@@ -114,6 +117,8 @@ def deliver(
             example_inputs,
             with_onnx=with_onnx,
             onnx_path=staged / "model.onnx",
+            dynamic_batch=dynamic_batch,
+            sheet=sheet_of(task),
             watch=lambda step: watch(step, 0, 0),
         )
         watch("writing", 0, 0)
