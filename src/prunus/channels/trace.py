@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,6 +20,7 @@ from .._wording import given
 from ..errors import ArgumentError, PrunusError, TraceError, clause
 from ..surroundings import uncompiled
 from .collector import collector_paused
+from .constants import keep_sizes_out
 from .dropout import NoDropout
 from .graph import ChannelGraph, build
 from .layers import Layer, Mark, constant
@@ -77,6 +79,7 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
             break
         neutral |= found
     for one in runs:
+        keep_sizes_out(one.painter, partial(_repainted, model, one, neutral))
         for hazard in one.painter.hazards:
             one.painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
     if train_run is None:
@@ -107,6 +110,10 @@ def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[str] = frozen
     outputs = run(painter, twin, args, kwargs, log)
     pin_outputs(painter, type(model).__name__, outputs)
     return _Run(painter, twin, sources, tuple(tensors_in(outputs)), log, state, inputs)
+
+
+def _repainted(model: nn.Module, run: _Run, neutral: frozenset[str], change: Callable[[Tensor], Tensor]) -> Painter:
+    return _paint(model, map_tensors(run.inputs, change), neutral, run.twin.training).painter
 
 
 def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
