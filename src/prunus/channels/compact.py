@@ -116,26 +116,20 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
         small, surgery, failure = _eager(model, graph, plan, norms)
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
-    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and (graph.training is None or plan.exact) else None
-    trained = _trained(model, plan, traced) if traced is not None else None
+    noted = plan if norms == "original" else _noted(plan, graph, surgery)
+    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and (graph.training is None or noted.exact) else None
+    trained = _trained(model, noted, traced) if traced is not None else None
     apart = _apart(graph, trained) if traced is not None else ""
     usable = traced is not None and not apart
     if traced is not None and usable and not traced.lengths:
-        return _of_graph(model, graph, plan, traced, norms, surgery, trained)
+        return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
     small, less, lesser = _eager_with_less(model, graph, plan, norms, failure)
     if traced is not None and usable and less.removed < _ENOUGH * plan.removed:
         warnings.warn(f"The compact {type(model).__name__} {_tied(traced)}; inputs of other sizes are refused.", stacklevel=4)
-        return _of_graph(model, graph, plan, traced, norms, surgery, trained)
+        return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
     apart = apart or (f"its traced graph {_tied(traced)}" if traced is not None else "")
     warnings.warn(_said(plan, less, graph, failure, prefer, apart), stacklevel=4)
     return _Built(small, _noted(less, graph, lesser), "eager", lesser)
-
-
-def _of_graph(
-    model: nn.Module, graph: ChannelGraph, plan: Plan, traced: TracedModule, norms: Norms, surgery: Surgery, trained: TrainDifference | None
-) -> _Built:
-    noted = plan if norms == "original" else _noted(plan, graph, surgery)
-    return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
 
 
 def _tied(traced: TracedModule) -> str:

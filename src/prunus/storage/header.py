@@ -105,8 +105,8 @@ def _rebind(data: Any) -> Rebind:
 
 
 def _width(data: Any) -> Width:
-    fits = isinstance(data, list) and [type(value) for value in data] == [str, int, float]
-    if not fits or not 0 < data[2] <= 1:
+    kinds = [type(value) for value in data] if isinstance(data, list) else []
+    if kinds[:3] != [str, int, float] or kinds[3:] not in ([], [int, int], [type(None), int]) or not 0 < data[2] <= 1:
         raise FileFormatError(
             f"The file's header keeps a width by {data!r}; prunus writes a module, the number of its norm and the share that is left."
         )
