@@ -26,7 +26,7 @@ from .graph import ChannelGraph, build
 from .layers import Layer, Mark, constant
 from .lists import KnownLists
 from .modes import trains_alike
-from .neutral import neutral_sources
+from .neutral import Neutral, neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .rules import RULES, fallback
 from .seeds import seeded
@@ -65,7 +65,7 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
 
     Where a removed channel would be divided by, it is painted again with what must not be zero; what still is then, stays.
     """
-    neutral = frozenset[str]()
+    neutral = frozenset[Neutral]()
     train_run: _Run | None = None
     while True:
         eval_run = _paint(model, (args, kwargs), neutral)
@@ -74,7 +74,7 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
         elif train_run is not None:
             train_run = _paint(model, train_run.inputs, neutral, training=True)
         runs = [run for run in (eval_run, train_run) if run is not None]
-        found = frozenset[str]().union(*(neutral_sources(run.painter.records, run.sources, run.painter.hazards) for run in runs)) - neutral
+        found = frozenset[Neutral]().union(*(neutral_sources(run.painter.records, run.sources, run.painter.hazards) for run in runs)) - neutral
         if not found:
             break
         neutral |= found
@@ -101,7 +101,7 @@ class _Run(Forward):
         return build(model, self.twin, self.inputs, self.painter, self.sources, self.log.sites, self.state)
 
 
-def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[str] = frozenset(), training: bool = False) -> _Run:
+def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[Neutral] = frozenset(), training: bool = False) -> _Run:
     painter, twin = Painter(RULES, fallback), meta_twin(model, training=training)
     sources, state = paint_sources(painter, twin.modules, neutral), state_of(twin.modules)
     tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
@@ -112,7 +112,7 @@ def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[str] = frozen
     return _Run(painter, twin, sources, tuple(tensors_in(outputs)), log, state, inputs)
 
 
-def _repainted(model: nn.Module, run: _Run, neutral: frozenset[str], change: Callable[[Tensor], Tensor]) -> Painter:
+def _repainted(model: nn.Module, run: _Run, neutral: frozenset[Neutral], change: Callable[[Tensor], Tensor]) -> Painter:
     return _paint(model, map_tensors(run.inputs, change), neutral, run.twin.training).painter
 
 
@@ -239,10 +239,10 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(vars(value))
 
 
-def paint_sources(painter: Painter, modules: Modules, neutral: Collection[str] = ()) -> tuple[Source, ...]:
+def paint_sources(painter: Painter, modules: Modules, neutral: Collection[Neutral] = ()) -> tuple[Source, ...]:
     """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of convolutions can never go and need none.
 
-    The first colours are theirs, without gaps. Removed slots hold zero, those of tensors named in `neutral` one, and whole numbers, which may be
+    The first colours are theirs, without gaps. Removed slots hold zero, along axes in `neutral` one, and whole numbers, which may be
     indices, what they held.
     """
     parameters = {id(p) for m in modules.values() for p in m._parameters.values()}
@@ -250,15 +250,15 @@ def paint_sources(painter: Painter, modules: Modules, neutral: Collection[str] =
     sources = []
     for name, tensor in tensors_in_modules(modules).items():
         is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0
-        starts, layers, value = [], [], float(name in neutral)
+        starts, layers, values = [], [], tuple([float((name, axis) in neutral) for axis in range(tensor.dim())])
         real = tensor.dtype.is_floating_point or tensor.dtype.is_complex
         for axis, size in enumerate(tensor.shape[:painted]):
             starts.append(painter.next_colour)
             labels = painter.fresh(size)
-            layers.append(Layer(axis, labels, constant(value if real else math.nan, size)))
+            layers.append(Layer(axis, labels, constant(values[axis] if real else math.nan, size)))
         painter.set_paint(tensor, tuple(layers))
         painter.fix(tensor)
-        sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), value))
+        sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), values))
     painter.owned = painter.next_colour
     return tuple(sources)
 
