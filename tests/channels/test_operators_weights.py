@@ -28,9 +28,28 @@ def old_form(norm: Callable[..., nn.Module]) -> Norm:
     return apply
 
 
+class Quotient(nn.Module):
+    """A weight over another one, whose removed inputs and outputs must both not be zero."""
+
+    def __init__(self, weight: Tensor) -> None:
+        super().__init__()
+        self.other = nn.Parameter(torch.rand_like(weight) + 1)
+
+    def forward(self, weight: Tensor) -> Tensor:
+        return weight / self.other
+
+
+def parametrized(layer: nn.Module, form: nn.Module) -> nn.Module:
+    parametrize.register_parametrization(layer, "weight", form)
+    return layer
+
+
 NORMS: dict[str, Norm] = {
     "weight norm": parametrizations.weight_norm,
     "weight norm, old form": old_form(torch.nn.utils.weight_norm),
+    "weight norm over the outputs": lambda layer: parametrizations.weight_norm(layer, dim=1),
+    "weight norm over the outputs, old form": old_form(lambda layer: torch.nn.utils.weight_norm(layer, dim=1)),
+    "divided by another": lambda layer: parametrized(layer, Quotient(layer.weight)),
     "spectral norm": parametrizations.spectral_norm,
     "spectral norm, old form": old_form(torch.nn.utils.spectral_norm),
 }

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import builtins
+import copy
 import math
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from tests.channels.nets import Net, difference, random_plan, randomised
@@ -16,7 +19,7 @@ from torch import Tensor, nn
 import prunus
 from prunus.channels import export_setting
 from prunus.channels.export import export_module
-from prunus.errors import TraceError
+from prunus.errors import ArgumentError, TraceError
 
 WIDTH = 16 * 4  # what the last layer reads; a literal in the forward, so that only the traced module can shrink
 
@@ -80,10 +83,63 @@ def test_the_batch_of_several_inputs_is_free() -> None:
     assert small.prunus.mode == "traced" and difference(prunus.mask(model, plan), small, inputs) < 1e-12
 
 
-def test_a_forward_that_loops_over_the_batch_is_traced_with_its_own() -> None:
-    model = counted(lambda s, x: s.c(torch.stack([x[i] for i in range(len(x))]).view(-1, WIDTH)))
+NUMBERS: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "float of the batch": lambda s, x: s.c(x.view(-1, WIDTH)) / torch.tensor(float(len(x)), dtype=x.dtype),
+    "new tensor": lambda s, x: s.c(x.view(-1, WIDTH)) / x.new_tensor(int(x.shape[0])),
+    "root": lambda s, x: s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH)) / math.sqrt(x.shape[2] * x.shape[3]),
+    "powers": lambda s, x: s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH)) * math.exp(-x.shape[2]) * round(x.shape[3] ** 0.5),
+    "grid": lambda s, x: s.c((x * torch.linspace(-1, 1, x.shape[3], dtype=x.dtype)).mean((2, 3)).repeat(1, 4).view(-1, WIDTH)),
+    "added": lambda s, x: s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH) + x.shape[0] / x.shape[2]),
+}
+
+
+@pytest.mark.parametrize("how", NUMBERS)
+def test_numbers_made_of_sizes_in_python_are_followed(how: str, tmp_path: Path) -> None:
+    model = counted(NUMBERS[how])
     plan, small = traced(model, image(2))
-    assert difference(prunus.mask(model, plan), small, image(2)) < 1e-12
+    prunus.save(small, tmp_path / "m")
+    again, wide = prunus.load(tmp_path / "m"), torch.randn(3, 3, 12, 20, dtype=torch.float64)
+    for other in (image(1), image(5), *([wide] if "batch" not in how and "new" not in how else [])):
+        assert difference(prunus.mask(model, plan), small, other) < 1e-12
+        assert difference(again, small, other) < 1e-12
+
+
+TIES: dict[str, Callable[[Any, Tensor], Tensor]] = {
+    "loop over the batch": lambda s, x: s.c(torch.stack([x[i] for i in range(len(x))]).view(-1, WIDTH)),
+    "condition on the batch": lambda s, x: s.c(x.view(-1, WIDTH)) * (2.0 if len(x) > 2 else 1.0),
+    "of NumPy": lambda s, x: s.c(x.view(-1, WIDTH)) * float(np.log(x.shape[0] + 1)),
+    "sum over pixels": lambda s, x: s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH)) * sum([1 / (i + 1) for i in range(x.shape[2])]),
+}
+
+
+@pytest.mark.parametrize("how", TIES)
+def test_where_numbers_cannot_be_followed_the_own_class_is_kept_with_less(how: str) -> None:
+    model = counted(TIES[how])
+    with pytest.warns(UserWarning, match=r"8 of 16 channels stay.* takes inputs of shape \(.*\) only"):
+        small = prunus.compact(model, random_plan(prunus.trace(model, image(2))))
+    masked = prunus.mask(model, small.prunus.plan)
+    assert small.prunus.mode == "eager" and small.prunus.plan.removed == 8
+    wide = [torch.randn(3, 3, 12, 20, dtype=torch.float64)] if "pixels" in how else []
+    assert all(difference(masked, small, other) < 1e-12 for other in (image(1), image(5), *wide))
+
+
+def test_a_graph_that_is_tied_to_a_size_refuses_others_where_nothing_else_can_go(tmp_path: Path) -> None:
+    def forward(s: Any, x: Tensor) -> Tensor:
+        return s.c(s.a(x).relu().mean((2, 3)).view(-1, 16)) * (2.0 if x.shape[2] > 8 else 1.0)
+
+    model = randomised(Net(forward, a=nn.Conv2d(3, 16, 3), c=nn.Linear(16, 4)))
+    with pytest.warns(UserWarning, match=r"takes inputs of shape \(any, any, 8, 8\) only.*refused"):
+        plan, small = traced(model, image(2))
+    prunus.save(small, tmp_path / "m")
+    for one in (small, prunus.load(tmp_path / "m"), copy.deepcopy(small)):
+        assert difference(prunus.mask(model, plan), one, image(3)) < 1e-12
+        with pytest.raises(ArgumentError, match=r"made for inputs of shape \(any, any, 8, 8\)"):
+            one(torch.randn(2, 3, 12, 12, dtype=torch.float64))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        again = prunus.compact(small, random_plan(prunus.trace(small, image(2))))
+    with pytest.raises(ArgumentError, match="made for inputs of shape"):
+        again(torch.randn(2, 3, 12, 12, dtype=torch.float64))
 
 
 def test_a_model_that_is_tied_to_a_batch_of_one_is_traced_with_it() -> None:
@@ -158,5 +214,5 @@ def test_sizes_that_would_take_long_to_simplify_are_fixed_instead(longest: int, 
     other = torch.randn(3, 3, 14, 10, dtype=torch.float64) if free else image(3)
     assert difference(model, small, other) < 1e-12
     if not free:
-        with pytest.raises(RuntimeError, match="invalid for input of size"):
+        with pytest.raises(ArgumentError, match="made for inputs of shape"):
             small(torch.randn(3, 3, 14, 10, dtype=torch.float64))

@@ -24,6 +24,10 @@ def by_hand(m: nn.Module, x: Tensor) -> Tensor:
     return (x - mean) / torch.sqrt((x * x).mean(1, keepdim=True) - mean**2 + 1e-6)
 
 
+def centred(x: Tensor) -> Tensor:
+    return x - x.mean(1, keepdim=True)
+
+
 STATISTICS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "layer_norm": lambda m, x: F.layer_norm(x.movedim(1, -1), (x.shape[1],), m.weight, m.bias, 1e-6).movedim(-1, 1),
     "layer_norm over planes": lambda m, x: F.layer_norm(x, x.shape[1:]),
@@ -45,6 +49,16 @@ STATISTICS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "method softmax": lambda m, x: x + x.softmax(dim=1),
     "amax": lambda m, x: x * x.amax(1, keepdim=True),
     "amin": lambda m, x: x * torch.amin(x, (1, 2), keepdim=True),
+    "max": lambda m, x: x * x.max(1, keepdim=True)[0],
+    "min": lambda m, x: x * torch.min(x, dim=1).values.unsqueeze(1),
+    "max of everything": lambda m, x: x / (1 + x.max()),
+    "squared distances": lambda m, x: centred(x) / ((x - x.mean(1, keepdim=True)).pow(2).mean(1, keepdim=True) + 1e-6).sqrt(),
+    "product of distances": lambda m, x: x * (centred(x) * centred(x)).mean((1, 2), keepdim=True),
+    "distances turned round": lambda m, x: x * torch.square(x.mean(1).unsqueeze(1) - x).mean(1).unsqueeze(1),
+    "mean of distances": lambda m, x: x * (x - x.mean((1, 2), keepdim=True)).mean(1, keepdim=True),
+    "distances from means over pixels": lambda m, x: x * (x - x.mean((2, 3), keepdim=True)).pow(2).mean(1, keepdim=True),
+    "std of distances": lambda m, x: centred(x) / (1 + centred(x).std(1, keepdim=True)),
+    "var of distances": lambda m, x: x / (1 + (x - x.mean((1, 2, 3), keepdim=True)).flatten(1).var(1).view(-1, 1, 1, 1)),
     "normalize": lambda m, x: x / x.norm(dim=1, keepdim=True).clamp_min(1e-6),
     "norm of order 1": lambda m, x: x / (1 + torch.linalg.vector_norm(x, 1, dim=1, keepdim=True)),
 }
@@ -96,8 +110,8 @@ def test_weight_standardisation_is_exact() -> None:
     assert plan.exact and plan.removed == 7
     assert isinstance(small[2], Standardised) and small[2].weight.shape == (3, 4, 3, 3)
     second = randomised(nn.Sequential(ByHand(3, 8, 3), nn.ReLU(), ByHand(8, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 1)))
-    plan, _ = pruned(second, torch.randn(2, 3, 8, 8, dtype=torch.float64))
-    assert plan.removed == 7  # centred by hand, removed slots are no zeros any more when their deviation is taken
+    plan, small = pruned(second, torch.randn(2, 3, 8, 8, dtype=torch.float64))
+    assert plan.exact and plan.removed == 7 and isinstance(small[2], ByHand)
 
 
 def layer_normed() -> nn.Module:

@@ -37,6 +37,7 @@ from .verify import compare_training, random_inputs, verification
 Prefer = Literal["auto", "eager"]
 Norms = Literal["original", "plain"]
 _MOST_ROUNDS = 12
+_ENOUGH = 0.5  # of what is to go: where the model's own class can do without as much, a traced graph that is tied to sizes is not used
 
 
 @door(CompactError)
@@ -118,15 +119,26 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
         small, surgery, failure = _eager(model, graph, plan, norms)
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
-    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and (graph.training is None or plan.exact) else None
-    trained = _trained(model, plan, traced) if traced is not None else None
+    noted = plan if norms == "original" else _noted(plan, graph, surgery)
+    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and (graph.training is None or noted.exact) else None
+    trained = _trained(model, noted, traced) if traced is not None else None
     apart = _apart(graph, trained) if traced is not None else ""
-    if traced is not None and not apart:
-        noted = plan if norms == "original" else _noted(plan, graph, surgery)
+    usable = traced is not None and not apart
+    if traced is not None and usable and not traced.lengths:
         return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
-    small, less, surgery = _eager_with_less(model, graph, plan, norms, failure)
+    small, less, lesser = _eager_with_less(model, graph, plan, norms, failure)
+    if traced is not None and usable and less.removed < _ENOUGH * plan.removed:
+        warnings.warn(f"The compact {type(model).__name__} {_tied(traced)}; inputs of other sizes are refused.", stacklevel=4)
+        return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
+    apart = apart or (f"its traced graph {_tied(traced)}" if traced is not None else "")
     warnings.warn(_said(plan, less, graph, failure, prefer, apart), stacklevel=4)
-    return _Built(small, _noted(less, graph, surgery), "eager", surgery)
+    return _Built(small, _noted(less, graph, lesser), "eager", lesser)
+
+
+def _tied(traced: TracedModule) -> str:
+    """Which inputs a traced graph takes, that does not take all."""
+    shapes = " and ".join(f"({', '.join('any' if n is None else str(n) for n in lengths)})" for lengths in traced.lengths)
+    return f"takes inputs of shape {shapes} only, since the forward makes numbers or conditions of these sizes in Python"
 
 
 def _repeats_itself(graph: ChannelGraph) -> bool:

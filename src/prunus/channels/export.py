@@ -10,13 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, fx, nn
 
-from ..agreement import difference, rounding
 from ..errors import TraceError
-from .export_example import PRIME, Batch, Inputs, batch_of, drawn, of_batch_two, takes_other_sizes, unset
+from .export_elsewhere import Elsewhere, device_of, dtype_of
+from .export_example import PRIME, Batch, Inputs, batch_of, larger_inputs, of_batch_two, unset
 from .export_setting import EndlessSizeError, exporting
 from .plan import describe_if_possible
 from .rewrite import operator_name
-from .seeds import seeded
 from .trace import map_tensors, tensors_in
 from .traced import TracedModule, install_batch_norm
 from .twin import copy_model, named_tensors
@@ -29,41 +28,47 @@ Free = Callable[[Tensor], dict[int, Any]]
 
 
 class _Way(NamedTuple):
-    """One way to export a model: the inputs, of which only shapes and types count, which of their axes may change, and whether they are `PRIME`
-    ones, so that what was written down of the batch is known."""
+    """One way to export a model: the inputs, of which only shapes and types count, which of their axes may change, whether they are `PRIME`
+    ones, so that what was written down of the batch is known, and whether its code is read rather than run, which follows numbers made of sizes."""
 
     inputs: Inputs
     free: Free
-    prime: bool
+    prime: bool = False
+    strict: bool = False
 
 
 def export_module(model: nn.Module, inputs: Inputs, operators: int = _MANY) -> TracedModule:
     """Trace a copy of the model with torch.export: batch, all other sizes, type and device are free where the model allows.
 
-    `operators` says how many operators the model calls, about; one that calls many more on a larger batch is tied to its batch.
+    `operators` says how many operators the model calls, about; one that calls many more on a larger batch is tied to its batch. What the module
+    is tied to stands in its `lengths`.
 
     Raises TraceError if torch.export cannot.
     """
     source = copy_model(model, {}).eval()
-    batch, failures, tied = batch_of(model, inputs, operators), list[BaseException](), None
-    for way in _ways(inputs, takes_other_sizes(model, inputs), batch):
-        if tied is not None and not way.prime:
+    batch, larger = batch_of(model, inputs, most=operators), larger_inputs(model, inputs)
+    shared = copy_model(source, {id(tensor): tensor for tensor in named_tensors(source).values()})  # a forward may keep state of what it saw
+    elsewhere = Elsewhere(shared, inputs, batch or batch_of(model, inputs, 3) or batch_of(model, inputs, 2), larger)
+    failures, tied = list[BaseException](), list[tuple[int, TracedModule]]()
+    for way in _ways(inputs, larger is not None, batch):
+        if tied and not (way.prime or way.strict):
             break
         try:
-            traced, lengths = _export(source, way)
+            traced, written = _export(source, way)
             if way.prime and batch is not None:
-                untie_batch(traced.graph, PRIME, next(node for node, has in zip(lengths, batch.has, strict=True) if has))
+                untie_batch(traced.graph, PRIME, next(node for node, has in zip(written, batch.has, strict=True) if has))
                 traced.rebuild()
-                if _follows_batch(source, traced, inputs, batch):
-                    return _finished(source, traced, inputs)
-            elif not _is_tied(list(lengths.values()), batch):
+            ties = elsewhere.ties(traced)
+            loose = len(ties) + (elsewhere.batch is None and any(length is not None for length in written.values()))
+            if not loose:
                 return _finished(source, traced, inputs)
-            elif _fits(list(lengths.values()), inputs):
-                tied = traced
+            if elsewhere.fits(traced):
+                traced.lengths = elsewhere.lengths(ties) if ties else ()
+                tied.append((loose, traced))
         except (Exception, EndlessSizeError) as error:  # torch.export raises errors of many kinds
             failures.append(error)
-    if tied is not None:
-        return _finished(source, tied, inputs)
+    if tied:
+        return _finished(source, min(tied, key=lambda found: found[0])[1], inputs)
     reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0] if failures else "its forward is tied to a batch"
     raise TraceError(f"torch.export cannot trace {type(model).__name__} ({reason}).")
 
@@ -74,17 +79,20 @@ def _ways(inputs: Inputs, sizes: bool, batch: Batch | None) -> Iterator[_Way]:
     changed = [t.shape for t in tensors_in(two)] != [t.shape for t in tensors_in(inputs)]
     prime = None if batch is None else batch.resized(inputs, PRIME, lambda t, shape: torch.empty(shape, dtype=t.dtype, device="meta"))
     if prime is not None and not sizes:
-        yield _Way(prime, _no_axis, True)
+        yield _Way(prime, _no_axis, prime=True)
     if sizes:
-        yield _Way(two, _all_axes, False)
+        yield _Way(two, _all_axes)
         if prime is not None:
-            yield _Way(prime, _all_axes, True)
-    yield _Way(two, _first_axis, False)
+            yield _Way(prime, _all_axes, prime=True)
+        yield _Way(two, _all_axes, strict=True)
+    yield _Way(two, _first_axis)
+    if not sizes:
+        yield _Way(two, _first_axis, strict=True)
     if changed and sizes:
-        yield _Way(inputs, _all_axes, False)
+        yield _Way(inputs, _all_axes)
     if changed:
-        yield _Way(inputs, _first_axis, False)
-    yield _Way(inputs, _no_axis, False)
+        yield _Way(inputs, _first_axis)
+    yield _Way(inputs, _no_axis)
 
 
 def _all_axes(tensor: Tensor) -> dict[int, Any]:
@@ -99,37 +107,15 @@ def _no_axis(tensor: Tensor) -> dict[int, Any]:
     return {}
 
 
-def _is_tied(lengths: list[int | None], batch: Batch | None) -> bool:
-    """Whether the batch, or the first axis of any input where nothing is known of a batch, is written down."""
-    return any(length is not None for length, has in zip(lengths, batch.has if batch else [True] * len(lengths)) if has)
-
-
-def _fits(lengths: list[int | None], inputs: Inputs) -> bool:
-    """Whether first axes that are written down are those of the inputs."""
-    own = [tensor.shape[0] if tensor.dim() else None for tensor in tensors_in(inputs)]
-    return all(length is None or length == mine for length, mine in zip(lengths, own, strict=True))
-
-
-def _follows_batch(source: nn.Module, traced: TracedModule, inputs: Inputs, batch: Batch) -> bool:
-    """Whether the traced module computes what the model does on another batch."""
-    device = _device(source)
-    args, kwargs = batch.resized(inputs, 3 if batch.size == 2 else 2, partial(drawn, device=device))
-    with torch.no_grad(), seeded():
-        expected = list(tensors_in(source(*args, **kwargs)))
-    with torch.no_grad(), seeded():
-        found = list(tensors_in(traced(*args, **kwargs)))
-    if device.type == "meta":
-        return [t.shape for t in expected] == [t.shape for t in found]
-    return difference(expected, found).relative <= rounding(_dtype(source))
-
-
 def _finished(source: nn.Module, traced: TracedModule, inputs: Inputs) -> TracedModule:
     """The traced module, free of the device that it was exported on, and of the type of its parameters where the forward asks for that."""
     traced.inputs = describe_if_possible(inputs)
+    if isinstance(source, TracedModule):
+        traced.lengths = traced.lengths or source.lengths
     anchor = next((name for name, p in traced.named_parameters() if p.is_floating_point()), None)
     if anchor is not None:
         untie_device(traced.graph, anchor)
-        own = _dtype(source)
+        own = dtype_of(source)
         types = types_in(traced.graph)
         if any(kind == own for _, kind in types):
             other, again = _types_of_another(source, inputs, own)
@@ -144,25 +130,17 @@ def _types_of_another(source: nn.Module, inputs: Inputs, own: torch.dtype) -> tu
     other = torch.float64 if own != torch.float64 else torch.float32
     cast: Inputs = map_tensors(inputs, lambda t: torch.empty(t.shape, dtype=other if t.dtype == own else t.dtype, device="meta"))
     try:
-        return other, types_in(_export(copy_model(source, {}).to(other), _Way(cast, _no_axis, False))[0].graph)
+        return other, types_in(_export(copy_model(source, {}).to(other), _Way(cast, _no_axis))[0].graph)
     except Exception:  # likewise
         return other, []
 
 
-def _device(model: nn.Module) -> torch.device:
-    return next((tensor.device for tensor in named_tensors(model).values()), torch.device("cpu"))
-
-
-def _dtype(model: nn.Module) -> torch.dtype:
-    return next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-
-
 def _export(source: nn.Module, way: _Way) -> tuple[TracedModule, dict[fx.Node, int | None]]:
     """The traced module, and for every input that is a tensor the length of its first axis, where the graph is tied to it."""
-    args, kwargs = map_tensors(way.inputs, partial(unset, device=_device(source)))
+    args, kwargs = map_tensors(way.inputs, partial(unset, device=device_of(source)))
     shapes = _by_parameter(source, map_tensors((args, kwargs), way.free))  # type: ignore[arg-type]
-    with torch.no_grad(), exporting(), torch.random.fork_rng(devices=[]):
-        program = torch.export.export(source, args, kwargs or None, dynamic_shapes=shapes, strict=False)
+    with torch.no_grad(), exporting(way.strict), torch.random.fork_rng(devices=[]):
+        program = torch.export.export(source, args, kwargs or None, dynamic_shapes=shapes, strict=way.strict)
         module = program.module()
     for node in list(module.graph.nodes):
         if (node.op == "call_module" and "_guards" in str(node.target)) or operator_name(node).startswith(("_assert", "sym_constrain")):

@@ -34,8 +34,8 @@ class Batch:
         return changed
 
 
-def batch_of(model: nn.Module, inputs: Inputs, most: int) -> Batch | None:
-    """The batch of the inputs, if the model takes `PRIME` of them in not many more than `most` operators; else None.
+def batch_of(model: nn.Module, inputs: Inputs, size: int = PRIME, most: int | None = None) -> Batch | None:
+    """The batch of the inputs, if the model takes `size` of them in not many more than `most` operators; else None.
 
     Inputs with one axis may be numbers per sample or not: they are in the batch if the model takes that.
     """
@@ -43,21 +43,33 @@ def batch_of(model: nn.Module, inputs: Inputs, most: int) -> Batch | None:
     lengths = {int(tensor.shape[0]) for tensor in tensors if tensor.dim() > 1}
     if len(lengths) != 1 or 0 in lengths:
         return None
-    (size,) = lengths
+    (own,) = lengths
     for least in (1, 2):
-        batch = Batch(size, tuple(tensor.dim() >= least and tensor.shape[0] == size for tensor in tensors))
-        if _runs(model, batch.resized(inputs, PRIME, _on_meta), most + _FEW):
+        batch = Batch(own, tuple(tensor.dim() >= least and tensor.shape[0] == own for tensor in tensors))
+        if _runs(model, batch.resized(inputs, size, _on_meta), None if most is None else most + _FEW):
             return batch
     return None
 
 
-def takes_other_sizes(model: nn.Module, inputs: Inputs) -> bool:
-    """Whether the model runs on larger images: tried on meta tensors, because making sizes symbolic that are not costs torch.export much time."""
+def larger_inputs(model: nn.Module, inputs: Inputs) -> Inputs | None:
+    """Larger images, or longer sequences, that the model takes; None if it takes none.
 
-    def larger(tensor: Tensor) -> Tensor:
-        return _on_meta(tensor, [n + 32 if axis >= 2 and tensor.dim() > 2 else n for axis, n in enumerate(tensor.shape)])
+    Tried on meta tensors, because making sizes symbolic that are not costs torch.export much time.
+    """
 
-    return _runs(model, map_tensors(inputs, larger))
+    def images(tensor: Tensor, steps: tuple[int, ...]) -> Tensor:
+        spatial = dict(zip(range(2, tensor.dim()), steps))
+        return _on_meta(tensor, [n + spatial.get(axis, 0) for axis, n in enumerate(tensor.shape)])
+
+    def sequences(tensor: Tensor) -> Tensor:
+        longer = tensor.dim() == 3 or (tensor.dim() == 2 and not tensor.is_floating_point())
+        return _on_meta(tensor, [n + 8 if longer and axis == 1 else n for axis, n in enumerate(tensor.shape)])
+
+    for change in (lambda t: images(t, (32, 64, 64)), lambda t: images(t, (32, 32, 32)), sequences):
+        larger: Inputs = map_tensors(inputs, change)
+        if [t.shape for t in tensors_in(larger)] != [t.shape for t in tensors_in(inputs)] and _runs(model, larger):
+            return larger
+    return None
 
 
 @dataclass
@@ -101,4 +113,4 @@ def unset(tensor: Tensor, device: torch.device) -> Tensor:
     return torch.empty(tensor.shape, dtype=tensor.dtype, device=device)
 
 
-__all__ = ["PRIME", "Batch", "Inputs", "batch_of", "drawn", "of_batch_two", "takes_other_sizes", "unset"]
+__all__ = ["PRIME", "Batch", "Inputs", "batch_of", "drawn", "larger_inputs", "of_batch_two", "unset"]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import builtins
 import logging
+import math
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import torch
 from torch import Tensor
 
 _LENGTH = builtins.len
@@ -23,12 +25,15 @@ class EndlessSizeError(BaseException):
 
 
 @contextmanager
-def exporting() -> Iterator[None]:
-    """Everything that torch.export needs around it; raises EndlessSizeError from inside."""
+def exporting(strict: bool = False) -> Iterator[None]:
+    """Everything that torch.export needs around it; raises EndlessSizeError from inside.
+
+    Where it reads the code (`strict`), it knows `len`, `float`, `math.sqrt` and the like by itself.
+    """
     import torch._dynamo.config as config  # slow to import
 
     # torch's cache of what operators do to symbolic sizes costs more than it saves
-    with _quiet(), _symbolic_lengths(), _short_sizes(), config.patch(fake_tensor_cache_enabled=False):
+    with _quiet(), _short_sizes(), _symbolic_numbers() if strict else _symbolic_lengths(), config.patch(fake_tensor_cache_enabled=False):
         yield
 
 
@@ -57,6 +62,31 @@ def _symbolic_lengths() -> Iterator[None]:
         yield
     finally:
         builtins.len = _LENGTH
+
+
+@contextmanager
+def _symbolic_numbers() -> Iterator[None]:
+    """Let `torch.linspace` take a symbolic number of steps, which its operator does not, and powers of Python symbolic numbers."""
+    own = {(torch, "linspace"): torch.linspace, (math, "pow"): math.pow, (math, "exp"): math.exp}
+
+    def linspace(start: Any, end: Any, steps: Any, **kinds: Any) -> Tensor:
+        dtype = kinds.pop("dtype", None) or torch.get_default_dtype()
+        places = torch.arange(steps, dtype=dtype, **kinds)
+        step = (end - start) / torch.sym_max(steps - 1, 1)  # type: ignore[no-untyped-call]
+        return torch.where(places < steps // 2, start + step * places, end - step * (steps - 1 - places))
+
+    def power(base: Any, exponent: Any) -> Any:
+        return float(base) ** exponent
+
+    def exponential(exponent: Any) -> Any:
+        return math.e**exponent
+
+    torch.linspace, math.pow, math.exp = linspace, power, exponential  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        for (module, name), function in own.items():
+            setattr(module, name, function)
 
 
 @contextmanager

@@ -279,7 +279,7 @@ def _axes(sources: Sequence[Source], table: AxisTable, painter: Painter, zeroed:
         read, makes, must = (False, True, False) if unpainted else (next(consumed), next(made), next(relied))
         produces = makes or not read
         zero = (produces or must) and source.is_real
-        result.append(Axis(source.name, axis, channels, produces, read, zero, source.neutral, source.is_parameter, pattern))
+        result.append(Axis(source.name, axis, channels, produces, read, zero, source.neutral[axis], source.is_parameter, pattern))
     return tuple(result)
 
 

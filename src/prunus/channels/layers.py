@@ -186,13 +186,24 @@ class Hazard(NamedTuple):
     where: Where
 
 
+class Centre(NamedTuple):
+    """The record of a mean that was subtracted from all slots, and the power, 1 or 2, to which their distances were raised."""
+
+    record: int
+    power: int
+
+
 class Statistic(NamedTuple):
-    """Colours of slots that become zero and that an operator averages over, along an axis of its first operand."""
+    """Colours of slots that become zero and that an operator averages over, along an axis of its first operand.
+
+    `centre` is what was subtracted from them before, if that is a mean.
+    """
 
     labels: Labels
     record: int
     axis: int
     mark: Mark
+    centre: Centre | None = None
 
 
 class Contraction(NamedTuple):

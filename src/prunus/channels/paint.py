@@ -25,6 +25,7 @@ from ..errors import TraceError
 from .blank import BLANKS, Blank, like
 from .layers import (
     ANCHOR,
+    Centre,
     Contraction,
     Hazard,
     Labels,
@@ -240,10 +241,10 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Removing these colours changes the function of what is left."""
         self.notes.append(Mark(labels, reason, operator, self.where()))
 
-    def averaged(self, layer: Layer, reason: str, operator: str) -> None:
-        """A statistic over slots that become zero."""
+    def averaged(self, layer: Layer, reason: str, operator: str, centre: Centre | None = None) -> None:
+        """A statistic over slots that become zero, or over their distances from a mean."""
         mark = Mark(layer.labels, reason, operator, self.where())
-        self.statistics.append(Statistic(layer.labels, len(self.records), layer.axis, mark))
+        self.statistics.append(Statistic(layer.labels, len(self.records), layer.axis, mark, centre))
 
     def hazard(self, tensor: Tensor, labels: Labels, operator: str) -> None:
         """These slots of an operand must not be zero where they are removed."""

@@ -21,7 +21,7 @@ from torch import Tensor
 from ..errors import TraceError
 from .graph import ChannelGraph, Origin
 from .indices import OPERATORS
-from .layers import Labels, Layer, Paint, Record, zeros_like
+from .layers import Centre, Labels, Layer, Paint, Record, zeros_like
 from .paint import Painter, Tensors, shape_of_call, tensors_of
 from .rescale import rescales_for
 from .rules import RULES, contraction, fallback, is_pointwise, normalisation, order, reduction, spatial, windows
@@ -105,7 +105,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     def inexact(self, labels: Labels, reason: str, operator: str) -> None:
         """Nothing: the notes are known."""
 
-    def averaged(self, layer: Layer, reason: str, operator: str) -> None:
+    def averaged(self, layer: Layer, reason: str, operator: str, centre: Centre | None = None) -> None:
         """Nothing: the statistics are known."""
 
     def hazard(self, tensor: Tensor, labels: Labels, operator: str) -> None:

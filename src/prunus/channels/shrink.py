@@ -101,15 +101,21 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
 def _keep_widths(graph: fx.Graph, scene: Scene, runner: _NodePainter) -> None:
     """Let every statistic that loses slots go on dividing by as many as there were; raises UnrewritableError where it cannot."""
     ratios: dict[fx.Node, float] = {}
+    centres: dict[fx.Node, tuple[fx.Node, int]] = {}
     for one in runner.painter.statistics:
         left = scene.graph.kept_length(one.labels, scene.removed)
         if 0 < left < len(one.labels):
             node = runner.made_by[one.record]
             ratios[node] = ratios.get(node, 1.0) * (left / len(one.labels))
+            if one.centre is not None:
+                centres[node] = runner.made_by[one.centre.record], one.centre.power
     known = {node: (_known_lengths(scene, scene.before(node)), tensors[0].dtype) for node, tensors in runner.tensors.items() if tensors}
     for node, ratio in ratios.items():
-        if not keep_width(graph, node, ratio, known):
+        became = keep_width(graph, node, ratio, known, centres.get(node))
+        if became is None:
             raise UnrewritableError(node, "has no formula that keeps its width")
+        known |= {became: known[node]} if node in known else {}
+        centres |= {other: (became, power) for other, (mean, power) in centres.items() if mean is node}
 
 
 def _known_lengths(scene: Scene, value: Painted) -> tuple[int | None, ...]:

@@ -17,14 +17,14 @@ UNPAINTED = -1
 class Source(NamedTuple):
     """One parameter or buffer: `tensor` is its meta twin, `starts[axis]` the first colour of an axis (the others follow), or `UNPAINTED`.
 
-    `neutral` is what its removed slots hold in the masked network.
+    `neutral` is what removed slots along each axis hold in the masked network.
     """
 
     name: str
     tensor: Tensor
     is_parameter: bool
     starts: tuple[int, ...]
-    neutral: float = 0.0
+    neutral: tuple[float, ...] = ()
 
     @property
     def is_real(self) -> bool:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from prunus.channels.layers import Record, Statistic
-from prunus.channels.widths import KeepsWidth, Site, Width, can_keep, in_mode, numbered
+from prunus.channels.widths import KeepsWidth, Share, Site, Width, can_keep, in_mode, numbered
 
 if TYPE_CHECKING:
     from prunus.channels.graph import ChannelGraph
@@ -26,6 +26,9 @@ def split_statistics(
     for one in statistics:
         site = site_of(sites, one.record)
         can = site is not None and bool(site.modules) and can_keep(modules[site.modules[-1]]) and not records[one.record].tensors[0].dim() <= one.axis
+        if site is not None and one.centre is not None:  # the mean is remembered while its module runs
+            centre = site_of(sites, one.centre.record)
+            can = can and centre is not None and centre.frames == site.frames
         (kept if can else other).append(one)
     return kept, other
 
@@ -43,26 +46,35 @@ def widths_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Width, .
     """
     ratios = [_ratios(one, removed) for one in graph.forwards]
     wide = frozenset(one.sites[place].modules[-1] for one, found in zip(graph.forwards, ratios) for place in found)
-    tables = [_tables(one.sites, found, wide) for one, found in zip(graph.forwards, ratios)]
+    tables = [_tables(one, found, wide) for one, found in zip(graph.forwards, ratios)]
     if any(table is None for table in tables):
         return None
     result = []
     for name in sorted(wide):
         own = [table.get(name, {}) for table in tables if table is not None]
-        result += [Width(name, number, ratio) for number, ratio in own[0].items()]
+        result += [Width(name, number, *share) for number, share in own[0].items()]
         if own[-1] != own[0]:
-            none = {len(graph.forwards[-1].sites): 1.0}  # a number that is never reached
-            result += [Width(name, -1 - number, ratio) for number, ratio in (own[-1] or none).items()]
+            none = {len(graph.forwards[-1].sites): Share(1.0)}  # a number that is never reached
+            result += [Width(name, -1 - number, *share) for number, share in (own[-1] or none).items()]
     return tuple(result)
 
 
-def _tables(sites: Sequence[Site], ratios: Mapping[int, float], wide: frozenset[str]) -> dict[str, dict[int, float]] | None:
+def _tables(graph: ChannelGraph, ratios: Mapping[int, float], wide: frozenset[str]) -> dict[str, dict[int, Share]] | None:
     """Module -> number of a statistic -> the share of its slots that is left; None where one number would have two."""
-    numbers, found = numbered(sites, wide), dict[str, dict[int, float]]()
+    numbers, found = numbered(graph.sites, wide), dict[str, dict[int, Share]]()
+    centres = _centres(graph)
     for place, ratio in ratios.items():
-        if found.setdefault(sites[place].modules[-1], {}).setdefault(numbers[place], ratio) != ratio:
+        share = Share(ratio, numbers[centres[place][0]], centres[place][1]) if place in centres else Share(ratio)
+        if found.setdefault(graph.sites[place].modules[-1], {}).setdefault(numbers[place], share) != share:
             return None
     return found
+
+
+def _centres(graph: ChannelGraph) -> dict[int, tuple[int, int]]:
+    """Site -> that of the mean that was subtracted before, and the power of what it goes over."""
+    places = {id(site): place for place, site in enumerate(graph.sites)}
+    found = [(site_of(graph.sites, one.record), site_of(graph.sites, one.centre.record), one.centre) for one in graph.statistics if one.centre]
+    return {places[id(site)]: (places[id(mean)], centre.power) for site, mean, centre in found}
 
 
 def narrowed(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:
@@ -92,7 +104,7 @@ def _earlier(graph: ChannelGraph) -> dict[int, float]:
     numbers = numbered(graph.sites, frozenset(tables)) if tables else []
     earlier = {}
     for place, (site, number) in enumerate(zip(graph.sites, numbers)):
-        ratio = tables.get(site.modules[-1] if site.modules else "", {}).get(number)
-        if ratio is not None:
-            earlier[place] = ratio
+        share = tables.get(site.modules[-1] if site.modules else "", {}).get(number)
+        if share is not None:
+            earlier[place] = share.ratio
     return earlier

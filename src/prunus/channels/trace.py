@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,12 +20,13 @@ from .._wording import given
 from ..errors import ArgumentError, PrunusError, TraceError, clause
 from ..surroundings import uncompiled
 from .collector import collector_paused
+from .constants import keep_sizes_out
 from .dropout import NoDropout
 from .graph import ChannelGraph, build
 from .layers import Layer, Mark, constant
 from .lists import KnownLists
 from .modes import trains_alike
-from .neutral import neutral_sources
+from .neutral import Neutral, neutral_sources
 from .paint import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from .program import Listener, Program, program_of, same_program
 from .rules import RULES, fallback
@@ -64,7 +66,7 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
 
     Where a removed channel would be divided by, it is painted again with what must not be zero; what still is then, stays.
     """
-    neutral = frozenset[str]()
+    neutral = frozenset[Neutral]()
     train_run: _Run | None = None
     while True:
         eval_run = _paint(model, (args, kwargs), neutral)
@@ -73,11 +75,12 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
         elif train_run is not None:
             train_run = _paint(model, train_run.inputs, neutral, training=True)
         runs = [run for run in (eval_run, train_run) if run is not None]
-        found = frozenset[str]().union(*(neutral_sources(run.painter.records, run.sources, run.painter.hazards) for run in runs)) - neutral
+        found = frozenset[Neutral]().union(*(neutral_sources(run.painter.records, run.sources, run.painter.hazards) for run in runs)) - neutral
         if not found:
             break
         neutral |= found
     for one in runs:
+        keep_sizes_out(one.painter, partial(_repainted, model, one, neutral))
         for hazard in one.painter.hazards:
             one.painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
     if train_run is None:
@@ -104,7 +107,7 @@ class _Run(Forward):
         return build(model, self.twin, self.inputs, self.painter, self.sources, self.log.sites, self.state)
 
 
-def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[str] = frozenset(), training: bool = False) -> _Run:
+def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[Neutral] = frozenset(), training: bool = False) -> _Run:
     painter, twin = Painter(RULES, fallback), meta_twin(model, training=training)
     sources, state = paint_sources(painter, twin.modules, neutral), state_of(twin.modules)
     tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
@@ -125,6 +128,10 @@ def _listen(model: nn.Module, inputs: Arguments, training: bool = False) -> Prog
     args, kwargs = to_meta(inputs)
     outputs = run(listener, twin, args, kwargs)
     return program_of(listener.records, tensors_in(outputs), twin.modules)
+
+
+def _repainted(model: nn.Module, run: _Run, neutral: frozenset[Neutral], change: Callable[[Tensor], Tensor]) -> Painter:
+    return _paint(model, map_tensors(run.inputs, change), neutral, run.twin.training).painter
 
 
 def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
@@ -250,10 +257,10 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
         yield from tensors_in(vars(value))
 
 
-def paint_sources(painter: Painter, modules: Modules, neutral: Collection[str] = ()) -> tuple[Source, ...]:
+def paint_sources(painter: Painter, modules: Modules, neutral: Collection[Neutral] = ()) -> tuple[Source, ...]:
     """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of convolutions can never go and need none.
 
-    The first colours are theirs, without gaps. Removed slots hold zero, those of tensors named in `neutral` one, and whole numbers, which may be
+    The first colours are theirs, without gaps. Removed slots hold zero, along axes in `neutral` one, and whole numbers, which may be
     indices, what they held.
     """
     parameters = {id(p) for m in modules.values() for p in m._parameters.values()}
@@ -261,15 +268,15 @@ def paint_sources(painter: Painter, modules: Modules, neutral: Collection[str] =
     sources = []
     for name, tensor in tensors_in_modules(modules).items():
         is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0
-        starts, layers, value = [], [], float(name in neutral)
+        starts, layers, values = [], [], tuple([float((name, axis) in neutral) for axis in range(tensor.dim())])
         real = tensor.dtype.is_floating_point or tensor.dtype.is_complex
         for axis, size in enumerate(tensor.shape[:painted]):
             starts.append(painter.next_colour)
             labels = painter.fresh(size)
-            layers.append(Layer(axis, labels, constant(value if real else math.nan, size)))
+            layers.append(Layer(axis, labels, constant(values[axis] if real else math.nan, size)))
         painter.set_paint(tensor, tuple(layers))
         painter.fix(tensor)
-        sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), value))
+        sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), values))
     painter.owned = painter.next_colour
     return tuple(sources)
 

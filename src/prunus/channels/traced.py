@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..errors import TraceError
+from ..errors import ArgumentError, TraceError
 from .rewrite import operator_name
+from .trace import tensors_in
 from .traced_code import compile_graph, copy_graph
 from .traced_pickle import graph_of, state_of
+
+Lengths = tuple[tuple[int | None, ...], ...]
 
 
 class TracedBatchNorm(_BatchNorm):
@@ -23,7 +26,7 @@ class TracedBatchNorm(_BatchNorm):
         """Any rank: the traced graph says what comes."""
 
 
-_OWN_NAMES = frozenset(("graph", "inputs", "prunus", "training", "_mode", "_run", "_in_spec", "_out_spec"))
+_OWN_NAMES = frozenset(("graph", "inputs", "lengths", "prunus", "training", "_mode", "_run", "_in_spec", "_out_spec"))
 
 
 class TracedModule(nn.Module):
@@ -32,9 +35,11 @@ class TracedModule(nn.Module):
     Attributes:
         graph: the ATen operators, as a torch.fx graph.
         inputs: shapes and dtypes of what it was traced with, as in a plan; "" where they are of unusual types.
+        lengths: for every input that is a tensor, its length along each axis in which the graph knows no other, elsewhere None; empty where all are
+            free. Other inputs are refused: what the graph holds was made of these sizes.
     """
 
-    def __init__(self, tensors: nn.Module, graph: fx.Graph, inputs: str = "") -> None:
+    def __init__(self, tensors: nn.Module, graph: fx.Graph, inputs: str = "", lengths: Lengths = ()) -> None:
         super().__init__()
         for name in (*tensors._modules, *tensors._parameters, *tensors._buffers):
             if name in _OWN_NAMES or hasattr(TracedModule, name):
@@ -44,7 +49,7 @@ class TracedModule(nn.Module):
         self._non_persistent_buffers_set = tensors._non_persistent_buffers_set
         self._modules = tensors._modules
         self.training = self._mode = False
-        self.inputs = inputs
+        self.inputs, self.lengths = inputs, lengths
         self._take(graph)
 
     def _take(self, graph: fx.Graph) -> None:
@@ -55,10 +60,21 @@ class TracedModule(nn.Module):
         self._run: Callable[..., Any] = compile_graph(graph)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the graph; same inputs and outputs as the module that was traced."""
+        """Run the graph; same inputs and outputs as the module that was traced. Raises ArgumentError for inputs of other `lengths`."""
+        if self.lengths:
+            self._check_lengths((args, kwargs))
         if self._mode != self.training:
             self._switch_mode()
         return self._run(self, *args, **kwargs)
+
+    def _check_lengths(self, inputs: Any) -> None:
+        for tensor, lengths in zip(tensors_in(inputs), self.lengths):
+            if any(length not in (None, own) for length, own in zip(lengths, tensor.shape)):
+                wanted = ", ".join("any" if length is None else str(length) for length in lengths)
+                raise ArgumentError(
+                    f"The traced graph was made for inputs of shape ({wanted}), as the forward makes numbers or conditions of these sizes in Python; "
+                    f"({', '.join(map(str, tensor.shape))}) has others, so trace the dense model with inputs of that shape."
+                )
 
     def _switch_mode(self) -> None:
         """Set the training flag of every operator that has one (batch norms are modules and know their own)."""

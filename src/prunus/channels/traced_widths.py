@@ -12,7 +12,7 @@ from torch.fx.proxy import GraphAppendingTracer
 from prunus.channels import widths
 from prunus.channels.rewrite import operator_name
 
-_NAMES = ("layer_norm", "group_norm", "batch_norm", "rms_norm", "mean", "var", "std", "var_mean", "std_mean", "softmax", "amax", "amin")
+_NAMES = ("layer_norm", "group_norm", "batch_norm", "rms_norm", "mean", "var", "std", "var_mean", "std_mean", "softmax", "amax", "amin", "max", "min")
 _FORMULAS = {name: widths.FORMULAS[getattr(torch, name)] for name in _NAMES}
 
 
@@ -34,19 +34,32 @@ class _Operand(fx.Proxy):
         return [length if length is not None else size(self, axis) for axis, length in enumerate(self.lengths)]
 
 
-def keep_width(graph: fx.Graph, node: fx.Node, ratio: float, known: Mapping[fx.Node, tuple[tuple[int | None, ...], torch.dtype]]) -> bool:
-    """Replace a statistic by its formula; False where there is none for it.
+def keep_width(
+    graph: fx.Graph,
+    node: fx.Node,
+    ratio: float,
+    known: Mapping[fx.Node, tuple[tuple[int | None, ...], torch.dtype]],
+    held: tuple[fx.Node, int] | None = None,
+) -> fx.Node | None:
+    """Replace a statistic by its formula, and give that; None where there is none for it.
 
-    `known` are lengths and types of the tensors of nodes, None along axes of which nothing is known.
+    Args:
+        graph: the graph.
+        node: the statistic.
+        ratio: what of its slots is left.
+        known: lengths and types of the tensors of nodes, None along axes of which nothing is known.
+        held: a mean that was subtracted from all slots before, and the power of what the statistic goes over.
     """
     formula = _FORMULAS.get(operator_name(node))
     if formula is None:
-        return False
+        return None
     tracer = GraphAppendingTracer(graph)
     with graph.inserting_before(node):
         operands: Any = lambda n: _Operand(n, tracer, known[n]) if n in known else fx.Proxy(n, tracer)  # noqa: E731 (torch types what nodes become too narrowly)
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), operands)
-        result = formula(ratio, *args, **kwargs)
+        more = {} if held is None else {"held": widths.Held(operands(held[0]), held[1])}
+        result = formula(ratio, *args, **kwargs, **more)
+    first: fx.Node = (result[0] if isinstance(result, tuple) else result).node
     if isinstance(result, tuple):
         for user in list(node.users):
             place: Any = user.args[1]
@@ -55,4 +68,4 @@ def keep_width(graph: fx.Graph, node: fx.Node, ratio: float, known: Mapping[fx.N
     else:
         node.replace_all_uses_with(result.node)
     graph.erase_node(node)
-    return True
+    return first

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from typing import Any, NamedTuple
 
 import torch
@@ -27,11 +27,30 @@ class Width(NamedTuple):
     """The statistic that a module computes as its `number`-th goes over `ratio` of the slots that it went over.
 
     Where a module has negative numbers too, these are the statistics of train mode, from -1 downwards, and the others those of eval mode alone.
+    Where a mean was subtracted from all slots before, `centre` is its number among those of the same mode, from 0, and `power` that to which the
+    distances were raised, 1 or 2.
     """
 
     module: str
     number: int
     ratio: float
+    centre: int | None = None
+    power: int = 1
+
+
+class Share(NamedTuple):
+    """What of the slots of a statistic is left, and what was subtracted before; see `Width`."""
+
+    ratio: float
+    centre: int | None = None
+    power: int = 1
+
+
+class Held(NamedTuple):
+    """What slots that are not there hold: minus a mean, to a power."""
+
+    mean: Any
+    power: int
 
 
 class Site(NamedTuple):
@@ -50,7 +69,7 @@ class Site(NamedTuple):
 class KeepsWidth:
     """A second base of a module's class: statistics over fewer slots than before are worked out as if the others were there, and zero."""
 
-    kept_widths: dict[int, float]  # number of the statistic -> share of its slots that is left
+    kept_widths: dict[int, Share]  # by number of the statistic
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         """The module's own forward."""
@@ -62,10 +81,10 @@ class KeepsWidth:
         return _made_again, (base, self.__getstate__())  # a module of its own form says what of it is kept
 
 
-def in_mode(ratios: Mapping[int, float], training: bool) -> dict[int, float]:
+def in_mode(shares: Mapping[int, Share], training: bool) -> dict[int, Share]:
     """The shares of what a module computes in one mode, by number from 0."""
-    own = {-1 - number: ratio for number, ratio in ratios.items() if number < 0}
-    return own if training and own else {number: ratio for number, ratio in ratios.items() if number >= 0}
+    own = {-1 - number: share for number, share in shares.items() if number < 0}
+    return own if training and own else {number: share for number, share in shares.items() if number >= 0}
 
 
 def _made_again(base: type[nn.Module], state: dict[str, Any]) -> nn.Module:
@@ -98,9 +117,9 @@ def can_keep(module: nn.Module) -> bool:
 
 def set_widths(modules: Mapping[str, nn.Module], widths: Sequence[Width]) -> None:
     """Let modules keep their widths; those that did so before go on with what is given here alone."""
-    tables: dict[str, dict[int, float]] = {}
+    tables: dict[str, dict[int, Share]] = {}
     for width in widths:
-        tables.setdefault(width.module, {})[width.number] = width.ratio
+        tables.setdefault(width.module, {})[width.number] = Share(*width[2:])
     for name, module in modules.items():
         if name in tables:
             module.__class__ = wide_class(plain_class(type(module)))
@@ -110,7 +129,7 @@ def set_widths(modules: Mapping[str, nn.Module], widths: Sequence[Width]) -> Non
 def kept_in(modules: Mapping[str, nn.Module]) -> tuple[Width, ...]:
     """The widths that modules keep, as `set_widths` takes them."""
     wide = ((name, module) for name, module in modules.items() if isinstance(module, KeepsWidth))
-    return tuple(Width(name, number, ratio) for name, module in wide for number, ratio in module.kept_widths.items())
+    return tuple(Width(name, number, *share) for name, module in wide for number, share in module.kept_widths.items())
 
 
 def without_widths(modules: Mapping[str, nn.Module]) -> None:
@@ -140,18 +159,26 @@ def numbered(sites: Sequence[Site], wide: frozenset[str]) -> list[int]:
 class _Statistics(TorchFunctionMode):
     """Hands numbered calls to their formulas while a module runs."""
 
-    def __init__(self, ratios: Mapping[int, float]) -> None:
+    def __init__(self, shares: Mapping[int, Share]) -> None:
         super().__init__()
-        self.ratios, self.calls = ratios, 0
+        self.shares, self.calls = shares, 0
+        self.means: dict[int, Any] = {share.centre: None for share in shares.values() if share.centre is not None}
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
         if func not in FORMULAS:
             return func(*args, **kwargs)
         number, self.calls = self.calls, self.calls + 1
-        if number not in self.ratios:
-            return func(*args, **kwargs)
-        return FORMULAS[func](self.ratios[number], *args, **kwargs)
+        share = self.shares.get(number)
+        if share is None:
+            result = func(*args, **kwargs)
+        elif share.centre is None:
+            result = FORMULAS[func](share.ratio, *args, **kwargs)
+        else:
+            result = FORMULAS[func](share.ratio, *args, **kwargs, held=Held(self.means[share.centre], share.power))
+        if number in self.means:
+            self.means[number] = result
+        return result
 
 
 class SiteLog(KnownLists):
@@ -255,18 +282,29 @@ def _squeezed(x: Tensor, dims: Sequence[int], keepdim: bool, rank: int) -> Any:
     return x if keepdim else _ATEN.squeeze.dims(x, [d % rank for d in dims])
 
 
-def _average(ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None) -> Any:
+def _average(
+    ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None, held: Held | None = None
+) -> Any:
     dim = axis if dim is None else dim
     x = input if dtype is None else input.to(dtype)
     dims = _dims_of(x, dim)
-    return _squeezed(ratio * _mean(x, dims), dims, keepdim, x.dim())
+    mean = ratio * _mean(x, dims)
+    if held is not None:
+        mean = mean + (1 - ratio) * _held(held, mean, dims, x.dim())
+    return _squeezed(mean, dims, keepdim, x.dim())
 
 
-def _spread(ratio: float, input: Tensor, dim: Any, unbiased: bool, correction: Any, keepdim: bool) -> tuple[Tensor, Tensor]:
+def _held(held: Held, mean: Any, dims: Sequence[int], rank: int) -> Any:
+    """What the slots that are not there hold, averaged over these axes; shape as that of another mean over them."""
+    value = (-held.mean) ** held.power
+    return _mean(value, dims) if held.mean.dim() == rank else _ATEN.reshape_as.default(value, mean)
+
+
+def _spread(ratio: float, input: Tensor, dim: Any, unbiased: bool, correction: Any, keepdim: bool, held: Held | None = None) -> tuple[Tensor, Tensor]:
     """Variance and mean over all slots."""
     dims = _dims_of(input, dim)
     taken = (1.0 if unbiased else 0.0) if correction is None else float(correction)
-    _, shift, variance = _moments(ratio, input, dims)
+    _, shift, variance = _moments(ratio, input if held is None else input - _held(held, _mean(input, dims), dims, input.dim()), dims)
     count = 1.0
     for d in dims:
         count = count * input.shape[d]
@@ -281,13 +319,17 @@ def _arguments(dim: Any, unbiased: Any) -> tuple[Any, bool]:
     return (None, dim) if isinstance(dim, bool) else (dim, True if unbiased is None else bool(unbiased))
 
 
-def _variance(ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Tensor:
+def _variance(
+    ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, held: Held | None = None
+) -> Tensor:
     dim, flag = _arguments(dim, unbiased)
-    return _spread(ratio, input, dim, flag, correction, keepdim)[0]
+    return _spread(ratio, input, dim, flag, correction, keepdim, held)[0]
 
 
-def _deviation(ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None) -> Any:
-    return _ATEN.sqrt.default(_variance(ratio, input, dim, unbiased, keepdim, correction=correction))
+def _deviation(
+    ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, held: Held | None = None
+) -> Any:
+    return _ATEN.sqrt.default(_variance(ratio, input, dim, unbiased, keepdim, correction=correction, held=held))
 
 
 def _variance_and_mean(
@@ -321,6 +363,17 @@ def _smallest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False)
     return _ATEN.clamp_max.default(_ATEN.amin.default(input, _dims_of(input, dim), keepdim), 0)
 
 
+def _extreme(formula: Formula, indexed: Any, ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """`max(x)`, or values and places by `max(x, dim)`; nobody reads the places."""
+    if dim is None:
+        return formula(ratio, input)
+    values, places = formula(ratio, input, dim, keepdim), _ATEN.argmax.default(input, dim, keepdim)
+    return indexed((values, places)) if isinstance(values, Tensor) else (values, places)
+
+
+_maximum = partial(_extreme, _largest, torch.return_types.max)
+_minimum = partial(_extreme, _smallest, torch.return_types.min)
+
 FORMULAS: dict[Any, Formula] = {
     **dict.fromkeys((F.layer_norm, torch.layer_norm), _layer_norm),
     **dict.fromkeys((F.group_norm, torch.group_norm), _group_norm),
@@ -335,4 +388,6 @@ FORMULAS: dict[Any, Formula] = {
     **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _softmax),
     **dict.fromkeys((torch.amax, Tensor.amax), _largest),
     **dict.fromkeys((torch.amin, Tensor.amin), _smallest),
+    **dict.fromkeys((torch.max, Tensor.max), _maximum),
+    **dict.fromkeys((torch.min, Tensor.min), _minimum),
 }

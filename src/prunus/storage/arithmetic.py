@@ -21,7 +21,8 @@ MOST_BITS = 1 << 14
 _FLOAT_BITS = 1024  # of the whole part of the largest float
 _MOST_POWER = 64
 
-_TO_FLOAT = ("truediv", "sym_float", "math.sqrt")
+_OF_FLOATS = ("sqrt", "log2", "cos", "cosh", "sin", "sinh", "tan", "tanh", "acos", "asin", "atan")
+_TO_FLOAT = ("truediv", "sym_float", "math.sqrt", *(f"_sym_{name}" for name in _OF_FLOATS))
 _TO_BOOL = ("eq", "ne", "lt", "le", "gt", "ge", "not_", "sym_not")
 
 ON_TENSORS = frozenset(("mul", "add", "sub", "truediv", "neg", "pow"))  # what the formulas of norms write
@@ -29,7 +30,9 @@ SYMBOLIC: dict[str, Callable[..., Any]] = {
     **{name: getattr(operator, name) for name in ("mul", "add", "sub", "floordiv", "truediv", "mod", "neg", "pow", "getitem")},
     **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "not_")},
     **{f"sym_{name}": getattr(torch, f"sym_{name}") for name in ("max", "min", "int", "float", "not", "ite", "sum") if hasattr(torch, f"sym_{name}")},
+    **{f"_sym_{name}": getattr(torch, f"_sym_{name}") for name in _OF_FLOATS if hasattr(torch, f"_sym_{name}")},
     **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
+    "round": round,
 }
 NAMES: dict[Callable[..., Any], str] = {function: name for name, function in SYMBOLIC.items()}
 
@@ -66,6 +69,8 @@ def result_of(name: str, operands: Sequence[Any]) -> Number:
     """
     if name == "sym_sum" and len(operands) == 1 and isinstance(operands[0], (list, tuple)):
         operands = operands[0]
+    if name == "round" and len(operands) == 2 and operands[1] is None:
+        operands = operands[:1]
     numbers = [value if isinstance(value, Number) else number_of(value) for value in operands]
     if not numbers or None in numbers:
         raise FileFormatError(f"The traced graph calls {name} on something else than numbers.")
@@ -82,7 +87,7 @@ def _bounded(name: str, numbers: Sequence[Number], operands: Sequence[Any]) -> N
         return _FLOAT
     if name == "pow":
         return _power(numbers, operands)
-    if name.startswith("math.") or name == "sym_int":
+    if name.startswith("math.") or name in ("sym_int", "round"):
         return Number(numbers[0].bits, True)
     if not all(number.whole for number in numbers):
         return _FLOAT
@@ -93,6 +98,8 @@ def _bounded(name: str, numbers: Sequence[Number], operands: Sequence[Any]) -> N
 
 def _power(numbers: Sequence[Number], operands: Sequence[Any]) -> Number:
     exponent = operands[1] if len(operands) == 2 else None
+    if len(numbers) == 2 and not numbers[0].whole:
+        return _FLOAT
     if isinstance(exponent, float) or (isinstance(exponent, int) and (-_MOST_POWER <= exponent < 0 or not numbers[0].whole)):
         return _FLOAT
     if not isinstance(exponent, int) or not 0 <= exponent <= _MOST_POWER:

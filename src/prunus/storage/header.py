@@ -24,7 +24,7 @@ class Traced:
 
     `places` says, in the order of the model's own tensors, under which name which tensor of the file goes: tied tensors have several names.
     `buffers` are the names that are buffers, `transient` those of them that are not in the state dict. `norms` holds eps and momentum per batch norm.
-    `inputs` says what the model is called with, as a plan does.
+    `inputs` says what the model is called with, as a plan does, and `lengths` which sizes of that cannot be others.
     """
 
     places: dict[str, str]
@@ -33,6 +33,7 @@ class Traced:
     norms: dict[str, tuple[float, float | None]]
     graph: dict[str, Any]
     inputs: str
+    lengths: tuple[tuple[int | None, ...], ...] = ()
 
 
 @dataclass(frozen=True)
@@ -104,8 +105,8 @@ def _rebind(data: Any) -> Rebind:
 
 
 def _width(data: Any) -> Width:
-    fits = isinstance(data, list) and [type(value) for value in data] == [str, int, float]
-    if not fits or not 0 < data[2] <= 1:
+    kinds = [type(value) for value in data] if isinstance(data, list) else []
+    if kinds[:3] != [str, int, float] or kinds[3:] not in ([], [int, int], [type(None), int]) or not 0 < data[2] <= 1:
         raise FileFormatError(
             f"The file's header keeps a width by {data!r}; prunus writes a module, the number of its norm and the share that is left."
         )
@@ -122,7 +123,14 @@ def _traced(data: Mapping[str, Any]) -> Traced:
     if not transient <= buffers or not buffers <= set(places):
         raise FileFormatError("The file's header names buffers that it does not place.")
     norms = {check_path(name, "a batch norm"): _norm(name, value) for name, value in _field(data, "norms", dict).items()}
-    return Traced(places, buffers, transient, norms, _field(data, "graph", dict), _field(data, "inputs", str))
+    return Traced(places, buffers, transient, norms, _field(data, "graph", dict), _field(data, "inputs", str), _lengths(data))
+
+
+def _lengths(data: Mapping[str, Any]) -> tuple[tuple[int | None, ...], ...]:
+    found = _field(data, "lengths", list) if "lengths" in data else []
+    if not all(isinstance(one, list) and all(n is None or (type(n) is int and n >= 0) for n in one) for one in found):
+        raise FileFormatError(f"The file's header ties sizes by {found!r}; prunus writes lists of lengths, and none for axes that are free.")
+    return tuple(map(tuple, found))
 
 
 def _norm(name: str, value: Any) -> tuple[float, float | None]:

@@ -30,6 +30,7 @@ def traced_to_data(model: TracedModule) -> dict[str, Any]:
         "norms": {name: [float(m.eps), m.momentum] for name, m in modules if isinstance(m, TracedBatchNorm)},
         "graph": graph_to_data(model.graph),
         "inputs": model.inputs,
+        **({"lengths": [list(lengths) for lengths in model.lengths]} if model.lengths else {}),
     }
 
 
@@ -68,7 +69,7 @@ def _built(data: Traced, tensors: Mapping[str, Tensor], device: torch.device) ->
                 owner.register_parameter(key, parameters[source])
         for name, (eps, momentum) in data.norms.items():
             install_batch_norm(shell, name, momentum, eps)
-        return TracedModule(shell, graph_from_data(data.graph, data.places, data.norms, device), data.inputs)
+        return TracedModule(shell, graph_from_data(data.graph, data.places, data.norms, device), data.inputs, data.lengths)
     except FileFormatError:
         raise
     except Exception as error:  # registering, compiling: whatever the data hold, the file is to blame

@@ -11,6 +11,8 @@ from prunus.channels.layers import Layer, Paint, constant, unknown_like
 from prunus.channels.paint import Call, Rule
 from prunus.channels.rules.pointwise import pointwise
 
+_KEPT = frozenset({"max", "min"})  # of what is left and of zero, where others were
+
 
 def extreme(call: Call) -> Sequence[Paint]:
     """max, min, median, mode, kthvalue and aminmax, over one axis or over all; max and min of two tensors are pointwise."""
@@ -42,7 +44,7 @@ def ranked(call: Call) -> Sequence[Paint]:
 
 
 def _across(call: Call, layers: Sequence[Layer], indices: Sequence[Tensor]) -> None:
-    call.inexact(layers, f"{call.operator} across the channels")
+    (call.averaged if call.operator in _KEPT else call.inexact)(layers, f"{call.operator} across the channels")
     for layer in layers:
         for tensor in indices:
             call.painter.pin_if_read(tensor, layer.labels, f"{call.operator} counts the channels", call.operator)

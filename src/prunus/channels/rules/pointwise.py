@@ -66,21 +66,21 @@ def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Layer]
         return [Layer(axis, first.labels, unknown_like(first.labels))]
     operands = {id(t): layers[0].dead for t, layers in found}
     dead = _dead(call, operands, size)
-    _look_for_hazards(call, operands, first.labels, dead)
+    _look_for_hazards(call, operands, {id(t): layers[0].labels for t, layers in found}, dead)
     return [Layer(axis, first.labels, dead)]
 
 
-def _look_for_hazards(call: Call, operands: dict[int, Values], labels: Labels, result: Values) -> None:
+def _look_for_hazards(call: Call, operands: dict[int, Values], labels: dict[int, Labels], result: Values) -> None:
     """Note where a removed slot becomes zero and is divided by, or has no logarithm: the masked network would have infinity or NaN there."""
     name = call.operator.rstrip("_")
     if name in _DIVISIONS:
         divisor = call.arg(1, "other")
         if isinstance(divisor, Tensor) and id(divisor) in operands and (operands[id(divisor)] == 0).any():
-            call.painter.hazard(divisor, labels, call.operator)
+            call.painter.hazard(divisor, labels[id(divisor)], call.operator)
     elif name in _UNDEFINED and all(np.isfinite(dead).all() for dead in operands.values()) and not np.isfinite(result).all():
         for tensor in call.tensors:
             if id(tensor) in operands:
-                call.painter.hazard(tensor, labels, call.operator)
+                call.painter.hazard(tensor, labels[id(tensor)], call.operator)
 
 
 def same_labels(first: list[Layer], second: list[Layer]) -> bool:

@@ -7,10 +7,12 @@ from collections.abc import Sequence
 
 from ..layers import Layer, Paint, Values, constant, is_zero, unknown_like, zero_or_unknown
 from ..paint import Call, Rule
+from .centred import centre_of
 
 _KEEP_ZERO = frozenset({"sum", "mean", "amax", "amin", "linalg_vector_norm", "norm", "var", "std", "prod"})
 _NORMS = frozenset({"linalg_vector_norm", "norm"})
 _AVERAGES = frozenset({"mean", "var", "std", "var_mean", "std_mean", "amax", "amin"})
+_CENTRED = frozenset({"mean", "var", "std"})
 _DIM_SECOND = frozenset({"linalg_vector_norm", "norm"})  # dim is the third argument: (x, order, dim, keepdim)
 
 
@@ -46,7 +48,12 @@ def _drop(call: Call, layer: Layer) -> None:
     elif call.operator in _NORMS and is_zero(layer.dead) and _order(call) > 0:
         return  # zeros add nothing
     elif call.operator in _AVERAGES:
-        call.averaged([layer], f"{call.operator} across the channels")
+        reason = f"{call.operator} across the channels"
+        centre = centre_of(call, layer) if call.operator in _CENTRED and not is_zero(layer.dead) else None
+        if centre is None:
+            call.averaged([layer], reason)
+        else:
+            call.painter.averaged(layer, reason, call.operator, centre)
     else:
         call.inexact([layer], f"{call.operator} across the channels")
 
