@@ -18,6 +18,7 @@ from prunus.channels.seeds import seeded
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.tasks.metrics import Accuracy, Batch, Metric, as_metric, measured
+from prunus.tasks.samples import BATCH, Samples
 from prunus.tolerance import Rows, value_of
 from prunus.training.calibration import Calibration
 from prunus.training.config import TrainConfig
@@ -29,7 +30,6 @@ from prunus.training.progress import History
 from prunus.training.recalibration import recalibrate_if_better, recalibrate_on
 
 Part = Literal["train", "validation", "test"]
-BATCH = 200  # samples that are read at once where nothing is trained
 CALIBRATION = 1024  # samples
 RECALIBRATION = 20  # batches
 
@@ -48,7 +48,8 @@ class Task:
     """Samples, a loss and a metric.
 
     Attributes:
-        train: samples (`prunus.data.Split`) or batches of (inputs, targets) to train on; inputs in a tuple or list are the model's arguments.
+        train: samples (`prunus.data.Split`, or `Samples` of any kind) or batches of (inputs, targets) to train on; inputs in a tuple or list are the
+            model's arguments.
         validation: the same, to choose by; None if nothing is chosen.
         test: the same, to report on; no choice ever sees it.
         loss: (outputs, targets) -> the losses of the samples, shape (batch,), or their mean; None is cross-entropy of classes. "model" is for
@@ -99,7 +100,7 @@ class Task:
         """One input of the model: the task's own, or the first training sample."""
         if self.example is not None:
             return self.example
-        inputs, _ = next(self.batches("train", 1) if isinstance(self.train, Split) else Inputs(self, 1).pairs())
+        inputs, _ = next(self.batches("train", 1) if isinstance(self.train, (Split, Samples)) else Inputs(self, 1).pairs())
         return tree_map_only(Tensor, lambda tensor: tensor[:1], inputs)
 
     def batches(self, part: Part, batch_size: int = BATCH, model: nn.Module | None = None) -> Iterator[Batch]:
@@ -110,7 +111,7 @@ class Task:
             assert self.normalise is not None
             yield from batches(found.to(device), self.normalise, batch_size, dtype=dtype)
             return
-        for number, batch in enumerate(found):
+        for number, batch in enumerate(found.of(batch_size) if isinstance(found, Samples) else found):
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
                 raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}.")
             yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
@@ -119,11 +120,13 @@ class Task:
         """Inputs of the model that can be read again and again, with `pairs()` of them and their targets: drawn samples, or the first batches."""
         if isinstance(self.train, Split):
             return Calibration(self.train, self.normalisation, samples, seed=seed)
+        if isinstance(self.train, Samples):
+            return Inputs(replace(self, train=_drawn(self.train, samples or CALIBRATION, seed)), samples or CALIBRATION)
         return Inputs(self, samples or CALIBRATION)
 
     def kind(self, part: Part) -> str:
         """What `count` counts."""
-        return "samples" if isinstance(getattr(self, part), Split) else "batches"
+        return "samples" if isinstance(getattr(self, part), (Split, Samples)) else "batches"
 
     @property
     def metric_name(self) -> str:
@@ -164,13 +167,14 @@ class Task:
     def count(self, part: Part) -> int:
         """How many samples a part has; of batches, which may differ, the batches."""
         found = getattr(self, part)
-        return 0 if found is None else len(found)
+        return 0 if found is None else found.count if isinstance(found, Samples) else len(found)
 
     def few(self, part: Part, count: int) -> Task:
         """The same task with some samples of a part, evenly drawn from all (of batches: the first), to test on."""
         found = getattr(self, part)
-        if isinstance(found, Split):
-            some: Any = found.subset(torch.linspace(0, len(found) - 1, min(count, len(found))).long())
+        if isinstance(found, (Split, Samples)):
+            every = self.count(part)
+            some: Any = found.subset(torch.linspace(0, every - 1, min(count, every)).long())
         else:
             some = list(_first(self.batches(part), count))
         return replace(self, test=some)
@@ -242,7 +246,7 @@ class Task:
             options: as for `prunus.training.train`.
         """
         wanted: Any = loss or self.loss
-        part: Any = self.train
+        part: Any = self.train.of(config.batch_size, drawn=True) if isinstance(self.train, Samples) else self.train
         if wanted == "model":
             part, wanted = WithTargets(self.train), _own_losses
         elif wanted is None and besides is not None:
@@ -265,7 +269,8 @@ class Task:
 
     def _on(self, model: nn.Module) -> None:
         """Run the model on some training inputs."""
-        for number, (inputs, _) in enumerate(self.batches("train", 256, model)):
+        some = replace(self, train=_drawn(self.train, RECALIBRATION * 256, 0)) if isinstance(self.train, Samples) else self
+        for number, (inputs, _) in enumerate(some.batches("train", 256, model)):
             if number >= RECALIBRATION:
                 return
             self.called(model, inputs)
@@ -330,6 +335,11 @@ def _cross_entropy(smoothing: float) -> Loss:
 
 def _with(loss: Loss, besides: Callable[[], Tensor]) -> Loss:
     return lambda outputs, targets: loss(outputs, targets).mean() + besides()
+
+
+def _drawn(samples: Samples, count: int, seed: int) -> Samples:
+    """Some of them, by chance: files are often sorted by class."""
+    return samples.subset(torch.randperm(samples.count, generator=torch.Generator().manual_seed(seed))[:count])
 
 
 def _first(pairs: Iterable[Batch], samples: int) -> Iterator[Batch]:
