@@ -46,6 +46,12 @@ class Bars:
         if self.progress is not None and self.task is not None and total:
             self.progress.update(self.task, completed=done, total=total)
 
+    def say(self, text: str) -> None:
+        """A line that stays, on stderr."""
+        with suppress(OSError):
+            console = Console(stderr=True) if self.progress is None else self.progress.console
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def finish(self) -> None:
         """Complete the current step."""
         if not self.step:
