@@ -14,6 +14,7 @@ from prunus.cli.console import bars, show_json
 from prunus.cli.data import Wanted, inputs_of, read_data, traced
 from prunus.cli.finish import show_result
 from prunus.cli.opening import natural_shape, open_model, parse_shape
+from prunus.cli.records import data_record
 from prunus.cli.tuning import tuning_of
 from prunus.errors import ConfigError, TargetError
 
@@ -191,15 +192,6 @@ def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, tas
             ]
         }
     return found
-
-
-def data_record(task: Task | None) -> dict[str, Any] | None:
-    """The data of a run, for its result."""
-    if task is None:
-        return None
-    scale = task.normalise or getattr(task.test, "normalise", None)
-    counts = {"train": task.count("train"), "validation": task.count("validation"), "test": task.count("test")}
-    return {"name": task.name} | counts | ({"mean": list(scale[0]), "std": list(scale[1])} if scale else {})
 
 
 def _one_target(figures: Mapping[str, float | str | None]) -> tuple[TargetKind, float | str]:
