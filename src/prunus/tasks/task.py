@@ -155,6 +155,11 @@ class Task:
         return self._metric.name
 
     @property
+    def tells_classes(self) -> bool:
+        """Whether outputs are logits of classes, and the metric top-1 accuracy."""
+        return isinstance(self._metric, Accuracy) and self.loss != "model"
+
+    @property
     def per_sample_loss(self) -> Loss:
         """The loss as a function of outputs and targets. Raises ConfigError where only the model knows it."""
         if self.loss == "model":
