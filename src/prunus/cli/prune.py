@@ -14,7 +14,6 @@ from prunus.cli.console import bars, show_json
 from prunus.cli.data import Wanted, inputs_of, read_data, traced
 from prunus.cli.finish import show_result
 from prunus.cli.opening import natural_shape, open_model, parse_shape
-from prunus.cli.records import data_record
 from prunus.cli.tuning import tuning_of
 from prunus.errors import ConfigError, TargetError
 
@@ -154,11 +153,11 @@ def prune(
             outcome,
             example,
             command=typed_command(context),
-            model=opened.record(output) | {"data": data_record(task)},
+            model=opened.record(output),
             score=chosen.value,
             seed=seed,
             task=task,
-            notes=opened.notes(),
+            notes=(*opened.notes(), *_none_kept(outcome, task)),
             panels=_panels(chosen, compensate, outcome, task, seed),
             with_onnx=onnx,
             with_report=report,
@@ -176,6 +175,18 @@ def _refuse_nothing(name: str, target: Target, outcome: Outcome, blocks: int) ->
     if asked and not outcome.plan.removed and not blocks:
         held = holding(outcome.graph)
         raise TargetError(f"Nothing of {name} can be removed at --{target.kind} {target.value:g}{f'; what holds most: {held}' if held else ''}.")
+
+
+def _none_kept(outcome: Outcome, task: Task | None) -> tuple[str, ...]:
+    """Why nothing went although a tolerance would have let it."""
+    if outcome.limit is None or task is None or not outcome.trials or outcome.plan.removed or any(trial.accepted for trial in outcome.trials):
+        return ()
+    best = max(outcome.trials, key=lambda trial: trial.lowest)
+    sure, held = 100 * outcome.limit.confidence, f"{task.count('validation'):,} held-out {task.kind('validation')}"
+    return (
+        f"Nothing was removed: of {len(outcome.trials)} trials none is within the tolerance with {sure:g} % confidence. The best has "
+        f"{best.metric:.1f}, and {held} show no more than that it is above {best.lowest:.1f}: hold out more, or allow more points.",
+    )
 
 
 def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, task: Task | None, seed: int) -> dict[str, Any]:

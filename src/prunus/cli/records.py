@@ -13,7 +13,6 @@ from prunus.json_files import read_json
 from prunus.sizes import shape_fault
 
 if TYPE_CHECKING:
-    from prunus.tasks import Task
     from prunus.training import Normalise
 
 RESULT_FILE = "result.json"
@@ -63,15 +62,6 @@ def read_training(path: Path) -> dict[str, Any]:
     if not isinstance(found.get("model"), dict):
         raise FileFormatError(f"{path} cannot be read as the record of a training: its model is no object.")
     return found
-
-
-def data_record(task: Task | None) -> dict[str, Any] | None:
-    """The data of a run, for its result."""
-    if task is None:
-        return None
-    scale = task.normalise or getattr(task.test, "normalise", None)
-    counts = {"train": task.count("train"), "validation": task.count("validation"), "test": task.count("test")}
-    return {"name": task.name} | counts | ({"mean": list(scale[0]), "std": list(scale[1])} if scale else {})
 
 
 def _record(file: Path, found: object) -> Record:

@@ -24,7 +24,6 @@ from prunus.cli.opening import TRAINING_FILE
 from prunus.cli.prune import VERIFIED_ON
 from prunus.cli.recipe import Recipe, read, resolve
 from prunus.cli.recipe_parts import wanted_of
-from prunus.cli.records import data_record
 from prunus.cli.scalars import scalars
 from prunus.cli.train_gated import train_gated_network
 from prunus.cli.train_methods import KEPT, METRICS, RECIPE, Job, by_method, line
@@ -226,6 +225,7 @@ def _run(
     import torch
 
     from prunus.report.result import write_text
+    from prunus.tasks.words import record_of
     from prunus.training import batches
 
     images, samples = source.images, source.task()
@@ -253,7 +253,7 @@ def _run(
 
     job = Job(recipe, folder, resume, opened.model, samples, config, example, watch, note)
     if recipe.method == "dynamic":
-        return train_gated_network(job, opened, images, opened.record(folder) | {"data": data_record(samples)}, command, onnx, report, ranks)
+        return train_gated_network(job, opened, images, opened.record(folder) | {"data": record_of(samples)}, command, onnx, report, ranks)
     made = by_method(job)
     if not ranks.first:
         return {}
@@ -262,7 +262,7 @@ def _run(
     for network in (opened.model, made.outcome.compact if made.outcome else None):
         if network is not None:
             network.cpu()
-    record = opened.record(folder) | {"data": data_record(samples)}
+    record = opened.record(folder) | {"data": record_of(samples)}
     if made.outcome is None:
         assert made.training is not None
         return _plain_result(opened.model, samples, made.training, record, folder, command)

@@ -11,7 +11,6 @@ from prunus.cli import recipe_parts as parts
 from prunus.cli.console import show
 from prunus.cli.opening import TRAINING_FILE
 from prunus.cli.recipe import Recipe
-from prunus.cli.records import data_record
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -34,6 +33,7 @@ def train_own(
     from prunus.cli.train_methods import CHECKPOINT, METRICS, RECIPE, line
     from prunus.report.delivery import run_files
     from prunus.report.result import write_text
+    from prunus.tasks.words import record_of
 
     task = source.task()
     _check(recipe, task.name, task.metric_name)
@@ -68,7 +68,7 @@ def train_own(
     value, loss = task.figures(opened.model.eval(), part)
     result = {
         "command": command,
-        "model": opened.record(folder) | {"data": data_record(task)},
+        "model": opened.record(folder) | {"data": record_of(task)},
         "metric": task.metric_name,
         "value": value,
         "measured": {"part": part, "count": task.count(part), "of": task.kind(part)},

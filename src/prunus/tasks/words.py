@@ -21,6 +21,13 @@ def in_words(task: Task) -> str:
     return f"{task.name}: {', '.join([*_classes(task), *counts])}{f', one of {shape}' if shape else ''}; {task.metric_name}."
 
 
+def record_of(task: Task) -> dict[str, Any]:
+    """What a result says of its data: their name, how many there are, and how their planes are normalised."""
+    scale = task.normalise or getattr(task.test, "normalise", None)
+    counts = {"train": task.count("train"), "validation": task.count("validation"), "test": task.count("test")}
+    return {"name": task.name} | counts | ({"mean": list(scale[0]), "std": list(scale[1])} if scale else {})
+
+
 def _parts(task: Task) -> list[tuple[Part, str]]:
     purposes = {"train": "to train on", "validation": "to choose by", "test": "to report on"}
     return [(cast("Part", part), purpose) for part, purpose in purposes.items() if getattr(task, part) is not None]
