@@ -2,13 +2,14 @@
 
 From the command line, once this file has been run (it writes the data and the trained network):
 
-    prunus prune pixels:network --weights dense.safetensors --data shapes/ --ignore 11 --tolerance 5 --confidence 0.9 --trial-epochs 1 --epochs 2 \
+    prunus prune pixels:Net --weights dense.safetensors --data shapes/ --ignore 11 --tolerance 5 --confidence 0.9 --trial-epochs 1 --epochs 2 \
         --optimizer adam --lr 0.005 --windows 64 --batch-size 8 -o out/
 """
 
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -26,7 +27,7 @@ from prunus.training import TrainConfig
 SIDE, VOID, CLASSES = 32, 11, 3
 
 
-def write_data(folder: Path, counts: tuple[int, int, int] = (60, 80, 20), seed: int = 0) -> None:
+def write_data(folder: Path, counts: tuple[int, int, int], seed: int = 0) -> None:
     """`train/`, `val/` and `test/` with `images/` and `masks/`: class 1 is a disc, 2 a square, and one pixel around each is void."""
     draw = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIDE, :SIDE]
@@ -58,24 +59,18 @@ class Net(nn.Module):
         return found
 
 
-def network() -> nn.Module:
-    """The network, as the command line names it."""
-    return Net()
-
-
-def main() -> None:
-    """Train, make as small as five points of IoU allow, and write model, ONNX file and report."""
-    write_data(Path("shapes"))
+def main(counts: tuple[int, int, int] = (60, 80, 20), **options: Any) -> None:
+    """Train, make as small as five points of IoU allow, and write model, ONNX file and report; options are those of `deliver`."""
+    write_data(Path("shapes"), counts)
     pictures = load_pictures("shapes", ignore=VOID)
     task = pictures_task(pictures, pictures.train, pictures.validation or [], side=SIDE, windows=64, batch_size=8)
-    model, quick = network(), TrainConfig(epochs=1, lr=0.005, optimizer="adam")
+    model, quick = Net(), TrainConfig(epochs=1, lr=0.005, optimizer="adam")
     task.fit(model, TrainConfig(epochs=6, lr=0.01, optimizer="adam"))
     prunus.save(model, "dense.safetensors")
     score, target = (lambda graph: prunus.scores.reconstruction(graph, task.calibration(64))), Target("tolerance", 5.0, confidence=0.9)
     made_up = lambda network, plan, on_step: refit(network, plan, task.calibration(64), on_step=on_step)  # noqa: E731
     outcome = one_shot(model, task.example_inputs(), score, target, task=task, compensate=made_up, tuning=quick, trial_tuning=quick)
-    record = {"name": "pixels:network", "input_shape": [1, 3, SIDE, SIDE]}
-    deliver("out-python", model, outcome, task.example_inputs(), command="", model=record, score="reconstruction", seed=0, task=task)
+    deliver("out-python", model, outcome, task.example_inputs(), model={"name": "pixels"}, score="reconstruction", seed=0, task=task, **options)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ From the command line, once this file has been run (it writes the data and the t
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from torch import nn
 
@@ -21,7 +23,7 @@ from prunus.training import TrainConfig
 LENGTH = 64  # places of a signal
 
 
-def write_data(path: str, count: int = 2100, seed: int = 0) -> None:
+def write_data(path: str, count: int, seed: int = 0) -> None:
     """Two planes of noise, the first with a wave of two, five or nine periods in it."""
     draw = np.random.default_rng(seed)
     labels = np.arange(count) % 3
@@ -39,14 +41,13 @@ def network() -> nn.Module:
     return nn.Sequential(*first, *second, nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(24, 3))
 
 
-def main() -> None:
-    """Train, make as small as three points of accuracy allow, and write model, ONNX file and report."""
-    write_data("signals.npz")
+def main(count: int = 2100, **options: Any) -> None:
+    """Train, make as small as three points of accuracy allow, and write model, ONNX file and report; options are those of `deliver`."""
+    write_data("signals.npz", count)
     task = npz_task("signals.npz")
     print(task)
     model = network()
-    adam = TrainConfig(epochs=6, batch_size=32, lr=0.01, optimizer="adam")
-    task.fit(model, adam)
+    task.fit(model, TrainConfig(epochs=6, batch_size=32, lr=0.01, optimizer="adam"))
     prunus.save(model, "dense.safetensors")
     outcome = one_shot(
         model,
@@ -58,8 +59,7 @@ def main() -> None:
         trial_tuning=TrainConfig(epochs=1, batch_size=32, lr=0.005, optimizer="adam"),
         tuning=TrainConfig(epochs=3, batch_size=32, lr=0.005, optimizer="adam"),
     )
-    record = {"name": "signals:network", "input_shape": [1, 2, LENGTH]}
-    deliver("out-python", model, outcome, task.example_inputs(), command="", model=record, score="reconstruction", seed=0, task=task)
+    deliver("out-python", model, outcome, task.example_inputs(), model={"name": "signals"}, score="reconstruction", seed=0, task=task, **options)
     print(f"{outcome.before.macs:,} MACs before, {outcome.plan.after.macs:,} after, with {outcome.steps[-1].value:.1f} % accuracy")
 
 

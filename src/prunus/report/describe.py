@@ -55,7 +55,7 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "environment": dict(environment),
-        "model": {"name": "", "data": record_of(task) if task else None} | dict(model),
+        "model": {"name": type(outcome.compact).__name__, "input_shape": [], "data": record_of(task) if task else None} | dict(model),
         "target": {**target, "protect": list(outcome.target.protect), "text": target_text(outcome), "score": score},
         "cost": {"before": asdict(outcome.before), "after": asdict(plan.after)},
         "layers": [_plain(asdict(layer)) for layer in outcome.graph.layers(plan)],
