@@ -8,6 +8,7 @@ For tests and benchmarks only; never part of the package.
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import warnings
 from functools import cache
@@ -66,4 +67,24 @@ def missing(*packages: str) -> str:
                 __import__(package)
         except (ImportError, RuntimeError) as error:
             return f"{', '.join(packages)} cannot be imported: {error}"
+    _lend_suppression()
     return ""
+
+
+def _lend_suppression() -> None:
+    """Non-maximum suppression in Python, for detectors, where torchvision's compiled one is not there."""
+    boxes, extension = (importlib.import_module(f"torchvision.{name}") for name in ("ops.boxes", "extension"))
+    if not extension._has_ops():
+        boxes.nms = nms  # type: ignore[attr-defined]  # a module's own name
+
+
+def nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:
+    """Places of the boxes (n, 4) that no better one overlaps by more than the threshold, best first."""
+    left, dead = [], torch.zeros(len(boxes), dtype=torch.bool)
+    areas = (boxes[:, 2:] - boxes[:, :2]).prod(1)
+    for place in scores.argsort(descending=True).tolist():
+        if not dead[place]:
+            left.append(place)
+            both = (torch.minimum(boxes[place, 2:], boxes[:, 2:]) - torch.maximum(boxes[place, :2], boxes[:, :2])).clamp(min=0).prod(1)
+            dead |= both / (areas[place] + areas - both) > threshold
+    return torch.tensor(left, dtype=torch.int64)

@@ -9,14 +9,16 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
+from prunus.cli.data import Source, Wanted, read_data
 from prunus.cli.kinds import check_target
-from prunus.cli.opening import open_data, open_model, parse_shape, split_samples
+from prunus.cli.opening import parse_shape
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from prunus.dynamic import Answers, Cascade
+    from prunus.tasks import Task
 
 TIMED = 200  # test samples that latency is measured on, at most
 
@@ -35,6 +37,9 @@ def cascade(
     output: Annotated[Path | None, typer.Option("-o", "--output", help="An ONNX file that decides inside, one input at a time.")] = None,
     dynamic_batch: given.DynamicBatch = False,
     data_dir: given.DataDir = None,
+    limit: given.Limit = None,
+    batch_size: given.BatchSize = None,
+    workers: given.Workers = 0,
     mean: given.Mean = "",
     std: given.Std = "",
     seed: Annotated[int, typer.Option("--seed", help="Which samples are held out.", rich_help_panel=given.DATA)] = 0,
@@ -47,7 +52,6 @@ def cascade(
     For example: prunus cascade out/ resnet56@resnet56.th --data cifar10 --budget 0.5 -o cascade.onnx
     """
     from prunus.dynamic import Cascade, export_cascade
-    from prunus.training import batches
 
     check_target(output, "the ONNX file")
     if (budget is None) == (tolerance is None):
@@ -58,18 +62,18 @@ def cascade(
         raise ConfigError(f"--held-out is a share of the training samples between 0 and 1, not {held_out:g}.")
     with bars() as watch:
         shape = parse_shape(input_shape)
-        images = open_data(data, data_dir, shape[-1] if shape else None, watch)
+        wanted = Wanted(data, data_dir, mean, std, held_out, seed, limit=limit, batch_size=batch_size, workers=workers)
+        source = read_data(wanted, shape[-1] if shape else None, watch)
+        task = _of_classes(source)
         watch("building the models", 0, 0)
-        opened = [open_model(text, shape=shape, data=images, build_name=build) for text in models]
+        opened = [source.open(text, shape=shape, build_name=build) for text in models]
         made = Cascade([one.model for one in opened], opened[-1].inputs()[:1])
-        task = split_samples(images, mean, std, held_out, seed)
-        assert task.validation is not None
         watch("asking about held-out samples", 0, 0)
-        held = made.ask(batches(task.samples("validation"), task.normalisation, 250))
+        held = made.ask(task.batches("validation"))
         made.threshold = held.at(budget) if budget is not None else held.within(tolerance or 0.0, confidence)
         watch("asking about test samples", 0, 0)
-        found = made.ask(batches(task.samples("test"), task.normalisation, 250))
-        some, _ = next(iter(batches(task.samples("test"), task.normalisation, TIMED)))
+        found = made.ask(task.batches("test"))
+        some = next(iter(task.batches("test", TIMED)))[0][:TIMED]
         check = None
         if output is not None:
             watch("exporting to ONNX", 0, 0)
@@ -88,6 +92,18 @@ def cascade(
         "notes": notes,
     }
     show_json(result) if as_json else _show(models, made, result)
+
+
+def _of_classes(source: Source) -> Task:
+    """The task, if it is one of classes and has held-out and test samples. Raises ConfigError."""
+    name = source.wanted.name
+    if source.pictures is not None or not source.task().tells_classes:
+        metric = source.task().metric_name
+        raise ConfigError(f"A cascade goes by how sure a network is of a class, and {name} is measured by {metric}: give data with classes.")
+    task = source.task()
+    if task.validation is None or task.test is None:
+        raise ConfigError(f"A cascade needs held-out samples, to find thresholds on, and test samples: the task of {name} lacks one of them.")
+    return task
 
 
 def _summary(found: Answers, threshold: float) -> dict[str, Any]:

@@ -83,7 +83,7 @@ def _result(folder: Path, build: str) -> dict[str, Any]:
         raise ConfigError(f"{folder} is not the folder of a run: it holds neither {RESULT_FILE} nor {TRAINING_FILE}.")
     record = read_training(folder / TRAINING_FILE)
     if "accuracy" not in record:
-        raise ConfigError(f"{folder} holds a segmentation, which has no accuracy to compare.")
+        raise ConfigError(f"{folder} holds a training that was measured by {record.get('metric', 'the IoU of its pixels')}, and by no accuracy.")
     opened = open_model(str(folder), build_name=build)
     steps = [{"step": "trained", "value": record["accuracy"]}]
     count = ((record["model"] or {}).get("data") or {}).get("test", 0)

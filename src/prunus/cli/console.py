@@ -46,6 +46,12 @@ class Bars:
         if self.progress is not None and self.task is not None and total:
             self.progress.update(self.task, completed=done, total=total)
 
+    def say(self, text: str) -> None:
+        """A line that stays, on stderr."""
+        with suppress(OSError):
+            console = Console(stderr=True, emoji=False) if self.progress is None else self.progress.console
+            console.print(text, highlight=False, markup=False, soft_wrap=True)
+
     def finish(self) -> None:
         """Complete the current step."""
         if not self.step:
@@ -55,14 +61,14 @@ class Bars:
             self.progress.stop_task(self.task)
         else:
             with suppress(OSError):  # progress that nobody can read ends no work
-                Console(stderr=True).print(f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False)
+                Console(stderr=True, emoji=False).print(f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False)
         self.step, self.task = "", None
 
 
 @contextmanager
 def bars() -> Iterator[Bars]:
     """Progress bars with the time left on a terminal; elsewhere one line per finished step. Always on stderr."""
-    console = Console(stderr=True)
+    console = Console(stderr=True, emoji=False)
     if not console.is_terminal:
         shown = Bars(None)
         yield shown
@@ -101,9 +107,9 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]],
         table.add_column(name, justify="left" if place < left else "right", header_style="dim", overflow="fold")
     for row in rows:
         table.add_row(*row)
-    console = Console()
+    console = Console(emoji=False)
     if not console.is_terminal or console.width < NARROWEST:
-        console = Console(width=200)  # a pipe has no width, and terminals wrap lines better than tables wrap words: nothing is folded
+        console = Console(width=200, emoji=False)  # a pipe has no width, and terminals wrap lines better than tables wrap words: nothing is folded
     with written():
         console.print(table, highlight=False, markup=False)
 
@@ -111,4 +117,4 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]],
 def show(text: str) -> None:
     """One line on stdout."""
     with written():
-        Console().print(text, highlight=False, soft_wrap=True)
+        Console(emoji=False).print(text, highlight=False, soft_wrap=True)

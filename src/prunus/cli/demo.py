@@ -11,7 +11,6 @@ from prunus.cli import options as given
 from prunus.cli.choices import Compensation, Score, compensation_function, score_function
 from prunus.cli.console import bars, show_json
 from prunus.cli.finish import show_result
-from prunus.cli.prune import data_record
 
 # 1,442 training digits: a quarter held out leaves room to train. 360 digits that agree leave 0.8 points open, so that two can be proved.
 HELD_OUT = 0.25
@@ -84,7 +83,6 @@ def demo(
                 "input_shape": [1, *digits.image_shape],
                 "options": options,
                 "weights": "",
-                "data": data_record(task),
             },
             score=Score.RECONSTRUCTION.value,
             panels={"compensation": Compensation.REFIT.value},

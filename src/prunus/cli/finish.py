@@ -11,11 +11,13 @@ from prunus.cli.console import show, show_table
 
 def show_result(result: Mapping[str, Any], folder: Path) -> None:
     """The verdict, figures before and after, accuracy at every step, and the files."""
+    from rich.markup import escape
+
     from prunus.report import int8_panel, words
     from prunus.report.html import comparison
 
     verdict = words.verdict(result)
-    show(f"\n[bold]{result['model']['name']}: {verdict}[/bold]\n")
+    show(f"\n[bold]{escape(result['model']['name'])}: {verdict}[/bold]\n")
     rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(result)]
     show_table("", ("", "before", "after", "change"), rows)
     steps = (result["accuracy"] or {}).get("steps", [])
@@ -28,6 +30,6 @@ def show_result(result: Mapping[str, Any], folder: Path) -> None:
     if result.get("int8"):
         show(int8_panel.text(result["int8"]))
     for note in result["notes"]:
-        show(f"Note: {note}")
+        show(f"Note: {escape(note)}")
     report = folder / "report.html"
     show(f"\nLook at [bold]{report if report.exists() else folder / 'result.json'}[/bold]")

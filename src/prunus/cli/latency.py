@@ -15,11 +15,14 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import Bars, bars, show, show_json, show_table
+from prunus.cli.data import Source, Wanted, inputs_of, read_data, traced
 from prunus.cli.kinds import check_target
 from prunus.cli.opening import open_model, parse_shape
 from prunus.errors import ConfigError, MissingExtraError, clause
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from prunus.deploy.latency import Latency
     from prunus.deploy.runtimes import Network, Runtime
 
@@ -73,15 +76,25 @@ def latency(
         list[Served] | None,
         typer.Option("--runtime", help="Where to run them (repeatable); default: all that are here, but those that compile."),
     ] = None,
-    batch: Annotated[list[int] | None, typer.Option("--batch", min=1, help="Samples per pass (repeatable); default: 1.")] = None,
+    batch: Annotated[list[int] | None, typer.Option("--batch", "--batch-size", min=1, help="Samples per pass (repeatable); default: 1.")] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of each runtime on the CPU.")] = 1,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Samples per model, at most.")] = 100,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file for all of it.")] = None,
+    data: given.DataName = "",
+    data_dir: given.DataDir = None,
+    limit: given.Limit = None,
+    workers: given.Workers = 0,
+    ignore: given.Ignore = 255,
+    window: given.Window = None,
+    mean: given.Mean = "",
+    std: given.Std = "",
     input_shape: given.InputShape = "",
     build: given.BuildName = "",
     as_json: given.AsJson = False,
 ) -> None:
     """Time models, in turns, in every runtime that is here: medians, quartiles, and whether a difference is certain.
+
+    With --data they get real inputs, and networks by name are built for these; without, seeded noise, which takes as long in dense networks.
 
     For example: prunus latency resnet56 out/ --batch 1 --batch 32 -o latency.json
     """
@@ -90,12 +103,15 @@ def latency(
 
     check_target(output, "a JSON file")
     with bars() as watch:
-        entrants = _opened(models, parse_shape(input_shape), build, watch)
+        wanted = Wanted(data, data_dir, mean, std, 0.0, limit=limit, workers=workers, ignore=ignore, window=window)
+        shape_asked = parse_shape(input_shape)
+        source = read_data(wanted, shape_asked[-1] if shape_asked else None, watch) if data else None
+        entrants = _opened(models, shape_asked, build, source, watch)
         shape = _common_shape(entrants)
         chosen, notes = _runtimes(runtime, entrants)
         batches = list(dict.fromkeys(batch or [shape[0]]))
         _check_batches(entrants, batches)
-        rows = [row for size in batches for row in _timed(entrants, (size, *shape[1:]), chosen, threads, repeats, watch)]
+        rows = [row for size in batches for row in _timed(entrants, _inputs(source, (size, *shape[1:])), chosen, threads, repeats, watch)]
         rows.sort(key=lambda row: chosen.index(row["runtime"]))
     result: dict[str, Any] = {
         "command": typed_command(context),
@@ -112,7 +128,21 @@ def latency(
     show_json(result) if as_json else _show(result, output)
 
 
-def _opened(texts: Sequence[str], shape: tuple[int, ...] | None, build: str, watch: Bars) -> dict[str, _Entrant]:
+def _inputs(source: Source | None, shape: tuple[int, ...]) -> Tensor:
+    """A batch of this shape: of the data, over and over, or noise. Raises ConfigError where the data are of another shape."""
+    import torch
+
+    if source is None:
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    found = inputs_of(source.task(shape[-1]), torch.empty(0), shape[0])[1]
+    found = found[0] if isinstance(found, (tuple, list)) and len(found) == 1 else found
+    if not isinstance(found, torch.Tensor) or found.shape[1:] != shape[1:]:
+        what = f"of shape {tuple(found.shape[1:])}" if isinstance(found, torch.Tensor) else "of several tensors"
+        raise ConfigError(f"The inputs of {source.wanted.name} are {what}, and the models take {_written(shape[1:])}: time them without --data.")
+    return found.repeat(-(-shape[0] // len(found)), *[1] * (found.dim() - 1))[: shape[0]]
+
+
+def _opened(texts: Sequence[str], shape: tuple[int, ...] | None, build: str, source: Source | None, watch: Bars) -> dict[str, _Entrant]:
     """What the user named, by names that differ even where the same model is named twice."""
     from prunus.deploy.onnx import input_shape
 
@@ -125,8 +155,9 @@ def _opened(texts: Sequence[str], shape: tuple[int, ...] | None, build: str, wat
                 raise ConfigError(f"{text} cannot be read as an ONNX file: there is no such file.")
             found[name] = _Entrant(Path(text), input_shape(text), {"name": text})
         else:
-            opened = open_model(text, shape=shape, build_name=build)
-            found[name] = _Entrant(opened.model, opened.input_shape, opened.record())
+            opened = (source.open if source else open_model)(text, shape=shape, build_name=build)
+            network = traced(source.task(opened.input_shape[-1]) if source else None, opened.model)
+            found[name] = _Entrant(network, opened.input_shape, opened.record())
     return found
 
 
@@ -191,14 +222,12 @@ def _check_batches(entrants: Mapping[str, _Entrant], batches: Sequence[int]) -> 
 
 
 def _timed(
-    entrants: Mapping[str, _Entrant], shape: tuple[int, ...], chosen: Sequence[Served], threads: int, repeats: int, watch: Bars
+    entrants: Mapping[str, _Entrant], inputs: Tensor, chosen: Sequence[Served], threads: int, repeats: int, watch: Bars
 ) -> list[dict[str, Any]]:
-    """One row per runtime and model, at one input shape."""
-    import torch
-
+    """One row per runtime and model, on one batch of inputs."""
     from prunus.deploy.runtimes import onnx_files, time_models
 
-    inputs = torch.randn(shape, generator=torch.Generator().manual_seed(0))
+    shape = tuple(inputs.shape)
     networks = {name: entrant.network for name, entrant in entrants.items()}
     rows = []
     with ExitStack() as stack:

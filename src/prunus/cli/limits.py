@@ -63,7 +63,7 @@ LIMITS: dict[str, Limit] = {
     "budget": Limit(0, 10, above=True, share=True), "held_out": PART, "validation": LESS,
     "floor": Limit(1, WIDEST), "round_to": Limit(1, WIDEST), "blocks": Limit(0, WIDEST), "threads": Limit(1, 4096), "batch": Limit(1, WIDEST),
     "repeats": Limit(1, 10**6), "tile": Limit(1, 2**14), "overlap": Limit(0, 2**14), "window": Limit(1, 2**14), "windows": ONE_UP,
-    "block": Limit(1, WIDEST), "ignore": Limit(0, 255), "seed": Limit(0, 2**32 - 1),
+    "block": Limit(1, WIDEST), "ignore": Limit(0, 255), "seed": Limit(0, 2**32 - 1), "limit": NONE_UP, "workers": Limit(0, 256),
     "epochs": EPOCHS, "trial_epochs": EPOCHS, "tune_epochs": EPOCHS, "pull_epochs": EPOCHS, "warmup_epochs": EPOCHS, "prune_every": Limit(1, 10**6),
     "select_every": Limit(1, 10**6), "rounds": Limit(1, 10**6), "batch_size": ONE_UP, "warmup_steps": NONE_UP,
     "lr": POSITIVE, "tune_lr": POSITIVE, "weight_decay": NONE_UP, "momentum": LESS, "milestones": PART, "shift": Limit(0, WIDEST),

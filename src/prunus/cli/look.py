@@ -10,16 +10,17 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
+from prunus.cli.data import Wanted, inputs_of, read_data, traced
 from prunus.cli.kinds import check_target
-from prunus.cli.opening import open_data, open_model, parse_planes, parse_shape
+from prunus.cli.opening import open_model, parse_shape
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-    from prunus.data import Split
+    from prunus.cli.opening import Opened
     from prunus.dynamic import DynamicNetwork
-    from prunus.training import Normalise
+    from prunus.tasks import Task
+
+VERIFIED_ON = 64  # samples on which outputs are compared
 
 
 def profile(
@@ -97,6 +98,11 @@ def compare(
     build: given.BuildName = "",
     data: given.DataName = "",
     data_dir: given.DataDir = None,
+    limit: given.Limit = None,
+    batch_size: given.BatchSize = None,
+    workers: given.Workers = 0,
+    ignore: given.Ignore = 255,
+    window: given.Window = None,
     mean: given.Mean = "",
     std: given.Std = "",
     onnx: given.WithOnnx = True,
@@ -109,6 +115,8 @@ def compare(
     prunus compare runs/a runs/b runs/c -o compare.html
     """
     check_target(output, "the page")
+    if data and (output is not None or len(models) > 2):
+        raise ConfigError("A chart of runs is drawn from what they recorded: leave --data out, or compare two models, without -o.")
     if output is not None or len(models) > 2:
         from prunus.cli.app import typed_command
         from prunus.cli.compare_runs import compare_runs
@@ -117,38 +125,34 @@ def compare(
         return
     if len(models) != 2:
         raise typer.BadParameter("Give two models, or folders of several runs.")
-    _compare_two(models[0], models[1], input_shape, build, data, data_dir, mean, std, onnx, as_json)
+    wanted = Wanted(data, data_dir, mean, std, 0.0, ignore=ignore, limit=limit, batch_size=batch_size, workers=workers, window=window)
+    _compare_two(models[0], models[1], input_shape, build, wanted, onnx, as_json)
 
 
-def _compare_two(
-    a: str, b: str, input_shape: str, build: str, data: str, data_dir: Path | None, mean: str, std: str, onnx: bool, as_json: bool
-) -> None:
+def _compare_two(a: str, b: str, input_shape: str, build: str, wanted: Wanted, onnx: bool, as_json: bool) -> None:
     """Measure both, on the same samples."""
     from prunus.channels import trace
     from prunus.deploy.comparison import compare_latency, output_difference
 
     with bars() as watch:
         shape = parse_shape(input_shape)
-        images = open_data(data, data_dir, shape[-1] if shape else None, watch) if data else None
+        source = read_data(wanted, shape[-1] if shape else None, watch) if wanted.name else None
         watch("building the models", 0, 0)
-        first, second = (open_model(text, shape=shape, data=images, build_name=build) for text in (a, b))
+        build_model = source.open if source else open_model
+        first, second = (build_model(text, shape=shape, build_name=build) for text in (a, b))
         if first.input_shape != second.input_shape:
             raise ConfigError(f"{a} takes {first.input_shape} and {b} takes {second.input_shape}: give --input-shape for both.")
-        inputs = first.inputs()
-        accuracy: dict[str, float] | None = None
-        if images is not None:
-            planes = images.image_shape[0]
-            normalise = (
-                parse_planes(mean, planes, "mean") or images.mean,
-                parse_planes(std, planes, "std") or images.std,
-            )
+        task = source.task(first.input_shape[-1]) if source else None
+        accuracy: dict[str, Any] | None = None
+        if task is not None:
             watch("evaluating", 0, 0)
-            accuracy = _accuracies(first.model, second.model, images.test, normalise)
-            inputs = _real(images.test, normalise)
+            accuracy = _figures(first, second, task)
+        one, inputs = inputs_of(task, first.inputs(), VERIFIED_ON)
+        networks = [traced(task, opened.model) for opened in (first, second)]
         watch("tracing", 0, 0)
-        costs = [asdict(trace(one.model, inputs[:1]).cost()) for one in (first, second)]
-        difference = output_difference(first.model, second.model, inputs)
-        measured, _ = compare_latency(first.model, second.model, inputs[:1], with_onnx=onnx, watch=lambda step: watch(step, 0, 0))
+        costs = [asdict(trace(network, one).cost()) for network in networks]
+        difference = output_difference(*networks, one if inputs is None else inputs)
+        measured, _ = compare_latency(*networks, one, with_onnx=onnx, watch=lambda step: watch(step, 0, 0))
     result: dict[str, Any] = {
         "a": first.record(),
         "b": second.record(),
@@ -161,29 +165,19 @@ def _compare_two(
     show_json(result) if as_json else _show_comparison(result)
 
 
-def _real(test: Split, normalise: Normalise, count: int = 64) -> Tensor:
-    """The first test images, normalised."""
-    from prunus.training import batches
-
-    images, _ = next(iter(batches(test, normalise, count)))
-    return images
-
-
-def _accuracies(first: nn.Module, second: nn.Module, test: Split, normalise: Normalise) -> dict[str, float]:
-    """Accuracy of both [percent] on the test samples."""
-    from prunus.training import evaluate
-
-    return {
-        "a": evaluate(first, test, normalise).accuracy,
-        "b": evaluate(second, test, normalise).accuracy,
-        "count": len(test),
-    }
+def _figures(first: Opened, second: Opened, task: Task) -> dict[str, Any]:
+    """The metric of both on the test samples. Raises ConfigError where there are none."""
+    if task.test is None:
+        raise ConfigError(f"{task.name} has no test samples to compare networks on.")
+    values = {side: task.value(opened.model) for side, opened in (("a", first), ("b", second))}
+    return values | {"count": task.count("test"), "of": task.kind("test"), "metric": f"{task.metric_name}, percent"}
 
 
 def _show_comparison(result: dict[str, Any]) -> None:
     a, b = result["a"]["name"], result["b"]["name"]
     from prunus.report import words
     from prunus.report.html import comparison
+    from prunus.report.words import DENSE
 
     view = {
         "cost": {"before": result["cost"]["a"], "after": result["cost"]["b"]},
@@ -191,7 +185,10 @@ def _show_comparison(result: dict[str, Any]) -> None:
         "accuracy": None,
     }
     if result["accuracy"]:
-        view["accuracy"] = {"steps": [{"value": result["accuracy"][side]} for side in ("a", "b")]}
+        view["accuracy"] = {
+            "metric": result["accuracy"]["metric"],
+            "steps": [{"step": DENSE, "value": result["accuracy"][side]} for side in ("a", "b")],
+        }
     rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(view)]
     show_table("", ("", a, b, "change"), rows)
     difference = result["difference"]

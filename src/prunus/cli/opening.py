@@ -211,12 +211,13 @@ def open_data(
     root: Path | None,
     image_size: int | None = None,
     watch: Callable[[str, int, int], None] = lambda step, done, total: None,
+    workers: int = 0,
 ) -> ImageData:
     """Load a data set; image folders are brought to a size, known sets have their own."""
     from prunus import data
 
     size = None if name in data.names() else image_size
-    return data.load(name, root, image_size=size, progress=lambda what, done, total: watch(f"reading {what}", done, total or 0))
+    return data.load(name, root, image_size=size, workers=workers, progress=lambda what, done, total: watch(f"reading {what}", done, total or 0))
 
 
 def natural_shape(name: str) -> tuple[int, ...] | None:

@@ -103,11 +103,19 @@ DataName = Annotated[
     Option(
         "--data",
         metavar="NAME",
-        help="digits, mnist, fashion-mnist, cifar10, cifar100, or an image folder.",
+        help="digits, mnist, fashion-mnist, cifar10, cifar100; a folder (classes, pictures with masks, idx files), an .npz file, or "
+        "package.module:function, which makes a task.",
         rich_help_panel=DATA,
     ),
 ]
 DataDir = Annotated[Path | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)]
+Limit = Annotated[int | None, Option("--limit", min=1, help="Samples of every part, at most: to try things out.", rich_help_panel=DATA)]
+BatchSize = Annotated[int | None, Option("--batch-size", min=1, help="Samples per step, and at once where nothing is trained.", rich_help_panel=DATA)]
+Workers = Annotated[
+    int, Option("--workers", min=0, help="Threads that read image files; a function that makes a task gets it.", rich_help_panel=DATA)
+]
+Window = Annotated[int | None, Option("--window", min=1, help="Side of the windows of pictures with masks [pixels].", rich_help_panel=DATA)]
+Windows = Annotated[int | None, Option("--windows", min=1, help="Of them per epoch; default: 512.", rich_help_panel=DATA)]
 Ignore = Annotated[
     int,
     Option(

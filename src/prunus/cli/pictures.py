@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,12 +20,13 @@ SIDE, STEP = 256, 32
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """What is trained on, what is chosen by, what nothing is chosen by, and how all are normalised."""
+    """What is trained on, what is chosen by, what nothing is chosen by, and how all are normalised; `window`: side of windows, if given."""
 
     found: PictureSet
     train: list[Example]
     held: list[Example]
     normalise: Normalise
+    window: int | None = None
 
     @property
     def test(self) -> list[Example]:
@@ -40,20 +41,41 @@ class Pictures:
     @property
     def side(self) -> int:
         """Of windows, where nothing says another: 256, or what the smallest picture to train on has of it, in steps of 32."""
+        if self.window is not None:
+            return self.window
         smallest = min(min(example.picture.shape[1:]) for example in self.train)
         return max(min(SIDE, smallest // STEP * STEP), STEP)
 
-    def task(self, side: int) -> PictureTask:
+    def task(self, side: int, windows: int | None = None, batch_size: int | None = None) -> PictureTask:
         """Segmentation of them in windows of so many pixels a side."""
         from prunus.tasks.pictures import pictures_task
 
-        return pictures_task(self.found, self.train, self.held, normalise=self.normalise, side=side)
+        given = {"windows": windows, "batch_size": batch_size}
+        chosen = {name: value for name, value in given.items() if value is not None}
+        return pictures_task(self.found, self.train, self.held, normalise=self.normalise, side=side, **chosen)
+
+    def limited(self, count: int, seed: int) -> Pictures:
+        """So many pictures of every part at most, drawn by chance."""
+        found = replace(self.found, test=_some(self.test, count, seed))
+        return replace(self, found=found, train=_some(self.train, count, seed), held=_some(self.held, count, seed))
 
     def record(self) -> dict[str, Any]:
         """For the result."""
         mean, std = self.normalise
         counts = {"train": len(self.train), "validation": len(self.held), "test": len(self.test)}
         return {"name": self.found.name, **counts, "mean": list(mean), "std": list(std)}
+
+
+def _some(pictures: list[Example], count: int, seed: int) -> list[Example]:
+    import torch
+
+    order = torch.randperm(len(pictures), generator=torch.Generator().manual_seed(seed))[:count]
+    return [pictures[place] for place in order.sort().values.tolist()]
+
+
+def is_file_of_a_model(name: str) -> bool:
+    """Whether a name is of a folder or a file, whose network has a shape of its own."""
+    return name.endswith(".safetensors") or Path(name).exists()
 
 
 def picture_folder(name: str, root: Path | None) -> Path | None:
@@ -81,7 +103,7 @@ def open_for_pictures(
     name: str, pictures: Pictures, shape: tuple[int, ...] | None, *, weights: Path | None = None, pretrained: bool = False, build_name: str = ""
 ) -> Opened:
     """A network with as many maps and planes as the pictures need."""
-    file = name.endswith(".safetensors") or Path(name).exists()  # it has a shape of its own
+    file = is_file_of_a_model(name)
     known = not file and ":" not in name  # a factory of the user's own knows its maps
     options = {"num_classes": pictures.found.maps} | ({"in_channels": pictures.planes} if name in OURS else {}) if known else {}
     shape = shape or (None if file else (1, pictures.planes, pictures.side, pictures.side))

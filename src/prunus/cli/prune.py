@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import typer
 
 from prunus.cli import options as given
+from prunus.cli import recipe_options as keys
 from prunus.cli.choices import Compensation, Prefer, Runtime, Scope, Score, compensation_function, score_function, similarity_of
-from prunus.cli.console import Bars, bars, show_json
+from prunus.cli.console import bars, show_json
+from prunus.cli.data import Wanted, inputs_of, read_data, traced
 from prunus.cli.finish import show_result
-from prunus.cli.opening import natural_shape, open_data, open_model, parse_shape, split_samples, usual_augmentation
-from prunus.cli.pictures import open_for_pictures, picture_folder, read_pictures
+from prunus.cli.opening import natural_shape, open_model, parse_shape
+from prunus.cli.tuning import tuning_of
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from torch import Tensor
-
-    from prunus.data import ImageData
     from prunus.methods.one_shot import Outcome, Target, TargetKind
     from prunus.tasks import Task
-    from prunus.training import TrainConfig
 
 VERIFIED_ON = 64  # samples on which compact and masked model are compared
 ONE_CURRENCY = (Score.RECONSTRUCTION, Score.TAYLOR, Score.CAR)  # scores that are errors or losses, and so can be compared between layers
@@ -60,7 +58,12 @@ def prune(
     build: given.BuildName = "",
     data: given.DataName = "",
     data_dir: given.DataDir = None,
+    limit: given.Limit = None,
+    batch_size: given.BatchSize = None,
+    workers: given.Workers = 0,
     ignore: given.Ignore = 255,
+    window: given.Window = None,
+    windows: given.Windows = None,
     mean: given.Mean = "",
     std: given.Std = "",
     epochs: given.Epochs = 0,
@@ -68,6 +71,22 @@ def prune(
     teach: given.Teach = False,
     lr: given.LearningRate = 0.02,
     weight_decay: given.WeightDecay = 5e-4,
+    optimizer: keys.Optimizer = None,
+    momentum: keys.Momentum = None,
+    schedule: keys.Schedule = None,
+    milestones: keys.Milestones = None,
+    warmup_steps: keys.WarmupSteps = None,
+    precision: keys.Precision = None,
+    channels_last: keys.ChannelsLast = None,
+    augment: keys.Augment = None,
+    shift: keys.Shift = None,
+    first_size: keys.FirstSize = None,
+    full_size_from: keys.FullSizeFrom = None,
+    label_smoothing: keys.LabelSmoothing = None,
+    clip: keys.Clip = None,
+    ema: keys.Ema = None,
+    keep: keys.Keep = None,
+    compile: keys.Compile = None,
     seed: given.Seed = 0,
     onnx: given.WithOnnx = True,
     dynamic_batch: given.DynamicBatch = False,
@@ -99,27 +118,29 @@ def prune(
     with folder_lock(output), bars() as watch:
         _seed(seed)
         shape = parse_shape(input_shape)
-        pictures = picture_folder(data, data_dir) if data else None
-        images = _load(data, data_dir, model, shape, watch) if pictures is None else None
+        wanted = Wanted(
+            data, data_dir, mean, std, HELD_OUT, seed, ignore=ignore, limit=limit, batch_size=batch_size, workers=workers, window=window,
+            windows=windows,
+        )  # fmt: skip
+        source = read_data(wanted, _side(model, shape), watch) if data else None
         watch("building the model", 0, 0)
-        if pictures is not None:
-            read = read_pictures(pictures, mean, std, HELD_OUT, seed, ignore=ignore)
-            opened = open_for_pictures(model, read, shape, weights=weights, pretrained=pretrained, build_name=build)
-            task: Task | None = read.task(opened.input_shape[-1])
-        else:
-            opened = open_model(model, weights=weights, shape=shape, data=images, pretrained=pretrained, build_name=build)
-            task = split_samples(images, mean, std, HELD_OUT, seed) if images else None
+        build_model = source.open if source else open_model
+        opened = build_model(model, shape=shape, weights=weights, pretrained=pretrained, build_name=build)
         opened.check_output(output)
-        example, verify_on = _inputs(task, opened.inputs(seed))
+        task = source.task(opened.input_shape[-1]) if source else None
+        network = traced(task, opened.model)
+        if network is not opened.model:  # a traced module has no other forward
+            target = replace(target, prefer="eager")
+        example, verify_on = inputs_of(task, opened.inputs(seed), VERIFIED_ON)
         outcome = one_shot(
-            opened.model,
+            network,
             example,
             score_function(chosen, seed, task),
             target,
             task=task,
             compensate=compensation_function(compensate, seed, task),
-            tuning=_tuning(epochs, lr, weight_decay, seed, task, images),
-            trial_tuning=_tuning(trial_epochs, lr, weight_decay, seed, task, images),
+            tuning=tuning_of(context.params, epochs, source),
+            trial_tuning=tuning_of(context.params, trial_epochs, source),
             blocks=blocks,
             evenly=evenly,
             teach=teach,
@@ -129,15 +150,15 @@ def prune(
         _refuse_nothing(opened.name, target, outcome, blocks)
         result = deliver(
             output,
-            opened.model,
+            network,
             outcome,
             example,
             command=typed_command(context),
-            model=opened.record(output) | {"data": data_record(task)},
+            model=opened.record(output),
             score=chosen.value,
             seed=seed,
             task=task,
-            notes=opened.notes(),
+            notes=(*opened.notes(), *_none_kept(outcome, task)),
             panels=_panels(chosen, compensate, outcome, task, seed),
             with_onnx=onnx,
             dynamic_batch=dynamic_batch,
@@ -158,6 +179,18 @@ def _refuse_nothing(name: str, target: Target, outcome: Outcome, blocks: int) ->
         raise TargetError(f"Nothing of {name} can be removed at --{target.kind} {target.value:g}{f'; what holds most: {held}' if held else ''}.")
 
 
+def _none_kept(outcome: Outcome, task: Task | None) -> tuple[str, ...]:
+    """Why nothing went although a tolerance would have let it."""
+    if outcome.limit is None or task is None or not outcome.trials or outcome.plan.removed or any(trial.accepted for trial in outcome.trials):
+        return ()
+    best = max(outcome.trials, key=lambda trial: trial.lowest)
+    sure, held = 100 * outcome.limit.confidence, f"{task.count('validation'):,} held-out {task.kind('validation')}"
+    return (
+        f"Nothing was removed: of {len(outcome.trials)} trials none is within the tolerance with {sure:g} % confidence. The best has "
+        f"{best.metric:.1f}, and {held} show no more than that it is above {best.lowest:.1f}: hold out more, or allow more points.",
+    )
+
+
 def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, task: Task | None, seed: int) -> dict[str, Any]:
     """What the report shows besides: the compensation, and dendrograms where channels were chosen by likeness."""
     usual = Compensation.REFIT if task and outcome.plan.removed else Compensation.NONE
@@ -172,22 +205,6 @@ def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, tas
             ]
         }
     return found
-
-
-def data_record(task: Task | None) -> dict[str, Any] | None:
-    """The data of a run, for its result."""
-    if task is None:
-        return None
-    mean, std = task.normalisation
-    return {
-        "name": task.name,
-        "train": task.count("train"),
-        "validation": task.count("validation"),
-        "test": task.count("test"),
-        "mean": list(mean),
-        "std": list(std),
-        "classes": list(task.classes),
-    }
 
 
 def _one_target(figures: Mapping[str, float | str | None]) -> tuple[TargetKind, float | str]:
@@ -231,28 +248,7 @@ def _seed(seed: int) -> None:
     torch.manual_seed(seed)
 
 
-def _load(name: str, root: Path | None, model: str, shape: tuple[int, ...] | None, watch: Bars) -> ImageData | None:
-    """The samples, if any were asked for; images of a folder get the size that the model wants."""
-    if not name:
-        return None
-    watch(f"reading {name}", 0, 0)
+def _side(model: str, shape: tuple[int, ...] | None) -> int | None:
+    """The size that the model wants of the images of a folder."""
     wanted = shape or (natural_shape(model.partition("@")[0]) if "/" in model else None)
-    return open_data(name, root, wanted[-1] if wanted else None, watch)
-
-
-def _inputs(task: Task | None, random: Tensor) -> tuple[Tensor, Tensor | None]:
-    """One example and a batch to verify on: real images if there are any."""
-    if task is None:
-        return random, None
-    images, _ = next(iter(task.batches("test", VERIFIED_ON)))
-    return images[:1], images
-
-
-def _tuning(epochs: int, lr: float, weight_decay: float, seed: int, task: Task | None, images: ImageData | None) -> TrainConfig | None:
-    """How to fine-tune, if it was asked for."""
-    from prunus.training import TrainConfig
-
-    if not epochs or task is None:
-        return None
-    augment = usual_augmentation(images) if images is not None else "none"  # windows of pictures are turned and mirrored
-    return TrainConfig(epochs=epochs, lr=lr, weight_decay=weight_decay, augment=augment, seed=seed)
+    return wanted[-1] if wanted else None

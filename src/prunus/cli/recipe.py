@@ -34,6 +34,8 @@ class Recipe:
     build: str = ""
     mean: str = ""
     std: str = ""
+    limit: int = 0
+    workers: int = 0
     validation: float = 0.1
     block: int = 1
     ignore: int = 255

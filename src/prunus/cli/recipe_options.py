@@ -18,6 +18,10 @@ Weights = Annotated[str | None, Option("--weights", help="Begin with these weigh
 Build = Annotated[str | None, Option("--build", metavar="NAME", help="What a compact model to begin with was made from.", rich_help_panel=DATA)]
 Mean = Annotated[str | None, Option("--mean", help="Mean of the planes; default: the data's.", rich_help_panel=DATA)]
 Std = Annotated[str | None, Option("--std", help="Standard deviation, likewise.", rich_help_panel=DATA)]
+Limit = Annotated[int | None, Option("--limit", help="Samples of every part, at most; 0 = all.", rich_help_panel=DATA)]
+Workers = Annotated[
+    int | None, Option("--workers", help="Threads that read image files; a function that makes a task gets it.", rich_help_panel=DATA)
+]
 Validation = Annotated[float | None, Option("--validation", help="Share of the training samples held out; 0 = none.", rich_help_panel=DATA)]
 Block = Annotated[int | None, Option("--block", help="Tiles named …_ROW_COLUMN are held out in squares of this side.", rich_help_panel=DATA)]
 Ignore = Annotated[

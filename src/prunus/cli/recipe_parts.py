@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus.cli import kept
+from prunus.cli.data import Wanted
 from prunus.cli.opening import usual_augmentation
 from prunus.cli.recipe import Recipe
 from prunus.errors import ConfigError
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from prunus.methods.soft import SoftPruning
     from prunus.tasks import Task
     from prunus.training import Curriculum, TrainConfig
+
+
+def wanted_of(recipe: Recipe, sized: bool) -> Wanted:
+    """The data of a recipe; `sized`: the size of batches was given, rather than the default."""
+    return Wanted(
+        recipe.data, Path(recipe.data_dir) if recipe.data_dir else None, recipe.mean, recipe.std, recipe.validation, recipe.seed, recipe.block,
+        recipe.ignore, recipe.limit or None, recipe.batch_size if sized else None, recipe.workers, recipe.window, recipe.windows,
+    )  # fmt: skip
 
 
 def config(recipe: Recipe, images: ImageData | None) -> TrainConfig:

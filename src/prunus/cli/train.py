@@ -18,14 +18,17 @@ from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import bars, show, show_json
+from prunus.cli.data import Source, read_data
 from prunus.cli.finish import show_result
-from prunus.cli.opening import TRAINING_FILE, open_data, open_model, split_samples
-from prunus.cli.prune import VERIFIED_ON, data_record
+from prunus.cli.opening import TRAINING_FILE
+from prunus.cli.prune import VERIFIED_ON
 from prunus.cli.recipe import Recipe, read, resolve
+from prunus.cli.recipe_parts import wanted_of
 from prunus.cli.scalars import scalars
 from prunus.cli.train_gated import train_gated_network
 from prunus.cli.train_methods import KEPT, METRICS, RECIPE, Job, by_method, line
-from prunus.cli.train_pixels import pictures_of, show_pixels, train_pixels
+from prunus.cli.train_own import show_own, train_own
+from prunus.cli.train_pixels import check_kind_of, is_of_pictures, show_pixels, train_pixels
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -41,7 +44,7 @@ CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
 
 def train(
     context: typer.Context,
-    data: Annotated[str, Argument(help="digits, mnist, fashion-mnist, cifar10, cifar100, an image folder, or one of pictures and masks.")] = "",
+    data: Annotated[str, Argument(help="digits, mnist, fashion-mnist, cifar10, cifar100, a folder, an .npz file, or package.module:function.")] = "",
     model: Annotated[str, Argument(help="resnet20, lenet5, timm/…, torchvision/…, pkg.module:factory.")] = "",
     output: Annotated[Path, Option("-o", "--output", help="Folder of the run.")] = Path("runs/train"),
     recipe: Annotated[Path | None, Option("--recipe", help="TOML or YAML file; flags go before its keys, and each has its key.")] = None,
@@ -51,6 +54,8 @@ def train(
     build: keys.Build = None,
     mean: keys.Mean = None,
     std: keys.Std = None,
+    limit: keys.Limit = None,
+    workers: keys.Workers = None,
     validation: keys.Validation = None,
     block: keys.Block = None,
     ignore: keys.Ignore = None,
@@ -125,6 +130,8 @@ def train(
     prunus train tiles/ unet --window 256 --batch-size 8 --optimizer adam --lr 1e-3 --method importance --tolerance 0.5;
     with several processes: torchrun --nproc-per-node 2 --no-python prunus train …
     """
+    from rich.markup import escape
+
     from prunus.cli.app import typed_command
     from prunus.report.delivery import check
     from prunus.storage.lock import folder_lock
@@ -146,8 +153,9 @@ def train(
             from prunus.methods.gating import check_settings
 
             check_settings(chosen.budget, chosen.keep, chosen.compile, chosen.gates, chosen.settle)
-        pixels = pictures_of(chosen)
-        delivered = chosen.method != "none" and pixels is None
+        check_kind_of(chosen)
+        pixels = is_of_pictures(chosen)
+        delivered = chosen.method != "none" and not pixels
         check(output, with_onnx=onnx and delivered, with_report=report and delivered)
         with (
             process_group() as ranks,
@@ -155,20 +163,25 @@ def train(
             bars() if ranks.first else nullcontext(unwatched) as watch,
         ):
             command = typed_command(context)
-            if pixels is not None:
-                result = train_pixels(chosen, pixels, output, command, resume, ranks, watch, note)
+            source = read_data(wanted_of(chosen, "batch_size" in flags), None, watch)
+            if source.pictures is not None:
+                result = train_pixels(chosen, source.pictures, output, command, resume, ranks, watch, note)
+            elif source.images is None:
+                result = train_own(chosen, source, output, command, resume, ranks, watch, note)
             else:
-                result = _run(chosen, output, command, resume, onnx, dynamic_batch, report, ranks, watch, note)
+                result = _run(chosen, source, output, command, resume, onnx, dynamic_batch, report, ranks, watch, note)
     if not ranks.first:
         return
     if as_json:
         show_json(result)
     elif delivered:
         show_result(result, output)
-    elif pixels is not None:
+    elif pixels:
         show_pixels(result, output)
+    elif "metric" in result:
+        show_own(result, output)
     else:
-        show(f"\n[bold]{chosen.model}: {result['accuracy']:.2f} % on the test set[/bold], {output / 'model.safetensors'}")
+        show(f"\n[bold]{escape(chosen.model)}: {result['accuracy']:.2f} % on the test set[/bold], {output / 'model.safetensors'}")
 
 
 def _begun(folder: Path, resume: bool) -> Recipe | None:
@@ -208,6 +221,7 @@ def _notes(folder: Path, tensorboard: bool) -> AbstractContextManager[Note]:
 
 def _run(
     recipe: Recipe,
+    source: Source,
     folder: Path,
     command: str,
     resume: bool,
@@ -222,13 +236,14 @@ def _run(
     import torch
 
     from prunus.report.result import write_text
+    from prunus.tasks.words import record_of
     from prunus.training import batches
 
-    images = open_data(recipe.data, Path(recipe.data_dir) if recipe.data_dir else None, None, watch)
-    samples = split_samples(images, recipe.mean, recipe.std, recipe.validation, recipe.seed)
+    images, samples = source.images, source.task()
+    assert images is not None
     config = parts.config(recipe, images)
     torch.manual_seed(recipe.seed)
-    opened = open_model(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, data=images, build_name=recipe.build)
+    opened = source.open(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, build_name=recipe.build)
     opened.check_output(folder)
     example, _ = next(iter(batches(samples.samples("test"), samples.normalisation, VERIFIED_ON)))
     opened.model.to(ranks.device)
@@ -249,7 +264,7 @@ def _run(
 
     job = Job(recipe, folder, resume, opened.model, samples, config, example, watch, note)
     if recipe.method == "dynamic":
-        return train_gated_network(job, opened, images, opened.record(folder) | {"data": data_record(samples)}, command, onnx, report, ranks)
+        return train_gated_network(job, opened, images, opened.record(folder) | {"data": record_of(samples)}, command, onnx, report, ranks)
     made = by_method(job)
     if not ranks.first:
         return {}
@@ -258,7 +273,7 @@ def _run(
     for network in (opened.model, made.outcome.compact if made.outcome else None):
         if network is not None:
             network.cpu()
-    record = opened.record(folder) | {"data": data_record(samples)}
+    record = opened.record(folder) | {"data": record_of(samples)}
     if made.outcome is None:
         assert made.training is not None
         return _plain_result(opened.model, samples, made.training, record, folder, command)

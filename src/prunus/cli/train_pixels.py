@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import show
+from prunus.cli.data import is_own
 from prunus.cli.opening import TRAINING_FILE, Opened
-from prunus.cli.pictures import Pictures, open_for_pictures, picture_folder, read_pictures
+from prunus.cli.pictures import Pictures, open_for_pictures, picture_folder
 from prunus.cli.recipe import Recipe
 from prunus.errors import ConfigError
 
@@ -28,22 +29,25 @@ if TYPE_CHECKING:
     from prunus.watching import Watch
 
 
-def pictures_of(recipe: Recipe) -> Path | None:
-    """The folder, if what is trained on are pictures with masks; raises ConfigError for settings that do not go with the data."""
-    found = picture_folder(recipe.data, Path(recipe.data_dir) if recipe.data_dir else None)
-    if found is None:
+def is_of_pictures(recipe: Recipe) -> bool:
+    """Whether what is trained on are pictures with masks."""
+    return not is_own(recipe.data) and picture_folder(recipe.data, Path(recipe.data_dir) if recipe.data_dir else None) is not None
+
+
+def check_kind_of(recipe: Recipe) -> None:
+    """Raises ConfigError for settings that do not go with the data."""
+    if not is_of_pictures(recipe):
         if recipe.loss != "cross-entropy":
             raise ConfigError(f"The loss {recipe.loss} is of pixels, and {recipe.data} holds no pictures with masks: leave it at cross-entropy.")
-        return None
+        return
     if recipe.select != "all" or recipe.method in ("soft", "history") or recipe.label_smoothing:
         raise ConfigError(
             "Pictures with masks are trained on as random windows: select must be all, label_smoothing 0, and the method none or importance."
         )
-    return found
 
 
 def train_pixels(
-    recipe: Recipe, root: Path, folder: Path, command: str, resume: bool, ranks: Ranks, watch: Watch, also: Callable[[EpochRecord], None]
+    recipe: Recipe, pictures: Pictures, folder: Path, command: str, resume: bool, ranks: Ranks, watch: Watch, also: Callable[[EpochRecord], None]
 ) -> dict[str, Any]:
     """Train, prune where that is wanted, and write the folder; where several processes train together, the first one writes."""
     import torch
@@ -52,8 +56,6 @@ def train_pixels(
     from prunus.report.result import write_text
     from prunus.training import train
 
-    watch(f"reading {recipe.data}", 0, 0)
-    pictures = read_pictures(root, recipe.mean, recipe.std, recipe.validation, recipe.seed, recipe.block, recipe.ignore)
     torch.manual_seed(recipe.seed)
     opened = _opened(recipe, pictures)
     opened.check_output(folder)

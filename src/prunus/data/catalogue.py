@@ -13,6 +13,7 @@ from prunus.data.digits import load_digits
 from prunus.data.download import Progress
 from prunus.data.folder import load_folder
 from prunus.data.idx import FASHION_MNIST, MNIST, is_idx_folder, load_idx, load_idx_folder
+from prunus.data.npz import is_npz
 from prunus.data.paths import AnyPath, as_path, is_folder, is_there, shown
 from prunus.data.sets import ImageData
 from prunus.errors import DataError
@@ -25,10 +26,10 @@ _FILES: dict[str, Callable[[Path, bool, Progress | None], ImageData]] = {
 }
 
 
-def _from_folder(folder: Path, image_size: int | None, progress: Progress | None) -> ImageData:
+def _from_folder(folder: Path, image_size: int | None, workers: int, progress: Progress | None) -> ImageData:
     """What a folder holds: idx files, or images in folders by class."""
     if not is_idx_folder(folder):
-        return load_folder(folder, image_size, progress)
+        return load_folder(folder, image_size, progress, workers)
     if image_size is not None:
         raise DataError(f"image_size is for image folders; the images in the idx files of {shown(folder)} have a size of their own.")
     return load_idx_folder(folder)
@@ -51,6 +52,7 @@ def load(
     download: bool = True,
     *,
     image_size: int | None = None,
+    workers: int = 0,
     progress: Progress | None = None,
 ) -> ImageData:
     """Load a data set.
@@ -60,6 +62,7 @@ def load(
         root: where its files are looked for, and downloaded to; None = `default_root()`.
         download: fetch the published files when they are absent; each is checked against its published checksum.
         image_size: for an image folder, the side of the images [pixels]; None = the size of the first one.
+        workers: threads that read the images of a folder beside this one.
         progress: called with (what, done, total): bytes of a download, images of a folder.
 
     Raises:
@@ -77,7 +80,9 @@ def load(
         return _FILES[name](place, download, progress)
     for folder in (Path(name).expanduser(), place / name):
         if is_folder(folder):
-            return _from_folder(folder.resolve(), image_size, progress)
+            return _from_folder(folder.resolve(), image_size, workers, progress)
+        if is_npz(name) and is_there(folder):
+            raise DataError(f"{shown(folder)} holds arrays: prunus.tasks.npz_task makes a task of them.")
         if is_there(folder):
             raise DataError(f"{shown(folder)} is a file, or a link to nowhere; an image folder is needed.")
     near = difflib.get_close_matches(name, names(), n=1, cutoff=0.5)

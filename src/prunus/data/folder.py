@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,10 +23,11 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 GREY = ("1", "L", "LA")
+AHEAD = 4  # images per thread that are read before they are asked for
 TEST_SHARE = 0.2  # held out of a folder that has no test part
 
 
-def load_folder(root: AnyPath, image_size: int | None = None, progress: Progress | None = None) -> ImageData:
+def load_folder(root: AnyPath, image_size: int | None = None, progress: Progress | None = None, workers: int = 0) -> ImageData:
     """Read `root/train/CLASS/*`, `root/test/CLASS/*` and, for validation, `root/val/CLASS/*`; or `root/CLASS/*`.
 
     Without `test` the validation images are the test; without both a fifth of every class is held out to test on. Classes are the names of the
@@ -34,6 +38,7 @@ def load_folder(root: AnyPath, image_size: int | None = None, progress: Progress
         root: the folder.
         image_size: side of the square images [pixels]; None = height and width of the first training image.
         progress: called after every image with (folder name, images read, images in all).
+        workers: threads that read images beside this one; the result is the same.
 
     Raises:
         MissingExtraError: Pillow is not installed.
@@ -49,7 +54,7 @@ def load_folder(root: AnyPath, image_size: int | None = None, progress: Progress
     train = _listed(train_root, classes, complete=True)
     test_root, held_root = parts_of(root) if train_root != root else (None, None)
     test, held = _others(test_root, classes, train_root), _others(held_root, classes, train_root)
-    everything = _read(train + test + held, image_size, root.name, progress)
+    everything = _read(train + test + held, image_size, root.name, progress, workers)
     ends = torch.arange(len(train)), torch.arange(len(train), len(train) + len(test))
     kept, reported = ends if test else stratified(everything.labels[: len(train)], TEST_SHARE, seed=0)
     train_split = everything.subset(kept)
@@ -94,16 +99,34 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and is_file(path)
 
 
-def _read(listed: Sequence[tuple[Path, int]], size: int | None, label: str, progress: Progress | None) -> Split:
+def _read(listed: Sequence[tuple[Path, int]], size: int | None, label: str, progress: Progress | None, workers: int = 0) -> Split:
     modes = {_mode(path) for path, _ in listed}
     mode = "L" if modes.issubset(GREY) else "RGB"
     height, width = (size, size) if size is not None else _upright_size(listed[0][0])
     images = torch.from_numpy(_room(len(listed), len(mode), height, width))
-    for number, (path, _) in enumerate(listed):
-        images[number] = torch.from_numpy(_pixels(path, mode, height, width)).view(height, width, len(mode)).permute(2, 0, 1)
+    for number, pixels in enumerate(_each([path for path, _ in listed], partial(_pixels, mode=mode, height=height, width=width), workers)):
+        images[number] = torch.from_numpy(pixels).view(height, width, len(mode)).permute(2, 0, 1)
         if progress is not None:
             progress(label, number + 1, len(listed))
     return Split(images, torch.tensor([one for _, one in listed], dtype=torch.int64))
+
+
+def _each(paths: Sequence[Path], read: Callable[[Path], np.ndarray], workers: int) -> Iterator[np.ndarray]:
+    """What is read of every file, in order; a few files ahead where there are threads for it."""
+    if not workers:
+        yield from map(read, paths)
+        return
+    with ThreadPoolExecutor(workers) as pool:
+        ahead: deque[Future[np.ndarray]] = deque()
+        try:
+            for path in paths:
+                ahead.append(pool.submit(read, path))
+                if len(ahead) > AHEAD * workers:
+                    yield ahead.popleft().result()
+            while ahead:
+                yield ahead.popleft().result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _room(count: int, planes: int, height: int, width: int) -> np.ndarray:

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import difflib
 import functools
 import importlib
 import inspect
 import re
-import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping
 from types import ModuleType
 from typing import Any
 
 from torch import nn
 
 from prunus._arguments import checked
-from prunus.errors import ArgumentError, MissingExtraError, ModelNameError
+from prunus._factories import call, called, nearest, reason, short
+from prunus.errors import MissingExtraError, ModelNameError
 from prunus.models.lenet import lenet5
 from prunus.models.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
 from prunus.models.ternausnet import ternausnet
@@ -113,7 +110,7 @@ def build_recorded(name: str, options: Mapping[str, object]) -> nn.Module:
         plain = isinstance(value, str) and len(value) == 1 if key == "shortcut" else type(value) is int and 0 <= value <= most
         if not plain:
             wanted = "a letter" if key == "shortcut" else f"a whole number up to {most:,}"
-            raise ModelNameError(f"The option {key!r} of {name} must be {wanted}, not {_short(value)}.")
+            raise ModelNameError(f"The option {key!r} of {name} must be {wanted}, not {short(value)}.")
     return build(name, **dict(options))  # type: ignore[arg-type]  # checked above
 
 
@@ -137,30 +134,14 @@ def _from_torchvision(name: str, architecture: str, pretrained: bool, options: d
 
 
 def _from_factory(name: str, options: dict[str, Any]) -> nn.Module:
-    module_name, _, attribute = name.partition(":")
-    with _current_directory_importable():
-        try:
-            found: Any = importlib.import_module(module_name)
-        except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
-            raise ModelNameError(f"Cannot import {module_name!r} of {name!r}: {_reason(error)}.") from error
-        try:
-            for part in attribute.split("."):
-                found = getattr(found, part)
-        except AttributeError as error:
-            public = [one for one in dir(found) if not one.startswith("_")]
-            near = _nearest(attribute, public)
-            raise ModelNameError(f"{module_name!r} has no attribute {attribute!r}.{near} Name what builds the model.") from error
-        if not callable(found) or isinstance(found, nn.Module):
-            raise ModelNameError(f"{name!r} is a {type(found).__name__}: expected a function or class that builds one.")
-        return _call(name, found, options)
+    return _checked(name, called(name, options, "builds the model", ModelNameError))
 
 
 def _call(name: str, factory: Callable[..., Any], options: dict[str, Any]) -> nn.Module:
-    try:
-        model = factory(**options)
-    except (Exception, SystemExit) as error:  # whatever the builder raises, the user should read which one and why
-        given = ", ".join(f"{key}={_short(value)}" for key, value in options.items())
-        raise ModelNameError(f"Building {name}({given}) failed: {_reason(error)}.") from error
+    return _checked(name, call(name, factory, options, ModelNameError))
+
+
+def _checked(name: str, model: Any) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ModelNameError(f"{name!r} returned a {type(model).__name__}: expected a torch.nn.Module.")
     return model
@@ -173,39 +154,13 @@ def _extra(package: str) -> ModuleType:
     except ModuleNotFoundError as error:
         if error.name == package:
             raise MissingExtraError(f"{package} is not installed; it is the extra '{package}': pip install 'prunus[{package}]'.") from error
-        raise MissingExtraError(f"{package} is installed but does not import: {_reason(error)}.") from error
+        raise MissingExtraError(f"{package} is installed but does not import: {reason(error)}.") from error
     except Exception as error:  # torchvision beside another build of torch raises RuntimeError: its operators lack
         raise MissingExtraError(
-            f"{package} is installed but does not import: {_reason(error)}; "
+            f"{package} is installed but does not import: {reason(error)}; "
             f"install builds of torch and torchvision that belong together: pip install 'prunus[{package}]'."
         ) from error
 
 
-@contextmanager
-def _current_directory_importable() -> Iterator[None]:
-    here = str(Path.cwd())
-    sys.path.insert(0, here)
-    try:
-        yield
-    finally:
-        sys.path.remove(here)
-
-
 def _unknown(name: str, known: Iterable[str], more: str) -> ModelNameError:
-    return ModelNameError(f"There is no model {name!r}.{_nearest(name, known)} {more}")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    matches = difflib.get_close_matches(name, list(known), n=3, cutoff=0.5)
-    return f" Did you mean {', '.join(matches)}?" if matches else ""
-
-
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"
-
-
-def _reason(error: BaseException) -> str:
-    first = next(iter(str(error).splitlines()), "")
-    kind = "TypeError" if isinstance(error, ArgumentError) else type(error).__name__  # whichever door the argument came to
-    return f"{kind}: {first}".rstrip(". :")
+    return ModelNameError(f"There is no model {name!r}.{nearest(name, known)} {more}")

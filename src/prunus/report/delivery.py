@@ -7,11 +7,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from prunus import report, storage
 from prunus.deploy import comparison, onnx
 from prunus.deploy.environment import environment
+from prunus.deploy.inputs import Inputs, tensors
 from prunus.deploy.sheet import sheet_of
 from prunus.report import html
 from prunus.report.describe import describe, files
@@ -68,9 +69,9 @@ def deliver(
     folder: Path | str,
     original: nn.Module,
     outcome: Outcome,
-    example_inputs: Tensor,
+    example_inputs: Inputs,
     *,
-    command: str,
+    command: str = "",
     model: Mapping[str, Any],
     score: str,
     seed: int,
@@ -91,7 +92,7 @@ def deliver(
         original: the model before.
         outcome: of `prunus.methods.one_shot`.
         example_inputs: what latency is measured on, real inputs if possible.
-        command, model, score, seed, task, training, notes: as for `prunus.report.describe`.
+        command, model, score, seed, task, training, notes: as for `prunus.report.describe`; a name of the model is enough.
         panels: further parts of the result that the report shows: such as "selection" and "soft".
         with_onnx: export, check, and measure in ONNX Runtime too.
         dynamic_batch: let the ONNX file take batches of any size.
@@ -127,7 +128,7 @@ def deliver(
         result = describe(
             outcome,
             command=command,
-            model=model,
+            model={"input_shape": _shape(example_inputs)} | dict(model),
             score=score,
             seed=seed,
             environment=environment(),
@@ -147,6 +148,11 @@ def deliver(
     if failure is not None:
         raise failure
     return result
+
+
+def _shape(example_inputs: Inputs) -> list[int]:
+    """Of the first tensor that the model is called with."""
+    return [int(length) for length in tensors(example_inputs)[0].shape]
 
 
 def finish(result: dict[str, Any], folder: Path, paths: Mapping[str, Path], exported: onnx.OnnxCheck | None, with_report: bool) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from prunus.latency import wanted
 from prunus.report import words
 from prunus.report.result import SCHEMA
+from prunus.tasks.words import record_of
 
 if TYPE_CHECKING:
     from prunus.deploy.comparison import Measured
@@ -37,7 +38,7 @@ def describe(
     Args:
         outcome: of `prunus.methods.one_shot`.
         command: what the user typed.
-        model: name, class, input shape and whatever else identifies the model and its data.
+        model: name, class, input shape and whatever else identifies the model; the task's data are added.
         score: name of the score.
         seed: of everything random.
         environment: of `prunus.deploy.environment`.
@@ -54,7 +55,7 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "environment": dict(environment),
-        "model": dict(model),
+        "model": {"name": type(outcome.compact).__name__, "input_shape": [], "data": record_of(task) if task else None} | dict(model),
         "target": {**target, "protect": list(outcome.target.protect), "text": target_text(outcome), "score": score},
         "cost": {"before": asdict(outcome.before), "after": asdict(plan.after)},
         "layers": [_plain(asdict(layer)) for layer in outcome.graph.layers(plan)],

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import Tensor, nn
+from torch import nn
 
 from prunus.deploy import int8, onnx
 from prunus.deploy.latency import measure_onnx, speedup
@@ -35,7 +35,7 @@ def quantised(
     wanted: Quantisation,
     original: nn.Module,
     exported: Path | str,
-    example_inputs: Tensor,
+    example_inputs: Any,
     task: Task,
     *,
     seed: int = 0,

@@ -128,6 +128,8 @@ def _samples(runs: Mapping[str, Result]) -> tuple[str, int]:
     for name, result in runs.items():
         if not (result.get("accuracy") or {}).get("steps"):
             raise ConfigError(f"{name} has no accuracy to compare: it was made without --data.")
+        if (metric := words.metric_name(result)) != "accuracy":
+            raise ConfigError(f"{name} was measured by {metric}, and a chart of runs is of accuracy: compare two models, with --data.")
         found[name] = (str((result["model"].get("data") or {}).get("name", "")), int(result["accuracy"]["count"]))
     (first, (data, samples)), *others = found.items()
     for name, (other, count) in others:

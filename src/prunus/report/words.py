@@ -115,7 +115,7 @@ def _accuracy_of(result: Mapping[str, Any]) -> str:
 def metric_title(result: Mapping[str, Any]) -> str:
     """The same at the beginning of a line."""
     name = metric_name(result)
-    return f"{name[0].upper()}{name[1:]}"
+    return name if name[1:2].isupper() else f"{name[0].upper()}{name[1:]}"  # mAP stays
 
 
 def metric_name(result: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Losses of segmentation. Logits are (batch, classes, H, W); a single map is the logit of the foreground of a binary mask.
 
-Targets are (batch, H, W), class indices (0 and 1 for a binary mask), and `IGNORED` where nobody knows. Every loss gives one number per sample, so
-that it works with curricula, and the engine averages them.
+Targets are (batch, H, W), class indices (0 and 1 for a binary mask), and `IGNORED` where nobody knows. Signals and volumes go as well, with one axis
+of places or three. Every loss gives one number per sample, so that it works with curricula, and the engine averages them.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prunus._arguments import checked, shaped
+from prunus._arguments import checked
 
 from ..data.pictures import IGNORED
 from ..errors import ArgumentError
@@ -51,7 +51,8 @@ def binary(logits: Tensor, targets: Tensor) -> Tensor:
 
 
 def _check(logits: Tensor, targets: Tensor) -> None:
-    shaped("batch, classes, H, W", logits=logits)
+    if logits.dim() < 3:
+        raise ArgumentError(f"logits must be of shape (batch, classes, H, W), not {tuple(logits.shape)}.")
     if targets.shape != (logits.shape[0], *logits.shape[2:]):
         raise ArgumentError(f"targets must be of shape (batch, H, W), like the logits' {tuple(logits.shape)}, not {tuple(targets.shape)}.")
 
@@ -66,9 +67,9 @@ def _overlap(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         found = logits.softmax(1)
         wanted = F.one_hot(torch.where(targets != IGNORED, targets, 0).long(), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
     found, wanted = found * known, wanted * known
-    return (found * wanted).sum((2, 3)), (found + wanted).sum((2, 3))
+    return (found * wanted).flatten(2).sum(2), (found + wanted).flatten(2).sum(2)
 
 
 def _mean(values: Tensor, known: Tensor) -> Tensor:
     known = known.to(values.dtype)
-    return (values * known).sum((1, 2)) / known.sum((1, 2)).clamp(min=1)
+    return (values * known).flatten(1).sum(1) / known.flatten(1).sum(1).clamp(min=1)

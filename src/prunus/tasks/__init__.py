@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+from prunus.tasks.arrays import npz_task
 from prunus.tasks.detection import MeanAveragePrecision
 from prunus.tasks.metrics import Accuracy, Mean, Metric, squared_error
+from prunus.tasks.own import limited, named_task
+from prunus.tasks.regression import Regression
+from prunus.tasks.samples import Samples
 from prunus.tasks.segmentation import MeanIoU
 from prunus.tasks.task import Batches, Task
 
-__all__ = ["Accuracy", "Batches", "Mean", "MeanAveragePrecision", "MeanIoU", "Metric", "Task", "squared_error"]
+__all__ = [
+    "Accuracy", "Batches", "Mean", "MeanAveragePrecision", "MeanIoU", "Metric", "Regression", "Samples", "Task", "limited", "named_task", "npz_task",
+    "squared_error",
+]  # fmt: skip

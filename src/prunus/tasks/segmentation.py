@@ -21,7 +21,7 @@ class MeanIoU:
     """Mean intersection over union of the classes that are there or found [percent]; of the foreground alone, where masks are binary.
 
     Outputs are logits (batch, classes, H, W), one map being the foreground of a binary mask, or a dictionary with them under "out", as torchvision's
-    networks return; targets are class indices (batch, H, W).
+    networks return; targets are class indices (batch, H, W). Signals and volumes go as well, with one axis of places or three.
 
     Attributes:
         ignore: the label of pixels that count for nothing.
@@ -34,7 +34,7 @@ class MeanIoU:
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
         """Counts of pixels by true and found class of every picture; raises ConfigError where the outputs are no maps of the masks' size."""
         logits = outputs["out"] if isinstance(outputs, dict) and "out" in outputs else outputs
-        if not isinstance(logits, Tensor) or logits.dim() != 4 or logits.shape[2:] != targets.shape[1:]:
+        if not isinstance(logits, Tensor) or logits.dim() < 3 or logits.shape[2:] != targets.shape[1:]:
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ConfigError(f"Mean IoU is of logits (batch, classes, H, W) and masks {tuple(targets.shape)}, not of {shape}.")
         found = classes_of(logits)

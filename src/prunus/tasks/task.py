@@ -13,11 +13,13 @@ from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
 from prunus._wording import given
-from prunus.channels.parts import is_core, whole
+from prunus.channels.parts import core, is_core, whole
 from prunus.channels.seeds import seeded
 from prunus.data.sets import Split
-from prunus.errors import ConfigError, DataError
+from prunus.errors import ConfigError, DataError, TraceError
 from prunus.tasks.metrics import Accuracy, Batch, Metric, as_metric, measured
+from prunus.tasks.samples import BATCH, Samples
+from prunus.tasks.words import in_words
 from prunus.tolerance import Rows, value_of
 from prunus.training.calibration import Calibration
 from prunus.training.config import TrainConfig
@@ -29,9 +31,10 @@ from prunus.training.progress import History
 from prunus.training.recalibration import recalibrate_if_better, recalibrate_on
 
 Part = Literal["train", "validation", "test"]
-BATCH = 200  # samples that are read at once where nothing is trained
 CALIBRATION = 1024  # samples
 RECALIBRATION = 20  # batches
+EVALUATED = 500  # small images that are evaluated at once
+NUMBERS = 1 << 22  # in inputs that are read at once: 27 images of 224 pixels
 
 
 @runtime_checkable
@@ -48,7 +51,8 @@ class Task:
     """Samples, a loss and a metric.
 
     Attributes:
-        train: samples (`prunus.data.Split`) or batches of (inputs, targets) to train on; inputs in a tuple or list are the model's arguments.
+        train: samples (`prunus.data.Split`, or `Samples` of any kind) or batches of (inputs, targets) to train on; inputs in a tuple or list are the
+            model's arguments.
         validation: the same, to choose by; None if nothing is chosen.
         test: the same, to report on; no choice ever sees it.
         loss: (outputs, targets) -> the losses of the samples, shape (batch,), or their mean; None is cross-entropy of classes. "model" is for
@@ -57,10 +61,12 @@ class Task:
         metric: see `prunus.tasks.metrics`; a function (outputs, targets) -> points of every sample will do. None is top-1 accuracy.
         normalise: (mean, std) of every plane, in units of 0..1; samples need it, batches are taken as they are.
         example: one input, for which MACs are counted; None = the first of the training samples.
+        core_forward: of `prunus.core` for networks with the loss "model" that cannot be traced whole and are no detectors of torchvision's kind.
         core_inputs: (inputs of a batch) -> what the `prunus.core` of a model is called with, where that is what is pruned: a batch of images, say,
             for detectors that take a list of them. None = images of one size, stacked.
         classes: their names.
         name: of the data.
+        batch_size: samples that are read at once where nothing is trained; None = up to 200, fewer of large ones. Batches have their own.
 
     Raises:
         ConfigError: no such loss or metric, or batches that cannot be read again.
@@ -77,6 +83,8 @@ class Task:
     core_inputs: Callable[[Any], Any] | None = None
     classes: tuple[str, ...] = ()
     name: str = "data"
+    batch_size: int | None = None
+    core_forward: Callable[..., Any] | None = None
     _metric: Metric = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -99,18 +107,32 @@ class Task:
         """One input of the model: the task's own, or the first training sample."""
         if self.example is not None:
             return self.example
-        inputs, _ = next(self.batches("train", 1) if isinstance(self.train, Split) else Inputs(self, 1).pairs())
+        inputs, _ = next(self.batches("train", 1) if isinstance(self.train, (Split, Samples)) else Inputs(self, 1).pairs())
         return tree_map_only(Tensor, lambda tensor: tensor[:1], inputs)
 
-    def batches(self, part: Part, batch_size: int = BATCH, model: nn.Module | None = None) -> Iterator[Batch]:
+    def __str__(self) -> str:
+        """What there is, in one line."""
+        return in_words(self)
+
+    def core(self, model: nn.Module) -> nn.Module:
+        """What is traced and pruned of a model: the `prunus.core` of detectors, whose own forward reads values, and others as they are."""
+        if self.loss != "model" or is_core(model):
+            return model
+        try:
+            return core(model, self.core_forward)
+        except TraceError:  # a network with losses of its own, but built as no detector is
+            return model
+
+    def batches(self, part: Part, batch_size: int | None = None, model: nn.Module | None = None) -> Iterator[Batch]:
         """(inputs, targets) of a part, in order, where the model lies; `batch_size` is of samples, batches have their own."""
         found = self._part(part)
+        batch_size = batch_size or self.batch_size or _at_once(found)
         device, dtype = placement(model) if model is not None else (torch.device("cpu"), torch.float32)
         if isinstance(found, Split):
             assert self.normalise is not None
             yield from batches(found.to(device), self.normalise, batch_size, dtype=dtype)
             return
-        for number, batch in enumerate(found):
+        for number, batch in enumerate(found.of(batch_size) if isinstance(found, Samples) else found):
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
                 raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}.")
             yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
@@ -119,16 +141,23 @@ class Task:
         """Inputs of the model that can be read again and again, with `pairs()` of them and their targets: drawn samples, or the first batches."""
         if isinstance(self.train, Split):
             return Calibration(self.train, self.normalisation, samples, seed=seed)
+        if isinstance(self.train, Samples):
+            return Inputs(replace(self, train=_drawn(self.train, samples or CALIBRATION, seed)), samples or CALIBRATION)
         return Inputs(self, samples or CALIBRATION)
 
     def kind(self, part: Part) -> str:
         """What `count` counts."""
-        return "samples" if isinstance(getattr(self, part), Split) else "batches"
+        return "samples" if isinstance(getattr(self, part), (Split, Samples)) else "batches"
 
     @property
     def metric_name(self) -> str:
         """What the metric is called."""
         return self._metric.name
+
+    @property
+    def tells_classes(self) -> bool:
+        """Whether outputs are logits of classes, and the metric top-1 accuracy."""
+        return isinstance(self._metric, Accuracy) and self.loss != "model"
 
     @property
     def per_sample_loss(self) -> Loss:
@@ -164,13 +193,14 @@ class Task:
     def count(self, part: Part) -> int:
         """How many samples a part has; of batches, which may differ, the batches."""
         found = getattr(self, part)
-        return 0 if found is None else len(found)
+        return 0 if found is None else found.count if isinstance(found, Samples) else len(found)
 
     def few(self, part: Part, count: int) -> Task:
         """The same task with some samples of a part, evenly drawn from all (of batches: the first), to test on."""
         found = getattr(self, part)
-        if isinstance(found, Split):
-            some: Any = found.subset(torch.linspace(0, len(found) - 1, min(count, len(found))).long())
+        if isinstance(found, (Split, Samples)):
+            every = self.count(part)
+            some: Any = found.subset(torch.linspace(0, every - 1, min(count, every)).long())
         else:
             some = list(_first(self.batches(part), count))
         return replace(self, test=some)
@@ -178,13 +208,13 @@ class Task:
     def points(self, model: nn.Module, part: Part = "validation") -> Tensor | Rows:
         """The metric, sample by sample, of the model in eval mode; the model stays as it was."""
         if self._plain and isinstance(getattr(self, part), Split):
-            return 100.0 * sample_by_sample(model, self.samples(part), self.normalisation)[0].double().cpu()
+            return 100.0 * sample_by_sample(model, self.samples(part), self.normalisation, self.batch_size or EVALUATED)[0].double().cpu()
         return self._measured(model, part)[0]
 
     def figures(self, model: nn.Module, part: Part = "test") -> tuple[float, float]:
         """The metric in one number, and the mean loss; NaN where that is none of single samples."""
         if self._plain and isinstance(getattr(self, part), Split):
-            found = evaluate(model, self.samples(part), self.normalisation)
+            found = evaluate(model, self.samples(part), self.normalisation, self.batch_size or EVALUATED)
             return found.accuracy, found.loss
         points, loss = self._measured(model, part)
         return value_of(points), loss
@@ -242,7 +272,7 @@ class Task:
             options: as for `prunus.training.train`.
         """
         wanted: Any = loss or self.loss
-        part: Any = self.train
+        part: Any = self.train.of(config.batch_size, drawn=True) if isinstance(self.train, Samples) else self.train
         if wanted == "model":
             part, wanted = WithTargets(self.train), _own_losses
         elif wanted is None and besides is not None:
@@ -265,7 +295,8 @@ class Task:
 
     def _on(self, model: nn.Module) -> None:
         """Run the model on some training inputs."""
-        for number, (inputs, _) in enumerate(self.batches("train", 256, model)):
+        some = replace(self, train=_drawn(self.train, RECALIBRATION * 256, 0)) if isinstance(self.train, Samples) else self
+        for number, (inputs, _) in enumerate(some.batches("train", 256, model)):
             if number >= RECALIBRATION:
                 return
             self.called(model, inputs)
@@ -332,6 +363,17 @@ def _with(loss: Loss, besides: Callable[[], Tensor]) -> Loss:
     return lambda outputs, targets: loss(outputs, targets).mean() + besides()
 
 
+def _drawn(samples: Samples, count: int, seed: int) -> Samples:
+    """Some of them, by chance: files are often sorted by class."""
+    return samples.subset(torch.randperm(samples.count, generator=torch.Generator().manual_seed(seed))[:count])
+
+
+def _at_once(part: Split | Batches) -> int:
+    """How many samples are read at once, so that large ones fit into memory."""
+    inputs = part.images if isinstance(part, Split) else part.inputs if isinstance(part, Samples) else None
+    return BATCH if inputs is None else max(1, min(BATCH, NUMBERS // max(inputs[0].numel(), 1)))
+
+
 def _first(pairs: Iterable[Batch], samples: int) -> Iterator[Batch]:
     """The first batches, until there are so many samples."""
     seen = 0
@@ -345,6 +387,11 @@ def _first(pairs: Iterable[Batch], samples: int) -> Iterator[Batch]:
 def _itself(model: nn.Module) -> nn.Module:
     """The model behind a core."""
     return whole(model) if is_core(model) else model
+
+
+def size_of(batch: Any) -> int:
+    """Samples of a batch of (inputs, targets)."""
+    return _count(batch[0]) if isinstance(batch, (tuple, list)) and batch else 1
 
 
 def _count(inputs: Any) -> int:

@@ -1,0 +1,77 @@
+"""Pictures of one's own with masks: bright discs and squares on noise, with a border of void (11), for a small U-Net of one's own.
+
+From the command line, once this file has been run (it writes the data and the trained network):
+
+    prunus prune pixels:Net --weights dense.safetensors --data shapes/ --ignore 11 --tolerance 5 --confidence 0.9 --trial-epochs 1 --epochs 2 \
+        --optimizer adam --lr 0.005 --windows 64 --batch-size 8 -o out/
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+import prunus
+from prunus.compensation import refit
+from prunus.data.picture_sets import load_pictures
+from prunus.methods.one_shot import Target, one_shot
+from prunus.report.delivery import deliver
+from prunus.tasks.pictures import pictures_task
+from prunus.training import TrainConfig
+
+SIDE, VOID, CLASSES = 32, 11, 3
+
+
+def write_data(folder: Path, counts: tuple[int, int, int], seed: int = 0) -> None:
+    """`train/`, `val/` and `test/` with `images/` and `masks/`: class 1 is a disc, 2 a square, and one pixel around each is void."""
+    draw = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:SIDE, :SIDE]
+    for part, number in ((part, n) for part, count in zip(("train", "val", "test"), counts) for n in range(count)):
+        picture, mask = draw.normal(80, 25, (SIDE, SIDE, 3)), np.zeros((SIDE, SIDE), np.uint8)
+        for label in (1, 2):
+            y, x = draw.integers(6, SIDE - 6, 2)
+            distance = np.hypot(rows - y, columns - x) if label == 1 else np.maximum(abs(rows - y), abs(columns - x))
+            picture[distance < 5, label] += 90
+            mask[distance < 6], mask[distance < 5] = VOID, label
+        for kind, pixels in (("images", picture.clip(0, 255).astype(np.uint8)), ("masks", mask)):
+            (folder / part / kind).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(folder / part / kind / f"{number}.png")
+
+
+class Net(nn.Module):
+    """A U-Net of two steps: (batch, 3, H, W) to logits (batch, 3, H, W)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        sizes = ((3, 16), (16, 32), (48, 16))
+        self.down, self.deep, self.up = (nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU()) for a, b in sizes)
+        self.last = nn.Conv2d(16, CLASSES, 1)
+
+    def forward(self, x: Tensor) -> Tensor:  # noqa: D102
+        fine = self.down(x)
+        coarse = self.deep(nn.functional.max_pool2d(fine, 2))
+        found: Tensor = self.last(self.up(torch.cat([fine, nn.functional.interpolate(coarse, scale_factor=2.0)], 1)))
+        return found
+
+
+def main(counts: tuple[int, int, int] = (60, 80, 20), **options: Any) -> None:
+    """Train, make as small as five points of IoU allow, and write model, ONNX file and report; options are those of `deliver`."""
+    write_data(Path("shapes"), counts)
+    pictures = load_pictures("shapes", ignore=VOID)
+    task = pictures_task(pictures, pictures.train, pictures.validation or [], side=SIDE, windows=64, batch_size=8)
+    model, quick = Net(), TrainConfig(epochs=1, lr=0.005, optimizer="adam")
+    task.fit(model, TrainConfig(epochs=6, lr=0.01, optimizer="adam"))
+    prunus.save(model, "dense.safetensors")
+    score, target = (lambda graph: prunus.scores.reconstruction(graph, task.calibration(64))), Target("tolerance", 5.0, confidence=0.9)
+    made_up = lambda network, plan, on_step: refit(network, plan, task.calibration(64), on_step=on_step)  # noqa: E731
+    outcome = one_shot(model, task.example_inputs(), score, target, task=task, compensate=made_up, tuning=quick, trial_tuning=quick)
+    deliver("out-python", model, outcome, task.example_inputs(), model={"name": "pixels"}, score="reconstruction", seed=0, task=task, **options)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,82 @@
+"""Tasks that a user names, and parts of any task."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import Any
+
+import torch
+
+from prunus._arguments import checked
+from prunus._factories import called, taken
+from prunus.data.sets import Split
+from prunus.errors import ConfigError, DataError
+from prunus.tasks.samples import Samples
+from prunus.tasks.task import Task, size_of
+
+MAKES = "makes the task"
+
+
+@checked()
+def named_task(name: str, given: Mapping[str, Any] | None = None) -> Task:
+    """The task that a function of the user's makes, `package.module:function`, found on the Python path or in the current directory.
+
+    Args:
+        name: of the function.
+        given: values by name; the function gets those that it has parameters for.
+
+    Raises:
+        DataError: the module cannot be imported, has no such function, or the function fails or returns something else than a `Task`; or whatever
+            its task cannot be.
+    """
+    options = {key: value for key, value in (given or {}).items() if key in taken(name, list(given or {}), MAKES, DataError)}
+    found = called(name, options, MAKES, DataError)
+    if not isinstance(found, Task):
+        raise DataError(f"{name!r} returned {_kind(found)}: expected a prunus.Task.")
+    return replace(found, name=name) if found.name == "data" else found
+
+
+@dataclass(frozen=True, eq=False)
+class First:
+    """The first batches of others, as many as hold so many samples."""
+
+    batches: Iterable[Any]
+    length: int
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[Any]:
+        return islice(iter(self.batches), self.length)
+
+
+@checked(ConfigError)
+def limited(task: Task, samples: int, seed: int = 0) -> Task:
+    """The same task with so many samples of every part at most, drawn by chance; of batches the first.
+
+    Raises ConfigError where that is less than one.
+    """
+    if samples < 1:
+        raise ConfigError(f"A part can be limited to 1 sample at least, not to {samples}.")
+    return replace(task, **{part: _limited(getattr(task, part), samples, seed) for part in ("train", "validation", "test")})
+
+
+def _limited(part: Any, samples: int, seed: int) -> Any:
+    if part is None:
+        return None
+    if isinstance(part, (Split, Samples)):
+        count = part.count if isinstance(part, Samples) else len(part)
+        order = torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:samples]
+        return part if count <= samples else part.subset(order.sort().values)
+    seen = batches = 0
+    for batch in part:
+        if seen >= samples:
+            return First(part, batches)
+        seen, batches = seen + size_of(batch), batches + 1
+    return part
+
+
+def _kind(value: object) -> str:
+    return "nothing" if value is None else f"a {type(value).__name__}"
