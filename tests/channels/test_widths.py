@@ -7,6 +7,7 @@ import pickle
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,6 +15,7 @@ from tests.channels.nets import Net, difference, pruned, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
+from prunus.channels.plan import make_plan
 from prunus.channels.widths import FORMULAS
 
 IMAGE = torch.randn(2, 3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
@@ -209,3 +211,32 @@ def test_traced_graphs_keep_their_widths(name: str) -> None:
 
     plan, small = pruned(randomised(Literal()), IMAGE)
     assert plan.exact and plan.removed == 9 and small.prunus.mode == "traced"
+
+
+class Encoded(nn.Module):
+    """A transformer's layers behind a convolution: 4 heads of 4 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 16, 4, 4)
+        layer = nn.TransformerEncoderLayer(16, 4, 32, batch_first=True, norm_first=True)
+        self.layers = nn.TransformerEncoder(layer, 2, norm=nn.LayerNorm(16), enable_nested_tensor=False)
+        self.head = nn.Linear(16, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers(self.stem(x).flatten(2).transpose(1, 2)).mean(1))
+
+
+def test_norms_keep_their_width_where_torch_computes_a_layer_in_one_piece() -> None:
+    model = randomised(Encoded()).eval()
+    graph = prunus.trace(model, torch.randn(1, 3, 16, 16, dtype=torch.float64))
+    removed = np.zeros(graph.num_channels, dtype=bool)
+    for group in graph.groups:
+        removed[group.channels[::2]] = True
+    small = prunus.compact(model, make_plan(graph, removed))
+    assert small.prunus.mode == "eager" and small.prunus.plan.exact
+    layer = small.layers.layers[0]
+    assert layer.self_attn.in_proj_weight.shape == (24, 8)  # as torch's fused kernel wants it
+    x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
+    with torch.no_grad():
+        assert torch.allclose(prunus.mask(model, small.prunus.plan).eval()(x), small.eval()(x), rtol=1e-10, atol=1e-10)

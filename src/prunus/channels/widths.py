@@ -124,6 +124,9 @@ def set_widths(modules: Mapping[str, nn.Module], widths: Sequence[Width]) -> Non
         if name in tables:
             module.__class__ = wide_class(plain_class(type(module)))
             module.__dict__["kept_widths"] = tables[name]
+    for module in modules.values():
+        if isinstance(module, nn.TransformerEncoderLayer) and any(isinstance(norm, KeepsWidth) for norm in (module.norm1, module.norm2)):
+            module.activation_relu_or_gelu = 0  # else torch computes the layer in one piece in eval mode, its norms as torch knows them
 
 
 def kept_in(modules: Mapping[str, nn.Module]) -> tuple[Width, ...]:
