@@ -332,3 +332,26 @@ def test_a_side_that_is_not_padded_stands_for_no_attribute() -> None:
     """Padding before and after an axis are lengths too; where one of them is 0, no attribute is a part or multiple of it."""
     assert _rebound(4, [(0, 0), (8, 4)]) == 2
     assert _rebound(4, [(0, 0)]) == 4
+
+
+class PaddedShortcut(nn.Module):
+    """The shortcut lacks planes, which zeros make up for: their number is that of planes minus that of what is there, and no length of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.planes = 20
+        self.stem, self.body, self.last = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 20, 3, padding=1), nn.Conv2d(20, 4, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        zeros = torch.zeros(len(x), self.planes - x.shape[1], *x.shape[2:], dtype=x.dtype, device=x.device).detach()
+        return self.last(self.body(x) + torch.cat([x, zeros], 1))
+
+
+def test_zeros_that_make_up_for_planes_follow() -> None:
+    model = randomised(PaddedShortcut())
+    graph = prunus.trace(model, IMAGE)
+    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+    small = prunus.compact(model, plan)
+    assert small.prunus.mode == "eager" and small.prunus.plan == plan and small.planes == small.body.weight.shape[0] == 10
+    assert difference(prunus.mask(model, plan), small, IMAGE) < 1e-9

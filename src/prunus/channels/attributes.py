@@ -100,7 +100,8 @@ def _enclosing(path: str) -> list[str]:
 def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], index: int) -> list[tuple[int, int]]:
     """(before, after) of every painted axis length around an operator, outputs first.
 
-    A reshape that copies is two records, clone and view, and fails before the first: the one after it, on the same line, counts too.
+    A reshape that copies is two records, clone and view, and fails before the first: the one after it, on the same line, counts too. So do those that
+    read a constant that was made here, such as zeros for the planes that a shortcut lacks: these are "planes minus what is there".
     """
     record = graph.records[index]
     pairs: list[tuple[int, int]] = []
@@ -112,7 +113,21 @@ def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], index: int) -> lis
     following = index + 1
     if record.operator == "clone" and following < len(graph.records) and graph.records[following].where == record.where:
         pairs += _changes(graph, removed, following)
+    if not record.tensors:
+        pairs += [pair for reader in _readers(graph, index) for pair in _changes(graph, removed, reader)]
     return pairs
+
+
+_PASSING_ON = frozenset({"detach", "alias", "clone", "_to_copy", "expand"})
+
+
+def _readers(graph: ChannelGraph, index: int) -> Iterator[int]:
+    """The operators that read what one makes, behind those that only pass it on."""
+    for reader, origins in enumerate(graph.wiring):
+        if any(origin is not None and origin[0] == index for origin in origins):
+            yield reader
+            if graph.records[reader].operator in _PASSING_ON:
+                yield from _readers(graph, reader)
 
 
 def _pad_changes(graph: ChannelGraph, removed: NDArray[np.bool_], record: Record) -> Iterator[tuple[int, int]]:
