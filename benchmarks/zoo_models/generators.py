@@ -75,7 +75,7 @@ ENTRIES: tuple[Entry, ...] = (
         in_channels=2,
         out_channels=2,
         block_out_channels=(16, 32, 32),
-        extra_in_channels=16,
+        extra_in_channels=32,
     ),
     _entry("ControlNetModel", _guided, conditioning_embedding_out_channels=(8, 8, 16, 16), **_ATTENDING),
     _entry(

@@ -173,7 +173,6 @@ ENTRIES: tuple[Entry, ...] = (
             "yolov8n-obb",
             "yolov8n-cls",
             "yolov3-tiny",
-            "rtdetr-resnet50",
         )
     ],
 )
