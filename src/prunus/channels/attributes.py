@@ -31,7 +31,7 @@ def _fitted(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, m
         for candidate in _candidates(graph, removed, surgery, failure.index):
             attempts += 1
             candidate, outcome = rehearse(graph, removed, candidate)
-            if outcome is None or outcome.index > failure.index:
+            if outcome is None or (outcome.ran, outcome.index) > (failure.ran, failure.index):
                 surgery, failure = candidate, outcome
                 break
             if attempts >= most:
@@ -58,6 +58,19 @@ def _candidates(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surger
                 yield _with_attributes(graph, removed, surgery, record, depth, names, in_order)
         for name in _followed(sizes, changes, False):
             yield _with_attributes(graph, removed, surgery, record, depth, [name], False)
+    yield from _of_children(graph, surgery, record.module, changes)
+
+
+def _of_children(graph: ChannelGraph, surgery: Surgery, path: str, changes: Sequence[tuple[int, int]]) -> Iterator[Surgery]:
+    """Surgeries in which a size that a child says, and its parent asks it for, follows: `self.update.hidden_size` in a parent's forward."""
+    rebinds = {(r.module, r.name): r for r in surgery.rebinds}
+    prefix = f"{path}." if path else ""
+    for name in graph.twin.modules[path]._modules:
+        child = graph.twin.modules.get(prefix + name)
+        sizes = {key: value for key, value in sizes_of(child).items() if _stands_for(value, changes)} if child is not None else {}
+        new = {(prefix + name, key): Rebind(prefix + name, key, value) for key, value in _followed(sizes, changes, False).items()}
+        if not new.keys() <= rebinds.keys():
+            yield Surgery(surgery.slices, tuple((new | rebinds).values()), remaps=surgery.remaps)
 
 
 def _with_attributes(

@@ -20,6 +20,7 @@ from .compose import joined
 from .fold import Fold, folded_shift, folds
 from .graph import ChannelGraph
 from .indices import remaps_of
+from .layers import Record
 from .mask import mask
 from .optimizer import transfer
 from .origin import Origin
@@ -37,6 +38,7 @@ from .verify import compare_training, random_inputs, verification
 Prefer = Literal["auto", "eager"]
 Norms = Literal["original", "plain"]
 _MOST_ROUNDS = 12
+_MOST_BACK = 6  # operators
 _ENOUGH = 0.5  # of what is to go: where the model's own class can do without as much, a traced graph that is tied to sizes is not used
 
 
@@ -220,12 +222,24 @@ def _eager_with_less(
 
 
 def _channels_at(graph: ChannelGraph, failure: MismatchError | None, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """All channels of the groups that an operator, or any other at the same line of the same class, sees."""
-    result = np.zeros_like(removed)
+    """All channels of the groups that an operator, or any other at the same line of the same class, sees; if it sees none, those before it do.
+
+    A number made of a width may stand where that width is gone, as in (q @ k) / sqrt(width).
+    """
     graph = graph if failure is None or failure.graph is None else failure.graph
-    if failure is None or failure.index >= len(graph.records):
-        return result
-    failed = graph.records[failure.index]
+    indices = [failure.index] if failure is not None and failure.index < len(graph.records) else []
+    for _ in range(_MOST_BACK):
+        found = np.zeros_like(removed)
+        for index in indices:
+            found |= _seen_at(graph, graph.records[index], removed)
+        if found.any() or not indices:
+            return found
+        indices = sorted({origin[0] for index in indices for origin in graph.wiring[index] if origin is not None and origin[0] >= 0})
+    return np.zeros_like(removed)
+
+
+def _seen_at(graph: ChannelGraph, failed: Record, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    result = np.zeros_like(removed)
     for record in graph.records:
         if record.where == failed.where:
             for layer in (layer for paint in (*record.inputs, *record.paints) for layer in paint):

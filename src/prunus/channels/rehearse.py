@@ -46,6 +46,7 @@ class MismatchError(Exception):
     def __init__(self, index: int, reason: str) -> None:
         super().__init__(reason)
         self.index = index
+        self.ran = False  # to the end: only numbers are others
         self.graph: ChannelGraph | None = None  # whose operators the index counts
 
 
@@ -332,4 +333,6 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
         return surgery, MismatchError(len(painter.records), "fewer operators than before")
     rescales, helpless = rescales_for(graph, painter.numbers) if painter.numbers else ((), None)
     failure = None if helpless is None else MismatchError(helpless, f"a number in {graph.records[helpless].operator} depends on a size")
+    if failure is not None:
+        failure.ran = True
     return replace(surgery, rescales=rescales), failure

@@ -21,7 +21,7 @@ from prunus.channels.surgery import Slices, cut
 from prunus.channels.trace import Arguments, called, map_tensors, tensors_in, two_of
 from prunus.channels.twin import copy_model, named_tensors
 
-_SIDE = 64  # pixels: larger images are made smaller, as long as the model takes them
+_SIDES = {4: 64, 5: 32}  # pixels of images, and of volumes and films: larger ones are made smaller, as long as the model takes them
 _IMAGES = 4  # in single precision, where batch norms of few values multiply rounding by much
 
 
@@ -90,26 +90,27 @@ def _variants(inputs: Arguments, images: int) -> Iterator[Arguments]:
 
 def light(inputs: Arguments, images: int = 2) -> Arguments:
     """A few small images, cut out of a large one; where there is none, batches of one are made as many all the same."""
-    found: Arguments = map_tensors(inputs, lambda tensor: _corners(tensor, images, _SIDE))
+    found: Arguments = map_tensors(inputs, lambda tensor: _corners(tensor, images))
     return found
 
 
 def has_large_images(inputs: Arguments) -> bool:
     """Whether `light` makes some images smaller."""
-    return any(_is_image(tensor) and max(tensor.shape[2:]) > _SIDE for tensor in tensors_in(inputs))
+    return any(max(tensor.shape[2:]) > _SIDES[tensor.dim()] for tensor in tensors_in(inputs) if _is_image(tensor))
 
 
 def _is_image(tensor: Tensor) -> bool:
-    return tensor.dim() == 4 and tensor.is_floating_point()
+    return tensor.dim() in _SIDES and tensor.is_floating_point()
 
 
-def _corners(tensor: Tensor, count: int, side: int) -> Tensor:
-    """As many parts of one image as asked for, or a part of each of several; of other tensors, the same and its mirror image in turns."""
+def _corners(tensor: Tensor, count: int) -> Tensor:
+    """As many parts of one image or volume as asked for, or a part of each of several; of other tensors, the same and its mirror image in turns."""
     if tensor.dim() < 2:
         return tensor
-    height, width = tensor.shape[2:] if _is_image(tensor) else (0, 0)
-    if max(height, width) <= side:
+    side = _SIDES.get(tensor.dim(), 0)
+    if not _is_image(tensor) or max(tensor.shape[2:]) <= side:
         return torch.cat([two_of(tensor)] * (count // 2)) if tensor.shape[0] == 1 else tensor
+    tensor = tensor[:, :, :side] if tensor.dim() == 5 else tensor
     if tensor.shape[0] > 1:
         return tensor[..., :side, :side]
     places = [(top, left) for top in (slice(None, side), slice(-side, None)) for left in (slice(None, side), slice(-side, None))]
