@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.channels.nets import Net, difference, pruned, random_plan, randomised
+from tests.channels.nets import Net, difference, pruned, randomised
 from torch import Tensor, nn
 from torch.nn.utils import parametrizations
 
@@ -148,12 +148,17 @@ def test_what_is_called_exact_is_exact(run: Callable[..., Any]) -> None:
     assert isinstance(prunus.compact(model, pruned(model, IMAGE)[0]), nn.Module)  # and its own check agrees
 
 
-@pytest.mark.parametrize("run", [counted, spaced])
-def test_constants_that_count_the_channels_keep_them_and_say_so(run: Callable[..., Any]) -> None:
+def mixed(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    return m.c(torch.cat([x, torch.einsum("dc,bchw->bdhw", torch.linspace(0, 1, 36, dtype=x.dtype).view(6, 6) + torch.eye(6, dtype=x.dtype), x)], 1))
+
+
+@pytest.mark.parametrize("run", [counted, spaced, mixed])
+def test_constants_that_count_the_channels_go_with_them_in_the_traced_graph(run: Callable[..., Any]) -> None:
     model = randomised(Net(run, a=nn.Conv2d(3, 6, 1), c=nn.Conv2d(12, 2, 1)))
-    plan = random_plan(prunus.trace(model, IMAGE))
-    with pytest.warns(UserWarning, match="3 of 3 channels stay"):
-        assert prunus.compact(model, plan).prunus.plan.removed == 0
+    plan, small = pruned(model, IMAGE)
+    assert plan.exact and plan.removed == 3 and small.prunus.mode == "traced"
+    assert difference(prunus.mask(model, plan), small, torch.randn(3, 3, 9, 7, dtype=torch.float64)) < 1e-12
     with pytest.raises(CompactError, match="Nothing can be removed"):
         prunus.compact(model, plan, prefer="eager")
 

@@ -13,7 +13,7 @@ import prunus
 from prunus.channels.layers import Paint
 from prunus.channels.paint import Call
 from prunus.channels.rules import RULES
-from prunus.errors import ArgumentError
+from prunus.errors import ArgumentError, TraceError
 
 
 @torch.library.custom_op("prunus_tests::swish", mutates_args=())
@@ -34,6 +34,11 @@ def soft(x: Tensor, dim: int) -> Tensor:
 
 for operator in (swish, blur, soft):
     operator.register_fake(lambda x, *others: torch.empty_like(x))
+
+
+@torch.library.custom_op("prunus_tests::halve", mutates_args=())
+def halve(x: Tensor) -> Tensor:  # with no form for meta tensors
+    return x[:, :, ::2, ::2].clone()
 
 
 @pytest.fixture(autouse=True)
@@ -87,3 +92,24 @@ def test_what_cannot_be_registered_is_said() -> None:
         prunus.paint_rule("prunus_tests::none", like="pointwise")
     with pytest.raises(ArgumentError, match="Nothing is known of an operator like 'elementwise'"):
         prunus.paint_rule("prunus_tests::swish", like="elementwise")
+
+
+def test_an_operator_that_does_not_run_on_meta_tensors_is_run_on_zeros() -> None:
+    result = halved(lambda m, y: m.second(torch.ops.prunus_tests.halve(y)).relu(), second=nn.Conv2d(8, 8, 1))
+    assert result.removed == result.asked > 0 and result.exact
+    assert "operator prunus_tests::halve has no rule" in {pin.reason for pin in result.graph.pinned}
+
+
+@pytest.mark.parametrize("channelwise", [False, True])
+def test_learned_and_fixed_fake_quantisation_leaves_channels_free(channelwise: bool) -> None:
+    def run(m: Between, y: Tensor) -> Tensor:
+        if channelwise:
+            return torch._fake_quantize_learnable_per_channel_affine(y.float(), m.scale.float(), m.zero.float(), 1, -128, 127, 1.0).to(y.dtype)
+        return torch.fake_quantize_per_tensor_affine(y.float(), 0.1, 0, -128, 127).to(y.dtype)
+
+    goes_exactly(run, scale=nn.Parameter(torch.ones(8)), zero=nn.Parameter(torch.zeros(8)))
+
+
+def test_an_operator_whose_shape_depends_on_values_is_named() -> None:
+    with pytest.raises(TraceError, match="nonzero"):
+        halved(lambda m, y: y * len(y.nonzero()))

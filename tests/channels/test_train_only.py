@@ -188,6 +188,18 @@ def test_batch_norm_of_one_pixel_gets_a_batch_of_two() -> None:
     assert graph.training is not None and small.aux.weight.shape[1] == 4
 
 
+def test_a_head_that_small_images_cannot_train_is_painted_with_larger_ones() -> None:
+    run = lambda m, h, g: (head(m, g), m.aux(F.avg_pool2d(h, 5, 3))) if m.training else head(m, g)  # noqa: E731
+    aux = nn.Sequential(nn.Conv2d(8, 6, 5), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Conv2d(6, 2, 1))
+    model = randomised(Branch(run, aux=aux))
+    graph = prunus.trace(model, IMAGE)
+    small = prunus.compact(model, plan := random_plan(graph))
+    assert graph.training is not None and small.aux[0].weight.shape == (3, 4, 5, 5)
+    large = torch.randn(2, 3, 40, 36, dtype=torch.float64)
+    expected, found = ([*tensors_in(one.train()(large))] for one in (prunus.mask(model, plan), small))
+    assert all(torch.allclose(a, b, rtol=1e-9, atol=1e-9) for a, b in zip(expected, found, strict=True))
+
+
 class Targets(nn.Module):
     """Cannot be trained without targets."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.nn import Parameter
+from torch.utils._pytree import tree_map
 
 Blank = Callable[..., Any]
 
@@ -164,6 +165,20 @@ _UNARY = (
     "rsqrt",
 )
 _BINARY = ("add", "sub", "mul", "div")
+
+
+def on_zeros(func: Any, args: Any, kwargs: Any) -> Any:
+    """What an operator that has no form for meta tensors makes of zeros, on meta: fake quantisation, and operators of other libraries."""
+
+    def real(value: Any) -> Any:
+        return torch.zeros(value.shape, dtype=value.dtype) if isinstance(value, Tensor) and value.is_meta else value
+
+    def meta(value: Any) -> Any:
+        return value.to("meta") if isinstance(value, Tensor) else value
+
+    return tree_map(meta, func(*tree_map(real, args), **tree_map(real, kwargs)))
+
+
 BLANKS: dict[str, Blank] = {
     "aten.native_batch_norm.default": batch_norm,
     "aten.native_layer_norm.default": layer_norm,

@@ -22,7 +22,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from ..errors import TraceError
-from .blank import BLANKS, Blank, like
+from .blank import BLANKS, Blank, like, on_zeros
 from .layers import (
     ANCHOR,
     Centre,
@@ -47,6 +47,7 @@ _TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
 _OWN_FOLDER = str(Path(__file__).parent) + os.sep
 _CREATION = frozenset({"zeros", "ones", "full", "empty", "arange", "linspace", "eye", "scalar_tensor", "tril_indices", "triu_indices"})
 _DRAWN = frozenset({"rand", "randn", "randint", "randperm", "normal"})  # unless they are given tensors
+_UNKNOWN_SHAPES = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
 _EMPTY = torch.ops.aten.empty.memory_format
 _SCALARS = frozenset({"_local_scalar_dense", "item", "is_nonzero"})
 _LARGEST_CONSTANT = 1 << 16  # elements; constants up to this size are computed for real, so that indices and `.item()` have values
@@ -480,9 +481,17 @@ def is_among(labels: Labels, kept: Sequence[Labels]) -> bool:
 
 
 def shape_of_call(operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
-    """Run an operator on meta tensors."""
+    """Run an operator on meta tensors, or on zeros where it does not run on those."""
     result = operator.blank(*args, **kwargs) if operator.blank else NotImplemented
-    return func(*args, **kwargs) if result is NotImplemented else result
+    if result is not NotImplemented:
+        return result
+    try:
+        return func(*args, **kwargs)
+    except RuntimeError as error:  # a NotImplementedError is one
+        missing = isinstance(error, NotImplementedError) or "fake impl" in str(error)
+        if not missing or operator.mutable or not _UNKNOWN_SHAPES.isdisjoint(func.tags):
+            raise
+        return on_zeros(func, args, kwargs)
 
 
 def tensors_of(*containers: Iterable[Any]) -> Tensors:

@@ -210,10 +210,21 @@ def _attention(scene: Scene, node: fx.Node) -> None:
         node.update_kwarg("scale", scene.before(node.args[0]).shape[-1] ** -0.5)
 
 
-def _arange(scene: Scene, node: fx.Node) -> None:
-    out = scene.before(node)
-    if scene.after(out) != out.shape:
-        raise UnrewritableError(node, "a range over channels")
+def _numbers(scene: Scene, node: fx.Node) -> None:
+    """A range over channels goes on being made in full, and the numbers of those that are left are taken out of it."""
+    out, nodes = scene.before(node), node.graph
+    lost = [layer for layer in out.paint if scene.after(out)[layer.axis] != out.shape[layer.axis]]
+    with nodes.inserting_before(node):
+        made = nodes.create_node("call_function", node.target, node.args, node.kwargs)
+        for layer in lost:
+            name = f"_slots_of_{node.name}_{layer.axis}"
+            kept = np.flatnonzero(scene.graph.stays(layer.labels, scene.removed))
+            scene.graph.model.register_buffer(name, torch.from_numpy(kept), persistent=False)
+            picked = (made, layer.axis, nodes.create_node("get_attr", name))  # get_attr() looks the name up in another module
+            if layer is not lost[-1]:
+                made = nodes.create_node("call_function", torch.ops.aten.index_select.default, picked)
+    if lost:
+        node.target, node.args, node.kwargs = torch.ops.aten.index_select.default, picked, {}
 
 
 def _repeat(scene: Scene, node: fx.Node) -> None:
@@ -251,7 +262,7 @@ _REWRITERS: dict[str, Rewriter] = {
     "group_norm": _group_norm,
     **dict.fromkeys(("layer_norm", "native_layer_norm", "rms_norm"), _normalized_shape),
     "scaled_dot_product_attention": _attention,
-    **dict.fromkeys(("arange", "linspace", "eye"), _arange),
+    **dict.fromkeys(("arange", "linspace", "logspace", "eye", "hann_window", "hamming_window"), _numbers),
     "repeat": _repeat,
     "repeat_interleave": _repeat_interleave,
 }

@@ -37,6 +37,7 @@ from .train_paint import Forward, keep_readable, share
 from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
 from .widths import SiteLog
 
+_SIDE = 288  # pixels: a multiple of what networks halve
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 
@@ -137,13 +138,14 @@ def _repainted(model: nn.Module, run: _Run, neutral: frozenset[Neutral], change:
 def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
     """The forward in train mode; None where it is the one in eval mode, or cannot be followed.
 
-    Batch norm may want a batch of more than one. What cannot be painted is told, and what parameters may read there stays.
+    Batch norm may want a batch of more than one, and heads that only training runs larger images. What cannot be painted is told, and what parameters
+    may read there stays.
     """
     if trains_alike(walk(model)):
         return None
     twice = map_tensors(eval_run.inputs, two_of)
     failure: TraceError | ArgumentError | None = None
-    for inputs in (eval_run.inputs, twice):
+    for inputs in (eval_run.inputs, twice, map_tensors(twice, _larger)):
         try:
             heard = _listen(model, inputs, training=True)
             if same_program(eval_run.program if inputs is eval_run.inputs else _listen(model, inputs), heard):
@@ -154,6 +156,13 @@ def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
     assert failure is not None
     _warn_of_training(type(model).__name__, keep_readable(eval_run), failure)
     return None
+
+
+def _larger(tensor: Tensor) -> Tensor:
+    """An image of the usual sizes instead of a small one."""
+    if tensor.dim() != 4 or not tensor.is_floating_point():
+        return tensor
+    return torch.empty([*tensor.shape[:2], *(n + _SIDE for n in tensor.shape[2:])], dtype=tensor.dtype, device="meta")
 
 
 def _warn_of_training(name: str, left: Sequence[str], failure: PrunusError) -> None:

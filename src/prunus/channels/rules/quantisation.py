@@ -43,7 +43,10 @@ def observed(call: Call) -> Sequence[Paint]:
 
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("_fused_moving_avg_obs_fq_helper", "fused_moving_avg_obs_fake_quant"), observed),
-    **dict.fromkeys(("fake_quantize_per_channel_affine", "fake_quantize_per_channel_affine_cachemask"), per_channel),
+    **dict.fromkeys(
+        ("fake_quantize_per_channel_affine", "fake_quantize_per_channel_affine_cachemask", "_fake_quantize_learnable_per_channel_affine"),
+        per_channel,
+    ),
     **dict.fromkeys(
         (
             "fake_quantize_per_tensor_affine",
