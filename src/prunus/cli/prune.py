@@ -100,6 +100,7 @@ def prune(
     from prunus.cli.app import typed_command
     from prunus.methods.one_shot import Target, one_shot
     from prunus.report.delivery import check, deliver
+    from prunus.report.quantisation import check_task
     from prunus.storage.lock import folder_lock
 
     figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance, "latency": latency}
@@ -129,6 +130,8 @@ def prune(
         opened.check_output(output)
         task = source.task(opened.input_shape[-1]) if source else None
         network = traced(task, opened.model)
+        if quantise is not None and task is not None:
+            check_task(task)
         if network is not opened.model:  # a traced module has no other forward
             target = replace(target, prefer="eager")
         example, verify_on = inputs_of(task, opened.inputs(seed), VERIFIED_ON)
