@@ -151,7 +151,9 @@ def test_every_flag_has_its_key() -> None:
 
     command: Any = typer.main.get_command(app)
     names = {parameter.name for parameter in command.commands["train"].params}
-    assert names - {"output", "recipe", "resume", "tensorboard", "onnx", "dynamic_batch", "report", "as_json", "help"} == {f.name for f in fields(Recipe)}
+    assert names - {"output", "recipe", "resume", "tensorboard", "onnx", "dynamic_batch", "report", "as_json", "help"} == {
+        f.name for f in fields(Recipe)
+    }
 
 
 @pytest.mark.parametrize(
