@@ -18,8 +18,9 @@ from prunus.cli.tuning import tuning_of
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from prunus.cli.opening import Opened
     from prunus.methods.one_shot import Outcome, Target, TargetKind
     from prunus.tasks import Task
 
@@ -125,7 +126,7 @@ def prune(
         )  # fmt: skip
         source = read_data(wanted, _side(model, shape), watch) if data else None
         watch("building the model", 0, 0)
-        build_model = source.open if source else open_model
+        build_model: Callable[..., Opened] = source.open if source else open_model
         opened = build_model(model, shape=shape, weights=weights, pretrained=pretrained, build_name=build)
         opened.check_output(output)
         task = source.task(opened.input_shape[-1]) if source else None

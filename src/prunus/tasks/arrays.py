@@ -20,6 +20,7 @@ from prunus.tasks.task import Task
 from prunus.training.feeding import Normalise
 
 TEST_SHARE = 0.2  # held out of a file that has no samples to test on
+EVERY: tuple[Part, ...] = ("train", "validation", "test")
 PLANES = (1, 3, 4)  # of pictures; they may be the last axis
 MOST_CLASSES = 100_000
 
@@ -57,11 +58,11 @@ def npz_task(path: AnyPath, *, validation: float = 0.1, seed: int = 0, ignore: i
     title = as_path(path).name
     train = split["train"]
     if kind == "classes" and train[0].dtype == torch.uint8:
-        splits = [Split(*split[part]) if part in split else None for part in ("train", "validation", "test")]
+        splits = [Split(*split[part]) if part in split else None for part in EVERY]
         assert splits[0] is not None
         return Task(splits[0], splits[1], splits[2], normalise=normalise or statistics(every[0]), classes=classes, name=title)
     scale = normalise or scale_of(every[0]) if train[0].dtype == torch.uint8 else None
-    parts = [Samples(*split[part], scale) if part in split else None for part in ("train", "validation", "test")]
+    parts = [Samples(*split[part], scale) if part in split else None for part in EVERY]
     assert parts[0] is not None
     if kind == "classes":
         return Task(parts[0], parts[1], parts[2], classes=classes, name=title)
