@@ -200,7 +200,7 @@ def _check(found: Mapping[Part, tuple[str, str]], headers: Mapping[str, _Header]
 def _read(archive: zipfile.ZipFile, name: str, header: _Header, file: Path) -> np.ndarray[Any, Any]:
     """An array whose header is known. Raises DataError where it holds what is no number."""
     with archive.open(name if name in archive.namelist() else f"{name}.npy") as stream:
-        array = _FORMAT.read_array(stream, allow_pickle=False)
+        array: np.ndarray[Any, Any] = _FORMAT.read_array(stream, allow_pickle=False)
         if stream.read(1):
             raise DataError(f"The array {name} in {shown(file)} is longer than its header states.")
     array = array.astype(header.dtype.newbyteorder("="), copy=False)
