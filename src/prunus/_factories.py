@@ -63,7 +63,8 @@ def _found(name: str, makes: str, kind: type[PrunusError]) -> Callable[..., Any]
         raise kind(f"{module_name!r} has no attribute {attribute!r}.{nearest(attribute, public)} Name what {makes}.") from error
     if not callable(found) or isinstance(found, nn.Module):
         raise kind(f"{name!r} is a {type(found).__name__}: expected a function or class that {makes}.")
-    return found  # type: ignore[no-any-return]  # it is callable
+    factory: Callable[..., Any] = found
+    return factory
 
 
 def _as_module(name: str) -> str:

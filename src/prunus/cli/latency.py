@@ -21,8 +21,11 @@ from prunus.cli.opening import open_model, parse_shape
 from prunus.errors import ConfigError, MissingExtraError, clause
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from torch import Tensor
 
+    from prunus.cli.opening import Opened
     from prunus.deploy.latency import Latency
     from prunus.deploy.runtimes import Network, Runtime
 
@@ -155,7 +158,8 @@ def _opened(texts: Sequence[str], shape: tuple[int, ...] | None, build: str, sou
                 raise ConfigError(f"{text} cannot be read as an ONNX file: there is no such file.")
             found[name] = _Entrant(Path(text), input_shape(text), {"name": text})
         else:
-            opened = (source.open if source else open_model)(text, shape=shape, build_name=build)
+            build_model: Callable[..., Opened] = source.open if source else open_model
+            opened = build_model(text, shape=shape, build_name=build)
             network = traced(source.task(opened.input_shape[-1]) if source else None, opened.model)
             found[name] = _Entrant(network, opened.input_shape, opened.record())
     return found

@@ -16,6 +16,8 @@ from prunus.cli.opening import open_model, parse_shape
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from prunus.cli.opening import Opened
     from prunus.dynamic import DynamicNetwork
     from prunus.tasks import Task
@@ -138,7 +140,7 @@ def _compare_two(a: str, b: str, input_shape: str, build: str, wanted: Wanted, o
         shape = parse_shape(input_shape)
         source = read_data(wanted, shape[-1] if shape else None, watch) if wanted.name else None
         watch("building the models", 0, 0)
-        build_model = source.open if source else open_model
+        build_model: Callable[..., Opened] = source.open if source else open_model
         first, second = (build_model(text, shape=shape, build_name=build) for text in (a, b))
         if first.input_shape != second.input_shape:
             raise ConfigError(f"{a} takes {first.input_shape} and {b} takes {second.input_shape}: give --input-shape for both.")
@@ -148,11 +150,11 @@ def _compare_two(a: str, b: str, input_shape: str, build: str, wanted: Wanted, o
             watch("evaluating", 0, 0)
             accuracy = _figures(first, second, task)
         one, inputs = inputs_of(task, first.inputs(), VERIFIED_ON)
-        networks = [traced(task, opened.model) for opened in (first, second)]
+        one_network, other = traced(task, first.model), traced(task, second.model)
         watch("tracing", 0, 0)
-        costs = [asdict(trace(network, one).cost()) for network in networks]
-        difference = output_difference(*networks, one if inputs is None else inputs)
-        measured, _ = compare_latency(*networks, one, with_onnx=onnx, watch=lambda step: watch(step, 0, 0))
+        costs = [asdict(trace(network, one).cost()) for network in (one_network, other)]
+        difference = output_difference(one_network, other, one if inputs is None else inputs)
+        measured, _ = compare_latency(one_network, other, one, with_onnx=onnx, watch=lambda step: watch(step, 0, 0))
     result: dict[str, Any] = {
         "a": first.record(),
         "b": second.record(),

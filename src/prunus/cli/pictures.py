@@ -51,7 +51,7 @@ class Pictures:
         from prunus.tasks.pictures import pictures_task
 
         given = {"windows": windows, "batch_size": batch_size}
-        chosen = {name: value for name, value in given.items() if value is not None}
+        chosen: dict[str, Any] = {name: value for name, value in given.items() if value is not None}
         return pictures_task(self.found, self.train, self.held, normalise=self.normalise, side=side, **chosen)
 
     def limited(self, count: int, seed: int) -> Pictures:

@@ -18,8 +18,9 @@ from prunus.cli.tuning import tuning_of
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
+    from prunus.cli.opening import Opened
     from prunus.methods.one_shot import Outcome, Target, TargetKind
     from prunus.tasks import Task
 
@@ -100,6 +101,7 @@ def prune(
     from prunus.cli.app import typed_command
     from prunus.methods.one_shot import Target, one_shot
     from prunus.report.delivery import check, deliver
+    from prunus.report.quantisation import check_task
     from prunus.storage.lock import folder_lock
 
     figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance, "latency": latency}
@@ -124,11 +126,13 @@ def prune(
         )  # fmt: skip
         source = read_data(wanted, _side(model, shape), watch) if data else None
         watch("building the model", 0, 0)
-        build_model = source.open if source else open_model
+        build_model: Callable[..., Opened] = source.open if source else open_model
         opened = build_model(model, shape=shape, weights=weights, pretrained=pretrained, build_name=build)
         opened.check_output(output)
         task = source.task(opened.input_shape[-1]) if source else None
         network = traced(task, opened.model)
+        if quantise is not None and task is not None:
+            check_task(task)
         if network is not opened.model:  # a traced module has no other forward
             target = replace(target, prefer="eager")
         example, verify_on = inputs_of(task, opened.inputs(seed), VERIFIED_ON)

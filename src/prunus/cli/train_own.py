@@ -15,6 +15,7 @@ from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
     from prunus.cli.data import Source
+    from prunus.tasks.task import Part
     from prunus.training import EpochRecord
     from prunus.training.distributed import Ranks
     from prunus.watching import Watch
@@ -64,7 +65,7 @@ def train_own(
     if not ranks.first:
         return {}
     watch("evaluating", 0, 0)
-    part = "test" if task.test is not None else "train"
+    part: Part = "test" if task.test is not None else "train"
     value, loss = task.figures(opened.model.eval(), part)
     result = {
         "command": command,

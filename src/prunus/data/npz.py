@@ -24,6 +24,7 @@ PARTS: dict[Part, tuple[str, ...]] = {"train": ("train",), "validation": ("val",
 INPUTS, TARGETS = ("inputs", "x", "images", "data", "signals"), ("targets", "y", "labels", "masks")
 SUFFIX = ".npz"
 MOST_AXES = 8
+_FORMAT: Any = np.lib.format  # untyped
 KINDS = "buif"  # truth values, whole numbers without and with a sign, numbers with a point
 
 
@@ -165,8 +166,8 @@ def _header(archive: zipfile.ZipFile, name: str, file: Path) -> _Header:
 def _stated(stream: IO[bytes], what: str) -> tuple[tuple[int, ...], np.dtype[Any], int]:
     """Shape, kind, and the length of the header."""
     try:
-        version = np.lib.format.read_magic(stream)
-        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[version]
+        version = _FORMAT.read_magic(stream)
+        read = {(1, 0): _FORMAT.read_array_header_1_0, (2, 0): _FORMAT.read_array_header_2_0}[version]
         shape, _, dtype = read(stream)
     except (zipfile.BadZipFile, OSError, EOFError):
         raise
@@ -199,7 +200,7 @@ def _check(found: Mapping[Part, tuple[str, str]], headers: Mapping[str, _Header]
 def _read(archive: zipfile.ZipFile, name: str, header: _Header, file: Path) -> np.ndarray[Any, Any]:
     """An array whose header is known. Raises DataError where it holds what is no number."""
     with archive.open(name if name in archive.namelist() else f"{name}.npy") as stream:
-        array = np.lib.format.read_array(stream, allow_pickle=False)
+        array: np.ndarray[Any, Any] = _FORMAT.read_array(stream, allow_pickle=False)
         if stream.read(1):
             raise DataError(f"The array {name} in {shown(file)} is longer than its header states.")
     array = array.astype(header.dtype.newbyteorder("="), copy=False)

@@ -130,7 +130,7 @@ def quantise_within(
     source: Path | str,
     target: Path | str,
     calibration: Iterable[Tensor],
-    evaluate: Callable[[Path], Tensor],
+    evaluate: Callable[[Path], Tensor | bounds.Rows],
     tolerance: float,
     confidence: float = bounds.CONFIDENCE,
     *,
@@ -145,7 +145,8 @@ def quantise_within(
 
     Args:
         source, target, calibration, weight_bits: as for `quantise`.
-        evaluate: file -> the points of every held-out sample, shape (samples,), higher is better: 100 for every sample told right, say.
+        evaluate: file -> the points of every held-out sample, shape (samples,), higher is better: 100 for every sample told right, say; or
+            `prunus.tolerance.Rows`, where the metric is no mean.
         tolerance: points that may be lost.
         confidence: that the loss on samples like the held-out ones is within the tolerance, in [0.5, 1); see `prunus.tolerance.judged`.
         watch: told about progress.
@@ -174,10 +175,14 @@ def quantise_within(
             kept = names[: _fewest(len(names), lambda count: accepted(names[:count]))]
             if len(kept) == len(names):
                 raise TargetError(
-                    f"No layer can compute in 8 bits and lose at most {tolerance:g} points on {len(points):,} held-out samples with "
+                    f"No layer can compute in 8 bits and lose at most {tolerance:g} points on {_count(points):,} held-out samples with "
                     f"{100 * confidence:g} % confidence: allow more points, or hold out more samples."
                 )
         return Int8Search(made.deliver(made.write(kept)), baseline, tolerance, confidence, tuple(trials), order)
+
+
+def _count(points: Tensor | bounds.Rows) -> int:
+    return len(points.each) if isinstance(points, bounds.Rows) else len(points)
 
 
 def _fewest(most: int, accepted: Callable[[int], bool]) -> int:

@@ -22,7 +22,8 @@ def rows(panel: Panel) -> list[dict[str, str]]:
             words.times(after["speedup"]["factor"], 1) if sure else "within the noise",
         ),
         _row(
-            "Accuracy of INT8 on the test set", _percent(before), _percent(after), f"{words.points(after['accuracy'] - before['accuracy'])} points"
+            f"{words.int8_metric(panel, title=True)} of INT8 on the test set", _percent(before), _percent(after),
+            f"{words.points(after['accuracy'] - before['accuracy'])} points",
         ),
     ]  # fmt: skip
 
@@ -39,6 +40,7 @@ def section(panel: Panel) -> dict[str, Any]:
             }
             for row in panel["networks"]
         ],
+        "metric": words.int8_metric(panel, title=True),
         "text": text(panel),
         "trials": [_trial(trial) for trial in panel["trials"]] if len(panel["trials"]) > 1 else [],
         "kept_float": panel["kept_float"],
@@ -48,7 +50,7 @@ def section(panel: Panel) -> dict[str, Any]:
 def text(panel: Panel) -> str:
     """How many layers compute in 8 bits, and by what that was decided."""
     done, kept = panel["quantised"], len(panel["kept_float"])
-    limit = f"{panel['tolerance']:g} point{'s' if panel['tolerance'] != 1 else ''} of accuracy"
+    limit = f"{panel['tolerance']:g} point{'s' if panel['tolerance'] != 1 else ''} of {words.int8_metric(panel)}"
     judged = f"on {panel['held_out']:,} held-out samples with {100 * panel['confidence']:g}{words.SPACE}% confidence"
     every = f"All {done} layers compute" if not kept else f"{done} of {done + kept} layers compute"
     bits = "" if panel["weight_bits"] == 8 else " (weights in 7, with which no processor saturates)"

@@ -8,15 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from prunus.deploy import int8, onnx
+from prunus.deploy.file_network import FileNetwork
 from prunus.deploy.latency import measure_onnx, speedup
-from prunus.deploy.onnx_accuracy import told_right
-from prunus.errors import TargetError, clause
+from prunus.errors import ConfigError, TargetError, clause
 
 if TYPE_CHECKING:
-    from prunus.data import Split
     from prunus.tasks import Task
 
 FILE = "model.int8.onnx"
@@ -29,6 +28,21 @@ class Quantisation:
 
     tolerance: float
     confidence: float
+
+
+def check_task(task: Task) -> None:
+    """Raises ConfigError, before any work, for a task by which a file in 8 bits cannot be judged."""
+    if task.loss == "model":
+        raise ConfigError(
+            "A file in 8 bits is judged by its own outputs, and that of a detector ends at its heads, before there are boxes to be judged by "
+            f"{task.metric_name}: leave --int8 out."
+        )
+    for part, what in (("validation", "held-out samples, by which layers are kept in float"), ("test", "test samples to report on")):
+        if getattr(task, part) is None:
+            raise ConfigError(f"A file in 8 bits needs {what}, and {task.name} has none.")
+    inputs = next(iter(task.calibration(1)))
+    if not isinstance(inputs, Tensor):
+        raise ConfigError(f"A network in 8 bits takes one tensor, and the inputs of {task.name} are several: leave --int8 out.")
 
 
 def quantised(
@@ -55,17 +69,15 @@ def quantised(
     Raises:
         PrunusError: what `prunus.deploy.int8.quantise_within` raises; TargetError where nothing can be quantised within the tolerance.
     """
-    from prunus.training import Calibration
-
-    validation, test = task.samples("validation"), task.samples("test")
+    check_task(task)
     exported = Path(exported)
     watch("calibrating", 0, 0)
     try:
         search = int8.quantise_within(
             exported,
             exported.with_name(FILE),
-            Calibration(task.samples("train"), task.normalisation, samples=CALIBRATION, seed=seed),
-            lambda file: 100.0 * told_right(file, validation, task.normalisation).double(),
+            task.calibration(CALIBRATION, seed),
+            lambda file: task.points(FileNetwork(file), "validation"),
             wanted.tolerance,
             wanted.confidence,
             watch=watch,
@@ -76,7 +88,7 @@ def quantised(
         dense = onnx.export(original, example_inputs, Path(folder) / "dense.onnx").path
         files = {"before": dense, "compact": exported, "int8": search.check.path}
         watch("evaluating in ONNX Runtime", 0, 0)
-        accuracy = {name: _percent(file, test, task) for name, file in files.items()}
+        accuracy = {name: task.value(FileNetwork(file)) for name, file in files.items()}
         watch("measuring INT8", 0, 0)
         times = measure_onnx(files, example_inputs)
         sizes = {name: file.stat().st_size for name, file in files.items()}
@@ -91,7 +103,8 @@ def quantised(
         "kept_float": list(check.kept_float),
         "tolerance": search.tolerance,
         "confidence": search.confidence,
-        "held_out": len(validation),
+        "held_out": task.count("validation"),
+        "metric": task.metric_name,
         "baseline": search.baseline,
         "trials": [asdict(trial) | {"kept_float": list(trial.kept_float)} for trial in search.trials],
         "sensitivities": [asdict(one) for one in search.sensitivities],
@@ -108,7 +121,3 @@ def quantised(
             for name in files
         ],
     }
-
-
-def _percent(file: Path, split: Split, task: Task) -> float:
-    return 100.0 * float(told_right(file, split, task.normalisation).double().mean())

@@ -124,6 +124,12 @@ def metric_name(result: Mapping[str, Any]) -> str:
     return "accuracy" if name == TOP_1 else name
 
 
+def int8_metric(panel: Mapping[str, Any], title: bool = False) -> str:
+    """What the metric of a quantisation is called, in a sentence or at the beginning of a line."""
+    result = {"accuracy": {"metric": str(panel.get("metric", TOP_1))}}
+    return metric_title(result) if title else metric_name(result)
+
+
 def network(panel: Mapping[str, Any], name: str) -> Mapping[str, Any]:
     """What was measured of one of the ONNX files of a quantisation: before, compact or int8."""
     found: Mapping[str, Any] = next(row for row in panel["networks"] if row["network"] == name)
@@ -134,7 +140,7 @@ def _of_int8(panel: Mapping[str, Any]) -> list[str]:
     """The file in 8 bits against that of the original."""
     before, after = network(panel, "before"), network(panel, "int8")
     speed = faster(after["speedup"]["factor"]) if after["speedup"]["certain"] else "speed unchanged"
-    return [f"{times(before['bytes'], after['bytes'])} smaller", speed, _accuracy(after["accuracy"] - before["accuracy"])]
+    return [f"{times(before['bytes'], after['bytes'])} smaller", speed, _accuracy(after["accuracy"] - before["accuracy"], int8_metric(panel))]
 
 
 def _accuracy(change: float, name: str = "accuracy") -> str:

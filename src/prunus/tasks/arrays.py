@@ -20,6 +20,7 @@ from prunus.tasks.task import Task
 from prunus.training.feeding import Normalise
 
 TEST_SHARE = 0.2  # held out of a file that has no samples to test on
+EVERY: tuple[Part, ...] = ("train", "validation", "test")
 PLANES = (1, 3, 4)  # of pictures; they may be the last axis
 MOST_CLASSES = 100_000
 
@@ -51,22 +52,23 @@ def npz_task(path: AnyPath, *, validation: float = 0.1, seed: int = 0, ignore: i
     classes = () if kind == "numbers" else _classes(targets, IGNORED if kind == "maps" else None, name)
     split: dict[Part, tuple[Tensor, Tensor]] = {part: (inputs[part], targets[part]) for part in found}
     _hold_out(split, "test", TEST_SHARE, 0, kind, name)
+    every = split["train"]  # scales are those of all of them, so that they are the same whatever is held out
     if validation:
         _hold_out(split, "validation", validation, seed, kind, name)
     title = as_path(path).name
     train = split["train"]
     if kind == "classes" and train[0].dtype == torch.uint8:
-        splits = [Split(*split[part]) if part in split else None for part in ("train", "validation", "test")]
+        splits = [Split(*split[part]) if part in split else None for part in EVERY]
         assert splits[0] is not None
-        return Task(splits[0], splits[1], splits[2], normalise=normalise or statistics(train[0]), classes=classes, name=title)
-    scale = normalise or scale_of(train[0]) if train[0].dtype == torch.uint8 else None
-    parts = [Samples(*split[part], scale) if part in split else None for part in ("train", "validation", "test")]
+        return Task(splits[0], splits[1], splits[2], normalise=normalise or statistics(every[0]), classes=classes, name=title)
+    scale = normalise or scale_of(every[0]) if train[0].dtype == torch.uint8 else None
+    parts = [Samples(*split[part], scale) if part in split else None for part in EVERY]
     assert parts[0] is not None
     if kind == "classes":
         return Task(parts[0], parts[1], parts[2], classes=classes, name=title)
     if kind == "maps":
         return Task(parts[0], parts[1], parts[2], loss=cross_entropy, metric=MeanIoU(), classes=classes, name=title)
-    judge = regression(train[1])
+    judge = regression(every[1])
     return Task(parts[0], parts[1], parts[2], loss=judge.loss, metric=judge, name=title)
 
 
