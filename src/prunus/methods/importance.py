@@ -104,6 +104,8 @@ def importance_pruning(
     weighed: tuple[nn.Module, ChannelGraph, Tensor] | None = None
     with clock.steps("searching"):
         while step >= least and len(trials) < most:
+            if plan is not None and weighed is None and not trace(current, example).num_channels:
+                break  # nothing is left that could go
             if weighed is None:
                 weighed = _weigh(current, example, task, config, start, importance, l1)
             trained, graph, scores = weighed

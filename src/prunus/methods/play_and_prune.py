@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus._arguments import door
-from prunus.channels import ChannelGraph, Trial, compact
+from prunus.channels import ChannelGraph, Trial, compact, trace
 from prunus.channels.compose import compose
 from prunus.channels.twin import named_tensors
 from prunus.errors import TargetError
@@ -90,6 +90,8 @@ def play_and_prune(
     trials, rooms = list[Trial](), list[float]()
     with clock.steps("searching"):
         while room > 0 and len(trials) < rounds:
+            if plan is not None and not trace(current, example).num_channels:
+                break  # nothing is left that could go
             watch("searching", len(trials), 0)
             trained, graph = traced_copy(current, example)
             task.fit(trained, config, besides=weakest_norm(trained, graph, alpha, strength * room), validation=None)
