@@ -64,21 +64,20 @@ def measured(folder: Path | None, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     model = models.lenet5()
     start = time.process_time()
-    outcome = history_pruning(
-        model, torch.zeros(1, 1, 28, 28), task, rounds(seed), training=config(FIRST, seed), tolerance=TOLERANCE
-    )  # fmt: skip
+    outcome = history_pruning(model, task, rounds=rounds(seed), config=config(FIRST, seed), tolerance=TOLERANCE)
+    assert outcome.dense is not None and outcome.limit is not None
     seconds = time.process_time() - start
-    before, after = (trace(network, torch.zeros(1, 1, 28, 28)).layers() for network in (model, outcome.model))
+    before, after = (trace(network, torch.zeros(1, 1, 28, 28)).layers() for network in (outcome.dense, outcome.model))
     macs = {"all": _left(before, after, ""), "convolutions": _left(before, after, "conv")}
-    errors = [100 - evaluate(network, images.test, images.normalise).accuracy for network in (model, outcome.model)]
+    errors = [100 - evaluate(network, images.test, images.normalise).accuracy for network in (outcome.dense, outcome.model)]
     return {
         "test_error_before": errors[0],
         "test_error": errors[1],
-        "held_out_error_before": 100 - outcome.baseline,
-        "held_out_error": 100 - [outcome.baseline, *(tried.accuracy for tried in outcome.rounds if tried.accepted)][-1],
+        "held_out_error_before": 100 - outcome.limit.baseline,
+        "held_out_error": 100 - [outcome.limit.baseline, *(trial.metric for trial in outcome.trials if trial.accepted)][-1],
         "widths": [getattr(outcome.model, name).weight.shape[0] for name in LAYERS],
         "macs_removed": {what: 1 - left for what, left in macs.items()},
-        "rounds": [[tried.accuracy, tried.accepted, *tried.distance] for tried in outcome.rounds],
+        "rounds": [[trial.metric, trial.accepted, *distances] for trial, distances in zip(outcome.trials, outcome.found["distances"], strict=True)],
         "cpu_seconds": seconds,
     }
 

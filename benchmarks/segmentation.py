@@ -27,12 +27,14 @@ from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, add, complete, kept, measured_before, record
 from benchmarks.segmentation_table import table
 from prunus import models, storage
+from prunus.channels import Trial
 from prunus.data.picture_sets import hold_out, load_pictures
 from prunus.data.pictures import Example, Loaded
 from prunus.deploy.comparison import compare_latency
-from prunus.methods.importance import Penalty, Weighed, importance_pruning
+from prunus.methods.importance import importance_pruning
 from prunus.segmentation import Patches, evaluate
 from prunus.segmentation.losses import cross_entropy
+from prunus.tasks import Task
 from prunus.tolerance import all_within
 from prunus.training import Normalise, TrainConfig, train
 
@@ -152,17 +154,19 @@ class Run:
             seen.append(self.figures(network, self.pictures.validation))
             return seen[-1]
 
-        def told(trial: Weighed) -> None:
-            trials.append({"step": trial.step, "macs_left": trial.macs / before.macs, "accepted": trial.accepted} | seen[-1])
+        def told(trial: Trial) -> None:
+            trials.append({"macs_left": trial.macs / before.macs, "accepted": trial.accepted} | seen[-1])
             print({name: round(value, 3) for name, value in trials[-1].items()}, flush=True)
 
         started = time.perf_counter()
         found = importance_pruning(
-            base, example, self.fit, all_within(base, validated, TOLERANCES), 1.0, step=self.key["step"], least=self.key["least"],
-            by="macs", l1=self.key["l1"], importance=self.key["importance"], scope=self.key["scope"], round_to=self.key["round_to"], on_trial=told,
+            base, self.task(example), tolerance=1.0, evaluate=all_within(base, validated, TOLERANCES), step=self.key["step"],
+            least_step=self.key["least"], l1=self.key["l1"], importance=self.key["importance"], scope=self.key["scope"],
+            round_to=self.key["round_to"], config=self.config(self.key["trial_epochs"], 0.5, "cosine"), on_trial=told,
         )  # fmt: skip
+        trials = [{"step": step} | trial for step, trial in zip(found.found["steps"], trials, strict=True)]
         storage.save(found.model, self.folder / small_of(self.key))
-        after = found.plan.after if found.plan else before
+        after = found.plan.after
         return {
             "planes": self.key["planes"],
             "pictures": [len(self.pictures.train), len(self.pictures.validation), len(self.pictures.test)],
@@ -178,8 +182,8 @@ class Run:
         """The original, trained on as often as the small network was, and measured likewise."""
         network = base_of(row, self.folder)
         for _ in range(2 * sum(trial["accepted"] for trial in row["trials"])):  # with weights and in fine-tuning
-            self.fit(network, None)
-        return self.both(network)
+            self.task().fit(network, self.config(row["trial_epochs"], 0.5, "cosine"))
+        return self.both(network.eval())
 
     def trained(self) -> tuple[nn.Module, float]:
         """The original and the seconds of its training; from the file if there is one."""
@@ -198,14 +202,9 @@ class Run:
         storage.save(network.eval(), self.folder / "base.safetensors")
         return network, sum(epoch.seconds for epoch in history.epochs)
 
-    def fit(self, network: nn.Module, penalty: Penalty | None) -> None:
-        """What a trial trains: fewer epochs, from half of the rate."""
-
-        def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-            return cross_entropy(outputs, targets).mean() + (penalty() if penalty else 0)
-
-        train(network, self.patches, self.config(self.key["trial_epochs"], 0.5, "cosine"), loss=loss)
-        network.eval()
+    def task(self, example: Tensor | None = None) -> Task:
+        """What a trial trains on; fewer epochs, from half of the rate."""
+        return Task(self.patches, loss=cross_entropy, example=example)
 
     def config(self, epochs: int, share: float, schedule: Any) -> TrainConfig:
         """Adam at a share of the network's rate."""

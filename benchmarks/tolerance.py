@@ -19,12 +19,12 @@ from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, add, kept, measured_before, page, record
 from prunus import data, models, scores
 from prunus.compensation import refit
-from prunus.methods.one_shot import Target, one_shot
+from prunus.methods.common import Target
+from prunus.methods.one_shot import one_shot
 from prunus.tasks import Task
 from prunus.training import Calibration, TrainConfig, train
 
 RESULT = RESULTS / "tolerance.json"
-EXAMPLE = torch.zeros(1, 1, 28, 28)
 
 
 def main() -> None:
@@ -61,10 +61,9 @@ def measured(images: data.ImageData, options: argparse.Namespace, seed: int) -> 
     inputs = Calibration(kept, images.normalise, samples=256, seed=seed)
     outcome = one_shot(
         model,
-        EXAMPLE,
-        lambda graph: scores.reconstruction(graph, inputs),
-        Target("tolerance", options.tolerance, confidence=options.confidence),
-        task=task,
+        task,
+        score=lambda graph: scores.reconstruction(graph, inputs),
+        target=Target("tolerance", options.tolerance, confidence=options.confidence),
         compensate=lambda network, plan, on_step: refit(network, plan, inputs, on_step=on_step),
     )
     assert outcome.limit is not None

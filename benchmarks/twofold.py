@@ -32,11 +32,12 @@ from benchmarks.twofold_table import table
 from benchmarks.twofold_variants import VARIANTS, Rival, Selected, Variant
 from prunus import data, models, scores
 from prunus.data import ImageData
-from prunus.methods.one_shot import Task
+from prunus.methods.common import Journal
 from prunus.methods.slimming import slimming_loss
 from prunus.methods.soft import SoftPruning
 from prunus.methods.twofold import twofold
 from prunus.models import load_weights
+from prunus.tasks import Task
 from prunus.training import evaluate, recalibrate, train
 
 RESULT = RESULTS / "twofold.json"
@@ -159,24 +160,22 @@ def measured(task: Task, variant: Variant, seed: int, options: argparse.Namespac
     example = torch.zeros(1, *task.train.images.shape[1:], device=next(model.parameters()).device)
     selected = Selected(task.train, task.normalise, seed)
     start = time.perf_counter()
-    trained = twofold(
+    outcome = twofold(
         model,
         task,
-        config,
         pruning=softly(example, variant) if variant.rate else None,
         curriculum=variant.curriculum(selected) if variant.curriculum else None,
-        checkpoint=partial,
-        checkpoint_seconds=math.inf,  # so that every epoch is trained, and timed, in one piece
-        resume=True,
+        config=config,
+        journal=Journal(partial, math.inf, resume=True),  # so that every epoch is trained, and timed, in one piece
     )
-    history, outcome = trained.history, trained.outcome
-    final = outcome.steps[-1].value if outcome else evaluate(model, task.test, task.normalise).accuracy
-    removal = sum(seconds for step, seconds in trained.seconds.items() if step in ("compacting", "recalibrating"))
+    history, pruned = outcome.training, variant.rate > 0
+    assert history is not None
+    removal = sum(seconds for step, seconds in outcome.seconds.items() if pruned and step in ("compacting", "recalibrating"))
     return {
-        "accuracy": final,
-        "steps": [[step.step, step.value] for step in outcome.steps] if outcome else [],
-        "relative_error": outcome.verification.relative if outcome else None,
-        "macs_left": outcome.plan.after.macs / outcome.plan.before.macs if outcome else 1.0,
+        "accuracy": outcome.metric,
+        "steps": [[step.step, step.value] for step in outcome.steps] if pruned else [],
+        "relative_error": outcome.verification.relative if pruned else None,
+        "macs_left": outcome.plan.after.macs / outcome.plan.before.macs,
         "seconds": sum(epoch.seconds for epoch in history.epochs) + selected.seconds + removal,
         "choosing_seconds": sum(epoch.choosing_seconds for epoch in history.epochs) + selected.seconds,
         "samples": float(np.mean([epoch.samples for epoch in history.epochs])) / len(task.train),

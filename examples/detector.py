@@ -17,8 +17,6 @@ from torchvision.models.detection.ssd import SSD
 
 import prunus
 from prunus import data
-from prunus.compensation import refit
-from prunus.methods.one_shot import Target, one_shot
 from prunus.report.delivery import deliver
 from prunus.tasks import MeanAveragePrecision
 from prunus.training import TrainConfig
@@ -69,10 +67,8 @@ def main(limit: int = 160, **options: Any) -> None:
     boxes, detector = task(limit), network()
     boxes.fit(detector, TrainConfig(epochs=12, lr=0.003, optimizer="adam"))
     prunus.save(detector, "dense.safetensors")
-    score, core = (lambda graph: prunus.scores.reconstruction(graph, boxes.calibration(64))), boxes.core(detector)
-    made_up = lambda network, plan, on_step: refit(network, plan, boxes.calibration(64), on_step=on_step)  # noqa: E731
-    target, tuning, example = Target("macs", 0.5, prefer="eager"), TrainConfig(epochs=4, lr=0.002, optimizer="adam"), next(iter(boxes.calibration(1)))
-    outcome = one_shot(core, example, score, target, task=boxes, compensate=made_up, tuning=tuning)
+    core, example = boxes.core(detector), next(iter(boxes.calibration(1)))
+    outcome = prunus.shrink(core, boxes, macs=0.5, config=TrainConfig(epochs=4, lr=0.002, optimizer="adam"))
     deliver("out-python", core, outcome, example[:1], model={"name": "detector"}, score="reconstruction", seed=0, task=boxes, **options)
 
 

@@ -17,9 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import prunus
-from prunus.compensation import refit
 from prunus.data.picture_sets import load_pictures
-from prunus.methods.one_shot import Target, one_shot
 from prunus.report.delivery import deliver
 from prunus.tasks.pictures import pictures_task
 from prunus.training import TrainConfig
@@ -67,9 +65,7 @@ def main(counts: tuple[int, int, int] = (60, 80, 20), **options: Any) -> None:
     model, quick = Net(), TrainConfig(epochs=1, lr=0.005, optimizer="adam")
     task.fit(model, TrainConfig(epochs=6, lr=0.01, optimizer="adam"))
     prunus.save(model, "dense.safetensors")
-    score, target = (lambda graph: prunus.scores.reconstruction(graph, task.calibration(64))), Target("tolerance", 5.0, confidence=0.9)
-    made_up = lambda network, plan, on_step: refit(network, plan, task.calibration(64), on_step=on_step)  # noqa: E731
-    outcome = one_shot(model, task.example_inputs(), score, target, task=task, compensate=made_up, tuning=quick, trial_tuning=quick)
+    outcome = prunus.shrink(model, task, tolerance=5.0, confidence=0.9, config=quick, trial_config=quick)
     deliver("out-python", model, outcome, task.example_inputs(), model={"name": "pixels"}, score="reconstruction", seed=0, task=task, **options)
 
 

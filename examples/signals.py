@@ -14,8 +14,6 @@ import numpy as np
 from torch import nn
 
 import prunus
-from prunus.compensation import refit
-from prunus.methods.one_shot import Target, one_shot
 from prunus.report.delivery import deliver
 from prunus.tasks import npz_task
 from prunus.training import TrainConfig
@@ -49,16 +47,10 @@ def main(count: int = 2100, **options: Any) -> None:
     model = network()
     task.fit(model, TrainConfig(epochs=6, batch_size=32, lr=0.01, optimizer="adam"))
     prunus.save(model, "dense.safetensors")
-    outcome = one_shot(
-        model,
-        task.example_inputs(),
-        lambda graph: prunus.scores.reconstruction(graph, task.calibration()),
-        Target("tolerance", 3.0, confidence=0.9),
-        task=task,
-        compensate=lambda network, plan, on_step: refit(network, plan, task.calibration(), on_step=on_step),
-        trial_tuning=TrainConfig(epochs=1, batch_size=32, lr=0.005, optimizer="adam"),
-        tuning=TrainConfig(epochs=3, batch_size=32, lr=0.005, optimizer="adam"),
-    )
+    outcome = prunus.shrink(
+        model, task, tolerance=3.0, confidence=0.9, config=TrainConfig(epochs=3, batch_size=32, lr=0.005, optimizer="adam"),
+        trial_config=TrainConfig(epochs=1, batch_size=32, lr=0.005, optimizer="adam"),
+    )  # fmt: skip
     deliver("out-python", model, outcome, task.example_inputs(), model={"name": "signals"}, score="reconstruction", seed=0, task=task, **options)
     print(f"{outcome.before.macs:,} MACs before, {outcome.plan.after.macs:,} after, with {outcome.steps[-1].value:.1f} % accuracy")
 

@@ -22,20 +22,27 @@ from prunus import compensation, dynamic, models, scores, segmentation, selectio
 from prunus.data.sets import Split
 from prunus.errors import PrunusError
 from prunus.methods.adversarial import adversarial_pruning
+from prunus.methods.at_initialisation import snip_pruning
 from prunus.methods.autoprune import autoprune
 from prunus.methods.channels_and_layers import channels_and_layers
-from prunus.methods.fewer_blocks import leave_out
+from prunus.methods.common import Journal, Target
+from prunus.methods.fewer_blocks import fewer_blocks, leave_out
+from prunus.methods.gating import train_gated
+from prunus.methods.greedy import greedy_pruning
+from prunus.methods.history import history_pruning
 from prunus.methods.history_schedules import resnet, vgg16
 from prunus.methods.importance import importance_pruning
-from prunus.methods.one_shot import Target, one_shot
+from prunus.methods.one_shot import one_shot
 from prunus.methods.play_and_prune import play_and_prune
-from prunus.methods.selective_decay import selective_decay_loss
-from prunus.methods.slimming import slimming_loss
-from prunus.methods.soft import asymptotic_rate, filter_norms
+from prunus.methods.selective_decay import selective_decay, selective_decay_loss
+from prunus.methods.slimming import slimming, slimming_loss
+from prunus.methods.soft import asymptotic_rate, filter_norms, soft_pruning
 from prunus.methods.thresholds import threshold_pruning
+from prunus.methods.twofold import twofold
 from prunus.scores.history import closest_pairs, filter_l1, from_checkpoints
 from prunus.scores.initialisation import channel_saliency, force, snip
 from prunus.targets import matching, plan_above
+from prunus.tasks import Task
 from prunus.tolerance import all_within, largest_within
 
 ROOMS = ("prunus", "channels", "compensation", "dynamic", "models", "scores", "segmentation", "selection", "training")
@@ -85,7 +92,7 @@ def table() -> dict[Callable[..., Any], dict[str, Any]]:
     logits = torch.randn(4, 3)
     masks = {"logits": torch.randn(2, 1, 4, 4), "targets": torch.zeros(2, 4, 4, dtype=torch.long)}
     effects = {"effects": np.ones(len(w["subsets"])), "subsets": w["subsets"]}
-    method = {"model": model, "example_inputs": images}
+    method = {"model": model, "task": Task(pairs, pairs, pairs)}
     never = lambda *_: None  # noqa: E731
     return {
         prunus.trace: {"model": model, "example_inputs": images},
@@ -168,23 +175,34 @@ def table() -> dict[Callable[..., Any], dict[str, Any]]:
                                "on_step": never},
         segmentation.evaluate: {"model": nn.Conv2d(1, 2, 1), "examples": [], "normalise": normalise(), "tile": 32, "overlap": 0, "batch_size": 1},
         segmentation.log_jaccard: masks, segmentation.dice_loss: masks, segmentation.binary: masks,
-        adversarial_pruning: method | {"batches": pairs, "epochs": 1, "lr": 0.01, "momentum": 0.9, "weight_decay": 0.0, "mu": 1.0, "strength": 1e-3,
-                                       "every": 1, "seed": 0},
-        autoprune: method | {"batches": pairs, "held_out": pairs, "epochs": 1, "strength": 0.1, "lr": 0.01, "gate_lr": 0.01, "momentum": 0.9,
-                             "weight_decay": 0.0, "loss": loss},
-        channels_and_layers: method | {"fit": never, "strength": 0.1},
-        leave_out: method | {"loss": lambda m: 1.0, "enough": 1, "evenly": False, "watch": never},
-        importance_pruning: method | {"fit": never, "evaluate": lambda m: 1.0, "tolerance": 1.0, "step": 0.5, "least": 0.5, "by": "rate",
-                                      "scope": "global", "start": "ones", "importance": "weight"},
-        one_shot: method | {"score": scores.norm, "target": Target("rate", 0.5), "task": None, "compensate": lambda m, p, g: m, "tuning": None,
-                   "blocks": 0,
-                            "evenly": False, "teach": False, "verify_on": None, "watch": never},
-        play_and_prune: method | {"fit": never, "evaluate": lambda m: 1.0, "tolerance": 1.0, "alpha": 0.1, "strength": 0.01, "delta": 0.3,
-                                  "confidence": 0.9, "most": 1, "on_round": never},
+        adversarial_pruning: method | {"strength": 1e-3, "mu": 1.0, "every": 1, "config": config, "tuning": None},
+        autoprune: method | {"strength": 0.1, "gate_lr": 0.01, "config": config, "tuning": None, "journal": Journal()},
+        channels_and_layers: method | {"strength": 0.1, "config": config},
+        fewer_blocks: method | {"blocks": 1, "evenly": False, "teach": False, "config": None},
+        leave_out: {"model": model, "example_inputs": images, "loss": lambda m: 1.0, "enough": 1, "evenly": False, "watch": never},
+        greedy_pruning: method | {"rate": 0.5, "rates": None, "protect": (), "config": None},
+        history_pruning: method | {"tolerance": 1.0, "rate": 0.3, "rounds": 1, "pull_epochs": 1, "pull_strength": 1.0, "regulariser": "exp",
+                                   "protect": (), "config": config, "tuning": config},
+        importance_pruning: method | {"tolerance": 100.0, "step": 0.5, "least_step": 0.5, "by": "rate", "scope": "global", "start": "ones",
+                                      "importance": "weight", "l1": 1e-4, "round_to": 1, "protect": (), "most": 1, "config": config},
+        one_shot: method | {"score": scores.norm, "target": Target("rate", 0.5), "compensate": lambda m, p, g: m, "config": None, "blocks": 0,
+                            "evenly": False, "teach": False, "example_inputs": None, "watch": never},
+        prunus.shrink: method | {"rate": 0.5, "score": scores.norm, "compensate": "none", "scope": "uniform", "round_to": 1, "floor": 1,
+                                 "protect": (), "exact": False, "prefer": "auto", "blocks": 0, "config": None, "seed": 0},
+        play_and_prune: method | {"tolerance": 100.0, "alpha": 0.1, "strength": 0.01, "delta": 0.01, "confidence": 0.9, "rounds": 1,
+                                  "config": config},
+        selective_decay: method | {"rate": 0.5, "first": 0.1, "last": 1.0, "every": 1, "scope": "uniform", "protect": (), "config": config},
+        slimming: method | {"rate": 0.5, "strength": 1e-4, "scope": "global", "protect": (), "config": config, "tuning": None},
+        snip_pruning: method | {"rate": 0.5, "scope": "uniform", "protect": (), "config": config},
+        soft_pruning: method | {"rate": 0.5, "growth": "constant", "first_rate": 0.0, "prune_every": 1, "freeze": 0.5, "folded": True,
+                                "from_start": False, "norm": 2, "rates": None, "protect": (), "config": config, "curriculum": None},
+        threshold_pruning: method | {"strength": 0.1, "config": config},
+        train_gated: method | {"budget": 0.9, "gates": "activation", "gated": (), "gate_block": 1, "gate_hidden": 0, "pull": 1.0, "settle": False,
+                               "config": config},
+        twofold: method | {"pruning": None, "curriculum": None, "config": config},
         selective_decay_loss: {"model": model, "graph": graph, "choose": lambda g: plan, "steps": 2, "weight_decay": 0.1, "first": 0.1, "last": 1.0,
                                "every": 1},
         slimming_loss: {"model": model, "strength": 0.1},
-        threshold_pruning: method | {"fit": never, "steps": 2, "strength": 0.1},
         asymptotic_rate: {"progress": 0.5, "goal": 0.5, "first": 0.0},
         vgg16: {"rounds": 1, "length": 1.0, "seed": 0}, resnet: {"rounds": 1, "length": 1.0, "seed": 0},
     }  # fmt: skip

@@ -23,11 +23,13 @@ def blocks(name: str) -> list[str]:
 
 
 def test_the_training_of_the_docs_ends_in_a_compact_network() -> None:
-    block, of_batches = blocks("docs/training.md")
+    block, own_loop, of_batches = blocks("docs/training.md")
     scope: dict[str, Any] = {}
     exec(block, scope)
     assert [epoch.samples for epoch in scope["history"].epochs[:2]] == [1442, 1442] and scope["history"].epochs[3].samples < 1442
     assert scope["small"].prunus.verification.relative < 1e-5
+    exec(own_loop, scope)
+    assert scope["pruning"].plan.removed > 0 and scope["small"].prunus.verification.relative < 1e-5
     exec(of_batches, scope)
     assert scope["history"].kept in (1, 2) and scope["history"].epochs[0].accuracy is None
 
@@ -60,8 +62,8 @@ def test_methods_run_as_shown(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
         exec(block, scope)
         if "small" in scope:
             assert scope["small"].prunus.verification.relative < 1e-4
-        if "found" in scope and hasattr(scope["found"], "rounds"):
-            assert scope["found"].rounds
+        if "out" in scope:
+            assert scope["out"].verification.relative < 1e-4 and scope["out"].model is not None
 
 
 def test_the_score_of_the_docs_is_the_largest_weight() -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     )
     from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, core, mask, paint_rule, trace, verify, whole
     from .errors import PrunusError
+    from .methods.shrinking import shrink
     from .storage import load, save
     from .targets import plan
     from .tasks import Task
@@ -58,6 +59,7 @@ __all__ = [
     "scores",
     "segmentation",
     "selection",
+    "shrink",
     "storage",
     "tasks",
     "trace",
@@ -74,6 +76,7 @@ _HOMES = {
     "PrunusError": "errors",
     **dict.fromkeys(("load", "save"), "storage"),
     "plan": "targets",
+    "shrink": "methods.shrinking",
     "Task": "tasks",
 }
 

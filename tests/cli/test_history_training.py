@@ -76,7 +76,7 @@ def test_the_history_of_an_earlier_training(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--validation", "0"], "keeps its tolerance on them"),
+        (["--validation", "0"], "keeps its tolerance, or learns, on held-out samples"),
         (["--select", "random"], "leave select = 'random' out"),
         (["--history", "nowhere"], "history = 'nowhere' must be a folder with weight files"),
     ],

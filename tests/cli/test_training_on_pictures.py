@@ -97,11 +97,18 @@ def test_importance_weights_on_pictures(place: Path) -> None:
     assert shown.exit_code == 0 and "of the MACs: pixel accuracy" in shown.output.replace("\n", " ")
 
 
+def test_other_methods_take_pictures_as_a_task(place: Path) -> None:
+    options = ("--epochs", "2", "--method", "slimming", "--rate", "0.4", "--scope", "uniform", "--no-onnx", "--no-report")
+    result = invoke("train", "tiles", "small_pixels:build", *SHORT, *options, "-o", "out")
+    assert result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"] and result["target"]["score"] == "bn-scale"
+    assert result["accuracy"]["steps"][0]["step"] == "slimmed" and result["verification"]["relative"] < 1e-4
+
+
 @pytest.mark.parametrize(
     ("options", "says"),
     [
         (("tiles", "--select", "random"), "select must be all"),
-        (("tiles", "--method", "soft"), "the method none or importance"),
+        (("tiles", "--method", "dynamic"), "the method not dynamic"),
         (("tiles", "--method", "importance", "--validation", "0"), "validation must be above 0"),
         (("digits", "--loss", "dice"), "The loss dice is of pixels, and digits holds no pictures with masks"),
         (("tiles", "--block", "9"), "cannot be split"),

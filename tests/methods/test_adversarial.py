@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -16,10 +17,13 @@ from prunus import models
 from prunus.errors import ConfigError, PlanError, TargetError
 from prunus.methods.adversarial import Fista, adversarial_pruning, discriminator, discriminator_loss, student_loss
 from prunus.models.resnet import CifarResNet
+from prunus.tasks import Task
+from prunus.training import TrainConfig
 
 IMAGES = torch.randn(48, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-Batches = list[tuple[Tensor, object]]
-BATCHES: Batches = [(part, None) for part in IMAGES.split(16)]
+BATCHES = [(part, torch.zeros(len(part), dtype=torch.int64)) for part in IMAGES.split(16)]
+TASK = Task(BATCHES)
+PLAIN = TrainConfig(epochs=1, lr=0.01, weight_decay=2e-4)
 
 
 def test_losses_are_those_of_the_paper() -> None:
@@ -66,7 +70,7 @@ def network(build: Callable[[], nn.Module], factor: float = 1.0) -> nn.Module:
 
 def test_one_step_of_the_masks_follows_their_slope() -> None:
     model, lr, strength = network(lambda: models.lenet5(image_size=8)), 0.5, 0.3
-    found = adversarial_pruning(model, IMAGES[:1], BATCHES[:1], epochs=1, lr=lr, strength=strength, every=1)
+    found = adversarial_pruning(model, Task(BATCHES[:1]), strength=strength, every=1, config=replace(PLAIN, lr=lr))
     logits, judge = model(IMAGES[:16]).detach(), discriminator(10, 0).double()
     discriminator_loss(judge, logits, logits).backward()  # type: ignore[no-untyped-call]
     with torch.no_grad():
@@ -82,7 +86,7 @@ def test_one_step_of_the_masks_follows_their_slope() -> None:
                 moved.conv1.bias[filter] *= 1 + step
                 losses.append(float(student_loss(judge, moved(IMAGES[:16]), logits, 1.0)))
         slope = (losses[0] - losses[1]) / 2e-5
-        assert slope != 0 and float(found.numbers[mine[filter]]) == pytest.approx(1 - lr * (slope + strength), abs=1e-6)
+        assert slope != 0 and float(found.found["numbers"][mine[filter]]) == pytest.approx(1 - lr * (slope + strength), abs=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -92,12 +96,12 @@ def test_one_step_of_the_masks_follows_their_slope() -> None:
 def test_what_is_left_is_the_masked_student(build: Callable[[], nn.Module], factor: float, mu: float) -> None:
     model = network(build, factor)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found = adversarial_pruning(model, IMAGES[:1], BATCHES, epochs=10, mu=mu, strength=3.0, every=1)
-    assert bool((found.numbers >= 0).all()) and found.plan.exact
-    assert 0 < found.plan.removed < len(found.numbers) - len(found.plan.groups)
-    assert difference(prunus.mask(found.dense, found.plan), found.model, IMAGES) < 1e-12
-    assert difference(found.dense, found.model, IMAGES) < 1e-12  # masks at 0 removed nothing that was left
-    assert found.model.training == model.training
+    found = adversarial_pruning(model, TASK, mu=mu, strength=3.0, every=1, config=replace(PLAIN, epochs=10))
+    numbers, small = found.found["numbers"], prunus.compact(found.dense, found.plan)
+    assert bool((numbers >= 0).all()) and found.plan.exact
+    assert 0 < found.plan.removed < len(numbers) - len(found.plan.groups)
+    assert difference(prunus.mask(found.dense, found.plan), small, IMAGES) < 1e-12
+    assert difference(found.dense, small, IMAGES) < 1e-12  # masks at 0 removed nothing that was left
     last = list(before)[-2]
     assert not torch.allclose(found.dense.state_dict()[last], before[last])  # the weights have learned
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -105,19 +109,40 @@ def test_what_is_left_is_the_masked_student(build: Callable[[], nn.Module], fact
 
 def test_the_student_begins_as_the_teacher_and_the_seed_decides() -> None:
     model = randomised(models.lenet5(image_size=8))
-    still = adversarial_pruning(model, IMAGES[:1], BATCHES, epochs=1, lr=1e-30, strength=0.0, every=1, weight_decay=0.0)
+    still = adversarial_pruning(model, TASK, strength=0.0, every=1, config=replace(PLAIN, lr=1e-30, weight_decay=0.0))
     assert still.plan.removed == 0 and difference(model, still.model, IMAGES) < 1e-12
-    first, again, other = (adversarial_pruning(model, IMAGES[:1], BATCHES, epochs=1, lr=1e-4, strength=1.0, every=1, seed=seed) for seed in (0, 0, 1))
-    assert torch.equal(first.numbers, again.numbers) and not torch.equal(first.numbers, other.numbers)
+    first, again, other = (
+        adversarial_pruning(model, TASK, strength=1.0, every=1, config=replace(PLAIN, lr=1e-4, seed=seed)).found["numbers"] for seed in (0, 0, 1)
+    )
+    assert torch.equal(first, again) and not torch.equal(first, other)
+
+
+def test_every_pixel_of_a_map_is_told_apart() -> None:
+    masks = [(part, torch.zeros(len(part), 8, 8, dtype=torch.int64)) for part in IMAGES.split(16)]
+    task = Task(masks, loss=lambda outputs, targets: outputs.mean((1, 2, 3)), metric=lambda outputs, targets: outputs.mean((1, 2, 3)))
+    model = randomised(nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 3, 1)))
+    found = adversarial_pruning(model, task, strength=40.0, every=1, config=PLAIN)
+    assert 0 < found.plan.removed < 8 and found.verification.relative < 1e-9
 
 
 def test_what_cannot_be_done_is_said() -> None:
     model = randomised(models.lenet5(image_size=8))
-    with pytest.raises(TargetError, match="at least one epoch"):
-        adversarial_pruning(model, IMAGES[:1], BATCHES, epochs=0)
+    with pytest.raises(TargetError, match="at least one step between updates"):
+        adversarial_pruning(model, TASK, every=0)
     with pytest.raises(ConfigError, match="diverged: lower the learning rate"):
-        adversarial_pruning(model, IMAGES[:1], BATCHES, epochs=1, lr=1e9, every=1)
-    with pytest.raises(ConfigError, match="Sequential must return logits"):
-        adversarial_pruning(randomised(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3))), IMAGES[:1], BATCHES)
+        adversarial_pruning(model, TASK, every=1, config=replace(PLAIN, lr=1e9))
+    with pytest.raises(ConfigError, match="LossOnly must return logits"):
+        adversarial_pruning(randomised(LossOnly()), TASK)
     with pytest.raises(PlanError, match="no channel that can go"):
-        adversarial_pruning(randomised(nn.Sequential(nn.Flatten(), nn.Linear(64, 10))), IMAGES[:1], BATCHES)
+        adversarial_pruning(randomised(nn.Sequential(nn.Flatten(), nn.Linear(64, 10))), TASK)
+
+
+class LossOnly(nn.Module):
+    """Gives a number for every image."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 2, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.second(self.first(x)).mean((1, 2, 3))

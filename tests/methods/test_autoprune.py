@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -16,12 +18,18 @@ from prunus import models
 from prunus.channels.factors import ChannelFactors
 from prunus.errors import TargetError
 from prunus.methods.autoprune import BySign, Gates, autoprune
+from prunus.methods.common import Journal, Outcome
 from prunus.models.resnet import CifarResNet
+from prunus.tasks import Task
+from prunus.training import EpochRecord, TrainConfig
 
 IMAGES = torch.randn(48, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(48) % 10
 TRAIN = list(zip(IMAGES[:32].split(16), LABELS[:32].split(16), strict=True))
 HELD_OUT = [(IMAGES[32:], LABELS[32:])]
+TASK = Task(TRAIN, HELD_OUT)
+PLAIN = TrainConfig(epochs=1, lr=0.01)
+STILL = TrainConfig(epochs=1, lr=1e-30)
 
 
 def lenet() -> nn.Module:
@@ -66,25 +74,27 @@ def test_weights_learn_on_training_and_gates_on_held_out_batches() -> None:
     model, seen = lenet(), []
 
     def loss(outputs: Tensor, labels: Tensor) -> Tensor:
-        seen.append(labels)
+        if outputs.requires_grad:  # not in evaluation
+            seen.append(labels)
         return F.cross_entropy(outputs, labels)
 
-    found = autoprune(model, IMAGES[:1], TRAIN, HELD_OUT, epochs=2, strength=0.0, gate_lr=1e-9, loss=loss)
+    task = Task(TRAIN, HELD_OUT, loss=loss)
+    found = autoprune(model, task, strength=0.0, gate_lr=1e-9, config=replace(PLAIN, epochs=2))
     wanted = [TRAIN[0][1], HELD_OUT[0][1], TRAIN[1][1], HELD_OUT[0][1]] * 2
     assert all(torch.equal(a, b) for a, b in zip(seen, wanted, strict=True))
-    assert found.plan.removed == 0 and float(found.numbers.min()) > 0
+    assert found.plan.removed == 0 and float(found.found["numbers"].min()) > 0
     assert difference(model, found.dense, IMAGES) > 1e-3  # the weights have learned
-    still = autoprune(model, IMAGES[:1], TRAIN, HELD_OUT, epochs=1, strength=0.0, lr=1e-30, gate_lr=0.1)
-    assert difference(model, still.dense, IMAGES) < 1e-9 and not torch.equal(still.numbers, found.numbers)
+    still = autoprune(model, TASK, strength=0.0, gate_lr=0.1, config=STILL)
+    assert difference(model, still.dense, IMAGES) < 1e-9 and not torch.equal(still.found["numbers"], found.found["numbers"])
 
 
 def test_the_regulariser_pulls_open_gates_alone() -> None:
     model = lenet()
     with torch.no_grad():
         model.fc2.weight.zero_()  # nothing depends on any channel
-    found = autoprune(model, IMAGES[:1], TRAIN[:1], HELD_OUT, epochs=5, strength=1.0, lr=1e-30, gate_lr=0.06)
+    found = autoprune(model, Task(TRAIN[:1], HELD_OUT), strength=1.0, gate_lr=0.06, config=replace(STILL, epochs=5))
     for group, size in (("conv1.weight", 20), ("conv2.weight", 50)):
-        mine = found.numbers[channels(prunus.trace(model, IMAGES[:1]), group)].sort().values
+        mine = found.found["numbers"][channels(prunus.trace(model, IMAGES[:1]), group)].sort().values
         ranks = torch.arange(1.0, size + 1) / size
         for rank, number in zip(ranks, mine, strict=True):
             assert -0.0601 < float(number) <= max(0.0, float(rank) - 0.3) + 1e-6
@@ -95,15 +105,36 @@ def test_the_regulariser_pulls_open_gates_alone() -> None:
 def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module]) -> None:
     model = build()
     before = copy.deepcopy(model.state_dict())
-    found = autoprune(model, IMAGES[:1], TRAIN, HELD_OUT, epochs=4, strength=1.0, gate_lr=0.05)
-    assert found.plan.exact and 0 < found.plan.removed < len(found.numbers) - len(found.plan.groups)
-    assert difference(prunus.mask(found.dense, found.plan), found.model, IMAGES) < 1e-12
-    assert difference(found.dense, found.model, IMAGES) < 1e-12
+    found = autoprune(model, TASK, strength=1.0, gate_lr=0.05, config=replace(PLAIN, epochs=4))
+    small = prunus.compact(found.dense, found.plan)
+    assert found.plan.exact and 0 < found.plan.removed < len(found.found["numbers"]) - len(found.plan.groups)
+    assert difference(prunus.mask(found.dense, found.plan), small, IMAGES) < 1e-12
+    assert difference(found.dense, small, IMAGES) < 1e-12
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
+def test_a_training_that_was_broken_off_goes_on_as_it_would_have(tmp_path: Path) -> None:
+    class StopError(Exception):
+        pass
+
+    def once(path: Path | None, stop: int) -> Outcome:
+        def told(step: str, record: EpochRecord) -> None:
+            if record.epoch == stop:
+                raise StopError
+
+        journal = Journal(path, resume=True, on_epoch=told)
+        return autoprune(lenet(), TASK, strength=1.0, gate_lr=0.05, config=replace(PLAIN, epochs=3), journal=journal)
+
+    whole, path = once(None, -1), tmp_path / "checkpoint"
+    with pytest.raises(StopError):
+        once(path, 2)
+    resumed = once(path, -1)
+    assert torch.equal(whole.found["numbers"], resumed.found["numbers"]) and whole.plan.groups == resumed.plan.groups
+
+
 def test_what_cannot_be_done_is_said() -> None:
-    with pytest.raises(TargetError, match="rates are above 0"):
-        autoprune(lenet(), IMAGES[:1], TRAIN, HELD_OUT, epochs=1, strength=0.1, gate_lr=0)
-    with pytest.raises(TargetError, match="held-out batches"):
-        autoprune(lenet(), IMAGES[:1], TRAIN, [], epochs=1, strength=0.1)
+    with pytest.raises(TargetError, match="learning rate is above 0"):
+        autoprune(lenet(), TASK, strength=0.1, gate_lr=0.0)
+    for held_out in (None, []):
+        with pytest.raises(TargetError, match="held-out"):
+            autoprune(lenet(), Task(TRAIN, held_out), config=PLAIN)

@@ -9,20 +9,20 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.channels.nets import Net, channels, difference, randomised
+from tests.methods.fakes import Fit, Penalty, fake
 from torch import Tensor, nn
 
 import prunus
-from prunus import data, models
+from prunus import models
 from prunus.channels.blocks import residual_blocks, without_blocks
 from prunus.channels.plan import make_plan
 from prunus.errors import CompactError, PlanError, TargetError
 from prunus.methods.channels_and_layers import SPEED, Gates, channels_and_layers
-from prunus.methods.importance import Penalty
 from prunus.models.resnet import CifarResNet
-from prunus.training import TrainConfig, evaluate, train
+from prunus.tasks import Task
+from prunus.training import TrainConfig
 
 IMAGE = torch.randn(3, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-Fit = Callable[[nn.Module, Penalty | None], None]
 
 
 def residual(blocks: int = 2) -> nn.Module:
@@ -131,28 +131,30 @@ def test_blocks_are_what_is_the_identity_without_parameters(model: Callable[[], 
 def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module], count: int) -> None:
     model, seen = build(), []
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    found = channels_and_layers(model, IMAGE[:1], closing([0, 2][: count // 2], 0.4, seen), 0.1)
-    assert len(found.removable) == count and found.blocks == tuple(found.removable[i] for i in (0, 2)[: count // 2])
+    found = channels_and_layers(model, fake(closing([0, 2][: count // 2], 0.4, seen), IMAGE), strength=0.1)
+    removable = found.found["removable"]
+    assert len(removable) == count and found.blocks == tuple(removable[i] for i in (0, 2)[: count // 2])
+    small = prunus.compact(found.dense, found.plan)
     for name in found.blocks:
         assert isinstance(found.model.get_submodule(name), nn.Identity)
     assert found.plan.removed > 20 and found.plan.exact
     with torch.no_grad():
         assert torch.allclose(found.dense(IMAGE), seen[0], rtol=1e-12, atol=1e-14)
-        assert torch.allclose(found.model(IMAGE), seen[0], rtol=1e-10, atol=1e-12)
-    assert difference(prunus.mask(found.dense, found.plan), found.model, IMAGE) < 1e-12
+        assert torch.allclose(small(IMAGE), seen[0], rtol=1e-10, atol=1e-12)
+    assert difference(prunus.mask(found.dense, found.plan), small, IMAGE) < 1e-12
     assert list(model.state_dict()) == list(before) and all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
 def test_a_group_that_closes_keeps_one_channel_and_all_blocks_may_go() -> None:
     model, seen = residual(), []
-    found = channels_and_layers(model, IMAGE[:1], closing([0, 1, 2, 3], 1.0, seen), 0.1)
-    assert found.blocks == found.removable and all(len(group.removed) == group.size - 1 for group in found.plan.groups)
+    found = channels_and_layers(model, fake(closing([0, 1, 2, 3], 1.0, seen), IMAGE), strength=0.1)
+    assert found.blocks == found.found["removable"] and all(len(group.removed) == group.size - 1 for group in found.plan.groups)
     with torch.no_grad():
-        assert torch.allclose(found.model(IMAGE), seen[0], rtol=1e-10, atol=1e-12)
+        assert torch.allclose(prunus.compact(found.dense, found.plan)(IMAGE), seen[0], rtol=1e-10, atol=1e-12)
 
 
 def test_it_is_saved_and_loaded_without_its_blocks(tmp_path: Path) -> None:
-    found = channels_and_layers(residual(), IMAGE[:1], closing([1], 0.5, []), 0.1)
+    found = channels_and_layers(residual(), fake(closing([1], 0.5, []), IMAGE), strength=0.1)
     prunus.save(found.model, tmp_path / "small.safetensors")
     for build in (residual, lambda: without_blocks(residual(), found.blocks)):
         assert difference(prunus.load(tmp_path / "small.safetensors", build), found.model, IMAGE) == 0
@@ -162,22 +164,13 @@ def test_it_is_saved_and_loaded_without_its_blocks(tmp_path: Path) -> None:
     assert prunus.compact(found.model, prunus.plan(again, prunus.scores.norm(again), rate=0.3)).prunus.verification.relative < 1e-9
 
 
-def test_cheap_blocks_and_channels_close_and_dear_ones_stay() -> None:
-    digits = data.load("digits")
-    kept, held_out = digits.hold_out(0.3)
+def test_cheap_blocks_and_channels_close_and_dear_ones_stay(task: Task) -> None:
     torch.manual_seed(0)
     model = CifarResNet(2, in_channels=1)
-    train(model, kept, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=digits.normalise)
-
-    def fit(network: nn.Module, penalty: Penalty | None) -> None:
-        def loss(outputs: Tensor, labels: Tensor) -> Tensor:
-            return F.cross_entropy(outputs, labels) + (penalty() if penalty else 0.0)
-
-        train(network, kept, TrainConfig(epochs=4, lr=0.02, batch_size=64), normalise=digits.normalise, loss=loss)
-
-    found = channels_and_layers(model, IMAGE[:1].float(), fit, 3.0)
-    assert found.blocks and found.plan.after.macs < 0.5 * prunus.trace(model, IMAGE[:1].float()).cost().macs
-    assert evaluate(found.model, held_out, digits.normalise).accuracy > 80
+    task.fit(model, TrainConfig(epochs=3, batch_size=64, lr=0.05))
+    found = channels_and_layers(model, task, strength=3.0, config=TrainConfig(epochs=4, lr=0.02, batch_size=64))
+    assert found.blocks and found.plan.after.macs < 0.5 * found.before.macs == 0.5 * prunus.trace(model, IMAGE[:1].float()).cost().macs
+    assert task.value(found.model, "validation") > 80
 
 
 class Nosy(nn.Module):
@@ -193,10 +186,10 @@ class Nosy(nn.Module):
 
 def test_what_cannot_be_done_is_said() -> None:
     with pytest.raises(TargetError, match=r"0 or more, not -1"):
-        channels_and_layers(residual(), IMAGE[:1], closing([], 0.1, []), -1)
+        channels_and_layers(residual(), fake(closing([], 0.1, []), IMAGE), strength=-1)
     with pytest.raises(PlanError, match="has no channel that can go"):
-        channels_and_layers(randomised(nn.Sequential(nn.Conv2d(1, 2, 1))), IMAGE[:1], closing([], 0.1, []), 1)
+        channels_and_layers(randomised(nn.Sequential(nn.Conv2d(1, 2, 1))), fake(closing([], 0.1, []), IMAGE), strength=1)
     with pytest.raises(PlanError, match="no module 'layer9'"):
         without_blocks(residual(), ["layer9"])
     with pytest.raises(CompactError, match="does not run without its closed blocks block"):
-        channels_and_layers(randomised(Nosy()), IMAGE[:1], closing([0], 0.1, []), 1)
+        channels_and_layers(randomised(Nosy()), fake(closing([0], 0.1, []), IMAGE), strength=1)

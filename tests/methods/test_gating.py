@@ -12,7 +12,8 @@ from torch import nn
 from prunus import data, models
 from prunus.dynamic import DynamicNetwork, activity, attach
 from prunus.errors import ConfigError, TargetError
-from prunus.methods.gating import Allowance, train_gated
+from prunus.methods.common import Journal
+from prunus.methods.gating import Allowance, fit_gates
 from prunus.tasks import Task
 from prunus.training import Calibration, TrainConfig, train
 
@@ -36,7 +37,7 @@ def gated(model: nn.Module, kind: str) -> DynamicNetwork:
 @pytest.mark.parametrize("kind", ["activation", "winners", "widths"])
 def test_a_network_with_gates_learns_to_keep_a_budget(kind: str) -> None:
     network = gated(trained(), kind)
-    history = train_gated(network, MATERIAL, TrainConfig(epochs=3, lr=0.02, batch_size=64), 0.6)
+    history = fit_gates(network, MATERIAL, TrainConfig(epochs=3, lr=0.02, batch_size=64), 0.6)
     found = activity(network, Calibration(HELD, DIGITS.normalise, 1000))
     assert found.expected == pytest.approx(0.6, abs=0.06)
     assert network.budget == pytest.approx(0.6)
@@ -66,7 +67,7 @@ def test_a_training_with_gates_that_was_broken_off_goes_on_as_it_would_have(tmp_
             if step == "training" and done == stop:
                 raise StopError
 
-        train_gated(network, FEW, config, 0.6, checkpoint=path, checkpoint_seconds=0.0, resume=True, watch=watch)
+        fit_gates(network, FEW, config, 0.6, journal=Journal(path, 0.0, True), watch=watch)
         return network
 
     whole, path = once(None, -1), tmp_path / "checkpoint"
@@ -82,9 +83,9 @@ def test_a_training_with_gates_that_was_broken_off_goes_on_as_it_would_have(tmp_
 @pytest.mark.parametrize("settings", [{"keep": "best"}, {"compile": True}])
 def test_settings_that_do_not_go_with_gates(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="its last epoch is kept"):
-        train_gated(gated(trained(), "activation"), MATERIAL, TrainConfig(**{"epochs": 1, "batch_size": 64, "lr": 0.05, **settings}), 0.5)
+        fit_gates(gated(trained(), "activation"), MATERIAL, TrainConfig(**{"epochs": 1, "batch_size": 64, "lr": 0.05, **settings}), 0.5)
 
 
 def test_budgets_out_of_range() -> None:
     with pytest.raises(TargetError, match="between 0 and 1, not 1"):
-        train_gated(gated(trained(), "activation"), FEW, TrainConfig(epochs=1, batch_size=64, lr=0.05), 1.0)
+        fit_gates(gated(trained(), "activation"), FEW, TrainConfig(epochs=1, batch_size=64, lr=0.05), 1.0)

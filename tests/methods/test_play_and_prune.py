@@ -6,17 +6,17 @@ import copy
 
 import pytest
 import torch
-import torch.nn.functional as F
 from tests.channels.nets import channels, difference
-from torch import Tensor, nn
+from tests.methods.fakes import Penalty, fake
+from torch import nn
 
 import prunus
-from prunus import data, models
+from prunus import models
 from prunus.errors import PlanError, TargetError
-from prunus.methods.importance import Penalty
-from prunus.methods.play_and_prune import Round, play_and_prune, relative_norms, weakest_norm
+from prunus.methods.play_and_prune import play_and_prune, relative_norms, weakest_norm
 from prunus.models.resnet import CifarResNet
-from prunus.training import TrainConfig, evaluate, train
+from prunus.tasks import Task
+from prunus.training import TrainConfig
 
 IMAGES = torch.randn(8, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -52,12 +52,13 @@ def test_a_residual_stream_is_pulled_in_every_layer_that_writes_to_it() -> None:
     assert torch.equal(stem, branch) and 0 < int(stem.sum()) < 16
 
 
-class Played:
+class Game:
     """Fit and evaluate by hand: the metric falls as said, and every fit is noted; the first of a round makes some filters small."""
 
     def __init__(self, model: nn.Module, metrics: list[float], small: float = 0.01) -> None:
         self.original, self.metrics, self.small = model, iter(metrics), small
         self.strengths: list[float | None] = []
+        self.task = fake(self.fit, IMAGES)
 
     def fit(self, model: nn.Module, penalty: Penalty | None) -> None:
         self.strengths.append(None if penalty is None else float(penalty().detach()) / float(model.conv1.weight.detach().abs().sum()))
@@ -72,14 +73,14 @@ class Played:
 def test_the_strength_follows_what_is_left_of_the_tolerance() -> None:
     model = lenet()
     before = copy.deepcopy(model.state_dict())
-    game, told = Played(model, [90.0, 89.5, 88.75, 87.9]), []
-    found = play_and_prune(model, IMAGES, game.fit, game.evaluate, 2.0, alpha=1.0, strength=0.1, delta=0.2, on_round=told.append)
-    assert [round_.room for round_ in found.rounds] == [2.0, 1.5, 0.75] and tuple(told) == found.rounds
-    assert [round_.accepted for round_ in found.rounds] == [True, True, False]
-    assert [round_.removed for round_ in found.rounds] == [2, 2, 2]
+    game, told = Game(model, [90.0, 89.5, 88.75, 87.9]), []
+    found = play_and_prune(model, game.task, tolerance=2.0, alpha=1.0, strength=0.1, delta=0.2, evaluate=game.evaluate, on_trial=told.append)
+    assert found.found["rooms"] == (2.0, 1.5, 0.75) and tuple(told) == found.trials
+    assert [trial.accepted for trial in found.trials] == [True, True, False]
+    assert [round(trial.rate * found.graph.num_channels) for trial in found.trials] == [2, 4, 6]
     assert game.strengths[1::2] == [None, None, None]
-    assert found.baseline == 90.0 and found.plan is not None
-    assert found.plan.removed == 4 and found.plan.after.macs == found.rounds[1].macs and found.model.conv1.out_channels == 16
+    assert found.limit is not None and found.limit.baseline == 90.0
+    assert found.plan.removed == 4 and found.plan.after.macs == found.trials[1].macs and found.model.conv1.out_channels == 16
     assert difference(found.model, prunus.compact(model, found.plan), IMAGES) < 0.5  # the same channels, shrunk on the way
     assert [p.shape for p in found.model.parameters()] == [p.shape for p in prunus.compact(model, found.plan).parameters()]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
@@ -87,38 +88,27 @@ def test_the_strength_follows_what_is_left_of_the_tolerance() -> None:
 
 def test_the_game_ends_where_nothing_falls_below_the_threshold() -> None:
     model = lenet()
-    game = Played(model, [90.0, 90.0], small=1.0)
-    found = play_and_prune(model, IMAGES, game.fit, game.evaluate, 1.0, delta=0.1)
-    assert found.rounds == () and found.model is model and found.plan is None
-    rounds: list[Round] = []
-    play_and_prune(model, IMAGES, (other := Played(model, [90.0] * 9)).fit, other.evaluate, 1.0, delta=0.2, most=2, on_round=rounds.append)
-    assert len(rounds) == 2
+    game = Game(model, [90.0, 90.0], small=1.0)
+    found = play_and_prune(model, game.task, tolerance=1.0, delta=0.1, evaluate=game.evaluate)
+    assert found.trials == () and found.plan.removed == 0
+    assert all(torch.equal(a, b) for a, b in zip(found.model.parameters(), model.parameters(), strict=True))
+    other = Game(model, [90.0] * 9)
+    assert len(play_and_prune(model, other.task, tolerance=1.0, delta=0.2, rounds=2, evaluate=other.evaluate).trials) == 2
 
 
-def test_digits_stay_within_the_tolerance() -> None:
-    digits = data.load("digits")
-    kept, held_out = digits.hold_out(0.3)
-    torch.manual_seed(0)
-    model = models.lenet5(image_size=8)
-    train(model, kept, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=digits.normalise)
-
-    def fit(network: nn.Module, penalty: Penalty | None) -> None:
-        def loss(outputs: Tensor, labels: Tensor) -> Tensor:
-            return F.cross_entropy(outputs, labels) + (penalty() if penalty else 0.0)
-
-        train(network, kept, TrainConfig(epochs=1, lr=0.03, batch_size=64), normalise=digits.normalise, loss=loss)
-
+def test_digits_stay_within_the_tolerance(task: Task, trained: nn.Module) -> None:
     def points(network: nn.Module) -> float:
-        return evaluate(network, held_out, digits.normalise).accuracy
+        return task.value(network, "validation")
 
-    found = play_and_prune(model, torch.zeros(1, 1, 8, 8), fit, points, 3.0, alpha=0.3, strength=1e-2, delta=0.2, most=2)
-    assert found.plan is not None and found.plan.after.macs < found.plan.before.macs
-    assert points(found.model) >= found.baseline - 3.0
+    config = TrainConfig(epochs=1, lr=0.03, batch_size=64)
+    found = play_and_prune(trained, task, tolerance=3.0, alpha=0.3, delta=0.2, rounds=2, config=config, evaluate=points)
+    assert found.plan.after.macs < found.plan.before.macs
+    assert points(found.model) >= points(trained) - 3.0
 
 
 def test_what_cannot_be_done_is_said() -> None:
-    game = Played(lenet(), [90.0])
+    game = Game(lenet(), [90.0])
     with pytest.raises(TargetError, match="A tolerance is above 0"):
-        play_and_prune(game.original, IMAGES, game.fit, game.evaluate, 0.0)
+        play_and_prune(game.original, game.task, tolerance=0.0)
     with pytest.raises(PlanError, match="no channel that can go"):
-        play_and_prune(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double(), IMAGES, game.fit, game.evaluate, 1.0)
+        play_and_prune(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double(), game.task, evaluate=game.evaluate)

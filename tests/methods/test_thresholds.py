@@ -10,15 +10,16 @@ import pytest
 import torch
 import torch.nn.functional as F
 from tests.channels.nets import channels, difference
+from tests.methods.fakes import Penalty, fake
 from torch import Tensor, nn
 
 import prunus
 from prunus import models
 from prunus.channels.factors import ChannelFactors, makers
 from prunus.errors import TargetError
-from prunus.methods.importance import Penalty
 from prunus.methods.thresholds import SHARPNESS, START, Thresholds, softly_pruned, threshold_pruning
 from prunus.models.resnet import CifarResNet
+from prunus.training.hooks import StepCount
 
 IMAGES = torch.randn(32, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.arange(32) % 10
@@ -52,7 +53,7 @@ def test_the_pruning_function_is_a_ramp_with_a_step() -> None:
 def test_sizes_are_norms_of_what_makes_a_channel_and_thresholds_get_gradients() -> None:
     model = residual()
     graph = prunus.trace(model, IMAGES[:1])
-    thresholds = Thresholds(graph, makers(model, graph), 10)
+    thresholds = Thresholds(graph, makers(model, graph), 10, StepCount())
     plain = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     ChannelFactors(model, graph, thresholds)
     mine = channels(graph, "layer1.0.bn1.weight")
@@ -74,11 +75,11 @@ def test_sizes_are_norms_of_what_makes_a_channel_and_thresholds_get_gradients() 
 def test_the_penalty_sharpens_and_pushes_thresholds_up() -> None:
     model = lenet()
     graph = prunus.trace(model, IMAGES[:1])
-    thresholds = Thresholds(graph, makers(model, graph), 4)
-    seen = []
+    thresholds, seen = Thresholds(graph, makers(model, graph), 4, count := StepCount()), []
     for _ in range(6):
-        penalty = thresholds.penalty()
         seen.append(thresholds.sharpness)
+        count.after_step(model)
+    penalty = thresholds.penalty()
     assert seen == pytest.approx([10.0, 10 * 100**0.25, 100.0, 10 * 100**0.75, 1000.0, 1000.0])
     assert float(penalty.detach()) == pytest.approx(3 * math.exp(-START), rel=1e-5)
     penalty.backward()  # type: ignore[no-untyped-call]
@@ -104,16 +105,17 @@ def test_what_is_below_its_threshold_goes_and_the_rest_is_the_masked_network(bui
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
-    found = threshold_pruning(model, IMAGES[:1], fit, 30, strength=8.0)
+    found = threshold_pruning(model, fake(fit, IMAGES), strength=8.0)
     mine = channels(prunus.trace(model, IMAGES[:1]), "conv1.weight" if build is lenet else "layer1.0.bn1.weight")
     removed = found.plan.removed_in(prunus.trace(model, IMAGES[:1]))
     assert removed[mine[:5]].mean() >= 0.8 and removed[mine[5:]].mean() < 0.5
-    assert found.plan.exact and bool((found.numbers[torch.from_numpy(~removed)] > 0).all())
-    assert difference(prunus.mask(found.dense, found.plan), found.model, IMAGES) < 1e-12
+    assert found.plan.exact and bool((found.found["numbers"][torch.from_numpy(~removed)] > 0).all())
+    assert found.dense is not None
+    assert difference(prunus.mask(found.dense, found.plan), prunus.compact(found.dense, found.plan), IMAGES) < 1e-12
     assert before.keys() == weak.keys() and all(torch.equal(tensor, weak[name]) for name, tensor in model.state_dict().items())
 
 
 def test_what_cannot_be_done_is_said() -> None:
-    for steps, strength in ((0, 1.0), (1, -1.0), (1, math.nan)):
-        with pytest.raises(TargetError, match="at least one step and a strength of 0 or more"):
-            threshold_pruning(lenet(), IMAGES[:1], lambda model, penalty: None, steps, strength=strength)
+    for strength in (-1.0, math.nan):
+        with pytest.raises(TargetError, match="The strength of the regulariser is 0 or more"):
+            threshold_pruning(lenet(), fake(), strength=strength)

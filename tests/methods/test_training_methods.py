@@ -9,14 +9,17 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.methods.fakes import Penalty, fake
 from torch import Tensor, nn
 
 import prunus
 from prunus import models, scores
-from prunus.channels import ChannelGraph, Plan
+from prunus.channels import ChannelGraph, Plan, Trial
 from prunus.channels.compose import compose
 from prunus.errors import PlanError, TargetError
-from prunus.methods.importance import Penalty, Weighed, classifier_within, importance_pruning
+from prunus.methods.history import history_pruning
+from prunus.methods.importance import importance_pruning
+from prunus.methods.play_and_prune import play_and_prune
 from prunus.methods.selective_decay import selective_decay_loss
 from prunus.methods.slimming import slimming_loss
 from prunus.tasks import Task
@@ -53,28 +56,25 @@ def test_plans_of_other_models_do_not_follow(trained: nn.Module) -> None:
 
 def test_importance_pruning_keeps_its_tolerance(task: Task, trained: nn.Module) -> None:
     before = copy.deepcopy(trained.state_dict())
-    told: list[Weighed] = []
-
-    def fit(model: nn.Module, penalty: Penalty | None) -> None:
-        def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-            return F.cross_entropy(outputs, targets) + (penalty() if penalty else 0.0)
-
-        train(model, task.train, TrainConfig(epochs=1, lr=0.02, batch_size=64), normalise=task.normalise, loss=loss)
+    told: list[Trial] = []
 
     def points(model: nn.Module) -> float:
-        assert task.validation is not None
-        return evaluate(model, task.validation, task.normalise).accuracy
+        return task.value(model, "validation")
 
-    found = importance_pruning(trained, EXAMPLE, fit, points, 12.0, step=0.5, least=0.25, most=4, start="l1", on_trial=told.append)
-    assert tuple(told) == found.trials and 1 <= len(told) <= 4
-    assert found.baseline == points(trained)
+    config = TrainConfig(epochs=1, lr=0.02, batch_size=64)
+    found = importance_pruning(
+        trained, task, tolerance=12.0, step=0.5, least_step=0.25, by="rate", most=4, start="l1", config=config, evaluate=points, on_trial=told.append
+    )
+    assert tuple(told) == found.trials and 1 <= len(told) <= 4 and found.limit is not None
+    assert found.limit.baseline == points(trained) and found.limit.lowest == pytest.approx(points(trained) - 12)
     steps = [0.5]
-    for trial in found.trials:
-        assert trial.step == steps[-1] and trial.accepted == (found.baseline - trial.lowest <= 12.0)
+    for trial, step in zip(found.trials, found.found["steps"], strict=True):
+        assert step == steps[-1] and trial.accepted == (found.limit.baseline - trial.lowest <= 12.0)
         steps.append(steps[-1] if trial.accepted else steps[-1] / 2)
     accepted = [trial for trial in found.trials if trial.accepted]
-    assert accepted and found.plan is not None and found.plan.after.macs == accepted[-1].macs
-    assert points(found.model) == pytest.approx(accepted[-1].value)
+    assert accepted and found.plan.after.macs == accepted[-1].macs
+    assert accepted[-1].rate == pytest.approx(found.plan.removed / found.graph.num_channels)
+    assert points(found.model) == pytest.approx(accepted[-1].metric)
     assert [p.shape for p in found.model.parameters()] == [p.shape for p in prunus.compact(trained, found.plan).parameters()]
     assert all(torch.equal(tensor, before[name]) for name, tensor in trained.state_dict().items())
 
@@ -86,37 +86,35 @@ def test_what_was_cut_in_steps_is_restored_from_its_file(trained: nn.Module, tmp
                 parameter.add_(0.1 * torch.randn_like(parameter))
 
     torch.manual_seed(0)
-    found = importance_pruning(trained, EXAMPLE, noise, lambda model: 1.0, 1.0, step=0.3, most=2)
-    assert found.plan is not None and len(found.trials) == 2
+    found = importance_pruning(trained, fake(noise, EXAMPLE), tolerance=1.0, step=0.3, by="rate", most=2, evaluate=lambda model: 1.0)
+    assert len(found.trials) == 2
     prunus.save(found.model, tmp_path / "small.safetensors")
     again = prunus.load(tmp_path / "small.safetensors", lambda: models.lenet5(image_size=8))
     image = torch.randn(3, 1, 8, 8)
     assert torch.equal(again(image), found.model(image)) and again.prunus.plan.removed == found.plan.removed
 
 
-def test_a_classifier_comes_with_all_that_a_report_shows(task: Task, trained: nn.Module) -> None:
-    torch.manual_seed(0)
-    tuning = TrainConfig(epochs=1, lr=0.02, label_smoothing=0.1, batch_size=64)
-    found = classifier_within(trained, EXAMPLE, task, 20.0, tuning, step=0.6, protect=("conv1",))
+def test_a_tolerance_is_kept_on_held_out_samples(task: Task, trained: nn.Module) -> None:
+    config = TrainConfig(epochs=1, lr=0.02, label_smoothing=0.1, batch_size=64)
+    found = importance_pruning(trained, task, tolerance=20.0, step=0.6, protect=("conv1",), config=config)
     assert task.validation is not None and found.limit is not None
     assert found.limit.baseline == pytest.approx(evaluate(trained, task.validation, task.normalise).accuracy)
-    assert found.limit.lowest == pytest.approx(found.limit.baseline - 20)
-    assert found.compact.conv1.out_channels == 20 and found.plan.after.macs < found.plan.before.macs
+    assert found.model.conv1.out_channels == 20 and found.plan.after.macs < found.plan.before.macs
     assert [step.step for step in found.steps] == ["before", "after the trials"]
-    assert found.steps[1].value == evaluate(found.compact, task.test, task.normalise).accuracy
-    accepted = [trial for trial in found.trials if trial.accepted]
-    assert accepted[-1].macs == found.plan.after.macs and accepted[-1].rate == pytest.approx(1 - found.plan.after.macs / found.plan.before.macs)
-    with pytest.raises(TargetError, match="held-out"):
-        classifier_within(trained, EXAMPLE, replace(task, validation=None), 1.0, tuning)
+    assert found.metric == evaluate(found.model, task.test, task.normalise).accuracy
+    for method in (importance_pruning, play_and_prune, history_pruning):
+        with pytest.raises(TargetError, match="held-out"):
+            method(trained, replace(task, validation=None), tolerance=1.0)
 
 
 def test_an_impossible_tolerance_leaves_the_original(trained: nn.Module) -> None:
     values = iter([90.0, *[10.0] * 10])
-    found = importance_pruning(trained, EXAMPLE, lambda model, penalty: None, lambda model: next(values), 1.0, step=0.4, least=0.1, by="macs")
-    assert found.model is trained and found.plan is None
-    assert [trial.step for trial in found.trials] == [0.4, 0.2, 0.1]
+    found = importance_pruning(trained, fake(images=EXAMPLE), tolerance=1.0, step=0.4, least_step=0.1, evaluate=lambda model: next(values))
+    assert found.plan.removed == 0 and found.notes == ("No trial kept the tolerance, so nothing was removed.",)
+    assert all(torch.equal(a, b) for a, b in zip(found.model.parameters(), trained.parameters(), strict=True))
+    assert found.found["steps"] == (0.4, 0.2, 0.1)
     with pytest.raises(TargetError, match="steps lie between 0 and 1"):
-        importance_pruning(trained, EXAMPLE, lambda model, penalty: None, lambda model: 1.0, 1.0, step=0.1, least=0.2)
+        importance_pruning(trained, fake(images=EXAMPLE), tolerance=1.0, step=0.1, least_step=0.2)
 
 
 class Normed(nn.Module):

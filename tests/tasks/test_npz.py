@@ -16,7 +16,6 @@ from torch import nn
 import prunus
 from prunus.data import limits, npz
 from prunus.errors import ConfigError, DataError
-from prunus.methods.one_shot import Target, one_shot
 from prunus.tasks import MeanIoU, Regression, Samples, npz_task
 from prunus.training import TrainConfig
 
@@ -46,8 +45,8 @@ def test_classes_of_signals_are_told_apart_and_the_network_pruned(tmp_path: Path
     model = net(2)
     task.fit(model, TrainConfig(epochs=8, batch_size=16, lr=0.02, optimizer="adam"))
     assert task.value(model) > 90
-    outcome = one_shot(model, task.example_inputs(), prunus.scores.norm, Target("macs", 0.5), task=task, tuning=TrainConfig(epochs=2, lr=0.01))
-    assert outcome.plan.after.macs <= 0.5 * outcome.plan.before.macs and outcome.steps[-1].value == pytest.approx(task.value(outcome.compact))
+    outcome = prunus.shrink(model, task, macs=0.5, score="norm-l2", compensate="none", config=TrainConfig(epochs=2, lr=0.01))
+    assert outcome.plan.after.macs <= 0.5 * outcome.plan.before.macs and outcome.steps[-1].value == pytest.approx(task.value(outcome.model))
 
 
 def test_sorted_samples_are_drawn_from_everywhere(tmp_path: Path) -> None:

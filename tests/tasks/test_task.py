@@ -14,7 +14,8 @@ from torch import Tensor, nn
 import prunus
 from prunus import data
 from prunus.errors import ConfigError, DataError
-from prunus.methods.one_shot import Target, one_shot
+from prunus.methods.common import Target
+from prunus.methods.one_shot import one_shot
 from prunus.tasks import MeanIoU, Task, squared_error
 from prunus.tolerance import Rows, judged
 from prunus.training import TrainConfig, batches, evaluate
@@ -69,12 +70,10 @@ def test_a_network_of_any_task_is_pruned_to_a_tolerance(stream: bool) -> None:
         task = Task(pairs(FEW, 50), pairs(HELD, 50), pairs(DIGITS.test, 70))
     model = network()
     task.fit(model, TrainConfig(epochs=3, batch_size=50, lr=0.05))
-    outcome = one_shot(
-        model, task.example_inputs(), lambda graph: prunus.scores.norm(graph), Target("tolerance", 20.0), task=task, tuning=SHORT, trial_tuning=SHORT
-    )
+    outcome = one_shot(model, task, score=lambda graph: prunus.scores.norm(graph), target=Target("tolerance", 20.0), config=SHORT, trial_config=SHORT)
     assert outcome.plan.removed and outcome.limit is not None and outcome.tuning is not None
     assert [step.step for step in outcome.steps][:2] == ["before", "after removal"]
-    assert outcome.steps[-1].value == pytest.approx(task.value(outcome.compact))
+    assert outcome.steps[-1].value == pytest.approx(task.value(outcome.model))
     accepted = [trial for trial in outcome.trials if trial.accepted]
     assert all(outcome.limit.baseline - trial.lowest <= 20.0 for trial in accepted)
 
@@ -121,8 +120,8 @@ def test_segmentation_has_a_bound_by_picture_and_no_void_pixels() -> None:
     other = segmenter()
     _, lowest = judged(points, task.points(other), 0.9)
     assert lowest < task.value(other, "validation")
-    outcome = one_shot(model, task.example_inputs(), lambda graph: prunus.scores.norm(graph), Target("rate", 0.25), task=task, tuning=SHORT)
-    assert outcome.steps[-1].value == pytest.approx(task.value(outcome.compact))
+    outcome = one_shot(model, task, score=lambda graph: prunus.scores.norm(graph), target=Target("rate", 0.25), config=SHORT)
+    assert outcome.steps[-1].value == pytest.approx(task.value(outcome.model))
 
 
 # -- detection ---------------------------------------------------------------------------------------------------------------------------------------

@@ -9,36 +9,17 @@ from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from prunus.cli import streams
-from prunus.cli.failures import one_line, out_of_memory, unknown, unusable
-from prunus.cli.limits import check_percentages, check_settings
+from prunus.cli.failures import one_line, unknown, unusable
 from prunus.cli.signals import stops
-from prunus.errors import ConfigError, PrunusError
+from prunus.cli.verbs import Verb
+from prunus.errors import PrunusError
 
 COMMAND = "prunus.command"  # where the context keeps what the user typed
 
 EPILOGUE = "Exit codes: 0 done · 1 an error, told in one sentence · 2 wrong usage · 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM."
-
-
-class Verb(TyperCommand):
-    """A verb; its numbers are looked at before it does anything."""
-
-    def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
-        """Look at what was typed, and parse it."""
-        check_percentages(args, {flag: param.name for param in self.params for flag in param.opts if param.name})
-        return super().make_context(info_name, args, parent=parent, **extra)
-
-    def invoke(self, ctx: Any) -> Any:
-        """Run it."""
-        check_settings(ctx.params, {param.name: max(param.opts, key=len) for param in self.params if param.name})
-        try:
-            return super().invoke(ctx)
-        except (MemoryError, RuntimeError) as error:
-            if (text := out_of_memory(error, ctx.params.get("input_shape") or "")) is None:
-                raise
-            raise ConfigError(text) from error
 
 
 class Commands(TyperGroup):
@@ -144,12 +125,13 @@ def _register() -> None:
     from prunus.cli.export import export
     from prunus.cli.latency import latency
     from prunus.cli.look import compare, profile
+    from prunus.cli.method_flags import TrainVerb
     from prunus.cli.prune import prune
     from prunus.cli.segment import segment
     from prunus.cli.train import train
 
     for verb in (demo, prune, compress, train, cascade, segment, profile, compare, latency, export, methods, models):
-        app.command(cls=Verb)(verb)
+        app.command(cls=TrainVerb if verb is train else Verb)(verb)
 
 
 _register()

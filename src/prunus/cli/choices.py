@@ -11,14 +11,11 @@ from prunus.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from torch import Tensor, nn
+    from torch import Tensor
 
-    from prunus.channels import ChannelGraph, Plan
-    from prunus.methods.one_shot import Compensate
-    from prunus.scores import Similarity
+    from prunus.channels import ChannelGraph
+    from prunus.methods.common import Compensate
     from prunus.tasks import Task
-    from prunus.tasks.task import Inputs
-    from prunus.training import Calibration
 
 
 class Scope(StrEnum):
@@ -124,63 +121,11 @@ def score_function(score: Score, seed: int, task: Task | None) -> Callable[[Chan
     Raises:
         ConfigError: it looks at data, and there are none.
     """
+    from prunus.methods.named import score_named
+
     if SCORES[score].needs != Needs.NOTHING and task is None:
         raise ConfigError(f"The score {score} looks at training samples: give --data.")
-
-    def inputs() -> Calibration | Inputs:
-        assert task is not None
-        return task.calibration(seed=seed)
-
-    def metric(model: nn.Module) -> float:
-        assert task is not None
-        return task.few("train", 1024).value(model)
-
-    def scored(graph: ChannelGraph) -> Tensor:
-        from prunus import scores
-
-        match score:
-            case Score.NORM_L1:
-                return scores.norm(graph, p=1)
-            case Score.NORM_L2:
-                return scores.norm(graph, p=2)
-            case Score.BN_SCALE:
-                return scores.bn_scale(graph)
-            case Score.GEOMETRIC_MEDIAN:
-                return scores.geometric_median(graph)
-            case Score.TAYLOR:
-                assert task is not None
-                loss = task.per_sample_loss
-                return scores.taylor(graph, inputs().pairs(), lambda outputs, targets: loss(outputs, targets).mean())
-            case Score.ACTIVATION_MEAN:
-                return scores.activation_mean(graph, inputs())
-            case Score.SIMILARITY | Score.SIMILARITY_INPUTS:
-                return similarity_of(score, graph, task, seed).scores
-            case Score.RECONSTRUCTION:
-                return scores.reconstruction(graph, inputs())
-            case Score.THINET:
-                return scores.thinet(graph, inputs())
-            case Score.LASSO:
-                return scores.lasso(graph, inputs())
-            case Score.NISP:
-                return scores.nisp(graph, inputs())
-            case Score.PLS:
-                return scores.pls(graph, inputs().pairs())
-            case Score.CAR:
-                return scores.car(graph, metric)
-            case Score.RANDOM:
-                return scores.random(graph, seed=seed)
-
-    return scored
-
-
-def similarity_of(score: Score, graph: ChannelGraph, task: Task | None, seed: int) -> Similarity:
-    """How alike channels are, by weights or by calibration inputs."""
-    from prunus.scores import similarity
-
-    if score == Score.SIMILARITY:
-        return similarity(graph)
-    assert task is not None
-    return similarity(graph, "empirical", task.calibration(seed=seed))
+    return score_named(score.value, task, seed)
 
 
 def compensation_function(compensation: Compensation | None, seed: int, task: Task | None) -> Compensate | None:
@@ -189,22 +134,8 @@ def compensation_function(compensation: Compensation | None, seed: int, task: Ta
     Raises:
         ConfigError: it looks at data, and there are none.
     """
+    from prunus.methods.named import compensation_named
+
     if compensation in (Compensation.REFIT, Compensation.MEANS) and task is None:
         raise ConfigError(f"The compensation {compensation} looks at training samples: give --data.")
-    if compensation == Compensation.NONE or (compensation is None and task is None):
-        return None
-
-    def compensate(model: nn.Module, plan: Plan, on_step: Callable[[int, int], None]) -> nn.Module:
-        from prunus.channels.resolve import graph_for
-        from prunus.compensation import merge, refit, restore_means
-        from prunus.scores import similarity
-
-        if compensation == Compensation.MERGE:
-            graph = graph_for(model, plan)
-            into, scales = similarity(graph).representatives(plan, graph)
-            return merge(model, plan, into, scales)
-        assert task is not None
-        inputs = task.calibration(seed=seed)
-        return (restore_means if compensation == Compensation.MEANS else refit)(model, plan, inputs, on_step=on_step)
-
-    return compensate
+    return compensation_named(compensation.value if compensation else None, task, seed)

@@ -33,7 +33,8 @@ def demo(
     from prunus import data, models
     from prunus.cli.app import typed_command
     from prunus.deploy.latency import pinned_threads
-    from prunus.methods.one_shot import Target, one_shot
+    from prunus.methods.common import Target
+    from prunus.methods.one_shot import one_shot
     from prunus.report.delivery import check, deliver
     from prunus.storage.lock import folder_lock
     from prunus.tasks import Task
@@ -60,15 +61,13 @@ def demo(
         )
         images, _ = next(iter(batches(digits.test, digits.normalise, 64)))
         outcome = one_shot(
-            model,
-            images[:1],
-            score_function(Score.RECONSTRUCTION, seed, task),
-            Target("tolerance", tolerance),
-            task=task,
+            model.eval(),
+            task,
+            score=score_function(Score.RECONSTRUCTION, seed, task),
+            target=Target("tolerance", tolerance),
             compensate=compensation_function(Compensation.REFIT, seed, task),
-            tuning=TrainConfig(epochs=TUNING_EPOCHS, batch_size=BATCH, lr=TUNING_RATE, seed=seed),
-            trial_tuning=TrainConfig(epochs=TRIAL_EPOCHS, batch_size=BATCH, lr=TUNING_RATE, seed=seed),
-            verify_on=images,
+            config=TrainConfig(epochs=TUNING_EPOCHS, batch_size=BATCH, lr=TUNING_RATE, seed=seed),
+            trial_config=TrainConfig(epochs=TRIAL_EPOCHS, batch_size=BATCH, lr=TUNING_RATE, seed=seed),
             watch=watch,
         )
         result = deliver(

@@ -58,7 +58,7 @@ POSITIVE = Limit(0, MOST, above=True)
 EPOCHS = Limit(0, 10**6)
 
 LIMITS: dict[str, Limit] = {
-    "rate": SHARE, "macs": FIGURE, "params": FIGURE, "bytes_left": FIGURE,
+    "rate": SHARE, "macs": FIGURE, "params": FIGURE, "bytes_left": FIGURE, "bytes": FIGURE,
     "tolerance": Limit(0, 100), "int8_tolerance": Limit(0, 100), "confidence": Limit(0.5, 1, below=True, share=True),
     "budget": Limit(0, 10, above=True, share=True), "held_out": PART, "validation": LESS,
     "floor": Limit(1, WIDEST), "round_to": Limit(1, WIDEST), "blocks": Limit(0, WIDEST), "threads": Limit(1, 4096), "batch": Limit(1, WIDEST),
@@ -70,6 +70,8 @@ LIMITS: dict[str, Limit] = {
     "first_size": SOME, "full_size_from": SOME, "label_smoothing": LESS, "clip": NONE_UP, "ema": LESS,
     "drop": SHARE, "annealing": SHARE, "least": SHARE, "subset_size": ONE_UP, "fine_ratio": SOME, "attributes": Limit(1, WIDEST),
     "freeze": LESS, "norm": Limit(0, math.inf, above=True), "step": SOME, "l1": NONE_UP, "pull_strength": NONE_UP,
+    "strength": NONE_UP, "mu": NONE_UP, "pull": NONE_UP, "delta": NONE_UP, "alpha": SOME, "every": Limit(1, MOST), "gate_lr": POSITIVE,
+    "first": POSITIVE, "last": POSITIVE, "first_rate": LESS, "most": ONE_UP, "least_step": SOME,
     "gate_block": Limit(1, WIDEST), "gate_hidden": Limit(0, WIDEST), "widths": SOME,
 }  # fmt: skip
 

@@ -9,7 +9,7 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
-from prunus.cli.choices import Compensation, Prefer, Runtime, Scope, Score, compensation_function, score_function, similarity_of
+from prunus.cli.choices import Compensation, Prefer, Runtime, Scope, Score, compensation_function, score_function
 from prunus.cli.console import bars, show_json
 from prunus.cli.data import Wanted, inputs_of, read_data, traced
 from prunus.cli.finish import show_result
@@ -21,10 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from prunus.cli.opening import Opened
-    from prunus.methods.one_shot import Outcome, Target, TargetKind
+    from prunus.methods.common import Outcome, Target, TargetKind
     from prunus.tasks import Task
 
-VERIFIED_ON = 64  # samples on which compact and masked model are compared
 ONE_CURRENCY = (Score.RECONSTRUCTION, Score.TAYLOR, Score.CAR)  # scores that are errors or losses, and so can be compared between layers
 HELD_OUT = 0.1  # share of the training samples by which batch-norm statistics are chosen, and a tolerance is kept
 QUANTISE = "prunus.quantise"  # where the context keeps what `compress` does besides: a Quantisation
@@ -99,7 +98,8 @@ def prune(
     For example: prunus prune resnet56 --weights resnet56.th --data cifar10 --macs 0.5 --epochs 2 -o out
     """
     from prunus.cli.app import typed_command
-    from prunus.methods.one_shot import Target, one_shot
+    from prunus.methods.common import Target
+    from prunus.methods.one_shot import one_shot
     from prunus.report.delivery import check, deliver
     from prunus.report.quantisation import check_task
     from prunus.storage.lock import folder_lock
@@ -130,25 +130,24 @@ def prune(
         opened = build_model(model, shape=shape, weights=weights, pretrained=pretrained, build_name=build)
         opened.check_output(output)
         task = source.task(opened.input_shape[-1]) if source else None
-        network = traced(task, opened.model)
+        network = traced(task, opened.model.eval())
         if quantise is not None and task is not None:
             check_task(task)
         if network is not opened.model:  # a traced module has no other forward
             target = replace(target, prefer="eager")
-        example, verify_on = inputs_of(task, opened.inputs(seed), VERIFIED_ON)
+        example, _ = inputs_of(task, opened.inputs(seed), 1)
         outcome = one_shot(
             network,
-            example,
-            score_function(chosen, seed, task),
-            target,
-            task=task,
+            task,
+            score=score_function(chosen, seed, task),
+            target=target,
             compensate=compensation_function(compensate, seed, task),
-            tuning=tuning_of(context.params, epochs, source),
-            trial_tuning=tuning_of(context.params, trial_epochs, source),
+            config=tuning_of(context.params, epochs, source),
+            trial_config=tuning_of(context.params, trial_epochs, source),
             blocks=blocks,
             evenly=evenly,
             teach=teach,
-            verify_on=verify_on,
+            example_inputs=example,
             watch=watch,
         )
         _refuse_nothing(opened.name, target, outcome, blocks)
@@ -200,7 +199,9 @@ def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, tas
     usual = Compensation.REFIT if task and outcome.plan.removed else Compensation.NONE
     found: dict[str, Any] = {"compensation": (compensate or usual).value}
     if score in (Score.SIMILARITY, Score.SIMILARITY_INPUTS):
-        alike, removed = similarity_of(score, outcome.graph, task, seed), outcome.plan.removed_in(outcome.graph)
+        from prunus.methods.named import similarity_named
+
+        alike, removed = similarity_named(score.value, outcome.graph, task, seed), outcome.plan.removed_in(outcome.graph)
         found["similarity"] = {
             "groups": [
                 {"name": group.name, "links": links.tolist(), "kept": (~removed[group.channels]).tolist()}

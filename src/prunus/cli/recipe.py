@@ -14,18 +14,22 @@ from typing import Any, Literal
 from prunus.cli.limits import check_settings
 from prunus.errors import ConfigError, MissingExtraError, clause
 from prunus.json_files import check_depth
+from prunus.methods.registry import METHODS
 from prunus.training.config import Keep, OptimizerName, Precision, Schedule, TrainConfig
 
 MOST_BYTES = 2**20
 
 Select = Literal["all", "critical", "fixed-ratio", "mean-division", "area", "easy-dropped", "random"]
-Method = Literal["none", "soft", "history", "importance", "dynamic"]
+NO_METHOD = "none"
 LossName = Literal["cross-entropy", "dice", "log-jaccard", "cross-entropy+log-jaccard"]
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every key has a flag of the same name, with hyphens. What a key means is said by the flag's help, `prunus train --help`."""
+    """Every key has a flag of the same name, with hyphens. What a key means is said by the flag's help, `prunus train --help`.
+
+    `settings` are no key: they are those of the method, keys of their own, which `prunus train --method NAME --help` lists.
+    """
 
     data: str
     model: str
@@ -76,34 +80,22 @@ class Recipe:
     fine_ratio: float = 0.3
     attributes: int = 16
 
-    method: Method = "none"
-    rate: float = 0.3
-    growth: Literal["constant", "asymptotic"] = "constant"
-    prune_every: int = 1
-    freeze: float = 0.5
-    folded: bool = True
-    norm: float = 2
-    protect: tuple[str, ...] = field(default=())
+    method: str = NO_METHOD
     tune_epochs: int = 0
     tune_lr: float = 0.02
-    tolerance: float = 1.0
-    step: float = 0.25
-    l1: float = 1e-4
-    rounds: int = 3
-    pull_epochs: int = 5
-    pull_strength: float = 1.0
-    history: str = ""
-    budget: float = 0.5
-    gates: Literal["activation", "winners", "widths"] = "activation"
-    gated: tuple[str, ...] = field(default=())
-    gate_block: int = 1
-    gate_hidden: int = 0
-    widths: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0)
-    settle: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
 
     def to_toml(self) -> str:
-        """The recipe as TOML, every key with its value."""
-        return "".join(f"{f.name} = {json.dumps(_plain(getattr(self, f.name)))}\n" for f in fields(self))
+        """The recipe as TOML, every key with its value, and the settings of the method that were given."""
+        values = {name: getattr(self, name) for name in KEYS} | dict(self.settings)
+        return "".join(f"{name} = {json.dumps(_plain(value))}\n" for name, value in values.items())
+
+    def values(self) -> dict[str, Any]:
+        """All keys with their values."""
+        return {name: getattr(self, name) for name in KEYS} | dict(self.settings)
+
+
+KEYS = tuple(f.name for f in fields(Recipe) if f.name != "settings")
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -147,21 +139,45 @@ def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ())
     Raises:
         ConfigError: an unknown key (with the nearest one that there is), a missing one, or a value of the wrong kind.
     """
-    known = typing.get_type_hints(Recipe)
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, known, n=1)
-            hint = f": did you mean {near[0]!r}?" if near else "."
-            raise ConfigError(f"{source} has an unknown key {_short(key)}{hint} All are listed by prunus train --help.")
+    known = {name: kind for name, kind in typing.get_type_hints(Recipe).items() if name in KEYS}
+    method = values.get("method", NO_METHOD)
+    if method != NO_METHOD and method not in METHODS:
+        flag = "--method" if "method" in flags else f"{source}: method"
+        raise ConfigError(f"{flag} must be one of {', '.join((NO_METHOD, *METHODS))}, not {_short(method)}.")
+    own = {key: value for key, value in values.items() if key not in known}
     for key in ("data", "model"):
         if not values.get(key):
             raise ConfigError(f"{source} does not say which {key} to train {'on' if key == 'data' else ''}".rstrip() + ".")
-    names = {key: f"--{key.replace('_', '-')}" if key in flags else f"{source}: {key}" for key in known}
-    recipe = Recipe(**{key: _checked(names[key], value, known[key]) for key, value in values.items()})
+    names = {key: f"--{key.replace('_', '-')}" if key in flags else f"{source}: {key}" for key in (*known, *own)}
+    settings = _settings(own, method, source, names)
+    recipe = Recipe(**{key: _checked(names[key], value, known[key]) for key, value in values.items() if key in known}, settings=settings)
     if recipe.epochs == 0:
         raise ConfigError(f"{names['epochs']} must be at least 1: there is nothing to train otherwise.")
-    check_settings({f.name: getattr(recipe, f.name) for f in fields(Recipe)}, names)
+    check_settings(recipe.values(), names)
     return recipe
+
+
+def _settings(own: Mapping[str, Any], method: str, source: str, names: Mapping[str, str]) -> dict[str, Any]:
+    """What is no key of every training, as settings of the method. Raises ConfigError for what is neither."""
+    if not own:
+        return {}
+    from prunus.methods.settings import owners, settings_of
+
+    known = {} if method == NO_METHOD else settings_of(method)
+    found = {}
+    for key, value in own.items():
+        if key not in known:
+            others = owners(key)
+            if others:
+                raise ConfigError(f"{names[key]} is a setting of the method {', '.join(others)}, and the method is {method}.")
+            near = difflib.get_close_matches(key, [*KEYS, *known], n=1)
+            hint = f": did you mean {near[0]!r}?" if near else "."
+            raise ConfigError(f"{source} has an unknown key {_short(key)}{hint} All are listed by prunus train --help.")
+        try:
+            found[key] = known[key].read(value)
+        except ValueError as error:
+            raise ConfigError(f"{names[key]} must be {error}, not {_short(value)}.") from None
+    return found
 
 
 def _checked(name: str, value: Any, kind: Any) -> Any:

@@ -6,12 +6,12 @@ from typing import Annotated
 
 from typer import Option
 
+from prunus.methods.registry import METHODS
+
 DATA = "Data and model"
 TRAINING = "Training"
 SAMPLES = "Which samples every epoch trains on"
 FILTERS = "Which filters go"
-ROUNDS = "Rounds of --method history"
-GATES = "Gates of --method dynamic"
 
 DataDir = Annotated[str | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)]
 Weights = Annotated[str | None, Option("--weights", help="Begin with these weights; default: random ones.", rich_help_panel=DATA)]
@@ -65,34 +65,15 @@ Least = Annotated[float | None, Option("--least", help="Share of every class tha
 SubsetSize = Annotated[int | None, Option("--subset-size", help="Samples per aggregated point.", rich_help_panel=SAMPLES)]
 FineRatio = Annotated[float | None, Option("--fine-ratio", help="Fine points per sample.", rich_help_panel=SAMPLES)]
 Attributes = Annotated[int | None, Option("--attributes", help="Principal components to aggregate by.", rich_help_panel=SAMPLES)]
-Method = Annotated[str | None, Option("--method", help="none, soft, history, importance or dynamic.", rich_help_panel=FILTERS)]
-Rate = Annotated[float | None, Option("--rate", help="Fraction of the channels that goes.", rich_help_panel=FILTERS)]
-Growth = Annotated[str | None, Option("--growth", help="constant (SFP) or asymptotic (ASFP).", rich_help_panel=FILTERS)]
-PruneEvery = Annotated[int | None, Option("--prune-every", help="Epochs between two prunings.", rich_help_panel=FILTERS)]
-Freeze = Annotated[float | None, Option("--freeze", help="Share of the epochs, at the end, in which none grows back.", rich_help_panel=FILTERS)]
-Folded = Annotated[bool | None, Option("--folded/--filters-alone", help="Filters with their batch norm, or without.", rich_help_panel=FILTERS)]
-Norm = Annotated[float | None, Option("--norm", help="p of the filters' norm.", rich_help_panel=FILTERS)]
-Protect = Annotated[list[str] | None, Option("--protect", help="Layers that stay whole (repeatable glob).", rich_help_panel=FILTERS)]
-TuneEpochs = Annotated[int | None, Option("--tune-epochs", help="Epochs of fine-tuning the compact network, or of a trial.", rich_help_panel=FILTERS)]
-TuneLr = Annotated[float | None, Option("--tune-lr", help="Peak learning rate of that.", rich_help_panel=FILTERS)]
-Tolerance = Annotated[float | None, Option("--tolerance", help="Points that may be lost on held-out data.", rich_help_panel=FILTERS)]
-Step = Annotated[float | None, Option("--step", help="Of importance: share of the MACs that a trial removes at first.", rich_help_panel=FILTERS)]
-L1 = Annotated[float | None, Option("--l1", help="Of importance: penalty on the weights.", rich_help_panel=FILTERS)]
-Rounds = Annotated[int | None, Option("--rounds", help="How many at most.", rich_help_panel=ROUNDS)]
-PullEpochs = Annotated[int | None, Option("--pull-epochs", help="Epochs that pull pairs together.", rich_help_panel=ROUNDS)]
-PullStrength = Annotated[float | None, Option("--pull-strength", help="Weight of that in the loss.", rich_help_panel=ROUNDS)]
-History = Annotated[str | None, Option("--history", help="Folder of weights after each epoch, in place of a first training.", rich_help_panel=ROUNDS)]
-Budget = Annotated[float | None, Option("--budget", help="Of dynamic: mean MACs relative to all.", rich_help_panel=GATES)]
-Gates = Annotated[str | None, Option("--gates", help="activation, winners or widths.", rich_help_panel=GATES)]
-GatedLayers = Annotated[list[str] | None, Option("--gated", help="Layers with gates (repeatable glob); all inner ones.", rich_help_panel=GATES)]
-GateBlock = Annotated[int | None, Option("--gate-block", help="Neighbouring channels that share a switch.", rich_help_panel=GATES)]
-GateHidden = Annotated[int | None, Option("--gate-hidden", help="Maps of a gate's first layer; 0 = one layer.", rich_help_panel=GATES)]
-Widths = Annotated[
-    list[float] | None, Option("--widths", help="Of --gates widths: shares of the channels, rising to 1 (repeatable).", rich_help_panel=GATES)
+Method = Annotated[
+    str | None,
+    Option("--method", help=f"none, {', '.join(METHODS)}; with --help after one of them, its own settings are listed.", rich_help_panel=FILTERS),
 ]
-Settle = Annotated[
-    bool | None, Option("--settle/--no-settle", help="Remove what no held-out sample opens, and gates that none closes.", rich_help_panel=GATES)
+TuneEpochs = Annotated[
+    int | None,
+    Option("--tune-epochs", help="Epochs of tuning what is left (0 = none), or of a trial (0 = one).", rich_help_panel=FILTERS),
 ]
+TuneLr = Annotated[float | None, Option("--tune-lr", help="Peak learning rate of tuning and trials.", rich_help_panel=FILTERS)]
 Seed = Annotated[int | None, Option("--seed", help="Of everything random.", rich_help_panel=TRAINING)]
 ChannelsLast = Annotated[bool | None, Option("--channels-last/--channels-first", help="Memory format.", rich_help_panel=TRAINING)]
 Compile = Annotated[bool | None, Option("--compile/--no-compile", help="Run through torch.compile.", rich_help_panel=TRAINING)]

@@ -14,7 +14,6 @@ from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
     from prunus.data import ImageData
-    from prunus.methods.soft import SoftPruning
     from prunus.tasks import Task
     from prunus.training import Curriculum, TrainConfig
 
@@ -37,24 +36,6 @@ def config(recipe: Recipe, images: ImageData | None) -> TrainConfig:
     if recipe.augment == "auto":
         own["augment"] = usual_augmentation(images) if images else "none"
     return TrainConfig(**own)
-
-
-def pruning(recipe: Recipe, example: Any) -> SoftPruning | None:
-    """Soft filter pruning, if it is the method."""
-    from prunus.methods.soft import SoftPruning
-
-    if recipe.method != "soft":
-        return None
-    return SoftPruning(
-        example,
-        recipe.rate,
-        growth=recipe.growth,
-        every=recipe.prune_every,
-        freeze=recipe.freeze,
-        folded=recipe.folded,
-        p=recipe.norm,
-        protect=recipe.protect,
-    )
 
 
 def curriculum(recipe: Recipe, samples: Task, folder: Path) -> Curriculum | None:

@@ -6,7 +6,6 @@ import json
 import shutil
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -20,15 +19,15 @@ from prunus.cli import recipe_parts as parts
 from prunus.cli.console import bars, show, show_json
 from prunus.cli.data import Source, read_data
 from prunus.cli.finish import show_result
+from prunus.cli.method_flags import SETTINGS
 from prunus.cli.opening import TRAINING_FILE
-from prunus.cli.prune import VERIFIED_ON
-from prunus.cli.recipe import Recipe, read, resolve
+from prunus.cli.recipe import NO_METHOD, Recipe, read, resolve
 from prunus.cli.recipe_parts import wanted_of
 from prunus.cli.scalars import scalars
 from prunus.cli.train_gated import train_gated_network
-from prunus.cli.train_methods import KEPT, METRICS, RECIPE, Job, by_method, line
+from prunus.cli.train_methods import KEPT, METRICS, RECIPE, Job, by_method, check_method, line
 from prunus.cli.train_own import show_own, train_own
-from prunus.cli.train_pixels import check_kind_of, is_of_pictures, show_pixels, train_pixels
+from prunus.cli.train_pixels import OF_PIXELS, check_kind_of, is_of_pictures, show_pixels, train_pixels
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -93,29 +92,8 @@ def train(
     fine_ratio: keys.FineRatio = None,
     attributes: keys.Attributes = None,
     method: keys.Method = None,
-    rate: keys.Rate = None,
-    growth: keys.Growth = None,
-    prune_every: keys.PruneEvery = None,
-    freeze: keys.Freeze = None,
-    folded: keys.Folded = None,
-    norm: keys.Norm = None,
-    protect: keys.Protect = None,
     tune_epochs: keys.TuneEpochs = None,
     tune_lr: keys.TuneLr = None,
-    tolerance: keys.Tolerance = None,
-    step: keys.Step = None,
-    l1: keys.L1 = None,
-    rounds: keys.Rounds = None,
-    pull_epochs: keys.PullEpochs = None,
-    pull_strength: keys.PullStrength = None,
-    history: keys.History = None,
-    budget: keys.Budget = None,
-    gates: keys.Gates = None,
-    gated: keys.GatedLayers = None,
-    gate_block: keys.GateBlock = None,
-    gate_hidden: keys.GateHidden = None,
-    widths: keys.Widths = None,
-    settle: keys.Settle = None,
     seed: keys.Seed = None,
     tensorboard: Annotated[bool, Option("--tensorboard", help="Curves for TensorBoard, in the folder's tensorboard/.")] = False,
     onnx: given.WithOnnx = True,
@@ -123,8 +101,7 @@ def train(
     report: given.WithReport = True,
     as_json: given.AsJson = False,
 ) -> None:
-    """Train a network; on critical samples (--select), pruned softly (--method soft), to a tolerance (--method importance) or input by
-    input (--method dynamic) if wanted.
+    """Train a network; on critical samples (--select), and pruned by any method (--method) if wanted, whose own settings --help lists behind it.
 
     For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select easy-dropped -o runs/twofold;
     prunus train tiles/ unet --window 256 --batch-size 8 --optimizer adam --lr 1e-3 --method importance --tolerance 0.5;
@@ -139,23 +116,19 @@ def train(
     from prunus.watching import unwatched
 
     flags = {name: value for name, value in context.params.items() if name not in _NOT_KEYS and value not in (None, "", (), [])}
+    flags |= context.meta.get(SETTINGS, {})
     with folder_lock(output):
         begun = _begun(output, resume)
-        values = read(recipe) if recipe else {f.name: getattr(begun, f.name) for f in fields(Recipe)} if begun else {}
+        values = read(recipe) if recipe else begun.values() if begun else {}
         chosen = resolve(values | flags, str(recipe) if recipe else "The command", flags)
         if begun is not None:
             _check_same(begun, chosen, output)
             if recipe is None:
                 _check_own(begun, flags, output)
-        if chosen.method == "importance" and not chosen.validation:
-            raise ConfigError("The tolerance of importance weights is kept on held-out samples: validation must be above 0.")
-        if chosen.method == "dynamic":
-            from prunus.methods.gating import check_settings
-
-            check_settings(chosen.budget, chosen.keep, chosen.compile, chosen.gates, chosen.settle)
+        check_method(chosen)
         check_kind_of(chosen)
-        pixels = is_of_pictures(chosen)
-        delivered = chosen.method != "none" and not pixels
+        pixels = is_of_pictures(chosen) and chosen.method in OF_PIXELS
+        delivered = chosen.method != NO_METHOD and not pixels
         check(output, with_onnx=onnx and delivered, with_report=report and delivered)
         with (
             process_group() as ranks,
@@ -164,10 +137,11 @@ def train(
         ):
             command = typed_command(context)
             source = read_data(wanted_of(chosen, "batch_size" in flags), None, watch)
-            if source.pictures is not None:
+            if pixels and source.pictures is not None:
                 result = train_pixels(chosen, source.pictures, output, command, resume, ranks, watch, note)
             elif source.images is None:
-                result = train_own(chosen, source, output, command, resume, ranks, watch, note)
+                delivery = {"with_onnx": onnx, "with_report": report, "dynamic_batch": dynamic_batch}
+                result = train_own(chosen, source, output, command, resume, ranks, watch, note, delivery)
             else:
                 result = _run(chosen, source, output, command, resume, onnx, dynamic_batch, report, ranks, watch, note)
     if not ranks.first:
@@ -204,10 +178,11 @@ def _check_own(begun: Recipe, flags: Mapping[str, Any], folder: Path) -> None:
 
 def _check_same(begun: Recipe, chosen: Recipe, folder: Path) -> None:
     """Raises ConfigError if a resumed training would go on in another way than it began."""
-    for key in fields(Recipe):
-        old, new = getattr(begun, key.name), getattr(chosen, key.name)
-        if key.name != "data_dir" and old != new:
-            raise ConfigError(f"{folder} was begun with {key.name} = {old!r}, not {new!r}: resume with the same settings, or choose another folder.")
+    before, after = begun.values(), chosen.values()
+    for key in {**before, **after}:
+        old, new = before.get(key), after.get(key)
+        if key != "data_dir" and old != new:
+            raise ConfigError(f"{folder} was begun with {key} = {old!r}, not {new!r}: resume with the same settings, or choose another folder.")
 
 
 _NOT_KEYS = ("output", "recipe", "resume", "tensorboard", "onnx", "dynamic_batch", "report", "as_json")
@@ -245,7 +220,7 @@ def _run(
     torch.manual_seed(recipe.seed)
     opened = source.open(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, build_name=recipe.build)
     opened.check_output(folder)
-    example, _ = next(iter(batches(samples.samples("test"), samples.normalisation, VERIFIED_ON)))
+    example, _ = next(iter(batches(samples.samples("test"), samples.normalisation, 1)))
     opened.model.to(ranks.device)
     example = example.to(ranks.device)
     metrics = folder / METRICS
@@ -268,23 +243,23 @@ def _run(
     made = by_method(job)
     if not ranks.first:
         return {}
-    if made.training is not None and recipe.method != "history":
+    if made.training is not None and made.alone:
         write_text("".join(map(line, made.training.epochs)), metrics)  # a killed run may have written an epoch twice
-    for network in (opened.model, made.outcome.compact if made.outcome else None):
+    for network in (opened.model, made.dense, made.outcome.model if made.outcome else None):
         if network is not None:
             network.cpu()
     record = opened.record(folder) | {"data": record_of(samples)}
     if made.outcome is None:
         assert made.training is not None
-        return _plain_result(opened.model, samples, made.training, record, folder, command)
+        return _plain_result(made.dense, samples, made.training, record, folder, command)
     from prunus.report.delivery import deliver
 
     selected = kept.panel(folder / KEPT, made.training, samples.samples("train"), images.classes) if made.training else None
     return deliver(
         folder,
-        opened.model,
+        made.dense,
         made.outcome,
-        example[:1].cpu(),
+        example.cpu(),
         command=command,
         model=record,
         score=made.score,

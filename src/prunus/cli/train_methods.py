@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus.cli import recipe_parts as parts
-from prunus.cli.history import compress
-from prunus.cli.recipe import Recipe
+from prunus.cli.history import panel
+from prunus.cli.recipe import NO_METHOD, Recipe
+from prunus.errors import ConfigError
+from prunus.methods.registry import METHODS
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from prunus.methods.one_shot import Outcome
-    from prunus.methods.soft import SoftPruning
+    from prunus.methods.common import Journal, Outcome
     from prunus.tasks import Task
     from prunus.training import EpochRecord, History, TrainConfig
     from prunus.watching import Watch
@@ -25,6 +26,8 @@ CHECKPOINT = "checkpoint.safetensors"
 RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
 KEPT = "kept"  # folder of the samples that every epoch was trained on
+HELD_OUT = ("importance", "play-and-prune", "history", "autoprune")  # they choose, or learn, on samples that are held out
+CHOOSING = ("soft", "dynamic")  # they train on the samples that a curriculum chooses
 
 Note = Callable[["EpochRecord", str], None]
 
@@ -36,14 +39,18 @@ class Made:
     Attributes:
         training: its epochs; of several trainings those of the first.
         outcome: what was pruned; None if nothing was to be.
+        dense: the network with all of its channels, trained.
         score: what the channels were chosen by.
         panels: what the report shows besides.
+        alone: there was no other training whose epochs are written down.
     """
 
     training: History | None
     outcome: Outcome | None
+    dense: nn.Module
     score: str
     panels: dict[str, Any]
+    alone: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,9 +60,9 @@ class Job:
     Attributes:
         recipe, folder: of the run.
         resume: go on from the folder's checkpoints.
-        model: to train, in place.
+        model: to train.
         samples, config: what on, and how.
-        example: inputs to trace with and to verify on.
+        example: one input.
         watch: told about progress.
         note: told about every epoch, with the name of its training where there are several.
     """
@@ -76,62 +83,81 @@ def line(record: EpochRecord, step: str = "") -> str:
     return json.dumps(({"training": step} if step else {}) | asdict(record)) + "\n"
 
 
+def check_method(recipe: Recipe) -> None:
+    """Raises ConfigError and TargetError for settings that a method does not take, before there is any work to lose."""
+    name = recipe.method
+    if name == NO_METHOD:
+        return
+    if name in HELD_OUT and not recipe.validation:
+        raise ConfigError(f"--method {name} keeps its tolerance, or learns, on held-out samples: validation must be above 0.")
+    if recipe.select != "all" and not METHODS[name].trained and name not in CHOOSING:
+        raise ConfigError(f"--method {name} trains on all samples: leave select = {recipe.select!r} out.")
+    if name == "dynamic":
+        from prunus.methods.gating import check_settings
+
+        own: dict[str, Any] = {"budget": 0.5, "gates": "activation", "settle": False} | dict(recipe.settings)
+        check_settings(own["budget"], recipe.keep, recipe.compile, own["gates"], own["settle"])
+
+
 def by_method(job: Job) -> Made:
     """Train and prune as the recipe says."""
-    if job.recipe.method == "history":
-        training, outcome, panels = compress(
-            job.recipe, job.model, job.samples, job.config, job.example[:1], job.folder / CHECKPOINT, job.resume, job.watch, job.note
-        )
-        return Made(training, outcome, "training history", panels)
-    made = _twofold(job)
-    return replace(made, outcome=_weighed(job), score="importance weights") if job.recipe.method == "importance" else made
-
-
-def _twofold(job: Job) -> Made:
-    """One training, on chosen samples and with soft pruning where the recipe has them."""
-    from prunus.methods.twofold import twofold
-
     recipe = job.recipe
+    if recipe.method == NO_METHOD:
+        return Made(_trained(job), None, job.model, "", {}, True)
+    method = METHODS[recipe.method]
+    first = _trained(job) if method.trained else None
+    outcome = method.function(job.model, job.samples, **_run_options(job), **recipe.settings)
+    dense = job.model if outcome.blocks or outcome.dense is None else outcome.dense
+    panels = {"soft": _soft_panel(outcome), "history": panel(outcome) if recipe.method == "history" else None}
+    score = str(recipe.settings.get("score", "reconstruction")) if recipe.method == "one-shot" else method.by
+    return Made(first or outcome.training, outcome, dense, score, panels, recipe.method != "history")
+
+
+def _run_options(job: Job) -> dict[str, Any]:
+    """What the recipe says of every method: how it trains, and tunes what is left."""
+    from prunus.methods.settings import run_options_of
+
+    recipe, taken = job.recipe, run_options_of(job.recipe.method)
+    tuned = replace(job.config, epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr)
+    options: dict[str, Any] = {"watch": job.watch, "journal": _journal(job), "seed": recipe.seed}
+    if "tuning" in taken or recipe.method in CHOOSING or recipe.method == "snip":
+        options["config"], options["tuning"] = job.config, tuned if recipe.tune_epochs else None
+    elif recipe.method in HELD_OUT:
+        options["config"] = tuned  # of a trial
+    else:
+        options["config"] = tuned if recipe.tune_epochs else None
+    if recipe.method == "history":
+        options["tuning"] = replace(tuned, epochs=recipe.tune_epochs or recipe.epochs)
+    if METHODS[recipe.method].trained:
+        options["journal"] = replace(_journal(job), checkpoint=None, on_epoch=None)  # the file is that of the training before
+    elif "curriculum" in taken:
+        options["curriculum"] = parts.curriculum(recipe, job.samples, job.folder / KEPT)
+    return {name: value for name, value in options.items() if name in taken}
+
+
+def _trained(job: Job) -> History:
+    """One training, in place, on chosen samples where the recipe has them."""
+    from prunus.methods.common import FIRST
+
     job.watch("preparing the choice of samples", 0, 0)
-    curriculum, pruning = parts.curriculum(recipe, job.samples, job.folder / KEPT), parts.pruning(recipe, job.example[:1])
-    trained = twofold(
-        job.model,
-        job.samples,
-        job.config,
-        pruning=pruning,
-        curriculum=curriculum,
-        tuning=replace(job.config, epochs=recipe.tune_epochs, lr=recipe.tune_lr) if pruning and recipe.tune_epochs else None,
-        checkpoint=job.folder / CHECKPOINT,
-        resume=job.resume,
-        on_epoch=lambda record: job.note(record, ""),
-        verify_on=job.example,
-        watch=job.watch,
-    )
-    return Made(trained.history, trained.outcome, f"norm-l{recipe.norm:g}", {"soft": _soft_panel(pruning, trained.outcome)})
+    curriculum = parts.curriculum(job.recipe, job.samples, job.folder / KEPT)
+    options: dict[str, Any] = {"curriculum": curriculum, **_journal(job).options(FIRST, job.watch)}
+    history = job.samples.fit(job.model, job.config, **options)
+    job.model.eval()
+    return history
 
 
-def _weighed(job: Job) -> Outcome:
-    """Trials under the tolerance, by trained weights of channels."""
-    from prunus.methods.importance import classifier_within
+def _journal(job: Job) -> Journal:
+    """Checkpoints in the folder of the run; epochs are written down by the name of their training where there are several."""
+    from prunus.methods.common import Journal
 
-    recipe = job.recipe
-    return classifier_within(
-        job.model,
-        job.example[:1],
-        job.samples,
-        recipe.tolerance,
-        replace(job.config, epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr),
-        step=recipe.step,
-        l1=recipe.l1,
-        protect=recipe.protect,
-        verify_on=job.example,
-        watch=job.watch,
-    )
+    several = job.recipe.method == "history"
+    return Journal(job.folder / CHECKPOINT, resume=job.resume, on_epoch=lambda step, record: job.note(record, step if several else ""))
 
 
-def _soft_panel(pruning: SoftPruning | None, outcome: Outcome | None) -> dict[str, Any] | None:
+def _soft_panel(outcome: Outcome) -> dict[str, Any] | None:
     """What the report shows of soft pruning: the channels alive per group after every pruning."""
-    if pruning is None or outcome is None:
+    if "record" not in outcome.found:
         return None
     sizes = {group.name: group.size for group in outcome.graph.groups}
-    return {"record": [asdict(entry) for entry in pruning.record], "sizes": sizes}
+    return {"record": [asdict(entry) for entry in outcome.found["record"]], "sizes": sizes}

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import show
+from prunus.cli.data import example_of
 from prunus.cli.opening import TRAINING_FILE
-from prunus.cli.recipe import Recipe
+from prunus.cli.recipe import NO_METHOD, Recipe
+from prunus.cli.train_methods import CHECKPOINT, METRICS, RECIPE, Job, by_method, line
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
     from prunus.cli.data import Source
+    from prunus.cli.opening import Opened
+    from prunus.tasks import Task
     from prunus.tasks.task import Part
     from prunus.training import EpochRecord
     from prunus.training.distributed import Ranks
@@ -22,21 +27,30 @@ if TYPE_CHECKING:
 
 
 def train_own(
-    recipe: Recipe, source: Source, folder: Path, command: str, resume: bool, ranks: Ranks, watch: Watch, also: Callable[[EpochRecord], None]
+    recipe: Recipe,
+    source: Source,
+    folder: Path,
+    command: str,
+    resume: bool,
+    ranks: Ranks,
+    watch: Watch,
+    also: Callable[[EpochRecord], None],
+    delivery: Mapping[str, bool],
 ) -> dict[str, Any]:
-    """Train, and write the folder; where several processes train together, the first one writes.
+    """Train, prune by the method of the recipe, and write the folder; where several processes train together, the first one writes.
+
+    `delivery` are options of `prunus.report.delivery.deliver`, for what a method leaves.
 
     Raises ConfigError for settings that are of images with classes.
     """
     import torch
 
     from prunus import storage
-    from prunus.cli.train_methods import CHECKPOINT, METRICS, RECIPE, line
     from prunus.report.delivery import run_files
     from prunus.report.result import write_text
     from prunus.tasks.words import record_of
 
-    task = source.task()
+    task = _task(recipe, source)
     _check(recipe, task.name, task.metric_name)
     torch.manual_seed(recipe.seed)
     opened = source.open(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, build_name=recipe.build)
@@ -48,11 +62,16 @@ def train_own(
             metrics.unlink(missing_ok=True)
         write_text(recipe.to_toml(), folder / RECIPE)
 
-    def note(record: EpochRecord) -> None:
+    def note(record: EpochRecord, step: str = "") -> None:
         if ranks.first:
             before = metrics.read_text() if metrics.exists() else ""
-            write_text(before + line(record), metrics)
-            also(record)
+            write_text(before + line(record, step), metrics)
+            if step in ("", "training"):  # of several trainings the first is drawn
+                also(record)
+
+    if recipe.method != NO_METHOD:
+        job = Job(recipe, folder, resume, task.core(opened.model), task, parts.config(recipe, None), example_of(task), watch, note)
+        return _pruned(job, opened, command, ranks, delivery)
 
     history = task.fit(
         opened.model,
@@ -83,6 +102,43 @@ def train_own(
     return result
 
 
+def _pruned(job: Job, opened: Opened, command: str, ranks: Ranks, delivery: Mapping[str, bool]) -> dict[str, Any]:
+    """What a method leaves."""
+    from prunus.report.delivery import deliver
+    from prunus.tasks.words import record_of
+
+    made = by_method(job)
+    if not ranks.first:
+        return {}
+    assert made.outcome is not None
+    for network in (made.dense, made.outcome.model):
+        network.cpu()
+    return deliver(
+        job.folder,
+        made.dense,
+        made.outcome,
+        job.example,
+        command=command,
+        model=opened.record(job.folder) | {"data": record_of(job.samples)},
+        score=made.score,
+        seed=job.recipe.seed,
+        task=job.samples,
+        training=made.training,
+        panels=made.panels,
+        watch=job.watch,
+        **delivery,  # type: ignore[arg-type]  # they are switches, all of them
+    )
+
+
+def _task(recipe: Recipe, source: Source) -> Task:
+    """The task; of pictures by the loss of the recipe."""
+    if source.pictures is None:
+        return source.task()
+    from prunus.cli.train_pixels import loss_of
+
+    return replace(source.task(recipe.window), loss=loss_of(recipe))
+
+
 def show_own(result: dict[str, Any], folder: Path) -> None:
     """The metric on the test samples, and where to look."""
     from rich.markup import escape
@@ -93,11 +149,8 @@ def show_own(result: dict[str, Any], folder: Path) -> None:
 
 
 def _check(recipe: Recipe, name: str, metric: str) -> None:
-    if recipe.method != "none" or recipe.select != "all":
-        asked = f"--method {recipe.method}" if recipe.method != "none" else f"--select {recipe.select}"
-        raise ConfigError(
-            f"{asked} is for images with classes in memory, and {name} is measured by {metric}: train with --method none and --select all, and "
-            "make the network smaller with prunus prune."
-        )
+    if recipe.method == "dynamic" or recipe.select != "all":
+        asked = f"--method {recipe.method}" if recipe.method == "dynamic" else f"--select {recipe.select}"
+        raise ConfigError(f"{asked} is for images with classes in memory, and {name} is measured by {metric}: leave it out.")
     if recipe.augment not in ("auto", "none"):
         raise ConfigError(f"--augment {recipe.augment} is of images with classes, and {name} is measured by {metric}: leave it out.")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 from collections.abc import Callable
@@ -15,14 +14,16 @@ from prunus.cli.console import show
 from prunus.cli.data import is_own
 from prunus.cli.opening import TRAINING_FILE, Opened
 from prunus.cli.pictures import Pictures, open_for_pictures, picture_folder
-from prunus.cli.recipe import Recipe
+from prunus.cli.recipe import NO_METHOD, Recipe
 from prunus.errors import ConfigError
+
+OF_PIXELS = (NO_METHOD, "importance")  # there a tolerance is of pixel accuracy and of IoU, each; elsewhere of the task's metric
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
-    from prunus.methods.importance import Penalty, Reduced
+    from prunus.methods.common import Outcome
     from prunus.segmentation import Patches
     from prunus.training import EpochRecord, History
     from prunus.training.distributed import Ranks
@@ -40,10 +41,8 @@ def check_kind_of(recipe: Recipe) -> None:
         if recipe.loss != "cross-entropy":
             raise ConfigError(f"The loss {recipe.loss} is of pixels, and {recipe.data} holds no pictures with masks: leave it at cross-entropy.")
         return
-    if recipe.select != "all" or recipe.method in ("soft", "history") or recipe.label_smoothing:
-        raise ConfigError(
-            "Pictures with masks are trained on as random windows: select must be all, label_smoothing 0, and the method none or importance."
-        )
+    if recipe.select != "all" or recipe.method == "dynamic" or recipe.label_smoothing:
+        raise ConfigError("Pictures with masks are trained on as random windows: select must be all, label_smoothing 0, and the method not dynamic.")
 
 
 def train_pixels(
@@ -75,7 +74,7 @@ def train_pixels(
         opened.model,
         _windows(recipe, pictures),
         parts.config(recipe, None),
-        loss=_loss(recipe),
+        loss=loss_of(recipe),
         validation=metrics.iou if pictures.held else None,
         checkpoint=folder / CHECKPOINT,
         resume=resume,
@@ -88,7 +87,7 @@ def train_pixels(
 
 
 def _written(
-    folder: Path, command: str, opened: Opened, pictures: Pictures, history: History, reduced: Reduced | None, watch: Watch
+    folder: Path, command: str, opened: Opened, pictures: Pictures, history: History, reduced: Outcome | None, watch: Watch
 ) -> dict[str, Any]:
     """The model that is left, what the networks find on the test pictures, and, if channels went, which."""
     from prunus import storage
@@ -106,10 +105,10 @@ def _written(
     }
     if reduced:
         result["trials"] = [asdict(trial) for trial in reduced.trials]
-    if reduced and reduced.plan:
+    if reduced and reduced.plan.removed:
         result["cost"] = {"before": asdict(reduced.plan.before), "after": asdict(reduced.plan.after)}
     with run_files(folder) as staged:
-        if reduced and reduced.plan:
+        if reduced and reduced.plan.removed:
             write_text(reduced.plan.to_json() + "\n", staged / "plan.json")
         storage.save((reduced.model if reduced else opened.model).cpu(), staged / "model.safetensors")
         write_text(json.dumps(result, indent=1) + "\n", staged / TRAINING_FILE)
@@ -172,28 +171,24 @@ def _windows(recipe: Recipe, pictures: Pictures) -> Patches:
     return Patches(pictures.train, pictures.normalise, recipe.window, recipe.windows, recipe.batch_size, turned=recipe.augment != "none")
 
 
-def _loss(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+def loss_of(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
+    """The loss of pixels that a recipe names."""
     from prunus.segmentation import binary, dice_loss, log_jaccard
     from prunus.segmentation.losses import cross_entropy
 
     return {"cross-entropy": cross_entropy, "dice": dice_loss, "log-jaccard": log_jaccard, "cross-entropy+log-jaccard": binary}[recipe.loss]
 
 
-def _reduced(recipe: Recipe, opened: Opened, pictures: Pictures, device: torch.device, watch: Watch) -> Reduced:
+def _reduced(recipe: Recipe, opened: Opened, pictures: Pictures, device: torch.device, watch: Watch) -> Outcome:
     """As small as pixel accuracy and IoU on the held-out pictures let."""
     from prunus.methods.importance import importance_pruning
     from prunus.segmentation.evaluation import figures_of, picture_by_picture
+    from prunus.tasks import Task
     from prunus.tolerance import Rows, all_within
-    from prunus.training import train
 
-    windows, plain, counted = _windows(recipe, pictures), _loss(recipe), itertools.count(1)
+    windows, plain = _windows(recipe, pictures), loss_of(recipe)
     config = replace(parts.config(recipe, None), epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr, keep="last")
-
-    def fit(network: nn.Module, penalty: Penalty | None) -> None:
-        def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-            return plain(outputs, targets).mean() + (penalty() if penalty else 0)
-
-        train(network, windows, config, loss=loss)
+    tolerance = float(recipe.settings.get("tolerance", 1.0))
 
     def figures(network: nn.Module) -> dict[str, Rows]:
         return figures_of(picture_by_picture(network, pictures.held, pictures.normalise))
@@ -201,14 +196,9 @@ def _reduced(recipe: Recipe, opened: Opened, pictures: Pictures, device: torch.d
     watch("searching", 0, 0)
     return importance_pruning(
         opened.model,
-        opened.inputs().to(device),
-        fit,
-        all_within(opened.model, figures, dict.fromkeys(("pixel accuracy", "IoU"), recipe.tolerance)),
-        1.0,
-        step=recipe.step,
-        least=recipe.step / 10,
-        by="macs",
-        l1=recipe.l1,
-        protect=recipe.protect,
-        on_trial=lambda trial: watch("searching", next(counted), 0),
+        Task(windows, loss=plain, example=opened.inputs().to(device)),
+        config=config,
+        evaluate=all_within(opened.model, figures, dict.fromkeys(("pixel accuracy", "IoU"), tolerance)),
+        watch=watch,
+        **{**recipe.settings, "tolerance": 1.0},
     )

@@ -14,6 +14,7 @@ from prunus.channels.verify import evaluating
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.deploy.latency import Latency, Speedup, measure, measure_onnx, speedup
+from prunus.deploy.sheet import DataSheet
 from prunus.errors import ConfigError
 
 
@@ -46,7 +47,7 @@ def compare_latency(
     with_onnx: bool = True,
     onnx_path: Path | str | None = None,
     dynamic_batch: bool = False,
-    sheet: onnx.DataSheet = onnx.NOTHING_SAID,
+    sheet: DataSheet = onnx.NOTHING_SAID,
     threads: int = 1,
     repeats: int = 100,
     watch: Callable[[str], None] = lambda step: None,

@@ -276,7 +276,9 @@ def _runner(layer: Any) -> Any:
         raise CompactError(f"A convolution that pads with {layer.padding_mode!r} cannot do without closed channels yet; use zeros.")
     if layer.groups > 1 and not layer.groups == layer.in_channels == layer.out_channels:
         raise CompactError(f"A convolution of {layer.groups} groups cannot do without closed channels: its groups would not stay equally wide.")
-    operator = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}[type(layer)]
+    operator = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}.get(type(layer))
+    if operator is None:
+        raise CompactError(f"A {type(layer).__name__} cannot do without closed channels yet; linear layers and convolutions can.")
     if layer.groups > 1:
         return partial(_depthwise, operator, layer.stride, layer.padding, layer.dilation)
     return partial(operator, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)

@@ -1,24 +1,47 @@
-"""Methods: one file per published method, reading like the paper; how scores, targets and training are strung together."""
+"""Methods: one file per published method, reading like the paper; how scores, targets and training are strung together.
+
+Each is `method(model, task, **settings) -> Outcome`, and `METHODS` has them all by name.
+"""
 
 from __future__ import annotations
 
-from prunus._lazy import files_of
+from typing import TYPE_CHECKING, Any
 
+from prunus._lazy import files_of, names_of
+
+if TYPE_CHECKING:
+    from prunus.methods.common import Journal, Outcome, Target
+    from prunus.methods.registry import METHODS
+
+_HOMES = {"METHODS": "registry", "Journal": "common", "Outcome": "common", "Target": "common"}
 __all__ = [
+    "METHODS",
+    "Journal",
+    "Outcome",
+    "Target",
     "adversarial",
+    "at_initialisation",
     "autoprune",
     "channels_and_layers",
+    "common",
     "fewer_blocks",
     "gating",
+    "greedy",
     "history",
     "importance",
     "one_shot",
     "play_and_prune",
+    "registry",
     "selective_decay",
+    "shrinking",
     "slimming",
     "soft",
     "thresholds",
     "twofold",
 ]
 
-__getattr__ = files_of(__name__, __all__)
+_names, _files = names_of(__name__, _HOMES), files_of(__name__, [name for name in __all__ if name not in _HOMES])
+
+
+def __getattr__(name: str) -> Any:
+    return _names(name) if name in _HOMES else _files(name)

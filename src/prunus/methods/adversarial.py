@@ -15,96 +15,122 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Iterable
-from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import at_least, door
+from prunus._arguments import door
 from prunus.channels.factors import ChannelFactors
-from prunus.channels.verify import drawn_inputs, evaluating
+from prunus.channels.seeds import seeded
 from prunus.errors import ConfigError, TargetError
-from prunus.methods.gates import Pruned, finish, traced_copy
+from prunus.methods._data import Passes, example_of, seen_by
+from prunus.methods.common import FIRST, Outcome
+from prunus.methods.gates import finish, traced_copy
+from prunus.methods.removal import BEFORE
+from prunus.tasks import Task
+from prunus.training import TrainConfig
 from prunus.training.evaluation import mode, placement
+from prunus.watching import Clock, Watch, unwatched
+
+PAPER = TrainConfig(epochs=100, lr=0.01, weight_decay=2e-4)
 
 
-@door()
+@door(TargetError)
 def adversarial_pruning(
     model: nn.Module,
-    example_inputs: Any,
-    batches: Iterable[tuple[Any, Any]],
+    task: Task,
     *,
-    epochs: int = 100,
-    lr: float = 0.01,
-    momentum: float = 0.9,
-    weight_decay: float = 2e-4,
-    mu: float = 1.0,
     strength: float = 1e-3,
+    mu: float = 1.0,
     every: int = 200,
-    seed: int = 0,
-) -> Pruned:
-    """Train a masked student of a classifier; the model itself is not changed.
+    config: TrainConfig | None = None,
+    tuning: TrainConfig | None = None,
+    watch: Watch = unwatched,
+) -> Outcome:
+    """Train a masked student of a network that gives one tensor of logits; the network itself is not changed.
 
     Args:
-        model: the teacher, trained: images (batch, C, H, W) to logits (batch, classes).
-        example_inputs: what it is called with, for its channels.
-        batches: (images, anything), as of a `DataLoader` or `prunus.training.Shuffled`; one pass is an epoch. Labels are not looked at.
-        epochs: passes.
-        lr: learning rate of all three; a tenth after 30, 60 and 90 % of the epochs.
-        momentum, weight_decay: of SGD.
-        mu: weight of the distance between the logits: 1 for ResNets, 0.1 for VGG in the paper.
+        model: the teacher, trained: inputs to logits (batch, classes), or (batch, classes, …) with one place of many, each of which is told apart.
+        task: what it is for. Targets of the training samples are not looked at.
         strength: of the l1 norm of the masks (lambda): 1e-3 for the channels of VGG in the paper, 0.6 and 0.8 for the few blocks of ResNet-56. Short
             trainings need more.
+        mu: weight of the distance between the logits: 1 for ResNets, 0.1 for VGG in the paper.
         every: steps between two updates of the masks, which should be some hundred in all.
-        seed: of the discriminator.
+        config: how to train; its epochs, batch_size, lr (of all three, a tenth after 30, 60 and 90 % of the epochs), momentum, weight_decay, augment
+            and seed are looked at. None = 100 epochs at 0.01, as in the paper.
+        tuning: how to fine-tune what is left; None leaves it out.
+        watch: told about progress.
 
     Returns:
-        The masks are `numbers`; fine-tune the model.
+        The masks are "numbers" in `found`.
 
     Raises:
         TargetError: numbers out of range.
         ConfigError: the model gives no logits.
         PlanError: no channels, or what `ChannelFactors` raises.
     """
-    at_least(0, momentum=momentum, weight_decay=weight_decay)
-    if epochs < 1 or every < 1 or not lr > 0 or min(mu, strength) < 0:
-        raise TargetError(
-            f"There is at least one epoch and one step between updates, a rate above 0, and mu and strength are 0 or more; "
-            f"not {epochs}, {every}, {lr}, {mu} and {strength}."
-        )
+    if every < 1 or min(mu, strength) < 0:
+        raise TargetError(f"There is at least one step between updates, and mu and strength are 0 or more; not {every}, {mu} and {strength}.")
+    config, clock = config or PAPER, Clock(watch)
     teacher = copy.deepcopy(model)
-    student, graph = traced_copy(model, example_inputs)
+    student, graph = traced_copy(model, example_of(task, model))
     masks = Masks(graph.num_channels)
+    device, dtype = placement(model)
+    judge = discriminator(_classes(teacher, task), config.seed).to(device, dtype)
     weights = [parameter for parameter in student.parameters() if parameter.requires_grad]
     factors = ChannelFactors(student, graph, masks)
-    device, dtype = placement(model)
-    with evaluating(teacher):
-        args, kwargs = drawn_inputs(teacher, graph, torch.Generator().manual_seed(0))
-        logits = teacher(*args, **kwargs)
-    if not isinstance(logits, Tensor) or logits.dim() != 2:
-        raise ConfigError(f"{type(model).__name__} must return logits (batch, classes), by which student and teacher are told apart.")
-    judge = discriminator(logits.shape[1], seed).to(device, dtype)
-    learners = [torch.optim.SGD(parameters, lr, momentum, weight_decay=weight_decay) for parameters in (judge.parameters(), weights)]
-    update, done = Fista(masks.masks), 0
-    with mode(teacher, training=False), mode(student, training=True):
-        for epoch in range(epochs):
-            rate = lr * 0.1 ** (10 * epoch // (3 * epochs))
-            for learner in learners:
-                learner.param_groups[0]["lr"] = rate
-            for inputs, _ in batches:
-                with torch.no_grad():
-                    wanted = teacher(inputs.to(device))
-                found = student(inputs.to(device))
-                _descend(learners[0], discriminator_loss(judge, found.detach(), wanted))
-                masks.zero_grad()
-                _descend(learners[1], student_loss(judge, found, wanted, mu))
-                done += 1
-                if done % every == 0:
-                    update.step(rate, strength)
+    with clock.steps(FIRST), mode(teacher, training=False), mode(student, training=True), seeded(config.seed):
+        _train(student, teacher, judge, masks, weights, task, config, mu, strength, every, clock)
+    return finish(student, graph, factors, masks.masks, strength, task, clock, tuning, {BEFORE: model, "trained with masks": student})
+
+
+def _train(
+    student: nn.Module,
+    teacher: nn.Module,
+    judge: nn.Module,
+    masks: Masks,
+    weights: list[nn.Parameter],
+    task: Task,
+    config: TrainConfig,
+    mu: float,
+    strength: float,
+    every: int,
+    clock: Clock,
+) -> None:
+    """Discriminator, student and masks, in turns."""
+    learners = [torch.optim.SGD(own, config.lr, config.momentum, weight_decay=config.weight_decay) for own in (judge.parameters(), weights)]
+    update, done, passes = Fista(masks.masks), 0, Passes(task, "train", student, config, augmented=True)
+    for epoch in range(config.epochs):
+        clock.watch(FIRST, epoch, config.epochs)
+        rate = config.lr * 0.1 ** (10 * epoch // (3 * config.epochs))
+        for learner in learners:
+            learner.param_groups[0]["lr"] = rate
+        for inputs, _ in passes:
+            with torch.no_grad():
+                wanted = _rows(task.called(teacher, inputs))
+            found = _rows(task.called(student, inputs))
+            _descend(learners[0], discriminator_loss(judge, found.detach(), wanted))
+            masks.zero_grad()
+            _descend(learners[1], student_loss(judge, found, wanted, mu))
+            done += 1
+            if done % every == 0:
+                update.step(rate, strength)
     update.settle()
-    return finish(student, graph, factors, masks.masks)
+
+
+def _rows(logits: Tensor) -> Tensor:
+    """(batch, classes, …) with one row for every place, (places, classes)."""
+    return logits.movedim(1, -1).flatten(0, -2)
+
+
+def _classes(teacher: nn.Module, task: Task) -> int:
+    """How many there are; raises ConfigError where there are no logits."""
+    with mode(teacher, training=False), torch.no_grad():
+        logits = teacher(seen_by(task, teacher))
+    if not isinstance(logits, Tensor) or logits.dim() < 2 or task.loss == "model":
+        raise ConfigError(f"{type(teacher).__name__} must return logits (batch, classes), by which student and teacher are told apart.")
+    return int(logits.shape[1])
 
 
 class Masks(nn.Module):

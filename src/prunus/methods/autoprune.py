@@ -14,8 +14,9 @@ channels that all stood at one height would all fall at one time.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from itertools import chain, repeat
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 import torch
@@ -23,80 +24,114 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from prunus._arguments import at_least, door
+from prunus._arguments import door
 from prunus.channels import ChannelGraph
 from prunus.channels.factors import ChannelFactors, straight_through
 from prunus.errors import TargetError
-from prunus.methods.gates import Pruned, finish, traced_copy
+from prunus.methods._data import Passes, callback, example_of
+from prunus.methods.common import FIRST, Journal, Outcome
+from prunus.methods.gates import finish, traced_copy
 from prunus.methods.soft import filter_norms
-from prunus.training.evaluation import mode, placement
+from prunus.tasks import Task
+from prunus.training import TrainConfig
+from prunus.training.hooks import Pruning
+from prunus.watching import Clock, Watch, unwatched
 
-Batches = Iterable[tuple[Any, Any]]
+CONFIG = TrainConfig(lr=0.01)
 
 
-@door()
+@door(TargetError)
 def autoprune(
     model: nn.Module,
-    example_inputs: Any,
-    batches: Batches,
-    held_out: Batches,
+    task: Task,
     *,
-    epochs: int,
-    strength: float,
-    lr: float = 0.01,
+    strength: float = 0.3,
     gate_lr: float = 0.01,
-    momentum: float = 0.9,
-    weight_decay: float = 5e-4,
-    loss: Callable[[Any, Any], Tensor] = F.cross_entropy,
-) -> Pruned:
+    config: TrainConfig | None = None,
+    tuning: TrainConfig | None = None,
+    journal: Journal = Journal(),  # noqa: B008 (it never changes)
+    watch: Watch = unwatched,
+) -> Outcome:
     """Train a copy of a model together with the gates of its channels, and remove the closed ones.
 
     Args:
         model: trained or not.
-        example_inputs: what it is called with, for its channels.
-        batches: (inputs, targets) for the weights, as of a `DataLoader` or `prunus.training.Shuffled`; one pass is an epoch.
-        held_out: (inputs, targets) for the gates, read over and over.
-        epochs: passes.
+        task: what it is for; weights learn on its training samples, gates on its validation samples, which are read over and over.
         strength: of the regulariser.
-        lr, momentum, weight_decay: of the weights; along a cosine down to zero.
-        gate_lr: of the gates, constant.
-        loss: (outputs, targets) -> a number.
+        gate_lr: learning rate of the gates, constant.
+        config: how to train the weights; None = at a learning rate of 0.01.
+        tuning: how to fine-tune what is left; None leaves it out.
+        journal: how the training is kept and told about.
+        watch: told about progress.
 
     Returns:
-        The auxiliary numbers are `numbers`.
+        The auxiliary numbers are "numbers" in `found`.
 
     Raises:
-        TargetError: numbers out of range, or no held-out batch.
+        TargetError: numbers out of range, or no held-out samples.
         PlanError: no channels, or what `ChannelFactors` raises.
     """
-    at_least(0, momentum=momentum, weight_decay=weight_decay)
-    if epochs < 1 or not (lr > 0 and gate_lr > 0) or strength < 0:
-        raise TargetError(
-            f"There is at least one epoch, rates are above 0 and a strength is 0 or more; not {epochs}, {lr}, {gate_lr} and {strength}."
-        )
-    trained, graph = traced_copy(model, example_inputs)
+    if not gate_lr > 0 or strength < 0:
+        raise TargetError(f"A learning rate is above 0 and a strength is 0 or more; not {gate_lr} and {strength}.")
+    if task.validation is None:
+        raise TargetError("The gates learn on held-out samples, so the task needs some: give it `validation`.")
+    config, clock = replace(config or CONFIG, keep="last"), Clock(watch)
+    trained, graph = traced_copy(model, example_of(task, model))
     gates = Gates(_ranks(graph))
-    weights = [parameter for parameter in trained.parameters() if parameter.requires_grad]
     factors = ChannelFactors(trained, graph, gates, BySign.apply)
-    learner = torch.optim.SGD(weights, lr, momentum, weight_decay=weight_decay, nesterov=momentum > 0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(learner, epochs)
-    validation = chain.from_iterable(_again(held_out))
-    device, _ = placement(model)
+    learner = GateLearner(gates, trained, task, config, gate_lr, strength)
+    with clock.steps(FIRST):
+        history = task.fit(trained, config, pruning=callback(learner, trained), **journal.options(FIRST, watch))
+    outcome = finish(trained, graph, factors, gates.numbers, strength, task, clock, tuning, {"trained with gates": trained})
+    return replace(outcome, training=history)
 
-    def on(batch: tuple[Any, Any]) -> Tensor:
-        return loss(trained(batch[0].to(device)), batch[1].to(device))
 
-    with mode(trained, training=True):
-        for _ in range(epochs):
-            for batch in batches:
-                learner.zero_grad()
-                on(batch).backward()  # type: ignore[no-untyped-call]
-                learner.step()
-                (slope,) = torch.autograd.grad(on(next(validation)), [gates.numbers])
-                with torch.no_grad():
-                    gates.numbers.sub_(gate_lr * (slope + strength * (gates.numbers > 0)))
-            schedule.step()
-    return finish(trained, graph, factors, gates.numbers)
+class GateLearner(Pruning):
+    """One step of the gates on held-out samples after every step of the weights: a callback of the training.
+
+    Args:
+        gates: what learns.
+        model: what they are in.
+        task: whose validation samples are read.
+        config: how they are cut into batches.
+        lr: learning rate.
+        strength: of the regulariser.
+    """
+
+    def __init__(self, gates: Gates, model: nn.Module, task: Task, config: TrainConfig, lr: float, strength: float) -> None:
+        self._gates, self._model, self._task, self._lr, self._strength = gates, model, task, lr, strength
+        self._passes = Passes(task, "validation", model, config)
+        self._done, self._stream = 0, self._again()
+        gates.numbers.requires_grad_(False)  # the optimiser of the weights leaves them alone
+
+    def _again(self) -> Iterator[Any]:
+        """The held-out batches without end; raises TargetError if there are none."""
+        while True:
+            seen = False
+            for batch in self._passes:
+                seen = True
+                yield batch
+            if not seen:
+                raise TargetError("The gates learn on held-out batches, so there must be at least one.")
+
+    def after_step(self, model: nn.Module) -> None:
+        """m <- m - gate_lr (slope + strength [m > 0])."""
+        numbers = self._gates.numbers.requires_grad_()
+        inputs, targets = next(self._stream)
+        (slope,) = torch.autograd.grad(self._task.batch_loss(self._model, inputs, targets), [numbers])
+        self._done += 1
+        with torch.no_grad():
+            numbers.sub_(self._lr * (slope + self._strength * (numbers > 0)))
+        numbers.requires_grad_(False)
+
+    def state(self) -> dict[str, Any]:
+        """How many batches were read."""
+        return {"done": self._done}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """From a checkpoint."""
+        self._done = state["done"]
+        self._stream = islice(self._again(), self._done, None)
 
 
 class Gates(nn.Module):
@@ -137,10 +172,3 @@ def _ranks(graph: ChannelGraph) -> Tensor:
     for group in graph.groups:
         found[torch.from_numpy(group.channels)[norms[group.channels].argsort()]] = torch.arange(1.0, group.size + 1) / group.size
     return found
-
-
-def _again(held_out: Batches) -> Iterable[Batches]:
-    """The held-out batches without end; raises TargetError if there are none."""
-    if not any(True for _ in held_out):
-        raise TargetError("The gates learn on held-out batches, so there must be at least one.")
-    return repeat(held_out)

@@ -17,8 +17,7 @@ What a block is, `prunus.channels.blocks` says.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -26,49 +25,51 @@ from torch import Tensor, nn
 
 from prunus._arguments import door
 from prunus.agreement import difference, not_finite, rounding
-from prunus.channels import ChannelGraph, Plan, compact, trace
+from prunus.channels import ChannelGraph, trace
 from prunus.channels.blocks import outputs_of, residual_blocks, without_blocks
 from prunus.channels.factors import ChannelFactors, straight_through
+from prunus.channels.trace import Inputs
 from prunus.channels.verify import drawn_inputs
 from prunus.errors import CompactError, TargetError, clause
+from prunus.methods._data import example_of
+from prunus.methods.common import FIRST, Journal, Outcome, Target
 from prunus.methods.gates import traced_copy
-from prunus.methods.importance import Fit
+from prunus.methods.removal import BEFORE, remove
 from prunus.targets import plan_above
+from prunus.tasks import Task
+from prunus.training import TrainConfig
+from prunus.watching import Clock, Watch, unwatched
 
 START = 1.0  # of a and b: open, and the sigmoid not flat
 SPEED = 10.0  # a and b are this times what is trained, so that gates move a hundred times as fast as a filter's numbers at one learning rate
 
 
-@dataclass(frozen=True, eq=False)
-class Shortened:
-    """What is left.
-
-    Attributes:
-        model: the compact model.
-        blocks: names of the modules that were replaced by the identity.
-        dense: the trained network without these blocks, its closed channels zero: what was compacted. A saved `model` is
-            loaded with the `build_model` of the whole network.
-        plan: the channels that went, as a plan of `dense`.
-        removable: names of all blocks that had a gate.
-    """
-
-    model: nn.Module
-    blocks: tuple[str, ...]
-    dense: nn.Module
-    plan: Plan
-    removable: tuple[str, ...]
-
-
-@door()
-def channels_and_layers(model: nn.Module, example_inputs: Any, fit: Fit, strength: float) -> Shortened:
+@door(TargetError)
+def channels_and_layers(
+    model: nn.Module,
+    task: Task,
+    *,
+    strength: float = 1.0,
+    config: TrainConfig | None = None,
+    tuning: TrainConfig | None = None,
+    journal: Journal = Journal(),  # noqa: B008 (it never changes)
+    watch: Watch = unwatched,
+) -> Outcome:
     """Train a copy of a model with gates, and remove what they close.
 
     Args:
-        model: trained, with what it is for.
-        example_inputs: what it is called with, for its channels and MACs.
-        fit: trains a model in place, with a penalty that is added to its loss at every step.
+        model: trained.
+        task: what it is for.
         strength: what all MACs together are worth, in units of the loss. Above the loss of guessing, 2.3 for ten classes, it may end in a network
             that guesses.
+        config: how to train; None = its defaults.
+        tuning: how to fine-tune what is left; None leaves it out.
+        journal: how the training is kept and told about.
+        watch: told about progress.
+
+    Returns:
+        `blocks` are the modules that were replaced by the identity; in `found`, "removable" are all blocks that had a gate. A saved model is loaded
+        with the `build_model` of the whole network.
 
     Raises:
         TargetError: a negative strength.
@@ -77,7 +78,8 @@ def channels_and_layers(model: nn.Module, example_inputs: Any, fit: Fit, strengt
     """
     if not strength >= 0:
         raise TargetError(f"The strength of the penalty on MACs is 0 or more, not {strength}.")
-    trained, graph = traced_copy(model, example_inputs)
+    config, clock, example = replace(config or TrainConfig(), keep="last"), Clock(watch), example_of(task, model)
+    trained, graph = traced_copy(model, example)
     removable = residual_blocks(trained, graph)
     gates = Gates(graph, removable)
     factors = ChannelFactors(trained, graph, gates)
@@ -85,26 +87,36 @@ def channels_and_layers(model: nn.Module, example_inputs: Any, fit: Fit, strengt
         trained.get_submodule(name).register_forward_hook(lambda block, given, made, index=index: gates.mixed(index, given[0], made))
         for index, name in enumerate(removable)
     ]
-    fit(trained, lambda: strength * gates.macs())
-
+    with clock.steps(FIRST):
+        history = task.fit(trained, config, besides=lambda: strength * gates.macs(), **journal.options(FIRST, watch))
+    trained.eval()
     inputs = drawn_inputs(trained, graph, torch.Generator().manual_seed(0))
     gated = outputs_of(trained, inputs)
     for hook in hooks:
         hook.remove()
     factors.fold()
     closed = tuple(name for name, gate in zip(removable, gates.of_blocks().tolist()) if not gate)
+    dense = _without(trained, closed, gated, inputs)
+    left = trace(dense, example)
+    plan = plan_above(left, carried(graph, left, gates.channels.detach().cpu().double()))
+    before = {BEFORE: model, "trained with gates": dense}
+    outcome = remove(dense, left, plan, Target("strength", strength), task, clock, tuning=tuning, before=before)
+    return replace(outcome, training=history, blocks=closed, whole=graph.cost() if closed else None, found={"removable": removable})
+
+
+def _without(trained: nn.Module, closed: Sequence[str], gated: list[Tensor], inputs: Inputs) -> nn.Module:
+    """The trained network without its closed blocks, which computes what it did with their gates; raises CompactError if it does not."""
+    name = type(trained).__name__
     dense = without_blocks(trained, closed)
     try:
-        apart = difference(gated, outputs_of(dense, inputs))
+        apart = difference(gated, outputs_of(dense, inputs))  # type: ignore[arg-type]  # positional and keyword arguments, as drawn
     except Exception as error:  # any forward may look into its blocks
-        raise CompactError(f"{type(model).__name__} does not run without its closed blocks {', '.join(closed)} ({clause(error)}).") from error
+        raise CompactError(f"{name} does not run without its closed blocks {', '.join(closed)} ({clause(error)}).") from error
     if not_finite(gated):
-        raise CompactError(f"{type(model).__name__} gives {not_finite(gated)} once it is trained with gates; train it with a smaller learning rate.")
+        raise CompactError(f"{name} gives {not_finite(gated)} once it is trained with gates; train it with a smaller learning rate.")
     if not apart.relative <= rounding(torch.float32):
-        raise CompactError(f"{type(model).__name__} computes something else without its closed blocks {', '.join(closed)}.")
-    left = trace(dense, example_inputs)
-    plan = plan_above(left, carried(graph, left, gates.channels.detach().cpu().double()))
-    return Shortened(compact(dense, plan), closed, dense, plan, removable)
+        raise CompactError(f"{name} computes something else without its closed blocks {', '.join(closed)}.")
+    return dense
 
 
 class Gates(nn.Module):

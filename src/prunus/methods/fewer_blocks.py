@@ -8,27 +8,36 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fractions import Fraction
-from typing import Any
 
+import numpy as np
 from torch import nn
 
 from prunus._arguments import door
 from prunus.channels import Origin, trace
 from prunus.channels.blocks import residual_blocks, without_blocks
+from prunus.channels.plan import make_plan
+from prunus.channels.trace import Inputs
 from prunus.channels.verify import evaluating
 from prunus.errors import PlanError, TargetError
-from prunus.watching import Watch, unwatched
+from prunus.methods._data import example_of
+from prunus.methods.common import Outcome, Target
+from prunus.methods.removal import BEFORE, remove
+from prunus.tasks import Task
+from prunus.training import TrainConfig
+from prunus.watching import Clock, Watch, unwatched
+
+JUDGED = 500  # held-out samples by which blocks are left out, at most
 
 
 @dataclass(frozen=True, eq=False)
-class Shorter:
-    """What is left.
+class BlockChoice:
+    """Which blocks go, and the network without them: a choice, as a plan is one of channels.
 
     Attributes:
         model: a copy with the identity in the place of the blocks. Its file is loaded with the `build_model` of the whole network.
-        blocks: names of those that were left out, the first one first.
+        blocks: names of those that are left out, the first one first.
         losses: with all blocks, and after each one that was left out.
         removable: names of all blocks that could be left out.
     """
@@ -39,25 +48,78 @@ class Shorter:
     removable: tuple[str, ...]
 
 
+@door(TargetError)
+def fewer_blocks(
+    model: nn.Module,
+    task: Task,
+    *,
+    blocks: int = 1,
+    evenly: bool = False,
+    teach: bool = False,
+    config: TrainConfig | None = None,
+    watch: Watch = unwatched,
+) -> Outcome:
+    """Leave out residual blocks, and no channel; the model itself is not changed.
+
+    Args:
+        model: trained.
+        task: what it is for; blocks are chosen by the loss on its held-out samples (training samples, if there are none), or by the metric where
+            only the model knows its loss.
+        blocks: how many go.
+        evenly: choose among the blocks of those stages only that have the largest share of theirs left. A stage is what holds blocks next to each
+            other (`layer1` of a ResNet). Where many blocks go and what is left is trained, the loss before that training says too little.
+        teach: the original teaches what is left while it is tuned; for classes only.
+        config: how to fine-tune what is left; None leaves it out.
+        watch: told about progress.
+
+    Returns:
+        `found` has the "losses" with all blocks and after each one that went, and the names of all that are "removable".
+
+    Raises:
+        TargetError: more blocks than there are, or none that can be left out.
+        PlanError: the model lacks channels already; blocks go first.
+    """
+    if blocks < 1:
+        raise TargetError(f"At least one block goes, not {blocks}.")
+    clock, example = Clock(watch), example_of(task, model)
+    choice = clock.time("leaving out residual blocks", lambda: block_choice(model, example, task, blocks, evenly=evenly, watch=watch))
+    start = choice.model.eval()
+    graph = clock.time("tracing", lambda: trace(start, example))
+    nothing = make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
+    before = {BEFORE: model, "without blocks": start}
+    outcome = remove(start, graph, nothing, Target("rate", 0.0), task, clock, tuning=config, before=before, teacher=model if teach else None)
+    found = {"losses": choice.losses, "removable": choice.removable}
+    return replace(outcome, blocks=choice.blocks, whole=trace(model, example).cost(), found=found)
+
+
+def block_choice(model: nn.Module, example_inputs: Inputs, task: Task, blocks: int, *, evenly: bool, watch: Watch) -> BlockChoice:
+    """The blocks without which the task's loss on samples that are not reported on is lowest; its metric highest, where models know the loss."""
+    some = task.few("validation" if task.validation is not None else "train", JUDGED)
+
+    def loss(network: nn.Module) -> float:
+        return -some.value(network) if task.loss == "model" else some.figures(network)[1]
+
+    return leave_out(model, example_inputs, loss, blocks, evenly=evenly, watch=watch)
+
+
 @door()
 def leave_out(
     model: nn.Module,
-    example_inputs: Any,
+    example_inputs: Inputs,
     loss: Callable[[nn.Module], float],
     enough: Callable[[nn.Module], bool] | int,
     *,
     evenly: bool = False,
     watch: Watch = unwatched,
-) -> Shorter:
-    """Leave out residual blocks, as `residual_blocks` finds them, until it is enough.
+) -> BlockChoice:
+    """Leave out residual blocks, as `residual_blocks` finds them, until it is enough: `fewer_blocks` for a loss and an end of one's own.
 
     Args:
         model: trained; it stays as it is.
         example_inputs: what it is called with.
         loss: of a network in eval mode, on samples that are not reported on; lower is better.
         enough: how many blocks are left out, or whether a network is small enough, asked after each one.
-        evenly: choose among the blocks of those stages only that have the largest share of theirs left. A stage is what holds blocks next to each
-            other (`layer1` of a ResNet). Where many blocks go and what is left is trained, the loss before that training says too little.
+        evenly: as for `fewer_blocks`.
         watch: told about progress.
 
     Raises:
@@ -89,7 +151,7 @@ def leave_out(
         done = callable(enough) and enough(found)
     if callable(enough) and not done:
         raise TargetError(f"{type(model).__name__} is not small enough without its {len(removable)} residual blocks that can be left out.")
-    return Shorter(found, gone, tuple(losses), removable)
+    return BlockChoice(found, gone, tuple(losses), removable)
 
 
 def _of_fullest_stages(removable: Sequence[str], gone: Sequence[str]) -> list[str]:

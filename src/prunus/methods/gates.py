@@ -3,32 +3,20 @@
 from __future__ import annotations
 
 import copy
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor, nn
 
-from prunus.channels import ChannelGraph, Plan, compact, trace
+from prunus.channels import ChannelGraph, trace
 from prunus.channels.factors import ChannelFactors
 from prunus.errors import ConfigError, PlanError
+from prunus.methods.common import Outcome, Target
+from prunus.methods.removal import remove
 from prunus.targets import plan_above
-
-
-@dataclass(frozen=True, eq=False)
-class Pruned:
-    """What is left.
-
-    Attributes:
-        model: the compact model, in the mode of the original; not tuned.
-        plan: what went, as a plan of the original.
-        dense: the trained network in its original shape, the numbers of its channels multiplied in: what was compacted.
-        numbers: masks, gates or sizes of the channels at the end, shape (num_channels,); those that are not above 0 went.
-    """
-
-    model: nn.Module
-    plan: Plan
-    dense: nn.Module
-    numbers: Tensor
+from prunus.tasks import Task
+from prunus.training import TrainConfig
+from prunus.watching import Clock
 
 
 def traced_copy(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, ChannelGraph]:
@@ -40,13 +28,24 @@ def traced_copy(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Chann
     return copied, graph
 
 
-def finish(model: nn.Module, graph: ChannelGraph, factors: ChannelFactors, numbers: Tensor) -> Pruned:
+def finish(
+    model: nn.Module,
+    graph: ChannelGraph,
+    factors: ChannelFactors,
+    numbers: Tensor,
+    strength: float,
+    task: Task,
+    clock: Clock,
+    tuning: TrainConfig | None,
+    before: dict[str, nn.Module],
+) -> Outcome:
     """Multiply the factors in and remove the channels whose numbers are not above 0; a group that has no other keeps the one nearest to it.
 
-    Raises ConfigError if the numbers are not finite.
+    The numbers come with the outcome, as "numbers" in `found`. Raises ConfigError if they are not finite.
     """
     if not bool(numbers.isfinite().all()):
         raise ConfigError("The training of the numbers in front of channels diverged: lower the learning rate or the strength of the penalty.")
     factors.fold()
-    plan = plan_above(graph, numbers)
-    return Pruned(compact(model, plan), plan, model, numbers.detach().cpu())
+    model.eval()
+    plan, found = plan_above(graph, numbers), {"numbers": numbers.detach().cpu()}
+    return replace(remove(model, graph, plan, Target("strength", strength), task, clock, tuning=tuning, before=before), found=found)

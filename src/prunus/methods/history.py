@@ -14,36 +14,40 @@ authors' code looks at the test set, are our choices.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
-from typing import Any, Literal, cast
+from typing import Any, Literal
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus._arguments import door
-from prunus.channels import ChannelGraph, Origin, Plan, Trial, Verification, compact, trace, verify
+from prunus.channels import ChannelGraph, Plan, Trial, compact, trace
 from prunus.channels.compose import compose
 from prunus.channels.plan import make_plan
-from prunus.errors import TargetError
-from prunus.methods.one_shot import Limit, Outcome, Step, Target
-from prunus.scores.history import NormHistory, Pair, closest_pairs, pair_distance
+from prunus.errors import ConfigError, TargetError
+from prunus.methods._data import callback, example_of, held_out
+from prunus.methods.common import FIRST, Journal, Limit, Outcome, Target
+from prunus.methods.importance import share_gone
+from prunus.methods.removal import searched
+from prunus.models import load_weights
+from prunus.scores.history import NormHistory, Pair, closest_pairs, from_checkpoints, pair_distance
 from prunus.targets import matching
 from prunus.tasks import Task
-from prunus.training import EpochRecord, History, TrainConfig, evaluate, train
+from prunus.training import History, TrainConfig
 from prunus.watching import Clock, Watch, unwatched
 
 Regulariser = Literal["exp", "linear", "none"]
-FIRST = "training"
+MEASURED = 0.5  # the confidence of a tolerance that is kept by the metric as it was measured, as in the paper
+WEIGHTS = (".safetensors", ".pt", ".pth", ".th")
 
 
 @dataclass(frozen=True)
 class Round:
-    """One round.
+    """One round, as it is asked for.
 
     Attributes:
         remove: fraction of the channels of every group that go (the whole part, as in the paper), or, if 1 or more, their number.
@@ -58,177 +62,163 @@ class Round:
     rates: Mapping[str, float] | None = None
 
 
-@dataclass(frozen=True)
-class Tried:
-    """What a round came to.
-
-    Attributes:
-        channels: left per group, by its name.
-        macs: left.
-        accuracy: on the validation samples [percent].
-        distance: R of the pairs, before and after the pull.
-        accepted: whether the tolerance was kept.
-        norms: what the pairs were made from: the history per group, (epochs, channels).
-        pairs: per group, as places in it; nearest first.
-        verification: of the compact network against the masked one, before it was trained on.
-    """
-
-    channels: Mapping[str, int]
-    macs: int
-    accuracy: float
-    distance: tuple[float, float]
-    accepted: bool
-    norms: Mapping[str, Tensor]
-    pairs: Mapping[str, Sequence[Pair]]
-    verification: Verification
-
-
-@dataclass(frozen=True, eq=False)
-class Compressed:
-    """What is left.
-
-    Attributes:
-        model: the compact model of the last accepted round, trained.
-        plan: what went, as a plan of the original; None if no round was accepted.
-        baseline: validation accuracy of the original after its training [percent].
-        rounds: all that were tried.
-        training: the first one; None where there was none.
-        retraining: of the last accepted round.
-    """
-
-    model: nn.Module
-    plan: Plan | None
-    baseline: float
-    rounds: tuple[Tried, ...]
-    training: History | None = None
-    retraining: History | None = None
-
-
-@door()
+@door(TargetError)
 def history_pruning(
     model: nn.Module,
-    example_inputs: Tensor,
     task: Task,
-    rounds: Sequence[Round],
     *,
-    training: TrainConfig | Tensor,
-    tolerance: float,
-    strength: float = 1.0,
+    tolerance: float = 1.0,
+    rate: float = 0.3,
+    rounds: int | Sequence[Round] = 3,
+    pull_epochs: int = 5,
+    pull_strength: float = 1.0,
     regulariser: Regulariser = "exp",
-    protect: Sequence[str] = (),
-    checkpoint: Path | str | None = None,
-    resume: bool = False,
-    on_epoch: Callable[[str, EpochRecord], None] | None = None,
+    protect: tuple[str, ...] = (),
+    history: Path | str | Tensor | None = None,
+    config: TrainConfig | None = None,
+    tuning: TrainConfig | None = None,
+    journal: Journal = Journal(),  # noqa: B008 (it never changes)
     watch: Watch = unwatched,
-) -> Compressed:
-    """Train a classifier, in place, and make it smaller in rounds.
+) -> Outcome:
+    """Train a copy of a network and make it smaller in rounds; the tolerance is kept by the metric as it is measured on held-out samples.
 
     Args:
-        model: images (batch, C, H, W) to logits (batch, classes), trained or not.
-        example_inputs: what it is called with, for its channels and MACs.
-        task: samples, with some held out, by which the tolerance is kept.
-        rounds: what to do in every round, at most.
-        training: the first training, of which the first history is kept. Or the history of the training that the model has had, shape
-            (epochs, channels), see `prunus.scores.history.from_checkpoints`.
-        tolerance: points of validation accuracy below the best so far that a round may cost.
-        strength: of the regulariser (lambda).
+        model: trained or not.
+        task: what it is for, with some samples held out, by which the tolerance is kept.
+        tolerance: points below the best so far that a round may cost on held-out samples; the first that costs more is undone, and the last.
+        rate: fraction of the channels of every group that a round removes.
+        rounds: how many at most; or each of them, in Python: `Round`, in place of `rate`, `pull_epochs` and `tuning`.
+        pull_epochs: epochs that pull pairs together.
+        pull_strength: weight of the regulariser in the loss (lambda).
         regulariser: "exp", as in the paper; "linear", R itself; "none" fine-tunes only, which is what the released code comes to.
-        protect: glob patterns of layers that keep their width.
-        checkpoint: a file that the first training writes after every epoch; those of the rounds write others beside it.
-        resume: go on from these files where they are.
-        on_epoch: called with the name of the training and the record of every finished epoch.
+        protect: glob patterns of layers that stay whole.
+        history: of a training that the model has had, in place of a first one: a folder of weight files, one per epoch, in the order of their names,
+            of which the model gets the last; or norms, shape (epochs, channels), see `prunus.scores.history.from_checkpoints`.
+        config: the first training, of which the first history is kept. None = its defaults.
+        tuning: how a round trains on once its channels are gone, and pulls. None = as `config`.
+        journal: how all trainings are kept and told about.
         watch: told about progress.
+
+    Returns:
+        `training` is the first one, `tuning` that of the last accepted round. In `found`, by round: "channels" left of every group, "distances"
+        R of the pairs before and after the pull, "norms", the history (epochs, channels) of every group, and its "pairs", as places in it.
 
     Raises:
         TargetError: no held-out samples, or numbers out of range.
         PlanError: a history of another network.
         PrunusError: whatever training and compaction raise.
     """
-    validation = task.held_out()
-    if validation is None:
-        raise TargetError("A tolerance is kept on held-out samples, so it needs some.")
-    if tolerance < 0 or any(round_.remove < 0 for round_ in rounds):
+    config = config or TrainConfig()
+    asked = _rounds(rounds, rate, pull_epochs, tuning or config)
+    if not tolerance >= 0 or not all(round_.remove >= 0 for round_ in asked):
         raise TargetError("A tolerance and what a round removes are 0 or more.")
-
-    def fit(network: nn.Module, config: TrainConfig, step: str, loss: Callable[[Any, Any], Tensor] | None = None) -> tuple[Tensor, History]:
-        """Train; also the norms of its epochs, (epochs, channels)."""
-        norms = NormHistory(example_inputs)
-        done = train(
-            network, task.samples("train"), config, normalise=task.normalisation, validation=validation, loss=loss, pruning=norms,
-            checkpoint=None if checkpoint is None else _file(Path(checkpoint), step), resume=resume,
-            on_epoch=None if on_epoch is None else lambda record: on_epoch(step, record),
-            on_step=lambda done, total: watch(step, done, total),
-        )  # fmt: skip
-        return torch.stack(norms.norms), done
-
-    def accuracy(network: nn.Module) -> float:
-        return evaluate(network, validation, task.normalisation).accuracy
-
-    norms, trained = (training, None) if isinstance(training, Tensor) else fit(model, training, FIRST)
-    baseline = best = accuracy(model)
-    current, plan, retrained, tried = model, None, None, []
-    for number, round_ in enumerate(rounds, 1):
-        graph = trace(current, example_inputs)
-        pairs = closest_pairs(graph, norms, channels_going(graph, round_, protect))
-        pulled = copy.deepcopy(current)
-        before = float(pair_distance(pulled, graph, pairs).detach())
-        pulling = _pulling(pulled, graph, pairs, strength, regulariser, round_.pull.label_smoothing)
-        fit(pulled, replace(round_.pull, label_smoothing=0.0), f"round {number}, pulling", pulling)
-        after = float(pair_distance(pulled, graph, pairs).detach())
-        chosen = _without(graph, pairs)
-        small = compact(pulled, chosen)
-        verification, named = cast(Origin, small.prunus).verification, _named(graph, norms, pairs)
-        assert verification is not None
-        norms, history = fit(small, round_.retrain, f"round {number}, retraining")
-        reached = accuracy(small)
-        accepted = best - reached <= tolerance
-        channels = {group.name: group.size - len(group.removed) for group in chosen.groups}
-        tried.append(Tried(channels, chosen.after.macs, reached, (before, after), accepted, *named, verification))
-        if not accepted:
-            break
-        plan = chosen if plan is None else compose(model, plan, chosen)
-        current, retrained, best = small, history, max(best, reached)
-    return Compressed(current, plan, baseline, tuple(tried), trained, retrained)
-
-
-def outcome(found: Compressed, model: nn.Module, example_inputs: Tensor, task: Task, target: Target, clock: Clock) -> Outcome:
-    """What came of the rounds as every method says it, with accuracies on the test samples; the networks are put into eval mode.
-
-    Args:
-        found: of `history_pruning`.
-        model: the original, after its training.
-        example_inputs: as before.
-        task: as before.
-        target: the tolerance.
-        clock: measures what is done here.
-    """
-    graph = clock.time("tracing", lambda: trace(model.eval(), example_inputs))
-    accepted = [tried for tried in found.rounds if tried.accepted]
-    plan = found.plan or make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
-    small = (found.model if accepted else compact(model, plan)).eval()
-    worst = max((tried.verification for tried in accepted), key=lambda one: one.relative, default=None)
-    steps = []
-    for name, network in (("before", model), ("after pruning", small)):
-        result = clock.time(f"evaluating {name}", partial(evaluate, network, task.samples("test"), task.normalisation))
-        steps.append(Step(name, result.accuracy, result.loss))
-    best = max([found.baseline, *(tried.accuracy for tried in accepted)])
-    size = sum(group.size for group in graph.groups)
-    trials = [Trial(1 - sum(one.channels.values()) / size, one.accuracy, one.macs, one.accepted, one.accuracy) for one in found.rounds]
-    return Outcome(
-        graph, plan, small, worst or verify(model, plan, small), target,
-        steps=tuple(steps),
-        limit=Limit(found.baseline, best - target.points, target.confidence),
-        trials=tuple(trials),
-        trial_epochs=found.retraining.config.epochs if found.retraining else 0,
-        tuning=found.retraining,
-        seconds=clock.seconds,
-        notes=() if accepted else ("No round kept the tolerance, so nothing was removed.",),
+    held_out(task)
+    clock, game = Clock(watch), _Game(task, journal, watch)
+    dense, trained = copy.deepcopy(model), None
+    with clock.steps("training and rounds"):
+        if history is None:
+            norms, trained = game.fit(dense, config, FIRST)
+        else:
+            norms = history if isinstance(history, Tensor) else _earlier(dense, example_of(task, dense), Path(history))
+        baseline = best = game.value(dense)
+        current, plan, retrained, trials = dense, None, None, list[Trial]()
+        for number, round_ in enumerate(asked, 1):
+            graph = trace(current, example_of(task, current))
+            pairs = closest_pairs(graph, norms, channels_going(graph, round_, protect))
+            chosen = _without(graph, pairs)
+            named = _named(graph, norms, pairs)
+            small = compact(game.pulled(current, graph, pairs, round_, number, pull_strength, regulariser), chosen)
+            norms, done = game.fit(small, round_.retrain, f"round {number}, retraining")
+            reached = game.value(small)
+            accepted = best - reached <= tolerance
+            game.note({group.name: group.size - len(group.removed) for group in chosen.groups}, *named)
+            trials.append(Trial(share_gone(plan, chosen), reached, chosen.after.macs, accepted, reached))
+            if not accepted:
+                break
+            plan = chosen if plan is None else compose(dense, plan, chosen)
+            current, retrained, best = small, done, max(best, reached)
+    target = Target("tolerance", tolerance, protect=protect, confidence=MEASURED)
+    return searched(
+        dense.eval(), plan, current, target, task, clock, trials=trials, limit=Limit(baseline, best - tolerance, MEASURED), after="after pruning",
+        trial_epochs=retrained.config.epochs if retrained else 0, training=trained, tuning=retrained, found=game.found(),
     )  # fmt: skip
 
 
-def _file(checkpoint: Path, step: str) -> Path:
-    """The checkpoint of a step: the given file for the first training, and for the others one beside it, such as checkpoint-round-1-pulling."""
-    return checkpoint if step == FIRST else checkpoint.with_stem(f"{checkpoint.stem}-{step.replace(',', '').replace(' ', '-')}")
+def _rounds(rounds: int | Sequence[Round], rate: float, pull_epochs: int, tuning: TrainConfig) -> Sequence[Round]:
+    if not isinstance(rounds, int):
+        return rounds
+    return [Round(rate, replace(tuning, epochs=pull_epochs), tuning)] * rounds
+
+
+class _Game:
+    """What the rounds of one run share: how they train and measure, and what they write down."""
+
+    def __init__(self, task: Task, journal: Journal, watch: Watch) -> None:
+        self._task, self._journal, self._watch = task, journal, watch
+        self._distances: list[tuple[float, float]] = []
+        self._channels: list[dict[str, int]] = []
+        self._norms: list[dict[str, Tensor]] = []
+        self._pairs: list[dict[str, tuple[Pair, ...]]] = []
+
+    def fit(self, network: nn.Module, config: TrainConfig, step: str, besides: Callable[[], Tensor] | None = None) -> tuple[Tensor, History]:
+        """Train; also the norms of its epochs, (epochs, channels)."""
+        norms = NormHistory(example_of(self._task, network))
+        options: dict[str, Any] = {"pruning": callback(norms, network), **self._journal.options(step, self._watch)}
+        done = self._task.fit(network, config, besides=besides, **options)
+        return torch.stack(norms.norms), done
+
+    def value(self, network: nn.Module) -> float:
+        """The metric on held-out samples."""
+        return self._task.value(network, "validation")
+
+    def pulled(
+        self,
+        current: nn.Module,
+        graph: ChannelGraph,
+        pairs: Mapping[int, list[Pair]],
+        round_: Round,
+        number: int,
+        strength: float,
+        regulariser: Regulariser,
+    ) -> nn.Module:
+        """A copy whose pairs were pulled together."""
+        pulled = copy.deepcopy(current)
+        before = float(pair_distance(pulled, graph, pairs).detach())
+
+        def pull() -> Tensor:
+            distance = pair_distance(pulled, graph, pairs)
+            return strength * (distance.exp() if regulariser == "exp" else distance)
+
+        self.fit(pulled, round_.pull, f"round {number}, pulling", None if regulariser == "none" else pull)
+        self._distances.append((before, float(pair_distance(pulled, graph, pairs).detach())))
+        return pulled
+
+    def note(self, channels: dict[str, int], norms: dict[str, Tensor], pairs: dict[str, tuple[Pair, ...]]) -> None:
+        """What a round came to."""
+        self._channels.append(channels)
+        self._norms.append(norms)
+        self._pairs.append(pairs)
+
+    def found(self) -> dict[str, Any]:
+        """All of it."""
+        return {
+            "channels": tuple(self._channels), "distances": tuple(self._distances), "norms": tuple(self._norms), "pairs": tuple(self._pairs)
+        }  # fmt: skip
+
+
+def _earlier(model: nn.Module, example: Any, folder: Path) -> Tensor:
+    """The history in a folder of weight files, one per epoch, in the order of their names; the model gets the last weights."""
+    found = folder.iterdir() if folder.is_dir() else []
+    files = sorted((path for path in found if path.suffix in WEIGHTS), key=_numbered)
+    if not files:
+        raise ConfigError(f"history = {str(folder)!r} must be a folder with weight files ({', '.join(WEIGHTS)}), one per epoch.")
+    load_weights(model, files[-1])
+    return from_checkpoints(trace(model, example), files)
+
+
+def _numbered(path: Path) -> list[tuple[int, str]]:
+    """By the numbers in a name, so that epoch 10 comes after epoch 9."""
+    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
 def _named(graph: ChannelGraph, norms: Tensor, pairs: Mapping[int, list[Pair]]) -> tuple[dict[str, Tensor], dict[str, tuple[Pair, ...]]]:
@@ -258,18 +248,3 @@ def _without(graph: ChannelGraph, pairs: Mapping[int, list[Pair]]) -> Plan:
     removed = np.zeros(graph.num_channels, dtype=bool)
     removed[[pair.goes for chosen in pairs.values() for pair in chosen]] = True
     return make_plan(graph, removed)
-
-
-def _pulling(
-    model: nn.Module, graph: ChannelGraph, pairs: Mapping[int, list[Pair]], strength: float, regulariser: Regulariser, smoothing: float
-) -> Callable[[Any, Any], Tensor]:
-    """Cross-entropy and the regulariser."""
-
-    def loss(outputs: Tensor, targets: Tensor) -> Tensor:
-        entropy = F.cross_entropy(outputs, targets, label_smoothing=smoothing)
-        if regulariser == "none":
-            return entropy
-        distance = pair_distance(model, graph, pairs)
-        return entropy + strength * (distance.exp() if regulariser == "exp" else distance)
-
-    return loss

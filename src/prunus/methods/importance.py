@@ -14,82 +14,39 @@ until the step is less than `least`. The loop's numbers are our choice; the pape
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
-import numpy as np
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus._arguments import door
-from prunus.channels import Plan, Trial, compact, trace, verify
+from prunus.channels import ChannelGraph, Plan, Trial, compact, trace
 from prunus.channels.compose import compose
-from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
-from prunus.methods.one_shot import Limit, Outcome, Step, Target
+from prunus.methods._data import example_of, held_out
+from prunus.methods.common import Limit, Outcome, Target
+from prunus.methods.removal import searched
 from prunus.scores.importance import Importance, ImportanceWeights, Start
 from prunus.targets import Scope
 from prunus.targets import plan as choose
 from prunus.tasks import Task
 from prunus.tolerance import CONFIDENCE, Evaluate, check_provable, judged, value_of
-from prunus.training import TrainConfig, evaluate, train
-from prunus.training.evaluation import sample_by_sample
+from prunus.training import TrainConfig
 from prunus.watching import Clock, Watch, unwatched
 
-Penalty = Callable[[], Tensor]
-Fit = Callable[[nn.Module, Penalty | None], None]
-"""Trains a model in place for as long as a trial may take; the penalty, if there is one, is added to its loss at every step."""
-
-
-@dataclass(frozen=True)
-class Weighed:
-    """One trial.
-
-    Attributes:
-        step: share that was removed of what there was.
-        macs: left.
-        value: the metric on held-out data.
-        lowest: what it is not below, with the confidence that was asked for.
-        accepted: whether that is within the tolerance.
-    """
-
-    step: float
-    macs: int
-    value: float
-    lowest: float
-    accepted: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Reduced:
-    """What is left.
-
-    Attributes:
-        model: the compact model of the last accepted trial; the original if there was none.
-        plan: what went, as a plan of the original; None if nothing did.
-        baseline: the metric of the original.
-        trials: all of them, in order.
-    """
-
-    model: nn.Module
-    plan: Plan | None
-    baseline: float
-    trials: tuple[Weighed, ...]
+SHORT = TrainConfig(epochs=1, lr=0.02)  # how a trial trains, unless something else is said
 
 
 @door(TargetError)
 def importance_pruning(
     model: nn.Module,
-    example_inputs: Any,
-    fit: Fit,
-    evaluate: Evaluate,
-    tolerance: float,
+    task: Task,
     *,
-    step: float = 0.05,
-    least: float = 0.01,
-    by: Literal["rate", "macs"] = "rate",
+    tolerance: float = 1.0,
+    step: float = 0.25,
+    least_step: float | None = None,
+    by: Literal["rate", "macs"] = "macs",
     scope: Scope = "global",
     start: Start = "ones",
     importance: Importance = "weight",
@@ -98,141 +55,103 @@ def importance_pruning(
     protect: tuple[str, ...] = (),
     confidence: float = CONFIDENCE,
     most: int = 100,
-    on_trial: Callable[[Weighed], None] = lambda trial: None,
-) -> Reduced:
+    config: TrainConfig | None = None,
+    evaluate: Evaluate | None = None,
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+    watch: Watch = unwatched,
+) -> Outcome:
     """Make a trained network of any kind as small as the tolerance lets; the model itself is not changed.
 
     Args:
-        model: trained, with what it is for: classification, segmentation, anything.
-        example_inputs: what it is called with, for its channels and MACs.
-        fit: trains a model in place, with a penalty (weights and filters together) or without (fine-tuning).
-        evaluate: model -> metric in points, higher is better, on held-out data: a number, or one per sample (see `prunus.tolerance`).
+        model: trained.
+        task: what it is for; the tolerance is kept on its validation samples.
         tolerance: points that may be lost against the original.
-        step: share of the channels ("rate") or of the MACs ("macs", see `by`) that a trial removes at first.
-        least: the smallest step that is tried.
+        step: share of the MACs, or of the channels (`by`), that a trial removes at first.
+        least_step: the smallest step that is tried; None = a tenth of `step`.
+        by: what steps are shares of, "macs" or "rate".
         scope: "global" ranks the weights of the whole network, "uniform" those of each group.
-        start, importance: of the weights, see `prunus.scores.importance`.
+        start: of the weights, see `prunus.scores.importance`.
+        importance: what ranks a channel, its "weight" or the "weight times norm" of its filters.
         l1: strength of the penalty on the weights.
-        round_to, protect: as for `prunus.plan`.
+        round_to: widths become multiples of this.
+        protect: glob patterns of layers that stay whole.
         confidence: with which the tolerance is kept, see `prunus.tolerance`.
         most: trials, at most.
+        config: how a trial trains, once with the weights and once without them; None = one epoch at a learning rate of 0.02.
+        evaluate: in place of the task's metric: model -> points on held-out data, higher is better; such as `prunus.tolerance.all_within`.
         on_trial: told about every trial.
+        watch: told about progress.
+
+    Returns:
+        In `found`, "steps" are the shares that the trials removed of what there was.
 
     Raises:
-        TargetError: numbers out of range.
-        PrunusError: whatever tracing, planning and compaction raise.
+        TargetError: numbers out of range, or no held-out samples.
+        PrunusError: whatever tracing, planning, training and compaction raise.
     """
+    least = step / 10 if least_step is None else least_step
     if tolerance < 0 or not 0 < least <= step < 1:
         raise TargetError(
             f"A tolerance is 0 or more, and steps lie between 0 and 1, the least not above the first; not {tolerance}, {least} and {step}."
         )
-    baseline = evaluate(model)
+    judge, clock = evaluate or held_out(task).points, Clock(watch)
+    config, example = replace(config or SHORT, keep="last"), example_of(task, model)
+    target = Target("tolerance", tolerance, scope, round_to, protect=protect, confidence=confidence)
+    baseline = judge(model)
     check_provable(baseline, tolerance, confidence)
     current, plan = model, None
-    trials: list[Weighed] = []
-    weighed: tuple[nn.Module, Any, Tensor] | None = None
-    while step >= least and len(trials) < most:
-        if weighed is None:
-            weighed = _weigh(current, example_inputs, fit, start, importance, l1)
-        trained, graph, scores = weighed
-        try:
-            chosen = choose(
-                graph, scores, rate=step if by == "rate" else None, macs=1 - step if by == "macs" else None, scope=scope, round_to=round_to,
-                protect=protect
-            )  # fmt: skip
-        except TargetError:  # so little is left that this step cannot be made
-            step /= 2
-            continue
-        if not chosen.removed:
-            break
-        small = compact(trained, chosen)
-        fit(small, None)
-        value, lowest = judged(baseline, evaluate(small), confidence)
-        trials.append(Weighed(step, chosen.after.macs, value, lowest, value_of(baseline) - lowest <= tolerance))
-        on_trial(trials[-1])
-        if trials[-1].accepted:
-            plan = chosen if plan is None else compose(model, plan, chosen)
-            current, weighed = small, None
-        else:
-            step /= 2
-    return Reduced(current, plan, value_of(baseline), tuple(trials))
+    trials, steps = list[Trial](), list[float]()
+    weighed: tuple[nn.Module, ChannelGraph, Tensor] | None = None
+    with clock.steps("searching"):
+        while step >= least and len(trials) < most:
+            if plan is not None and weighed is None and not trace(current, example).num_channels:
+                break  # nothing is left that could go
+            if weighed is None:
+                weighed = _weigh(current, example, task, config, start, importance, l1)
+            trained, graph, scores = weighed
+            try:
+                chosen = choose(
+                    graph, scores, rate=step if by == "rate" else None, macs=1 - step if by == "macs" else None, scope=scope, round_to=round_to,
+                    protect=protect,
+                )  # fmt: skip
+            except TargetError:  # so little is left that this step cannot be made
+                step /= 2
+                continue
+            if not chosen.removed:
+                break
+            watch("searching", len(trials) + 1, 0)
+            small = compact(trained, chosen)
+            task.fit(small, config, validation=None)
+            value, lowest = judged(baseline, judge(small), confidence)
+            trials.append(Trial(share_gone(plan, chosen), value, chosen.after.macs, value_of(baseline) - lowest <= tolerance, lowest))
+            steps.append(step)
+            on_trial(trials[-1])
+            if trials[-1].accepted:
+                plan = chosen if plan is None else compose(model, plan, chosen)
+                current, weighed = small, None
+            else:
+                step /= 2
+    limit = Limit(value_of(baseline), value_of(baseline) - tolerance, confidence)
+    return searched(
+        model, plan, current, target, task, clock, trials=trials, limit=limit, after="after the trials", trial_epochs=2 * config.epochs,
+        found={"steps": tuple(steps)},
+    )  # fmt: skip
 
 
-def _weigh(model: nn.Module, example_inputs: Any, fit: Fit, start: Start, importance: Importance, l1: float) -> tuple[nn.Module, Any, Tensor]:
+def share_gone(plan: Plan | None, chosen: Plan) -> float:
+    """Share of the original's channels that are gone once a plan of what is left is carried out as well."""
+    before = plan.removed if plan else 0
+    return (before + chosen.removed) / (before + sum(group.size for group in chosen.groups))
+
+
+def _weigh(
+    model: nn.Module, example: Any, task: Task, config: TrainConfig, start: Start, importance: Importance, l1: float
+) -> tuple[nn.Module, ChannelGraph, Tensor]:
     """A trained copy of the model, its graph, and the importance of its channels."""
     trained = copy.deepcopy(model)
-    graph = trace(trained, example_inputs)
+    graph = trace(trained, example)
     weights = ImportanceWeights(trained, graph, start)
-    fit(trained, lambda: weights.penalty(l1))
+    task.fit(trained, config, besides=lambda: weights.penalty(l1), validation=None)
     scores = weights.importance(importance)
     weights.fold()
     return trained, graph, scores
-
-
-@door(TargetError)
-def classifier_within(
-    model: nn.Module,
-    example_inputs: Tensor,
-    task: Task,
-    tolerance: float,
-    tuning: TrainConfig,
-    *,
-    step: float = 0.25,
-    l1: float = 1e-4,
-    protect: tuple[str, ...] = (),
-    confidence: float = CONFIDENCE,
-    verify_on: Tensor | None = None,
-    watch: Watch = unwatched,
-) -> Outcome:
-    """A trained classifier as small as its validation samples let, with all that a report shows; channels of the whole network are ranked together.
-
-    Args:
-        model: images (batch, C, H, W) to logits (batch, classes); it is not changed, but put into eval mode.
-        example_inputs: images of the shape for which MACs are counted.
-        task: samples; the tolerance is kept on the validation samples, the test samples are only measured.
-        tolerance: points of accuracy that may be lost.
-        tuning: how a trial is trained, once with the weights and once without them.
-        step: share of the MACs that a trial removes at first; a tenth of it is the least.
-        l1, protect, confidence: as for `importance_pruning`.
-        verify_on: inputs on which compact and masked model are compared; None = random ones.
-        watch: told about progress.
-
-    Raises:
-        TargetError: no validation samples, or numbers out of range.
-        PrunusError: whatever training and compaction raise.
-    """
-    if task.validation is None:
-        raise TargetError("A tolerance is kept on held-out samples, so it needs some.")
-    validation, clock, counted = task.samples("validation"), Clock(watch), itertools.count(1)
-    plain = replace(tuning, label_smoothing=0.0, keep="last")
-
-    def fit(network: nn.Module, penalty: Penalty | None) -> None:
-        def loss(outputs: Tensor, labels: Tensor) -> Tensor:
-            entropy = F.cross_entropy(outputs, labels, label_smoothing=tuning.label_smoothing)
-            return entropy if penalty is None else entropy + penalty()
-
-        train(network, task.samples("train"), plain, normalise=task.normalisation, loss=loss)
-
-    def points(network: nn.Module) -> Tensor:
-        return 100.0 * sample_by_sample(network, validation, task.normalisation)[0].double().cpu()
-
-    model.eval()
-    graph = trace(model, example_inputs)
-    found = clock.time(
-        "searching",
-        lambda: importance_pruning(
-            model, example_inputs, fit, points, tolerance, step=step, least=step / 10, by="macs", l1=l1, protect=protect, confidence=confidence,
-            on_trial=lambda trial: watch("searching", next(counted), 0),
-        ),
-    )  # fmt: skip
-    plan = found.plan or make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
-    verification = clock.time("verifying", lambda: verify(model, plan, compact(model, plan, check=False), inputs=verify_on))
-    steps = []
-    for name, network in (("before", model), ("after the trials", found.model.eval())):
-        measured = evaluate(network, task.samples("test"), task.normalisation)
-        steps.append(Step(name, measured.accuracy, measured.loss))
-    trials = tuple(Trial(1 - trial.macs / plan.before.macs, trial.value, trial.macs, trial.accepted, trial.lowest) for trial in found.trials)
-    return Outcome(
-        graph, plan, found.model, verification, Target("tolerance", tolerance, "global", protect=protect, confidence=confidence), tuple(steps),
-        Limit(found.baseline, found.baseline - tolerance, confidence), trials, 2 * tuning.epochs, seconds=clock.seconds,
-    )  # fmt: skip

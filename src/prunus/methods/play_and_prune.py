@@ -16,123 +16,104 @@ W is the mean norm of a layer's filters, so that delta says which share of it a 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from prunus._arguments import door
-from prunus.channels import ChannelGraph, Plan, compact
+from prunus.channels import ChannelGraph, Trial, compact, trace
 from prunus.channels.compose import compose
 from prunus.channels.twin import named_tensors
 from prunus.errors import TargetError
+from prunus.methods._data import example_of, held_out
+from prunus.methods.common import Limit, Outcome, Target
 from prunus.methods.gates import traced_copy
-from prunus.methods.importance import Fit
+from prunus.methods.importance import SHORT, share_gone
+from prunus.methods.removal import searched
 from prunus.methods.soft import filter_norms
 from prunus.scores.reduce import weight_axes
 from prunus.targets import plan_above
+from prunus.tasks import Task
 from prunus.tolerance import CONFIDENCE, Evaluate, check_provable, judged, value_of
+from prunus.training import TrainConfig
+from prunus.watching import Clock, Watch, unwatched
 
 
-@dataclass(frozen=True)
-class Round:
-    """One round.
-
-    Attributes:
-        room: T before it [points].
-        removed: channels.
-        macs: left.
-        value: the metric on held-out data.
-        lowest: what it is not below, with the confidence that was asked for.
-        accepted: whether that is within the tolerance.
-    """
-
-    room: float
-    removed: int
-    macs: int
-    value: float
-    lowest: float
-    accepted: bool
-
-
-@dataclass(frozen=True, eq=False)
-class Played:
-    """What is left.
-
-    Attributes:
-        model: the compact model of the last accepted round, tuned; the original if there was none.
-        plan: what went, as a plan of the original; None if nothing did.
-        baseline: the metric of the original.
-        rounds: all of them, in order.
-    """
-
-    model: nn.Module
-    plan: Plan | None
-    baseline: float
-    rounds: tuple[Round, ...]
-
-
-@door()
+@door(TargetError)
 def play_and_prune(
     model: nn.Module,
-    example_inputs: Any,
-    fit: Fit,
-    evaluate: Evaluate,
-    tolerance: float,
+    task: Task,
     *,
+    tolerance: float = 1.0,
     alpha: float = 0.1,
     strength: float = 1e-2,
     delta: float = 0.3,
     confidence: float = CONFIDENCE,
-    most: int = 20,
-    on_round: Callable[[Round], None] = lambda done: None,
-) -> Played:
+    rounds: int = 20,
+    config: TrainConfig | None = None,
+    evaluate: Evaluate | None = None,
+    on_trial: Callable[[Trial], None] = lambda trial: None,
+    watch: Watch = unwatched,
+) -> Outcome:
     """Make a trained network as small as the tolerance lets; the model itself is not changed.
 
     Args:
-        model: trained, with what it is for.
-        example_inputs: what it is called with, for its channels and MACs.
-        fit: trains a model in place, with a penalty that is added to its loss at every step, or without.
-        evaluate: model -> metric in points, higher is better, on held-out data: a number, or one per sample (see `prunus.tolerance`).
+        model: trained.
+        task: what it is for; the tolerance is kept on its validation samples.
         tolerance: eps, points that may be lost against the original.
         alpha: share of every group's filters that are pulled down.
         strength: lambda_A per point of tolerance that is left.
         delta: threshold per point of tolerance that is left, as a share of the mean norm of a group's filters.
         confidence: with which the tolerance is kept.
-        most: rounds, at most.
-        on_round: told about every round.
+        rounds: how many at most.
+        config: how a round trains, once with the penalty and once without it; None = one epoch at a learning rate of 0.02.
+        evaluate: in place of the task's metric: model -> points on held-out data, higher is better (see `prunus.tolerance`).
+        on_trial: told about every round.
+        watch: told about progress.
+
+    Returns:
+        In `found`, "rooms" are T before every round [points].
 
     Raises:
-        TargetError: numbers out of range.
+        TargetError: numbers out of range, or no held-out samples.
         PrunusError: whatever tracing, planning and compaction raise.
     """
     if not tolerance > 0 or not 0 < alpha <= 1 or min(strength, delta) < 0:
         raise TargetError(
             f"A tolerance is above 0, alpha a share up to 1, strength and delta are 0 or more; not {tolerance}, {alpha}, {strength} and {delta}."
         )
-    baseline = evaluate(model)
+    judge, clock, config = evaluate or held_out(task).points, Clock(watch), config or SHORT
+    baseline, example = judge(model), example_of(task, model)
     check_provable(baseline, tolerance, confidence)
     current, plan, room = model, None, float(tolerance)
-    rounds: list[Round] = []
-    while room > 0 and len(rounds) < most:
-        trained, graph = traced_copy(current, example_inputs)
-        fit(trained, weakest_norm(trained, graph, alpha, strength * room))
-        chosen = plan_above(graph, relative_norms(graph), delta * room)
-        if not chosen.removed:
-            break
-        small = compact(trained, chosen)
-        fit(small, None)
-        value, lowest = judged(baseline, evaluate(small), confidence)
-        left = lowest - (value_of(baseline) - tolerance)
-        rounds.append(Round(room, chosen.removed, chosen.after.macs, value, lowest, left >= 0))
-        on_round(rounds[-1])
-        if left >= 0:
-            plan = chosen if plan is None else compose(model, plan, chosen)
-            current = small
-        room = max(0.0, left)
-    return Played(current, plan, value_of(baseline), tuple(rounds))
+    trials, rooms = list[Trial](), list[float]()
+    with clock.steps("searching"):
+        while room > 0 and len(trials) < rounds:
+            if plan is not None and not trace(current, example).num_channels:
+                break  # nothing is left that could go
+            watch("searching", len(trials), 0)
+            trained, graph = traced_copy(current, example)
+            task.fit(trained, config, besides=weakest_norm(trained, graph, alpha, strength * room), validation=None)
+            chosen = plan_above(graph, relative_norms(graph), delta * room)
+            if not chosen.removed:
+                break
+            small = compact(trained.eval(), chosen)
+            task.fit(small, config, validation=None)
+            value, lowest = judged(baseline, judge(small), confidence)
+            left = lowest - (value_of(baseline) - tolerance)
+            trials.append(Trial(share_gone(plan, chosen), value, chosen.after.macs, left >= 0, lowest))
+            rooms.append(room)
+            on_trial(trials[-1])
+            if left >= 0:
+                plan = chosen if plan is None else compose(model, plan, chosen)
+                current = small
+            room = max(0.0, left)
+    limit = Limit(value_of(baseline), value_of(baseline) - tolerance, confidence)
+    return searched(
+        model, plan, current, Target("tolerance", tolerance, confidence=confidence), task, clock, trials=trials, limit=limit,
+        after="after the rounds", trial_epochs=2 * config.epochs, found={"rooms": tuple(rooms)},
+    )  # fmt: skip
 
 
 @door()

@@ -14,7 +14,7 @@ from prunus.training import TrainConfig
 from prunus.watching import Watch
 
 if TYPE_CHECKING:
-    from prunus.methods.one_shot import Compensate, Target
+    from prunus.methods.common import Compensate, Target
     from prunus.tasks import Task
 
 

@@ -19,8 +19,9 @@ choices are three:
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -37,6 +38,13 @@ from ..channels.twin import named_tensors
 from ..errors import TargetError
 from ..scores.reduce import as_rows, combined, norm_scale, weight_axes, wide
 from ..targets import plan as choose
+from ..tasks import Task
+from ..training import Curriculum, TrainConfig
+from ..training.hooks import Pruning
+from ..watching import Clock, Watch, unwatched
+from ._data import callback, example_of
+from .common import FIRST, Journal, Outcome, Target
+from .removal import remove
 
 Growth = Literal["constant", "asymptotic"]
 _KNEE = 1 / 8  # ASFP: three quarters of the way are done after an eighth of the training
@@ -44,7 +52,7 @@ _KNEE = 1 / 8  # ASFP: three quarters of the way are done after an eighth of the
 
 @dataclass(frozen=True)
 class Softened:
-    """What was zeroed after one epoch.
+    """What was zeroed after one epoch: no trial, as nothing is judged or taken back.
 
     Attributes:
         epoch: counted from 0; -1 is before the training.
@@ -59,7 +67,89 @@ class Softened:
     regrown: int
 
 
-class SoftPruning:
+@door(TargetError)
+def soft_pruning(
+    model: nn.Module,
+    task: Task,
+    *,
+    rate: float = 0.3,
+    growth: Growth = "constant",
+    first_rate: float = 0.0,
+    prune_every: int = 1,
+    freeze: float = 0.5,
+    folded: bool = True,
+    from_start: bool = False,
+    norm: float = 2,
+    rates: Mapping[str, float] | None = None,
+    protect: tuple[str, ...] = (),
+    config: TrainConfig | None = None,
+    tuning: TrainConfig | None = None,
+    curriculum: Curriculum | None = None,
+    journal: Journal = Journal(),  # noqa: B008 (it never changes)
+    watch: Watch = unwatched,
+) -> Outcome:
+    """Train a copy of a network while its weakest filters are zero, and remove what is zero at the end.
+
+    Args:
+        model: trained or not.
+        task: what it is for.
+        rate: fraction of the channels of every group that goes.
+        growth: "constant" (SFP), or "asymptotic" (ASFP): from `first_rate` up to `rate`, most of it early.
+        first_rate: where "asymptotic" begins.
+        prune_every: epochs between two prunings; the last epoch before the freeze always ends with one.
+        freeze: part of the epochs, at the end, in which no filter grows back; 0 is the published way, which prunes after the last epoch too.
+        folded: take filters with the batch norm behind them; False is the published way, which looks at their weights alone and zeroes these.
+        from_start: prune before the first epoch too, as the authors' code does.
+        norm: p of the filters' norm, 1 or 2.
+        rates: glob pattern of layers -> rate for them, in place of `rate`.
+        protect: glob patterns of layers that stay whole, such as projection shortcuts.
+        config: how to train; None = its defaults.
+        tuning: how to fine-tune what is left; None leaves it out.
+        curriculum: which samples every epoch trains on; None = all. See `prunus.methods.twofold`.
+        journal: how the training is kept and told about.
+        watch: told about progress.
+
+    Returns:
+        In `found`, "record" says what was zeroed after every epoch (`Softened`).
+
+    Raises:
+        TargetError: a number out of range.
+        PrunusError: whatever training and compaction raise.
+    """
+    pruning = SoftPruning(
+        example_of(task, model), rate, growth=growth, first_rate=first_rate, every=prune_every, freeze=freeze, folded=folded,
+        from_start=from_start, p=norm, rates=rates, protect=protect,
+    )  # fmt: skip
+    return trained_softly(copy.deepcopy(model), task, pruning, config or TrainConfig(), tuning, curriculum, journal, Clock(watch))
+
+
+def trained_softly(
+    model: nn.Module,
+    task: Task,
+    pruning: SoftPruning,
+    config: TrainConfig,
+    tuning: TrainConfig | None,
+    curriculum: Curriculum | None,
+    journal: Journal,
+    clock: Clock,
+) -> Outcome:
+    """Train in place, and remove for good what is zero at the end."""
+    options: dict[str, Any] = {"pruning": callback(pruning, model), "curriculum": curriculum, **journal.options(FIRST, clock.watch)}
+    with clock.steps(FIRST):
+        history = task.fit(model, config, **options)
+    model.eval()
+    if pruning.plan is None:
+        raise TargetError("Nothing was pruned in this training, so there is nothing to remove.")
+    graph = pruning.traced(model)
+    target = Target("rate", pruning.rate, protect=pruning.protect)
+    outcome = remove(
+        model, graph, pruning.plan.attach(graph), target, task, clock, tuning=tuning, recalibrated=not pruning.frozen,
+        before={"pruned softly": model},  # no dense network is trained here
+    )  # fmt: skip
+    return replace(outcome, training=history, found={"record": tuple(pruning.record)})
+
+
+class SoftPruning(Pruning):
     """Sets the weakest filters to zero between the epochs of a training; give it to `prunus.training.train` as its pruning.
 
     Args:

@@ -14,6 +14,7 @@ the l2 norm of all that makes it and is not in front of a batch norm, divided by
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -24,41 +25,62 @@ from prunus._arguments import door
 from prunus.channels import ChannelGraph
 from prunus.channels.factors import ChannelFactors, Maker, makers
 from prunus.errors import TargetError
-from prunus.methods.gates import Pruned, finish, traced_copy
-from prunus.methods.importance import Fit
+from prunus.methods._data import callback, example_of, steps_of
+from prunus.methods.common import FIRST, Journal, Outcome
+from prunus.methods.gates import finish, traced_copy
+from prunus.tasks import Task
+from prunus.training import TrainConfig
+from prunus.training.hooks import StepCount
+from prunus.watching import Clock, Watch, unwatched
 
 START = 0.1  # of the thresholds
 SHARPNESS = (10.0, 1000.0)
 _LEAST = 1e-6  # a size, so that the root has a gradient
 
 
-@door()
-def threshold_pruning(model: nn.Module, example_inputs: Any, fit: Fit, steps: int, *, strength: float) -> Pruned:
+@door(TargetError)
+def threshold_pruning(
+    model: nn.Module,
+    task: Task,
+    *,
+    strength: float = 3.0,
+    config: TrainConfig | None = None,
+    tuning: TrainConfig | None = None,
+    journal: Journal = Journal(),  # noqa: B008 (it never changes)
+    watch: Watch = unwatched,
+) -> Outcome:
     """Train a copy of a model with thresholds, and remove the channels below them.
 
     Args:
-        model: trained or not, with what it is for.
-        example_inputs: what it is called with, for its channels.
-        fit: trains a model in place, with a penalty that is added to its loss at every step.
-        steps: how many `fit` makes, over which the thresholds sharpen.
-        strength: of the regulariser.
+        model: trained or not.
+        task: what it is for.
+        strength: of the regulariser, which pushes the thresholds up.
+        config: how to train; the thresholds sharpen over all of its steps. None = its defaults.
+        tuning: how to fine-tune what is left; None leaves it out.
+        journal: how the training is kept and told about.
+        watch: told about progress.
 
     Returns:
-        Sizes minus thresholds are `numbers`.
+        Sizes minus thresholds are "numbers" in `found`.
 
     Raises:
-        TargetError: numbers out of range.
+        TargetError: a negative strength.
         PlanError: no channels, or what `ChannelFactors` raises.
     """
-    if steps < 1 or not strength >= 0:
-        raise TargetError(f"A training has at least one step and a strength of 0 or more, not {steps} and {strength}.")
-    trained, graph = traced_copy(model, example_inputs)
-    thresholds = Thresholds(graph, makers(trained, graph), steps)
+    if not strength >= 0:
+        raise TargetError(f"The strength of the regulariser is 0 or more, not {strength}.")
+    config, clock = replace(config or TrainConfig(), keep="last"), Clock(watch)
+    trained, graph = traced_copy(model, example_of(task, model))
+    count = StepCount()
+    thresholds = Thresholds(graph, makers(trained, graph), steps_of(task, config), count)
     factors = ChannelFactors(trained, graph, thresholds)
-    fit(trained, lambda: strength * thresholds.penalty())
+    options: dict[str, Any] = {"pruning": callback(count, trained), **journal.options(FIRST, watch)}
+    with clock.steps(FIRST):
+        history = task.fit(trained, config, besides=lambda: strength * thresholds.penalty(), **options)
     with torch.no_grad():
         above = thresholds.sizes() - thresholds.of_channels()
-    return finish(trained, graph, factors, above)
+    outcome = finish(trained, graph, factors, above, strength, task, clock, tuning, {"trained with thresholds": trained})
+    return replace(outcome, training=history)
 
 
 class Thresholds(nn.Module):
@@ -66,16 +88,15 @@ class Thresholds(nn.Module):
 
     Attributes:
         thresholds: before the softplus, shape (groups,).
-        sharpness: b, which `penalty` moves on.
     """
 
     unit: Tensor
     group_of_channel: Tensor
 
-    def __init__(self, graph: ChannelGraph, making: list[Maker], steps: int) -> None:
+    def __init__(self, graph: ChannelGraph, making: list[Maker], steps: int, count: StepCount) -> None:
         super().__init__()
         self.thresholds = nn.Parameter(torch.full((len(graph.groups),), math.log(math.expm1(START))))
-        self.sharpness, self._done, self._steps = SHARPNESS[0], 0, steps
+        self._steps, self._count = steps, count
         self._making = [(maker, torch.from_numpy(maker.axis.channels % (graph.num_channels + 1))) for maker in making]  # the last takes pinned slots
         self.register_buffer("group_of_channel", torch.from_numpy(graph.group_of_channel), persistent=False)
         self.register_buffer("unit", torch.ones(graph.num_channels), persistent=False)
@@ -101,11 +122,14 @@ class Thresholds(nn.Module):
         sizes = self.sizes()
         return softly_pruned(sizes, self.of_channels(), self.sharpness) / sizes
 
-    def penalty(self) -> Tensor:
-        """The regulariser, and one step on towards sharp thresholds."""
+    @property
+    def sharpness(self) -> float:
+        """b, exponentially from the first to the last."""
         first, last = SHARPNESS
-        self.sharpness = first * (last / first) ** (min(self._done, self._steps) / self._steps)
-        self._done += 1
+        return float(first * (last / first) ** (min(self._count.done, self._steps) / self._steps))
+
+    def penalty(self) -> Tensor:
+        """The regulariser."""
         return torch.exp(-F.softplus(self.thresholds)).sum()
 
 

@@ -5,92 +5,64 @@ Pabitha and Jayasimhan 2024, "Two-fold accelerated CNN", China Communications: e
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
+import copy
+from dataclasses import replace
+from typing import Any
 
-from torch import Tensor, nn
+import numpy as np
+from torch import nn
 
 from prunus._arguments import door
+from prunus.channels import trace
+from prunus.channels.plan import make_plan
 from prunus.errors import TargetError
-from prunus.methods.one_shot import Outcome, Target, remove
-from prunus.methods.soft import SoftPruning
+from prunus.methods._data import example_of
+from prunus.methods.common import FIRST, Journal, Outcome, Target
+from prunus.methods.removal import remove
+from prunus.methods.soft import SoftPruning, trained_softly
 from prunus.tasks import Task
-from prunus.training import Curriculum, EpochRecord, History, TrainConfig, train
+from prunus.training import Curriculum, TrainConfig
 from prunus.watching import Clock, Watch, unwatched
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """What came of a training.
-
-    Attributes:
-        history: of the training.
-        outcome: of the removal at its end; None without pruning.
-        seconds: wall time per step.
-    """
-
-    history: History
-    outcome: Outcome | None
-    seconds: dict[str, float]
-
-
-@door()
+@door(TargetError)
 def twofold(
     model: nn.Module,
     task: Task,
-    config: TrainConfig,
     *,
     pruning: SoftPruning | None = None,
     curriculum: Curriculum | None = None,
+    config: TrainConfig | None = None,
     tuning: TrainConfig | None = None,
-    checkpoint: Path | str | None = None,
-    checkpoint_seconds: float = 60.0,
-    resume: bool = False,
-    on_epoch: Callable[[EpochRecord], None] | None = None,
-    verify_on: Tensor | None = None,
+    journal: Journal = Journal(),  # noqa: B008 (it never changes)
     watch: Watch = unwatched,
-) -> Trained:
-    """Train a classifier in place; with pruning, remove for good what is zero at the end.
+) -> Outcome:
+    """Train a copy of a network; with pruning, remove for good what is zero at the end.
 
     Args:
-        model: images (batch, C, H, W) to logits (batch, classes).
-        task: samples; validation samples are looked at after every epoch.
-        config: how to train.
-        pruning: soft filter pruning; None leaves it out. MACs are counted on its example inputs.
-        curriculum: which samples every epoch trains on; None = all.
+        model: trained or not.
+        task: what it is for; validation samples are looked at after every epoch.
+        pruning: soft filter pruning, a callback of the training; None leaves it out.
+        curriculum: which samples every epoch trains on, another one; None = all.
+        config: how to train; None = its defaults.
         tuning: how to fine-tune the compact network; None leaves it out.
-        checkpoint, checkpoint_seconds, resume, on_epoch: as for `prunus.training.train`.
-        verify_on: inputs on which compact and masked model are compared; None = random ones.
+        journal: how the training is kept and told about.
         watch: told about progress.
+
+    Returns:
+        With pruning, "record" in `found` says what was zeroed after every epoch.
 
     Raises:
         PrunusError: whatever training and compaction raise.
     """
-    clock = Clock(watch)
-    with clock.steps("training") as on_step:
-        history = train(
-            model,
-            task.samples("train"),
-            config,
-            normalise=task.normalisation,
-            validation=task.held_out(),
-            curriculum=curriculum,
-            pruning=pruning,
-            checkpoint=checkpoint,
-            checkpoint_seconds=checkpoint_seconds,
-            resume=resume,
-            on_epoch=on_epoch,
-            on_step=on_step,
-        )
-    model.eval()
-    if pruning is None:
-        return Trained(history, None, clock.seconds)
-    if pruning.plan is None:
-        raise TargetError("Nothing was pruned in this training, so there is nothing to remove.")
-    graph = pruning.traced(model)
-    target = Target("rate", pruning.rate, protect=pruning.protect)
-    outcome = remove(
-        model, graph, pruning.plan.attach(graph), target, task, tuning, verify_on, clock, recalibrated=not pruning.frozen, first="pruned softly"
-    )  # no dense network is trained here
-    return Trained(history, outcome, clock.seconds)
+    config, clock, trained = config or TrainConfig(), Clock(watch), copy.deepcopy(model)
+    if pruning is not None:
+        return trained_softly(trained, task, pruning, config, tuning, curriculum, journal, clock)
+    options: dict[str, Any] = {"curriculum": curriculum, **journal.options(FIRST, watch)}
+    with clock.steps(FIRST):
+        history = task.fit(trained, config, **options)
+    trained.eval()
+    graph = trace(trained, example_of(task, trained))
+    nothing = make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
+    outcome = remove(trained, graph, nothing, Target("rate", 0.0), task, clock, tuning=tuning, recalibrated=False, before={"trained": trained})
+    return replace(outcome, training=history, notes=("Nothing was pruned, as no pruning was asked for.",))

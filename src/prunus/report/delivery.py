@@ -22,7 +22,7 @@ from prunus.storage import fileset
 from prunus.storage.lock import check_folder, folder_lock
 
 if TYPE_CHECKING:
-    from prunus.methods.one_shot import Outcome
+    from prunus.methods.common import Outcome
     from prunus.tasks import Task
     from prunus.training import History
 
@@ -90,7 +90,7 @@ def deliver(
     Args:
         folder: where to; made if it is not there, and files of an earlier run are replaced.
         original: the model before.
-        outcome: of `prunus.methods.one_shot`.
+        outcome: of a method.
         example_inputs: what latency is measured on, real inputs if possible.
         command, model, score, seed, task, training, notes: as for `prunus.report.describe`; a name of the model is enough.
         panels: further parts of the result that the report shows: such as "selection" and "soft".
@@ -114,7 +114,7 @@ def deliver(
         paths = {"model": staged / "model.safetensors", "plan": staged / "plan.json"}
         measured, exported = comparison.compare_latency(
             original,
-            outcome.compact,
+            outcome.model,
             example_inputs,
             with_onnx=with_onnx,
             onnx_path=staged / "model.onnx",
@@ -123,7 +123,7 @@ def deliver(
             watch=lambda step: watch(step, 0, 0),
         )
         watch("writing", 0, 0)
-        storage.save(outcome.compact, paths["model"])
+        storage.save(outcome.model, paths["model"])
         write_text(outcome.plan.to_json() + "\n", paths["plan"])
         result = describe(
             outcome,

@@ -15,7 +15,7 @@ from prunus.tasks.words import record_of
 
 if TYPE_CHECKING:
     from prunus.deploy.comparison import Measured
-    from prunus.methods.one_shot import Outcome
+    from prunus.methods.common import Outcome
     from prunus.tasks import Task
     from prunus.training import History
 
@@ -36,7 +36,7 @@ def describe(
     """The result of a run, ready for JSON; keys are never left out because something was not measured.
 
     Args:
-        outcome: of `prunus.methods.one_shot`.
+        outcome: of a method.
         command: what the user typed.
         model: name, class, input shape and whatever else identifies the model; the task's data are added.
         score: name of the score.
@@ -55,7 +55,7 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "environment": dict(environment),
-        "model": {"name": type(outcome.compact).__name__, "input_shape": [], "data": record_of(task) if task else None} | dict(model),
+        "model": {"name": type(outcome.model).__name__, "input_shape": [], "data": record_of(task) if task else None} | dict(model),
         "target": {**target, "protect": list(outcome.target.protect), "text": target_text(outcome), "score": score},
         "cost": {"before": asdict(outcome.before), "after": asdict(plan.after)},
         "layers": [_plain(asdict(layer)) for layer in outcome.graph.layers(plan)],
@@ -87,16 +87,18 @@ def files(paths: Mapping[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
 
 def target_text(outcome: Outcome) -> str:
     """What was asked for, to go after "pruned to"."""
-    target, shorter = outcome.target, outcome.shorter
-    if shorter is not None:
-        count = len(shorter.blocks)
+    target, count = outcome.target, len(outcome.blocks)
+    if count and target.kind != "strength":
         named = f"{count} residual block{'s' if count != 1 else ''}"
         if target.kind == "rate" and not float(target.value):
             return f"do without {named}"
-        return f"{target_text(replace(outcome, shorter=None))}, {named} left out before,"
+        return f"{target_text(replace(outcome, blocks=()))}, {named} left out before,"
     names = {"macs": "MACs", "params": "parameters", "bytes": "bytes"}
     if target.kind == "tolerance":
         return f"lose at most {target.points:g} point{'s' if target.points != 1 else ''} on held-out samples"
+    if target.kind == "strength":
+        named = f", without {count} residual block{'s' if count != 1 else ''}" if count else ""
+        return f"what is left under a penalty of strength {float(target.value):g}{named}"
     if target.kind == "latency":
         asked = wanted(target.value)
         time = f"{100 * asked.share:g} % of its time" if asked.share is not None else f"at most {asked.ms:g} ms"

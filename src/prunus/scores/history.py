@@ -19,6 +19,7 @@ from ..channels import ChannelGraph, trace
 from ..channels.twin import copy_model, named_tensors
 from ..errors import PlanError
 from ..models.weights import load_weights
+from ..training.hooks import Pruning
 from .reduce import per_channel, weight_axes, wide
 
 
@@ -36,7 +37,7 @@ def filter_l1(graph: ChannelGraph, tensors: dict[str, Tensor] | None = None) -> 
     return per_channel(graph, making, lambda rows: wide(rows).abs().sum(1), "sum", tensors)
 
 
-class NormHistory:
+class NormHistory(Pruning):
     """Writes down `filter_l1` after every epoch; give it to `prunus.training.train` as its pruning (it prunes nothing).
 
     Args:
@@ -55,18 +56,11 @@ class NormHistory:
         """Begin anew."""
         self.norms.clear()
 
-    def after_step(self, model: nn.Module) -> None:
-        """Nothing."""
-
     def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
         """Write down the norms."""
         if self._graph is None or self._graph.model is not model:
             self._graph = trace(model, self._inputs)
         self.norms.append(filter_l1(self._graph))
-
-    def surviving(self, model: nn.Module) -> dict[str, Tensor]:
-        """All."""
-        return {}
 
     def state(self) -> dict[str, Any]:
         """The norms."""

@@ -251,6 +251,13 @@ class Task:
         model = _itself(model)
         return model(*inputs) if isinstance(inputs, (tuple, list)) and self.loss != "model" else model(inputs)
 
+    def batch_loss(self, model: nn.Module, inputs: Any, targets: Any) -> Tensor:
+        """The mean loss of a batch, with gradients, for loops of one's own."""
+        if self.loss == "model":
+            model = _itself(model)
+            return _own_losses(model(*inputs, targets) if isinstance(inputs, tuple) else model(inputs, targets), targets)
+        return self.per_sample_loss(self.called(model, inputs), targets).mean()
+
     def fit(
         self,
         model: nn.Module,

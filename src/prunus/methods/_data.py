@@ -1,0 +1,132 @@
+"""What methods ask a task for besides training and measuring: inputs, passes over a part, how many steps there are."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_map_only
+
+from prunus.channels.parts import is_core
+from prunus.data.sets import Split
+from prunus.errors import TargetError
+from prunus.training.evaluation import placement
+from prunus.training.feeding import batches, steps_per_epoch
+from prunus.training.hooks import Pruning
+
+if TYPE_CHECKING:
+    from prunus.channels.trace import Inputs
+    from prunus.tasks import Task
+    from prunus.tasks.metrics import Batch
+    from prunus.tasks.task import Inputs as Kept
+    from prunus.tasks.task import Part
+    from prunus.training import Calibration, TrainConfig
+
+VERIFIED_ON = 64  # samples on which compact and masked model are compared
+
+
+def example_of(task: Task, model: nn.Module) -> Any:
+    """One input, where the model lies."""
+    return placed(task.example_inputs(), model)
+
+
+def seen_by(task: Task | None, model: nn.Module) -> Inputs | None:
+    """Some training inputs, where the model lies."""
+    if task is None:
+        return None
+    inputs = placed(next(iter(task.calibration(VERIFIED_ON))), model)
+    return inputs[:VERIFIED_ON] if isinstance(inputs, Tensor) else inputs
+
+
+class Placed:
+    """Calibration inputs of a task, again and again, where a model lies."""
+
+    def __init__(self, inputs: Calibration | Kept, model: nn.Module) -> None:
+        self._inputs, self._model = inputs, model
+
+    def pairs(self) -> Iterator[Batch]:
+        """With their targets."""
+        return ((placed(inputs, self._model), moved(targets, self._model)) for inputs, targets in self._inputs.pairs())
+
+    def __iter__(self) -> Iterator[Any]:
+        return (inputs for inputs, _ in self.pairs())
+
+
+def held_out(task: Task) -> Task:
+    """The task; raises TargetError if it has no samples to choose by."""
+    if task.validation is None:
+        raise TargetError("A tolerance is kept on held-out samples, so the task needs some: give it `validation`.")
+    return task
+
+
+def steps_of(task: Task, config: TrainConfig) -> int:
+    """Steps of a whole training."""
+    return config.epochs * steps_per_epoch(task.count("train"), config.batch_size if task.kind("train") == "samples" else 1)
+
+
+class Passes:
+    """(inputs, targets) of a part, pass after pass, where a model lies: samples in a new order each time, batches as they come."""
+
+    def __init__(self, task: Task, part: Part, model: nn.Module, config: TrainConfig, augmented: bool = False) -> None:
+        self._task, self._part, self._model, self._config, self._augmented = task, part, model, config, augmented
+        self._generator = torch.Generator().manual_seed(config.seed)
+
+    def __iter__(self) -> Iterator[Batch]:
+        found: Any = getattr(self._task, self._part)
+        if not isinstance(found, Split):
+            return self._task.batches(self._part, model=self._model)
+        device, dtype = placement(self._model)
+        return batches(
+            found.to(device), self._task.normalisation, self._config.batch_size, generator=self._generator, dtype=dtype,
+            augment=self._config.augment if self._augmented else "none",
+        )  # fmt: skip
+
+
+class OfCore(Pruning):
+    """A callback that looks at the core of a model, of which the loop trains the whole: the two share all tensors."""
+
+    def __init__(self, pruning: Pruning, core: nn.Module) -> None:
+        self._pruning, self._core = pruning, core
+
+    def before_training(self, model: nn.Module, epochs: int) -> None:
+        """Of the core."""
+        self._pruning.before_training(self._core, epochs)
+
+    def after_step(self, model: nn.Module) -> None:
+        """Of the core."""
+        self._pruning.after_step(self._core)
+
+    def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
+        """Of the core."""
+        self._pruning.after_epoch(self._core, epoch, epochs)
+
+    def surviving(self, model: nn.Module) -> dict[str, Tensor]:
+        """Of the core, whose names are those of the whole."""
+        return self._pruning.surviving(self._core)
+
+    def state(self) -> dict[str, Any]:
+        """The callback's."""
+        return self._pruning.state()
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """The callback's."""
+        self._pruning.restore(state)
+
+
+def callback(pruning: Pruning, model: nn.Module) -> Pruning:
+    """What the loop is given, where the model may be a core."""
+    return OfCore(pruning, model) if is_core(model) else pruning
+
+
+def placed(inputs: Any, model: nn.Module) -> Any:
+    """Inputs of any form where a model lies, in its type."""
+    device, dtype = placement(model)
+    return tree_map_only(Tensor, lambda tensor: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device), inputs)
+
+
+def moved(targets: Any, model: nn.Module) -> Any:
+    """Targets of any form where a model lies, as they are."""
+    device, _ = placement(model)
+    return tree_map_only(Tensor, lambda tensor: tensor.to(device), targets)

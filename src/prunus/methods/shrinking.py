@@ -1,0 +1,116 @@
+"""`prunus.shrink`: a network made smaller in one call, as `prunus prune` does it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal
+
+from torch import Tensor, nn
+
+from prunus._arguments import door
+from prunus.channels import ChannelGraph
+from prunus.channels.parts import is_core
+from prunus.channels.trace import Inputs
+from prunus.errors import TargetError
+from prunus.methods.common import Outcome, Target, wish
+from prunus.methods.named import compensation_named, score_named
+from prunus.methods.one_shot import one_shot
+from prunus.tasks import Task
+from prunus.training import TrainConfig
+from prunus.watching import Watch, unwatched
+
+ONE_CURRENCY = ("reconstruction", "taylor", "car")  # scores that are errors or losses, and so can be compared between layers
+
+
+@door(TargetError)
+def shrink(
+    model: nn.Module,
+    task: Task | None,
+    *,
+    rate: float | None = None,
+    macs: float | None = None,
+    params: float | None = None,
+    bytes: float | None = None,
+    tolerance: float | None = None,
+    latency: float | str | None = None,
+    score: str | Callable[[ChannelGraph], Tensor] | None = None,
+    compensate: str | None = None,
+    scope: Literal["uniform", "global"] | None = None,
+    round_to: int | Literal["auto"] = 1,
+    floor: int = 1,
+    protect: tuple[str, ...] = (),
+    exact: bool = False,
+    prefer: Literal["auto", "eager"] = "auto",
+    confidence: float = 0.95,
+    runtime: str = "onnxruntime",
+    threads: int = 1,
+    blocks: int = 0,
+    evenly: bool = False,
+    teach: bool = False,
+    config: TrainConfig | None = None,
+    trial_config: TrainConfig | None = None,
+    example_inputs: Inputs | None = None,
+    seed: int = 0,
+    watch: Watch = unwatched,
+) -> Outcome:
+    """Make a network smaller: score, plan or search, remove, verify, compensate, recalibrate, fine-tune, measure. The model itself is not changed.
+
+    Exactly one of the first six settings says how small; with `blocks`, none of them leaves all channels.
+
+    Args:
+        model: trained.
+        task: what it is for. None, with example inputs, prunes by the weights alone.
+        rate: share of the channels that goes.
+        macs: MACs that may be left: a share of all up to 1, a number above.
+        params: parameters that may be left, likewise.
+        bytes: of the weights that may be left, likewise.
+        tolerance: points of the task's metric that may be lost on its held-out samples.
+        latency: time that one forward may take: a share of the original's, or "12ms".
+        score: what a channel is worth: a name that `prunus methods` lists, or a function graph -> one number per channel, higher = keep.
+            None = "reconstruction", and "norm-l2" without a task.
+        compensate: what makes up for the channels that went: "refit", "means", "merge" or "none". None = "refit", and "none" without a task.
+        scope: where scores are compared: "uniform", in each layer, or "global". None = "uniform"; for a latency
+            "global", where the score allows it.
+        round_to: widths become multiples of this, or "auto".
+        floor: channels that every layer keeps at least.
+        protect: glob patterns of layers that stay whole.
+        exact: remove only channels whose removal is exact.
+        prefer: "auto", or "eager" to rule out a traced module; a `prunus.core` is always "eager".
+        confidence: with which a tolerance is kept.
+        runtime: that latency and "auto" are measured in.
+        threads: of the runtime.
+        blocks: residual blocks that are left out before any channel goes.
+        evenly: of every stage alike.
+        teach: the original teaches what is left while it is fine-tuned; for classes only.
+        config: how to fine-tune; None leaves it out.
+        trial_config: how each trial of a tolerance is tuned before it is judged; None judges it as it is.
+        example_inputs: inputs of the shape for which MACs are counted; None = the task's.
+        seed: of calibration samples.
+        watch: told about progress.
+
+    Raises:
+        TargetError: not exactly one target, a number out of range, or a target that cannot be reached.
+        ConfigError: no such score or compensation, or one that looks at samples, and there are none.
+        PrunusError: whatever tracing, planning, compaction and training raise.
+    """
+    figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes, "tolerance": tolerance, "latency": latency}
+    kind, value = wish(figures, ("rate", 0.0) if blocks else None)
+    channels = any(one is not None for one in figures.values())
+    chosen = score or ("reconstruction" if task is not None and channels else "norm-l2")
+    widely = kind == "latency" and isinstance(chosen, str) and chosen in ONE_CURRENCY
+    prefer = "eager" if is_core(model) else prefer  # a traced module has no other forward
+    target = Target(kind, value, scope or ("global" if widely else "uniform"), round_to, floor, protect, exact, prefer, confidence, runtime, threads)
+    return one_shot(
+        model,
+        task,
+        score=score_named(chosen, task, seed) if isinstance(chosen, str) else chosen,
+        target=target,
+        compensate=compensation_named(compensate, task, seed),
+        config=config,
+        trial_config=trial_config,
+        blocks=blocks,
+        evenly=evenly,
+        teach=teach,
+        example_inputs=example_inputs,
+        watch=watch,
+    )
