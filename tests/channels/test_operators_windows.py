@@ -97,16 +97,26 @@ def test_indices_that_are_returned_pin() -> None:
     assert prunus.trace(model, x).num_channels == 4
 
 
-ACROSS: dict[str, Run] = {
+LARGEST: dict[str, Run] = {
     "max": lambda m, y: y.max(1, keepdim=True)[0],
     "min": lambda m, y: y.min(1)[0].unsqueeze(1),
+    "max of all": lambda m, y: y.max(),
+}
+
+
+@pytest.mark.parametrize("name", LARGEST)
+def test_largest_values_across_channels_keep_their_width(name: str) -> None:
+    found = halved(lambda m, y: y * LARGEST[name](m, y).sigmoid())
+    assert found.exact and found.removed == found.asked == 4 and found.error < 1e-12
+
+
+ACROSS: dict[str, Run] = {
     "median": lambda m, y: y.median(1, keepdim=True)[0],
     "nanmedian": lambda m, y: y.nanmedian(1, keepdim=True)[0],
     "mode": lambda m, y: y.mode(1, keepdim=True)[0],
     "kthvalue": lambda m, y: y.kthvalue(2, 1, keepdim=True)[0],
     "aminmax": lambda m, y: torch.sub(*torch.aminmax(y, dim=1, keepdim=True)),
     "topk": lambda m, y: y.topk(2, 1)[0].mean(1, keepdim=True),
-    "max of all": lambda m, y: y.max(),
 }
 
 
