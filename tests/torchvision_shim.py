@@ -73,9 +73,14 @@ def missing(*packages: str) -> str:
 
 def _lend_suppression() -> None:
     """Non-maximum suppression in Python, for detectors, where torchvision's compiled one is not there."""
-    boxes, extension = (importlib.import_module(f"torchvision.{name}") for name in ("ops.boxes", "extension"))
+    extension = importlib.import_module("torchvision.extension")
     if not extension._has_ops():
-        boxes.nms = nms  # type: ignore[attr-defined]  # a module's own name
+        _library().impl("nms", nms, "CPU")
+        extension._has_ops = _has_operators  # type: ignore[attr-defined]  # a module's own name
+
+
+def _has_operators() -> bool:  # a function with types, as torchvision compiles it
+    return True
 
 
 def nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Tensor:

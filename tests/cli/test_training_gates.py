@@ -69,8 +69,8 @@ def test_other_commands_and_the_folder_of_a_gated_network(tmp_path: Path) -> Non
 def test_what_gates_never_do_is_settled(tmp_path: Path) -> None:
     plain, run, settled = tmp_path / "plain", tmp_path / "run", tmp_path / "settled"
     done(*SHORT, "-o", str(plain))
-    settings = [*GATES, "--weights", str(plain / "model.safetensors"), "--budget", "0.4", "--lr", "0.05", "--no-report"]
-    before, after = done(*settings, "--no-onnx", "-o", str(run)), done(*settings, "--settle", "-o", str(settled))
+    settings = [*GATES, "--weights", str(plain / "model.safetensors"), "--budget", "0.4", "--lr", "0.05", "--no-report", "--no-onnx"]
+    before, after = done(*settings, "-o", str(run)), done(*settings, "--settle", "-o", str(settled))
     assert after["cost"]["before"] == before["cost"]["before"] and after["cost"]["after"]["params"] < before["cost"]["after"]["params"]
     assert "channels that no held-out sample opened are gone for good" in after["notes"][0] and not before["notes"]
     assert after["accuracy"]["steps"][-1]["value"] == pytest.approx(before["accuracy"]["steps"][-1]["value"], abs=1.0)  # test samples may differ

@@ -146,7 +146,8 @@ def test_a_segmentation_network_is_pruned_like_any_other(place: Path) -> None:
     invoke("train", "set", "two_maps:build", *SHORT, "--epochs", "2", "--ignore", "7", "-o", "dense")
     words = ("--data", "set", "--ignore", "7", "--rate", "0.4", "--epochs", "1", "--no-onnx", "--no-report")
     result = invoke("prune", "dense", "--build", "two_maps:build", *words, "-o", "small")
-    assert result["model"]["data"] | {"mean": 0, "std": 0} == {"name": "set", "train": 4, "validation": 4, "test": 4, "mean": 0, "std": 0}
+    found = {"name": "set", "train": 4, "validation": 4, "test": 4, "mean": 0, "std": 0, "classes": ["0", "1"]}
+    assert result["model"]["data"] | {"mean": 0, "std": 0} == found
     assert result["accuracy"]["metric"] == "mean IoU, percent" and result["accuracy"]["note"] == "4 test pictures, by which nothing was chosen."
     assert [step["step"] for step in result["accuracy"]["steps"]][-2:] == ["after recalibration", "after fine-tuning"]
     assert result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"] * 0.7

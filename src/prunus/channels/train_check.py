@@ -118,7 +118,7 @@ def _corners(tensor: Tensor, count: int) -> Tensor:
 
 
 def _passed(model: nn.Module, inputs: Arguments, double: bool, gradients: bool) -> _Pass:
-    """One forward of a copy in train mode, and one backward where gradients are asked for; without one the copy needs no parameters of its own."""
+    """One forward of a copy in train mode, and one backward where gradients are asked for; without these the copy needs no parameters of its own."""
     own = copy_model(model, {} if gradients or double else {id(parameter): parameter for parameter in model.parameters()})
     args, kwargs = inputs
     if double:
