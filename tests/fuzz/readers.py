@@ -167,7 +167,7 @@ def _read_training(folder: Path) -> Any:
 def _recipe(folder: Path, suffix: str) -> None:
     from prunus.cli.recipe import Recipe
 
-    text = Recipe("digits", "lenet5", protect=("a", "b")).to_toml()
+    text = Recipe("digits", "lenet5", milestones=(0.3, 0.6)).to_toml()
     (folder / f"recipe{suffix}").write_text(text if suffix == ".toml" else text.replace(" = ", ": "))
 
 

@@ -114,8 +114,8 @@ BatchSize = Annotated[int | None, Option("--batch-size", min=1, help="Samples pe
 Workers = Annotated[
     int, Option("--workers", min=0, help="Threads that read image files; a function that makes a task gets it.", rich_help_panel=DATA)
 ]
-Window = Annotated[int | None, Option("--window", min=1, help="Side of the windows of pictures with masks [pixels].", rich_help_panel=DATA)]
-Windows = Annotated[int | None, Option("--windows", min=1, help="Of them per epoch; default: 512.", rich_help_panel=DATA)]
+Window = Annotated[int | None, Option("--window", min=1, help="Side of the windows cut out of pictures with masks, in pixels.", rich_help_panel=DATA)]
+Windows = Annotated[int | None, Option("--windows", min=1, help="Windows that an epoch draws; default: 512.", rich_help_panel=DATA)]
 Ignore = Annotated[
     int,
     Option(

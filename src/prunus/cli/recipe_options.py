@@ -30,8 +30,8 @@ Ignore = Annotated[
         "--ignore", help="Label of mask pixels that count for nothing (void), in training and in metrics; 255 unless given.", rich_help_panel=DATA
     ),
 ]
-Window = Annotated[int | None, Option("--window", help="Side of the windows of pictures to train on [pixels].", rich_help_panel=DATA)]
-Windows = Annotated[int | None, Option("--windows", help="Of them per epoch.", rich_help_panel=DATA)]
+Window = Annotated[int | None, Option("--window", help="Side of the windows cut out of pictures to train on, in pixels.", rich_help_panel=DATA)]
+Windows = Annotated[int | None, Option("--windows", help="Windows that an epoch draws.", rich_help_panel=DATA)]
 Epochs = Annotated[int | None, Option("--epochs", help="Passes over the samples.", rich_help_panel=TRAINING)]
 BatchSize = Annotated[int | None, Option("--batch-size", help="Samples per step.", rich_help_panel=TRAINING)]
 SameSteps = Annotated[bool | None, Option("--same-steps/--fewer-steps", help="Smaller batches, or fewer.", rich_help_panel=SAMPLES)]
