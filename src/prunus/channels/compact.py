@@ -39,7 +39,7 @@ Prefer = Literal["auto", "eager"]
 Norms = Literal["original", "plain"]
 _MOST_ROUNDS = 12
 _MOST_BACK = 6  # operators
-_ENOUGH = 0.75  # of what is to go: where the model's own class can do without as much, a traced graph that is tied to sizes is not used
+_ENOUGH = 0.5  # of what is to go: where the model's own class can do without as much, a traced graph that is tied to sizes is not used
 
 
 @door(CompactError)
