@@ -1,9 +1,13 @@
 """Every convolutional architecture of timm and torchvision: pruned by half, exact, how fast; beside Torch-Pruning.
 
-    python -m benchmarks.coverage [--only PATTERN] [--again] [--table]
+    python -m benchmarks.coverage [--only PATTERN] [--again] [--processes 2]
+    python -m benchmarks.coverage --seconds [--only PATTERN] [--again]
+    python -m benchmarks.coverage --table
 
-Each model and each tool has a process of its own. Results are kept in `benchmarks/results/coverage.json` as they come, and
-models that are there already are skipped; the table `coverage.md` is made from that file.
+Each model has a process of its own with one thread. What comes out does not depend on what else the machine does, and several may run at a time;
+`--seconds` times both tools one after the other on each model, on a machine that does nothing else.
+Results are kept in `benchmarks/results/coverage.json` as they come, and models that are there already are skipped; the table
+`coverage.md` is made from that file.
 """
 
 from __future__ import annotations
@@ -12,12 +16,13 @@ import argparse
 import fnmatch
 import json
 import logging
-import os
-import subprocess
-import sys
+import multiprocessing
+import tempfile
 import traceback
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 
 from benchmarks.architectures import ARCHITECTURES, Architecture
 from benchmarks.coverage_table import summary, table
@@ -25,9 +30,8 @@ from benchmarks.environment import RESULTS, save
 from benchmarks.rows import Row, kept, record, signed
 
 RESULT = RESULTS / "coverage.json"
-TOOLS = ["prunus", "torch_pruning"]
-LIMIT = 300  # seconds for the whole process, model building and measuring included
-MARK = "RESULT "
+TIMED = ["prunus_seconds", "torch_pruning"]
+LIMIT = 600  # seconds for the whole process, model building and measuring included
 README = RESULTS.parent.parent / "README.md"
 START, END = "<!-- coverage: written by benchmarks.coverage -->", "<!-- end of coverage -->"
 
@@ -36,20 +40,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="*", help="names to run, with wildcards")
     parser.add_argument("--again", action="store_true", help="also run what has a result already")
-    parser.add_argument("--without-peer", action="store_true", help="leave Torch-Pruning out (an old result stays)")
+    parser.add_argument("--seconds", action="store_true", help="time prunus and Torch-Pruning")
+    parser.add_argument("--processes", type=int, default=1, help="models at a time")
+    parser.add_argument("--since", default="", help="with --again: leave out what was measured on this day (YYYY-MM-DD) or later")
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
-    parser.add_argument("--worker", help=argparse.SUPPRESS)
     options = parser.parse_args()
     chosen = [a for a in ARCHITECTURES if fnmatch.fnmatch(a.name, options.only)]
-    if options.worker:
-        work(options.worker.split(","), chosen[0])
-    elif not options.table:
-        run(chosen, again=options.again, tools=["prunus"] if options.without_peer else TOOLS)
-    if not options.worker:
-        result = kept(RESULT)
-        RESULT.with_suffix(".md").write_text(table(result))
-        README.write_text(with_summary(README.read_text(), result))
-        print(table(result))
+    if not options.table:
+        prepare()
+        run(chosen, options.again, TIMED if options.seconds else ["prunus"], options.processes, options.since)
+    result = kept(RESULT)
+    RESULT.with_suffix(".md").write_text(table(result))
+    README.write_text(with_summary(README.read_text(), result))
+    print(table(result))
 
 
 def with_summary(readme: str, result: Row) -> str:
@@ -61,24 +64,34 @@ def with_summary(readme: str, result: Row) -> str:
     return "\n".join([before + START, intro, "", *[f"* {line}" for line in summary(rows)], END + after])
 
 
-def run(chosen: list[Architecture], again: bool, tools: list[str]) -> None:
+def run(chosen: list[Architecture], again: bool, tools: list[str], processes: int, since: str) -> None:
     """Run what is missing, keeping every result as soon as it is there."""
     result = kept(RESULT)
     by_name = {row["name"]: row for row in result["rows"]}
-    for i, architecture in enumerate(sorted(chosen, key=_turn)):
+    for architecture in chosen:
         if architecture.name not in by_name:
             by_name[architecture.name] = {}
             result["rows"].append(by_name[architecture.name])
-        row = by_name[architecture.name]
-        row |= asdict(architecture)
-        missing = [tool for tool in tools if again or tool not in row]
-        if missing:
-            row |= in_process(missing, architecture)
-        for tool in missing:
-            row |= signed(row, how(), tool)
-        save(RESULT, result)
-        words = [f"{tool} {row[tool]['status']} {row[tool].get('message', '')[:90]}" for tool in tools]
-        print(f"{i + 1}/{len(chosen)} {architecture.name}: {'; '.join(words)}", flush=True)
+        by_name[architecture.name] |= asdict(architecture)
+
+    def missing(row: Row) -> list[str]:
+        new = {tool for tool in tools if since and row.get("measured", {}).get(tool, {}).get("date", "") >= since}
+        if since and "torch_pruning" in row and row["torch_pruning"]["status"] != "ok":
+            new.add("torch_pruning")  # the peer's version is pinned: what it could not do, it cannot
+        return [tool for tool in tools if tool not in new and (again or tool not in row.get("measured", {}))]
+
+    jobs = [(architecture, names) for architecture in sorted(chosen, key=_turn) if (names := missing(by_name[architecture.name]))]
+    with ThreadPoolExecutor(processes) as pool:
+        for number, (architecture, names, found) in enumerate(pool.map(lambda job: (*job, in_process(job[1], job[0])), jobs), 1):
+            row = by_name[architecture.name]
+            if found.get("prunus_seconds", {}).get("status") == "ok":
+                row["prunus"] |= found["prunus_seconds"]
+            row |= {tool: found[tool] for tool in names if tool != "prunus_seconds"}
+            for tool in names:
+                row |= signed(row, how(), tool)
+            save(RESULT, result)
+            words = [f"{tool} {found[tool]['status']} {found[tool].get('message', '')[:90]}" for tool in names]
+            print(f"{number}/{len(jobs)} {architecture.name}: {'; '.join(words)}", flush=True)
 
 
 def how() -> Row:
@@ -95,29 +108,39 @@ def _turn(architecture: Architecture) -> int:
 
 
 def in_process(tools: list[str], architecture: Architecture) -> Row:
-    """Run the tools one after the other on one model in a fresh process, with one thread."""
-    arguments = [sys.executable, "-m", "benchmarks.coverage", "--only", architecture.name, "--worker", ",".join(tools)]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    try:
-        done = subprocess.run(arguments, capture_output=True, text=True, timeout=LIMIT, env=environment)
-        output, trouble = done.stdout, {"status": "raises", "message": f"code {done.returncode}: {done.stderr.strip()[-300:]}"}
-    except subprocess.TimeoutExpired as late:
-        output = late.stdout.decode() if isinstance(late.stdout, bytes) else late.stdout or ""
-        trouble = {"status": "timeout", "message": f"the process was stopped after {LIMIT} s"}
-    rows: Row = dict.fromkeys(tools, trouble)
-    for line in output.splitlines():
-        if line.startswith(MARK):
-            rows |= json.loads(line.removeprefix(MARK))
+    """Run the tools one after the other on one model in a process of its own, with one thread: forked, so that packages are imported once."""
+    with tempfile.TemporaryDirectory() as folder:
+        found = Path(folder) / "found.jsonl"
+        child = multiprocessing.get_context("fork").Process(target=work, args=(tools, architecture, found))
+        child.start()
+        child.join(LIMIT)
+        late = child.is_alive()
+        if late:
+            child.kill()
+            child.join()
+        message = f"the process was stopped after {LIMIT} s" if late else f"code {child.exitcode}"
+        rows: Row = {tool: {"status": "timeout" if late else "raises", "message": message} for tool in tools}
+        for line in found.read_text().splitlines() if found.exists() else ():
+            rows |= json.loads(line)
     return rows
 
 
-def work(tools: list[str], architecture: Architecture) -> None:
-    """The worker process: print one line of JSON per tool."""
-    from benchmarks.coverage_workers import WORKERS, warm_up
+def prepare() -> None:
+    """What every worker needs, before the first one is forked."""
+    import torch
+
+    from benchmarks.coverage_workers import warm_up
 
     warnings.simplefilter("ignore")
     logging.disable(logging.WARNING)
+    torch.set_num_threads(1)
     warm_up()
+
+
+def work(tools: list[str], architecture: Architecture, found: Path) -> None:
+    """The worker process: one line of JSON per tool."""
+    from benchmarks.coverage_workers import WORKERS
+
     for tool in tools:
         try:
             row = {"status": "ok", **WORKERS[tool](architecture)}
@@ -127,7 +150,8 @@ def work(tools: list[str], architecture: Architecture) -> None:
             where = traceback.extract_tb(error.__traceback__)[-1]
             place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
             row = {"status": "raises", "message": f"{type(error).__name__}: {str(error)[:300]} ({place})"}
-        print(MARK + json.dumps({tool: row}), flush=True)
+        with found.open("a") as file:
+            print(json.dumps({tool: row}), file=file)
 
 
 if __name__ == "__main__":

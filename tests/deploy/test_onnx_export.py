@@ -16,7 +16,7 @@ from prunus.agreement import Difference
 from prunus.deploy import onnx
 from prunus.deploy.comparison import compare_latency, output_difference
 from prunus.deploy.latency import measure_onnx
-from prunus.deploy.sheet import DataSheet, sheet_from
+from prunus.deploy.sheet import DataSheet, sheet_from, sheet_of
 from prunus.errors import ConfigError, MissingExtraError, PrunusError, VerifyError
 
 runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -205,3 +205,14 @@ def test_weights_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.Monk
         check = onnx.export(model, images, tmp_path / "net.onnx")
         assert check.relative < 1e-5 and sorted(one.name for one in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
         torch.testing.assert_close(torch.as_tensor(onnx.runner(tmp_path / "net.onnx")(images)[0]), model(images))
+
+
+def test_pictures_say_their_own_normalisation() -> None:
+    class Pictures:
+        normalise = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+
+    class Job:
+        normalise, test, classes = None, Pictures(), ("ground", "water")
+
+    assert sheet_of(Job()) == DataSheet(("ground", "water"), *Pictures.normalise)  # type: ignore[arg-type]
+    assert sheet_of(None) == DataSheet()

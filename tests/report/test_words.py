@@ -67,6 +67,20 @@ def test_no_speed_is_claimed_within_the_noise(lenet: dict[str, Any]) -> None:
     assert "2.0× slower" in words.verdict(result).replace(FIXED, " ")
 
 
+def test_a_network_that_is_not_faster_is_told_what_would_make_it_so(lenet: dict[str, Any]) -> None:
+    assert words.not_faster(lenet) == ""
+    result = copy.deepcopy(lenet)
+    row = result["latency"][-1]
+    row["speedup"]["certain"] = False
+    said = words.not_faster(result).replace(FIXED, " ")
+    assert f"it is not faster in {row['runtime']} here" in said and "--latency 0.5" in said and "--round-to auto" in said and "--blocks N" in said
+    row["speedup"] = {"factor": 0.5, "wins": 0.0, "certain": True}
+    assert words.not_faster(result)
+    assert "--latency" not in words.not_faster(result | {"target": {**result["target"], "kind": "latency"}})
+    result["cost"]["after"]["macs"] = result["cost"]["before"]["macs"]
+    assert words.not_faster(result) == "" and words.not_faster(result | {"latency": []}) == ""
+
+
 def test_the_verdict_says_only_what_was_measured(lenet: dict[str, Any]) -> None:
     assert words.verdict({**lenet, "latency": [], "accuracy": None}).replace(FIXED, " ") == "6.2× smaller, accuracy not measured"
 

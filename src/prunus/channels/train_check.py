@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -22,6 +23,7 @@ from prunus.channels.trace import Arguments, called, map_tensors, tensors_in, tw
 from prunus.channels.twin import copy_model, named_tensors
 
 _SIDES = {4: 64, 5: 32}  # pixels of images, and of volumes and films: larger ones are made smaller, as long as the model takes them
+_SCALES = (1, 1.5)  # of these, one after the other
 _IMAGES = 4  # in single precision, where batch norms of few values multiply rounding by much
 
 
@@ -83,32 +85,30 @@ def train_difference(
 
 def _variants(inputs: Arguments, images: int) -> Iterator[Arguments]:
     """Inputs that show much at little cost, and then those that were given."""
-    yield light(inputs, images)
+    smaller = list(light(inputs, images))
+    yield from smaller or [map_tensors(inputs, lambda tensor: _corners(tensor, images, {}))]
     yield map_tensors(inputs, two_of)
     yield inputs
 
 
-def light(inputs: Arguments, images: int = 2) -> Arguments:
-    """A few small images, cut out of a large one; where there is none, batches of one are made as many all the same."""
-    found: Arguments = map_tensors(inputs, lambda tensor: _corners(tensor, images))
-    return found
-
-
-def has_large_images(inputs: Arguments) -> bool:
-    """Whether `light` makes some images smaller."""
-    return any(max(tensor.shape[2:]) > _SIDES[tensor.dim()] for tensor in tensors_in(inputs) if _is_image(tensor))
+def light(inputs: Arguments, images: int = 2) -> Iterator[Arguments]:
+    """A few small images, cut out of a large one, and then somewhat larger ones; nothing where there is no large image."""
+    for scale in _SCALES:
+        sides = {rank: int(scale * side) for rank, side in _SIDES.items()}
+        if any(max(tensor.shape[2:]) > sides[tensor.dim()] for tensor in tensors_in(inputs) if _is_image(tensor)):
+            yield map_tensors(inputs, partial(_corners, count=images, sides=sides))
 
 
 def _is_image(tensor: Tensor) -> bool:
     return tensor.dim() in _SIDES and tensor.is_floating_point()
 
 
-def _corners(tensor: Tensor, count: int) -> Tensor:
+def _corners(tensor: Tensor, count: int, sides: Mapping[int, int]) -> Tensor:
     """As many parts of one image or volume as asked for, or a part of each of several; of other tensors, the same and its mirror image in turns."""
     if tensor.dim() < 2:
         return tensor
-    side = _SIDES.get(tensor.dim(), 0)
-    if not _is_image(tensor) or max(tensor.shape[2:]) <= side:
+    side = sides.get(tensor.dim(), 0)
+    if not side or not _is_image(tensor) or max(tensor.shape[2:]) <= side:
         return torch.cat([two_of(tensor)] * (count // 2)) if tensor.shape[0] == 1 else tensor
     tensor = tensor[:, :, :side] if tensor.dim() == 5 else tensor
     if tensor.shape[0] > 1:

@@ -24,7 +24,7 @@ from .resolve import graph_for
 from .seeds import seeded
 from .surgery import slices_of
 from .trace import Arguments, Inputs, as_arguments, called, map_tensors, tensors_in
-from .train_check import TrainDifference, has_large_images, light, train_difference
+from .train_check import TrainDifference, light, train_difference
 from .twin import copy_model, named_tensors, unwrap, walk
 
 # What rounding certainly explains, relative to the largest value; beyond it double precision decides.
@@ -96,14 +96,14 @@ def verification(
 
 def _lighter(masked: nn.Module, inputs: Arguments) -> tuple[Arguments, list[Tensor]] | None:
     """Small images in place of large ones, and what the masked model makes of them; None where it does not take them or they are no images."""
-    if not has_large_images(inputs):
-        return None
-    arguments = light(inputs)
-    try:
-        outputs = _outputs(masked, *arguments)
-    except PrunusError:  # whatever it is that such a model does not take
-        return None
-    return (arguments, outputs) if all(bool(tensor.isfinite().all()) for tensor in outputs) else None
+    for arguments in light(inputs):
+        try:
+            outputs = _outputs(masked, *arguments)
+        except PrunusError:  # whatever it is that such a model does not take
+            continue
+        if all(bool(tensor.isfinite().all()) for tensor in outputs):
+            return arguments, outputs
+    return None
 
 
 def _outputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[PrunusError] = ArgumentError) -> list[Tensor]:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from dataclasses import fields
+from typing import Annotated, Any
 
 from typer import Option
 
+from prunus.cli.recipe import Recipe
 from prunus.methods.registry import METHODS
 
 DATA = "Data and model"
@@ -13,67 +15,82 @@ TRAINING = "Training"
 SAMPLES = "Which samples every epoch trains on"
 FILTERS = "Which filters go"
 
-DataDir = Annotated[str | None, Option("--data-dir", help="Where its files are, or are downloaded to.", rich_help_panel=DATA)]
-Weights = Annotated[str | None, Option("--weights", help="Begin with these weights; default: random ones.", rich_help_panel=DATA)]
-Build = Annotated[str | None, Option("--build", metavar="NAME", help="What a compact model to begin with was made from.", rich_help_panel=DATA)]
-Mean = Annotated[str | None, Option("--mean", help="Mean of the planes; default: the data's.", rich_help_panel=DATA)]
-Std = Annotated[str | None, Option("--std", help="Standard deviation, likewise.", rich_help_panel=DATA)]
-Limit = Annotated[int | None, Option("--limit", help="Samples of every part, at most; 0 = all.", rich_help_panel=DATA)]
-Workers = Annotated[
-    int | None, Option("--workers", help="Threads that read image files; a function that makes a task gets it.", rich_help_panel=DATA)
+_DEFAULTS = {field.name: field.default for field in fields(Recipe)}
+
+
+def _key(flag: str, text: str, panel: str, **more: Any) -> Any:
+    """The flag of a key, whose help ends with the recipe's default where the text does not say it."""
+    default = _DEFAULTS[flag.split("/")[0].removeprefix("--").replace("-", "_")]
+    said = "" if default == "" or "Default:" in text else f" Default: {_shown(default, flag)}."
+    return Option(flag, help=text + said, rich_help_panel=panel, **more)
+
+
+def _shown(default: Any, flag: str) -> str:
+    if isinstance(default, bool):
+        return flag.split("/")[0 if default else 1]
+    if isinstance(default, tuple):
+        return ", ".join(map(str, default))
+    return f"{default:g}" if isinstance(default, float) else str(default)
+
+
+DataDir = Annotated[str | None, _key("--data-dir", "Where the files of the data are, or are downloaded to.", DATA)]
+Weights = Annotated[str | None, _key("--weights", "Begin with the weights in this file.", DATA)]
+Build = Annotated[str | None, _key("--build", "What a compact model to begin with was made from.", DATA, metavar="NAME")]
+Mean = Annotated[str | None, _key("--mean", "Mean of every plane, by which inputs are normalised. Default: that of the data.", DATA)]
+Std = Annotated[str | None, _key("--std", "Standard deviation of every plane, by which inputs are normalised. Default: that of the data.", DATA)]
+Limit = Annotated[int | None, _key("--limit", "Take as many samples of every part at most; 0 takes all.", DATA)]
+Workers = Annotated[int | None, _key("--workers", "Threads that read image files; a function that makes a task gets the number.", DATA)]
+Validation = Annotated[float | None, _key("--validation", "Share of the training samples that is held out to choose by; 0 holds out none.", DATA)]
+Block = Annotated[int | None, _key("--block", "Tiles named …_ROW_COLUMN are held out in squares of this side.", DATA)]
+Ignore = Annotated[int | None, _key("--ignore", "Label of mask pixels that count for nothing (void), in training and in metrics.", DATA)]
+Window = Annotated[int | None, _key("--window", "Side of the windows cut out of pictures to train on, in pixels.", DATA)]
+Windows = Annotated[int | None, _key("--windows", "Windows that an epoch draws.", DATA)]
+Epochs = Annotated[int | None, _key("--epochs", "Passes over the training samples.", TRAINING)]
+BatchSize = Annotated[int | None, _key("--batch-size", "Samples per step.", TRAINING)]
+SameSteps = Annotated[
+    bool | None,
+    _key("--same-steps/--fewer-steps", "Where an epoch trains on fewer samples: as many steps with smaller batches, or fewer steps.", SAMPLES),
 ]
-Validation = Annotated[float | None, Option("--validation", help="Share of the training samples held out; 0 = none.", rich_help_panel=DATA)]
-Block = Annotated[int | None, Option("--block", help="Tiles named …_ROW_COLUMN are held out in squares of this side.", rich_help_panel=DATA)]
-Ignore = Annotated[
-    int | None,
-    Option(
-        "--ignore", help="Label of mask pixels that count for nothing (void), in training and in metrics; 255 unless given.", rich_help_panel=DATA
-    ),
+Lr = Annotated[float | None, _key("--lr", "The highest learning rate of the schedule.", TRAINING)]
+Optimizer = Annotated[str | None, _key("--optimizer", "What steps: sgd (with Nesterov momentum), adam or adamw.", TRAINING)]
+Momentum = Annotated[float | None, _key("--momentum", "Momentum of sgd.", TRAINING)]
+WeightDecay = Annotated[float | None, _key("--weight-decay", "Weight of the L2 penalty on the weights.", TRAINING)]
+Schedule = Annotated[str | None, _key("--schedule", "How the learning rate goes: constant, step, cosine or onecycle.", TRAINING)]
+Milestones = Annotated[
+    list[float] | None, _key("--milestones", "Shares of the training after which the schedule step divides the rate by ten (repeatable).", TRAINING)
 ]
-Window = Annotated[int | None, Option("--window", help="Side of the windows cut out of pictures to train on, in pixels.", rich_help_panel=DATA)]
-Windows = Annotated[int | None, Option("--windows", help="Windows that an epoch draws.", rich_help_panel=DATA)]
-Epochs = Annotated[int | None, Option("--epochs", help="Passes over the samples.", rich_help_panel=TRAINING)]
-BatchSize = Annotated[int | None, Option("--batch-size", help="Samples per step.", rich_help_panel=TRAINING)]
-SameSteps = Annotated[bool | None, Option("--same-steps/--fewer-steps", help="Smaller batches, or fewer.", rich_help_panel=SAMPLES)]
-Lr = Annotated[float | None, Option("--lr", help="Peak learning rate.", rich_help_panel=TRAINING)]
-Optimizer = Annotated[str | None, Option("--optimizer", help="sgd (Nesterov), adam or adamw.", rich_help_panel=TRAINING)]
-Momentum = Annotated[float | None, Option("--momentum", help="Of sgd.", rich_help_panel=TRAINING)]
-WeightDecay = Annotated[float | None, Option("--weight-decay", help="L2 penalty.", rich_help_panel=TRAINING)]
-Schedule = Annotated[str | None, Option("--schedule", help="constant, step, cosine or onecycle.", rich_help_panel=TRAINING)]
-Milestones = Annotated[list[float] | None, Option("--milestones", help="Of step: shares of the training (repeatable).", rich_help_panel=TRAINING)]
-WarmupSteps = Annotated[int | None, Option("--warmup-steps", help="Steps over which the rate rises.", rich_help_panel=TRAINING)]
-Precision = Annotated[str | None, Option("--precision", help="float32 or bfloat16.", rich_help_panel=TRAINING)]
-Augment = Annotated[str | None, Option("--augment", help="auto, none, crop, crop-flip or crop-flip-cutout.", rich_help_panel=TRAINING)]
-Shift = Annotated[int | None, Option("--shift", help="Pixels by which images move at most; 0 = an eighth.", rich_help_panel=TRAINING)]
-FirstSize = Annotated[float | None, Option("--first-size", help="Side of the images at first, as a share; they grow.", rich_help_panel=TRAINING)]
-FullSizeFrom = Annotated[float | None, Option("--full-size-from", help="Share of the training before images are whole.", rich_help_panel=TRAINING)]
-LabelSmoothing = Annotated[float | None, Option("--label-smoothing", help="Share of the target spread over all classes.", rich_help_panel=TRAINING)]
+WarmupSteps = Annotated[int | None, _key("--warmup-steps", "Steps over which the learning rate rises at first.", TRAINING)]
+Precision = Annotated[str | None, _key("--precision", "What forwards and gradients are computed in: float32 or bfloat16.", TRAINING)]
+Augment = Annotated[str | None, _key("--augment", "How images are varied: auto, none, crop, crop-flip or crop-flip-cutout.", TRAINING)]
+Shift = Annotated[int | None, _key("--shift", "Pixels by which images are moved at most; 0 is an eighth of their side.", TRAINING)]
+FirstSize = Annotated[float | None, _key("--first-size", "Side of the images in the first epoch, as a share; it grows from there.", TRAINING)]
+FullSizeFrom = Annotated[float | None, _key("--full-size-from", "Share of the training after which images have their full size.", TRAINING)]
+LabelSmoothing = Annotated[float | None, _key("--label-smoothing", "Share of every target that is spread over all classes.", TRAINING)]
 Loss = Annotated[
-    str | None, Option("--loss", help="cross-entropy; of pixels also dice, log-jaccard, cross-entropy+log-jaccard.", rich_help_panel=TRAINING)
+    str | None, _key("--loss", "What is minimised: cross-entropy; of pixels also dice, log-jaccard or cross-entropy+log-jaccard.", TRAINING)
 ]
-Clip = Annotated[float | None, Option("--clip", help="Largest norm of the gradient; 0 = any.", rich_help_panel=TRAINING)]
-Ema = Annotated[float | None, Option("--ema", help="Decay of the average of the weights; 0 = none.", rich_help_panel=TRAINING)]
-Keep = Annotated[str | None, Option("--keep", help="Weights of the last epoch, or the best by validation.", rich_help_panel=TRAINING)]
+Clip = Annotated[float | None, _key("--clip", "Largest norm of the gradient; 0 lets it be any.", TRAINING)]
+Ema = Annotated[float | None, _key("--ema", "Decay of the average of the weights that is kept instead of them; 0 keeps the weights.", TRAINING)]
+Keep = Annotated[str | None, _key("--keep", "Which weights are kept: those of the last epoch, or the best by validation.", TRAINING)]
 Select = Annotated[
-    str | None, Option("--select", help="all, critical, fixed-ratio, mean-division, area, easy-dropped or random.", rich_help_panel=SAMPLES)
-]
-Drop = Annotated[float | None, Option("--drop", help="What a rule with a share leaves out.", rich_help_panel=SAMPLES)]
-SelectEvery = Annotated[int | None, Option("--select-every", help="Epochs between two scorings of aggregated points.", rich_help_panel=SAMPLES)]
-WarmupEpochs = Annotated[int | None, Option("--warmup-epochs", help="First epochs on all samples.", rich_help_panel=SAMPLES)]
-Annealing = Annotated[float | None, Option("--annealing", help="Share of the epochs, at the end, on all samples.", rich_help_panel=SAMPLES)]
-Least = Annotated[float | None, Option("--least", help="Share of every class that is always kept.", rich_help_panel=SAMPLES)]
-SubsetSize = Annotated[int | None, Option("--subset-size", help="Samples per aggregated point.", rich_help_panel=SAMPLES)]
-FineRatio = Annotated[float | None, Option("--fine-ratio", help="Fine points per sample.", rich_help_panel=SAMPLES)]
-Attributes = Annotated[int | None, Option("--attributes", help="Principal components to aggregate by.", rich_help_panel=SAMPLES)]
-Method = Annotated[
     str | None,
-    Option("--method", help=f"none, {', '.join(METHODS)}; with --help after one of them, its own settings are listed.", rich_help_panel=FILTERS),
+    _key("--select", "Which samples an epoch trains on: all, critical, fixed-ratio, mean-division, area, easy-dropped or random.", SAMPLES),
+]
+Drop = Annotated[float | None, _key("--drop", "Share of the samples that a rule with a share leaves out.", SAMPLES)]
+SelectEvery = Annotated[int | None, _key("--select-every", "Epochs between two scorings of aggregated points.", SAMPLES)]
+WarmupEpochs = Annotated[int | None, _key("--warmup-epochs", "Epochs at the beginning that train on all samples.", SAMPLES)]
+Annealing = Annotated[float | None, _key("--annealing", "Share of the epochs, at the end, that train on all samples.", SAMPLES)]
+Least = Annotated[float | None, _key("--least", "Share of every class that is always kept.", SAMPLES)]
+SubsetSize = Annotated[int | None, _key("--subset-size", "Samples that an aggregated point stands for.", SAMPLES)]
+FineRatio = Annotated[float | None, _key("--fine-ratio", "Fine points per sample.", SAMPLES)]
+Attributes = Annotated[int | None, _key("--attributes", "Principal components by which samples are aggregated.", SAMPLES)]
+Method = Annotated[
+    str | None, _key("--method", f"What prunes: none, {', '.join(METHODS)}. With --help after one of them, its own settings are listed.", FILTERS)
 ]
 TuneEpochs = Annotated[
-    int | None,
-    Option("--tune-epochs", help="Epochs of tuning what is left (0 = none), or of a trial (0 = one).", rich_help_panel=FILTERS),
+    int | None, _key("--tune-epochs", "Epochs of tuning what is left (0 tunes not at all), or of a trial (0 is one epoch).", FILTERS)
 ]
-TuneLr = Annotated[float | None, Option("--tune-lr", help="Peak learning rate of tuning and trials.", rich_help_panel=FILTERS)]
-Seed = Annotated[int | None, Option("--seed", help="Of everything random.", rich_help_panel=TRAINING)]
-ChannelsLast = Annotated[bool | None, Option("--channels-last/--channels-first", help="Memory format.", rich_help_panel=TRAINING)]
-Compile = Annotated[bool | None, Option("--compile/--no-compile", help="Run through torch.compile.", rich_help_panel=TRAINING)]
+TuneLr = Annotated[float | None, _key("--tune-lr", "The highest learning rate of tuning and of trials.", FILTERS)]
+Seed = Annotated[int | None, _key("--seed", "Seed of everything random.", TRAINING)]
+ChannelsLast = Annotated[bool | None, _key("--channels-last/--channels-first", "How images lie in memory.", TRAINING)]
+Compile = Annotated[bool | None, _key("--compile/--no-compile", "Run the training step through torch.compile.", TRAINING)]

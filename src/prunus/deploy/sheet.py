@@ -47,7 +47,7 @@ def sheet_of(task: Task | None) -> DataSheet:
     """What a task tells of classes and normalisation."""
     if task is None:
         return DataSheet()
-    mean, std = task.normalise or ((), ())
+    mean, std = task.normalise or getattr(task.test, "normalise", None) or ((), ())  # pictures know their own
     return DataSheet(tuple(task.classes), tuple(map(float, mean)), tuple(map(float, std)))
 
 

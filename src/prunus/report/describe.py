@@ -49,7 +49,7 @@ def describe(
     """
     plan, target = outcome.plan, asdict(outcome.target)
     histories = [("training", training), ("fine-tuning", outcome.tuning)]
-    return {
+    result: dict[str, Any] = {
         "schema": SCHEMA,
         "command": command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -78,6 +78,8 @@ def describe(
         "seconds": {step: round(seconds, 3) for step, seconds in outcome.seconds.items()},
         "files": {},
     }
+    slow = words.not_faster(result)
+    return result | {"notes": [*result["notes"], slow]} if slow else result
 
 
 def files(paths: Mapping[str, Path], folder: Path) -> dict[str, dict[str, Any]]:

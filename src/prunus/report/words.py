@@ -95,6 +95,26 @@ def verdict(result: Mapping[str, Any]) -> str:
     return _joined([*parts, _accuracy_of(result)])
 
 
+def not_faster(result: Mapping[str, Any]) -> str:
+    """What would make a network faster on the machine where it was measured, if fewer MACs did not; "" if they did, or nothing was measured."""
+    measured, cost = latency_of_record(result), result["cost"]
+    left = cost["after"]["macs"] / max(cost["before"]["macs"], 1)
+    if measured is None or left > _MUCH_LEFT or (measured["speedup"]["certain"] and measured["speedup"]["factor"] > 1):
+        return ""
+    asked = result["target"]["kind"] == "latency"
+    ways = ["--latency 0.5 measures the layers here and prunes to a time"] if not asked else []
+    ways += ["--round-to auto keeps widths that kernels like", "--blocks N leaves out whole layers"]
+    gone = f"{percent(1 - left)} of the MACs are gone"
+    return f"{gone}, and it is not faster in {measured['runtime']} here: kernels take as long for some fewer channels. {_listed(ways)}."
+
+
+_MUCH_LEFT = 0.9  # of the MACs: whoever removes less expects no speed
+
+
+def _listed(ways: Sequence[str]) -> str:
+    return f"{', '.join(ways[:-1])}, and {ways[-1]}" if len(ways) > 2 else " and ".join(ways)
+
+
 def dense_accuracy(steps: Sequence[Mapping[str, Any]]) -> float | None:
     """Accuracy [percent] of the dense network; None where the first that was measured was pruned while it was trained."""
     return float(steps[0]["value"]) if steps and steps[0]["step"] == DENSE else None
