@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus.errors import ConfigError
+from prunus.tasks.words import normalisation_of
 
 if TYPE_CHECKING:
     from prunus.tasks import Task
@@ -47,7 +48,7 @@ def sheet_of(task: Task | None) -> DataSheet:
     """What a task tells of classes and normalisation."""
     if task is None:
         return DataSheet()
-    mean, std = task.normalise or getattr(task.test, "normalise", None) or ((), ())  # pictures know their own
+    mean, std = normalisation_of(task) or ((), ())
     return DataSheet(tuple(task.classes), tuple(map(float, mean)), tuple(map(float, std)))
 
 

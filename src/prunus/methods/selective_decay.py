@@ -28,7 +28,7 @@ from prunus.targets import plan
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 from prunus.training.hooks import StepCount
-from prunus.training.objective import Loss
+from prunus.training.objective import Loss, with_penalty
 from prunus.watching import Clock, Watch, unwatched
 
 FIRST_FACTOR, LAST_FACTOR = 0.1, 1e5
@@ -157,8 +157,4 @@ def selective_decay_loss(
 ) -> Loss:
     """Cross-entropy and the decay of what would go now, a loss for `prunus.training.train`; the arguments are those of `decay_of_chosen`."""
     decay = decay_of_chosen(model, graph, choose, steps, weight_decay=weight_decay, first=first, last=last, every=every)
-
-    def loss(outputs: Tensor, targets: Any) -> Tensor:
-        return F.cross_entropy(outputs, targets) + decay()
-
-    return loss
+    return with_penalty(F.cross_entropy, decay)

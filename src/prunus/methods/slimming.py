@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -26,7 +26,7 @@ from prunus.methods.removal import remove
 from prunus.targets import plan
 from prunus.tasks import Task
 from prunus.training import TrainConfig
-from prunus.training.objective import Loss
+from prunus.training.objective import Loss, with_penalty
 from prunus.watching import Clock, Watch, unwatched
 
 STRENGTH = 1e-4
@@ -109,8 +109,4 @@ def slimming_loss(model: nn.Module, strength: float = STRENGTH) -> Loss:
         PlanError: the model has no batch norm with a scale.
     """
     penalty = scale_norm(model)
-
-    def loss(outputs: Tensor, targets: Any) -> Tensor:
-        return F.cross_entropy(outputs, targets) + strength * penalty()
-
-    return loss
+    return with_penalty(F.cross_entropy, lambda: strength * penalty())

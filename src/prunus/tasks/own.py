@@ -13,8 +13,9 @@ from prunus._arguments import checked
 from prunus._factories import called, taken
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
+from prunus.tasks.batches import size_of
 from prunus.tasks.samples import Samples
-from prunus.tasks.task import Task, size_of
+from prunus.tasks.task import Task
 
 MAKES = "makes the task"
 

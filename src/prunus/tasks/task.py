@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -17,6 +17,7 @@ from prunus.channels.parts import core, is_core, whole
 from prunus.channels.seeds import seeded
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
+from prunus.tasks.batches import first_batches, samples_in
 from prunus.tasks.metrics import Accuracy, Batch, Metric, as_metric, measured
 from prunus.tasks.samples import BATCH, Samples
 from prunus.tasks.words import in_words
@@ -26,7 +27,7 @@ from prunus.training.config import TrainConfig
 from prunus.training.evaluation import evaluate, mode, placement, sample_by_sample
 from prunus.training.feeding import Normalise, batches
 from prunus.training.loop import train
-from prunus.training.objective import Loss
+from prunus.training.objective import Loss, with_penalty
 from prunus.training.progress import History
 from prunus.training.recalibration import recalibrate_if_better, recalibrate_on
 
@@ -202,7 +203,7 @@ class Task:
             every = self.count(part)
             some: Any = found.subset(torch.linspace(0, every - 1, min(count, every)).long())
         else:
-            some = list(_first(self.batches(part), count))
+            some = list(first_batches(self.batches(part), count))
         return replace(self, test=some)
 
     def points(self, model: nn.Module, part: Part = "validation") -> Tensor | Rows:
@@ -239,7 +240,7 @@ class Task:
                 outputs = self.called(model, inputs)
                 yield outputs, targets  # the metric first: it says in a sentence what outputs it is not of
                 if loss is not None:
-                    count = _count(inputs)
+                    count = samples_in(inputs)
                     total, seen = total + count * float(loss(outputs, targets).mean()), seen + count
 
         with mode(model, training=False), torch.no_grad():
@@ -285,7 +286,7 @@ class Task:
         elif wanted is None and besides is not None:
             wanted, config = _cross_entropy(config.label_smoothing), replace(config, label_smoothing=0.0)
         if besides is not None:
-            wanted = _with(wanted, besides)
+            wanted = with_penalty(wanted, besides)
         judge: Any = None
         if validation is not None and self.validation is not None:
             judge = self.validation if self._plain and isinstance(self.validation, Split) else self._validate
@@ -333,7 +334,7 @@ class Inputs:
     @cached_property
     def _kept(self) -> list[Batch]:
         with seeded():
-            return [(self._of_core(inputs), targets) for inputs, targets in _first(self.task.batches("train"), self.samples)]
+            return [(self._of_core(inputs), targets) for inputs, targets in first_batches(self.task.batches("train"), self.samples)]
 
 
 @dataclass(frozen=True, eq=False)
@@ -366,10 +367,6 @@ def _cross_entropy(smoothing: float) -> Loss:
     return loss
 
 
-def _with(loss: Loss, besides: Callable[[], Tensor]) -> Loss:
-    return lambda outputs, targets: loss(outputs, targets).mean() + besides()
-
-
 def _drawn(samples: Samples, count: int, seed: int) -> Samples:
     """Some of them, by chance: files are often sorted by class."""
     return samples.subset(torch.randperm(samples.count, generator=torch.Generator().manual_seed(seed))[:count])
@@ -381,26 +378,6 @@ def _at_once(part: Split | Batches) -> int:
     return BATCH if inputs is None else max(1, min(BATCH, NUMBERS // max(inputs[0].numel(), 1)))
 
 
-def _first(pairs: Iterable[Batch], samples: int) -> Iterator[Batch]:
-    """The first batches, until there are so many samples."""
-    seen = 0
-    for inputs, targets in pairs:
-        if seen >= samples:
-            return
-        yield inputs, targets
-        seen += _count(inputs)
-
-
 def _itself(model: nn.Module) -> nn.Module:
     """The model behind a core."""
     return whole(model) if is_core(model) else model
-
-
-def size_of(batch: Any) -> int:
-    """Samples of a batch of (inputs, targets)."""
-    return _count(batch[0]) if isinstance(batch, (tuple, list)) and batch else 1
-
-
-def _count(inputs: Any) -> int:
-    first = inputs[0] if isinstance(inputs, (tuple, list)) else inputs
-    return len(first) if isinstance(first, (Tensor, list, tuple)) else 1

@@ -9,6 +9,7 @@ from torch.utils._pytree import tree_leaves
 
 if TYPE_CHECKING:
     from prunus.tasks.task import Part, Task
+    from prunus.training import Normalise
 
 MOST_NAMES = 4
 
@@ -23,10 +24,16 @@ def in_words(task: Task) -> str:
 
 def record_of(task: Task) -> dict[str, Any]:
     """What a result says of its data: their name, how many there are, and how their planes are normalised."""
-    scale = task.normalise or getattr(task.test, "normalise", None)
+    scale = normalisation_of(task)
     counts = {"train": task.count("train"), "validation": task.count("validation"), "test": task.count("test")}
     planes = {"mean": list(scale[0]), "std": list(scale[1])} if scale else {}
     return {"name": task.name} | counts | planes | ({"classes": list(task.classes)} if task.classes else {})
+
+
+def normalisation_of(task: Task) -> Normalise | None:
+    """(mean, std) of the planes: the task's, or that of pictures, which know their own; None where inputs are taken as they are."""
+    found: Normalise | None = task.normalise or getattr(task.test, "normalise", None)
+    return found
 
 
 def _parts(task: Task) -> list[tuple[Part, str]]:

@@ -16,6 +16,11 @@ Loss = Callable[[Any, Any], Tensor]
 """(what the model returned, targets) -> the losses of the samples, shape (batch,), or their mean."""
 
 
+def with_penalty(loss: Loss, penalty: Callable[[], Tensor]) -> Loss:
+    """The mean of a loss, and something besides that does not look at outputs."""
+    return lambda outputs, targets: loss(outputs, targets).mean() + penalty()
+
+
 class Objective:
     """A loss, and what else the loop asks about outputs: by default cross-entropy of logits (batch, classes) and labels (batch,).
 
