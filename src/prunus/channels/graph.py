@@ -111,6 +111,7 @@ class ChannelGraph:
     notes: tuple[Note, ...]
     statistics: tuple[Statistic, ...]
     sites: tuple[Site, ...]
+    watched: bool  # whether torch's functions were watched when it was painted, as statistics and lists of slots need it
     state: State
     training: ChannelGraph | None
     costs: CostModel
@@ -224,7 +225,7 @@ def build(
     inputs: tuple[tuple[Any, ...], dict[str, Any]],
     painter: Painter,
     sources: tuple[Source, ...],
-    sites: Sequence[Site] = (),
+    sites: Sequence[Site] | None = None,
     state: State | None = None,
 ) -> ChannelGraph:
     """Components of the couplings become channels, channels with the same slots become groups."""
@@ -233,7 +234,7 @@ def build(
     pinned = _pinned_colours(painter, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
     table = AxisTable(channel_of_colour)
-    kept, other = split_statistics(twin.modules, painter.records, painter.statistics, sites)
+    kept, other = split_statistics(twin.modules, painter.records, painter.statistics, sites or ())
     leaks, zeroed = settle_leaks(painter.records, twin.modules, painter.leaks, painter.relied)
     axes = _axes(sources, table, painter, zeroed)
     parts = cost_model(table, painter, sources, axes)
@@ -255,7 +256,8 @@ def build(
         pins=tuple(painter.pins),
         notes=_notes([*painter.notes, *(one.mark for one in other)], channel_of_colour),
         statistics=tuple(kept),
-        sites=tuple(sites),
+        sites=tuple(sites or ()),
+        watched=sites is not None,
         state=state or {},
         training=None,
         costs=parts.model(table, slots, np.array([g.size for g in groups], dtype=np.int64)),

@@ -141,6 +141,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     made: list[Labels] = field(default_factory=list)  # axes of parameters that make channels
     relied: list[Labels] = field(default_factory=list)  # axes of parameters that must be zero where a channel is removed
     hazards: list[Hazard] = field(default_factory=list)
+    unlisted: bool = False  # whether an index came from nowhere: a list, whose numbers only `KnownLists` keeps
     read_elsewhere: set[int] = field(default_factory=set)  # parameters that the forward in the other mode reads, by `id`
     contractions: list[Contraction] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
@@ -210,6 +211,10 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._values[id(tensor)] = value
         (self._volatile.add if volatile else self._volatile.discard)(id(tensor))
         self._paints.setdefault(id(tensor), (tensor, ()))
+
+    def note_unlisted(self, indices: Iterable[Tensor | None]) -> None:
+        """Note an index that no operator made and nobody declared."""
+        self.unlisted = self.unlisted or any(t is not None and t.is_meta and id(t) not in self._paints for t in indices)
 
     # -- couplings -------------------------------------------------------------------------------------------------------------------------
 

@@ -10,6 +10,7 @@ no slots (a convolution, a sum; not a slice), computes what is left of the old r
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -315,7 +316,8 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     dense = {source.name: source.tensor.shape for source in graph.sources}
     shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(dense[name])] for name, axes in surgery.slices.items()}
     values = _indices(graph, surgery)
-    twin = meta_twin(graph.model, shapes | {name: dense[name] for name in graph.remade(named_tensors(graph.model))}, values, graph.twin.training)
+    now = named_tensors(graph.model)
+    twin = meta_twin(graph.model, shapes | {name: dense[name] for name in graph.remade(now)}, values, graph.twin.training, now)
     restore_state(twin.modules, graph.state)
     rebind_attributes(twin.modules, surgery.rebinds)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
@@ -325,7 +327,7 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
     painter.others = dict.fromkeys(map(id, values.values()))
     args, kwargs = _as_now(graph)
     try:
-        run(painter, twin, to_meta(args), to_meta(kwargs))
+        run(painter, twin, to_meta(args), to_meta(kwargs), None if graph.watched else nullcontext())
     except TraceError as error:
         cause = error.__cause__
         return surgery, cause if isinstance(cause, MismatchError) else MismatchError(len(painter.records), str(cause or error))

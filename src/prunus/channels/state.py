@@ -56,6 +56,8 @@ def _value(value: Any, seen: Seen) -> Any:
         return value if not isinstance(value, nn.Parameter) else _UNKNOWN
     if type(value) not in (list, tuple, set, dict):
         return _UNKNOWN
+    if type(value) is tuple and _KINDS.issuperset(map(type, value)):
+        return value
     if id(value) not in seen:
         seen[id(value)] = (value, _UNKNOWN)  # what holds itself is no plain value
         seen[id(value)] = (value, _copy(value, seen))

@@ -98,6 +98,8 @@ def _ratios(graph: ChannelGraph, removed: NDArray[np.bool_]) -> dict[int, float]
 
 def _earlier(graph: ChannelGraph) -> dict[int, float]:
     """What the traced model keeps already."""
+    if not graph.watched:  # as every graph is of a model that keeps any
+        return {}
     modules = graph.model.named_modules(remove_duplicate=False)
     training = graph.twin.training
     tables = {name: in_mode(module.kept_widths, training) for name, module in modules if isinstance(module, KeepsWidth)}

@@ -8,7 +8,7 @@ import math
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from functools import partial
 from typing import Any
 
@@ -35,8 +35,9 @@ from .source import UNPAINTED, Source
 from .state import State, state_of
 from .train_paint import Forward, keep_readable, share
 from .twin import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
-from .widths import SiteLog
+from .widths import KeepsWidth, SiteLog
 
+_OVER_CHANNELS = (nn.LayerNorm, nn.GroupNorm, nn.RMSNorm, KeepsWidth)  # whose statistics are surely there
 _SIDE = 288  # pixels: a multiple of what networks halve
 Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
@@ -67,34 +68,55 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
 
     Where a removed channel would be divided by, it is painted again with what must not be zero; what still is then, stays.
     """
-    neutral = frozenset[Neutral]()
-    train_run: _Run | None = None
-    while True:
-        eval_run = _paint(model, (args, kwargs), neutral)
-        if not neutral:
-            train_run = _paint_training(model, eval_run)
-        elif train_run is not None:
-            train_run = _paint(model, train_run.inputs, neutral, training=True)
-        runs = [run for run in (eval_run, train_run) if run is not None]
-        found = frozenset[Neutral]().union(*(neutral_sources(run.painter.records, run.sources, run.painter.hazards) for run in runs)) - neutral
-        if not found:
-            break
-        neutral |= found
+    runs, neutral = _runs(model, (args, kwargs))
     for one in runs:
         keep_sizes_out(one.painter, partial(_repainted, model, one, neutral))
         for hazard in one.painter.hazards:
             one.painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
-    if train_run is None:
-        return eval_run.graph(model)
-    share(eval_run, train_run)
-    return dataclasses.replace(eval_run.graph(model), training=train_run.graph(model))
+    if len(runs) == 1:
+        return runs[0].graph(model)
+    share(*runs)
+    return dataclasses.replace(runs[0].graph(model), training=runs[1].graph(model))
+
+
+def _runs(model: nn.Module, inputs: Arguments) -> tuple[list[_Run], frozenset[Neutral]]:
+    """The painted forward in eval mode, and the one in train mode where it is another.
+
+    Watching every function of torch costs a tenth of a trace, and most networks call none that needs it.
+    """
+    if not any(isinstance(module, _OVER_CHANNELS) for module in walk(model).values()):
+        try:
+            runs, neutral = _runs_until_neutral(model, inputs, watched=False)
+        except TraceError:
+            pass
+        else:
+            if not any(run.painter.statistics or run.painter.unlisted for run in runs):
+                return runs, neutral
+    return _runs_until_neutral(model, inputs, watched=True)
+
+
+def _runs_until_neutral(model: nn.Module, inputs: Arguments, watched: bool) -> tuple[list[_Run], frozenset[Neutral]]:
+    """Paint until nothing new turns up that must not be zero; that is returned, too."""
+    neutral = frozenset[Neutral]()
+    train_run: _Run | None = None
+    while True:
+        eval_run = _paint(model, inputs, neutral, watched=watched)
+        if not neutral:
+            train_run = _paint_training(model, eval_run)
+        elif train_run is not None:
+            train_run = _paint(model, train_run.inputs, neutral, training=True, watched=watched)
+        runs = [run for run in (eval_run, train_run) if run is not None]
+        found = frozenset[Neutral]().union(*(neutral_sources(run.painter.records, run.sources, run.painter.hazards) for run in runs)) - neutral
+        if not found:
+            return runs, neutral
+        neutral |= found
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Run(Forward):
     """A forward that was painted, and what its graph needs besides."""
 
-    log: SiteLog
+    log: SiteLog | None  # where functions were watched
     state: State
     inputs: Arguments
 
@@ -105,16 +127,16 @@ class _Run(Forward):
 
     def graph(self, model: nn.Module) -> ChannelGraph:
         """The channels that it shows."""
-        return build(model, self.twin, self.inputs, self.painter, self.sources, self.log.sites, self.state)
+        return build(model, self.twin, self.inputs, self.painter, self.sources, None if self.log is None else self.log.sites, self.state)
 
 
-def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[Neutral] = frozenset(), training: bool = False) -> _Run:
+def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[Neutral] = frozenset(), training: bool = False, watched: bool = True) -> _Run:
     painter, twin = Painter(RULES, fallback), meta_twin(model, training=training)
     sources, state = paint_sources(painter, twin.modules, neutral), state_of(twin.modules)
     tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
-    log = SiteLog(painter.running, painter.records)
+    log = SiteLog(painter.running, painter.records) if watched else None
     args, kwargs = to_meta(inputs)
-    outputs = run(painter, twin, args, kwargs, log)
+    outputs = run(painter, twin, args, kwargs, log or nullcontext())
     pin_outputs(painter, type(model).__name__, outputs)
     return _Run(painter, twin, sources, tuple(tensors_in(outputs)), log, state, inputs)
 
@@ -132,7 +154,7 @@ def _listen(model: nn.Module, inputs: Arguments, training: bool = False) -> Prog
 
 
 def _repainted(model: nn.Module, run: _Run, neutral: frozenset[Neutral], change: Callable[[Tensor], Tensor]) -> Painter:
-    return _paint(model, map_tensors(run.inputs, change), neutral, run.twin.training).painter
+    return _paint(model, map_tensors(run.inputs, change), neutral, run.twin.training, run.log is not None).painter
 
 
 def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
@@ -150,10 +172,12 @@ def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
             heard = _listen(model, inputs, training=True)
             if same_program(eval_run.program if inputs is eval_run.inputs else _listen(model, inputs), heard):
                 return None
-            return _paint(model, inputs, training=True)
+            return _paint(model, inputs, training=True, watched=eval_run.log is not None)
         except (TraceError, ArgumentError) as error:
             failure = failure or error
     assert failure is not None
+    if eval_run.log is None:
+        raise TraceError(str(failure)) from failure
     _warn_of_training(type(model).__name__, keep_readable(eval_run), failure)
     return None
 
@@ -170,7 +194,7 @@ def _warn_of_training(name: str, left: Sequence[str], failure: PrunusError) -> N
     some = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
     what = f"{some} of {name} are not read in eval mode, and its forward" if left else f"The forward of {name}"
     then = "what they may read there stays whole" if left else "what it does there with pruned channels is not known"
-    warnings.warn(f"{what} in train mode cannot be followed ({clause(failure)}); {then}.", stacklevel=7)
+    warnings.warn(f"{what} in train mode cannot be followed ({clause(failure)}); {then}.", stacklevel=9)
 
 
 def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
@@ -303,8 +327,8 @@ def _own(layer: nn.Module) -> Iterator[Tensor]:
         yield from (p for p in module._parameters.values() if p is not None)
 
 
-def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any], sites: SiteLog | None = None) -> Any:
-    """Run a twin under the painter, and a log of statistics; an error becomes a TraceError that names the user's line."""
+def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any], watch: AbstractContextManager[Any] | None = None) -> Any:
+    """Run a twin under the painter, and what watches functions besides; an error becomes a TraceError that names the user's line."""
     try:
         with (
             seeded(),  # a forward may throw dice in Python
@@ -312,7 +336,7 @@ def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, A
             uncompiled(),
             _own_forwards(painter, twin.modules),
             painter,
-            sites or KnownLists(),
+            watch or KnownLists(),
             NoDropout() if twin.training else nullcontext(),
         ):
             return twin.model(*args, **kwargs)

@@ -51,38 +51,37 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
 
     Raises TraceError if some part of the model cannot be copied.
     """
-    memo: dict[int, Any] = dict(replace)
-    origin = vars(model).get("prunus")
-    if origin is not None:
-        memo[id(origin)] = None  # where a compact model came from is no part of what is made of it
     try:
-        containers, owners = _survey(model)
-        _detach_computed(containers, memo)
-        result: nn.Module = _copy_module(model, memo)
-        _rebind_closures(owners, memo)
-        return result
+        try:
+            return _copied(model, replace, ())
+        except RuntimeError:  # an object holds what a forward computed and left in another module
+            return _copied(model, replace, _containers(model))
     except Exception as error:  # any object may hang on a module
         raise TraceError(f"{type(model).__name__} cannot be copied ({clause(error)}); remove what cannot be copied from its attributes.") from error
 
 
-def _survey(model: nn.Module) -> tuple[list[Any], list[nn.Module]]:
-    """The containers that the modules of a model hold, and those modules that hold functions or hooks."""
-    containers, owners = [], []
-    for module in walk(model).values():
-        for name, value in module.__dict__.items():
-            kind = type(value)
-            if kind in _VALUES or name in _OF_MODULES:
-                continue
-            if kind is types.FunctionType or (name in _HOOKS and value):
-                owners.append(module)
-            if kind in _HOLDERS and value and not (kind is tuple and _PLAIN.issuperset(map(type, value))):
-                containers.append(value)
-    return containers, owners
+def _copied(model: nn.Module, replace: Mapping[int, Tensor], containers: Sequence[Any]) -> nn.Module:
+    """A copy; what was computed in `containers` is detached before anything else is copied."""
+    memo: dict[int, Any] = dict(replace)
+    origin = vars(model).get("prunus")
+    if origin is not None:
+        memo[id(origin)] = None  # where a compact model came from is no part of what is made of it
+    _detach_computed(containers, memo)
+    owners: list[nn.Module] = []
+    result: nn.Module = _copy_module(model, memo, owners)
+    _rebind_closures(owners, memo)
+    return result
 
 
-def _detach_computed(waiting: list[Any], memo: dict[int, Any]) -> None:
+def _containers(model: nn.Module) -> list[Any]:
+    """The containers that the modules of a model hold."""
+    held = (value for module in walk(model).values() for name, value in module.__dict__.items() if name not in _OF_MODULES)
+    return [value for value in held if type(value) in _HOLDERS and value]
+
+
+def _detach_computed(containers: Sequence[Any], memo: dict[int, Any]) -> None:
     """Tensors that a forward computed and left in a model, in whatever containers, are copied without what they were computed from."""
-    seen = set[int]()
+    waiting, seen = list(containers), set[int]()
     while waiting:
         value = waiting.pop()
         if isinstance(value, Tensor):
@@ -134,34 +133,59 @@ def _is_empty(cell: types.CellType) -> bool:
     return False
 
 
-def _copy_module(module: nn.Module, memo: dict[int, Any]) -> Any:
-    """copy.deepcopy for modules, several times faster: what is plain is passed on, and only the rest goes the general way."""
+def _copy_module(module: nn.Module, memo: dict[int, Any], owners: list[nn.Module]) -> Any:
+    """copy.deepcopy for modules, several times faster: what is plain is passed on, and only the rest goes the general way.
+
+    `owners` are the modules that hold functions or hooks.
+    """
     found = memo.get(id(module))
-    if found is not None:
-        return found
     kind: Any = type(module)
-    if _copies_itself(kind):
-        return copy.deepcopy(module, memo)
+    if found is not None or _copies_itself(kind):  # found: a module that several hold, or that an object held
+        owners.extend(inner for inner in module.modules() if _owns(inner))
+        return copy.deepcopy(module, memo) if found is None else found
     result = kind.__new__(kind)
     memo[id(module)] = result
     own, state = module.__dict__, result.__dict__
     state.update(own)
     state.pop("_compiled_call_impl", None)  # by `compile()`, bound to the original
-    for name, value in own.items():
-        kind = type(value)
-        if name == "_compiled_call_impl" or kind in _PLAIN or (kind is tuple and _PLAIN.issuperset(map(type, value))):
-            continue
-        if kind in _CONTAINERS and not value:
-            state[name] = kind()
-        elif name == "_modules":
-            state[name] = {key: None if child is None else _copy_module(child, memo) for key, child in value.items()}
-        elif name in ("_parameters", "_buffers"):
-            state[name] = {key: None if t is None else memo[id(t)] if id(t) in memo else _copy_tensor(t, memo) for key, t in value.items()}
-        elif isinstance(value, Tensor) and value.grad_fn is not None:  # what was computed cannot be deep-copied
-            state[name] = memo[id(value)] = memo[id(value)] if id(value) in memo else value.detach().clone()
-        else:
-            state[name] = copy.deepcopy(value, memo)
+    state["_modules"] = {key: None if child is None else _copy_module(child, memo, owners) for key, child in own["_modules"].items()}
+    for name in ("_parameters", "_buffers"):
+        held = own[name]
+        state[name] = {key: None if t is None else memo[id(t)] if id(t) in memo else _copy_tensor(t, memo) for key, t in held.items()} if held else {}
+    for name, empty in _STANDARD:  # hooks, which nearly no module has
+        value = own.get(name)
+        if value:
+            owners.append(module)
+            state[name] = _copy_value(value, memo)
+        elif value is not None:
+            state[name] = empty()
+    for name in [name for name in own if name not in _STANDARD_NAMES]:
+        value = own[name]
+        if type(value) is types.FunctionType:
+            owners.append(module)
+        elif type(value) not in _PLAIN and name in state:
+            state[name] = _copy_value(value, memo)
     return result
+
+
+def _copy_value(value: Any, memo: dict[int, Any]) -> Any:
+    """copy.deepcopy for what else hangs on a module; what was computed is copied without what it was computed from."""
+    kind = type(value)
+    if kind is tuple and _PLAIN.issuperset(map(type, value)):
+        return value
+    if kind in _CONTAINERS and not value:
+        return kind()
+    if isinstance(value, Tensor) and value.grad_fn is not None:
+        memo[id(value)] = memo[id(value)] if id(value) in memo else value.detach().clone()
+        return memo[id(value)]
+    if kind in _HOLDERS:
+        _detach_computed([value], memo)
+    return copy.deepcopy(value, memo)
+
+
+def _owns(module: nn.Module) -> bool:
+    """Whether a module holds functions or hooks."""
+    return any(type(value) is types.FunctionType or (name in _HOOKS and value) for name, value in module.__dict__.items())
 
 
 def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
@@ -188,9 +212,10 @@ def _copies_itself(kind: Any) -> bool:
 _OWN_COPYING = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "__reduce_ex__")
 _HOLDERS = frozenset({dict, list, tuple, set, OrderedDict})
 _OF_MODULES = frozenset({"_parameters", "_buffers", "_modules"})
+_STANDARD_NAMES = frozenset(vars(nn.Module()))
+_STANDARD = tuple((n, type(v)) for n, v in vars(nn.Module()).items() if type(v) in (dict, set, OrderedDict) and n not in _OF_MODULES)
 _HOOKS = frozenset(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 _PLAIN = frozenset({int, float, bool, str, type(None), type, types.FunctionType, types.BuiltinFunctionType, torch.dtype})
-_VALUES = _PLAIN - {types.FunctionType}
 _CONTAINERS = frozenset({dict, list, set, OrderedDict})
 
 
@@ -205,7 +230,7 @@ def tensors_in_modules(modules: Modules) -> dict[str, Tensor]:
     seen: set[int] = set()
     for kind in ("_parameters", "_buffers"):
         for path, module in modules.items():
-            for name, tensor in getattr(module, kind).items():
+            for name, tensor in module.__dict__[kind].items():
                 if tensor is not None and id(tensor) not in seen:
                     seen.add(id(tensor))
                     found[f"{path}.{name}" if path else name] = tensor
@@ -229,13 +254,20 @@ def walk(model: nn.Module) -> Modules:
 
 
 def meta_twin(
-    model: nn.Module, shapes: Mapping[str, Sequence[int]] | None = None, values: Mapping[str, Tensor] | None = None, training: bool = False
+    model: nn.Module,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, Tensor] | None = None,
+    training: bool = False,
+    tensors: Mapping[str, Tensor] | None = None,
 ) -> Twin:
-    """The model on meta tensors, in eval mode or as it is trained; tensors named in `shapes` get another shape, those in `values` are as given."""
+    """The model on meta tensors, in eval mode or as it is trained; tensors named in `shapes` get another shape, those in `values` are as given.
+
+    `tensors` are its `named_tensors`, where they are known.
+    """
     replace: dict[int, Tensor] = {}
     numbers: dict[str, Tensor] = {}
     shapes, values = shapes or {}, values or {}
-    for name, tensor in named_tensors(model).items():
+    for name, tensor in (named_tensors(model) if tensors is None else tensors).items():
         if is_lazy(tensor):
             raise TraceError(f"{name} has no shape yet; run the model once on real inputs before tracing it.")
         if _is_list(name, tensor):

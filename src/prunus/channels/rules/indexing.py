@@ -42,6 +42,7 @@ def index(call: Call) -> Sequence[Paint]:
     """x[i, :, j] with index tensors: the indexed axes are pinned, unless a known list names slots of one; the others keep their layers."""
     x, indices, out = call.args[0], call.args[1], call.outputs[0]
     used = [axis for axis, tensor in enumerate(indices) if tensor is not None]
+    call.painter.note_unlisted(indices)
     if len(used) == 1 and out.dim() == x.dim():
         found = _reordered(call, x, used[0], indices[used[0]])
         return ((*(y for y in call.paint(x) if y.axis != used[0]), *found),)
