@@ -38,7 +38,7 @@ def timed(seconds: Seconds, name: str, function: Callable[..., Any], *args: Any,
 @contextmanager
 def rehearsal_timed(seconds: Seconds) -> Iterator[None]:
     """Note how much of `compact` the rehearsal takes: a check that proves the routing, not a part of the surgery itself."""
-    module = import_module("prunus.channels.compact")
+    module = import_module("prunus.surgery.compact")
     rehearse = module.fit_attributes
     took: Seconds = {}
     module.fit_attributes = lambda *args: timed(took, "rehearsal", rehearse, *args)
@@ -157,7 +157,7 @@ def with_all_checks(model: nn.Module, image: Tensor) -> nn.Module:
 def _in_double(model: nn.Module, plan: Any, fresh: Tensor) -> dict[str, Any]:
     """The whole job again in double precision with the same plan: only rounding may be left of the difference, in eval and in train mode."""
     import prunus
-    from prunus.channels.verify import compare_training
+    from prunus.plans.verify import compare_training
 
     fresh, model = fresh.double(), model.double()  # the largest networks would not fit in memory twice
     plan = prunus.Plan.from_json(plan.to_json()).attach(prunus.trace(model, fresh[:1]))

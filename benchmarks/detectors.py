@@ -1,4 +1,4 @@
-"""Whole detectors of torchvision, pruned through `prunus.channels.parts.core`, compared box by box."""
+"""Whole detectors of torchvision, pruned through `prunus.surgery.parts.core`, compared box by box."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 import prunus
-from prunus.channels.parts import core, whole
+from prunus.surgery.parts import core, whole
 
 
 def plain_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:

@@ -26,8 +26,8 @@ from benchmarks.rows import Row, add, complete, kept, measured_before, record, s
 from benchmarks.stages import DENSE, add_training, key_of, material, place, stages_of, stored, timed_on, trainings
 from prunus import models, scores
 from prunus.deploy.onnx import export, runner
-from prunus.deploy.per_input import over_inputs
 from prunus.dynamic import Answers, Cascade, DynamicNetwork, attach, export_cascade, export_gated, skipping
+from prunus.measure.per_input import over_inputs
 from prunus.training.feeding import batches
 
 RESULT = RESULTS / "dynamic.json"

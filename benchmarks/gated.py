@@ -21,7 +21,7 @@ from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, add, complete, kept, measured_before, page, record
 from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, recipe, sign, stored, timed_on, trainings
 from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates
-from prunus.methods.gating import Allowance, within
+from prunus.methods.train_gated import Allowance, within
 from prunus.storage import save as save_network
 from prunus.training import Calibration, Taught, evaluate, taught, train
 from prunus.training.feeding import steps_per_epoch

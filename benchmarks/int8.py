@@ -28,12 +28,12 @@ from benchmarks.recipe import USUAL_DECAY
 from benchmarks.rows import Row, add, complete, kept, measured_before, record
 from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, stored, trained, trainings
 from prunus import scores
-from prunus.channels.blocks import without_blocks
 from prunus.compensation import refit
 from prunus.deploy import int8, onnx
-from prunus.deploy.latency import measure, measure_onnx, speedup
 from prunus.deploy.onnx_accuracy import told_right
-from prunus.methods.fewer_blocks import leave_out
+from prunus.measure.timing import measure, measure_onnx, speedup
+from prunus.methods.block_removal import leave_out
+from prunus.surgery.blocks import without_blocks
 from prunus.training import Calibration, recalibrate_if_better
 from prunus.training.feeding import batches
 

@@ -21,12 +21,12 @@ import prunus
 from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, add, kept, measured_before, page, record
 from prunus import models, scores
-from prunus.channels.graph import ChannelGraph
-from prunus.channels.plan import Plan
-from prunus.deploy.machine import Here, Stopwatch
-from prunus.deploy.shapes import timed_layers
 from prunus.errors import TargetError
-from prunus.placement import Clocked
+from prunus.measure.machine import Here, Stopwatch
+from prunus.measure.shapes import timed_layers
+from prunus.paint.graph import ChannelGraph
+from prunus.planning.width_search import Clocked
+from prunus.plans.plan import Plan
 
 RESULT = RESULTS / "latency.json"
 IMAGENET = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "regnet_y_400mf", "vgg16")

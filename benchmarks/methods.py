@@ -27,8 +27,8 @@ from benchmarks.methods_subjects import IMAGENET, Subject, subject
 from benchmarks.methods_table import table
 from benchmarks.rows import add, kept, measured_before, record
 from prunus import scores
-from prunus.channels import ChannelGraph
 from prunus.compensation import merge, refit, restore_means
+from prunus.paint.graph import ChannelGraph
 from prunus.training import Calibration, TrainConfig, evaluate, recalibrate, train
 
 RESULT = RESULTS / "methods.json"

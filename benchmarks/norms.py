@@ -28,8 +28,8 @@ from benchmarks.norms_table import table
 from benchmarks.rows import Row, add, kept, measured_before, record
 from prunus import data, scores
 from prunus.data import Split
-from prunus.deploy.latency import Latency, measure, measure_onnx, speedup
 from prunus.deploy.onnx import export
+from prunus.measure.timing import Latency, measure, measure_onnx, speedup
 from prunus.training import Normalise, TrainConfig, train
 from prunus.training.evaluation import evaluate
 

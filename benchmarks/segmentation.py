@@ -27,15 +27,15 @@ from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, add, complete, kept, measured_before, record
 from benchmarks.segmentation_table import table
 from prunus import models, storage
-from prunus.channels import Trial
 from prunus.data.picture_sets import hold_out, load_pictures
 from prunus.data.pictures import Example, Loaded
-from prunus.deploy.comparison import compare_latency
+from prunus.measure.comparison import compare_latency
 from prunus.methods.importance import importance_pruning
+from prunus.planning.tolerance import all_within
+from prunus.plans.plan import Trial
 from prunus.segmentation import Patches, evaluate
 from prunus.segmentation.losses import cross_entropy
 from prunus.tasks import Task
-from prunus.tolerance import all_within
 from prunus.training import Normalise, TrainConfig, train
 
 RESULT = RESULTS / "segmentation.json"

@@ -18,8 +18,8 @@ import prunus
 from benchmarks.random_weights import randomise, scatter_statistics
 from benchmarks.zoo_models import Entry
 from benchmarks.zoo_models.entry import Inputs
-from prunus.channels.trace import as_arguments, map_tensors, tensors_in
-from prunus.channels.twin import named_tensors
+from prunus.paint.model_copy import named_tensors
+from prunus.paint.trace import as_arguments, map_tensors, tensors_in
 
 RATE = 0.5
 FAINT = 1e-3  # outputs this much smaller than the largest are measured against that share of it

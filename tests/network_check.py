@@ -10,7 +10,8 @@ import torch
 from torch import Tensor, nn
 
 import prunus
-from prunus.channels import ChannelGraph, Plan
+from prunus.paint.graph import ChannelGraph
+from prunus.plans.plan import Plan
 from tests.network_calls import Inputs, map_inputs, outputs_of, relative_error
 from tests.network_train_check import TOLERANCE as TRAIN_TOLERANCE
 from tests.network_train_check import difference, kept_slots, rounding, train_step

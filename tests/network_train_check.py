@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from prunus.channels import ChannelGraph, Plan
+from prunus.paint.graph import ChannelGraph
+from prunus.plans.plan import Plan
 from tests.network_calls import Inputs, call, map_inputs, relative_error, tensors_in
 
 Left = Mapping[str, Mapping[int, list[int]]]  # of every axis of every tensor, the slots that are left

@@ -24,10 +24,9 @@ from prunus.errors import PrunusError
 from prunus.methods.adversarial import adversarial_pruning
 from prunus.methods.at_initialisation import snip_pruning
 from prunus.methods.autoprune import autoprune
+from prunus.methods.block_removal import fewer_blocks, leave_out
 from prunus.methods.channels_and_layers import channels_and_layers
 from prunus.methods.common import Journal, Target
-from prunus.methods.fewer_blocks import fewer_blocks, leave_out
-from prunus.methods.gating import train_gated
 from prunus.methods.greedy import greedy_pruning
 from prunus.methods.history import history_pruning
 from prunus.methods.history_schedules import resnet, vgg16
@@ -38,22 +37,23 @@ from prunus.methods.selective_decay import selective_decay, selective_decay_loss
 from prunus.methods.slimming import slimming, slimming_loss
 from prunus.methods.soft import asymptotic_rate, filter_norms, soft_pruning
 from prunus.methods.thresholds import threshold_pruning
+from prunus.methods.train_gated import train_gated
 from prunus.methods.twofold import twofold
+from prunus.planning.targets import matching, plan_above
+from prunus.planning.tolerance import all_within, largest_within
 from prunus.scores.history import closest_pairs, filter_l1, from_checkpoints
 from prunus.scores.initialisation import channel_saliency, force, snip
-from prunus.targets import matching, plan_above
 from prunus.tasks import Task
-from prunus.tolerance import all_within, largest_within
 
-ROOMS = ("prunus", "channels", "compensation", "dynamic", "models", "scores", "segmentation", "selection", "training")
+ROOMS = ("prunus", "paint", "plans", "surgery", "planning", "compensation", "dynamic", "models", "scores", "segmentation", "selection", "training")
 EXTERNAL = {
     "prunus.load",
     "prunus.save",
     "prunus.dynamic.load_gates",
     "prunus.dynamic.save_gates",
     "prunus.models.load_weights",
-    "prunus.paint_rule",  # a registry that other tests would see: tests/channels
-    *("prunus.core", "prunus.whole", "prunus.channels.paint_rule", "prunus.channels.core", "prunus.channels.whole"),  # detectors: tests/channels
+    *("prunus.paint_rule", "prunus.paint.paint_rule"),  # a registry that other tests would see: tests/paint
+    *("prunus.core", "prunus.whole", "prunus.surgery.core", "prunus.surgery.whole"),  # detectors: tests/surgery
 }  # files: tests/storage
 SLOW = {"prunus.dynamic.export_gated", "prunus.dynamic.export_cascade", "prunus.models.load_encoder", "prunus.models.build"}
 

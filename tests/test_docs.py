@@ -12,7 +12,7 @@ from torch import nn
 
 import prunus
 from prunus import models
-from prunus.channels.rules import RULES
+from prunus.paint.rules import RULES
 
 ROOT = Path(__file__).parent.parent
 

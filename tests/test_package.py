@@ -27,7 +27,7 @@ def test_every_public_name_exists_and_is_listed_in_order() -> None:
     assert wanted <= set(prunus.__all__)
     assert all(hasattr(prunus.scores, name) for name in prunus.scores.__all__)
     assert {"norm", "bn_scale", "geometric_median", "taylor", "activation_mean", "random"} <= set(prunus.scores.__all__)
-    assert all(hasattr(prunus.channels, name) for name in prunus.channels.__all__)
+    assert all(hasattr(prunus.paint, name) for name in prunus.paint.__all__)
 
 
 def test_every_room_is_reached_by_the_dot() -> None:

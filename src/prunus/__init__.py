@@ -6,29 +6,36 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from . import (
-        channels,
+    from prunus import (
         compensation,
         data,
         deploy,
         dynamic,
         errors,
+        measure,
         methods,
         models,
+        observe,
+        paint,
+        planning,
+        plans,
         report,
         scores,
         segmentation,
         selection,
         storage,
+        surgery,
         tasks,
         training,
     )
-    from .channels import ChannelGraph, Cost, Origin, Plan, Verification, compact, core, mask, paint_rule, trace, verify, whole
-    from .errors import PrunusError
-    from .methods.shrinking import shrink
-    from .storage import load, save
-    from .targets import plan
-    from .tasks import Task
+    from prunus.errors import PrunusError
+    from prunus.methods.shrinking import shrink
+    from prunus.paint import ChannelGraph, Cost, paint_rule, trace
+    from prunus.planning import plan
+    from prunus.plans import Plan, Verification, mask, verify
+    from prunus.storage import load, save
+    from prunus.surgery import Origin, compact, core, whole
+    from prunus.tasks import Task
 
 __version__ = "0.1.0"
 __all__ = [
@@ -40,7 +47,6 @@ __all__ = [
     "Task",
     "Verification",
     "__version__",
-    "channels",
     "compact",
     "compensation",
     "core",
@@ -50,10 +56,15 @@ __all__ = [
     "errors",
     "load",
     "mask",
+    "measure",
     "methods",
     "models",
+    "observe",
+    "paint",
     "paint_rule",
     "plan",
+    "planning",
+    "plans",
     "report",
     "save",
     "scores",
@@ -61,6 +72,7 @@ __all__ = [
     "selection",
     "shrink",
     "storage",
+    "surgery",
     "tasks",
     "trace",
     "training",
@@ -70,12 +82,12 @@ __all__ = [
 
 # Torch takes a second to import; `prunus --help` does not need it, so names and rooms are looked up when first used.
 _HOMES = {
-    **dict.fromkeys(
-        ("ChannelGraph", "Cost", "Origin", "Plan", "Verification", "compact", "core", "mask", "paint_rule", "trace", "verify", "whole"), "channels"
-    ),
+    **dict.fromkeys(("ChannelGraph", "Cost", "paint_rule", "trace"), "paint"),
+    **dict.fromkeys(("Plan", "Verification", "mask", "verify"), "plans"),
+    **dict.fromkeys(("Origin", "compact", "core", "whole"), "surgery"),
     "PrunusError": "errors",
     **dict.fromkeys(("load", "save"), "storage"),
-    "plan": "targets",
+    "plan": "planning",
     "shrink": "methods.shrinking",
     "Task": "tasks",
 }

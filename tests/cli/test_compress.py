@@ -27,9 +27,9 @@ FILES = {"model.safetensors", "model.onnx", "model.int8.onnx", "plan.json", "rep
 @pytest.fixture(autouse=True)
 def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module of the user's own in the current directory, and no time spent on clocks."""
-    import prunus.deploy.comparison as comparison
+    import prunus.measure.comparison as comparison
     import prunus.report.quantisation as quantisation
-    from prunus.deploy.latency import measure, measure_onnx
+    from prunus.measure.timing import measure, measure_onnx
 
     (tmp_path / "small_net.py").write_text(FACTORY)
     monkeypatch.chdir(tmp_path)

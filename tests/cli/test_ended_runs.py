@@ -18,7 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 from prunus.cli.app import app
-from prunus.cli.opening import open_model
+from prunus.cli.loading import open_model
 from prunus.storage import read_header
 
 RUN = CliRunner()
@@ -192,7 +192,7 @@ def test_a_second_run_in_a_folder_is_refused_before_anything_happens(tmp_path: P
 def test_a_training_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert run(*TRAIN, "-o", whole).exit_code == 0
-    with StoppedRun("prunus.storage.atomic.keep_permissions", *TRAIN, "-o", broken, count=5) as process:  # in the middle of writing
+    with StoppedRun("prunus._foundation.atomic.keep_permissions", *TRAIN, "-o", broken, count=5) as process:  # in the middle of writing
         assert any(name.endswith(".prunus-part") for name in hidden(broken))
         process.kill()
     found = run("train", "-o", broken, *(["--resume"] if (broken / "checkpoint.safetensors").exists() else TRAIN[1:]))

@@ -14,8 +14,9 @@ from typer.testing import CliRunner
 
 from prunus import models
 from prunus.cli.app import app
-from prunus.deploy import onnx, runtimes
-from prunus.deploy.latency import Latency
+from prunus.deploy import onnx
+from prunus.measure import runtimes
+from prunus.measure.timing import Latency
 
 runner = CliRunner()
 exports = pytest.mark.skipif(find_spec("onnxruntime") is None or find_spec("onnxscript") is None, reason="the extra onnx is not installed")

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 from tests.cli.factory import FACTORY
-from tests.deploy.machines import Arithmetic
+from tests.measure.machines import Arithmetic
 from typer.testing import CliRunner
 
 import prunus
@@ -210,7 +210,7 @@ WIDE = FACTORY.replace("16", "64")
 
 
 def test_a_time_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from prunus.deploy import machine
+    from prunus.measure import machine
 
     monkeypatch.setattr(machine, "Here", lambda runtime, threads, **_: Arithmetic())
     (tmp_path / "wide.py").write_text(WIDE)

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from prunus import models, storage
 from prunus.cli.app import app
-from prunus.cli.opening import MOST_STEPS, open_model
+from prunus.cli.loading import MOST_STEPS, open_model
 from prunus.cli.records import record_beside
 from prunus.errors import ConfigError, FileFormatError
 

@@ -13,7 +13,7 @@ from tests.cli.test_training import RUN, SHORT, done, invoke
 
 from prunus import data
 from prunus.cli.app import app
-from prunus.cli.opening import open_model
+from prunus.cli.loading import open_model
 from prunus.deploy.onnx import runner
 from prunus.training import batches
 

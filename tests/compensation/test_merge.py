@@ -5,14 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.channels.nets import Net, randomised
+from tests.paint.nets import Net, randomised
 from torch import Tensor, nn
 
 import prunus
 from prunus import models, scores
-from prunus.channels.plan import make_plan
 from prunus.compensation import merge
 from prunus.errors import PlanError
+from prunus.plans.plan import make_plan
 
 IMAGE = torch.randn(4, 3, 9, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 

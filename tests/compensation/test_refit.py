@@ -11,14 +11,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
-from tests.channels.nets import Halves, Net, randomised
 from tests.networks import Spec, networks
+from tests.paint.nets import Halves, Net, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus.channels.plan import make_plan
 from prunus.compensation import refit, restore_means
 from prunus.errors import PlanError
+from prunus.plans.plan import make_plan
 
 DRAW = torch.Generator().manual_seed(0)
 INPUTS = [torch.randn(8, 3, 9, 9, generator=DRAW, dtype=torch.float64) for _ in range(4)]

@@ -149,7 +149,7 @@ INNER = (
     "prunus.data.decode",
     "prunus.data.unpack",
     "prunus.data.pictures",
-    "prunus.storage.atomic",
+    "prunus._foundation.atomic",
 )  # whose callers have looked at the path
 
 

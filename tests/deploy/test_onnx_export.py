@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 import prunus
-from prunus.agreement import Difference
+from prunus._foundation.agreement import Difference
 from prunus.deploy import onnx
-from prunus.deploy.comparison import compare_latency, output_difference
-from prunus.deploy.latency import measure_onnx
 from prunus.deploy.sheet import DataSheet, sheet_from, sheet_of
 from prunus.errors import ConfigError, MissingExtraError, PrunusError, VerifyError
+from prunus.measure.comparison import compare_latency, output_difference
+from prunus.measure.timing import measure_onnx
 
 runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
 pytest.importorskip("onnxscript", reason="the extra onnx is not installed")

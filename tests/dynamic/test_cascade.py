@@ -12,12 +12,12 @@ from torch import Tensor, nn
 
 import prunus
 from prunus import models
+from prunus._foundation.confidence import judged
 from prunus.deploy.onnx import runner
 from prunus.dynamic import Answers, Cascade, export_cascade
 from prunus.dynamic.cascade import NEVER_SURE
 from prunus.errors import ConfigError, PrunusError, TargetError, VerifyError
-from prunus.tolerance import judged
-from tests.channels.nets import randomised
+from tests.paint.nets import randomised
 
 DRAW = torch.Generator().manual_seed(0)
 IMAGES = torch.randn(40, 1, 12, 12, generator=DRAW, dtype=torch.float64)

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 
 import prunus
 from prunus import models
-from prunus.channels.plan import make_plan
 from prunus.dynamic import DynamicNetwork, KernelActivation, Widths, Winners, activity, anneal, attach
 from prunus.errors import ConfigError, PlanError, PrunusError
+from prunus.plans.plan import make_plan
 from prunus.training import TrainConfig, train
 
 

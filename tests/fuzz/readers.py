@@ -89,7 +89,7 @@ def _eager(folder: Path) -> None:
 
 
 def _traced(folder: Path) -> None:
-    from prunus.channels.export import export_module
+    from prunus.surgery.traced.export import export_module
 
     prunus.save(export_module(small(), ((EXAMPLE,), {})), folder / "model.safetensors")
 
@@ -145,7 +145,7 @@ def _read_result(folder: Path) -> Any:
 
 
 def _read_run(folder: Path) -> Any:
-    from prunus.cli.opening import open_model
+    from prunus.cli.loading import open_model
 
     opened = open_model(str(folder))
     return [type(opened.model).__name__, opened.input_shape, opened.normalise]
@@ -159,7 +159,7 @@ def _training(folder: Path) -> None:
 
 
 def _read_training(folder: Path) -> Any:
-    from prunus.cli.opening import read_training
+    from prunus.cli.loading import read_training
 
     return [read_training(folder / "training.json"), _read_run(folder)]
 
@@ -325,8 +325,8 @@ def _history(folder: Path) -> Any:
 
 def _tables(folder: Path) -> Any:
     """The cache of latencies; what is not in it is measured anew, by arithmetic."""
-    from prunus.deploy.probe import Probed
-    from prunus.deploy.shapes import Shape
+    from prunus.measure.probe import Probed
+    from prunus.measure.shapes import Shape
 
     shapes = [Shape("linear", 3, (), (), (), (), (), (), 1, 32, outputs) for outputs in (10, 12)]
     probed = Probed("fake", lambda shape, pairs, threads: [1.0 + a * b * 1e-5 for a, b in pairs], 1, folder)
@@ -337,7 +337,7 @@ def _tables(folder: Path) -> Any:
 
 
 def _read_tables(folder: Path) -> Any:
-    from prunus.deploy.probe import Probed
+    from prunus.measure.probe import Probed
 
     (folder / "latency.json").replace(Probed("fake", lambda shape, pairs, threads: [], 1, folder).file)
     return _tables(folder)

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from tests.channels.nets import channels, difference, randomised
+from tests.paint.nets import channels, difference, randomised
 from torch import Tensor, nn
 
 import prunus

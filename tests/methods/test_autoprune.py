@@ -10,16 +10,16 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.channels.nets import channels, difference
+from tests.paint.nets import channels, difference
 from torch import Tensor, nn
 
 import prunus
 from prunus import models
-from prunus.channels.factors import ChannelFactors
 from prunus.errors import TargetError
 from prunus.methods.autoprune import BySign, Gates, autoprune
 from prunus.methods.common import Journal, Outcome
 from prunus.models.resnet import CifarResNet
+from prunus.surgery.channel_scaling import ChannelFactors
 from prunus.tasks import Task
 from prunus.training import EpochRecord, TrainConfig
 

@@ -8,17 +8,17 @@ from pathlib import Path
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.channels.nets import Net, channels, difference, randomised
 from tests.methods.fakes import Fit, Penalty, fake
+from tests.paint.nets import Net, channels, difference, randomised
 from torch import Tensor, nn
 
 import prunus
 from prunus import models
-from prunus.channels.blocks import residual_blocks, without_blocks
-from prunus.channels.plan import make_plan
 from prunus.errors import CompactError, PlanError, TargetError
 from prunus.methods.channels_and_layers import SPEED, Gates, channels_and_layers
 from prunus.models.resnet import CifarResNet
+from prunus.plans.plan import make_plan
+from prunus.surgery.blocks import residual_blocks, without_blocks
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 
 import prunus
 from prunus import data, models
-from prunus.channels.parts import is_core
 from prunus.dynamic import DynamicNetwork, load_gates, save_gates
 from prunus.errors import ConfigError, PlanError, PrunusError, TargetError
 from prunus.methods import METHODS, Outcome
+from prunus.surgery.parts import is_core
 from prunus.tasks import MeanIoU, Task
 from prunus.training import TrainConfig
 

@@ -6,8 +6,8 @@ import copy
 
 import pytest
 import torch
-from tests.channels.nets import channels, difference
 from tests.methods.fakes import Penalty, fake
+from tests.paint.nets import channels, difference
 from torch import nn
 
 import prunus

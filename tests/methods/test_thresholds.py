@@ -9,16 +9,16 @@ from collections.abc import Callable
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.channels.nets import channels, difference
 from tests.methods.fakes import Penalty, fake
+from tests.paint.nets import channels, difference
 from torch import Tensor, nn
 
 import prunus
 from prunus import models
-from prunus.channels.factors import ChannelFactors, makers
 from prunus.errors import TargetError
 from prunus.methods.thresholds import SHARPNESS, START, Thresholds, softly_pruned, threshold_pruning
 from prunus.models.resnet import CifarResNet
+from prunus.surgery.channel_scaling import ChannelFactors, makers
 from prunus.training.hooks import StepCount
 
 IMAGES = torch.randn(32, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

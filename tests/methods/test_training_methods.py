@@ -14,14 +14,15 @@ from torch import Tensor, nn
 
 import prunus
 from prunus import models, scores
-from prunus.channels import ChannelGraph, Plan, Trial
-from prunus.channels.compose import compose
 from prunus.errors import PlanError, TargetError
 from prunus.methods.history import history_pruning
 from prunus.methods.importance import importance_pruning
 from prunus.methods.play_and_prune import play_and_prune
 from prunus.methods.selective_decay import selective_decay_loss
 from prunus.methods.slimming import slimming_loss
+from prunus.paint.graph import ChannelGraph
+from prunus.plans.plan import Plan, Trial
+from prunus.surgery.compose import compose
 from prunus.tasks import Task
 from prunus.training import TrainConfig, evaluate, train
 

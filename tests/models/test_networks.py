@@ -11,18 +11,7 @@ from torch import Tensor, nn
 
 import prunus.data
 from prunus.errors import ConfigError
-from prunus.models import (
-    CifarResNet,
-    ShortcutA,
-    lenet5,
-    load_weights,
-    resnet20,
-    resnet32,
-    resnet44,
-    resnet56,
-    resnet110,
-    vgg16_bn,
-)
+from prunus.models import CifarResNet, ShortcutA, lenet5, load_weights, resnet20, resnet32, resnet44, resnet56, resnet110, vgg16_bn
 from prunus.training import evaluate
 
 # MACs of the convolutions and the linear layer, and parameters. The soft-pruning papers leave out the linear layer's

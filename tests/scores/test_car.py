@@ -6,7 +6,7 @@ import copy
 
 import pytest
 import torch
-from tests.channels.nets import Net, channels, randomised
+from tests.paint.nets import Net, channels, randomised
 from torch import Tensor, nn
 
 import prunus

@@ -8,13 +8,13 @@ from functools import cache
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.channels.nets import Dense
+from tests.paint.nets import Dense
 from torch import Tensor, nn
 
 import prunus
 from prunus import models, scores
-from prunus.channels import ChannelGraph
 from prunus.compensation import merge, refit, restore_means
+from prunus.paint.graph import ChannelGraph
 
 Score = Callable[[ChannelGraph, list[tuple[Tensor, Tensor]]], Tensor]
 
@@ -85,7 +85,7 @@ def network(name: str) -> tuple[ChannelGraph, list[tuple[Tensor, Tensor]]]:
 
 
 def test_every_score_of_the_command_line_is_here() -> None:
-    from prunus.cli.choices import SCORES as NAMES
+    from prunus.cli.names import SCORES as NAMES
 
     assert {score.value for score in NAMES} == set(SCORES)
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from scipy.stats import spearmanr
-from tests.channels.nets import Net, channels, randomised
+from tests.paint.nets import Net, channels, randomised
 from torch import Tensor, nn
 
 import prunus

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.channels.nets import Dense, Net, channels, difference, randomised
+from tests.paint.nets import Dense, Net, channels, difference, randomised
 from torch import Tensor, nn
 
 import prunus

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.channels.nets import Net, channels, randomised
+from tests.paint.nets import Net, channels, randomised
 from torch import nn
 
 import prunus

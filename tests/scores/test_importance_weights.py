@@ -9,15 +9,15 @@ import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
-from tests.channels.nets import Net, channels, randomised
 from tests.networks import Spec, networks
+from tests.paint.nets import Net, channels, randomised
 from torch import Tensor, nn
 
 import prunus
 from prunus import models, scores
-from prunus.channels.plan import make_plan
-from prunus.channels.trace import as_arguments, tensors_in
 from prunus.errors import PlanError
+from prunus.paint.trace import as_arguments, tensors_in
+from prunus.plans.plan import make_plan
 from prunus.scores.importance import ImportanceWeights
 
 IMAGE = torch.randn(4, 3, 9, 9, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

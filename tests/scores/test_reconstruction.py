@@ -7,7 +7,7 @@ import importlib
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.channels.nets import Net, channels, randomised
+from tests.paint.nets import Net, channels, randomised
 from torch import Tensor, nn
 
 import prunus

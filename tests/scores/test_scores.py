@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.channels.nets import Net, randomised
+from tests.paint.nets import Net, randomised
 from torch import Tensor, nn
 
 import prunus
 from prunus import scores
-from prunus.channels import ChannelGraph
 from prunus.errors import PlanError
 from prunus.models import resnet20
+from prunus.paint.graph import ChannelGraph
 
 IMAGE = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 1, 0])

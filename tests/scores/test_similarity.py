@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from scipy.cluster import hierarchy
-from tests.channels.nets import Net, channels, randomised
+from tests.paint.nets import Net, channels, randomised
 from torch import Tensor, nn
 
 import prunus

@@ -13,7 +13,7 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
-from tests.channels.nets import randomised
+from tests.paint.nets import randomised
 from torch import Tensor
 
 import prunus

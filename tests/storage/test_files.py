@@ -15,15 +15,15 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
-from tests.channels.nets import Halves, difference, random_plan, randomised
+from tests.paint.nets import Halves, difference, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus.channels.traced import TracedModule
+from prunus._foundation import atomic
 from prunus.errors import FileFormatError, PlanError
 from prunus.models import lenet5, resnet20
-from prunus.storage import atomic
 from prunus.storage.digest import digest
+from prunus.surgery.traced.module import TracedModule
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 Build = Callable[[], nn.Module]

@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
+from prunus._foundation.atomic import write_atomically
 from prunus.errors import FileFormatError
 from prunus.storage import fileset
-from prunus.storage.atomic import write_atomically
 from prunus.storage.fileset import finish, pending, staging
 from prunus.storage.lock import folder_lock, settle
 

@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from prunus._foundation import oslock
+from prunus._foundation.atomic import PART
 from prunus.errors import ConfigError, FileFormatError
-from prunus.storage import lock, oslock
-from prunus.storage.atomic import PART
+from prunus.storage import lock
 from prunus.storage.fileset import JOURNAL
 from prunus.storage.lock import FILE, file_lock, folder_lock, settle
 

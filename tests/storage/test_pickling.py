@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 import torch
-from tests.channels.nets import Halves, random_plan, randomised
+from tests.paint.nets import Halves, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus.channels import Plan
-from prunus.channels.graph import ChannelGraph
-from prunus.channels.traced import TracedModule
 from prunus.dynamic import Cascade, attach, skipping
 from prunus.models import lenet5
+from prunus.paint.graph import ChannelGraph
+from prunus.plans.plan import Plan
+from prunus.surgery.traced.module import TracedModule
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 DIGIT = torch.randn(2, 1, 28, 28, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.channels.nets import Halves, random_plan, randomised
+from tests.paint.nets import Halves, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus.channels import Origin
-from prunus.channels.blocks import without_blocks
 from prunus.models import lenet5, resnet20
+from prunus.surgery.blocks import without_blocks
+from prunus.surgery.compact import Origin
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 

@@ -13,16 +13,16 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
-from tests.channels.nets import Halves, random_plan, randomised
+from tests.paint.nets import Halves, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus.channels.traced import TracedModule
-from prunus.channels.traced_code import as_written, attention, lstm
 from prunus.errors import FileFormatError
 from prunus.storage.arithmetic import MOST_BITS, SIZE, Number, result_of
 from prunus.storage.digest import digest
 from prunus.storage.operators import OPERATORS, operator_named
+from prunus.surgery.traced.code import as_written, attention, lstm
+from prunus.surgery.traced.module import TracedModule
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 Node = list[Any]

@@ -13,11 +13,11 @@ from torch import Tensor, nn
 
 import prunus
 from prunus import data
+from prunus._foundation.confidence import Rows, judged
 from prunus.errors import ConfigError, DataError
 from prunus.methods.common import Target
 from prunus.methods.one_shot import one_shot
 from prunus.tasks import MeanIoU, Task, squared_error
-from prunus.tolerance import Rows, judged
 from prunus.training import TrainConfig, batches, evaluate
 
 DIGITS = data.load("digits")

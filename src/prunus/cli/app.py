@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shlex
 from contextlib import suppress
 from typing import Annotated, Any
 
@@ -14,10 +13,8 @@ from typer.core import TyperGroup
 from prunus.cli import streams
 from prunus.cli.failures import one_line, unknown, unusable
 from prunus.cli.signals import stops
-from prunus.cli.verbs import Verb
+from prunus.cli.verbs import COMMAND, Verb
 from prunus.errors import PrunusError
-
-COMMAND = "prunus.command"  # where the context keeps what the user typed
 
 EPILOGUE = "Exit codes: 0 done · 1 an error, told in one sentence · 2 wrong usage · 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM."
 
@@ -109,11 +106,6 @@ def options(
     version: Annotated[bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)] = False,
 ) -> None:
     """Make convolutional networks smaller and faster, and prove it."""
-
-
-def typed_command(context: typer.Context) -> str:
-    """What the user typed, ready to be typed again."""
-    return shlex.join(["prunus", *context.meta.get(COMMAND, [])])
 
 
 def _register() -> None:

@@ -11,7 +11,7 @@ from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
 from prunus.cli.data import Source, Wanted, read_data
 from prunus.cli.kinds import check_target
-from prunus.cli.opening import parse_shape
+from prunus.cli.loading import parse_shape
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
@@ -123,8 +123,8 @@ def _times(made: Cascade, images: Tensor, file: Path | None) -> list[dict[str, A
     import torch
 
     from prunus.deploy import onnx
-    from prunus.deploy.latency import pinned_threads
-    from prunus.deploy.per_input import over_inputs
+    from prunus.measure.per_input import over_inputs
+    from prunus.measure.timing import pinned_threads
 
     inputs = [image[None] for image in images]
     rows = []

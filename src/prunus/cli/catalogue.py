@@ -7,9 +7,9 @@ from dataclasses import asdict
 from typing import Any
 
 from prunus.cli import options as given
-from prunus.cli.choices import SCORES, About, Needs
 from prunus.cli.console import show, show_json, show_table
-from prunus.cli.opening import CIFAR_SHAPE, OUR_SHAPES
+from prunus.cli.loading import CIFAR_SHAPE, OUR_SHAPES
+from prunus.cli.names import SCORES, About, Needs
 from prunus.methods import registry
 
 _HOW = {"one-shot": "prunus prune"}  # of the others: prunus train --method NAME
@@ -56,7 +56,7 @@ def models(as_json: given.AsJson = False) -> None:
     import torch
 
     from prunus import models as library
-    from prunus.channels import trace
+    from prunus.paint import trace
     from prunus.report import words
 
     rows: list[dict[str, Any]] = []

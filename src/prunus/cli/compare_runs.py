@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from prunus.cli.console import bars, show, show_json, show_table
-from prunus.cli.opening import RESULT_FILE, TRAINING_FILE, open_model, read_training
+from prunus.cli.loading import RESULT_FILE, TRAINING_FILE, open_model, read_training
 from prunus.errors import ConfigError, FileFormatError, clause
 
 
@@ -72,7 +72,7 @@ def _names(folders: Sequence[str]) -> list[str]:
 
 def _result(folder: Path, build: str) -> dict[str, Any]:
     """What a run recorded; of a training where nothing was removed also its cost."""
-    from prunus.channels import trace
+    from prunus.paint import trace
     from prunus.report.result import read
     from prunus.storage.lock import settle
 

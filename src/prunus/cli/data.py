@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.cli.opening import Opened, open_data, open_model, parse_planes, split_samples, usual_augmentation
+from prunus.cli.loading import Opened, open_data, open_model, parse_planes, split_samples, usual_augmentation
 from prunus.cli.pictures import OURS, Pictures, is_file_of_a_model, open_for_pictures, picture_folder, read_pictures
 from prunus.errors import ConfigError, DataError
 
@@ -168,7 +168,7 @@ def _npz(wanted: Wanted, place: Path) -> Source:
 
 def _own(wanted: Wanted) -> Source:
     """The function gets what it asks for; what it does not ask for, and nobody else could heed, is refused."""
-    from prunus._factories import taken
+    from prunus._foundation.factories import taken
     from prunus.data import Split
     from prunus.tasks import Samples, named_task
     from prunus.tasks.own import MAKES

@@ -8,9 +8,10 @@ from typing import Annotated
 import typer
 
 from prunus.cli import options as given
-from prunus.cli.choices import Compensation, Score, compensation_function, score_function
 from prunus.cli.console import bars, show_json
-from prunus.cli.finish import show_result
+from prunus.cli.names import Compensation, Score, compensation_function, score_function
+from prunus.cli.summary import show_result
+from prunus.cli.verbs import typed_command
 
 # 1,442 training digits: a quarter held out leaves room to train. 360 digits that agree leave 0.8 points open, so that two can be proved.
 HELD_OUT = 0.25
@@ -31,8 +32,7 @@ def demo(
     import torch
 
     from prunus import data, models
-    from prunus.cli.app import typed_command
-    from prunus.deploy.latency import pinned_threads
+    from prunus.measure.timing import pinned_threads
     from prunus.methods.common import Target
     from prunus.methods.one_shot import one_shot
     from prunus.report.delivery import check, deliver

@@ -17,7 +17,8 @@ from prunus.cli import options as given
 from prunus.cli.console import Bars, bars, show, show_json, show_table
 from prunus.cli.data import Source, Wanted, inputs_of, read_data, traced
 from prunus.cli.kinds import check_target
-from prunus.cli.opening import open_model, parse_shape
+from prunus.cli.loading import open_model, parse_shape
+from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError, MissingExtraError, clause
 
 if TYPE_CHECKING:
@@ -25,9 +26,9 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from prunus.cli.opening import Opened
-    from prunus.deploy.latency import Latency
-    from prunus.deploy.runtimes import Network, Runtime
+    from prunus.cli.loading import Opened
+    from prunus.measure.runtimes import Network, Runtime
+    from prunus.measure.timing import Latency
 
 
 class Served(StrEnum):
@@ -101,8 +102,7 @@ def latency(
 
     For example: prunus latency resnet56 out/ --batch 1 --batch 32 -o latency.json
     """
-    from prunus.cli.app import typed_command
-    from prunus.deploy.environment import environment
+    from prunus._foundation.environment import environment
 
     check_target(output, "a JSON file")
     with bars() as watch:
@@ -208,7 +208,7 @@ def _require(served: Served, files: Sequence[str]) -> None:
     """Raises ConfigError or MissingExtraError unless these can be run there."""
     import torch
 
-    from prunus.deploy.runtimes import require
+    from prunus.measure.runtimes import require
 
     if files and not served.reads_files:
         raise ConfigError(f"{files[0]} is an ONNX file, which PyTorch cannot run.")
@@ -229,7 +229,7 @@ def _timed(
     entrants: Mapping[str, _Entrant], inputs: Tensor, chosen: Sequence[Served], threads: int, repeats: int, watch: Bars
 ) -> list[dict[str, Any]]:
     """One row per runtime and model, on one batch of inputs."""
-    from prunus.deploy.runtimes import onnx_files, time_models
+    from prunus.measure.runtimes import onnx_files, time_models
 
     shape = tuple(inputs.shape)
     networks = {name: entrant.network for name, entrant in entrants.items()}
@@ -255,7 +255,7 @@ def _placed(networks: Mapping[str, Network], device: str) -> dict[str, Network]:
 
 def _row(served: Served, shape: tuple[int, ...], threads: int, name: str, times: Mapping[str, Latency]) -> dict[str, Any]:
     """A measurement, and how many times faster than the first model it is."""
-    from prunus.deploy.latency import speedup
+    from prunus.measure.timing import speedup
 
     first, found = next(iter(times)), times[name]
     samples = [round(sample, 4) for sample in found.samples_ms]  # a clock is not better than that

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prunus.cli.opening import parse_planes, parse_shape
+from prunus.cli.loading import parse_planes, parse_shape
 from prunus.errors import ConfigError
 
 MOST = 10**9

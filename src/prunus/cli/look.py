@@ -12,13 +12,14 @@ from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
 from prunus.cli.data import Wanted, inputs_of, read_data, traced
 from prunus.cli.kinds import check_target
-from prunus.cli.opening import open_model, parse_shape
+from prunus.cli.loading import open_model, parse_shape
+from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prunus.cli.opening import Opened
+    from prunus.cli.loading import Opened
     from prunus.dynamic import DynamicNetwork
     from prunus.tasks import Task
 
@@ -33,8 +34,8 @@ def profile(
     as_json: given.AsJson = False,
 ) -> None:
     """Show every layer: shape, MACs, parameters, share of the whole."""
-    from prunus.channels import trace
     from prunus.dynamic import DynamicNetwork
+    from prunus.paint import trace
     from prunus.report import words
 
     opened = open_model(model, weights=weights, shape=parse_shape(input_shape), build_name=build, gated=True)
@@ -120,7 +121,6 @@ def compare(
     if data and (output is not None or len(models) > 2):
         raise ConfigError("A chart of runs is drawn from what they recorded: leave --data out, or compare two models, without -o.")
     if output is not None or len(models) > 2:
-        from prunus.cli.app import typed_command
         from prunus.cli.compare_runs import compare_runs
 
         compare_runs(models, output, typed_command(context), build, as_json)
@@ -133,8 +133,8 @@ def compare(
 
 def _compare_two(a: str, b: str, input_shape: str, build: str, wanted: Wanted, onnx: bool, as_json: bool) -> None:
     """Measure both, on the same samples."""
-    from prunus.channels import trace
-    from prunus.deploy.comparison import compare_latency, output_difference
+    from prunus.measure.comparison import compare_latency, output_difference
+    from prunus.paint import trace
 
     with bars() as watch:
         shape = parse_shape(input_shape)

@@ -9,18 +9,19 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
-from prunus.cli.choices import Compensation, Prefer, Runtime, Scope, Score, compensation_function, score_function
 from prunus.cli.console import bars, show_json
 from prunus.cli.data import Wanted, inputs_of, read_data, traced
-from prunus.cli.finish import show_result
-from prunus.cli.opening import natural_shape, open_model, parse_shape
+from prunus.cli.loading import natural_shape, open_model, parse_shape
+from prunus.cli.names import Compensation, Prefer, Runtime, Scope, Score, compensation_function, score_function
+from prunus.cli.summary import show_result
 from prunus.cli.tuning import tuning_of
+from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from prunus.cli.opening import Opened
+    from prunus.cli.loading import Opened
     from prunus.methods.common import Outcome, Target, TargetKind
     from prunus.tasks import Task
 
@@ -97,7 +98,6 @@ def prune(
 
     For example: prunus prune resnet56 --weights resnet56.th --data cifar10 --macs 0.5 --epochs 2 -o out
     """
-    from prunus.cli.app import typed_command
     from prunus.methods.common import Target
     from prunus.methods.one_shot import one_shot
     from prunus.report.delivery import check, deliver
@@ -174,7 +174,7 @@ def prune(
 
 def _refuse_nothing(name: str, target: Target, outcome: Outcome, blocks: int) -> None:
     """Raises TargetError where nothing went although a target asked for it: a folder with the dense network would say something else."""
-    from prunus.channels.holding import holding
+    from prunus.plans.pins import holding
 
     asked = target.kind in ("rate", "macs", "params", "bytes") and 0 < float(target.value) != (1.0 if target.kind != "rate" else 0.0)
     if asked and not outcome.plan.removed and not blocks:
@@ -234,7 +234,7 @@ def _rounding(text: str) -> int | Literal["auto"]:
 
 def _check_data(target: Target, data: str, epochs: int, blocks: int, teach: bool) -> None:
     if target.kind == "latency":
-        from prunus.latency import wanted
+        from prunus.planning.latency_target import wanted
 
         wanted(target.value)
     if target.kind == "tolerance" and not data:

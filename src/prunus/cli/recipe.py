@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from prunus._foundation.json_files import check_depth
 from prunus.cli.limits import check_settings
 from prunus.errors import ConfigError, MissingExtraError, clause
-from prunus.json_files import check_depth
 from prunus.methods.registry import METHODS
 from prunus.training.config import Keep, OptimizerName, Precision, Schedule, TrainConfig
 

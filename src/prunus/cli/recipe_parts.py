@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.cli import kept
+from prunus.cli import sample_gallery as kept
 from prunus.cli.data import Wanted
-from prunus.cli.opening import usual_augmentation
+from prunus.cli.loading import usual_augmentation
 from prunus.cli.recipe import Recipe
 from prunus.errors import ConfigError
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.json_files import read_json
+from prunus._foundation.sizes import shape_fault
 from prunus.errors import FileFormatError
-from prunus.json_files import read_json
-from prunus.sizes import shape_fault
 
 if TYPE_CHECKING:
     from prunus.training import Normalise

@@ -12,7 +12,7 @@ from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json
 from prunus.cli.data import Source, Wanted, read_data
 from prunus.cli.kinds import check_target
-from prunus.cli.opening import Opened, open_model, parse_planes, parse_shape
+from prunus.cli.loading import Opened, open_model, parse_planes, parse_shape
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -198,8 +198,8 @@ def _write_mask(file: Path, found: Tensor, binary: bool) -> None:
 
     import torch
 
+    from prunus._foundation.atomic import write_atomically
     from prunus.data.decode import need_pillow
-    from prunus.storage.atomic import write_atomically
 
     pixels = found.to(torch.uint8) * (255 if binary else 1)
     content = io.BytesIO()

@@ -12,31 +12,32 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer import Argument, Option
 
-from prunus.cli import kept
 from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
 from prunus.cli import recipe_parts as parts
+from prunus.cli import sample_gallery as kept
 from prunus.cli.console import bars, show, show_json
 from prunus.cli.data import Source, read_data
-from prunus.cli.finish import show_result
+from prunus.cli.loading import TRAINING_FILE
 from prunus.cli.method_flags import SETTINGS
-from prunus.cli.opening import TRAINING_FILE
 from prunus.cli.recipe import NO_METHOD, Recipe, read, resolve
 from prunus.cli.recipe_parts import wanted_of
 from prunus.cli.scalars import scalars
+from prunus.cli.summary import show_result
 from prunus.cli.train_gated import train_gated_network
 from prunus.cli.train_methods import KEPT, METRICS, RECIPE, Job, by_method, check_method, line
 from prunus.cli.train_own import show_own, train_own
 from prunus.cli.train_pixels import OF_PIXELS, check_kind_of, is_of_pictures, show_pixels, train_pixels
+from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from prunus._foundation.progress import Watch
     from prunus.tasks import Task
     from prunus.training import EpochRecord, History
     from prunus.training.distributed import Ranks
-    from prunus.watching import Watch
 
 CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
 
@@ -109,11 +110,10 @@ def train(
     """
     from rich.markup import escape
 
-    from prunus.cli.app import typed_command
+    from prunus._foundation.progress import unwatched
     from prunus.report.delivery import check
     from prunus.storage.lock import folder_lock
     from prunus.training.distributed import process_group
-    from prunus.watching import unwatched
 
     flags = {name: value for name, value in context.params.items() if name not in _NOT_KEYS and value not in (None, "", (), [])}
     flags |= context.meta.get(SETTINGS, {})

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from prunus.cli import kept
+from prunus.cli import sample_gallery as kept
 from prunus.cli.train_methods import KEPT, METRICS, Job, by_method, line
 
 if TYPE_CHECKING:
-    from prunus.cli.opening import Opened
+    from prunus.cli.loading import Opened
     from prunus.data import ImageData
     from prunus.dynamic import DynamicNetwork
     from prunus.training.distributed import Ranks

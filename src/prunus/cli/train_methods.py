@@ -17,10 +17,10 @@ from prunus.methods.registry import METHODS
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from prunus._foundation.progress import Watch
     from prunus.methods.common import Journal, Outcome
     from prunus.tasks import Task
     from prunus.training import EpochRecord, History, TrainConfig
-    from prunus.watching import Watch
 
 CHECKPOINT = "checkpoint.safetensors"
 RECIPE = "recipe.toml"
@@ -93,7 +93,7 @@ def check_method(recipe: Recipe) -> None:
     if recipe.select != "all" and not METHODS[name].trained and name not in CHOOSING:
         raise ConfigError(f"--method {name} trains on all samples: leave select = {recipe.select!r} out.")
     if name == "dynamic":
-        from prunus.methods.gating import check_settings
+        from prunus.methods.train_gated import check_settings
 
         own: dict[str, Any] = {"budget": 0.5, "gates": "activation", "settle": False} | dict(recipe.settings)
         check_settings(own["budget"], recipe.keep, recipe.compile, own["gates"], own["settle"])

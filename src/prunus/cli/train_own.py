@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import show
 from prunus.cli.data import example_of
-from prunus.cli.opening import TRAINING_FILE
+from prunus.cli.loading import TRAINING_FILE
 from prunus.cli.recipe import NO_METHOD, Recipe
 from prunus.cli.train_methods import CHECKPOINT, METRICS, RECIPE, Job, by_method, line
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
+    from prunus._foundation.progress import Watch
     from prunus.cli.data import Source
-    from prunus.cli.opening import Opened
+    from prunus.cli.loading import Opened
     from prunus.tasks import Task
     from prunus.tasks.task import Part
     from prunus.training import EpochRecord
     from prunus.training.distributed import Ranks
-    from prunus.watching import Watch
 
 
 def train_own(

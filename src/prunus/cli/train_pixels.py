@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prunus.cli import recipe_parts as parts
 from prunus.cli.console import show
 from prunus.cli.data import is_own
-from prunus.cli.opening import TRAINING_FILE, Opened
+from prunus.cli.loading import TRAINING_FILE, Opened
 from prunus.cli.pictures import Pictures, open_for_pictures, picture_folder
 from prunus.cli.recipe import NO_METHOD, Recipe
 from prunus.errors import ConfigError
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
 
+    from prunus._foundation.progress import Watch
     from prunus.methods.common import Outcome
     from prunus.segmentation import Patches
     from prunus.training import EpochRecord, History
     from prunus.training.distributed import Ranks
-    from prunus.watching import Watch
 
 
 def is_of_pictures(recipe: Recipe) -> bool:
@@ -181,10 +181,11 @@ def loss_of(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
 
 def _reduced(recipe: Recipe, opened: Opened, pictures: Pictures, device: torch.device, watch: Watch) -> Outcome:
     """As small as pixel accuracy and IoU on the held-out pictures let."""
+    from prunus._foundation.confidence import Rows
     from prunus.methods.importance import importance_pruning
+    from prunus.planning.tolerance import all_within
     from prunus.segmentation.evaluation import figures_of, picture_by_picture
     from prunus.tasks import Task
-    from prunus.tolerance import Rows, all_within
 
     windows, plain = _windows(recipe, pictures), loss_of(recipe)
     config = replace(parts.config(recipe, None), epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr, keep="last")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
 from prunus.cli.failures import out_of_memory
 from prunus.cli.limits import check_percentages, check_settings
 from prunus.errors import ConfigError
+
+COMMAND = "prunus.command"  # where the context keeps what the user typed
+
+
+def typed_command(context: typer.Context) -> str:
+    """What the user typed, ready to be typed again."""
+    return shlex.join(["prunus", *context.meta.get(COMMAND, [])])
 
 
 class Verb(TyperCommand):

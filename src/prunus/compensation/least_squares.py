@@ -8,6 +8,8 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from prunus.observe.moments import InputMoments
+
 MOST_COLUMNS = 8192  # of inputs whose products are summed; where there are more, samples are kept instead
 MOST_ROWS = 4096  # of samples that are kept
 
@@ -51,29 +53,6 @@ class Means:
         """The prior, and the shift that goes with it."""
         prior = prior.double().cpu()
         return prior, (self._outputs - prior @ self._inputs) / self.count * centred
-
-
-class InputMoments:
-    """Streamed first and second moments of rows of inputs: memory for columns^2 numbers, for any number of rows."""
-
-    def __init__(self, columns: int) -> None:
-        self.count = 0
-        self._sum, self._products = torch.zeros(columns, dtype=torch.float64), torch.zeros(columns, columns, dtype=torch.float64)
-
-    def add(self, inputs: Tensor) -> None:
-        """More rows. Products of one portion are summed in its own precision, and the portions in float64."""
-        self.count += len(inputs)
-        self._sum += inputs.sum(0, dtype=torch.float64).cpu()
-        self._products += (inputs.T @ inputs).cpu()
-
-    def mean(self) -> Tensor:
-        """Shape (columns,)."""
-        return self._sum / self.count
-
-    def products(self, centred: bool) -> Tensor:
-        """E[x x^T], or the covariances, shape (columns, columns)."""
-        mean = self.mean() * centred
-        return self._products / self.count - torch.outer(mean, mean)
 
 
 class SummedProducts:

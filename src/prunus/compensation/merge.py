@@ -10,14 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door, one_each
-
-from ..channels import Plan
-from ..channels.layers import Labels
-from ..channels.mask import lost_slots
-from ..channels.resolve import graph_for
-from ..channels.twin import copy_model, named_tensors, unwrap
-from ..errors import PlanError
+from prunus._foundation.arguments import door, one_each
+from prunus.errors import PlanError
+from prunus.paint.model_copy import copy_model, named_tensors, unwrap
+from prunus.paint.records import Labels
+from prunus.plans.mask import lost_slots
+from prunus.plans.plan import Plan
+from prunus.plans.resolve import graph_for
 
 
 @door()

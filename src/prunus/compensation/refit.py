@@ -17,18 +17,18 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from prunus._arguments import door
-
-from ..channels import Plan, mask
-from ..channels.readers import Reader, readers
-from ..channels.resolve import graph_for
-from ..channels.trace import Inputs
-from ..channels.twin import copy_model, unwrap
-from ..errors import PlanError
-from .least_squares import Fit, fit_for
-from .looking import check_repeatable
-from .resuming import Resumed
-from .rows import as_matrix, channel_axis, from_matrix, positions, rows
+from prunus._foundation.arguments import door
+from prunus.compensation.least_squares import Fit, fit_for
+from prunus.compensation.prefix_cache import Resumed
+from prunus.errors import PlanError
+from prunus.observe.capture import check_repeatable
+from prunus.observe.matrices import as_matrix, channel_axis, from_matrix, positions, rows
+from prunus.paint.model_copy import copy_model, unwrap
+from prunus.paint.trace import Inputs
+from prunus.plans import mask
+from prunus.plans.consumers import Reader, readers
+from prunus.plans.plan import Plan
+from prunus.plans.resolve import graph_for
 
 RIDGE = 1e-3
 Watcher = Callable[[int, int], None]

@@ -11,13 +11,13 @@ from typing import IO, cast
 import numpy as np
 import torch
 
+from prunus._foundation.atomic import writing
 from prunus.data import limits
 from prunus.data.download import Progress, fetch
 from prunus.data.paths import AnyPath, as_file, as_path, is_file, shown
 from prunus.data.sets import ImageData, Split
 from prunus.data.unpack import CHUNK, Counted, unpacked
 from prunus.errors import DataError, FileFormatError, clause
-from prunus.storage.atomic import writing
 
 SIDE = 32  # pixels
 PIXELS = 3 * SIDE * SIDE  # bytes of an image: red plane, green plane, blue plane

@@ -10,10 +10,10 @@ from collections.abc import Callable, Iterator
 from http.client import HTTPException
 from typing import IO
 
+from prunus._foundation.atomic import writing
 from prunus.data import limits
 from prunus.data.paths import AnyPath, as_path, shown
 from prunus.errors import DataError, FileFormatError, clause
-from prunus.storage.atomic import writing
 
 Progress = Callable[[str, int, int | None], None]
 """Called with what is being read, how much is done and how much there is (bytes of a download, images of a folder)."""

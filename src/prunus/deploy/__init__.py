@@ -1,25 +1,15 @@
-"""Deployment: export to ONNX, latency measured with care, and a record of the machine it was measured on."""
+"""Deployment: export to ONNX, 8 bits, and what a file says of itself."""
 
 from __future__ import annotations
 
-from prunus._lazy import files_of
+from prunus._foundation.lazy import files_of
 
 __all__ = [
-    "comparison",
-    "environment",
     "inputs",
     "int8",
-    "latency",
-    "machine",
     "onnx",
     "onnx_accuracy",
-    "per_input",
-    "probe",
-    "probe_onnx",
-    "probe_torch",
     "qdq",
-    "runtimes",
-    "shapes",
     "tidy",
 ]
 

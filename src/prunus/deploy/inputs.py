@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree
 
-from prunus.channels.trace import Inputs
-from prunus.channels.trace import as_arguments as split
+from prunus.paint.trace import Inputs
+from prunus.paint.trace import as_arguments as split
 
 __all__ = ["Inputs", "split", "tensors"]
 

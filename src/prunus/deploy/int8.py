@@ -18,11 +18,11 @@ from typing import Any
 
 from torch import Tensor
 
-from prunus import tolerance as bounds
+from prunus._foundation import confidence as bounds
+from prunus._foundation.atomic import draft_folder, put
+from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy import onnx, qdq
 from prunus.errors import ConfigError, TargetError
-from prunus.storage.atomic import draft_folder, put
-from prunus.watching import Watch, unwatched
 
 
 @dataclass(frozen=True)
@@ -146,9 +146,9 @@ def quantise_within(
     Args:
         source, target, calibration, weight_bits: as for `quantise`.
         evaluate: file -> the points of every held-out sample, shape (samples,), higher is better: 100 for every sample told right, say; or
-            `prunus.tolerance.Rows`, where the metric is no mean.
+            `prunus.planning.tolerance.Rows`, where the metric is no mean.
         tolerance: points that may be lost.
-        confidence: that the loss on samples like the held-out ones is within the tolerance, in [0.5, 1); see `prunus.tolerance.judged`.
+        confidence: that the loss on samples like the held-out ones is within the tolerance, in [0.5, 1); see `prunus.planning.tolerance.judged`.
         watch: told about progress.
 
     Raises:

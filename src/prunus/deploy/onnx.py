@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree
 
-from prunus.agreement import Difference, difference, not_finite
-from prunus.channels import Origin
-from prunus.channels.blocks import left_out
-from prunus.channels.verify import evaluating
+from prunus._foundation.agreement import Difference, difference, not_finite
+from prunus._foundation.atomic import destination, draft_folder, put
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.deploy.sheet import DataSheet, FromPixels
 from prunus.deploy.tidy import tidy
 from prunus.errors import ConfigError, FileFormatError, MissingExtraError, PrunusError, VerifyError
-from prunus.storage.atomic import destination, draft_folder, put
+from prunus.plans.verify import evaluating
+from prunus.surgery.blocks import left_out
+from prunus.surgery.compact import Origin
 
 NOTHING_SAID = DataSheet()
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from prunus.deploy.environment import processor
+from prunus._foundation.environment import processor
 from prunus.deploy.onnx import first_cause, session, silenced
 from prunus.errors import ConfigError, DataError, FileFormatError, PrunusError
 

@@ -4,10 +4,10 @@ from prunus.dynamic.attach import attach
 from prunus.dynamic.cascade import Answers, Cascade
 from prunus.dynamic.cascade_onnx import export_cascade
 from prunus.dynamic.files import load_gates, save_gates
+from prunus.dynamic.finalize import settle
 from prunus.dynamic.gated_onnx import export_gated
 from prunus.dynamic.gates import Gate, KernelActivation, Opening, Widths, Winners
 from prunus.dynamic.network import Activity, DynamicNetwork, activity, anneal
-from prunus.dynamic.settle import settle
 from prunus.dynamic.skipping import skipping
 
 __all__ = [

@@ -12,18 +12,19 @@ import numpy as np
 from torch import Tensor, nn
 
 from prunus import scores
-from prunus._arguments import at_least, door
-from prunus.channels import ChannelGraph, Group, trace
-from prunus.channels.fold import plain_layer
-from prunus.channels.readers import norms_behind
-from prunus.channels.trace import Inputs
-from prunus.channels.verify import evaluating
-from prunus.compensation.looking import seen_by_all
+from prunus._foundation.arguments import at_least, door
 from prunus.dynamic.gates import WIDTHS, Form, Gate, KernelActivation, Kind, Widths, Winners
 from prunus.dynamic.layers import GatedLayer, Live, places_of
 from prunus.dynamic.network import DynamicNetwork
 from prunus.errors import PlanError
-from prunus.targets import matching
+from prunus.observe.capture import seen_by_all
+from prunus.paint import trace
+from prunus.paint.folding import plain_layer
+from prunus.paint.graph import ChannelGraph, Group
+from prunus.paint.trace import Inputs
+from prunus.planning.targets import matching
+from prunus.plans.consumers import norms_behind
+from prunus.plans.verify import evaluating
 from prunus.training.evaluation import placement
 
 _MAKING = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)

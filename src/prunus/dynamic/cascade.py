@@ -15,10 +15,10 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from prunus.channels import trace
-from prunus.channels.verify import evaluating
+from prunus._foundation.confidence import CONFIDENCE, judged
 from prunus.errors import ConfigError, PrunusError, TargetError
-from prunus.tolerance import CONFIDENCE, judged
+from prunus.paint import trace
+from prunus.plans.verify import evaluating
 
 NEVER_SURE = 2.0  # above every margin: all inputs reach the last stage
 _STEPS = 1000  # thresholds that are tried

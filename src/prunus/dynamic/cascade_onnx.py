@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
+from prunus._foundation.atomic import draft_folder
 from prunus.deploy import onnx as plain
 from prunus.dynamic.cascade import Cascade
-from prunus.storage.atomic import draft_folder
 
 
 @door()

@@ -9,11 +9,11 @@ from typing import Any
 
 from torch import nn
 
-from prunus._arguments import door
-from prunus.channels.trace import Inputs
+from prunus._foundation.arguments import door
 from prunus.dynamic.attach import attach
 from prunus.dynamic.network import DynamicNetwork
 from prunus.errors import FileFormatError, PrunusError, clause
+from prunus.paint.trace import Inputs
 from prunus.storage.checkpoint import read_tree, write_tree
 
 SCHEMA = 2

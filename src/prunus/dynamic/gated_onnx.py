@@ -14,8 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door
-from prunus.channels.verify import evaluating
+from prunus._foundation.arguments import door
+from prunus._foundation.atomic import draft_folder
 from prunus.deploy import onnx as plain
 from prunus.dynamic.gates import Gate, KernelActivation
 from prunus.dynamic.layers import boosted, convolved, spread
@@ -23,7 +23,7 @@ from prunus.dynamic.network import DynamicNetwork
 from prunus.dynamic.skipping import SkippingLayer, live_slots, skipping
 from prunus.dynamic.widths_onnx import AtWidth, chosen, few_parts
 from prunus.dynamic.widths_onnx import translated as translated_at_width
-from prunus.storage.atomic import draft_folder
+from prunus.plans.verify import evaluating
 
 
 @torch.library.custom_op("prunus::live", mutates_args=())

@@ -18,8 +18,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.channels.factors import straight_through
 from prunus.errors import ConfigError
+from prunus.surgery.channel_scaling import straight_through
 
 OPEN, SPREAD, LEAST = 2.0, 3.0, 0.1  # logits at the start: of gates alike; from the weakest channel to the strongest, and of the weakest
 WIDTHS = (0.25, 0.5, 0.75, 1.0)

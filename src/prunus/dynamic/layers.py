@@ -10,9 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus.channels import Group
-from prunus.channels.layers import Labels
 from prunus.dynamic.gates import Gate, Opening
+from prunus.paint.graph import Group
+from prunus.paint.records import Labels
 
 
 class Live(threading.local):

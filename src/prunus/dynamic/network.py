@@ -12,15 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door
-from prunus.channels import ChannelGraph
-from prunus.channels.cost import CostModel
-from prunus.channels.trace import Inputs, as_arguments
-from prunus.channels.verify import evaluating
-from prunus.compensation.looking import check_repeatable
+from prunus._foundation.arguments import door
 from prunus.dynamic.gates import Form, Gate, KernelActivation, Opening
 from prunus.dynamic.layers import GatedLayer, Live
 from prunus.errors import ConfigError, PrunusError, TargetError
+from prunus.observe.capture import check_repeatable
+from prunus.paint.cost import CostModel
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs, as_arguments
+from prunus.plans.verify import evaluating
 
 _ALL = 1e9  # a strictness that closes, or opens, all that it can
 _MOST_DOUBLINGS = 12

@@ -21,16 +21,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils.fusion import fuse_conv_bn_weights, fuse_linear_bn_weights
 
-from prunus._arguments import door
-from prunus.agreement import difference, not_finite, rounding
-from prunus.channels import ChannelGraph
-from prunus.channels.readers import Reader, readers
-from prunus.channels.trace import Inputs, as_arguments, called, tensors_in
-from prunus.channels.verify import evaluating
+from prunus._foundation.agreement import difference, not_finite, rounding
+from prunus._foundation.arguments import door
 from prunus.dynamic.layers import GatedLayer, Live, boosted, places_of, spread
 from prunus.dynamic.network import DynamicNetwork
 from prunus.dynamic.patterns import Pattern, patterns
 from prunus.errors import CompactError, clause
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs, as_arguments, called, tensors_in
+from prunus.plans.consumers import Reader, readers
+from prunus.plans.verify import evaluating
 
 _CACHED = 64  # weights that a layer keeps, by what is live
 

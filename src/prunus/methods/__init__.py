@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from prunus._lazy import files_of, names_of
+from prunus._foundation.lazy import files_of, names_of
 
 if TYPE_CHECKING:
     from prunus.methods.common import Journal, Outcome, Target

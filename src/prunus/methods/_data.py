@@ -9,15 +9,15 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from prunus.channels.parts import is_core
 from prunus.data.sets import Split
 from prunus.errors import TargetError
+from prunus.surgery.parts import is_core
 from prunus.training.evaluation import placement
 from prunus.training.feeding import batches, steps_per_epoch
 from prunus.training.hooks import Pruning
 
 if TYPE_CHECKING:
-    from prunus.channels.trace import Inputs
+    from prunus.paint.trace import Inputs
     from prunus.tasks import Task
     from prunus.tasks.metrics import Batch
     from prunus.tasks.task import Inputs as Kept

@@ -20,18 +20,18 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import door
-from prunus.channels.factors import ChannelFactors
-from prunus.channels.seeds import seeded
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
+from prunus._foundation.seeds import seeded
 from prunus.errors import ConfigError, TargetError
 from prunus.methods._data import Passes, example_of, seen_by
 from prunus.methods.common import FIRST, Outcome
-from prunus.methods.gates import finish, traced_copy
 from prunus.methods.removal import BEFORE
+from prunus.methods.trained_masks import finish, traced_copy
+from prunus.surgery.channel_scaling import ChannelFactors
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 from prunus.training.evaluation import mode, placement
-from prunus.watching import Clock, Watch, unwatched
 
 PAPER = TrainConfig(epochs=100, lr=0.01, weight_decay=2e-4)
 

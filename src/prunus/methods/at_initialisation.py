@@ -12,17 +12,17 @@ from typing import Literal
 
 from torch import nn
 
-from prunus._arguments import door
-from prunus.channels import trace
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import Passes, example_of, seen_by
 from prunus.methods.common import FIRST, Journal, Outcome, Target, wish
 from prunus.methods.removal import Measured, remove
+from prunus.paint import trace
+from prunus.planning.targets import plan
 from prunus.scores.initialisation import channel_saliency
-from prunus.targets import plan
 from prunus.tasks import Task
 from prunus.training import TrainConfig
-from prunus.watching import Clock, Watch, unwatched
 
 
 @door(TargetError)

@@ -24,18 +24,18 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 
-from prunus._arguments import door
-from prunus.channels import ChannelGraph
-from prunus.channels.factors import ChannelFactors, straight_through
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import Passes, callback, example_of
 from prunus.methods.common import FIRST, Journal, Outcome
-from prunus.methods.gates import finish, traced_copy
 from prunus.methods.soft import filter_norms
+from prunus.methods.trained_masks import finish, traced_copy
+from prunus.paint.graph import ChannelGraph
+from prunus.surgery.channel_scaling import ChannelFactors, straight_through
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 from prunus.training.hooks import Pruning
-from prunus.watching import Clock, Watch, unwatched
 
 CONFIG = TrainConfig(lr=0.01)
 

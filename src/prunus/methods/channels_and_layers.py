@@ -11,7 +11,7 @@ formulas are our choice. Every channel has a gate g = 1[a > 0], every residual b
 Weights and gates are trained together, the gates with the gradient of a sigmoid. In the end closed blocks are replaced by the identity and closed
 channels are removed; both leave exactly the network that was trained.
 
-What a block is, `prunus.channels.blocks` says.
+What a block is, `prunus.surgery.blocks` says.
 """
 
 from __future__ import annotations
@@ -23,22 +23,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door
-from prunus.agreement import difference, not_finite, rounding
-from prunus.channels import ChannelGraph, trace
-from prunus.channels.blocks import outputs_of, residual_blocks, without_blocks
-from prunus.channels.factors import ChannelFactors, straight_through
-from prunus.channels.trace import Inputs
-from prunus.channels.verify import drawn_inputs
+from prunus._foundation.agreement import difference, not_finite, rounding
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import CompactError, TargetError, clause
 from prunus.methods._data import example_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target
-from prunus.methods.gates import traced_copy
 from prunus.methods.removal import BEFORE, remove
-from prunus.targets import plan_above
+from prunus.methods.trained_masks import traced_copy
+from prunus.paint import trace
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs
+from prunus.planning.targets import plan_above
+from prunus.plans.verify import drawn_inputs
+from prunus.surgery.blocks import outputs_of, residual_blocks, without_blocks
+from prunus.surgery.channel_scaling import ChannelFactors, straight_through
 from prunus.tasks import Task
 from prunus.training import TrainConfig
-from prunus.watching import Clock, Watch, unwatched
 
 START = 1.0  # of a and b: open, and the sigmoid not flat
 SPEED = 10.0  # a and b are this times what is trained, so that gates move a hundred times as fast as a filter's numbers at one learning rate

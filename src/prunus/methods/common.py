@@ -11,15 +11,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from prunus._arguments import check_fields
+from prunus._foundation.arguments import check_fields
 from prunus.errors import ConfigError, TargetError
 
 if TYPE_CHECKING:
     from torch import nn
 
-    from prunus.channels import ChannelGraph, Cost, Plan, Trial, Verification
+    from prunus._foundation.progress import Watch
+    from prunus.paint.cost import Cost
+    from prunus.paint.graph import ChannelGraph
+    from prunus.plans.plan import Plan, Trial
+    from prunus.plans.verify import Verification
     from prunus.training import EpochRecord, History
-    from prunus.watching import Watch
 
 # Called with the model, the plan and a watcher of its own steps; gives the copy of the model that is compacted in its place.
 Compensate = Callable[["nn.Module", "Plan", Callable[[int, int], None]], "nn.Module"]

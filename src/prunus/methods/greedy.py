@@ -11,17 +11,17 @@ from collections.abc import Mapping
 from torch import nn
 
 from prunus import scores
-from prunus._arguments import door
-from prunus.channels import trace
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import example_of
 from prunus.methods.common import Outcome, Target
 from prunus.methods.removal import remove
-from prunus.targets import plan
+from prunus.paint import trace
+from prunus.planning.targets import plan
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 from prunus.training.evaluation import mode
-from prunus.watching import Clock, Watch, unwatched
 
 
 @door(TargetError)

@@ -24,21 +24,23 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door
-from prunus.channels import ChannelGraph, Plan, Trial, compact, trace
-from prunus.channels.compose import compose
-from prunus.channels.plan import make_plan
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import ConfigError, TargetError
 from prunus.methods._data import callback, example_of, held_out
 from prunus.methods.common import FIRST, Journal, Limit, Outcome, Target
 from prunus.methods.importance import share_gone
 from prunus.methods.removal import searched
 from prunus.models import load_weights
+from prunus.paint import trace
+from prunus.paint.graph import ChannelGraph
+from prunus.planning.targets import matching
+from prunus.plans.plan import Plan, Trial, make_plan
 from prunus.scores.history import NormHistory, Pair, closest_pairs, from_checkpoints, pair_distance
-from prunus.targets import matching
+from prunus.surgery import compact
+from prunus.surgery.compose import compose
 from prunus.tasks import Task
 from prunus.training import History, TrainConfig
-from prunus.watching import Clock, Watch, unwatched
 
 Regulariser = Literal["exp", "linear", "none"]
 MEASURED = 0.5  # the confidence of a tolerance that is kept by the metric as it was measured, as in the paper

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.errors import ConfigError
 from prunus.methods.history import Round
 from prunus.training import TrainConfig

@@ -20,20 +20,23 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from prunus._arguments import door
-from prunus.channels import ChannelGraph, Plan, Trial, compact, trace
-from prunus.channels.compose import compose
+from prunus._foundation.arguments import door
+from prunus._foundation.confidence import CONFIDENCE, Evaluate, check_provable, judged, value_of
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import example_of, held_out
 from prunus.methods.common import Limit, Outcome, Target
 from prunus.methods.removal import searched
+from prunus.paint import trace
+from prunus.paint.graph import ChannelGraph
+from prunus.planning.targets import Scope
+from prunus.planning.targets import plan as choose
+from prunus.plans.plan import Plan, Trial
 from prunus.scores.importance import Importance, ImportanceWeights, Start
-from prunus.targets import Scope
-from prunus.targets import plan as choose
+from prunus.surgery import compact
+from prunus.surgery.compose import compose
 from prunus.tasks import Task
-from prunus.tolerance import CONFIDENCE, Evaluate, check_provable, judged, value_of
 from prunus.training import TrainConfig
-from prunus.watching import Clock, Watch, unwatched
 
 SHORT = TrainConfig(epochs=1, lr=0.02)  # how a trial trains, unless something else is said
 
@@ -75,10 +78,10 @@ def importance_pruning(
         l1: strength of the penalty on the weights.
         round_to: widths become multiples of this.
         protect: glob patterns of layers that stay whole.
-        confidence: with which the tolerance is kept, see `prunus.tolerance`.
+        confidence: with which the tolerance is kept, see `prunus.planning.tolerance`.
         most: trials, at most.
         config: how a trial trains, once with the weights and once without them; None = one epoch at a learning rate of 0.02.
-        evaluate: in place of the task's metric: model -> points on held-out data, higher is better; such as `prunus.tolerance.all_within`.
+        evaluate: in place of the task's metric: model -> points on held-out data, higher is better; such as `prunus.planning.tolerance.all_within`.
         on_trial: told about every trial.
         watch: told about progress.
 

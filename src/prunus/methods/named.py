@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 
 from torch import Tensor, nn
 
-from prunus.channels import ChannelGraph, Plan
 from prunus.errors import ConfigError
 from prunus.methods._data import Placed
+from prunus.paint.graph import ChannelGraph
+from prunus.plans.plan import Plan
 
 if TYPE_CHECKING:
     from prunus.methods.common import Compensate
@@ -97,8 +98,8 @@ def compensation_named(name: str | None, task: Task | None, seed: int = 0) -> Co
         return None
 
     def compensate(model: nn.Module, plan: Plan, on_step: Callable[[int, int], None]) -> nn.Module:
-        from prunus.channels.resolve import graph_for
         from prunus.compensation import merge, refit, restore_means
+        from prunus.plans.resolve import graph_for
         from prunus.scores import similarity
 
         if name == "merge":

@@ -12,21 +12,24 @@ from dataclasses import replace
 
 from torch import Tensor, nn
 
-from prunus._arguments import door
-from prunus.channels import ChannelGraph, Cost, Plan, trace
-from prunus.channels.trace import Inputs
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
-from prunus.latency import wanted
 from prunus.methods._data import example_of
+from prunus.methods.block_removal import BlockChoice, block_choice
 from prunus.methods.common import Compensate, Limit, Outcome, Target
-from prunus.methods.fewer_blocks import BlockChoice, block_choice
 from prunus.methods.removal import BEFORE, remove
-from prunus.methods.searching import Search
-from prunus.targets import plan as choose
+from prunus.methods.tolerance_metric import Search
+from prunus.paint import trace
+from prunus.paint.cost import Cost
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs
+from prunus.planning.latency_target import wanted
+from prunus.planning.targets import plan as choose
+from prunus.plans.plan import Plan
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 from prunus.training.evaluation import mode
-from prunus.watching import Clock, Watch, unwatched
 
 
 @door(TargetError)
@@ -56,7 +59,7 @@ def one_shot(
         config: how to fine-tune; None leaves it out.
         trial_config: how each trial of a tolerance search is tuned before it is judged; None judges it as it is.
         blocks: residual blocks that are left out before any channel goes, by the loss on held-out samples (training samples, if there are none).
-        evenly: of every stage alike; see `prunus.methods.fewer_blocks`.
+        evenly: of every stage alike; see `prunus.methods.block_removal`.
         teach: the original teaches what is left while it is tuned, for the time that running it takes; for classes only.
         example_inputs: inputs of the shape for which MACs are counted; None = the task's.
         watch: told about progress.

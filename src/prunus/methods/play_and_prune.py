@@ -10,7 +10,7 @@ original, C the present one and eps the tolerance, a round is
 
 so the game slows down as the tolerance is used up, and it ends when a round costs too much, which is undone, or finds nothing to remove. Our choices:
 W is the mean norm of a layer's filters, so that delta says which share of it a point of tolerance is worth; T comes from the bound that
-`prunus.tolerance` gives with some confidence; and filters are those of coupled channels, their norms added up.
+`prunus.planning.tolerance` gives with some confidence; and filters are those of coupled channels, their norms added up.
 """
 
 from __future__ import annotations
@@ -21,23 +21,26 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door
-from prunus.channels import ChannelGraph, Trial, compact, trace
-from prunus.channels.compose import compose
-from prunus.channels.twin import named_tensors
+from prunus._foundation.arguments import door
+from prunus._foundation.confidence import CONFIDENCE, Evaluate, check_provable, judged, value_of
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import example_of, held_out
 from prunus.methods.common import Limit, Outcome, Target
-from prunus.methods.gates import traced_copy
 from prunus.methods.importance import SHORT, share_gone
 from prunus.methods.removal import searched
 from prunus.methods.soft import filter_norms
+from prunus.methods.trained_masks import traced_copy
+from prunus.paint import trace
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.model_copy import named_tensors
+from prunus.planning.targets import plan_above
+from prunus.plans.plan import Trial
 from prunus.scores.reduce import weight_axes
-from prunus.targets import plan_above
+from prunus.surgery import compact
+from prunus.surgery.compose import compose
 from prunus.tasks import Task
-from prunus.tolerance import CONFIDENCE, Evaluate, check_provable, judged, value_of
 from prunus.training import TrainConfig
-from prunus.watching import Clock, Watch, unwatched
 
 
 @door(TargetError)
@@ -68,7 +71,7 @@ def play_and_prune(
         confidence: with which the tolerance is kept.
         rounds: how many at most.
         config: how a round trains, once with the penalty and once without it; None = one epoch at a learning rate of 0.02.
-        evaluate: in place of the task's metric: model -> points on held-out data, higher is better (see `prunus.tolerance`).
+        evaluate: in place of the task's metric: model -> points on held-out data, higher is better (see `prunus.planning.tolerance`).
         on_trial: told about every round.
         watch: told about progress.
 

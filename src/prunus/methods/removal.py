@@ -11,13 +11,17 @@ import numpy as np
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from prunus.channels import ChannelGraph, Origin, Plan, Trial, compact, trace, verify
-from prunus.channels.plan import make_plan
-from prunus.channels.trace import Inputs
+from prunus._foundation.progress import Clock
 from prunus.methods._data import example_of, seen_by
 from prunus.methods.common import Limit, Outcome, Step, Target
+from prunus.paint import trace
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs
+from prunus.plans import verify
+from prunus.plans.plan import Plan, Trial, make_plan
+from prunus.surgery import compact
+from prunus.surgery.compact import Origin
 from prunus.training import History, Taught, TrainConfig, taught
-from prunus.watching import Clock
 
 if TYPE_CHECKING:
     from prunus.methods.common import Compensate

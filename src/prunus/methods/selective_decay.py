@@ -17,19 +17,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus import scores
-from prunus._arguments import door
-from prunus.channels import ChannelGraph, Plan, trace
-from prunus.channels.mask import Zeros, produced
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import callback, example_of, steps_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target, wish
 from prunus.methods.removal import remove
-from prunus.targets import plan
+from prunus.paint import trace
+from prunus.paint.graph import ChannelGraph
+from prunus.planning.targets import plan
+from prunus.plans.mask import Zeros, produced
+from prunus.plans.plan import Plan
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 from prunus.training.hooks import StepCount
 from prunus.training.objective import Loss, with_penalty
-from prunus.watching import Clock, Watch, unwatched
 
 FIRST_FACTOR, LAST_FACTOR = 0.1, 1e5
 

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Union
 
-from prunus._arguments import _hints
+from prunus._foundation.arguments import _hints
 from prunus.methods.registry import METHODS
 
 Kind = Literal["text", "number", "count", "switch", "texts", "numbers"]

@@ -7,17 +7,17 @@ from typing import Literal
 
 from torch import Tensor, nn
 
-from prunus._arguments import door
-from prunus.channels import ChannelGraph
-from prunus.channels.parts import is_core
-from prunus.channels.trace import Inputs
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods.common import Outcome, Target, wish
 from prunus.methods.named import compensation_named, score_named
 from prunus.methods.one_shot import one_shot
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs
+from prunus.surgery.parts import is_core
 from prunus.tasks import Task
 from prunus.training import TrainConfig
-from prunus.watching import Watch, unwatched
 
 ONE_CURRENCY = ("reconstruction", "taylor", "car")  # scores that are errors or losses, and so can be compared between layers
 

@@ -17,17 +17,17 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus import scores
-from prunus._arguments import at_least, door
-from prunus.channels import trace
+from prunus._foundation.arguments import at_least, door
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import PlanError, TargetError
 from prunus.methods._data import example_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target, wish
 from prunus.methods.removal import remove
-from prunus.targets import plan
+from prunus.paint import trace
+from prunus.planning.targets import plan
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 from prunus.training.objective import Loss, with_penalty
-from prunus.watching import Clock, Watch, unwatched
 
 STRENGTH = 1e-4
 

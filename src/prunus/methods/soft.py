@@ -29,22 +29,23 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prunus._arguments import door
-
-from ..channels import Axis, ChannelGraph, Plan, trace
-from ..channels.mask import Zeros, lost_slots, produced, set_to_zero
-from ..channels.readers import norms_behind
-from ..channels.twin import named_tensors
-from ..errors import TargetError
-from ..scores.reduce import as_rows, combined, norm_scale, weight_axes, wide
-from ..targets import plan as choose
-from ..tasks import Task
-from ..training import Curriculum, TrainConfig
-from ..training.hooks import Pruning
-from ..watching import Clock, Watch, unwatched
-from ._data import callback, example_of
-from .common import FIRST, Journal, Outcome, Target
-from .removal import remove
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
+from prunus.errors import TargetError
+from prunus.methods._data import callback, example_of
+from prunus.methods.common import FIRST, Journal, Outcome, Target
+from prunus.methods.removal import remove
+from prunus.paint import trace
+from prunus.paint.graph import Axis, ChannelGraph
+from prunus.paint.model_copy import named_tensors
+from prunus.planning.targets import plan as choose
+from prunus.plans.consumers import norms_behind
+from prunus.plans.mask import Zeros, lost_slots, produced, set_to_zero
+from prunus.plans.plan import Plan
+from prunus.scores.reduce import as_rows, combined, norm_scale, weight_axes, wide
+from prunus.tasks import Task
+from prunus.training import Curriculum, TrainConfig
+from prunus.training.hooks import Pruning
 
 Growth = Literal["constant", "asymptotic"]
 _KNEE = 1 / 8  # ASFP: three quarters of the way are done after an eighth of the training

@@ -21,17 +21,17 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import door
-from prunus.channels import ChannelGraph
-from prunus.channels.factors import ChannelFactors, Maker, makers
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import callback, example_of, steps_of
 from prunus.methods.common import FIRST, Journal, Outcome
-from prunus.methods.gates import finish, traced_copy
+from prunus.methods.trained_masks import finish, traced_copy
+from prunus.paint.graph import ChannelGraph
+from prunus.surgery.channel_scaling import ChannelFactors, Maker, makers
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 from prunus.training.hooks import StepCount
-from prunus.watching import Clock, Watch, unwatched
 
 START = 0.1  # of the thresholds
 SHARPNESS = (10.0, 1000.0)

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from prunus._arguments import door
-from prunus.channels import trace
-from prunus.channels.plan import make_plan
+from prunus._foundation.arguments import door
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
 from prunus.methods._data import example_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target
 from prunus.methods.removal import remove
 from prunus.methods.soft import SoftPruning, trained_softly
+from prunus.paint import trace
+from prunus.plans.plan import make_plan
 from prunus.tasks import Task
 from prunus.training import Curriculum, TrainConfig
-from prunus.watching import Clock, Watch, unwatched
 
 
 @door(TargetError)

@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from prunus._arguments import checked
-from prunus._factories import call, called, nearest, reason, short
+from prunus._foundation.arguments import checked
+from prunus._foundation.factories import call, called, nearest, reason, short
 from prunus.errors import MissingExtraError, ModelNameError
 from prunus.models.lenet import lenet5
 from prunus.models.resnet import resnet20, resnet32, resnet44, resnet56, resnet110

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import at_least, checked
+from prunus._foundation.arguments import at_least, checked
 from prunus.errors import ConfigError
 
 KERNEL = 5

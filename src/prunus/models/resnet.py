@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import at_least, checked
+from prunus._foundation.arguments import at_least, checked
 from prunus.errors import ConfigError
 
 Shortcut = Literal["A", "projection"]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import at_least, checked
+from prunus._foundation.arguments import at_least, checked
 from prunus.errors import ConfigError, FileFormatError
 from prunus.models.weights import read_state
 

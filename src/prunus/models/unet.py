@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import at_least, checked
+from prunus._foundation.arguments import at_least, checked
 from prunus.errors import ConfigError
 
 WIDTH, DEPTH = 64, 4

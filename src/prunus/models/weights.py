@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.errors import FileFormatError
 from prunus.storage.finite import warn_of_nonfinite
 

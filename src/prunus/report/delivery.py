@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from prunus import report, storage
-from prunus.deploy import comparison, onnx
-from prunus.deploy.environment import environment
+from prunus._foundation.environment import environment
+from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, tensors
 from prunus.deploy.sheet import sheet_of
+from prunus.measure import comparison
 from prunus.report import html
 from prunus.report.describe import describe, files
 from prunus.report.quantisation import FILE, Quantisation, quantised

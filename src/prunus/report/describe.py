@@ -8,13 +8,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.latency import wanted
+from prunus.planning.latency_target import wanted
 from prunus.report import words
 from prunus.report.result import SCHEMA
 from prunus.tasks.words import record_of
 
 if TYPE_CHECKING:
-    from prunus.deploy.comparison import Measured
+    from prunus.measure.comparison import Measured
     from prunus.methods.common import Outcome
     from prunus.tasks import Task
     from prunus.training import History
@@ -41,10 +41,10 @@ def describe(
         model: name, class, input shape and whatever else identifies the model; the task's data are added.
         score: name of the score.
         seed: of everything random.
-        environment: of `prunus.deploy.environment`.
+        environment: of `prunus._foundation.environment`.
         task: the samples, for their numbers.
         training: a training that came before, if there was one.
-        latency: of `prunus.deploy.comparison`.
+        latency: of `prunus.measure.comparison`.
         notes: further remarks.
     """
     plan, target = outcome.plan, asdict(outcome.target)

@@ -12,19 +12,19 @@ import torch
 from torch import Tensor
 
 from prunus import storage
+from prunus._foundation.environment import environment
 from prunus.deploy import onnx
-from prunus.deploy.environment import environment
-from prunus.deploy.latency import pinned_threads
-from prunus.deploy.per_input import over_inputs
 from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
+from prunus.measure.per_input import over_inputs
+from prunus.measure.timing import pinned_threads
 from prunus.report.delivery import check, finish, run_files
 from prunus.report.result import SCHEMA
 from prunus.training import evaluate
 from prunus.training.feeding import batches
 
 if TYPE_CHECKING:
-    from prunus.channels import Cost
     from prunus.data import Split
+    from prunus.paint.cost import Cost
     from prunus.tasks import Task
     from prunus.training import History, Normalise
 

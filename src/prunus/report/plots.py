@@ -8,21 +8,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from prunus.report.canvas import (
-    AFTER,
-    BEFORE,
-    INK,
-    MUTED,
-    PAPER,
-    RULE,
-    SMALL,
-    TEXT,
-    Canvas,
-    quiet,
-    shorten,
-    spread,
-    styled,
-)
+from prunus.report.canvas import AFTER, BEFORE, INK, MUTED, PAPER, RULE, SMALL, TEXT, Canvas, quiet, shorten, spread, styled
 from prunus.report.words import count, milliseconds
 
 Row = Mapping[str, Any]

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from prunus.deploy import int8, onnx
 from prunus.deploy.file_network import FileNetwork
-from prunus.deploy.latency import measure_onnx, speedup
 from prunus.errors import ConfigError, TargetError, clause
+from prunus.measure.timing import measure_onnx, speedup
 
 if TYPE_CHECKING:
     from prunus.tasks import Task

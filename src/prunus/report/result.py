@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from prunus._foundation.atomic import write_atomically
+from prunus._foundation.json_files import read_json
 from prunus.errors import FileFormatError, clause
-from prunus.json_files import read_json
-from prunus.storage.atomic import write_atomically
 from prunus.storage.lock import settle
 
 # Raised when a key changes its meaning or goes away; new keys alone do not raise it.

@@ -1,20 +1,20 @@
 """Scores: one number per channel, higher = keep. A score is a plain function of a traced graph."""
 
-from .activation import activation_mean
-from .batchnorm import bn_scale
-from .car import car
-from .chance import random
-from .geometric_median import geometric_median
-from .greedy import greedy_norm
-from .lasso import lasso
-from .nisp import nisp
-from .norm import norm
-from .pls import pls
-from .reconstruction import reconstruction
-from .reduce import per_channel, weight_axes
-from .similarity import Similarity, similarity
-from .taylor import taylor
-from .thinet import thinet
+from prunus.scores.activation import activation_mean
+from prunus.scores.batchnorm import bn_scale
+from prunus.scores.car import car
+from prunus.scores.chance import random
+from prunus.scores.geometric_median import geometric_median
+from prunus.scores.greedy import greedy_norm
+from prunus.scores.lasso import lasso
+from prunus.scores.nisp import nisp
+from prunus.scores.norm import norm
+from prunus.scores.pls import pls
+from prunus.scores.reconstruction import reconstruction
+from prunus.scores.reduce import per_channel, weight_axes
+from prunus.scores.similarity import Similarity, similarity
+from prunus.scores.taylor import taylor
+from prunus.scores.thinet import thinet
 
 __all__ = [
     "Similarity",

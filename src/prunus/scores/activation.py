@@ -8,12 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door
-
-from ..channels.graph import ChannelGraph
-from ..channels.trace import as_arguments, called
-from ..channels.twin import copy_model
-from ..errors import PlanError
+from prunus._foundation.arguments import door
+from prunus.errors import PlanError
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.model_copy import copy_model
+from prunus.paint.trace import as_arguments, called
 
 
 @door(PlanError)

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from prunus._arguments import door
-
-from ..channels.graph import Axis, ChannelGraph
-from ..errors import PlanError
-from .reduce import Reduce, per_channel
+from prunus._foundation.arguments import door
+from prunus.errors import PlanError
+from prunus.paint.graph import Axis, ChannelGraph
+from prunus.scores.reduce import Reduce, per_channel
 
 
 @door(PlanError)

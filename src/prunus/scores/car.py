@@ -17,16 +17,15 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.errors import PlanError
-
-from ..channels import ChannelGraph
-from ..channels.mask import produced, set_to_zero
-from ..channels.twin import copy_model
-from ..channels.verify import evaluating
-from ..targets import matching
-from .norm import norm
-from .reconstruction import filled
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.model_copy import copy_model
+from prunus.planning.targets import matching
+from prunus.plans.mask import produced, set_to_zero
+from prunus.plans.verify import evaluating
+from prunus.scores.norm import norm
+from prunus.scores.reconstruction import filled
 
 
 @door(PlanError)

@@ -5,10 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.errors import PlanError
-
-from ..channels.graph import ChannelGraph
+from prunus.paint.graph import ChannelGraph
 
 
 @door(PlanError)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.errors import PlanError
-
-from ..channels.graph import ChannelGraph
-from .reduce import Reduce, per_channel, weight_axes
+from prunus.paint.graph import ChannelGraph
+from prunus.scores.reduce import Reduce, per_channel, weight_axes
 
 
 @door(PlanError)

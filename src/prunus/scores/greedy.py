@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.errors import PlanError
-
-from ..channels.graph import Axis, ChannelGraph
-from ..channels.twin import named_tensors
-from ..targets import plan
-from .reduce import as_rows, weight_axes, wide
+from prunus.paint.graph import Axis, ChannelGraph
+from prunus.paint.model_copy import named_tensors
+from prunus.planning.targets import plan
+from prunus.scores.reduce import as_rows, weight_axes, wide
 
 
 @door(PlanError)

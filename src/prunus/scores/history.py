@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door
-
-from ..channels import ChannelGraph, trace
-from ..channels.twin import copy_model, named_tensors
-from ..errors import PlanError
-from ..models.weights import load_weights
-from ..training.hooks import Pruning
-from .reduce import per_channel, weight_axes, wide
+from prunus._foundation.arguments import door
+from prunus.errors import PlanError
+from prunus.models.weights import load_weights
+from prunus.paint import trace
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.model_copy import copy_model, named_tensors
+from prunus.scores.reduce import per_channel, weight_axes, wide
+from prunus.training.hooks import Pruning
 
 
 class Pair(NamedTuple):

@@ -1,7 +1,7 @@
 """Additional importance weights: one trainable number per channel, which multiplies all that makes it.
 
 Sawant et al. 2022, compression by additional importance weights of filters (Applied Sciences 12(21), 11184): y_i = a_i (F_i * x). No formula of
-theirs is public beyond that; here a channel's weight multiplies all that makes the channel (see `prunus.channels.factors`).
+theirs is public beyond that; here a channel's weight multiplies all that makes the channel (see `prunus.surgery.channel_scaling`).
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..channels import ChannelGraph
-from ..channels.factors import ChannelFactors, makers, on_slots
-from ..errors import PlanError
-from .reduce import per_channel, weight_axes
+from prunus.errors import PlanError
+from prunus.paint.graph import ChannelGraph
+from prunus.scores.reduce import per_channel, weight_axes
+from prunus.surgery.channel_scaling import ChannelFactors, makers, on_slots
 
 Start = Literal["ones", "random", "l1", "l2", "std", "entropy", "correlation"]
 Importance = Literal["weight", "weight times norm"]

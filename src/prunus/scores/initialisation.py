@@ -14,14 +14,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from prunus._arguments import door
-
-from ..channels import ChannelGraph
-from ..channels.trace import as_arguments, called
-from ..channels.twin import copy_model, named_tensors
-from ..errors import PlanError, TargetError
-from .reduce import per_channel
-from .taylor import Loss
+from prunus._foundation.arguments import door
+from prunus.errors import PlanError, TargetError
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.model_copy import copy_model, named_tensors
+from prunus.paint.trace import as_arguments, called
+from prunus.scores.reduce import per_channel
+from prunus.scores.taylor import Loss
 
 Masks = dict[str, Tensor]
 """Parameter name -> which of its weights stay, bool, of its shape; only of weights, not of biases and norms."""

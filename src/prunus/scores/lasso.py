@@ -12,14 +12,13 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from prunus._arguments import door
-
-from ..channels import ChannelGraph
-from ..channels.trace import Inputs
-from ..errors import MissingExtraError, PlanError
-from .products import families
-from .reconstruction import filled
-from .thinet import joined
+from prunus._foundation.arguments import door
+from prunus.errors import MissingExtraError, PlanError
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs
+from prunus.scores.products import families
+from prunus.scores.reconstruction import filled
+from prunus.scores.thinet import joined
 
 
 @door(PlanError)

@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..channels.layers import Labels
-from .products import LayerProducts
-from .reconstruction import RIDGE
+from prunus.paint.records import Labels
+from prunus.scores.products import LayerProducts
+from prunus.scores.reconstruction import RIDGE
 
 Floats = NDArray[np.float64]
 

@@ -18,16 +18,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..channels import Axis, ChannelGraph
-from ..channels.readers import norms_behind, readers
-from ..channels.trace import Inputs, map_tensors, tensors_in
-from ..channels.twin import copy_model, named_tensors
-from ..channels.verify import drawn_inputs, evaluating
-from ..compensation.least_squares import InputMoments
-from ..compensation.looking import seen_by_all
-from ..compensation.rows import channel_axis
-from ..errors import PlanError
-from .reduce import as_rows, norm_scale, weight_axes
+from prunus.errors import PlanError
+from prunus.observe.capture import seen_by_all
+from prunus.observe.matrices import channel_axis
+from prunus.observe.moments import InputMoments
+from prunus.paint.graph import Axis, ChannelGraph
+from prunus.paint.model_copy import copy_model, named_tensors
+from prunus.paint.trace import Inputs, map_tensors, tensors_in
+from prunus.plans.consumers import norms_behind, readers
+from prunus.plans.verify import drawn_inputs, evaluating
+from prunus.scores.reduce import as_rows, norm_scale, weight_axes
 
 Products = NDArray[np.float64]
 _NOISE = 1 << 22  # numbers in the random inputs

@@ -18,17 +18,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunus._arguments import door
-
-from ..channels import ChannelGraph
-from ..channels.readers import Reader, readers
-from ..channels.trace import Inputs
-from ..channels.verify import evaluating
-from ..compensation.looking import seen_by_all
-from ..compensation.rows import as_matrix, channel_axis
-from ..errors import PlanError
-from .reconstruction import filled
-from .reduce import norm_scale
+from prunus._foundation.arguments import door
+from prunus.errors import PlanError
+from prunus.observe.capture import seen_by_all
+from prunus.observe.matrices import as_matrix, channel_axis
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs
+from prunus.plans.consumers import Reader, readers
+from prunus.plans.verify import evaluating
+from prunus.scores.reconstruction import filled
+from prunus.scores.reduce import norm_scale
 
 _MIXING = 0.5  # Inf-FS: as much from how far features spread as from how little they repeat each other
 

@@ -7,12 +7,11 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.errors import PlanError
-
-from ..channels.graph import Axis, ChannelGraph
-from ..channels.twin import named_tensors
-from .reduce import Reduce, as_rows, combined, per_channel, weight_axes, wide
+from prunus.paint.graph import Axis, ChannelGraph
+from prunus.paint.model_copy import named_tensors
+from prunus.scores.reduce import Reduce, as_rows, combined, per_channel, weight_axes, wide
 
 _BLOCK = 1 << 18  # numbers
 

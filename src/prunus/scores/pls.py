@@ -18,15 +18,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunus._arguments import at_least, door
-
-from ..channels import ChannelGraph
-from ..channels.readers import Reader, readers
-from ..channels.verify import evaluating
-from ..compensation.looking import seen_by_all
-from ..compensation.rows import channel_axis
-from ..errors import MissingExtraError, PlanError
-from .reconstruction import filled
+from prunus._foundation.arguments import at_least, door
+from prunus.errors import MissingExtraError, PlanError
+from prunus.observe.capture import seen_by_all
+from prunus.observe.matrices import channel_axis
+from prunus.paint.graph import ChannelGraph
+from prunus.plans.consumers import Reader, readers
+from prunus.plans.verify import evaluating
+from prunus.scores.reconstruction import filled
 
 COMPONENTS = 2
 

@@ -12,16 +12,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..channels import ChannelGraph
-from ..channels.components import components
-from ..channels.layers import Labels
-from ..channels.readers import Reader, readers
-from ..channels.trace import Inputs
-from ..channels.verify import evaluating
-from ..compensation.least_squares import InputMoments
-from ..compensation.looking import check_repeatable, seen_by_all
-from ..compensation.rows import as_matrix, channel_axis, positions, rows
-from ..errors import PlanError
+from prunus.errors import PlanError
+from prunus.observe.capture import check_repeatable, seen_by_all
+from prunus.observe.matrices import as_matrix, channel_axis, positions, rows
+from prunus.observe.moments import InputMoments
+from prunus.paint.components import components
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.records import Labels
+from prunus.paint.trace import Inputs
+from prunus.plans.consumers import Reader, readers
+from prunus.plans.verify import evaluating
 
 MOST_COLUMNS = 8192  # of a layer that is looked at: its sums have the square of this many numbers
 _BUDGET = 1 << 27  # numbers in all sums that are gathered in one pass

@@ -18,12 +18,11 @@ from collections.abc import Iterable, Sequence
 import torch
 from torch import Tensor
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.errors import PlanError
-
-from ..channels import ChannelGraph
-from ..channels.trace import Inputs
-from .products import LayerProducts, families
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs
+from prunus.scores.products import LayerProducts, families
 
 RIDGE = 1e-3
 AT_ONCE = 64  # channels that may go before all others are looked at again

@@ -10,11 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prunus._arguments import door
-
-from ..channels.graph import Axis, ChannelGraph
-from ..channels.twin import named_tensors
-from ..errors import PlanError
+from prunus._foundation.arguments import door
+from prunus.errors import PlanError
+from prunus.paint.graph import Axis, ChannelGraph
+from prunus.paint.model_copy import named_tensors
 
 Reduce = Literal["sum", "mean", "max", "producer"]
 SlotScore = Callable[[Tensor], Tensor]

@@ -17,16 +17,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from prunus._arguments import door
-
-from ..channels import ChannelGraph, Group, Plan
-from ..channels.trace import Inputs
-from ..errors import PlanError
-from .batchnorm import bn_scale
-from .merging import Merging, merge_all, pairs
-from .moments import Seen, from_batch_norms, from_inputs, from_noise, from_weights
-from .products import families
-from .reduce import per_channel, weight_axes
+from prunus._foundation.arguments import door
+from prunus.errors import PlanError
+from prunus.paint.graph import ChannelGraph, Group
+from prunus.paint.trace import Inputs
+from prunus.plans.plan import Plan
+from prunus.scores.batchnorm import bn_scale
+from prunus.scores.merging import Merging, merge_all, pairs
+from prunus.scores.moments import Seen, from_batch_norms, from_inputs, from_noise, from_weights
+from prunus.scores.products import families
+from prunus.scores.reduce import per_channel, weight_axes
 
 Metric = Literal["noise", "bn_prop", "bn_indep", "empirical"]
 Distance = Literal["next", "plain"]

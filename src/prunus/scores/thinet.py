@@ -14,13 +14,12 @@ from collections.abc import Iterable
 import torch
 from torch import Tensor
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.errors import PlanError
-
-from ..channels import ChannelGraph
-from ..channels.trace import Inputs
-from .products import LayerProducts, families
-from .reconstruction import filled
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs
+from prunus.scores.products import LayerProducts, families
+from prunus.scores.reconstruction import filled
 
 
 @door(PlanError)

@@ -8,14 +8,13 @@ from typing import Any
 import torch
 from torch import nn
 
-from prunus._arguments import checked
-
-from ..data.pictures import Example
-from ..errors import DataError
-from ..tolerance import Rows
-from ..training.feeding import Normalise
-from .metrics import Confusion, classes_of, together
-from .predict import OVERLAP, TILE, reader, strips
+from prunus._foundation.arguments import checked
+from prunus._foundation.confidence import Rows
+from prunus.data.pictures import Example
+from prunus.errors import DataError
+from prunus.segmentation.metrics import Confusion, classes_of, together
+from prunus.segmentation.predict import OVERLAP, TILE, reader, strips
+from prunus.training.feeding import Normalise
 
 
 @checked()

@@ -12,17 +12,17 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..data import limits
-from ..data.decode import need_pillow
-from ..data.paths import AnyPath, as_path, shown
-from ..data.pictures import GEOTIFF, Picture, need_rasterio, open_picture, opened_raster
-from ..errors import ConfigError, FileFormatError, PrunusError, clause
-from ..storage import fileset
-from ..storage.atomic import write_atomically
-from ..storage.lock import file_lock
-from ..training.feeding import Normalise
-from .metrics import classes_of
-from .predict import OVERLAP, TILE, reader, strips
+from prunus._foundation.atomic import write_atomically
+from prunus.data import limits
+from prunus.data.decode import need_pillow
+from prunus.data.paths import AnyPath, as_path, shown
+from prunus.data.pictures import GEOTIFF, Picture, need_rasterio, open_picture, opened_raster
+from prunus.errors import ConfigError, FileFormatError, PrunusError, clause
+from prunus.segmentation.metrics import classes_of
+from prunus.segmentation.predict import OVERLAP, TILE, reader, strips
+from prunus.storage import fileset
+from prunus.storage.lock import file_lock
+from prunus.training.feeding import Normalise
 
 LARGEST_SIDE = 2048  # of an overlay [pixels]
 COLOURS = ((0, 0, 0), (230, 60, 40), (40, 120, 230), (250, 190, 30), (60, 170, 90), (150, 80, 200), (20, 180, 190), (240, 120, 180))

@@ -10,10 +10,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prunus._arguments import checked
-
-from ..data.pictures import IGNORED
-from ..errors import ArgumentError
+from prunus._foundation.arguments import checked
+from prunus.data.pictures import IGNORED
+from prunus.errors import ArgumentError
 
 _SMOOTH = 1.0  # pixels: an empty mask that is found empty costs nothing
 

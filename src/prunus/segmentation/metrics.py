@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ..data.pictures import IGNORED
-from ..errors import DataError
+from prunus.data.pictures import IGNORED
+from prunus.errors import DataError
 
 
 class Confusion:

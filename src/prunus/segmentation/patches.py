@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from ..data.pictures import IGNORED, Example
-from ..errors import ConfigError, DataError
-from ..training.feeding import Normalise
-from .predict import reflected
+from prunus.data.pictures import IGNORED, Example
+from prunus.errors import ConfigError, DataError
+from prunus.segmentation.predict import reflected
+from prunus.training.feeding import Normalise
 
 
 class Patches:

@@ -8,12 +8,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import at_least, checked, shaped
-
-from ..data.pictures import Picture
-from ..errors import ConfigError, DataError
-from ..training.evaluation import mode, placement
-from ..training.feeding import Normalise
+from prunus._foundation.arguments import at_least, checked, shaped
+from prunus.data.pictures import Picture
+from prunus.errors import ConfigError, DataError
+from prunus.training.evaluation import mode, placement
+from prunus.training.feeding import Normalise
 
 Read = Callable[[int, int, int, int], Tensor]
 """(top, left, height, width) -> that window of a picture, (planes, height, width), normalised."""

@@ -7,14 +7,14 @@ train(model, data.train, config, normalise=normalise, curriculum=curriculum)
 
 from __future__ import annotations
 
-from .attributes import latent_factors, principal_components, variance_pixels
-from .clusters import representatives
-from .curricula import Aggregated, EasyDropped, Forgetting, Random, Scheduled, Static
-from .effect import cross_entropy, doubt, el2n, gradient_norm, margin, pixel_divergence
-from .masks import Masks
-from .points import Points, of_logits
-from .rules import Selection, area, at_random, critical, easy_dropped, everything, fixed_ratio, guarded, mean_division
-from .subsets import Subsets, aggregate, means
+from prunus.selection.attributes import latent_factors, principal_components, variance_pixels
+from prunus.selection.clusters import representatives
+from prunus.selection.curricula import Aggregated, EasyDropped, Forgetting, Random, Scheduled, Static
+from prunus.selection.effect import cross_entropy, doubt, el2n, gradient_norm, margin, pixel_divergence
+from prunus.selection.masks import Masks
+from prunus.selection.points import Points, of_logits
+from prunus.selection.rules import Selection, area, at_random, critical, easy_dropped, everything, fixed_ratio, guarded, mean_division
+from prunus.selection.subsets import Subsets, aggregate, means
 
 __all__ = [
     "Aggregated",

@@ -8,10 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from prunus._arguments import at_least, door
-
-from ..errors import ConfigError
-from .subsets import check_samples, chunks
+from prunus._foundation.arguments import at_least, door
+from prunus.errors import ConfigError
+from prunus.selection.subsets import check_samples, chunks
 
 Values = NDArray[np.float32]
 _OVERSAMPLING = 8

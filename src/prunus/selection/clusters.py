@@ -7,10 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prunus._arguments import door
-
-from ..errors import ConfigError
-from .rules import Selection
+from prunus._foundation.arguments import door
+from prunus.errors import ConfigError
+from prunus.selection.rules import Selection
 
 _MOST = 20_000  # samples of one class; the distances between all pairs of more would not fit into memory
 

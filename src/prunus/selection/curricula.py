@@ -13,10 +13,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from ..errors import ConfigError
-from .points import Points
-from .rules import Effects, Selection, at_random, checked_drop, checked_keep, easy_dropped, guarded
-from .subsets import Indices, Subsets
+from prunus.errors import ConfigError
+from prunus.selection.points import Points
+from prunus.selection.rules import Effects, Selection, at_random, checked_drop, checked_keep, easy_dropped, guarded
+from prunus.selection.subsets import Indices, Subsets
 
 Rule = Callable[[Effects, Subsets, Callable[[Indices], ArrayLike]], Selection]
 """(effect values of the coarse points, subsets, fine points -> their effect values) -> what is kept; see `prunus.selection.rules`."""

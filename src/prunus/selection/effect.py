@@ -6,9 +6,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import checked, one_each, shaped
-
-from ..errors import ConfigError
+from prunus._foundation.arguments import checked, one_each, shaped
+from prunus.errors import ConfigError
 
 
 @checked(ConfigError)

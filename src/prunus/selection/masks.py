@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..errors import ConfigError
-from .subsets import Indices, chunks
+from prunus.errors import ConfigError
+from prunus.selection.subsets import Indices, chunks
 
 
 class Masks:

@@ -10,13 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.errors import ConfigError
-
-from .effect import cross_entropy
-from .masks import Masks
-from .rules import Effects
-from .subsets import Indices, Subsets, means
+from prunus.selection.effect import cross_entropy
+from prunus.selection.masks import Masks
+from prunus.selection.rules import Effects
+from prunus.selection.subsets import Indices, Subsets, means
 
 Effect = Callable[[nn.Module, Tensor, Tensor], Tensor]
 """(model in evaluation mode, images (n, C, H, W), labels (n,) or shares of the classes) -> effect values (n,)."""

@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prunus._arguments import at_least, door, one_each, shaped
-
-from ..errors import ConfigError
-from .subsets import Indices, Subsets
+from prunus._foundation.arguments import at_least, door, one_each, shaped
+from prunus.errors import ConfigError
+from prunus.selection.subsets import Indices, Subsets
 
 Mask = NDArray[np.bool_]
 Effects = NDArray[np.float64]

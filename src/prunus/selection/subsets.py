@@ -15,10 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from prunus._arguments import at_least, door
-
-from .._wording import given
-from ..errors import ArgumentError, ConfigError
+from prunus._foundation.arguments import at_least, door
+from prunus._foundation.wording import given
+from prunus.errors import ArgumentError, ConfigError
 
 Indices = NDArray[np.int64]
 _CHUNK, _NUMBERS = 4096, 2**24  # samples, and numbers of samples, that are read at a time, at most

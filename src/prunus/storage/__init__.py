@@ -14,8 +14,8 @@ What is promised of a file, whoever wrote it:
 `save` refuses what `load` would refuse.
 """
 
-from .atomic import write_atomically
-from .checkpoint import read_tree, write_tree
-from .file import load, read_header, save
+from prunus._foundation.atomic import write_atomically
+from prunus.storage.checkpoint import read_tree, write_tree
+from prunus.storage.file import load, read_header, save
 
 __all__ = ["load", "read_header", "read_tree", "save", "write_atomically", "write_tree"]

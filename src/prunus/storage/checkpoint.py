@@ -10,10 +10,10 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
-from ..errors import FileFormatError, clause
-from .atomic import write_atomically
-from .digest import CHECKSUM, digest
-from .lock import settle
+from prunus._foundation.atomic import write_atomically
+from prunus.errors import FileFormatError, clause
+from prunus.storage.digest import CHECKSUM, digest
+from prunus.storage.lock import settle
 
 SCHEMA = 2  # 1 had no checksum
 _TENSOR = "tensor"

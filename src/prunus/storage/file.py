@@ -18,21 +18,21 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
-from ..channels.blocks import left_out, without_blocks
-from ..channels.origin import Origin
-from ..channels.places import set_size, size_at
-from ..channels.plan import check_fingerprint
-from ..channels.surgery import Rebind, Surgery
-from ..channels.traced import TracedModule
-from ..channels.twin import copy_model, meta_twin, named_tensors, walk
-from ..channels.widths import Width, can_keep, kept_in, set_widths
-from ..errors import FileFormatError, PlanError, clause
-from .atomic import write_atomically
-from .digest import CHECKSUM, digest
-from .finite import warn_of_nonfinite
-from .header import SCHEMA, Header, is_size, parse
-from .lock import settle
-from .shell import rehearse_data, traced_from_data, traced_to_data
+from prunus._foundation.atomic import write_atomically
+from prunus.errors import FileFormatError, PlanError, clause
+from prunus.paint.model_copy import copy_model, meta_twin, named_tensors, walk
+from prunus.paint.widths import Width, can_keep, kept_in, set_widths
+from prunus.plans.plan import check_fingerprint
+from prunus.storage.digest import CHECKSUM, digest
+from prunus.storage.finite import warn_of_nonfinite
+from prunus.storage.header import SCHEMA, Header, is_size, parse
+from prunus.storage.lock import settle
+from prunus.storage.traced_format import rehearse_data, traced_from_data, traced_to_data
+from prunus.surgery.blocks import left_out, without_blocks
+from prunus.surgery.origin import Origin
+from prunus.surgery.places import set_size, size_at
+from prunus.surgery.slicing import Rebind, Surgery
+from prunus.surgery.traced.module import TracedModule
 
 IN_FOLDER = "model.safetensors"  # the name of a run's model
 

@@ -15,8 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from prunus._foundation.atomic import destination, keep_permissions, put, sync_folder, write_atomically
 from prunus.errors import FileFormatError
-from prunus.storage.atomic import destination, keep_permissions, put, sync_folder, write_atomically
 
 NEW = "prunus-new"
 JOURNAL = "journal.json"

@@ -13,11 +13,11 @@ from torch import fx
 from torch.fx.graph import _PyTreeCodeGen, _PyTreeInfo
 from torch.utils import _pytree as pytree
 
-from ..errors import FileFormatError, clause
-from .arguments import DTYPES, MEMORY_FORMATS, Kind, kind_of_arithmetic, kind_of_call
-from .arithmetic import NAMES, SYMBOLIC
-from .names import check_name, check_path
-from .operators import operator_named
+from prunus.errors import FileFormatError, clause
+from prunus.storage.arguments import DTYPES, MEMORY_FORMATS, Kind, kind_of_arithmetic, kind_of_call
+from prunus.storage.arithmetic import NAMES, SYMBOLIC
+from prunus.storage.names import check_name, check_path
+from prunus.storage.operators import operator_named
 
 _KINDS = frozenset({"placeholder", "get_attr", "call_function", "call_module", "output"})
 

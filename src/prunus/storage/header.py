@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar
 
-from ..channels.plan import Plan
-from ..channels.surgery import Rebind
-from ..channels.widths import Width
-from ..errors import FileFormatError
-from .names import check_path
+from prunus.errors import FileFormatError
+from prunus.paint.widths import Width
+from prunus.plans.plan import Plan
+from prunus.storage.names import check_path
+from prunus.surgery.slicing import Rebind
 
 SCHEMA = 1
 Mode = Literal["dense", "eager", "traced"]

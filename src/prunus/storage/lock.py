@@ -16,10 +16,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from prunus._foundation.atomic import destination, sweep
+from prunus._foundation.oslock import claim
 from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.storage import fileset
-from prunus.storage.atomic import destination, sweep
-from prunus.storage.oslock import claim
 
 FILE = ".prunus.lock"
 _PATIENCE = 5.0  # seconds that a living run may need to bring written files to their places

@@ -5,7 +5,7 @@ from __future__ import annotations
 import keyword
 import unicodedata
 
-from ..errors import FileFormatError
+from prunus.errors import FileFormatError
 
 
 def is_name(text: object) -> bool:

@@ -16,11 +16,11 @@ from torch.fx import _pytree as fx_pytree
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from prunus.channels.plan import rebuild_inputs
-from prunus.channels.resolve import in_types_of
-from prunus.channels.trace import tensors_in
-from prunus.channels.traced import TracedModule
 from prunus.errors import FileFormatError, PlanError, clause
+from prunus.paint.trace import tensors_in
+from prunus.plans.plan import rebuild_inputs
+from prunus.plans.resolve import in_types_of
+from prunus.surgery.traced.module import TracedModule
 
 LEAST_ROOM = 1 << 26
 GROWTH = 256

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunus._arguments import checked
+from prunus._foundation.arguments import checked
 from prunus.data.npz import Arrays, Part, read_npz, tensor_of
 from prunus.data.paths import AnyPath, as_path, shown
 from prunus.data.pictures import IGNORED

@@ -10,8 +10,8 @@ from typing import Any
 
 from torch import Tensor
 
+from prunus._foundation.confidence import Rows
 from prunus.errors import ConfigError, MissingExtraError
-from prunus.tolerance import Rows
 
 Boxes = Mapping[str, Tensor]
 """Of one picture: `boxes` (boxes, 4), x1 y1 x2 y2 in pixels; `labels` (boxes,); and, where they were found, `scores` (boxes,)."""

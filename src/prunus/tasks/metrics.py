@@ -1,7 +1,7 @@
 """Metrics: what one sample contributes, and how all contributions become points.
 
 A metric is asked for the entries of a batch, one per sample, and keeps them all, so that the samples of two networks can be compared in pairs and
-what is said about a loss has a confidence (see `prunus.tolerance`).
+what is said about a loss has a confidence (see `prunus.planning.tolerance`).
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from typing import Any, Protocol, runtime_checkable
 import torch
 from torch import Tensor
 
-from prunus._wording import given
+from prunus._foundation.confidence import Rows
+from prunus._foundation.wording import given
 from prunus.errors import ConfigError, DataError
-from prunus.tolerance import Rows
 
 Batch = tuple[Any, Any]
 """Inputs (a tensor, or a tuple or list of what the model is called with) and targets."""

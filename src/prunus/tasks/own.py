@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from prunus._arguments import checked
-from prunus._factories import called, taken
+from prunus._foundation.arguments import checked
+from prunus._foundation.factories import called, taken
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.tasks.batches import size_of

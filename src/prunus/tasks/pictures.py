@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.confidence import Rows
 from prunus.data.picture_sets import PictureSet
 from prunus.data.pictures import IGNORED, Example
 from prunus.segmentation.evaluation import figures_of, picture_by_picture
@@ -18,7 +19,6 @@ from prunus.segmentation.patches import Patches
 from prunus.segmentation.predict import reader, reflected
 from prunus.tasks.segmentation import MeanIoU
 from prunus.tasks.task import Part, Task
-from prunus.tolerance import Rows
 from prunus.training.feeding import Normalise
 from prunus.training.objective import Loss
 

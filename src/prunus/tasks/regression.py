@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from prunus._wording import given
+from prunus._foundation.wording import given
 from prunus.errors import ConfigError
 
 LEAST = 1e-12  # variance of a target that never changes

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunus._foundation.confidence import Rows
 from prunus.data.pictures import IGNORED
 from prunus.errors import ConfigError
 from prunus.segmentation.evaluation import figures_of
 from prunus.segmentation.metrics import Confusion, classes_of
-from prunus.tolerance import Rows
 
 
 @dataclass(frozen=True)

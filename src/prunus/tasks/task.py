@@ -12,16 +12,16 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from prunus._wording import given
-from prunus.channels.parts import core, is_core, whole
-from prunus.channels.seeds import seeded
+from prunus._foundation.confidence import Rows, value_of
+from prunus._foundation.seeds import seeded
+from prunus._foundation.wording import given
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
+from prunus.surgery.parts import core, is_core, whole
 from prunus.tasks.batches import first_batches, samples_in
 from prunus.tasks.metrics import Accuracy, Batch, Metric, as_metric, measured
 from prunus.tasks.samples import BATCH, Samples
 from prunus.tasks.words import in_words
-from prunus.tolerance import Rows, value_of
 from prunus.training.calibration import Calibration
 from prunus.training.config import TrainConfig
 from prunus.training.evaluation import evaluate, mode, placement, sample_by_sample

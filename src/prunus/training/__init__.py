@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from prunus._lazy import names_of
+from prunus._foundation.lazy import names_of
 
 if TYPE_CHECKING:
     from prunus.training.calibration import Calibration

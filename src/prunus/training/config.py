@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from prunus._arguments import check_fields
+from prunus._foundation.arguments import check_fields
 from prunus.errors import ConfigError
 
 OptimizerName = Literal["sgd", "adam", "adamw"]

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import checked, one_each, shaped
+from prunus._foundation.arguments import checked, one_each, shaped
 
 TEMPERATURE, SHARE = 4.0, 0.9  # of the loss that comes from the teacher; the rest is cross-entropy with the labels
 

@@ -18,8 +18,8 @@ import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
-from ..errors import ConfigError
-from ..selection.rules import Selection
+from prunus.errors import ConfigError
+from prunus.selection.rules import Selection
 
 
 @dataclass(frozen=True)

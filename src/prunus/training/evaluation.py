@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.training.feeding import Normalise, batches

@@ -8,7 +8,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 
-from .distributed import Ranks
+from prunus.training.distributed import Ranks
 
 
 class Exchange:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from prunus._arguments import at_least, checked, shaped
+from prunus._foundation.arguments import at_least, checked, shaped
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.training.config import Augment

@@ -7,7 +7,7 @@ from typing import Any, Protocol
 
 from torch import Tensor, nn
 
-from ..selection.curricula import Curriculum
+from prunus.selection.curricula import Curriculum
 
 
 class Pruning(Protocol):

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..errors import FileFormatError, clause
-from .config import TrainConfig
+from prunus.errors import FileFormatError, clause
+from prunus.training.config import TrainConfig
 
 
 @dataclass(frozen=True)

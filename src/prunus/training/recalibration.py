@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from prunus._arguments import door
+from prunus._foundation.arguments import door
 from prunus.data.sets import Split
 from prunus.errors import ConfigError
 from prunus.training.evaluation import evaluate, mode, placement

@@ -1,0 +1,163 @@
+"""What one layer after another gets and makes, without running the network from its beginning each time.
+
+Refitting asks a network for the inputs of every layer in turn, and what lies before that layer does not change any more. So a module's output is kept
+once it is final, and stands in for the module from then on: the work for all layers together grows like the network, not like its square.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor, jit, nn
+
+from prunus.errors import PlanError
+from prunus.paint.graph import ChannelGraph
+from prunus.paint.trace import Inputs, as_arguments, called
+
+MOST_BYTES = 2 << 30  # of outputs that are kept; a module whose output does not fit is run again
+
+
+class _SeenError(BaseException):
+    """Ends a forward whose rest nobody needs; no Exception, so that nobody on the way takes it for a failure."""
+
+
+@dataclass(eq=False)
+class _Kept:
+    """What a module made of one batch; `values` is False once nobody looks at more than its shape."""
+
+    output: Tensor
+    values: bool = True
+
+    def bytes(self) -> int:
+        return self.output.numel() * self.output.element_size() * self.values
+
+
+class Resumed:
+    """Runs a network up to a layer, again and again, for layers in the order in which they run.
+
+    Between two calls only the layer that was asked for last and what runs after it may be changed.
+
+    Args:
+        model: in the mode in which it is to be run; the forwards of its modules are replaced, so give it a copy of your own.
+        graph: of the model or of one that computes with the same modules.
+        batch: any inputs; the network is run on them once, to count the calls of every module.
+        most_bytes: memory for outputs.
+    """
+
+    def __init__(self, model: nn.Module, graph: ChannelGraph, batch: Inputs, most_bytes: int = MOST_BYTES) -> None:
+        self._model, self._most_bytes, self._bytes, self._number = model, most_bytes, 0, 0
+        self._kept: dict[int, dict[str, _Kept]] = {}
+        self._users = _users(graph)
+        calls = _calls(model, batch)
+        for name in self._users:
+            module = model.get_submodule(name)
+            if calls[name] == 1 and not isinstance(module, jit.ScriptModule):
+                module.forward = self._standing_in(name, module.forward)
+
+    def upto(self, name: str, number: int, batch: Inputs) -> tuple[Tensor, Tensor]:
+        """What a layer gets and makes on a batch, which is known by its number; the rest of the network is not run.
+
+        Raises PlanError if the layer does not run on this batch.
+        """
+        found: list[tuple[Tensor, Tensor]] = []
+
+        def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+            found.append((args[0] if args else kwargs["input"], output))
+            raise _SeenError
+
+        self._number = number
+        self._kept.setdefault(number, {})
+        layer = self._model.get_submodule(name)
+        own = layer.__dict__.pop("forward", None)  # what the layer itself makes is not final: it is about to be refitted
+        handle = layer.register_forward_hook(look, with_kwargs=True)
+        args, kwargs = as_arguments(batch)
+        try:
+            called(self._model, args, kwargs)
+        except _SeenError:
+            return found[0]
+        finally:
+            handle.remove()
+            if own is not None:
+                layer.forward = own
+        raise PlanError(f"{name} did not run on the calibration inputs, but on the example inputs that the model was traced with.")
+
+    def _standing_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
+        """A module's forward that is run once per batch; what follows may work in place, so a copy is handed out."""
+
+        def stand_in(*args: Any, **kwargs: Any) -> Any:
+            final = self._kept[self._number].get(name)
+            if final is not None:
+                return final.output.clone() if final.values else final.output
+            output = forward(*args, **kwargs)
+            if isinstance(output, Tensor):
+                self._keep(name, output)
+            return output
+
+        return stand_in
+
+    def _keep(self, name: str, output: Tensor) -> None:
+        """Keep a final output, and forget what only modules look at that are not run any more."""
+        kept, copy = self._kept[self._number], output.clone()
+        if copy.stride() != output.stride():  # a view with gaps: laid out otherwise, sums over it would be rounded otherwise
+            return
+        for inner in [other for other in kept if _inside(other, name)]:
+            self._bytes -= kept.pop(inner).bytes()
+        if self._bytes + output.numel() * output.element_size() > self._most_bytes:
+            return
+        kept[name] = _Kept(copy)
+        self._bytes += kept[name].bytes()
+        for other, final in kept.items():
+            if final.values and other != name and all(any(_inside(user, stays) for stays in kept) for user in self._users[other]):
+                self._bytes -= final.bytes()
+                kept[other] = _Kept(final.output.new_empty(()).expand(final.output.shape), values=False)
+
+
+def _inside(name: str, module: str) -> bool:
+    return name == module or name.startswith(f"{module}.")
+
+
+def _calls(model: nn.Module, batch: Inputs) -> Counter[str]:
+    """How often every module is called in a forward."""
+    count: Counter[str] = Counter()
+    handles = [module.register_forward_pre_hook(lambda module, args, name=name: count.update([name])) for name, module in model.named_modules()]
+    args, kwargs = as_arguments(batch)
+    try:
+        called(model, args, kwargs)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return count
+
+
+def _users(graph: ChannelGraph) -> dict[str, frozenset[str]]:
+    """Modules of which nothing but one tensor is seen outside -> the modules that look at it.
+
+    A module that hands features on by other ways than what it returns, through a hook or an attribute, has more, and cannot be stood in for; nor can
+    one that writes into what it was given.
+    """
+    makers: dict[int, str] = {}
+    escaped: dict[str, set[int]] = {}
+    users: dict[str, set[str]] = {}
+    writing: set[str] = set()
+    for record in graph.records:
+        for around in _around(record.module):
+            escaped.setdefault(around, set())
+            users.setdefault(around, set())
+        for tensor in record.tensors:
+            for around in _around(makers.get(id(tensor), "")):
+                if not _inside(record.module, around):
+                    escaped[around].add(id(tensor))
+                    users[around].add(record.module)
+            if any(tensor is made for made in record.outputs):
+                writing.update(around for around in _around(record.module) if not _inside(makers.get(id(tensor), ""), around))
+        makers.update((id(tensor), record.module) for tensor in record.outputs)
+    return {name: frozenset(users[name]) for name, tensors in escaped.items() if len(tensors) == 1 and name not in writing}
+
+
+def _around(name: str) -> list[str]:
+    """A module and those that it lies in, the network itself left out."""
+    parts = name.split(".") if name else []
+    return [".".join(parts[: n + 1]) for n in range(len(parts))]

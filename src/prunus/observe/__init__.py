@@ -1,0 +1,1 @@
+"""Observe: what layers get and make, on calibration inputs."""

@@ -1,0 +1,41 @@
+"""What layers get and make on real inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+
+from prunus.errors import PlanError
+from prunus.paint.trace import Inputs, as_arguments, called
+
+
+def check_repeatable(batches: Iterable[Inputs]) -> None:
+    """Raises PlanError for an iterator, which could be read only once."""
+    if iter(batches) is batches:
+        raise PlanError("The calibration inputs are read several times; give a list of batches instead of an iterator.")
+
+
+def seen_by_all(model: nn.Module, names: Iterable[str], batches: Iterable[Inputs]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+    """What several layers get and make, batch by batch."""
+    found: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def look(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        found[name] = (args[0] if args else kwargs["input"], output)
+
+    handles = [
+        model.get_submodule(name).register_forward_hook(
+            lambda module, args, kwargs, output, name=name: look(name, args, kwargs, output), with_kwargs=True
+        )
+        for name in names
+    ]
+    try:
+        for batch in batches:
+            args, kwargs = as_arguments(batch)
+            called(model, args, kwargs)
+            yield dict(found)
+            found.clear()
+    finally:
+        for handle in handles:
+            handle.remove()

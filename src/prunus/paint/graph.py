@@ -1,0 +1,421 @@
+"""The result of tracing: channels, the groups they form, what is pinned and why, and what any plan costs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from prunus.paint.components import components
+from prunus.paint.cost import AxisTable, Cost, CostModel, LayerCost
+from prunus.paint.costing import cost_model, layer_costs
+from prunus.paint.folding import settle_leaks
+from prunus.paint.model_copy import Twin, fingerprint_of, named_tensors
+from prunus.paint.painter import Painter
+from prunus.paint.records import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record, Statistic, Where
+from prunus.paint.source import UNPAINTED, Source
+from prunus.paint.state import State
+from prunus.paint.statistics import split_statistics
+from prunus.paint.widths import Site
+
+Origin = tuple[int, int]
+_SILENT = frozenset({"kernel positions", "used as an index", "a spatial axis"})
+
+
+class Removal(Protocol):
+    """What says which channels of a graph go: a plan."""
+
+    def removed_in(self, graph: ChannelGraph) -> NDArray[np.bool_]:
+        """The channels that go, shape (num_channels,)."""
+
+
+class Axis(NamedTuple):
+    """One axis of one parameter or buffer: the channel of every slot, -1 where pinned.
+
+    `produces` says that its slots make channels, `consumed` that they are multiplied with channels and summed over (the input axis of a weight).
+    `zeroed`: where a channel is removed, the masked network has `neutral` there, which is zero, or one where something is divided by it. Axes of one
+    `pattern` hold the same channels slot by slot; those of pattern 0 hold none.
+    """
+
+    name: str
+    dim: int
+    channels: Labels
+    produces: bool
+    consumed: bool
+    zeroed: bool
+    neutral: float
+    is_parameter: bool
+    pattern: int
+
+
+@dataclass(frozen=True, eq=False)
+class Group:
+    """Channels that occur in the same dimensions of the same parameters: what a user calls a layer's width.
+
+    `members` are those dimensions as (parameter, axis); `slots` says how many slots of its first member one channel takes.
+    """
+
+    index: int
+    name: str
+    channels: Labels
+    members: tuple[tuple[str, int], ...]
+    slots: int
+
+    @property
+    def size(self) -> int:
+        """Number of channels."""
+        return len(self.channels)
+
+
+@dataclass(frozen=True)
+class Pinned:
+    """Slots that will never be pruned: why, which operator said so, on which line, and the parameter axes that it concerns."""
+
+    reason: str
+    operator: str
+    where: str
+    channels: int
+    names: tuple[str, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Note:
+    """Channels whose removal changes the function of what is left, and why."""
+
+    channels: Labels
+    text: str
+
+
+@dataclass(frozen=True, eq=False)
+class ChannelGraph:
+    """All channels of a model. `print(graph)` shows them.
+
+    `training` is the same of its forward in train mode, with the same channels, where that does something else than the one in eval mode.
+    """
+
+    model: nn.Module
+    twin: Twin
+    inputs: tuple[tuple[Any, ...], dict[str, Any]]
+    sources: tuple[Source, ...]
+    records: tuple[Record, ...]
+    contractions: tuple[Contraction, ...]
+    leaks: tuple[Leak, ...]
+    component_of_colour: Labels
+    channel_of_colour: Labels
+    axes: tuple[Axis, ...]
+    groups: tuple[Group, ...]
+    group_of_channel: Labels
+    pins: tuple[Mark, ...]
+    notes: tuple[Note, ...]
+    statistics: tuple[Statistic, ...]
+    sites: tuple[Site, ...]
+    watched: bool  # whether torch's functions were watched when it was painted, as statistics and lists of slots need it
+    state: State
+    training: ChannelGraph | None
+    costs: CostModel
+
+    @property
+    def forwards(self) -> tuple[ChannelGraph, ...]:
+        """This one, and that of train mode where it is another."""
+        return (self,) if self.training is None else (self, self.training)
+
+    @cached_property
+    def pinned(self) -> tuple[Pinned, ...]:
+        """What will never be pruned, and why: most slots first."""
+        return _reasons(self.pins, self.component_of_colour, self.sources)
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Identifies the architecture by the names and shapes of its parameters and buffers."""
+        return fingerprint_of({source.name: source.tensor.shape for source in self.sources})
+
+    def is_of(self, model: nn.Module) -> bool:
+        """Whether a model has the parameters and buffers of the traced one, by name and shape; buffers that its forward made since do not matter."""
+        tensors = named_tensors(model)
+        for source in self.sources:
+            found = tensors.pop(source.name, None)
+            if found is None or (found.shape != source.tensor.shape and (source.is_parameter or source.name in self._cut)):
+                return False
+        return not any(isinstance(tensor, nn.Parameter) for tensor in tensors.values())
+
+    def remade(self, tensors: Mapping[str, Tensor]) -> list[str]:
+        """Buffers that have another shape than when the model was traced."""
+        return [s.name for s in self.sources if not s.is_parameter and s.name in tensors and tensors[s.name].shape != s.tensor.shape]
+
+    @cached_property
+    def _cut(self) -> frozenset[str]:
+        """Parameters and buffers that hold channels; other buffers may have been made anew, by a forward on inputs of another size."""
+        return frozenset(axis.name for axis in self.axes if (axis.channels >= 0).any())
+
+    @cached_property
+    def wiring(self) -> tuple[tuple[Origin | None, ...], ...]:
+        """Where the operands of every record come from: (record, output), or (-1, source); None for inputs and other constants."""
+        made: dict[int, Origin] = {id(source.tensor): (-1, position) for position, source in enumerate(self.sources)}
+        result = []
+        for index, record in enumerate(self.records):
+            result.append(tuple([made.get(id(t)) for t in record.tensors]))
+            for position, tensor in enumerate(record.outputs):
+                made[id(tensor)] = (index, position)
+        return tuple(result)
+
+    @cached_property
+    def anchors(self) -> tuple[list[tuple[str, int]], list[Labels]]:
+        """Per group: an axis of a parameter that holds its channels, as (parameter, axis); and the first slot of each channel there."""
+        axes = {(axis.name, axis.dim): axis for axis in self.axes}
+        keys, slots = [], []
+        first = np.zeros(self.num_channels, dtype=np.int64)
+        for group in self.groups:
+            key = min((m for m in group.members if axes[m].is_parameter), key=lambda m: not axes[m].produces)
+            channels = axes[key].channels
+            held = np.flatnonzero(channels >= 0)[::-1]
+            first[channels[held]] = held
+            keys.append(key)
+            slots.append(first[group.channels])
+        return keys, slots
+
+    @property
+    def num_channels(self) -> int:
+        """Number of channels that can be removed."""
+        return len(self.group_of_channel)
+
+    def kept(self, removed: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Channels kept per group, shape (groups,), from a boolean array over the channels."""
+        return np.bincount(self.group_of_channel[~removed], minlength=len(self.groups)).astype(np.int64)
+
+    def stays(self, labels: Labels | slice, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Which slots of a painted axis, or which of a range of colours, stay, shape (slots,)."""
+        return ~np.append(removed, False)[self.channel_of_colour[labels]]  # pinned slots are channel -1
+
+    def kept_length(self, labels: Labels, removed: NDArray[np.bool_]) -> int:
+        """How many slots of a painted axis stay."""
+        return int(self.stays(labels, removed).sum())
+
+    def kept_shape(self, shape: Sequence[int], paint: Paint, removed: NDArray[np.bool_]) -> tuple[int, ...]:
+        """The shape of a painted tensor once channels are gone."""
+        by_axis = {layer.axis: layer.labels for layer in paint}
+        return tuple(self.kept_length(by_axis[a], removed) if a in by_axis else int(n) for a, n in enumerate(shape))
+
+    def cost(self, plan: Removal | None = None) -> Cost:
+        """MACs, parameters, bytes and peak activation of the model, or of what a plan leaves of it, without building it."""
+        return self.costs.cost(self.kept(self._removed(plan)))
+
+    def layers(self, plan: Removal | None = None) -> tuple[LayerCost, ...]:
+        """Every convolution and matrix product with its width and cost, before and after a plan."""
+        return layer_costs(self, self._removed(plan))
+
+    def _removed(self, plan: Removal | None) -> NDArray[np.bool_]:
+        if plan is None:
+            return np.zeros(self.num_channels, dtype=bool)
+        return plan.removed_in(self)
+
+    def __str__(self) -> str:
+        from prunus.paint.tables import graph_table
+
+        return graph_table(self)
+
+    def __repr__(self) -> str:
+        return f"ChannelGraph({type(self.model).__name__}: {self.num_channels} channels in {len(self.groups)} groups)"
+
+
+def build(
+    model: nn.Module,
+    twin: Twin,
+    inputs: tuple[tuple[Any, ...], dict[str, Any]],
+    painter: Painter,
+    sources: tuple[Source, ...],
+    sites: Sequence[Site] | None = None,
+    state: State | None = None,
+) -> ChannelGraph:
+    """Components of the couplings become channels, channels with the same slots become groups."""
+    parent = components(painter.next_colour, painter.edges, painter.whole)
+    painter.pins.extend(made_by_none(painter, parent, sources))
+    pinned = _pinned_colours(painter, parent, sources)
+    channel_of_colour, count = _number_channels(parent, pinned, sources)
+    table = AxisTable(channel_of_colour)
+    kept, other = split_statistics(twin.modules, painter.records, painter.statistics, sites or ())
+    leaks, zeroed = settle_leaks(painter.records, twin.modules, painter.leaks, painter.relied)
+    axes = _axes(sources, table, painter, zeroed)
+    parts = cost_model(table, painter, sources, axes)
+    group_of_channel, slots = _group(table, count)
+    groups = _name_groups(group_of_channel, slots, axes)
+    return ChannelGraph(
+        model=model,
+        twin=twin,
+        inputs=inputs,
+        sources=sources,
+        records=tuple(painter.records),
+        contractions=tuple(painter.contractions),
+        leaks=tuple(leaks),
+        component_of_colour=parent,
+        channel_of_colour=channel_of_colour,
+        axes=axes,
+        groups=groups,
+        group_of_channel=group_of_channel,
+        pins=tuple(painter.pins),
+        notes=_notes([*painter.notes, *(one.mark for one in other)], channel_of_colour),
+        statistics=tuple(kept),
+        sites=tuple(sites or ()),
+        watched=sites is not None,
+        state=state or {},
+        training=None,
+        costs=parts.model(table, slots, np.array([g.size for g in groups], dtype=np.int64)),
+    )
+
+
+def _axes(sources: Sequence[Source], table: AxisTable, painter: Painter, zeroed: Sequence[Labels]) -> tuple[Axis, ...]:
+    places = [(source, axis) for source in sources for axis in range(source.tensor.dim())]
+    painted = [(source.starts[axis], source.tensor.shape[axis]) for source, axis in places if source.starts[axis] != UNPAINTED]
+
+    def marks(colours: Sequence[Labels]) -> Iterator[bool]:
+        """Whether some slot of every painted axis is marked; the colours of sources are the first ones, without gaps."""
+        marked = _marked(painter.next_colour, colours)[: sum(painted[-1]) if painted else 0]
+        return iter(np.logical_or.reduceat(marked, [start for start, _ in painted]).tolist() if painted else [])
+
+    consumed, made, relied = marks(painter.consumed), marks(painter.made), marks([*painter.relied, *zeroed])
+    result = []
+    for source, axis in places:
+        channels, unpainted = source.part(table.channel_of_colour, axis), source.starts[axis] == UNPAINTED
+        pattern = 0 if unpainted else table.pattern(channels)
+        read, makes, must = (False, True, False) if unpainted else (next(consumed), next(made), next(relied))
+        produces = makes or not read
+        zero = (produces or must) and source.is_real
+        result.append(Axis(source.name, axis, channels, produces, read, zero, source.neutral[axis], source.is_parameter, pattern))
+    return tuple(result)
+
+
+def _marked(count: int, colours: Sequence[Labels]) -> NDArray[np.bool_]:
+    """True at all the given colours, shape (count,)."""
+    result = np.zeros(count, dtype=bool)
+    if colours:
+        result[np.concatenate([labels.reshape(-1) for labels in colours])] = True
+    return result
+
+
+def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source]) -> NDArray[np.bool_]:
+    """Components that contain the anchor, a pinned colour, or slots that no operator ever saw."""
+    bad = _marked(painter.next_colour, [parent[mark.labels] for mark in painter.pins])
+    bad[parent[ANCHOR]] = True
+    used = {id(t) for record in painter.records for t in record.tensors} | painter.standing_for | painter.read_elsewhere
+    for source in sources:
+        unseen = id(source.tensor) not in used
+        for axis, size in enumerate(source.tensor.shape):
+            if size == 1 or unseen:
+                bad[source.part(parent, axis)] = True
+    return bad
+
+
+def made_by_none(painter: Painter, parent: Labels, sources: Sequence[Source]) -> list[Mark]:
+    """What no parameter makes, so that nothing would make a removed one zero: copies of one slot, as of a grey image, random numbers, constants."""
+    produced, held = np.zeros((2, painter.next_colour), dtype=bool)
+    for source in sources:
+        for axis, start in enumerate(source.starts):
+            if start != UNPAINTED:
+                (produced if source.is_parameter else held)[start : start + source.tensor.shape[axis]] = True
+    read = np.flatnonzero(produced)
+    produced &= ~_marked(painter.next_colour, painter.consumed) | _marked(painter.next_colour, painter.made)
+    made = np.zeros(painter.next_colour, dtype=bool)
+    made[parent[produced]] = True
+    marks = [Mark(mark.labels[~made[parent[mark.labels]]], *mark[1:]) for mark in painter.copied if not made[parent[mark.labels]].all()]
+    made[parent[held]] = True
+    alone = read[~made[parent[read]]]
+    return [*marks, Mark(alone, "made by no parameter", "", Where("", 0))] if len(alone) else marks
+
+
+def _number_channels(parent: Labels, pinned: NDArray[np.bool_], sources: Sequence[Source]) -> tuple[Labels, int]:
+    """Number the components that own parameter slots, in the order of their first slot; all other colours get -1."""
+    ends = [start + size for s in sources if s.is_parameter for start, size in zip(s.starts, s.tensor.shape) if start != UNPAINTED]
+    end = max(ends, default=0)  # parameters have the first colours, and a component is known by its smallest
+    roots = np.flatnonzero((parent[:end] == np.arange(end)) & ~pinned[:end])
+    number = np.full(len(parent), -1)
+    number[roots] = np.arange(len(roots))
+    return number[parent], len(roots)
+
+
+def _group(table: AxisTable, count: int) -> tuple[Labels, Labels]:
+    """Channels that take the same number of slots of every distinct axis form a group.
+
+    The group of every channel, shape (count,), and the slots that a group takes of every distinct axis, shape (axes, groups).
+    """
+    which, channels = table.slots()
+    weights = np.random.default_rng(0).integers(1, 1 << 63, size=len(table), dtype=np.uint64)
+    signature = np.zeros(count, dtype=np.uint64)
+    np.add.at(signature, channels, weights[which])
+    _, first, inverse = np.unique(signature, return_index=True, return_inverse=True)
+    groups = len(first)
+    rank = np.empty(groups, dtype=np.int64)
+    rank[np.argsort(first)] = np.arange(groups)
+    group_of_channel = rank[inverse.reshape(-1)]
+    slots = np.bincount(which * groups + group_of_channel[channels], minlength=len(table) * groups)
+    return group_of_channel, slots.reshape(len(table), groups)
+
+
+def _name_groups(group_of_channel: Labels, slots: Labels, axes: Sequence[Axis]) -> tuple[Group, ...]:
+    """Find the axes that hold each group."""
+    sizes = np.bincount(group_of_channel, minlength=slots.shape[1])
+    held = [[(g, row[g]) for g in np.flatnonzero(row).tolist()] for row in slots]
+    members: list[list[tuple[str, int]]] = [[] for _ in sizes]
+    producers: list[list[str]] = [[] for _ in sizes]
+    slots_of = [0] * len(sizes)
+    for axis in axes:
+        for g, number in held[axis.pattern]:
+            members[g].append((axis.name, axis.dim))
+            if axis.is_parameter and axis.produces:
+                producers[g].append(axis.name.rpartition(".")[0] or axis.name)
+                slots_of[g] = slots_of[g] or int(number)
+    channels = np.split(np.argsort(group_of_channel, kind="stable"), np.cumsum(sizes)[:-1])
+    names = _distinct([_group_name(*names) for names in zip(producers, members)])
+    return tuple([Group(g, names[g], channels[g], tuple(members[g]), max(1, slots_of[g] // len(channels[g]))) for g in range(len(sizes))])
+
+
+def _group_name(producers: list[str], members: list[tuple[str, int]]) -> str:
+    distinct = list(dict.fromkeys(producers)) or [members[0][0]]
+    return distinct[0]
+
+
+def _distinct(names: Sequence[str]) -> list[str]:
+    """A layer whose slots fall into several groups (a split, say) gives names like `conv[0]`, `conv[1]`."""
+    total, seen = Counter(names), Counter[str]()
+    result = []
+    for name in names:
+        result.append(f"{name}[{seen[name]}]" if total[name] > 1 else name)
+        seen[name] += 1
+    return result
+
+
+def _reasons(pins: Sequence[Mark], parent: Labels, sources: Sequence[Source]) -> tuple[Pinned, ...]:
+    """One entry per distinct reason and line, with the parameter axes that it reaches."""
+    reach: dict[tuple[str, str, str], set[int]] = {}
+    for mark in pins:
+        if mark.reason not in _SILENT:
+            key = (mark.reason, mark.operator, str(mark.where))
+            reach.setdefault(key, set()).update(parent[mark.labels].reshape(-1).tolist())
+    owners: dict[int, list[str]] = {}
+    for source in sources:
+        if source.is_parameter:
+            for axis in range(min(2, source.tensor.dim())):
+                if source.tensor.shape[axis] > 1:
+                    for root in np.unique(parent[source.colours(axis)]).tolist():
+                        owners.setdefault(root, []).append(f"{source.name}:{axis}")
+    result = []
+    for (reason, operator, where), roots in reach.items():
+        owned = [r for r in roots if r in owners]
+        if owned:
+            names = tuple(dict.fromkeys(name for r in owned for name in owners[r]))
+            result.append(Pinned(reason, operator, where, len(owned), names))
+    return tuple(sorted(result, key=lambda p: -p.channels))
+
+
+def _notes(marks: Sequence[Mark], channel_of_colour: Labels) -> tuple[Note, ...]:
+    """One note per distinct reason and line, with the channels that it concerns."""
+    found: dict[str, list[Labels]] = {}
+    for mark in marks:
+        channels = channel_of_colour[mark.labels].reshape(-1)
+        if (channels >= 0).any():
+            found.setdefault(f"{mark.reason} ({mark.operator}, {mark.where})", []).append(channels[channels >= 0])
+    return tuple(Note(np.unique(np.concatenate(parts)), text) for text, parts in found.items())

@@ -1,0 +1,97 @@
+"""Indexing: along an unpainted axis everything passes; along a painted one a known index puts the slots into another order, any other pins."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from prunus.paint.painter import Call, Rule
+from prunus.paint.records import Layer, Paint, unknown_like, zero_or_unknown
+from prunus.paint.rules.pieces import keep_place
+
+
+def index_select(call: Call) -> Sequence[Paint]:
+    """index_select(x, dim, index): slots of a painted axis in another order, where the index is a known constant."""
+    x, index = call.args[0], call.args[2]
+    axis = call.args[1] % max(x.dim(), 1)
+    found = _reordered(call, x, axis, index)
+    return ((*(y for y in call.paint(x) if y.axis != axis), *found),)
+
+
+def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Layer]:
+    """The layer of the slots that a known index names; the slots of the index itself live and die with those.
+
+    Rows of a parameter, as of a table of positions, are pinned: which of them are read does not depend on the channels around.
+    """
+    found, values = call.layers(x, axis), call.painter.value_of(index)
+    if len(found) != 1 or values is None or values.dim() != 1 or values.dtype == torch.bool or call.painter.is_fixed(x):
+        call.pin(found, "picked by an index")
+        call.pin(call.paint(index), "used as an index")
+        return []
+    picked = found[0].take(values.cpu().numpy())
+    if len(picked.labels) == 1:
+        keep_place(call, found, int(values))
+    for layer in call.paint(index):
+        call.painter.couple(layer.labels, picked.labels)
+    return [picked]
+
+
+def index(call: Call) -> Sequence[Paint]:
+    """x[i, :, j] with index tensors: the indexed axes are pinned, unless a known list names slots of one; the others keep their layers."""
+    x, indices, out = call.args[0], call.args[1], call.outputs[0]
+    used = [axis for axis, tensor in enumerate(indices) if tensor is not None]
+    call.painter.note_unlisted(indices)
+    if len(used) == 1 and out.dim() == x.dim():
+        found = _reordered(call, x, used[0], indices[used[0]])
+        return ((*(y for y in call.paint(x) if y.axis != used[0]), *found),)
+    for tensor in indices:
+        call.pin(call.paint(tensor), "used as an index")
+    call.pin([y for y in call.paint(x) if y.axis in used], "picked by an index")
+    if any(tensor is not None and tensor.dtype == torch.bool for tensor in indices):
+        call.pin(call.paint(x), "picked by a boolean mask")
+        return ((),)
+    width = out.dim() - (x.dim() - len(used))
+    adjacent = used == list(range(used[0], used[0] + len(used)))
+    place = used[0] if adjacent else 0
+    rest = [axis for axis in range(x.dim()) if axis not in used]
+    moved = {axis: i + (width if i >= place else 0) for i, axis in enumerate(rest)}
+    return (tuple(y.on(moved[y.axis]) for y in call.paint(x) if y.axis in moved),)
+
+
+def embedding(call: Call) -> Sequence[Paint]:
+    """embedding(weight, indices): rows are pinned, the features pass."""
+    weight, out = call.tensors[0], call.outputs[0]
+    call.pin([y for y in call.paint(weight) if y.axis == 0], "rows of an embedding")
+    return (tuple(Layer(out.dim() - 1, y.labels, y.dead) for y in call.paint(weight) if y.axis == 1),)
+
+
+def embedding_bag(call: Call) -> Sequence[Paint]:
+    """_embedding_bag(weight, indices, offsets, ...): sums, means or maxima of rows; the other results only count."""
+    weight, out = call.tensors[0], call.outputs[0]
+    call.pin([y for y in call.paint(weight) if y.axis == 0], "rows of an embedding")
+    for tensor in call.tensors[1:]:
+        call.pin(call.paint(tensor), "used as an index")
+    features = tuple(Layer(out.dim() - 1, y.labels, zero_or_unknown(y.dead)) for y in call.paint(weight) if y.axis == 1)
+    return [features, *(() for _ in call.outputs[1:])]
+
+
+def bucketize(call: Call) -> Sequence[Paint]:
+    """bucketize(x, boundaries) and searchsorted(boundaries, x), with one list of boundaries for all."""
+    x, boundaries = call.args[:2] if call.operator == "bucketize" else (call.args[1], call.args[0])
+    call.pin(call.paint(boundaries), "boundaries")
+    if boundaries.dim() != 1 or not isinstance(x, Tensor):
+        call.pin([y for t in call.tensors for y in call.paint(t)], f"{call.operator} along the channels")
+        return ((),)
+    return (tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x)),)
+
+
+RULES: dict[str, Rule] = {
+    "index_select": index_select,
+    "index": index,
+    "embedding": embedding,
+    "_embedding_bag": embedding_bag,
+    "_embedding_bag_forward_only": embedding_bag,
+    **dict.fromkeys(("bucketize", "searchsorted"), bucketize),
+}

@@ -1,0 +1,179 @@
+"""Operators that put tensors together or take them apart: concatenation, stacking, splitting, slicing, selecting, padding."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import accumulate
+
+import numpy as np
+from torch import Tensor
+
+from prunus.paint.painter import Call, Rule
+from prunus.paint.records import ANCHOR, Layer, Paint, Values, constant, joined
+from prunus.paint.rules.pointwise import meet
+
+
+def cat(call: Call) -> Sequence[Paint]:
+    """Concatenation: labels follow one another along the axis, and meet along all others."""
+    out = call.outputs[0]
+    axis = call.arg(1, "dim", 0) % out.dim()
+    parts = [t for t in call.args[0] if not (t.dim() == 1 and t.shape[0] == 0)]
+    layers = _meet_elsewhere(call, parts, axis)
+    if any(call.layers(t, axis) for t in parts):
+        layers.extend(_concatenate(call, parts, axis))
+    return (tuple(layers),)
+
+
+def _meet_elsewhere(call: Call, parts: Sequence[Tensor], axis: int) -> list[Layer]:
+    """Couple concatenated tensors along the axes that they share."""
+    layers = []
+    part = Call(call.painter, "cat", call.func, (), {}, call.outputs, tuple(parts))
+    for other in range(parts[0].dim()):
+        if other != axis:
+            found = meet(part, other, parts[0].dim(), evaluate=False)
+            if len(parts) > 1 and found:
+                deads = [call.layers(t, other)[0].dead for t in parts]
+                found = [Layer(other, x.labels, _where_equal(deads)) for x in found]
+            elif found:
+                found = call.layers(parts[0], other)
+            layers.extend(found)
+    return layers
+
+
+def _where_equal(deads: Sequence[Values]) -> Values:
+    """The value that all agree on, else unknown."""
+    if all(dead is deads[0] for dead in deads):
+        return deads[0]
+    return np.where(np.all([dead == deads[0] for dead in deads], axis=0), deads[0], np.nan)
+
+
+def _concatenate(call: Call, parts: Sequence[Tensor], axis: int) -> list[Layer]:
+    labels, dead = [], []
+    for tensor in parts:
+        found = call.layers(tensor, axis)
+        if len(found) == 1:
+            labels.append(found[0].labels)
+            dead.append(found[0].dead)
+            continue
+        call.pin(found, "two sets of channels share one axis")
+        labels.append(call.painter.fresh(1) if tensor.shape[axis] == 1 else np.full(tensor.shape[axis], ANCHOR))
+        dead.append(constant(math.nan, tensor.shape[axis]))
+        if tensor.shape[axis] == 1:
+            call.painter.couple(labels[-1], np.array([ANCHOR]))
+    return [Layer(axis, np.concatenate(labels), joined(dead))]
+
+
+def stack(call: Call) -> Sequence[Paint]:
+    """Stacking: a new unpainted axis; the tensors meet along all others."""
+    out = call.outputs[0]
+    axis = call.arg(1, "dim", 0) % out.dim()
+    layers = _meet_elsewhere(call, call.args[0], -1)
+    return (tuple(x.on(x.axis + (x.axis >= axis)) for x in layers),)
+
+
+def split(call: Call) -> Sequence[Paint]:
+    """split into equal pieces: slot j of every piece is coupled, so that the pieces stay equal."""
+    x = call.tensors[0]
+    axis = call.arg(2, "dim", 0) % x.dim()
+    sizes = [t.shape[axis] for t in call.outputs]
+    for layer in call.layers(x, axis):
+        whole = len(sizes) - (sizes[-1] != sizes[0])
+        if whole > 1:
+            block = layer.labels[: whole * sizes[0]].reshape(whole, sizes[0])
+            call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
+        if sizes[-1] != sizes[0]:
+            call.pin([layer], "split into pieces of unequal length")
+    return _pieces(call, x, axis, sizes)
+
+
+def split_with_sizes(call: Call) -> Sequence[Paint]:
+    """split with a list of sizes: each piece takes its part of the labels."""
+    x = call.tensors[0]
+    axis = call.arg(2, "dim", 0) % x.dim()
+    return _pieces(call, x, axis, [t.shape[axis] for t in call.outputs])
+
+
+def _pieces(call: Call, x: Tensor, axis: int, sizes: Sequence[int]) -> Sequence[Paint]:
+    ends = list(accumulate(sizes))
+    return tuple(
+        tuple(layer.take(slice(end - size, end)) if layer.axis == axis else layer for layer in call.paint(x)) for size, end in zip(sizes, ends)
+    )
+
+
+def slice_(call: Call) -> Sequence[Paint]:
+    """Slicing takes a part of the labels; a step other than one pins, because it would change which slots are taken, and so does a single slot."""
+    x = call.tensors[0]
+    axis = call.arg(1, "dim", 0) % x.dim()
+    start, end, step = call.arg(2, "start"), call.arg(3, "end"), call.arg(4, "step", 1)
+    if step != 1:
+        call.pin(call.layers(x, axis), "sliced with a step")
+    if call.outputs[0].shape[axis] == 1:
+        keep_place(call, call.layers(x, axis), int(start or 0))
+    index = slice(start, end, step)
+    return (tuple(layer.take(index) if layer.axis == axis else layer for layer in call.paint(x)),)
+
+
+def select(call: Call) -> Sequence[Paint]:
+    """Selecting one slot of a painted axis pins that slot; the axis disappears."""
+    x = call.tensors[0]
+    axis = call.arg(1, "dim", 0) % x.dim()
+    keep_place(call, call.layers(x, axis), int(call.arg(2, "index")))
+    return (_without(call.paint(x), axis),)
+
+
+def keep_place(call: Call, layers: Sequence[Layer], index: int) -> None:
+    """Pin a slot that is selected by its number, and those that the number counts: the ones in front, or behind where it counts from the end."""
+    for layer in layers:
+        counted = layer.labels[: index + 1] if index >= 0 else layer.labels[index:]
+        call.painter.pin(counted, "single slots are selected", call.operator)
+
+
+def unbind(call: Call) -> Sequence[Paint]:
+    """Taking a painted axis apart pins it; the axis disappears."""
+    x = call.tensors[0]
+    axis = call.arg(1, "dim", 0) % x.dim()
+    call.pin(call.layers(x, axis), "single slots are selected")
+    return (_without(call.paint(x), axis),) * len(call.outputs)
+
+
+def _without(paint: Paint, axis: int) -> Paint:
+    return tuple(layer.on(layer.axis - (layer.axis > axis)) for layer in paint if layer.axis != axis)
+
+
+def pad(call: Call) -> Sequence[Paint]:
+    """Constant padding: along a painted axis the new slots get colours of their own; elsewhere it only changes what a removed slot holds."""
+    x, pads = call.tensors[0], list(call.args[1])
+    value = float(call.arg(2, "value", 0) or 0)
+    amounts = {x.dim() - 1 - i // 2: (pads[i], pads[i + 1]) for i in range(0, len(pads), 2)}
+    layers = []
+    for layer in call.paint(x):
+        before, after = amounts.get(layer.axis, (0, 0))
+        layers.append(_pad_axis(call, layer, before, after, value))
+        around = any(p != (0, 0) for a, p in amounts.items() if a != layer.axis)
+        # padding with -inf is what max pooling does by itself, and only a maximum makes sense of it, by ignoring it
+        if around and value != -np.inf:
+            layers[-1] = Layer(layer.axis, layers[-1].labels, np.where(layers[-1].dead == value, value, np.nan))
+    return (tuple(layers),)
+
+
+def _pad_axis(call: Call, layer: Layer, before: int, after: int, value: float) -> Layer:
+    if not before and not after:
+        return layer
+    start, end = max(0, -before), len(layer.labels) - max(0, -after)
+    head, tail = call.painter.fresh(max(0, before)), call.painter.fresh(max(0, after))
+    labels = np.concatenate([head, layer.labels[start:end], tail])
+    dead = np.concatenate([np.full(len(head), value), layer.dead[start:end], np.full(len(tail), value)])
+    return Layer(layer.axis, labels, dead)
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("split", "unsafe_split", "chunk", "unsafe_chunk"), split),
+    **dict.fromkeys(("split_with_sizes", "unsafe_split_with_sizes"), split_with_sizes),
+    "cat": cat,
+    "stack": stack,
+    "slice": slice_,
+    "select": select,
+    "unbind": unbind,
+    "constant_pad_nd": pad,
+}

@@ -1,0 +1,110 @@
+"""Operators on the planes of space that channels are a batch to: triangles, diagonals, quarter turns, cross products, unpooling."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from prunus.paint.painter import Call, Rule
+from prunus.paint.records import Layer, Paint, unknown_like, zero_or_unknown
+from prunus.paint.rules.pointwise import pointwise
+
+
+def triangle(call: Call) -> Sequence[Paint]:
+    """tril, triu: of the last two axes."""
+    x = call.tensors[0]
+    return (_batch(call, {x.dim() - 2, x.dim() - 1}, "a triangle along the channels"),)
+
+
+def quarter_turn(call: Call) -> Sequence[Paint]:
+    """rot90(x, times, dims)."""
+    x = call.tensors[0]
+    dims = {d % x.dim() for d in call.arg(2, "dims", (0, 1))}
+    call.pin([y for y in call.paint(x) if y.axis in dims], "turned along the channels")
+    return (tuple(y for y in call.paint(x) if y.axis not in dims),)
+
+
+def diagonal(call: Call) -> Sequence[Paint]:
+    """diagonal(x, offset, dim1, dim2): both axes go, the diagonal comes last."""
+    x = call.tensors[0]
+    dims = {call.arg(2, "dim1", 0) % x.dim(), call.arg(3, "dim2", 1) % x.dim()}
+    call.pin([y for y in call.paint(x) if y.axis in dims], "a diagonal along the channels")
+    return (tuple(y.on(y.axis - sum(d < y.axis for d in dims)) for y in call.paint(x) if y.axis not in dims),)
+
+
+def cross(call: Call) -> Sequence[Paint]:
+    """linalg_cross(x, y, dim): three slots make three."""
+    out = call.outputs[0]
+    axis = call.arg(2, "dim", -1) % max(out.dim(), 1)
+    for tensor in call.tensors:
+        call.pin(call.layers(tensor, axis - out.dim()), "a cross product along the channels")
+    (paint,) = pointwise(call)
+    return (tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in paint if y.axis != axis),)
+
+
+def max_unpool(call: Call) -> Sequence[Paint]:
+    """max_unpool2d(x, indices, size), max_unpool3d: values and the places they go to have the same channels."""
+    x, indices = call.tensors[:2]
+    first = x.dim() - (3 if "3d" in call.operator else 2)
+    layers = []
+    for axis in range(x.dim()):
+        found = [*call.layers(x, axis), *call.layers(indices, axis)]
+        if axis < first and len(found) == 2:
+            call.painter.couple(found[0].labels, found[1].labels)
+            layers.append(Layer(axis, found[0].labels, zero_or_unknown(found[0].dead)))
+        else:
+            call.pin(found, "a spatial axis" if axis >= first else "meets an unpainted tensor")
+    return (tuple(layers),)
+
+
+def fractional_pool(call: Call) -> Sequence[Paint]:
+    """fractional_max_pool2d(x, kernel, size, samples), in two or three dimensions: random numbers per channel say where."""
+    x, samples = call.args[0], call.args[3]
+    first = x.dim() - (3 if "3d" in call.operator else 2)
+    layers = []
+    for layer in call.paint(x):
+        drawn = call.layers(samples, layer.axis - first + 2) if layer.axis < first else []
+        if not drawn:
+            call.pin([layer], "a spatial axis" if layer.axis >= first else "meets an unpainted tensor")
+            continue
+        call.painter.couple(layer.labels, drawn[0].labels)
+        layers.append(layer)
+    return (tuple(layers), tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers))
+
+
+def _batch(call: Call, dims: set[int], reason: str) -> Paint:
+    """Layers along other axes, where zero stays zero."""
+    paint = call.paint(call.tensors[0])
+    call.pin([y for y in paint if y.axis in dims], reason)
+    return tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in paint if y.axis not in dims)
+
+
+def distance(call: Call) -> Sequence[Paint]:
+    """_cdist_forward and _euclidean_dist of (..., P, M) and (..., R, M): slots of M that become equal are at no distance."""
+    first, second = call.tensors[:2]
+    rank = call.outputs[0].dim()
+    a, b = call.layers(first, -1), call.layers(second, -1)
+    if len(a) == len(b) == 1:
+        call.painter.couple(a[0].labels, b[0].labels)
+        if np.any(a[0].dead != b[0].dead):
+            call.inexact(a, "distances over slots that do not become equal")
+    else:
+        call.pin([*a, *b], "meets an unpainted tensor")
+    rows = [y.on(y.axis - first.dim() + rank) for y in call.paint(first) if y.axis < first.dim() - 1]
+    columns = [Layer(rank - 1, y.labels, y.dead) for y in call.layers(second, -2)]
+    for layer in call.paint(second):
+        if layer.axis < second.dim() - 2:
+            call.pin([layer, *(y for y in rows if y.axis == layer.axis - second.dim() + rank)], "a batch of distances")
+    return (tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in [*rows, *columns]),)
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("tril", "triu"), triangle),
+    "rot90": quarter_turn,
+    "diagonal": diagonal,
+    "linalg_cross": cross,
+    **dict.fromkeys(("max_unpool2d", "max_unpool3d"), max_unpool),
+    **dict.fromkeys(("fractional_max_pool2d", "fractional_max_pool3d"), fractional_pool),
+    **dict.fromkeys(("_cdist_forward", "_euclidean_dist"), distance),
+}

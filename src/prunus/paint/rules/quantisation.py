@@ -1,0 +1,59 @@
+"""Fake quantisation: rounding leaves channels apart, and zero at zero. Scales and ranges per channel go with the channels."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from prunus.paint.painter import Call, Rule
+from prunus.paint.records import Layer, Paint, is_zero, zero_or_unknown
+
+
+def _rounded(call: Call, axis: int | None, vectors: Sequence[Tensor], scale: Tensor | None) -> Sequence[Paint]:
+    """The layers of what is rounded; those along `axis` are coupled with vectors that hold one number per channel."""
+    layers = []
+    for layer in call.paint(call.args[0]):
+        if layer.axis == axis:
+            for vector in vectors:
+                for other in call.layers(vector, 0):
+                    call.painter.couple(layer.labels, other.labels)
+                    if vector is scale and is_zero(other.dead):
+                        call.painter.hazard(vector, layer.labels, call.operator)
+        layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
+    return (tuple(layers),) * len(call.outputs)
+
+
+def per_channel(call: Call) -> Sequence[Paint]:
+    """fake_quantize_per_channel_affine(x, scale, zero_point, axis, …)."""
+    scale, zero_point, axis = call.args[1:4]
+    return _rounded(call, axis % call.args[0].dim(), (scale, zero_point), scale)
+
+
+def per_tensor(call: Call) -> Sequence[Paint]:
+    """fake_quantize_per_tensor_affine(x, scale, zero_point, …)."""
+    return _rounded(call, None, (), None)
+
+
+def observed(call: Call) -> Sequence[Paint]:
+    """_fused_moving_avg_obs_fq_helper(x, observer_on, fake_quant_on, min, max, scale, zero_point, …, axis, per_row, symmetric)."""
+    vectors, axis, per_row = call.args[3:7], call.args[10], call.arg(11, "per_row_fake_quant", False)
+    return _rounded(call, axis % call.args[0].dim() if per_row else None, vectors, vectors[2])
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(("_fused_moving_avg_obs_fq_helper", "fused_moving_avg_obs_fake_quant"), observed),
+    **dict.fromkeys(
+        ("fake_quantize_per_channel_affine", "fake_quantize_per_channel_affine_cachemask", "_fake_quantize_learnable_per_channel_affine"),
+        per_channel,
+    ),
+    **dict.fromkeys(
+        (
+            "fake_quantize_per_tensor_affine",
+            "fake_quantize_per_tensor_affine_cachemask",
+            "_fake_quantize_per_tensor_affine_cachemask_tensor_qparams",
+            "_fake_quantize_learnable_per_tensor_affine",
+        ),
+        per_tensor,
+    ),
+}

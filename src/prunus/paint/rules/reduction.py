@@ -1,0 +1,96 @@
+"""Reductions: a sum over a painted axis drops the layer; any other statistic over it makes the plan inexact."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from prunus.paint.painter import Call, Rule
+from prunus.paint.records import Layer, Paint, Values, constant, is_zero, unknown_like, zero_or_unknown
+from prunus.paint.rules.centred import centre_of
+
+_KEEP_ZERO = frozenset({"sum", "mean", "amax", "amin", "linalg_vector_norm", "norm", "var", "std", "prod"})
+_NORMS = frozenset({"linalg_vector_norm", "norm"})
+_AVERAGES = frozenset({"mean", "var", "std", "var_mean", "std_mean", "amax", "amin"})
+_CENTRED = frozenset({"mean", "var", "std"})
+_DIM_SECOND = frozenset({"linalg_vector_norm", "norm"})  # dim is the third argument: (x, order, dim, keepdim)
+
+
+def reduction(call: Call) -> Sequence[Paint]:
+    """sum, mean, max, norm, variance … over given axes, or over all."""
+    x = call.tensors[0]
+    dims = _dims(call, x.dim())
+    keep = any(out.dim() == x.dim() for out in call.outputs)
+    layers = []
+    for layer in call.paint(x):
+        if layer.axis in dims:
+            _drop(call, layer)
+        else:
+            axis = layer.axis if keep else layer.axis - sum(d < layer.axis for d in dims)
+            layers.append(Layer(axis, layer.labels, _reduced(call, layer.dead)))
+    return (tuple(layers),) * len(call.outputs)
+
+
+def _dims(call: Call, rank: int) -> set[int]:
+    position = 2 if call.operator in _DIM_SECOND else 1
+    dims = call.arg(position, "dim")
+    if dims is None or isinstance(dims, bool) or (isinstance(dims, (list, tuple)) and not dims):
+        return set(range(rank))
+    return {d % max(rank, 1) for d in (dims if isinstance(dims, (list, tuple)) else [dims])}
+
+
+def _drop(call: Call, layer: Layer) -> None:
+    if call.operator == "sum":
+        if not is_zero(layer.dead):
+            call.inexact([layer], "a sum over slots that do not become zero")
+    elif call.operator.startswith("arg"):
+        call.pin([layer], f"{call.operator} counts the channels")
+    elif call.operator in _NORMS and is_zero(layer.dead) and _order(call) > 0:
+        return  # zeros add nothing
+    elif call.operator in _AVERAGES:
+        reason = f"{call.operator} across the channels"
+        centre = centre_of(call, layer) if call.operator in _CENTRED and not is_zero(layer.dead) else None
+        if centre is None:
+            call.averaged([layer], reason)
+        else:
+            call.painter.averaged(layer, reason, call.operator, centre)
+    else:
+        call.inexact([layer], f"{call.operator} across the channels")
+
+
+def _order(call: Call) -> float:
+    """The p of a p-norm; 0 where it is no plain number."""
+    order = call.arg(1, "ord" if call.operator == "linalg_vector_norm" else "p", 2)
+    return float(order) if isinstance(order, (int, float)) else 2.0 if order is None else 0.0
+
+
+def _reduced(call: Call, dead: Values) -> Values:
+    if call.operator not in _KEEP_ZERO:
+        return constant(math.nan, len(dead))
+    if call.operator in ("mean", "amax", "amin"):
+        return dead
+    return zero_or_unknown(dead)
+
+
+def cumulative(call: Call) -> Sequence[Paint]:
+    """cumsum and the like: along a painted axis they pin it."""
+    x = call.tensors[0]
+    axis = call.args[1] % max(x.dim(), 1)
+    call.pin(call.layers(x, axis), "accumulated along the channels")
+    passed = [y for y in call.paint(x) if y.axis != axis]
+    unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in passed)
+    if call.operator.startswith("logcumsumexp"):
+        return (unknown,)
+    return (tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in passed), *(unknown for _ in call.outputs[1:]))
+
+
+_REDUCTIONS = (
+    *("sum", "mean", "amax", "amin", "argmax", "argmin", "var", "std", "var_mean", "std_mean", "prod"),
+    *("linalg_vector_norm", "norm", "any", "all", "logsumexp", "count_nonzero", "nanmean", "nansum"),
+)
+
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_REDUCTIONS, reduction),
+    **dict.fromkeys(("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin"), cumulative),
+}

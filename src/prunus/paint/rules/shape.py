@@ -1,0 +1,311 @@
+"""Operators that only move slots. Most are the same operator, run on the labels instead of the values."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import torch
+
+from prunus.paint.painter import Call, Rule
+from prunus.paint.records import Labels, Layer, Paint, Values, constant, is_zero, zero_or_unknown
+
+
+def keep(call: Call) -> Sequence[Paint]:
+    """The output has the layers of the first tensor: clone, detach, dropout, type conversion, zeros_like."""
+    return (call.paint(call.tensors[0]),) * len(call.outputs)
+
+
+def converted(call: Call) -> Sequence[Paint]:
+    """Another type of numbers: what a removed slot holds is rounded towards zero, or only whether it is zero is left."""
+    paint, kind = call.paint(call.tensors[0]), call.outputs[0].dtype
+    if kind.is_floating_point or kind.is_complex:
+        return (paint,)
+    turned = np.trunc if kind != torch.bool else lambda dead: np.where(np.isnan(dead), np.nan, dead != 0)
+    return (tuple(y if is_zero(y.dead) else Layer(y.axis, y.labels, turned(y.dead)) for y in paint),)
+
+
+def filled(call: Call) -> Sequence[Paint]:
+    """A tensor of the same shape with contents of its own: zeros_like, ones_like, full_like, empty_like."""
+    value = {"zeros_like": 0.0, "ones_like": 1.0}.get(call.operator, _number(call))
+    return (tuple(Layer(x.axis, x.labels, constant(value, len(x.labels))) for x in call.paint(call.tensors[0])),)
+
+
+def new(call: Call) -> Sequence[Paint]:
+    """A constant with a size of its own (new_zeros and the like): fresh colours that shrink with what they meet."""
+    value = {"new_zeros": 0.0, "new_ones": 1.0}.get(call.operator, _number(call))
+    sizes = call.outputs[0].shape
+    return (tuple(Layer(a, call.painter.fresh(n), constant(value, n)) for a, n in enumerate(sizes) if n > 1),)
+
+
+def _number(call: Call) -> float:
+    """What full_like and new_full fill with, if it is one known number."""
+    position = {"full_like": 1, "new_full": 2}.get(call.operator)
+    value = None if position is None else call.arg(position, "fill_value")
+    return float(value) if isinstance(value, (int, float)) else math.nan
+
+
+def permute(call: Call) -> Sequence[Paint]:
+    """permute, transpose, t: layers follow their axis."""
+    x = call.tensors[0]
+    rank = x.dim()
+    if call.operator.rstrip("_") == "permute":
+        order = [d % rank for d in call.args[1]]
+    else:
+        order = list(range(rank))
+        pair = (0, 1) if call.operator.rstrip("_") == "t" else (call.args[1] % max(rank, 1), call.args[2] % max(rank, 1))
+        if rank > 1:
+            order[pair[0]], order[pair[1]] = order[pair[1]], order[pair[0]]
+    return (tuple(layer.on(order.index(layer.axis)) for layer in call.paint(x)),)
+
+
+def reshape(call: Call) -> Sequence[Paint]:
+    """view, reshape, flatten, squeeze, unsqueeze: found from the two shapes alone."""
+    x, out = call.tensors[0], call.outputs[0]
+    layers = [layer for found in call.paint(x) for layer in _regroup(call, found, tuple(x.shape), tuple(out.shape))]
+    return (tuple(_owned(call, layers)),)
+
+
+def _owned(call: Call, layers: Sequence[Layer]) -> list[Layer]:
+    """Where axes were joined, channels of parameters go before copies that the forward made, as of a batch, and inner copies before outer ones."""
+    first: dict[int, Layer] = {}
+    result: list[Layer] = []
+    for layer in sorted(layers, key=lambda y: bool(y.labels.min() >= call.painter.owned)) if len(layers) > 1 else layers:
+        if layer.axis in first and layer.labels.min() >= call.painter.owned:
+            copies, other = layer, first[layer.axis]
+            if other.labels.min() >= call.painter.owned:  # the layers of inner axes are behind those of outer ones
+                result[result.index(other)] = layer
+                copies, first[layer.axis] = other, layer
+            call.pin([copies], "copies share an axis with channels")
+            continue
+        first.setdefault(layer.axis, layer)
+        result.append(layer)
+    return result
+
+
+def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[range, range]]:
+    """Split two shapes of equal product into the shortest runs of axes whose products agree."""
+    result: list[tuple[range, range]] = []
+    i = j = 0
+    while i < len(old) or j < len(new):
+        i0, j0 = i, j
+        a = b = 1
+        if i < len(old):
+            a, i = old[i], i + 1
+        if j < len(new):
+            b, j = new[j], j + 1
+        while a != b:
+            if a < b:
+                a, i = a * old[i], i + 1
+            else:
+                b, j = b * new[j], j + 1
+        result.append((range(i0, i), range(j0, j)))
+    return result
+
+
+def _regroup(call: Call, layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> list[Layer]:
+    if 0 in old:
+        return []
+    kept_old = [i for i, n in enumerate(old) if n != 1]
+    kept_new = [j for j, n in enumerate(new) if n != 1]
+    for source, target in _blocks(tuple(old[i] for i in kept_old), tuple(new[j] for j in kept_new)):
+        axes = [kept_old[i] for i in source]
+        if layer.axis in axes:
+            targets = [kept_new[j] for j in target]
+            if len(axes) == len(targets) == 1:
+                return [layer.on(targets[0])]
+            shape = [old[a] if a == layer.axis else 1 for a in axes]
+            full, wanted = [old[a] for a in axes], [new[a] for a in targets]
+            labels = np.broadcast_to(layer.labels.reshape(shape), full).reshape(wanted)
+            dead = np.broadcast_to(layer.dead.reshape(shape), full).reshape(wanted)
+            own = _parts_of_it_alone(full, wanted, axes.index(layer.axis))
+            if own is None:
+                call.pin([layer], "a reshape that mixes channels with other axes")
+                return []
+            return settle(call, labels, dead, targets, own)
+    return []
+
+
+def _parts_of_it_alone(old: Sequence[int], new: Sequence[int], axis: int) -> list[int] | None:
+    """The new axes among which a reshape of one block may share out an old axis; None where who meets whom depends on the other sizes.
+
+    (N, H * W, C) -> (N, C, H, W) without a transpose cuts C into pieces as long as H * W and W happen to be. Where an axis is cut on purpose, as into
+    heads, some new axis holds nothing but a piece of it; one that is joined whole with others is held by one new axis.
+    """
+    inner = math.prod(old[axis + 1 :])
+    outer = inner * old[axis]
+    spans = [(math.prod(new[j + 1 :]), math.prod(new[j:])) for j in range(len(new))]
+    ends = sorted({inner, outer, *(end for span in spans for end in span)})
+    if any(large % small for small, large in pairwise(ends)):
+        return None
+    whole = [j for j, (first, last) in enumerate(spans) if first <= inner and last >= outer]
+    return whole or [j for j, (first, last) in enumerate(spans) if first >= inner and last <= outer and new[j] > 1]
+
+
+def settle(call: Call, labels: Labels, dead: Values, axes: Sequence[int], among: Sequence[int]) -> list[Layer]:
+    """Make a block of labels vary along one axis only, coupling what would leave it ragged once slots are removed.
+
+    The longest axis of `among` keeps its freedom: slot j of every head, of every group, of every block of a shuffle lives and dies together.
+    """
+    varying = [i for i in range(labels.ndim) if labels.shape[i] > 1 and (labels != labels.take([0], axis=i)).any()]
+    if not varying:
+        return []
+    if not set(varying) & set(among):
+        call.pin([Layer(0, labels.reshape(-1), dead.reshape(-1))], "a reshape that mixes channels with other axes")
+        return []
+    chosen = max(set(varying) & set(among), key=lambda i: (labels.shape[i], i))
+    rest = tuple(i for i in range(labels.ndim) if i != chosen)
+    corner = tuple(slice(None) if i == chosen else slice(0, 1) for i in range(labels.ndim))
+    if len(varying) > 1:
+        call.painter.couple(np.broadcast_to(labels[corner], labels.shape).reshape(-1), labels.reshape(-1))
+    line = labels[corner].reshape(-1)
+    values = np.where((dead == dead[corner]).all(axis=rest), dead[corner].reshape(-1), np.nan) if rest else dead
+    return [Layer(axes[chosen], line, values)]
+
+
+def as_strided(call: Call) -> Sequence[Paint]:
+    """as_strided: average pooling to one pixel ends with one that only renames the strides of axes of length one; any other pins."""
+    x, size, strides = call.tensors[0], list(call.args[1]), list(call.args[2])
+    step = 1
+    for axis in reversed(range(len(size))):
+        if size[axis] > 1 and strides[axis] != step:
+            call.pin(call.paint(x), "taken apart by strides")
+            return ((),)
+        step *= size[axis]
+    same = len(size) == x.dim() and all(size[layer.axis] == len(layer.labels) for layer in call.paint(x))
+    if same and size == list(x.shape) and not call.arg(3, "storage_offset"):
+        return (call.paint(x),)
+    call.pin(call.paint(x), "taken apart by strides")
+    return ((),)
+
+
+def roll(call: Call) -> Sequence[Paint]:
+    """roll and flip: the labels in another order. As many slots as a roll goes are counted, so they stay."""
+    x = call.tensors[0]
+    if call.operator == "flip":
+        steps: dict[int, int] = {d % x.dim(): 0 for d in call.args[1]}
+    else:
+        dims = call.arg(2, "dims") or ()
+        if not dims:  # over all axes, as if they were one
+            call.pin(call.paint(x), "rolled along the channels")
+            return ((),)
+        steps = {d % x.dim(): int(shift) for shift, d in zip(call.args[1], dims)}
+    layers = []
+    for layer in call.paint(x):
+        shift = steps.get(layer.axis)
+        if shift is None:
+            layers.append(layer)
+        elif call.operator == "flip":
+            layers.append(layer.take(slice(None, None, -1)))
+        else:
+            counted = layer.labels[-shift:] if shift > 0 else layer.labels[:-shift]
+            call.painter.pin(counted if shift else counted[:0], "rolled along the channels", call.operator)
+            layers.append(layer.take(np.roll(np.arange(len(layer.labels)), shift)))
+    return (tuple(layers),)
+
+
+def channel_shuffle(call: Call) -> Sequence[Paint]:
+    """channel_shuffle(x, groups): slot j of every group is coupled."""
+    x, groups = call.tensors[0], int(call.args[1])
+    layers = [layer for layer in call.paint(x) if layer.axis != 1]
+    for layer in call.layers(x, 1):
+        block, dead = layer.labels.reshape(groups, -1), layer.dead.reshape(groups, -1)
+        call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
+        layers.append(Layer(1, block.T.reshape(-1), dead.T.reshape(-1)))
+    return (tuple(layers),)
+
+
+def pixel_shuffle(call: Call) -> Sequence[Paint]:
+    """pixel_shuffle and unshuffle: the r*r slots that make one image channel live and die together."""
+    x, factor = call.tensors[0], int(call.args[1])
+    axis = x.dim() - 3
+    layers = [layer for layer in call.paint(x) if layer.axis < axis]
+    call.pin([y for y in call.paint(x) if y.axis > axis], "a spatial axis")
+    for layer in call.layers(x, axis):
+        if call.operator == "pixel_shuffle":
+            block, dead = layer.labels.reshape(-1, factor * factor), layer.dead.reshape(-1, factor * factor)
+            call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
+            layers.append(Layer(axis, block[:, 0], np.where((dead == dead[:, :1]).all(1), dead[:, 0], np.nan)))
+        else:
+            layers.append(Layer(axis, np.repeat(layer.labels, factor * factor), np.repeat(layer.dead, factor * factor)))
+    return (tuple(layers),)
+
+
+def glu(call: Call) -> Sequence[Paint]:
+    """Gated linear unit: the two halves of the axis are coupled; x * sigmoid(0) of a removed slot is 0 where x is."""
+    x = call.tensors[0]
+    axis = call.arg(1, "dim", -1) % x.dim()
+    layers = [layer for layer in call.paint(x) if layer.axis != axis]
+    for layer in call.layers(x, axis):
+        half = len(layer.labels) // 2
+        call.painter.couple(layer.labels[:half], layer.labels[half:])
+        layers.append(Layer(axis, layer.labels[:half], zero_or_unknown(layer.dead[:half])))
+    return (tuple(layers),)
+
+
+def im2col(call: Call) -> Sequence[Paint]:
+    """im2col: every channel becomes one slot per kernel position."""
+    x = call.tensors[0]
+    kernel: Any = int(np.prod(call.args[1]))
+    axis = x.dim() - 3
+    call.pin([y for y in call.paint(x) if y.axis > axis], "a spatial axis")
+    found = call.layers(x, axis)
+    kept = [y for y in call.paint(x) if y.axis < axis]
+    return (tuple(kept + [Layer(axis, np.repeat(y.labels, kernel), zero_or_unknown(np.repeat(y.dead, kernel))) for y in found]),)
+
+
+def col2im(call: Call) -> Sequence[Paint]:
+    """col2im: the kernel positions of one channel are coupled."""
+    x, out = call.tensors[0], call.outputs[0]
+    axis = x.dim() - 2
+    channels = out.shape[out.dim() - 3]
+    layers = [y for y in call.paint(x) if y.axis < axis]
+    for y in call.layers(x, axis):
+        block, dead = y.labels.reshape(channels, -1), y.dead.reshape(channels, -1)
+        call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
+        layers.append(Layer(axis, block[:, 0], np.where((dead == 0).all(1), 0.0, np.nan)))
+    return (tuple(layers),)
+
+
+_KEEP = (
+    "clone",
+    "detach",
+    "alias",
+    "contiguous",
+    "dropout",
+    "lift_fresh",
+    "lift_fresh_copy",
+    "positive",
+)
+_LIKE = ("zeros_like", "ones_like", "full_like", "empty_like")
+_NEW = ("new_zeros", "new_ones", "new_full", "new_empty")
+_VIEWS = (
+    "view",
+    "_unsafe_view",
+    "reshape",
+    "_reshape_alias",
+    "squeeze",
+    "unsqueeze",
+    "flatten",
+    "unflatten",
+    "view_copy",
+)
+
+RULES: dict[str, Rule] = {
+    **dict.fromkeys(_KEEP, keep),
+    **dict.fromkeys(("_to_copy", "to"), converted),
+    **dict.fromkeys(_LIKE, filled),
+    **dict.fromkeys(_NEW, new),
+    **dict.fromkeys(_VIEWS, reshape),
+    **dict.fromkeys(("permute", "transpose", "t"), permute),
+    **dict.fromkeys(("channel_shuffle", "native_channel_shuffle"), channel_shuffle),
+    **dict.fromkeys(("pixel_shuffle", "pixel_unshuffle"), pixel_shuffle),
+    **dict.fromkeys(("roll", "flip"), roll),
+    **dict.fromkeys(("as_strided", "as_strided_"), as_strided),
+    "glu": glu,
+    "im2col": im2col,
+    "col2im": col2im,
+}

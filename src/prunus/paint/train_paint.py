@@ -1,0 +1,127 @@
+"""What only training runs, such as auxiliary heads, is painted as well: what it couples, pins and relies on counts like the rest.
+
+The two forwards are painted apart, each with colours of its own beyond those of the parameters, which are the first and the same in both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from prunus.paint.components import components
+from prunus.paint.folding import agree, settle_leaks
+from prunus.paint.graph import made_by_none
+from prunus.paint.model_copy import Modules, Twin
+from prunus.paint.painter import Painter
+from prunus.paint.records import Labels, Mark, Where
+from prunus.paint.source import Source, colours_of
+
+
+@dataclass(frozen=True, eq=False)
+class Forward:
+    """One forward of a model that was painted, in eval or in train mode."""
+
+    painter: Painter
+    twin: Twin
+    sources: tuple[Source, ...]
+    outputs: tuple[Tensor, ...]
+
+
+# -- where one cannot be followed --------------------------------------------------------------------------------------------------------------------
+
+
+def keep_readable(run: Forward) -> list[str]:
+    """Pin what parameters that a forward does not read may read in one that cannot be followed; the names of these parameters.
+
+    A layer reads channels in the number that its weight takes. Where neither the forward nor another such layer makes that many, it reads anything.
+    """
+    left = [source for source in _unread(run) if source.is_parameter and source.tensor.numel() > 1]
+    layers = [
+        layer
+        for record in run.painter.records
+        for tensor, paint in zip(record.outputs, record.paints)
+        if not run.painter.is_fixed(tensor)
+        for layer in paint
+    ]
+    lengths = {len(layer.labels) for layer in layers}
+    made = {_made(run.twin.modules, source) for source in left if source.tensor.dim() > 1}
+    read = [_widths(run.twin.modules, source) for source in left]
+    anything = any(widths and not widths & (lengths | made) for widths in read)
+    wanted = set[int]().union(*read)
+    for layer in layers:
+        if anything or len(layer.labels) in wanted:
+            run.painter.pins.append(Mark(layer.labels, "training may read it, but cannot be followed", "", Where("", 0)))
+    return [source.name for source in left]
+
+
+def _made(modules: Modules, source: Source) -> int:
+    """How many channels a weight makes."""
+    width = vars(modules[source.name.rpartition(".")[0]]).get("out_channels")
+    return width if isinstance(width, int) else source.tensor.shape[0]
+
+
+def _widths(modules: Modules, source: Source) -> set[int]:
+    """How many channels a layer may read by one of its parameters."""
+    module = modules[source.name.rpartition(".")[0]]
+    for name in ("in_channels", "in_features"):
+        width = vars(module).get(name)
+        if isinstance(width, int):
+            return {width}
+    return {n for n in source.tensor.shape if n > 1}
+
+
+# -- two forwards, one set of channels ---------------------------------------------------------------------------------------------------------------
+
+
+def share(first: Forward, second: Forward) -> None:
+    """Give each of two forwards of one model what the other shows of its parameters."""
+    sides, count = (first, second), colours_of(first.sources)
+    agree(*((run.painter.records, run.twin.modules, run.painter.leaks) for run in sides))
+    known = [_known(run, count) for run in sides]
+    seen = [{source.name for source in run.sources} - {source.name for source in _unread(run)} for run in sides]
+    for run, (edges, pins, marks), read in zip(sides, reversed(known), reversed(seen)):
+        painter = run.painter
+        painter.edges.append(edges)
+        painter.pins.extend(pins)
+        for kept, found in zip((painter.consumed, painter.made, painter.relied), marks):
+            kept.extend(found)
+        painter.read_elsewhere = {id(source.tensor) for source in run.sources if source.name in read}
+    alone = [_alone(run, count) for run in sides]
+    for run, pins in zip(sides, reversed(alone)):
+        run.painter.pins.extend(pins)
+
+
+def _unread(run: Forward) -> list[Source]:
+    used = {id(tensor) for record in run.painter.records for tensor in record.tensors} | run.painter.standing_for
+    return [source for source in run.sources if id(source.tensor) not in used]
+
+
+Known = tuple[tuple[Labels, Labels], list[Mark], tuple[list[Labels], list[Labels], list[Labels]]]
+
+
+def _known(run: Forward, count: int) -> Known:
+    """What a forward shows, said of the colours of parameters alone: couplings, pins, and what is consumed, made and relied on."""
+    painter, parent = run.painter, _components(run)
+    _, zeroed = settle_leaks(painter.records, run.twin.modules, painter.leaks, painter.relied)
+    lists = (painter.consumed, painter.made, [*painter.relied, *zeroed])
+    consumed, made, relied = ([labels for labels in found if (labels < count).all()] for found in lists)
+    return (np.arange(count), parent[:count]), _of_parameters(painter.pins, parent, count), (consumed, made, relied)
+
+
+def _alone(run: Forward, count: int) -> list[Mark]:
+    """Pins of what neither of the two forwards makes by a parameter, once each knows of the other."""
+    parent = _components(run)
+    return _of_parameters(made_by_none(run.painter, parent, run.sources), parent, count)
+
+
+def _components(run: Forward) -> Labels:
+    return components(run.painter.next_colour, run.painter.edges, run.painter.whole)
+
+
+def _of_parameters(marks: Sequence[Mark], parent: Labels, count: int) -> list[Mark]:
+    """Marks on the parameters' colours that belong to the marked ones; a component is known by its smallest colour."""
+    roots = [(mark, np.unique(parent[mark.labels].reshape(-1))) for mark in marks]
+    return [Mark(labels[labels < count], *mark[1:]) for mark, labels in roots if (labels < count).any()]

@@ -1,0 +1,396 @@
+"""Norms that keep their width: what averages over channels goes on dividing by as many channels as there were.
+
+A layer norm over N channels, of which n are left and the others are zero, has the mean r·m and the mean square r·q, where m and q are those of
+what is left and r = n / N. Modules whose forward computes such statistics over channels that go become instances of a class made of their own, whose
+forward hands these calls, and no others, to the formulas below. They are still instances of the user's class, with its attributes and methods.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from functools import cache, partial
+from typing import Any, NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
+
+from prunus.paint.lists import KnownLists
+
+_ATEN = torch.ops.aten
+Formula = Callable[..., Any]
+
+
+class Width(NamedTuple):
+    """The statistic that a module computes as its `number`-th goes over `ratio` of the slots that it went over.
+
+    Where a module has negative numbers too, these are the statistics of train mode, from -1 downwards, and the others those of eval mode alone.
+    Where a mean was subtracted from all slots before, `centre` is its number among those of the same mode, from 0, and `power` that to which the
+    distances were raised, 1 or 2.
+    """
+
+    module: str
+    number: int
+    ratio: float
+    centre: int | None = None
+    power: int = 1
+
+
+class Share(NamedTuple):
+    """What of the slots of a statistic is left, and what was subtracted before; see `Width`."""
+
+    ratio: float
+    centre: int | None = None
+    power: int = 1
+
+
+class Held(NamedTuple):
+    """What slots that are not there hold: minus a mean, to a power."""
+
+    mean: Any
+    power: int
+
+
+class Site(NamedTuple):
+    """One call of a function that computes statistics, while a model was traced.
+
+    `modules` are the names of the modules that run, outermost first, `frames` a number for each of these runs; the call made the records from `first`
+    to before `end`.
+    """
+
+    modules: tuple[str, ...]
+    frames: tuple[int, ...]
+    first: int
+    end: int
+
+
+class KeepsWidth:
+    """A second base of a module's class: statistics over fewer slots than before are worked out as if the others were there, and zero."""
+
+    kept_widths: dict[int, Share]  # by number of the statistic
+
+    def forward(self, *args: Any, **kwargs: Any) -> Any:
+        """The module's own forward."""
+        with _Statistics(in_mode(self.kept_widths, self.training)):  # type: ignore[attr-defined]
+            return super().forward(*args, **kwargs)  # type: ignore[misc]
+
+    def __reduce_ex__(self, protocol: Any) -> Any:
+        base = plain_class(type(self))
+        return _made_again, (base, self.__getstate__())  # a module of its own form says what of it is kept
+
+
+def in_mode(shares: Mapping[int, Share], training: bool) -> dict[int, Share]:
+    """The shares of what a module computes in one mode, by number from 0."""
+    own = {-1 - number: share for number, share in shares.items() if number < 0}
+    return own if training and own else {number: share for number, share in shares.items() if number >= 0}
+
+
+def _made_again(base: type[nn.Module], state: dict[str, Any]) -> nn.Module:
+    """A module of a class that keeps widths, from what was copied or pickled."""
+    kind = wide_class(base)
+    module: nn.Module = kind.__new__(kind)
+    module.__setstate__(state)  # type: ignore[no-untyped-call]
+    return module
+
+
+def wide_class(base: type[nn.Module]) -> Any:
+    """The class of modules of another class that keep their width; it has the same name."""
+    return _made_class(base)  # type: ignore[arg-type]  # classes can be hashed
+
+
+@cache
+def _made_class(base: Any) -> Any:
+    return type(base.__name__, (KeepsWidth, base), {"__module__": base.__module__, "__doc__": base.__doc__, "__qualname__": base.__qualname__})
+
+
+def plain_class(kind: type) -> type[nn.Module]:
+    """The user's own class behind one that keeps widths, or the class itself."""
+    return kind.__mro__[2] if issubclass(kind, KeepsWidth) else kind
+
+
+def can_keep(module: nn.Module) -> bool:
+    """Whether a module's forward can be replaced: it is Python, and of its class."""
+    return "forward" not in vars(module) and not isinstance(module, torch.jit.ScriptModule)
+
+
+def set_widths(modules: Mapping[str, nn.Module], widths: Sequence[Width]) -> None:
+    """Let modules keep their widths; those that did so before go on with what is given here alone."""
+    tables: dict[str, dict[int, Share]] = {}
+    for width in widths:
+        tables.setdefault(width.module, {})[width.number] = Share(*width[2:])
+    for name, module in modules.items():
+        if name in tables:
+            module.__class__ = wide_class(plain_class(type(module)))
+            module.__dict__["kept_widths"] = tables[name]
+    for module in modules.values():
+        if isinstance(module, nn.TransformerEncoderLayer) and any(isinstance(norm, KeepsWidth) for norm in (module.norm1, module.norm2)):
+            module.activation_relu_or_gelu = 0  # else torch computes the layer in one piece in eval mode, its norms as torch knows them
+
+
+def kept_in(modules: Mapping[str, nn.Module]) -> tuple[Width, ...]:
+    """The widths that modules keep, as `set_widths` takes them."""
+    wide = ((name, module) for name, module in modules.items() if isinstance(module, KeepsWidth))
+    return tuple(Width(name, number, *share) for name, module in wide for number, share in module.kept_widths.items())
+
+
+def without_widths(modules: Mapping[str, nn.Module]) -> None:
+    """Give modules their own classes back, in place."""
+    for module in modules.values():
+        if isinstance(module, KeepsWidth):
+            owner: Any = module
+            owner.__class__ = plain_class(type(module))
+
+
+def numbered(sites: Sequence[Site], wide: frozenset[str]) -> list[int]:
+    """The number of every site among the statistics that its innermost module sees.
+
+    That module sees the calls of those inside it as well, but for what happens in modules that are themselves in `wide`.
+    """
+    seen: dict[int, int] = {}
+    result = []
+    for site in sites:
+        result.append(seen.get(site.frames[-1], 0) if site.frames else 0)
+        for depth in range(len(site.frames) - 1, -1, -1):
+            seen[site.frames[depth]] = seen.get(site.frames[depth], 0) + 1
+            if site.modules[depth] in wide:
+                break
+    return result
+
+
+class _Statistics(TorchFunctionMode):
+    """Hands numbered calls to their formulas while a module runs."""
+
+    def __init__(self, shares: Mapping[int, Share]) -> None:
+        super().__init__()
+        self.shares, self.calls = shares, 0
+        self.means: dict[int, Any] = {share.centre: None for share in shares.values() if share.centre is not None}
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        if func not in FORMULAS:
+            return func(*args, **kwargs)
+        number, self.calls = self.calls, self.calls + 1
+        share = self.shares.get(number)
+        if share is None:
+            result = func(*args, **kwargs)
+        elif share.centre is None:
+            result = FORMULAS[func](share.ratio, *args, **kwargs)
+        else:
+            result = FORMULAS[func](share.ratio, *args, **kwargs, held=Held(self.means[share.centre], share.power))
+        if number in self.means:
+            self.means[number] = result
+        return result
+
+
+class SiteLog(KnownLists):
+    """Notes every call of a function that computes statistics; `running` is what runs: names of modules, and a number for each run of one."""
+
+    def __init__(self, running: Sequence[tuple[str, int]], records: Sequence[Any]) -> None:
+        super().__init__()
+        self.running, self.records = running, records
+        self.sites: list[Site] = []
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func not in FORMULAS:
+            return super().__torch_function__(func, types, args, kwargs)
+        first = len(self.records)
+        result = func(*args, **(kwargs or {}))
+        names, frames = tuple([name for name, _ in self.running]), tuple([frame for _, frame in self.running])
+        self.sites.append(Site(names, frames, first, len(self.records)))
+        return result
+
+
+# -- the formulas: only operators that no formula is for, so that a module around another one counts none of them ------------------------------------
+
+
+def _mean(x: Tensor, dims: Sequence[int]) -> Any:
+    return _ATEN.mean.dim(x, list(dims), True)
+
+
+def _moments(ratio: float, x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """What is left minus its own mean m; (1 - r) m, which is to be added for the mean over all slots; and the biased variance over all slots."""
+    mean = _mean(x, dims)
+    centred = x - mean
+    variance = ratio * _mean(centred * centred, dims) + (ratio * (1 - ratio)) * (mean * mean)
+    return centred, (1 - ratio) * mean, variance
+
+
+def _normalised(ratio: float, x: Tensor, dims: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+    """(x - mean) / sqrt(variance + eps) · weight + bias, with statistics over all slots; in single precision at least, like torch's own norms."""
+    half = isinstance(x, Tensor) and x.dtype in (torch.float16, torch.bfloat16)  # a node of a graph says nothing of its type
+    centred, shift, variance = _moments(ratio, x.float() if half else x, dims)
+    result = (centred + shift) * _ATEN.rsqrt.default(variance + eps)
+    result = result if weight is None else result * weight
+    result = result if bias is None else result + bias
+    return result.to(x.dtype) if half else result
+
+
+def _layer_norm(
+    ratio: float, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
+) -> Any:
+    return _normalised(ratio, input, range(-len(normalized_shape), 0), weight, bias, eps)
+
+
+def _per_channel(vector: Tensor | None, rank: int) -> Any:
+    return None if vector is None else _ATEN.view.default(vector, [-1, *[1] * (rank - 2)])
+
+
+def _group_norm(
+    ratio: float, input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
+) -> Any:
+    rank = input.dim()
+    return _normalised(ratio, input, range(1, rank), _per_channel(weight, rank), _per_channel(bias, rank), eps)
+
+
+def _batch_norm(
+    ratio: float,
+    input: Tensor,
+    running_mean: Tensor | None = None,
+    running_var: Tensor | None = None,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    training: bool = False,
+    momentum: float = 0.1,
+    eps: float = 1e-5,
+) -> Any:
+    """Statistics of what is normalised, as weight standardisation has them."""
+    rank = input.dim()
+    return _normalised(ratio, input, [0, *range(2, rank)], _per_channel(weight, rank), _per_channel(bias, rank), eps)
+
+
+def _torch_batch_norm(
+    ratio: float, input: Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float, eps: float, *_: Any
+) -> Any:
+    return _batch_norm(ratio, input, None, None, weight, bias, True, momentum, eps)
+
+
+def _rms_norm(ratio: float, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Any:
+    half = isinstance(input, Tensor) and input.dtype in (torch.float16, torch.bfloat16)
+    x = input.float() if half else input
+    square = ratio * _mean(x * x, range(-len(normalized_shape), 0))
+    result = x * _ATEN.rsqrt.default(square + (torch.finfo(x.dtype).eps if eps is None else eps))
+    result = result if weight is None else result * weight
+    return result.to(input.dtype) if half else result
+
+
+def _dims_of(x: Tensor, dim: Any) -> list[int]:
+    if dim is None or (isinstance(dim, (tuple, list)) and not dim):
+        return list(range(x.dim()))
+    return list(dim) if isinstance(dim, (tuple, list)) else [dim]
+
+
+def _squeezed(x: Tensor, dims: Sequence[int], keepdim: bool, rank: int) -> Any:
+    return x if keepdim else _ATEN.squeeze.dims(x, [d % rank for d in dims])
+
+
+def _average(
+    ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None, held: Held | None = None
+) -> Any:
+    dim = axis if dim is None else dim
+    x = input if dtype is None else input.to(dtype)
+    dims = _dims_of(x, dim)
+    mean = ratio * _mean(x, dims)
+    if held is not None:
+        mean = mean + (1 - ratio) * _held(held, mean, dims, x.dim())
+    return _squeezed(mean, dims, keepdim, x.dim())
+
+
+def _held(held: Held, mean: Any, dims: Sequence[int], rank: int) -> Any:
+    """What the slots that are not there hold, averaged over these axes; shape as that of another mean over them."""
+    value = (-held.mean) ** held.power
+    return _mean(value, dims) if held.mean.dim() == rank else _ATEN.reshape_as.default(value, mean)
+
+
+def _spread(ratio: float, input: Tensor, dim: Any, unbiased: bool, correction: Any, keepdim: bool, held: Held | None = None) -> tuple[Tensor, Tensor]:
+    """Variance and mean over all slots."""
+    dims = _dims_of(input, dim)
+    taken = (1.0 if unbiased else 0.0) if correction is None else float(correction)
+    _, shift, variance = _moments(ratio, input if held is None else input - _held(held, _mean(input, dims), dims, input.dim()), dims)
+    count = 1.0
+    for d in dims:
+        count = count * input.shape[d]
+    count = count / ratio
+    variance = variance * (count / (count - taken))
+    mean = shift * (ratio / (1 - ratio)) if ratio < 1 else _mean(input, dims)
+    return _squeezed(variance, dims, keepdim, input.dim()), _squeezed(mean, dims, keepdim, input.dim())
+
+
+def _arguments(dim: Any, unbiased: Any) -> tuple[Any, bool]:
+    """`var(x, False)` and `var(x, dim, unbiased)` put the flag in different places."""
+    return (None, dim) if isinstance(dim, bool) else (dim, True if unbiased is None else bool(unbiased))
+
+
+def _variance(
+    ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, held: Held | None = None
+) -> Tensor:
+    dim, flag = _arguments(dim, unbiased)
+    return _spread(ratio, input, dim, flag, correction, keepdim, held)[0]
+
+
+def _deviation(
+    ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, held: Held | None = None
+) -> Any:
+    return _ATEN.sqrt.default(_variance(ratio, input, dim, unbiased, keepdim, correction=correction, held=held))
+
+
+def _variance_and_mean(
+    ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+) -> tuple[Tensor, Tensor]:
+    dim, flag = _arguments(dim, unbiased)
+    return _spread(ratio, input, dim, flag, correction, keepdim)
+
+
+def _deviation_and_mean(
+    ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+) -> tuple[Tensor, Tensor]:
+    variance, mean = _variance_and_mean(ratio, input, dim, unbiased, keepdim, correction=correction)
+    return _ATEN.sqrt.default(variance), mean
+
+
+def _softmax(ratio: float, input: Tensor, dim: int, *_: Any, dtype: Any = None, **__: Any) -> Any:
+    """exp(x) over the sum of what is left and of exp(0) for every slot that is not."""
+    x = input if dtype is None else input.to(dtype)
+    count = x.shape[dim]
+    total = _ATEN.logsumexp.default(x, [dim], True)
+    others = _ATEN.full_like.default(total, math.log(count / ratio - count)) if ratio < 1 else total - math.inf
+    return _ATEN.exp.default(x - _ATEN.logaddexp.default(total, others))
+
+
+def _largest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False) -> Any:
+    return _ATEN.clamp_min.default(_ATEN.amax.default(input, _dims_of(input, dim), keepdim), 0)
+
+
+def _smallest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False) -> Any:
+    return _ATEN.clamp_max.default(_ATEN.amin.default(input, _dims_of(input, dim), keepdim), 0)
+
+
+def _extreme(formula: Formula, indexed: Any, ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """`max(x)`, or values and places by `max(x, dim)`; nobody reads the places."""
+    if dim is None:
+        return formula(ratio, input)
+    values, places = formula(ratio, input, dim, keepdim), _ATEN.argmax.default(input, dim, keepdim)
+    return indexed((values, places)) if isinstance(values, Tensor) else (values, places)
+
+
+_maximum = partial(_extreme, _largest, torch.return_types.max)
+_minimum = partial(_extreme, _smallest, torch.return_types.min)
+
+FORMULAS: dict[Any, Formula] = {
+    **dict.fromkeys((F.layer_norm, torch.layer_norm), _layer_norm),
+    **dict.fromkeys((F.group_norm, torch.group_norm), _group_norm),
+    F.batch_norm: _batch_norm,
+    torch.batch_norm: _torch_batch_norm,
+    **dict.fromkeys((F.rms_norm, torch.rms_norm), _rms_norm),
+    **dict.fromkeys((torch.mean, Tensor.mean), _average),
+    **dict.fromkeys((torch.var, Tensor.var), _variance),
+    **dict.fromkeys((torch.std, Tensor.std), _deviation),
+    torch.var_mean: _variance_and_mean,
+    torch.std_mean: _deviation_and_mean,
+    **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _softmax),
+    **dict.fromkeys((torch.amax, Tensor.amax), _largest),
+    **dict.fromkeys((torch.amin, Tensor.amin), _smallest),
+    **dict.fromkeys((torch.max, Tensor.max), _maximum),
+    **dict.fromkeys((torch.min, Tensor.min), _minimum),
+}

@@ -1,0 +1,79 @@
+"""Carry an optimiser through surgery: same object (so schedules go on), new parameters, per-slot state sliced."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from prunus.errors import CompactError
+from prunus.plans.slices import Slices, cut
+
+
+def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Module, slices: Slices) -> None:
+    """Point an optimiser at the compact model's parameters and slice momentum and the like.
+
+    Raises CompactError, with the optimiser unchanged, if it holds a parameter that is not the model's.
+    """
+    _refuse_own_lists(optimizer)
+    names = {id(p): name for name, p in model.named_parameters()}
+    new = dict(small.named_parameters())
+    groups: list[list[nn.Parameter]] = []
+    state: dict[Tensor, dict[str, Any]] = {}
+    for group in optimizer.param_groups:
+        moved = []
+        for parameter in group["params"]:
+            name = names.get(id(parameter))
+            if name is None or name not in new:
+                raise CompactError(
+                    f"The optimiser holds a parameter of shape {tuple(parameter.shape)} that is not one of {type(model).__name__}'s; "
+                    "give the optimiser that was made for this model."
+                )
+            moved.append(new[name])
+            if parameter in optimizer.state:
+                state[new[name]] = {k: _sliced(v, parameter, name, slices) for k, v in optimizer.state[parameter].items()}
+        groups.append(moved)
+    held = {id(p) for moved in groups for p in moved}
+    for name, parameter in new.items():
+        if name not in names.values() and id(parameter) not in held:
+            _beside_its_weight(groups, new, name).append(parameter)  # a bias that folding made
+    for group, moved in zip(optimizer.param_groups, groups):
+        group["params"] = moved
+    optimizer.state.clear()
+    optimizer.state.update(state)
+
+
+def _refuse_own_lists(optimizer: torch.optim.Optimizer) -> None:
+    """Raises CompactError for optimisers that keep parameters, or state that mixes their slots, where nobody can slice it."""
+    held = {id(p) for group in optimizer.param_groups for p in group["params"]}
+    lists = [name for name, value in vars(optimizer).items() if name not in ("param_groups", "state", "defaults") and _names_parameters(value, held)]
+    mixed = [
+        key
+        for parameter, state in optimizer.state.items()
+        for key, value in state.items()
+        if isinstance(value, (list, dict)) or (isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape)
+    ]
+    for kept, what in ((lists, "keeps a list of parameters of its own"), (mixed, "keeps state that mixes the slots of a parameter")):
+        if kept:
+            kind = type(optimizer).__name__
+            raise CompactError(f"{kind} {what} ({kept[0]}), which cannot follow the channels; make a new {kind} for the compact model instead.")
+
+
+def _names_parameters(value: Any, held: set[int]) -> bool:
+    return isinstance(value, (list, tuple)) and any(id(one) in held for one in value)
+
+
+def _beside_its_weight(groups: list[list[nn.Parameter]], new: dict[str, nn.Parameter], name: str) -> list[nn.Parameter]:
+    """The parameter group that trains the weight of the same layer, else the first."""
+    weight = new.get(f"{name.rpartition('.')[0]}.weight")
+    return next((moved for moved in groups if any(p is weight for p in moved)), groups[0])
+
+
+def _sliced(value: Any, parameter: Tensor, name: str, slices: Slices) -> Any:
+    """State of the parameter's own shape is sliced like it; anything else (step counts) is copied."""
+    if not isinstance(value, Tensor):
+        return value
+    if value.shape != parameter.shape:
+        return value.clone()
+    return cut(value, slices[name]).clone() if name in slices else value.clone()

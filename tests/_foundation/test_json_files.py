@@ -1,0 +1,70 @@
+"""JSON in files is read within limits, and what is wrong with it is one sentence that names the file."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from prunus._foundation import json_files
+from prunus._foundation.json_files import DEEPEST, check_depth, read_json
+from prunus._foundation.sizes import MOST_ELEMENTS, shape_fault
+from prunus.errors import FileFormatError
+
+
+def test_what_is_whole_is_read(tmp_path: Path) -> None:
+    value = {"a": [1, 2.5, None, True, "→"], "b": {"c": {}}}
+    (tmp_path / "a.json").write_text("\ufeff" + json.dumps(value, ensure_ascii=False), encoding="utf-8")
+    assert read_json(tmp_path / "a.json", "a record") == value
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (b"[1]", "no JSON object"),
+        (b"{", "expecting"),
+        (b"\xff\xfe{", "no UTF-8 text"),
+        (b'{"a": 1, "a": 2}', "the key 'a' twice"),
+        (b'{"a": {"b": 1, "b": 2}}', "the key 'b' twice"),
+        (b'{"a": NaN}', "NaN"),
+        (b'{"a": 1e400}', "too large"),
+        (b'{"a": ' + b"1" * 5000 + b"}", "limit"),
+        (b'{"a": ' + b"[" * (DEEPEST + 1) + b"]" * (DEEPEST + 1) + b"}", "deep"),
+        (b'{"a": ' * 50_000, "deep"),
+    ],
+)
+def test_what_is_damaged_is_named(tmp_path: Path, content: bytes, said: str) -> None:
+    (tmp_path / "a.json").write_bytes(content)
+    with pytest.raises(FileFormatError, match=r"a\.json cannot be read as a record: ") as caught:
+        read_json(tmp_path / "a.json", "a record")
+    assert said.lower() in str(caught.value).lower()
+
+
+def test_what_is_no_file(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "gone.json"):
+        with pytest.raises(FileFormatError, match="there is no such file"):
+            read_json(path, "a record")
+
+
+def test_what_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(json_files, "MOST_BYTES", 2**20)
+    (tmp_path / "a.json").write_bytes(b'{"a": "' + b"x" * 2**20 + b'"}')
+    with pytest.raises(FileFormatError, match="larger than 1 MiB"):
+        read_json(tmp_path / "a.json", "a record")
+
+
+def test_depth_is_counted() -> None:
+    value: object = 1
+    for _ in range(DEEPEST):
+        value = [value]
+    check_depth(value)
+    with pytest.raises(ValueError, match="nested deeper"):
+        check_depth([value])
+
+
+def test_shapes_of_inputs() -> None:
+    for good in ([1, 3, 32, 32], (1, 2), [1, MOST_ELEMENTS]):
+        assert shape_fault(good) == ""
+    for bad in ([1], [1] * 9, [1, 0], [1, -1], [1, 2.0], [1, True], "12", None, [1, [2]], [1, MOST_ELEMENTS + 1], [10**9] * 8):
+        assert shape_fault(bad)

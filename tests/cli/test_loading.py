@@ -1,0 +1,85 @@
+"""What users type: shapes, planes, names with weights, their own factories."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from prunus import data, models
+from prunus.cli.loading import natural_shape, open_model, parse_planes, parse_shape
+from prunus.errors import ConfigError, FileFormatError, ModelNameError
+
+
+def test_shapes() -> None:
+    assert parse_shape("") is None
+    assert parse_shape("1,3,32,32") == parse_shape("1x3x32x32") == (1, 3, 32, 32)
+    for wrong in ("3", "1,3,a", "1,0,3", "1,3,-2"):
+        with pytest.raises(ConfigError, match="batch first"):
+            parse_shape(wrong)
+
+
+def test_planes() -> None:
+    assert parse_planes("", 3, "mean") is None
+    assert parse_planes("0.5", 3, "mean") == (0.5, 0.5, 0.5)
+    assert parse_planes(".485,.456,.406", 3, "mean") == (0.485, 0.456, 0.406)
+    for wrong in ("a", "1,2"):
+        with pytest.raises(ConfigError, match=r"--std takes one number per plane \(3\)"):
+            parse_planes(wrong, 3, "std")
+
+
+def test_natural_shapes() -> None:
+    assert natural_shape("lenet5") == (1, 1, 28, 28)
+    assert natural_shape("resnet56") == (1, 3, 32, 32)
+    assert natural_shape("torchvision/inception_v3") == (1, 3, 299, 299)
+    assert natural_shape("mine:build") is None
+
+
+def test_data_decide_classes_and_shape() -> None:
+    opened = open_model("lenet5", data=data.load("digits"))
+    assert opened.input_shape == (1, 1, 8, 8)
+    assert opened.options == {"num_classes": 10, "in_channels": 1, "image_size": 8}
+    assert opened.model(opened.inputs()).shape == (1, 10)
+    assert not opened.model.training
+    assert torch.equal(opened.inputs(), opened.inputs())
+
+
+def test_weights_after_the_name(tmp_path: Path) -> None:
+    original = models.build("resnet20")
+    path = tmp_path / "weights.pt"
+    torch.save(original.state_dict(), path)
+    opened = open_model(f"resnet20@{path}")
+    assert opened.name == "resnet20" and opened.weights == str(path)
+    assert torch.equal(opened.model.state_dict()["conv1.weight"], original.state_dict()["conv1.weight"])
+    with pytest.raises(FileFormatError, match="There is no weight file"):
+        open_model("resnet20@nothing.pt")
+
+
+FACTORY = """
+from torch import nn
+
+def build():
+    return nn.Conv2d(2, 4, 3)
+
+class Sized(nn.Conv2d):
+    input_shape = (1, 2, 9, 9)
+    def __init__(self):
+        super().__init__(2, 4, 3)
+"""
+
+
+def test_factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "factory_of_a_user.py").write_text(FACTORY)
+    monkeypatch.chdir(tmp_path)
+    assert open_model("factory_of_a_user:build", shape=(1, 2, 8, 8)).input_shape == (1, 2, 8, 8)
+    assert open_model("factory_of_a_user:Sized").input_shape == (1, 2, 9, 9)
+    with pytest.raises(ConfigError, match=r"input shape of factory_of_a_user:build: give --input-shape"):
+        open_model("factory_of_a_user:build")
+    with pytest.raises(ModelNameError, match="Cannot import 'nothing_here'"):
+        open_model("nothing_here:build")
+
+
+def test_a_compact_file_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(FileFormatError, match="There is no compact model"):
+        open_model(str(tmp_path))

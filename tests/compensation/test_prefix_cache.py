@@ -1,0 +1,169 @@
+"""Forwards that go on where the last one ended: always what a forward from the beginning sees, bit for bit."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given, settings
+from tests.networks import Spec, networks
+from tests.paint.nets import Dense, Net, randomised
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+import prunus
+from prunus import models
+from prunus.compensation.prefix_cache import MOST_BYTES, Resumed
+from prunus.models.resnet import CifarResNet
+from prunus.paint.trace import Inputs, as_arguments, map_tensors
+from prunus.plans.consumers import readers
+
+DRAW = torch.Generator().manual_seed(0)
+
+
+def images(batch: int, planes: int = 3, side: int = 8) -> Tensor:
+    return torch.randn(batch, planes, side, side, generator=DRAW, dtype=torch.float64)
+
+
+def from_the_beginning(model: nn.Module, name: str, batch: Inputs) -> tuple[Tensor, Tensor]:
+    """What a plain hook sees in a whole forward."""
+    found: list[tuple[Tensor, Tensor]] = []
+    handle = model.get_submodule(name).register_forward_hook(
+        lambda module, args, output: found.append((args[0].clone(), output.clone()))
+    )  # what comes behind may write into it
+    args, kwargs = as_arguments(batch)
+    model(*args, **kwargs)
+    handle.remove()
+    return found[0]
+
+
+@torch.no_grad()
+def assert_resumed_is_plain(model: nn.Module, batches: list[Any], most_bytes: int = MOST_BYTES) -> None:
+    """Every layer that reads channels, in order, each changed before the next is asked for, as refitting does."""
+    graph = prunus.trace(model, batches[0])
+    plain, own = copy.deepcopy(model).eval(), copy.deepcopy(model).eval()
+    resumed = Resumed(own, graph, batches[0], most_bytes)
+    for reader in readers(graph):
+        for number, batch in enumerate(batches):
+            for seen, wanted in zip(resumed.upto(reader.name, number, batch), from_the_beginning(plain, reader.name, batch)):
+                assert torch.equal(seen, wanted), reader.name
+        for network in (plain, own):
+            network.get_submodule(reader.name).weight.mul_(1.5)
+
+
+@settings(max_examples=12)
+@given(networks(most=2))
+def test_on_random_networks(spec: Spec) -> None:
+    model, inputs = spec.build()
+    assert_resumed_is_plain(model, [inputs, map_tensors(inputs, lambda x: x + 1)])
+
+
+class HandsOn(nn.Module):
+    """An encoder that hands features on through an attribute, not through what it returns."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = Net(self.encode, a=nn.Conv2d(3, 6, 3, padding=1), b=nn.Conv2d(6, 6, 3, padding=1))
+        self.c, self.d = nn.Conv2d(6, 6, 3, padding=1), nn.Conv2d(12, 4, 1)
+        self.out = nn.Conv2d(4, 2, 1)
+
+    @staticmethod
+    def encode(m: nn.Module, x: Tensor) -> Tensor:
+        m.skip = m.a(x).relu()
+        return m.b(m.skip).relu()
+
+    def forward(self, x: Tensor) -> Tensor:
+        deep = self.c(self.encoder(x)).relu()
+        return self.out(self.d(torch.cat([deep, self.encoder.skip], 1)).relu())
+
+
+def in_place(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    y = m.relu(x)  # changes x too
+    z = m.b(y)
+    z += x
+    return m.d(F.relu_(m.c(m.swish(z))))
+
+
+def twice(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x).relu()
+    return m.c(m.b(m.b(x)).relu())
+
+
+def tapped(m: nn.Module, x: Tensor) -> Tensor:
+    """A stack whose layers are called one by one, and looked at in between."""
+    taps = []
+    for layer in m.stack:
+        x = layer(x)
+        taps.append(x)
+    return m.head(torch.cat([taps[1], taps[3]], 1))
+
+
+class EverySecond(nn.Module):
+    """A view with gaps: a copy without them is summed in another order."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x[:, :, ::2, ::2]
+
+
+def gaps(m: nn.Module, x: Tensor) -> Tensor:
+    return m.out(m.b(m.second(m.a(x).relu()).mean((2, 3))).relu())
+
+
+def convs(count: int) -> list[nn.Module]:
+    return [nn.Conv2d(3 if not n else 6, 6, 3, padding=1) for n in range(count)]
+
+
+def parts() -> dict[str, nn.Module]:
+    a, b, c, d = convs(4)
+    return {"a": a, "b": b, "c": c, "d": d, "relu": nn.ReLU(inplace=True), "swish": nn.Hardswish(inplace=True)}
+
+
+ODD: dict[str, Callable[[], nn.Module]] = {
+    "features handed on by an attribute": HandsOn,
+    "writing in place": lambda: Net(in_place, **parts()),
+    "a layer called twice": lambda: Net(twice, **{name: part for name, part in parts().items() if name in "abc"}),
+    "a stack with taps": lambda: Net(tapped, stack=nn.Sequential(*convs(2), nn.ReLU(), *convs(4)[1:]), head=nn.Conv2d(12, 2, 1)),
+    "views with gaps": lambda: Net(gaps, a=nn.Conv2d(3, 64, 3, padding=1), second=EverySecond(), b=nn.Linear(64, 8), out=nn.Linear(8, 2)),
+    "dense": Dense,
+    "residual": lambda: CifarResNet(1),
+    "skips": lambda: models.unet(width=4, depth=2),
+}
+
+
+@pytest.mark.parametrize("most_bytes", [0, 5_000, MOST_BYTES])
+@pytest.mark.parametrize("name", ODD)
+def test_on_networks_that_are_hard_to_resume(name: str, most_bytes: int) -> None:
+    assert_resumed_is_plain(randomised(ODD[name]()), [images(2, side=16), images(3, side=16)], most_bytes)
+
+
+@torch.no_grad()
+def test_the_work_for_all_layers_is_little_more_than_a_forward() -> None:
+    model = models.resnet20().eval()
+    x = torch.randn(1, 3, 32, 32)
+    graph = prunus.trace(model, x)
+    with FlopCounterMode(display=False) as once:
+        model(x)
+    with FlopCounterMode(display=False) as all_layers:
+        resumed = Resumed(copy.deepcopy(model), graph, x)
+        for reader in readers(graph):
+            resumed.upto(reader.name, 0, x)
+    assert all_layers.get_total_flops() < 4 * once.get_total_flops()
+
+
+@torch.no_grad()
+def test_memory_is_what_the_rest_needs() -> None:
+    """Of a chain, the output of one module at a time."""
+    model = models.build("vgg16_bn").eval()
+    x = torch.randn(1, 3, 32, 32)
+    graph = prunus.trace(model, x)
+    resumed = Resumed(model, graph, x)
+    for reader in readers(graph):
+        resumed.upto(reader.name, 0, x)
+        with_values = [name for name, kept in resumed._kept[0].items() if kept.values]
+        assert len(with_values) <= 2
+        assert resumed._bytes == sum(kept.bytes() for kept in resumed._kept[0].values())

@@ -1,0 +1,202 @@
+"""Networks on which a compact model is easily wrong without anyone noticing: constants, aliases, sizes that became numbers.
+
+`pruned` asserts that whatever a plan calls exact is exact; the tests add that something was removed where that is possible.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from tests.paint.nets import Net, difference, pruned, randomised
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+import prunus
+from prunus.errors import CompactError
+
+IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def middle(act: nn.Module, reader: nn.Module) -> nn.Module:
+    return randomised(nn.Sequential(nn.Conv2d(3, 6, 1), act, reader))
+
+
+@pytest.mark.parametrize("act", [nn.Sigmoid(), nn.Softplus(), nn.ELU(), nn.Hardsigmoid(), Net(lambda _, x: torch.exp(-x))])
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("reader", ["1x1", "unpadded", "reflected", "linear"])
+def test_constants_are_folded_into_the_next_bias(act: nn.Module, bias: bool, reader: str) -> None:
+    layers = {
+        "1x1": nn.Conv2d(6, 4, 1, bias=bias),
+        "unpadded": nn.Conv2d(6, 4, 3, bias=bias),
+        "reflected": nn.Conv2d(6, 4, 3, padding=1, padding_mode="reflect", bias=bias),
+        "linear": nn.Sequential(nn.Flatten(), nn.Linear(6 * 64, 4, bias=bias)),
+    }
+    model = middle(act, layers[reader])
+    plan, small = pruned(model, IMAGE)
+    assert plan.exact
+    assert plan.removed == 3
+    last = list(small.named_parameters())[-1][0]
+    assert last.endswith("bias") is (bias or not isinstance(act, nn.ELU))
+
+
+def test_the_folded_bias_is_the_sum_of_the_removed_slices_times_the_constant() -> None:
+    model = randomised(nn.Sequential(nn.Conv2d(3, 6, 1), nn.Sigmoid(), nn.Conv2d(6, 4, 3)))
+    plan, small = pruned(model, IMAGE)
+    gone = list(plan.groups[0].removed)
+    wanted = model[2].bias + 0.5 * model[2].weight[:, gone].sum((1, 2, 3))
+    assert torch.allclose(small[2].bias, wanted, rtol=1e-14, atol=1e-14)
+
+
+@pytest.mark.parametrize(
+    "reader",
+    [
+        nn.Conv2d(6, 4, 3, padding=1),
+        nn.Conv2d(6, 4, 3, padding="same"),
+        nn.ConvTranspose2d(6, 4, 3),
+        nn.Sequential(nn.AvgPool2d(3, 1, 1), nn.Conv2d(6, 4, 1)),
+    ],
+)
+def test_constants_that_no_bias_can_take_go_with_the_slices_that_read_them(reader: nn.Module) -> None:
+    plan, _ = pruned(middle(nn.Sigmoid(), reader), IMAGE)
+    assert plan.exact and plan.removed
+
+
+def test_a_shared_reader_cannot_take_a_constant() -> None:
+    def run(m: nn.Module, x: Tensor) -> Tensor:
+        x = m.a(x)
+        return m.b(x.sigmoid()) + m.b(x)
+
+    plan, small = pruned(randomised(Net(run, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1, bias=False))), IMAGE)
+    assert plan.exact and plan.removed and small.b.bias is None
+
+
+def with_both(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    return m.c(torch.cat([x, x.sigmoid()], 1))
+
+
+def with_two_constants(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    return m.c(torch.cat([x.exp(), x.sigmoid()], 1))
+
+
+def viewed_then_changed(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    view = x.flatten(2)
+    x.sigmoid_()
+    return m.c(torch.cat([view, view], 1).unflatten(2, (8, 8)))
+
+
+def changed_through_a_view(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    x.flatten(2).add_(1)
+    return m.c(torch.cat([x, x], 1))
+
+
+def written_into(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    both = x.new_zeros(2, 2 * x.shape[1], 8, 8)
+    both[:, : x.shape[1]] = x.sigmoid()
+    both[:, x.shape[1] :] = x
+    return m.c(both)
+
+
+def partly_changed(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    x[:, : x.shape[1] // 2] += 1
+    return m.c(torch.cat([x, x], 1))
+
+
+def size_as_a_number(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    return m.c(torch.cat([x, x], 1)) * torch.tensor(float(x.shape[1]), dtype=x.dtype)
+
+
+def counted(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    return m.c(torch.cat([x, x * torch.arange(x.shape[1], dtype=x.dtype)[:, None, None]], 1))
+
+
+def spaced(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    return m.c(torch.cat([x, x * torch.linspace(0, 1, x.shape[1], dtype=x.dtype)[:, None, None]], 1))
+
+
+def averaged(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    return m.c(torch.cat([x, x], 1)) + x.sum((1, 2, 3), keepdim=True) / x.shape[1]
+
+
+def squeezed(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    return m.c(torch.cat([x, x * x.mean((2, 3), keepdim=True).sigmoid()], 1))
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        with_both, with_two_constants, viewed_then_changed, changed_through_a_view, written_into, partly_changed, size_as_a_number, averaged,
+        squeezed,
+    ],
+)  # fmt: skip
+def test_what_is_called_exact_is_exact(run: Callable[..., Any]) -> None:
+    model = randomised(Net(run, a=nn.Conv2d(3, 6, 1), c=nn.Conv2d(12, 2, 1)))
+    pruned(model, IMAGE)
+    assert isinstance(prunus.compact(model, pruned(model, IMAGE)[0]), nn.Module)  # and its own check agrees
+
+
+def mixed(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.a(x)
+    return m.c(torch.cat([x, torch.einsum("dc,bchw->bdhw", torch.linspace(0, 1, 36, dtype=x.dtype).view(6, 6) + torch.eye(6, dtype=x.dtype), x)], 1))
+
+
+@pytest.mark.parametrize("run", [counted, spaced, mixed])
+def test_constants_that_count_the_channels_go_with_them_in_the_traced_graph(run: Callable[..., Any]) -> None:
+    model = randomised(Net(run, a=nn.Conv2d(3, 6, 1), c=nn.Conv2d(12, 2, 1)))
+    plan, small = pruned(model, IMAGE)
+    assert plan.exact and plan.removed == 3 and small.prunus.mode == "traced"
+    assert difference(prunus.mask(model, plan), small, torch.randn(3, 3, 9, 7, dtype=torch.float64)) < 1e-12
+    with pytest.raises(CompactError, match="Nothing can be removed"):
+        prunus.compact(model, plan, prefer="eager")
+
+
+@pytest.mark.parametrize("affine", [True, False])
+@pytest.mark.parametrize("tracked", [True, False])
+@pytest.mark.parametrize("kind", [nn.BatchNorm2d, nn.InstanceNorm2d])
+def test_norms_with_and_without_parameters_and_statistics(kind: Any, affine: bool, tracked: bool) -> None:
+    plan, _ = pruned(middle(kind(6, affine=affine, track_running_stats=tracked), nn.Conv2d(6, 2, 1)), IMAGE)
+    assert plan.removed == 3
+    assert plan.exact
+
+
+@pytest.mark.parametrize("wrap", [parametrizations.weight_norm, parametrizations.spectral_norm])
+def test_computed_weights(wrap: Callable[[nn.Module], nn.Module]) -> None:
+    pruned(randomised(nn.Sequential(wrap(nn.Conv2d(3, 6, 1)), nn.Sigmoid(), wrap(nn.Conv2d(6, 4, 1)), nn.Conv2d(4, 2, 1))), IMAGE)
+
+
+def test_mask_zeroes_filters_biases_scales_and_shifts_and_leaves_readers_alone() -> None:
+    model = randomised(nn.Sequential(nn.Conv2d(3, 6, 1), nn.BatchNorm2d(6), nn.Conv2d(6, 2, 1)))
+    plan = pruned(model, IMAGE)[0]
+    gone = list(plan.groups[0].removed)
+    keep = [i for i in range(6) if i not in gone]
+    masked = prunus.mask(model, plan)
+    for layer in (0, 1):
+        for mine, old in zip(masked[layer].parameters(), model[layer].parameters()):
+            assert (mine[gone] == 0).all()
+            assert torch.equal(mine[keep], old[keep])
+    assert torch.equal(masked[2].weight, model[2].weight)
+    assert difference(masked, model, IMAGE) > 1e-3
+
+
+def test_a_forward_that_picks_another_tensor_of_the_same_shape_is_noticed() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        first, second = m.first(x), m.second(x)
+        picked = first if first.shape[1] == 8 else second
+        return m.picked(picked.relu()) + m.both(first + second)
+
+    layers = {"first": nn.Conv2d(3, 8, 1), "second": nn.Conv2d(3, 8, 1), "picked": nn.Conv2d(8, 4, 1), "both": nn.Conv2d(8, 4, 1)}
+    plan, small = pruned(randomised(Net(forward, **layers)), IMAGE)
+    assert plan.exact and plan.removed == 4 and small.prunus.mode == "traced"
