@@ -36,8 +36,8 @@ from prunus.data import load
 from prunus.deploy.onnx import session
 from prunus.methods.soft import SoftPruning
 from prunus.models import resnet20
-from prunus.report.delivery import FILES
 from prunus.report.result import read
+from prunus.runs.delivery import FILES
 from prunus.selection import EasyDropped, Scheduled
 from prunus.storage import lock, read_header, read_tree, write_tree
 from prunus.training import TrainConfig, train

@@ -17,7 +17,7 @@ from torchvision.models.detection.ssd import SSD
 
 import prunus
 from prunus import data
-from prunus.report.delivery import deliver
+from prunus.runs.delivery import deliver
 from prunus.tasks import MeanAveragePrecision
 from prunus.training import TrainConfig
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 import prunus
 from prunus.data.picture_sets import load_pictures
-from prunus.report.delivery import deliver
+from prunus.runs.delivery import deliver
 from prunus.tasks.pictures import pictures_task
 from prunus.training import TrainConfig
 

@@ -14,7 +14,7 @@ import numpy as np
 from torch import nn
 
 import prunus
-from prunus.report.delivery import deliver
+from prunus.runs.delivery import deliver
 from prunus.tasks import npz_task
 from prunus.training import TrainConfig
 

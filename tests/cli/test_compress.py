@@ -28,7 +28,7 @@ FILES = {"model.safetensors", "model.onnx", "model.int8.onnx", "plan.json", "rep
 def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A module of the user's own in the current directory, and no time spent on clocks."""
     import prunus.measure.comparison as comparison
-    import prunus.report.quantisation as quantisation
+    import prunus.runs.quantisation as quantisation
     from prunus.measure.timing import measure, measure_onnx
 
     (tmp_path / "small_net.py").write_text(FACTORY)

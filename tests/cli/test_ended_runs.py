@@ -18,7 +18,7 @@ import torch
 from typer.testing import CliRunner
 
 from prunus.cli.app import app
-from prunus.cli.loading import open_model
+from prunus.runs.loading import open_model
 from prunus.storage import read_header
 
 RUN = CliRunner()
@@ -87,7 +87,7 @@ def hidden(folder: Path) -> list[str]:
 @POSIX
 @pytest.mark.parametrize(("number", "code", "kind", "text"), [(15, 143, "Terminated", "Terminated."), (1, 129, "HungUp", "Hung up.")])
 def test_a_signal_ends_a_command_in_order(number: int, code: int, kind: str, text: str, tmp_path: Path) -> None:
-    with StoppedRun("prunus.report.delivery.write_text", *PRUNE, 0.3, "--json", "-o", tmp_path / "out") as process:
+    with StoppedRun("prunus.runs.delivery.write_text", *PRUNE, 0.3, "--json", "-o", tmp_path / "out") as process:
         assert hidden(tmp_path)
         process.send_signal(number)
         output, errors = process.communicate(timeout=60)

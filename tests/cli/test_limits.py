@@ -13,9 +13,9 @@ from typer.testing import CliRunner
 
 from prunus.cli.app import app
 from prunus.cli.compress import compress
-from prunus.cli.limits import LIMITS, check_settings
-from prunus.cli.recipe import Recipe, resolve
 from prunus.errors import ConfigError
+from prunus.runs.limits import LIMITS, check_settings
+from prunus.runs.recipe import Recipe, resolve
 
 NAMES = {"rate": "--rate"}
 

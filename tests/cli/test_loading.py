@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from prunus import data, models
-from prunus.cli.loading import natural_shape, open_model, parse_planes, parse_shape
 from prunus.errors import ConfigError, FileFormatError, ModelNameError
+from prunus.runs.loading import natural_shape, open_model, parse_planes, parse_shape
 
 
 def test_shapes() -> None:

@@ -12,9 +12,9 @@ from typer.testing import CliRunner
 
 from prunus import models, storage
 from prunus.cli.app import app
-from prunus.cli.loading import MOST_STEPS, open_model
-from prunus.cli.records import record_beside
 from prunus.errors import ConfigError, FileFormatError
+from prunus.runs.loading import MOST_STEPS, open_model
+from prunus.runs.records import record_beside
 
 SMALL: dict[str, Any] = {"name": "lenet5", "class": "LeNet5", "input_shape": [1, 1, 8, 8], "options": {"image_size": 8}, "weights": ""}
 OWN = """

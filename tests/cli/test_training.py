@@ -16,8 +16,8 @@ from typer.testing import CliRunner
 
 from prunus.cli import train as cli
 from prunus.cli.app import app
-from prunus.cli.recipe import KEYS, read, resolve
 from prunus.errors import ConfigError
+from prunus.runs.recipe import KEYS, read, resolve
 
 RUN = CliRunner()
 SHORT = ["digits", "lenet5", "--epochs", "3", "--batch-size", "64", "--lr", "0.05", "--no-onnx", "--no-report"]

@@ -13,8 +13,8 @@ from tests.cli.test_training import RUN, SHORT, done, invoke
 
 from prunus import data
 from prunus.cli.app import app
-from prunus.cli.loading import open_model
 from prunus.deploy.onnx import runner
+from prunus.runs.loading import open_model
 from prunus.training import batches
 
 GATES = ["digits", "lenet5", "--batch-size", "64", "--epochs", "2", "--method", "dynamic", "--gated", "conv*", "--gated", "fc1"]

@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from prunus import data
 from prunus.cli.app import app
-from prunus.cli.loading import open_model
+from prunus.runs.loading import open_model
 from prunus.training import evaluate
 
 PILLOW = pytest.importorskip("PIL.Image", reason="Pillow is not installed")

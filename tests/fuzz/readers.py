@@ -145,7 +145,7 @@ def _read_result(folder: Path) -> Any:
 
 
 def _read_run(folder: Path) -> Any:
-    from prunus.cli.loading import open_model
+    from prunus.runs.loading import open_model
 
     opened = open_model(str(folder))
     return [type(opened.model).__name__, opened.input_shape, opened.normalise]
@@ -159,20 +159,20 @@ def _training(folder: Path) -> None:
 
 
 def _read_training(folder: Path) -> Any:
-    from prunus.cli.loading import read_training
+    from prunus.runs.loading import read_training
 
     return [read_training(folder / "training.json"), _read_run(folder)]
 
 
 def _recipe(folder: Path, suffix: str) -> None:
-    from prunus.cli.recipe import Recipe
+    from prunus.runs.recipe import Recipe
 
     text = Recipe("digits", "lenet5", milestones=(0.3, 0.6)).to_toml()
     (folder / f"recipe{suffix}").write_text(text if suffix == ".toml" else text.replace(" = ", ": "))
 
 
 def _read_recipe(path: Path) -> Any:
-    from prunus.cli.recipe import read, resolve
+    from prunus.runs.recipe import read, resolve
 
     return vars(resolve(read(path), path.name))
 

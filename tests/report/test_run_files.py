@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from prunus.errors import ConfigError, FileFormatError
-from prunus.report import delivery
-from prunus.report.delivery import FILES, PROGRESS, check, run_files
+from prunus.runs import delivery
+from prunus.runs.delivery import FILES, PROGRESS, check, run_files
 from prunus.storage.lock import folder_lock
 
 

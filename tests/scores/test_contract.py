@@ -85,7 +85,7 @@ def network(name: str) -> tuple[ChannelGraph, list[tuple[Tensor, Tensor]]]:
 
 
 def test_every_score_of_the_command_line_is_here() -> None:
-    from prunus.cli.names import SCORES as NAMES
+    from prunus.runs.names import SCORES as NAMES
 
     assert {score.value for score in NAMES} == set(SCORES)
 

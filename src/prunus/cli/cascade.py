@@ -9,10 +9,10 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
-from prunus.cli.data import Source, Wanted, read_data
-from prunus.cli.kinds import check_target
-from prunus.cli.loading import parse_shape
 from prunus.errors import ConfigError, TargetError
+from prunus.runs.data import Source, Wanted, read_data
+from prunus.runs.kinds import check_target
+from prunus.runs.loading import parse_shape
 
 if TYPE_CHECKING:
     from torch import Tensor

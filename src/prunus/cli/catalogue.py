@@ -8,9 +8,9 @@ from typing import Any
 
 from prunus.cli import options as given
 from prunus.cli.console import show, show_json, show_table
-from prunus.cli.loading import CIFAR_SHAPE, OUR_SHAPES
-from prunus.cli.names import SCORES, About, Needs
 from prunus.methods import registry
+from prunus.runs.loading import CIFAR_SHAPE, OUR_SHAPES
+from prunus.runs.names import SCORES, About, Needs
 
 _HOW = {"one-shot": "prunus prune"}  # of the others: prunus train --method NAME
 METHODS = {

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from prunus.cli.console import bars, show, show_json, show_table
-from prunus.cli.loading import RESULT_FILE, TRAINING_FILE, open_model, read_training
 from prunus.errors import ConfigError, FileFormatError, clause
+from prunus.runs.loading import RESULT_FILE, TRAINING_FILE, open_model, read_training
 
 
 def compare_runs(folders: Sequence[str], page: Path | None, command: str, build: str, as_json: bool) -> None:

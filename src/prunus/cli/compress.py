@@ -28,7 +28,7 @@ def compress(
     For example: prunus compress resnet56 --weights resnet56.th --data cifar10 --tolerance 0.5 --epochs 2 --int8 -o out
     """
     from prunus._foundation.confidence import check
-    from prunus.report.quantisation import Quantisation
+    from prunus.runs.quantisation import Quantisation
 
     if int8 and not options["data"]:
         raise ConfigError("--int8 sees the ranges of activations on training samples, and what 8 bits cost on held-out ones: give --data.")

@@ -9,9 +9,9 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show_json
-from prunus.cli.names import Compensation, Score, compensation_function, score_function
 from prunus.cli.summary import show_result
 from prunus.cli.verbs import typed_command
+from prunus.runs.names import Compensation, Score, compensation_function, score_function
 
 # 1,442 training digits: a quarter held out leaves room to train. 360 digits that agree leave 0.8 points open, so that two can be proved.
 HELD_OUT = 0.25
@@ -35,7 +35,7 @@ def demo(
     from prunus.measure.timing import pinned_threads
     from prunus.methods.common import Target
     from prunus.methods.one_shot import one_shot
-    from prunus.report.delivery import check, deliver
+    from prunus.runs.delivery import check, deliver
     from prunus.storage.lock import folder_lock
     from prunus.tasks import Task
     from prunus.training import TrainConfig, batches, train

@@ -10,8 +10,8 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json
-from prunus.cli.kinds import check_target
-from prunus.cli.loading import open_model, parse_planes, parse_shape
+from prunus.runs.kinds import check_target
+from prunus.runs.loading import open_model, parse_planes, parse_shape
 
 
 def export(

@@ -15,20 +15,20 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import Bars, bars, show, show_json, show_table
-from prunus.cli.data import Source, Wanted, inputs_of, read_data, traced
-from prunus.cli.kinds import check_target
-from prunus.cli.loading import open_model, parse_shape
 from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError, MissingExtraError, clause
+from prunus.runs.data import Source, Wanted, inputs_of, read_data, traced
+from prunus.runs.kinds import check_target
+from prunus.runs.loading import open_model, parse_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
-    from prunus.cli.loading import Opened
     from prunus.measure.runtimes import Network, Runtime
     from prunus.measure.timing import Latency
+    from prunus.runs.loading import Opened
 
 
 class Served(StrEnum):

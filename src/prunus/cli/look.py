@@ -10,17 +10,17 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
-from prunus.cli.data import Wanted, inputs_of, read_data, traced
-from prunus.cli.kinds import check_target
-from prunus.cli.loading import open_model, parse_shape
 from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError
+from prunus.runs.data import Wanted, inputs_of, read_data, traced
+from prunus.runs.kinds import check_target
+from prunus.runs.loading import open_model, parse_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from prunus.cli.loading import Opened
     from prunus.dynamic import DynamicNetwork
+    from prunus.runs.loading import Opened
     from prunus.tasks import Task
 
 VERIFIED_ON = 64  # samples on which outputs are compared

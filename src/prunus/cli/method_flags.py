@@ -45,7 +45,7 @@ def method_of(args: Sequence[str]) -> str:
     file = Path(flags["recipe"]) if flags["recipe"] else Path(flags["output"] or "runs/train") / "recipe.toml" if "--resume" in args else None
     if file is None:
         return ""
-    from prunus.cli.recipe import read
+    from prunus.runs.recipe import read
 
     try:
         found = read(file).get("method", "")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from typer import Argument, Option
 
-from prunus.cli.names import Compensation, Prefer, Runtime, Scope, Score
+from prunus.runs.names import Compensation, Prefer, Runtime, Scope, Score
 
 TARGET = "Target: exactly one"
 CHOICE = "Which channels go"

@@ -10,19 +10,19 @@ import typer
 from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
 from prunus.cli.console import bars, show_json
-from prunus.cli.data import Wanted, inputs_of, read_data, traced
-from prunus.cli.loading import natural_shape, open_model, parse_shape
-from prunus.cli.names import Compensation, Prefer, Runtime, Scope, Score, compensation_function, score_function
 from prunus.cli.summary import show_result
-from prunus.cli.tuning import tuning_of
 from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError, TargetError
+from prunus.runs.data import Wanted, inputs_of, read_data, traced
+from prunus.runs.loading import natural_shape, open_model, parse_shape
+from prunus.runs.names import Compensation, Prefer, Runtime, Scope, Score, compensation_function, score_function
+from prunus.runs.tuning import tuning_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from prunus.cli.loading import Opened
     from prunus.methods.common import Outcome, Target, TargetKind
+    from prunus.runs.loading import Opened
     from prunus.tasks import Task
 
 ONE_CURRENCY = (Score.RECONSTRUCTION, Score.TAYLOR, Score.CAR)  # scores that are errors or losses, and so can be compared between layers
@@ -100,8 +100,8 @@ def prune(
     """
     from prunus.methods.common import Target
     from prunus.methods.one_shot import one_shot
-    from prunus.report.delivery import check, deliver
-    from prunus.report.quantisation import check_task
+    from prunus.runs.delivery import check, deliver
+    from prunus.runs.quantisation import check_task
     from prunus.storage.lock import folder_lock
 
     figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance, "latency": latency}

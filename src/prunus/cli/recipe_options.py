@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from typer import Option
 
-from prunus.cli.recipe import Recipe
 from prunus.methods.registry import METHODS
+from prunus.runs.recipe import Recipe
 
 DATA = "Data and model"
 TRAINING = "Training"

@@ -10,10 +10,10 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json
-from prunus.cli.data import Source, Wanted, read_data
-from prunus.cli.kinds import check_target
-from prunus.cli.loading import Opened, open_model, parse_planes, parse_shape
 from prunus.errors import ConfigError
+from prunus.runs.data import Source, Wanted, read_data
+from prunus.runs.kinds import check_target
+from prunus.runs.loading import Opened, open_model, parse_planes, parse_shape
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -33,3 +33,26 @@ def show_result(result: Mapping[str, Any], folder: Path) -> None:
         show(f"Note: {escape(note)}")
     report = folder / "report.html"
     show(f"\nLook at [bold]{report if report.exists() else folder / 'result.json'}[/bold]")
+
+
+def show_own(result: Mapping[str, Any], folder: Path) -> None:
+    """The metric on the test samples, and where to look."""
+    from rich.markup import escape
+
+    found, name = result["measured"], result["model"]["name"]
+    where = f"on {found['count']:,} {'training' if found['part'] == 'train' else 'test'} {found['of']}"
+    show(f"\n[bold]{escape(name)}: {result['metric']} {result['value']:.2f} {where}[/bold], {escape(str(folder / 'model.safetensors'))}")
+
+
+def show_pixels(result: Mapping[str, Any], folder: Path) -> None:
+    """The metrics on the test pictures, and where to look."""
+    name = result["model"]["name"]
+    rows: list[tuple[str, dict[str, float]]] = [("", result["test"])]
+    if "pruned" in result:
+        left = result["cost"]["after"]["macs"] / result["cost"]["before"]["macs"] if "cost" in result else 1.0
+        rows = [(" before", result["test"]), (f" with {left:.1%} of the MACs", result["pruned"])]
+    for what, figures in rows:
+        shown = ", ".join(f"{metric} {value:.2f} %" for metric, value in figures.items())
+        show(f"[bold]{name}{what}: {shown}[/bold] on the test pictures")
+    build = f" --build {name}" if ":" in name else ""
+    show(f"{folder / 'model.safetensors'}; prunus segment PICTURE --model {folder}{build}")

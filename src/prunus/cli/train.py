@@ -14,22 +14,22 @@ from typer import Argument, Option
 
 from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
-from prunus.cli import recipe_parts as parts
-from prunus.cli import sample_gallery as kept
 from prunus.cli.console import bars, show, show_json
-from prunus.cli.data import Source, read_data
-from prunus.cli.loading import TRAINING_FILE
 from prunus.cli.method_flags import SETTINGS
-from prunus.cli.recipe import NO_METHOD, Recipe, read, resolve
-from prunus.cli.recipe_parts import wanted_of
 from prunus.cli.scalars import scalars
-from prunus.cli.summary import show_result
-from prunus.cli.train_gated import train_gated_network
-from prunus.cli.train_methods import KEPT, METRICS, RECIPE, Job, by_method, check_method, line
-from prunus.cli.train_own import show_own, train_own
-from prunus.cli.train_pixels import OF_PIXELS, check_kind_of, is_of_pictures, show_pixels, train_pixels
+from prunus.cli.summary import show_own, show_pixels, show_result
 from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError
+from prunus.runs import recipe_parts as parts
+from prunus.runs import sample_gallery as kept
+from prunus.runs.by_method import KEPT, METRICS, RECIPE, Job, by_method, check_method, line
+from prunus.runs.data import Source, read_data
+from prunus.runs.loading import TRAINING_FILE
+from prunus.runs.recipe import NO_METHOD, Recipe, read, resolve
+from prunus.runs.recipe_parts import wanted_of
+from prunus.runs.train_gated import train_gated_network
+from prunus.runs.train_own import train_own
+from prunus.runs.train_pixels import OF_PIXELS, check_kind_of, is_of_pictures, train_pixels
 
 if TYPE_CHECKING:
     from torch import nn
@@ -111,7 +111,7 @@ def train(
     from rich.markup import escape
 
     from prunus._foundation.progress import unwatched
-    from prunus.report.delivery import check
+    from prunus.runs.delivery import check
     from prunus.storage.lock import folder_lock
     from prunus.training.distributed import process_group
 
@@ -252,7 +252,7 @@ def _run(
     if made.outcome is None:
         assert made.training is not None
         return _plain_result(made.dense, samples, made.training, record, folder, command)
-    from prunus.report.delivery import deliver
+    from prunus.runs.delivery import deliver
 
     selected = kept.panel(folder / KEPT, made.training, samples.samples("train"), images.classes) if made.training else None
     return deliver(
@@ -277,8 +277,8 @@ def _run(
 def _plain_result(model: nn.Module, samples: Task, history: History, record: dict[str, Any], folder: Path, command: str) -> dict[str, Any]:
     """What a training without pruning leaves behind: the weights and their accuracy on the test set."""
     from prunus import storage
-    from prunus.report.delivery import run_files
     from prunus.report.result import write_text
+    from prunus.runs.delivery import run_files
     from prunus.training import evaluate
 
     found = evaluate(model, samples.samples("test"), samples.normalisation)

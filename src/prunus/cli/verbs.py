@@ -9,8 +9,8 @@ import typer
 from typer.core import TyperCommand
 
 from prunus.cli.failures import out_of_memory
-from prunus.cli.limits import check_percentages, check_settings
 from prunus.errors import ConfigError
+from prunus.runs.limits import check_percentages, check_settings
 
 COMMAND = "prunus.command"  # where the context keeps what the user typed
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from prunus._foundation.json_files import check_depth
-from prunus.cli.limits import check_settings
 from prunus.errors import ConfigError, MissingExtraError, clause
 from prunus.methods.registry import METHODS
+from prunus.runs.limits import check_settings
 from prunus.training.config import Keep, OptimizerName, Precision, Schedule, TrainConfig
 
 MOST_BYTES = 2**20

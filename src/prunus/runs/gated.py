@@ -17,8 +17,8 @@ from prunus.deploy import onnx
 from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
 from prunus.measure.per_input import over_inputs
 from prunus.measure.timing import pinned_threads
-from prunus.report.delivery import check, finish, run_files
 from prunus.report.result import SCHEMA
+from prunus.runs.delivery import check, finish, run_files
 from prunus.training import evaluate
 from prunus.training.feeding import batches
 
@@ -62,7 +62,7 @@ def deliver_gated(
         task: samples.
         classes: their names.
         history: of the training.
-        command, model, seed: as for `prunus.report.describe`.
+        command, model, seed: as for `prunus.runs.describe`.
         first: the network before something of it was settled; everything is compared with what it was without gates.
         notes: what else is to be said.
         before: accuracy of the network that was gated [percent], if it had been trained.
@@ -76,7 +76,7 @@ def deliver_gated(
         The result, as written to `result.json`.
 
     Raises:
-        MissingExtraError, ConfigError, FileFormatError: as for `prunus.report.delivery.check` and `run_files`.
+        MissingExtraError, ConfigError, FileFormatError: as for `prunus.runs.delivery.check` and `run_files`.
         PrunusError: the network cannot be exported, or not skip its closed channels.
     """
     folder = Path(folder)

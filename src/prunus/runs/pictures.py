@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.cli.loading import Opened, open_model, parse_planes
+from prunus.runs.loading import Opened, open_model, parse_planes
 
 if TYPE_CHECKING:
     from prunus.data.picture_sets import PictureSet

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus._foundation.sizes import shape_fault
-from prunus.cli.kinds import check_kind, check_own
-from prunus.cli.records import RESULT_FILE, TRAINING_FILE, Record, read_training, record_beside
 from prunus.errors import ConfigError, FileFormatError, ModelNameError, PrunusError, clause
+from prunus.runs.kinds import check_kind, check_own
+from prunus.runs.records import RESULT_FILE, TRAINING_FILE, Record, read_training, record_beside
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.cli.loading import Opened, open_data, open_model, parse_planes, split_samples, usual_augmentation
-from prunus.cli.pictures import OURS, Pictures, is_file_of_a_model, open_for_pictures, picture_folder, read_pictures
 from prunus.errors import ConfigError, DataError
+from prunus.runs.loading import Opened, open_data, open_model, parse_planes, split_samples, usual_augmentation
+from prunus.runs.pictures import OURS, Pictures, is_file_of_a_model, open_for_pictures, picture_folder, read_pictures
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

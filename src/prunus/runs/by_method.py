@@ -8,11 +8,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.cli import recipe_parts as parts
-from prunus.cli.history import panel
-from prunus.cli.recipe import NO_METHOD, Recipe
 from prunus.errors import ConfigError
 from prunus.methods.registry import METHODS
+from prunus.runs import recipe_parts as parts
+from prunus.runs.history_panel import panel
+from prunus.runs.recipe import NO_METHOD, Recipe
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

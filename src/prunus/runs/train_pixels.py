@@ -9,13 +9,12 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.cli import recipe_parts as parts
-from prunus.cli.console import show
-from prunus.cli.data import is_own
-from prunus.cli.loading import TRAINING_FILE, Opened
-from prunus.cli.pictures import Pictures, open_for_pictures, picture_folder
-from prunus.cli.recipe import NO_METHOD, Recipe
 from prunus.errors import ConfigError
+from prunus.runs import recipe_parts as parts
+from prunus.runs.data import is_own
+from prunus.runs.loading import TRAINING_FILE, Opened
+from prunus.runs.pictures import Pictures, open_for_pictures, picture_folder
+from prunus.runs.recipe import NO_METHOD, Recipe
 
 OF_PIXELS = (NO_METHOD, "importance")  # there a tolerance is of pixel accuracy and of IoU, each; elsewhere of the task's metric
 
@@ -51,8 +50,8 @@ def train_pixels(
     """Train, prune where that is wanted, and write the folder; where several processes train together, the first one writes."""
     import torch
 
-    from prunus.cli.train_methods import CHECKPOINT, RECIPE
     from prunus.report.result import write_text
+    from prunus.runs.by_method import CHECKPOINT, RECIPE
     from prunus.training import train
 
     torch.manual_seed(recipe.seed)
@@ -91,8 +90,8 @@ def _written(
 ) -> dict[str, Any]:
     """The model that is left, what the networks find on the test pictures, and, if channels went, which."""
     from prunus import storage
-    from prunus.report.delivery import run_files
     from prunus.report.result import write_text
+    from prunus.runs.delivery import run_files
     from prunus.segmentation import evaluate
 
     watch("evaluating", 0, 0)
@@ -113,20 +112,6 @@ def _written(
         storage.save((reduced.model if reduced else opened.model).cpu(), staged / "model.safetensors")
         write_text(json.dumps(result, indent=1) + "\n", staged / TRAINING_FILE)
     return result
-
-
-def show_pixels(result: dict[str, Any], folder: Path) -> None:
-    """The metrics on the test pictures, and where to look."""
-    name = result["model"]["name"]
-    rows: list[tuple[str, dict[str, float]]] = [("", result["test"])]
-    if "pruned" in result:
-        left = result["cost"]["after"]["macs"] / result["cost"]["before"]["macs"] if "cost" in result else 1.0
-        rows = [(" before", result["test"]), (f" with {left:.1%} of the MACs", result["pruned"])]
-    for what, figures in rows:
-        shown = ", ".join(f"{metric} {value:.2f} %" for metric, value in figures.items())
-        show(f"[bold]{name}{what}: {shown}[/bold] on the test pictures")
-    build = f" --build {name}" if ":" in name else ""
-    show(f"{folder / 'model.safetensors'}; prunus segment PICTURE --model {folder}{build}")
 
 
 class _Metrics:

@@ -6,11 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.cli import sample_gallery as kept
-from prunus.cli.data import Wanted
-from prunus.cli.loading import usual_augmentation
-from prunus.cli.recipe import Recipe
 from prunus.errors import ConfigError
+from prunus.runs import sample_gallery as kept
+from prunus.runs.data import Wanted
+from prunus.runs.loading import usual_augmentation
+from prunus.runs.recipe import Recipe
 
 if TYPE_CHECKING:
     from prunus.data import ImageData

@@ -16,9 +16,9 @@ from prunus.deploy.inputs import Inputs, tensors
 from prunus.deploy.sheet import sheet_of
 from prunus.measure import comparison
 from prunus.report import html
-from prunus.report.describe import describe, files
-from prunus.report.quantisation import FILE, Quantisation, quantised
 from prunus.report.result import write_json, write_text
+from prunus.runs.describe import describe, files
+from prunus.runs.quantisation import FILE, Quantisation, quantised
 from prunus.storage import fileset
 from prunus.storage.lock import check_folder, folder_lock
 
@@ -93,7 +93,7 @@ def deliver(
         original: the model before.
         outcome: of a method.
         example_inputs: what latency is measured on, real inputs if possible.
-        command, model, score, seed, task, training, notes: as for `prunus.report.describe`; a name of the model is enough.
+        command, model, score, seed, task, training, notes: as for `prunus.runs.describe`; a name of the model is enough.
         panels: further parts of the result that the report shows: such as "selection" and "soft".
         with_onnx: export, check, and measure in ONNX Runtime too.
         dynamic_batch: let the ONNX file take batches of any size.

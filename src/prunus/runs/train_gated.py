@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, cast
 
-from prunus.cli import sample_gallery as kept
-from prunus.cli.train_methods import KEPT, METRICS, Job, by_method, line
+from prunus.runs import sample_gallery as kept
+from prunus.runs.by_method import KEPT, METRICS, Job, by_method, line
 
 if TYPE_CHECKING:
-    from prunus.cli.loading import Opened
     from prunus.data import ImageData
     from prunus.dynamic import DynamicNetwork
+    from prunus.runs.loading import Opened
     from prunus.training.distributed import Ranks
 
 
@@ -18,8 +18,8 @@ def train_gated_network(
     job: Job, opened: Opened, images: ImageData, record: dict[str, Any], command: str, onnx: bool, report: bool, ranks: Ranks
 ) -> dict[str, Any]:
     """Gate the network, train it, and write the folder; where several processes train together, the first one writes."""
-    from prunus.report.gated import deliver_gated
     from prunus.report.result import write_text
+    from prunus.runs.gated import deliver_gated
 
     recipe, samples = job.recipe, job.samples
     outcome = by_method(job).outcome

@@ -8,18 +8,17 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.cli import recipe_parts as parts
-from prunus.cli.console import show
-from prunus.cli.data import example_of
-from prunus.cli.loading import TRAINING_FILE
-from prunus.cli.recipe import NO_METHOD, Recipe
-from prunus.cli.train_methods import CHECKPOINT, METRICS, RECIPE, Job, by_method, line
 from prunus.errors import ConfigError
+from prunus.runs import recipe_parts as parts
+from prunus.runs.by_method import CHECKPOINT, METRICS, RECIPE, Job, by_method, line
+from prunus.runs.data import example_of
+from prunus.runs.loading import TRAINING_FILE
+from prunus.runs.recipe import NO_METHOD, Recipe
 
 if TYPE_CHECKING:
     from prunus._foundation.progress import Watch
-    from prunus.cli.data import Source
-    from prunus.cli.loading import Opened
+    from prunus.runs.data import Source
+    from prunus.runs.loading import Opened
     from prunus.tasks import Task
     from prunus.tasks.task import Part
     from prunus.training import EpochRecord
@@ -39,15 +38,15 @@ def train_own(
 ) -> dict[str, Any]:
     """Train, prune by the method of the recipe, and write the folder; where several processes train together, the first one writes.
 
-    `delivery` are options of `prunus.report.delivery.deliver`, for what a method leaves.
+    `delivery` are options of `prunus.runs.delivery.deliver`, for what a method leaves.
 
     Raises ConfigError for settings that are of images with classes.
     """
     import torch
 
     from prunus import storage
-    from prunus.report.delivery import run_files
     from prunus.report.result import write_text
+    from prunus.runs.delivery import run_files
     from prunus.tasks.words import record_of
 
     task = _task(recipe, source)
@@ -104,7 +103,7 @@ def train_own(
 
 def _pruned(job: Job, opened: Opened, command: str, ranks: Ranks, delivery: Mapping[str, bool]) -> dict[str, Any]:
     """What a method leaves."""
-    from prunus.report.delivery import deliver
+    from prunus.runs.delivery import deliver
     from prunus.tasks.words import record_of
 
     made = by_method(job)
@@ -134,18 +133,9 @@ def _task(recipe: Recipe, source: Source) -> Task:
     """The task; of pictures by the loss of the recipe."""
     if source.pictures is None:
         return source.task()
-    from prunus.cli.train_pixels import loss_of
+    from prunus.runs.train_pixels import loss_of
 
     return replace(source.task(recipe.window), loss=loss_of(recipe))
-
-
-def show_own(result: dict[str, Any], folder: Path) -> None:
-    """The metric on the test samples, and where to look."""
-    from rich.markup import escape
-
-    found, name = result["measured"], result["model"]["name"]
-    where = f"on {found['count']:,} {'training' if found['part'] == 'train' else 'test'} {found['of']}"
-    show(f"\n[bold]{escape(name)}: {result['metric']} {result['value']:.2f} {where}[/bold], {escape(str(folder / 'model.safetensors'))}")
 
 
 def _check(recipe: Recipe, name: str, metric: str) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from prunus.errors import ConfigError
 
 if TYPE_CHECKING:
-    from prunus.cli.data import Source
+    from prunus.runs.data import Source
     from prunus.training import TrainConfig
 
 

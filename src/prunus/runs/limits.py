@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from prunus.cli.loading import parse_planes, parse_shape
 from prunus.errors import ConfigError
+from prunus.runs.loading import parse_planes, parse_shape
 
 MOST = 10**9
 WIDEST = 2**16

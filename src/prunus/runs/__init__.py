@@ -1,0 +1,1 @@
+"""Runs: a whole job, from what a user names to the folder that it leaves."""
