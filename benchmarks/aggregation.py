@@ -40,8 +40,15 @@ def main() -> None:
         path = options.folder / f"aggregation-{count}.bytes"
         try:
             write_samples(path, count)
-            with multiprocessing.get_context("spawn").Pool(1) as pool:  # a process of its own, whose peak memory is this run's
-                rows.append(signed(pool.apply(measure, (str(path), count)), record("benchmarks.aggregation", "numpy", seed=0)))
+            with multiprocessing.get_context("spawn").Pool(
+                1
+            ) as pool:  # a process of its own, whose peak memory is this run's
+                rows.append(
+                    signed(
+                        pool.apply(measure, (str(path), count)),
+                        record("benchmarks.aggregation", "numpy", seed=0),
+                    )
+                )
         finally:
             path.unlink(missing_ok=True)
         print(rows[-1], flush=True)
@@ -62,7 +69,10 @@ def write_samples(path: Path, count: int) -> None:
 
 def measure(name: str, count: int) -> dict[str, Any]:
     """Aggregate once."""
-    samples, labels = np.memmap(name, dtype=np.uint8, mode="r", shape=(count, *SHAPE)), np.arange(count) % CLASSES
+    samples, labels = (
+        np.memmap(name, dtype=np.uint8, mode="r", shape=(count, *SHAPE)),
+        np.arange(count) % CLASSES,
+    )
     memory, done = [anonymous_memory()], threading.Event()
 
     def watch() -> None:
@@ -76,7 +86,9 @@ def measure(name: str, count: int) -> dict[str, Any]:
     times.append(time.perf_counter())
     subsets = aggregate(labels, attributes)
     times.append(time.perf_counter())
-    points = Points(samples, subsets, ((0.5,) * 3, (0.25,) * 3), effect=lambda model, images, labels: images[:, 0, 0, 0])
+    points = Points(
+        samples, subsets, ((0.5,) * 3, (0.25,) * 3), effect=lambda model, images, labels: images[:, 0, 0, 0]
+    )
     times.append(time.perf_counter())
     fine = np.flatnonzero(subsets.subset_of_fine % 10 == 0)
     points.fine_effects(nn.Identity(), fine)

@@ -32,7 +32,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--network", default="torchvision/resnet50")
     parser.add_argument("--rate", type=float, default=0.5, help="fraction of the channels that goes")
-    parser.add_argument("--samples", type=int, help="calibration pictures; the library's own number if left out")
+    parser.add_argument(
+        "--samples", type=int, help="calibration pictures; the library's own number if left out"
+    )
     options = parser.parse_args()
     if options.network.startswith("torchvision/") and (reason := missing("torchvision")):
         raise SystemExit(reason)
@@ -48,7 +50,10 @@ def measured(options: argparse.Namespace) -> dict[str, Any]:
     model = models.build(options.network).eval()
     pictures = torch.randint(0, 256, (128, 3, SIDE, SIDE), dtype=torch.uint8)
     inputs = Calibration(
-        Split(pictures, torch.zeros(len(pictures), dtype=torch.int64)), ((0.5,) * 3, (0.25,) * 3), samples=options.samples, batch_size=16
+        Split(pictures, torch.zeros(len(pictures), dtype=torch.int64)),
+        ((0.5,) * 3, (0.25,) * 3),
+        samples=options.samples,
+        batch_size=16,
     )
     graph = prunus.trace(model, torch.zeros(1, 3, SIDE, SIDE))
     before = memory()
@@ -77,7 +82,13 @@ def memory() -> float:
 def table(result: Row) -> str:
     """One line per run."""
     about = ("Pictures of 224 x 224, random weights.",)
-    return page("Scoring by reconstruction error, and refitting", result["rows"], about, lambda: _runs(result["rows"]), lambda row: row["network"])
+    return page(
+        "Scoring by reconstruction error, and refitting",
+        result["rows"],
+        about,
+        lambda: _runs(result["rows"]),
+        lambda row: row["network"],
+    )
 
 
 def _runs(rows: list[Row]) -> list[str]:

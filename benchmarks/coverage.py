@@ -42,7 +42,11 @@ def main() -> None:
     parser.add_argument("--again", action="store_true", help="also run what has a result already")
     parser.add_argument("--seconds", action="store_true", help="time prunus and Torch-Pruning")
     parser.add_argument("--processes", type=int, default=1, help="models at a time")
-    parser.add_argument("--since", default="", help="with --again: leave out what was measured on this day (YYYY-MM-DD) or later")
+    parser.add_argument(
+        "--since",
+        default="",
+        help="with --again: leave out what was measured on this day (YYYY-MM-DD) or later",
+    )
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
     options = parser.parse_args()
     chosen = [a for a in ARCHITECTURES if fnmatch.fnmatch(a.name, options.only)]
@@ -75,14 +79,22 @@ def run(chosen: list[Architecture], again: bool, tools: list[str], processes: in
         by_name[architecture.name] |= asdict(architecture)
 
     def missing(row: Row) -> list[str]:
-        new = {tool for tool in tools if since and row.get("measured", {}).get(tool, {}).get("date", "") >= since}
+        new = {
+            tool for tool in tools if since and row.get("measured", {}).get(tool, {}).get("date", "") >= since
+        }
         if since and "torch_pruning" in row and row["torch_pruning"]["status"] != "ok":
             new.add("torch_pruning")  # the peer's version is pinned: what it could not do, it cannot
         return [tool for tool in tools if tool not in new and (again or tool not in row.get("measured", {}))]
 
-    jobs = [(architecture, names) for architecture in sorted(chosen, key=_turn) if (names := missing(by_name[architecture.name]))]
+    jobs = [
+        (architecture, names)
+        for architecture in sorted(chosen, key=_turn)
+        if (names := missing(by_name[architecture.name]))
+    ]
     with ThreadPoolExecutor(processes) as pool:
-        for number, (architecture, names, found) in enumerate(pool.map(lambda job: (*job, in_process(job[1], job[0])), jobs), 1):
+        for number, (architecture, names, found) in enumerate(
+            pool.map(lambda job: (*job, in_process(job[1], job[0])), jobs), 1
+        ):
             row = by_name[architecture.name]
             if found.get("prunus_seconds", {}).get("status") == "ok":
                 row["prunus"] |= found["prunus_seconds"]
@@ -90,7 +102,9 @@ def run(chosen: list[Architecture], again: bool, tools: list[str], processes: in
             for tool in names:
                 row |= signed(row, how(), tool)
             save(RESULT, result)
-            words = [f"{tool} {found[tool]['status']} {found[tool].get('message', '')[:90]}" for tool in names]
+            words = [
+                f"{tool} {found[tool]['status']} {found[tool].get('message', '')[:90]}" for tool in names
+            ]
             print(f"{number}/{len(jobs)} {architecture.name}: {'; '.join(words)}", flush=True)
 
 

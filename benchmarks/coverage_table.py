@@ -20,7 +20,13 @@ def table(result: Row) -> str:
         "they cannot be exact.",
     )
     rows = [row for row in result["rows"] if "prunus" in row]
-    return page("Coverage: half of the channels of every architecture", rows, about, lambda: _models(rows), lambda row: row["name"])
+    return page(
+        "Coverage: half of the channels of every architecture",
+        rows,
+        about,
+        lambda: _models(rows),
+        lambda row: row["name"],
+    )
 
 
 def _models(rows: list[Row]) -> list[str]:
@@ -36,7 +42,9 @@ def _models(rows: list[Row]) -> list[str]:
 
 def seconds_of(row: Row) -> float:
     """Trace, plan and surgery of prunus with its rehearsal and without its checks, or everything of the peer, which checks nothing."""
-    return sum(s for name, s in row["seconds"].items() if name not in ("check", "checked", "cost", "rehearsal"))
+    return sum(
+        s for name, s in row["seconds"].items() if name not in ("check", "checked", "cost", "rehearsal")
+    )
 
 
 def summary(rows: list[Row]) -> list[str]:
@@ -99,7 +107,11 @@ def _ratio(ratios: list[float]) -> str:
 
 
 def _seconds(ours: Row) -> list[str]:
-    return [f"{seconds_of(ours):.2f}", f"{ours['seconds']['checked']:.2f}"] if "checked" in ours.get("seconds", {}) else ["", ""]
+    return (
+        [f"{seconds_of(ours):.2f}", f"{ours['seconds']['checked']:.2f}"]
+        if "checked" in ours.get("seconds", {})
+        else ["", ""]
+    )
 
 
 def _line(name: str, row: Row) -> str:
@@ -117,7 +129,11 @@ def _line(name: str, row: Row) -> str:
     else:
         cells += [f"**{ours['status']}**", "", "", "", "", "", "", ours.get("message", "")[:80]]
     if peer["status"] == "ok":
-        cells += [f"ok, {peer['macs_left']:.1%}", f"{peer['relative_float32']:.0e}", f"{seconds_of(peer):.2f}"]
+        cells += [
+            f"ok, {peer['macs_left']:.1%}",
+            f"{peer['relative_float32']:.0e}",
+            f"{seconds_of(peer):.2f}",
+        ]
     else:
         cells += [f"{peer['status']}: {peer.get('message', '')[:60]}", "", ""]
     return "| " + " | ".join(cell.replace("|", "/").replace("\n", " ") for cell in cells) + " |"

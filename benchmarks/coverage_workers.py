@@ -68,7 +68,9 @@ def randomised(architecture: Architecture) -> tuple[nn.Module, Tensor]:
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             randomise(name, parameter)
-    hooks = [m.register_forward_pre_hook(scatter_statistics) for m in model.modules() if hasattr(m, "running_var")]
+    hooks = [
+        m.register_forward_pre_hook(scatter_statistics) for m in model.modules() if hasattr(m, "running_var")
+    ]
     outputs_of(model, torch.randn(4, *image.shape[1:]))
     for hook in hooks:
         hook.remove()
@@ -81,11 +83,16 @@ def warm_up() -> None:
 
     import prunus
 
-    model, image = nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3)).eval(), torch.randn(1, 3, 8, 8)
+    model, image = (
+        nn.Sequential(nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3)).eval(),
+        torch.randn(1, 3, 8, 8),
+    )
     graph = prunus.trace(model, image)
     prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph), rate=RATE))
     importance = torch_pruning.importance.MagnitudeImportance(p=2)
-    torch_pruning.pruner.MetaPruner(model, image, importance=importance, pruning_ratio=RATE, ignored_layers=[model[3]]).step()
+    torch_pruning.pruner.MetaPruner(
+        model, image, importance=importance, pruning_ratio=RATE, ignored_layers=[model[3]]
+    ).step()
 
 
 def plan_at_rate(graph: Any) -> Any:
@@ -104,7 +111,9 @@ def prune_with_prunus(architecture: Architecture) -> dict[str, Any]:
     plan = plan_at_rate(graph)
     small = prunus.compact(model, plan, check=False)
     fresh = torch.randn(2, *image.shape[1:])
-    single = relative_error(outputs_of(prunus.mask(model, small.prunus.plan), fresh), outputs_of(small, fresh))
+    single = relative_error(
+        outputs_of(prunus.mask(model, small.prunus.plan), fresh), outputs_of(small, fresh)
+    )
     before, after = graph.cost(), graph.cost(small.prunus.plan)
     mode, used = small.prunus.mode, small.prunus.plan
     del small
@@ -182,7 +191,9 @@ def prune_with_torch_pruning(architecture: Architecture) -> dict[str, Any]:
     for _ in range(REPEATS):
         model = copy.deepcopy(dense)
         importance = torch_pruning.importance.MagnitudeImportance(p=2)
-        timed(seconds, "prune", _prune, model, image, importance=importance, ignored_layers=classifiers(model))
+        timed(
+            seconds, "prune", _prune, model, image, importance=importance, ignored_layers=classifiers(model)
+        )
         signal.setitimer(signal.ITIMER_PROF, PEER_LIMIT)
         if seconds["prune"][0] > SHORT:
             break
@@ -221,7 +232,11 @@ def _zeroed(dense: nn.Module, pruned: nn.Module) -> nn.Module:
         for name, parameter in module.named_parameters(recurse=False):
             small = kept.get(f"{path}.{name}" if path else name)
             dim = min(axis, parameter.ndim - 1)
-            if small is not None and small.ndim == parameter.ndim > 0 and small.shape[dim] < parameter.shape[dim]:
+            if (
+                small is not None
+                and small.ndim == parameter.ndim > 0
+                and small.shape[dim] < parameter.shape[dim]
+            ):
                 _zero_missing(parameter.data.movedim(dim, 0), small.data.movedim(dim, 0))
     return dense
 

@@ -35,9 +35,13 @@ def box_by_box(dense: nn.Module, plan: prunus.Plan, size: int = 128) -> tuple[fl
         with torch.no_grad():
             found += detector([image])
     masked, small = found
-    if {key: value.shape for key, value in masked.items()} != {key: value.shape for key, value in small.items()}:
+    if {key: value.shape for key, value in masked.items()} != {
+        key: value.shape for key, value in small.items()
+    }:
         return float("inf"), len(masked["boxes"])
-    return max(float((masked[key] - small[key]).abs().max()) if masked[key].numel() else 0.0 for key in masked), len(masked["boxes"])
+    return max(
+        float((masked[key] - small[key]).abs().max()) if masked[key].numel() else 0.0 for key in masked
+    ), len(masked["boxes"])
 
 
 __all__ = ["box_by_box", "core"]

@@ -23,7 +23,17 @@ import prunus
 from benchmarks.dynamic_table import table
 from benchmarks.environment import RESULTS, save
 from benchmarks.rows import Row, add, complete, kept, measured_before, record, signed
-from benchmarks.stages import DENSE, add_training, key_of, material, place, stages_of, stored, timed_on, trainings
+from benchmarks.stages import (
+    DENSE,
+    add_training,
+    key_of,
+    material,
+    place,
+    stages_of,
+    stored,
+    timed_on,
+    trainings,
+)
 from prunus import models, scores
 from prunus.deploy.onnx import export, runner
 from prunus.dynamic import Answers, Cascade, DynamicNetwork, attach, export_cascade, export_gated, skipping
@@ -76,15 +86,22 @@ def accuracy(options: argparse.Namespace) -> Row:
     """Train all stages, find thresholds, and measure."""
     about, stages = material(options), [*options.stages, DENSE]
     whole = Cascade(stages_of(options, about, options.stages), about.example)
-    held, test = (whole.ask(batches(part, about.normalise, 250)) for part in (about.choosing, about.measuring))
+    held, test = (
+        whole.ask(batches(part, about.normalise, 250)) for part in (about.choosing, about.measuring)
+    )
     alone = dict(zip(stages, test.alone()))
     rows = []
     for picked in {(0, len(stages) - 1): None, tuple(range(len(stages))): None}:
         reached = [budget for budget in BUDGETS if budget >= whole.macs[0] / whole.macs[-1]]
-        for what, value in [("budget", budget) for budget in reached] + [("tolerance", points) for points in TOLERANCES]:
+        for what, value in [("budget", budget) for budget in reached] + [
+            ("tolerance", points) for points in TOLERANCES
+        ]:
             some, others = among(held, picked), among(test, picked)
             threshold = some.at(value) if what == "budget" else some.within(value)
-            rows.append({"stages": [stages[number] for number in picked], what: value, "threshold": threshold} | measured(others, threshold))
+            rows.append(
+                {"stages": [stages[number] for number in picked], what: value, "threshold": threshold}
+                | measured(others, threshold)
+            )
     samples = [len(about.choosing), len(about.measuring)]
     return {"stages": stages, "macs": list(whole.macs), "samples": samples, "alone": alone, "cascades": rows}
 
@@ -100,7 +117,9 @@ def measured(found: Answers, threshold: float) -> Row:
 
 def among(found: Answers, picked: tuple[int, ...]) -> Answers:
     """The answers of a cascade of some of the stages."""
-    return Answers(found.sure[:, picked], found.right[:, picked], tuple(found.macs[number] for number in picked))
+    return Answers(
+        found.sure[:, picked], found.right[:, picked], tuple(found.macs[number] for number in picked)
+    )
 
 
 def latency(row: Row, options: argparse.Namespace) -> list[Row]:
@@ -122,15 +141,30 @@ def timed(networks: dict[str, nn.Module], inputs: list[Tensor]) -> list[Row]:
     in_torch: dict[str, nn.Module] = {}
     for name, network in networks.items():
         gated = isinstance(network, DynamicNetwork)
-        in_torch |= {name: skipping(network, inputs[0]), f"{name}, masked": network} if gated else {name: network}  # type: ignore[arg-type]
+        in_torch |= (
+            {name: skipping(network, inputs[0]), f"{name}, masked": network} if gated else {name: network}
+        )  # type: ignore[arg-type]
     with torch.inference_mode():
-        for name, times in over_inputs({name: network.eval() for name, network in in_torch.items()}, inputs).items():
-            found.append({"runtime": "PyTorch", "batch": len(inputs[0]), "network": name} | percentiles(times))
+        for name, times in over_inputs(
+            {name: network.eval() for name, network in in_torch.items()}, inputs
+        ).items():
+            found.append(
+                {"runtime": "PyTorch", "batch": len(inputs[0]), "network": name} | percentiles(times)
+            )
     with tempfile.TemporaryDirectory() as folder:
-        files = {name: one for name, one in networks.items() if len(inputs[0]) == 1 or not isinstance(one, DynamicNetwork)}
-        runs = {name: exported(network, inputs[:8], Path(folder) / f"{name}.onnx") for name, network in files.items()}
+        files = {
+            name: one
+            for name, one in networks.items()
+            if len(inputs[0]) == 1 or not isinstance(one, DynamicNetwork)
+        }
+        runs = {
+            name: exported(network, inputs[:8], Path(folder) / f"{name}.onnx")
+            for name, network in files.items()
+        }
         for name, times in over_inputs(runs, inputs).items():
-            found.append({"runtime": "ONNX Runtime", "batch": len(inputs[0]), "network": name} | percentiles(times))
+            found.append(
+                {"runtime": "ONNX Runtime", "batch": len(inputs[0]), "network": name} | percentiles(times)
+            )
     return found
 
 
@@ -148,7 +182,11 @@ def exported(network: nn.Module, inputs: list[Tensor], file: Path) -> Any:
 
 def percentiles(times: Tensor) -> dict[str, float]:
     """Of milliseconds per input."""
-    return {"p50": float(times.quantile(0.5)), "p95": float(times.quantile(0.95)), "mean": float(times.mean())}
+    return {
+        "p50": float(times.quantile(0.5)),
+        "p95": float(times.quantile(0.95)),
+        "mean": float(times.mean()),
+    }
 
 
 def large() -> Row:
@@ -161,7 +199,9 @@ def large() -> Row:
     dense = models.build("torchvision/resnet18").eval()
     inputs = list(torch.randn(40, 1, 3, 224, 224))
     graph = prunus.trace(dense, inputs[0])
-    cascade = Cascade([prunus.compact(dense, prunus.plan(graph, scores.norm(graph), rate=0.5)), dense], inputs[0])
+    cascade = Cascade(
+        [prunus.compact(dense, prunus.plan(graph, scores.norm(graph), rate=0.5)), dense], inputs[0]
+    )
     cascade.threshold = 0.0  # the first stage answers all
     networks: dict[str, nn.Module] = {"dense": dense, "half of the channels, in a cascade": cascade}
     for layers, where in ((["layer*", "conv1"], "everywhere"), ("auto", "inside blocks")):

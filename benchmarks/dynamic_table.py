@@ -44,9 +44,13 @@ def _section(row: Row) -> list[str]:
     for stage, macs in zip(row["stages"], row["macs"]):
         accuracy = row["alone"][stage]
         name = "dense" if stage == "1" else f"static {stage}"
-        lines.append(f"| {name} | | {accuracy:.2f} | {accuracy - dense:+.2f} | {macs / row['macs'][-1]:.0%} | |")
+        lines.append(
+            f"| {name} | | {accuracy:.2f} | {accuracy - dense:+.2f} | {macs / row['macs'][-1]:.0%} | |"
+        )
     for number, one in enumerate(row["cascades"]):
-        what = f"{one['budget']:.0%} of the MACs" if "budget" in one else f"{one['tolerance']:g} points at most"
+        what = (
+            f"{one['budget']:.0%} of the MACs" if "budget" in one else f"{one['tolerance']:g} points at most"
+        )
         stages = ", ".join(one["stages"])
         answered = ", ".join(f"{share:.0%}" for share in one["answered"])
         lines.append(
@@ -65,7 +69,11 @@ def times(measured: list[Row]) -> list[str]:
         return []
     lines = [TIMES, "|---|---|---|---|---|---|---|---|"]
     for one in measured:
-        dense = next(other for other in measured if other["network"] == "dense" and all(other[key] == one[key] for key in ("runtime", "batch")))
+        dense = next(
+            other
+            for other in measured
+            if other["network"] == "dense" and all(other[key] == one[key] for key in ("runtime", "batch"))
+        )
         lines.append(
             f"| {one['runtime']} | {one['batch']} | {one['network']} | {one['p50']:.2f} | {one['p95']:.2f} | {one['mean']:.2f} | "
             f"{dense['p50'] / one['p50']:.2f} | {dense['mean'] / one['mean']:.2f} |"

@@ -26,7 +26,8 @@ def describe(*packages: str, device: str = "cpu") -> dict[str, Any]:
         "cores": os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS", "default"),
         "system": platform.system(),
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in ("torch", *packages)},
+        "versions": {"python": platform.python_version()}
+        | {name: _version(name) for name in ("torch", *packages)},
     }
 
 
@@ -54,7 +55,9 @@ def _text(result: dict[str, Any]) -> str:
             return value
         found = {key: marked(one) for key, one in value.items() if key != "measured"}
         if "measured" in value:
-            found["measured"] = {part: f"\0{len(records) + number}\0" for number, part in enumerate(value["measured"])}
+            found["measured"] = {
+                part: f"\0{len(records) + number}\0" for number, part in enumerate(value["measured"])
+            }
             records.extend(json.dumps(how) for how in value["measured"].values())
         return found
 

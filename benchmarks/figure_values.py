@@ -24,7 +24,13 @@ from typing import Any
 from benchmarks.environment import RESULTS
 from benchmarks.rows import ALL, Record, Row, kept
 
-AMONG: dict[str, Callable[[list[float]], float]] = {"mean": mean, "min": min, "max": max, "median": median, "count": len}
+AMONG: dict[str, Callable[[list[float]], float]] = {
+    "mean": mean,
+    "min": min,
+    "max": max,
+    "median": median,
+    "count": len,
+}
 PAIRED = ("seed", "network", "rate", "stage_epochs")
 Where = dict[str, Any] | str
 
@@ -79,7 +85,12 @@ class Value:
         inner = f"{self.of} − {self._from(self.minus)}" if self.minus else self.of or "rows"
         inner = (f"({inner})" if self.minus else inner) + f" / {self._from(self.per)}" if self.per else inner
         inner = f"1 − {inner}" if self.rest else inner
-        how = {"mean": "", "spread": "mean ± deviation of ", "above": f"how many exceed {self.limit:g}: ", "count": "number of "}
+        how = {
+            "mean": "",
+            "spread": "mean ± deviation of ",
+            "above": f"how many exceed {self.limit:g}: ",
+            "count": "number of ",
+        }
         return how.get(self.among, f"{self.among} of ") + inner
 
     def _from(self, path: str) -> str:
@@ -111,8 +122,14 @@ class Figure:
 
     def untrue(self) -> list[str]:
         """Values in words that have left their bounds."""
-        bounded = [(name, value.number(), value.between) for name, value in self.values.items() if value.between]
-        return [f"{name} is {found:.4g}, not in {bounds}" for name, found, bounds in bounded if not bounds[0] <= found <= bounds[1]]
+        bounded = [
+            (name, value.number(), value.between) for name, value in self.values.items() if value.between
+        ]
+        return [
+            f"{name} is {found:.4g}, not in {bounds}"
+            for name, found, bounds in bounded
+            if not bounds[0] <= found <= bounds[1]
+        ]
 
 
 def figure(table: dict[str, Any]) -> Figure:
@@ -130,7 +147,9 @@ def selected(result: str, where: Where) -> list[Row]:
     kept_rows = kept(RESULTS / f"{result}.json")
     if isinstance(where, str):
         return [kept_rows[where]]
-    found = [row for row in kept_rows["rows"] if all(_is(row.get(name), value) for name, value in where.items())]
+    found = [
+        row for row in kept_rows["rows"] if all(_is(row.get(name), value) for name, value in where.items())
+    ]
     if not found:
         raise LookupError(f"{result}.json has no row of {selection(where)}.")
     return found
@@ -142,7 +161,11 @@ def _is(found: Any, wanted: Any) -> bool:
 
 def selection(where: Where) -> str:
     """What rows are selected by, in words."""
-    return where if isinstance(where, str) else ", ".join(f"{name} {value}" for name, value in where.items()) or "all rows"
+    return (
+        where
+        if isinstance(where, str)
+        else ", ".join(f"{name} {value}" for name, value in where.items()) or "all rows"
+    )
 
 
 def at(row: Any, path: str) -> float:
@@ -164,15 +187,23 @@ def _one(rows: list[Any], step: str) -> Any:
 def _pair(result: str, where: Where, row: Row) -> Row:
     """The one that is alike in seed and kind, but for what `where` asks for; the only one, if there is only one."""
     others = selected(result, where)
-    fixed = {name for name, value in where.items() if not isinstance(value, list)} if isinstance(where, dict) else set()
+    fixed = (
+        {name for name, value in where.items() if not isinstance(value, list)}
+        if isinstance(where, dict)
+        else set()
+    )
     alike = [name for name in PAIRED if name not in fixed]
     same = [other for other in others if all(other.get(name) == row.get(name) for name in alike)]
     if len(others) > 1 and len(same) != 1:
-        raise LookupError(f"{result}.json has {len(same)} rows of {selection(where)} that pair with one of seed {row.get('seed')}.")
+        raise LookupError(
+            f"{result}.json has {len(same)} rows of {selection(where)} that pair with one of seed {row.get('seed')}."
+        )
     return same[0] if len(others) > 1 else others[0]
 
 
 def _records(row: Row, part: str) -> list[Record]:
     """Of a part by its own name; else of the parts that are no keys of the row: what was measured at first, and trainings before it."""
     measured: dict[str, Record] = row["measured"]
-    return [measured[part]] if part in measured else [how for name, how in measured.items() if name not in row]
+    return (
+        [measured[part]] if part in measured else [how for name, how in measured.items() if name not in row]
+    )

@@ -70,12 +70,19 @@ def entries(path: Path = ENTRIES) -> Entries:
     """All of them."""
     read = tomllib.loads(path.read_text())
     others = [(one["document"], one["text"], one["reason"]) for one in read["other"]]
-    return Entries([figure(one) for one in read["figure"]], [(one["document"], one["by"]) for one in read["written"]], others)
+    return Entries(
+        [figure(one) for one in read["figure"]],
+        [(one["document"], one["by"]) for one in read["written"]],
+        others,
+    )
 
 
 def documents() -> list[str]:
     """README and docs, without the page that is made here."""
-    return ["README.md", *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md") if path != PAGE)]
+    return [
+        "README.md",
+        *sorted(str(path.relative_to(ROOT)) for path in (ROOT / "docs").rglob("*.md") if path != PAGE),
+    ]
 
 
 def faults(name: str, text: str, known: Entries) -> list[str]:
@@ -103,7 +110,12 @@ def wrong(name: str, text: str, known: Entries) -> Iterator[str]:
 def unknown(name: str, text: str, known: Entries) -> Iterator[str]:
     """Numbers that look measured and have no entry."""
     covered = [span for one in known.figures if one.document == name for span in spans(one.filled(), text)]
-    covered += [span for document, snippet, _ in known.others if document in (name, "*") for span in spans(snippet, text)]
+    covered += [
+        span
+        for document, snippet, _ in known.others
+        if document in (name, "*")
+        for span in spans(snippet, text)
+    ]
     covered += [block(text) for document, _ in known.written if document == name]
     prose = prose_of(text)
     for found in re.finditer(_MEASURED, prose):
@@ -116,14 +128,19 @@ def unknown(name: str, text: str, known: Entries) -> Iterator[str]:
 def prose_of(text: str) -> str:
     """The text with spaces for whatever is no prose."""
     for pattern in _NOT_PROSE:
-        text = re.sub(pattern, lambda found: re.sub(r"\S", " ", found[0]), text, flags=re.DOTALL | re.MULTILINE)
+        text = re.sub(
+            pattern, lambda found: re.sub(r"\S", " ", found[0]), text, flags=re.DOTALL | re.MULTILINE
+        )
     return text
 
 
 def spans(snippet: str, text: str) -> list[Span]:
     """Where a snippet stands, broken into lines or not."""
     pattern = r"\s+".join(map(re.escape, snippet.split()))
-    return [found.span() for found in re.finditer(rf"(?<![\w.]){pattern}" if snippet[0].isalnum() else pattern, text)]
+    return [
+        found.span()
+        for found in re.finditer(rf"(?<![\w.]){pattern}" if snippet[0].isalnum() else pattern, text)
+    ]
 
 
 def block(text: str) -> Span:
@@ -152,9 +169,21 @@ def page(known: Entries) -> str:
         if not figures and not written:
             continue
         up = "" if name.startswith("docs/") else "../"
-        lines += ["", f"## [{name}]({up}{name.removeprefix('docs/')})", "", "| text | rows | computed as | commands |", "|---|---|---|---|"]
+        lines += [
+            "",
+            f"## [{name}]({up}{name.removeprefix('docs/')})",
+            "",
+            "| text | rows | computed as | commands |",
+            "|---|---|---|---|",
+        ]
         for by in written:
-            found = _line("the list that the benchmark writes", [f"{_result(by)}: all rows"], ["the summary of the page"], _written(by), commands)
+            found = _line(
+                "the list that the benchmark writes",
+                [f"{_result(by)}: all rows"],
+                ["the summary of the page"],
+                _written(by),
+                commands,
+            )
             lines.append(found)
         for one in figures:
             rows = [f"{_result(value.result)}: {selection(value.where)}" for value in one.values.values()]
@@ -172,7 +201,9 @@ def _unmeasured(known: Entries) -> list[str]:
     return [*lines, "", *(f"* {name}: {text}" for name, text in trials)] if trials else []
 
 
-def _line(text: str, rows: Iterable[str], how: Iterable[str], records: Iterable[Record], commands: dict[str, int]) -> str:
+def _line(
+    text: str, rows: Iterable[str], how: Iterable[str], records: Iterable[Record], commands: dict[str, int]
+) -> str:
     numbers = sorted({commands.setdefault(_command(record), len(commands) + 1) for record in records})
     cells = [text, "; ".join(dict.fromkeys(rows)), "; ".join(how), ", ".join(map(str, numbers))]
     return "| " + " | ".join(" ".join(cell.split()).replace("|", "\\|") for cell in cells) + " |"

@@ -34,7 +34,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--again", nargs="+", default=[], metavar="READER", help="measure these readers anew, all of their mutations so far")
+    parser.add_argument(
+        "--again",
+        nargs="+",
+        default=[],
+        metavar="READER",
+        help="measure these readers anew, all of their mutations so far",
+    )
     options = parser.parse_args()
     result = kept(FILE)
     done = result.setdefault("done", {})
@@ -71,17 +77,29 @@ def added(rows: list[Row], found: list[Verdict], seed: int) -> list[Row]:
         mine = [verdict for verdict in found if verdict.reader == name]
         row = by_reader.setdefault(name, {"reader": name, "seed": seed, "counts": {}, "faults": []})
         row["counts"] = dict(Counter(row["counts"]) + Counter(verdict.kind for verdict in mine))
-        faults = [{"number": one.number, "change": one.change, "kind": one.kind, "text": one.text} for one in mine if one.kind in FAULTS]
+        faults = [
+            {"number": one.number, "change": one.change, "kind": one.kind, "text": one.text}
+            for one in mine
+            if one.kind in FAULTS
+        ]
         row["faults"] = [*row["faults"], *faults][:SHOWN]
         by_reader[name] = signed(row, how)
     order = {reader.name: place for place, reader in enumerate(READERS)}
-    return [row for row in rows if row["seed"] != seed] + sorted(by_reader.values(), key=lambda row: order.get(row["reader"], len(order)))
+    return [row for row in rows if row["seed"] != seed] + sorted(
+        by_reader.values(), key=lambda row: order.get(row["reader"], len(order))
+    )
 
 
 def table(result: Row) -> str:
     """One line per reader over all seeds, then the faults."""
     rows = result["rows"]
-    return page("Damaged and forged files", rows, ABOUT, lambda: _sections(rows), lambda row: f"{row['reader']}, seed {row['seed']}")
+    return page(
+        "Damaged and forged files",
+        rows,
+        ABOUT,
+        lambda: _sections(rows),
+        lambda row: f"{row['reader']}, seed {row['seed']}",
+    )
 
 
 def _sections(rows: list[Row]) -> list[str]:
@@ -94,12 +112,25 @@ def _sections(rows: list[Row]) -> list[str]:
     ]
     for name in dict.fromkeys(row["reader"] for row in rows):
         counts = sum((Counter(row["counts"]) for row in rows if row["reader"] == name), Counter[str]())
-        figures = (counts.total(), counts[REFUSED], counts[SAME], counts[OTHER], sum(counts[kind] for kind in FAULTS))
-        lines.append(f"| {name} | {'✓' if name in checked else ''} | " + " | ".join(f"{figure:,}" for figure in figures) + " |")
+        figures = (
+            counts.total(),
+            counts[REFUSED],
+            counts[SAME],
+            counts[OTHER],
+            sum(counts[kind] for kind in FAULTS),
+        )
+        lines.append(
+            f"| {name} | {'✓' if name in checked else ''} | "
+            + " | ".join(f"{figure:,}" for figure in figures)
+            + " |"
+        )
     faults = [(row, fault) for row in rows for fault in row["faults"]]
     if faults:
         lines += ["", "## Faults", ""]
-        lines += [f"* {row['reader']}, seed {row['seed']}, mutation {one['number']} ({one['change']}): {_told(one)}" for row, one in faults]
+        lines += [
+            f"* {row['reader']}, seed {row['seed']}, mutation {one['number']} ({one['change']}): {_told(one)}"
+            for row, one in faults
+        ]
     return lines
 
 

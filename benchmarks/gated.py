@@ -19,7 +19,20 @@ from benchmarks.dynamic import timed
 from benchmarks.dynamic_table import times
 from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, add, complete, kept, measured_before, page, record
-from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, recipe, sign, stored, timed_on, trainings
+from benchmarks.stages import (
+    DENSE,
+    Material,
+    add_training,
+    dense_of,
+    key_of,
+    material,
+    place,
+    recipe,
+    sign,
+    stored,
+    timed_on,
+    trainings,
+)
 from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates
 from prunus.methods.train_gated import Allowance, within
 from prunus.storage import save as save_network
@@ -45,7 +58,14 @@ def main() -> None:
         for row in result["rows"]:
             here = argparse.Namespace(**vars(options) | {name: row[name] for name in (*KEY, "weights")})
             if place(here, name_of(here)).exists():
-                complete(RESULT, result, row, "latency", latency(row, here), record("benchmarks.gated", "onnxruntime", seed=row["seed"]))
+                complete(
+                    RESULT,
+                    result,
+                    row,
+                    "latency",
+                    latency(row, here),
+                    record("benchmarks.gated", "onnxruntime", seed=row["seed"]),
+                )
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
@@ -78,10 +98,15 @@ def trained(options: argparse.Namespace, about: Material) -> DynamicNetwork:
     dense = dense_of(options, about)
     network = attach(dense, about.example, kind=options.kind, block=options.block)
     config = recipe(options, about)
-    allowance = Allowance(options.budget, config.epochs * steps_per_epoch(len(about.train), config.batch_size))
+    allowance = Allowance(
+        options.budget, config.epochs * steps_per_epoch(len(about.train), config.batch_size)
+    )
 
     def told(record: EpochRecord) -> None:
-        print(f"{file.stem}: epoch {record.epoch}, loss {record.loss:.3f}, {float(network.expected().detach()):.1%} of the MACs", flush=True)
+        print(
+            f"{file.stem}: epoch {record.epoch}, loss {record.loss:.3f}, {float(network.expected().detach()):.1%} of the MACs",
+            flush=True,
+        )
 
     train(
         Taught(network, dense), about.train, config, normalise=about.normalise, loss=within(network, allowance, taught), pruning=allowance,
@@ -107,7 +132,12 @@ def accuracy(options: argparse.Namespace) -> Row:
         name: evaluate(stored(options, share), about.measuring, about.normalise).accuracy
         for name, share in (("dense", DENSE), ("static", f"{options.budget:g}"))
     }
-    return {"points": points, "alone": alone, "samples": [len(about.choosing), len(about.measuring)], "knob": network.knob}
+    return {
+        "points": points,
+        "alone": alone,
+        "samples": [len(about.choosing), len(about.measuring)],
+        "knob": network.knob,
+    }
 
 
 def measured(network: DynamicNetwork, about: Material) -> Row:
@@ -133,14 +163,20 @@ def latency(row: Row, options: argparse.Namespace) -> list[Row]:
     about = material(options)
     network = trained(options, about)
     network.budget = row["budget"]
-    networks = {"dense": stored(options, DENSE), "static": stored(options, f"{options.budget:g}"), "gated": network}
+    networks = {
+        "dense": stored(options, DENSE),
+        "static": stored(options, f"{options.budget:g}"),
+        "gated": network,
+    }
     single, together = timed_on(about, options.inputs)
     return [*timed(networks, single), *timed(networks, together)]
 
 
 def table(result: Row) -> str:
     """All rows as Markdown."""
-    about = ("Gates and network are trained together, taught by the dense network; the static network is the one of `benchmarks.dynamic`.",)
+    about = (
+        "Gates and network are trained together, taught by the dense network; the static network is the one of `benchmarks.dynamic`.",
+    )
     return page("Gated networks", result["rows"], about, lambda: _sections(result["rows"]), title)
 
 

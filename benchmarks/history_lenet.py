@@ -31,11 +31,17 @@ START = (20, 50, 500)
 TOLERANCE = 1.0  # points, as in the authors' code
 WIDE: dict[str, Any] = {"precision": "bfloat16", "channels_last": True}  # of no use to a few filters
 FIRST: dict[str, Any] = {"epochs": 3, "lr": 2e-3} | WIDE
-STEPS: tuple[tuple[tuple[int, int, int], dict[str, Any], dict[str, Any]], ...] = (  # widths that are left, how to pull, how to retrain
+STEPS: tuple[
+    tuple[tuple[int, int, int], dict[str, Any], dict[str, Any]], ...
+] = (  # widths that are left, how to pull, how to retrain
     ((10, 25, 250), {"epochs": 1} | WIDE, {"epochs": 2, "lr": 3e-3} | WIDE),
     ((5, 12, 128), {"epochs": 1} | WIDE, {"epochs": 3, "lr": 3e-3} | WIDE),
     ((3, 6, 128), {"epochs": 1}, {"epochs": 4, "lr": 5e-3}),
-    ((2, 3, 128), {"epochs": 2}, {"epochs": 30, "lr": 1e-2, "batch_size": 256, "augment": "crop", "shift": 1}),
+    (
+        (2, 3, 128),
+        {"epochs": 2},
+        {"epochs": 30, "lr": 1e-2, "batch_size": 256, "augment": "crop", "shift": 1},
+    ),
 )
 
 
@@ -51,7 +57,10 @@ def main() -> None:
             continue
         row = key | measured(options.data, seed)
         add(RESULT, result, row, record("benchmarks.history_lenet", "numpy", seed=seed))
-        print(f"seed {seed}: error {row['test_error']:.2f} % (before {row['test_error_before']:.2f}), {row['cpu_seconds']:.0f} s", flush=True)
+        print(
+            f"seed {seed}: error {row['test_error']:.2f} % (before {row['test_error_before']:.2f}), {row['cpu_seconds']:.0f} s",
+            flush=True,
+        )
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
@@ -64,20 +73,31 @@ def measured(folder: Path | None, seed: int) -> dict[str, Any]:
     torch.manual_seed(seed)
     model = models.lenet5()
     start = time.process_time()
-    outcome = history_pruning(model, task, rounds=rounds(seed), config=config(FIRST, seed), tolerance=TOLERANCE)
+    outcome = history_pruning(
+        model, task, rounds=rounds(seed), config=config(FIRST, seed), tolerance=TOLERANCE
+    )
     assert outcome.dense is not None and outcome.limit is not None
     seconds = time.process_time() - start
-    before, after = (trace(network, torch.zeros(1, 1, 28, 28)).layers() for network in (outcome.dense, outcome.model))
+    before, after = (
+        trace(network, torch.zeros(1, 1, 28, 28)).layers() for network in (outcome.dense, outcome.model)
+    )
     macs = {"all": _left(before, after, ""), "convolutions": _left(before, after, "conv")}
-    errors = [100 - evaluate(network, images.test, images.normalise).accuracy for network in (outcome.dense, outcome.model)]
+    errors = [
+        100 - evaluate(network, images.test, images.normalise).accuracy
+        for network in (outcome.dense, outcome.model)
+    ]
     return {
         "test_error_before": errors[0],
         "test_error": errors[1],
         "held_out_error_before": 100 - outcome.limit.baseline,
-        "held_out_error": 100 - [outcome.limit.baseline, *(trial.metric for trial in outcome.trials if trial.accepted)][-1],
+        "held_out_error": 100
+        - [outcome.limit.baseline, *(trial.metric for trial in outcome.trials if trial.accepted)][-1],
         "widths": [getattr(outcome.model, name).weight.shape[0] for name in LAYERS],
         "macs_removed": {what: 1 - left for what, left in macs.items()},
-        "rounds": [[trial.metric, trial.accepted, *distances] for trial, distances in zip(outcome.trials, outcome.found["distances"], strict=True)],
+        "rounds": [
+            [trial.metric, trial.accepted, *distances]
+            for trial, distances in zip(outcome.trials, outcome.found["distances"], strict=True)
+        ],
         "cpu_seconds": seconds,
     }
 
@@ -94,12 +114,20 @@ def rounds(seed: int) -> list[Round]:
 
 def config(settings: dict[str, Any], seed: int) -> TrainConfig:
     """Adam as in the authors' code, on a one-cycle schedule."""
-    return TrainConfig(**({"batch_size": 128, "weight_decay": 0, "optimizer": "adam", "schedule": "onecycle", "seed": seed} | settings))
+    return TrainConfig(
+        **(
+            {"batch_size": 128, "weight_decay": 0, "optimizer": "adam", "schedule": "onecycle", "seed": seed}
+            | settings
+        )
+    )
 
 
 def _left(before: Any, after: Any, prefix: str) -> float:
     """MACs left, of the layers whose names begin like this."""
-    sums = [sum(layer.macs_before for layer in layers if layer.name.startswith(prefix)) for layers in (before, after)]
+    sums = [
+        sum(layer.macs_before for layer in layers if layer.name.startswith(prefix))
+        for layers in (before, after)
+    ]
     return float(sums[1] / sums[0])
 
 
@@ -107,7 +135,9 @@ def table(result: Row) -> str:
     """One row per seed, and their mean."""
     title = "History-based filter pruning of LeNet-5 on MNIST"
     about = ("FLOPs are 2 MACs; seconds are those of one processor core, for the whole run.",)
-    return page(title, result["rows"], about, lambda: _runs(result["rows"]), lambda row: f"seed {row['seed']}")
+    return page(
+        title, result["rows"], about, lambda: _runs(result["rows"]), lambda row: f"seed {row['seed']}"
+    )
 
 
 def _runs(rows: list[Row]) -> list[str]:
@@ -122,7 +152,11 @@ def _runs(rows: list[Row]) -> list[str]:
             f"{row['held_out_error']:.2f} % | {widths} | {row['macs_removed']['all']:.2%} | {row['macs_removed']['convolutions']:.2%} | "
             f"{row['cpu_seconds']:.0f} |"
         )
-    return [*lines, "", f"Mean test error over {len(rows)} seeds: {spread([row['test_error'] for row in rows])} %."]
+    return [
+        *lines,
+        "",
+        f"Mean test error over {len(rows)} seeds: {spread([row['test_error'] for row in rows])} %.",
+    ]
 
 
 if __name__ == "__main__":

@@ -26,7 +26,18 @@ from benchmarks.environment import RESULTS
 from benchmarks.int8_table import BEFORE, table
 from benchmarks.recipe import USUAL_DECAY
 from benchmarks.rows import Row, add, complete, kept, measured_before, record
-from benchmarks.stages import DENSE, Material, add_training, dense_of, key_of, material, place, stored, trained, trainings
+from benchmarks.stages import (
+    DENSE,
+    Material,
+    add_training,
+    dense_of,
+    key_of,
+    material,
+    place,
+    stored,
+    trained,
+    trainings,
+)
 from prunus import scores
 from prunus.compensation import refit
 from prunus.deploy import int8, onnx
@@ -77,7 +88,14 @@ def main() -> None:
         for row in result["rows"]:
             here = argparse.Namespace(**vars(options) | {name: row[name] for name in (*KEY, "weights")})
             if float_file(here, name_of(here)).exists():
-                complete(RESULT, result, row, "latency", latency(here), record("benchmarks.int8", "onnxruntime", seed=row["seed"]))
+                complete(
+                    RESULT,
+                    result,
+                    row,
+                    "latency",
+                    latency(here),
+                    record("benchmarks.int8", "onnxruntime", seed=row["seed"]),
+                )
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
@@ -92,12 +110,18 @@ def parsed() -> argparse.Namespace:
         target.add_argument(f"--{name}", type=float)
     target.add_argument("--blocks", type=int, help="residual blocks that are left out, in place of channels")
     parser.add_argument("--evenly", action="store_true", help="as many blocks of every stage")
-    parser.add_argument("--round-to", type=int, default=16, help="ONNX Runtime's 8-bit kernels make 16 channels at a time")
+    parser.add_argument(
+        "--round-to", type=int, default=16, help="ONNX Runtime's 8-bit kernels make 16 channels at a time"
+    )
     parser.add_argument("--scope", default="uniform")
     parser.add_argument("--again-epochs", type=int, default=0, help="of what is left, in a second round")
     parser.add_argument("--again-lr", type=float, default=0.03, help="peak learning rate of that")
     options = parser.parse_args()
-    given = [(name, getattr(options, name)) for name in ("macs", "rate", "latency", "blocks") if getattr(options, name) is not None]
+    given = [
+        (name, getattr(options, name))
+        for name in ("macs", "rate", "latency", "blocks")
+        if getattr(options, name) is not None
+    ]
     ((options.target, options.value),) = given or [("macs", 0.5)]
     return options
 
@@ -108,17 +132,31 @@ def accuracy(options: argparse.Namespace) -> Row:
     calibration = Calibration(about.train, about.normalise, samples=CALIBRATION, seed=options.seed)
     dense = dense_of(options, about)
     small, gone = pruned(options, dense, about)
-    found: Row = {"samples": [len(about.choosing), len(about.measuring)], "blocks_left_out": gone, "networks": {}}
+    found: Row = {
+        "samples": [len(about.choosing), len(about.measuring)],
+        "blocks_left_out": gone,
+        "networks": {},
+    }
     for name, network, key in (("dense", dense, DENSE), ("pruned", small, name_of(options))):
         file = float_file(options, key)
         onnx.export(network.eval(), about.example, file)
         search = int8.quantise_within(
             file, quantised(file), calibration, lambda path: 100.0 * told_right(path, about.choosing, about.normalise).double(), TOLERANCE
         )  # fmt: skip
-        shape = {"macs": int(prunus.trace(network, about.example).cost().macs), "params": sum(one.numel() for one in network.parameters())}
+        shape = {
+            "macs": int(prunus.trace(network, about.example).cost().macs),
+            "params": sum(one.numel() for one in network.parameters()),
+        }
         for kind, path in (("float32", file), ("int8", quantised(file))):
-            right, chosen = (100.0 * float(told_right(path, some, about.normalise).double().mean()) for some in (about.measuring, about.choosing))
-            found["networks"][f"{name} {kind}"] = shape | {"accuracy": right, "choosing_accuracy": chosen, "bytes": path.stat().st_size}
+            right, chosen = (
+                100.0 * float(told_right(path, some, about.normalise).double().mean())
+                for some in (about.measuring, about.choosing)
+            )
+            found["networks"][f"{name} {kind}"] = shape | {
+                "accuracy": right,
+                "choosing_accuracy": chosen,
+                "bytes": path.stat().st_size,
+            }
         found["networks"][f"{name} int8"] |= {
             "weight_bytes": search.check.weight_bytes,
             "noise": search.check.noise,
@@ -146,16 +184,27 @@ def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tu
         return stored(options, name), blocks
 
     def narrower() -> nn.Module:
-        inputs, graph = Calibration(about.train, about.normalise, seed=options.seed), prunus.trace(dense, about.example)
+        inputs, graph = (
+            Calibration(about.train, about.normalise, seed=options.seed),
+            prunus.trace(dense, about.example),
+        )
         goal: dict[str, Any] = {options.target: options.value}
-        plan = prunus.plan(graph, scores.reconstruction(graph, inputs), **goal, scope=options.scope, round_to=options.round_to)
+        plan = prunus.plan(
+            graph,
+            scores.reconstruction(graph, inputs),
+            **goal,
+            scope=options.scope,
+            round_to=options.round_to,
+        )
         small = prunus.compact(refit(dense, plan, inputs), plan)
         recalibrate_if_better(small, about.train, about.normalise, about.choosing)
         return small
 
     if options.again_epochs:
         before = argparse.Namespace(**vars(options) | {"again_epochs": 0})
-        second = argparse.Namespace(**vars(options) | {"stage_epochs": options.again_epochs, "stage_lr": options.again_lr})
+        second = argparse.Namespace(
+            **vars(options) | {"stage_epochs": options.again_epochs, "stage_lr": options.again_lr}
+        )
         return trained(second, about, name, lambda: pruned(before, dense, about)[0], dense), blocks
     begun = (lambda: without_blocks(dense, blocks)) if options.target == "blocks" else narrower
     return trained(options, about, name, begun, dense), blocks
@@ -163,7 +212,9 @@ def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tu
 
 def cross_entropy(network: nn.Module, about: Material, device: str) -> float:
     """On some samples, in bfloat16, which is fast enough to judge hundreds of networks; moves the network."""
-    ((images, labels),) = batches(about.choosing.subset(torch.arange(JUDGED)).to(device), about.normalise, JUDGED)
+    ((images, labels),) = batches(
+        about.choosing.subset(torch.arange(JUDGED)).to(device), about.normalise, JUDGED
+    )
     last = torch.channels_last
     with torch.autocast(torch.device(device).type, torch.bfloat16):
         logits = network.to(device, memory_format=last)(images.contiguous(memory_format=last))  # type: ignore[call-overload]
@@ -180,10 +231,18 @@ def latency(options: argparse.Namespace) -> Row:
     times = measure_onnx(files, example, repeats=3000, limit_s=60.0, warm_up=20)
     before = times[BEFORE]
     eager = measure({"dense": stored(options, DENSE)}, example)["dense"]
-    found = {name: {"median_ms": one.median_ms, "q25_ms": one.q25_ms, "q75_ms": one.q75_ms} for name, one in times.items()}
+    found = {
+        name: {"median_ms": one.median_ms, "q25_ms": one.q25_ms, "q75_ms": one.q75_ms}
+        for name, one in times.items()
+    }
     for name, one in times.items():
         found[name]["speedup"] = speedup(before, one).factor
-    return {"ONNX Runtime": found, "PyTorch": {"dense float32": {"median_ms": eager.median_ms, "q25_ms": eager.q25_ms, "q75_ms": eager.q75_ms}}}
+    return {
+        "ONNX Runtime": found,
+        "PyTorch": {
+            "dense float32": {"median_ms": eager.median_ms, "q25_ms": eager.q25_ms, "q75_ms": eager.q75_ms}
+        },
+    }
 
 
 def name_of(options: argparse.Namespace) -> str:

@@ -47,7 +47,8 @@ def _recipe(row: Row) -> tuple[str, ...]:
 def _line(recipe: tuple[str, ...], rows: list[Row]) -> str:
     files = [(row["networks"][BEFORE], row["networks"][AFTER]) for row in rows]
     chosen, measured = (
-        spread([small[name] - dense[name] for dense, small in files if name in dense], "{:+.2f}") for name in ("choosing_accuracy", "accuracy")
+        spread([small[name] - dense[name] for dense, small in files if name in dense], "{:+.2f}")
+        for name in ("choosing_accuracy", "accuracy")
     )
     smaller = spread([dense["bytes"] / small["bytes"] for dense, small in files])
     faster = spread([row["latency"]["ONNX Runtime"][AFTER]["speedup"] for row in rows if "latency" in row])
@@ -76,7 +77,10 @@ def _section(row: Row) -> list[str]:
         )
     if times:
         eager = row["latency"]["PyTorch"]["dense float32"]["median_ms"]
-        lines += ["", f"The dense network in PyTorch takes {eager:.2f} ms, {eager / times[AFTER]['median_ms']:.1f} times the last."]
+        lines += [
+            "",
+            f"The dense network in PyTorch takes {eager:.2f} ms, {eager / times[AFTER]['median_ms']:.1f} times the last.",
+        ]
     return lines
 
 

@@ -44,9 +44,50 @@ from prunus.training import TrainConfig, train
 
 PRUNUS = ("-c", "from prunus.cli.app import app; app()")
 EARLIER = (*PRUNUS, "prune", "lenet5", "--input-shape", "1,1,8,8", "--rate", "0.5", "--no-onnx", "-o")
-TRAINING = (*PRUNUS, "train", "digits", "lenet5", "--epochs", "12", "--lr", "0.05", "--select", "easy-dropped", "--warmup-epochs", "1", "-o")
-COMPRESSING = (*PRUNUS, "compress", "lenet5", "--data", "digits", "--rate", "0.4", "--epochs", "2", "--int8", "--int8-tolerance", "100", "-o")
-SEGMENTING = (*PRUNUS, "segment", "picture.png", "--model", "unet", "--input-shape", "1,3,64,64", "--tile", "64", "--overlap", "16", "-o")
+TRAINING = (
+    *PRUNUS,
+    "train",
+    "digits",
+    "lenet5",
+    "--epochs",
+    "12",
+    "--lr",
+    "0.05",
+    "--select",
+    "easy-dropped",
+    "--warmup-epochs",
+    "1",
+    "-o",
+)
+COMPRESSING = (
+    *PRUNUS,
+    "compress",
+    "lenet5",
+    "--data",
+    "digits",
+    "--rate",
+    "0.4",
+    "--epochs",
+    "2",
+    "--int8",
+    "--int8-tolerance",
+    "100",
+    "-o",
+)
+SEGMENTING = (
+    *PRUNUS,
+    "segment",
+    "picture.png",
+    "--model",
+    "unet",
+    "--input-shape",
+    "1,3,64,64",
+    "--tile",
+    "64",
+    "--overlap",
+    "16",
+    "-o",
+)
 
 
 @dataclass(frozen=True)
@@ -70,7 +111,10 @@ class Kind:
 
 KINDS = {
     "train": Kind(TRAINING, resumed=(*PRUNUS, "train", "--resume", "-o")),
-    "prune": Kind((*PRUNUS, "prune", "lenet5", "--data", "digits", "--rate", "0.4", "--epochs", "2", "-o"), same=("model.safetensors", "plan.json")),
+    "prune": Kind(
+        (*PRUNUS, "prune", "lenet5", "--data", "digits", "--rate", "0.4", "--epochs", "2", "-o"),
+        same=("model.safetensors", "plan.json"),
+    ),
     "compress": Kind(COMPRESSING),
     "segment": Kind(SEGMENTING, SEGMENTING, "picture-mask.png", same=()),  # its weights are random
     "demo": Kind((*PRUNUS, "demo", "-o")),
@@ -125,19 +169,41 @@ def killed(kind: Kind, place: Path, count: int, rng: random.Random) -> dict[str,
             raw = _mixture(broken, old)
             lock.settle(broken)  # as whatever opens the folder does
             files = "new" if digests(broken) != old else "old"
-            kills.append({"after": round(after, 1), "signal": number.name, "exit": process.returncode, "files": files, "progress": progress(broken)})
+            kills.append(
+                {
+                    "after": round(after, 1),
+                    "signal": number.name,
+                    "exit": process.returncode,
+                    "files": files,
+                    "progress": progress(broken),
+                }
+            )
             faults += [f"kill {len(kills)}: {fault}" for fault in (*raw, *unreadable(broken))]
-            if number == signal.SIGTERM and process.returncode not in (143, -number):  # before its handlers are there
+            if number == signal.SIGTERM and process.returncode not in (
+                143,
+                -number,
+            ):  # before its handlers are there
                 faults.append(f"kill {len(kills)}: exit code {process.returncode}")
         else:
-            faults += [f"after kill {len(kills)}: exit code {process.returncode}"] if process.returncode else []
+            faults += (
+                [f"after kill {len(kills)}: exit code {process.returncode}"] if process.returncode else []
+            )
         if digests(broken) != old:  # it came to its end: once more from the earlier files
             shutil.rmtree(broken)
             shutil.copytree(earlier, broken)
     finish(_next(kind, broken), kind, broken)
     faults += [f"{path} is left" for path in broken.rglob(".*")] + unreadable(broken)
-    faults += [f"{name} is another than in the unbroken run" for name in kind.same if (broken / name).read_bytes() != (whole / name).read_bytes()]
-    return {"seconds_unbroken": round(seconds, 1), "kills": kills, "equal_to_the_unbroken": list(kind.same), "faults": faults}
+    faults += [
+        f"{name} is another than in the unbroken run"
+        for name in kind.same
+        if (broken / name).read_bytes() != (whole / name).read_bytes()
+    ]
+    return {
+        "seconds_unbroken": round(seconds, 1),
+        "kills": kills,
+        "equal_to_the_unbroken": list(kind.same),
+        "faults": faults,
+    }
 
 
 def _next(kind: Kind, folder: Path) -> tuple[str, ...]:
@@ -145,10 +211,17 @@ def _next(kind: Kind, folder: Path) -> tuple[str, ...]:
     return kind.resumed if kind.resumed and any(folder.glob("checkpoint*")) else kind.words
 
 
-def start_run(words: tuple[str, ...], kind: Kind, folder: Path, errors: int | IO[bytes] = subprocess.DEVNULL) -> subprocess.Popen[bytes]:
+def start_run(
+    words: tuple[str, ...], kind: Kind, folder: Path, errors: int | IO[bytes] = subprocess.DEVNULL
+) -> subprocess.Popen[bytes]:
     """A command that writes into a folder."""
     inside = folder if kind.output else None
-    return subprocess.Popen([sys.executable, *words, str(folder / kind.output)], cwd=inside, stdout=subprocess.DEVNULL, stderr=errors)
+    return subprocess.Popen(
+        [sys.executable, *words, str(folder / kind.output)],
+        cwd=inside,
+        stdout=subprocess.DEVNULL,
+        stderr=errors,
+    )
 
 
 def finish(words: tuple[str, ...], kind: Kind, folder: Path) -> None:
@@ -162,7 +235,11 @@ def finish(words: tuple[str, ...], kind: Kind, folder: Path) -> None:
 def digests(folder: Path) -> dict[str, str]:
     """The files of a run, by their content."""
     names = (*FILES, "picture-mask.png", "picture-overlay.png", "end")
-    return {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names if (folder / name).is_file()}
+    return {
+        name: hashlib.sha256((folder / name).read_bytes()).hexdigest()
+        for name in names
+        if (folder / name).is_file()
+    }
 
 
 def _mixture(folder: Path, old: Mapping[str, str]) -> list[str]:
@@ -198,13 +275,16 @@ def unreadable(folder: Path) -> list[str]:
 
 def _foreign(folder: Path) -> Iterator[str]:
     """Plans and sizes that are not those of the files beside them."""
-    if (folder / "plan.json").is_file() and read_header(folder / "model.safetensors").get("plan", "").strip() != (
-        folder / "plan.json"
-    ).read_text().strip():
+    if (folder / "plan.json").is_file() and read_header(folder / "model.safetensors").get(
+        "plan", ""
+    ).strip() != (folder / "plan.json").read_text().strip():
         yield "plan.json is not that of the model"
     if (folder / "result.json").is_file():
         for found in read(folder / "result.json")["files"].values():
-            if not (folder / found["path"]).is_file() or (folder / found["path"]).stat().st_size != found["bytes"]:
+            if (
+                not (folder / found["path"]).is_file()
+                or (folder / found["path"]).stat().st_size != found["bytes"]
+            ):
                 yield f"{found['path']} is not that of result.json"
 
 
@@ -247,19 +327,25 @@ def work(folder: Path) -> None:
     torch.manual_seed(0)
     digits, model = load("digits"), resnet20(in_channels=1)
     split = digits.train
-    config = TrainConfig(epochs=12, batch_size=16, lr=1e-3, ema=0.99, augment="crop", first_size=0.5, optimizer="adamw")
+    config = TrainConfig(
+        epochs=12, batch_size=16, lr=1e-3, ema=0.99, augment="crop", first_size=0.5, optimizer="adamw"
+    )
     history = train(
         model,
         split,
         config,
         normalise=digits.normalise,
-        curriculum=Scheduled(EasyDropped(len(split), 0.5), split.labels.numpy(), warmup=2, annealing=0.1, least=0.2),
+        curriculum=Scheduled(
+            EasyDropped(len(split), 0.5), split.labels.numpy(), warmup=2, annealing=0.1, least=0.2
+        ),
         pruning=SoftPruning(torch.zeros(1, 1, 8, 8), 0.3, growth="asymptotic"),
         checkpoint=folder / "checkpoint",
         checkpoint_seconds=0.1,
         resume=True,
     )
-    write_tree(folder / "end", {"weights": model.state_dict(), "losses": [epoch.loss for epoch in history.epochs]})
+    write_tree(
+        folder / "end", {"weights": model.state_dict(), "losses": [epoch.loss for epoch in history.epochs]}
+    )
 
 
 if __name__ == "__main__":

@@ -29,7 +29,15 @@ from prunus.planning.width_search import Clocked
 from prunus.plans.plan import Plan
 
 RESULT = RESULTS / "latency.json"
-IMAGENET = ("resnet18", "resnet50", "mobilenet_v2", "mobilenet_v3_large", "efficientnet_b0", "regnet_y_400mf", "vgg16")
+IMAGENET = (
+    "resnet18",
+    "resnet50",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "efficientnet_b0",
+    "regnet_y_400mf",
+    "vgg16",
+)
 NETWORKS = (*(f"torchvision/{name}" for name in IMAGENET), "unet", "resnet56")
 SIZES = {"unet": 256, "resnet56": 32}
 RIVALS = (("MACs", 1), ("MACs, multiples of 8", 8))
@@ -48,7 +56,12 @@ def main() -> None:
     for name in () if options.table else options.networks:
         key = {"network": name, "share": options.share}
         if not measured_before(result, key):
-            add(RESULT, result, key | measured(name, options), record("benchmarks.latency", "onnxruntime", "torchvision", seed=0))
+            add(
+                RESULT,
+                result,
+                key | measured(name, options),
+                record("benchmarks.latency", "onnxruntime", "torchvision", seed=0),
+            )
             print(result["rows"][-1], flush=True)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
@@ -74,7 +87,13 @@ def measured(name: str, options: argparse.Namespace) -> Row:
         probing = time.perf_counter() - start
         plan = prunus.plan(graph, worth, latency=options.share, runtime=machine, scope="global")
         planning = time.perf_counter() - start - probing
-    row: Row = {"size": size, "probing_seconds": probing, "planning_seconds": planning, "timings": len(plan.timings), "plans": {}}
+    row: Row = {
+        "size": size,
+        "probing_seconds": probing,
+        "planning_seconds": planning,
+        "timings": len(plan.timings),
+        "plans": {},
+    }
     with machine.stopwatch(model, torch.randn(1, 3, size, size)) as timed:
         dense, ours = timed(prunus.compact(model, plan))
         row["dense_ms"] = dense
@@ -95,7 +114,9 @@ def about(graph: ChannelGraph, worth: torch.Tensor, plan: Plan) -> Row:
     }
 
 
-def as_quick(graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: float, clocked: Clocked, timed: Stopwatch) -> Row | None:
+def as_quick(
+    graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: float, clocked: Clocked, timed: Stopwatch
+) -> Row | None:
     """The largest budget of MACs that, measured, takes no longer than this share of the dense network's time; None if none was found."""
     best, aim = None, share
     for _ in range(TRIES):
@@ -112,7 +133,9 @@ def as_quick(graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: flo
     return best
 
 
-def predicted(graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: float, clocked: Clocked) -> Plan | None:
+def predicted(
+    graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: float, clocked: Clocked
+) -> Plan | None:
     """The largest budget of MACs whose predicted time is within a share of the dense network's."""
     low, high, best = 0.0, 1.0, None
     full = clocked.ms(clocked.full)
@@ -136,7 +159,13 @@ def table(result: Row) -> str:
         "Shares are of the dense network: its median time in ONNX Runtime (one thread, batch 1), its MACs, the sum of its scores. Budgets are",
         "the largest as quick as the plan, measured. Seconds: timing the layers for the first time, and planning with all measurements.",
     )
-    return page("Latency as a target", result["rows"], about, lambda: _plans(result["rows"]), lambda row: f"{row['network']} {row['share']:.0%}")
+    return page(
+        "Latency as a target",
+        result["rows"],
+        about,
+        lambda: _plans(result["rows"]),
+        lambda row: f"{row['network']} {row['share']:.0%}",
+    )
 
 
 def _plans(rows: list[Row]) -> list[str]:
@@ -146,9 +175,21 @@ def _plans(rows: list[Row]) -> list[str]:
     ]
     for row in rows:
         for name, one in row["plans"].items():
-            first = [row["network"], str(row["size"]), f"{row['dense_ms']:.2f}", f"{row['share']:.0%}"] if name == "latency" else ["", "", "", ""]
-            shares = ["none as quick", "", ""] if one is None else [f"{one['latency']:.1%}", f"{one['macs']:.1%}", f"{one['lost']:.2%}"]
-            last = [f"{row['probing_seconds']:.0f}", f"{row['planning_seconds']:.0f}", str(row["timings"])] if name == "latency" else ["", "", ""]
+            first = (
+                [row["network"], str(row["size"]), f"{row['dense_ms']:.2f}", f"{row['share']:.0%}"]
+                if name == "latency"
+                else ["", "", "", ""]
+            )
+            shares = (
+                ["none as quick", "", ""]
+                if one is None
+                else [f"{one['latency']:.1%}", f"{one['macs']:.1%}", f"{one['lost']:.2%}"]
+            )
+            last = (
+                [f"{row['probing_seconds']:.0f}", f"{row['planning_seconds']:.0f}", str(row["timings"])]
+                if name == "latency"
+                else ["", "", ""]
+            )
             lines.append("| " + " | ".join([*first, name, *shares, *last]) + " |")
     return lines
 

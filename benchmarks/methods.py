@@ -53,22 +53,32 @@ COMPENSATIONS = ("none", "means", "merge", "refit")
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with the files of CIFAR-10, or with the images")
-    parser.add_argument("--called", default="CIFAR-10", help="what the tables call the data, for files that are not the originals")
+    parser.add_argument(
+        "--called",
+        default="CIFAR-10",
+        help="what the tables call the data, for files that are not the originals",
+    )
     parser.add_argument("--network", default="resnet20")
     parser.add_argument("--weights", type=Path, default=Path(), help="of the network")
     parser.add_argument("--rates", type=float, nargs="+", default=[0.3, 0.5])
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--epochs", type=int, default=0, help="of fine-tuning")
-    parser.add_argument("--only", nargs="+", default=["*"], help="'score + compensation' to run, with wildcards")
+    parser.add_argument(
+        "--only", nargs="+", default=["*"], help="'score + compensation' to run, with wildcards"
+    )
     parser.add_argument("--untimed", action="store_true", help="keep no times: other work runs beside")
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
-    parser.add_argument("--validation", action="store_true", help="measure on a tenth of the training samples, for choices")
+    parser.add_argument(
+        "--validation", action="store_true", help="measure on a tenth of the training samples, for choices"
+    )
     options = parser.parse_args()
     result = kept(RESULT)
     if not options.table:
         what = subject(options)
         dense = evaluate(what.model, what.measured, IMAGENET).accuracy
-        for seed, rate, name, compensation in product(range(options.seeds), options.rates, SCORES, COMPENSATIONS):
+        for seed, rate, name, compensation in product(
+            range(options.seeds), options.rates, SCORES, COMPENSATIONS
+        ):
             if any(fnmatch.fnmatch(f"{name} + {compensation}", pattern) for pattern in options.only):
                 run(result, options, what, dense, name, compensation, rate, seed)
     RESULT.with_suffix(".md").write_text(table(result))
@@ -76,7 +86,14 @@ def main() -> None:
 
 
 def run(
-    result: dict[str, Any], options: argparse.Namespace, what: Subject, dense: float, name: str, compensation: str, rate: float, seed: int
+    result: dict[str, Any],
+    options: argparse.Namespace,
+    what: Subject,
+    dense: float,
+    name: str,
+    compensation: str,
+    rate: float,
+    seed: int,
 ) -> None:
     """One row, unless it is there already."""
     key = {
@@ -97,10 +114,14 @@ def run(
     if options.untimed:
         del row["seconds"]
     add(RESULT, result, row, record("benchmarks.methods", "numpy", "scipy", "scikit-learn", seed=seed))
-    print(f"{options.network}, {rate:.0%}, {name} + {compensation}, seed {seed}: {row['accuracy']}", flush=True)
+    print(
+        f"{options.network}, {rate:.0%}, {name} + {compensation}, seed {seed}: {row['accuracy']}", flush=True
+    )
 
 
-def measured(what: Subject, epochs: int, name: str, compensation: str, rate: float, seed: int) -> dict[str, Any]:
+def measured(
+    what: Subject, epochs: int, name: str, compensation: str, rate: float, seed: int
+) -> dict[str, Any]:
     """Prune, and measure accuracy at every step."""
     inputs = Calibration(what.calibration, IMAGENET, seed=seed)
 
@@ -109,7 +130,9 @@ def measured(what: Subject, epochs: int, name: str, compensation: str, rate: flo
 
     graph = prunus.trace(what.model, what.example)
     start = time.perf_counter()
-    plan = prunus.plan(graph, SCORES[name](graph, inputs, seed), rate=0.0, rates=dict.fromkeys(what.inner, rate))
+    plan = prunus.plan(
+        graph, SCORES[name](graph, inputs, seed), rate=0.0, rates=dict.fromkeys(what.inner, rate)
+    )
     small = prunus.compact(compensated(compensation, what.model, plan, graph, inputs), plan)
     seconds = time.perf_counter() - start
     held = evaluate(small, what.held, IMAGENET).accuracy
@@ -122,14 +145,23 @@ def measured(what: Subject, epochs: int, name: str, compensation: str, rate: flo
     small = small if better else compensated_only
     if epochs:
         config = TrainConfig(
-            epochs=epochs, batch_size=128, lr=0.01, schedule="onecycle", precision="bfloat16", channels_last=True, augment="crop-flip", seed=seed
+            epochs=epochs,
+            batch_size=128,
+            lr=0.01,
+            schedule="onecycle",
+            precision="bfloat16",
+            channels_last=True,
+            augment="crop-flip",
+            seed=seed,
         )
         train(small, what.calibration, config, normalise=IMAGENET)
         steps["tuned"] = accuracy(small)
     return {"accuracy": steps, "macs_left": plan.after.macs / plan.before.macs, "seconds": seconds}
 
 
-def compensated(kind: str, model: nn.Module, plan: prunus.Plan, graph: ChannelGraph, inputs: Calibration) -> nn.Module:
+def compensated(
+    kind: str, model: nn.Module, plan: prunus.Plan, graph: ChannelGraph, inputs: Calibration
+) -> nn.Module:
     """The model that is compacted."""
     match kind:
         case "means":

@@ -15,7 +15,10 @@ from prunus.data import Split
 from prunus.models import load_weights
 from prunus.training import Normalise
 
-IMAGENET: Normalise = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what the public weights were trained with
+IMAGENET: Normalise = (
+    (0.485, 0.456, 0.406),
+    (0.229, 0.224, 0.225),
+)  # what the public weights were trained with
 MOBILENET = "torchvision/mobilenet_v2"
 CALIBRATION = 400  # images of the ImageNet sample that are not measured on
 HELD = 2000  # samples that tell whether recalibration helps, at most
@@ -49,7 +52,9 @@ def subject(options: argparse.Namespace) -> Subject:
     mobile = options.network == MOBILENET
     if mobile:
         calibration, measured = imagenet_sample(options.data)
-        inner: tuple[str, ...] = tuple(f"features.{block}.conv.0.0" for block in range(2, 18))  # the expansion of every inverted residual
+        inner: tuple[str, ...] = tuple(
+            f"features.{block}.conv.0.0" for block in range(2, 18)
+        )  # the expansion of every inverted residual
     else:
         images = data.load("cifar10", options.data)
         calibration, measured = images.hold_out(0.1) if options.validation else (images.train, images.test)
@@ -61,7 +66,9 @@ def subject(options: argparse.Namespace) -> Subject:
     order = torch.randperm(len(calibration), generator=torch.Generator().manual_seed(1))
     share = min(HELD, len(calibration) // 4)
     held, calibration = calibration.subset(order[:share]), calibration.subset(order[share:])
-    return Subject(model.eval(), torch.zeros(1, *measured.images.shape[1:]), calibration, held, measured, inner)
+    return Subject(
+        model.eval(), torch.zeros(1, *measured.images.shape[1:]), calibration, held, measured, inner
+    )
 
 
 def imagenet_sample(folder: Path) -> tuple[Split, Split]:
@@ -71,13 +78,19 @@ def imagenet_sample(folder: Path) -> tuple[Split, Split]:
     files = sorted(folder.glob("*.jpg")) + sorted(folder.glob("*.JPEG"))
     if len(files) != 1000:
         raise SystemExit(f"{folder} has {len(files)} images; one of each of the 1,000 classes is needed.")
-    images = torch.stack([torch.from_numpy(_centre(Image.open(file).convert("RGB")).copy()) for file in files]).permute(0, 3, 1, 2).contiguous()
+    images = (
+        torch.stack([torch.from_numpy(_centre(Image.open(file).convert("RGB")).copy()) for file in files])
+        .permute(0, 3, 1, 2)
+        .contiguous()
+    )
     both = Split(images, torch.arange(1000))
     order = torch.randperm(1000, generator=torch.Generator().manual_seed(0))
     return both.subset(order[:CALIBRATION]), both.subset(order[CALIBRATION:])
 
 
-def _centre(image: object, short: int = 256, side: int = 224) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+def _centre(
+    image: object, short: int = 256, side: int = 224
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
     """Brought to a short side of 256 pixels, and the 224 pixels in the middle of it."""
     from PIL import Image
 

@@ -6,7 +6,14 @@ from statistics import mean
 
 from benchmarks.rows import Row, page, spread
 
-KIND = ("data", "network", "weights", "rate", "epochs", "measured_on")  # what the rows of one table have in common
+KIND = (
+    "data",
+    "network",
+    "weights",
+    "rate",
+    "epochs",
+    "measured_on",
+)  # what the rows of one table have in common
 STEPS = ("removed", "compensated", "recalibrated", "by held-out", "tuned")
 
 
@@ -42,13 +49,22 @@ def _sections(everything: list[Row]) -> list[str]:
             "|---" * (4 + len(steps)) + "|",
         ]
         names = dict.fromkeys((row["score"], row["compensation"]) for row in rows)
-        by_name = {name: [row for row in rows if (row["score"], row["compensation"]) == name] for name in names}
-        best = sorted(by_name.items(), key=lambda item: -mean(row["accuracy"].get(judged, row["accuracy"]["recalibrated"]) for row in item[1]))
+        by_name = {
+            name: [row for row in rows if (row["score"], row["compensation"]) == name] for name in names
+        }
+        best = sorted(
+            by_name.items(),
+            key=lambda item: (
+                -mean(row["accuracy"].get(judged, row["accuracy"]["recalibrated"]) for row in item[1])
+            ),
+        )
         lines += [_line(name, found, steps) for name, found in best]
     return lines
 
 
 def _line(name: tuple[str, str], rows: list[Row], steps: list[str]) -> str:
     values = [spread([row["accuracy"][step] for row in rows if step in row["accuracy"]]) for step in steps]
-    timed = [row["seconds"] for row in rows if "seconds" in row]  # rows that were measured beside other work have none
+    timed = [
+        row["seconds"] for row in rows if "seconds" in row
+    ]  # rows that were measured beside other work have none
     return "| " + " | ".join([*name, *values, f"{mean(timed):.1f}" if timed else "", str(len(rows))]) + " |"

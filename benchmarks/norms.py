@@ -91,14 +91,23 @@ def time_network(network: str) -> None:
 
 
 def _times(found: Mapping[str, Latency]) -> Row:
-    times = {name: [round(one.median_ms, 3), round(one.q25_ms, 3), round(one.q75_ms, 3)] for name, one in found.items()}
+    times = {
+        name: [round(one.median_ms, 3), round(one.q25_ms, 3), round(one.q75_ms, 3)]
+        for name, one in found.items()
+    }
     ratios = {name: round(speedup(found[name], found["original"]).factor, 3) for name in ("dense", "plain")}
     return {"ms": times, "over_original": ratios, "repeats": found["dense"].repeats}
 
 
 def train_network(network: str, seed: int, options: argparse.Namespace) -> None:
     """Train from scratch, prune at every rate with both kinds of norms, look at the test samples before and after an epoch of training on."""
-    key = {"what": "accuracy", "network": network, "seed": seed, "epochs": options.epochs, "images": options.images}
+    key = {
+        "what": "accuracy",
+        "network": network,
+        "seed": seed,
+        "epochs": options.epochs,
+        "images": options.images,
+    }
     result = kept(RESULT)
     if all(measured_before(result, key | {"rate": rate}) for rate in RATES):
         return
@@ -110,7 +119,13 @@ def train_network(network: str, seed: int, options: argparse.Namespace) -> None:
         epochs=options.epochs, batch_size=64, lr=2e-3, optimizer="adamw", weight_decay=0.05, augment="crop-flip", seed=seed,
         warmup_steps=100, clip=1.0,
     )  # fmt: skip
-    train(model, training, config, normalise=images.normalise, on_epoch=lambda epoch: print(network, seed, epoch, flush=True))
+    train(
+        model,
+        training,
+        config,
+        normalise=images.normalise,
+        on_epoch=lambda epoch: print(network, seed, epoch, flush=True),
+    )
     dense = _accuracies(model.eval(), training, images.test, images.normalise, config)
     for rate in RATES:
         if measured_before(result := kept(RESULT), key | {"rate": rate}):
@@ -123,7 +138,9 @@ def train_network(network: str, seed: int, options: argparse.Namespace) -> None:
         print(row, flush=True)
 
 
-def _accuracies(model: nn.Module, training: Split, test: Split, normalise: Normalise, config: TrainConfig) -> dict[str, float]:
+def _accuracies(
+    model: nn.Module, training: Split, test: Split, normalise: Normalise, config: TrainConfig
+) -> dict[str, float]:
     """At once, and after one epoch at a tenth of the learning rate."""
     at_once = evaluate(model, test, normalise).accuracy
     on = copy.deepcopy(model)
@@ -138,11 +155,20 @@ def small_network(network: str) -> nn.Module:
     from timm.models.metaformer import Attention, LayerNorm2dNoBias, LayerNormNoBias, MetaFormer, SepConv
 
     if network == "convnext":
-        small: nn.Module = ConvNeXt(num_classes=10, depths=(1, 1, 3, 1), dims=(32, 64, 128, 256), patch_size=2)
+        small: nn.Module = ConvNeXt(
+            num_classes=10, depths=(1, 1, 3, 1), dims=(32, 64, 128, 256), patch_size=2
+        )
         return small
     mixers = [SepConv, SepConv, Attention, Attention]
     norms = [LayerNorm2dNoBias, LayerNorm2dNoBias, LayerNormNoBias, LayerNormNoBias]
-    hybrid: Any = MetaFormer(num_classes=10, depths=(1, 1, 2, 1), dims=(32, 64, 96, 128), token_mixers=mixers, norm_layers=norms, use_mlp_head=False)
+    hybrid: Any = MetaFormer(
+        num_classes=10,
+        depths=(1, 1, 2, 1),
+        dims=(32, 64, 96, 128),
+        token_mixers=mixers,
+        norm_layers=norms,
+        use_mlp_head=False,
+    )
     hybrid.stem.conv = nn.Conv2d(3, 32, 3, 2, 1)  # instead of 7 x 7 with a stride of 4
     whole: nn.Module = hybrid
     return whole

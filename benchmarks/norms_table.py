@@ -22,7 +22,11 @@ def _name(row: Row) -> str:
 
 
 def _body(rows: list[Row]) -> list[str]:
-    return [*_times([row for row in rows if row["what"] == "latency"]), "", *_accuracies([row for row in rows if row["what"] == "accuracy"])]
+    return [
+        *_times([row for row in rows if row["what"] == "latency"]),
+        "",
+        *_accuracies([row for row in rows if row["what"] == "accuracy"]),
+    ]
 
 
 def _times(rows: list[Row]) -> list[str]:
@@ -54,6 +58,10 @@ def _accuracies(rows: list[Row]) -> list[str]:
     ]
     for network, rate in dict.fromkeys((row["network"], row["rate"]) for row in rows):
         found = [row for row in rows if (row["network"], row["rate"]) == (network, rate)]
-        cells = [spread([row[kind][when] for row in found]) for when in ("at_once", "trained_on") for kind in ("dense", "original", "plain")]
+        cells = [
+            spread([row[kind][when] for row in found])
+            for when in ("at_once", "trained_on")
+            for kind in ("dense", "original", "plain")
+        ]
         lines.append(f"| {network} | {rate:.0%} | {len(found)} | {' | '.join(cells)} |")
     return lines

@@ -47,7 +47,9 @@ def main() -> None:
             save(RESULT, result)
         if not measured_before(result, key):
             row = key | in_process(architecture.name)
-            how = record("benchmarks.onnx_coverage", "timm", "torchvision", "onnx", "onnxscript", "onnxruntime", seed=0)
+            how = record(
+                "benchmarks.onnx_coverage", "timm", "torchvision", "onnx", "onnxscript", "onnxruntime", seed=0
+            )
             add(RESULT, result, row, how)
             print(row, flush=True)
     RESULT.with_suffix(".md").write_text(table(result))
@@ -57,7 +59,11 @@ def in_process(name: str) -> Row:
     """The row of one architecture; a crash or a hang is its own result."""
     try:
         done = subprocess.run(
-            [sys.executable, "-m", "benchmarks.onnx_coverage", "--worker", name], capture_output=True, text=True, timeout=LIMIT, check=False
+            [sys.executable, "-m", "benchmarks.onnx_coverage", "--worker", name],
+            capture_output=True,
+            text=True,
+            timeout=LIMIT,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return {"failed": f"not finished in {LIMIT} s"}
@@ -107,13 +113,23 @@ def rounding(model: Any, image: Any) -> float:
 
     with torch.no_grad():
         found, exact = tensors(model(image)), tensors(model.double()(image.double()))
-    return max(float((a.double() - b).abs().max()) for a, b in zip(found, exact)) / max(float(one.abs().max()) for one in exact)
+    return max(float((a.double() - b).abs().max()) for a, b in zip(found, exact)) / max(
+        float(one.abs().max()) for one in exact
+    )
 
 
 def table(result: Row) -> str:
     """Counts first, then what is not as it should be, then all."""
-    about = ("Random weights. Differences are the largest of any output element, relative to the largest output, on a random image.",)
-    return page("ONNX files of every architecture", result["rows"], about, lambda: _files(result["rows"]), lambda row: row["name"])
+    about = (
+        "Random weights. Differences are the largest of any output element, relative to the largest output, on a random image.",
+    )
+    return page(
+        "ONNX files of every architecture",
+        result["rows"],
+        about,
+        lambda: _files(result["rows"]),
+        lambda row: row["name"],
+    )
 
 
 def _files(rows: list[Row]) -> list[str]:
@@ -127,7 +143,12 @@ def _files(rows: list[Row]) -> list[str]:
         "|---|---|---|---|",
     ]
     for row in sorted(rows, key=lambda row: row in good):
-        cells = [row["name"], row.get("mode", ""), _cell(row.get("dense", row.get("failed", ""))), _cell(row.get("pruned", ""))]
+        cells = [
+            row["name"],
+            row.get("mode", ""),
+            _cell(row.get("dense", row.get("failed", ""))),
+            _cell(row.get("pruned", "")),
+        ]
         if "rounding" in row:
             cells[2] += f" (PyTorch's own rounding: {row['rounding']:.0e})"
         lines.append("| " + " | ".join(cells) + " |")

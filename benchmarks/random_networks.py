@@ -41,7 +41,9 @@ def main() -> None:
     chunks = [list(seeds[i : i + CHUNK]) for i in range(0, len(seeds), CHUNK)]
     start = time.perf_counter()
     rows: list[dict[str, Any]] = []
-    with multiprocessing.get_context("spawn").Pool(options.processes, initializer=_quiet, maxtasksperchild=20) as pool:
+    with multiprocessing.get_context("spawn").Pool(
+        options.processes, initializer=_quiet, maxtasksperchild=20
+    ) as pool:
         for done in pool.imap_unordered(check_chunk, chunks):
             rows += done
             failures = sum("failure" in row for row in rows)

@@ -82,7 +82,13 @@ def write(path: Path, rows: Sequence[Row]) -> None:
     save(path, {"rows": list(rows)})
 
 
-def page(title: str, rows: Sequence[Row], about: Sequence[str], body: Callable[[], list[str]], name: Callable[[Row], str]) -> str:
+def page(
+    title: str,
+    rows: Sequence[Row],
+    about: Sequence[str],
+    body: Callable[[], list[str]],
+    name: Callable[[Row], str],
+) -> str:
     """A table's page: what it is about, the tables, and the commands by which its rows, called by `name`, were measured."""
     if not rows:
         return f"# {title}\n\nNothing has been measured yet.\n"
@@ -99,7 +105,10 @@ def provenance(rows: Iterable[Row], name: Callable[[Row], str]) -> list[str]:
     lines = ["## How it was measured"]
     for where, commands in machines.items():
         lines += ["", f"{where}:", ""]
-        lines += [f"* {_quoted(line)} ({', '.join(sorted({how['date'] for *_, how in found}))}): {_rows(found)}" for line, found in commands.items()]
+        lines += [
+            f"* {_quoted(line)} ({', '.join(sorted({how['date'] for *_, how in found}))}): {_rows(found)}"
+            for line, found in commands.items()
+        ]
     return lines
 
 
@@ -107,7 +116,10 @@ def machine(how: Record) -> str:
     """Device, processor, cores, threads and versions in words."""
     where = how["environment"]
     versions = ", ".join(f"{name} {number}" for name, number in where["versions"].items())
-    parts = [where.get("accelerator", ""), f"processor {UNKNOWN}" if where["processor"] == UNKNOWN else where["processor"]]
+    parts = [
+        where.get("accelerator", ""),
+        f"processor {UNKNOWN}" if where["processor"] == UNKNOWN else where["processor"],
+    ]
     parts.append(" ".join(where.get("vector_units", [])))
     parts += [f"{where['cores']} cores"] if "cores" in where else []
     parts += [f"threads: {where['threads']}"] if "threads" in where else []
@@ -124,7 +136,8 @@ def _rows(found: list[tuple[str, str, Record]]) -> str:
     for part, row, _ in found:
         parts.setdefault(part, []).append(row)
     return "; ".join(
-        ("" if part == ALL else f"{part} of ") + ("; ".join(dict.fromkeys(rows)) if len(set(rows)) <= NAMED else f"{len(rows)} rows")
+        ("" if part == ALL else f"{part} of ")
+        + ("; ".join(dict.fromkeys(rows)) if len(set(rows)) <= NAMED else f"{len(rows)} rows")
         for part, rows in parts.items()
     )
 

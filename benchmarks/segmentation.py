@@ -40,7 +40,10 @@ from prunus.training import Normalise, TrainConfig, train
 
 RESULT = RESULTS / "segmentation.json"
 TOLERANCES = {"pixel accuracy": 0.32, "IoU": 1.0}  # points
-RATES = {"unet": 2e-3, "ternausnet": 3e-4}  # peak learning rates of Adam; without batch norm only a lower one is stable
+RATES = {
+    "unet": 2e-3,
+    "ternausnet": 3e-4,
+}  # peak learning rates of Adam; without batch norm only a lower one is stable
 KEY = (
     "called",
     "network",
@@ -71,7 +74,13 @@ def main() -> None:
         key = {name: getattr(options, name) for name in KEY}
         if not measured_before(result, key):
             row = key | Run(key, options.models, Pictures.read(options.data, key)).pruned()
-            add(RESULT, result, row, record("benchmarks.segmentation", "onnxruntime", seed=row["seed"]), "prune")
+            add(
+                RESULT,
+                result,
+                row,
+                record("benchmarks.segmentation", "onnxruntime", seed=row["seed"]),
+                "prune",
+            )
     elif options.part != "table":
         for row in result["rows"]:
             if options.part in row:
@@ -80,7 +89,14 @@ def main() -> None:
                 found = Run(row, options.models, Pictures.read(options.data, row)).control(row)
             else:
                 found = latency(row, options.models)
-            complete(RESULT, result, row, options.part, found, record("benchmarks.segmentation", "onnxruntime", seed=row["seed"]))
+            complete(
+                RESULT,
+                result,
+                row,
+                options.part,
+                found,
+                record("benchmarks.segmentation", "onnxruntime", seed=row["seed"]),
+            )
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
@@ -93,14 +109,25 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--models", type=Path, help="folder that the networks are kept in")
     parser.add_argument("--network", choices=tuple(RATES), default="unet")
     parser.add_argument("--width", type=int, default=32, help="channels of the first level")
-    parser.add_argument("--seed", type=int, default=0, help="of everything random, the split of the pictures included")
-    parser.add_argument("--block", type=int, default=3, help="side of the blocks that tiles are held out in; 1 = one by one")
-    parser.add_argument("--shrink", type=int, default=1, help="make binary pictures so many times smaller: the same sight for less work")
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of everything random, the split of the pictures included"
+    )
+    parser.add_argument(
+        "--block", type=int, default=3, help="side of the blocks that tiles are held out in; 1 = one by one"
+    )
+    parser.add_argument(
+        "--shrink",
+        type=int,
+        default=1,
+        help="make binary pictures so many times smaller: the same sight for less work",
+    )
     parser.add_argument("--epochs", type=int, default=20, help="of the training")
     parser.add_argument("--trial-epochs", type=int, default=4, help="with weights, and of fine-tuning, each")
     parser.add_argument("--size", type=int, default=128, help="side of the windows to train on [pixels]")
     parser.add_argument("--count", type=int, default=256, help="windows per epoch")
-    parser.add_argument("--step", type=float, default=0.5, help="share of the MACs that a trial removes at first")
+    parser.add_argument(
+        "--step", type=float, default=0.5, help="share of the MACs that a trial removes at first"
+    )
     parser.add_argument("--least", type=float, default=0.1, help="smallest share that is tried")
     parser.add_argument("--l1", type=float, default=1e-3, help="strength of the penalty on the weights")
     parser.add_argument("--importance", choices=("weight", "weight times norm"), default="weight")
@@ -123,7 +150,10 @@ class Pictures:
         """A fifth to test, a fifth to validate."""
         found = load_pictures(folder, key["seed"], key["block"])
         training, validation = hold_out(found.train, 0.25, key["seed"], key["block"])
-        parts = ([shrunk(example, key["shrink"]) for example in part] for part in (training, validation, found.test))
+        parts = (
+            [shrunk(example, key["shrink"]) for example in part]
+            for part in (training, validation, found.test)
+        )
         return cls(*parts, found.normalise)
 
 
@@ -139,7 +169,11 @@ class Run:
     """One network on one set."""
 
     def __init__(self, key: Row, folder: Path, pictures: Pictures) -> None:
-        self.key, self.pictures, self.folder = key | {"planes": len(pictures.normalise[0])}, pictures, folder / name_of(key)
+        self.key, self.pictures, self.folder = (
+            key | {"planes": len(pictures.normalise[0])},
+            pictures,
+            folder / name_of(key),
+        )
         self.patches = Patches(pictures.train, pictures.normalise, key["size"], key["count"], batch_size=8)
 
     def pruned(self) -> Row:
@@ -181,7 +215,9 @@ class Run:
     def control(self, row: Row) -> Row:
         """The original, trained on as often as the small network was, and measured likewise."""
         network = base_of(row, self.folder)
-        for _ in range(2 * sum(trial["accepted"] for trial in row["trials"])):  # with weights and in fine-tuning
+        for _ in range(
+            2 * sum(trial["accepted"] for trial in row["trials"])
+        ):  # with weights and in fine-tuning
             self.task().fit(network, self.config(row["trial_epochs"], 0.5, "cosine"))
         return self.both(network.eval())
 
@@ -197,7 +233,9 @@ class Run:
             loss=cross_entropy,
             checkpoint=self.folder / "training.safetensors",
             resume=True,
-            on_epoch=lambda record: print(f"epoch {record.epoch}: {record.loss:.3f}, {time.perf_counter() - started:.0f} s", flush=True),
+            on_epoch=lambda record: print(
+                f"epoch {record.epoch}: {record.loss:.3f}, {time.perf_counter() - started:.0f} s", flush=True
+            ),
         )
         storage.save(network.eval(), self.folder / "base.safetensors")
         return network, sum(epoch.seconds for epoch in history.epochs)
@@ -216,7 +254,10 @@ class Run:
 
     def both(self, network: nn.Module) -> dict[str, Figures]:
         """On the pictures that keep the tolerance, and on those that nothing is chosen by."""
-        return {"validation": self.figures(network, self.pictures.validation), "test": self.figures(network, self.pictures.test)}
+        return {
+            "validation": self.figures(network, self.pictures.validation),
+            "test": self.figures(network, self.pictures.test),
+        }
 
     def figures(self, network: nn.Module, pictures: list[Example]) -> Figures:
         """Metrics over whole pictures, in the precision of the training."""
@@ -226,7 +267,9 @@ class Run:
 
 def name_of(key: Row) -> str:
     """The folder of a row's networks: what its training depends on."""
-    return "-".join(str(key[part]) for part in ("called", "network", "width", "seed", "shrink", "epochs", "size", "count")).replace(" ", "-")
+    return "-".join(
+        str(key[part]) for part in ("called", "network", "width", "seed", "shrink", "epochs", "size", "count")
+    ).replace(" ", "-")
 
 
 def small_of(key: Row) -> str:
@@ -256,7 +299,12 @@ def latency(row: Row, folder: Path) -> dict[str, dict[str, Any]]:
     small = storage.load(place / small_of(row), lambda: built(row))
     measured, _ = compare_latency(base_of(row, place), small, measured_at(row))
     return {
-        one.runtime: {"before_ms": one.before.median_ms, "after_ms": one.after.median_ms, "times": one.speedup.factor, "wins": one.speedup.wins}
+        one.runtime: {
+            "before_ms": one.before.median_ms,
+            "after_ms": one.after.median_ms,
+            "times": one.speedup.factor,
+            "wins": one.speedup.wins,
+        }
         for one in measured
     }
 

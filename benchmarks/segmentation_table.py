@@ -17,7 +17,9 @@ def table(result: Row) -> str:
         "original. On the test pictures nothing was chosen. The control is the original with as much further training as the small network had, and",
         "nothing removed. FLOPs and latency are of one picture of 256 x 256; latency on one thread, both networks in turns, medians.",
     )
-    return page("Importance weights on segmentation", result["rows"], about, lambda: _sections(result["rows"]), _name)
+    return page(
+        "Importance weights on segmentation", result["rows"], about, lambda: _sections(result["rows"]), _name
+    )
 
 
 def _name(row: Row) -> str:
@@ -72,13 +74,23 @@ def _latency(latency: dict[str, Any]) -> list[str]:
     if not latency:
         return []
     lines = ["| one thread | before | after | times faster |", "|---|---|---|---|"]
-    lines += [f"| {name} | {one['before_ms']:.1f} ms | {one['after_ms']:.1f} ms | {one['times']:.2f} |" for name, one in latency.items()]
+    lines += [
+        f"| {name} | {one['before_ms']:.1f} ms | {one['after_ms']:.1f} ms | {one['times']:.2f} |"
+        for name, one in latency.items()
+    ]
     return [*lines, ""]
 
 
 def _trials(trials: list[Row]) -> list[str]:
     lines = ["| trial | share removed | FLOPs left | pixel accuracy | IoU | |", "|---|---|---|---|---|---|"]
     for number, trial in enumerate(trials, 1):
-        cells = [f"{trial['step']:.1%}", f"{trial['macs_left']:.1%}", f"{trial['pixel accuracy']:.2f}", f"{trial['IoU']:.2f}"]
-        lines.append(f"| {number} | " + " | ".join(cells) + f" | {'accepted' if trial['accepted'] else 'rejected'} |")
+        cells = [
+            f"{trial['step']:.1%}",
+            f"{trial['macs_left']:.1%}",
+            f"{trial['pixel accuracy']:.2f}",
+            f"{trial['IoU']:.2f}",
+        ]
+        lines.append(
+            f"| {number} | " + " | ".join(cells) + f" | {'accepted' if trial['accepted'] else 'rejected'} |"
+        )
     return lines

@@ -67,13 +67,24 @@ def material(options: argparse.Namespace) -> Material:
         return Material(kept, held_out, images.test, normalise, augment, example)
     order = torch.randperm(len(images.test), generator=torch.Generator().manual_seed(options.seed))
     half = len(order) // 2
-    return Material(images.train, images.test.subset(order[:half]), images.test.subset(order[half:]), normalise, augment, example)
+    return Material(
+        images.train,
+        images.test.subset(order[:half]),
+        images.test.subset(order[half:]),
+        normalise,
+        augment,
+        example,
+    )
 
 
 def add_training(parser: argparse.ArgumentParser) -> None:
     """Options of what is trained, and how."""
     parser.add_argument("--data", type=Path, help="folder with the files of the data set")
-    parser.add_argument("--called", default="CIFAR-10", help="what the table calls the data, for files that are not the originals")
+    parser.add_argument(
+        "--called",
+        default="CIFAR-10",
+        help="what the table calls the data, for files that are not the originals",
+    )
     parser.add_argument("--weights", type=Path, help="of the network; without, it is trained from scratch")
     parser.add_argument("--models", type=Path, help="folder that the networks are kept in")
     parser.add_argument("--network", default="resnet20")
@@ -84,19 +95,32 @@ def add_training(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--stage-decay", type=float, default=USUAL_DECAY, help="weight decay of these")
     parser.add_argument("--device", default="cpu", help="that is trained on")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--inputs", type=int, default=500, help="that latency is measured on, one by one, and then in batches of 32")
+    parser.add_argument(
+        "--inputs",
+        type=int,
+        default=500,
+        help="that latency is measured on, one by one, and then in batches of 32",
+    )
 
 
 def key_of(options: argparse.Namespace, names: tuple[str, ...]) -> dict[str, Any]:
     """By which a row is known."""
-    return {name: getattr(options, name) for name in names} | {"weights": options.weights.name if options.weights else None}
+    return {name: getattr(options, name) for name in names} | {
+        "weights": options.weights.name if options.weights else None
+    }
 
 
 def recipe(options: argparse.Namespace, about: Material, dense: bool = False) -> TrainConfig:
     """How the dense network, or what it teaches, is trained."""
     if dense:
         return settings(options.epochs, options.lr, options.seed, augment=about.augment)
-    return settings(options.stage_epochs, options.stage_lr, options.seed, weight_decay=options.stage_decay, augment=about.augment)
+    return settings(
+        options.stage_epochs,
+        options.stage_lr,
+        options.seed,
+        weight_decay=options.stage_decay,
+        augment=about.augment,
+    )
 
 
 def stages_of(options: argparse.Namespace, about: Material, stages: Sequence[str]) -> list[nn.Module]:
@@ -106,7 +130,10 @@ def stages_of(options: argparse.Namespace, about: Material, stages: Sequence[str
     for stage in stages:
 
         def begun(stage: str = stage) -> nn.Module:
-            graph, inputs = prunus.trace(dense, about.example), Calibration(about.train, about.normalise, seed=options.seed)
+            graph, inputs = (
+                prunus.trace(dense, about.example),
+                Calibration(about.train, about.normalise, seed=options.seed),
+            )
             plan = prunus.plan(graph, scores.reconstruction(graph, inputs), macs=float(stage), round_to=8)
             return prunus.compact(refit(dense, plan, inputs), plan)
 
@@ -127,7 +154,13 @@ def dense_of(options: argparse.Namespace, about: Material) -> nn.Module:
     return trained(options, about, DENSE, begun)
 
 
-def trained(options: argparse.Namespace, about: Material, name: str, begun: Callable[[], nn.Module], teacher: nn.Module | None = None) -> nn.Module:
+def trained(
+    options: argparse.Namespace,
+    about: Material,
+    name: str,
+    begun: Callable[[], nn.Module],
+    teacher: nn.Module | None = None,
+) -> nn.Module:
     """Trained and kept in a file; a training that was broken off goes on."""
     file = place(options, name)
     if file.exists():
@@ -172,7 +205,13 @@ def _record_file(options: argparse.Namespace, name: str) -> Path:
 def timed_on(about: Material, count: int) -> tuple[list[Tensor], list[Tensor]]:
     """So many samples one by one, and in batches of 32."""
     some = about.measuring.subset(torch.arange(count))
-    return tuple([images for images, _ in batches(some.subset(torch.arange(count // size * size)), about.normalise, size)] for size in (1, 32))  # type: ignore[return-value]
+    return tuple(
+        [
+            images
+            for images, _ in batches(some.subset(torch.arange(count // size * size)), about.normalise, size)
+        ]
+        for size in (1, 32)
+    )  # type: ignore[return-value]
 
 
 def built(name: str) -> nn.Module:

@@ -56,7 +56,15 @@ def measured(images: data.ImageData, options: argparse.Namespace, seed: int) -> 
     task = Task(kept, held, images.test, normalise=images.normalise)
     torch.manual_seed(seed)
     model = models.lenet5()
-    config = TrainConfig(epochs=2, batch_size=128, lr=0.05, schedule="onecycle", precision="bfloat16", channels_last=True, seed=seed)
+    config = TrainConfig(
+        epochs=2,
+        batch_size=128,
+        lr=0.05,
+        schedule="onecycle",
+        precision="bfloat16",
+        channels_last=True,
+        seed=seed,
+    )
     train(model, kept, config, normalise=images.normalise)
     inputs = Calibration(kept, images.normalise, samples=256, seed=seed)
     outcome = one_shot(
@@ -80,7 +88,13 @@ def measured(images: data.ImageData, options: argparse.Namespace, seed: int) -> 
 def table(result: Row) -> str:
     """One line per tolerance and confidence."""
     about = ("LeNet-5 on MNIST; losses in points of accuracy, means over the runs.",)
-    return page("Kept tolerances", result["rows"], about, lambda: _lines(result["rows"]), lambda row: f"seed {row['seed']}")
+    return page(
+        "Kept tolerances",
+        result["rows"],
+        about,
+        lambda: _lines(result["rows"]),
+        lambda row: f"seed {row['seed']}",
+    )
 
 
 def _lines(everything: list[Row]) -> list[str]:

@@ -57,7 +57,9 @@ def network() -> nn.Module:
 
 def engine(split: Split) -> float:
     """Seconds of one epoch of ours."""
-    config = TrainConfig(epochs=1, batch_size=BATCH, lr=0.1, precision="bfloat16", channels_last=True, augment="crop-flip")
+    config = TrainConfig(
+        epochs=1, batch_size=BATCH, lr=0.1, precision="bfloat16", channels_last=True, augment="crop-flip"
+    )
     model = network()
     start = time.perf_counter()
     train(model, split, config, normalise=(MEAN, STD))
@@ -68,10 +70,15 @@ def plain(split: Split) -> float:
     """Seconds of one epoch of a loop without anything that is not needed."""
     model = network().to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
-    scale, shift = (1 / (255 * torch.tensor(STD))).view(3, 1, 1), (-torch.tensor(MEAN) / torch.tensor(STD)).view(3, 1, 1)
+    scale, shift = (
+        (1 / (255 * torch.tensor(STD))).view(3, 1, 1),
+        (-torch.tensor(MEAN) / torch.tensor(STD)).view(3, 1, 1),
+    )
     start = time.perf_counter()
     for part in torch.randperm(len(split)).split(BATCH):
-        images = (moved(split.images[part]).float() * scale + shift).contiguous(memory_format=torch.channels_last)
+        images = (moved(split.images[part]).float() * scale + shift).contiguous(
+            memory_format=torch.channels_last
+        )
         with torch.autocast("cpu", torch.bfloat16):
             logits = model(images)
         loss = F.cross_entropy(logits.float(), split.labels[part])
@@ -88,7 +95,9 @@ def moved(images: Tensor) -> Tensor:
     rows = torch.randint(9, (count, 1)) + torch.arange(32)
     columns = torch.randint(9, (count, 1)) + torch.arange(32)
     columns = torch.where(torch.rand(count, 1) < 0.5, columns.flip(1), columns)
-    return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+    return padded[torch.arange(count)[:, None, None], rows[:, :, None], columns[:, None, :]].permute(
+        0, 3, 1, 2
+    )
 
 
 if __name__ == "__main__":

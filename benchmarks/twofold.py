@@ -47,14 +47,20 @@ CLASSES = 10
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", type=Path, help="folder with the files of CIFAR-10")
-    parser.add_argument("--called", default="CIFAR-10", help="what the tables call the data, for files that are not the originals")
+    parser.add_argument(
+        "--called",
+        default="CIFAR-10",
+        help="what the tables call the data, for files that are not the originals",
+    )
     parser.add_argument("--network", default="resnet20")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--lr", type=float, default=0.1)
     parser.add_argument("--weights", type=Path, help="begin with these weights instead of random ones")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--only", default="*", help="variants to run, with wildcards")
-    parser.add_argument("--validation", action="store_true", help="measure on a tenth of the training samples, for choices")
+    parser.add_argument(
+        "--validation", action="store_true", help="measure on a tenth of the training samples, for choices"
+    )
     parser.add_argument("--untimed", action="store_true", help="keep no times: other work runs beside")
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
     options = parser.parse_args()
@@ -80,7 +86,11 @@ def samples(images: ImageData, options: argparse.Namespace) -> Task:
 def run(result: dict[str, Any], task: Task, name: str, seed: int, options: argparse.Namespace) -> None:
     """One training, unless it has a row already."""
     environment = describe("numpy")
-    where = torch.cuda.get_device_name() if torch.cuda.is_available() else f"{environment['processor']}, {torch.get_num_threads()} threads"
+    where = (
+        torch.cuda.get_device_name()
+        if torch.cuda.is_available()
+        else f"{environment['processor']}, {torch.get_num_threads()} threads"
+    )
     key = {
         "variant": name,
         "data": options.called,
@@ -96,13 +106,19 @@ def run(result: dict[str, Any], task: Task, name: str, seed: int, options: argpa
         return
     partial = RESULTS / f"twofold-{hashlib.sha256(json.dumps(key).encode()).hexdigest()[:12]}.checkpoint"
     variant = VARIANTS[name]
-    row = key | (rivalling(task, variant.rival, seed, options, partial) if variant.rival else measured(task, variant, seed, options, partial))
+    row = key | (
+        rivalling(task, variant.rival, seed, options, partial)
+        if variant.rival
+        else measured(task, variant, seed, options, partial)
+    )
     partial.unlink()
     if options.untimed:
         row = {name: value for name, value in row.items() if not name.endswith("seconds")}
     device = "cuda" if torch.cuda.is_available() else "cpu"
     add(RESULT, result, row, record("benchmarks.twofold", "numpy", device=device, seed=seed))
-    print(f"{name}, seed {seed}: {row['accuracy']:.2f} % with {row['samples']:.0%} of the samples", flush=True)
+    print(
+        f"{name}, seed {seed}: {row['accuracy']:.2f} % with {row['samples']:.0%} of the samples", flush=True
+    )
 
 
 def network(options: argparse.Namespace, seed: int) -> nn.Module:
@@ -116,10 +132,14 @@ def network(options: argparse.Namespace, seed: int) -> nn.Module:
 
 def softly(example: Tensor, variant: Variant) -> SoftPruning:
     """The pruning of a variant."""
-    return SoftPruning(example, variant.rate, p=variant.p, every=variant.every, freeze=variant.freeze, folded=variant.folded)
+    return SoftPruning(
+        example, variant.rate, p=variant.p, every=variant.every, freeze=variant.freeze, folded=variant.folded
+    )
 
 
-def rivalling(task: Task, rival: Rival, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:
+def rivalling(
+    task: Task, rival: Rival, seed: int, options: argparse.Namespace, partial: Path
+) -> dict[str, Any]:
     """Two thirds of the epochs, removal, and the others at half of the peak rate; both papers train on with a smaller rate."""
     model = network(options, seed)
     start, first = time.perf_counter(), round(options.epochs * 2 / 3)
@@ -127,7 +147,9 @@ def rivalling(task: Task, rival: Rival, seed: int, options: argparse.Namespace, 
         model, task.train, settings(first, options.lr, seed), normalise=task.normalise,
         loss=slimming_loss(model) if rival.slimming else None, checkpoint=partial, checkpoint_seconds=math.inf, resume=True,
     )  # fmt: skip
-    graph = prunus.trace(model.eval(), torch.zeros(1, *task.train.images.shape[1:], device=next(model.parameters()).device))
+    graph = prunus.trace(
+        model.eval(), torch.zeros(1, *task.train.images.shape[1:], device=next(model.parameters()).device)
+    )
     if rival.slimming:
         plan = prunus.plan(graph, scores.bn_scale(graph), macs=rival.macs, scope="global")
     else:
@@ -143,7 +165,11 @@ def rivalling(task: Task, rival: Rival, seed: int, options: argparse.Namespace, 
     final = evaluate(small, task.test, task.normalise).accuracy
     return {
         "accuracy": final,
-        "steps": [["before", accuracies[0]], ["after recalibration", accuracies[1]], ["after fine-tuning", final]],
+        "steps": [
+            ["before", accuracies[0]],
+            ["after recalibration", accuracies[1]],
+            ["after fine-tuning", final],
+        ],
         "macs_left": plan.after.macs / plan.before.macs,
         "seconds": sum(epoch.seconds for history in (trained, tuned) for epoch in history.epochs),
         "choosing_seconds": 0.0,
@@ -153,7 +179,9 @@ def rivalling(task: Task, rival: Rival, seed: int, options: argparse.Namespace, 
     }
 
 
-def measured(task: Task, variant: Variant, seed: int, options: argparse.Namespace, partial: Path) -> dict[str, Any]:
+def measured(
+    task: Task, variant: Variant, seed: int, options: argparse.Namespace, partial: Path
+) -> dict[str, Any]:
     """Train, and measure time and accuracy."""
     model = network(options, seed)
     config = settings(max(1, round(variant.epochs * options.epochs)), options.lr, seed, **variant.config)
@@ -166,11 +194,17 @@ def measured(task: Task, variant: Variant, seed: int, options: argparse.Namespac
         pruning=softly(example, variant) if variant.rate else None,
         curriculum=variant.curriculum(selected) if variant.curriculum else None,
         config=config,
-        journal=Journal(partial, math.inf, resume=True),  # so that every epoch is trained, and timed, in one piece
+        journal=Journal(
+            partial, math.inf, resume=True
+        ),  # so that every epoch is trained, and timed, in one piece
     )
     history, pruned = outcome.training, variant.rate > 0
     assert history is not None
-    removal = sum(seconds for step, seconds in outcome.seconds.items() if pruned and step in ("compacting", "recalibrating"))
+    removal = sum(
+        seconds
+        for step, seconds in outcome.seconds.items()
+        if pruned and step in ("compacting", "recalibrating")
+    )
     return {
         "accuracy": outcome.metric,
         "steps": [[step.step, step.value] for step in outcome.steps] if pruned else [],

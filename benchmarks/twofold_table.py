@@ -7,7 +7,14 @@ from statistics import mean
 from benchmarks.rows import Row, page, spread
 
 BASE = "all data"
-KIND = ("data", "network", "epochs", "start", "measured_on", "lr")  # what the rows of one table have in common
+KIND = (
+    "data",
+    "network",
+    "epochs",
+    "start",
+    "measured_on",
+    "lr",
+)  # what the rows of one table have in common
 HEADER = "| variant | seeds | accuracy | against all data | time | choosing | samples | MACs left |"
 
 
@@ -47,9 +54,19 @@ def _line(name: str, everything: list[Row]) -> str:
     rows = [row for row in everything if row["variant"] == name]
     full = {row["seed"]: row for row in everything if row["variant"] == BASE}
     drops = [row["accuracy"] - full[row["seed"]]["accuracy"] for row in rows if row["seed"] in full]
-    timed = [row for row in rows if "seconds" in row]  # rows that were measured beside other work have no times
-    clocks = {(row["seed"], row["device"]): row["seconds"] for row in everything if row["variant"] == BASE and "seconds" in row}
-    times = [row["seconds"] / clocks[row["seed"], row["device"]] for row in timed if (row["seed"], row["device"]) in clocks]
+    timed = [
+        row for row in rows if "seconds" in row
+    ]  # rows that were measured beside other work have no times
+    clocks = {
+        (row["seed"], row["device"]): row["seconds"]
+        for row in everything
+        if row["variant"] == BASE and "seconds" in row
+    }
+    times = [
+        row["seconds"] / clocks[row["seed"], row["device"]]
+        for row in timed
+        if (row["seed"], row["device"]) in clocks
+    ]
     cells = [
         name,
         str(len(rows)),

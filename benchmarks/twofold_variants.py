@@ -42,7 +42,9 @@ class Selected:
         if self._points is None:
             start = time.perf_counter()
             samples = self.split.images.numpy()
-            self._points = Points(samples, aggregate(self.labels, principal_components(samples, 16)), self.normalise)
+            self._points = Points(
+                samples, aggregate(self.labels, principal_components(samples, 16)), self.normalise
+            )
             self.seconds = time.perf_counter() - start
         return self._points
 
@@ -90,7 +92,13 @@ class Variant:
 
 def by_points(rule: Any, selected: Selected, every: int = 1, annealing: float = 0.0) -> Curriculum:
     """Aggregated points under a rule, after one epoch on all samples, and all samples at the end."""
-    return Scheduled(Aggregated(selected.points(), rule, every), selected.labels, warmup=1, annealing=annealing, seed=selected.seed)
+    return Scheduled(
+        Aggregated(selected.points(), rule, every),
+        selected.labels,
+        warmup=1,
+        annealing=annealing,
+        seed=selected.seed,
+    )
 
 
 def by_chance(selected: Selected) -> Curriculum:
@@ -100,7 +108,9 @@ def by_chance(selected: Selected) -> Curriculum:
 
 def by_loss(drop: float, annealing: float, selected: Selected) -> Curriculum:
     """Easy samples dropped by chance, the others of them re-weighted, and all samples at the end."""
-    return Scheduled(EasyDropped(len(selected.labels), drop, selected.seed), selected.labels, annealing=annealing)
+    return Scheduled(
+        EasyDropped(len(selected.labels), drop, selected.seed), selected.labels, annealing=annealing
+    )
 
 
 def half(effects: Any, subsets: Any, fine: Any) -> Any:
@@ -127,19 +137,27 @@ VARIANTS: dict[str, Variant] = {
     "all data, half the epochs": Variant(epochs=1 / 2),
     "random half": Variant(curriculum=by_chance),
     "paper's rule": Variant(curriculum=_CRITICAL),
-    "paper's rule, all data at the end": Variant(curriculum=partial(by_points, critical, every=3, annealing=0.25)),
+    "paper's rule, all data at the end": Variant(
+        curriculum=partial(by_points, critical, every=3, annealing=0.25)
+    ),
     "paper's rule, scored after every epoch": Variant(curriculum=partial(by_points, critical)),
     "fixed ratio 0.5": Variant(curriculum=partial(by_points, half, every=3)),
     "mean division": Variant(curriculum=partial(by_points, above_mean, every=3)),
     "area 0.5": Variant(curriculum=partial(by_points, half_area, every=3)),
     "easy dropped 0.75, 5/6 of the epochs": Variant(epochs=5 / 6, curriculum=partial(by_loss, 0.75, 0.0)),
     "easy dropped 0.75": Variant(curriculum=partial(by_loss, 0.75, 0.0)),
-    "two-fold: easy dropped 0.75, 10 % pruned once": Variant(curriculum=partial(by_loss, 0.75, 0.0), rate=0.1, every=ONCE),
+    "two-fold: easy dropped 0.75, 10 % pruned once": Variant(
+        curriculum=partial(by_loss, 0.75, 0.0), rate=0.1, every=ONCE
+    ),
     "growing images": Variant(config=FROM_HALF),
     "growing images, easy dropped 0.5, all data at the end": Variant(curriculum=_ANNEALED, config=FROM_HALF),
     "images growing from 3/4, easy dropped 0.6": Variant(curriculum=_EASY, config=FROM_THREE_QUARTERS),
-    "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 10 %": Variant(curriculum=_ANNEALED, rate=0.1, config=FROM_HALF),
-    "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 30 %": Variant(curriculum=_ANNEALED, rate=0.3, config=FROM_HALF),
+    "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 10 %": Variant(
+        curriculum=_ANNEALED, rate=0.1, config=FROM_HALF
+    ),
+    "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 30 %": Variant(
+        curriculum=_ANNEALED, rate=0.3, config=FROM_HALF
+    ),
     "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 10 %, filters alone": Variant(
         curriculum=_ANNEALED, rate=0.1, folded=False, config=FROM_HALF
     ),
@@ -149,9 +167,15 @@ VARIANTS: dict[str, Variant] = {
     "two-fold: growing images, easy dropped 0.5, all data at the end, 30 % pruned once": Variant(
         curriculum=_ANNEALED, rate=0.3, every=ONCE, config=FROM_HALF
     ),
-    "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 10 %": Variant(curriculum=_EASY, rate=0.1, config=FROM_THREE_QUARTERS),
-    "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 30 %": Variant(curriculum=_EASY, rate=0.3, config=FROM_THREE_QUARTERS),
-    "two-fold of the paper: its rule, soft pruning 30 %": Variant(curriculum=_CRITICAL, rate=0.3, freeze=0, folded=False),
+    "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 10 %": Variant(
+        curriculum=_EASY, rate=0.1, config=FROM_THREE_QUARTERS
+    ),
+    "two-fold: images growing from 3/4, easy dropped 0.6, soft pruning 30 %": Variant(
+        curriculum=_EASY, rate=0.3, config=FROM_THREE_QUARTERS
+    ),
+    "two-fold of the paper: its rule, soft pruning 30 %": Variant(
+        curriculum=_CRITICAL, rate=0.3, freeze=0, folded=False
+    ),
     "soft pruning 10 %": Variant(rate=0.1),
     "soft pruning 20 %": Variant(rate=0.2),
     "soft pruning 30 %": Variant(rate=0.3),

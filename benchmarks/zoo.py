@@ -50,7 +50,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--only", default="*", help="names to run, with wildcards")
     parser.add_argument("--again", action="store_true", help="also run what has a result already")
-    parser.add_argument("--jobs", nargs="+", choices=list(LIMITS), default=list(LIMITS), help="what to do with each network")
+    parser.add_argument(
+        "--jobs", nargs="+", choices=list(LIMITS), default=list(LIMITS), help="what to do with each network"
+    )
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
     parser.add_argument("--install", action="store_true", help="print the lines that install the packages")
     parser.add_argument("--list", action="store_true", help="print the names")
@@ -96,7 +98,11 @@ def in_turn(chosen: list[Entry]) -> list[Entry]:
 
 def brief(row: dict[str, Any]) -> str:
     """What one line says of a row."""
-    kept = {key: value for key, value in row.items() if key.endswith("failed") or key in ("mode", "exact", "macs_left", "double", "larger", "train")}
+    kept = {
+        key: value
+        for key, value in row.items()
+        if key.endswith("failed") or key in ("mode", "exact", "macs_left", "double", "larger", "train")
+    }
     return ", ".join(f"{key} {str(value)[:160]}" for key, value in kept.items())
 
 
@@ -117,14 +123,23 @@ def in_process(entry: Entry, job: str) -> dict[str, Any]:
         for line in found.read_text().splitlines() if found.exists() else ():
             row |= json.loads(line)
     if child.exitcode:
-        row["process_failed"] = f"stopped by signal {-child.exitcode}" if child.exitcode < 0 else f"code {child.exitcode}"
+        row["process_failed"] = (
+            f"stopped by signal {-child.exitcode}" if child.exitcode < 0 else f"code {child.exitcode}"
+        )
     environment = describe("prunus", PACKAGES.get(entry.package, entry.package), "onnx", "onnxruntime")
-    return row | {"revision": revision(), "date": datetime.date.today().isoformat(), "command": command("benchmarks.zoo"), "environment": environment}
+    return row | {
+        "revision": revision(),
+        "date": datetime.date.today().isoformat(),
+        "command": command("benchmarks.zoo"),
+        "environment": environment,
+    }
 
 
 def revision() -> str:
     """The commit that was measured; a plus sign where files had changed since."""
-    return subprocess.run(["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False).stdout.strip()
+    return subprocess.run(
+        ["git", "describe", "--always", "--dirty=+"], capture_output=True, text=True, check=False
+    ).stdout.strip()
 
 
 def work(entry: Entry, job: str, found: Path) -> None:
@@ -155,7 +170,10 @@ def prepare(entries: Iterable[Entry]) -> None:
     torch.set_num_threads(1)
     for entry in entries:
         entry.make()
-    model, example = torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3)), torch.randn(1, 3, 8, 8)
+    model, example = (
+        torch.nn.Sequential(torch.nn.Conv2d(3, 8, 3), torch.nn.ReLU(), torch.nn.Conv2d(8, 8, 3)),
+        torch.randn(1, 3, 8, 8),
+    )
     graph = prunus.trace(model, example)
     prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph), rate=0.5))
 

@@ -12,14 +12,39 @@ TRAINING = 1e-7  # gradients, in double precision
 WITHIN = 1e-3  # ONNX Runtime beside PyTorch, in single precision
 SMALL = 0.4  # of the MACs, at half of the channels
 SLOW = 10.0  # seconds that compact takes
-FIELDS = ("pruned", "exact", "MACs left", "float64", "other size", "train", "gradients", "file", "ONNX", "compact s")
+FIELDS = (
+    "pruned",
+    "exact",
+    "MACs left",
+    "float64",
+    "other size",
+    "train",
+    "gradients",
+    "file",
+    "ONNX",
+    "compact s",
+)
 
 
 def table(result: Row) -> str:
     """A page of Markdown."""
-    rows = {name: {**row.get("prune", {}), **row.get("train", {}), **row.get("onnx", {})} for name, row in sorted(result["models"].items())}
-    rows = {name: row for name, row in rows.items() if "channels" in row or any(key.endswith("failed") for key in row)}
-    lines = ["# Networks of the packages that users prune with", "", *_versions(result), "", *[f"* {line}" for line in summary(rows)], ""]
+    rows = {
+        name: {**row.get("prune", {}), **row.get("train", {}), **row.get("onnx", {})}
+        for name, row in sorted(result["models"].items())
+    }
+    rows = {
+        name: row
+        for name, row in rows.items()
+        if "channels" in row or any(key.endswith("failed") for key in row)
+    }
+    lines = [
+        "# Networks of the packages that users prune with",
+        "",
+        *_versions(result),
+        "",
+        *[f"* {line}" for line in summary(rows)],
+        "",
+    ]
     odd = {name: reasons(row) for name, row in rows.items() if reasons(row)}
     if odd:
         lines += ["## Not as it should be", "", "| network | what |", "|---|---|"]
@@ -49,7 +74,9 @@ def summary(rows: dict[str, Row]) -> list[str]:
             f"{len(same)} of {sum(row['exact'] for row in trained)} exact ones that can be trained have the same outputs and gradients in train mode"
         )
     if able:
-        lines.append(f"{sum(row.get('onnx', math.inf) <= WITHIN for row in able)} of {len(able)} that can be exported dense can be exported pruned")
+        lines.append(
+            f"{sum(row.get('onnx', math.inf) <= WITHIN for row in able)} of {len(able)} that can be exported dense can be exported pruned"
+        )
     return lines
 
 
@@ -71,13 +98,28 @@ def wrong(row: Row) -> bool:
 def reasons(row: Row) -> list[str]:
     """What is not as it should be with one network, most serious first."""
     found = ["wrong although exact"] if wrong(row) else []
-    found += [f"{key.removesuffix('_failed')}: {value}" for key, value in row.items() if key.endswith("failed") and key != "onnx_dense_failed"]
+    found += [
+        f"{key.removesuffix('_failed')}: {value}"
+        for key, value in row.items()
+        if key.endswith("failed") and key != "onnx_dense_failed"
+    ]
     if "mode" in row and not row["removed"]:
-        found.append("nothing can be removed: " + "; ".join(f"{p[1]} ({p[2]}, {p[3]})" for p in row["pinned"][:2]))
+        found.append(
+            "nothing can be removed: " + "; ".join(f"{p[1]} ({p[2]}, {p[3]})" for p in row["pinned"][:2])
+        )
     elif row.get("macs_left", 0.0) > SMALL:
-        found.append(f"{row['macs_left']:.0%} of the MACs are left: " + "; ".join(f"{p[1]} ({p[2]}, {p[3]})" for p in row["pinned"][:2]))
-    if row.get("exact") and isinstance(row.get("train"), float) and not max(row["train"], row["gradients"]) <= TRAINING:
-        found.append(f"train mode differs: outputs {row['train']:.0e}, gradients {row['gradients']:.0e} ({row['gradient_worst']})")
+        found.append(
+            f"{row['macs_left']:.0%} of the MACs are left: "
+            + "; ".join(f"{p[1]} ({p[2]}, {p[3]})" for p in row["pinned"][:2])
+        )
+    if (
+        row.get("exact")
+        and isinstance(row.get("train"), float)
+        and not max(row["train"], row["gradients"]) <= TRAINING
+    ):
+        found.append(
+            f"train mode differs: outputs {row['train']:.0e}, gradients {row['gradients']:.0e} ({row['gradient_worst']})"
+        )
     if row.get("compact_seconds", 0.0) > SLOW:
         found.append(f"compact takes {row['compact_seconds']:.0f} s")
     return found

@@ -57,7 +57,10 @@ def attempt(name: str, step: Callable[[], Row]) -> Row:
     except Exception as error:
         where = traceback.extract_tb(error.__traceback__)[-1]
         place = f"{where.filename.rsplit('/', 1)[-1]}:{where.lineno}"
-        return {f"{name}_failed": f"{type(error).__name__}: {str(error)[:400]} ({place})", f"{name}_seconds": round(time.process_time() - start, 2)}
+        return {
+            f"{name}_failed": f"{type(error).__name__}: {str(error)[:400]} ({place})",
+            f"{name}_seconds": round(time.process_time() - start, 2),
+        }
 
 
 def randomised(entry: Entry) -> nn.Module:
@@ -68,7 +71,11 @@ def randomised(entry: Entry) -> nn.Module:
         for name, parameter in model.named_parameters():
             if parameter.is_floating_point():
                 randomise(name, parameter)
-    hooks = [m.register_forward_pre_hook(scatter_statistics) for m in model.modules() if getattr(m, "running_var", None) is not None]
+    hooks = [
+        m.register_forward_pre_hook(scatter_statistics)
+        for m in model.modules()
+        if getattr(m, "running_var", None) is not None
+    ]
     outputs_of(model, entry.inputs(2, False))
     for hook in hooks:
         hook.remove()
@@ -127,7 +134,15 @@ def pins_by_macs(graph: Any, most: int = 4) -> list[list[Any]]:
         if pin.reason == "model output":
             continue
         held = {name.rpartition(":")[0].rpartition(".")[0] for name in pin.names}
-        result.append([round(sum(macs.get(name, 0) for name in held) / total, 3), pin.reason, pin.operator, short(pin.where), pin.channels])
+        result.append(
+            [
+                round(sum(macs.get(name, 0) for name in held) / total, 3),
+                pin.reason,
+                pin.operator,
+                short(pin.where),
+                pin.channels,
+            ]
+        )
     return sorted(result, key=lambda row: -row[0])[:most]
 
 
@@ -141,14 +156,20 @@ def half_macs(model: nn.Module, inputs: Inputs, graph: Any) -> Row:
     plan = prunus.plan(graph, prunus.scores.norm(graph, p=2), macs=0.5)
     small = prunus.compact(model, plan)
     left = graph.cost(small.prunus.plan).macs / graph.cost().macs
-    return {"half_macs_left": round(left, 4), "half_macs_mode": small.prunus.mode, "half_macs_verified": small.prunus.verification.relative}
+    return {
+        "half_macs_left": round(left, 4),
+        "half_macs_mode": small.prunus.mode,
+        "half_macs_verified": small.prunus.verification.relative,
+    }
 
 
 def in_double(model: nn.Module, plan: prunus.Plan, entry: Entry) -> Row:
     """The whole job again in double precision with the same plan, on a batch and on another size: only rounding may be left."""
     model = copy.deepcopy(model).double()
     usual, larger = (to_double(entry.inputs(2, larger)) for larger in (False, True))
-    plan = prunus.Plan.from_json(plan.to_json()).attach(prunus.trace(model, to_double(entry.inputs(1, False))))
+    plan = prunus.Plan.from_json(plan.to_json()).attach(
+        prunus.trace(model, to_double(entry.inputs(1, False)))
+    )
     masked, small = prunus.mask(model, plan), prunus.compact(model, plan, check=False)
     row: Row = {"double": difference(outputs_of(masked, usual), outputs_of(small, usual))}
     if not entry.fixed:
@@ -197,7 +218,9 @@ def without_dropout(model: nn.Module) -> nn.Module:
     """Every probability of dropping something becomes zero."""
     for module in model.modules():
         for name, value in list(vars(module).items()):
-            if isinstance(value, float) and ("drop" in name or (name == "p" and "rop" in type(module).__name__ + "StochasticDepth")):
+            if isinstance(value, float) and (
+                "drop" in name or (name == "p" and "rop" in type(module).__name__ + "StochasticDepth")
+            ):
                 setattr(module, name, 0.0)
     return model
 
@@ -211,10 +234,14 @@ def gradients(model: nn.Module, inputs: Inputs) -> tuple[list[Tensor], dict[str,
         torch.manual_seed(1)
         loss = sum((t * torch.randn_like(t)).mean() for t in outputs if t.requires_grad)
     loss.backward()  # type: ignore[union-attr]
-    return [t.detach() for t in outputs], {n: p.grad for n, p in named_tensors(model).items() if getattr(p, "grad", None) is not None}
+    return [t.detach() for t in outputs], {
+        n: p.grad for n, p in named_tensors(model).items() if getattr(p, "grad", None) is not None
+    }
 
 
-def gradient_difference(small: nn.Module, wanted: dict[str, Tensor], got: dict[str, Tensor]) -> tuple[float, str]:
+def gradient_difference(
+    small: nn.Module, wanted: dict[str, Tensor], got: dict[str, Tensor]
+) -> tuple[float, str]:
     """The largest difference of any gradient of what is left, relative to the largest gradient of its parameter; and whose it is."""
     origin: Any = small.prunus
     scaled = {name for change in origin.surgery.rescales for name in change.parameters}
@@ -229,7 +256,11 @@ def gradient_difference(small: nn.Module, wanted: dict[str, Tensor], got: dict[s
         if other is None or other.shape != gradient.shape:
             error = math.inf if gradient.abs().max() > floor else 0.0
         else:
-            error = float((gradient - other).abs().max()) / max(float(gradient.abs().max()), floor, 1e-300) if gradient.numel() else 0.0
+            error = (
+                float((gradient - other).abs().max()) / max(float(gradient.abs().max()), floor, 1e-300)
+                if gradient.numel()
+                else 0.0
+            )
         if not error <= worst:
             worst, name_of_worst = error, name
     return worst, name_of_worst
@@ -253,13 +284,17 @@ def exporting(entry: Entry) -> Iterator[Row]:
 
     def exported(network: nn.Module, key: str) -> Row:
         with tempfile.TemporaryDirectory() as folder:
-            return {key: export(network, inputs, Path(folder) / "model.onnx", tolerance=float("inf")).relative}
+            return {
+                key: export(network, inputs, Path(folder) / "model.onnx", tolerance=float("inf")).relative
+            }
 
     dense = attempt("onnx_dense", lambda: exported(model, "onnx_dense"))
     yield dense
     if "onnx_dense" in dense:
         graph = prunus.trace(model, inputs)
-        small = prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph, p=2), rate=RATE), check=False).eval()
+        small = prunus.compact(
+            model, prunus.plan(graph, prunus.scores.norm(graph, p=2), rate=RATE), check=False
+        ).eval()
         yield attempt("onnx", lambda: exported(small, "onnx"))
 
 
@@ -277,7 +312,9 @@ def difference(expected: list[Tensor], found: list[Tensor]) -> float:
             error = math.inf
         else:
             gap = (a - b)[a.isfinite()].abs()
-            error = float(gap.max()) / (max(scale, floor) or 1.0) if gap.numel() and math.isfinite(scale) else 0.0
+            error = (
+                float(gap.max()) / (max(scale, floor) or 1.0) if gap.numel() and math.isfinite(scale) else 0.0
+            )
         worst = max(worst, error)
     return worst
 

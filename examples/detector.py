@@ -30,18 +30,34 @@ def pictures(count: int, seed: int) -> list[tuple[list[Tensor], list[dict[str, T
     for _ in range(count):
         picture, boxes, labels = torch.zeros(3, SIDE, SIDE), [], []
         for half in (0, SIDE // 2):
-            chosen, left = int(torch.randint(len(digits), (), generator=draw)), int(torch.randint(SIDE - 16, (), generator=draw))
+            chosen, left = (
+                int(torch.randint(len(digits), (), generator=draw)),
+                int(torch.randint(SIDE - 16, (), generator=draw)),
+            )
             top = half + int(torch.randint(SIDE // 2 - 16, (), generator=draw))
-            picture[:, top : top + 16, left : left + 16] = nn.functional.interpolate(digits.images[chosen][None] / 255, scale_factor=2.0)[0]
+            picture[:, top : top + 16, left : left + 16] = nn.functional.interpolate(
+                digits.images[chosen][None] / 255, scale_factor=2.0
+            )[0]
             boxes.append([left, top, left + 16, top + 16])
             labels.append(1 + int(digits.labels[chosen] > 4))
-        found.append((picture, {"boxes": torch.tensor(boxes, dtype=torch.float32), "labels": torch.tensor(labels)}))
-    return [([image for image, _ in found[i : i + BATCH]], [target for _, target in found[i : i + BATCH]]) for i in range(0, count, BATCH)]
+        found.append(
+            (picture, {"boxes": torch.tensor(boxes, dtype=torch.float32), "labels": torch.tensor(labels)})
+        )
+    return [
+        ([image for image, _ in found[i : i + BATCH]], [target for _, target in found[i : i + BATCH]])
+        for i in range(0, count, BATCH)
+    ]
 
 
 def task(limit: int = 160) -> prunus.Task:
     """The detector's own losses, and mAP at half overlap; so many pictures to train on, and half as many to choose by and to report on."""
-    return prunus.Task(pictures(limit, 0), pictures(limit // 2, 1), pictures(limit // 2, 2), loss="model", metric=MeanAveragePrecision(0.5))
+    return prunus.Task(
+        pictures(limit, 0),
+        pictures(limit // 2, 1),
+        pictures(limit // 2, 2),
+        loss="model",
+        metric=MeanAveragePrecision(0.5),
+    )
 
 
 class Backbone(nn.Module):
@@ -49,7 +65,10 @@ class Backbone(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        steps = [nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU()) for a, b in ((3, 16), (16, 32), (32, 32))]
+        steps = [
+            nn.Sequential(nn.Conv2d(a, b, 3, 2, 1), nn.BatchNorm2d(b), nn.ReLU())
+            for a, b in ((3, 16), (16, 32), (32, 32))
+        ]
         self.fine, self.coarse, self.out_channels = nn.Sequential(*steps[:2]), steps[2], [32, 32]
 
     def forward(self, x: Tensor) -> OrderedDict[str, Tensor]:  # noqa: D102
@@ -59,7 +78,14 @@ class Backbone(nn.Module):
 
 def network() -> nn.Module:
     """An SSD of two scales."""
-    return SSD(Backbone(), DefaultBoxGenerator([[1], [1]], scales=[0.33, 0.4, 0.5]), (SIDE, SIDE), 3, image_mean=[0.0] * 3, image_std=[1.0] * 3)
+    return SSD(
+        Backbone(),
+        DefaultBoxGenerator([[1], [1]], scales=[0.33, 0.4, 0.5]),
+        (SIDE, SIDE),
+        3,
+        image_mean=[0.0] * 3,
+        image_std=[1.0] * 3,
+    )
 
 
 def main(limit: int = 160, **options: Any) -> None:
@@ -69,7 +95,17 @@ def main(limit: int = 160, **options: Any) -> None:
     prunus.save(detector, "dense.safetensors")
     core, example = boxes.core(detector), next(iter(boxes.calibration(1)))
     outcome = prunus.shrink(core, boxes, macs=0.5, config=TrainConfig(epochs=4, lr=0.002, optimizer="adam"))
-    deliver("out-python", core, outcome, example[:1], model={"name": "detector"}, score="reconstruction", seed=0, task=boxes, **options)
+    deliver(
+        "out-python",
+        core,
+        outcome,
+        example[:1],
+        model={"name": "detector"},
+        score="reconstruction",
+        seed=0,
+        task=boxes,
+        **options,
+    )
 
 
 if __name__ == "__main__":

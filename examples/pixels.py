@@ -29,11 +29,15 @@ def write_data(folder: Path, counts: tuple[int, int, int], seed: int = 0) -> Non
     """`train/`, `val/` and `test/` with `images/` and `masks/`: class 1 is a disc, 2 a square, and one pixel around each is void."""
     draw = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIDE, :SIDE]
-    for part, number in ((part, n) for part, count in zip(("train", "val", "test"), counts) for n in range(count)):
+    for part, number in (
+        (part, n) for part, count in zip(("train", "val", "test"), counts) for n in range(count)
+    ):
         picture, mask = draw.normal(80, 25, (SIDE, SIDE, 3)), np.zeros((SIDE, SIDE), np.uint8)
         for label in (1, 2):
             y, x = draw.integers(6, SIDE - 6, 2)
-            distance = np.hypot(rows - y, columns - x) if label == 1 else np.maximum(abs(rows - y), abs(columns - x))
+            distance = (
+                np.hypot(rows - y, columns - x) if label == 1 else np.maximum(abs(rows - y), abs(columns - x))
+            )
             picture[distance < 5, label] += 90
             mask[distance < 6], mask[distance < 5] = VOID, label
         for kind, pixels in (("images", picture.clip(0, 255).astype(np.uint8)), ("masks", mask)):
@@ -47,13 +51,17 @@ class Net(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         sizes = ((3, 16), (16, 32), (48, 16))
-        self.down, self.deep, self.up = (nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU()) for a, b in sizes)
+        self.down, self.deep, self.up = (
+            nn.Sequential(nn.Conv2d(a, b, 3, padding=1), nn.BatchNorm2d(b), nn.ReLU()) for a, b in sizes
+        )
         self.last = nn.Conv2d(16, CLASSES, 1)
 
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         fine = self.down(x)
         coarse = self.deep(nn.functional.max_pool2d(fine, 2))
-        found: Tensor = self.last(self.up(torch.cat([fine, nn.functional.interpolate(coarse, scale_factor=2.0)], 1)))
+        found: Tensor = self.last(
+            self.up(torch.cat([fine, nn.functional.interpolate(coarse, scale_factor=2.0)], 1))
+        )
         return found
 
 
@@ -61,12 +69,24 @@ def main(counts: tuple[int, int, int] = (60, 80, 20), **options: Any) -> None:
     """Train, make as small as five points of IoU allow, and write model, ONNX file and report; options are those of `deliver`."""
     write_data(Path("shapes"), counts)
     pictures = load_pictures("shapes", ignore=VOID)
-    task = pictures_task(pictures, pictures.train, pictures.validation or [], side=SIDE, windows=64, batch_size=8)
+    task = pictures_task(
+        pictures, pictures.train, pictures.validation or [], side=SIDE, windows=64, batch_size=8
+    )
     model, quick = Net(), TrainConfig(epochs=1, lr=0.005, optimizer="adam")
     task.fit(model, TrainConfig(epochs=6, lr=0.01, optimizer="adam"))
     prunus.save(model, "dense.safetensors")
     outcome = prunus.shrink(model, task, tolerance=5.0, confidence=0.9, config=quick, trial_config=quick)
-    deliver("out-python", model, outcome, task.example_inputs(), model={"name": "pixels"}, score="reconstruction", seed=0, task=task, **options)
+    deliver(
+        "out-python",
+        model,
+        outcome,
+        task.example_inputs(),
+        model={"name": "pixels"},
+        score="reconstruction",
+        seed=0,
+        task=task,
+        **options,
+    )
 
 
 if __name__ == "__main__":

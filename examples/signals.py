@@ -26,7 +26,9 @@ def write_data(path: str, count: int, seed: int = 0) -> None:
     draw = np.random.default_rng(seed)
     labels = np.arange(count) % 3
     places = np.arange(LENGTH) / LENGTH
-    waves = np.sin(2 * np.pi * places * np.array([2, 5, 9])[labels, None] + draw.uniform(0, 2 * np.pi, (count, 1)))
+    waves = np.sin(
+        2 * np.pi * places * np.array([2, 5, 9])[labels, None] + draw.uniform(0, 2 * np.pi, (count, 1))
+    )
     inputs = draw.normal(0, 0.5, (count, 2, LENGTH))
     inputs[:, 0] += waves
     np.savez(path, inputs=inputs.astype(np.float32), targets=labels)
@@ -51,8 +53,20 @@ def main(count: int = 2100, **options: Any) -> None:
         model, task, tolerance=3.0, confidence=0.9, config=TrainConfig(epochs=3, batch_size=32, lr=0.005, optimizer="adam"),
         trial_config=TrainConfig(epochs=1, batch_size=32, lr=0.005, optimizer="adam"),
     )  # fmt: skip
-    deliver("out-python", model, outcome, task.example_inputs(), model={"name": "signals"}, score="reconstruction", seed=0, task=task, **options)
-    print(f"{outcome.before.macs:,} MACs before, {outcome.plan.after.macs:,} after, with {outcome.steps[-1].value:.1f} % accuracy")
+    deliver(
+        "out-python",
+        model,
+        outcome,
+        task.example_inputs(),
+        model={"name": "signals"},
+        score="reconstruction",
+        seed=0,
+        task=task,
+        **options,
+    )
+    print(
+        f"{outcome.before.macs:,} MACs before, {outcome.plan.after.macs:,} after, with {outcome.steps[-1].value:.1f} % accuracy"
+    )
 
 
 if __name__ == "__main__":

@@ -26,7 +26,11 @@ def make(kind: type[HardNetwork]) -> tuple[HardNetwork, Inputs]:
 
 def unit(inp: int, out: int, kernel: int = 3, groups: int = 1) -> nn.Sequential:
     """Convolution, batch norm, ReLU."""
-    return nn.Sequential(nn.Conv2d(inp, out, kernel, padding=kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(out), nn.ReLU())
+    return nn.Sequential(
+        nn.Conv2d(inp, out, kernel, padding=kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(out),
+        nn.ReLU(),
+    )
 
 
 class ViewLiteral(HardNetwork):
@@ -118,7 +122,9 @@ class GroupsOfOne(HardNetwork):
         self.wide, self.last = unit(1, 6), nn.Conv2d(6, 2, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.wide(torch.sigmoid(self.single(self.group(self.twofold(self.depth(self.stem(x))))))))
+        return self.last(
+            self.wide(torch.sigmoid(self.single(self.group(self.twofold(self.depth(self.stem(x)))))))
+        )
 
 
 class Bottleneck(nn.Module):
@@ -290,9 +296,15 @@ class ShuffleNetBlock(HardNetwork):
     def __init__(self) -> None:
         super().__init__()
         self.stem = unit(3, 8)
-        self.left = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1, groups=8, bias=False), nn.BatchNorm2d(8), unit(8, 6, 1))
-        self.right = nn.Sequential(unit(8, 6, 1), nn.Conv2d(6, 6, 3, 2, 1, groups=6), nn.BatchNorm2d(6), unit(6, 6, 1))
-        self.branch = nn.Sequential(unit(6, 6, 1), nn.Conv2d(6, 6, 3, 1, 1, groups=6), nn.BatchNorm2d(6), unit(6, 6, 1))
+        self.left = nn.Sequential(
+            nn.Conv2d(8, 8, 3, 2, 1, groups=8, bias=False), nn.BatchNorm2d(8), unit(8, 6, 1)
+        )
+        self.right = nn.Sequential(
+            unit(8, 6, 1), nn.Conv2d(6, 6, 3, 2, 1, groups=6), nn.BatchNorm2d(6), unit(6, 6, 1)
+        )
+        self.branch = nn.Sequential(
+            unit(6, 6, 1), nn.Conv2d(6, 6, 3, 1, 1, groups=6), nn.BatchNorm2d(6), unit(6, 6, 1)
+        )
         self.last = nn.Linear(12, 4)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -314,7 +326,11 @@ class OptionA(HardNetwork):
     def __init__(self) -> None:
         super().__init__()
         self.stem, self.one = unit(3, 8), nn.Conv2d(8, 16, 3, 2, 1, bias=False)
-        self.bn1, self.two, self.bn2 = nn.BatchNorm2d(16), nn.Conv2d(16, 16, 3, 1, 1, bias=False), nn.BatchNorm2d(16)
+        self.bn1, self.two, self.bn2 = (
+            nn.BatchNorm2d(16),
+            nn.Conv2d(16, 16, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(16),
+        )
         self.last = nn.Linear(16, 5)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -303,7 +303,9 @@ class Head(nn.Module):
             case "flatten" | "view" | "attribute" | "source":
                 self.last = nn.Linear(size, out)
             case "deep":
-                self.last = nn.Sequential(nn.Linear(channels, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Dropout(), nn.Linear(7, out))
+                self.last = nn.Sequential(
+                    nn.Linear(channels, 7), nn.BatchNorm1d(7), nn.ReLU(), nn.Dropout(), nn.Linear(7, out)
+                )
             case _:
                 self.last = nn.Linear(channels, out)
 

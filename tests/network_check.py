@@ -36,7 +36,9 @@ class Outcome:
     stayed: int
 
 
-def check_network(model: nn.Module, inputs: Inputs, seed: int, rate: float | None = None, prefer: str = "auto") -> Outcome:
+def check_network(
+    model: nn.Module, inputs: Inputs, seed: int, rate: float | None = None, prefer: str = "auto"
+) -> Outcome:
     """Prune at `rate`, or one that the seed chooses, by random scores, and assert the whole contract in double precision."""
     rate = RATES[seed % len(RATES)] if rate is None else rate
     model, inputs = copy.deepcopy(model).double(), map_inputs(inputs, Tensor.double)
@@ -49,16 +51,22 @@ def check_network(model: nn.Module, inputs: Inputs, seed: int, rate: float | Non
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Only .* channels of")  # of networks that are mostly pinned
         plan = prunus.plan(graph, scores, rate=rate, scope="global" if seed % 2 else "uniform")
-        warnings.filterwarnings("ignore", message=".* channels stay")  # where a traced graph would not train alike
+        warnings.filterwarnings(
+            "ignore", message=".* channels stay"
+        )  # where a traced graph would not train alike
         small = prunus.compact(model, plan, prefer=prefer)
     asked, plan = plan, small.prunus.plan
-    assert not (plan.removed_in(graph) & ~asked.removed_in(graph)).any(), "compact removes what nobody asked for"
+    assert not (plan.removed_in(graph) & ~asked.removed_in(graph)).any(), (
+        "compact removes what nobody asked for"
+    )
     masked = prunus.mask(model, plan)
     found = outputs_of(small, inputs)
 
     relative = relative_error(outputs_of(masked, inputs), found)
     if plan.exact:
-        assert relative <= TOLERANCE, f"exact plan, but the outputs differ by {relative:.3g} of the largest one"
+        assert relative <= TOLERANCE, (
+            f"exact plan, but the outputs differ by {relative:.3g} of the largest one"
+        )
     else:
         assert plan.notes, "the plan is not exact and does not say why"
     assert all(bool(tensor.isfinite().all()) for tensor in found)
@@ -67,9 +75,21 @@ def check_network(model: nn.Module, inputs: Inputs, seed: int, rate: float | Non
     assert_kept(model, small)
     assert_untouched(model, inputs, state, before)
     removed = graph.cost().params - graph.cost(plan).params
-    parameters = sum(p.numel() for name, p in small.named_parameters() if name in state)  # folding may add biases
-    assert parameters == sum(p.numel() for p in model.parameters()) - removed, "the cost model counts other parameters"
-    return Outcome(small.prunus.mode, plan.exact, relative, trained, graph.num_channels, plan.removed, asked.removed - plan.removed)
+    parameters = sum(
+        p.numel() for name, p in small.named_parameters() if name in state
+    )  # folding may add biases
+    assert parameters == sum(p.numel() for p in model.parameters()) - removed, (
+        "the cost model counts other parameters"
+    )
+    return Outcome(
+        small.prunus.mode,
+        plan.exact,
+        relative,
+        trained,
+        graph.num_channels,
+        plan.removed,
+        asked.removed - plan.removed,
+    )
 
 
 def check_other_sizes(masked: nn.Module, small: nn.Module, plan: Plan, inputs: Inputs) -> None:
@@ -83,7 +103,9 @@ def check_other_sizes(masked: nn.Module, small: nn.Module, plan: Plan, inputs: I
             continue  # rows cut out of what is larger now, wherever they end
         found = outputs_of(small, map_inputs(inputs, change))
         error = relative_error(expected, found)
-        assert error <= TOLERANCE or not plan.exact, f"exact plan, but with {change.__name__} the outputs differ by {error:.3g}"
+        assert error <= TOLERANCE or not plan.exact, (
+            f"exact plan, but with {change.__name__} the outputs differ by {error:.3g}"
+        )
 
 
 def another_batch(tensor: Tensor) -> Tensor:
@@ -96,7 +118,9 @@ def another_size(tensor: Tensor) -> Tensor:
     return torch.cat([tensor, tensor.flip(-1)], -1) if tensor.dim() == 4 else tensor
 
 
-def check_training(masked: nn.Module, small: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs) -> float | None:
+def check_training(
+    masked: nn.Module, small: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs
+) -> float | None:
     """Assert that the compact network trains, and for an exact plan as the masked one does; the difference."""
     expected = train_step(masked, inputs)
     if expected is None:
@@ -107,7 +131,11 @@ def check_training(masked: nn.Module, small: nn.Module, graph: ChannelGraph, pla
         return None
     rescaled = {name for change in small.prunus.surgery.rescales for name in change.parameters}
     error, what = difference(expected, found, kept_slots(graph, plan), rescaled)
-    allowed = TRAIN_TOLERANCE if error <= TRAIN_TOLERANCE else max(TRAIN_TOLERANCE, rounding(masked, expected, inputs))
+    allowed = (
+        TRAIN_TOLERANCE
+        if error <= TRAIN_TOLERANCE
+        else max(TRAIN_TOLERANCE, rounding(masked, expected, inputs))
+    )
     assert error <= allowed, f"exact plan, but {what} differ by {error:.3g} in training"
     return error
 
@@ -128,7 +156,9 @@ def assert_kept(model: nn.Module, small: nn.Module) -> None:
             assert parameter.requires_grad == old[name].requires_grad, f"requires_grad of {name} changed"
 
 
-def assert_untouched(model: nn.Module, inputs: Inputs, state: dict[str, Tensor], before: list[Tensor]) -> None:
+def assert_untouched(
+    model: nn.Module, inputs: Inputs, state: dict[str, Tensor], before: list[Tensor]
+) -> None:
     """The user's model is bit for bit what it was."""
     assert list(model.state_dict()) == list(state)
     for name, tensor in model.state_dict().items():

@@ -26,7 +26,10 @@ class Draw(ABC):
     norms: tuple[str, ...] = ("none",)
     activations: tuple[str, ...] = ("relu",)
     wild: bool = False  # layers that mix all channels without weights, or make something of nothing
-    literals: tuple[str, ...] = ("tensor", "attribute")  # where sizes come from; with "source" the trace has to be exported, which takes long
+    literals: tuple[str, ...] = (
+        "tensor",
+        "attribute",
+    )  # where sizes come from; with "source" the trace has to be exported, which takes long
 
     @abstractmethod
     def integer(self, low: int, high: int) -> int:
@@ -38,11 +41,27 @@ class Draw(ABC):
 
     def palette(self) -> None:
         """Choose which layers may be used from here on."""
-        self.norms = self.choice([("batch",), ("none",), norms.PER_CHANNEL, ("none", *norms.ACROSS), norms.NORMS])
-        zero = ("relu", "none", "silu", "gelu", "hardswish", "leaky", "prelu", "prelu1", "tanh", "elu", "relu6")
+        self.norms = self.choice(
+            [("batch",), ("none",), norms.PER_CHANNEL, ("none", *norms.ACROSS), norms.NORMS]
+        )
+        zero = (
+            "relu",
+            "none",
+            "silu",
+            "gelu",
+            "hardswish",
+            "leaky",
+            "prelu",
+            "prelu1",
+            "tanh",
+            "elu",
+            "relu6",
+        )
         self.activations = self.choice([("relu",), zero, zero, ACTIVATIONS])
         self.wild = self.integer(0, 3) == 3
-        self.literals = ("tensor", "attribute", "source") if self.integer(0, 7) == 7 else ("tensor", "attribute")
+        self.literals = (
+            ("tensor", "attribute", "source") if self.integer(0, 7) == 7 else ("tensor", "attribute")
+        )
 
 
 class Shape(NamedTuple):
@@ -90,7 +109,9 @@ def divisors(n: int, above: int = 1) -> list[int]:
     return [d for d in range(above + 1, n + 1) if n % d == 0]
 
 
-def block_of(kind: type[nn.Module], *sizes: int, parts: tuple[Block | None, ...] = (), **options: Any) -> Block:
+def block_of(
+    kind: type[nn.Module], *sizes: int, parts: tuple[Block | None, ...] = (), **options: Any
+) -> Block:
     """The description of `kind(*parts, *sizes, **options)`."""
     return Block(kind, sizes, tuple(options.items()), parts)
 

@@ -19,10 +19,18 @@ class Copies(nn.Module):
         super().__init__()
         self.mode = mode
         self.gate = nn.Linear(channels, channels) if mode == "expand-as" else None
-        self.map = nn.Conv2d(2 if mode == "cbam" else channels, 1, 3, padding=1) if mode in ("cbam", "spatial") else None
+        self.map = (
+            nn.Conv2d(2 if mode == "cbam" else channels, 1, 3, padding=1)
+            if mode in ("cbam", "spatial")
+            else None
+        )
         self.mix = nn.Conv2d(2 * channels, channels, 1) if mode == "pooled" else None
         self.mix = nn.Conv2d(channels + 2, channels, 3, padding=1) if mode == "coordinates" else self.mix
-        self.p = nn.Parameter(torch.randn(channels)) if mode in ("expand", "repeat", "token", "broadcast") else None
+        self.p = (
+            nn.Parameter(torch.randn(channels))
+            if mode in ("expand", "repeat", "token", "broadcast")
+            else None
+        )
         self.read = nn.Linear(channels, channels) if mode == "token" else None
         if mode == "table":
             self.register_buffer("table", torch.randn(1, channels, height, width))
@@ -45,12 +53,25 @@ class Copies(nn.Module):
             case "spatial":
                 return x * self.map(x).sigmoid()
             case "cbam":
-                return x * self.map(torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)).sigmoid()
+                return (
+                    x
+                    * self.map(
+                        torch.cat([x.max(1, keepdim=True).values, x.mean(1, keepdim=True)], 1)
+                    ).sigmoid()
+                )
             case "pooled":  # image-level features beside every position
                 return self.mix(torch.cat([x, F.adaptive_avg_pool2d(x, 1).expand(-1, -1, h, w)], 1))
             case "coordinates":
-                rows = torch.linspace(-1, 1, h, dtype=x.dtype, device=x.device).view(1, 1, h, 1).expand(b, 1, h, w)
-                columns = torch.linspace(-1, 1, w, dtype=x.dtype, device=x.device).view(1, 1, 1, w).expand(b, 1, h, w)
+                rows = (
+                    torch.linspace(-1, 1, h, dtype=x.dtype, device=x.device)
+                    .view(1, 1, h, 1)
+                    .expand(b, 1, h, w)
+                )
+                columns = (
+                    torch.linspace(-1, 1, w, dtype=x.dtype, device=x.device)
+                    .view(1, 1, 1, w)
+                    .expand(b, 1, h, w)
+                )
                 return self.mix(torch.cat([x, rows, columns], 1))
             case "token":
                 tokens = torch.cat([self.p.expand(b, 1, -1), x.flatten(2).transpose(1, 2)], 1)

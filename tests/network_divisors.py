@@ -27,9 +27,13 @@ class Divisor(nn.Module):
                 return through((x / scale).clamp(-8, 7)) * scale
             case "lsq-weight":
                 step = self.scale[:, None, None, None]
-                return F.conv2d(x, through((self.conv.weight / step).clamp(-8, 7)) * step, self.conv.bias, padding=1)
+                return F.conv2d(
+                    x, through((self.conv.weight / step).clamp(-8, 7)) * step, self.conv.bias, padding=1
+                )
             case "gdn":  # Ballé, Laparra and Simoncelli 2016
-                return x / torch.sqrt(F.conv2d(x * x, self.gamma.abs()[:, :, None, None], self.scale.abs() + 0.1))
+                return x / torch.sqrt(
+                    F.conv2d(x * x, self.gamma.abs()[:, :, None, None], self.scale.abs() + 0.1)
+                )
             case "frn":  # Singh and Krishnan 2020
                 x = x * torch.rsqrt(x.square().mean((2, 3), keepdim=True) + 1e-3)
                 return torch.maximum(scale * x + shift, shift)

@@ -59,7 +59,9 @@ def _depthwise(draw: Draw, shape: Shape, depth: int) -> Drawn:
 
 def _functional(draw: Draw, shape: Shape, depth: int) -> Drawn:
     out = draw.integer(2, 12)
-    conv = block_of(blocks.FunctionalConv, shape.channels, out, standardise=draw.wild and yes(draw), bias=yes(draw))
+    conv = block_of(
+        blocks.FunctionalConv, shape.channels, out, standardise=draw.wild and yes(draw), bias=yes(draw)
+    )
     return conv, shape._replace(channels=out)
 
 
@@ -68,20 +70,28 @@ def _plain(draw: Draw, shape: Shape, depth: int) -> Drawn:
     c = shape.channels
     groups = draw.choice([1, *divisors(c)])
     tame = ("scale", "context", "square")
-    modes = (*tame, "offset", "position", "both", "affine", "spatial-gate", "normalize", "softmax") if draw.wild else tame
+    modes = (
+        (*tame, "offset", "position", "both", "affine", "spatial-gate", "normalize", "softmax")
+        if draw.wild
+        else tame
+    )
     options: list[Callable[[], Block]] = [
         lambda: block_of(blocks.SqueezeExcite, c, draw.integer(1, 6), linear=yes(draw)),
         lambda: block_of(blocks.Shuffle, c, groups=groups, literal=draw.choice(draw.literals)),
         lambda: block_of(blocks.Broadcast, *shape, mode=draw.choice(modes)),
         lambda: block_of(blocks.Reorder, c, mode=draw.choice(["roll", "flip", "index"])),
-        lambda: block_of(blocks.Attention, c, heads=groups, literal=draw.choice(draw.literals), separate=yes(draw)),
+        lambda: block_of(
+            blocks.Attention, c, heads=groups, literal=draw.choice(draw.literals), separate=yes(draw)
+        ),
     ]
     return draw.choice(options)(), shape
 
 
 def _tokens(draw: Draw, shape: Shape, depth: int) -> Drawn:
     out = draw.integer(2, 12)
-    return block_of(blocks.Tokens, shape.channels, out, linear=yes(draw), literal=draw.choice(draw.literals)), shape._replace(channels=out)
+    return block_of(
+        blocks.Tokens, shape.channels, out, linear=yes(draw), literal=draw.choice(draw.literals)
+    ), shape._replace(channels=out)
 
 
 def _widen(draw: Draw, shape: Shape, depth: int) -> Drawn:
@@ -97,7 +107,11 @@ def _widen(draw: Draw, shape: Shape, depth: int) -> Drawn:
 
 def _halve(draw: Draw, shape: Shape, depth: int) -> Drawn:
     even, (c, h, w) = _multiple(draw, shape, 2)
-    last = block_of(blocks.Maxout, neighbours=yes(draw)) if yes(draw) else block_of(blocks.SimpleGate, sigmoid=yes(draw))
+    last = (
+        block_of(blocks.Maxout, neighbours=yes(draw))
+        if yes(draw)
+        else block_of(blocks.SimpleGate, sigmoid=yes(draw))
+    )
     return (chain(even, last) if even else last), Shape(c // 2, h, w)
 
 
@@ -120,7 +134,9 @@ def _residual(draw: Draw, shape: Shape, depth: int) -> Drawn:
         out += before + after
         shortcut = block_of(joins.PadShortcut, before=before, after=after)
     body, _ = draw_body(draw, shape, depth, out)
-    residual = block_of(joins.Residual, parts=(body, shortcut), relu=yes(draw), weighted=draw.integer(0, 3) == 3)
+    residual = block_of(
+        joins.Residual, parts=(body, shortcut), relu=yes(draw), weighted=draw.integer(0, 3) == 3
+    )
     return residual, shape._replace(channels=out)
 
 
@@ -133,7 +149,9 @@ def _branches(draw: Draw, shape: Shape, depth: int) -> Drawn:
         parts = [fit(draw, part, min(part[1].channels, 10)) for part in parts]
     total = sum(after.channels for _, after in parts)
     channels = {"concat": total, "keep-concat": total + shape.channels, "interleave": n * out}.get(mode, out)
-    return block_of(joins.Branches, parts=tuple(p for p, _ in parts), mode=mode), shape._replace(channels=channels)
+    return block_of(joins.Branches, parts=tuple(p for p, _ in parts), mode=mode), shape._replace(
+        channels=channels
+    )
 
 
 def _dense(draw: Draw, shape: Shape, depth: int) -> Drawn:
@@ -156,7 +174,14 @@ def _split(draw: Draw, shape: Shape, depth: int) -> Drawn:
         before, shape = _multiple(draw, shape, n)
         sizes = (shape.channels // n,) * n
     drawn = [_piece(draw, shape._replace(channels=size), depth) for size in sizes]
-    split = block_of(joins.Split, parts=tuple(p for p, _ in drawn), sizes=sizes, how=how, source=written(draw), swap=yes(draw))
+    split = block_of(
+        joins.Split,
+        parts=tuple(p for p, _ in drawn),
+        sizes=sizes,
+        how=how,
+        source=written(draw),
+        swap=yes(draw),
+    )
     out = shape._replace(channels=sum(after.channels for _, after in drawn))
     return (chain(before, split) if before else split), out
 
@@ -176,12 +201,20 @@ def _cascade(draw: Draw, shape: Shape, depth: int) -> Drawn:
 
 
 def _twice(draw: Draw, shape: Shape, depth: int) -> Drawn:
-    mode = draw.choice(["row", "norms", "pools", "pyramid"] if min(shape.height, shape.width) >= 4 else ["row", "norms", "pools"])
+    mode = draw.choice(
+        ["row", "norms", "pools", "pyramid"]
+        if min(shape.height, shape.width) >= 4
+        else ["row", "norms", "pools"]
+    )
     if mode == "pools":
         body, after = draw_conv(draw, shape, draw.integer(2, 5))
-        return block_of(joins.Twice, after.channels, parts=(body,), mode=mode), after._replace(channels=3 * after.channels)
+        return block_of(joins.Twice, after.channels, parts=(body,), mode=mode), after._replace(
+            channels=3 * after.channels
+        )
     if mode == "pyramid":  # at two resolutions: nothing in the body may know the size
-        body = chain(draw_conv(draw, shape, 6)[0], draw_conv(draw, shape._replace(channels=6), shape.channels)[0])
+        body = chain(
+            draw_conv(draw, shape, 6)[0], draw_conv(draw, shape._replace(channels=6), shape.channels)[0]
+        )
     else:
         body = draw_body(draw, shape, depth, shape.channels)[0]
     return block_of(joins.Twice, shape.channels, parts=(body,), mode=mode), shape
@@ -228,7 +261,15 @@ def _resize(draw: Draw, shape: Shape, depth: int) -> Drawn:
     if how == "transposed":
         groups = draw.choice([1, *divisors(c)])
         out = groups * draw.integer(1, max(1, 10 // groups))
-        up = block_of(blocks.Transposed, c, out, kernel=3, groups=groups, bias=yes(draw), act=draw.choice(draw.activations))
+        up = block_of(
+            blocks.Transposed,
+            c,
+            out,
+            kernel=3,
+            groups=groups,
+            bias=yes(draw),
+            act=draw.choice(draw.activations),
+        )
         return up, Shape(out, 2 * h, 2 * w)
     return block_of(blocks.Pool, mode=how), Shape(c, 2 * h, 2 * w)
 

@@ -23,7 +23,9 @@ class Chain(nn.Module):
 class Residual(nn.Module):
     """Body plus shortcut; the shortcut is the identity, a projection, or padded with zero channels."""
 
-    def __init__(self, body: nn.Module, shortcut: nn.Module | None = None, *, relu: bool, weighted: bool) -> None:
+    def __init__(
+        self, body: nn.Module, shortcut: nn.Module | None = None, *, relu: bool, weighted: bool
+    ) -> None:
         super().__init__()
         self.body, self.shortcut, self.relu = body, shortcut, relu
         self.weight = nn.Parameter(torch.randn(1)) if weighted else None

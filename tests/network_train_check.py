@@ -72,7 +72,9 @@ def difference(expected: Step, found: Step, left: Left, rescaled: Collection[str
     and gradients are compared, which do not change.
     """
     gradients, statistics = {}, {}
-    for name in found.gradients.keys() & expected.gradients.keys():  # others are biases that took up constants
+    for name in (
+        found.gradients.keys() & expected.gradients.keys()
+    ):  # others are biases that took up constants
         wanted, got = expected.gradients[name], found.gradients[name]
         if wanted is not None or got is not None:
             wanted = torch.zeros_like(expected.weights[name]) if wanted is None else wanted
@@ -94,7 +96,10 @@ def rounding(model: nn.Module, step: Step, inputs: Inputs) -> float:
     Batch norms of two nearly equal numbers in a row make much of little.
     """
     noise = torch.Generator().manual_seed(0)
-    moved = train_step(model, map_inputs(inputs, lambda x: x * (1 + 1e-15 * torch.randn(x.shape, generator=noise, dtype=x.dtype))))
+    moved = train_step(
+        model,
+        map_inputs(inputs, lambda x: x * (1 + 1e-15 * torch.randn(x.shape, generator=noise, dtype=x.dtype))),
+    )
     every: Left = {name: {} for name in (*step.weights, *step.statistics)}
     return 0.0 if moved is None else 10 * difference(step, moved, every)[0]
 
@@ -115,7 +120,9 @@ def kept_slots(graph: ChannelGraph, plan: Plan) -> Left:
     removed = plan.removed_in(graph)
     result: dict[str, dict[int, list[int]]] = {}
     for axis in graph.axes:
-        stays = [slot for slot, channel in enumerate(axis.channels.tolist()) if channel < 0 or not removed[channel]]
+        stays = [
+            slot for slot, channel in enumerate(axis.channels.tolist()) if channel < 0 or not removed[channel]
+        ]
         result.setdefault(axis.name, {})[axis.dim] = stays
     return result
 
@@ -123,5 +130,9 @@ def kept_slots(graph: ChannelGraph, plan: Plan) -> Left:
 def sliced(tensor: Tensor, axes: Mapping[int, list[int]]) -> Tensor:
     """The kept slots along every axis."""
     for axis, slots in axes.items():
-        tensor = torch.stack([tensor.select(axis, slot) for slot in slots], axis) if slots else tensor.narrow(axis, 0, 0)
+        tensor = (
+            torch.stack([tensor.select(axis, slot) for slot in slots], axis)
+            if slots
+            else tensor.narrow(axis, 0, 0)
+        )
     return tensor

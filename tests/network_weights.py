@@ -34,14 +34,18 @@ class ProductConv(nn.Module):
             case "lora":  # beside the layer, as adapters are before they are merged
                 return self.base(x) + 0.5 * F.conv2d(self.adapter(x), self.up[:, :, None, None])
             case "composed":
-                return F.conv2d(x, torch.einsum("orhw,ri->oihw", self.kernel, self.down), self.bias, padding=1)
+                return F.conv2d(
+                    x, torch.einsum("orhw,ri->oihw", self.kernel, self.down), self.bias, padding=1
+                )
             case "gain":  # the gain scales the weight, and gates what comes out
                 weight = self.base.weight * self.gain[:, None, None, None]
                 return F.conv2d(x, weight, self.base.bias, padding=1) * self.gain.sigmoid()[:, None, None]
             case "tied-scale":  # filters of unit size times a gain (scaled weight standardisation)
                 weight = self.base.weight
                 size = weight.flatten(1).norm(dim=1)[:, None, None, None]
-                return F.conv2d(x, weight / (size + 1e-4) * self.gain[:, None, None, None], self.bias, padding=1)
+                return F.conv2d(
+                    x, weight / (size + 1e-4) * self.gain[:, None, None, None], self.bias, padding=1
+                )
             case "outer":
                 return F.conv2d(x, (self.up[:, :1] * self.down[:1])[:, :, None, None], self.bias)
             case _:  # one kernel for all pictures, chosen by what they have in common
@@ -59,7 +63,9 @@ class LowRankLinear(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         tokens = x.permute(0, 2, 3, 1)
-        return F.linear(tokens, self.base.weight + 0.7 * (self.b @ self.a), self.base.bias).permute(0, 3, 1, 2)
+        return F.linear(tokens, self.base.weight + 0.7 * (self.b @ self.a), self.base.bias).permute(
+            0, 3, 1, 2
+        )
 
 
 class Masked(nn.Module):

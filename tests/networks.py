@@ -129,7 +129,16 @@ def kinds(spec: Spec) -> set[str]:
         block = waiting.pop()
         if block is not None:
             waiting.extend(block.parts)
-            found.update([block.kind.__name__, *(f"{block.kind.__name__} {key}={value}" for key, value in block.options if isinstance(value, str))])
+            found.update(
+                [
+                    block.kind.__name__,
+                    *(
+                        f"{block.kind.__name__} {key}={value}"
+                        for key, value in block.options
+                        if isinstance(value, str)
+                    ),
+                ]
+            )
     return found
 
 

@@ -45,7 +45,20 @@ from prunus.scores.history import closest_pairs, filter_l1, from_checkpoints
 from prunus.scores.initialisation import channel_saliency, force, snip
 from prunus.tasks import Task
 
-ROOMS = ("prunus", "paint", "plans", "surgery", "planning", "compensation", "dynamic", "models", "scores", "segmentation", "selection", "training")
+ROOMS = (
+    "prunus",
+    "paint",
+    "plans",
+    "surgery",
+    "planning",
+    "compensation",
+    "dynamic",
+    "models",
+    "scores",
+    "segmentation",
+    "selection",
+    "training",
+)
 EXTERNAL = {
     "prunus.load",
     "prunus.save",
@@ -53,9 +66,19 @@ EXTERNAL = {
     "prunus.dynamic.save_gates",
     "prunus.models.load_weights",
     *("prunus.paint_rule", "prunus.paint.paint_rule"),  # a registry that other tests would see: tests/paint
-    *("prunus.core", "prunus.whole", "prunus.surgery.core", "prunus.surgery.whole"),  # detectors: tests/surgery
+    *(
+        "prunus.core",
+        "prunus.whole",
+        "prunus.surgery.core",
+        "prunus.surgery.whole",
+    ),  # detectors: tests/surgery
 }  # files: tests/storage
-SLOW = {"prunus.dynamic.export_gated", "prunus.dynamic.export_cascade", "prunus.models.load_encoder", "prunus.models.build"}
+SLOW = {
+    "prunus.dynamic.export_gated",
+    "prunus.dynamic.export_cascade",
+    "prunus.models.load_encoder",
+    "prunus.models.build",
+}
 
 
 @cache
@@ -234,8 +257,17 @@ CALLS = sorted({name_of(function) for function in table()})
 
 def test_every_public_function_is_called_badly() -> None:
     tried = set(table())
-    same = {models.resnet32, models.resnet44, models.resnet56, models.resnet110, models.vgg16_bn, segmentation.strips}  # as resnet20 and predict
-    assert [name for name, function in public() if function not in tried | same and name not in EXTERNAL | SLOW] == []
+    same = {
+        models.resnet32,
+        models.resnet44,
+        models.resnet56,
+        models.resnet110,
+        models.vgg16_bn,
+        segmentation.strips,
+    }  # as resnet20 and predict
+    assert [
+        name for name, function in public() if function not in tried | same and name not in EXTERNAL | SLOW
+    ] == []
 
 
 @pytest.mark.parametrize("name", CALLS)
@@ -245,7 +277,9 @@ def test_a_bad_call_gives_a_result_or_a_sentence(name: str) -> None:
     wrong = []
     for argument in table()[function]:
         assert argument in known
-        own = callable(table()[function][argument])  # what a function of the caller's own makes of its arguments is its own affair
+        own = callable(
+            table()[function][argument]
+        )  # what a function of the caller's own makes of its arguments is its own affair
         for kind, value in bad_values().items():
             if own and kind in ("model", "function"):
                 continue
@@ -265,7 +299,11 @@ def complaint(function: Callable[..., Any], arguments: dict[str, Any], argument:
                 list(made)
     except (PrunusError, TypeError, ValueError) as error:
         text = str(error)
-        sentence = re.match(r"[A-Z0-9'(]", text) or re.match(rf"{argument}\b", text) or re.match(r"[a-z_]+ (must|has|needs|takes|is|of|and)\b", text)
+        sentence = (
+            re.match(r"[A-Z0-9'(]", text)
+            or re.match(rf"{argument}\b", text)
+            or re.match(r"[a-z_]+ (must|has|needs|takes|is|of|and)\b", text)
+        )
         if not isinstance(error, PrunusError):
             return f"{type(error).__name__}: {text[:150]}"
         return "" if sentence and text.endswith(".") and "\n" not in text else f"no sentence: {text[:150]}"

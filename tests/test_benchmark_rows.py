@@ -29,7 +29,10 @@ def test_every_row_carries_its_own_records_and_the_file_none(path: Path) -> None
     for row in every_row(path):
         assert row["measured"], row
         for how in row["measured"].values():
-            assert {"command", "environment", "device", "seed", "date"} <= set(how) and {"processor", "versions"} <= set(how["environment"])
+            assert {"command", "environment", "device", "seed", "date"} <= set(how) and {
+                "processor",
+                "versions",
+            } <= set(how["environment"])
             assert how["command"] == UNKNOWN or how["command"].startswith("python -m benchmarks.")
 
 
@@ -52,7 +55,9 @@ def test_a_page_without_rows_says_so(name: str) -> None:
     assert PAGES[name]({"rows": []}).endswith("\n\nNothing has been measured yet.\n")
 
 
-def test_a_row_that_is_added_changes_no_record_of_another(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_row_that_is_added_changes_no_record_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, found = tmp_path / "rows.json", kept(tmp_path / "rows.json")
     for number, flag in enumerate(("--first", "--second")):
         monkeypatch.setattr("sys.argv", ["benchmark", flag])
@@ -62,7 +67,9 @@ def test_a_row_that_is_added_changes_no_record_of_another(tmp_path: Path, monkey
     assert [row["measured"][ALL]["seed"] for row in kept(path)["rows"]] == [0, 1]
 
 
-def test_a_part_that_is_measured_later_has_a_record_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_part_that_is_measured_later_has_a_record_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path, found = tmp_path / "rows.json", kept(tmp_path / "rows.json")
     monkeypatch.setattr("sys.argv", ["benchmark", "accuracy"])
     add(path, found, {"accuracy": 90.0}, record("benchmarks.some"), "accuracy")
@@ -70,7 +77,10 @@ def test_a_part_that_is_measured_later_has_a_record_of_its_own(tmp_path: Path, m
     complete(path, found, found["rows"][0], "latency", 1.5, record("benchmarks.some"))
     (row,) = kept(path)["rows"]
     assert row["accuracy"] == 90.0 and row["latency"] == 1.5
-    assert {part: how["command"].split()[-1] for part, how in row["measured"].items()} == {"accuracy": "accuracy", "latency": "latency"}
+    assert {part: how["command"].split()[-1] for part, how in row["measured"].items()} == {
+        "accuracy": "accuracy",
+        "latency": "latency",
+    }
 
 
 def test_rows_written_meanwhile_stay(tmp_path: Path) -> None:
@@ -87,7 +97,9 @@ def test_a_record_of_a_gpu_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     assert record("benchmarks.some", device="cuda")["device"] == "cuda"
 
 
-def test_a_network_takes_the_record_of_its_training_along(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_network_takes_the_record_of_its_training_along(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     options = argparse.Namespace(models=tmp_path, network="resnet20", seed=3)
     monkeypatch.setattr("sys.argv", ["benchmark", "train"])
     stages.sign(options, "0.5", device="cpu")
@@ -100,8 +112,14 @@ def test_a_network_takes_the_record_of_its_training_along(tmp_path: Path, monkey
 
 
 def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
-    tricky = {"name": '"\\0', "measured": {ALL: record("benchmarks.some") | {"note": "\0" + "1\0"}, "latency": unrecorded(None)}}
-    result = {"rows": [tricky, {"nested": [{"measured": {"a": {"b": [1, 2]}}}], "measured": {}}], "large": tricky}
+    tricky = {
+        "name": '"\\0',
+        "measured": {ALL: record("benchmarks.some") | {"note": "\0" + "1\0"}, "latency": unrecorded(None)},
+    }
+    result = {
+        "rows": [tricky, {"nested": [{"measured": {"a": {"b": [1, 2]}}}], "measured": {}}],
+        "large": tricky,
+    }
     save(tmp_path / "rows.json", result)
     assert json.loads((tmp_path / "rows.json").read_text()) == result
     write(tmp_path / "anew.json", [tricky])
@@ -109,8 +127,16 @@ def test_what_is_saved_is_read_again(tmp_path: Path) -> None:
 
 
 def test_a_page_names_each_command_once_with_machine_days_and_rows() -> None:
-    how = {"command": "python -m benchmarks.some", "environment": {"processor": "P", "versions": {"torch": "2"}}, "device": "cpu", "seed": 0}
-    rows = [{"name": name, "measured": {"latency": how | {"date": day}}} for name, day in (("a", "2026-01-01"), ("b", "2026-01-02"))]
+    how = {
+        "command": "python -m benchmarks.some",
+        "environment": {"processor": "P", "versions": {"torch": "2"}},
+        "device": "cpu",
+        "seed": 0,
+    }
+    rows = [
+        {"name": name, "measured": {"latency": how | {"date": day}}}
+        for name, day in (("a", "2026-01-01"), ("b", "2026-01-02"))
+    ]
     rows.append({"name": "c", "measured": {ALL: unrecorded(0)}})
     text = page("Title", rows, ["About."], lambda: ["| table |"], lambda row: row["name"])
     assert text.startswith("# Title\n\nAbout.\n\n| table |\n\n## How it was measured\n")

@@ -26,7 +26,9 @@ def test_the_training_of_the_docs_ends_in_a_compact_network() -> None:
     block, own_loop, of_batches = blocks("docs/training.md")
     scope: dict[str, Any] = {}
     exec(block, scope)
-    assert [epoch.samples for epoch in scope["history"].epochs[:2]] == [1442, 1442] and scope["history"].epochs[3].samples < 1442
+    assert [epoch.samples for epoch in scope["history"].epochs[:2]] == [1442, 1442] and scope[
+        "history"
+    ].epochs[3].samples < 1442
     assert scope["small"].prunus.verification.relative < 1e-5
     exec(own_loop, scope)
     assert scope["pruning"].plan.removed > 0 and scope["small"].prunus.verification.relative < 1e-5
@@ -53,7 +55,13 @@ def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize(
-    "path", [*sorted((ROOT / "docs" / "methods").glob("*.md")), ROOT / "docs" / "int8.md", ROOT / "docs" / "tasks.md"], ids=lambda path: path.stem
+    "path",
+    [
+        *sorted((ROOT / "docs" / "methods").glob("*.md")),
+        ROOT / "docs" / "int8.md",
+        ROOT / "docs" / "tasks.md",
+    ],
+    ids=lambda path: path.stem,
 )
 def test_methods_run_as_shown(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
@@ -88,7 +96,11 @@ def _(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     return torch.empty_like(x)
 
 
-_OTHERS = {"swish": "(Tensor x)", "fast_softmax": "(Tensor x, int dim, bool half)", "scale_rows": "(Tensor x, Tensor factors)"}
+_OTHERS = {
+    "swish": "(Tensor x)",
+    "fast_softmax": "(Tensor x, int dim, bool half)",
+    "scale_rows": "(Tensor x, Tensor factors)",
+}
 for _name, _arguments in _OTHERS.items():
     torch.library.define(f"mylib::{_name}", f"{_arguments} -> Tensor")
 

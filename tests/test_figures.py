@@ -27,7 +27,11 @@ def test_no_figure_is_without_an_entry(name: str) -> None:
 
 
 def test_every_entry_is_of_a_document_that_is_there() -> None:
-    named = {one.document for one in KNOWN.figures} | {name for name, *_ in KNOWN.others} | {name for name, _ in KNOWN.written}
+    named = (
+        {one.document for one in KNOWN.figures}
+        | {name for name, *_ in KNOWN.others}
+        | {name for name, _ in KNOWN.written}
+    )
     assert named <= {*documents(), "*"}
 
 
@@ -43,7 +47,9 @@ def test_a_figure_that_is_changed_in_the_text_is_found() -> None:
         (right,) = list(one.values.items())[:1]
         bent = replace(one, values=one.values | {right[0]: replace(right[1], times=right[1].times * 1.5)})
         if bent.filled() != one.filled():
-            assert list(wrong(one.document, text, replace(KNOWN, figures=[bent], others=[], written=[]))), one.text
+            assert list(wrong(one.document, text, replace(KNOWN, figures=[bent], others=[], written=[]))), (
+                one.text
+            )
 
 
 def test_a_block_that_a_benchmark_writes_is_its_own() -> None:
@@ -100,14 +106,23 @@ def test_what_is_no_measurement_is_left_alone(text: str) -> None:
 
 def test_prose_keeps_its_places() -> None:
     text = "a `0.3` b\n```\n0.4\n```\nc"
-    assert len(prose_of(text)) == len(text) and prose_of(text).count("\n") == text.count("\n") and "0." not in prose_of(text)
+    assert (
+        len(prose_of(text)) == len(text)
+        and prose_of(text).count("\n") == text.count("\n")
+        and "0." not in prose_of(text)
+    )
 
 
 def test_an_allowed_number_needs_its_very_words_and_a_reason() -> None:
     allowed = Entries([], [], [("README.md", "at most 2 GiB", "setting")])
-    assert list(unknown("README.md", "It keeps at most\n2 GiB.", allowed)) == [] and list(unknown("README.md", "It took 2 GiB.", allowed))
+    assert list(unknown("README.md", "It keeps at most\n2 GiB.", allowed)) == [] and list(
+        unknown("README.md", "It took 2 GiB.", allowed)
+    )
     assert list(wrong("README.md", "Nothing of it.", allowed))
-    assert any("none of the reasons" in line for line in wrong("README.md", "2 ms", Entries([], [], [("README.md", "2 ms", "because")])))
+    assert any(
+        "none of the reasons" in line
+        for line in wrong("README.md", "2 ms", Entries([], [], [("README.md", "2 ms", "because")]))
+    )
 
 
 @pytest.fixture
@@ -142,7 +157,9 @@ def test_values_are_computed_as_their_words_say(results: str) -> None:
     assert replace(better, among="above", limit=83.0).number() == 1
     assert Value(results, "large", of="points").text() == "7.00"
     assert Value(results, {"seed": [0]}, of="points").numbers() == [80.0, 83.0]
-    assert replace(better, of="sizes/0", minus="sizes/1", per="points").words() == "(sizes/0 − sizes/1) / points"
+    assert (
+        replace(better, of="sizes/0", minus="sizes/1", per="points").words() == "(sizes/0 − sizes/1) / points"
+    )
 
 
 def test_records_are_those_of_the_parts_that_are_read(results: str) -> None:
@@ -160,9 +177,13 @@ def test_rows_that_are_not_there_are_an_error(results: str) -> None:
 
 
 def test_words_have_bounds(results: str) -> None:
-    inside = Figure("README.md", "a little", {"x": Value(results, {}, of="points", among="min", between=(79.0, 81.0))})
+    inside = Figure(
+        "README.md", "a little", {"x": Value(results, {}, of="points", among="min", between=(79.0, 81.0))}
+    )
     assert inside.untrue() == []
-    assert replace(inside, values={"x": replace(inside.values["x"], between=(0.0, 1.0))}).untrue() == ["x is 80, not in (0.0, 1.0)"]
+    assert replace(inside, values={"x": replace(inside.values["x"], between=(0.0, 1.0))}).untrue() == [
+        "x is 80, not in (0.0, 1.0)"
+    ]
 
 
 def test_entries_are_read_with_their_own_rows_first(results: str) -> None:

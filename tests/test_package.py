@@ -12,11 +12,30 @@ import pytest
 
 import prunus
 
-HEAVY = ("typer", "rich", "matplotlib", "jinja2", "onnx", "onnxruntime", "scipy", "sklearn", "timm", "torchvision", "PIL", "torch.onnx.ops")
+HEAVY = (
+    "typer",
+    "rich",
+    "matplotlib",
+    "jinja2",
+    "onnx",
+    "onnxruntime",
+    "scipy",
+    "sklearn",
+    "timm",
+    "torchvision",
+    "PIL",
+    "torch.onnx.ops",
+)
 
 
 def modules_after(code: str) -> set[str]:
-    out = subprocess.run([sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"], capture_output=True, text=True, check=True, timeout=120)
+    out = subprocess.run(
+        [sys.executable, "-c", f"{code}\nimport sys\nprint(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
     return set(out.stdout.split())
 
 
@@ -26,16 +45,18 @@ def test_every_public_name_exists_and_is_listed_in_order() -> None:
     wanted = {"trace", "scores", "plan", "mask", "compact", "verify", "save", "load"}
     assert wanted <= set(prunus.__all__)
     assert all(hasattr(prunus.scores, name) for name in prunus.scores.__all__)
-    assert {"norm", "bn_scale", "geometric_median", "taylor", "activation_mean", "random"} <= set(prunus.scores.__all__)
+    assert {"norm", "bn_scale", "geometric_median", "taylor", "activation_mean", "random"} <= set(
+        prunus.scores.__all__
+    )
     assert all(hasattr(prunus.paint, name) for name in prunus.paint.__all__)
 
 
 def test_every_room_is_reached_by_the_dot() -> None:
-    rooms = [name for name in prunus.__all__ if name.islower() and (Path(prunus.__file__).parent / name).is_dir()]
+    rooms = [
+        name for name in prunus.__all__ if name.islower() and (Path(prunus.__file__).parent / name).is_dir()
+    ]
     assert {"data", "deploy", "methods", "models", "scores", "training"} <= set(rooms)
-    code = (
-        f"import prunus\nfor room in {rooms}:\n    assert all(hasattr(getattr(prunus, room), name) for name in getattr(prunus, room).__all__), room"
-    )
+    code = f"import prunus\nfor room in {rooms}:\n    assert all(hasattr(getattr(prunus, room), name) for name in getattr(prunus, room).__all__), room"
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 
 

@@ -30,7 +30,9 @@ def pruned(kind: type[HardNetwork], **options: Any) -> tuple[nn.Module, nn.Modul
     graph = prunus.trace(model, inputs)
     plan = prunus.plan(graph, prunus.scores.norm(graph, p=2), rate=0.5)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", ".*hard_networks.py.* takes inputs of shape")  # OptionA pools by a size that it reads in Python
+        warnings.filterwarnings(
+            "ignore", ".*hard_networks.py.* takes inputs of shape"
+        )  # OptionA pools by a size that it reads in Python
         small = prunus.compact(model, plan, **options)
     return model, small, inputs, small.prunus.plan
 
@@ -85,7 +87,9 @@ def test_arguments_do_not_leak_between_calls() -> None:
     """Torch-Pruning's mutable default arguments carry the settings of one pruner into the next."""
     for function in (prunus.trace, prunus.plan, prunus.mask, prunus.compact, prunus.verify):
         for parameter in inspect.signature(function).parameters.values():
-            assert not isinstance(parameter.default, list | dict | set), f"{function.__name__}: {parameter.name}"
+            assert not isinstance(parameter.default, list | dict | set), (
+                f"{function.__name__}: {parameter.name}"
+            )
     model, inputs = make(hard.UNet)
     graph = prunus.trace(model, inputs)
     scores = prunus.scores.norm(graph, p=2)
@@ -139,7 +143,9 @@ def test_a_traced_module_trains_like_the_original() -> None:
 
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
 @pytest.mark.parametrize("network", [hard.UNet, hard.ViewLiteral])
-def test_optimizer_does_not_hold_dead_parameters(network: type[HardNetwork], kind: type[torch.optim.Optimizer]) -> None:
+def test_optimizer_does_not_hold_dead_parameters(
+    network: type[HardNetwork], kind: type[torch.optim.Optimizer]
+) -> None:
     """After Torch-Pruning's step the optimiser still holds the old parameters, and fine-tuning trains nothing."""
     model, inputs = make(network)
     options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
@@ -174,7 +180,9 @@ def test_optimizer_state_is_sliced_like_its_parameter() -> None:
     for parameter in model.parameters():  # momentum that tells where it comes from: the parameter itself
         optimizer.state[parameter]["momentum_buffer"] = parameter.detach().clone()
     graph = prunus.trace(model, inputs)
-    small = prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph, p=2), rate=0.5), optimizer=optimizer)
+    small = prunus.compact(
+        model, prunus.plan(graph, prunus.scores.norm(graph, p=2), rate=0.5), optimizer=optimizer
+    )
     for parameter in small.parameters():
         assert torch.equal(optimizer.state[parameter]["momentum_buffer"], parameter.detach())
 
@@ -185,7 +193,9 @@ def test_version_matches_metadata() -> None:
 
 
 @pytest.mark.parametrize("kind", [hard.UNet, hard.ViewLiteral])
-def test_saved_file_loads_without_pickle(kind: type[HardNetwork], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_saved_file_loads_without_pickle(
+    kind: type[HardNetwork], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Torch-Pruning pickles the whole module: `torch.load` refuses that by default, and with it anything could run."""
 
     def forbidden(*_: object, **__: object) -> None:
@@ -231,11 +241,18 @@ def test_unknown_operators_are_pinned_and_named() -> None:
     """Peers crash on operators without a rule, or prune around them; here the channels stay, and the line is named."""
     model, inputs = make(hard.Unknown)
     graph = prunus.trace(model, inputs)
-    where = [pinned for pinned in graph.pinned if "hard_networks.py" in pinned.where and "cumsum" in pinned.where]
+    where = [
+        pinned for pinned in graph.pinned if "hard_networks.py" in pinned.where and "cumsum" in pinned.where
+    ]
     assert where and where[0].reason and where[0].operator
     _, small, _, _ = pruned(hard.Unknown)
     parameters = dict(small.named_parameters())
-    assert parameters["two.0.weight"].shape == (8, 4, 3, 3)  # what meets the unknown operator is whole, the rest is not
+    assert parameters["two.0.weight"].shape == (
+        8,
+        4,
+        3,
+        3,
+    )  # what meets the unknown operator is whole, the rest is not
 
 
 def test_control_flow_on_data_is_named() -> None:

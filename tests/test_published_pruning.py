@@ -32,7 +32,9 @@ def inner(stages: int, blocks: int, rates: tuple[float, ...], skip: tuple[int, .
         ("resnet110", 18, (0.5, 0.4, 0.3), (36, 38, 74), 0.155, 1.16),
     ],
 )
-def test_pfec_on_resnets(name: str, blocks: int, rates: tuple[float, ...], skip: tuple[int, ...], macs: float, params: float) -> None:
+def test_pfec_on_resnets(
+    name: str, blocks: int, rates: tuple[float, ...], skip: tuple[int, ...], macs: float, params: float
+) -> None:
     graph = prunus.trace(models.build(name).eval(), CIFAR)
     plan = prunus.plan(graph, scores.norm(graph, 1, "producer"), rates=inner(3, blocks, rates, skip))
     assert plan.after.macs / 1e9 == pytest.approx(macs, rel=0.01)
@@ -42,12 +44,20 @@ def test_pfec_on_resnets(name: str, blocks: int, rates: tuple[float, ...], skip:
 def test_pfec_on_vgg() -> None:
     """VGG-16-A: half of the first convolution and of the last six."""
     graph = prunus.trace(models.vgg16_bn().eval(), CIFAR)
-    convolutions = [index for index, layer in enumerate(graph.model.features) if isinstance(layer, torch.nn.Conv2d)]
-    rates = {f"features.{index}": 0.5 for position, index in enumerate(convolutions) if position == 0 or position >= 7}
+    convolutions = [
+        index for index, layer in enumerate(graph.model.features) if isinstance(layer, torch.nn.Conv2d)
+    ]
+    rates = {
+        f"features.{index}": 0.5
+        for position, index in enumerate(convolutions)
+        if position == 0 or position >= 7
+    }
     plan = prunus.plan(graph, scores.norm(graph, 1, "producer"), rates=rates)
     assert plan.before.macs / 1e9 == pytest.approx(0.313, abs=0.0005)
     assert plan.after.macs / 1e9 == pytest.approx(0.206, abs=0.0005)
-    hidden = 256 * 512  # the paper's head has a hidden layer of 512, which reads what is left of the last convolution
+    hidden = (
+        256 * 512
+    )  # the paper's head has a hidden layer of 512, which reads what is left of the last convolution
     assert (plan.after.params + hidden) / 1e6 == pytest.approx(5.4, abs=0.05)
 
 

@@ -62,4 +62,6 @@ def test_a_spec_describes_its_network_completely() -> None:
         spec = random_spec(number)
         assert spec == random_spec(number)
         (one, inputs), (two, again) = spec.build(), spec.build()
-        assert all(torch.equal(a, b) for a, b in zip(outputs_of(one, inputs), outputs_of(two, again), strict=True))
+        assert all(
+            torch.equal(a, b) for a, b in zip(outputs_of(one, inputs), outputs_of(two, again), strict=True)
+        )

@@ -43,7 +43,9 @@ _SCHEMAS = (
 
 @cache
 def _library() -> torch.library.Library:
-    library = torch.library.Library("torchvision", "FRAGMENT")  # kept alive by the cache: it undeclares when collected
+    library = torch.library.Library(
+        "torchvision", "FRAGMENT"
+    )  # kept alive by the cache: it undeclares when collected
     for schema in _SCHEMAS:
         if not hasattr(torch.ops.torchvision, schema.split("(", 1)[0]):
             library.define(schema)
@@ -90,6 +92,13 @@ def nms(boxes: torch.Tensor, scores: torch.Tensor, threshold: float) -> torch.Te
     for place in scores.argsort(descending=True).tolist():
         if not dead[place]:
             left.append(place)
-            both = (torch.minimum(boxes[place, 2:], boxes[:, 2:]) - torch.maximum(boxes[place, :2], boxes[:, :2])).clamp(min=0).prod(1)
+            both = (
+                (
+                    torch.minimum(boxes[place, 2:], boxes[:, 2:])
+                    - torch.maximum(boxes[place, :2], boxes[:, :2])
+                )
+                .clamp(min=0)
+                .prod(1)
+            )
             dead |= both / (areas[place] + areas - both) > threshold
     return torch.tensor(left, dtype=torch.int64)

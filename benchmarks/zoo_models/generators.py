@@ -23,7 +23,10 @@ def _entry(network: str, inputs: Any, label: str = "", **settings: Any) -> Entry
 
 def _noisy(channels: int = 3, size: int = 32, words: int = 0) -> Any:
     def make(batch: int, larger: bool) -> Inputs:
-        found: dict[str, Any] = {"sample": torch.randn(batch, channels, size + 16 * larger, size), "timestep": torch.full((batch,), 7)}
+        found: dict[str, Any] = {
+            "sample": torch.randn(batch, channels, size + 16 * larger, size),
+            "timestep": torch.full((batch,), 7),
+        }
         return found | ({"encoder_hidden_states": torch.randn(batch, 5, words)} if words else {})
 
     return make
@@ -58,7 +61,13 @@ ENTRIES: tuple[Entry, ...] = (
         down_block_types=("DownBlock2D", "AttnDownBlock2D", "DownBlock2D"),
         up_block_types=("UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
     ),
-    _entry("UNet2DConditionModel", _noisy(4, words=16), sample_size=32, up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"), **_ATTENDING),
+    _entry(
+        "UNet2DConditionModel",
+        _noisy(4, words=16),
+        sample_size=32,
+        up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+        **_ATTENDING,
+    ),
     _entry("AutoencoderKL", image(32), **_CODER),
     _entry(
         "AutoencoderTiny",
@@ -71,7 +80,10 @@ ENTRIES: tuple[Entry, ...] = (
     _entry("VQModel", image(32), **_CODER, num_vq_embeddings=16),
     _entry(
         "UNet1DModel",
-        lambda batch, larger: {"sample": torch.randn(batch, 2, 64 + 32 * larger), "timestep": torch.full((batch,), 7)},
+        lambda batch, larger: {
+            "sample": torch.randn(batch, 2, 64 + 32 * larger),
+            "timestep": torch.full((batch,), 7),
+        },
         in_channels=2,
         out_channels=2,
         block_out_channels=(16, 32, 32),
@@ -108,5 +120,12 @@ ENTRIES: tuple[Entry, ...] = (
         encoder_qkv_multiscales=((), (5,)),
         decoder_qkv_multiscales=((), (5,)),
     ),
-    _entry("T2IAdapter", image(64), channels=[16, 32, 32, 32], num_res_blocks=1, downscale_factor=8, adapter_type="full_adapter"),
+    _entry(
+        "T2IAdapter",
+        image(64),
+        channels=[16, 32, 32, 32],
+        num_res_blocks=1,
+        downscale_factor=8,
+        adapter_type="full_adapter",
+    ),
 )

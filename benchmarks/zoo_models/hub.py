@@ -44,25 +44,64 @@ def _config(name: str, **settings: Any) -> Config:
     return Config(name, settings)
 
 
-def _entry(network: str, config: str, inputs: Maker = PIXELS, fixed: bool = False, label: str = "", **settings: Any) -> Entry:
+def _entry(
+    network: str, config: str, inputs: Maker = PIXELS, fixed: bool = False, label: str = "", **settings: Any
+) -> Entry:
     return Entry(f"{_HF}/{network}{label}", partial(_make, network, config, **settings), inputs, fixed)
 
 
-def _classifier(family: str, config: str = "", inputs: Maker = PIXELS, fixed: bool = False, label: str = "", **settings: Any) -> Entry:
-    return _entry(f"{family}ForImageClassification", config or f"{family}Config", inputs, fixed, label, **settings)
+def _classifier(
+    family: str,
+    config: str = "",
+    inputs: Maker = PIXELS,
+    fixed: bool = False,
+    label: str = "",
+    **settings: Any,
+) -> Entry:
+    return _entry(
+        f"{family}ForImageClassification", config or f"{family}Config", inputs, fixed, label, **settings
+    )
 
 
-_resnet = _config("ResNetConfig", embedding_size=16, hidden_sizes=[32, 64, 96, 128], depths=[2, 2, 2, 2], out_features=["stage2", "stage3", "stage4"])
-_resnet_last = _config("ResNetConfig", embedding_size=16, hidden_sizes=[32, 64, 96, 128], depths=[2, 2, 2, 2], out_features=["stage4"])
+_resnet = _config(
+    "ResNetConfig",
+    embedding_size=16,
+    hidden_sizes=[32, 64, 96, 128],
+    depths=[2, 2, 2, 2],
+    out_features=["stage2", "stage3", "stage4"],
+)
+_resnet_last = _config(
+    "ResNetConfig",
+    embedding_size=16,
+    hidden_sizes=[32, 64, 96, 128],
+    depths=[2, 2, 2, 2],
+    out_features=["stage4"],
+)
 _resnet_all = _config(
-    "ResNetConfig", embedding_size=16, hidden_sizes=[32, 64, 96, 128], depths=[2, 2, 2, 2], out_features=["stage1", "stage2", "stage3", "stage4"]
+    "ResNetConfig",
+    embedding_size=16,
+    hidden_sizes=[32, 64, 96, 128],
+    depths=[2, 2, 2, 2],
+    out_features=["stage1", "stage2", "stage3", "stage4"],
 )
 _swin_all = _config(
     "SwinConfig", image_size=64, embed_dim=24, depths=[1, 1, 2, 1], num_heads=[2, 2, 4, 4], window_size=2,
     out_features=["stage1", "stage2", "stage3", "stage4"],
 )  # fmt: skip
-_convnext_all = _config("ConvNextConfig", hidden_sizes=[24, 48, 64, 96], depths=[1, 1, 2, 1], out_features=["stage1", "stage2", "stage3", "stage4"])
-_DETR = {"encoder_layers": 2, "decoder_layers": 2, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "d_model": 32, "num_queries": 10}
+_convnext_all = _config(
+    "ConvNextConfig",
+    hidden_sizes=[24, 48, 64, 96],
+    depths=[1, 1, 2, 1],
+    out_features=["stage1", "stage2", "stage3", "stage4"],
+)
+_DETR = {
+    "encoder_layers": 2,
+    "decoder_layers": 2,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "d_model": 32,
+    "num_queries": 10,
+}
 _DETR |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
 _PLAIN = {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None}
 _RT = {
@@ -96,11 +135,31 @@ _W2V = {
     "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "conv_dim": (32,) * 4, "conv_stride": (5, 2, 2, 2),
     "conv_kernel": (10, 3, 3, 2), "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "mask_time_prob": 0.0, "layerdrop": 0.0,
 }  # fmt: skip
-_VIT = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "image_size": 64, "patch_size": 16}
+_VIT = {
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "image_size": 64,
+    "patch_size": 16,
+}
 
 ENTRIES: tuple[Entry, ...] = (
-    _classifier("ResNet", embedding_size=16, hidden_sizes=[32, 64, 128, 256], depths=[2, 2, 2, 2], layer_type="basic", label="-basic"),
-    _classifier("ResNet", embedding_size=16, hidden_sizes=[64, 128, 256, 512], depths=[1, 1, 1, 1], label="-bottleneck"),
+    _classifier(
+        "ResNet",
+        embedding_size=16,
+        hidden_sizes=[32, 64, 128, 256],
+        depths=[2, 2, 2, 2],
+        layer_type="basic",
+        label="-basic",
+    ),
+    _classifier(
+        "ResNet",
+        embedding_size=16,
+        hidden_sizes=[64, 128, 256, 512],
+        depths=[1, 1, 1, 1],
+        label="-bottleneck",
+    ),
     _classifier("ConvNext", hidden_sizes=[24, 48, 96, 192], depths=[1, 1, 2, 1]),
     _classifier("ConvNextV2", hidden_sizes=[24, 48, 96, 192], depths=[1, 1, 2, 1]),
     _classifier("MobileNetV1", depth_multiplier=0.5),
@@ -111,13 +170,30 @@ ENTRIES: tuple[Entry, ...] = (
     _classifier("MobileViTV2"),
     _entry("MobileViTV2ForSemanticSegmentation", "MobileViTV2Config"),
     _classifier("EfficientNet", width_coefficient=1.0, depth_coefficient=1.0, hidden_dim=1280),
-    _classifier("RegNet", embedding_size=16, hidden_sizes=[32, 64, 96, 128], depths=[1, 2, 2, 1], groups_width=16),
-    _classifier("RegNet", embedding_size=16, hidden_sizes=[32, 64, 96, 128], depths=[1, 1, 1, 1], groups_width=16, layer_type="x", label="-x"),
+    _classifier(
+        "RegNet", embedding_size=16, hidden_sizes=[32, 64, 96, 128], depths=[1, 2, 2, 1], groups_width=16
+    ),
+    _classifier(
+        "RegNet",
+        embedding_size=16,
+        hidden_sizes=[32, 64, 96, 128],
+        depths=[1, 1, 1, 1],
+        groups_width=16,
+        layer_type="x",
+        label="-x",
+    ),
     _classifier("Swin", image_size=64, embed_dim=24, depths=[1, 1, 2], num_heads=[2, 4, 8], window_size=4),
     _classifier("Swinv2", image_size=64, embed_dim=24, depths=[1, 1, 2], num_heads=[2, 4, 8], window_size=4),
     _classifier("Segformer"),
     _entry("SegformerForSemanticSegmentation", "SegformerConfig"),
-    _classifier("Bit", embedding_size=16, hidden_sizes=[32, 64, 128, 256], depths=[1, 1, 1, 1], num_groups=8, label="-preactivation"),
+    _classifier(
+        "Bit",
+        embedding_size=16,
+        hidden_sizes=[32, 64, 128, 256],
+        depths=[1, 1, 1, 1],
+        num_groups=8,
+        label="-preactivation",
+    ),
     _classifier(
         "Bit",
         embedding_size=16,
@@ -141,19 +217,56 @@ ENTRIES: tuple[Entry, ...] = (
     _classifier("PvtV2", image_size=64, hidden_sizes=[32, 64, 160, 256], depths=[1, 1, 1, 1]),
     _classifier("PoolFormer", hidden_sizes=[32, 64, 96, 128], depths=[1, 1, 1, 1]),
     _classifier("FocalNet", image_size=64, embed_dim=24, depths=[1, 1, 2, 1]),
-    _classifier("Cvt", embed_dim=[16, 48, 96], num_heads=[1, 3, 6], depth=[1, 2, 3], cls_token=[False, False, True]),
+    _classifier(
+        "Cvt", embed_dim=[16, 48, 96], num_heads=[1, 3, 6], depth=[1, 2, 3], cls_token=[False, False, True]
+    ),
     _classifier("SwiftFormer"),
     _classifier("HGNetV2"),
     _classifier("TextNet"),
-    _classifier("ViT", image_size=64, patch_size=16, fixed=True, hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96),
-    _classifier("Beit", image_size=64, fixed=True, hidden_size=48, num_hidden_layers=2, num_attention_heads=4, intermediate_size=96),
+    _classifier(
+        "ViT",
+        image_size=64,
+        patch_size=16,
+        fixed=True,
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=96,
+    ),
+    _classifier(
+        "Beit",
+        image_size=64,
+        fixed=True,
+        hidden_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=96,
+    ),
     _classifier("Hiera", image_size=[64, 64], embed_dim=24, depths=[1, 1, 2, 1], fixed=True),
     _classifier("PPLCNet"),
     _entry("DINOv3ConvNextModel", "DINOv3ConvNextConfig", hidden_sizes=[24, 48, 64, 96], depths=[1, 1, 2, 1]),
     _entry("DetrForObjectDetection", "DetrConfig", backbone_config=_resnet_last, **_PLAIN, **_DETR),
-    _entry("DetrForSegmentation", "DetrConfig", backbone_config=_resnet_all, **_PLAIN, **(_DETR | {"d_model": 60, "encoder_attention_heads": 4})),
-    _entry("ConditionalDetrForObjectDetection", "ConditionalDetrConfig", backbone_config=_resnet_last, **_PLAIN, **_DETR),
-    _entry("TableTransformerForObjectDetection", "TableTransformerConfig", backbone_config=_resnet_last, **_PLAIN, **_DETR),
+    _entry(
+        "DetrForSegmentation",
+        "DetrConfig",
+        backbone_config=_resnet_all,
+        **_PLAIN,
+        **(_DETR | {"d_model": 60, "encoder_attention_heads": 4}),
+    ),
+    _entry(
+        "ConditionalDetrForObjectDetection",
+        "ConditionalDetrConfig",
+        backbone_config=_resnet_last,
+        **_PLAIN,
+        **_DETR,
+    ),
+    _entry(
+        "TableTransformerForObjectDetection",
+        "TableTransformerConfig",
+        backbone_config=_resnet_last,
+        **_PLAIN,
+        **_DETR,
+    ),
     _entry(
         "DabDetrForObjectDetection",
         "DabDetrConfig",
@@ -287,10 +400,24 @@ ENTRIES: tuple[Entry, ...] = (
         image_size=32,
         inputs=keyword("pixel_values", image(32)),
     ),
-    _entry("TimmBackbone", "TimmBackboneConfig", backbone="resnet18", use_pretrained_backbone=False, out_indices=[1, 2, 3, 4]),
+    _entry(
+        "TimmBackbone",
+        "TimmBackboneConfig",
+        backbone="resnet18",
+        use_pretrained_backbone=False,
+        out_indices=[1, 2, 3, 4],
+    ),
     _entry("TimmWrapperForImageClassification", "TimmWrapperConfig", architecture="mobilenetv3_small_100"),
     _entry("Wav2Vec2Model", "Wav2Vec2Config", inputs=_signal(), **_W2V),
-    _entry("Wav2Vec2Model", "Wav2Vec2Config", inputs=_signal(), feat_extract_norm="layer", do_stable_layer_norm=True, label="-layer-norm", **_W2V),
+    _entry(
+        "Wav2Vec2Model",
+        "Wav2Vec2Config",
+        inputs=_signal(),
+        feat_extract_norm="layer",
+        do_stable_layer_norm=True,
+        label="-layer-norm",
+        **_W2V,
+    ),
     _entry("HubertModel", "HubertConfig", inputs=_signal(), **_W2V),
     _entry("WavLMModel", "WavLMConfig", inputs=_signal(), **_W2V),
     _entry("SEWModel", "SEWConfig", inputs=_signal(), squeeze_factor=2, **_W2V),

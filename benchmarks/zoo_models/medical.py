@@ -19,11 +19,18 @@ def _make(network: str, settings: dict[str, Any]) -> nn.Module:
     return model
 
 
-def _entry(network: str, inputs: Any = VOLUME, fixed: bool = False, label: str = "", **settings: Any) -> Entry:
+def _entry(
+    network: str, inputs: Any = VOLUME, fixed: bool = False, label: str = "", **settings: Any
+) -> Entry:
     return Entry(f"monai/{network}{label}", partial(_make, network, settings), inputs, fixed)
 
 
-_UNET: dict[str, Any] = {"in_channels": 1, "out_channels": 3, "channels": (8, 16, 32, 64), "strides": (2, 2, 2)}
+_UNET: dict[str, Any] = {
+    "in_channels": 1,
+    "out_channels": 3,
+    "channels": (8, 16, 32, 64),
+    "strides": (2, 2, 2),
+}
 _DYN: dict[str, Any] = {
     "in_channels": 1,
     "out_channels": 3,
@@ -37,14 +44,48 @@ ENTRIES: tuple[Entry, ...] = (
     _entry("UNet", spatial_dims=3, num_res_units=2, label="-3d-residual", **_UNET),
     _entry("UNet", PICTURE, spatial_dims=2, norm="batch", label="-2d", **_UNET),
     _entry("BasicUNet", spatial_dims=3, in_channels=1, out_channels=2, features=(8, 8, 16, 32, 64, 8)),
-    _entry("BasicUNetPlusPlus", PICTURE, spatial_dims=2, in_channels=1, out_channels=2, features=(8, 8, 16, 32, 64, 8)),
+    _entry(
+        "BasicUNetPlusPlus",
+        PICTURE,
+        spatial_dims=2,
+        in_channels=1,
+        out_channels=2,
+        features=(8, 8, 16, 32, 64, 8),
+    ),
     _entry("SegResNet", spatial_dims=3, in_channels=1, out_channels=2, init_filters=8),
-    _entry("SegResNetDS", spatial_dims=3, in_channels=1, out_channels=2, init_filters=8, blocks_down=(1, 2, 2), dsdepth=2),
-    _entry("SegResNetVAE", fixed=True, input_image_size=[32, 32, 32], vae_nz=32, spatial_dims=3, in_channels=1, out_channels=2, init_filters=8),
+    _entry(
+        "SegResNetDS",
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=2,
+        init_filters=8,
+        blocks_down=(1, 2, 2),
+        dsdepth=2,
+    ),
+    _entry(
+        "SegResNetVAE",
+        fixed=True,
+        input_image_size=[32, 32, 32],
+        vae_nz=32,
+        spatial_dims=3,
+        in_channels=1,
+        out_channels=2,
+        init_filters=8,
+    ),
     _entry("DynUNet", spatial_dims=3, label="-plain", **_DYN),
-    _entry("DynUNet", spatial_dims=3, deep_supervision=True, deep_supr_num=2, res_block=True, label="-deep-supervision", **_DYN),
+    _entry(
+        "DynUNet",
+        spatial_dims=3,
+        deep_supervision=True,
+        deep_supr_num=2,
+        res_block=True,
+        label="-deep-supervision",
+        **_DYN,
+    ),
     _entry("VNet", spatial_dims=3, in_channels=1, out_channels=2),
-    _entry("AttentionUnet", spatial_dims=3, in_channels=1, out_channels=2, channels=(8, 16, 32), strides=(2, 2)),
+    _entry(
+        "AttentionUnet", spatial_dims=3, in_channels=1, out_channels=2, channels=(8, 16, 32), strides=(2, 2)
+    ),
     _entry(
         "UNETR",
         fixed=True,
@@ -69,7 +110,14 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     _entry("DenseNet121", spatial_dims=3, in_channels=1, out_channels=2),
     _entry(
-        "ResNet", spatial_dims=3, n_input_channels=1, num_classes=2, block="basic", layers=[1, 1, 1, 1], block_inplanes=[16, 32, 64, 128], label="-3d"
+        "ResNet",
+        spatial_dims=3,
+        n_input_channels=1,
+        num_classes=2,
+        block="basic",
+        layers=[1, 1, 1, 1],
+        block_inplanes=[16, 32, 64, 128],
+        label="-3d",
     ),
     _entry(
         "ResNet",
@@ -83,12 +131,44 @@ ENTRIES: tuple[Entry, ...] = (
         label="-3d-padded-shortcut",
     ),
     _entry("SEResNet50", PICTURE, spatial_dims=2, in_channels=1, num_classes=2, layers=(1, 1, 1, 1)),
-    _entry("EfficientNetBN", model_name="efficientnet-b0", spatial_dims=3, in_channels=1, num_classes=2, pretrained=False),
+    _entry(
+        "EfficientNetBN",
+        model_name="efficientnet-b0",
+        spatial_dims=3,
+        in_channels=1,
+        num_classes=2,
+        pretrained=False,
+    ),
     _entry("HighResNet", spatial_dims=3, in_channels=1, out_channels=2, dropout_prob=0.0),
-    _entry("FlexibleUNet", PICTURE, in_channels=1, out_channels=2, backbone="efficientnet-b0", spatial_dims=2),
-    _entry("FlexibleUNet", PICTURE, in_channels=1, out_channels=2, backbone="resnet18", spatial_dims=2, label="-resnet18"),
-    _entry("Regressor", fixed=True, in_shape=(1, 32, 32, 32), out_shape=(2,), channels=(8, 16, 32), strides=(2, 2, 2)),
-    _entry("Classifier", PICTURE, fixed=True, in_shape=(1, 64, 64), classes=3, channels=(8, 16, 32), strides=(2, 2, 2)),
+    _entry(
+        "FlexibleUNet", PICTURE, in_channels=1, out_channels=2, backbone="efficientnet-b0", spatial_dims=2
+    ),
+    _entry(
+        "FlexibleUNet",
+        PICTURE,
+        in_channels=1,
+        out_channels=2,
+        backbone="resnet18",
+        spatial_dims=2,
+        label="-resnet18",
+    ),
+    _entry(
+        "Regressor",
+        fixed=True,
+        in_shape=(1, 32, 32, 32),
+        out_shape=(2,),
+        channels=(8, 16, 32),
+        strides=(2, 2, 2),
+    ),
+    _entry(
+        "Classifier",
+        PICTURE,
+        fixed=True,
+        in_shape=(1, 64, 64),
+        classes=3,
+        channels=(8, 16, 32),
+        strides=(2, 2, 2),
+    ),
     _entry(
         "AutoEncoder",
         PICTURE,
@@ -112,8 +192,17 @@ ENTRIES: tuple[Entry, ...] = (
         strides=(2, 2, 2),
     ),
     _entry("RegUNet", spatial_dims=3, in_channels=1, num_channel_initial=8, depth=2, out_channels=3),
-    _entry("LocalNet", spatial_dims=3, in_channels=1, num_channel_initial=8, extract_levels=(0, 1, 2), out_channels=3),
-    _entry("AHNet", image(64, channels=1, rank=3), spatial_dims=3, in_channels=1, out_channels=2, psp_block_num=0),
+    _entry(
+        "LocalNet",
+        spatial_dims=3,
+        in_channels=1,
+        num_channel_initial=8,
+        extract_levels=(0, 1, 2),
+        out_channels=3,
+    ),
+    _entry(
+        "AHNet", image(64, channels=1, rank=3), spatial_dims=3, in_channels=1, out_channels=2, psp_block_num=0
+    ),
     _entry("MedNeXtS", spatial_dims=3, in_channels=1, out_channels=2),
     _entry("Quicknat", PICTURE, num_classes=3, num_channels=1, num_filters=16, se_block="CSE"),
     _entry(
@@ -144,5 +233,12 @@ ENTRIES: tuple[Entry, ...] = (
     ),
     _entry("PatchDiscriminator", PICTURE, spatial_dims=2, channels=16, in_channels=1, num_layers_d=3),
     _entry("HoVerNet", image(256), fixed=True, mode="fast", out_classes=3),
-    _entry("VoxelMorphUNet", spatial_dims=3, in_channels=1, unet_out_channels=8, channels=(8, 16, 16, 16, 16, 16), final_conv_channels=(8, 8)),
+    _entry(
+        "VoxelMorphUNet",
+        spatial_dims=3,
+        in_channels=1,
+        unet_out_channels=8,
+        channels=(8, 16, 16, 16, 16, 16),
+        final_conv_channels=(8, 8),
+    ),
 )

@@ -34,8 +34,17 @@ def _make(decoder: str, encoder: str) -> nn.Module:
 
 
 def _entries() -> tuple[Entry, ...]:
-    pairs = [(line.split(":")[0], encoder) for line in _PAIRS.strip().splitlines() for encoder in line.split(":")[1].split()]
-    return tuple([Entry(f"segmentation_models_pytorch/{d}-{e}", partial(_make, d, e), image(64, step=32)) for d, e in pairs])
+    pairs = [
+        (line.split(":")[0], encoder)
+        for line in _PAIRS.strip().splitlines()
+        for encoder in line.split(":")[1].split()
+    ]
+    return tuple(
+        [
+            Entry(f"segmentation_models_pytorch/{d}-{e}", partial(_make, d, e), image(64, step=32))
+            for d, e in pairs
+        ]
+    )
 
 
 ENTRIES = _entries()

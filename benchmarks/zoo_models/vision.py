@@ -31,7 +31,9 @@ def _pair(batch: int, larger: bool) -> Inputs:
 
 def _effdet(name: str) -> nn.Module:
     effdet = import_module("effdet")
-    model: nn.Module = effdet.create_model(name, bench_task="", pretrained=False, pretrained_backbone=False, image_size=(128, 128))
+    model: nn.Module = effdet.create_model(
+        name, bench_task="", pretrained=False, pretrained_backbone=False, image_size=(128, 128)
+    )
     return model
 
 
@@ -126,8 +128,12 @@ ENTRIES: tuple[Entry, ...] = (
     _tv("segmentation", "fcn_resnet50", image(64), weights_backbone=None),
     _tv("segmentation", "deeplabv3_mobilenet_v3_large", image(64), weights_backbone=None, aux_loss=True),
     _tv("segmentation", "lraspp_mobilenet_v3_large", image(64), weights_backbone=None),
-    Entry("torchvision/optical_flow-raft_small", partial(_torchvision, "optical_flow", "raft_small", {}), _pair),
-    Entry("torchvision/optical_flow-raft_large", partial(_torchvision, "optical_flow", "raft_large", {}), _pair),
+    Entry(
+        "torchvision/optical_flow-raft_small", partial(_torchvision, "optical_flow", "raft_small", {}), _pair
+    ),
+    Entry(
+        "torchvision/optical_flow-raft_large", partial(_torchvision, "optical_flow", "raft_large", {}), _pair
+    ),
     *[
         Entry(f"torchvision/detection-{name}", partial(_core, name, {}), image(320 if "ssd" in name else 128))
         for name in (
@@ -146,8 +152,14 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("effdet/tf_efficientdet_lite0", partial(_effdet, "tf_efficientdet_lite0"), image(128), True),
     Entry("effdet/efficientdet_d0", partial(_effdet, "efficientdet_d0"), image(128), True),
     Entry("effdet/cspresdet50", partial(_effdet, "cspresdet50"), image(128), True),
-    *[Entry(f"pytorchcv/{name}", partial(_cv, name, {}), image(32 if "cifar" in name else 224), True) for name in _CV_CLASSIFIERS],
-    *[Entry(f"pytorchcv/{name}", partial(_cv, name, {"in_size": (128, 128)}), image(128), True) for name in _CV_SEGMENTERS],
+    *[
+        Entry(f"pytorchcv/{name}", partial(_cv, name, {}), image(32 if "cifar" in name else 224), True)
+        for name in _CV_CLASSIFIERS
+    ],
+    *[
+        Entry(f"pytorchcv/{name}", partial(_cv, name, {"in_size": (128, 128)}), image(128), True)
+        for name in _CV_SEGMENTERS
+    ],
     *[
         Entry(f"pretrainedmodels/{name}", partial(_cadene, name), image(size))
         for name, size in {

@@ -96,7 +96,11 @@ _HOMES = {
 def __getattr__(name: str) -> Any:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f".{_HOMES[name]}", __name__), name) if name in _HOMES else import_module(f".{name}", __name__)
+    value = (
+        getattr(import_module(f".{_HOMES[name]}", __name__), name)
+        if name in _HOMES
+        else import_module(f".{name}", __name__)
+    )
     globals()[name] = value
     return value
 

@@ -15,9 +15,15 @@ FRACTIONS = [torch.float16, torch.bfloat16, torch.float32, torch.float64, torch.
 
 
 @pytest.mark.parametrize("dtype", FRACTIONS)
-@pytest.mark.parametrize("pair", [(NAN, 1.0), (1.0, NAN), (INF, 1.0), (1.0, -INF), (INF, -INF), (NAN, INF), (-INF, NAN)])
-def test_what_only_one_side_has_is_a_difference_without_bound(pair: tuple[float, float], dtype: torch.dtype) -> None:
-    found = difference([torch.tensor([2.0, pair[0]], dtype=dtype)], [torch.tensor([2.0, pair[1]], dtype=dtype)])
+@pytest.mark.parametrize(
+    "pair", [(NAN, 1.0), (1.0, NAN), (INF, 1.0), (1.0, -INF), (INF, -INF), (NAN, INF), (-INF, NAN)]
+)
+def test_what_only_one_side_has_is_a_difference_without_bound(
+    pair: tuple[float, float], dtype: torch.dtype
+) -> None:
+    found = difference(
+        [torch.tensor([2.0, pair[0]], dtype=dtype)], [torch.tensor([2.0, pair[1]], dtype=dtype)]
+    )
     assert found.max_abs == found.relative == math.inf and not found.finite
 
 
@@ -40,7 +46,10 @@ def slow(expected: list[Tensor], found: list[Tensor]) -> tuple[float, float]:
     largest = max((max(v, default=0.0) for v in values), default=0.0)
     worst = relative = 0.0
     for a, b, own in zip(expected, found, values):
-        apart = max((abs(complex(x) - complex(y)) for x, y in zip(a.flatten().tolist(), b.flatten().tolist())), default=0.0)
+        apart = max(
+            (abs(complex(x) - complex(y)) for x, y in zip(a.flatten().tolist(), b.flatten().tolist())),
+            default=0.0,
+        )
         worst = max(worst, apart)
         relative = max(relative, apart / (max(max(own, default=0.0), 1e-3 * largest) or 1.0))
     return worst, relative
@@ -50,8 +59,12 @@ def slow(expected: list[Tensor], found: list[Tensor]) -> tuple[float, float]:
 def test_the_figures_are_those_of_the_slow_way(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(1)
     shapes = [(2, 3), (0, 4), (), (5,)]
-    expected = [torch.randn(shape, generator=generator, dtype=dtype) * 10**-i for i, shape in enumerate(shapes)]
-    found = [tensor + 0.01 * torch.randn(tensor.shape, generator=generator, dtype=dtype) for tensor in expected]
+    expected = [
+        torch.randn(shape, generator=generator, dtype=dtype) * 10**-i for i, shape in enumerate(shapes)
+    ]
+    found = [
+        tensor + 0.01 * torch.randn(tensor.shape, generator=generator, dtype=dtype) for tensor in expected
+    ]
     apart = difference(expected, found)
     assert (apart.max_abs, apart.relative) == pytest.approx(slow(expected, found), rel=1e-9)
 

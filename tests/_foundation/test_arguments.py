@@ -20,7 +20,11 @@ IMAGE = torch.zeros(1, 3, 16, 16)
 @pytest.fixture(scope="module")
 def model() -> nn.Sequential:
     model = nn.Sequential()
-    for name, layer in (("conv1", nn.Conv2d(3, 8, 3)), ("conv2", nn.Conv2d(8, 8, 3)), ("conv3", nn.Conv2d(8, 4, 3))):
+    for name, layer in (
+        ("conv1", nn.Conv2d(3, 8, 3)),
+        ("conv2", nn.Conv2d(8, 8, 3)),
+        ("conv3", nn.Conv2d(8, 4, 3)),
+    ):
         model.add_module(name, layer)
     return model.eval()
 
@@ -45,28 +49,70 @@ def test_what_belongs_there_and_what_was_given(model: nn.Module, graph: prunus.C
     assert told(prunus.plan, model, values, rate=0.5) == traced
     assert told(scores.norm, model) == traced
     assert told(prunus.compact, plan, model) == "model must be a torch.nn.Module, not a plan."
-    assert told(prunus.mask, model, graph) == "plan must be a plan (prunus.plan(graph, scores, ...)), not a traced graph."
-    assert told(prunus.trace, nn.Linear, IMAGE) == "model must be a torch.nn.Module, not the class Linear; make one of it first."
-    assert told(prunus.plan, graph, scores.norm, rate=0.5) == "scores must be a tensor, not the function norm; call it, and give what it returns."
-    assert told(scores.taylor, graph, [(IMAGE, torch.zeros(1).long())], nn.CrossEntropyLoss).endswith("make one of it first.")
-    assert told(scores.activation_mean, graph, IMAGE).endswith("not a tensor of shape (1, 3, 16, 16); put it into a list.")
+    assert (
+        told(prunus.mask, model, graph)
+        == "plan must be a plan (prunus.plan(graph, scores, ...)), not a traced graph."
+    )
+    assert (
+        told(prunus.trace, nn.Linear, IMAGE)
+        == "model must be a torch.nn.Module, not the class Linear; make one of it first."
+    )
+    assert (
+        told(prunus.plan, graph, scores.norm, rate=0.5)
+        == "scores must be a tensor, not the function norm; call it, and give what it returns."
+    )
+    assert told(scores.taylor, graph, [(IMAGE, torch.zeros(1).long())], nn.CrossEntropyLoss).endswith(
+        "make one of it first."
+    )
+    assert told(scores.activation_mean, graph, IMAGE).endswith(
+        "not a tensor of shape (1, 3, 16, 16); put it into a list."
+    )
 
 
 @pytest.mark.parametrize("value", ["0.5", True, [0.5], np.array([0.5]), torch.tensor([0.5])])
 def test_only_numbers_are_numbers(graph: prunus.ChannelGraph, value: Any) -> None:
-    assert told(prunus.plan, graph, scores.norm(graph), rate=value).startswith("rate must be a number or None, not ")
-    assert told(prunus.plan, graph, scores.norm(graph), rate=0.5, round_to=8.0) == "round_to must be a whole number or 'auto', not 8.0."
-    assert told(prunus.plan, graph, scores.norm(graph), rate=0.5, round_to="8").startswith("round_to must be a whole number or 'auto', not '8'")
-    assert told(prunus.plan, graph, scores.norm(graph), rate=0.5, exact=1) == "exact must be True or False, not 1."
+    assert told(prunus.plan, graph, scores.norm(graph), rate=value).startswith(
+        "rate must be a number or None, not "
+    )
+    assert (
+        told(prunus.plan, graph, scores.norm(graph), rate=0.5, round_to=8.0)
+        == "round_to must be a whole number or 'auto', not 8.0."
+    )
+    assert told(prunus.plan, graph, scores.norm(graph), rate=0.5, round_to="8").startswith(
+        "round_to must be a whole number or 'auto', not '8'"
+    )
+    assert (
+        told(prunus.plan, graph, scores.norm(graph), rate=0.5, exact=1)
+        == "exact must be True or False, not 1."
+    )
 
 
-@pytest.mark.parametrize("half", [0.5, np.float32(0.5), np.float64(0.5), np.array(0.5), torch.tensor(0.5), torch.tensor(0.5, requires_grad=True)])
+@pytest.mark.parametrize(
+    "half",
+    [
+        0.5,
+        np.float32(0.5),
+        np.float64(0.5),
+        np.array(0.5),
+        torch.tensor(0.5),
+        torch.tensor(0.5, requires_grad=True),
+    ],
+)
 @pytest.mark.parametrize("eight", [4, np.int64(4), torch.tensor(4)])
 def test_numbers_of_numpy_and_torch_are_taken(graph: prunus.ChannelGraph, half: Any, eight: Any) -> None:
     assert prunus.plan(graph, scores.norm(graph), rate=half, round_to=eight).removed == 8
 
 
-@pytest.mark.parametrize("form", [lambda s: s.requires_grad_(), lambda s: s.numpy(), lambda s: s.tolist(), lambda s: s.half(), lambda s: s.double()])
+@pytest.mark.parametrize(
+    "form",
+    [
+        lambda s: s.requires_grad_(),
+        lambda s: s.numpy(),
+        lambda s: s.tolist(),
+        lambda s: s.half(),
+        lambda s: s.double(),
+    ],
+)
 def test_scores_come_in_many_forms(graph: prunus.ChannelGraph, form: Any) -> None:
     assert prunus.plan(graph, form(scores.norm(graph).detach().float()), rate=0.5).removed == 8
 
@@ -80,7 +126,10 @@ def test_scores_that_are_none(graph: prunus.ChannelGraph) -> None:
 
 
 def test_one_text_is_one_pattern(graph: prunus.ChannelGraph) -> None:
-    plans = [prunus.plan(graph, scores.norm(graph), rate=0.5, protect=protect) for protect in ("conv1", ["conv1"], ("conv1",))]
+    plans = [
+        prunus.plan(graph, scores.norm(graph), rate=0.5, protect=protect)
+        for protect in ("conv1", ["conv1"], ("conv1",))
+    ]
     assert [plan.removed for plan in plans] == [4, 4, 4]
     assert told(prunus.plan, graph, scores.norm(graph), rate=0.5, protect=[1]).startswith(
         "protect must be a text or a list of texts, not the list [1]"
@@ -90,7 +139,9 @@ def test_one_text_is_one_pattern(graph: prunus.ChannelGraph) -> None:
 def test_near_misses_are_named(model: nn.Module, graph: prunus.ChannelGraph) -> None:
     values = scores.norm(graph)
     assert told(prunus.plan, graph, values, rat=0.5) == "plan has no argument 'rat'; did you mean 'rate'."
-    assert told(prunus.plan, graph, values, rate=0.5, scope="Global").endswith("not 'Global'; did you mean 'global'.")
+    assert told(prunus.plan, graph, values, rate=0.5, scope="Global").endswith(
+        "not 'Global'; did you mean 'global'."
+    )
     assert told(prunus.plan, graph).startswith("plan needs the argument 'scores'")
     assert told(prunus.mask, model).startswith("mask needs the argument 'plan'")
     assert told(scores.norm, graph, 2, "mean", 4).startswith("norm takes 3 arguments by place")
@@ -120,28 +171,43 @@ def test_settings_of_a_training_are_whole_numbers(epochs: Any) -> None:
 
 
 def test_inputs_that_are_none(model: nn.Module) -> None:
-    assert told(prunus.trace, model, (1, 3, 16, 16)).endswith("give a tensor, such as torch.zeros(1, 3, 16, 16).")
-    assert told(prunus.trace, model, [1, 3, 16, 16]).endswith("give a tensor, such as torch.zeros(1, 3, 16, 16).")
+    assert told(prunus.trace, model, (1, 3, 16, 16)).endswith(
+        "give a tensor, such as torch.zeros(1, 3, 16, 16)."
+    )
+    assert told(prunus.trace, model, [1, 3, 16, 16]).endswith(
+        "give a tensor, such as torch.zeros(1, 3, 16, 16)."
+    )
     assert told(prunus.trace, model, IMAGE.numpy()).endswith("torch.from_numpy makes a tensor of it.")
     assert "check the example inputs" in told(prunus.trace, model, IMAGE.long())
     assert "check the example inputs" in told(prunus.trace, model, {"image": IMAGE})
 
 
-@pytest.mark.parametrize("batch", [torch.zeros(1, 1, 16, 16), (), {"image": IMAGE}, IMAGE.double(), "text", IMAGE.numpy()])
+@pytest.mark.parametrize(
+    "batch", [torch.zeros(1, 1, 16, 16), (), {"image": IMAGE}, IMAGE.double(), "text", IMAGE.numpy()]
+)
 def test_batches_that_the_model_does_not_take(graph: prunus.ChannelGraph, batch: Any) -> None:
     plan = prunus.plan(graph, scores.norm(graph), rate=0.5)
-    calls = [(compensation.refit, graph.model, plan), (scores.reconstruction, graph), (scores.thinet, graph), (scores.nisp, graph)]
+    calls = [
+        (compensation.refit, graph.model, plan),
+        (scores.reconstruction, graph),
+        (scores.thinet, graph),
+        (scores.nisp, graph),
+    ]
     for function, *first in calls:
         assert told(function, *first, [batch])
         assert told(function, *first, [])
 
 
-@pytest.mark.parametrize("metric", [None, "93", {"a": 1.0}, torch.zeros(2, 2), torch.zeros(0), float("nan"), True, 1j, object()])
+@pytest.mark.parametrize(
+    "metric", [None, "93", {"a": 1.0}, torch.zeros(2, 2), torch.zeros(0), float("nan"), True, 1j, object()]
+)
 def test_metrics_that_are_none(graph: prunus.ChannelGraph, metric: Any) -> None:
     assert told(prunus.plan, graph, scores.norm(graph), tolerance=1.0, evaluate=lambda m: metric)
 
 
-@pytest.mark.parametrize("metric", [93, 93.0, np.float32(93), torch.tensor(93.0), torch.ones(30), np.ones(30)])
+@pytest.mark.parametrize(
+    "metric", [93, 93.0, np.float32(93), torch.tensor(93.0), torch.ones(30), np.ones(30)]
+)
 def test_metrics_come_in_many_forms(graph: prunus.ChannelGraph, metric: Any) -> None:
     assert prunus.plan(graph, scores.norm(graph), tolerance=1.0, evaluate=lambda m: metric).removed > 8
 
@@ -151,7 +217,9 @@ def test_an_optimiser_of_another_model(model: nn.Module, graph: prunus.ChannelGr
     assert "give the optimiser that was made for this model" in told(
         prunus.compact, model, plan, optimizer=torch.optim.SGD(nn.Linear(2, 2).parameters(), 0.1)
     )
-    assert told(prunus.compact, model, plan, optimizer=torch.optim.SGD).startswith("optimizer must be an optimiser or None, not the class SGD")
+    assert told(prunus.compact, model, plan, optimizer=torch.optim.SGD).startswith(
+        "optimizer must be an optimiser or None, not the class SGD"
+    )
 
 
 def test_values_are_named_in_few_words() -> None:

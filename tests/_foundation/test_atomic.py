@@ -49,7 +49,11 @@ def _special(path: Path, kind: str) -> Path:
 @pytest.mark.parametrize("linked", [False, True])
 @pytest.mark.parametrize("kind", ["a folder", "a named pipe", "a socket", "a device"])
 def test_what_is_no_file_is_refused_and_stays(
-    write: Callable[[Path, bytes], None], kind: str, linked: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    write: Callable[[Path, bytes], None],
+    kind: str,
+    linked: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.chdir(tmp_path)
     path = _special(tmp_path / "target", kind)
@@ -72,7 +76,9 @@ def test_a_link_is_followed_and_stays(write: Callable[[Path, bytes], None], tmp_
     first.symlink_to("second")
     second.symlink_to(real)
     write(first, b"new")
-    assert first.is_symlink() and second.is_symlink() and not real.is_symlink() and real.read_bytes() == b"new"
+    assert (
+        first.is_symlink() and second.is_symlink() and not real.is_symlink() and real.read_bytes() == b"new"
+    )
     real.unlink()
     write(first, b"again")  # through a link to nothing
     assert first.is_symlink() and real.read_bytes() == b"again"
@@ -88,7 +94,9 @@ def test_links_in_a_circle_are_told(write: Callable[[Path, bytes], None], tmp_pa
 
 
 @POSIX
-def test_permissions_of_an_existing_file_are_kept_and_new_ones_follow_the_umask(write: Callable[[Path, bytes], None], tmp_path: Path) -> None:
+def test_permissions_of_an_existing_file_are_kept_and_new_ones_follow_the_umask(
+    write: Callable[[Path, bytes], None], tmp_path: Path
+) -> None:
     path, fresh = tmp_path / "file", tmp_path / "fresh"
     path.write_bytes(b"old")
     path.chmod(0o640)
@@ -110,8 +118,12 @@ def test_another_hard_link_keeps_the_old_content(tmp_path: Path) -> None:
     assert path.read_bytes() == b"new" and other.read_bytes() == b"old"
 
 
-def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(write: Callable[[Path, bytes], None], tmp_path: Path) -> None:
-    path, dead, folder, other = (tmp_path / name for name in ("file", f".file.0000{PART}", f".file.1111{PART}", f".other.2222{PART}"))
+def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(
+    write: Callable[[Path, bytes], None], tmp_path: Path
+) -> None:
+    path, dead, folder, other = (
+        tmp_path / name for name in ("file", f".file.0000{PART}", f".file.1111{PART}", f".other.2222{PART}")
+    )
     living = tmp_path / f".file.3333{PART}"
     for one in (dead, other, living):
         one.write_bytes(b"half")
@@ -130,7 +142,9 @@ def test_what_a_killed_process_left_goes_and_what_a_living_one_writes_stays(writ
 
 
 @pytest.mark.parametrize("call", ["open", "fsync", "replace", "fdopen"])
-def test_a_full_disk_leaves_what_was_there(call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_leaves_what_was_there(
+    call: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
 

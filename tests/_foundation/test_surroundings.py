@@ -60,7 +60,13 @@ def _all() -> Iterator[None]:
 
 def network() -> nn.Sequential:
     torch.manual_seed(0)
-    layers = [nn.Conv2d(3, 8, 3), nn.BatchNorm2d(8), nn.ReLU(), nn.Sequential(nn.Conv2d(8, 12, 3), nn.ReLU()), nn.Conv2d(12, 4, 3)]
+    layers = [
+        nn.Conv2d(3, 8, 3),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Sequential(nn.Conv2d(8, 12, 3), nn.ReLU()),
+        nn.Conv2d(12, 4, 3),
+    ]
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten()).eval()
 
 
@@ -81,16 +87,31 @@ def everything(model: nn.Module) -> dict[str, Any]:
         "random": scores.random(graph),
     }
     plan = prunus.plan(graph, made["norm"], macs=0.5)
-    made |= {"plan": plan.to_json(), "masked": prunus.mask(model, plan), "compact": prunus.compact(model, plan)}
-    made |= {"apart": prunus.verify(model, plan, made["compact"], IMAGES).max_abs, "refitted": compensation.refit(model, plan, [IMAGES])}
+    made |= {
+        "plan": plan.to_json(),
+        "masked": prunus.mask(model, plan),
+        "compact": prunus.compact(model, plan),
+    }
+    made |= {
+        "apart": prunus.verify(model, plan, made["compact"], IMAGES).max_abs,
+        "refitted": compensation.refit(model, plan, [IMAGES]),
+    }
     recalibrated = prunus.mask(model, plan)
     split = Split((IMAGES.abs() * 50).to("cpu", torch.uint8), LABELS)
-    training.recalibrate(recalibrated, split, (torch.full((3,), 0.5, device="cpu"), torch.full((3,), 0.5, device="cpu")), 1)
+    training.recalibrate(
+        recalibrated, split, (torch.full((3,), 0.5, device="cpu"), torch.full((3,), 0.5, device="cpu")), 1
+    )
     return made | {"recalibrated": recalibrated}
 
 
 def tensors(value: Any) -> list[Tensor]:
-    return [*value.parameters(), *value.buffers()] if isinstance(value, nn.Module) else [value] if isinstance(value, Tensor) else []
+    return (
+        [*value.parameters(), *value.buffers()]
+        if isinstance(value, nn.Module)
+        else [value]
+        if isinstance(value, Tensor)
+        else []
+    )
 
 
 @pytest.fixture(scope="module")
@@ -108,7 +129,11 @@ def test_results_are_those_made_outside(setting: str, outside: dict[str, Any]) -
         assert all(not tensor.is_inference() and tensor.device.type == "cpu" for tensor in tensors(got)), name
         if tensors(want):
             for a, b in zip(tensors(want), tensors(got), strict=True):
-                assert a.dtype == b.dtype and a.requires_grad == b.requires_grad and torch.allclose(a, b, rtol=1e-5, atol=1e-7), name
+                assert (
+                    a.dtype == b.dtype
+                    and a.requires_grad == b.requires_grad
+                    and torch.allclose(a, b, rtol=1e-5, atol=1e-7)
+                ), name
         else:
             assert got == pytest.approx(want, abs=1e-6), name
     inside["compact"](IMAGES).sum().backward()
@@ -117,7 +142,9 @@ def test_results_are_those_made_outside(setting: str, outside: dict[str, Any]) -
 def test_settings_are_as_before_afterwards() -> None:
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), torch.device("meta"):
         prunus.trace(nn.Linear(2, 2, device="cpu"), torch.zeros(1, 2, device="cpu"))
-        assert torch.is_inference_mode_enabled() and torch.is_autocast_enabled("cpu") and torch.empty(1).is_meta
+        assert (
+            torch.is_inference_mode_enabled() and torch.is_autocast_enabled("cpu") and torch.empty(1).is_meta
+        )
     with torch.no_grad():
         prunus.trace(nn.Linear(2, 2), torch.zeros(1, 2))
         assert not torch.is_grad_enabled()
@@ -165,7 +192,9 @@ def test_a_compiled_model_is_pruned_as_it_was_written(how: str, outside: dict[st
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # TorchScript's
 @pytest.mark.parametrize("make", [torch.jit.script, lambda model: torch.jit.trace(model, IMAGES)])
-def test_a_scripted_model_is_refused_and_a_scripted_child_is_named(make: Callable[[nn.Module], nn.Module]) -> None:
+def test_a_scripted_model_is_refused_and_a_scripted_child_is_named(
+    make: Callable[[nn.Module], nn.Module],
+) -> None:
     with pytest.raises(TraceError, match="The model is TorchScript"):
         prunus.trace(make(network()), IMAGES)
     model = network()
@@ -174,4 +203,6 @@ def test_a_scripted_model_is_refused_and_a_scripted_child_is_named(make: Callabl
         prunus.trace(model, IMAGES)
     model = network()
     model[2] = torch.jit.script(nn.ReLU())
-    assert prunus.trace(model, IMAGES).num_channels == 20, "a scripted child without parameters takes nothing away"
+    assert prunus.trace(model, IMAGES).num_channels == 20, (
+        "a scripted child without parameters takes nothing away"
+    )

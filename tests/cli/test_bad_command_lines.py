@@ -324,11 +324,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (root / "cut.safetensors").write_bytes((root / "out" / "model.safetensors").read_bytes()[:-7])
     own = {"class": "LeNet5", "input_shape": [1, 1, 8, 8], "options": {"image_size": 8}, "weights": ""}
     _recorded(root / "out", own | {"name": "lenet5"})
-    for folder, name in {"factory": "nets:fine", "itself": "../itself/model.safetensors", "damaged": "lenet5"}.items():
+    for folder, name in {
+        "factory": "nets:fine",
+        "itself": "../itself/model.safetensors",
+        "damaged": "lenet5",
+    }.items():
         shutil.copytree(root / "out", root / folder)
         _recorded(root / folder, own | {"name": name})
     (root / "damaged" / "result.json").write_text("[" * 100_000)
-    for folder, accuracy in {"run": {"count": 10, "steps": [{"value": 50.0}]}, "damaged_run": {"count": "ten", "steps": 3}}.items():
+    for folder, accuracy in {
+        "run": {"count": 10, "steps": [{"value": 50.0}]},
+        "damaged_run": {"count": "ten", "steps": 3},
+    }.items():
         (root / folder).mkdir()
         _recorded(root / folder, own | {"name": "lenet5"}, accuracy=accuracy)
     shutil.copytree(root / "out", root / "gated")
@@ -344,7 +351,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def _recorded(folder: Path, model: dict[str, object], **more: object) -> None:
     cost = {"after": {"macs": 1, "bytes": 1}}
     record = {key: {} for key in ("command", "created", "environment", "target", "layers", "verification")}
-    (folder / "result.json").write_text(json.dumps({"schema": 1, **record, "cost": cost, "model": model} | more))
+    (folder / "result.json").write_text(
+        json.dumps({"schema": 1, **record, "cost": cost, "model": model} | more)
+    )
 
 
 @pytest.mark.parametrize("line", LINES)
@@ -361,7 +370,12 @@ def test_a_bad_command_line_is_one_sentence(line: str, place: Path) -> None:
         text = sentence.removeprefix("prunus: ")
         assert said.splitlines()[-1] == sentence
         assert text[-1] == "." and ".." not in text[-3:] and len(text) < 700, text
-        assert text[0].isupper() or not text[0].isalpha() or text.split()[0].strip(",:") in line or "/" in text.split()[0], text
+        assert (
+            text[0].isupper()
+            or not text[0].isalpha()
+            or text.split()[0].strip(",:") in line
+            or "/" in text.split()[0]
+        ), text
     else:
         assert "Usage: " in said, said
     made = [name for name in ("new", "new.onnx") if (place / name).exists()]

@@ -28,7 +28,20 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     train(large, kept, TrainConfig(epochs=4, batch_size=64, lr=0.05), normalise=digits.normalise)
     torch.save(large.state_dict(), folder / "large.pt")
     name = f"lenet5@{folder / 'large.pt'}"
-    pruning = ["prune", name, "--data", "digits", "--rate", "0.8", "--epochs", "2", "--no-onnx", "--no-report", "-o", str(folder / "small")]
+    pruning = [
+        "prune",
+        name,
+        "--data",
+        "digits",
+        "--rate",
+        "0.8",
+        "--epochs",
+        "2",
+        "--no-onnx",
+        "--no-report",
+        "-o",
+        str(folder / "small"),
+    ]
     assert runner.invoke(app, pruning, catch_exceptions=False).exit_code == 0
     return [str(folder / "small"), name]
 
@@ -65,7 +78,9 @@ def test_a_tolerance(stages: list[str]) -> None:
 
 
 def test_what_is_shown(stages: list[str]) -> None:
-    shown = runner.invoke(app, ["cascade", *stages, "--data", "digits", "--budget", "0.6"], catch_exceptions=False).stdout
+    shown = runner.invoke(
+        app, ["cascade", *stages, "--data", "digits", "--budget", "0.6"], catch_exceptions=False
+    ).stdout
     assert "Sure is a margin of 0." in shown and "cascade" in shown and "one input at a time" in shown
 
 
@@ -73,7 +88,10 @@ def test_what_is_shown(stages: list[str]) -> None:
     ("arguments", "said"),
     [
         (["--data", "digits"], "Exactly one of --budget and --tolerance"),
-        (["--data", "digits", "--budget", "0.5", "--tolerance", "1"], "Exactly one of --budget and --tolerance"),
+        (
+            ["--data", "digits", "--budget", "0.5", "--tolerance", "1"],
+            "Exactly one of --budget and --tolerance",
+        ),
         (["--budget", "0.5"], "give --data"),
         (["--data", "digits", "--budget", "0.5", "--held-out", "1"], "between 0 and 1"),
         (["--data", "digits", "--budget", "0.01"], "the first stage alone"),

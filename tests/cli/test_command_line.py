@@ -25,8 +25,17 @@ except SystemExit as stop:
     assert not stop.code, stop.code
 print([name for name in ("torch", "numpy", "matplotlib", "jinja2", "onnx", "sklearn") if name in sys.modules])
 """
-    for arguments in (["--help"], ["prune", "--help"], ["train", "--help"], ["demo", "-h"], ["--version"], ["methods", "--json"]):
-        done = subprocess.run([sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True)
+    for arguments in (
+        ["--help"],
+        ["prune", "--help"],
+        ["train", "--help"],
+        ["demo", "-h"],
+        ["--version"],
+        ["methods", "--json"],
+    ):
+        done = subprocess.run(
+            [sys.executable, "-c", code, *arguments], capture_output=True, text=True, check=True
+        )
         assert done.stdout.splitlines()[-1] == "[]", arguments
 
 
@@ -110,8 +119,14 @@ def test_methods() -> None:
     listed = json.loads(runner.invoke(app, ["methods", "--json"]).stdout)
     assert {"one-shot", "soft", "critical"} <= {one["name"] for one in listed["methods"]}
     needs = {one["name"]: (one["needs"], one["needs_data"]) for one in listed["scores"]}
-    assert needs["norm-l2"] == ("–", False) and needs["reconstruction"] == ("inputs", True) and needs["taylor"] == ("labels", True)
-    assert len(needs) == 15 and all(one["paper"] and one["cost"] for one in listed["scores"] + listed["methods"])
+    assert (
+        needs["norm-l2"] == ("–", False)
+        and needs["reconstruction"] == ("inputs", True)
+        and needs["taylor"] == ("labels", True)
+    )
+    assert len(needs) == 15 and all(
+        one["paper"] and one["cost"] for one in listed["scores"] + listed["methods"]
+    )
     assert "geometric-median" in runner.invoke(app, ["methods"]).stdout
 
 

@@ -33,17 +33,25 @@ def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
     (tmp_path / "small_net.py").write_text(FACTORY)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(comparison, "measure", lambda *given, **named: measure(*given, **(named | {"repeats": 2})))
+    monkeypatch.setattr(
+        comparison, "measure", lambda *given, **named: measure(*given, **(named | {"repeats": 2}))
+    )
     for module in (comparison, quantisation):
-        monkeypatch.setattr(module, "measure_onnx", lambda *given, **named: measure_onnx(*given, **(named | {"repeats": 2})))
+        monkeypatch.setattr(
+            module, "measure_onnx", lambda *given, **named: measure_onnx(*given, **(named | {"repeats": 2}))
+        )
 
 
 def compressed(*arguments: str) -> Any:
-    return runner.invoke(app, ["compress", "small_net:build", "-o", "out", *arguments], catch_exceptions=False)
+    return runner.invoke(
+        app, ["compress", "small_net:build", "-o", "out", *arguments], catch_exceptions=False
+    )
 
 
 def test_one_command_prunes_recovers_and_quantises(tmp_path: Path) -> None:
-    found = compressed("--data", "digits", "--rate", "0.25", "--epochs", "2", "--int8", "--int8-tolerance", "20", "--json")
+    found = compressed(
+        "--data", "digits", "--rate", "0.25", "--epochs", "2", "--int8", "--int8-tolerance", "20", "--json"
+    )
     assert found.exit_code == 0, found.stderr
     result = json.loads(found.stdout)
     folder = tmp_path / "out"
@@ -54,7 +62,11 @@ def test_one_command_prunes_recovers_and_quantises(tmp_path: Path) -> None:
     assert panel["held_out"] == result["model"]["data"]["validation"] > 0
     networks = {row["network"]: row for row in panel["networks"]}
     assert list(networks) == ["before", "compact", "int8"]
-    assert networks["int8"]["bytes"] == (folder / "model.int8.onnx").stat().st_size == result["files"]["int8"]["bytes"]
+    assert (
+        networks["int8"]["bytes"]
+        == (folder / "model.int8.onnx").stat().st_size
+        == result["files"]["int8"]["bytes"]
+    )
     assert networks["compact"]["bytes"] == result["files"]["onnx"]["bytes"]
     steps = {step["step"]: step["value"] for step in result["accuracy"]["steps"]}
     assert networks["before"]["accuracy"] == pytest.approx(steps["before"])
@@ -80,10 +92,18 @@ def test_it_takes_what_prune_takes() -> None:
     ("arguments", "code", "said"),
     [
         (["--rate", "0.5", "--int8"], 1, "give --data"),
-        (["--rate", "0.5", "--int8", "--data", "digits", "--no-onnx"], 1, "--int8 quantises the ONNX file, which --no-onnx leaves out"),
+        (
+            ["--rate", "0.5", "--int8", "--data", "digits", "--no-onnx"],
+            1,
+            "--int8 quantises the ONNX file, which --no-onnx leaves out",
+        ),
         (["--int8", "--data", "digits"], 2, "Give exactly one target"),
         (["--rate", "0.5", "--int8", "--data", "digits", "--int8-tolerance", "-1"], 2, "int8-tolerance"),
-        (["--rate", "0.5", "--int8", "--data", "digits", "--confidence", "2"], 1, "--confidence must be from 0.5"),
+        (
+            ["--rate", "0.5", "--int8", "--data", "digits", "--confidence", "2"],
+            1,
+            "--confidence must be from 0.5",
+        ),
     ],
 )
 def test_what_cannot_be_done(arguments: list[str], code: int, said: str) -> None:
@@ -97,5 +117,11 @@ def test_a_missing_extra_is_told_before_the_work(monkeypatch: pytest.MonkeyPatch
     import sys
 
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    found = runner.invoke(app, ["compress", "lenet5", "-o", "out", "--data", "digits", "--rate", "0.5", "--int8"])
-    assert found.exit_code == 1 and "pip install 'prunus[onnx]'" in found.stderr and "tracing" not in found.stderr
+    found = runner.invoke(
+        app, ["compress", "lenet5", "-o", "out", "--data", "digits", "--rate", "0.5", "--int8"]
+    )
+    assert (
+        found.exit_code == 1
+        and "pip install 'prunus[onnx]'" in found.stderr
+        and "tracing" not in found.stderr
+    )

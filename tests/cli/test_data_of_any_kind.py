@@ -86,10 +86,22 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "mine.py").write_text(MODULE)
     draw = np.random.default_rng(0)
-    np.savez("heights.npz", inputs=(signals := draw.normal(size=(90, 1, 16)).astype(np.float32)), targets=signals.mean(2))
+    np.savez(
+        "heights.npz",
+        inputs=(signals := draw.normal(size=(90, 1, 16)).astype(np.float32)),
+        targets=signals.mean(2),
+    )
     labels = np.arange(240) % 2
-    np.savez("pictures.npz", images=(draw.integers(0, 99, (240, 8, 8)) + 100 * labels[:, None, None]).astype(np.uint8), labels=labels)
-    np.savez("maps.npz", inputs=(maps := draw.normal(size=(60, 3, 16, 16)).astype(np.float32)), masks=(maps[:, 0] > 0) + 0)
+    np.savez(
+        "pictures.npz",
+        images=(draw.integers(0, 99, (240, 8, 8)) + 100 * labels[:, None, None]).astype(np.uint8),
+        labels=labels,
+    )
+    np.savez(
+        "maps.npz",
+        inputs=(maps := draw.normal(size=(60, 3, 16, 16)).astype(np.float32)),
+        masks=(maps[:, 0] > 0) + 0,
+    )
     yield tmp_path
     sys.modules.pop("mine", None)
 
@@ -112,36 +124,96 @@ BARE = ["--no-onnx", "--no-report"]
 @pytest.mark.parametrize(("data", "metric"), [("mine:heights", "squared error"), ("heights.npz", "R²")])
 def test_numbers_are_predicted_by_every_command(place: Path, data: str, metric: str) -> None:
     trained = run("train", data, "mine:net", *FEW, "-o", "dense")
-    assert trained["metric"] == metric and trained["model"]["data"]["name"] == data and "mean" not in trained["model"]["data"]
+    assert (
+        trained["metric"] == metric
+        and trained["model"]["data"]["name"] == data
+        and "mean" not in trained["model"]["data"]
+    )
     assert run("train", data, "mine:net", *FEW, "-o", "dense", "--resume")["value"] == trained["value"]
-    words = ["prune", "dense", "--build", "mine:net", "--data", data, "--macs", "0.6", *FEW, "--trial-epochs", "1", *BARE]
+    words = [
+        "prune",
+        "dense",
+        "--build",
+        "mine:net",
+        "--data",
+        data,
+        "--macs",
+        "0.6",
+        *FEW,
+        "--trial-epochs",
+        "1",
+        *BARE,
+    ]
     pruned = run(*words, "-o", "small")
     assert pruned["accuracy"]["metric"].startswith(metric) and pruned["model"]["data"]["name"] == data
-    assert pruned["accuracy"]["steps"][-1]["step"] == "after fine-tuning" and pruned["training"][0]["name"] == "fine-tuning"
+    assert (
+        pruned["accuracy"]["steps"][-1]["step"] == "after fine-tuning"
+        and pruned["training"][0]["name"] == "fine-tuning"
+    )
     both = run("compare", "dense", "small", "--build", "mine:net", "--data", data, "--no-onnx")
-    assert both["accuracy"]["a"] == pytest.approx(trained["value"]) and both["accuracy"]["metric"].startswith(metric)
-    timed = run("latency", "dense", "small", "--build", "mine:net", "--data", data, "--batch-size", "4", "--repeats", "3", "--runtime", "torch")
+    assert both["accuracy"]["a"] == pytest.approx(trained["value"]) and both["accuracy"]["metric"].startswith(
+        metric
+    )
+    timed = run(
+        "latency",
+        "dense",
+        "small",
+        "--build",
+        "mine:net",
+        "--data",
+        data,
+        "--batch-size",
+        "4",
+        "--repeats",
+        "3",
+        "--runtime",
+        "torch",
+    )
     assert {tuple(row["input_shape"]) for row in timed["latency"]} == {(4, 1, 16)}
     told = invoke("cascade", "mine:net", "mine:wide", "--data", data, "--budget", "0.5")
-    assert told.exit_code == 1 and f"is measured by {metric}: give data with classes" in " ".join(told.stderr.split())
+    assert told.exit_code == 1 and f"is measured by {metric}: give data with classes" in " ".join(
+        told.stderr.split()
+    )
     told = invoke("segment", "--model", "mine:net", "--data", data)
     assert told.exit_code == 1 and "what is segmented has masks" in told.stderr
     told = invoke("train", data, "mine:net", *FEW, "--method", "dynamic", "-o", "other")
-    assert told.exit_code == 1 and "--method dynamic is for images with classes" in " ".join(told.stderr.split())
+    assert told.exit_code == 1 and "--method dynamic is for images with classes" in " ".join(
+        told.stderr.split()
+    )
 
 
 def test_a_function_gets_what_it_asks_for_and_flags_that_nobody_heeds_are_refused(place: Path) -> None:
     words = ["prune", "mine:net", "--macs", "0.9", *BARE]
-    run(*words, "--data", "mine:heights", "--batch-size", "6", "--workers", "2", "--limit", "12", "--seed", "5", "-o", "a")
+    run(
+        *words,
+        "--data",
+        "mine:heights",
+        "--batch-size",
+        "6",
+        "--workers",
+        "2",
+        "--limit",
+        "12",
+        "--seed",
+        "5",
+        "-o",
+        "a",
+    )
     assert sys.modules["mine"].asked == {"batch_size": 6, "workers": 2, "limit": 12, "seed": 5}
     assert run(*words, "--data", "mine:stubborn", "--limit", "12", "-o", "b")["model"]["data"] | {"name": ""} == {
         "name": "", "train": 2, "validation": 2, "test": 2
     }  # fmt: skip
     for flag in (["--batch-size", "4"], ["--workers", "1"], ["--data-dir", "."]):
         told = invoke(*words, "--data", "mine:stubborn", *flag, "-o", "c")
-        assert told.exit_code == 1 and f"give the function a parameter {flag[0][2:].replace('-', '_')}" in " ".join(told.stderr.split())
+        assert (
+            told.exit_code == 1
+            and f"give the function a parameter {flag[0][2:].replace('-', '_')}"
+            in " ".join(told.stderr.split())
+        )
     told = invoke(*words, "--data", "mine:stubborn", "--mean", "0.5", "-o", "c")
-    assert told.exit_code == 1 and "are taken as they are: leave --mean and --std out" in " ".join(told.stderr.split())
+    assert told.exit_code == 1 and "are taken as they are: leave --mean and --std out" in " ".join(
+        told.stderr.split()
+    )
     told = invoke(*words, "--data", "mine:stubborn", "--epochs", "1", "--augment", "crop", "-o", "c")
     assert told.exit_code == 1 and "--augment crop is of images with classes" in " ".join(told.stderr.split())
 
@@ -149,7 +221,20 @@ def test_a_function_gets_what_it_asks_for_and_flags_that_nobody_heeds_are_refuse
 @pytest.mark.parametrize("data", ["pictures.npz", "mine:digits"])
 def test_images_in_memory_are_as_good_as_any_set(place: Path, data: str) -> None:
     words = ["train", data, "lenet5", *FEW, "--limit", "90", "--batch-size", "32"]
-    soft = run(*words, "--method", "soft", "--rate", "0.3", "--select", "easy-dropped", "--warmup-epochs", "0", *BARE, "-o", "soft")
+    soft = run(
+        *words,
+        "--method",
+        "soft",
+        "--rate",
+        "0.3",
+        "--select",
+        "easy-dropped",
+        "--warmup-epochs",
+        "0",
+        *BARE,
+        "-o",
+        "soft",
+    )
     assert soft["model"]["data"]["name"] == data and soft["model"]["data"]["train"] == 90
     assert soft["model"]["options"]["num_classes"] == (2 if data == "pictures.npz" else 10)
     dense = run(*words, "-o", "dense")
@@ -159,9 +244,15 @@ def test_images_in_memory_are_as_good_as_any_set(place: Path, data: str) -> None
 
 
 def test_signals_with_classes_go_through_a_cascade(place: Path) -> None:
-    (place / "of_signals.py").write_text(MODULE.replace("Linear(8, 1)", "Linear(8, 2)").replace("Linear(16, 1)", "Linear(16, 2)"))
+    (place / "of_signals.py").write_text(
+        MODULE.replace("Linear(8, 1)", "Linear(8, 2)").replace("Linear(16, 1)", "Linear(16, 2)")
+    )
     labels = np.arange(80) % 2
-    np.savez("two.npz", inputs=np.random.default_rng(0).normal(size=(80, 1, 16)) + 3 * labels[:, None, None], targets=labels)
+    np.savez(
+        "two.npz",
+        inputs=np.random.default_rng(0).normal(size=(80, 1, 16)) + 3 * labels[:, None, None],
+        targets=labels,
+    )
     found = run("cascade", "of_signals:net", "of_signals:wide", "--data", "two.npz", "--budget", "0.8")
     assert found["test"]["samples"] == 16 and len(found["models"]) == 2
     sys.modules.pop("of_signals", None)
@@ -169,9 +260,26 @@ def test_signals_with_classes_go_through_a_cascade(place: Path) -> None:
 
 def test_maps_in_a_file_are_segmented(place: Path) -> None:
     pytest.importorskip("PIL", reason="Pillow is not installed")
-    words = ["train", "maps.npz", "unet", "--epochs", "1", "--limit", "4", "--batch-size", "4", "--optimizer", "adam", "--lr", "0.01"]
+    words = [
+        "train",
+        "maps.npz",
+        "unet",
+        "--epochs",
+        "1",
+        "--limit",
+        "4",
+        "--batch-size",
+        "4",
+        "--optimizer",
+        "adam",
+        "--lr",
+        "0.01",
+    ]
     trained = run(*words, "-o", "dense")
-    assert trained["metric"] == "mean IoU" and trained["model"]["options"] == {"num_classes": 1, "in_channels": 3}
+    assert trained["metric"] == "mean IoU" and trained["model"]["options"] == {
+        "num_classes": 1,
+        "in_channels": 3,
+    }
     found = run("segment", "--data", "maps.npz", "--model", "dense", "--limit", "4", "-o", "masks")
     assert found["IoU"] == pytest.approx(trained["value"]) and len(list(Path("masks").glob("*.png"))) == 4
 
@@ -189,14 +297,19 @@ def test_maps_in_a_file_are_segmented(place: Path) -> None:
         ("mine:net", "'mine:net' returned a Sequential: expected a prunus.Task."),
         ("mine:needs", "missing 1 required positional argument: 'path'"),
         ("mine:torn", "must be a pair (inputs, targets)"),
-        ("mine.py:heights", "A module is named as Python imports it, with dots and without .py, seen from here: mine:"),
+        (
+            "mine.py:heights",
+            "A module is named as Python imports it, with dots and without .py, seen from here: mine:",
+        ),
         ("folder/mine.py:heights", "seen from here: folder.mine:"),
         ("none.npz", "There is no file none.npz."),
         ("mine.npz", "is a folder; a file is needed"),
     ],
 )
 @pytest.mark.parametrize("verb", ["prune", "train", "compare", "cascade", "latency", "segment"])
-def test_what_cannot_be_read_is_one_sentence_of_every_command(place: Path, name: str, text: str, verb: str) -> None:
+def test_what_cannot_be_read_is_one_sentence_of_every_command(
+    place: Path, name: str, text: str, verb: str
+) -> None:
     (place / "mine.npz").mkdir()
     words = {
         "prune": ["prune", "mine:net", "--macs", "0.5", "-o", "out", *BARE, "--data", name],
@@ -225,7 +338,11 @@ def test_a_run_folder_never_imports_what_it_names(place: Path) -> None:
     sys.modules.pop("mine", None)
     (place / "mine.py").write_text("from pathlib import Path\nPath('ran').touch()\n")
     assert json.loads(Path("out/result.json").read_text())["model"]["data"]["name"] == "mine:digits"
-    for words in (["profile", "out"], ["compare", "out", "out", "--no-onnx"], ["prune", "out", "--macs", "0.5", *BARE, "-o", "again"]):
+    for words in (
+        ["profile", "out"],
+        ["compare", "out", "out", "--no-onnx"],
+        ["prune", "out", "--macs", "0.5", *BARE, "-o", "again"],
+    ):
         assert invoke(*words).exit_code == 0
     run("train", "digits", "lenet5", *FEW, "--limit", "60", "-o", "trained")
     recipe = Path("trained/recipe.toml")
@@ -269,7 +386,9 @@ def test_threads_that_read_change_nothing(place: Path) -> None:
     draw = np.random.default_rng(0)
     for part, label, number in ((p, c, n) for p in ("train", "test") for c in "ab" for n in range(9)):
         Path("set", part, label).mkdir(parents=True, exist_ok=True)
-        pillow.fromarray(draw.integers(0, 255, (8, 8), dtype=np.uint8)).save(f"set/{part}/{label}/{number}.png")
+        pillow.fromarray(draw.integers(0, 255, (8, 8), dtype=np.uint8)).save(
+            f"set/{part}/{label}/{number}.png"
+        )
     for workers in ("0", "3"):
         run("train", "set", "lenet5", *FEW, "--workers", workers, "-o", f"with-{workers}")
     first, second = (load_file(f"with-{workers}/model.safetensors") for workers in ("0", "3"))
@@ -278,10 +397,31 @@ def test_threads_that_read_change_nothing(place: Path) -> None:
 
 def test_a_file_in_8_bits_is_judged_by_any_metric_or_refused_before_work(place: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    words = ["compress", "mine:wide", "--data", "heights.npz", "--macs", "0.7", "--int8", "--int8-tolerance", "90", "--confidence", "0.6", *FEW]
+    words = [
+        "compress",
+        "mine:wide",
+        "--data",
+        "heights.npz",
+        "--macs",
+        "0.7",
+        "--int8",
+        "--int8-tolerance",
+        "90",
+        "--confidence",
+        "0.6",
+        *FEW,
+    ]
     found = run(*words, "--no-report", "-o", "out")
-    assert found["int8"]["metric"] == "R²" and Path("out/model.int8.onnx").exists() and found["int8"]["held_out"] == 7
+    assert (
+        found["int8"]["metric"] == "R²"
+        and Path("out/model.int8.onnx").exists()
+        and found["int8"]["held_out"] == 7
+    )
     (place / "boxes.py").write_text(MODULE.replace("loss=nn.functional.mse_loss", 'loss="model"'))
     told = invoke("compress", "mine:wide", "--data", "boxes:heights", "--macs", "0.7", "--int8", "-o", "none")
-    assert told.exit_code == 1 and "before there are boxes" in " ".join(told.stderr.split()) and "tracing" not in told.stderr
+    assert (
+        told.exit_code == 1
+        and "before there are boxes" in " ".join(told.stderr.split())
+        and "tracing" not in told.stderr
+    )
     sys.modules.pop("boxes", None)

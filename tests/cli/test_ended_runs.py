@@ -23,7 +23,19 @@ from prunus.storage import read_header
 
 RUN = CliRunner()
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-TRAIN = ("train", "digits", "lenet5", "--epochs", "3", "--batch-size", "64", "--lr", "0.05", "--no-onnx", "--no-report")
+TRAIN = (
+    "train",
+    "digits",
+    "lenet5",
+    "--epochs",
+    "3",
+    "--batch-size",
+    "64",
+    "--lr",
+    "0.05",
+    "--no-onnx",
+    "--no-report",
+)
 PRUNE = ("prune", "lenet5", "--input-shape", "1,1,8,8", "--no-onnx", "--no-report", "--rate")
 
 # Patched into the process: at the first (or a later) call of a function it says so, and waits for what the test does.
@@ -69,7 +81,9 @@ class StoppedRun:
         self.command = [sys.executable, "-c", textwrap.dedent(HOOK), hook, str(count), *map(str, words)]
 
     def __enter__(self) -> subprocess.Popen[str]:
-        self.process = subprocess.Popen(self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         assert self.process.stdout is not None and self.process.stderr is not None
         line = self.process.stdout.readline()
         assert line == "here\n", line + self.process.stderr.read()
@@ -85,9 +99,16 @@ def hidden(folder: Path) -> list[str]:
 
 
 @POSIX
-@pytest.mark.parametrize(("number", "code", "kind", "text"), [(15, 143, "Terminated", "Terminated."), (1, 129, "HungUp", "Hung up.")])
-def test_a_signal_ends_a_command_in_order(number: int, code: int, kind: str, text: str, tmp_path: Path) -> None:
-    with StoppedRun("prunus.runs.delivery.write_text", *PRUNE, 0.3, "--json", "-o", tmp_path / "out") as process:
+@pytest.mark.parametrize(
+    ("number", "code", "kind", "text"),
+    [(15, 143, "Terminated", "Terminated."), (1, 129, "HungUp", "Hung up.")],
+)
+def test_a_signal_ends_a_command_in_order(
+    number: int, code: int, kind: str, text: str, tmp_path: Path
+) -> None:
+    with StoppedRun(
+        "prunus.runs.delivery.write_text", *PRUNE, 0.3, "--json", "-o", tmp_path / "out"
+    ) as process:
         assert hidden(tmp_path)
         process.send_signal(number)
         output, errors = process.communicate(timeout=60)
@@ -99,7 +120,12 @@ def test_a_signal_ends_a_command_in_order(number: int, code: int, kind: str, tex
 
 @POSIX
 def test_a_signal_that_is_ignored_stays_so(tmp_path: Path) -> None:
-    command = [sys.executable, "-c", "import signal; signal.signal(1, signal.SIG_IGN); from prunus.cli.app import app; app()", "methods"]
+    command = [
+        sys.executable,
+        "-c",
+        "import signal; signal.signal(1, signal.SIG_IGN); from prunus.cli.app import app; app()",
+        "methods",
+    ]
     assert subprocess.run(command, capture_output=True, timeout=60, check=True).returncode == 0
     code = """
 import os, signal
@@ -110,7 +136,9 @@ with stops(print):
     print("goes on", signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL)
 print(signal.getsignal(signal.SIGTERM) is signal.SIG_DFL, signal.getsignal(signal.SIGINT) is signal.default_int_handler)
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert found.stdout == "goes on True\nTrue True\n"
 
 
@@ -145,7 +173,10 @@ def test_a_second_signal_ends_at_once_even_where_the_first_is_not_heard(blocked:
         assert process.stdout is not None and process.stdout.readline() == "unwinding\n"
     process.send_signal(signal.SIGINT)
     output, _ = process.communicate(timeout=60)
-    assert (process.returncode, output) in ((143, "Terminated.\n"), (130, "Interrupted.\n"))  # two at once come in any order
+    assert (process.returncode, output) in (
+        (143, "Terminated.\n"),
+        (130, "Interrupted.\n"),
+    )  # two at once come in any order
 
 
 @POSIX
@@ -173,7 +204,9 @@ with stops(print):
     time.sleep(0.1)
     print("goes on")
 """
-    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    found = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
     assert found.stdout == "15\ngoes on\n"
 
 
@@ -183,7 +216,9 @@ def test_a_second_run_in_a_folder_is_refused_before_anything_happens(tmp_path: P
         for words in ((*PRUNE, 0.3), TRAIN, (*TRAIN, "--resume"), ("demo",), ("compress", *PRUNE[1:], 0.3)):
             found = run(*words, "-o", tmp_path)
             assert found.exit_code == 1
-            assert found.stderr.startswith(f"prunus: {tmp_path} is being written by another run (process {process.pid}: prunus train digits lenet5")
+            assert found.stderr.startswith(
+                f"prunus: {tmp_path} is being written by another run (process {process.pid}: prunus train digits lenet5"
+            )
             assert len(found.stderr.splitlines()) == 1
         assert sorted(tmp_path.iterdir()) == before
 
@@ -192,10 +227,14 @@ def test_a_second_run_in_a_folder_is_refused_before_anything_happens(tmp_path: P
 def test_a_training_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert run(*TRAIN, "-o", whole).exit_code == 0
-    with StoppedRun("prunus._foundation.atomic.keep_permissions", *TRAIN, "-o", broken, count=5) as process:  # in the middle of writing
+    with StoppedRun(
+        "prunus._foundation.atomic.keep_permissions", *TRAIN, "-o", broken, count=5
+    ) as process:  # in the middle of writing
         assert any(name.endswith(".prunus-part") for name in hidden(broken))
         process.kill()
-    found = run("train", "-o", broken, *(["--resume"] if (broken / "checkpoint.safetensors").exists() else TRAIN[1:]))
+    found = run(
+        "train", "-o", broken, *(["--resume"] if (broken / "checkpoint.safetensors").exists() else TRAIN[1:])
+    )
     assert found.exit_code == 0, found.stderr
     assert not hidden(broken)
     assert (broken / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
@@ -203,19 +242,29 @@ def test_a_training_that_is_killed_goes_on_to_the_same_weights(tmp_path: Path) -
 
 
 @POSIX
-@pytest.mark.parametrize(("at", "new"), [("prunus.storage.fileset.keep_permissions", False), ("prunus.storage.fileset.put", True)])
-def test_a_run_that_is_killed_leaves_the_files_of_the_one_before_or_its_own(at: str, new: bool, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("at", "new"), [("prunus.storage.fileset.keep_permissions", False), ("prunus.storage.fileset.put", True)]
+)
+def test_a_run_that_is_killed_leaves_the_files_of_the_one_before_or_its_own(
+    at: str, new: bool, tmp_path: Path
+) -> None:
     assert run(*PRUNE, 0.5, "-o", tmp_path).exit_code == 0
     before = (tmp_path / "model.safetensors").read_bytes()
     with StoppedRun(at, *PRUNE, 0.3, "-o", tmp_path, count=2) as process:
         process.kill()
     opened = open_model(str(tmp_path))
     result = json.loads((tmp_path / "result.json").read_text())
-    assert ((tmp_path / "model.safetensors").read_bytes() != before) is new and f"--rate {0.3 if new else 0.5}" in result["command"]
+    assert (
+        (tmp_path / "model.safetensors").read_bytes() != before
+    ) is new and f"--rate {0.3 if new else 0.5}" in result["command"]
     assert read_header(tmp_path / "model.safetensors")["plan"] + "\n" == (tmp_path / "plan.json").read_text()
     assert sum(p.numel() for p in opened.model.parameters()) == result["cost"]["after"]["params"]
     assert run(*PRUNE, 0.3, "-o", tmp_path).exit_code == 0
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "plan.json", "result.json"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [
+        "model.safetensors",
+        "plan.json",
+        "result.json",
+    ]
 
 
 @POSIX
@@ -233,7 +282,10 @@ def test_a_run_that_is_killed_leaves_the_files_of_the_one_before_or_its_own(at: 
 def test_a_pipe_as_output_is_refused_before_the_work(words: tuple[str, ...], tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     found = run(*words, tmp_path / "pipe")
-    assert found.exit_code == 1 and f"{tmp_path / 'pipe'} is a named pipe, which is not replaced" in found.output.replace("\n", " ")
+    assert (
+        found.exit_code == 1
+        and f"{tmp_path / 'pipe'} is a named pipe, which is not replaced" in found.output.replace("\n", " ")
+    )
     assert stat.S_ISFIFO((tmp_path / "pipe").lstat().st_mode) and len(list(tmp_path.iterdir())) == 1
 
 

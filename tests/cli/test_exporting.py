@@ -21,7 +21,11 @@ def test_a_file_for_any_batch(tmp_path: Path) -> None:
     weights, file = tmp_path / "weights.pt", tmp_path / "out" / "model.onnx"
     model = models.lenet5().eval()
     torch.save(model.state_dict(), weights)
-    done = runner.invoke(app, ["export", "lenet5", "--weights", str(weights), "-o", str(file), "--dynamic-batch", "--json"], catch_exceptions=False)
+    done = runner.invoke(
+        app,
+        ["export", "lenet5", "--weights", str(weights), "-o", str(file), "--dynamic-batch", "--json"],
+        catch_exceptions=False,
+    )
     assert done.exit_code == 0, done.stderr
     result = json.loads(done.stdout)
     assert (result["path"], result["bytes"]) == (str(file), file.stat().st_size)
@@ -33,12 +37,16 @@ def test_a_file_for_any_batch(tmp_path: Path) -> None:
 
 
 def test_what_it_says(tmp_path: Path) -> None:
-    done = runner.invoke(app, ["export", "lenet5", "-o", str(tmp_path / "model.onnx")], catch_exceptions=False)
+    done = runner.invoke(
+        app, ["export", "lenet5", "-o", str(tmp_path / "model.onnx")], catch_exceptions=False
+    )
     assert done.exit_code == 0
     assert "input 1×1×28×28" in done.stdout and "differ by at most" in done.stdout.replace("\n", " ")
 
 
 def test_a_model_that_is_not_there(tmp_path: Path) -> None:
-    done = runner.invoke(app, ["export", "lenet6", "-o", str(tmp_path / "model.onnx")], catch_exceptions=False)
+    done = runner.invoke(
+        app, ["export", "lenet6", "-o", str(tmp_path / "model.onnx")], catch_exceptions=False
+    )
     assert done.exit_code == 1 and "There is no model 'lenet6'" in done.stderr
     assert not list(tmp_path.iterdir())

@@ -19,7 +19,10 @@ from prunus.measure import runtimes
 from prunus.measure.timing import Latency
 
 runner = CliRunner()
-exports = pytest.mark.skipif(find_spec("onnxruntime") is None or find_spec("onnxscript") is None, reason="the extra onnx is not installed")
+exports = pytest.mark.skipif(
+    find_spec("onnxruntime") is None or find_spec("onnxscript") is None,
+    reason="the extra onnx is not installed",
+)
 
 
 @pytest.fixture
@@ -31,7 +34,8 @@ def timed(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
         asked.append({"networks": dict(networks), "shape": tuple(inputs.shape), **settings})
         rounds = settings["repeats"]
         return {
-            name: Latency(value, value, value, rounds, (value,) * rounds) for name, value in ((name, 2.0 / 2**i) for i, name in enumerate(networks))
+            name: Latency(value, value, value, rounds, (value,) * rounds)
+            for name, value in ((name, 2.0 / 2**i) for i, name in enumerate(networks))
         }
 
     monkeypatch.setattr(runtimes, "time_models", time_models)
@@ -45,17 +49,38 @@ def run(*arguments: str) -> Any:
 def test_models_are_timed_together_at_every_batch(timed: list[dict[str, Any]], tmp_path: Path) -> None:
     file = tmp_path / "latency.json"
     result = run(
-        "resnet20", "resnet32", "--runtime", "torch", "--batch", "1", "--batch", "8", "--threads", "2", "--repeats", "20", "--json", "-o", str(file)
+        "resnet20",
+        "resnet32",
+        "--runtime",
+        "torch",
+        "--batch",
+        "1",
+        "--batch",
+        "8",
+        "--threads",
+        "2",
+        "--repeats",
+        "20",
+        "--json",
+        "-o",
+        str(file),
     )
     shown = json.loads(result.stdout)
     assert shown == json.loads(file.read_text())
     assert [one["shape"] for one in timed] == [(1, 3, 32, 32), (8, 3, 32, 32)]
-    assert all(list(one["networks"]) == ["resnet20", "resnet32"] and one["threads"] == 2 and one["repeats"] == 20 for one in timed)
+    assert all(
+        list(one["networks"]) == ["resnet20", "resnet32"] and one["threads"] == 2 and one["repeats"] == 20
+        for one in timed
+    )
     rows = shown["latency"]
-    assert [(row["runtime"], row["batch"], row["model"]) for row in rows] == [("torch", b, m) for b in (1, 8) for m in ("resnet20", "resnet32")]
+    assert [(row["runtime"], row["batch"], row["model"]) for row in rows] == [
+        ("torch", b, m) for b in (1, 8) for m in ("resnet20", "resnet32")
+    ]
     assert rows[0]["speedup"] is None and rows[1]["speedup"] == {"factor": 2.0, "wins": 1.0, "certain": True}
     assert rows[1]["median_ms"] == 1.0 and len(rows[1]["samples_ms"]) == 20
-    assert shown["environment"]["versions"]["torch"] == torch.__version__ and "cpu_flags" in shown["environment"]
+    assert (
+        shown["environment"]["versions"]["torch"] == torch.__version__ and "cpu_flags" in shown["environment"]
+    )
     assert shown["models"]["resnet32"]["class"] == "CifarResNet"
 
 
@@ -78,9 +103,17 @@ def test_what_is_not_here_is_named(timed: list[dict[str, Any]], monkeypatch: pyt
     result = run("resnet20")
     assert [one["runtime"] for one in timed] == ["torch"]
     notes = [line for line in result.stdout.splitlines() if line.startswith("Note: ")]
-    assert [note.split(":")[1] for note in notes] == [" Without onnxruntime", " Without openvino", " Without torch-cuda"]
+    assert [note.split(":")[1] for note in notes] == [
+        " Without onnxruntime",
+        " Without openvino",
+        " Without torch-cuda",
+    ]
     assert "pip install 'prunus[openvino]'" in notes[1]
-    for name, said in (("openvino", "prunus[openvino]"), ("onnxruntime", "prunus[onnx]"), ("torch-cuda", "no GPU")):
+    for name, said in (
+        ("openvino", "prunus[openvino]"),
+        ("onnxruntime", "prunus[onnx]"),
+        ("torch-cuda", "no GPU"),
+    ):
         result = run("resnet20", "--runtime", "torch", "--runtime", name)
         assert result.exit_code == 1 and said in result.stderr
 
@@ -92,7 +125,9 @@ def test_files_and_models_together(timed: list[dict[str, Any]], tmp_path: Path) 
     free = onnx.export(model, torch.randn(2, 1, 8, 8), tmp_path / "free.onnx", dynamic_batch=True).path
     result = run(str(file), str(free), "--json")
     shown = json.loads(result.stdout)
-    assert {row["runtime"] for row in shown["latency"]} >= {"onnxruntime"} and not any("torch" in row["runtime"] for row in shown["latency"])
+    assert {row["runtime"] for row in shown["latency"]} >= {"onnxruntime"} and not any(
+        "torch" in row["runtime"] for row in shown["latency"]
+    )
     assert timed[0]["shape"] == (4, 1, 8, 8) and list(timed[0]["networks"].values()) == [file, free]
     assert any(note.startswith("Without torch: ") and "is an ONNX file" in note for note in shown["notes"])
     result = run(str(file), "--batch", "1")
@@ -102,14 +137,19 @@ def test_files_and_models_together(timed: list[dict[str, Any]], tmp_path: Path) 
 
 
 def test_it_really_measures() -> None:
-    shown = json.loads(run("lenet5", "--input-shape", "1,1,8,8", "--runtime", "torch", "--repeats", "2", "--json").stdout)
+    shown = json.loads(
+        run("lenet5", "--input-shape", "1,1,8,8", "--runtime", "torch", "--repeats", "2", "--json").stdout
+    )
     assert shown["latency"][0]["repeats"] == 2 and shown["latency"][0]["median_ms"] > 0
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["lenet5", "resnet20"], "lenet5 takes 1×1×28×28 and resnet20 takes 1×3×32×32: give --input-shape for all."),
+        (
+            ["lenet5", "resnet20"],
+            "lenet5 takes 1×1×28×28 and resnet20 takes 1×3×32×32: give --input-shape for all.",
+        ),
         (["nothing.onnx"], "nothing.onnx cannot be read as an ONNX file"),
         (["resnet21"], "resnet21"),
     ],

@@ -58,7 +58,9 @@ def test_what_is_in_range_or_is_for_others_to_say(key: str, values: tuple[Any, .
 
 
 def test_every_number_of_every_verb_and_recipe_has_a_limit() -> None:
-    numbers = {key for key, kind in typing.get_type_hints(Recipe).items() if kind in (int, float, tuple[float, ...])}
+    numbers = {
+        key for key, kind in typing.get_type_hints(Recipe).items() if kind in (int, float, tuple[float, ...])
+    }
     for name, parameter in inspect.signature(compress, eval_str=True).parameters.items():
         kind = next(iter(typing.get_args(parameter.annotation)), None)
         numbers |= {name} if {int, float} & {kind, *typing.get_args(kind)} else set()
@@ -78,7 +80,9 @@ def test_keys_of_recipes_are_named_with_their_file_and_flags_as_flags() -> None:
 
 
 @pytest.mark.parametrize("arguments", [["--rate", "30"], ["--rate", "30%"], ["--rate=30%"]])
-def test_a_percentage_is_told_before_anything_is_built(arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_percentage_is_told_before_anything_is_built(
+    arguments: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "nets_of_limits.py").write_text("from pathlib import Path\nPath('IMPORTED').touch()\n")
     monkeypatch.chdir(tmp_path)
     result = CliRunner().invoke(app, ["prune", "nets_of_limits:build", *arguments, "-o", "out"])

@@ -33,10 +33,14 @@ def test_profile_shows_shares() -> None:
 
 
 def test_profile_at_another_shape() -> None:
-    shown = json.loads(runner.invoke(app, ["profile", "resnet20", "--input-shape", "2,3,64,64", "--json"]).stdout)
+    shown = json.loads(
+        runner.invoke(app, ["profile", "resnet20", "--input-shape", "2,3,64,64", "--json"]).stdout
+    )
     once = json.loads(runner.invoke(app, ["profile", "resnet20", "--json"]).stdout)
     convolutions = [layer["macs_before"] for layer in shown["layers"] if layer["op"] == "convolution"]
-    assert convolutions == [8 * layer["macs_before"] for layer in once["layers"] if layer["op"] == "convolution"]
+    assert convolutions == [
+        8 * layer["macs_before"] for layer in once["layers"] if layer["op"] == "convolution"
+    ]
 
 
 def test_comparing_a_model_with_itself(tmp_path: Path) -> None:
@@ -44,7 +48,9 @@ def test_comparing_a_model_with_itself(tmp_path: Path) -> None:
     torch.manual_seed(0)
     torch.save(models.lenet5(image_size=8).state_dict(), path)
     same = f"lenet5@{path}"
-    result = runner.invoke(app, ["compare", same, same, "--data", "digits", "--no-onnx", "--json"], catch_exceptions=False)
+    result = runner.invoke(
+        app, ["compare", same, same, "--data", "digits", "--no-onnx", "--json"], catch_exceptions=False
+    )
     shown = json.loads(result.stdout)
     assert shown["difference"] == {"max_abs": 0.0, "relative": 0.0}
     assert shown["cost"]["a"] == shown["cost"]["b"]
@@ -87,7 +93,19 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("runs")
     commands = [["train", "digits", "lenet5", "--epochs", "1", "-o", str(root / "dense")]]
     commands += [
-        ["prune", str(root / "dense"), "--data", "digits", "--macs", part, "--score", "norm-l2", "-o", str(root / part)] for part in ("0.5", "0.2")
+        [
+            "prune",
+            str(root / "dense"),
+            "--data",
+            "digits",
+            "--macs",
+            part,
+            "--score",
+            "norm-l2",
+            "-o",
+            str(root / part),
+        ]
+        for part in ("0.5", "0.2")
     ]
     for command in commands:
         runner.invoke(app, [*command, "--no-onnx", "--no-report"], catch_exceptions=False)
@@ -98,7 +116,11 @@ def test_comparing_runs(folders: Path, tmp_path: Path) -> None:
     names, page = [str(folders / name) for name in ("dense", "0.5", "0.2")], tmp_path / "compare.html"
     result = runner.invoke(app, ["compare", *names, "-o", str(page), "--json"], catch_exceptions=False)
     shown = json.loads(result.stdout)
-    assert [(point["name"], point["original"]) for point in shown["points"]] == [("dense", True), ("0.5", False), ("0.2", False)]
+    assert [(point["name"], point["original"]) for point in shown["points"]] == [
+        ("dense", True),
+        ("0.5", False),
+        ("0.2", False),
+    ]
     dense, half, fifth = shown["points"]
     assert dense["macs"] > half["macs"] > fifth["macs"] and half["macs"] <= dense["macs"] / 2
     assert shown["samples"] == 355 and shown["runtime"] == "PyTorch" and "0.2" in shown["fronts"]["macs"]
@@ -106,7 +128,9 @@ def test_comparing_runs(folders: Path, tmp_path: Path) -> None:
 
 
 def test_comparing_runs_without_a_page(folders: Path) -> None:
-    result = runner.invoke(app, ["compare", *(str(folders / name) for name in ("dense", "0.5", "0.2"))], catch_exceptions=False)
+    result = runner.invoke(
+        app, ["compare", *(str(folders / name) for name in ("dense", "0.5", "0.2"))], catch_exceptions=False
+    )
     assert "0.5" in result.stdout and "one standard error is" in result.stdout
 
 

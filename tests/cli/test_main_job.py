@@ -57,7 +57,10 @@ def test_the_demo_keeps_its_tolerance_on_held_out_samples(demo: tuple[Path, dict
     search = demo[1]["search"]
     assert search["limit"] == pytest.approx(search["baseline"] - 2)
     for trial in search["trials"]:
-        assert trial["accepted"] == (search["baseline"] - trial["lowest"] <= 2) and trial["lowest"] <= trial["value"]
+        assert (
+            trial["accepted"] == (search["baseline"] - trial["lowest"] <= 2)
+            and trial["lowest"] <= trial["value"]
+        )
     data = demo[1]["model"]["data"]
     assert data["train"] + data["validation"] + data["test"] == 1797
     assert data["test"] == demo[1]["accuracy"]["count"]
@@ -67,7 +70,12 @@ def test_the_demo_measures(demo: tuple[Path, dict[str, Any]]) -> None:
     result = demo[1]
     assert result["verification"]["exact"] and result["verification"]["relative"] < 1e-5
     assert [row["runtime"] for row in result["latency"]] == ["PyTorch", "ONNX Runtime"]
-    assert [step["step"] for step in result["accuracy"]["steps"]] == ["before", "after removal", "after compensation", "after fine-tuning"]
+    assert [step["step"] for step in result["accuracy"]["steps"]] == [
+        "before",
+        "after removal",
+        "after compensation",
+        "after fine-tuning",
+    ]
     assert any("Nothing to recalibrate" in note for note in result["notes"])
     assert result["accuracy"]["steps"][0]["value"] > 80
     assert [len(stage["epochs"]) for stage in result["training"]] == [6, 3]
@@ -95,7 +103,18 @@ def test_the_folder_can_be_named_like_a_model(demo: tuple[Path, dict[str, Any]])
 def test_a_compact_model_is_pruned_again(demo: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
     folder, first = demo
     again = tmp_path / "again"
-    second = invoke("prune", str(folder), "-o", str(again), "--data", "digits", "--rate", "0.5", "--no-onnx", "--no-report")
+    second = invoke(
+        "prune",
+        str(folder),
+        "-o",
+        str(again),
+        "--data",
+        "digits",
+        "--rate",
+        "0.5",
+        "--no-onnx",
+        "--no-report",
+    )
     assert second["cost"]["before"] == first["cost"]["after"]
     assert invoke("profile", str(again))["cost"]["macs"] == second["cost"]["after"]["macs"]
 
@@ -106,7 +125,13 @@ def test_a_network_with_batch_norm_is_recalibrated(tmp_path: Path) -> None:
         "--epochs", "1", "--no-onnx", "--no-report",
     )  # fmt: skip
     steps = [step["step"] for step in result["accuracy"]["steps"]]
-    assert steps == ["before", "after removal", "after compensation", "after recalibration", "after fine-tuning"]
+    assert steps == [
+        "before",
+        "after removal",
+        "after compensation",
+        "after recalibration",
+        "after fine-tuning",
+    ]
     assert {path.name for path in (tmp_path / "out").iterdir()} == FILES - {"model.onnx", "report.html"}
     before, after = result["cost"]["before"]["macs"], result["cost"]["after"]["macs"]
     assert 0.3 * before < after <= 0.5 * before
@@ -120,7 +145,9 @@ def factory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-@pytest.mark.parametrize("score", ["norm-l1", "bn-scale", "geometric-median", "taylor", "activation-mean", "random"])
+@pytest.mark.parametrize(
+    "score", ["norm-l1", "bn-scale", "geometric-median", "taylor", "activation-mean", "random"]
+)
 def test_every_score(tmp_path: Path, score: str) -> None:
     result = invoke(
         "prune", "conv_with_norm:build", "-o", str(tmp_path / "out"), "--data", "digits", "--rate", "0.5",
@@ -148,7 +175,17 @@ def test_without_data_nothing_but_the_function_is_checked(tmp_path: Path) -> Non
 
 
 def test_the_table_at_the_end(tmp_path: Path) -> None:
-    arguments = ["prune", "conv_with_norm:build", "-o", "out", "--input-shape", "1,1,8,8", "--rate", "0.5", "--no-onnx"]
+    arguments = [
+        "prune",
+        "conv_with_norm:build",
+        "-o",
+        "out",
+        "--input-shape",
+        "1,1,8,8",
+        "--rate",
+        "0.5",
+        "--no-onnx",
+    ]
     result = runner.invoke(app, [*arguments, "--no-report"], catch_exceptions=False)
     assert result.exit_code == 0
     assert "smaller" in result.stdout and "MACs" in result.stdout and "result.json" in result.stdout
@@ -164,8 +201,16 @@ def test_the_table_at_the_end(tmp_path: Path) -> None:
         (["--rate", "0.5", "--epochs", "1"], 1, "--epochs fine-tunes on training samples: give --data"),
         (["--rate", "0.5", "--score", "taylor"], 1, "taylor looks at training samples: give --data"),
         (["--rate", "0.5", "--score", "l3"], 2, "l3"),
-        (["--rate", "0.5", "--round-to", "nearest"], 2, "--round-to is a number of channels or auto, not 'nearest'"),
-        (["--latency", "fast", "--runtime", "torch"], 1, "latency is a share up to 1.0, milliseconds as in '12ms'"),
+        (
+            ["--rate", "0.5", "--round-to", "nearest"],
+            2,
+            "--round-to is a number of channels or auto, not 'nearest'",
+        ),
+        (
+            ["--latency", "fast", "--runtime", "torch"],
+            1,
+            "latency is a share up to 1.0, milliseconds as in '12ms'",
+        ),
         (["--macs", "0.0001"], 1, "smallest reachable"),
         (["--rate", "0.5", "--protect", "nothing*"], 1, "matches no"),
         (["--rate", "0.5", "--weights", "nothing.pt"], 1, "There is no weight file nothing.pt"),
@@ -203,7 +248,12 @@ def test_files_of_an_earlier_run_are_not_left_beside_another_network(tmp_path: P
     (folder / "model.int8.onnx").write_bytes(b"of an earlier run")
     (folder / "notes.txt").write_text("mine")
     invoke("prune", "lenet5", "--rate", "0.3", "-o", str(folder), "--no-onnx", "--no-report")
-    assert {path.name for path in folder.iterdir()} == {"model.safetensors", "plan.json", "result.json", "notes.txt"}
+    assert {path.name for path in folder.iterdir()} == {
+        "model.safetensors",
+        "plan.json",
+        "result.json",
+        "notes.txt",
+    }
 
 
 WIDE = FACTORY.replace("16", "64")
@@ -215,13 +265,36 @@ def test_a_time_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(machine, "Here", lambda runtime, threads, **_: Arithmetic())
     (tmp_path / "wide.py").write_text(WIDE)
     monkeypatch.syspath_prepend(tmp_path)
-    result = invoke("prune", "wide:build", "--input-shape", "1,1,12,12", "--latency", "0.5", "-o", str(tmp_path / "out"), "--no-onnx")
+    result = invoke(
+        "prune",
+        "wide:build",
+        "--input-shape",
+        "1,1,12,12",
+        "--latency",
+        "0.5",
+        "-o",
+        str(tmp_path / "out"),
+        "--no-onnx",
+    )
     assert result["target"]["text"] == "take 50 % of its time in ONNX Runtime"
-    assert result["timings"][-1]["accepted"] and result["timings"][-1]["measured_ms"] <= 0.5 * result["timings"][-1]["dense_ms"]
+    assert (
+        result["timings"][-1]["accepted"]
+        and result["timings"][-1]["measured_ms"] <= 0.5 * result["timings"][-1]["dense_ms"]
+    )
     page = (tmp_path / "out" / "report.html").read_text()
     assert "How the time was kept" in page and ">chosen<" in page
     rounded = invoke(
-        "prune", "wide:build", "--input-shape", "1,1,12,12", "--rate", "0.4", "--round-to", "auto", "-o", str(tmp_path / "out"), "--no-onnx"
+        "prune",
+        "wide:build",
+        "--input-shape",
+        "1,1,12,12",
+        "--rate",
+        "0.4",
+        "--round-to",
+        "auto",
+        "-o",
+        str(tmp_path / "out"),
+        "--no-onnx",
     )
     assert {row["width_after"] % 16 for row in rounded["layers"][:-1]} == {0}
     assert not rounded["timings"]
@@ -241,15 +314,37 @@ def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     common = ["prune", "short_nets:build", "--data", "digits", "--blocks", "2", "--epochs", "1"]
     alone = invoke(*common, "--teach", "-o", "alone")
-    assert alone["target"]["text"] == "do without 2 residual blocks" and "residual blocks, one after the other" in alone["notes"][0]
+    assert (
+        alone["target"]["text"] == "do without 2 residual blocks"
+        and "residual blocks, one after the other" in alone["notes"][0]
+    )
     assert alone["cost"]["after"]["params"] < alone["cost"]["before"]["params"]
     assert "Pruned to do without 2 residual blocks." in (tmp_path / "alone" / "report.html").read_text()
     both = invoke(*common, "--rate", "0.5", "--no-onnx", "--no-report", "-o", "both")
     assert both["target"]["text"] == "lose 50 % of its channels, 2 residual blocks left out before,"
-    assert both["cost"]["before"] == alone["cost"]["before"] and both["cost"]["after"]["macs"] < alone["cost"]["after"]["macs"]
-    decayed = invoke(*common, "--rate", "0.5", "--weight-decay", "0.1", "--evenly", "--no-onnx", "--no-report", "-o", "decayed")
-    assert decayed["training"][0]["config"]["weight_decay"] == 0.1 and "of every stage alike" in decayed["notes"][0]
-    shown = json.loads(runner.invoke(app, ["profile", "both", "--build", "short_nets:build", "--json"]).stdout)
+    assert (
+        both["cost"]["before"] == alone["cost"]["before"]
+        and both["cost"]["after"]["macs"] < alone["cost"]["after"]["macs"]
+    )
+    decayed = invoke(
+        *common,
+        "--rate",
+        "0.5",
+        "--weight-decay",
+        "0.1",
+        "--evenly",
+        "--no-onnx",
+        "--no-report",
+        "-o",
+        "decayed",
+    )
+    assert (
+        decayed["training"][0]["config"]["weight_decay"] == 0.1
+        and "of every stage alike" in decayed["notes"][0]
+    )
+    shown = json.loads(
+        runner.invoke(app, ["profile", "both", "--build", "short_nets:build", "--json"]).stdout
+    )
     assert shown["cost"]["macs"] == both["cost"]["after"]["macs"]
     for arguments, message in (
         (["--blocks", "1"], "give --data"),
@@ -257,5 +352,7 @@ def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         (["--data", "digits", "--rate", "0.5", "--teach"], "give --epochs"),
     ):
         refused = runner.invoke(app, ["prune", "short_nets:build", *arguments, "-o", "no"])
-        assert refused.exit_code != 0 and message in " ".join((refused.output + str(refused.exception)).split())
+        assert refused.exit_code != 0 and message in " ".join(
+            (refused.output + str(refused.exception)).split()
+        )
     assert not (tmp_path / "no").exists()

@@ -16,7 +16,13 @@ from prunus.errors import ConfigError, FileFormatError
 from prunus.runs.loading import MOST_STEPS, open_model
 from prunus.runs.records import record_beside
 
-SMALL: dict[str, Any] = {"name": "lenet5", "class": "LeNet5", "input_shape": [1, 1, 8, 8], "options": {"image_size": 8}, "weights": ""}
+SMALL: dict[str, Any] = {
+    "name": "lenet5",
+    "class": "LeNet5",
+    "input_shape": [1, 1, 8, 8],
+    "options": {"image_size": 8},
+    "weights": "",
+}
 OWN = """
 from pathlib import Path
 
@@ -34,7 +40,9 @@ def net(**options):
 def write(folder: Path, file: str = "result.json", **model: Any) -> Path:
     """A folder with LeNet-5 for images of 8 x 8 and a record of it."""
     storage.save(models.lenet5(image_size=8), folder / "model.safetensors")
-    rest = {key: {} for key in ("command", "created", "environment", "target", "cost", "layers", "verification")}
+    rest = {
+        key: {} for key in ("command", "created", "environment", "target", "cost", "layers", "verification")
+    }
     (folder / file).write_text(json.dumps({"schema": 1, **rest, "model": SMALL | model}))
     return folder
 
@@ -54,7 +62,9 @@ def test_a_record_of_ours_opens(place: Path, file: str) -> None:
 
 
 @pytest.mark.parametrize("file", ["result.json", "training.json"])
-@pytest.mark.parametrize("verb", ["profile", "compare", "latency", "export", "segment", "cascade", "prune", "train"])
+@pytest.mark.parametrize(
+    "verb", ["profile", "compare", "latency", "export", "segment", "cascade", "prune", "train"]
+)
 def test_no_verb_calls_what_a_record_names(place: Path, file: str, verb: str) -> None:
     write(place / "out", file, name="own_nets_of_records:net", options={"args": ["touch"]})
     arguments = {
@@ -76,10 +86,14 @@ def test_the_user_may_say_what_a_record_may_not(place: Path) -> None:
 
 def test_compare_of_runs_takes_build_too(place: Path) -> None:
     for name in ("a", "b", "c"):
-        write(place / name, "training.json", name="own_nets_of_records:net", data={"name": "digits", "test": 10})
+        write(
+            place / name, "training.json", name="own_nets_of_records:net", data={"name": "digits", "test": 10}
+        )
         record = json.loads((place / name / "training.json").read_text())
         (place / name / "training.json").write_text(json.dumps(record | {"accuracy": 50.0, "command": ""}))
-    assert CliRunner().invoke(app, ["compare", "a", "b", "c"]).exit_code == 1 and not (place / "CALLED").exists()
+    assert (
+        CliRunner().invoke(app, ["compare", "a", "b", "c"]).exit_code == 1 and not (place / "CALLED").exists()
+    )
     done = CliRunner().invoke(app, ["compare", "a", "b", "c", "--build", "own_nets_of_records:net"])
     assert done.exit_code == 0, done.output
 
@@ -149,7 +163,9 @@ def test_a_model_that_is_no_object(place: Path, file: str, model: Any) -> None:
         open_model("out")
 
 
-def test_a_model_made_from_a_model_opens_from_everywhere(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_model_made_from_a_model_opens_from_everywhere(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(place / "runs" / "first")
     write(place / "runs" / "second", name="../first/model.safetensors")
     write(place / "third", name="../runs/second")
@@ -159,20 +175,28 @@ def test_a_model_made_from_a_model_opens_from_everywhere(place: Path, monkeypatc
         assert type(open_model(str(place / "third")).model).__name__ == "LeNet5"
     monkeypatch.chdir(place)
     shutil.move(place / "runs" / "first", place / "moved")
-    with pytest.raises(ConfigError, match=r"second/result\.json says .* from \.\./first/model\.safetensors, which is not there"):
+    with pytest.raises(
+        ConfigError,
+        match=r"second/result\.json says .* from \.\./first/model\.safetensors, which is not there",
+    ):
         open_model("third")
     assert type(open_model("third", build_name="moved").model).__name__ == "LeNet5"
 
 
 def test_prune_writes_where_its_model_lies_as_seen_from_the_result(place: Path) -> None:
     write(place / "first")
-    done = CliRunner().invoke(app, ["prune", "first", "-o", "runs/second", "--rate", "0", "--no-onnx", "--no-report"])
+    done = CliRunner().invoke(
+        app, ["prune", "first", "-o", "runs/second", "--rate", "0", "--no-onnx", "--no-report"]
+    )
     assert done.exit_code == 0, done.output
     record = json.loads((place / "runs" / "second" / "result.json").read_text())["model"]
     assert record["name"] == record["weights"] == "../../first/model.safetensors" and record["options"] == {}
 
 
-@pytest.mark.parametrize("names", [["../a"], ["../b", "../a"], ["../b", "../c/model.safetensors", "../a"], ["."], ["model.safetensors"]])
+@pytest.mark.parametrize(
+    "names",
+    [["../a"], ["../b", "../a"], ["../b", "../c/model.safetensors", "../a"], ["."], ["model.safetensors"]],
+)
 def test_circles_end(place: Path, names: list[str]) -> None:
     for folder, name in zip("abc", names):
         write(place / folder, name=name)
@@ -213,7 +237,10 @@ def test_damaged_records_are_named(place: Path, file: str, content: bytes) -> No
 def test_a_run_is_not_written_over_its_own_model(place: Path) -> None:
     write(place / "out")
     before = (place / "out" / "model.safetensors").read_bytes()
-    for arguments in (["prune", "out", "-o", "out", "--rate", "0.5"], ["train", "digits", "out/model.safetensors", "-o", "out"]):
+    for arguments in (
+        ["prune", "out", "-o", "out", "--rate", "0.5"],
+        ["train", "digits", "out/model.safetensors", "-o", "out"],
+    ):
         done = CliRunner().invoke(app, [*arguments, "--no-onnx", "--no-report"])
         assert done.exit_code == 1 and "choose another folder" in done.stderr
     assert (place / "out" / "model.safetensors").read_bytes() == before
@@ -224,5 +251,8 @@ def test_the_recipe_in_a_folder_names_no_code(place: Path) -> None:
     (place / "out" / "checkpoint.safetensors").write_bytes(b"")
     (place / "out" / "recipe.toml").write_text('data = "digits"\nmodel = "own_nets_of_records:net"\n')
     done = CliRunner().invoke(app, ["train", "-o", "out", "--resume"])
-    assert done.exit_code == 1 and "give it again, as in prunus train digits own_nets_of_records:net --resume" in done.stderr
+    assert (
+        done.exit_code == 1
+        and "give it again, as in prunus train digits own_nets_of_records:net --resume" in done.stderr
+    )
     assert not (place / "IMPORTED").exists()

@@ -19,7 +19,8 @@ RUN = [sys.executable, "-c", "import sys; from prunus.cli import main; sys.argv[
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"), [("1×2", "1x2"), ("a → b…", "a -> b..."), ("näh", "nah"), ("–±·", "-+/--"), ("字", "?"), ("\udce9", "?")]
+    ("text", "wanted"),
+    [("1×2", "1x2"), ("a → b…", "a -> b..."), ("näh", "nah"), ("–±·", "-+/--"), ("字", "?"), ("\udce9", "?")],
 )
 def test_what_stands_for_what_ascii_lacks(text: str, wanted: str) -> None:
     assert text.encode("ascii", streams.PLAIN).decode() == wanted
@@ -43,7 +44,11 @@ def test_every_terminal_can_show_tables_and_errors(environment: dict[str, str]) 
     shown = run("methods", **environment)
     assert shown.returncode == 0 and b"reconstruction" in shown.stdout and not shown.stderr
     failed = run("segment", "a.png", "--model", "unet", "--mean", "näh×", **environment)
-    assert failed.returncode == 1 and failed.stderr.startswith(b"prunus: --mean takes one number") and failed.stderr.strip().endswith(b".")
+    assert (
+        failed.returncode == 1
+        and failed.stderr.startswith(b"prunus: --mean takes one number")
+        and failed.stderr.strip().endswith(b".")
+    )
     helped = run("prune", "--help", **environment)
     assert helped.returncode == 0 and b"Traceback" not in helped.stderr
 
@@ -54,12 +59,16 @@ def test_a_full_disk_is_one_sentence() -> None:
         with open("/dev/full", "w") as full:  # noqa: PTH123 (a device)
             done = subprocess.run([*RUN, *words], stdout=full, stderr=subprocess.PIPE, timeout=120)
         assert done.returncode == 1
-        assert done.stderr.decode().strip() == "prunus: The output cannot be written (No space left on device)."
+        assert (
+            done.stderr.decode().strip() == "prunus: The output cannot be written (No space left on device)."
+        )
 
 
 def test_closed_streams_and_unread_pipes_are_quiet() -> None:
     for closed in (">&-", "2>&-", ">&- 2>&-"):
-        done = subprocess.run(["bash", "-c", f'"$@" {closed}', "_", *RUN, "methods"], capture_output=True, timeout=120)
+        done = subprocess.run(
+            ["bash", "-c", f'"$@" {closed}', "_", *RUN, "methods"], capture_output=True, timeout=120
+        )
         assert done.returncode == 0 and b"Traceback" not in done.stderr + done.stdout
     read, written = os.pipe()
     os.close(read)
@@ -77,10 +86,14 @@ def test_json_is_json_in_every_encoding(encoding: str, monkeypatch: pytest.Monke
     assert json.loads(stream.buffer.getvalue().decode(encoding))["a"] == "→ ×字"  # type: ignore[attr-defined]
 
 
-def test_tables_are_whole_on_narrow_terminals(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_tables_are_whole_on_narrow_terminals(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     monkeypatch.setenv("COLUMNS", "20")
     monkeypatch.setenv("FORCE_COLOR", "1")
-    console.show_table("", ("name", "what"), [("convolution", "a long text that would be folded into a column of letters")])
+    console.show_table(
+        "", ("name", "what"), [("convolution", "a long text that would be folded into a column of letters")]
+    )
     assert "a long text that would be folded into a column of letters" in capsys.readouterr().out
 
 
@@ -96,7 +109,13 @@ def test_output_that_cannot_be_written_is_told(monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.mark.parametrize(
     ("text", "wanted"),
-    [("a\n  b", "a b."), ("It ends..", "It ends."), ("Which?.", "Which?"), ("red \x1b[31m", "red \\x1b[31m."), ("näh.", "näh.")],
+    [
+        ("a\n  b", "a b."),
+        ("It ends..", "It ends."),
+        ("Which?.", "Which?"),
+        ("red \x1b[31m", "red \\x1b[31m."),
+        ("näh.", "näh."),
+    ],
 )
 def test_what_is_said_is_a_line_without_controls(text: str, wanted: str) -> None:
     assert one_line(text) == wanted

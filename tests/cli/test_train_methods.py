@@ -21,7 +21,18 @@ from prunus.models.resnet import CifarResNet
 def build():
     return CifarResNet(1, in_channels=1)
 """
-SHORT = ["--epochs", "1", "--batch-size", "256", "--lr", "0.02", "--validation", "0.3", "--no-onnx", "--no-report"]
+SHORT = [
+    "--epochs",
+    "1",
+    "--batch-size",
+    "256",
+    "--lr",
+    "0.02",
+    "--validation",
+    "0.3",
+    "--no-onnx",
+    "--no-report",
+]
 METHOD_FLAGS = {
     "one-shot": ["--rate", "0.5", "--score", "norm-l1", "--compensate", "none"],
     "greedy-norm": ["--rate", "0.4", "--protect", "conv1", "--tune-epochs", "1"],
@@ -39,7 +50,9 @@ METHOD_FLAGS = {
 
 def run(*arguments: str) -> str:
     result = CliRunner().invoke(app, ["train", *arguments])
-    return result.output if result.exit_code == 0 else f"{result.exit_code}: {' '.join(result.output.split())}"
+    return (
+        result.output if result.exit_code == 0 else f"{result.exit_code}: {' '.join(result.output.split())}"
+    )
 
 
 def test_every_method_is_run_here_or_in_a_file_of_its_own() -> None:
@@ -62,7 +75,9 @@ def test_a_method_leaves_a_folder(method: str, tmp_path: Path, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("method", METHODS)
-def test_help_lists_the_settings_of_the_method_that_is_named(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_help_lists_the_settings_of_the_method_that_is_named(
+    method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("COLUMNS", "300")
     text = run("--method", method, "--help")
     assert f"Settings of --method {method}" in text
@@ -81,8 +96,14 @@ def test_settings_are_those_of_the_signature(method: str) -> None:
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["--rate", "0.3"], "--rate is a setting of --method one-shot, greedy-norm, snip, soft, history, slimming, selective-decay: give the method"),
-        (["--method", "slimming", "--mu", "1"], "--mu is a setting of --method adversarial: give the method that is meant."),
+        (
+            ["--rate", "0.3"],
+            "--rate is a setting of --method one-shot, greedy-norm, snip, soft, history, slimming, selective-decay: give the method",
+        ),
+        (
+            ["--method", "slimming", "--mu", "1"],
+            "--mu is a setting of --method adversarial: give the method that is meant.",
+        ),
         (["--method", "slimming", "--scope", "wide"], "--scope must be one of uniform, global, not 'wide'."),
         (["--method", "adversarial", "--mu", "-1"], "--mu must be from 0"),
         (["--method", "play-and-prune", "--validation", "0"], "validation must be above 0"),
@@ -90,7 +111,9 @@ def test_settings_are_those_of_the_signature(method: str) -> None:
         (["--method", "slim"], "--method must be one of none, one-shot"),
     ],
 )
-def test_settings_that_do_not_belong_together_are_told(arguments: list[str], says: str, tmp_path: Path) -> None:
+def test_settings_that_do_not_belong_together_are_told(
+    arguments: list[str], says: str, tmp_path: Path
+) -> None:
     assert says in run("digits", "lenet5", *arguments, "-o", str(tmp_path))
 
 
@@ -113,8 +136,13 @@ def build():
 """
 
 
-@pytest.mark.parametrize(("method", "flags"), [("soft", ["--rate", "0.5"]), ("play-and-prune", ["--tolerance", "50", "--delta", "0.02"])])
-def test_a_task_of_ones_own_is_pruned_by_any_method(method: str, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("method", "flags"),
+    [("soft", ["--rate", "0.5"]), ("play-and-prune", ["--tolerance", "50", "--delta", "0.02"])],
+)
+def test_a_task_of_ones_own_is_pruned_by_any_method(
+    method: str, flags: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     (tmp_path / "own_heights.py").write_text(OWN)
     monkeypatch.syspath_prepend(tmp_path)
     options = ["--epochs", "2", "--lr", "0.02", "--no-onnx", "--no-report", "-o", str(tmp_path / "out")]
@@ -122,5 +150,12 @@ def test_a_task_of_ones_own_is_pruned_by_any_method(method: str, flags: list[str
     assert (tmp_path / "out" / "result.json").exists(), said
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"]
-    refused = run("own_heights:heights", "own_heights:build", "--method", "dynamic", *options[:-1], str(tmp_path / "other"))
+    refused = run(
+        "own_heights:heights",
+        "own_heights:build",
+        "--method",
+        "dynamic",
+        *options[:-1],
+        str(tmp_path / "other"),
+    )
     assert "--method dynamic is for images with classes" in refused

@@ -20,7 +20,18 @@ from prunus.errors import ConfigError
 from prunus.runs.recipe import KEYS, read, resolve
 
 RUN = CliRunner()
-SHORT = ["digits", "lenet5", "--epochs", "3", "--batch-size", "64", "--lr", "0.05", "--no-onnx", "--no-report"]
+SHORT = [
+    "digits",
+    "lenet5",
+    "--epochs",
+    "3",
+    "--batch-size",
+    "64",
+    "--lr",
+    "0.05",
+    "--no-onnx",
+    "--no-report",
+]
 
 
 def invoke(*arguments: str) -> Any:
@@ -40,19 +51,44 @@ def test_plain_training_leaves_model_metrics_and_recipe(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3] and lines == result["training"]["epochs"]
     assert lines[0]["validation_accuracy"] is not None
-    assert {"model.safetensors", "checkpoint.safetensors", "recipe.toml", "training.json"} <= {path.name for path in tmp_path.iterdir()}
+    assert {"model.safetensors", "checkpoint.safetensors", "recipe.toml", "training.json"} <= {
+        path.name for path in tmp_path.iterdir()
+    }
     recipe = tomllib.loads((tmp_path / "recipe.toml").read_text())
     assert recipe["epochs"] == 3 and list(recipe) == list(KEYS)
 
 
 def test_twofold_training_ends_in_a_compact_model_and_keeps_the_choices(tmp_path: Path) -> None:
-    extra = ["--method", "soft", "--rate", "0.4", "--select", "critical", "--warmup-epochs", "1", "--subset-size", "20", "--tune-epochs", "1"]
+    extra = [
+        "--method",
+        "soft",
+        "--rate",
+        "0.4",
+        "--select",
+        "critical",
+        "--warmup-epochs",
+        "1",
+        "--subset-size",
+        "20",
+        "--tune-epochs",
+        "1",
+    ]
     result = done(*SHORT, *extra, "-o", str(tmp_path))
     assert result["cost"]["after"]["params"] < 0.7 * result["cost"]["before"]["params"]
-    assert [step["step"] for step in result["accuracy"]["steps"]] == ["pruned softly", "after removal", "after fine-tuning"]
+    assert [step["step"] for step in result["accuracy"]["steps"]] == [
+        "pruned softly",
+        "after removal",
+        "after fine-tuning",
+    ]
     assert [stage["name"] for stage in result["training"]] == ["training", "fine-tuning"]
-    assert [row["title"].split(":")[0] for row in result["selection"]["gallery"]] == ["Most critical", "Most redundant"]
-    assert len(result["soft"]["record"]) == 2 and result["soft"]["sizes"].keys() == result["soft"]["record"][0]["alive"].keys()
+    assert [row["title"].split(":")[0] for row in result["selection"]["gallery"]] == [
+        "Most critical",
+        "Most redundant",
+    ]
+    assert (
+        len(result["soft"]["record"]) == 2
+        and result["soft"]["sizes"].keys() == result["soft"]["record"][0]["alive"].keys()
+    )
     kept = sorted((tmp_path / "kept").iterdir())
     assert [path.name for path in kept] == ["epoch-0002.npy", "epoch-0003.npy"]
     samples = [epoch["samples"] for epoch in result["training"][0]["epochs"]]
@@ -61,7 +97,9 @@ def test_twofold_training_ends_in_a_compact_model_and_keeps_the_choices(tmp_path
 
 @pytest.mark.parametrize("select", ["fixed-ratio", "mean-division", "area", "easy-dropped", "random"])
 def test_every_rule_trains_on_fewer_samples(select: str, tmp_path: Path) -> None:
-    result = done(*SHORT, "--select", select, "--warmup-epochs", "1", "--validation", "0", "-o", str(tmp_path))
+    result = done(
+        *SHORT, "--select", select, "--warmup-epochs", "1", "--validation", "0", "-o", str(tmp_path)
+    )
     samples = [epoch["samples"] for epoch in result["training"]["epochs"]]
     assert samples[0] == 1442 and max(samples[1:]) < 1442
 
@@ -88,9 +126,13 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
     resumed = done("-o", str(folder), "--resume")  # the folder's own recipe
     assert resumed["accuracy"] == whole["accuracy"]
     for mine, theirs in zip(resumed["training"]["epochs"], whole["training"]["epochs"], strict=True):
-        assert [mine[k] for k in ("loss", "accuracy", "samples", "lr")] == [theirs[k] for k in ("loss", "accuracy", "samples", "lr")]
+        assert [mine[k] for k in ("loss", "accuracy", "samples", "lr")] == [
+            theirs[k] for k in ("loss", "accuracy", "samples", "lr")
+        ]
     assert len((folder / "metrics.jsonl").read_text().splitlines()) == 3
-    assert sorted(p.name for p in (folder / "kept").iterdir()) == sorted(p.name for p in (tmp_path / "whole" / "kept").iterdir())
+    assert sorted(p.name for p in (folder / "kept").iterdir()) == sorted(
+        p.name for p in (tmp_path / "whole" / "kept").iterdir()
+    )
 
 
 def test_curves_for_tensorboard_and_the_best_epoch(tmp_path: Path) -> None:
@@ -98,7 +140,11 @@ def test_curves_for_tensorboard_and_the_best_epoch(tmp_path: Path) -> None:
     result = done(*SHORT, "--keep", "best", "--tensorboard", "-o", str(tmp_path))
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     epochs = result["training"]["epochs"]
-    for tag, key in (("loss/training", "loss"), ("loss/validation", "validation_loss"), ("accuracy/validation", "validation_accuracy")):
+    for tag, key in (
+        ("loss/training", "loss"),
+        ("loss/validation", "validation_loss"),
+        ("accuracy/validation", "validation_accuracy"),
+    ):
         found = events.Scalars(tag)
         assert [event.step for event in found] == [1, 2, 3]
         assert [event.value for event in found] == pytest.approx([epoch[key] for epoch in epochs])
@@ -115,8 +161,21 @@ def test_without_tensorboard_its_extra_is_named(tmp_path: Path, monkeypatch: pyt
 
 def test_lists_of_a_recipe_come_through_the_command(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
-    file.write_text('data = "digits"\nmodel = "lenet5"\nmilestones = [0.5]\nschedule = "step"\nmethod = "soft"\nprotect = ["conv1"]\n')
-    result = done("--recipe", str(file), "--epochs", "2", "--lr", "0.05", "--no-onnx", "--no-report", "-o", str(tmp_path / "out"))
+    file.write_text(
+        'data = "digits"\nmodel = "lenet5"\nmilestones = [0.5]\nschedule = "step"\nmethod = "soft"\nprotect = ["conv1"]\n'
+    )
+    result = done(
+        "--recipe",
+        str(file),
+        "--epochs",
+        "2",
+        "--lr",
+        "0.05",
+        "--no-onnx",
+        "--no-report",
+        "-o",
+        str(tmp_path / "out"),
+    )
     resolved = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text())
     assert resolved["milestones"] == [0.5] and resolved["protect"] == ["conv1"]
     assert [epoch["lr"] for epoch in result["training"][0]["epochs"]] == pytest.approx([0.05, 0.005])
@@ -130,18 +189,29 @@ def test_lists_of_a_recipe_come_through_the_command(tmp_path: Path) -> None:
         (["--select", "critical", "--warmup-epochs", "3"], "warmup_epochs = 3 leaves none of 3 epochs"),
     ],
 )
-def test_settings_that_cannot_be_are_told_before_the_work(arguments: list[str], says: str, tmp_path: Path) -> None:
+def test_settings_that_cannot_be_are_told_before_the_work(
+    arguments: list[str], says: str, tmp_path: Path
+) -> None:
     result = invoke(*SHORT, *arguments, "-o", str(tmp_path))
     assert result.exit_code == 1 and says in result.output.replace("\n", " ")
 
 
 def test_a_recipe_and_flags_say_the_same(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
-    file.write_text('data = "digits"\nmodel = "lenet5"\nepochs = 9\nlr = 1\nmethod = "soft"\nprotect = ["conv1"]\nrate = 0.4\n')
+    file.write_text(
+        'data = "digits"\nmodel = "lenet5"\nepochs = 9\nlr = 1\nmethod = "soft"\nprotect = ["conv1"]\nrate = 0.4\n'
+    )
     found = resolve(read(file) | {"epochs": 2}, "the recipe")
-    assert (found.epochs, found.lr, found.settings, found.batch_size) == (2, 1.0, {"protect": ("conv1",), "rate": 0.4}, 128)
+    assert (found.epochs, found.lr, found.settings, found.batch_size) == (
+        2,
+        1.0,
+        {"protect": ("conv1",), "rate": 0.4},
+        128,
+    )
     assert resolve(tomllib.loads(found.to_toml()), "the resolved one") == found
-    (tmp_path / "recipe.yaml").write_text("data: digits\nmodel: lenet5\nepochs: 9\nlr: 1.0\nmethod: soft\nprotect: [conv1]\nrate: 0.4\n")
+    (tmp_path / "recipe.yaml").write_text(
+        "data: digits\nmodel: lenet5\nepochs: 9\nlr: 1.0\nmethod: soft\nprotect: [conv1]\nrate: 0.4\n"
+    )
     assert resolve(read(tmp_path / "recipe.yaml") | {"epochs": 2}, "the recipe") == found
 
 
@@ -150,7 +220,17 @@ def test_every_flag_has_its_key() -> None:
 
     command: Any = typer.main.get_command(app)
     names = {parameter.name for parameter in command.commands["train"].params}
-    assert names - {"output", "recipe", "resume", "tensorboard", "onnx", "dynamic_batch", "report", "as_json", "help"} == set(KEYS)
+    assert names - {
+        "output",
+        "recipe",
+        "resume",
+        "tensorboard",
+        "onnx",
+        "dynamic_batch",
+        "report",
+        "as_json",
+        "help",
+    } == set(KEYS)
 
 
 @pytest.mark.parametrize(
@@ -162,9 +242,18 @@ def test_every_flag_has_its_key() -> None:
         ('data = "digits"\nmodel = "lenet5"\nepochs = 1.5\n', "epochs must be a whole number, not 1.5"),
         ('data = "digits"\nmodel = "lenet5"\nselect = "some"\n', "select must be one of all, critical"),
         ('data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nprotect = "conv1"\n', "protect must be a list"),
-        ('data = "digits"\nmodel = "lenet5"\nmethod = "soft"\ngrowth = "wild"\n', "growth must be one of constant, asymptotic"),
-        ('data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nmu = 1.0\n', "mu is a setting of the method adversarial, and the method is soft"),
-        ('data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nrat = 0.4\n', "unknown key 'rat': did you mean 'rate'"),
+        (
+            'data = "digits"\nmodel = "lenet5"\nmethod = "soft"\ngrowth = "wild"\n',
+            "growth must be one of constant, asymptotic",
+        ),
+        (
+            'data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nmu = 1.0\n',
+            "mu is a setting of the method adversarial, and the method is soft",
+        ),
+        (
+            'data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nrat = 0.4\n',
+            "unknown key 'rat': did you mean 'rate'",
+        ),
         ('data = "digits"\nmodel = "lenet5"\nmethod = "softly"\n', "method must be one of none, one-shot"),
         ("data = \n", "cannot be read"),
     ],
@@ -192,7 +281,15 @@ def test_files_that_are_no_recipes_are_refused(tmp_path: Path) -> None:
 
 
 def test_two_processes_leave_one_folder(tmp_path: Path) -> None:
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "--no-python"]
+    launch = [
+        sys.executable,
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        "--nproc-per-node",
+        "2",
+        "--no-python",
+    ]
     command = [
         sys.executable,
         "-c",

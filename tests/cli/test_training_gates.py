@@ -17,28 +17,73 @@ from prunus.deploy.onnx import runner
 from prunus.runs.loading import open_model
 from prunus.training import batches
 
-GATES = ["digits", "lenet5", "--batch-size", "64", "--epochs", "2", "--method", "dynamic", "--gated", "conv*", "--gated", "fc1"]
+GATES = [
+    "digits",
+    "lenet5",
+    "--batch-size",
+    "64",
+    "--epochs",
+    "2",
+    "--method",
+    "dynamic",
+    "--gated",
+    "conv*",
+    "--gated",
+    "fc1",
+]
 
 
 def test_a_gated_network_comes_out_with_its_report(tmp_path: Path) -> None:
     plain, run = tmp_path / "plain", tmp_path / "run"
     assert done(*SHORT, "-o", str(plain))["accuracy"] > 80
-    result = done(*GATES, "--weights", str(plain / "model.safetensors"), "--budget", "0.6", "--lr", "0.02", "-o", str(run))
-    names = {"model.safetensors", "gates.safetensors", "model.onnx", "result.json", "report.html", "recipe.toml", "metrics.jsonl"}
+    result = done(
+        *GATES,
+        "--weights",
+        str(plain / "model.safetensors"),
+        "--budget",
+        "0.6",
+        "--lr",
+        "0.02",
+        "-o",
+        str(run),
+    )
+    names = {
+        "model.safetensors",
+        "gates.safetensors",
+        "model.onnx",
+        "result.json",
+        "report.html",
+        "recipe.toml",
+        "metrics.jsonl",
+    }
     assert names <= {path.name for path in run.iterdir()} and not list(run.glob(".*"))
     panel = result["dynamic"]
     assert panel["expected"] == pytest.approx(0.6, abs=0.08) and panel["budget"] == pytest.approx(0.6)
-    assert result["cost"]["after"]["macs"] == pytest.approx(panel["expected"] * result["cost"]["before"]["macs"])
+    assert result["cost"]["after"]["macs"] == pytest.approx(
+        panel["expected"] * result["cost"]["before"]["macs"]
+    )
     assert [step["step"] for step in result["accuracy"]["steps"]] == ["before", "with gates"]
     assert sum(panel["histogram"]["counts"]) == panel["samples"] == result["accuracy"]["count"]
-    assert [group["name"] for group in panel["groups"]] == ["conv1", "conv2", "fc1"] and len(panel["groups"][0]["by_class"]) == 10
+    assert [group["name"] for group in panel["groups"]] == ["conv1", "conv2", "fc1"] and len(
+        panel["groups"][0]["by_class"]
+    ) == 10
     assert {(row["runtime"], row["network"]) for row in panel["latency"]} == {
-        (runtime, network) for runtime in ("PyTorch", "ONNX Runtime") for network in ("all channels", "with gates")
+        (runtime, network)
+        for runtime in ("PyTorch", "ONNX Runtime")
+        for network in ("all channels", "with gates")
     }
     accuracies = {round(point["budget"], 6): point["accuracy"] for point in panel["curve"]}
-    assert accuracies[round(panel["budget"], 6)] == pytest.approx(result["accuracy"]["steps"][-1]["value"])  # all test samples are on the curve
+    assert accuracies[round(panel["budget"], 6)] == pytest.approx(
+        result["accuracy"]["steps"][-1]["value"]
+    )  # all test samples are on the curve
     page = (run / "report.html").read_text()
-    assert all(title in page for title in ("What an input costs", "Accuracy for time", "Open channels", "Cheapest")) and "What was pinned" not in page
+    assert (
+        all(
+            title in page
+            for title in ("What an input costs", "Accuracy for time", "Open channels", "Cheapest")
+        )
+        and "What was pinned" not in page
+    )
     with torch.no_grad():
         network = open_model(str(run), gated=True).model
         images, labels = next(iter(batches(data.load("digits").test, data.load("digits").normalise, 400)))
@@ -58,7 +103,9 @@ def test_other_commands_and_the_folder_of_a_gated_network(tmp_path: Path) -> Non
     assert gates["least"] < gates["budget"] < gates["most"]
     assert "Gates (activation) on 3 groups" in RUN.invoke(app, ["profile", str(run)]).output
     refused = RUN.invoke(app, ["compare", str(run), "lenet5", "--no-onnx"])
-    assert refused.exit_code != 0 and "holds a network with gates" in " ".join((refused.output + str(refused.exception)).split())
+    assert refused.exit_code != 0 and "holds a network with gates" in " ".join(
+        (refused.output + str(refused.exception)).split()
+    )
     again = invoke(*GATES, "--lr", "0.02", "--budget", "1.5", "-o", str(tmp_path / "other"))
     assert again.exit_code != 0 and not (tmp_path / "other").exists()
     (run / "gates.safetensors").write_bytes(b"nothing")
@@ -69,14 +116,36 @@ def test_other_commands_and_the_folder_of_a_gated_network(tmp_path: Path) -> Non
 def test_what_gates_never_do_is_settled(tmp_path: Path) -> None:
     plain, run, settled = tmp_path / "plain", tmp_path / "run", tmp_path / "settled"
     done(*SHORT, "-o", str(plain))
-    settings = [*GATES, "--weights", str(plain / "model.safetensors"), "--budget", "0.4", "--lr", "0.05", "--no-report", "--no-onnx"]
+    settings = [
+        *GATES,
+        "--weights",
+        str(plain / "model.safetensors"),
+        "--budget",
+        "0.4",
+        "--lr",
+        "0.05",
+        "--no-report",
+        "--no-onnx",
+    ]
     before, after = done(*settings, "-o", str(run)), done(*settings, "--settle", "-o", str(settled))
-    assert after["cost"]["before"] == before["cost"]["before"] and after["cost"]["after"]["params"] < before["cost"]["after"]["params"]
-    assert "channels that no held-out sample opened are gone for good" in after["notes"][0] and not before["notes"]
-    assert after["accuracy"]["steps"][-1]["value"] == pytest.approx(before["accuracy"]["steps"][-1]["value"], abs=1.0)  # test samples may differ
-    assert after["dynamic"]["expected"] < before["dynamic"]["expected"]  # of the same whole: as many channels, and smaller gates
+    assert (
+        after["cost"]["before"] == before["cost"]["before"]
+        and after["cost"]["after"]["params"] < before["cost"]["after"]["params"]
+    )
+    assert (
+        "channels that no held-out sample opened are gone for good" in after["notes"][0]
+        and not before["notes"]
+    )
+    assert after["accuracy"]["steps"][-1]["value"] == pytest.approx(
+        before["accuracy"]["steps"][-1]["value"], abs=1.0
+    )  # test samples may differ
+    assert (
+        after["dynamic"]["expected"] < before["dynamic"]["expected"]
+    )  # of the same whole: as many channels, and smaller gates
     first, second = (open_model(str(folder), gated=True).model for folder in (run, settled))
-    assert sum(gate.channels for gate in second.gates.values()) < sum(gate.channels for gate in first.gates.values())
+    assert sum(gate.channels for gate in second.gates.values()) < sum(
+        gate.channels for gate in first.gates.values()
+    )
     held_out = data.load("digits").hold_out(0.1, 0)[1]
     images, _ = next(iter(batches(held_out, data.load("digits").normalise, len(held_out))))
     with torch.no_grad():
@@ -87,10 +156,29 @@ def test_what_gates_never_do_is_settled(tmp_path: Path) -> None:
 
 def test_widths_are_chosen_from_the_command_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
-    result = done(*GATES, "--lr", "0.02", "--gates", "widths", "--widths", "0.5", "--widths", "1", "--budget", "0.7", "--no-report", "-o", str(run))
+    result = done(
+        *GATES,
+        "--lr",
+        "0.02",
+        "--gates",
+        "widths",
+        "--widths",
+        "0.5",
+        "--widths",
+        "1",
+        "--budget",
+        "0.7",
+        "--no-report",
+        "-o",
+        str(run),
+    )
     assert result["dynamic"]["form"]["widths"] == [0.5, 1.0] and result["onnx"]["relative"] < 1e-4
     assert "widths = [0.5, 1.0]" in (run / "recipe.toml").read_text()
     refused = invoke(*GATES, "--gates", "widths", "--settle", "-o", str(tmp_path / "other"))
-    assert refused.exit_code != 0 and "--settle is for 'activation'" in " ".join((refused.output + str(refused.exception)).split())
+    assert refused.exit_code != 0 and "--settle is for 'activation'" in " ".join(
+        (refused.output + str(refused.exception)).split()
+    )
     refused = invoke(*GATES, "--gates", "widths", "--widths", "0.5", "-o", str(tmp_path / "other"))
-    assert refused.exit_code != 0 and "rising up to 1" in " ".join((refused.output + str(refused.exception)).split())
+    assert refused.exit_code != 0 and "rising up to 1" in " ".join(
+        (refused.output + str(refused.exception)).split()
+    )

@@ -66,19 +66,51 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_training_on_pictures_can_be_used_to_segment(place: Path) -> None:
-    result = invoke("train", "tiles", "small_pixels:build", *SHORT, "--epochs", "3", "--block", "2", "--keep", "best", "-o", "out")
+    result = invoke(
+        "train",
+        "tiles",
+        "small_pixels:build",
+        *SHORT,
+        "--epochs",
+        "3",
+        "--block",
+        "2",
+        "--keep",
+        "best",
+        "-o",
+        "out",
+    )
     counts = result["model"]["data"]
     assert (counts["train"] + counts["validation"] + counts["test"], counts["test"] >= 3) == (12, True)
-    assert result["test"]["pixel accuracy"] > 90 and result["test"]["IoU"] > 60 and len(result["training"]["epochs"]) == 3
+    assert (
+        result["test"]["pixel accuracy"] > 90
+        and result["test"]["IoU"] > 60
+        and len(result["training"]["epochs"]) == 3
+    )
     lines = [json.loads(line) for line in (place / "out" / "metrics.jsonl").read_text().splitlines()]
     assert [line["epoch"] for line in lines] == [1, 2, 3]
-    assert all(line["IoU"] == line["validation_accuracy"] and line["Dice"] > line["IoU"] for line in lines[1:])
+    assert all(
+        line["IoU"] == line["validation_accuracy"] and line["Dice"] > line["IoU"] for line in lines[1:]
+    )
     found = invoke(
-        "segment", "tiles/images/t_0_0.png", "--model", "out", "--build", "small_pixels:build", "-o", "mask.png", "--tile", "32", "--overlap", "8"
+        "segment",
+        "tiles/images/t_0_0.png",
+        "--model",
+        "out",
+        "--build",
+        "small_pixels:build",
+        "-o",
+        "mask.png",
+        "--tile",
+        "32",
+        "--overlap",
+        "8",
     )
     wanted, mask = (np.asarray(PILLOW.open(place / path)) for path in ("tiles/masks/t_0_0.png", "mask.png"))
     assert (wanted == mask).mean() > 0.9 and sum(found["pixels"].values()) == 1600
-    again = CliRunner().invoke(app, ["train", "tiles", "small_pixels:build", *SHORT, "--epochs", "3", "-o", "out"])
+    again = CliRunner().invoke(
+        app, ["train", "tiles", "small_pixels:build", *SHORT, "--epochs", "3", "-o", "out"]
+    )
     assert again.exit_code == 1 and "--resume goes on with it" in again.output.replace("\n", " ")
     assert invoke("train", "tiles", "small_pixels:build", "-o", "out", "--resume")["test"] == result["test"]
     unsaid = CliRunner().invoke(app, ["train", "-o", "out", "--resume"])
@@ -86,21 +118,63 @@ def test_a_training_on_pictures_can_be_used_to_segment(place: Path) -> None:
 
 
 def test_importance_weights_on_pictures(place: Path) -> None:
-    options = ("--method", "importance", "--tolerance", "90", "--step", "0.6", "--tune-epochs", "1", "--tune-lr", "0.003")
-    result = invoke("train", "tiles", "small_pixels:build", *SHORT, "--epochs", "2", "--loss", "cross-entropy+log-jaccard", *options, "-o", "out")
+    options = (
+        "--method",
+        "importance",
+        "--tolerance",
+        "90",
+        "--step",
+        "0.6",
+        "--tune-epochs",
+        "1",
+        "--tune-lr",
+        "0.003",
+    )
+    result = invoke(
+        "train",
+        "tiles",
+        "small_pixels:build",
+        *SHORT,
+        "--epochs",
+        "2",
+        "--loss",
+        "cross-entropy+log-jaccard",
+        *options,
+        "-o",
+        "out",
+    )
     assert result["cost"]["after"]["macs"] < 0.6 * result["cost"]["before"]["macs"]
-    assert any(trial["accepted"] for trial in result["trials"]) and result["pruned"].keys() == result["test"].keys()
+    assert (
+        any(trial["accepted"] for trial in result["trials"])
+        and result["pruned"].keys() == result["test"].keys()
+    )
     own = ("--model", "out", "--build", "small_pixels:build")
     invoke("segment", "tiles/images/t_0_0.png", *own, "-o", "mask.png", "--tile", "32", "--overlap", "8")
-    assert {"model.safetensors", "plan.json", "training.json", "metrics.jsonl", "recipe.toml"} <= {path.name for path in (place / "out").iterdir()}
+    assert {"model.safetensors", "plan.json", "training.json", "metrics.jsonl", "recipe.toml"} <= {
+        path.name for path in (place / "out").iterdir()
+    }
     shown = CliRunner().invoke(app, ["train", "tiles", "small_pixels:build", "-o", "out", "--resume"])
     assert shown.exit_code == 0 and "of the MACs: pixel accuracy" in shown.output.replace("\n", " ")
 
 
 def test_other_methods_take_pictures_as_a_task(place: Path) -> None:
-    options = ("--epochs", "2", "--method", "slimming", "--rate", "0.4", "--scope", "uniform", "--no-onnx", "--no-report")
+    options = (
+        "--epochs",
+        "2",
+        "--method",
+        "slimming",
+        "--rate",
+        "0.4",
+        "--scope",
+        "uniform",
+        "--no-onnx",
+        "--no-report",
+    )
     result = invoke("train", "tiles", "small_pixels:build", *SHORT, *options, "-o", "out")
-    assert result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"] and result["target"]["score"] == "bn-scale"
+    assert (
+        result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"]
+        and result["target"]["score"] == "bn-scale"
+    )
     assert result["accuracy"]["steps"][0]["step"] == "slimmed" and result["verification"]["relative"] < 1e-4
 
 
@@ -121,14 +195,32 @@ def test_what_does_not_go_together_is_told(place: Path, options: tuple[str, ...]
 
 
 def test_importance_weights_on_digits(tmp_path: Path) -> None:
-    options = ("--epochs", "4", "--lr", "0.05", "--no-onnx", "--no-report", "--method", "importance", "--tolerance", "8", "--step", "0.6")
+    options = (
+        "--epochs",
+        "4",
+        "--lr",
+        "0.05",
+        "--no-onnx",
+        "--no-report",
+        "--method",
+        "importance",
+        "--tolerance",
+        "8",
+        "--step",
+        "0.6",
+    )
     result = invoke("train", "digits", "lenet5", *options, "--tune-epochs", "1", "-o", str(tmp_path))
     assert result["target"]["kind"] == "tolerance" and result["target"]["score"] == "importance weights"
-    assert result["cost"]["after"]["macs"] < 0.7 * result["cost"]["before"]["macs"] and result["search"]["trials"]
+    assert (
+        result["cost"]["after"]["macs"] < 0.7 * result["cost"]["before"]["macs"]
+        and result["search"]["trials"]
+    )
     digits = data.load("digits")
     opened = open_model(str(tmp_path))
     assert opened.normalise == digits.normalise
-    assert evaluate(opened.model, digits.test, digits.normalise).accuracy == pytest.approx(result["accuracy"]["steps"][-1]["value"])
+    assert evaluate(opened.model, digits.test, digits.normalise).accuracy == pytest.approx(
+        result["accuracy"]["steps"][-1]["value"]
+    )
 
 
 def test_a_segmentation_network_is_pruned_like_any_other(place: Path) -> None:
@@ -146,12 +238,42 @@ def test_a_segmentation_network_is_pruned_like_any_other(place: Path) -> None:
     invoke("train", "set", "two_maps:build", *SHORT, "--epochs", "2", "--ignore", "7", "-o", "dense")
     words = ("--data", "set", "--ignore", "7", "--rate", "0.4", "--epochs", "1", "--no-onnx", "--no-report")
     result = invoke("prune", "dense", "--build", "two_maps:build", *words, "-o", "small")
-    found = {"name": "set", "train": 4, "validation": 4, "test": 4, "mean": 0, "std": 0, "classes": ["0", "1"]}
+    found = {
+        "name": "set",
+        "train": 4,
+        "validation": 4,
+        "test": 4,
+        "mean": 0,
+        "std": 0,
+        "classes": ["0", "1"],
+    }
     assert result["model"]["data"] | {"mean": 0, "std": 0} == found
-    assert result["accuracy"]["metric"] == "mean IoU, percent" and result["accuracy"]["note"] == "4 test pictures, by which nothing was chosen."
-    assert [step["step"] for step in result["accuracy"]["steps"]][-2:] == ["after recalibration", "after fine-tuning"]
+    assert (
+        result["accuracy"]["metric"] == "mean IoU, percent"
+        and result["accuracy"]["note"] == "4 test pictures, by which nothing was chosen."
+    )
+    assert [step["step"] for step in result["accuracy"]["steps"]][-2:] == [
+        "after recalibration",
+        "after fine-tuning",
+    ]
     assert result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"] * 0.7
-    kept = invoke("prune", "dense", "--build", "two_maps:build", *words[:4], "--tolerance", "60", "--no-onnx", "--no-report", "-o", "within")
-    assert kept["search"]["confidence"] == 0.95 and any(trial["lowest"] < trial["value"] for trial in kept["search"]["trials"])
-    failed = CliRunner().invoke(app, ["prune", "dense", "--build", "two_maps:build", "--data", "set", "--rate", "0.4", "-o", "never"])
+    kept = invoke(
+        "prune",
+        "dense",
+        "--build",
+        "two_maps:build",
+        *words[:4],
+        "--tolerance",
+        "60",
+        "--no-onnx",
+        "--no-report",
+        "-o",
+        "within",
+    )
+    assert kept["search"]["confidence"] == 0.95 and any(
+        trial["lowest"] < trial["value"] for trial in kept["search"]["trials"]
+    )
+    failed = CliRunner().invoke(
+        app, ["prune", "dense", "--build", "two_maps:build", "--data", "set", "--rate", "0.4", "-o", "never"]
+    )
     assert failed.exit_code == 1 and "has class 7" in failed.output

@@ -12,8 +12,16 @@ from prunus.compensation import least_squares
 from prunus.compensation.least_squares import Fit, KeptSamples, Means, SummedProducts, fit_for
 
 DRAW = torch.Generator().manual_seed(0)
-X = torch.randn(200, 6, generator=DRAW, dtype=torch.float64) @ torch.randn(6, 6, generator=DRAW, dtype=torch.float64) + 0.7
-Y = X @ torch.randn(6, 3, generator=DRAW, dtype=torch.float64) + torch.randn(200, 3, generator=DRAW, dtype=torch.float64) - 2
+X = (
+    torch.randn(200, 6, generator=DRAW, dtype=torch.float64)
+    @ torch.randn(6, 6, generator=DRAW, dtype=torch.float64)
+    + 0.7
+)
+Y = (
+    X @ torch.randn(6, 3, generator=DRAW, dtype=torch.float64)
+    + torch.randn(200, 3, generator=DRAW, dtype=torch.float64)
+    - 2
+)
 PRIOR = torch.randn(3, 6, generator=DRAW, dtype=torch.float64)
 
 
@@ -23,7 +31,13 @@ def stacked(x: Tensor, y: Tensor, ridge: float, centred: bool) -> tuple[Tensor, 
     strength = math.sqrt(ridge * float(spread.square().mean()) * len(x))
     ones = torch.ones(len(x), 1, dtype=torch.float64) * centred
     top = torch.cat([x, ones], 1)
-    bottom = torch.cat([strength * torch.eye(x.shape[1], dtype=torch.float64), torch.zeros(x.shape[1], 1, dtype=torch.float64)], 1)
+    bottom = torch.cat(
+        [
+            strength * torch.eye(x.shape[1], dtype=torch.float64),
+            torch.zeros(x.shape[1], 1, dtype=torch.float64),
+        ],
+        1,
+    )
     left, right = torch.cat([top, bottom]), torch.cat([y, strength * PRIOR.T])
     solution = torch.linalg.lstsq(left, right, driver="gelsd").solution
     return solution[:-1].T, solution[-1] * centred

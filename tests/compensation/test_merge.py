@@ -24,7 +24,15 @@ def run(m: nn.Module, x: Tensor) -> Tensor:
 
 def doubled() -> nn.Module:
     """Channels 4 to 7 of the first layer are copies of 0 to 3; they are read by a convolution and, flattened, by a linear layer."""
-    model = randomised(Net(run, a=nn.Conv2d(3, 8, 3), bn=nn.BatchNorm2d(8), b=nn.Conv2d(8, 5, 3, padding=1), head=nn.Linear(13 * 49, 2)))
+    model = randomised(
+        Net(
+            run,
+            a=nn.Conv2d(3, 8, 3),
+            bn=nn.BatchNorm2d(8),
+            b=nn.Conv2d(8, 5, 3, padding=1),
+            head=nn.Linear(13 * 49, 2),
+        )
+    )
     with torch.no_grad():
         model.bn.running_var.fill_(1.5)
         for tensor in (model.a.weight, model.a.bias, model.bn.weight, model.bn.bias, model.bn.running_mean):
@@ -64,7 +72,9 @@ def test_a_scale_multiplies_what_goes_over() -> None:
     into = torch.arange(graph.num_channels)
     into[channels[4:]] = torch.tensor(channels[:4])
     scales = torch.full((graph.num_channels,), 2.5)
-    assert torch.allclose(prunus.compact(merge(model, plan, into, scales), plan)(IMAGE), model(IMAGE), rtol=1e-9)
+    assert torch.allclose(
+        prunus.compact(merge(model, plan, into, scales), plan)(IMAGE), model(IMAGE), rtol=1e-9
+    )
 
 
 def test_every_group_keeps_its_own() -> None:

@@ -49,7 +49,9 @@ def assert_resumed_is_plain(model: nn.Module, batches: list[Any], most_bytes: in
     resumed = Resumed(own, graph, batches[0], most_bytes)
     for reader in readers(graph):
         for number, batch in enumerate(batches):
-            for seen, wanted in zip(resumed.upto(reader.name, number, batch), from_the_beginning(plain, reader.name, batch)):
+            for seen, wanted in zip(
+                resumed.upto(reader.name, number, batch), from_the_beginning(plain, reader.name, batch)
+            ):
                 assert torch.equal(seen, wanted), reader.name
         for network in (plain, own):
             network.get_submodule(reader.name).weight.mul_(1.5)
@@ -120,15 +122,28 @@ def convs(count: int) -> list[nn.Module]:
 
 def parts() -> dict[str, nn.Module]:
     a, b, c, d = convs(4)
-    return {"a": a, "b": b, "c": c, "d": d, "relu": nn.ReLU(inplace=True), "swish": nn.Hardswish(inplace=True)}
+    return {
+        "a": a,
+        "b": b,
+        "c": c,
+        "d": d,
+        "relu": nn.ReLU(inplace=True),
+        "swish": nn.Hardswish(inplace=True),
+    }
 
 
 ODD: dict[str, Callable[[], nn.Module]] = {
     "features handed on by an attribute": HandsOn,
     "writing in place": lambda: Net(in_place, **parts()),
-    "a layer called twice": lambda: Net(twice, **{name: part for name, part in parts().items() if name in "abc"}),
-    "a stack with taps": lambda: Net(tapped, stack=nn.Sequential(*convs(2), nn.ReLU(), *convs(4)[1:]), head=nn.Conv2d(12, 2, 1)),
-    "views with gaps": lambda: Net(gaps, a=nn.Conv2d(3, 64, 3, padding=1), second=EverySecond(), b=nn.Linear(64, 8), out=nn.Linear(8, 2)),
+    "a layer called twice": lambda: Net(
+        twice, **{name: part for name, part in parts().items() if name in "abc"}
+    ),
+    "a stack with taps": lambda: Net(
+        tapped, stack=nn.Sequential(*convs(2), nn.ReLU(), *convs(4)[1:]), head=nn.Conv2d(12, 2, 1)
+    ),
+    "views with gaps": lambda: Net(
+        gaps, a=nn.Conv2d(3, 64, 3, padding=1), second=EverySecond(), b=nn.Linear(64, 8), out=nn.Linear(8, 2)
+    ),
     "dense": Dense,
     "residual": lambda: CifarResNet(1),
     "skips": lambda: models.unet(width=4, depth=2),

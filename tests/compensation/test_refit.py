@@ -29,7 +29,12 @@ def chain(m: nn.Module, x: Tensor) -> Tensor:
 
 
 def network(bias: bool = True, **changes: nn.Module) -> nn.Module:
-    layers = {"a": nn.Conv2d(3, 8, 3), "b": nn.Conv2d(8, 6, 3, bias=bias), "bn": nn.BatchNorm2d(6), "head": nn.Linear(24, 4)} | changes
+    layers = {
+        "a": nn.Conv2d(3, 8, 3),
+        "b": nn.Conv2d(8, 6, 3, bias=bias),
+        "bn": nn.BatchNorm2d(6),
+        "head": nn.Linear(24, 4),
+    } | changes
     model = randomised(Net(chain, **layers))
     model.bn.running_var.fill_(2.0)
     return model
@@ -61,7 +66,9 @@ def test_layer_by_layer_it_is_plain_least_squares() -> None:
     assert len(kept_a) == 4 and len(kept_b) == 3
     hidden, wanted = model.a(x).relu(), model.b(model.a(x).relu())
     ones = torch.ones(len(x) * 25, 1, dtype=torch.float64)
-    solution = torch.linalg.lstsq(torch.cat([windows(hidden[:, kept_a], 3), ones], 1), wanted.flatten(2).transpose(1, 2).flatten(0, 1)).solution
+    solution = torch.linalg.lstsq(
+        torch.cat([windows(hidden[:, kept_a], 3), ones], 1), wanted.flatten(2).transpose(1, 2).flatten(0, 1)
+    ).solution
     assert torch.allclose(fitted.b.weight[kept_b][:, kept_a].flatten(1), solution[:-1].T[kept_b], atol=1e-6)
     assert torch.allclose(fitted.b.bias[kept_b], solution[-1][kept_b], atol=1e-6)
     # the head sees what the refitted layer makes, and is asked for what the original made
@@ -89,7 +96,9 @@ def test_a_batch_norm_takes_the_shift_of_a_layer_without_bias() -> None:
 def test_it_comes_nearer_to_the_original(compensate: Callable[..., nn.Module]) -> None:
     model = network()
     plan = half_of(model, INPUTS[0])
-    assert error(prunus.compact(compensate(model, plan, INPUTS), plan), model) < 0.7 * error(prunus.compact(model, plan), model)
+    assert error(prunus.compact(compensate(model, plan, INPUTS), plan), model) < 0.7 * error(
+        prunus.compact(model, plan), model
+    )
 
 
 def test_what_can_be_expressed_by_the_rest_costs_nothing() -> None:
@@ -112,7 +121,9 @@ def test_the_model_stays_as_it_was() -> None:
     plan = half_of(model, INPUTS[0])
     fitted = refit(model, plan, INPUTS)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
-    assert model.training and fitted.training and not any(module._forward_hooks for module in fitted.modules())
+    assert (
+        model.training and fitted.training and not any(module._forward_hooks for module in fitted.modules())
+    )
 
 
 def test_grouped_convolutions_are_fitted_group_by_group() -> None:
@@ -131,7 +142,9 @@ def test_grouped_convolutions_are_fitted_group_by_group() -> None:
         for group in range(2):
             mine, rows = kept[kept // 4 == group], made[made // 3 == group]
             samples = torch.cat([windows(hidden[:, mine], 3), ones], 1)
-            solution = torch.linalg.lstsq(samples, wanted[:, rows].flatten(2).transpose(1, 2).flatten(0, 1)).solution
+            solution = torch.linalg.lstsq(
+                samples, wanted[:, rows].flatten(2).transpose(1, 2).flatten(0, 1)
+            ).solution
             assert torch.allclose(fitted.c.weight[rows][:, mine % 4].flatten(1), solution[:-1].T, atol=1e-6)
     assert error(prunus.compact(fitted, plan), model) < error(prunus.compact(model, plan), model)
 
@@ -149,7 +162,11 @@ def test_upsampling_networks_are_refitted() -> None:
         skip = m.a(x).relu()
         return m.out(torch.cat([m.up(m.down(skip).relu()).relu(), skip], 1))
 
-    layers = {"a": nn.Conv2d(3, 8, 3, padding=1), "down": nn.Conv2d(8, 8, 2, stride=2), "up": nn.ConvTranspose2d(8, 6, 2, stride=2)}
+    layers = {
+        "a": nn.Conv2d(3, 8, 3, padding=1),
+        "down": nn.Conv2d(8, 8, 2, stride=2),
+        "up": nn.ConvTranspose2d(8, 6, 2, stride=2),
+    }
     model = randomised(Net(run, **layers, out=nn.Conv2d(14, 2, 1)))
     batches = [x[:, :, :8, :8] for x in INPUTS]
     plan = half_of(model, batches[0])

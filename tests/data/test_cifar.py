@@ -86,7 +86,9 @@ def test_wrong_sizes_are_named(tmp_path: Path, change: int) -> None:
     write(tmp_path, source)
     path = tmp_path / "data_batch_3.bin"
     path.write_bytes((path.read_bytes() + b"x" * 5)[: COUNT * 3073 + change])
-    with pytest.raises(DataError, match=rf"data_batch_3\.bin should have 12,292 bytes, not {12_292 + change:,}"):
+    with pytest.raises(
+        DataError, match=rf"data_batch_3\.bin should have 12,292 bytes, not {12_292 + change:,}"
+    ):
         load_cifar(source, tmp_path, download=False)
 
 
@@ -100,12 +102,16 @@ def test_labels_beyond_the_classes_are_refused(tmp_path: Path) -> None:
 
 
 def test_absent_files_without_download_name_the_places(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"no cifar100, binary version \(train\.bin, test\.bin\), in any of .*cifar100"):
+    with pytest.raises(
+        DataError, match=r"no cifar100, binary version \(train\.bin, test\.bin\), in any of .*cifar100"
+    ):
         load("cifar100", tmp_path, download=False)
 
 
 def test_the_archive_is_downloaded_unpacked_and_removed(server: Server, tmp_path: Path) -> None:
-    members: dict[str, bytes | str] = {f"{CIFAR10.folder}/{name}": content for name, content in contents(CIFAR10).items()}
+    members: dict[str, bytes | str] = {
+        f"{CIFAR10.folder}/{name}": content for name, content in contents(CIFAR10).items()
+    }
     body = archive({"../evil.txt": b"evil", f"{CIFAR10.folder}/readme.html": b"hello", **members})
     server.files["cifar-10-binary.tar.gz"] = body
     md5 = hashlib.md5(body, usedforsecurity=False).hexdigest()

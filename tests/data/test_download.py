@@ -37,13 +37,20 @@ def test_a_server_that_states_no_length_is_believed_by_checksum(server: Server, 
     server.files["set.bin"] = BODY
     server.announced["set.bin"] = None
     totals: list[int | None] = []
-    fetch(server.url + "set.bin", tmp_path / "set.bin", md5(BODY), lambda _name, _done, total: totals.append(total))
+    fetch(
+        server.url + "set.bin",
+        tmp_path / "set.bin",
+        md5(BODY),
+        lambda _name, _done, total: totals.append(total),
+    )
     assert (tmp_path / "set.bin").read_bytes() == BODY
     assert set(totals) == {None}
 
 
 @pytest.mark.parametrize("case", ["checksum", "truncated", "404", "refused"])
-def test_a_failed_download_leaves_nothing_and_names_the_address(case: str, server: Server, tmp_path: Path) -> None:
+def test_a_failed_download_leaves_nothing_and_names_the_address(
+    case: str, server: Server, tmp_path: Path
+) -> None:
     server.files["set.bin"] = BODY
     target = tmp_path / "set.bin"
     target.write_bytes(b"old")
@@ -84,12 +91,18 @@ def test_a_place_that_cannot_be_written_is_named(server: Server, tmp_path: Path)
     assert server.requests == []
 
 
-def test_a_whole_set_is_downloaded_once_and_continued_where_it_stopped(server: Server, tmp_path: Path) -> None:
+def test_a_whole_set_is_downloaded_once_and_continued_where_it_stopped(
+    server: Server, tmp_path: Path
+) -> None:
     images = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 4, 0, 0, 0, 4]) + np.arange(32, dtype=np.uint8).tobytes()
     labels = bytes([0, 0, 8, 1, 0, 0, 0, 2, 3, 9])
     files = {name: gzip.compress(images if "images" in name else labels, mtime=0) for name in MNIST.md5}
-    source = dataclasses.replace(MNIST, url=server.url + "mnist/", md5={name: md5(content) for name, content in files.items()})
-    server.files = {f"mnist/{name}": content for name, content in files.items() if not name.startswith("t10k-labels")}
+    source = dataclasses.replace(
+        MNIST, url=server.url + "mnist/", md5={name: md5(content) for name, content in files.items()}
+    )
+    server.files = {
+        f"mnist/{name}": content for name, content in files.items() if not name.startswith("t10k-labels")
+    }
     with pytest.raises(DataError, match=r"t10k-labels-idx1-ubyte\.gz answers 404"):
         load_idx(source, tmp_path)
     server.files["mnist/t10k-labels-idx1-ubyte.gz"] = files["t10k-labels-idx1-ubyte.gz"]
@@ -101,7 +114,9 @@ def test_a_whole_set_is_downloaded_once_and_continued_where_it_stopped(server: S
     assert len(server.requests) == 1
 
 
-def test_a_body_beyond_the_limit_is_refused_before_it_is_there(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_body_beyond_the_limit_is_refused_before_it_is_there(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.files["set.bin"] = BODY
     monkeypatch.setattr("prunus.data.limits.DOWNLOAD_BYTES", len(BODY) - 1)
     for announced, text in (
@@ -121,7 +136,9 @@ def test_no_more_than_announced_is_read(server: Server, tmp_path: Path) -> None:
     assert (tmp_path / "set.bin").read_bytes() == BODY[:1000]
 
 
-def test_a_server_that_is_slow_for_long_is_given_up(server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_server_that_is_slow_for_long_is_given_up(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     server.files["set.bin"] = b"slow"
     ticks = iter(range(0, 10**6, 90))  # a clock on which everything takes a minute and a half
     monkeypatch.setattr("prunus.data.download.time", SimpleNamespace(monotonic=lambda: float(next(ticks))))

@@ -12,7 +12,9 @@ from prunus.errors import DataError, MissingExtraError
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 
-def write(path: Path, colour: object = (10, 20, 30), size: tuple[int, int] = (8, 6), mode: str = "RGB") -> None:
+def write(
+    path: Path, colour: object = (10, 20, 30), size: tuple[int, int] = (8, 6), mode: str = "RGB"
+) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     Image.new(mode, size, colour).save(path)
 

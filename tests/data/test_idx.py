@@ -118,7 +118,9 @@ def test_real_mnist() -> None:
     assert data.train.labels[:5].tolist() == [5, 0, 4, 1, 9]
 
 
-@pytest.mark.parametrize("name", ["{part}-{kind}-ubyte", "emnist-letters-{part}-{kind}-ubyte.gz", "{part}-{kind}.ubyte"])
+@pytest.mark.parametrize(
+    "name", ["{part}-{kind}-ubyte", "emnist-letters-{part}-{kind}-ubyte.gz", "{part}-{kind}.ubyte"]
+)
 @pytest.mark.parametrize("test", ["t10k", "test", None])
 def test_a_set_of_ones_own_has_the_classes_of_its_labels(tmp_path: Path, name: str, test: str | None) -> None:
     folder = tmp_path / "letters"
@@ -135,7 +137,9 @@ def test_a_set_of_ones_own_has_the_classes_of_its_labels(tmp_path: Path, name: s
     assert (data.name, len(data.classes), data.image_shape) == ("letters", 26, (1, 6, 5))
     assert (len(data.train), len(data.test)) == ((52, 26) if test else (26, 26))
     shares = data.train.images.double() / 255
-    assert data.mean[0] == pytest.approx(float(shares.mean())) and data.std[0] == pytest.approx(float(shares.std(correction=0)))
+    assert data.mean[0] == pytest.approx(float(shares.mean())) and data.std[0] == pytest.approx(
+        float(shares.std(correction=0))
+    )
 
 
 def test_files_of_two_sets_in_a_folder_are_named(tmp_path: Path) -> None:

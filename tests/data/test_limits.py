@@ -29,7 +29,9 @@ from prunus.errors import DataError
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 
-PLACE = {"transform": (0.3, 0.0, 1.0, 0.0, -0.3, 1.0)}  # a raster that lies somewhere is written without a warning
+PLACE = {
+    "transform": (0.3, 0.0, 1.0, 0.0, -0.3, 1.0)
+}  # a raster that lies somewhere is written without a warning
 
 
 def header(*sizes: int) -> bytes:
@@ -49,7 +51,9 @@ def memory(action: Callable[[], object]) -> int:
 
 @pytest.mark.parametrize("sizes", [(2**32 - 1,), (2**31, 2**31, 2**31), (1 << 16, 1 << 16, 2)], ids=str)
 @pytest.mark.parametrize("pack", [bytes, gzip.compress], ids=["plain", "gzip"])
-def test_a_headers_sizes_are_not_believed(tmp_path: Path, sizes: tuple[int, ...], pack: Callable[[bytes], bytes]) -> None:
+def test_a_headers_sizes_are_not_believed(
+    tmp_path: Path, sizes: tuple[int, ...], pack: Callable[[bytes], bytes]
+) -> None:
     path = tmp_path / "idx"
     path.write_bytes(pack(header(*sizes) + bytes(100)))
     assert memory(lambda: read_idx(path)) < 1 << 22
@@ -59,7 +63,11 @@ def test_a_headers_sizes_are_not_believed(tmp_path: Path, sizes: tuple[int, ...]
 
 def test_no_more_is_unpacked_than_the_header_says(tmp_path: Path) -> None:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
-    bomb = packer.compress(header(10, 8, 8)) + b"".join(packer.compress(bytes(1 << 20)) for _ in range(50)) + packer.flush()
+    bomb = (
+        packer.compress(header(10, 8, 8))
+        + b"".join(packer.compress(bytes(1 << 20)) for _ in range(50))
+        + packer.flush()
+    )
     path = tmp_path / "bomb.gz"
     path.write_bytes(bomb)
     assert memory(lambda: read_idx(path)) < 1 << 22
@@ -69,7 +77,9 @@ def test_no_more_is_unpacked_than_the_header_says(tmp_path: Path) -> None:
 
 def test_a_promise_that_is_not_kept_costs_what_is_there(tmp_path: Path) -> None:
     path = tmp_path / "short.gz"
-    path.write_bytes(gzip.compress(header(400, 1000, 1000) + bytes(3 << 20) + np.random.default_rng(0).bytes(1 << 19)))
+    path.write_bytes(
+        gzip.compress(header(400, 1000, 1000) + bytes(3 << 20) + np.random.default_rng(0).bytes(1 << 19))
+    )
     assert memory(lambda: read_idx(path)) < 20 << 20
 
 
@@ -79,7 +89,13 @@ def test_an_idx_file_may_come_in_members_and_must_be_whole(tmp_path: Path) -> No
     path.write_bytes(gzip.compress(content[:7]) + gzip.compress(content[7:]))
     assert read_idx(path).tolist() == [[0, 1, 2], [3, 4, 5]]
     whole = gzip.compress(content)
-    for damaged in (whole[:-1], whole[:-8] + bytes(4) + whole[-4:], whole + b"more", whole + gzip.compress(b"x"), whole[:-4] + bytes(4)):
+    for damaged in (
+        whole[:-1],
+        whole[:-8] + bytes(4) + whole[-4:],
+        whole + b"more",
+        whole + gzip.compress(b"x"),
+        whole[:-4] + bytes(4),
+    ):
         path.write_bytes(damaged)
         with pytest.raises(DataError, match=r"members\.gz"):
             read_idx(path)
@@ -126,14 +142,32 @@ def whole(source: CifarSource) -> list[tuple[tarfile.TarInfo, bytes]]:
 
 
 HOSTILE: dict[str, tuple[Callable[[], list[tuple[tarfile.TarInfo, bytes]]], str]] = {
-    "a large entry before": (lambda: [entry("before", bytes(8 << 20)), *whole(SMALL)], "unpacks to more than 1.1 MB"),
-    "a large entry behind": (lambda: [*whole(SMALL), entry("behind", bytes(8 << 20))], "unpacks to more than 1.1 MB"),
+    "a large entry before": (
+        lambda: [entry("before", bytes(8 << 20)), *whole(SMALL)],
+        "unpacks to more than 1.1 MB",
+    ),
+    "a large entry behind": (
+        lambda: [*whole(SMALL), entry("behind", bytes(8 << 20))],
+        "unpacks to more than 1.1 MB",
+    ),
     "a name twice": (lambda: [*whole(SMALL), whole(SMALL)[0]], "twice"),
     "a missing file": (lambda: whole(SMALL)[1:], "has no cifar-10-batches-bin/data_batch_1.bin"),
-    "a link": (lambda: [entry(whole(SMALL)[0][0].name, b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")], "should be a file of"),
-    "a hole": (lambda: [entry(whole(SMALL)[0][0].name, RECORD, type=tarfile.GNUTYPE_SPARSE)], "should be a file of"),
-    "a pax hole": (lambda: [entry(whole(SMALL)[0][0].name, RECORD, pax_headers={"GNU.sparse.map": "0,9,99999,9"})], "should be a file of"),
-    "a long attribute": (lambda: [entry("a", b"", pax_headers={"comment": "x" * (2 << 20)}), *whole(SMALL)], "a description of"),
+    "a link": (
+        lambda: [entry(whole(SMALL)[0][0].name, b"", type=tarfile.SYMTYPE, linkname="/etc/passwd")],
+        "should be a file of",
+    ),
+    "a hole": (
+        lambda: [entry(whole(SMALL)[0][0].name, RECORD, type=tarfile.GNUTYPE_SPARSE)],
+        "should be a file of",
+    ),
+    "a pax hole": (
+        lambda: [entry(whole(SMALL)[0][0].name, RECORD, pax_headers={"GNU.sparse.map": "0,9,99999,9"})],
+        "should be a file of",
+    ),
+    "a long attribute": (
+        lambda: [entry("a", b"", pax_headers={"comment": "x" * (2 << 20)}), *whole(SMALL)],
+        "a description of",
+    ),
     "many entries": (lambda: [entry(str(number), b"") for number in range(1025)], "more than 1,024 entries"),
 }
 
@@ -161,7 +195,9 @@ def test_a_chain_of_attributes_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_plain_archive_is_read_in_any_order(tmp_path: Path) -> None:
-    path = archive(tmp_path / "set.tar.gz", [entry("readme", b"words"), *reversed(whole(SMALL))], tarfile.GNU_FORMAT)
+    path = archive(
+        tmp_path / "set.tar.gz", [entry("readme", b"words"), *reversed(whole(SMALL))], tarfile.GNU_FORMAT
+    )
     extract(path, tmp_path / "out", SMALL)
     assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(SMALL.files)
 
@@ -179,11 +215,23 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 def png(width: int, height: int, *others: bytes, pixels: bytes = b"") -> bytes:
     """A grey PNG of any size that it says it has."""
     about = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
-    return b"\x89PNG\r\n\x1a\n" + about + b"".join(others) + chunk(b"IDAT", zlib.compress(pixels)) + chunk(b"IEND", b"")
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + about
+        + b"".join(others)
+        + chunk(b"IDAT", zlib.compress(pixels))
+        + chunk(b"IEND", b"")
+    )
 
 
 def gif(width: int, height: int) -> bytes:
-    return b"GIF89a" + struct.pack("<HHBBB", width, height, 0, 0, 0) + b"," + struct.pack("<HHHHB", 0, 0, width, height, 0) + b"\x02\x00;"
+    return (
+        b"GIF89a"
+        + struct.pack("<HHBBB", width, height, 0, 0, 0)
+        + b","
+        + struct.pack("<HHHHB", 0, 0, width, height, 0)
+        + b"\x02\x00;"
+    )
 
 
 def webp(width: int, height: int) -> bytes:
@@ -193,8 +241,23 @@ def webp(width: int, height: int) -> bytes:
 
 
 def tiff(width: int, height: int) -> bytes:
-    tags = [(256, width), (257, height), (258, 8), (259, 1), (262, 1), (273, 8), (277, 1), (278, height), (279, width * height & 0xFFFFFFFF)]
-    return b"II*\0" + struct.pack("<IH", 8, len(tags)) + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags) + bytes(4)
+    tags = [
+        (256, width),
+        (257, height),
+        (258, 8),
+        (259, 1),
+        (262, 1),
+        (273, 8),
+        (277, 1),
+        (278, height),
+        (279, width * height & 0xFFFFFFFF),
+    ]
+    return (
+        b"II*\0"
+        + struct.pack("<IH", 8, len(tags))
+        + b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in tags)
+        + bytes(4)
+    )
 
 
 def jpeg(width: int, height: int) -> bytes:
@@ -207,7 +270,11 @@ def jpeg(width: int, height: int) -> bytes:
 
 
 def bmp(width: int, height: int) -> bytes:
-    return b"BM" + struct.pack("<IHHI", 54, 0, 0, 54) + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 0, 0, 0, 0, 0, 0)
+    return (
+        b"BM"
+        + struct.pack("<IHHI", 54, 0, 0, 54)
+        + struct.pack("<IiiHHIIiiII", 40, width, height, 1, 8, 0, 0, 0, 0, 0, 0)
+    )
 
 
 BOMBS: dict[str, Callable[[int, int], bytes]] = {
@@ -217,19 +284,27 @@ BOMBS: dict[str, Callable[[int, int], bytes]] = {
 
 @pytest.mark.parametrize("size", [(8193, 8192), (10_000, 9_000), (16_000, 16_000)], ids=str)
 @pytest.mark.parametrize("suffix", BOMBS)
-def test_pictures_of_too_many_pixels_are_refused_by_name(tmp_path: Path, suffix: str, size: tuple[int, int]) -> None:
+def test_pictures_of_too_many_pixels_are_refused_by_name(
+    tmp_path: Path, suffix: str, size: tuple[int, int]
+) -> None:
     for kind in ("images/a", "masks/a", "class/b"):
         path = tmp_path / f"{kind}{suffix}"
         path.parent.mkdir(exist_ok=True)
         path.write_bytes(BOMBS[suffix](*size))
     text = rf"{size[0]:,} x {size[1]:,} pixels, and 67,108,864 at most"
     assert memory(lambda: open_picture(path)) < 1 << 22
-    for read in (lambda: open_picture(str(path)), lambda: examples(str(tmp_path)), lambda: load_folder(str(tmp_path))):
+    for read in (
+        lambda: open_picture(str(path)),
+        lambda: examples(str(tmp_path)),
+        lambda: load_folder(str(tmp_path)),
+    ):
         with pytest.raises(DataError, match=rf"{suffix} has {text}.*'geo'"):
             read()
 
 
-def test_pillows_own_setting_is_obeyed_and_left_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pillows_own_setting_is_obeyed_and_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "a.png"
     Image.new("L", (20, 20)).save(path)
     before = Image.MAX_IMAGE_PIXELS
@@ -285,7 +360,9 @@ def test_what_lies_beside_the_pixels_does_not_grow(tmp_path: Path, other: bytes)
 
 
 def test_only_formats_of_pictures_are_read(tmp_path: Path) -> None:
-    (tmp_path / "a.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
+    (tmp_path / "a.png").write_bytes(
+        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
+    )
     with pytest.raises(DataError, match="none of BMP, GIF"):
         open_picture(tmp_path / "a.png")
 
@@ -296,30 +373,48 @@ def test_the_first_frame_of_a_film_is_the_picture(tmp_path: Path) -> None:
     assert open_picture(tmp_path / "film.gif", grey=True).read(0, 0, 5, 6).tolist() == [[[0] * 6] * 5]
 
 
-def test_a_set_that_does_not_fit_is_refused_before_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_set_that_does_not_fit_is_refused_before_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for name in ("a/1", "a/2", "b/1", "b/2"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         Image.new("L", (4, 4)).save(tmp_path / f"{name}.png")
-    with pytest.raises(DataError, match=r"4 images of 1 x 100,000 x 100,000 pixels need 40\.0 GB of memory, and 17\.2 GB is the limit"):
+    with pytest.raises(
+        DataError,
+        match=r"4 images of 1 x 100,000 x 100,000 pixels need 40\.0 GB of memory, and 17\.2 GB is the limit",
+    ):
         load_folder(tmp_path, image_size=100_000)
     monkeypatch.setattr(limits, "MEMORY", 1 << 62)
     with pytest.raises(DataError, match="more than there is"):
         load_folder(tmp_path, image_size=1 << 29)
 
 
-def test_pictures_that_do_not_fit_together_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_pictures_that_do_not_fit_together_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for folder, name in ((folder, name) for folder in ("images", "masks") for name in "ab"):
         (tmp_path / folder).mkdir(exist_ok=True)
         Image.new("L", (4, 4), 1).save(tmp_path / folder / f"{name}.png")
     assert len(examples(tmp_path)) == 2
     monkeypatch.setattr(limits, "MEMORY", 63)
-    with pytest.raises(DataError, match=r"2 of the 2 pictures of .* take 64 bytes of memory, and 63 bytes is the limit"):
+    with pytest.raises(
+        DataError, match=r"2 of the 2 pictures of .* take 64 bytes of memory, and 63 bytes is the limit"
+    ):
         examples(tmp_path)
 
 
 def test_a_large_tiff_is_read_by_window(tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
-    options = {"driver": "GTiff", "height": 10_000, "width": 10_000, "count": 1, "dtype": "uint8", "tiled": True, "compress": "deflate", **PLACE}
+    options = {
+        "driver": "GTiff",
+        "height": 10_000,
+        "width": 10_000,
+        "count": 1,
+        "dtype": "uint8",
+        "tiled": True,
+        "compress": "deflate",
+        **PLACE,
+    }
     for kind in ("images", "masks"):
         (tmp_path / kind).mkdir()
         with rasterio.open(tmp_path / kind / "a.tif", "w", sparse_ok=True, **options) as file:
@@ -342,13 +437,17 @@ def test_rasters_beyond_the_limits_are_refused(tmp_path: Path, monkeypatch: pyte
         open_picture(path)
 
 
-def test_a_raster_that_is_cut_short_is_named_when_it_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_raster_that_is_cut_short_is_named_when_it_is_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
     for kind, name in ((kind, name) for kind in ("images", "masks") for name in "ab"):
         (tmp_path / kind).mkdir(exist_ok=True)
         path = tmp_path / kind / f"{name}.tif"
         pixels = np.random.default_rng(0).integers(0, 3, (1, 512, 512), dtype=np.uint8)
-        with rasterio.open(path, "w", driver="GTiff", height=512, width=512, count=1, dtype="uint8", **PLACE) as file:
+        with rasterio.open(
+            path, "w", driver="GTiff", height=512, width=512, count=1, dtype="uint8", **PLACE
+        ) as file:
             file.write(pixels)
         path.write_bytes(path.read_bytes()[:200_000])
     monkeypatch.setattr("prunus.data.pictures.WHOLE", 100)
@@ -363,7 +462,9 @@ def test_a_raster_that_is_cut_short_is_named_when_it_is_read(tmp_path: Path, mon
 def test_a_raster_of_other_bits_or_drivers_is_refused(tmp_path: Path) -> None:
     rasterio = pytest.importorskip("rasterio", reason="rasterio is not installed")
     path = tmp_path / "deep.tif"
-    with rasterio.open(path, "w", driver="GTiff", height=9, width=9, count=1, dtype="float32", **PLACE) as file:
+    with rasterio.open(
+        path, "w", driver="GTiff", height=9, width=9, count=1, dtype="float32", **PLACE
+    ) as file:
         file.write(np.zeros((1, 9, 9), np.float32))
     with pytest.raises(DataError, match=r"deep\.tif has float32 pixels"):
         Raster(path)

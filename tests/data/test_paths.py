@@ -28,13 +28,23 @@ from prunus.segmentation import files
 Image = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 
 Read = Callable[[typing.Any], object]
-FOLDERS: dict[str, Read] = {"load_folder": load_folder, "load_pictures": load_pictures, "examples": examples, "load": load}
-ROOTS: dict[str, Read] = {"load_idx": lambda path: load_idx(MNIST, path, False), "load_cifar": lambda path: load_cifar(CIFAR10, path, False)}
+FOLDERS: dict[str, Read] = {
+    "load_folder": load_folder,
+    "load_pictures": load_pictures,
+    "examples": examples,
+    "load": load,
+}
+ROOTS: dict[str, Read] = {
+    "load_idx": lambda path: load_idx(MNIST, path, False),
+    "load_cifar": lambda path: load_cifar(CIFAR10, path, False),
+}
 FILES: dict[str, Read] = {
     "open_picture": open_picture,
     "Raster": Raster,
     "read_idx": read_idx,
-    "extract": lambda path: extract(path, "/proc/none", replace(CIFAR10, records=dict.fromkeys(CIFAR10.records, 1))),
+    "extract": lambda path: extract(
+        path, "/proc/none", replace(CIFAR10, records=dict.fromkeys(CIFAR10.records, 1))
+    ),
 }
 
 
@@ -48,9 +58,13 @@ class Elsewhere:
         return str(self.path)
 
 
-@pytest.mark.parametrize("form", [str, Path, Elsewhere, lambda path: PurePosixPath(path)], ids=["text", "path", "own", "pure"])
+@pytest.mark.parametrize(
+    "form", [str, Path, Elsewhere, lambda path: PurePosixPath(path)], ids=["text", "path", "own", "pure"]
+)
 @pytest.mark.parametrize("name", FOLDERS | ROOTS | FILES)
-def test_a_missing_path_is_named_however_it_is_written(tmp_path: Path, name: str, form: Callable[[Path], object]) -> None:
+def test_a_missing_path_is_named_however_it_is_written(
+    tmp_path: Path, name: str, form: Callable[[Path], object]
+) -> None:
     missing = tmp_path / "none"
     with pytest.raises(DataError, match="none"):
         (FOLDERS | ROOTS | FILES)[name](form(missing))
@@ -60,12 +74,19 @@ def test_a_missing_path_is_named_however_it_is_written(tmp_path: Path, name: str
 def test_a_file_for_a_folder_and_a_folder_for_a_file_are_told(tmp_path: Path, name: str) -> None:
     file = tmp_path / "file"
     file.write_bytes(b"x")
-    with pytest.raises(DataError, match=r"is a file.* folder is needed" if name in FOLDERS else r"is a folder; a file is needed"):
+    with pytest.raises(
+        DataError,
+        match=r"is a file.* folder is needed" if name in FOLDERS else r"is a folder; a file is needed",
+    ):
         (FOLDERS | FILES)[name](str(file if name in FOLDERS else tmp_path))
 
 
 @pytest.mark.parametrize("name", FOLDERS | ROOTS | FILES)
-@pytest.mark.parametrize("path", ["a\0b", "\udcff", "x" * 300, "a\nb\x1b[31m", "/dev/null/x"], ids=["zero", "half", "long", "lines", "below a file"])
+@pytest.mark.parametrize(
+    "path",
+    ["a\0b", "\udcff", "x" * 300, "a\nb\x1b[31m", "/dev/null/x"],
+    ids=["zero", "half", "long", "lines", "below a file"],
+)
 def test_names_that_are_none_are_told_in_one_printable_line(tmp_path: Path, name: str, path: str) -> None:
     with pytest.raises(DataError) as caught:
         (FOLDERS | ROOTS | FILES)[name](f"{tmp_path}/{path}")
@@ -124,7 +145,11 @@ def test_a_folder_that_cannot_be_listed_is_named(tmp_path: Path, monkeypatch: py
 def test_is_picture_set_takes_any_path(tmp_path: Path) -> None:
     for kind in ("images", "gt"):
         (tmp_path / "train" / kind).mkdir(parents=True)
-    assert is_picture_set(str(tmp_path)) and is_picture_set(tmp_path) and not is_picture_set(str(tmp_path / "a\0"))
+    assert (
+        is_picture_set(str(tmp_path))
+        and is_picture_set(tmp_path)
+        and not is_picture_set(str(tmp_path / "a\0"))
+    )
 
 
 def test_a_download_goes_to_a_path_as_text(tmp_path: Path) -> None:
@@ -135,13 +160,17 @@ def test_a_download_goes_to_a_path_as_text(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("room", [cifar, download, folder, idx, picture_sets, pictures, storage, files], ids=lambda m: m.__name__)
+@pytest.mark.parametrize(
+    "room", [cifar, download, folder, idx, picture_sets, pictures, storage, files], ids=lambda m: m.__name__
+)
 def test_no_public_function_asks_for_a_path_object_alone(room: object) -> None:
     for name, function in inspect.getmembers(room, inspect.isfunction):
         if name.startswith("_") or not function.__module__.startswith("prunus"):
             continue
         for parameter in inspect.signature(function).parameters.values():
-            assert parameter.annotation not in ("Path", "Path | None") or function.__module__ in INNER, f"{function.__module__}.{name}"
+            assert parameter.annotation not in ("Path", "Path | None") or function.__module__ in INNER, (
+                f"{function.__module__}.{name}"
+            )
 
 
 INNER = (
@@ -206,27 +235,40 @@ def test_names_of_any_characters(tmp_path: Path) -> None:
 def test_masks_of_any_mode_are_one_plane_of_classes(tmp_path: Path, mode: str) -> None:
     colour: dict[str, object] = {"RGB": (3, 3, 3), "RGBA": (3, 3, 3, 255), "LA": (3, 255), "1": 255}
     write(tmp_path / "a.png", mode=mode, colour=colour.get(mode, 3))
-    assert open_picture(tmp_path / "a.png", grey=True).read(0, 0, 4, 4).tolist() == [[[255 if mode == "1" else 3] * 4] * 4]
+    assert open_picture(tmp_path / "a.png", grey=True).read(0, 0, 4, 4).tolist() == [
+        [[255 if mode == "1" else 3] * 4] * 4
+    ]
 
 
 def test_a_coloured_mask_is_refused(tmp_path: Path) -> None:
     write(tmp_path / "images" / "a.png", mode="RGB")
     write(tmp_path / "masks" / "a.png", mode="RGB", colour=(255, 0, 0))
-    with pytest.raises(DataError, match=r"The mask .*a\.png is coloured \(RGB\): a mask has one plane of class indices"):
+    with pytest.raises(
+        DataError, match=r"The mask .*a\.png is coloured \(RGB\): a mask has one plane of class indices"
+    ):
         examples(tmp_path)
 
 
 def test_labels_out_of_range_and_wrong_counts_name_the_file(tmp_path: Path) -> None:
     for part in ("train", "t10k"):
-        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + struct.pack(">III", 2, 3, 3) + bytes(18))
-        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(b"\0\0\x08\x01" + struct.pack(">I", 2) + bytes(2))
+        (tmp_path / f"{part}-images-idx3-ubyte").write_bytes(
+            b"\0\0\x08\x03" + struct.pack(">III", 2, 3, 3) + bytes(18)
+        )
+        (tmp_path / f"{part}-labels-idx1-ubyte").write_bytes(
+            b"\0\0\x08\x01" + struct.pack(">I", 2) + bytes(2)
+        )
     assert load_idx(MNIST, str(tmp_path), False).image_shape == (1, 3, 3)
     labels = tmp_path / "t10k-labels-idx1-ubyte"
-    for content, text in ((struct.pack(">I", 2) + b"\0\x0a", "labels below 10, not 10"), (struct.pack(">I", 3) + bytes(3), "2 labels")):
+    for content, text in (
+        (struct.pack(">I", 2) + b"\0\x0a", "labels below 10, not 10"),
+        (struct.pack(">I", 3) + bytes(3), "2 labels"),
+    ):
         labels.write_bytes(b"\0\0\x08\x01" + content)
         with pytest.raises(DataError, match=f"t10k-labels-idx1-ubyte should hold {text}"):
             load_idx(MNIST, tmp_path, False)
     labels.write_bytes(b"\0\0\x08\x01" + struct.pack(">I", 2) + bytes(2))
-    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(b"\0\0\x08\x03" + struct.pack(">III", 2, 4, 3) + bytes(24))
+    (tmp_path / "t10k-images-idx3-ubyte").write_bytes(
+        b"\0\0\x08\x03" + struct.pack(">III", 2, 4, 3) + bytes(24)
+    )
     with pytest.raises(DataError, match=r"t10k-images-idx3-ubyte.* \(4, 3\).*\(3, 3\)"):
         load_idx(MNIST, tmp_path, False)

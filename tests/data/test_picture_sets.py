@@ -15,7 +15,9 @@ from prunus.errors import DataError
 
 
 def tile(name: str, seed: int = 0, planes: int = 3) -> Example:
-    pixels = torch.randint(0, 256, (planes, 6, 5), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8)
+    pixels = torch.randint(
+        0, 256, (planes, 6, 5), generator=torch.Generator().manual_seed(seed), dtype=torch.uint8
+    )
     return Example(name, Loaded(pixels), Loaded((pixels[:1] > 128).to(torch.uint8)))
 
 
@@ -39,9 +41,15 @@ def test_tiles_are_held_out_in_squares() -> None:
 
 
 def test_squares_of_two_pictures_are_two() -> None:
-    tiles = [tile(f"{town}_{row}_{column}") for town in ("a1", "b2") for row in range(2) for column in range(2)]
+    tiles = [
+        tile(f"{town}_{row}_{column}") for town in ("a1", "b2") for row in range(2) for column in range(2)
+    ]
     kept, held = hold_out(tiles, 0.5, block=2)
-    assert len(held) == 4 and len({example.name[:2] for example in held}) == 1 and not {e.name for e in kept} & {e.name for e in held}
+    assert (
+        len(held) == 4
+        and len({example.name[:2] for example in held}) == 1
+        and not {e.name for e in kept} & {e.name for e in held}
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +58,11 @@ def test_squares_of_two_pictures_are_two() -> None:
         (["a_1_1", "a_1_2"], {"fraction": 1.0}, "must lie between 0 and 1"),
         (["a_1_1", "a_1_2"], {"block": 0}, "at least 1 tile a side"),
         (["a_1_1", "a_1_2"], {"block": 4}, "2 pictures in 1 blocks cannot be split"),
-        (["a_1_1", "austin"], {"block": 2}, "row and column at the end of their names, such as town_3_12; austin has none"),
+        (
+            ["a_1_1", "austin"],
+            {"block": 2},
+            "row and column at the end of their names, such as town_3_12; austin has none",
+        ),
         (["a"], {}, "1 pictures in 1 blocks cannot be split"),
     ],
 )
@@ -66,11 +78,17 @@ def test_something_is_left_to_train_on() -> None:
 
 def test_statistics_are_those_of_all_pixels(monkeypatch: pytest.MonkeyPatch) -> None:
     examples = [tile("a", 1), tile("b", 2)]
-    pixels = torch.cat([example.picture.read(0, 0, 6, 5).flatten(1) for example in examples], 1).double() / 255
+    pixels = (
+        torch.cat([example.picture.read(0, 0, 6, 5).flatten(1) for example in examples], 1).double() / 255
+    )
     mean, std = statistics(examples)
-    assert mean == pytest.approx(pixels.mean(1).tolist()) and std == pytest.approx(pixels.std(1, correction=0).tolist())
+    assert mean == pytest.approx(pixels.mean(1).tolist()) and std == pytest.approx(
+        pixels.std(1, correction=0).tolist()
+    )
     monkeypatch.setattr(picture_sets, "MIDDLE", 2)
-    middle = torch.cat([example.picture.read(2, 1, 2, 2).flatten(1) for example in examples], 1).double() / 255
+    middle = (
+        torch.cat([example.picture.read(2, 1, 2, 2).flatten(1) for example in examples], 1).double() / 255
+    )
     assert statistics(examples)[0] == pytest.approx(middle.mean(1).tolist())
     with pytest.raises(DataError, match="b has 1 planes, but a has 3"):
         statistics([tile("a"), tile("b", planes=1)])
@@ -82,7 +100,9 @@ def write(root: Path, names: list[str], values: tuple[int, ...]) -> None:
     for kind in ("images", "masks"):
         (root / kind).mkdir(parents=True, exist_ok=True)
     for name in names:
-        pillow.fromarray(draw.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(root / "images" / f"{name}.png")
+        pillow.fromarray(draw.integers(0, 255, (8, 8, 3), dtype=np.uint8)).save(
+            root / "images" / f"{name}.png"
+        )
         pillow.fromarray(draw.choice(np.array(values, np.uint8), (8, 8))).save(root / "masks" / f"{name}.png")
 
 
@@ -90,17 +110,32 @@ def test_folders_with_and_without_a_test_part(tmp_path: Path) -> None:
     names = [f"a_{row}_{column}" for row in range(4) for column in range(5)]
     write(tmp_path / "one", names, (0, 255))
     one = load_pictures(tmp_path / "one", seed=3, block=2)
-    assert is_picture_set(tmp_path / "one") and (len(one.train) + len(one.test), one.classes, one.maps) == (20, 2, 1)
-    assert [e.name for e in one.test] == [e.name for e in hold_out(sorted([*one.train, *one.test], key=lambda e: e.name), 0.2, 3, 2)[1]]
+    assert is_picture_set(tmp_path / "one") and (len(one.train) + len(one.test), one.classes, one.maps) == (
+        20,
+        2,
+        1,
+    )
+    assert [e.name for e in one.test] == [
+        e.name for e in hold_out(sorted([*one.train, *one.test], key=lambda e: e.name), 0.2, 3, 2)[1]
+    ]
     assert one.normalise == statistics(one.train) and one.name == "one"
     write(tmp_path / "two" / "train", names[:3], (0, 1, 4, IGNORED))
     write(tmp_path / "two" / "val", names[3:5], (0, 1))
     two = load_pictures(tmp_path / "two")
-    assert is_picture_set(tmp_path / "two") and (len(two.train), len(two.test), two.classes, two.maps) == (3, 2, 5, 5)
+    assert is_picture_set(tmp_path / "two") and (len(two.train), len(two.test), two.classes, two.maps) == (
+        3,
+        2,
+        5,
+        5,
+    )
     assert two.validation is None
     write(tmp_path / "two" / "test", names[5:9], (0, 1))
     three = load_pictures(tmp_path / "two")
-    assert three.validation is not None and (len(three.train), len(three.validation), len(three.test)) == (3, 2, 4)
+    assert three.validation is not None and (len(three.train), len(three.validation), len(three.test)) == (
+        3,
+        2,
+        4,
+    )
     assert not is_picture_set(tmp_path) and not is_picture_set(tmp_path / "none")
     write(tmp_path / "empty", names[:3], (0,))
     with pytest.raises(DataError, match="hold class 0 alone"):

@@ -60,9 +60,16 @@ def source(model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module", params=[False, True], ids=["batch of 7", "any batch"])
-def batched(request: pytest.FixtureRequest, model: nn.Module, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def batched(
+    request: pytest.FixtureRequest, model: nn.Module, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A file for a batch of seven, or of any length."""
-    return onnx.export(model, torch.zeros(7, 1, 8, 8), tmp_path_factory.mktemp("batched") / "a.onnx", dynamic_batch=request.param).path
+    return onnx.export(
+        model,
+        torch.zeros(7, 1, 8, 8),
+        tmp_path_factory.mktemp("batched") / "a.onnx",
+        dynamic_batch=request.param,
+    ).path
 
 
 @pytest.fixture
@@ -85,7 +92,11 @@ def weights(path: Path) -> dict[str, Any]:
 
 
 def test_the_quantised_file_is_close_and_small(
-    digits: ImageData, source: Path, calibration: Calibration, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+    digits: ImageData,
+    source: Path,
+    calibration: Calibration,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
     target = tmp_path / "new" / "model.int8.onnx"
     check = int8.quantise(source, target, calibration)
@@ -101,7 +112,9 @@ def test_the_quantised_file_is_close_and_small(
     assert float((found.argmax(1) == expected.argmax(1)).double().mean()) > 0.97
 
 
-def test_all_in_float_computes_what_the_float_file_computes(digits: ImageData, source: Path, calibration: Calibration, tmp_path: Path) -> None:
+def test_all_in_float_computes_what_the_float_file_computes(
+    digits: ImageData, source: Path, calibration: Calibration, tmp_path: Path
+) -> None:
     check = int8.quantise(source, tmp_path / "a.onnx", calibration, ["*"])
     assert check.quantised == () and check.kept_float == LAYERS and check.noise == 0
     inputs = inputs_of(digits)
@@ -123,7 +136,9 @@ def test_kept_layers_stay_in_float(source: Path, calibration: Calibration, tmp_p
 
 
 @pytest.mark.parametrize("bits", [7, 8])
-def test_weights_are_rounded_per_channel(source: Path, calibration: Calibration, tmp_path: Path, bits: int) -> None:
+def test_weights_are_rounded_per_channel(
+    source: Path, calibration: Calibration, tmp_path: Path, bits: int
+) -> None:
     int8.quantise(source, tmp_path / "a.onnx", calibration, weight_bits=bits)
     before, after = weights(source), weights(tmp_path / "a.onnx")
     highest = {7: 64, 8: 127}[bits]
@@ -138,18 +153,26 @@ def test_weights_are_rounded_per_channel(source: Path, calibration: Calibration,
                 assert abs(int(stored[channel][slot]) - float(filter_[slot]) / scale) <= 0.501
 
 
-def test_the_file_is_valid_and_says_nothing_of_where_it_was_made(source: Path, calibration: Calibration, tmp_path: Path) -> None:
+def test_the_file_is_valid_and_says_nothing_of_where_it_was_made(
+    source: Path, calibration: Calibration, tmp_path: Path
+) -> None:
     int8.quantise(source, tmp_path / "a.onnx", calibration)
     assert b"stack_trace" not in (tmp_path / "a.onnx").read_bytes()
     before, after = onnx_format.load(str(source)), onnx_format.load(str(tmp_path / "a.onnx"))
-    assert all(entry in after.metadata_props for entry in before.metadata_props)  # but all that it was told to say
+    assert all(
+        entry in after.metadata_props for entry in before.metadata_props
+    )  # but all that it was told to say
     onnx_format.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
 
 
 def test_files_with_a_batch(digits: ImageData, model: nn.Module, batched: Path, tmp_path: Path) -> None:
     some = digits.test.subset(torch.arange(50))  # no multiple of the file's batch
-    assert torch.equal(told_right(batched, some, digits.normalise), sample_by_sample(model, some, digits.normalise)[0])
-    check = int8.quantise(batched, tmp_path / "a.onnx", Calibration(digits.train, digits.normalise, samples=64, batch_size=24))
+    assert torch.equal(
+        told_right(batched, some, digits.normalise), sample_by_sample(model, some, digits.normalise)[0]
+    )
+    check = int8.quantise(
+        batched, tmp_path / "a.onnx", Calibration(digits.train, digits.normalise, samples=64, batch_size=24)
+    )
     assert check.quantised == LAYERS and told_right(check.path, some, digits.normalise).shape == (50,)
 
 
@@ -161,13 +184,23 @@ class Judge:
 
     def __call__(self, path: Path) -> Tensor:
         self.asked += 1
-        names = set() if path == self.source else {name.removesuffix(".weight_quantized") for name in weights(path) if name.endswith("_quantized")}
+        names = (
+            set()
+            if path == self.source
+            else {
+                name.removesuffix(".weight_quantized")
+                for name in weights(path)
+                if name.endswith("_quantized")
+            }
+        )
         points = torch.full((400,), 100.0)
         points[: 40 * len(self.fragile & names)] = 0.0
         return points
 
 
-def test_a_tolerance_that_is_kept_at_once(digits: ImageData, source: Path, calibration: Calibration, tmp_path: Path) -> None:
+def test_a_tolerance_that_is_kept_at_once(
+    digits: ImageData, source: Path, calibration: Calibration, tmp_path: Path
+) -> None:
     def points(path: Path) -> Tensor:
         return 100.0 * told_right(path, digits.test, digits.normalise).double()
 
@@ -180,8 +213,12 @@ def test_a_tolerance_that_is_kept_at_once(digits: ImageData, source: Path, calib
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_fragile_layers_stay_in_float(source: Path, calibration: Calibration, tmp_path: Path, place: int) -> None:
-    order = int8.quantise_within(source, tmp_path / "a.onnx", calibration, Judge({"first"}, source), 1.0).sensitivities
+def test_fragile_layers_stay_in_float(
+    source: Path, calibration: Calibration, tmp_path: Path, place: int
+) -> None:
+    order = int8.quantise_within(
+        source, tmp_path / "a.onnx", calibration, Judge({"first"}, source), 1.0
+    ).sensitivities
     fragile = order[place].layer
     found = int8.quantise_within(source, tmp_path / "b.onnx", calibration, Judge({fragile}, source), 1.0)
     assert [one.noise for one in order] == sorted((one.noise for one in order), reverse=True)
@@ -190,23 +227,37 @@ def test_fragile_layers_stay_in_float(source: Path, calibration: Calibration, tm
         assert trial.accepted == (fragile in trial.kept_float) == (found.baseline - trial.lowest <= 1.0)
 
 
-def test_sensitivity_is_the_noise_of_one_layer_alone(source: Path, calibration: Calibration, tmp_path: Path) -> None:
-    order = int8.quantise_within(source, tmp_path / "a.onnx", calibration, Judge({"first"}, source), 1.0).sensitivities
+def test_sensitivity_is_the_noise_of_one_layer_alone(
+    source: Path, calibration: Calibration, tmp_path: Path
+) -> None:
+    order = int8.quantise_within(
+        source, tmp_path / "a.onnx", calibration, Judge({"first"}, source), 1.0
+    ).sensitivities
     alone = {one.layer: one.noise for one in order}
     inputs = torch.cat(list(calibration))
-    check = int8.quantise(source, tmp_path / "b.onnx", calibration, ["first", "second"])  # the linear layer is the last, and nothing is behind it
+    check = int8.quantise(
+        source, tmp_path / "b.onnx", calibration, ["first", "second"]
+    )  # the linear layer is the last, and nothing is behind it
     expected, found = outputs(source, inputs).double(), outputs(tmp_path / "b.onnx", inputs).double()
     slow = float(((found - expected) ** 2).sum() ** 0.5 / (expected**2).sum() ** 0.5)
     assert check.noise == pytest.approx(slow, rel=1e-6)
     assert alone["last"] == pytest.approx(slow, rel=0.5) and set(alone) == set(LAYERS)
 
 
-def test_a_file_in_float_is_never_called_one_in_8_bits(source: Path, calibration: Calibration, tmp_path: Path) -> None:
+def test_a_file_in_float_is_never_called_one_in_8_bits(
+    source: Path, calibration: Calibration, tmp_path: Path
+) -> None:
     judge = Judge(set(LAYERS), source)
-    with pytest.raises(TargetError, match="No layer can compute in 8 bits and lose at most 1 points on 400 held-out samples with 95 % confidence"):
+    with pytest.raises(
+        TargetError,
+        match="No layer can compute in 8 bits and lose at most 1 points on 400 held-out samples with 95 % confidence",
+    ):
         int8.quantise_within(source, tmp_path / "a.onnx", calibration, judge, 1.0)
     assert judge.asked <= 4 and not list(tmp_path.iterdir())
-    with pytest.raises(TargetError, match=r"on 400 held-out samples, even if all agree: that takes 598 that agree, or a tolerance of 0\.8 points"):
+    with pytest.raises(
+        TargetError,
+        match=r"on 400 held-out samples, even if all agree: that takes 598 that agree, or a tolerance of 0\.8 points",
+    ):
         int8.quantise_within(source, tmp_path / "a.onnx", calibration, Judge(set(), source), 0.5)
     assert not list(tmp_path.iterdir())
 
@@ -215,7 +266,9 @@ def nothing() -> Iterator[Tensor]:
     return iter(())
 
 
-def test_what_cannot_be_quantised_leaves_nothing_behind(source: Path, calibration: Calibration, tmp_path: Path) -> None:
+def test_what_cannot_be_quantised_leaves_nothing_behind(
+    source: Path, calibration: Calibration, tmp_path: Path
+) -> None:
     target, broken = tmp_path / "out" / "a.onnx", tmp_path / "broken.onnx"
     broken.write_bytes(source.read_bytes()[:1000])
     target.parent.mkdir()
@@ -226,12 +279,18 @@ def test_what_cannot_be_quantised_leaves_nothing_behind(source: Path, calibratio
         (FileFormatError, "There is no ONNX file", (tmp_path / "none.onnx", target, calibration)),
         (DataError, "there are no calibration inputs", (source, target, nothing())),
         (PrunusError, "model.onnx cannot be quantised", (source, target, wide)),
-        (ConfigError, "'third' matches no layer of model.onnx; its layers are first, second, last", (source, target, calibration, ["third"])),
+        (
+            ConfigError,
+            "'third' matches no layer of model.onnx; its layers are first, second, last",
+            (source, target, calibration, ["third"]),
+        ),
     ):
         with pytest.raises(kind, match=said) as caught:
             int8.quantise(*arguments)  # type: ignore[arg-type]
         assert "\n" not in str(caught.value)
-        assert [one.name for one in target.parent.iterdir()] == ["a.onnx"] and target.read_bytes() == b"an earlier file"
+        assert [one.name for one in target.parent.iterdir()] == [
+            "a.onnx"
+        ] and target.read_bytes() == b"an earlier file"
     with pytest.raises(ConfigError, match="8 bits, or 7"):
         int8.quantise(source, target, calibration, weight_bits=4)
     with pytest.raises(TargetError, match="tolerance"):
@@ -241,7 +300,9 @@ def test_what_cannot_be_quantised_leaves_nothing_behind(source: Path, calibratio
         int8.quantise(target, target, calibration)
 
 
-def test_a_judge_that_fails_leaves_nothing_behind(source: Path, calibration: Calibration, tmp_path: Path) -> None:
+def test_a_judge_that_fails_leaves_nothing_behind(
+    source: Path, calibration: Calibration, tmp_path: Path
+) -> None:
     def fails(path: Path) -> Tensor:
         raise KeyboardInterrupt
 
@@ -250,9 +311,13 @@ def test_a_judge_that_fails_leaves_nothing_behind(source: Path, calibration: Cal
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_extra_is_named(source: Path, calibration: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_extra_is_named(
+    source: Path, calibration: Calibration, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
-    with pytest.raises(MissingExtraError, match=r"Quantisation needs onnxruntime; .* pip install 'prunus\[onnx\]'"):
+    with pytest.raises(
+        MissingExtraError, match=r"Quantisation needs onnxruntime; .* pip install 'prunus\[onnx\]'"
+    ):
         int8.quantise(source, tmp_path / "a.onnx", calibration)
 
 
@@ -261,7 +326,9 @@ def test_a_missing_extra_is_named(source: Path, calibration: Calibration, tmp_pa
     [("x86_64", ["avx2"], 7), ("x86_64", ["avx2", "avx512f"], 7), ("x86_64", ["avx512f", "avx512_vnni"], 8), ("x86_64", ["avx_vnni"], 8),
      ("AMD64", [], 7), ("aarch64", ["asimd"], 8)],
 )  # fmt: skip
-def test_seven_bits_where_eight_saturate(monkeypatch: pytest.MonkeyPatch, machine: str, flags: list[str], bits: int) -> None:
+def test_seven_bits_where_eight_saturate(
+    monkeypatch: pytest.MonkeyPatch, machine: str, flags: list[str], bits: int
+) -> None:
     monkeypatch.setattr(qdq.platform, "machine", lambda: machine)
     monkeypatch.setattr(qdq, "processor", lambda: ("", flags))
     assert qdq.weight_bits() == bits

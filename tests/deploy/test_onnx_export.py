@@ -25,7 +25,9 @@ pytest.importorskip("onnxscript", reason="the extra onnx is not installed")
 
 def network(width: int = 6) -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(width * 36, 10))
+    return nn.Sequential(
+        nn.Conv2d(1, width, 3), nn.BatchNorm2d(width), nn.ReLU(), nn.Flatten(), nn.Linear(width * 36, 10)
+    )
 
 
 INPUTS = torch.linspace(-1, 1, 2 * 64).reshape(2, 1, 8, 8)
@@ -91,8 +93,13 @@ def test_wrong_number_of_inputs(tmp_path: Path) -> None:
 def test_two_models_in_both_runtimes(tmp_path: Path) -> None:
     kept = tmp_path / "after.onnx"
     steps: list[str] = []
-    measured, check = compare_latency(network(12), network(3), INPUTS, onnx_path=kept, repeats=3, watch=steps.append)
-    assert [(row.runtime, row.batch, row.threads) for row in measured] == [("PyTorch", 2, 1), ("ONNX Runtime", 2, 1)]
+    measured, check = compare_latency(
+        network(12), network(3), INPUTS, onnx_path=kept, repeats=3, watch=steps.append
+    )
+    assert [(row.runtime, row.batch, row.threads) for row in measured] == [
+        ("PyTorch", 2, 1),
+        ("ONNX Runtime", 2, 1),
+    ]
     assert check is not None and check.path == kept and kept.is_file()
     assert steps == ["measuring PyTorch", "exporting to ONNX", "measuring ONNX Runtime"]
     measured, check = compare_latency(network(12), network(3), INPUTS, with_onnx=False, repeats=1)
@@ -120,7 +127,11 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     said = []
     for number, one in enumerate((model, small)):
         path = onnx.export(one, INPUTS, tmp_path / f"{number}.onnx").path
-        said.append(runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map)
+        said.append(
+            runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+            .get_modelmeta()
+            .custom_metadata_map
+        )
     assert said[0] == {"prunus": prunus.__version__, "torch": torch.__version__}
     assert said[1] == said[0] | {
         "macs": f"{small.prunus.plan.after.macs} of {graph.cost().macs}",
@@ -129,7 +140,11 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
 
 
 def properties_of(path: Path) -> dict[str, str]:
-    return dict(runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_modelmeta().custom_metadata_map)
+    return dict(
+        runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        .get_modelmeta()
+        .custom_metadata_map
+    )
 
 
 def test_the_file_says_what_it_is_for(tmp_path: Path) -> None:
@@ -143,7 +158,9 @@ def test_the_file_says_what_it_is_for(tmp_path: Path) -> None:
 @pytest.mark.parametrize("dynamic_batch", [False, True])
 def test_a_file_that_takes_pixels_normalises_them_itself(dynamic_batch: bool, tmp_path: Path) -> None:
     model, sheet = network(), DataSheet(mean=(0.5,), std=(0.25,))
-    path = onnx.export(model, INPUTS, tmp_path / "model.onnx", dynamic_batch, sheet=sheet, takes_pixels=True).path
+    path = onnx.export(
+        model, INPUTS, tmp_path / "model.onnx", dynamic_batch, sheet=sheet, takes_pixels=True
+    ).path
     pixels = torch.randint(0, 256, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0)).float()
     found = torch.from_numpy(onnx.runner(path)(pixels)[0])
     with torch.no_grad():
@@ -179,12 +196,17 @@ class Several(nn.Module):
 )
 def test_outputs_have_names(made: Any, names: list[str], tmp_path: Path) -> None:
     path = onnx.export(Several(made), INPUTS, tmp_path / "model.onnx").path
-    assert [one.name for one in runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_outputs()] == names
+    assert [
+        one.name
+        for one in runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"]).get_outputs()
+    ] == names
 
 
 @pytest.mark.parametrize("value", [0.0, -1.5])
 @pytest.mark.parametrize("dynamic_batch", [False, True])
-def test_what_is_padded_in_front_of_a_pooling_counts(value: float, dynamic_batch: bool, tmp_path: Path) -> None:
+def test_what_is_padded_in_front_of_a_pooling_counts(
+    value: float, dynamic_batch: bool, tmp_path: Path
+) -> None:
     """A runtime that takes the padding for the pooling's own forgets it where everything else is negative."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ConstantPad2d(1, value), nn.MaxPool2d(3, 2))
@@ -199,12 +221,20 @@ def test_weights_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.Monk
     if not hasattr(programs, "_LARGE_MODEL_THRESHOLD"):
         pytest.skip("this version of torch has its limit elsewhere")
     monkeypatch.setattr(programs, "_LARGE_MODEL_THRESHOLD", 1000)
-    model, images = nn.Sequential(nn.Conv2d(3, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3)), torch.randn(1, 3, 8, 8)
+    model, images = (
+        nn.Sequential(nn.Conv2d(3, 64, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(64, 3)),
+        torch.randn(1, 3, 8, 8),
+    )
     for _ in range(2):  # the second replaces the first
         nn.init.normal_(model[0].weight)  # type: ignore[arg-type]
         check = onnx.export(model, images, tmp_path / "net.onnx")
-        assert check.relative < 1e-5 and sorted(one.name for one in tmp_path.iterdir()) == ["net.onnx", "net.onnx.data"]
-        torch.testing.assert_close(torch.as_tensor(onnx.runner(tmp_path / "net.onnx")(images)[0]), model(images))
+        assert check.relative < 1e-5 and sorted(one.name for one in tmp_path.iterdir()) == [
+            "net.onnx",
+            "net.onnx.data",
+        ]
+        torch.testing.assert_close(
+            torch.as_tensor(onnx.runner(tmp_path / "net.onnx")(images)[0]), model(images)
+        )
 
 
 def test_pictures_say_their_own_normalisation() -> None:

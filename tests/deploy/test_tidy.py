@@ -47,10 +47,19 @@ CASES: dict[str, tuple[Callable[[Tensor], object], dict[str, int]]] = {
     "mean without the axes": (lambda x: x.mean((2, 3)) * 2, {"ReduceMean": 1}),
     "mean of channels": (lambda x: x.mean((1, 2), keepdim=True) * 2, {"ReduceMean": 1}),
     "mean of three axes": (lambda x: x.flatten(0, 1).mean((1, 2), keepdim=True) * 2, {"ReduceMean": 1}),
-    "adaptive pooling": (lambda x: F.adaptive_avg_pool2d(x.relu(), 1).flatten(1) * 2, {"GlobalAveragePool": 1, "Reshape": 1, "Relu": 1, "Mul": 1}),
-    "adaptive pooling, four axes": (lambda x: F.adaptive_avg_pool2d(x, 1) * 2, {"GlobalAveragePool": 1, "Gather": 0, "Mul": 1}),
+    "adaptive pooling": (
+        lambda x: F.adaptive_avg_pool2d(x.relu(), 1).flatten(1) * 2,
+        {"GlobalAveragePool": 1, "Reshape": 1, "Relu": 1, "Mul": 1},
+    ),
+    "adaptive pooling, four axes": (
+        lambda x: F.adaptive_avg_pool2d(x, 1) * 2,
+        {"GlobalAveragePool": 1, "Gather": 0, "Mul": 1},
+    ),
     "some elements": (lambda x: torch.as_strided(x.contiguous(), (1, 4), (4, 1)) * 2, {"Gather": 1}),
-    "elements in another order": (lambda x: torch.as_strided(x.contiguous(), (9, 6, 3, 1), (1, 9, 54, 1)) * 2, {"Gather": 1}),
+    "elements in another order": (
+        lambda x: torch.as_strided(x.contiguous(), (9, 6, 3, 1), (1, 9, 54, 1)) * 2,
+        {"Gather": 1},
+    ),
     "zeros, said": (lambda x: F.pad(x, (1, 1), value=0.0) * 2, {"Pad": 1}),
     "zeros": (lambda x: F.pad(x, (1, 1)) * 2, {"Pad": 1}),
     "a length that is taken over": (lambda x: x.reshape(-1, 9).reshape(2, -1) * 2, {}),
@@ -60,13 +69,22 @@ CASES: dict[str, tuple[Callable[[Tensor], object], dict[str, int]]] = {
 POOLED = [case for case, (_, wanted) in CASES.items() if "GlobalAveragePool" in wanted]
 
 
-@pytest.mark.parametrize(("case", "double"), [(case, False) for case in CASES] + [(case, True) for case in POOLED])
+@pytest.mark.parametrize(
+    ("case", "double"), [(case, False) for case in CASES] + [(case, True) for case in POOLED]
+)
 def test_same_numbers_by_fewer_nodes(case: str, double: bool, tmp_path: Path) -> None:
     function, wanted = CASES[case]
     x = torch.randn(1, 3, 6, 9, generator=torch.Generator().manual_seed(0))
     if double:  # means stay what they are: runtimes pool in 32 bits only
-        wanted = {"ReduceMean" if kind == "GlobalAveragePool" else kind: count for kind, count in wanted.items()}
-    onnx.export(Does(function), x.double() if double else x, tmp_path / "model.onnx", tolerance=1e-14 if double else 1e-6)
+        wanted = {
+            "ReduceMean" if kind == "GlobalAveragePool" else kind: count for kind, count in wanted.items()
+        }
+    onnx.export(
+        Does(function),
+        x.double() if double else x,
+        tmp_path / "model.onnx",
+        tolerance=1e-14 if double else 1e-6,
+    )
     graph = onnx_format.load(tmp_path / "model.onnx").graph
     found = Counter(node.op_type for node in graph.node)
     assert all(len(node.input) == 2 for node in graph.node if node.op_type == "Pad"), "zeros need not be said"
@@ -90,7 +108,9 @@ def test_what_a_branch_takes_stays(tmp_path: Path) -> None:
     helper, kinds = onnx_format.helper, onnx_format.TensorProto
     tensor = helper.make_tensor_value_info
     branches = [
-        helper.make_graph([helper.make_node("Mul", ["half", name], ["made"])], name, [], [tensor("made", kinds.FLOAT, None)])
+        helper.make_graph(
+            [helper.make_node("Mul", ["half", name], ["made"])], name, [], [tensor("made", kinds.FLOAT, None)]
+        )
         for name in ("one", "two")
     ]
     nodes = [
@@ -100,12 +120,29 @@ def test_what_a_branch_takes_stays(tmp_path: Path) -> None:
     ]
     numbers = {"zero": 0, "end": 1 << 60, "axis2": 2, "axis3": 3, "step": 2}
     constants = [helper.make_tensor(name, kinds.INT64, [1], [value]) for name, value in numbers.items()]
-    constants += [helper.make_tensor(name, kinds.FLOAT, [], [value]) for name, value in {"one": 1.0, "two": 2.0, "nobody's": 3.0}.items()]
+    constants += [
+        helper.make_tensor(name, kinds.FLOAT, [], [value])
+        for name, value in {"one": 1.0, "two": 2.0, "nobody's": 3.0}.items()
+    ]
     inputs = [tensor("x", kinds.FLOAT, [1, 1, 4, 4]), tensor("which", kinds.BOOL, [])]
     outputs = [tensor("branch", kinds.FLOAT, [1, 1, 2, 4]), tensor("quarter", kinds.FLOAT, [1, 1, 2, 2])]
-    graph = helper.make_graph([*nodes, helper.make_node("Pad", ["x", "zeros", "zero padded"], ["padded"])], "graph", inputs, outputs, constants)
-    graph.initializer.extend([helper.make_tensor("zeros", kinds.INT64, [8], [0] * 8), helper.make_tensor("zero padded", kinds.FLOAT, [], [0.0])])
-    onnx_format.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10), tmp_path / "model.onnx")
+    graph = helper.make_graph(
+        [*nodes, helper.make_node("Pad", ["x", "zeros", "zero padded"], ["padded"])],
+        "graph",
+        inputs,
+        outputs,
+        constants,
+    )
+    graph.initializer.extend(
+        [
+            helper.make_tensor("zeros", kinds.INT64, [8], [0] * 8),
+            helper.make_tensor("zero padded", kinds.FLOAT, [], [0.0]),
+        ]
+    )
+    onnx_format.save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10),
+        tmp_path / "model.onnx",
+    )
     tidy(tmp_path / "model.onnx")  # the padding is what is rewritten
     again = onnx_format.load(tmp_path / "model.onnx").graph
     assert [node.op_type for node in again.node] == ["Slice", "Slice", "If", "Pad"]
@@ -113,7 +150,9 @@ def test_what_a_branch_takes_stays(tmp_path: Path) -> None:
     x, run = torch.randn(1, 1, 4, 4), onnx.runner(tmp_path / "model.onnx")
     for which in (True, False):
         branch, quarter = (torch.as_tensor(one) for one in run((x, torch.tensor(which))))
-        assert torch.equal(branch, x[:, :, ::2] * (1 if which else 2)) and torch.equal(quarter, x[:, :, ::2, ::2])
+        assert torch.equal(branch, x[:, :, ::2] * (1 if which else 2)) and torch.equal(
+            quarter, x[:, :, ::2, ::2]
+        )
 
 
 class Twice(nn.Module):
@@ -127,4 +166,6 @@ class Twice(nn.Module):
 def test_a_file_says_nothing_of_the_source_that_it_was_made_from(tmp_path: Path, model: nn.Module) -> None:
     onnx.export(model.eval(), torch.rand(2, 3, 8, 8), tmp_path / "a.onnx")
     content = (tmp_path / "a.onnx").read_bytes()
-    assert not [word for word in (b".py", b"site-packages", b"stack_trace", b"File ", b"test_tidy") if word in content]
+    assert not [
+        word for word in (b".py", b"site-packages", b"stack_trace", b"File ", b"test_tidy") if word in content
+    ]

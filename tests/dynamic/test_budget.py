@@ -31,13 +31,19 @@ def test_expected_macs_are_counted_layer_by_layer_and_have_a_gradient(kind: str)
     dynamic, x = gated(kind)
     dynamic.train()(x)
     counts = {name: opening.open.detach().sum(1) for name, opening in dynamic._live.openings.items()}
-    total, before = torch.full((len(x),), float(dynamic.gate_macs), dtype=torch.float64), 3.0 * torch.ones(len(x), dtype=torch.float64)
+    total, before = (
+        torch.full((len(x),), float(dynamic.gate_macs), dtype=torch.float64),
+        3.0 * torch.ones(len(x), dtype=torch.float64),
+    )
     side = 16 * 16
     for name, layer in dynamic.graph.model.named_modules():
         if isinstance(layer, nn.MaxPool2d):
             side //= 4
         elif isinstance(layer, nn.Conv2d):
-            made = counts.get(name.removesuffix(".layer"), torch.full((len(x),), float(layer.out_channels), dtype=torch.float64))
+            made = counts.get(
+                name.removesuffix(".layer"),
+                torch.full((len(x),), float(layer.out_channels), dtype=torch.float64),
+            )
             total += 9 * side * before * made
             before = made
         elif isinstance(layer, nn.Linear) and ".gates" not in name:
@@ -45,7 +51,9 @@ def test_expected_macs_are_counted_layer_by_layer_and_have_a_gradient(kind: str)
     expected = dynamic.expected()
     assert float(expected.detach()) == pytest.approx(float(total.mean()) / dynamic.dense_macs, rel=1e-9)
     expected.backward()  # type: ignore[no-untyped-call]
-    assert all(gate.last.bias.grad is not None and bool(gate.last.bias.grad.any()) for gate in dynamic.gates.values())
+    assert all(
+        gate.last.bias.grad is not None and bool(gate.last.bias.grad.any()) for gate in dynamic.gates.values()
+    )
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -30,11 +30,16 @@ def cascade() -> Cascade:
     torch.manual_seed(0)
     large = randomised(models.lenet5(image_size=12))
     graph = prunus.trace(large, IMAGES[:1])
-    stages = [prunus.compact(large, prunus.plan(graph, prunus.scores.norm(graph), macs=share), check=False) for share in (0.2, 0.5)]
+    stages = [
+        prunus.compact(large, prunus.plan(graph, prunus.scores.norm(graph), macs=share), check=False)
+        for share in (0.2, 0.5)
+    ]
     found = Cascade([*stages, large], IMAGES[:1])
     found.threshold = 0.4
     with torch.no_grad():
-        for stage in found.stages:  # scores that depend on the input, and lie as far apart as those of a trained network
+        for stage in (
+            found.stages
+        ):  # scores that depend on the input, and lie as far apart as those of a trained network
             last = [module for module in stage.modules() if isinstance(module, nn.Linear)][-1]
             last.bias.copy_(-(stage(IMAGES) - last.bias).mean(0))
             scale = 2 / stage(IMAGES).std()
@@ -129,7 +134,9 @@ def drawn(samples: int, seed: int) -> Answers:
     """Two stages: the first is right more often the surer it is, the second mostly."""
     draw = torch.Generator().manual_seed(seed)
     sure = torch.rand(samples, 2, generator=draw)
-    right = torch.rand(samples, 2, generator=draw) < torch.stack([0.5 + 0.5 * sure[:, 0], torch.full((samples,), 0.95)], 1)
+    right = torch.rand(samples, 2, generator=draw) < torch.stack(
+        [0.5 + 0.5 * sure[:, 0], torch.full((samples,), 0.95)], 1
+    )
     return Answers(sure, right, (30, 100))
 
 
@@ -151,7 +158,9 @@ def test_the_tolerance_holds_on_other_samples() -> None:
     """With 95 % confidence: of 100 draws, 5 may exceed it on average, and 12 or more in fewer than one of a hundred."""
     truth = drawn(400_000, 1)
     whole = float(truth.points(NEVER_SURE).mean())
-    exceeded = sum(whole - float(truth.points(drawn(2000, seed).within(1.0)).mean()) > 1.0 for seed in range(2, 102))
+    exceeded = sum(
+        whole - float(truth.points(drawn(2000, seed).within(1.0)).mean()) > 1.0 for seed in range(2, 102)
+    )
     assert exceeded < 12
 
 
@@ -169,7 +178,9 @@ def test_stages_must_get_dearer_and_tell_classes_apart(cascade: Cascade) -> None
         Cascade([large], IMAGES[:1])
     with pytest.raises(ConfigError, match="each dearer than the one before"):
         Cascade([large, small], IMAGES[:1])
-    flat = [nn.Sequential(nn.Flatten(), nn.Linear(144, width), nn.Linear(width, 1)).double() for width in (2, 4)]
+    flat = [
+        nn.Sequential(nn.Flatten(), nn.Linear(144, width), nn.Linear(width, 1)).double() for width in (2, 4)
+    ]
     with pytest.raises(ConfigError, match="two classes or more"):
         Cascade(flat, IMAGES[:1])(IMAGES)
 
@@ -205,7 +216,9 @@ def test_the_onnx_file_decides_inside(cascade: Cascade, threshold: float, tmp_pa
 
 @pytest.mark.parametrize("threshold", [0.0, 0.4])
 @torch.no_grad()
-def test_the_onnx_file_of_batches_passes_on_what_is_left(cascade: Cascade, threshold: float, tmp_path: Path) -> None:
+def test_the_onnx_file_of_batches_passes_on_what_is_left(
+    cascade: Cascade, threshold: float, tmp_path: Path
+) -> None:
     onnx = pytest.importorskip("onnx")
     single = copy.deepcopy(cascade).float()
     single.threshold = threshold
@@ -217,10 +230,15 @@ def test_the_onnx_file_of_batches_passes_on_what_is_left(cascade: Cascade, thres
         assert torch.allclose(torch.as_tensor(run(images)[0]), wanted, atol=1e-4)
     (choice,) = [node for node in onnx.load(check.path).graph.node if node.op_type == "If"]
     branch = next(attribute.g for attribute in choice.attribute if attribute.name == "then_branch")
-    assert (branch.node[0].op_type, branch.node[-1].op_type) == ("Gather", "ScatterND")  # only the unsure ones are computed
+    assert (branch.node[0].op_type, branch.node[-1].op_type) == (
+        "Gather",
+        "ScatterND",
+    )  # only the unsure ones are computed
 
 
-def test_an_onnx_file_that_computes_something_else_is_not_written(cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_onnx_file_that_computes_something_else_is_not_written(
+    cascade: Cascade, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("onnx")
     monkeypatch.setattr("prunus.deploy.onnx.check_each.__defaults__", (-1.0,))
     with pytest.raises(VerifyError, match="nothing was written"):

@@ -22,11 +22,16 @@ def gated(name: str, hidden: int = 0, block: int = 1) -> tuple[DynamicNetwork, T
     for number, gate in enumerate(dynamic.gates.values()):
         nn.init.normal_(gate.last.weight, std=0.3, generator=generator)
         bias = torch.randn(len(gate.last.bias), dtype=torch.float64, generator=generator)
-        gate.last.bias.data = bias.sign() * bias.abs().clamp(0.1, 3) if number else torch.full_like(bias, 100.0)
+        gate.last.bias.data = (
+            bias.sign() * bias.abs().clamp(0.1, 3) if number else torch.full_like(bias, 100.0)
+        )
     return dynamic, x
 
 
-@pytest.mark.parametrize(("name", "hidden", "block"), [("vgg", 0, 1), ("vgg", 5, 1), ("vgg", 0, 4), ("resnet20", 0, 1), ("projected", 3, 1)])
+@pytest.mark.parametrize(
+    ("name", "hidden", "block"),
+    [("vgg", 0, 1), ("vgg", 5, 1), ("vgg", 0, 4), ("resnet20", 0, 1), ("projected", 3, 1)],
+)
 @torch.no_grad()
 def test_nothing_changes_for_what_was_seen(name: str, hidden: int, block: int, tmp_path: Path) -> None:
     dynamic, x = gated(name, hidden, block)
@@ -47,7 +52,10 @@ def test_nothing_changes_for_what_was_seen(name: str, hidden: int, block: int, t
     assert torch.allclose(fast(x[:1]), dynamic(x[:1]), rtol=0, atol=1e-9)
     save_gates(settled, tmp_path / "gates.safetensors")
     loaded = load_gates(settled.plain(), x[:1], tmp_path / "gates.safetensors")
-    assert torch.equal(loaded(x), settled(x)) and loaded.dense_macs == dynamic.dense_macs == skipping(loaded, x[:1]).dense_macs
+    assert (
+        torch.equal(loaded(x), settled(x))
+        and loaded.dense_macs == dynamic.dense_macs == skipping(loaded, x[:1]).dense_macs
+    )
 
 
 def test_what_cannot_settle() -> None:

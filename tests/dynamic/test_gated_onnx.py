@@ -25,7 +25,9 @@ CASES = [
 
 
 @pytest.mark.parametrize(("name", "layers", "kind", "block"), CASES)
-def test_the_file_computes_what_the_gated_network_does(name: str, layers: list[str], kind: str, block: int, tmp_path: Path) -> None:
+def test_the_file_computes_what_the_gated_network_does(
+    name: str, layers: list[str], kind: str, block: int, tmp_path: Path
+) -> None:
     onnx = pytest.importorskip("onnx")
     model, x = network(name, batch=3)
     dynamic = lively(attach(model.float(), x.float(), layers, kind, block=block))  # type: ignore[arg-type]
@@ -34,7 +36,9 @@ def test_the_file_computes_what_the_gated_network_does(name: str, layers: list[s
     assert [path.name for path in tmp_path.iterdir()] == ["gated.onnx"]
     graph = onnx.load(check.path).graph
     fixed = {constant.name for constant in graph.initializer}
-    assert sum(node.op_type == "Conv" and node.input[1] not in fixed for node in graph.node) >= len(dynamic.gates)
+    assert sum(node.op_type == "Conv" and node.input[1] not in fixed for node in graph.node) >= len(
+        dynamic.gates
+    )
 
 
 def layers_in(graph: Any) -> list[tuple[Any, set[str]]]:
@@ -55,21 +59,31 @@ def layers_in(graph: Any) -> list[tuple[Any, set[str]]]:
         ("lenet5", ["*"], (0.5, 1.0)),
     ],
 )
-def test_widths_are_chosen_between_fixed_weights(name: str, layers: list[str], widths: tuple[float, ...], tmp_path: Path) -> None:
+def test_widths_are_chosen_between_fixed_weights(
+    name: str, layers: list[str], widths: tuple[float, ...], tmp_path: Path
+) -> None:
     onnx = pytest.importorskip("onnx")
     model, x = network(name, batch=12)
-    x = (x + 3 * torch.randn(*x.shape[:2], 1, 1, generator=torch.Generator().manual_seed(2))).float()  # gates look at means
+    x = (
+        x + 3 * torch.randn(*x.shape[:2], 1, 1, generator=torch.Generator().manual_seed(2))
+    ).float()  # gates look at means
     dynamic = lively(attach(model.float(), x, layers, "widths", widths=widths))  # type: ignore[arg-type]
-    picked = {group: {int(one.sum()) for one in opening.open} for group, opening in dynamic.openings(x).items()}
+    picked = {
+        group: {int(one.sum()) for one in opening.open} for group, opening in dynamic.openings(x).items()
+    }
     assert sum(len(counts) for counts in picked.values()) > len(picked)  # inputs differ in what they need
     check = export_gated(dynamic, x, tmp_path / "gated.onnx")
     assert check.relative < 1e-5
     graph = onnx.load(check.path).graph
     nodes = layers_in(graph)
-    assert not any(node.domain for node, _ in nodes) and sum(node.op_type == "If" for node, _ in nodes) >= len(dynamic.gates) * (len(widths) - 1)
+    assert not any(node.domain for node, _ in nodes) and sum(
+        node.op_type == "If" for node, _ in nodes
+    ) >= len(dynamic.gates) * (len(widths) - 1)
     assert all(node.input[1] in fixed for node, fixed in nodes if node.op_type in ("Conv", "Gemm"))
     if name == "separable":  # of the depthwise layer, too, only live channels are computed
-        groups = {attribute.i for node, _ in nodes for attribute in node.attribute if attribute.name == "group"}
+        groups = {
+            attribute.i for node, _ in nodes for attribute in node.attribute if attribute.name == "group"
+        }
         assert groups >= {round(24 * width) for width in widths}
     dynamic.tighten(1e9)  # the narrowest everywhere
     assert export_gated(dynamic, x[:2], tmp_path / "gated.onnx").relative < 1e-5
@@ -86,7 +100,9 @@ def test_too_many_parts_are_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert check.relative < 1e-5 and any(convolutions) and not all(convolutions)
 
 
-def test_a_file_that_computes_something_else_is_not_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_computes_something_else_is_not_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pytest.importorskip("onnx")
     monkeypatch.setattr("prunus.deploy.onnx.check_each.__defaults__", (-1.0,))
     model, x = network("vgg", batch=1)
@@ -109,7 +125,15 @@ def test_slots_that_are_always_alike() -> None:
 def test_the_operator_is_a_masked_convolution(depthwise: bool) -> None:
     draw = torch.Generator().manual_seed(0)
     x = torch.randn(1, 6, 9, 9, dtype=torch.float64, generator=draw)
-    layer = nn.Conv2d(6, 6, (3, 2), stride=(2, 1), padding="valid" if depthwise else 1, dilation=(1, 2), groups=6 if depthwise else 1).double()
+    layer = nn.Conv2d(
+        6,
+        6,
+        (3, 2),
+        stride=(2, 1),
+        padding="valid" if depthwise else 1,
+        dilation=(1, 2),
+        groups=6 if depthwise else 1,
+    ).double()
     columns = torch.rand(6, generator=draw) < 0.5
     rows = columns if depthwise else torch.rand(6, generator=draw) < 0.5
     x = x * columns.view(1, -1, 1, 1)

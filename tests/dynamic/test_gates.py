@@ -27,7 +27,9 @@ class Separable(nn.Module):
         super().__init__()
         self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU6())
         self.expand = nn.Sequential(nn.Conv2d(8, 24, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU6())
-        self.deep = nn.Sequential(nn.Conv2d(24, 24, 3, padding=1, groups=24, bias=False), nn.BatchNorm2d(24), nn.ReLU6())
+        self.deep = nn.Sequential(
+            nn.Conv2d(24, 24, 3, padding=1, groups=24, bias=False), nn.BatchNorm2d(24), nn.ReLU6()
+        )
         self.project = nn.Sequential(nn.Conv2d(24, 8, 1, bias=False), nn.BatchNorm2d(8))
         self.head = nn.Linear(8, 5)
 
@@ -42,7 +44,11 @@ def vgg(layout: tuple[int, ...]) -> nn.Module:
     layers: list[nn.Module] = []
     previous = 3
     for width in layout:
-        layers += [nn.Conv2d(previous, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()] if width else [nn.MaxPool2d(2)]
+        layers += (
+            [nn.Conv2d(previous, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
+            if width
+            else [nn.MaxPool2d(2)]
+        )
         previous = width or previous
     return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(previous, 10))
 
@@ -96,7 +102,10 @@ def test_open_gates_change_nothing(name: str, kind: str) -> None:
     assert torch.equal(model(x), network(name)[0](x))  # the model itself is as it was
 
 
-@pytest.mark.parametrize(("name", "layers"), [(name, "auto") for name in NETWORKS] + [("resnet20", ["layer1.0.conv2"]), ("resnet20", ["layer?.*"])])
+@pytest.mark.parametrize(
+    ("name", "layers"),
+    [(name, "auto") for name in NETWORKS] + [("resnet20", ["layer1.0.conv2"]), ("resnet20", ["layer?.*"])],
+)
 @torch.no_grad()
 def test_closed_channels_are_masked_ones(name: str, layers: list[str]) -> None:
     model, x = network(name)
@@ -140,7 +149,9 @@ def test_logits_are_those_of_means_and_a_linear_layer() -> None:
     assert torch.allclose(gate.logits(x), slow, atol=1e-4)
     one = KernelActivation(1, 3)
     one.last.weight.data.normal_()  # of one map there is nothing to bring to variance 1
-    assert torch.allclose(one.logits(x[:, :1]), x[:, :1].mean((2, 3)) @ one.last.weight.T + one.last.bias, atol=1e-5)
+    assert torch.allclose(
+        one.logits(x[:, :1]), x[:, :1].mean((2, 3)) @ one.last.weight.T + one.last.bias, atol=1e-5
+    )
     two = KernelActivation(6, 9, hidden=3)
     two.last.weight.data.normal_()
     assert two.first is not None
@@ -251,7 +262,10 @@ def test_the_penalty_is_the_published_one() -> None:
     dynamic.train()(x)
     slow = 0.0
     for opening in dynamic._live.openings.values():
-        sizes = [float(opening.open[sample].detach().sum()) / (2 * opening.open.shape[1]) for sample in range(len(x))]
+        sizes = [
+            float(opening.open[sample].detach().sum()) / (2 * opening.open.shape[1])
+            for sample in range(len(x))
+        ]
         slow += 0.7 * sum(sizes) / len(sizes)
     assert dynamic.penalty(0.7).item() == pytest.approx(slow)
     assert dynamic.penalty(dict.fromkeys(dynamic.gates, 0.7)).item() == pytest.approx(slow)
@@ -269,10 +283,18 @@ def test_more_gain_leaves_fewer_macs() -> None:
         for gate in dynamic.gates.values():
             gate.last.bias.data.uniform_(0, 0.5, generator=torch.Generator().manual_seed(8))
 
-        def loss(outputs: Tensor, labels: Tensor, dynamic: DynamicNetwork = dynamic, gain: float = gain) -> Tensor:
+        def loss(
+            outputs: Tensor, labels: Tensor, dynamic: DynamicNetwork = dynamic, gain: float = gain
+        ) -> Tensor:
             return F.cross_entropy(outputs, labels) + dynamic.penalty(gain)
 
-        train(dynamic, digits.train, TrainConfig(epochs=1, lr=0.05, batch_size=64), normalise=digits.normalise, loss=loss)
+        train(
+            dynamic,
+            digits.train,
+            TrainConfig(epochs=1, lr=0.05, batch_size=64),
+            normalise=digits.normalise,
+            loss=loss,
+        )
         images = next(iter(prunus.training.batches(digits.test, digits.normalise, 200)))[0]
         left.append(activity(dynamic, [images]).expected)
     assert left[0] > left[1] > left[2]
@@ -285,7 +307,9 @@ def test_activity_counts() -> None:
     opens = shut(dynamic, 0.3)
     found = activity(dynamic, [x[:4], x[4:]])
     assert all(torch.equal(found.opened[name] > 0, opens[name]) for name in opens)
-    assert found.macs.shape == (6,) and found.expected == pytest.approx(float(found.macs[0]) / found.dense_macs)
+    assert found.macs.shape == (6,) and found.expected == pytest.approx(
+        float(found.macs[0]) / found.dense_macs
+    )
 
 
 @torch.no_grad()
@@ -336,7 +360,11 @@ class Preactivated(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.a, self.norm, self.b = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
+        self.a, self.norm, self.b = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.Conv2d(8, 8, 3, padding=1),
+        )
         self.head = nn.Linear(8, 3)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -347,7 +375,10 @@ class Preactivated(nn.Module):
 
 def test_what_cannot_be_gated_is_said() -> None:
     x = torch.zeros(1, 3, 16, 16)
-    with pytest.raises(PlanError, match=r"channels of b\S* cannot be gated: a closed channel would not be zero where it is read"):
+    with pytest.raises(
+        PlanError,
+        match=r"channels of b\S* cannot be gated: a closed channel would not be zero where it is read",
+    ):
         attach(Sigmoid(), x, ["b"])
     with pytest.raises(PlanError, match=r"cannot be gated: norm\.bias changes them too"):
         attach(Preactivated().eval(), x, ["a"])

@@ -46,7 +46,9 @@ def test_live_channels_are_enough(name: str, layers: list[str], kind: str) -> No
     assert torch.allclose(fast(x), wanted, rtol=0, atol=1e-9 * scale)
     opens = [opening.open for opening in dynamic.openings(x).values()]
     assert not all(bool(open_.all()) for open_ in opens)
-    assert kind == "widths" or any(bool((open_ != open_[:1]).any()) for open_ in opens)  # inputs differ in what they need
+    assert kind == "widths" or any(
+        bool((open_ != open_[:1]).any()) for open_ in opens
+    )  # inputs differ in what they need
     for i in range(4):
         assert torch.allclose(fast(x[i : i + 1]), wanted[i : i + 1], rtol=0, atol=1e-9 * scale)
 
@@ -54,7 +56,9 @@ def test_live_channels_are_enough(name: str, layers: list[str], kind: str) -> No
 @pytest.mark.parametrize("kind", ["activation", "winners", "widths"])
 @pytest.mark.parametrize(("name", "layers"), CASES)
 @torch.no_grad()
-def test_batches_are_split_by_what_inputs_need(name: str, layers: list[str], kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batches_are_split_by_what_inputs_need(
+    name: str, layers: list[str], kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model, x = network(name, batch=6)
     x[3] = x[1]  # two that need the same
     dynamic = lively(attach(model, x[:1], layers, kind))  # type: ignore[arg-type]
@@ -68,16 +72,24 @@ def test_batches_are_split_by_what_inputs_need(name: str, layers: list[str], kin
         macs[copying] = counted.get_total_flops() / 2
     assert macs[0] < macs[10**9]
     expected = float(dynamic.macs(dynamic.openings(x)).sum())
-    assert macs[0] <= 1.02 * expected or name == "separable"  # what each needs, and no more; depthwise layers run once for all
+    assert (
+        macs[0] <= 1.02 * expected or name == "separable"
+    )  # what each needs, and no more; depthwise layers run once for all
 
 
 def test_patterns_are_worth_it_only_where_work_is_saved() -> None:
     flags = torch.eye(4, dtype=torch.bool).repeat_interleave(2, 0)  # eight inputs, four patterns
     found = split_by.patterns(flags, None, 4, 16, places=1000.0)
     assert found is not None and [one.numbers.tolist() for one in found] == [[0, 1], [2, 3], [4, 5], [6, 7]]
-    assert all(torch.equal(one.rows, flags[one.numbers[0]]) and one.columns is None for one in found if one.rows is not None)
+    assert all(
+        torch.equal(one.rows, flags[one.numbers[0]]) and one.columns is None
+        for one in found
+        if one.rows is not None
+    )
     assert split_by.patterns(flags[:1].expand(8, 4), None, 4, 16, places=1000.0) is None  # all alike
-    assert split_by.patterns(torch.rand(8, 64) > 0.1, None, 64, 64, places=1.0) is None  # copying rows is all the work
+    assert (
+        split_by.patterns(torch.rand(8, 64) > 0.1, None, 64, 64, places=1.0) is None
+    )  # copying rows is all the work
 
 
 class Rearranged(nn.Module):
@@ -99,7 +111,9 @@ class Rearranged(nn.Module):
 
 @pytest.mark.parametrize("tokens", [False, True])
 @torch.no_grad()
-def test_what_was_rearranged_since_the_gates_spoke_is_not_split(tokens: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_was_rearranged_since_the_gates_spoke_is_not_split(
+    tokens: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(split_by, "COPYING", 0)
     torch.manual_seed(0)
     x = torch.randn(8, 3, 12, 12, dtype=torch.float64)
@@ -119,7 +133,9 @@ def test_closed_channels_are_not_computed() -> None:
             module.register_forward_hook(lambda _, inputs, output: seen.append(output.shape[1]))
     fast(x)
     live = [int(opening.open.sum()) for opening in dynamic.openings(x).values()]
-    assert set(live) <= set(seen) and sum(live) < 0.7 * sum(opening.open.shape[1] for opening in dynamic.openings(x).values())
+    assert set(live) <= set(seen) and sum(live) < 0.7 * sum(
+        opening.open.shape[1] for opening in dynamic.openings(x).values()
+    )
 
 
 @torch.no_grad()
@@ -133,7 +149,10 @@ def test_threads_and_copies() -> None:
         for i in range(start, 12, 4):
             found[i] = form(x[i : i + 1])
 
-    threads = [threading.Thread(target=work, args=(start, fast if start % 2 else copy.deepcopy(fast))) for start in range(4)]
+    threads = [
+        threading.Thread(target=work, args=(start, fast if start % 2 else copy.deepcopy(fast)))
+        for start in range(4)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -154,7 +173,12 @@ class Fixed(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.a, self.b, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 8, 3), nn.Linear(8, 3)
+        self.stem, self.a, self.b, self.head = (
+            nn.Conv2d(3, 8, 3),
+            nn.Conv2d(8, 8, 3),
+            nn.Conv2d(8, 8, 3),
+            nn.Linear(8, 3),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(self.stem(x).relu()).relu()

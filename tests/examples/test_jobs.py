@@ -45,16 +45,33 @@ def test_signals_of_ones_own(place: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     import_module("signals").main(2100, with_onnx=False, with_report=False)
     by_python = recorded()
-    words = ["prune", "signals:network", "--weights", "dense.safetensors", "--data", "signals.npz", "--tolerance", "3", "--confidence", "0.9"]
+    words = [
+        "prune",
+        "signals:network",
+        "--weights",
+        "dense.safetensors",
+        "--data",
+        "signals.npz",
+        "--tolerance",
+        "3",
+        "--confidence",
+        "0.9",
+    ]
     by_command = run(*words, "--trial-epochs", "1", "--epochs", "3", *ADAM, "--batch-size", "32", "-o", "out")
     assert {path.name for path in Path("out").iterdir()} >= FILES
     for result in (by_python, by_command):
         assert result["cost"]["after"]["macs"] < 0.7 * result["cost"]["before"]["macs"]
-        assert {"before", "after compensation", "after fine-tuning"} <= {step["step"] for step in result["accuracy"]["steps"]}
+        assert {"before", "after compensation", "after fine-tuning"} <= {
+            step["step"] for step in result["accuracy"]["steps"]
+        }
         accepted = [trial for trial in result["search"]["trials"] if trial["accepted"]]
         assert accepted and all(result["search"]["baseline"] - trial["lowest"] <= 3 for trial in accepted)
         assert result["accuracy"]["steps"][-1]["value"] > result["accuracy"]["steps"][0]["value"] - 6
-        assert result["model"]["data"]["name"] == "signals.npz" and result["model"]["input_shape"] == [1, 2, 64]
+        assert result["model"]["data"]["name"] == "signals.npz" and result["model"]["input_shape"] == [
+            1,
+            2,
+            64,
+        ]
     assert by_command["onnx"]["max_abs"] < 1e-3
     again = run("compare", "out", "out", "--build", "signals:network", "--data", "signals.npz", "--no-onnx")
     assert again["accuracy"]["a"] == pytest.approx(by_command["accuracy"]["steps"][-1]["value"])
@@ -65,18 +82,62 @@ def test_pictures_of_ones_own_with_a_void_class(place: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     import_module("pixels").main((24, 60, 8), with_onnx=False, with_report=False)
     by_python = recorded()
-    words = ["prune", "pixels:Net", "--weights", "dense.safetensors", "--data", "shapes", "--ignore", "11", "--tolerance", "6", "--confidence", "0.9"]
-    by_command = run(*words, "--trial-epochs", "1", "--epochs", "1", *ADAM, "--windows", "64", "--batch-size", "8", "-o", "out")
-    assert {path.name for path in Path("out").iterdir()} >= FILES and "mean IoU" in Path("out/report.html").read_text()
+    words = [
+        "prune",
+        "pixels:Net",
+        "--weights",
+        "dense.safetensors",
+        "--data",
+        "shapes",
+        "--ignore",
+        "11",
+        "--tolerance",
+        "6",
+        "--confidence",
+        "0.9",
+    ]
+    by_command = run(
+        *words,
+        "--trial-epochs",
+        "1",
+        "--epochs",
+        "1",
+        *ADAM,
+        "--windows",
+        "64",
+        "--batch-size",
+        "8",
+        "-o",
+        "out",
+    )
+    assert {path.name for path in Path("out").iterdir()} >= FILES and "mean IoU" in Path(
+        "out/report.html"
+    ).read_text()
     for result in (by_python, by_command):
         assert result["accuracy"]["metric"] == "mean IoU, percent" and result["accuracy"]["count"] == 8
         assert result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"]
         assert "after compensation" in {step["step"] for step in result["accuracy"]["steps"]}
         assert result["search"]["confidence"] == 0.9
     found = run(
-        "segment", "--data", "shapes", "--ignore", "11", "--model", "out", "--build", "pixels:Net", "--tile", "32", "--overlap", "4", "-o", "masks"
+        "segment",
+        "--data",
+        "shapes",
+        "--ignore",
+        "11",
+        "--model",
+        "out",
+        "--build",
+        "pixels:Net",
+        "--tile",
+        "32",
+        "--overlap",
+        "4",
+        "-o",
+        "masks",
     )
-    assert found["IoU"] == pytest.approx(by_command["accuracy"]["steps"][-1]["value"], abs=2) and list(found["classes"]) == ["0", "1", "2"]
+    assert found["IoU"] == pytest.approx(by_command["accuracy"]["steps"][-1]["value"], abs=2) and list(
+        found["classes"]
+    ) == ["0", "1", "2"]
     assert len(list(Path("masks").iterdir())) == 8
 
 
@@ -87,12 +148,26 @@ def test_a_detector_of_torchvision(place: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     import_module("detector").main(80, with_onnx=False, with_report=False)
     by_python = recorded()
-    words = ["prune", "detector:network", "--weights", "dense.safetensors", "--data", "detector:task", "--limit", "80", "--macs", "0.5"]
+    words = [
+        "prune",
+        "detector:network",
+        "--weights",
+        "dense.safetensors",
+        "--data",
+        "detector:task",
+        "--limit",
+        "80",
+        "--macs",
+        "0.5",
+    ]
     by_command = run(*words, "--epochs", "4", *ADAM, "-o", "out")
     assert {path.name for path in Path("out").iterdir()} >= FILES
     network = import_module("detector").network
     small: Any = prunus.load("out", network)
-    sizes = {name: (old.numel(), new.numel()) for (name, old), new in zip(network().named_parameters(), small.parameters())}
+    sizes = {
+        name: (old.numel(), new.numel())
+        for (name, old), new in zip(network().named_parameters(), small.parameters())
+    }
     for part in ("backbone.fine", "backbone.coarse", "head.classification_head", "head.regression_head"):
         assert sum(new for name, (_, new) in sizes.items() if name.startswith(part)) < sum(
             old for name, (old, _) in sizes.items() if name.startswith(part)
@@ -100,7 +175,10 @@ def test_a_detector_of_torchvision(place: Path) -> None:
     for result in (by_python, by_command):
         assert result["cost"]["after"]["macs"] <= 0.5 * result["cost"]["before"]["macs"]
         steps = {step["step"]: step["value"] for step in result["accuracy"]["steps"]}
-        assert steps["after fine-tuning"] > 0.6 * steps["before"] > 10 and result["accuracy"]["metric"] == "mAP, percent"
+        assert (
+            steps["after fine-tuning"] > 0.6 * steps["before"] > 10
+            and result["accuracy"]["metric"] == "mAP, percent"
+        )
     assert import_module("detector").task(80).value(small) == pytest.approx(steps["after fine-tuning"])
 
 
@@ -167,15 +245,50 @@ def test_a_detector_of_ones_own_that_is_built_as_no_other(place: Path) -> None:
     """Trained, pruned and compared by one command each, without torchvision."""
     pytest.importorskip("pycocotools", reason="the extra detection is not installed")
     (place / "boxes.py").write_text(OWN)
-    trained = run("train", "boxes:task", "boxes:Detector", "--epochs", "12", "--optimizer", "adam", "--lr", "0.01", "-o", "dense")
-    assert trained["metric"] == "mAP" and trained["value"] > 60 and trained["loss"] is None and trained["model"]["data"]["name"] == "boxes:task"
-    words = ["prune", "dense", "--build", "boxes:Detector", "--data", "boxes:task", "--macs", "0.5", "--epochs", "4", "--optimizer", "adam"]
+    trained = run(
+        "train",
+        "boxes:task",
+        "boxes:Detector",
+        "--epochs",
+        "12",
+        "--optimizer",
+        "adam",
+        "--lr",
+        "0.01",
+        "-o",
+        "dense",
+    )
+    assert (
+        trained["metric"] == "mAP"
+        and trained["value"] > 60
+        and trained["loss"] is None
+        and trained["model"]["data"]["name"] == "boxes:task"
+    )
+    words = [
+        "prune",
+        "dense",
+        "--build",
+        "boxes:Detector",
+        "--data",
+        "boxes:task",
+        "--macs",
+        "0.5",
+        "--epochs",
+        "4",
+        "--optimizer",
+        "adam",
+    ]
     result = run(*words, "--lr", "0.01", "--no-onnx", "--no-report", "-o", "out")
     steps = {step["step"]: step["value"] for step in result["accuracy"]["steps"]}
-    assert result["cost"]["after"]["macs"] <= 0.5 * result["cost"]["before"]["macs"] and steps["after fine-tuning"] > 0.5 * steps["before"]
+    assert (
+        result["cost"]["after"]["macs"] <= 0.5 * result["cost"]["before"]["macs"]
+        and steps["after fine-tuning"] > 0.5 * steps["before"]
+    )
     assert steps["before"] == pytest.approx(trained["value"]) and "after compensation" in steps
     both = run("compare", "dense", "out", "--build", "boxes:Detector", "--data", "boxes:task", "--no-onnx")
-    assert [both["accuracy"][side] for side in ("a", "b")] == pytest.approx([trained["value"], steps["after fine-tuning"]])
+    assert [both["accuracy"][side] for side in ("a", "b")] == pytest.approx(
+        [trained["value"], steps["after fine-tuning"]]
+    )
 
 
 @pytest.mark.parametrize("name", ["signals.py", "pixels.py", "detector.py"])
@@ -186,5 +299,7 @@ def test_an_example_is_short(name: str) -> None:
 def test_suppression_in_python_leaves_the_best_of_what_overlaps() -> None:
     from tests.torchvision_shim import nms
 
-    boxes = torch.tensor([[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30], [0, 0, 10, 4]], dtype=torch.float32)
+    boxes = torch.tensor(
+        [[0, 0, 10, 10], [1, 0, 11, 10], [20, 20, 30, 30], [0, 0, 10, 4]], dtype=torch.float32
+    )
     assert nms(boxes, torch.tensor([0.5, 0.9, 0.1, 0.8]), 0.5).tolist() == [1, 3, 2]

@@ -14,7 +14,28 @@ Change = Callable[[bytes, Random], bytes]
 Parts = Callable[[bytes], tuple[Any, Callable[[Any], bytes]]]
 """Content -> the JSON document in it, and a function from a document to content."""
 
-NUMBERS = (0, 1, 2, 7, 8, 127, 128, 255, 256, 2**15, 2**16 - 1, 2**16, 2**31 - 1, 2**31, 2**32 - 1, 2**32, 2**40, 2**63 - 1, 2**63, 2**64 - 1)
+NUMBERS = (
+    0,
+    1,
+    2,
+    7,
+    8,
+    127,
+    128,
+    255,
+    256,
+    2**15,
+    2**16 - 1,
+    2**16,
+    2**31 - 1,
+    2**31,
+    2**32 - 1,
+    2**32,
+    2**40,
+    2**63 - 1,
+    2**63,
+    2**64 - 1,
+)
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 10**400, 0.5, -0.0, 1e308, float("nan"), float("inf")),
     *("", "x", "../../x", "a\0b", "\ud800", "self", "1", [], {}, [[]], {"a": 1}, ["x"], [None]),
@@ -36,18 +57,28 @@ def overwritten(content: bytes, rng: Random) -> bytes:
     """Some bytes, by others."""
     place, length = _place(content, rng), rng.choice((1, 2, 4, 16, 100))
     fill = rng.choice((b"\0", b"\xff", b"\x7f", b"\x80", None))
-    return content[:place] + (rng.randbytes(length) if fill is None else fill * length) + content[place + length :]
+    return (
+        content[:place]
+        + (rng.randbytes(length) if fill is None else fill * length)
+        + content[place + length :]
+    )
 
 
 def truncated(content: bytes, rng: Random) -> bytes:
     """The end is missing."""
-    return content[: rng.choice((_place(content, rng), max(0, len(content) - rng.randint(1, 16)), rng.randint(0, 40)))]
+    return content[
+        : rng.choice((_place(content, rng), max(0, len(content) - rng.randint(1, 16)), rng.randint(0, 40)))
+    ]
 
 
 def inserted(content: bytes, rng: Random) -> bytes:
     """Something more somewhere, or at the end."""
     place = rng.choice((_place(content, rng), len(content), 0))
-    return content[:place] + rng.choice((rng.randbytes(rng.randint(1, 64)), bytes(rng.randint(1, 4096)))) + content[place:]
+    return (
+        content[:place]
+        + rng.choice((rng.randbytes(rng.randint(1, 64)), bytes(rng.randint(1, 4096))))
+        + content[place:]
+    )
 
 
 def deleted(content: bytes, rng: Random) -> bytes:
@@ -73,10 +104,24 @@ def numbered(content: bytes, rng: Random) -> bytes:
 
 def replaced(content: bytes, rng: Random) -> bytes:
     """Something else altogether."""
-    return rng.choice((b"", b"\0", rng.randbytes(100), b"[" * 10_000, b"PK\x03\x04", b"\x80\x04N.", bytes(4096), b"<html>404</html>"))
+    return rng.choice(
+        (
+            b"",
+            b"\0",
+            rng.randbytes(100),
+            b"[" * 10_000,
+            b"PK\x03\x04",
+            b"\x80\x04N.",
+            bytes(4096),
+            b"<html>404</html>",
+        )
+    )
 
 
-GENERAL: dict[str, Change] = {change.__name__: change for change in (flipped, overwritten, truncated, inserted, deleted, spliced, numbered, replaced)}
+GENERAL: dict[str, Change] = {
+    change.__name__: change
+    for change in (flipped, overwritten, truncated, inserted, deleted, spliced, numbered, replaced)
+}
 
 
 def _place(content: bytes, rng: Random) -> int:
@@ -102,10 +147,16 @@ def png_chunks(content: bytes, rng: Random) -> bytes:
         place += 12 + length
     which = rng.randrange(len(chunks))
     kind, data = chunks[which]
-    chunks[which] = rng.choice((kind, kind, kind, b"zTXt", b"iCCP", b"eXIf", b"acTL", b"PLTE")), any_of(data, rng)
+    chunks[which] = (
+        rng.choice((kind, kind, kind, b"zTXt", b"iCCP", b"eXIf", b"acTL", b"PLTE")),
+        any_of(data, rng),
+    )
     if rng.random() < 0.2:
         chunks.insert(rng.randrange(len(chunks)), chunks[rng.randrange(len(chunks))])
-    written = (struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data)) for kind, data in chunks)
+    written = (
+        struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        for kind, data in chunks
+    )
     return content[:8] + b"".join(written)
 
 
@@ -128,7 +179,12 @@ def edited(document: Any, rng: Random) -> Any:
         return rng.choice(VALUES)
     holder, key = rng.choice(places)
     value, action = holder[key], rng.randrange(7)
-    if isinstance(value, str) and value[:2] in ('{"', "[{", "[1", "[[") and value[-1:] in "]}" and rng.random() < 0.7:
+    if (
+        isinstance(value, str)
+        and value[:2] in ('{"', "[{", "[1", "[[")
+        and value[-1:] in "]}"
+        and rng.random() < 0.7
+    ):
         holder[key] = written(edited(json.loads(value), rng)).decode("utf-8", "surrogatepass")
     elif action == 0:
         del holder[key]
@@ -141,7 +197,9 @@ def edited(document: Any, rng: Random) -> Any:
         if place in other if isinstance(other, dict) else place < len(other):
             holder[key] = other[place] if _is_plain(other[place]) else None
     elif action == 4 and type(value) in (int, float):
-        holder[key] = rng.choice((value + 1, value - 1, -value, value * 10, str(value), float(value) if abs(value) < 1e300 else 0))
+        holder[key] = rng.choice(
+            (value + 1, value - 1, -value, value * 10, str(value), float(value) if abs(value) < 1e300 else 0)
+        )
     else:
         holder[key] = rng.choice((*VALUES, DEEP, LONG, _nested(500)))
     return document
@@ -150,7 +208,11 @@ def edited(document: Any, rng: Random) -> Any:
 def written(document: Any) -> bytes:
     """JSON, with the placeholders filled in."""
     text = json.dumps(document)
-    return text.replace(f'"{DEEP}"', _DEEP_TEXT).replace(f'"{LONG}"', _LONG_TEXT).encode("utf-8", "surrogatepass")
+    return (
+        text.replace(f'"{DEEP}"', _DEEP_TEXT)
+        .replace(f'"{LONG}"', _LONG_TEXT)
+        .encode("utf-8", "surrogatepass")
+    )
 
 
 def _places(node: Any) -> Any:

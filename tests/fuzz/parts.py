@@ -71,6 +71,8 @@ def _digest() -> Callable[[Any, Any], str]:
     """The package's own checksum of tensors and header."""
     inside = importlib.util.find_spec("prunus.storage.digest") is None
     found: Callable[[Any, Any], str] = (
-        importlib.import_module("prunus.storage.file")._digest if inside else importlib.import_module("prunus.storage.digest").digest
+        importlib.import_module("prunus.storage.file")._digest
+        if inside
+        else importlib.import_module("prunus.storage.digest").digest
     )
     return found

@@ -95,7 +95,10 @@ def _traced(folder: Path) -> None:
 
 
 def _tree(folder: Path) -> None:
-    storage.write_tree(folder / "tree.safetensors", {"a": [1, 2.5, None, True, "x"], 3: {"t": torch.arange(6.0), "e": torch.zeros(0)}})
+    storage.write_tree(
+        folder / "tree.safetensors",
+        {"a": [1, 2.5, None, True, "x"], 3: {"t": torch.arange(6.0), "e": torch.zeros(0)}},
+    )
 
 
 def _trained(folder: Path) -> Any:
@@ -103,10 +106,19 @@ def _trained(folder: Path) -> Any:
     from prunus.data import Split
     from prunus.training import TrainConfig, train
 
-    data = Split(torch.arange(4 * LENGTH**2).view(4, 1, LENGTH, LENGTH).to(torch.uint8), torch.tensor([0, 1, 2, 0]))
+    data = Split(
+        torch.arange(4 * LENGTH**2).view(4, 1, LENGTH, LENGTH).to(torch.uint8), torch.tensor([0, 1, 2, 0])
+    )
     model = small()
     config = TrainConfig(epochs=1, lr=0.01, batch_size=4)
-    history = train(model, data, config, normalise=((0.5,), (0.5,)), checkpoint=folder / "checkpoint.safetensors", resume=True)
+    history = train(
+        model,
+        data,
+        config,
+        normalise=((0.5,), (0.5,)),
+        checkpoint=folder / "checkpoint.safetensors",
+        resume=True,
+    )
     return [model, [record.loss for record in history.epochs]]
 
 
@@ -125,9 +137,25 @@ def _read_gates(folder: Path) -> Any:
 
 def _result(folder: Path) -> None:
     _eager(folder)
-    text = {"schema": 1, "command": "prunus prune", "created": "", "environment": {}, "target": {}, "cost": {}, "layers": [], "verification": {}}
-    model = {"name": "lenet5", "class": "LeNet5", "input_shape": list(EXAMPLE.shape), "options": {"in_channels": 1, "image_size": LENGTH}}
-    (folder / "result.json").write_text(json.dumps(text | {"model": model | {"weights": "", "data": {"mean": [0.5], "std": [0.5]}}}))
+    text = {
+        "schema": 1,
+        "command": "prunus prune",
+        "created": "",
+        "environment": {},
+        "target": {},
+        "cost": {},
+        "layers": [],
+        "verification": {},
+    }
+    model = {
+        "name": "lenet5",
+        "class": "LeNet5",
+        "input_shape": list(EXAMPLE.shape),
+        "options": {"in_channels": 1, "image_size": LENGTH},
+    }
+    (folder / "result.json").write_text(
+        json.dumps(text | {"model": model | {"weights": "", "data": {"mean": [0.5], "std": [0.5]}}})
+    )
     _run_model(folder)
 
 
@@ -155,7 +183,9 @@ def _training(folder: Path) -> None:
     _result(folder)
     record = json.loads((folder / "result.json").read_text())
     (folder / "result.json").unlink()
-    (folder / "training.json").write_text(json.dumps({"command": "prunus train", "model": record["model"], "accuracy": 90.0, "training": {}}))
+    (folder / "training.json").write_text(
+        json.dumps({"command": "prunus train", "model": record["model"], "accuracy": 90.0, "training": {}})
+    )
 
 
 def _read_training(folder: Path) -> Any:
@@ -183,7 +213,9 @@ def _idx(folder: Path, pack: Callable[[bytes], bytes] = bytes) -> None:
         pixels, labels = bytes(i % 251 for i in range(count * LENGTH**2)), bytes(i % 10 for i in range(count))
         images = b"\0\0\x08\x03" + struct.pack(">III", count, LENGTH, LENGTH) + pixels
         (folder / f"{part}-images-idx3-ubyte{suffix}").write_bytes(pack(images))
-        (folder / f"{part}-labels-idx1-ubyte{suffix}").write_bytes(pack(b"\0\0\x08\x01" + struct.pack(">I", count) + labels))
+        (folder / f"{part}-labels-idx1-ubyte{suffix}").write_bytes(
+            pack(b"\0\0\x08\x01" + struct.pack(">I", count) + labels)
+        )
 
 
 def _read_idx(folder: Path) -> Any:
@@ -273,14 +305,28 @@ def _read_masks(folder: Path) -> Any:
     from prunus.data.picture_sets import load_pictures
 
     found = load_pictures(folder)
-    return [found.classes, found.mean, [example.picture.read(0, 0, LENGTH, LENGTH) for example in found.train]]
+    return [
+        found.classes,
+        found.mean,
+        [example.picture.read(0, 0, LENGTH, LENGTH) for example in found.train],
+    ]
 
 
 def _raster(folder: Path) -> None:
     import rasterio
 
-    options = {"driver": "GTiff", "height": 64, "width": 64, "count": 1, "dtype": "uint8", "compress": "deflate", "tiled": True}
-    with rasterio.open(folder / "raster.tif", "w", blockxsize=32, blockysize=32, transform=(0.3, 0, 1, 0, -0.3, 1), **options) as file:
+    options = {
+        "driver": "GTiff",
+        "height": 64,
+        "width": 64,
+        "count": 1,
+        "dtype": "uint8",
+        "compress": "deflate",
+        "tiled": True,
+    }
+    with rasterio.open(
+        folder / "raster.tif", "w", blockxsize=32, blockysize=32, transform=(0.3, 0, 1, 0, -0.3, 1), **options
+    ) as file:
         file.write(np.arange(4096, dtype=np.uint8).reshape(1, 64, 64))
 
 
@@ -295,7 +341,13 @@ def _segmented(folder: Path) -> Any:
     from prunus.segmentation.files import segment_file
 
     return segment_file(
-        nn.Conv2d(3, 1, 1), folder / "picture.png", folder / "mask.png", folder / "look.png", ((0.5,) * 3, (0.5,) * 3), tile=16, overlap=2
+        nn.Conv2d(3, 1, 1),
+        folder / "picture.png",
+        folder / "mask.png",
+        folder / "look.png",
+        ((0.5,) * 3, (0.5,) * 3),
+        tile=16,
+        overlap=2,
     )
 
 
@@ -353,9 +405,15 @@ def _onnx(folder: Path) -> None:
         helper.make_node("GlobalAveragePool", ["r"], ["y"], name="pool"),
     ]
     value = helper.make_tensor_value_info
-    ends = [value("x", TensorProto.FLOAT, [1, 1, LENGTH, LENGTH])], [value("y", TensorProto.FLOAT, [1, 4, 1, 1])]
+    ends = (
+        [value("x", TensorProto.FLOAT, [1, 1, LENGTH, LENGTH])],
+        [value("y", TensorProto.FLOAT, [1, 4, 1, 1])],
+    )
     graph = helper.make_graph(nodes, "graph", *ends, [numpy_helper.from_array(weight, "w")])
-    save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9), str(folder / "model.onnx"))
+    save(
+        helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9),
+        str(folder / "model.onnx"),
+    )
 
 
 def _read_onnx(folder: Path) -> Any:
@@ -372,7 +430,9 @@ def _read_layers(folder: Path) -> Any:
 
 _OUTER = {"header": mutations.in_document(parts.outer)}
 _JSON = {"document": mutations.in_document(parts.plain)}
-_MODEL, _TREE = ({"document": mutations.in_document(parts.metadata(key))} for key in ("prunus", "prunus_checkpoint"))
+_MODEL, _TREE = (
+    {"document": mutations.in_document(parts.metadata(key))} for key in ("prunus", "prunus_checkpoint")
+)
 _GZIP, _PNG = {"packed": mutations.gzipped}, {"chunks": mutations.png_chunks}
 _ONNX = ("onnx", "onnxruntime")
 
@@ -380,7 +440,14 @@ _ONNX = ("onnx", "onnxruntime")
 def _pictures(suffix: str) -> Reader:
     """Of one format."""
     file = f"picture{suffix}"
-    return Reader(f"picture {suffix}", file, lambda f: _picture(f, suffix), lambda f: _read_picture(f / file), share=3, needs=("PIL",))
+    return Reader(
+        f"picture {suffix}",
+        file,
+        lambda f: _picture(f, suffix),
+        lambda f: _read_picture(f / file),
+        share=3,
+        needs=("PIL",),
+    )
 
 
 def _plan(folder: Path) -> None:
@@ -393,21 +460,74 @@ def _read_plan(folder: Path) -> Any:
 
 
 READERS: tuple[Reader, ...] = (
-    Reader("model", "model.safetensors", _eager, lambda f: prunus.load(f / "model.safetensors", small), True, _MODEL, _OUTER, 4),
-    Reader("traced model", "model.safetensors", _traced, lambda f: prunus.load(f / "model.safetensors"), True, _MODEL, _OUTER, 4),
-    Reader("header", "model.safetensors", _eager, lambda f: dict(storage.read_header(f / "model.safetensors")), True, _MODEL, _OUTER),
-    Reader("checkpoint", "tree.safetensors", _tree, lambda f: storage.read_tree(f / "tree.safetensors"), True, _TREE, _OUTER, 4),
+    Reader(
+        "model",
+        "model.safetensors",
+        _eager,
+        lambda f: prunus.load(f / "model.safetensors", small),
+        True,
+        _MODEL,
+        _OUTER,
+        4,
+    ),
+    Reader(
+        "traced model",
+        "model.safetensors",
+        _traced,
+        lambda f: prunus.load(f / "model.safetensors"),
+        True,
+        _MODEL,
+        _OUTER,
+        4,
+    ),
+    Reader(
+        "header",
+        "model.safetensors",
+        _eager,
+        lambda f: dict(storage.read_header(f / "model.safetensors")),
+        True,
+        _MODEL,
+        _OUTER,
+    ),
+    Reader(
+        "checkpoint",
+        "tree.safetensors",
+        _tree,
+        lambda f: storage.read_tree(f / "tree.safetensors"),
+        True,
+        _TREE,
+        _OUTER,
+        4,
+    ),
     Reader("resumed training", "checkpoint.safetensors", _trained, _trained, True, _TREE, _OUTER),
     Reader("gates", "gates.safetensors", _gates, _read_gates, True, _TREE, _OUTER, 1),
     Reader("plan", "plan.json", _plan, _read_plan, True, _JSON, {}, 4),
     Reader("result", "result.json", _result, _read_result, edits=_JSON),
     Reader("run folder", "result.json", _result, _read_run, edits=_JSON),
     Reader("training", "training.json", _training, _read_training, edits=_JSON),
-    Reader("recipe in TOML", "recipe.toml", lambda f: _recipe(f, ".toml"), lambda f: _read_recipe(f / "recipe.toml")),
-    Reader("recipe in YAML", "recipe.yaml", lambda f: _recipe(f, ".yaml"), lambda f: _read_recipe(f / "recipe.yaml"), needs=("yaml",)),
+    Reader(
+        "recipe in TOML",
+        "recipe.toml",
+        lambda f: _recipe(f, ".toml"),
+        lambda f: _read_recipe(f / "recipe.toml"),
+    ),
+    Reader(
+        "recipe in YAML",
+        "recipe.yaml",
+        lambda f: _recipe(f, ".yaml"),
+        lambda f: _read_recipe(f / "recipe.yaml"),
+        needs=("yaml",),
+    ),
     Reader("idx images", "train-images-idx3-ubyte", _idx, _read_idx, share=4),
     Reader("idx labels", "t10k-labels-idx1-ubyte", _idx, _read_idx),
-    Reader("gzipped idx images", "train-images-idx3-ubyte.gz", lambda f: _idx(f, gzip.compress), _read_idx, edits=_GZIP, share=4),
+    Reader(
+        "gzipped idx images",
+        "train-images-idx3-ubyte.gz",
+        lambda f: _idx(f, gzip.compress),
+        _read_idx,
+        edits=_GZIP,
+        share=4,
+    ),
     Reader("CIFAR file", "test_batch.bin", _cifar, _read_cifar),
     Reader("CIFAR archive", "set.tar.gz", _archive, _read_archive, edits=_GZIP),
     *(_pictures(suffix) for suffix in (".jpg", ".gif", ".bmp", ".ppm", ".webp", ".tif")),
@@ -416,9 +536,24 @@ READERS: tuple[Reader, ...] = (
     Reader("image folder with a camera's notes", "set/a/0.jpg", _classes, _read_classes, needs=("PIL",)),
     Reader("pictures with masks", "masks/a.png", _masks, _read_masks, edits=_PNG, needs=("PIL",)),
     Reader("raster", "raster.tif", _raster, _read_raster, needs=("rasterio",)),
-    Reader("segmented picture", "picture.png", lambda f: _picture(f, ".png"), _segmented, edits=_PNG, share=1, needs=("PIL",)),
+    Reader(
+        "segmented picture",
+        "picture.png",
+        lambda f: _picture(f, ".png"),
+        _segmented,
+        edits=_PNG,
+        share=1,
+        needs=("PIL",),
+    ),
     Reader("weights", "weights.pth", _weights, lambda f: _read_weights(f / "weights.pth"), share=3),
-    Reader("safe weights", "weights.safetensors", _safe_weights, lambda f: _read_weights(f / "weights.safetensors"), edits=_OUTER, share=3),
+    Reader(
+        "safe weights",
+        "weights.safetensors",
+        _safe_weights,
+        lambda f: _read_weights(f / "weights.safetensors"),
+        edits=_OUTER,
+        share=3,
+    ),
     Reader("history of weights", "weights.safetensors", _safe_weights, _history, edits=_OUTER, share=1),
     Reader("table of latencies", "latency.json", _tables, _read_tables, True, _JSON, {}, 4),
     Reader("ONNX file", "model.onnx", _onnx, _read_onnx, share=3, needs=_ONNX),
@@ -428,16 +563,28 @@ READERS: tuple[Reader, ...] = (
 
 def available() -> tuple[Reader, ...]:
     """Those whose packages are installed."""
-    return tuple(reader for reader in READERS if all(importlib.util.find_spec(package) for package in reader.needs))
+    return tuple(
+        reader for reader in READERS if all(importlib.util.find_spec(package) for package in reader.needs)
+    )
 
 
 def mark_of(value: Any) -> str:
     """What tells one content from another: the same for equal content."""
     if isinstance(value, nn.Module):
         learning = [(name, parameter.requires_grad) for name, parameter in value.named_parameters()]
-        return mark_of([type(value).__name__, dict(value.state_dict()), learning, value.training, str(getattr(value, "graph", ""))])
+        return mark_of(
+            [
+                type(value).__name__,
+                dict(value.state_dict()),
+                learning,
+                value.training,
+                str(getattr(value, "graph", "")),
+            ]
+        )
     if isinstance(value, Tensor):
-        content = value.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""
+        content = (
+            value.detach().contiguous().view(-1).view(torch.uint8).numpy().tobytes() if value.numel() else b""
+        )
         return f"{value.dtype}{tuple(value.shape)}{content.hex()}"
     if isinstance(value, Mapping):
         return "{" + ",".join(f"{key!r}:{mark_of(one)}" for key, one in value.items()) + "}"

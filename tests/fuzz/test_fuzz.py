@@ -25,12 +25,16 @@ COUNT, SEED = 1200, 0
 def test_damaged_and_forged_files_are_refused_by_name_or_read_as_before(tmp_path: Path) -> None:
     judged = list(verdicts(tmp_path, SEED, 0, COUNT))
     faults = [one for one in judged if one.kind in FAULTS]
-    assert not faults, "\n".join(f"{one.number} {one.reader} {one.change}: {one.kind}: {one.text}" for one in faults[:20])
+    assert not faults, "\n".join(
+        f"{one.number} {one.reader} {one.change}: {one.kind}: {one.text}" for one in faults[:20]
+    )
     assert [one.number for one in judged] == list(range(COUNT))
     assert {one.change for one in judged} >= {*GENERAL, "document", "header", "packed"}
     refused = Counter(one.reader for one in judged if one.kind == REFUSED)
     assert refused.total() > COUNT / 2
-    assert {reader.name for reader in available()} - refused.keys() == {"table of latencies"}  # which is measured anew
+    assert {reader.name for reader in available()} - refused.keys() == {
+        "table of latencies"
+    }  # which is measured anew
 
 
 @pytest.mark.parametrize("reader", available(), ids=lambda reader: reader.name)
@@ -42,7 +46,11 @@ def test_the_same_seed_makes_the_same_damage(tmp_path: Path, reader: Reader) -> 
 
 
 def test_what_is_no_sentence_is_found_out() -> None:
-    assert is_sentence("There is no file x.") and is_sentence("Did you mean y?") and is_sentence("There is none (try z.)")
+    assert (
+        is_sentence("There is no file x.")
+        and is_sentence("Did you mean y?")
+        and is_sentence("There is none (try z.)")
+    )
     assert not any(map(is_sentence, ("", "no end", "Two ends..", "Two\nlines.", " A space.")))
 
 
@@ -86,5 +94,11 @@ def test_crashes_hangs_and_full_memories_are_seen(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(worker, "MODULE", [str(script)])
     monkeypatch.setattr(worker, "scheduled", lambda seed, number: ("hostile", "number", Random(number)))
     found = list(verdicts(tmp_path, 0, 0, 5))
-    assert [(one.number, one.kind) for one in found] == [(0, RAW), (1, RAW), (2, CHANGED), (3, HUNG), (4, ENDED)]
+    assert [(one.number, one.kind) for one in found] == [
+        (0, RAW),
+        (1, RAW),
+        (2, CHANGED),
+        (3, HUNG),
+        (4, ENDED),
+    ]
     assert "MemoryError" in found[0].text and "KeyError" in found[1].text

@@ -29,7 +29,13 @@ MODULE = ["-m", "tests.fuzz.worker"]
 ROOT = Path(__file__).parents[2]
 
 REFUSED, SAME, OTHER = "refused by name", "content as before", "other content"
-CHANGED, RAW, NO_SENTENCE, ENDED, HUNG = "changed content accepted", "another exception", "no sentence", "ended by a signal", "not done in time"
+CHANGED, RAW, NO_SENTENCE, ENDED, HUNG = (
+    "changed content accepted",
+    "another exception",
+    "no sentence",
+    "ended by a signal",
+    "not done in time",
+)
 FAULTS = (CHANGED, RAW, NO_SENTENCE, ENDED, HUNG)
 
 
@@ -55,9 +61,14 @@ class Verdict:
 def verdicts(folder: Path, seed: int, first: int, end: int, readers: Sequence[str] = ()) -> Iterator[Verdict]:
     """All mutations from `first` to before `end`, those of some readers alone if any are named, in as many processes as it takes."""
     while first < end:
-        environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)])}
+        environment = os.environ | {
+            "OMP_NUM_THREADS": "1",
+            "PYTHONPATH": os.pathsep.join([str(ROOT), *filter(None, sys.path)]),
+        }
         command = [sys.executable, *MODULE, str(folder), str(seed), str(first), str(end), *readers]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder) as process:
+        with subprocess.Popen(
+            command, stdout=subprocess.PIPE, text=True, env=environment, cwd=folder
+        ) as process:
             assert process.stdout is not None
             for line in process.stdout:
                 verdict = Verdict(**json.loads(line))
@@ -69,7 +80,9 @@ def verdicts(folder: Path, seed: int, first: int, end: int, readers: Sequence[st
             raise RuntimeError(f"The worker ended with {process.returncode} before mutation {first}.")
         if first < end and process.returncode:
             name = signal.Signals(-process.returncode).name
-            first = next(number for number in range(first, end) if not readers or scheduled(seed, number)[0] in readers)
+            first = next(
+                number for number in range(first, end) if not readers or scheduled(seed, number)[0] in readers
+            )
             reader, change, _ = scheduled(seed, first)
             yield Verdict(first, reader, change, HUNG if name in ("SIGALRM", "SIGPROF") else ENDED, name)
             first += 1
@@ -98,7 +111,10 @@ def work(folder: Path, seed: int, first: int, end: int, out: Any, wanted: Sequen
     from tests.fuzz.readers import available
 
     readers = {reader.name: reader for reader in available()}
-    good = {name: _good(reader, folder / name.replace(" ", "-").replace(".", "")) for name, reader in readers.items()}
+    good = {
+        name: _good(reader, folder / name.replace(" ", "-").replace(".", ""))
+        for name, reader in readers.items()
+    }
     _limit_memory()
     for number in range(first, end):
         name, change, rng = scheduled(seed, number)

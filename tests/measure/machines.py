@@ -46,12 +46,16 @@ class Arithmetic:
         self.step, self.overhead, self.slower = step, overhead, slower
         self.measured = 0
 
-    def tables(self, shapes: Iterable[Shape], watch: Callable[[str, int, int], None] = lambda *_: None) -> dict[Shape, Table]:
+    def tables(
+        self, shapes: Iterable[Shape], watch: Callable[[str, int, int], None] = lambda *_: None
+    ) -> dict[Shape, Table]:
         """Exact at every edge."""
         found = {}
         for shape in set(shapes):
             inputs, outputs = rungs(shape, self.step)
-            times = np.array([milliseconds(shape, *pair, self.step) for pair in pairs_of(shape, self.step)]).reshape(len(inputs), len(outputs))
+            times = np.array(
+                [milliseconds(shape, *pair, self.step) for pair in pairs_of(shape, self.step)]
+            ).reshape(len(inputs), len(outputs))
             step = 1 if shape.kind == "linear" or shape.groups > 1 else self.step
             found[shape] = Table(step, np.array(inputs), np.array(outputs), times)
         return found
@@ -70,7 +74,9 @@ class Arithmetic:
         """The whole network [ms]."""
         args, kwargs = split(inputs)
         layers = timed_layers(prunus.trace(model, args or kwargs))
-        return self.overhead + sum(milliseconds(shape, shape.inputs, shape.outputs, self.step) for shape in layers.shapes)
+        return self.overhead + sum(
+            milliseconds(shape, shape.inputs, shape.outputs, self.step) for shape in layers.shapes
+        )
 
 
 def chain(*widths: int, kernel: int = 3) -> nn.Module:

@@ -109,7 +109,9 @@ def test_what_was_measured_is_kept(tmp_path: Path) -> None:
     assert probe.calls == 1 + len(KINDS) + 2
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", json.dumps({"schema": 0, "tables": {}}), json.dumps({"schema": 2, "tables": []})])
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", json.dumps({"schema": 0, "tables": {}}), json.dumps({"schema": 2, "tables": []})]
+)
 def test_an_unreadable_file_is_measured_anew(tmp_path: Path, text: str) -> None:
     probe = Counting()
     file = Probed("fake", probe, 1, tmp_path).file
@@ -122,7 +124,9 @@ DAMAGE: dict[str, Callable[[dict[str, Any], str], object]] = {
     "one number missing": lambda kept, key: kept["tables"][key].pop(),
     "one number more": lambda kept, key: kept["tables"][key].append(1.0),
     "one digit": lambda kept, key: kept["tables"][key].__setitem__(0, kept["tables"][key][0] + 0.5),
-    "two tables exchanged": lambda kept, key: kept["tables"].update(dict(zip(kept["tables"], list(kept["tables"].values())[::-1]))),
+    "two tables exchanged": lambda kept, key: kept["tables"].update(
+        dict(zip(kept["tables"], list(kept["tables"].values())[::-1]))
+    ),
     "a text": lambda kept, key: kept["tables"].update({key: "x"}),
     "texts": lambda kept, key: kept["tables"].update({key: ["1.0"] * len(kept["tables"][key])}),
     "nested": lambda kept, key: kept["tables"].update({key: [kept["tables"][key]]}),
@@ -152,15 +156,24 @@ def test_a_damaged_file_is_measured_anew(tmp_path: Path, damage: str, again: boo
     kept = json.loads(probed.file.read_text())
     DAMAGE[damage](kept, next(iter(kept["tables"])))
     if again:
-        kept["sha256"] = hashlib.sha256(json.dumps({k: v for k, v in kept.items() if k != "sha256"}, sort_keys=True).encode()).hexdigest()
+        kept["sha256"] = hashlib.sha256(
+            json.dumps({k: v for k, v in kept.items() if k != "sha256"}, sort_keys=True).encode()
+        ).hexdigest()
     probed.file.write_text(json.dumps(kept))
     probe = Counting()
-    found = {shape: table.times.tolist() for shape, table in Probed("fake", probe, 1, tmp_path).tables(KINDS).items()}
+    found = {
+        shape: table.times.tolist()
+        for shape, table in Probed("fake", probe, 1, tmp_path).tables(KINDS).items()
+    }
     assert found == want or (again and damage in ("one digit", "two tables exchanged"))
     assert (probe.calls > 0) or (again and damage in ("one digit", "two tables exchanged"))
 
 
-@pytest.mark.parametrize("content", [b"[" * 100_000, b'{"a":' * 50_000, b"9" * 10_000, b"\xff\xfe", b"", b"null", bytes(1 << 10)], ids=range(7))
+@pytest.mark.parametrize(
+    "content",
+    [b"[" * 100_000, b'{"a":' * 50_000, b"9" * 10_000, b"\xff\xfe", b"", b"null", bytes(1 << 10)],
+    ids=range(7),
+)
 def test_files_that_are_no_tables_are_measured_anew(tmp_path: Path, content: bytes) -> None:
     file = Probed("fake", Counting(), 1, tmp_path).file
     file.write_bytes(content)

@@ -20,7 +20,10 @@ from prunus.errors import ConfigError, FileFormatError, MissingExtraError, Prunu
 from prunus.measure import runtimes
 from prunus.measure.runtimes import Runtime, require, running, time_models
 
-exports = pytest.mark.skipif(find_spec("onnxruntime") is None or find_spec("onnxscript") is None, reason="the extra onnx is not installed")
+exports = pytest.mark.skipif(
+    find_spec("onnxruntime") is None or find_spec("onnxscript") is None,
+    reason="the extra onnx is not installed",
+)
 
 
 class Counted(nn.Module):
@@ -130,11 +133,15 @@ def test_networks_and_files_in_onnx_runtime(tmp_path: Path) -> None:
         log.append(1)
         return 0.01 * len(log)
 
-    times = time_models({"model": model, "file": file}, x, runtime="onnxruntime", repeats=2, warm_up=1, clock=clock)
+    times = time_models(
+        {"model": model, "file": file}, x, runtime="onnxruntime", repeats=2, warm_up=1, clock=clock
+    )
     assert list(times) == ["model", "file"] and times["file"].repeats == 2
     assert times["model"].median_ms == pytest.approx(10.0)
     assert onnx.input_shape(file) == (1, 2, 4, 4)
-    assert onnx.input_shape(onnx.export(model, torch.randn(2, 2, 4, 4), tmp_path / "b.onnx", dynamic_batch=True).path) == (None, 2, 4, 4)
+    assert onnx.input_shape(
+        onnx.export(model, torch.randn(2, 2, 4, 4), tmp_path / "b.onnx", dynamic_batch=True).path
+    ) == (None, 2, 4, 4)
 
 
 @exports
@@ -178,7 +185,9 @@ def test_what_openvino_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runtimes, "find_spec", lambda name: object())
     with running({"a": small()}, x, runtime="openvino", threads=3) as runs:
         runs["a"]()
-    assert asked.settings["INFERENCE_NUM_THREADS"] == 3 and asked.settings["INFERENCE_PRECISION_HINT"] == "f32"
+    assert (
+        asked.settings["INFERENCE_NUM_THREADS"] == 3 and asked.settings["INFERENCE_PRECISION_HINT"] == "f32"
+    )
     assert np.array_equal(asked.fed["x"], x.numpy())
     assert sys.modules.get("openvino_telemetry", "untouched") is not None
 
@@ -186,6 +195,8 @@ def test_what_openvino_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
 @exports
 @pytest.mark.skipif(find_spec("openvino") is None, reason="the extra openvino is not installed")
 def test_openvino_itself() -> None:
-    times = time_models({"a": small(), "b": small()}, torch.randn(3, 2, 4, 4), runtime="openvino", repeats=2, warm_up=1)
+    times = time_models(
+        {"a": small(), "b": small()}, torch.randn(3, 2, 4, 4), runtime="openvino", repeats=2, warm_up=1
+    )
     assert times["b"].repeats == 2 and times["b"].median_ms > 0
     assert "openvino_telemetry" not in sys.modules

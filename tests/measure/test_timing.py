@@ -84,7 +84,9 @@ def test_long_measurements_stop_early_but_not_too_early() -> None:
 
 
 def latency(samples: list[float]) -> Latency:
-    return Latency(quantile(samples, 0.5), quantile(samples, 0.25), quantile(samples, 0.75), len(samples), tuple(samples))
+    return Latency(
+        quantile(samples, 0.5), quantile(samples, 0.25), quantile(samples, 0.75), len(samples), tuple(samples)
+    )
 
 
 def coin_tosses_as_uneven(wins: int, rounds: int) -> float:
@@ -94,7 +96,9 @@ def coin_tosses_as_uneven(wins: int, rounds: int) -> float:
     return sum(abs(sum(row) - rounds / 2) >= far for row in rows) / 2**rounds
 
 
-@pytest.mark.parametrize(("wins", "rounds"), [(12, 12), (11, 12), (10, 12), (6, 12), (2, 12), (1, 12), (0, 12), (7, 13)])
+@pytest.mark.parametrize(
+    ("wins", "rounds"), [(12, 12), (11, 12), (10, 12), (6, 12), (2, 12), (1, 12), (0, 12), (7, 13)]
+)
 def test_speedup_is_the_median_of_the_rounds_and_a_sign_test(wins: int, rounds: int) -> None:
     before = [3.0 + index for index in range(rounds)]
     after = [value / 2 if index < wins else value * 1.5 for index, value in enumerate(before)]

@@ -26,7 +26,9 @@ class Fake(Task):
 
     trains: Fit = still
 
-    def fit(self, model: nn.Module, config: TrainConfig, *, besides: Penalty | None = None, **options: Any) -> History:  # type: ignore[override]
+    def fit(
+        self, model: nn.Module, config: TrainConfig, *, besides: Penalty | None = None, **options: Any
+    ) -> History:  # type: ignore[override]
         """Leave it to the function."""
         self.trains(model, besides)
         return History(config, (), 0)
@@ -34,6 +36,10 @@ class Fake(Task):
 
 def fake(trains: Fit = still, images: Tensor | None = None, **options: Any) -> Fake:
     """On some images of noise."""
-    images = torch.randn(8, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) if images is None else images
+    images = (
+        torch.randn(8, 1, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+        if images is None
+        else images
+    )
     batches = [(images, torch.arange(len(images)) % 10)]
     return Fake(**{"train": batches, "validation": batches, "example": images[:1], **options}, trains=trains)

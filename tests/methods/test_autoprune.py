@@ -54,7 +54,11 @@ def test_the_gradient_goes_by_the_sign_of_the_weights_and_the_slope_of_softplus(
     plain = dict(gated.named_parameters())
     with torch.no_grad():
         for name, axis in (("conv1", "conv1.weight"), ("conv2", "conv2.weight"), ("fc1", "fc1.weight")):
-            closed = [i for i, channel in enumerate(channels(graph, axis)) if float(gates.numbers[channel].detach()) <= 0]
+            closed = [
+                i
+                for i, channel in enumerate(channels(graph, axis))
+                if float(gates.numbers[channel].detach()) <= 0
+            ]
             plain[f"{name}.weight"][closed], plain[f"{name}.bias"][closed] = 0, 1e-20
     F.cross_entropy(gated(IMAGES), LABELS).backward()  # type: ignore[no-untyped-call]
     for filter, channel in enumerate(channels(graph, "conv1.weight")):
@@ -85,14 +89,18 @@ def test_weights_learn_on_training_and_gates_on_held_out_batches() -> None:
     assert found.plan.removed == 0 and float(found.found["numbers"].min()) > 0
     assert difference(model, found.dense, IMAGES) > 1e-3  # the weights have learned
     still = autoprune(model, TASK, strength=0.0, gate_lr=0.1, config=STILL)
-    assert difference(model, still.dense, IMAGES) < 1e-9 and not torch.equal(still.found["numbers"], found.found["numbers"])
+    assert difference(model, still.dense, IMAGES) < 1e-9 and not torch.equal(
+        still.found["numbers"], found.found["numbers"]
+    )
 
 
 def test_the_regulariser_pulls_open_gates_alone() -> None:
     model = lenet()
     with torch.no_grad():
         model.fc2.weight.zero_()  # nothing depends on any channel
-    found = autoprune(model, Task(TRAIN[:1], HELD_OUT), strength=1.0, gate_lr=0.06, config=replace(STILL, epochs=5))
+    found = autoprune(
+        model, Task(TRAIN[:1], HELD_OUT), strength=1.0, gate_lr=0.06, config=replace(STILL, epochs=5)
+    )
     for group, size in (("conv1.weight", 20), ("conv2.weight", 50)):
         mine = found.found["numbers"][channels(prunus.trace(model, IMAGES[:1]), group)].sort().values
         ranks = torch.arange(1.0, size + 1) / size
@@ -123,13 +131,18 @@ def test_a_training_that_was_broken_off_goes_on_as_it_would_have(tmp_path: Path)
                 raise StopError
 
         journal = Journal(path, resume=True, on_epoch=told)
-        return autoprune(lenet(), TASK, strength=1.0, gate_lr=0.05, config=replace(PLAIN, epochs=3), journal=journal)
+        return autoprune(
+            lenet(), TASK, strength=1.0, gate_lr=0.05, config=replace(PLAIN, epochs=3), journal=journal
+        )
 
     whole, path = once(None, -1), tmp_path / "checkpoint"
     with pytest.raises(StopError):
         once(path, 2)
     resumed = once(path, -1)
-    assert torch.equal(whole.found["numbers"], resumed.found["numbers"]) and whole.plan.groups == resumed.plan.groups
+    assert (
+        torch.equal(whole.found["numbers"], resumed.found["numbers"])
+        and whole.plan.groups == resumed.plan.groups
+    )
 
 
 def test_what_cannot_be_done_is_said() -> None:

@@ -41,7 +41,10 @@ def loss(network: nn.Module) -> float:
 @torch.no_grad()
 def loss_by_hand(network: nn.Module, gone: set[str]) -> float:
     """Blocks are skipped by a hook, and nothing is replaced."""
-    skipped = [network.get_submodule(name).register_forward_hook(lambda block, given, made: given[0]) for name in gone]
+    skipped = [
+        network.get_submodule(name).register_forward_hook(lambda block, given, made: given[0])
+        for name in gone
+    ]
     found = float(F.cross_entropy(network(IMAGES), LABELS))
     for hook in skipped:
         hook.remove()
@@ -51,14 +54,23 @@ def loss_by_hand(network: nn.Module, gone: set[str]) -> float:
 def test_each_time_the_block_goes_whose_absence_costs_least() -> None:
     network = whole()
     found = leave_out(network, IMAGES[:1], loss, 4)
-    assert found.removable == REMOVABLE and len(found.blocks) == 4 and found.losses[0] == pytest.approx(loss(network))
+    assert (
+        found.removable == REMOVABLE
+        and len(found.blocks) == 4
+        and found.losses[0] == pytest.approx(loss(network))
+    )
     gone: set[str] = set()
     for name, then in zip(found.blocks, found.losses[1:]):
         tried = {other: loss_by_hand(network, {*gone, other}) for other in REMOVABLE if other not in gone}
         assert then == pytest.approx(min(tried.values())) and tried[name] == pytest.approx(then)
         gone.add(name)
-    assert loss(found.model.eval()) == pytest.approx(found.losses[-1]) and left_out(found.model) == found.blocks
-    assert not left_out(network) and prunus.trace(found.model, IMAGES[:1]).cost().macs < prunus.trace(network, IMAGES[:1]).cost().macs
+    assert (
+        loss(found.model.eval()) == pytest.approx(found.losses[-1]) and left_out(found.model) == found.blocks
+    )
+    assert (
+        not left_out(network)
+        and prunus.trace(found.model, IMAGES[:1]).cost().macs < prunus.trace(network, IMAGES[:1]).cost().macs
+    )
 
 
 @pytest.mark.parametrize("count", [1, 3, 5, 7])
@@ -67,9 +79,17 @@ def test_evenly_every_stage_loses_alike(count: int) -> None:
     found = leave_out(network, IMAGES[:1], loss, count, evenly=True)
     gone: list[str] = []
     for name, then in zip(found.blocks, found.losses[1:]):
-        left = {stage: [other for other in REMOVABLE if other.startswith(stage) and other not in gone] for stage in ("layer1", "layer2", "layer3")}
+        left = {
+            stage: [other for other in REMOVABLE if other.startswith(stage) and other not in gone]
+            for stage in ("layer1", "layer2", "layer3")
+        }
         shares = {stage: len(left[stage]) / {"layer1": 3, "layer2": 2, "layer3": 2}[stage] for stage in left}
-        tried = {other: loss_by_hand(network, {*gone, other}) for stage in left if shares[stage] == max(shares.values()) for other in left[stage]}
+        tried = {
+            other: loss_by_hand(network, {*gone, other})
+            for stage in left
+            if shares[stage] == max(shares.values())
+            for other in left[stage]
+        }
         assert then == pytest.approx(min(tried.values())) and tried[name] == pytest.approx(then)
         gone.append(name)
     assert len(gone) == count
@@ -100,7 +120,9 @@ def test_what_cannot_be_left_out_is_said() -> None:
     with pytest.raises(TargetError, match="has 7 residual blocks that can be left out, not 8"):
         leave_out(whole(), IMAGES[:1], loss, 8)
     with pytest.raises(TargetError, match="has 0 residual blocks"):
-        leave_out(nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)).double(), IMAGES[:1], lambda _: 0.0, 1)
+        leave_out(
+            nn.Sequential(nn.Conv2d(1, 4, 3), nn.Conv2d(4, 4, 3)).double(), IMAGES[:1], lambda _: 0.0, 1
+        )
     graph = prunus.trace(whole(), IMAGES[:1])
     small = prunus.compact(whole(), prunus.plan(graph, prunus.scores.norm(graph), rate=0.5))
     with pytest.raises(PlanError, match="lacks channels already"):
@@ -126,7 +148,9 @@ def test_files_of_what_is_left_are_read_with_the_whole_network(rate: float, tmp_
 def test_blocks_may_go_in_several_steps() -> None:
     first = leave_out(whole(), IMAGES[:1], loss, 1)
     graph = prunus.trace(first.model, IMAGES[:1])
-    kept = prunus.compact(first.model, make_plan(graph, np.zeros(graph.num_channels, dtype=bool)))  # as `--blocks` alone leaves it
+    kept = prunus.compact(
+        first.model, make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
+    )  # as `--blocks` alone leaves it
     second = leave_out(kept, IMAGES[:1], loss, 1)
     assert left_out(second.model) == (*first.blocks, *second.blocks)
 
@@ -151,11 +175,17 @@ def test_the_main_job_leaves_out_blocks_before_channels() -> None:
     network, samples, example = CifarResNet(2, in_channels=1), task(), torch.zeros(1, 1, 8, 8)
     before = prunus.trace(network, example).cost()
     tuning = TrainConfig(epochs=2, lr=0.05, batch_size=64)
-    outcome = one_shot(network, samples, score=scored, target=Target("rate", 0.25), config=tuning, blocks=2, teach=True)
+    outcome = one_shot(
+        network, samples, score=scored, target=Target("rate", 0.25), config=tuning, blocks=2, teach=True
+    )
     assert outcome.blocks and outcome.before == before and outcome.plan.before.macs < before.macs
     assert [step.step for step in outcome.steps][:3] == ["before", "without blocks", "after removal"]
-    assert outcome.notes[0].endswith(f"rises least: {', '.join(outcome.blocks)}.") and outcome.tuning is not None
-    assert outcome.steps[-1].value == pytest.approx(evaluate(outcome.model, samples.test, samples.normalise).accuracy)
+    assert (
+        outcome.notes[0].endswith(f"rises least: {', '.join(outcome.blocks)}.") and outcome.tuning is not None
+    )
+    assert outcome.steps[-1].value == pytest.approx(
+        evaluate(outcome.model, samples.test, samples.normalise).accuracy
+    )
     assert left_out(outcome.model) == outcome.blocks
     evenly = one_shot(network, samples, score=scored, target=Target("rate", 0.0), blocks=2, evenly=True)
     assert "of every stage alike, one after" in evenly.notes[0]
@@ -166,7 +196,9 @@ def test_a_tolerance_is_of_the_whole_network() -> None:
     network, samples = CifarResNet(2, in_channels=1), task()
     outcome = one_shot(network, samples, score=scored, target=Target("tolerance", 100.0), blocks=1)
     assert samples.validation is not None and outcome.limit is not None
-    assert outcome.limit.baseline == pytest.approx(evaluate(network, samples.validation, samples.normalise).accuracy)
+    assert outcome.limit.baseline == pytest.approx(
+        evaluate(network, samples.validation, samples.normalise).accuracy
+    )
 
 
 def test_a_tolerance_that_blocks_exceed_is_an_error() -> None:
@@ -191,7 +223,14 @@ def test_shares_are_of_the_whole_network() -> None:
 def test_blocks_need_samples_and_a_teacher_needs_epochs() -> None:
     example = torch.zeros(1, 1, 8, 8)
     with pytest.raises(TargetError, match="by the loss on samples"):
-        one_shot(CifarResNet(2, in_channels=1), None, score=scored, target=Target("rate", 0.1), blocks=1, example_inputs=example)
+        one_shot(
+            CifarResNet(2, in_channels=1),
+            None,
+            score=scored,
+            target=Target("rate", 0.1),
+            blocks=1,
+            example_inputs=example,
+        )
     with pytest.raises(TargetError, match="for how many epochs"):
         one_shot(CifarResNet(2, in_channels=1), task(), score=scored, target=Target("rate", 0.1), teach=True)
 

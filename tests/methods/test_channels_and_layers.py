@@ -62,7 +62,15 @@ def test_macs_are_those_of_what_the_gates_leave() -> None:
 
 
 def test_gates_learn_what_a_channel_and_a_block_cost() -> None:
-    net = randomised(nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 1)))
+    net = randomised(
+        nn.Sequential(
+            nn.Conv2d(1, 4, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(4, 6, 3, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(6, 2, 1),
+        )
+    )
     graph = prunus.trace(net, IMAGE[:1])
     gates = Gates(graph, ("2",))
     with torch.no_grad():
@@ -74,9 +82,13 @@ def test_gates_learn_what_a_channel_and_a_block_cost() -> None:
     slope = torch.sigmoid(SPEED * gates.channels) * (1 - torch.sigmoid(SPEED * gates.channels)) * SPEED
     a, b = float(kept[first].sum()), float(kept[second].sum())
     for mine, each in ((first, 9 + 9 * b), (second, 9 * a + 2)):
-        assert torch.allclose(gates.channels.grad[mine].double(), slope[mine].double() * each * 64 / graph.cost().macs)
+        assert torch.allclose(
+            gates.channels.grad[mine].double(), slope[mine].double() * each * 64 / graph.cost().macs
+        )
     sigmoid = 1 / (1 + torch.tensor(-0.2 * SPEED).exp())
-    assert float(gates.blocks.grad) == pytest.approx(float(sigmoid * (1 - sigmoid)) * SPEED * 9 * a * b * 64 / graph.cost().macs, rel=1e-5)
+    assert float(gates.blocks.grad) == pytest.approx(
+        float(sigmoid * (1 - sigmoid)) * SPEED * 9 * a * b * 64 / graph.cost().macs, rel=1e-5
+    )
 
 
 def preactivated(m: nn.Module, x: Tensor) -> Tensor:
@@ -120,14 +132,18 @@ def block(run: Callable[[nn.Module, Tensor], Tensor]) -> nn.Module:
         (lambda: Stem(block(preactivated), block(preactivated), again=True), ("blocks.1",)),
     ],
 )
-def test_blocks_are_what_is_the_identity_without_parameters(model: Callable[[], nn.Module], wanted: tuple[str, ...]) -> None:
+def test_blocks_are_what_is_the_identity_without_parameters(
+    model: Callable[[], nn.Module], wanted: tuple[str, ...]
+) -> None:
     net = randomised(model())
     state = {name: tensor.clone() for name, tensor in net.state_dict().items()}
     assert residual_blocks(net, prunus.trace(net, IMAGE)) == wanted
     assert all(torch.equal(tensor, state[name]) for name, tensor in net.state_dict().items())
 
 
-@pytest.mark.parametrize(("build", "count"), [(residual, 4), (lambda: randomised(models.lenet5(image_size=8)), 0)])
+@pytest.mark.parametrize(
+    ("build", "count"), [(residual, 4), (lambda: randomised(models.lenet5(image_size=8)), 0)]
+)
 def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module], count: int) -> None:
     model, seen = build(), []
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
@@ -142,13 +158,17 @@ def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module], count
         assert torch.allclose(found.dense(IMAGE), seen[0], rtol=1e-12, atol=1e-14)
         assert torch.allclose(small(IMAGE), seen[0], rtol=1e-10, atol=1e-12)
     assert difference(prunus.mask(found.dense, found.plan), small, IMAGE) < 1e-12
-    assert list(model.state_dict()) == list(before) and all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+    assert list(model.state_dict()) == list(before) and all(
+        torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items()
+    )
 
 
 def test_a_group_that_closes_keeps_one_channel_and_all_blocks_may_go() -> None:
     model, seen = residual(), []
     found = channels_and_layers(model, fake(closing([0, 1, 2, 3], 1.0, seen), IMAGE), strength=0.1)
-    assert found.blocks == found.found["removable"] and all(len(group.removed) == group.size - 1 for group in found.plan.groups)
+    assert found.blocks == found.found["removable"] and all(
+        len(group.removed) == group.size - 1 for group in found.plan.groups
+    )
     with torch.no_grad():
         assert torch.allclose(prunus.compact(found.dense, found.plan)(IMAGE), seen[0], rtol=1e-10, atol=1e-12)
 
@@ -161,15 +181,27 @@ def test_it_is_saved_and_loaded_without_its_blocks(tmp_path: Path) -> None:
     with pytest.raises(PlanError, match="another model"):
         prunus.load(tmp_path / "small.safetensors", lambda: residual(3))
     again = prunus.trace(found.model, IMAGE)
-    assert prunus.compact(found.model, prunus.plan(again, prunus.scores.norm(again), rate=0.3)).prunus.verification.relative < 1e-9
+    assert (
+        prunus.compact(
+            found.model, prunus.plan(again, prunus.scores.norm(again), rate=0.3)
+        ).prunus.verification.relative
+        < 1e-9
+    )
 
 
 def test_cheap_blocks_and_channels_close_and_dear_ones_stay(task: Task) -> None:
     torch.manual_seed(0)
     model = CifarResNet(2, in_channels=1)
     task.fit(model, TrainConfig(epochs=3, batch_size=64, lr=0.05))
-    found = channels_and_layers(model, task, strength=3.0, config=TrainConfig(epochs=4, lr=0.02, batch_size=64))
-    assert found.blocks and found.plan.after.macs < 0.5 * found.before.macs == 0.5 * prunus.trace(model, IMAGE[:1].float()).cost().macs
+    found = channels_and_layers(
+        model, task, strength=3.0, config=TrainConfig(epochs=4, lr=0.02, batch_size=64)
+    )
+    assert (
+        found.blocks
+        and found.plan.after.macs
+        < 0.5 * found.before.macs
+        == 0.5 * prunus.trace(model, IMAGE[:1].float()).cost().macs
+    )
     assert task.value(found.model, "validation") > 80
 
 
@@ -188,7 +220,9 @@ def test_what_cannot_be_done_is_said() -> None:
     with pytest.raises(TargetError, match=r"0 or more, not -1"):
         channels_and_layers(residual(), fake(closing([], 0.1, []), IMAGE), strength=-1)
     with pytest.raises(PlanError, match="has no channel that can go"):
-        channels_and_layers(randomised(nn.Sequential(nn.Conv2d(1, 2, 1))), fake(closing([], 0.1, []), IMAGE), strength=1)
+        channels_and_layers(
+            randomised(nn.Sequential(nn.Conv2d(1, 2, 1))), fake(closing([], 0.1, []), IMAGE), strength=1
+        )
     with pytest.raises(PlanError, match="no module 'layer9'"):
         without_blocks(residual(), ["layer9"])
     with pytest.raises(CompactError, match="does not run without its closed blocks block"):

@@ -45,7 +45,11 @@ class Block(nn.Module):
 
     def __init__(self, width: int) -> None:
         super().__init__()
-        self.first, self.norm, self.second = nn.Conv2d(width, width, 3, padding=1), nn.BatchNorm2d(width), nn.Conv2d(width, width, 3, padding=1)
+        self.first, self.norm, self.second = (
+            nn.Conv2d(width, width, 3, padding=1),
+            nn.BatchNorm2d(width),
+            nn.Conv2d(width, width, 3, padding=1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.second(self.norm(self.first(x)).relu())
@@ -56,7 +60,11 @@ class Residual(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.blocks, self.head = nn.Conv2d(1, 6, 3), nn.Sequential(Block(6), Block(6)), nn.Linear(6, 10)
+        self.stem, self.blocks, self.head = (
+            nn.Conv2d(1, 6, 3),
+            nn.Sequential(Block(6), Block(6)),
+            nn.Linear(6, 10),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return self.head(self.blocks(self.stem(x)).mean((2, 3)))  # type: ignore[no-any-return]
@@ -95,7 +103,12 @@ def squares(count: int, seed: int) -> list[tuple[list[Tensor], list[dict[str, Te
 
 
 def nearness(outputs: Any, targets: Any) -> Tensor:
-    return torch.stack([100 / (1 + (found["boxes"] - there["boxes"]).abs().mean()) for found, there in zip(outputs, targets, strict=True)])
+    return torch.stack(
+        [
+            100 / (1 + (found["boxes"] - there["boxes"]).abs().mean())
+            for found, there in zip(outputs, targets, strict=True)
+        ]
+    )
 
 
 def stripes(count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
@@ -144,7 +157,9 @@ ONCE_MORE = {"residual", "detector"}  # where the same seed must give the same
 def made(subject: str) -> nn.Module:
     torch.manual_seed(0)
     model = SUBJECTS[subject].build().double()
-    return prunus.core(model, lambda model, images: model.features(images)) if subject == "detector" else model  # type: ignore[misc]
+    return (
+        prunus.core(model, lambda model, images: model.features(images)) if subject == "detector" else model
+    )  # type: ignore[misc]
 
 
 def called(method: str, subject: str) -> Outcome:
@@ -166,7 +181,9 @@ def itself(model: nn.Module) -> nn.Module:
 
 @pytest.mark.parametrize("subject", SUBJECTS)
 @pytest.mark.parametrize("method", METHODS)
-def test_a_method_gives_a_smaller_network_that_is_verified_runs_and_is_read_back(method: str, subject: str, tmp_path: Path) -> None:
+def test_a_method_gives_a_smaller_network_that_is_verified_runs_and_is_read_back(
+    method: str, subject: str, tmp_path: Path
+) -> None:
     if (method, subject) in REFUSED:
         kind, text = REFUSED[method, subject]
         with pytest.raises(kind, match=text):
@@ -183,7 +200,9 @@ def test_a_method_gives_a_smaller_network_that_is_verified_runs_and_is_read_back
     if isinstance(out.model, DynamicNetwork):
         assert out.found["expected"] < 0.95
         save_gates(out.model, tmp_path / "gates.safetensors")
-        again: nn.Module = load_gates(out.model.plain(), task.example_inputs().double(), tmp_path / "gates.safetensors").eval()
+        again: nn.Module = load_gates(
+            out.model.plain(), task.example_inputs().double(), tmp_path / "gates.safetensors"
+        ).eval()
     else:
         assert out.plan.after.params < out.before.params and out.plan.after.macs < out.before.macs
         assert out.dense is not None
@@ -191,12 +210,18 @@ def test_a_method_gives_a_smaller_network_that_is_verified_runs_and_is_read_back
         assert [p.shape for p in out.model.parameters()] == [p.shape for p in wanted.parameters()]
         prunus.save(itself(out.model), tmp_path / "small.safetensors")
         again = prunus.load(tmp_path / "small.safetensors", lambda: SUBJECTS[subject].build().double())
-    assert all(torch.equal(a, b) for a, b in zip(outputs(itself(out.model), subject), outputs(again, subject), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(outputs(itself(out.model), subject), outputs(again, subject), strict=True)
+    )
     if subject in ONCE_MORE:
         torch.manual_seed(1)
         second = called(method, subject)
         assert second.plan.groups == out.plan.groups and second.metric == out.metric
-        assert all(torch.equal(a, b) for a, b in zip(out.model.state_dict().values(), second.model.state_dict().values(), strict=True))
+        assert all(
+            torch.equal(a, b)
+            for a, b in zip(out.model.state_dict().values(), second.model.state_dict().values(), strict=True)
+        )
 
 
 @pytest.mark.parametrize("method", METHODS)

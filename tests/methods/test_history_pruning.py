@@ -28,7 +28,10 @@ def test_history_pruning_goes_down_in_rounds(task: Task) -> None:
     rounds = [Round(0.5, short, short), Round(0.0, short, short, {"conv1": 4, "conv2": 10})]
     out = history_pruning(models.lenet5(image_size=8), task, rounds=rounds, config=FIRST, tolerance=100.0)
     found = out.found
-    assert found["channels"] == ({"conv1": 10, "conv2": 25, "fc1": 250}, {"conv1": 6, "conv2": 15, "fc1": 250})
+    assert found["channels"] == (
+        {"conv1": 10, "conv2": 25, "fc1": 250},
+        {"conv1": 6, "conv2": 15, "fc1": 250},
+    )
     assert [{name: tuple(norms.shape) for name, norms in one.items()} for one in found["norms"]] == [
         {"conv1": (4, 20), "conv2": (4, 50), "fc1": (4, 500)},
         {"conv1": (2, 10), "conv2": (2, 25), "fc1": (2, 250)},
@@ -40,15 +43,25 @@ def test_history_pruning_goes_down_in_rounds(task: Task) -> None:
     assert out.tuning is not None and len(out.tuning.epochs) == 2 == out.trial_epochs
     assert all(trial.accepted for trial in out.trials)
     assert all(after < before for before, after in found["distances"])  # the pull makes pairs more alike
-    assert out.plan.after.macs == out.trials[-1].macs and out.verification.relative < 1e-5 and out.dense is not None
-    assert [p.shape for p in out.model.parameters()] == [p.shape for p in prunus.compact(out.dense, out.plan).parameters()]
-    assert [step.value for step in out.steps] == [evaluate(one, task.test, task.normalise).accuracy for one in (out.dense, out.model)]
+    assert (
+        out.plan.after.macs == out.trials[-1].macs
+        and out.verification.relative < 1e-5
+        and out.dense is not None
+    )
+    assert [p.shape for p in out.model.parameters()] == [
+        p.shape for p in prunus.compact(out.dense, out.plan).parameters()
+    ]
+    assert [step.value for step in out.steps] == [
+        evaluate(one, task.test, task.normalise).accuracy for one in (out.dense, out.model)
+    ]
     assert out.steps[-1].value > 80
 
 
 def test_rounds_may_be_a_number(task: Task) -> None:
     torch.manual_seed(0)
-    out = history_pruning(models.lenet5(image_size=8), task, rounds=1, rate=0.3, pull_epochs=1, config=SHORT, tolerance=100.0)
+    out = history_pruning(
+        models.lenet5(image_size=8), task, rounds=1, rate=0.3, pull_epochs=1, config=SHORT, tolerance=100.0
+    )
     assert out.found["channels"] == ({"conv1": 14, "conv2": 35, "fc1": 350},)
 
 
@@ -63,12 +76,16 @@ def test_a_round_that_costs_too_much_is_undone(task: Task) -> None:
     assert out.limit is not None and out.limit.lowest == max(out.limit.baseline, out.trials[0].metric) - 5.0
 
 
-def test_an_earlier_training_takes_the_place_of_the_first(task: Task, trained: nn.Module, tmp_path: Path) -> None:
+def test_an_earlier_training_takes_the_place_of_the_first(
+    task: Task, trained: nn.Module, tmp_path: Path
+) -> None:
     graph = prunus.trace(trained, EXAMPLE)
     norms, rounds = torch.rand(3, graph.num_channels), [Round(0.2, SHORT, SHORT)]
     out = history_pruning(trained, task, rounds=rounds, history=norms, tolerance=100.0)
     assert out.dense is not None
-    assert all(torch.equal(tensor, out.dense.state_dict()[name]) for name, tensor in trained.state_dict().items())  # not trained again
+    assert all(
+        torch.equal(tensor, out.dense.state_dict()[name]) for name, tensor in trained.state_dict().items()
+    )  # not trained again
     assert out.training is None and torch.equal(torch.cat(list(out.found["norms"][0].values()), 1), norms)
     with pytest.raises(PlanError, match=r"A history has shape \(epochs, 570\)"):
         history_pruning(trained, task, rounds=rounds, history=norms[:, 1:], tolerance=100.0)
@@ -91,7 +108,14 @@ def test_history_pruning_goes_on_where_it_stopped(task: Task, tmp_path: Path) ->
 
         folder.mkdir(exist_ok=True)
         journal = Journal(folder / "checkpoint.safetensors", resume=resume, on_epoch=on_epoch)
-        return history_pruning(models.lenet5(image_size=8), task, rounds=rounds, config=replace(FIRST, epochs=3), tolerance=100.0, journal=journal)
+        return history_pruning(
+            models.lenet5(image_size=8),
+            task,
+            rounds=rounds,
+            config=replace(FIRST, epochs=3),
+            tolerance=100.0,
+            journal=journal,
+        )
 
     whole = run(tmp_path / "whole")
     with pytest.raises(KeyboardInterrupt):
@@ -99,7 +123,9 @@ def test_history_pruning_goes_on_where_it_stopped(task: Task, tmp_path: Path) ->
     again = run(tmp_path / "broken", resume=True)
     assert (tmp_path / "broken" / "checkpoint-round-2-retraining.safetensors").exists()
     assert again.found["pairs"] == whole.found["pairs"]
-    assert all(torch.equal(a, b) for a, b in zip(again.model.parameters(), whole.model.parameters(), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(again.model.parameters(), whole.model.parameters(), strict=True)
+    )
 
 
 def test_without_an_accepted_round_nothing_goes(task: Task, trained: nn.Module) -> None:

@@ -36,11 +36,16 @@ def test_the_weakest_filters_of_every_group_are_pulled() -> None:
         sums = sorted(float(filter.abs().sum()) for filter in weight)
         wanted += 0.3 * sum(sums[:count])
         relative = relative_norms(graph)[channels(graph, f"{name}.weight")]
-        assert torch.allclose(relative, torch.tensor([float(filter.abs().sum()) for filter in weight]).double() * len(sums) / sum(sums))
+        assert torch.allclose(
+            relative,
+            torch.tensor([float(filter.abs().sum()) for filter in weight]).double() * len(sums) / sum(sums),
+        )
     assert float(penalty().detach()) == pytest.approx(wanted)
     penalty().backward()  # type: ignore[no-untyped-call]
     pulled = model.conv1.weight.grad.flatten(1).abs().sum(1) > 0
-    assert int(pulled.sum()) == 5 and torch.allclose(model.conv1.weight.grad[pulled], 0.3 * model.conv1.weight.detach()[pulled].sign())
+    assert int(pulled.sum()) == 5 and torch.allclose(
+        model.conv1.weight.grad[pulled], 0.3 * model.conv1.weight.detach()[pulled].sign()
+    )
 
 
 def test_a_residual_stream_is_pulled_in_every_layer_that_writes_to_it() -> None:
@@ -48,7 +53,10 @@ def test_a_residual_stream_is_pulled_in_every_layer_that_writes_to_it() -> None:
     model = CifarResNet(1, in_channels=1).double()
     graph = prunus.trace(model, IMAGES)
     weakest_norm(model, graph, 0.5, 1.0)().backward()  # type: ignore[no-untyped-call]
-    stem, branch = (model.get_parameter(name).grad.flatten(1).abs().sum(1) > 0 for name in ("conv1.weight", "layer1.0.conv2.weight"))
+    stem, branch = (
+        model.get_parameter(name).grad.flatten(1).abs().sum(1) > 0
+        for name in ("conv1.weight", "layer1.0.conv2.weight")
+    )
     assert torch.equal(stem, branch) and 0 < int(stem.sum()) < 16
 
 
@@ -61,7 +69,11 @@ class Game:
         self.task = fake(self.fit, IMAGES)
 
     def fit(self, model: nn.Module, penalty: Penalty | None) -> None:
-        self.strengths.append(None if penalty is None else float(penalty().detach()) / float(model.conv1.weight.detach().abs().sum()))
+        self.strengths.append(
+            None
+            if penalty is None
+            else float(penalty().detach()) / float(model.conv1.weight.detach().abs().sum())
+        )
         if penalty is not None:
             with torch.no_grad():
                 model.conv1.weight[:2] *= self.small
@@ -74,15 +86,32 @@ def test_the_strength_follows_what_is_left_of_the_tolerance() -> None:
     model = lenet()
     before = copy.deepcopy(model.state_dict())
     game, told = Game(model, [90.0, 89.5, 88.75, 87.9]), []
-    found = play_and_prune(model, game.task, tolerance=2.0, alpha=1.0, strength=0.1, delta=0.2, evaluate=game.evaluate, on_trial=told.append)
+    found = play_and_prune(
+        model,
+        game.task,
+        tolerance=2.0,
+        alpha=1.0,
+        strength=0.1,
+        delta=0.2,
+        evaluate=game.evaluate,
+        on_trial=told.append,
+    )
     assert found.found["rooms"] == (2.0, 1.5, 0.75) and tuple(told) == found.trials
     assert [trial.accepted for trial in found.trials] == [True, True, False]
     assert [round(trial.rate * found.graph.num_channels) for trial in found.trials] == [2, 4, 6]
     assert game.strengths[1::2] == [None, None, None]
     assert found.limit is not None and found.limit.baseline == 90.0
-    assert found.plan.removed == 4 and found.plan.after.macs == found.trials[1].macs and found.model.conv1.out_channels == 16
-    assert difference(found.model, prunus.compact(model, found.plan), IMAGES) < 0.5  # the same channels, shrunk on the way
-    assert [p.shape for p in found.model.parameters()] == [p.shape for p in prunus.compact(model, found.plan).parameters()]
+    assert (
+        found.plan.removed == 4
+        and found.plan.after.macs == found.trials[1].macs
+        and found.model.conv1.out_channels == 16
+    )
+    assert (
+        difference(found.model, prunus.compact(model, found.plan), IMAGES) < 0.5
+    )  # the same channels, shrunk on the way
+    assert [p.shape for p in found.model.parameters()] == [
+        p.shape for p in prunus.compact(model, found.plan).parameters()
+    ]
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
 
 
@@ -93,7 +122,14 @@ def test_the_game_ends_where_nothing_falls_below_the_threshold() -> None:
     assert found.trials == () and found.plan.removed == 0
     assert all(torch.equal(a, b) for a, b in zip(found.model.parameters(), model.parameters(), strict=True))
     other = Game(model, [90.0] * 9)
-    assert len(play_and_prune(model, other.task, tolerance=1.0, delta=0.2, rounds=2, evaluate=other.evaluate).trials) == 2
+    assert (
+        len(
+            play_and_prune(
+                model, other.task, tolerance=1.0, delta=0.2, rounds=2, evaluate=other.evaluate
+            ).trials
+        )
+        == 2
+    )
 
 
 def test_digits_stay_within_the_tolerance(task: Task, trained: nn.Module) -> None:
@@ -101,7 +137,9 @@ def test_digits_stay_within_the_tolerance(task: Task, trained: nn.Module) -> Non
         return task.value(network, "validation")
 
     config = TrainConfig(epochs=1, lr=0.03, batch_size=64)
-    found = play_and_prune(trained, task, tolerance=3.0, alpha=0.3, delta=0.2, rounds=2, config=config, evaluate=points)
+    found = play_and_prune(
+        trained, task, tolerance=3.0, alpha=0.3, delta=0.2, rounds=2, config=config, evaluate=points
+    )
     assert found.plan.after.macs < found.plan.before.macs
     assert points(found.model) >= points(trained) - 3.0
 
@@ -111,4 +149,6 @@ def test_what_cannot_be_done_is_said() -> None:
     with pytest.raises(TargetError, match="A tolerance is above 0"):
         play_and_prune(game.original, game.task, tolerance=0.0)
     with pytest.raises(PlanError, match="no channel that can go"):
-        play_and_prune(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double(), game.task, evaluate=game.evaluate)
+        play_and_prune(
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double(), game.task, evaluate=game.evaluate
+        )

@@ -46,7 +46,14 @@ def network() -> Residual:
 
 
 def run(model: nn.Module, pruning: SoftPruning, epochs: int = 3, **options: Any) -> None:
-    train(model, FEW, TrainConfig(epochs=epochs, lr=0.05, batch_size=64), normalise=DIGITS.normalise, pruning=pruning, **options)
+    train(
+        model,
+        FEW,
+        TrainConfig(epochs=epochs, lr=0.05, batch_size=64),
+        normalise=DIGITS.normalise,
+        pruning=pruning,
+        **options,
+    )
 
 
 @pytest.mark.parametrize(("goal", "first"), [(0.3, 0.0), (0.4, 0.1), (0.6, 0.05)])
@@ -75,7 +82,10 @@ def test_rates_that_cannot_be_are_refused() -> None:
 
 def weakest(weights: list[Tensor], rate: float) -> set[int]:
     """The filters of the lowest mean norm, one by one."""
-    norms = [sum(math.sqrt(sum(float(v) ** 2 for v in w[i].detach().flatten())) for w in weights) / len(weights) for i in range(len(weights[0]))]
+    norms = [
+        sum(math.sqrt(sum(float(v) ** 2 for v in w[i].detach().flatten())) for w in weights) / len(weights)
+        for i in range(len(weights[0]))
+    ]
     order = sorted(range(len(norms)), key=lambda i: norms[i])
     return set(order[: math.floor(rate * len(norms) + 1e-9)])
 
@@ -169,7 +179,11 @@ def test_filters_grow_back_and_the_last_epoch_ends_with_zeros() -> None:
     assert [s.epoch for s in pruning.record] == [0, 1, 2, 3]
     assert sum(s.regrown for s in pruning.record) > 0
     assert pruning.plan is not None
-    assert int((model.first.weight.flatten(1).norm(dim=1) == 0).sum()) == 3 == len(pruning.plan.groups[1].removed)
+    assert (
+        int((model.first.weight.flatten(1).norm(dim=1) == 0).sum())
+        == 3
+        == len(pruning.plan.groups[1].removed)
+    )
     assert list(pruning.record[-1].alive.values()) == [6, 5]
 
 
@@ -183,7 +197,12 @@ def test_pruning_every_few_epochs_ends_with_one_too() -> None:
 def test_in_the_last_part_no_filter_grows_back_and_the_others_learn_on() -> None:
     model, pruning = network(), SoftPruning(IMAGE, 0.4, freeze=0.5)
     norms: list[Tensor] = []
-    run(model, pruning, epochs=4, on_step=lambda done, total: norms.append(model.first.weight.detach().flatten(1).norm(dim=1)))
+    run(
+        model,
+        pruning,
+        epochs=4,
+        on_step=lambda done, total: norms.append(model.first.weight.detach().flatten(1).norm(dim=1)),
+    )
     steps = len(norms) // 4
     zeros = [int((norm == 0).sum()) for norm in norms]
     assert zeros == [0] * 2 * steps + [3] * 2 * steps
@@ -205,7 +224,13 @@ def test_what_is_zeroed_before_anything_is_learned_stays_zero_behind_a_rectifier
 
 def test_the_average_of_the_weights_is_pruned_too() -> None:
     model, pruning = network(), SoftPruning(IMAGE, 0.4, freeze=0.4)
-    train(model, FEW, TrainConfig(epochs=3, lr=0.05, ema=0.95, batch_size=64), normalise=DIGITS.normalise, pruning=pruning)
+    train(
+        model,
+        FEW,
+        TrainConfig(epochs=3, lr=0.05, ema=0.95, batch_size=64),
+        normalise=DIGITS.normalise,
+        pruning=pruning,
+    )
     assert pruning.plan is not None
     graph = prunus.trace(model.eval(), IMAGE)
     np.testing.assert_array_equal(filter_norms(graph).numpy() == 0, pruning.plan.removed_in(graph))
@@ -220,14 +245,20 @@ def test_layers_have_their_rate_where_the_others_have_none() -> None:
 def test_wrong_patterns_are_found_before_the_first_epoch() -> None:
     steps: list[int] = []
     with pytest.raises(prunus.PrunusError, match="no_such_layer"):
-        run(network(), SoftPruning(IMAGE, 0.3, protect=["no_such_layer"]), on_step=lambda done, total: steps.append(done))
+        run(
+            network(),
+            SoftPruning(IMAGE, 0.3, protect=["no_such_layer"]),
+            on_step=lambda done, total: steps.append(done),
+        )
     assert not steps
 
 
 def test_the_rate_grows_and_layers_have_rates_of_their_own() -> None:
     pruning = SoftPruning(IMAGE, 0.5, growth="asymptotic", rates={"first": 0.25}, protect=["stem"], freeze=0)
     run(network(), pruning, epochs=4)
-    assert [s.rate for s in pruning.record] == pytest.approx([asymptotic_rate(t / 4, 0.5) for t in range(1, 5)])
+    assert [s.rate for s in pruning.record] == pytest.approx(
+        [asymptotic_rate(t / 4, 0.5) for t in range(1, 5)]
+    )
     assert [s.alive["stem"] for s in pruning.record] == [10] * 4
     assert pruning.record[-1].alive["first"] == 6
 
@@ -246,7 +277,9 @@ def test_what_is_zero_at_the_end_goes_exactly(build: Any, freeze: float, folded:
     small = prunus.compact(model.double(), pruning.plan)
     images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
     assert small.prunus.plan.exact
-    torch.testing.assert_close(small(images), prunus.mask(model, pruning.plan)(images), rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(
+        small(images), prunus.mask(model, pruning.plan)(images), rtol=1e-12, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("ema", [0.0, 0.95])
@@ -256,7 +289,13 @@ def test_after_the_freeze_nothing_is_lost_when_the_channels_go(ema: float) -> No
         model, pruning = network().double(), SoftPruning(IMAGE.double(), 0.3, freeze=freeze)
         for norm in (model.norm, model.inner, model.outer):
             nn.init.constant_(norm.bias, 0.5)
-        train(model, FEW, TrainConfig(epochs=4, lr=0.05, ema=ema, batch_size=64), normalise=DIGITS.normalise, pruning=pruning)
+        train(
+            model,
+            FEW,
+            TrainConfig(epochs=4, lr=0.05, ema=ema, batch_size=64),
+            normalise=DIGITS.normalise,
+            pruning=pruning,
+        )
         assert pruning.plan is not None and pruning.frozen == (freeze > 0)
         images = torch.randn(4, 1, 8, 8, dtype=torch.float64)
         difference = (prunus.compact(model.eval(), pruning.plan)(images) - model(images)).abs().max()

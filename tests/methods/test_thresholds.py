@@ -60,9 +60,15 @@ def test_sizes_are_norms_of_what_makes_a_channel_and_thresholds_get_gradients() 
     own = (plain["layer1.0.bn1.weight"].square() + plain["layer1.0.bn1.bias"].square()).sqrt()
     assert torch.allclose(thresholds.sizes().detach()[mine].double(), own / own.mean())
     stream = channels(graph, "bn1.weight")  # made by the stem and by the branch
-    squares = sum(plain[f"{norm}.{name}"].square() for norm in ("bn1", "layer1.0.bn2") for name in ("weight", "bias"))
+    squares = sum(
+        plain[f"{norm}.{name}"].square() for norm in ("bn1", "layer1.0.bn2") for name in ("weight", "bias")
+    )
     for i, channel in enumerate(stream):
-        together = [j for j, other in enumerate(stream) if graph.group_of_channel[other] == graph.group_of_channel[channel]]
+        together = [
+            j
+            for j, other in enumerate(stream)
+            if graph.group_of_channel[other] == graph.group_of_channel[channel]
+        ]
         assert len(together) == 16 or squares[i] > 0
     (model(IMAGES).square().sum()).backward()
     assert thresholds.thresholds.grad is not None and bool((thresholds.thresholds.grad != 0).any())
@@ -87,7 +93,9 @@ def test_the_penalty_sharpens_and_pushes_thresholds_up() -> None:
 
 
 @pytest.mark.parametrize("build", [lenet, residual])
-def test_what_is_below_its_threshold_goes_and_the_rest_is_the_masked_network(build: Callable[[], nn.Module]) -> None:
+def test_what_is_below_its_threshold_goes_and_the_rest_is_the_masked_network(
+    build: Callable[[], nn.Module],
+) -> None:
     model = build().eval()
     before = copy.deepcopy(model.state_dict())
     with torch.no_grad():
@@ -106,13 +114,20 @@ def test_what_is_below_its_threshold_goes_and_the_rest_is_the_masked_network(bui
             optimizer.step()
 
     found = threshold_pruning(model, fake(fit, IMAGES), strength=8.0)
-    mine = channels(prunus.trace(model, IMAGES[:1]), "conv1.weight" if build is lenet else "layer1.0.bn1.weight")
+    mine = channels(
+        prunus.trace(model, IMAGES[:1]), "conv1.weight" if build is lenet else "layer1.0.bn1.weight"
+    )
     removed = found.plan.removed_in(prunus.trace(model, IMAGES[:1]))
     assert removed[mine[:5]].mean() >= 0.8 and removed[mine[5:]].mean() < 0.5
     assert found.plan.exact and bool((found.found["numbers"][torch.from_numpy(~removed)] > 0).all())
     assert found.dense is not None
-    assert difference(prunus.mask(found.dense, found.plan), prunus.compact(found.dense, found.plan), IMAGES) < 1e-12
-    assert before.keys() == weak.keys() and all(torch.equal(tensor, weak[name]) for name, tensor in model.state_dict().items())
+    assert (
+        difference(prunus.mask(found.dense, found.plan), prunus.compact(found.dense, found.plan), IMAGES)
+        < 1e-12
+    )
+    assert before.keys() == weak.keys() and all(
+        torch.equal(tensor, weak[name]) for name, tensor in model.state_dict().items()
+    )
 
 
 def test_what_cannot_be_done_is_said() -> None:

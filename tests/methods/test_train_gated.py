@@ -83,7 +83,12 @@ def test_a_training_with_gates_that_was_broken_off_goes_on_as_it_would_have(tmp_
 @pytest.mark.parametrize("settings", [{"keep": "best"}, {"compile": True}])
 def test_settings_that_do_not_go_with_gates(settings: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match="its last epoch is kept"):
-        fit_gates(gated(trained(), "activation"), MATERIAL, TrainConfig(**{"epochs": 1, "batch_size": 64, "lr": 0.05, **settings}), 0.5)
+        fit_gates(
+            gated(trained(), "activation"),
+            MATERIAL,
+            TrainConfig(**{"epochs": 1, "batch_size": 64, "lr": 0.05, **settings}),
+            0.5,
+        )
 
 
 def test_budgets_out_of_range() -> None:

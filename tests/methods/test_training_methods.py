@@ -42,7 +42,10 @@ def test_two_plans_are_one(trained: nn.Module) -> None:
     assert all(torch.equal(a, b) for a, b in zip(found.parameters(), wanted.parameters(), strict=True))
     third = prunus.plan(prunus.trace(wanted, EXAMPLE), scores.norm(prunus.trace(wanted, EXAMPLE)), rate=0.5)
     again = prunus.compact(trained, compose(trained, both, third))
-    assert all(torch.equal(a, b) for a, b in zip(again.parameters(), prunus.compact(wanted, third).parameters(), strict=True))
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(again.parameters(), prunus.compact(wanted, third).parameters(), strict=True)
+    )
 
 
 def test_plans_of_other_models_do_not_follow(trained: nn.Module) -> None:
@@ -64,10 +67,22 @@ def test_importance_pruning_keeps_its_tolerance(task: Task, trained: nn.Module) 
 
     config = TrainConfig(epochs=1, lr=0.02, batch_size=64)
     found = importance_pruning(
-        trained, task, tolerance=12.0, step=0.5, least_step=0.25, by="rate", most=4, start="l1", config=config, evaluate=points, on_trial=told.append
+        trained,
+        task,
+        tolerance=12.0,
+        step=0.5,
+        least_step=0.25,
+        by="rate",
+        most=4,
+        start="l1",
+        config=config,
+        evaluate=points,
+        on_trial=told.append,
     )
     assert tuple(told) == found.trials and 1 <= len(told) <= 4 and found.limit is not None
-    assert found.limit.baseline == points(trained) and found.limit.lowest == pytest.approx(points(trained) - 12)
+    assert found.limit.baseline == points(trained) and found.limit.lowest == pytest.approx(
+        points(trained) - 12
+    )
     steps = [0.5]
     for trial, step in zip(found.trials, found.found["steps"], strict=True):
         assert step == steps[-1] and trial.accepted == (found.limit.baseline - trial.lowest <= 12.0)
@@ -76,7 +91,9 @@ def test_importance_pruning_keeps_its_tolerance(task: Task, trained: nn.Module) 
     assert accepted and found.plan.after.macs == accepted[-1].macs
     assert accepted[-1].rate == pytest.approx(found.plan.removed / found.graph.num_channels)
     assert points(found.model) == pytest.approx(accepted[-1].metric)
-    assert [p.shape for p in found.model.parameters()] == [p.shape for p in prunus.compact(trained, found.plan).parameters()]
+    assert [p.shape for p in found.model.parameters()] == [
+        p.shape for p in prunus.compact(trained, found.plan).parameters()
+    ]
     assert all(torch.equal(tensor, before[name]) for name, tensor in trained.state_dict().items())
 
 
@@ -87,7 +104,9 @@ def test_what_was_cut_in_steps_is_restored_from_its_file(trained: nn.Module, tmp
                 parameter.add_(0.1 * torch.randn_like(parameter))
 
     torch.manual_seed(0)
-    found = importance_pruning(trained, fake(noise, EXAMPLE), tolerance=1.0, step=0.3, by="rate", most=2, evaluate=lambda model: 1.0)
+    found = importance_pruning(
+        trained, fake(noise, EXAMPLE), tolerance=1.0, step=0.3, by="rate", most=2, evaluate=lambda model: 1.0
+    )
     assert len(found.trials) == 2
     prunus.save(found.model, tmp_path / "small.safetensors")
     again = prunus.load(tmp_path / "small.safetensors", lambda: models.lenet5(image_size=8))
@@ -110,8 +129,17 @@ def test_a_tolerance_is_kept_on_held_out_samples(task: Task, trained: nn.Module)
 
 def test_an_impossible_tolerance_leaves_the_original(trained: nn.Module) -> None:
     values = iter([90.0, *[10.0] * 10])
-    found = importance_pruning(trained, fake(images=EXAMPLE), tolerance=1.0, step=0.4, least_step=0.1, evaluate=lambda model: next(values))
-    assert found.plan.removed == 0 and found.notes == ("No trial kept the tolerance, so nothing was removed.",)
+    found = importance_pruning(
+        trained,
+        fake(images=EXAMPLE),
+        tolerance=1.0,
+        step=0.4,
+        least_step=0.1,
+        evaluate=lambda model: next(values),
+    )
+    assert found.plan.removed == 0 and found.notes == (
+        "No trial kept the tolerance, so nothing was removed.",
+    )
     assert all(torch.equal(a, b) for a, b in zip(found.model.parameters(), trained.parameters(), strict=True))
     assert found.found["steps"] == (0.4, 0.2, 0.1)
     with pytest.raises(TargetError, match="steps lie between 0 and 1"):
@@ -137,11 +165,19 @@ def test_slimming_is_the_penalty_and_compacts_as_masked(task: Task) -> None:
     model = Normed()
     loss = slimming_loss(model, 0.1)
     outputs, targets = torch.randn(4, 10), torch.tensor([1, 2, 3, 4])
-    wanted = F.cross_entropy(outputs, targets) + 0.1 * (model.bn1.weight.abs().sum() + model.bn2.weight.abs().sum())
+    wanted = F.cross_entropy(outputs, targets) + 0.1 * (
+        model.bn1.weight.abs().sum() + model.bn2.weight.abs().sum()
+    )
     assert float(loss(outputs, targets).detach()) == pytest.approx(float(wanted.detach()))
     loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
     assert torch.allclose(model.bn1.weight.grad, 0.1 * model.bn1.weight.sign())
-    train(model, task.train, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=task.normalise, loss=slimming_loss(model, 3e-2))
+    train(
+        model,
+        task.train,
+        TrainConfig(epochs=3, batch_size=64, lr=0.05),
+        normalise=task.normalise,
+        loss=slimming_loss(model, 3e-2),
+    )
     plain = Normed()
     train(plain, task.train, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=task.normalise)
     assert float(model.bn2.weight.detach().abs().sum()) < 0.8 * float(plain.bn2.weight.detach().abs().sum())
@@ -178,6 +214,8 @@ def test_selective_decay_empties_what_is_going_to_be_pruned(task: Task) -> None:
     train(model, task.train, config, normalise=task.normalise, loss=decay)
     plan = choose(graph)
     before = evaluate(model, task.test, task.normalise).accuracy
-    assert evaluate(prunus.compact(model.eval(), plan), task.test, task.normalise).accuracy == pytest.approx(before, abs=2.0)
+    assert evaluate(prunus.compact(model.eval(), plan), task.test, task.normalise).accuracy == pytest.approx(
+        before, abs=2.0
+    )
     with pytest.raises(TargetError, match="at least one step"):
         selective_decay_loss(model, graph, choose, 0, weight_decay=0.1)

@@ -51,7 +51,9 @@ def user_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 class FailingFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
     """Makes the import of one package fail as a mismatched torchvision does."""
 
-    def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None) -> importlib.machinery.ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> importlib.machinery.ModuleSpec | None:
         return importlib.machinery.ModuleSpec(fullname, self) if fullname == "torchvision" else None
 
     def exec_module(self, module: ModuleType) -> None:
@@ -70,7 +72,9 @@ def test_options_are_passed_on() -> None:
     assert isinstance(model.layer2[0].shortcut, nn.Sequential)
 
 
-@pytest.mark.parametrize(("name", "near"), [("resnet65", "resnet56"), ("lenet", "lenet5"), ("vgg16", "vgg16_bn")])
+@pytest.mark.parametrize(
+    ("name", "near"), [("resnet65", "resnet56"), ("lenet", "lenet5"), ("vgg16", "vgg16_bn")]
+)
 def test_unknown_name_suggests_the_nearest(name: str, near: str) -> None:
     with pytest.raises(ModelNameError, match=f"no model '{name}'.*{near}"):
         build(name)

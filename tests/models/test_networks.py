@@ -11,7 +11,18 @@ from torch import Tensor, nn
 
 import prunus.data
 from prunus.errors import ConfigError
-from prunus.models import CifarResNet, ShortcutA, lenet5, load_weights, resnet20, resnet32, resnet44, resnet56, resnet110, vgg16_bn
+from prunus.models import (
+    CifarResNet,
+    ShortcutA,
+    lenet5,
+    load_weights,
+    resnet20,
+    resnet32,
+    resnet44,
+    resnet56,
+    resnet110,
+    vgg16_bn,
+)
 from prunus.training import evaluate
 
 # MACs of the convolutions and the linear layer, and parameters. The soft-pruning papers leave out the linear layer's
@@ -45,8 +56,12 @@ def parameters(model: nn.Module) -> int:
     return sum(parameter.numel() for parameter in model.parameters())
 
 
-@pytest.mark.parametrize(("factory", "macs", "size"), RESNETS, ids=lambda value: getattr(value, "__name__", None))
-def test_option_a_resnets_have_the_published_cost(factory: Callable[..., CifarResNet], macs: int, size: int) -> None:
+@pytest.mark.parametrize(
+    ("factory", "macs", "size"), RESNETS, ids=lambda value: getattr(value, "__name__", None)
+)
+def test_option_a_resnets_have_the_published_cost(
+    factory: Callable[..., CifarResNet], macs: int, size: int
+) -> None:
     model = factory()
     assert count_macs(model, torch.zeros(1, 3, 32, 32)) == macs
     assert parameters(model) == size
@@ -80,7 +95,13 @@ def test_shortcut_a_pads_as_many_channels_as_its_attributes_say() -> None:
 
 def test_resnet_names_are_those_of_the_public_checkpoints() -> None:
     names = resnet20().state_dict().keys()
-    for name in ("conv1.weight", "bn1.running_var", "layer1.0.conv1.weight", "layer3.2.bn2.bias", "linear.bias"):
+    for name in (
+        "conv1.weight",
+        "bn1.running_var",
+        "layer1.0.conv1.weight",
+        "layer3.2.bn2.bias",
+        "linear.bias",
+    ):
         assert name in names
     assert not any("shortcut" in name for name in names)
 

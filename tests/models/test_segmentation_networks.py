@@ -17,7 +17,9 @@ from prunus.errors import ConfigError, FileFormatError
 
 def test_unet_has_the_papers_size() -> None:
     model = models.UNet(num_classes=2, in_channels=1, batch_norm=False)
-    assert sum(p.numel() for p in model.parameters()) == 31_030_658  # the widths of the paper's figure 1, with biases
+    assert (
+        sum(p.numel() for p in model.parameters()) == 31_030_658
+    )  # the widths of the paper's figure 1, with biases
     assert model(torch.zeros(1, 1, 32, 48)).shape == (1, 2, 32, 48)
     convolutions = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
     assert len(convolutions) == 23  # as the paper says
@@ -46,10 +48,15 @@ def test_the_encoder_is_filled_from_vgg11(tmp_path: Path) -> None:
     widths = [3, 64, 128, 256, 256, 512, 512, 512, 512]
     state = {}
     for position, (a, b) in zip((0, 3, 6, 8, 11, 13, 16, 18), pairwise(widths)):
-        state[f"features.{position}.weight"], state[f"features.{position}.bias"] = torch.randn(b, a, 3, 3), torch.randn(b)
+        state[f"features.{position}.weight"], state[f"features.{position}.bias"] = (
+            torch.randn(b, a, 3, 3),
+            torch.randn(b),
+        )
     save_file(state, tmp_path / "vgg11.safetensors")
     models.load_encoder(model, tmp_path / "vgg11.safetensors")
-    assert torch.equal(model.encoder[7].weight, state["features.18.weight"]) and torch.equal(model.encoder[0].bias, state["features.0.bias"])
+    assert torch.equal(model.encoder[7].weight, state["features.18.weight"]) and torch.equal(
+        model.encoder[0].bias, state["features.0.bias"]
+    )
     state["features.6.weight"] = torch.zeros(3)
     torch.save(state, tmp_path / "other.pt")
     before = model.encoder[0].weight.clone()

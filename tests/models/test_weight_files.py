@@ -21,7 +21,9 @@ def small() -> nn.Module:
 
 @pytest.fixture
 def state() -> dict[str, Tensor]:
-    return {name: torch.rand_like(value.float()).to(value.dtype) for name, value in small().state_dict().items()}
+    return {
+        name: torch.rand_like(value.float()).to(value.dtype) for name, value in small().state_dict().items()
+    }
 
 
 def same(model: nn.Module, state: dict[str, Tensor]) -> bool:
@@ -33,9 +35,13 @@ def prefixed(state: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {prefix + name: value for name, value in state.items()}
 
 
-@pytest.mark.parametrize("wrapping", ["plain", "state_dict", "model", "module.", "_orig_mod.", "module._orig_mod."])
+@pytest.mark.parametrize(
+    "wrapping", ["plain", "state_dict", "model", "module.", "_orig_mod.", "module._orig_mod."]
+)
 @pytest.mark.parametrize("legacy", [False, True])
-def test_every_usual_wrapping_loads(wrapping: str, legacy: bool, state: dict[str, Tensor], tmp_path: Path) -> None:
+def test_every_usual_wrapping_loads(
+    wrapping: str, legacy: bool, state: dict[str, Tensor], tmp_path: Path
+) -> None:
     content: Any = state
     if wrapping.endswith("."):
         content = {"best_prec1": 91.7, "state_dict": prefixed(state, wrapping)}
@@ -86,7 +92,9 @@ def test_every_difference_is_listed_and_nothing_changes(state: dict[str, Tensor]
 
 def test_long_lists_are_cut(state: dict[str, Tensor], tmp_path: Path) -> None:
     torch.save(state, tmp_path / "net.pt")
-    with pytest.raises(FileFormatError, match=r"missing: conv1\.weight, .* and 92 more; unexpected: .* and 3 more"):
+    with pytest.raises(
+        FileFormatError, match=r"missing: conv1\.weight, .* and 92 more; unexpected: .* and 3 more"
+    ):
         load_weights(resnet20(), tmp_path / "net.pt")
 
 
@@ -146,7 +154,10 @@ def test_absent_file_is_named(tmp_path: Path) -> None:
 
 
 FOREIGN: dict[str, tuple[str, str]] = {
-    "an object": ("a.pth", r"a\.pth holds a pickled object \(torch\.nn\.modules\.linear\.Linear\), and such a file can run any code"),
+    "an object": (
+        "a.pth",
+        r"a\.pth holds a pickled object \(torch\.nn\.modules\.linear\.Linear\), and such a file can run any code",
+    ),
     "an object in a checkpoint": ("a.pth", "holds a pickled object"),
     "an old object": ("a.pth", "holds a pickled object"),
     "an ONNX file": ("a.onnx", "is an ONNX file"),

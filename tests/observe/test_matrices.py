@@ -15,14 +15,22 @@ LAYERS = {
     "linear on tokens": (nn.Linear(5, 4), (3, 7, 5)),
     "1x1": (nn.Conv2d(5, 4, 1), (3, 5, 6, 7)),
     "padded": (nn.Conv2d(5, 4, 3, padding=1), (3, 5, 6, 7)),
-    "strided, dilated, oblong": (nn.Conv2d(5, 4, (3, 2), stride=(2, 1), dilation=(1, 2), padding=(0, 1)), (3, 5, 8, 7)),
+    "strided, dilated, oblong": (
+        nn.Conv2d(5, 4, (3, 2), stride=(2, 1), dilation=(1, 2), padding=(0, 1)),
+        (3, 5, 8, 7),
+    ),
     "same": (nn.Conv2d(5, 4, 3, padding="same", dilation=2), (2, 5, 6, 7)),
     "reflected": (nn.Conv2d(5, 4, 3, padding=2, padding_mode="reflect"), (2, 5, 6, 7)),
     "one axis": (nn.Conv1d(5, 4, 3, stride=2, padding=1), (3, 5, 9)),
     "three axes": (nn.Conv3d(5, 4, 3, padding=1), (2, 5, 4, 3, 5)),
     "without a batch": (nn.Conv2d(5, 4, 3), (5, 6, 7)),
     "transposed": (nn.ConvTranspose2d(5, 4, 2, stride=2), (3, 5, 4, 3)),
-    "transposed, with all": (nn.ConvTranspose2d(5, 4, (3, 4), stride=(2, 3), padding=(1, 2), output_padding=(1, 0), dilation=(2, 1)), (3, 5, 4, 3)),
+    "transposed, with all": (
+        nn.ConvTranspose2d(
+            5, 4, (3, 4), stride=(2, 3), padding=(1, 2), output_padding=(1, 0), dilation=(2, 1)
+        ),
+        (3, 5, 4, 3),
+    ),
     "transposed, cropped": (nn.ConvTranspose2d(5, 4, 2, stride=2, padding=2), (3, 5, 4, 3)),
     "transposed, one axis": (nn.ConvTranspose1d(5, 4, 3, stride=2), (3, 5, 6)),
 }
@@ -51,7 +59,9 @@ def test_of_many_places_some_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     outputs = layer(inputs).detach()
     x, y = rows(layer, inputs, outputs, torch.Generator().manual_seed(1))
     assert x.shape == (18, 18) and y.shape == (18, 3)
-    assert torch.allclose(x @ as_matrix(layer, layer.weight.detach()).flatten(1).T + layer.bias.detach(), y, atol=1e-12)
+    assert torch.allclose(
+        x @ as_matrix(layer, layer.weight.detach()).flatten(1).T + layer.bias.detach(), y, atol=1e-12
+    )
     assert torch.equal(x, rows(layer, inputs, outputs, torch.Generator().manual_seed(1))[0])
 
 

@@ -54,7 +54,9 @@ class Dense(nn.Module):
         super().__init__()
         self.stem = nn.Conv2d(planes, growth, 3, padding=1, bias=False)
         self.norms = nn.ModuleList(nn.BatchNorm2d(growth * (i + 1)) for i in range(layers))
-        self.convs = nn.ModuleList(nn.Conv2d(growth * (i + 1), growth, 3, padding=1, bias=False) for i in range(layers))
+        self.convs = nn.ModuleList(
+            nn.Conv2d(growth * (i + 1), growth, 3, padding=1, bias=False) for i in range(layers)
+        )
         self.head = nn.Linear(growth * (layers + 1), classes)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -105,11 +107,15 @@ def difference(first: nn.Module, second: nn.Module, inputs: Any) -> float:
     return worst / (scale or 1.0)
 
 
-def pruned(model: nn.Module, inputs: Any, rate: float = 0.5, seed: int = 0, **wishes: Any) -> tuple[Plan, nn.Module]:
+def pruned(
+    model: nn.Module, inputs: Any, rate: float = 0.5, seed: int = 0, **wishes: Any
+) -> tuple[Plan, nn.Module]:
     """A random plan and its compact model, checked here and not by compact: an exact plan must be exact."""
     plan = random_plan(prunus.trace(model, inputs), rate, seed)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*channels stay")  # allowed here: the plan that was really carried out is looked at
+        warnings.filterwarnings(
+            "ignore", message=".*channels stay"
+        )  # allowed here: the plan that was really carried out is looked at
         small = prunus.compact(model, plan, check=False, **wishes)
     plan = small.prunus.plan
     if plan.exact:

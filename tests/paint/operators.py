@@ -70,7 +70,15 @@ def halved(run: Run, size: int = 8, **parts: nn.Module | Tensor) -> Result:
     error = float((masked - compact).abs().max() / masked.abs().max())
     assert masked.isfinite().all()
     assert not origin.plan.exact or error < 1e-10, error
-    return Result(graph, plan.removed, origin.plan.removed, origin.plan.exact, error, origin.mode, " ".join(origin.plan.notes))
+    return Result(
+        graph,
+        plan.removed,
+        origin.plan.removed,
+        origin.plan.exact,
+        error,
+        origin.mode,
+        " ".join(origin.plan.notes),
+    )
 
 
 def goes(run: Run, size: int = 8, **parts: nn.Module | Tensor) -> Result:

@@ -22,7 +22,10 @@ def slow_components(count: int, pairs: list[tuple[int, int]]) -> list[int]:
 def test_random_edges(seed: int) -> None:
     rng = np.random.default_rng(seed)
     count = int(rng.integers(1, 60))
-    edges = [tuple(rng.integers(0, count, size=(2, int(rng.integers(0, 8))))) for _ in range(int(rng.integers(0, 10)))]
+    edges = [
+        tuple(rng.integers(0, count, size=(2, int(rng.integers(0, 8)))))
+        for _ in range(int(rng.integers(0, 10)))
+    ]
     pairs = [(int(a), int(b)) for first, second in edges for a, b in zip(first, second)]
     assert components(count, edges).tolist() == slow_components(count, pairs)
 

@@ -22,7 +22,9 @@ SUMS: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 
 def image(batch: int, height: int = 8, width: int = 8) -> Tensor:
-    return torch.randn(batch, 3, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(batch))
+    return torch.randn(
+        batch, 3, height, width, dtype=torch.float64, generator=torch.Generator().manual_seed(batch)
+    )
 
 
 @pytest.mark.parametrize("how", SUMS)

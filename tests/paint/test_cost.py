@@ -61,7 +61,9 @@ def slow_peak(graph: ChannelGraph) -> int:
     uses: dict[int, list[int]] = {}
     size: dict[int, int] = {}
     for i, record in enumerate(graph.records):
-        for tensor in record.tensors:  # what enters an operator was there from the start, unless an earlier operator made it
+        for tensor in (
+            record.tensors
+        ):  # what enters an operator was there from the start, unless an earlier operator made it
             key = tensor.untyped_storage()._cdata
             size.setdefault(key, tensor.numel() * tensor.element_size())
             uses.setdefault(key, [0]).append(i)
@@ -69,7 +71,10 @@ def slow_peak(graph: ChannelGraph) -> int:
             key = tensor.untyped_storage()._cdata
             size.setdefault(key, tensor.numel() * tensor.element_size())
             uses.setdefault(key, []).append(i)
-    alive = [sum(size[k] for k, at in uses.items() if k not in sources and min(at) <= i <= max(at)) for i in range(len(graph.records))]
+    alive = [
+        sum(size[k] for k, at in uses.items() if k not in sources and min(at) <= i <= max(at))
+        for i in range(len(graph.records))
+    ]
     return max(alive)
 
 
@@ -97,7 +102,11 @@ def test_costs_of_a_plan_are_those_of_the_compact_model(name: str, seed: int) ->
     assert cost.params == sum(p.numel() for p in small.parameters())
     assert cost.bytes == tensor_bytes(small)
     again = prunus.trace(small, x)
-    assert (again.cost().macs, again.cost().params, again.cost().bytes) == (cost.macs, cost.params, cost.bytes)
+    assert (again.cost().macs, again.cost().params, again.cost().bytes) == (
+        cost.macs,
+        cost.params,
+        cost.bytes,
+    )
     if small.prunus.mode == "eager":
         assert again.cost().peak_activation_bytes == cost.peak_activation_bytes == slow_peak(again)
 
@@ -117,7 +126,12 @@ def test_layers_give_widths_shapes_and_shares() -> None:
     plan = prunus.plan(graph, prunus.scores.norm(graph), rates={"conv1": 0.5, "fc1": 0.2})
     layers = {layer.name: layer for layer in graph.layers(plan)}
     assert list(layers) == ["conv1", "conv2", "fc1", "fc2"]
-    assert [(y.width_before, y.width_after) for y in layers.values()] == [(20, 10), (50, 50), (500, 400), (10, 10)]
+    assert [(y.width_before, y.width_after) for y in layers.values()] == [
+        (20, 10),
+        (50, 50),
+        (500, 400),
+        (10, 10),
+    ]
     assert [y.op for y in layers.values()] == ["convolution", "convolution", "linear", "linear"]
     conv2 = layers["conv2"]
     assert conv2.weight_shape == (50, 10, 5, 5)

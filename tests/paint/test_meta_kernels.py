@@ -16,8 +16,14 @@ CALLS = [
     (aten.native_layer_norm.default, (X, [8, 8], None, None, 1e-5)),
     (aten.native_group_norm.default, (X, V, V, 2, 6, 64, 3, 1e-5)),
     (aten.convolution.default, (X, torch.randn(4, 6, 3, 3), None, [2, 1], [1, 0], [1, 2], False, [0, 0], 1)),
-    (aten.convolution.default, (X, torch.randn(12, 1, 3, 3), torch.randn(12), [1, 1], [1, 1], [1, 1], False, [0, 0], 6)),
-    (aten.convolution.default, (X[..., 0].contiguous(), torch.randn(4, 6, 5), None, [3], [2], [1], False, [0], 1)),
+    (
+        aten.convolution.default,
+        (X, torch.randn(12, 1, 3, 3), torch.randn(12), [1, 1], [1, 1], [1, 1], False, [0, 0], 6),
+    ),
+    (
+        aten.convolution.default,
+        (X[..., 0].contiguous(), torch.randn(4, 6, 5), None, [3], [2], [1], False, [0], 1),
+    ),
     (aten.relu.default, (X,)),
     (aten.relu_.default, (X.clone(),)),
     (aten.hardswish_.default, (X.clone(),)),
@@ -50,7 +56,12 @@ def on_meta(value: object) -> object:
 def test_a_blank_has_the_shape_strides_and_dtype_of_the_real_result(func, args):
     expected, found = func(*args), BLANKS[str(func)](*map(on_meta, args))
     expected, found = (expected[0], found[0]) if isinstance(expected, tuple) else (expected, found)
-    assert (found.shape, found.stride(), found.dtype, found.device.type) == (expected.shape, expected.stride(), expected.dtype, "meta")
+    assert (found.shape, found.stride(), found.dtype, found.device.type) == (
+        expected.shape,
+        expected.stride(),
+        expected.dtype,
+        "meta",
+    )
 
 
 @pytest.mark.parametrize(
@@ -58,11 +69,30 @@ def test_a_blank_has_the_shape_strides_and_dtype_of_the_real_result(func, args):
     [
         (
             aten.convolution.default,
-            (X.to(memory_format=torch.channels_last), torch.randn(4, 6, 3, 3), None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1),
+            (
+                X.to(memory_format=torch.channels_last),
+                torch.randn(4, 6, 3, 3),
+                None,
+                [1, 1],
+                [0, 0],
+                [1, 1],
+                False,
+                [0, 0],
+                1,
+            ),
         ),
-        (aten.convolution.default, (X, torch.randn(6, 4, 3, 3), None, [1, 1], [0, 0], [1, 1], True, [0, 0], 1)),
-        (aten.convolution.default, (X, torch.randn(4, 5, 3, 3), None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1)),
-        (aten.convolution.default, (X, torch.randn(4, 6, 9, 9), None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1)),
+        (
+            aten.convolution.default,
+            (X, torch.randn(6, 4, 3, 3), None, [1, 1], [0, 0], [1, 1], True, [0, 0], 1),
+        ),
+        (
+            aten.convolution.default,
+            (X, torch.randn(4, 5, 3, 3), None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1),
+        ),
+        (
+            aten.convolution.default,
+            (X, torch.randn(4, 6, 9, 9), None, [1, 1], [0, 0], [1, 1], False, [0, 0], 1),
+        ),
         (aten.native_batch_norm.default, (X, V[:5], V, V, V, False, 0.1, 1e-5)),
         (aten.add.Tensor, (X, torch.randn(5, 1, 1))),
         (aten.add.Tensor, (X, Y.double())),

@@ -21,7 +21,11 @@ class Laden(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.first, self.second = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 3)
-        self.frequencies, self.mean, self.sizes = torch.arange(8.0), np.array([0.1, 0.2]), [torch.ones(2), (1, 2)]
+        self.frequencies, self.mean, self.sizes = (
+            torch.arange(8.0),
+            np.array([0.1, 0.2]),
+            [torch.ones(2), (1, 2)],
+        )
         self.nested = {"a": [1, 2], "b": torch.zeros(3)}
 
     def forward(self, x: Tensor) -> Tensor:

@@ -153,13 +153,32 @@ def other_forward() -> nn.Module:
 
 
 @pytest.mark.parametrize(
-    "make", [Plain, lambda: DropBranch(0.0), lambda: DropBranch(0.1), Told, NeverAsked, lambda: nn.Sequential(Plain(), nn.LSTM(3, 4))]
+    "make",
+    [
+        Plain,
+        lambda: DropBranch(0.0),
+        lambda: DropBranch(0.1),
+        Told,
+        NeverAsked,
+        lambda: nn.Sequential(Plain(), nn.LSTM(3, 4)),
+    ],
 )
 def test_what_is_the_same_in_both_modes(make: Any) -> None:
     assert trains_alike(walk(make()))
 
 
-OTHERS = [Asking, Inside, Helped, Switched, Gradients, Held, ToldElsewhere, AskedByName, AskedThroughOther, lambda: DropChannels(0.1)]
+OTHERS = [
+    Asking,
+    Inside,
+    Helped,
+    Switched,
+    Gradients,
+    Held,
+    ToldElsewhere,
+    AskedByName,
+    AskedThroughOther,
+    lambda: DropChannels(0.1),
+]
 
 
 @pytest.mark.parametrize("make", [*OTHERS, hooked, other_forward])

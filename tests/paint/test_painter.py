@@ -24,14 +24,25 @@ def test_convolution_couples_filter_bias_norm_and_reader() -> None:
     graph = prunus.trace(chain(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 3)), IMAGE)
     assert graph.num_channels == 4
     wanted = [0, 1, 2, 3]
-    for name, dim in (("0.weight", 0), ("0.bias", 0), ("1.weight", 0), ("1.bias", 0), ("1.running_mean", 0), ("1.running_var", 0), ("3.weight", 1)):
+    for name, dim in (
+        ("0.weight", 0),
+        ("0.bias", 0),
+        ("1.weight", 0),
+        ("1.bias", 0),
+        ("1.running_mean", 0),
+        ("1.running_var", 0),
+        ("3.weight", 1),
+    ):
         assert channels(graph, name, dim) == wanted, name
     assert channels(graph, "0.weight", 1) == [-1] * 3  # the model's input
     assert channels(graph, "3.weight", 0) == [-1] * 5  # the model's output
     assert channels(graph, "0.weight", 2) == [-1] * 3  # kernel positions
     (group,) = graph.groups
     assert (group.name, group.size, group.slots) == ("0", 4, 1)
-    assert {p.reason for p in graph.pinned} == {"model output", "meets the model's input or an unpainted tensor"}
+    assert {p.reason for p in graph.pinned} == {
+        "model output",
+        "meets the model's input or an unpainted tensor",
+    }
 
 
 @pytest.mark.parametrize("rank", [1, 3])
@@ -58,17 +69,28 @@ def test_depthwise_with_multiplier_couples_in_with_out() -> None:
 
 
 def test_transposed_convolution_reads_axis_0_and_makes_axis_1() -> None:
-    graph = prunus.trace(chain(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 2, stride=2), nn.Conv2d(6, 2, 1)), IMAGE)
+    graph = prunus.trace(
+        chain(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 2, stride=2), nn.Conv2d(6, 2, 1)), IMAGE
+    )
     assert channels(graph, "0.weight") == channels(graph, "1.weight", 0) == [0, 1, 2, 3]
-    assert channels(graph, "1.weight", 1) == channels(graph, "1.bias") == channels(graph, "2.weight", 1) == [4, 5, 6, 7, 8, 9]
+    assert (
+        channels(graph, "1.weight", 1)
+        == channels(graph, "1.bias")
+        == channels(graph, "2.weight", 1)
+        == [4, 5, 6, 7, 8, 9]
+    )
 
 
 def test_grouped_and_depthwise_transposed_convolution() -> None:
-    graph = prunus.trace(chain(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 2, groups=2), nn.Conv2d(6, 2, 1)), IMAGE)
+    graph = prunus.trace(
+        chain(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 2, groups=2), nn.Conv2d(6, 2, 1)), IMAGE
+    )
     assert channels(graph, "1.weight", 0) == channels(graph, "0.weight") == [0, 1, 0, 1]
     assert channels(graph, "1.weight", 1) == [2, 3, 4]
     assert channels(graph, "2.weight", 1) == [2, 3, 4, 2, 3, 4]
-    graph = prunus.trace(chain(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 8, 2, groups=4), nn.Conv2d(8, 2, 1)), IMAGE)
+    graph = prunus.trace(
+        chain(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 8, 2, groups=4), nn.Conv2d(8, 2, 1)), IMAGE
+    )
     assert channels(graph, "1.weight", 0) == channels(graph, "0.weight") == [0, 1, 2, 3]
     assert channels(graph, "1.weight", 1) == [-1, -1]
     assert channels(graph, "2.weight", 1) == [0, 0, 1, 1, 2, 2, 3, 3]
@@ -83,12 +105,24 @@ def test_linear_and_flatten() -> None:
     model = chain(nn.Conv2d(3, 3, 7), nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 2))
     graph = prunus.trace(model, IMAGE)
     assert channels(graph, "2.weight", 1) == [0] * 4 + [1] * 4 + [2] * 4
-    assert channels(graph, "2.weight", 0) == channels(graph, "2.bias") == channels(graph, "4.weight", 1) == [3, 4, 5, 6, 7]
+    assert (
+        channels(graph, "2.weight", 0)
+        == channels(graph, "2.bias")
+        == channels(graph, "4.weight", 1)
+        == [3, 4, 5, 6, 7]
+    )
     assert [g.slots for g in graph.groups] == [1, 1]
 
 
 def test_residual_addition_couples() -> None:
-    model = randomised(Net(lambda m, x: m.c(m.b(m.a(x)) + m.a(x)), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 4, 1), c=nn.Conv2d(4, 2, 1)))
+    model = randomised(
+        Net(
+            lambda m, x: m.c(m.b(m.a(x)) + m.a(x)),
+            a=nn.Conv2d(3, 4, 1),
+            b=nn.Conv2d(4, 4, 1),
+            c=nn.Conv2d(4, 2, 1),
+        )
+    )
     graph = prunus.trace(model, IMAGE)
     for name, dim in (("a.weight", 0), ("b.weight", 0), ("b.weight", 1), ("c.weight", 1)):
         assert channels(graph, name, dim) == [0, 1, 2, 3]
@@ -108,7 +142,12 @@ def test_attention_heads_stay_equal_and_queries_go_with_keys() -> None:
 
 
 def test_cat_puts_channels_side_by_side() -> None:
-    model = Net(lambda m, x: m.c(torch.cat([m.a(x), x, m.b(x)], 1)), a=nn.Conv2d(3, 2, 1), b=nn.Conv2d(3, 4, 1), c=nn.Conv2d(9, 2, 1))
+    model = Net(
+        lambda m, x: m.c(torch.cat([m.a(x), x, m.b(x)], 1)),
+        a=nn.Conv2d(3, 2, 1),
+        b=nn.Conv2d(3, 4, 1),
+        c=nn.Conv2d(9, 2, 1),
+    )
     assert channels(prunus.trace(randomised(model), IMAGE), "c.weight", 1) == [0, 1, -1, -1, -1, 2, 3, 4, 5]
 
 
@@ -121,9 +160,13 @@ def test_equal_split_couples_slot_j_and_unequal_split_does_not() -> None:
         a, b = m.a(x).split([2, 4], 1)
         return m.b(a) + m.c(b)
 
-    graph = prunus.trace(randomised(Net(equal, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(3, 2, 1), c=nn.Conv2d(3, 2, 1))), IMAGE)
+    graph = prunus.trace(
+        randomised(Net(equal, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(3, 2, 1), c=nn.Conv2d(3, 2, 1))), IMAGE
+    )
     assert channels(graph, "a.weight") == [0, 1, 2, 0, 1, 2]
-    graph = prunus.trace(randomised(Net(unequal, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(2, 2, 1), c=nn.Conv2d(4, 2, 1))), IMAGE)
+    graph = prunus.trace(
+        randomised(Net(unequal, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(2, 2, 1), c=nn.Conv2d(4, 2, 1))), IMAGE
+    )
     assert channels(graph, "a.weight") == [0, 1, 2, 3, 4, 5]
     assert channels(graph, "b.weight", 1) == [0, 1]
     assert channels(graph, "c.weight", 1) == [2, 3, 4, 5]
@@ -165,7 +208,9 @@ def test_slice_takes_a_part_and_a_step_pins() -> None:
     graph = prunus.trace(randomised(Net(run, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(2, 2, 1))), IMAGE)
     assert channels(graph, "a.weight") == [0, 1, 2, 3, 0, 1]
     assert channels(graph, "b.weight", 1) == [0, 1]
-    graph = prunus.trace(randomised(Net(lambda m, x: m.b(m.a(x)[:, ::2]), a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(3, 2, 1))), IMAGE)
+    graph = prunus.trace(
+        randomised(Net(lambda m, x: m.b(m.a(x)[:, ::2]), a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(3, 2, 1))), IMAGE
+    )
     assert graph.num_channels == 0
     assert "sliced with a step" in {p.reason for p in graph.pinned}
 
@@ -174,14 +219,21 @@ def test_zero_padding_of_channels_gives_new_slots_a_life_of_their_own() -> None:
     def run(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
         return m.c(F.pad(m.a(x), (0, 0, 0, 0, 1, 2)) + m.b(x))
 
-    graph = prunus.trace(randomised(Net(run, a=nn.Conv2d(3, 2, 1), b=nn.Conv2d(3, 5, 1), c=nn.Conv2d(5, 2, 1))), IMAGE)
+    graph = prunus.trace(
+        randomised(Net(run, a=nn.Conv2d(3, 2, 1), b=nn.Conv2d(3, 5, 1), c=nn.Conv2d(5, 2, 1))), IMAGE
+    )
     assert channels(graph, "a.weight") == [0, 1]
     assert channels(graph, "b.weight") == channels(graph, "c.weight", 1) == [2, 0, 1, 3, 4]
 
 
-@pytest.mark.parametrize(("shift", "pinned"), [(1, [4]), (-2, [0, 1]), (3, [2, 3, 4]), (0, []), (5, [0, 1, 2, 3, 4]), (7, [0, 1, 2, 3, 4])])
+@pytest.mark.parametrize(
+    ("shift", "pinned"),
+    [(1, [4]), (-2, [0, 1]), (3, [2, 3, 4]), (0, []), (5, [0, 1, 2, 3, 4]), (7, [0, 1, 2, 3, 4])],
+)
 def test_a_roll_keeps_what_it_carries_around(shift: int, pinned: list[int]) -> None:
-    model = randomised(Net(lambda m, x: m.b(m.a(x).roll(shift, 1)), a=nn.Conv2d(3, 5, 1), b=nn.Conv2d(5, 2, 1)))
+    model = randomised(
+        Net(lambda m, x: m.b(m.a(x).roll(shift, 1)), a=nn.Conv2d(3, 5, 1), b=nn.Conv2d(5, 2, 1))
+    )
     graph = prunus.trace(model, IMAGE)
     made = channels(graph, "a.weight")
     assert [slot for slot, channel in enumerate(made) if channel < 0] == pinned
@@ -192,11 +244,23 @@ def test_a_roll_keeps_what_it_carries_around(shift: int, pinned: list[int]) -> N
 
 
 def test_flipped_channels_are_coupled_in_pairs_where_they_meet() -> None:
-    graph = prunus.trace(randomised(Net(lambda m, x: (lambda y: m.b(y + y.flip(1)))(m.a(x)), a=nn.Conv2d(3, 5, 1), b=nn.Conv2d(5, 2, 1))), IMAGE)
+    graph = prunus.trace(
+        randomised(
+            Net(
+                lambda m, x: (lambda y: m.b(y + y.flip(1)))(m.a(x)),
+                a=nn.Conv2d(3, 5, 1),
+                b=nn.Conv2d(5, 2, 1),
+            )
+        ),
+        IMAGE,
+    )
     assert channels(graph, "a.weight") == [0, 1, 2, 1, 0]
 
 
-@pytest.mark.parametrize("table", [lambda: torch.arange(6.0, dtype=torch.float64), lambda: torch.linspace(0, 1, 6, dtype=torch.float64)])
+@pytest.mark.parametrize(
+    "table",
+    [lambda: torch.arange(6.0, dtype=torch.float64), lambda: torch.linspace(0, 1, 6, dtype=torch.float64)],
+)
 def test_what_no_parameter_makes_is_no_channel(table: Callable[[], Tensor]) -> None:
     def run(m: nn.Module, x: Tensor) -> Tensor:
         return m.c(m.a(x) + m.t(torch.cat([(x.mean() * table()).sin(), table().cos()])).relu()[:, None, None])
@@ -232,9 +296,16 @@ def test_channel_shuffle_couples_slot_j_of_every_group(how: str) -> None:
 
 def test_group_norm_goes_by_whole_groups_and_instance_norm_by_channels() -> None:
     graph = prunus.trace(chain(nn.Conv2d(3, 6, 1), nn.GroupNorm(3, 6), nn.Conv2d(6, 2, 1)), IMAGE)
-    assert channels(graph, "0.weight") == channels(graph, "1.weight") == channels(graph, "2.weight", 1) == [0, 0, 1, 1, 2, 2]
+    assert (
+        channels(graph, "0.weight")
+        == channels(graph, "1.weight")
+        == channels(graph, "2.weight", 1)
+        == [0, 0, 1, 1, 2, 2]
+    )
     assert not graph.notes
-    graph = prunus.trace(chain(nn.Conv2d(3, 6, 1), nn.InstanceNorm2d(6, affine=True), nn.Conv2d(6, 2, 1)), IMAGE)
+    graph = prunus.trace(
+        chain(nn.Conv2d(3, 6, 1), nn.InstanceNorm2d(6, affine=True), nn.Conv2d(6, 2, 1)), IMAGE
+    )
     assert channels(graph, "0.weight") == channels(graph, "1.weight") == [0, 1, 2, 3, 4, 5]
     assert not graph.notes
 
@@ -244,7 +315,10 @@ def test_group_norm_goes_by_whole_groups_and_instance_norm_by_channels() -> None
     [
         (nn.LogSoftmax(1), "softmax across the channels"),
         (Net(lambda _, x: x * x.prod(1, keepdim=True)), "prod across the channels"),
-        (nn.Sequential(nn.Sigmoid(), nn.GroupNorm(1, 6)), "group norm across the channels"),  # what goes is not zero there
+        (
+            nn.Sequential(nn.Sigmoid(), nn.GroupNorm(1, 6)),
+            "group norm across the channels",
+        ),  # what goes is not zero there
     ],
 )
 def test_statistics_across_the_channels_leave_a_note(layer: nn.Module, text: str) -> None:
@@ -262,7 +336,9 @@ def test_statistics_across_the_channels_leave_a_note(layer: nn.Module, text: str
 
 
 def test_a_plan_that_removes_nothing_inexact_has_no_notes() -> None:
-    graph = prunus.trace(chain(nn.Conv2d(3, 6, 1), nn.GroupNorm(1, 6), nn.Conv2d(6, 4, 1), nn.Conv2d(4, 2, 1)), IMAGE)
+    graph = prunus.trace(
+        chain(nn.Conv2d(3, 6, 1), nn.GroupNorm(1, 6), nn.Conv2d(6, 4, 1), nn.Conv2d(4, 2, 1)), IMAGE
+    )
     plan = prunus.plan(graph, prunus.scores.norm(graph), rates={"2": 0.5})
     assert plan.removed == 2
     assert plan.exact
@@ -276,11 +352,15 @@ def test_embedding_rows_are_pinned_and_its_features_are_not() -> None:
 
 
 def test_an_index_pins_the_axis_that_it_picks_from_and_no_other() -> None:
-    model = Net(lambda m, x: m.b(m.a(x)[:, x.mean((0, 2, 3)).argsort()]), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(3, 2, 1))
+    model = Net(
+        lambda m, x: m.b(m.a(x)[:, x.mean((0, 2, 3)).argsort()]), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(3, 2, 1)
+    )
     graph = prunus.trace(randomised(model), IMAGE)
     assert graph.num_channels == 0
     assert "picked by an index" in {p.reason for p in graph.pinned}
-    model = Net(lambda m, x: m.b(m.a(x)[..., torch.tensor([2, 0, 1])]), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 2, 1))
+    model = Net(
+        lambda m, x: m.b(m.a(x)[..., torch.tensor([2, 0, 1])]), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 2, 1)
+    )
     assert channels(prunus.trace(randomised(model), IMAGE), "b.weight", 1) == [0, 1, 2, 3]
 
 
@@ -303,14 +383,23 @@ def test_lines_in_packages_whose_names_begin_with_torch_are_the_users() -> None:
     """torchvision lies beside torch: its folder's name begins with torch's, but its lines are not torch's."""
     file = torch.__file__.rsplit("/", 1)[0] + "vision_like/net.py"
     space: dict[str, object] = {"torch": torch}
-    exec(compile("def run(m, x):\n    return m.b(torch.ops.aten.masked_scatter(m.a(x), m.a(x) > 0, m.a(x)))\n", file, "exec"), space)
+    exec(
+        compile(
+            "def run(m, x):\n    return m.b(torch.ops.aten.masked_scatter(m.a(x), m.a(x) > 0, m.a(x)))\n",
+            file,
+            "exec",
+        ),
+        space,
+    )
     graph = prunus.trace(randomised(Net(space["run"], a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(4, 2, 1))), IMAGE)  # type: ignore[arg-type]
     (pin,) = [p for p in graph.pinned if p.operator == "masked_scatter"]
     assert pin.where.startswith("net.py:2")
 
 
 def test_a_parameter_that_nothing_reads_is_no_channel() -> None:
-    graph = prunus.trace(randomised(Net(lambda m, x: m.a(x), a=nn.Conv2d(3, 4, 1), unused=nn.Conv2d(3, 9, 1))), IMAGE)
+    graph = prunus.trace(
+        randomised(Net(lambda m, x: m.a(x), a=nn.Conv2d(3, 4, 1), unused=nn.Conv2d(3, 9, 1))), IMAGE
+    )
     assert graph.num_channels == 0
     assert channels(graph, "unused.weight") == [-1] * 9
 
@@ -345,7 +434,10 @@ def prunus_net() -> nn.Module:
 def sizes(graph: prunus.ChannelGraph) -> list[tuple[str, list[int]]]:
     """Per operator: the bytes of all its label arrays."""
     paints = [(r.operator, (*r.inputs, *r.paints)) for r in graph.records]
-    return [(name, [layer.labels.nbytes + layer.dead.nbytes for paint in paint_list for layer in paint]) for name, paint_list in paints]
+    return [
+        (name, [layer.labels.nbytes + layer.dead.nbytes for paint in paint_list for layer in paint])
+        for name, paint_list in paints
+    ]
 
 
 def test_print_shows_groups_reasons_and_notes() -> None:
@@ -361,7 +453,13 @@ def test_channels_pass_along_a_spatial_axis_that_a_convolution_only_scales() -> 
         tokens = torch.stack([m.a(x).mean((2, 3)), m.b(x).mean((2, 3))], dim=1)  # (batch, 2, channels)
         return m.head(m.mix(tokens).squeeze(1))
 
-    net = Net(forward, a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(3, 8, 1), mix=nn.Conv1d(2, 1, 1, bias=False), head=nn.Linear(8, 5))
+    net = Net(
+        forward,
+        a=nn.Conv2d(3, 8, 1),
+        b=nn.Conv2d(3, 8, 1),
+        mix=nn.Conv1d(2, 1, 1, bias=False),
+        head=nn.Linear(8, 5),
+    )
     model = randomised(net)
     image = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     graph = prunus.trace(model, image)
@@ -415,7 +513,9 @@ def test_a_split_keeps_the_axis_that_holds_nothing_else() -> None:
         return m.o((q @ k.transpose(1, 2) @ v).transpose(0, 1).reshape(tokens, batch, 6))
 
     for batch in (1, 2, 9):
-        model = randomised(Net(run, q=nn.Linear(4, 6), k=nn.Linear(4, 6), v=nn.Linear(4, 6), o=nn.Linear(6, 2)))
+        model = randomised(
+            Net(run, q=nn.Linear(4, 6), k=nn.Linear(4, 6), v=nn.Linear(4, 6), o=nn.Linear(6, 2))
+        )
         graph = prunus.trace(model, torch.zeros(5, batch, 4, dtype=torch.float64))
         assert channels(graph, "q.weight") == channels(graph, "k.weight") == [0, 1, 2, 0, 1, 2]
         assert channels(graph, "v.weight") == channels(graph, "o.weight", 1) == [3, 4, 5, 3, 4, 5]

@@ -27,7 +27,11 @@ class Net(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.drop(self.norm(self.conv(x)))[:, self.order].relu_()
-        y = y * torch.linspace(0, 1, y.shape[-1], device=y.device) + self.scale.item() + torch.zeros(y.shape[1:], device=y.device)
+        y = (
+            y * torch.linspace(0, 1, y.shape[-1], device=y.device)
+            + self.scale.item()
+            + torch.zeros(y.shape[1:], device=y.device)
+        )
         y.unsqueeze_(0).squeeze_(0)
         y = y + 0 * torch.randn(1, 1, *y.shape[2:], device=y.device)
         return F.log_softmax(self.head(y.mean((2, 3))), 1)

@@ -24,7 +24,9 @@ def sfp_macs(model: nn.Module, rate: float) -> int:
     kept, total = 1 - rate, 0.0
     for layer in prunus.trace(model, IMAGE).layers():
         if layer.op == "convolution":
-            whole_input = layer.name == "conv1" or (layer.name.endswith("conv1") and layer.name != "layer1.0.conv1")
+            whole_input = layer.name == "conv1" or (
+                layer.name.endswith("conv1") and layer.name != "layer1.0.conv1"
+            )
             total += layer.macs_before * (kept if whole_input else kept * kept)
     return int(total)
 
@@ -38,12 +40,16 @@ def sfp_macs(model: nn.Module, rate: float) -> int:
         (resnet110, 252_890_000, (14.62, 28.21, 40.78)),
     ],
 )
-def test_soft_filter_pruning_table(build: Callable[[], nn.Module], dense: int, reductions: tuple[float, ...]) -> None:
+def test_soft_filter_pruning_table(
+    build: Callable[[], nn.Module], dense: int, reductions: tuple[float, ...]
+) -> None:
     """Reductions in per cent at rates of 10, 20 and 30 per cent, two decimals."""
     model = build()
     full = sfp_macs(model, 0)
     assert round(full, -4) == dense
-    assert [round(100 * (1 - sfp_macs(model, rate) / full), 2) for rate in (0.1, 0.2, 0.3)] == list(reductions)
+    assert [round(100 * (1 - sfp_macs(model, rate) / full), 2) for rate in (0.1, 0.2, 0.3)] == list(
+        reductions
+    )
 
 
 def test_soft_filter_pruning_of_resnet110_to_the_unit() -> None:
@@ -115,7 +121,9 @@ def test_pruning_filters_vgg16_a() -> None:
     """
     graph = prunus.trace(vgg16_bn(), IMAGE)
     convolutions = [layer.name for layer in graph.layers() if layer.op == "convolution"]
-    plan = prunus.plan(graph, prunus.scores.norm(graph, p=1), rates=dict.fromkeys([convolutions[0], *convolutions[7:]], 0.5))
+    plan = prunus.plan(
+        graph, prunus.scores.norm(graph, p=1), rates=dict.fromkeys([convolutions[0], *convolutions[7:]], 0.5)
+    )
     widths = [layer.width_after for layer in graph.layers(plan)][:-1]
     assert widths == [32, 64, 128, 128, 256, 256, 256] + [256] * 6
 

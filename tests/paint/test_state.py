@@ -21,7 +21,12 @@ class Anchors(nn.Module):
 
     def __init__(self, buffer: bool) -> None:
         super().__init__()
-        self.first, self.last, self.shape, self.calls = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 4, 1), None, []
+        self.first, self.last, self.shape, self.calls = (
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.Conv2d(16, 4, 1),
+            None,
+            [],
+        )
         self.buffer = buffer
         if buffer:
             self.register_buffer("anchors", torch.zeros(1), persistent=False)
@@ -80,7 +85,12 @@ def test_hooks_that_close_over_the_model_work_on_the_copy() -> None:
     class Featured(nn.Module):
         def __init__(self) -> None:
             super().__init__()
-            self.a, self.b, self.c, self.last = nn.Conv2d(3, 16, 3), nn.Conv2d(16, 24, 1), nn.Conv2d(16, 24, 1), nn.Conv2d(24, 4, 1)
+            self.a, self.b, self.c, self.last = (
+                nn.Conv2d(3, 16, 3),
+                nn.Conv2d(16, 24, 1),
+                nn.Conv2d(16, 24, 1),
+                nn.Conv2d(24, 4, 1),
+            )
             self.feature: Tensor | None = None
 
             def store(module: nn.Module, inputs: Any, output: Tensor) -> None:

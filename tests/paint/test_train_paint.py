@@ -29,7 +29,11 @@ class Branch(nn.Module):
 
     def __init__(self, run: Callable[[Any, Tensor, Tensor], Any], **parts: nn.Module | Tensor | int) -> None:
         super().__init__()
-        self.first, self.norm, self.second = nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.Conv2d(8, 8, 3, padding=1)
+        self.first, self.norm, self.second = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.BatchNorm2d(8),
+            nn.Conv2d(8, 8, 3, padding=1),
+        )
         self.last, self.run = nn.Conv2d(8, 2, 1), run
         for name, part in copy.deepcopy(parts).items():
             if isinstance(part, Tensor) and not isinstance(part, nn.Parameter):
@@ -52,7 +56,11 @@ def shrunk(model: nn.Module, x: Tensor = IMAGE) -> tuple[ChannelGraph, Plan, nn.
     origin = small.prunus
     assert origin.verification is not None and origin.plan.removed
     if origin.plan.exact:
-        assert origin.verification.relative < 1e-9 and origin.verification.training is not None and origin.verification.training < 1e-6
+        assert (
+            origin.verification.relative < 1e-9
+            and origin.verification.training is not None
+            and origin.verification.training < 1e-6
+        )
     two = torch.cat([x, x.flip(-1)])
     with seeded():
         wanted = [tensor.shape for tensor in tensors_in(prunus.mask(model, origin.plan).train()(two))]
@@ -77,13 +85,20 @@ def moving_average(m: Any, h: Tensor, g: Tensor) -> Tensor:
 
 ONE = nn.Parameter(torch.ones(8))
 TRAIN_ONLY: dict[str, tuple[Callable[[Any, Tensor, Tensor], Any], dict[str, Any]]] = {
-    "a head": (lambda m, h, g: [head(m, g), m.aux(h)] if m.training else head(m, g), {"aux": nn.Conv2d(8, 2, 1)}),
+    "a head": (
+        lambda m, h, g: [head(m, g), m.aux(h)] if m.training else head(m, g),
+        {"aux": nn.Conv2d(8, 2, 1)},
+    ),
     "a head in a dict": (
         lambda m, h, g: {"out": head(m, g)} | ({"aux": m.aux(h)} if m.training else {}),
         {"aux": nn.Sequential(nn.Conv2d(8, 6, 1), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 2, 1))},
     ),
     "a branch that reconstructs": (
-        lambda m, h, g: (head(m, g), m.up(F.softplus(m.down(g.mean((2, 3))))).square().mean()) if m.training else (head(m, g), None),
+        lambda m, h, g: (
+            (head(m, g), m.up(F.softplus(m.down(g.mean((2, 3))))).square().mean())
+            if m.training
+            else (head(m, g), None)
+        ),
         {"down": nn.Linear(8, 6), "up": nn.Linear(6, 8)},
     ),
     "a head that is stacked": (
@@ -94,10 +109,19 @@ TRAIN_ONLY: dict[str, tuple[Callable[[Any, Tensor, Tensor], Any], dict[str, Any]
         lambda m, h, g: [head(m, g), *m.aux(h).split(1)] if m.training else (head(m, g), m.aux(h))[0],
         {"aux": nn.Conv2d(8, 2, 1)},
     ),
-    "the same layer on other channels": (lambda m, h, g: [head(m, g), head(m, h)] if m.training else head(m, g), {}),
+    "the same layer on other channels": (
+        lambda m, h, g: [head(m, g), head(m, h)] if m.training else head(m, g),
+        {},
+    ),
     "features": (lambda m, h, g: (head(m, g), h) if m.training else head(m, g), {}),
-    "normalised features": (lambda m, h, g: (head(m, g), F.normalize(h.mean((2, 3)), dim=1)) if m.training else head(m, g), {}),
-    "a difference of features": (lambda m, h, g: (head(m, g), (h - g).square().sum()) if m.training else head(m, g), {}),
+    "normalised features": (
+        lambda m, h, g: (head(m, g), F.normalize(h.mean((2, 3)), dim=1)) if m.training else head(m, g),
+        {},
+    ),
+    "a difference of features": (
+        lambda m, h, g: (head(m, g), (h - g).square().sum()) if m.training else head(m, g),
+        {},
+    ),
     "a layer once more": (lambda m, h, g: head(m, m.second(g).relu() if m.training else g), {}),
     "other layers": (
         lambda m, h, g: head(m, m.one(g) + m.other(g) if m.training else m.both(g)),
@@ -106,15 +130,25 @@ TRAIN_ONLY: dict[str, tuple[Callable[[Any, Tensor, Tensor], Any], dict[str, Any]
     "a layer less": (lambda m, h, g: head(m, g if m.training else m.extra(g)), {"extra": nn.Conv2d(8, 8, 1)}),
     "mixed samples": (lambda m, h, g: head(m, 0.7 * g + 0.3 * g.flip(0) if m.training else g), {}),
     "turned channels": (lambda m, h, g: head(m, g.flip(1) if m.training else g), {}),
-    "a path dropped": (lambda m, h, g: head(m, h + g * (torch.rand(len(g), 1, 1, 1, dtype=g.dtype) > 0.3) if m.training else h + g), {}),
+    "a path dropped": (
+        lambda m, h, g: head(
+            m, h + g * (torch.rand(len(g), 1, 1, 1, dtype=g.dtype) > 0.3) if m.training else h + g
+        ),
+        {},
+    ),
     "a buffer": (moving_average, {"mean": torch.zeros(8)}),
     "a size of its own": (
-        lambda m, h, g: (head(m, g), g.reshape(-1, m.width, 64).sum(2).square().sum(1)) if m.training else head(m, g),
+        lambda m, h, g: (
+            (head(m, g), g.reshape(-1, m.width, 64).sum(2).square().sum(1)) if m.training else head(m, g)
+        ),
         {"width": 8},
     ),
     "a constant where there is none": (lambda m, h, g: head(m, g.sigmoid() if m.training else g), {}),
     "no constant where there is one": (lambda m, h, g: head(m, g if m.training else g.sigmoid()), {}),
-    "the same constant": (lambda m, h, g: (head(m, g.sigmoid()), h.sum()) if m.training else head(m, g.sigmoid()), {}),
+    "the same constant": (
+        lambda m, h, g: (head(m, g.sigmoid()), h.sum()) if m.training else head(m, g.sigmoid()),
+        {},
+    ),
     "another norm first": (
         lambda m, h, g: (normed(h, m.a).square().sum() if m.training else None, head(m, normed(g, m.b))),
         {"a": ONE, "b": nn.Parameter(torch.ones(8))},
@@ -138,7 +172,9 @@ def test_features_that_only_training_returns_stay() -> None:
 
 
 def test_a_number_that_only_training_says_keeps_its_channels() -> None:
-    run = lambda m, h, g: (head(m, g), h.reshape(-1, 8, 64).sum(2).square().sum(1)) if m.training else head(m, g)  # noqa: E731
+    run = lambda m, h, g: (
+        (head(m, g), h.reshape(-1, 8, 64).sum(2).square().sum(1)) if m.training else head(m, g)
+    )  # noqa: E731
     model = randomised(Branch(run))
     plan = random_plan(prunus.trace(model, IMAGE))
     with pytest.warns(UserWarning, match="needs their number"):
@@ -149,7 +185,9 @@ def test_a_number_that_only_training_says_keeps_its_channels() -> None:
 SAME: dict[str, Callable[[Any, Tensor, Tensor], Any]] = {
     "nothing else": lambda m, h, g: head(m, g),
     "dropout": lambda m, h, g: head(m, F.dropout(g, 0.5, m.training)),
-    "a layer that is not called": lambda m, h, g: head(m, g) if m.norm.training or not m.training else m.second(g),
+    "a layer that is not called": lambda m, h, g: (
+        head(m, g) if m.norm.training or not m.training else m.second(g)
+    ),
 }
 
 
@@ -160,7 +198,9 @@ def test_forwards_that_do_the_same_are_one(name: str) -> None:
 
 RANDOM: dict[str, Callable[[Any, Tensor, Tensor], Any]] = {
     "noise": lambda m, h, g: head(m, g + torch.randn_like(g) if m.training else g),
-    "channels dropped by hand": lambda m, h, g: head(m, g * (torch.rand(g.shape[:2], dtype=g.dtype)[:, :, None, None] > 0.5) if m.training else g),
+    "channels dropped by hand": lambda m, h, g: head(
+        m, g * (torch.rand(g.shape[:2], dtype=g.dtype)[:, :, None, None] > 0.5) if m.training else g
+    ),
 }
 
 
@@ -228,7 +268,10 @@ def stays(aux: nn.Module | None) -> tuple[bool, bool]:
     with pytest.warns(UserWarning, match="in train mode cannot be followed.*targets are needed"):
         graph = prunus.trace(model, IMAGE)
     assert graph.training is None
-    first, second = (next(a.channels for a in graph.axes if (a.name, a.dim) == (f"{name}.weight", 0)) for name in ("first", "second"))
+    first, second = (
+        next(a.channels for a in graph.axes if (a.name, a.dim) == (f"{name}.weight", 0))
+        for name in ("first", "second")
+    )
     return bool((first < 0).all()), bool((second < 0).all())
 
 
@@ -244,7 +287,11 @@ def test_training_is_followed_where_its_targets_are_given() -> None:
     inputs = (IMAGE, torch.zeros(2, 2, 8, 8, dtype=torch.float64))
     graph = prunus.trace(model, inputs)
     small = prunus.compact(model, random_plan(graph))
-    assert graph.training is not None and small.aux.weight.shape[1] == 4 and small.prunus.verification.training < 1e-9
+    assert (
+        graph.training is not None
+        and small.aux.weight.shape[1] == 4
+        and small.prunus.verification.training < 1e-9
+    )
 
 
 class Collects(nn.Module):
@@ -261,7 +308,11 @@ class Collects(nn.Module):
 
 def test_heads_that_are_collected_in_one_list_are_pruned_along() -> None:
     found = [torch.rand(1)] * 2
-    run = lambda m, h, g: torch.stack([head(m, m.two(m.second(m.one(h)))), *m.one.found], 1) if m.training else head(m, m.two(m.second(m.one(h))))  # noqa: E731
+    run = lambda m, h, g: (
+        torch.stack([head(m, m.two(m.second(m.one(h)))), *m.one.found], 1)
+        if m.training
+        else head(m, m.two(m.second(m.one(h))))
+    )  # noqa: E731
     graph, plan, small = shrunk(Branch(run, one=Collects(found, 0), two=Collects(found, 1)))
     assert graph.training is not None and plan.exact and small.one.head.weight.shape[1] == 4
 

@@ -31,9 +31,13 @@ def centred(x: Tensor) -> Tensor:
 
 
 STATISTICS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
-    "layer_norm": lambda m, x: F.layer_norm(x.movedim(1, -1), (x.shape[1],), m.weight, m.bias, 1e-6).movedim(-1, 1),
+    "layer_norm": lambda m, x: F.layer_norm(x.movedim(1, -1), (x.shape[1],), m.weight, m.bias, 1e-6).movedim(
+        -1, 1
+    ),
     "layer_norm over planes": lambda m, x: F.layer_norm(x, x.shape[1:]),
-    "torch.layer_norm": lambda m, x: torch.layer_norm(x.movedim(1, -1), (x.shape[1],), m.weight, m.bias, 1e-6, False).movedim(-1, 1),
+    "torch.layer_norm": lambda m, x: torch.layer_norm(
+        x.movedim(1, -1), (x.shape[1],), m.weight, m.bias, 1e-6, False
+    ).movedim(-1, 1),
     "group_norm": lambda m, x: F.group_norm(x, 1, m.weight, m.bias),
     "torch.group_norm": lambda m, x: torch.group_norm(x, 1, m.weight),
     "rms_norm": lambda m, x: F.rms_norm(x.movedim(1, -1), (x.shape[1],), m.weight).movedim(-1, 1),
@@ -45,7 +49,9 @@ STATISTICS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "biased var": lambda m, x: x / (x.var(1, unbiased=False, keepdim=True) + 1e-6).sqrt(),
     "var with a correction": lambda m, x: x / (torch.var(x, (1, 3), correction=2, keepdim=True) + 1e-6),
     "std": lambda m, x: x / (1 + x.std(1, keepdim=True)),
-    "var_mean": lambda m, x: (lambda v, u: (x - u) * torch.rsqrt(v + 1e-6))(*torch.var_mean(x, 1, keepdim=True, correction=0)),
+    "var_mean": lambda m, x: (lambda v, u: (x - u) * torch.rsqrt(v + 1e-6))(
+        *torch.var_mean(x, 1, keepdim=True, correction=0)
+    ),
     "std_mean": lambda m, x: (lambda s, u: (x - u) / (s + 1e-6))(*torch.std_mean(x, 1, keepdim=True)),
     "softmax": lambda m, x: x * F.softmax(x, 1),
     "method softmax": lambda m, x: x + x.softmax(dim=1),
@@ -54,13 +60,19 @@ STATISTICS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "max": lambda m, x: x * x.max(1, keepdim=True)[0],
     "min": lambda m, x: x * torch.min(x, dim=1).values.unsqueeze(1),
     "max of everything": lambda m, x: x / (1 + x.max()),
-    "squared distances": lambda m, x: centred(x) / ((x - x.mean(1, keepdim=True)).pow(2).mean(1, keepdim=True) + 1e-6).sqrt(),
+    "squared distances": lambda m, x: (
+        centred(x) / ((x - x.mean(1, keepdim=True)).pow(2).mean(1, keepdim=True) + 1e-6).sqrt()
+    ),
     "product of distances": lambda m, x: x * (centred(x) * centred(x)).mean((1, 2), keepdim=True),
     "distances turned round": lambda m, x: x * torch.square(x.mean(1).unsqueeze(1) - x).mean(1).unsqueeze(1),
     "mean of distances": lambda m, x: x * (x - x.mean((1, 2), keepdim=True)).mean(1, keepdim=True),
-    "distances from means over pixels": lambda m, x: x * (x - x.mean((2, 3), keepdim=True)).pow(2).mean(1, keepdim=True),
+    "distances from means over pixels": lambda m, x: (
+        x * (x - x.mean((2, 3), keepdim=True)).pow(2).mean(1, keepdim=True)
+    ),
     "std of distances": lambda m, x: centred(x) / (1 + centred(x).std(1, keepdim=True)),
-    "var of distances": lambda m, x: x / (1 + (x - x.mean((1, 2, 3), keepdim=True)).flatten(1).var(1).view(-1, 1, 1, 1)),
+    "var of distances": lambda m, x: (
+        x / (1 + (x - x.mean((1, 2, 3), keepdim=True)).flatten(1).var(1).view(-1, 1, 1, 1))
+    ),
     "normalize": lambda m, x: x / x.norm(dim=1, keepdim=True).clamp_min(1e-6),
     "norm of order 1": lambda m, x: x / (1 + torch.linalg.vector_norm(x, 1, dim=1, keepdim=True)),
 }
@@ -70,7 +82,9 @@ def network(run: Callable[[nn.Module, Tensor], Tensor]) -> nn.Module:
     """Three convolutions, the statistic between the first two."""
     norm = Net(run)
     norm.weight, norm.bias = nn.Parameter(torch.ones(8)), nn.Parameter(torch.zeros(8))
-    return randomised(nn.Sequential(nn.Conv2d(3, 8, 1), norm, nn.Conv2d(8, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 1)))
+    return randomised(
+        nn.Sequential(nn.Conv2d(3, 8, 1), norm, nn.Conv2d(8, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    )
 
 
 @pytest.mark.parametrize("name", STATISTICS)
@@ -99,25 +113,43 @@ def test_gradients_are_those_of_the_masked_network(name: str) -> None:
 def test_weight_standardisation_is_exact() -> None:
     class Standardised(nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:
-            weight = F.batch_norm(self.weight.reshape(1, self.out_channels, -1), None, None, training=True, eps=1e-8).reshape_as(self.weight)
+            weight = F.batch_norm(
+                self.weight.reshape(1, self.out_channels, -1), None, None, training=True, eps=1e-8
+            ).reshape_as(self.weight)
             return self._conv_forward(x, weight, self.bias)
 
     class ByHand(nn.Conv2d):
         def forward(self, x: Tensor) -> Tensor:
             weight = self.weight - self.weight.mean((1, 2, 3), keepdim=True)
-            return self._conv_forward(x, weight / (weight.flatten(1).std(1).view(-1, 1, 1, 1) + 1e-5), self.bias)
+            return self._conv_forward(
+                x, weight / (weight.flatten(1).std(1).view(-1, 1, 1, 1) + 1e-5), self.bias
+            )
 
-    first = randomised(nn.Sequential(Standardised(3, 8, 3), nn.ReLU(), Standardised(8, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 1)))
+    first = randomised(
+        nn.Sequential(
+            Standardised(3, 8, 3), nn.ReLU(), Standardised(8, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 1)
+        )
+    )
     plan, small = pruned(first, torch.randn(2, 3, 8, 8, dtype=torch.float64))
     assert plan.exact and plan.removed == 7
     assert isinstance(small[2], Standardised) and small[2].weight.shape == (3, 4, 3, 3)
-    second = randomised(nn.Sequential(ByHand(3, 8, 3), nn.ReLU(), ByHand(8, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 1)))
+    second = randomised(
+        nn.Sequential(ByHand(3, 8, 3), nn.ReLU(), ByHand(8, 6, 3, padding=1), nn.ReLU(), nn.Conv2d(6, 2, 1))
+    )
     plan, small = pruned(second, torch.randn(2, 3, 8, 8, dtype=torch.float64))
     assert plan.exact and plan.removed == 7 and isinstance(small[2], ByHand)
 
 
 def layer_normed() -> nn.Module:
-    layers = nn.Conv2d(3, 8, 1), nn.GroupNorm(1, 8), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.GroupNorm(1, 6), nn.ReLU(), nn.Conv2d(6, 2, 1)
+    layers = (
+        nn.Conv2d(3, 8, 1),
+        nn.GroupNorm(1, 8),
+        nn.ReLU(),
+        nn.Conv2d(8, 6, 3),
+        nn.GroupNorm(1, 6),
+        nn.ReLU(),
+        nn.Conv2d(6, 2, 1),
+    )
     return randomised(nn.Sequential(*layers))
 
 
@@ -128,7 +160,9 @@ def test_pruned_twice_the_norms_still_divide_by_the_first_width() -> None:
     second = random_plan(prunus.trace(once, IMAGE), 0.4, seed=2)
     twice = prunus.compact(once, second)
     assert second.exact and second.removed and difference(prunus.mask(once, second), twice, IMAGE) < 1e-12
-    untouched = prunus.compact(once, prunus.plan(prunus.trace(once, IMAGE), torch.ones(second.graph.num_channels), rate=0.0))
+    untouched = prunus.compact(
+        once, prunus.plan(prunus.trace(once, IMAGE), torch.ones(second.graph.num_channels), rate=0.0)
+    )
     assert difference(once, untouched, IMAGE) == 0
 
 
@@ -144,7 +178,9 @@ def test_plain_norms_are_said_to_be_inexact() -> None:
         prunus.compact(model, plan, norms="wide")  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copied", "pickled"])
+@pytest.mark.parametrize(
+    "again", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))], ids=["copied", "pickled"]
+)
 def test_copies_keep_their_widths(again: Callable[[Any], Any]) -> None:
     _, small = pruned(layer_normed(), IMAGE)
     assert difference(small, again(small[0:7]), IMAGE) == 0
@@ -154,7 +190,9 @@ def test_one_norm_that_is_used_at_two_places_keeps_both_widths() -> None:
     def run(m: nn.Module, x: Tensor) -> Tensor:
         return m.last(m.norm(m.b(m.norm(m.a(x)))))
 
-    model = randomised(Net(run, a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(8, 8, 1), norm=nn.GroupNorm(1, 8), last=nn.Conv2d(8, 2, 1)))
+    model = randomised(
+        Net(run, a=nn.Conv2d(3, 8, 1), b=nn.Conv2d(8, 8, 1), norm=nn.GroupNorm(1, 8), last=nn.Conv2d(8, 2, 1))
+    )
     plan, _ = pruned(model, IMAGE)
     assert plan.exact and plan.removed == 4
 
@@ -194,11 +232,14 @@ def test_every_formula_without_loss_is_the_function_itself() -> None:
     for function, args, kwargs in calls:
         found, wanted = FORMULAS[function](1.0, *args, **kwargs), function(*args, **kwargs)
         assert torch.allclose(
-            torch.stack([*found]) if isinstance(found, tuple) else found, torch.stack([*wanted]) if isinstance(wanted, tuple) else wanted
+            torch.stack([*found]) if isinstance(found, tuple) else found,
+            torch.stack([*wanted]) if isinstance(wanted, tuple) else wanted,
         )
 
 
-@pytest.mark.parametrize("name", [name for name in STATISTICS if "norm of" not in name and name != "normalize"])
+@pytest.mark.parametrize(
+    "name", [name for name in STATISTICS if "norm of" not in name and name != "normalize"]
+)
 def test_traced_graphs_keep_their_widths(name: str) -> None:
     class Literal(nn.Module):
         def __init__(self) -> None:
@@ -239,4 +280,6 @@ def test_norms_keep_their_width_where_torch_computes_a_layer_in_one_piece() -> N
     assert layer.self_attn.in_proj_weight.shape == (24, 8)  # as torch's fused kernel wants it
     x = torch.randn(2, 3, 16, 16, dtype=torch.float64)
     with torch.no_grad():
-        assert torch.allclose(prunus.mask(model, small.prunus.plan).eval()(x), small.eval()(x), rtol=1e-10, atol=1e-10)
+        assert torch.allclose(
+            prunus.mask(model, small.prunus.plan).eval()(x), small.eval()(x), rtol=1e-10, atol=1e-10
+        )

@@ -36,7 +36,9 @@ def vgg() -> ChannelGraph:
 
 def chain(*widths: int) -> ChannelGraph:
     sizes = [3, *widths]
-    return prunus.trace(nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in pairwise(sizes))), torch.zeros(1, 3, 4, 4))
+    return prunus.trace(
+        nn.Sequential(*(nn.Conv2d(a, b, 1) for a, b in pairwise(sizes))), torch.zeros(1, 3, 4, 4)
+    )
 
 
 def kept(plan: prunus.Plan) -> list[int]:
@@ -81,7 +83,9 @@ def test_global_scope_ranks_all_channels_together() -> None:
         ("vgg", "params", 0.3),
     ],
 )
-def test_budgets_are_met_from_below_within_one_per_cent(name: str, what: str, fraction: float, scope: str, request: pytest.FixtureRequest) -> None:
+def test_budgets_are_met_from_below_within_one_per_cent(
+    name: str, what: str, fraction: float, scope: str, request: pytest.FixtureRequest
+) -> None:
     graph = request.getfixturevalue(name)
     full = getattr(graph.cost(), what)
     plan = prunus.plan(graph, prunus.scores.norm(graph), scope=scope, **{what: fraction})  # type: ignore[arg-type]
@@ -92,7 +96,9 @@ def test_budgets_are_met_from_below_within_one_per_cent(name: str, what: str, fr
 
 @pytest.mark.parametrize("scope", ["uniform", "global"])
 @pytest.mark.parametrize("wish", [{"rate": 0.4}, {"macs": 0.5}])
-def test_widths_are_multiples(resnet: ChannelGraph, vgg: ChannelGraph, scope: str, wish: dict[str, float]) -> None:
+def test_widths_are_multiples(
+    resnet: ChannelGraph, vgg: ChannelGraph, scope: str, wish: dict[str, float]
+) -> None:
     for graph in (resnet, vgg):
         plan = prunus.plan(graph, prunus.scores.random(graph), scope=scope, round_to=8, **wish)  # type: ignore[arg-type]
         assert all(layer.width_after % 8 == 0 for layer in graph.layers(plan)[:-1])
@@ -165,7 +171,9 @@ def test_a_threshold_keeps_what_is_above_it_and_one_channel_of_every_group() -> 
 
 
 def test_exact_leaves_inexact_channels_alone() -> None:
-    model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.LogSoftmax(1), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    model = nn.Sequential(
+        nn.Conv2d(3, 8, 1), nn.LogSoftmax(1), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1)
+    )
     graph = prunus.trace(model, torch.zeros(1, 3, 8, 8))
     assert not prunus.plan(graph, ramp(graph), rate=0.5).exact
     for scope in ("uniform", "global"):
@@ -250,4 +258,6 @@ def test_equal_scores_are_decided_by_order() -> None:
 def test_monotone_in_the_rate(resnet: ChannelGraph) -> None:
     scores = prunus.scores.random(resnet)
     check: Callable[[float], int] = lambda r: prunus.plan(resnet, scores, rate=r, scope="global").removed  # noqa: E731
-    assert [check(r) for r in (0.1, 0.3, 0.6)] == [int(r * resnet.num_channels + 1e-9) for r in (0.1, 0.3, 0.6)]
+    assert [check(r) for r in (0.1, 0.3, 0.6)] == [
+        int(r * resnet.num_channels + 1e-9) for r in (0.1, 0.3, 0.6)
+    ]

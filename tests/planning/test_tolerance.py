@@ -26,7 +26,9 @@ def test_the_bound_is_that_of_a_paired_test() -> None:
     assert value == pytest.approx(62.5)
     unseen = 5 / 8 * 100 * (1 - 0.1 ** (1 / 8))  # five of the eight agree
     student = 1.414924  # of 7 degrees of freedom at 90 %, from a table
-    assert lowest == pytest.approx(75 - mean - math.sqrt((student * deviation / math.sqrt(8)) ** 2 + unseen**2))
+    assert lowest == pytest.approx(
+        75 - mean - math.sqrt((student * deviation / math.sqrt(8)) ** 2 + unseen**2)
+    )
     assert judged(before, after, 0.5)[1] == pytest.approx(62.5)
     assert judged(90.0, 88.0, 0.99) == (88.0, 88.0)
 
@@ -50,7 +52,10 @@ def test_what_no_number_of_agreeing_samples_can_prove_is_said_before_anything_is
         asked.append(network)
         return torch.full((40,), 100.0)
 
-    with pytest.raises(TargetError, match=r"on 40 held-out samples, even if all agree: that takes 59 that agree, or a tolerance of 7\.3 points"):
+    with pytest.raises(
+        TargetError,
+        match=r"on 40 held-out samples, even if all agree: that takes 59 that agree, or a tolerance of 7\.3 points",
+    ):
         prunus.plan(graph, torch.arange(20.0), tolerance=5.0, evaluate=points)
     assert len(asked) == 1
     assert 100 * (1 - 0.05 ** (1 / 59)) <= 5.0 < 100 * (1 - 0.05 ** (1 / 58))
@@ -66,13 +71,17 @@ def pictures(count: int, loss: float, draw: torch.Generator) -> tuple[Rows, Rows
     union = 50 + 400 * torch.rand(count, generator=draw)
     before = union * (0.7 + 0.2 * torch.rand(count, generator=draw))
     after = before * (1 - loss * 2 * torch.rand(count, generator=draw))
-    return tuple(Rows(list(torch.stack([both, union], 1)), intersection_over_union) for both in (before, after))  # type: ignore[return-value]
+    return tuple(
+        Rows(list(torch.stack([both, union], 1)), intersection_over_union) for both in (before, after)
+    )  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("count", [8, 40])
 def test_the_bound_of_a_metric_that_is_no_mean_holds_as_often_as_it_says(count: int) -> None:
     draw, wrong, rounds = torch.Generator().manual_seed(0), 0, 60
-    true = intersection_over_union(pictures(100_000, 0.05, draw)[0].each) - intersection_over_union(pictures(100_000, 0.05, draw)[1].each)
+    true = intersection_over_union(pictures(100_000, 0.05, draw)[0].each) - intersection_over_union(
+        pictures(100_000, 0.05, draw)[1].each
+    )
     for _ in range(rounds):
         before, after = pictures(count, 0.05, draw)
         value, lowest = judged(before, after, 0.9)
@@ -105,7 +114,9 @@ def test_several_metrics_with_rows_are_one_with_rows() -> None:
     value, lowest = judged(left(original), left(other), 0.9)
     assert value == pytest.approx(1 - max(lost / 4, lost / 2 / 1))
     alone = judged(
-        Rows(before.each, lambda each: intersection_over_union(each) / 2), Rows(after.each, lambda each: intersection_over_union(each) / 2), 0.9
+        Rows(before.each, lambda each: intersection_over_union(each) / 2),
+        Rows(after.each, lambda each: intersection_over_union(each) / 2),
+        0.9,
     )
     assert 1 - lowest == pytest.approx(intersection_over_union(before.each) / 2 - alone[1], rel=1e-6)
 
@@ -156,8 +167,12 @@ def test_fewer_samples_let_less_go() -> None:
         return points
 
     scores = torch.arange(20.0)
-    removed = [prunus.plan(graph, scores, tolerance=5.0, evaluate=evaluate(n)).removed for n in (100, 400, 40_000)]
-    exact = prunus.plan(graph, scores, tolerance=5.0, evaluate=lambda m: float(evaluate(400)(m).mean())).removed
+    removed = [
+        prunus.plan(graph, scores, tolerance=5.0, evaluate=evaluate(n)).removed for n in (100, 400, 40_000)
+    ]
+    exact = prunus.plan(
+        graph, scores, tolerance=5.0, evaluate=lambda m: float(evaluate(400)(m).mean())
+    ).removed
     assert removed[0] < removed[1] < removed[2] <= exact == 10
     less = prunus.plan(graph, scores, tolerance=5.0, evaluate=evaluate(400), confidence=0.5)
     assert less.removed == exact

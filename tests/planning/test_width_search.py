@@ -37,7 +37,12 @@ def space_of(model: nn.Module, seed: int = 0) -> Space:
 def clocked(space: Space, machine: Arithmetic) -> Clocked:
     layers = timed_layers(space.graph)
     tables = machine.tables(layers.shapes)
-    return Clocked(space.graph, layers, [tables[shape] for shape in layers.shapes], machine.of(space.graph.model, EXAMPLE))
+    return Clocked(
+        space.graph,
+        layers,
+        [tables[shape] for shape in layers.shapes],
+        machine.of(space.graph.model, EXAMPLE),
+    )
 
 
 @pytest.mark.parametrize("widths", [(48, 64, 32), (16, 40, 80, 64)])
@@ -96,7 +101,13 @@ def test_losses_within_layers_are_squares_of_shares_weighted_by_time() -> None:
         time = clock.ms(clock.full) - clock.ms(narrow)
         for level, value in zip(space.levels[group].tolist(), losses.tolist()):
             assert value == pytest.approx(
-                time * (sorted(channels.tolist())[: len(channels) - level] @ np.ones(len(channels) - level) / channels.sum()) ** 2
+                time
+                * (
+                    sorted(channels.tolist())[: len(channels) - level]
+                    @ np.ones(len(channels) - level)
+                    / channels.sum()
+                )
+                ** 2
             )
 
 
@@ -148,30 +159,51 @@ def test_widths_stand_on_stairs_and_lose_less_than_a_budget_of_macs() -> None:
     graph = prunus.trace(model, EXAMPLE)
     machine, scores = Arithmetic(), prunus.scores.norm(graph)
     plan = prunus.plan(graph, scores, latency=0.5, runtime=machine, scope="global")
-    assert all((size - len(group.removed)) % 16 == 0 or size - len(group.removed) == 8 for group in plan.groups for size in [group.size])
+    assert all(
+        (size - len(group.removed)) % 16 == 0 or size - len(group.removed) == 8
+        for group in plan.groups
+        for size in [group.size]
+    )
     reached = machine.of(prunus.compact(model, plan), EXAMPLE)
     others = [prunus.plan(graph, scores, macs=macs / 100, scope="global") for macs in range(5, 100, 5)]
-    as_quick = [other for other in others if machine.of(prunus.compact(model, other), EXAMPLE) <= reached * 1.001]
+    as_quick = [
+        other for other in others if machine.of(prunus.compact(model, other), EXAMPLE) <= reached * 1.001
+    ]
     worth = scores.numpy()
-    assert worth[plan.removed_in(graph)].sum() < min(worth[other.removed_in(graph)].sum() for other in as_quick)
+    assert worth[plan.removed_in(graph)].sum() < min(
+        worth[other.removed_in(graph)].sum() for other in as_quick
+    )
 
 
 def test_protected_layers_and_rounding_are_kept() -> None:
     graph = prunus.trace(chain(64, 64, 64), EXAMPLE)
-    plan = prunus.plan(graph, prunus.scores.norm(graph), latency=0.6, runtime=Arithmetic(), protect=["0"], round_to=32, floor=20)
+    plan = prunus.plan(
+        graph,
+        prunus.scores.norm(graph),
+        latency=0.6,
+        runtime=Arithmetic(),
+        protect=["0"],
+        round_to=32,
+        floor=20,
+    )
     kept = [group.size - len(group.removed) for group in plan.groups]
     assert kept[0] == 64 and all(number in (32, 64) for number in kept[1:])
 
 
 def test_rounding_to_the_machine() -> None:
     graph = prunus.trace(chain(64, 64), EXAMPLE)
-    plan = prunus.plan(graph, prunus.scores.norm(graph), macs=0.5, round_to="auto", runtime=Arithmetic(step=32))
+    plan = prunus.plan(
+        graph, prunus.scores.norm(graph), macs=0.5, round_to="auto", runtime=Arithmetic(step=32)
+    )
     assert all((group.size - len(group.removed)) % 32 == 0 for group in plan.groups)
 
 
 def test_what_cannot_be_reached_is_said() -> None:
     graph = prunus.trace(chain(32, 32), EXAMPLE)
-    with pytest.raises(TargetError, match=r"latency=0\.001 cannot be reached in arithmetic: the quickest plan that was measured takes .* ms of"):
+    with pytest.raises(
+        TargetError,
+        match=r"latency=0\.001 cannot be reached in arithmetic: the quickest plan that was measured takes .* ms of",
+    ):
         prunus.plan(graph, prunus.scores.norm(graph), latency=0.001, runtime=Arithmetic())
 
 
@@ -190,7 +222,9 @@ def test_times() -> None:
 def test_plans_from_before_have_no_timings() -> None:
     graph = prunus.trace(chain(32), EXAMPLE)
     text = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5).to_json()
-    data = {name: value for name, value in json.loads(text).items() if name not in ("timings", "sha256")} | {"prunus_plan": 1}
+    data = {name: value for name, value in json.loads(text).items() if name not in ("timings", "sha256")} | {
+        "prunus_plan": 1
+    }
     text = json.dumps(data)
     assert "timings" not in text
     assert replace(Plan.from_json(text)).timings == ()

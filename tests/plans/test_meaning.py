@@ -18,7 +18,9 @@ import prunus
 IMAGE = torch.randn(2, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def with_parameters(run: Callable[..., Any], layers: dict[str, nn.Module], **shapes: tuple[int, ...]) -> nn.Module:
+def with_parameters(
+    run: Callable[..., Any], layers: dict[str, nn.Module], **shapes: tuple[int, ...]
+) -> nn.Module:
     """A network with parameters of its own beside its layers."""
     net = Net(run, **layers)
     for name, shape in shapes.items():
@@ -39,7 +41,9 @@ def lora(m: Any, x: Tensor) -> Tensor:
 
 
 def fused(m: Any, x: Tensor) -> Tensor:
-    kernel = torch.einsum("oi,ikl->okl", m.outer, m.inner.flatten(1).unsqueeze(-1)).view(len(m.outer), -1, 3, 3)
+    kernel = torch.einsum("oi,ikl->okl", m.outer, m.inner.flatten(1).unsqueeze(-1)).view(
+        len(m.outer), -1, 3, 3
+    )
     return m.last(F.conv2d(m.first(x).relu(), kernel).relu())
 
 
@@ -97,15 +101,29 @@ CASES: dict[str, tuple[Callable[..., Any], dict[str, nn.Module], dict[str, tuple
     "tied decoder": (tied, {"first": conv(3, 16, 3), "last": conv(16, 4, 1)}, {"kernel": (24, 16, 3, 3)}, 12),
     "learned queries": (
         queries,
-        {"first": conv(3, 32, 3), "attention": nn.MultiheadAttention(32, 4, batch_first=True), "end": nn.Linear(32, 5)},
+        {
+            "first": conv(3, 32, 3),
+            "attention": nn.MultiheadAttention(32, 4, batch_first=True),
+            "end": nn.Linear(32, 5),
+        },
         {"query": (1, 1, 32)},
         8,
     ),
     "learned steps": (learned_step, {"first": conv(3, 16, 3), "last": conv(16, 4, 1)}, {"step": (16,)}, 8),
     "snake": (snake, {"first": conv(3, 16, 3), "last": conv(16, 4, 1)}, {"alpha": (16,)}, 8),
     "logarithms": (logarithm, {"first": conv(3, 16, 3), "last": conv(16, 4, 1)}, {"scale": (16,)}, 8),
-    "divisive normalisation": (divisive, {"first": conv(3, 16, 3), "last": conv(16, 4, 1)}, {"gamma": (16, 16), "beta": (16,)}, 8),
-    "filter response": (filter_response, {"first": conv(3, 16, 3), "last": conv(16, 4, 1)}, {"eps": (16,), "gain": (16,), "tau": (16,)}, 8),
+    "divisive normalisation": (
+        divisive,
+        {"first": conv(3, 16, 3), "last": conv(16, 4, 1)},
+        {"gamma": (16, 16), "beta": (16,)},
+        8,
+    ),
+    "filter response": (
+        filter_response,
+        {"first": conv(3, 16, 3), "last": conv(16, 4, 1)},
+        {"eps": (16,), "gain": (16,), "tau": (16,)},
+        8,
+    ),
     "codebook": (codebook, {"first": conv(3, 16, 3), "last": conv(16, 4, 1)}, {"codes": (7, 16)}, 8),
 }
 
@@ -122,7 +140,13 @@ def test_masked_and_compact_agree_whatever_reads_a_parameter(name: str) -> None:
 
 
 def test_old_spectral_norm_is_exact() -> None:
-    layers = spectral_norm(conv(3, 16, 3)), nn.ReLU(), spectral_norm(conv(16, 24, 3)), nn.ReLU(), conv(24, 4, 3)
+    layers = (
+        spectral_norm(conv(3, 16, 3)),
+        nn.ReLU(),
+        spectral_norm(conv(16, 24, 3)),
+        nn.ReLU(),
+        conv(24, 4, 3),
+    )
     plan, _ = pruned(randomised(nn.Sequential(*layers)), IMAGE)
     assert plan.exact and plan.removed == 20
 

@@ -35,13 +35,17 @@ def test_little_is_told_with_what_holds_most() -> None:
 
 
 def test_rounding_that_leaves_everything_is_told() -> None:
-    graph = prunus.trace(nn.Sequential(nn.Conv2d(3, 14, 3), nn.ReLU(), nn.Conv2d(14, 4, 1)).eval(), torch.zeros(1, 3, 16, 16))
+    graph = prunus.trace(
+        nn.Sequential(nn.Conv2d(3, 14, 3), nn.ReLU(), nn.Conv2d(14, 4, 1)).eval(), torch.zeros(1, 3, 16, 16)
+    )
     with pytest.warns(UserWarning, match="Only 0 channels.*round_to=16"):
         prunus.plan(graph, prunus.scores.norm(graph), rate=0.5, round_to=16)
 
 
 def test_what_the_user_asked_for_is_not_told() -> None:
-    graph = prunus.trace(nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1)).eval(), torch.zeros(1, 3, 16, 16))
+    graph = prunus.trace(
+        nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 1)).eval(), torch.zeros(1, 3, 16, 16)
+    )
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)

@@ -21,7 +21,14 @@ IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator()
 
 def net(middle: int = 8) -> nn.Module:
     return randomised(
-        nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.Sigmoid(), nn.Conv2d(6, middle, 1), nn.ReLU(), nn.Conv2d(middle, 2, 3, padding=1))
+        nn.Sequential(
+            nn.Conv2d(3, 6, 3),
+            nn.BatchNorm2d(6),
+            nn.Sigmoid(),
+            nn.Conv2d(6, middle, 1),
+            nn.ReLU(),
+            nn.Conv2d(middle, 2, 3, padding=1),
+        )
     )
 
 
@@ -49,7 +56,19 @@ def test_json_keeps_the_form_of_the_inputs(inputs: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{}", "[]", "null", "3", '{"prunus_plan": 3}', '{"prunus_plan": 1}', '{"prunus_plan": 1, "groups": 3}', "[" * 100_000, '"\ud800"']
+    "text",
+    [
+        "",
+        "{}",
+        "[]",
+        "null",
+        "3",
+        '{"prunus_plan": 3}',
+        '{"prunus_plan": 1}',
+        '{"prunus_plan": 1, "groups": 3}',
+        "[" * 100_000,
+        '"\ud800"',
+    ],
 )
 def test_text_that_is_no_plan(text: str) -> None:
     with pytest.raises(PlanError):
@@ -102,7 +121,9 @@ def test_union_of_plans_from_json_works_or_says_how() -> None:
     try:
         union = plan | plan
     except PlanError as error:
-        assert "plan.attach(" not in str(error) or hasattr(plan, "attach"), "the error names a method that a plan does not have"
+        assert "plan.attach(" not in str(error) or hasattr(plan, "attach"), (
+            "the error names a method that a plan does not have"
+        )
         assert module is not None
     else:
         assert union.removed == plan.removed
@@ -113,7 +134,15 @@ def test_plans_of_different_models_cannot_be_combined() -> None:
         random_plan(prunus.trace(net(), IMAGE)) | random_plan(prunus.trace(net(4), IMAGE))
 
 
-@pytest.mark.parametrize("call", [prunus.mask, prunus.compact, lambda m, p: prunus.verify(m, p, m), lambda m, p: prunus.trace(m, IMAGE).cost(p)])
+@pytest.mark.parametrize(
+    "call",
+    [
+        prunus.mask,
+        prunus.compact,
+        lambda m, p: prunus.verify(m, p, m),
+        lambda m, p: prunus.trace(m, IMAGE).cost(p),
+    ],
+)
 def test_a_plan_for_another_model_is_refused_by_name(call: Any) -> None:
     plan = random_plan(prunus.trace(net(), IMAGE))
     other = net(4)
@@ -129,7 +158,9 @@ def test_print_is_a_table_with_totals_and_notes() -> None:
     model = randomised(nn.Sequential(nn.Conv2d(3, 6, 1), nn.LogSoftmax(1), nn.Conv2d(6, 2, 3, padding=1)))
     plan = random_plan(prunus.trace(model, IMAGE))
     for text in (str(plan), str(Plan.from_json(plan.to_json()))):
-        assert [line.split()[:4] for line in text.splitlines() if line.startswith("0 ")] == [["0", "6", "3", "50%"]]
+        assert [line.split()[:4] for line in text.splitlines() if line.startswith("0 ")] == [
+            ["0", "6", "3", "50%"]
+        ]
         assert "3 channels go" in text
         assert "inexact" in text
 
@@ -141,7 +172,15 @@ def test_a_plan_from_json_is_carried_out_on_a_model_of_another_type() -> None:
 
 
 @pytest.mark.parametrize(
-    "inputs", ["[[1], {}]", '{"tensor": [[1, 2], 7]}', '{"tensor": [[1, 2], "nn"]}', '{"tensor": [[-1], "float32"]}', "[" * 5000, "3"]
+    "inputs",
+    [
+        "[[1], {}]",
+        '{"tensor": [[1, 2], 7]}',
+        '{"tensor": [[1, 2], "nn"]}',
+        '{"tensor": [[-1], "float32"]}',
+        "[" * 5000,
+        "3",
+    ],
 )
 def test_inputs_that_no_tensor_has_are_refused(inputs: str) -> None:
     with pytest.raises(PlanError):

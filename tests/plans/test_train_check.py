@@ -25,8 +25,14 @@ class Auxiliary(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.norm, self.second = nn.Conv2d(3, 16, 3, padding=1), nn.BatchNorm2d(16), nn.Conv2d(16, 24, 3)
-        self.aux = nn.Sequential(nn.Sigmoid(), nn.Conv2d(16, 12, 1), nn.GroupNorm(1, 12), nn.ReLU(), nn.Conv2d(12, 4, 1))
+        self.first, self.norm, self.second = (
+            nn.Conv2d(3, 16, 3, padding=1),
+            nn.BatchNorm2d(16),
+            nn.Conv2d(16, 24, 3),
+        )
+        self.aux = nn.Sequential(
+            nn.Sigmoid(), nn.Conv2d(16, 12, 1), nn.GroupNorm(1, 12), nn.ReLU(), nn.Conv2d(12, 4, 1)
+        )
         self.last, self.drop = nn.Conv2d(24, 4, 1), nn.Dropout(0.5)
 
     def forward(self, x: Tensor) -> Any:
@@ -57,7 +63,9 @@ def test_training_that_cannot_be_followed_is_told() -> None:
                 raise ValueError("targets are needed")
             return super().forward(x)
 
-    with pytest.warns(UserWarning, match=r"aux\.1\.weight.*train mode cannot be followed.*targets are needed"):
+    with pytest.warns(
+        UserWarning, match=r"aux\.1\.weight.*train mode cannot be followed.*targets are needed"
+    ):
         graph = prunus.trace(randomised(Targets()), IMAGE)
     assert graph.training is None
 
@@ -89,7 +97,12 @@ class Literal(nn.Module):
 
     def __init__(self, middle: Callable[[Any, Tensor], Tensor], norm: nn.Module | None = None) -> None:
         super().__init__()
-        self.first, self.norm, self.gate, self.last = nn.Conv2d(3, 16, 3), norm or nn.BatchNorm2d(16), nn.Linear(16, 16), nn.Linear(16, 4)
+        self.first, self.norm, self.gate, self.last = (
+            nn.Conv2d(3, 16, 3),
+            norm or nn.BatchNorm2d(16),
+            nn.Linear(16, 16),
+            nn.Linear(16, 4),
+        )
         self.middle = middle
 
     def forward(self, x: Tensor) -> Tensor:
@@ -119,7 +132,9 @@ def plain(m: Any, y: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    "model", [Literal(without_gradient), Literal(reversed_gradient), OwnTrain(plain)], ids=["no_grad", "custom gradient", "own train()"]
+    "model",
+    [Literal(without_gradient), Literal(reversed_gradient), OwnTrain(plain)],
+    ids=["no_grad", "custom gradient", "own train()"],
 )
 def test_graphs_that_would_train_otherwise_are_not_used(model: nn.Module) -> None:
     model = randomised(model).train()
@@ -146,7 +161,9 @@ def test_traced_graphs_keep_the_momentum_of_their_norms(norm: nn.Module) -> None
 def test_the_comparison_sees_outputs_gradients_and_buffers() -> None:
     def network() -> nn.Module:
         torch.manual_seed(0)
-        return nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 2, 1)).double()
+        return nn.Sequential(
+            nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Dropout(0.5), nn.Conv2d(4, 2, 1)
+        ).double()
 
     class Scaled(torch.autograd.Function):
         @staticmethod
@@ -171,9 +188,15 @@ def test_the_comparison_sees_outputs_gradients_and_buffers() -> None:
     gradient = nn.ModuleDict({"0": gradient[0], "1": gradient[2], "2": gradient[1], "3": gradient[4]})
     gradient.forward = lambda x: gradient["3"](gradient["1"](gradient["2"](gradient["0"](x))))  # type: ignore[method-assign]
     buffer[1].momentum = 0.5
-    for changed, of in ((other, "the outputs"), (gradient, "the gradient of 0."), (buffer, "the buffer 1.running")):
+    for changed, of in (
+        (other, "the outputs"),
+        (gradient, "the gradient of 0."),
+        (buffer, "the buffer 1.running"),
+    ):
         found = train_difference(network(), changed, {}, inputs)
-        assert found is not None and found.relative > 1e-3 and (found.of.startswith(of) or of == "the outputs")
+        assert (
+            found is not None and found.relative > 1e-3 and (found.of.startswith(of) or of == "the outputs")
+        )
 
 
 def test_random_numbers_are_the_same_on_both_sides() -> None:

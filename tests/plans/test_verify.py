@@ -38,14 +38,25 @@ def half(model: nn.Module) -> prunus.Plan:
     ("break_it", "said"),
     [
         (lambda m: m.last.bias.fill_(math.nan), "NaN on these inputs already, first in last (Conv2d)"),
-        (lambda m: m.last.bias[1].fill_(math.inf), "infinity on these inputs already, first in last (Conv2d)"),
-        (lambda m: m.norm.running_var.fill_(-1.0), "NaN on these inputs already, first in norm (BatchNorm2d)"),
+        (
+            lambda m: m.last.bias[1].fill_(math.inf),
+            "infinity on these inputs already, first in last (Conv2d)",
+        ),
+        (
+            lambda m: m.norm.running_var.fill_(-1.0),
+            "NaN on these inputs already, first in norm (BatchNorm2d)",
+        ),
         (lambda m: m.first.weight.fill_(math.inf), "NaN on these inputs already, first in first (Conv2d)"),
-        (lambda m: m.first.bias[0].fill_(math.nan), "NaN on these inputs already, first in first (Conv2d)"),  # of a channel that goes
+        (
+            lambda m: m.first.bias[0].fill_(math.nan),
+            "NaN on these inputs already, first in first (Conv2d)",
+        ),  # of a channel that goes
         (lambda m: m.last.weight.fill_(3e38), "already, first in last (Conv2d)"),
     ],
 )
-def test_a_model_that_gives_no_numbers_is_refused_with_the_first_layer_that_does(break_it: Callable[[Network], object], said: str) -> None:
+def test_a_model_that_gives_no_numbers_is_refused_with_the_first_layer_that_does(
+    break_it: Callable[[Network], object], said: str
+) -> None:
     torch.manual_seed(0)
     model = Network().eval()
     plan = half(model)
@@ -60,7 +71,9 @@ def test_a_model_that_gives_no_numbers_is_refused_with_the_first_layer_that_does
 
 def test_a_forward_that_makes_no_numbers_itself_is_named() -> None:
     model = Network(lambda x: (x - x) / (x - x)).eval()
-    with pytest.raises(VerifyError, match="NaN on these inputs already, first in the forward of Network itself"):
+    with pytest.raises(
+        VerifyError, match="NaN on these inputs already, first in the forward of Network itself"
+    ):
         prunus.compact(model, half(model))
 
 
@@ -89,7 +102,9 @@ def test_a_compact_model_that_gives_no_numbers_is_a_difference_for_inexact_plans
     assert found.max_abs == found.relative == math.inf and not found.exact
 
 
-def test_a_masked_model_that_gives_no_numbers_where_the_dense_one_does_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_masked_model_that_gives_no_numbers_where_the_dense_one_does_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     model = Network().eval()
     plan = half(model)
     small = prunus.compact(model, plan)
@@ -101,5 +116,8 @@ def test_a_masked_model_that_gives_no_numbers_where_the_dense_one_does_is_named(
         return masked
 
     monkeypatch.setattr(sys.modules[Verification.__module__], "mask", broken)
-    with pytest.raises(VerifyError, match=r"The masked model gives NaN where the dense one gives numbers, first in norm \(BatchNorm2d\)"):
+    with pytest.raises(
+        VerifyError,
+        match=r"The masked model gives NaN where the dense one gives numbers, first in norm \(BatchNorm2d\)",
+    ):
         prunus.verify(model, plan, small)

@@ -20,7 +20,9 @@ ENVIRONMENT = {
 }
 
 
-def layer(name: str, op: str, shape: tuple[int, ...], width: tuple[int, int], macs: tuple[int, int]) -> dict[str, Any]:
+def layer(
+    name: str, op: str, shape: tuple[int, ...], width: tuple[int, int], macs: tuple[int, int]
+) -> dict[str, Any]:
     return {
         "name": name,
         "op": op,
@@ -41,7 +43,14 @@ def quartiles(median: float) -> dict[str, float]:
 
 def measured(runtime: str, before: float, after: float) -> dict[str, Any]:
     speedup = {"factor": before / after, "wins": 0.98, "certain": True}
-    return {"runtime": runtime, "batch": 1, "threads": 1, "before": quartiles(before), "after": quartiles(after), "speedup": speedup}
+    return {
+        "runtime": runtime,
+        "batch": 1,
+        "threads": 1,
+        "before": quartiles(before),
+        "after": quartiles(after),
+        "speedup": speedup,
+    }
 
 
 def curve(epochs: int, start: float, end: float, validation: bool = True) -> list[dict[str, Any]]:
@@ -73,7 +82,15 @@ def resnet() -> dict[str, Any]:
 
 
 def lenet_result() -> dict[str, Any]:
-    trials = [(0.5, 98.3), (0.75, 97.8), (0.875, 93.9), (0.81, 96.7), (0.84, 95.0), (0.825, 97.2), (0.83, 96.1)]
+    trials = [
+        (0.5, 98.3),
+        (0.75, 97.8),
+        (0.875, 93.9),
+        (0.81, 96.7),
+        (0.84, 95.0),
+        (0.825, 97.2),
+        (0.83, 96.1),
+    ]
     return {
         "schema": 1,
         "command": "prunus demo",
@@ -86,7 +103,14 @@ def lenet_result() -> dict[str, Any]:
             "input_shape": [1, 1, 8, 8],
             "num_classes": 10,
             "weights": None,
-            "data": {"name": "digits", "train": 1288, "validation": 143, "test": 366, "mean": [0.3], "std": [0.38]},
+            "data": {
+                "name": "digits",
+                "train": 1288,
+                "validation": 143,
+                "test": 366,
+                "mean": [0.3],
+                "std": [0.38],
+            },
         },
         "target": {
             "kind": "tolerance",
@@ -141,7 +165,9 @@ def lenet_result() -> dict[str, Any]:
             "baseline": 97.9,
             "limit": 96.9,
             "note": "Filled: within the tolerance on 143 held-out images.",
-            "trials": [{"left": 1 - rate, "value": value, "accepted": value >= 96.9} for rate, value in trials],
+            "trials": [
+                {"left": 1 - rate, "value": value, "accepted": value >= 96.9} for rate, value in trials
+            ],
         },
         "training": [
             {"name": "training", "epochs": curve(20, 10.0, 98.0)},
@@ -190,10 +216,21 @@ def resnet_result() -> dict[str, Any]:
                 "std": [0.229, 0.224, 0.225],
             },
         },
-        "target": result["target"] | {"kind": "macs", "value": 0.5, "text": "50 % of its MACs", "scope": "uniform"},
+        "target": result["target"]
+        | {"kind": "macs", "value": 0.5, "text": "50 % of its MACs", "scope": "uniform"},
         "cost": {
-            "before": {"macs": 125_485_706, "params": 853_018, "bytes": 3_412_072, "peak_activation_bytes": 196_608},
-            "after": {"macs": 62_512_300, "params": 425_903, "bytes": 1_703_612, "peak_activation_bytes": 135_168},
+            "before": {
+                "macs": 125_485_706,
+                "params": 853_018,
+                "bytes": 3_412_072,
+                "peak_activation_bytes": 196_608,
+            },
+            "after": {
+                "macs": 62_512_300,
+                "params": 425_903,
+                "bytes": 1_703_612,
+                "peak_activation_bytes": 135_168,
+            },
         },
         "layers": layers,
         "accuracy": {

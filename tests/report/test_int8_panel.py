@@ -34,7 +34,11 @@ def panel() -> dict[str, Any]:
         "confidence": 0.95,
         "held_out": 5000,
         "baseline": 96.0,
-        "trials": [trial, trial | {"kept_float": ["conv1", "layer3.8.conv2"], "metric": 96.0, "lowest": 95.8, "accepted": True}],
+        "trials": [
+            trial,
+            trial
+            | {"kept_float": ["conv1", "layer3.8.conv2"], "metric": 96.0, "lowest": 95.8, "accepted": True},
+        ],
         "sensitivities": [{"layer": "conv1", "noise": 0.04}],
         "networks": [
             network("before", 3_600_000, 93.1, 6.2, 1.0),
@@ -44,10 +48,16 @@ def panel() -> dict[str, Any]:
     }
 
 
-def test_the_page_shows_networks_trials_and_layers_in_float(resnet: dict[str, Any], panel: dict[str, Any]) -> None:
+def test_the_page_shows_networks_trials_and_layers_in_float(
+    resnet: dict[str, Any], panel: dict[str, Any]
+) -> None:
     page = render(resnet | {"int8": panel})
     assert "In 8 bits" in page and "54 of 56 layers compute in 8 bits" in page
-    assert "2 trials, and the layers in float" in page and "rejected" in page and "layer3.<wbr>8.<wbr>conv2" in page
+    assert (
+        "2 trials, and the layers in float" in page
+        and "rejected" in page
+        and "layer3.<wbr>8.<wbr>conv2" in page
+    )
     assert "In 8 bits" not in render(resnet)
 
 
@@ -65,4 +75,6 @@ def test_the_sentence_says_what_was_reached(panel: dict[str, Any]) -> None:
         "54 of 56 layers compute in 8 bits: so quantising costs at most 0.5 points of accuracy on 5,000 held-out samples "
         f"with 95{words.SPACE}% confidence."
     )
-    assert int8_panel.text(panel | {"kept_float": [], "weight_bits": 7}).startswith("All 54 layers compute in 8 bits (weights in 7, ")
+    assert int8_panel.text(panel | {"kept_float": [], "weight_bits": 7}).startswith(
+        "All 54 layers compute in 8 bits (weights in 7, "
+    )

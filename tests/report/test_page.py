@@ -108,12 +108,22 @@ def test_colours_are_the_page_s(result: dict[str, Any]) -> None:
     figures = re.findall(r"<svg.*?</svg>", render(result), flags=re.DOTALL)
     assert len(figures) >= 10  # every figure twice: for a desktop and for a phone
     for figure in figures:
-        assert not re.search(r"#[0-9a-fA-F]{3,6}\b(?!-)", re.sub(r'href="#[^"]*"|url\(#[^)]*\)', "", figure)), figure[:300]
+        assert not re.search(
+            r"#[0-9a-fA-F]{3,6}\b(?!-)", re.sub(r'href="#[^"]*"|url\(#[^)]*\)', "", figure)
+        ), figure[:300]
         assert "font-family: inherit" in figure or "font-family" not in figure
 
 
 def test_a_run_without_data_or_measurement(lenet: dict[str, Any]) -> None:
-    bare = {**lenet, "accuracy": None, "search": None, "training": [], "latency": [], "pinned": [], "files": {}}
+    bare = {
+        **lenet,
+        "accuracy": None,
+        "search": None,
+        "training": [],
+        "latency": [],
+        "pinned": [],
+        "files": {},
+    }
     bare["model"] = {**lenet["model"], "data": None}
     checker = checked(render(bare))
     text = " ".join(checker.text)
@@ -132,7 +142,11 @@ def test_what_users_wrote_is_escaped(lenet: dict[str, Any]) -> None:
 
 def test_dollar_signs_are_no_mathematics(lenet: dict[str, Any]) -> None:
     page = render({**lenet, "layers": [{**lenet["layers"][0], "name": "a$b$c"}]})
-    assert all("a$b$c" in figure for figure in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL) if "20 →" in figure)
+    assert all(
+        "a$b$c" in figure
+        for figure in re.findall(r"<svg.*?</svg>", page, flags=re.DOTALL)
+        if "20 →" in figure
+    )
     assert page.count("a$b$c") == 5  # two plots, each for two widths, and the table
 
 
@@ -145,7 +159,9 @@ def test_inexact_plans_say_so(lenet: dict[str, Any]) -> None:
 def test_latency_within_the_noise_is_no_change(lenet: dict[str, Any]) -> None:
     row = lenet["latency"][0]
     same = {**lenet, "latency": [{**row, "speedup": {**row["speedup"], "certain": False}}]}
-    assert [one["change"] for one in comparison(same) if one["name"].startswith("Latency")] == ["within the noise"]
+    assert [one["change"] for one in comparison(same) if one["name"].startswith("Latency")] == [
+        "within the noise"
+    ]
 
 
 def test_pinned_entries_with_one_reason_are_one_row(resnet: dict[str, Any]) -> None:

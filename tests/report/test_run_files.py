@@ -39,7 +39,13 @@ def test_a_checkpoint_and_what_belongs_to_it_stay(tmp_path: Path) -> None:
     (tmp_path / "checkpoint-round-1-pulling.safetensors").write_text("old")
     _new(tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"model.safetensors", "result.json", "notes.txt", "checkpoint-round-1-pulling.safetensors", *PROGRESS}
+    assert names == {
+        "model.safetensors",
+        "result.json",
+        "notes.txt",
+        "checkpoint-round-1-pulling.safetensors",
+        *PROGRESS,
+    }
 
 
 def test_a_run_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
@@ -48,10 +54,14 @@ def test_a_run_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
     with pytest.raises(ZeroDivisionError), run_files(tmp_path) as staged:
         (staged / "model.safetensors").write_text("new")
         raise ZeroDivisionError
-    assert {path: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == before and (tmp_path / "kept").is_dir()
+    assert {path: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == before and (
+        tmp_path / "kept"
+    ).is_dir()
 
 
-def test_the_page_says_what_the_other_files_are_and_comes_after_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_page_says_what_the_other_files_are_and_comes_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     placed: list[str] = []
     put = delivery.fileset.put
 
@@ -74,7 +84,9 @@ def test_a_folder_with_the_name_of_a_file_is_told_before_the_work(name: str, tmp
         check(tmp_path, with_onnx=False, with_report=False)
 
 
-def test_python_is_refused_as_well_while_another_run_writes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_python_is_refused_as_well_while_another_run_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with folder_lock(tmp_path):
         monkeypatch.setattr("threading.get_ident", lambda: -1)
         with pytest.raises(ConfigError, match="is being written by another run"), run_files(tmp_path):

@@ -57,7 +57,13 @@ def slow_front(points: list[tuple[float, float]]) -> set[tuple[float, float]]:
     ],
 )
 def test_the_front_is_what_no_other_beats(points: list[tuple[float, float]]) -> None:
-    runs = Runs("digits", 100, tuple(Point(str(place), "", acc, cost, cost) for place, (cost, acc) in enumerate(points)), "", ())
+    runs = Runs(
+        "digits",
+        100,
+        tuple(Point(str(place), "", acc, cost, cost) for place, (cost, acc) in enumerate(points)),
+        "",
+        (),
+    )
     found = [(point.macs, point.accuracy) for point in runs.front("macs")]
     assert set(found) == slow_front(points)
     assert found == sorted(found)
@@ -93,7 +99,11 @@ def test_a_training_is_known_as_what_others_began_with() -> None:
 
 def test_another_training_has_no_latency() -> None:
     found = gather({"other": trained(97.0), "small": run(98.0, 200_000)})
-    assert [(point.name, point.latency_ms is None) for point in found.points] == [("lenet5", False), ("other", True), ("small", False)]
+    assert [(point.name, point.latency_ms is None) for point in found.points] == [
+        ("lenet5", False),
+        ("other", True),
+        ("small", False),
+    ]
     assert found.notes == ("Latency was not measured of other.",)
 
 
@@ -102,14 +112,23 @@ def test_a_run_that_began_with_anothers_result_adds_one_point() -> None:
     second["accuracy"]["steps"][0]["value"] = 98.0
     second["cost"]["before"] = first["cost"]["after"]
     found = gather({"first": first, "second": second})
-    assert [(point.name, point.original) for point in found.points] == [("lenet5", True), ("first", False), ("second", False)]
+    assert [(point.name, point.original) for point in found.points] == [
+        ("lenet5", True),
+        ("first", False),
+        ("second", False),
+    ]
 
 
 def test_names_differ() -> None:
     other = run(98.0, 100_000)
     other["accuracy"]["steps"][0]["value"] = 97.0
     found = gather({"lenet5": run(98.0, 200_000), "other": other})
-    assert [point.name for point in found.points] == ["lenet5 (before)", "lenet5 (before) 2", "lenet5", "other"]
+    assert [point.name for point in found.points] == [
+        "lenet5 (before)",
+        "lenet5 (before) 2",
+        "lenet5",
+        "other",
+    ]
 
 
 def test_soft_pruning_begins_with_nothing() -> None:
@@ -121,13 +140,21 @@ def test_soft_pruning_begins_with_nothing() -> None:
 
 
 def test_gates_have_their_own_measurements() -> None:
-    panel = [{"runtime": "ONNX Runtime", "network": name, "p50": p50, "p95": 1.0} for name, p50 in (("all channels", 0.04), ("with gates", 0.02))]
+    panel = [
+        {"runtime": "ONNX Runtime", "network": name, "p50": p50, "p95": 1.0}
+        for name, p50 in (("all channels", 0.04), ("with gates", 0.02))
+    ]
     gated = run(98.0, 200_000) | {"latency": [], "dynamic": {"latency": panel}}
-    assert {point.name: point.latency_ms for point in gather({"gated": gated}).points} == pytest.approx({"lenet5": 0.04, "gated": 0.02})
+    assert {point.name: point.latency_ms for point in gather({"gated": gated}).points} == pytest.approx(
+        {"lenet5": 0.04, "gated": 0.02}
+    )
 
 
 def test_runs_on_other_data_are_no_chart(resnet: dict[str, Any]) -> None:
-    with pytest.raises(ConfigError, match=r"a was tested on 366 samples of digits and b on 10,000 of cifar10: .* do not belong into one chart\.$"):
+    with pytest.raises(
+        ConfigError,
+        match=r"a was tested on 366 samples of digits and b on 10,000 of cifar10: .* do not belong into one chart\.$",
+    ):
         gather({"a": run(98.0, 1), "b": resnet})
 
 

@@ -37,7 +37,10 @@ def test_size(number: float, text: str) -> None:
     assert words.size(number) == text.replace(" ", THIN)
 
 
-@pytest.mark.parametrize(("number", "text"), [(0.0053, "0.00530"), (0.0532, "0.0532"), (0.5, "0.500"), (12.34, "12.3"), (1234.5, "1,234")])
+@pytest.mark.parametrize(
+    ("number", "text"),
+    [(0.0053, "0.00530"), (0.0532, "0.0532"), (0.5, "0.500"), (12.34, "12.3"), (1234.5, "1,234")],
+)
 def test_milliseconds(number: float, text: str) -> None:
     assert words.milliseconds(number) == f"{text}{THIN}ms"
 
@@ -73,7 +76,12 @@ def test_a_network_that_is_not_faster_is_told_what_would_make_it_so(lenet: dict[
     row = result["latency"][-1]
     row["speedup"]["certain"] = False
     said = words.not_faster(result).replace(FIXED, " ")
-    assert f"it is not faster in {row['runtime']} here" in said and "--latency 0.5" in said and "--round-to auto" in said and "--blocks N" in said
+    assert (
+        f"it is not faster in {row['runtime']} here" in said
+        and "--latency 0.5" in said
+        and "--round-to auto" in said
+        and "--blocks N" in said
+    )
     row["speedup"] = {"factor": 0.5, "wins": 0.0, "certain": True}
     assert words.not_faster(result)
     assert "--latency" not in words.not_faster(result | {"target": {**result["target"], "kind": "latency"}})
@@ -82,7 +90,10 @@ def test_a_network_that_is_not_faster_is_told_what_would_make_it_so(lenet: dict[
 
 
 def test_the_verdict_says_only_what_was_measured(lenet: dict[str, Any]) -> None:
-    assert words.verdict({**lenet, "latency": [], "accuracy": None}).replace(FIXED, " ") == "6.2× smaller, accuracy not measured"
+    assert (
+        words.verdict({**lenet, "latency": [], "accuracy": None}).replace(FIXED, " ")
+        == "6.2× smaller, accuracy not measured"
+    )
 
 
 def test_no_change_of_accuracy_is_claimed_without_a_dense_network(lenet: dict[str, Any]) -> None:
@@ -111,7 +122,10 @@ def test_the_verdict_on_a_network_with_gates() -> None:
         "accuracy": {"steps": [{"step": "before", "value": 90.0}, {"step": "with gates", "value": 89.6}]},
         "dynamic": {"latency": latency},
     }
-    assert words.verdict(result).replace(FIXED, " ") == f"2.0× fewer MACs, 1.60× faster, accuracy {words.MINUS}0.4 points"
+    assert (
+        words.verdict(result).replace(FIXED, " ")
+        == f"2.0× fewer MACs, 1.60× faster, accuracy {words.MINUS}0.4 points"
+    )
 
 
 def test_a_result_is_told_by_its_own_metric(lenet: dict[str, Any]) -> None:

@@ -21,7 +21,12 @@ def run(m: nn.Module, x: Tensor) -> Tensor:
 
 
 def network() -> nn.Module:
-    layers = {"a": nn.Conv2d(3, 5, 3), "bn": nn.BatchNorm2d(5), "b": nn.Conv2d(5, 4, 3), "head": nn.Linear(4, 2)}
+    layers = {
+        "a": nn.Conv2d(3, 5, 3),
+        "bn": nn.BatchNorm2d(5),
+        "b": nn.Conv2d(5, 4, 3),
+        "head": nn.Linear(4, 2),
+    }
     return randomised(Net(run, **layers))
 
 
@@ -34,7 +39,13 @@ def metric(reference: nn.Module):  # type: ignore[no-untyped-def]
 def zeroed(model: nn.Module, filters: list[int]) -> nn.Module:
     copied = copy.deepcopy(model)
     with torch.no_grad():
-        for tensor in (copied.a.weight, copied.a.bias, copied.bn.weight, copied.bn.bias, copied.bn.running_mean):
+        for tensor in (
+            copied.a.weight,
+            copied.a.bias,
+            copied.bn.weight,
+            copied.bn.bias,
+            copied.bn.running_mean,
+        ):
             tensor[filters] = 0
     return copied
 
@@ -43,7 +54,9 @@ def zeroed(model: nn.Module, filters: list[int]) -> nn.Module:
 def test_it_is_the_loss_without_each_filter(greedy: bool) -> None:
     model = network()
     evaluate = metric(model)
-    found = scores.car(prunus.trace(model, INPUTS), evaluate, layers=["a"], greedy=greedy)[channels(prunus.trace(model, INPUTS), "a.weight")]
+    found = scores.car(prunus.trace(model, INPUTS), evaluate, layers=["a"], greedy=greedy)[
+        channels(prunus.trace(model, INPUTS), "a.weight")
+    ]
     left, gone, reached = list(range(5)), [], -float("inf")
     with torch.no_grad():
         while left:

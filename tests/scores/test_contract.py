@@ -49,7 +49,9 @@ SCORES: dict[str, Score] = {
     "bn-scale": lambda graph, pairs: scores.bn_scale(graph),
     "geometric-median": lambda graph, pairs: scores.geometric_median(graph),
     "similarity": lambda graph, pairs: scores.similarity(graph).scores,
-    "similarity-inputs": lambda graph, pairs: scores.similarity(graph, "empirical", [x for x, _ in pairs]).scores,
+    "similarity-inputs": lambda graph, pairs: (
+        scores.similarity(graph, "empirical", [x for x, _ in pairs]).scores
+    ),
     "activation-mean": lambda graph, pairs: scores.activation_mean(graph, [x for x, _ in pairs]),
     "reconstruction": lambda graph, pairs: scores.reconstruction(graph, [x for x, _ in pairs]),
     "thinet": lambda graph, pairs: scores.thinet(graph, [x for x, _ in pairs]),
@@ -60,7 +62,10 @@ SCORES: dict[str, Score] = {
     "car": lambda graph, pairs: scores.car(
         graph,
         lambda model: -float(F.cross_entropy(model(pairs[0][0]), pairs[0][1])),
-        layers=[graph.groups[0].members[0][0], graph.groups[-1].members[0][0]],  # all of them would take minutes
+        layers=[
+            graph.groups[0].members[0][0],
+            graph.groups[-1].members[0][0],
+        ],  # all of them would take minutes
         greedy=False,
     ),
     "random": lambda graph, pairs: scores.random(graph, 0),
@@ -96,7 +101,9 @@ def test_a_score_is_one_number_per_channel_and_prunes_exactly(name: str, score: 
     if score in ("lasso", "pls"):
         pytest.importorskip("sklearn", reason="scikit-learn is not installed")
     graph, pairs = network(name)
-    if score == "bn-scale" and not any(isinstance(module, nn.BatchNorm2d) for module in graph.model.modules()):
+    if score == "bn-scale" and not any(
+        isinstance(module, nn.BatchNorm2d) for module in graph.model.modules()
+    ):
         pytest.skip("no batch norm")
     before = {key: tensor.clone() for key, tensor in graph.model.state_dict().items()}
     found = SCORES[score](graph, pairs)
@@ -125,6 +132,9 @@ def test_every_compensation_compacts_exactly(name: str, compensate: str) -> None
     small = prunus.compact(fitted, plan)
     assert small.prunus.verification.relative < 1e-4
     with torch.no_grad():
-        wanted, plain, found = (torch.cat([one(x) for x in inputs]) for one in (graph.model, prunus.compact(graph.model, plan), small))
+        wanted, plain, found = (
+            torch.cat([one(x) for x in inputs])
+            for one in (graph.model, prunus.compact(graph.model, plan), small)
+        )
     if compensate != "merge":
         assert float((found - wanted).square().mean()) < float((plain - wanted).square().mean())

@@ -18,7 +18,10 @@ from prunus.errors import PlanError
 from prunus.scores.nisp import infinite_feature_selection
 from prunus.scores.pls import importance
 
-BATCHES = [torch.randn(16, 3, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+BATCHES = [
+    torch.randn(16, 3, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(i))
+    for i in range(3)
+]
 LABELS = [torch.randint(3, (16,), generator=torch.Generator().manual_seed(10 + i)) for i in range(3)]
 
 
@@ -73,12 +76,21 @@ def test_vip_is_the_formula() -> None:
     draw = np.random.default_rng(0)
     weights, samples, loadings = draw.normal(size=(7, 2)), draw.normal(size=(30, 2)), draw.normal(size=(3, 2))
     found = importance(weights, samples, loadings)
-    explained = [sum(samples[n, a] ** 2 for n in range(30)) * sum(loadings[k, a] ** 2 for k in range(3)) for a in range(2)]
-    cross = [float(samples[:, a] @ samples[:, 1 - a] * (loadings[:, a] @ loadings[:, 1 - a])) for a in range(2)]
-    explained = [e + c for e, c in zip(explained, cross)]  # the diagonal of T'T Q'Q; components that are not orthogonal share
+    explained = [
+        sum(samples[n, a] ** 2 for n in range(30)) * sum(loadings[k, a] ** 2 for k in range(3))
+        for a in range(2)
+    ]
+    cross = [
+        float(samples[:, a] @ samples[:, 1 - a] * (loadings[:, a] @ loadings[:, 1 - a])) for a in range(2)
+    ]
+    explained = [
+        e + c for e, c in zip(explained, cross)
+    ]  # the diagonal of T'T Q'Q; components that are not orthogonal share
     for i in range(7):
         shares = [weights[i, a] ** 2 / sum(weights[j, a] ** 2 for j in range(7)) for a in range(2)]
-        assert found[i] == pytest.approx(math.sqrt(7 * sum(e * s for e, s in zip(explained, shares)) / sum(explained)))
+        assert found[i] == pytest.approx(
+            math.sqrt(7 * sum(e * s for e, s in zip(explained, shares)) / sum(explained))
+        )
 
 
 def test_pls_finds_the_channel_that_tells_the_classes() -> None:

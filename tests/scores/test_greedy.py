@@ -19,7 +19,17 @@ def lowest(values: Tensor, count: int) -> list[int]:
 
 
 def test_kernels_of_removed_maps_do_not_count() -> None:
-    net = randomised(nn.Sequential(nn.Conv2d(3, 6, 3), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.ReLU(), nn.Conv2d(8, 4, 3), nn.Flatten(), nn.Linear(16, 2)))
+    net = randomised(
+        nn.Sequential(
+            nn.Conv2d(3, 6, 3),
+            nn.ReLU(),
+            nn.Conv2d(6, 8, 3),
+            nn.ReLU(),
+            nn.Conv2d(8, 4, 3),
+            nn.Flatten(),
+            nn.Linear(16, 2),
+        )
+    )
     graph = prunus.trace(net, IMAGE)
     found = scores.greedy_norm(graph, 0.5, {"2": 0.25})
     removed: list[int] = []
@@ -39,7 +49,9 @@ def test_it_chooses_other_filters_than_the_independent_norm() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.ReLU(), nn.Conv2d(2, 1, 1))
     with torch.no_grad():
         net[0].weight.copy_(torch.tensor([1.0, 2.0]).view(2, 1, 1, 1))
-        net[2].weight.copy_(torch.tensor([[9.0, 1.0], [0.0, 3.0]]).view(2, 2, 1, 1))  # the first is large by what it reads of map 0, which goes
+        net[2].weight.copy_(
+            torch.tensor([[9.0, 1.0], [0.0, 3.0]]).view(2, 2, 1, 1)
+        )  # the first is large by what it reads of map 0, which goes
     graph = prunus.trace(net, torch.zeros(1, 1, 2, 2))
     second = channels(graph, "2.weight")
     assert scores.norm(graph, 1, "producer")[second].tolist() == [10.0, 3.0]
@@ -60,14 +72,21 @@ def test_where_nothing_goes_it_is_the_independent_norm() -> None:
 
 def test_layers_are_walked_as_they_run_not_as_they_are_defined() -> None:
     net = randomised(
-        Net(lambda m, x: m.head(m.late(m.early(x)).mean((2, 3))), late=nn.Conv2d(4, 5, 3), early=nn.Conv2d(3, 4, 3), head=nn.Linear(5, 2))
+        Net(
+            lambda m, x: m.head(m.late(m.early(x)).mean((2, 3))),
+            late=nn.Conv2d(4, 5, 3),
+            early=nn.Conv2d(3, 4, 3),
+            head=nn.Linear(5, 2),
+        )
     )
     graph = prunus.trace(net, IMAGE)
     found = scores.greedy_norm(graph, 0.5)
     early = net.early.weight.detach().abs().sum((1, 2, 3))
     kept = [i for i in range(4) if i not in lowest(early, 2)]
     assert torch.allclose(found[channels(graph, "early.weight")], early)
-    assert torch.allclose(found[channels(graph, "late.weight")], net.late.weight.detach()[:, kept].abs().sum((1, 2, 3)))
+    assert torch.allclose(
+        found[channels(graph, "late.weight")], net.late.weight.detach()[:, kept].abs().sum((1, 2, 3))
+    )
 
 
 def test_residual_streams_and_grouped_and_transposed_convolutions() -> None:
@@ -90,7 +109,9 @@ def test_residual_streams_and_grouped_and_transposed_convolutions() -> None:
         if name != "stem.weight":
             reads = torch.tensor([bool(gone[c]) for c in channels(graph, name, 1 - dim)])
             weight.index_fill_(1 - dim, reads.nonzero().flatten(), 0)
-        wanted = torch.zeros(graph.num_channels, dtype=torch.float64)  # a channel of the stream has two slots: the grouped convolution couples them
+        wanted = torch.zeros(
+            graph.num_channels, dtype=torch.float64
+        )  # a channel of the stream has two slots: the grouped convolution couples them
         for channel, filter in zip(channels(graph, name, dim), weight.movedim(dim, 0), strict=True):
             wanted[channel] += filter.abs().sum()
         mine = sorted(set(channels(graph, name, dim)))

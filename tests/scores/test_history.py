@@ -20,8 +20,15 @@ IMAGE = torch.randn(2, 3, 12, 12, dtype=torch.float64, generator=torch.Generator
 
 def residual() -> nn.Module:
     """Channels of a and b are coupled; c is alone."""
-    layers = {"a": nn.Conv2d(3, 6, 3), "b": nn.Conv2d(6, 6, 3, padding=1), "c": nn.Conv2d(6, 8, 1), "d": nn.Linear(8, 2)}
-    return randomised(Net(lambda m, x: m.d(m.c(m.a(x).relu() + m.b(m.a(x).relu())).relu().mean((2, 3))), **layers))
+    layers = {
+        "a": nn.Conv2d(3, 6, 3),
+        "b": nn.Conv2d(6, 6, 3, padding=1),
+        "c": nn.Conv2d(6, 8, 1),
+        "d": nn.Linear(8, 2),
+    }
+    return randomised(
+        Net(lambda m, x: m.d(m.c(m.a(x).relu() + m.b(m.a(x).relu())).relu().mean((2, 3))), **layers)
+    )
 
 
 def test_norms_of_coupled_filters_are_added() -> None:
@@ -36,7 +43,11 @@ def test_norms_of_coupled_filters_are_added() -> None:
 def slow_pairs(norms: torch.Tensor, count: int) -> list[tuple[int, int]]:
     """Sort all pairs by the sum over epochs of |l1(i) - l1(j)|; the smaller sum goes."""
     size = norms.shape[1]
-    pairs = [(sum(abs(float(row[i] - row[j])) for row in norms), i, j) for i in range(size) for j in range(i + 1, size)]
+    pairs = [
+        (sum(abs(float(row[i] - row[j])) for row in norms), i, j)
+        for i in range(size)
+        for j in range(i + 1, size)
+    ]
     gone: list[tuple[int, int]] = []
     for _, i, j in sorted(pairs):
         if len(gone) == count:
@@ -50,11 +61,15 @@ def slow_pairs(norms: torch.Tensor, count: int) -> list[tuple[int, int]]:
 @pytest.mark.parametrize("count", [0, 1, 3, 5])
 def test_pairs_are_the_nearest_histories(count: int) -> None:
     graph = prunus.trace(residual(), IMAGE)
-    history = torch.rand(7, graph.num_channels, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    history = torch.rand(
+        7, graph.num_channels, generator=torch.Generator().manual_seed(3), dtype=torch.float64
+    )
     for group in graph.groups:
         found = closest_pairs(graph, history, {group.index: count})[group.index]
         wanted = slow_pairs(history[:, torch.from_numpy(group.channels)], count)
-        assert [(pair.goes, pair.stays) for pair in found] == [(group.channels[i], group.channels[j]) for i, j in wanted]
+        assert [(pair.goes, pair.stays) for pair in found] == [
+            (group.channels[i], group.channels[j]) for i, j in wanted
+        ]
         assert len({pair.goes for pair in found}) == count
 
 
@@ -98,7 +113,15 @@ def test_a_training_writes_its_history_down_and_resumes_it(tmp_path: Path) -> No
         model = models.lenet5(image_size=8)
         history = NormHistory(torch.zeros(1, 1, 8, 8))
         config = TrainConfig(epochs=epochs, schedule="constant", batch_size=64, lr=0.05)
-        train(model, split, config, normalise=digits.normalise, pruning=history, checkpoint=tmp_path / name, resume=True)
+        train(
+            model,
+            split,
+            config,
+            normalise=digits.normalise,
+            pruning=history,
+            checkpoint=tmp_path / name,
+            resume=True,
+        )
         return history, model
 
     history, model = run(3, "one")

@@ -30,7 +30,12 @@ def residual(m: nn.Module, x: Tensor) -> Tensor:
 
 
 def network() -> nn.Module:
-    layers = {"a": nn.Conv2d(3, 6, 3), "bn": nn.BatchNorm2d(6), "b": nn.Conv2d(6, 6, 3, padding=1), "head": nn.Linear(6, 2)}
+    layers = {
+        "a": nn.Conv2d(3, 6, 3),
+        "bn": nn.BatchNorm2d(6),
+        "b": nn.Conv2d(6, 6, 3, padding=1),
+        "head": nn.Linear(6, 2),
+    }
     return randomised(Net(residual, **layers))
 
 
@@ -41,7 +46,9 @@ def test_putting_them_on_and_taking_them_off_changes_nothing(start: str) -> None
     graph = prunus.trace(model, IMAGE)
     weights = ImportanceWeights(model, graph, start)  # type: ignore[arg-type]
     assert torch.allclose(model(IMAGE), wanted, rtol=1e-5)
-    assert weights.weights.shape == (graph.num_channels,) and any(p is weights.weights for p in model.parameters())
+    assert weights.weights.shape == (graph.num_channels,) and any(
+        p is weights.weights for p in model.parameters()
+    )
     if start != "ones":
         assert len(weights.weights.detach().unique()) > 1 and float(weights.weights.detach().max()) <= 1
     weights.fold()
@@ -80,7 +87,9 @@ def assert_zero_is_the_mask(model: nn.Module) -> None:
 def test_where_a_channel_leaves_a_constant_zero_weights_are_the_mask(norm: bool, padding: int) -> None:
     """A constant in front of a padded convolution cannot go into its bias: the slice that reads the channel has the weight too."""
     layers = [nn.Conv2d(3, 4, 1), nn.Sigmoid(), nn.Conv2d(4, 6, 3, padding=padding, bias=not norm)]
-    model = randomised(nn.Sequential(*layers, *[nn.BatchNorm2d(6)] * norm, nn.Sigmoid(), nn.Conv2d(6, 2, 3, padding=1)))
+    model = randomised(
+        nn.Sequential(*layers, *[nn.BatchNorm2d(6)] * norm, nn.Sigmoid(), nn.Conv2d(6, 2, 3, padding=1))
+    )
     assert_zero_is_the_mask(model)
     assert not any(hasattr(module, "parametrizations") for module in model.modules())
 
@@ -97,7 +106,9 @@ class Step(nn.Module):
 
 
 def test_what_is_divided_by_goes_to_one_with_its_weight() -> None:
-    model = randomised(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sigmoid(), Step(), nn.Conv2d(4, 2, 1)))
+    model = randomised(
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sigmoid(), Step(), nn.Conv2d(4, 2, 1))
+    )
     with torch.no_grad():
         model[3].step.copy_(torch.rand(4, 1, 1, dtype=torch.float64) + 0.3)  # type: ignore[union-attr, operator]
     assert_zero_is_the_mask(model)
@@ -157,7 +168,9 @@ def test_what_stands_before_a_batch_norm_is_left_alone() -> None:
     model = models.resnet20().eval()
     graph = prunus.trace(model, torch.zeros(1, 3, 32, 32))
     ImportanceWeights(model, graph)
-    changed = {name.split(".parametrizations")[0] for name, _ in model.named_parameters() if "original" in name}
+    changed = {
+        name.split(".parametrizations")[0] for name, _ in model.named_parameters() if "original" in name
+    }
     assert "layer1.0.bn1" in changed and not any("conv" in name for name in changed)
 
 
@@ -165,7 +178,15 @@ def test_shared_parameters_and_unknown_starts_are_refused() -> None:
     model = network()
     with pytest.raises(PlanError, match="not 'zeros'"):
         ImportanceWeights(model, prunus.trace(model, IMAGE), "zeros")  # type: ignore[arg-type]
-    tied = randomised(Net(lambda m, x: m.d(m.c(m.b(m.a(x)))), a=nn.Conv2d(3, 3, 1), b=nn.Conv2d(3, 3, 1), c=nn.Conv2d(3, 3, 1), d=nn.Conv2d(3, 2, 1)))
+    tied = randomised(
+        Net(
+            lambda m, x: m.d(m.c(m.b(m.a(x)))),
+            a=nn.Conv2d(3, 3, 1),
+            b=nn.Conv2d(3, 3, 1),
+            c=nn.Conv2d(3, 3, 1),
+            d=nn.Conv2d(3, 2, 1),
+        )
+    )
     tied.c.weight = tied.b.weight
     graph = prunus.trace(tied, IMAGE)
     if any(axis.name == "b.weight" and axis.produces and (axis.channels >= 0).any() for axis in graph.axes):

@@ -29,11 +29,15 @@ def sensitivity(model: nn.Module, masks: dict[str, Tensor] | None = None) -> dic
         for name in names if masks else ():
             masked.get_parameter(name).mul_(masks[name])  # type: ignore[index]
     F.cross_entropy(masked(INPUTS), LABELS).backward()  # type: ignore[no-untyped-call]
-    return {name: (model.get_parameter(name).detach() * masked.get_parameter(name).grad).abs() for name in names}
+    return {
+        name: (model.get_parameter(name).detach() * masked.get_parameter(name).grad).abs() for name in names
+    }
 
 
 def top(saliency: dict[str, Tensor], count: int) -> dict[str, Tensor]:
-    every = sorted((-float(v), n, i) for n, values in saliency.items() for i, v in enumerate(values.flatten().tolist()))
+    every = sorted(
+        (-float(v), n, i) for n, values in saliency.items() for i, v in enumerate(values.flatten().tolist())
+    )
     kept = {(name, index) for _, name, index in every[:count]}
     return {
         name: torch.tensor([(name, i) in kept for i in range(values.numel())]).view(values.shape) for name, values in saliency.items()
@@ -58,7 +62,10 @@ def test_snip_keeps_the_most_sensitive() -> None:
 
 def test_force_with_one_step_is_snip() -> None:
     model = network()
-    one, other = force(model, [(INPUTS, LABELS)], F.cross_entropy, 0.1, steps=1), snip(model, (INPUTS, LABELS), F.cross_entropy, 0.1)
+    one, other = (
+        force(model, [(INPUTS, LABELS)], F.cross_entropy, 0.1, steps=1),
+        snip(model, (INPUTS, LABELS), F.cross_entropy, 0.1),
+    )
     assert all(torch.equal(one[name], other[name]) for name in one)
 
 
@@ -88,7 +95,9 @@ def test_channels_add_up_what_they_make_and_are_read_by() -> None:
     found = channel_saliency(graph, (INPUTS, LABELS), F.cross_entropy)
     saliency = sensitivity(model)
     channel = next(axis.channels for axis in graph.axes if (axis.name, axis.dim) == ("conv1.weight", 0))[3]
-    assert float(found[channel]) == pytest.approx(float(saliency["conv1.weight"][3].sum() + saliency["conv2.weight"][:, 3].sum()), rel=1e-5)
+    assert float(found[channel]) == pytest.approx(
+        float(saliency["conv1.weight"][3].sum() + saliency["conv2.weight"][:, 3].sum()), rel=1e-5
+    )
 
 
 @pytest.mark.parametrize(("keep", "steps"), [(0.0, 1), (1.1, 1), (0.5, 0)])

@@ -17,7 +17,10 @@ from prunus.scores import products
 from prunus.scores.reconstruction import Problem
 
 MODULE = importlib.import_module("prunus.scores.reconstruction")  # `scores.reconstruction` is the function
-BATCHES = [torch.randn(16, 3, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+BATCHES = [
+    torch.randn(16, 3, 7, 7, dtype=torch.float64, generator=torch.Generator().manual_seed(i))
+    for i in range(3)
+]
 
 
 def two_readers(m: nn.Module, x: Tensor) -> Tensor:
@@ -26,7 +29,15 @@ def two_readers(m: nn.Module, x: Tensor) -> Tensor:
 
 
 def network() -> nn.Module:
-    return randomised(Net(two_readers, a=nn.Conv2d(3, 6, 3), b=nn.Conv2d(6, 4, 3, bias=False), head=nn.Linear(4, 2), other=nn.Linear(150, 2)))
+    return randomised(
+        Net(
+            two_readers,
+            a=nn.Conv2d(3, 6, 3),
+            b=nn.Conv2d(6, 4, 3, bias=False),
+            head=nn.Linear(4, 2),
+            other=nn.Linear(150, 2),
+        )
+    )
 
 
 def windows(x: Tensor) -> Tensor:
@@ -52,7 +63,15 @@ def slow(model: nn.Module, ridge: float) -> tuple[list[int], list[float]]:
     ):
         rows = rows - rows.mean(0) * centred
         squares = rows.T @ rows / len(rows)
-        views.append((rows, matrix, each, ridge * float(squares.diagonal().mean()), float((matrix @ squares * matrix).sum())))
+        views.append(
+            (
+                rows,
+                matrix,
+                each,
+                ridge * float(squares.diagonal().mean()),
+                float((matrix @ squares * matrix).sum()),
+            )
+        )
     left, order, costs, spent = list(range(6)), [], [], [0.0, 0.0]
     while left:
         trials = []
@@ -70,7 +89,9 @@ def slow(model: nn.Module, ridge: float) -> tuple[list[int], list[float]]:
 
 
 @pytest.mark.parametrize("at_once", [1, 2, 3, 64])
-def test_it_is_greedy_elimination_with_a_refit_at_every_step(at_once: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_greedy_elimination_with_a_refit_at_every_step(
+    at_once: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(MODULE, "AT_ONCE", at_once)
     model = network()
     graph = prunus.trace(model, BATCHES[0])

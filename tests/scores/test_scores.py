@@ -20,7 +20,11 @@ from prunus.paint.graph import ChannelGraph
 
 IMAGE = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 LABELS = torch.tensor([0, 1, 1, 0])
-REDUCES: dict[str, Callable[[list[float]], float]] = {"sum": sum, "mean": lambda v: sum(v) / len(v), "max": max}
+REDUCES: dict[str, Callable[[list[float]], float]] = {
+    "sum": sum,
+    "mean": lambda v: sum(v) / len(v),
+    "max": max,
+}
 
 
 def residual(m: nn.Module, x: Tensor) -> Tensor:
@@ -50,7 +54,13 @@ def slots(graph: ChannelGraph, least_dims: int = 2) -> Iterator[tuple[int, str, 
         if axis.name in parameters and parameters[axis.name].dim() >= least_dims:
             for i, channel in enumerate(axis.channels.tolist()):
                 if channel >= 0:
-                    yield channel, axis.name, axis.dim, parameters[axis.name].detach().select(axis.dim, i), axis.produces
+                    yield (
+                        channel,
+                        axis.name,
+                        axis.dim,
+                        parameters[axis.name].detach().select(axis.dim, i),
+                        axis.produces,
+                    )
 
 
 def combine(graph: ChannelGraph, found: list[tuple[int, float]], reduce: str) -> Tensor:
@@ -78,8 +88,14 @@ def test_norm(graph: ChannelGraph, p: float, reduce: str) -> None:
 @pytest.mark.parametrize("p", [1, 2])
 def test_norm_of_the_producer_alone(graph: ChannelGraph, p: float) -> None:
     first = firsts(graph)
-    found = [(c, float((w.abs() ** p).sum() ** (1 / p))) for c, name, dim, w, _ in slots(graph) if first[c] == (name, dim)]
-    assert torch.allclose(scores.norm(graph, p=p, reduce="producer"), combine(graph, found, "sum"), rtol=1e-12)
+    found = [
+        (c, float((w.abs() ** p).sum() ** (1 / p)))
+        for c, name, dim, w, _ in slots(graph)
+        if first[c] == (name, dim)
+    ]
+    assert torch.allclose(
+        scores.norm(graph, p=p, reduce="producer"), combine(graph, found, "sum"), rtol=1e-12
+    )
     filters = graph.model.a.weight.detach().flatten(1).norm(p=p, dim=1)
     coupled = filters[:3] + filters[3:]  # the grouped reader couples slot j of both groups
     assert torch.allclose(scores.norm(graph, p=p, reduce="producer")[:3], coupled, rtol=1e-12)
@@ -101,7 +117,9 @@ def test_batch_norm_scale(graph: ChannelGraph) -> None:
     wanted = [sum(v) / len(v) if v else sum(means) / len(means) for v in found.values()]
     assert torch.allclose(scores.bn_scale(graph), torch.tensor(wanted, dtype=torch.float64), rtol=1e-12)
     producer = scores.bn_scale(graph, reduce="producer")
-    assert len(set(producer.tolist())) > 2  # whatever it means for a norm, it must not be the same number everywhere
+    assert (
+        len(set(producer.tolist())) > 2
+    )  # whatever it means for a norm, it must not be the same number everywhere
 
 
 def test_batch_norm_scale_needs_a_batch_norm() -> None:
@@ -140,7 +158,9 @@ def test_taylor(graph: ChannelGraph, reduce: str) -> None:
                         seen[axis.name, axis.dim] = 1
         wanted += combine(graph, found, reduce) ** 2 / len(batches)
         assert len(seen) >= 6
-    assert torch.allclose(scores.taylor(graph, batches, F.cross_entropy, reduce=reduce), wanted, rtol=1e-10, atol=1e-18)  # type: ignore[arg-type]
+    assert torch.allclose(
+        scores.taylor(graph, batches, F.cross_entropy, reduce=reduce), wanted, rtol=1e-10, atol=1e-18
+    )  # type: ignore[arg-type]
 
 
 def test_taylor_and_activation_need_a_batch(graph: ChannelGraph) -> None:
@@ -195,12 +215,17 @@ def test_one_finite_number_per_channel_and_the_model_is_untouched(name: str) -> 
     x = torch.randn(2, 3, 32, 32)
     net = resnet20().train()
     net(x).sum().backward()
-    state, gradients = copy.deepcopy(net.state_dict()), [p.grad.clone() for p in net.parameters() if p.grad is not None]
+    state, gradients = (
+        copy.deepcopy(net.state_dict()),
+        [p.grad.clone() for p in net.parameters() if p.grad is not None],
+    )
     graph = prunus.trace(net, x)
     found = SCORES[name](graph, x)
     assert found.shape == (graph.num_channels,)
     assert found.isfinite().all()
-    assert found.unique().numel() > graph.num_channels // 2 or name == "bn_scale"  # all scales of a fresh model are one
+    assert (
+        found.unique().numel() > graph.num_channels // 2 or name == "bn_scale"
+    )  # all scales of a fresh model are one
     assert net.training
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
     assert all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), gradients) if p.grad is not None)
@@ -224,11 +249,22 @@ def test_an_unknown_reduction(graph: ChannelGraph) -> None:
 @pytest.mark.parametrize("score", ["taylor", "activation_mean"])
 def test_inputs_as_the_model_takes_them(score: str) -> None:
     """Several inputs, by position and by name, as `trace` takes them."""
-    net = randomised(Net(lambda m, a, b: m.c(m.a(a) + m.b(b)).mean((2, 3)), a=nn.Conv2d(3, 4, 1), b=nn.Conv2d(3, 4, 1), c=nn.Conv2d(4, 2, 1)))
+    net = randomised(
+        Net(
+            lambda m, a, b: m.c(m.a(a) + m.b(b)).mean((2, 3)),
+            a=nn.Conv2d(3, 4, 1),
+            b=nn.Conv2d(3, 4, 1),
+            c=nn.Conv2d(4, 2, 1),
+        )
+    )
     by_position, by_name = (IMAGE, IMAGE), {"a": IMAGE, "b": IMAGE}
     found = []
     for inputs in (by_position, by_name):
         graph = prunus.trace(net, inputs)
         batches = [(inputs, LABELS)]
-        found.append(scores.taylor(graph, batches, F.cross_entropy) if score == "taylor" else scores.activation_mean(graph, batches))
+        found.append(
+            scores.taylor(graph, batches, F.cross_entropy)
+            if score == "taylor"
+            else scores.activation_mean(graph, batches)
+        )
     assert torch.equal(*found)

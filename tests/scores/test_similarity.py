@@ -20,7 +20,10 @@ from prunus.scores.products import LayerProducts
 from prunus.scores.similarity import medoid_linkage, next_losses, plain_losses
 
 IMAGE = torch.randn(4, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
-BATCHES = [torch.randn(16, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(i)) for i in range(3)]
+BATCHES = [
+    torch.randn(16, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(i))
+    for i in range(3)
+]
 
 
 def chain(m: nn.Module, x: Tensor) -> Tensor:
@@ -28,7 +31,13 @@ def chain(m: nn.Module, x: Tensor) -> Tensor:
 
 
 def network() -> nn.Module:
-    layers = {"a": nn.Conv2d(3, 10, 3), "bn1": nn.BatchNorm2d(10), "b": nn.Conv2d(10, 7, 3), "bn2": nn.BatchNorm2d(7), "head": nn.Linear(7, 4)}
+    layers = {
+        "a": nn.Conv2d(3, 10, 3),
+        "bn1": nn.BatchNorm2d(10),
+        "b": nn.Conv2d(10, 7, 3),
+        "bn2": nn.BatchNorm2d(7),
+        "head": nn.Linear(7, 4),
+    }
     model = randomised(Net(chain, **layers))
     with torch.no_grad():
         for norm in (model.bn1, model.bn2):
@@ -63,7 +72,9 @@ def test_products_from_weights_are_the_formula() -> None:
     model = network()
     graph = prunus.trace(model, IMAGE)
     mean, variance = moments.input_moments(graph)["b"]
-    seen = next(one for one in moments.from_weights(graph) if one.channels.tolist() == channels(graph, "b.weight"))
+    seen = next(
+        one for one in moments.from_weights(graph) if one.channels.tolist() == channels(graph, "b.weight")
+    )
     for i in range(7):
         for j in range(7):
             total = 0.0
@@ -71,7 +82,9 @@ def test_products_from_weights_are_the_formula() -> None:
             for k in (i, j):
                 factor = float(model.bn2.weight[k] / (model.bn2.running_var[k] + model.bn2.eps).sqrt())
                 folded.append(factor * model.b.weight[k])
-                shift.append(factor * float(model.b.bias[k] - model.bn2.running_mean[k]) + float(model.bn2.bias[k]))
+                shift.append(
+                    factor * float(model.b.bias[k] - model.bn2.running_mean[k]) + float(model.bn2.bias[k])
+                )
             for c in range(10):
                 total += float((folded[0][c] * folded[1][c]).sum() * variance[c])
             ends = [float((folded[n].sum((1, 2)) * mean).sum()) + shift[n] for n in (0, 1)]
@@ -82,7 +95,11 @@ def test_products_from_weights_are_the_formula() -> None:
 def test_products_from_inputs_are_averages() -> None:
     model = network()
     graph = prunus.trace(model, IMAGE)
-    seen = next(one for one in moments.from_inputs(graph, BATCHES) if one.channels.tolist() == channels(graph, "b.weight", 1))
+    seen = next(
+        one
+        for one in moments.from_inputs(graph, BATCHES)
+        if one.channels.tolist() == channels(graph, "b.weight", 1)
+    )
     with torch.no_grad():
         hidden = torch.cat([model.bn1(model.a(x)).relu() for x in BATCHES])
     for i, j in ((0, 0), (2, 5), (9, 1)):
@@ -93,7 +110,11 @@ def test_products_from_inputs_are_averages() -> None:
 def test_products_from_batch_norms() -> None:
     model = network()
     graph = prunus.trace(model, IMAGE)
-    seen = next(one for one in moments.from_batch_norms(graph) if one.channels.tolist() == channels(graph, "bn1.weight"))
+    seen = next(
+        one
+        for one in moments.from_batch_norms(graph)
+        if one.channels.tolist() == channels(graph, "bn1.weight")
+    )
     scale, shift = model.bn1.weight.detach(), model.bn1.bias.detach()
     for i, j in ((0, 0), (2, 5)):
         apart = seen.products[i, i] + seen.products[j, j] - 2 * seen.products[i, j]
@@ -117,7 +138,9 @@ def test_noise_has_the_spectrum_of_photographs() -> None:
 def test_batch_norms_keep_their_word_on_noise() -> None:
     model = network()
     graph = prunus.trace(model, IMAGE)
-    seen = next(one for one in moments.from_noise(graph) if one.channels.tolist() == channels(graph, "b.weight", 1))
+    seen = next(
+        one for one in moments.from_noise(graph) if one.channels.tolist() == channels(graph, "b.weight", 1)
+    )
     mean, variance = rectified(model.bn1.bias.detach(), model.bn1.weight.detach())
     scale = float((mean.square() + variance).sqrt().mean())
     assert np.allclose(seen.means, mean.numpy(), atol=0.1 * scale)  # behind the rectifier, as if normal
@@ -216,7 +239,9 @@ def test_kernel_losses_are_those_of_the_best_kernel() -> None:
     group = graph.groups[graph.group_of_channel[channels(graph, "b.weight", 1)[0]]]
     order = [channels(graph, "b.weight", 1).index(channel) for channel in group.channels.tolist()]
     hidden = torch.cat([model.bn1(model.a(x)).relu() for x in BATCHES])
-    patches = nn.functional.unfold(hidden, 3).unflatten(1, (10, 9))  # (images, channels, positions of the kernel, places)
+    patches = nn.functional.unfold(hidden, 3).unflatten(
+        1, (10, 9)
+    )  # (images, channels, positions of the kernel, places)
     patches = patches.permute(1, 2, 0, 3).flatten(2)
     patches = patches - patches.mean(2, keepdim=True)
     weight = model.b.weight.flatten(2)
@@ -232,7 +257,9 @@ def test_kernel_losses_are_those_of_the_best_kernel() -> None:
 def test_merges_are_judged_as_those_before_have_left_the_layer() -> None:
     """Written out for a linear layer: what goes is read through its heir from then on, and the next loss is that of the layer as it is then."""
     generator = torch.Generator().manual_seed(6)
-    x = torch.randn(4000, 6, dtype=torch.float64, generator=generator) @ torch.randn(6, 6, dtype=torch.float64, generator=generator)
+    x = torch.randn(4000, 6, dtype=torch.float64, generator=generator) @ torch.randn(
+        6, 6, dtype=torch.float64, generator=generator
+    )
     weight = torch.randn(5, 6, dtype=torch.float64, generator=generator)
     layer = LayerProducts(np.arange(6), weight[:, :, None], x.T @ x / len(x))
     layers = [Merging(layer, np.arange(6), ridge=0.0)]
@@ -245,7 +272,10 @@ def test_merges_are_judged_as_those_before_have_left_the_layer() -> None:
             for j in left:
                 if i != j:
                     scale = (x[:, i] @ x[:, j]) / (x[:, j] @ x[:, j])
-                    lost[i, j] = float(((x[:, i] - scale * x[:, j])[:, None] * now[:, i]).square().sum() / whole), scale
+                    lost[i, j] = (
+                        float(((x[:, i] - scale * x[:, j])[:, None] * now[:, i]).square().sum() / whole),
+                        scale,
+                    )
         i, j = min(lost, key=lambda pair: lost[pair][0])
         now[:, j] += lost[i, j][1] * now[:, i]
         reached = max(reached, lost[i, j][0])
@@ -254,11 +284,17 @@ def test_merges_are_judged_as_those_before_have_left_the_layer() -> None:
     assert heights[left[0]] == math.inf
     for channel, height in went.items():
         assert heights[channel] == pytest.approx(height)
-    assert hierarchy.is_valid_linkage(merges) and merges[-1, 3] == 6 and sorted(went.values()) == pytest.approx(merges[:, 2].tolist())
+    assert (
+        hierarchy.is_valid_linkage(merges)
+        and merges[-1, 3] == 6
+        and sorted(went.values()) == pytest.approx(merges[:, 2].tolist())
+    )
 
 
 @pytest.mark.parametrize("representatives", [1, 2])
-@pytest.mark.parametrize(("metric", "distance"), [("bn_prop", "plain"), ("noise", "next"), ("empirical", "plain")])
+@pytest.mark.parametrize(
+    ("metric", "distance"), [("bn_prop", "plain"), ("noise", "next"), ("empirical", "plain")]
+)
 def test_scores_are_the_heights_of_merges(metric: str, distance: str, representatives: int) -> None:
     graph = prunus.trace(network(), IMAGE)
     found = scores.similarity(graph, metric, BATCHES, distance=distance, representatives=representatives)  # type: ignore[arg-type]
@@ -278,7 +314,9 @@ def test_a_global_threshold_cuts_all_dendrograms_at_one_distance() -> None:
     for group, links in zip(graph.groups, found.links):
         gone = int(removed[group.channels].sum())
         if 0 < gone < group.size - 1:
-            assert found.scores[group.channels[removed[group.channels]]].max() == pytest.approx(links[gone - 1, 2])
+            assert found.scores[group.channels[removed[group.channels]]].max() == pytest.approx(
+                links[gone - 1, 2]
+            )
     assert len({round(float(1 - removed[g.channels].mean()), 2) for g in graph.groups}) > 3  # widths emerge
 
 
@@ -286,7 +324,10 @@ def test_the_strongest_stay_where_that_is_asked_for() -> None:
     model = network()
     with torch.no_grad():
         model.a.weight[3], model.a.bias[3] = model.a.weight[7], model.a.bias[7]
-        model.bn1.running_mean[3], model.bn1.running_var[3] = model.bn1.running_mean[7], model.bn1.running_var[7]
+        model.bn1.running_mean[3], model.bn1.running_var[3] = (
+            model.bn1.running_mean[7],
+            model.bn1.running_var[7],
+        )
         model.bn1.weight[3], model.bn1.weight[7] = 1.001, 1.0
         model.bn1.bias[3] = model.bn1.bias[7]
     graph = prunus.trace(model, IMAGE)

@@ -28,14 +28,18 @@ def save(path: Path, pixels: np.ndarray) -> None:
 def scene(height: int = 40, width: int = 50, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     """A noisy picture with a bright rectangle, and its mask of 0 and 255."""
     draw = np.random.default_rng(seed)
-    image, mask = draw.integers(0, 80, (height, width, 3), dtype=np.uint8), np.zeros((height, width), np.uint8)
+    image, mask = (
+        draw.integers(0, 80, (height, width, 3), dtype=np.uint8),
+        np.zeros((height, width), np.uint8),
+    )
     mask[8:30, 10:35] = 255
     image[mask > 0] += 150
     return image, mask
 
 
 @pytest.mark.parametrize(
-    ("images", "masks", "ending"), [("images", "masks", ""), ("images", "gt", ""), ("image", "label", ""), ("imgs", "masks", "_mask")]
+    ("images", "masks", "ending"),
+    [("images", "masks", ""), ("images", "gt", ""), ("image", "label", ""), ("imgs", "masks", "_mask")],
 )
 def test_folders_are_read_by_name(tmp_path: Path, images: str, masks: str, ending: str) -> None:
     for name, seed in (("b", 1), ("a", 2)):
@@ -46,7 +50,9 @@ def test_folders_are_read_by_name(tmp_path: Path, images: str, masks: str, endin
     found = examples(tmp_path)
     assert [example.name for example in found] == ["a", "b"]
     assert found[0].picture.shape == (3, 40, 50) and found[0].mask is not None
-    assert torch.equal(found[0].picture.read(3, 4, 5, 6), torch.from_numpy(scene(seed=2)[0]).permute(2, 0, 1)[:, 3:8, 4:10])
+    assert torch.equal(
+        found[0].picture.read(3, 4, 5, 6), torch.from_numpy(scene(seed=2)[0]).permute(2, 0, 1)[:, 3:8, 4:10]
+    )
     assert torch.equal(found[0].mask.read(0, 0, 40, 50)[0], torch.from_numpy(scene()[1] // 255))
     assert [example.mask for example in examples(tmp_path, masks=False)] == [None, None]
 
@@ -98,13 +104,19 @@ def test_large_tiffs_are_read_by_window(tmp_path: Path, monkeypatch: pytest.Monk
     assert isinstance(windowed.picture, pictures.Raster) and windowed.picture.shape == (3, 40, 50)
     assert whole.mask is not None and windowed.mask is not None
     for top, left, height, width in ((0, 0, 40, 50), (5, 7, 9, 11)):
-        assert torch.equal(windowed.picture.read(top, left, height, width), whole.picture.read(top, left, height, width))
-        assert torch.equal(windowed.mask.read(top, left, height, width), whole.mask.read(top, left, height, width))
+        assert torch.equal(
+            windowed.picture.read(top, left, height, width), whole.picture.read(top, left, height, width)
+        )
+        assert torch.equal(
+            windowed.mask.read(top, left, height, width), whole.mask.read(top, left, height, width)
+        )
 
 
 def loaded(seed: int = 0, height: int = 40) -> Example:
     image, mask = scene(height, seed=seed)
-    return Example("a", Loaded(torch.from_numpy(image).permute(2, 0, 1)), Loaded(torch.from_numpy(mask // 255)[None]))
+    return Example(
+        "a", Loaded(torch.from_numpy(image).permute(2, 0, 1)), Loaded(torch.from_numpy(mask // 255)[None])
+    )
 
 
 def test_windows_show_the_picture_and_its_mask_alike() -> None:
@@ -119,13 +131,19 @@ def test_windows_show_the_picture_and_its_mask_alike() -> None:
     other = list(patches)
     assert not torch.equal(batches[0][0], other[0][0])
     torch.manual_seed(0)
-    assert torch.equal(batches[0][0], next(iter(Patches([loaded()], NORMALISE, size=24, count=10, batch_size=4)))[0])
+    assert torch.equal(
+        batches[0][0], next(iter(Patches([loaded()], NORMALISE, size=24, count=10, batch_size=4)))[0]
+    )
 
 
 def test_small_pictures_are_reflected_where_the_mask_is_unknown() -> None:
     images, masks = next(iter(Patches([loaded()], NORMALISE, size=64, count=2, batch_size=2, turned=False)))
     assert images.shape == (2, 3, 64, 64)
-    assert bool((masks[:, 40:] == IGNORED).all()) and bool((masks[:, :, 50:] == IGNORED).all()) and not bool((masks[:, :40, :50] == IGNORED).any())
+    assert (
+        bool((masks[:, 40:] == IGNORED).all())
+        and bool((masks[:, :, 50:] == IGNORED).all())
+        and not bool((masks[:, :40, :50] == IGNORED).any())
+    )
 
 
 def test_windows_need_masks_and_sizes() -> None:
@@ -156,7 +174,13 @@ def test_a_mask_and_an_overlay_are_written(tmp_path: Path, maps: int) -> None:
     save(tmp_path / "scene.png", image)
     normalise = ((115 / 255,) * 3, (0.25,) * 3)
     counts = segment_file(
-        Bright(maps), tmp_path / "scene.png", tmp_path / "out" / "mask.png", tmp_path / "out" / "look.png", normalise, tile=32, overlap=8
+        Bright(maps),
+        tmp_path / "scene.png",
+        tmp_path / "out" / "mask.png",
+        tmp_path / "out" / "look.png",
+        normalise,
+        tile=32,
+        overlap=8,
     )
     found = np.asarray(PIL.open(tmp_path / "out" / "mask.png"))
     assert np.array_equal(found, mask if maps == 1 else mask // 255)
@@ -173,10 +197,20 @@ def test_a_geotiff_keeps_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     image, mask = scene(90, 70)
     place = {"crs": "EPSG:32633", "transform": from_origin(500_000, 6_300_000, 0.3, 0.3)}
-    with rasterio.open(tmp_path / "scene.tif", "w", driver="GTiff", height=90, width=70, count=3, dtype="uint8", **place) as file:
+    with rasterio.open(
+        tmp_path / "scene.tif", "w", driver="GTiff", height=90, width=70, count=3, dtype="uint8", **place
+    ) as file:
         file.write(image.transpose(2, 0, 1))
     monkeypatch.setattr(pictures, "WHOLE", 100)
-    segment_file(Bright(), tmp_path / "scene.tif", tmp_path / "mask.tif", None, ((115 / 255,) * 3, (0.25,) * 3), tile=32, overlap=8)
+    segment_file(
+        Bright(),
+        tmp_path / "scene.tif",
+        tmp_path / "mask.tif",
+        None,
+        ((115 / 255,) * 3, (0.25,) * 3),
+        tile=32,
+        overlap=8,
+    )
     with rasterio.open(tmp_path / "mask.tif") as file:
         assert file.crs == place["crs"] and file.transform == place["transform"]
         assert np.array_equal(file.read(1), mask)
@@ -204,5 +238,10 @@ def test_our_engine_trains_on_windows() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 3, padding=1), nn.ReLU(), nn.Conv2d(4, 1, 1))
     from prunus.segmentation import binary
 
-    history = train(model, Patches([loaded(), loaded(1)], NORMALISE, size=16, count=32), TrainConfig(epochs=3, lr=0.05, batch_size=64), loss=binary)
+    history = train(
+        model,
+        Patches([loaded(), loaded(1)], NORMALISE, size=16, count=32),
+        TrainConfig(epochs=3, lr=0.05, batch_size=64),
+        loss=binary,
+    )
     assert history.epochs[-1].loss < history.epochs[0].loss

@@ -54,7 +54,9 @@ def test_losses_are_the_formulas(single: bool) -> None:
         assert float(cross_entropy(logits, TARGETS)[sample]) == pytest.approx(entropy)
         assert float(dice_loss(logits, TARGETS)[sample]) == pytest.approx(sum(dices) / len(dices))
         assert float(log_jaccard(logits, TARGETS)[sample]) == pytest.approx(sum(jaccards) / len(jaccards))
-        assert float(binary(logits, TARGETS)[sample]) == pytest.approx(entropy + sum(jaccards) / len(jaccards))
+        assert float(binary(logits, TARGETS)[sample]) == pytest.approx(
+            entropy + sum(jaccards) / len(jaccards)
+        )
 
 
 def test_a_sample_that_nobody_knows_costs_nothing() -> None:
@@ -123,7 +125,10 @@ def test_a_network_that_sees_around_shows_no_seam() -> None:
     model = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2), nn.ReLU(), nn.Conv2d(4, 1, 5, padding=2))
     picture = torch.randn(3, 90, 90, generator=DRAW)
     whole = model(picture[None])[0].detach()
-    errors = [(predict(model, picture, tile=32, overlap=overlap) - whole)[:, 8:-8, 8:-8].abs() for overlap in (0, 6, 16)]
+    errors = [
+        (predict(model, picture, tile=32, overlap=overlap) - whole)[:, 8:-8, 8:-8].abs()
+        for overlap in (0, 6, 16)
+    ]
     assert float(errors[2].mean()) < 0.5 * float(errors[0].mean())
     assert float(errors[2].max()) < float(errors[1].max()) < float(errors[0].max())
 
@@ -136,7 +141,14 @@ def test_an_overlap_must_leave_something() -> None:
 def test_progress_is_told_and_the_mode_is_kept() -> None:
     told: list[tuple[int, int]] = []
     model = Pointwise().train()
-    predict(model, torch.zeros(3, 60, 60), tile=32, overlap=4, batch_size=3, on_step=lambda done, total: told.append((done, total)))
+    predict(
+        model,
+        torch.zeros(3, 60, 60),
+        tile=32,
+        overlap=4,
+        batch_size=3,
+        on_step=lambda done, total: told.append((done, total)),
+    )
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)] and model.training
 
 
@@ -151,9 +163,13 @@ def test_reflection_continues_small_pictures() -> None:
 def test_what_is_quoted_is_of_the_foreground_or_a_mean() -> None:
     binary_one, three = Confusion(2), Confusion(3)
     binary_one.counts = torch.tensor([[50, 10], [5, 35]])
-    assert binary_one.figures() == pytest.approx({"pixel accuracy": 85.0, "IoU": 100 * 35 / 50, "Dice": 200 * 35 / 85})
+    assert binary_one.figures() == pytest.approx(
+        {"pixel accuracy": 85.0, "IoU": 100 * 35 / 50, "Dice": 200 * 35 / 85}
+    )
     three.counts = torch.tensor([[50, 10, 0], [5, 35, 0], [0, 0, 0]])
-    assert three.figures()["IoU"] == pytest.approx((100 * 50 / 65 + 100 * 35 / 50) / 2)  # a class that is nowhere does not count
+    assert three.figures()["IoU"] == pytest.approx(
+        (100 * 50 / 65 + 100 * 35 / 50) / 2
+    )  # a class that is nowhere does not count
 
 
 @pytest.mark.parametrize("maps", [1, 3])
@@ -170,7 +186,9 @@ def test_whole_pictures_are_counted_pixel_by_pixel(maps: int) -> None:
     wanted = Confusion(max(maps, 2))
     for example in examples:
         assert isinstance(example.picture, Loaded) and isinstance(example.mask, Loaded)
-        image = (example.picture.pixels / 255 - torch.tensor(normalise[0]).view(2, 1, 1)) / torch.tensor(normalise[1]).view(2, 1, 1)
+        image = (example.picture.pixels / 255 - torch.tensor(normalise[0]).view(2, 1, 1)) / torch.tensor(
+            normalise[1]
+        ).view(2, 1, 1)
         wanted.add(classes_of(model(image[None]).detach())[0], example.mask.pixels[0])
     found = evaluate(model, examples, normalise, tile=32, overlap=8)
     assert int(found.counts.sum()) == 20 * 70 + 50 * 33 - 2 * 70 - 2 * 33

@@ -10,7 +10,11 @@ from prunus.selection import latent_factors, principal_components, variance_pixe
 
 RNG = np.random.default_rng(1)
 FACTORS = RNG.standard_normal((2000, 5)) * [9, 7, 5, 3, 2]
-SAMPLES = (FACTORS @ RNG.standard_normal((5, 24)) + 0.1 * RNG.standard_normal((2000, 24)) + 100).astype(np.float32).reshape(2000, 2, 12)
+SAMPLES = (
+    (FACTORS @ RNG.standard_normal((5, 24)) + 0.1 * RNG.standard_normal((2000, 24)) + 100)
+    .astype(np.float32)
+    .reshape(2000, 2, 12)
+)
 
 
 def test_principal_components_are_those_of_the_full_decomposition() -> None:
@@ -50,7 +54,9 @@ def test_counts_out_of_range_are_named(count: int) -> None:
 def test_latent_factors_explain_what_the_ones_before_left_over() -> None:
     """Of samples made of three factors and a little noise, three are found that explain nearly everything, and no more than the best three can."""
     rng = np.random.default_rng(1)
-    made = (rng.standard_normal((300, 3)) * [3.0, 2.0, 1.0]) @ rng.standard_normal((3, 40)) + 0.05 * rng.standard_normal((300, 40))
+    made = (rng.standard_normal((300, 3)) * [3.0, 2.0, 1.0]) @ rng.standard_normal(
+        (3, 40)
+    ) + 0.05 * rng.standard_normal((300, 40))
     found = latent_factors(made, 3, every=1)
     scaled = (made - made.mean(axis=0)) / made.std(axis=0)
     coefficients, *_ = np.linalg.lstsq(found, scaled, rcond=None)

@@ -42,7 +42,9 @@ LABELS = SPLIT.labels.numpy()
 
 def network(seed: int = 0) -> nn.Module:
     torch.manual_seed(seed)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)).eval()
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 16), nn.BatchNorm1d(16), nn.ReLU(), nn.Linear(16, 10)
+    ).eval()
 
 
 def subsets() -> Subsets:
@@ -56,7 +58,9 @@ def points() -> Points:
 def mean_image(samples: np.ndarray) -> Tensor:
     """The mean of some samples, normalised, one by one."""
     mean, std = (torch.tensor(v).view(1, 1, 1) for v in DIGITS.normalise)
-    return sum(((SPLIT.images[int(i)].float() / 255 - mean) / std for i in samples), torch.zeros(1, 8, 8)) / len(samples)
+    return sum(
+        ((SPLIT.images[int(i)].float() / 255 - mean) / std for i in samples), torch.zeros(1, 8, 8)
+    ) / len(samples)
 
 
 def test_points_are_means_of_their_samples_and_effects_their_losses() -> None:
@@ -105,7 +109,13 @@ class Counting:
 def test_warm_up_and_annealing_see_all_and_every_class_keeps_its_part() -> None:
     inner, kept = Counting(), dict[int, Selection]()
     curriculum = Scheduled(inner, LABELS, warmup=2, annealing=0.3, least=0.2, keep_record=kept.__setitem__)
-    history = train(network(), SPLIT, TrainConfig(epochs=10, batch_size=64, lr=0.05), normalise=DIGITS.normalise, curriculum=curriculum)
+    history = train(
+        network(),
+        SPLIT,
+        TrainConfig(epochs=10, batch_size=64, lr=0.05),
+        normalise=DIGITS.normalise,
+        curriculum=curriculum,
+    )
     assert inner.asked == [2, 3, 4, 5, 6] == list(kept)
     for selection in kept.values():
         counts = np.bincount(LABELS[selection.kept], minlength=10)
@@ -145,7 +155,9 @@ def test_easy_samples_go_by_chance_and_unseen_ones_stay() -> None:
     curriculum = EasyDropped(100, drop=0.5, seed=1)
     first = curriculum.choose(network(), 0, 5)
     assert first is not None and first.kept.all()
-    curriculum.observe(torch.arange(50), torch.where(torch.arange(50) < 40, 0.1, 2.0), torch.ones(50, dtype=torch.bool))
+    curriculum.observe(
+        torch.arange(50), torch.where(torch.arange(50) < 40, 0.1, 2.0), torch.ones(50, dtype=torch.bool)
+    )
     second = curriculum.choose(network(), 1, 5)
     assert second is not None and second.weights is not None
     assert second.kept[40:].all() and 8 < second.kept[:40].sum() < 32
@@ -154,7 +166,12 @@ def test_easy_samples_go_by_chance_and_unseen_ones_stay() -> None:
 
 def test_controls_keep_what_they_say() -> None:
     first, second = (Random(200, 0.3, seed=0).choose(network(), epoch, 5) for epoch in (0, 1))
-    assert first is not None and second is not None and first.kept.sum() == second.kept.sum() == 60 and (first.kept != second.kept).any()
+    assert (
+        first is not None
+        and second is not None
+        and first.kept.sum() == second.kept.sum() == 60
+        and (first.kept != second.kept).any()
+    )
     static = Static([0.1, 0.9, 0.5, 0.7], 0.5).choose(network(), 0, 5)
     assert static is not None and static.kept.tolist() == [False, True, False, True]
     with pytest.raises(ConfigError, match="above 0"):
@@ -164,7 +181,9 @@ def test_controls_keep_what_they_say() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Scheduled(Aggregated(points(), critical, every=3), LABELS, warmup=1, least=0.1),  # the choice of epoch 1 stands in epoch 2
+        lambda: Scheduled(
+            Aggregated(points(), critical, every=3), LABELS, warmup=1, least=0.1
+        ),  # the choice of epoch 1 stands in epoch 2
         lambda: Scheduled(EasyDropped(len(SPLIT), 0.6), LABELS, annealing=0.25),
         lambda: Random(len(SPLIT), 0.4),
     ],
@@ -181,7 +200,15 @@ def test_a_resumed_curriculum_goes_on_as_it_would_have(make: partial[Any], tmp_p
                 raise StopError
 
         kept: dict[str, Any] = {"checkpoint": path, "checkpoint_seconds": 0.0, "resume": True}
-        train(model, SPLIT, TrainConfig(epochs=4, batch_size=64, lr=0.05), normalise=DIGITS.normalise, curriculum=make(), on_step=count, **kept)
+        train(
+            model,
+            SPLIT,
+            TrainConfig(epochs=4, batch_size=64, lr=0.05),
+            normalise=DIGITS.normalise,
+            curriculum=make(),
+            on_step=count,
+            **kept,
+        )
         return model
 
     whole, path = run(-1, None), tmp_path / "checkpoint"
@@ -218,7 +245,9 @@ def test_forgetting_events_are_counted_one_by_one() -> None:
 
 def test_the_gradient_norm_is_that_of_each_point_alone() -> None:
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 3, 3, stride=2, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 10)).eval()
+    model = nn.Sequential(
+        nn.Conv2d(1, 3, 3, stride=2, padding=1), nn.BatchNorm2d(3), nn.ReLU(), nn.Flatten(), nn.Linear(48, 10)
+    ).eval()
     images, labels = torch.randn(5, 1, 8, 8), torch.arange(5)
     found = gradient_norm(model, images, labels)
     for i in range(5):
@@ -241,13 +270,19 @@ def test_el2n_is_the_distance_from_the_label() -> None:
 
 def test_a_class_that_must_keep_more_weighs_as_much_as_before() -> None:
     curriculum = EasyDropped(len(SPLIT), drop=0.8, seed=1)
-    curriculum.observe(torch.arange(len(SPLIT)), torch.where(SPLIT.labels == 3, 0.1, 2.0), torch.ones(len(SPLIT), dtype=torch.bool))
+    curriculum.observe(
+        torch.arange(len(SPLIT)),
+        torch.where(SPLIT.labels == 3, 0.1, 2.0),
+        torch.ones(len(SPLIT), dtype=torch.bool),
+    )
     bare = curriculum.choose(network(), 1, 5)
     more = Scheduled(curriculum, LABELS, least=0.7).choose(network(), 1, 5)
     assert bare is not None and more is not None and bare.weights is not None and more.weights is not None
     three = LABELS == 3
     assert bare.kept[three].mean() < 0.4 and more.kept[three].mean() >= 0.7
-    assert more.weights[three & more.kept].sum() == pytest.approx(bare.weights[three & bare.kept].sum(), rel=1e-5)
+    assert more.weights[three & more.kept].sum() == pytest.approx(
+        bare.weights[three & bare.kept].sum(), rel=1e-5
+    )
     assert (more.weights[~three] == bare.weights[~three]).all()
 
 
@@ -257,4 +292,10 @@ def test_a_curriculum_that_chooses_nothing_is_told() -> None:
             return Selection(np.zeros(len(LABELS), dtype=bool))
 
     with pytest.raises(ConfigError, match="chose no sample for epoch 1"):
-        train(network(), SPLIT, TrainConfig(epochs=1, batch_size=64, lr=0.05), normalise=DIGITS.normalise, curriculum=Nothing())
+        train(
+            network(),
+            SPLIT,
+            TrainConfig(epochs=1, batch_size=64, lr=0.05),
+            normalise=DIGITS.normalise,
+            curriculum=Nothing(),
+        )

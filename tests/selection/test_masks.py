@@ -11,7 +11,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from prunus.errors import ConfigError
-from prunus.selection import Aggregated, Masks, Points, aggregate, critical, of_logits, pixel_divergence, principal_components
+from prunus.selection import (
+    Aggregated,
+    Masks,
+    Points,
+    aggregate,
+    critical,
+    of_logits,
+    pixel_divergence,
+    principal_components,
+)
 
 NORMALISE = ((0.4, 0.5, 0.6), (0.2, 0.3, 0.25))
 CLASSES = 3
@@ -50,7 +59,9 @@ def test_points_of_pictures_are_scored_against_the_shares_of_their_masks() -> No
     images, masks = pictures()
     mean, std = (torch.tensor(values).view(3, 1, 1) for values in NORMALISE)
     subsets = aggregate(Masks(masks, CLASSES).labels(), principal_components(images, 4), subset_size=8)
-    points = Points(images, subsets, NORMALISE, of_logits(pixel_divergence), batch_size=7, masks=Masks(masks, CLASSES))
+    points = Points(
+        images, subsets, NORMALISE, of_logits(pixel_divergence), batch_size=7, masks=Masks(masks, CLASSES)
+    )
     model = network()
 
     def wanted(members: NDArray[np.int64]) -> float:
@@ -58,7 +69,9 @@ def test_points_of_pictures_are_scored_against_the_shares_of_their_masks() -> No
         with torch.no_grad():
             return divergence(model(image[None])[0], masks[members])
 
-    assert points.coarse_effects(model) == pytest.approx([wanted(subsets.members(s)) for s in range(len(subsets))], rel=1e-4)
+    assert points.coarse_effects(model) == pytest.approx(
+        [wanted(subsets.members(s)) for s in range(len(subsets))], rel=1e-4
+    )
     chosen = np.arange(0, len(subsets.fine) - 1, 2)
     of_fine = [wanted(subsets.order[subsets.fine[f] : subsets.fine[f + 1]]) for f in chosen]
     assert points.fine_effects(model, chosen) == pytest.approx(of_fine, rel=1e-4)

@@ -35,8 +35,14 @@ def test_effect_values_are_their_formulas() -> None:
         assert selection.cross_entropy(logits, labels)[i].item() == pytest.approx(entropy, abs=1e-4)
         assert selection.margin(logits, labels)[i].item() == pytest.approx(top - y[t], abs=1e-4)
         assert selection.doubt(logits, labels)[i].item() == pytest.approx(1 - math.exp(-entropy), abs=1e-5)
-    assert torch.allclose(selection.cross_entropy(logits, labels), torch.nn.functional.cross_entropy(logits, labels, reduction="none"), atol=1e-4)
-    assert selection.cross_entropy(torch.tensor([[1e4, -1e4]]), torch.tensor([1])).item() == pytest.approx(2e4)
+    assert torch.allclose(
+        selection.cross_entropy(logits, labels),
+        torch.nn.functional.cross_entropy(logits, labels, reduction="none"),
+        atol=1e-4,
+    )
+    assert selection.cross_entropy(torch.tensor([[1e4, -1e4]]), torch.tensor([1])).item() == pytest.approx(
+        2e4
+    )
 
 
 def test_the_two_bounds() -> None:
@@ -60,7 +66,11 @@ def test_the_two_bounds() -> None:
             wanted |= set(subsets.members(s).tolist())
         elif s in undecided:
             for f in range(subsets.coarse[s], subsets.coarse[s + 1]):
-                wanted |= set(subsets.order[subsets.fine[f] : subsets.fine[f + 1]].tolist()) if fine[f] >= bar else set()
+                wanted |= (
+                    set(subsets.order[subsets.fine[f] : subsets.fine[f + 1]].tolist())
+                    if fine[f] >= bar
+                    else set()
+                )
     assert set(chosen.indices.tolist()) == wanted
     assert len(asked) == 1 and asked[0].tolist() == points
     assert chosen.fraction == len(wanted) / 600
@@ -78,15 +88,21 @@ def test_slimml_rules() -> None:
     count = len(effects)
     ascending = sorted(range(count), key=lambda s: effects[s])
     gone = set(ascending[: int(0.4 * count)])
-    assert kept_subsets(selection.fixed_ratio(effects, subsets, 0.4), subsets) == [s not in gone for s in range(count)]
-    assert kept_subsets(selection.mean_division(effects, subsets, 0.7), subsets) == [e >= 0.7 * effects.mean() for e in effects]
+    assert kept_subsets(selection.fixed_ratio(effects, subsets, 0.4), subsets) == [
+        s not in gone for s in range(count)
+    ]
+    assert kept_subsets(selection.mean_division(effects, subsets, 0.7), subsets) == [
+        e >= 0.7 * effects.mean() for e in effects
+    ]
     inner = sum(effects[s] for s in ascending[: count - int(0.05 * count)])
     gone, running = set(), 0.0
     for s in ascending:
         running += effects[s]
         if running < 0.3 * inner:
             gone.add(s)
-    assert kept_subsets(selection.area(effects, subsets, 0.3), subsets) == [s not in gone for s in range(count)]
+    assert kept_subsets(selection.area(effects, subsets, 0.3), subsets) == [
+        s not in gone for s in range(count)
+    ]
 
 
 def test_a_rule_that_would_keep_nothing_keeps_the_largest_effects() -> None:

@@ -15,7 +15,9 @@ from prunus.selection.subsets import chunks
 RNG = np.random.default_rng(0)
 
 
-def slow_leaves(samples: list[int], values: np.ndarray, depth: int, pieces: int, first: int, last: int, count: int) -> list[tuple[set[int], int]]:
+def slow_leaves(
+    samples: list[int], values: np.ndarray, depth: int, pieces: int, first: int, last: int, count: int
+) -> list[tuple[set[int], int]]:
     """Sort, cut, recurse: the leaves in order, with the depth that they were cut off at."""
     if last - first == 1:
         return [(set(samples), depth)]
@@ -30,7 +32,10 @@ def found_subsets(subsets: Subsets) -> list[set[int]]:
     return [set(subsets.members(s).tolist()) for s in range(len(subsets))]
 
 
-@pytest.mark.parametrize("count, size, leaves", [(5000, 100, 50), (1000, 100, 10), (130, 100, 1), (160, 100, 2), (7, 100, 1), (10, 3, 3)])
+@pytest.mark.parametrize(
+    "count, size, leaves",
+    [(5000, 100, 50), (1000, 100, 10), (130, 100, 1), (160, 100, 2), (7, 100, 1), (10, 3, 3)],
+)
 def test_subsets_are_those_of_sorting_and_cutting(count: int, size: int, leaves: int) -> None:
     values = RNG.standard_normal((count, 4))
     subsets = aggregate(np.zeros(count), values, subset_size=size)
@@ -39,7 +44,10 @@ def test_subsets_are_those_of_sorting_and_cutting(count: int, size: int, leaves:
     for s, (members, depth) in enumerate(wanted):
         pieces = max(1, round(0.3 * len(members)))
         fine = slow_leaves(sorted(members), values, depth, pieces, 0, pieces, len(members))
-        got = [set(subsets.order[subsets.fine[f] : subsets.fine[f + 1]].tolist()) for f in range(subsets.coarse[s], subsets.coarse[s + 1])]
+        got = [
+            set(subsets.order[subsets.fine[f] : subsets.fine[f + 1]].tolist())
+            for f in range(subsets.coarse[s], subsets.coarse[s + 1])
+        ]
         assert got == [group for group, _ in fine]
 
 
@@ -55,9 +63,18 @@ def test_exact_medians_give_a_power_of_two() -> None:
     assert len(subsets) == 64 and set(subsets.sizes) == {78, 79}
 
 
-@given(st.integers(1, 300), st.integers(1, 5), st.integers(1, 40), st.floats(0.01, 1), st.booleans(), st.integers(0, 1000))
+@given(
+    st.integers(1, 300),
+    st.integers(1, 5),
+    st.integers(1, 40),
+    st.floats(0.01, 1),
+    st.booleans(),
+    st.integers(0, 1000),
+)
 @settings(max_examples=60)
-def test_every_sample_is_in_one_subset_and_one_fine_point(count: int, kinds: int, size: int, ratio: float, exact: bool, seed: int) -> None:
+def test_every_sample_is_in_one_subset_and_one_fine_point(
+    count: int, kinds: int, size: int, ratio: float, exact: bool, seed: int
+) -> None:
     rng = np.random.default_rng(seed)
     labels, values = rng.integers(0, kinds, count), rng.integers(0, 3, (count, 2)).astype(float)  # many ties
     subsets = aggregate(labels, values, subset_size=size, fine_ratio=ratio, exact_median=exact)
@@ -82,8 +99,13 @@ def test_means_are_means(kind: str) -> None:
     for s in (0, 5, len(subsets) - 1):
         assert np.allclose(coarse[s], images[subsets.members(s)].astype(np.float64).mean(0), rtol=1e-5)
     sizes = np.diff(subsets.fine)
-    weighted = np.add.reduceat(fine * sizes[:, None, None], subsets.coarse[:-1], axis=0) / subsets.sizes[:, None, None]
-    assert np.allclose(weighted, coarse, rtol=1e-4)  # the coarse point is the mean of the fine points, each with its number of samples
+    weighted = (
+        np.add.reduceat(fine * sizes[:, None, None], subsets.coarse[:-1], axis=0)
+        / subsets.sizes[:, None, None]
+    )
+    assert np.allclose(
+        weighted, coarse, rtol=1e-4
+    )  # the coarse point is the mean of the fine points, each with its number of samples
 
 
 @pytest.mark.parametrize(
@@ -96,12 +118,16 @@ def test_means_are_means(kind: str) -> None:
         ([0], [[1.0]], {"fine_ratio": 1.5}, "fine_ratio"),
     ],
 )
-def test_bad_input_is_named(labels: object, attributes: object, options: dict[str, object], text: str) -> None:
+def test_bad_input_is_named(
+    labels: object, attributes: object, options: dict[str, object], text: str
+) -> None:
     with pytest.raises(ConfigError, match=text):
         aggregate(np.asarray(labels), np.asarray(attributes), **options)
 
 
 def test_large_samples_are_read_fewer_at_a_time() -> None:
     large = np.broadcast_to(np.uint8(1), (3, 3, 2048, 2048))
-    assert [(start, rows.shape) for start, rows in chunks(large)] == [(number, (1, 3 * 2048**2)) for number in range(3)]
+    assert [(start, rows.shape) for start, rows in chunks(large)] == [
+        (number, (1, 3 * 2048**2)) for number in range(3)
+    ]
     assert [len(rows) for _, rows in chunks(np.zeros((5000, 3, 32, 32), dtype=np.uint8))] == [4096, 904]

@@ -25,7 +25,13 @@ from prunus.models.weights import load_weights
 from prunus.storage import read_tree, write_tree
 from prunus.storage.finite import warn_of_nonfinite
 
-TREE = {"model": {"weight": torch.randn(4, 3), "count": torch.tensor(3)}, "epoch": 3, "best": None, "rates": [0.1, {7: "seven"}], "done": True}
+TREE = {
+    "model": {"weight": torch.randn(4, 3), "count": torch.tensor(3)},
+    "epoch": 3,
+    "best": None,
+    "rates": [0.1, {7: "seven"}],
+    "done": True,
+}
 DIGIT = torch.randn(2, 1, 28, 28, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
@@ -49,11 +55,17 @@ def test_a_tree_comes_back(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [tree, gates])
-def test_a_flipped_bit_anywhere_is_named(kind: Callable[[Path], Callable[[Path], Any]], tmp_path: Path) -> None:
+def test_a_flipped_bit_anywhere_is_named(
+    kind: Callable[[Path], Callable[[Path], Any]], tmp_path: Path
+) -> None:
     read = kind(tmp_path / "a")
     whole = (tmp_path / "a").read_bytes()
     header, rng = 8 + int.from_bytes(whole[:8], "little"), random.Random(0)
-    for at in [*(rng.randrange(header) for _ in range(60)), *(rng.randrange(header, len(whole)) for _ in range(20)), len(whole) - 1]:
+    for at in [
+        *(rng.randrange(header) for _ in range(60)),
+        *(rng.randrange(header, len(whole)) for _ in range(20)),
+        len(whole) - 1,
+    ]:
         content = bytearray(whole)
         content[at] ^= 1 << rng.randrange(8)
         (tmp_path / "b").write_bytes(content)
@@ -67,7 +79,9 @@ def test_a_flipped_bit_anywhere_is_named(kind: Callable[[Path], Callable[[Path],
 
 
 def test_a_checkpoint_of_before_checksums_says_what_to_do(tmp_path: Path) -> None:
-    (tmp_path / "a").write_bytes(to_bytes({}, metadata={"prunus_checkpoint": json.dumps({"schema": 1, "tree": 3})}))
+    (tmp_path / "a").write_bytes(
+        to_bytes({}, metadata={"prunus_checkpoint": json.dumps({"schema": 1, "tree": 3})})
+    )
     with pytest.raises(FileFormatError, match=r"schema 1; .* schema 2, because older ones have no checksum"):
         read_tree(tmp_path / "a")
 
@@ -75,7 +89,10 @@ def test_a_checkpoint_of_before_checksums_says_what_to_do(tmp_path: Path) -> Non
 def test_a_checksum_that_is_taken_out_is_missed(tmp_path: Path) -> None:
     write_tree(tmp_path / "a", TREE)
     with safe_open(tmp_path / "a", framework="pt") as file:
-        header, tensors = json.loads(file.metadata()["prunus_checkpoint"]), {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        header, tensors = (
+            json.loads(file.metadata()["prunus_checkpoint"]),
+            {name: file.get_tensor(name) for name in file.keys()},
+        )  # noqa: SIM118
     del header["sha256"]
     (tmp_path / "a").write_bytes(to_bytes(tensors, metadata={"prunus_checkpoint": json.dumps(header)}))
     with pytest.raises(FileFormatError):
@@ -102,7 +119,9 @@ def broken() -> Any:
 
 def test_loading_weights_that_are_no_numbers_says_so(tmp_path: Path) -> None:
     torch.save(broken().state_dict(), tmp_path / "a.pth")
-    with pytest.warns(UserWarning, match=r"a\.pth holds 4 values that are NaN or infinite, in conv1\.weight and 1 more") as caught:
+    with pytest.warns(
+        UserWarning, match=r"a\.pth holds 4 values that are NaN or infinite, in conv1\.weight and 1 more"
+    ) as caught:
         load_weights(lenet5(), tmp_path / "a.pth")
     assert len(caught) == 1 and caught[0].filename == __file__
     prunus.save(broken(), tmp_path / "b")
@@ -127,7 +146,14 @@ def test_numbers_and_masks_are_fine(fine: Tensor) -> None:
         warn_of_nonfinite({"a": fine}, "It")
 
 
-@pytest.mark.parametrize("bad", [torch.tensor([0.0, torch.inf]), torch.tensor([1.0, -torch.inf]), torch.tensor(torch.nan, dtype=torch.bfloat16)])
+@pytest.mark.parametrize(
+    "bad",
+    [
+        torch.tensor([0.0, torch.inf]),
+        torch.tensor([1.0, -torch.inf]),
+        torch.tensor(torch.nan, dtype=torch.bfloat16),
+    ],
+)
 def test_other_infinities_are_told(bad: Tensor) -> None:
     with pytest.warns(UserWarning, match="It holds 1 value that are NaN or infinite, in a;"):
         warn_of_nonfinite({"a": bad}, "It")

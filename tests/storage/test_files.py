@@ -63,7 +63,12 @@ class RichHalves(Halves):
         return self.b(self.a(super().forward(x) + self.shift).relu())
 
 
-BUILDS: dict[str, Build] = {"eager": Rich, "traced": Halves, "traced with ties": RichHalves, "resnet": resnet20}
+BUILDS: dict[str, Build] = {
+    "eager": Rich,
+    "traced": Halves,
+    "traced with ties": RichHalves,
+    "resnet": resnet20,
+}
 
 
 def compacted(build: Build, dtype: torch.dtype = torch.float64) -> nn.Module:
@@ -208,7 +213,10 @@ def test_a_flipped_bit_anywhere(name: str, part: str, files: dict[str, bytes], t
     rng = random.Random(1)
     silent, loud = [], []
     for _ in range(70):
-        at, bit = rng.randrange(header) if part == "header" else rng.randrange(header, len(whole)), rng.randrange(8)
+        at, bit = (
+            rng.randrange(header) if part == "header" else rng.randrange(header, len(whole)),
+            rng.randrange(8),
+        )
         content = bytearray(whole)
         content[at] ^= 1 << bit
         try:
@@ -220,7 +228,9 @@ def test_a_flipped_bit_anywhere(name: str, part: str, files: dict[str, bytes], t
     assert not silent
 
 
-def rewritten(content: bytes, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], None]) -> bytes:
+def rewritten(
+    content: bytes, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], None]
+) -> bytes:
     """The same file with a changed header and tensors and a checksum that fits: what somebody with bad intentions would write."""
     path = tmp_path / "source"
     path.write_bytes(content)
@@ -233,7 +243,10 @@ def rewritten(content: bytes, tmp_path: Path, change: Callable[[dict[str, Any], 
 
 
 HEADER_CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
-    **{f"without {key}": ("traced", lambda h, key=key: h.pop(key)) for key in ("frozen", "training", "graph", "buffers", "mode", "schema")},
+    **{
+        f"without {key}": ("traced", lambda h, key=key: h.pop(key))
+        for key in ("frozen", "training", "graph", "buffers", "mode", "schema")
+    },
     "frozen is a number": ("eager", lambda h: h.update(frozen=3)),
     "training is a word": ("eager", lambda h: h.update(training="yes")),
     "another schema": ("eager", lambda h: h.update(schema=99)),
@@ -241,9 +254,18 @@ HEADER_CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "no plan": ("eager", lambda h: h.pop("plan")),
     "plan is no text": ("eager", lambda h: h.update(plan=3)),
     "rebinds are numbers": ("eager", lambda h: h.update(rebinds=[1, 2])),
-    "rebinds elsewhere": ("eager", lambda h: h["rebinds"].append({"module": "none", "name": "x", "value": 3, "tuple": False})),
-    "rebinds a class": ("eager", lambda h: h["rebinds"].append({"module": "", "name": "__class__", "value": 3, "tuple": False})),
-    "rebinds a method": ("eager", lambda h: h["rebinds"].append({"module": "", "name": "forward", "value": 3, "tuple": False})),
+    "rebinds elsewhere": (
+        "eager",
+        lambda h: h["rebinds"].append({"module": "none", "name": "x", "value": 3, "tuple": False}),
+    ),
+    "rebinds a class": (
+        "eager",
+        lambda h: h["rebinds"].append({"module": "", "name": "__class__", "value": 3, "tuple": False}),
+    ),
+    "rebinds a method": (
+        "eager",
+        lambda h: h["rebinds"].append({"module": "", "name": "forward", "value": 3, "tuple": False}),
+    ),
     "rebinds without value": ("eager", lambda h: h["rebinds"].append({"module": "", "name": "x"})),
     "graph is a list": ("traced", lambda h: h.update(graph=[])),
     "graph nodes of wrong length": ("traced", lambda h: h["graph"]["nodes"].append([1, 2])),
@@ -252,7 +274,9 @@ HEADER_CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     "structure is no structure": ("traced", lambda h: h["graph"].update({"in": "[1, 3]"})),
     "structure of a foreign class": (
         "traced",
-        lambda h: h["graph"].update({"out": '[1, {"type": "os.system", "context": "null", "children_spec": []}]'}),
+        lambda h: h["graph"].update(
+            {"out": '[1, {"type": "os.system", "context": "null", "children_spec": []}]'}
+        ),
     ),
     "buffers are a number": ("traced", lambda h: h.update(buffers=3)),
 }
@@ -295,7 +319,11 @@ def rename_input(h: dict[str, Any], name: str) -> None:
     ],
 )
 def test_operators_outside_of_torch_are_refused(target: Any, files: dict[str, bytes], tmp_path: Path) -> None:
-    assert refused(tmp_path / "m", "traced", rewritten(files["traced"], tmp_path, lambda h, _: call(h).__setitem__(2, target)))
+    assert refused(
+        tmp_path / "m",
+        "traced",
+        rewritten(files["traced"], tmp_path, lambda h, _: call(h).__setitem__(2, target)),
+    )
 
 
 @pytest.mark.parametrize(
@@ -313,7 +341,9 @@ def test_operators_outside_of_torch_are_refused(target: Any, files: dict[str, by
         lambda h: rename_input(h, "self"),
     ],
 )
-def test_names_that_would_become_code_are_refused(change: Callable[[dict[str, Any]], Any], files: dict[str, bytes], tmp_path: Path) -> None:
+def test_names_that_would_become_code_are_refused(
+    change: Callable[[dict[str, Any]], Any], files: dict[str, bytes], tmp_path: Path
+) -> None:
     assert refused(tmp_path / "m", "traced", rewritten(files["traced"], tmp_path, lambda h, _: change(h)))
 
 
@@ -347,13 +377,19 @@ def test_no_pickle() -> None:
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Import | ast.ImportFrom):
                 names = [a.name for a in node.names] + [getattr(node, "module", "") or ""]
-                assert not {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"} & {n.split(".")[0] for n in names}, path
+                assert not {"pickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"} & {
+                    n.split(".")[0] for n in names
+                }, path
             if isinstance(node, ast.Call) and ast.unparse(node.func) == "torch.load":
-                assert any(k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords), path
+                assert any(
+                    k.arg == "weights_only" and ast.unparse(k.value) == "True" for k in node.keywords
+                ), path
 
 
 @pytest.mark.parametrize("step", ["fdopen", "replace"])
-def test_a_failure_leaves_the_old_file_and_no_rubbish(step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_old_file_and_no_rubbish(
+    step: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "m"
     prunus.save(lenet5(), path)
     before = path.read_bytes()

@@ -20,8 +20,20 @@ from prunus.storage.fileset import finish, pending, staging
 from prunus.storage.lock import folder_lock, settle
 
 FAMILY = ("a", "b", "only-old", "only-new", "index.json", "kept")
-OLD = {"a": b"old a", "b": b"old b", "only-old": b"old", "index.json": b"old index", "user.txt": b"the user's"}
-NEW = {"a": b"new a", "b": b"new b", "only-new": b"new", "index.json": b"new index", "user.txt": b"the user's"}
+OLD = {
+    "a": b"old a",
+    "b": b"old b",
+    "only-old": b"old",
+    "index.json": b"old index",
+    "user.txt": b"the user's",
+}
+NEW = {
+    "a": b"new a",
+    "b": b"new b",
+    "only-new": b"new",
+    "index.json": b"new index",
+    "user.txt": b"the user's",
+}
 CALLS = ("open", "mkdir", "fdopen", "fsync", "replace", "unlink", "chmod", "rmdir")
 
 
@@ -38,10 +50,16 @@ def _write_new(folder: Path) -> None:
 
 
 def _held(folder: Path) -> dict[str, bytes]:
-    return {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file() and not path.name.startswith(".")}
+    return {
+        path.name: path.read_bytes()
+        for path in folder.iterdir()
+        if path.is_file() and not path.name.startswith(".")
+    }
 
 
-def _counted(name: str, real: Callable[..., Any], called: list[str], number: int, act: Callable[[], None]) -> Callable[..., Any]:
+def _counted(
+    name: str, real: Callable[..., Any], called: list[str], number: int, act: Callable[[], None]
+) -> Callable[..., Any]:
     def counted(*arguments: Any, **more: Any) -> Any:
         called.append(name)
         if len(called) == number:
@@ -98,12 +116,17 @@ def test_whichever_call_fails_the_set_is_the_old_one_or_the_new_one(tmp_path: Pa
         found = _whole(folder)
         if told:
             outcomes.append(found)
-            assert told.startswith(("FileFormatError", "ConfigError")) and ("cannot be" in told or "not all have their places yet" in told), told
+            assert told.startswith(("FileFormatError", "ConfigError")) and (
+                "cannot be" in told or "not all have their places yet" in told
+            ), told
         else:
             assert found == "new", called[number - 1]
         _write_new(folder)
         assert _held(folder) == NEW and len(list(folder.iterdir())) == len(NEW)
-    assert outcomes == sorted(outcomes, reverse=True) and set(outcomes) == {"old", "new"}  # from one call on it is the new one
+    assert outcomes == sorted(outcomes, reverse=True) and set(outcomes) == {
+        "old",
+        "new",
+    }  # from one call on it is the new one
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="processes are forked")
@@ -150,7 +173,9 @@ def _committed(folder: Path) -> None:
     place.mkdir()
     for name in ("a", "b", "only-new", "index.json"):
         (place / name).write_bytes(NEW[name])
-    (place / fileset.JOURNAL).write_text(json.dumps({"put": ["a", "b", "only-new", "index.json"], "remove": ["only-old", "kept"]}))
+    (place / fileset.JOURNAL).write_text(
+        json.dumps({"put": ["a", "b", "only-new", "index.json"], "remove": ["only-old", "kept"]})
+    )
 
 
 def test_an_interrupted_block_changes_nothing(tmp_path: Path) -> None:
@@ -184,7 +209,9 @@ def test_folders_of_the_family_go_with_it(tmp_path: Path) -> None:
     assert not (folder / "kept").exists()
 
 
-@pytest.mark.parametrize("name", ["../victim", "/etc/passwd", "..", "", "sub/file", "a\\b", "a\0", "\ud800", 3, None])
+@pytest.mark.parametrize(
+    "name", ["../victim", "/etc/passwd", "..", "", "sub/file", "a\\b", "a\0", "\ud800", 3, None]
+)
 @pytest.mark.parametrize("part", ["put", "remove"])
 def test_a_journal_of_somebody_else_reaches_nothing_outside(part: str, name: Any, tmp_path: Path) -> None:
     folder, victim = tmp_path / "out", tmp_path / "victim"
@@ -198,7 +225,9 @@ def test_a_journal_of_somebody_else_reaches_nothing_outside(part: str, name: Any
     assert victim.read_bytes() == b"precious" and _held(folder) == OLD
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{", "[" * 100_000, '{"put": 3, "remove": []}', '{"put": []}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", "[" * 100_000, '{"put": 3, "remove": []}', '{"put": []}', "\xff"]
+)
 def test_a_journal_that_is_none_is_told(text: str, tmp_path: Path) -> None:
     _committed(tmp_path / "out")
     (tmp_path / "out" / ".prunus-new" / fileset.JOURNAL).write_text(text, encoding="latin-1")

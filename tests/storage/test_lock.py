@@ -30,7 +30,11 @@ with lock.folder_lock(sys.argv[1]):
 
 def _holder(folder: Path, **more: Any) -> subprocess.Popen[str]:
     process = subprocess.Popen(
-        [sys.executable, "-c", HOLDER, str(folder), "two words"], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, **more
+        [sys.executable, "-c", HOLDER, str(folder), "two words"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        **more,
     )
     assert process.stdout is not None and process.stdout.readline() == "held\n"
     return process
@@ -42,7 +46,9 @@ def test_a_second_process_is_refused_until_the_first_is_killed(tmp_path: Path) -
         with pytest.raises(ConfigError) as caught, folder_lock(folder):
             pytest.fail("it began")
         text = str(caught.value)
-        assert text.startswith(f"{folder} is being written by another run (process {process.pid}: -c {folder} 'two words')")
+        assert text.startswith(
+            f"{folder} is being written by another run (process {process.pid}: -c {folder} 'two words')"
+        )
         process.send_signal(signal.SIGKILL)
         process.wait()
     assert (folder / FILE).is_file()
@@ -124,7 +130,9 @@ def test_runs_go_on_where_there_are_no_locks(tmp_path: Path, monkeypatch: pytest
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
-def test_of_several_processes_of_one_training_the_first_one_locks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_of_several_processes_of_one_training_the_first_one_locks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with _holder(tmp_path) as process:
         monkeypatch.setenv("WORLD_SIZE", "2")
         monkeypatch.setenv("RANK", "1")
@@ -153,7 +161,10 @@ def test_a_lock_is_not_taken_through_a_link_or_in_a_file(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="out cannot be written to"), folder_lock(tmp_path / "out"):
         pytest.fail("it began")
     assert (tmp_path / "victim").read_bytes() == b"precious"
-    with pytest.raises(ConfigError, match="victim is a file: the results need a folder"), folder_lock(tmp_path / "victim" / "out"):
+    with (
+        pytest.raises(ConfigError, match="victim is a file: the results need a folder"),
+        folder_lock(tmp_path / "victim" / "out"),
+    ):
         pytest.fail("it began")
 
 
@@ -163,7 +174,9 @@ def test_a_lock_on_a_file_leaves_other_files_free(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-def test_a_reader_waits_for_a_living_writer_and_says_so_in_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_reader_waits_for_a_living_writer_and_says_so_in_the_end(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(lock, "_PATIENCE", 0.05)
     with _holder(tmp_path) as process:
         settle(tmp_path)  # nothing is pending

@@ -34,7 +34,11 @@ def saved_and_loaded(model: nn.Module) -> nn.Module:
     return again
 
 
-WAYS: dict[str, Again] = {"pickle": lambda model: pickle.loads(pickle.dumps(model)), "deepcopy": copy.deepcopy, "torch.save": saved_and_loaded}
+WAYS: dict[str, Again] = {
+    "pickle": lambda model: pickle.loads(pickle.dumps(model)),
+    "deepcopy": copy.deepcopy,
+    "torch.save": saved_and_loaded,
+}
 
 
 def eager() -> tuple[nn.Module, Tensor]:
@@ -97,7 +101,15 @@ def traced_twice() -> tuple[nn.Module, Tensor]:
     return prunus.compact(small, random_plan(prunus.trace(small, IMAGE), 0.3)), IMAGE
 
 
-KINDS = {"normed": normed, "traced twice": traced_twice, "eager": eager, "traced": traced, "gated": gated, "skipping": skipped, "cascade": staged}
+KINDS = {
+    "normed": normed,
+    "traced twice": traced_twice,
+    "eager": eager,
+    "traced": traced,
+    "gated": gated,
+    "skipping": skipped,
+    "cascade": staged,
+}
 
 
 @pytest.mark.parametrize("way", WAYS)
@@ -133,7 +145,9 @@ def test_a_copy_knows_its_plan_without_the_graph(kind: str) -> None:
 
 def test_a_pickle_holds_no_dense_weights() -> None:
     """A worker gets what the compact model needs, not the model that it was cut from."""
-    model = nn.Sequential(nn.Conv2d(3, 400, 3), nn.ReLU(), nn.Conv2d(400, 400, 3), nn.ReLU(), nn.Conv2d(400, 2, 1))
+    model = nn.Sequential(
+        nn.Conv2d(3, 400, 3), nn.ReLU(), nn.Conv2d(400, 400, 3), nn.ReLU(), nn.Conv2d(400, 2, 1)
+    )
     graph = prunus.trace(model, IMAGE.float())
     small = prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph), rate=0.9), check=False)
     assert len(pickle.dumps(small)) < len(pickle.dumps(model)) / 4

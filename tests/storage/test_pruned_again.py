@@ -24,7 +24,12 @@ class Folding(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.conv, self.act, self.next, self.norm = nn.Conv2d(3, 12, 1), nn.Sigmoid(), nn.Conv2d(12, 12, 3, bias=False), nn.BatchNorm2d(12)
+        self.conv, self.act, self.next, self.norm = (
+            nn.Conv2d(3, 12, 1),
+            nn.Sigmoid(),
+            nn.Conv2d(12, 12, 3, bias=False),
+            nn.BatchNorm2d(12),
+        )
         self.last = nn.Conv2d(12, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -47,7 +52,14 @@ class Normed(nn.Module):
 
 
 def without_a_block() -> nn.Module:
-    return without_blocks(resnet20(), [next(name for name, module in resnet20().named_modules() if type(module).__name__.endswith("Block"))])
+    return without_blocks(
+        resnet20(),
+        [
+            next(
+                name for name, module in resnet20().named_modules() if type(module).__name__.endswith("Block")
+            )
+        ],
+    )
 
 
 BUILDS: dict[str, Callable[[], nn.Module]] = {
@@ -96,7 +108,9 @@ def test_three_times_and_saved(name: str, between: str, tmp_path: Path) -> None:
         model = BETWEEN[between](pruned(model))
         prunus.save(model, tmp_path / "m")
         again = prunus.load(tmp_path / "m", BUILDS[name])
-        torch.testing.assert_close(again.double()(IMAGE), model(IMAGE), rtol=0, atol=0 if name != "resnet" else 1e-12)
+        torch.testing.assert_close(
+            again.double()(IMAGE), model(IMAGE), rtol=0, atol=0 if name != "resnet" else 1e-12
+        )
         assert origin(model).plan.before == prunus.trace(dense, IMAGE).cost(), step
         if name in ("lenet", "resnet"):
             assert origin(model).plan.after.params == sum(p.numel() for p in model.parameters())
@@ -112,7 +126,9 @@ def test_a_loaded_file_is_pruned_again_and_saved(name: str, tmp_path: Path) -> N
         prunus.save(model, tmp_path / "m")
         model = pruned(prunus.load(tmp_path / "m", BUILDS[name]).double())
     prunus.save(model, tmp_path / "m")
-    torch.testing.assert_close(prunus.load(tmp_path / "m", BUILDS[name])(IMAGE), model(IMAGE), rtol=0, atol=1e-12)
+    torch.testing.assert_close(
+        prunus.load(tmp_path / "m", BUILDS[name])(IMAGE), model(IMAGE), rtol=0, atol=1e-12
+    )
 
 
 @pytest.mark.parametrize("name", ["lenet", "resnet"])
@@ -136,7 +152,10 @@ def test_the_last_step_is_known_too() -> None:
     smaller = prunus.compact(small, second)
     assert origin(smaller).step == second
     assert origin(smaller).plan.removed > first.removed
-    assert prunus.verify(model, origin(smaller).plan, prunus.compact(model, origin(smaller).plan)).relative < 1e-9
+    assert (
+        prunus.verify(model, origin(smaller).plan, prunus.compact(model, origin(smaller).plan)).relative
+        < 1e-9
+    )
 
 
 def test_a_model_that_was_changed_in_between_has_a_plan_of_its_own() -> None:

@@ -44,7 +44,9 @@ def content(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, Any], d
 
 def write(path: Path, header: dict[str, Any], tensors: dict[str, Tensor]) -> Path:
     """With a checksum that fits, as an adversary would."""
-    path.write_bytes(to_bytes(tensors, metadata={"prunus": json.dumps(header | {"sha256": digest(tensors, header)})}))
+    path.write_bytes(
+        to_bytes(tensors, metadata={"prunus": json.dumps(header | {"sha256": digest(tensors, header)})})
+    )
     return path
 
 
@@ -56,7 +58,13 @@ def with_nodes(content: tuple[dict[str, Any], dict[str, Tensor]], path: Path, *n
 
 
 def call(name: str, target: str, *args: Any, **keywords: Any) -> Node:
-    return ["call_function", name, target, {"tuple": list(args)}, {"dict": [list(item) for item in keywords.items()]}]
+    return [
+        "call_function",
+        name,
+        target,
+        {"tuple": list(args)},
+        {"dict": [list(item) for item in keywords.items()]},
+    ]
 
 
 def value(name: str) -> dict[str, str]:
@@ -91,18 +99,31 @@ def refusal(content: tuple[dict[str, Any], dict[str, Tensor]], path: Path, *node
 HARMLESS: dict[str, list[Node]] = {
     "nothing": [],
     "zeros": [call("z", "aten.zeros.default", sizes(4, 4))],
-    "sizes": [call("n", "aten.sym_size.int", X, 0), call("m", "mul", value("n"), 4), call("z", "aten.full.default", sizes(value("m"), 2), 1.0)],
+    "sizes": [
+        call("n", "aten.sym_size.int", X, 0),
+        call("m", "mul", value("n"), 4),
+        call("z", "aten.full.default", sizes(value("m"), 2), 1.0),
+    ],
     "formulas": [call("m", "mul", 0.5, X), call("z", "sub", value("m"), X)],
-    "pieces": [call("p", "aten.split.Tensor", X, 1, 1), call("q", "getitem", value("p"), 2), call("r", "aten.relu.default", value("q"))],
+    "pieces": [
+        call("p", "aten.split.Tensor", X, 1, 1),
+        call("q", "getitem", value("p"), 2),
+        call("r", "aten.relu.default", value("q")),
+    ],
     "a resized image": [call("u", "aten.upsample_bilinear2d.vec", X, sizes(16, 16), False, None)],
     "by a factor": [call("u", "aten.upsample_nearest2d.vec", X, None, sizes(2.0, 2.0))],
-    "an index": [call("i", "aten.zeros.default", sizes(4), dtype=INT), call("g", "aten.index.Tensor", X, sizes(value("i")))],
+    "an index": [
+        call("i", "aten.zeros.default", sizes(4), dtype=INT),
+        call("g", "aten.index.Tensor", X, sizes(value("i"))),
+    ],
 }
 
 
 @pytest.mark.parametrize("what", HARMLESS)
 def test_what_prunus_could_have_written_is_read(what: str, content: Any, tmp_path: Path) -> None:
-    again = prunus.load(with_nodes(content, tmp_path / "m", *(renamed(node, first_input(content)) for node in HARMLESS[what])))
+    again = prunus.load(
+        with_nodes(content, tmp_path / "m", *(renamed(node, first_input(content)) for node in HARMLESS[what]))
+    )
     assert again(IMAGE).shape == (2, 4)
 
 
@@ -134,7 +155,21 @@ def test_every_listed_operator_computes_tensors_and_takes_no_output() -> None:
             forms += 1
             assert not any(argument.is_out for argument in found._schema.arguments)
     assert forms > 700
-    risky = ("sparse", "quantize", "nested", "foreach", "unsafe_index", "strided", "resize", "mkldnn", "cudnn", "file", "cuda", "_native", "native_")
+    risky = (
+        "sparse",
+        "quantize",
+        "nested",
+        "foreach",
+        "unsafe_index",
+        "strided",
+        "resize",
+        "mkldnn",
+        "cudnn",
+        "file",
+        "cuda",
+        "_native",
+        "native_",
+    )
     assert not [name for name in OPERATORS if any(part in name for part in risky)]
 
 
@@ -166,16 +201,28 @@ TOO_MUCH["a product"].insert(0, call("t", "aten.ones.default", sizes(1, 10**5)))
 
 
 @pytest.mark.parametrize("what", TOO_MUCH)
-def test_memory_out_of_proportion_is_refused_without_taking_it(what: str, content: Any, tmp_path: Path) -> None:
+def test_memory_out_of_proportion_is_refused_without_taking_it(
+    what: str, content: Any, tmp_path: Path
+) -> None:
     refusal(content, tmp_path / "m", *TOO_MUCH[what])
 
 
 ENDLESS: dict[str, list[Node]] = {
     "a power": [call("z", "pow", 10, 10**9)],
     "a power of a size": [call("n", "aten.sym_size.int", X, 0), call("z", "pow", value("n"), 10**9)],
-    "powers of powers": [call("p0", "aten.sym_size.int", X, 0), *(call(f"p{n + 1}", "pow", value(f"p{n}"), 64) for n in range(8))],
-    "a power of one": [call("n", "aten.sym_size.int", X, 0), call("m", "floordiv", value("n"), value("n")), call("z", "pow", 7, value("m"))],
-    "squares": [call("p0", "aten.sym_size.int", X, 0), *(call(f"p{n + 1}", "mul", value(f"p{n}"), value(f"p{n}")) for n in range(40))],
+    "powers of powers": [
+        call("p0", "aten.sym_size.int", X, 0),
+        *(call(f"p{n + 1}", "pow", value(f"p{n}"), 64) for n in range(8)),
+    ],
+    "a power of one": [
+        call("n", "aten.sym_size.int", X, 0),
+        call("m", "floordiv", value("n"), value("n")),
+        call("z", "pow", 7, value("m")),
+    ],
+    "squares": [
+        call("p0", "aten.sym_size.int", X, 0),
+        *(call(f"p{n + 1}", "mul", value(f"p{n}"), value(f"p{n}")) for n in range(40)),
+    ],
     "a long list": [call("z", "mul", sizes(1, 2), 10**10)],
     "a long text": [call("z", "mul", "a", 10**10)],
     "a formatted text": [call("z", "mod", "%10000000000d", 5)],
@@ -225,12 +272,22 @@ WRONG_ARGUMENTS: dict[str, list[Node]] = {
     "a stride of zero": [call("z", "aten.max_pool2d.default", X, sizes(2, 2), sizes(0, 0))],
     "a negative padding": [call("z", "aten.max_pool2d.default", X, sizes(2, 2), sizes(1, 1), sizes(-1, -1))],
     "a huge kernel": [call("z", "aten.avg_pool2d.default", X, sizes(10**9, 10**9))],
-    "a huge dilation": [call("z", "aten.max_pool2d.default", X, sizes(2, 2), sizes(1, 1), sizes(0, 0), sizes(10**9, 10**9))],
+    "a huge dilation": [
+        call("z", "aten.max_pool2d.default", X, sizes(2, 2), sizes(1, 1), sizes(0, 0), sizes(10**9, 10**9))
+    ],
     "a tiny scale": [call("z", "aten.upsample_bilinear2d.default", X, sizes(16, 16), False, 1e-320, 1e-320)],
-    "a scale that is no number": [call("z", "aten.upsample_nearest2d.vec", X, None, sizes({"float": "nan"}, 2.0))],
-    "a mode of sampling": [call("g", "aten.zeros.default", sizes(2, 4, 4, 2)), call("z", "aten.grid_sampler.default", X, value("g"), 77, 0, False)],
+    "a scale that is no number": [
+        call("z", "aten.upsample_nearest2d.vec", X, None, sizes({"float": "nan"}, 2.0))
+    ],
+    "a mode of sampling": [
+        call("g", "aten.zeros.default", sizes(2, 4, 4, 2)),
+        call("z", "aten.grid_sampler.default", X, value("g"), 77, 0, False),
+    ],
     "a dtype where bits would be read anew": [call("z", "aten.view.dtype", X, {"torch": "qint32"})],
-    "shapes that do not fit": [call("o", "aten.ones.default", sizes(5, 5)), call("z", "aten.mm.default", value("o"), X)],
+    "shapes that do not fit": [
+        call("o", "aten.ones.default", sizes(5, 5)),
+        call("z", "aten.mm.default", value("o"), X),
+    ],
     "more values than keys": [
         call("k", "aten.ones.default", sizes(1, 2, 4, 8)),
         call("v", "aten.ones.default", sizes(1, 2, 4000, 8)),
@@ -240,7 +297,9 @@ WRONG_ARGUMENTS: dict[str, list[Node]] = {
 
 
 @pytest.mark.parametrize("what", WRONG_ARGUMENTS)
-def test_arguments_that_an_operator_does_not_take_are_refused(what: str, content: Any, tmp_path: Path) -> None:
+def test_arguments_that_an_operator_does_not_take_are_refused(
+    what: str, content: Any, tmp_path: Path
+) -> None:
     refusal(content, tmp_path / "m", *WRONG_ARGUMENTS[what])
 
 
@@ -260,7 +319,12 @@ def test_deep_nests_are_refused(depth: int, content: Any, tmp_path: Path) -> Non
     (tmp_path / "m").write_bytes(to_bytes(content[1], metadata={"prunus": changed}))
     with pytest.raises(FileFormatError):
         prunus.load(tmp_path / "m")
-    structure = "[1, " + '{"type": "builtins.list", "context": "null", "children_spec": [' * depth + "]}" * depth + "]"
+    structure = (
+        "[1, "
+        + '{"type": "builtins.list", "context": "null", "children_spec": [' * depth
+        + "]}" * depth
+        + "]"
+    )
     header = json.loads(json.dumps(content[0]))
     header["graph"]["out"] = structure
     with pytest.raises(FileFormatError):
@@ -295,7 +359,9 @@ def test_a_model_of_another_type_than_its_plan_is_saved(tmp_path: Path) -> None:
 
 def test_attention_checks_what_its_kernel_does_not() -> None:
     query = torch.randn(1, 2, 4, 8)
-    assert torch.equal(attention(query, query, query), nn.functional.scaled_dot_product_attention(query, query, query))
+    assert torch.equal(
+        attention(query, query, query), nn.functional.scaled_dot_product_attention(query, query, query)
+    )
     with pytest.raises(ValueError, match="as many values as keys"):
         attention(query, query, torch.randn(1, 2, 5, 8))
 
@@ -333,7 +399,9 @@ class Part(nn.Module):
         return self.out(getattr(self, self.name)(x).relu().view(x.shape[0], 16 * 64))  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize("name", ["self", "0", "été", "a b", "conv-1", "ﬁ", "graph", "class", "q'\"", "None", "forward_"])
+@pytest.mark.parametrize(
+    "name", ["self", "0", "été", "a b", "conv-1", "ﬁ", "graph", "class", "q'\"", "None", "forward_"]
+)
 def test_children_of_any_name_are_saved_and_loaded(name: str, tmp_path: Path) -> None:
     """Networks with names that torch.export itself cannot write stay as they are, and that is said."""
     model = nn.Sequential(nn.Conv2d(3, 16, 3, padding=1), nn.ReLU(), Part(name)).double().eval()
@@ -341,7 +409,9 @@ def test_children_of_any_name_are_saved_and_loaded(name: str, tmp_path: Path) ->
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         small = prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph), rate=0.5))
-    assert not said or (name in ("class", "q'\"", "None") and "16 of 16 channels stay" in str(said[0].message))
+    assert not said or (
+        name in ("class", "q'\"", "None") and "16 of 16 channels stay" in str(said[0].message)
+    )
     prunus.save(small, tmp_path / "m")
     assert torch.allclose(prunus.load(tmp_path / "m", lambda: model)(IMAGE), small(IMAGE))
     if name in ("self", "0", "été", "graph"):

@@ -36,7 +36,12 @@ def residual(m: nn.Module, x: Tensor) -> Tensor:
 
 
 def network() -> nn.Module:
-    layers = {"stem": nn.Conv2d(3, 6, 3, bias=False), "norm": nn.BatchNorm2d(6), "inner": nn.Conv2d(6, 6, 3, padding=1), "head": nn.Linear(6, 2)}
+    layers = {
+        "stem": nn.Conv2d(3, 6, 3, bias=False),
+        "norm": nn.BatchNorm2d(6),
+        "inner": nn.Conv2d(6, 6, 3, padding=1),
+        "head": nn.Linear(6, 2),
+    }
     return randomised(Net(residual, **layers))
 
 
@@ -46,7 +51,9 @@ def test_one_changes_nothing_and_zero_is_the_mask(build: type) -> None:
     graph = prunus.trace(model, IMAGE)
     numbers = Numbers(torch.ones(graph.num_channels))
     factors = ChannelFactors(model, graph, numbers)
-    assert difference(model, plain, IMAGE) < 1e-12 and any(parameter is numbers.values for parameter in model.parameters())
+    assert difference(model, plain, IMAGE) < 1e-12 and any(
+        parameter is numbers.values for parameter in model.parameters()
+    )
     removed = np.arange(graph.num_channels) % 3 == 0
     with torch.no_grad():
         numbers.values[torch.from_numpy(removed)] = 0
@@ -104,7 +111,9 @@ def test_a_product_of_ones_own_and_pinned_slots() -> None:
 
 
 def test_a_batch_norm_without_scale_is_refused() -> None:
-    model = randomised(nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False), nn.ReLU(), nn.Conv2d(4, 2, 1)))
+    model = randomised(
+        nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4, affine=False), nn.ReLU(), nn.Conv2d(4, 2, 1))
+    )
     graph = prunus.trace(model, IMAGE)
     with pytest.raises(PlanError, match="1 is a batch norm without scale and shift"):
         ChannelFactors(model, graph, Numbers(torch.ones(4)))

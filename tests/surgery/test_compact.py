@@ -20,15 +20,18 @@ IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator()
 
 
 def chain() -> nn.Sequential:
-    model = nn.Sequential(nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.Flatten(), nn.Linear(128, 4))
+    model = nn.Sequential(
+        nn.Conv2d(3, 6, 3), nn.BatchNorm2d(6), nn.ReLU(), nn.Conv2d(6, 8, 3), nn.Flatten(), nn.Linear(128, 4)
+    )
     randomised(model)
     return model
 
 
 def frozen_copy(model: nn.Module) -> tuple[list[Any], dict[str, Tensor]]:
-    return [(m.training, {k: v for k, v in vars(m).items() if isinstance(v, (int, tuple))}) for m in model.modules()], copy.deepcopy(
-        model.state_dict()
-    )
+    return [
+        (m.training, {k: v for k, v in vars(m).items() if isinstance(v, (int, tuple))})
+        for m in model.modules()
+    ], copy.deepcopy(model.state_dict())
 
 
 def assert_same(before: tuple[list[Any], dict[str, Tensor]], model: nn.Module) -> None:
@@ -47,7 +50,9 @@ def test_control_flow_that_depends_on_the_data_names_the_line_and_the_way_out() 
             x = -x
         return x
 
-    with pytest.raises(TraceError, match=r"test_compact\.py:\d+: if x\.mean\(\) > 0:  # the line to be named.*torch\.where"):
+    with pytest.raises(
+        TraceError, match=r"test_compact\.py:\d+: if x\.mean\(\) > 0:  # the line to be named.*torch\.where"
+    ):
         prunus.trace(randomised(Net(run, a=nn.Conv2d(3, 4, 1))), IMAGE)
 
 
@@ -92,7 +97,12 @@ def test_class_mode_hooks_gradients_and_attributes_are_kept() -> None:
     seen.clear()
     small(IMAGE)
     assert seen == [(2, 3, 6, 6)]
-    assert (small[0].out_channels, small[1].num_features, small[3].in_channels, small[5].in_features) == (3, 3, 3, 64)
+    assert (small[0].out_channels, small[1].num_features, small[3].in_channels, small[5].in_features) == (
+        3,
+        3,
+        3,
+        64,
+    )
     assert all(p.is_leaf and p.grad is None for p in small.parameters())
 
 
@@ -125,10 +135,14 @@ def test_buffers_and_plain_tensors_follow_and_stay_what_they_are() -> None:
 
 
 def test_shared_modules_and_tied_parameters_stay_shared() -> None:
-    model = nn.Sequential(nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.Linear(6, 2))
+    model = nn.Sequential(
+        nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.Linear(6, 2)
+    )
     model[4].weight = model[2].weight
     model.add_module("again", model[5])
-    model = randomised(Net(lambda m, x: (m.body[5](m.body[:5](x)), m.twice(m.body[0](x))), body=model, twice=model[5]))
+    model = randomised(
+        Net(lambda m, x: (m.body[5](m.body[:5](x)), m.twice(m.body[0](x))), body=model, twice=model[5])
+    )
     plan, small = pruned(model, torch.randn(3, 4, dtype=torch.float64))
     assert plan.removed > 0
     assert small.body[4].weight is small.body[2].weight
@@ -146,8 +160,12 @@ def test_nested_outputs_and_inputs_by_name_or_position(as_dict: bool) -> None:
         x = m.a(image).relu()
         return Pair(m.b(x) * scale, {"deep": [m.c(x + m.d(extra))], "none": None})
 
-    model = randomised(Net(run, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1), c=nn.Conv2d(6, 3, 1), d=nn.Conv2d(1, 6, 1)))
-    inputs: Any = {"image": IMAGE, "extra": IMAGE[:, :1], "scale": 2.0} if as_dict else (IMAGE, IMAGE[:, :1], 2.0)
+    model = randomised(
+        Net(run, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1), c=nn.Conv2d(6, 3, 1), d=nn.Conv2d(1, 6, 1))
+    )
+    inputs: Any = (
+        {"image": IMAGE, "extra": IMAGE[:, :1], "scale": 2.0} if as_dict else (IMAGE, IMAGE[:, :1], 2.0)
+    )
     plan, small = pruned(model, inputs)
     assert plan.removed == 3
     found = small(**inputs) if as_dict else small(*inputs)
@@ -242,7 +260,10 @@ def test_verify_catches_a_broken_compact_model(value: float) -> None:
         prunus.verify(model, plan, small, IMAGE)
 
 
-@pytest.mark.parametrize("broken", [lambda y: (y, y), lambda y: y[:, :2], lambda y: y + 1e-3, lambda y: torch.full_like(y, torch.nan)])
+@pytest.mark.parametrize(
+    "broken",
+    [lambda y: (y, y), lambda y: y[:, :2], lambda y: y + 1e-3, lambda y: torch.full_like(y, torch.nan)],
+)
 def test_verify_looks_at_number_shape_and_values(broken: Callable[[Tensor], Any]) -> None:
     model = chain()
     plan = random_plan(prunus.trace(model, IMAGE))
@@ -277,8 +298,14 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 
 @pytest.mark.parametrize("kind", OPTIMIZERS)
-@pytest.mark.parametrize("build", [lambda: randomised(lenet5(in_channels=3, image_size=12)), lambda: randomised(Halves())], ids=["eager", "traced"])
-def test_one_more_step_equals_the_masked_models_step_on_what_is_kept(kind: str, build: Callable[[], nn.Module]) -> None:
+@pytest.mark.parametrize(
+    "build",
+    [lambda: randomised(lenet5(in_channels=3, image_size=12)), lambda: randomised(Halves())],
+    ids=["eager", "traced"],
+)
+def test_one_more_step_equals_the_masked_models_step_on_what_is_kept(
+    kind: str, build: Callable[[], nn.Module]
+) -> None:
     x = torch.randn(4, 3, 12, 12, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     model = build()
     optimizer = OPTIMIZERS[kind](model.parameters())
@@ -304,10 +331,16 @@ def test_a_foreign_optimiser_is_refused_and_unchanged() -> None:
     model, other = chain(), chain()
     optimizer = torch.optim.SGD([*model.parameters(), *other.parameters()], 0.1, momentum=0.9)
     step(model, optimizer, IMAGE)
-    before = [id(p) for p in optimizer.param_groups[0]["params"]], {id(k): dict(v) for k, v in optimizer.state.items()}
+    before = (
+        [id(p) for p in optimizer.param_groups[0]["params"]],
+        {id(k): dict(v) for k, v in optimizer.state.items()},
+    )
     with pytest.raises(CompactError, match="not one of Sequential's"):
         prunus.compact(model, random_plan(prunus.trace(model, IMAGE)), optimizer=optimizer)
-    assert ([id(p) for p in optimizer.param_groups[0]["params"]], {id(k): dict(v) for k, v in optimizer.state.items()}) == before
+    assert (
+        [id(p) for p in optimizer.param_groups[0]["params"]],
+        {id(k): dict(v) for k, v in optimizer.state.items()},
+    ) == before
 
 
 def test_a_bias_made_by_folding_is_trained_too() -> None:

@@ -24,7 +24,9 @@ def middle(act: nn.Module, reader: nn.Module) -> nn.Module:
     return randomised(nn.Sequential(nn.Conv2d(3, 6, 1), act, reader))
 
 
-@pytest.mark.parametrize("act", [nn.Sigmoid(), nn.Softplus(), nn.ELU(), nn.Hardsigmoid(), Net(lambda _, x: torch.exp(-x))])
+@pytest.mark.parametrize(
+    "act", [nn.Sigmoid(), nn.Softplus(), nn.ELU(), nn.Hardsigmoid(), Net(lambda _, x: torch.exp(-x))]
+)
 @pytest.mark.parametrize("bias", [True, False])
 @pytest.mark.parametrize("reader", ["1x1", "unpadded", "reflected", "linear"])
 def test_constants_are_folded_into_the_next_bias(act: nn.Module, bias: bool, reader: str) -> None:
@@ -150,7 +152,19 @@ def test_what_is_called_exact_is_exact(run: Callable[..., Any]) -> None:
 
 def mixed(m: nn.Module, x: Tensor) -> Tensor:
     x = m.a(x)
-    return m.c(torch.cat([x, torch.einsum("dc,bchw->bdhw", torch.linspace(0, 1, 36, dtype=x.dtype).view(6, 6) + torch.eye(6, dtype=x.dtype), x)], 1))
+    return m.c(
+        torch.cat(
+            [
+                x,
+                torch.einsum(
+                    "dc,bchw->bdhw",
+                    torch.linspace(0, 1, 36, dtype=x.dtype).view(6, 6) + torch.eye(6, dtype=x.dtype),
+                    x,
+                ),
+            ],
+            1,
+        )
+    )
 
 
 @pytest.mark.parametrize("run", [counted, spaced, mixed])
@@ -174,7 +188,14 @@ def test_norms_with_and_without_parameters_and_statistics(kind: Any, affine: boo
 
 @pytest.mark.parametrize("wrap", [parametrizations.weight_norm, parametrizations.spectral_norm])
 def test_computed_weights(wrap: Callable[[nn.Module], nn.Module]) -> None:
-    pruned(randomised(nn.Sequential(wrap(nn.Conv2d(3, 6, 1)), nn.Sigmoid(), wrap(nn.Conv2d(6, 4, 1)), nn.Conv2d(4, 2, 1))), IMAGE)
+    pruned(
+        randomised(
+            nn.Sequential(
+                wrap(nn.Conv2d(3, 6, 1)), nn.Sigmoid(), wrap(nn.Conv2d(6, 4, 1)), nn.Conv2d(4, 2, 1)
+            )
+        ),
+        IMAGE,
+    )
 
 
 def test_mask_zeroes_filters_biases_scales_and_shifts_and_leaves_readers_alone() -> None:
@@ -197,6 +218,11 @@ def test_a_forward_that_picks_another_tensor_of_the_same_shape_is_noticed() -> N
         picked = first if first.shape[1] == 8 else second
         return m.picked(picked.relu()) + m.both(first + second)
 
-    layers = {"first": nn.Conv2d(3, 8, 1), "second": nn.Conv2d(3, 8, 1), "picked": nn.Conv2d(8, 4, 1), "both": nn.Conv2d(8, 4, 1)}
+    layers = {
+        "first": nn.Conv2d(3, 8, 1),
+        "second": nn.Conv2d(3, 8, 1),
+        "picked": nn.Conv2d(8, 4, 1),
+        "both": nn.Conv2d(8, 4, 1),
+    }
     plan, small = pruned(randomised(Net(forward, **layers)), IMAGE)
     assert plan.exact and plan.removed == 4 and small.prunus.mode == "traced"

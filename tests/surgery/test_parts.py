@@ -61,7 +61,9 @@ class Pool(nn.Module):
         x = nn.functional.pad(features["0"], (1, 1, 1, 1))
         width = features["0"].shape[-1]
         corners = [(int(place) // width, int(place) % width) for place in places[0]]
-        return torch.stack([one[:, row : row + 3, column : column + 3] for one, (row, column) in zip(x, corners)])
+        return torch.stack(
+            [one[:, row : row + 3, column : column + 3] for one, (row, column) in zip(x, corners)]
+        )
 
 
 class RegionHeads(nn.Module):
@@ -76,7 +78,11 @@ class RegionHeads(nn.Module):
 
     def forward(self, features: dict[str, Tensor], places: list[Tensor]) -> Any:
         boxes = self.box_predictor(self.box_head(self.box_roi_pool(features, places)))
-        return boxes if self.mask_roi_pool is None else (boxes, self.mask_predictor(self.mask_head(self.mask_roi_pool(features, places))))
+        return (
+            boxes
+            if self.mask_roi_pool is None
+            else (boxes, self.mask_predictor(self.mask_head(self.mask_roi_pool(features, places))))
+        )
 
 
 class TwoStages(nn.Module):
@@ -120,13 +126,22 @@ def test_a_whole_detector_computes_what_the_masked_one_does(make: Any) -> None:
     assert sum(p.numel() for p in small.parameters()) < 0.6 * sum(p.numel() for p in model.parameters())
     with torch.no_grad():
         expected, found = masked(list(IMAGES)), small(list(IMAGES))
-    for a, b in zip(expected if isinstance(expected, tuple) else (expected,), found if isinstance(found, tuple) else (found,), strict=True):
+    for a, b in zip(
+        expected if isinstance(expected, tuple) else (expected,),
+        found if isinstance(found, tuple) else (found,),
+        strict=True,
+    ):
         torch.testing.assert_close(a, b, rtol=1e-12, atol=1e-12)
 
 
 def test_feature_maps_shrink_with_the_heads_that_read_them() -> None:
     small: Any = whole(pruned(randomised(TwoStages()))[1])
-    assert small.backbone.lateral[0].out_channels == small.rpn.head.conv.in_channels == small.roi_heads.mask_head[0].in_channels == 3
+    assert (
+        small.backbone.lateral[0].out_channels
+        == small.rpn.head.conv.in_channels
+        == small.roi_heads.mask_head[0].in_channels
+        == 3
+    )
     assert small.roi_heads.box_head[1].in_features == 27
 
 
@@ -162,15 +177,21 @@ def test_a_copy_of_a_core_runs_its_own_tensors(copied: Any) -> None:
 
 def test_what_a_given_forward_does_not_run_stays() -> None:
     model = randomised(TwoStages())
-    graph = prunus.trace(core(model, lambda self, images: self.backbone.second(self.backbone.first(images))), IMAGES)
-    small: Any = whole(prunus.compact(core(model), prunus.plan(graph, prunus.scores.norm(graph), rate=0.5), check=False))
+    graph = prunus.trace(
+        core(model, lambda self, images: self.backbone.second(self.backbone.first(images))), IMAGES
+    )
+    small: Any = whole(
+        prunus.compact(core(model), prunus.plan(graph, prunus.scores.norm(graph), rate=0.5), check=False)
+    )
     assert small.backbone.first[0].out_channels == 4
     assert small.backbone.second[0].out_channels == 12
     assert small.roi_heads.box_predictor.in_features == 10
 
 
 def test_a_model_of_another_build_needs_a_forward() -> None:
-    with pytest.raises(TraceError, match="Sequential is not built as a detector of torchvision is; give forward="):
+    with pytest.raises(
+        TraceError, match="Sequential is not built as a detector of torchvision is; give forward="
+    ):
         core(nn.Sequential(nn.Conv2d(3, 4, 1)))
 
 

@@ -33,7 +33,14 @@ class Holder(nn.Module):
 
 
 def test_sizes_are_found_by_their_places() -> None:
-    module = Holder(width=8, flag=True, none=0, sizes=[4, 2], axes=(("h", 10), ("d", 6)), table={"h": 10, "deep": {"x": [1, {"y": 3}]}})
+    module = Holder(
+        width=8,
+        flag=True,
+        none=0,
+        sizes=[4, 2],
+        axes=(("h", 10), ("d", 6)),
+        table={"h": 10, "deep": {"x": [1, {"y": 3}]}},
+    )
     del module.held
     assert sizes_of(module) == {
         **{"width": 8, "sizes": [4, 2], "axes.0.1": 10, "axes.1.1": 6},
@@ -49,7 +56,11 @@ def test_containers_around_a_size_are_made_anew() -> None:
     assert module.a == {"pairs": [Pair("h", 5), ("d", 6)]} and type(module.a["pairs"][0]) is Pair
     assert shared == {"pairs": [Pair("h", 10), ("d", 6)]}
     assert module.f.keywords == {"key": abs, "default": 2} and module.f.args == (3,)
-    assert size_at(module, "a.pairs.0.1") == 5 and size_at(module, "a.pairs.7.1") is None and size_at(module, "b.c") is None
+    assert (
+        size_at(module, "a.pairs.0.1") == 5
+        and size_at(module, "a.pairs.7.1") is None
+        and size_at(module, "b.c") is None
+    )
 
 
 class Heads(nn.Module):
@@ -82,7 +93,9 @@ HELD: dict[str, Callable[[], Heads]] = {
     "pairs": lambda: Heads(lambda m: (dict(m.axes)["h"], dict(m.axes)["d"]), axes=(("h", 4), ("d", 6))),
     "one pair": lambda: Heads(lambda m: (-1, dict(m.axes)["d"]), axes=(("d", 6),)),
     "a dict": lambda: Heads(lambda m: (m.axes["h"], m.axes["d"]), axes={"h": 4, "d": 6}),
-    "a nest": lambda: Heads(lambda m: tuple(size for _, size in m.settings["axes"]), settings={"axes": [("h", 4), ("d", 6)]}),
+    "a nest": lambda: Heads(
+        lambda m: tuple(size for _, size in m.settings["axes"]), settings={"axes": [("h", 4), ("d", 6)]}
+    ),
     "a partial": lambda: Heads(lambda m: m.sizes(), sizes=functools.partial(lambda h, d: (h, d), h=4, d=6)),
 }
 
@@ -99,7 +112,9 @@ def test_sizes_in_containers_follow(name: str, tmp_path: Path) -> None:
     loaded = prunus.load(tmp_path / "small.safetensors", lambda: Attention(HELD[name]).double())
     assert torch.equal(loaded.eval()(IMAGE), small(IMAGE))
     with pytest.raises(FileFormatError, match="sets"):
-        prunus.load(tmp_path / "small.safetensors", lambda: Attention(lambda: Heads(lambda m: (4, 6))).double())
+        prunus.load(
+            tmp_path / "small.safetensors", lambda: Attention(lambda: Heads(lambda m: (4, 6))).double()
+        )
 
 
 def padded(x: Tensor, planes: int) -> Tensor:
@@ -112,7 +127,11 @@ class Shortcut(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.first, self.conv, self.norm = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 16, 3, 2, 1), nn.BatchNorm2d(16)
+        self.first, self.conv, self.norm = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.Conv2d(8, 16, 3, 2, 1),
+            nn.BatchNorm2d(16),
+        )
         self.last, self.shortcut = nn.Conv2d(16, 4, 1), functools.partial(padded, planes=16)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -91,7 +91,9 @@ class ByTensor(Contiguous):
     """The number is a tensor that the forward makes of a shape."""
 
     def attend(self, q: Tensor, k: Tensor, v: Tensor) -> Tensor:
-        return (q @ k.transpose(-1, -2) / torch.sqrt(torch.tensor(q.shape[-1], dtype=q.dtype))).softmax(-1) @ v
+        return (q @ k.transpose(-1, -2) / torch.sqrt(torch.tensor(q.shape[-1], dtype=q.dtype))).softmax(
+            -1
+        ) @ v
 
 
 class BothScaled(Contiguous):
@@ -143,7 +145,9 @@ class NotOnlyMoved(Contiguous):
         return torch.tanh(q), torch.tanh(k), v
 
 
-@pytest.mark.parametrize("kind", [Attention, Contiguous, Separate, ByHand, Behind, BehindEinsum, ByTensor, BothScaled])
+@pytest.mark.parametrize(
+    "kind", [Attention, Contiguous, Separate, ByHand, Behind, BehindEinsum, ByTensor, BothScaled]
+)
 def test_the_weights_make_up_for_the_number(kind: Any) -> None:
     model = randomised(kind())
     plan, small = pruned(model, IMAGE)

@@ -19,11 +19,17 @@ class PaddedShortcut(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.planes = 20
-        self.stem, self.body, self.last = nn.Conv2d(3, 6, 3, padding=1), nn.Conv2d(6, 20, 3, padding=1), nn.Conv2d(20, 4, 1)
+        self.stem, self.body, self.last = (
+            nn.Conv2d(3, 6, 3, padding=1),
+            nn.Conv2d(6, 20, 3, padding=1),
+            nn.Conv2d(20, 4, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.stem(x).relu()
-        zeros = torch.zeros(len(x), self.planes - x.shape[1], *x.shape[2:], dtype=x.dtype, device=x.device).detach()
+        zeros = torch.zeros(
+            len(x), self.planes - x.shape[1], *x.shape[2:], dtype=x.dtype, device=x.device
+        ).detach()
         return self.last(self.body(x) + torch.cat([x, zeros], 1))
 
 
@@ -32,7 +38,11 @@ def test_zeros_that_make_up_for_planes_follow() -> None:
     graph = prunus.trace(model, IMAGE)
     plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
     small = prunus.compact(model, plan)
-    assert small.prunus.mode == "eager" and small.prunus.plan == plan and small.planes == small.body.weight.shape[0] == 10
+    assert (
+        small.prunus.mode == "eager"
+        and small.prunus.plan == plan
+        and small.planes == small.body.weight.shape[0] == 10
+    )
     assert difference(prunus.mask(model, plan), small, IMAGE) < 1e-9
 
 
@@ -72,7 +82,11 @@ class Correlation(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.stem, self.features, self.last = nn.Conv2d(3, 8, 3, padding=1), nn.Conv2d(8, 12, 1), nn.Conv2d(64, 4, 1)
+        self.stem, self.features, self.last = (
+            nn.Conv2d(3, 8, 3, padding=1),
+            nn.Conv2d(8, 12, 1),
+            nn.Conv2d(64, 4, 1),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.features(self.stem(x).relu()).flatten(2)

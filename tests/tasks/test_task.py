@@ -53,14 +53,26 @@ def test_samples_and_batches_give_the_same_figures() -> None:
     for task in (whole, stream):
         value, loss = task.figures(model)
         assert value == pytest.approx(found.accuracy) and loss == pytest.approx(found.loss, rel=1e-5)
-    assert torch.equal(whole.example_inputs(), pairs(FEW, 1)[0][0]) and stream.example_inputs().shape == (1, 1, 8, 8)
+    assert torch.equal(whole.example_inputs(), pairs(FEW, 1)[0][0]) and stream.example_inputs().shape == (
+        1,
+        1,
+        8,
+        8,
+    )
 
 
 def test_the_model_stays_as_it_was() -> None:
     model = network().train()
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    Task(FEW, HELD, normalise=DIGITS.normalise, metric=lambda outputs, targets: (outputs.argmax(1) == targets).float()).points(model)
-    assert model.training and all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    Task(
+        FEW,
+        HELD,
+        normalise=DIGITS.normalise,
+        metric=lambda outputs, targets: (outputs.argmax(1) == targets).float(),
+    ).points(model)
+    assert model.training and all(
+        torch.equal(value, before[name]) for name, value in model.state_dict().items()
+    )
 
 
 @pytest.mark.parametrize("stream", [False, True])
@@ -70,7 +82,14 @@ def test_a_network_of_any_task_is_pruned_to_a_tolerance(stream: bool) -> None:
         task = Task(pairs(FEW, 50), pairs(HELD, 50), pairs(DIGITS.test, 70))
     model = network()
     task.fit(model, TrainConfig(epochs=3, batch_size=50, lr=0.05))
-    outcome = one_shot(model, task, score=lambda graph: prunus.scores.norm(graph), target=Target("tolerance", 20.0), config=SHORT, trial_config=SHORT)
+    outcome = one_shot(
+        model,
+        task,
+        score=lambda graph: prunus.scores.norm(graph),
+        target=Target("tolerance", 20.0),
+        config=SHORT,
+        trial_config=SHORT,
+    )
     assert outcome.plan.removed and outcome.limit is not None and outcome.tuning is not None
     assert [step.step for step in outcome.steps][:2] == ["before", "after removal"]
     assert outcome.steps[-1].value == pytest.approx(task.value(outcome.model))
@@ -97,7 +116,14 @@ def stripes(count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
 
 def segmenter() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 2, 1))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.BatchNorm2d(8),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 2, 1),
+    )
 
 
 def pixel_loss(outputs: Tensor, targets: Tensor) -> Tensor:
@@ -120,7 +146,9 @@ def test_segmentation_has_a_bound_by_picture_and_no_void_pixels() -> None:
     other = segmenter()
     _, lowest = judged(points, task.points(other), 0.9)
     assert lowest < task.value(other, "validation")
-    outcome = one_shot(model, task, score=lambda graph: prunus.scores.norm(graph), target=Target("rate", 0.25), config=SHORT)
+    outcome = one_shot(
+        model, task, score=lambda graph: prunus.scores.norm(graph), target=Target("rate", 0.25), config=SHORT
+    )
     assert outcome.steps[-1].value == pytest.approx(task.value(outcome.model))
 
 
@@ -132,7 +160,9 @@ class Detector(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4))
+        self.features = nn.Sequential(
+            nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(32, 4)
+        )
 
     def forward(self, images: list[Tensor], targets: list[dict[str, Tensor]] | None = None) -> Any:
         found = self.features(torch.stack(list(images)))
@@ -140,7 +170,10 @@ class Detector(nn.Module):
             assert targets is not None
             wanted = torch.stack([target["boxes"][0] for target in targets]) / 16
             return {"boxes": F.smooth_l1_loss(found, wanted), "size": 0 * found.sum()}
-        return [{"boxes": 16 * box[None], "labels": torch.ones(1, dtype=torch.int64), "scores": torch.ones(1)} for box in found]
+        return [
+            {"boxes": 16 * box[None], "labels": torch.ones(1, dtype=torch.int64), "scores": torch.ones(1)}
+            for box in found
+        ]
 
 
 def squares(count: int, seed: int) -> list[tuple[list[Tensor], list[dict[str, Tensor]]]]:
@@ -172,7 +205,11 @@ def test_a_detector_trains_on_its_own_losses_and_is_judged_by_its_boxes() -> Non
     found = task.value(model)
     assert start < found <= 100 and math.isnan(task.figures(model)[1])
     points = task.points(model)
-    assert isinstance(points, Rows) and len(points.each) == 20 and points.points(points.each) == pytest.approx(task.value(model, "validation"))
+    assert (
+        isinstance(points, Rows)
+        and len(points.each) == 20
+        and points.points(points.each) == pytest.approx(task.value(model, "validation"))
+    )
 
 
 def test_precision_is_that_of_coco() -> None:
@@ -192,7 +229,13 @@ def test_precision_is_that_of_coco() -> None:
         labels = torch.randint(1, 3, (len(own),), generator=draw)
         there.append({"boxes": own, "labels": labels})
         near = torch.cat([own + torch.randn(own.shape, generator=draw), boxes(2)])
-        found.append({"boxes": near, "labels": torch.cat([labels, torch.tensor([1, 2])]), "scores": torch.rand(len(near), generator=draw)})
+        found.append(
+            {
+                "boxes": near,
+                "labels": torch.cat([labels, torch.tensor([1, 2])]),
+                "scores": torch.rand(len(near), generator=draw),
+            }
+        )
     metric = MeanAveragePrecision()
     rows = metric.points(metric.entries(found, there))
     assert isinstance(rows, Rows)
@@ -200,7 +243,9 @@ def test_precision_is_that_of_coco() -> None:
     twice = metric.points(metric.entries(found + found[:2], there + there[:2]))
     assert isinstance(twice, Rows)
     assert rows.points([*rows.each, *rows.each[:2]]) == pytest.approx(twice.points(twice.each))
-    assert rows.points(rows.each) == pytest.approx(slow_map(found, there), abs=1e-9)  # asked again, it says the same
+    assert rows.points(rows.each) == pytest.approx(
+        slow_map(found, there), abs=1e-9
+    )  # asked again, it says the same
 
 
 def slow_map(found: list[dict[str, Tensor]], there: list[dict[str, Tensor]]) -> float:
@@ -212,7 +257,12 @@ def slow_map(found: list[dict[str, Tensor]], there: list[dict[str, Tensor]]) -> 
             total = sum(int((one["labels"] == label).sum()) for one in there)
             for guess, true in zip(found, there):
                 mine = sorted(
-                    ((float(s), b) for b, s, k in zip(guess["boxes"], guess["scores"], guess["labels"]) if int(k) == label), key=lambda one: -one[0]
+                    (
+                        (float(s), b)
+                        for b, s, k in zip(guess["boxes"], guess["scores"], guess["labels"])
+                        if int(k) == label
+                    ),
+                    key=lambda one: -one[0],
                 )
                 free = [b for b, k in zip(true["boxes"], true["labels"]) if int(k) == label]
                 for score, box in mine:
@@ -226,7 +276,13 @@ def slow_map(found: list[dict[str, Tensor]], there: list[dict[str, Tensor]]) -> 
             for place, (_, hit) in enumerate(events, 1):
                 hits += hit
                 curve.append((hits / total, hits / place))
-            values.append(sum(max((p for r, p in curve if r >= recall / 100 - 1e-12), default=0.0) for recall in range(101)) / 101)
+            values.append(
+                sum(
+                    max((p for r, p in curve if r >= recall / 100 - 1e-12), default=0.0)
+                    for recall in range(101)
+                )
+                / 101
+            )
     return 100 * sum(values) / len(values)
 
 
@@ -241,10 +297,15 @@ def iou(a: Tensor, b: Tensor) -> float:
 
 def test_regression_and_any_loss() -> None:
     draw = torch.Generator().manual_seed(0)
-    signals = [(x := torch.randn(10, 2, 16, generator=draw), x.mean((1, 2), keepdim=False)[:, None]) for _ in range(12)]
+    signals = [
+        (x := torch.randn(10, 2, 16, generator=draw), x.mean((1, 2), keepdim=False)[:, None])
+        for _ in range(12)
+    ]
     task = Task(signals, signals[:4], signals[4:8], loss=F.mse_loss, metric=squared_error)
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv1d(2, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 1))
+    model = nn.Sequential(
+        nn.Conv1d(2, 6, 3), nn.ReLU(), nn.AdaptiveAvgPool1d(1), nn.Flatten(), nn.Linear(6, 1)
+    )
     before = task.value(model)
     task.fit(model, TrainConfig(epochs=10, batch_size=10, lr=0.02, optimizer="adam"))
     value, loss = task.figures(model)
@@ -268,8 +329,16 @@ def once() -> Iterator[tuple[Tensor, Tensor]]:
         (lambda: Task(pairs(FEW, 10)).points(network()), DataError, "no validation samples"),
         (lambda: Task(pairs(FEW, 10)).samples("train"), ConfigError, "works on samples in memory"),
         (lambda: Task([torch.zeros(3)]).example_inputs(), DataError, r"must be a pair \(inputs, targets\)"),
-        (lambda: Task(pairs(FEW, 10), pairs(FEW, 10)).points(nn.Conv2d(1, 3, 3)), ConfigError, "give the task a metric of its own"),
-        (lambda: Task(pairs(FEW, 10), pairs(FEW, 10), metric=lambda o, t: o).points(network()), ConfigError, "one number per sample"),
+        (
+            lambda: Task(pairs(FEW, 10), pairs(FEW, 10)).points(nn.Conv2d(1, 3, 3)),
+            ConfigError,
+            "give the task a metric of its own",
+        ),
+        (
+            lambda: Task(pairs(FEW, 10), pairs(FEW, 10), metric=lambda o, t: o).points(network()),
+            ConfigError,
+            "one number per sample",
+        ),
     ],
 )
 def test_what_a_task_is_not_is_told_in_a_sentence(make: Any, kind: type[Exception], text: str) -> None:

@@ -24,11 +24,16 @@ HELD = DIGITS.train.subset(torch.arange(1, 1442, 30))
 
 def network() -> nn.Module:
     torch.manual_seed(0)
-    return nn.Sequential(nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.2), nn.Linear(20, 10))
+    return nn.Sequential(
+        nn.Flatten(), nn.Linear(64, 20), nn.BatchNorm1d(20), nn.ReLU(), nn.Dropout(0.2), nn.Linear(20, 10)
+    )
 
 
 def same(first: nn.Module, second: nn.Module) -> bool:
-    return all(torch.equal(a, b) for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True))
+    return all(
+        torch.equal(a, b)
+        for a, b in zip(first.state_dict().values(), second.state_dict().values(), strict=True)
+    )
 
 
 def loader() -> DataLoader[Any]:
@@ -41,7 +46,10 @@ class Twice:
 
     def __init__(self, epochs: int, config: TrainConfig) -> None:
         generator = torch.Generator().manual_seed(config.seed)
-        self.passes = [list(batches(FEW, DIGITS.normalise, config.batch_size, generator=generator)) for _ in range(epochs)]
+        self.passes = [
+            list(batches(FEW, DIGITS.normalise, config.batch_size, generator=generator))
+            for _ in range(epochs)
+        ]
 
     def __len__(self) -> int:
         return len(self.passes[0])
@@ -57,7 +65,12 @@ def test_batches_train_what_the_samples_train() -> None:
     theirs = train(second, Twice(2, config), config, normalise=DIGITS.normalise, validation=HELD)
     assert same(first, second)
     for mine, other in zip(ours.epochs, theirs.epochs, strict=True):
-        assert (mine.loss, mine.accuracy, mine.samples, mine.validation_loss) == (other.loss, other.accuracy, other.samples, other.validation_loss)
+        assert (mine.loss, mine.accuracy, mine.samples, mine.validation_loss) == (
+            other.loss,
+            other.accuracy,
+            other.samples,
+            other.validation_loss,
+        )
 
 
 def test_a_training_on_a_data_loader_resumes_to_the_same_weights(tmp_path: Path) -> None:
@@ -126,14 +139,23 @@ def test_a_loss_of_ones_own_is_the_one_that_is_minimised() -> None:
     train(second, FEW, config, normalise=DIGITS.normalise, loss=F.cross_entropy)
     assert same(first, second)
     third = network()
-    train(third, FEW, config, normalise=DIGITS.normalise, loss=lambda logits, labels: F.multi_margin_loss(logits, labels))
+    train(
+        third,
+        FEW,
+        config,
+        normalise=DIGITS.normalise,
+        loss=lambda logits, labels: F.multi_margin_loss(logits, labels),
+    )
     assert not same(first, third)
 
 
 def test_a_curriculum_needs_the_losses_of_the_samples() -> None:
     config = TrainConfig(epochs=1, batch_size=64, lr=0.05)
     curriculum = Random(len(FEW), 0.5)
-    with pytest.raises(ConfigError, match=r"the loss of every sample, shape \(\d+,\); this one gives \(\): use reduction='none'"):
+    with pytest.raises(
+        ConfigError,
+        match=r"the loss of every sample, shape \(\d+,\); this one gives \(\): use reduction='none'",
+    ):
         train(network(), FEW, config, normalise=DIGITS.normalise, loss=F.cross_entropy, curriculum=curriculum)
     first, second = network(), network()
     train(first, FEW, config, normalise=DIGITS.normalise, curriculum=curriculum)
@@ -171,7 +193,9 @@ class Short(Unsized):
 )
 def test_what_cannot_be_trained_on_is_said(data: Any, options: dict[str, Any], words: str) -> None:
     with pytest.raises((ConfigError, DataError), match=words):
-        train(network(), data, options.pop("config", TrainConfig(epochs=1, batch_size=64, lr=0.05)), **options)
+        train(
+            network(), data, options.pop("config", TrainConfig(epochs=1, batch_size=64, lr=0.05)), **options
+        )
 
 
 def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
@@ -183,7 +207,13 @@ def test_the_best_epoch_is_kept(tmp_path: Path) -> None:
         return next(scores)
 
     model = network()
-    history = train(model, FEW, TrainConfig(epochs=4, keep="best", ema=0.9, batch_size=64, lr=0.05), normalise=DIGITS.normalise, validation=judge)
+    history = train(
+        model,
+        FEW,
+        TrainConfig(epochs=4, keep="best", ema=0.9, batch_size=64, lr=0.05),
+        normalise=DIGITS.normalise,
+        validation=judge,
+    )
     assert history.kept == 2 and history.to_dict()["kept"] == 2
     assert all(torch.equal(value, snapshots[1][name]) for name, value in model.state_dict().items())
     with pytest.raises(ConfigError, match="The best epoch is told by validation samples"):
@@ -203,7 +233,9 @@ def test_the_best_epoch_survives_a_break(tmp_path: Path) -> None:
 
     def run(scores: list[float], **options: Any) -> tuple[nn.Module, int]:
         model, left = network(), iter(scores)
-        return model, train(model, FEW, config, normalise=DIGITS.normalise, validation=lambda _: next(left), **options).kept
+        return model, train(
+            model, FEW, config, normalise=DIGITS.normalise, validation=lambda _: next(left), **options
+        ).kept
 
     whole, kept = run([1.0, 3.0, 2.0, 0.0])
     with pytest.raises(BrokenOffError):

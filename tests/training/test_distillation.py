@@ -20,7 +20,9 @@ def softened(logits: list[float], temperature: float) -> list[float]:
 def test_the_loss_is_that_of_the_paper() -> None:
     generator = torch.Generator().manual_seed(0)
     outputs, labels = torch.randn(5, 2, 4, generator=generator) * 3, torch.tensor([0, 3, 1, 2, 2])
-    for (own, other), label, found in zip(outputs.tolist(), labels.tolist(), taught(outputs, labels).tolist()):
+    for (own, other), label, found in zip(
+        outputs.tolist(), labels.tolist(), taught(outputs, labels).tolist()
+    ):
         mine, theirs = softened(own, 4.0), softened(other, 4.0)
         apart = sum(q * math.log(q / p) for p, q in zip(mine, theirs))
         assert found == pytest.approx(0.9 * 16 * apart + 0.1 * -math.log(softened(own, 1.0)[label]), rel=1e-4)
@@ -37,9 +39,16 @@ def test_the_teacher_stays_and_the_network_learns() -> None:
     before = copy.deepcopy(teacher.state_dict())
     pair = Taught(small, teacher)
     history = train(
-        pair, digits.train, TrainConfig(epochs=4, batch_size=64, lr=0.05), normalise=digits.normalise, loss=taught, validation=digits.test
+        pair,
+        digits.train,
+        TrainConfig(epochs=4, batch_size=64, lr=0.05),
+        normalise=digits.normalise,
+        loss=taught,
+        validation=digits.test,
     )
     assert all(torch.equal(value, before[name]) for name, value in pair.teacher.state_dict().items())
     assert not any(parameter.requires_grad for parameter in pair.teacher.parameters())
     accuracy = evaluate(small, digits.test, digits.normalise).accuracy
-    assert accuracy > 85 and history.epochs[-1].validation_accuracy == pytest.approx(accuracy)  # validation asks the network alone
+    assert accuracy > 85 and history.epochs[-1].validation_accuracy == pytest.approx(
+        accuracy
+    )  # validation asks the network alone

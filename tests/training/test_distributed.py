@@ -26,13 +26,17 @@ DIGITS = load("digits")
 FEW = DIGITS.train.subset(torch.arange(0, 1442, 9))  # 161: no batch can be halved evenly
 HELD = DIGITS.train.subset(torch.arange(1, 1442, 30))
 
-pytestmark = pytest.mark.skipif(not dist.is_available() or not dist.is_gloo_available(), reason="torch was built without gloo")
+pytestmark = pytest.mark.skipif(
+    not dist.is_available() or not dist.is_gloo_available(), reason="torch was built without gloo"
+)
 
 
 def network() -> nn.Module:
     """Without batch norm, whose statistics each process would take from its own share."""
     torch.manual_seed(0)
-    return nn.Sequential(nn.Conv2d(1, 6, 3), nn.GroupNorm(1, 6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 10)).double()
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3), nn.GroupNorm(1, 6), nn.ReLU(), nn.Flatten(), nn.Linear(216, 10)
+    ).double()
 
 
 class Noted(Scheduled):
@@ -40,17 +44,33 @@ class Noted(Scheduled):
 
     def __init__(self) -> None:
         self.chosen: list[Selection] = []
-        super().__init__(EasyDropped(len(FEW), 0.5, seed=Ranks.current().rank), FEW.labels.numpy(), keep_record=lambda _, s: self.chosen.append(s))
+        super().__init__(
+            EasyDropped(len(FEW), 0.5, seed=Ranks.current().rank),
+            FEW.labels.numpy(),
+            keep_record=lambda _, s: self.chosen.append(s),
+        )
 
 
 def trained(**changes: Any) -> tuple[nn.Module, History]:
     model = network()
     parts: dict[str, Any] = {}
     if changes.pop("extras", False):
-        parts = {"curriculum": Noted(), "pruning": SoftPruning(torch.zeros(1, 1, 8, 8, dtype=torch.float64), 0.3)}
+        parts = {
+            "curriculum": Noted(),
+            "pruning": SoftPruning(torch.zeros(1, 1, 8, 8, dtype=torch.float64), 0.3),
+        }
     path, resume = changes.pop("path", None), changes.pop("resume", False)
     config = TrainConfig(**{"epochs": 2, "batch_size": 40, "lr": 0.02, **changes})
-    history = train(model, FEW, config, normalise=DIGITS.normalise, validation=HELD, checkpoint=path, resume=resume, **parts)
+    history = train(
+        model,
+        FEW,
+        config,
+        normalise=DIGITS.normalise,
+        validation=HELD,
+        checkpoint=path,
+        resume=resume,
+        **parts,
+    )
     return model, history
 
 
@@ -78,7 +98,10 @@ class Mine:
 
     def __init__(self) -> None:
         whole = batches(FEW, DIGITS.normalise, 40, dtype=torch.float64)
-        self.parts = [(images[Ranks.current().share(len(labels))], labels[Ranks.current().share(len(labels))]) for images, labels in whole]
+        self.parts = [
+            (images[Ranks.current().share(len(labels))], labels[Ranks.current().share(len(labels))])
+            for images, labels in whole
+        ]
 
     def __len__(self) -> int:
         return len(self.parts)
@@ -89,8 +112,17 @@ class Mine:
 
 def streamed() -> Any:
     model = network()
-    history = train(model, Mine(), TrainConfig(epochs=2, lr=0.02, batch_size=64), validation=lambda model: float(next(model.parameters()).sum()))
-    return model.state_dict(), [(e.loss, e.accuracy, e.samples) for e in history.epochs], [e.validation_accuracy for e in history.epochs]
+    history = train(
+        model,
+        Mine(),
+        TrainConfig(epochs=2, lr=0.02, batch_size=64),
+        validation=lambda model: float(next(model.parameters()).sum()),
+    )
+    return (
+        model.state_dict(),
+        [(e.loss, e.accuracy, e.samples) for e in history.epochs],
+        [e.validation_accuracy for e in history.epochs],
+    )
 
 
 def test_two_processes_train_on_the_batches_that_each_brings(tmp_path: Path) -> None:
@@ -128,7 +160,9 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
             for mine, epoch in zip(records, epochs, strict=True):
                 assert mine == pytest.approx(epoch, rel=1e-9)
             assert set(none) == {0} and sent[0] == sum(8 * value.numel() for value in wanted.values())
-        assert sent[2] == sent[3] < 0.9 * sent[0] == 0.9 * sent[1]  # the last training, whose filters are frozen after two epochs
+        assert (
+            sent[2] == sent[3] < 0.9 * sent[0] == 0.9 * sent[1]
+        )  # the last training, whose filters are frozen after two epochs
 
 
 def unbroken_and_resumed(path: Path) -> Any:
@@ -163,7 +197,12 @@ def test_shares_are_even() -> None:
     for count in range(3, 30):
         shares = [Ranks(rank, 3).share(count) for rank in range(3)]
         sizes = [share.stop - share.start for share in shares]
-        assert sum(sizes) == count and max(sizes) - min(sizes) <= 1 and shares[0].start == 0 and shares[1].start == shares[0].stop
+        assert (
+            sum(sizes) == count
+            and max(sizes) - min(sizes) <= 1
+            and shares[0].start == 0
+            and shares[1].start == shares[0].stop
+        )
     with pytest.raises(ConfigError, match="A batch of 2 samples cannot be shared by 3 processes"):
         Ranks(0, 3).share(2)
 
@@ -171,8 +210,12 @@ def test_shares_are_even() -> None:
 def masked_steps(surviving: bool) -> Any:
     """Five steps of a network in which half of the inner channels are zero and stay so; bytes sent at the end."""
     torch.manual_seed(0)
-    model = nn.Sequential(nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 10)).double()
-    masks: Mapping[str, Tensor] = {name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()}
+    model = nn.Sequential(
+        nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 10)
+    ).double()
+    masks: Mapping[str, Tensor] = {
+        name: torch.ones_like(p, dtype=torch.bool) for name, p in model.named_parameters()
+    }
     masks["0.weight"][::2], masks["0.bias"][::2], masks["2.weight"][:, ::2] = False, False, False
     wrapped = Ranks.current().wrapped(model)
     hook = SurvivingGradients(model, {name: mask for name, mask in masks.items() if not mask.all()})

@@ -53,7 +53,9 @@ def test_the_mode_is_kept_when_the_model_fails() -> None:
 
 
 def test_models_that_do_not_fit_are_named() -> None:
-    with pytest.raises(DataError, match=r"labels go up to 9, but LeNet5 tells 4 classes apart.*num_classes=10"):
+    with pytest.raises(
+        DataError, match=r"labels go up to 9, but LeNet5 tells 4 classes apart.*num_classes=10"
+    ):
         evaluate(lenet5(4, image_size=8), DIGITS.test, DIGITS.normalise)
     with pytest.raises(ConfigError, match=r"Conv2d must return logits .* not shape \(355, 2, 6, 6\)"):
         evaluate(nn.Conv2d(1, 2, 3), DIGITS.test, DIGITS.normalise)

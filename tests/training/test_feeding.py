@@ -62,7 +62,10 @@ def test_memory_format_and_type_are_as_asked() -> None:
 
 
 def test_the_same_seed_gives_the_same_batches() -> None:
-    first, again, other = (next(batches(noise(9), NORMALISE, 4, generator=seeded(seed), augment="crop-flip"))[0] for seed in (1, 1, 2))
+    first, again, other = (
+        next(batches(noise(9), NORMALISE, 4, generator=seeded(seed), augment="crop-flip"))[0]
+        for seed in (1, 1, 2)
+    )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
@@ -128,7 +131,9 @@ def test_images_grow_by_eighths_of_their_side_until_they_are_whole() -> None:
     config = TrainConfig(epochs=16, first_size=0.5, full_size_from=0.75, batch_size=64, lr=0.05)
     sizes = [size_factor(config, epoch) for epoch in range(16)]
     assert sizes == [0.5] * 3 + [0.625] * 3 + [0.75] * 3 + [0.875] * 3 + [1.0] * 4
-    assert {size_factor(TrainConfig(epochs=16, batch_size=64, lr=0.05), epoch) for epoch in range(16)} == {1.0}
+    assert {size_factor(TrainConfig(epochs=16, batch_size=64, lr=0.05), epoch) for epoch in range(16)} == {
+        1.0
+    }
     assert size_factor(TrainConfig(first_size=0.3, batch_size=64, lr=0.05), 0) == 0.3
 
 
@@ -159,7 +164,9 @@ def test_the_network_sees_images_of_the_epochs_size() -> None:
     train(
         Noting(),
         few,
-        TrainConfig(epochs=4, first_size=0.5, full_size_from=0.5, augment="crop-flip-cutout", batch_size=64, lr=0.05),
+        TrainConfig(
+            epochs=4, first_size=0.5, full_size_from=0.5, augment="crop-flip-cutout", batch_size=64, lr=0.05
+        ),
         normalise=digits.normalise,
     )
     assert seen == [4, 6, 8, 8]
@@ -167,7 +174,9 @@ def test_the_network_sees_images_of_the_epochs_size() -> None:
 
 def test_a_network_of_one_size_is_told_to_leave_the_images_alone() -> None:
     digits = load("digits")
-    with pytest.raises(ConfigError, match=r"Sequential cannot take images with 0.5 of their sides: leave first_size at 1"):
+    with pytest.raises(
+        ConfigError, match=r"Sequential cannot take images with 0.5 of their sides: leave first_size at 1"
+    ):
         train(
             nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
             digits.train,
@@ -185,5 +194,10 @@ def test_a_training_shifts_images_as_far_as_its_settings_say() -> None:
             return super().forward(x.flatten(1))
 
     white = Split(torch.full((1, 1, 8, 8), 255, dtype=torch.uint8), torch.zeros(1, dtype=torch.long))
-    train(Noting(64, 2), white, TrainConfig(epochs=80, augment="crop", shift=3, batch_size=64, lr=0.05), normalise=((0.0,), (1.0,)))
+    train(
+        Noting(64, 2),
+        white,
+        TrainConfig(epochs=80, augment="crop", shift=3, batch_size=64, lr=0.05),
+        normalise=((0.0,), (1.0,)),
+    )
     assert min(whites) == 5 * 5 and max(whites) == 8 * 8

@@ -26,7 +26,12 @@ def network(seed: int = 0) -> nn.Module:
 
 def trained(seed: int = 0, model: nn.Module | None = None, **changes: Any) -> nn.Module:
     model = network() if model is None else model
-    train(model, FEW, TrainConfig(**{"epochs": 2, "batch_size": 64, "lr": 0.05, "seed": seed, **changes}), normalise=DIGITS.normalise)
+    train(
+        model,
+        FEW,
+        TrainConfig(**{"epochs": 2, "batch_size": 64, "lr": 0.05, "seed": seed, **changes}),
+        normalise=DIGITS.normalise,
+    )
     return model
 
 
@@ -46,7 +51,9 @@ def test_one_sgd_step_is_nesterov_momentum_with_weight_decay() -> None:
     torch.manual_seed(0)
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     weight, bias = (value.detach().clone().requires_grad_() for value in model[1].parameters())
-    config = TrainConfig(epochs=1, batch_size=50, lr=0.1, momentum=0.8, weight_decay=0.01, schedule="constant")
+    config = TrainConfig(
+        epochs=1, batch_size=50, lr=0.1, momentum=0.8, weight_decay=0.01, schedule="constant"
+    )
     train(model, FEW, config, normalise=DIGITS.normalise)
     velocities = [torch.zeros_like(weight), torch.zeros_like(bias)]
     for images, labels in batches(FEW, DIGITS.normalise, 50, generator=torch.Generator().manual_seed(0)):
@@ -134,7 +141,13 @@ def test_validation_never_influences_the_training() -> None:
 def test_the_last_record_is_the_accuracy_of_the_model() -> None:
     kept, held = DIGITS.hold_out(0.2)
     model = network()
-    history = train(model, kept, TrainConfig(epochs=1, batch_size=64, lr=0.05), normalise=DIGITS.normalise, validation=held)
+    history = train(
+        model,
+        kept,
+        TrainConfig(epochs=1, batch_size=64, lr=0.05),
+        normalise=DIGITS.normalise,
+        validation=held,
+    )
     assert history.epochs[0].validation_accuracy == evaluate(model, held, DIGITS.normalise).accuracy
 
 
@@ -169,7 +182,9 @@ def test_label_smoothing_is_in_the_loss() -> None:
 def test_bfloat16_and_channels_last_train_a_resnet_and_keep_its_weights_float32() -> None:
     torch.manual_seed(0)
     model = resnet20(in_channels=1)
-    config = TrainConfig(epochs=1, batch_size=32, precision="bfloat16", channels_last=True, augment="crop-flip", lr=0.05)
+    config = TrainConfig(
+        epochs=1, batch_size=32, precision="bfloat16", channels_last=True, augment="crop-flip", lr=0.05
+    )
     history = train(model, FEW, config, normalise=DIGITS.normalise)
     assert math.isfinite(history.epochs[0].loss)
     assert {value.dtype for value in model.parameters()} == {torch.float32}
@@ -196,7 +211,9 @@ def test_a_given_optimizer_keeps_its_state_and_gets_its_rate_from_the_schedule()
 def test_an_optimizer_of_another_model_is_refused() -> None:
     other = torch.optim.SGD(network().parameters(), lr=0.1)
     with pytest.raises(ConfigError, match=r"does not hold 6 parameters of this model, such as 1\.weight"):
-        train(network(), FEW, TrainConfig(batch_size=64, lr=0.05), normalise=DIGITS.normalise, optimizer=other)
+        train(
+            network(), FEW, TrainConfig(batch_size=64, lr=0.05), normalise=DIGITS.normalise, optimizer=other
+        )
 
 
 class Exploding(nn.Module):
@@ -216,7 +233,9 @@ class Exploding(nn.Module):
 def test_a_loss_that_is_not_finite_names_epoch_and_step_and_spares_the_weights() -> None:
     model = Exploding().eval()
     config = TrainConfig(epochs=9, batch_size=60, lr=0.05)
-    with pytest.raises(ConfigError, match=r"loss became nan in epoch 2, step 2 of 3: lower the learning rate \(0\.05\)"):
+    with pytest.raises(
+        ConfigError, match=r"loss became nan in epoch 2, step 2 of 3: lower the learning rate \(0\.05\)"
+    ):
         train(model, FEW, config, normalise=DIGITS.normalise)
     assert all(bool(value.isfinite().all()) for value in model.parameters())
     assert not model.training
@@ -238,7 +257,12 @@ def test_on_fewer_samples_batches_are_fewer_or_smaller(same: bool, sizes: list[i
     model.register_forward_hook(lambda module, inputs, output: seen.append(len(output)))
     config = TrainConfig(epochs=2, batch_size=60, same_steps=same, lr=0.05)
     history = train(
-        model, FEW, config, normalise=DIGITS.normalise, curriculum=Half(len(FEW), 0.5), on_step=lambda done, total: rates.append((done, total))
+        model,
+        FEW,
+        config,
+        normalise=DIGITS.normalise,
+        curriculum=Half(len(FEW), 0.5),
+        on_step=lambda done, total: rates.append((done, total)),
     )
     assert seen == sizes and [epoch.samples for epoch in history.epochs] == [161, sum(sizes[3:])]
     assert rates[-1] == (6, 6) and len(rates) == len(sizes)

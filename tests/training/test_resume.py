@@ -88,10 +88,21 @@ class Rounding:
 def network() -> nn.Module:
     torch.manual_seed(0)
     first, second = nn.Conv2d(1, 4, 3), nn.Conv2d(4, 6, 3)  # the weight of the second has a memory format
-    return nn.Sequential(first, nn.BatchNorm2d(4), nn.ReLU(), second, nn.ReLU(), nn.Flatten(), nn.Dropout(0.2), nn.Linear(96, 10))
+    return nn.Sequential(
+        first,
+        nn.BatchNorm2d(4),
+        nn.ReLU(),
+        second,
+        nn.ReLU(),
+        nn.Flatten(),
+        nn.Dropout(0.2),
+        nn.Linear(96, 10),
+    )
 
 
-def trained(config: TrainConfig, extras: bool, stop: int = 10**9, path: Path | None = None, resume: bool = False) -> tuple[nn.Module, History | None]:
+def trained(
+    config: TrainConfig, extras: bool, stop: int = 10**9, path: Path | None = None, resume: bool = False
+) -> tuple[nn.Module, History | None]:
     """Train to the end, or break off after `stop` steps."""
     model, steps = network(), 0
 
@@ -104,7 +115,9 @@ def trained(config: TrainConfig, extras: bool, stop: int = 10**9, path: Path | N
     parts: dict[str, Any] = {"curriculum": Half(), "pruning": Rounding()} if extras else {}
     try:
         kept: dict[str, Any] = {"checkpoint": path, "checkpoint_seconds": 0.0, "resume": resume}
-        history = train(model, FEW, config, normalise=DIGITS.normalise, validation=HELD, on_step=count, **kept, **parts)
+        history = train(
+            model, FEW, config, normalise=DIGITS.normalise, validation=HELD, on_step=count, **kept, **parts
+        )
     except BrokenOffError:
         return model, None
     return model, history
@@ -127,11 +140,20 @@ def assert_same(first: tuple[nn.Module, History | None], second: tuple[nn.Module
         {},
         {"optimizer": "adamw", "lr": 1e-3, "schedule": "onecycle", "clip": 1.0},
         {"augment": "crop-flip-cutout", "ema": 0.9, "precision": "bfloat16", "channels_last": True},
-        {"optimizer": "adam", "lr": 1e-3, "schedule": "step", "warmup_steps": 3, "label_smoothing": 0.1, "momentum": 0.0},
+        {
+            "optimizer": "adam",
+            "lr": 1e-3,
+            "schedule": "step",
+            "warmup_steps": 3,
+            "label_smoothing": 0.1,
+            "momentum": 0.0,
+        },
     ],
 )
 @pytest.mark.parametrize("extras", [False, True])
-def test_broken_off_anywhere_and_resumed_is_the_same_training(changes: dict[str, Any], extras: bool, tmp_path: Path) -> None:
+def test_broken_off_anywhere_and_resumed_is_the_same_training(
+    changes: dict[str, Any], extras: bool, tmp_path: Path
+) -> None:
     config = TrainConfig(**{"epochs": 3, "batch_size": 40, "lr": 0.02, **changes})
     whole = trained(config, extras)
     path = tmp_path / "checkpoint.safetensors"
@@ -165,7 +187,9 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
     finally:
         torch.set_num_threads(threads)
     result = tmp_path / "weights.pt"
-    script = SCRIPT.format(folder=str(Path(__file__).parent), path=str(tmp_path / "checkpoint.safetensors"), result=str(result))
+    script = SCRIPT.format(
+        folder=str(Path(__file__).parent), path=str(tmp_path / "checkpoint.safetensors"), result=str(result)
+    )
     for line_to_die_at in (3, 6):
         with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
@@ -184,20 +208,32 @@ def test_a_checkpoint_of_something_else_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "checkpoint.safetensors"
     config = TrainConfig(epochs=2, batch_size=40, lr=0.05)
     trained(config, extras=False, path=path)
-    with pytest.raises(ConfigError, match=r"was written by a training with lr = 0\.05, not 0\.1: resume with the same settings"):
+    with pytest.raises(
+        ConfigError,
+        match=r"was written by a training with lr = 0\.05, not 0\.1: resume with the same settings",
+    ):
         trained(TrainConfig(epochs=2, batch_size=40, lr=0.1), extras=False, path=path, resume=True)
     with pytest.raises(ConfigError, match=r"was written without a curriculum"):
         trained(config, extras=True, path=path, resume=True)
     with pytest.raises(ConfigError, match=r"on 161 samples, not 49"):
         train(network(), HELD, config, normalise=DIGITS.normalise, checkpoint=path, resume=True)
     with pytest.raises(ConfigError, match=r"holds another network than this Sequential"):
-        train(nn.Sequential(nn.Flatten(), nn.Linear(64, 10)), FEW, config, normalise=DIGITS.normalise, checkpoint=path, resume=True)
+        train(
+            nn.Sequential(nn.Flatten(), nn.Linear(64, 10)),
+            FEW,
+            config,
+            normalise=DIGITS.normalise,
+            checkpoint=path,
+            resume=True,
+        )
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(FileFormatError, match="is not a whole checkpoint"):
         trained(config, extras=False, path=path, resume=True)
 
 
-def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "checkpoint.safetensors"
     config = TrainConfig(epochs=2, batch_size=40, lr=0.05)
     trained(config, extras=False, stop=2, path=path)
@@ -216,7 +252,11 @@ def test_a_full_disk_is_named_and_leaves_the_last_checkpoint(tmp_path: Path, mon
 
 
 def test_a_tree_comes_back_as_it_was(tmp_path: Path) -> None:
-    tensors = {"t": torch.arange(6).view(2, 3), "empty": torch.zeros(0), "scalar": torch.tensor(2, dtype=torch.int8)}
+    tensors = {
+        "t": torch.arange(6).view(2, 3),
+        "empty": torch.zeros(0),
+        "scalar": torch.tensor(2, dtype=torch.int8),
+    }
     tree = {"a": [1, 2.5, None, True, "x"], 3: tensors}
     write_tree(tmp_path / "tree", tree)
     found = read_tree(tmp_path / "tree")

@@ -46,7 +46,9 @@ def test_cosine_falls_from_one_towards_zero() -> None:
 
 def test_step_falls_tenfold_at_every_milestone() -> None:
     config = TrainConfig(schedule="step", milestones=(0.5, 0.75))
-    assert [rate_factor(config, step, 8) for step in range(8)] == pytest.approx([1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01])
+    assert [rate_factor(config, step, 8) for step in range(8)] == pytest.approx(
+        [1, 1, 1, 1, 0.1, 0.1, 0.01, 0.01]
+    )
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "step"])
@@ -62,7 +64,11 @@ def test_a_warm_up_longer_than_the_training_is_no_error() -> None:
 def test_one_cycle_rises_to_the_peak_and_falls_to_nearly_nothing() -> None:
     config = TrainConfig(schedule="onecycle")
     factors = [rate_factor(config, step, 101) for step in range(101)]
-    assert factors[0] == pytest.approx(1 / 25) and factors[30] == pytest.approx(1.0) and factors[100] == pytest.approx(4e-6)
+    assert (
+        factors[0] == pytest.approx(1 / 25)
+        and factors[30] == pytest.approx(1.0)
+        and factors[100] == pytest.approx(4e-6)
+    )
     assert factors[:31] == sorted(factors[:31]) and factors[30:] == sorted(factors[30:], reverse=True)
 
 

@@ -114,7 +114,13 @@ def _plain(tensor: Tensor) -> Tensor:
     tensor = tensor.detach()
     tensor = tensor.dequantize() if tensor.is_quantized else tensor
     tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor
-    wide = torch.complex128 if tensor.is_complex() else torch.float64 if tensor.is_floating_point() else torch.int64
+    wide = (
+        torch.complex128
+        if tensor.is_complex()
+        else torch.float64
+        if tensor.is_floating_point()
+        else torch.int64
+    )
     return tensor.cpu().to(wide)
 
 

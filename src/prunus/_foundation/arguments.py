@@ -77,7 +77,9 @@ def shaped(axes: str, **tensors: Any) -> None:
 def one_each(name: str, values: Any, whose: str, count: int) -> None:
     """Raises ArgumentError if there is not one value for each of something."""
     if not values.ndim or len(values) != count:
-        raise ArgumentError(f"{name} must hold one value for each of the {count} {whose}, not be of shape {tuple(values.shape)}.")
+        raise ArgumentError(
+            f"{name} must hold one value for each of the {count} {whose}, not be of shape {tuple(values.shape)}."
+        )
 
 
 def check_fields(settings: Any, kind: type[PrunusError] = ArgumentError) -> None:
@@ -96,7 +98,9 @@ def checked_as(hint: Any, name: str, value: Any, kind: type[PrunusError] = Argum
     try:
         return fit(hint, value)
     except MisfitError:
-        raise _both(kind)(f"{name} must be {wanted(hint)}, not {given(value)}{advice(hint, value)}.") from None
+        raise _both(kind)(
+            f"{name} must be {wanted(hint)}, not {given(value)}{advice(hint, value)}."
+        ) from None
 
 
 _BOTH: dict[type[PrunusError], type[PrunusError]] = {}
@@ -118,7 +122,9 @@ def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
 # -- from a call to its arguments -----------------------------------------------------------------------------------------------------------
 
 
-def _bound(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]) -> inspect.BoundArguments:
+def _bound(
+    function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> inspect.BoundArguments:
     signature = _signature(function)
     try:
         return signature.bind(*args, **kwargs)
@@ -128,13 +134,23 @@ def _bound(function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str
         if unknown:
             raise ArgumentError(f"{name} has no argument {unknown[0]!r}{near(unknown[0], known)}.") from None
         taken = [p.name for p in known.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
-        missing = [p.name for p in known.values() if p.default is p.empty and p.name not in (*taken[: len(args)], *kwargs)]
+        missing = [
+            p.name
+            for p in known.values()
+            if p.default is p.empty and p.name not in (*taken[: len(args)], *kwargs)
+        ]
         if missing:
-            raise ArgumentError(f"{name} needs the argument {missing[0]!r}: {name}({', '.join(known)}).") from None
+            raise ArgumentError(
+                f"{name} needs the argument {missing[0]!r}: {name}({', '.join(known)})."
+            ) from None
         twice = [word for word in taken[: len(args)] if word in kwargs]
         if twice:
-            raise ArgumentError(f"{name} is given the argument {twice[0]!r} twice, by place and by name.") from None
-        raise ArgumentError(f"{name} takes {len(taken)} arguments by place ({', '.join(taken)}), not {len(args)}; give the others by name.") from None
+            raise ArgumentError(
+                f"{name} is given the argument {twice[0]!r} twice, by place and by name."
+            ) from None
+        raise ArgumentError(
+            f"{name} takes {len(taken)} arguments by place ({', '.join(taken)}), not {len(args)}; give the others by name."
+        ) from None
 
 
 @cache

@@ -44,7 +44,9 @@ def write_atomically(path: Path, content: bytes) -> None:
         with writing(path) as file:
             file.write(content)
     except OSError as error:
-        raise FileFormatError(f"{path} cannot be written ({error.strerror or error}); what was there before is untouched.") from error
+        raise FileFormatError(
+            f"{path} cannot be written ({error.strerror or error}); what was there before is untouched."
+        ) from error
 
 
 @contextmanager
@@ -59,7 +61,9 @@ def writing(path: Path) -> Iterator[BinaryIO]:
         sweep(real.parent, real.name)
         handle, temporary = _temporary_file(real)
     except OSError as error:
-        raise FileFormatError(f"{path} cannot be written ({error.strerror or error}); choose another folder.") from error
+        raise FileFormatError(
+            f"{path} cannot be written ({error.strerror or error}); choose another folder."
+        ) from error
     try:
         with os.fdopen(handle, "wb") as file:
             yield file
@@ -81,7 +85,9 @@ def _finish(file: BinaryIO, temporary: Path, real: Path, path: Path) -> None:
             file.close()  # an open file cannot be renamed there; elsewhere the lock is kept until it has its name
         temporary.replace(real)
     except OSError as error:
-        raise FileFormatError(f"{path} cannot be written ({error.strerror or error}); what was there before is untouched.") from error
+        raise FileFormatError(
+            f"{path} cannot be written ({error.strerror or error}); what was there before is untouched."
+        ) from error
 
 
 def destination(path: Path) -> Path:
@@ -97,11 +103,15 @@ def destination(path: Path) -> Path:
         why = "its links lead in a circle" if error.errno == errno.ELOOP else error.strerror or str(error)
         raise FileFormatError(f"{path} cannot be written ({why}); choose another file.") from error
     except ValueError as error:  # a name that no system has
-        raise FileFormatError(f"{str(path)!r} cannot be written ({clause(error)}); choose another file.") from error
+        raise FileFormatError(
+            f"{str(path)!r} cannot be written ({clause(error)}); choose another file."
+        ) from error
     if stat.S_ISREG(mode):
         return Path(os.path.realpath(path))
     kind = next((name for holds, name in _KINDS if holds(mode)), "no regular file")
-    raise FileFormatError(f"{path} {'leads to' if path.is_symlink() else 'is'} {kind}, which is not replaced: choose another file to write to.")
+    raise FileFormatError(
+        f"{path} {'leads to' if path.is_symlink() else 'is'} {kind}, which is not replaced: choose another file to write to."
+    )
 
 
 def put(draft: Path, path: Path) -> None:
@@ -120,7 +130,9 @@ def put(draft: Path, path: Path) -> None:
                 shutil.copyfileobj(source, target)
             draft.unlink()
     except OSError as error:
-        raise FileFormatError(f"{path} cannot be written ({error.strerror or error}); what was there before is untouched.") from error
+        raise FileFormatError(
+            f"{path} cannot be written ({error.strerror or error}); what was there before is untouched."
+        ) from error
     sync_folder(real.parent)
 
 
@@ -137,7 +149,9 @@ def draft_folder(path: Path) -> Iterator[Path]:
         folder = _hidden(real)
         folder.mkdir()
     except OSError as error:
-        raise FileFormatError(f"{path} cannot be written ({error.strerror or error}); choose another folder.") from error
+        raise FileFormatError(
+            f"{path} cannot be written ({error.strerror or error}); choose another folder."
+        ) from error
     handle = None if os.name == "nt" else os.open(folder, os.O_RDONLY)
     try:
         if handle is not None:
@@ -153,7 +167,11 @@ def sweep(folder: Path, name: str | None = None) -> None:
     """Remove what killed processes left of files that they were writing in a folder, or of one file; what living ones write stays."""
     start = "." if name is None else _start(name)
     with suppress(OSError), os.scandir(folder) as entries:
-        for path in [Path(entry.path) for entry in entries if entry.name.startswith(start) and entry.name.endswith(PART)]:
+        for path in [
+            Path(entry.path)
+            for entry in entries
+            if entry.name.startswith(start) and entry.name.endswith(PART)
+        ]:
             _remove_dead(path)
 
 

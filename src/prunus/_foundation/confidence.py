@@ -57,7 +57,11 @@ def check_provable(baseline: Metric, tolerance: float, confidence: float) -> Non
     count, largest = len(baseline), _largest(baseline)
     least = _unseen(count, largest, confidence)
     if least > tolerance:
-        needed = f"{math.ceil(math.log(1 - confidence) / math.log(1 - tolerance / largest)):,} that agree, or " if 0 < tolerance < largest else ""
+        needed = (
+            f"{math.ceil(math.log(1 - confidence) / math.log(1 - tolerance / largest)):,} that agree, or "
+            if 0 < tolerance < largest
+            else ""
+        )
         raise TargetError(
             f"A loss of at most {tolerance:g} points cannot be shown with {100 * confidence:g} % confidence on {count:,} held-out samples, even if "
             f"all agree: that takes {needed}a tolerance of {math.ceil(10 * least) / 10:g} points."
@@ -79,7 +83,9 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
         return value_of(found), value_of(baseline) - _bootstrapped(baseline, found, confidence)
     if not (isinstance(baseline, Tensor) and isinstance(found, Tensor)):
         if isinstance(baseline, (Tensor, Rows)) or isinstance(found, (Tensor, Rows)):
-            raise TargetError("The metric gives the points of every sample for one model and a single number for another.")
+            raise TargetError(
+                "The metric gives the points of every sample for one model and a single number for another."
+            )
         return value_of(found), value_of(found)
     if baseline.shape != found.shape or baseline.dim() != 1 or not len(baseline):
         raise TargetError(
@@ -87,7 +93,11 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
         )
     lost = baseline.double().cpu() - found.double().cpu()
     agree = float((lost == 0).double().mean())
-    doubt = _doubt(float(lost.std(correction=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf, len(lost), confidence)
+    doubt = _doubt(
+        float(lost.std(correction=1)) / math.sqrt(len(lost)) if len(lost) > 1 else math.inf,
+        len(lost),
+        confidence,
+    )
     unseen = agree * _unseen(len(lost), max(_largest(baseline), _largest(found)), confidence)
     return value_of(found), value_of(baseline) - float(lost.mean()) - math.hypot(doubt, unseen)
 
@@ -114,7 +124,9 @@ def _bootstrapped(baseline: Rows, found: Rows, confidence: float) -> float:
     """The most that is lost with this confidence."""
     count = len(baseline.each)
     if count != len(found.each) or not count:
-        raise TargetError(f"The metric has rows of {count} samples for one model and of {len(found.each)} for another.")
+        raise TargetError(
+            f"The metric has rows of {count} samples for one model and of {len(found.each)} for another."
+        )
     lost = baseline.lost or _difference_of_points(baseline, found)
     whole = lost(baseline.each, found.each)
     if confidence <= 0.5:
@@ -142,18 +154,41 @@ def metric_of(returned: Any) -> Metric:
     """What an `evaluate` returned: a number, or the points of every sample; raises TargetError if it is neither."""
     if isinstance(returned, Rows):
         return returned
-    metric = torch.from_numpy(returned) if isinstance(returned, np.ndarray) and returned.dtype.kind in "biuf" else returned
-    if isinstance(metric, Tensor) and metric.dim() == 1 and len(metric) and not (metric.is_complex() or metric.is_meta):
+    metric = (
+        torch.from_numpy(returned)
+        if isinstance(returned, np.ndarray) and returned.dtype.kind in "biuf"
+        else returned
+    )
+    if (
+        isinstance(metric, Tensor)
+        and metric.dim() == 1
+        and len(metric)
+        and not (metric.is_complex() or metric.is_meta)
+    ):
         return metric
-    single = metric.item() if isinstance(metric, (Tensor, np.generic)) and metric.ndim == 0 and not getattr(metric, "is_meta", False) else metric
+    single = (
+        metric.item()
+        if isinstance(metric, (Tensor, np.generic))
+        and metric.ndim == 0
+        and not getattr(metric, "is_meta", False)
+        else metric
+    )
     if isinstance(single, bool) or not isinstance(single, (int, float)):
-        raise TargetError(f"evaluate must return a number, or the points of every sample in one shape (samples,), not {given(returned)}.")
+        raise TargetError(
+            f"evaluate must return a number, or the points of every sample in one shape (samples,), not {given(returned)}."
+        )
     return float(single)
 
 
 def value_of(metric: Metric) -> float:
     """The metric as one number; raises TargetError if it is none."""
-    value = metric.points(metric.each) if isinstance(metric, Rows) else float(metric.double().mean() if isinstance(metric, Tensor) else metric)
+    value = (
+        metric.points(metric.each)
+        if isinstance(metric, Rows)
+        else float(metric.double().mean() if isinstance(metric, Tensor) else metric)
+    )
     if math.isnan(value):
-        raise TargetError("The metric of a model is not a number, so nobody can say whether it is within the tolerance.")
+        raise TargetError(
+            "The metric of a model is not a number, so nobody can say whether it is within the tolerance."
+        )
     return value

@@ -9,7 +9,17 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = ("prunus", "torch", "numpy", "onnx", "onnxscript", "onnxruntime", "openvino", "timm", "torchvision")
+PACKAGES = (
+    "prunus",
+    "torch",
+    "numpy",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "openvino",
+    "timm",
+    "torchvision",
+)
 
 # The flags that decide which kernels run, and so how latency depends on the width of a layer.
 FLAGS = (

@@ -54,13 +54,17 @@ def _found(name: str, makes: str, kind: type[PrunusError]) -> Callable[..., Any]
     try:
         found: Any = importlib.import_module(module_name)
     except (Exception, SystemExit) as error:  # whatever the user's module raises while it is imported
-        raise kind(f"Cannot import {module_name!r} of {name!r}: {reason(error)}.{_as_module(module_name)}") from error
+        raise kind(
+            f"Cannot import {module_name!r} of {name!r}: {reason(error)}.{_as_module(module_name)}"
+        ) from error
     try:
         for part in attribute.split("."):
             found = getattr(found, part)
     except AttributeError as error:
         public = [one for one in dir(found) if not one.startswith("_")]
-        raise kind(f"{module_name!r} has no attribute {attribute!r}.{nearest(attribute, public)} Name what {makes}.") from error
+        raise kind(
+            f"{module_name!r} has no attribute {attribute!r}.{nearest(attribute, public)} Name what {makes}."
+        ) from error
     if not callable(found) or isinstance(found, nn.Module):
         raise kind(f"{name!r} is a {type(found).__name__}: expected a function or class that {makes}.")
     factory: Callable[..., Any] = found
@@ -101,5 +105,7 @@ def short(value: object) -> str:
 def reason(error: BaseException) -> str:
     """Kind and first line of an error, without its full stop."""
     first = next(iter(str(error).splitlines()), "")
-    kind = "TypeError" if isinstance(error, ArgumentError) else type(error).__name__  # whichever door the argument came to
+    kind = (
+        "TypeError" if isinstance(error, ArgumentError) else type(error).__name__
+    )  # whichever door the argument came to
     return f"{kind}: {first}".rstrip(". :")

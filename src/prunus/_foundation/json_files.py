@@ -32,7 +32,9 @@ def read_json(path: Path | str, what: str) -> dict[str, Any]:
             content = file.read(MOST_BYTES + 1)
         return _object(content)
     except OSError as error:
-        raise FileFormatError(f"{path} cannot be read as {what}: {clause(OSError(error.strerror or str(error)))}.") from error
+        raise FileFormatError(
+            f"{path} cannot be read as {what}: {clause(OSError(error.strerror or str(error)))}."
+        ) from error
     except (ValueError, RecursionError, MemoryError) as error:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else clause(error)
         raise FileFormatError(f"{path} cannot be read as {what}: {reason}.") from error
@@ -56,7 +58,13 @@ def check_depth(value: Any) -> None:
     """Raises ValueError where objects and lists lie deeper in each other than `DEEPEST`."""
     level: list[Any] = [value]
     for _ in range(DEEPEST + 1):
-        level = [child for one in level for child in (one.values() if isinstance(one, dict) else one if isinstance(one, (list, tuple)) else ())]
+        level = [
+            child
+            for one in level
+            for child in (
+                one.values() if isinstance(one, dict) else one if isinstance(one, (list, tuple)) else ()
+            )
+        ]
         if not level:
             return
     raise ValueError(f"it is nested deeper than {DEEPEST} levels")

@@ -165,7 +165,11 @@ def _fit_callable(value: Any, inner: Sequence[Any]) -> Any:
 def _fit_sequence(value: Any, inner: Sequence[Any]) -> Any:
     if inner and inner[0] in (float, int) and getattr(value, "ndim", 0) == 1 and hasattr(value, "tolist"):
         return _fit_items(value.tolist(), inner)
-    if isinstance(value, (str, bytes, Mapping)) or is_torch(value) or not (isinstance(value, Sequence) or hasattr(value, "__array__")):
+    if (
+        isinstance(value, (str, bytes, Mapping))
+        or is_torch(value)
+        or not (isinstance(value, Sequence) or hasattr(value, "__array__"))
+    ):
         raise MisfitError
     return _fit_items(value, inner)
 
@@ -215,7 +219,9 @@ def _fit_mapping(value: Any, inner: Sequence[Any]) -> Any:
 
 
 def _fit_array(value: Any, _: Any) -> Any:
-    if type(value).__name__ != "ndarray" and not any(kind.__name__ == "ndarray" for kind in type(value).__mro__):
+    if type(value).__name__ != "ndarray" and not any(
+        kind.__name__ == "ndarray" for kind in type(value).__mro__
+    ):
         raise MisfitError
     return value
 

@@ -83,8 +83,14 @@ def wanted(hint: Any, several: bool = False) -> str:
     kind = hint if origin is None else origin
     name = getattr(kind, "__name__", str(kind))
     if name in ("Sequence", "list", "tuple", "Collection", "Iterable", "Iterator", "set", "Set"):
-        what = "lists" if several else {"tuple": "a tuple", "Iterable": "a list, a loader or another iterable"}.get(name, "a list")
-        first = [one for one in inner if one is not Ellipsis and not isinstance(one, TypeVar) and one is not Any]
+        what = (
+            "lists"
+            if several
+            else {"tuple": "a tuple", "Iterable": "a list, a loader or another iterable"}.get(name, "a list")
+        )
+        first = [
+            one for one in inner if one is not Ellipsis and not isinstance(one, TypeVar) and one is not Any
+        ]
         return f"{what} of {wanted(first[0], several=True)}" if first else what
     if name in ("Mapping", "dict", "MutableMapping"):
         return "dicts" if several else "a dict"
@@ -100,7 +106,13 @@ def advice(hint: Any, value: Any) -> str:
     """What to do about a frequent mistake, as the rest of a sentence."""
     hints = typing.get_args(hint) if typing.get_origin(hint) in (Union, types.UnionType) else (hint,)
     kinds = {getattr(typing.get_origin(one) or one, "__name__", "") for one in hints}
-    words = [word for one in hints if typing.get_origin(one) is Literal for word in typing.get_args(one) if isinstance(word, str)]
+    words = [
+        word
+        for one in hints
+        if typing.get_origin(one) is Literal
+        for word in typing.get_args(one)
+        if isinstance(word, str)
+    ]
     if isinstance(value, str) and near(value, words):
         return near(value, words)
     if inspect.isroutine(value) and "Callable" not in kinds:
@@ -111,7 +123,11 @@ def advice(hint: Any, value: Any) -> str:
         return "; text is not taken for a number"
     if type(value).__name__ == "ndarray" and "Tensor" in kinds:
         return "; torch.from_numpy makes a tensor of it"
-    return "; put it into a list" if is_torch(value) and hasattr(value, "dtype") and kinds & {"Iterable", "Sequence"} else ""
+    return (
+        "; put it into a list"
+        if is_torch(value) and hasattr(value, "dtype") and kinds & {"Iterable", "Sequence"}
+        else ""
+    )
 
 
 def is_torch(value: Any) -> bool:

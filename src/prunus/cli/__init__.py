@@ -22,4 +22,8 @@ def _tell(message: Warning | str, category: type[Warning], *place: Any, **option
     """A warning as a line for a reader: what it says, without where in the code it was said."""
     from prunus.cli import streams
 
-    streams.say(f"prunus: {message}" if issubclass(category, UserWarning) else f"prunus: {category.__name__}: {message}")
+    streams.say(
+        f"prunus: {message}"
+        if issubclass(category, UserWarning)
+        else f"prunus: {category.__name__}: {message}"
+    )

@@ -103,7 +103,9 @@ def _version(wanted: bool) -> None:
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks (also: PRUNUS_DEBUG=1).")] = False,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)] = False,
+    version: Annotated[
+        bool, typer.Option("--version", help="Show the version.", callback=_version, is_eager=True)
+    ] = False,
 ) -> None:
     """Make convolutional networks smaller and faster, and prove it."""
 
@@ -122,7 +124,20 @@ def _register() -> None:
     from prunus.cli.segment import segment
     from prunus.cli.train import train
 
-    for verb in (demo, prune, compress, train, cascade, segment, profile, compare, latency, export, methods, models):
+    for verb in (
+        demo,
+        prune,
+        compress,
+        train,
+        cascade,
+        segment,
+        profile,
+        compare,
+        latency,
+        export,
+        methods,
+        models,
+    ):
         app.command(cls=TrainVerb if verb is train else Verb)(verb)
 
 

@@ -24,17 +24,33 @@ TIMED = 200  # test samples that latency is measured on, at most
 
 
 def cascade(
-    models: Annotated[list[str], typer.Argument(metavar="SMALL… LARGE", help="Models from the cheapest to the dearest, as for compare.")],
+    models: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="SMALL… LARGE", help="Models from the cheapest to the dearest, as for compare."
+        ),
+    ],
     data: given.DataName = "",
     budget: Annotated[
-        float | None, typer.Option("--budget", help="MACs relative to the last model's, on average.", rich_help_panel=given.TARGET)
+        float | None,
+        typer.Option(
+            "--budget", help="MACs relative to the last model's, on average.", rich_help_panel=given.TARGET
+        ),
     ] = None,
     tolerance: given.Tolerance = None,
     confidence: given.Confidence = 0.95,
     held_out: Annotated[
-        float, typer.Option("--held-out", help="Share of the training samples that thresholds are found on.", rich_help_panel=given.DATA)
+        float,
+        typer.Option(
+            "--held-out",
+            help="Share of the training samples that thresholds are found on.",
+            rich_help_panel=given.DATA,
+        ),
     ] = 0.1,
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="An ONNX file that decides inside, one input at a time.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="An ONNX file that decides inside, one input at a time."),
+    ] = None,
     dynamic_batch: given.DynamicBatch = False,
     data_dir: given.DataDir = None,
     limit: given.Limit = None,
@@ -42,7 +58,9 @@ def cascade(
     workers: given.Workers = 0,
     mean: given.Mean = "",
     std: given.Std = "",
-    seed: Annotated[int, typer.Option("--seed", help="Which samples are held out.", rich_help_panel=given.DATA)] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", help="Which samples are held out.", rich_help_panel=given.DATA)
+    ] = 0,
     input_shape: given.InputShape = "",
     build: given.BuildName = "",
     as_json: given.AsJson = False,
@@ -62,7 +80,9 @@ def cascade(
         raise ConfigError(f"--held-out is a share of the training samples between 0 and 1, not {held_out:g}.")
     with bars() as watch:
         shape = parse_shape(input_shape)
-        wanted = Wanted(data, data_dir, mean, std, held_out, seed, limit=limit, batch_size=batch_size, workers=workers)
+        wanted = Wanted(
+            data, data_dir, mean, std, held_out, seed, limit=limit, batch_size=batch_size, workers=workers
+        )
         source = read_data(wanted, shape[-1] if shape else None, watch)
         task = _of_classes(source)
         watch("building the models", 0, 0)
@@ -81,7 +101,9 @@ def cascade(
         watch("measuring latency", 0, 0)
         times = _times(made, some, output)
     notes = [*dict.fromkeys(note for one in opened for note in one.notes())]
-    notes.append("Thresholds are from held-out training samples; stages that were trained on them are surer of them than of others.")
+    notes.append(
+        "Thresholds are from held-out training samples; stages that were trained on them are surer of them than of others."
+    )
     result = {
         "models": [one.record() for one in opened],
         "threshold": made.threshold,
@@ -99,10 +121,14 @@ def _of_classes(source: Source) -> Task:
     name = source.wanted.name
     if source.pictures is not None or not source.task().tells_classes:
         metric = source.task().metric_name
-        raise ConfigError(f"A cascade goes by how sure a network is of a class, and {name} is measured by {metric}: give data with classes.")
+        raise ConfigError(
+            f"A cascade goes by how sure a network is of a class, and {name} is measured by {metric}: give data with classes."
+        )
     task = source.task()
     if task.validation is None or task.test is None:
-        raise ConfigError(f"A cascade needs held-out samples, to find thresholds on, and test samples: the task of {name} lacks one of them.")
+        raise ConfigError(
+            f"A cascade needs held-out samples, to find thresholds on, and test samples: the task of {name} lacks one of them."
+        )
     return task
 
 
@@ -133,10 +159,19 @@ def _times(made: Cascade, images: Tensor, file: Path | None) -> list[dict[str, A
     if file is not None:
         with tempfile.TemporaryDirectory() as folder:
             alone = onnx.export(made.stages[-1], inputs[0], Path(folder) / "last.onnx").path
-            measured["ONNX Runtime"] = over_inputs({"last stage": onnx.runner(alone), "cascade": onnx.runner(file)}, inputs)
+            measured["ONNX Runtime"] = over_inputs(
+                {"last stage": onnx.runner(alone), "cascade": onnx.runner(file)}, inputs
+            )
     for runtime, times in measured.items():
         for name, each in times.items():
-            rows.append({"runtime": runtime, "network": name, "p50": float(each.quantile(0.5)), "p95": float(each.quantile(0.95))})
+            rows.append(
+                {
+                    "runtime": runtime,
+                    "network": name,
+                    "p50": float(each.quantile(0.5)),
+                    "p95": float(each.quantile(0.95)),
+                }
+            )
     return rows
 
 
@@ -151,10 +186,17 @@ def _show(names: list[str], made: Cascade, result: dict[str, Any]) -> None:
     rows.append(("cascade", words.percent(test["macs"]), f"{test['accuracy']:.2f} %", ""))
     show_table("", ("", "MACs", "test accuracy", "answers"), rows)
     show("")
-    table = [(row["runtime"], row["network"], words.milliseconds(row["p50"]), words.milliseconds(row["p95"])) for row in result["latency"]]
+    table = [
+        (row["runtime"], row["network"], words.milliseconds(row["p50"]), words.milliseconds(row["p95"]))
+        for row in result["latency"]
+    ]
     show_table("", ("one thread, one input at a time", "", "median", "95 %"), table, left=2)
-    show(f"\nSure is a margin of {made.threshold:.3f} between the two highest probabilities, found on {result['held_out']['samples']:,} samples.")
+    show(
+        f"\nSure is a margin of {made.threshold:.3f} between the two highest probabilities, found on {result['held_out']['samples']:,} samples."
+    )
     if result["onnx"]:
-        show(f"{result['onnx']['path']}: decides inside, and agrees with PyTorch to {words.error(result['onnx']['max_abs'])}.")
+        show(
+            f"{result['onnx']['path']}: decides inside, and agrees with PyTorch to {words.error(result['onnx']['max_abs'])}."
+        )
     for note in result["notes"]:
         show(f"Note: {note}")

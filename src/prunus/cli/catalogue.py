@@ -14,7 +14,12 @@ from prunus.runs.names import SCORES, About, Needs
 
 _HOW = {"one-shot": "prunus prune"}  # of the others: prunus train --method NAME
 METHODS = {
-    name: About(f"{one.summary}: {_HOW.get(name, f'prunus train --method {name}')}", one.paper, Needs(one.needs), one.cost)
+    name: About(
+        f"{one.summary}: {_HOW.get(name, f'prunus train --method {name}')}",
+        one.paper,
+        Needs(one.needs),
+        one.cost,
+    )
     for name, one in registry.METHODS.items()
 } | {
     "critical": About(
@@ -43,11 +48,17 @@ def methods(as_json: given.AsJson = False) -> None:
 
 
 def _plain(table: Mapping[Any, About]) -> list[dict[str, Any]]:
-    return [{"name": str(name), **asdict(about), "needs_data": about.needs != Needs.NOTHING} for name, about in table.items()]
+    return [
+        {"name": str(name), **asdict(about), "needs_data": about.needs != Needs.NOTHING}
+        for name, about in table.items()
+    ]
 
 
 def _table(title: str, what: str, table: Mapping[Any, About]) -> None:
-    rows = [(str(name), about.summary, about.needs.value, about.cost, about.paper) for name, about in table.items()]
+    rows = [
+        (str(name), about.summary, about.needs.value, about.cost, about.paper)
+        for name, about in table.items()
+    ]
     show_table(title, ("name", what, "needs", "cost", "paper"), rows, left=5)
 
 
@@ -67,6 +78,14 @@ def models(as_json: given.AsJson = False) -> None:
     if as_json:
         show_json({"models": rows, "patterns": ["timm/NAME", "torchvision/NAME", "package.module:factory"]})
         return
-    table = [(row["name"], "×".join(map(str, row["input_shape"])), words.count(row["macs"]), words.count(row["params"])) for row in rows]
+    table = [
+        (
+            row["name"],
+            "×".join(map(str, row["input_shape"])),
+            words.count(row["macs"]),
+            words.count(row["params"]),
+        )
+        for row in rows
+    ]
     show_table("", ("name", "input", "MACs", "parameters"), table, left=2)
     show("\nAlso: timm/NAME, torchvision/NAME (extras), and package.module:factory for your own.")

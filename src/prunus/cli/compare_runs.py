@@ -37,14 +37,23 @@ def compare_runs(folders: Sequence[str], page: Path | None, command: str, build:
             watch("drawing", 0, 0)
             runs_page.write(results, page, command)
     if as_json:
-        fronts = {quantity: [point.name for point in runs.front(quantity)] for quantity in runs_page.QUANTITIES}
+        fronts = {
+            quantity: [point.name for point in runs.front(quantity)] for quantity in runs_page.QUANTITIES
+        }
         show_json(asdict(runs) | {"fronts": fronts, "choice": runs.choice().name})
         return
     rows = [
-        (row["name"], row["accuracy"], *(f"{cell['text']}{' *' if cell['best'] else '  '}" for cell in row["cells"])) for row in runs_page.table(runs)
+        (
+            row["name"],
+            row["accuracy"],
+            *(f"{cell['text']}{' *' if cell['best'] else '  '}" for cell in row["cells"]),
+        )
+        for row in runs_page.table(runs)
     ]
     show_table("", ("", "accuracy", "MACs  ", *(("latency  ",) if runs.runtime else ()), "size  "), rows)
-    show(f"\n* no other is as accurate for less. {runs.samples:,} test samples of {runs.data}: one standard error is {runs.error():.1f} points.")
+    show(
+        f"\n* no other is as accurate for less. {runs.samples:,} test samples of {runs.data}: one standard error is {runs.error():.1f} points."
+    )
     for note in runs.notes:
         show(f"Note: {escape(note)}")
     show(f"\n[bold]{escape(runs_page.verdict(runs))}[/bold]" + (f": {escape(str(page))}" if page else ""))
@@ -57,9 +66,15 @@ def _check(folder: Path, result: dict[str, Any]) -> None:
     try:
         runs = gather({folder.name: result})
         runs.choice()
-        wrong = [point for point in runs.points if not all(math.isfinite(one) for one in (point.accuracy, point.macs, point.bytes))]
+        wrong = [
+            point
+            for point in runs.points
+            if not all(math.isfinite(one) for one in (point.accuracy, point.macs, point.bytes))
+        ]
     except (LookupError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
-        raise FileFormatError(f"The record in {folder} lacks what a chart needs ({type(error).__name__}: {clause(error)}).") from error
+        raise FileFormatError(
+            f"The record in {folder} lacks what a chart needs ({type(error).__name__}: {clause(error)})."
+        ) from error
     if wrong or not 0 <= runs.error() < 100:
         raise FileFormatError(f"The record in {folder} has figures that no run has.")
 
@@ -80,10 +95,14 @@ def _result(folder: Path, build: str) -> dict[str, Any]:
     if (folder / RESULT_FILE).is_file():
         return read(folder / RESULT_FILE)
     if not (folder / TRAINING_FILE).is_file():
-        raise ConfigError(f"{folder} is not the folder of a run: it holds neither {RESULT_FILE} nor {TRAINING_FILE}.")
+        raise ConfigError(
+            f"{folder} is not the folder of a run: it holds neither {RESULT_FILE} nor {TRAINING_FILE}."
+        )
     record = read_training(folder / TRAINING_FILE)
     if "accuracy" not in record:
-        raise ConfigError(f"{folder} holds a training that was measured by {record.get('metric', 'the IoU of its pixels')}, and by no accuracy.")
+        raise ConfigError(
+            f"{folder} holds a training that was measured by {record.get('metric', 'the IoU of its pixels')}, and by no accuracy."
+        )
     opened = open_model(str(folder), build_name=build)
     steps = [{"step": "trained", "value": record["accuracy"]}]
     count = ((record["model"] or {}).get("data") or {}).get("test", 0)

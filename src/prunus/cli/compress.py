@@ -15,9 +15,22 @@ QUANTISATION = "Quantisation"
 
 def compress(
     context: typer.Context,
-    int8: Annotated[bool, typer.Option("--int8", help="Quantise the ONNX file after training (needs --data).", rich_help_panel=QUANTISATION)] = False,
+    int8: Annotated[
+        bool,
+        typer.Option(
+            "--int8",
+            help="Quantise the ONNX file after training (needs --data).",
+            rich_help_panel=QUANTISATION,
+        ),
+    ] = False,
     int8_tolerance: Annotated[
-        float, typer.Option("--int8-tolerance", min=0.0, help="Points of accuracy that 8 bits may cost besides.", rich_help_panel=QUANTISATION)
+        float,
+        typer.Option(
+            "--int8-tolerance",
+            min=0.0,
+            help="Points of accuracy that 8 bits may cost besides.",
+            rich_help_panel=QUANTISATION,
+        ),
     ] = 0.5,
     **options: Any,
 ) -> None:
@@ -31,7 +44,9 @@ def compress(
     from prunus.runs.quantisation import Quantisation
 
     if int8 and not options["data"]:
-        raise ConfigError("--int8 sees the ranges of activations on training samples, and what 8 bits cost on held-out ones: give --data.")
+        raise ConfigError(
+            "--int8 sees the ranges of activations on training samples, and what 8 bits cost on held-out ones: give --data."
+        )
     if int8 and not options["onnx"]:
         raise ConfigError("--int8 quantises the ONNX file, which --no-onnx leaves out.")
     if int8:
@@ -42,7 +57,10 @@ def compress(
 
 def _with_options_of_prune() -> inspect.Signature:
     """What `prune` takes, `compress` takes as well: its signature is put together rather than copied."""
-    own, shared = inspect.signature(compress, eval_str=True).parameters, inspect.signature(prune, eval_str=True).parameters
+    own, shared = (
+        inspect.signature(compress, eval_str=True).parameters,
+        inspect.signature(prune, eval_str=True).parameters,
+    )
     added = [one for name, one in own.items() if name not in shared and one.kind is not one.VAR_KEYWORD]
     return inspect.Signature([*shared.values(), *added])
 

@@ -61,7 +61,9 @@ class Bars:
             self.progress.stop_task(self.task)
         else:
             with suppress(OSError):  # progress that nobody can read ends no work
-                Console(stderr=True, emoji=False).print(f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False)
+                Console(stderr=True, emoji=False).print(
+                    f"{self.step}: {time.monotonic() - self.started:.1f} s", highlight=False
+                )
         self.step, self.task = "", None
 
 
@@ -102,14 +104,25 @@ def show_json(data: Mapping[str, Any]) -> None:
 
 def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]], left: int = 1) -> None:
     """A quiet table; the first `left` columns are flush left, numbers flush right."""
-    table = Table(title=title or None, title_justify="left", title_style="bold", box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table = Table(
+        title=title or None,
+        title_justify="left",
+        title_style="bold",
+        box=None,
+        pad_edge=False,
+        padding=(0, 2, 0, 0),
+    )
     for place, name in enumerate(header):
-        table.add_column(name, justify="left" if place < left else "right", header_style="dim", overflow="fold")
+        table.add_column(
+            name, justify="left" if place < left else "right", header_style="dim", overflow="fold"
+        )
     for row in rows:
         table.add_row(*row)
     console = Console(emoji=False)
     if not console.is_terminal or console.width < NARROWEST:
-        console = Console(width=200, emoji=False)  # a pipe has no width, and terminals wrap lines better than tables wrap words: nothing is folded
+        console = Console(
+            width=200, emoji=False
+        )  # a pipe has no width, and terminals wrap lines better than tables wrap words: nothing is folded
     with written():
         console.print(table, highlight=False, markup=False)
 

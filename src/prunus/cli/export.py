@@ -18,7 +18,12 @@ def export(
     model: given.ModelName,
     output: Annotated[Path, typer.Option("-o", "--output", help="The ONNX file.")],
     dynamic_batch: given.DynamicBatch = False,
-    takes_pixels: Annotated[bool, typer.Option("--takes-pixels", help="Put the normalisation into the file: it takes pixels from 0 to 255.")] = False,
+    takes_pixels: Annotated[
+        bool,
+        typer.Option(
+            "--takes-pixels", help="Put the normalisation into the file: it takes pixels from 0 to 255."
+        ),
+    ] = False,
     mean: given.Mean = "",
     std: given.Std = "",
     weights: given.Weights = None,
@@ -40,7 +45,9 @@ def export(
     onnx.require()
     with bars() as watch:
         watch("building the model", 0, 0)
-        opened = open_model(model, weights=weights, shape=parse_shape(input_shape), pretrained=pretrained, build_name=build)
+        opened = open_model(
+            model, weights=weights, shape=parse_shape(input_shape), pretrained=pretrained, build_name=build
+        )
         watch("exporting to ONNX", 0, 0)
         means, stds = opened.normalise or ((), ())
         sheet = DataSheet(
@@ -48,10 +55,20 @@ def export(
             parse_planes(mean, opened.input_shape[1], "mean") or tuple(means),
             parse_planes(std, opened.input_shape[1], "std") or tuple(stds),
         )
-        check = onnx.export(opened.model, opened.inputs(seed), output, dynamic_batch, sheet=sheet, takes_pixels=takes_pixels)
+        check = onnx.export(
+            opened.model, opened.inputs(seed), output, dynamic_batch, sheet=sheet, takes_pixels=takes_pixels
+        )
     size = check.path.stat().st_size
     if as_json:
-        show_json({"model": opened.record(), "notes": list(opened.notes()), **asdict(check), "path": str(check.path), "bytes": size})
+        show_json(
+            {
+                "model": opened.record(),
+                "notes": list(opened.notes()),
+                **asdict(check),
+                "path": str(check.path),
+                "bytes": size,
+            }
+        )
         return
     shape = "×".join(map(str, ("N", *opened.input_shape[1:]) if dynamic_batch else opened.input_shape))
     show(

@@ -10,14 +10,23 @@ from pathlib import Path
 
 from prunus.errors import clause
 
-MEMORY = ("can't allocate memory", "out of memory", "not enough memory", "Storage size calculation overflowed")
+MEMORY = (
+    "can't allocate memory",
+    "out of memory",
+    "not enough memory",
+    "Storage size calculation overflowed",
+)
 
 
 def out_of_memory(error: BaseException, shape: str) -> str | None:
     """What to say where memory was lacking; None of all other errors. `shape` is the input shape that was given, if any."""
     if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in MEMORY):
         return None
-    smaller = f"give a smaller --input-shape than {shape}" if shape else "give a smaller --input-shape, or fewer samples at a time"
+    smaller = (
+        f"give a smaller --input-shape than {shape}"
+        if shape
+        else "give a smaller --input-shape, or fewer samples at a time"
+    )
     return f"There is not enough memory for this: {smaller}."
 
 
@@ -28,14 +37,25 @@ def unusable(error: OSError) -> str:
 
 def unknown(error: BaseException) -> str:
     """What to say of an error that nobody thought of."""
-    return in_model(error) or f"{type(error).__name__}: {clause(error)} (an error that prunus does not know; --debug shows where)."
+    return (
+        in_model(error)
+        or f"{type(error).__name__}: {clause(error)} (an error that prunus does not know; --debug shows where)."
+    )
 
 
 def in_model(error: BaseException) -> str | None:
     """What to say where a model's own code failed while it ran; None where the error came from elsewhere."""
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.startswith((_folder("torch"), "<"))]
+    frames = [
+        frame
+        for frame in traceback.extract_tb(error.__traceback__)
+        if not frame.filename.startswith((_folder("torch"), "<"))
+    ]
     ran = any(frame.name == "_call_impl" for frame in traceback.extract_tb(error.__traceback__))
-    if not ran or not frames or (frames[-1].filename.startswith(_folder("prunus")) and frames[-1].name != "forward"):
+    if (
+        not ran
+        or not frames
+        or (frames[-1].filename.startswith(_folder("prunus")) and frames[-1].name != "forward")
+    ):
         return None
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
     first = clause(ValueError(next(iter(str(error).strip().splitlines()), "no message")))

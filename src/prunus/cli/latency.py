@@ -74,13 +74,23 @@ class _Entrant:
 def latency(
     context: typer.Context,
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL…", help="Models' names, NAME@WEIGHTS, folders made by prune or train, or ONNX files.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL…",
+            help="Models' names, NAME@WEIGHTS, folders made by prune or train, or ONNX files.",
+        ),
     ],
     runtime: Annotated[
         list[Served] | None,
-        typer.Option("--runtime", help="Where to run them (repeatable); default: all that are here, but those that compile."),
+        typer.Option(
+            "--runtime",
+            help="Where to run them (repeatable); default: all that are here, but those that compile.",
+        ),
     ] = None,
-    batch: Annotated[list[int] | None, typer.Option("--batch", "--batch-size", min=1, help="Samples per pass (repeatable); default: 1.")] = None,
+    batch: Annotated[
+        list[int] | None,
+        typer.Option("--batch", "--batch-size", min=1, help="Samples per pass (repeatable); default: 1."),
+    ] = None,
     threads: Annotated[int, typer.Option("--threads", min=1, help="Threads of each runtime on the CPU.")] = 1,
     repeats: Annotated[int, typer.Option("--repeats", min=1, help="Samples per model, at most.")] = 100,
     output: Annotated[Path | None, typer.Option("-o", "--output", help="A JSON file for all of it.")] = None,
@@ -106,7 +116,9 @@ def latency(
 
     check_target(output, "a JSON file")
     with bars() as watch:
-        wanted = Wanted(data, data_dir, mean, std, 0.0, limit=limit, workers=workers, ignore=ignore, window=window)
+        wanted = Wanted(
+            data, data_dir, mean, std, 0.0, limit=limit, workers=workers, ignore=ignore, window=window
+        )
         shape_asked = parse_shape(input_shape)
         source = read_data(wanted, shape_asked[-1] if shape_asked else None, watch) if data else None
         entrants = _opened(models, shape_asked, build, source, watch)
@@ -114,7 +126,11 @@ def latency(
         chosen, notes = _runtimes(runtime, entrants)
         batches = list(dict.fromkeys(batch or [shape[0]]))
         _check_batches(entrants, batches)
-        rows = [row for size in batches for row in _timed(entrants, _inputs(source, (size, *shape[1:])), chosen, threads, repeats, watch)]
+        rows = [
+            row
+            for size in batches
+            for row in _timed(entrants, _inputs(source, (size, *shape[1:])), chosen, threads, repeats, watch)
+        ]
         rows.sort(key=lambda row: chosen.index(row["runtime"]))
     result: dict[str, Any] = {
         "command": typed_command(context),
@@ -140,12 +156,18 @@ def _inputs(source: Source | None, shape: tuple[int, ...]) -> Tensor:
     found = inputs_of(source.task(shape[-1]), torch.empty(0), shape[0])[1]
     found = found[0] if isinstance(found, (tuple, list)) and len(found) == 1 else found
     if not isinstance(found, torch.Tensor) or found.shape[1:] != shape[1:]:
-        what = f"of shape {tuple(found.shape[1:])}" if isinstance(found, torch.Tensor) else "of several tensors"
-        raise ConfigError(f"The inputs of {source.wanted.name} are {what}, and the models take {_written(shape[1:])}: time them without --data.")
+        what = (
+            f"of shape {tuple(found.shape[1:])}" if isinstance(found, torch.Tensor) else "of several tensors"
+        )
+        raise ConfigError(
+            f"The inputs of {source.wanted.name} are {what}, and the models take {_written(shape[1:])}: time them without --data."
+        )
     return found.repeat(-(-shape[0] // len(found)), *[1] * (found.dim() - 1))[: shape[0]]
 
 
-def _opened(texts: Sequence[str], shape: tuple[int, ...] | None, build: str, source: Source | None, watch: Bars) -> dict[str, _Entrant]:
+def _opened(
+    texts: Sequence[str], shape: tuple[int, ...] | None, build: str, source: Source | None, watch: Bars
+) -> dict[str, _Entrant]:
     """What the user named, by names that differ even where the same model is named twice."""
     from prunus.deploy.onnx import input_shape
 
@@ -170,12 +192,18 @@ def _common_shape(entrants: Mapping[str, _Entrant]) -> tuple[int, ...]:
     (first, entrant), *others = entrants.items()
     shape = list(entrant.shape)
     for name, other in others:
-        if len(other.shape) != len(shape) or any(a and b and a != b for a, b in zip(shape[1:], other.shape[1:])):
-            raise ConfigError(f"{first} takes {_written(shape)} and {name} takes {_written(other.shape)}: give --input-shape for all.")
+        if len(other.shape) != len(shape) or any(
+            a and b and a != b for a, b in zip(shape[1:], other.shape[1:])
+        ):
+            raise ConfigError(
+                f"{first} takes {_written(shape)} and {name} takes {_written(other.shape)}: give --input-shape for all."
+            )
         shape = [a or b for a, b in zip(shape, other.shape)]
     known = [length for length in (shape[0] or 1, *shape[1:]) if length is not None]
     if len(known) < len(shape):
-        raise ConfigError(f"{first} takes {_written(shape)}, which leaves axes free: name it beside a model of one shape.")
+        raise ConfigError(
+            f"{first} takes {_written(shape)}, which leaves axes free: name it beside a model of one shape."
+        )
     return tuple(known)
 
 
@@ -183,7 +211,9 @@ def _written(shape: Sequence[int | None]) -> str:
     return "×".join("?" if length is None else str(length) for length in shape)
 
 
-def _runtimes(asked: Sequence[Served] | None, entrants: Mapping[str, _Entrant]) -> tuple[list[Served], list[str]]:
+def _runtimes(
+    asked: Sequence[Served] | None, entrants: Mapping[str, _Entrant]
+) -> tuple[list[Served], list[str]]:
     """Where to run them, and notes on what is left out. Raises where something that was asked for by name cannot be used."""
     files = [name for name, entrant in entrants.items() if isinstance(entrant.network, Path)]
     if asked:
@@ -222,11 +252,18 @@ def _check_batches(entrants: Mapping[str, _Entrant], batches: Sequence[int]) -> 
     for name, entrant in entrants.items():
         fixed = entrant.shape[0] if isinstance(entrant.network, Path) else None
         if fixed is not None and set(batches) != {fixed}:
-            raise ConfigError(f"{name} takes batches of {fixed} and no others: give --batch {fixed}, or the model that the file was exported from.")
+            raise ConfigError(
+                f"{name} takes batches of {fixed} and no others: give --batch {fixed}, or the model that the file was exported from."
+            )
 
 
 def _timed(
-    entrants: Mapping[str, _Entrant], inputs: Tensor, chosen: Sequence[Served], threads: int, repeats: int, watch: Bars
+    entrants: Mapping[str, _Entrant],
+    inputs: Tensor,
+    chosen: Sequence[Served],
+    threads: int,
+    repeats: int,
+    watch: Bars,
 ) -> list[dict[str, Any]]:
     """One row per runtime and model, on one batch of inputs."""
     from prunus.measure.runtimes import onnx_files, time_models
@@ -240,9 +277,15 @@ def _timed(
             if served.reads_files and not files:
                 watch(f"exporting to ONNX, batch {shape[0]}", 0, 0)
                 files = stack.enter_context(onnx_files(_placed(networks, "cpu"), inputs))
-            watch(f"{'compiling for and timing' if served.compiles else 'timing'} {served}, batch {shape[0]}", 0, 0)
+            watch(
+                f"{'compiling for and timing' if served.compiles else 'timing'} {served}, batch {shape[0]}",
+                0,
+                0,
+            )
             placed: Mapping[str, Network] = files if served.reads_files else _placed(networks, served.device)
-            times = time_models(placed, inputs.to(served.device), runtime=served.runtime, threads=threads, repeats=repeats)
+            times = time_models(
+                placed, inputs.to(served.device), runtime=served.runtime, threads=threads, repeats=repeats
+            )
             rows += [_row(served, shape, threads, name, times) for name in times]
     _placed(networks, "cpu")
     return rows
@@ -250,10 +293,15 @@ def _timed(
 
 def _placed(networks: Mapping[str, Network], device: str) -> dict[str, Network]:
     """The networks, moved; files stay where they are."""
-    return {name: network if isinstance(network, Path) else network.to(device) for name, network in networks.items()}
+    return {
+        name: network if isinstance(network, Path) else network.to(device)
+        for name, network in networks.items()
+    }
 
 
-def _row(served: Served, shape: tuple[int, ...], threads: int, name: str, times: Mapping[str, Latency]) -> dict[str, Any]:
+def _row(
+    served: Served, shape: tuple[int, ...], threads: int, name: str, times: Mapping[str, Latency]
+) -> dict[str, Any]:
     """A measurement, and how many times faster than the first model it is."""
     from prunus.measure.timing import speedup
 
@@ -280,13 +328,29 @@ def _show(result: Mapping[str, Any], output: Path | None) -> None:
     for row in result["latency"]:
         place = row["runtime"], f"{row['batch']}"
         faster = row["speedup"]
-        change = "" if faster is None else words.faster(faster["factor"]) if faster["certain"] else "within the noise"
+        change = (
+            ""
+            if faster is None
+            else words.faster(faster["factor"])
+            if faster["certain"]
+            else "within the noise"
+        )
         quartiles = f"{words.significant(row['q25_ms'])} to {words.milliseconds(row['q75_ms'])}"
-        rows.append((*(place if place != before else ("", "")), row["model"], words.milliseconds(row["median_ms"]), quartiles, change))
+        rows.append(
+            (
+                *(place if place != before else ("", "")),
+                row["model"],
+                words.milliseconds(row["median_ms"]),
+                quartiles,
+                change,
+            )
+        )
         before = place
     show_table("", ("runtime", "batch", "model", "median", "quartiles", "against the first"), rows, left=3)
     threads = result["latency"][0]["threads"]
-    show(f"\n{threads} thread{'s' if threads > 1 else ''}; at most {max(row['repeats'] for row in result['latency'])} samples of each, in turns.")
+    show(
+        f"\n{threads} thread{'s' if threads > 1 else ''}; at most {max(row['repeats'] for row in result['latency'])} samples of each, in turns."
+    )
     for note in result["notes"]:
         show(f"Note: {escape(note)}")
     if output is not None:

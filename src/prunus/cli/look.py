@@ -45,7 +45,10 @@ def profile(
     if as_json:
         rows = [asdict(layer) for layer in layers]
         gates = {} if network is None else {"gates": _gates(network)}
-        show_json({"model": opened.record(), "cost": asdict(cost), "channels": graph.num_channels, "layers": rows} | gates)
+        show_json(
+            {"model": opened.record(), "cost": asdict(cost), "channels": graph.num_channels, "layers": rows}
+            | gates
+        )
         return
     table = [
         (
@@ -72,8 +75,16 @@ def profile(
 def _gates(network: DynamicNetwork) -> dict[str, Any]:
     """What a gated network is, and how far its budget reaches."""
     groups = {group.name: group.size for group in network.graph.groups}
-    reach = {"budget": network.budget, "least": network.knob[-1][1], "most": network.knob[0][1]} if network.knob else {}
-    return asdict(network.form) | reach | {"macs": network.gate_macs, "groups": {name: groups[name] for name in network.gates}}
+    reach = (
+        {"budget": network.budget, "least": network.knob[-1][1], "most": network.knob[0][1]}
+        if network.knob
+        else {}
+    )
+    return (
+        asdict(network.form)
+        | reach
+        | {"macs": network.gate_macs, "groups": {name: groups[name] for name in network.gates}}
+    )
 
 
 def _show_gates(network: DynamicNetwork) -> None:
@@ -94,9 +105,15 @@ def _show_gates(network: DynamicNetwork) -> None:
 def compare(
     context: typer.Context,
     models: Annotated[
-        list[str], typer.Argument(metavar="A B [C…]", help="Two models: names, NAME@WEIGHTS or folders; or folders of runs, for a chart.")
+        list[str],
+        typer.Argument(
+            metavar="A B [C…]",
+            help="Two models: names, NAME@WEIGHTS or folders; or folders of runs, for a chart.",
+        ),
     ],
-    output: Annotated[Path | None, typer.Option("-o", "--output", help="Draw what runs recorded, in one page (.html).")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="Draw what runs recorded, in one page (.html).")
+    ] = None,
     input_shape: given.InputShape = "",
     build: given.BuildName = "",
     data: given.DataName = "",
@@ -119,7 +136,9 @@ def compare(
     """
     check_target(output, "the page")
     if data and (output is not None or len(models) > 2):
-        raise ConfigError("A chart of runs is drawn from what they recorded: leave --data out, or compare two models, without -o.")
+        raise ConfigError(
+            "A chart of runs is drawn from what they recorded: leave --data out, or compare two models, without -o."
+        )
     if output is not None or len(models) > 2:
         from prunus.cli.compare_runs import compare_runs
 
@@ -127,11 +146,24 @@ def compare(
         return
     if len(models) != 2:
         raise typer.BadParameter("Give two models, or folders of several runs.")
-    wanted = Wanted(data, data_dir, mean, std, 0.0, ignore=ignore, limit=limit, batch_size=batch_size, workers=workers, window=window)
+    wanted = Wanted(
+        data,
+        data_dir,
+        mean,
+        std,
+        0.0,
+        ignore=ignore,
+        limit=limit,
+        batch_size=batch_size,
+        workers=workers,
+        window=window,
+    )
     _compare_two(models[0], models[1], input_shape, build, wanted, onnx, as_json)
 
 
-def _compare_two(a: str, b: str, input_shape: str, build: str, wanted: Wanted, onnx: bool, as_json: bool) -> None:
+def _compare_two(
+    a: str, b: str, input_shape: str, build: str, wanted: Wanted, onnx: bool, as_json: bool
+) -> None:
     """Measure both, on the same samples."""
     from prunus.measure.comparison import compare_latency, output_difference
     from prunus.paint import trace
@@ -143,7 +175,9 @@ def _compare_two(a: str, b: str, input_shape: str, build: str, wanted: Wanted, o
         build_model: Callable[..., Opened] = source.open if source else open_model
         first, second = (build_model(text, shape=shape, build_name=build) for text in (a, b))
         if first.input_shape != second.input_shape:
-            raise ConfigError(f"{a} takes {first.input_shape} and {b} takes {second.input_shape}: give --input-shape for both.")
+            raise ConfigError(
+                f"{a} takes {first.input_shape} and {b} takes {second.input_shape}: give --input-shape for both."
+            )
         task = source.task(first.input_shape[-1]) if source else None
         accuracy: dict[str, Any] | None = None
         if task is not None:
@@ -154,7 +188,9 @@ def _compare_two(a: str, b: str, input_shape: str, build: str, wanted: Wanted, o
         watch("tracing", 0, 0)
         costs = [asdict(trace(network, one).cost()) for network in (one_network, other)]
         difference = output_difference(one_network, other, one if inputs is None else inputs)
-        measured, _ = compare_latency(one_network, other, one, with_onnx=onnx, watch=lambda step: watch(step, 0, 0))
+        measured, _ = compare_latency(
+            one_network, other, one, with_onnx=onnx, watch=lambda step: watch(step, 0, 0)
+        )
     result: dict[str, Any] = {
         "a": first.record(),
         "b": second.record(),
@@ -172,7 +208,11 @@ def _figures(first: Opened, second: Opened, task: Task) -> dict[str, Any]:
     if task.test is None:
         raise ConfigError(f"{task.name} has no test samples to compare networks on.")
     values = {side: task.value(opened.model) for side, opened in (("a", first), ("b", second))}
-    return values | {"count": task.count("test"), "of": task.kind("test"), "metric": f"{task.metric_name}, percent"}
+    return values | {
+        "count": task.count("test"),
+        "of": task.kind("test"),
+        "metric": f"{task.metric_name}, percent",
+    }
 
 
 def _show_comparison(result: dict[str, Any]) -> None:
@@ -194,6 +234,8 @@ def _show_comparison(result: dict[str, Any]) -> None:
     rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(view)]
     show_table("", ("", a, b, "change"), rows)
     difference = result["difference"]
-    show(f"\nOutputs differ by at most {difference['max_abs']:.3g}, {words.percent(difference['relative'])} of the largest output of {a}.")
+    show(
+        f"\nOutputs differ by at most {difference['max_abs']:.3g}, {words.percent(difference['relative'])} of the largest output of {a}."
+    )
     for note in result["notes"]:
         show(f"Note: {note}")

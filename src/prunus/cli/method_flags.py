@@ -25,7 +25,14 @@ class TrainVerb(Verb):
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Take the flags of the method as well; their values go into the context."""
         self._settings = _options(method_of(args))
-        _refuse_foreign(args, {flag for param in [*self.params, *self._settings] for flag in (*param.opts, *param.secondary_opts)})
+        _refuse_foreign(
+            args,
+            {
+                flag
+                for param in [*self.params, *self._settings]
+                for flag in (*param.opts, *param.secondary_opts)
+            },
+        )
         context = super().make_context(info_name, args, parent=parent, **extra)
         given = {param.name: context.params.pop(param.name, None) for param in self._settings}
         context.meta[SETTINGS] = {name: value for name, value in given.items() if value not in (None, (), [])}
@@ -39,10 +46,23 @@ class TrainVerb(Verb):
 
 def method_of(args: Sequence[str]) -> str:
     """The method that is meant, by a flag, a recipe, or the folder of a training that is resumed; "" where that cannot be told yet."""
-    flags = {flag: _value(args, *names) for flag, names in {"method": ("--method",), "recipe": ("--recipe",), "output": ("-o", "--output")}.items()}
+    flags = {
+        flag: _value(args, *names)
+        for flag, names in {
+            "method": ("--method",),
+            "recipe": ("--recipe",),
+            "output": ("-o", "--output"),
+        }.items()
+    }
     if flags["method"]:
         return flags["method"] if flags["method"] in METHODS else ""
-    file = Path(flags["recipe"]) if flags["recipe"] else Path(flags["output"] or "runs/train") / "recipe.toml" if "--resume" in args else None
+    file = (
+        Path(flags["recipe"])
+        if flags["recipe"]
+        else Path(flags["output"] or "runs/train") / "recipe.toml"
+        if "--resume" in args
+        else None
+    )
     if file is None:
         return ""
     from prunus.runs.recipe import read
@@ -75,7 +95,12 @@ def _options(method: str) -> list[Any]:
     def settings() -> None: ...
 
     parameters = [
-        inspect.Parameter(setting.name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_annotation(setting, method))
+        inspect.Parameter(
+            setting.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=_annotation(setting, method),
+        )
         for setting in settings_of(method).values()
     ]
     settings.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -95,13 +120,21 @@ def _annotation(setting: Setting, method: str) -> Any:
         "text": str | None, "number": float | None, "count": int | None, "switch": bool | None, "texts": list[str] | None,
         "numbers": list[float] | None,
     }  # fmt: skip
-    return Annotated[kinds[setting.kind], typer.Option(names, help=about, rich_help_panel=f"Settings of --method {method}")]
+    return Annotated[
+        kinds[setting.kind], typer.Option(names, help=about, rich_help_panel=f"Settings of --method {method}")
+    ]
 
 
 def _shown(value: Any) -> str:
     if isinstance(value, tuple):
         return ", ".join(map(_shown, value))
-    return str(value).lower() if isinstance(value, bool) else f"{value:g}" if isinstance(value, float) else str(value)
+    return (
+        str(value).lower()
+        if isinstance(value, bool)
+        else f"{value:g}"
+        if isinstance(value, float)
+        else str(value)
+    )
 
 
 def _refuse_foreign(args: Sequence[str], known: set[str]) -> None:
@@ -114,4 +147,6 @@ def _refuse_foreign(args: Sequence[str], known: set[str]) -> None:
 
         methods = owners(flag.removeprefix("--").removeprefix("no-").replace("-", "_"))
         if methods:
-            raise ConfigError(f"{flag} is a setting of --method {', '.join(methods)}: give the method that is meant.")
+            raise ConfigError(
+                f"{flag} is a setting of --method {', '.join(methods)}: give the method that is meant."
+            )

@@ -15,31 +15,72 @@ MODEL = "Model"
 DATA = "Data and tuning"
 
 # Targets
-Rate = Annotated[float | None, Option("--rate", help="Share of the channels that goes, such as 0.5.", rich_help_panel=TARGET)]
-Macs = Annotated[float | None, Option("--macs", help="MACs that may be left: a share of all, or a number above 1.", rich_help_panel=TARGET)]
-Params = Annotated[float | None, Option("--params", help="Parameters that may be left: a share of all, or a number above 1.", rich_help_panel=TARGET)]
+Rate = Annotated[
+    float | None,
+    Option("--rate", help="Share of the channels that goes, such as 0.5.", rich_help_panel=TARGET),
+]
+Macs = Annotated[
+    float | None,
+    Option(
+        "--macs", help="MACs that may be left: a share of all, or a number above 1.", rich_help_panel=TARGET
+    ),
+]
+Params = Annotated[
+    float | None,
+    Option(
+        "--params",
+        help="Parameters that may be left: a share of all, or a number above 1.",
+        rich_help_panel=TARGET,
+    ),
+]
 Bytes = Annotated[
-    float | None, Option("--bytes", help="Bytes of weights that may be left: a share of all, or a number above 1.", rich_help_panel=TARGET)
+    float | None,
+    Option(
+        "--bytes",
+        help="Bytes of weights that may be left: a share of all, or a number above 1.",
+        rich_help_panel=TARGET,
+    ),
 ]
 Latency = Annotated[
     str | None,
     Option(
-        "--latency", metavar="0.5|12ms", help="Time that one pass may take here: a share of the original's, or such as 12ms.", rich_help_panel=TARGET
+        "--latency",
+        metavar="0.5|12ms",
+        help="Time that one pass may take here: a share of the original's, or such as 12ms.",
+        rich_help_panel=TARGET,
     ),
 ]
-RuntimeName = Annotated[Runtime, Option("--runtime", help="Runtime in which --latency and --round-to auto are measured.", rich_help_panel=TARGET)]
+RuntimeName = Annotated[
+    Runtime,
+    Option(
+        "--runtime",
+        help="Runtime in which --latency and --round-to auto are measured.",
+        rich_help_panel=TARGET,
+    ),
+]
 Threads = Annotated[int, Option("--threads", min=1, help="Threads of the runtime.", rich_help_panel=TARGET)]
 Confidence = Annotated[
     float,
-    Option("--confidence", help="Confidence with which the loss on samples like the held-out ones stays within --tolerance.", rich_help_panel=TARGET),
+    Option(
+        "--confidence",
+        help="Confidence with which the loss on samples like the held-out ones stays within --tolerance.",
+        rich_help_panel=TARGET,
+    ),
 ]
-Tolerance = Annotated[float | None, Option("--tolerance", help="Points of the metric that may be lost (needs --data).", rich_help_panel=TARGET)]
+Tolerance = Annotated[
+    float | None,
+    Option(
+        "--tolerance", help="Points of the metric that may be lost (needs --data).", rich_help_panel=TARGET
+    ),
+]
 
 # Choice of channels
 ScoreName = Annotated[
     Score | None,
     Option(
-        "--score", help="What makes a channel worth keeping (prunus methods); default: reconstruction, norm-l2 without data.", rich_help_panel=CHOICE
+        "--score",
+        help="What makes a channel worth keeping (prunus methods); default: reconstruction, norm-l2 without data.",
+        rich_help_panel=CHOICE,
     ),
 ]
 ScopeName = Annotated[
@@ -51,9 +92,16 @@ ScopeName = Annotated[
 ]  # fmt: skip
 RoundTo = Annotated[
     str,
-    Option("--round-to", metavar="N|auto", help="Widths become multiples of this; auto: what this machine computes at once.", rich_help_panel=CHOICE),
+    Option(
+        "--round-to",
+        metavar="N|auto",
+        help="Widths become multiples of this; auto: what this machine computes at once.",
+        rich_help_panel=CHOICE,
+    ),
 ]
-Floor = Annotated[int, Option("--floor", help="Channels that every layer keeps at least.", rich_help_panel=CHOICE)]
+Floor = Annotated[
+    int, Option("--floor", help="Channels that every layer keeps at least.", rich_help_panel=CHOICE)
+]
 Blocks = Annotated[
     int,
     Option(
@@ -65,25 +113,49 @@ Blocks = Annotated[
 ]
 Evenly = Annotated[
     bool,
-    Option("--evenly", help="With --blocks: leave out as many blocks of every stage.", rich_help_panel=CHOICE),
+    Option(
+        "--evenly", help="With --blocks: leave out as many blocks of every stage.", rich_help_panel=CHOICE
+    ),
 ]
 Protect = Annotated[
     list[str] | None,
-    Option("--protect", metavar="GLOB", help="Layers that keep their width (repeatable).", rich_help_panel=CHOICE),
+    Option(
+        "--protect", metavar="GLOB", help="Layers that keep their width (repeatable).", rich_help_panel=CHOICE
+    ),
 ]
-Exact = Annotated[bool, Option("--exact", help="Remove only channels whose removal is exact.", rich_help_panel=CHOICE)]
+Exact = Annotated[
+    bool, Option("--exact", help="Remove only channels whose removal is exact.", rich_help_panel=CHOICE)
+]
 CompensationName = Annotated[
     Compensation | None,
-    Option("--compensate", help="How the next layers make up for what goes; default: refit, if there is data.", rich_help_panel=CHOICE),
+    Option(
+        "--compensate",
+        help="How the next layers make up for what goes; default: refit, if there is data.",
+        rich_help_panel=CHOICE,
+    ),
 ]
 PreferKind = Annotated[
-    Prefer, Option("--prefer", help="What may come back: auto, or eager, which rules a traced module out.", rich_help_panel=CHOICE)
+    Prefer,
+    Option(
+        "--prefer",
+        help="What may come back: auto, or eager, which rules a traced module out.",
+        rich_help_panel=CHOICE,
+    ),
 ]
 
 # Models
-ModelName = Annotated[str, Argument(help="resnet56, timm/…, torchvision/…, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune.")]
-Weights = Annotated[Path | None, Option("--weights", help="File with the model's weights.", rich_help_panel=MODEL)]
-Pretrained = Annotated[bool, Option("--pretrained", help="Published weights of timm or torchvision.", rich_help_panel=MODEL)]
+ModelName = Annotated[
+    str,
+    Argument(
+        help="resnet56, timm/…, torchvision/…, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune."
+    ),
+]
+Weights = Annotated[
+    Path | None, Option("--weights", help="File with the model's weights.", rich_help_panel=MODEL)
+]
+Pretrained = Annotated[
+    bool, Option("--pretrained", help="Published weights of timm or torchvision.", rich_help_panel=MODEL)
+]
 InputShape = Annotated[
     str,
     Option(
@@ -114,14 +186,50 @@ DataName = Annotated[
         rich_help_panel=DATA,
     ),
 ]
-DataDir = Annotated[Path | None, Option("--data-dir", help="Where the files of the data are, or are downloaded to.", rich_help_panel=DATA)]
-Limit = Annotated[int | None, Option("--limit", min=1, help="Take as many samples of every part at most, to try things out.", rich_help_panel=DATA)]
-BatchSize = Annotated[int | None, Option("--batch-size", min=1, help="Samples per step, and at once where nothing is trained.", rich_help_panel=DATA)]
-Workers = Annotated[
-    int, Option("--workers", min=0, help="Threads that read image files; a function that makes a task gets the number.", rich_help_panel=DATA)
+DataDir = Annotated[
+    Path | None,
+    Option("--data-dir", help="Where the files of the data are, or are downloaded to.", rich_help_panel=DATA),
 ]
-Window = Annotated[int | None, Option("--window", min=1, help="Side of the windows cut out of pictures with masks, in pixels.", rich_help_panel=DATA)]
-Windows = Annotated[int | None, Option("--windows", min=1, help="Windows that an epoch draws; default: 512.", rich_help_panel=DATA)]
+Limit = Annotated[
+    int | None,
+    Option(
+        "--limit",
+        min=1,
+        help="Take as many samples of every part at most, to try things out.",
+        rich_help_panel=DATA,
+    ),
+]
+BatchSize = Annotated[
+    int | None,
+    Option(
+        "--batch-size",
+        min=1,
+        help="Samples per step, and at once where nothing is trained.",
+        rich_help_panel=DATA,
+    ),
+]
+Workers = Annotated[
+    int,
+    Option(
+        "--workers",
+        min=0,
+        help="Threads that read image files; a function that makes a task gets the number.",
+        rich_help_panel=DATA,
+    ),
+]
+Window = Annotated[
+    int | None,
+    Option(
+        "--window",
+        min=1,
+        help="Side of the windows cut out of pictures with masks, in pixels.",
+        rich_help_panel=DATA,
+    ),
+]
+Windows = Annotated[
+    int | None,
+    Option("--windows", min=1, help="Windows that an epoch draws; default: 512.", rich_help_panel=DATA),
+]
 Ignore = Annotated[
     int,
     Option(
@@ -134,17 +242,46 @@ Ignore = Annotated[
 ]
 Mean = Annotated[
     str,
-    Option("--mean", metavar="M,M,M", help="Mean that the weights expect; default: the data's.", rich_help_panel=DATA),
+    Option(
+        "--mean",
+        metavar="M,M,M",
+        help="Mean that the weights expect; default: the data's.",
+        rich_help_panel=DATA,
+    ),
 ]
-Std = Annotated[str, Option("--std", metavar="S,S,S", help="Standard deviation that the weights expect; default: the data's.", rich_help_panel=DATA)]
+Std = Annotated[
+    str,
+    Option(
+        "--std",
+        metavar="S,S,S",
+        help="Standard deviation that the weights expect; default: the data's.",
+        rich_help_panel=DATA,
+    ),
+]
 Epochs = Annotated[int, Option("--epochs", min=0, help="Epochs of fine-tuning.", rich_help_panel=DATA)]
 TrialEpochs = Annotated[
     int,
-    Option("--trial-epochs", min=0, help="Epochs of tuning before a trial of --tolerance is judged.", rich_help_panel=DATA),
+    Option(
+        "--trial-epochs",
+        min=0,
+        help="Epochs of tuning before a trial of --tolerance is judged.",
+        rich_help_panel=DATA,
+    ),
 ]
-Teach = Annotated[bool, Option("--teach", help="Let the original network teach what is left while it is fine-tuned.", rich_help_panel=DATA)]
-LearningRate = Annotated[float, Option("--lr", help="The highest learning rate of fine-tuning.", rich_help_panel=DATA)]
-WeightDecay = Annotated[float, Option("--weight-decay", help="Weight of the L2 penalty in fine-tuning.", rich_help_panel=DATA)]
+Teach = Annotated[
+    bool,
+    Option(
+        "--teach",
+        help="Let the original network teach what is left while it is fine-tuned.",
+        rich_help_panel=DATA,
+    ),
+]
+LearningRate = Annotated[
+    float, Option("--lr", help="The highest learning rate of fine-tuning.", rich_help_panel=DATA)
+]
+WeightDecay = Annotated[
+    float, Option("--weight-decay", help="Weight of the L2 penalty in fine-tuning.", rich_help_panel=DATA)
+]
 Seed = Annotated[int, Option("--seed", help="Seed of everything random.")]
 
 # Output

@@ -15,7 +15,15 @@ from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError, TargetError
 from prunus.runs.data import Wanted, inputs_of, read_data, traced
 from prunus.runs.loading import natural_shape, open_model, parse_shape
-from prunus.runs.names import Compensation, Prefer, Runtime, Scope, Score, compensation_function, score_function
+from prunus.runs.names import (
+    Compensation,
+    Prefer,
+    Runtime,
+    Scope,
+    Score,
+    compensation_function,
+    score_function,
+)
 from prunus.runs.tuning import tuning_of
 
 if TYPE_CHECKING:
@@ -25,8 +33,14 @@ if TYPE_CHECKING:
     from prunus.runs.loading import Opened
     from prunus.tasks import Task
 
-ONE_CURRENCY = (Score.RECONSTRUCTION, Score.TAYLOR, Score.CAR)  # scores that are errors or losses, and so can be compared between layers
-HELD_OUT = 0.1  # share of the training samples by which batch-norm statistics are chosen, and a tolerance is kept
+ONE_CURRENCY = (
+    Score.RECONSTRUCTION,
+    Score.TAYLOR,
+    Score.CAR,
+)  # scores that are errors or losses, and so can be compared between layers
+HELD_OUT = (
+    0.1  # share of the training samples by which batch-norm statistics are chosen, and a tolerance is kept
+)
 QUANTISE = "prunus.quantise"  # where the context keeps what `compress` does besides: a Quantisation
 
 
@@ -104,14 +118,33 @@ def prune(
     from prunus.runs.quantisation import check_task
     from prunus.storage.lock import folder_lock
 
-    figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes_left, "tolerance": tolerance, "latency": latency}
+    figures = {
+        "rate": rate,
+        "macs": macs,
+        "params": params,
+        "bytes": bytes_left,
+        "tolerance": tolerance,
+        "latency": latency,
+    }
     whole = blocks > 0 and not any(one is not None for one in figures.values())  # channels stay
     kind, value = ("rate", 0.0) if whole else _one_target(figures)
     chosen = score or (Score.RECONSTRUCTION if data and not whole else Score.NORM_L2)
     scope = scope or (Scope.GLOBAL if kind == "latency" and chosen in ONE_CURRENCY else Scope.UNIFORM)
     rounding = 1 if whole else _rounding(round_to)
     names = tuple(protect or ())
-    target = Target(kind, value, scope.value, rounding, floor, names, exact, prefer.value, confidence, runtime.value, threads)
+    target = Target(
+        kind,
+        value,
+        scope.value,
+        rounding,
+        floor,
+        names,
+        exact,
+        prefer.value,
+        confidence,
+        runtime.value,
+        threads,
+    )
     _check_data(target, data, epochs, blocks, teach)
     if evenly and not blocks:
         raise ConfigError("--evenly says how blocks are chosen: give --blocks.")
@@ -176,32 +209,50 @@ def _refuse_nothing(name: str, target: Target, outcome: Outcome, blocks: int) ->
     """Raises TargetError where nothing went although a target asked for it: a folder with the dense network would say something else."""
     from prunus.plans.pins import holding
 
-    asked = target.kind in ("rate", "macs", "params", "bytes") and 0 < float(target.value) != (1.0 if target.kind != "rate" else 0.0)
+    asked = target.kind in ("rate", "macs", "params", "bytes") and 0 < float(target.value) != (
+        1.0 if target.kind != "rate" else 0.0
+    )
     if asked and not outcome.plan.removed and not blocks:
         held = holding(outcome.graph)
-        raise TargetError(f"Nothing of {name} can be removed at --{target.kind} {target.value:g}{f'; what holds most: {held}' if held else ''}.")
+        raise TargetError(
+            f"Nothing of {name} can be removed at --{target.kind} {target.value:g}{f'; what holds most: {held}' if held else ''}."
+        )
 
 
 def _none_kept(outcome: Outcome, task: Task | None) -> tuple[str, ...]:
     """Why nothing went although a tolerance would have let it."""
-    if outcome.limit is None or task is None or not outcome.trials or outcome.plan.removed or any(trial.accepted for trial in outcome.trials):
+    if (
+        outcome.limit is None
+        or task is None
+        or not outcome.trials
+        or outcome.plan.removed
+        or any(trial.accepted for trial in outcome.trials)
+    ):
         return ()
     best = max(outcome.trials, key=lambda trial: trial.lowest)
-    sure, held = 100 * outcome.limit.confidence, f"{task.count('validation'):,} held-out {task.kind('validation')}"
+    sure, held = (
+        100 * outcome.limit.confidence,
+        f"{task.count('validation'):,} held-out {task.kind('validation')}",
+    )
     return (
         f"Nothing was removed: of {len(outcome.trials)} trials none is within the tolerance with {sure:g} % confidence. The best has "
         f"{best.metric:.1f}, and {held} show no more than that it is above {best.lowest:.1f}: hold out more, or allow more points.",
     )
 
 
-def _panels(score: Score, compensate: Compensation | None, outcome: Outcome, task: Task | None, seed: int) -> dict[str, Any]:
+def _panels(
+    score: Score, compensate: Compensation | None, outcome: Outcome, task: Task | None, seed: int
+) -> dict[str, Any]:
     """What the report shows besides: the compensation, and dendrograms where channels were chosen by likeness."""
     usual = Compensation.REFIT if task and outcome.plan.removed else Compensation.NONE
     found: dict[str, Any] = {"compensation": (compensate or usual).value}
     if score in (Score.SIMILARITY, Score.SIMILARITY_INPUTS):
         from prunus.methods.named import similarity_named
 
-        alike, removed = similarity_named(score.value, outcome.graph, task, seed), outcome.plan.removed_in(outcome.graph)
+        alike, removed = (
+            similarity_named(score.value, outcome.graph, task, seed),
+            outcome.plan.removed_in(outcome.graph),
+        )
         found["similarity"] = {
             "groups": [
                 {"name": group.name, "links": links.tolist(), "kept": (~removed[group.channels]).tolist()}
@@ -242,7 +293,9 @@ def _check_data(target: Target, data: str, epochs: int, blocks: int, teach: bool
     if epochs and not data:
         raise ConfigError("--epochs fine-tunes on training samples: give --data.")
     if blocks and not data:
-        raise ConfigError("--blocks leaves out those without which the loss on held-out samples rises least: give --data.")
+        raise ConfigError(
+            "--blocks leaves out those without which the loss on held-out samples rises least: give --data."
+        )
     if teach and not epochs:
         raise ConfigError("--teach is for fine-tuning: give --epochs.")
 

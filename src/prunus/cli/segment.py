@@ -24,15 +24,30 @@ IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # what is usual for p
 
 
 def segment(
-    image: Annotated[Path | None, typer.Argument(help="A picture; large GeoTIFFs are read by window. With --data: none.")] = None,
+    image: Annotated[
+        Path | None, typer.Argument(help="A picture; large GeoTIFFs are read by window. With --data: none.")
+    ] = None,
     model: Annotated[
-        str, typer.Option("--model", help="unet, ternausnet, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune or train.")
+        str,
+        typer.Option(
+            "--model",
+            help="unet, ternausnet, pkg.module:factory, NAME@WEIGHTS, or a folder made by prune or train.",
+        ),
     ] = "",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="The mask; default: beside the picture, NAME-mask and its suffix. With --data: a folder for masks."),
+        typer.Option(
+            "-o",
+            "--output",
+            help="The mask; default: beside the picture, NAME-mask and its suffix. With --data: a folder for masks.",
+        ),
     ] = None,
-    overlay: Annotated[bool, typer.Option("--overlay/--no-overlay", help="Write a picture with the classes in colours, NAME-overlay.png.")] = True,
+    overlay: Annotated[
+        bool,
+        typer.Option(
+            "--overlay/--no-overlay", help="Write a picture with the classes in colours, NAME-overlay.png."
+        ),
+    ] = True,
     tile: Annotated[int, typer.Option(help="Side of the tiles, in pixels.")] = 512,
     overlap: Annotated[int, typer.Option(help="Pixels that neighbouring tiles share.")] = 64,
     data: given.DataName = "",
@@ -59,10 +74,23 @@ def segment(
     if (image is None) != bool(data):
         raise typer.BadParameter("Give a picture, or --data with pictures and their masks.")
     if image is None:
-        wanted = Wanted(data, data_dir, mean, std, 0.0, limit=limit, batch_size=batch_size, workers=workers, ignore=ignore, window=tile)
+        wanted = Wanted(
+            data,
+            data_dir,
+            mean,
+            std,
+            0.0,
+            limit=limit,
+            batch_size=batch_size,
+            workers=workers,
+            ignore=ignore,
+            window=tile,
+        )
         _segment_set(wanted, model, weights, parse_shape(input_shape), build, output, tile, overlap, as_json)
         return
-    _segment_one(image, model, output, overlay, tile, overlap, weights, input_shape, build, mean, std, as_json)
+    _segment_one(
+        image, model, output, overlay, tile, overlap, weights, input_shape, build, mean, std, as_json
+    )
 
 
 def _segment_one(
@@ -100,7 +128,13 @@ def _segment_one(
         )  # fmt: skip
     pixels = sum(counts.values())
     if as_json:
-        result = {"mask": str(target), "overlay": str(shown) if shown else None, "pixels": counts, "model": opened.record(), "notes": opened.notes()}
+        result = {
+            "mask": str(target),
+            "overlay": str(shown) if shown else None,
+            "pixels": counts,
+            "model": opened.record(),
+            "notes": opened.notes(),
+        }
         show_json(result)
         return
     for note in opened.notes():
@@ -139,8 +173,16 @@ def _segment_set(
                 _write_mask(folder / f"{name or f'{number:05d}'}-mask.png", found, len(logits) == 1)
     if every is None:
         raise ConfigError(f"{wanted.name} has no test pictures.")
-    per_class = {str(label): None if value != value else value for label, value in enumerate(every.iou().tolist())}
-    result = {"model": opened.record(), "masks": str(folder) if folder else None, **every.figures(), "classes": per_class, "notes": opened.notes()}
+    per_class = {
+        str(label): None if value != value else value for label, value in enumerate(every.iou().tolist())
+    }
+    result = {
+        "model": opened.record(),
+        "masks": str(folder) if folder else None,
+        **every.figures(),
+        "classes": per_class,
+        "notes": opened.notes(),
+    }
     show_json(result) if as_json else _show_set(result)
 
 
@@ -150,10 +192,14 @@ def _check_pixels(source: Source) -> None:
 
     task = source.task()
     if source.pictures is None and not isinstance(task.metric, MeanIoU):
-        raise ConfigError(f"{source.wanted.name} is measured by {task.metric_name}: what is segmented has masks, and is measured by mean IoU.")
+        raise ConfigError(
+            f"{source.wanted.name} is measured by {task.metric_name}: what is segmented has masks, and is measured by mean IoU."
+        )
 
 
-def _predicted(source: Source, opened: Opened, tile: int, overlap: int, watch: Bars) -> Iterator[tuple[str, Tensor, Tensor]]:
+def _predicted(
+    source: Source, opened: Opened, tile: int, overlap: int, watch: Bars
+) -> Iterator[tuple[str, Tensor, Tensor]]:
     """Name, logits (classes, H, W) and mask (H, W) of every test picture; what counts for nothing is `IGNORED`."""
     import torch
 
@@ -168,7 +214,11 @@ def _predicted(source: Source, opened: Opened, tile: int, overlap: int, watch: B
             _, height, width = example.picture.shape
             whole = reader(example.picture, source.pictures.normalise, example.name)(0, 0, height, width)
             assert example.mask is not None
-            yield example.name, predict(opened.model, whole, tile=tile, overlap=overlap), example.mask.read(0, 0, height, width)[0]
+            yield (
+                example.name,
+                predict(opened.model, whole, tile=tile, overlap=overlap),
+                example.mask.read(0, 0, height, width)[0],
+            )
         return
     task = source.task()
     assert isinstance(task.metric, MeanIoU)
@@ -203,7 +253,9 @@ def _write_mask(file: Path, found: Tensor, binary: bool) -> None:
 
     pixels = found.to(torch.uint8) * (255 if binary else 1)
     content = io.BytesIO()
-    need_pillow().Image.fromarray((pixels if pixels.dim() == 2 else pixels.flatten()[None]).cpu().numpy()).save(content, "PNG")
+    need_pillow().Image.fromarray(
+        (pixels if pixels.dim() == 2 else pixels.flatten()[None]).cpu().numpy()
+    ).save(content, "PNG")
     write_atomically(file, content.getvalue())
 
 
@@ -212,6 +264,12 @@ def _show_set(result: dict[str, Any]) -> None:
         show(note)
     names = [name for name in ("pixel accuracy", "IoU", "Dice") if name in result]
     show(", ".join(f"{name} {result[name]:.2f} %" for name in names) + " on the test pictures")
-    show("IoU by class: " + ", ".join(f"{label} {'–' if value is None else f'{value:.1f} %'}" for label, value in result["classes"].items()))
+    show(
+        "IoU by class: "
+        + ", ".join(
+            f"{label} {'–' if value is None else f'{value:.1f} %'}"
+            for label, value in result["classes"].items()
+        )
+    )
     if result["masks"]:
         show(f"Masks: {result['masks']}")

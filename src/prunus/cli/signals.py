@@ -72,7 +72,9 @@ class _Guard:
     def __init__(self, tell: Callable[[Stop], None]) -> None:
         self.first: Stop | None = None
         self._tell, self._told = tell, threading.Lock()
-        self._before = {number: signal.getsignal(number) for number in STOPS if signal.getsignal(number) in DEFAULTS}
+        self._before = {
+            number: signal.getsignal(number) for number in STOPS if signal.getsignal(number) in DEFAULTS
+        }
         self._reader = self._writer = self._former = -1
         self._timer: threading.Timer | None = None
         _guards.append(self)
@@ -80,7 +82,9 @@ class _Guard:
             self._reader, self._writer = os.pipe()
             os.set_blocking(self._writer, False)
             self._former = signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-            threading.Thread(target=self._watch, args=(self._reader,), name="prunus-signals", daemon=True).start()
+            threading.Thread(
+                target=self._watch, args=(self._reader,), name="prunus-signals", daemon=True
+            ).start()
         for number in self._before:
             signal.signal(number, self._handle)
 

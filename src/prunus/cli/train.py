@@ -44,11 +44,21 @@ CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
 
 def train(
     context: typer.Context,
-    data: Annotated[str, Argument(help="digits, mnist, fashion-mnist, cifar10, cifar100, a folder, an .npz file, or package.module:function.")] = "",
+    data: Annotated[
+        str,
+        Argument(
+            help="digits, mnist, fashion-mnist, cifar10, cifar100, a folder, an .npz file, or package.module:function."
+        ),
+    ] = "",
     model: Annotated[str, Argument(help="resnet20, lenet5, timm/…, torchvision/…, pkg.module:factory.")] = "",
     output: Annotated[Path, Option("-o", "--output", help="Folder of the run.")] = Path("runs/train"),
-    recipe: Annotated[Path | None, Option("--recipe", help="TOML or YAML file; flags go before its keys, and each has its key.")] = None,
-    resume: Annotated[bool, Option("--resume", help="Go on from the folder's checkpoint, by its recipe.")] = False,
+    recipe: Annotated[
+        Path | None,
+        Option("--recipe", help="TOML or YAML file; flags go before its keys, and each has its key."),
+    ] = None,
+    resume: Annotated[
+        bool, Option("--resume", help="Go on from the folder's checkpoint, by its recipe.")
+    ] = False,
     data_dir: keys.DataDir = None,
     weights: keys.Weights = None,
     build: keys.Build = None,
@@ -96,7 +106,9 @@ def train(
     tune_epochs: keys.TuneEpochs = None,
     tune_lr: keys.TuneLr = None,
     seed: keys.Seed = None,
-    tensorboard: Annotated[bool, Option("--tensorboard", help="Curves for TensorBoard, in the folder's tensorboard/.")] = False,
+    tensorboard: Annotated[
+        bool, Option("--tensorboard", help="Curves for TensorBoard, in the folder's tensorboard/.")
+    ] = False,
     onnx: given.WithOnnx = True,
     dynamic_batch: given.DynamicBatch = False,
     report: given.WithReport = True,
@@ -115,7 +127,11 @@ def train(
     from prunus.storage.lock import folder_lock
     from prunus.training.distributed import process_group
 
-    flags = {name: value for name, value in context.params.items() if name not in _NOT_KEYS and value not in (None, "", (), [])}
+    flags = {
+        name: value
+        for name, value in context.params.items()
+        if name not in _NOT_KEYS and value not in (None, "", (), [])
+    }
     flags |= context.meta.get(SETTINGS, {})
     with folder_lock(output):
         begun = _begun(output, resume)
@@ -143,7 +159,9 @@ def train(
                 delivery = {"with_onnx": onnx, "with_report": report, "dynamic_batch": dynamic_batch}
                 result = train_own(chosen, source, output, command, resume, ranks, watch, note, delivery)
             else:
-                result = _run(chosen, source, output, command, resume, onnx, dynamic_batch, report, ranks, watch, note)
+                result = _run(
+                    chosen, source, output, command, resume, onnx, dynamic_batch, report, ranks, watch, note
+                )
     if not ranks.first:
         return
     if as_json:
@@ -155,7 +173,9 @@ def train(
     elif "metric" in result:
         show_own(result, output)
     else:
-        show(f"\n[bold]{escape(chosen.model)}: {result['accuracy']:.2f} % on the test set[/bold], {output / 'model.safetensors'}")
+        show(
+            f"\n[bold]{escape(chosen.model)}: {result['accuracy']:.2f} % on the test set[/bold], {output / 'model.safetensors'}"
+        )
 
 
 def _begun(folder: Path, resume: bool) -> Recipe | None:
@@ -163,7 +183,9 @@ def _begun(folder: Path, resume: bool) -> Recipe | None:
     if not any(folder.glob(CHECKPOINTS)):
         return None
     if not resume:
-        raise ConfigError(f"{folder} holds the checkpoint of a training: --resume goes on with it; for a new one choose another folder.")
+        raise ConfigError(
+            f"{folder} holds the checkpoint of a training: --resume goes on with it; for a new one choose another folder."
+        )
     return resolve(read(folder / RECIPE), str(folder / RECIPE))
 
 
@@ -172,8 +194,14 @@ def _check_own(begun: Recipe, flags: Mapping[str, Any], folder: Path) -> None:
     for key in ("data", "model", "build"):
         name = getattr(begun, key)
         if ":" in name and key not in flags:
-            again = f"--build {name}" if key == "build" else f"prunus train {begun.data} {begun.model} --resume -o {folder}"
-            raise ConfigError(f"The recipe {folder / RECIPE} names {name}, and prunus does not call what a file names: give it again, as in {again}.")
+            again = (
+                f"--build {name}"
+                if key == "build"
+                else f"prunus train {begun.data} {begun.model} --resume -o {folder}"
+            )
+            raise ConfigError(
+                f"The recipe {folder / RECIPE} names {name}, and prunus does not call what a file names: give it again, as in {again}."
+            )
 
 
 def _check_same(begun: Recipe, chosen: Recipe, folder: Path) -> None:
@@ -182,7 +210,9 @@ def _check_same(begun: Recipe, chosen: Recipe, folder: Path) -> None:
     for key in {**before, **after}:
         old, new = before.get(key), after.get(key)
         if key != "data_dir" and old != new:
-            raise ConfigError(f"{folder} was begun with {key} = {old!r}, not {new!r}: resume with the same settings, or choose another folder.")
+            raise ConfigError(
+                f"{folder} was begun with {key} = {old!r}, not {new!r}: resume with the same settings, or choose another folder."
+            )
 
 
 _NOT_KEYS = ("output", "recipe", "resume", "tensorboard", "onnx", "dynamic_batch", "report", "as_json")
@@ -218,7 +248,9 @@ def _run(
     assert images is not None
     config = parts.config(recipe, images)
     torch.manual_seed(recipe.seed)
-    opened = source.open(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, build_name=recipe.build)
+    opened = source.open(
+        recipe.model, weights=Path(recipe.weights) if recipe.weights else None, build_name=recipe.build
+    )
     opened.check_output(folder)
     example, _ = next(iter(batches(samples.samples("test"), samples.normalisation, 1)))
     opened.model.to(ranks.device)
@@ -239,12 +271,23 @@ def _run(
 
     job = Job(recipe, folder, resume, opened.model, samples, config, example, watch, note)
     if recipe.method == "dynamic":
-        return train_gated_network(job, opened, images, opened.record(folder) | {"data": record_of(samples)}, command, onnx, report, ranks)
+        return train_gated_network(
+            job,
+            opened,
+            images,
+            opened.record(folder) | {"data": record_of(samples)},
+            command,
+            onnx,
+            report,
+            ranks,
+        )
     made = by_method(job)
     if not ranks.first:
         return {}
     if made.training is not None and made.alone:
-        write_text("".join(map(line, made.training.epochs)), metrics)  # a killed run may have written an epoch twice
+        write_text(
+            "".join(map(line, made.training.epochs)), metrics
+        )  # a killed run may have written an epoch twice
     for network in (opened.model, made.dense, made.outcome.model if made.outcome else None):
         if network is not None:
             network.cpu()
@@ -254,7 +297,11 @@ def _run(
         return _plain_result(made.dense, samples, made.training, record, folder, command)
     from prunus.runs.delivery import deliver
 
-    selected = kept.panel(folder / KEPT, made.training, samples.samples("train"), images.classes) if made.training else None
+    selected = (
+        kept.panel(folder / KEPT, made.training, samples.samples("train"), images.classes)
+        if made.training
+        else None
+    )
     return deliver(
         folder,
         made.dense,
@@ -274,7 +321,9 @@ def _run(
     )
 
 
-def _plain_result(model: nn.Module, samples: Task, history: History, record: dict[str, Any], folder: Path, command: str) -> dict[str, Any]:
+def _plain_result(
+    model: nn.Module, samples: Task, history: History, record: dict[str, Any], folder: Path, command: str
+) -> dict[str, Any]:
     """What a training without pruning leaves behind: the weights and their accuracy on the test set."""
     from prunus import storage
     from prunus.report.result import write_text
@@ -282,7 +331,13 @@ def _plain_result(model: nn.Module, samples: Task, history: History, record: dic
     from prunus.training import evaluate
 
     found = evaluate(model, samples.samples("test"), samples.normalisation)
-    result = {"command": command, "model": record, "accuracy": found.accuracy, "loss": found.loss, "training": history.to_dict()}
+    result = {
+        "command": command,
+        "model": record,
+        "accuracy": found.accuracy,
+        "loss": found.loss,
+        "training": history.to_dict(),
+    }
     with run_files(folder) as staged:
         storage.save(model, staged / "model.safetensors")
         write_text(json.dumps(result, indent=1) + "\n", staged / TRAINING_FILE)

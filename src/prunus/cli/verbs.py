@@ -25,12 +25,16 @@ class Verb(TyperCommand):
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
         """Look at what was typed, and parse it."""
-        check_percentages(args, {flag: param.name for param in self.params for flag in param.opts if param.name})
+        check_percentages(
+            args, {flag: param.name for param in self.params for flag in param.opts if param.name}
+        )
         return super().make_context(info_name, args, parent=parent, **extra)
 
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
-        check_settings(ctx.params, {param.name: max(param.opts, key=len) for param in self.params if param.name})
+        check_settings(
+            ctx.params, {param.name: max(param.opts, key=len) for param in self.params if param.name}
+        )
         try:
             return super().invoke(ctx)
         except (MemoryError, RuntimeError) as error:

@@ -41,7 +41,10 @@ class Means:
 
     def __init__(self, columns: int, outputs: int) -> None:
         self.count = 0
-        self._inputs, self._outputs = torch.zeros(columns, dtype=torch.float64), torch.zeros(outputs, dtype=torch.float64)
+        self._inputs, self._outputs = (
+            torch.zeros(columns, dtype=torch.float64),
+            torch.zeros(outputs, dtype=torch.float64),
+        )
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
         """Sums in float64."""
@@ -60,7 +63,10 @@ class SummedProducts:
 
     def __init__(self, columns: int, outputs: int) -> None:
         self._inputs = InputMoments(columns)
-        self._outputs, self._products = torch.zeros(outputs, dtype=torch.float64), torch.zeros(outputs, columns, dtype=torch.float64)
+        self._outputs, self._products = (
+            torch.zeros(outputs, dtype=torch.float64),
+            torch.zeros(outputs, columns, dtype=torch.float64),
+        )
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
         """Sums, as for the inputs alone."""

@@ -42,9 +42,13 @@ def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = No
     one_each("into", into, "channels", graph.num_channels)
     target = into.cpu().numpy()
     gone = np.flatnonzero(removed & (target != np.arange(len(target))))
-    wrong = gone[removed[target[gone]] | (graph.group_of_channel[target[gone]] != graph.group_of_channel[gone])]
+    wrong = gone[
+        removed[target[gone]] | (graph.group_of_channel[target[gone]] != graph.group_of_channel[gone])
+    ]
     if len(wrong):
-        raise PlanError(f"Channel {wrong[0]} cannot go into channel {target[wrong[0]]}, which goes too or belongs to another group.")
+        raise PlanError(
+            f"Channel {wrong[0]} cannot go into channel {target[wrong[0]]}, which goes too or belongs to another group."
+        )
     factor = torch.ones(len(target), dtype=torch.float64) if scales is None else scales.double().cpu()
     merged = copy_model(model, {})
     tensors = named_tensors(merged)

@@ -47,7 +47,9 @@ class Resumed:
         most_bytes: memory for outputs.
     """
 
-    def __init__(self, model: nn.Module, graph: ChannelGraph, batch: Inputs, most_bytes: int = MOST_BYTES) -> None:
+    def __init__(
+        self, model: nn.Module, graph: ChannelGraph, batch: Inputs, most_bytes: int = MOST_BYTES
+    ) -> None:
         self._model, self._most_bytes, self._bytes, self._number = model, most_bytes, 0, 0
         self._kept: dict[int, dict[str, _Kept]] = {}
         self._users = _users(graph)
@@ -71,7 +73,9 @@ class Resumed:
         self._number = number
         self._kept.setdefault(number, {})
         layer = self._model.get_submodule(name)
-        own = layer.__dict__.pop("forward", None)  # what the layer itself makes is not final: it is about to be refitted
+        own = layer.__dict__.pop(
+            "forward", None
+        )  # what the layer itself makes is not final: it is about to be refitted
         handle = layer.register_forward_hook(look, with_kwargs=True)
         args, kwargs = as_arguments(batch)
         try:
@@ -82,7 +86,9 @@ class Resumed:
             handle.remove()
             if own is not None:
                 layer.forward = own
-        raise PlanError(f"{name} did not run on the calibration inputs, but on the example inputs that the model was traced with.")
+        raise PlanError(
+            f"{name} did not run on the calibration inputs, but on the example inputs that the model was traced with."
+        )
 
     def _standing_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """A module's forward that is run once per batch; what follows may work in place, so a copy is handed out."""
@@ -101,7 +107,9 @@ class Resumed:
     def _keep(self, name: str, output: Tensor) -> None:
         """Keep a final output, and forget what only modules look at that are not run any more."""
         kept, copy = self._kept[self._number], output.clone()
-        if copy.stride() != output.stride():  # a view with gaps: laid out otherwise, sums over it would be rounded otherwise
+        if (
+            copy.stride() != output.stride()
+        ):  # a view with gaps: laid out otherwise, sums over it would be rounded otherwise
             return
         for inner in [other for other in kept if _inside(other, name)]:
             self._bytes -= kept.pop(inner).bytes()
@@ -110,7 +118,11 @@ class Resumed:
         kept[name] = _Kept(copy)
         self._bytes += kept[name].bytes()
         for other, final in kept.items():
-            if final.values and other != name and all(any(_inside(user, stays) for stays in kept) for user in self._users[other]):
+            if (
+                final.values
+                and other != name
+                and all(any(_inside(user, stays) for stays in kept) for user in self._users[other])
+            ):
                 self._bytes -= final.bytes()
                 kept[other] = _Kept(final.output.new_empty(()).expand(final.output.shape), values=False)
 
@@ -122,7 +134,10 @@ def _inside(name: str, module: str) -> bool:
 def _calls(model: nn.Module, batch: Inputs) -> Counter[str]:
     """How often every module is called in a forward."""
     count: Counter[str] = Counter()
-    handles = [module.register_forward_pre_hook(lambda module, args, name=name: count.update([name])) for name, module in model.named_modules()]
+    handles = [
+        module.register_forward_pre_hook(lambda module, args, name=name: count.update([name]))
+        for name, module in model.named_modules()
+    ]
     args, kwargs = as_arguments(batch)
     try:
         called(model, args, kwargs)
@@ -152,9 +167,17 @@ def _users(graph: ChannelGraph) -> dict[str, frozenset[str]]:
                     escaped[around].add(id(tensor))
                     users[around].add(record.module)
             if any(tensor is made for made in record.outputs):
-                writing.update(around for around in _around(record.module) if not _inside(makers.get(id(tensor), ""), around))
+                writing.update(
+                    around
+                    for around in _around(record.module)
+                    if not _inside(makers.get(id(tensor), ""), around)
+                )
         makers.update((id(tensor), record.module) for tensor in record.outputs)
-    return {name: frozenset(users[name]) for name, tensors in escaped.items() if len(tensors) == 1 and name not in writing}
+    return {
+        name: frozenset(users[name])
+        for name, tensors in escaped.items()
+        if len(tensors) == 1 and name not in writing
+    }
 
 
 def _around(name: str) -> list[str]:

@@ -39,7 +39,14 @@ def unwatched(done: int, total: int) -> None:
 
 
 @door()
-def refit(model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, ridge: float = RIDGE, on_step: Watcher = unwatched) -> nn.Module:
+def refit(
+    model: nn.Module,
+    plan: Plan,
+    batches: Iterable[Inputs],
+    *,
+    ridge: float = RIDGE,
+    on_step: Watcher = unwatched,
+) -> nn.Module:
     """A copy of the model whose layers that read removed channels are refitted without them; give it to `compact` with the same plan.
 
     Plain convolutions, transposed convolutions and linear layers are refitted, one after the other; layers of other kinds stay as they are. A shift
@@ -73,7 +80,9 @@ def refit(model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, ridge: flo
 
 
 @door()
-def restore_means(model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, on_step: Watcher = unwatched) -> nn.Module:
+def restore_means(
+    model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, on_step: Watcher = unwatched
+) -> nn.Module:
     """Like `refit`, but the weights stay: what removed channels added on average goes into biases or batch norms."""
     return refit(model, plan, batches, ridge=math.inf, on_step=on_step)
 
@@ -84,7 +93,14 @@ def _first(batches: Iterable[Inputs]) -> Inputs:
     raise PlanError("There is no batch of calibration inputs; at least one is needed.")
 
 
-def _gather(pair: list[Resumed], layer: nn.Module, reader: Reader, removed: NDArray[np.bool_], batches: Iterable[Inputs], ridge: float) -> list[Fit]:
+def _gather(
+    pair: list[Resumed],
+    layer: nn.Module,
+    reader: Reader,
+    removed: NDArray[np.bool_],
+    batches: Iterable[Inputs],
+    ridge: float,
+) -> list[Fit]:
     """Samples of a layer's inputs in the masked model and its outputs in the original, one fit per group of the convolution."""
     original, masked = pair
     axis, generator = channel_axis(layer), torch.Generator().manual_seed(0)
@@ -94,12 +110,21 @@ def _gather(pair: list[Resumed], layer: nn.Module, reader: Reader, removed: NDAr
         x, y = masked.upto(reader.name, number, batch)[0], original.upto(reader.name, number, batch)[1]
         for fit, (columns, made) in zip(fits, parts):
             if len(made):
-                fit.add(*rows(layer, x.index_select(axis, columns.to(x.device)), y.index_select(axis, made.to(y.device)), generator))
+                fit.add(
+                    *rows(
+                        layer,
+                        x.index_select(axis, columns.to(x.device)),
+                        y.index_select(axis, made.to(y.device)),
+                        generator,
+                    )
+                )
     return fits
 
 
 @torch.no_grad()
-def _apply(network: nn.Module, reader: Reader, removed: NDArray[np.bool_], fits: list[Fit], ridge: float) -> None:
+def _apply(
+    network: nn.Module, reader: Reader, removed: NDArray[np.bool_], fits: list[Fit], ridge: float
+) -> None:
     """Put the solution into a copy of the model; what reads removed channels becomes zero."""
     layer = cast(Any, network.get_submodule(reader.name))
     norm = cast(Any, network.get_submodule(reader.norm)) if reader.norm else None

@@ -31,7 +31,9 @@ def _from_folder(folder: Path, image_size: int | None, workers: int, progress: P
     if not is_idx_folder(folder):
         return load_folder(folder, image_size, progress, workers)
     if image_size is not None:
-        raise DataError(f"image_size is for image folders; the images in the idx files of {shown(folder)} have a size of their own.")
+        raise DataError(
+            f"image_size is for image folders; the images in the idx files of {shown(folder)} have a size of their own."
+        )
     return load_idx_folder(folder)
 
 

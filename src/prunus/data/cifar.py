@@ -98,7 +98,9 @@ CIFAR100 = CifarSource(
 )
 
 
-def load_cifar(source: CifarSource, root: AnyPath, download: bool = True, progress: Progress | None = None) -> ImageData:
+def load_cifar(
+    source: CifarSource, root: AnyPath, download: bool = True, progress: Progress | None = None
+) -> ImageData:
     """Read a CIFAR set from below `root`, or download it to `root / source.folder`.
 
     Raises:
@@ -109,7 +111,9 @@ def load_cifar(source: CifarSource, root: AnyPath, download: bool = True, progre
     if folder is None:
         if not download:
             places = ", ".join(shown(place) for place in _places(source, root))
-            raise DataError(f"There is no {source.name}, binary version ({', '.join(source.files)}), in any of {places}.")
+            raise DataError(
+                f"There is no {source.name}, binary version ({', '.join(source.files)}), in any of {places}."
+            )
         folder = root / source.folder
         archive = root / source.url.rpartition("/")[2]
         fetch(source.url, archive, source.md5, progress)
@@ -140,7 +144,10 @@ def extract(archive: AnyPath, folder: AnyPath, source: CifarSource) -> None:
     most = 2 * sum(_size(file, source) for file in source.files) + SLACK
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with unpacked(archive) as (stream, _), tarfile.open(fileobj=cast(IO[bytes], Counted(stream, most)), mode="r:") as tar:
+        with (
+            unpacked(archive) as (stream, _),
+            tarfile.open(fileobj=cast(IO[bytes], Counted(stream, most)), mode="r:") as tar,
+        ):
             for number, member in enumerate(tar):
                 if number >= limits.MEMBERS:
                     raise DataError(f"It has more than {limits.MEMBERS:,} entries.")
@@ -154,11 +161,15 @@ def extract(archive: AnyPath, folder: AnyPath, source: CifarSource) -> None:
         raise DataError(f"Cannot unpack {shown(archive)}: {clause(error)}.") from error
 
 
-def _extract_one(tar: tarfile.TarFile, member: tarfile.TarInfo, file: str, folder: Path, source: CifarSource) -> None:
+def _extract_one(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, file: str, folder: Path, source: CifarSource
+) -> None:
     expected = _size(file, source)
     stream = tar.extractfile(member) if member.isreg() and not member.issparse() else None
     if stream is None or member.size != expected:
-        raise DataError(f"{member.name} in the archive should be a file of {expected:,} bytes, not {member.size:,}.")
+        raise DataError(
+            f"{member.name} in the archive should be a file of {expected:,} bytes, not {member.size:,}."
+        )
     with writing(folder / file) as out:
         shutil.copyfileobj(stream, out, CHUNK)
         if out.tell() != expected:
@@ -191,5 +202,7 @@ def _records(path: Path, expected: int, source: CifarSource) -> np.ndarray:
     records = content.reshape(-1, source.label_bytes + PIXELS)
     highest = int(records[:, source.label_bytes - 1].max(initial=0))
     if highest >= len(source.classes):
-        raise DataError(f"{shown(path)} should hold labels below {len(source.classes)}, not {highest}: it is no {source.name}.")
+        raise DataError(
+            f"{shown(path)} should hold labels below {len(source.classes)}, not {highest}: it is no {source.name}."
+        )
     return records

@@ -23,7 +23,15 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 SUFFIXES = frozenset((".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"))
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")  # whatever the suffix says; others, PostScript above all, run far more code
+FORMATS = (
+    "BMP",
+    "GIF",
+    "JPEG",
+    "PNG",
+    "PPM",
+    "TIFF",
+    "WEBP",
+)  # whatever the suffix says; others, PostScript above all, run far more code
 WIDE = ("I", "F")  # modes of more than 8 bits start like this
 _QUARTER_TURNS = (5, 6, 7, 8)  # values of the EXIF tag below
 _ORIENTATION = 0x0112
@@ -51,7 +59,9 @@ def opened(path: Path, most: int | None = None, what: str = "picture") -> Iterat
                 raise ValueError(f"Its header says {image.width:,} x {image.height:,} pixels.")
             _check_size(path, image.width, image.height, limit)
             if image.mode.startswith(WIDE):
-                raise DataError(f"{shown(path)} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits first.")
+                raise DataError(
+                    f"{shown(path)} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits first."
+                )
             yield image
     except PrunusError:
         raise
@@ -71,7 +81,9 @@ def need_pillow() -> Any:
         import PIL.Image
         import PIL.ImageOps
     except ImportError as error:
-        raise MissingExtraError("Images are read and written with Pillow, which is the extra 'images': pip install 'prunus[images]'.") from error
+        raise MissingExtraError(
+            "Images are read and written with Pillow, which is the extra 'images': pip install 'prunus[images]'."
+        ) from error
     module: ModuleType = PIL
     return module
 
@@ -104,7 +116,12 @@ def _identified(pillow: Any, file: _Bounded, path: Path, limit: int) -> Image:
         try:
             image: Image = make(file, str(path))
             return image
-        except (SyntaxError, IndexError, TypeError, struct.error):  # as Pillow does: it may be of another format
+        except (
+            SyntaxError,
+            IndexError,
+            TypeError,
+            struct.error,
+        ):  # as Pillow does: it may be of another format
             continue
     raise ValueError(f"It is none of {', '.join(FORMATS)}, or its header is damaged.")
 

@@ -43,7 +43,9 @@ def fetch(url: str, target: AnyPath, md5: str, progress: Progress | None = None)
         with writing(target) as file:
             found = _receive(url, file, target.name, progress)
             if found != md5:
-                raise DataError(f"{url} has MD5 {found} instead of the published {md5}: the download was damaged or changed.")
+                raise DataError(
+                    f"{url} has MD5 {found} instead of the published {md5}: the download was damaged or changed."
+                )
     except FileFormatError as error:
         raise DataError(f"Cannot write to {shown(target.parent)}: {clause(error)}.") from error
     except OSError as error:
@@ -72,7 +74,9 @@ def _pieces(url: str) -> Iterator[tuple[bytes, int | None]]:
             total, done, start = _announced(url, response.headers.get("Content-Length")), 0, time.monotonic()
             piece, more = bytearray(), True
             while more:
-                received = response.read1(CHUNK - len(piece))  # whatever is there: a slow server must not hold us until a piece is full
+                received = response.read1(
+                    CHUNK - len(piece)
+                )  # whatever is there: a slow server must not hold us until a piece is full
                 more, done = bool(received), done + len(received)
                 _check_progress(url, done, time.monotonic() - start)
                 piece += received
@@ -82,7 +86,11 @@ def _pieces(url: str) -> Iterator[tuple[bytes, int | None]]:
     except urllib.error.HTTPError as error:
         error.close()
         raise DataError(f"{url} answers {error.code} {error.reason}.") from error
-    except (OSError, HTTPException, ValueError) as error:  # URLError, time-outs and broken connections are OSErrors
+    except (
+        OSError,
+        HTTPException,
+        ValueError,
+    ) as error:  # URLError, time-outs and broken connections are OSErrors
         reason = " ".join(str(getattr(error, "reason", None) or error).split()) or type(error).__name__
         raise DataError(f"Cannot download {url}: {reason}; get it by hand and say where it is.") from error
 
@@ -92,13 +100,19 @@ def _announced(url: str, length: str | None) -> int | None:
     if length is None or not (length.isascii() and length.isdecimal()):
         return None
     if len(length) > 15 or int(length) > limits.DOWNLOAD_BYTES:
-        raise DataError(f"{url} announces {length[:30]} bytes; {limits.in_words(limits.DOWNLOAD_BYTES)} is the limit.")
+        raise DataError(
+            f"{url} announces {length[:30]} bytes; {limits.in_words(limits.DOWNLOAD_BYTES)} is the limit."
+        )
     return int(length)
 
 
 def _check_progress(url: str, done: int, seconds: float) -> None:
     """Raises DataError for a body that is too long, or that comes too slowly to end in a reasonable time."""
     if done > limits.DOWNLOAD_BYTES:
-        raise DataError(f"{url} sends more than {limits.in_words(limits.DOWNLOAD_BYTES)}, which is the limit.")
+        raise DataError(
+            f"{url} sends more than {limits.in_words(limits.DOWNLOAD_BYTES)}, which is the limit."
+        )
     if seconds > TIMEOUT and done < limits.PACE * seconds:
-        raise DataError(f"{url} sent {limits.in_words(done)} in {seconds:.0f} seconds; try again, or get it by hand and say where it is.")
+        raise DataError(
+            f"{url} sent {limits.in_words(done)} in {seconds:.0f} seconds; try again, or get it by hand and say where it is."
+        )

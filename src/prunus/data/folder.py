@@ -27,7 +27,9 @@ AHEAD = 4  # images per thread that are read before they are asked for
 TEST_SHARE = 0.2  # held out of a folder that has no test part
 
 
-def load_folder(root: AnyPath, image_size: int | None = None, progress: Progress | None = None, workers: int = 0) -> ImageData:
+def load_folder(
+    root: AnyPath, image_size: int | None = None, progress: Progress | None = None, workers: int = 0
+) -> ImageData:
     """Read `root/train/CLASS/*`, `root/test/CLASS/*` and, for validation, `root/val/CLASS/*`; or `root/CLASS/*`.
 
     Without `test` the validation images are the test; without both a fifth of every class is held out to test on. Classes are the names of the
@@ -60,7 +62,9 @@ def load_folder(root: AnyPath, image_size: int | None = None, progress: Progress
     train_split = everything.subset(kept)
     mean, std = statistics(train_split.images)
     validation = everything.subset(torch.arange(len(train) + len(test), len(everything))) if held else None
-    return ImageData(root.name, train_split, everything.subset(reported), tuple(classes), mean, std, validation)
+    return ImageData(
+        root.name, train_split, everything.subset(reported), tuple(classes), mean, std, validation
+    )
 
 
 def _others(root: Path | None, classes: Sequence[str], train_root: Path) -> list[tuple[Path, int]]:
@@ -68,7 +72,9 @@ def _others(root: Path | None, classes: Sequence[str], train_root: Path) -> list
     if root is None:
         return []
     if foreign := sorted(set(_class_names(root)) - set(classes)):
-        raise DataError(f"{shown(root)} has classes without training images in {shown(train_root)}: {', '.join(foreign)}.")
+        raise DataError(
+            f"{shown(root)} has classes without training images in {shown(train_root)}: {', '.join(foreign)}."
+        )
     return _listed(root, classes, complete=False)
 
 
@@ -78,7 +84,9 @@ def _class_names(root: Path) -> list[str]:
         raise DataError(f"{shown(root)} has no class folders: expected one folder of images per class.")
     for name in names:
         if not name.isprintable():  # it goes into reports and files
-            raise DataError(f"The class folder {shown(root / name)} has a name with characters that cannot be printed: give it another one.")
+            raise DataError(
+                f"The class folder {shown(root / name)} has a name with characters that cannot be printed: give it another one."
+            )
     return names
 
 
@@ -86,7 +94,11 @@ def _listed(root: Path, classes: Sequence[str], complete: bool) -> list[tuple[Pa
     """Every image below `root` with the index of its class; `complete`: no class may be empty."""
     found: list[tuple[Path, int]] = []
     for label, name in enumerate(classes):
-        paths = [path for path in files_below(root / name) if _is_image(path)] if complete or is_folder(root / name) else []
+        paths = (
+            [path for path in files_below(root / name) if _is_image(path)]
+            if complete or is_folder(root / name)
+            else []
+        )
         if complete and not paths:
             raise DataError(f"{shown(root / name)} has no images ({' '.join(sorted(SUFFIXES))}).")
         found += [(path, label) for path in paths]
@@ -99,12 +111,20 @@ def _is_image(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and is_file(path)
 
 
-def _read(listed: Sequence[tuple[Path, int]], size: int | None, label: str, progress: Progress | None, workers: int = 0) -> Split:
+def _read(
+    listed: Sequence[tuple[Path, int]],
+    size: int | None,
+    label: str,
+    progress: Progress | None,
+    workers: int = 0,
+) -> Split:
     modes = {_mode(path) for path, _ in listed}
     mode = "L" if modes.issubset(GREY) else "RGB"
     height, width = (size, size) if size is not None else _upright_size(listed[0][0])
     images = torch.from_numpy(_room(len(listed), len(mode), height, width))
-    for number, pixels in enumerate(_each([path for path, _ in listed], partial(_pixels, mode=mode, height=height, width=width), workers)):
+    for number, pixels in enumerate(
+        _each([path for path, _ in listed], partial(_pixels, mode=mode, height=height, width=width), workers)
+    ):
         images[number] = torch.from_numpy(pixels).view(height, width, len(mode)).permute(2, 0, 1)
         if progress is not None:
             progress(label, number + 1, len(listed))
@@ -134,11 +154,15 @@ def _room(count: int, planes: int, height: int, width: int) -> np.ndarray:
     needed = count * planes * height * width
     what = f"{count:,} images of {planes} x {height:,} x {width:,} pixels need {limits.in_words(needed)} of memory"
     if needed > limits.MEMORY:
-        raise DataError(f"{what}, and {limits.in_words(limits.MEMORY)} is the limit: choose a smaller image_size, or fewer images.")
+        raise DataError(
+            f"{what}, and {limits.in_words(limits.MEMORY)} is the limit: choose a smaller image_size, or fewer images."
+        )
     try:
         return np.empty((count, planes, height, width), np.uint8)
     except (MemoryError, ValueError) as error:
-        raise DataError(f"{what}, which is more than there is: choose a smaller image_size, or fewer images.") from error
+        raise DataError(
+            f"{what}, which is more than there is: choose a smaller image_size, or fewer images."
+        ) from error
 
 
 def _pixels(path: Path, mode: str, height: int, width: int) -> np.ndarray:

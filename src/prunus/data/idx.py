@@ -85,7 +85,9 @@ FASHION_MNIST = IdxSource(
 )
 
 
-def load_idx(source: IdxSource, root: AnyPath, download: bool = True, progress: Progress | None = None) -> ImageData:
+def load_idx(
+    source: IdxSource, root: AnyPath, download: bool = True, progress: Progress | None = None
+) -> ImageData:
     """Read a set in MNIST's format from below `root`, or download it to `root / source.name`.
 
     Raises:
@@ -96,7 +98,9 @@ def load_idx(source: IdxSource, root: AnyPath, download: bool = True, progress: 
     if files is None:
         if not download:
             places = ", ".join(shown(root / folder) for folder in (source.name, *source.folders))
-            raise DataError(f"There is no {source.name} (four idx files such as {PARTS[0]}-ubyte) in any of {places}.")
+            raise DataError(
+                f"There is no {source.name} (four idx files such as {PARTS[0]}-ubyte) in any of {places}."
+            )
         for file, md5 in source.md5.items():
             if not is_file(root / source.name / file):
                 fetch(source.url + file, root / source.name / file, md5, progress)
@@ -157,7 +161,9 @@ def _files_in(root: Path) -> dict[tuple[str, str], Path]:
             continue
         key = "train" if match[2].lower() == "train" else "test", match[3].lower()
         if key in found:
-            raise DataError(f"{shown(root)} holds {found[key].name} and {path.name}: keep the files of one set in a folder.")
+            raise DataError(
+                f"{shown(root)} holds {found[key].name} and {path.name}: keep the files of one set in a folder."
+            )
         found[key] = path
     return found
 
@@ -174,7 +180,9 @@ def read_idx(path: AnyPath) -> Tensor:
     with unpacked(file) as (stream, most):
         shape = _shape(file, stream)
         start, size = 4 + 4 * len(shape), math.prod(shape)
-        wanted = f"{shown(file)} states a shape of {shape} and so should have {start + size:,} bytes (unpacked)"
+        wanted = (
+            f"{shown(file)} states a shape of {shape} and so should have {start + size:,} bytes (unpacked)"
+        )
         packed = isinstance(stream, gzip.GzipFile)
         if start + size > most if packed else start + size != most:
             raise DataError(f"{wanted}, not {most:,}{' at most' if packed else ''}.")
@@ -185,7 +193,11 @@ def read_idx(path: AnyPath) -> Tensor:
             raise DataError(f"{wanted}, not {start + len(content):,}.")
         if stream.read(1):  # also compares the checksum of a gzipped file
             raise DataError(f"{wanted}, not more.")
-    return torch.frombuffer(content, dtype=torch.uint8).reshape(shape) if size else torch.empty(shape, dtype=torch.uint8)
+    return (
+        torch.frombuffer(content, dtype=torch.uint8).reshape(shape)
+        if size
+        else torch.empty(shape, dtype=torch.uint8)
+    )
 
 
 def _shape(path: Path, stream: BinaryIO) -> tuple[int, ...]:
@@ -193,22 +205,30 @@ def _shape(path: Path, stream: BinaryIO) -> tuple[int, ...]:
     magic = stream.read(4)
     sizes = stream.read(4 * magic[3]) if len(magic) == 4 else b""
     if magic[:3] != bytes([0, 0, UNSIGNED_BYTE]) or len(magic) < 4 or len(sizes) < 4 * magic[3]:
-        raise DataError(f"{shown(path)} is no idx file of bytes: it starts with {magic.hex(' ') or 'nothing'}.")
+        raise DataError(
+            f"{shown(path)} is no idx file of bytes: it starts with {magic.hex(' ') or 'nothing'}."
+        )
     if not 1 <= magic[3] <= MOST_AXES:
-        raise DataError(f"{shown(path)} states a shape of {magic[3]} axes; idx files of samples have 1 to {MOST_AXES}.")
+        raise DataError(
+            f"{shown(path)} states a shape of {magic[3]} axes; idx files of samples have 1 to {MOST_AXES}."
+        )
     return tuple(int(size) for size in np.frombuffer(sizes, ">u4"))
 
 
 def _same_size(train: Split, test: Split, train_path: Path, test_path: Path) -> None:
     sizes = tuple(train.images.shape[2:]), tuple(test.images.shape[2:])
     if sizes[0] != sizes[1]:
-        raise DataError(f"{shown(test_path)} holds images of {sizes[1]} pixels, but {shown(train_path)} of {sizes[0]}.")
+        raise DataError(
+            f"{shown(test_path)} holds images of {sizes[1]} pixels, but {shown(train_path)} of {sizes[0]}."
+        )
 
 
 def _split(image_path: Path, label_path: Path, classes: int | None = None) -> Split:
     images, labels = read_idx(image_path), read_idx(label_path)
     if images.dim() != 3:
-        raise DataError(f"{shown(image_path)} should hold images (N, height, width), not {tuple(images.shape)}.")
+        raise DataError(
+            f"{shown(image_path)} should hold images (N, height, width), not {tuple(images.shape)}."
+        )
     if labels.shape != images.shape[:1]:
         raise DataError(f"{shown(label_path)} should hold {len(images):,} labels, not {tuple(labels.shape)}.")
     if classes is not None and len(labels) and int(labels.max()) >= classes:

@@ -20,7 +20,11 @@ from prunus.data.unpack import RATIO
 from prunus.errors import DataError, PrunusError, clause
 
 Part = Literal["train", "validation", "test"]
-PARTS: dict[Part, tuple[str, ...]] = {"train": ("train",), "validation": ("val", "valid", "validation"), "test": ("test",)}
+PARTS: dict[Part, tuple[str, ...]] = {
+    "train": ("train",),
+    "validation": ("val", "valid", "validation"),
+    "test": ("test",),
+}
 INPUTS, TARGETS = ("inputs", "x", "images", "data", "signals"), ("targets", "y", "labels", "masks")
 SUFFIX = ".npz"
 MOST_AXES = 8
@@ -80,7 +84,10 @@ def read_npz(path: AnyPath) -> dict[Part, Arrays]:
         found = _named(archive, file)
         headers = {name: _header(archive, name, file) for pair in found.values() for name in pair}
         _check(found, headers, file)
-        return {part: Arrays(*(_read(archive, name, headers[name], file) for name in pair)) for part, pair in found.items()}
+        return {
+            part: Arrays(*(_read(archive, name, headers[name], file) for name in pair))
+            for part, pair in found.items()
+        }
 
 
 def is_npz(name: str) -> bool:
@@ -90,7 +97,9 @@ def is_npz(name: str) -> bool:
 
 def tensor_of(array: np.ndarray[Any, Any]) -> Tensor:
     """An array as float32, or as it is where it holds bytes."""
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.uint8 if array.dtype == np.uint8 else np.float32))
+    return torch.from_numpy(
+        np.ascontiguousarray(array, dtype=np.uint8 if array.dtype == np.uint8 else np.float32)
+    )
 
 
 @contextmanager
@@ -102,7 +111,9 @@ def _opened(file: Path) -> Iterator[zipfile.ZipFile]:
     except PrunusError:
         raise
     except zipfile.BadZipFile as error:
-        raise DataError(f"{shown(file)} is no .npz file, as numpy.savez writes it, or a damaged one ({clause(error)}).") from error
+        raise DataError(
+            f"{shown(file)} is no .npz file, as numpy.savez writes it, or a damaged one ({clause(error)})."
+        ) from error
     except Exception as error:  # zipfile, zlib, numpy and the file system have errors of many kinds
         raise DataError(f"Cannot read {shown(file)}: {clause(error)}.") from error
 
@@ -123,13 +134,17 @@ def _named(archive: zipfile.ZipFile, file: Path) -> dict[Part, tuple[str, str]]:
             found[part] = pair[0], pair[1]
         elif pair != (None, None):
             there = pair[0] or pair[1]
-            raise DataError(f"{shown(file)} has {there} and no {words[0]}_{'targets' if pair[0] else 'inputs'} that belong to it.")
+            raise DataError(
+                f"{shown(file)} has {there} and no {words[0]}_{'targets' if pair[0] else 'inputs'} that belong to it."
+            )
     alone = tuple(_one(names, kind, file) for kind in (INPUTS, TARGETS))
     if "train" not in found and not found and alone[0] is not None and alone[1] is not None:
         return {"train": (alone[0], alone[1])}
     if "train" not in found:
         shown_names = ", ".join(map(_short, names[:8])) + (" …" if len(names) > 8 else "") or "nothing"
-        raise DataError(f"{shown(file)} needs the arrays train_inputs and train_targets, or inputs and targets; it has {shown_names}.")
+        raise DataError(
+            f"{shown(file)} needs the arrays train_inputs and train_targets, or inputs and targets; it has {shown_names}."
+        )
     return found
 
 
@@ -141,7 +156,9 @@ def _one(names: list[str], wanted: tuple[str, ...], file: Path) -> str | None:
     """The array that has one of these names, in capitals or not."""
     found = [name for name in names if name.lower() in wanted]
     if len(found) > 1:
-        raise DataError(f"{shown(file)} has {found[0]} and {found[1]}, which mean the same: keep one of them.")
+        raise DataError(
+            f"{shown(file)} has {found[0]} and {found[1]}, which mean the same: keep one of them."
+        )
     return found[0] if found else None
 
 
@@ -152,14 +169,22 @@ def _header(archive: zipfile.ZipFile, name: str, file: Path) -> _Header:
     with archive.open(entry) as stream:
         shape, dtype, start = _stated(stream, what)
     if dtype.hasobject:
-        raise DataError(f"{what} holds Python objects, which only pickle reads, and prunus never does: save it as numbers.")
+        raise DataError(
+            f"{what} holds Python objects, which only pickle reads, and prunus never does: save it as numbers."
+        )
     if dtype.kind not in KINDS or dtype.itemsize > 8:
-        raise DataError(f"{what} holds {_short(str(dtype))}, where whole numbers or float16, float32 or float64 are needed.")
+        raise DataError(
+            f"{what} holds {_short(str(dtype))}, where whole numbers or float16, float32 or float64 are needed."
+        )
     size = math.prod(shape) * dtype.itemsize
     if not 1 <= len(shape) <= MOST_AXES or min(shape) < 1:
-        raise DataError(f"{what} has the shape {_short(str(shape))}: the first axis is that of the samples, and no axis may be empty.")
+        raise DataError(
+            f"{what} has the shape {_short(str(shape))}: the first axis is that of the samples, and no axis may be empty."
+        )
     if entry.file_size != start + size or entry.file_size > RATIO * entry.compress_size + start:
-        raise DataError(f"{what} states a shape of {shape}, {start + size:,} bytes in all, and is not as long: the file is damaged.")
+        raise DataError(
+            f"{what} states a shape of {shape}, {start + size:,} bytes in all, and is not as long: the file is damaged."
+        )
     return _Header(shape, dtype, start)
 
 
@@ -188,13 +213,19 @@ def _check(found: Mapping[Part, tuple[str, str]], headers: Mapping[str, _Header]
     for inputs, targets in found.values():
         counts = headers[inputs].shape[0], headers[targets].shape[0]
         if counts[0] != counts[1]:
-            raise DataError(f"{shown(file)} has {counts[0]:,} {inputs} and {counts[1]:,} {targets}: every sample needs its target.")
+            raise DataError(
+                f"{shown(file)} has {counts[0]:,} {inputs} and {counts[1]:,} {targets}: every sample needs its target."
+            )
         for name, like in zip((inputs, targets), first):
             mine, other = headers[name].shape[1:], headers[like].shape[1:]
             if mine != other:
-                raise DataError(f"In {shown(file)} one sample of {name} has the shape {mine}, but one of {like} {other}.")
+                raise DataError(
+                    f"In {shown(file)} one sample of {name} has the shape {mine}, but one of {like} {other}."
+                )
             if (headers[name].dtype.kind == "f") != (headers[like].dtype.kind == "f"):
-                raise DataError(f"In {shown(file)} {name} holds {headers[name].dtype}, but {like} {headers[like].dtype}.")
+                raise DataError(
+                    f"In {shown(file)} {name} holds {headers[name].dtype}, but {like} {headers[like].dtype}."
+                )
 
 
 def _read(archive: zipfile.ZipFile, name: str, header: _Header, file: Path) -> np.ndarray[Any, Any]:
@@ -209,7 +240,9 @@ def _read(archive: zipfile.ZipFile, name: str, header: _Header, file: Path) -> n
             single = array.astype(np.float32, copy=False)
         bad = _not_finite(single)
         if bad is not None:
-            raise DataError(f"The array {name} in {shown(file)} holds NaN or infinity, at sample {bad} first: no network can learn from that.")
+            raise DataError(
+                f"The array {name} in {shown(file)} holds NaN or infinity, at sample {bad} first: no network can learn from that."
+            )
         return single
     return array
 

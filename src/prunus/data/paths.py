@@ -24,7 +24,9 @@ def as_path(path: AnyPath) -> Path:
 def shown(path: AnyPath) -> str:
     """A path as one line that any terminal can print: line breaks, control characters and broken text are written as escapes."""
     text = os.fspath(path)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
+    )
 
 
 def as_folder(path: AnyPath) -> Path:
@@ -43,7 +45,11 @@ def as_file(path: AnyPath, what: str = "file") -> Path:
     if is_folder(file):
         raise DataError(f"{shown(file)} is a folder; a file is needed.")
     if not is_file(file):
-        raise DataError(f"There is no {what} {shown(file)}." if not is_there(file) else f"{shown(file)} is no regular file.")
+        raise DataError(
+            f"There is no {what} {shown(file)}."
+            if not is_there(file)
+            else f"{shown(file)} is no regular file."
+        )
     return file
 
 
@@ -52,16 +58,22 @@ def listed(folder: Path) -> list[Path]:
     try:
         return sorted(as_folder(folder).iterdir())
     except OSError as error:
-        raise DataError(f"The folder {shown(folder)} cannot be listed ({error.strerror or clause(error)}).") from error
+        raise DataError(
+            f"The folder {shown(folder)} cannot be listed ({error.strerror or clause(error)})."
+        ) from error
 
 
 def files_below(folder: Path) -> list[Path]:
     """All files below a folder, links to folders not followed, in the order of the paths. Raises DataError where a folder cannot be listed."""
 
     def refuse(error: OSError) -> None:
-        raise DataError(f"The folder {shown(error.filename or folder)} cannot be listed ({error.strerror or clause(error)}).") from error
+        raise DataError(
+            f"The folder {shown(error.filename or folder)} cannot be listed ({error.strerror or clause(error)})."
+        ) from error
 
-    return sorted(Path(place, name) for place, _, names in os.walk(as_folder(folder), onerror=refuse) for name in names)
+    return sorted(
+        Path(place, name) for place, _, names in os.walk(as_folder(folder), onerror=refuse) for name in names
+    )
 
 
 def is_folder(path: Path) -> bool:

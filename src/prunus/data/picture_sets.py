@@ -86,7 +86,9 @@ def load_pictures(root: AnyPath, seed: int = 0, block: int = 1, ignore: int = IG
     return PictureSet(root.name, train, test, classes, *statistics(train), validation)
 
 
-def hold_out(examples: Sequence[Example], fraction: float = 0.1, seed: int = 0, block: int = 1) -> tuple[list[Example], list[Example]]:
+def hold_out(
+    examples: Sequence[Example], fraction: float = 0.1, seed: int = 0, block: int = 1
+) -> tuple[list[Example], list[Example]]:
     """Split pictures into (kept, held out).
 
     Tiles of one large picture look like their neighbours: with tiles drawn one by one a network would be judged on streets that it has seen half of.
@@ -102,18 +104,26 @@ def hold_out(examples: Sequence[Example], fraction: float = 0.1, seed: int = 0, 
         DataError: numbers out of range, a name without row and column, or nothing would be left to train on.
     """
     if not 0 < fraction < 1 or block < 1:
-        raise DataError(f"The fraction to hold out must lie between 0 and 1, and blocks have at least 1 tile a side; not {fraction} and {block}.")
+        raise DataError(
+            f"The fraction to hold out must lie between 0 and 1, and blocks have at least 1 tile a side; not {fraction} and {block}."
+        )
     members: dict[tuple[str, int, int], list[int]] = {}
     for position, example in enumerate(examples):
-        members.setdefault(_square(example.name, block) if block > 1 else ("", position, 0), []).append(position)
+        members.setdefault(_square(example.name, block) if block > 1 else ("", position, 0), []).append(
+            position
+        )
     if len(members) < 2:
-        raise DataError(f"{len(examples)} pictures in {len(members)} blocks cannot be split: take smaller blocks, or more pictures.")
+        raise DataError(
+            f"{len(examples)} pictures in {len(members)} blocks cannot be split: take smaller blocks, or more pictures."
+        )
     blocks, held = list(members.values()), set[int]()
     for number in torch.randperm(len(blocks), generator=torch.Generator().manual_seed(seed))[:-1].tolist():
         if len(held) >= fraction * len(examples):
             break
         held.update(blocks[number])
-    return [e for i, e in enumerate(examples) if i not in held], [e for i, e in enumerate(examples) if i in held]
+    return [e for i, e in enumerate(examples) if i not in held], [
+        e for i, e in enumerate(examples) if i in held
+    ]
 
 
 def statistics(examples: Sequence[Example]) -> tuple[tuple[float, ...], tuple[float, ...]]:
@@ -128,7 +138,9 @@ def statistics(examples: Sequence[Example]) -> tuple[tuple[float, ...], tuple[fl
         if found != planes:
             raise DataError(f"{example.name} has {found} planes, but {examples[0].name} has {planes}.")
         rows, columns = min(height, MIDDLE), min(width, MIDDLE)
-        counts += histograms(example.picture.read((height - rows) // 2, (width - columns) // 2, rows, columns)[None])
+        counts += histograms(
+            example.picture.read((height - rows) // 2, (width - columns) // 2, rows, columns)[None]
+        )
     return from_histograms(counts)
 
 
@@ -141,7 +153,10 @@ def _highest(example: Example) -> int:
     assert example.mask is not None
     _, height, width = example.mask.shape
     corners = ((top, left) for top in range(0, height, MIDDLE) for left in range(0, width, MIDDLE))
-    windows = (example.mask.read(top, left, min(MIDDLE, height - top), min(MIDDLE, width - left)) for top, left in corners)
+    windows = (
+        example.mask.read(top, left, min(MIDDLE, height - top), min(MIDDLE, width - left))
+        for top, left in corners
+    )
     return max(int(window.masked_fill(window == IGNORED, 0).max()) for window in windows)
 
 
@@ -149,5 +164,7 @@ def _square(name: str, side: int) -> tuple[str, int, int]:
     """What a tile is of, and its block."""
     found = _TILE.fullmatch(name)
     if found is None:
-        raise DataError(f"Blocks need tiles with their row and column at the end of their names, such as town_3_12; {name} has none.")
+        raise DataError(
+            f"Blocks need tiles with their row and column at the end of their names, such as town_3_12; {name} has none."
+        )
     return found[1], int(found[2]) // side, int(found[3]) // side

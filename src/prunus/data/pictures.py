@@ -69,7 +69,9 @@ class Raster:
         self.path = as_file(path, "picture")
         with opened_raster(self.path) as source:
             if set(source.dtypes) != {"uint8"}:
-                raise DataError(f"{shown(path)} has {'/'.join(sorted(set(source.dtypes)))} pixels: convert it to 8 bits first.")
+                raise DataError(
+                    f"{shown(path)} has {'/'.join(sorted(set(source.dtypes)))} pixels: convert it to 8 bits first."
+                )
             self._bands = tuple(range(1, min(source.count, 3) + 1))
             self._size = source.height, source.width
             self._check(source.block_shapes[0])
@@ -94,7 +96,9 @@ class Raster:
                 "are the limit: cut it into several."
             )
         if block[0] * block[1] > limits.BLOCK_PIXELS:
-            raise DataError(f"{shown(self.path)} is stored in blocks of {block[1]:,} x {block[0]:,} pixels: store it in tiles of 512 x 512.")
+            raise DataError(
+                f"{shown(self.path)} is stored in blocks of {block[1]:,} x {block[0]:,} pixels: store it in tiles of 512 x 512."
+            )
 
 
 @contextmanager
@@ -103,7 +107,9 @@ def opened_raster(path: Path) -> Iterator[Any]:
     rasterio = need_rasterio()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)  # masks often lie nowhere
+            warnings.simplefilter(
+                "ignore", rasterio.errors.NotGeoreferencedWarning
+            )  # masks often lie nowhere
             source = rasterio.open(path, driver="GTiff")  # others can be asked to open further files
         with source:
             yield source
@@ -133,7 +139,9 @@ def need_rasterio() -> Any:
     try:
         import rasterio
     except ImportError as error:
-        raise MissingExtraError("Large GeoTIFFs are read with rasterio, which is the extra 'geo': pip install 'prunus[geo]'.") from error
+        raise MissingExtraError(
+            "Large GeoTIFFs are read with rasterio, which is the extra 'geo': pip install 'prunus[geo]'."
+        ) from error
     return rasterio
 
 
@@ -172,7 +180,9 @@ def _one_plane(path: Path, image: Image) -> Image:
         return image.convert("L")
     planes = image.convert("RGB").split()
     if any(plane.tobytes() != planes[0].tobytes() for plane in planes[1:]):
-        raise DataError(f"The mask {shown(path)} is coloured ({image.mode}): a mask has one plane of class indices, or a palette.")
+        raise DataError(
+            f"The mask {shown(path)} is coloured ({image.mode}): a mask has one plane of class indices, or a palette."
+        )
     return planes[0]
 
 
@@ -192,7 +202,9 @@ def examples(root: AnyPath, *, masks: bool = True, ignore: int = IGNORED) -> lis
     if not 0 <= ignore <= IGNORED:
         raise DataError(f"The label to ignore is a value of a mask's pixels, 0 to {IGNORED}, not {ignore}.")
     pictures = _folder(root, IMAGE_FOLDERS, "pictures")
-    paths = [path for path in listed(pictures) if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    paths = [
+        path for path in listed(pictures) if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")
+    ]
     if not paths:
         raise DataError(f"{shown(pictures)} has no pictures ({' '.join(sorted(SUFFIXES))}).")
     folder = _folder(root, MASK_FOLDERS, "masks") if masks else None
@@ -202,7 +214,9 @@ def examples(root: AnyPath, *, masks: bool = True, ignore: int = IGNORED) -> lis
         if folder is not None and _key(path) not in by_name:
             raise DataError(f"{shown(path)} has no mask of its name in {shown(folder)}.")
         example = _example(path, by_name.get(_key(path)), ignore)
-        held += sum(one.pixels.numel() for one in (example.picture, _stored(example.mask)) if isinstance(one, Loaded))
+        held += sum(
+            one.pixels.numel() for one in (example.picture, _stored(example.mask)) if isinstance(one, Loaded)
+        )
         if held > limits.MEMORY:
             raise DataError(
                 f"{number + 1:,} of the {len(paths):,} pictures of {shown(root)} take {limits.in_words(held)} of memory, and "
@@ -218,7 +232,11 @@ def _stored(mask: Picture | None) -> Picture | None:
 
 def _masks(folder: Path) -> dict[str, Path]:
     """The masks of a folder by what they have in common with their pictures."""
-    return {_key(path): path for path in listed(folder) if path.suffix.lower() in SUFFIXES and not path.stem.endswith("_vis")}
+    return {
+        _key(path): path
+        for path in listed(folder)
+        if path.suffix.lower() in SUFFIXES and not path.stem.endswith("_vis")
+    }
 
 
 def _example(path: Path, mask: Path | None, ignore: int) -> Example:
@@ -228,7 +246,9 @@ def _example(path: Path, mask: Path | None, ignore: int) -> Example:
     example = Example(path.stem, open_picture(path), mask_of(open_picture(mask, grey=True), ignore))
     assert example.mask is not None
     if example.mask.shape[1:] != example.picture.shape[1:]:
-        raise DataError(f"{shown(path)} has {example.picture.shape[1:]} pixels, but its mask {shown(mask.name)} {example.mask.shape[1:]}.")
+        raise DataError(
+            f"{shown(path)} has {example.picture.shape[1:]} pixels, but its mask {shown(mask.name)} {example.mask.shape[1:]}."
+        )
     return example
 
 
@@ -241,7 +261,11 @@ def mask_of(picture: Picture, ignore: int = IGNORED) -> Picture:
         return _Known(picture, ignore)
     if isinstance(picture, Loaded):
         values = set(torch.unique(picture.pixels).tolist())
-        return Loaded((picture.pixels == 255).to(torch.uint8)) if 255 in values and values <= {0, 255} else picture
+        return (
+            Loaded((picture.pixels == 255).to(torch.uint8))
+            if 255 in values and values <= {0, 255}
+            else picture
+        )
     return _Halved(picture)
 
 

@@ -24,7 +24,9 @@ class Split:
 
     def __post_init__(self) -> None:
         if self.images.dim() != 4 or self.images.dtype != torch.uint8:
-            raise DataError(f"Images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}.")
+            raise DataError(
+                f"Images must be uint8 (N, C, H, W), not {self.images.dtype} {tuple(self.images.shape)}."
+            )
         if self.labels.dtype != torch.int64 or self.labels.shape != self.images.shape[:1]:
             found = f"{self.labels.dtype} {tuple(self.labels.shape)}"
             raise DataError(f"{len(self.images)} images need as many int64 labels, not {found}.")
@@ -110,17 +112,26 @@ def stratified(labels: Tensor, fraction: float, seed: int) -> tuple[Tensor, Tens
 
 def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation of every plane of (N, C, H, W) uint8 images, in units of 0..1."""
-    return from_histograms(sum((histograms(part) for part in torch.split(images, 10_000)), torch.zeros(1, dtype=torch.int64)))
+    return from_histograms(
+        sum((histograms(part) for part in torch.split(images, 10_000)), torch.zeros(1, dtype=torch.int64))
+    )
 
 
 def histograms(images: Tensor) -> Tensor:
     """How often every byte occurs in each plane of (N, C, H, W) uint8 images, (C, 256); exact, and needs no float copy of the images."""
-    return torch.stack([torch.bincount(images[:, plane].flatten(), minlength=256) for plane in range(images.shape[1])])
+    return torch.stack(
+        [torch.bincount(images[:, plane].flatten(), minlength=256) for plane in range(images.shape[1])]
+    )
 
 
 def from_histograms(counts: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Mean and standard deviation, in units of 0..1, of planes whose bytes occur so often, (C, 256)."""
-    shares, levels = counts / counts.sum(1, keepdim=True, dtype=torch.float64), torch.arange(256, dtype=torch.float64) / 255
+    shares, levels = (
+        counts / counts.sum(1, keepdim=True, dtype=torch.float64),
+        torch.arange(256, dtype=torch.float64) / 255,
+    )
     means = shares @ levels
-    deviations = (shares * (levels - means[:, None]) ** 2).sum(1).sqrt().clamp(min=1 / 255)  # a constant plane: no division by 0
+    deviations = (
+        (shares * (levels - means[:, None]) ** 2).sum(1).sqrt().clamp(min=1 / 255)
+    )  # a constant plane: no division by 0
     return tuple(means.tolist()), tuple(deviations.tolist())

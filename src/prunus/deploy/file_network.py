@@ -40,5 +40,7 @@ class FileNetwork(nn.Module):
         found = []
         for part in torch.split(x.detach().cpu().float(), size):
             filled = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])])
-            found.append(torch.as_tensor(self._session.run(None, {self._name: filled.numpy()})[0])[: len(part)])
+            found.append(
+                torch.as_tensor(self._session.run(None, {self._name: filled.numpy()})[0])[: len(part)]
+            )
         return torch.cat(found)

@@ -104,7 +104,12 @@ def layers(source: Path | str) -> tuple[str, ...]:
 
 
 def quantise(
-    source: Path | str, target: Path | str, calibration: Iterable[Tensor], keep_float: Sequence[str] = (), *, weight_bits: int | None = None
+    source: Path | str,
+    target: Path | str,
+    calibration: Iterable[Tensor],
+    keep_float: Sequence[str] = (),
+    *,
+    weight_bits: int | None = None,
 ) -> Int8Check:
     """Write a file that computes in 8 bits; it appears under its name whole or not at all.
 
@@ -178,7 +183,9 @@ def quantise_within(
                     f"No layer can compute in 8 bits and lose at most {tolerance:g} points on {_count(points):,} held-out samples with "
                     f"{100 * confidence:g} % confidence: allow more points, or hold out more samples."
                 )
-        return Int8Search(made.deliver(made.write(kept)), baseline, tolerance, confidence, tuple(trials), order)
+        return Int8Search(
+            made.deliver(made.write(kept)), baseline, tolerance, confidence, tuple(trials), order
+        )
 
 
 def _count(points: Tensor | bounds.Rows) -> int:
@@ -198,14 +205,24 @@ class _Maker:
     """Quantised drafts of one calibrated file, one of which is delivered."""
 
     def __init__(self, ready: qdq.Calibrated, source: Path, target: Path, folder: Path, bits: int) -> None:
-        self.ready, self.source, self.target, self.draft, self.bits = ready, source, target, folder / "draft.onnx", bits
+        self.ready, self.source, self.target, self.draft, self.bits = (
+            ready,
+            source,
+            target,
+            folder / "draft.onnx",
+            bits,
+        )
 
     def matching(self, patterns: Sequence[str]) -> tuple[str, ...]:
         """Layers by name or glob pattern."""
         for pattern in patterns:
             if not any(fnmatchcase(layer, pattern) for layer in self.ready.layers):
-                raise ConfigError(f"{pattern!r} matches no layer of {self.source.name}; its layers are {', '.join(self.ready.layers)}.")
-        return tuple(layer for layer in self.ready.layers if any(fnmatchcase(layer, pattern) for pattern in patterns))
+                raise ConfigError(
+                    f"{pattern!r} matches no layer of {self.source.name}; its layers are {', '.join(self.ready.layers)}."
+                )
+        return tuple(
+            layer for layer in self.ready.layers if any(fnmatchcase(layer, pattern) for pattern in patterns)
+        )
 
     def write(self, kept: Sequence[str], only: bool = False) -> Path:
         """A draft, in place of the last one; see `qdq.quantised`."""
@@ -238,7 +255,9 @@ class _Maker:
 
 
 @contextmanager
-def _opened(source: Path | str, target: Path | str, calibration: Iterable[Tensor], weight_bits: int | None) -> Iterator[_Maker]:
+def _opened(
+    source: Path | str, target: Path | str, calibration: Iterable[Tensor], weight_bits: int | None
+) -> Iterator[_Maker]:
     """A calibrated file, and a folder beside the target in which drafts are made."""
     _require()
     if weight_bits not in (None, 7, 8):

@@ -47,11 +47,15 @@ class OnnxCheck:
     opset: int
 
 
-def require(what: str = "ONNX export", packages: Sequence[str] = ("onnx", "onnxscript", "onnxruntime")) -> None:
+def require(
+    what: str = "ONNX export", packages: Sequence[str] = ("onnx", "onnxscript", "onnxruntime")
+) -> None:
     """Raise MissingExtraError unless everything that export and check, or `what` else, need is installed."""
     missing = [name for name in packages if not _importable(name)]
     if missing:
-        raise MissingExtraError(f"{what} needs {', '.join(missing)}; install it with: pip install 'prunus[onnx]'.")
+        raise MissingExtraError(
+            f"{what} needs {', '.join(missing)}; install it with: pip install 'prunus[onnx]'."
+        )
 
 
 def export(
@@ -98,7 +102,15 @@ def export(
         with evaluating(model):
             outputs = model(*args, **kwargs)
             expected = tensors(outputs)
-            opset = write(model, args, kwargs, draft, dynamic_batch, properties=properties, outputs=output_names(outputs))
+            opset = write(
+                model,
+                args,
+                kwargs,
+                draft,
+                dynamic_batch,
+                properties=properties,
+                outputs=output_names(outputs),
+            )
         actual = [torch.as_tensor(value) for value in runner(draft)(example_inputs)]
         apart = _compared(model, expected, actual)
         if not apart.of_largest <= tolerance:
@@ -126,7 +138,9 @@ def _put_all(draft: Path, path: Path) -> None:
 def session(path: Path | str, *, threads: int) -> Any:
     """An ONNX Runtime session on the CPU with a fixed number of threads and no spinning between runs."""
     if not _importable("onnxruntime"):
-        raise MissingExtraError("Running ONNX files needs onnxruntime; install it with: pip install 'prunus[onnx]'.")
+        raise MissingExtraError(
+            "Running ONNX files needs onnxruntime; install it with: pip install 'prunus[onnx]'."
+        )
     runtime: Any = importlib.import_module("onnxruntime")
     options = runtime.SessionOptions()
     options.intra_op_num_threads = threads
@@ -147,7 +161,9 @@ def feeds(names: Sequence[str], example_inputs: Inputs) -> dict[str, Any]:
     args, kwargs = split(example_inputs)
     values = tensors((args, kwargs))
     if len(names) != len(values):
-        raise PrunusError(f"The ONNX file takes {len(names)} inputs ({', '.join(names)}), but {len(values)} tensors were given.")
+        raise PrunusError(
+            f"The ONNX file takes {len(names)} inputs ({', '.join(names)}), but {len(values)} tensors were given."
+        )
     return {name: value.detach().cpu().numpy() for name, value in zip(names, values)}
 
 
@@ -166,7 +182,9 @@ def input_shape(path: Path | str) -> tuple[int | None, ...]:
         raise FileFormatError(f"{path} cannot be read as an ONNX file: {first_cause(error)}.") from error
     if len(found) != 1 or found[0].type != "tensor(float)":
         kinds = ", ".join(f"{entry.name}: {entry.type}" for entry in found)
-        raise FileFormatError(f"{path} takes {kinds}; one tensor of 32-bit floats is what can be made up for it.")
+        raise FileFormatError(
+            f"{path} takes {kinds}; one tensor of 32-bit floats is what can be made up for it."
+        )
     return tuple(length if isinstance(length, int) else None for length in found[0].shape)
 
 
@@ -203,7 +221,9 @@ def write(
             program.save(draft, external_data=False)
             tidy(draft)
     except Exception as error:  # the exporter raises many types; none of them is the user's to know
-        raise PrunusError(f"{type(model).__name__} cannot be exported to ONNX: {first_cause(error)}.") from error
+        raise PrunusError(
+            f"{type(model).__name__} cannot be exported to ONNX: {first_cause(error)}."
+        ) from error
     return int(program.model.opset_imports[""])
 
 
@@ -222,7 +242,9 @@ def _as_pixels(example_inputs: Inputs, sheet: DataSheet) -> Tensor:
     """The pixels that become these inputs, from 0 to 255."""
     found = tensors(example_inputs)
     if len(found) != 1 or found[0].dim() < 2:
-        raise ConfigError(f"A file takes pixels where the model takes one tensor of them, not {len(found)} tensors.")
+        raise ConfigError(
+            f"A file takes pixels where the model takes one tensor of them, not {len(found)} tensors."
+        )
     shape = (1, -1, *[1] * (found[0].dim() - 2))
     mean, std = (torch.tensor(values, dtype=found[0].dtype).view(shape) for values in (sheet.mean, sheet.std))
     return (found[0] * std + mean) * 255
@@ -236,12 +258,26 @@ def _metadata(model: nn.Module) -> dict[str, str]:
         return made
     before, after = origin.plan.before, origin.plan.after
     if left_out(model):  # the plan knows the network without these blocks only
-        return made | {"macs": f"{after.macs}", "parameters": f"{after.params}", "blocks left out": ", ".join(left_out(model))}
-    return made | {"macs": f"{after.macs} of {before.macs}", "parameters": f"{after.params} of {before.params}"}
+        return made | {
+            "macs": f"{after.macs}",
+            "parameters": f"{after.params}",
+            "blocks left out": ", ".join(left_out(model)),
+        }
+    return made | {
+        "macs": f"{after.macs} of {before.macs}",
+        "parameters": f"{after.params} of {before.params}",
+    }
 
 
 def check_each(
-    model: nn.Module, inputs: Tensor, draft: Path, path: Path, opset: int, tolerance: float = 1e-4, *, together: bool = False
+    model: nn.Module,
+    inputs: Tensor,
+    draft: Path,
+    path: Path,
+    opset: int,
+    tolerance: float = 1e-4,
+    *,
+    together: bool = False,
 ) -> OnnxCheck:
     """Compare a file with the model, for every input of a batch on its own, and give it its name.
 

@@ -39,6 +39,8 @@ def told_right(path: Path | str, split: Split, normalise: Normalise, *, threads:
             filled = torch.cat([part, part[-1:].expand(size - len(part), *part.shape[1:])]) if fixed else part
             logits = torch.as_tensor(opened.run(None, {entry.name: filled.numpy()})[0])
             if logits.dim() != 2:
-                raise ConfigError(f"{Path(path).name} must give logits (batch, classes), not shape {tuple(logits.shape)}.")
+                raise ConfigError(
+                    f"{Path(path).name} must give logits (batch, classes), not shape {tuple(logits.shape)}."
+                )
             right.append(logits[: len(told)].argmax(1) == told)
     return torch.cat(right)

@@ -72,9 +72,13 @@ def calibrated(source: Path, calibration: Iterable[Tensor], folder: Path) -> Cal
     with told(source):
         opened = session(prepared, threads=1)
         reader = _Reader(_cut(opened, calibration))
-        calibrator = quantisation.create_calibrator(str(prepared), [*LAYERS, *BETWEEN], augmented_model_path=str(folder / "augmented.onnx"))
+        calibrator = quantisation.create_calibrator(
+            str(prepared), [*LAYERS, *BETWEEN], augmented_model_path=str(folder / "augmented.onnx")
+        )
         if reader.waiting is None:
-            raise DataError(f"{source.name} is quantised by the ranges that its activations have, and there are no calibration inputs to see them.")
+            raise DataError(
+                f"{source.name} is quantised by the ranges that its activations have, and there are no calibration inputs to see them."
+            )
         calibrator.collect_data(reader)
         outputs = tuple(opened.run(None, feed) for feed in reader.first)
     return Calibrated(model, calibrator.compute_data(), tuple(reader.first), outputs, _layers(model))
@@ -96,7 +100,11 @@ def quantised(ready: Calibrated, keep_float: Sequence[str], bits: int, only: boo
     """
     quantisation: Any = importlib.import_module("onnxruntime.quantization")
     model, kept = copy.deepcopy(ready.model), {node for layer in keep_float for node in ready.layers[layer]}
-    outside = {node.name for node in model.graph.node} - _nodes(ready.layers) if only else _untouched(model, ready.layers, kept)
+    outside = (
+        {node.name for node in model.graph.node} - _nodes(ready.layers)
+        if only
+        else _untouched(model, ready.layers, kept)
+    )
     signed, unsigned = quantisation.QuantType.QInt8, quantisation.QuantType.QUInt8
     with silenced():
         quantiser = quantisation.QDQQuantizer(
@@ -110,7 +118,11 @@ def quantised(ready: Calibrated, keep_float: Sequence[str], bits: int, only: boo
 def layers_in_int8(model: Any, ready: Calibrated) -> tuple[str, ...]:
     """The layers whose weights are 8-bit numbers, read off the graph."""
     made_by = {output: node for node in model.graph.node for output in node.output}
-    found = {node.name for node in model.graph.node if any(name in made_by and _of_constants(made_by[name], model) for name in node.input)}
+    found = {
+        node.name
+        for node in model.graph.node
+        if any(name in made_by and _of_constants(made_by[name], model) for name in node.input)
+    }
     return tuple(layer for layer, nodes in ready.layers.items() if found.issuperset(nodes))
 
 
@@ -156,10 +168,14 @@ def _prepared(source: Path, prepared: Path) -> Any:
     except FileNotFoundError:
         raise FileFormatError(f"There is no ONNX file {source}.") from None
     except Exception as error:
-        raise FileFormatError(f"{source} is not an ONNX file that can be read ({first_cause(error)}).") from error
+        raise FileFormatError(
+            f"{source} is not an ONNX file that can be read ({first_cause(error)})."
+        ) from error
     opset = max((entry.version for entry in given.opset_import if not entry.domain), default=0)
     if opset < OLDEST_OPSET:
-        raise PrunusError(f"{source.name} has opset {opset}; only files of opset {OLDEST_OPSET} or later are quantised.")
+        raise PrunusError(
+            f"{source.name} has opset {opset}; only files of opset {OLDEST_OPSET} or later are quantised."
+        )
     with told(source):
         quantisation.quant_pre_process(str(source), str(prepared), skip_symbolic_shape=True)
         model = onnx.load(str(prepared))
@@ -193,7 +209,9 @@ def _cut(opened: Any, calibration: Iterable[Tensor]) -> Iterator[dict[str, Any]]
     """Batches as the file takes them."""
     entries = opened.get_inputs()
     if len(entries) != 1:
-        raise ConfigError(f"Only files with one input are quantised; this one takes {', '.join(entry.name for entry in entries)}.")
+        raise ConfigError(
+            f"Only files with one input are quantised; this one takes {', '.join(entry.name for entry in entries)}."
+        )
     size = entries[0].shape[0] if entries[0].shape and isinstance(entries[0].shape[0], int) else None
     for batch in calibration:
         for start in range(0, len(batch), size or max(1, len(batch))):
@@ -236,8 +254,12 @@ def _untouched(model: Any, layers: dict[str, tuple[str, ...]], kept: set[str]) -
     touched = set[str]()
     for node in model.graph.node:
         if node.name in of_layers - kept:
-            touched |= reached(node, lambda one: [after for name in one.output for after in takes.get(name, [])])
-            touched |= reached(node, lambda one: [before for name in one.input for before in makes.get(name, [])])
+            touched |= reached(
+                node, lambda one: [after for name in one.output for after in takes.get(name, [])]
+            )
+            touched |= reached(
+                node, lambda one: [before for name in one.input for before in makes.get(name, [])]
+            )
     return {node.name for node in model.graph.node} - of_layers - touched
 
 
@@ -256,7 +278,9 @@ def _of_constants(node: Any, model: Any) -> bool:
 
 def _pad_in_8_bits(model: Any) -> Any:
     """Zeros put around a tensor of 8-bit numbers are its zero points: no need to go to float and back with the same scale."""
-    taken = Counter([name for node in model.graph.node for name in node.input] + [one.name for one in model.graph.output])
+    taken = Counter(
+        [name for node in model.graph.node for name in node.input] + [one.name for one in model.graph.output]
+    )
     made_by = {output: node for node in model.graph.node for output in node.output}
     taken_by = {name: node for node in model.graph.node for name in node.input}
     for pad in [node for node in model.graph.node if node.op_type == "Pad"]:

@@ -62,7 +62,10 @@ def sheet_from(properties: Mapping[str, str]) -> DataSheet:
             return ()
         return tuple(found) if isinstance(found, list) else ()
 
-    numbers = [tuple(float(value) for value in listed(name) if isinstance(value, (int, float))) for name in ("mean", "std")]
+    numbers = [
+        tuple(float(value) for value in listed(name) if isinstance(value, (int, float)))
+        for name in ("mean", "std")
+    ]
     return DataSheet(tuple(map(str, listed("classes"))), numbers[0], numbers[1])
 
 
@@ -75,7 +78,9 @@ class FromPixels(nn.Module):
     def __init__(self, model: nn.Module, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         if not mean or len(mean) != len(std):
-            raise ConfigError("Nothing says how pixels are normalised for this model: give the mean and the standard deviation of every plane.")
+            raise ConfigError(
+                "Nothing says how pixels are normalised for this model: give the mean and the standard deviation of every plane."
+            )
         self.model = model
         deviations = torch.tensor(list(std), dtype=torch.float64)
         self.register_buffer("scale", (1 / (255 * deviations)).float())

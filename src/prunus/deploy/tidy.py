@@ -32,7 +32,9 @@ def tidy(draft: Path) -> None:
 
 def _forget_source(part: Any) -> None:
     """Empty the notes of a graph or function and of all that it holds, sub-graphs included; those of the model itself stay."""
-    values = [value for kind in _NOTED for value in getattr(part, kind, ()) if not isinstance(value, str)]  # a function has only their names
+    values = [
+        value for kind in _NOTED for value in getattr(part, kind, ()) if not isinstance(value, str)
+    ]  # a function has only their names
     for one in (part, *part.node, *values):
         if "metadata_props" in one.DESCRIPTOR.fields_by_name:
             del one.metadata_props[:]
@@ -50,14 +52,19 @@ class _Graph:
         self.model = model
         self.helper: Any = importlib.import_module("onnx.numpy_helper")
         self._initializers = {one.name: one for one in model.graph.initializer if not one.external_data}
-        self._types = {one.name: one.type.tensor_type for one in (*model.graph.value_info, *model.graph.input, *model.graph.output)}
+        self._types = {
+            one.name: one.type.tensor_type
+            for one in (*model.graph.value_info, *model.graph.input, *model.graph.output)
+        }
         self._taken = Counter(_taken(model.graph))
         self._made_by = {output: node for node in model.graph.node for output in node.output}
 
     def before(self, node: Any, kind: str) -> Any:
         """The node that makes the first input, None if it is of another kind or something else takes what it makes; the two can become one."""
         found = self._made_by.get(node.input[0])
-        return found if found is not None and found.op_type == kind and self._taken[node.input[0]] == 1 else None
+        return (
+            found if found is not None and found.op_type == kind and self._taken[node.input[0]] == 1 else None
+        )
 
     def of_kind(self, kind: str) -> list[Any]:
         """The nodes of an operator, in the order of the graph."""
@@ -148,7 +155,9 @@ def _reshape_in_place_of_gather(graph: _Graph, node: Any) -> bool:
         return False
     if not np.array_equal(numbers.reshape(-1), np.arange(numbers.size)):
         return False
-    return graph.become(node, "Reshape", [flat.input[0], graph.store(f"{node.output[0]}/shape", numbers.shape)], without=flat)
+    return graph.become(
+        node, "Reshape", [flat.input[0], graph.store(f"{node.output[0]}/shape", numbers.shape)], without=flat
+    )
 
 
 def _join_reshapes(graph: _Graph, node: Any) -> bool:
@@ -176,10 +185,15 @@ def _name_padded_axes(graph: _Graph, node: Any) -> bool:
     ONNX Runtime moves such a padding into the pooling, whatever its value is, where it counts as minus infinity. It leaves it alone where axes are
     named, which they need not be if they are all.
     """
-    widths, pooled = graph.constant(node, 1), any(node.output[0] == pool.input[0] for pool in graph.of_kind("MaxPool"))
+    widths, pooled = (
+        graph.constant(node, 1),
+        any(node.output[0] == pool.input[0] for pool in graph.of_kind("MaxPool")),
+    )
     if not pooled or widths is None or len(node.input) > 3:
         return False
-    node.input.extend([""] * (3 - len(node.input)) + [graph.store(f"{node.output[0]}/axes", np.arange(widths.size // 2))])
+    node.input.extend(
+        [""] * (3 - len(node.input)) + [graph.store(f"{node.output[0]}/axes", np.arange(widths.size // 2))]
+    )
     return True
 
 

@@ -76,15 +76,22 @@ def attach(
     graph = trace(copied, example_inputs)
     wanted = _auto(graph) if layers == "auto" else _named(graph, layers)
     if not wanted:
-        raise PlanError(f"{type(model).__name__} has no layer whose channels one gate could switch off; name layers, and the error says why not.")
+        raise PlanError(
+            f"{type(model).__name__} has no layer whose channels one gate could switch off; name layers, and the error says why not."
+        )
     form = Form(kind, hidden, block, tuple(widths))
     strength = scores.norm(graph, 2, "producer")
-    gates = {gated.group.name: _gate(form, copied.get_submodule(gated.makers[0]), gated.group, strength) for gated in wanted}
+    gates = {
+        gated.group.name: _gate(form, copied.get_submodule(gated.makers[0]), gated.group, strength)
+        for gated in wanted
+    }
     places, live = _places(copied, wanted, example_inputs), Live()
     for name in dict.fromkeys(maker for gated in wanted for maker in gated.makers):
         _replace(copied, graph, name, [gated for gated in wanted if name in gated.makers], gates, live)
     norms = {name: norm for gated in wanted for name, norm in zip(gated.makers, gated.norms)}
-    return DynamicNetwork(copied, graph, gates, live, form, sum(gate.macs(places[name]) for name, gate in gates.items()), norms)
+    return DynamicNetwork(
+        copied, graph, gates, live, form, sum(gate.macs(places[name]) for name, gate in gates.items()), norms
+    )
 
 
 def _places(model: nn.Module, wanted: Sequence[Gated], example_inputs: Inputs) -> dict[str, int]:
@@ -110,7 +117,14 @@ def _gate(form: Form, first: nn.Module, group: Group, strength: Tensor) -> Gate:
     return gate.to(*placement(first))
 
 
-def _replace(model: nn.Module, graph: ChannelGraph, name: str, making: Sequence[Gated], gates: Mapping[str, Gate], live: Live) -> None:
+def _replace(
+    model: nn.Module,
+    graph: ChannelGraph,
+    name: str,
+    making: Sequence[Gated],
+    gates: Mapping[str, Gate],
+    live: Live,
+) -> None:
     """Put a gated layer in the place of a layer, and the identity in that of the norm behind it."""
     weight = next(axis for axis in graph.axes if axis.name == f"{name}.weight" and axis.dim == 0)
     norm = making[0].norms[making[0].makers.index(name)]
@@ -158,7 +172,11 @@ def gateable(graph: ChannelGraph, group: Group, layers: Mapping[str, str]) -> Ga
     if not makers:
         return "no convolution or linear layer that runs once makes them"
     norms = tuple(layers[name] for name in makers)
-    known = {f"{name}.{parameter}" for name in (*makers, *filter(None, norms)) for parameter in ("weight", "bias", "running_mean", "running_var")}
+    known = {
+        f"{name}.{parameter}"
+        for name in (*makers, *filter(None, norms))
+        for parameter in ("weight", "bias", "running_mean", "running_var")
+    }
     others = sorted(set(changed) - known)
     if others:
         return f"{others[0]} changes them too, and is neither one of the layers that make them nor the batch norm behind one"

@@ -48,7 +48,9 @@ class Cascade(nn.Module):
         super().__init__()
         self.macs = tuple(trace(stage, example_inputs).cost().macs // len(example_inputs) for stage in stages)
         if len(stages) < 2 or any(a >= b for a, b in zip(self.macs, self.macs[1:])):
-            raise ConfigError(f"A cascade has two stages or more, each dearer than the one before; these have {', '.join(map(str, self.macs))} MACs.")
+            raise ConfigError(
+                f"A cascade has two stages or more, each dearer than the one before; these have {', '.join(map(str, self.macs))} MACs."
+            )
         self.stages = nn.ModuleList(stages)
         self.threshold, self.known = NEVER_SURE, None
         self.eval()
@@ -101,14 +103,18 @@ class Cascade(nn.Module):
 
     def _known(self) -> Answers:
         if self.known is None:
-            raise ConfigError("What a threshold costs is known from held-out samples; call ask(batches of images and labels) first.")
+            raise ConfigError(
+                "What a threshold costs is known from held-out samples; call ask(batches of images and labels) first."
+            )
         return self.known
 
 
 def margin(logits: Tensor) -> Tensor:
     """The highest probability less the second, 0 to 1, shape (batch,); raises ConfigError for anything but (batch, two classes or more)."""
     if logits.dim() != 2 or logits.shape[1] < 2:
-        raise ConfigError(f"The stages of a cascade give logits (batch, classes) of two classes or more, not {tuple(logits.shape)}.")
+        raise ConfigError(
+            f"The stages of a cascade give logits (batch, classes) of two classes or more, not {tuple(logits.shape)}."
+        )
     highest = logits.softmax(1).topk(2, 1).values
     return highest[:, 0] - highest[:, 1]
 
@@ -159,10 +165,14 @@ class Answers:
         low, high = 0, _STEPS + 1
         if float(self.cost(0.0).mean()) > budget:
             least = self.macs[0] / self.macs[-1]
-            raise TargetError(f"A budget of {budget:g} cannot be kept: the first stage alone has {least:.3f} of the last one's MACs.")
+            raise TargetError(
+                f"A budget of {budget:g} cannot be kept: the first stage alone has {least:.3f} of the last one's MACs."
+            )
         while high - low > 1:
             middle = (low + high) // 2
-            low, high = (middle, high) if float(self.cost(middle / _STEPS).mean()) <= budget else (low, middle)
+            low, high = (
+                (middle, high) if float(self.cost(middle / _STEPS).mean()) <= budget else (low, middle)
+            )
         return low / _STEPS
 
     def within(self, tolerance: float, confidence: float = CONFIDENCE) -> float:
@@ -172,7 +182,9 @@ class Answers:
         sequence of tests). `NEVER_SURE` if none is within the tolerance.
         """
         if tolerance < 0:
-            raise TargetError(f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}.")
+            raise TargetError(
+                f"tolerance is the number of points that may be lost, 0 or more, not {tolerance}."
+            )
         whole, found = self.points(NEVER_SURE), NEVER_SURE
         for step in range(_STEPS, -1, -1):
             _, lowest = judged(whole, self.points(step / _STEPS), confidence)

@@ -19,7 +19,9 @@ from prunus.dynamic.cascade import Cascade
 
 
 @door()
-def export_cascade(cascade: Cascade, example_inputs: Tensor, path: Path | str, *, dynamic_batch: bool = False) -> plain.OnnxCheck:
+def export_cascade(
+    cascade: Cascade, example_inputs: Tensor, path: Path | str, *, dynamic_batch: bool = False
+) -> plain.OnnxCheck:
     """Export with the threshold as it is, and check that every stage answers as in PyTorch.
 
     Args:
@@ -40,7 +42,9 @@ def export_cascade(cascade: Cascade, example_inputs: Tensor, path: Path | str, *
         models = []
         for number, stage in enumerate(cascade.stages):
             file = folder / f"{number}.onnx"
-            opset = plain.export(stage, example_inputs[: 2 if dynamic_batch else 1], file, dynamic_batch=dynamic_batch).opset
+            opset = plain.export(
+                stage, example_inputs[: 2 if dynamic_batch else 1], file, dynamic_batch=dynamic_batch
+            ).opset
             models.append(onnx.compose.add_prefix(onnx.load(file), f"stage{number}/"))
         merged = _nested(onnx, models, cascade.threshold, dynamic_batch)
         draft = folder / "model.onnx"
@@ -56,23 +60,48 @@ def _nested(onnx: Any, models: list[Any], threshold: float, many: bool) -> Any:
         graph, before = models[number].graph, models[number - 1].graph if number else None
         nodes, constants, logits = list(graph.node), list(graph.initializer), graph.output[0].name
         if before is not None:
-            nodes.insert(0, _passed_on(onnx, before.input[0].name, graph.input[0].name, f"stage{number - 1}/", many))
-        answer = make.make_tensor_value_info(f"stage{number}/answer", graph.output[0].type.tensor_type.elem_type, None)
+            nodes.insert(
+                0, _passed_on(onnx, before.input[0].name, graph.input[0].name, f"stage{number - 1}/", many)
+            )
+        answer = make.make_tensor_value_info(
+            f"stage{number}/answer", graph.output[0].type.tensor_type.elem_type, None
+        )
         if inner is None:
             nodes.append(make.make_node("Identity", [logits], [answer.name]))
         else:
             more, numbers = _deciding(onnx, logits, f"stage{number}/", threshold, many)
-            here = make.make_tensor_value_info(f"stage{number}/here", graph.output[0].type.tensor_type.elem_type, None)
-            stay = make.make_graph([make.make_node("Identity", [logits], [here.name])], f"stage {number} is sure", [], [here])
-            nodes += [*more, make.make_node("If", [f"stage{number}/unsure"], [answer.name], then_branch=inner, else_branch=stay)]
+            here = make.make_tensor_value_info(
+                f"stage{number}/here", graph.output[0].type.tensor_type.elem_type, None
+            )
+            stay = make.make_graph(
+                [make.make_node("Identity", [logits], [here.name])], f"stage {number} is sure", [], [here]
+            )
+            nodes += [
+                *more,
+                make.make_node(
+                    "If", [f"stage{number}/unsure"], [answer.name], then_branch=inner, else_branch=stay
+                ),
+            ]
             constants += numbers
         if before is not None and many:
-            whole = make.make_tensor_value_info(f"stage{number}/whole", graph.output[0].type.tensor_type.elem_type, None)
-            nodes.append(make.make_node("ScatterND", [before.output[0].name, f"stage{number - 1}/where", answer.name], [whole.name]))
+            whole = make.make_tensor_value_info(
+                f"stage{number}/whole", graph.output[0].type.tensor_type.elem_type, None
+            )
+            nodes.append(
+                make.make_node(
+                    "ScatterND",
+                    [before.output[0].name, f"stage{number - 1}/where", answer.name],
+                    [whole.name],
+                )
+            )
             answer = whole
         result = answer if number else make.make_value_info(answer.name, graph.output[0].type)
-        inner = make.make_graph(nodes, f"stage{number}", [] if number else [graph.input[0]], [result], constants)
-    model = make.make_model(inner, opset_imports=models[0].opset_import, ir_version=models[0].ir_version, producer_name="prunus")
+        inner = make.make_graph(
+            nodes, f"stage{number}", [] if number else [graph.input[0]], [result], constants
+        )
+    model = make.make_model(
+        inner, opset_imports=models[0].opset_import, ir_version=models[0].ir_version, producer_name="prunus"
+    )
     model.functions.extend(function for one in models for function in one.functions)
     onnx.checker.check_model(model)
     return model
@@ -80,15 +109,26 @@ def _nested(onnx: Any, models: list[Any], threshold: float, many: bool) -> Any:
 
 def _passed_on(onnx: Any, images: str, name: str, before: str, many: bool) -> Any:
     """What a later stage gets of the images of the stage before it."""
-    return onnx.helper.make_node("Gather", [images, f"{before}rows"], [name], axis=0) if many else onnx.helper.make_node("Identity", [images], [name])
+    return (
+        onnx.helper.make_node("Gather", [images, f"{before}rows"], [name], axis=0)
+        if many
+        else onnx.helper.make_node("Identity", [images], [name])
+    )
 
 
-def _deciding(onnx: Any, logits: str, prefix: str, threshold: float, many: bool) -> tuple[list[Any], list[Any]]:
+def _deciding(
+    onnx: Any, logits: str, prefix: str, threshold: float, many: bool
+) -> tuple[list[Any], list[Any]]:
     """Nodes from logits to the flag "unsure" and, for many inputs, which "rows" are, also as indices for scattering, "where"; and their constants."""
     constant = onnx.numpy_helper.from_array
 
     def make(kind: str, inputs: list[str], output: str, more: tuple[str, ...] = (), **attributes: Any) -> Any:
-        return onnx.helper.make_node(kind, [f"{prefix}{name}" for name in inputs], [f"{prefix}{name}" for name in (output, *more)], **attributes)
+        return onnx.helper.make_node(
+            kind,
+            [f"{prefix}{name}" for name in inputs],
+            [f"{prefix}{name}" for name in (output, *more)],
+            **attributes,
+        )
 
     numbers = [
         constant(np.array([2], np.int64), f"{prefix}two"),

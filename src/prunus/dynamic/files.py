@@ -55,11 +55,29 @@ def load_gates(model: nn.Module, example_inputs: Inputs, path: Path | str) -> Dy
         network.knob = [(float(strictness), float(macs)) for strictness, macs in tree["knob"]]
         network.tighten(float(tree["strictness"]))
         network.dense_macs = int(tree["dense_macs"])
-    except (PrunusError, LookupError, TypeError, ValueError, ArithmeticError, AttributeError, RuntimeError) as error:
-        raise FileFormatError(f"{path}: its gates do not fit {type(model).__name__} ({clause(error)}).") from error
+    except (
+        PrunusError,
+        LookupError,
+        TypeError,
+        ValueError,
+        ArithmeticError,
+        AttributeError,
+        RuntimeError,
+    ) as error:
+        raise FileFormatError(
+            f"{path}: its gates do not fit {type(model).__name__} ({clause(error)})."
+        ) from error
     return network.eval()
 
 
 def _attached(model: nn.Module, example_inputs: Inputs, tree: Mapping[str, Any]) -> DynamicNetwork:
     form = tree["form"]
-    return attach(model, example_inputs, list(tree["gates"]), form["kind"], hidden=form["hidden"], block=form["block"], widths=tuple(form["widths"]))
+    return attach(
+        model,
+        example_inputs,
+        list(tree["gates"]),
+        form["kind"],
+        hidden=form["hidden"],
+        block=form["block"],
+        widths=tuple(form["widths"]),
+    )

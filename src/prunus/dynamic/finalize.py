@@ -37,21 +37,32 @@ def settle(network: DynamicNetwork, seen: Activity, example_inputs: Inputs) -> D
             anything is left.
     """
     if network.form.kind != "activation":
-        raise PlanError(f"Gates of kind {network.form.kind!r} choose among all channels of a layer, so none can go for good; 'activation' is needed.")
+        raise PlanError(
+            f"Gates of kind {network.form.kind!r} choose among all channels of a layer, so none can go for good; 'activation' is needed."
+        )
     dense = network.plain().eval()
     graph = trace(dense, example_inputs)
     removed = np.zeros(graph.num_channels, dtype=bool)
     for group in graph.groups:
         if group.name in network.gates:
             removed[group.channels] = (seen.opened[group.name] == 0).numpy()
-    closing = [name for name in network.gates if bool(((seen.opened[name] > 0) & (seen.opened[name] < 1)).any())]
+    closing = [
+        name for name in network.gates if bool(((seen.opened[name] > 0) & (seen.opened[name] < 1)).any())
+    ]
     if not closing:
-        raise PlanError("No gate opens a channel for some inputs and closes it for others: prune the network instead.")
+        raise PlanError(
+            "No gate opens a channel for some inputs and closes it for others: prune the network instead."
+        )
     small = compact(dense, make_plan(graph, removed)) if removed.any() else dense
     form = network.form
     settled = attach(small, example_inputs, closing, form.kind, hidden=form.hidden, block=form.block)
     for name in closing:
-        _take_over(settled.gates[name], network.gates[name], seen.opened[name] > 0, torch.from_numpy(~_inputs_removed(graph, name, removed)))
+        _take_over(
+            settled.gates[name],
+            network.gates[name],
+            seen.opened[name] > 0,
+            torch.from_numpy(~_inputs_removed(graph, name, removed)),
+        )
     settled.tighten(network.strictness)
     settled.dense_macs = network.dense_macs
     return settled.train(network.training)
@@ -60,7 +71,9 @@ def settle(network: DynamicNetwork, seen: Activity, example_inputs: Inputs) -> D
 def _inputs_removed(graph: ChannelGraph, name: str, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Which inputs of a layer are gone."""
     if getattr(graph.model.get_submodule(name), "groups", 1) != 1:
-        raise PlanError(f"{name} is a convolution in groups, whose gate cannot be made to look at fewer channels.")
+        raise PlanError(
+            f"{name} is a convolution in groups, whose gate cannot be made to look at fewer channels."
+        )
     axes = [axis for axis in graph.axes if axis.name == f"{name}.weight" and axis.dim == 1]
     found: NDArray[np.bool_] = np.append(removed, False)[axes[0].channels]  # pinned ones are channel -1
     return found

@@ -52,14 +52,18 @@ def live(
     made = torch.arange(len(weight)) if not len(rows) else rows.nonzero()[:, 0]
     read = torch.arange(x.shape[1]) if not len(columns) else columns.nonzero()[:, 0]
     weight_there = weight[made] if depthwise else weight[made][:, read]
-    part = convolved(x[:, made if depthwise else read], weight_there, bias[made], stride, pads, dilation, depthwise)
+    part = convolved(
+        x[:, made if depthwise else read], weight_there, bias[made], stride, pads, dilation, depthwise
+    )
     whole = part.new_zeros(len(part), len(weight), *part.shape[2:])
     whole[:, made] = part
     return whole
 
 
 @live.register_fake
-def _shaped(x: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, columns: Tensor, blocks: list[int], *settings: Any) -> Tensor:
+def _shaped(
+    x: Tensor, weight: Tensor, bias: Tensor, rows: Tensor, columns: Tensor, blocks: list[int], *settings: Any
+) -> Tensor:
     return convolved(x, weight, bias, *settings)
 
 
@@ -110,7 +114,10 @@ class _Whole(nn.Module):
         super().__init__()
         self.part = part
         made = 1 if part.places is None else alike(part.places, [gates[name] for name in part.made])
-        self.blocks = [made, 1 if part.reads is None else alike(part.reads[1], [gates[name] for name in part.reads[0]])]
+        self.blocks = [
+            made,
+            1 if part.reads is None else alike(part.reads[1], [gates[name] for name in part.reads[0]]),
+        ]
 
     def forward(self, x: Tensor) -> Tensor:
         """(1, inputs, *places) to (1, outputs, *places)."""
@@ -120,13 +127,28 @@ class _Whole(nn.Module):
         made = [openings[name] for name in part.made]
         none = torch.zeros(0, dtype=torch.bool)
         rows = none if part.places is None else live_slots([opening.open for opening in made], part.places)
-        columns = none if part.reads is None else live_slots([openings[name].open for name in part.reads[0]], part.reads[1])
+        columns = (
+            none
+            if part.reads is None
+            else live_slots([openings[name].open for name in part.reads[0]], part.reads[1])
+        )
         y: Tensor = torch.ops.prunus.live(
-            x, part.weight, part.bias, rows, columns, self.blocks, part.stride, part.pads, part.dilation, part.depthwise
+            x,
+            part.weight,
+            part.bias,
+            rows,
+            columns,
+            self.blocks,
+            part.stride,
+            part.pads,
+            part.dilation,
+            part.depthwise,
         )
         if part.places is None or all(opening.boost is None for opening in made):
             return y
-        return boosted(y, made, part.places, part.shift) * spread([opening.open for opening in made], part.places, y)
+        return boosted(y, made, part.places, part.shift) * spread(
+            [opening.open for opening in made], part.places, y
+        )
 
 
 def alike(places: Tensor, gates: Sequence[Gate]) -> int:
@@ -174,7 +196,9 @@ def _translated(
         weight = op.Reshape(weight, op.Constant(value_ints=[channels // blocks[0], -1]))
         weight = op.Gather(weight, _which(op, rows, blocks[0]), axis=0)
         weight = op.Reshape(weight, op.Constant(value_ints=[-1, inputs, *kernel]))
-    if columns.shape[0]:  # after the rows: columns are copied kernel by kernel, or block by block, so the fewer the better
+    if columns.shape[
+        0
+    ]:  # after the rows: columns are copied kernel by kernel, or block by block, so the fewer the better
         x = op.Gather(x, op.Squeeze(op.NonZero(columns), first), axis=1)
         weight = op.Reshape(weight, op.Constant(value_ints=[0, inputs // blocks[1], -1]))
         weight = op.Gather(weight, _which(op, columns, blocks[1]), axis=1)
@@ -194,4 +218,7 @@ def _which(op: Any, mask: Any, block: int) -> Any:
     return op.Squeeze(op.NonZero(op.Slice(mask, zero, end, zero, step)), zero)
 
 
-_TRANSLATIONS: dict[Any, Any] = {torch.ops.prunus.live.default: _translated, torch.ops.prunus.at_width.default: translated_at_width}
+_TRANSLATIONS: dict[Any, Any] = {
+    torch.ops.prunus.live.default: _translated,
+    torch.ops.prunus.at_width.default: translated_at_width,
+}

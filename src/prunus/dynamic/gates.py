@@ -21,7 +21,11 @@ from torch import Tensor, nn
 from prunus.errors import ConfigError
 from prunus.surgery.channel_scaling import straight_through
 
-OPEN, SPREAD, LEAST = 2.0, 3.0, 0.1  # logits at the start: of gates alike; from the weakest channel to the strongest, and of the weakest
+OPEN, SPREAD, LEAST = (
+    2.0,
+    3.0,
+    0.1,
+)  # logits at the start: of gates alike; from the weakest channel to the strongest, and of the weakest
 WIDTHS = (0.25, 0.5, 0.75, 1.0)
 Kind = Literal["activation", "winners", "widths"]
 
@@ -130,12 +134,16 @@ class KernelActivation(Gate):
         threshold: the logit at which a channel opens in evaluation; 0 is a sigmoid of one half.
     """
 
-    def __init__(self, inputs: int, channels: int, hidden: int = 0, block: int = 1, order: Tensor | None = None) -> None:
+    def __init__(
+        self, inputs: int, channels: int, hidden: int = 0, block: int = 1, order: Tensor | None = None
+    ) -> None:
         super().__init__(inputs, ceil(channels / block), hidden)
         self.channels, self.block = channels, block
         if order is not None:
             parts = torch.split(order.argsort(), block)  # places in the order
-            weakest_first = torch.stack([part.double().mean() for part in parts]).argsort(descending=True, stable=True)
+            weakest_first = torch.stack([part.double().mean() for part in parts]).argsort(
+                descending=True, stable=True
+            )
             with torch.no_grad():
                 self.last.bias[weakest_first] = torch.linspace(LEAST, LEAST + SPREAD, len(parts))
         self.slope, self.hard, self.threshold = 1.0, True, 0.0
@@ -202,9 +210,13 @@ class Widths(Gate):
 
     opens: Tensor
 
-    def __init__(self, inputs: int, channels: int, widths: Sequence[float], order: Tensor, hidden: int = 0) -> None:
+    def __init__(
+        self, inputs: int, channels: int, widths: Sequence[float], order: Tensor, hidden: int = 0
+    ) -> None:
         if not widths or list(widths) != sorted(set(widths)) or widths[0] <= 0 or widths[-1] != 1:
-            raise ConfigError(f"Widths are fractions of the channels above 0, rising up to 1, not {tuple(widths)}.")
+            raise ConfigError(
+                f"Widths are fractions of the channels above 0, rising up to 1, not {tuple(widths)}."
+            )
         super().__init__(inputs, len(widths), hidden)
         with torch.no_grad():
             self.last.bias[:-1] = 0.0

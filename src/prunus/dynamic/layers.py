@@ -43,7 +43,15 @@ class GatedLayer(nn.Module):
 
     places: Tensor
 
-    def __init__(self, layer: nn.Module, norm: nn.Module, groups: Sequence[str], gates: Mapping[str, Gate], places: Tensor, live: Live) -> None:
+    def __init__(
+        self,
+        layer: nn.Module,
+        norm: nn.Module,
+        groups: Sequence[str],
+        gates: Mapping[str, Gate],
+        places: Tensor,
+        live: Live,
+    ) -> None:
         super().__init__()
         self.layer, self.norm, self.groups, self.live = layer, norm, tuple(groups), live
         self.gates = nn.ModuleList(gates.values())
@@ -59,7 +67,15 @@ class GatedLayer(nn.Module):
         return made * spread([opening.open for opening in openings], self.places, made)
 
 
-def convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: list[int], pads: list[int], dilation: list[int], depthwise: bool) -> Tensor:
+def convolved(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    stride: list[int],
+    pads: list[int],
+    dilation: list[int],
+    depthwise: bool,
+) -> Tensor:
     """A convolution, or a linear layer.
 
     Args:
@@ -78,7 +94,10 @@ def convolved(x: Tensor, weight: Tensor, bias: Tensor, stride: list[int], pads: 
 
 def places_of(groups: Sequence[Group], channels: Labels) -> Tensor:
     """Position of every slot with these channels in the openings of some groups side by side, -1 where it belongs to none, shape (slots,)."""
-    where = {channel: place for place, channel in enumerate(channel for group in groups for channel in group.channels.tolist())}
+    where = {
+        channel: place
+        for place, channel in enumerate(channel for group in groups for channel in group.channels.tolist())
+    }
     return torch.tensor([where.get(channel, -1) for channel in channels.tolist()])
 
 
@@ -93,7 +112,9 @@ def boosted(made: Tensor, openings: Sequence[Opening], places: Tensor, shift: Te
     """
     if all(opening.boost is None for opening in openings):
         return made
-    boosts = [torch.ones_like(opening.open) if opening.boost is None else opening.boost for opening in openings]
+    boosts = [
+        torch.ones_like(opening.open) if opening.boost is None else opening.boost for opening in openings
+    ]
     base = 0.0 if shift is None else shift.view(1, -1, *(1 for _ in made.shape[2:]))
     return spread(boosts, places, made) * (made - base) + base
 

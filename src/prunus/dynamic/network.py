@@ -74,7 +74,9 @@ class DynamicNetwork(nn.Module):
         for name, norm in self.norms.items():
             gated: Any = copied.get_submodule(name)
             if not isinstance(gated, GatedLayer):
-                raise ConfigError("The form that skips has its batch norms folded in and cannot give them back: ask the network that it was made of.")
+                raise ConfigError(
+                    "The form that skips has its batch norms folded in and cannot give them back: ask the network that it was made of."
+                )
             copied.set_submodule(name, gated.layer)
             if norm:
                 copied.set_submodule(norm, gated.norm)
@@ -145,7 +147,9 @@ class DynamicNetwork(nn.Module):
     def budget(self, value: float) -> None:
         strictness, macs = zip(*self._calibrated())
         if not macs[-1] <= value <= macs[0]:
-            raise TargetError(f"These gates reach from {macs[-1]:.0%} to {macs[0]:.0%} of the MACs, not {value:.0%}.")
+            raise TargetError(
+                f"These gates reach from {macs[-1]:.0%} to {macs[0]:.0%} of the MACs, not {value:.0%}."
+            )
         self.tighten(float(np.interp(value, macs[::-1], strictness[::-1])))
 
     def calibrate(self, batches: Iterable[Inputs], points: int = 16) -> None:
@@ -166,7 +170,11 @@ class DynamicNetwork(nn.Module):
             return activity(self, batches).expected
 
         try:
-            low, high = (0.0, 1.0) if self.form.kind == "winners" else (_reaching(expected, -1.0), _reaching(expected, 1.0))
+            low, high = (
+                (0.0, 1.0)
+                if self.form.kind == "winners"
+                else (_reaching(expected, -1.0), _reaching(expected, 1.0))
+            )
             found = {low: expected(low), high: expected(high)}
             while len(found) < points:
                 at = sorted(found)
@@ -179,13 +187,17 @@ class DynamicNetwork(nn.Module):
 
     def _calibrated(self) -> list[tuple[float, float]]:
         if not self.knob:
-            raise ConfigError("A budget is kept on inputs like those to come: calibrate the gates on some first.")
+            raise ConfigError(
+                "A budget is kept on inputs like those to come: calibrate the gates on some first."
+            )
         return self.knob
 
     def _said(self) -> dict[str, Opening]:
         """What the gates said about the last batch of this thread."""
         if not self._live.openings:
-            raise ConfigError("The penalty is on what the gates said, so the network must have run before it.")
+            raise ConfigError(
+                "The penalty is on what the gates said, so the network must have run before it."
+            )
         return {name: self._live.openings[name] for name in self.gates}
 
 
@@ -193,7 +205,9 @@ def _reaching(expected: Callable[[float], float], sign: float) -> float:
     """The least power of two, of a sign, that opens or closes all that any strictness of that sign does; the largest that is tried if none does."""
     extreme = expected(sign * _ALL)
     tried = (sign * 2.0**n for n in range(_MOST_DOUBLINGS))
-    return next((strictness for strictness in tried if expected(strictness) == extreme), sign * 2.0**_MOST_DOUBLINGS)
+    return next(
+        (strictness for strictness in tried if expected(strictness) == extreme), sign * 2.0**_MOST_DOUBLINGS
+    )
 
 
 def _macs(costs: CostModel, kept: Tensor) -> Tensor:
@@ -237,11 +251,15 @@ def activity(network: DynamicNetwork, batches: Iterable[Inputs]) -> Activity:
     if not macs:
         raise PrunusError("There is no batch to look at the gates with; at least one is needed.")
     total = sum(map(len, macs))
-    return Activity({name: count / total for name, count in counts.items()}, torch.cat(macs), network.dense_macs)
+    return Activity(
+        {name: count / total for name, count in counts.items()}, torch.cat(macs), network.dense_macs
+    )
 
 
 @door()
-def anneal(network: DynamicNetwork, done: float, slope: tuple[float, float] = (1.0, 20.0), hard_from: float = 2 / 3) -> None:
+def anneal(
+    network: DynamicNetwork, done: float, slope: tuple[float, float] = (1.0, 20.0), hard_from: float = 2 / 3
+) -> None:
     """Set the slope of all `KernelActivation` gates for a training that is so far, 0 to 1, along a geometric curve; then make them hard."""
     for gate in network.gates.values():
         if isinstance(gate, KernelActivation):

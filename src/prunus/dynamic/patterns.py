@@ -23,7 +23,9 @@ class Pattern(NamedTuple):
     columns: Tensor | None
 
 
-def patterns(make: Tensor | None, read: Tensor | None, outputs: int, inputs: int, places: float) -> list[Pattern] | None:
+def patterns(
+    make: Tensor | None, read: Tensor | None, outputs: int, inputs: int, places: float
+) -> list[Pattern] | None:
     """The inputs of a batch by what they need, or None if one pass over all of them, with what any of them needs, is less work.
 
     Work is multiply-accumulates, and rows of a weight that are copied for those who need them.
@@ -44,7 +46,9 @@ def patterns(make: Tensor | None, read: Tensor | None, outputs: int, inputs: int
         taken = inputs if read is None else int(row[-inputs:].sum())
         return made * (count * taken * places + inputs * COPYING)
 
-    if sum(work(len(numbers), each[numbers[0]]) for numbers in groups.values()) >= work(len(each), each.any(0)):
+    if sum(work(len(numbers), each[numbers[0]]) for numbers in groups.values()) >= work(
+        len(each), each.any(0)
+    ):
         return None
     found = []
     for numbers in groups.values():

@@ -51,16 +51,28 @@ class SkippingLayer(nn.Module):
     """
 
     def __init__(
-        self, layer: nn.Module, norm: nn.Module | None, gated: GatedLayer | None, reads: tuple[Sequence[str], Tensor] | None, live: Live
+        self,
+        layer: nn.Module,
+        norm: nn.Module | None,
+        gated: GatedLayer | None,
+        reads: tuple[Sequence[str], Tensor] | None,
+        live: Live,
     ) -> None:
         super().__init__()
         weight, bias = _folded(layer, norm)
-        self.weight, self.bias = nn.Parameter(weight, requires_grad=False), nn.Parameter(bias, requires_grad=False)
+        self.weight, self.bias = (
+            nn.Parameter(weight, requires_grad=False),
+            nn.Parameter(bias, requires_grad=False),
+        )
         self.gates = gated.gates if gated is not None else nn.ModuleList()
         self.made: tuple[str, ...] = gated.groups if gated is not None else ()
         self.gated = gated._gated if gated is not None else ()
         self.places = gated.places if gated is not None else None
-        self.shift = norm.bias.detach().clone() if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.affine else None
+        self.shift = (
+            norm.bias.detach().clone()
+            if isinstance(norm, nn.modules.batchnorm._BatchNorm) and norm.affine
+            else None
+        )
         self.reads = reads
         self.live = live
         self._run = _runner(layer)
@@ -71,7 +83,13 @@ class SkippingLayer(nn.Module):
     def __deepcopy__(self, memo: dict[int, Any]) -> SkippingLayer:
         copied = SkippingLayer.__new__(SkippingLayer)
         memo[id(self)] = copied
-        copied.__dict__.update({name: copy.deepcopy(value, memo) for name, value in self.__dict__.items() if name not in ("_run", "_cache")})
+        copied.__dict__.update(
+            {
+                name: copy.deepcopy(value, memo)
+                for name, value in self.__dict__.items()
+                if name not in ("_run", "_cache")
+            }
+        )
         copied._run, copied._cache = self._run, {}
         return copied
 
@@ -101,7 +119,11 @@ class SkippingLayer(nn.Module):
         make = [opening.open for opening in openings]
         rows = live_slots(make, self.places) if self.places is not None else None
         split = self._split(x, make, read)
-        y = self._run(x, *self._cut(rows, columns)) if split is None else self._by_pattern(x, split, rows, columns)
+        y = (
+            self._run(x, *self._cut(rows, columns))
+            if split is None
+            else self._by_pattern(x, split, rows, columns)
+        )
         if rows is None or self.places is None:
             return y
         places = self.places[rows]
@@ -113,14 +135,21 @@ class SkippingLayer(nn.Module):
 
         Not for a depthwise layer, which has too little to do, nor where axes or inputs were rearranged since the gates spoke.
         """
-        if len(x) == 1 or self.depthwise or x.dim() != self.weight.dim() or any(len(opens) != len(x) for opens in (*make, *read)):
+        if (
+            len(x) == 1
+            or self.depthwise
+            or x.dim() != self.weight.dim()
+            or any(len(opens) != len(x) for opens in (*make, *read))
+        ):
             return None
         outputs, inputs = self.weight.shape[:2]
         rows = needed(make, self.places) if self.places is not None else None
         columns = needed(read, self.reads[1]) if self.reads is not None else None
         return patterns(rows, columns, outputs, inputs, x.shape[2:].numel() / prod(self.stride))
 
-    def _by_pattern(self, x: Tensor, split: Sequence[Pattern], rows: Tensor | None, columns: Tensor | None) -> Tensor:
+    def _by_pattern(
+        self, x: Tensor, split: Sequence[Pattern], rows: Tensor | None, columns: Tensor | None
+    ) -> Tensor:
         """The outputs that any input needs; those that an input does not need are zero."""
         y: Tensor | None = None
         for one in split:
@@ -175,11 +204,21 @@ def skipping(network: DynamicNetwork, example_inputs: Inputs) -> DynamicNetwork:
     for name, module in list(copied.named_modules()):
         if isinstance(module, GatedLayer):
             norm = None if isinstance(module.norm, nn.Identity) else module.norm
-            copied.set_submodule(name, SkippingLayer(module.layer, norm, module, _where(graph, reading.pop(name, None), network.gates), live))
+            copied.set_submodule(
+                name,
+                SkippingLayer(
+                    module.layer, norm, module, _where(graph, reading.pop(name, None), network.gates), live
+                ),
+            )
     for name, reader in reading.items():
-        copied.set_submodule(name, SkippingLayer(copied.get_submodule(name), None, None, _where(graph, reader, network.gates), live))
+        copied.set_submodule(
+            name,
+            SkippingLayer(copied.get_submodule(name), None, None, _where(graph, reader, network.gates), live),
+        )
     layers = [module for module in copied.modules() if isinstance(module, SkippingLayer)]
-    fast = network.with_network(copied, {name: gate for layer in layers for name, gate in zip(layer.gated, layer.gates)}, live).eval()  # type: ignore[misc]
+    fast = network.with_network(
+        copied, {name: gate for layer in layers for name, gate in zip(layer.gated, layer.gates)}, live
+    ).eval()  # type: ignore[misc]
     _compare(network, fast, example_inputs)
     return fast
 
@@ -187,18 +226,31 @@ def skipping(network: DynamicNetwork, example_inputs: Inputs) -> DynamicNetwork:
 def _reading(graph: ChannelGraph, gates: Mapping[str, Any]) -> dict[str, Reader]:
     """The layers that read gated channels; raises CompactError if something else does."""
     gated = np.isin(graph.group_of_channel, [group.index for group in graph.groups if group.name in gates])
-    found = {reader.name: reader for reader in readers(graph) if gated[reader.inputs[reader.inputs >= 0]].any()}
+    found = {
+        reader.name: reader for reader in readers(graph) if gated[reader.inputs[reader.inputs >= 0]].any()
+    }
     for axis in graph.axes:
         name = axis.name.rpartition(".")[0]
-        if not axis.produces and axis.is_parameter and gated[axis.channels[axis.channels >= 0]].any() and name not in found:
-            raise CompactError(f"{axis.name} reads gated channels, and is not the weight of a plain layer that could do without the closed ones.")
+        if (
+            not axis.produces
+            and axis.is_parameter
+            and gated[axis.channels[axis.channels >= 0]].any()
+            and name not in found
+        ):
+            raise CompactError(
+                f"{axis.name} reads gated channels, and is not the weight of a plain layer that could do without the closed ones."
+            )
     for name, reader in found.items():
         if reader.groups > 1:
-            raise CompactError(f"{name} reads gated channels in {reader.groups} groups, which would not stay equally wide.")
+            raise CompactError(
+                f"{name} reads gated channels in {reader.groups} groups, which would not stay equally wide."
+            )
     return found
 
 
-def _where(graph: ChannelGraph, reader: Reader | None, gates: Mapping[str, Any]) -> tuple[Sequence[str], Tensor] | None:
+def _where(
+    graph: ChannelGraph, reader: Reader | None, gates: Mapping[str, Any]
+) -> tuple[Sequence[str], Tensor] | None:
     """Groups that a layer reads, and where every input slot is in their openings side by side."""
     if reader is None:
         return None
@@ -214,17 +266,28 @@ def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs)
         try:
             found = list(tensors_in(copied(*args, **kwargs)))
         except Exception as error:  # any forward may have sizes in it
-            raise CompactError(f"{type(network.network).__name__} does not run with live channels only ({clause(error)}).") from error
+            raise CompactError(
+                f"{type(network.network).__name__} does not run with live channels only ({clause(error)})."
+            ) from error
     name, broken = type(network.network).__name__, not_finite(wanted)
     if broken:
-        raise CompactError(f"{name} gives {broken} on these inputs, so its form with live channels only cannot be checked; give other inputs.")
-    if not difference(wanted, found).relative <= max((rounding(tensor.dtype) for tensor in wanted), default=0.0):
+        raise CompactError(
+            f"{name} gives {broken} on these inputs, so its form with live channels only cannot be checked; give other inputs."
+        )
+    if not difference(wanted, found).relative <= max(
+        (rounding(tensor.dtype) for tensor in wanted), default=0.0
+    ):
         raise CompactError(f"{name} computes something else with live channels only.")
 
 
 def live_slots(opens: Sequence[Tensor], places: Tensor) -> Tensor:
     """Which slots any input of the batch needs, bool (slots,); those without a gate are always needed."""
-    used = torch.cat([*((opening > 0).any(0) for opening in opens), torch.ones(1, dtype=torch.bool, device=opens[0].device)])
+    used = torch.cat(
+        [
+            *((opening > 0).any(0) for opening in opens),
+            torch.ones(1, dtype=torch.bool, device=opens[0].device),
+        ]
+    )
     return used[places]
 
 
@@ -249,7 +312,10 @@ def _bytes(flags: Tensor | None) -> bytes:
 
 def _folded(layer: Any, norm: Any) -> tuple[Tensor, Tensor]:
     """Weight and bias of a layer and the batch norm behind it."""
-    weight, bias = layer.weight.detach(), layer.bias.detach() if layer.bias is not None else layer.weight.new_zeros(len(layer.weight))
+    weight, bias = (
+        layer.weight.detach(),
+        layer.bias.detach() if layer.bias is not None else layer.weight.new_zeros(len(layer.weight)),
+    )
     if norm is None:
         return weight.clone(), bias.clone()
     fuse = fuse_linear_bn_weights if isinstance(layer, nn.Linear) else fuse_conv_bn_weights
@@ -263,7 +329,9 @@ def _geometry(layer: Any) -> tuple[list[int], list[int], list[int]]:
     """Stride, pads and dilation of a convolution."""
     if isinstance(layer, nn.Linear):
         return [], [], []
-    around = layer._reversed_padding_repeated_twice  # behind the last axis's two sides come those of the one before it
+    around = (
+        layer._reversed_padding_repeated_twice
+    )  # behind the last axis's two sides come those of the one before it
     pads = [around[2 * axis + side] for side in (0, 1) for axis in reversed(range(len(layer.kernel_size)))]
     return list(layer.stride), pads, list(layer.dilation)
 
@@ -273,18 +341,26 @@ def _runner(layer: Any) -> Any:
     if isinstance(layer, nn.Linear):
         return F.linear
     if layer.padding_mode != "zeros":
-        raise CompactError(f"A convolution that pads with {layer.padding_mode!r} cannot do without closed channels yet; use zeros.")
+        raise CompactError(
+            f"A convolution that pads with {layer.padding_mode!r} cannot do without closed channels yet; use zeros."
+        )
     if layer.groups > 1 and not layer.groups == layer.in_channels == layer.out_channels:
-        raise CompactError(f"A convolution of {layer.groups} groups cannot do without closed channels: its groups would not stay equally wide.")
+        raise CompactError(
+            f"A convolution of {layer.groups} groups cannot do without closed channels: its groups would not stay equally wide."
+        )
     operator = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}.get(type(layer))
     if operator is None:
-        raise CompactError(f"A {type(layer).__name__} cannot do without closed channels yet; linear layers and convolutions can.")
+        raise CompactError(
+            f"A {type(layer).__name__} cannot do without closed channels yet; linear layers and convolutions can."
+        )
     if layer.groups > 1:
         return partial(_depthwise, operator, layer.stride, layer.padding, layer.dilation)
     return partial(operator, stride=layer.stride, padding=layer.padding, dilation=layer.dilation)
 
 
-def _depthwise(operator: Any, stride: Any, padding: Any, dilation: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+def _depthwise(
+    operator: Any, stride: Any, padding: Any, dilation: Any, x: Tensor, weight: Tensor, bias: Tensor
+) -> Tensor:
     """A convolution with as many groups as it has filters."""
     made: Tensor = operator(x, weight, bias, stride, padding, dilation, len(weight))
     return made

@@ -86,9 +86,19 @@ class AtWidth(nn.Module):
         part, openings = self.part, self.part.live.openings
         for name, gate in zip(part.gated, part.gates):
             openings[name] = gate(x)
-        choices = [(_widths(gate).sum(1) < openings[name].open.sum()).sum() for name, gate in self.choosing.items()]
+        choices = [
+            (_widths(gate).sum(1) < openings[name].open.sum()).sum() for name, gate in self.choosing.items()
+        ]
         y: Tensor = torch.ops.prunus.at_width(
-            x, torch.stack(choices), part.weight, part.bias, self.number, part.stride, part.pads, part.dilation, part.depthwise
+            x,
+            torch.stack(choices),
+            part.weight,
+            part.bias,
+            self.number,
+            part.stride,
+            part.pads,
+            part.dilation,
+            part.depthwise,
         )
         return y
 
@@ -96,10 +106,24 @@ class AtWidth(nn.Module):
         """Rows and columns for every choice of widths."""
         found = {}
         for picked in np.ndindex(*(len(_widths(gate)) for gate in self.choosing.values())):
-            opens = {name: _widths(gate)[number, None] for (name, gate), number in zip(self.choosing.items(), picked)}
-            rows = None if self.part.places is None else live_slots([opens[name] for name in self.part.made], self.part.places)
-            columns = None if self.part.reads is None else live_slots([opens[name] for name in self.part.reads[0]], self.part.reads[1])
-            found[picked] = (None if rows is None else rows.numpy(), None if columns is None else columns.numpy())
+            opens = {
+                name: _widths(gate)[number, None]
+                for (name, gate), number in zip(self.choosing.items(), picked)
+            }
+            rows = (
+                None
+                if self.part.places is None
+                else live_slots([opens[name] for name in self.part.made], self.part.places)
+            )
+            columns = (
+                None
+                if self.part.reads is None
+                else live_slots([opens[name] for name in self.part.reads[0]], self.part.reads[1])
+            )
+            found[picked] = (
+                None if rows is None else rows.numpy(),
+                None if columns is None else columns.numpy(),
+            )
         return found
 
 
@@ -111,7 +135,10 @@ def involved(part: SkippingLayer) -> tuple[str, ...]:
 def few_parts(part: SkippingLayer, gates: Mapping[str, Gate]) -> bool:
     """Whether all gates of a layer choose between widths, and few enough of them for a copy of each part."""
     choosing = [gates[name] for name in involved(part)]
-    return all(isinstance(gate, Widths) for gate in choosing) and prod(len(_widths(gate)) for gate in choosing) <= MOST_PARTS
+    return (
+        all(isinstance(gate, Widths) for gate in choosing)
+        and prod(len(_widths(gate)) for gate in choosing) <= MOST_PARTS
+    )
 
 
 def _widths(gate: Gate) -> Tensor:
@@ -162,11 +189,18 @@ class _Choice:
         nodes, constants = [], []
         for gate in range(len(sizes)):
             constants.append(self._constant(np.array(gate, np.int64), f"gate{gate}"))
-            nodes.append(self._node("Gather", [self.choices, constants[-1].name], self._name(f"choice{gate}"), axis=0))
+            nodes.append(
+                self._node("Gather", [self.choices, constants[-1].name], self._name(f"choice{gate}"), axis=0)
+            )
         more, numbers, output = self._between(sizes, ())
-        return [*nodes, *more, self.onnx.helper.make_node("Identity", [output], [self.y])], [*constants, *numbers]
+        return [*nodes, *more, self.onnx.helper.make_node("Identity", [output], [self.y])], [
+            *constants,
+            *numbers,
+        ]
 
-    def _between(self, sizes: Sequence[int], picked: tuple[int, ...], low: int = 0, high: int | None = None) -> tuple[list[Any], list[Any], str]:
+    def _between(
+        self, sizes: Sequence[int], picked: tuple[int, ...], low: int = 0, high: int | None = None
+    ) -> tuple[list[Any], list[Any], str]:
         """Nodes, constants and output for widths low to high of the next gate, if those before it chose `picked`."""
         if len(picked) == len(sizes):
             return self._part(*self.parts[picked])
@@ -175,9 +209,13 @@ class _Choice:
             return self._between(sizes, (*picked, low))
         middle, label = (low + high) // 2, self._label()
         constant = self._constant(np.array(middle, np.int64), f"{label}/middle")
-        less = self._node("Less", [self._name(f"choice{len(picked)}"), constant.name], self._name(f"{label}/narrow"))
+        less = self._node(
+            "Less", [self._name(f"choice{len(picked)}"), constant.name], self._name(f"{label}/narrow")
+        )
         branches = {
-            "then_branch": self._graph(f"{label}/narrower", lambda: self._between(sizes, picked, low, middle)),
+            "then_branch": self._graph(
+                f"{label}/narrower", lambda: self._between(sizes, picked, low, middle)
+            ),
             "else_branch": self._graph(f"{label}/wider", lambda: self._between(sizes, picked, middle, high)),
         }
         output = self._name(f"{label}/output")
@@ -189,17 +227,28 @@ class _Choice:
         result = self.onnx.helper.make_tensor_value_info(output, kind, None)
         return self.onnx.helper.make_graph(nodes, self._name(label), [], [result], constants)
 
-    def _part(self, rows: NDArray[np.bool_] | None, columns: NDArray[np.bool_] | None) -> tuple[list[Any], list[Any], str]:
+    def _part(
+        self, rows: NDArray[np.bool_] | None, columns: NDArray[np.bool_] | None
+    ) -> tuple[list[Any], list[Any], str]:
         """The layer with some of its rows and columns: channels that it reads are gathered, and zeros put between those that it makes."""
         part, label, last = self.layer.part, self._label(), self.x
-        weight, bias = self.weight if rows is None else self.weight[rows], self.bias if rows is None else self.bias[rows]
+        weight, bias = (
+            self.weight if rows is None else self.weight[rows],
+            self.bias if rows is None else self.bias[rows],
+        )
         nodes, constants = [], []
 
         def step(kind: str, values: Sequence[NDArray[Any]], output: str, **settings: Any) -> None:
             nonlocal last
-            added = [self._constant(value, f"{label}/{output}{number}") for number, value in enumerate(values)]
+            added = [
+                self._constant(value, f"{label}/{output}{number}") for number, value in enumerate(values)
+            ]
             constants.extend(added)
-            nodes.append(self._node(kind, [last, *(one.name for one in added)], self._name(f"{label}/{output}"), **settings))
+            nodes.append(
+                self._node(
+                    kind, [last, *(one.name for one in added)], self._name(f"{label}/{output}"), **settings
+                )
+            )
             last = nodes[-1].output[0]
 
         if part.depthwise:
@@ -212,7 +261,15 @@ class _Choice:
             step("Gemm", [weight, bias], "made", transB=1)
         else:
             groups = len(weight) if part.depthwise else 1
-            step("Conv", [weight, bias], "made", strides=part.stride, pads=part.pads, dilations=part.dilation, group=groups)
+            step(
+                "Conv",
+                [weight, bias],
+                "made",
+                strides=part.stride,
+                pads=part.pads,
+                dilations=part.dilation,
+                group=groups,
+            )
         if rows is not None and not rows.all():
             around = np.zeros(2 * weight.ndim, np.int64)
             around[weight.ndim + 1] = 1  # one channel of zeros behind the others

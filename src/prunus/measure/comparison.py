@@ -82,7 +82,9 @@ def compare_latency(
     with tempfile.TemporaryDirectory() as folder:
         checks = {
             "before": onnx.export(before, example_inputs, Path(folder) / "before.onnx"),
-            "after": onnx.export(after, example_inputs, onnx_path or Path(folder) / "after.onnx", dynamic_batch, sheet=sheet),
+            "after": onnx.export(
+                after, example_inputs, onnx_path or Path(folder) / "after.onnx", dynamic_batch, sheet=sheet
+            ),
         }
         watch("measuring ONNX Runtime")
         files = {name: check.path for name, check in checks.items()}
@@ -107,7 +109,9 @@ def output_difference(before: nn.Module, after: nn.Module, inputs: Inputs) -> Di
 
 
 def _measured(runtime: str, batch: int, threads: int, times: Mapping[str, Latency]) -> Measured:
-    return Measured(runtime, batch, threads, times["before"], times["after"], speedup(times["before"], times["after"]))
+    return Measured(
+        runtime, batch, threads, times["before"], times["after"], speedup(times["before"], times["after"])
+    )
 
 
 def _batch(example_inputs: Inputs) -> int:

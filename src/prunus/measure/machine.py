@@ -19,7 +19,9 @@ from prunus.measure.timing import Latency
 
 TIMED_S = 3.0  # of every comparison, within these numbers of rounds:
 FEWEST_ROUNDS, MOST_ROUNDS = 8, 100
-Stopwatch = Callable[..., list[float]]  # networks -> milliseconds of the dense one, and of these, timed in turns
+Stopwatch = Callable[
+    ..., list[float]
+]  # networks -> milliseconds of the dense one, and of these, timed in turns
 
 
 class Machine(Protocol):
@@ -53,11 +55,19 @@ class Here:
         MissingExtraError: its packages are not installed.
     """
 
-    def __init__(self, runtime: str, threads: int = 1, folder: str | os.PathLike[str] | None = None, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        runtime: str,
+        threads: int = 1,
+        folder: str | os.PathLike[str] | None = None,
+        device: str = "cpu",
+    ) -> None:
         if runtime == "onnxruntime":
             onnx.require()
         self.name, self.threads = runtime, threads
-        self._probed = Probed(runtime if device == "cpu" else f"{runtime}-{device}", probe_of(runtime, device), threads, folder)
+        self._probed = Probed(
+            runtime if device == "cpu" else f"{runtime}-{device}", probe_of(runtime, device), threads, folder
+        )
 
     @property
     def step(self) -> int:
@@ -72,13 +82,26 @@ class Here:
     def stopwatch(self, dense: nn.Module, inputs: Inputs) -> Iterator[Stopwatch]:
         """To compare networks with a dense one, inside a block; for ONNX Runtime it is exported once."""
         with ExitStack() as stack:
-            first: Network = stack.enter_context(onnx_files({"dense": dense}, inputs))["dense"] if self.name == "onnxruntime" else dense
+            first: Network = (
+                stack.enter_context(onnx_files({"dense": dense}, inputs))["dense"]
+                if self.name == "onnxruntime"
+                else dense
+            )
             rounds = MOST_ROUNDS
 
             def timed(*networks: nn.Module) -> list[float]:
                 nonlocal rounds
-                entrants = {"dense": first} | {str(number): network for number, network in enumerate(networks)}
-                found = time_models(entrants, inputs, runtime=cast(Runtime, self.name), threads=self.threads, repeats=rounds, limit_s=TIMED_S)
+                entrants = {"dense": first} | {
+                    str(number): network for number, network in enumerate(networks)
+                }
+                found = time_models(
+                    entrants,
+                    inputs,
+                    runtime=cast(Runtime, self.name),
+                    threads=self.threads,
+                    repeats=rounds,
+                    limit_s=TIMED_S,
+                )
                 rounds = _rounds(found["dense"])
                 return [one.median_ms for one in found.values()]
 

@@ -14,7 +14,12 @@ from prunus.measure.timing import Clock
 
 
 def over_inputs(
-    runs: Mapping[str, Callable[[Any], object]], inputs: Sequence[Any], *, repeats: int = 5, warm_up: int = 3, clock: Clock = time.perf_counter
+    runs: Mapping[str, Callable[[Any], object]],
+    inputs: Sequence[Any],
+    *,
+    repeats: int = 5,
+    warm_up: int = 3,
+    clock: Clock = time.perf_counter,
 ) -> dict[str, Tensor]:
     """Milliseconds of every input, for several functions in turns: the median of its repeats, shape (inputs,); the quantiles over these are p50, p95.
 

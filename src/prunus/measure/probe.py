@@ -27,7 +27,12 @@ from prunus.measure.shapes import Pair, Shape, Widths
 Times = NDArray[np.float64]
 
 SHARES = (1 / 16, 1 / 8, 1 / 4, 3 / 8, 1 / 2, 5 / 8, 3 / 4, 7 / 8)
-COARSE = (1 / 16, 1 / 4, 1 / 2, 3 / 4)  # for matrix products, whose time has no stairs and whose weights may be large
+COARSE = (
+    1 / 16,
+    1 / 4,
+    1 / 2,
+    3 / 4,
+)  # for matrix products, whose time has no stairs and whose weights may be large
 BLOCKS = (32, 16, 8, 4)
 FLAT = 0.15  # treads may lie this much below the edge ahead of them, as a part of its height; they lie half of it below where there are no stairs
 _SCHEMA = 2
@@ -73,7 +78,11 @@ class Table:
 
     def _between(self, ladder: Widths, widths: Widths) -> tuple[Widths, Times]:
         """The rung at or below every width, once it is rounded up to its stair, and how far it is to the next one."""
-        stairs = np.clip(np.where(widths <= self.step // 2, self.step // 2, -(-widths // self.step) * self.step), ladder[0], ladder[-1])
+        stairs = np.clip(
+            np.where(widths <= self.step // 2, self.step // 2, -(-widths // self.step) * self.step),
+            ladder[0],
+            ladder[-1],
+        )
         low = np.clip(np.searchsorted(ladder, stairs, side="right") - 1, 0, max(0, len(ladder) - 2))
         high = np.minimum(low + 1, len(ladder) - 1)
         gap = np.maximum(ladder[high] - ladder[low], 1)
@@ -82,7 +91,9 @@ class Table:
 
 def ladder(width: int, step: int, shares: Sequence[float] = SHARES) -> tuple[int, ...]:
     """The widths that are probed: half a step, multiples of the step near these shares of the full width, and the full width itself."""
-    rungs = {max(step, round(share * width / step) * step) for share in shares} | ({step // 2} if step > 1 else set())
+    rungs = {max(step, round(share * width / step) * step) for share in shares} | (
+        {step // 2} if step > 1 else set()
+    )
     return tuple(sorted({rung for rung in rungs if rung < width} | {width}))
 
 
@@ -93,7 +104,10 @@ def rungs(shape: Shape, step: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
     if shape.groups == 0:
         return ladder(shape.inputs, step), (shape.outputs,)
     if shape.groups > 1:  # widths are those of every group, all alike
-        return tuple(tuple(shape.groups * each for each in ladder(width // shape.groups, 1)) for width in (shape.inputs, shape.outputs))  # type: ignore[return-value]
+        return tuple(
+            tuple(shape.groups * each for each in ladder(width // shape.groups, 1))
+            for width in (shape.inputs, shape.outputs)
+        )  # type: ignore[return-value]
     return ladder(shape.inputs, step), ladder(shape.outputs, step)
 
 
@@ -116,8 +130,14 @@ def block_width(probe: Probe, threads: int) -> int:
 
     def slope(block: int) -> float:
         """How far below the edge ahead the times on the treads are, as a part of what the stairs rise."""
-        treads = [(times[width], times[width // block * block], times[-(-width // block) * block]) for width in widths if width % block]
-        return sum(edge - time for time, _, edge in treads) / max(sum(edge - last for _, last, edge in treads), 1e-9)
+        treads = [
+            (times[width], times[width // block * block], times[-(-width // block) * block])
+            for width in widths
+            if width % block
+        ]
+        return sum(edge - time for time, _, edge in treads) / max(
+            sum(edge - last for _, last, edge in treads), 1e-9
+        )
 
     return next((block for block in BLOCKS if slope(block) <= FLAT), 1)
 
@@ -134,7 +154,9 @@ class Probed:
         folder: of the files; None = `cache_folder()`.
     """
 
-    def __init__(self, runtime: str, probe: Probe, threads: int = 1, folder: str | os.PathLike[str] | None = None) -> None:
+    def __init__(
+        self, runtime: str, probe: Probe, threads: int = 1, folder: str | os.PathLike[str] | None = None
+    ) -> None:
         self._probe, self._threads = probe, threads
         self._environment = {"runtime": runtime, "runtime_threads": threads} | {
             name: value for name, value in environment().items() if name not in ("python", "threads")
@@ -151,7 +173,9 @@ class Probed:
             self._write()
         return int(self._kept["step"])
 
-    def tables(self, shapes: Iterable[Shape], watch: Callable[[str, int, int], None] = lambda step, done, total: None) -> dict[Shape, Table]:
+    def tables(
+        self, shapes: Iterable[Shape], watch: Callable[[str, int, int], None] = lambda step, done, total: None
+    ) -> dict[Shape, Table]:
         """A table per distinct shape; those that are not in the file are measured."""
         step, found = self.step, {}
         distinct = list(dict.fromkeys(shapes))
@@ -163,11 +187,19 @@ class Probed:
                 self._kept["tables"][key] = self._probe(shape, pairs_of(shape, step), self._threads)
                 self._write()
             times = np.array(self._kept["tables"][key], dtype=np.float64).reshape(len(inputs), len(outputs))
-            found[shape] = Table(1 if shape.groups > 1 or shape.kind == "linear" else step, np.array(inputs), np.array(outputs), times)
+            found[shape] = Table(
+                1 if shape.groups > 1 or shape.kind == "linear" else step,
+                np.array(inputs),
+                np.array(outputs),
+                times,
+            )
         return found
 
     def _write(self) -> None:
-        content = {name: self._kept[name] for name in ("step", "tables")} | {"schema": _SCHEMA, "environment": self._environment}
+        content = {name: self._kept[name] for name in ("step", "tables")} | {
+            "schema": _SCHEMA,
+            "environment": self._environment,
+        }
         with suppress(FileFormatError):  # where nothing can be kept, tables are measured anew next time
             write_atomically(self.file, json.dumps(content | {"sha256": _digest(content)}).encode())
 
@@ -193,7 +225,11 @@ def _read(file: Path, environment: dict[str, Any]) -> dict[str, Any]:
 
 def _is_whole(kept: Any) -> bool:
     """Whether these are the entries that are written, with their checksum, and numbers that can be."""
-    if not isinstance(kept, dict) or kept.keys() != {"schema", "environment", "step", "tables", "sha256"} or kept["schema"] != _SCHEMA:
+    if (
+        not isinstance(kept, dict)
+        or kept.keys() != {"schema", "environment", "step", "tables", "sha256"}
+        or kept["schema"] != _SCHEMA
+    ):
         return False
     if kept["sha256"] != _digest({name: value for name, value in kept.items() if name != "sha256"}):
         return False

@@ -57,7 +57,11 @@ def _weight_shape(shape: Shape, pair: Pair) -> tuple[int, ...]:
     groups = shape.groups_at(read)
     if shape.kind == "linear":
         return read, made
-    return (read, made // groups, *shape.kernel) if shape.kind == "transposed" else (made, read // groups, *shape.kernel)
+    return (
+        (read, made // groups, *shape.kernel)
+        if shape.kind == "transposed"
+        else (made, read // groups, *shape.kernel)
+    )
 
 
 def _timed(shape: Shape, pairs: list[Pair], threads: int) -> dict[Pair, float]:
@@ -103,13 +107,24 @@ def _file(shape: Shape, pairs: list[Pair]) -> bytes:
     """A model in which every pair is a branch of its own: a slice of the input, the layer, a rectifier, and a mean, so that little comes out."""
     onnx: Any = importlib.import_module("onnx")
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
-    weights, nodes, outputs = [onnx.numpy_helper.from_array(np.array([1]), "axis"), onnx.numpy_helper.from_array(np.array([0]), "zero")], [], []
+    weights, nodes, outputs = (
+        [
+            onnx.numpy_helper.from_array(np.array([1]), "axis"),
+            onnx.numpy_helper.from_array(np.array([0]), "zero"),
+        ],
+        [],
+        [],
+    )
     for read in sorted({read for read, _ in pairs}):
         weights.append(onnx.numpy_helper.from_array(np.array([read]), f"end{read}"))
         nodes.append(helper.make_node("Slice", ["x", "zero", f"end{read}", "axis"], [f"x{read}"]))
     for pair in pairs:
         name = _name(pair)
-        weights.append(onnx.numpy_helper.from_array(np.full(_weight_shape(shape, pair), 0.01, dtype=np.float32), f"w{name}"))
+        weights.append(
+            onnx.numpy_helper.from_array(
+                np.full(_weight_shape(shape, pair), 0.01, dtype=np.float32), f"w{name}"
+            )
+        )
         weights.append(onnx.numpy_helper.from_array(np.zeros(pair[1], dtype=np.float32), f"b{name}"))
         nodes += _branch(helper, shape, pair, name)
         outputs.append(helper.make_tensor_value_info(f"o{name}", floats, None))

@@ -23,7 +23,9 @@ def probe_torch(shape: Shape, pairs: Sequence[Pair], threads: int, device: str =
     """Milliseconds of a shape at every pair of widths: medians of some samples, pairs in turns."""
     with torch.inference_mode(), pinned_threads(threads):
         runs = {pair: _call(shape, pair, device) for pair in pairs}
-        calls = {pair: max(1, round(SHORTEST_SAMPLE_S / max(1e-7, _seconds(run, 1)))) for pair, run in runs.items()}
+        calls = {
+            pair: max(1, round(SHORTEST_SAMPLE_S / max(1e-7, _seconds(run, 1)))) for pair, run in runs.items()
+        }
         samples: dict[Pair, list[float]] = {pair: [] for pair in runs}
         for _ in range(SAMPLES):
             for pair, run in runs.items():
@@ -65,7 +67,9 @@ def _layer(shape: Shape, read: int, made: int, device: str) -> Callable[[Tensor]
     if shape.kind == "transposed":
         weight = full(read, made // groups, *shape.kernel)
         turned = _TRANSPOSED[len(shape.kernel)]
-        return lambda x: turned(x, weight, bias, shape.stride, shape.padding, shape.output_padding, groups, shape.dilation)
+        return lambda x: turned(
+            x, weight, bias, shape.stride, shape.padding, shape.output_padding, groups, shape.dilation
+        )
     weight = full(made, read // groups, *shape.kernel)
     convolution = _CONVOLUTIONS[len(shape.kernel)]
     return lambda x: convolution(x, weight, bias, shape.stride, shape.padding, shape.dilation, groups)

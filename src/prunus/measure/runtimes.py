@@ -37,7 +37,9 @@ def require(runtime: Runtime) -> None:
         MissingExtraError: packages are not installed.
     """
     if runtime not in ("torch", "torch-compile", "onnxruntime", "openvino"):
-        raise ConfigError(f"There is no runtime {runtime!r}: torch, torch-compile, onnxruntime and openvino are known.")
+        raise ConfigError(
+            f"There is no runtime {runtime!r}: torch, torch-compile, onnxruntime and openvino are known."
+        )
     if runtime == "torch-compile" and not any(map(shutil.which, (os.environ.get("CXX", ""), *COMPILERS))):
         raise ConfigError("torch.compile needs a C++ compiler: install g++, or name one in the variable CXX.")
     if runtime == "openvino" and find_spec("openvino") is None:
@@ -79,15 +81,21 @@ def time_models(
 
 
 @contextmanager
-def running(models: Mapping[str, Network], example_inputs: Inputs, *, runtime: Runtime = "torch", threads: int = 1) -> Iterator[Runs]:
+def running(
+    models: Mapping[str, Network], example_inputs: Inputs, *, runtime: Runtime = "torch", threads: int = 1
+) -> Iterator[Runs]:
     """Networks as functions without arguments, each a forward pass, inside the block; arguments and errors as for `time_models`."""
     require(runtime)
     if runtime in ("onnxruntime", "openvino"):
         with onnx_files(models, example_inputs) as files:
-            yield (onnx_runs if runtime == "onnxruntime" else _openvino_runs)(files, example_inputs, threads=threads)
+            yield (onnx_runs if runtime == "onnxruntime" else _openvino_runs)(
+                files, example_inputs, threads=threads
+            )
         return
     networks = {name: _module(network, runtime) for name, network in models.items()}
-    with (torch_runs if runtime == "torch" else _compiled_runs)(networks, example_inputs, threads=threads) as runs:
+    with (torch_runs if runtime == "torch" else _compiled_runs)(
+        networks, example_inputs, threads=threads
+    ) as runs:
         yield runs
 
 
@@ -101,19 +109,25 @@ def onnx_files(models: Mapping[str, Network], example_inputs: Inputs) -> Iterato
     """
     with tempfile.TemporaryDirectory() as folder:
         yield {
-            name: network if isinstance(network, Path) else onnx.export(network, example_inputs, Path(folder) / f"{number}.onnx").path
+            name: network
+            if isinstance(network, Path)
+            else onnx.export(network, example_inputs, Path(folder) / f"{number}.onnx").path
             for number, (name, network) in enumerate(models.items())
         }
 
 
 def _module(network: Network, runtime: Runtime) -> nn.Module:
     if isinstance(network, Path):
-        raise ConfigError(f"{network} is an ONNX file, which {runtime} cannot run: onnxruntime and openvino can.")
+        raise ConfigError(
+            f"{network} is an ONNX file, which {runtime} cannot run: onnxruntime and openvino can."
+        )
     return network
 
 
 @contextmanager
-def _compiled_runs(models: Mapping[str, nn.Module], example_inputs: Inputs, *, threads: int) -> Iterator[Runs]:
+def _compiled_runs(
+    models: Mapping[str, nn.Module], example_inputs: Inputs, *, threads: int
+) -> Iterator[Runs]:
     """Compiled for these shapes and so many threads; what was compiled before in this process is forgotten, and this is afterwards."""
     torch.compiler.reset()
     try:
@@ -123,7 +137,9 @@ def _compiled_runs(models: Mapping[str, nn.Module], example_inputs: Inputs, *, t
                     run()
                 except Exception as error:  # the compiler has many types; none of them is the user's to know
                     inner: BaseException = getattr(error, "inner_exception", error)
-                    raise PrunusError(f"torch.compile cannot run {name}: {onnx.first_cause(inner)}.") from error
+                    raise PrunusError(
+                        f"torch.compile cannot run {name}: {onnx.first_cause(inner)}."
+                    ) from error
             yield runs
     finally:
         torch.compiler.reset()
@@ -147,7 +163,12 @@ def _compiled(model: nn.Module) -> Callable[..., object]:
 def _openvino_runs(files: Mapping[str, Path], example_inputs: Inputs, *, threads: int) -> Runs:
     """ONNX files in OpenVINO on the CPU, in 32-bit floats: where the processor can, it would compute in 16 bits by itself."""
     openvino = _openvino()
-    settings = {"INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    settings = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     core = openvino.Core()
 
     def runner(path: Path) -> Callable[[], None]:

@@ -79,8 +79,12 @@ def timed_layers(graph: ChannelGraph) -> TimedLayers:
             shapes.append(shape)
             sides.append((_follows(graph, *read), _follows(graph, *made)))
     counts = [[side[which] for side in sides] for which in (0, 1)]
-    fixed = np.array([[fixed for fixed, _ in side] for side in counts], dtype=np.int64).reshape(2, len(shapes))
-    per_group = np.array([[row for _, row in side] for side in counts], dtype=np.int64).reshape(2, len(shapes), len(graph.groups))
+    fixed = np.array([[fixed for fixed, _ in side] for side in counts], dtype=np.int64).reshape(
+        2, len(shapes)
+    )
+    per_group = np.array([[row for _, row in side] for side in counts], dtype=np.int64).reshape(
+        2, len(shapes), len(graph.groups)
+    )
     return TimedLayers(tuple(shapes), fixed, per_group)
 
 

@@ -165,7 +165,9 @@ def torch_runs(
         yield {name: runner(prepare(model)) for name, model in models.items()}
 
 
-def onnx_runs(files: Mapping[str, Path], example_inputs: Inputs, *, threads: int = 1) -> dict[str, Callable[[], None]]:
+def onnx_runs(
+    files: Mapping[str, Path], example_inputs: Inputs, *, threads: int = 1
+) -> dict[str, Callable[[], None]]:
     """ONNX files as functions without arguments, in ONNX Runtime's CPU provider. Raises MissingExtraError if it is not installed."""
 
     def runner(path: Path) -> Callable[[], None]:
@@ -193,7 +195,9 @@ def take_turns(
     if not runs or repeats < 1 or warm_up < 1:
         raise ConfigError("Latency needs at least one model, one repeat and one round of warm-up.")
     shortest = {name: min(_sample(run, 1, clock) for _ in range(warm_up)) for name, run in runs.items()}
-    calls = {name: max(1, math.ceil(SHORTEST_SAMPLE_S / max(seconds, 1e-9))) for name, seconds in shortest.items()}
+    calls = {
+        name: max(1, math.ceil(SHORTEST_SAMPLE_S / max(seconds, 1e-9))) for name, seconds in shortest.items()
+    }
     samples: dict[str, list[float]] = {name: [] for name in runs}
     order, started = list(runs), clock()
     for turn in range(repeats):
@@ -213,9 +217,17 @@ def _sample(run: Callable[[], None], calls: int, clock: Clock) -> float:
 
 
 def _summary(seconds: Sequence[float]) -> Latency:
-    quartiles = torch.quantile(torch.tensor(seconds, dtype=torch.float64), torch.tensor([0.25, 0.5, 0.75]).double())
+    quartiles = torch.quantile(
+        torch.tensor(seconds, dtype=torch.float64), torch.tensor([0.25, 0.5, 0.75]).double()
+    )
     low, middle, high = (float(1e3 * value) for value in quartiles)
-    return Latency(median_ms=middle, q25_ms=low, q75_ms=high, repeats=len(seconds), samples_ms=tuple(1e3 * value for value in seconds))
+    return Latency(
+        median_ms=middle,
+        q25_ms=low,
+        q75_ms=high,
+        repeats=len(seconds),
+        samples_ms=tuple(1e3 * value for value in seconds),
+    )
 
 
 def _sign_test(wins: int, rounds: int) -> float:

@@ -40,7 +40,10 @@ __all__ = [
     "twofold",
 ]
 
-_names, _files = names_of(__name__, _HOMES), files_of(__name__, [name for name in __all__ if name not in _HOMES])
+_names, _files = (
+    names_of(__name__, _HOMES),
+    files_of(__name__, [name for name in __all__ if name not in _HOMES]),
+)
 
 
 def __getattr__(name: str) -> Any:

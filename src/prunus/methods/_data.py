@@ -48,7 +48,10 @@ class Placed:
 
     def pairs(self) -> Iterator[Batch]:
         """With their targets."""
-        return ((placed(inputs, self._model), moved(targets, self._model)) for inputs, targets in self._inputs.pairs())
+        return (
+            (placed(inputs, self._model), moved(targets, self._model))
+            for inputs, targets in self._inputs.pairs()
+        )
 
     def __iter__(self) -> Iterator[Any]:
         return (inputs for inputs, _ in self.pairs())
@@ -57,20 +60,32 @@ class Placed:
 def held_out(task: Task) -> Task:
     """The task; raises TargetError if it has no samples to choose by."""
     if task.validation is None:
-        raise TargetError("A tolerance is kept on held-out samples, so the task needs some: give it `validation`.")
+        raise TargetError(
+            "A tolerance is kept on held-out samples, so the task needs some: give it `validation`."
+        )
     return task
 
 
 def steps_of(task: Task, config: TrainConfig) -> int:
     """Steps of a whole training."""
-    return config.epochs * steps_per_epoch(task.count("train"), config.batch_size if task.kind("train") == "samples" else 1)
+    return config.epochs * steps_per_epoch(
+        task.count("train"), config.batch_size if task.kind("train") == "samples" else 1
+    )
 
 
 class Passes:
     """(inputs, targets) of a part, pass after pass, where a model lies: samples in a new order each time, batches as they come."""
 
-    def __init__(self, task: Task, part: Part, model: nn.Module, config: TrainConfig, augmented: bool = False) -> None:
-        self._task, self._part, self._model, self._config, self._augmented = task, part, model, config, augmented
+    def __init__(
+        self, task: Task, part: Part, model: nn.Module, config: TrainConfig, augmented: bool = False
+    ) -> None:
+        self._task, self._part, self._model, self._config, self._augmented = (
+            task,
+            part,
+            model,
+            config,
+            augmented,
+        )
         self._generator = torch.Generator().manual_seed(config.seed)
 
     def __iter__(self) -> Iterator[Batch]:
@@ -123,7 +138,11 @@ def callback(pruning: Pruning, model: nn.Module) -> Pruning:
 def placed(inputs: Any, model: nn.Module) -> Any:
     """Inputs of any form where a model lies, in its type."""
     device, dtype = placement(model)
-    return tree_map_only(Tensor, lambda tensor: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device), inputs)
+    return tree_map_only(
+        Tensor,
+        lambda tensor: tensor.to(device, dtype) if tensor.is_floating_point() else tensor.to(device),
+        inputs,
+    )
 
 
 def moved(targets: Any, model: nn.Module) -> Any:

@@ -71,7 +71,9 @@ def adversarial_pruning(
         PlanError: no channels, or what `ChannelFactors` raises.
     """
     if every < 1 or min(mu, strength) < 0:
-        raise TargetError(f"There is at least one step between updates, and mu and strength are 0 or more; not {every}, {mu} and {strength}.")
+        raise TargetError(
+            f"There is at least one step between updates, and mu and strength are 0 or more; not {every}, {mu} and {strength}."
+        )
     config, clock = config or PAPER, Clock(watch)
     teacher = copy.deepcopy(model)
     student, graph = traced_copy(model, example_of(task, model))
@@ -82,7 +84,17 @@ def adversarial_pruning(
     factors = ChannelFactors(student, graph, masks)
     with clock.steps(FIRST), mode(teacher, training=False), mode(student, training=True), seeded(config.seed):
         _train(student, teacher, judge, masks, weights, task, config, mu, strength, every, clock)
-    return finish(student, graph, factors, masks.masks, strength, task, clock, tuning, {BEFORE: model, "trained with masks": student})
+    return finish(
+        student,
+        graph,
+        factors,
+        masks.masks,
+        strength,
+        task,
+        clock,
+        tuning,
+        {BEFORE: model, "trained with masks": student},
+    )
 
 
 def _train(
@@ -99,7 +111,10 @@ def _train(
     clock: Clock,
 ) -> None:
     """Discriminator, student and masks, in turns."""
-    learners = [torch.optim.SGD(own, config.lr, config.momentum, weight_decay=config.weight_decay) for own in (judge.parameters(), weights)]
+    learners = [
+        torch.optim.SGD(own, config.lr, config.momentum, weight_decay=config.weight_decay)
+        for own in (judge.parameters(), weights)
+    ]
     update, done, passes = Fista(masks.masks), 0, Passes(task, "train", student, config, augmented=True)
     for epoch in range(config.epochs):
         clock.watch(FIRST, epoch, config.epochs)
@@ -129,7 +144,9 @@ def _classes(teacher: nn.Module, task: Task) -> int:
     with mode(teacher, training=False), torch.no_grad():
         logits = teacher(seen_by(task, teacher))
     if not isinstance(logits, Tensor) or logits.dim() < 2 or task.loss == "model":
-        raise ConfigError(f"{type(teacher).__name__} must return logits (batch, classes), by which student and teacher are told apart.")
+        raise ConfigError(
+            f"{type(teacher).__name__} must return logits (batch, classes), by which student and teacher are told apart."
+        )
     return int(logits.shape[1])
 
 

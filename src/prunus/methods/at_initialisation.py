@@ -63,7 +63,10 @@ def snip_pruning(
     start, loss = copy.deepcopy(model), task.per_sample_loss
     graph = clock.time("tracing", lambda: trace(start, example_of(task, start)))
     batch = next(iter(Passes(task, "train", start, config)))
-    ranks = clock.time("scoring", lambda: channel_saliency(graph, batch, lambda outputs, targets: loss(outputs, targets).mean()))
+    ranks = clock.time(
+        "scoring",
+        lambda: channel_saliency(graph, batch, lambda outputs, targets: loss(outputs, targets).mean()),
+    )
     chosen = plan(graph, ranks, **{kind: value}, scope=scope, protect=protect)  # type: ignore[arg-type]
     outcome = remove(start, graph, chosen, target, None, clock, inputs=seen_by(task, start))
     with clock.steps(FIRST):

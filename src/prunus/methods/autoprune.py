@@ -72,17 +72,25 @@ def autoprune(
         PlanError: no channels, or what `ChannelFactors` raises.
     """
     if not gate_lr > 0 or strength < 0:
-        raise TargetError(f"A learning rate is above 0 and a strength is 0 or more; not {gate_lr} and {strength}.")
+        raise TargetError(
+            f"A learning rate is above 0 and a strength is 0 or more; not {gate_lr} and {strength}."
+        )
     if task.validation is None:
-        raise TargetError("The gates learn on held-out samples, so the task needs some: give it `validation`.")
+        raise TargetError(
+            "The gates learn on held-out samples, so the task needs some: give it `validation`."
+        )
     config, clock = replace(config or CONFIG, keep="last"), Clock(watch)
     trained, graph = traced_copy(model, example_of(task, model))
     gates = Gates(_ranks(graph))
     factors = ChannelFactors(trained, graph, gates, BySign.apply)
     learner = GateLearner(gates, trained, task, config, gate_lr, strength)
     with clock.steps(FIRST):
-        history = task.fit(trained, config, pruning=callback(learner, trained), **journal.options(FIRST, watch))
-    outcome = finish(trained, graph, factors, gates.numbers, strength, task, clock, tuning, {"trained with gates": trained})
+        history = task.fit(
+            trained, config, pruning=callback(learner, trained), **journal.options(FIRST, watch)
+        )
+    outcome = finish(
+        trained, graph, factors, gates.numbers, strength, task, clock, tuning, {"trained with gates": trained}
+    )
     return replace(outcome, training=history)
 
 
@@ -98,7 +106,9 @@ class GateLearner(Pruning):
         strength: of the regulariser.
     """
 
-    def __init__(self, gates: Gates, model: nn.Module, task: Task, config: TrainConfig, lr: float, strength: float) -> None:
+    def __init__(
+        self, gates: Gates, model: nn.Module, task: Task, config: TrainConfig, lr: float, strength: float
+    ) -> None:
         self._gates, self._model, self._task, self._lr, self._strength = gates, model, task, lr, strength
         self._passes = Passes(task, "validation", model, config)
         self._done, self._stream = 0, self._again()
@@ -170,5 +180,7 @@ def _ranks(graph: ChannelGraph) -> Tensor:
     """1/n, 2/n, ... 1 for the n channels of a group, the smallest filter first, (num_channels,)."""
     norms, found = filter_norms(graph), torch.empty(graph.num_channels)
     for group in graph.groups:
-        found[torch.from_numpy(group.channels)[norms[group.channels].argsort()]] = torch.arange(1.0, group.size + 1) / group.size
+        found[torch.from_numpy(group.channels)[norms[group.channels].argsort()]] = (
+            torch.arange(1.0, group.size + 1) / group.size
+        )
     return found

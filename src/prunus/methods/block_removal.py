@@ -83,17 +83,32 @@ def fewer_blocks(
     if blocks < 1:
         raise TargetError(f"At least one block goes, not {blocks}.")
     clock, example = Clock(watch), example_of(task, model)
-    choice = clock.time("leaving out residual blocks", lambda: block_choice(model, example, task, blocks, evenly=evenly, watch=watch))
+    choice = clock.time(
+        "leaving out residual blocks",
+        lambda: block_choice(model, example, task, blocks, evenly=evenly, watch=watch),
+    )
     start = choice.model.eval()
     graph = clock.time("tracing", lambda: trace(start, example))
     nothing = make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
     before = {BEFORE: model, "without blocks": start}
-    outcome = remove(start, graph, nothing, Target("rate", 0.0), task, clock, tuning=config, before=before, teacher=model if teach else None)
+    outcome = remove(
+        start,
+        graph,
+        nothing,
+        Target("rate", 0.0),
+        task,
+        clock,
+        tuning=config,
+        before=before,
+        teacher=model if teach else None,
+    )
     found = {"losses": choice.losses, "removable": choice.removable}
     return replace(outcome, blocks=choice.blocks, whole=trace(model, example).cost(), found=found)
 
 
-def block_choice(model: nn.Module, example_inputs: Inputs, task: Task, blocks: int, *, evenly: bool, watch: Watch) -> BlockChoice:
+def block_choice(
+    model: nn.Module, example_inputs: Inputs, task: Task, blocks: int, *, evenly: bool, watch: Watch
+) -> BlockChoice:
     """The blocks without which the task's loss on samples that are not reported on is lowest; its metric highest, where models know the loss."""
     some = task.few("validation" if task.validation is not None else "train", JUDGED)
 
@@ -129,11 +144,15 @@ def leave_out(
     """
     origin = getattr(model, "prunus", None)
     if isinstance(origin, Origin) and origin.plan.removed:
-        raise PlanError(f"This {type(model).__name__} lacks channels already: leave out blocks of the whole network, and remove channels after that.")
+        raise PlanError(
+            f"This {type(model).__name__} lacks channels already: leave out blocks of the whole network, and remove channels after that."
+        )
     removable = residual_blocks(model, trace(model, example_inputs))
     wanted = enough if isinstance(enough, int) else len(removable)
     if not removable or not 0 <= wanted <= len(removable):
-        raise TargetError(f"{type(model).__name__} has {len(removable)} residual blocks that can be left out, not {max(wanted, 1)}.")
+        raise TargetError(
+            f"{type(model).__name__} has {len(removable)} residual blocks that can be left out, not {max(wanted, 1)}."
+        )
 
     def judged(blocks: tuple[str, ...]) -> float:
         shorter = without_blocks(model, blocks)
@@ -144,14 +163,20 @@ def leave_out(
     losses = [judged(gone)]
     found, done = without_blocks(model, gone), callable(enough) and enough(model)
     while len(gone) < wanted and not done:
-        left = _of_fullest_stages(removable, gone) if evenly else [name for name in removable if name not in gone]
+        left = (
+            _of_fullest_stages(removable, gone)
+            if evenly
+            else [name for name in removable if name not in gone]
+        )
         watch("leaving out residual blocks", len(gone), wanted if isinstance(enough, int) else 0)
         best, name = min((judged((*gone, name)), number, name) for number, name in enumerate(left))[::2]
         gone, losses = (*gone, name), [*losses, best]
         found = without_blocks(model, gone)
         done = callable(enough) and enough(found)
     if callable(enough) and not done:
-        raise TargetError(f"{type(model).__name__} is not small enough without its {len(removable)} residual blocks that can be left out.")
+        raise TargetError(
+            f"{type(model).__name__} is not small enough without its {len(removable)} residual blocks that can be left out."
+        )
     return BlockChoice(found, gone, tuple(losses), removable)
 
 
@@ -159,7 +184,11 @@ def _of_fullest_stages(removable: Sequence[str], gone: Sequence[str]) -> list[st
     """Blocks that are left of the stages with the largest share of blocks left."""
     had, lost = Counter(map(_stage, removable)), Counter(map(_stage, gone))
     lowest = min(Fraction(lost[stage], had[stage]) for stage in had)
-    return [name for name in removable if name not in gone and Fraction(lost[_stage(name)], had[_stage(name)]) == lowest]
+    return [
+        name
+        for name in removable
+        if name not in gone and Fraction(lost[_stage(name)], had[_stage(name)]) == lowest
+    ]
 
 
 def _stage(block: str) -> str:

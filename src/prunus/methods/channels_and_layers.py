@@ -79,17 +79,25 @@ def channels_and_layers(
     """
     if not strength >= 0:
         raise TargetError(f"The strength of the penalty on MACs is 0 or more, not {strength}.")
-    config, clock, example = replace(config or TrainConfig(), keep="last"), Clock(watch), example_of(task, model)
+    config, clock, example = (
+        replace(config or TrainConfig(), keep="last"),
+        Clock(watch),
+        example_of(task, model),
+    )
     trained, graph = traced_copy(model, example)
     removable = residual_blocks(trained, graph)
     gates = Gates(graph, removable)
     factors = ChannelFactors(trained, graph, gates)
     hooks = [
-        trained.get_submodule(name).register_forward_hook(lambda block, given, made, index=index: gates.mixed(index, given[0], made))
+        trained.get_submodule(name).register_forward_hook(
+            lambda block, given, made, index=index: gates.mixed(index, given[0], made)
+        )
         for index, name in enumerate(removable)
     ]
     with clock.steps(FIRST):
-        history = task.fit(trained, config, besides=lambda: strength * gates.macs(), **journal.options(FIRST, watch))
+        history = task.fit(
+            trained, config, besides=lambda: strength * gates.macs(), **journal.options(FIRST, watch)
+        )
     trained.eval()
     inputs = drawn_inputs(trained, graph, torch.Generator().manual_seed(0))
     gated = outputs_of(trained, inputs)
@@ -101,8 +109,16 @@ def channels_and_layers(
     left = trace(dense, example)
     plan = plan_above(left, carried(graph, left, gates.channels.detach().cpu().double()))
     before = {BEFORE: model, "trained with gates": dense}
-    outcome = remove(dense, left, plan, Target("strength", strength), task, clock, tuning=tuning, before=before)
-    return replace(outcome, training=history, blocks=closed, whole=graph.cost() if closed else None, found={"removable": removable})
+    outcome = remove(
+        dense, left, plan, Target("strength", strength), task, clock, tuning=tuning, before=before
+    )
+    return replace(
+        outcome,
+        training=history,
+        blocks=closed,
+        whole=graph.cost() if closed else None,
+        found={"removable": removable},
+    )
 
 
 def _without(trained: nn.Module, closed: Sequence[str], gated: list[Tensor], inputs: Inputs) -> nn.Module:
@@ -112,9 +128,13 @@ def _without(trained: nn.Module, closed: Sequence[str], gated: list[Tensor], inp
     try:
         apart = difference(gated, outputs_of(dense, inputs))  # type: ignore[arg-type]  # positional and keyword arguments, as drawn
     except Exception as error:  # any forward may look into its blocks
-        raise CompactError(f"{name} does not run without its closed blocks {', '.join(closed)} ({clause(error)}).") from error
+        raise CompactError(
+            f"{name} does not run without its closed blocks {', '.join(closed)} ({clause(error)})."
+        ) from error
     if not_finite(gated):
-        raise CompactError(f"{name} gives {not_finite(gated)} once it is trained with gates; train it with a smaller learning rate.")
+        raise CompactError(
+            f"{name} gives {not_finite(gated)} once it is trained with gates; train it with a smaller learning rate."
+        )
     if not apart.relative <= rounding(torch.float32):
         raise CompactError(f"{name} computes something else without its closed blocks {', '.join(closed)}.")
     return dense
@@ -141,8 +161,13 @@ class Gates(nn.Module):
         self.blocks = nn.Parameter(torch.full((len(blocks),), START / SPEED))
         costs = graph.costs
         constants, factors = costs.macs
-        modules = [graph.records[contraction.record].module for contraction in graph.contractions]  # one product of the costs each, in order
-        inside = [next((i for i, block in enumerate(blocks) if f"{name}.".startswith(f"{block}.")), len(blocks)) for name in modules]
+        modules = [
+            graph.records[contraction.record].module for contraction in graph.contractions
+        ]  # one product of the costs each, in order
+        inside = [
+            next((i for i, block in enumerate(blocks) if f"{name}.".startswith(f"{block}.")), len(blocks))
+            for name in modules
+        ]
         for name, value in {
             "group_of_channel": graph.group_of_channel, "per_group": costs.per_group, "fixed": costs.fixed, "constants": constants,
             "factors": factors, "inside": np.array(inside, dtype=np.int64),
@@ -165,7 +190,9 @@ class Gates(nn.Module):
 
     def macs(self) -> Tensor:
         """MACs behind the gates, as a share of all."""
-        kept = self.per_group.new_zeros(self.per_group.shape[1]).index_add(0, self.group_of_channel, self().double())
+        kept = self.per_group.new_zeros(self.per_group.shape[1]).index_add(
+            0, self.group_of_channel, self().double()
+        )
         lengths = self.fixed + self.per_group @ kept
         open_ = torch.cat([self.of_blocks().double(), lengths.new_ones(1)])[self.inside]
         return (self.constants * lengths[self.factors].prod(1) * open_).sum() / self.total
@@ -178,7 +205,9 @@ def carried(old: ChannelGraph, new: ChannelGraph, values: Tensor) -> Tensor:
     found = values.new_ones(new.num_channels)
     for axis in new.axes:
         free = axis.channels >= 0
-        found[torch.from_numpy(axis.channels[free])] = known[torch.from_numpy(before[axis.name, axis.dim][free])]
+        found[torch.from_numpy(axis.channels[free])] = known[
+            torch.from_numpy(before[axis.name, axis.dim][free])
+        ]
     return found
 
 

@@ -171,16 +171,24 @@ class Journal:
         }
 
 
-def wish(figures: Mapping[str, float | str | None], default: tuple[TargetKind, float] | None = None) -> tuple[TargetKind, float | str]:
+def wish(
+    figures: Mapping[str, float | str | None], default: tuple[TargetKind, float] | None = None
+) -> tuple[TargetKind, float | str]:
     """The one target that was given, or the default where none was; raises TargetError for several, or none."""
     given = [(kind, value) for kind, value in figures.items() if value is not None]
     if not given and default is not None:
         return default
     if len(given) != 1:
-        raise TargetError(f"Give one target of {', '.join(figures)}, not {' and '.join(kind for kind, _ in given) or 'none'}.")
+        raise TargetError(
+            f"Give one target of {', '.join(figures)}, not {' and '.join(kind for kind, _ in given) or 'none'}."
+        )
     return given[0]  # type: ignore[return-value]  # the kinds are the names of the arguments
 
 
 def _file(checkpoint: Path, step: str) -> Path:
     """The checkpoint of a training."""
-    return checkpoint if step == FIRST else checkpoint.with_stem(f"{checkpoint.stem}-{step.replace(',', '').replace(' ', '-')}")
+    return (
+        checkpoint
+        if step == FIRST
+        else checkpoint.with_stem(f"{checkpoint.stem}-{step.replace(',', '').replace(' ', '-')}")
+    )

@@ -121,7 +121,11 @@ def history_pruning(
         if history is None:
             norms, trained = game.fit(dense, config, FIRST)
         else:
-            norms = history if isinstance(history, Tensor) else _earlier(dense, example_of(task, dense), Path(history))
+            norms = (
+                history
+                if isinstance(history, Tensor)
+                else _earlier(dense, example_of(task, dense), Path(history))
+            )
         baseline = best = game.value(dense)
         current, plan, retrained, trials = dense, None, None, list[Trial]()
         for number, round_ in enumerate(asked, 1):
@@ -129,7 +133,9 @@ def history_pruning(
             pairs = closest_pairs(graph, norms, channels_going(graph, round_, protect))
             chosen = _without(graph, pairs)
             named = _named(graph, norms, pairs)
-            small = compact(game.pulled(current, graph, pairs, round_, number, pull_strength, regulariser), chosen)
+            small = compact(
+                game.pulled(current, graph, pairs, round_, number, pull_strength, regulariser), chosen
+            )
             norms, done = game.fit(small, round_.retrain, f"round {number}, retraining")
             reached = game.value(small)
             accepted = best - reached <= tolerance
@@ -146,7 +152,9 @@ def history_pruning(
     )  # fmt: skip
 
 
-def _rounds(rounds: int | Sequence[Round], rate: float, pull_epochs: int, tuning: TrainConfig) -> Sequence[Round]:
+def _rounds(
+    rounds: int | Sequence[Round], rate: float, pull_epochs: int, tuning: TrainConfig
+) -> Sequence[Round]:
     if not isinstance(rounds, int):
         return rounds
     return [Round(rate, replace(tuning, epochs=pull_epochs), tuning)] * rounds
@@ -162,10 +170,15 @@ class _Game:
         self._norms: list[dict[str, Tensor]] = []
         self._pairs: list[dict[str, tuple[Pair, ...]]] = []
 
-    def fit(self, network: nn.Module, config: TrainConfig, step: str, besides: Callable[[], Tensor] | None = None) -> tuple[Tensor, History]:
+    def fit(
+        self, network: nn.Module, config: TrainConfig, step: str, besides: Callable[[], Tensor] | None = None
+    ) -> tuple[Tensor, History]:
         """Train; also the norms of its epochs, (epochs, channels)."""
         norms = NormHistory(example_of(self._task, network))
-        options: dict[str, Any] = {"pruning": callback(norms, network), **self._journal.options(step, self._watch)}
+        options: dict[str, Any] = {
+            "pruning": callback(norms, network),
+            **self._journal.options(step, self._watch),
+        }
         done = self._task.fit(network, config, besides=besides, **options)
         return torch.stack(norms.norms), done
 
@@ -195,7 +208,9 @@ class _Game:
         self._distances.append((before, float(pair_distance(pulled, graph, pairs).detach())))
         return pulled
 
-    def note(self, channels: dict[str, int], norms: dict[str, Tensor], pairs: dict[str, tuple[Pair, ...]]) -> None:
+    def note(
+        self, channels: dict[str, int], norms: dict[str, Tensor], pairs: dict[str, tuple[Pair, ...]]
+    ) -> None:
         """What a round came to."""
         self._channels.append(channels)
         self._norms.append(norms)
@@ -213,7 +228,9 @@ def _earlier(model: nn.Module, example: Any, folder: Path) -> Tensor:
     found = folder.iterdir() if folder.is_dir() else []
     files = sorted((path for path in found if path.suffix in WEIGHTS), key=_numbered)
     if not files:
-        raise ConfigError(f"history = {str(folder)!r} must be a folder with weight files ({', '.join(WEIGHTS)}), one per epoch.")
+        raise ConfigError(
+            f"history = {str(folder)!r} must be a folder with weight files ({', '.join(WEIGHTS)}), one per epoch."
+        )
     load_weights(model, files[-1])
     return from_checkpoints(trace(model, example), files)
 
@@ -223,13 +240,17 @@ def _numbered(path: Path) -> list[tuple[int, str]]:
     return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", path.name)]
 
 
-def _named(graph: ChannelGraph, norms: Tensor, pairs: Mapping[int, list[Pair]]) -> tuple[dict[str, Tensor], dict[str, tuple[Pair, ...]]]:
+def _named(
+    graph: ChannelGraph, norms: Tensor, pairs: Mapping[int, list[Pair]]
+) -> tuple[dict[str, Tensor], dict[str, tuple[Pair, ...]]]:
     """The history and the pairs by the names of the groups, whose channels are counted from 0."""
     histories, places = {}, {}
     for group in graph.groups:
         place = {int(channel): place for place, channel in enumerate(group.channels)}
         histories[group.name] = norms[:, torch.from_numpy(group.channels)]
-        places[group.name] = tuple(Pair(place[pair.goes], place[pair.stays]) for pair in pairs.get(group.index, ()))
+        places[group.name] = tuple(
+            Pair(place[pair.goes], place[pair.stays]) for pair in pairs.get(group.index, ())
+        )
     return histories, places
 
 
@@ -242,7 +263,10 @@ def channels_going(graph: ChannelGraph, round_: Round, protect: Sequence[str] = 
     for pattern in protect:
         wanted |= {group.index: 0 for group in matching(graph, pattern)}
     sizes = {group.index: group.size for group in graph.groups}
-    return {index: min(int(rate if rate >= 1 else rate * sizes[index] + 1e-9), sizes[index] - 1) for index, rate in wanted.items()}
+    return {
+        index: min(int(rate if rate >= 1 else rate * sizes[index] + 1e-9), sizes[index] - 1)
+        for index, rate in wanted.items()
+    }
 
 
 def _without(graph: ChannelGraph, pairs: Mapping[int, list[Pair]]) -> Plan:

@@ -15,7 +15,11 @@ from prunus.errors import ConfigError
 from prunus.methods.history import Round
 from prunus.training import TrainConfig
 
-RESNET_ROUND: Mapping[str, float] = {"layer1.*": 2, "layer2.*": 4, "layer3.*": 8}  # filters that every convolution of a stage loses
+RESNET_ROUND: Mapping[str, float] = {
+    "layer1.*": 2,
+    "layer2.*": 4,
+    "layer3.*": 8,
+}  # filters that every convolution of a stage loses
 
 
 @dataclass(frozen=True)
@@ -39,11 +43,21 @@ def vgg16(rounds: int = 9, length: float = 1.0, seed: int = 0) -> Schedule:
     Raises:
         ConfigError: a length that is not above 0.
     """
-    base = TrainConfig(batch_size=128, lr=0.1, momentum=0.9, weight_decay=5e-4, schedule="cosine", augment="crop-flip", seed=seed)
+    base = TrainConfig(
+        batch_size=128,
+        lr=0.1,
+        momentum=0.9,
+        weight_decay=5e-4,
+        schedule="cosine",
+        augment="crop-flip",
+        seed=seed,
+    )
     later = replace(base, lr=0.01)
     steps = [(50, 150) if number < 4 else (10, 200) for number in range(rounds)]
     return Schedule(
-        _long(base, 250, length), tuple(Round(0.1, _long(later, pull, length), _long(later, again, length)) for pull, again in steps), tolerance=2.0
+        _long(base, 250, length),
+        tuple(Round(0.1, _long(later, pull, length), _long(later, again, length)) for pull, again in steps),
+        tolerance=2.0,
     )
 
 
@@ -60,9 +74,18 @@ def resnet(rounds: int = 4, length: float = 1.0, seed: int = 0) -> Schedule:
         ConfigError: a length that is not above 0.
     """
     base = TrainConfig(
-        batch_size=32, lr=1e-3, weight_decay=1e-4, optimizer="adam", schedule="step", milestones=(0.4, 0.6, 0.8), augment="crop-flip", seed=seed
+        batch_size=32,
+        lr=1e-3,
+        weight_decay=1e-4,
+        optimizer="adam",
+        schedule="step",
+        milestones=(0.4, 0.6, 0.8),
+        augment="crop-flip",
+        seed=seed,
     )
-    one = Round(0.0, replace(_long(base, 10, length), schedule="constant"), _long(base, 200, length), RESNET_ROUND)
+    one = Round(
+        0.0, replace(_long(base, 10, length), schedule="constant"), _long(base, 200, length), RESNET_ROUND
+    )
     return Schedule(_long(base, 200, length), (one,) * rounds, tolerance=2.0)
 
 

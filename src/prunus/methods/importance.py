@@ -126,7 +126,15 @@ def importance_pruning(
             small = compact(trained, chosen)
             task.fit(small, config, validation=None)
             value, lowest = judged(baseline, judge(small), confidence)
-            trials.append(Trial(share_gone(plan, chosen), value, chosen.after.macs, value_of(baseline) - lowest <= tolerance, lowest))
+            trials.append(
+                Trial(
+                    share_gone(plan, chosen),
+                    value,
+                    chosen.after.macs,
+                    value_of(baseline) - lowest <= tolerance,
+                    lowest,
+                )
+            )
             steps.append(step)
             on_trial(trials[-1])
             if trials[-1].accepted:
@@ -148,7 +156,13 @@ def share_gone(plan: Plan | None, chosen: Plan) -> float:
 
 
 def _weigh(
-    model: nn.Module, example: Any, task: Task, config: TrainConfig, start: Start, importance: Importance, l1: float
+    model: nn.Module,
+    example: Any,
+    task: Task,
+    config: TrainConfig,
+    start: Start,
+    importance: Importance,
+    l1: float,
 ) -> tuple[nn.Module, ChannelGraph, Tensor]:
     """A trained copy of the model, its graph, and the importance of its channels."""
     trained = copy.deepcopy(model)

@@ -31,7 +31,9 @@ def score_named(name: str, task: Task | None, seed: int = 0) -> Callable[[Channe
         ConfigError: there is none of this name, or it looks at data, and there are none.
     """
     if name not in (*OF_WEIGHTS, *OF_INPUTS, *OF_LABELS):
-        raise ConfigError(f"There is no score {name!r}; there are {', '.join((*OF_WEIGHTS, *OF_INPUTS, *OF_LABELS))}.")
+        raise ConfigError(
+            f"There is no score {name!r}; there are {', '.join((*OF_WEIGHTS, *OF_INPUTS, *OF_LABELS))}."
+        )
     if name not in OF_WEIGHTS and task is None:
         raise ConfigError(f"The score {name} looks at training samples, and there are none.")
     return lambda graph: _scored(name, graph, task, seed)
@@ -63,7 +65,9 @@ def _scored(name: str, graph: ChannelGraph, task: Task | None, seed: int) -> Ten
     match name:
         case "taylor":
             loss = task.per_sample_loss
-            return scores.taylor(graph, inputs().pairs(), lambda outputs, targets: loss(outputs, targets).mean())
+            return scores.taylor(
+                graph, inputs().pairs(), lambda outputs, targets: loss(outputs, targets).mean()
+            )
         case "car":
             few = task.few("train", JUDGED)
             return scores.car(graph, few.value)

@@ -82,8 +82,15 @@ def one_shot(
         whole = trace(model, example_inputs).cost() if left_out else None
         graph = clock.time("tracing", lambda: trace(start, example_inputs))
         scores = clock.time("scoring", lambda: score(graph))
-        search = Search(model, start, task, compensate, trial_config, watch) if target.kind == "tolerance" and task is not None else None
-        chosen = clock.time("searching" if search else "planning", lambda: _choose(graph, scores, _of_whole(target, whole), search, watch))
+        search = (
+            Search(model, start, task, compensate, trial_config, watch)
+            if target.kind == "tolerance" and task is not None
+            else None
+        )
+        chosen = clock.time(
+            "searching" if search else "planning",
+            lambda: _choose(graph, scores, _of_whole(target, whole), search, watch),
+        )
         if left_out and search and not any(trial.accepted for trial in chosen.trials):
             search.check(chosen, target, len(left_out.blocks))
         outcome = remove(
@@ -93,18 +100,27 @@ def one_shot(
     if left_out:
         found = {"losses": left_out.losses, "removable": left_out.removable}
         note = _note(left_out, evenly)
-        outcome = replace(outcome, blocks=left_out.blocks, whole=whole, notes=(note, *outcome.notes), found=found)
+        outcome = replace(
+            outcome, blocks=left_out.blocks, whole=whole, notes=(note, *outcome.notes), found=found
+        )
     if search is None:
         return outcome
     limit = Limit(search.baseline, search.baseline - target.points, target.confidence)
-    return replace(outcome, limit=limit, trials=chosen.trials, trial_epochs=trial_config.epochs if trial_config else 0)
+    return replace(
+        outcome, limit=limit, trials=chosen.trials, trial_epochs=trial_config.epochs if trial_config else 0
+    )
 
 
-def _left_out(model: nn.Module, example_inputs: Inputs, blocks: int, evenly: bool, task: Task | None, clock: Clock) -> BlockChoice | None:
+def _left_out(
+    model: nn.Module, example_inputs: Inputs, blocks: int, evenly: bool, task: Task | None, clock: Clock
+) -> BlockChoice | None:
     """The blocks that go, if any shall."""
     if not blocks or task is None:
         return None
-    return clock.time("leaving out residual blocks", lambda: block_choice(model, example_inputs, task, blocks, evenly=evenly, watch=clock.watch))
+    return clock.time(
+        "leaving out residual blocks",
+        lambda: block_choice(model, example_inputs, task, blocks, evenly=evenly, watch=clock.watch),
+    )
 
 
 def _note(left_out: BlockChoice, evenly: bool) -> str:
@@ -120,11 +136,20 @@ def _of_whole(target: Target, whole: Cost | None) -> Target:
     return replace(target, value=float(int(float(target.value) * getattr(whole, target.kind))))
 
 
-def _check(target: Target, task: Task | None, config: TrainConfig | None, blocks: int, teach: bool, example_inputs: Inputs | None) -> None:
+def _check(
+    target: Target,
+    task: Task | None,
+    config: TrainConfig | None,
+    blocks: int,
+    teach: bool,
+    example_inputs: Inputs | None,
+) -> None:
     if target.kind in ("strength", "budget"):
         raise TargetError(f"One-shot pruning is told how small, not a {target.kind}.")
     if task is None and example_inputs is None:
-        raise TargetError("Without a task there must be example inputs, for which channels are traced and MACs counted.")
+        raise TargetError(
+            "Without a task there must be example inputs, for which channels are traced and MACs counted."
+        )
     if target.kind == "tolerance" and (task is None or task.validation is None):
         raise TargetError("A tolerance is kept on held-out samples, so it needs data.")
     if config is not None and task is None:
@@ -132,7 +157,9 @@ def _check(target: Target, task: Task | None, config: TrainConfig | None, blocks
     if blocks and task is None:
         raise TargetError("Blocks are left out by the loss on samples, so that needs data.")
     if blocks and target.kind == "latency" and wanted(target.value).share is not None:
-        raise TargetError("With blocks left out a latency is given in milliseconds: a share would be of the network that lacks them already.")
+        raise TargetError(
+            "With blocks left out a latency is given in milliseconds: a share would be of the network that lacks them already."
+        )
     if teach and config is None:
         raise TargetError("The original teaches while what is left is fine-tuned: say for how many epochs.")
 

@@ -97,7 +97,9 @@ def play_and_prune(
                 break  # nothing is left that could go
             watch("searching", len(trials), 0)
             trained, graph = traced_copy(current, example)
-            task.fit(trained, config, besides=weakest_norm(trained, graph, alpha, strength * room), validation=None)
+            task.fit(
+                trained, config, besides=weakest_norm(trained, graph, alpha, strength * room), validation=None
+            )
             chosen = plan_above(graph, relative_norms(graph), delta * room)
             if not chosen.removed:
                 break
@@ -128,7 +130,9 @@ def relative_norms(graph: ChannelGraph) -> Tensor:
 
 
 @door()
-def weakest_norm(model: nn.Module, graph: ChannelGraph, alpha: float, strength: float) -> Callable[[], Tensor]:
+def weakest_norm(
+    model: nn.Module, graph: ChannelGraph, alpha: float, strength: float
+) -> Callable[[], Tensor]:
     """The penalty on the share `alpha` of every group's filters that have the smallest l1 norms now, at least one."""
     norms = relative_norms(graph)
     weak = np.zeros(graph.num_channels + 1, dtype=bool)  # the last stands for pinned slots
@@ -137,8 +141,15 @@ def weakest_norm(model: nn.Module, graph: ChannelGraph, alpha: float, strength: 
         weak[order[: max(1, int(alpha * group.size + 1e-9))]] = True
     tensors = named_tensors(model)
     pulled = [
-        (tensors[axis.name], axis.dim, torch.from_numpy(np.flatnonzero(weak[axis.channels])).to(tensors[axis.name].device))
+        (
+            tensors[axis.name],
+            axis.dim,
+            torch.from_numpy(np.flatnonzero(weak[axis.channels])).to(tensors[axis.name].device),
+        )
         for axis in weight_axes(graph)
         if axis.produces
     ]
-    return lambda: strength * torch.stack([tensor.index_select(dim, slots).abs().sum() for tensor, dim, slots in pulled]).sum()
+    return lambda: (
+        strength
+        * torch.stack([tensor.index_select(dim, slots).abs().sum() for tensor, dim, slots in pulled]).sum()
+    )

@@ -62,7 +62,9 @@ def remove(
         inputs: on which compact and masked model are compared; None = inputs of the task, or random ones.
     """
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
-    plan = cast(Origin, small.prunus).step  # not always the chosen one: with "eager", channels may have had to stay
+    plan = cast(
+        Origin, small.prunus
+    ).step  # not always the chosen one: with "eager", channels may have had to stay
     inputs = seen_by(task, model) if inputs is None else inputs
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=inputs))
     measured = Measured(task, clock)
@@ -75,7 +77,9 @@ def remove(
             fitted = compensate(model, plan, on_step)
         small = clock.time("compacting again", lambda: compact(fitted, plan, prefer=target.prefer)).eval()
         measured.note("after compensation", small)
-    outcome = Outcome(graph, plan, small, verification, target, model, seconds=clock.seconds, notes=_stayed(chosen, plan))
+    outcome = Outcome(
+        graph, plan, small, verification, target, model, seconds=clock.seconds, notes=_stayed(chosen, plan)
+    )
     if task is None:
         return outcome
     history, notes = _recover(small, task, tuning, measured, recalibrated, teacher)
@@ -106,7 +110,9 @@ def searched(
         plan = make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
         small, notes = compact(model, plan), ("No trial kept the tolerance, so nothing was removed.",)
     inputs = seen_by(task, model)
-    verification = clock.time("verifying", lambda: verify(model, plan, compact(model, plan, check=False), inputs=inputs))
+    verification = clock.time(
+        "verifying", lambda: verify(model, plan, compact(model, plan, check=False), inputs=inputs)
+    )
     measured = Measured(task, clock)
     measured.note(BEFORE, model)
     measured.note(after, small)
@@ -142,11 +148,18 @@ def _stayed(chosen: Plan, plan: Plan) -> tuple[str, ...]:
     stayed = chosen.removed - plan.removed
     if not stayed:
         return ()
-    return (f"{stayed} of {chosen.removed} chosen channels had to stay: the model's own forward needs their number.",)
+    return (
+        f"{stayed} of {chosen.removed} chosen channels had to stay: the model's own forward needs their number.",
+    )
 
 
 def _recover(
-    small: nn.Module, task: Task, tuning: TrainConfig | None, measured: Measured, recalibrated: bool, teacher: nn.Module | None
+    small: nn.Module,
+    task: Task,
+    tuning: TrainConfig | None,
+    measured: Measured,
+    recalibrated: bool,
+    teacher: nn.Module | None,
 ) -> tuple[History | None, tuple[str, ...]]:
     """Recalibrate and tune the compact model in place, with the metric at every step."""
     notes: list[str] = []

@@ -88,12 +88,24 @@ def selective_decay(
 
     count = StepCount()
     decay = decay_of_chosen(
-        trained, graph, choose, steps_of(task, config), weight_decay=config.weight_decay, first=first, last=last, every=every, count=count
+        trained,
+        graph,
+        choose,
+        steps_of(task, config),
+        weight_decay=config.weight_decay,
+        first=first,
+        last=last,
+        every=every,
+        count=count,
     )
     with clock.steps(FIRST):
-        history = task.fit(trained, config, besides=decay, pruning=callback(count, trained), **journal.options(FIRST, watch))
+        history = task.fit(
+            trained, config, besides=decay, pruning=callback(count, trained), **journal.options(FIRST, watch)
+        )
     trained.eval()
-    outcome = remove(trained, graph, choose(graph), target, task, clock, tuning=tuning, before={"decayed": trained})
+    outcome = remove(
+        trained, graph, choose(graph), target, task, clock, tuning=tuning, before={"decayed": trained}
+    )
     return replace(outcome, training=history)
 
 
@@ -125,7 +137,9 @@ def decay_of_chosen(
         TargetError: no steps, or factors that are not above 0.
     """
     if steps < 1 or every < 1 or not 0 < first <= last:
-        raise TargetError(f"A training has at least one step and a factor that grows from above 0, not {steps} and {first} to {last}.")
+        raise TargetError(
+            f"A training has at least one step and a factor that grows from above 0, not {steps} and {first} to {last}."
+        )
     own, counting = count is None, count or StepCount()
     decaying: list[Zeros] | None = None
 
@@ -133,7 +147,11 @@ def decay_of_chosen(
         nonlocal decaying
         if decaying is None or counting.done % every == 0:
             removed: np.ndarray[Any, np.dtype[np.bool_]] = choose(graph).removed_in(graph)
-            decaying = [zero for zero in produced(model, graph, removed) if zero.tensor.requires_grad and not zero.value]
+            decaying = [
+                zero
+                for zero in produced(model, graph, removed)
+                if zero.tensor.requires_grad and not zero.value
+            ]
         factor = first * (last / first) ** (min(counting.done, steps) / steps)
         if own:
             counting.after_step(model)
@@ -158,5 +176,7 @@ def selective_decay_loss(
     every: int = 1,
 ) -> Loss:
     """Cross-entropy and the decay of what would go now, a loss for `prunus.training.train`; the arguments are those of `decay_of_chosen`."""
-    decay = decay_of_chosen(model, graph, choose, steps, weight_decay=weight_decay, first=first, last=last, every=every)
+    decay = decay_of_chosen(
+        model, graph, choose, steps, weight_decay=weight_decay, first=first, last=last, every=every
+    )
     return with_penalty(F.cross_entropy, decay)

@@ -19,7 +19,11 @@ from prunus.surgery.parts import is_core
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 
-ONE_CURRENCY = ("reconstruction", "taylor", "car")  # scores that are errors or losses, and so can be compared between layers
+ONE_CURRENCY = (
+    "reconstruction",
+    "taylor",
+    "car",
+)  # scores that are errors or losses, and so can be compared between layers
 
 
 @door(TargetError)
@@ -93,13 +97,32 @@ def shrink(
         ConfigError: no such score or compensation, or one that looks at samples, and there are none.
         PrunusError: whatever tracing, planning, compaction and training raise.
     """
-    figures = {"rate": rate, "macs": macs, "params": params, "bytes": bytes, "tolerance": tolerance, "latency": latency}
+    figures = {
+        "rate": rate,
+        "macs": macs,
+        "params": params,
+        "bytes": bytes,
+        "tolerance": tolerance,
+        "latency": latency,
+    }
     kind, value = wish(figures, ("rate", 0.0) if blocks else None)
     channels = any(one is not None for one in figures.values())
     chosen = score or ("reconstruction" if task is not None and channels else "norm-l2")
     widely = kind == "latency" and isinstance(chosen, str) and chosen in ONE_CURRENCY
     prefer = "eager" if is_core(model) else prefer  # a traced module has no other forward
-    target = Target(kind, value, scope or ("global" if widely else "uniform"), round_to, floor, protect, exact, prefer, confidence, runtime, threads)
+    target = Target(
+        kind,
+        value,
+        scope or ("global" if widely else "uniform"),
+        round_to,
+        floor,
+        protect,
+        exact,
+        prefer,
+        confidence,
+        runtime,
+        threads,
+    )
     return one_shot(
         model,
         task,

@@ -75,11 +75,16 @@ def slimming(
     trained, config = copy.deepcopy(model), config or TrainConfig()
     penalty = scale_norm(trained)
     with clock.steps(FIRST):
-        history = task.fit(trained, config, besides=lambda: strength * penalty(), **journal.options(FIRST, watch))
+        history = task.fit(
+            trained, config, besides=lambda: strength * penalty(), **journal.options(FIRST, watch)
+        )
     trained.eval()
     graph = clock.time("tracing", lambda: trace(trained, example_of(task, trained)))
     chosen = plan(graph, scores.bn_scale(graph), **{kind: value}, scope=scope, protect=protect)  # type: ignore[arg-type]
-    return replace(remove(trained, graph, chosen, target, task, clock, tuning=tuning, before={"slimmed": trained}), training=history)
+    return replace(
+        remove(trained, graph, chosen, target, task, clock, tuning=tuning, before={"slimmed": trained}),
+        training=history,
+    )
 
 
 @door()
@@ -93,7 +98,9 @@ def scale_norm(model: nn.Module) -> Callable[[], Tensor]:
     """
     scales = [module.weight for module in model.modules() if isinstance(module, _BatchNorm) and module.affine]
     if not scales:
-        raise PlanError(f"{type(model).__name__} has no batch norm with a scale, so there is nothing to slim by.")
+        raise PlanError(
+            f"{type(model).__name__} has no batch norm with a scale, so there is nothing to slim by."
+        )
     return lambda: torch.stack([scale.abs().sum() for scale in scales]).sum()
 
 

@@ -121,7 +121,16 @@ def soft_pruning(
         example_of(task, model), rate, growth=growth, first_rate=first_rate, every=prune_every, freeze=freeze, folded=folded,
         from_start=from_start, p=norm, rates=rates, protect=protect,
     )  # fmt: skip
-    return trained_softly(copy.deepcopy(model), task, pruning, config or TrainConfig(), tuning, curriculum, journal, Clock(watch))
+    return trained_softly(
+        copy.deepcopy(model),
+        task,
+        pruning,
+        config or TrainConfig(),
+        tuning,
+        curriculum,
+        journal,
+        Clock(watch),
+    )
 
 
 def trained_softly(
@@ -135,7 +144,11 @@ def trained_softly(
     clock: Clock,
 ) -> Outcome:
     """Train in place, and remove for good what is zero at the end."""
-    options: dict[str, Any] = {"pruning": callback(pruning, model), "curriculum": curriculum, **journal.options(FIRST, clock.watch)}
+    options: dict[str, Any] = {
+        "pruning": callback(pruning, model),
+        "curriculum": curriculum,
+        **journal.options(FIRST, clock.watch),
+    }
     with clock.steps(FIRST):
         history = task.fit(model, config, **options)
     model.eval()
@@ -191,14 +204,29 @@ class SoftPruning(Pruning):
         protect: Sequence[str] = (),
     ) -> None:
         if not 0 <= rate < 1 or every < 1:
-            raise TargetError(f"Soft pruning takes a rate from 0 to below 1 and a whole number of epochs, not {rate} and {every}.")
+            raise TargetError(
+                f"Soft pruning takes a rate from 0 to below 1 and a whole number of epochs, not {rate} and {every}."
+            )
         if not 0 <= freeze < 1:
-            raise TargetError(f"The part of the training in which filters are frozen lies from 0 to below 1, not {freeze}.")
+            raise TargetError(
+                f"The part of the training in which filters are frozen lies from 0 to below 1, not {freeze}."
+            )
         if growth == "asymptotic":
             asymptotic_rate(0.5, rate, first_rate)
         self.rate, self.protect = rate, tuple(protect)
-        self._inputs, self._growth, self._first, self._every, self._p = example_inputs, growth, first_rate, every, p
-        self._rates, self._folded, self._from_start, self._freeze = dict(rates or {}), folded, from_start, freeze
+        self._inputs, self._growth, self._first, self._every, self._p = (
+            example_inputs,
+            growth,
+            first_rate,
+            every,
+            p,
+        )
+        self._rates, self._folded, self._from_start, self._freeze = (
+            dict(rates or {}),
+            folded,
+            from_start,
+            freeze,
+        )
         self._graph: ChannelGraph | None = None
         self._zeros: list[Zeros] | None = None
         self.plan: Plan | None = None
@@ -255,7 +283,11 @@ class SoftPruning(Pruning):
     def state(self) -> dict[str, Any]:
         """The record, the last plan, and whether it is for good."""
         record = [[s.epoch, s.rate, dict(s.alive), s.regrown] for s in self.record]
-        return {"plan": None if self.plan is None else self.plan.to_json(), "record": record, "frozen": self.frozen}
+        return {
+            "plan": None if self.plan is None else self.plan.to_json(),
+            "record": record,
+            "frozen": self.frozen,
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """From a checkpoint."""
@@ -270,7 +302,9 @@ class SoftPruning(Pruning):
         plan = self._plan(graph, epoch, soft)
         removed = plan.removed_in(graph)
         before = removed if self.plan is None else self.plan.removed_in(graph)
-        set_to_zero(produced(model, graph, removed) if self.frozen else filters(model, graph, removed, self._folded))
+        set_to_zero(
+            produced(model, graph, removed) if self.frozen else filters(model, graph, removed, self._folded)
+        )
         alive = dict(zip((group.name for group in graph.groups), graph.kept(removed).tolist(), strict=True))
         self.record.append(Softened(epoch, rate, alive, int((before & ~removed).sum())))
         self.plan = plan
@@ -279,7 +313,13 @@ class SoftPruning(Pruning):
         """What goes after an epoch."""
         grown = 1.0 if self._growth == "constant" else asymptotic_rate((epoch + 1) / epochs, 1.0)
         rates = {pattern: value * grown for pattern, value in self._rates.items()}
-        return choose(graph, filter_norms(graph, self._p, self._folded), rate=self.rate_after(epoch, epochs), rates=rates, protect=self.protect)
+        return choose(
+            graph,
+            filter_norms(graph, self._p, self._folded),
+            rate=self.rate_after(epoch, epochs),
+            rates=rates,
+            protect=self.protect,
+        )
 
     def traced(self, model: nn.Module) -> ChannelGraph:
         """The channels of the model that is trained, traced once."""
@@ -309,17 +349,29 @@ def filter_norms(graph: ChannelGraph, p: float = 2, folded: bool = False) -> Ten
     tensors, behind = named_tensors(graph.model), _norms(graph) if folded else {}
 
     def norms(axis: Axis) -> Tensor:
-        found: Tensor = torch.linalg.vector_norm(wide(as_rows(tensors[axis.name], axis.dim)), p, dim=1).double().cpu()
-        return found * norm_scale(graph.model.get_submodule(behind[axis.name])).abs() if axis.name in behind else found
+        found: Tensor = (
+            torch.linalg.vector_norm(wide(as_rows(tensors[axis.name], axis.dim)), p, dim=1).double().cpu()
+        )
+        return (
+            found * norm_scale(graph.model.get_submodule(behind[axis.name])).abs()
+            if axis.name in behind
+            else found
+        )
 
     return combined(graph, [axis for axis in weight_axes(graph) if axis.produces], norms, "mean")
 
 
 def _norms(graph: ChannelGraph) -> dict[str, str]:
     """Weight of a layer -> the batch norm behind it, for all layers that have one with a scale, and channels in both."""
-    slots = {axis.name: len(axis.channels) for axis in graph.axes if axis.produces and (axis.channels >= 0).any()}
+    slots = {
+        axis.name: len(axis.channels) for axis in graph.axes if axis.produces and (axis.channels >= 0).any()
+    }
     pairs = {f"{name}.weight".removeprefix("."): norm for name, norm in norms_behind(graph).items() if norm}
-    return {weight: norm for weight, norm in pairs.items() if weight in slots and slots[weight] == slots.get(f"{norm}.weight")}
+    return {
+        weight: norm
+        for weight, norm in pairs.items()
+        if weight in slots and slots[weight] == slots.get(f"{norm}.weight")
+    }
 
 
 @door()

@@ -79,7 +79,9 @@ def threshold_pruning(
         history = task.fit(trained, config, besides=lambda: strength * thresholds.penalty(), **options)
     with torch.no_grad():
         above = thresholds.sizes() - thresholds.of_channels()
-    outcome = finish(trained, graph, factors, above, strength, task, clock, tuning, {"trained with thresholds": trained})
+    outcome = finish(
+        trained, graph, factors, above, strength, task, clock, tuning, {"trained with thresholds": trained}
+    )
     return replace(outcome, training=history)
 
 
@@ -97,19 +99,27 @@ class Thresholds(nn.Module):
         super().__init__()
         self.thresholds = nn.Parameter(torch.full((len(graph.groups),), math.log(math.expm1(START))))
         self._steps, self._count = steps, count
-        self._making = [(maker, torch.from_numpy(maker.axis.channels % (graph.num_channels + 1))) for maker in making]  # the last takes pinned slots
+        self._making = [
+            (maker, torch.from_numpy(maker.axis.channels % (graph.num_channels + 1))) for maker in making
+        ]  # the last takes pinned slots
         self.register_buffer("group_of_channel", torch.from_numpy(graph.group_of_channel), persistent=False)
         self.register_buffer("unit", torch.ones(graph.num_channels), persistent=False)
         self.to(making[0].tensor.device)
         sizes = self.sizes().detach()
-        means = torch.stack([sizes[torch.from_numpy(group.channels)].mean() for group in graph.groups]).clamp(min=_LEAST)
+        means = torch.stack([sizes[torch.from_numpy(group.channels)].mean() for group in graph.groups]).clamp(
+            min=_LEAST
+        )
         self.unit = means[self.group_of_channel]
 
     def sizes(self) -> Tensor:
         """s, shape (num_channels,)."""
         squares = self.unit.new_zeros(len(self.unit) + 1)
         for maker, channels in self._making:
-            rows = maker.tensor.movedim(maker.axis.dim, 0).flatten(1) if maker.tensor.dim() > 1 else maker.tensor[:, None]
+            rows = (
+                maker.tensor.movedim(maker.axis.dim, 0).flatten(1)
+                if maker.tensor.dim() > 1
+                else maker.tensor[:, None]
+            )
             squares = squares.index_add(0, channels.to(rows.device), rows.square().sum(1).to(squares.dtype))
         return (squares[:-1] + _LEAST**2).sqrt() / self.unit
 

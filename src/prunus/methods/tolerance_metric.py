@@ -33,7 +33,13 @@ class Search:
     """
 
     def __init__(
-        self, original: nn.Module, start: nn.Module, task: Task, compensate: Compensate | None, tuning: TrainConfig | None, watch: Watch
+        self,
+        original: nn.Module,
+        start: nn.Module,
+        task: Task,
+        compensate: Compensate | None,
+        tuning: TrainConfig | None,
+        watch: Watch,
     ) -> None:
         self.original, self.start = original, start
         self.task = task
@@ -62,7 +68,9 @@ class Search:
         whole, found = self(self.start), self(compact(self.start, empty, check=False))
         if value_of(whole) - judged(whole, found, target.confidence)[1] > target.points:
             hint = "leave out fewer, or tune trials for longer"
-            raise TargetError(f"A tolerance of {target.points:g} cannot be kept without {blocks} residual blocks: {hint}.")
+            raise TargetError(
+                f"A tolerance of {target.points:g} cannot be kept without {blocks} residual blocks: {hint}."
+            )
 
     def _points(self, model: nn.Module) -> Tensor | Rows:
         return self.task.points(model)

@@ -96,9 +96,13 @@ def train_gated(
     config, clock = config or TrainConfig(), Clock(watch)
     check_settings(budget, config.keep, config.compile, gates, settle)
     example = example_of(task, model)
-    network = attach(model, example, list(gated) or "auto", gates, hidden=gate_hidden, block=gate_block, widths=widths)
+    network = attach(
+        model, example, list(gated) or "auto", gates, hidden=gate_hidden, block=gate_block, widths=widths
+    )
     with clock.steps(FIRST):
-        history = fit_gates(network, task, config, budget, pull=pull, curriculum=curriculum, journal=journal, watch=watch)
+        history = fit_gates(
+            network, task, config, budget, pull=pull, curriculum=curriculum, journal=journal, watch=watch
+        )
     first, notes = network.eval(), list[str]()
     if settle:
         network, notes = clock.time("removing what never opens", lambda: _settled(first, task, example))
@@ -140,7 +144,11 @@ def _settled(first: DynamicNetwork, task: Task, example: Inputs) -> tuple[Dynami
     fewer = first.graph.num_channels - network.graph.num_channels
     gone = [name for name in first.gates if name not in network.gates]
     words = [f"{fewer} channels that no held-out sample opened are gone for good"] if fewer else []
-    words += [f"no gate is left at {', '.join(gone)}, where none ever closed a channel that is left"] if gone else []
+    words += (
+        [f"no gate is left at {', '.join(gone)}, where none ever closed a channel that is left"]
+        if gone
+        else []
+    )
     return network, [f"{'; '.join(words)}."]
 
 
@@ -191,14 +199,22 @@ def within(network: DynamicNetwork, allowance: Allowance, loss: Loss, pull: floa
     return both
 
 
-def check_settings(budget: float, keep: str, compiled: bool, kind: str = "activation", settled: bool = False) -> None:
+def check_settings(
+    budget: float, keep: str, compiled: bool, kind: str = "activation", settled: bool = False
+) -> None:
     """Raises TargetError and ConfigError for what `train_gated`, and `settle_trained`, do not take, before there is any work to lose."""
     if settled and kind != "activation":
-        raise ConfigError(f"Gates of kind {kind!r} choose among all channels of a layer, so none can go for good: --settle is for 'activation'.")
+        raise ConfigError(
+            f"Gates of kind {kind!r} choose among all channels of a layer, so none can go for good: --settle is for 'activation'."
+        )
     if not 0 < budget < 1:
         raise TargetError(f"A budget is a share of the MACs between 0 and 1, not {budget:g}.")
     if keep == "best" or compiled:
-        what = 'keep = "best" would take an early epoch, when the budget was still larger' if keep == "best" else "gates are not compiled"
+        what = (
+            'keep = "best" would take an early epoch, when the budget was still larger'
+            if keep == "best"
+            else "gates are not compiled"
+        )
         raise ConfigError(f"A network with gates is trained as it is, and its last epoch is kept: {what}.")
 
 
@@ -236,9 +252,17 @@ def fit_gates(
         network.calibrate([next(iter(held))])
         network.budget = budget
     allowance = Allowance(budget, steps_of(task, config))
-    options: dict[str, Any] = {"curriculum": curriculum, "pruning": allowance, **journal.options(FIRST, watch)}
+    options: dict[str, Any] = {
+        "curriculum": curriculum,
+        "pruning": allowance,
+        **journal.options(FIRST, watch),
+    }
     if not fixed:
-        own = partial(F.cross_entropy, reduction="none", label_smoothing=config.label_smoothing) if task.loss is None else task.per_sample_loss
+        own = (
+            partial(F.cross_entropy, reduction="none", label_smoothing=config.label_smoothing)
+            if task.loss is None
+            else task.per_sample_loss
+        )
         options["loss"], config = within(network, allowance, own, pull), replace(config, label_smoothing=0.0)
     history = task.fit(network, config, **options)
     watch("calibrating the gates", 0, 0)

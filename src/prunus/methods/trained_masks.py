@@ -25,7 +25,9 @@ def traced_copy(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Chann
     copied = copy.deepcopy(model)
     graph = trace(copied, example_inputs)
     if not graph.num_channels:
-        raise PlanError(f"{type(model).__name__} has no channel that can go, so there is nothing to put a number on; print(graph) says why.")
+        raise PlanError(
+            f"{type(model).__name__} has no channel that can go, so there is nothing to put a number on; print(graph) says why."
+        )
     return copied, graph
 
 
@@ -45,8 +47,13 @@ def finish(
     The numbers come with the outcome, as "numbers" in `found`. Raises ConfigError if they are not finite.
     """
     if not bool(numbers.isfinite().all()):
-        raise ConfigError("The training of the numbers in front of channels diverged: lower the learning rate or the strength of the penalty.")
+        raise ConfigError(
+            "The training of the numbers in front of channels diverged: lower the learning rate or the strength of the penalty."
+        )
     factors.fold()
     model.eval()
     plan, found = plan_above(graph, numbers), {"numbers": numbers.detach().cpu()}
-    return replace(remove(model, graph, plan, Target("strength", strength), task, clock, tuning=tuning, before=before), found=found)
+    return replace(
+        remove(model, graph, plan, Target("strength", strength), task, clock, tuning=tuning, before=before),
+        found=found,
+    )

@@ -64,5 +64,15 @@ def twofold(
     trained.eval()
     graph = trace(trained, example_of(task, trained))
     nothing = make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
-    outcome = remove(trained, graph, nothing, Target("rate", 0.0), task, clock, tuning=tuning, recalibrated=False, before={"trained": trained})
+    outcome = remove(
+        trained,
+        graph,
+        nothing,
+        Target("rate", 0.0),
+        task,
+        clock,
+        tuning=tuning,
+        recalibrated=False,
+        before={"trained": trained},
+    )
     return replace(outcome, training=history, notes=("Nothing was pruned, as no pruning was asked for.",))

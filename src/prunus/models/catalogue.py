@@ -81,7 +81,9 @@ def build(name: str, num_classes: int | None = None, pretrained: bool = False, *
     if name not in _OURS:
         raise _unknown(name, names(), "Besides, timm/NAME, torchvision/NAME and package.module:factory work.")
     if pretrained:
-        raise ModelNameError(f"{name} has no published weights of its own: build it and use load_weights with a file.")
+        raise ModelNameError(
+            f"{name} has no published weights of its own: build it and use load_weights with a file."
+        )
     return _call(name, _OURS[name], options)
 
 
@@ -105,9 +107,15 @@ def build_recorded(name: str, options: Mapping[str, object]) -> nn.Module:
         raise ModelNameError(f"{name!r} is not the name of a network of prunus, timm or torchvision.")
     for key, value in options.items():
         if key not in _RECORDED:
-            raise ModelNameError(f"{key!r} is no option that prunus records; those are {', '.join(_RECORDED)}.")
+            raise ModelNameError(
+                f"{key!r} is no option that prunus records; those are {', '.join(_RECORDED)}."
+            )
         most = _RECORDED[key]
-        plain = isinstance(value, str) and len(value) == 1 if key == "shortcut" else type(value) is int and 0 <= value <= most
+        plain = (
+            isinstance(value, str) and len(value) == 1
+            if key == "shortcut"
+            else type(value) is int and 0 <= value <= most
+        )
         if not plain:
             wanted = "a letter" if key == "shortcut" else f"a whole number up to {most:,}"
             raise ModelNameError(f"The option {key!r} of {name} must be {wanted}, not {short(value)}.")
@@ -117,7 +125,9 @@ def build_recorded(name: str, options: Mapping[str, object]) -> nn.Module:
 def _from_timm(name: str, architecture: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
     timm = _extra("timm")
     if not timm.is_model(architecture):
-        raise _unknown(name, [f"timm/{known}" for known in timm.list_models()], "All are listed by timm.list_models().")
+        raise _unknown(
+            name, [f"timm/{known}" for known in timm.list_models()], "All are listed by timm.list_models()."
+        )
     return _call(name, functools.partial(timm.create_model, architecture, pretrained=pretrained), options)
 
 
@@ -125,11 +135,18 @@ def _from_torchvision(name: str, architecture: str, pretrained: bool, options: d
     models = _extra("torchvision").models
     known = models.list_models()
     if architecture not in known:
-        raise _unknown(name, [f"torchvision/{one}" for one in known], "All are listed by torchvision.models.list_models().")
+        raise _unknown(
+            name,
+            [f"torchvision/{one}" for one in known],
+            "All are listed by torchvision.models.list_models().",
+        )
     builder = models.get_model_builder(architecture)
     options = {"weights": "DEFAULT" if pretrained else None, **options}
     if not pretrained and "weights_backbone" in inspect.signature(builder).parameters:
-        options = {"weights_backbone": None, **options}  # or the backbone's weights would be downloaded unasked
+        options = {
+            "weights_backbone": None,
+            **options,
+        }  # or the backbone's weights would be downloaded unasked
     return _call(name, builder, options)
 
 
@@ -153,9 +170,13 @@ def _extra(package: str) -> ModuleType:
         return importlib.import_module(package)
     except ModuleNotFoundError as error:
         if error.name == package:
-            raise MissingExtraError(f"{package} is not installed; it is the extra '{package}': pip install 'prunus[{package}]'.") from error
+            raise MissingExtraError(
+                f"{package} is not installed; it is the extra '{package}': pip install 'prunus[{package}]'."
+            ) from error
         raise MissingExtraError(f"{package} is installed but does not import: {reason(error)}.") from error
-    except Exception as error:  # torchvision beside another build of torch raises RuntimeError: its operators lack
+    except (
+        Exception
+    ) as error:  # torchvision beside another build of torch raises RuntimeError: its operators lack
         raise MissingExtraError(
             f"{package} is installed but does not import: {reason(error)}; "
             f"install builds of torch and torchvision that belong together: pip install 'prunus[{package}]'."

@@ -32,7 +32,9 @@ class LeNet5(nn.Module):
         at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
         if image_size < 4:
-            raise ConfigError(f"LeNet-5 pools twice by 2, so image_size must be at least 4, not {image_size}.")
+            raise ConfigError(
+                f"LeNet-5 pools twice by 2, so image_size must be at least 4, not {image_size}."
+            )
         padding = KERNEL // 2 if image_size < SMALL_IMAGE else 0
         side = image_size
         for _ in range(2):

@@ -57,7 +57,10 @@ class BasicBlock(nn.Module):
         elif shortcut == "A":
             self.shortcut = ShortcutA(in_channels, out_channels)
         else:
-            self.shortcut = nn.Sequential(nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False), nn.BatchNorm2d(out_channels))
+            self.shortcut = nn.Sequential(
+                nn.Conv2d(in_channels, out_channels, 1, stride=stride, bias=False),
+                nn.BatchNorm2d(out_channels),
+            )
 
     def forward(self, x: Tensor) -> Tensor:
         """(batch, in_channels, H, W) to (batch, out_channels, H / stride, W / stride)."""
@@ -80,7 +83,9 @@ class CifarResNet(nn.Module):
         ConfigError: another `shortcut`.
     """
 
-    def __init__(self, blocks: int, num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> None:
+    def __init__(
+        self, blocks: int, num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3
+    ) -> None:
         at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
         if shortcut not in ("A", "projection"):
@@ -104,9 +109,13 @@ class CifarResNet(nn.Module):
         return self.linear(x)  # type: ignore[no-any-return]
 
 
-def _stage(in_channels: int, out_channels: int, blocks: int, stride: int, shortcut: Shortcut) -> nn.Sequential:
+def _stage(
+    in_channels: int, out_channels: int, blocks: int, stride: int, shortcut: Shortcut
+) -> nn.Sequential:
     head = BasicBlock(in_channels, out_channels, stride, shortcut)
-    return nn.Sequential(head, *(BasicBlock(out_channels, out_channels, 1, shortcut) for _ in range(blocks - 1)))
+    return nn.Sequential(
+        head, *(BasicBlock(out_channels, out_channels, 1, shortcut) for _ in range(blocks - 1))
+    )
 
 
 @checked(ConfigError)

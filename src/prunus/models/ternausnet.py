@@ -14,8 +14,20 @@ from prunus.errors import ConfigError, FileFormatError
 from prunus.models.weights import read_state
 
 WIDTH = 64
-ENCODER = ((1,), (2,), (4, 4), (8, 8), (8, 8))  # Simonyan and Zisserman 2015, configuration A: widths per level, in units of the first
-DECODER = ((8, 8, 4), (12, 8, 4), (12, 8, 2), (6, 4, 1), (3, 2, 0.5))  # inputs, middle, outputs, likewise; from the centre up
+ENCODER = (
+    (1,),
+    (2,),
+    (4, 4),
+    (8, 8),
+    (8, 8),
+)  # Simonyan and Zisserman 2015, configuration A: widths per level, in units of the first
+DECODER = (
+    (8, 8, 4),
+    (12, 8, 4),
+    (12, 8, 2),
+    (6, 4, 1),
+    (3, 2, 0.5),
+)  # inputs, middle, outputs, likewise; from the centre up
 _IN_VGG = (0, 3, 6, 8, 11, 13, 16, 18)  # positions of the convolutions in torchvision's vgg11().features
 
 
@@ -39,7 +51,9 @@ class TernausNet(nn.Module):
         self.last = nn.Conv2d(3 * width // 2, width // 2, 3, padding=1)
         self.head = nn.Conv2d(width // 2, num_classes, 1)
         for module in self.modules():
-            if isinstance(module, (nn.Conv2d, nn.ConvTranspose2d)):  # without batch norm the signal would fade away in so many layers
+            if isinstance(
+                module, (nn.Conv2d, nn.ConvTranspose2d)
+            ):  # without batch norm the signal would fade away in so many layers
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,6 +101,8 @@ def load_encoder(model: TernausNet, path: str | Path) -> None:
         for part in ("weight", "bias"):
             name, own = f"features.{position}.{part}", getattr(model.encoder[index], part)
             if name not in state or state[name].shape != own.shape:
-                raise FileFormatError(f"{path} has no {name} of shape {tuple(own.shape)}; weights of torchvision's vgg11 are needed.")
+                raise FileFormatError(
+                    f"{path} has no {name} of shape {tuple(own.shape)}; weights of torchvision's vgg11 are needed."
+                )
             found[f"{index}.{part}"] = state[name]
     model.encoder.load_state_dict(found)

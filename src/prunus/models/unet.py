@@ -25,13 +25,22 @@ class UNet(nn.Module):
         batch_norm: normalise behind every convolution but the last.
     """
 
-    def __init__(self, num_classes: int = 1, in_channels: int = 3, width: int = WIDTH, depth: int = DEPTH, batch_norm: bool = True) -> None:
+    def __init__(
+        self,
+        num_classes: int = 1,
+        in_channels: int = 3,
+        width: int = WIDTH,
+        depth: int = DEPTH,
+        batch_norm: bool = True,
+    ) -> None:
         at_least(1, num_classes=num_classes, in_channels=in_channels)
         super().__init__()
         if width < 1 or depth < 1:
             raise ConfigError(f"U-Net needs a width and a depth of at least 1, not {width} and {depth}.")
         widths = [width << level for level in range(depth + 1)]
-        self.encoder = nn.ModuleList(_double(a, b, batch_norm) for a, b in zip([in_channels, *widths], widths))
+        self.encoder = nn.ModuleList(
+            _double(a, b, batch_norm) for a, b in zip([in_channels, *widths], widths)
+        )
         self.up = nn.ModuleList(nn.ConvTranspose2d(2 * w, w, 2, stride=2) for w in reversed(widths[:-1]))
         self.decoder = nn.ModuleList(_double(2 * w, w, batch_norm) for w in reversed(widths[:-1]))
         self.pool = nn.MaxPool2d(2)

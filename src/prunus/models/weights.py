@@ -19,7 +19,8 @@ from prunus.storage.finite import warn_of_nonfinite
 
 WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
 _OBJECT = re.compile(
-    r"Unsupported (global|class|operand)|GLOBAL |not an allowed|can only (build|set|reduce|create)|Trying to (call|build|instantiate)", re.I
+    r"Unsupported (global|class|operand)|GLOBAL |not an allowed|can only (build|set|reduce|create)|Trying to (call|build|instantiate)",
+    re.I,
 )
 _NAME = re.compile(r"GLOBAL ([\w.]+)")
 HOLDERS = ("state_dict", "model")  # entries of a training checkpoint that hold the weights
@@ -59,8 +60,14 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
     content: Any
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # what torch finds odd about a file that it reads, or then refuses
-            content = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
+            warnings.simplefilter(
+                "ignore"
+            )  # what torch finds odd about a file that it reads, or then refuses
+            content = (
+                load_file(path)
+                if path.suffix == ".safetensors"
+                else torch.load(path, map_location="cpu", weights_only=True)
+            )
     except Exception as error:  # a damaged file can fail in any of a dozen ways inside the two readers
         raise FileFormatError(f"{path} {_trouble(path, str(error))}.") from error
     for holder in HOLDERS:
@@ -70,7 +77,9 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
         raise FileFormatError(f"{path} holds no state_dict: expected a mapping of names to tensors.")
     for name, value in content.items():
         if not isinstance(name, str) or not isinstance(value, Tensor):
-            raise FileFormatError(f"{path} is no plain state_dict: its entry {name!r} is a {type(value).__name__}.")
+            raise FileFormatError(
+                f"{path} is no plain state_dict: its entry {name!r} is a {type(value).__name__}."
+            )
     return content
 
 
@@ -83,7 +92,9 @@ def _check_file(path: Path) -> None:
     if not path.stat().st_size:
         raise FileFormatError(f"{path} is damaged: it is empty.")
     if path.suffix == ".onnx":
-        raise FileFormatError(f"{path} is an ONNX file, from which no weights are read by name; give the state_dict that it was exported from.")
+        raise FileFormatError(
+            f"{path} is an ONNX file, from which no weights are read by name; give the state_dict that it was exported from."
+        )
 
 
 def _trouble(path: Path, message: str) -> str:
@@ -112,7 +123,9 @@ def _unwrapped(state: Mapping[str, Tensor], expected: Mapping[str, Tensor]) -> d
     """The same tensors without a prefix that all names share and the model does not have."""
     state = dict(state)
     for prefix in WRAPPERS:
-        if all(name.startswith(prefix) for name in state) and not all(name.startswith(prefix) for name in expected):
+        if all(name.startswith(prefix) for name in state) and not all(
+            name.startswith(prefix) for name in expected
+        ):
             state = {name.removeprefix(prefix): value for name, value in state.items()}
     return state
 

@@ -14,10 +14,14 @@ from prunus.paint.trace import Inputs, as_arguments, called
 def check_repeatable(batches: Iterable[Inputs]) -> None:
     """Raises PlanError for an iterator, which could be read only once."""
     if iter(batches) is batches:
-        raise PlanError("The calibration inputs are read several times; give a list of batches instead of an iterator.")
+        raise PlanError(
+            "The calibration inputs are read several times; give a list of batches instead of an iterator."
+        )
 
 
-def seen_by_all(model: nn.Module, names: Iterable[str], batches: Iterable[Inputs]) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
+def seen_by_all(
+    model: nn.Module, names: Iterable[str], batches: Iterable[Inputs]
+) -> Iterator[dict[str, tuple[Tensor, Tensor]]]:
     """What several layers get and make, batch by batch."""
     found: dict[str, tuple[Tensor, Tensor]] = {}
 

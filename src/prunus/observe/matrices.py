@@ -36,7 +36,9 @@ def from_matrix(module: nn.Module, matrix: Tensor, like: Tensor) -> Tensor:
     return matrix.reshape(like.shape).to(like)
 
 
-def rows(module: nn.Module, inputs: Tensor, outputs: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+def rows(
+    module: nn.Module, inputs: Tensor, outputs: Tensor, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
     """Rows of a layer's inputs (rows, channels * kernel positions) and of its outputs (rows, outputs).
 
     `inputs` and `outputs` hold the wanted channels only. Where there are far more places than columns, some are taken by chance.
@@ -86,6 +88,8 @@ def _spread(module: Any, x: Tensor) -> Tensor:
     every: Any = (..., *(slice(None, None, stride) for stride in module.stride))
     spread[every] = x
     around = []
-    for kernel, dilation, padding, extra in zip(module.kernel_size, module.dilation, module.padding, module.output_padding):
+    for kernel, dilation, padding, extra in zip(
+        module.kernel_size, module.dilation, module.padding, module.output_padding
+    ):
         around.append((dilation * (kernel - 1) - padding, dilation * (kernel - 1) - padding + extra))
     return F.pad(spread, [n for pair in reversed(around) for n in pair])  # a padding beyond the kernel crops

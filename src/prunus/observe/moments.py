@@ -11,7 +11,10 @@ class InputMoments:
 
     def __init__(self, columns: int) -> None:
         self.count = 0
-        self._sum, self._products = torch.zeros(columns, dtype=torch.float64), torch.zeros(columns, columns, dtype=torch.float64)
+        self._sum, self._products = (
+            torch.zeros(columns, dtype=torch.float64),
+            torch.zeros(columns, columns, dtype=torch.float64),
+        )
 
     def add(self, inputs: Tensor) -> None:
         """More rows. Products of one portion are summed in its own precision, and the portions in float64."""

@@ -31,7 +31,10 @@ def keep_sizes_out(painter: Painter, painted: Callable[[Callable[[Tensor], Tenso
             other = painted(change)
         except (TraceError, ArgumentError):
             continue
-        painter.leaks[:] = [leak if same else leak._replace(foldable=False) for leak, same in zip(painter.leaks, _alike(painter, other))]
+        painter.leaks[:] = [
+            leak if same else leak._replace(foldable=False)
+            for leak, same in zip(painter.leaks, _alike(painter, other))
+        ]
 
 
 def _is_constant(leak: Leak) -> bool:
@@ -40,7 +43,11 @@ def _is_constant(leak: Leak) -> bool:
 
 def _alike(painter: Painter, other: Painter) -> Iterator[bool]:
     """For every leak of the first, whether the other has the same; all unlike where they are not the same ones in number."""
-    return map(_same, painter.leaks, other.leaks) if len(painter.leaks) == len(other.leaks) else iter([False] * len(painter.leaks))
+    return (
+        map(_same, painter.leaks, other.leaks)
+        if len(painter.leaks) == len(other.leaks)
+        else iter([False] * len(painter.leaks))
+    )
 
 
 def _same(first: Leak, second: Leak) -> bool:

@@ -142,7 +142,12 @@ class CostModel:
         np.add.at(change, self.births, sizes)
         np.add.at(change, self.deaths + 1, -sizes)
         peak = int(np.cumsum(change).max(initial=0))
-        return Cost(int(_total(self.macs, lengths)), int(_total(self.params, lengths)), int(_total(self.bytes, lengths)), peak)
+        return Cost(
+            int(_total(self.macs, lengths)),
+            int(_total(self.params, lengths)),
+            int(_total(self.bytes, lengths)),
+            peak,
+        )
 
 
 def _products(terms: tuple[Counts, NDArray[np.int64]], lengths: Counts) -> Counts:

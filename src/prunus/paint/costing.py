@@ -45,7 +45,9 @@ class CostParts:
         )
 
 
-def cost_model(table: AxisTable, painter: Painter, sources: Sequence[Source], axes: Sequence[Axis]) -> CostParts:
+def cost_model(
+    table: AxisTable, painter: Painter, sources: Sequence[Source], axes: Sequence[Axis]
+) -> CostParts:
     """Collect every product; axes are entered into `table`."""
     parts = CostParts(Terms(), Terms(), Terms(), Terms(), [], [])
     for contraction in painter.contractions:
@@ -109,12 +111,23 @@ def layer_costs(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[LayerC
     for contraction in graph.contractions:
         record = graph.records[contraction.record]
         weights = [sources[id(t)] for t in record.tensors if id(t) in sources and t.dim() > 1]
-        weight = max(weights, key=lambda s: s.tensor.dim(), default=None) or _weight_behind(graph, record, sources)
+        weight = max(weights, key=lambda s: s.tensor.dim(), default=None) or _weight_behind(
+            graph, record, sources
+        )
         name = weight.name.rpartition(".")[0] or weight.name if weight else record.module
-        before, after = tuple(record.outputs[0].shape), graph.kept_shape(record.outputs[0].shape, record.paints[0], removed)
+        before, after = (
+            tuple(record.outputs[0].shape),
+            graph.kept_shape(record.outputs[0].shape, record.paints[0], removed),
+        )
         axis = _width_axis(record)
         shapes = [_source_shape(graph, s, removed) for s in ([weight] if weight else [])]
-        own = [s for s in graph.sources if s.is_parameter and weight is not None and s.name.rpartition(".")[0] == weight.name.rpartition(".")[0]]
+        own = [
+            s
+            for s in graph.sources
+            if s.is_parameter
+            and weight is not None
+            and s.name.rpartition(".")[0] == weight.name.rpartition(".")[0]
+        ]
         result.append(
             LayerCost(
                 name=name or record.module or record.operator,
@@ -147,14 +160,22 @@ def _weight_behind(graph: ChannelGraph, record: Record, sources: dict[int, Sourc
         if maker is None or not depth:
             return None
         found = [origin(t, depth - 1) for t in maker.tensors]
-        return next((s for s in found if s is not None), None) if _of_parameters(maker, made, sources, depth) else None
+        return (
+            next((s for s in found if s is not None), None)
+            if _of_parameters(maker, made, sources, depth)
+            else None
+        )
 
     return next((s for s in map(origin, record.tensors) if s is not None), None)
 
 
 def _of_parameters(record: Record, made: dict[int, Record], sources: dict[int, Source], depth: int) -> bool:
     """Whether an operator reads parameters, buffers and constants only."""
-    return all(id(t) in sources or (id(t) in made and depth > 0 and _of_parameters(made[id(t)], made, sources, depth - 1)) for t in record.tensors)
+    return all(
+        id(t) in sources
+        or (id(t) in made and depth > 0 and _of_parameters(made[id(t)], made, sources, depth - 1))
+        for t in record.tensors
+    )
 
 
 def _width_axis(record: Record) -> int:

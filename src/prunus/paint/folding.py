@@ -49,12 +49,22 @@ def agree(*forwards: tuple[Sequence[Record], Modules, list[Leak]]) -> None:
         wanted.append({})
         for leak in leaks:
             wanted[-1].setdefault(_foldable_in(records, modules, leak) or "", []).append(leak)
-    running = [{record.module for record in records if record.operator in _CONTRACTIONS} for records, _, _ in forwards]
+    running = [
+        {record.module for record in records if record.operator in _CONTRACTIONS}
+        for records, _, _ in forwards
+    ]
     for mine, (_, _, leaks) in zip(wanted, forwards):
         for name, found in mine.items():
-            others = [others.get(name, []) for others, runs in zip(wanted, running) if others is not mine and name in runs]
+            others = [
+                others.get(name, [])
+                for others, runs in zip(wanted, running)
+                if others is not mine and name in runs
+            ]
             if name and not all(_same_constants(found, other) for other in others):
-                leaks[:] = [leak._replace(foldable=False) if any(leak is one for one in found) else leak for leak in leaks]
+                leaks[:] = [
+                    leak._replace(foldable=False) if any(leak is one for one in found) else leak
+                    for leak in leaks
+                ]
 
 
 def _same_constants(first: Sequence[Leak], second: Sequence[Leak]) -> bool:
@@ -67,7 +77,9 @@ def unfoldable(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[str]:
     for leak in graph.leaks:
         if _gone(graph, leak, removed).any() and _foldable_module(graph, leak) is None:
             record = graph.records[leak.record]
-            texts.append(f"a removed channel is not zero there, and its constant cannot be folded into a bias ({record.operator}, {record.where})")
+            texts.append(
+                f"a removed channel is not zero there, and its constant cannot be folded into a bias ({record.operator}, {record.where})"
+            )
     return list(dict.fromkeys(texts))
 
 
@@ -98,7 +110,9 @@ def _gone(graph: ChannelGraph, leak: Leak, removed: NDArray[np.bool_]) -> NDArra
     return gone
 
 
-def settle_leaks(records: Sequence[Record], modules: Modules, leaks: Sequence[Leak], relied: Sequence[Labels]) -> tuple[list[Leak], list[Labels]]:
+def settle_leaks(
+    records: Sequence[Record], modules: Modules, leaks: Sequence[Leak], relied: Sequence[Labels]
+) -> tuple[list[Leak], list[Labels]]:
     """What is left of the leaks once parameters that may not be spared are zero, and the axes of these parameters.
 
     A constant that can go into a bias does, and the slices of the weight that read it stay as they are. Where it cannot, they are zero in the masked
@@ -128,7 +142,9 @@ def _foldable_in(records: Sequence[Record], modules: Modules, leak: Leak) -> str
     return plain_layer(records, modules, leak.record, _FOLDABLE)
 
 
-def plain_layer(records: Sequence[Record], modules: Modules, index: int, kinds: tuple[type[nn.Module], ...]) -> str | None:
+def plain_layer(
+    records: Sequence[Record], modules: Modules, index: int, kinds: tuple[type[nn.Module], ...]
+) -> str | None:
     """The module that a record belongs to, if it is of exactly one of these kinds, does this once, and has its weight for itself; else None."""
     record = records[index]
     module = modules[record.module]

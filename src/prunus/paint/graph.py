@@ -140,13 +140,19 @@ class ChannelGraph:
         tensors = named_tensors(model)
         for source in self.sources:
             found = tensors.pop(source.name, None)
-            if found is None or (found.shape != source.tensor.shape and (source.is_parameter or source.name in self._cut)):
+            if found is None or (
+                found.shape != source.tensor.shape and (source.is_parameter or source.name in self._cut)
+            ):
                 return False
         return not any(isinstance(tensor, nn.Parameter) for tensor in tensors.values())
 
     def remade(self, tensors: Mapping[str, Tensor]) -> list[str]:
         """Buffers that have another shape than when the model was traced."""
-        return [s.name for s in self.sources if not s.is_parameter and s.name in tensors and tensors[s.name].shape != s.tensor.shape]
+        return [
+            s.name
+            for s in self.sources
+            if not s.is_parameter and s.name in tensors and tensors[s.name].shape != s.tensor.shape
+        ]
 
     @cached_property
     def _cut(self) -> frozenset[str]:
@@ -156,7 +162,9 @@ class ChannelGraph:
     @cached_property
     def wiring(self) -> tuple[tuple[Origin | None, ...], ...]:
         """Where the operands of every record come from: (record, output), or (-1, source); None for inputs and other constants."""
-        made: dict[int, Origin] = {id(source.tensor): (-1, position) for position, source in enumerate(self.sources)}
+        made: dict[int, Origin] = {
+            id(source.tensor): (-1, position) for position, source in enumerate(self.sources)
+        }
         result = []
         for index, record in enumerate(self.records):
             result.append(tuple([made.get(id(t)) for t in record.tensors]))
@@ -199,7 +207,9 @@ class ChannelGraph:
     def kept_shape(self, shape: Sequence[int], paint: Paint, removed: NDArray[np.bool_]) -> tuple[int, ...]:
         """The shape of a painted tensor once channels are gone."""
         by_axis = {layer.axis: layer.labels for layer in paint}
-        return tuple(self.kept_length(by_axis[a], removed) if a in by_axis else int(n) for a, n in enumerate(shape))
+        return tuple(
+            self.kept_length(by_axis[a], removed) if a in by_axis else int(n) for a, n in enumerate(shape)
+        )
 
     def cost(self, plan: Removal | None = None) -> Cost:
         """MACs, parameters, bytes and peak activation of the model, or of what a plan leaves of it, without building it."""
@@ -268,14 +278,22 @@ def build(
     )
 
 
-def _axes(sources: Sequence[Source], table: AxisTable, painter: Painter, zeroed: Sequence[Labels]) -> tuple[Axis, ...]:
+def _axes(
+    sources: Sequence[Source], table: AxisTable, painter: Painter, zeroed: Sequence[Labels]
+) -> tuple[Axis, ...]:
     places = [(source, axis) for source in sources for axis in range(source.tensor.dim())]
-    painted = [(source.starts[axis], source.tensor.shape[axis]) for source, axis in places if source.starts[axis] != UNPAINTED]
+    painted = [
+        (source.starts[axis], source.tensor.shape[axis])
+        for source, axis in places
+        if source.starts[axis] != UNPAINTED
+    ]
 
     def marks(colours: Sequence[Labels]) -> Iterator[bool]:
         """Whether some slot of every painted axis is marked; the colours of sources are the first ones, without gaps."""
         marked = _marked(painter.next_colour, colours)[: sum(painted[-1]) if painted else 0]
-        return iter(np.logical_or.reduceat(marked, [start for start, _ in painted]).tolist() if painted else [])
+        return iter(
+            np.logical_or.reduceat(marked, [start for start, _ in painted]).tolist() if painted else []
+        )
 
     consumed, made, relied = marks(painter.consumed), marks(painter.made), marks([*painter.relied, *zeroed])
     result = []
@@ -285,7 +303,19 @@ def _axes(sources: Sequence[Source], table: AxisTable, painter: Painter, zeroed:
         read, makes, must = (False, True, False) if unpainted else (next(consumed), next(made), next(relied))
         produces = makes or not read
         zero = (produces or must) and source.is_real
-        result.append(Axis(source.name, axis, channels, produces, read, zero, source.neutral[axis], source.is_parameter, pattern))
+        result.append(
+            Axis(
+                source.name,
+                axis,
+                channels,
+                produces,
+                read,
+                zero,
+                source.neutral[axis],
+                source.is_parameter,
+                pattern,
+            )
+        )
     return tuple(result)
 
 
@@ -301,7 +331,11 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
     """Components that contain the anchor, a pinned colour, or slots that no operator ever saw."""
     bad = _marked(painter.next_colour, [parent[mark.labels] for mark in painter.pins])
     bad[parent[ANCHOR]] = True
-    used = {id(t) for record in painter.records for t in record.tensors} | painter.standing_for | painter.read_elsewhere
+    used = (
+        {id(t) for record in painter.records for t in record.tensors}
+        | painter.standing_for
+        | painter.read_elsewhere
+    )
     for source in sources:
         unseen = id(source.tensor) not in used
         for axis, size in enumerate(source.tensor.shape):
@@ -321,15 +355,27 @@ def made_by_none(painter: Painter, parent: Labels, sources: Sequence[Source]) ->
     produced &= ~_marked(painter.next_colour, painter.consumed) | _marked(painter.next_colour, painter.made)
     made = np.zeros(painter.next_colour, dtype=bool)
     made[parent[produced]] = True
-    marks = [Mark(mark.labels[~made[parent[mark.labels]]], *mark[1:]) for mark in painter.copied if not made[parent[mark.labels]].all()]
+    marks = [
+        Mark(mark.labels[~made[parent[mark.labels]]], *mark[1:])
+        for mark in painter.copied
+        if not made[parent[mark.labels]].all()
+    ]
     made[parent[held]] = True
     alone = read[~made[parent[read]]]
     return [*marks, Mark(alone, "made by no parameter", "", Where("", 0))] if len(alone) else marks
 
 
-def _number_channels(parent: Labels, pinned: NDArray[np.bool_], sources: Sequence[Source]) -> tuple[Labels, int]:
+def _number_channels(
+    parent: Labels, pinned: NDArray[np.bool_], sources: Sequence[Source]
+) -> tuple[Labels, int]:
     """Number the components that own parameter slots, in the order of their first slot; all other colours get -1."""
-    ends = [start + size for s in sources if s.is_parameter for start, size in zip(s.starts, s.tensor.shape) if start != UNPAINTED]
+    ends = [
+        start + size
+        for s in sources
+        if s.is_parameter
+        for start, size in zip(s.starts, s.tensor.shape)
+        if start != UNPAINTED
+    ]
     end = max(ends, default=0)  # parameters have the first colours, and a component is known by its smallest
     roots = np.flatnonzero((parent[:end] == np.arange(end)) & ~pinned[:end])
     number = np.full(len(parent), -1)
@@ -370,7 +416,12 @@ def _name_groups(group_of_channel: Labels, slots: Labels, axes: Sequence[Axis]) 
                 slots_of[g] = slots_of[g] or int(number)
     channels = np.split(np.argsort(group_of_channel, kind="stable"), np.cumsum(sizes)[:-1])
     names = _distinct([_group_name(*names) for names in zip(producers, members)])
-    return tuple([Group(g, names[g], channels[g], tuple(members[g]), max(1, slots_of[g] // len(channels[g]))) for g in range(len(sizes))])
+    return tuple(
+        [
+            Group(g, names[g], channels[g], tuple(members[g]), max(1, slots_of[g] // len(channels[g])))
+            for g in range(len(sizes))
+        ]
+    )
 
 
 def _group_name(producers: list[str], members: list[tuple[str, int]]) -> str:
@@ -417,5 +468,7 @@ def _notes(marks: Sequence[Mark], channel_of_colour: Labels) -> tuple[Note, ...]
     for mark in marks:
         channels = channel_of_colour[mark.labels].reshape(-1)
         if (channels >= 0).any():
-            found.setdefault(f"{mark.reason} ({mark.operator}, {mark.where})", []).append(channels[channels >= 0])
+            found.setdefault(f"{mark.reason} ({mark.operator}, {mark.where})", []).append(
+                channels[channels >= 0]
+            )
     return tuple(Note(np.unique(np.concatenate(parts)), text) for text, parts in found.items())

@@ -20,7 +20,10 @@ def _is_box(tensor: Tensor, strides: list[int]) -> bool:
     own = [stride for stride, n in zip(tensor.stride(), tensor.shape) if n > 1]
     if own != strides or sorted(strides, reverse=True) != strides or 0 in strides:
         return False
-    ends = [(start + n) * stride for start, n, stride in zip(_place(int(tensor.storage_offset()), strides), _lengths(tensor), strides)]
+    ends = [
+        (start + n) * stride
+        for start, n, stride in zip(_place(int(tensor.storage_offset()), strides), _lengths(tensor), strides)
+    ]
     return all(end <= outer for end, outer in zip(ends[1:], strides))
 
 

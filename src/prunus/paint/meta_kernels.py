@@ -39,7 +39,9 @@ def batch_norm(x: Tensor, *vectors: Any) -> Any:
     return like(x), blank(x, (0,)), blank(x, (0,))
 
 
-def layer_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+def layer_norm(
+    x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Any:
     """native_layer_norm(x, normalized_shape, weight, bias, eps)."""
     normalized = tuple(shape)
     first = x.dim() - len(normalized)
@@ -49,7 +51,16 @@ def layer_norm(x: Tensor, shape: Sequence[int], weight: Tensor | None, bias: Ten
     return like(x), blank(x, statistics), blank(x, statistics)
 
 
-def group_norm(x: Tensor, weight: Tensor | None, bias: Tensor | None, batch: int, channels: int, pixels: int, groups: int, eps: float) -> Any:
+def group_norm(
+    x: Tensor,
+    weight: Tensor | None,
+    bias: Tensor | None,
+    batch: int,
+    channels: int,
+    pixels: int,
+    groups: int,
+    eps: float,
+) -> Any:
     """native_group_norm(x, weight, bias, N, C, HxW, groups, eps)."""
     if not x.is_contiguous() or x.shape[:2] != (batch, channels) or channels % groups:
         return NotImplemented
@@ -73,11 +84,18 @@ def convolution(
     rank = weight.dim() - 2
     if transposed or x.dim() != rank + 2 or not x.is_contiguous() or x.dtype != weight.dtype:
         return NotImplemented
-    if not (len(stride) == len(padding) == len(dilation) == rank) or x.shape[1] != weight.shape[1] * groups or weight.shape[0] % groups:
+    if (
+        not (len(stride) == len(padding) == len(dilation) == rank)
+        or x.shape[1] != weight.shape[1] * groups
+        or weight.shape[0] % groups
+    ):
         return NotImplemented
     if bias is not None and bias.shape != weight.shape[:1]:
         return NotImplemented
-    size = [(n + 2 * p - d * (k - 1) - 1) // s + 1 for n, k, s, p, d in zip(x.shape[2:], weight.shape[2:], stride, padding, dilation)]
+    size = [
+        (n + 2 * p - d * (k - 1) - 1) // s + 1
+        for n, k, s, p, d in zip(x.shape[2:], weight.shape[2:], stride, padding, dilation)
+    ]
     return blank(x, (x.shape[0], weight.shape[0], *size)) if min(size) > 0 else NotImplemented
 
 
@@ -108,7 +126,9 @@ def binary_in_place(a: Tensor, b: Any, **options: Any) -> Any:
     """Sum, difference, product or quotient written into the first tensor."""
     if not a.is_floating_point():
         return NotImplemented
-    if isinstance(b, (int, float)) or (isinstance(b, Tensor) and a.dtype == b.dtype and (a.shape == b.shape or _fits_into(b.shape, a.shape))):
+    if isinstance(b, (int, float)) or (
+        isinstance(b, Tensor) and a.dtype == b.dtype and (a.shape == b.shape or _fits_into(b.shape, a.shape))
+    ):
         return a
     return NotImplemented
 
@@ -118,7 +138,9 @@ def _fits_into(small: Sequence[int], large: Sequence[int]) -> bool:
     return len(small) <= len(large) and all(s in (1, n) for s, n in zip(reversed(small), reversed(large)))
 
 
-def mean(x: Tensor, dims: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None) -> Any:
+def mean(
+    x: Tensor, dims: Sequence[int] | None, keepdim: bool = False, *, dtype: torch.dtype | None = None
+) -> Any:
     """Mean over some axes."""
     if not dims or dtype is not None or not x.is_floating_point():
         return NotImplemented
@@ -134,14 +156,28 @@ def cat(tensors: Sequence[Tensor], dim: int = 0) -> Any:
     dim = dim % rank if rank else 0
     rest = [n for axis, n in enumerate(first.shape) if axis != dim]
     for t in tensors:
-        if t.dim() != rank or t.dtype != first.dtype or not t.is_contiguous() or [n for axis, n in enumerate(t.shape) if axis != dim] != rest:
+        if (
+            t.dim() != rank
+            or t.dtype != first.dtype
+            or not t.is_contiguous()
+            or [n for axis, n in enumerate(t.shape) if axis != dim] != rest
+        ):
             return NotImplemented
-    return blank(first, [*first.shape[:dim], sum(t.shape[dim] for t in tensors), *first.shape[dim + 1 :]]) if rank else NotImplemented
+    return (
+        blank(first, [*first.shape[:dim], sum(t.shape[dim] for t in tensors), *first.shape[dim + 1 :]])
+        if rank
+        else NotImplemented
+    )
 
 
 def addmm(added: Tensor, first: Tensor, second: Tensor, **options: Any) -> Any:
     """added + first @ second."""
-    if first.dim() != 2 or second.dim() != 2 or first.shape[1] != second.shape[0] or not first.dtype == second.dtype == added.dtype:
+    if (
+        first.dim() != 2
+        or second.dim() != 2
+        or first.shape[1] != second.shape[0]
+        or not first.dtype == second.dtype == added.dtype
+    ):
         return NotImplemented
     shape = (first.shape[0], second.shape[1])
     return blank(first, shape) if _fits_into(added.shape, shape) else NotImplemented
@@ -171,7 +207,11 @@ def on_zeros(func: Any, args: Any, kwargs: Any) -> Any:
     """What an operator that has no form for meta tensors makes of zeros, on meta: fake quantisation, and operators of other libraries."""
 
     def real(value: Any) -> Any:
-        return torch.zeros(value.shape, dtype=value.dtype) if isinstance(value, Tensor) and value.is_meta else value
+        return (
+            torch.zeros(value.shape, dtype=value.dtype)
+            if isinstance(value, Tensor) and value.is_meta
+            else value
+        )
 
     def meta(value: Any) -> Any:
         return value.to("meta") if isinstance(value, Tensor) else value

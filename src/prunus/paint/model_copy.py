@@ -22,7 +22,9 @@ from prunus.paint.widths import KeepsWidth, without_widths
 
 Modules = dict[str, nn.Module]
 _LARGEST_LIST = 16  # elements; buffers of real numbers up to this size keep their values, because a forward may read them: scales, anchors, means
-_LARGEST_TABLE = 1 << 20  # elements; integer buffers up to this size keep their values, because they may be used as indices
+_LARGEST_TABLE = (
+    1 << 20
+)  # elements; integer buffers up to this size keep their values, because they may be used as indices
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +33,9 @@ class Twin:
 
     model: nn.Module
     modules: Modules
-    numbers: Mapping[str, Tensor] = field(default_factory=dict)  # what small buffers of real numbers hold, by name
+    numbers: Mapping[str, Tensor] = field(
+        default_factory=dict
+    )  # what small buffers of real numbers hold, by name
     training: bool = False
 
 
@@ -57,7 +61,9 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
         except RuntimeError:  # an object holds what a forward computed and left in another module
             return _copied(model, replace, _containers(model))
     except Exception as error:  # any object may hang on a module
-        raise TraceError(f"{type(model).__name__} cannot be copied ({clause(error)}); remove what cannot be copied from its attributes.") from error
+        raise TraceError(
+            f"{type(model).__name__} cannot be copied ({clause(error)}); remove what cannot be copied from its attributes."
+        ) from error
 
 
 def _copied(model: nn.Module, replace: Mapping[int, Tensor], containers: Sequence[Any]) -> nn.Module:
@@ -75,7 +81,12 @@ def _copied(model: nn.Module, replace: Mapping[int, Tensor], containers: Sequenc
 
 def _containers(model: nn.Module) -> list[Any]:
     """The containers that the modules of a model hold."""
-    held = (value for module in walk(model).values() for name, value in module.__dict__.items() if name not in _OF_MODULES)
+    held = (
+        value
+        for module in walk(model).values()
+        for name, value in module.__dict__.items()
+        if name not in _OF_MODULES
+    )
     return [value for value in held if type(value) in _HOLDERS and value]
 
 
@@ -110,7 +121,9 @@ def _rebound(function: Any, memo: dict[int, Any]) -> Any:
     cells = [cell if _is_empty(cell) else _copied_cell(cell, memo) for cell in function.__closure__]
     if all(new is old for new, old in zip(cells, function.__closure__)):
         return function
-    result = types.FunctionType(function.__code__, function.__globals__, function.__name__, function.__defaults__, tuple(cells))
+    result = types.FunctionType(
+        function.__code__, function.__globals__, function.__name__, function.__defaults__, tuple(cells)
+    )
     result.__kwdefaults__, result.__dict__ = function.__kwdefaults__, dict(function.__dict__)
     return result
 
@@ -148,10 +161,20 @@ def _copy_module(module: nn.Module, memo: dict[int, Any], owners: list[nn.Module
     own, state = module.__dict__, result.__dict__
     state.update(own)
     state.pop("_compiled_call_impl", None)  # by `compile()`, bound to the original
-    state["_modules"] = {key: None if child is None else _copy_module(child, memo, owners) for key, child in own["_modules"].items()}
+    state["_modules"] = {
+        key: None if child is None else _copy_module(child, memo, owners)
+        for key, child in own["_modules"].items()
+    }
     for name in ("_parameters", "_buffers"):
         held = own[name]
-        state[name] = {key: None if t is None else memo[id(t)] if id(t) in memo else _copy_tensor(t, memo) for key, t in held.items()} if held else {}
+        state[name] = (
+            {
+                key: None if t is None else memo[id(t)] if id(t) in memo else _copy_tensor(t, memo)
+                for key, t in held.items()
+            }
+            if held
+            else {}
+        )
     for name, empty in _STANDARD:  # hooks, which nearly no module has
         value = own.get(name)
         if value:
@@ -185,17 +208,32 @@ def _copy_value(value: Any, memo: dict[int, Any]) -> Any:
 
 def _owns(module: nn.Module) -> bool:
     """Whether a module holds functions or hooks."""
-    return any(type(value) is types.FunctionType or (name in _HOOKS and value) for name, value in module.__dict__.items())
+    return any(
+        type(value) is types.FunctionType or (name in _HOOKS and value)
+        for name, value in module.__dict__.items()
+    )
 
 
 def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
     """copy.deepcopy for parameters and buffers; a plain buffer that has its memory for itself, as nearly all have, is cloned."""
-    if type(tensor) is not Tensor or tensor.requires_grad or tensor.is_meta or tensor.layout is not torch.strided or tensor.is_quantized:
-        copied: Tensor = copy.deepcopy(tensor, memo) if not isinstance(tensor, nn.Parameter) else tensor.__deepcopy__(memo)  # type: ignore[no-untyped-call]
+    if (
+        type(tensor) is not Tensor
+        or tensor.requires_grad
+        or tensor.is_meta
+        or tensor.layout is not torch.strided
+        or tensor.is_quantized
+    ):
+        copied: Tensor = (
+            copy.deepcopy(tensor, memo) if not isinstance(tensor, nn.Parameter) else tensor.__deepcopy__(memo)
+        )  # type: ignore[no-untyped-call]
         return copied
     storage = tensor.untyped_storage()
     known: dict[int, Any] = memo.setdefault("torch", {})  # type: ignore[call-overload]  # torch keeps its copies of memory there
-    if storage._cdata in known or storage.nbytes() != tensor.numel() * tensor.element_size() or not tensor.is_contiguous():
+    if (
+        storage._cdata in known
+        or storage.nbytes() != tensor.numel() * tensor.element_size()
+        or not tensor.is_contiguous()
+    ):
         return tensor.__deepcopy__(memo)  # type: ignore[no-untyped-call,no-any-return]
     memo[id(tensor)] = copied = tensor.clone()
     known[storage._cdata] = copied.untyped_storage()
@@ -205,7 +243,11 @@ def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
 @cache
 def _copies_itself(kind: Any) -> bool:
     """Whether a module class defines how it is copied."""
-    own = [vars(base) for base in kind.__mro__ if base is not KeepsWidth and not base.__module__.startswith(("torch.nn.", "builtins"))]
+    own = [
+        vars(base)
+        for base in kind.__mro__
+        if base is not KeepsWidth and not base.__module__.startswith(("torch.nn.", "builtins"))
+    ]
     return any(name in attributes for attributes in own for name in _OWN_COPYING)
 
 
@@ -213,9 +255,15 @@ _OWN_COPYING = ("__deepcopy__", "__getstate__", "__setstate__", "__reduce__", "_
 _HOLDERS = frozenset({dict, list, tuple, set, OrderedDict})
 _OF_MODULES = frozenset({"_parameters", "_buffers", "_modules"})
 _STANDARD_NAMES = frozenset(vars(nn.Module()))
-_STANDARD = tuple((n, type(v)) for n, v in vars(nn.Module()).items() if type(v) in (dict, set, OrderedDict) and n not in _OF_MODULES)
+_STANDARD = tuple(
+    (n, type(v))
+    for n, v in vars(nn.Module()).items()
+    if type(v) in (dict, set, OrderedDict) and n not in _OF_MODULES
+)
 _HOOKS = frozenset(name for name in vars(nn.Module()) if name.endswith("_hooks"))
-_PLAIN = frozenset({int, float, bool, str, type(None), type, types.FunctionType, types.BuiltinFunctionType, torch.dtype})
+_PLAIN = frozenset(
+    {int, float, bool, str, type(None), type, types.FunctionType, types.BuiltinFunctionType, torch.dtype}
+)
 _CONTAINERS = frozenset({dict, list, set, OrderedDict})
 
 
@@ -292,7 +340,12 @@ def _in_eval_mode(model: nn.Module) -> Modules:
 
 def _is_list(name: str, tensor: Tensor) -> bool:
     """Whether a buffer is a few real numbers, and not the statistics of a norm."""
-    if isinstance(tensor, nn.Parameter) or not tensor.is_floating_point() or tensor.numel() > _LARGEST_LIST or tensor.is_meta:
+    if (
+        isinstance(tensor, nn.Parameter)
+        or not tensor.is_floating_point()
+        or tensor.numel() > _LARGEST_LIST
+        or tensor.is_meta
+    ):
         return False
     return not name.endswith(("running_mean", "running_var"))
 
@@ -302,7 +355,12 @@ def _stand_in(tensor: Tensor, shape: Sequence[int] | None) -> Tensor:
     if is_parameter or shape is not None:
         blank = like(tensor) if shape is None else torch.empty(shape, dtype=tensor.dtype, device="meta")
         return nn.Parameter(blank, tensor.requires_grad) if is_parameter else blank
-    if tensor.dtype.is_floating_point or tensor.dtype.is_complex or tensor.numel() > _LARGEST_TABLE or tensor.device.type == "meta":
+    if (
+        tensor.dtype.is_floating_point
+        or tensor.dtype.is_complex
+        or tensor.numel() > _LARGEST_TABLE
+        or tensor.device.type == "meta"
+    ):
         return like(tensor)
     return tensor.detach().to("cpu", copy=True)
 

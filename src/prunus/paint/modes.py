@@ -21,8 +21,20 @@ from prunus._foundation.seeds import seeded
 
 _TELLS = frozenset({"training", "is_grad_enabled", "is_inference_mode_enabled", "requires_grad"})
 _NOISE = ("drop_prob", "drop_rate", "p")  # of layers that leave out whole branches
-_DROPOUTS = frozenset({"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"})  # read alike, as in modules
-_OF_GRADIENTS = frozenset({"apply", "autograd", "Function", "backward", "grad", "register_hook", "register_post_accumulate_grad_hook"})
+_DROPOUTS = frozenset(
+    {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
+)  # read alike, as in modules
+_OF_GRADIENTS = frozenset(
+    {
+        "apply",
+        "autograd",
+        "Function",
+        "backward",
+        "grad",
+        "register_hook",
+        "register_post_accumulate_grad_hook",
+    }
+)
 _BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 _HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))
 _DEPTH = 3  # calls of functions from functions
@@ -50,7 +62,11 @@ def _alike(module: nn.Module, names: frozenset[str]) -> bool:
         return kind.train is nn.Module.train
     if _is_torchs(kind.__module__):
         return True
-    if any(asks(value) for value in own.values() if isinstance(value, (types.FunctionType, types.MethodType, partial))):
+    if any(
+        asks(value)
+        for value in own.values()
+        if isinstance(value, (types.FunctionType, types.MethodType, partial))
+    ):
         return False
     return not _kind_asks(cast(Hashable, kind), names) or (_drops(kind) and _scales_samples(module))
 
@@ -65,9 +81,20 @@ def _scales_samples(module: nn.Module) -> bool:
     own = vars(module)
     if any(own.get(name) in (0, 0.0, None) for name in _NOISE if name in own):
         return True
-    if module._parameters or module._buffers or module._modules or len(numbers := [own[name] for name in _NOISE if name in own]) != 1:
+    if (
+        module._parameters
+        or module._buffers
+        or module._modules
+        or len(numbers := [own[name] for name in _NOISE if name in own]) != 1
+    ):
         return False
-    values = tuple([value for name, value in own.items() if isinstance(value, (bool, int, float, str)) and name not in _NOISE])
+    values = tuple(
+        [
+            value
+            for name, value in own.items()
+            if isinstance(value, (bool, int, float, str)) and name not in _NOISE
+        ]
+    )
     return _scales(type(module), numbers[0], values, module)
 
 
@@ -98,12 +125,19 @@ def _kind_asks(kind: Any, names: frozenset[str]) -> bool:
 
 def _is_reached(name: str, names: frozenset[str] | set[str]) -> bool:
     """Whether a method may be called where these names are read; by `getattr` it may be called by a part of its name."""
-    return name in names or ("getattr" in names and any(len(part) >= _SHORTEST and part in name for part in names))
+    return name in names or (
+        "getattr" in names and any(len(part) >= _SHORTEST and part in name for part in names)
+    )
 
 
 def _functions(kind: Any) -> Iterator[tuple[str, Any]]:
     """What a user's class and the user's classes above it define, by name."""
-    return ((name, value) for base in kind.__mro__ if not _is_torchs(base.__module__) for name, value in vars(base).items())
+    return (
+        (name, value)
+        for base in kind.__mro__
+        if not _is_torchs(base.__module__)
+        for name, value in vars(base).items()
+    )
 
 
 @cache
@@ -111,7 +145,12 @@ def _reached(kinds: frozenset[type]) -> frozenset[str]:
     """All names and texts on the way from the forwards of these classes, in their methods and in the functions that these call."""
     names, done = {"forward", "__call__", "__getattr__"}, set[int]()
     while True:
-        found = [value for kind in kinds for name, value in _functions(kind) if id(value) not in done and _is_reached(name, names)]
+        found = [
+            value
+            for kind in kinds
+            for name, value in _functions(kind)
+            if id(value) not in done and _is_reached(name, names)
+        ]
         if not found:
             return frozenset(names)
         for value in found:
@@ -125,15 +164,25 @@ def _names_in(function: Any, depth: int = _DEPTH) -> set[str]:
         return set()
     codes = list(_codes(function.__code__))
     names = {name for code in codes for name in code.co_names}
-    called = [one for one in (*map(function.__globals__.get, names), *_held(function)) if _is_users(one)] if depth else []
-    texts = {text for code in codes for text in code.co_consts if isinstance(text, str)} if "getattr" in names else ()
+    called = (
+        [one for one in (*map(function.__globals__.get, names), *_held(function)) if _is_users(one)]
+        if depth
+        else []
+    )
+    texts = (
+        {text for code in codes for text in code.co_consts if isinstance(text, str)}
+        if "getattr" in names
+        else ()
+    )
     return names.union(texts, *(_names_in(one, depth - 1) for one in called))
 
 
 def asks(function: Any, depth: int = _DEPTH) -> bool:
     """Whether a function, or one that it calls by a global name, asks for a mode, other than to tell dropout."""
     function = _plain(function)
-    return isinstance(function, types.FunctionType) and any(_code_asks(code, function, depth) for code in _codes(function.__code__))
+    return isinstance(function, types.FunctionType) and any(
+        _code_asks(code, function, depth) for code in _codes(function.__code__)
+    )
 
 
 def _code_asks(code: types.CodeType, function: types.FunctionType, depth: int) -> bool:
@@ -155,8 +204,18 @@ def _tells_dropout_alone(function: types.FunctionType) -> bool:
         tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     except (OSError, SyntaxError, TypeError):
         return False
-    told = {id(node) for call in ast.walk(tree) if isinstance(call, ast.Call) for given in _told(call, function) for node in ast.walk(given)}
-    return all(id(node) in told for node in ast.walk(tree) if isinstance(node, (ast.Attribute, ast.Name)) and _named(node) in _TELLS)
+    told = {
+        id(node)
+        for call in ast.walk(tree)
+        if isinstance(call, ast.Call)
+        for given in _told(call, function)
+        for node in ast.walk(given)
+    }
+    return all(
+        id(node) in told
+        for node in ast.walk(tree)
+        if isinstance(node, (ast.Attribute, ast.Name)) and _named(node) in _TELLS
+    )
 
 
 def _named(node: ast.expr) -> str:

@@ -21,7 +21,9 @@ _CONTRACTIONS = frozenset({*_BIASES, "mm", "bmm", "mv", "dot"})
 Neutral = tuple[str, int]  # a parameter or buffer, and one of its axes
 
 
-def neutral_sources(records: Sequence[Record], sources: Sequence[Source], hazards: Sequence[Hazard]) -> frozenset[Neutral]:
+def neutral_sources(
+    records: Sequence[Record], sources: Sequence[Source], hazards: Sequence[Hazard]
+) -> frozenset[Neutral]:
     """The axes of parameters and buffers that are behind values which must not be zero: those of the same colours, or all where there are none.
 
     That is what a value was made of by operators that keep slots apart; behind a product it is the bias, as the weight and what it is multiplied
@@ -35,7 +37,11 @@ def neutral_sources(records: Sequence[Record], sources: Sequence[Source], hazard
 
 def _axes(source: Source, labels: Labels) -> Sequence[int]:
     axes = range(source.tensor.dim())
-    return [axis for axis in axes if np.isin(source.colours(axis), labels).any() and source.starts[axis] != UNPAINTED] or axes
+    return [
+        axis
+        for axis in axes
+        if np.isin(source.colours(axis), labels).any() and source.starts[axis] != UNPAINTED
+    ] or axes
 
 
 def _behind(tensor: Tensor, made: dict[int, Record], known: dict[int, Source]) -> Iterator[Source]:

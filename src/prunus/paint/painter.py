@@ -45,12 +45,27 @@ from prunus.paint.records import (
 
 _TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
 _OWN_FOLDER = str(Path(__file__).parent) + os.sep
-_CREATION = frozenset({"zeros", "ones", "full", "empty", "arange", "linspace", "eye", "scalar_tensor", "tril_indices", "triu_indices"})
+_CREATION = frozenset(
+    {
+        "zeros",
+        "ones",
+        "full",
+        "empty",
+        "arange",
+        "linspace",
+        "eye",
+        "scalar_tensor",
+        "tril_indices",
+        "triu_indices",
+    }
+)
 _DRAWN = frozenset({"rand", "randn", "randint", "randperm", "normal"})  # unless they are given tensors
 _UNKNOWN_SHAPES = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
 _EMPTY = torch.ops.aten.empty.memory_format
 _SCALARS = frozenset({"_local_scalar_dense", "item", "is_nonzero"})
-_LARGEST_CONSTANT = 1 << 16  # elements; constants up to this size are computed for real, so that indices and `.item()` have values
+_LARGEST_CONSTANT = (
+    1 << 16
+)  # elements; constants up to this size are computed for real, so that indices and `.item()` have values
 
 Tensors = tuple[Tensor, ...]
 
@@ -66,7 +81,9 @@ class Call:
     kwargs: dict[str, Any]
     outputs: Tensors
     tensors: Tensors
-    consumed: list[Labels] = field(default_factory=list)  # axes of parameters that are multiplied with channels and summed over
+    consumed: list[Labels] = field(
+        default_factory=list
+    )  # axes of parameters that are multiplied with channels and summed over
 
     def arg(self, index: int, name: str, default: Any = None) -> Any:
         """Positional argument `index`, or the keyword `name`."""
@@ -129,35 +146,51 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     rules: dict[str, Rule]
     fallback: Callable[[Call], Sequence[Paint]]
     next_colour: int = ANCHOR + 1
-    owned: int = ANCHOR + 1  # colours from here on belong to no parameter or buffer, but to what the forward makes
+    owned: int = (
+        ANCHOR + 1
+    )  # colours from here on belong to no parameter or buffer, but to what the forward makes
     edges: list[tuple[Labels, Labels]] = field(default_factory=list)
     whole: list[Labels] = field(default_factory=list)  # every array that `fresh` made
     pins: list[Mark] = field(default_factory=list)
     notes: list[Mark] = field(default_factory=list)
-    copied: list[Mark] = field(default_factory=list)  # colours of copies and random numbers, which are no channels by themselves
+    copied: list[Mark] = field(
+        default_factory=list
+    )  # colours of copies and random numbers, which are no channels by themselves
     leaks: list[Leak] = field(default_factory=list)
     statistics: list[Statistic] = field(default_factory=list)
     consumed: list[Labels] = field(default_factory=list)  # axes of parameters that read channels
     made: list[Labels] = field(default_factory=list)  # axes of parameters that make channels
-    relied: list[Labels] = field(default_factory=list)  # axes of parameters that must be zero where a channel is removed
+    relied: list[Labels] = field(
+        default_factory=list
+    )  # axes of parameters that must be zero where a channel is removed
     hazards: list[Hazard] = field(default_factory=list)
-    unlisted: bool = False  # whether an index came from nowhere: a list, whose numbers only `KnownLists` keeps
-    read_elsewhere: set[int] = field(default_factory=set)  # parameters that the forward in the other mode reads, by `id`
+    unlisted: bool = (
+        False  # whether an index came from nowhere: a list, whose numbers only `KnownLists` keeps
+    )
+    read_elsewhere: set[int] = field(
+        default_factory=set
+    )  # parameters that the forward in the other mode reads, by `id`
     contractions: list[Contraction] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    running: list[tuple[str, int]] = field(default_factory=list)  # modules that run, outermost first, each with a number for this run
+    running: list[tuple[str, int]] = field(
+        default_factory=list
+    )  # modules that run, outermost first, each with a number for this run
     dead_cache: dict[Any, float] = field(default_factory=dict)
     _operators: dict[Any, Operator] = field(default_factory=dict)
     _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
     _unsorted: list[Tensor] = field(default_factory=list)  # painted since `_by_storage` was last looked at
-    _by_storage: dict[int, dict[int, Tensor]] = field(default_factory=dict)  # painted tensors on the same memory, by `id`
+    _by_storage: dict[int, dict[int, Tensor]] = field(
+        default_factory=dict
+    )  # painted tensors on the same memory, by `id`
     _fixed: set[int] = field(default_factory=set)
     _written: set[int] = field(default_factory=set)
     _pinned_if_read: dict[int, tuple[Tensor, list[Mark]]] = field(default_factory=dict)
     _place: Where | None = None
     _meta: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _values: dict[int, Tensor] = field(default_factory=dict)
-    _volatile: set[int] = field(default_factory=set)  # constants made of buffers that hold numbers, which may be others tomorrow
+    _volatile: set[int] = field(
+        default_factory=set
+    )  # constants made of buffers that hold numbers, which may be others tomorrow
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -214,7 +247,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def note_unlisted(self, indices: Iterable[Tensor | None]) -> None:
         """Note an index that no operator made and nobody declared."""
-        self.unlisted = self.unlisted or any(t is not None and t.is_meta and id(t) not in self._paints for t in indices)
+        self.unlisted = self.unlisted or any(
+            t is not None and t.is_meta and id(t) not in self._paints for t in indices
+        )
 
     # -- couplings -------------------------------------------------------------------------------------------------------------------------
 
@@ -229,7 +264,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def pin_if_read(self, tensor: Tensor, labels: Labels, reason: str, operator: str) -> None:
         """Never prune these colours if an operator, or whoever gets the model's outputs, reads this tensor."""
-        self._pinned_if_read.setdefault(id(tensor), (tensor, []))[1].append(Mark(labels, reason, operator, self.where()))
+        self._pinned_if_read.setdefault(id(tensor), (tensor, []))[1].append(
+            Mark(labels, reason, operator, self.where())
+        )
 
     def returned(self, outputs: Iterable[Tensor]) -> None:
         """Declare what the model returns."""
@@ -275,7 +312,11 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = tensors_of(args, kwargs)
         if operator.name in _CREATION or (operator.name in _DRAWN and not tensors):
             return self._create(operator, func, args, kwargs)
-        if operator.mutable and not operator.reshapes and (operator.random or not all(map(self.is_fixed, tensors))):
+        if (
+            operator.mutable
+            and not operator.reshapes
+            and (operator.random or not all(map(self.is_fixed, tensors)))
+        ):
             self._unfix(tensors[0])
         on_meta = sum(t.is_meta for t in tensors)
         if on_meta < len(tensors) and on_meta:
@@ -289,8 +330,16 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             result: Any = fetched
         else:
             result = shape_of_call(operator, func, args, kwargs) if on_meta else func(*args, **kwargs)
-        outputs = (result,) if isinstance(result, Tensor) else tensors_of(result if isinstance(result, (tuple, list)) else ())
-        if tensors and not operator.random and all(t.is_meta and self.value_of(t) is not None for t in tensors):
+        outputs = (
+            (result,)
+            if isinstance(result, Tensor)
+            else tensors_of(result if isinstance(result, (tuple, list)) else ())
+        )
+        if (
+            tensors
+            and not operator.random
+            and all(t.is_meta and self.value_of(t) is not None for t in tensors)
+        ):
             self._propagate(func, args, kwargs, outputs)
         if before is not None:
             args, tensors = with_other(tuple(args), tensors[0], before), (before, *tensors[1:])
@@ -306,7 +355,12 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         rule = self.rules.get(name) or self.rules.get(name.rstrip("_"))
         random = torch.Tag.nondeterministic_seeded in func.tags
         operator = self._operators[func] = Operator(
-            name, func._schema.is_mutable, random, torch.Tag.inplace_view in func.tags, rule, BLANKS.get(str(func))
+            name,
+            func._schema.is_mutable,
+            random,
+            torch.Tag.inplace_view in func.tags,
+            rule,
+            BLANKS.get(str(func)),
         )
         return operator
 
@@ -326,7 +380,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             real_kwargs["device"] = torch.device("cpu")
         values = func(*(self._real(a) for a in args), **real_kwargs)
         volatile = not self._volatile.isdisjoint(map(id, tensors_of(args, kwargs)))
-        for tensor, value in zip(outputs, tensors_of(values if isinstance(values, (tuple, list)) else (values,))):
+        for tensor, value in zip(
+            outputs, tensors_of(values if isinstance(values, (tuple, list)) else (values,))
+        ):
             self.know(tensor, value, volatile)
 
     def _real(self, value: Any) -> Any:
@@ -336,7 +392,15 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return type(value)(self._real(v) for v in value)
         return value
 
-    def _apply(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any], tensors: Tensors, outputs: Tensors) -> None:
+    def _apply(
+        self,
+        operator: Operator,
+        func: Any,
+        args: Any,
+        kwargs: dict[str, Any],
+        tensors: Tensors,
+        outputs: Tensors,
+    ) -> None:
         """Paint the outputs and keep a record."""
         inputs = tuple([self.paint_of(t) for t in tensors])
         fixed = not operator.random and all(map(self.is_fixed, tensors))
@@ -360,7 +424,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._refresh_aliases(outputs[0], stale)
         self._record(operator.name, func, tuple(args), kwargs, tensors, inputs, outputs)
 
-    def _follow_parameters(self, call: Call, inputs: Sequence[Paint], fixed: bool, paints: Sequence[Paint]) -> None:
+    def _follow_parameters(
+        self, call: Call, inputs: Sequence[Paint], fixed: bool, paints: Sequence[Paint]
+    ) -> None:
         """Note which axes of parameters read channels, which make them, and whose removed slots are taken for zero.
 
         What is multiplied with a removed channel and summed over need not be zero itself; what goes into a channel, or is summed or looked at in any
@@ -373,26 +439,44 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return
         for tensor, paint in zip(call.tensors, inputs):
             if paint and self.is_fixed(tensor):
-                self.made.extend(y.labels for y in paint if not any(y.labels is labels for labels in call.consumed))
+                self.made.extend(
+                    y.labels for y in paint if not any(y.labels is labels for labels in call.consumed)
+                )
 
     def _record(
-        self, operator: str, func: Any, args: tuple[Any, ...], kwargs: dict[str, Any], tensors: Tensors, inputs: tuple[Paint, ...], outputs: Tensors
+        self,
+        operator: str,
+        func: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        tensors: Tensors,
+        inputs: tuple[Paint, ...],
+        outputs: Tensors,
     ) -> None:
         module = self.running[-1][0] if self.running else ""
         known = [self.value_of(t) for t in outputs]
         values = tuple([None if value is None else value.clone() for value in known])
         paints = tuple([self.paint_of(t) for t in outputs])
-        self.records.append(Record(operator, module, self.where(), func, args, kwargs, tensors, inputs, outputs, paints, values))
+        self.records.append(
+            Record(
+                operator, module, self.where(), func, args, kwargs, tensors, inputs, outputs, paints, values
+            )
+        )
         self.on_record()
 
     def _refresh_aliases(self, target: Tensor, before: Paint) -> None:
         """After a tensor was changed in place: what other views of its memory hold in removed slots is no longer known, unless nothing changed."""
         held = {layer.axis: layer.dead for layer in before}  # a layer that is gone was pinned
-        if all(layer.axis in held and same_dead(held[layer.axis], layer.dead) for layer in self.paint_of(target)):
+        if all(
+            layer.axis in held and same_dead(held[layer.axis], layer.dead) for layer in self.paint_of(target)
+        ):
             return
         for tensor in self._on_storage_of(target):
             if tensor is not target and may_overlap(tensor, target):
-                self.set_paint(tensor, tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in self.paint_of(tensor)))
+                self.set_paint(
+                    tensor,
+                    tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in self.paint_of(tensor)),
+                )
 
     def _on_storage_of(self, target: Tensor) -> list[Tensor]:
         """All painted tensors on the same memory; sorted by memory as they come, since recurrent layers ask at every step."""
@@ -417,7 +501,11 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             self._fixed.add(id(result))
             if result.numel() <= _LARGEST_CONSTANT and operator.name != "empty":
                 self.know(result, func(*args, **{**kwargs, "device": torch.device("cpu")}))
-        paint = tuple(Layer(axis, self.fresh(size), constant(dead, size)) for axis, size in enumerate(result.shape) if size > 1)
+        paint = tuple(
+            Layer(axis, self.fresh(size), constant(dead, size))
+            for axis, size in enumerate(result.shape)
+            if size > 1
+        )
         for layer in paint if operator.random else ():
             self.inexact(layer.labels, "random numbers for the channels", operator.name)
             self.copied.append(Mark(layer.labels, "random numbers", operator.name, self.where()))
@@ -432,8 +520,14 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         (self._fixed.add if self.is_fixed(tensor) else self._fixed.discard)(id(before))
         for record in self.records:
             if any(tensor is one for one in (*record.tensors, *record.outputs)):
-                record.args, record.kwargs = with_other(record.args, tensor, before), with_other(record.kwargs, tensor, before)
-                record.tensors, record.outputs = with_other(record.tensors, tensor, before), with_other(record.outputs, tensor, before)
+                record.args, record.kwargs = (
+                    with_other(record.args, tensor, before),
+                    with_other(record.kwargs, tensor, before),
+                )
+                record.tensors, record.outputs = (
+                    with_other(record.tensors, tensor, before),
+                    with_other(record.outputs, tensor, before),
+                )
         self._read(tensor)
         return before
 
@@ -506,7 +600,9 @@ def tensors_of(*containers: Iterable[Any]) -> Tensors:
         for value in container.values() if isinstance(container, dict) else container:
             if isinstance(value, Tensor):
                 found.append(value)
-            elif isinstance(value, (list, tuple)) and value and type(value[0]) is not int:  # sizes and strides hold none
+            elif (
+                isinstance(value, (list, tuple)) and value and type(value[0]) is not int
+            ):  # sizes and strides hold none
                 found.extend(tensors_of(value))
     return tuple(found)
 

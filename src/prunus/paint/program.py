@@ -20,7 +20,9 @@ _NOWHERE = Where("", 0)
 class Listener(Painter):  # type: ignore[no-untyped-call]
     """A painter that keeps the operators and their operands, and paints nothing."""
 
-    def _apply(self, operator: Operator, func: Any, args: Any, kwargs: Any, tensors: Tensors, outputs: Tensors) -> None:
+    def _apply(
+        self, operator: Operator, func: Any, args: Any, kwargs: Any, tensors: Tensors, outputs: Tensors
+    ) -> None:
         fixed = not operator.random and all(map(self.is_fixed, tensors))
         for tensor in outputs:
             (self._fixed.add if fixed else self._fixed.discard)(id(tensor))
@@ -35,8 +37,12 @@ class Listener(Painter):  # type: ignore[no-untyped-call]
         self._keep(operator.name, func, args, kwargs, (), (result,))
         return result
 
-    def _keep(self, operator: str, func: Any, args: Any, kwargs: Any, tensors: Tensors, outputs: Tensors) -> None:
-        self.records.append(Record(operator, "", _NOWHERE, func, tuple(args), kwargs, tensors, (), outputs, (), ()))
+    def _keep(
+        self, operator: str, func: Any, args: Any, kwargs: Any, tensors: Tensors, outputs: Tensors
+    ) -> None:
+        self.records.append(
+            Record(operator, "", _NOWHERE, func, tuple(args), kwargs, tensors, (), outputs, (), ())
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +56,11 @@ class Program:
 
 def program_of(records: Sequence[Record], outputs: Iterable[Tensor], modules: Mapping[str, Any]) -> Program:
     """The program of a forward of these modules."""
-    return Program(records, tuple(outputs), {id(tensor): name for name, tensor in tensors_in_modules(dict(modules)).items()})
+    return Program(
+        records,
+        tuple(outputs),
+        {id(tensor): name for name, tensor in tensors_in_modules(dict(modules)).items()},
+    )
 
 
 def same_program(first: Program, second: Program) -> bool:
@@ -77,6 +87,12 @@ def _lines(program: Program) -> list[str]:
         if "batch_norm" in record.operator:
             lines.append(f"batch_norm {said(record.tensors)}")
         else:
-            lines.append(f"{record.operator} {said(record.args)} {sorted((key, said(value)) for key, value in record.kwargs.items())}")
-        made.update((id(tensor), f"{len(lines)}:{place}") for place, tensor in enumerate(record.outputs) if id(tensor) not in program.names)
+            lines.append(
+                f"{record.operator} {said(record.args)} {sorted((key, said(value)) for key, value in record.kwargs.items())}"
+            )
+        made.update(
+            (id(tensor), f"{len(lines)}:{place}")
+            for place, tensor in enumerate(record.outputs)
+            if id(tensor) not in program.names
+        )
     return [*lines, said(program.outputs)]

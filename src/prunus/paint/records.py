@@ -22,7 +22,9 @@ Values = NDArray[np.float64]
 ANCHOR = 0  # the colour that is never removed
 
 
-@dataclass(slots=True)  # not frozen, as setting fields would then take longer than everything else that happens to a layer; nobody changes one
+@dataclass(
+    slots=True
+)  # not frozen, as setting fields would then take longer than everything else that happens to a layer; nobody changes one
 class Layer:
     """The colours along one axis of a tensor.
 
@@ -41,7 +43,11 @@ class Layer:
     def take(self, index: Any, axis: int | None = None) -> Layer:
         """The layer of the slots at `index`."""
         labels, value = self.labels[index], uniform(self.dead)
-        return Layer(self.axis if axis is None else axis, labels, self.dead[index] if value is None else constant(value, len(labels)))
+        return Layer(
+            self.axis if axis is None else axis,
+            labels,
+            self.dead[index] if value is None else constant(value, len(labels)),
+        )
 
 
 Paint = tuple[Layer, ...]

@@ -44,5 +44,10 @@ class Source(NamedTuple):
 
 def colours_of(sources: Sequence[Source]) -> int:
     """The first colour that belongs to none of these; theirs are the first ones, without gaps."""
-    ends = [start + size for source in sources for start, size in zip(source.starts, source.tensor.shape) if start != UNPAINTED]
+    ends = [
+        start + size
+        for source in sources
+        for start, size in zip(source.starts, source.tensor.shape)
+        if start != UNPAINTED
+    ]
     return max(ends, default=ANCHOR + 1)

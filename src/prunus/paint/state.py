@@ -25,7 +25,11 @@ def state_of(modules: Mapping[str, nn.Module]) -> State:
     found: State = {}
     seen: Seen = {}
     for path, module in modules.items():
-        values = {name: value if type(value) in _KINDS else _value(value, seen) for name, value in vars(module).items() if name not in _OWN}
+        values = {
+            name: value if type(value) in _KINDS else _value(value, seen)
+            for name, value in vars(module).items()
+            if name not in _OWN
+        }
         found[path] = {name: value for name, value in values.items() if value is not _UNKNOWN}
     return found
 
@@ -38,7 +42,11 @@ def restore_state(modules: Mapping[str, nn.Module], state: State) -> None:
         if module is None:
             continue
         own = vars(module)
-        for name in [name for name in own if name not in values and name not in _OWN and _value(own[name], {}) is not _UNKNOWN]:
+        for name in [
+            name
+            for name in own
+            if name not in values and name not in _OWN and _value(own[name], {}) is not _UNKNOWN
+        ]:
             del own[name]
         for name, value in values.items():
             if name not in module._buffers and name not in module._parameters:

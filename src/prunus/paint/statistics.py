@@ -18,14 +18,22 @@ if TYPE_CHECKING:
 
 
 def split_statistics(
-    modules: Mapping[str, nn.Module], records: Sequence[Record], statistics: Sequence[Statistic], sites: Sequence[Site]
+    modules: Mapping[str, nn.Module],
+    records: Sequence[Record],
+    statistics: Sequence[Statistic],
+    sites: Sequence[Site],
 ) -> tuple[list[Statistic], list[Statistic]]:
     """Those whose width can be kept, and the others: the function that computes them is not seen, or its module's forward cannot be replaced."""
     kept: list[Statistic] = []
     other: list[Statistic] = []
     for one in statistics:
         site = site_of(sites, one.record)
-        can = site is not None and bool(site.modules) and can_keep(modules[site.modules[-1]]) and not records[one.record].tensors[0].dim() <= one.axis
+        can = (
+            site is not None
+            and bool(site.modules)
+            and can_keep(modules[site.modules[-1]])
+            and not records[one.record].tensors[0].dim() <= one.axis
+        )
         if site is not None and one.centre is not None:  # the mean is remembered while its module runs
             centre = site_of(sites, one.centre.record)
             can = can and centre is not None and centre.frames == site.frames
@@ -45,7 +53,9 @@ def widths_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Width, .
     Modules that keep a width already go on doing so. Where train mode computes others, it has numbers of its own.
     """
     ratios = [_ratios(one, removed) for one in graph.forwards]
-    wide = frozenset(one.sites[place].modules[-1] for one, found in zip(graph.forwards, ratios) for place in found)
+    wide = frozenset(
+        one.sites[place].modules[-1] for one, found in zip(graph.forwards, ratios) for place in found
+    )
     tables = [_tables(one, found, wide) for one, found in zip(graph.forwards, ratios)]
     if any(table is None for table in tables):
         return None
@@ -59,12 +69,16 @@ def widths_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Width, .
     return tuple(result)
 
 
-def _tables(graph: ChannelGraph, ratios: Mapping[int, float], wide: frozenset[str]) -> dict[str, dict[int, Share]] | None:
+def _tables(
+    graph: ChannelGraph, ratios: Mapping[int, float], wide: frozenset[str]
+) -> dict[str, dict[int, Share]] | None:
     """Module -> number of a statistic -> the share of its slots that is left; None where one number would have two."""
     numbers, found = numbered(graph.sites, wide), dict[str, dict[int, Share]]()
     centres = _centres(graph)
     for place, ratio in ratios.items():
-        share = Share(ratio, numbers[centres[place][0]], centres[place][1]) if place in centres else Share(ratio)
+        share = (
+            Share(ratio, numbers[centres[place][0]], centres[place][1]) if place in centres else Share(ratio)
+        )
         if found.setdefault(graph.sites[place].modules[-1], {}).setdefault(numbers[place], share) != share:
             return None
     return found
@@ -73,13 +87,22 @@ def _tables(graph: ChannelGraph, ratios: Mapping[int, float], wide: frozenset[st
 def _centres(graph: ChannelGraph) -> dict[int, tuple[int, int]]:
     """Site -> that of the mean that was subtracted before, and the power of what it goes over."""
     places = {id(site): place for place, site in enumerate(graph.sites)}
-    found = [(site_of(graph.sites, one.record), site_of(graph.sites, one.centre.record), one.centre) for one in graph.statistics if one.centre]
+    found = [
+        (site_of(graph.sites, one.record), site_of(graph.sites, one.centre.record), one.centre)
+        for one in graph.statistics
+        if one.centre
+    ]
     return {places[id(site)]: (places[id(mean)], centre.power) for site, mean, centre in found}
 
 
 def narrowed(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:
     """One sentence per statistic that goes over fewer slots than before, for a module that does not keep its width."""
-    lost = [one for each in graph.forwards for one in each.statistics if each.kept_length(one.labels, removed) < len(one.labels)]
+    lost = [
+        one
+        for each in graph.forwards
+        for one in each.statistics
+        if each.kept_length(one.labels, removed) < len(one.labels)
+    ]
     return tuple(dict.fromkeys(f"{one.mark.reason} ({one.mark.operator}, {one.mark.where})" for one in lost))
 
 
@@ -102,7 +125,11 @@ def _earlier(graph: ChannelGraph) -> dict[int, float]:
         return {}
     modules = graph.model.named_modules(remove_duplicate=False)
     training = graph.twin.training
-    tables = {name: in_mode(module.kept_widths, training) for name, module in modules if isinstance(module, KeepsWidth)}
+    tables = {
+        name: in_mode(module.kept_widths, training)
+        for name, module in modules
+        if isinstance(module, KeepsWidth)
+    }
     numbers = numbered(graph.sites, frozenset(tables)) if tables else []
     earlier = {}
     for place, (site, number) in enumerate(zip(graph.sites, numbers)):

@@ -43,11 +43,17 @@ def graph_table(graph: ChannelGraph) -> str:
         members = [f"{name}:{dim}" for name, dim in group.members]
         shown = ", ".join(members[:3]) + (f", … {len(members) - 3} more" if len(members) > 3 else "")
         rows.append((group.name, str(group.size), str(group.slots), shown))
-    lines.append(table(("group", "channels", "slots each", "lives in (parameter:axis)"), rows, (False, True, True, False)))
+    lines.append(
+        table(
+            ("group", "channels", "slots each", "lives in (parameter:axis)"), rows, (False, True, True, False)
+        )
+    )
     if graph.pinned:
         lines += ["", "pinned (never pruned):"]
         for pin in graph.pinned[:MOST_REASONS]:
-            lines.append(f"  {pin.channels} slots of {', '.join(pin.names[:3])}{' …' if len(pin.names) > 3 else ''}: {pin.reason}")
+            lines.append(
+                f"  {pin.channels} slots of {', '.join(pin.names[:3])}{' …' if len(pin.names) > 3 else ''}: {pin.reason}"
+            )
             if pin.where:
                 lines.append(f"      {pin.operator} at {pin.where}")
         if len(graph.pinned) > MOST_REASONS:

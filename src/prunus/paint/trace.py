@@ -72,7 +72,9 @@ def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any])
     for one in runs:
         keep_sizes_out(one.painter, partial(_repainted, model, one, neutral))
         for hazard in one.painter.hazards:
-            one.painter.pins.append(Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where))
+            one.painter.pins.append(
+                Mark(hazard.labels, "a removed channel would be divided by", hazard.operator, hazard.where)
+            )
     if len(runs) == 1:
         return runs[0].graph(model)
     share(*runs)
@@ -95,7 +97,9 @@ def _runs(model: nn.Module, inputs: Arguments) -> tuple[list[_Run], frozenset[Ne
     return _runs_until_neutral(model, inputs, watched=True)
 
 
-def _runs_until_neutral(model: nn.Module, inputs: Arguments, watched: bool) -> tuple[list[_Run], frozenset[Neutral]]:
+def _runs_until_neutral(
+    model: nn.Module, inputs: Arguments, watched: bool
+) -> tuple[list[_Run], frozenset[Neutral]]:
     """Paint until nothing new turns up that must not be zero; that is returned, too."""
     neutral = frozenset[Neutral]()
     train_run: _Run | None = None
@@ -106,7 +110,12 @@ def _runs_until_neutral(model: nn.Module, inputs: Arguments, watched: bool) -> t
         elif train_run is not None:
             train_run = _paint(model, train_run.inputs, neutral, training=True, watched=watched)
         runs = [run for run in (eval_run, train_run) if run is not None]
-        found = frozenset[Neutral]().union(*(neutral_sources(run.painter.records, run.sources, run.painter.hazards) for run in runs)) - neutral
+        found = (
+            frozenset[Neutral]().union(
+                *(neutral_sources(run.painter.records, run.sources, run.painter.hazards) for run in runs)
+            )
+            - neutral
+        )
         if not found:
             return runs, neutral
         neutral |= found
@@ -127,10 +136,24 @@ class _Run(Forward):
 
     def graph(self, model: nn.Module) -> ChannelGraph:
         """The channels that it shows."""
-        return build(model, self.twin, self.inputs, self.painter, self.sources, None if self.log is None else self.log.sites, self.state)
+        return build(
+            model,
+            self.twin,
+            self.inputs,
+            self.painter,
+            self.sources,
+            None if self.log is None else self.log.sites,
+            self.state,
+        )
 
 
-def _paint(model: nn.Module, inputs: Arguments, neutral: frozenset[Neutral] = frozenset(), training: bool = False, watched: bool = True) -> _Run:
+def _paint(
+    model: nn.Module,
+    inputs: Arguments,
+    neutral: frozenset[Neutral] = frozenset(),
+    training: bool = False,
+    watched: bool = True,
+) -> _Run:
     painter, twin = Painter(RULES, fallback), meta_twin(model, training=training)
     sources, state = paint_sources(painter, twin.modules, neutral), state_of(twin.modules)
     tell_numbers(painter, twin.numbers, {source.name: source.tensor for source in sources})
@@ -153,8 +176,12 @@ def _listen(model: nn.Module, inputs: Arguments, training: bool = False) -> Prog
     return program_of(listener.records, tensors_in(outputs), twin.modules)
 
 
-def _repainted(model: nn.Module, run: _Run, neutral: frozenset[Neutral], change: Callable[[Tensor], Tensor]) -> Painter:
-    return _paint(model, map_tensors(run.inputs, change), neutral, run.twin.training, run.log is not None).painter
+def _repainted(
+    model: nn.Module, run: _Run, neutral: frozenset[Neutral], change: Callable[[Tensor], Tensor]
+) -> Painter:
+    return _paint(
+        model, map_tensors(run.inputs, change), neutral, run.twin.training, run.log is not None
+    ).painter
 
 
 def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
@@ -186,14 +213,22 @@ def _larger(tensor: Tensor) -> Tensor:
     """An image of the usual sizes instead of a small one."""
     if tensor.dim() != 4 or not tensor.is_floating_point():
         return tensor
-    return torch.empty([*tensor.shape[:2], *(n + _SIDE for n in tensor.shape[2:])], dtype=tensor.dtype, device="meta")
+    return torch.empty(
+        [*tensor.shape[:2], *(n + _SIDE for n in tensor.shape[2:])], dtype=tensor.dtype, device="meta"
+    )
 
 
 def _warn_of_training(name: str, left: Sequence[str], failure: PrunusError) -> None:
     """`left` are parameters that the forward in eval mode does not read."""
     some = ", ".join(left[:3]) + (f" and {len(left) - 3} more" if len(left) > 3 else "")
-    what = f"{some} of {name} are not read in eval mode, and its forward" if left else f"The forward of {name}"
-    then = "what they may read there stays whole" if left else "what it does there with pruned channels is not known"
+    what = (
+        f"{some} of {name} are not read in eval mode, and its forward" if left else f"The forward of {name}"
+    )
+    then = (
+        "what they may read there stays whole"
+        if left
+        else "what it does there with pruned channels is not known"
+    )
     warnings.warn(f"{what} in train mode cannot be followed ({clause(failure)}); {then}.", stacklevel=9)
 
 
@@ -201,19 +236,28 @@ def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
     """What a model returns stays as it is. Raises TraceError if it returns no tensor."""
     tensors = list(tensors_in(outputs))
     if not tensors:
-        raise TraceError(f"The forward of {name} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes.")
+        raise TraceError(
+            f"The forward of {name} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes."
+        )
     painter.returned(tensors)
 
 
 def _refuse_scripted(model: nn.Module) -> None:
     """TorchScript runs its operators where nobody sees which parameters they read."""
     if isinstance(model, torch.jit.ScriptModule):
-        raise TraceError("The model is TorchScript, whose channels cannot be followed; give the torch.nn.Module that it was scripted or traced from.")
-    scripted = [name for name, module in walk(model).items() if isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.parameters())]
+        raise TraceError(
+            "The model is TorchScript, whose channels cannot be followed; give the torch.nn.Module that it was scripted or traced from."
+        )
+    scripted = [
+        name
+        for name, module in walk(model).items()
+        if isinstance(module, torch.jit.ScriptModule) and any(True for _ in module.parameters())
+    ]
     outer = [name for name in scripted if name.rpartition(".")[0] not in scripted]
     if outer:
         warnings.warn(
-            f"Channels in and around {', '.join(outer)} stay: TorchScript cannot be followed; put the module in before it is scripted.", stacklevel=6
+            f"Channels in and around {', '.join(outer)} stay: TorchScript cannot be followed; put the module in before it is scripted.",
+            stacklevel=6,
         )
 
 
@@ -222,13 +266,25 @@ def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any
 
     Raises ArgumentError for what no model is called with.
     """
-    if isinstance(example_inputs, (tuple, list)) and example_inputs and all(type(size) is int for size in example_inputs):
+    if (
+        isinstance(example_inputs, (tuple, list))
+        and example_inputs
+        and all(type(size) is int for size in example_inputs)
+    ):
         shape = ", ".join(map(str, example_inputs))
-        raise ArgumentError(f"The inputs are a shape, ({shape}), not tensors; give a tensor, such as torch.zeros({shape}).")
+        raise ArgumentError(
+            f"The inputs are a shape, ({shape}), not tensors; give a tensor, such as torch.zeros({shape})."
+        )
     if not isinstance(example_inputs, (Tensor, tuple, list, dict)):
-        raise ArgumentError(f"The inputs must be a tensor, a tuple of arguments or a dict of named ones, not {given(example_inputs)}.")
-    if not torch.is_inference_mode_enabled() and any(tensor.is_inference() for tensor in tensors_in(example_inputs)):
-        example_inputs = map_tensors(example_inputs, lambda tensor: tensor.clone() if tensor.is_inference() else tensor)
+        raise ArgumentError(
+            f"The inputs must be a tensor, a tuple of arguments or a dict of named ones, not {given(example_inputs)}."
+        )
+    if not torch.is_inference_mode_enabled() and any(
+        tensor.is_inference() for tensor in tensors_in(example_inputs)
+    ):
+        example_inputs = map_tensors(
+            example_inputs, lambda tensor: tensor.clone() if tensor.is_inference() else tensor
+        )
     if isinstance(example_inputs, dict):
         return (), dict(example_inputs)
     if isinstance(example_inputs, (tuple, list)):
@@ -236,7 +292,12 @@ def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any
     return (example_inputs,), {}
 
 
-def called(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], kind: type[PrunusError] = ArgumentError) -> Any:
+def called(
+    model: nn.Module,
+    args: tuple[Any, ...],
+    kwargs: Mapping[str, Any],
+    kind: type[PrunusError] = ArgumentError,
+) -> Any:
     """What a model makes of inputs; raises an error of `kind` in which the model's own is told, where its forward fails on them."""
     try:
         return model(*args, **kwargs)
@@ -245,7 +306,9 @@ def called(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any], k
     except Exception as error:  # any forward may fail in any way
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in((args, kwargs))) or "no tensors"
         what = f"{type(error).__name__}: {_first_line(error).rstrip('.')}"
-        raise kind(f"The forward of {type(model).__name__} fails on inputs of shape {shapes} ({what}); give it inputs like the example's.") from error
+        raise kind(
+            f"The forward of {type(model).__name__} fails on inputs of shape {shapes} ({what}); give it inputs like the example's."
+        ) from error
 
 
 def to_meta(value: Any) -> Any:
@@ -286,22 +349,39 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
     elif dataclasses.is_dataclass(value) and not isinstance(value, type):
         for field in dataclasses.fields(value):
             yield from tensors_in(getattr(value, field.name))
-    elif hasattr(value, "__dict__") and not isinstance(value, (type, torch.nn.Module)) and not callable(value):
+    elif (
+        hasattr(value, "__dict__") and not isinstance(value, (type, torch.nn.Module)) and not callable(value)
+    ):
         yield from tensors_in(vars(value))
 
 
-def paint_sources(painter: Painter, modules: Modules, neutral: Collection[Neutral] = ()) -> tuple[Source, ...]:
+def paint_sources(
+    painter: Painter, modules: Modules, neutral: Collection[Neutral] = ()
+) -> tuple[Source, ...]:
     """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of convolutions can never go and need none.
 
     The first colours are theirs, without gaps. Removed slots hold zero, along axes in `neutral` one, and whole numbers, which may be
     indices, what they held.
     """
     parameters = {id(p) for m in modules.values() for p in m._parameters.values()}
-    kernels = {id(p) for m in modules.values() if isinstance(m, nn.modules.conv._ConvNd) for p in _own(m) if p.dim() > 2}
+    kernels = {
+        id(p)
+        for m in modules.values()
+        if isinstance(m, nn.modules.conv._ConvNd)
+        for p in _own(m)
+        if p.dim() > 2
+    }
     sources = []
     for name, tensor in tensors_in_modules(modules).items():
-        is_parameter, painted = id(tensor) in parameters, 2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0
-        starts, layers, values = [], [], tuple([float((name, axis) in neutral) for axis in range(tensor.dim())])
+        is_parameter, painted = (
+            id(tensor) in parameters,
+            2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0,
+        )
+        starts, layers, values = (
+            [],
+            [],
+            tuple([float((name, axis) in neutral) for axis in range(tensor.dim())]),
+        )
         real = tensor.dtype.is_floating_point or tensor.dtype.is_complex
         for axis, size in enumerate(tensor.shape[:painted]):
             starts.append(painter.next_colour)
@@ -309,7 +389,9 @@ def paint_sources(painter: Painter, modules: Modules, neutral: Collection[Neutra
             layers.append(Layer(axis, labels, constant(values[axis] if real else math.nan, size)))
         painter.set_paint(tensor, tuple(layers))
         painter.fix(tensor)
-        sources.append(Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), values))
+        sources.append(
+            Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), values)
+        )
     painter.owned = painter.next_colour
     return tuple(sources)
 
@@ -327,7 +409,13 @@ def _own(layer: nn.Module) -> Iterator[Tensor]:
         yield from (p for p in module._parameters.values() if p is not None)
 
 
-def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, Any], watch: AbstractContextManager[Any] | None = None) -> Any:
+def run(
+    painter: Painter,
+    twin: Twin,
+    args: tuple[Any, ...],
+    kwargs: dict[str, Any],
+    watch: AbstractContextManager[Any] | None = None,
+) -> Any:
     """Run a twin under the painter, and what watches functions besides; an error becomes a TraceError that names the user's line."""
     try:
         with (
@@ -346,9 +434,13 @@ def run(painter: Painter, twin: Twin, args: tuple[Any, ...], kwargs: dict[str, A
         place = _deepest_user_line(error)
         hint = "check the example inputs"
         if "meta" in str(error).lower() or isinstance(error, NotImplementedError):
-            hint = "the forward needs real values there, so it cannot be traced; trace a sub-module without it"
+            hint = (
+                "the forward needs real values there, so it cannot be traced; trace a sub-module without it"
+            )
         name = type(twin.model).__name__
-        raise TraceError(f"The forward of {name} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}.") from error
+        raise TraceError(
+            f"The forward of {name} fails at {place} ({type(error).__name__}: {_first_line(error)}); {hint}."
+        ) from error
 
 
 def _first_line(error: Exception) -> str:
@@ -356,7 +448,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _deepest_user_line(error: Exception) -> str:
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<"))]
+    frames = [
+        f
+        for f in traceback.extract_tb(error.__traceback__)
+        if not f.filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<"))
+    ]
     if not frames:
         return "its call"
     return f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}: {frames[-1].line}"
@@ -368,7 +464,9 @@ def _own_forwards(painter: Painter, modules: Modules) -> Iterator[None]:
 
     Each forward is wrapped rather than hooked, since a global hook would send every module call down torch's slow path.
     """
-    modules = {name: module for name, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)}
+    modules = {
+        name: module for name, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)
+    }
     own = [vars(module).get("forward") for module in modules.values()]
     count = itertools.count()
     for name, module in modules.items():
@@ -384,7 +482,9 @@ def _own_forwards(painter: Painter, modules: Modules) -> Iterator[None]:
         painter.running.clear()
 
 
-def _announced(forward: Callable[..., Any], name: str, running: list[tuple[str, int]], runs: Iterator[int]) -> Callable[..., Any]:
+def _announced(
+    forward: Callable[..., Any], name: str, running: list[tuple[str, int]], runs: Iterator[int]
+) -> Callable[..., Any]:
     def call(*args: Any, **kwargs: Any) -> Any:
         running.append((name, next(runs)))
         try:

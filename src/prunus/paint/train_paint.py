@@ -53,7 +53,9 @@ def keep_readable(run: Forward) -> list[str]:
     wanted = set[int]().union(*read)
     for layer in layers:
         if anything or len(layer.labels) in wanted:
-            run.painter.pins.append(Mark(layer.labels, "training may read it, but cannot be followed", "", Where("", 0)))
+            run.painter.pins.append(
+                Mark(layer.labels, "training may read it, but cannot be followed", "", Where("", 0))
+            )
     return [source.name for source in left]
 
 
@@ -81,7 +83,9 @@ def share(first: Forward, second: Forward) -> None:
     sides, count = (first, second), colours_of(first.sources)
     agree(*((run.painter.records, run.twin.modules, run.painter.leaks) for run in sides))
     known = [_known(run, count) for run in sides]
-    seen = [{source.name for source in run.sources} - {source.name for source in _unread(run)} for run in sides]
+    seen = [
+        {source.name for source in run.sources} - {source.name for source in _unread(run)} for run in sides
+    ]
     for run, (edges, pins, marks), read in zip(sides, reversed(known), reversed(seen)):
         painter = run.painter
         painter.edges.append(edges)
@@ -95,7 +99,9 @@ def share(first: Forward, second: Forward) -> None:
 
 
 def _unread(run: Forward) -> list[Source]:
-    used = {id(tensor) for record in run.painter.records for tensor in record.tensors} | run.painter.standing_for
+    used = {
+        id(tensor) for record in run.painter.records for tensor in record.tensors
+    } | run.painter.standing_for
     return [source for source in run.sources if id(source.tensor) not in used]
 
 
@@ -108,7 +114,11 @@ def _known(run: Forward, count: int) -> Known:
     _, zeroed = settle_leaks(painter.records, run.twin.modules, painter.leaks, painter.relied)
     lists = (painter.consumed, painter.made, [*painter.relied, *zeroed])
     consumed, made, relied = ([labels for labels in found if (labels < count).all()] for found in lists)
-    return (np.arange(count), parent[:count]), _of_parameters(painter.pins, parent, count), (consumed, made, relied)
+    return (
+        (np.arange(count), parent[:count]),
+        _of_parameters(painter.pins, parent, count),
+        (consumed, made, relied),
+    )
 
 
 def _alone(run: Forward, count: int) -> list[Mark]:

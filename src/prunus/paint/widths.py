@@ -102,7 +102,11 @@ def wide_class(base: type[nn.Module]) -> Any:
 
 @cache
 def _made_class(base: Any) -> Any:
-    return type(base.__name__, (KeepsWidth, base), {"__module__": base.__module__, "__doc__": base.__doc__, "__qualname__": base.__qualname__})
+    return type(
+        base.__name__,
+        (KeepsWidth, base),
+        {"__module__": base.__module__, "__doc__": base.__doc__, "__qualname__": base.__qualname__},
+    )
 
 
 def plain_class(kind: type) -> type[nn.Module]:
@@ -125,14 +129,20 @@ def set_widths(modules: Mapping[str, nn.Module], widths: Sequence[Width]) -> Non
             module.__class__ = wide_class(plain_class(type(module)))
             module.__dict__["kept_widths"] = tables[name]
     for module in modules.values():
-        if isinstance(module, nn.TransformerEncoderLayer) and any(isinstance(norm, KeepsWidth) for norm in (module.norm1, module.norm2)):
-            module.activation_relu_or_gelu = 0  # else torch computes the layer in one piece in eval mode, its norms as torch knows them
+        if isinstance(module, nn.TransformerEncoderLayer) and any(
+            isinstance(norm, KeepsWidth) for norm in (module.norm1, module.norm2)
+        ):
+            module.activation_relu_or_gelu = (
+                0  # else torch computes the layer in one piece in eval mode, its norms as torch knows them
+            )
 
 
 def kept_in(modules: Mapping[str, nn.Module]) -> tuple[Width, ...]:
     """The widths that modules keep, as `set_widths` takes them."""
     wide = ((name, module) for name, module in modules.items() if isinstance(module, KeepsWidth))
-    return tuple(Width(name, number, *share) for name, module in wide for number, share in module.kept_widths.items())
+    return tuple(
+        Width(name, number, *share) for name, module in wide for number, share in module.kept_widths.items()
+    )
 
 
 def without_widths(modules: Mapping[str, nn.Module]) -> None:
@@ -165,7 +175,9 @@ class _Statistics(TorchFunctionMode):
     def __init__(self, shares: Mapping[int, Share]) -> None:
         super().__init__()
         self.shares, self.calls = shares, 0
-        self.means: dict[int, Any] = {share.centre: None for share in shares.values() if share.centre is not None}
+        self.means: dict[int, Any] = {
+            share.centre: None for share in shares.values() if share.centre is not None
+        }
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -178,7 +190,9 @@ class _Statistics(TorchFunctionMode):
         elif share.centre is None:
             result = FORMULAS[func](share.ratio, *args, **kwargs)
         else:
-            result = FORMULAS[func](share.ratio, *args, **kwargs, held=Held(self.means[share.centre], share.power))
+            result = FORMULAS[func](
+                share.ratio, *args, **kwargs, held=Held(self.means[share.centre], share.power)
+            )
         if number in self.means:
             self.means[number] = result
         return result
@@ -217,9 +231,14 @@ def _moments(ratio: float, x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tens
     return centred, (1 - ratio) * mean, variance
 
 
-def _normalised(ratio: float, x: Tensor, dims: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float) -> Any:
+def _normalised(
+    ratio: float, x: Tensor, dims: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
+) -> Any:
     """(x - mean) / sqrt(variance + eps) · weight + bias, with statistics over all slots; in single precision at least, like torch's own norms."""
-    half = isinstance(x, Tensor) and x.dtype in (torch.float16, torch.bfloat16)  # a node of a graph says nothing of its type
+    half = isinstance(x, Tensor) and x.dtype in (
+        torch.float16,
+        torch.bfloat16,
+    )  # a node of a graph says nothing of its type
     centred, shift, variance = _moments(ratio, x.float() if half else x, dims)
     result = (centred + shift) * _ATEN.rsqrt.default(variance + eps)
     result = result if weight is None else result * weight
@@ -228,7 +247,13 @@ def _normalised(ratio: float, x: Tensor, dims: Sequence[int], weight: Tensor | N
 
 
 def _layer_norm(
-    ratio: float, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
+    ratio: float,
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *_: Any,
 ) -> Any:
     return _normalised(ratio, input, range(-len(normalized_shape), 0), weight, bias, eps)
 
@@ -238,10 +263,18 @@ def _per_channel(vector: Tensor | None, rank: int) -> Any:
 
 
 def _group_norm(
-    ratio: float, input: Tensor, num_groups: int, weight: Tensor | None = None, bias: Tensor | None = None, eps: float = 1e-5, *_: Any
+    ratio: float,
+    input: Tensor,
+    num_groups: int,
+    weight: Tensor | None = None,
+    bias: Tensor | None = None,
+    eps: float = 1e-5,
+    *_: Any,
 ) -> Any:
     rank = input.dim()
-    return _normalised(ratio, input, range(1, rank), _per_channel(weight, rank), _per_channel(bias, rank), eps)
+    return _normalised(
+        ratio, input, range(1, rank), _per_channel(weight, rank), _per_channel(bias, rank), eps
+    )
 
 
 def _batch_norm(
@@ -257,16 +290,33 @@ def _batch_norm(
 ) -> Any:
     """Statistics of what is normalised, as weight standardisation has them."""
     rank = input.dim()
-    return _normalised(ratio, input, [0, *range(2, rank)], _per_channel(weight, rank), _per_channel(bias, rank), eps)
+    return _normalised(
+        ratio, input, [0, *range(2, rank)], _per_channel(weight, rank), _per_channel(bias, rank), eps
+    )
 
 
 def _torch_batch_norm(
-    ratio: float, input: Tensor, weight: Any, bias: Any, running_mean: Any, running_var: Any, training: bool, momentum: float, eps: float, *_: Any
+    ratio: float,
+    input: Tensor,
+    weight: Any,
+    bias: Any,
+    running_mean: Any,
+    running_var: Any,
+    training: bool,
+    momentum: float,
+    eps: float,
+    *_: Any,
 ) -> Any:
     return _batch_norm(ratio, input, None, None, weight, bias, True, momentum, eps)
 
 
-def _rms_norm(ratio: float, input: Tensor, normalized_shape: Sequence[int], weight: Tensor | None = None, eps: float | None = None) -> Any:
+def _rms_norm(
+    ratio: float,
+    input: Tensor,
+    normalized_shape: Sequence[int],
+    weight: Tensor | None = None,
+    eps: float | None = None,
+) -> Any:
     half = isinstance(input, Tensor) and input.dtype in (torch.float16, torch.bfloat16)
     x = input.float() if half else input
     square = ratio * _mean(x * x, range(-len(normalized_shape), 0))
@@ -286,7 +336,14 @@ def _squeezed(x: Tensor, dims: Sequence[int], keepdim: bool, rank: int) -> Any:
 
 
 def _average(
-    ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False, *, axis: Any = None, dtype: Any = None, held: Held | None = None
+    ratio: float,
+    input: Tensor,
+    dim: Any = None,
+    keepdim: bool = False,
+    *,
+    axis: Any = None,
+    dtype: Any = None,
+    held: Held | None = None,
 ) -> Any:
     dim = axis if dim is None else dim
     x = input if dtype is None else input.to(dtype)
@@ -303,11 +360,21 @@ def _held(held: Held, mean: Any, dims: Sequence[int], rank: int) -> Any:
     return _mean(value, dims) if held.mean.dim() == rank else _ATEN.reshape_as.default(value, mean)
 
 
-def _spread(ratio: float, input: Tensor, dim: Any, unbiased: bool, correction: Any, keepdim: bool, held: Held | None = None) -> tuple[Tensor, Tensor]:
+def _spread(
+    ratio: float,
+    input: Tensor,
+    dim: Any,
+    unbiased: bool,
+    correction: Any,
+    keepdim: bool,
+    held: Held | None = None,
+) -> tuple[Tensor, Tensor]:
     """Variance and mean over all slots."""
     dims = _dims_of(input, dim)
     taken = (1.0 if unbiased else 0.0) if correction is None else float(correction)
-    _, shift, variance = _moments(ratio, input if held is None else input - _held(held, _mean(input, dims), dims, input.dim()), dims)
+    _, shift, variance = _moments(
+        ratio, input if held is None else input - _held(held, _mean(input, dims), dims, input.dim()), dims
+    )
     count = 1.0
     for d in dims:
         count = count * input.shape[d]
@@ -323,27 +390,55 @@ def _arguments(dim: Any, unbiased: Any) -> tuple[Any, bool]:
 
 
 def _variance(
-    ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, held: Held | None = None
+    ratio: float,
+    input: Tensor,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+    held: Held | None = None,
 ) -> Tensor:
     dim, flag = _arguments(dim, unbiased)
     return _spread(ratio, input, dim, flag, correction, keepdim, held)[0]
 
 
 def _deviation(
-    ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None, held: Held | None = None
+    ratio: float,
+    input: Tensor,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
+    held: Held | None = None,
 ) -> Any:
-    return _ATEN.sqrt.default(_variance(ratio, input, dim, unbiased, keepdim, correction=correction, held=held))
+    return _ATEN.sqrt.default(
+        _variance(ratio, input, dim, unbiased, keepdim, correction=correction, held=held)
+    )
 
 
 def _variance_and_mean(
-    ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+    ratio: float,
+    input: Tensor,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
 ) -> tuple[Tensor, Tensor]:
     dim, flag = _arguments(dim, unbiased)
     return _spread(ratio, input, dim, flag, correction, keepdim)
 
 
 def _deviation_and_mean(
-    ratio: float, input: Tensor, dim: Any = None, unbiased: Any = None, keepdim: bool = False, *, correction: Any = None
+    ratio: float,
+    input: Tensor,
+    dim: Any = None,
+    unbiased: Any = None,
+    keepdim: bool = False,
+    *,
+    correction: Any = None,
 ) -> tuple[Tensor, Tensor]:
     variance, mean = _variance_and_mean(ratio, input, dim, unbiased, keepdim, correction=correction)
     return _ATEN.sqrt.default(variance), mean
@@ -354,7 +449,9 @@ def _softmax(ratio: float, input: Tensor, dim: int, *_: Any, dtype: Any = None, 
     x = input if dtype is None else input.to(dtype)
     count = x.shape[dim]
     total = _ATEN.logsumexp.default(x, [dim], True)
-    others = _ATEN.full_like.default(total, math.log(count / ratio - count)) if ratio < 1 else total - math.inf
+    others = (
+        _ATEN.full_like.default(total, math.log(count / ratio - count)) if ratio < 1 else total - math.inf
+    )
     return _ATEN.exp.default(x - _ATEN.logaddexp.default(total, others))
 
 
@@ -366,7 +463,9 @@ def _smallest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False)
     return _ATEN.clamp_max.default(_ATEN.amin.default(input, _dims_of(input, dim), keepdim), 0)
 
 
-def _extreme(formula: Formula, indexed: Any, ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+def _extreme(
+    formula: Formula, indexed: Any, ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False
+) -> Any:
     """`max(x)`, or values and places by `max(x, dim)`; nobody reads the places."""
     if dim is None:
         return formula(ratio, input)

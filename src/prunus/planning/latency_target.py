@@ -57,11 +57,15 @@ def wanted(latency: float | str) -> Wanted:
             return Wanted(None, number)
         latency = number
     if not (math.isfinite(latency) and latency > 0):
-        raise TargetError(f"latency is a share up to 1.0, milliseconds as in '12ms', or a number of them above 1, not {latency!r}.")
+        raise TargetError(
+            f"latency is a share up to 1.0, milliseconds as in '12ms', or a number of them above 1, not {latency!r}."
+        )
     return Wanted(latency, None) if latency <= 1 else Wanted(None, latency)
 
 
-def within_latency(space: Space, latency: float | str, machine: Machine, across: bool, watch: Watch = unwatched) -> Plan:
+def within_latency(
+    space: Space, latency: float | str, machine: Machine, across: bool, watch: Watch = unwatched
+) -> Plan:
     """The plan that loses least within a time, as measured.
 
     Args:
@@ -92,8 +96,12 @@ def within_latency(space: Space, latency: float | str, machine: Machine, across:
             plan = make_plan(graph, space.removed(kept))
             small = compact(graph.model, plan, check=False)
             dense_ms, small_ms = timed(small)
-            if small_ms <= asked.of(dense_ms):  # once more, and the worse counts: of many plans a lucky time would be taken for a quick plan
-                dense_ms, small_ms = max((dense_ms, small_ms), timed(small), key=lambda pair: pair[1] / asked.of(pair[0]))
+            if small_ms <= asked.of(
+                dense_ms
+            ):  # once more, and the worse counts: of many plans a lucky time would be taken for a quick plan
+                dense_ms, small_ms = max(
+                    (dense_ms, small_ms), timed(small), key=lambda pair: pair[1] / asked.of(pair[0])
+                )
             target = asked.of(dense_ms)
             met = small_ms <= target
             timings.append(Timing(clocked.ms(kept), small_ms, dense_ms, plan.after.macs, met))
@@ -145,14 +153,20 @@ def example_inputs(graph: ChannelGraph) -> tuple[object, ...] | dict[str, object
     """
     args, kwargs = graph.inputs
     if args and kwargs:
-        raise TargetError("A latency target needs a model that is called with positional or with keyword arguments, not with both.")
+        raise TargetError(
+            "A latency target needs a model that is called with positional or with keyword arguments, not with both."
+        )
 
     device = next((parameter.device for parameter in graph.model.parameters()), torch.device("cpu"))
 
     def real(value: object) -> object:
         if not isinstance(value, Tensor):
             return value
-        drawn = torch.randn(value.shape).to(value.dtype) if value.dtype.is_floating_point else torch.zeros(value.shape, dtype=value.dtype)
+        drawn = (
+            torch.randn(value.shape).to(value.dtype)
+            if value.dtype.is_floating_point
+            else torch.zeros(value.shape, dtype=value.dtype)
+        )
         return drawn.to(device)
 
     found: tuple[object, ...] | dict[str, object] = _pytree.tree_map(real, kwargs or tuple(args))

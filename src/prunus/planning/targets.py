@@ -53,7 +53,10 @@ class Space:
 
     def at_least(self, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
         """Per group the smallest allowed number that is not below `wanted` (the largest allowed if there is none)."""
-        picked = [levels[min(int(np.searchsorted(levels, w - 1e-9)), len(levels) - 1)] for levels, w in zip(self.levels, wanted)]
+        picked = [
+            levels[min(int(np.searchsorted(levels, w - 1e-9)), len(levels) - 1)]
+            for levels, w in zip(self.levels, wanted)
+        ]
         return np.array(picked, dtype=np.int64)
 
 
@@ -110,10 +113,19 @@ def plan(
         TargetError: not exactly one target, a number out of range, or a target that cannot be reached (with the smallest figure that can).
         PlanError: scores of the wrong length, or a pattern that matches nothing.
     """
-    targets = {"rate": rate, "macs": macs, "params": params, "bytes": bytes, "tolerance": tolerance, "latency": latency}
+    targets = {
+        "rate": rate,
+        "macs": macs,
+        "params": params,
+        "bytes": bytes,
+        "tolerance": tolerance,
+        "latency": latency,
+    }
     given = {name: value for name, value in targets.items() if value is not None}
     if len(given) > 1 or (not given and not rates):
-        raise TargetError(f"Exactly one of {', '.join(targets)} must be given, not {' and '.join(given) or 'none'}.")
+        raise TargetError(
+            f"Exactly one of {', '.join(targets)} must be given, not {' and '.join(given) or 'none'}."
+        )
     for name, number in given.items():
         if not isinstance(number, str) and not math.isfinite(number):
             raise TargetError(f"{name} must be a finite number, not {number}.")
@@ -125,7 +137,9 @@ def plan(
     if machine is not None and round_to in ("auto", 1):
         round_to = machine.step
     assert round_to != "auto"
-    space, fixed = _space(graph, scores, round_to, floor, as_names(protect), rates or {}, exact, stairs=latency is not None)
+    space, fixed = _space(
+        graph, scores, round_to, floor, as_names(protect), rates or {}, exact, stairs=latency is not None
+    )
     if latency is not None and machine is not None:
         from prunus._foundation.progress import unwatched
         from prunus.planning.latency_target import within_latency
@@ -144,7 +158,11 @@ def plan(
 
 def _tell_of_little(graph: ChannelGraph, plan: Plan, rate: float, round_to: int, floor: int) -> None:
     """Warn where nothing goes, or far less than was asked for."""
-    limits = [f"{name}={value} leaves the layers as wide as they are" for name, value in (("round_to", round_to), ("floor", floor)) if value > 1]
+    limits = [
+        f"{name}={value} leaves the layers as wide as they are"
+        for name, value in (("round_to", round_to), ("floor", floor))
+        if value > 1
+    ]
     text = shortfall(graph, plan, rate, " and ".join(limits))
     if text:
         warnings.warn(text, stacklevel=6)
@@ -156,7 +174,10 @@ def _machine(graph: ChannelGraph, runtime: str | Machine, threads: int) -> Machi
 
     if not isinstance(runtime, str):
         return runtime
-    device = next((source.tensor.device for source in graph.sources if source.tensor.device.type != "meta"), torch.device("cpu"))
+    device = next(
+        (source.tensor.device for source in graph.sources if source.tensor.device.type != "meta"),
+        torch.device("cpu"),
+    )
     return Here(runtime, threads, device=device.type)
 
 
@@ -167,7 +188,9 @@ def plan_above(graph: ChannelGraph, scores: Tensor, threshold: float = 0.0) -> P
     Raises PlanError for scores of the wrong length.
     """
     space, _ = _space(graph, scores, 1, 1, (), {}, exact=False)
-    return make_plan(graph, space.removed(space.at_least(graph.kept(space.scores <= threshold).astype(np.float64))))
+    return make_plan(
+        graph, space.removed(space.at_least(graph.kept(space.scores <= threshold).astype(np.float64)))
+    )
 
 
 def _space(
@@ -193,14 +216,18 @@ def _space(
         for group in matching(graph, pattern):
             fixed[group.index] = group.size
     order, levels = [], []
-    steps, offsets = _steps(graph, round_to, fixed) if round_to > 1 else ([1] * len(graph.groups), [0] * len(graph.groups))
+    steps, offsets = (
+        _steps(graph, round_to, fixed) if round_to > 1 else ([1] * len(graph.groups), [0] * len(graph.groups))
+    )
     frozen = _inexact_channels(graph) if exact else np.zeros(graph.num_channels, dtype=bool)
     for group in graph.groups:
         keys = np.where(frozen[group.channels], np.inf, values[group.channels])
         order.append(group.channels[np.argsort(keys, kind="stable")])
         least = max(min(floor, group.size), int(frozen[group.channels].sum()))
         found = _levels(group, least, steps[group.index], offsets[group.index], fixed.get(group.index))
-        levels.append(_stairs(found, group.size, least, round_to) if stairs and group.index not in fixed else found)
+        levels.append(
+            _stairs(found, group.size, least, round_to) if stairs and group.index not in fixed else found
+        )
     return Space(graph, np.where(frozen, np.inf, values), tuple(order), tuple(levels)), fixed
 
 
@@ -229,12 +256,16 @@ def _steps(graph: ChannelGraph, round_to: int, fixed: Mapping[int, int]) -> tupl
     """
     sizes = np.array([g.size for g in graph.groups], dtype=np.int64)
     widths = [a for a in graph.axes if a.is_parameter and a.produces and (a.channels >= 0).any()]
-    slots = [np.bincount(graph.group_of_channel[a.channels[a.channels >= 0]], minlength=len(sizes)) for a in widths]
+    slots = [
+        np.bincount(graph.group_of_channel[a.channels[a.channels >= 0]], minlength=len(sizes)) for a in widths
+    ]
     steps, offsets = [1] * len(sizes), [0] * len(sizes)
     for count in slots:
         for g in np.flatnonzero(count).tolist():
             steps[g] = math.lcm(steps[g], round_to // math.gcd(round_to, int(count[g] // sizes[g])))
-    whole = {g for g in range(len(sizes)) if sizes[g] < steps[g]} | {g for g, kept in fixed.items() if kept == sizes[g]}
+    whole = {g for g in range(len(sizes)) if sizes[g] < steps[g]} | {
+        g for g, kept in fixed.items() if kept == sizes[g]
+    }
     for axis, count in zip(widths, slots):
         rest = (int((axis.channels < 0).sum()) + sum(int(count[g]) for g in whole)) % round_to
         free = [g for g in np.flatnonzero(count).tolist() if g not in whole]
@@ -262,7 +293,9 @@ def matching(graph: ChannelGraph, pattern: str) -> list[Group]:
     """Groups that a parameter or module name with this glob pattern writes to; raises PlanError if the pattern matches nothing."""
     axes = {(axis.name, axis.dim): axis for axis in graph.axes}
     if not any(_matches(axis.name, pattern) for axis in graph.axes):
-        raise PlanError(f"The pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__}; print(graph) lists the names.")
+        raise PlanError(
+            f"The pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__}; print(graph) lists the names."
+        )
     return [g for g in graph.groups if any(axes[m].produces and _matches(m[0], pattern) for m in g.members)]
 
 
@@ -274,10 +307,14 @@ def _matches(parameter: str, pattern: str) -> bool:
 
 def _check_scores(graph: ChannelGraph, scores: Tensor) -> NDArray[np.float64]:
     if scores.is_meta or scores.is_complex():
-        raise PlanError(f"Scores must be real numbers, not a tensor {'without values, on meta' if scores.is_meta else f'of {scores.dtype}'}.")
+        raise PlanError(
+            f"Scores must be real numbers, not a tensor {'without values, on meta' if scores.is_meta else f'of {scores.dtype}'}."
+        )
     values = scores.detach().to("cpu", torch.float64).numpy().reshape(-1)
     if len(values) != graph.num_channels:
-        raise PlanError(f"There are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph.")
+        raise PlanError(
+            f"There are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph."
+        )
     if np.isnan(values).any():
         raise PlanError(
             f"{int(np.isnan(values).sum())} scores are not a number; the first is that of channel {int(np.flatnonzero(np.isnan(values))[0])}."
@@ -304,7 +341,9 @@ def _at_rate(space: Space, fixed: Mapping[int, int], rate: float, scope: Scope) 
 
 def _nearest(space: Space, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
     """Per group the allowed number closest to `wanted`, the smaller one when in doubt."""
-    return np.array([levels[np.argmin(np.abs(levels - w))] for levels, w in zip(space.levels, wanted)], dtype=np.int64)
+    return np.array(
+        [levels[np.argmin(np.abs(levels - w))] for levels, w in zip(space.levels, wanted)], dtype=np.int64
+    )
 
 
 def _global(space: Space, count: int) -> NDArray[np.int64]:
@@ -318,7 +357,11 @@ def _ranking(space: Space) -> NDArray[np.int64]:
     return np.argsort(space.scores, kind="stable")
 
 
-def _bisect(kept_at: Callable[[int], NDArray[np.int64]], enough: Callable[[NDArray[np.int64]], builtins.bool], space: Space) -> NDArray[np.int64]:
+def _bisect(
+    kept_at: Callable[[int], NDArray[np.int64]],
+    enough: Callable[[NDArray[np.int64]], builtins.bool],
+    space: Space,
+) -> NDArray[np.int64]:
     """The first of a falling row of numbers that is small enough; the smallest of all if none is."""
     low, high = 0, space.graph.num_channels
     if not enough(kept_at(high)):
@@ -381,15 +424,29 @@ def _refill(space: Space, kept: NDArray[np.int64], what: str, budget: float) -> 
     return kept
 
 
-def _within_tolerance(space: Space, fixed: Mapping[int, int], tolerance: float, evaluate: Evaluate | None, confidence: float, scope: Scope) -> Plan:
+def _within_tolerance(
+    space: Space,
+    fixed: Mapping[int, int],
+    tolerance: float,
+    evaluate: Evaluate | None,
+    confidence: float,
+    scope: Scope,
+) -> Plan:
     """The largest rate within a tolerance."""
     from prunus.planning.tolerance import largest_within
 
     if evaluate is None:
-        raise TargetError("tolerance= needs evaluate=, a function from a model to its metric in points on held-out data.")
+        raise TargetError(
+            "tolerance= needs evaluate=, a function from a model to its metric in points on held-out data."
+        )
     graph = space.graph
     nothing = make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
     found, trials = largest_within(
-        graph.model, nothing, lambda rate: make_plan(graph, space.removed(_at_rate(space, fixed, rate, scope))), tolerance, evaluate, confidence
+        graph.model,
+        nothing,
+        lambda rate: make_plan(graph, space.removed(_at_rate(space, fixed, rate, scope))),
+        tolerance,
+        evaluate,
+        confidence,
     )
     return make_plan(graph, found.removed_in(graph), trials)

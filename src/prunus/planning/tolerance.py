@@ -8,7 +8,16 @@ from typing import Any
 from torch import nn
 
 from prunus._foundation.arguments import door
-from prunus._foundation.confidence import CONFIDENCE, Evaluate, Rows, check, check_provable, judged, metric_of, value_of
+from prunus._foundation.confidence import (
+    CONFIDENCE,
+    Evaluate,
+    Rows,
+    check,
+    check_provable,
+    judged,
+    metric_of,
+    value_of,
+)
 from prunus._foundation.wording import given
 from prunus.errors import TargetError
 from prunus.plans.plan import Plan, Trial
@@ -19,7 +28,12 @@ STEPS = 7  # halvings of the rate: to less than a hundredth
 
 @door(TargetError)
 def largest_within(
-    model: nn.Module, nothing: Plan, plan_at: Callable[[float], Plan], tolerance: float, evaluate: Evaluate, confidence: float = CONFIDENCE
+    model: nn.Module,
+    nothing: Plan,
+    plan_at: Callable[[float], Plan],
+    tolerance: float,
+    evaluate: Evaluate,
+    confidence: float = CONFIDENCE,
 ) -> tuple[Plan, tuple[Trial, ...]]:
     """Bisect over the rate, a larger one being taken to lose more; also all that was tried.
 
@@ -57,7 +71,9 @@ def largest_within(
 
 @door(TargetError)
 def all_within(
-    model: nn.Module, evaluate: Callable[[nn.Module], Mapping[str, float | Rows]], tolerances: Mapping[str, float]
+    model: nn.Module,
+    evaluate: Callable[[nn.Module], Mapping[str, float | Rows]],
+    tolerances: Mapping[str, float],
 ) -> Callable[[nn.Module], float | Rows]:
     """Several metrics, each with a tolerance of its own, as one metric with a tolerance of 1.
 
@@ -79,13 +95,19 @@ def all_within(
         raise TargetError(f"evaluate must return a dict of metrics by name, not {given(baseline)}.")
     for name in tolerances:
         if name not in baseline:
-            raise TargetError(f"There is a tolerance for {name!r}, but the metrics are {', '.join(baseline)}.")
+            raise TargetError(
+                f"There is a tolerance for {name!r}, but the metrics are {', '.join(baseline)}."
+            )
         value_of(metric_of(baseline[name]))
     whole = {name: metric_of(baseline[name]) for name in tolerances}
 
     def used(before: Sequence[Any], after: Sequence[Any]) -> float:
         """The largest part of a tolerance that is used up, from one model's entries to another's."""
-        return max((one.points(before) - one.points(after)) / tolerances[name] for name, one in whole.items() if isinstance(one, Rows))
+        return max(
+            (one.points(before) - one.points(after)) / tolerances[name]
+            for name, one in whole.items()
+            if isinstance(one, Rows)
+        )
 
     def left(network: nn.Module) -> float | Rows:
         found = baseline if network is model else evaluate(network)
@@ -94,6 +116,9 @@ def all_within(
             start = next(iter(whole.values()))
             most = max(one.most / tolerances[name] for name, one in whole.items() if isinstance(one, Rows))
             return Rows(first.each, lambda each: 1 - used(start.each, each), most, used)  # type: ignore[union-attr]  # Rows, as all are
-        return min(1 - (value_of(whole[name]) - value_of(metric_of(found[name]))) / tolerance for name, tolerance in tolerances.items())
+        return min(
+            1 - (value_of(whole[name]) - value_of(metric_of(found[name]))) / tolerance
+            for name, tolerance in tolerances.items()
+        )
 
     return left

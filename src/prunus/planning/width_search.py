@@ -38,7 +38,9 @@ class Clocked:
         dense_ms: what the dense network takes, measured.
     """
 
-    def __init__(self, graph: ChannelGraph, layers: TimedLayers, tables: list[Table], dense_ms: float) -> None:
+    def __init__(
+        self, graph: ChannelGraph, layers: TimedLayers, tables: list[Table], dense_ms: float
+    ) -> None:
         self._layers, self._tables = layers, tables
         self.full = np.array([group.size for group in graph.groups], dtype=np.int64)
         own = float(self.of_layers(self.full).sum())
@@ -48,7 +50,9 @@ class Clocked:
         self._per_channel = rest * _activation_shares(graph, self.full)
         self._fixed = rest - float(self._per_channel @ self.full)
         # The layers whose time a group's width changes.
-        self._touched = [np.flatnonzero(layers.per_group[:, :, group].any(axis=0)) for group in range(len(graph.groups))]
+        self._touched = [
+            np.flatnonzero(layers.per_group[:, :, group].any(axis=0)) for group in range(len(graph.groups))
+        ]
 
     def of_layers(self, kept: Kept) -> Times:
         """Milliseconds of every layer, as probed, shape (layers,)."""
@@ -62,7 +66,10 @@ class Clocked:
     def neighbours(self) -> list[Kept]:
         """Per group, the groups whose numbers decide with its own what its layers take."""
         shared = self._layers.per_group.sum(axis=0) > 0  # (layers, groups)
-        return [np.flatnonzero(shared[touched].any(axis=0) & (np.arange(len(self.full)) != group)) for group, touched in enumerate(self._touched)]
+        return [
+            np.flatnonzero(shared[touched].any(axis=0) & (np.arange(len(self.full)) != group))
+            for group, touched in enumerate(self._touched)
+        ]
 
     def around(self, kept: Kept, group: int, levels: Kept) -> Times:
         """What the network takes at each of these numbers of one group, up to a constant, shape (levels,)."""
@@ -192,7 +199,9 @@ def _narrowed(choices: Choices, budget_ms: float, start: Kept, but: int) -> Kept
                 continue
             times = choices.times(chosen, group)
             less = times[here] - times[:here]
-            price = np.where(less > 0, (losses[:here] - losses[here]) / np.maximum(np.minimum(less, over), 1e-9), math.inf)
+            price = np.where(
+                less > 0, (losses[:here] - losses[here]) / np.maximum(np.minimum(less, over), 1e-9), math.inf
+            )
             at = int(np.argmin(price))
             if price[at] < (best[0] if best else math.inf):
                 best = float(price[at]), group, at, float(less[at])

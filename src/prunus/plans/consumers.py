@@ -14,7 +14,15 @@ from prunus.paint.folding import plain_layer
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.records import Labels
 
-_READING = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d, nn.Linear)
+_READING = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Linear,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -39,7 +47,10 @@ class Reader:
 
     def parts(self, removed: NDArray[np.bool_]) -> list[tuple[Tensor, Tensor]]:
         """Per group, the positions in the layer's input and in its output of the channels that stay."""
-        kept, made = (torch.from_numpy(_stays(channels, removed).nonzero()[0]) for channels in (self.inputs, self.outputs))
+        kept, made = (
+            torch.from_numpy(_stays(channels, removed).nonzero()[0])
+            for channels in (self.inputs, self.outputs)
+        )
         per_group = len(self.outputs) // self.groups
         return [(kept + g * len(self.inputs), made[made // per_group == g]) for g in range(self.groups)]
 
@@ -64,13 +75,17 @@ def readers(graph: ChannelGraph) -> list[Reader]:
         inputs, outputs = (axes[weight, dim].channels for dim in ((0, 1) if transposed else (1, 0)))
         if not axes[weight, 0 if transposed else 1].consumed or not (inputs >= 0).any():
             continue
-        found.append(Reader(name, index, inputs, outputs, getattr(module, "groups", 1), norm_behind(graph, index)))
+        found.append(
+            Reader(name, index, inputs, outputs, getattr(module, "groups", 1), norm_behind(graph, index))
+        )
     return found
 
 
 def norms_behind(graph: ChannelGraph) -> dict[str, str]:
     """Module -> the batch norm behind the last product that it computes, "" if there is none; of all modules that compute any."""
-    last = {graph.records[contraction.record].module: contraction.record for contraction in graph.contractions}
+    last = {
+        graph.records[contraction.record].module: contraction.record for contraction in graph.contractions
+    }
     return {name: norm_behind(graph, index) for name, index in last.items()}
 
 

@@ -22,7 +22,11 @@ class Culprit:
     first_kind: str
 
     def __str__(self) -> str:
-        return f"first in {self.module}" if self.first_kind == self.kind else f"after {self.first_kind} in {self.module}"
+        return (
+            f"first in {self.module}"
+            if self.first_kind == self.kind
+            else f"after {self.first_kind} in {self.module}"
+        )
 
 
 def find_culprit(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Culprit | None:
@@ -32,7 +36,14 @@ def find_culprit(model: nn.Module, args: tuple[Any, ...], kwargs: Mapping[str, A
     def look(name: str, module: nn.Module, made: Any) -> None:
         kind = "" if seen else not_finite(tensors_in(made))
         if kind:
-            seen.append((f"{name} ({type(module).__name__})" if name else f"the forward of {type(module).__name__} itself", kind))
+            seen.append(
+                (
+                    f"{name} ({type(module).__name__})"
+                    if name
+                    else f"the forward of {type(module).__name__} itself",
+                    kind,
+                )
+            )
 
     hooks = [
         module.register_forward_hook(lambda module, _, made, name=name: look(name, module, made))

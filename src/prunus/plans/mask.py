@@ -58,7 +58,9 @@ def lost_slots(graph: ChannelGraph, removed: NDArray[np.bool_]) -> Iterator[tupl
     found: dict[int, Tensor] = {}  # axes of one pattern lose the same slots
     for axis in graph.axes if len(removed) else ():
         if axis.pattern and axis.pattern not in found:
-            found[axis.pattern] = torch.from_numpy(np.flatnonzero((axis.channels >= 0) & removed[axis.channels]))
+            found[axis.pattern] = torch.from_numpy(
+                np.flatnonzero((axis.channels >= 0) & removed[axis.channels])
+            )
         if axis.pattern and len(found[axis.pattern]):
             yield axis, found[axis.pattern]
 

@@ -109,7 +109,9 @@ class Plan:
             slots = axes[group.parameter, group.dim]
             outside = [slot for slot in group.removed if not 0 <= slot < len(slots)]
             if outside:
-                raise PlanError(f"The plan removes slot {outside[0]} of axis {group.dim} of {group.parameter}, which has {len(slots)}.")
+                raise PlanError(
+                    f"The plan removes slot {outside[0]} of axis {group.dim} of {group.parameter}, which has {len(slots)}."
+                )
             channels = slots[list(group.removed)]
             if (channels < 0).any():
                 raise PlanError(f"The plan removes slots of {group.parameter} that are pinned in this model.")
@@ -153,13 +155,26 @@ class Plan:
             data["trials"] = tuple(Trial(**t) for t in data["trials"])
             data["timings"] = tuple(Timing(**t) for t in data["timings"])
             data["notes"] = tuple(data["notes"])
-            if not all(isinstance(text, str) for text in (data["fingerprint"], data["inputs"], *data["notes"])):
-                raise PlanError("This is not a plan written by prunus: its fingerprint, inputs or notes are no text.")
+            if not all(
+                isinstance(text, str) for text in (data["fingerprint"], data["inputs"], *data["notes"])
+            ):
+                raise PlanError(
+                    "This is not a plan written by prunus: its fingerprint, inputs or notes are no text."
+                )
             if data["inputs"]:
                 rebuild_inputs(data["inputs"])
             return Plan(**data)
-        except (ValueError, KeyError, TypeError, AttributeError, IndexError, RuntimeError) as error:  # RecursionError is a RuntimeError
-            raise PlanError(f"This is not a plan written by prunus ({type(error).__name__}: {clause(error)}).") from error
+        except (
+            ValueError,
+            KeyError,
+            TypeError,
+            AttributeError,
+            IndexError,
+            RuntimeError,
+        ) as error:  # RecursionError is a RuntimeError
+            raise PlanError(
+                f"This is not a plan written by prunus ({type(error).__name__}: {clause(error)})."
+            ) from error
 
     def __getstate__(self) -> dict[str, Any]:
         """What is pickled: everything but the graph, which holds the whole model; where it is needed, the model is traced again."""
@@ -181,7 +196,9 @@ def _checked(data: dict[str, Any]) -> dict[str, Any]:
     """The fields of a stored plan; raises PlanError for another schema, or a checksum that does not fit."""
     version = data.pop("prunus_plan")
     if type(version) is not int or version not in (1, _SCHEMA):
-        raise PlanError(f"The plan has schema {version}; this version of prunus reads schemas 1 and {_SCHEMA}.")
+        raise PlanError(
+            f"The plan has schema {version}; this version of prunus reads schemas 1 and {_SCHEMA}."
+        )
     if version == 1:
         data.setdefault("timings", [])  # plans from before latency was a target have none
     elif data.pop("sha256") != _checksum({"prunus_plan": version, **data}):
@@ -197,12 +214,21 @@ def _checksum(data: dict[str, Any]) -> str:
 def _read_group(data: dict[str, Any]) -> PlanGroup:
     """One group of a stored plan. Raises PlanError for slots that no axis has; whether this axis has them is checked on a model."""
     group = PlanGroup(**{**data, "removed": tuple(data["removed"])})
-    if type(group.name) is not str or type(group.parameter) is not str or type(group.dim) is not int or type(group.size) is not int:
-        raise PlanError(f"The plan's group {group.name!r} needs texts as name and parameter, and whole numbers as dim and size.")
+    if (
+        type(group.name) is not str
+        or type(group.parameter) is not str
+        or type(group.dim) is not int
+        or type(group.size) is not int
+    ):
+        raise PlanError(
+            f"The plan's group {group.name!r} needs texts as name and parameter, and whole numbers as dim and size."
+        )
     wrong = [slot for slot in group.removed if type(slot) is not int or slot < 0]
     if wrong or len(set(group.removed)) != len(group.removed):
         what = f"{wrong[0]!r}" if wrong else "a slot twice"
-        raise PlanError(f"The plan removes {what} of {group.parameter}; slots are whole numbers from 0, each once.")
+        raise PlanError(
+            f"The plan removes {what} of {group.parameter}; slots are whole numbers from 0, each once."
+        )
     return group
 
 
@@ -212,11 +238,18 @@ def _read_cost(data: dict[str, Any]) -> Cost:
     return Cost(**data)
 
 
-def make_plan(graph: ChannelGraph, removed: NDArray[np.bool_], trials: Sequence[Trial] = (), timings: Sequence[Timing] = ()) -> Plan:
+def make_plan(
+    graph: ChannelGraph,
+    removed: NDArray[np.bool_],
+    trials: Sequence[Trial] = (),
+    timings: Sequence[Timing] = (),
+) -> Plan:
     """The plan that removes the given channels, shape (num_channels,)."""
     groups = []
     for group, (parameter, dim), first in zip(graph.groups, *graph.anchors):
-        groups.append(PlanGroup(group.name, parameter, dim, group.size, tuple(first[removed[group.channels]].tolist())))
+        groups.append(
+            PlanGroup(group.name, parameter, dim, group.size, tuple(first[removed[group.channels]].tolist()))
+        )
     plan = Plan(
         groups=tuple(groups),
         fingerprint=graph.fingerprint,
@@ -240,8 +273,13 @@ def _notes(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:
 
 def _draws(graph: ChannelGraph) -> list[str]:
     """A sentence on random numbers that the forward draws in eval mode too: outputs are equal only from equal random numbers."""
-    places = dict.fromkeys(f"{r.operator}, {r.where}" for r in graph.records if torch.Tag.nondeterministic_seeded in r.func.tags)
-    return [f"the forward draws random numbers, so outputs are equal only from the same state of the generator ({place})" for place in places]
+    places = dict.fromkeys(
+        f"{r.operator}, {r.where}" for r in graph.records if torch.Tag.nondeterministic_seeded in r.func.tags
+    )
+    return [
+        f"the forward draws random numbers, so outputs are equal only from the same state of the generator ({place})"
+        for place in places
+    ]
 
 
 def check_fingerprint(plan: Plan, model: nn.Module) -> None:
@@ -251,7 +289,9 @@ def check_fingerprint(plan: Plan, model: nn.Module) -> None:
     tensors = named_tensors(model)
     for group in plan.groups:
         if group.parameter not in tensors:
-            raise PlanError(f"The plan is for another model: {type(model).__name__} has no parameter {group.parameter}.")
+            raise PlanError(
+                f"The plan is for another model: {type(model).__name__} has no parameter {group.parameter}."
+            )
     raise PlanError(
         f"The plan is for another model: parameters of {type(model).__name__} have other shapes or names; make a plan for this one with prunus.plan."
     )
@@ -262,7 +302,9 @@ def _common_graph(first: Plan, second: Plan) -> ChannelGraph:
         raise PlanError("The two plans are for different models, so they cannot be combined.")
     graph = first.graph or second.graph
     if graph is None:
-        raise PlanError("Neither plan is attached to a traced model; attach one with plan.attach(prunus.trace(model, example_inputs)).")
+        raise PlanError(
+            "Neither plan is attached to a traced model; attach one with plan.attach(prunus.trace(model, example_inputs))."
+        )
     return graph
 
 
@@ -282,7 +324,9 @@ def describe_inputs(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
 def rebuild_inputs(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Meta tensors from `describe_inputs`; raises PlanError where the inputs could not be described."""
     if not text:
-        raise PlanError("The plan does not say what its model is called with; attach it with plan.attach(prunus.trace(model, example_inputs)).")
+        raise PlanError(
+            "The plan does not say what its model is called with; attach it with plan.attach(prunus.trace(model, example_inputs))."
+        )
     try:
         args, kwargs = _rebuild(json.loads(text))
     except (ValueError, TypeError, AttributeError, RuntimeError) as error:  # RecursionError is a RuntimeError
@@ -299,7 +343,9 @@ def _describe(value: Any) -> Any:
         return {"tuple" if isinstance(value, tuple) else "list": [_describe(v) for v in value]}
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
-    raise PlanError(f"An example input of type {type(value).__name__} cannot be written into a plan; use tensors, numbers, strings and containers.")
+    raise PlanError(
+        f"An example input of type {type(value).__name__} cannot be written into a plan; use tensors, numbers, strings and containers."
+    )
 
 
 def _rebuild(node: Any) -> Any:
@@ -308,7 +354,9 @@ def _rebuild(node: Any) -> Any:
         shape, name = content
         dtype = vars(torch).get(name) if isinstance(name, str) else None
         if not isinstance(dtype, torch.dtype) or not all(type(n) is int and 0 <= n < 1 << 48 for n in shape):
-            raise PlanError(f"An example input is said to be of shape {shape!r} and type {name!r}, which no tensor has.")
+            raise PlanError(
+                f"An example input is said to be of shape {shape!r} and type {name!r}, which no tensor has."
+            )
         return torch.empty(shape, dtype=dtype, device="meta")
     if kind == "dict":
         return {k: _rebuild(v) for k, v in content}

@@ -51,5 +51,7 @@ def _selected(tensor: Tensor, indices: Mapping[int, Tensor]) -> Tensor:
     result = tensor.new_empty([len(indices[a]) if a in indices else n for a, n in enumerate(tensor.shape)])
     step = max(1, _BLOCK * tensor.shape[0] // tensor.numel())
     for start in range(0, len(rows), step):
-        torch.index_select(tensor.index_select(0, rows[start : start + step]), axis, index, out=result[start : start + step])
+        torch.index_select(
+            tensor.index_select(0, rows[start : start + step]), axis, index, out=result[start : start + step]
+        )
     return result

@@ -12,7 +12,10 @@ if TYPE_CHECKING:
 
 def plan_table(plan: Plan) -> str:
     """One line per group that can be pruned, then the totals, what is pinned, and where the plan is inexact."""
-    rows: list[tuple[str, ...]] = [(g.name, str(g.size), str(g.size - len(g.removed)), f"{len(g.removed) / g.size:.0%}") for g in plan.groups]
+    rows: list[tuple[str, ...]] = [
+        (g.name, str(g.size), str(g.size - len(g.removed)), f"{len(g.removed) / g.size:.0%}")
+        for g in plan.groups
+    ]
     if plan.graph is not None:
         layers: dict[str, list[int]] = {}
         for layer in plan.graph.layers(plan):
@@ -30,7 +33,10 @@ def plan_table(plan: Plan) -> str:
     )
     if plan.graph is not None and plan.graph.pinned:
         lines += ["", "pinned (never pruned):"]
-        lines += [f"  {p.channels} slots, {p.names[0]}{' …' if len(p.names) > 1 else ''}: {p.reason}" for p in plan.graph.pinned[:MOST_REASONS]]
+        lines += [
+            f"  {p.channels} slots, {p.names[0]}{' …' if len(p.names) > 1 else ''}: {p.reason}"
+            for p in plan.graph.pinned[:MOST_REASONS]
+        ]
     if plan.notes:
         lines += ["", "inexact, compact differs from masked:"] + [f"  {note}" for note in plan.notes]
     return "\n".join(lines)

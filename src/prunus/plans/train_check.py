@@ -22,7 +22,10 @@ from prunus.paint.model_copy import copy_model, named_tensors
 from prunus.paint.trace import Arguments, called, map_tensors, tensors_in, two_of
 from prunus.plans.slices import Slices, cut
 
-_SIDES = {4: 64, 5: 32}  # pixels of images, and of volumes and films: larger ones are made smaller, as long as the model takes them
+_SIDES = {
+    4: 64,
+    5: 32,
+}  # pixels of images, and of volumes and films: larger ones are made smaller, as long as the model takes them
 _SCALES = (1, 1.5)  # of these, one after the other
 _IMAGES = 4  # in single precision, where batch norms of few values multiply rounding by much
 
@@ -78,7 +81,9 @@ def train_difference(
         try:
             found = _passed(small, arguments, double, gradients)
         except Exception as error:  # likewise, and to be told
-            return TrainDifference(float("inf"), "", f"{type(error).__name__}: {' '.join(str(error).split())}")
+            return TrainDifference(
+                float("inf"), "", f"{type(error).__name__}: {' '.join(str(error).split())}"
+            )
         return _apart(expected, found, slices, frozenset(rescaled))
     return None
 
@@ -95,7 +100,9 @@ def light(inputs: Arguments, images: int = 2) -> Iterator[Arguments]:
     """A few small images, cut out of a large one, and then somewhat larger ones; nothing where there is no large image."""
     for scale in _SCALES:
         sides = {rank: int(scale * side) for rank, side in _SIDES.items()}
-        if any(max(tensor.shape[2:]) > sides[tensor.dim()] for tensor in tensors_in(inputs) if _is_image(tensor)):
+        if any(
+            max(tensor.shape[2:]) > sides[tensor.dim()] for tensor in tensors_in(inputs) if _is_image(tensor)
+        ):
             yield map_tensors(inputs, partial(_corners, count=images, sides=sides))
 
 
@@ -113,13 +120,19 @@ def _corners(tensor: Tensor, count: int, sides: Mapping[int, int]) -> Tensor:
     tensor = tensor[:, :, :side] if tensor.dim() == 5 else tensor
     if tensor.shape[0] > 1:
         return tensor[..., :side, :side]
-    places = [(top, left) for top in (slice(None, side), slice(-side, None)) for left in (slice(None, side), slice(-side, None))]
+    places = [
+        (top, left)
+        for top in (slice(None, side), slice(-side, None))
+        for left in (slice(None, side), slice(-side, None))
+    ]
     return torch.cat([tensor[..., top, left] for top, left in places[:count]])
 
 
 def _passed(model: nn.Module, inputs: Arguments, double: bool, gradients: bool) -> _Pass:
     """One forward of a copy in train mode, and one backward where gradients are asked for; without these the copy needs no parameters of its own."""
-    own = copy_model(model, {} if gradients or double else {id(parameter): parameter for parameter in model.parameters()})
+    own = copy_model(
+        model, {} if gradients or double else {id(parameter): parameter for parameter in model.parameters()}
+    )
     args, kwargs = inputs
     if double:
         own = own.double()
@@ -127,11 +140,17 @@ def _passed(model: nn.Module, inputs: Arguments, double: bool, gradients: bool) 
     own.train()
     _still(own)
     with seeded(), torch.enable_grad(), NoDropout():
-        outputs = [tensor for tensor in tensors_in(called(own, args, kwargs)) if tensor.is_floating_point() or tensor.is_complex()]
+        outputs = [
+            tensor
+            for tensor in tensors_in(called(own, args, kwargs))
+            if tensor.is_floating_point() or tensor.is_complex()
+        ]
         if gradients:
             _backward(outputs)
     slopes = {name: parameter.grad for name, parameter in own.named_parameters()} if gradients else {}
-    buffers = {name: tensor for name, tensor in named_tensors(own).items() if not isinstance(tensor, nn.Parameter)}
+    buffers = {
+        name: tensor for name, tensor in named_tensors(own).items() if not isinstance(tensor, nn.Parameter)
+    }
     return _Pass([tensor.detach() for tensor in outputs], slopes, buffers)
 
 
@@ -140,7 +159,9 @@ def _backward(outputs: Sequence[Tensor]) -> None:
     generator = torch.Generator().manual_seed(1)
     losses = []
     for tensor in outputs:
-        weights = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(tensor.device, tensor.dtype)
+        weights = torch.randn(tensor.shape, generator=generator, dtype=torch.float64).to(
+            tensor.device, tensor.dtype
+        )
         if tensor.requires_grad:
             losses.append((tensor * weights).sum().abs() if tensor.is_complex() else (tensor * weights).sum())
     if losses:
@@ -152,7 +173,10 @@ def _apart(expected: _Pass, found: _Pass, slices: Slices, rescaled: frozenset[st
     gradients, unlike = _pairs(expected.gradients, found.gradients, slices, rescaled)
     if unlike:
         return TrainDifference(float("inf"), f"the gradient of {unlike}, which only one of them has")
-    for what, pairs in (("the gradient of", gradients), ("the buffer", _buffers(expected.buffers, found.buffers, slices, rescaled))):
+    for what, pairs in (
+        ("the gradient of", gradients),
+        ("the buffer", _buffers(expected.buffers, found.buffers, slices, rescaled)),
+    ):
         largest = max((float(a.abs().max()) for a, _ in pairs.values() if a.numel()), default=0.0)
         for name, (a, b) in pairs.items():
             apart, magnitude = _largest_difference(a, b)
@@ -167,7 +191,9 @@ def _largest_difference(a: Tensor, b: Tensor) -> tuple[float, float]:
     if not a.numel():
         return 0.0, 0.0
     alike = a.is_floating_point() and b.is_floating_point()
-    apart, magnitude = torch.stack([(a - b).abs().max(), a.abs().max()]).tolist() if alike else (math.nan, 0.0)
+    apart, magnitude = (
+        torch.stack([(a - b).abs().max(), a.abs().max()]).tolist() if alike else (math.nan, 0.0)
+    )
     if not math.isfinite(apart):
         found = difference([a.double()], [b.double()])
         return found.max_abs, found.magnitude
@@ -175,7 +201,10 @@ def _largest_difference(a: Tensor, b: Tensor) -> tuple[float, float]:
 
 
 def _pairs(
-    expected: Mapping[str, Tensor | None], found: Mapping[str, Tensor | None], slices: Slices, rescaled: frozenset[str]
+    expected: Mapping[str, Tensor | None],
+    found: Mapping[str, Tensor | None],
+    slices: Slices,
+    rescaled: frozenset[str],
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], str]:
     """Gradients of what is left, by name; and a parameter that has one on one side alone, "" if there is none."""
     pairs = {}
@@ -192,13 +221,22 @@ def _pairs(
     return pairs, ""
 
 
-def _buffers(expected: Mapping[str, Tensor], found: Mapping[str, Tensor], slices: Slices, other: frozenset[str]) -> dict[str, tuple[Tensor, Tensor]]:
+def _buffers(
+    expected: Mapping[str, Tensor], found: Mapping[str, Tensor], slices: Slices, other: frozenset[str]
+) -> dict[str, tuple[Tensor, Tensor]]:
     """Buffers of what is left, by name; those that a forward made anew in another shape say nothing, nor do counters of norms that nobody reads."""
-    pairs = {name: (_left(a, slices.get(name)), found[name]) for name, a in expected.items() if name in found and name not in other}
+    pairs = {
+        name: (_left(a, slices.get(name)), found[name])
+        for name, a in expected.items()
+        if name in found and name not in other
+    }
     return {
         name: (a, b)
         for name, (a, b) in pairs.items()
-        if a.shape == b.shape and not a.is_complex() and a.layout == torch.strided and not name.endswith("num_batches_tracked")
+        if a.shape == b.shape
+        and not a.is_complex()
+        and a.layout == torch.strided
+        and not name.endswith("num_batches_tracked")
     }
 
 

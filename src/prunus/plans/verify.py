@@ -49,7 +49,9 @@ class Verification:
 
 
 @door()
-def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Inputs | None = None) -> Verification:
+def verify(
+    model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Inputs | None = None
+) -> Verification:
     """Compare `mask(model, plan)` with the compact model on given inputs, or on random ones of the example inputs' shapes, in eval and in train mode.
 
     Where single precision leaves a doubt, both are compared in double precision.
@@ -62,7 +64,12 @@ def verify(model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Input
 
 @collector_paused()
 def verification(
-    model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Inputs | None = None, trained: TrainDifference | None = None, quick: bool = False
+    model: nn.Module,
+    plan: Plan,
+    compact_model: nn.Module,
+    inputs: Inputs | None = None,
+    trained: TrainDifference | None = None,
+    quick: bool = False,
 ) -> Verification:
     """`verify`; `trained` is what `compare_training` found on the same inputs, where somebody asked before.
 
@@ -71,7 +78,9 @@ def verification(
     """
     model = unwrap(model)
     if any(parameter.is_meta for one in (model, compact_model) for parameter in one.parameters()):
-        raise VerifyError("A model without values (on meta) has nothing that could be compared; give it some, or call compact with check=False.")
+        raise VerifyError(
+            "A model without values (on meta) has nothing that could be compared; give it some, or call compact with check=False."
+        )
     args, kwargs = as_arguments(inputs) if inputs is not None else random_inputs(model, plan)
     masked = mask(model, plan)
     lighter = _lighter(masked, (args, kwargs)) if quick else None
@@ -85,12 +94,20 @@ def verification(
     mode = getattr(getattr(compact_model, "prunus", None), "mode", "eager")
     if not plan.exact:
         return Verification(apart.max_abs, apart.relative, False, mode)
-    settled = _settled(apart.relative, _dtype(model), lambda: _difference_in_double(masked, compact_model, args, kwargs))
+    settled = _settled(
+        apart.relative, _dtype(model), lambda: _difference_in_double(masked, compact_model, args, kwargs)
+    )
     if settled is not None:
-        by = "in values that are whole or not finite" if settled == math.inf else f"by {settled:.2g} of an output's largest value"
+        by = (
+            "in values that are whole or not finite"
+            if settled == math.inf
+            else f"by {settled:.2g} of an output's largest value"
+        )
         raise VerifyError(f"The compact model differs from the masked one {by}, although the plan is exact.")
     gradients = not (quick and mode == "eager" and leaves_gradients(walk(compact_model)))
-    found_in_training = trained or compare_training(model, plan, masked, compact_model, (args, kwargs), gradients)
+    found_in_training = trained or compare_training(
+        model, plan, masked, compact_model, (args, kwargs), gradients
+    )
     return Verification(apart.max_abs, apart.relative, True, mode, _settled_training(found_in_training))
 
 
@@ -106,7 +123,9 @@ def _lighter(masked: nn.Module, inputs: Arguments) -> tuple[Arguments, list[Tens
     return None
 
 
-def _outputs(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[PrunusError] = ArgumentError) -> list[Tensor]:
+def _outputs(
+    model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], kind: type[PrunusError] = ArgumentError
+) -> list[Tensor]:
     with evaluating(model), seeded():
         return list(tensors_in(called(model, args, kwargs, kind)))
 
@@ -121,7 +140,9 @@ def _settled(relative: float, dtype: torch.dtype, in_double: Callable[[], float 
     return None if relative <= rounding(dtype) else relative
 
 
-def _difference_in_double(masked: nn.Module, small: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> float | None:
+def _difference_in_double(
+    masked: nn.Module, small: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> float | None:
     """The relative difference of double-precision copies; None where the forward does not run in it."""
     first, second = copy_model(masked, {}).double(), copy_model(small, {}).double()
     args, kwargs = map_tensors((args, kwargs), lambda t: t.double() if t.is_floating_point() else t)
@@ -137,7 +158,9 @@ def _settled_training(found: TrainDifference | None) -> float | None:
     if found is None:
         return None
     if found.fails:
-        raise VerifyError(f"The compact model cannot be run in train mode, where the masked one can ({found.fails}).")
+        raise VerifyError(
+            f"The compact model cannot be run in train mode, where the masked one can ({found.fails})."
+        )
     if not found.same:
         raise VerifyError(
             f"In train mode the compact model differs from the masked one by {found.relative:.2g} in {found.of}, although the plan is exact."
@@ -146,7 +169,12 @@ def _settled_training(found: TrainDifference | None) -> float | None:
 
 
 def compare_training(
-    model: nn.Module, plan: Plan, masked: nn.Module, small: nn.Module, inputs: Arguments, gradients: bool = True
+    model: nn.Module,
+    plan: Plan,
+    masked: nn.Module,
+    small: nn.Module,
+    inputs: Arguments,
+    gradients: bool = True,
 ) -> TrainDifference | None:
     """The difference in train mode, in double precision where single precision leaves a doubt; None where the model cannot be trained so."""
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
@@ -174,7 +202,9 @@ def random_inputs(model: nn.Module, plan: Plan) -> tuple[tuple[Any, ...], dict[s
     return drawn_inputs(model, graph_for(model, plan), torch.Generator().manual_seed(0))
 
 
-def drawn_inputs(model: nn.Module, graph: ChannelGraph, generator: torch.Generator) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def drawn_inputs(
+    model: nn.Module, graph: ChannelGraph, generator: torch.Generator
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """`random_inputs` from a generator of the CPU."""
     args, kwargs = graph.inputs
     device = next((t.device for t in named_tensors(model).values()), torch.device("cpu"))
@@ -182,7 +212,11 @@ def drawn_inputs(model: nn.Module, graph: ChannelGraph, generator: torch.Generat
 
     def draw(tensor: Tensor) -> Tensor:
         if not tensor.dtype.is_floating_point:
-            return tensor.to(device) if tensor.device.type != "meta" else torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
+            return (
+                tensor.to(device)
+                if tensor.device.type != "meta"
+                else torch.zeros(tensor.shape, dtype=tensor.dtype, device=device)
+            )
         dtype = _dtype(model) if tensor.dtype == traced else tensor.dtype
         return torch.randn(tensor.shape, generator=generator, dtype=torch.float32).to(device, dtype)
 
@@ -212,7 +246,13 @@ def _has_broken_values(model: nn.Module) -> bool:
     return not all(bool(tensor.sum(dtype=torch.float32).isfinite()) for tensor in fractions)
 
 
-def _refuse_not_finite(model: nn.Module, masked: nn.Module, inputs: tuple[tuple[Any, ...], dict[str, Any]], found: str, exact: bool) -> None:
+def _refuse_not_finite(
+    model: nn.Module,
+    masked: nn.Module,
+    inputs: tuple[tuple[Any, ...], dict[str, Any]],
+    found: str,
+    exact: bool,
+) -> None:
     """Raise VerifyError that names the first layer without finite values, unless a comparison shows something."""
     args, kwargs = inputs
     given = not_finite(tensors_in((args, kwargs)))
@@ -226,6 +266,8 @@ def _refuse_not_finite(model: nn.Module, masked: nn.Module, inputs: tuple[tuple[
             f"The dense model gives {before.kind} on these inputs already, {before}; mend it, or give inputs on which it gives numbers."
         )
     if after is not None and (exact or found):
-        raise VerifyError(f"The masked model gives {after.kind} where the dense one gives numbers, {after}; keep what that layer reads.")
+        raise VerifyError(
+            f"The masked model gives {after.kind} where the dense one gives numbers, {after}; keep what that layer reads."
+        )
     if found and exact:
         raise VerifyError(f"The compact model gives {found} where the masked one gives numbers.")

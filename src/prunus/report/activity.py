@@ -32,7 +32,10 @@ def shares(panel: Row, width: float) -> str:
     axes.set_xlim(0, edges[-1])
     axes.set_xlabel("MACs of an input, % of those without gates", fontsize=SMALL, loc="right", labelpad=4)
     quiet(axes)
-    return canvas.svg(f"shares-{width:g}", f"MACs over {panel['samples']} inputs, {100 * panel['expected']:.1f} % on average")
+    return canvas.svg(
+        f"shares-{width:g}",
+        f"MACs over {panel['samples']} inputs, {100 * panel['expected']:.1f} % on average",
+    )
 
 
 @styled
@@ -45,7 +48,13 @@ def curve(panel: Row, width: float) -> str:
     axes.plot(x, y, color=AFTER, linewidth=2, marker="o", markersize=5)
     chosen = min(range(len(points)), key=lambda i: abs(points[i]["budget"] - panel["budget"]))
     axes.annotate(
-        f"{y[chosen]:.1f} at {x[chosen]:.0f} %", (x[chosen], y[chosen]), (6, -12), textcoords="offset points", fontsize=TEXT, color=INK, va="top"
+        f"{y[chosen]:.1f} at {x[chosen]:.0f} %",
+        (x[chosen], y[chosen]),
+        (6, -12),
+        textcoords="offset points",
+        fontsize=TEXT,
+        color=INK,
+        va="top",
     )
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlim(0, max(100.0, *x))
@@ -68,18 +77,32 @@ def classes(panel: Row, width: float) -> str:
     axes = canvas.axes(left=left, top=4, right=46, bottom=foot)
     for row, group in enumerate(groups):
         for column, share in enumerate(group["by_class"][: len(names)]):
-            axes.bar(column, 0.86, width=0.94, bottom=len(groups) - row - 0.93, color=AFTER, alpha=0.06 + 0.94 * share)
+            axes.bar(
+                column,
+                0.86,
+                width=0.94,
+                bottom=len(groups) - row - 0.93,
+                color=AFTER,
+                alpha=0.06 + 0.94 * share,
+            )
         axes.annotate(
             f"{100 * group['open']:.0f} %", (1, len(groups) - row - 0.5), (6, 0), xycoords=("axes fraction", "data"),
             textcoords="offset points", fontsize=TEXT, color=INK, va="center",
         )  # fmt: skip
     axes.set_ylim(0, len(groups))
     axes.set_xlim(-0.5, len(names) - 0.5)
-    axes.set_xticks(range(len(names)), [shorten(str(name), 10) for name in names], rotation=90 if turned else 0)
-    axes.set_yticks([len(groups) - row - 0.5 for row in range(len(groups))], [shorten(group["name"], letters) for group in groups])
+    axes.set_xticks(
+        range(len(names)), [shorten(str(name), 10) for name in names], rotation=90 if turned else 0
+    )
+    axes.set_yticks(
+        [len(groups) - row - 0.5 for row in range(len(groups))],
+        [shorten(group["name"], letters) for group in groups],
+    )
     axes.tick_params(axis="y", pad=6, labelsize=TEXT)
     quiet(axes, y=True)
-    return canvas.svg(f"classes-{width:g}", f"Share of open channels of {len(groups)} gates for {len(names)} classes")
+    return canvas.svg(
+        f"classes-{width:g}", f"Share of open channels of {len(groups)} gates for {len(names)} classes"
+    )
 
 
 @styled
@@ -91,7 +114,14 @@ def percentiles(measured: Sequence[Row], width: float) -> str:
     for place, runtime in enumerate(runtimes):
         rows = [row for row in measured if row["runtime"] == runtime]
         axes = canvas.axes(left, head + place * block + 26, 64, (len(runtimes) - 1 - place) * block + 12)
-        axes.set_title(f"{runtime}, one input at a time", loc="left", fontsize=TEXT, color=MUTED, pad=6, x=-left / (width - left - 64))
+        axes.set_title(
+            f"{runtime}, one input at a time",
+            loc="left",
+            fontsize=TEXT,
+            color=MUTED,
+            pad=6,
+            x=-left / (width - left - 64),
+        )
         for height, (row, colour) in enumerate(zip(reversed(rows), (AFTER, BEFORE))):
             axes.barh(height, row["p50"], height=0.5, color=colour)
             axes.plot([row["p50"], row["p95"]], [height, height], color=RULE, linewidth=2)
@@ -108,4 +138,7 @@ def percentiles(measured: Sequence[Row], width: float) -> str:
         axes.set_ylim(-0.5, len(rows) - 0.5)
         axes.set_xlim(0, max(row["p95"] for row in rows))
         quiet(axes, x=False, y=True)
-    return canvas.svg(f"percentiles-{width:g}", "Median and 95th percentile of the latency, with all channels and with gates")
+    return canvas.svg(
+        f"percentiles-{width:g}",
+        "Median and 95th percentile of the latency, with all channels and with gates",
+    )

@@ -20,7 +20,14 @@ RULE = "#0a0b03"
 BEFORE = "#0a0b04"
 AFTER = "#0a0b05"
 PAPER = "#0a0b06"
-_VARIABLES = {INK: "--ink", MUTED: "--muted", RULE: "--rule", BEFORE: "--before", AFTER: "--after", PAPER: "--paper"}
+_VARIABLES = {
+    INK: "--ink",
+    MUTED: "--muted",
+    RULE: "--rule",
+    BEFORE: "--before",
+    AFTER: "--after",
+    PAPER: "--paper",
+}
 
 P = ParamSpec("P")
 TEXT = 12.0  # pixels at the width for which the figure is drawn
@@ -97,13 +104,24 @@ def grid(width: float, count: int, *, panel: float, head: float, foot: float) ->
     for place in range(count):
         line, column = divmod(place, columns)
         left = column * (each + gap)
-        found.append(canvas.axes(left + MARGIN, line * row + head, width - left - each + 4, (lines - 1 - line) * row + foot))
+        found.append(
+            canvas.axes(
+                left + MARGIN, line * row + head, width - left - each + 4, (lines - 1 - line) * row + foot
+            )
+        )
     return canvas, found
 
 
 def entitled(canvas: Canvas, axes: Axes, title: str) -> None:
     """A title above a panel of a grid, from the panel's left edge on, numbers included."""
-    axes.set_title(title, loc="left", fontsize=TEXT, color=MUTED, pad=6, x=-MARGIN / (axes.get_position().width * canvas.width))
+    axes.set_title(
+        title,
+        loc="left",
+        fontsize=TEXT,
+        color=MUTED,
+        pad=6,
+        x=-MARGIN / (axes.get_position().width * canvas.width),
+    )
 
 
 def quiet(axes: Axes, *, x: bool = True, y: bool = False) -> None:

@@ -18,7 +18,9 @@ MOST_GROUPS = 6
 @styled
 def dendrograms(groups: Sequence[Row], width: float) -> str:
     """How the channels of a few layers merge: one leaf per channel, filled where it stays; heights are what the next layers lose."""
-    shown = sorted(sorted(groups, key=lambda row: sum(row["kept"]) - len(row["kept"]))[:MOST_GROUPS], key=groups.index)
+    shown = sorted(
+        sorted(groups, key=lambda row: sum(row["kept"]) - len(row["kept"]))[:MOST_GROUPS], key=groups.index
+    )
     canvas, panels = grid(width, len(shown), panel=132.0, head=26.0, foot=22.0)
     for axes, group in zip(panels, shown):
         _tree(axes, group)

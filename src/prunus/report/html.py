@@ -25,7 +25,9 @@ def require() -> tuple[ModuleType, ModuleType]:
 
         from prunus.report import plots
     except ImportError as error:
-        raise MissingExtraError(f"The report needs {error.name}; install it with: pip install 'prunus[report]'.") from error
+        raise MissingExtraError(
+            f"The report needs {error.name}; install it with: pip install 'prunus[report]'."
+        ) from error
     return jinja2, plots
 
 
@@ -54,8 +56,15 @@ def fill(template: str, **values: Any) -> str:
     """One of the pages, with what it shows; raises MissingExtraError if the extra `report` is not installed."""
     jinja2, _ = require()
     loader = jinja2.PackageLoader("prunus.report")
-    environment = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, loader=loader)
-    environment.filters |= {"percent": words.percent, "size": words.size, "error": words.error, "breakable": _breakable}
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, loader=loader
+    )
+    environment.filters |= {
+        "percent": words.percent,
+        "size": words.size,
+        "error": words.error,
+        "breakable": _breakable,
+    }
     page: str = environment.get_template(template).render(values)
     return page
 
@@ -77,10 +86,14 @@ def comparison(result: Result) -> list[dict[str, str]]:
         _compared("MACs", before["macs"], after["macs"], words.count),
         _compared("Parameters", before["params"], after["params"], words.count),
         _compared("Size of the parameters", before["bytes"], after["bytes"], words.size),
-        _compared("Peak activations", before["peak_activation_bytes"], after["peak_activation_bytes"], words.size),
+        _compared(
+            "Peak activations", before["peak_activation_bytes"], after["peak_activation_bytes"], words.size
+        ),
     ]
     for row in words.paired((result.get("dynamic") or {}).get("latency", [])):
-        rows.append(_compared(f"Median latency, {row['runtime']}", row["before"], row["after"], words.milliseconds))
+        rows.append(
+            _compared(f"Median latency, {row['runtime']}", row["before"], row["after"], words.milliseconds)
+        )
     for row in result.get("latency") or []:
         a, b = row["before"], row["after"]
         entry = _compared(f"Latency, {row['runtime']}", a["median_ms"], b["median_ms"], words.milliseconds)
@@ -94,7 +107,11 @@ def comparison(result: Result) -> list[dict[str, str]]:
                 "name": f"{words.metric_title(result)} on the test set",
                 "before": "–" if first is None else f"{first:.1f}{words.SPACE}%",
                 "after": f"{last:.1f}{words.SPACE}%",
-                "change": "no dense training" if first is None else f"{words.points(last - first)} points" if len(steps) > 1 else "",
+                "change": "no dense training"
+                if first is None
+                else f"{words.points(last - first)} points"
+                if len(steps) > 1
+                else "",
             }
         )
     return rows + (int8_panel.rows(result["int8"]) if result.get("int8") else [])
@@ -140,12 +157,23 @@ def pinned_table(pinned: Sequence[Result], longest: int = 4) -> list[dict[str, s
     for entry in pinned:
         key = (entry["reason"], entry["operator"], entry["where"])
         channels, names = merged.get(key, (0, []))
-        merged[key] = (channels + entry["channels"], [*names, *(name for name in entry["names"] if name not in names)])
+        merged[key] = (
+            channels + entry["channels"],
+            [*names, *(name for name in entry["names"] if name not in names)],
+        )
     rows = []
     for (reason, operator, where), (channels, names) in merged.items():
         rest = len(names) - longest
         shown = ", ".join(names[:longest]) + (f" and {rest} more" if rest > 0 else "")
-        rows.append({"names": shown, "channels": str(channels), "reason": reason, "operator": operator, "where": where})
+        rows.append(
+            {
+                "names": shown,
+                "channels": str(channels),
+                "reason": reason,
+                "operator": operator,
+                "where": where,
+            }
+        )
     return rows
 
 
@@ -178,12 +206,16 @@ def _figures(result: Result, plots: Any) -> dict[str, dict[str, str]]:
         drawn["macs"] = lambda width: plots.layers(layers, "macs", width)
     if result.get("search"):
         search = result["search"]
-        drawn["search"] = lambda width: plots.search(search["trials"], search["limit"], width, words.metric_name(result))
+        drawn["search"] = lambda width: plots.search(
+            search["trials"], search["limit"], width, words.metric_name(result)
+        )
     stages = [stage for stage in result.get("training") or [] if stage["epochs"]]
     if stages:
         drawn["training"] = lambda width: plots.training(stages, width)
     if result.get("selection"):
-        drawn["kept"] = lambda width: plots.kept(result["selection"]["samples"], result["selection"]["total"], width)
+        drawn["kept"] = lambda width: plots.kept(
+            result["selection"]["samples"], result["selection"]["total"], width
+        )
     if result.get("soft"):
         drawn["alive"] = lambda width: plots.alive(result["soft"]["record"], result["soft"]["sizes"], width)
     if result.get("similarity"):

@@ -50,7 +50,9 @@ def section(panel: Panel) -> dict[str, Any]:
 def text(panel: Panel) -> str:
     """How many layers compute in 8 bits, and by what that was decided."""
     done, kept = panel["quantised"], len(panel["kept_float"])
-    limit = f"{panel['tolerance']:g} point{'s' if panel['tolerance'] != 1 else ''} of {words.int8_metric(panel)}"
+    limit = (
+        f"{panel['tolerance']:g} point{'s' if panel['tolerance'] != 1 else ''} of {words.int8_metric(panel)}"
+    )
     judged = f"on {panel['held_out']:,} held-out samples with {100 * panel['confidence']:g}{words.SPACE}% confidence"
     every = f"All {done} layers compute" if not kept else f"{done} of {done + kept} layers compute"
     bits = "" if panel["weight_bits"] == 8 else " (weights in 7, with which no processor saturates)"

@@ -15,7 +15,11 @@ from prunus.report.plots import NARROW
 from prunus.report.runs import Point, Quantity, Runs
 
 NAMES: dict[Quantity, str] = {"macs": "MACs", "latency_ms": "latency", "bytes": "size"}
-WRITTEN: dict[Quantity, Callable[[float], str]] = {"macs": words.count, "latency_ms": words.milliseconds, "bytes": words.size}
+WRITTEN: dict[Quantity, Callable[[float], str]] = {
+    "macs": words.count,
+    "latency_ms": words.milliseconds,
+    "bytes": words.size,
+}
 WIDE_RANGE = 12.0  # from so many times the least on, costs are drawn by their logarithm
 WIDE_ERRORS = 4.0  # likewise the shares of wrong answers: one bad run must not press all others together
 LETTER = 7.0  # pixels, of the text size on average
@@ -43,10 +47,19 @@ def front(runs: Runs, quantity: Quantity, width: float) -> str:
             facecolor=PAPER if not filled else INK if point.original else AFTER, edgecolor=PAPER if filled else MUTED, linewidth=1.6,
         )  # fmt: skip
     _names(axes, canvas, points, best, costs, 16 if narrow else 30)
-    axes.set_xlabel(f"{NAMES[quantity]}, {unit}" if unit else NAMES[quantity], fontsize=SMALL, loc="right", labelpad=4)
-    axes.set_title("accuracy, %", loc="left", fontsize=SMALL, color=MUTED, pad=12, x=-LEFT / (width - LEFT - 8))
-    written = (f"{point.name} {point.accuracy:.1f} % at {WRITTEN[quantity](costs[point.name])}" for point in best)
-    return canvas.svg(f"front-{quantity}-{width:g}", f"Accuracy against {NAMES[quantity]}; on the front: {', '.join(written)}")
+    axes.set_xlabel(
+        f"{NAMES[quantity]}, {unit}" if unit else NAMES[quantity], fontsize=SMALL, loc="right", labelpad=4
+    )
+    axes.set_title(
+        "accuracy, %", loc="left", fontsize=SMALL, color=MUTED, pad=12, x=-LEFT / (width - LEFT - 8)
+    )
+    written = (
+        f"{point.name} {point.accuracy:.1f} % at {WRITTEN[quantity](costs[point.name])}" for point in best
+    )
+    return canvas.svg(
+        f"front-{quantity}-{width:g}",
+        f"Accuracy against {NAMES[quantity]}; on the front: {', '.join(written)}",
+    )
 
 
 def _scale_accuracy(axes: Axes, accuracies: Sequence[float], samples: int) -> None:
@@ -85,7 +98,10 @@ def _scale_cost(axes: Axes, costs: Sequence[float], quantity: Quantity, most: in
         axes.xaxis.set_major_locator(MaxNLocator(most))
     end = "B" if quantity == "bytes" else ""
     sizes = ((1e9, "G"), (1e6, "M"), (1e3, "k")) if quantity != "latency_ms" else ()
-    divisor, unit = next(((size, f"{name}{end}") for size, name in sizes if high >= size), (1.0, "ms" if quantity == "latency_ms" else end))
+    divisor, unit = next(
+        ((size, f"{name}{end}") for size, name in sizes if high >= size),
+        (1.0, "ms" if quantity == "latency_ms" else end),
+    )
     axes.xaxis.set_major_formatter(lambda value, _: f"{value / divisor:.4g}")
     return unit
 
@@ -94,7 +110,9 @@ def _round(low: float, high: float, most: int) -> list[float]:
     """Numbers between two others that are 1, 2 or 5 times a power of ten, or fewer of them."""
     powers = range(int(np.floor(np.log10(low))), int(np.ceil(np.log10(high))) + 1)
     for digits in ((1, 2, 5), (1, 3), (1,)):
-        found = [digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high]
+        found = [
+            digit * 10.0**power for power in powers for digit in digits if low <= digit * 10.0**power <= high
+        ]
         if len(found) <= most:
             break
     return found
@@ -103,10 +121,25 @@ def _round(low: float, high: float, most: int) -> list[float]:
 def _stairs(axes: Axes, costs: Sequence[float], accuracies: Sequence[float]) -> None:
     """The best accuracy that may be had for a cost: up at every point of the front, level until the next."""
     right, floor = axes.get_xlim()[1], axes.get_ylim()[0]
-    axes.step([costs[0], *costs, right], [floor, *accuracies, accuracies[-1]], where="post", color=AFTER, linewidth=1.5, alpha=0.45, zorder=2)
+    axes.step(
+        [costs[0], *costs, right],
+        [floor, *accuracies, accuracies[-1]],
+        where="post",
+        color=AFTER,
+        linewidth=1.5,
+        alpha=0.45,
+        zorder=2,
+    )
 
 
-def _names(axes: Axes, canvas: Canvas, points: Sequence[Point], best: Sequence[Point], costs: dict[str, float], letters: int) -> None:
+def _names(
+    axes: Axes,
+    canvas: Canvas,
+    points: Sequence[Point],
+    best: Sequence[Point],
+    costs: dict[str, float],
+    letters: int,
+) -> None:
     """Each name beside its point where it hides least: those of the front choose first."""
     places = {point.name: axes.transData.transform((costs[point.name], point.accuracy)) for point in points}
     taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in places.values()]
@@ -135,14 +168,24 @@ def _around(x: float, y: float, wide: float) -> list[Box]:
         (x - near - wide, y + 2), (x - AWAY - wide, y - high / 2), (x - wide / 2, y + AWAY), (x + near, y - high - 2),
         (x - wide / 2, y - AWAY - high), (x + near, y + 2), (x + AWAY, y - high / 2), (x - near - wide, y - high - 2),
     ]  # fmt: skip
-    corners += [(x + side * 1.1 * wide / 2 - wide / 2, y + step) for step in (28, -42, 46, -60, 64, -78) for side in (0, -1, 1)]
+    corners += [
+        (x + side * 1.1 * wide / 2 - wide / 2, y + step)
+        for step in (28, -42, 46, -60, 64, -78)
+        for side in (0, -1, 1)
+    ]
     return [(left, bottom, left + wide, bottom + high) for left, bottom in corners]
 
 
 def _hidden(box: Box, taken: Sequence[Box], canvas: Canvas) -> int:
     """Square pixels that a name would hide or lose."""
     left, bottom, right, top = box
-    inside = max(0.0, min(right, canvas.width) - max(left, LEFT)) * max(0.0, min(top, canvas.height) - max(bottom, FOOT))
+    inside = max(0.0, min(right, canvas.width) - max(left, LEFT)) * max(
+        0.0, min(top, canvas.height) - max(bottom, FOOT)
+    )
     lost = (right - left) * (top - bottom) - inside
-    shared = (max(0.0, min(right, other[2]) - max(left, other[0])) * max(0.0, min(top, other[3]) - max(bottom, other[1])) for other in taken)
+    shared = (
+        max(0.0, min(right, other[2]) - max(left, other[0]))
+        * max(0.0, min(top, other[3]) - max(bottom, other[1]))
+        for other in taken
+    )
     return round(lost + sum(shared))

@@ -8,7 +8,21 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from prunus.report.canvas import AFTER, BEFORE, INK, MUTED, PAPER, RULE, SMALL, TEXT, Canvas, quiet, shorten, spread, styled
+from prunus.report.canvas import (
+    AFTER,
+    BEFORE,
+    INK,
+    MUTED,
+    PAPER,
+    RULE,
+    SMALL,
+    TEXT,
+    Canvas,
+    quiet,
+    shorten,
+    spread,
+    styled,
+)
 from prunus.report.words import count, milliseconds
 
 Row = Mapping[str, Any]
@@ -35,13 +49,24 @@ def accuracy(steps: Sequence[Row], width: float, metric: str = "Accuracy") -> st
     for place, value in enumerate(values):
         valley = 0 < place < len(values) - 1 and value <= min(values[place - 1], values[place + 1])
         below = valley and value < high - 0.15 * room
-        _annotate(axes, f"{value:.1f}", (place, value), (0, -12 if below else 11), "top" if below else "bottom")
+        _annotate(
+            axes, f"{value:.1f}", (place, value), (0, -12 if below else 11), "top" if below else "bottom"
+        )
     axes.set_xlim(-0.1, len(values) - 0.9)
     axes.set_ylim(low - 0.3 * room, high + 0.2 * room)
     for place, step in enumerate(steps):
         # Two texts, not one with a line break: their centring must hold in the page's font, which matplotlib has not.
         for line, words in enumerate(step["step"].split(" ", 1)):
-            _annotate(axes, words, (place, 0), (0, -12 - 15 * line), "top", "center", ("data", "axes fraction"), MUTED)
+            _annotate(
+                axes,
+                words,
+                (place, 0),
+                (0, -12 - 15 * line),
+                "top",
+                "center",
+                ("data", "axes fraction"),
+                MUTED,
+            )
     quiet(axes, x=False)
     label = f"{metric} in percent: " + ", ".join(f"{step['step']} {step['value']:.1f}" for step in steps)
     return canvas.svg(f"accuracy-{width:g}", label)
@@ -109,17 +134,30 @@ def alive(record: Sequence[Row], sizes: Mapping[str, int], width: float) -> str:
     for row, name in enumerate(names):
         for column, entry in enumerate(shown):
             share = entry["alive"][name] / sizes[name]
-            axes.bar(column, 0.86, width=0.9, bottom=len(names) - row - 0.93, color=AFTER, alpha=0.06 + 0.94 * share)
+            axes.bar(
+                column,
+                0.86,
+                width=0.9,
+                bottom=len(names) - row - 0.93,
+                color=AFTER,
+                alpha=0.06 + 0.94 * share,
+            )
     axes.set_ylim(0, len(names))
     axes.set_xlim(-0.5, len(shown) - 0.5)
     step = max(1, len(shown) // 6)
-    axes.set_xticks(range(0, len(shown), step), [str(shown[i]["epoch"] + 1) for i in range(0, len(shown), step)])
+    axes.set_xticks(
+        range(0, len(shown), step), [str(shown[i]["epoch"] + 1) for i in range(0, len(shown), step)]
+    )
     if labelled:
-        axes.set_yticks([len(names) - row - 0.5 for row in range(len(names))], [shorten(name, letters) for name in names])
+        axes.set_yticks(
+            [len(names) - row - 0.5 for row in range(len(names))], [shorten(name, letters) for name in names]
+        )
         axes.tick_params(axis="y", pad=6, labelsize=TEXT)
     quiet(axes, y=labelled)
     axes.set_xlabel("epoch", fontsize=SMALL, loc="right", labelpad=2)
-    return canvas.svg(f"alive-{width:g}", f"Channels alive in {len(names)} groups after each of {len(record)} prunings")
+    return canvas.svg(
+        f"alive-{width:g}", f"Channels alive in {len(names)} groups after each of {len(record)} prunings"
+    )
 
 
 @styled
@@ -151,10 +189,19 @@ def search(trials: Sequence[Row], limit: float, width: float, metric: str = "acc
     for accepted, face in ((True, AFTER), (False, PAPER)):
         chosen = [trial for trial in trials if bool(trial["accepted"]) == accepted]
         x, y = [100 * trial["left"] for trial in chosen], [trial["value"] for trial in chosen]
-        axes.vlines(x, [trial.get("lowest", trial["value"]) for trial in chosen], y, color=AFTER, linewidth=1, zorder=2)
+        axes.vlines(
+            x,
+            [trial.get("lowest", trial["value"]) for trial in chosen],
+            y,
+            color=AFTER,
+            linewidth=1,
+            zorder=2,
+        )
         axes.scatter(x, y, s=46, facecolor=face, edgecolor=AFTER, linewidth=1.5, zorder=3)
     axes.axhline(limit, color=MUTED, linewidth=1, zorder=1)
-    _annotate(axes, f"limit {limit:.1f}", (1, limit), (0, -5), "top", "right", ("axes fraction", "data"), MUTED)
+    _annotate(
+        axes, f"limit {limit:.1f}", (1, limit), (0, -5), "top", "right", ("axes fraction", "data"), MUTED
+    )
     passed = [trial for trial in trials if trial["accepted"]]
     if passed:
         best = min(passed, key=lambda trial: float(trial["left"]))
@@ -168,11 +215,15 @@ def search(trials: Sequence[Row], limit: float, width: float, metric: str = "acc
     axes.set_xlim(left=0)
     axes.margins(y=0.15)
     axes.set_xlabel("MACs left, %", fontsize=SMALL, loc="right", labelpad=4)
-    axes.set_title(f"Validation {metric}, %", loc="left", fontsize=TEXT, color=MUTED, pad=14, x=-34 / (width - 64))
+    axes.set_title(
+        f"Validation {metric}, %", loc="left", fontsize=TEXT, color=MUTED, pad=14, x=-34 / (width - 64)
+    )
     return canvas.svg(f"search-{width:g}", f"Tolerance search: {len(trials)} trials, {len(passed)} accepted")
 
 
-def _rows(rows: Sequence[Row], before: str, after: str, write: Callable[[float], str], width: float) -> Canvas:
+def _rows(
+    rows: Sequence[Row], before: str, after: str, write: Callable[[float], str], width: float
+) -> Canvas:
     """One labelled row per layer: name, bar, numbers."""
     narrow = width < NARROW
     longest = max(len(row["name"]) for row in rows)
@@ -193,7 +244,9 @@ def _rows(rows: Sequence[Row], before: str, after: str, write: Callable[[float],
     return canvas
 
 
-def _skyline(rows: Sequence[Row], before: str, after: str, write: Callable[[float], str], width: float) -> Canvas:
+def _skyline(
+    rows: Sequence[Row], before: str, after: str, write: Callable[[float], str], width: float
+) -> Canvas:
     """One thin column per layer, in the order in which they run, with the names of their blocks below."""
     canvas = Canvas(width, 230)
     axes = canvas.axes(left=46, top=12, right=4, bottom=34)
@@ -231,7 +284,11 @@ def _blocks(axes: Axes, names: Sequence[str], width: float) -> None:
 def _recorded(stages: Sequence[Row], key: str) -> tuple[tuple[str, str], ...]:
     """The series of a measure that were recorded: a run without a validation split has only one."""
     pairs = (("training", key), ("validation", f"validation_{key}"))
-    return tuple(pair for pair in pairs if any(epoch.get(pair[1]) is not None for stage in stages for epoch in stage["epochs"]))
+    return tuple(
+        pair
+        for pair in pairs
+        if any(epoch.get(pair[1]) is not None for stage in stages for epoch in stage["epochs"])
+    )
 
 
 def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]) -> None:
@@ -251,7 +308,16 @@ def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]
             axes.axvline(start + 0.5, color=RULE, linewidth=1)
         if len(stages) > 1:
             place = (start + 0.5 if number else 1, 1)
-            _annotate(axes, stage["name"], place, (4 if number else 0, 6), "bottom", "left", ("data", "axes fraction"), MUTED)
+            _annotate(
+                axes,
+                stage["name"],
+                place,
+                (4 if number else 0, 6),
+                "bottom",
+                "left",
+                ("data", "axes fraction"),
+                MUTED,
+            )
         start += len(epochs)
     axes.set_xlim(0.5 if start < 3 else 1, start + (0.5 if start < 3 else 0.02 * start))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))

@@ -16,13 +16,25 @@ from prunus.storage.lock import settle
 SCHEMA = 1
 
 # What every result has; the rest is there when it was measured.
-REQUIRED = ("schema", "command", "created", "environment", "model", "target", "cost", "layers", "verification")
+REQUIRED = (
+    "schema",
+    "command",
+    "created",
+    "environment",
+    "model",
+    "target",
+    "cost",
+    "layers",
+    "verification",
+)
 
 
 def check(result: Mapping[str, Any]) -> None:
     """Raise FileFormatError unless the result has this schema version and all its required parts."""
     if result.get("schema") != SCHEMA:
-        raise FileFormatError(f"The result has schema {result.get('schema')!r}; this version reads schema {SCHEMA}.")
+        raise FileFormatError(
+            f"The result has schema {result.get('schema')!r}; this version reads schema {SCHEMA}."
+        )
     missing = [key for key in REQUIRED if key not in result]
     if missing:
         raise FileFormatError(f"The result lacks {', '.join(missing)}.")
@@ -51,4 +63,6 @@ def write_json(result: Mapping[str, Any], path: Path | str) -> None:
 
 def write_text(text: str, path: Path | str) -> None:
     """Write a file that is there as a whole or not at all."""
-    write_atomically(Path(path), text.encode(errors="backslashreplace"))  # a path may hold bytes that are no text
+    write_atomically(
+        Path(path), text.encode(errors="backslashreplace")
+    )  # a path may hold bytes that are no text

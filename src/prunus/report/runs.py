@@ -69,19 +69,31 @@ class Runs:
     def choice(self) -> Point:
         """The point with the fewest MACs among those within one standard error of the best accuracy."""
         lowest = max(point.accuracy for point in self.points) - self.error()
-        return min((point for point in self.points if point.accuracy >= lowest), key=lambda point: (point.macs, -point.accuracy))
+        return min(
+            (point for point in self.points if point.accuracy >= lowest),
+            key=lambda point: (point.macs, -point.accuracy),
+        )
 
     def reference(self) -> Point:
         """What the others are compared with: the first original, or the point with the most MACs."""
-        return next((point for point in self.points if point.original), max(self.points, key=lambda point: point.macs))
+        return next(
+            (point for point in self.points if point.original), max(self.points, key=lambda point: point.macs)
+        )
 
     def front(self, quantity: Quantity) -> tuple[Point, ...]:
         """Points that no other undercuts without losing accuracy, by increasing cost."""
         best: list[Point] = []
-        known = [(cost, -point.accuracy, place) for place, point in enumerate(self.points) if (cost := point.cost(quantity)) is not None]
+        known = [
+            (cost, -point.accuracy, place)
+            for place, point in enumerate(self.points)
+            if (cost := point.cost(quantity)) is not None
+        ]
         for _, _, place in sorted(known):
             point = self.points[place]
-            twin = bool(best) and (point.accuracy, point.cost(quantity)) == (best[-1].accuracy, best[-1].cost(quantity))
+            twin = bool(best) and (point.accuracy, point.cost(quantity)) == (
+                best[-1].accuracy,
+                best[-1].cost(quantity),
+            )
             if not best or point.accuracy > best[-1].accuracy or twin:
                 best.append(point)
         return tuple(best)
@@ -101,11 +113,16 @@ def gather(runs: Mapping[str, Result]) -> Runs:
     began = {name: _original(result) for name, result in runs.items()}
     # Each run was timed in turns with its original, but the runs at moments of their own, in which the machine may have been another.
     # So what is compared are the factors, and milliseconds are one figure for the original, divided by them.
-    references = {key: median(times[name][0] for name in times if _key(began[name], name) == key) for key in _keys(began, times)}
+    references = {
+        key: median(times[name][0] for name in times if _key(began[name], name) == key)
+        for key in _keys(began, times)
+    }
     made = {_place(_point(name, result)) for name, result in runs.items() if began[name] is not None}
     originals: dict[Hashable, Point] = {}
     for name, original in began.items():
-        if original is not None and _place(original) not in made | originals.keys():  # what a run began with may be what another made
+        if (
+            original is not None and _place(original) not in made | originals.keys()
+        ):  # what a run began with may be what another made
             originals[_place(original)] = replace(original, latency_ms=references.get(_key(original, name)))
     points = []
     for name, result in runs.items():
@@ -116,7 +133,11 @@ def gather(runs: Mapping[str, Result]) -> Runs:
             originals[_place(point)] = replace(originals[_place(point)], name=name, asked=point.asked)
         else:
             points.append(point)
-    missing = [name for name in runs if runtime and name not in times and _place(_point(name, runs[name])) not in originals]
+    missing = [
+        name
+        for name in runs
+        if runtime and name not in times and _place(_point(name, runs[name])) not in originals
+    ]
     if missing:
         notes = (*notes, f"Latency was not measured of {', '.join(missing)}.")
     return Runs(data, samples, _apart([*originals.values(), *points]), runtime, notes)
@@ -129,8 +150,13 @@ def _samples(runs: Mapping[str, Result]) -> tuple[str, int]:
         if not (result.get("accuracy") or {}).get("steps"):
             raise ConfigError(f"{name} has no accuracy to compare: it was made without --data.")
         if (metric := words.metric_name(result)) != "accuracy":
-            raise ConfigError(f"{name} was measured by {metric}, and a chart of runs is of accuracy: compare two models, with --data.")
-        found[name] = (str((result["model"].get("data") or {}).get("name", "")), int(result["accuracy"]["count"]))
+            raise ConfigError(
+                f"{name} was measured by {metric}, and a chart of runs is of accuracy: compare two models, with --data."
+            )
+        found[name] = (
+            str((result["model"].get("data") or {}).get("name", "")),
+            int(result["accuracy"]["count"]),
+        )
     (first, (data, samples)), *others = found.items()
     for name, (other, count) in others:
         if (other, count) != (data, samples):
@@ -155,7 +181,14 @@ def _original(result: Result) -> Point | None:
         return None
     path = Path(result["model"]["name"])
     name = path.parent.name or path.stem if path.suffix == ".safetensors" else path.name
-    return Point(name, "What the runs began with", float(steps[0]["value"]), before["macs"], before["bytes"], original=True)
+    return Point(
+        name,
+        "What the runs began with",
+        float(steps[0]["value"]),
+        before["macs"],
+        before["bytes"],
+        original=True,
+    )
 
 
 def _place(point: Point) -> Hashable:
@@ -185,7 +218,11 @@ def _keys(began: Mapping[str, Point | None], times: Mapping[str, tuple[float, fl
 def _times(runs: Mapping[str, Result]) -> tuple[str, dict[str, tuple[float, float]], tuple[str, ...]]:
     """The runtime nearest to deployment that all runs were timed in; the original's milliseconds and the speed-up of each; notes."""
     timed = {name: found for name, result in runs.items() if (found := _measured(result))}
-    shared = [runtime for runtime in next(iter(timed.values()), {}) if all(runtime in found for found in timed.values())]
+    shared = [
+        runtime
+        for runtime in next(iter(timed.values()), {})
+        if all(runtime in found for found in timed.values())
+    ]
     if not shared:
         return "", {}, ("No runtime was measured in every run.",) if timed else ()
     runtime = shared[-1]
@@ -194,21 +231,40 @@ def _times(runs: Mapping[str, Result]) -> tuple[str, dict[str, tuple[float, floa
         if conditions != first[1]:
             note = f"{first[0]} was timed on {words.machine(*first[1])} and {name} on {words.machine(*conditions)}: latencies are not compared."
             return "", {}, (note,)
-    return runtime, {name: (found[runtime]["before"], found[runtime]["factor"]) for name, found in timed.items()}, ()
+    return (
+        runtime,
+        {name: (found[runtime]["before"], found[runtime]["factor"]) for name, found in timed.items()},
+        (),
+    )
 
 
 def _measured(result: Result) -> dict[str, dict[str, Any]]:
     """Runtime -> milliseconds of the original, speed-up, batch and threads; deployment runtimes come last."""
     found = {
-        row["runtime"]: {"before": row["before"]["median_ms"], "factor": row["speedup"]["factor"], "batch": row["batch"], "threads": row["threads"]}
+        row["runtime"]: {
+            "before": row["before"]["median_ms"],
+            "factor": row["speedup"]["factor"],
+            "batch": row["batch"],
+            "threads": row["threads"],
+        }
         for row in result.get("latency") or []
     }
     for row in words.paired((result.get("dynamic") or {}).get("latency", [])):
-        found[row["runtime"]] = {"before": row["before"], "factor": row["before"] / row["after"], "batch": 1, "threads": 1}
+        found[row["runtime"]] = {
+            "before": row["before"],
+            "factor": row["before"] / row["after"],
+            "batch": 1,
+            "threads": 1,
+        }
     return found
 
 
 def _conditions(result: Result, measured: Mapping[str, Any]) -> tuple[str, Sequence[str], int, int]:
     """What latencies must have in common to be compared."""
     environment = result["environment"]
-    return environment["processor"] or environment["machine"], environment["cpu_flags"], measured["batch"], measured["threads"]
+    return (
+        environment["processor"] or environment["machine"],
+        environment["cpu_flags"],
+        measured["batch"],
+        measured["threads"],
+    )

@@ -35,8 +35,13 @@ def render(results: Mapping[str, Mapping[str, Any]], command: str = "") -> str:
     from prunus.report import pareto
 
     runs = gather(results)
-    shown = [quantity for quantity in QUANTITIES if any(point.cost(quantity) is not None for point in runs.points)]
-    figures = {quantity: {kind: pareto.front(runs, quantity, width) for kind, width in WIDTHS.items()} for quantity in shown}
+    shown = [
+        quantity for quantity in QUANTITIES if any(point.cost(quantity) is not None for point in runs.points)
+    ]
+    figures = {
+        quantity: {kind: pareto.front(runs, quantity, width) for kind, width in WIDTHS.items()}
+        for quantity in shown
+    }
     environment = next((facts(result) for result in results.values() if "environment" in result), [])
     return fill(
         "runs.html.j2",
@@ -46,7 +51,13 @@ def render(results: Mapping[str, Mapping[str, Any]], command: str = "") -> str:
         figures=figures,
         command=command,
         commands={name: result.get("command", "") for name, result in results.items()},
-        facts=[(name, text) for name, text in environment if name in ("Processor", "Vector instructions", "Accelerator")] if runs.runtime else [],
+        facts=[
+            (name, text)
+            for name, text in environment
+            if name in ("Processor", "Vector instructions", "Accelerator")
+        ]
+        if runs.runtime
+        else [],
     )
 
 

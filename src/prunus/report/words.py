@@ -99,7 +99,11 @@ def not_faster(result: Mapping[str, Any]) -> str:
     """What would make a network faster on the machine where it was measured, if fewer MACs did not; "" if they did, or nothing was measured."""
     measured, cost = latency_of_record(result), result["cost"]
     left = cost["after"]["macs"] / max(cost["before"]["macs"], 1)
-    if measured is None or left > _MUCH_LEFT or (measured["speedup"]["certain"] and measured["speedup"]["factor"] > 1):
+    if (
+        measured is None
+        or left > _MUCH_LEFT
+        or (measured["speedup"]["certain"] and measured["speedup"]["factor"] > 1)
+    ):
         return ""
     asked = result["target"]["kind"] == "latency"
     ways = ["--latency 0.5 measures the layers here and prunes to a time"] if not asked else []
@@ -160,7 +164,11 @@ def _of_int8(panel: Mapping[str, Any]) -> list[str]:
     """The file in 8 bits against that of the original."""
     before, after = network(panel, "before"), network(panel, "int8")
     speed = faster(after["speedup"]["factor"]) if after["speedup"]["certain"] else "speed unchanged"
-    return [f"{times(before['bytes'], after['bytes'])} smaller", speed, _accuracy(after["accuracy"] - before["accuracy"], int8_metric(panel))]
+    return [
+        f"{times(before['bytes'], after['bytes'])} smaller",
+        speed,
+        _accuracy(after["accuracy"] - before["accuracy"], int8_metric(panel)),
+    ]
 
 
 def _accuracy(change: float, name: str = "accuracy") -> str:
@@ -181,7 +189,9 @@ def paired(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Median latency [ms] per runtime, of a network with all channels and with gates."""
     found: dict[str, dict[str, Any]] = {}
     for row in rows:
-        found.setdefault(row["runtime"], {"runtime": row["runtime"]})["after" if row["network"] == "with gates" else "before"] = row["p50"]
+        found.setdefault(row["runtime"], {"runtime": row["runtime"]})[
+            "after" if row["network"] == "with gates" else "before"
+        ] = row["p50"]
     return list(found.values())
 
 

@@ -26,7 +26,12 @@ CHECKPOINT = "checkpoint.safetensors"
 RECIPE = "recipe.toml"
 METRICS = "metrics.jsonl"
 KEPT = "kept"  # folder of the samples that every epoch was trained on
-HELD_OUT = ("importance", "play-and-prune", "history", "autoprune")  # they choose, or learn, on samples that are held out
+HELD_OUT = (
+    "importance",
+    "play-and-prune",
+    "history",
+    "autoprune",
+)  # they choose, or learn, on samples that are held out
 CHOOSING = ("soft", "dynamic")  # they train on the samples that a curriculum chooses
 
 Note = Callable[["EpochRecord", str], None]
@@ -89,7 +94,9 @@ def check_method(recipe: Recipe) -> None:
     if name == NO_METHOD:
         return
     if name in HELD_OUT and not recipe.validation:
-        raise ConfigError(f"--method {name} keeps its tolerance, or learns, on held-out samples: validation must be above 0.")
+        raise ConfigError(
+            f"--method {name} keeps its tolerance, or learns, on held-out samples: validation must be above 0."
+        )
     if recipe.select != "all" and not METHODS[name].trained and name not in CHOOSING:
         raise ConfigError(f"--method {name} trains on all samples: leave select = {recipe.select!r} out.")
     if name == "dynamic":
@@ -129,7 +136,9 @@ def _run_options(job: Job) -> dict[str, Any]:
     if recipe.method == "history":
         options["tuning"] = replace(tuned, epochs=recipe.tune_epochs or recipe.epochs)
     if METHODS[recipe.method].trained:
-        options["journal"] = replace(_journal(job), checkpoint=None, on_epoch=None)  # the file is that of the training before
+        options["journal"] = replace(
+            _journal(job), checkpoint=None, on_epoch=None
+        )  # the file is that of the training before
     elif "curriculum" in taken:
         options["curriculum"] = parts.curriculum(recipe, job.samples, job.folder / KEPT)
     return {name: value for name, value in options.items() if name in taken}
@@ -152,7 +161,11 @@ def _journal(job: Job) -> Journal:
     from prunus.methods.common import Journal
 
     several = job.recipe.method == "history"
-    return Journal(job.folder / CHECKPOINT, resume=job.resume, on_epoch=lambda step, record: job.note(record, step if several else ""))
+    return Journal(
+        job.folder / CHECKPOINT,
+        resume=job.resume,
+        on_epoch=lambda step, record: job.note(record, step if several else ""),
+    )
 
 
 def _soft_panel(outcome: Outcome) -> dict[str, Any] | None:

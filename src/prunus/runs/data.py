@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from prunus.errors import ConfigError, DataError
 from prunus.runs.loading import Opened, open_data, open_model, parse_planes, split_samples, usual_augmentation
-from prunus.runs.pictures import OURS, Pictures, is_file_of_a_model, open_for_pictures, picture_folder, read_pictures
+from prunus.runs.pictures import (
+    OURS,
+    Pictures,
+    is_file_of_a_model,
+    open_for_pictures,
+    picture_folder,
+    read_pictures,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -71,18 +78,35 @@ class Source:
     own: Task | None = None
 
     def open(
-        self, text: str, *, shape: tuple[int, ...] | None = None, weights: Path | None = None, pretrained: bool = False, build_name: str = ""
+        self,
+        text: str,
+        *,
+        shape: tuple[int, ...] | None = None,
+        weights: Path | None = None,
+        pretrained: bool = False,
+        build_name: str = "",
     ) -> Opened:
         """A network that fits the data, as the user named it."""
         if self.pictures is not None:
-            return open_for_pictures(text, self.pictures, shape, weights=weights, pretrained=pretrained, build_name=build_name)
+            return open_for_pictures(
+                text, self.pictures, shape, weights=weights, pretrained=pretrained, build_name=build_name
+            )
         if self.images is not None:
-            return open_model(text, weights=weights, shape=shape, data=self.images, pretrained=pretrained, build_name=build_name)
+            return open_model(
+                text,
+                weights=weights,
+                shape=shape,
+                data=self.images,
+                pretrained=pretrained,
+                build_name=build_name,
+            )
         assert self.own is not None
         known = not is_file_of_a_model(text) and ":" not in text.partition("@")[0]
         shape = shape or (None if is_file_of_a_model(text) else _shape(self.own))
         options = _options(self.own, text.partition("@")[0], shape) if known else {}
-        return open_model(text, weights=weights, shape=shape, options=options, pretrained=pretrained, build_name=build_name)
+        return open_model(
+            text, weights=weights, shape=shape, options=options, pretrained=pretrained, build_name=build_name
+        )
 
     def task(self, side: int | None = None) -> Task:
         """The task; of pictures in windows of so many pixels a side."""
@@ -97,7 +121,9 @@ class Source:
         return usual_augmentation(self.images) if self.images is not None else "none"
 
 
-def read_data(wanted: Wanted, size: int | None = None, watch: Watch = lambda step, done, total: None) -> Source:
+def read_data(
+    wanted: Wanted, size: int | None = None, watch: Watch = lambda step, done, total: None
+) -> Source:
     """Read what a command was given, and say in one line what was found.
 
     Args:
@@ -134,7 +160,11 @@ def _read(wanted: Wanted, size: int | None, watch: Watch) -> Source:
     if folder is not None:
         return Source(wanted, pictures=_pictures(wanted, folder))
     images = open_data(wanted.name, wanted.root, size, watch, wanted.workers)
-    return Source(wanted, images, own=_limited(split_samples(images, wanted.mean, wanted.std, wanted.share, wanted.seed), wanted))
+    return Source(
+        wanted,
+        images,
+        own=_limited(split_samples(images, wanted.mean, wanted.std, wanted.share, wanted.seed), wanted),
+    )
 
 
 def is_own(name: str) -> bool:
@@ -154,7 +184,9 @@ def npz_file(name: str, root: Path | None) -> Path | None:
 
 
 def _pictures(wanted: Wanted, folder: Path) -> Pictures:
-    found = read_pictures(folder, wanted.mean, wanted.std, wanted.share, wanted.seed, wanted.block, wanted.ignore)
+    found = read_pictures(
+        folder, wanted.mean, wanted.std, wanted.share, wanted.seed, wanted.block, wanted.ignore
+    )
     found = found if wanted.limit is None else found.limited(wanted.limit, wanted.seed)
     return replace(found, window=wanted.window)
 
@@ -173,7 +205,12 @@ def _own(wanted: Wanted) -> Source:
     from prunus.tasks import Samples, named_task
     from prunus.tasks.own import MAKES
 
-    given = {"batch_size": wanted.batch_size, "workers": wanted.workers or None, "limit": wanted.limit, "data_dir": wanted.root}
+    given = {
+        "batch_size": wanted.batch_size,
+        "workers": wanted.workers or None,
+        "limit": wanted.limit,
+        "data_dir": wanted.root,
+    }
     typed = {key: value for key, value in given.items() if value is not None}
     takes = taken(wanted.name, [*given, "seed"], MAKES, DataError)
     task = named_task(wanted.name, typed | {"seed": wanted.seed})
@@ -192,13 +229,24 @@ def _source(task: Task, wanted: Wanted) -> Source:
     from prunus.data import ImageData, Split
 
     task = _limited(task, wanted)
-    plain = task.loss is None and task.metric is None and isinstance(task.train, Split) and isinstance(task.test, Split)
+    plain = (
+        task.loss is None
+        and task.metric is None
+        and isinstance(task.train, Split)
+        and isinstance(task.test, Split)
+    )
     if not plain:
         return Source(wanted, own=task)
     assert isinstance(task.train, Split) and isinstance(task.test, Split)
-    classes = task.classes or tuple(map(str, range(1 + int(max(task.train.labels.max(), task.test.labels.max())))))
+    classes = task.classes or tuple(
+        map(str, range(1 + int(max(task.train.labels.max(), task.test.labels.max()))))
+    )
     mean, std = (tuple(values) for values in task.normalisation)
-    return Source(wanted, ImageData(task.name, task.train, task.test, classes, mean, std), own=replace(task, classes=classes))
+    return Source(
+        wanted,
+        ImageData(task.name, task.train, task.test, classes, mean, std),
+        own=replace(task, classes=classes),
+    )
 
 
 def _limited(task: Task, wanted: Wanted) -> Task:
@@ -215,7 +263,13 @@ def _normalised(task: Task, wanted: Wanted, what: str) -> Task:
     if task.normalise is None:
         raise ConfigError(f"{what} are taken as they are: leave --mean and --std out.")
     mean, std = task.normalise
-    return replace(task, normalise=(parse_planes(wanted.mean, len(mean), "mean") or mean, parse_planes(wanted.std, len(std), "std") or std))
+    return replace(
+        task,
+        normalise=(
+            parse_planes(wanted.mean, len(mean), "mean") or mean,
+            parse_planes(wanted.std, len(std), "std") or std,
+        ),
+    )
 
 
 def example_of(task: Task) -> Any:

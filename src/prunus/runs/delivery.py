@@ -28,7 +28,17 @@ if TYPE_CHECKING:
     from prunus.training import History
 
 INDEX = ("training.json", "result.json")  # they say what the other files are
-FILES = ("model.safetensors", "gates.safetensors", "plan.json", "model.onnx", "model.onnx.data", FILE, f"{FILE}.data", "report.html", *INDEX)
+FILES = (
+    "model.safetensors",
+    "gates.safetensors",
+    "plan.json",
+    "model.onnx",
+    "model.onnx.data",
+    FILE,
+    f"{FILE}.data",
+    "report.html",
+    *INDEX,
+)
 CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
 PROGRESS = ("recipe.toml", "metrics.jsonl", "kept")  # of a training; they belong to its checkpoints
 
@@ -141,9 +151,15 @@ def deliver(
         result = finish(result | dict(panels or {}), staged, paths, exported, with_report)
         if quantise is not None and exported is not None and task is not None:
             try:
-                int8 = quantised(quantise, original, exported.path, example_inputs, task, seed=seed, watch=watch)
-                result = finish(result | {"int8": int8}, staged, {**paths, "int8": staged / FILE}, exported, with_report)
-            except BaseException as error:  # all else is written, so that no training is lost if the quantiser gives up
+                int8 = quantised(
+                    quantise, original, exported.path, example_inputs, task, seed=seed, watch=watch
+                )
+                result = finish(
+                    result | {"int8": int8}, staged, {**paths, "int8": staged / FILE}, exported, with_report
+                )
+            except (
+                BaseException
+            ) as error:  # all else is written, so that no training is lost if the quantiser gives up
                 failure = error
                 (staged / FILE).unlink(missing_ok=True)
     if failure is not None:
@@ -156,7 +172,13 @@ def _shape(example_inputs: Inputs) -> list[int]:
     return [int(length) for length in tensors(example_inputs)[0].shape]
 
 
-def finish(result: dict[str, Any], folder: Path, paths: Mapping[str, Path], exported: onnx.OnnxCheck | None, with_report: bool) -> dict[str, Any]:
+def finish(
+    result: dict[str, Any],
+    folder: Path,
+    paths: Mapping[str, Path],
+    exported: onnx.OnnxCheck | None,
+    with_report: bool,
+) -> dict[str, Any]:
     """Write `result.json` and the page; the result as written, with the ONNX file, if there is one, and all files in it."""
     if exported is not None:
         paths = {**paths, "onnx": exported.path}

@@ -55,8 +55,18 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "environment": dict(environment),
-        "model": {"name": type(outcome.model).__name__, "input_shape": [], "data": record_of(task) if task else None} | dict(model),
-        "target": {**target, "protect": list(outcome.target.protect), "text": target_text(outcome), "score": score},
+        "model": {
+            "name": type(outcome.model).__name__,
+            "input_shape": [],
+            "data": record_of(task) if task else None,
+        }
+        | dict(model),
+        "target": {
+            **target,
+            "protect": list(outcome.target.protect),
+            "text": target_text(outcome),
+            "score": score,
+        },
         "cost": {"before": asdict(outcome.before), "after": asdict(plan.after)},
         "layers": [_plain(asdict(layer)) for layer in outcome.graph.layers(plan)],
         "pinned": [_plain(asdict(entry)) for entry in outcome.graph.pinned],
@@ -84,7 +94,10 @@ def describe(
 
 def files(paths: Mapping[str, Path], folder: Path) -> dict[str, dict[str, Any]]:
     """Name -> path inside the folder, and size [bytes]."""
-    return {name: {"path": str(path.relative_to(folder)), "bytes": path.stat().st_size} for name, path in paths.items()}
+    return {
+        name: {"path": str(path.relative_to(folder)), "bytes": path.stat().st_size}
+        for name, path in paths.items()
+    }
 
 
 def target_text(outcome: Outcome) -> str:
@@ -103,7 +116,9 @@ def target_text(outcome: Outcome) -> str:
         return f"what is left under a penalty of strength {float(target.value):g}{named}"
     if target.kind == "latency":
         asked = wanted(target.value)
-        time = f"{100 * asked.share:g} % of its time" if asked.share is not None else f"at most {asked.ms:g} ms"
+        time = (
+            f"{100 * asked.share:g} % of its time" if asked.share is not None else f"at most {asked.ms:g} ms"
+        )
         return f"take {time} in {words.RUNTIMES.get(target.runtime, target.runtime)}"
     value = float(target.value)
     if target.kind == "rate":
@@ -117,7 +132,11 @@ def _accuracy(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
         return None
     count, name = task.count("test"), task.metric_name
     last = outcome.steps[-1].value / 100
-    spread = f"; one standard error is {100 * (last * (1 - last) / count) ** 0.5:.1f} points" if name == words.TOP_1 else ""
+    spread = (
+        f"; one standard error is {100 * (last * (1 - last) / count) ** 0.5:.1f} points"
+        if name == words.TOP_1
+        else ""
+    )
     return {
         "metric": f"{name}, percent",
         "count": count,
@@ -132,7 +151,11 @@ def _search(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
     before, epochs = outcome.before.macs, outcome.trial_epochs
     tuned = f" after {epochs} epoch{'s' if epochs != 1 else ''} of tuning" if epochs else ""
     sure = outcome.limit.confidence
-    bounds = f" The lines below go down to what is not undercut with {100 * sure:g} % confidence." if sure > 0.5 else ""
+    bounds = (
+        f" The lines below go down to what is not undercut with {100 * sure:g} % confidence."
+        if sure > 0.5
+        else ""
+    )
     return {
         "tolerance": outcome.target.points,
         "baseline": outcome.limit.baseline,
@@ -140,7 +163,13 @@ def _search(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
         "confidence": outcome.limit.confidence,
         "note": f"Filled: accepted on {task.count('validation'):,} held-out {task.kind('validation')}{tuned}. Open: rejected.{bounds}",
         "trials": [
-            {"rate": trial.rate, "left": trial.macs / before, "value": trial.metric, "lowest": trial.lowest, "accepted": trial.accepted}
+            {
+                "rate": trial.rate,
+                "left": trial.macs / before,
+                "value": trial.metric,
+                "lowest": trial.lowest,
+                "accepted": trial.accepted,
+            }
             for trial in outcome.trials
         ],
     }

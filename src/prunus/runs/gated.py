@@ -94,7 +94,12 @@ def deliver_gated(
         shares, panel = activity_panel(network, task.samples("test"), task.normalisation, classes)
         panel |= {"curve": curve(network, task), "gallery": gallery(task.samples("test"), shares)}
         steps = [{"step": "before", "value": before}] if before is not None else []
-        steps.append({"step": "with gates", "value": evaluate(network, task.samples("test"), task.normalisation).accuracy})
+        steps.append(
+            {
+                "step": "with gates",
+                "value": evaluate(network, task.samples("test"), task.normalisation).accuracy,
+            }
+        )
         watch("measuring latency", 0, 0)
         panel["latency"] = latency(dense, fast, inputs, exported.path if exported else None, staged)
         watch("writing", 0, 0)
@@ -111,14 +116,25 @@ def deliver_gated(
                 "note": f"{task.count('test'):,} test samples, by which nothing was chosen.",
                 "steps": steps,
             },
-            "training": [{"name": "training", "config": asdict(history.config), "epochs": [asdict(epoch) for epoch in history.epochs]}],
+            "training": [
+                {
+                    "name": "training",
+                    "config": asdict(history.config),
+                    "epochs": [asdict(epoch) for epoch in history.epochs],
+                }
+            ],
         }
         return finish(result | dict(panels or {}), staged, paths, exported, with_report)
 
 
 @torch.no_grad()
 def _described(
-    network: DynamicNetwork, fast: DynamicNetwork, inputs: Tensor, panel: Mapping[str, Any], whole: Cost, notes: Sequence[str]
+    network: DynamicNetwork,
+    fast: DynamicNetwork,
+    inputs: Tensor,
+    panel: Mapping[str, Any],
+    whole: Cost,
+    notes: Sequence[str],
 ) -> dict[str, Any]:
     """What a result says of the network itself, its cost, and whether the form that skips computes the same."""
     wanted, cost = network(inputs), asdict(network.graph.cost())
@@ -130,9 +146,14 @@ def _described(
         "bytes": cost["bytes"] + sum(parameter.numel() * parameter.element_size() for parameter in own),
     }
     layers = [
-        asdict(layer) | {"weight_shape": list(layer.weight_shape), "output_shape": list(layer.output_shape)} for layer in network.graph.layers()
+        asdict(layer) | {"weight_shape": list(layer.weight_shape), "output_shape": list(layer.output_shape)}
+        for layer in network.graph.layers()
     ]
-    target = {"text": f"{100 * network.budget:.0f} % of its MACs on average", "score": f"gates ({network.form.kind})", "scope": "input by input"}
+    target = {
+        "text": f"{100 * network.budget:.0f} % of its MACs on average",
+        "score": f"gates ({network.form.kind})",
+        "scope": "input by input",
+    }
     return {
         "schema": SCHEMA,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -155,9 +176,17 @@ def _described(
 
 
 @torch.no_grad()
-def activity_panel(network: DynamicNetwork, samples: Split, normalise: Normalise, classes: Sequence[str]) -> tuple[Tensor, dict[str, Any]]:
+def activity_panel(
+    network: DynamicNetwork, samples: Split, normalise: Normalise, classes: Sequence[str]
+) -> tuple[Tensor, dict[str, Any]]:
     """MACs of every sample relative to those without gates, (samples,), and what the report shows of the gates."""
-    shares, opened = [], {name: torch.zeros(len(classes), gate.channels, dtype=torch.float64) for name, gate in network.gates.items()}
+    shares, opened = (
+        [],
+        {
+            name: torch.zeros(len(classes), gate.channels, dtype=torch.float64)
+            for name, gate in network.gates.items()
+        },
+    )
     counts = torch.zeros(len(classes), dtype=torch.float64)
     for images, labels in batches(samples, normalise, 250):
         openings = network.openings(images)
@@ -172,7 +201,13 @@ def activity_panel(network: DynamicNetwork, samples: Split, normalise: Normalise
         mean = each.sum(0) / counts.sum()
         by_class = (each.mean(1) / counts.clamp(min=1)).tolist()
         groups.append(
-            {"name": name, "size": len(mean), "open": float(mean.mean()), "always": int((mean == 1).sum()), "never": int((mean == 0).sum())}
+            {
+                "name": name,
+                "size": len(mean),
+                "open": float(mean.mean()),
+                "always": int((mean == 1).sum()),
+                "never": int((mean == 0).sum()),
+            }
             | {"by_class": by_class}
         )
     return every, {
@@ -186,28 +221,44 @@ def activity_panel(network: DynamicNetwork, samples: Split, normalise: Normalise
         "groups": groups,
         "expected": float(every.mean()),
         "percentiles": {str(p): float(every.quantile(p / 100)) for p in (5, 50, 95)},
-        "histogram": {"edges": edges.tolist(), "counts": torch.histc(every, BINS, 0, float(edges[-1])).tolist()},
+        "histogram": {
+            "edges": edges.tolist(),
+            "counts": torch.histc(every, BINS, 0, float(edges[-1])).tolist(),
+        },
     }
 
 
 def curve(network: DynamicNetwork, task: Task) -> list[dict[str, float]]:
     """Accuracy and MACs at several budgets, on the first test samples; the gates are left as they were."""
-    some, before = task.samples("test").subset(torch.arange(min(CURVE, task.count("test")))), network.strictness
+    some, before = (
+        task.samples("test").subset(torch.arange(min(CURVE, task.count("test")))),
+        network.strictness,
+    )
     low, high = network.knob[-1][1], network.knob[0][1]
     budgets = sorted({*torch.linspace(max(low, 0.5 * network.budget), high, POINTS).tolist(), network.budget})
     found = []
     try:
         for budget in budgets:
             network.budget = min(max(budget, low), high)
-            macs = [network.macs(network.openings(images)) for images, _ in batches(some, task.normalisation, 250)]
+            macs = [
+                network.macs(network.openings(images)) for images, _ in batches(some, task.normalisation, 250)
+            ]
             accuracy = evaluate(network, some, task.normalisation).accuracy
-            found.append({"budget": budget, "macs": float(torch.cat(macs).mean()) / network.dense_macs, "accuracy": accuracy})
+            found.append(
+                {
+                    "budget": budget,
+                    "macs": float(torch.cat(macs).mean()) / network.dense_macs,
+                    "accuracy": accuracy,
+                }
+            )
     finally:
         network.tighten(before)
     return found
 
 
-def latency(dense: torch.nn.Module, fast: torch.nn.Module, inputs: Sequence[Tensor], file: Path | None, folder: Path) -> list[dict[str, Any]]:
+def latency(
+    dense: torch.nn.Module, fast: torch.nn.Module, inputs: Sequence[Tensor], file: Path | None, folder: Path
+) -> list[dict[str, Any]]:
     """Percentiles over inputs [ms] on one thread, with all channels and with gates."""
     with torch.inference_mode(), pinned_threads(1):
         measured = {"PyTorch": over_inputs({"all channels": dense, "with gates": fast}, inputs)}
@@ -215,11 +266,19 @@ def latency(dense: torch.nn.Module, fast: torch.nn.Module, inputs: Sequence[Tens
         alone = folder / ".all-channels.onnx"
         try:
             onnx.export(dense, inputs[0], alone)
-            measured["ONNX Runtime"] = over_inputs({"all channels": onnx.runner(alone), "with gates": onnx.runner(file)}, inputs)
+            measured["ONNX Runtime"] = over_inputs(
+                {"all channels": onnx.runner(alone), "with gates": onnx.runner(file)}, inputs
+            )
         finally:
             alone.unlink(missing_ok=True)
     return [
-        {"runtime": runtime, "network": name, "p50": float(each.quantile(0.5)), "p95": float(each.quantile(0.95)), "mean": float(each.mean())}
+        {
+            "runtime": runtime,
+            "network": name,
+            "p50": float(each.quantile(0.5)),
+            "p95": float(each.quantile(0.95)),
+            "mean": float(each.mean()),
+        }
         for runtime, times in measured.items()
         for name, each in times.items()
     ]

@@ -18,17 +18,27 @@ def panel(outcome: Outcome) -> dict[str, Any]:
         return {"groups": []}
     norms, pairs = outcome.found["norms"][0], outcome.found["pairs"][0]
     most = sorted(pairs, key=lambda name: -len(pairs[name]))[:MOST_GROUPS]
-    return {"groups": [_group(name, norms[name], pairs[name]) for name in pairs if name in most and pairs[name]]}
+    return {
+        "groups": [_group(name, norms[name], pairs[name]) for name in pairs if name in most and pairs[name]]
+    }
 
 
 def _group(name: str, norms: Tensor, pairs: Any) -> dict[str, Any]:
     """One layer: its nearest pairs, and as many of its other filters as can be told apart, at as many epochs."""
     epochs, size = norms.shape
-    shown = sorted({round(i * (epochs - 1) / max(1, min(epochs, MOST_EPOCHS) - 1)) for i in range(min(epochs, MOST_EPOCHS))})
+    shown = sorted(
+        {
+            round(i * (epochs - 1) / max(1, min(epochs, MOST_EPOCHS) - 1))
+            for i in range(min(epochs, MOST_EPOCHS))
+        }
+    )
     paired = [list(pair) for pair in pairs[:MOST_PAIRS]]
     every = -(-size // MOST_FILTERS)
     others = [i for i in range(0, size, every) if not any(i in pair for pair in paired)]
-    curve = {i: [float(f"{norms[epoch, i]:.4g}") for epoch in shown] for i in {*others, *(i for pair in paired for i in pair)}}
+    curve = {
+        i: [float(f"{norms[epoch, i]:.4g}") for epoch in shown]
+        for i in {*others, *(i for pair in paired for i in pair)}
+    }
     return {
         "name": name,
         "size": size,

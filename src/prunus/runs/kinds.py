@@ -20,7 +20,9 @@ MODULES = (".py", ".ipynb")
 def check_kind(text: str) -> None:
     """Raises ConfigError unless the text may be the name of a model, or of a file or a folder that may hold one."""
     if not text.strip():
-        raise ConfigError("The name of the model is empty: give one of ours, timm/NAME, torchvision/NAME, pkg.module:factory, or a folder.")
+        raise ConfigError(
+            "The name of the model is empty: give one of ours, timm/NAME, torchvision/NAME, pkg.module:factory, or a folder."
+        )
     if "\0" in text:
         raise ConfigError("The name of the model holds a zero byte, which no name and no path has.")
     path = Path(text)
@@ -34,24 +36,34 @@ def check_kind(text: str) -> None:
     if ("@" in text or ":" in text) and not is_file:
         return  # NAME@WEIGHTS, and pkg.module:factory
     if suffix in WEIGHTS and (is_file or "/" not in text):
-        raise ConfigError(f"{text} holds weights and no network: say which network they belong to, as NAME@{text}, or NAME --weights {text}.")
+        raise ConfigError(
+            f"{text} holds weights and no network: say which network they belong to, as NAME@{text}, or NAME --weights {text}."
+        )
     if suffix in OTHERS:
-        raise ConfigError(f"{text} is a file of {OTHERS[suffix]}, which prunus cannot read: give the PyTorch model.")
+        raise ConfigError(
+            f"{text} is a file of {OTHERS[suffix]}, which prunus cannot read: give the PyTorch model."
+        )
     if suffix in ARCHIVES:
         raise ConfigError(f"{text} is an archive: unpack it, and give the folder or the model in it.")
     if suffix in MODULES and (is_file or "/" in text):
-        raise ConfigError(f"{text} is source: name the function in it that builds the model, as in {path.stem}:build.")
+        raise ConfigError(
+            f"{text} is source: name the function in it that builds the model, as in {path.stem}:build."
+        )
     if suffix in RECORDS and is_file:
         raise ConfigError(f"{text} is no model: give the folder that holds model.safetensors.")
     if is_file and suffix != ".safetensors":
-        raise ConfigError(f"{text} is a file of a kind that prunus does not know: models are .safetensors files and folders made by prune or train.")
+        raise ConfigError(
+            f"{text} is a file of a kind that prunus does not know: models are .safetensors files and folders made by prune or train."
+        )
 
 
 def check_own(path: Path, text: str) -> None:
     """Raises FileFormatError unless a model's file is there, and is one that prunus wrote rather than plain weights."""
     if not path.is_file():
         if Path(text).is_dir():
-            raise FileFormatError(f"There is no compact model in {text}: it holds no {path.name}, as the folders of prune and train do.")
+            raise FileFormatError(
+                f"There is no compact model in {text}: it holds no {path.name}, as the folders of prune and train do."
+            )
         raise FileFormatError(f"There is no compact model {path}.")
     from safetensors import safe_open
 
@@ -61,7 +73,9 @@ def check_own(path: Path, text: str) -> None:
     except Exception:  # what is wrong with it is told by whoever reads it as a whole
         return
     if "prunus" not in metadata:
-        raise FileFormatError(f"{path} holds plain weights and no network: say which network they belong to, as NAME@{path}.")
+        raise FileFormatError(
+            f"{path} holds plain weights and no network: say which network they belong to, as NAME@{path}."
+        )
 
 
 def check_target(path: Path | None, what: str) -> None:

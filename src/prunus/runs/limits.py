@@ -34,7 +34,11 @@ class Limit:
 
     def takes(self, value: float) -> bool:
         """Whether a value is one of them; what is not a number is none."""
-        inside = self.low <= value <= self.high and not (self.above and value == self.low) and not (self.below and value == self.high)
+        inside = (
+            self.low <= value <= self.high
+            and not (self.above and value == self.low)
+            and not (self.below and value == self.high)
+        )
         return inside and not (self.counts_from and 1 < value < self.counts_from)
 
     def __str__(self) -> str:
@@ -52,7 +56,9 @@ SHARE = Limit(0, 1, share=True)
 SOME = Limit(0, 1, above=True, share=True)  # a share that is not nothing
 LESS = Limit(0, 1, below=True, share=True)  # a share that is not all
 PART = Limit(0, 1, above=True, below=True, share=True)
-FIGURE = Limit(0, 1e18, above=True, share=True, counts_from=100)  # no network has so few MACs, parameters or bytes
+FIGURE = Limit(
+    0, 1e18, above=True, share=True, counts_from=100
+)  # no network has so few MACs, parameters or bytes
 NONE_UP, ONE_UP = Limit(0, MOST), Limit(1, MOST)
 POSITIVE = Limit(0, MOST, above=True)
 EPOCHS = Limit(0, 10**6)
@@ -91,7 +97,9 @@ def check_settings(settings: Mapping[str, Any], names: Mapping[str, str]) -> Non
             parse_planes(value or "", None, key)
         elif key in LIMITS:
             for one in value if isinstance(value, (list, tuple)) else [value]:
-                _check(key, name, int(one) if isinstance(one, str) and one.removeprefix("-").isdecimal() else one)
+                _check(
+                    key, name, int(one) if isinstance(one, str) and one.removeprefix("-").isdecimal() else one
+                )
 
 
 def _check(key: str, name: str, value: Any) -> None:
@@ -99,7 +107,11 @@ def _check(key: str, name: str, value: Any) -> None:
         return
     limit = LIMITS[key]
     shown = f"{value:g}" if isinstance(value, float) else f"{value:,}" if abs(value) < 10**30 else "that"
-    hint = f" (did you mean {value / 100:g}?)" if limit.share and 2 <= value <= 100 and limit.takes(value / 100) else ""
+    hint = (
+        f" (did you mean {value / 100:g}?)"
+        if limit.share and 2 <= value <= 100 and limit.takes(value / 100)
+        else ""
+    )
     raise ConfigError(f"{name} must be {limit}, not {shown}{hint}.")
 
 

@@ -89,7 +89,9 @@ class Opened:
     def check_output(self, folder: Path) -> None:
         """Raises ConfigError where writing to a folder would replace the model that was opened."""
         if self.file is not None and self.file.resolve().parent == folder.resolve():
-            raise ConfigError(f"{folder} holds the model that is read, which the result would replace: choose another folder with -o.")
+            raise ConfigError(
+                f"{folder} holds the model that is read, which the result would replace: choose another folder with -o."
+            )
 
 
 def _seen_from(folder: Path, file: Path) -> str:
@@ -133,15 +135,21 @@ def open_model(
     settle(path if path.is_dir() else path.parent)
     holds_model = _is_model_path(text)
     if holds_model and (weights is not None or pretrained):
-        raise ConfigError(f"{text} has weights of its own: leave {'--pretrained' if weights is None else '--weights'} out.")
+        raise ConfigError(
+            f"{text} has weights of its own: leave {'--pretrained' if weights is None else '--weights'} out."
+        )
     if holds_model and path.is_dir() and (path / GATES_FILE).is_file():
         return _open_gated(path, shape, build_name, gated)
     if holds_model:
         return _open_file(path / MODEL_FILE if path.is_dir() else path, text, shape, build_name)
     name, _, after = text.partition("@")
     if after and weights is not None:
-        raise ConfigError(f"{text} says where its weights are, and so does --weights {weights}: leave one of them out.")
-    return _open_name(name, weights or (Path(after) if after else None), shape, data, pretrained, options or {})
+        raise ConfigError(
+            f"{text} says where its weights are, and so does --weights {weights}: leave one of them out."
+        )
+    return _open_name(
+        name, weights or (Path(after) if after else None), shape, data, pretrained, options or {}
+    )
 
 
 def _is_model_path(text: str) -> bool:
@@ -166,7 +174,9 @@ def parse_shape(text: str) -> tuple[int, ...] | None:
     except ValueError:
         shape = ()
     if len(shape) < 2 or min(shape) < 1:
-        raise ConfigError(f"An input shape is whole numbers with commas, batch first, such as 1,3,32,32, not {text[:60]!r}.")
+        raise ConfigError(
+            f"An input shape is whole numbers with commas, batch first, such as 1,3,32,32, not {text[:60]!r}."
+        )
     if fault := shape_fault(shape):
         raise ConfigError(f"--input-shape {text[:60]} cannot be: {fault}.")
     return shape
@@ -181,11 +191,15 @@ def parse_planes(text: str, planes: int | None, what: str) -> tuple[float, ...] 
     except ValueError:
         values = ()
     if planes is None and not values:
-        raise ConfigError(f"--{what} takes one number per plane, with commas, such as 0.485,0.456,0.406, not {text[:60]!r}.")
+        raise ConfigError(
+            f"--{what} takes one number per plane, with commas, such as 0.485,0.456,0.406, not {text[:60]!r}."
+        )
     if planes is not None and len(values) not in (1, planes):
         raise ConfigError(f"--{what} takes one number per plane ({planes}), with commas, not {text[:60]!r}.")
     if not all(math.isfinite(value) for value in values) or (what == "std" and min(values) <= 0):
-        raise ConfigError(f"--{what} takes finite numbers{' above 0' if what == 'std' else ''}, not {text[:60]!r}.")
+        raise ConfigError(
+            f"--{what} takes finite numbers{' above 0' if what == 'std' else ''}, not {text[:60]!r}."
+        )
     return values * planes if planes is not None and len(values) == 1 else values
 
 
@@ -194,9 +208,14 @@ def split_samples(images: ImageData, mean: str, std: str, held_out: float, seed:
     from prunus.tasks import Task
 
     planes = images.image_shape[0]
-    normalise = parse_planes(mean, planes, "mean") or images.mean, parse_planes(std, planes, "std") or images.std
+    normalise = (
+        parse_planes(mean, planes, "mean") or images.mean,
+        parse_planes(std, planes, "std") or images.std,
+    )
     if not held_out and images.validation is None:
-        return Task(images.train, test=images.test, normalise=normalise, classes=images.classes, name=images.name)
+        return Task(
+            images.train, test=images.test, normalise=normalise, classes=images.classes, name=images.name
+        )
     train, validation = images.hold_out(held_out, seed)  # of its own, where the set has them
     return Task(train, validation, images.test, normalise=normalise, classes=images.classes, name=images.name)
 
@@ -217,7 +236,13 @@ def open_data(
     from prunus import data
 
     size = None if name in data.names() else image_size
-    return data.load(name, root, image_size=size, workers=workers, progress=lambda what, done, total: watch(f"reading {what}", done, total or 0))
+    return data.load(
+        name,
+        root,
+        image_size=size,
+        workers=workers,
+        progress=lambda what, done, total: watch(f"reading {what}", done, total or 0),
+    )
 
 
 def natural_shape(name: str) -> tuple[int, ...] | None:
@@ -234,7 +259,12 @@ def natural_shape(name: str) -> tuple[int, ...] | None:
 
 
 def _open_name(
-    name: str, weights: Path | None, shape: tuple[int, ...] | None, data: ImageData | None, pretrained: bool, given: Mapping[str, Any]
+    name: str,
+    weights: Path | None,
+    shape: tuple[int, ...] | None,
+    data: ImageData | None,
+    pretrained: bool,
+    given: Mapping[str, Any],
 ) -> Opened:
     from prunus import models
 
@@ -261,7 +291,9 @@ def _open_file(path: Path, text: str, shape: tuple[int, ...] | None, build_name:
     model = _load(path, record, build_name, ()).eval()
     planned = _planned_shape(model)
     if shape is None and planned and (fault := shape_fault(planned)):
-        raise FileFormatError(f"The plan in {path} was made with inputs of shape {list(planned)[:10]}: {fault}.")
+        raise FileFormatError(
+            f"The plan in {path} was made with inputs of shape {list(planned)[:10]}: {fault}."
+        )
     shape = shape or planned or (record.input_shape if record else None) or _own_shape(model)
     if shape is None:
         raise ConfigError(f"Nobody knows the input shape of {path}: give --input-shape, such as 1,3,224,224.")
@@ -285,7 +317,9 @@ def _open_gated(folder: Path, shape: tuple[int, ...] | None, build_name: str, ga
             f"{folder} holds a network with gates, which this command cannot take: {folder / MODEL_FILE} is the same network without them."
         )
     plain = _open_file(folder / MODEL_FILE, str(folder), shape, build_name)
-    return replace(plain, model=load_gates(plain.model, plain.inputs(), folder / GATES_FILE), name=str(folder))
+    return replace(
+        plain, model=load_gates(plain.model, plain.inputs(), folder / GATES_FILE), name=str(folder)
+    )
 
 
 def _load(path: Path, record: Record | None, build_name: str, trail: tuple[Path, ...]) -> nn.Module:
@@ -321,7 +355,9 @@ def _recorded(path: Path, record: Record | None, build_name: str, trail: tuple[P
     try:
         return build_recorded(record.name, record.options)
     except ModelNameError as error:
-        raise _UntoldError(f"The record {record.file} makes no model: {clause(error)}; give --build NAME.") from error
+        raise _UntoldError(
+            f"The record {record.file} makes no model: {clause(error)}; give --build NAME."
+        ) from error
 
 
 def _recorded_file(record: Record, trail: tuple[Path, ...]) -> Path:
@@ -330,9 +366,13 @@ def _recorded_file(record: Record, trail: tuple[Path, ...]) -> Path:
     made = f"The record {record.file} says that the model was made from {shown}"
     path = Path(record.name)
     if ":" in record.name:
-        raise _UntoldError(f"{made}, and prunus does not call what a file names: give --build {shown} if it is yours.")
+        raise _UntoldError(
+            f"{made}, and prunus does not call what a file names: give --build {shown} if it is yours."
+        )
     if path.is_absolute():
-        raise _UntoldError(f"{made}, and prunus follows only paths that are relative to the record: give --build {shown} if it is yours.")
+        raise _UntoldError(
+            f"{made}, and prunus follows only paths that are relative to the record: give --build {shown} if it is yours."
+        )
     try:
         found = (record.file.resolve().parent / path).resolve()
         found = found / MODEL_FILE if found.is_dir() else found
@@ -340,11 +380,17 @@ def _recorded_file(record: Record, trail: tuple[Path, ...]) -> Path:
     except (OSError, ValueError, RuntimeError):  # no path at all, one that is too long, links in a circle
         there = False
     if not there:
-        raise _UntoldError(f"{made}, which is not there, seen from its folder: give --build with the name or the place of that model.")
+        raise _UntoldError(
+            f"{made}, which is not there, seen from its folder: give --build with the name or the place of that model."
+        )
     if found in trail:
-        raise _UntoldError(f"{made}, which in the end was made from itself: give --build with what it was made from.")
+        raise _UntoldError(
+            f"{made}, which in the end was made from itself: give --build with what it was made from."
+        )
     if len(trail) >= MOST_STEPS:
-        raise _UntoldError(f"{made}, the {MOST_STEPS}th model in a row that was made from another: give --build with what that was made from.")
+        raise _UntoldError(
+            f"{made}, the {MOST_STEPS}th model in a row that was made from another: give --build with what that was made from."
+        )
     return found
 
 
@@ -385,7 +431,9 @@ def _own_shape(model: nn.Module) -> tuple[int, ...] | None:
         return None
     shape = tuple(int(length) if hasattr(length, "__index__") else length for length in found)
     if fault := shape_fault(shape):
-        raise ConfigError(f"The attribute input_shape of {type(model).__name__} is {str(shape)[:60]}: {fault}.")
+        raise ConfigError(
+            f"The attribute input_shape of {type(model).__name__} is {str(shape)[:60]}: {fault}."
+        )
     return shape
 
 

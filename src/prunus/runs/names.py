@@ -91,25 +91,64 @@ SCORES: dict[Score, About] = {
     Score.NORM_L1: About("sum of the absolute weights of a channel", "Li et al. 2017, arXiv 1608.08710"),
     Score.NORM_L2: About("Euclidean norm of the weights of a channel", "He et al. 2018, arXiv 1808.06866"),
     Score.BN_SCALE: About("absolute batch-norm scale of a channel", "Liu et al. 2017, arXiv 1708.06519"),
-    Score.GEOMETRIC_MEDIAN: About("distance to the other channels of the layer", "He et al. 2019, arXiv 1811.00250"),
-    Score.SIMILARITY: About(
-        "unlikeness to those that could stand in for it, on noise", "Zhang et al. 2019, arXiv 1908.02620", cost="some forwards, on noise"
+    Score.GEOMETRIC_MEDIAN: About(
+        "distance to the other channels of the layer", "He et al. 2019, arXiv 1811.00250"
     ),
-    Score.SIMILARITY_INPUTS: About("the same, on real inputs", "Zhang et al. 2019, arXiv 1908.02620", Needs.INPUTS, "a forward pass"),
-    Score.ACTIVATION_MEAN: About("mean activation of a channel", "Molchanov et al. 2017, arXiv 1611.06440", Needs.INPUTS, "a forward pass"),
+    Score.SIMILARITY: About(
+        "unlikeness to those that could stand in for it, on noise",
+        "Zhang et al. 2019, arXiv 1908.02620",
+        cost="some forwards, on noise",
+    ),
+    Score.SIMILARITY_INPUTS: About(
+        "the same, on real inputs", "Zhang et al. 2019, arXiv 1908.02620", Needs.INPUTS, "a forward pass"
+    ),
+    Score.ACTIVATION_MEAN: About(
+        "mean activation of a channel",
+        "Molchanov et al. 2017, arXiv 1611.06440",
+        Needs.INPUTS,
+        "a forward pass",
+    ),
     Score.RECONSTRUCTION: About(
         "error of the next layers once refitted without it",
         "Kurtic et al. 2023, arXiv 2302.04089",
         Needs.INPUTS,
         "a forward pass, an inverse per layer",
     ),
-    Score.THINET: About("error of the next layers without it", "Luo et al. 2017, arXiv 1707.06342", Needs.INPUTS, "a forward pass"),
-    Score.LASSO: About("penalty under which the next layers still use it", "He et al. 2017, arXiv 1707.06168", Needs.INPUTS, "a forward pass"),
-    Score.NISP: About("importance propagated from the final response", "Yu et al. 2018, arXiv 1711.05908", Needs.INPUTS, "a forward pass"),
-    Score.TAYLOR: About("change of the loss to first order", "Molchanov et al. 2019, arXiv 1906.10771", Needs.LABELS, "a backward pass"),
-    Score.PLS: About("importance in a projection onto the labels", "Jordao et al. 2018, arXiv 1810.07610", Needs.LABELS, "a forward pass"),
+    Score.THINET: About(
+        "error of the next layers without it",
+        "Luo et al. 2017, arXiv 1707.06342",
+        Needs.INPUTS,
+        "a forward pass",
+    ),
+    Score.LASSO: About(
+        "penalty under which the next layers still use it",
+        "He et al. 2017, arXiv 1707.06168",
+        Needs.INPUTS,
+        "a forward pass",
+    ),
+    Score.NISP: About(
+        "importance propagated from the final response",
+        "Yu et al. 2018, arXiv 1711.05908",
+        Needs.INPUTS,
+        "a forward pass",
+    ),
+    Score.TAYLOR: About(
+        "change of the loss to first order",
+        "Molchanov et al. 2019, arXiv 1906.10771",
+        Needs.LABELS,
+        "a backward pass",
+    ),
+    Score.PLS: About(
+        "importance in a projection onto the labels",
+        "Jordao et al. 2018, arXiv 1810.07610",
+        Needs.LABELS,
+        "a forward pass",
+    ),
     Score.CAR: About(
-        "accuracy lost without it, measured", "Abbasi-Asl and Yu 2017, arXiv 1705.07356", Needs.LABELS, "an evaluation per two channels"
+        "accuracy lost without it, measured",
+        "Abbasi-Asl and Yu 2017, arXiv 1705.07356",
+        Needs.LABELS,
+        "an evaluation per two channels",
     ),
     Score.RANDOM: About("a random number: the control of every comparison", "–"),
 }
@@ -128,7 +167,9 @@ def score_function(score: Score, seed: int, task: Task | None) -> Callable[[Chan
     return score_named(score.value, task, seed)
 
 
-def compensation_function(compensation: Compensation | None, seed: int, task: Task | None) -> Compensate | None:
+def compensation_function(
+    compensation: Compensation | None, seed: int, task: Task | None
+) -> Compensate | None:
     """The compensation as a function of a model and a plan; None stands for refitting where there are samples, and nothing else.
 
     Raises:

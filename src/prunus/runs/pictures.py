@@ -57,7 +57,9 @@ class Pictures:
     def limited(self, count: int, seed: int) -> Pictures:
         """So many pictures of every part at most, drawn by chance."""
         found = replace(self.found, test=_some(self.test, count, seed))
-        return replace(self, found=found, train=_some(self.train, count, seed), held=_some(self.held, count, seed))
+        return replace(
+            self, found=found, train=_some(self.train, count, seed), held=_some(self.held, count, seed)
+        )
 
     def record(self) -> dict[str, Any]:
         """For the result."""
@@ -87,7 +89,9 @@ def picture_folder(name: str, root: Path | None) -> Path | None:
     return next((place for place in places if is_picture_set(place)), None)
 
 
-def read_pictures(folder: Path, mean: str, std: str, share: float, seed: int, block: int = 1, ignore: int = 255) -> Pictures:
+def read_pictures(
+    folder: Path, mean: str, std: str, share: float, seed: int, block: int = 1, ignore: int = 255
+) -> Pictures:
     """Read a folder; of its training pictures a share is held out, unless it has validation pictures."""
     from prunus.data.picture_sets import hold_out, load_pictures
 
@@ -96,15 +100,32 @@ def read_pictures(folder: Path, mean: str, std: str, share: float, seed: int, bl
     if share and found.validation is None:
         kept, held = hold_out(found.train, share, seed, block)
     planes = len(found.mean)
-    return Pictures(found, kept, held, (parse_planes(mean, planes, "mean") or found.mean, parse_planes(std, planes, "std") or found.std))
+    return Pictures(
+        found,
+        kept,
+        held,
+        (parse_planes(mean, planes, "mean") or found.mean, parse_planes(std, planes, "std") or found.std),
+    )
 
 
 def open_for_pictures(
-    name: str, pictures: Pictures, shape: tuple[int, ...] | None, *, weights: Path | None = None, pretrained: bool = False, build_name: str = ""
+    name: str,
+    pictures: Pictures,
+    shape: tuple[int, ...] | None,
+    *,
+    weights: Path | None = None,
+    pretrained: bool = False,
+    build_name: str = "",
 ) -> Opened:
     """A network with as many maps and planes as the pictures need."""
     file = is_file_of_a_model(name)
     known = not file and ":" not in name  # a factory of the user's own knows its maps
-    options = {"num_classes": pictures.found.maps} | ({"in_channels": pictures.planes} if name in OURS else {}) if known else {}
+    options = (
+        {"num_classes": pictures.found.maps} | ({"in_channels": pictures.planes} if name in OURS else {})
+        if known
+        else {}
+    )
     shape = shape or (None if file else (1, pictures.planes, pictures.side, pictures.side))
-    return open_model(name, weights=weights, shape=shape, options=options, pretrained=pretrained, build_name=build_name)
+    return open_model(
+        name, weights=weights, shape=shape, options=options, pretrained=pretrained, build_name=build_name
+    )

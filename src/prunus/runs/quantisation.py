@@ -37,12 +37,17 @@ def check_task(task: Task) -> None:
             "A file in 8 bits is judged by its own outputs, and that of a detector ends at its heads, before there are boxes to be judged by "
             f"{task.metric_name}: leave --int8 out."
         )
-    for part, what in (("validation", "held-out samples, by which layers are kept in float"), ("test", "test samples to report on")):
+    for part, what in (
+        ("validation", "held-out samples, by which layers are kept in float"),
+        ("test", "test samples to report on"),
+    ):
         if getattr(task, part) is None:
             raise ConfigError(f"A file in 8 bits needs {what}, and {task.name} has none.")
     inputs = next(iter(task.calibration(1)))
     if not isinstance(inputs, Tensor):
-        raise ConfigError(f"A network in 8 bits takes one tensor, and the inputs of {task.name} are several: leave --int8 out.")
+        raise ConfigError(
+            f"A network in 8 bits takes one tensor, and the inputs of {task.name} are several: leave --int8 out."
+        )
 
 
 def quantised(

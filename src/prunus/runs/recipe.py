@@ -147,10 +147,17 @@ def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ())
     own = {key: value for key, value in values.items() if key not in known}
     for key in ("data", "model"):
         if not values.get(key):
-            raise ConfigError(f"{source} does not say which {key} to train {'on' if key == 'data' else ''}".rstrip() + ".")
-    names = {key: f"--{key.replace('_', '-')}" if key in flags else f"{source}: {key}" for key in (*known, *own)}
+            raise ConfigError(
+                f"{source} does not say which {key} to train {'on' if key == 'data' else ''}".rstrip() + "."
+            )
+    names = {
+        key: f"--{key.replace('_', '-')}" if key in flags else f"{source}: {key}" for key in (*known, *own)
+    }
     settings = _settings(own, method, source, names)
-    recipe = Recipe(**{key: _checked(names[key], value, known[key]) for key, value in values.items() if key in known}, settings=settings)
+    recipe = Recipe(
+        **{key: _checked(names[key], value, known[key]) for key, value in values.items() if key in known},
+        settings=settings,
+    )
     if recipe.epochs == 0:
         raise ConfigError(f"{names['epochs']} must be at least 1: there is nothing to train otherwise.")
     check_settings(recipe.values(), names)
@@ -169,10 +176,14 @@ def _settings(own: Mapping[str, Any], method: str, source: str, names: Mapping[s
         if key not in known:
             others = owners(key)
             if others:
-                raise ConfigError(f"{names[key]} is a setting of the method {', '.join(others)}, and the method is {method}.")
+                raise ConfigError(
+                    f"{names[key]} is a setting of the method {', '.join(others)}, and the method is {method}."
+                )
             near = difflib.get_close_matches(key, [*KEYS, *known], n=1)
             hint = f": did you mean {near[0]!r}?" if near else "."
-            raise ConfigError(f"{source} has an unknown key {_short(key)}{hint} All are listed by prunus train --help.")
+            raise ConfigError(
+                f"{source} has an unknown key {_short(key)}{hint} All are listed by prunus train --help."
+            )
         try:
             found[key] = known[key].read(value)
         except ValueError as error:
@@ -194,7 +205,12 @@ def _checked(name: str, value: Any, kind: Any) -> Any:
     if kind is float and type(value) is int:
         return float(value)
     if type(value) is not kind:
-        words = {int: "a whole number", float: "a number (in YAML 1.0e-3, not 1e-3)", bool: "true or false", str: "a text"}
+        words = {
+            int: "a whole number",
+            float: "a number (in YAML 1.0e-3, not 1e-3)",
+            bool: "true or false",
+            str: "a text",
+        }
         raise ConfigError(f"{name} must be {words[kind]}, not {_short(value)}.")
     return value
 

@@ -49,7 +49,9 @@ def curriculum(recipe: Recipe, samples: Task, folder: Path) -> Curriculum | None
     if not 0 < recipe.drop < 1:
         raise ConfigError(f"drop is a part of the samples between 0 and 1, not {recipe.drop}.")
     if recipe.warmup_epochs >= recipe.epochs:
-        raise ConfigError(f"warmup_epochs = {recipe.warmup_epochs} leaves none of {recipe.epochs} epochs to select samples for: lower it.")
+        raise ConfigError(
+            f"warmup_epochs = {recipe.warmup_epochs} leaves none of {recipe.epochs} epochs to select samples for: lower it."
+        )
     labels, count = samples.samples("train").labels.numpy(), len(samples.samples("train"))
     chooser: Any
     if recipe.select == "random":
@@ -58,15 +60,25 @@ def curriculum(recipe: Recipe, samples: Task, folder: Path) -> Curriculum | None
         chooser = selection.EasyDropped(count, recipe.drop, recipe.seed)
     else:
         pixels = samples.samples("train").images.numpy()
-        components = selection.principal_components(pixels, min(recipe.attributes, int(np.prod(pixels.shape[1:]))))
-        subsets = selection.aggregate(labels, components, subset_size=recipe.subset_size, fine_ratio=recipe.fine_ratio)
+        components = selection.principal_components(
+            pixels, min(recipe.attributes, int(np.prod(pixels.shape[1:])))
+        )
+        subsets = selection.aggregate(
+            labels, components, subset_size=recipe.subset_size, fine_ratio=recipe.fine_ratio
+        )
         rules: dict[str, Any] = {
             "critical": selection.critical,
-            "fixed-ratio": lambda effects, subsets, fine: selection.fixed_ratio(effects, subsets, recipe.drop),
+            "fixed-ratio": lambda effects, subsets, fine: selection.fixed_ratio(
+                effects, subsets, recipe.drop
+            ),
             "mean-division": lambda effects, subsets, fine: selection.mean_division(effects, subsets),
             "area": lambda effects, subsets, fine: selection.area(effects, subsets, recipe.drop),
         }
-        chooser = selection.Aggregated(selection.Points(pixels, subsets, samples.normalisation), rules[recipe.select], recipe.select_every)
+        chooser = selection.Aggregated(
+            selection.Points(pixels, subsets, samples.normalisation),
+            rules[recipe.select],
+            recipe.select_every,
+        )
     return selection.Scheduled(
         chooser,
         labels,

@@ -88,27 +88,39 @@ def _normalise(file: Path, data: Mapping[str, Any]) -> Normalise | None:
         return None
     mean, std = (_planes(file, key, data.get(key)) for key in ("mean", "std"))
     if len(mean) != len(std) or min(std) <= 0:
-        raise FileFormatError(f"{file} must give one model.data.mean and one model.data.std above 0 for every plane.")
+        raise FileFormatError(
+            f"{file} must give one model.data.mean and one model.data.std above 0 for every plane."
+        )
     return mean, std
 
 
 def _classes(file: Path, found: Any) -> tuple[str, ...]:
     if not isinstance(found, list) or not all(isinstance(name, str) for name in found):
-        raise FileFormatError(f"{file} gives {_short(found)} as model.data.classes: it must be a list of names.")
+        raise FileFormatError(
+            f"{file} gives {_short(found)} as model.data.classes: it must be a list of names."
+        )
     return tuple(found)
 
 
 def _planes(file: Path, key: str, value: Any) -> tuple[float, ...]:
-    plain = isinstance(value, list) and 1 <= len(value) <= MOST_PLANES and all(type(one) in (int, float) for one in value)
+    plain = (
+        isinstance(value, list)
+        and 1 <= len(value) <= MOST_PLANES
+        and all(type(one) in (int, float) for one in value)
+    )
     if not plain or not all(abs(one) < 1e6 and math.isfinite(one) for one in value):
-        raise FileFormatError(f"{file} gives {_short(value)} as model.data.{key}: it must be a list of numbers, one per plane.")
+        raise FileFormatError(
+            f"{file} gives {_short(value)} as model.data.{key}: it must be a list of numbers, one per plane."
+        )
     return tuple(float(one) for one in value)
 
 
 def _field(file: Path, key: str, value: Any, kind: type[Any]) -> Any:
     """A value of the kind that a field has."""
     if not isinstance(value, kind):
-        raise FileFormatError(f"{file} gives {_short(value)} as {key}: it must be {'a text' if kind is str else 'an object'}.")
+        raise FileFormatError(
+            f"{file} gives {_short(value)} as {key}: it must be {'a text' if kind is str else 'an object'}."
+        )
     return value
 
 

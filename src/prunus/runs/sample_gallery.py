@@ -49,7 +49,11 @@ def panel(folder: Path, history: History, split: Split, classes: Sequence[str]) 
         (f"Most redundant: kept in {_times(counts[order[-SHOWN:]], len(files))}", order[-SHOWN:]),
     )
     drawable = find_spec("PIL") is not None
-    gallery = [{"title": title, "pictures": [_picture(split, classes, int(i)) for i in chosen]} for title, chosen in rows if drawable]
+    gallery = [
+        {"title": title, "pictures": [_picture(split, classes, int(i)) for i in chosen]}
+        for title, chosen in rows
+        if drawable
+    ]
     return {"samples": [epoch.samples for epoch in history.epochs], "total": len(split), "gallery": gallery}
 
 
@@ -59,7 +63,10 @@ def extremes(split: Split, classes: Sequence[str], macs: Tensor) -> list[dict[st
         return []
     order = macs.argsort().tolist()
     return [
-        {"title": f"{title}: {100 * float(macs[chosen].mean()):.0f} % of the MACs", "pictures": [_picture(split, classes, i) for i in chosen]}
+        {
+            "title": f"{title}: {100 * float(macs[chosen].mean()):.0f} % of the MACs",
+            "pictures": [_picture(split, classes, i) for i in chosen],
+        }
         for title, chosen in (("Cheapest", order[:SHOWN]), ("Dearest", order[: -SHOWN - 1 : -1]))
     ]
 

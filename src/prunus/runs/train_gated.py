@@ -15,7 +15,14 @@ if TYPE_CHECKING:
 
 
 def train_gated_network(
-    job: Job, opened: Opened, images: ImageData, record: dict[str, Any], command: str, onnx: bool, report: bool, ranks: Ranks
+    job: Job,
+    opened: Opened,
+    images: ImageData,
+    record: dict[str, Any],
+    command: str,
+    onnx: bool,
+    report: bool,
+    ranks: Ranks,
 ) -> dict[str, Any]:
     """Gate the network, train it, and write the folder; where several processes train together, the first one writes."""
     from prunus.report.result import write_text
@@ -43,7 +50,9 @@ def train_gated_network(
         first=first,
         notes=outcome.notes,
         before=before,
-        panels={"selection": kept.panel(job.folder / KEPT, history, samples.samples("train"), images.classes)},
+        panels={
+            "selection": kept.panel(job.folder / KEPT, history, samples.samples("train"), images.classes)
+        },
         gallery=lambda split, macs: kept.extremes(split, images.classes, macs),
         with_onnx=onnx,
         with_report=report,

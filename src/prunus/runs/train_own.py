@@ -52,7 +52,9 @@ def train_own(
     task = _task(recipe, source)
     _check(recipe, task.name, task.metric_name)
     torch.manual_seed(recipe.seed)
-    opened = source.open(recipe.model, weights=Path(recipe.weights) if recipe.weights else None, build_name=recipe.build)
+    opened = source.open(
+        recipe.model, weights=Path(recipe.weights) if recipe.weights else None, build_name=recipe.build
+    )
     opened.check_output(folder)
     opened.model.to(ranks.device)
     metrics = folder / METRICS
@@ -69,7 +71,17 @@ def train_own(
                 also(record)
 
     if recipe.method != NO_METHOD:
-        job = Job(recipe, folder, resume, task.core(opened.model), task, parts.config(recipe, None), example_of(task), watch, note)
+        job = Job(
+            recipe,
+            folder,
+            resume,
+            task.core(opened.model),
+            task,
+            parts.config(recipe, None),
+            example_of(task),
+            watch,
+            note,
+        )
         return _pruned(job, opened, command, ranks, delivery)
 
     history = task.fit(
@@ -101,7 +113,9 @@ def train_own(
     return result
 
 
-def _pruned(job: Job, opened: Opened, command: str, ranks: Ranks, delivery: Mapping[str, bool]) -> dict[str, Any]:
+def _pruned(
+    job: Job, opened: Opened, command: str, ranks: Ranks, delivery: Mapping[str, bool]
+) -> dict[str, Any]:
     """What a method leaves."""
     from prunus.runs.delivery import deliver
     from prunus.tasks.words import record_of
@@ -141,6 +155,10 @@ def _task(recipe: Recipe, source: Source) -> Task:
 def _check(recipe: Recipe, name: str, metric: str) -> None:
     if recipe.method == "dynamic" or recipe.select != "all":
         asked = f"--method {recipe.method}" if recipe.method == "dynamic" else f"--select {recipe.select}"
-        raise ConfigError(f"{asked} is for images with classes in memory, and {name} is measured by {metric}: leave it out.")
+        raise ConfigError(
+            f"{asked} is for images with classes in memory, and {name} is measured by {metric}: leave it out."
+        )
     if recipe.augment not in ("auto", "none"):
-        raise ConfigError(f"--augment {recipe.augment} is of images with classes, and {name} is measured by {metric}: leave it out.")
+        raise ConfigError(
+            f"--augment {recipe.augment} is of images with classes, and {name} is measured by {metric}: leave it out."
+        )

@@ -16,7 +16,10 @@ from prunus.runs.loading import TRAINING_FILE, Opened
 from prunus.runs.pictures import Pictures, open_for_pictures, picture_folder
 from prunus.runs.recipe import NO_METHOD, Recipe
 
-OF_PIXELS = (NO_METHOD, "importance")  # there a tolerance is of pixel accuracy and of IoU, each; elsewhere of the task's metric
+OF_PIXELS = (
+    NO_METHOD,
+    "importance",
+)  # there a tolerance is of pixel accuracy and of IoU, each; elsewhere of the task's metric
 
 if TYPE_CHECKING:
     import torch
@@ -31,21 +34,35 @@ if TYPE_CHECKING:
 
 def is_of_pictures(recipe: Recipe) -> bool:
     """Whether what is trained on are pictures with masks."""
-    return not is_own(recipe.data) and picture_folder(recipe.data, Path(recipe.data_dir) if recipe.data_dir else None) is not None
+    return (
+        not is_own(recipe.data)
+        and picture_folder(recipe.data, Path(recipe.data_dir) if recipe.data_dir else None) is not None
+    )
 
 
 def check_kind_of(recipe: Recipe) -> None:
     """Raises ConfigError for settings that do not go with the data."""
     if not is_of_pictures(recipe):
         if recipe.loss != "cross-entropy":
-            raise ConfigError(f"The loss {recipe.loss} is of pixels, and {recipe.data} holds no pictures with masks: leave it at cross-entropy.")
+            raise ConfigError(
+                f"The loss {recipe.loss} is of pixels, and {recipe.data} holds no pictures with masks: leave it at cross-entropy."
+            )
         return
     if recipe.select != "all" or recipe.method == "dynamic" or recipe.label_smoothing:
-        raise ConfigError("Pictures with masks are trained on as random windows: select must be all, label_smoothing 0, and the method not dynamic.")
+        raise ConfigError(
+            "Pictures with masks are trained on as random windows: select must be all, label_smoothing 0, and the method not dynamic."
+        )
 
 
 def train_pixels(
-    recipe: Recipe, pictures: Pictures, folder: Path, command: str, resume: bool, ranks: Ranks, watch: Watch, also: Callable[[EpochRecord], None]
+    recipe: Recipe,
+    pictures: Pictures,
+    folder: Path,
+    command: str,
+    resume: bool,
+    ranks: Ranks,
+    watch: Watch,
+    also: Callable[[EpochRecord], None],
 ) -> dict[str, Any]:
     """Train, prune where that is wanted, and write the folder; where several processes train together, the first one writes."""
     import torch
@@ -81,12 +98,20 @@ def train_pixels(
         on_step=lambda done, total: watch("training", done, total),
     )
     opened.model.eval()
-    reduced = _reduced(recipe, opened, pictures, ranks.device, watch) if recipe.method == "importance" else None
+    reduced = (
+        _reduced(recipe, opened, pictures, ranks.device, watch) if recipe.method == "importance" else None
+    )
     return _written(folder, command, opened, pictures, history, reduced, watch) if ranks.first else {}
 
 
 def _written(
-    folder: Path, command: str, opened: Opened, pictures: Pictures, history: History, reduced: Outcome | None, watch: Watch
+    folder: Path,
+    command: str,
+    opened: Opened,
+    pictures: Pictures,
+    history: History,
+    reduced: Outcome | None,
+    watch: Watch,
 ) -> dict[str, Any]:
     """The model that is left, what the networks find on the test pictures, and, if channels went, which."""
     from prunus import storage
@@ -99,7 +124,10 @@ def _written(
     result: dict[str, Any] = {
         "command": command,
         "model": opened.record(folder) | {"data": pictures.record()},
-        **{name: evaluate(network, pictures.test, pictures.normalise).figures() for name, network in networks.items()},
+        **{
+            name: evaluate(network, pictures.test, pictures.normalise).figures()
+            for name, network in networks.items()
+        },
         "training": history.to_dict(),
     }
     if reduced:
@@ -147,13 +175,26 @@ def _epoch(line: str) -> float:
 
 def _opened(recipe: Recipe, pictures: Pictures) -> Opened:
     shape = (1, pictures.planes, recipe.window, recipe.window)
-    return open_for_pictures(recipe.model, pictures, shape, weights=Path(recipe.weights) if recipe.weights else None, build_name=recipe.build)
+    return open_for_pictures(
+        recipe.model,
+        pictures,
+        shape,
+        weights=Path(recipe.weights) if recipe.weights else None,
+        build_name=recipe.build,
+    )
 
 
 def _windows(recipe: Recipe, pictures: Pictures) -> Patches:
     from prunus.segmentation import Patches
 
-    return Patches(pictures.train, pictures.normalise, recipe.window, recipe.windows, recipe.batch_size, turned=recipe.augment != "none")
+    return Patches(
+        pictures.train,
+        pictures.normalise,
+        recipe.window,
+        recipe.windows,
+        recipe.batch_size,
+        turned=recipe.augment != "none",
+    )
 
 
 def loss_of(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
@@ -161,10 +202,17 @@ def loss_of(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     from prunus.segmentation import binary, dice_loss, log_jaccard
     from prunus.segmentation.losses import cross_entropy
 
-    return {"cross-entropy": cross_entropy, "dice": dice_loss, "log-jaccard": log_jaccard, "cross-entropy+log-jaccard": binary}[recipe.loss]
+    return {
+        "cross-entropy": cross_entropy,
+        "dice": dice_loss,
+        "log-jaccard": log_jaccard,
+        "cross-entropy+log-jaccard": binary,
+    }[recipe.loss]
 
 
-def _reduced(recipe: Recipe, opened: Opened, pictures: Pictures, device: torch.device, watch: Watch) -> Outcome:
+def _reduced(
+    recipe: Recipe, opened: Opened, pictures: Pictures, device: torch.device, watch: Watch
+) -> Outcome:
     """As small as pixel accuracy and IoU on the held-out pictures let."""
     from prunus._foundation.confidence import Rows
     from prunus.methods.importance import importance_pruning
@@ -173,7 +221,9 @@ def _reduced(recipe: Recipe, opened: Opened, pictures: Pictures, device: torch.d
     from prunus.tasks import Task
 
     windows, plain = _windows(recipe, pictures), loss_of(recipe)
-    config = replace(parts.config(recipe, None), epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr, keep="last")
+    config = replace(
+        parts.config(recipe, None), epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr, keep="last"
+    )
     tolerance = float(recipe.settings.get("tolerance", 1.0))
 
     def figures(network: nn.Module) -> dict[str, Rows]:

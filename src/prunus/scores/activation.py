@@ -27,7 +27,11 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
         Scores, shape (num_channels,); channels that no such layer reads get the mean score.
     """
     model = copy_model(graph.model, {}).eval()
-    readers = {axis.name.rpartition(".")[0]: axis for axis in graph.axes if axis.dim == 1 and not axis.produces and (axis.channels >= 0).any()}
+    readers = {
+        axis.name.rpartition(".")[0]: axis
+        for axis in graph.axes
+        if axis.dim == 1 and not axis.produces and (axis.channels >= 0).any()
+    }
     total, seen = (
         torch.zeros(graph.num_channels, dtype=torch.float64),
         torch.zeros(graph.num_channels, dtype=torch.float64),
@@ -45,7 +49,11 @@ def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
         seen.index_add_(0, slots[free], torch.ones_like(means[free]))
 
     for name, module in model.named_modules():
-        if name in readers and isinstance(module, (nn.modules.conv._ConvNd, nn.Linear)) and not getattr(module, "transposed", False):
+        if (
+            name in readers
+            and isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))
+            and not getattr(module, "transposed", False)
+        ):
             module.register_forward_pre_hook(lambda m, x, name=name: record(name, m, x))
     with torch.no_grad():
         for batch in batches:

@@ -29,7 +29,13 @@ from prunus.scores.reconstruction import filled
 
 
 @door(PlanError)
-def car(graph: ChannelGraph, evaluate: Callable[[nn.Module], float], *, layers: Sequence[str] = ("*",), greedy: bool = True) -> Tensor:
+def car(
+    graph: ChannelGraph,
+    evaluate: Callable[[nn.Module], float],
+    *,
+    layers: Sequence[str] = ("*",),
+    greedy: bool = True,
+) -> Tensor:
     """The reduction of the metric without a channel and, greedily, without all of its group that went before it; every group for itself.
 
     Args:
@@ -54,7 +60,9 @@ def car(graph: ChannelGraph, evaluate: Callable[[nn.Module], float], *, layers: 
             left, reached = group.channels.tolist(), -math.inf
             gone: list[int] = []
             while left:
-                losses = {channel: base - _without(model, graph, [*gone, channel], evaluate) for channel in left}
+                losses = {
+                    channel: base - _without(model, graph, [*gone, channel], evaluate) for channel in left
+                }
                 order = sorted(left, key=lambda channel: (losses[channel], float(size[channel])))
                 for channel in order[: 1 if greedy else None]:
                     reached = max(losses[channel], math.nextafter(reached, math.inf))
@@ -64,7 +72,9 @@ def car(graph: ChannelGraph, evaluate: Callable[[nn.Module], float], *, layers: 
     return filled(scores)
 
 
-def _without(model: nn.Module, graph: ChannelGraph, channels: Sequence[int], evaluate: Callable[[nn.Module], float]) -> float:
+def _without(
+    model: nn.Module, graph: ChannelGraph, channels: Sequence[int], evaluate: Callable[[nn.Module], float]
+) -> float:
     """The metric of the model with some channels set to zero; it is as before afterwards."""
     removed = np.zeros(graph.num_channels, dtype=bool)
     removed[list(channels)] = True
@@ -73,7 +83,9 @@ def _without(model: nn.Module, graph: ChannelGraph, channels: Sequence[int], eva
 
 
 @contextmanager
-def _zeroed(model: nn.Module, graph: ChannelGraph, removed: np.ndarray[tuple[int], np.dtype[np.bool_]]) -> Iterator[None]:
+def _zeroed(
+    model: nn.Module, graph: ChannelGraph, removed: np.ndarray[tuple[int], np.dtype[np.bool_]]
+) -> Iterator[None]:
     zeros = produced(model, graph, removed)
     saved = [zero.tensor.detach().index_select(zero.dim, zero.slots) for zero in zeros]
     set_to_zero(zeros)

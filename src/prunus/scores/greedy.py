@@ -44,7 +44,9 @@ def greedy_norm(graph: ChannelGraph, rate: float, rates: Mapping[str, float] | N
     """
     scores = torch.zeros(graph.num_channels, dtype=torch.float64)
     removed = np.zeros(graph.num_channels, dtype=bool)
-    kept = graph.kept(plan(graph, scores, rate=rate, rates=rates).removed_in(graph))  # how many stay does not depend on the scores
+    kept = graph.kept(
+        plan(graph, scores, rate=rate, rates=rates).removed_in(graph)
+    )  # how many stay does not depend on the scores
     tensors = named_tensors(graph.model)
     for index, axis in _first_makers(graph).items():
         weight = wide(tensors[axis.name].detach()).abs()
@@ -53,7 +55,9 @@ def greedy_norm(graph: ChannelGraph, rate: float, rates: Mapping[str, float] | N
             weight = weight.index_fill(read.dim, torch.from_numpy(gone).to(weight.device), 0)
         channels = graph.groups[index].channels
         slots = as_rows(weight, axis.dim).sum(1).double().cpu()
-        norms = np.bincount(axis.channels + 1, slots, graph.num_channels + 1)[1:][channels]  # pinned slots are channel -1
+        norms = np.bincount(axis.channels + 1, slots, graph.num_channels + 1)[1:][
+            channels
+        ]  # pinned slots are channel -1
         scores[channels] = torch.from_numpy(norms)
         worst = channels[np.argsort(norms, kind="stable")]
         removed[worst[: len(worst) - int(kept[index])]] = True
@@ -68,7 +72,9 @@ def _first_makers(graph: ChannelGraph) -> dict[int, Axis]:
         for tensor in record.tensors:
             runs.setdefault(names.get(id(tensor), ""), index)
     found: dict[int, Axis] = {}
-    for axis in sorted((axis for axis in weight_axes(graph) if axis.produces), key=lambda axis: runs[axis.name]):
+    for axis in sorted(
+        (axis for axis in weight_axes(graph) if axis.produces), key=lambda axis: runs[axis.name]
+    ):
         for index in np.unique(graph.group_of_channel[axis.channels[axis.channels >= 0]]).tolist():
             found.setdefault(index, axis)
     return found

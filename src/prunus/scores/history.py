@@ -108,12 +108,16 @@ def closest_pairs(graph: ChannelGraph, history: Tensor, remove: Mapping[int, int
         PlanError: a history of another shape or without epochs, or more to remove than a group can lose.
     """
     if history.dim() != 2 or not len(history) or history.shape[1] != graph.num_channels:
-        raise PlanError(f"A history has shape (epochs, {graph.num_channels}) with at least one epoch, not {tuple(history.shape)}.")
+        raise PlanError(
+            f"A history has shape (epochs, {graph.num_channels}) with at least one epoch, not {tuple(history.shape)}."
+        )
     found: dict[int, list[Pair]] = {}
     for index, count in remove.items():
         group = graph.groups[index]
         if not 0 <= count < group.size:
-            raise PlanError(f"{group.name} has {group.size} channels, of which 0 to {group.size - 1} can go, not {count}.")
+            raise PlanError(
+                f"{group.name} has {group.size} channels, of which 0 to {group.size - 1} can go, not {count}."
+            )
         norms = history[:, torch.from_numpy(group.channels)].double()
         sums = norms.sum(0).tolist()
         first, second = np.triu_indices(group.size, 1)

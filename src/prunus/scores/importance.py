@@ -58,7 +58,9 @@ class ImportanceWeights:
         with torch.no_grad():
             for maker in makers(model, graph):
                 tensor, channels = maker.tensor, torch.from_numpy(maker.axis.channels).to(maker.tensor.device)
-                tensor.sub_(maker.axis.neutral).div_(on_slots(first.to(tensor.device), channels, tensor, maker.axis.dim)).add_(maker.axis.neutral)
+                tensor.sub_(maker.axis.neutral).div_(
+                    on_slots(first.to(tensor.device), channels, tensor, maker.axis.dim)
+                ).add_(maker.axis.neutral)
         numbers = _Weights(first)
         self._factors = ChannelFactors(model, graph, numbers)
         self.weights = numbers.weights
@@ -73,7 +75,13 @@ class ImportanceWeights:
         if kind == "weight":
             return size
         tensors = {axis.name: getattr(module, name).detach() for module, name, axis in self._factors.makers}
-        return per_channel(self._graph, [maker.axis for maker in self._factors.makers], lambda rows: rows.double().norm(dim=1), "mean", tensors)
+        return per_channel(
+            self._graph,
+            [maker.axis for maker in self._factors.makers],
+            lambda rows: rows.double().norm(dim=1),
+            "mean",
+            tensors,
+        )
 
     def fold(self) -> None:
         """Multiply the weights into what they stand in front of, and take them off: the model has its own parameters again."""
@@ -87,7 +95,9 @@ def _start(graph: ChannelGraph, start: str, seed: int) -> Tensor:
         case "ones":
             return torch.ones(graph.num_channels, dtype=torch.float32)
         case "random":
-            found = torch.rand(graph.num_channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+            found = torch.rand(
+                graph.num_channels, generator=torch.Generator().manual_seed(seed), dtype=torch.float64
+            )
         case "l1":
             found = per_channel(graph, making, lambda rows: rows.double().abs().sum(1), "mean")
         case "l2":
@@ -99,7 +109,9 @@ def _start(graph: ChannelGraph, start: str, seed: int) -> Tensor:
         case "correlation":
             found = per_channel(graph, making, _dissimilarity, "mean")
         case _:
-            raise PlanError(f"Importance weights start as 'ones', 'random', 'l1', 'l2', 'std', 'entropy' or 'correlation', not {start!r}.")
+            raise PlanError(
+                f"Importance weights start as 'ones', 'random', 'l1', 'l2', 'std', 'entropy' or 'correlation', not {start!r}."
+            )
     for group in graph.groups:
         largest = found[group.channels].max()
         found[group.channels] = found[group.channels] / largest if largest > 0 else 1.0
@@ -111,7 +123,10 @@ def _entropy(rows: Tensor) -> Tensor:
     values = rows.double().cpu()
     low, high = values.min(), values.max()
     bins = ((values - low) / (high - low).clamp(min=1e-12) * _BINS).long().clamp(max=_BINS - 1)
-    shares = torch.zeros(len(values), _BINS, dtype=torch.float64).scatter_add_(1, bins, torch.ones_like(values)) / values.shape[1]
+    shares = (
+        torch.zeros(len(values), _BINS, dtype=torch.float64).scatter_add_(1, bins, torch.ones_like(values))
+        / values.shape[1]
+    )
     return -(shares * shares.clamp(min=1e-12).log()).sum(1)
 
 

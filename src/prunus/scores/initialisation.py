@@ -43,7 +43,9 @@ def snip(model: nn.Module, batch: tuple[Any, Tensor], loss: Loss, keep: float) -
 
 
 @door(PlanError)
-def force(model: nn.Module, batches: Iterable[tuple[Any, Tensor]], loss: Loss, keep: float, steps: int = 10) -> Masks:
+def force(
+    model: nn.Module, batches: Iterable[tuple[Any, Tensor]], loss: Loss, keep: float, steps: int = 10
+) -> Masks:
     """Foresight connection sensitivity in steps; one step is SNIP.
 
     Args:
@@ -58,7 +60,9 @@ def force(model: nn.Module, batches: Iterable[tuple[Any, Tensor]], loss: Loss, k
     """
     pairs = list(batches)
     if not 0 < keep <= 1 or steps < 1 or not pairs:
-        raise TargetError(f"A share lies in (0, 1], steps and batches are at least one; not {keep}, {steps} and {len(pairs)}.")
+        raise TargetError(
+            f"A share lies in (0, 1], steps and batches are at least one; not {keep}, {steps} and {len(pairs)}."
+        )
     original = {name: tensor.detach().clone() for name, tensor in _weights(model).items()}
     masks = {name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in original.items()}
     pruned = copy_model(model, {})
@@ -82,7 +86,11 @@ def channel_saliency(graph: ChannelGraph, batch: tuple[Any, Tensor], loss: Loss)
 
 def _weights(model: nn.Module) -> dict[str, Tensor]:
     """Parameters of two or more dimensions, by name."""
-    return {name: tensor for name, tensor in named_tensors(model).items() if isinstance(tensor, nn.Parameter) and tensor.dim() > 1}
+    return {
+        name: tensor
+        for name, tensor in named_tensors(model).items()
+        if isinstance(tensor, nn.Parameter) and tensor.dim() > 1
+    }
 
 
 @torch.no_grad()
@@ -91,15 +99,22 @@ def _load(model: nn.Module, values: dict[str, Tensor]) -> None:
         tensor.copy_(values[name])
 
 
-def _gradients(model: nn.Module, batch: tuple[Any, Tensor], loss: Callable[[Any, Tensor], Tensor]) -> dict[str, Tensor]:
+def _gradients(
+    model: nn.Module, batch: tuple[Any, Tensor], loss: Callable[[Any, Tensor], Tensor]
+) -> dict[str, Tensor]:
     """Of the loss by every weight, in training mode, as the papers do; zero where the loss does not depend on it."""
     weights = _weights(model)
     args, kwargs = as_arguments(batch[0])
     model.train()
     for tensor in weights.values():
         tensor.requires_grad_(True)
-    found = torch.autograd.grad(loss(called(model, args, kwargs), batch[1]), list(weights.values()), allow_unused=True)
-    return {name: torch.zeros_like(tensor) if gradient is None else gradient for (name, tensor), gradient in zip(weights.items(), found)}
+    found = torch.autograd.grad(
+        loss(called(model, args, kwargs), batch[1]), list(weights.values()), allow_unused=True
+    )
+    return {
+        name: torch.zeros_like(tensor) if gradient is None else gradient
+        for (name, tensor), gradient in zip(weights.items(), found)
+    }
 
 
 def _largest(saliency: dict[str, Tensor], share: float) -> Masks:

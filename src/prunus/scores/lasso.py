@@ -39,7 +39,9 @@ def lasso(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
     try:
         from sklearn.linear_model import lars_path_gram
     except ImportError as error:
-        raise MissingExtraError("LASSO channel selection needs scikit-learn: pip install 'prunus[methods]'.") from error
+        raise MissingExtraError(
+            "LASSO channel selection needs scikit-learn: pip install 'prunus[methods]'."
+        ) from error
     scores = torch.full((graph.num_channels,), torch.nan, dtype=torch.float64)
     for family in families(graph, batches):
         channels, together = joined(family)
@@ -48,5 +50,7 @@ def lasso(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
         used = abs(path) > 0
         for position, channel in enumerate(channels):
             first = used[position].argmax() if used[position].any() else len(penalties) - 1
-            scores[channel] = float(penalties[max(first - 1, 0)])  # a channel comes in at the knot before it differs from 0
+            scores[channel] = float(
+                penalties[max(first - 1, 0)]
+            )  # a channel comes in at the knot before it differs from 0
     return filled(scores)

@@ -35,12 +35,16 @@ class Merging:
 
     def __init__(self, layer: LayerProducts, channels: Labels, ridge: float = RIDGE) -> None:
         columns = layer.columns()
-        self._own = torch.stack([columns[channel] for channel in channels.tolist()])  # (size, k): every channel of a group has as many columns
+        self._own = torch.stack(
+            [columns[channel] for channel in channels.tolist()]
+        )  # (size, k): every channel of a group has as many columns
         weight, self._products = layer.weight.flatten(1), layer.products
         self._total = float(((weight @ self._products) * weight).sum()) or 1.0
         self._reading = weight[:, self._own].transpose(0, 1).contiguous()  # (size, outputs, k)
         self._blocks = self._products[self._own[:, :, None], self._own[:, None, :]]
-        damped = self._blocks + (ridge * self._products.diagonal().mean() + 1e-30) * torch.eye(self._own.shape[1], dtype=self._blocks.dtype)
+        damped = self._blocks + (ridge * self._products.diagonal().mean() + 1e-30) * torch.eye(
+            self._own.shape[1], dtype=self._blocks.dtype
+        )
         self._inverses = torch.linalg.inv(damped)
 
     def losses(self, channel: int) -> Tensor:

@@ -55,7 +55,10 @@ def from_weights(graph: ChannelGraph) -> Iterator[Seen]:
             continue
         name = axis.name.rpartition(".")[0]
         weight = as_rows(tensors[axis.name], axis.dim).double().cpu()
-        mean, variance = (_spread(part, tensors[axis.name], axis) for part in incoming.get(name, (torch.zeros(1), torch.ones(1))))
+        mean, variance = (
+            _spread(part, tensors[axis.name], axis)
+            for part in incoming.get(name, (torch.zeros(1), torch.ones(1)))
+        )
         shift = weight @ mean
         bias = tensors.get(f"{name}.bias")
         if bias is not None and bias.shape == shift.shape:
@@ -63,7 +66,9 @@ def from_weights(graph: ChannelGraph) -> Iterator[Seen]:
         norm = _affine(graph, behind.get(name, ""))
         if norm is not None and len(norm[0]) == len(shift):
             weight, shift = weight * norm[0][:, None], shift * norm[0] + norm[1]
-        yield Seen(axis.channels, shift.numpy(), ((weight * variance) @ weight.T + torch.outer(shift, shift)).numpy())
+        yield Seen(
+            axis.channels, shift.numpy(), ((weight * variance) @ weight.T + torch.outer(shift, shift)).numpy()
+        )
 
 
 def from_batch_norms(graph: ChannelGraph) -> Iterator[Seen]:
@@ -72,8 +77,15 @@ def from_batch_norms(graph: ChannelGraph) -> Iterator[Seen]:
     for name, module in graph.model.named_modules():
         axes = [axis for axis in graph.axes if axis.name == f"{name}.weight".removeprefix(".")]
         if isinstance(module, _BatchNorm) and module.affine and axes:
-            scale, shift = (tensors[f"{name}.{part}".removeprefix(".")].detach().double().cpu() for part in ("weight", "bias"))
-            yield Seen(axes[0].channels, shift.numpy(), (torch.diag(scale.square()) + torch.outer(shift, shift)).numpy())
+            scale, shift = (
+                tensors[f"{name}.{part}".removeprefix(".")].detach().double().cpu()
+                for part in ("weight", "bias")
+            )
+            yield Seen(
+                axes[0].channels,
+                shift.numpy(),
+                (torch.diag(scale.square()) + torch.outer(shift, shift)).numpy(),
+            )
 
 
 def from_inputs(graph: ChannelGraph, batches: Iterable[Inputs]) -> Iterator[Seen]:
@@ -91,7 +103,9 @@ def from_noise(graph: ChannelGraph) -> Iterator[Seen]:
     model = copy_model(graph.model, {}).float().cpu()
     generator = torch.Generator().manual_seed(0)
     with evaluating(model), _hooked_norms(model, partial(_settled, generator=generator)):
-        yield from _got(graph, model, (map_tensors(draw, photographic) for draw in _drawn(model, graph, generator)))
+        yield from _got(
+            graph, model, (map_tensors(draw, photographic) for draw in _drawn(model, graph, generator))
+        )
 
 
 def _got(graph: ChannelGraph, model: nn.Module, batches: Iterable[Inputs]) -> Iterator[Seen]:
@@ -105,7 +119,11 @@ def _got(graph: ChannelGraph, model: nn.Module, batches: Iterable[Inputs]) -> It
     if not sums:
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     for name, moments in sums.items():
-        yield Seen(np.tile(found[name].inputs, found[name].groups), moments.mean().numpy(), moments.products(centred=False).numpy())
+        yield Seen(
+            np.tile(found[name].inputs, found[name].groups),
+            moments.mean().numpy(),
+            moments.products(centred=False).numpy(),
+        )
 
 
 def photographic(noise: Tensor) -> Tensor:
@@ -115,7 +133,11 @@ def photographic(noise: Tensor) -> Tensor:
     axes = tuple(range(2, noise.dim()))
     squares = torch.zeros(noise.shape[2:], dtype=torch.float32)
     for place, size in enumerate(noise.shape[2:]):
-        squares += torch.fft.fftfreq(size, dtype=torch.float32).square().view(-1, *(1 for _ in noise.shape[3 + place :]))
+        squares += (
+            torch.fft.fftfreq(size, dtype=torch.float32)
+            .square()
+            .view(-1, *(1 for _ in noise.shape[3 + place :]))
+        )
     frequency = squares.sqrt().clamp(min=1 / max(noise.shape[2:]))
     shaped: Tensor = torch.fft.ifftn(torch.fft.fftn(noise.float(), dim=axes) / frequency, dim=axes).real
     return shaped.mul(noise.float().std() / shaped.std()).to(noise.dtype)
@@ -129,7 +151,11 @@ def input_moments(graph: ChannelGraph) -> dict[str, tuple[Tensor, Tensor]]:
     nothing has to be known about any of them.
     """
     model = copy_model(graph.model, {}).float().cpu()
-    layers = {name: module for name, module in model.named_modules() if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))}
+    layers = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(module, (nn.modules.conv._ConvNd, nn.Linear))
+    }
     generator = torch.Generator().manual_seed(0)
     sums: dict[str, list[Tensor]] = {}
     with evaluating(model), _hooked_norms(model, partial(_independent, generator=generator)):
@@ -158,7 +184,9 @@ def _hooked_norms(model: nn.Module, change: Callable[[Tensor, Tensor, Tensor], T
 
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         shape = (1, -1, *(1 for _ in output.shape[2:]))
-        return change(output, *(module.get_parameter(name).detach().view(shape) for name in ("bias", "weight")))
+        return change(
+            output, *(module.get_parameter(name).detach().view(shape) for name in ("bias", "weight"))
+        )
 
     norms = [module for module in model.modules() if isinstance(module, _BatchNorm) and module.affine]
     handles = [norm.register_forward_hook(hook) for norm in norms]
@@ -178,7 +206,9 @@ def _settled(output: Tensor, shift: Tensor, scale: Tensor, generator: torch.Gene
     """The output with mean beta and deviation |gamma| in every channel; independent draws where there are too few numbers to tell."""
     if output.numel() // output.shape[1] < _FEW:
         return _independent(output, shift, scale, generator)
-    deviation, mean = torch.std_mean(output, [axis for axis in range(output.dim()) if axis != 1], keepdim=True)
+    deviation, mean = torch.std_mean(
+        output, [axis for axis in range(output.dim()) if axis != 1], keepdim=True
+    )
     return (output - mean) / deviation.clamp(min=1e-12) * scale.abs() + shift
 
 

@@ -55,8 +55,12 @@ def nisp(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
     _add(scores, free, infinite_feature_selection(_responses(graph, last, batches)))
     for reader in reversed(found[:-1]):
         channels = torch.from_numpy(reader.inputs)
-        importance = torch.cat([scores, scores.new_zeros(1)])[torch.from_numpy(reader.outputs)].nan_to_num(1.0)  # nothing behind it: as it is
-        importance = torch.where(torch.from_numpy(reader.outputs) < 0, torch.ones_like(importance), importance) * _scale(graph, reader)
+        importance = torch.cat([scores, scores.new_zeros(1)])[torch.from_numpy(reader.outputs)].nan_to_num(
+            1.0
+        )  # nothing behind it: as it is
+        importance = torch.where(
+            torch.from_numpy(reader.outputs) < 0, torch.ones_like(importance), importance
+        ) * _scale(graph, reader)
         layer: Any = graph.model.get_submodule(reader.name)
         sums = as_matrix(layer, layer.weight.detach().double().cpu()).abs().sum(2)
         _add(scores, channels, importance @ sums)

@@ -29,7 +29,9 @@ def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
         Scores, shape (num_channels,).
     """
     if p not in (1, 2):
-        return per_channel(graph, weight_axes(graph), lambda rows: torch.linalg.vector_norm(wide(rows), p, dim=1), reduce)
+        return per_channel(
+            graph, weight_axes(graph), lambda rows: torch.linalg.vector_norm(wide(rows), p, dim=1), reduce
+        )
     tensors = named_tensors(graph.model)
 
     @lru_cache(maxsize=1)  # both axes of one weight come one after the other
@@ -40,7 +42,11 @@ def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
         rows, columns = sums(axis.name)
         shape = tensors[axis.name].shape
         powers = (
-            rows if axis.dim == 0 else columns.view(shape[1], -1).sum(1) if axis.dim == 1 else as_rows(columns.view(shape[1:]), axis.dim - 1).sum(1)
+            rows
+            if axis.dim == 0
+            else columns.view(shape[1], -1).sum(1)
+            if axis.dim == 1
+            else as_rows(columns.view(shape[1:]), axis.dim - 1).sum(1)
         )
         return powers if p == 1 else powers.sqrt()
 

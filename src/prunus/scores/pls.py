@@ -50,19 +50,27 @@ def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], components: 
     try:
         from sklearn.cross_decomposition import PLSRegression
     except ImportError as error:
-        raise MissingExtraError("Partial least squares need scikit-learn: pip install 'prunus[methods]'.") from error
+        raise MissingExtraError(
+            "Partial least squares need scikit-learn: pip install 'prunus[methods]'."
+        ) from error
     features, labels = _features(graph, batches)
     classes, found = np.unique(labels, return_inverse=True)
     if len(classes) < 2:
         raise PlanError("The calibration samples are all of one class, so no feature says anything about it.")
     known = np.flatnonzero(np.isfinite(features).all(0))
-    regression = PLSRegression(n_components=min(components, len(known), len(classes) - 1)).fit(features[:, known], np.eye(len(classes))[found])
+    regression = PLSRegression(n_components=min(components, len(known), len(classes) - 1)).fit(
+        features[:, known], np.eye(len(classes))[found]
+    )
     scores = torch.full((graph.num_channels,), torch.nan, dtype=torch.float64)
-    scores[torch.from_numpy(known)] = torch.from_numpy(importance(regression.x_weights_, regression.x_scores_, regression.y_loadings_))
+    scores[torch.from_numpy(known)] = torch.from_numpy(
+        importance(regression.x_weights_, regression.x_scores_, regression.y_loadings_)
+    )
     return filled(scores)
 
 
-def importance(weights: NDArray[np.float64], scores: NDArray[np.float64], loadings: NDArray[np.float64]) -> NDArray[np.float64]:
+def importance(
+    weights: NDArray[np.float64], scores: NDArray[np.float64], loadings: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """VIP from weights (features, components), scores (samples, components) and loadings (labels, components), shape (features,)."""
     explained = np.diag(scores.T @ scores @ loadings.T @ loadings)
     shares = (weights / np.linalg.norm(weights, axis=0)) ** 2
@@ -70,7 +78,9 @@ def importance(weights: NDArray[np.float64], scores: NDArray[np.float64], loadin
     return result
 
 
-def _features(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+def _features(
+    graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The largest value of every channel for every sample, (samples, channels), NaN where no plain layer reads it; and the labels (samples,)."""
     first: dict[int, tuple[Reader, Tensor]] = {}
     for reader in readers(graph):
@@ -88,8 +98,12 @@ def _features(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]]) -> tup
             for name, (inputs, _) in seen.items():
                 maps = inputs.movedim(channel_axis(graph.model.get_submodule(name)), 1)
                 largest[name] = maps.flatten(2).amax(2) if maps.dim() > 2 else maps
-            row = torch.full((len(next(iter(largest.values()))), graph.num_channels), torch.nan, dtype=torch.float64)
+            row = torch.full(
+                (len(next(iter(largest.values()))), graph.num_channels), torch.nan, dtype=torch.float64
+            )
             for channel, (reader, slots) in first.items():
-                row[:, channel] = largest[reader.name][:, slots.to(largest[reader.name].device)].amax(1).double().cpu()
+                row[:, channel] = (
+                    largest[reader.name][:, slots.to(largest[reader.name].device)].amax(1).double().cpu()
+                )
             rows.append(row)
     return torch.cat(rows).numpy(), torch.cat([labels.cpu() for _, labels in pairs]).numpy()

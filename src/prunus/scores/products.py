@@ -44,7 +44,10 @@ class LayerProducts:
     def columns(self) -> dict[int, Tensor]:
         """Of every channel the columns that are its, in ascending order."""
         each = torch.arange(len(self.products)).view(-1, self.weight.shape[2])
-        return {int(c): each[torch.from_numpy(self.channels == c)].flatten() for c in np.unique(self.channels[self.channels >= 0])}
+        return {
+            int(c): each[torch.from_numpy(self.channels == c)].flatten()
+            for c in np.unique(self.channels[self.channels >= 0])
+        }
 
     def contributions(self) -> tuple[list[int], Tensor]:
         """The channels, and the sum over outputs of E[z_i z_j] for what channels i and j add to an output, relative to the whole output's own."""
@@ -55,7 +58,9 @@ class LayerProducts:
         for position, mine in enumerate(columns.values()):
             owner[mine] = position
         folded = weighted.new_zeros(len(columns) + 1, len(weighted)).index_add(0, owner, weighted)
-        folded = folded.new_zeros(len(columns) + 1, len(columns) + 1).index_add(0, owner, folded.T.contiguous())
+        folded = folded.new_zeros(len(columns) + 1, len(columns) + 1).index_add(
+            0, owner, folded.T.contiguous()
+        )
         total = float(weighted.sum())
         return list(columns), folded[:-1, :-1] / (total or 1.0)
 
@@ -108,10 +113,14 @@ def _portions(graph: ChannelGraph, families: list[list[Reader]]) -> Iterator[lis
         yield portion
 
 
-def _gather(graph: ChannelGraph, found: list[Reader], batches: Iterable[Inputs]) -> dict[str, list[LayerProducts]]:
+def _gather(
+    graph: ChannelGraph, found: list[Reader], batches: Iterable[Inputs]
+) -> dict[str, list[LayerProducts]]:
     """The products of some readers, one per group of a convolution, from one pass over the inputs."""
     whole = np.zeros(graph.num_channels, dtype=bool)
-    draws = {reader.name: torch.Generator().manual_seed(0) for reader in found}  # each its own, so that it does not matter what is gathered together
+    draws = {
+        reader.name: torch.Generator().manual_seed(0) for reader in found
+    }  # each its own, so that it does not matter what is gathered together
     layers = {reader.name: graph.model.get_submodule(reader.name) for reader in found}
     sums: dict[tuple[str, int], InputMoments] = {}
     with evaluating(graph.model):

@@ -66,7 +66,9 @@ class Problem:
     """
 
     def __init__(self, layer: LayerProducts, ridge: float) -> None:
-        size = ridge * float(layer.products.diagonal().mean()) or 1.0  # a layer that gets nothing but zeros loses nothing
+        size = (
+            ridge * float(layer.products.diagonal().mean()) or 1.0
+        )  # a layer that gets nothing but zeros loses nothing
         damped = layer.products + size * torch.eye(len(layer.products), dtype=torch.float64)
         self._weight, self._inverse = layer.weight.flatten(1), torch.linalg.inv(damped)
         self._total = float(((self._weight @ layer.products) * self._weight).sum()) or 1.0
@@ -77,13 +79,22 @@ class Problem:
         found: dict[int, float] = {}
         for channels, columns in _by_size(self._columns):
             weights = self._weight[:, columns].permute(1, 2, 0)
-            found |= _costs(channels, self._inverse[columns[:, :, None], columns[:, None, :]], weights @ weights.mT, self._total)
+            found |= _costs(
+                channels,
+                self._inverse[columns[:, :, None], columns[:, None, :]],
+                weights @ weights.mT,
+                self._total,
+            )
         return found
 
     def among(self, channels: list[int]) -> Few:
         """The same problem, of which only the costs of these channels are asked."""
         mine = [channel for channel in channels if channel in self._columns]
-        columns = torch.cat([self._columns[channel] for channel in mine]) if mine else torch.zeros(0, dtype=torch.int64)
+        columns = (
+            torch.cat([self._columns[channel] for channel in mine])
+            if mine
+            else torch.zeros(0, dtype=torch.int64)
+        )
         weight, counts = self._weight[:, columns], [len(self._columns[channel]) for channel in mine]
         places = dict(zip(mine, torch.split(torch.arange(len(columns)), counts)))
         return Few(places, self._inverse[columns][:, columns], weight.T @ weight, self._total)
@@ -148,7 +159,9 @@ def _by_size(columns: dict[int, Tensor]) -> list[tuple[list[int], Tensor]]:
     found: dict[int, list[int]] = {}
     for channel, own in columns.items():
         found.setdefault(len(own), []).append(channel)
-    return [(channels, torch.stack([columns[channel] for channel in channels])) for channels in found.values()]
+    return [
+        (channels, torch.stack([columns[channel] for channel in channels])) for channels in found.values()
+    ]
 
 
 def _costs(channels: list[int], inverses: Tensor, squares: Tensor, total: float) -> dict[int, float]:

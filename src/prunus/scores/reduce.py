@@ -23,7 +23,11 @@ SlotScore = Callable[[Tensor], Tensor]
 def weight_axes(graph: ChannelGraph) -> list[Axis]:
     """Axes of weights (two or more dimensions) that hold prunable slots: filters, and the input slices that read them."""
     ranks = {source.name: source.tensor.dim() for source in graph.sources}
-    return [axis for axis in graph.axes if axis.is_parameter and ranks[axis.name] > 1 and axis.channels.max(initial=-1) >= 0]
+    return [
+        axis
+        for axis in graph.axes
+        if axis.is_parameter and ranks[axis.name] > 1 and axis.channels.max(initial=-1) >= 0
+    ]
 
 
 @door(PlanError)
@@ -51,7 +55,9 @@ def per_channel(
     return combined(graph, axes, lambda axis: slot_score(as_rows(tensors[axis.name], axis.dim)), reduce)
 
 
-def combined(graph: ChannelGraph, axes: Iterable[Axis], slot_scores: Callable[[Axis], Tensor], reduce: Reduce) -> Tensor:
+def combined(
+    graph: ChannelGraph, axes: Iterable[Axis], slot_scores: Callable[[Axis], Tensor], reduce: Reduce
+) -> Tensor:
     """`per_channel` with a function that gives the scores of all slots of an axis, shape (slots,)."""
     if reduce not in ("sum", "mean", "max", "producer"):
         raise PlanError(f"reduce must be 'sum', 'mean', 'max' or 'producer', not {reduce!r}.")

@@ -59,12 +59,16 @@ class Similarity:
         removed = plan.removed_in(graph)
         into, scales = np.arange(len(removed)), np.ones(len(removed))
         for group, products in zip(graph.groups, self.products):
-            gone, kept = (np.flatnonzero(flag) for flag in (removed[group.channels], ~removed[group.channels]))
+            gone, kept = (
+                np.flatnonzero(flag) for flag in (removed[group.channels], ~removed[group.channels])
+            )
             if len(gone) and len(kept):
                 nearest = kept[residuals(products)[np.ix_(gone, kept)].argmin(1)]
                 into[group.channels[gone]] = group.channels[nearest]
                 squares = products[nearest, nearest]
-                scales[group.channels[gone]] = np.divide(products[gone, nearest], squares, out=np.zeros(len(gone)), where=squares > 0)
+                scales[group.channels[gone]] = np.divide(
+                    products[gone, nearest], squares, out=np.zeros(len(gone)), where=squares > 0
+                )
         return torch.from_numpy(into), torch.from_numpy(scales)
 
 
@@ -106,7 +110,11 @@ def similarity(
     products = _products(graph, _views(graph, metric, batches), centred=distance == "next")
     strength = bn_scale(graph).numpy() if keep == "scale" else None
     reading = _reading(graph).numpy()
-    merged = _merged_for_real(graph, batches) if distance == "next" and metric == "empirical" and batches is not None else {}
+    merged = (
+        _merged_for_real(graph, batches)
+        if distance == "next" and metric == "empirical" and batches is not None
+        else {}
+    )
     scores, links, losses = np.zeros(graph.num_channels), [], []
     for group, square in zip(graph.groups, products):
         lost = plain_losses(square) if distance == "plain" else next_losses(square, reading[group.channels])
@@ -170,13 +178,23 @@ def medoid_linkage(losses: Floats) -> Floats:
     return np.array(merges).reshape(-1, 4)
 
 
-def _merged_for_real(graph: ChannelGraph, batches: Iterable[Inputs]) -> dict[int, tuple[Floats, Floats, Floats]]:
+def _merged_for_real(
+    graph: ChannelGraph, batches: Iterable[Inputs]
+) -> dict[int, tuple[Floats, Floats, Floats]]:
     """Group -> losses of pairs, merges and heights of `merge_all`, in all plain layers that read the group; of groups that one reads."""
     found = {}
     for family in families(graph, batches):
-        read = {index for layer in family for index in graph.group_of_channel[layer.channels[layer.channels >= 0]].tolist()}
+        read = {
+            index
+            for layer in family
+            for index in graph.group_of_channel[layer.channels[layer.channels >= 0]].tolist()
+        }
         for group in (graph.groups[index] for index in sorted(read)):
-            layers = [Merging(layer, group.channels) for layer in family if np.isin(group.channels, layer.channels).all()]
+            layers = [
+                Merging(layer, group.channels)
+                for layer in family
+                if np.isin(group.channels, layer.channels).all()
+            ]
             if layers:
                 lost = pairs(layers, group.size)
                 found[group.index] = lost, *merge_all(layers, lost)
@@ -211,12 +229,16 @@ def _products(graph: ChannelGraph, views: Iterable[Seen], centred: bool) -> tupl
     for seen in views:
         held = set(graph.group_of_channel[seen.channels[seen.channels >= 0]].tolist())
         for group in (graph.groups[index] for index in sorted(held)):
-            products = _of_group(group, seen.channels, seen.products - np.outer(seen.means, seen.means) * centred)
+            products = _of_group(
+                group, seen.channels, seen.products - np.outer(seen.means, seen.means) * centred
+            )
             mean = products.diagonal().mean()
             if mean > 0:
                 result[group.index] += products / mean
     if graph.num_channels and not any(square.any() for square in result):
-        raise PlanError(f"{type(graph.model).__name__} has nothing that this metric could compare its channels by; use another.")
+        raise PlanError(
+            f"{type(graph.model).__name__} has nothing that this metric could compare its channels by; use another."
+        )
     return tuple(result)
 
 
@@ -225,7 +247,10 @@ def _of_group(group: Group, channels: NDArray[np.int64], products: Floats) -> Fl
     order = np.argsort(channels, kind="stable")
     slots = order[np.isin(channels[order], group.channels)]
     by_channel = slots.reshape(group.size, -1)  # every channel of a group has as many slots of an axis
-    return sum((products[np.ix_(column, column)] for column in by_channel.T), start=np.zeros((group.size, group.size)))
+    return sum(
+        (products[np.ix_(column, column)] for column in by_channel.T),
+        start=np.zeros((group.size, group.size)),
+    )
 
 
 def _lasting(heights: Floats) -> Floats:

@@ -19,7 +19,9 @@ Loss = Callable[[Any, Tensor], Tensor]
 
 
 @door(PlanError)
-def taylor(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Loss, reduce: Reduce = "sum") -> Tensor:
+def taylor(
+    graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Loss, reduce: Reduce = "sum"
+) -> Tensor:
     """The squared first-order change of the loss when a channel goes, (sum_w w * dL/dw)^2, averaged over batches.
 
     The sum runs over every slot of the channel in parameters that make it (filters, biases, norm scales and shifts). A copy of the model in eval
@@ -41,7 +43,10 @@ def taylor(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Los
         model.zero_grad(set_to_none=True)
         args, kwargs = as_arguments(inputs)
         loss(called(model, args, kwargs), labels).backward()  # type: ignore[no-untyped-call]
-        products = {name: p.detach() * p.grad if p.grad is not None else torch.zeros_like(p) for name, p in model.named_parameters()}
+        products = {
+            name: p.detach() * p.grad if p.grad is not None else torch.zeros_like(p)
+            for name, p in model.named_parameters()
+        }
         total += per_channel(graph, axes, lambda rows: rows.double().sum(1), reduce, products) ** 2
         count += 1
     if not count:

@@ -19,7 +19,13 @@ from prunus.training.feeding import Normalise
 
 @checked()
 def evaluate(
-    model: nn.Module, examples: Iterable[Example], normalise: Normalise, *, tile: int = TILE, overlap: int = OVERLAP, batch_size: int = 4
+    model: nn.Module,
+    examples: Iterable[Example],
+    normalise: Normalise,
+    *,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+    batch_size: int = 4,
 ) -> Confusion:
     """Count every pixel of the pictures; metrics are over all of them together, as is usual for buildings.
 
@@ -32,12 +38,20 @@ def evaluate(
     Raises:
         DataError: no pictures, one without a mask, or a mask with classes that the model does not have.
     """
-    return together(picture_by_picture(model, examples, normalise, tile=tile, overlap=overlap, batch_size=batch_size))
+    return together(
+        picture_by_picture(model, examples, normalise, tile=tile, overlap=overlap, batch_size=batch_size)
+    )
 
 
 @checked()
 def picture_by_picture(
-    model: nn.Module, examples: Iterable[Example], normalise: Normalise, *, tile: int = TILE, overlap: int = OVERLAP, batch_size: int = 4
+    model: nn.Module,
+    examples: Iterable[Example],
+    normalise: Normalise,
+    *,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+    batch_size: int = 4,
 ) -> list[Confusion]:
     """Count the pixels of every picture; arguments and errors are those of `evaluate`."""
     found = []

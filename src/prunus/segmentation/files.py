@@ -25,7 +25,16 @@ from prunus.storage.lock import file_lock
 from prunus.training.feeding import Normalise
 
 LARGEST_SIDE = 2048  # of an overlay [pixels]
-COLOURS = ((0, 0, 0), (230, 60, 40), (40, 120, 230), (250, 190, 30), (60, 170, 90), (150, 80, 200), (20, 180, 190), (240, 120, 180))
+COLOURS = (
+    (0, 0, 0),
+    (230, 60, 40),
+    (40, 120, 230),
+    (250, 190, 30),
+    (60, 170, 90),
+    (150, 80, 200),
+    (20, 180, 190),
+    (240, 120, 180),
+)
 _OPACITY = 0.45
 
 
@@ -55,7 +64,10 @@ def segment_file(
     """
     source, mask_file = as_path(source), as_path(mask_file)
     fileset.check(mask_file.parent, [mask_file.name])
-    with file_lock(mask_file), _staged(mask_file, None if overlay_file is None else as_path(overlay_file)) as (mask, overlay):
+    with (
+        file_lock(mask_file),
+        _staged(mask_file, None if overlay_file is None else as_path(overlay_file)) as (mask, overlay),
+    ):
         return _segmented(model, source, mask, overlay, normalise, tile, overlap, on_step)
 
 
@@ -64,7 +76,10 @@ def _staged(mask_file: Path, overlay_file: Path | None) -> Iterator[tuple[Path, 
     """Where to write a mask and its overlay, so that they take their places together; an overlay that lies elsewhere takes its own."""
     with fileset.staging(mask_file.parent, (), last=[mask_file.name], key=mask_file.name) as folder:
         beside = overlay_file is not None and overlay_file.parent == mask_file.parent
-        yield folder / mask_file.name, folder / overlay_file.name if overlay_file is not None and beside else overlay_file
+        yield (
+            folder / mask_file.name,
+            folder / overlay_file.name if overlay_file is not None and beside else overlay_file,
+        )
 
 
 def _segmented(
@@ -113,14 +128,18 @@ def _overlay(picture: Picture, classes: Tensor, top: int, every: int) -> Tensor:
 
 
 @contextmanager
-def _mask_writer(source: Path, target: Path, height: int, width: int) -> Iterator[Callable[[int, np.ndarray[Any, np.dtype[np.uint8]]], None]]:
+def _mask_writer(
+    source: Path, target: Path, height: int, width: int
+) -> Iterator[Callable[[int, np.ndarray[Any, np.dtype[np.uint8]]], None]]:
     """Takes rows of the mask from top to bottom; the file is there once all of them are."""
     if target.suffix.lower() in GEOTIFF:
         with _geotiff_writer(source, target, height, width) as write:
             yield write
         return
     if height * width > 4 * limits.PIXELS:
-        raise ConfigError(f"A mask of {width:,} x {height:,} pixels is written piece by piece into a GeoTIFF: let its name end in .tif.")
+        raise ConfigError(
+            f"A mask of {width:,} x {height:,} pixels is written piece by piece into a GeoTIFF: let its name end in .tif."
+        )
     whole = np.zeros((height, width), np.uint8)
 
     def keep(top: int, rows: np.ndarray[Any, np.dtype[np.uint8]]) -> None:
@@ -131,7 +150,9 @@ def _mask_writer(source: Path, target: Path, height: int, width: int) -> Iterato
 
 
 @contextmanager
-def _geotiff_writer(source: Path, target: Path, height: int, width: int) -> Iterator[Callable[[int, np.ndarray[Any, np.dtype[np.uint8]]], None]]:
+def _geotiff_writer(
+    source: Path, target: Path, height: int, width: int
+) -> Iterator[Callable[[int, np.ndarray[Any, np.dtype[np.uint8]]], None]]:
     rasterio = need_rasterio()
     from rasterio.windows import Window
 
@@ -139,7 +160,15 @@ def _geotiff_writer(source: Path, target: Path, height: int, width: int) -> Iter
     if source.suffix.lower() in GEOTIFF:
         with opened_raster(source) as original:
             place = {"crs": original.crs, "transform": original.transform} if original.crs else {}
-    profile = {"driver": "GTiff", "height": height, "width": width, "count": 1, "dtype": "uint8", "compress": "deflate", **place}
+    profile = {
+        "driver": "GTiff",
+        "height": height,
+        "width": width,
+        "count": 1,
+        "dtype": "uint8",
+        "compress": "deflate",
+        **place,
+    }
     with _told(target):
         file = rasterio.open(target, "w", **profile)
 

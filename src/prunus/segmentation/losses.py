@@ -23,7 +23,9 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
     _check(logits, targets)
     known = targets != IGNORED
     if logits.shape[1] == 1:
-        found = F.binary_cross_entropy_with_logits(logits[:, 0], (targets == 1).to(logits.dtype), reduction="none")
+        found = F.binary_cross_entropy_with_logits(
+            logits[:, 0], (targets == 1).to(logits.dtype), reduction="none"
+        )
     else:
         found = F.cross_entropy(logits, torch.where(known, targets, 0).long(), reduction="none")
     return _mean(found, known)
@@ -53,7 +55,9 @@ def _check(logits: Tensor, targets: Tensor) -> None:
     if logits.dim() < 3:
         raise ArgumentError(f"logits must be of shape (batch, classes, H, W), not {tuple(logits.shape)}.")
     if targets.shape != (logits.shape[0], *logits.shape[2:]):
-        raise ArgumentError(f"targets must be of shape (batch, H, W), like the logits' {tuple(logits.shape)}, not {tuple(targets.shape)}.")
+        raise ArgumentError(
+            f"targets must be of shape (batch, H, W), like the logits' {tuple(logits.shape)}, not {tuple(targets.shape)}."
+        )
 
 
 def _overlap(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
@@ -64,7 +68,11 @@ def _overlap(logits: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         found, wanted = logits.sigmoid(), (targets == 1)[:, None].to(logits.dtype)
     else:
         found = logits.softmax(1)
-        wanted = F.one_hot(torch.where(targets != IGNORED, targets, 0).long(), logits.shape[1]).movedim(-1, 1).to(logits.dtype)
+        wanted = (
+            F.one_hot(torch.where(targets != IGNORED, targets, 0).long(), logits.shape[1])
+            .movedim(-1, 1)
+            .to(logits.dtype)
+        )
     found, wanted = found * known, wanted * known
     return (found * wanted).flatten(2).sum(2), (found + wanted).flatten(2).sum(2)
 

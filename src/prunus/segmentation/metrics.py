@@ -38,12 +38,16 @@ class Confusion:
             DataError: other shapes, or a class beyond the last.
         """
         if found.shape != targets.shape:
-            raise DataError(f"A prediction of shape {tuple(found.shape)} cannot be compared with a mask of shape {tuple(targets.shape)}.")
+            raise DataError(
+                f"A prediction of shape {tuple(found.shape)} cannot be compared with a mask of shape {tuple(targets.shape)}."
+            )
         known = targets != IGNORED
         true, guess = targets[known].long().cpu(), found[known].long().cpu()
         size = len(self.counts)
         if len(true) and int(torch.maximum(true.max(), guess.max())) >= size:
-            raise DataError(f"A mask has class {int(torch.maximum(true.max(), guess.max()))}, but there are {size} classes, 0 to {size - 1}.")
+            raise DataError(
+                f"A mask has class {int(torch.maximum(true.max(), guess.max()))}, but there are {size} classes, 0 to {size - 1}."
+            )
         self.counts += torch.bincount(size * true + guess, minlength=size * size).view(size, size)
 
     def pixel_accuracy(self) -> float:

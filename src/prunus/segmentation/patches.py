@@ -30,13 +30,27 @@ class Patches:
     """
 
     def __init__(
-        self, examples: Sequence[Example], normalise: Normalise, size: int = 256, count: int = 512, batch_size: int = 8, turned: bool = True
+        self,
+        examples: Sequence[Example],
+        normalise: Normalise,
+        size: int = 256,
+        count: int = 512,
+        batch_size: int = 8,
+        turned: bool = True,
     ) -> None:
         if not examples or any(example.mask is None for example in examples):
             raise DataError("Training needs pictures, each with its mask.")
         if min(size, count, batch_size) < 1:
-            raise ConfigError(f"Windows of {size} pixels, {count} of them, {batch_size} at a time: all must be at least 1.")
-        self._examples, self._size, self._count, self._batch, self._turned = list(examples), size, count, batch_size, turned
+            raise ConfigError(
+                f"Windows of {size} pixels, {count} of them, {batch_size} at a time: all must be at least 1."
+            )
+        self._examples, self._size, self._count, self._batch, self._turned = (
+            list(examples),
+            size,
+            count,
+            batch_size,
+            turned,
+        )
         areas = [example.picture.shape[1] * example.picture.shape[2] for example in examples]
         self._chances = torch.tensor(areas, dtype=torch.float64)
         mean, std = (torch.tensor(list(values), dtype=torch.float64).view(-1, 1, 1) for values in normalise)
@@ -63,7 +77,9 @@ class Patches:
         assert example.mask is not None
         _, height, width = example.picture.shape
         rows, columns = min(self._size, height), min(self._size, width)
-        top, left = (int(torch.randint(length - part + 1, ())) for length, part in ((height, rows), (width, columns)))
+        top, left = (
+            int(torch.randint(length - part + 1, ())) for length, part in ((height, rows), (width, columns))
+        )
         image = reflected(example.picture.read(top, left, rows, columns).float(), self._size, self._size)
         mask = torch.full((self._size, self._size), IGNORED, dtype=torch.uint8)
         mask[:rows, :columns] = example.mask.read(top, left, rows, columns)[0]

@@ -23,7 +23,13 @@ TILE, OVERLAP = 512, 64
 
 @checked()
 def predict(
-    model: nn.Module, picture: Tensor, *, tile: int = TILE, overlap: int = OVERLAP, batch_size: int = 4, on_step: Watcher | None = None
+    model: nn.Module,
+    picture: Tensor,
+    *,
+    tile: int = TILE,
+    overlap: int = OVERLAP,
+    batch_size: int = 4,
+    on_step: Watcher | None = None,
 ) -> Tensor:
     """Logits of a whole picture in memory, (classes, H, W) float32, on the CPU.
 
@@ -44,7 +50,14 @@ def predict(
 
     shaped("planes, H, W", picture=picture)
     _, height, width = picture.shape
-    return torch.cat(list(strips(model, read, height, width, tile=tile, overlap=overlap, batch_size=batch_size, on_step=on_step)), 1)
+    return torch.cat(
+        list(
+            strips(
+                model, read, height, width, tile=tile, overlap=overlap, batch_size=batch_size, on_step=on_step
+            )
+        ),
+        1,
+    )
 
 
 @checked()
@@ -77,7 +90,9 @@ def strips(
     for number, top in enumerate(tops):
         following = tops[number + 1] if number + 1 < len(tops) else height
         rows = _ramp(tile, overlap, number > 0, number + 1 < len(tops))
-        for position, (left, logits) in enumerate(_row(model, read, top, lefts, tile, height, width, batch_size)):
+        for position, (left, logits) in enumerate(
+            _row(model, read, top, lefts, tile, height, width, batch_size)
+        ):
             ramp = rows[:, None] * _ramp(tile, overlap, left > 0, position + 1 < len(lefts))[None, :]
             total = torch.zeros(len(logits), tile, across) if total is None else total
             total[:, :, left : left + tile] += logits * ramp
@@ -87,11 +102,20 @@ def strips(
         assert total is not None
         done = following - top
         yield (total[:, :done] / weights[:done])[:, :, :width]
-        total, weights = (F.pad(buffer[..., done:, :], (0, 0, 0, min(done, tile))) for buffer in (total, weights))
+        total, weights = (
+            F.pad(buffer[..., done:, :], (0, 0, 0, min(done, tile))) for buffer in (total, weights)
+        )
 
 
 def _row(
-    model: nn.Module, read: Read, top: int, lefts: list[int], tile: int, height: int, width: int, batch_size: int
+    model: nn.Module,
+    read: Read,
+    top: int,
+    lefts: list[int],
+    tile: int,
+    height: int,
+    width: int,
+    batch_size: int,
 ) -> Iterator[tuple[int, Tensor]]:
     """The logits of a row of tiles, (classes, tile, tile) each."""
     device, dtype = placement(model)
@@ -107,16 +131,22 @@ def reader(picture: Picture, normalise: Normalise, name: str) -> Read:
     """Reads windows of a picture, normalised by (mean, std) of every plane in units of 0..1. Raises DataError for another number of planes."""
     planes = picture.shape[0]
     if planes != len(normalise[0]):
-        raise DataError(f"{name} has {planes} planes, but the network's mean and deviation are of {len(normalise[0])}.")
+        raise DataError(
+            f"{name} has {planes} planes, but the network's mean and deviation are of {len(normalise[0])}."
+        )
     mean, std = (torch.tensor(list(values)).view(-1, 1, 1) for values in normalise)
-    return lambda top, left, height, width: (picture.read(top, left, height, width).float() / 255 - mean) / std
+    return lambda top, left, height, width: (
+        (picture.read(top, left, height, width).float() / 255 - mean) / std
+    )
 
 
 def reflected(picture: Tensor, height: int, width: int) -> Tensor:
     """A picture (planes, H, W) continued to the right and below as in a mirror; a single row or column is repeated."""
     while picture.shape[1] < height or picture.shape[2] < width:
         missing = height - picture.shape[1], width - picture.shape[2]
-        below, right = (min(lack, side - 1) if side > 1 else 0 for lack, side in zip(missing, picture.shape[1:]))
+        below, right = (
+            min(lack, side - 1) if side > 1 else 0 for lack, side in zip(missing, picture.shape[1:])
+        )
         if below + right:
             picture = F.pad(picture[None], (0, right, 0, below), mode="reflect")[0]
         else:

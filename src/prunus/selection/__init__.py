@@ -13,7 +13,17 @@ from prunus.selection.curricula import Aggregated, EasyDropped, Forgetting, Rand
 from prunus.selection.effect import cross_entropy, doubt, el2n, gradient_norm, margin, pixel_divergence
 from prunus.selection.masks import Masks
 from prunus.selection.points import Points, of_logits
-from prunus.selection.rules import Selection, area, at_random, critical, easy_dropped, everything, fixed_ratio, guarded, mean_division
+from prunus.selection.rules import (
+    Selection,
+    area,
+    at_random,
+    critical,
+    easy_dropped,
+    everything,
+    fixed_ratio,
+    guarded,
+    mean_division,
+)
 from prunus.selection.subsets import Subsets, aggregate, means
 
 __all__ = [

@@ -62,7 +62,9 @@ def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
     projected = np.concatenate([scale.apply(rows) @ basis for _, rows in chunks(samples)])
     variances, turn = np.linalg.eigh(projected.astype(np.float64).T @ projected)
     turn = turn[:, np.argsort(-variances)[:count]]
-    signs = np.sign(np.take_along_axis(basis @ turn, np.abs(basis @ turn).argmax(axis=0)[None], axis=0))  # the largest loading is positive
+    signs = np.sign(
+        np.take_along_axis(basis @ turn, np.abs(basis @ turn).argmax(axis=0)[None], axis=0)
+    )  # the largest loading is positive
     return np.asarray(projected @ (turn * signs), dtype=np.float32)
 
 
@@ -77,7 +79,9 @@ def variance_pixels(samples: Any, count: int) -> Values:
 
 
 @door(ConfigError)
-def latent_factors(samples: Any, count: int, every: int = 100, rounds: int = 20, penalty: float = 0.015) -> Values:
+def latent_factors(
+    samples: Any, count: int, every: int = 100, rounds: int = 20, penalty: float = 0.015
+) -> Values:
     """SlimML's latent attributes: factors v of X ~ v m^T + ..., found one after the other on every hundredth entry, shape (N, count).
 
     Each factor is fitted to what the ones before left over, by `rounds` of alternating least squares with an L2 penalty (our choice: the published

@@ -15,7 +15,15 @@ from torch import Tensor, nn
 
 from prunus.errors import ConfigError
 from prunus.selection.points import Points
-from prunus.selection.rules import Effects, Selection, at_random, checked_drop, checked_keep, easy_dropped, guarded
+from prunus.selection.rules import (
+    Effects,
+    Selection,
+    at_random,
+    checked_drop,
+    checked_keep,
+    easy_dropped,
+    guarded,
+)
 from prunus.selection.subsets import Indices, Subsets
 
 Rule = Callable[[Effects, Subsets, Callable[[Indices], ArrayLike]], Selection]
@@ -66,9 +74,17 @@ class Scheduled:
         keep_record: Callable[[int, Selection], None] | None = None,
     ) -> None:
         if warmup < 0 or not 0 <= annealing <= 1 or not 0 <= least <= 1:
-            raise ConfigError(f"warmup is a number of epochs, annealing and least are parts from 0 to 1, not {warmup}, {annealing} and {least}.")
+            raise ConfigError(
+                f"warmup is a number of epochs, annealing and least are parts from 0 to 1, not {warmup}, {annealing} and {least}."
+            )
         self._chooser, self._labels = chooser, np.asarray(labels)
-        self._warmup, self._annealing, self._least, self._seed, self._keep_record = warmup, annealing, least, seed, keep_record
+        self._warmup, self._annealing, self._least, self._seed, self._keep_record = (
+            warmup,
+            annealing,
+            least,
+            seed,
+            keep_record,
+        )
 
     def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
         """The chooser's samples and what the classes must keep; None in warm-up and annealing."""
@@ -78,7 +94,9 @@ class Scheduled:
         if selection is None:
             return None
         if self._least:
-            selection = guarded(selection, self._labels, self._least, np.random.default_rng((self._seed, epoch)))
+            selection = guarded(
+                selection, self._labels, self._least, np.random.default_rng((self._seed, epoch))
+            )
         if self._keep_record is not None:
             self._keep_record(epoch, selection)
         return selection
@@ -129,7 +147,11 @@ class Aggregated(_Blind):
         """Score and choose, where it is time to."""
         if self._last is None or epoch % self._every == 0:
             points = self._points
-            self._last = self._rule(points.coarse_effects(model), points.subsets, lambda chosen: points.fine_effects(model, chosen))
+            self._last = self._rule(
+                points.coarse_effects(model),
+                points.subsets,
+                lambda chosen: points.fine_effects(model, chosen),
+            )
         return self._last
 
     def state(self) -> dict[str, Any]:
@@ -137,12 +159,17 @@ class Aggregated(_Blind):
         if self._last is None:
             return {"kept": None, "weights": None}
         weights = self._last.weights
-        return {"kept": torch.from_numpy(self._last.kept), "weights": None if weights is None else torch.from_numpy(weights)}
+        return {
+            "kept": torch.from_numpy(self._last.kept),
+            "weights": None if weights is None else torch.from_numpy(weights),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """The last choice."""
         kept, weights = state["kept"], state["weights"]
-        self._last = None if kept is None else Selection(kept.numpy(), None if weights is None else weights.numpy())
+        self._last = (
+            None if kept is None else Selection(kept.numpy(), None if weights is None else weights.numpy())
+        )
 
 
 class EasyDropped:
@@ -193,7 +220,11 @@ class Forgetting(_Blind):
     """
 
     def __init__(self, count: int) -> None:
-        self._forgotten, self._right, self._ever = np.zeros(count, dtype=np.int64), np.zeros(count, dtype=bool), np.zeros(count, dtype=bool)
+        self._forgotten, self._right, self._ever = (
+            np.zeros(count, dtype=np.int64),
+            np.zeros(count, dtype=bool),
+            np.zeros(count, dtype=bool),
+        )
 
     @property
     def events(self) -> NDArray[np.float64]:

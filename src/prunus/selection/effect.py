@@ -65,7 +65,9 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     one_each("labels", labels, "images", len(images))
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if first is None or first.groups != 1 or isinstance(first.padding, str) or first.padding_mode != "zeros":
-        raise ConfigError(f"The gradient norm needs a plain convolution as first layer, which {type(model).__name__} does not have.")
+        raise ConfigError(
+            f"The gradient norm needs a plain convolution as first layer, which {type(model).__name__} does not have."
+        )
     seen: list[tuple[Tensor, Tensor]] = []
     hook = first.register_forward_hook(lambda module, args, output: seen.append((args[0], output)))
     try:
@@ -75,7 +77,9 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
             (slopes,) = torch.autograd.grad(loss, outputs)
     finally:
         hook.remove()
-    patches = F.unfold(inputs.detach(), first.kernel_size, first.dilation, first.padding, first.stride)  # (n, C k k, pixels)
+    patches = F.unfold(
+        inputs.detach(), first.kernel_size, first.dilation, first.padding, first.stride
+    )  # (n, C k k, pixels)
     gradients: Tensor = slopes.flatten(2) @ patches.transpose(1, 2)  # (n, filters, C k k)
     return gradients.flatten(1).float().square().sum(1)
 

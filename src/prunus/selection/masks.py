@@ -24,7 +24,9 @@ class Masks:
 
     def __init__(self, classes_of_pixels: Any, classes: int) -> None:
         if len(classes_of_pixels.shape) != 3 or classes < 2:
-            raise ConfigError(f"Masks are (N, H, W) indices of two or more classes, not {tuple(classes_of_pixels.shape)} of {classes}.")
+            raise ConfigError(
+                f"Masks are (N, H, W) indices of two or more classes, not {tuple(classes_of_pixels.shape)} of {classes}."
+            )
         self._pixels, self._classes = classes_of_pixels, classes
 
     @property
@@ -39,7 +41,9 @@ class Masks:
     def __getitem__(self, samples: slice | Indices) -> NDArray[np.uint8]:
         """Shares of the classes, shape (n, classes, H, W)."""
         part = np.asarray(self._pixels[samples])
-        shares: NDArray[np.uint8] = (part[:, None] == np.arange(self._classes)[None, :, None, None]).astype(np.uint8)
+        shares: NDArray[np.uint8] = (part[:, None] == np.arange(self._classes)[None, :, None, None]).astype(
+            np.uint8
+        )
         return shares
 
     def labels(self) -> Indices:

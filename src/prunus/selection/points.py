@@ -53,7 +53,13 @@ class Points:
         batch_size: int = 500,
         masks: Masks | None = None,
     ) -> None:
-        self.subsets, self._samples, self._effect, self._batch_size, self._masks = subsets, samples, effect, batch_size, masks
+        self.subsets, self._samples, self._effect, self._batch_size, self._masks = (
+            subsets,
+            samples,
+            effect,
+            batch_size,
+            masks,
+        )
         self._mean, self._std = (np.asarray(values, dtype=np.float32)[:, None, None] for values in normalise)
         self._coarse = self._normalised(means(samples, subsets.subset_of_sample, len(subsets)))
         shares = subsets.labels if masks is None else means(masks, subsets.subset_of_sample, len(subsets))
@@ -65,7 +71,9 @@ class Points:
 
     def fine_effects(self, model: nn.Module, points: Indices) -> Effects:
         """Effect values of some fine points, shape (len(points),); the points are made here, a batch at a time."""
-        parts = [points[start : start + self._batch_size] for start in range(0, len(points), self._batch_size)]
+        parts = [
+            points[start : start + self._batch_size] for start in range(0, len(points), self._batch_size)
+        ]
         return np.concatenate([self._score(model, *self._fine(part)) for part in parts])
 
     def _fine(self, points: Indices) -> tuple[Tensor, Tensor]:
@@ -85,6 +93,12 @@ class Points:
         first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(()))
         values = []
         with torch.no_grad():
-            for part, target in zip(torch.split(images, self._batch_size), torch.split(targets, self._batch_size)):
-                values.append(self._effect(model, part.to(first.device, first.dtype), target.to(first.device)).double().cpu())
+            for part, target in zip(
+                torch.split(images, self._batch_size), torch.split(targets, self._batch_size)
+            ):
+                values.append(
+                    self._effect(model, part.to(first.device, first.dtype), target.to(first.device))
+                    .double()
+                    .cpu()
+                )
         return np.asarray(torch.cat(values).numpy())

@@ -113,14 +113,18 @@ def aggregate(
 
 def _check(labels: NDArray[Any], attributes: NDArray[Any], subset_size: int, fine_ratio: float) -> None:
     if labels.ndim != 1 or attributes.ndim != 2 or len(labels) != len(attributes) or not attributes.size:
-        raise ConfigError(f"Aggregation needs N labels and (N, L) attributes, not shapes {labels.shape} and {attributes.shape}.")
+        raise ConfigError(
+            f"Aggregation needs N labels and (N, L) attributes, not shapes {labels.shape} and {attributes.shape}."
+        )
     if not np.isfinite(attributes).all():
         bad = int(np.flatnonzero(~np.isfinite(attributes).all(axis=1))[0])
         raise ConfigError(f"An attribute of sample {bad} is not a finite number; aggregation sorts by them.")
     if subset_size < 1:
         raise ConfigError(f"subset_size is a number of samples, 1 or more, not {subset_size}.")
     if not 0 < fine_ratio <= 1:
-        raise ConfigError(f"fine_ratio is the number of fine points per sample, above 0 up to 1, not {fine_ratio}.")
+        raise ConfigError(
+            f"fine_ratio is the number of fine points per sample, above 0 up to 1, not {fine_ratio}."
+        )
 
 
 def _pieces(count: int, size: int, exact_median: bool) -> int:
@@ -151,7 +155,9 @@ def check_samples(samples: Any) -> None:
     """Raises ArgumentError for what cannot be sliced along its first axis, or has nothing there."""
     shape = getattr(samples, "shape", ())
     if inspect.isclass(samples) or not hasattr(samples, "__getitem__") or not shape or not shape[0]:
-        raise ArgumentError(f"samples must be an array or a tensor of shape (samples, ...), not {given(samples)}.")
+        raise ArgumentError(
+            f"samples must be an array or a tensor of shape (samples, ...), not {given(samples)}."
+        )
 
 
 def chunks(samples: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:

@@ -17,9 +17,24 @@ _MOST_SCALE = float(1 << 16)
 
 DTYPES = frozenset(
     getattr(torch, name)
-    for name in ("float32", "float64", "float16", "bfloat16", "complex64", "complex128", "bool", "uint8", "int8", "int16", "int32", "int64")
+    for name in (
+        "float32",
+        "float64",
+        "float16",
+        "bfloat16",
+        "complex64",
+        "complex128",
+        "bool",
+        "uint8",
+        "int8",
+        "int16",
+        "int32",
+        "int64",
+    )
 )
-MEMORY_FORMATS = frozenset((torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d))
+MEMORY_FORMATS = frozenset(
+    (torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d)
+)
 TEXTS = {
     "mode": {"constant", "reflect", "replicate", "circular"},
     "padding": {"valid", "same"},
@@ -30,7 +45,15 @@ TEXTS = {
     "norm": {"backward", "forward", "ortho"},
     "ord": {"fro", "nuc"},
 }
-_AT_LEAST = {"kernel_size": 1, "stride": 1, "dilation": 1, "padding": 0, "output_padding": 0, "groups": 1, "pad": -MOST_STEPS}
+_AT_LEAST = {
+    "kernel_size": 1,
+    "stride": 1,
+    "dilation": 1,
+    "padding": 0,
+    "output_padding": 0,
+    "groups": 1,
+    "pad": -MOST_STEPS,
+}
 
 Kind = Number | str  # of what a node gives: a number, "tensor", "tensors", "dtype", "device" or "other"
 _READERS = {torch.ops.prim.dtype.default: "dtype", torch.ops.prim.device.default: "device"}
@@ -62,7 +85,12 @@ def kind_of_arithmetic(node: fx.Node, name: str, kinds: Mapping[fx.Node, Kind]) 
         _refuse(node, "with keywords")
     if name == "getitem":
         source, position = (*node.args, None, None)[:2]
-        if len(node.args) != 2 or not isinstance(source, fx.Node) or kinds[source] != "tensors" or type(position) is not int:
+        if (
+            len(node.args) != 2
+            or not isinstance(source, fx.Node)
+            or kinds[source] != "tensors"
+            or type(position) is not int
+        ):
             _refuse(node, "on something else than a tuple of tensors and a position")
         return "tensor"
 
@@ -73,7 +101,10 @@ def kind_of_arithmetic(node: fx.Node, name: str, kinds: Mapping[fx.Node, Kind]) 
 
     operands = [operand(value) for value in node.args]
     if name in ON_TENSORS and "tensor" in operands:
-        if all(value == "tensor" or isinstance(value, Number) or number_of(value) is not None for value in operands):
+        if all(
+            value == "tensor" or isinstance(value, Number) or number_of(value) is not None
+            for value in operands
+        ):
             return "tensor"
         _refuse(node, "on something else than tensors and numbers")
     return result_of(name, operands)
@@ -81,7 +112,15 @@ def kind_of_arithmetic(node: fx.Node, name: str, kinds: Mapping[fx.Node, Kind]) 
 
 def _given_by(types: list[str]) -> Kind:
     if len(types) == 1:
-        return "tensor" if types[0] == "Tensor" else "tensors" if types[0] == "List[Tensor]" else SIZE if types[0] in ("int", "SymInt") else "other"
+        return (
+            "tensor"
+            if types[0] == "Tensor"
+            else "tensors"
+            if types[0] == "List[Tensor]"
+            else SIZE
+            if types[0] in ("int", "SymInt")
+            else "other"
+        )
     return "tensors" if types and all(text == "Tensor" for text in types) else "other"
 
 
@@ -122,7 +161,9 @@ def _whole(name: str, value: Any, kinds: Mapping[fx.Node, Kind]) -> bool:
 def _real(name: str, value: Any, kinds: Mapping[fx.Node, Kind]) -> bool:
     """Any number; a scale that sizes are computed from is a literal, and neither tiny nor huge, because kernels compute indices from it."""
     if "scales" in name or name == "scale_factors":
-        return type(value) in (int, float) and math.isfinite(value) and 1 / _MOST_SCALE <= value <= _MOST_SCALE
+        return (
+            type(value) in (int, float) and math.isfinite(value) and 1 / _MOST_SCALE <= value <= _MOST_SCALE
+        )
     return isinstance(kinds[value], Number) if isinstance(value, fx.Node) else number_of(value) is not None
 
 
@@ -149,10 +190,14 @@ _CHECKS: dict[str, Callable[[str, Any, Mapping[fx.Node, Kind]], bool]] = {
     "number": _real,
     "bool": _truth,
     "str": _text,
-    "ScalarType": lambda _, value, kinds: _read(value, kinds, "dtype") or (isinstance(value, torch.dtype) and value in DTYPES),
+    "ScalarType": lambda _, value, kinds: (
+        _read(value, kinds, "dtype") or (isinstance(value, torch.dtype) and value in DTYPES)
+    ),
     "Layout": lambda _, value, kinds: value is torch.strided,
     "Device": lambda _, value, kinds: _read(value, kinds, "device") or isinstance(value, torch.device),
-    "MemoryFormat": lambda _, value, kinds: isinstance(value, torch.memory_format) and value in MEMORY_FORMATS,
+    "MemoryFormat": lambda _, value, kinds: (
+        isinstance(value, torch.memory_format) and value in MEMORY_FORMATS
+    ),
 }
 
 

@@ -27,10 +27,21 @@ _TO_BOOL = ("eq", "ne", "lt", "le", "gt", "ge", "not_", "sym_not")
 
 ON_TENSORS = frozenset(("mul", "add", "sub", "truediv", "neg", "pow"))  # what the formulas of norms write
 SYMBOLIC: dict[str, Callable[..., Any]] = {
-    **{name: getattr(operator, name) for name in ("mul", "add", "sub", "floordiv", "truediv", "mod", "neg", "pow", "getitem")},
+    **{
+        name: getattr(operator, name)
+        for name in ("mul", "add", "sub", "floordiv", "truediv", "mod", "neg", "pow", "getitem")
+    },
     **{name: getattr(operator, name) for name in ("eq", "ne", "lt", "le", "gt", "ge", "and_", "or_", "not_")},
-    **{f"sym_{name}": getattr(torch, f"sym_{name}") for name in ("max", "min", "int", "float", "not", "ite", "sum") if hasattr(torch, f"sym_{name}")},
-    **{f"_sym_{name}": getattr(torch, f"_sym_{name}") for name in _OF_FLOATS if hasattr(torch, f"_sym_{name}")},
+    **{
+        f"sym_{name}": getattr(torch, f"sym_{name}")
+        for name in ("max", "min", "int", "float", "not", "ite", "sum")
+        if hasattr(torch, f"sym_{name}")
+    },
+    **{
+        f"_sym_{name}": getattr(torch, f"_sym_{name}")
+        for name in _OF_FLOATS
+        if hasattr(torch, f"_sym_{name}")
+    },
     **{f"math.{name}": getattr(math, name) for name in ("ceil", "floor", "trunc", "sqrt")},
     "round": round,
 }
@@ -76,7 +87,9 @@ def result_of(name: str, operands: Sequence[Any]) -> Number:
         raise FileFormatError(f"The traced graph calls {name} on something else than numbers.")
     found = _bounded(name, [number for number in numbers if number is not None], operands)
     if found.bits > MOST_BITS:
-        raise FileFormatError(f"The traced graph computes a number of more than {MOST_BITS} bits by {name}; no size of a tensor is as large.")
+        raise FileFormatError(
+            f"The traced graph computes a number of more than {MOST_BITS} bits by {name}; no size of a tensor is as large."
+        )
     return found
 
 
@@ -100,10 +113,14 @@ def _power(numbers: Sequence[Number], operands: Sequence[Any]) -> Number:
     exponent = operands[1] if len(operands) == 2 else None
     if len(numbers) == 2 and not numbers[0].whole:
         return _FLOAT
-    if isinstance(exponent, float) or (isinstance(exponent, int) and (-_MOST_POWER <= exponent < 0 or not numbers[0].whole)):
+    if isinstance(exponent, float) or (
+        isinstance(exponent, int) and (-_MOST_POWER <= exponent < 0 or not numbers[0].whole)
+    ):
         return _FLOAT
     if not isinstance(exponent, int) or not 0 <= exponent <= _MOST_POWER:
-        raise FileFormatError(f"The traced graph takes a power of a size that is not a fixed number up to {_MOST_POWER}.")
+        raise FileFormatError(
+            f"The traced graph takes a power of a size that is not a fixed number up to {_MOST_POWER}."
+        )
     return Number(numbers[0].bits * exponent + 1, True)
 
 

@@ -46,15 +46,25 @@ def read_tree(path: str | Path) -> Any:
             header = json.loads((file.metadata() or {})["prunus_checkpoint"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
         if header["schema"] != SCHEMA:
-            why = ", because older ones have no checksum; begin again, or go on with the version that wrote it" if header["schema"] == 1 else ""
-            raise FileFormatError(f"{path} has schema {header['schema']}; this version of prunus reads schema {SCHEMA}{why}.")
+            why = (
+                ", because older ones have no checksum; begin again, or go on with the version that wrote it"
+                if header["schema"] == 1
+                else ""
+            )
+            raise FileFormatError(
+                f"{path} has schema {header['schema']}; this version of prunus reads schema {SCHEMA}{why}."
+            )
         if header[CHECKSUM] != digest(tensors, header):
-            raise FileFormatError(f"{path} has been changed since it was written: its checksum does not fit; resume from another one.")
+            raise FileFormatError(
+                f"{path} has been changed since it was written: its checksum does not fit; resume from another one."
+            )
         return _put_together(header["tree"], tensors)
     except FileFormatError:
         raise
     except Exception as error:  # safetensors raises errors of many kinds for what it cannot read
-        raise FileFormatError(f"{path} is not a whole checkpoint ({type(error).__name__}: {clause(error)}); resume from another one.") from error
+        raise FileFormatError(
+            f"{path} is not a whole checkpoint ({type(error).__name__}: {clause(error)}); resume from another one."
+        ) from error
 
 
 def _take_apart(node: Any, tensors: dict[str, Tensor]) -> Any:
@@ -72,7 +82,9 @@ def _take_apart(node: Any, tensors: dict[str, Tensor]) -> Any:
         return [_take_apart(value, tensors) for value in node]
     if node is None or isinstance(node, (bool, int, float, str)):
         return node
-    raise FileFormatError(f"A checkpoint holds tensors, numbers, texts and containers of them, not {type(node).__name__}.")
+    raise FileFormatError(
+        f"A checkpoint holds tensors, numbers, texts and containers of them, not {type(node).__name__}."
+    )
 
 
 def _put_together(node: Any, tensors: dict[str, Tensor]) -> Any:

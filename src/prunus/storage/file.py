@@ -49,14 +49,20 @@ def save(model: nn.Module, path: str | Path) -> None:
     tensors = {name: t.detach().to("cpu").contiguous() for name, t in named_tensors(model).items()}
     header: dict[str, Any] = {
         "schema": SCHEMA,
-        "mode": origin.mode if isinstance(origin, Origin) else "traced" if isinstance(model, TracedModule) else "dense",
+        "mode": origin.mode
+        if isinstance(origin, Origin)
+        else "traced"
+        if isinstance(model, TracedModule)
+        else "dense",
         "class": type(model).__name__,
         "training": model.training,
         "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
     }
     if isinstance(origin, Origin):
         header["plan"] = origin.plan.to_json()
-        header["rebinds"] = [asdict(r) | {"tuple": isinstance(r.value, tuple)} for r in origin.surgery.rebinds]
+        header["rebinds"] = [
+            asdict(r) | {"tuple": isinstance(r.value, tuple)} for r in origin.surgery.rebinds
+        ]
     if isinstance(model, TracedModule):
         header |= traced_to_data(model)
     widths = kept_in(walk(model))
@@ -70,7 +76,9 @@ def save(model: nn.Module, path: str | Path) -> None:
     write_atomically(path, to_bytes(tensors, metadata={"prunus": json.dumps(header)}))
 
 
-def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, device: str | torch.device = "cpu") -> nn.Module:
+def load(
+    path: str | Path, build_model: Callable[[], nn.Module] | None = None, device: str | torch.device = "cpu"
+) -> nn.Module:
     """Read a model written by `save`.
 
     Args:
@@ -93,17 +101,23 @@ def load(path: str | Path, build_model: Callable[[], nn.Module] | None = None, d
         elif build_model is not None:
             model, dense = _load_eager(path, header, tensors, build_model().to(device))
         else:
-            raise FileFormatError(f"It holds a {header.class_name} in its own class; give build_model=, a function that makes the dense model.")
+            raise FileFormatError(
+                f"It holds a {header.class_name} in its own class; give build_model=, a function that makes the dense model."
+            )
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
     _keep_widths(path, model, header.widths)
     for name, parameter in model.named_parameters():
         if name not in header.frozen and not (parameter.is_floating_point() or parameter.is_complex()):
-            raise FileFormatError(f"{path} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot be trained.")
+            raise FileFormatError(
+                f"{path} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot be trained."
+            )
         parameter.requires_grad_(name not in header.frozen)
     model.train(header.training)
     if header.plan is not None:
-        object.__setattr__(model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None, dense=dense))
+        object.__setattr__(
+            model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None, dense=dense)
+        )
     return model
 
 
@@ -119,7 +133,9 @@ def _check_readable(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
         try:
             rehearse_data(traced, tensors)
         except FileFormatError as error:
-            raise FileFormatError(f"It could not be read again, so it is not saved: {clause(error)}; save its state_dict instead.") from error
+            raise FileFormatError(
+                f"It could not be read again, so it is not saved: {clause(error)}; save its state_dict instead."
+            ) from error
 
 
 def read_header(path: str | Path) -> Mapping[str, Any]:
@@ -127,7 +143,9 @@ def read_header(path: str | Path) -> Mapping[str, Any]:
     return _open(Path(path))[0]
 
 
-def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: nn.Module) -> tuple[nn.Module, nn.Module]:
+def _load_eager(
+    path: Path, header: Header, tensors: dict[str, Tensor], model: nn.Module
+) -> tuple[nn.Module, nn.Module]:
     """The compact model, and without data the dense one that it was cut from."""
     kind = type(model).__name__
     missing = [name for name in header.left_out if name not in left_out(model)]
@@ -137,7 +155,9 @@ def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: n
     own = named_tensors(model)
     for name, old in own.items():
         if name not in tensors:
-            raise PlanError(f"{kind} has a tensor {name} that {path} does not hold; build_model makes another model.")
+            raise PlanError(
+                f"{kind} has a tensor {name} that {path} does not hold; build_model makes another model."
+            )
         _check_shape(path, kind, name, old, tensors[name], cut=header.plan is not None)
     result = copy_model(model, {id(old): _like(old, tensors[name]) for name, old in own.items()})
     for name in tensors:
@@ -150,9 +170,15 @@ def _load_eager(path: Path, header: Header, tensors: dict[str, Tensor], model: n
 
 def _check_shape(path: Path, kind: str, name: str, old: Tensor, new: Tensor, cut: bool) -> None:
     """A dense file must have the model's shapes, a cut one at most those."""
-    fits = new.dim() == old.dim() and all(n <= o for n, o in zip(new.shape, old.shape)) if cut else new.shape == old.shape
+    fits = (
+        new.dim() == old.dim() and all(n <= o for n, o in zip(new.shape, old.shape))
+        if cut
+        else new.shape == old.shape
+    )
     if not fits:
-        raise PlanError(f"{path} holds {name} with shape {tuple(new.shape)}, but {kind} has {tuple(old.shape)}; build_model makes another model.")
+        raise PlanError(
+            f"{path} holds {name} with shape {tuple(new.shape)}, but {kind} has {tuple(old.shape)}; build_model makes another model."
+        )
 
 
 def _rebind(model: nn.Module, rebind: Rebind) -> None:
@@ -171,7 +197,9 @@ def _keep_widths(path: Path, model: nn.Module, widths: Sequence[Width]) -> None:
     modules = walk(model)
     for width in widths:
         if width.module not in modules or not can_keep(modules[width.module]):
-            raise FileFormatError(f"{path} cannot be loaded: it keeps the width of {width.module!r}, which {type(model).__name__} does not have so.")
+            raise FileFormatError(
+                f"{path} cannot be loaded: it keeps the width of {width.module!r}, which {type(model).__name__} does not have so."
+            )
     set_widths(modules, widths)
 
 
@@ -187,7 +215,9 @@ def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
     except AttributeError:
         module = None
     if module is None or attribute != "bias" or module._parameters.get("bias", 0) is not None:
-        raise PlanError(f"{path} holds a tensor {name} that {type(model).__name__} does not have; build_model makes another model.")
+        raise PlanError(
+            f"{path} holds a tensor {name} that {type(model).__name__} does not have; build_model makes another model."
+        )
     module.bias = nn.Parameter(tensor, requires_grad=False)
 
 
@@ -201,13 +231,19 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
             metadata = file.metadata() or {}
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except Exception as error:  # safetensors raises errors of many kinds for what it cannot read
-        raise FileFormatError(f"{path} is not a whole safetensors file ({error}); it may be truncated.") from error
+        raise FileFormatError(
+            f"{path} is not a whole safetensors file ({error}); it may be truncated."
+        ) from error
     if "prunus" not in metadata:
-        raise FileFormatError(f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights.")
+        raise FileFormatError(
+            f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights."
+        )
     try:
         header = parse(metadata["prunus"])
         if header.get(CHECKSUM) != digest(tensors, header):
-            raise FileFormatError("It has been changed since it was written: its checksum does not fit its header and tensors.")
+            raise FileFormatError(
+                "It has been changed since it was written: its checksum does not fit its header and tensors."
+            )
         return header, tensors
     except (FileFormatError, RecursionError) as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error

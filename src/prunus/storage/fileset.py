@@ -105,7 +105,10 @@ def _commit(folder: Path, place: Path, family: tuple[str, ...], last: tuple[str,
             os.fsync(file.fileno())
         keep_permissions(place / name, folder / name)
     sync_folder(place)
-    write_atomically(place / JOURNAL, json.dumps({"put": names, "remove": [name for name in family if name not in found]}).encode())
+    write_atomically(
+        place / JOURNAL,
+        json.dumps({"put": names, "remove": [name for name in family if name not in found]}).encode(),
+    )
     sync_folder(folder)
 
 
@@ -131,8 +134,16 @@ def _journal(path: Path) -> tuple[list[str], list[str]]:
     except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise FileFormatError(f"{path} is no journal of a set of files: remove its folder.") from error
     for name in [*names, *stale]:
-        if not isinstance(name, str) or name in ("", ".", "..") or Path(name).name != name or not name.isprintable() or "\\" in name:
-            raise FileFormatError(f"{path} names {name!r}, which is no name of a file in that folder: remove the folder of the journal.")
+        if (
+            not isinstance(name, str)
+            or name in ("", ".", "..")
+            or Path(name).name != name
+            or not name.isprintable()
+            or "\\" in name
+        ):
+            raise FileFormatError(
+                f"{path} names {name!r}, which is no name of a file in that folder: remove the folder of the journal."
+            )
     return names, stale
 
 
@@ -151,4 +162,6 @@ def _discard(place: Path) -> None:
 
 
 def _unwritable(folder: Path, error: OSError) -> FileFormatError:
-    return FileFormatError(f"The files of {folder} cannot be written ({error.strerror or error}); what was there before is untouched.")
+    return FileFormatError(
+        f"The files of {folder} cannot be written ({error.strerror or error}); what was there before is untouched."
+    )

@@ -27,7 +27,8 @@ def warn_of_nonfinite(tensors: Mapping[str, Tensor], what: str) -> None:
         values = "1 value" if total == 1 else f"{total:,} values"
         others = f" and {len(counts) - 1} more" if len(counts) > 1 else ""
         warnings.warn(
-            f"{what} holds {values} that are NaN or infinite, in {first}{others}; what is computed with them is worthless.", stacklevel=_levels()
+            f"{what} holds {values} that are NaN or infinite, in {first}{others}; what is computed with them is worthless.",
+            stacklevel=_levels(),
         )
 
 
@@ -44,6 +45,11 @@ def _nonfinite(tensor: Tensor) -> int:
         return 0
     finite = torch.isfinite(tensor.detach())
     count = int((~finite).sum())
-    if count and not tensor.is_complex() and not bool(tensor[finite].any()) and bool((tensor[~finite] == -torch.inf).all()):
+    if (
+        count
+        and not tensor.is_complex()
+        and not bool(tensor[finite].any())
+        and bool((tensor[~finite] == -torch.inf).all())
+    ):
         return 0
     return count

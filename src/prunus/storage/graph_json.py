@@ -36,13 +36,17 @@ def graph_to_data(graph: fx.Graph) -> dict[str, Any]:
     return {"nodes": nodes, "arguments": [check_name(a, "an argument") for a in info.orig_args], **structures}
 
 
-def graph_from_data(data: dict[str, Any], tensors: Collection[str], modules: Collection[str], device: torch.device) -> fx.Graph:
+def graph_from_data(
+    data: dict[str, Any], tensors: Collection[str], modules: Collection[str], device: torch.device
+) -> fx.Graph:
     """Build the graph; `tensors` and `modules` are the names that it may use, `device` replaces every device in it. Raises FileFormatError."""
     try:
         graph, nodes, kinds = fx.Graph(), dict[str, fx.Node](), dict[fx.Node, Kind]()
         for op, name, target, args, kwargs in data["nodes"]:
             if op not in _KINDS or name in nodes:
-                raise FileFormatError(f"The traced graph in the file has a node {name!r} of kind {op!r}, which prunus does not write.")
+                raise FileFormatError(
+                    f"The traced graph in the file has a node {name!r} of kind {op!r}, which prunus does not write."
+                )
             inputs = _arguments(op, _decode(args, nodes, device), _decode(kwargs, nodes, device))
             resolved = _resolve(op, target, modules if op == "call_module" else tensors)
             nodes[name] = node = graph.create_node(op, resolved, *inputs, name=check_name(name, "a value"))
@@ -56,8 +60,12 @@ def graph_from_data(data: dict[str, Any], tensors: Collection[str], modules: Col
         return graph
     except FileFormatError:
         raise
-    except Exception as error:  # torch checks much by itself, with errors of many kinds; a RecursionError is one of them
-        raise FileFormatError(f"The traced graph in the file cannot be read ({type(error).__name__}: {clause(error)}).") from error
+    except (
+        Exception
+    ) as error:  # torch checks much by itself, with errors of many kinds; a RecursionError is one of them
+        raise FileFormatError(
+            f"The traced graph in the file cannot be read ({type(error).__name__}: {clause(error)})."
+        ) from error
 
 
 def _arguments(op: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
@@ -71,8 +79,15 @@ def _arguments(op: str, args: Any, kwargs: Any) -> tuple[tuple[Any, ...], dict[s
 
 def _kind(node: fx.Node, target: str, kinds: dict[fx.Node, Kind]) -> Kind:
     """What a node gives; raises FileFormatError where it is called with anything that it does not take."""
-    if node.op == "call_module" and (node.kwargs or len(node.args) != 1 or not isinstance(node.args[0], fx.Node) or kinds[node.args[0]] != "tensor"):
-        raise FileFormatError(f"The traced graph calls the batch norm {target} on something else than one tensor.")
+    if node.op == "call_module" and (
+        node.kwargs
+        or len(node.args) != 1
+        or not isinstance(node.args[0], fx.Node)
+        or kinds[node.args[0]] != "tensor"
+    ):
+        raise FileFormatError(
+            f"The traced graph calls the batch norm {target} on something else than one tensor."
+        )
     if node.op != "call_function":
         return "other" if node.op == "output" else "tensor"
     return kind_of_arithmetic(node, target, kinds) if target in SYMBOLIC else kind_of_call(node, kinds)
@@ -84,10 +99,19 @@ def _check_ends(graph: fx.Graph, info: _PyTreeInfo) -> None:
     if kinds.count("output") != 1 or kinds[-1] != "output":
         raise FileFormatError("The traced graph in the file must end with its only output.")
     results = list(graph.nodes)[-1].args
-    if len(results) != 1 or not isinstance(results[0], (list, tuple)) or info.out_spec is None or len(results[0]) != info.out_spec.num_leaves:
-        raise FileFormatError("The traced graph in the file has another number of outputs than their structure.")
+    if (
+        len(results) != 1
+        or not isinstance(results[0], (list, tuple))
+        or info.out_spec is None
+        or len(results[0]) != info.out_spec.num_leaves
+    ):
+        raise FileFormatError(
+            "The traced graph in the file has another number of outputs than their structure."
+        )
     if kinds.count("placeholder") != info.in_spec.num_leaves:
-        raise FileFormatError("The traced graph in the file has another number of inputs than their structure.")
+        raise FileFormatError(
+            "The traced graph in the file has another number of inputs than their structure."
+        )
 
 
 def _check_structures(data: dict[str, Any]) -> None:
@@ -97,7 +121,9 @@ def _check_structures(data: dict[str, Any]) -> None:
         _check_structure(version_and_root[1])
         if key == "in":
             children = version_and_root[1]["children_spec"]
-            if len(children) == 2 and children[1]["type"] == "builtins.dict":  # keywords, which are written into source
+            if (
+                len(children) == 2 and children[1]["type"] == "builtins.dict"
+            ):  # keywords, which are written into source
                 for name in json.loads(children[1]["context"]):
                     check_name(name, "a keyword")
 
@@ -108,7 +134,10 @@ def _check_structure(spec: dict[str, Any]) -> None:
     if kind is not None and kind != "collections.namedtuple":
         known = pytree.SUPPORTED_SERIALIZED_TYPES.get(pytree.SERIALIZED_TYPE_TO_PYTHON_TYPE.get(kind))  # type: ignore[arg-type]
         values = json.loads(context) if known is not None and known.from_dumpable_context is None else {}
-        if not all(v is None or isinstance(v, (str, int, float)) for v in (values if isinstance(values, list) else [values])):
+        if not all(
+            v is None or isinstance(v, (str, int, float))
+            for v in (values if isinstance(values, list) else [values])
+        ):
             raise FileFormatError(
                 f"The traced model has inputs or outputs in a {kind}, which has no form in a file, or is not known before its import."
             )
@@ -125,7 +154,9 @@ def _target_name(node: fx.Node) -> str:
         return str(operator_named(str(node.target)))
     name = NAMES.get(node.target)  # type: ignore[arg-type]
     if name is None:
-        raise FileFormatError(f"The traced model calls {node.target}, which has no form in a file; save its state_dict instead.")
+        raise FileFormatError(
+            f"The traced model calls {node.target}, which has no form in a file; save its state_dict instead."
+        )
     return name
 
 
@@ -159,7 +190,9 @@ def _encode(value: Any) -> Any:
             return {"torch": str(value).removeprefix("torch.")}
     if isinstance(value, torch.device):
         return {"device": str(value)}
-    raise FileFormatError(f"The traced model holds an argument of type {type(value).__name__}, which has no form in a file.")
+    raise FileFormatError(
+        f"The traced model holds an argument of type {type(value).__name__}, which has no form in a file."
+    )
 
 
 def _decode(value: Any, nodes: dict[str, fx.Node], device: torch.device) -> Any:
@@ -179,7 +212,9 @@ def _decode(value: Any, nodes: dict[str, fx.Node], device: torch.device) -> Any:
         return device
     if kind == "torch":
         found = vars(torch).get(content)
-        if (isinstance(found, torch.dtype) and found in DTYPES) or (isinstance(found, torch.memory_format) and found in MEMORY_FORMATS):
+        if (isinstance(found, torch.dtype) and found in DTYPES) or (
+            isinstance(found, torch.memory_format) and found in MEMORY_FORMATS
+        ):
             return found
         if found is torch.strided:
             return found

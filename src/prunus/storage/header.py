@@ -55,7 +55,9 @@ class Header:
         """Check every field; raises FileFormatError where one is missing or of another type, PlanError where the plan is none."""
         mode = _field(data, "mode", str)
         if mode not in ("dense", "eager", "traced"):
-            raise FileFormatError(f"The file has the unknown mode {mode!r}; prunus writes 'dense', 'eager' and 'traced'.")
+            raise FileFormatError(
+                f"The file has the unknown mode {mode!r}; prunus writes 'dense', 'eager' and 'traced'."
+            )
         if mode == "eager" and "plan" not in data:
             raise FileFormatError("The file holds a compact model of its own class but no plan.")
         if mode == "dense" and "plan" in data:
@@ -80,11 +82,15 @@ def parse(text: str) -> dict[str, Any]:
         data = json.loads(text)
         whole = json.dumps(data) == text
     except (ValueError, RecursionError) as error:
-        raise FileFormatError(f"Its prunus header is no JSON that prunus wrote ({type(error).__name__}).") from error
+        raise FileFormatError(
+            f"Its prunus header is no JSON that prunus wrote ({type(error).__name__})."
+        ) from error
     if not isinstance(data, dict):
         raise FileFormatError("Its prunus header is no JSON object.")
     if type(data.get("schema")) is not int or data["schema"] != SCHEMA:
-        raise FileFormatError(f"It has schema {data.get('schema')!r}; this version of prunus reads schema {SCHEMA}.")
+        raise FileFormatError(
+            f"It has schema {data.get('schema')!r}; this version of prunus reads schema {SCHEMA}."
+        )
     if not whole:
         raise FileFormatError("Its prunus header has been changed since it was written.")
     return data
@@ -97,7 +103,9 @@ def is_size(value: object) -> bool:
 
 def _rebind(data: Any) -> Rebind:
     if not isinstance(data, dict) or not is_size(data.get("value")):
-        raise FileFormatError(f"The file's header sets an attribute by {data!r}; prunus sets whole numbers and lists of them.")
+        raise FileFormatError(
+            f"The file's header sets an attribute by {data!r}; prunus sets whole numbers and lists of them."
+        )
     value, as_tuple = data["value"], _field(data, "tuple", bool)
     if as_tuple and not isinstance(value, list):
         raise FileFormatError(f"The file's header calls {value!r} a tuple.")
@@ -106,7 +114,11 @@ def _rebind(data: Any) -> Rebind:
 
 def _width(data: Any) -> Width:
     kinds = [type(value) for value in data] if isinstance(data, list) else []
-    if kinds[:3] != [str, int, float] or kinds[3:] not in ([], [int, int], [type(None), int]) or not 0 < data[2] <= 1:
+    if (
+        kinds[:3] != [str, int, float]
+        or kinds[3:] not in ([], [int, int], [type(None), int])
+        or not 0 < data[2] <= 1
+    ):
         raise FileFormatError(
             f"The file's header keeps a width by {data!r}; prunus writes a module, the number of its norm and the share that is left."
         )
@@ -116,26 +128,55 @@ def _width(data: Any) -> Width:
 def _traced(data: Mapping[str, Any]) -> Traced:
     places: dict[str, str] = {}
     for pair in _field(data, "places", list):
-        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(p, str) for p in pair) or pair[0] in places:
-            raise FileFormatError(f"The file's header places a tensor by {pair!r}; prunus writes a new name and the tensor's name in the file.")
+        if (
+            not isinstance(pair, list)
+            or len(pair) != 2
+            or not all(isinstance(p, str) for p in pair)
+            or pair[0] in places
+        ):
+            raise FileFormatError(
+                f"The file's header places a tensor by {pair!r}; prunus writes a new name and the tensor's name in the file."
+            )
         places[check_path(pair[0], "a tensor")] = pair[1]
     buffers, transient = frozenset(_texts(data, "buffers")), frozenset(_texts(data, "transient"))
     if not transient <= buffers or not buffers <= set(places):
         raise FileFormatError("The file's header names buffers that it does not place.")
-    norms = {check_path(name, "a batch norm"): _norm(name, value) for name, value in _field(data, "norms", dict).items()}
-    return Traced(places, buffers, transient, norms, _field(data, "graph", dict), _field(data, "inputs", str), _lengths(data))
+    norms = {
+        check_path(name, "a batch norm"): _norm(name, value)
+        for name, value in _field(data, "norms", dict).items()
+    }
+    return Traced(
+        places,
+        buffers,
+        transient,
+        norms,
+        _field(data, "graph", dict),
+        _field(data, "inputs", str),
+        _lengths(data),
+    )
 
 
 def _lengths(data: Mapping[str, Any]) -> tuple[tuple[int | None, ...], ...]:
     found = _field(data, "lengths", list) if "lengths" in data else []
-    if not all(isinstance(one, list) and all(n is None or (type(n) is int and n >= 0) for n in one) for one in found):
-        raise FileFormatError(f"The file's header ties sizes by {found!r}; prunus writes lists of lengths, and none for axes that are free.")
+    if not all(
+        isinstance(one, list) and all(n is None or (type(n) is int and n >= 0) for n in one) for one in found
+    ):
+        raise FileFormatError(
+            f"The file's header ties sizes by {found!r}; prunus writes lists of lengths, and none for axes that are free."
+        )
     return tuple(map(tuple, found))
 
 
 def _norm(name: str, value: Any) -> tuple[float, float | None]:
-    if not isinstance(value, list) or len(value) != 2 or type(value[0]) is not float or type(value[1]) not in (float, type(None)):
-        raise FileFormatError(f"The file's header gives {value!r} for the batch norm {name}; eps and momentum are two numbers.")
+    if (
+        not isinstance(value, list)
+        or len(value) != 2
+        or type(value[0]) is not float
+        or type(value[1]) not in (float, type(None))
+    ):
+        raise FileFormatError(
+            f"The file's header gives {value!r} for the batch norm {name}; eps and momentum are two numbers."
+        )
     return value[0], value[1]
 
 
@@ -151,5 +192,7 @@ def _field(data: Mapping[str, Any], key: str, kind: type[_T]) -> _T:
         raise FileFormatError(f"The file's header has no {key!r}.")
     value = data[key]
     if type(value) is not kind:
-        raise FileFormatError(f"The file's header has {type(value).__name__} for {key!r}; prunus writes {kind.__name__}.")
+        raise FileFormatError(
+            f"The file's header has {type(value).__name__} for {key!r}; prunus writes {kind.__name__}."
+        )
     return value

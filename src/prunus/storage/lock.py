@@ -91,7 +91,9 @@ def check_folder(folder: Path) -> None:
     """Raise ConfigError if a folder cannot be made or written to."""
     place = next((one for one in (folder, *folder.absolute().parents) if os.path.lexists(one)), folder)
     if not place.is_dir():
-        raise ConfigError(f"{place} is {'a file' if place.exists() else 'a broken link'}: the results need a folder.")
+        raise ConfigError(
+            f"{place} is {'a file' if place.exists() else 'a broken link'}: the results need a folder."
+        )
     if not os.access(place, os.W_OK):
         raise ConfigError(f"{place} cannot be written to: choose another folder for the results.")
 
@@ -113,7 +115,9 @@ def _make(folder: Path) -> list[Path]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ConfigError(f"{folder} cannot be made ({error.strerror or error}): choose another folder for the results.") from error
+        raise ConfigError(
+            f"{folder} cannot be made ({error.strerror or error}): choose another folder for the results."
+        ) from error
     return missing
 
 
@@ -122,7 +126,9 @@ def _tidy(folder: Path) -> None:
     try:
         fileset.finish(folder)
     except OSError as error:
-        raise FileFormatError(f"{folder} holds files of a killed run that cannot be brought to their places ({error.strerror or error}).") from error
+        raise FileFormatError(
+            f"{folder} holds files of a killed run that cannot be brought to their places ({error.strerror or error})."
+        ) from error
     sweep(folder)
 
 
@@ -150,7 +156,9 @@ def _acquire(file: Path, what: Path, ours: bool) -> int:
         try:
             handle = os.open(file, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
-            raise ConfigError(f"{file.parent} cannot be written to ({error.strerror or error}): choose another folder for the results.") from error
+            raise ConfigError(
+                f"{file.parent} cannot be written to ({error.strerror or error}): choose another folder for the results."
+            ) from error
         free = claim(handle)
         if free is False:
             os.close(handle)
@@ -161,7 +169,9 @@ def _acquire(file: Path, what: Path, ours: bool) -> int:
                 os.write(handle, json.dumps({"process": os.getpid(), "command": _command()}).encode())
             return handle
         os.close(handle)  # its holder has just removed it
-    raise ConfigError(f"{what} is being written by another run{_holder(file)}: wait for its end, or choose another place.")
+    raise ConfigError(
+        f"{what} is being written by another run{_holder(file)}: wait for its end, or choose another place."
+    )
 
 
 def _same(handle: int, file: Path) -> bool:

@@ -80,12 +80,32 @@ masked_scatter_ scatter_ scatter_add_ scatter_reduce_ cumsum_ cumprod_ detach_
 """
 # Only in some of their forms: how often is a number here, not a tensor.
 _FORMS = {"repeat_interleave": ("self_int",)}
-_GROUPS = (_POINTWISE, _COPIES, _SHAPES, _INDEXED, _REDUCTIONS, _PRODUCTS, _SPATIAL, _NORMS, _FOURIER, _NEW, _IN_PLACE)
+_GROUPS = (
+    _POINTWISE,
+    _COPIES,
+    _SHAPES,
+    _INDEXED,
+    _REDUCTIONS,
+    _PRODUCTS,
+    _SPATIAL,
+    _NORMS,
+    _FOURIER,
+    _NEW,
+    _IN_PLACE,
+)
 
 # What a tensor's type and device are, for operators that make others like it.
-_KINDS: dict[str, torch._ops.OpOverload] = {f"prim.{name}.default": getattr(torch.ops.prim, name).default for name in ("dtype", "device")}
+_KINDS: dict[str, torch._ops.OpOverload] = {
+    f"prim.{name}.default": getattr(torch.ops.prim, name).default for name in ("dtype", "device")
+}
 
-OPERATORS: frozenset[str] = frozenset((*(name for group in _GROUPS for name in group.split()), *(f"{name}_" for name in _POINTWISE.split()), *_FORMS))
+OPERATORS: frozenset[str] = frozenset(
+    (
+        *(name for group in _GROUPS for name in group.split()),
+        *(f"{name}_" for name in _POINTWISE.split()),
+        *_FORMS,
+    )
+)
 
 
 def operator_named(target: str) -> torch._ops.OpOverload:
@@ -94,12 +114,16 @@ def operator_named(target: str) -> torch._ops.OpOverload:
         return _KINDS[target]
     parts = target.split(".")
     if len(parts) != 3 or parts[0] != "aten" or parts[1] not in OPERATORS:
-        raise FileFormatError(f"The traced graph calls {target[:100]!r}, which is not one of the operators that a file of prunus may call.")
+        raise FileFormatError(
+            f"The traced graph calls {target[:100]!r}, which is not one of the operators that a file of prunus may call."
+        )
     packet = getattr(torch.ops.aten, parts[1], None)
     forms = _FORMS.get(parts[1], packet.overloads()) if packet is not None else ()
     found = getattr(packet, parts[2], None) if parts[2] in forms else None
     if not isinstance(found, torch._ops.OpOverload) or any(a.is_out for a in found._schema.arguments):
-        raise FileFormatError(f"The traced graph calls {target[:100]!r}, a form of {parts[1]} that a file of prunus may not call.")
+        raise FileFormatError(
+            f"The traced graph calls {target[:100]!r}, a form of {parts[1]} that a file of prunus may not call."
+        )
     return found
 
 

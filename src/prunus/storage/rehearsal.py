@@ -28,7 +28,11 @@ MOST_INPUTS = 1 << 22
 TOGETHER = 16
 _MOST_PIECES = 1 << 12
 _CALLS_PER_NODE, _LEAST_CALLS = 64, 1 << 14
-_INTO_PIECES = {torch.ops.aten.unbind.int: 1, torch.ops.aten.split.Tensor: 2, torch.ops.aten.unsafe_split.Tensor: 2}  # to the place of their axis
+_INTO_PIECES = {
+    torch.ops.aten.unbind.int: 1,
+    torch.ops.aten.split.Tensor: 2,
+    torch.ops.aten.unsafe_split.Tensor: 2,
+}  # to the place of their axis
 
 
 def rehearse(model: TracedModule, inputs: str) -> None:
@@ -41,9 +45,13 @@ def rehearse(model: TracedModule, inputs: str) -> None:
     try:
         arguments = rebuild_inputs(inputs)
     except PlanError as error:
-        raise FileFormatError(f"The traced model does not say what it is called with ({clause(error)}).") from error
+        raise FileFormatError(
+            f"The traced model does not say what it is called with ({clause(error)})."
+        ) from error
     numbers = sum(tensor.numel() for tensor in (*model.parameters(), *model.buffers()))
-    room = LEAST_ROOM + GROWTH * (numbers + min(MOST_INPUTS, sum(tensor.numel() for tensor in tensors_in(arguments))))
+    room = LEAST_ROOM + GROWTH * (
+        numbers + min(MOST_INPUTS, sum(tensor.numel() for tensor in tensors_in(arguments)))
+    )
     problem: Exception | None = None
     for given in in_types_of(model, arguments):
         runner = _Runner(model, room)

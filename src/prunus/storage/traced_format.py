@@ -51,7 +51,10 @@ def traced_from_data(data: Traced, tensors: Mapping[str, Tensor], device: torch.
 def rehearse_data(data: Traced, tensors: Mapping[str, Tensor]) -> None:
     """Build the model without data and run it once; raises FileFormatError where that fails."""
     meta = torch.device("meta")
-    rehearse(_built(data, {name: torch.empty_like(tensor, device=meta) for name, tensor in tensors.items()}, meta), data.inputs)
+    rehearse(
+        _built(data, {name: torch.empty_like(tensor, device=meta) for name, tensor in tensors.items()}, meta),
+        data.inputs,
+    )
 
 
 def _built(data: Traced, tensors: Mapping[str, Tensor], device: torch.device) -> TracedModule:
@@ -69,11 +72,15 @@ def _built(data: Traced, tensors: Mapping[str, Tensor], device: torch.device) ->
                 owner.register_parameter(key, parameters[source])
         for name, (eps, momentum) in data.norms.items():
             install_batch_norm(shell, name, momentum, eps)
-        return TracedModule(shell, graph_from_data(data.graph, data.places, data.norms, device), data.inputs, data.lengths)
+        return TracedModule(
+            shell, graph_from_data(data.graph, data.places, data.norms, device), data.inputs, data.lengths
+        )
     except FileFormatError:
         raise
     except Exception as error:  # registering, compiling: whatever the data hold, the file is to blame
-        raise FileFormatError(f"Its traced model cannot be built ({type(error).__name__}: {clause(error)}).") from error
+        raise FileFormatError(
+            f"Its traced model cannot be built ({type(error).__name__}: {clause(error)})."
+        ) from error
 
 
 def _container(shell: nn.Module, parts: list[str]) -> nn.Module:

@@ -24,14 +24,22 @@ _LEFT_OUT = "prunus_left_out"  # on a model, the names of the modules that are t
 
 def residual_blocks(model: nn.Module, graph: ChannelGraph) -> tuple[str, ...]:
     """Names of the smallest modules that are the identity, on random inputs and to the last bit, once all their parameters are zero."""
-    modules = {name: module for name, module in walk(model).items() if name and any(True for _ in module.parameters())}
+    modules = {
+        name: module
+        for name, module in walk(model).items()
+        if name and any(True for _ in module.parameters())
+    }
     calls: dict[str, list[Any]] = {name: [] for name in modules}
 
     def see(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls[name].append(args[0].clone() if len(args) == 1 and isinstance(args[0], Tensor) and not kwargs else None)
+        calls[name].append(
+            args[0].clone() if len(args) == 1 and isinstance(args[0], Tensor) and not kwargs else None
+        )
 
     hooks = [
-        module.register_forward_pre_hook(lambda _, args, kwargs, name=name: see(name, args, kwargs), with_kwargs=True)
+        module.register_forward_pre_hook(
+            lambda _, args, kwargs, name=name: see(name, args, kwargs), with_kwargs=True
+        )
         for name, module in modules.items()
     ]
     try:
@@ -42,7 +50,11 @@ def residual_blocks(model: nn.Module, graph: ChannelGraph) -> tuple[str, ...]:
     found: list[str] = []
     for name in reversed(modules):  # inner modules come after those around them
         alone = len(calls[name]) == 1 and calls[name][0] is not None
-        if alone and not any(inner.startswith(f"{name}.") for inner in found) and _is_identity_without_parameters(modules[name], calls[name][0]):
+        if (
+            alone
+            and not any(inner.startswith(f"{name}.") for inner in found)
+            and _is_identity_without_parameters(modules[name], calls[name][0])
+        ):
             found.append(name)
     return tuple(reversed(found))
 

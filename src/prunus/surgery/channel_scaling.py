@@ -57,11 +57,16 @@ class ChannelFactors:
         PlanError: a parameter is shared by several modules, or a batch norm without scale and shift is behind channels.
     """
 
-    def __init__(self, model: nn.Module, graph: ChannelGraph, numbers: nn.Module, product: Product = torch.mul) -> None:
+    def __init__(
+        self, model: nn.Module, graph: ChannelGraph, numbers: nn.Module, product: Product = torch.mul
+    ) -> None:
         self.makers = makers(model, graph)
         device = next(iter(named_tensors(model).values())).device
         once = _Once(numbers.to(device))
-        self._hooks = [model.register_forward_pre_hook(once.begin), model.register_forward_hook(once.end, always_call=True)]
+        self._hooks = [
+            model.register_forward_pre_hook(once.begin),
+            model.register_forward_hook(once.end, always_call=True),
+        ]
         self._multiplied = [_Multiplied(once, maker.axis, product).to(device) for maker in self.makers]
         for (module, name, _), multiplied in zip(self.makers, self._multiplied):
             parametrize.register_parametrization(module, name, multiplied)
@@ -73,7 +78,9 @@ class ChannelFactors:
         for multiplied in self._multiplied:
             multiplied.trace = 0.0
         for module, name, _ in self.makers:
-            if parametrize.is_parametrized(module, name):  # a parameter with channels along two axes comes twice
+            if parametrize.is_parametrized(
+                module, name
+            ):  # a parameter with channels along two axes comes twice
                 parametrize.remove_parametrizations(module, name, leave_parametrized=True)
 
 
@@ -109,7 +116,11 @@ class _Multiplied(nn.Module):
 
     def forward(self, tensor: Tensor) -> Tensor:
         numbers = on_slots(self.numbers(), self.channels, tensor, self.dim)
-        made = self.product(tensor - self.neutral, numbers) + self.neutral if self.neutral else self.product(tensor, numbers)
+        made = (
+            self.product(tensor - self.neutral, numbers) + self.neutral
+            if self.neutral
+            else self.product(tensor, numbers)
+        )
         return made + self.trace * (numbers == 0) if self.trace else made
 
 
@@ -122,11 +133,19 @@ def on_slots(numbers: Tensor, channels: Tensor, like: Tensor, dim: int) -> Tenso
 def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
     """Every parameter that makes channels, but for those in front of a batch norm; the errors are those of `ChannelFactors`."""
     modules = walk(model)
-    undone = {name for name, norm in norms_behind(graph).items() if norm and getattr(modules[norm], "affine", False)}
+    undone = {
+        name for name, norm in norms_behind(graph).items() if norm and getattr(modules[norm], "affine", False)
+    }
     for axis in graph.axes:
         owner, _, name = axis.name.rpartition(".")
-        if name == "running_mean" and not getattr(modules[owner], "affine", True) and (axis.channels >= 0).any():
-            raise PlanError(f"{owner} is a batch norm without scale and shift, which would undo the weights of its channels.")
+        if (
+            name == "running_mean"
+            and not getattr(modules[owner], "affine", True)
+            and (axis.channels >= 0).any()
+        ):
+            raise PlanError(
+                f"{owner} is a batch norm without scale and shift, which would undo the weights of its channels."
+            )
     owners: dict[int, int] = {}
     for module in modules.values():
         for parameter in module._parameters.values():
@@ -136,10 +155,14 @@ def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
         owner, _, name = axis.name.rpartition(".")
         if not (axis.zeroed and axis.is_parameter and (axis.channels >= 0).any()):
             continue
-        if axis.produces and owner in undone:  # a slice that reads a channel is not undone, whatever is behind it
+        if (
+            axis.produces and owner in undone
+        ):  # a slice that reads a channel is not undone, whatever is behind it
             continue
         if owners[id(modules[owner]._parameters[name])] > 1:
-            raise PlanError(f"{axis.name} is shared by several modules, so its channels can have no weights of their own.")
+            raise PlanError(
+                f"{axis.name} is shared by several modules, so its channels can have no weights of their own."
+            )
         found.append(Maker(modules[owner], name, axis))
     return found
 

@@ -78,14 +78,19 @@ def compact(
     model = unwrap(model)
     with collector_paused():
         graph = graph_for(model, plan)
-        built = _build(model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer, norms)
+        built = _build(
+            model, graph, plan if plan.graph is graph else replace(plan, graph=graph), prefer, norms
+        )
         origin = _origin(model, graph, built)
     object.__setattr__(built.model, "prunus", origin)
     if check:
         found = verification(model, built.plan, built.model, trained=built.trained, quick=True)
         object.__setattr__(built.model, "prunus", replace(origin, verification=found))
     if any(vars(module).get("_compiled_call_impl") is not None for module in model.modules()):
-        warnings.warn("The model was compiled in place; the compact one is not, so call its compile() too.", stacklevel=3)
+        warnings.warn(
+            "The model was compiled in place; the compact one is not, so call its compile() too.",
+            stacklevel=3,
+        )
     if optimizer is not None:
         transfer(optimizer, model, built.model, built.surgery.slices)
     return built.model
@@ -123,7 +128,11 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     if small is not None:
         return _Built(small, _noted(plan, graph, surgery), "eager", surgery)
     noted = plan if norms == "original" else _noted(plan, graph, surgery)
-    traced = compact_traced(model, graph, plan, norms) if prefer == "auto" and (graph.training is None or noted.exact) else None
+    traced = (
+        compact_traced(model, graph, plan, norms)
+        if prefer == "auto" and (graph.training is None or noted.exact)
+        else None
+    )
     trained = _trained(model, noted, traced) if traced is not None else None
     apart = _apart(graph, trained) if traced is not None else ""
     usable = traced is not None and not apart
@@ -131,7 +140,10 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
         return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
     small, less, lesser = _eager_with_less(model, graph, plan, norms, failure)
     if traced is not None and usable and less.removed < _ENOUGH * plan.removed:
-        warnings.warn(f"The compact {type(model).__name__} {_tied(traced)}; inputs of other sizes are refused.", stacklevel=4)
+        warnings.warn(
+            f"The compact {type(model).__name__} {_tied(traced)}; inputs of other sizes are refused.",
+            stacklevel=4,
+        )
         return _Built(traced.train(model.training), noted, "traced", Surgery(surgery.slices), trained)
     apart = apart or (f"its traced graph {_tied(traced)}" if traced is not None else "")
     warnings.warn(_said(plan, less, graph, failure, prefer, apart), stacklevel=4)
@@ -140,7 +152,9 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
 
 def _tied(traced: TracedModule) -> str:
     """Which inputs a traced graph takes, that does not take all."""
-    shapes = " and ".join(f"({', '.join('any' if n is None else str(n) for n in lengths)})" for lengths in traced.lengths)
+    shapes = " and ".join(
+        f"({', '.join('any' if n is None else str(n) for n in lengths)})" for lengths in traced.lengths
+    )
     return f"takes inputs of shape {shapes} only, since the forward makes numbers or conditions of these sizes in Python"
 
 
@@ -151,14 +165,20 @@ def _repeats_itself(graph: ChannelGraph) -> bool:
 
 def _trained(model: nn.Module, plan: Plan, traced: nn.Module) -> TrainDifference | None:
     """How a traced graph trains, which does not know of everything, such as gradients of its own; None if that cannot be said."""
-    return compare_training(model, plan, mask(model, plan), traced, random_inputs(model, plan)) if plan.exact else None
+    return (
+        compare_training(model, plan, mask(model, plan), traced, random_inputs(model, plan))
+        if plan.exact
+        else None
+    )
 
 
 def _apart(graph: ChannelGraph, trained: TrainDifference | None) -> str:
     """How a traced graph would train otherwise than the model does; "" if it would not."""
     if trained is None:
         return "" if graph.training is None else "its traced graph knows of eval mode alone"
-    return "" if trained.same else f"its traced graph would train in another way ({trained.fails or trained.of})"
+    return (
+        "" if trained.same else f"its traced graph would train in another way ({trained.fails or trained.of})"
+    )
 
 
 def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
@@ -167,10 +187,14 @@ def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
     return replace(plan, notes=tuple(dict.fromkeys((*plan.notes, *notes)))) if notes else plan
 
 
-def _said(plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None, prefer: Prefer, apart: str) -> str:
+def _said(
+    plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None, prefer: Prefer, apart: str
+) -> str:
     """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes and only that was asked for."""
     graph = graph if failure is None or failure.graph is None else failure.graph
-    record = graph.records[failure.index] if failure is not None and failure.index < len(graph.records) else None
+    record = (
+        graph.records[failure.index] if failure is not None and failure.index < len(graph.records) else None
+    )
     place = f" ({record.operator}, {record.where})" if record is not None else ""
     if not less.removed and prefer == "eager":
         raise CompactError(
@@ -218,11 +242,15 @@ def _eager_with_less(
     plan = make_plan(graph, np.zeros_like(removed))
     small, surgery, failure = _eager(model, graph, plan, norms)
     if small is None:
-        raise CompactError(f"The forward of {type(model).__name__} does not repeat itself on the same inputs ({failure}).")
+        raise CompactError(
+            f"The forward of {type(model).__name__} does not repeat itself on the same inputs ({failure})."
+        )
     return small, plan, surgery
 
 
-def _channels_at(graph: ChannelGraph, failure: MismatchError | None, removed: NDArray[np.bool_]) -> NDArray[np.bool_]:
+def _channels_at(
+    graph: ChannelGraph, failure: MismatchError | None, removed: NDArray[np.bool_]
+) -> NDArray[np.bool_]:
     """All channels of the groups that an operator, or any other at the same line of the same class, sees; if it sees none, those before it do.
 
     A number made of a width may stand where that width is gone, as in (q @ k) / sqrt(width).
@@ -235,7 +263,14 @@ def _channels_at(graph: ChannelGraph, failure: MismatchError | None, removed: ND
             found |= _seen_at(graph, graph.records[index], removed)
         if found.any() or not indices:
             return found
-        indices = sorted({origin[0] for index in indices for origin in graph.wiring[index] if origin is not None and origin[0] >= 0})
+        indices = sorted(
+            {
+                origin[0]
+                for index in indices
+                for origin in graph.wiring[index]
+                if origin is not None and origin[0] >= 0
+            }
+        )
     return np.zeros_like(removed)
 
 
@@ -257,7 +292,9 @@ def apply_folds(model: nn.Module, small: nn.Module, moves: Sequence[Fold], surge
     with torch.no_grad():
         for fold in moves:
             prefix = f"{fold.module}." if fold.module else ""
-            shift = folded_shift(tensors[f"{prefix}weight"], fold, surgery.slices.get(f"{prefix}weight", {}).get(0))
+            shift = folded_shift(
+                tensors[f"{prefix}weight"], fold, surgery.slices.get(f"{prefix}weight", {}).get(0)
+            )
             layer = small.get_submodule(fold.module)
             if layer.bias is None:
                 layer.bias = nn.Parameter(shift.clone(), requires_grad=layer.weight.requires_grad)

@@ -29,11 +29,15 @@ def compose(model: nn.Module, first: Plan, second: Plan) -> Plan:
     for group in second.groups:
         channels = axes.get((group.parameter, group.dim))
         if channels is None:
-            raise PlanError(f"The second plan removes slots of {group.parameter}, which {type(model).__name__} does not have.")
+            raise PlanError(
+                f"The second plan removes slots of {group.parameter}, which {type(model).__name__} does not have."
+            )
         kept = slices.get(group.parameter, {}).get(group.dim)
         left = channels if kept is None else channels[kept]
         if group.removed and (max(group.removed) >= len(left) or (left[list(group.removed)] < 0).any()):
-            raise PlanError(f"The second plan removes slots of {group.parameter} that the first one does not leave; it is for another model.")
+            raise PlanError(
+                f"The second plan removes slots of {group.parameter} that the first one does not leave; it is for another model."
+            )
         removed[left[list(group.removed)]] = True
     return make_plan(graph, removed)
 
@@ -74,11 +78,18 @@ def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) ->
         removed[channels[slots[lost]]] = True
         kept[place] = slots[~lost]
     slices = slices_of(dense, removed)
-    if any(not np.array_equal(slices.get(name, {}).get(dim, np.arange(len(axes[name, dim].channels))), slots) for (name, dim), slots in kept.items()):
+    if any(
+        not np.array_equal(slices.get(name, {}).get(dim, np.arange(len(axes[name, dim].channels))), slots)
+        for (name, dim), slots in kept.items()
+    ):
         return None
     sizes = {(rebind.module, rebind.name): rebind for rebind in (*origin.surgery.rebinds, *surgery.rebinds)}
     again = {width.module for width in surgery.widths}
     widths = (*(width for width in origin.surgery.widths if width.module not in again), *surgery.widths)
     both = make_plan(dense, removed, plan.trials, plan.timings)
-    notes = tuple(dict.fromkeys((*both.notes, *origin.plan.notes, *plan.notes)))  # a step that was not exact cannot be made so by another
-    return replace(both, notes=notes), Surgery(slices, tuple(sizes.values()), widths=widths, remaps=remaps_of(dense, removed))
+    notes = tuple(
+        dict.fromkeys((*both.notes, *origin.plan.notes, *plan.notes))
+    )  # a step that was not exact cannot be made so by another
+    return replace(both, notes=notes), Surgery(
+        slices, tuple(sizes.values()), widths=widths, remaps=remaps_of(dense, removed)
+    )

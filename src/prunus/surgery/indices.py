@@ -39,12 +39,20 @@ def renumbered(values: Tensor, size: int, kept: NDArray[np.int64]) -> Tensor:
 def remaps_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Remap, ...]:
     """Every buffer that is used as an index of an axis that loses slots."""
     found: dict[str, Remap] = {}
-    starts = {s.starts[0]: s for s in graph.sources if not s.is_parameter and s.tensor.dim() == 1 and s.starts[0] != UNPAINTED}
+    starts = {
+        s.starts[0]: s
+        for s in graph.sources
+        if not s.is_parameter and s.tensor.dim() == 1 and s.starts[0] != UNPAINTED
+    }
     for record in graph.records if removed.any() else ():
         for layer, index in _picked(record):
             source = starts.get(int(index.labels.min()))
             kept = np.flatnonzero(graph.stays(layer.labels, removed))
-            if source is not None and len(kept) < len(layer.labels) and np.array_equal(np.sort(index.labels), source.colours(0)):
+            if (
+                source is not None
+                and len(kept) < len(layer.labels)
+                and np.array_equal(np.sort(index.labels), source.colours(0))
+            ):
                 found[source.name] = Remap(source.name, len(layer.labels), kept)
     return tuple(found.values())
 
@@ -116,7 +124,9 @@ def _replace(module: nn.Module, nodes: fx.Graph, node: fx.Node, index: fx.Node, 
     name = f"_slots_of_{node.name}"
     module.register_buffer(name, constant, persistent=False)
     with nodes.inserting_before(node):
-        node.replace_input_with(index, nodes.create_node("get_attr", name))  # get_attr() looks the name up in another module
+        node.replace_input_with(
+            index, nodes.create_node("get_attr", name)
+        )  # get_attr() looks the name up in another module
     unread = [index]
     while unread:
         last = unread.pop()

@@ -32,7 +32,9 @@ def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Modul
                 )
             moved.append(new[name])
             if parameter in optimizer.state:
-                state[new[name]] = {k: _sliced(v, parameter, name, slices) for k, v in optimizer.state[parameter].items()}
+                state[new[name]] = {
+                    k: _sliced(v, parameter, name, slices) for k, v in optimizer.state[parameter].items()
+                }
         groups.append(moved)
     held = {id(p) for moved in groups for p in moved}
     for name, parameter in new.items():
@@ -47,24 +49,36 @@ def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Modul
 def _refuse_own_lists(optimizer: torch.optim.Optimizer) -> None:
     """Raises CompactError for optimisers that keep parameters, or state that mixes their slots, where nobody can slice it."""
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
-    lists = [name for name, value in vars(optimizer).items() if name not in ("param_groups", "state", "defaults") and _names_parameters(value, held)]
+    lists = [
+        name
+        for name, value in vars(optimizer).items()
+        if name not in ("param_groups", "state", "defaults") and _names_parameters(value, held)
+    ]
     mixed = [
         key
         for parameter, state in optimizer.state.items()
         for key, value in state.items()
-        if isinstance(value, (list, dict)) or (isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape)
+        if isinstance(value, (list, dict))
+        or (isinstance(value, Tensor) and value.numel() > 1 and value.shape != parameter.shape)
     ]
-    for kept, what in ((lists, "keeps a list of parameters of its own"), (mixed, "keeps state that mixes the slots of a parameter")):
+    for kept, what in (
+        (lists, "keeps a list of parameters of its own"),
+        (mixed, "keeps state that mixes the slots of a parameter"),
+    ):
         if kept:
             kind = type(optimizer).__name__
-            raise CompactError(f"{kind} {what} ({kept[0]}), which cannot follow the channels; make a new {kind} for the compact model instead.")
+            raise CompactError(
+                f"{kind} {what} ({kept[0]}), which cannot follow the channels; make a new {kind} for the compact model instead."
+            )
 
 
 def _names_parameters(value: Any, held: set[int]) -> bool:
     return isinstance(value, (list, tuple)) and any(id(one) in held for one in value)
 
 
-def _beside_its_weight(groups: list[list[nn.Parameter]], new: dict[str, nn.Parameter], name: str) -> list[nn.Parameter]:
+def _beside_its_weight(
+    groups: list[list[nn.Parameter]], new: dict[str, nn.Parameter], name: str
+) -> list[nn.Parameter]:
     """The parameter group that trains the weight of the same layer, else the first."""
     weight = new.get(f"{name.rpartition('.')[0]}.weight")
     return next((moved for moved in groups if any(p is weight for p in moved)), groups[0])

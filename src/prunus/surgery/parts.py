@@ -36,7 +36,9 @@ def core(model: nn.Module, forward: Forward | None = None) -> nn.Module:
     Raises TraceError if no forward is given and the model is no such detector.
     """
     view = copy.copy(model)
-    view.__dict__["forward"] = partial(forward or _forward_of(model), view)  # is copied and pickled with the view that it runs
+    view.__dict__["forward"] = partial(
+        forward or _forward_of(model), view
+    )  # is copied and pickled with the view that it runs
     return view
 
 
@@ -46,7 +48,9 @@ def whole(model: nn.Module) -> nn.Module:
     Raises CompactError if the core was compacted by its trace, which has no other forward; `compact(..., prefer="eager")` keeps the class.
     """
     if isinstance(model, TracedModule):
-        raise CompactError("This compact core is a traced graph, without the model's own forward; compact it with prefer='eager'.")
+        raise CompactError(
+            "This compact core is a traced graph, without the model's own forward; compact it with prefer='eager'."
+        )
     view = copy.copy(model)
     view.__dict__.pop("forward", None)
     return view
@@ -61,9 +65,13 @@ def is_core(model: nn.Module) -> bool:
 def _forward_of(model: nn.Module) -> Forward:
     if all(isinstance(getattr(model, name, None), nn.Module) for name in ("backbone", "rpn", "roi_heads")):
         return _run_regions
-    if all(isinstance(getattr(model, name, None), nn.Module) for name in ("backbone", "head", "anchor_generator")):
+    if all(
+        isinstance(getattr(model, name, None), nn.Module) for name in ("backbone", "head", "anchor_generator")
+    ):
         return _run_head
-    raise TraceError(f"{type(model).__name__} is not built as a detector of torchvision is; give forward=, a function that runs its parts.")
+    raise TraceError(
+        f"{type(model).__name__} is not built as a detector of torchvision is; give forward=, a function that runs its parts."
+    )
 
 
 def _features(model: Any, images: Tensor) -> dict[str, Tensor]:
@@ -79,7 +87,10 @@ def _run_head(model: Any, images: Tensor) -> Any:
 def _run_regions(model: Any, images: Tensor) -> list[Any]:
     """Two stages: the proposals' head on all feature maps, the others on regions of them."""
     features, heads = _features(model, images), model.roi_heads
-    outputs = [model.rpn.head(list(features.values())), heads.box_predictor(heads.box_head(_regions(heads.box_roi_pool, features)))]
+    outputs = [
+        model.rpn.head(list(features.values())),
+        heads.box_predictor(heads.box_head(_regions(heads.box_roi_pool, features))),
+    ]
     for kind in ("mask", "keypoint"):
         pool = getattr(heads, f"{kind}_roi_pool", None)
         if pool is not None:

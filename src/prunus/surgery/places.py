@@ -19,7 +19,12 @@ _MOST = 1000  # entries of one container; tables of data are no sizes
 
 def sizes_of(module: nn.Module) -> dict[str, Any]:
     """Every whole number from 1 on, and every list of such, by its place."""
-    return {name: value for key, held in vars(module).items() if key not in _OF_MODULES for name, value in _sizes(key, held, _DEEPEST)}
+    return {
+        name: value
+        for key, held in vars(module).items()
+        if key not in _OF_MODULES
+        for name, value in _sizes(key, held, _DEEPEST)
+    }
 
 
 def size_at(module: nn.Module, place: str) -> Any:
@@ -78,5 +83,7 @@ def _replaced(value: Any, keys: list[str], new: Any) -> Any:
         result = type(value)(value)
         result[keys[0]] = _replaced(value[keys[0]], keys[1:], new)
         return result
-    items = [_replaced(held, keys[1:], new) if str(index) == keys[0] else held for index, held in enumerate(value)]
+    items = [
+        _replaced(held, keys[1:], new) if str(index) == keys[0] else held for index, held in enumerate(value)
+    ]
     return type(value)(*items) if hasattr(value, "_fields") else type(value)(items)

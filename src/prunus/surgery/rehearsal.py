@@ -24,7 +24,17 @@ from prunus.paint.graph import ChannelGraph, Origin
 from prunus.paint.model_copy import meta_twin, named_tensors, tensors_in_modules
 from prunus.paint.painter import Painter, Tensors, shape_of_call, tensors_of
 from prunus.paint.records import Centre, Labels, Layer, Paint, Record, zeros_like
-from prunus.paint.rules import RULES, contraction, fallback, is_pointwise, normalisation, order, reduction, spatial, windows
+from prunus.paint.rules import (
+    RULES,
+    contraction,
+    fallback,
+    is_pointwise,
+    normalisation,
+    order,
+    reduction,
+    spatial,
+    windows,
+)
 from prunus.paint.source import Source, colours_of
 from prunus.paint.state import restore_state
 from prunus.paint.trace import map_tensors, run, tell_numbers, to_meta
@@ -35,7 +45,19 @@ from prunus.surgery.slicing import Surgery, changed, rebind_attributes
 _WITH_NUMBERS = frozenset({"addmm", "baddbmm", "addmv", "addbmm", "addr", "full_like"})  # whole ones, too
 # Operators whose arguments name axes, strides and numbers, but no slots along an axis.
 _RULED = (contraction, normalisation, reduction, order, spatial, windows)
-_MOVING = ("permute", "transpose", "t", "cat", "stack", "clone", "detach", "alias", "_to_copy", "contiguous", "dropout")
+_MOVING = (
+    "permute",
+    "transpose",
+    "t",
+    "cat",
+    "stack",
+    "clone",
+    "detach",
+    "alias",
+    "_to_copy",
+    "contiguous",
+    "dropout",
+)
 _SLOTLESS = frozenset({*_MOVING, *(name for rules in _RULED for name in rules.RULES)})
 # Arguments that the shapes of operands and results leave no choice: groups, normalized_shape, channels.
 _IMPLIED = {"convolution": {8}, "native_layer_norm": {1}, "_fused_rms_norm": {1}, "native_group_norm": {4, 6}}
@@ -69,7 +91,9 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     def __post_init__(self) -> None:
         super().__post_init__()
         self.next_colour = len(self.graph.component_of_colour)
-        self.owned = colours_of(self.graph.sources)  # a component is known by its smallest colour, and parameters have the first ones
+        self.owned = colours_of(
+            self.graph.sources
+        )  # a component is known by its smallest colour, and parameters have the first ones
         self._first_wild = self.next_colour
         self._stays = self.graph.stays(slice(None), self.removed)
 
@@ -86,10 +110,15 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         source = self._sources.pop(id(tensor), None)
         if source is not None:
             colours = [source.colours(axis) for axis in range(tensor.dim())]
-            self._unpainted[id(tensor)] = tuple(Layer(axis, labels, zeros_like(labels)) for axis, labels in enumerate(colours))
+            self._unpainted[id(tensor)] = tuple(
+                Layer(axis, labels, zeros_like(labels)) for axis, labels in enumerate(colours)
+            )
         dense = self._unpainted.pop(id(tensor), None)
         if dense is not None:
-            self.set_paint(tensor, tuple(Layer(y.axis, self.left(y.labels), zeros_like(self.left(y.labels))) for y in dense))
+            self.set_paint(
+                tensor,
+                tuple(Layer(y.axis, self.left(y.labels), zeros_like(self.left(y.labels))) for y in dense),
+            )
         return super().paint_of(tensor)
 
     def set_paint(self, tensor: Tensor, paint: Paint) -> None:
@@ -117,7 +146,10 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         """Components of the slots that should be left of a dense axis."""
         found = self._left.get(id(labels))
         if found is None:
-            self._left[id(labels)] = found = (labels, self.graph.component_of_colour[labels[self._stays[labels]]])
+            self._left[id(labels)] = found = (
+                labels,
+                self.graph.component_of_colour[labels[self._stays[labels]]],
+            )
         return found[1]
 
     # -- the short way ---------------------------------------------------------------------------------------------------------------------
@@ -145,17 +177,28 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     def _reads_what_is_left(self, index: int, dense: Record, args: Any, kwargs: dict[str, Any]) -> bool:
         """Whether operands come from where they came from, at least one of them from the inputs, and nothing else tells the two calls apart."""
-        if not _same_arguments(args, dense.args, _IMPLIED.get(dense.operator, ())) or (kwargs and not _same_options(kwargs, dense.kwargs)):
+        if not _same_arguments(args, dense.args, _IMPLIED.get(dense.operator, ())) or (
+            kwargs and not _same_options(kwargs, dense.kwargs)
+        ):
             return False
         tensors = tensors_of(args, kwargs)
         computed = False
         for tensor, origin in zip(tensors, self.graph.wiring[index], strict=True):
-            if origin is None or self._made.get(id(tensor)) != origin or not tensor.is_meta or id(tensor) in self.others:
+            if (
+                origin is None
+                or self._made.get(id(tensor)) != origin
+                or not tensor.is_meta
+                or id(tensor) in self.others
+            ):
                 return False
             computed = computed or id(tensor) not in self._fixed
         if not computed or (dense.operator.endswith("_") and id(tensors[0]) in self._fixed):
             return False
-        return dense.operator in _SLOTLESS or is_pointwise(dense.func, dense.operator) or _untouched(tensors, dense.tensors)
+        return (
+            dense.operator in _SLOTLESS
+            or is_pointwise(dense.func, dense.operator)
+            or _untouched(tensors, dense.tensors)
+        )
 
     def _has_left(self, mine: Tensor, dense: Tensor, paint: Paint) -> bool:
         """Whether a tensor has the shape that should be left of the dense one."""
@@ -186,15 +229,25 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         for position, (tensor, paint) in enumerate(zip(dense.outputs, dense.paints)):
             wanted = {x.axis: x.labels for x in paint} if _single(paint) else None
             self._compare(index, mine.outputs[position], tensor, wanted)
-            self._compare_values(index, mine.outputs[position], mine.values[position], dense.values[position], wanted or {})
+            self._compare_values(
+                index, mine.outputs[position], mine.values[position], dense.values[position], wanted or {}
+            )
             self._made[id(mine.outputs[position])] = (index, position)
 
     def _note_number(self, index: int, mine: Record, dense: Record) -> None:
         """A factor that depends on a size may be made up for; any other number may not."""
         before, after = _numbers(dense), _numbers(mine)
-        if mine.operator.rstrip("_") not in ("mul", "div") or len(mine.tensors) != 1 or len(before) != 1 or len(after) != 1 or after == [0]:
+        if (
+            mine.operator.rstrip("_") not in ("mul", "div")
+            or len(mine.tensors) != 1
+            or len(before) != 1
+            or len(after) != 1
+            or after == [0]
+        ):
             raise MismatchError(index, f"a number in {mine.operator} depends on a size")
-        self.numbers[index] = before[0] / after[0] if mine.operator.startswith("mul") else after[0] / before[0]
+        self.numbers[index] = (
+            before[0] / after[0] if mine.operator.startswith("mul") else after[0] / before[0]
+        )
 
     def _note_others(self, index: int, mine: Record) -> None:
         """A constant with other values than before may name slots, or be a factor that is made up for; any other result of it must be a constant."""
@@ -219,21 +272,30 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
             if len(labels) > 1:
                 got = have.get(axis)
                 # joined axes of length one carry no paint, so that nothing can be compared
-                unseen = got is None and (self.records[index].operator == "cat" or (labels == labels[0]).all())
+                unseen = got is None and (
+                    self.records[index].operator == "cat" or (labels == labels[0]).all()
+                )
                 same = unseen if got is None else ((got == labels) | (got >= self._first_wild)).all()
                 if not same:
                     raise MismatchError(index, f"other channels than expected along axis {axis}")
                 adopted.append(Layer(axis, labels, zeros_like(labels)))
         self.set_paint(mine, tuple(adopted))
 
-    def _compare_values(self, index: int, output: Tensor, mine: Tensor | None, dense: Tensor | None, wanted: dict[int, Labels]) -> None:
+    def _compare_values(
+        self, index: int, output: Tensor, mine: Tensor | None, dense: Tensor | None, wanted: dict[int, Labels]
+    ) -> None:
         """Constants must be what is left of the dense ones: one made of a width is not, but it may be an index or a factor."""
         if mine is None or dense is None:
             return
         for axis, labels in wanted.items():
             dense = dense.index_select(axis, torch.from_numpy(np.flatnonzero(self._stays[labels])))
         if mine.shape == dense.shape and not torch.equal(mine, dense):
-            single = mine.numel() == 1 and mine.is_floating_point() and bool(mine.isfinite().all()) and bool((mine != 0).all())
+            single = (
+                mine.numel() == 1
+                and mine.is_floating_point()
+                and bool(mine.isfinite().all())
+                and bool((mine != 0).all())
+            )
             if not single and (mine.is_floating_point() or mine.is_complex() or mine.dtype == torch.bool):
                 raise MismatchError(index, "a constant depends on a size")
             self.others[id(output)] = float(dense) / float(mine) if single else None
@@ -266,7 +328,9 @@ def _same_arguments(mine: Sequence[Any], dense: Sequence[Any], implied: Collecti
                 return False
         elif type(a) is not type(b):
             return False
-        elif isinstance(a, (list, tuple)) and a and not isinstance(a[0], (int, float)):  # tensors, or None in place of one
+        elif (
+            isinstance(a, (list, tuple)) and a and not isinstance(a[0], (int, float))
+        ):  # tensors, or None in place of one
             if not _same_arguments(a, b):
                 return False
         elif a != b and position not in implied:
@@ -280,7 +344,11 @@ def _same_options(mine: dict[str, Any], dense: dict[str, Any]) -> bool:
 
 def _numbers(record: Record) -> list[float]:
     """What an operator computes with: all numbers where it works slot by slot, else those that are not whole, which say no axis, size or slot."""
-    kinds = (int, float) if is_pointwise(record.func, record.operator) or record.operator in _WITH_NUMBERS else (float,)
+    kinds = (
+        (int, float)
+        if is_pointwise(record.func, record.operator) or record.operator in _WITH_NUMBERS
+        else (float,)
+    )
     found = []
     waiting: list[Any] = [record.args, list(record.kwargs.values())]
     while waiting:
@@ -295,29 +363,51 @@ def _numbers(record: Record) -> list[float]:
 def _indices(graph: ChannelGraph, surgery: Surgery) -> dict[str, Tensor]:
     """Buffers whose values are slots, as they are once channels are gone."""
     names = {remap.name for remap in surgery.remaps}
-    tensors = {name: tensor.detach().cpu() for name, tensor in named_tensors(graph.model).items() if name in names} if names else {}
-    return changed(tensors, {name: axes for name, axes in surgery.slices.items() if name in names}, surgery.remaps)
+    tensors = (
+        {name: tensor.detach().cpu() for name, tensor in named_tensors(graph.model).items() if name in names}
+        if names
+        else {}
+    )
+    return changed(
+        tensors, {name: axes for name, axes in surgery.slices.items() if name in names}, surgery.remaps
+    )
 
 
 def _as_now(graph: ChannelGraph) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """The example inputs, in the type that the model has by now: it may have been made double or half since it was traced."""
-    traced, now = (next((p.dtype for p in model.parameters() if p.is_floating_point()), None) for model in (graph.twin.model, graph.model))
+    traced, now = (
+        next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
+        for model in (graph.twin.model, graph.model)
+    )
     if now is None or traced == now:
         return graph.inputs
-    inputs: tuple[tuple[Any, ...], dict[str, Any]] = map_tensors(graph.inputs, lambda t: t.to(now) if t.dtype == traced else t)
+    inputs: tuple[tuple[Any, ...], dict[str, Any]] = map_tensors(
+        graph.inputs, lambda t: t.to(now) if t.dtype == traced else t
+    )
     return inputs
 
 
-def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) -> tuple[Surgery, MismatchError | None]:
+def rehearse(
+    graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery
+) -> tuple[Surgery, MismatchError | None]:
     """Whether the operated twin computes with exactly the channels that should be left, else where it first does not.
 
     The surgery comes back with what makes up for numbers that depend on a size.
     """
     dense = {source.name: source.tensor.shape for source in graph.sources}
-    shapes = {name: [len(axes[a]) if a in axes else n for a, n in enumerate(dense[name])] for name, axes in surgery.slices.items()}
+    shapes = {
+        name: [len(axes[a]) if a in axes else n for a, n in enumerate(dense[name])]
+        for name, axes in surgery.slices.items()
+    }
     values = _indices(graph, surgery)
     now = named_tensors(graph.model)
-    twin = meta_twin(graph.model, shapes | {name: dense[name] for name in graph.remade(now)}, values, graph.twin.training, now)
+    twin = meta_twin(
+        graph.model,
+        shapes | {name: dense[name] for name in graph.remade(now)},
+        values,
+        graph.twin.training,
+        now,
+    )
     restore_state(twin.modules, graph.state)
     rebind_attributes(twin.modules, surgery.rebinds)
     painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
@@ -330,11 +420,17 @@ def rehearse(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery) 
         run(painter, twin, to_meta(args), to_meta(kwargs), None if graph.watched else nullcontext())
     except TraceError as error:
         cause = error.__cause__
-        return surgery, cause if isinstance(cause, MismatchError) else MismatchError(len(painter.records), str(cause or error))
+        return surgery, cause if isinstance(cause, MismatchError) else MismatchError(
+            len(painter.records), str(cause or error)
+        )
     if len(painter.records) < len(graph.records):
         return surgery, MismatchError(len(painter.records), "fewer operators than before")
     rescales, helpless = rescales_for(graph, painter.numbers) if painter.numbers else ((), None)
-    failure = None if helpless is None else MismatchError(helpless, f"a number in {graph.records[helpless].operator} depends on a size")
+    failure = (
+        None
+        if helpless is None
+        else MismatchError(helpless, f"a number in {graph.records[helpless].operator} depends on a size")
+    )
     if failure is not None:
         failure.ran = True
     return replace(surgery, rescales=rescales), failure

@@ -64,7 +64,9 @@ def rescales_for(graph: ChannelGraph, numbers: Mapping[int, float]) -> tuple[tup
     return tuple(result.values()), None
 
 
-def _rows_in_front(graph: ChannelGraph, readers: Mapping[int, list[int]], index: int) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
+def _rows_in_front(
+    graph: ChannelGraph, readers: Mapping[int, list[int]], index: int
+) -> Iterator[tuple[tuple[str, ...], tuple[int, ...]]]:
     """Parameters and their rows that make what a record multiplies, and nothing else."""
     for producer, reader, operand in _producers(graph, readers, index, 0):
         rows = _rows_read_alone(graph, readers, producer, reader, operand)
@@ -81,7 +83,9 @@ def _readers(graph: ChannelGraph) -> dict[int, list[int]]:
     return result
 
 
-def _producers(graph: ChannelGraph, readers: Mapping[int, list[int]], index: int, operand: int) -> Iterator[tuple[_Producer, int, Tensor]]:
+def _producers(
+    graph: ChannelGraph, readers: Mapping[int, list[int]], index: int, operand: int
+) -> Iterator[tuple[_Producer, int, Tensor]]:
     """Operators with weights behind an operand of a record, if only slots are moved in between; with the record and the operand that reads them."""
     reader, read = index, graph.records[index].tensors[operand]
     origin, alone = graph.wiring[index][operand], True
@@ -89,7 +93,9 @@ def _producers(graph: ChannelGraph, readers: Mapping[int, list[int]], index: int
         record = graph.records[origin[0]]
         alone = alone and len(record.outputs) == 1 and len(readers[id(record.outputs[0])]) == 1
         if not _moves(record):
-            producer = _with_parameters(graph, readers, origin[0]) or _with_added_bias(graph, readers, origin[0])
+            producer = _with_parameters(graph, readers, origin[0]) or _with_added_bias(
+                graph, readers, origin[0]
+            )
             if producer is not None:
                 yield producer, reader, read
             elif record.operator in _PRODUCTS and alone:
@@ -120,7 +126,11 @@ def _with_parameters(graph: ChannelGraph, readers: Mapping[int, list[int]], inde
         return None
     origins = dict(zip(map(id, record.tensors), graph.wiring[index]))
     names = [_parameter(graph, readers, origins[id(weight)]) for weight in weights if weight is not None]
-    return _Producer(index, tuple(name for name in names if name), axis) if weights[0] is not None and all(names) else None
+    return (
+        _Producer(index, tuple(name for name in names if name), axis)
+        if weights[0] is not None and all(names)
+        else None
+    )
 
 
 def _with_added_bias(graph: ChannelGraph, readers: Mapping[int, list[int]], index: int) -> _Producer | None:
@@ -130,12 +140,18 @@ def _with_added_bias(graph: ChannelGraph, readers: Mapping[int, list[int]], inde
         return None
     origin, bias_origin = graph.wiring[index]
     bias = _parameter(graph, readers, bias_origin)
-    while origin is not None and origin[0] >= 0 and len(readers[id(graph.records[origin[0]].outputs[0])]) == 1:
+    while (
+        origin is not None and origin[0] >= 0 and len(readers[id(graph.records[origin[0]].outputs[0])]) == 1
+    ):
         before = graph.records[origin[0]]
         if before.operator not in _VIEWS:
             product = _with_parameters(graph, readers, origin[0]) if before.operator == "mm" else None
             same = product is not None and before.outputs[0].shape[-1] == record.outputs[0].shape[-1]
-            return _Producer(index, (*product.parameters, bias), record.outputs[0].dim() - 1) if product and bias and same else None
+            return (
+                _Producer(index, (*product.parameters, bias), record.outputs[0].dim() - 1)
+                if product and bias and same
+                else None
+            )
         origin = graph.wiring[origin[0]][0]
     return None
 
@@ -164,11 +180,15 @@ def _rows_read_alone(
     return tuple(sorted(mine)) if mine and not mine & others else None
 
 
-def _rows_read(graph: ChannelGraph, readers: Mapping[int, list[int]], producer: _Producer, index: int) -> Iterator[tuple[int, int, list[int]]]:
+def _rows_read(
+    graph: ChannelGraph, readers: Mapping[int, list[int]], producer: _Producer, index: int
+) -> Iterator[tuple[int, int, list[int]]]:
     """Send the numbers of the rows through everything that moves slots, and see who reads which, as which tensor."""
     out = graph.records[producer.record].outputs[0]
     shape = [n if axis == producer.axis else 1 for axis, n in enumerate(out.shape)]
-    found: dict[int, Tensor] = {id(out): torch.arange(out.shape[producer.axis]).reshape(shape).expand(out.shape)}
+    found: dict[int, Tensor] = {
+        id(out): torch.arange(out.shape[producer.axis]).reshape(shape).expand(out.shape)
+    }
     waiting = [(reader, id(out)) for reader in readers.get(id(out), [])]
     while waiting:
         reader, key = waiting.pop()

@@ -16,7 +16,9 @@ from prunus.surgery.rehearsal import MismatchError, rehearse
 from prunus.surgery.slicing import Rebind, Surgery
 
 
-def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, most: int) -> tuple[Surgery, MismatchError | None]:
+def fit_attributes(
+    graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, most: int
+) -> tuple[Surgery, MismatchError | None]:
     """Rebind integer attributes until the rehearsal succeeds, in `most` attempts; the best surgery found, and what still fails."""
     surgery, failure = _fitted(graph, removed, surgery, most)
     if failure is not None:
@@ -24,7 +26,9 @@ def fit_attributes(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Sur
     return surgery, failure
 
 
-def _fitted(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, most: int) -> tuple[Surgery, MismatchError | None]:
+def _fitted(
+    graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, most: int
+) -> tuple[Surgery, MismatchError | None]:
     surgery, failure = rehearse(graph, removed, surgery)
     attempts = 0
     while failure is not None and failure.index < len(graph.records):
@@ -41,7 +45,9 @@ def _fitted(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, m
     return surgery, failure
 
 
-def _candidates(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, index: int) -> Iterator[Surgery]:
+def _candidates(
+    graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, index: int
+) -> Iterator[Surgery]:
     """Surgeries in which attributes of the failing operator's module, or of one around it, follow the sizes that changed there.
 
     All fitting attributes of one module are tried together first, then each one alone. Several attributes of the same value stand for the lengths
@@ -61,20 +67,35 @@ def _candidates(graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surger
     yield from _of_children(graph, surgery, record.module, changes)
 
 
-def _of_children(graph: ChannelGraph, surgery: Surgery, path: str, changes: Sequence[tuple[int, int]]) -> Iterator[Surgery]:
+def _of_children(
+    graph: ChannelGraph, surgery: Surgery, path: str, changes: Sequence[tuple[int, int]]
+) -> Iterator[Surgery]:
     """Surgeries in which a size that a child says, and its parent asks it for, follows: `self.update.hidden_size` in a parent's forward."""
     rebinds = {(r.module, r.name): r for r in surgery.rebinds}
     prefix = f"{path}." if path else ""
     for name in graph.twin.modules[path]._modules:
         child = graph.twin.modules.get(prefix + name)
-        sizes = {key: value for key, value in sizes_of(child).items() if _stands_for(value, changes)} if child is not None else {}
-        new = {(prefix + name, key): Rebind(prefix + name, key, value) for key, value in _followed(sizes, changes, False).items()}
+        sizes = (
+            {key: value for key, value in sizes_of(child).items() if _stands_for(value, changes)}
+            if child is not None
+            else {}
+        )
+        new = {
+            (prefix + name, key): Rebind(prefix + name, key, value)
+            for key, value in _followed(sizes, changes, False).items()
+        }
         if not new.keys() <= rebinds.keys():
             yield Surgery(surgery.slices, tuple((new | rebinds).values()), remaps=surgery.remaps)
 
 
 def _with_attributes(
-    graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, record: Record, depth: int, names: Sequence[str], in_order: bool
+    graph: ChannelGraph,
+    removed: NDArray[np.bool_],
+    surgery: Surgery,
+    record: Record,
+    depth: int,
+    names: Sequence[str],
+    in_order: bool,
 ) -> Surgery:
     """Rebind attributes in every module of the same class that reaches the same line, each by its own sizes."""
     rebinds = {(r.module, r.name): r for r in surgery.rebinds}
@@ -124,7 +145,11 @@ def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], index: int) -> lis
     if record.operator == "constant_pad_nd":
         pairs = [*_pad_changes(graph, removed, record), *pairs]
     following = index + 1
-    if record.operator == "clone" and following < len(graph.records) and graph.records[following].where == record.where:
+    if (
+        record.operator == "clone"
+        and following < len(graph.records)
+        and graph.records[following].where == record.where
+    ):
         pairs += _changes(graph, removed, following)
     if not record.tensors:
         pairs += [pair for reader in _readers(graph, index) for pair in _changes(graph, removed, reader)]
@@ -143,7 +168,9 @@ def _readers(graph: ChannelGraph, index: int) -> Iterator[int]:
                 yield from _readers(graph, reader)
 
 
-def _pad_changes(graph: ChannelGraph, removed: NDArray[np.bool_], record: Record) -> Iterator[tuple[int, int]]:
+def _pad_changes(
+    graph: ChannelGraph, removed: NDArray[np.bool_], record: Record
+) -> Iterator[tuple[int, int]]:
     x, pads = record.tensors[0], list(record.args[1])
     for layer in record.paints[0]:
         position = 2 * (x.dim() - 1 - layer.axis)

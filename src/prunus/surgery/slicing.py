@@ -45,14 +45,18 @@ def changed(tensors: Mapping[str, Tensor], slices: Slices, remaps: Sequence[Rema
     result = {name: cut(tensors[name], axes) for name, axes in slices.items() if name in tensors}
     for remap in remaps:
         if remap.name in tensors:
-            result[remap.name] = renumbered(result.get(remap.name, tensors[remap.name]), remap.size, remap.kept)
+            result[remap.name] = renumbered(
+                result.get(remap.name, tensors[remap.name]), remap.size, remap.kept
+            )
     return result
 
 
 def operate(model: nn.Module, surgery: Surgery) -> nn.Module:
     """A copy of the model with sliced tensors and updated attributes; the model itself is not touched."""
     tensors = named_tensors(model)
-    replace = {id(tensors[name]): tensor for name, tensor in changed(tensors, surgery.slices, surgery.remaps).items()}
+    replace = {
+        id(tensors[name]): tensor for name, tensor in changed(tensors, surgery.slices, surgery.remaps).items()
+    }
     result = copy_model(model, replace)
     modules = walk(result)
     rebind_attributes(modules, surgery.rebinds)
@@ -85,7 +89,9 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
         weight = module._parameters.get("weight") if isinstance(module, _SIZED) else None
         if weight is not None and weight.dim():
             cuts = slices.get(f"{name}.weight" if name else "weight", {})
-            for attribute, value in _layer_sizes(module, tuple([len(cuts[a]) if a in cuts else n for a, n in enumerate(weight.shape)])).items():
+            for attribute, value in _layer_sizes(
+                module, tuple([len(cuts[a]) if a in cuts else n for a, n in enumerate(weight.shape)])
+            ).items():
                 if getattr(module, attribute, None) != value:
                     found[name, attribute] = value
         if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
@@ -94,8 +100,12 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
                     found[name, attribute] = value
     for record in graph.records:
         module = modules[record.module]
-        if (record.operator == "native_layer_norm" and isinstance(module, nn.LayerNorm)) or "rms_norm" in record.operator:
-            shape = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[-len(record.args[1]) :]
+        if (
+            record.operator == "native_layer_norm" and isinstance(module, nn.LayerNorm)
+        ) or "rms_norm" in record.operator:
+            shape = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[
+                -len(record.args[1]) :
+            ]
             if getattr(module, "normalized_shape", shape) != shape:
                 found[record.module, "normalized_shape"] = shape
         elif record.operator == "native_group_norm" and isinstance(module, nn.GroupNorm):
@@ -104,8 +114,14 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
                 found[record.module, "num_channels"] = channels
                 if module.num_groups > 1:
                     found[record.module, "num_groups"] = channels * module.num_groups // module.num_channels
-        elif (isinstance(module, nn.modules.instancenorm._InstanceNorm) and record.tensors and record.tensors[0].dim() > 2) or (
-            "batch_norm" in record.operator and (record.module, "num_features") not in found and hasattr(module, "num_features")
+        elif (
+            isinstance(module, nn.modules.instancenorm._InstanceNorm)
+            and record.tensors
+            and record.tensors[0].dim() > 2
+        ) or (
+            "batch_norm" in record.operator
+            and (record.module, "num_features") not in found
+            and hasattr(module, "num_features")
         ):
             channels = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[1]
             if record.tensors[0].shape[1] == module.num_features != channels:
@@ -137,7 +153,11 @@ def _recurrent_sizes(path: str, module: nn.RNNBase | nn.RNNCellBase, slices: Sli
         return len(cuts[axis]) if axis in cuts else int(module._parameters[f"{name}{suffix}"].shape[axis])  # type: ignore[union-attr]
 
     weight: Any = module._parameters["weight_ih"] if not suffix else None
-    gates = {"LSTM": 4, "GRU": 3}.get(getattr(module, "mode", ""), 1) if weight is None else weight.shape[0] // module.hidden_size
+    gates = (
+        {"LSTM": 4, "GRU": 3}.get(getattr(module, "mode", ""), 1)
+        if weight is None
+        else weight.shape[0] // module.hidden_size
+    )
     sizes = {"input_size": length("weight_ih", 1), "hidden_size": length("weight_hh", 0) // gates}
     return sizes | ({"proj_size": length("weight_hh", 1)} if getattr(module, "proj_size", 0) else {})
 

@@ -26,7 +26,14 @@ MOST_CLASSES = 100_000
 
 
 @checked()
-def npz_task(path: AnyPath, *, validation: float = 0.1, seed: int = 0, ignore: int = IGNORED, normalise: Normalise | None = None) -> Task:
+def npz_task(
+    path: AnyPath,
+    *,
+    validation: float = 0.1,
+    seed: int = 0,
+    ignore: int = IGNORED,
+    normalise: Normalise | None = None,
+) -> Task:
     """The samples of a `.npz` file, with the loss and the metric that go with their targets.
 
     * Whole numbers, one a sample, are classes: cross-entropy and top-1 accuracy.
@@ -60,14 +67,23 @@ def npz_task(path: AnyPath, *, validation: float = 0.1, seed: int = 0, ignore: i
     if kind == "classes" and train[0].dtype == torch.uint8:
         splits = [Split(*split[part]) if part in split else None for part in EVERY]
         assert splits[0] is not None
-        return Task(splits[0], splits[1], splits[2], normalise=normalise or statistics(every[0]), classes=classes, name=title)
+        return Task(
+            splits[0],
+            splits[1],
+            splits[2],
+            normalise=normalise or statistics(every[0]),
+            classes=classes,
+            name=title,
+        )
     scale = normalise or scale_of(every[0]) if train[0].dtype == torch.uint8 else None
     parts = [Samples(*split[part], scale) if part in split else None for part in EVERY]
     assert parts[0] is not None
     if kind == "classes":
         return Task(parts[0], parts[1], parts[2], classes=classes, name=title)
     if kind == "maps":
-        return Task(parts[0], parts[1], parts[2], loss=cross_entropy, metric=MeanIoU(), classes=classes, name=title)
+        return Task(
+            parts[0], parts[1], parts[2], loss=cross_entropy, metric=MeanIoU(), classes=classes, name=title
+        )
     judge = regression(every[1])
     return Task(parts[0], parts[1], parts[2], loss=judge.loss, metric=judge, name=title)
 
@@ -77,20 +93,31 @@ def _inputs(arrays: Arrays) -> Tensor:
     array = arrays.inputs
     if array.dtype == np.uint8 and array.ndim == 3:
         array = array[:, None]
-    elif array.dtype == np.uint8 and array.ndim == 4 and array.shape[3] in PLANES and array.shape[1] not in PLANES:
+    elif (
+        array.dtype == np.uint8
+        and array.ndim == 4
+        and array.shape[3] in PLANES
+        and array.shape[1] not in PLANES
+    ):
         array = array.transpose(0, 3, 1, 2)
     elif array.dtype == np.uint8 and array.ndim != 4:
         array = array.astype(np.float32)
     return tensor_of(array)
 
 
-def _targets(found: dict[Part, Arrays], inputs: Tensor, ignore: int, name: str) -> tuple[str, dict[Part, Tensor]]:
+def _targets(
+    found: dict[Part, Arrays], inputs: Tensor, ignore: int, name: str
+) -> tuple[str, dict[Part, Tensor]]:
     """What kind of targets they are, and the targets of every part."""
     arrays = {part: one.targets for part, one in found.items()}
     first = arrays["train"]
     if first.dtype.kind == "f":
         return "numbers", {part: torch.from_numpy(np.ascontiguousarray(one)) for part, one in arrays.items()}
-    maps = first.ndim > 1 and first.shape[1:] != (1,) and first.shape[1:] in (tuple(inputs.shape[2:]), (1, *inputs.shape[2:]))
+    maps = (
+        first.ndim > 1
+        and first.shape[1:] != (1,)
+        and first.shape[1:] in (tuple(inputs.shape[2:]), (1, *inputs.shape[2:]))
+    )
     if not maps and first[0].size != 1:
         raise DataError(
             f"The targets in {name} are whole numbers of the shape {first.shape}, for inputs of {tuple(inputs.shape)}: classes are one number a "
@@ -114,7 +141,10 @@ def _classes(targets: dict[Part, Tensor], void: int | None, name: str) -> tuple[
     """Names of the classes, which are their numbers. Raises DataError where the targets are none."""
     if void is not None:
         targets = {part: torch.where(one == void, 0, one) for part, one in targets.items()}
-    low, high = (min(int(one.min()) for one in targets.values()), max(int(one.max()) for one in targets.values()))
+    low, high = (
+        min(int(one.min()) for one in targets.values()),
+        max(int(one.max()) for one in targets.values()),
+    )
     if low < 0 or high >= MOST_CLASSES:
         raise DataError(
             f"The targets in {name} go from {low} to {high}: classes are numbered from 0 to below {MOST_CLASSES:,}; numbers to be predicted are "
@@ -125,15 +155,23 @@ def _classes(targets: dict[Part, Tensor], void: int | None, name: str) -> tuple[
     return tuple(map(str, range(high + 1)))
 
 
-def _hold_out(split: dict[Part, tuple[Tensor, Tensor]], part: Part, share: float, seed: int, kind: str, name: str) -> None:
+def _hold_out(
+    split: dict[Part, tuple[Tensor, Tensor]], part: Part, share: float, seed: int, kind: str, name: str
+) -> None:
     """Take a part from the training samples where there is none: the same share of every class, or of all."""
     if part in split:
         return
     inputs, targets = split["train"]
     if len(inputs) < 2:
-        raise DataError(f"{name} has {len(inputs)} training sample, and none can be held out for the {part}: save more, or the arrays {part}_….")
-    kept, held = stratified(targets if kind == "classes" else torch.zeros(len(inputs), dtype=torch.int64), share, seed)
+        raise DataError(
+            f"{name} has {len(inputs)} training sample, and none can be held out for the {part}: save more, or the arrays {part}_…."
+        )
+    kept, held = stratified(
+        targets if kind == "classes" else torch.zeros(len(inputs), dtype=torch.int64), share, seed
+    )
     if not len(held):
-        raise DataError(f"{name} has one training sample of every class, and none can be held out for the {part}: save more, or {part}_inputs.")
+        raise DataError(
+            f"{name} has one training sample of every class, and none can be held out for the {part}: save more, or {part}_inputs."
+        )
     split[part] = inputs[held], targets[held]
     split["train"] = inputs[kept], targets[kept]

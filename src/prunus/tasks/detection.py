@@ -33,10 +33,14 @@ class MeanAveragePrecision:
         """What was found in every picture, and what is there; raises ConfigError where these are no boxes."""
         need_pycocotools()
         if not isinstance(outputs, Sequence) or len(outputs) != len(targets):
-            raise ConfigError(f"mAP is of one dictionary of boxes per picture, not of {type(outputs).__name__}.")
+            raise ConfigError(
+                f"mAP is of one dictionary of boxes per picture, not of {type(outputs).__name__}."
+            )
         for found in outputs:
             if not isinstance(found, Mapping) or not {"boxes", "labels", "scores"} <= set(found):
-                raise ConfigError("mAP needs boxes, labels and scores of every picture, as torchvision's detectors return them in eval mode.")
+                raise ConfigError(
+                    "mAP needs boxes, labels and scores of every picture, as torchvision's detectors return them in eval mode."
+                )
         return [(_plain(found), _plain(there)) for found, there in zip(outputs, targets)]
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
@@ -45,12 +49,17 @@ class MeanAveragePrecision:
 
         with contextlib.redirect_stdout(io.StringIO()):
             judge = COCOeval(_coco(entries, found=False), _coco(entries, found=True), "bbox")
-            judge.params.areaRng, judge.params.areaRngLbl = judge.params.areaRng[:1], judge.params.areaRngLbl[:1]
+            judge.params.areaRng, judge.params.areaRngLbl = (
+                judge.params.areaRng[:1],
+                judge.params.areaRngLbl[:1],
+            )
             if self.threshold is not None:
                 judge.params.iouThrs = judge.params.iouThrs[:1] * 0 + self.threshold
             judge.evaluate()
         classes, count = len(judge.params.catIds), len(entries)
-        matches = [[judge.evalImgs[kind * count + picture] for kind in range(classes)] for picture in range(count)]
+        matches = [
+            [judge.evalImgs[kind * count + picture] for kind in range(classes)] for picture in range(count)
+        ]
 
         def precision(chosen: Sequence[Any]) -> float:
             judge.evalImgs = [one[kind] for kind in range(classes) for one in chosen]
@@ -70,11 +79,17 @@ def need_pycocotools() -> None:
     try:
         import pycocotools  # noqa: F401
     except ImportError as error:
-        raise MissingExtraError("mAP is worked out by pycocotools, which is the extra 'detection': pip install 'prunus[detection]'.") from error
+        raise MissingExtraError(
+            "mAP is worked out by pycocotools, which is the extra 'detection': pip install 'prunus[detection]'."
+        ) from error
 
 
 def _plain(boxes: Boxes) -> dict[str, Any]:
-    return {key: boxes[key].detach().cpu().double().tolist() for key in ("boxes", "labels", "scores") if key in boxes}
+    return {
+        key: boxes[key].detach().cpu().double().tolist()
+        for key in ("boxes", "labels", "scores")
+        if key in boxes
+    }
 
 
 def _coco(entries: Sequence[Any], found: bool) -> Any:
@@ -87,7 +102,12 @@ def _coco(entries: Sequence[Any], found: bool) -> Any:
         one = entry[0] if found else entry[1]
         for place, ((left, top, right, bottom), label) in enumerate(zip(one["boxes"], one["labels"])):
             width, height = right - left, bottom - top
-            row = {"id": len(annotations) + 1, "image_id": picture, "category_id": int(label), "bbox": [left, top, width, height]}
+            row = {
+                "id": len(annotations) + 1,
+                "image_id": picture,
+                "category_id": int(label),
+                "bbox": [left, top, width, height],
+            }
             row |= {"area": width * height, "iscrowd": 0} | ({"score": one["scores"][place]} if found else {})
             annotations.append(row)
     result = COCO()

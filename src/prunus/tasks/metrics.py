@@ -88,8 +88,14 @@ class Mean:
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Minus the mean squared error of every sample: a metric of regression, higher is better, shape (batch,)."""
     if outputs.shape != targets.shape:
-        raise ConfigError(f"Outputs of shape {tuple(outputs.shape)} cannot be compared with targets of shape {tuple(targets.shape)}.")
-    return -(outputs - targets).square().flatten(1).mean(1) if outputs.dim() > 1 else -(outputs - targets).square()
+        raise ConfigError(
+            f"Outputs of shape {tuple(outputs.shape)} cannot be compared with targets of shape {tuple(targets.shape)}."
+        )
+    return (
+        -(outputs - targets).square().flatten(1).mean(1)
+        if outputs.dim() > 1
+        else -(outputs - targets).square()
+    )
 
 
 def as_metric(metric: Any) -> Metric:

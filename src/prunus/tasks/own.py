@@ -32,7 +32,11 @@ def named_task(name: str, given: Mapping[str, Any] | None = None) -> Task:
         DataError: the module cannot be imported, has no such function, or the function fails or returns something else than a `Task`; or whatever
             its task cannot be.
     """
-    options = {key: value for key, value in (given or {}).items() if key in taken(name, list(given or {}), MAKES, DataError)}
+    options = {
+        key: value
+        for key, value in (given or {}).items()
+        if key in taken(name, list(given or {}), MAKES, DataError)
+    }
     found = called(name, options, MAKES, DataError)
     if not isinstance(found, Task):
         raise DataError(f"{name!r} returned {_kind(found)}: expected a prunus.Task.")
@@ -61,7 +65,10 @@ def limited(task: Task, samples: int, seed: int = 0) -> Task:
     """
     if samples < 1:
         raise ConfigError(f"A part can be limited to 1 sample at least, not to {samples}.")
-    return replace(task, **{part: _limited(getattr(task, part), samples, seed) for part in ("train", "validation", "test")})
+    return replace(
+        task,
+        **{part: _limited(getattr(task, part), samples, seed) for part in ("train", "validation", "test")},
+    )
 
 
 def _limited(part: Any, samples: int, seed: int) -> Any:

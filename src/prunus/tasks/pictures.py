@@ -38,7 +38,11 @@ class Pictures:
         for example in self.examples:
             _, height, width = example.picture.shape
             rows, columns = min(self.side, height), min(self.side, width)
-            image = reflected(reader(example.picture, self.normalise, example.name)(0, 0, rows, columns), self.side, self.side)
+            image = reflected(
+                reader(example.picture, self.normalise, example.name)(0, 0, rows, columns),
+                self.side,
+                self.side,
+            )
             mask = torch.full((self.side, self.side), IGNORED, dtype=torch.int64)
             if example.mask is not None:
                 mask[:rows, :columns] = example.mask.read(0, 0, rows, columns)[0].long()
@@ -57,7 +61,11 @@ class PictureTask(Task):
 
     def count(self, part: Part) -> int:
         """Pictures of a part, also where they are trained on as windows."""
-        return self.train.pictures if part == "train" and isinstance(self.train, Patches) else super().count(part)
+        return (
+            self.train.pictures
+            if part == "train" and isinstance(self.train, Patches)
+            else super().count(part)
+        )
 
     @property
     def normalisation(self) -> Normalise:
@@ -69,7 +77,9 @@ class PictureTask(Task):
         found = getattr(self, part)
         if not isinstance(found, Pictures):
             return super()._measured(model, part)
-        each = picture_by_picture(model, found.examples, found.normalise, tile=self.side, overlap=self.side // 8)
+        each = picture_by_picture(
+            model, found.examples, found.normalise, tile=self.side, overlap=self.side // 8
+        )
         return figures_of(each)["IoU"], math.nan
 
 

@@ -29,9 +29,13 @@ class Regression:
 
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
         """Squared error of every sample in units of the variance, shape (batch,); raises ConfigError where outputs and targets do not match."""
-        found = outputs.reshape(targets.shape) if isinstance(outputs, Tensor) and _fit(outputs, targets) else None
+        found = (
+            outputs.reshape(targets.shape) if isinstance(outputs, Tensor) and _fit(outputs, targets) else None
+        )
         if found is None:
-            raise ConfigError(f"The network must give numbers of the targets' shape {tuple(targets.shape)}, not {given(outputs)}.")
+            raise ConfigError(
+                f"The network must give numbers of the targets' shape {tuple(targets.shape)}, not {given(outputs)}."
+            )
         error: Tensor = (found - targets).square() / self.variance.to(targets.device, targets.dtype)
         return error.flatten(1).mean(1) if error.dim() > 1 else error
 
@@ -52,4 +56,6 @@ def regression(targets: Tensor) -> Regression:
 
 def _fit(outputs: Tensor, targets: Tensor) -> bool:
     """One number for every target, whether there is an axis of length 1 more or not."""
-    return [n for n in outputs.shape if n != 1] == [n for n in targets.shape if n != 1] and outputs.shape[:1] == targets.shape[:1]
+    return [n for n in outputs.shape if n != 1] == [n for n in targets.shape if n != 1] and outputs.shape[
+        :1
+    ] == targets.shape[:1]

@@ -36,7 +36,9 @@ class MeanIoU:
         logits = outputs["out"] if isinstance(outputs, dict) and "out" in outputs else outputs
         if not isinstance(logits, Tensor) or logits.dim() < 3 or logits.shape[2:] != targets.shape[1:]:
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            raise ConfigError(f"Mean IoU is of logits (batch, classes, H, W) and masks {tuple(targets.shape)}, not of {shape}.")
+            raise ConfigError(
+                f"Mean IoU is of logits (batch, classes, H, W) and masks {tuple(targets.shape)}, not of {shape}."
+            )
         found = classes_of(logits)
         counts = []
         for guess, true in zip(found, targets):

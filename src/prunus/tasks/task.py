@@ -91,7 +91,9 @@ class Task:
     def __post_init__(self) -> None:
         object.__setattr__(self, "_metric", Accuracy() if self.metric is None else as_metric(self.metric))
         if not (self.loss is None or self.loss == "model" or callable(self.loss)):
-            raise ConfigError(f'A loss is a function (outputs, targets) -> losses of the samples, or "model", not {given(self.loss)}.')
+            raise ConfigError(
+                f'A loss is a function (outputs, targets) -> losses of the samples, or "model", not {given(self.loss)}.'
+            )
         for name in ("train", "validation", "test"):
             self._check(name, getattr(self, name))
 
@@ -100,15 +102,21 @@ class Task:
             return
         if isinstance(part, Split):
             if self.normalise is None:
-                raise DataError(f"The samples to {name} on are pixels from 0 to 255: the task needs normalise=(mean, std) of their planes.")
+                raise DataError(
+                    f"The samples to {name} on are pixels from 0 to 255: the task needs normalise=(mean, std) of their planes."
+                )
         elif isinstance(part, Iterator) or not isinstance(part, Batches):
-            raise ConfigError(f"{name} must be samples, or batches that can be read again, such as a list or a DataLoader, not {given(part)}.")
+            raise ConfigError(
+                f"{name} must be samples, or batches that can be read again, such as a list or a DataLoader, not {given(part)}."
+            )
 
     def example_inputs(self) -> Any:
         """One input of the model: the task's own, or the first training sample."""
         if self.example is not None:
             return self.example
-        inputs, _ = next(self.batches("train", 1) if isinstance(self.train, (Split, Samples)) else Inputs(self, 1).pairs())
+        inputs, _ = next(
+            self.batches("train", 1) if isinstance(self.train, (Split, Samples)) else Inputs(self, 1).pairs()
+        )
         return tree_map_only(Tensor, lambda tensor: tensor[:1], inputs)
 
     def __str__(self) -> str:
@@ -124,7 +132,9 @@ class Task:
         except TraceError:  # a network with losses of its own, but built as no detector is
             return model
 
-    def batches(self, part: Part, batch_size: int | None = None, model: nn.Module | None = None) -> Iterator[Batch]:
+    def batches(
+        self, part: Part, batch_size: int | None = None, model: nn.Module | None = None
+    ) -> Iterator[Batch]:
         """(inputs, targets) of a part, in order, where the model lies; `batch_size` is of samples, batches have their own."""
         found = self._part(part)
         batch_size = batch_size or self.batch_size or _at_once(found)
@@ -135,7 +145,9 @@ class Task:
             return
         for number, batch in enumerate(found.of(batch_size) if isinstance(found, Samples) else found):
             if not isinstance(batch, (tuple, list)) or len(batch) != 2:
-                raise DataError(f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}.")
+                raise DataError(
+                    f"Batch {number} of {part} must be a pair (inputs, targets), not {given(batch)}."
+                )
             yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
 
     def calibration(self, samples: int | None = None, seed: int = 0) -> Calibration | Inputs:
@@ -143,7 +155,9 @@ class Task:
         if isinstance(self.train, Split):
             return Calibration(self.train, self.normalisation, samples, seed=seed)
         if isinstance(self.train, Samples):
-            return Inputs(replace(self, train=_drawn(self.train, samples or CALIBRATION, seed)), samples or CALIBRATION)
+            return Inputs(
+                replace(self, train=_drawn(self.train, samples or CALIBRATION, seed)), samples or CALIBRATION
+            )
         return Inputs(self, samples or CALIBRATION)
 
     def kind(self, part: Part) -> str:
@@ -164,14 +178,18 @@ class Task:
     def per_sample_loss(self) -> Loss:
         """The loss as a function of outputs and targets. Raises ConfigError where only the model knows it."""
         if self.loss == "model":
-            raise ConfigError('This looks at the loss of outputs and targets, and with the loss "model" only the model knows it.')
+            raise ConfigError(
+                'This looks at the loss of outputs and targets, and with the loss "model" only the model knows it.'
+            )
         return self.loss or _cross_entropy(0.0)
 
     def samples(self, part: Part) -> Split:
         """The samples of a part as they lie in memory; raises ConfigError for batches, which have no such form, DataError where there are none."""
         found = self._part(part)
         if not isinstance(found, Split):
-            raise ConfigError(f"This works on samples in memory, a prunus.data.Split of images and classes to {part} on, not {given(found)}.")
+            raise ConfigError(
+                f"This works on samples in memory, a prunus.data.Split of images and classes to {part} on, not {given(found)}."
+            )
         return found
 
     def _part(self, part: Part) -> Split | Batches:
@@ -188,7 +206,9 @@ class Task:
     def normalisation(self) -> Normalise:
         """(mean, std) of the planes of samples; raises DataError where there is none."""
         if self.normalise is None:
-            raise DataError("The task has batches, which are taken as they are, and no normalisation of its own.")
+            raise DataError(
+                "The task has batches, which are taken as they are, and no normalisation of its own."
+            )
         return self.normalise
 
     def count(self, part: Part) -> int:
@@ -209,7 +229,14 @@ class Task:
     def points(self, model: nn.Module, part: Part = "validation") -> Tensor | Rows:
         """The metric, sample by sample, of the model in eval mode; the model stays as it was."""
         if self._plain and isinstance(getattr(self, part), Split):
-            return 100.0 * sample_by_sample(model, self.samples(part), self.normalisation, self.batch_size or EVALUATED)[0].double().cpu()
+            return (
+                100.0
+                * sample_by_sample(
+                    model, self.samples(part), self.normalisation, self.batch_size or EVALUATED
+                )[0]
+                .double()
+                .cpu()
+            )
         return self._measured(model, part)[0]
 
     def figures(self, model: nn.Module, part: Part = "test") -> tuple[float, float]:
@@ -256,7 +283,9 @@ class Task:
         """The mean loss of a batch, with gradients, for loops of one's own."""
         if self.loss == "model":
             model = _itself(model)
-            return _own_losses(model(*inputs, targets) if isinstance(inputs, tuple) else model(inputs, targets), targets)
+            return _own_losses(
+                model(*inputs, targets) if isinstance(inputs, tuple) else model(inputs, targets), targets
+            )
         return self.per_sample_loss(self.called(model, inputs), targets).mean()
 
     def fit(
@@ -280,7 +309,9 @@ class Task:
             options: as for `prunus.training.train`.
         """
         wanted: Any = loss or self.loss
-        part: Any = self.train.of(config.batch_size, drawn=True) if isinstance(self.train, Samples) else self.train
+        part: Any = (
+            self.train.of(config.batch_size, drawn=True) if isinstance(self.train, Samples) else self.train
+        )
         if wanted == "model":
             part, wanted = WithTargets(self.train), _own_losses
         elif wanted is None and besides is not None:
@@ -290,7 +321,9 @@ class Task:
         judge: Any = None
         if validation is not None and self.validation is not None:
             judge = self.validation if self._plain and isinstance(self.validation, Split) else self._validate
-        return train(_itself(model), part, config, normalise=self.normalise, loss=wanted, validation=judge, **options)
+        return train(
+            _itself(model), part, config, normalise=self.normalise, loss=wanted, validation=judge, **options
+        )
 
     def _validate(self, model: nn.Module) -> float:
         return self.value(model, "validation")
@@ -299,11 +332,17 @@ class Task:
         """New batch-norm statistics from training samples, and back where they are worse on validation samples; whether they stayed."""
         if self._plain and isinstance(self.train, Split):
             return recalibrate_if_better(model, self.train, self.normalisation, self.held_out())
-        return recalibrate_on(model, lambda: self._on(model), self._validate if self.validation is not None else None)
+        return recalibrate_on(
+            model, lambda: self._on(model), self._validate if self.validation is not None else None
+        )
 
     def _on(self, model: nn.Module) -> None:
         """Run the model on some training inputs."""
-        some = replace(self, train=_drawn(self.train, RECALIBRATION * 256, 0)) if isinstance(self.train, Samples) else self
+        some = (
+            replace(self, train=_drawn(self.train, RECALIBRATION * 256, 0))
+            if isinstance(self.train, Samples)
+            else self
+        )
         for number, (inputs, _) in enumerate(some.batches("train", 256, model)):
             if number >= RECALIBRATION:
                 return
@@ -328,13 +367,20 @@ class Inputs:
         """What is traced and observed is called with: of detectors, their images as a batch."""
         if self.task.core_inputs is not None:
             return self.task.core_inputs(inputs)
-        alike = self.task.loss == "model" and isinstance(inputs, (tuple, list)) and len({getattr(one, "shape", None) for one in inputs}) == 1
+        alike = (
+            self.task.loss == "model"
+            and isinstance(inputs, (tuple, list))
+            and len({getattr(one, "shape", None) for one in inputs}) == 1
+        )
         return torch.stack(list(inputs)) if alike and isinstance(inputs[0], Tensor) else inputs
 
     @cached_property
     def _kept(self) -> list[Batch]:
         with seeded():
-            return [(self._of_core(inputs), targets) for inputs, targets in first_batches(self.task.batches("train"), self.samples)]
+            return [
+                (self._of_core(inputs), targets)
+                for inputs, targets in first_batches(self.task.batches("train"), self.samples)
+            ]
 
 
 @dataclass(frozen=True, eq=False)
@@ -355,7 +401,9 @@ def _own_losses(outputs: Any, targets: Any) -> Tensor:
     """The sum of the losses that a model returns of itself."""
     found = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
     if not found or not all(isinstance(one, Tensor) for one in found):
-        raise ConfigError(f'With the loss "model" the model returns its losses in training, a tensor or a dictionary of them, not {given(outputs)}.')
+        raise ConfigError(
+            f'With the loss "model" the model returns its losses in training, a tensor or a dictionary of them, not {given(outputs)}.'
+        )
     total: Tensor = torch.stack([one.mean() for one in found]).sum()
     return total
 
@@ -369,7 +417,9 @@ def _cross_entropy(smoothing: float) -> Loss:
 
 def _drawn(samples: Samples, count: int, seed: int) -> Samples:
     """Some of them, by chance: files are often sorted by class."""
-    return samples.subset(torch.randperm(samples.count, generator=torch.Generator().manual_seed(seed))[:count])
+    return samples.subset(
+        torch.randperm(samples.count, generator=torch.Generator().manual_seed(seed))[:count]
+    )
 
 
 def _at_once(part: Split | Batches) -> int:

@@ -25,7 +25,11 @@ def in_words(task: Task) -> str:
 def record_of(task: Task) -> dict[str, Any]:
     """What a result says of its data: their name, how many there are, and how their planes are normalised."""
     scale = normalisation_of(task)
-    counts = {"train": task.count("train"), "validation": task.count("validation"), "test": task.count("test")}
+    counts = {
+        "train": task.count("train"),
+        "validation": task.count("validation"),
+        "test": task.count("test"),
+    }
     planes = {"mean": list(scale[0]), "std": list(scale[1])} if scale else {}
     return {"name": task.name} | counts | planes | ({"classes": list(task.classes)} if task.classes else {})
 
@@ -38,7 +42,9 @@ def normalisation_of(task: Task) -> Normalise | None:
 
 def _parts(task: Task) -> list[tuple[Part, str]]:
     purposes = {"train": "to train on", "validation": "to choose by", "test": "to report on"}
-    return [(cast("Part", part), purpose) for part, purpose in purposes.items() if getattr(task, part) is not None]
+    return [
+        (cast("Part", part), purpose) for part, purpose in purposes.items() if getattr(task, part) is not None
+    ]
 
 
 def _classes(task: Task) -> list[str]:

@@ -40,7 +40,9 @@ class Stream:
     def __len__(self) -> int:
         return self._count
 
-    def __call__(self, part: Tensor, generator: torch.Generator | None, share: slice = slice(None), size: float = 1.0) -> tuple[Any, Any]:
+    def __call__(
+        self, part: Tensor, generator: torch.Generator | None, share: slice = slice(None), size: float = 1.0
+    ) -> tuple[Any, Any]:
         """The next batch; position 0 begins a new pass. Images (batch, C, H, W) get `size` times their sides.
 
         Raises DataError where the pass ends too early, or a batch is no pair.
@@ -54,7 +56,9 @@ class Stream:
             )
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             raise DataError(f"A batch must be a pair (inputs, targets), not {type(batch).__name__}.")
-        inputs, targets = tree_map_only(Tensor, lambda tensor: tensor.to(self._device, non_blocking=True), tuple(batch))
+        inputs, targets = tree_map_only(
+            Tensor, lambda tensor: tensor.to(self._device, non_blocking=True), tuple(batch)
+        )
         return tree_map_only(Tensor, lambda tensor: self._as_image(tensor, size), inputs), targets
 
     def _as_image(self, tensor: Tensor, size: float) -> Tensor:
@@ -62,4 +66,6 @@ class Stream:
             return tensor
         if size != 1:
             tensor = resized(tensor, size)
-        return tensor.contiguous(memory_format=torch.channels_last if self._channels_last else torch.contiguous_format)
+        return tensor.contiguous(
+            memory_format=torch.channels_last if self._channels_last else torch.contiguous_format
+        )

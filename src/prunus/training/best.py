@@ -38,9 +38,16 @@ class Best:
 
     def state(self) -> dict[str, Any]:
         """For a checkpoint."""
-        return {"score": self._score, "epoch": self.epoch, "pruning": self._pruning, "tensors": dict(self._held)}
+        return {
+            "score": self._score,
+            "epoch": self.epoch,
+            "pruning": self._pruning,
+            "tensors": dict(self._held),
+        }
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """From a checkpoint of the same model."""
         self._score, self.epoch, self._pruning = state["score"], state["epoch"], state["pruning"]
-        self._held = {name: tensor.to(self._followed[name].device) for name, tensor in state["tensors"].items()}
+        self._held = {
+            name: tensor.to(self._followed[name].device) for name, tensor in state["tensors"].items()
+        }

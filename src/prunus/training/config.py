@@ -17,7 +17,11 @@ Keep = Literal["last", "best"]
 
 STEP_FACTOR = 0.1  # the step schedule multiplies the rate by this at every milestone
 SIZE_STEPS = 8  # growing images grow by eighths of their side
-ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = 0.3, 1 / 25, 1 / 250_000  # share of the training, and of the peak rate (Smith and Topin, 2018)
+ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = (
+    0.3,
+    1 / 25,
+    1 / 250_000,
+)  # share of the training, and of the peak rate (Smith and Topin, 2018)
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,9 @@ class TrainConfig:
         _require(self.batch_size >= 1, "batch_size", self.batch_size, "at least 1")
         _require(0 < self.lr < math.inf, "lr", self.lr, "above 0 and finite")
         _require(0 <= self.momentum < 1, "momentum", self.momentum, "in [0, 1)")
-        _require(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "at least 0 and finite")
+        _require(
+            0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "at least 0 and finite"
+        )
         _require(self.shift >= 0, "shift", self.shift, "at least 0")
         _require(0 < self.first_size <= 1, "first_size", self.first_size, "in (0, 1]")
         _require(0 < self.full_size_from <= 1, "full_size_from", self.full_size_from, "in (0, 1]")

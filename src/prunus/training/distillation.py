@@ -11,7 +11,10 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import checked, one_each, shaped
 
-TEMPERATURE, SHARE = 4.0, 0.9  # of the loss that comes from the teacher; the rest is cross-entropy with the labels
+TEMPERATURE, SHARE = (
+    4.0,
+    0.9,
+)  # of the loss that comes from the teacher; the rest is cross-entropy with the labels
 
 
 class Taught(nn.Module):
@@ -40,5 +43,10 @@ def taught(outputs: Tensor, labels: Tensor) -> Tensor:
     shaped("batch, 2, classes", outputs=outputs)
     one_each("labels", labels, "outputs", len(outputs))
     own, other = outputs.float().unbind(1)
-    apart = F.kl_div(F.log_softmax(own / TEMPERATURE, 1), F.log_softmax(other / TEMPERATURE, 1), reduction="none", log_target=True).sum(1)
+    apart = F.kl_div(
+        F.log_softmax(own / TEMPERATURE, 1),
+        F.log_softmax(other / TEMPERATURE, 1),
+        reduction="none",
+        log_target=True,
+    ).sum(1)
     return SHARE * TEMPERATURE**2 * apart + (1 - SHARE) * F.cross_entropy(own, labels, reduction="none")

@@ -52,7 +52,9 @@ class Ranks:
         Raises ConfigError if there are fewer samples than processes.
         """
         if count < self.count:
-            raise ConfigError(f"A batch of {count} samples cannot be shared by {self.count} processes: use larger batches or fewer processes.")
+            raise ConfigError(
+                f"A batch of {count} samples cannot be shared by {self.count} processes: use larger batches or fewer processes."
+            )
         return slice(count * self.rank // self.count, count * (self.rank + 1) // self.count)
 
     def total(self, values: Tensor) -> Tensor:
@@ -73,7 +75,9 @@ class Ranks:
         """The first process's selection, in all processes."""
         if self.alone:
             return selection
-        kept = torch.zeros(samples + 2, dtype=torch.float32, device=device)  # two flags: whether there is a selection, and weights
+        kept = torch.zeros(
+            samples + 2, dtype=torch.float32, device=device
+        )  # two flags: whether there is a selection, and weights
         weights = torch.ones(samples, dtype=torch.float32, device=device)
         if self.first and selection is not None:
             kept[0], kept[1] = 1, float(selection.weights is not None)
@@ -107,7 +111,11 @@ class Ranks:
     @property
     def device(self) -> torch.device:
         """The device that this process should work on: its own GPU where there are some."""
-        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0"))) if torch.cuda.is_available() else torch.device("cpu")
+        return (
+            torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+            if torch.cuda.is_available()
+            else torch.device("cpu")
+        )
 
 
 def seed_device(seed: int, device: torch.device) -> None:

@@ -13,7 +13,11 @@ class Average:
     """Follows the parameters and floating-point buffers of a model: a <- d a + (1 - d) w with d = min(decay, (1 + t) / (10 + t)) at step t."""
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._followed = {name: t for name, t in (*model.named_parameters(), *model.named_buffers()) if t.is_floating_point()}
+        self._followed = {
+            name: t
+            for name, t in (*model.named_parameters(), *model.named_buffers())
+            if t.is_floating_point()
+        }
         self._values = {name: t.detach().clone() for name, t in self._followed.items()}
         self._decay, self._steps = decay, 0
 
@@ -22,7 +26,9 @@ class Average:
         """After a step of the optimiser."""
         decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
         self._steps += 1
-        torch._foreach_lerp_(list(self._values.values()), [t.detach() for t in self._followed.values()], 1 - decay)
+        torch._foreach_lerp_(
+            list(self._values.values()), [t.detach() for t in self._followed.values()], 1 - decay
+        )
 
     @contextmanager
     def in_place(self) -> Iterator[None]:

@@ -46,11 +46,15 @@ def evaluate(model: nn.Module, split: Split, normalise: Normalise, batch_size: i
         ConfigError: the model returns something other than logits.
     """
     right, losses = sample_by_sample(model, split, normalise, batch_size)
-    return Evaluation(100 * int(right.sum()) / len(split), float(losses.sum(dtype=torch.float64)) / len(split), len(split))
+    return Evaluation(
+        100 * int(right.sum()) / len(split), float(losses.sum(dtype=torch.float64)) / len(split), len(split)
+    )
 
 
 @door(ConfigError)
-def sample_by_sample(model: nn.Module, split: Split, normalise: Normalise, batch_size: int = 500) -> tuple[Tensor, Tensor]:
+def sample_by_sample(
+    model: nn.Module, split: Split, normalise: Normalise, batch_size: int = 500
+) -> tuple[Tensor, Tensor]:
     """Which samples are told right, (samples,) bool, and their cross-entropy, (samples,) float32; arguments and errors are those of `evaluate`."""
     device, dtype = placement(model)
     split = split.to(device)
@@ -100,7 +104,9 @@ def logits_of(model: nn.Module, images: Tensor, highest: int) -> Tensor:
     logits = model(images)
     if not isinstance(logits, Tensor) or logits.dim() != 2:
         found = f"shape {tuple(logits.shape)}" if isinstance(logits, Tensor) else type(logits).__name__
-        raise ConfigError(f"{type(model).__name__} must return logits (batch, classes) to be trained here, not {found}.")
+        raise ConfigError(
+            f"{type(model).__name__} must return logits (batch, classes) to be trained here, not {found}."
+        )
     if logits.shape[1] <= highest:
         raise DataError(
             f"The labels go up to {highest}, but {type(model).__name__} tells {logits.shape[1]} classes apart: "

@@ -39,7 +39,11 @@ class Exchange:
         self._kept = kept
         self._hook.restrict(kept)
         named = dict(self._model.named_parameters())
-        self._masked = [(named[name], mask.to(named[name].dtype)) for name, mask in kept.items() if named[name].requires_grad]
+        self._masked = [
+            (named[name], mask.to(named[name].dtype))
+            for name, mask in kept.items()
+            if named[name].requires_grad
+        ]
 
     def clear(self) -> None:
         """Set the gradients of what is gone to zero; several processes have done that when they exchanged them."""
@@ -53,7 +57,10 @@ class Exchange:
         if self._ranks.alone:
             return 0
         learning = ((name, p) for name, p in self._model.named_parameters() if p.requires_grad)
-        return sum(p.element_size() * (int(self._kept[name].sum()) if name in self._kept else p.numel()) for name, p in learning)
+        return sum(
+            p.element_size() * (int(self._kept[name].sum()) if name in self._kept else p.numel())
+            for name, p in learning
+        )
 
 
 class SurvivingGradients:
@@ -78,7 +85,10 @@ class SurvivingGradients:
     def restrict(self, kept: dict[str, Tensor]) -> None:
         """From now on, these numbers stay."""
         named = self._named
-        self._kept = {id(named[name]): mask.flatten().nonzero().flatten().to(named[name].device) for name, mask in kept.items()}
+        self._kept = {
+            id(named[name]): mask.flatten().nonzero().flatten().to(named[name].device)
+            for name, mask in kept.items()
+        }
 
     def register(self, wrapped: nn.Module) -> None:
         """Use it for a model that `Ranks.wrapped` returned."""

@@ -80,21 +80,44 @@ class Shuffled:
         return steps_per_epoch(len(self.split), self.batch_size)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
-        return batches(self.split, self.normalise, self.batch_size, generator=self.generator, augment=self.augment, dtype=self.dtype)
+        return batches(
+            self.split,
+            self.normalise,
+            self.batch_size,
+            generator=self.generator,
+            augment=self.augment,
+            dtype=self.dtype,
+        )
 
 
 class Feed:
     """Makes batches of a split; the arguments are those of `batches`."""
 
-    def __init__(self, split: Split, normalise: Normalise, augment: Augment, dtype: torch.dtype, channels_last: bool, shift: int = 0) -> None:
-        self._images, self._labels, self._augment, self._dtype, self._border = split.images, split.labels, augment, dtype, shift
+    def __init__(
+        self,
+        split: Split,
+        normalise: Normalise,
+        augment: Augment,
+        dtype: torch.dtype,
+        channels_last: bool,
+        shift: int = 0,
+    ) -> None:
+        self._images, self._labels, self._augment, self._dtype, self._border = (
+            split.images,
+            split.labels,
+            augment,
+            dtype,
+            shift,
+        )
         self._scale, self._shift = _affine(split, normalise, dtype)
         self._memory = torch.channels_last if channels_last else torch.contiguous_format
 
     def __len__(self) -> int:
         return len(self._labels)
 
-    def __call__(self, part: Tensor, generator: torch.Generator | None, share: slice = slice(None), size: float = 1.0) -> tuple[Tensor, Tensor]:
+    def __call__(
+        self, part: Tensor, generator: torch.Generator | None, share: slice = slice(None), size: float = 1.0
+    ) -> tuple[Tensor, Tensor]:
         """Images (batch, C, H, W) at the positions `part`, augmented where there is a generator, with `size` times their sides; and their labels.
 
         Of a batch that several processes share only `share` is made; what is drawn for it is what is drawn for the whole batch.
@@ -108,7 +131,9 @@ class Feed:
             images = resized(images, size)
         images = images.contiguous(memory_format=self._memory)
         if generator is not None and self._augment == "crop-flip-cutout":
-            images.masked_fill_(cutout(images, generator, count, share), 0)  # the mean of the normalised images
+            images.masked_fill_(
+                cutout(images, generator, count, share), 0
+            )  # the mean of the normalised images
         return images, self._labels[part[share]]
 
 
@@ -119,7 +144,12 @@ def steps_per_epoch(samples: int, batch_size: int) -> int:
 
 @checked(ConfigError)
 def augmented(
-    images: Tensor, augment: Augment, generator: torch.Generator, batch: int | None = None, share: slice = slice(None), shift: int = 0
+    images: Tensor,
+    augment: Augment,
+    generator: torch.Generator,
+    batch: int | None = None,
+    share: slice = slice(None),
+    shift: int = 0,
 ) -> Tensor:
     """Shift every image by its own random offset over a black border and, with "flip", mirror half of them.
 
@@ -155,7 +185,9 @@ def resized(images: Tensor, size: float) -> Tensor:
     return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
 
 
-def cutout(images: Tensor, generator: torch.Generator, batch: int | None = None, share: slice = slice(None)) -> Tensor:
+def cutout(
+    images: Tensor, generator: torch.Generator, batch: int | None = None, share: slice = slice(None)
+) -> Tensor:
     """True in a square of half the shorter side around a random pixel of every image, (batch, 1, H, W) (DeVries and Taylor, 2017).
 
     `batch` and `share` are as for `augmented`.
@@ -175,7 +207,9 @@ def _affine(split: Split, normalise: Normalise, dtype: torch.dtype) -> tuple[Ten
     mean, std = (torch.tensor(list(values), dtype=torch.float64) for values in normalise)
     planes = split.images.shape[1]
     if mean.shape != (planes,) or std.shape != (planes,):
-        raise DataError(f"Images of {planes} planes need as many means and deviations, not {len(mean)} and {len(std)}.")
+        raise DataError(
+            f"Images of {planes} planes need as many means and deviations, not {len(mean)} and {len(std)}."
+        )
     if not bool((std > 0).all()):
         raise DataError(f"Deviations must be above 0, not {std.tolist()}.")
     scale, shift = 1 / (255 * std), -mean / std

@@ -100,7 +100,9 @@ def train(
         else:
             training.prepare()
         training.run(checkpoint, checkpoint_seconds, on_epoch, on_step)
-    return History(config, tuple(training.progress.records), training.best.epoch if training.best else config.epochs)
+    return History(
+        config, tuple(training.progress.records), training.best.epoch if training.best else config.epochs
+    )
 
 
 class _Training:
@@ -124,7 +126,9 @@ class _Training:
         self.supply: Feed | Stream
         if isinstance(data, Split):
             self.objective = Objective(loss, config.label_smoothing, highest_label(data))
-            self.supply = Feed(data, _given(normalise), config.augment, dtype, config.channels_last, config.shift)
+            self.supply = Feed(
+                data, _given(normalise), config.augment, dtype, config.channels_last, config.shift
+            )
         else:
             self.objective = Objective(loss, config.label_smoothing, 0)
             self.supply = Stream(data, self.device, config.channels_last)
@@ -141,13 +145,19 @@ class _Training:
         """Raises ConfigError for settings that do not fit together."""
         validation = self.validation
         if self.best is not None and validation is None:
-            raise ConfigError("The best epoch is told by validation samples: give some, or keep the last epoch.")
+            raise ConfigError(
+                "The best epoch is told by validation samples: give some, or keep the last epoch."
+            )
         if isinstance(self.supply, Stream) and self.curriculum is not None:
-            raise ConfigError("A curriculum chooses among samples: give them as a Split, not as batches that are made already.")
+            raise ConfigError(
+                "A curriculum chooses among samples: give them as a Split, not as batches that are made already."
+            )
         if isinstance(validation, Split):
             _given(self.normalise)
         if isinstance(validation, Split) and len(validation) < self.ranks.count:
-            raise ConfigError(f"A validation split of {len(validation)} samples cannot be shared by {self.ranks.count} processes: hold out more.")
+            raise ConfigError(
+                f"A validation split of {len(validation)} samples cannot be shared by {self.ranks.count} processes: hold out more."
+            )
 
     def prepare(self) -> None:
         """Before the first epoch."""
@@ -160,7 +170,11 @@ class _Training:
         return nullcontext() if self.average is None else self.average.following()
 
     def run(
-        self, checkpoint: Path | None, seconds: float, on_epoch: Callable[[EpochRecord], None] | None, on_step: Callable[[int, int], None] | None
+        self,
+        checkpoint: Path | None,
+        seconds: float,
+        on_epoch: Callable[[EpochRecord], None] | None,
+        on_step: Callable[[int, int], None] | None,
     ) -> None:
         """All epochs that are left."""
         saved = time.perf_counter()
@@ -169,7 +183,12 @@ class _Training:
             for done in self._epoch():
                 if on_step is not None:
                     on_step(done, self.full_steps * self.config.epochs)
-                if checkpoint is not None and self.ranks.first and isinstance(self.supply, Feed) and time.perf_counter() - saved > seconds:
+                if (
+                    checkpoint is not None
+                    and self.ranks.first
+                    and isinstance(self.supply, Feed)
+                    and time.perf_counter() - saved > seconds
+                ):
                     self.save(checkpoint)
                     saved = time.perf_counter()
             self.optimizer.zero_grad(set_to_none=True)
@@ -199,13 +218,19 @@ class _Training:
         if progress.order is None:
             self._choose()
         assert progress.order is not None
-        steps = min(self.full_steps, len(progress.order)) if self.config.same_steps else steps_per_epoch(len(progress.order), self.turn)
+        steps = (
+            min(self.full_steps, len(progress.order))
+            if self.config.same_steps
+            else steps_per_epoch(len(progress.order), self.turn)
+        )
         parts = progress.order.tensor_split(steps)
         weights = [None] * steps if progress.weights is None else progress.weights.tensor_split(steps)
         for part, weight in list(zip(parts, weights))[progress.step :]:
             place = progress.epoch * self.full_steps + progress.step * self.full_steps / steps
             for group in self.optimizer.param_groups:
-                group["lr"] = self.config.lr * rate_factor(self.config, place, self.full_steps * self.config.epochs)
+                group["lr"] = self.config.lr * rate_factor(
+                    self.config, place, self.full_steps * self.config.epochs
+                )
             self._step(part, weight, steps)
             progress.step += 1
             yield progress.epoch * self.full_steps + progress.step * self.full_steps // steps
@@ -220,10 +245,20 @@ class _Training:
                     selection = self.curriculum.choose(self.model, progress.epoch, self.config.epochs)
             selection = self.ranks.agreed(selection, len(self.supply), self.device)
         if selection is not None and not selection.kept.any():
-            raise ConfigError(f"The curriculum chose no sample for epoch {progress.epoch + 1}: it must keep one at least, or return None for all.")
+            raise ConfigError(
+                f"The curriculum chose no sample for epoch {progress.epoch + 1}: it must keep one at least, or return None for all."
+            )
         samples = torch.arange(len(self.supply)) if selection is None else torch.from_numpy(selection.indices)
-        order = samples[torch.randperm(len(samples), generator=progress.generator)] if isinstance(self.supply, Feed) else samples
-        weights = None if selection is None or selection.weights is None else torch.from_numpy(selection.weights)[order]
+        order = (
+            samples[torch.randperm(len(samples), generator=progress.generator)]
+            if isinstance(self.supply, Feed)
+            else samples
+        )
+        weights = (
+            None
+            if selection is None or selection.weights is None
+            else torch.from_numpy(selection.weights)[order]
+        )
         progress.begin_epoch(order, weights, time.perf_counter() - started)
 
     def _step(self, part: Tensor, weight: Tensor | None, steps: int) -> None:
@@ -240,10 +275,15 @@ class _Training:
             if size == 1:
                 raise
             name = type(self.model).__name__
-            raise ConfigError(f"{name} cannot take images with {size:g} of their sides: leave first_size at 1 ({clause(error)}).") from error
+            raise ConfigError(
+                f"{name} cannot take images with {size:g} of their sides: leave first_size at 1 ({clause(error)})."
+            ) from error
         right = self.objective.right(outputs, targets)
         loss = self._loss(outputs, targets, right, part, weight)
-        mine = torch.tensor([len(targets), len(targets) * loss.item(), 0.0 if right is None else right.sum().item()], dtype=torch.float64)
+        mine = torch.tensor(
+            [len(targets), len(targets) * loss.item(), 0.0 if right is None else right.sum().item()],
+            dtype=torch.float64,
+        )
         total, value, correct = ranks.total(mine.to(self.device)).tolist()
         if not ranks.alone:
             loss = loss * (len(targets) * ranks.count / total)
@@ -256,7 +296,9 @@ class _Training:
         loss.backward()  # type: ignore[no-untyped-call]
         self.exchange.clear()
         if config.clip:
-            nn.utils.clip_grad_norm_([p for group in self.optimizer.param_groups for p in group["params"]], config.clip)
+            nn.utils.clip_grad_norm_(
+                [p for group in self.optimizer.param_groups for p in group["params"]], config.clip
+            )
         self.optimizer.step()
         if self.pruning is not None:
             self.pruning.after_step(self.model)
@@ -268,7 +310,9 @@ class _Training:
         """Autocast, where the settings want it."""
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "bfloat16")
 
-    def _loss(self, outputs: Any, targets: Any, right: Tensor | None, part: Tensor, weight: Tensor | None) -> Tensor:
+    def _loss(
+        self, outputs: Any, targets: Any, right: Tensor | None, part: Tensor, weight: Tensor | None
+    ) -> Tensor:
         """The mean loss of a batch, weighted where the curriculum has weights; the curriculum is told about it."""
         if self.curriculum is None:
             return self.objective.mean(outputs, targets)
@@ -276,7 +320,11 @@ class _Training:
         told = torch.zeros_like(losses) if right is None else right.to(losses)
         seen = [self.ranks.whole(values, len(part)).cpu() for values in (losses.detach(), told)]
         self.curriculum.observe(part, seen[0], seen[1] > 0)
-        return losses.mean() if weight is None else (losses * weight[self.ranks.share(len(part))].to(losses)).mean()
+        return (
+            losses.mean()
+            if weight is None
+            else (losses * weight[self.ranks.share(len(part))].to(losses)).mean()
+        )
 
     def _finish_epoch(self, seconds: float, exchanged: int) -> None:
         progress, score, loss = self.progress, None, None
@@ -284,7 +332,9 @@ class _Training:
             with nullcontext() if self.average is None else self.average.in_place():
                 score, loss = self._validate(self.validation)
                 if self.best is not None:
-                    self.best.consider(progress.epoch + 1, score, None if self.pruning is None else self.pruning.state())
+                    self.best.consider(
+                        progress.epoch + 1, score, None if self.pruning is None else self.pruning.state()
+                    )
         progress.end_epoch(score, loss, float(self.optimizer.param_groups[0]["lr"]), seconds, exchanged)
 
     def _validate(self, validation: Validation) -> tuple[float, float | None]:
@@ -294,11 +344,15 @@ class _Training:
                 score = float(validation(self.model)) if self.ranks.first else 0.0
             return float(self.ranks.total(torch.tensor(score, dtype=torch.float64, device=self.device))), None
         share = self.ranks.share(len(validation))
-        found = evaluate(self.model, Split(validation.images[share], validation.labels[share]), _given(self.normalise))
+        found = evaluate(
+            self.model, Split(validation.images[share], validation.labels[share]), _given(self.normalise)
+        )
         if self.ranks.alone:
             return found.accuracy, found.loss
         correct = round(found.accuracy * found.count / 100)
-        sums = self.ranks.total(torch.tensor([correct, found.loss * found.count], dtype=torch.float64, device=self.device))
+        sums = self.ranks.total(
+            torch.tensor([correct, found.loss * found.count], dtype=torch.float64, device=self.device)
+        )
         return float(100 * sums[0] / len(validation)), float(sums[1] / len(validation))
 
     # -- checkpoints -----------------------------------------------------------------------------------------------------------------------
@@ -326,7 +380,9 @@ class _Training:
             self._check(state, path)
             self._take(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
-            raise FileFormatError(f"{path} is not the checkpoint of a training ({type(error).__name__}: {clause(error)}).") from error
+            raise FileFormatError(
+                f"{path} is not the checkpoint of a training ({type(error).__name__}: {clause(error)})."
+            ) from error
 
     def _take(self, state: Any) -> None:
         with torch.no_grad():
@@ -335,9 +391,16 @@ class _Training:
         self.optimizer.load_state_dict(state["optimizer"])
         for parameter, values in self.optimizer.state.items():
             for name, value in values.items():
-                if isinstance(value, Tensor) and value.shape == parameter.shape:  # files know no memory format
+                if (
+                    isinstance(value, Tensor) and value.shape == parameter.shape
+                ):  # files know no memory format
                     values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value).detach()
-        for part, name in ((self.average, "average"), (self.best, "best"), (self.curriculum, "curriculum"), (self.pruning, "pruning")):
+        for part, name in (
+            (self.average, "average"),
+            (self.best, "best"),
+            (self.curriculum, "curriculum"),
+            (self.pruning, "pruning"),
+        ):
             if part is not None:
                 part.restore(state[name])
         self.progress.restore(state["progress"])
@@ -348,19 +411,33 @@ class _Training:
         if not isinstance(state, dict) or "progress" not in state:
             raise ConfigError(f"{path} is not the checkpoint of a training.")
         mine = settings(self.config)
-        theirs = settings(TrainConfig(epochs=self.config.epochs)) | state["config"]  # what did not exist then had its default
-        other = [f"{name} = {theirs[name]!r}, not {value!r}" for name, value in mine.items() if theirs[name] != value]
+        theirs = (
+            settings(TrainConfig(epochs=self.config.epochs)) | state["config"]
+        )  # what did not exist then had its default
+        other = [
+            f"{name} = {theirs[name]!r}, not {value!r}"
+            for name, value in mine.items()
+            if theirs[name] != value
+        ]
         if other:
-            raise ConfigError(f"{path} was written by a training with {other[0]}: resume with the same settings, or start anew without --resume.")
+            raise ConfigError(
+                f"{path} was written by a training with {other[0]}: resume with the same settings, or start anew without --resume."
+            )
         if state["samples"] != len(self.supply):
             unit = "samples" if isinstance(self.supply, Feed) else "batches"
-            raise ConfigError(f"{path} was written by a training on {state['samples']} {unit}, not {len(self.supply)}: resume with the same data.")
+            raise ConfigError(
+                f"{path} was written by a training on {state['samples']} {unit}, not {len(self.supply)}: resume with the same data."
+            )
         shapes = {name: tuple(t.shape) for name, t in named_tensors(self.model).items()}
         if shapes != {name: tuple(t.shape) for name, t in state["model"].items()}:
-            raise ConfigError(f"{path} holds another network than this {type(self.model).__name__}: resume with the same model.")
+            raise ConfigError(
+                f"{path} holds another network than this {type(self.model).__name__}: resume with the same model."
+            )
         for part, name in ((self.curriculum, "curriculum"), (self.pruning, "pruning")):
             if (part is None) != (state[name] is None):
-                raise ConfigError(f"{path} was written {'without' if state[name] is None else 'with'} a {name}: resume with the same settings.")
+                raise ConfigError(
+                    f"{path} was written {'without' if state[name] is None else 'with'} a {name}: resume with the same settings."
+                )
 
 
 def _given(normalise: Normalise | None) -> Normalise:

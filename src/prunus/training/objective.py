@@ -35,7 +35,9 @@ class Objective:
 
     def __init__(self, loss: Loss | None, label_smoothing: float, highest: int) -> None:
         if loss is not None and label_smoothing:
-            raise ConfigError("label_smoothing belongs to the built-in cross-entropy: leave it at 0 with a loss of your own.")
+            raise ConfigError(
+                "label_smoothing belongs to the built-in cross-entropy: leave it at 0 with a loss of your own."
+            )
         self._loss, self._smoothing, self._highest = loss, label_smoothing, highest
 
     def outputs(self, model: nn.Module, inputs: Any) -> Any:

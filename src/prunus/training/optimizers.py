@@ -13,7 +13,9 @@ def new_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
     """As the settings say, for every parameter that is to be trained; raises ConfigError if there is none."""
     parameters = [parameter for parameter in model.parameters() if parameter.requires_grad]
     if not parameters:
-        raise ConfigError(f"{type(model).__name__} has no parameter that requires a gradient: nothing to train.")
+        raise ConfigError(
+            f"{type(model).__name__} has no parameter that requires a gradient: nothing to train."
+        )
     if config.optimizer != "sgd":
         kind = Adam if config.optimizer == "adam" else AdamW
         return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)
@@ -29,7 +31,11 @@ def new_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
 def fitting(optimizer: Optimizer, model: nn.Module) -> Optimizer:
     """The optimiser, if it holds every parameter of the model that is to be trained; raises ConfigError if not."""
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
-    absent = [name for name, value in model.named_parameters() if value.requires_grad and id(value) not in held]
+    absent = [
+        name for name, value in model.named_parameters() if value.requires_grad and id(value) not in held
+    ]
     if absent:
-        raise ConfigError(f"The optimizer does not hold {len(absent)} parameters of this model, such as {absent[0]}.")
+        raise ConfigError(
+            f"The optimizer does not hold {len(absent)} parameters of this model, such as {absent[0]}."
+        )
     return optimizer

@@ -58,7 +58,11 @@ class History:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain numbers, strings and lists, ready for JSON."""
-        return {"config": settings(self.config), "epochs": [asdict(epoch) for epoch in self.epochs], "kept": self.kept}
+        return {
+            "config": settings(self.config),
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "kept": self.kept,
+        }
 
 
 def settings(config: TrainConfig) -> dict[str, Any]:
@@ -109,7 +113,9 @@ class Progress:
         self.seen, self.loss_sum = self.seen + count, self.loss_sum + loss
         self.correct = None if correct is None or self.correct is None else self.correct + correct
 
-    def end_epoch(self, score: float | None, loss: float | None, lr: float, seconds: float, exchanged: int) -> None:
+    def end_epoch(
+        self, score: float | None, loss: float | None, lr: float, seconds: float, exchanged: int
+    ) -> None:
         """Put an epoch to the finished ones, with what its validation gave."""
         record = EpochRecord(
             epoch=self.epoch + 1,
@@ -145,5 +151,7 @@ class Progress:
             if "cuda" in random and self.device.type == "cuda":
                 torch.cuda.set_rng_state(random["cuda"], self.device)
         except (KeyError, TypeError, RuntimeError) as error:
-            raise FileFormatError(f"The checkpoint is not one of a training ({type(error).__name__}: {clause(error)}).") from error
+            raise FileFormatError(
+                f"The checkpoint is not one of a training ({type(error).__name__}: {clause(error)})."
+            ) from error
         vars(self).update(values, records=records)

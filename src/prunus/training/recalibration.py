@@ -18,7 +18,15 @@ from prunus.training.feeding import Normalise, batches
 
 
 @door(ConfigError)
-def recalibrate(model: nn.Module, split: Split, normalise: Normalise, batches: int = 20, *, batch_size: int = 256, seed: int = 0) -> None:
+def recalibrate(
+    model: nn.Module,
+    split: Split,
+    normalise: Normalise,
+    batches: int = 20,
+    *,
+    batch_size: int = 256,
+    seed: int = 0,
+) -> None:
     """Replace the running statistics of every batch norm by their plain average over some batches, in place.
 
     Removing channels shifts the distribution that later layers see. Only the layers' running mean, variance and batch
@@ -50,7 +58,9 @@ def recalibrate(model: nn.Module, split: Split, normalise: Normalise, batches: i
 
 
 @door(ConfigError)
-def recalibrate_if_better(model: nn.Module, split: Split, normalise: Normalise, validation: Split | None) -> bool:
+def recalibrate_if_better(
+    model: nn.Module, split: Split, normalise: Normalise, validation: Split | None
+) -> bool:
     """`recalibrate`, and back to the old statistics if fewer held-out samples are told right with the new ones; whether they stayed.
 
     What a refitted network gets wrong is seldom a matter of its statistics, and those of a whole training with augmentation may be better than those
@@ -61,7 +71,9 @@ def recalibrate_if_better(model: nn.Module, split: Split, normalise: Normalise, 
 
 
 @door(ConfigError)
-def recalibrate_on(model: nn.Module, run: Callable[[], None], judge: Callable[[nn.Module], float] | None) -> bool:
+def recalibrate_on(
+    model: nn.Module, run: Callable[[], None], judge: Callable[[nn.Module], float] | None
+) -> bool:
     """New statistics of a model of any kind, and back to the old ones if these are worse; whether they stayed.
 
     Args:
@@ -78,7 +90,9 @@ def recalibrate_on(model: nn.Module, run: Callable[[], None], judge: Callable[[n
     return _if_better(model, estimate, judge) if norms else True
 
 
-def _if_better(model: nn.Module, estimate: Callable[[], None], judge: Callable[[nn.Module], float] | None) -> bool:
+def _if_better(
+    model: nn.Module, estimate: Callable[[], None], judge: Callable[[nn.Module], float] | None
+) -> bool:
     norms = _norms(model)
     saved = [{name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)} for norm in norms]
     before = judge(model) if judge is not None else 0.0
@@ -90,7 +104,9 @@ def _if_better(model: nn.Module, estimate: Callable[[], None], judge: Callable[[
 
 
 def _norms(model: nn.Module) -> list[_BatchNorm]:
-    return [module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+    return [
+        module for module in model.modules() if isinstance(module, _BatchNorm) and module.track_running_stats
+    ]
 
 
 def _restore(norms: list[_BatchNorm], saved: list[dict[str, Tensor]]) -> None:

@@ -53,7 +53,9 @@ def test_a_number_of_copies_that_is_written_out_needs_the_traced_graph(name: str
 
 
 EXACT: dict[str, Run] = {
-    "copies of data, times channels": lambda m, y: y * y.flatten(2).sum((1, 2)).tanh().view(-1, 1, 1, 1).expand_as(y),
+    "copies of data, times channels": lambda m, y: (
+        y * y.flatten(2).sum((1, 2)).tanh().view(-1, 1, 1, 1).expand_as(y)
+    ),
     "copies of a constant": lambda m, y: y + torch.zeros(1, 1, 1, 1, dtype=y.dtype).expand_as(y),
     "full_like": lambda m, y: y * torch.full_like(y, 0.5),
     "a hand-written norm": lambda m, y: y / (y.square().sum(1, keepdim=True).sqrt() + 1e-6).expand_as(y),
@@ -124,10 +126,15 @@ def test_copies_of_heads_leave_the_heads_free() -> None:
 
     def run(m: nn.Module, x: Tensor) -> Tensor:
         q = m.q(x).view(2, 5, 4, 6).transpose(1, 2)
-        k, v = (layer(x).view(2, 5, 2, 1, 6).expand(2, 5, 2, 2, 6).reshape(2, 5, 4, 6).transpose(1, 2) for layer in (m.k, m.v))
+        k, v = (
+            layer(x).view(2, 5, 2, 1, 6).expand(2, 5, 2, 2, 6).reshape(2, 5, 4, 6).transpose(1, 2)
+            for layer in (m.k, m.v)
+        )
         return m.o((q @ k.transpose(2, 3) @ v).transpose(1, 2).reshape(2, 5, 24))
 
-    model = randomised(Net(run, q=nn.Linear(4, 24), k=nn.Linear(4, 12), v=nn.Linear(4, 12), o=nn.Linear(24, 2)))
+    model = randomised(
+        Net(run, q=nn.Linear(4, 24), k=nn.Linear(4, 12), v=nn.Linear(4, 12), o=nn.Linear(24, 2))
+    )
     x = torch.randn(2, 5, 4, dtype=torch.float64)
     graph = prunus.trace(model, x)
     assert channels(graph, "k.weight") == [0, 1, 2, 3, 4, 5] * 2

@@ -16,7 +16,10 @@ SHAPES: dict[str, Run] = {
     "swapaxes_": lambda m, y: m.w((y * 1).swapaxes_(1, -1)).swapaxes_(-1, 1),
     "t_": lambda m, y: y * m.w(y.mean((2, 3)).t_().t_())[:, :, None, None],
     "unsqueeze_ and squeeze_": lambda m, y: (y + 0).unsqueeze_(1).squeeze_(1),
-    "squeeze_ of pixels": lambda m, y: y * m.w(y.mean((2, 3), keepdim=True).squeeze_(-1).squeeze_(-1)).sigmoid().unsqueeze_(-1).unsqueeze_(-1),
+    "squeeze_ of pixels": lambda m, y: (
+        y
+        * m.w(y.mean((2, 3), keepdim=True).squeeze_(-1).squeeze_(-1)).sigmoid().unsqueeze_(-1).unsqueeze_(-1)
+    ),
     "written into afterwards": lambda m, y: m.w((y * 2).transpose_(1, 3).mul_(0.5)).transpose_(1, 3),
     "detach_": lambda m, y: y + (y * 1).detach_(),
     "a view of it": lambda m, y: (lambda z: z.relu() + z.unsqueeze_(1).squeeze(1))(y + 0),
@@ -30,7 +33,9 @@ def test_reshaping_in_place_is_reshaping(name: str) -> None:
 
 
 def test_a_constant_that_is_reshaped_in_place_keeps_its_values() -> None:
-    assert goes_exactly(lambda m, y: y.index_select(1, torch.arange(WIDTH).flip(0).unsqueeze_(1).transpose_(0, 1).squeeze_(0))).removed
+    assert goes_exactly(
+        lambda m, y: y.index_select(1, torch.arange(WIDTH).flip(0).unsqueeze_(1).transpose_(0, 1).squeeze_(0))
+    ).removed
 
 
 def test_records_keep_the_shapes_of_their_time() -> None:
@@ -45,8 +50,15 @@ def test_records_keep_the_shapes_of_their_time() -> None:
             return self.last(y)
 
     graph = prunus.trace(randomised(Model()), torch.zeros(2, 3, 5, 7, dtype=torch.float64))
-    convolution, transposed = (next(r for r in graph.records if r.operator == name) for name in ("convolution", "transpose_"))
-    assert convolution.outputs[0].shape == (2, 4, 5, 7) == transposed.tensors[0].shape == transposed.args[0].shape
+    convolution, transposed = (
+        next(r for r in graph.records if r.operator == name) for name in ("convolution", "transpose_")
+    )
+    assert (
+        convolution.outputs[0].shape
+        == (2, 4, 5, 7)
+        == transposed.tensors[0].shape
+        == transposed.args[0].shape
+    )
     assert transposed.outputs[0].shape == (2, 7, 5, 4)
 
 

@@ -28,7 +28,11 @@ EXACT: dict[str, Run] = {
 
 @pytest.mark.parametrize("name", EXACT)
 def test_zero_stays_zero_whatever_the_other_operands_are(name: str) -> None:
-    parts = {"plain": nn.Conv2d(8, 8, 1, bias=False), "slope": nn.Parameter(torch.zeros(1)), "slopes": nn.Parameter(torch.zeros(8))}
+    parts = {
+        "plain": nn.Conv2d(8, 8, 1, bias=False),
+        "slope": nn.Parameter(torch.zeros(1)),
+        "slopes": nn.Parameter(torch.zeros(8)),
+    }
     assert goes_exactly(EXACT[name], **parts).mode == "eager"
 
 
@@ -75,7 +79,10 @@ def test_recurrent_cells_too(name: str) -> None:
         return y + m.back(state[0] if isinstance(state, tuple) else state)[:, :, None, None]
 
     result = goes_exactly(run, cell=CELLS[name], back=nn.Linear(6, 8))
-    assert result.mode == "eager" and (result.graph.model.cell.input_size, result.graph.model.cell.hidden_size) == (8, 6)
+    assert result.mode == "eager" and (
+        result.graph.model.cell.input_size,
+        result.graph.model.cell.hidden_size,
+    ) == (8, 6)
 
 
 def listed(m: Between, y: Tensor) -> Tensor:
@@ -97,7 +104,9 @@ def test_values_of_constants_and_small_buffers_can_be_read() -> None:
 
 def test_values_that_are_read_are_those_of_the_model() -> None:
     """A trace keeps no number of a buffer: the compact module reads its own."""
-    model = randomised(Net(lambda m, x: m.b(m.a(x).relu() * m.scale.item()), a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1)))
+    model = randomised(
+        Net(lambda m, x: m.b(m.a(x).relu() * m.scale.item()), a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1))
+    )
     model.register_buffer("scale", torch.tensor(2.0, dtype=torch.float64))
     x = torch.randn(2, 3, 4, 4, dtype=torch.float64)
     graph = prunus.trace(model, x)

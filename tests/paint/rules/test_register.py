@@ -104,7 +104,9 @@ def test_an_operator_that_does_not_run_on_meta_tensors_is_run_on_zeros() -> None
 def test_learned_and_fixed_fake_quantisation_leaves_channels_free(channelwise: bool) -> None:
     def run(m: Between, y: Tensor) -> Tensor:
         if channelwise:
-            return torch._fake_quantize_learnable_per_channel_affine(y.float(), m.scale.float(), m.zero.float(), 1, -128, 127, 1.0).to(y.dtype)
+            return torch._fake_quantize_learnable_per_channel_affine(
+                y.float(), m.scale.float(), m.zero.float(), 1, -128, 127, 1.0
+            ).to(y.dtype)
         return torch.fake_quantize_per_tensor_affine(y.float(), 0.1, 0, -128, 127).to(y.dtype)
 
     goes_exactly(run, scale=nn.Parameter(torch.ones(8)), zero=nn.Parameter(torch.zeros(8)))

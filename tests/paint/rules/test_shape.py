@@ -21,7 +21,9 @@ WAYS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "squeeze all": lambda s, x: s.c(s.a(x).mean((2, 3), keepdim=True).squeeze_()),
     "unsqueeze": lambda s, x: s.c(s.a(x).mean((2, 3)).unsqueeze_(1)),
     "unsqueeze and back": lambda s, x: s.c(s.a(x).unsqueeze_(0).relu_().squeeze_(0).mean((2, 3))),
-    "read before": lambda s, x: (lambda h: s.c(h.mean(2)) + s.c(h.transpose_(1, 2)).sum(1))(s.a(x).flatten(2)),
+    "read before": lambda s, x: (lambda h: s.c(h.mean(2)) + s.c(h.transpose_(1, 2)).sum(1))(
+        s.a(x).flatten(2)
+    ),
 }
 
 
@@ -52,7 +54,10 @@ def test_records_keep_the_shapes_that_there_were(how: str) -> None:
 @pytest.mark.parametrize("kind", [nn.GRU, nn.LSTM, nn.RNN])
 def test_recurrent_layers_with_the_batch_first_keep_their_class(kind: type[nn.Module]) -> None:
     layers = {"a": nn.Conv2d(3, 8, 1), "r": kind(8, 6, batch_first=True), "c": nn.Linear(6, 4)}
-    model, x = randomised(Net(lambda s, x: s.c(s.r(s.a(x).flatten(2).transpose(1, 2))[0]), **layers)), torch.randn(2, 3, 3, 3, dtype=torch.float64)
+    model, x = (
+        randomised(Net(lambda s, x: s.c(s.r(s.a(x).flatten(2).transpose(1, 2))[0]), **layers)),
+        torch.randn(2, 3, 3, 3, dtype=torch.float64),
+    )
     plan = random_plan(prunus.trace(model, x))
     small = prunus.compact(model, plan)
     assert small.prunus.mode == "eager" and difference(prunus.mask(model, plan), small, x) < 1e-12

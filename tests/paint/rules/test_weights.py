@@ -48,7 +48,9 @@ NORMS: dict[str, Norm] = {
     "weight norm": parametrizations.weight_norm,
     "weight norm, old form": old_form(torch.nn.utils.weight_norm),
     "weight norm over the outputs": lambda layer: parametrizations.weight_norm(layer, dim=1),
-    "weight norm over the outputs, old form": old_form(lambda layer: torch.nn.utils.weight_norm(layer, dim=1)),
+    "weight norm over the outputs, old form": old_form(
+        lambda layer: torch.nn.utils.weight_norm(layer, dim=1)
+    ),
     "divided by another": lambda layer: parametrized(layer, Quotient(layer.weight)),
     "spectral norm": parametrizations.spectral_norm,
     "spectral norm, old form": old_form(torch.nn.utils.spectral_norm),
@@ -62,7 +64,9 @@ def convolutions(m: Between, y: Tensor) -> Tensor:
 @pytest.mark.parametrize("name", NORMS)
 def test_convolutions_go_with_what_their_weights_are_made_of(name: str) -> None:
     norm = NORMS[name]
-    result = goes_exactly(convolutions, a=norm(nn.Conv2d(WIDTH, 6, 3, padding=1)), b=norm(nn.Conv2d(6, WIDTH, 1)))
+    result = goes_exactly(
+        convolutions, a=norm(nn.Conv2d(WIDTH, 6, 3, padding=1)), b=norm(nn.Conv2d(6, WIDTH, 1))
+    )
     assert result.mode == "eager" and result.graph.num_channels == 2 * WIDTH + 6
 
 
@@ -72,7 +76,10 @@ def test_linear_layers_go_with_what_their_weights_are_made_of(name: str) -> None
         return y * m.b(m.a(y.mean((2, 3))).relu())[:, :, None, None]
 
     norm = NORMS[name]
-    assert goes_exactly(run, a=norm(nn.Linear(WIDTH, 6)), b=norm(nn.Linear(6, WIDTH))).removed == (WIDTH + 6) // 2
+    assert (
+        goes_exactly(run, a=norm(nn.Linear(WIDTH, 6)), b=norm(nn.Linear(6, WIDTH))).removed
+        == (WIDTH + 6) // 2
+    )
 
 
 @pytest.mark.parametrize("rank", [1, 3])
@@ -89,7 +96,15 @@ def test_weight_norm_of_other_ranks_and_of_transposed_convolutions(rank: int) ->
 
 
 def test_a_length_is_what_makes_a_filter() -> None:
-    model = randomised(Between(convolutions, {"a": parametrizations.weight_norm(nn.Conv2d(WIDTH, 6, 3, padding=1)), "b": nn.Conv2d(6, WIDTH, 1)}))
+    model = randomised(
+        Between(
+            convolutions,
+            {
+                "a": parametrizations.weight_norm(nn.Conv2d(WIDTH, 6, 3, padding=1)),
+                "b": nn.Conv2d(6, WIDTH, 1),
+            },
+        )
+    )
     x = torch.randn(1, 3, 8, 8, dtype=torch.float64)
     graph = prunus.trace(model, x)
     length, direction = "a.parametrizations.weight.original0", "a.parametrizations.weight.original1"
@@ -120,13 +135,22 @@ def bounded(layer: nn.Module, dim: int = 0, power: float = 2) -> nn.Module:
 
 @pytest.mark.parametrize(("dim", "power"), [(0, 2), (1, 2), (0, 1), (0, float("inf"))])
 def test_max_norm_leaves_filters_free(dim: int, power: float) -> None:
-    result = goes_exactly(convolutions, a=bounded(nn.Conv2d(WIDTH, 6, 3, padding=1), dim, power), b=bounded(nn.Conv2d(6, WIDTH, 1), dim, power))
+    result = goes_exactly(
+        convolutions,
+        a=bounded(nn.Conv2d(WIDTH, 6, 3, padding=1), dim, power),
+        b=bounded(nn.Conv2d(6, WIDTH, 1), dim, power),
+    )
     assert result.mode == "eager" and result.graph.num_channels == 2 * WIDTH + 6
 
 
 def test_max_norm_of_a_depthwise_convolution_pins_neither_side() -> None:
     spatial = bounded(nn.Conv2d(WIDTH, 2 * WIDTH, (3, 1), padding=(1, 0), groups=WIDTH, bias=False))
-    result = goes_exactly(lambda m, y: m.b(m.norm(m.a(y))), a=spatial, norm=nn.BatchNorm2d(2 * WIDTH), b=nn.Conv2d(2 * WIDTH, WIDTH, 1))
+    result = goes_exactly(
+        lambda m, y: m.b(m.norm(m.a(y))),
+        a=spatial,
+        norm=nn.BatchNorm2d(2 * WIDTH),
+        b=nn.Conv2d(2 * WIDTH, WIDTH, 1),
+    )
     assert result.graph.num_channels == 2 * WIDTH
 
 
@@ -138,4 +162,6 @@ def test_renorm_of_activations_is_exact_where_what_goes_is_zero(dim: int) -> Non
 def test_renorm_over_constants_is_noted() -> None:
     result = goes(lambda m, y: y.sigmoid().renorm(2, 0, 1.0))
     assert not result.exact and "renorm across the channels" in result.notes
-    assert not goes(lambda m, y: y.renorm(0.5, 1, 1.0) + y.sigmoid().renorm(2, 1, 0.1)).notes.startswith("renorm")
+    assert not goes(lambda m, y: y.renorm(0.5, 1, 1.0) + y.sigmoid().renorm(2, 1, 0.1)).notes.startswith(
+        "renorm"
+    )

@@ -46,14 +46,30 @@ NOTED: dict[str, tuple[Run, dict[str, nn.Module]]] = {
     "efficient channel attention": (eca, {"conv": nn.Conv1d(1, 1, 3, padding=1, bias=False)}),
     "wide and dilated": (eca, {"conv": nn.Conv1d(1, 1, 3, padding=2, dilation=2)}),
     "padded by itself": (padded_eca, {"conv": nn.Conv1d(1, 1, 3)}),
-    "triplet attention": (lambda m, y: m.gate(y.permute(0, 2, 1, 3).contiguous()).permute(0, 2, 1, 3) + m.gate(y), {"gate": TripletGate()}),
+    "triplet attention": (
+        lambda m, y: m.gate(y.permute(0, 2, 1, 3).contiguous()).permute(0, 2, 1, 3) + m.gate(y),
+        {"gate": TripletGate()},
+    ),
     "local response norm": (lambda m, y: F.local_response_norm(y, 5), {}),
     "local response norm of even size": (lambda m, y: F.local_response_norm(y, 4), {}),
     "average of neighbours": (lambda m, y: planes(F.avg_pool1d(tokens(y), 3, stride=1, padding=1), y), {}),
     "largest of neighbours": (lambda m, y: planes(F.max_pool1d(tokens(y), 3, stride=1, padding=1), y), {}),
     "windows unfolded": (lambda m, y: y * F.pad(y, (0, 0, 0, 0, 1, 1)).unfold(1, 3, 1).mean(-1).tanh(), {}),
-    "three dimensions": (lambda m, y: m.conv(y.unsqueeze(1)).squeeze(1) * y, {"conv": nn.Conv3d(1, 1, 3, padding=1)}),
-    "reflected": (lambda m, y: y * F.pad(y.mean((2, 3)).unsqueeze(1), (1, 1), "reflect").unfold(2, 3, 1).mean(-1).transpose(1, 2).unsqueeze(-1), {}),
+    "three dimensions": (
+        lambda m, y: m.conv(y.unsqueeze(1)).squeeze(1) * y,
+        {"conv": nn.Conv3d(1, 1, 3, padding=1)},
+    ),
+    "reflected": (
+        lambda m, y: (
+            y
+            * F.pad(y.mean((2, 3)).unsqueeze(1), (1, 1), "reflect")
+            .unfold(2, 3, 1)
+            .mean(-1)
+            .transpose(1, 2)
+            .unsqueeze(-1)
+        ),
+        {},
+    ),
     "one window for all": (lambda m, y: y * planes(F.max_pool1d(tokens(y), y.shape[1]), y).sigmoid(), {}),
 }
 
@@ -72,7 +88,10 @@ def test_an_exact_plan_leaves_channels_with_windows_alone() -> None:
 
 
 PINNED: dict[str, tuple[Run, dict[str, nn.Module]]] = {
-    "stride": (lambda m, y: y * m.conv(y.mean((2, 3)).unsqueeze(1)).mean(), {"conv": nn.Conv1d(1, 1, 3, padding=1, stride=2)}),
+    "stride": (
+        lambda m, y: y * m.conv(y.mean((2, 3)).unsqueeze(1)).mean(),
+        {"conv": nn.Conv1d(1, 1, 3, padding=1, stride=2)},
+    ),
     "no padding": (lambda m, y: y * m.conv(y.mean((2, 3)).unsqueeze(1)).mean(), {"conv": nn.Conv1d(1, 1, 3)}),
     "pooled in pairs": (lambda m, y: y * F.max_pool1d(tokens(y), 2).mean(), {}),
     "resized": (lambda m, y: y * F.interpolate(tokens(y), size=5).mean(), {}),

@@ -21,7 +21,9 @@ from prunus.errors import ArgumentError, TraceError
 from prunus.surgery.traced import setting as export_setting
 from prunus.surgery.traced.export import export_module
 
-WIDTH = 16 * 4  # what the last layer reads; a literal in the forward, so that only the traced module can shrink
+WIDTH = (
+    16 * 4
+)  # what the last layer reads; a literal in the forward, so that only the traced module can shrink
 
 
 def image(batch: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -47,13 +49,20 @@ BATCHES: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "repeat": lambda s, x: s.c((pixels(x) + s.q.weight.repeat(len(x), 1, 1)).reshape(-1, WIDTH)),
     "range": lambda s, x: s.c(x.view(-1, WIDTH))[torch.arange(len(x))],
     "twice": lambda s, x: s.c(torch.cat([x, x]).view(2 * len(x), WIDTH)).narrow(0, len(x), len(x)),
-    "twice, of a whole number": lambda s, x: s.c(torch.cat([x, x]).view(2 * int(x.size(0)), WIDTH))[int(x.size(0)) :],
+    "twice, of a whole number": lambda s, x: s.c(torch.cat([x, x]).view(2 * int(x.size(0)), WIDTH))[
+        int(x.size(0)) :
+    ],
     "divisor": lambda s, x: s.c(x.view(-1, WIDTH)) / int(x.shape[0]),
 }
 
 
 def counted(forward: Callable[[Any, Tensor], Tensor]) -> nn.Module:
-    layers = {"a": nn.Conv2d(3, 16, 3, 2, 1), "b": nn.Conv2d(16, 16, 3, 2, 1), "c": nn.Linear(WIDTH, 10), "q": nn.Linear(16, 4, bias=False)}
+    layers = {
+        "a": nn.Conv2d(3, 16, 3, 2, 1),
+        "b": nn.Conv2d(16, 16, 3, 2, 1),
+        "c": nn.Linear(WIDTH, 10),
+        "q": nn.Linear(16, 4, bias=False),
+    }
     return randomised(Net(lambda s, x: forward(s, s.b(s.a(x).relu()).relu()), **layers))
 
 
@@ -86,9 +95,15 @@ def test_the_batch_of_several_inputs_is_free() -> None:
 NUMBERS: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "float of the batch": lambda s, x: s.c(x.view(-1, WIDTH)) / torch.tensor(float(len(x)), dtype=x.dtype),
     "new tensor": lambda s, x: s.c(x.view(-1, WIDTH)) / x.new_tensor(int(x.shape[0])),
-    "root": lambda s, x: s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH)) / math.sqrt(x.shape[2] * x.shape[3]),
-    "powers": lambda s, x: s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH)) * math.exp(-x.shape[2]) * round(x.shape[3] ** 0.5),
-    "grid": lambda s, x: s.c((x * torch.linspace(-1, 1, x.shape[3], dtype=x.dtype)).mean((2, 3)).repeat(1, 4).view(-1, WIDTH)),
+    "root": lambda s, x: (
+        s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH)) / math.sqrt(x.shape[2] * x.shape[3])
+    ),
+    "powers": lambda s, x: (
+        s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH)) * math.exp(-x.shape[2]) * round(x.shape[3] ** 0.5)
+    ),
+    "grid": lambda s, x: s.c(
+        (x * torch.linspace(-1, 1, x.shape[3], dtype=x.dtype)).mean((2, 3)).repeat(1, 4).view(-1, WIDTH)
+    ),
     "added": lambda s, x: s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH) + x.shape[0] / x.shape[2]),
 }
 
@@ -108,7 +123,9 @@ TIES: dict[str, Callable[[Any, Tensor], Tensor]] = {
     "loop over the batch": lambda s, x: s.c(torch.stack([x[i] for i in range(len(x))]).view(-1, WIDTH)),
     "condition on the batch": lambda s, x: s.c(x.view(-1, WIDTH)) * (2.0 if len(x) > 2 else 1.0),
     "of NumPy": lambda s, x: s.c(x.view(-1, WIDTH)) * float(np.log(x.shape[0] + 1)),
-    "sum over pixels": lambda s, x: s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH)) * sum([1 / (i + 1) for i in range(x.shape[2])]),
+    "sum over pixels": lambda s, x: (
+        s.c(x.mean((2, 3)).repeat(1, 4).view(-1, WIDTH)) * sum([1 / (i + 1) for i in range(x.shape[2])])
+    ),
 }
 
 
@@ -169,7 +186,9 @@ def test_a_type_is_free_where_it_is_that_of_the_model(how: str) -> None:
     model = counted(TYPES[how]).float()
     plan, small = traced(model, image(2, torch.float32))
     masked = prunus.mask(model, plan).double()
-    assert difference(masked, small.double(), image(3)) < 1e-6  # constants of removed channels were folded in single precision
+    assert (
+        difference(masked, small.double(), image(3)) < 1e-6
+    )  # constants of removed channels were folded in single precision
     assert small(image(3)).dtype == masked(image(3)).dtype
 
 
@@ -181,7 +200,9 @@ def test_types_that_the_forward_names_stay() -> None:
 
 def test_the_device_is_free() -> None:
     def forward(s: Any, x: Tensor) -> Tensor:
-        table = torch.arange(len(x), device=x.device)[:, None] + torch.zeros(len(x), 1, dtype=x.dtype, device=s.c.weight.device)
+        table = torch.arange(len(x), device=x.device)[:, None] + torch.zeros(
+            len(x), 1, dtype=x.dtype, device=s.c.weight.device
+        )
         return s.c(x.view(-1, WIDTH).to(x.device) + table)
 
     _, small = traced(counted(forward), image(2))
@@ -201,7 +222,9 @@ def test_what_follows_types_and_devices_is_saved_and_pruned_again(how: str, tmp_
 
 
 @pytest.mark.parametrize(("longest", "free"), [(512, True), (2, False)])
-def test_sizes_that_would_take_long_to_simplify_are_fixed_instead(longest: int, free: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sizes_that_would_take_long_to_simplify_are_fixed_instead(
+    longest: int, free: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def forward(s: Any, x: Tensor) -> Tensor:
         height, width = -x.shape[2] % 4, -x.shape[3] % 4
         x = nn.functional.pad(s.a(x), (0, width, 0, height))

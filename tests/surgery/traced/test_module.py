@@ -16,7 +16,9 @@ from prunus.surgery.traced.module import TracedModule
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
 
-def traced(drop: float = 0.0, rate: float = 0.5, train: bool = False) -> tuple[nn.Module, prunus.Plan, nn.Module]:
+def traced(
+    drop: float = 0.0, rate: float = 0.5, train: bool = False
+) -> tuple[nn.Module, prunus.Plan, nn.Module]:
     model = randomised(Halves(drop))
     model.train(train)
     plan = random_plan(prunus.trace(model, IMAGE), rate)
@@ -140,7 +142,10 @@ def test_a_literal_reshape() -> None:
     small = prunus.compact(model, plan)
     assert small.prunus.plan == plan
     for batch in (1, 2, 5):
-        assert difference(prunus.mask(model, plan), small, torch.randn(batch, 3, 8, 8, dtype=torch.float64)) < 1e-12
+        assert (
+            difference(prunus.mask(model, plan), small, torch.randn(batch, 3, 8, 8, dtype=torch.float64))
+            < 1e-12
+        )
 
 
 def test_a_constant_that_only_code_without_effect_reads_is_dropped_with_it() -> None:
@@ -149,6 +154,11 @@ def test_a_constant_that_only_code_without_effect_reads_is_dropped_with_it() -> 
         m.unused(y)
         return m.left(y.narrow(1, 0, 5)) + m.right(y.narrow(1, 5, 7))
 
-    layers = {"conv": nn.Conv2d(3, 12, 1), "unused": nn.Conv2d(12, 4, 1, bias=False), "left": nn.Conv2d(5, 6, 1), "right": nn.Conv2d(7, 6, 1)}
+    layers = {
+        "conv": nn.Conv2d(3, 12, 1),
+        "unused": nn.Conv2d(12, 4, 1, bias=False),
+        "left": nn.Conv2d(5, 6, 1),
+        "right": nn.Conv2d(7, 6, 1),
+    }
     plan, small = pruned(randomised(Net(forward, **layers)), torch.randn(2, 3, 4, 4, dtype=torch.float64))
     assert plan.exact and plan.removed == 7 and small.prunus.mode == "traced"

@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 def attended(y: Tensor) -> Tensor:
     rows = y.flatten(2).transpose(1, 2)
-    scores = torch.baddbmm(torch.zeros(1, 1, 1, dtype=y.dtype), rows, rows.transpose(1, 2), beta=0, alpha=rows.shape[2] ** -0.5)
+    scores = torch.baddbmm(
+        torch.zeros(1, 1, 1, dtype=y.dtype), rows, rows.transpose(1, 2), beta=0, alpha=rows.shape[2] ** -0.5
+    )
     return (scores @ rows).transpose(1, 2).reshape(y.shape)
 
 

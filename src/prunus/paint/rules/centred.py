@@ -23,8 +23,19 @@ def centre_of(call: Call, layer: Layer) -> Centre | None:
     plain = _subtracted(painter, x, last, layer)
     if plain is None and call.operator == "mean":
         squares = _maker(painter, x, last)
-        found = [_subtracted(painter, distances, squares, layer) for distances in _squared(painter.records[squares])] if squares is not None else []
-        centre = Centre(found[0], 2) if found and found[0] is not None and all(_same(painter, found[0], one) for one in found) else None
+        found = (
+            [
+                _subtracted(painter, distances, squares, layer)
+                for distances in _squared(painter.records[squares])
+            ]
+            if squares is not None
+            else []
+        )
+        centre = (
+            Centre(found[0], 2)
+            if found and found[0] is not None and all(_same(painter, found[0], one) for one in found)
+            else None
+        )
     else:
         centre = Centre(plain, 1) if plain is not None else None
     return centre if centre is not None and _is_known(call, centre) else None
@@ -41,13 +52,17 @@ def _same(painter: Painter, first: int, second: int | None) -> bool:
 def _is_known(call: Call, centre: Centre) -> bool:
     """Whether one number of what was subtracted belongs to every result, or it can be averaged over the same axes, as no variance can."""
     subtracted = call.painter.records[centre.record].outputs[0]
-    return subtracted.numel() == call.outputs[0].numel() or (call.operator == "mean" and subtracted.dim() == call.tensors[0].dim())
+    return subtracted.numel() == call.outputs[0].numel() or (
+        call.operator == "mean" and subtracted.dim() == call.tensors[0].dim()
+    )
 
 
 def _squared(record: Record) -> Sequence[Tensor]:
     """What a record squares: one tensor, or two of which it is the product."""
     name, operands = record.operator.rstrip("_"), record.tensors
-    if name == "square" or (name == "pow" and len(operands) == 1 and len(record.args) == 2 and record.args[1] == 2):
+    if name == "square" or (
+        name == "pow" and len(operands) == 1 and len(record.args) == 2 and record.args[1] == 2
+    ):
         return operands[:1]
     return operands if name == "mul" and len(operands) == 2 else ()
 
@@ -56,10 +71,20 @@ def _subtracted(painter: Painter, distances: Tensor, before: int, layer: Layer) 
     """The record of the mean from which these are the distances of what holds zero in removed slots."""
     place = _maker(painter, distances, before)
     record = painter.records[place] if place is not None else None
-    if place is None or record is None or record.operator.rstrip("_") != "sub" or len(record.tensors) != 2 or record.kwargs.get("alpha", 1) != 1:
+    if (
+        place is None
+        or record is None
+        or record.operator.rstrip("_") != "sub"
+        or len(record.tensors) != 2
+        or record.kwargs.get("alpha", 1) != 1
+    ):
         return None
     for mine, other in ((0, 1), (1, 0)) if len(record.args) == 2 else ():
-        own = [one for one in record.inputs[mine] if is_zero(one.dead) and np.isin(layer.labels, one.labels).all()]
+        own = [
+            one
+            for one in record.inputs[mine]
+            if is_zero(one.dead) and np.isin(layer.labels, one.labels).all()
+        ]
         if len(own) != 1 or any(np.isin(layer.labels, one.labels).any() for one in record.inputs[other]):
             continue
         mean = _maker(painter, record.tensors[other], place)

@@ -9,11 +9,24 @@ import numpy as np
 from torch import Tensor
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Contraction, Labels, Layer, Leak, Paint, is_zero, plus, unknown_like, zero_if_either, zero_or_unknown
+from prunus.paint.records import (
+    Contraction,
+    Labels,
+    Layer,
+    Leak,
+    Paint,
+    is_zero,
+    plus,
+    unknown_like,
+    zero_if_either,
+    zero_or_unknown,
+)
 from prunus.paint.rules.windows import windowed
 
 
-def contract(call: Call, first: Tensor, first_axis: int, second: Tensor, second_axis: int, foldable: bool = False) -> None:
+def contract(
+    call: Call, first: Tensor, first_axis: int, second: Tensor, second_axis: int, foldable: bool = False
+) -> None:
     """Couple two axes that are multiplied and summed over, and note what a removed slot would still contribute."""
     left, right = call.layers(first, first_axis), call.layers(second, second_axis)
     if len(left) == len(right) != 1 and all(np.array_equal(a.labels, b.labels) for a, b in zip(left, right)):
@@ -53,7 +66,9 @@ def _leak(call: Call, first: Tensor, a: Layer, second: Tensor, b: Layer, foldabl
         dead = silent = b.dead if fixed_a else a.dead
     if not is_zero(silent):
         weight = _zeroable(a) if fixed_a else _zeroable(b) if fixed_b else None
-        call.painter.leaks.append(Leak(a.labels, np.where(silent == 0, 0.0, dead), len(call.painter.records), foldable, weight))
+        call.painter.leaks.append(
+            Leak(a.labels, np.where(silent == 0, 0.0, dead), len(call.painter.records), foldable, weight)
+        )
 
 
 def _zeroable(weight: Layer) -> Labels | None:
@@ -79,7 +94,13 @@ def convolution(call: Call) -> Sequence[Paint]:
     layers = [layer for layer in call.paint(x) if layer.axis < channels]
     for layer in [layer for layer in call.paint(x) if layer.axis > channels]:
         if _is_pointwise(call, layer.axis - channels - 1):
-            layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead) if bias is None else unknown_like(layer.labels)))
+            layers.append(
+                Layer(
+                    layer.axis,
+                    layer.labels,
+                    zero_or_unknown(layer.dead) if bias is None else unknown_like(layer.labels),
+                )
+            )
         else:
             layers.extend(_windows(call, layer, layer.axis - channels - 1))
     call.pin([layer for layer in call.paint(weight) if layer.axis > 1], "kernel positions")
@@ -91,19 +112,32 @@ def convolution(call: Call) -> Sequence[Paint]:
         layers.append(carried(layer, channels, bias_layers, bias is not None))
     if not out_labels:
         call.pin(bias_layers, "the weight is unpainted")
-    _count_convolution(call, x, weight, channels, transposed, [layer.axis for layer in layers if layer.axis > channels])
+    _count_convolution(
+        call, x, weight, channels, transposed, [layer.axis for layer in layers if layer.axis > channels]
+    )
     return (tuple(layers),)
 
 
 def _is_pointwise(call: Call, position: int) -> bool:
     """Whether a convolution leaves the slots of a spatial axis apart, so that channels may lie along it."""
     weight, stride, padding, transposed = call.args[1], call.args[3], call.args[4], call.args[6]
-    return bool(not transposed and weight.shape[2 + position] == 1 and stride[position] == 1 and padding[position] == 0)
+    return bool(
+        not transposed
+        and weight.shape[2 + position] == 1
+        and stride[position] == 1
+        and padding[position] == 0
+    )
 
 
 def _windows(call: Call, layer: Layer, position: int) -> list[Layer]:
     """A convolution that slides along channels."""
-    weight, stride, padding, dilation, transposed = call.args[1], call.args[3], call.args[4], call.args[5], call.args[6]
+    weight, stride, padding, dilation, transposed = (
+        call.args[1],
+        call.args[3],
+        call.args[4],
+        call.args[5],
+        call.args[6],
+    )
     extent = dilation[position] * (weight.shape[2 + position] - 1) + 1
     length, reason = call.outputs[0].shape[layer.axis], "a spatial axis of a convolution"
     if transposed:
@@ -112,7 +146,15 @@ def _windows(call: Call, layer: Layer, position: int) -> list[Layer]:
     return windowed(call, layer, length, extent, stride[position], padding[position], reason)
 
 
-def _grouped(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, groups: int, padding: Sequence[int]) -> list[Layer]:
+def _grouped(
+    call: Call,
+    x: Tensor,
+    weight: Tensor,
+    channels: int,
+    transposed: bool,
+    groups: int,
+    padding: Sequence[int],
+) -> list[Layer]:
     """Couple inputs with weights; the layers of the output channels."""
     inner, outer = (0, 1) if transposed else (1, 0)
     if groups == 1:
@@ -126,14 +168,21 @@ def _grouped(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: b
         _tie_groups(call, layer.labels, groups)
     if transposed:
         contract(call, x, channels, weight, 0)
-        return [Layer(channels, np.tile(y.labels, groups), np.tile(y.dead, groups)) for y in call.layers(weight, 1)]
+        return [
+            Layer(channels, np.tile(y.labels, groups), np.tile(y.dead, groups))
+            for y in call.layers(weight, 1)
+        ]
     reads = call.layers(weight, 1)
     if len(inputs) == 1 and len(reads) == 1:
-        call.painter.couple(inputs[0].labels.reshape(groups, -1), np.broadcast_to(reads[0].labels, (groups, per_group)))
+        call.painter.couple(
+            inputs[0].labels.reshape(groups, -1), np.broadcast_to(reads[0].labels, (groups, per_group))
+        )
         _consume(call, weight, reads[0])
         if not is_zero(inputs[0].dead):
             weights = _zeroable(reads[0]) if call.painter.is_fixed(weight) else None
-            call.painter.leaks.append(Leak(inputs[0].labels, inputs[0].dead, len(call.painter.records), False, weights))
+            call.painter.leaks.append(
+                Leak(inputs[0].labels, inputs[0].dead, len(call.painter.records), False, weights)
+            )
     else:
         call.pin([*inputs, *reads], "meets the model's input or an unpainted tensor")
     return call.layers(weight, 0)
@@ -156,17 +205,33 @@ def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool
     if transposed:
         call.painter.couple(inputs[0].labels, outputs[0].labels)
         call.pin(call.layers(weight, 1), "several outputs of one depthwise filter")
-        return [Layer(0, np.repeat(outputs[0].labels, times), np.repeat(zero_if_either(inputs[0].dead, outputs[0].dead), times))]
-    read = inputs[0] if times == 1 else Layer(0, np.repeat(inputs[0].labels, times), np.repeat(inputs[0].dead, times))
+        return [
+            Layer(
+                0,
+                np.repeat(outputs[0].labels, times),
+                np.repeat(zero_if_either(inputs[0].dead, outputs[0].dead), times),
+            )
+        ]
+    read = (
+        inputs[0]
+        if times == 1
+        else Layer(0, np.repeat(inputs[0].labels, times), np.repeat(inputs[0].dead, times))
+    )
     call.painter.couple(read.labels, outputs[0].labels)
     return [Layer(0, outputs[0].labels, zero_if_either(read.dead, outputs[0].dead))]
 
 
-def _count_convolution(call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, painted: Sequence[int]) -> None:
+def _count_convolution(
+    call: Call, x: Tensor, weight: Tensor, channels: int, transposed: bool, painted: Sequence[int]
+) -> None:
     pixels = x if transposed else call.outputs[0]
     painted = [axis for axis in painted if pixels.shape[axis] == x.shape[axis]]
-    constant = prod(n for axis, n in enumerate(pixels.shape) if axis > channels and axis not in painted) * prod(pixels.shape[:channels])
-    _count(call, constant * prod(weight.shape[2:]), [(weight, 0), (weight, 1), *((x, axis) for axis in painted)])
+    constant = prod(
+        n for axis, n in enumerate(pixels.shape) if axis > channels and axis not in painted
+    ) * prod(pixels.shape[:channels])
+    _count(
+        call, constant * prod(weight.shape[2:]), [(weight, 0), (weight, 1), *((x, axis) for axis in painted)]
+    )
 
 
 def _count(call: Call, constant: int, axes: Sequence[tuple[Tensor, int]]) -> None:
@@ -193,7 +258,11 @@ def product(call: Call) -> Sequence[Paint]:
     for tensor, axis in ((first, rows), (second, rows + 1)):
         for layer in call.layers(tensor, axis):
             shift = (added.dim() - rows - 2) if added is not None else 0
-            bias = call.layers(added, axis + shift) if added is not None and added.dim() > rows + 1 - axis else []
+            bias = (
+                call.layers(added, axis + shift)
+                if added is not None and added.dim() > rows + 1 - axis
+                else []
+            )
             bias = bias if added is not None and axis + shift >= 0 and added.shape[axis + shift] > 1 else []
             if len(bias) == 1:
                 call.painter.couple(layer.labels, bias[0].labels)
@@ -221,7 +290,9 @@ def vector_product(call: Call) -> Sequence[Paint]:
     """mv, dot and vdot: contractions with a vector."""
     first, second = call.args[:2]
     contract(call, first, first.dim() - 1, second, 0)
-    return (tuple(carried(layer, 0, [], False) for layer in call.paint(first) if layer.axis < first.dim() - 1),)
+    return (
+        tuple(carried(layer, 0, [], False) for layer in call.paint(first) if layer.axis < first.dim() - 1),
+    )
 
 
 RULES: dict[str, Rule] = {

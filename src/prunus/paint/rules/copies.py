@@ -25,23 +25,35 @@ def repeat(call: Call) -> Sequence[Paint]:
     """repeat: labels repeat with the values; the copies along a new axis, or one of length one, are slots of their own."""
     x, out, times = call.tensors[0], call.outputs[0], list(call.args[1])
     lead = len(times) - x.dim()
-    layers = [Layer(y.axis + lead, np.tile(y.labels, times[y.axis + lead]), np.tile(y.dead, times[y.axis + lead])) for y in call.paint(x)]
+    layers = [
+        Layer(y.axis + lead, np.tile(y.labels, times[y.axis + lead]), np.tile(y.dead, times[y.axis + lead]))
+        for y in call.paint(x)
+    ]
     made = [axis for axis, n in enumerate(out.shape) if n > 1 and (axis < lead or x.shape[axis - lead] == 1)]
     return ((*layers, *_copies(call, x, out, made)),)
 
 
 def _copies(call: Call, x: Tensor, out: Tensor, axes: Sequence[int]) -> list[Layer]:
-    layers = [Layer(axis, call.painter.fresh(out.shape[axis]), _held(call, x, out.shape[axis])) for axis in axes]
+    layers = [
+        Layer(axis, call.painter.fresh(out.shape[axis]), _held(call, x, out.shape[axis])) for axis in axes
+    ]
     for layer in layers:
         if np.isnan(layer.dead).any():
-            call.painter.copied.append(Mark(layer.labels, "copies of one slot", call.operator, call.painter.where()))
+            call.painter.copied.append(
+                Mark(layer.labels, "copies of one slot", call.operator, call.painter.where())
+            )
     return layers
 
 
 def _held(call: Call, x: Tensor, count: int) -> Values:
     """What copies of a tensor hold: known where it is a constant of one value."""
     value = call.painter.constant_of(x)
-    if value is None or value.is_complex() or not value.numel() or not bool((value == value.reshape(-1)[0]).all()):
+    if (
+        value is None
+        or value.is_complex()
+        or not value.numel()
+        or not bool((value == value.reshape(-1)[0]).all())
+    ):
         return constant(math.nan, count)
     return constant(float(value.reshape(-1)[0]), count)
 
@@ -58,7 +70,11 @@ def chosen(call: Call) -> Sequence[Paint]:
     """bernoulli: probabilities of zero and one give the same."""
     paint = call.paint(call.tensors[0])
     _note(call, paint)
-    return (tuple(Layer(y.axis, y.labels, np.where((y.dead == 0) | (y.dead == 1), y.dead, np.nan)) for y in paint),)
+    return (
+        tuple(
+            Layer(y.axis, y.labels, np.where((y.dead == 0) | (y.dead == 1), y.dead, np.nan)) for y in paint
+        ),
+    )
 
 
 def dropped(call: Call) -> Sequence[Paint]:

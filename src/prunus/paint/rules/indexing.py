@@ -26,7 +26,13 @@ def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Layer]:
     Rows of a parameter, as of a table of positions, are pinned: which of them are read does not depend on the channels around.
     """
     found, values = call.layers(x, axis), call.painter.value_of(index)
-    if len(found) != 1 or values is None or values.dim() != 1 or values.dtype == torch.bool or call.painter.is_fixed(x):
+    if (
+        len(found) != 1
+        or values is None
+        or values.dim() != 1
+        or values.dtype == torch.bool
+        or call.painter.is_fixed(x)
+    ):
         call.pin(found, "picked by an index")
         call.pin(call.paint(index), "used as an index")
         return []
@@ -73,7 +79,9 @@ def embedding_bag(call: Call) -> Sequence[Paint]:
     call.pin([y for y in call.paint(weight) if y.axis == 0], "rows of an embedding")
     for tensor in call.tensors[1:]:
         call.pin(call.paint(tensor), "used as an index")
-    features = tuple(Layer(out.dim() - 1, y.labels, zero_or_unknown(y.dead)) for y in call.paint(weight) if y.axis == 1)
+    features = tuple(
+        Layer(out.dim() - 1, y.labels, zero_or_unknown(y.dead)) for y in call.paint(weight) if y.axis == 1
+    )
     return [features, *(() for _ in call.outputs[1:])]
 
 

@@ -36,7 +36,11 @@ def batch_norm(call: Call) -> Sequence[Paint]:
     """Batch norm over axis 1, with running statistics or with those of the batch (instance norm, weight standardisation)."""
     x, weight, bias = call.args[0], call.args[1], call.args[2]
     mean, variance = (call.args[3], call.args[4]) if len(call.args) > 4 else (None, None)
-    training = bool(call.args[5]) if call.operator in ("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit") else False
+    training = (
+        bool(call.args[5])
+        if call.operator in ("native_batch_norm", "cudnn_batch_norm", "_native_batch_norm_legit")
+        else False
+    )
     training = training or mean is None or "no_stats" in str(call.func)
     layers: list[Layer] = []
     for layer in call.paint(x):
@@ -49,14 +53,23 @@ def batch_norm(call: Call) -> Sequence[Paint]:
                 call.averaged([layer], "statistics across the channels")
             layers.append(Layer(layer.axis, layer.labels, unknown_like(layer.labels)))
     if not call.layers(x, 1):
-        call.pin([y for t in (weight, bias, mean, variance) for y in call.paint(t)], "normalises an unpainted tensor")
-    return (tuple(layers), *(_statistics(call, [y for y in layers if y.axis == 1], 0) if training else ((), ())))
+        call.pin(
+            [y for t in (weight, bias, mean, variance) for y in call.paint(t)],
+            "normalises an unpainted tensor",
+        )
+    return (
+        tuple(layers),
+        *(_statistics(call, [y for y in layers if y.axis == 1], 0) if training else ((), ())),
+    )
 
 
 def _statistics(call: Call, layers: list[Layer], axis: int) -> list[Paint]:
     """Saved means and deviations have one slot per channel (or per group)."""
     paint = tuple(Layer(axis, y.labels, unknown_like(y.labels)) for y in layers)
-    return [paint if paint and t.dim() > axis and t.shape[axis] == len(paint[0].labels) else () for t in call.outputs[1:]]
+    return [
+        paint if paint and t.dim() > axis and t.shape[axis] == len(paint[0].labels) else ()
+        for t in call.outputs[1:]
+    ]
 
 
 def _with_statistics(call: Call, layers: Sequence[Layer], first: int) -> Sequence[Paint]:
@@ -81,7 +94,10 @@ def layer_norm(call: Call) -> Sequence[Paint]:
         layers.append(Layer(layer.axis, layer.labels, dead))
     for axis in range(first, x.dim()):
         if not call.layers(x, axis):
-            call.pin([y for t in (weight, bias) for y in call.layers(t, axis - first)], "normalises an unpainted tensor")
+            call.pin(
+                [y for t in (weight, bias) for y in call.layers(t, axis - first)],
+                "normalises an unpainted tensor",
+            )
     return _with_statistics(call, layers, first)
 
 
@@ -99,7 +115,9 @@ def group_norm(call: Call) -> Sequence[Paint]:
             call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
         else:
             call.averaged([layer], "group norm across the channels")
-        bare = zero_or_unknown(layer.dead) if groups > 1 else unknown_like(layer.labels)  # zero minus a mean that is none
+        bare = (
+            zero_or_unknown(layer.dead) if groups > 1 else unknown_like(layer.labels)
+        )  # zero minus a mean that is none
         layers.append(Layer(1, layer.labels, _scaled(call, len(layer.labels), weight, bias, bare)))
         wholes = [Layer(1, block[:, 0], constant(0.0, groups))] if groups > 1 else []
     if not call.layers(x, 1):

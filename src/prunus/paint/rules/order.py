@@ -19,10 +19,16 @@ def extreme(call: Call) -> Sequence[Paint]:
     if len(call.tensors) > 1:
         return pointwise(call)
     x = call.tensors[0]
-    dim = call.arg(2 if call.operator == "kthvalue" else 1, "dim", -1 if call.operator in ("kthvalue", "mode") else None)
+    dim = call.arg(
+        2 if call.operator == "kthvalue" else 1, "dim", -1 if call.operator in ("kthvalue", "mode") else None
+    )
     gone = set(range(x.dim())) if dim is None else {dim % max(x.dim(), 1)}
     keep = call.outputs[0].dim() == x.dim()
-    layers = [layer.on(layer.axis if keep else layer.axis - sum(d < layer.axis for d in gone)) for layer in call.paint(x) if layer.axis not in gone]
+    layers = [
+        layer.on(layer.axis if keep else layer.axis - sum(d < layer.axis for d in gone))
+        for layer in call.paint(x)
+        if layer.axis not in gone
+    ]
     indices = call.outputs[1:] if call.operator != "aminmax" else ()
     _across(call, [layer for layer in call.paint(x) if layer.axis in gone], indices)
     return _with_indices(call, layers, indices)
@@ -34,7 +40,9 @@ def ranked(call: Call) -> Sequence[Paint]:
     axis = call.arg(2 if call.operator == "topk" else 1, "dim", -1) % max(x.dim(), 1)
     found = call.layers(x, axis)
     if call.painter.value_of(x) is not None:  # a constant, as where an order is turned round
-        sorted_ = [Layer(axis, call.painter.fresh(n), constant(math.nan, n)) for n in out.shape[axis : axis + 1]]
+        sorted_ = [
+            Layer(axis, call.painter.fresh(n), constant(math.nan, n)) for n in out.shape[axis : axis + 1]
+        ]
         return ((*(layer for layer in call.paint(x) if layer.axis != axis), *sorted_),) * len(call.outputs)
     if call.operator == "topk" and out.dim() and out.shape[axis] < x.shape[axis]:
         _across(call, found, call.outputs[1:])
@@ -44,10 +52,14 @@ def ranked(call: Call) -> Sequence[Paint]:
 
 
 def _across(call: Call, layers: Sequence[Layer], indices: Sequence[Tensor]) -> None:
-    (call.averaged if call.operator in _KEPT else call.inexact)(layers, f"{call.operator} across the channels")
+    (call.averaged if call.operator in _KEPT else call.inexact)(
+        layers, f"{call.operator} across the channels"
+    )
     for layer in layers:
         for tensor in indices:
-            call.painter.pin_if_read(tensor, layer.labels, f"{call.operator} counts the channels", call.operator)
+            call.painter.pin_if_read(
+                tensor, layer.labels, f"{call.operator} counts the channels", call.operator
+            )
 
 
 def _with_indices(call: Call, layers: Sequence[Layer], indices: Sequence[Tensor]) -> Sequence[Paint]:

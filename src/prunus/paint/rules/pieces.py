@@ -57,7 +57,9 @@ def _concatenate(call: Call, parts: Sequence[Tensor], axis: int) -> list[Layer]:
             dead.append(found[0].dead)
             continue
         call.pin(found, "two sets of channels share one axis")
-        labels.append(call.painter.fresh(1) if tensor.shape[axis] == 1 else np.full(tensor.shape[axis], ANCHOR))
+        labels.append(
+            call.painter.fresh(1) if tensor.shape[axis] == 1 else np.full(tensor.shape[axis], ANCHOR)
+        )
         dead.append(constant(math.nan, tensor.shape[axis]))
         if tensor.shape[axis] == 1:
             call.painter.couple(labels[-1], np.array([ANCHOR]))
@@ -97,7 +99,8 @@ def split_with_sizes(call: Call) -> Sequence[Paint]:
 def _pieces(call: Call, x: Tensor, axis: int, sizes: Sequence[int]) -> Sequence[Paint]:
     ends = list(accumulate(sizes))
     return tuple(
-        tuple(layer.take(slice(end - size, end)) if layer.axis == axis else layer for layer in call.paint(x)) for size, end in zip(sizes, ends)
+        tuple(layer.take(slice(end - size, end)) if layer.axis == axis else layer for layer in call.paint(x))
+        for size, end in zip(sizes, ends)
     )
 
 
@@ -153,7 +156,9 @@ def pad(call: Call) -> Sequence[Paint]:
         around = any(p != (0, 0) for a, p in amounts.items() if a != layer.axis)
         # padding with -inf is what max pooling does by itself, and only a maximum makes sense of it, by ignoring it
         if around and value != -np.inf:
-            layers[-1] = Layer(layer.axis, layers[-1].labels, np.where(layers[-1].dead == value, value, np.nan))
+            layers[-1] = Layer(
+                layer.axis, layers[-1].labels, np.where(layers[-1].dead == value, value, np.nan)
+            )
     return (tuple(layers),)
 
 

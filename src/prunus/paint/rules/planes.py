@@ -95,7 +95,10 @@ def distance(call: Call) -> Sequence[Paint]:
     columns = [Layer(rank - 1, y.labels, y.dead) for y in call.layers(second, -2)]
     for layer in call.paint(second):
         if layer.axis < second.dim() - 2:
-            call.pin([layer, *(y for y in rows if y.axis == layer.axis - second.dim() + rank)], "a batch of distances")
+            call.pin(
+                [layer, *(y for y in rows if y.axis == layer.axis - second.dim() + rank)],
+                "a batch of distances",
+            )
     return (tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in [*rows, *columns]),)
 
 

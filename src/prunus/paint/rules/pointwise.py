@@ -16,12 +16,36 @@ from prunus.paint.records import Labels, Layer, Paint, Values, constant, uniform
 
 _DIVISIONS = frozenset({"div", "divide", "true_divide", "floor_divide", "remainder", "fmod"})
 _UNDEFINED = frozenset(
-    {"reciprocal", "rsqrt", "log", "log2", "log10", "pow", "float_power", "logit", "xlogy", "lgamma", "digamma"}
+    {
+        "reciprocal",
+        "rsqrt",
+        "log",
+        "log2",
+        "log10",
+        "pow",
+        "float_power",
+        "logit",
+        "xlogy",
+        "lgamma",
+        "digamma",
+    }
 )  # for some numbers
 _PRODUCTS = frozenset({"mul", "mul_", "div", "div_", "multiply", "true_divide"})
 # What these make of some operands does not depend on the others: a slope times zero, a choice between equals. Tried with some numbers for those.
 _INDIFFERENT = frozenset(
-    {"where", "masked_fill", "prelu", "_prelu_kernel", "rrelu_with_noise", "lerp", "addcmul", "addcdiv", "fmod", "remainder", "xlogy"}
+    {
+        "where",
+        "masked_fill",
+        "prelu",
+        "_prelu_kernel",
+        "rrelu_with_noise",
+        "lerp",
+        "addcmul",
+        "addcdiv",
+        "fmod",
+        "remainder",
+        "xlogy",
+    }
 )
 _TRIED = (-2.5, -0.7, 0.3, 1.0, 4.0)
 
@@ -70,14 +94,20 @@ def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Layer]
     return [Layer(axis, first.labels, dead)]
 
 
-def _look_for_hazards(call: Call, operands: dict[int, Values], labels: dict[int, Labels], result: Values) -> None:
+def _look_for_hazards(
+    call: Call, operands: dict[int, Values], labels: dict[int, Labels], result: Values
+) -> None:
     """Note where a removed slot becomes zero and is divided by, or has no logarithm: the masked network would have infinity or NaN there."""
     name = call.operator.rstrip("_")
     if name in _DIVISIONS:
         divisor = call.arg(1, "other")
         if isinstance(divisor, Tensor) and id(divisor) in operands and (operands[id(divisor)] == 0).any():
             call.painter.hazard(divisor, labels[id(divisor)], call.operator)
-    elif name in _UNDEFINED and all(np.isfinite(dead).all() for dead in operands.values()) and not np.isfinite(result).all():
+    elif (
+        name in _UNDEFINED
+        and all(np.isfinite(dead).all() for dead in operands.values())
+        and not np.isfinite(result).all()
+    ):
         for tensor in call.tensors:
             if id(tensor) in operands:
                 call.painter.hazard(tensor, labels[id(tensor)], call.operator)
@@ -85,12 +115,21 @@ def _look_for_hazards(call: Call, operands: dict[int, Values], labels: dict[int,
 
 def same_labels(first: list[Layer], second: list[Layer]) -> bool:
     """Whether two lists of layers hold the same colours in the same order."""
-    return len(first) == len(second) and all(np.array_equal(a.labels, b.labels) for a, b in zip(first, second))
+    return len(first) == len(second) and all(
+        np.array_equal(a.labels, b.labels) for a, b in zip(first, second)
+    )
 
 
 def _dead(call: Call, dead: dict[int, Values], size: int) -> Values:
     """What a removed slot becomes: the operator itself, applied to what its operands become."""
-    dead = {**dead, **{id(t): constant(_number(call, t), size) for t in call.tensors if id(t) not in dead and _is_number(call, t)}}
+    dead = {
+        **dead,
+        **{
+            id(t): constant(_number(call, t), size)
+            for t in call.tensors
+            if id(t) not in dead and _is_number(call, t)
+        },
+    }
     if all(id(t) in dead for t in call.tensors):
         return _evaluate(call, [dead[id(t)] for t in call.tensors], size)
     if call.operator in _PRODUCTS:
@@ -100,7 +139,11 @@ def _dead(call: Call, dead: dict[int, Values], size: int) -> Values:
             if id(tensor) in dead:
                 result = zero_if_either(result, dead[id(tensor)])
         return result
-    return _whatever_else(call, dead, size) if call.operator.rstrip("_") in _INDIFFERENT else constant(math.nan, size)
+    return (
+        _whatever_else(call, dead, size)
+        if call.operator.rstrip("_") in _INDIFFERENT
+        else constant(math.nan, size)
+    )
 
 
 def _is_number(call: Call, tensor: Tensor) -> bool:
@@ -117,7 +160,10 @@ def _number(call: Call, tensor: Tensor) -> float:
 def _whatever_else(call: Call, dead: dict[int, Values], size: int) -> Values:
     """The result where it is the same for all numbers that unknown operands are tried with."""
     spaces = [
-        [dead[id(t)]] if id(t) in dead else [constant(v, size) for v in ((0.0, 1.0) if t.dtype == torch.bool else _TRIED)] for t in call.tensors
+        [dead[id(t)]]
+        if id(t) in dead
+        else [constant(v, size) for v in ((0.0, 1.0) if t.dtype == torch.bool else _TRIED)]
+        for t in call.tensors
     ]
     results = np.stack([_evaluate(call, list(operands), size) for operands in product(*spaces)])
     same: Values = np.where((results == results[0]).all(axis=0), results[0], np.nan)
@@ -145,7 +191,13 @@ def _apply(call: Call, values: tuple[float, ...]) -> float:
         return values[-1]
     scalars = tuple(a for a in call.args if not isinstance(a, Tensor))
     kinds = tuple([t.dtype for t in call.tensors])
-    key = (call.func, kinds, scalars if _hashable(scalars) else id(call), repr(call.kwargs) if call.kwargs else "", values)
+    key = (
+        call.func,
+        kinds,
+        scalars if _hashable(scalars) else id(call),
+        repr(call.kwargs) if call.kwargs else "",
+        values,
+    )
     cache = call.painter.dead_cache
     if key not in cache:
         cache[key] = _run(call, values)

@@ -10,7 +10,9 @@ from prunus.paint.painter import Call, Rule
 from prunus.paint.records import Layer, Paint, is_zero, zero_or_unknown
 
 
-def _rounded(call: Call, axis: int | None, vectors: Sequence[Tensor], scale: Tensor | None) -> Sequence[Paint]:
+def _rounded(
+    call: Call, axis: int | None, vectors: Sequence[Tensor], scale: Tensor | None
+) -> Sequence[Paint]:
     """The layers of what is rounded; those along `axis` are coupled with vectors that hold one number per channel."""
     layers = []
     for layer in call.paint(call.args[0]):
@@ -44,7 +46,11 @@ def observed(call: Call) -> Sequence[Paint]:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("_fused_moving_avg_obs_fq_helper", "fused_moving_avg_obs_fake_quant"), observed),
     **dict.fromkeys(
-        ("fake_quantize_per_channel_affine", "fake_quantize_per_channel_affine_cachemask", "_fake_quantize_learnable_per_channel_affine"),
+        (
+            "fake_quantize_per_channel_affine",
+            "fake_quantize_per_channel_affine_cachemask",
+            "_fake_quantize_learnable_per_channel_affine",
+        ),
         per_channel,
     ),
     **dict.fromkeys(

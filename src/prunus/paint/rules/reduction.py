@@ -81,7 +81,10 @@ def cumulative(call: Call) -> Sequence[Paint]:
     unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in passed)
     if call.operator.startswith("logcumsumexp"):
         return (unknown,)
-    return (tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in passed), *(unknown for _ in call.outputs[1:]))
+    return (
+        tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in passed),
+        *(unknown for _ in call.outputs[1:]),
+    )
 
 
 _REDUCTIONS = (

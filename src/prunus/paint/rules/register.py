@@ -22,13 +22,19 @@ def _per_channel(call: Call) -> Sequence[Paint]:
     call.pin([y for y in call.paint(x) if y.axis > 1], "a spatial axis")
     for tensor in others:
         mine = call.layers(tensor, 0) if tensor.dim() and tensor.shape[0] == x.shape[1] else []
-        call.pin([y for y in call.paint(tensor) if all(y is not one for one in mine)], "an axis that is no channels")
+        call.pin(
+            [y for y in call.paint(tensor) if all(y is not one for one in mine)],
+            "an axis that is no channels",
+        )
         if len(mine) == len(found) == 1:
             call.painter.couple(found[0].labels, mine[0].labels)
         else:
             call.pin([*mine, *(found if mine else [])], "meets an unpainted tensor")
     layers = [Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x) if y.axis <= 1]
-    return [tuple(y for y in layers if out.dim() > y.axis and out.shape[y.axis] == len(y.labels)) for out in call.outputs]
+    return [
+        tuple(y for y in layers if out.dim() > y.axis and out.shape[y.axis] == len(y.labels))
+        for out in call.outputs
+    ]
 
 
 _KINDS: dict[str, Rule] = {"pointwise": pointwise, "per channel": _per_channel}
@@ -58,10 +64,14 @@ def paint_rule(operator: str, like: str | None = None) -> Callable[[Rule], Rule]
     """
     namespace, _, name = operator.partition("::")
     if not name or not hasattr(getattr(torch.ops, namespace), name):
-        raise ArgumentError(f"There is no operator {operator!r}; register it first, and name it as torch.library does: 'namespace::name'.")
+        raise ArgumentError(
+            f"There is no operator {operator!r}; register it first, and name it as torch.library does: 'namespace::name'."
+        )
     known = None if like is None else _KINDS.get(like) or _as(like)
     if like is not None and known is None:
-        raise ArgumentError(f"Nothing is known of an operator like {like!r}; say 'pointwise', 'per channel' or an ATen operator that has a rule.")
+        raise ArgumentError(
+            f"Nothing is known of an operator like {like!r}; say 'pointwise', 'per channel' or an ATen operator that has a rule."
+        )
     if known is not None:
         RULES[operator] = known
 

@@ -23,7 +23,12 @@ def gather(call: Call) -> Sequence[Paint]:
 
 def scatter(call: Call) -> Sequence[Paint]:
     """scatter(x, dim, index, source or number), scatter_add, scatter_reduce."""
-    x, axis, index, source = call.args[0], call.args[1] % max(call.args[0].dim(), 1), call.args[2], _fourth(call)
+    x, axis, index, source = (
+        call.args[0],
+        call.args[1] % max(call.args[0].dim(), 1),
+        call.args[2],
+        _fourth(call),
+    )
     written = [source] if isinstance(source, Tensor) else []
     for tensor in (x, index, *written):
         call.pin(call.layers(tensor, axis), "scatter along the channels")
@@ -43,7 +48,14 @@ def index_write(call: Call) -> Sequence[Paint]:
 
 
 def _fourth(call: Call) -> Any:
-    return next((value for value in (call.arg(3, "src"), call.kwargs.get("source"), call.kwargs.get("value")) if value is not None), None)
+    return next(
+        (
+            value
+            for value in (call.arg(3, "src"), call.kwargs.get("source"), call.kwargs.get("value"))
+            if value is not None
+        ),
+        None,
+    )
 
 
 def _met(call: Call, tensors: Sequence[Tensor], axis: int) -> list[Layer]:
@@ -66,8 +78,18 @@ def _written(call: Call, x: Tensor, layers: Sequence[Layer], source: Any, tensor
     """What removed slots hold after some elements were written."""
     result = []
     for layer in layers:
-        deads = [y.dead for y in call.layers(tensor, layer.axis)] if tensor is not None else [constant(_number(call, source), len(layer.labels))]
-        result.append(Layer(layer.axis, layer.labels, _after(call, layer.dead, deads[0] if deads else unknown_like(layer.labels))))
+        deads = (
+            [y.dead for y in call.layers(tensor, layer.axis)]
+            if tensor is not None
+            else [constant(_number(call, source), len(layer.labels))]
+        )
+        result.append(
+            Layer(
+                layer.axis,
+                layer.labels,
+                _after(call, layer.dead, deads[0] if deads else unknown_like(layer.labels)),
+            )
+        )
     return tuple(result)
 
 
@@ -81,7 +103,10 @@ def _number(call: Call, value: Any) -> float:
 
 def _after(call: Call, held: Values, written: Values) -> Values:
     """Equal values stay what they are where they are put in place of one another; sums and other reductions only keep zeros."""
-    replaces = call.operator.rstrip("_") in ("scatter", "index_copy", "index_fill", "index_put") and "reduce" not in call.func._overloadname
+    replaces = (
+        call.operator.rstrip("_") in ("scatter", "index_copy", "index_fill", "index_put")
+        and "reduce" not in call.func._overloadname
+    )
     same = (held == written) & (replaces & ~np.isnan(held) | (held == 0))
     return np.where(same, held, np.nan)
 
@@ -89,7 +114,11 @@ def _after(call: Call, held: Values, written: Values) -> Values:
 def index_put(call: Call) -> Sequence[Paint]:
     """x[indices] = values, with one mask that covers some axes, or with lists of slots along axes that hold no channels."""
     x, indices, values = call.args[0], list(call.args[1]), call.args[2]
-    masks = [(place, index) for place, index in enumerate(indices) if index is not None and index.dtype == torch.bool]
+    masks = [
+        (place, index)
+        for place, index in enumerate(indices)
+        if index is not None and index.dtype == torch.bool
+    ]
     if masks and sum(index is not None for index in indices) > 1:
         return _pinned(call, "written where several conditions hold")
     if masks:
@@ -114,11 +143,17 @@ def _put_where(call: Call, x: Tensor, first: int, mask: Tensor, values: Tensor) 
             call.painter.couple(mine[0].labels, its[0].labels)
         else:
             call.pin([*mine, *its], "written where a condition holds")
-    kept = [axis for axis in covered if call.layers(x, axis) and call.layers(mask, axis - first) and values.numel() == 1]
+    kept = [
+        axis
+        for axis in covered
+        if call.layers(x, axis) and call.layers(mask, axis - first) and values.numel() == 1
+    ]
     return _put(call, x, [axis for axis in covered if axis not in kept], 1, first, values)
 
 
-def _put(call: Call, x: Tensor, gone: Sequence[int], width: int, place: int, values: Tensor) -> Sequence[Paint]:
+def _put(
+    call: Call, x: Tensor, gone: Sequence[int], width: int, place: int, values: Tensor
+) -> Sequence[Paint]:
     """Values meet the axes that are written whole: they are broadcast to these, with `width` axes of indices from `place` on."""
     layers: list[Layer] = []
     seen = set[int]()

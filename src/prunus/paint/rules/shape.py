@@ -31,7 +31,9 @@ def converted(call: Call) -> Sequence[Paint]:
 def filled(call: Call) -> Sequence[Paint]:
     """A tensor of the same shape with contents of its own: zeros_like, ones_like, full_like, empty_like."""
     value = {"zeros_like": 0.0, "ones_like": 1.0}.get(call.operator, _number(call))
-    return (tuple(Layer(x.axis, x.labels, constant(value, len(x.labels))) for x in call.paint(call.tensors[0])),)
+    return (
+        tuple(Layer(x.axis, x.labels, constant(value, len(x.labels))) for x in call.paint(call.tensors[0])),
+    )
 
 
 def new(call: Call) -> Sequence[Paint]:
@@ -56,7 +58,11 @@ def permute(call: Call) -> Sequence[Paint]:
         order = [d % rank for d in call.args[1]]
     else:
         order = list(range(rank))
-        pair = (0, 1) if call.operator.rstrip("_") == "t" else (call.args[1] % max(rank, 1), call.args[2] % max(rank, 1))
+        pair = (
+            (0, 1)
+            if call.operator.rstrip("_") == "t"
+            else (call.args[1] % max(rank, 1), call.args[2] % max(rank, 1))
+        )
         if rank > 1:
             order[pair[0]], order[pair[1]] = order[pair[1]], order[pair[0]]
     return (tuple(layer.on(order.index(layer.axis)) for layer in call.paint(x)),)
@@ -65,7 +71,9 @@ def permute(call: Call) -> Sequence[Paint]:
 def reshape(call: Call) -> Sequence[Paint]:
     """view, reshape, flatten, squeeze, unsqueeze: found from the two shapes alone."""
     x, out = call.tensors[0], call.outputs[0]
-    layers = [layer for found in call.paint(x) for layer in _regroup(call, found, tuple(x.shape), tuple(out.shape))]
+    layers = [
+        layer for found in call.paint(x) for layer in _regroup(call, found, tuple(x.shape), tuple(out.shape))
+    ]
     return (tuple(_owned(call, layers)),)
 
 
@@ -73,10 +81,16 @@ def _owned(call: Call, layers: Sequence[Layer]) -> list[Layer]:
     """Where axes were joined, channels of parameters go before copies that the forward made, as of a batch, and inner copies before outer ones."""
     first: dict[int, Layer] = {}
     result: list[Layer] = []
-    for layer in sorted(layers, key=lambda y: bool(y.labels.min() >= call.painter.owned)) if len(layers) > 1 else layers:
+    for layer in (
+        sorted(layers, key=lambda y: bool(y.labels.min() >= call.painter.owned))
+        if len(layers) > 1
+        else layers
+    ):
         if layer.axis in first and layer.labels.min() >= call.painter.owned:
             copies, other = layer, first[layer.axis]
-            if other.labels.min() >= call.painter.owned:  # the layers of inner axes are behind those of outer ones
+            if (
+                other.labels.min() >= call.painter.owned
+            ):  # the layers of inner axes are behind those of outer ones
                 result[result.index(other)] = layer
                 copies, first[layer.axis] = other, layer
             call.pin([copies], "copies share an axis with channels")
@@ -142,19 +156,27 @@ def _parts_of_it_alone(old: Sequence[int], new: Sequence[int], axis: int) -> lis
     if any(large % small for small, large in pairwise(ends)):
         return None
     whole = [j for j, (first, last) in enumerate(spans) if first <= inner and last >= outer]
-    return whole or [j for j, (first, last) in enumerate(spans) if first >= inner and last <= outer and new[j] > 1]
+    return whole or [
+        j for j, (first, last) in enumerate(spans) if first >= inner and last <= outer and new[j] > 1
+    ]
 
 
-def settle(call: Call, labels: Labels, dead: Values, axes: Sequence[int], among: Sequence[int]) -> list[Layer]:
+def settle(
+    call: Call, labels: Labels, dead: Values, axes: Sequence[int], among: Sequence[int]
+) -> list[Layer]:
     """Make a block of labels vary along one axis only, coupling what would leave it ragged once slots are removed.
 
     The longest axis of `among` keeps its freedom: slot j of every head, of every group, of every block of a shuffle lives and dies together.
     """
-    varying = [i for i in range(labels.ndim) if labels.shape[i] > 1 and (labels != labels.take([0], axis=i)).any()]
+    varying = [
+        i for i in range(labels.ndim) if labels.shape[i] > 1 and (labels != labels.take([0], axis=i)).any()
+    ]
     if not varying:
         return []
     if not set(varying) & set(among):
-        call.pin([Layer(0, labels.reshape(-1), dead.reshape(-1))], "a reshape that mixes channels with other axes")
+        call.pin(
+            [Layer(0, labels.reshape(-1), dead.reshape(-1))], "a reshape that mixes channels with other axes"
+        )
         return []
     chosen = max(set(varying) & set(among), key=lambda i: (labels.shape[i], i))
     rest = tuple(i for i in range(labels.ndim) if i != chosen)
@@ -162,7 +184,9 @@ def settle(call: Call, labels: Labels, dead: Values, axes: Sequence[int], among:
     if len(varying) > 1:
         call.painter.couple(np.broadcast_to(labels[corner], labels.shape).reshape(-1), labels.reshape(-1))
     line = labels[corner].reshape(-1)
-    values = np.where((dead == dead[corner]).all(axis=rest), dead[corner].reshape(-1), np.nan) if rest else dead
+    values = (
+        np.where((dead == dead[corner]).all(axis=rest), dead[corner].reshape(-1), np.nan) if rest else dead
+    )
     return [Layer(axes[chosen], line, values)]
 
 
@@ -228,9 +252,13 @@ def pixel_shuffle(call: Call) -> Sequence[Paint]:
         if call.operator == "pixel_shuffle":
             block, dead = layer.labels.reshape(-1, factor * factor), layer.dead.reshape(-1, factor * factor)
             call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
-            layers.append(Layer(axis, block[:, 0], np.where((dead == dead[:, :1]).all(1), dead[:, 0], np.nan)))
+            layers.append(
+                Layer(axis, block[:, 0], np.where((dead == dead[:, :1]).all(1), dead[:, 0], np.nan))
+            )
         else:
-            layers.append(Layer(axis, np.repeat(layer.labels, factor * factor), np.repeat(layer.dead, factor * factor)))
+            layers.append(
+                Layer(axis, np.repeat(layer.labels, factor * factor), np.repeat(layer.dead, factor * factor))
+            )
     return (tuple(layers),)
 
 
@@ -254,7 +282,15 @@ def im2col(call: Call) -> Sequence[Paint]:
     call.pin([y for y in call.paint(x) if y.axis > axis], "a spatial axis")
     found = call.layers(x, axis)
     kept = [y for y in call.paint(x) if y.axis < axis]
-    return (tuple(kept + [Layer(axis, np.repeat(y.labels, kernel), zero_or_unknown(np.repeat(y.dead, kernel))) for y in found]),)
+    return (
+        tuple(
+            kept
+            + [
+                Layer(axis, np.repeat(y.labels, kernel), zero_or_unknown(np.repeat(y.dead, kernel)))
+                for y in found
+            ]
+        ),
+    )
 
 
 def col2im(call: Call) -> Sequence[Paint]:

@@ -27,13 +27,18 @@ def spatial(call: Call) -> Sequence[Paint]:
         else:
             layers.extend(_along(call, layer, layer.axis - first, rank))
     unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers)
-    return (tuple(layers), *(unknown for _ in call.outputs[1:]))  # places of largest values are no known constants
+    return (
+        tuple(layers),
+        *(unknown for _ in call.outputs[1:]),
+    )  # places of largest values are no known constants
 
 
 def _along(call: Call, layer: Layer, position: int, rank: int) -> list[Layer]:
     """An axis of channels among the spatial ones: resizing leaves it alone where it keeps its length, pooling and padding read neighbours."""
     length = call.outputs[0].shape[layer.axis]
-    reason = "a spatial axis" if call.painter.is_fixed(call.tensors[0]) else f"{call.operator} along the channels"
+    reason = (
+        "a spatial axis" if call.painter.is_fixed(call.tensors[0]) else f"{call.operator} along the channels"
+    )
     if "pad" in call.operator:
         amounts = list(call.args[1])[2 * (rank - 1 - position) :][:2]
         if min(amounts) >= 0:
@@ -49,7 +54,15 @@ def _along(call: Call, layer: Layer, position: int, rank: int) -> list[Layer]:
         stride = _of(call, 2, "stride", position, kernel)
         dilation = _of(call, 4, "dilation", position, 1) if call.operator.startswith("max") else 1
         extent = dilation * (kernel - 1) + 1
-        return windowed(call, layer, length, extent, stride if length > 1 else 1, _of(call, 3, "padding", position, 0), reason)
+        return windowed(
+            call,
+            layer,
+            length,
+            extent,
+            stride if length > 1 else 1,
+            _of(call, 3, "padding", position, 0),
+            reason,
+        )
     call.pin([layer], reason)
     return []
 

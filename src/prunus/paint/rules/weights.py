@@ -29,7 +29,13 @@ def weight_norm(call: Call) -> Sequence[Paint]:
         call.painter.couple(layer.labels, lengths[0].labels)
         call.consumed.append(layer.labels)
         layers.append(Layer(dim, lengths[0].labels, zero_or_unknown(lengths[0].dead)))
-        norms.append(Layer(dim if call.outputs[1].dim() == direction.dim() else 0, layer.labels, unknown_like(layer.labels)))
+        norms.append(
+            Layer(
+                dim if call.outputs[1].dim() == direction.dim() else 0,
+                layer.labels,
+                unknown_like(layer.labels),
+            )
+        )
     return (tuple(layers), tuple(norms))
 
 

@@ -10,7 +10,9 @@ from prunus.paint.painter import Call, Rule
 from prunus.paint.records import Labels, Layer, Paint, constant, unknown_like
 
 
-def windowed(call: Call, layer: Layer, length: int, extent: int, stride: int, padding: int, reason: str) -> list[Layer]:
+def windowed(
+    call: Call, layer: Layer, length: int, extent: int, stride: int, padding: int, reason: str
+) -> list[Layer]:
     """The layer of an axis along which windows were laid.
 
     Args:
@@ -49,7 +51,9 @@ def unfold(call: Call) -> Sequence[Paint]:
     axis, size, step = call.args[1] % max(x.dim(), 1), call.args[2], call.args[3]
     layers = [layer for layer in call.paint(x) if layer.axis != axis]
     for layer in call.layers(x, axis):
-        layers.extend(windowed(call, layer, out.shape[axis], size, step, 0, "sliding windows along the channels"))
+        layers.extend(
+            windowed(call, layer, out.shape[axis], size, step, 0, "sliding windows along the channels")
+        )
     return (tuple(layers),)
 
 
@@ -57,7 +61,11 @@ def padded_inside(call: Call, layer: Layer, amounts: Sequence[int]) -> Layer:
     """Reflection or replication padding of a painted axis: what is put on either side is made of other channels once some are gone."""
     call.inexact([layer], "padded along the channels with channels")
     labels = np.concatenate([call.painter.fresh(amounts[0]), layer.labels, call.painter.fresh(amounts[1])])
-    return Layer(layer.axis, labels, np.concatenate([constant(np.nan, amounts[0]), layer.dead, constant(np.nan, amounts[1])]))
+    return Layer(
+        layer.axis,
+        labels,
+        np.concatenate([constant(np.nan, amounts[0]), layer.dead, constant(np.nan, amounts[1])]),
+    )
 
 
 RULES: dict[str, Rule] = {"unfold": unfold}

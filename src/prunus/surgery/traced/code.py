@@ -50,23 +50,40 @@ def as_written(name: str) -> str:
 def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
     """Scaled dot-product attention; torch's kernel for the CPU reads past the keys where there are more values than keys."""
     if key.dim() < 2 or value.dim() < 2 or key.shape[-2] != value.shape[-2]:
-        raise ValueError(f"Attention needs as many values as keys; these are of shapes {tuple(value.shape)} and {tuple(key.shape)}.")
+        raise ValueError(
+            f"Attention needs as many values as keys; these are of shapes {tuple(value.shape)} and {tuple(key.shape)}."
+        )
     result: Tensor = torch.ops.aten.scaled_dot_product_attention.default(query, key, value, *args, **kwargs)
     return result
 
 
 def lstm(
-    x: Tensor, hx: Sequence[Tensor], params: Sequence[Tensor], has_biases: bool, layers: int, dropout: float, train: bool, both: bool, first: bool
+    x: Tensor,
+    hx: Sequence[Tensor],
+    params: Sequence[Tensor],
+    has_biases: bool,
+    layers: int,
+    dropout: float,
+    train: bool,
+    both: bool,
+    first: bool,
 ) -> Any:
     """An LSTM; torch's kernel for the CPU trusts the shapes of its states and weights."""
     ways, per, hidden = 1 + both, 4 if has_biases else 2, hx[0].shape[-1]
     state = [layers * ways, *x.shape[0 if first else 1 :][:1], hidden]
-    fits = x.dim() == 3 and len(hx) == 2 and all(list(one.shape) == state for one in hx) and len(params) == per * layers * ways
+    fits = (
+        x.dim() == 3
+        and len(hx) == 2
+        and all(list(one.shape) == state for one in hx)
+        and len(params) == per * layers * ways
+    )
     for place, tensor in enumerate(params if fits else ()):
         inputs = hidden if place % per == 1 else x.shape[2] if place < per * ways else hidden * ways
         fits = fits and list(tensor.shape) == [4 * hidden, inputs][: 2 if place % per < 2 else 1]
     if not fits:
-        raise ValueError(f"An LSTM needs inputs, states and weights that fit together; inputs of shape {tuple(x.shape)} and states {state} do not.")
+        raise ValueError(
+            f"An LSTM needs inputs, states and weights that fit together; inputs of shape {tuple(x.shape)} and states {state} do not."
+        )
     return torch.ops.aten.lstm.input(x, hx, params, has_biases, layers, dropout, train, both, first)
 
 

@@ -37,7 +37,9 @@ def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan, norms: str
         return result
     except (TraceError, UnrewritableError):
         return None
-    except Exception as error:  # whatever torch.export's graph holds, the eager way with fewer channels is still open
+    except (
+        Exception
+    ) as error:  # whatever torch.export's graph holds, the eager way with fewer channels is still open
         warnings.warn(
             f"the traced graph of {type(model).__name__} cannot be shrunk ({type(error).__name__}); using its own forward",
             stacklevel=5,
@@ -52,18 +54,24 @@ class _NodePainter(fx.Interpreter):
         super().__init__(module, garbage_collect_values=False, graph=graph)
         self.painter = painter
         self.tensors: dict[fx.Node, tuple[Tensor, ...]] = {}
-        self.values: dict[fx.Node, tuple[Painted, ...]] = {}  # as they were then: a tensor may be given another shape in place
+        self.values: dict[
+            fx.Node, tuple[Painted, ...]
+        ] = {}  # as they were then: a tensor may be given another shape in place
         self.made_by: list[fx.Node] = []  # per record of the painter that runs
 
     def run_node(self, node: fx.Node) -> Any:
         result = super().run_node(node)
         self.tensors[node] = tuple(tensors_in(result))
-        self.values[node] = tuple([Painted(tuple(t.shape), self.painter.paint_of(t)) for t in self.tensors[node]])
+        self.values[node] = tuple(
+            [Painted(tuple(t.shape), self.painter.paint_of(t)) for t in self.tensors[node]]
+        )
         self.made_by += [node] * (len(self.painter.records) - len(self.made_by))
         return result
 
 
-def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_], norms: str) -> TracedModule:
+def _shrink(
+    module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_], norms: str
+) -> TracedModule:
     """Paint the exported graph, find the same channels in it, rewrite its literals and slice its parameters."""
     painter = Painter(RULES, fallback)
     twin = meta_twin(module)
@@ -82,7 +90,15 @@ def _shrink(module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_
     first = {node: painter.value_of(tensors[0]) for node, tensors in runner.tensors.items() if tensors}
     known = {node: value for node, value in first.items() if value is not None}
     paints = {node: painted[0].paint for node, painted in values.items()}
-    follow(module, scene.graph, gone, module.graph, paints, {node: len(painted[0].shape) for node, painted in values.items()}, known)
+    follow(
+        module,
+        scene.graph,
+        gone,
+        module.graph,
+        paints,
+        {node: len(painted[0].shape) for node, painted in values.items()},
+        known,
+    )
     for node in list(module.graph.nodes):
         if node.op == "call_function" and node in values:
             rewrite(scene, node)
@@ -110,7 +126,11 @@ def _keep_widths(graph: fx.Graph, scene: Scene, runner: _NodePainter) -> None:
             ratios[node] = ratios.get(node, 1.0) * (left / len(one.labels))
             if one.centre is not None:
                 centres[node] = runner.made_by[one.centre.record], one.centre.power
-    known = {node: (_known_lengths(scene, scene.before(node)), tensors[0].dtype) for node, tensors in runner.tensors.items() if tensors}
+    known = {
+        node: (_known_lengths(scene, scene.before(node)), tensors[0].dtype)
+        for node, tensors in runner.tensors.items()
+        if tensors
+    }
     for node, ratio in ratios.items():
         became = keep_width(graph, node, ratio, known, centres.get(node))
         if became is None:
@@ -147,7 +167,9 @@ def fold_traced(model: nn.Module, small: TracedModule, moves: Sequence[Fold], su
         prefix = f"{fold.module}." if fold.module else ""
         if f"{prefix}weight" not in read:  # only code without effect reads it, and torch.export drops that
             continue
-        shift = folded_shift(tensors[f"{prefix}weight"], fold, surgery.slices.get(f"{prefix}weight", {}).get(0))
+        shift = folded_shift(
+            tensors[f"{prefix}weight"], fold, surgery.slices.get(f"{prefix}weight", {}).get(0)
+        )
         if f"{prefix}bias" in owned:
             with torch.no_grad():
                 owned[f"{prefix}bias"].add_(shift)
@@ -166,7 +188,9 @@ def _read_bias(graph: fx.Graph, prefix: str) -> None:
         user.args = (*user.args[:2], bias, *user.args[3:])
 
 
-def _same_channels(painted: ChannelGraph, dense: ChannelGraph, removed: NDArray[np.bool_], unused: set[str]) -> NDArray[np.bool_]:
+def _same_channels(
+    painted: ChannelGraph, dense: ChannelGraph, removed: NDArray[np.bool_], unused: set[str]
+) -> NDArray[np.bool_]:
     """The removed channels in the exported graph's numbering; raises TraceError where the two graphs do not agree.
 
     `unused` are tensors that only dead code reads: torch.export drops that code.
@@ -175,7 +199,11 @@ def _same_channels(painted: ChannelGraph, dense: ChannelGraph, removed: NDArray[
     mine = {(axis.name, axis.dim): axis.channels for axis in painted.axes}
     wanted = []
     for axis in dense.axes:
-        lost = (axis.channels >= 0) & removed[axis.channels] if len(removed) else np.zeros(len(axis.channels), dtype=bool)
+        lost = (
+            (axis.channels >= 0) & removed[axis.channels]
+            if len(removed)
+            else np.zeros(len(axis.channels), dtype=bool)
+        )
         if axis.name in unused:
             continue
         if (axis.name, axis.dim) not in mine:

@@ -45,13 +45,21 @@ class Elsewhere:
         batches: list[_Probe] = []
         if batch is not None:
             one, three = 1 if batch.size != 1 else 2, 3 if batch.size != 3 else 2
-            batches = [_Probe(frozenset({BATCH, SIZE}), self._drawn(batch.resized(probe.inputs, three, _of_shape))) for probe in sizes]
-            batches += [_Probe(frozenset({BATCH}), self._drawn(batch.resized(inputs, length, _of_shape))) for length in (one, three)]
+            batches = [
+                _Probe(frozenset({BATCH, SIZE}), self._drawn(batch.resized(probe.inputs, three, _of_shape)))
+                for probe in sizes
+            ]
+            batches += [
+                _Probe(frozenset({BATCH}), self._drawn(batch.resized(inputs, length, _of_shape)))
+                for length in (one, three)
+            ]
         self.probes = [*batches, *sizes]
 
     def ties(self, traced: nn.Module) -> frozenset[str]:
         """In which ways other inputs give something else than the model does; none of them where a traced module follows its model."""
-        if all(self._same(traced, probe) for probe in self.probes[:2]):  # both ways at once, and a batch of one
+        if all(
+            self._same(traced, probe) for probe in self.probes[:2]
+        ):  # both ways at once, and a batch of one
             return frozenset()
         failed = [probe.ways for probe in self.probes if not self._same(traced, probe)]
         return frozenset().union(*([ways for ways in failed if len(ways) == 1] or failed))
@@ -62,10 +70,18 @@ class Elsewhere:
 
     def lengths(self, ties: frozenset[str]) -> tuple[tuple[int | None, ...], ...]:
         """For every input that is a tensor, its length along axes in which a traced module with these ties is the example's, elsewhere None."""
-        shapes = [[tensor.shape for tensor in tensors_in(probe.inputs)] for probe in self.probes if probe.ways <= ties]
+        shapes = [
+            [tensor.shape for tensor in tensors_in(probe.inputs)]
+            for probe in self.probes
+            if probe.ways <= ties
+        ]
         own = [tensor.shape for tensor in tensors_in(self.example.inputs)]
         return tuple(
-            tuple(n if any(other[place][axis] != n for other in shapes) else None for axis, n in enumerate(shape)) for place, shape in enumerate(own)
+            tuple(
+                n if any(other[place][axis] != n for other in shapes) else None
+                for axis, n in enumerate(shape)
+            )
+            for place, shape in enumerate(own)
         )
 
     def _same(self, traced: nn.Module, probe: _Probe) -> bool:

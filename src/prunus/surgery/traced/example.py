@@ -30,7 +30,9 @@ class Batch:
     def resized(self, inputs: Inputs, size: int, blank: Callable[[Tensor, list[int]], Tensor]) -> Inputs:
         """The inputs in a batch of another size; `blank` makes a tensor like another one, of another shape."""
         having = iter(self.has)
-        changed: Inputs = map_tensors(inputs, lambda t: blank(t, [size, *t.shape[1:]] if next(having) else list(t.shape)))
+        changed: Inputs = map_tensors(
+            inputs, lambda t: blank(t, [size, *t.shape[1:]] if next(having) else list(t.shape))
+        )
         return changed
 
 
@@ -67,7 +69,9 @@ def larger_inputs(model: nn.Module, inputs: Inputs) -> Inputs | None:
 
     for change in (lambda t: images(t, (32, 64, 64)), lambda t: images(t, (32, 32, 32)), sequences):
         larger: Inputs = map_tensors(inputs, change)
-        if [t.shape for t in tensors_in(larger)] != [t.shape for t in tensors_in(inputs)] and _runs(model, larger):
+        if [t.shape for t in tensors_in(larger)] != [t.shape for t in tensors_in(inputs)] and _runs(
+            model, larger
+        ):
             return larger
     return None
 
@@ -97,14 +101,18 @@ def _on_meta(tensor: Tensor, shape: list[int]) -> Tensor:
 
 def of_batch_two(inputs: Inputs) -> Inputs:
     """First axes of length one become two, as torch.export would take a one for a constant."""
-    changed: Inputs = map_tensors(inputs, lambda t: _on_meta(t, [2 if n == 1 and axis == 0 else n for axis, n in enumerate(t.shape)]))
+    changed: Inputs = map_tensors(
+        inputs, lambda t: _on_meta(t, [2 if n == 1 and axis == 0 else n for axis, n in enumerate(t.shape)])
+    )
     return changed
 
 
 def drawn(tensor: Tensor, shape: list[int], device: torch.device) -> Tensor:
     """Random numbers, or zeros where they are whole, of a tensor's type."""
     if tensor.dtype.is_floating_point:
-        return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(device, tensor.dtype)
+        return torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float32).to(
+            device, tensor.dtype
+        )
     return torch.zeros(shape, dtype=tensor.dtype, device=device)
 
 

@@ -47,8 +47,12 @@ def export_module(model: nn.Module, inputs: Inputs, operators: int = _MANY) -> T
     """
     source = copy_model(model, {}).eval()
     batch, larger = batch_of(model, inputs, most=operators), larger_inputs(model, inputs)
-    shared = copy_model(source, {id(tensor): tensor for tensor in named_tensors(source).values()})  # a forward may keep state of what it saw
-    elsewhere = Elsewhere(shared, inputs, batch or batch_of(model, inputs, 3) or batch_of(model, inputs, 2), larger)
+    shared = copy_model(
+        source, {id(tensor): tensor for tensor in named_tensors(source).values()}
+    )  # a forward may keep state of what it saw
+    elsewhere = Elsewhere(
+        shared, inputs, batch or batch_of(model, inputs, 3) or batch_of(model, inputs, 2), larger
+    )
     failures, tied = list[BaseException](), list[tuple[int, TracedModule]]()
     for way in _ways(inputs, larger is not None, batch):
         if tied and not (way.prime or way.strict):
@@ -56,10 +60,16 @@ def export_module(model: nn.Module, inputs: Inputs, operators: int = _MANY) -> T
         try:
             traced, written = _export(source, way)
             if way.prime and batch is not None:
-                untie_batch(traced.graph, PRIME, next(node for node, has in zip(written, batch.has, strict=True) if has))
+                untie_batch(
+                    traced.graph,
+                    PRIME,
+                    next(node for node, has in zip(written, batch.has, strict=True) if has),
+                )
                 traced.rebuild()
             ties = elsewhere.ties(traced)
-            loose = len(ties) + (elsewhere.batch is None and any(length is not None for length in written.values()))
+            loose = len(ties) + (
+                elsewhere.batch is None and any(length is not None for length in written.values())
+            )
             if not loose:
                 return _finished(source, traced, inputs)
             if elsewhere.fits(traced):
@@ -69,7 +79,11 @@ def export_module(model: nn.Module, inputs: Inputs, operators: int = _MANY) -> T
             failures.append(error)
     if tied:
         return _finished(source, min(tied, key=lambda found: found[0])[1], inputs)
-    reason = (str(failures[0]).strip() or repr(failures[0])).splitlines()[0] if failures else "its forward is tied to a batch"
+    reason = (
+        (str(failures[0]).strip() or repr(failures[0])).splitlines()[0]
+        if failures
+        else "its forward is tied to a batch"
+    )
     raise TraceError(f"torch.export cannot trace {type(model).__name__} ({reason}).")
 
 
@@ -77,7 +91,11 @@ def _ways(inputs: Inputs, sizes: bool, batch: Batch | None) -> Iterator[_Way]:
     """From free to tied. Where only the batch can be free, without any symbol first, as they cost torch.export most of its time."""
     two = of_batch_two(inputs)
     changed = [t.shape for t in tensors_in(two)] != [t.shape for t in tensors_in(inputs)]
-    prime = None if batch is None else batch.resized(inputs, PRIME, lambda t, shape: torch.empty(shape, dtype=t.dtype, device="meta"))
+    prime = (
+        None
+        if batch is None
+        else batch.resized(inputs, PRIME, lambda t, shape: torch.empty(shape, dtype=t.dtype, device="meta"))
+    )
     if prime is not None and not sizes:
         yield _Way(prime, _no_axis, prime=True)
     if sizes:
@@ -120,15 +138,21 @@ def _finished(source: nn.Module, traced: TracedModule, inputs: Inputs) -> Traced
         if any(kind == own for _, kind in types):
             other, again = _types_of_another(source, inputs, own)
             if [name for name, _ in types] == [name for name, _ in again]:
-                untie_types(traced.graph, anchor, [a == own and b == other for (_, a), (_, b) in zip(types, again)])
+                untie_types(
+                    traced.graph, anchor, [a == own and b == other for (_, a), (_, b) in zip(types, again)]
+                )
         traced.rebuild()
     return traced
 
 
-def _types_of_another(source: nn.Module, inputs: Inputs, own: torch.dtype) -> tuple[torch.dtype, list[tuple[str, torch.dtype]]]:
+def _types_of_another(
+    source: nn.Module, inputs: Inputs, own: torch.dtype
+) -> tuple[torch.dtype, list[tuple[str, torch.dtype]]]:
     """Another type for parameters and inputs, and all types that the graph names then; none if the model does not take it."""
     other = torch.float64 if own != torch.float64 else torch.float32
-    cast: Inputs = map_tensors(inputs, lambda t: torch.empty(t.shape, dtype=other if t.dtype == own else t.dtype, device="meta"))
+    cast: Inputs = map_tensors(
+        inputs, lambda t: torch.empty(t.shape, dtype=other if t.dtype == own else t.dtype, device="meta")
+    )
     try:
         return other, types_in(_export(copy_model(source, {}).to(other), _Way(cast, _no_axis))[0].graph)
     except Exception:  # likewise
@@ -143,7 +167,9 @@ def _export(source: nn.Module, way: _Way) -> tuple[TracedModule, dict[fx.Node, i
         program = torch.export.export(source, args, kwargs or None, dynamic_shapes=shapes, strict=way.strict)
         module = program.module()
     for node in list(module.graph.nodes):
-        if (node.op == "call_module" and "_guards" in str(node.target)) or operator_name(node).startswith(("_assert", "sym_constrain")):
+        if (node.op == "call_module" and "_guards" in str(node.target)) or operator_name(node).startswith(
+            ("_assert", "sym_constrain")
+        ):
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     shell = _containers(module)
@@ -170,10 +196,16 @@ def _batch_norm_modules(source: nn.Module, shell: nn.Module, graph: fx.Graph) ->
         parts = [None if n is None else str(n.target).rpartition(".") for n in node.args[1:5]]
         owners = {part[0] for part in parts if part is not None}
         names = [part[2] if part else None for part in parts]
-        if len(owners) != 1 or "" in owners or any(n not in (None, wanted) for n, wanted in zip(names, _NORM_TENSORS)):
+        if (
+            len(owners) != 1
+            or "" in owners
+            or any(n not in (None, wanted) for n, wanted in zip(names, _NORM_TENSORS))
+        ):
             continue
         (owner,) = owners
-        momentum = getattr(source.get_submodule(owner), "momentum", node.args[6])  # none: a cumulative average, which the graph does not know
+        momentum = getattr(
+            source.get_submodule(owner), "momentum", node.args[6]
+        )  # none: a cumulative average, which the graph does not know
         install_batch_norm(shell, owner, momentum=momentum, eps=float(node.args[7]))
         with graph.inserting_before(node):
             call = graph.call_module(owner, (node.args[0],))
@@ -192,7 +224,11 @@ def _by_parameter(source: nn.Module, dynamic: Any) -> Any:
     shapes: dict[str, Any] = dict(zip(plain, args))
     if variadic is not None and len(args) > len(plain):
         shapes[variadic] = tuple(args[len(plain) :])
-    named = {name: value for name, value in kwargs.items() if rest is None or name in source.forward.__code__.co_varnames}
+    named = {
+        name: value
+        for name, value in kwargs.items()
+        if rest is None or name in source.forward.__code__.co_varnames
+    }
     shapes |= named
     if rest is not None and len(named) < len(kwargs):
         shapes[rest] = {name: value for name, value in kwargs.items() if name not in named}

@@ -55,7 +55,10 @@ class Scene:
 
     def changed(self, node: fx.Node) -> bool:
         """Whether a node or one of its operands loses slots."""
-        values = [*self.values.get(node, ()), *(p for n in node.all_input_nodes for p in self.values.get(n, ()))]
+        values = [
+            *self.values.get(node, ()),
+            *(p for n in node.all_input_nodes for p in self.values.get(n, ())),
+        ]
         return any(self.after(p) != p.shape for p in values)
 
     def kept_before(self, layer: Layer, position: int) -> int:
@@ -125,7 +128,9 @@ def _unflatten(scene: Scene, node: fx.Node) -> None:
     axis = get_argument(node, 1, "dim") % len(x.shape)
     sizes = list(get_argument(node, 2, "sizes"))
     wanted = scene.after(painted)[axis : axis + len(sizes)]
-    set_argument(node, 2, "sizes", [s if s == -1 or not isinstance(s, int) else n for s, n in zip(sizes, wanted)])
+    set_argument(
+        node, 2, "sizes", [s if s == -1 or not isinstance(s, int) else n for s, n in zip(sizes, wanted)]
+    )
 
 
 def _split(scene: Scene, node: fx.Node) -> None:
@@ -170,11 +175,18 @@ def _pad(scene: Scene, node: fx.Node) -> None:
         position = 2 * (len(out.shape) - 1 - layer.axis)
         if position + 1 < len(pads):
             before, after = max(0, pads[position]), max(0, pads[position + 1])
-            if min(pads[position], pads[position + 1]) < 0 and scene.after(out)[layer.axis] != out.shape[layer.axis]:
+            if (
+                min(pads[position], pads[position + 1]) < 0
+                and scene.after(out)[layer.axis] != out.shape[layer.axis]
+            ):
                 raise UnrewritableError(node, "negative padding of the channels")
             pads[position] = min(pads[position], 0) or scene.kept_before(layer, before)
-            tail = Layer(0, layer.labels[len(layer.labels) - after :], layer.dead[len(layer.labels) - after :])
-            pads[position + 1] = min(pads[position + 1], 0) or scene.graph.kept_length(tail.labels, scene.removed)
+            tail = Layer(
+                0, layer.labels[len(layer.labels) - after :], layer.dead[len(layer.labels) - after :]
+            )
+            pads[position + 1] = min(pads[position + 1], 0) or scene.graph.kept_length(
+                tail.labels, scene.removed
+            )
     set_argument(node, 1, "pad", pads)
 
 
@@ -220,7 +232,11 @@ def _numbers(scene: Scene, node: fx.Node) -> None:
             name = f"_slots_of_{node.name}_{layer.axis}"
             kept = np.flatnonzero(scene.graph.stays(layer.labels, scene.removed))
             scene.graph.model.register_buffer(name, torch.from_numpy(kept), persistent=False)
-            picked = (made, layer.axis, nodes.create_node("get_attr", name))  # get_attr() looks the name up in another module
+            picked = (
+                made,
+                layer.axis,
+                nodes.create_node("get_attr", name),
+            )  # get_attr() looks the name up in another module
             if layer is not lost[-1]:
                 made = nodes.create_node("call_function", torch.ops.aten.index_select.default, picked)
     if lost:
@@ -247,17 +263,32 @@ def _repeat_interleave(scene: Scene, node: fx.Node) -> None:
 
 _REWRITERS: dict[str, Rewriter] = {
     **dict.fromkeys(
-        ("view", "reshape", "_unsafe_view", "expand", "new_zeros", "new_ones", "new_full", "new_empty", "broadcast_to"),
+        (
+            "view",
+            "reshape",
+            "_unsafe_view",
+            "expand",
+            "new_zeros",
+            "new_ones",
+            "new_full",
+            "new_empty",
+            "broadcast_to",
+        ),
         _sizes_at(1, "size"),
     ),
     **dict.fromkeys(("zeros", "ones", "full", "empty", "rand", "randn"), _sizes_at(0, "size")),
     **dict.fromkeys(("randint", "normal"), _drawn),
     "unflatten": _unflatten,
-    **dict.fromkeys(("split", "split_with_sizes", "unsafe_split", "chunk", "unsafe_chunk", "tensor_split"), _split),
+    **dict.fromkeys(
+        ("split", "split_with_sizes", "unsafe_split", "chunk", "unsafe_chunk", "tensor_split"), _split
+    ),
     "slice": _slice,
     "narrow": _narrow,
     **dict.fromkeys(("pad", "constant_pad_nd"), _pad),
-    **dict.fromkeys(("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"), _groups_at(6)),
+    **dict.fromkeys(
+        ("conv1d", "conv2d", "conv3d", "conv_transpose1d", "conv_transpose2d", "conv_transpose3d"),
+        _groups_at(6),
+    ),
     "convolution": _groups_at(8),
     "group_norm": _group_norm,
     **dict.fromkeys(("layer_norm", "native_layer_norm", "rms_norm"), _normalized_shape),

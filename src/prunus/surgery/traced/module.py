@@ -26,7 +26,9 @@ class TracedBatchNorm(_BatchNorm):
         """Any rank: the traced graph says what comes."""
 
 
-_OWN_NAMES = frozenset(("graph", "inputs", "lengths", "prunus", "training", "_mode", "_run", "_in_spec", "_out_spec"))
+_OWN_NAMES = frozenset(
+    ("graph", "inputs", "lengths", "prunus", "training", "_mode", "_run", "_in_spec", "_out_spec")
+)
 
 
 class TracedModule(nn.Module):
@@ -43,7 +45,9 @@ class TracedModule(nn.Module):
         super().__init__()
         for name in (*tensors._modules, *tensors._parameters, *tensors._buffers):
             if name in _OWN_NAMES or hasattr(TracedModule, name):
-                raise TraceError(f"A traced module has a {name} of its own, so nothing of the model can have that name; rename it.")
+                raise TraceError(
+                    f"A traced module has a {name} of its own, so nothing of the model can have that name; rename it."
+                )
         self._parameters = tensors._parameters
         self._buffers = tensors._buffers
         self._non_persistent_buffers_set = tensors._non_persistent_buffers_set
@@ -89,7 +93,11 @@ class TracedModule(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         made = ("_run", "_in_spec", "_out_spec")
-        return {name: state_of(value) if name == "graph" else value for name, value in self.__dict__.items() if name not in made}
+        return {
+            name: state_of(value) if name == "graph" else value
+            for name, value in self.__dict__.items()
+            if name not in made
+        }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         super().__setstate__(state)  # type: ignore[no-untyped-call]

@@ -15,7 +15,9 @@ from torch.utils import _pytree as pytree
 
 from prunus.paint.operator_names import with_operators, without_operators
 
-Structure = tuple[Any, ...]  # (type, context, structures of the children), () for a leaf; torch's own leaves warn when they are pickled
+Structure = tuple[
+    Any, ...
+]  # (type, context, structures of the children), () for a leaf; torch's own leaves warn when they are pickled
 
 
 @dataclass(frozen=True)
@@ -44,8 +46,13 @@ def state_of(graph: fx.Graph) -> GraphState:
     def plain(value: Any) -> Any:
         return without_operators(map_aggregate(value, stand_in))
 
-    nodes = [(node.op, node.name, without_operators(node.target), plain(node.args), plain(node.kwargs)) for node in graph.nodes]
-    return GraphState(tuple(nodes), tuple(info.orig_args), (_described(info.in_spec), _described(info.out_spec)))
+    nodes = [
+        (node.op, node.name, without_operators(node.target), plain(node.args), plain(node.kwargs))
+        for node in graph.nodes
+    ]
+    return GraphState(
+        tuple(nodes), tuple(info.orig_args), (_described(info.in_spec), _described(info.out_spec))
+    )
 
 
 def graph_of(state: GraphState) -> fx.Graph:
@@ -53,7 +60,9 @@ def graph_of(state: GraphState) -> fx.Graph:
     graph, made = fx.Graph(), dict[str, fx.Node]()
 
     def whole(value: Any) -> Any:
-        return map_aggregate(with_operators(value), lambda item: made[item.name] if isinstance(item, _Value) else item)
+        return map_aggregate(
+            with_operators(value), lambda item: made[item.name] if isinstance(item, _Value) else item
+        )
 
     for kind, name, target, args, kwargs in state.nodes:
         made[name] = graph.create_node(kind, with_operators(target), whole(args), whole(kwargs), name=name)
@@ -62,7 +71,11 @@ def graph_of(state: GraphState) -> fx.Graph:
 
 
 def _described(spec: Any) -> Structure:
-    return () if spec.is_leaf() else (spec.type, spec.context, tuple([_described(child) for child in _children(spec)]))
+    return (
+        ()
+        if spec.is_leaf()
+        else (spec.type, spec.context, tuple([_described(child) for child in _children(spec)]))
+    )
 
 
 def _rebuilt(structure: Structure) -> Any:

@@ -14,7 +14,9 @@ import torch
 from torch import Tensor
 
 _LENGTH = builtins.len
-_LONGEST = 512  # symbols, numbers and operations in one size; those of ordinary networks have less than a hundred
+_LONGEST = (
+    512  # symbols, numbers and operations in one size; those of ordinary networks have less than a hundred
+)
 
 
 class EndlessSizeError(BaseException):
@@ -33,7 +35,12 @@ def exporting(strict: bool = False) -> Iterator[None]:
     import torch._dynamo.config as config  # slow to import
 
     # torch's cache of what operators do to symbolic sizes costs more than it saves
-    with _quiet(), _short_sizes(), _symbolic_numbers() if strict else _symbolic_lengths(), config.patch(fake_tensor_cache_enabled=False):
+    with (
+        _quiet(),
+        _short_sizes(),
+        _symbolic_numbers() if strict else _symbolic_lengths(),
+        config.patch(fake_tensor_cache_enabled=False),
+    ):
         yield
 
 

@@ -50,10 +50,17 @@ def untie_types(graph: fx.Graph, anchor: str, tied: Sequence[bool]) -> None:
 
 def types_in(graph: fx.Graph) -> list[tuple[str, torch.dtype]]:
     """Every type that a node names, with its operator, in order."""
-    return [(str(node.target), value) for node in graph.nodes for value in _leaves((node.args, node.kwargs)) if isinstance(value, torch.dtype)]
+    return [
+        (str(node.target), value)
+        for node in graph.nodes
+        for value in _leaves((node.args, node.kwargs))
+        if isinstance(value, torch.dtype)
+    ]
 
 
-def _untie(graph: fx.Graph, anchor: str, reader: Any, is_it: Callable[[Any], bool], tied: Callable[[int], bool]) -> None:
+def _untie(
+    graph: fx.Graph, anchor: str, reader: Any, is_it: Callable[[Any], bool], tied: Callable[[int], bool]
+) -> None:
     """Replace literals of one kind by what an operator reads off the anchor."""
     made: list[fx.Node] = []
     count = 0

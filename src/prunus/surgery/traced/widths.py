@@ -12,7 +12,22 @@ from torch.fx.proxy import GraphAppendingTracer
 from prunus.paint import widths
 from prunus.surgery.traced.literals import operator_name
 
-_NAMES = ("layer_norm", "group_norm", "batch_norm", "rms_norm", "mean", "var", "std", "var_mean", "std_mean", "softmax", "amax", "amin", "max", "min")
+_NAMES = (
+    "layer_norm",
+    "group_norm",
+    "batch_norm",
+    "rms_norm",
+    "mean",
+    "var",
+    "std",
+    "var_mean",
+    "std_mean",
+    "softmax",
+    "amax",
+    "amin",
+    "max",
+    "min",
+)
 _FORMULAS = {name: widths.FORMULAS[getattr(torch, name)] for name in _NAMES}
 
 
@@ -31,7 +46,9 @@ class _Operand(fx.Proxy):
     def shape(self) -> list[Any]:
         """Lengths, as numbers where they are known."""
         size = torch.ops.aten.sym_size.int
-        return [length if length is not None else size(self, axis) for axis, length in enumerate(self.lengths)]
+        return [
+            length if length is not None else size(self, axis) for axis, length in enumerate(self.lengths)
+        ]
 
 
 def keep_width(
