@@ -1,1 +1,3 @@
-"""Benchmarks: each writes its numbers, the command that made them and the environment into `benchmarks/results`."""
+"""Benchmarks: each writes its numbers, the command that made them and the environment into
+`benchmarks/results`.
+"""

@@ -1,10 +1,11 @@
-"""What the aggregation of samples costs: seconds and memory for data sets up to a million samples that are read from disk.
+"""What the aggregation of samples costs: seconds and memory for data sets up to a million samples that are
+read from disk.
 
     python -m benchmarks.aggregation [--largest 1000000] [--folder /tmp]
 
-The samples are random CIFAR-sized images in a memory map. Attributes (principal components), bisection, the coarse points, and the fine points
-of every tenth subset (they are made when a rule asks for them) are timed apart. Memory is what the process holds beside the mapped file, looked at
-fifty times a second.
+The samples are random CIFAR-sized images in a memory map. Attributes (principal components), bisection, the
+coarse points, and the fine points of every tenth subset (they are made when a rule asks for them) are timed
+apart. Memory is what the process holds beside the mapped file, looked at fifty times a second.
 """
 
 from __future__ import annotations

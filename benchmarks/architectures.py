@@ -1,7 +1,9 @@
-"""The architectures of the coverage benchmark: every family of timm and torchvision that builds a net with convolutions.
+"""The architectures of the coverage benchmark: every family of timm and torchvision that builds a net with
+convolutions.
 
-For each module file of timm one small member, more where a file holds several kinds of network, and every classification and
-segmentation network of torchvision; each at 224 x 224 pixels, or at its own size where its forward accepts no other.
+For each module file of timm one small member, more where a file holds several kinds of network, and every
+classification and segmentation network of torchvision; each at 224 x 224 pixels, or at its own size where its
+forward accepts no other.
 """
 
 from __future__ import annotations
@@ -13,7 +15,9 @@ from torch import nn
 
 @dataclass(frozen=True)
 class Architecture:
-    """`name` is "timm/..." or "torchvision/...", `family` the module file, `size` the height and width of the input."""
+    """`name` is "timm/..." or "torchvision/...", `family` the module file, `size` the height and width of the
+    input.
+    """
 
     name: str
     family: str

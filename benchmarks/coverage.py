@@ -1,13 +1,14 @@
-"""Every convolutional architecture of timm and torchvision: pruned by half, exact, how fast; beside Torch-Pruning.
+"""Every convolutional architecture of timm and torchvision: pruned by half, exact, how fast; beside
+Torch-Pruning.
 
     python -m benchmarks.coverage [--only PATTERN] [--again] [--processes 2]
     python -m benchmarks.coverage --seconds [--only PATTERN] [--again]
     python -m benchmarks.coverage --table
 
-Each model has a process of its own with one thread. What comes out does not depend on what else the machine does, and several may run at a time;
-`--seconds` times both tools one after the other on each model, on a machine that does nothing else.
-Results are kept in `benchmarks/results/coverage.json` as they come, and models that are there already are skipped; the table
-`coverage.md` is made from that file.
+Each model has a process of its own with one thread. What comes out does not depend on what else the machine
+does, and several may run at a time; `--seconds` times both tools one after the other on each model, on a
+machine that does nothing else. Results are kept in `benchmarks/results/coverage.json` as they come, and
+models that are there already are skipped; the table `coverage.md` is made from that file.
 """
 
 from __future__ import annotations
@@ -122,7 +123,9 @@ def _turn(architecture: Architecture) -> int:
 
 
 def in_process(tools: list[str], architecture: Architecture) -> Row:
-    """Run the tools one after the other on one model in a process of its own, with one thread: forked, so that packages are imported once."""
+    """Run the tools one after the other on one model in a process of its own, with one thread: forked, so
+    that packages are imported once.
+    """
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.jsonl"
         child = multiprocessing.get_context("fork").Process(target=work, args=(tools, architecture, found))

@@ -41,7 +41,9 @@ def _models(rows: list[Row]) -> list[str]:
 
 
 def seconds_of(row: Row) -> float:
-    """Trace, plan and surgery of prunus with its rehearsal and without its checks, or everything of the peer, which checks nothing."""
+    """Trace, plan and surgery of prunus with its rehearsal and without its checks, or everything of the peer,
+    which checks nothing.
+    """
     return sum(
         s for name, s in row["seconds"].items() if name not in ("check", "checked", "cost", "rehearsal")
     )

@@ -37,7 +37,9 @@ def timed(seconds: Seconds, name: str, function: Callable[..., Any], *args: Any,
 
 @contextmanager
 def rehearsal_timed(seconds: Seconds) -> Iterator[None]:
-    """Note how much of `compact` the rehearsal takes: a check that proves the routing, not a part of the surgery itself."""
+    """Note how much of `compact` the rehearsal takes: a check that proves the routing, not a part of the
+    surgery itself.
+    """
     module = import_module("prunus.surgery.compact")
     rehearse = module.fit_attributes
     took: Seconds = {}
@@ -157,14 +159,18 @@ def _top(pinned: Any) -> list[Any]:
 
 
 def with_all_checks(model: nn.Module, image: Tensor) -> nn.Module:
-    """All that a user waits for: trace, plan, and compact, which proves by itself that the result is right in eval and in train mode."""
+    """All that a user waits for: trace, plan, and compact, which proves by itself that the result is right in
+    eval and in train mode.
+    """
     import prunus
 
     return prunus.compact(model, plan_at_rate(prunus.trace(model, image)))
 
 
 def _in_double(model: nn.Module, plan: Any, fresh: Tensor) -> dict[str, Any]:
-    """The whole job again in double precision with the same plan: only rounding may be left of the difference, in eval and in train mode."""
+    """The whole job again in double precision with the same plan: only rounding may be left of the
+    difference, in eval and in train mode.
+    """
     import prunus
     from prunus.plans.verify import compare_training
 
@@ -225,7 +231,9 @@ def macs(model: nn.Module, image: Tensor) -> int:
 
 
 def _zeroed(dense: nn.Module, pruned: nn.Module) -> nn.Module:
-    """The dense model with every output channel zeroed that is missing from the pruned one, recognised by its weights."""
+    """The dense model with every output channel zeroed that is missing from the pruned one, recognised by its
+    weights.
+    """
     kept = dict(pruned.named_parameters())
     for path, module in dense.named_modules():
         axis = 1 if isinstance(module, nn.ConvTranspose2d) else 0
@@ -242,7 +250,9 @@ def _zeroed(dense: nn.Module, pruned: nn.Module) -> nn.Module:
 
 
 def _zero_missing(dense: Tensor, small: Tensor) -> None:
-    """Zero the rows of `dense` from which no value of `small` comes; random weights make values as good as unique."""
+    """Zero the rows of `dense` from which no value of `small` comes; random weights make values as good as
+    unique.
+    """
     first = small.reshape(len(small), -1)[:, 0].contiguous()
     missing = ~torch.isin(dense.reshape(len(dense), -1), first).any(1)
     dense[missing] = 0

@@ -13,7 +13,9 @@ from prunus.surgery.parts import core, whole
 
 
 def plain_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
-    """What torchvision's compiled operator does: the best box, then the best that does not overlap any before it too much."""
+    """What torchvision's compiled operator does: the best box, then the best that does not overlap any before
+    it too much.
+    """
     box_iou = import_module("torchvision.ops.boxes").box_iou
     order, kept = scores.argsort(descending=True, stable=True), []
     while len(order):
@@ -23,7 +25,8 @@ def plain_nms(boxes: Tensor, scores: Tensor, iou_threshold: float) -> Tensor:
 
 
 def box_by_box(dense: nn.Module, plan: prunus.Plan, size: int = 128) -> tuple[float, int]:
-    """The largest difference of any box, score or mask of the masked and the compact detector on one image, and how many boxes there are.
+    """The largest difference of any box, score or mask of the masked and the compact detector on one image,
+    and how many boxes there are.
 
     `dense` is a detector's core in double precision.
     """

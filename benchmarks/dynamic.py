@@ -1,12 +1,14 @@
-"""Cascades on CIFAR-10 and MNIST: accuracy and work against the dense network and a static one of as much work, and latency input by input.
+"""Cascades on CIFAR-10 and MNIST: accuracy and work against the dense network and a static one of as much
+work, and latency input by input.
 
     python -m benchmarks.dynamic accuracy --data DIR [--weights FILE] --models DIR [--network resnet20] [--epochs 6] [--stages 0.25 0.5]
     python -m benchmarks.dynamic train --stages 0.25 … (beforehand, one stage of several at a time)
     python -m benchmarks.dynamic latency --data DIR --models DIR
     python -m benchmarks.dynamic large
 
-`benchmarks.stages` says how networks are trained, and on which samples thresholds are found. `latency` measures the cascades of all rows whose
-networks are in the folder, and `large` a ResNet-18 at 224 pixels with random weights, half of whose channels are computed; both want a quiet machine.
+`benchmarks.stages` says how networks are trained, and on which samples thresholds are found. `latency`
+measures the cascades of all rows whose networks are in the folder, and `large` a ResNet-18 at 224 pixels with
+random weights, half of whose channels are computed; both want a quiet machine.
 """
 
 from __future__ import annotations
@@ -136,7 +138,9 @@ def latency(row: Row, options: argparse.Namespace) -> list[Row]:
 
 
 def timed(networks: dict[str, nn.Module], inputs: list[Tensor]) -> list[Row]:
-    """Percentiles per runtime and network; what has gates, in PyTorch also as it is trained: all channels computed, and then masked."""
+    """Percentiles per runtime and network; what has gates, in PyTorch also as it is trained: all channels
+    computed, and then masked.
+    """
     found = []
     in_torch: dict[str, nn.Module] = {}
     for name, network in networks.items():
@@ -190,7 +194,9 @@ def percentiles(times: Tensor) -> dict[str, float]:
 
 
 def large() -> Row:
-    """A ResNet-18 at 224 pixels with half of the channels of every layer: as the stage of a cascade that answers, and chosen by gates."""
+    """A ResNet-18 at 224 pixels with half of the channels of every layer: as the stage of a cascade that
+    answers, and chosen by gates.
+    """
     from tests.torchvision_shim import missing
 
     if reason := missing("torchvision"):
@@ -214,7 +220,9 @@ def large() -> Row:
 
 
 def gated(dense: nn.Module, example: Tensor, layers: Any, block: int) -> DynamicNetwork:
-    """With gates that open another half of the channels, more or less, for every input; or, where `block` is 0, the narrower of two widths."""
+    """With gates that open another half of the channels, more or less, for every input; or, where `block` is
+    0, the narrower of two widths.
+    """
     if not block:
         network = attach(dense, example, layers, "widths", widths=(0.5, 1.0)).eval()
         network.tighten(HALF)

@@ -17,7 +17,9 @@ _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", 
 
 
 def describe(*packages: str, device: str = "cpu") -> dict[str, Any]:
-    """Processor, its vector units, cores, threads, and the versions of Python, torch and `packages`; on a GPU, its name too."""
+    """Processor, its vector units, cores, threads, and the versions of Python, torch and `packages`; on a
+    GPU, its name too.
+    """
     cpu = _cpu_info()
     flags = set(cpu.get("flags", cpu.get("Features", "")).split())
     return _accelerator(device) | {
@@ -45,7 +47,9 @@ def save(path: Path, result: dict[str, Any]) -> None:
 
 
 def _text(result: dict[str, Any]) -> str:
-    """JSON with an indent, but for the records in `measured`, which have a line each: they would be most of every file."""
+    """JSON with an indent, but for the records in `measured`, which have a line each: they would be most of
+    every file.
+    """
     records: list[str] = []
 
     def marked(value: Any) -> Any:

@@ -2,14 +2,15 @@
 
 `figures.toml` says for every figure where it stands and what it is. A value is a table:
 
-* `of`: the path to a number in a row, such as `latency/ONNX Runtime/pruned int8/speedup`; in a list, a step is a number or `name=value;…`;
-* `minus`, `per`: paths to what is taken away from it, or what it is divided by, in the same row; or, with `other`, in the row of the same seed
-  and kind that `other` selects;
+* `of`: the path to a number in a row, such as `latency/ONNX Runtime/pruned int8/speedup`; in a list, a step
+  is a number or `name=value;…`;
+* `minus`, `per`: paths to what is taken away from it, or what it is divided by, in the same row; or, with
+  `other`, in the row of the same seed and kind that `other` selects;
 * `rest = true`: one minus that; `times`: a factor at the end;
-* `where`: keys and values (or lists of values) by which its rows are known, in place of the figure's own; `"large"` is the part of that name of a
-  result;
-* `among`: `mean` of the rows (the default), `spread` (mean ± standard deviation), `min`, `max`, `median`, `count` (of the rows), or `above` (how many
-  of the rows have more than `limit`);
+* `where`: keys and values (or lists of values) by which its rows are known, in place of the figure's own;
+  `"large"` is the part of that name of a result;
+* `among`: `mean` of the rows (the default), `spread` (mean ± standard deviation), `min`, `max`, `median`,
+  `count` (of the rows), or `above` (how many of the rows have more than `limit`);
 * `form`: how the number is written, `.1f` for example;
 * `between = [low, high]`: for figures in words, the bounds that keep the words true.
 """
@@ -75,7 +76,9 @@ class Value:
         return AMONG["mean" if self.among == "spread" else self.among](found)
 
     def records(self) -> list[Record]:
-        """Of the parts of rows that it is read from: what is measured later has its own, all the rest has the first."""
+        """Of the parts of rows that it is read from: what is measured later has its own, all the rest has the
+        first.
+        """
         rows = [*self.rows(), *(selected(self.result, self.other) if self.other is not None else [])]
         paths = [path.split("/")[0] for path in (self.of, self.minus, self.per) if path] or [ALL]
         return [how for row in rows for path in paths for how in _records(row, path)]
@@ -185,7 +188,9 @@ def _one(rows: list[Any], step: str) -> Any:
 
 
 def _pair(result: str, where: Where, row: Row) -> Row:
-    """The one that is alike in seed and kind, but for what `where` asks for; the only one, if there is only one."""
+    """The one that is alike in seed and kind, but for what `where` asks for; the only one, if there is only
+    one.
+    """
     others = selected(result, where)
     fixed = (
         {name for name, value in where.items() if not isinstance(value, list)}
@@ -202,7 +207,9 @@ def _pair(result: str, where: Where, row: Row) -> Row:
 
 
 def _records(row: Row, part: str) -> list[Record]:
-    """Of a part by its own name; else of the parts that are no keys of the row: what was measured at first, and trainings before it."""
+    """Of a part by its own name; else of the parts that are no keys of the row: what was measured at first,
+    and trainings before it.
+    """
     measured: dict[str, Record] = row["measured"]
     return (
         [measured[part]] if part in measured else [how for name, how in measured.items() if name not in row]

@@ -1,10 +1,12 @@
-"""Where every figure of README and docs comes from: `docs/figures.md`, made of `figures.toml` and the kept rows.
+"""Where every figure of README and docs comes from: `docs/figures.md`, made of `figures.toml` and the kept
+rows.
 
     python -m benchmarks.figures
 
-`figures.toml` has one entry for every text with measured figures (`[[figure]]`, see `benchmarks.figure_values`), for what a benchmark writes into a
-document by itself (`[[written]]`), and for numbers that look measured and are not (`[[other]]`, with a reason). Figures are computed anew, so a
-text that says something else than its row is found, and so is a figure without an entry.
+`figures.toml` has one entry for every text with measured figures (`[[figure]]`, see
+`benchmarks.figure_values`), for what a benchmark writes into a document by itself (`[[written]]`), and for
+numbers that look measured and are not (`[[other]]`, with a reason). Figures are computed anew, so a text that
+says something else than its row is found, and so is a figure without an entry.
 """
 
 from __future__ import annotations

@@ -1,11 +1,13 @@
-"""Gated networks on CIFAR-10 and MNIST, trained to half of the MACs: accuracy against the dense network and a static one, and latency input by input.
+"""Gated networks on CIFAR-10 and MNIST, trained to half of the MACs: accuracy against the dense network and a
+static one, and latency input by input.
 
     python -m benchmarks.gated accuracy --data DIR [--weights FILE] --models DIR [--network resnet20] [--budget 0.5] [--kind activation] [--block 1]
     python -m benchmarks.gated latency --data DIR --models DIR
 
-The dense network and the static ones are those of `benchmarks.dynamic`, in the same folder, and so are the samples that gates are calibrated on and
-those that figures are of (`benchmarks.stages`). Gates and network are trained together, taught by the dense network for as many epochs as the static
-ones were. `latency` measures all rows whose networks are in the folder.
+The dense network and the static ones are those of `benchmarks.dynamic`, in the same folder, and so are the
+samples that gates are calibrated on and those that figures are of (`benchmarks.stages`). Gates and network
+are trained together, taught by the dense network for as many epochs as the static ones were. `latency`
+measures all rows whose networks are in the folder.
 """
 
 from __future__ import annotations
@@ -159,7 +161,9 @@ def _share(opened: object, value: float) -> float:
 
 
 def latency(row: Row, options: argparse.Namespace) -> list[Row]:
-    """Milliseconds of the dense, the static and the gated network of a row at its budget, input by input and in batches of 32, in turns."""
+    """Milliseconds of the dense, the static and the gated network of a row at its budget, input by input and
+    in batches of 32, in turns.
+    """
     about = material(options)
     network = trained(options, about)
     network.budget = row["budget"]

@@ -1,12 +1,14 @@
-"""History-based filter pruning of LeNet-5 on MNIST: training, rounds of pairing, pulling, pruning and retraining, down to 2 and 3 filters.
+"""History-based filter pruning of LeNet-5 on MNIST: training, rounds of pairing, pulling, pruning and
+retraining, down to 2 and 3 filters.
 
     python -m benchmarks.history_lenet --data DIR [--seeds 5]
 
-A tenth of the training samples is held out, by which the tolerance of every round is kept, and by which this recipe was chosen; the test error is
-looked at once, at the end. FLOPs are counted over the whole network and, as in the paper, over its convolutions.
+A tenth of the training samples is held out, by which the tolerance of every round is kept, and by which this
+recipe was chosen; the test error is looked at once, at the end. FLOPs are counted over the whole network and,
+as in the paper, over its convolutions.
 
-The last widths and the tolerance are those of the authors' code (2 and 3 filters, 1 point); our choices are fewer epochs on one-cycle schedules, and
-images that are shifted by up to a pixel in the last round.
+The last widths and the tolerance are those of the authors' code (2 and 3 filters, 1 point); our choices are
+fewer epochs on one-cycle schedules, and images that are shifted by up to a pixel in the last round.
 """
 
 from __future__ import annotations

@@ -6,9 +6,10 @@
     python -m benchmarks.int8 latency --models DIR (of the rows whose files are there; wants a quiet machine)
     python -m benchmarks.int8 table
 
-The public weights are fine-tuned on the files at hand. Then channels go by reconstruction error, with refitting, or whole residual blocks, and the
-fine-tuned network teaches what is left. `benchmarks.stages` says how networks are trained, and on which samples batch-norm statistics, blocks and
-layers that stay in float are chosen. Networks are kept in a folder, and a training that was broken off goes on.
+The public weights are fine-tuned on the files at hand. Then channels go by reconstruction error, with
+refitting, or whole residual blocks, and the fine-tuned network teaches what is left. `benchmarks.stages` says
+how networks are trained, and on which samples batch-norm statistics, blocks and layers that stay in float are
+chosen. Networks are kept in a folder, and a training that was broken off goes on.
 """
 
 from __future__ import annotations
@@ -168,7 +169,9 @@ def accuracy(options: argparse.Namespace) -> Row:
 
 
 def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tuple[nn.Module, list[str]]:
-    """What is left of it, taught by it, and the names of the blocks that were left out; from its files if they are there."""
+    """What is left of it, taught by it, and the names of the blocks that were left out; from its files if
+    they are there.
+    """
     name, gone = name_of(options), place(options, _goal(options)).with_suffix(".blocks")
     if options.target == "blocks" and not gone.exists():
 

@@ -1,11 +1,14 @@
-"""Random kills of whole command lines: nothing is half-written, a folder holds the old files or the new ones, and the next run succeeds.
+"""Random kills of whole command lines: nothing is half-written, a folder holds the old files or the new ones,
+and the next run succeeds.
 
     python -m benchmarks.kills [--kills 30] [--kinds train prune ...] [--seed 0]
 
-Every third kill is a SIGTERM, the others are SIGKILLs, at a random moment of a run into a folder that holds the files of an earlier one. After each
-kill every file is opened by its reader. What was killed is then run again; trainings go on where they were, and their weights at the end are those
-of a training that nobody touched. The kind `python` is a training through the Python API that is two-fold (samples dropped, filters softly pruned,
-weights averaged, images that grow) with a checkpoint several times a second, so that kills meet it in the middle of epochs and of writing.
+Every third kill is a SIGTERM, the others are SIGKILLs, at a random moment of a run into a folder that holds
+the files of an earlier one. After each kill every file is opened by its reader. What was killed is then run
+again; trainings go on where they were, and their weights at the end are those of a training that nobody
+touched. The kind `python` is a training through the Python API that is two-fold (samples dropped, filters
+softly pruned, weights averaged, images that grow) with a checkpoint several times a second, so that kills
+meet it in the middle of epochs and of writing.
 """
 
 from __future__ import annotations

@@ -1,10 +1,12 @@
-"""Latency as a target: what was asked for against what was measured, and the score lost against budgets of MACs that are as quick.
+"""Latency as a target: what was asked for against what was measured, and the score lost against budgets of
+MACs that are as quick.
 
     python -m benchmarks.latency [--networks torchvision/resnet50 …] [--share 0.5] [--tables]
 
-Networks of torchvision with random weights and ours; ONNX Runtime, one thread, batch 1; scores are l2 norms of channels, compared between layers.
-The plan's own search measures on its way; the times of the table were taken afterwards, all networks of a row in turns. A budget of MACs is
-bisected by predicted time and then corrected by measurements until it is as quick as the plan. Wants a quiet machine. `--tables` begins with an
+Networks of torchvision with random weights and ours; ONNX Runtime, one thread, batch 1; scores are l2 norms
+of channels, compared between layers. The plan's own search measures on its way; the times of the table were
+taken afterwards, all networks of a row in turns. A budget of MACs is bisected by predicted time and then
+corrected by measurements until it is as quick as the plan. Wants a quiet machine. `--tables` begins with an
 empty folder of tables, so that the seconds are those of a first time.
 """
 
@@ -117,7 +119,9 @@ def about(graph: ChannelGraph, worth: torch.Tensor, plan: Plan) -> Row:
 def as_quick(
     graph: ChannelGraph, worth: torch.Tensor, multiple: int, share: float, clocked: Clocked, timed: Stopwatch
 ) -> Row | None:
-    """The largest budget of MACs that, measured, takes no longer than this share of the dense network's time; None if none was found."""
+    """The largest budget of MACs that, measured, takes no longer than this share of the dense network's time;
+    None if none was found.
+    """
     best, aim = None, share
     for _ in range(TRIES):
         plan = predicted(graph, worth, multiple, aim, clocked)

@@ -1,4 +1,6 @@
-"""The networks that `benchmarks.methods` prunes, with their data: CIFAR-10 ResNets, and MobileNetV2 on a sample of ImageNet."""
+"""The networks that `benchmarks.methods` prunes, with their data: CIFAR-10 ResNets, and MobileNetV2 on a
+sample of ImageNet.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class Subject:
         calibration: samples to score, refit and fine-tune with.
         held: samples that tell whether recalibration helps.
         measured: samples to measure on.
-        inner: glob patterns of the layers whose filters go: those inside the blocks, which no residual stream holds together.
+        inner: glob patterns of the layers whose filters go: those inside the blocks, which no residual stream
+            holds together.
     """
 
     model: nn.Module
@@ -72,7 +75,9 @@ def subject(options: argparse.Namespace) -> Subject:
 
 
 def imagenet_sample(folder: Path) -> tuple[Split, Split]:
-    """One image of every class, in the order of their names: 400 drawn ones to calibrate with, the others to measure on."""
+    """One image of every class, in the order of their names: 400 drawn ones to calibrate with, the others to
+    measure on.
+    """
     from PIL import Image
 
     files = sorted(folder.glob("*.jpg")) + sorted(folder.glob("*.JPEG"))

@@ -1,12 +1,15 @@
-"""Norms that keep their width or are the plain kernel again: what each costs in time, and what each does to the accuracy.
+"""Norms that keep their width or are the plain kernel again: what each costs in time, and what each does to
+the accuracy.
 
     python -m benchmarks.norms latency
     python -m benchmarks.norms accuracy --data DIR [--seeds 3] [--epochs 6] [--images 20000]
 
-`latency` times ConvNeXt-tiny and a hybrid of convolutions and attention (CAFormer-s18) at half of their channels, dense, with norms that keep
-their width and with plain ones, in turns, in PyTorch and in ONNX Runtime. `accuracy` trains small networks of the same two families on CIFAR-10,
-removes channels by their norms, and looks at the test samples before and after one epoch of training on. Rows are kept in
-`benchmarks/results/norms.json` as they come; what is there already is not measured again. The page `norms.md` is made from that file.
+`latency` times ConvNeXt-tiny and a hybrid of convolutions and attention (CAFormer-s18) at half of their
+channels, dense, with norms that keep their width and with plain ones, in turns, in PyTorch and in ONNX
+Runtime. `accuracy` trains small networks of the same two families on CIFAR-10, removes channels by their
+norms, and looks at the test samples before and after one epoch of training on. Rows are kept in
+`benchmarks/results/norms.json` as they come; what is there already is not measured again. The page `norms.md`
+is made from that file.
 """
 
 from __future__ import annotations
@@ -100,7 +103,9 @@ def _times(found: Mapping[str, Latency]) -> Row:
 
 
 def train_network(network: str, seed: int, options: argparse.Namespace) -> None:
-    """Train from scratch, prune at every rate with both kinds of norms, look at the test samples before and after an epoch of training on."""
+    """Train from scratch, prune at every rate with both kinds of norms, look at the test samples before and
+    after an epoch of training on.
+    """
     key = {
         "what": "accuracy",
         "network": network,

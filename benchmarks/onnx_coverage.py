@@ -1,9 +1,11 @@
-"""Every convolutional architecture of timm and torchvision, dense and pruned by half, as an ONNX file beside PyTorch.
+"""Every convolutional architecture of timm and torchvision, dense and pruned by half, as an ONNX file beside
+PyTorch.
 
     python -m benchmarks.onnx_coverage [--only PATTERN] [--again]
 
-Each architecture has a process of its own; results are kept as they come, and those that are there are not made again. Differences are the largest
-of any output element, relative to the largest output, on a random image.
+Each architecture has a process of its own; results are kept as they come, and those that are there are not
+made again. Differences are the largest of any output element, relative to the largest output, on a random
+image.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 
     python -m benchmarks.random_networks [--networks 5000] [--processes 2] [--first 0] [--output FILE]
 
-Writes `benchmarks/results/random_networks.json`: counts, the share of networks with each kind of layer, and every failure
-with the seed that rebuilds its network (`tests.networks.random_spec(seed)`).
+Writes `benchmarks/results/random_networks.json`: counts, the share of networks with each kind of layer, and
+every failure with the seed that rebuilds its network (`tests.networks.random_spec(seed)`).
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Random weights, scales and statistics: nothing may be zero or one by initialisation, or errors hide behind it."""
+"""Random weights, scales and statistics: nothing may be zero or one by initialisation, or errors hide behind
+it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ def randomise(name: str, parameter: Tensor) -> None:
 
 
 def scatter_statistics(module: nn.Module, args: tuple[Tensor, ...]) -> None:
-    """Random statistics around those of the data: what follows keeps a sane scale, however deep the network is."""
+    """Random statistics around those of the data: what follows keeps a sane scale, however deep the network
+    is.
+    """
     if module.running_var is None or not args:
         return
     x = args[0].detach().transpose(0, 1).flatten(1)

@@ -1,15 +1,18 @@
-"""Rows of measurements: kept in a JSON file, written as soon as they are there, never measured twice; and pages made of them.
+"""Rows of measurements: kept in a JSON file, written as soon as they are there, never measured twice; and
+pages made of them.
 
-A row says by itself how it came about. Its `measured` holds one record for each part that was measured apart (`accuracy`, `latency`, `training of
-pruned` on another machine …; `all` where there is one part only), and a record has
+A row says by itself how it came about. Its `measured` holds one record for each part that was measured apart
+(`accuracy`, `latency`, `training of pruned` on another machine …; `all` where there is one part only), and a
+record has
 
 * `command`: the command line;
-* `environment`: processor, cores, threads and versions (`benchmarks.environment.describe`), and on a GPU its name;
+* `environment`: processor, cores, threads and versions (`benchmarks.environment.describe`), and on a GPU its
+  name;
 * `device`: what computed, "cpu" or "cuda";
 * `seed`: of everything random; null where nothing is drawn;
 * `date`: the day, in UTC;
-* `read_from`: only in rows that are older than records, the commit of this repository whose file and message say the rest; the date is then the
-  commit's.
+* `read_from`: only in rows that are older than records, the commit of this repository whose file and message
+  say the rest; the date is then the commit's.
 
 What a record cannot know is the text "not recorded".
 """
@@ -66,7 +69,9 @@ def signed(row: Row, how: Record, part: str = ALL) -> Row:
 
 
 def add(path: Path, result: Row, row: Row, how: Record, part: str = ALL) -> None:
-    """Put a row with its record to the others, those included that were written meanwhile, and write them all."""
+    """Put a row with its record to the others, those included that were written meanwhile, and write them
+    all.
+    """
     result["rows"] = [*kept(path)["rows"], signed(row, how, part)]
     save(path, result)
 
@@ -89,7 +94,9 @@ def page(
     body: Callable[[], list[str]],
     name: Callable[[Row], str],
 ) -> str:
-    """A table's page: what it is about, the tables, and the commands by which its rows, called by `name`, were measured."""
+    """A table's page: what it is about, the tables, and the commands by which its rows, called by `name`,
+    were measured.
+    """
     if not rows:
         return f"# {title}\n\nNothing has been measured yet.\n"
     return "\n".join([f"# {title}", "", *about, "", *body(), "", *provenance(rows, name)]) + "\n"

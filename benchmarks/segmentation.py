@@ -1,13 +1,16 @@
-"""Importance weights under a tolerance on real segmentation: U-Net and TernausNet, trained, made small, and measured on pictures that chose nothing.
+"""Importance weights under a tolerance on real segmentation: U-Net and TernausNet, trained, made small, and
+measured on pictures that chose nothing.
 
     python -m benchmarks.segmentation prune --data DIR --called NAME --models DIR [--network unet --width 32 --block 4 ...]
     python -m benchmarks.segmentation control --data DIR --models DIR
     python -m benchmarks.segmentation latency --models DIR
 
-A fifth of the pictures is held out for the test and another for the tolerance, tiles of one large picture in blocks. `prune` trains a network, then
-makes it as small as both tolerances let. A network that goes on training in its trials may gain from that alone: `control` trains the original on as
-often and as long as the small one was, with nothing removed. `latency` measures both in turns, and wants a quiet machine. The last two do it for all
-rows that lack it. A row is written as soon as it is there; the networks are kept, and a training that was broken off goes on from its last epoch.
+A fifth of the pictures is held out for the test and another for the tolerance, tiles of one large picture in
+blocks. `prune` trains a network, then makes it as small as both tolerances let. A network that goes on
+training in its trials may gain from that alone: `control` trains the original on as often and as long as the
+small one was, with nothing removed. `latency` measures both in turns, and wants a quiet machine. The last two
+do it for all rows that lack it. A row is written as soon as it is there; the networks are kept, and a
+training that was broken off goes on from its last epoch.
 """
 
 from __future__ import annotations

@@ -1,8 +1,10 @@
-"""What `benchmarks.dynamic` and `benchmarks.gated` train: a dense network, and what is left of it at a share of its MACs, taught by it.
+"""What `benchmarks.dynamic` and `benchmarks.gated` train: a dense network, and what is left of it at a share
+of its MACs, taught by it.
 
-A network with public weights is fine-tuned. Those weights have seen all training samples, so whatever is chosen is chosen on a drawn half of the
-test samples, and figures are of the other half. Without weights a network is trained from scratch on nine tenths of the training samples; choices
-are made on the rest, and figures are of all test samples.
+A network with public weights is fine-tuned. Those weights have seen all training samples, so whatever is
+chosen is chosen on a drawn half of the test samples, and figures are of the other half. Without weights a
+network is trained from scratch on nine tenths of the training samples; choices are made on the rest, and
+figures are of all test samples.
 """
 
 from __future__ import annotations
@@ -124,7 +126,9 @@ def recipe(options: argparse.Namespace, about: Material, dense: bool = False) ->
 
 
 def stages_of(options: argparse.Namespace, about: Material, stages: Sequence[str]) -> list[nn.Module]:
-    """What the dense network is pruned to, by shares of its MACs or names in the folder, and itself; from their files if they are there."""
+    """What the dense network is pruned to, by shares of its MACs or names in the folder, and itself; from
+    their files if they are there.
+    """
     dense = dense_of(options, about)
     found = []
     for stage in stages:
@@ -182,7 +186,9 @@ def trained(
 
 
 def sign(options: argparse.Namespace, name: str, device: str) -> None:
-    """Leave a record of the training beside the network's file, which may go to another machine to be measured there."""
+    """Leave a record of the training beside the network's file, which may go to another machine to be
+    measured there.
+    """
     module = sys.modules["__main__"].__spec__
     how = record(module.name if module else UNKNOWN, device=device, seed=options.seed)
     save(_record_file(options, name), how)

@@ -2,8 +2,8 @@
 
     python -m benchmarks.tolerance --data DIR [--runs 20] [--tolerance 0.5] [--confidence 0.95]
 
-Every run trains LeNet-5 on MNIST for two epochs with another seed and other held-out samples, and prunes it to the tolerance with the default
-one-shot pipeline. The test set is looked at once per run, at the end.
+Every run trains LeNet-5 on MNIST for two epochs with another seed and other held-out samples, and prunes it
+to the tolerance with the default one-shot pipeline. The test set is looked at once per run, at the end.
 """
 
 from __future__ import annotations

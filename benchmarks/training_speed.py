@@ -1,9 +1,11 @@
-"""How fast the training engine is: an epoch of ResNet-20 on CIFAR-shaped images against the best plain PyTorch loop that we can write.
+"""How fast the training engine is: an epoch of ResNet-20 on CIFAR-shaped images against the best plain
+PyTorch loop that we can write.
 
     python -m benchmarks.training_speed [--images 10000] [--rounds 5]
 
-Both train in bfloat16 and channels-last, on images that lie in memory as bytes, with random shifts and mirroring. They take turns; the
-result is the median over the rounds of the ratio of their times. Images are random: speed does not depend on what they show.
+Both train in bfloat16 and channels-last, on images that lie in memory as bytes, with random shifts and
+mirroring. They take turns; the result is the median over the rounds of the ratio of their times. Images are
+random: speed does not depend on what they show.
 """
 
 from __future__ import annotations

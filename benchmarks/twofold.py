@@ -1,11 +1,13 @@
-"""Paper A on CIFAR-10: training time and accuracy with critical data, with soft filter pruning, with both, and with their controls.
+"""Paper A on CIFAR-10: training time and accuracy with critical data, with soft filter pruning, with both,
+and with their controls.
 
     python -m benchmarks.twofold --data DIR [--network resnet20] [--epochs 12] [--lr 0.1] [--weights FILE] [--seeds 3] [--only PATTERN]
 
-Every variant is trained with every seed, from scratch or from the given weights; a row is written as soon as it is there, and a run that is
-broken off goes on at the epoch where it was. Accuracies are of the last epoch on the test set, by which nothing is chosen: with --validation a
-tenth of the training samples is held out, and the accuracies are those on it. The defaults are for two cores without a GPU; with one,
-`--network resnet56 --epochs 200` and so on.
+Every variant is trained with every seed, from scratch or from the given weights; a row is written as soon as
+it is there, and a run that is broken off goes on at the epoch where it was. Accuracies are of the last epoch
+on the test set, by which nothing is chosen: with --validation a tenth of the training samples is held out,
+and the accuracies are those on it. The defaults are for two cores without a GPU; with one, `--network
+resnet56 --epochs 200` and so on.
 """
 
 from __future__ import annotations
@@ -140,7 +142,9 @@ def softly(example: Tensor, variant: Variant) -> SoftPruning:
 def rivalling(
     task: Task, rival: Rival, seed: int, options: argparse.Namespace, partial: Path
 ) -> dict[str, Any]:
-    """Two thirds of the epochs, removal, and the others at half of the peak rate; both papers train on with a smaller rate."""
+    """Two thirds of the epochs, removal, and the others at half of the peak rate; both papers train on with a
+    smaller rate.
+    """
     model = network(options, seed)
     start, first = time.perf_counter(), round(options.epochs * 2 / 3)
     trained = train(

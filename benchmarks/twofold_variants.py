@@ -54,8 +54,8 @@ class Rival:
     """Train, remove once, train on: the order of the papers that pruning while training is compared with.
 
     Attributes:
-        slimming: penalise batch-norm scales and remove the smallest of all (network slimming); else the filters of smallest l1 norm inside every
-            block go, the same part of each (PFEC).
+        slimming: penalise batch-norm scales and remove the smallest of all (network slimming); else the
+            filters of smallest l1 norm inside every block go, the same part of each (PFEC).
         macs: what is left, the same for both; that of soft pruning at 30 %.
     """
 

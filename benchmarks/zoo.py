@@ -2,9 +2,10 @@
 
     python -m benchmarks.zoo [--only PATTERN] [--again] [--jobs prune train onnx] [--table] [--install]
 
-The packages are no dependencies of prunus; `--install` prints the lines that install them beside a CPU build of torch, and networks whose package is
-absent are skipped. Each network has a process of its own with limits of time and memory. Results are kept in `benchmarks/results/zoo.json` as they
-come, and networks that are there already are skipped; the table `zoo.md` is made from that file.
+The packages are no dependencies of prunus; `--install` prints the lines that install them beside a CPU build
+of torch, and networks whose package is absent are skipped. Each network has a process of its own with limits
+of time and memory. Results are kept in `benchmarks/results/zoo.json` as they come, and networks that are
+there already are skipped; the table `zoo.md` is made from that file.
 """
 
 from __future__ import annotations
@@ -107,9 +108,11 @@ def brief(row: dict[str, Any]) -> str:
 
 
 def in_process(entry: Entry, job: str) -> dict[str, Any]:
-    """The findings of one network in a process of its own with one thread; a crash or a hang is its own finding.
+    """The findings of one network in a process of its own with one thread; a crash or a hang is its own
+    finding.
 
-    The process is forked, so that the packages are imported once; its limit is one of its own time, since the machine may be busy with other things.
+    The process is forked, so that the packages are imported once; its limit is one of its own time, since the
+    machine may be busy with other things.
     """
     with tempfile.TemporaryDirectory() as folder:
         found = Path(folder) / "found.jsonl"
@@ -156,7 +159,9 @@ def work(entry: Entry, job: str, found: Path) -> None:
 
 
 def prepare(entries: Iterable[Entry]) -> None:
-    """Make one network of every package and prune a small one, so that no row pays for what is loaded on first use."""
+    """Make one network of every package and prune a small one, so that no row pays for what is loaded on
+    first use.
+    """
     from tests.torchvision_shim import missing
 
     warnings.simplefilter("ignore")

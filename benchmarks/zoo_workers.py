@@ -1,4 +1,6 @@
-"""One network of the zoo, one process: what pruning it does, step by step, each step's findings printed as soon as they are there."""
+"""One network of the zoo, one process: what pruning it does, step by step, each step's findings printed as
+soon as they are there.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +30,9 @@ Row = dict[str, Any]
 
 
 def pruning(entry: Entry) -> Iterator[Row]:
-    """Half of the channels, in single and in double precision, and half of the MACs; a step that fails says why and the next goes on."""
+    """Half of the channels, in single and in double precision, and half of the MACs; a step that fails says
+    why and the next goes on.
+    """
     built = attempt("build", lambda: {"model": randomised(entry)})
     if "model" not in built:
         yield built
@@ -64,7 +68,9 @@ def attempt(name: str, step: Callable[[], Row]) -> Row:
 
 
 def randomised(entry: Entry) -> nn.Module:
-    """The model in eval mode with random weights, scales and statistics: nothing is zero or one by initialisation."""
+    """The model in eval mode with random weights, scales and statistics: nothing is zero or one by
+    initialisation.
+    """
     torch.manual_seed(0)
     model = entry.make().eval()
     with torch.no_grad():
@@ -126,7 +132,9 @@ def pruned(model: nn.Module, inputs: Inputs) -> Row:
 
 
 def pins_by_macs(graph: Any, most: int = 4) -> list[list[Any]]:
-    """Why layers cannot shrink, with the share of all MACs of the layers that each reason touches; largest share first."""
+    """Why layers cannot shrink, with the share of all MACs of the layers that each reason touches; largest
+    share first.
+    """
     macs = {layer.name: layer.macs_before for layer in graph.layers()}
     total = sum(macs.values()) or 1
     result = []
@@ -164,7 +172,9 @@ def half_macs(model: nn.Module, inputs: Inputs, graph: Any) -> Row:
 
 
 def in_double(model: nn.Module, plan: prunus.Plan, entry: Entry) -> Row:
-    """The whole job again in double precision with the same plan, on a batch and on another size: only rounding may be left."""
+    """The whole job again in double precision with the same plan, on a batch and on another size: only
+    rounding may be left.
+    """
     model = copy.deepcopy(model).double()
     usual, larger = (to_double(entry.inputs(2, larger)) for larger in (False, True))
     plan = prunus.Plan.from_json(plan.to_json()).attach(
@@ -242,7 +252,9 @@ def gradients(model: nn.Module, inputs: Inputs) -> tuple[list[Tensor], dict[str,
 def gradient_difference(
     small: nn.Module, wanted: dict[str, Tensor], got: dict[str, Tensor]
 ) -> tuple[float, str]:
-    """The largest difference of any gradient of what is left, relative to the largest gradient of its parameter; and whose it is."""
+    """The largest difference of any gradient of what is left, relative to the largest gradient of its
+    parameter; and whose it is.
+    """
     origin: Any = small.prunus
     scaled = {name for change in origin.surgery.rescales for name in change.parameters}
     floor = FAINT * max((float(g.abs().max()) for g in wanted.values() if g.numel()), default=1.0)
@@ -299,7 +311,9 @@ def exporting(entry: Entry) -> Iterator[Row]:
 
 
 def difference(expected: list[Tensor], found: list[Tensor]) -> float:
-    """The largest difference of any output, relative to the largest magnitude in that output; infinite where shapes or kinds differ."""
+    """The largest difference of any output, relative to the largest magnitude in that output; infinite where
+    shapes or kinds differ.
+    """
     if [t.shape for t in expected] != [t.shape for t in found]:
         return math.inf
     scales = [float(t.abs().max()) if t.numel() else 0.0 for t in expected]

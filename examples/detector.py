@@ -1,4 +1,5 @@
-"""A detector of torchvision's kind on pictures of one's own: handwritten digits on a dark ground, each to be found and boxed.
+"""A detector of torchvision's kind on pictures of one's own: handwritten digits on a dark ground, each to be
+found and boxed.
 
 From the command line, once this file has been run (it writes the trained network):
 
@@ -25,7 +26,9 @@ SIDE, BATCH = 48, 8  # pixels, pictures
 
 
 def pictures(count: int, seed: int) -> list[tuple[list[Tensor], list[dict[str, Tensor]]]]:
-    """Batches of pictures with two digits of 16 pixels, "small" (0 to 4) or "large" (5 to 9), and their boxes."""
+    """Batches of pictures with two digits of 16 pixels, "small" (0 to 4) or "large" (5 to 9), and their
+    boxes.
+    """
     draw, digits, found = torch.Generator().manual_seed(seed), data.load("digits").train, []
     for _ in range(count):
         picture, boxes, labels = torch.zeros(3, SIDE, SIDE), [], []
@@ -50,7 +53,9 @@ def pictures(count: int, seed: int) -> list[tuple[list[Tensor], list[dict[str, T
 
 
 def task(limit: int = 160) -> prunus.Task:
-    """The detector's own losses, and mAP at half overlap; so many pictures to train on, and half as many to choose by and to report on."""
+    """The detector's own losses, and mAP at half overlap; so many pictures to train on, and half as many to
+    choose by and to report on.
+    """
     return prunus.Task(
         pictures(limit, 0),
         pictures(limit // 2, 1),
@@ -89,7 +94,9 @@ def network() -> nn.Module:
 
 
 def main(limit: int = 160, **options: Any) -> None:
-    """Train, prune to half the MACs, make up for it, tune, and write model, report and the ONNX file of its core."""
+    """Train, prune to half the MACs, make up for it, tune, and write model, report and the ONNX file of its
+    core.
+    """
     boxes, detector = task(limit), network()
     boxes.fit(detector, TrainConfig(epochs=12, lr=0.003, optimizer="adam"))
     prunus.save(detector, "dense.safetensors")

@@ -1,4 +1,5 @@
-"""Pictures of one's own with masks: bright discs and squares on noise, with a border of void (11), for a small U-Net of one's own.
+"""Pictures of one's own with masks: bright discs and squares on noise, with a border of void (11), for a
+small U-Net of one's own.
 
 From the command line, once this file has been run (it writes the data and the trained network):
 
@@ -26,7 +27,9 @@ SIDE, VOID, CLASSES = 32, 11, 3
 
 
 def write_data(folder: Path, counts: tuple[int, int, int], seed: int = 0) -> None:
-    """`train/`, `val/` and `test/` with `images/` and `masks/`: class 1 is a disc, 2 a square, and one pixel around each is void."""
+    """`train/`, `val/` and `test/` with `images/` and `masks/`: class 1 is a disc, 2 a square, and one pixel
+    around each is void.
+    """
     draw = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIDE, :SIDE]
     for part, number in (
@@ -66,7 +69,9 @@ class Net(nn.Module):
 
 
 def main(counts: tuple[int, int, int] = (60, 80, 20), **options: Any) -> None:
-    """Train, make as small as five points of IoU allow, and write model, ONNX file and report; options are those of `deliver`."""
+    """Train, make as small as five points of IoU allow, and write model, ONNX file and report; options are
+    those of `deliver`.
+    """
     write_data(Path("shapes"), counts)
     pictures = load_pictures("shapes", ignore=VOID)
     task = pictures_task(

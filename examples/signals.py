@@ -1,4 +1,5 @@
-"""Signals of one's own: three kinds of waves under noise, in an `.npz` file, told apart by a network with one axis of places.
+"""Signals of one's own: three kinds of waves under noise, in an `.npz` file, told apart by a network with one
+axis of places.
 
 From the command line, once this file has been run (it writes the data and the trained network):
 
@@ -42,7 +43,9 @@ def network() -> nn.Module:
 
 
 def main(count: int = 2100, **options: Any) -> None:
-    """Train, make as small as three points of accuracy allow, and write model, ONNX file and report; options are those of `deliver`."""
+    """Train, make as small as three points of accuracy allow, and write model, ONNX file and report; options
+    are those of `deliver`.
+    """
     write_data("signals.npz", count)
     task = npz_task("signals.npz")
     print(task)

@@ -12,6 +12,8 @@ hypothesis.settings.load_profile("suite")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """One thread per worker: there are as many workers as cores, and small operators only wait for a second thread."""
+    """One thread per worker: there are as many workers as cores, and small operators only wait for a second
+    thread.
+    """
     if hasattr(config, "workerinput"):
         torch.set_num_threads(1)

@@ -1,4 +1,6 @@
-"""Small networks that other pruning tools get wrong: each has `example_inputs()`, weights are randomised by `make`."""
+"""Small networks that other pruning tools get wrong: each has `example_inputs()`, weights are randomised by
+`make`.
+"""
 
 from __future__ import annotations
 
@@ -113,7 +115,9 @@ class Pieces(HardNetwork):
 
 
 class GroupsOfOne(HardNetwork):
-    """Depthwise, grouped and one-channel convolutions: in == out == groups, a multiplier, groups < channels, out == 1."""
+    """Depthwise, grouped and one-channel convolutions: in == out == groups, a multiplier, groups < channels,
+    out == 1.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -167,7 +171,9 @@ class SPPF(nn.Module):
 
 
 class Detect(nn.Module):
-    """A detection head: boxes as distributions over bins (a fixed convolution) and classes, at two resolutions."""
+    """A detection head: boxes as distributions over bins (a fixed convolution) and classes, at two
+    resolutions.
+    """
 
     def __init__(self, channels: tuple[int, int], classes: int, bins: int = 4) -> None:
         super().__init__()
@@ -186,7 +192,9 @@ class Detect(nn.Module):
 
 
 class YoloLike(HardNetwork):
-    """Backbone with C2f and SPPF, a neck with upsampling and concatenation, a detection head with several outputs."""
+    """Backbone with C2f and SPPF, a neck with upsampling and concatenation, a detection head with several
+    outputs.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -201,7 +209,9 @@ class YoloLike(HardNetwork):
 
 
 class BatchNormShift(HardNetwork):
-    """Batch norms whose shift makes something of a zeroed filter: two in a row, and one before the activation."""
+    """Batch norms whose shift makes something of a zeroed filter: two in a row, and one before the
+    activation.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -213,7 +223,9 @@ class BatchNormShift(HardNetwork):
 
 
 class Norms(HardNetwork):
-    """Transposed convolution, group norm, instance norms with and without scale, PReLU with one slope and with many."""
+    """Transposed convolution, group norm, instance norms with and without scale, PReLU with one slope and
+    with many.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -291,7 +303,9 @@ class UNet(HardNetwork):
 
 
 class ShuffleNetBlock(HardNetwork):
-    """Both kinds of block of ShuffleNet v2: with a stride, then chunk, branch, concatenation, channel shuffle."""
+    """Both kinds of block of ShuffleNet v2: with a stride, then chunk, branch, concatenation, channel
+    shuffle.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,7 +1,8 @@
 """Building blocks of the random networks: small modules that take one feature map and give one.
 
-`literal` says where a forward pass has its sizes from: "tensor" reads them off the tensor, "attribute" off an integer
-attribute of the module, and with "source" they stand in the code as plain numbers, where nothing can change them.
+`literal` says where a forward pass has its sizes from: "tensor" reads them off the tensor, "attribute" off an
+integer attribute of the module, and with "source" they stand in the code as plain numbers, where nothing can
+change them.
 """
 
 from __future__ import annotations
@@ -193,7 +194,9 @@ class SqueezeExcite(nn.Module):
 
 
 class Broadcast(nn.Module):
-    """A learned scale per channel, learned offset per channel, position or both; or something without parameters."""
+    """A learned scale per channel, learned offset per channel, position or both; or something without
+    parameters.
+    """
 
     def __init__(self, channels: int, height: int, width: int, *, mode: str) -> None:
         super().__init__()

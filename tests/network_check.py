@@ -22,9 +22,11 @@ TOLERANCE = 1e-12  # relative, in double precision: rounding only
 
 @dataclass(frozen=True)
 class Outcome:
-    """What pruning did to one network; `relative` is the largest error relative to the largest masked output, `trained` that of a training step.
+    """What pruning did to one network; `relative` is the largest error relative to the largest masked output,
+    `trained` that of a training step.
 
-    `trained` is None for inexact plans, and where the network cannot be trained on its inputs; `stayed` counts channels that were to go.
+    `trained` is None for inexact plans, and where the network cannot be trained on its inputs; `stayed`
+    counts channels that were to go.
     """
 
     mode: str
@@ -39,7 +41,9 @@ class Outcome:
 def check_network(
     model: nn.Module, inputs: Inputs, seed: int, rate: float | None = None, prefer: str = "auto"
 ) -> Outcome:
-    """Prune at `rate`, or one that the seed chooses, by random scores, and assert the whole contract in double precision."""
+    """Prune at `rate`, or one that the seed chooses, by random scores, and assert the whole contract in
+    double precision.
+    """
     rate = RATES[seed % len(RATES)] if rate is None else rate
     model, inputs = copy.deepcopy(model).double(), map_inputs(inputs, Tensor.double)
     freeze_some(model)
@@ -93,7 +97,9 @@ def check_network(
 
 
 def check_other_sizes(masked: nn.Module, small: nn.Module, plan: Plan, inputs: Inputs) -> None:
-    """Assert that the compact network takes what the masked one takes: another batch, and for the network's own class another resolution."""
+    """Assert that the compact network takes what the masked one takes: another batch, and for the network's
+    own class another resolution.
+    """
     for change in (another_batch, another_size) if small.prunus.mode == "eager" else (another_batch,):
         try:
             expected = outputs_of(masked, map_inputs(inputs, change))

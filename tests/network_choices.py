@@ -1,4 +1,6 @@
-"""What random networks are drawn from: a source of choices, shapes, and the description of a module that is to be."""
+"""What random networks are drawn from: a source of choices, shapes, and the description of a module that is
+to be.
+"""
 
 from __future__ import annotations
 
@@ -17,10 +19,11 @@ T = TypeVar("T")
 
 
 class Draw(ABC):
-    """Where the choices come from (smaller numbers and earlier items are simpler), and which layers may be used.
+    """Where the choices come from (smaller numbers and earlier items are simpler), and which layers may be
+    used.
 
-    A network that contains a layer norm or a sigmoid is rarely exact, and with every kind to choose from hardly any
-    network would be: so each one draws a palette first.
+    A network that contains a layer norm or a sigmoid is rarely exact, and with every kind to choose from
+    hardly any network would be: so each one draws a palette first.
     """
 
     norms: tuple[str, ...] = ("none",)

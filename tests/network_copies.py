@@ -1,4 +1,6 @@
-"""Layers of the random networks that copy: expanded gates and parameters, maps over space, coordinates, tokens, tables of constants."""
+"""Layers of the random networks that copy: expanded gates and parameters, maps over space, coordinates,
+tokens, tables of constants.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Building blocks of the random networks that join several branches; each branch is a module that is handed in."""
+"""Building blocks of the random networks that join several branches; each branch is a module that is handed
+in.
+"""
 
 from __future__ import annotations
 
@@ -50,7 +52,9 @@ class PadShortcut(nn.Module):
 
 
 class Branches(nn.Module):
-    """Parallel branches of one input: concatenated, added, multiplied, or chosen by a softmax over the branches."""
+    """Parallel branches of one input: concatenated, added, multiplied, or chosen by a softmax over the
+    branches.
+    """
 
     def __init__(self, *parts: nn.Module, mode: str) -> None:
         super().__init__()

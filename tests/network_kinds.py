@@ -1,4 +1,6 @@
-"""How the layers that test one kind of arithmetic each are drawn: made weights, copies, divisors, states, attention."""
+"""How the layers that test one kind of arithmetic each are drawn: made weights, copies, divisors, states,
+attention.
+"""
 
 from __future__ import annotations
 

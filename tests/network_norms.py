@@ -1,4 +1,6 @@
-"""Normalisations of the random networks: per channel, per group, and across the channels in all the ways they are written."""
+"""Normalisations of the random networks: per channel, per group, and across the channels in all the ways they
+are written.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Do the masked and the compact network train alike? One step of each, written out slowly and without anything that prunus checks with."""
+"""Do the masked and the compact network train alike? One step of each, written out slowly and without
+anything that prunus checks with.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +41,8 @@ class WithoutDropout(TorchFunctionMode):
 
 
 def train_step(model: nn.Module, inputs: Inputs) -> Step | None:
-    """One forward and backward of a copy, from the same random numbers for everybody; the loss weighs every output element differently.
+    """One forward and backward of a copy, from the same random numbers for everybody; the loss weighs every
+    output element differently.
 
     None where a norm has a single number to take a variance of.
     """
@@ -68,8 +71,8 @@ def train_step(model: nn.Module, inputs: Inputs) -> Step | None:
 def difference(expected: Step, found: Step, left: Left, rescaled: Collection[str] = ()) -> tuple[float, str]:
     """The largest relative difference of two steps, the second of a compact network, and of what.
 
-    Gradients and statistics are compared on what is left. Of `rescaled` weights, which make up for a size in the forward, the products of weights
-    and gradients are compared, which do not change.
+    Gradients and statistics are compared on what is left. Of `rescaled` weights, which make up for a size in
+    the forward, the products of weights and gradients are compared, which do not change.
     """
     gradients, statistics = {}, {}
     for name in (
@@ -91,7 +94,8 @@ def difference(expected: Step, found: Step, left: Left, rescaled: Collection[str
 
 
 def rounding(model: nn.Module, step: Step, inputs: Inputs) -> float:
-    """What rounding may explain: how far the same network's step moves with inputs whose last digits are others.
+    """What rounding may explain: how far the same network's step moves with inputs whose last digits are
+    others.
 
     Batch norms of two nearly equal numbers in a row make much of little.
     """
@@ -105,7 +109,9 @@ def rounding(model: nn.Module, step: Step, inputs: Inputs) -> float:
 
 
 def errors(pairs: Mapping[str, tuple[Tensor, Tensor]]) -> dict[str, float]:
-    """The largest difference of every pair relative to its largest value, or to a thousandth of that of all where it is nearly zero."""
+    """The largest difference of every pair relative to its largest value, or to a thousandth of that of all
+    where it is nearly zero.
+    """
     largest = max((float(a.abs().max()) for a, _ in pairs.values() if a.numel()), default=0.0)
     result = {}
     for name, (a, b) in pairs.items():

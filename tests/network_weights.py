@@ -1,4 +1,6 @@
-"""Layers of the random networks whose weight is made in the forward: of a product of parameters, or by a parametrisation."""
+"""Layers of the random networks whose weight is made in the forward: of a product of parameters, or by a
+parametrisation.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Random convolutional networks: a printable description (`Spec`) is drawn first, the model is built from it.
 
-One generator serves both hypothesis (`networks()`), whose failures then shrink and print well, and plain seeds
-(`random_spec`).
+One generator serves both hypothesis (`networks()`), whose failures then shrink and print well, and plain
+seeds (`random_spec`).
 """
 
 from __future__ import annotations
@@ -60,7 +60,9 @@ class Spec:
 
 
 def randomise(model: nn.Module, generator: torch.Generator) -> None:
-    """Random weights of a sane scale, and random batch-norm statistics, so that nothing is zero or one by luck."""
+    """Random weights of a sane scale, and random batch-norm statistics, so that nothing is zero or one by
+    luck.
+    """
 
     def normal(tensor: Tensor, scale: float, shift: float = 0.0) -> None:
         tensor.copy_(torch.randn(tensor.shape, generator=generator) * scale + shift)

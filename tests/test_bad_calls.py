@@ -1,4 +1,6 @@
-"""Bad calls: every public function, every argument in turn a value of a wrong kind. A result, or one sentence; never an error from deep inside."""
+"""Bad calls: every public function, every argument in turn a value of a wrong kind. A result, or one
+sentence; never an error from deep inside.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,9 @@ def normalise() -> Any:
 
 
 def table() -> dict[Callable[..., Any], dict[str, Any]]:
-    """Right arguments, made by name from `world`, of every public function; those without an entry have defaults."""
+    """Right arguments, made by name from `world`, of every public function; those without an entry have
+    defaults.
+    """
     w = world()
     model, graph, plan, images, labels = w["model"], w["graph"], w["plan"], w["images"], w["labels"]
     batches, pairs, loss = [images], [(images, labels)], nn.functional.cross_entropy

@@ -1,4 +1,6 @@
-"""One test for everything that other pruning tools were found to do wrong without a word; each says what it guards against."""
+"""One test for everything that other pruning tools were found to do wrong without a word; each says what it
+guards against.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ from tests.network_check import check_network
 
 
 def pruned(kind: type[HardNetwork], **options: Any) -> tuple[nn.Module, nn.Module, Inputs, prunus.Plan]:
-    """Model, compact model, inputs and the plan that was carried out, with half of the channels gone where the class can do without them."""
+    """Model, compact model, inputs and the plan that was carried out, with half of the channels gone where
+    the class can do without them.
+    """
     model, inputs = make(kind)
     graph = prunus.trace(model, inputs)
     plan = prunus.plan(graph, prunus.scores.norm(graph, p=2), rate=0.5)
@@ -39,8 +43,10 @@ def pruned(kind: type[HardNetwork], **options: Any) -> tuple[nn.Module, nn.Modul
 
 @pytest.mark.parametrize("kind", HARD_NETWORKS, ids=lambda kind: kind.__name__)
 def test_hard_networks(kind: type[HardNetwork]) -> None:
-    """Literal sizes, concat and split offsets, depthwise and grouped convolutions, YOLO blocks, pixel shuffle, shared modules:
-    peers crash in the middle of pruning or at the next forward pass; here each is exact or says why not."""
+    """Literal sizes, concat and split offsets, depthwise and grouped convolutions, YOLO blocks, pixel
+    shuffle, shared modules: peers crash in the middle of pruning or at the next forward pass; here each is
+    exact or says why not.
+    """
     model, inputs = make(kind)
     outcome = check_network(model, inputs, seed=0)
     assert outcome.removed > 0
@@ -49,7 +55,9 @@ def test_hard_networks(kind: type[HardNetwork]) -> None:
 
 @pytest.mark.parametrize("kind", HARD_NETWORKS, ids=lambda kind: kind.__name__)
 def test_hard_networks_keep_their_class_on_request(kind: type[HardNetwork]) -> None:
-    """What a forward with literal sizes cannot lose stays, instead of a module that fails when it is called; where all stays, that is an error."""
+    """What a forward with literal sizes cannot lose stays, instead of a module that fails when it is called;
+    where all stays, that is an error.
+    """
     model, inputs = make(kind)
     try:
         outcome = check_network(model, inputs, seed=0, prefer="eager")
@@ -146,7 +154,9 @@ def test_a_traced_module_trains_like_the_original() -> None:
 def test_optimizer_does_not_hold_dead_parameters(
     network: type[HardNetwork], kind: type[torch.optim.Optimizer]
 ) -> None:
-    """After Torch-Pruning's step the optimiser still holds the old parameters, and fine-tuning trains nothing."""
+    """After Torch-Pruning's step the optimiser still holds the old parameters, and fine-tuning trains
+    nothing.
+    """
     model, inputs = make(network)
     options = {"momentum": 0.9} if kind is torch.optim.SGD else {}
     optimizer = kind(model.parameters(), lr=0.01, **options)
@@ -196,7 +206,9 @@ def test_version_matches_metadata() -> None:
 def test_saved_file_loads_without_pickle(
     kind: type[HardNetwork], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Torch-Pruning pickles the whole module: `torch.load` refuses that by default, and with it anything could run."""
+    """Torch-Pruning pickles the whole module: `torch.load` refuses that by default, and with it anything
+    could run.
+    """
 
     def forbidden(*_: object, **__: object) -> None:
         raise AssertionError("pickle was used")
@@ -224,7 +236,9 @@ def test_a_damaged_file_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_compact_model_shares_no_storage_with_the_original() -> None:
-    """Training the one must not change the other (Torch-Pruning's saved state shares storage with the live model)."""
+    """Training the one must not change the other (Torch-Pruning's saved state shares storage with the live
+    model).
+    """
     for kind in (hard.UNet, hard.ViewLiteral, hard.Shared):
         model, small, _, _ = pruned(kind)
         kept = {t.untyped_storage().data_ptr() for t in model.state_dict().values()}
@@ -238,7 +252,9 @@ def test_shared_weights_stay_shared() -> None:
 
 
 def test_unknown_operators_are_pinned_and_named() -> None:
-    """Peers crash on operators without a rule, or prune around them; here the channels stay, and the line is named."""
+    """Peers crash on operators without a rule, or prune around them; here the channels stay, and the line is
+    named.
+    """
     model, inputs = make(hard.Unknown)
     graph = prunus.trace(model, inputs)
     where = [

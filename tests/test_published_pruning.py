@@ -14,7 +14,9 @@ CIFAR = torch.zeros(1, 3, 32, 32)
 
 
 def inner(stages: int, blocks: int, rates: tuple[float, ...], skip: tuple[int, ...]) -> dict[str, float]:
-    """Rates of the first convolution of every block; PFEC keeps int(n * (1 - p)) filters and counts convolutions from 1."""
+    """Rates of the first convolution of every block; PFEC keeps int(n * (1 - p)) filters and counts
+    convolutions from 1.
+    """
     widths = (16, 32, 64)
     found = {}
     for stage in range(stages):

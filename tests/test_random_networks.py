@@ -15,7 +15,9 @@ from tests.network_norms import NORMS
 from tests.network_weights import PARAMETRISED, PRODUCTS
 from tests.networks import Spec, kinds, networks, random_spec
 
-EXAMPLES = 10  # in each of two parts, so that they can be spread over processes; `benchmarks.random_networks` draws thousands
+# in each of two parts, so that they can be spread over processes; `benchmarks.random_networks` draws
+# thousands
+EXAMPLES = 10
 PARTS = 2
 
 

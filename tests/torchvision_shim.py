@@ -1,7 +1,9 @@
 """Let torchvision, and timm which needs it, be imported beside a CPU build of torch.
 
-The wheels of torchvision carry a compiled library that matches one exact build of torch. Beside another build it does
-not load, the operators stay undeclared, and `import torchvision` fails: "operator torchvision::nms does not exist".
+The wheels of torchvision carry a compiled library that matches one exact build of torch. Beside another build
+it does
+not load, the operators stay undeclared, and `import torchvision` fails: "operator torchvision::nms does not
+exist".
 Declaring the schemas is enough for the import; none of the networks tested here calls one of these operators.
 For tests and benchmarks only; never part of the package.
 """

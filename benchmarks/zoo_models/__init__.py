@@ -1,4 +1,6 @@
-"""Networks of the packages that users prune with: how each is made with random weights, and what it is called with."""
+"""Networks of the packages that users prune with: how each is made with random weights, and what it is called
+with.
+"""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ Inputs = Tensor | tuple[Any, ...] | dict[str, Any]
 
 @dataclass(frozen=True)
 class Entry:
-    """`name` is "package/network"; `make` builds it with random weights; `inputs(batch, larger)` makes what it is called with.
+    """`name` is "package/network"; `make` builds it with random weights; `inputs(batch, larger)` makes what
+    it is called with.
 
     `larger`: inputs of another size than usual. `fixed` says that its forward takes one size only.
     """
@@ -31,7 +32,9 @@ class Entry:
 
 
 def image(size: int = 64, channels: int = 3, step: int = 32, rank: int = 2) -> Callable[[int, bool], Inputs]:
-    """A picture (or volume, or signal) of `size` along `rank` axes; a larger one has `step` more along the first of them."""
+    """A picture (or volume, or signal) of `size` along `rank` axes; a larger one has `step` more along the
+    first of them.
+    """
 
     def make(batch: int, larger: bool) -> Inputs:
         return torch.randn(batch, channels, size + step * larger, *[size] * (rank - 1))

@@ -1,4 +1,6 @@
-"""torchvision (video, segmentation, optical flow, detectors' cores), effdet, pytorchcv, pretrainedmodels, timm's features."""
+"""torchvision (video, segmentation, optical flow, detectors' cores), effdet, pytorchcv, pretrainedmodels,
+timm's features.
+"""
 
 from __future__ import annotations
 

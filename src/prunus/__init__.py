@@ -80,7 +80,8 @@ __all__ = [
     "whole",
 ]
 
-# Torch takes a second to import; `prunus --help` does not need it, so names and rooms are looked up when first used.
+# Torch takes a second to import; `prunus --help` does not need it, so names and rooms are looked up when
+# first used.
 _HOMES = {
     **dict.fromkeys(("ChannelGraph", "Cost", "paint_rule", "trace"), "paint"),
     **dict.fromkeys(("Plan", "Verification", "mask", "verify"), "plans"),

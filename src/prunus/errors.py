@@ -1,4 +1,6 @@
-"""Every error that prunus raises on purpose: one clear sentence that names what, where and what would be right."""
+"""Every error that prunus raises on purpose: one clear sentence that names what, where and what would be
+right.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,9 @@ class PrunusError(Exception):
 
 
 class ArgumentError(PrunusError, TypeError):
-    """An argument is of another kind than the function takes; the text names it, what was given and what would be right."""
+    """An argument is of another kind than the function takes; the text names it, what was given and what
+    would be right.
+    """
 
 
 class TraceError(PrunusError):
@@ -52,7 +56,9 @@ class ConfigError(PrunusError):
 
 
 def clause(error: BaseException) -> str:
-    """What an error says, as the end of another sentence: in one line, without its full stop and, where a word begins it, without its capital."""
+    """What an error says, as the end of another sentence: in one line, without its full stop and, where a
+    word begins it, without its capital.
+    """
     text = " ".join(str(error).split()) or type(error).__name__
     text = text[:-1] if text.endswith(".") and not text.endswith("..") else text
     word = text.partition(" ")[0]

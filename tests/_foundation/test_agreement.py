@@ -1,4 +1,6 @@
-"""One comparison for everybody: what is not finite is a difference, whatever the dtype, the shape or the number of outputs."""
+"""One comparison for everybody: what is not finite is a difference, whatever the dtype, the shape or the
+number of outputs.
+"""
 
 from __future__ import annotations
 

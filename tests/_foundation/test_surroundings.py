@@ -1,4 +1,6 @@
-"""What torch is set to around a call changes nothing; compiled models are pruned, and scripted ones are met with a sentence."""
+"""What torch is set to around a call changes nothing; compiled models are pruned, and scripted ones are met
+with a sentence.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""A hundred command lines that cannot work: each ends in one sentence and an exit code, never in a traceback or a shrug."""
+"""A hundred command lines that cannot work: each ends in one sentence and an exit code, never in a traceback
+or a shrug.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""`--data` of every kind, by every command: what is read, what is said of it, and what is told where it cannot be."""
+"""`--data` of every kind, by every command: what is read, what is said of it, and what is told where it
+cannot be.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Commands that are ended from outside, at a point that the test chooses: by signals, by kill -9, by another run in their folder."""
+"""Commands that are ended from outside, at a point that the test chooses: by signals, by kill -9, by another
+run in their folder.
+"""
 
 from __future__ import annotations
 
@@ -38,7 +40,8 @@ TRAIN = (
 )
 PRUNE = ("prune", "lenet5", "--input-shape", "1,1,8,8", "--no-onnx", "--no-report", "--rate")
 
-# Patched into the process: at the first (or a later) call of a function it says so, and waits for what the test does.
+# Patched into the process: at the first (or a later) call of a function it says so, and waits for what the
+# test does.
 HOOK = """
 import importlib, sys, time
 module, _, name = sys.argv[1].rpartition(".")

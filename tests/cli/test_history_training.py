@@ -1,4 +1,6 @@
-"""`prunus train --method history`: rounds from flags and recipes, the folder, going on after a kill, and weights of an earlier training."""
+"""`prunus train --method history`: rounds from flags and recipes, the folder, going on after a kill, and
+weights of an earlier training.
+"""
 
 from __future__ import annotations
 

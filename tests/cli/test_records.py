@@ -1,4 +1,6 @@
-"""The record beside a model is data: it names networks and neighbours, and nothing that it says is imported, called, fetched or followed blindly."""
+"""The record beside a model is data: it names networks and neighbours, and nothing that it says is imported,
+called, fetched or followed blindly.
+"""
 
 from __future__ import annotations
 

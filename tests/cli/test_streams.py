@@ -1,4 +1,6 @@
-"""What output goes to: encodings that lack characters, narrow terminals, closed streams, full disks, pipes that nobody reads."""
+"""What output goes to: encodings that lack characters, narrow terminals, closed streams, full disks, pipes
+that nobody reads.
+"""
 
 from __future__ import annotations
 

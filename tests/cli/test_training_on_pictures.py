@@ -1,4 +1,6 @@
-"""`prunus train` on pictures with masks, importance weights from the command line, and `prunus segment` on what comes out."""
+"""`prunus train` on pictures with masks, importance weights from the command line, and `prunus segment` on
+what comes out.
+"""
 
 from __future__ import annotations
 
@@ -224,7 +226,9 @@ def test_importance_weights_on_digits(tmp_path: Path) -> None:
 
 
 def test_a_segmentation_network_is_pruned_like_any_other(place: Path) -> None:
-    """Its own class, validation pictures of their own and a void label: pixels are scored by, compensated, tuned and kept within a tolerance."""
+    """Its own class, validation pictures of their own and a void label: pixels are scored by, compensated,
+    tuned and kept within a tolerance.
+    """
     for number, path in enumerate(sorted((place / "tiles" / "images").iterdir())):
         part = "val" if number % 3 == 0 else "test" if number % 3 == 1 else "train"
         for kind, source in (("images", path), ("masks", place / "tiles" / "masks" / path.name)):

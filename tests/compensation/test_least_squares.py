@@ -26,7 +26,9 @@ PRIOR = torch.randn(3, 6, generator=DRAW, dtype=torch.float64)
 
 
 def stacked(x: Tensor, y: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
-    """The same minimum from one system of equations, the ridge as rows of its own and the shift as a column of its own."""
+    """The same minimum from one system of equations, the ridge as rows of its own and the shift as a column
+    of its own.
+    """
     spread = x - x.mean(0) * centred
     strength = math.sqrt(ridge * float(spread.square().mean()) * len(x))
     ones = torch.ones(len(x), 1, dtype=torch.float64) * centred

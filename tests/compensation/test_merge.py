@@ -23,7 +23,9 @@ def run(m: nn.Module, x: Tensor) -> Tensor:
 
 
 def doubled() -> nn.Module:
-    """Channels 4 to 7 of the first layer are copies of 0 to 3; they are read by a convolution and, flattened, by a linear layer."""
+    """Channels 4 to 7 of the first layer are copies of 0 to 3; they are read by a convolution and, flattened,
+    by a linear layer.
+    """
     model = randomised(
         Net(
             run,

@@ -43,7 +43,9 @@ def from_the_beginning(model: nn.Module, name: str, batch: Inputs) -> tuple[Tens
 
 @torch.no_grad()
 def assert_resumed_is_plain(model: nn.Module, batches: list[Any], most_bytes: int = MOST_BYTES) -> None:
-    """Every layer that reads channels, in order, each changed before the next is asked for, as refitting does."""
+    """Every layer that reads channels, in order, each changed before the next is asked for, as refitting
+    does.
+    """
     graph = prunus.trace(model, batches[0])
     plain, own = copy.deepcopy(model).eval(), copy.deepcopy(model).eval()
     resumed = Resumed(own, graph, batches[0], most_bytes)

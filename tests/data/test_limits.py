@@ -1,4 +1,6 @@
-"""What reading costs at most: memory in proportion to what a file really holds, stated limits, and errors that name the file."""
+"""What reading costs at most: memory in proportion to what a file really holds, stated limits, and errors
+that name the file.
+"""
 
 from __future__ import annotations
 

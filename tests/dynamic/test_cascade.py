@@ -155,7 +155,9 @@ def test_the_tolerance_is_searched_from_the_safe_side(tolerance: float) -> None:
 
 
 def test_the_tolerance_holds_on_other_samples() -> None:
-    """With 95 % confidence: of 100 draws, 5 may exceed it on average, and 12 or more in fewer than one of a hundred."""
+    """With 95 % confidence: of 100 draws, 5 may exceed it on average, and 12 or more in fewer than one of a
+    hundred.
+    """
     truth = drawn(400_000, 1)
     whole = float(truth.points(NEVER_SURE).mean())
     exceeded = sum(

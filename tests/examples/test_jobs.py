@@ -1,4 +1,6 @@
-"""The three jobs of the examples, at a small size: each from Python and by one command line, with all that a run leaves behind."""
+"""The three jobs of the examples, at a small size: each from Python and by one command line, with all that a
+run leaves behind.
+"""
 
 from __future__ import annotations
 

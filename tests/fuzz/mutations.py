@@ -1,4 +1,6 @@
-"""Files made wrong, the same for the same seed: bytes at random, and the edits of somebody who knows the format and makes checksums fit."""
+"""Files made wrong, the same for the same seed: bytes at random, and the edits of somebody who knows the
+format and makes checksums fit.
+"""
 
 from __future__ import annotations
 
@@ -173,7 +175,9 @@ def in_document(parts: Parts) -> Change:
 
 
 def edited(document: Any, rng: Random) -> Any:
-    """A document with one value changed, taken away, doubled, renamed or exchanged; JSON inside texts is edited too."""
+    """A document with one value changed, taken away, doubled, renamed or exchanged; JSON inside texts is
+    edited too.
+    """
     places = list(_places(document))
     if not places:
         return rng.choice(VALUES)

@@ -1,4 +1,6 @@
-"""One table of everything that the package reads: how a good file is made, how it is read, whether a checksum is promised, and how it is forged."""
+"""One table of everything that the package reads: how a good file is made, how it is read, whether a checksum
+is promised, and how it is forged.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,8 @@ class Reader:
         file: name of the file that is damaged.
         make: writes it, and what lies beside it, into a folder.
         read: the folder -> what was read, anything that `canonical` knows.
-        checked: a checksum is promised: changed content is never taken for whole. It is kept only where the good file has one.
+        checked: a checksum is promised: changed content is never taken for whole. It is kept only where the
+            good file has one.
         forged: changes with checksums that fit again, by name.
         edits: changes that know the format, without a checksum to fit.
         share: how many mutations it gets for one of others.

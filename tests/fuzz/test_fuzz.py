@@ -1,4 +1,5 @@
-"""Thousands of damaged and forged files: every one is refused by name or read as before, within time and memory.
+"""Thousands of damaged and forged files: every one is refused by name or read as before, within time and
+memory.
 
 More of the same: `python -m benchmarks.fuzz --count 100000`.
 """

@@ -1,8 +1,10 @@
-"""A process that reads damaged files within limits of time and memory, and the one that starts it anew where a file has ended it.
+"""A process that reads damaged files within limits of time and memory, and the one that starts it anew where
+a file has ended it.
 
     python -m tests.fuzz.worker FOLDER SEED FIRST END
 
-Every mutation is one line of JSON on standard output, written once it is judged; where the process ends before, the next one was too much for it.
+Every mutation is one line of JSON on standard output, written once it is judged; where the process ends
+before, the next one was too much for it.
 """
 
 from __future__ import annotations
@@ -59,7 +61,9 @@ class Verdict:
 
 
 def verdicts(folder: Path, seed: int, first: int, end: int, readers: Sequence[str] = ()) -> Iterator[Verdict]:
-    """All mutations from `first` to before `end`, those of some readers alone if any are named, in as many processes as it takes."""
+    """All mutations from `first` to before `end`, those of some readers alone if any are named, in as many
+    processes as it takes.
+    """
     while first < end:
         environment = os.environ | {
             "OMP_NUM_THREADS": "1",

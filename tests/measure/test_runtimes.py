@@ -1,4 +1,6 @@
-"""Named runtimes: the same network in each, in turns on a clock that the test turns, and what is said where one cannot be used."""
+"""Named runtimes: the same network in each, in turns on a clock that the test turns, and what is said where
+one cannot be used.
+"""
 
 from __future__ import annotations
 

@@ -17,7 +17,9 @@ from prunus.plans.plan import make_plan
 
 
 def check(model: nn.Module, inputs: object, seed: int) -> int:
-    """Remove channels by chance; the compact network's layers have the widths that were worked out. How many layers there are."""
+    """Remove channels by chance; the compact network's layers have the widths that were worked out. How many
+    layers there are.
+    """
     graph = prunus.trace(model, inputs)
     draw = np.random.default_rng(seed)
     removed = draw.random(graph.num_channels) < 0.4

@@ -1,4 +1,6 @@
-"""Gates of channels and of whole blocks: what they cost, which blocks there are, and that what they close can be left out."""
+"""Gates of channels and of whole blocks: what they cost, which blocks there are, and that what they close can
+be left out.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +36,9 @@ def gates_of(model: nn.Module) -> Gates:
 
 
 def closing(blocks: list[int], share: float, seen: list[Tensor]) -> Fit:
-    """Instead of a training: close some blocks and a share of the channels, and note what the gated network then makes of the images."""
+    """Instead of a training: close some blocks and a share of the channels, and note what the gated network
+    then makes of the images.
+    """
 
     def fit(model: nn.Module, penalty: Penalty | None) -> None:
         gates, generator = gates_of(model), torch.Generator().manual_seed(1)
@@ -100,7 +104,9 @@ def activated_after(m: nn.Module, x: Tensor) -> Tensor:
 
 
 class Stem(nn.Module):
-    """Blocks behind a convolution, and behind a rectifier if that is wanted; `again` runs the first one twice."""
+    """Blocks behind a convolution, and behind a rectifier if that is wanted; `again` runs the first one
+    twice.
+    """
 
     def __init__(self, *blocks: nn.Module, rectified: bool = False, again: bool = False) -> None:
         super().__init__()

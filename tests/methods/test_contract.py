@@ -1,4 +1,6 @@
-"""One contract for all methods, called alike and without adapters, on classifiers, a segmentation network and a detector."""
+"""One contract for all methods, called alike and without adapters, on classifiers, a segmentation network and
+a detector.
+"""
 
 from __future__ import annotations
 

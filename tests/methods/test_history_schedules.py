@@ -16,7 +16,9 @@ CIFAR = torch.zeros(1, 3, 32, 32)
 
 
 def macs_of(widths: list[int], sides: list[int]) -> int:
-    """Of 3x3 convolutions in a row, on images of so many pixels a side, and the paper's head: a hidden layer of 512 and the output."""
+    """Of 3x3 convolutions in a row, on images of so many pixels a side, and the paper's head: a hidden layer
+    of 512 and the output.
+    """
     return (
         sum(9 * a * b * side**2 for a, b, side in zip([3, *widths], widths, sides))
         + 512 * widths[-1]

@@ -61,7 +61,9 @@ def test_a_residual_stream_is_pulled_in_every_layer_that_writes_to_it() -> None:
 
 
 class Game:
-    """Fit and evaluate by hand: the metric falls as said, and every fit is noted; the first of a round makes some filters small."""
+    """Fit and evaluate by hand: the metric falls as said, and every fit is noted; the first of a round makes
+    some filters small.
+    """
 
     def __init__(self, model: nn.Module, metrics: list[float], small: float = 0.01) -> None:
         self.original, self.metrics, self.small = model, iter(metrics), small

@@ -1,4 +1,6 @@
-"""Soft filter pruning: the rate's curve, what is zeroed and what is not, regrowth, and an exact compact network at the end."""
+"""Soft filter pruning: the rate's curve, what is zeroed and what is not, regrowth, and an exact compact
+network at the end.
+"""
 
 from __future__ import annotations
 
@@ -65,7 +67,9 @@ def test_the_growing_rate_goes_through_its_three_points(goal: float, first: floa
 
 
 def test_the_growing_rate_is_the_published_curve() -> None:
-    """P(e) = P (1 - exp(-11.09 e / E)), 8 ln 4 = 11.09; a published fit for P = 30 % and 200 epochs is 30 exp(-0.055 e) + 70 per cent kept."""
+    """P(e) = P (1 - exp(-11.09 e / E)), 8 ln 4 = 11.09; a published fit for P = 30 % and 200 epochs is 30
+    exp(-0.055 e) + 70 per cent kept.
+    """
     for epoch in range(0, 201, 10):
         rate = asymptotic_rate(epoch / 200, 0.3)
         assert rate == pytest.approx(0.3 * (1 - math.exp(-8 * math.log(4) * epoch / 200)), abs=2e-5)
@@ -122,7 +126,9 @@ def uneven(model: Residual) -> Residual:
 
 
 def test_filters_are_taken_together_with_their_batch_norm() -> None:
-    """Chosen by what both do, and set to zero by its scale: the outputs are those of a zero filter, and nothing else changes."""
+    """Chosen by what both do, and set to zero by its scale: the outputs are those of a zero filter, and
+    nothing else changes.
+    """
     model, twin = uneven(network()), uneven(network())
     twin.load_state_dict(model.state_dict())
     SoftPruning(IMAGE, 0.3, from_start=True).before_training(model, 5)

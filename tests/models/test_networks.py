@@ -25,8 +25,8 @@ from prunus.models import (
 )
 from prunus.training import evaluate
 
-# MACs of the convolutions and the linear layer, and parameters. The soft-pruning papers leave out the linear layer's
-# 640 MACs: their ResNet-110 has 252,887,040.
+# MACs of the convolutions and the linear layer, and parameters. The soft-pruning papers leave out the linear
+# layer's 640 MACs: their ResNet-110 has 252,887,040.
 RESNETS: list[tuple[Callable[..., CifarResNet], int, int]] = [
     (resnet20, 40_551_040, 269_722),
     (resnet32, 68_862_592, 464_154),

@@ -1,4 +1,6 @@
-"""Small networks and questions about their graphs, shared by the tests of channels, scores, targets and storage."""
+"""Small networks and questions about their graphs, shared by the tests of channels, scores, targets and
+storage.
+"""
 
 from __future__ import annotations
 
@@ -98,7 +100,9 @@ def outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
 
 
 def difference(first: nn.Module, second: nn.Module, inputs: Any) -> float:
-    """Largest difference of two models' outputs relative to the largest output; infinite where shapes differ or something is not a number."""
+    """Largest difference of two models' outputs relative to the largest output; infinite where shapes differ
+    or something is not a number.
+    """
     worst = scale = 0.0
     for a, b in zip(outputs(first, inputs), outputs(second, inputs), strict=True):
         if a.shape != b.shape or not (a.isfinite().all() and b.isfinite().all()):

@@ -1,4 +1,6 @@
-"""One operator between two convolutions: how many channels go, whether masked and compact agree, and how the compact module is made."""
+"""One operator between two convolutions: how many channels go, whether masked and compact agree, and how the
+compact module is made.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ WIDTH = 8
 
 
 class Between(nn.Module):
-    """convolution, norm, relu -> (N, 8, size, size) -> what is tested -> convolution. `parts` are modules, parameters and buffers of its own."""
+    """convolution, norm, relu -> (N, 8, size, size) -> what is tested -> convolution. `parts` are modules,
+    parameters and buffers of its own.
+    """
 
     def __init__(self, run: Run, parts: dict[str, nn.Module | Tensor]) -> None:
         super().__init__()
@@ -50,13 +54,17 @@ class Result(NamedTuple):
 
 
 def leaks(result: Result) -> NDArray[np.float64]:
-    """What the last convolution reads of removed channels, NaN where that is no known constant; nothing where they are zero."""
+    """What the last convolution reads of removed channels, NaN where that is no known constant; nothing where
+    they are zero.
+    """
     dead = [layer.dead for layer in result.graph.records[-1].inputs[0] if layer.axis == 1]
     return dead[0][dead[0] != 0]
 
 
 def halved(run: Run, size: int = 8, **parts: nn.Module | Tensor) -> Result:
-    """Remove half of the channels. Asserts that the compact module computes what the masked one computes, wherever the plan is called exact."""
+    """Remove half of the channels. Asserts that the compact module computes what the masked one computes,
+    wherever the plan is called exact.
+    """
     torch.manual_seed(0)
     model, x = randomised(Between(run, parts)), torch.randn(2, 3, size, size, dtype=torch.float64)
     graph = prunus.trace(model, x)

@@ -1,4 +1,6 @@
-"""What a removed channel holds may depend on the size of the inputs; then it is in no bias, and other sizes are exact as well."""
+"""What a removed channel holds may depend on the size of the inputs; then it is in no bias, and other sizes
+are exact as well.
+"""
 
 from __future__ import annotations
 

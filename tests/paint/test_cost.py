@@ -1,4 +1,6 @@
-"""Costs of a plan against torch's own counter, against the models that are really built, and against a slow simulation."""
+"""Costs of a plan against torch's own counter, against the models that are really built, and against a slow
+simulation.
+"""
 
 from __future__ import annotations
 
@@ -56,7 +58,9 @@ def tensor_bytes(model: nn.Module) -> int:
 
 
 def slow_peak(graph: ChannelGraph) -> int:
-    """At every operator, add up what lives: storages that were born before and are used at or after it, parameters aside."""
+    """At every operator, add up what lives: storages that were born before and are used at or after it,
+    parameters aside.
+    """
     sources = {s.tensor.untyped_storage()._cdata for s in graph.sources}
     uses: dict[int, list[int]] = {}
     size: dict[int, int] = {}
@@ -112,7 +116,9 @@ def test_costs_of_a_plan_are_those_of_the_compact_model(name: str, seed: int) ->
 
 
 def test_peak_activation_by_hand() -> None:
-    """Two convolutions and an in-place ReLU: the first conv's output and the second's are the largest pair that lives together."""
+    """Two convolutions and an in-place ReLU: the first conv's output and the second's are the largest pair
+    that lives together.
+    """
     model = nn.Sequential(nn.Conv2d(3, 8, 1), nn.ReLU(inplace=True), nn.Conv2d(8, 6, 1), nn.Conv2d(6, 2, 1))
     graph = prunus.trace(model, torch.zeros(1, 3, 4, 4))
     assert graph.cost().peak_activation_bytes == (8 + 6) * 16 * 4

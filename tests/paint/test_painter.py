@@ -1,4 +1,6 @@
-"""One small network per family of operators: exactly which slots form a channel, what is pinned, and what is said about it."""
+"""One small network per family of operators: exactly which slots form a channel, what is pinned, and what is
+said about it.
+"""
 
 from __future__ import annotations
 
@@ -129,7 +131,9 @@ def test_residual_addition_couples() -> None:
 
 
 def test_attention_heads_stay_equal_and_queries_go_with_keys() -> None:
-    """Slot j of every head is one channel; the length of a head contracts queries with keys, that of the values is free of them."""
+    """Slot j of every head is one channel; the length of a head contracts queries with keys, that of the
+    values is free of them.
+    """
 
     def run(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
         q, k, v = (layer(x).view(2, 5, 2, 3).transpose(1, 2) for layer in (m.q, m.k, m.v))
@@ -493,7 +497,9 @@ def test_taking_a_tensor_apart_by_strides_pins_it() -> None:
 
 
 def test_a_reshape_that_mixes_channels_with_space_pins_at_every_size() -> None:
-    """(N, H * W, C) -> (N, C, H, W) without a transpose: who meets whom depends on the size, and at some sizes it looks like a split."""
+    """(N, H * W, C) -> (N, C, H, W) without a transpose: who meets whom depends on the size, and at some
+    sizes it looks like a split.
+    """
 
     def run(m: nn.Module, x: Tensor) -> Tensor:
         y = m.a(x)
@@ -505,7 +511,9 @@ def test_a_reshape_that_mixes_channels_with_space_pins_at_every_size() -> None:
 
 
 def test_a_split_keeps_the_axis_that_holds_nothing_else() -> None:
-    """Heads that are joined with a long batch are no longer axis to choose than the head's own, so that the batch changes nothing."""
+    """Heads that are joined with a long batch are no longer axis to choose than the head's own, so that the
+    batch changes nothing.
+    """
 
     def run(m: nn.Module, x: Tensor) -> Tensor:
         tokens, batch, _ = x.shape

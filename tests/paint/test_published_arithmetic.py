@@ -15,11 +15,14 @@ IMAGE = torch.empty(1, 3, 32, 32, device="meta")
 
 
 def sfp_macs(model: nn.Module, rate: float) -> int:
-    """MACs as the script of soft filter pruning (He et al. 2018) counts them, from the layers of our own option-A ResNet.
+    """MACs as the script of soft filter pruning (He et al. 2018) counts them, from the layers of our own
+    option-A ResNet.
 
-    Convention: convolutions only, no linear layer; the widths are fractions of the full ones, not rounded, r = 1 - rate. The first convolution
-    and the first of each block keep r of their filters and see their whole input (the shortcut stays full); the second of a block loses
-    inputs and filters, r * r. In the very first block both convolutions are counted r * r. The sum is truncated.
+    Convention: convolutions only, no linear layer; the widths are fractions of the full ones, not rounded, r
+        = 1 - rate. The first convolution
+    and the first of each block keep r of their filters and see their whole input (the shortcut stays full);
+    the second of a block loses inputs and filters, r * r. In the very first block both convolutions are
+    counted r * r. The sum is truncated.
     """
     kept, total = 1 - rate, 0.0
     for layer in prunus.trace(model, IMAGE).layers():
@@ -61,8 +64,10 @@ def test_soft_filter_pruning_of_resnet110_to_the_unit() -> None:
 def pfec_rates(blocks: int, stage_rates: tuple[float, ...], skip: tuple[int, ...]) -> dict[str, float]:
     """Rates of "Pruning Filters for Efficient ConvNets" (Li et al. 2017) for a ResNet.
 
-    Reading that gives the published numbers: convolutions are numbered in their order, the stem is 1; only the first convolution of a block is
-    pruned, which has an even number, 2 for the first block; those with a number in `skip` stay. int(n * (1 - rate)) filters are *kept*.
+    Reading that gives the published numbers: convolutions are numbered in their order, the stem is 1; only
+    the first convolution of a block is
+    pruned, which has an even number, 2 for the first block; those with a number in `skip` stay. int(n * (1 -
+    rate)) filters are *kept*.
     """
     rates = {}
     for stage, rate in enumerate(stage_rates):
@@ -101,7 +106,9 @@ def test_pruning_filters_resnet_b(
     macs: tuple[float, ...],
     params: tuple[float, ...],
 ) -> None:
-    """Published: GMACs of the dense and the pruned network to three decimals, and millions of parameters to two, batch norm not counted."""
+    """Published: GMACs of the dense and the pruned network to three decimals, and millions of parameters to
+    two, batch norm not counted.
+    """
     graph = prunus.trace(build(), IMAGE)
     rates = pfec_rates(blocks, stage_rates, skip)
     plan = prunus.plan(graph, prunus.scores.norm(graph, p=1), rates=rates)
@@ -116,8 +123,9 @@ def test_pruning_filters_resnet_b(
 def test_pruning_filters_vgg16_a() -> None:
     """Half of the first convolution and of the last six go: 0.313 to 0.206 GMACs, 15 to 5.4 M parameters.
 
-    The paper's head has a hidden layer of 512 units with batch norm, ours has none; its 512 * n + 512 weights and biases, 1024 of batch norm and
-    5130 of the classifier, instead of our 10 n + 10, are added by hand (n = filters of the last convolution).
+    The paper's head has a hidden layer of 512 units with batch norm, ours has none; its 512 * n + 512 weights
+    and biases, 1024 of batch norm and 5130 of the classifier, instead of our 10 n + 10, are added by hand (n
+    = filters of the last convolution).
     """
     graph = prunus.trace(vgg16_bn(), IMAGE)
     convolutions = [layer.name for layer in graph.layers() if layer.op == "convolution"]

@@ -1,4 +1,6 @@
-"""What a forward leaves in a model: copies, hooks and later runs do not depend on it, and the user's model is never touched."""
+"""What a forward leaves in a model: copies, hooks and later runs do not depend on it, and the user's model is
+never touched.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Networks whose forward in train mode is another one: with and without parameters of its own, compact and masked ones train alike."""
+"""Networks whose forward in train mode is another one: with and without parameters of its own, compact and
+masked ones train alike.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,9 @@ IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator()
 
 
 class Branch(nn.Module):
-    """`first`, `norm`, relu -> h -> `second`, relu -> g -> `last`; what is tested is a function of the module, h and g."""
+    """`first`, `norm`, relu -> h -> `second`, relu -> g -> `last`; what is tested is a function of the
+    module, h and g.
+    """
 
     def __init__(self, run: Callable[[Any, Tensor, Tensor], Any], **parts: nn.Module | Tensor | int) -> None:
         super().__init__()
@@ -47,7 +51,9 @@ class Branch(nn.Module):
 
 
 def shrunk(model: nn.Module, x: Tensor = IMAGE) -> tuple[ChannelGraph, Plan, nn.Module]:
-    """Half of the channels of every group removed. Asserts that both modes were compared, and that outputs in train mode have the same shapes."""
+    """Half of the channels of every group removed. Asserts that both modes were compared, and that outputs in
+    train mode have the same shapes.
+    """
     model = randomised(model)
     graph = prunus.trace(model, x)
     with warnings.catch_warnings():

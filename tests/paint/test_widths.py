@@ -1,4 +1,6 @@
-"""Norms that keep their width: exact against the masked network, in training too, whatever way the statistic is written."""
+"""Norms that keep their width: exact against the masked network, in training too, whatever way the statistic
+is written.
+"""
 
 from __future__ import annotations
 

@@ -67,7 +67,9 @@ def intersection_over_union(each: Sequence[Tensor]) -> float:
 
 
 def pictures(count: int, loss: float, draw: torch.Generator) -> tuple[Rows, Rows]:
-    """Intersections and unions of pictures of very different sizes, of a network and of one that finds a share `loss` less of each."""
+    """Intersections and unions of pictures of very different sizes, of a network and of one that finds a
+    share `loss` less of each.
+    """
     union = 50 + 400 * torch.rand(count, generator=draw)
     before = union * (0.7 + 0.2 * torch.rand(count, generator=draw))
     after = before * (1 - loss * 2 * torch.rand(count, generator=draw))
@@ -123,7 +125,9 @@ def test_several_metrics_with_rows_are_one_with_rows() -> None:
 
 @pytest.mark.parametrize("lost", [1, 3, 10])
 def test_few_losses_are_bounded_nearly_as_exactly(lost: int) -> None:
-    """Beside the exact bound of Clopper and Pearson: the share q for which at most `lost` of 100 samples are lost with a chance of 5 %."""
+    """Beside the exact bound of Clopper and Pearson: the share q for which at most `lost` of 100 samples are
+    lost with a chance of 5 %.
+    """
     from scipy.stats import binom
 
     before, after = torch.full((100,), 100.0), torch.full((100,), 100.0)

@@ -1,4 +1,6 @@
-"""One meaning of removed: what the mask sets to zero, painting takes for zero and surgery takes away are the same, whatever reads it."""
+"""One meaning of removed: what the mask sets to zero, painting takes for zero and surgery takes away are the
+same, whatever reads it.
+"""
 
 from __future__ import annotations
 

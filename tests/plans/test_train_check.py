@@ -1,4 +1,6 @@
-"""Training is part of the contract: what only train mode runs is pruned along, and what a traced graph does not know of is not left behind."""
+"""Training is part of the contract: what only train mode runs is pruned along, and what a traced graph does
+not know of is not left behind.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Results as the commands make them, without running one: LeNet-5 to a tolerance, and a ResNet-56 to a budget."""
+"""Results as the commands make them, without running one: LeNet-5 to a tolerance, and a ResNet-56 to a
+budget.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Scores from what channels add to the next layer: ThiNet, LASSO, PLS, NISP, each against its formula written out."""
+"""Scores from what channels add to the next layer: ThiNet, LASSO, PLS, NISP, each against its formula written
+out.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ def graph() -> prunus.ChannelGraph:
 
 @torch.no_grad()
 def contributions(model: nn.Module) -> Tensor:
-    """What every channel of the first layer adds to every output of the second, its mean left to the bias: (channels, samples)."""
+    """What every channel of the first layer adds to every output of the second, its mean left to the bias:
+    (channels, samples).
+    """
     hidden = model.a(torch.cat(BATCHES)).relu()
     parts = [F.conv2d(hidden[:, i : i + 1], model.b.weight[:, i : i + 1]) for i in range(6)]
     return torch.stack([(part - part.mean((0, 2, 3), keepdim=True)).flatten() for part in parts])

@@ -85,7 +85,9 @@ def assert_zero_is_the_mask(model: nn.Module) -> None:
 @pytest.mark.parametrize("norm", [True, False])
 @pytest.mark.parametrize("padding", [0, 1])
 def test_where_a_channel_leaves_a_constant_zero_weights_are_the_mask(norm: bool, padding: int) -> None:
-    """A constant in front of a padded convolution cannot go into its bias: the slice that reads the channel has the weight too."""
+    """A constant in front of a padded convolution cannot go into its bias: the slice that reads the channel
+    has the weight too.
+    """
     layers = [nn.Conv2d(3, 4, 1), nn.Sigmoid(), nn.Conv2d(4, 6, 3, padding=padding, bias=not norm)]
     model = randomised(
         nn.Sequential(*layers, *[nn.BatchNorm2d(6)] * norm, nn.Sigmoid(), nn.Conv2d(6, 2, 3, padding=1))

@@ -45,7 +45,9 @@ def windows(x: Tensor) -> Tensor:
 
 
 def left_over(rows: Tensor, matrix: Tensor, kept: list[int], damp: float) -> float:
-    """What the best weight on some columns cannot make of rows @ matrix.T, with the ridge that keeps all of them apart."""
+    """What the best weight on some columns cannot make of rows @ matrix.T, with the ridge that keeps all of
+    them apart.
+    """
     squares = rows.T @ rows / len(rows) + damp * torch.eye(rows.shape[1], dtype=torch.float64)
     products = squares @ matrix.T
     best = torch.linalg.solve(squares[kept][:, kept], products[kept])

@@ -48,7 +48,9 @@ def graph() -> ChannelGraph:
 
 
 def slots(graph: ChannelGraph, least_dims: int = 2) -> Iterator[tuple[int, str, int, Tensor, bool]]:
-    """Every slot of every prunable axis: channel, parameter, axis, the numbers of that slot, whether it makes the channel."""
+    """Every slot of every prunable axis: channel, parameter, axis, the numbers of that slot, whether it makes
+    the channel.
+    """
     parameters = dict(graph.model.named_parameters())
     for axis in graph.axes:
         if axis.name in parameters and parameters[axis.name].dim() >= least_dims:

@@ -184,7 +184,9 @@ def test_losses_are_relative_and_zero_for_the_same() -> None:
 
 
 def slow_heights(losses: np.ndarray, representatives: int) -> list[float]:
-    """Medoid linkage written out: hand one cluster over to the representative of another, where that adds least."""
+    """Medoid linkage written out: hand one cluster over to the representative of another, where that adds
+    least.
+    """
     clusters = [[i] for i in range(len(losses))]
     medoids = list(range(len(losses)))
     standing = [[i] for i in range(len(losses))]
@@ -255,7 +257,9 @@ def test_kernel_losses_are_those_of_the_best_kernel() -> None:
 
 @torch.no_grad()
 def test_merges_are_judged_as_those_before_have_left_the_layer() -> None:
-    """Written out for a linear layer: what goes is read through its heir from then on, and the next loss is that of the layer as it is then."""
+    """Written out for a linear layer: what goes is read through its heir from then on, and the next loss is
+    that of the layer as it is then.
+    """
     generator = torch.Generator().manual_seed(6)
     x = torch.randn(4000, 6, dtype=torch.float64, generator=generator) @ torch.randn(
         6, 6, dtype=torch.float64, generator=generator

@@ -52,7 +52,9 @@ def test_counts_out_of_range_are_named(count: int) -> None:
 
 
 def test_latent_factors_explain_what_the_ones_before_left_over() -> None:
-    """Of samples made of three factors and a little noise, three are found that explain nearly everything, and no more than the best three can."""
+    """Of samples made of three factors and a little noise, three are found that explain nearly everything,
+    and no more than the best three can.
+    """
     rng = np.random.default_rng(1)
     made = (rng.standard_normal((300, 3)) * [3.0, 2.0, 1.0]) @ rng.standard_normal(
         (3, 40)

@@ -1,4 +1,6 @@
-"""Curricula: what an epoch trains on, by a slow re-implementation, through warm-up, annealing, checkpoints and a training."""
+"""Curricula: what an epoch trains on, by a slow re-implementation, through warm-up, annealing, checkpoints
+and a training.
+"""
 
 from __future__ import annotations
 

@@ -145,7 +145,9 @@ def test_bad_input_is_named() -> None:
 
 
 def test_every_cluster_is_represented_by_the_sample_nearest_its_mean() -> None:
-    """Three well separated heaps per class: with three clusters, each heap keeps the sample nearest its own mean."""
+    """Three well separated heaps per class: with three clusters, each heap keeps the sample nearest its own
+    mean.
+    """
     rng = np.random.default_rng(3)
     centres = rng.normal(0, 50, (2, 3, 4))
     heap = np.repeat(np.arange(6), 20)

@@ -106,7 +106,7 @@ def test_a_tree_that_holds_itself_is_refused(tmp_path: Path) -> None:
         write_tree(tmp_path / "a", endless)
 
 
-# -- weights that are no numbers ----------------------------------------------------------------------------------------------------------------
+# -- weights that are no numbers -----------------------------------------------------------------------------
 
 
 def broken() -> Any:
@@ -159,7 +159,7 @@ def test_other_infinities_are_told(bad: Tensor) -> None:
         warn_of_nonfinite({"a": bad}, "It")
 
 
-# -- plans --------------------------------------------------------------------------------------------------------------------------------------
+# -- plans ---------------------------------------------------------------------------------------------------
 
 
 def test_a_flipped_bit_in_a_plan_is_named() -> None:

@@ -30,7 +30,9 @@ Build = Callable[[], nn.Module]
 
 
 class Rich(nn.Module):
-    """A non-persistent buffer, an integer buffer, tied weights, and a constant that must be folded into a bias that is not there."""
+    """A non-persistent buffer, an integer buffer, tied weights, and a constant that must be folded into a
+    bias that is not there.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -149,7 +151,7 @@ def test_a_loaded_model_can_be_trained_and_pruned_again(tmp_path: Path) -> None:
     assert difference(prunus.mask(again, plan), prunus.compact(again, plan), IMAGE) < 1e-12
 
 
-# -- refusals -------------------------------------------------------------------------------------------------------------------------------
+# -- refusals ------------------------------------------------------------------------------------------------
 
 
 def test_the_wrong_model(tmp_path: Path) -> None:
@@ -231,7 +233,9 @@ def test_a_flipped_bit_anywhere(name: str, part: str, files: dict[str, bytes], t
 def rewritten(
     content: bytes, tmp_path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], None]
 ) -> bytes:
-    """The same file with a changed header and tensors and a checksum that fits: what somebody with bad intentions would write."""
+    """The same file with a changed header and tensors and a checksum that fits: what somebody with bad
+    intentions would write.
+    """
     path = tmp_path / "source"
     path.write_bytes(content)
     with safe_open(path, framework="pt") as file:
@@ -348,7 +352,9 @@ def test_names_that_would_become_code_are_refused(
 
 
 def test_a_tensor_name_with_quotes_does_not_run_code(files: dict[str, bytes], tmp_path: Path) -> None:
-    """torch.fx writes attribute names into Python source; a name with a quote in it would end the string and begin a program."""
+    """torch.fx writes attribute names into Python source; a name with a quote in it would end the string and
+    begin a program.
+    """
     marker = tmp_path / "ran"
     path = "".join(f"\\x{ord(c):02x}" for c in str(marker))  # no dots: they separate modules
     evil = f'x", open("{path}", "w")) or getattr(self, "head'
@@ -368,7 +374,7 @@ def test_a_tensor_name_with_quotes_does_not_run_code(files: dict[str, bytes], tm
     assert not marker.exists(), "code in a file was run"
 
 
-# -- how files are written --------------------------------------------------------------------------------------------------------------------
+# -- how files are written -----------------------------------------------------------------------------------
 
 
 def test_no_pickle() -> None:

@@ -1,4 +1,6 @@
-"""Sets of files: whatever call fails, and wherever the process is killed, a folder holds the old set or the new one."""
+"""Sets of files: whatever call fails, and wherever the process is killed, a folder holds the old set or the
+new one.
+"""
 
 from __future__ import annotations
 
@@ -71,7 +73,9 @@ def _counted(
 
 @contextmanager
 def _at_call(number: int, act: Callable[[], None]) -> Iterator[list[str]]:
-    """Do something instead of (the first call after) so many calls that change files; the names of the calls so far."""
+    """Do something instead of (the first call after) so many calls that change files; the names of the calls
+    so far.
+    """
     called: list[str] = []
     with pytest.MonkeyPatch.context() as patch:
         for name in CALLS:

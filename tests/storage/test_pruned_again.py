@@ -1,4 +1,6 @@
-"""Models that are pruned several times: one plan of the first dense network, so that their file is restored into what builds that one."""
+"""Models that are pruned several times: one plan of the first dense network, so that their file is restored
+into what builds that one.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator()
 
 
 class Folding(nn.Module):
-    """Removed channels are a constant behind the sigmoid, which moves into a bias that the next layer does not have yet."""
+    """Removed channels are a constant behind the sigmoid, which moves into a bias that the next layer does
+    not have yet.
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Files of traced models that somebody else may have written: only listed operators, with arguments that they take, and nothing out of proportion."""
+"""Files of traced models that somebody else may have written: only listed operators, with arguments that they
+take, and nothing out of proportion.
+"""
 
 from __future__ import annotations
 
@@ -143,7 +145,9 @@ def test_other_operators_are_refused_by_name(target: str, content: Any, tmp_path
 
 
 def test_every_listed_operator_computes_tensors_and_takes_no_output() -> None:
-    """A list of names is only as good as their forms: none that is accepted writes into an `out`, gives a generator or opens a file."""
+    """A list of names is only as good as their forms: none that is accepted writes into an `out`, gives a
+    generator or opens a file.
+    """
     forms = 0
     for name in OPERATORS:
         packet = getattr(torch.ops.aten, name, None)
@@ -354,7 +358,7 @@ def test_a_model_of_another_type_than_its_plan_is_saved(tmp_path: Path) -> None:
     assert torch.equal(prunus.load(tmp_path / "m")(IMAGE.float()), small(IMAGE.float()))
 
 
-# -- operators that trust their arguments -----------------------------------------------------------------------------------------------------
+# -- operators that trust their arguments --------------------------------------------------------------------
 
 
 def test_attention_checks_what_its_kernel_does_not() -> None:
@@ -383,7 +387,7 @@ def test_an_lstm_checks_what_its_kernel_does_not(layers: int, both: bool) -> Non
             lstm(*bad, *rest)
 
 
-# -- names ------------------------------------------------------------------------------------------------------------------------------------
+# -- names ---------------------------------------------------------------------------------------------------
 
 
 class Part(nn.Module):

@@ -1,4 +1,6 @@
-"""Compact models of the user's own class: what is kept, what is refused, and that the given model never changes."""
+"""Compact models of the user's own class: what is kept, what is refused, and that the given model never
+changes.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ def assert_same(before: tuple[list[Any], dict[str, Tensor]], model: nn.Module) -
     assert all(torch.equal(before[1][k], after[1][k]) for k in after[1])
 
 
-# -- trace errors ---------------------------------------------------------------------------------------------------------------------------
+# -- trace errors --------------------------------------------------------------------------------------------
 
 
 def test_control_flow_that_depends_on_the_data_names_the_line_and_the_way_out() -> None:
@@ -77,7 +79,7 @@ def test_a_lazy_module_must_be_run_first() -> None:
         prunus.trace(nn.LazyLinear(3), torch.zeros(1, 2))
 
 
-# -- what is kept ---------------------------------------------------------------------------------------------------------------------------
+# -- what is kept --------------------------------------------------------------------------------------------
 
 
 def test_class_mode_hooks_gradients_and_attributes_are_kept() -> None:
@@ -191,7 +193,9 @@ def test_a_model_can_be_pruned_again_and_copied() -> None:
 
 
 def test_where_a_model_comes_from_is_not_copied_over_and_over() -> None:
-    """What a compact model remembers (its plan, and so the traced dense model) must not ride along in every twin and copy."""
+    """What a compact model remembers (its plan, and so the traced dense model) must not ride along in every
+    twin and copy.
+    """
     model = chain()
     small = prunus.compact(model, random_plan(prunus.trace(model, IMAGE)))
     graph = prunus.trace(small, IMAGE)
@@ -199,7 +203,7 @@ def test_where_a_model_comes_from_is_not_copied_over_and_over() -> None:
     assert origin is None or origin.plan.graph is None or origin.plan.graph.model is model
 
 
-# -- nothing half changed -------------------------------------------------------------------------------------------------------------------
+# -- nothing half changed ------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("build", [chain, lambda: randomised(Halves())])
@@ -242,7 +246,7 @@ def test_an_unknown_preference(prefer: Any) -> None:
         prunus.compact(model, random_plan(prunus.trace(model, IMAGE)), prefer=prefer)
 
 
-# -- verify ---------------------------------------------------------------------------------------------------------------------------------
+# -- verify --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("value", [1.0, float("nan"), float("inf")])
@@ -280,7 +284,7 @@ def test_verify_looks_at_outputs_that_are_not_floating_point() -> None:
         prunus.verify(model, plan, Net(lambda m, x: 3 - m.small(x), small=small), IMAGE)
 
 
-# -- optimisers -----------------------------------------------------------------------------------------------------------------------------
+# -- optimisers ----------------------------------------------------------------------------------------------
 
 
 def step(model: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor) -> None:

@@ -1,6 +1,8 @@
-"""Networks on which a compact model is easily wrong without anyone noticing: constants, aliases, sizes that became numbers.
+"""Networks on which a compact model is easily wrong without anyone noticing: constants, aliases, sizes that
+became numbers.
 
-`pruned` asserts that whatever a plan calls exact is exact; the tests add that something was removed where that is possible.
+`pruned` asserts that whatever a plan calls exact is exact; the tests add that something was removed where
+that is possible.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Numbers that a forward makes of a width: the weights in front make up for them, and the model keeps its class."""
+"""Numbers that a forward makes of a width: the weights in front make up for them, and the model keeps its
+class.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,9 @@ HEADS, WIDTH = 2, 12
 
 
 class Attention(nn.Module):
-    """Image -> tokens -> attention -> one number per class; `qkv` makes queries, keys and values of shape (batch, heads, tokens, width)."""
+    """Image -> tokens -> attention -> one number per class; `qkv` makes queries, keys and values of shape
+    (batch, heads, tokens, width).
+    """
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,6 @@
-"""Sizes that a forward hard-codes follow, wherever the module or a child of it keeps them; what cannot follow keeps its own channels alone."""
+"""Sizes that a forward hard-codes follow, wherever the module or a child of it keeps them; what cannot follow
+keeps its own channels alone.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator()
 
 
 class PaddedShortcut(nn.Module):
-    """The shortcut lacks planes, which zeros make up for: their number is that of planes minus that of what is there, and no length of its own."""
+    """The shortcut lacks planes, which zeros make up for: their number is that of planes minus that of what
+    is there, and no length of its own.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,7 +82,9 @@ def test_a_size_that_the_parent_asks_a_child_for_follows() -> None:
 
 
 class Correlation(nn.Module):
-    """Features are multiplied with themselves and divided by the root of their number, which nothing in front can make up for."""
+    """Features are multiplied with themselves and divided by the root of their number, which nothing in front
+    can make up for.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,6 +110,8 @@ def test_channels_whose_number_a_product_is_divided_by_stay_and_the_others_go() 
 
 
 def test_a_side_that_is_not_padded_stands_for_no_attribute() -> None:
-    """Padding before and after an axis are lengths too; where one of them is 0, no attribute is a part or multiple of it."""
+    """Padding before and after an axis are lengths too; where one of them is 0, no attribute is a part or
+    multiple of it.
+    """
     assert _rebound(4, [(0, 0), (8, 4)]) == 2
     assert _rebound(4, [(0, 0)]) == 4

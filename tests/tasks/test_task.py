@@ -1,4 +1,6 @@
-"""Tasks: the same answers from samples and from batches, metrics of every kind, and losses that a model returns of itself."""
+"""Tasks: the same answers from samples and from batches, metrics of every kind, and losses that a model
+returns of itself.
+"""
 
 from __future__ import annotations
 
@@ -97,7 +99,7 @@ def test_a_network_of_any_task_is_pruned_to_a_tolerance(stream: bool) -> None:
     assert all(outcome.limit.baseline - trial.lowest <= 20.0 for trial in accepted)
 
 
-# -- segmentation ------------------------------------------------------------------------------------------------------------------------------------
+# -- segmentation --------------------------------------------------------------------------------------------
 
 
 def stripes(count: int, seed: int) -> list[tuple[Tensor, Tensor]]:
@@ -152,11 +154,13 @@ def test_segmentation_has_a_bound_by_picture_and_no_void_pixels() -> None:
     assert outcome.steps[-1].value == pytest.approx(task.value(outcome.model))
 
 
-# -- detection ---------------------------------------------------------------------------------------------------------------------------------------
+# -- detection -----------------------------------------------------------------------------------------------
 
 
 class Detector(nn.Module):
-    """One box per picture, as torchvision's detectors are called: losses in training, boxes with scores otherwise."""
+    """One box per picture, as torchvision's detectors are called: losses in training, boxes with scores
+    otherwise.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -249,7 +253,9 @@ def test_precision_is_that_of_coco() -> None:
 
 
 def slow_map(found: list[dict[str, Tensor]], there: list[dict[str, Tensor]]) -> float:
-    """Average precision by hand: boxes in the order of their scores take the best free one; precision at 101 recalls, made monotone."""
+    """Average precision by hand: boxes in the order of their scores take the best free one; precision at 101
+    recalls, made monotone.
+    """
     values = []
     for label in (1, 2):
         for threshold in [0.5 + 0.05 * step for step in range(10)]:
@@ -292,7 +298,7 @@ def iou(a: Tensor, b: Tensor) -> float:
     return both / (float((a[2:] - a[:2]).prod()) + float((b[2:] - b[:2]).prod()) - both)
 
 
-# -- regression, and what is refused -----------------------------------------------------------------------------------------------------------------
+# -- regression, and what is refused -------------------------------------------------------------------------
 
 
 def test_regression_and_any_loss() -> None:

@@ -42,7 +42,9 @@ def loader() -> DataLoader[Any]:
 
 
 class Twice:
-    """The batches of a split, in the order that training on the split would take them, so that both can be compared."""
+    """The batches of a split, in the order that training on the split would take them, so that both can be
+    compared.
+    """
 
     def __init__(self, epochs: int, config: TrainConfig) -> None:
         generator = torch.Generator().manual_seed(config.seed)

@@ -208,7 +208,9 @@ def test_shares_are_even() -> None:
 
 
 def masked_steps(surviving: bool) -> Any:
-    """Five steps of a network in which half of the inner channels are zero and stay so; bytes sent at the end."""
+    """Five steps of a network in which half of the inner channels are zero and stay so; bytes sent at the
+    end.
+    """
     torch.manual_seed(0)
     model = nn.Sequential(
         nn.Conv2d(1, 8, 3), nn.ReLU(), nn.Conv2d(8, 6, 3), nn.ReLU(), nn.Flatten(), nn.Linear(96, 10)

@@ -1,6 +1,7 @@
 """How far two sets of outputs are apart: the one comparison that every check in this package makes.
 
-A value that is not a number, or is infinite, where the other has a number, or another infinity, is a difference without bound. Where both are not a
+A value that is not a number, or is infinite, where the other has a number, or another infinity, is a
+difference without bound. Where both are not a
 number nothing differs, but nothing is shown either: `Difference.finite` says so, and `not_finite` what it is.
 """
 
@@ -13,7 +14,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-# Outputs this much smaller than the largest one are measured against that share of it: they may be rounding themselves.
+# Outputs this much smaller than the largest one are measured against that share of it: they may be rounding
+# themselves.
 _FAINT = 1e-3
 
 # What rounding alone may do to a deep network, relative to its largest output.
@@ -25,8 +27,8 @@ class Difference:
     """How far two sets of outputs are apart.
 
     Attributes:
-        max_abs: largest absolute difference of any element; infinite where only one is finite, where infinities differ, and where whole numbers or
-            truth values do.
+        max_abs: largest absolute difference of any element; infinite where only one is finite, where
+            infinities differ, and where whole numbers or truth values do.
         relative: the largest difference of an output, divided by the largest expected value of that output.
         magnitude: the largest finite absolute value expected of any output.
         finite: whether every value of both is a finite number.
@@ -110,7 +112,9 @@ def _is_fractional(tensor: Tensor) -> bool:
 
 
 def _plain(tensor: Tensor) -> Tensor:
-    """The values on the CPU, dense, in double precision where they are fractions and in 64 bits where they are whole."""
+    """The values on the CPU, dense, in double precision where they are fractions and in 64 bits where they
+    are whole.
+    """
     tensor = tensor.detach()
     tensor = tensor.dequantize() if tensor.is_quantized else tensor
     tensor = tensor.to_dense() if tensor.layout != torch.strided else tensor

@@ -1,7 +1,9 @@
-"""What every public function does before its own work: its arguments are what their annotations say, or one sentence says which is not.
+"""What every public function does before its own work: its arguments are what their annotations say, or one
+sentence says which is not.
 
-`door` is put on a public function, `check_fields` into the `__post_init__` of settings. Numbers may come from NumPy, or as tensors without axes, and
-are made plain; text is never taken for a number, nor for a list of names; True is not 1.
+`door` is put on a public function, `check_fields` into the `__post_init__` of settings. Numbers may come from
+NumPy, or as tensors without axes, and are made plain; text is never taken for a number, nor for a list of
+names; True is not 1.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def door(kind: type[PrunusError] = ArgumentError) -> Callable[[_F], _F]:
-    """Check the arguments of a function against its annotations, and run it whatever torch is set to around the call.
+    """Check the arguments of a function against its annotations, and run it whatever torch is set to around
+    the call.
 
     What it raises is an ArgumentError and, if given, an error of the function's own `kind`.
     """
@@ -83,7 +86,9 @@ def one_each(name: str, values: Any, whose: str, count: int) -> None:
 
 
 def check_fields(settings: Any, kind: type[PrunusError] = ArgumentError) -> None:
-    """Check the fields of a dataclass against its annotations and make their numbers plain, for use in `__post_init__`."""
+    """Check the fields of a dataclass against its annotations and make their numbers plain, for use in
+    `__post_init__`.
+    """
     hints = _hints(type(settings))
     for field in fields(settings):
         if field.name in hints:
@@ -119,7 +124,7 @@ def as_names(names: str | Iterable[str]) -> tuple[str, ...]:
     return (names,) if isinstance(names, str) else tuple(names)
 
 
-# -- from a call to its arguments -----------------------------------------------------------------------------------------------------------
+# -- from a call to its arguments ----------------------------------------------------------------------------
 
 
 def _bound(

@@ -1,7 +1,8 @@
 """Files that are there whole or not at all: the one door through which everything is written.
 
-What is being written lies beside its target, under a hidden name that ends in `.prunus-part`, and is held by a lock of the operating system while its
-process lives. So whoever writes next can tell what a killed process left behind, and removes it.
+What is being written lies beside its target, under a hidden name that ends in `.prunus-part`, and is held by
+a lock of the operating system while its process lives. So whoever writes next can tell what a killed process
+left behind, and removes it.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ _KINDS = (
 def write_atomically(path: Path, content: bytes) -> None:
     """Write to a temporary file beside the target, then rename, so that nobody ever sees half a file.
 
-    A symbolic link is followed, and stays; a file that is replaced keeps its permissions. Renaming makes a new file, so that another hard link to
-    the one that was there before keeps the old content.
+    A symbolic link is followed, and stays; a file that is replaced keeps its permissions. Renaming makes a
+    new file, so that another hard link to the one that was there before keeps the old content.
 
-    Raises FileFormatError if it cannot be written (the disk is full, the folder read-only, there is something else than a file); a file that was
-    there before is as it was.
+    Raises FileFormatError if it cannot be written (the disk is full, the folder read-only, there is something
+    else than a file); a file that was there before is as it was.
     """
     try:
         with writing(path) as file:
@@ -51,7 +52,8 @@ def write_atomically(path: Path, content: bytes) -> None:
 
 @contextmanager
 def writing(path: Path) -> Iterator[BinaryIO]:
-    """A file that takes the place of another when the block ends, as `write_atomically` does; if the block fails, nothing has happened.
+    """A file that takes the place of another when the block ends, as `write_atomically` does; if the block
+    fails, nothing has happened.
 
     Raises FileFormatError if it cannot be made or be given its name; what the block raises comes through.
     """
@@ -82,7 +84,8 @@ def _finish(file: BinaryIO, temporary: Path, real: Path, path: Path) -> None:
         os.fsync(file.fileno())
         keep_permissions(temporary, real)
         if os.name == "nt":
-            file.close()  # an open file cannot be renamed there; elsewhere the lock is kept until it has its name
+            # an open file cannot be renamed there; elsewhere the lock is kept until it has its name
+            file.close()
         temporary.replace(real)
     except OSError as error:
         raise FileFormatError(
@@ -93,7 +96,8 @@ def _finish(file: BinaryIO, temporary: Path, real: Path, path: Path) -> None:
 def destination(path: Path) -> Path:
     """The regular file, there or yet to be made, that is meant by a path; links are followed.
 
-    Raises FileFormatError for a pipe, a device, a socket, a folder, or links that lead nowhere but to each other.
+    Raises FileFormatError for a pipe, a device, a socket, a folder, or links that lead nowhere but to each
+    other.
     """
     try:
         mode = path.stat().st_mode
@@ -115,7 +119,9 @@ def destination(path: Path) -> Path:
 
 
 def put(draft: Path, path: Path) -> None:
-    """Give a finished file its place, as `write_atomically` does. Raises FileFormatError, and leaves what was there before, if it cannot have it."""
+    """Give a finished file its place, as `write_atomically` does. Raises FileFormatError, and leaves what was
+    there before, if it cannot have it.
+    """
     real = destination(path)
     try:
         with draft.open("rb+") as file:
@@ -138,7 +144,8 @@ def put(draft: Path, path: Path) -> None:
 
 @contextmanager
 def draft_folder(path: Path) -> Iterator[Path]:
-    """A folder beside a file's place, for drafts that `put` then brings there; it is gone when the block ends.
+    """A folder beside a file's place, for drafts that `put` then brings there; it is gone when the block
+    ends.
 
     Raises FileFormatError if the file could not be written.
     """
@@ -164,7 +171,9 @@ def draft_folder(path: Path) -> Iterator[Path]:
 
 
 def sweep(folder: Path, name: str | None = None) -> None:
-    """Remove what killed processes left of files that they were writing in a folder, or of one file; what living ones write stays."""
+    """Remove what killed processes left of files that they were writing in a folder, or of one file; what
+    living ones write stays.
+    """
     start = "." if name is None else _start(name)
     with suppress(OSError), os.scandir(folder) as entries:
         for path in [

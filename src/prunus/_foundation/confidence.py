@@ -1,4 +1,6 @@
-"""What is certain about a metric on held-out samples: how many points were lost at most, with some confidence."""
+"""What is certain about a metric on held-out samples: how many points were lost at most, with some
+confidence.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +22,16 @@ DRAWS = 500  # of the bootstrap
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """What every held-out sample contributes to a metric that is no mean of points, and how the contributions become points.
+    """What every held-out sample contributes to a metric that is no mean of points, and how the contributions
+    become points.
 
     Attributes:
-        each: one entry per sample, in the same order for every model: numbers, tensors, whatever `points` takes.
+        each: one entry per sample, in the same order for every model: numbers, tensors, whatever `points`
+            takes.
         points: entries of any of the samples -> points, higher is better.
         most: points that are lost where everything is.
-        lost: (entries of one model, of another) -> points that are lost from the first to the second; None = the difference of their points.
+        lost: (entries of one model, of another) -> points that are lost from the first to the second; None =
+            the difference of their points.
     """
 
     each: Sequence[Any]
@@ -51,7 +56,9 @@ def check(tolerance: float, confidence: float) -> None:
 
 
 def check_provable(baseline: Metric, tolerance: float, confidence: float) -> None:
-    """Raise TargetError where so few samples cannot show that the tolerance is kept, even if nothing changes on them: before any work is done."""
+    """Raise TargetError where so few samples cannot show that the tolerance is kept, even if nothing changes
+    on them: before any work is done.
+    """
     if not isinstance(baseline, Tensor) or confidence <= 0.5 or len(torch.unique(baseline)) > 2:
         return  # points of many values show by their spread what they leave open
     count, largest = len(baseline), _largest(baseline)
@@ -71,13 +78,17 @@ def check_provable(baseline: Metric, tolerance: float, confidence: float) -> Non
 def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, float]:
     """The metric of a trial, and the lowest that it has with this confidence, one-sided.
 
-    Samples are paired: what counts is how much the difference of one sample's points spreads, which is far less than the points themselves do
-    where both models mostly agree. The bound of a mean is Student's; that of another metric comes from drawing the samples anew, with
-    replacement (bootstrap, percentiles: Efron 1979), and is widened by as much as Student's t is wider than the normal distribution.
+    Samples are paired: what counts is how much the difference of one sample's points spreads, which is far
+        less than the points themselves do
+    where both models mostly agree. The bound of a mean is Student's; that of another metric comes from
+    drawing the samples anew, with replacement (bootstrap, percentiles: Efron 1979), and is widened by as much
+    as Student's t is wider than the normal distribution.
 
-    To that comes what so few samples need not show: n samples that agree allow that a share q of all others is lost as a whole, with
-    (1 - q)^n = 1 - confidence (Clopper and Pearson 1934 for no event in n; the rule of three). It counts by the share of samples that agree, and
-    the two add up as squares, which is within a point of the exact bound for up to 10 events in 100.
+    To that comes what so few samples need not show: n samples that agree allow that a share q of all others
+    is lost as a whole, with
+    (1 - q)^n = 1 - confidence (Clopper and Pearson 1934 for no event in n; the rule of three). It counts by
+    the share of samples that agree, and the two add up as squares, which is within a point of the exact bound
+    for up to 10 events in 100.
     """
     if isinstance(baseline, Rows) and isinstance(found, Rows):
         return value_of(found), value_of(baseline) - _bootstrapped(baseline, found, confidence)
@@ -112,7 +123,9 @@ def _doubt(error: float, count: int, confidence: float) -> float:
 
 
 def _unseen(count: int, largest: float, confidence: float) -> float:
-    """Points that may be lost on others where `count` samples agree, each of which has `largest` points to lose."""
+    """Points that may be lost on others where `count` samples agree, each of which has `largest` points to
+    lose.
+    """
     return 0.0 if confidence <= 0.5 else largest * (1 - (1 - confidence) ** (1 / count))
 
 
@@ -151,7 +164,9 @@ def _same(a: Any, b: Any) -> bool:
 
 
 def metric_of(returned: Any) -> Metric:
-    """What an `evaluate` returned: a number, or the points of every sample; raises TargetError if it is neither."""
+    """What an `evaluate` returned: a number, or the points of every sample; raises TargetError if it is
+    neither.
+    """
     if isinstance(returned, Rows):
         return returned
     metric = (

@@ -1,4 +1,6 @@
-"""What a user names as `package.module:function`: imported and called because they typed it, never because a file says so."""
+"""What a user names as `package.module:function`: imported and called because they typed it, never because a
+file says so.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""JSON that lies in files: read within limits, so that a damaged or hostile file is one sentence and never a traceback."""
+"""JSON that lies in files: read within limits, so that a damaged or hostile file is one sentence and never a
+traceback.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,8 @@ DEEPEST = 100  # levels of objects and lists
 
 
 def read_json(path: Path | str, what: str) -> dict[str, Any]:
-    """The one JSON object of a file: UTF-8, at most `MOST_BYTES` long and `DEEPEST` deep, every key once, every number finite.
+    """The one JSON object of a file: UTF-8, at most `MOST_BYTES` long and `DEEPEST` deep, every key once,
+    every number finite.
 
     Args:
         path: the file.

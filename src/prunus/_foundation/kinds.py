@@ -202,7 +202,9 @@ def _fit_list(value: Any, inner: Sequence[Any]) -> Any:
 
 
 def _fit_iterable(value: Any, inner: Sequence[Any]) -> Any:
-    """A list, a loader, a generator; not a tensor or a module, whose items are something else, nor a class that is to be made first."""
+    """A list, a loader, a generator; not a tensor or a module, whose items are something else, nor a class
+    that is to be made first.
+    """
     goes = hasattr(type(value), "__iter__") or hasattr(type(value), "__getitem__")
     if isinstance(value, (str, bytes, Mapping, type)) or is_torch(value) or not goes:
         raise MisfitError

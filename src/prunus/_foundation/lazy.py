@@ -20,7 +20,9 @@ def files_of(package: str, names: Sequence[str]) -> Callable[[str], ModuleType]:
 
 
 def names_of(package: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
-    """A package's `__getattr__`, which looks its names up in its files (`homes`: name -> file) when they are asked for."""
+    """A package's `__getattr__`, which looks its names up in its files (`homes`: name -> file) when they are
+    asked for.
+    """
 
     def lookup(name: str) -> Any:
         if name not in homes:

@@ -26,7 +26,9 @@ else:
 
 
 def claim(handle: int) -> bool | None:
-    """Hold an open file until it is closed: True; False where another one holds it, None where the file system knows no locks."""
+    """Hold an open file until it is closed: True; False where another one holds it, None where the file
+    system knows no locks.
+    """
     try:
         _claim(handle)
     except OSError as error:

@@ -12,7 +12,9 @@ import torch
 
 @contextmanager
 def seeded(seed: int = 0) -> Iterator[None]:
-    """The same random numbers from torch, NumPy and Python for everybody who enters; afterwards the states are as they were."""
+    """The same random numbers from torch, NumPy and Python for everybody who enters; afterwards the states
+    are as they were.
+    """
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what models draw from)
     others = torch.cuda.is_initialized() or torch.backends.mps.is_available()  # type: ignore[no-untyped-call]
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]

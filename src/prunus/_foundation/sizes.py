@@ -7,7 +7,9 @@ MOST_ELEMENTS = 2**28  # 1 GiB of float32; a picture of 8192 x 8192 has 3/4 of t
 
 
 def shape_fault(value: object) -> str:
-    """What keeps a value from being the shape of an input, batch axis first, as the end of a sentence; "" where nothing does."""
+    """What keeps a value from being the shape of an input, batch axis first, as the end of a sentence; ""
+    where nothing does.
+    """
     if not isinstance(value, (list, tuple)) or not all(type(length) is int for length in value):
         return "it must be a list of whole numbers, batch first"
     if not 2 <= len(value) <= MOST_AXES:

@@ -1,4 +1,6 @@
-"""What torch is set to around a call, and must not change what the call gives: inference mode, autocast, dispatch modes, a default device of meta."""
+"""What torch is set to around a call, and must not change what the call gives: inference mode, autocast,
+dispatch modes, a default device of meta.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +16,9 @@ _AUTOCAST = ("cpu", "cuda", "mps", "xpu")
 def undisturbed() -> Iterator[None]:
     """Work as if nobody had set anything.
 
-    What is made inside can be trained, whether or not the call came from inference mode, and gradients are there for those who need them. Deviceless
-    tensors are made on the CPU where they would have no values; any other default device stays, since a model's own forward may count on it.
+    What is made inside can be trained, whether or not the call came from inference mode, and gradients are
+    there for those who need them. Deviceless tensors are made on the CPU where they would have no values; any
+    other default device stays, since a model's own forward may count on it.
     """
     import torch
     from torch.utils import _python_dispatch as dispatch

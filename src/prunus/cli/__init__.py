@@ -8,7 +8,9 @@ from typing import Any
 
 
 def main() -> None:
-    """Entry point; exits with 0 (done), 1 (an error, told in one sentence), 2 (wrong usage) or 130 (interrupted)."""
+    """Entry point; exits with 0 (done), 1 (an error, told in one sentence), 2 (wrong usage) or 130
+    (interrupted).
+    """
     try:
         from prunus.cli.app import app
 

@@ -65,7 +65,8 @@ class Commands(TyperGroup):
             _fail(unusable(error), type(error).__name__, "--json" in typed)
             raise typer.Exit(1) from None
         except Exception as error:
-            # Usage errors belong to the command-line library, whose module depends on its version; it shows them.
+            # Usage errors belong to the command-line library, whose module depends on its version; it shows
+            # them.
             if debug or hasattr(error, "exit_code"):
                 raise
             _fail(unknown(error), type(error).__name__, "--json" in typed)

@@ -65,7 +65,8 @@ def cascade(
     build: given.BuildName = "",
     as_json: given.AsJson = False,
 ) -> None:
-    """Let a small network answer what it is sure of, and larger ones the rest; measure accuracy, MACs and latency.
+    """Let a small network answer what it is sure of, and larger ones the rest; measure accuracy, MACs and
+    latency.
 
     For example: prunus cascade out/ resnet56@resnet56.th --data cifar10 --budget 0.5 -o cascade.onnx
     """

@@ -38,7 +38,8 @@ def compress(
 
     Layers that cost too much in 8 bits, on samples held out of the training, stay in float.
 
-    For example: prunus compress resnet56 --weights resnet56.th --data cifar10 --tolerance 0.5 --epochs 2 --int8 -o out
+    For example: prunus compress resnet56 --weights resnet56.th --data cifar10 --tolerance 0.5 --epochs 2
+        --int8 -o out
     """
     from prunus._foundation.confidence import check
     from prunus.runs.quantisation import Quantisation

@@ -13,7 +13,8 @@ from prunus.cli.summary import show_result
 from prunus.cli.verbs import typed_command
 from prunus.runs.names import Compensation, Score, compensation_function, score_function
 
-# 1,442 training digits: a quarter held out leaves room to train. 360 digits that agree leave 0.8 points open, so that two can be proved.
+# 1,442 training digits: a quarter held out leaves room to train. 360 digits that agree leave 0.8 points open,
+# so that two can be proved.
 HELD_OUT = 0.25
 TRAINING_EPOCHS = 30
 TUNING_EPOCHS = 15
@@ -41,8 +42,9 @@ def demo(
     from prunus.training import TrainConfig, batches, train
 
     check(output, with_onnx=True, with_report=True)
-    # Digits of 8 x 8 pixels are too little work to share: a second thread costs more than it does, most of all where
-    # it has to wait for its core, and with one thread every machine of a kind gives the same numbers.
+    # Digits of 8 x 8 pixels are too little work to share: a second thread costs more than it does, most of
+    # all where it has to wait for its core, and with one thread every machine of a kind gives the same
+    # numbers.
     with folder_lock(output), pinned_threads(1), bars() as watch:
         torch.manual_seed(seed)
         digits = data.load("digits")

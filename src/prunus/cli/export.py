@@ -33,7 +33,8 @@ def export(
     seed: given.Seed = 0,
     as_json: given.AsJson = False,
 ) -> None:
-    """Write a model to an ONNX file, which appears only if ONNX Runtime computes with it what PyTorch computes.
+    """Write a model to an ONNX file, which appears only if ONNX Runtime computes with it what PyTorch
+    computes.
 
     For example: prunus export out/ -o model.onnx --dynamic-batch
     """

@@ -19,7 +19,9 @@ MEMORY = (
 
 
 def out_of_memory(error: BaseException, shape: str) -> str | None:
-    """What to say where memory was lacking; None of all other errors. `shape` is the input shape that was given, if any."""
+    """What to say where memory was lacking; None of all other errors. `shape` is the input shape that was
+    given, if any.
+    """
     if not isinstance(error, MemoryError) and not any(sign in str(error) for sign in MEMORY):
         return None
     smaller = (
@@ -68,7 +70,9 @@ def _folder(package: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """A text as a terminal may show it: a sentence in one line, and what controls terminals written out, as it may come from a file."""
+    """A text as a terminal may show it: a sentence in one line, and what controls terminals written out, as
+    it may come from a file.
+    """
     text = re.sub(r"([.?!])\.+$", r"\1", " ".join(text.split()))
     text = text if text.endswith((".", "?", "!")) else f"{text}."
     return "".join(one if one.isprintable() or one == " " else repr(one)[1:-1] for one in text)

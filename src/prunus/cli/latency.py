@@ -106,9 +106,11 @@ def latency(
     build: given.BuildName = "",
     as_json: given.AsJson = False,
 ) -> None:
-    """Time models, in turns, in every runtime that is here: medians, quartiles, and whether a difference is certain.
+    """Time models, in turns, in every runtime that is here: medians, quartiles, and whether a difference is
+    certain.
 
-    With --data they get real inputs, and networks by name are built for these; without, seeded noise, which takes as long in dense networks.
+    With --data they get real inputs, and networks by name are built for these; without, seeded noise, which
+    takes as long in dense networks.
 
     For example: prunus latency resnet56 out/ --batch 1 --batch 32 -o latency.json
     """
@@ -148,7 +150,9 @@ def latency(
 
 
 def _inputs(source: Source | None, shape: tuple[int, ...]) -> Tensor:
-    """A batch of this shape: of the data, over and over, or noise. Raises ConfigError where the data are of another shape."""
+    """A batch of this shape: of the data, over and over, or noise. Raises ConfigError where the data are of
+    another shape.
+    """
     import torch
 
     if source is None:
@@ -214,7 +218,9 @@ def _written(shape: Sequence[int | None]) -> str:
 def _runtimes(
     asked: Sequence[Served] | None, entrants: Mapping[str, _Entrant]
 ) -> tuple[list[Served], list[str]]:
-    """Where to run them, and notes on what is left out. Raises where something that was asked for by name cannot be used."""
+    """Where to run them, and notes on what is left out. Raises where something that was asked for by name
+    cannot be used.
+    """
     files = [name for name, entrant in entrants.items() if isinstance(entrant.network, Path)]
     if asked:
         for served in asked:

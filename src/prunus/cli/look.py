@@ -128,8 +128,8 @@ def compare(
     onnx: given.WithOnnx = True,
     as_json: given.AsJson = False,
 ) -> None:
-    """Put two models side by side: cost, measured latency, output difference, accuracy. Or draw several runs in one chart: accuracy
-    against MACs, latency and bytes, from what they recorded.
+    """Put two models side by side: cost, measured latency, output difference, accuracy. Or draw several runs
+    in one chart: accuracy against MACs, latency and bytes, from what they recorded.
 
     For example: prunus compare resnet56@resnet56.th out/ --data cifar10;
     prunus compare runs/a runs/b runs/c -o compare.html

@@ -1,4 +1,6 @@
-"""The flags of `prunus train --method NAME`: those of every training, and the settings of the method that was named."""
+"""The flags of `prunus train --method NAME`: those of every training, and the settings of the method that was
+named.
+"""
 
 from __future__ import annotations
 
@@ -45,7 +47,9 @@ class TrainVerb(Verb):
 
 
 def method_of(args: Sequence[str]) -> str:
-    """The method that is meant, by a flag, a recipe, or the folder of a training that is resumed; "" where that cannot be told yet."""
+    """The method that is meant, by a flag, a recipe, or the folder of a training that is resumed; "" where
+    that cannot be told yet.
+    """
     flags = {
         flag: _value(args, *names)
         for flag, names in {

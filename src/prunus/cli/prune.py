@@ -206,7 +206,9 @@ def prune(
 
 
 def _refuse_nothing(name: str, target: Target, outcome: Outcome, blocks: int) -> None:
-    """Raises TargetError where nothing went although a target asked for it: a folder with the dense network would say something else."""
+    """Raises TargetError where nothing went although a target asked for it: a folder with the dense network
+    would say something else.
+    """
     from prunus.plans.pins import holding
 
     asked = target.kind in ("rate", "macs", "params", "bytes") and 0 < float(target.value) != (
@@ -243,7 +245,9 @@ def _none_kept(outcome: Outcome, task: Task | None) -> tuple[str, ...]:
 def _panels(
     score: Score, compensate: Compensation | None, outcome: Outcome, task: Task | None, seed: int
 ) -> dict[str, Any]:
-    """What the report shows besides: the compensation, and dendrograms where channels were chosen by likeness."""
+    """What the report shows besides: the compensation, and dendrograms where channels were chosen by
+    likeness.
+    """
     usual = Compensation.REFIT if task and outcome.plan.removed else Compensation.NONE
     found: dict[str, Any] = {"compensation": (compensate or usual).value}
     if score in (Score.SIMILARITY, Score.SIMILARITY_INPUTS):

@@ -1,4 +1,6 @@
-"""The flags of `prunus train`, one for every key of a recipe; None where a flag was not given, so that the recipe's value stands."""
+"""The flags of `prunus train`, one for every key of a recipe; None where a flag was not given, so that the
+recipe's value stands.
+"""
 
 from __future__ import annotations
 

@@ -27,7 +27,8 @@ _NAMES = {
 
 @contextmanager
 def scalars(folder: Path) -> Iterator[Callable[[EpochRecord], None]]:
-    """Takes the record of every epoch into event files in the folder; what a broken-off training had put there of the same epochs is replaced.
+    """Takes the record of every epoch into event files in the folder; what a broken-off training had put
+    there of the same epochs is replaced.
 
     Raises MissingExtraError without TensorBoard.
     """

@@ -67,7 +67,8 @@ def segment(
 
     With --data the test pictures are segmented instead, and compared with their masks.
 
-    For example: prunus segment tile.tif --model out/ -o tile-mask.tif; prunus segment --data streets/ --model out/ -o masks/
+    For example: prunus segment tile.tif --model out/ -o tile-mask.tif; prunus segment --data streets/ --model
+        out/ -o masks/
     """
     if not model:
         raise typer.BadParameter("Give the network that segments, --model.")
@@ -200,7 +201,9 @@ def _check_pixels(source: Source) -> None:
 def _predicted(
     source: Source, opened: Opened, tile: int, overlap: int, watch: Bars
 ) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Name, logits (classes, H, W) and mask (H, W) of every test picture; what counts for nothing is `IGNORED`."""
+    """Name, logits (classes, H, W) and mask (H, W) of every test picture; what counts for nothing is
+    `IGNORED`.
+    """
     import torch
 
     from prunus.data.pictures import IGNORED

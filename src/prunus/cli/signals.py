@@ -1,4 +1,6 @@
-"""Commands that are asked to end: Ctrl-C, SIGTERM and SIGHUP unwind them, so that temporary files go and locks are given up."""
+"""Commands that are asked to end: Ctrl-C, SIGTERM and SIGHUP unwind them, so that temporary files go and
+locks are given up.
+"""
 
 from __future__ import annotations
 
@@ -47,9 +49,11 @@ class Stopped(KeyboardInterrupt):
 
 @contextmanager
 def stops(tell: Callable[[Stop], None]) -> Iterator[None]:
-    """Run a command so that signals end it in order: `tell` says so, and typer.Exit carries the exit code. A second signal ends the process at once.
+    """Run a command so that signals end it in order: `tell` says so, and typer.Exit carries the exit code. A
+    second signal ends the process at once.
 
-    Signals that are ignored (as by nohup) or that somebody else handles stay so. Outside of the main thread nothing is done.
+    Signals that are ignored (as by nohup) or that somebody else handles stay so. Outside of the main thread
+    nothing is done.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -67,7 +71,9 @@ def stops(tell: Callable[[Stop], None]) -> Iterator[None]:
 
 
 class _Guard:
-    """The handlers, and a thread that ends the process where the main thread cannot: it may be waiting outside of Python."""
+    """The handlers, and a thread that ends the process where the main thread cannot: it may be waiting
+    outside of Python.
+    """
 
     def __init__(self, tell: Callable[[Stop], None]) -> None:
         self.first: Stop | None = None
@@ -151,7 +157,9 @@ _masks = threading.local()
 
 
 def _before_fork() -> None:
-    """Let signals wait: what is sent to a child before it has its own handlers would be lost, or be its parent's."""
+    """Let signals wait: what is sent to a child before it has its own handlers would be lost, or be its
+    parent's.
+    """
     _masks.before = signal.pthread_sigmask(signal.SIG_BLOCK, STOPS if _guards else ())
 
 

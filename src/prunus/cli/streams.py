@@ -1,4 +1,6 @@
-"""What output goes to: terminals and logs that lack characters, pipes that nobody reads any more, disks that are full."""
+"""What output goes to: terminals and logs that lack characters, pipes that nobody reads any more, disks that
+are full.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ STAND_INS = {
 
 
 def plain(error: UnicodeError) -> tuple[str, int]:
-    """What stands for characters that an encoding lacks: what looks like them, letters without their accents, and otherwise a question mark."""
+    """What stands for characters that an encoding lacks: what looks like them, letters without their accents,
+    and otherwise a question mark.
+    """
     if not isinstance(error, UnicodeEncodeError):
         raise error
     text = "".join(_stand_in(character) for character in error.object[error.start : error.end])
@@ -45,7 +49,9 @@ codecs.register_error(PLAIN, plain)
 
 
 def prepare() -> None:
-    """Let both streams take every character, and let there be both: what was closed before the start swallows what is written to it."""
+    """Let both streams take every character, and let there be both: what was closed before the start swallows
+    what is written to it.
+    """
     for name in ("stdout", "stderr"):
         stream: TextIO | None = getattr(sys, name)
         if stream is None:
@@ -76,7 +82,9 @@ def unwritable(error: OSError) -> FileFormatError:
 
 
 def finish() -> OSError | None:
-    """Write what is left to write, and give back why that failed; afterwards nothing is left that could fail at the very end."""
+    """Write what is left to write, and give back why that failed; afterwards nothing is left that could fail
+    at the very end.
+    """
     found: OSError | None = None
     for stream in (sys.stdout, sys.stderr):
         try:

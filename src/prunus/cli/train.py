@@ -114,7 +114,8 @@ def train(
     report: given.WithReport = True,
     as_json: given.AsJson = False,
 ) -> None:
-    """Train a network; on critical samples (--select), and pruned by any method (--method) if wanted, whose own settings --help lists behind it.
+    """Train a network; on critical samples (--select), and pruned by any method (--method) if wanted, whose
+    own settings --help lists behind it.
 
     For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select easy-dropped -o runs/twofold;
     prunus train tiles/ unet --window 256 --batch-size 8 --optimizer adam --lr 1e-3 --method importance --tolerance 0.5;
@@ -179,7 +180,9 @@ def train(
 
 
 def _begun(folder: Path, resume: bool) -> Recipe | None:
-    """The recipe of the training that is to be resumed, if there is one. Raises ConfigError where a new training would overwrite another."""
+    """The recipe of the training that is to be resumed, if there is one. Raises ConfigError where a new
+    training would overwrite another.
+    """
     if not any(folder.glob(CHECKPOINTS)):
         return None
     if not resume:
@@ -190,7 +193,9 @@ def _begun(folder: Path, resume: bool) -> Recipe | None:
 
 
 def _check_own(begun: Recipe, flags: Mapping[str, Any], folder: Path) -> None:
-    """Raises ConfigError where the recipe in a folder names code, and the user does not: what a file names is never called."""
+    """Raises ConfigError where the recipe in a folder names code, and the user does not: what a file names is
+    never called.
+    """
     for key in ("data", "model", "build"):
         name = getattr(begun, key)
         if ":" in name and key not in flags:

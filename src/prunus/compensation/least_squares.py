@@ -1,4 +1,6 @@
-"""Least squares from streamed samples: a new weight and shift for a layer, so that from the inputs it gets it makes the outputs it should."""
+"""Least squares from streamed samples: a new weight and shift for a layer, so that from the inputs it gets it
+makes the outputs it should.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ class Means:
 
 
 class SummedProducts:
-    """Keeps the sums of products of inputs with inputs and outputs: memory for columns^2 numbers, for any number of samples."""
+    """Keeps the sums of products of inputs with inputs and outputs: memory for columns^2 numbers, for any
+    number of samples.
+    """
 
     def __init__(self, columns: int, outputs: int) -> None:
         self._inputs = InputMoments(columns)
@@ -89,14 +93,18 @@ class SummedProducts:
 
 
 class KeptSamples:
-    """Keeps samples, evenly thinned to at most `MOST_ROWS`: memory for rows * columns numbers, for any number of columns."""
+    """Keeps samples, evenly thinned to at most `MOST_ROWS`: memory for rows * columns numbers, for any number
+    of columns.
+    """
 
     def __init__(self) -> None:
         self._rows: list[tuple[Tensor, Tensor]] = []
         self._stride, self._seen = 1, 0
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Of all rows that ever came every `_stride`-th is kept; when they are too many, every other one of these goes."""
+        """Of all rows that ever came every `_stride`-th is kept; when they are too many, every other one of
+        these goes.
+        """
         picked = slice(-self._seen % self._stride, None, self._stride)
         self._seen += len(inputs)
         self._rows.append((inputs[picked].cpu(), outputs[picked].cpu()))

@@ -1,7 +1,8 @@
 """Merging: a removed channel's part in the next layers goes to the channel that is most like it.
 
-Zhang et al. 2019, "Exploiting Channel Similarity for Accelerating Deep Convolutional Neural Networks" (arXiv 1908.02620), describes no merge;
-W[:, r] += s W[:, j] for a removed channel j and its representative r is our choice.
+Zhang et al. 2019, "Exploiting Channel Similarity for Accelerating Deep Convolutional Neural Networks" (arXiv
+1908.02620), describes no merge; W[:, r] += s W[:, j] for a removed channel j and its representative r is our
+choice.
 """
 
 from __future__ import annotations
@@ -22,19 +23,24 @@ from prunus.plans.resolve import graph_for
 @door()
 @torch.no_grad()
 def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = None) -> nn.Module:
-    """A copy of the model in which whatever reads a removed channel reads its representative more instead; give it to `compact` with the same plan.
+    """A copy of the model in which whatever reads a removed channel reads its representative more instead;
+    give it to `compact` with the same plan.
 
-    Every axis that reads channels is changed, whichever layer it belongs to; what reads removed channels becomes zero.
+    Every axis that reads channels is changed, whichever layer it belongs to; what reads removed channels
+    becomes zero.
 
     Args:
         model: the model that the plan was made for; not changed.
         plan: what goes.
-        into: shape (num_channels,): the channel that each one goes into; of a removed one its representative must stay and be of the same group.
-            A channel whose entry is itself is removed without being merged.
-        scales: shape (num_channels,): how many times the representative makes up for the channel; None = once.
+        into: shape (num_channels,): the channel that each one goes into; of a removed one its representative
+            must stay and be of the same group. A channel whose entry is itself is removed without being
+            merged.
+        scales: shape (num_channels,): how many times the representative makes up for the channel; None =
+            once.
 
     Raises:
-        PlanError: the plan was made for another model, or a representative goes itself or is of another group.
+        PlanError: the plan was made for another model, or a representative goes itself or is of another
+            group.
     """
     model = unwrap(model)
     graph = graph_for(model, plan)
@@ -63,7 +69,9 @@ def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = No
 
 
 def _heirs(channels: Labels, lost: Labels, into: Labels) -> list[tuple[int, int]]:
-    """Every lost slot with the slot of its representative: the k-th slot of a channel goes to the k-th of the other."""
+    """Every lost slot with the slot of its representative: the k-th slot of a channel goes to the k-th of the
+    other.
+    """
     slots_of: dict[int, list[int]] = {}
     for slot, channel in enumerate(channels.tolist()):
         slots_of.setdefault(channel, []).append(slot)

@@ -1,7 +1,9 @@
 """What one layer after another gets and makes, without running the network from its beginning each time.
 
-Refitting asks a network for the inputs of every layer in turn, and what lies before that layer does not change any more. So a module's output is kept
-once it is final, and stands in for the module from then on: the work for all layers together grows like the network, not like its square.
+Refitting asks a network for the inputs of every layer in turn, and what lies before that layer does not
+change any more. So a module's output is kept
+once it is final, and stands in for the module from then on: the work for all layers together grows like the
+network, not like its square.
 """
 
 from __future__ import annotations
@@ -41,7 +43,8 @@ class Resumed:
     Between two calls only the layer that was asked for last and what runs after it may be changed.
 
     Args:
-        model: in the mode in which it is to be run; the forwards of its modules are replaced, so give it a copy of your own.
+        model: in the mode in which it is to be run; the forwards of its modules are replaced, so give it a
+            copy of your own.
         graph: of the model or of one that computes with the same modules.
         batch: any inputs; the network is run on them once, to count the calls of every module.
         most_bytes: memory for outputs.
@@ -60,7 +63,8 @@ class Resumed:
                 module.forward = self._standing_in(name, module.forward)
 
     def upto(self, name: str, number: int, batch: Inputs) -> tuple[Tensor, Tensor]:
-        """What a layer gets and makes on a batch, which is known by its number; the rest of the network is not run.
+        """What a layer gets and makes on a batch, which is known by its number; the rest of the network is
+        not run.
 
         Raises PlanError if the layer does not run on this batch.
         """
@@ -91,7 +95,9 @@ class Resumed:
         )
 
     def _standing_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
-        """A module's forward that is run once per batch; what follows may work in place, so a copy is handed out."""
+        """A module's forward that is run once per batch; what follows may work in place, so a copy is handed
+        out.
+        """
 
         def stand_in(*args: Any, **kwargs: Any) -> Any:
             final = self._kept[self._number].get(name)
@@ -150,8 +156,8 @@ def _calls(model: nn.Module, batch: Inputs) -> Counter[str]:
 def _users(graph: ChannelGraph) -> dict[str, frozenset[str]]:
     """Modules of which nothing but one tensor is seen outside -> the modules that look at it.
 
-    A module that hands features on by other ways than what it returns, through a hook or an attribute, has more, and cannot be stood in for; nor can
-    one that writes into what it was given.
+    A module that hands features on by other ways than what it returns, through a hook or an attribute, has
+    more, and cannot be stood in for; nor can one that writes into what it was given.
     """
     makers: dict[int, str] = {}
     escaped: dict[str, set[int]] = {}

@@ -1,9 +1,11 @@
-"""Refitting: the layers that read removed channels learn, in closed form, to make do with those that are left.
+"""Refitting: the layers that read removed channels learn, in closed form, to make do with those that are
+left.
 
-He, Zhang and Sun 2017, "Channel Pruning for Accelerating Very Deep Neural Networks" (arXiv 1707.06168), equation (2) for fixed channels: the inputs
-are those that a layer gets in the pruned network, the outputs those that it makes in the original, so that errors of earlier layers are made up for
-too. Our choice: an exact solution from streamed sums over far more places than the paper's ten per image, and a ridge that pulls towards the weights
-that were there, so that inputs which the calibration hardly moves keep them.
+He, Zhang and Sun 2017, "Channel Pruning for Accelerating Very Deep Neural Networks" (arXiv 1707.06168),
+equation (2) for fixed channels: the inputs are those that a layer gets in the pruned network, the outputs
+those that it makes in the original, so that errors of earlier layers are made up for too. Our choice: an
+exact solution from streamed sums over far more places than the paper's ten per image, and a ridge that pulls
+towards the weights that were there, so that inputs which the calibration hardly moves keep them.
 """
 
 from __future__ import annotations
@@ -47,16 +49,20 @@ def refit(
     ridge: float = RIDGE,
     on_step: Watcher = unwatched,
 ) -> nn.Module:
-    """A copy of the model whose layers that read removed channels are refitted without them; give it to `compact` with the same plan.
+    """A copy of the model whose layers that read removed channels are refitted without them; give it to
+    `compact` with the same plan.
 
-    Plain convolutions, transposed convolutions and linear layers are refitted, one after the other; layers of other kinds stay as they are. A shift
-    of the mean goes into the layer's bias, or into the batch norm behind it; where there is neither, none is fitted.
+    Plain convolutions, transposed convolutions and linear layers are refitted, one after the other; layers of
+    other kinds stay as they are. A shift of the mean goes into the layer's bias, or into the batch norm
+    behind it; where there is neither, none is fitted.
 
     Args:
         model: the model that the plan was made for; not changed.
         plan: what goes.
-        batches: calibration inputs, as the model takes them; read once per layer, so a list, or an object that gives the same again and again.
-        ridge: strength of the pull towards the old weights, relative to the mean variance of the inputs; infinite = the means alone are made up for.
+        batches: calibration inputs, as the model takes them; read once per layer, so a list, or an object
+            that gives the same again and again.
+        ridge: strength of the pull towards the old weights, relative to the mean variance of the inputs;
+            infinite = the means alone are made up for.
         on_step: called with (layers done, layers in all).
 
     Raises:
@@ -83,7 +89,9 @@ def refit(
 def restore_means(
     model: nn.Module, plan: Plan, batches: Iterable[Inputs], *, on_step: Watcher = unwatched
 ) -> nn.Module:
-    """Like `refit`, but the weights stay: what removed channels added on average goes into biases or batch norms."""
+    """Like `refit`, but the weights stay: what removed channels added on average goes into biases or batch
+    norms.
+    """
     return refit(model, plan, batches, ridge=math.inf, on_step=on_step)
 
 
@@ -101,7 +109,9 @@ def _gather(
     batches: Iterable[Inputs],
     ridge: float,
 ) -> list[Fit]:
-    """Samples of a layer's inputs in the masked model and its outputs in the original, one fit per group of the convolution."""
+    """Samples of a layer's inputs in the masked model and its outputs in the original, one fit per group of
+    the convolution.
+    """
     original, masked = pair
     axis, generator = channel_axis(layer), torch.Generator().manual_seed(0)
     parts = reader.parts(removed)

@@ -60,9 +60,11 @@ def load(
     """Load a data set.
 
     Args:
-        name: one of `names()`, or the path of a folder of images by class, or of idx files (also relative to `root`).
+        name: one of `names()`, or the path of a folder of images by class, or of idx files (also relative to
+            `root`).
         root: where its files are looked for, and downloaded to; None = `default_root()`.
-        download: fetch the published files when they are absent; each is checked against its published checksum.
+        download: fetch the published files when they are absent; each is checked against its published
+            checksum.
         image_size: for an image folder, the side of the images [pixels]; None = the size of the first one.
         workers: threads that read the images of a folder beside this one.
         progress: called with (what, done, total): bytes of a download, images of a folder.

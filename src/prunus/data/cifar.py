@@ -1,4 +1,6 @@
-"""CIFAR-10 and CIFAR-100 from their binary version: records of label bytes and 3 x 32 x 32 pixel bytes, no pickle."""
+"""CIFAR-10 and CIFAR-100 from their binary version: records of label bytes and 3 x 32 x 32 pixel bytes, no
+pickle.
+"""
 
 from __future__ import annotations
 
@@ -104,7 +106,8 @@ def load_cifar(
     """Read a CIFAR set from below `root`, or download it to `root / source.folder`.
 
     Raises:
-        DataError: not there and not to be downloaded, a failed download, or a damaged file (named, with the sizes).
+        DataError: not there and not to be downloaded, a failed download, or a damaged file (named, with the
+            sizes).
     """
     root = as_path(root)
     folder = find(source, root)
@@ -134,8 +137,10 @@ def find(source: CifarSource, root: AnyPath) -> Path | None:
 def extract(archive: AnyPath, folder: AnyPath, source: CifarSource) -> None:
     """Take exactly the files of the set out of an archive, each in its place only when it is whole.
 
-    Entries are looked up by their exact name, must be plain files of the known size, once each, and are copied piece by piece: an archive with
-    other names, links, sizes or holes cannot write anywhere else, and one that unpacks to more than twice the set is given up.
+    Entries are looked up by their exact name, must be plain files of the known size, once each, and are
+    copied piece by piece: an archive with
+    other names, links, sizes or holes cannot write anywhere else, and one that unpacks to more than twice the
+    set is given up.
 
     Raises DataError for such an archive, a damaged one, and a folder that cannot be written.
     """

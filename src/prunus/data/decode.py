@@ -1,7 +1,8 @@
-"""Pictures from files by Pillow: of seven formats, never more pixels than a limit says, and whatever goes wrong is an error that names the file.
+"""Pictures from files by Pillow: of seven formats, never more pixels than a limit says, and whatever goes
+wrong is an error that names the file.
 
-Pillow has a limit of its own, which is one setting for the whole process and a warning before it is an error. It is obeyed where it is the lower
-one, and never changed.
+Pillow has a limit of its own, which is one setting for the whole process and a warning before it is an error.
+It is obeyed where it is the lower one, and never changed.
 """
 
 from __future__ import annotations
@@ -39,16 +40,19 @@ _ORIENTATION = 0x0112
 
 @contextmanager
 def opened(path: Path, most: int | None = None, what: str = "picture") -> Iterator[Image]:
-    """A picture whose header has been read; it is decoded when its pixels are asked for. Only its first frame counts.
+    """A picture whose header has been read; it is decoded when its pixels are asked for. Only its first frame
+    counts.
 
     Args:
         path: the file.
-        most: pixels that it may have; None = `limits.PIXELS`, or Pillow's own `MAX_IMAGE_PIXELS` where that is lower.
+        most: pixels that it may have; None = `limits.PIXELS`, or Pillow's own `MAX_IMAGE_PIXELS` where that
+            is lower.
         what: what errors call it.
 
     Raises:
         MissingExtraError: Pillow is not installed.
-        DataError: no such file, no picture, one of more than 8 bits or of too many pixels, or one that cannot be decoded, inside the `with` too.
+        DataError: no such file, no picture, one of more than 8 bits or of too many pixels, or one that cannot
+            be decoded, inside the `with` too.
     """
     pillow = need_pillow()
     limit = min(limits.PIXELS, pillow.Image.MAX_IMAGE_PIXELS or limits.PIXELS) if most is None else most

@@ -25,7 +25,8 @@ TIMEOUT = 60.0  # seconds without a byte
 def fetch(url: str, target: AnyPath, md5: str, progress: Progress | None = None) -> None:
     """Download `url` to `target`.
 
-    The bytes go to a temporary file beside the target, which takes the target's name only when length and checksum are
+    The bytes go to a temporary file beside the target, which takes the target's name only when length and
+    checksum are
     right: an interrupted or failed download leaves nothing behind, and whatever lay at the target stays.
 
     Args:
@@ -35,8 +36,8 @@ def fetch(url: str, target: AnyPath, md5: str, progress: Progress | None = None)
         progress: called after every chunk with (file name, bytes read, total bytes or None).
 
     Raises:
-        DataError: the server cannot be reached, refuses, or is slower than `limits.PACE` for long; the body is cut short, longer than
-            announced or than `limits.DOWNLOAD_BYTES`; or the checksum differs.
+        DataError: the server cannot be reached, refuses, or is slower than `limits.PACE` for long; the body
+            is cut short, longer than announced or than `limits.DOWNLOAD_BYTES`; or the checksum differs.
     """
     target = as_path(target)
     try:

@@ -1,4 +1,6 @@
-"""Image folders: one sub-folder per class, read whole and brought to one size. Needs Pillow, the extra "images"."""
+"""Image folders: one sub-folder per class, read whole and brought to one size. Needs Pillow, the extra
+"images".
+"""
 
 from __future__ import annotations
 
@@ -30,11 +32,13 @@ TEST_SHARE = 0.2  # held out of a folder that has no test part
 def load_folder(
     root: AnyPath, image_size: int | None = None, progress: Progress | None = None, workers: int = 0
 ) -> ImageData:
-    """Read `root/train/CLASS/*`, `root/test/CLASS/*` and, for validation, `root/val/CLASS/*`; or `root/CLASS/*`.
+    """Read `root/train/CLASS/*`, `root/test/CLASS/*` and, for validation, `root/val/CLASS/*`; or
+    `root/CLASS/*`.
 
-    Without `test` the validation images are the test; without both a fifth of every class is held out to test on. Classes are the names of the
-    sub-folders of the training part, sorted. Every image is turned as its camera says, scaled so that it just covers the wanted size, and cropped
-    at the centre. The planes are one (grey) if all images are grey, else three.
+    Without `test` the validation images are the test; without both a fifth of every class is held out to test
+    on. Classes are the names of the sub-folders of the training part, sorted. Every image is turned as its
+    camera says, scaled so that it just covers the wanted size, and cropped at the centre. The planes are one
+    (grey) if all images are grey, else three.
 
     Args:
         root: the folder.
@@ -44,8 +48,8 @@ def load_folder(
 
     Raises:
         MissingExtraError: Pillow is not installed.
-        DataError: no such folder, no classes, an empty class, a test class without training images, an unreadable image or one of too many
-            pixels (named), or more bytes in all than `limits.MEMORY`.
+        DataError: no such folder, no classes, an empty class, a test class without training images, an
+            unreadable image or one of too many pixels (named), or more bytes in all than `limits.MEMORY`.
     """
     need_pillow()
     root = as_folder(root)
@@ -150,7 +154,9 @@ def _each(paths: Sequence[Path], read: Callable[[Path], np.ndarray], workers: in
 
 
 def _room(count: int, planes: int, height: int, width: int) -> np.ndarray:
-    """Memory for images, uint8 (count, planes, height, width). Raises DataError where they need more than the limit, or than there is."""
+    """Memory for images, uint8 (count, planes, height, width). Raises DataError where they need more than the
+    limit, or than there is.
+    """
     needed = count * planes * height * width
     what = f"{count:,} images of {planes} x {height:,} x {width:,} pixels need {limits.in_words(needed)} of memory"
     if needed > limits.MEMORY:

@@ -91,7 +91,8 @@ def load_idx(
     """Read a set in MNIST's format from below `root`, or download it to `root / source.name`.
 
     Raises:
-        DataError: not there and not to be downloaded, a failed download, or a damaged file (named, with the sizes).
+        DataError: not there and not to be downloaded, a failed download, or a damaged file (named, with the
+            sizes).
     """
     root = as_path(root)
     files = find(source, root)
@@ -131,10 +132,12 @@ def is_idx_folder(root: AnyPath) -> bool:
 
 
 def load_idx_folder(root: AnyPath) -> ImageData:
-    """Read a set of one's own from a folder of idx files: `train-images-idx3-ubyte`, `train-labels-idx1-ubyte`, and `t10k` or `test` likewise.
+    """Read a set of one's own from a folder of idx files: `train-images-idx3-ubyte`,
+    `train-labels-idx1-ubyte`, and `t10k` or `test` likewise.
 
-    Names may begin with the name of the set (`emnist-letters-train-…`), and files may be gzipped. Classes are numbered from 0 to the highest label;
-    mean and deviation are those of the training images. Without test files a fifth of every class is held out.
+    Names may begin with the name of the set (`emnist-letters-train-…`), and files may be gzipped. Classes are
+    numbered from 0 to the highest label; mean and deviation are those of the training images. Without test
+    files a fifth of every class is held out.
 
     Raises DataError for damaged files, test images of another size, or files of two sets.
     """
@@ -153,7 +156,9 @@ def load_idx_folder(root: AnyPath) -> ImageData:
 
 
 def _files_in(root: Path) -> dict[tuple[str, str], Path]:
-    """The idx files of a folder by part ("train" or "test") and kind ("images" or "labels"); raises DataError where there are two of one."""
+    """The idx files of a folder by part ("train" or "test") and kind ("images" or "labels"); raises DataError
+    where there are two of one.
+    """
     found: dict[tuple[str, str], Path] = {}
     for path in listed(root):
         match = _FILE.fullmatch(path.name)
@@ -171,7 +176,8 @@ def _files_in(root: Path) -> dict[tuple[str, str], Path]:
 def read_idx(path: AnyPath) -> Tensor:
     """Read one idx file of unsigned bytes, gzipped or not, into a uint8 tensor of the shape that it states.
 
-    No more is unpacked than the header states, and nothing where it states more than the file can hold, or than `limits.IDX_BYTES`.
+    No more is unpacked than the header states, and nothing where it states more than the file can hold, or
+    than `limits.IDX_BYTES`.
 
     Raises:
         DataError: not an idx file, a damaged one, or its size is not the one that its header states.

@@ -1,4 +1,6 @@
-"""Arrays in `.npz` files: what they are of is told by their names, and what they cost by their headers, before any of them is read."""
+"""Arrays in `.npz` files: what they are of is told by their names, and what they cost by their headers,
+before any of them is read.
+"""
 
 from __future__ import annotations
 
@@ -63,11 +65,13 @@ class _Header:
 
 
 def read_npz(path: AnyPath) -> dict[Part, Arrays]:
-    """Read the samples of a file that `numpy.savez` or `numpy.savez_compressed` wrote, nothing of which is ever unpickled.
+    """Read the samples of a file that `numpy.savez` or `numpy.savez_compressed` wrote, nothing of which is
+    ever unpickled.
 
-    Arrays are known by their names: `train_inputs` and `train_targets`, and the same with `test` and `val`; or `inputs` and `targets` alone, which
-    are then all to train on. For `inputs` may stand `x`, `images`, `data` or `signals`, for `targets` `y`, `labels` or `masks`, and the part may also
-    come last, as in `x_train`. Other arrays are left alone.
+    Arrays are known by their names: `train_inputs` and `train_targets`, and the same with `test` and `val`;
+    or `inputs` and `targets` alone, which
+    are then all to train on. For `inputs` may stand `x`, `images`, `data` or `signals`, for `targets` `y`,
+    `labels` or `masks`, and the part may also come last, as in `x_train`. Other arrays are left alone.
 
     Args:
         path: the file.
@@ -76,8 +80,9 @@ def read_npz(path: AnyPath) -> dict[Part, Arrays]:
         "train", and "validation" and "test" where the file has them.
 
     Raises:
-        DataError: no such file, a damaged one, arrays that are missing, twice there, of objects or texts, of other lengths, empty, or not finite, or
-            more than `limits.MEMORY` in all; the text names file and array.
+        DataError: no such file, a damaged one, arrays that are missing, twice there, of objects or texts, of
+            other lengths, empty, or not finite, or more than `limits.MEMORY` in all; the text names file and
+            array.
     """
     file = as_file(path)
     with _opened(file) as archive:

@@ -1,4 +1,6 @@
-"""Paths as users give them, texts or path objects, and what is said of those that are not what they should be."""
+"""Paths as users give them, texts or path objects, and what is said of those that are not what they should
+be.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ def as_path(path: AnyPath) -> Path:
 
 
 def shown(path: AnyPath) -> str:
-    """A path as one line that any terminal can print: line breaks, control characters and broken text are written as escapes."""
+    """A path as one line that any terminal can print: line breaks, control characters and broken text are
+    written as escapes.
+    """
     text = os.fspath(path)
     return "".join(
         c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text
@@ -40,7 +44,9 @@ def as_folder(path: AnyPath) -> Path:
 
 
 def as_file(path: AnyPath, what: str = "file") -> Path:
-    """A regular file that is there. Raises DataError for none, for a folder, a pipe or a device, and for a link to itself."""
+    """A regular file that is there. Raises DataError for none, for a folder, a pipe or a device, and for a
+    link to itself.
+    """
     file = as_path(path)
     if is_folder(file):
         raise DataError(f"{shown(file)} is a folder; a file is needed.")
@@ -64,7 +70,9 @@ def listed(folder: Path) -> list[Path]:
 
 
 def files_below(folder: Path) -> list[Path]:
-    """All files below a folder, links to folders not followed, in the order of the paths. Raises DataError where a folder cannot be listed."""
+    """All files below a folder, links to folders not followed, in the order of the paths. Raises DataError
+    where a folder cannot be listed.
+    """
 
     def refuse(error: OSError) -> None:
         raise DataError(
@@ -99,7 +107,9 @@ def _asked(path: Path, question: Callable[[Path], bool]) -> bool:
 
 
 def parts_of(root: Path) -> tuple[Path | None, Path | None]:
-    """The folders of a set that is to be tested on, and to be chosen by; what is for validation is the test where there is no other."""
+    """The folders of a set that is to be tested on, and to be chosen by; what is for validation is the test
+    where there is no other.
+    """
     test = next((root / name for name in TEST_FOLDERS if is_folder(root / name)), None)
     held = next((root / name for name in VALIDATION_FOLDERS if is_folder(root / name)), None)
     return (test, held) if test is not None else (held, None)

@@ -30,7 +30,8 @@ class PictureSet:
         classes: how many; 2 for binary masks.
         mean: mean of every plane over the training pictures, in units of 0..1.
         std: standard deviation likewise.
-        validation: pictures with masks to choose by, where the set has some of its own; `hold_out` gives some otherwise.
+        validation: pictures with masks to choose by, where the set has some of its own; `hold_out` gives some
+            otherwise.
     """
 
     name: str
@@ -59,9 +60,11 @@ def is_picture_set(root: AnyPath) -> bool:
 
 
 def load_pictures(root: AnyPath, seed: int = 0, block: int = 1, ignore: int = IGNORED) -> PictureSet:
-    """Read `root/train`, `root/test` and, for validation, `root/val`, each as `prunus.data.pictures.examples` reads it.
+    """Read `root/train`, `root/test` and, for validation, `root/val`, each as `prunus.data.pictures.examples`
+    reads it.
 
-    Without `test` the validation pictures are the test; without both, or without `train`, a fifth is held out to test on.
+    Without `test` the validation pictures are the test; without both, or without `train`, a fifth is held out
+    to test on.
 
     Args:
         root: the folder.
@@ -69,7 +72,8 @@ def load_pictures(root: AnyPath, seed: int = 0, block: int = 1, ignore: int = IG
         ignore: the label of mask pixels that count for nothing, see `examples`.
 
     Raises:
-        DataError: whatever `examples` and `hold_out` raise, pictures of different planes, or masks of one class.
+        DataError: whatever `examples` and `hold_out` raise, pictures of different planes, or masks of one
+            class.
         MissingExtraError: the library that reads them is not installed.
     """
     root = as_folder(root)
@@ -91,8 +95,10 @@ def hold_out(
 ) -> tuple[list[Example], list[Example]]:
     """Split pictures into (kept, held out).
 
-    Tiles of one large picture look like their neighbours: with tiles drawn one by one a network would be judged on streets that it has seen half of.
-    With `block` above 1, tiles whose names end in row and column, such as `town_3_12`, are held out in squares of so many by so many.
+    Tiles of one large picture look like their neighbours: with tiles drawn one by one a network would be
+    judged on streets that it has seen half of.
+    With `block` above 1, tiles whose names end in row and column, such as `town_3_12`, are held out in
+    squares of so many by so many.
 
     Args:
         examples: the pictures.
@@ -127,7 +133,8 @@ def hold_out(
 
 
 def statistics(examples: Sequence[Example]) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Mean and standard deviation of every plane over all pictures, in units of 0..1; of pictures beyond `MIDDLE` pixels a side over their middle.
+    """Mean and standard deviation of every plane over all pictures, in units of 0..1; of pictures beyond
+    `MIDDLE` pixels a side over their middle.
 
     Raises DataError for pictures with other planes than the first.
     """

@@ -62,7 +62,8 @@ class Raster:
 
     Raises:
         MissingExtraError: rasterio is not installed.
-        DataError: no readable raster, one of other than 8 bits, or one beyond the limits; at `read` too, which may find what is damaged first.
+        DataError: no readable raster, one of other than 8 bits, or one beyond the limits; at `read` too,
+            which may find what is damaged first.
     """
 
     def __init__(self, path: AnyPath) -> None:
@@ -103,7 +104,9 @@ class Raster:
 
 @contextmanager
 def opened_raster(path: Path) -> Iterator[Any]:
-    """A TIFF, opened by rasterio. Raises MissingExtraError without rasterio, DataError for whatever goes wrong with the file inside the `with`."""
+    """A TIFF, opened by rasterio. Raises MissingExtraError without rasterio, DataError for whatever goes
+    wrong with the file inside the `with`.
+    """
     rasterio = need_rasterio()
     try:
         with warnings.catch_warnings():
@@ -150,7 +153,8 @@ def open_picture(path: AnyPath, grey: bool = False) -> Picture:
 
     Args:
         path: the file.
-        grey: it is a mask, one plane of class indices; the indices count where it has a palette, and colours are refused.
+        grey: it is a mask, one plane of class indices; the indices count where it has a palette, and colours
+            are refused.
 
     Raises:
         MissingExtraError: the library that reads it is not installed.
@@ -187,16 +191,18 @@ def _one_plane(path: Path, image: Image) -> Image:
 
 
 def examples(root: AnyPath, *, masks: bool = True, ignore: int = IGNORED) -> list[Example]:
-    """Pictures and masks below a folder: `images/` beside `masks/` (or `gt/`, as in Inria; `image/` beside `label/`, as in AIRS), matched by name.
+    """Pictures and masks below a folder: `images/` beside `masks/` (or `gt/`, as in Inria; `image/` beside
+    `label/`, as in AIRS), matched by name.
 
     Args:
         root: the folder, such as `AerialImageDataset/train` or `airs/train`.
         masks: whether they are needed.
-        ignore: the label of mask pixels that count for nothing, in training and in metrics; they are read as `IGNORED`.
+        ignore: the label of mask pixels that count for nothing, in training and in metrics; they are read as
+            `IGNORED`.
 
     Raises:
-        DataError: a label beyond 0 to 255, no such folders, no pictures, a picture without its mask, or of another size, or more bytes in all than
-            `limits.MEMORY`.
+        DataError: a label beyond 0 to 255, no such folders, no pictures, a picture without its mask, or of
+            another size, or more bytes in all than `limits.MEMORY`.
     """
     root = as_folder(root)
     if not 0 <= ignore <= IGNORED:
@@ -255,7 +261,8 @@ def _example(path: Path, mask: Path | None, ignore: int) -> Example:
 def mask_of(picture: Picture, ignore: int = IGNORED) -> Picture:
     """A mask's classes, and `IGNORED` for the label to ignore.
 
-    Unless another label than 255 is ignored, a mask of 0 and 255 alone is binary, as these are stored, and 255 is class 1.
+    Unless another label than 255 is ignored, a mask of 0 and 255 alone is binary, as these are stored, and
+    255 is class 1.
     """
     if ignore != IGNORED:
         return _Known(picture, ignore)

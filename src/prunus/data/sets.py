@@ -77,7 +77,8 @@ class ImageData:
         return channels, height, width
 
     def hold_out(self, fraction: float = 0.1, seed: int = 0) -> tuple[Split, Split]:
-        """Split the training samples into (train, validation), the same share of every class; a set with validation samples gives all and these.
+        """Split the training samples into (train, validation), the same share of every class; a set with
+        validation samples gives all and these.
 
         Args:
             fraction: share held out, in (0, 1).
@@ -118,7 +119,9 @@ def statistics(images: Tensor) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
 
 def histograms(images: Tensor) -> Tensor:
-    """How often every byte occurs in each plane of (N, C, H, W) uint8 images, (C, 256); exact, and needs no float copy of the images."""
+    """How often every byte occurs in each plane of (N, C, H, W) uint8 images, (C, 256); exact, and needs no
+    float copy of the images.
+    """
     return torch.stack(
         [torch.bincount(images[:, plane].flatten(), minlength=256) for plane in range(images.shape[1])]
     )

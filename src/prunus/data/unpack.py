@@ -1,4 +1,6 @@
-"""Files that may be gzipped, read piece by piece: never more than is asked for, whatever a file of some kilobytes unpacks to."""
+"""Files that may be gzipped, read piece by piece: never more than is asked for, whatever a file of some
+kilobytes unpacks to.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,8 @@ RATIO = 1032  # bytes that deflate makes of one at most
 def unpacked(path: Path) -> Iterator[tuple[BinaryIO, int]]:
     """The bytes of a file, unpacked where it is gzipped, and how many there can be at most.
 
-    Raises DataError, inside the `with` too, for whatever cannot be read: damaged, cut short, a wrong checksum, no room in memory.
+    Raises DataError, inside the `with` too, for whatever cannot be read: damaged, cut short, a wrong
+    checksum, no room in memory.
     """
     as_file(path)
     try:
@@ -42,7 +45,9 @@ def unpacked(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
 
 def take(stream: BinaryIO, size: int) -> bytearray:
-    """The next `size` bytes, or as many as there are; memory grows with what is there, not with what was promised."""
+    """The next `size` bytes, or as many as there are; memory grows with what is there, not with what was
+    promised.
+    """
     content = bytearray()
     while len(content) < size and (piece := stream.read(min(CHUNK, size - len(content)))):
         content += piece
@@ -50,7 +55,8 @@ def take(stream: BinaryIO, size: int) -> bytearray:
 
 
 class Counted:
-    """A stream for `tarfile` that goes forward only, refuses to be read in large pieces and ends with an error after so many bytes.
+    """A stream for `tarfile` that goes forward only, refuses to be read in large pieces and ends with an
+    error after so many bytes.
 
     An archive's entries say how long names and attributes are, and `tarfile` reads them at once.
     """

@@ -12,7 +12,8 @@ from prunus.errors import ConfigError
 
 
 class FileNetwork(nn.Module):
-    """An ONNX file in ONNX Runtime, called like the model that it was exported from; batches of any size go through in those of the file.
+    """An ONNX file in ONNX Runtime, called like the model that it was exported from; batches of any size go
+    through in those of the file.
 
     Args:
         path: a file with one input and one output, both with the samples first.

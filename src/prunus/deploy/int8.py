@@ -1,8 +1,8 @@
 """Post-training quantisation of an ONNX file to 8 bits, and the layers that had better stay in float.
 
-Ranges of activations are seen on calibration inputs, weights get one scale per output channel, and no training is needed (Jacob et al. 2018,
-arXiv 1712.05877, section 3; Krishnamoorthi 2018, arXiv 1806.08342). Where that costs more than a tolerance, the layers that add most noise stay in
-float.
+Ranges of activations are seen on calibration inputs, weights get one scale per output channel, and no
+training is needed (Jacob et al. 2018, arXiv 1712.05877, section 3; Krishnamoorthi 2018, arXiv 1806.08342).
+Where that costs more than a tolerance, the layers that add most noise stay in float.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ class Int8Check:
         bytes: of the file.
         weight_bytes: of the numbers stored in it, scales and zero points among them.
         weight_bits: 8; 7 where the processor that it was made on saturates with 8.
-        quantised: layers (convolutions and matrix products) with 8-bit weights, in the order of the graph; none if all were to stay in float.
+        quantised: layers (convolutions and matrix products) with 8-bit weights, in the order of the graph;
+            none if all were to stay in float.
         kept_float: the other layers.
-        noise: root mean square of the difference of the outputs, relative to that of the float file's outputs, on calibration inputs.
+        noise: root mean square of the difference of the outputs, relative to that of the float file's
+            outputs, on calibration inputs.
     """
 
     path: Path
@@ -97,7 +99,9 @@ class Int8Search:
 
 
 def layers(source: Path | str) -> tuple[str, ...]:
-    """The layers of a float file that can be quantised, in the order of the graph; arguments and errors as for `quantise`."""
+    """The layers of a float file that can be quantised, in the order of the graph; arguments and errors as
+    for `quantise`.
+    """
     _require()
     with tempfile.TemporaryDirectory() as folder:
         return tuple(qdq.layers_of(Path(source), Path(folder)))
@@ -116,15 +120,18 @@ def quantise(
     Args:
         source: a float file with one input, as `prunus.deploy.onnx.export` writes it.
         target: where to write; an existing file is replaced.
-        calibration: batches of real, normalised inputs, a few hundred in all; such as `prunus.training.Calibration`.
+        calibration: batches of real, normalised inputs, a few hundred in all; such as
+            `prunus.training.Calibration`.
         keep_float: names or glob patterns of layers (see `layers`) that stay in float.
-        weight_bits: 8 or 7 for weights that no processor saturates with; None takes 7 only if this processor needs it.
+        weight_bits: 8 or 7 for weights that no processor saturates with; None takes 7 only if this processor
+            needs it.
 
     Raises:
         MissingExtraError: the extra `onnx` is not installed.
         FileFormatError: the source cannot be read.
         DataError: there are no calibration inputs.
-        ConfigError: a pattern matches no layer, the file is quantised already, has several inputs, or other bits are asked for.
+        ConfigError: a pattern matches no layer, the file is quantised already, has several inputs, or other
+            bits are asked for.
         PrunusError: ONNX Runtime cannot quantise the file; what it says.
     """
     with _opened(source, target, calibration, weight_bits) as made:
@@ -144,21 +151,23 @@ def quantise_within(
 ) -> Int8Search:
     """Quantise as many layers as held-out samples allow.
 
-    If the file with all layers in 8 bits loses too much, every layer is quantised alone, and the noise that this brings to the outputs gives their
-    order. The fewest of the most sensitive that must stay in float are found by bisection, more in float being taken to lose less. All layers in
-    float lose nothing and need no trial.
+    If the file with all layers in 8 bits loses too much, every layer is quantised alone, and the noise that
+    this brings to the outputs gives their order. The fewest of the most sensitive that must stay in float are
+    found by bisection, more in float being taken to lose less. All layers in float lose nothing and need no
+    trial.
 
     Args:
         source, target, calibration, weight_bits: as for `quantise`.
-        evaluate: file -> the points of every held-out sample, shape (samples,), higher is better: 100 for every sample told right, say; or
-            `prunus.planning.tolerance.Rows`, where the metric is no mean.
+        evaluate: file -> the points of every held-out sample, shape (samples,), higher is better: 100 for
+            every sample told right, say; or `prunus.planning.tolerance.Rows`, where the metric is no mean.
         tolerance: points that may be lost.
-        confidence: that the loss on samples like the held-out ones is within the tolerance, in [0.5, 1); see `prunus.planning.tolerance.judged`.
+        confidence: that the loss on samples like the held-out ones is within the tolerance, in [0.5, 1); see
+            `prunus.planning.tolerance.judged`.
         watch: told about progress.
 
     Raises:
-        TargetError: numbers out of range, points that are not numbers or of different shapes, too few samples for the tolerance, or no layer can be
-            quantised within it; then there is no file.
+        TargetError: numbers out of range, points that are not numbers or of different shapes, too few samples
+            for the tolerance, or no layer can be quantised within it; then there is no file.
         And what `quantise` raises.
     """
     bounds.check(tolerance, confidence)

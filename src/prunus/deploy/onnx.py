@@ -72,21 +72,23 @@ def export(
 
     Weights of more than 2 GB, which no such file can hold, lie in a second file beside it: `model.onnx.data`.
 
-    The file appears under its name only when the check has passed. The batch axis is static unless asked otherwise:
-    a static batch lets runtimes choose faster kernels, and says so in the file.
+    The file appears under its name only when the check has passed. The batch axis is static unless asked
+    otherwise: a static batch lets runtimes choose faster kernels, and says so in the file.
 
     Args:
         model: on the CPU; its train/eval modes are restored.
-        example_inputs: a tensor, a tuple of positional or a dictionary of keyword arguments, real inputs if possible.
+        example_inputs: a tensor, a tuple of positional or a dictionary of keyword arguments, real inputs if
+            possible.
         path: where to write; an existing file is replaced.
         dynamic_batch: let the first axis of every input tensor vary.
         tolerance: largest `relative` difference accepted.
         sheet: what the file says of its classes and of the normalisation of its inputs, in its metadata.
-        takes_pixels: put that normalisation into the file: it takes pixels from 0 to 255 then, as floating-point numbers. The example inputs are
-            normalised ones all the same, in one tensor.
+        takes_pixels: put that normalisation into the file: it takes pixels from 0 to 255 then, as
+            floating-point numbers. The example inputs are normalised ones all the same, in one tensor.
 
     Raises:
-        ConfigError: pixels are to be taken, and the sheet says no normalisation, or the model has several inputs.
+        ConfigError: pixels are to be taken, and the sheet says no normalisation, or the model has several
+            inputs.
         MissingExtraError: the extra `onnx` is not installed.
         VerifyError: the exported file computes something else.
         PrunusError: the exporter cannot express this model.
@@ -123,7 +125,9 @@ def export(
 
 
 def _put_all(draft: Path, path: Path) -> None:
-    """Give a file its place, and its weights theirs where they lie in a file of their own: no file ever lies beside the weights of another."""
+    """Give a file its place, and its weights theirs where they lie in a file of their own: no file ever lies
+    beside the weights of another.
+    """
     weights = path.with_name(f"{path.name}.data")
     own = draft.with_name(weights.name)
     if own.exists():
@@ -157,7 +161,9 @@ def runner(path: Path | str, *, threads: int = 1) -> Callable[[Inputs], list[Any
 
 
 def feeds(names: Sequence[str], example_inputs: Inputs) -> dict[str, Any]:
-    """The inputs of a file by these names, as NumPy arrays: tensors in the order in which the exporter flattened them."""
+    """The inputs of a file by these names, as NumPy arrays: tensors in the order in which the exporter
+    flattened them.
+    """
     args, kwargs = split(example_inputs)
     values = tensors((args, kwargs))
     if len(names) != len(values):
@@ -199,9 +205,11 @@ def write(
     properties: Mapping[str, str] | None = None,
     outputs: Sequence[str] = (),
 ) -> int:
-    """Run the exporter, without any check, and return the opset that it chose; `translations` say what becomes of operators that it does not know.
+    """Run the exporter, without any check, and return the opset that it chose; `translations` say what
+    becomes of operators that it does not know.
 
-    `properties` are the file's metadata (those of the model, if none are given), and `outputs` the names of its outputs.
+    `properties` are the file's metadata (those of the model, if none are given), and `outputs` the names of
+    its outputs.
 
     Raises PrunusError if it cannot express the model.
     """
@@ -283,7 +291,8 @@ def check_each(
 
     `together`: for all of them in one call as well, if the file takes that.
 
-    Raises VerifyError, and leaves what was there before, if they differ by more than `tolerance` of the largest output.
+    Raises VerifyError, and leaves what was there before, if they differ by more than `tolerance` of the
+    largest output.
     """
     run = runner(draft)
     batches = [x[None] for x in inputs] + ([inputs] if together else [])
@@ -340,7 +349,9 @@ def _importable(name: str) -> bool:
 
 @contextlib.contextmanager
 def silenced() -> Iterator[None]:
-    """The exporter narrates on stdout, in warnings and in its loggers; what matters comes back as an exception."""
+    """The exporter narrates on stdout, in warnings and in its loggers; what matters comes back as an
+    exception.
+    """
     before = logging.root.manager.disable
     with (
         warnings.catch_warnings(),

@@ -19,7 +19,8 @@ def told_right(path: Path | str, split: Split, normalise: Normalise, *, threads:
     """Which samples a classifier in a file tells right, (samples,) bool.
 
     Args:
-        path: a file with one input, images (batch, C, H, W), that gives logits (batch, classes); with a batch of its own, or any.
+        path: a file with one input, images (batch, C, H, W), that gives logits (batch, classes); with a batch
+            of its own, or any.
         split: the samples.
         normalise: (mean, std) of every plane, in units of 0..1.
         threads: of ONNX Runtime.

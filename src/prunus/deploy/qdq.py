@@ -1,7 +1,10 @@
-"""ONNX Runtime's static quantiser at arm's length: a file is prepared and calibrated once, and quantised as often as wanted.
+"""ONNX Runtime's static quantiser at arm's length: a file is prepared and calibrated once, and quantised as
+often as wanted.
 
-Written are QDQ files: ordinary ONNX operators between QuantizeLinear and DequantizeLinear, which runtimes fuse into 8-bit kernels. Activations are
-unsigned with a zero point, so that behind a rectifier no code is wasted on numbers below zero; weights are signed, with one scale per output channel.
+Written are QDQ files: ordinary ONNX operators between QuantizeLinear and DequantizeLinear, which runtimes
+fuse into 8-bit kernels. Activations are
+unsigned with a zero point, so that behind a rectifier no code is wasted on numbers below zero; weights are
+signed, with one scale per output channel.
 """
 
 from __future__ import annotations
@@ -24,7 +27,8 @@ from prunus.deploy.onnx import first_cause, session, silenced
 from prunus.errors import ConfigError, DataError, FileFormatError, PrunusError
 
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
-# What may lie between two layers without a conversion to float and back. Norms and softmax stay in float: they are cheap, and lose most.
+# What may lie between two layers without a conversion to float and back. Norms and softmax stay in float:
+# they are cheap, and lose most.
 BETWEEN = (
     "Add", "Mul", "Relu", "Clip", "LeakyRelu", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Split", "Slice", "Pad", "Resize",
     "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten",
@@ -58,7 +62,8 @@ def calibrated(source: Path, calibration: Iterable[Tensor], folder: Path) -> Cal
 
     Args:
         source: a file with one input.
-        calibration: batches of inputs; for a file with a fixed batch they are cut to it, and what is left over is not used.
+        calibration: batches of inputs; for a file with a fixed batch they are cut to it, and what is left
+            over is not used.
         folder: for drafts.
 
     Raises:
@@ -127,7 +132,9 @@ def layers_in_int8(model: Any, ready: Calibrated) -> tuple[str, ...]:
 
 
 def noise(file: Path, ready: Calibrated) -> float:
-    """Root mean square of what a file's outputs differ by from the float file's, divided by that of these; on calibration inputs."""
+    """Root mean square of what a file's outputs differ by from the float file's, divided by that of these; on
+    calibration inputs.
+    """
     opened = session(file, threads=1)
     lost = total = 0.0
     for feed, expected in zip(ready.inputs, ready.outputs):
@@ -140,7 +147,8 @@ def noise(file: Path, ready: Calibrated) -> float:
 def weight_bits() -> int:
     """8, or 7 where this processor's 8-bit kernels saturate.
 
-    x86 without VNNI adds pairs of products in 16 bits (vpmaddubsw): 255 × 127 twice is more than these hold, 255 × 64 twice is not.
+    x86 without VNNI adds pairs of products in 16 bits (vpmaddubsw): 255 × 127 twice is more than these hold,
+    255 × 64 twice is not.
     """
     x86 = platform.machine().lower() in ("x86_64", "amd64", "i386", "i686")
     return 7 if x86 and _NO_SATURATION.isdisjoint(processor()[1]) else 8
@@ -221,7 +229,9 @@ def _cut(opened: Any, calibration: Iterable[Tensor]) -> Iterator[dict[str, Any]]
 
 
 def _layers(model: Any) -> dict[str, tuple[str, ...]]:
-    """Layers by the name of their weight, or of their node where the exporter has given the weight a name of its own."""
+    """Layers by the name of their weight, or of their node where the exporter has given the weight a name of
+    its own.
+    """
     constants, found = {entry.name for entry in model.graph.initializer}, dict[str, tuple[str, ...]]()
     for node in model.graph.node:
         weights = [name for name in node.input[:2] if name in constants] if node.op_type in LAYERS else []
@@ -232,7 +242,9 @@ def _layers(model: Any) -> dict[str, tuple[str, ...]]:
 
 
 def _untouched(model: Any, layers: dict[str, tuple[str, ...]], kept: set[str]) -> set[str]:
-    """Nodes between layers that no layer in 8 bits reaches, forwards or backwards: in 8 bits they would only lose."""
+    """Nodes between layers that no layer in 8 bits reaches, forwards or backwards: in 8 bits they would only
+    lose.
+    """
     of_layers = _nodes(layers)
     makes: dict[str, list[Any]] = {}
     takes: dict[str, list[Any]] = {}
@@ -277,7 +289,9 @@ def _of_constants(node: Any, model: Any) -> bool:
 
 
 def _pad_in_8_bits(model: Any) -> Any:
-    """Zeros put around a tensor of 8-bit numbers are its zero points: no need to go to float and back with the same scale."""
+    """Zeros put around a tensor of 8-bit numbers are its zero points: no need to go to float and back with
+    the same scale.
+    """
     taken = Counter(
         [name for node in model.graph.node for name in node.input] + [one.name for one in model.graph.output]
     )
@@ -299,7 +313,9 @@ def _pad_in_8_bits(model: Any) -> Any:
 
 
 def _bare(model: Any) -> Any:
-    """Without the exporter's notes (source lines among them) and inferred shapes, which in small files take as many bytes as the weights."""
+    """Without the exporter's notes (source lines among them) and inferred shapes, which in small files take
+    as many bytes as the weights.
+    """
     for node in model.graph.node:
         node.ClearField("metadata_props")
         node.ClearField("doc_string")

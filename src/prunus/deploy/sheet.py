@@ -1,4 +1,6 @@
-"""What an ONNX file says of its use, for whoever gets the file alone: the classes, and how pixels become inputs."""
+"""What an ONNX file says of its use, for whoever gets the file alone: the classes, and how pixels become
+inputs.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class DataSheet:
     std: tuple[float, ...] = ()
 
     def properties(self, takes_pixels: bool = False) -> dict[str, str]:
-        """The entries of a file's metadata, as JSON texts; `takes_pixels`: the file normalises its inputs itself."""
+        """The entries of a file's metadata, as JSON texts; `takes_pixels`: the file normalises its inputs
+        itself.
+        """
         found: dict[str, str] = {}
         if self.classes:
             found["classes"] = json.dumps(list(self.classes), ensure_ascii=False)
@@ -70,7 +74,9 @@ def sheet_from(properties: Mapping[str, str]) -> DataSheet:
 
 
 class FromPixels(nn.Module):
-    """A model behind the normalisation of its inputs: it takes pixels from 0 to 255 as floating-point numbers, (batch, planes, ...)."""
+    """A model behind the normalisation of its inputs: it takes pixels from 0 to 255 as floating-point
+    numbers, (batch, planes, ...).
+    """
 
     scale: Tensor
     shift: Tensor

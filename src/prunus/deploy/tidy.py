@@ -1,7 +1,8 @@
 """Exported graphs without what the exporter needed and nobody who runs them does.
 
-Every rewriting gives the same numbers; a mean over pixels those of another order of additions. Each costs some microseconds at most, which counts in
-networks whose convolutions take no longer, and keeps runtimes from staying in 8 bits.
+Every rewriting gives the same numbers; a mean over pixels those of another order of additions. Each costs
+some microseconds at most, which counts in networks whose convolutions take no longer, and keeps runtimes from
+staying in 8 bits.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ _NOTED = ("input", "output", "value_info", "initializer")
 
 
 def tidy(draft: Path) -> None:
-    """Rewrite a file, and take out what its nodes tell of the source code that they were made from: paths and lines of whoever exported it."""
+    """Rewrite a file, and take out what its nodes tell of the source code that they were made from: paths and
+    lines of whoever exported it.
+    """
     onnx: Any = importlib.import_module("onnx")
     graph = _Graph(onnx.load(draft, load_external_data=False))  # weights beside the file stay there
     changed = [rewrite(graph, node) for kind, rewrite in _REWRITINGS for node in graph.of_kind(kind)]
@@ -31,7 +34,9 @@ def tidy(draft: Path) -> None:
 
 
 def _forget_source(part: Any) -> None:
-    """Empty the notes of a graph or function and of all that it holds, sub-graphs included; those of the model itself stay."""
+    """Empty the notes of a graph or function and of all that it holds, sub-graphs included; those of the
+    model itself stay.
+    """
     values = [
         value for kind in _NOTED for value in getattr(part, kind, ()) if not isinstance(value, str)
     ]  # a function has only their names
@@ -60,7 +65,9 @@ class _Graph:
         self._made_by = {output: node for node in model.graph.node for output in node.output}
 
     def before(self, node: Any, kind: str) -> Any:
-        """The node that makes the first input, None if it is of another kind or something else takes what it makes; the two can become one."""
+        """The node that makes the first input, None if it is of another kind or something else takes what it
+        makes; the two can become one.
+        """
         found = self._made_by.get(node.input[0])
         return (
             found if found is not None and found.op_type == kind and self._taken[node.input[0]] == 1 else None
@@ -92,7 +99,9 @@ class _Graph:
         return name
 
     def become(self, node: Any, kind: str, inputs: Sequence[str], without: Any = None) -> bool:
-        """Make a node one of another kind with other inputs, and remove the one before it, if it is given; True."""
+        """Make a node one of another kind with other inputs, and remove the one before it, if it is given;
+        True.
+        """
         if kind != node.op_type:
             node.op_type = kind
             node.ClearField("attribute")
@@ -110,7 +119,9 @@ class _Graph:
 
 
 def _taken(graph: Any) -> Iterator[str]:
-    """Names of the tensors that nodes take, those in branches among them, or that are outputs; as often as they are."""
+    """Names of the tensors that nodes take, those in branches among them, or that are outputs; as often as
+    they are.
+    """
     yield from (one.name for one in graph.output)
     for node in graph.node:
         yield from node.input
@@ -146,7 +157,9 @@ def _pool_mean(graph: _Graph, node: Any) -> bool:
 
 
 def _reshape_in_place_of_gather(graph: _Graph, node: Any) -> bool:
-    """All elements in their order, taken out of a flat tensor by their numbers: that is what an adaptive pooling to one pixel is exported as."""
+    """All elements in their order, taken out of a flat tensor by their numbers: that is what an adaptive
+    pooling to one pixel is exported as.
+    """
     flat, numbers = graph.before(node, "Reshape"), graph.constant(node, 1)
     if flat is None or numbers is None or any(one.name == "axis" and one.i for one in node.attribute):
         return False
@@ -169,7 +182,9 @@ def _join_reshapes(graph: _Graph, node: Any) -> bool:
 
 
 def _pad_with_nothing_said(graph: _Graph, node: Any) -> bool:
-    """Zeros are what is padded with if nothing is said; a zero that is said would be quantised, with a scale of its own."""
+    """Zeros are what is padded with if nothing is said; a zero that is said would be quantised, with a scale
+    of its own.
+    """
     value = graph.constant(node, 2)
     if value is None or value.any():
         return False
@@ -182,8 +197,8 @@ def _pad_with_nothing_said(graph: _Graph, node: Any) -> bool:
 def _name_padded_axes(graph: _Graph, node: Any) -> bool:
     """Write down which axes are padded in front of a max pooling.
 
-    ONNX Runtime moves such a padding into the pooling, whatever its value is, where it counts as minus infinity. It leaves it alone where axes are
-    named, which they need not be if they are all.
+    ONNX Runtime moves such a padding into the pooling, whatever its value is, where it counts as minus
+    infinity. It leaves it alone where axes are named, which they need not be if they are all.
     """
     widths, pooled = (
         graph.constant(node, 1),

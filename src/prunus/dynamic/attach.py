@@ -36,7 +36,8 @@ class Gated:
 
     Attributes:
         group: the channels.
-        makers: the layers that make them, in the order in which they run; the gate looks at what the first gets.
+        makers: the layers that make them, in the order in which they run; the gate looks at what the first
+            gets.
         norms: the batch norm behind each of these, "" for none.
     """
 
@@ -56,19 +57,23 @@ def attach(
     block: int = 1,
     widths: Sequence[float] = WIDTHS,
 ) -> DynamicNetwork:
-    """A copy of a model with a gate for the channels of every layer that is named; all gates are open, so it computes what the model computes.
+    """A copy of a model with a gate for the channels of every layer that is named; all gates are open, so it
+    computes what the model computes.
 
-    Coupled channels have one gate: it looks at what the first of their layers gets, and opens and closes them in all.
+    Coupled channels have one gate: it looks at what the first of their layers gets, and opens and closes them
+    in all.
 
     Args:
         model: trained.
         example_inputs: what it is called with.
-        layers: glob patterns of the layers whose channels are gated; "auto", all channels that one layer makes and others read (those inside
-            residual blocks), but for those that are made from the input of the network.
+        layers: glob patterns of the layers whose channels are gated; "auto", all channels that one layer
+            makes and others read (those inside residual blocks), but for those that are made from the input
+            of the network.
         kind, hidden, block, widths: of the gates, see `Form`.
 
     Raises:
-        PlanError: a pattern that matches nothing, channels that cannot be gated (and why), or none that "auto" finds.
+        PlanError: a pattern that matches nothing, channels that cannot be gated (and why), or none that
+            "auto" finds.
     """
     at_least(0, hidden=hidden)
     at_least(1, block=block)
@@ -165,7 +170,9 @@ def _named(graph: ChannelGraph, patterns: Sequence[str]) -> list[Gated]:
 
 
 def gateable(graph: ChannelGraph, group: Group, layers: Mapping[str, str]) -> Gated | str:
-    """How a group can be gated, or one sentence that says why it cannot; `layers` are those of `_plain_layers`."""
+    """How a group can be gated, or one sentence that says why it cannot; `layers` are those of
+    `_plain_layers`.
+    """
     producing = {(axis.name, axis.dim) for axis in graph.axes if axis.produces}
     changed = [name for name, dim in group.members if (name, dim) in producing]
     makers = tuple(name for name in layers if f"{name}.weight" in changed)
@@ -188,7 +195,9 @@ def gateable(graph: ChannelGraph, group: Group, layers: Mapping[str, str]) -> Ga
 
 
 def _plain_layers(graph: ChannelGraph) -> dict[str, str]:
-    """Every layer that could be gated, in the order in which they run, and the batch norm behind it, "" for none."""
+    """Every layer that could be gated, in the order in which they run, and the batch norm behind it, "" for
+    none.
+    """
     behind = norms_behind(graph)
     products = sorted({contraction.record for contraction in graph.contractions})
     found = (plain_layer(graph.records, graph.twin.modules, index, _MAKING) for index in products)

@@ -1,9 +1,10 @@
 """Cascades: a small network answers what it is sure of, and only the rest is asked of larger ones.
 
-Big/little networks: Park et al. 2015, "Big/Little Deep Neural Network for Ultra Low Power Inference" (CODES+ISSS); how sure a network is, is the
-margin of its two highest scores. Our choice: any number of stages, made by pruning one network; the margin of probabilities; and a threshold that is
-found from held-out samples, for a budget or within a tolerance. Every stage is a plain dense network, so all of the work that is skipped is time
-saved, on any runtime.
+Big/little networks: Park et al. 2015, "Big/Little Deep Neural Network for Ultra Low Power Inference"
+(CODES+ISSS); how sure a network is, is the margin of its two highest scores. Our choice: any number of
+stages, made by pruning one network; the margin of probabilities; and a threshold that is found from held-out
+samples, for a budget or within a tolerance. Every stage is a plain dense network, so all of the work that is
+skipped is time saved, on any runtime.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ _STEPS = 1000  # thresholds that are tried
 
 
 class Cascade(nn.Module):
-    """Classifiers from the cheapest to the dearest; an input goes on to the next until one is sure of it. For inference: it stays in eval mode.
+    """Classifiers from the cheapest to the dearest; an input goes on to the next until one is sure of it. For
+    inference: it stays in eval mode.
 
     It begins with no stage ever sure, so it computes what the last one computes.
 
@@ -60,7 +62,9 @@ class Cascade(nn.Module):
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits (batch, classes), each input's from the first stage that is sure of it; inputs that go on do so together."""
+        """Logits (batch, classes), each input's from the first stage that is sure of it; inputs that go on do
+        so together.
+        """
         logits: Tensor = self.stages[0](x)
         waiting = torch.arange(len(x), device=x.device)
         last = logits
@@ -74,7 +78,8 @@ class Cascade(nn.Module):
         return logits
 
     def ask(self, pairs: Iterable[tuple[Tensor, Tensor]]) -> Answers:
-        """Run every stage on labelled held-out batches, (images, labels), which were not trained on; what they say is kept, for `budget`.
+        """Run every stage on labelled held-out batches, (images, labels), which were not trained on; what
+        they say is kept, for `budget`.
 
         Raises PrunusError if there are none.
         """
@@ -91,7 +96,8 @@ class Cascade(nn.Module):
 
     @property
     def budget(self) -> float:
-        """MACs relative to the last stage's, on average over the samples that were asked about; setting it sets the threshold, without retraining.
+        """MACs relative to the last stage's, on average over the samples that were asked about; setting it
+        sets the threshold, without retraining.
 
         Raises ConfigError before `ask`, and TargetError for less than the first stage costs.
         """
@@ -110,7 +116,9 @@ class Cascade(nn.Module):
 
 
 def margin(logits: Tensor) -> Tensor:
-    """The highest probability less the second, 0 to 1, shape (batch,); raises ConfigError for anything but (batch, two classes or more)."""
+    """The highest probability less the second, 0 to 1, shape (batch,); raises ConfigError for anything but
+    (batch, two classes or more).
+    """
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise ConfigError(
             f"The stages of a cascade give logits (batch, classes) of two classes or more, not {tuple(logits.shape)}."
@@ -121,7 +129,8 @@ def margin(logits: Tensor) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Answers:
-    """What the stages of a cascade say about samples; with it, any threshold is judged without running them again.
+    """What the stages of a cascade say about samples; with it, any threshold is judged without running them
+    again.
 
     Attributes:
         sure: margins, (samples, stages).
@@ -144,7 +153,9 @@ class Answers:
         return 100.0 * self.right.gather(1, self.stage(threshold)[:, None])[:, 0].double()
 
     def cost(self, threshold: float) -> Tensor:
-        """MACs of each sample relative to those of the last stage alone, (samples,); above 1 where all stages were asked."""
+        """MACs of each sample relative to those of the last stage alone, (samples,); above 1 where all stages
+        were asked.
+        """
         running = torch.tensor(list(accumulate(self.macs)), dtype=torch.float64) / self.macs[-1]
         return running[self.stage(threshold)]
 
@@ -158,7 +169,8 @@ class Answers:
         return [float(100 * right.double().mean()) for right in self.right.unbind(1)]
 
     def at(self, budget: float) -> float:
-        """The highest threshold with at most this share of the last stage's MACs, on average over the samples.
+        """The highest threshold with at most this share of the last stage's MACs, on average over the
+        samples.
 
         Raises TargetError if the first stage alone costs more.
         """
@@ -176,10 +188,12 @@ class Answers:
         return low / _STEPS
 
     def within(self, tolerance: float, confidence: float = CONFIDENCE) -> float:
-        """The lowest threshold that loses at most so many points against the last stage, on samples like these.
+        """The lowest threshold that loses at most so many points against the last stage, on samples like
+        these.
 
-        Thresholds are tried from the highest down until the first that may lose more, which keeps the confidence however many are tried (a fixed
-        sequence of tests). `NEVER_SURE` if none is within the tolerance.
+        Thresholds are tried from the highest down until the first that may lose more, which keeps the
+        confidence however many are tried (a fixed sequence of tests). `NEVER_SURE` if none is within the
+        tolerance.
         """
         if tolerance < 0:
             raise TargetError(

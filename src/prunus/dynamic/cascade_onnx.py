@@ -1,6 +1,8 @@
-"""A cascade as one ONNX file that decides inside: every later stage lies in a branch of an `If`, so stock runtimes skip it.
+"""A cascade as one ONNX file that decides inside: every later stage lies in a branch of an `If`, so stock
+runtimes skip it.
 
-With any number of inputs at a time, the branch gathers those that the stage before is not sure of, and scatters their answers among the others.
+With any number of inputs at a time, the branch gathers those that the stage before is not sure of, and
+scatters their answers among the others.
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ def export_cascade(
         cascade: on the CPU.
         example_inputs: a batch; each of its inputs is tried on its own.
         path: where to write; an existing file is replaced only when the check has passed.
-        dynamic_batch: take any number of inputs at a time, and not just one; then the batch is tried as a whole, too.
+        dynamic_batch: take any number of inputs at a time, and not just one; then the batch is tried as a
+            whole, too.
 
     Raises:
         MissingExtraError: the extra `onnx` is not installed.
@@ -119,7 +122,9 @@ def _passed_on(onnx: Any, images: str, name: str, before: str, many: bool) -> An
 def _deciding(
     onnx: Any, logits: str, prefix: str, threshold: float, many: bool
 ) -> tuple[list[Any], list[Any]]:
-    """Nodes from logits to the flag "unsure" and, for many inputs, which "rows" are, also as indices for scattering, "where"; and their constants."""
+    """Nodes from logits to the flag "unsure" and, for many inputs, which "rows" are, also as indices for
+    scattering, "where"; and their constants.
+    """
     constant = onnx.numpy_helper.from_array
 
     def make(kind: str, inputs: list[str], output: str, more: tuple[str, ...] = (), **attributes: Any) -> Any:

@@ -21,7 +21,9 @@ SCHEMA = 2
 
 @door()
 def save_gates(network: DynamicNetwork, path: Path | str) -> None:
-    """Write the gates of a network, what they are like, and how they are set, atomically; the network itself is `network.plain()`."""
+    """Write the gates of a network, what they are like, and how they are set, atomically; the network itself
+    is `network.plain()`.
+    """
     gates = {name: dict(gate.state_dict()) for name, gate in network.gates.items()}
     settings = {
         "zeros": {name: gate.zeros for name, gate in network.gates.items()},

@@ -1,4 +1,6 @@
-"""`settle`: what gates never change becomes part of the network: channels that never open go for good, and gates that never close go themselves."""
+"""`settle`: what gates never change becomes part of the network: channels that never open go for good, and
+gates that never close go themselves.
+"""
 
 from __future__ import annotations
 
@@ -22,19 +24,21 @@ from prunus.surgery import compact
 @door()
 @torch.no_grad()
 def settle(network: DynamicNetwork, seen: Activity, example_inputs: Inputs) -> DynamicNetwork:
-    """A smaller gated network, which computes the same for every input for which no gate does what it never did in `seen`.
+    """A smaller gated network, which computes the same for every input for which no gate does what it never
+    did in `seen`.
 
-    Shares of MACs stay relative to the network that was gated first. It is to be calibrated anew: opening gates wider than before does not bring back
-    what is gone.
+    Shares of MACs stay relative to the network that was gated first. It is to be calibrated anew: opening
+    gates wider than before does not bring back what is gone.
 
     Args:
         network: of `attach`.
-        seen: what its gates said about many inputs, by `activity`; the more there are, the surer it is that nothing is lost.
+        seen: what its gates said about many inputs, by `activity`; the more there are, the surer it is that
+            nothing is lost.
         example_inputs: what it is called with.
 
     Raises:
-        PlanError: gates of another kind than "activation", which always choose among all channels; gates of a layer in groups; or no gate that closes
-            anything is left.
+        PlanError: gates of another kind than "activation", which always choose among all channels; gates of a
+            layer in groups; or no gate that closes anything is left.
     """
     if network.form.kind != "activation":
         raise PlanError(

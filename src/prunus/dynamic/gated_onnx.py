@@ -1,7 +1,9 @@
-"""A gated network as one ONNX file that decides inside: live rows and columns of every weight are gathered before the layer runs.
+"""A gated network as one ONNX file that decides inside: live rows and columns of every weight are gathered
+before the layer runs.
 
-The exporter sees one operator per layer, `prunus::live`, which gives all channels, zeros where they are closed; here it becomes standard operators.
-Layers whose gates choose between a few widths become an `If` between plain layers instead (`prunus.dynamic.widths_onnx`).
+The exporter sees one operator per layer, `prunus::live`, which gives all channels, zeros where they are
+closed; here it becomes standard operators. Layers whose gates choose between a few widths become an `If`
+between plain layers instead (`prunus.dynamic.widths_onnx`).
 """
 
 from __future__ import annotations
@@ -39,7 +41,8 @@ def live(
     dilation: list[int],
     depthwise: bool,
 ) -> Tensor:
-    """A layer of one input with all its inputs and outputs, of which only live ones are computed; an empty mask means all.
+    """A layer of one input with all its inputs and outputs, of which only live ones are computed; an empty
+    mask means all.
 
     Args:
         x: (1, inputs, *places), zeros where they are not live.
@@ -155,7 +158,8 @@ def alike(places: Tensor, gates: Sequence[Gate]) -> int:
     """The most neighbouring slots, from multiples of that number on, that are always open or closed together.
 
     Args:
-        places: position of every slot in the openings of the gates side by side, -1 where it has no gate, shape (slots,).
+        places: position of every slot in the openings of the gates side by side, -1 where it has no gate,
+            shape (slots,).
         gates: in that order.
     """
     switches, count = [], 0
@@ -180,7 +184,9 @@ def _translated(
     dilation: list[int],
     depthwise: bool,
 ) -> Any:
-    """`prunus::live` in standard operators; the number of groups is fixed there, so a depthwise layer is computed whole and then masked."""
+    """`prunus::live` in standard operators; the number of groups is fixed there, so a depthwise layer is
+    computed whole and then masked.
+    """
     op: Any = importlib.import_module("onnxscript").opset18
     plain_layer = len(weight.shape) == 2
     settings = {} if plain_layer else {"strides": stride, "pads": pads, "dilations": dilation}

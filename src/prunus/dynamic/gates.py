@@ -1,6 +1,8 @@
-"""Gates: small modules that look at what a layer gets and say, for every input anew, which of the channels that it makes are needed.
+"""Gates: small modules that look at what a layer gets and say, for every input anew, which of the channels
+that it makes are needed.
 
-* `KernelActivation`, learned kernel-activation modules: Theodorakopoulos et al. 2017 (arXiv 1701.05221), Fragoulis et al. 2019 (IISA).
+* `KernelActivation`, learned kernel-activation modules: Theodorakopoulos et al. 2017 (arXiv 1701.05221),
+  Fragoulis et al. 2019 (IISA).
 * `Winners`, feature boosting and suppression: Gao et al. 2019 (arXiv 1810.05331).
 * `Widths`, one of a few widths: Li et al. 2021, "Dynamic Slimmable Network" (arXiv 2103.13258).
 
@@ -51,7 +53,8 @@ class Opening(NamedTuple):
     """What a gate says about a batch.
 
     Attributes:
-        open: 1 for the channels that are computed, 0 for the others, shape (batch, channels); between the two where a gate is soft.
+        open: 1 for the channels that are computed, 0 for the others, shape (batch, channels); between the two
+            where a gate is soft.
         boost: what their normalised outputs are multiplied with besides, (batch, channels); None = 1.
     """
 
@@ -62,8 +65,10 @@ class Opening(NamedTuple):
 class Gate(nn.Module):
     """What the kinds of gates have in common: the logits, from what the gated layer gets.
 
-    One layer: mean over all places, brought to mean 0 and variance 1 over the channels of every input (our choice: so that gates tell inputs apart
-    from the first step on), then a linear layer. Two layers: a 1 x 1 convolution to `hidden` maps and a rectifier before that.
+    One layer: mean over all places, brought to mean 0 and variance 1 over the channels of every input (our
+        choice: so that gates tell inputs apart
+    from the first step on), then a linear layer. Two layers: a 1 x 1 convolution to `hidden` maps and a
+    rectifier before that.
 
     Args:
         inputs: channels that the gated layer gets.
@@ -72,7 +77,8 @@ class Gate(nn.Module):
 
     Attributes:
         channels: that it opens and closes.
-        zeros: inputs that were always zero and are gone, but count in mean and variance; the last column of weights is the sum of theirs.
+        zeros: inputs that were always zero and are gone, but count in mean and variance; the last column of
+            weights is the sum of theirs.
     """
 
     channels: int
@@ -118,16 +124,19 @@ class Gate(nn.Module):
 
 
 class KernelActivation(Gate):
-    """A switch per channel, or per block of neighbouring channels: open where sigmoid(slope * logit) is at least the threshold.
+    """A switch per channel, or per block of neighbouring channels: open where sigmoid(slope * logit) is at
+    least the threshold.
 
-    In training a soft gate multiplies by that sigmoid, a hard one by 0 or 1 with the sigmoid's gradient (straight through). In evaluation gates are
-    hard, and of channels that are all below the threshold the highest stays open.
+    In training a soft gate multiplies by that sigmoid, a hard one by 0 or 1 with the sigmoid's gradient
+    (straight through). In evaluation gates are hard, and of channels that are all below the threshold the
+    highest stays open.
 
     Args:
         inputs, hidden: see `Gate`.
         channels: that are switched.
         block: neighbouring channels that share a switch.
-        order: the channels, the most important first; the others' switches begin nearer to closing. None = all alike, and then they close together.
+        order: the channels, the most important first; the others' switches begin nearer to closing. None =
+            all alike, and then they close together.
 
     Attributes:
         slope, hard: of the gate in training; see `prunus.dynamic.anneal`.
@@ -168,13 +177,15 @@ class KernelActivation(Gate):
 
 
 class Winners(Gate):
-    """The `density` of the channels with the largest saliency relu(logit) is open, and its normalised output is boosted by that saliency.
+    """The `density` of the channels with the largest saliency relu(logit) is open, and its normalised output
+    is boosted by that saliency.
 
     Args:
         inputs, channels, hidden: see `KernelActivation`.
 
     Attributes:
-        density: fraction of the channels that is open, above 0 and at most 1; ceil(density * channels) of them.
+        density: fraction of the channels that is open, above 0 and at most 1; ceil(density * channels) of
+            them.
     """
 
     def __init__(self, inputs: int, channels: int, hidden: int = 0) -> None:
@@ -205,7 +216,8 @@ class Widths(Gate):
         order: the channels, the most important first.
 
     Attributes:
-        bias: added to every logit but that of the largest width, in evaluation; more of it costs accuracy and saves time.
+        bias: added to every logit but that of the largest width, in evaluation; more of it costs accuracy and
+            saves time.
     """
 
     opens: Tensor

@@ -1,4 +1,6 @@
-"""Gated layers: a convolution or linear layer with the batch norm behind it, whose channels a gate opens and closes."""
+"""Gated layers: a convolution or linear layer with the batch norm behind it, whose channels a gate opens and
+closes.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from prunus.paint.records import Labels
 
 
 class Live(threading.local):
-    """What the gates said in the call that runs in this thread, by the name of their group; every call overwrites it before it is read."""
+    """What the gates said in the call that runs in this thread, by the name of their group; every call
+    overwrites it before it is read.
+    """
 
     def __init__(self) -> None:
         self.openings: dict[str, Opening] = {}
@@ -30,14 +34,16 @@ class Live(threading.local):
 
 
 class GatedLayer(nn.Module):
-    """A layer, the batch norm behind it, and the channels that are open: closed ones come out as zeros, those without a gate as they are.
+    """A layer, the batch norm behind it, and the channels that are open: closed ones come out as zeros, those
+    without a gate as they are.
 
     Args:
         layer: a convolution or linear layer.
         norm: the batch norm that alone reads it, or the identity.
         groups: names of the groups of channels that it makes and that have gates.
         gates: of those groups that it makes first, by name; the other groups do as their gate said.
-        places: position of every output channel in the openings of all its groups side by side, -1 where it has no gate, shape (outputs,).
+        places: position of every output channel in the openings of all its groups side by side, -1 where it
+            has no gate, shape (outputs,).
         live: what the gates of the network said.
     """
 
@@ -93,7 +99,9 @@ def convolved(
 
 
 def places_of(groups: Sequence[Group], channels: Labels) -> Tensor:
-    """Position of every slot with these channels in the openings of some groups side by side, -1 where it belongs to none, shape (slots,)."""
+    """Position of every slot with these channels in the openings of some groups side by side, -1 where it
+    belongs to none, shape (slots,).
+    """
     where = {
         channel: place
         for place, channel in enumerate(channel for group in groups for channel in group.channels.tolist())
@@ -120,6 +128,8 @@ def boosted(made: Tensor, openings: Sequence[Opening], places: Tensor, shift: Te
 
 
 def spread(values: Sequence[Tensor], places: Tensor, like: Tensor) -> Tensor:
-    """Of every slot its channel's value, 1 where it has no gate, in a shape that broadcasts over the outputs `like`."""
+    """Of every slot its channel's value, 1 where it has no gate, in a shape that broadcasts over the outputs
+    `like`.
+    """
     each = torch.cat([*values, values[0].new_ones(len(values[0]), 1)], 1)[:, places]
     return each.to(like.dtype).view(*each.shape, *(1 for _ in like.shape[2:]))

@@ -27,7 +27,8 @@ _MOST_DOUBLINGS = 12
 
 
 class DynamicNetwork(nn.Module):
-    """A network some of whose layers are gated; made by `attach`. It takes and gives what the network does, and may run in several threads at once.
+    """A network some of whose layers are gated; made by `attach`. It takes and gives what the network does,
+    and may run in several threads at once.
 
     Attributes:
         network: the user's, with gated layers in it.
@@ -35,7 +36,8 @@ class DynamicNetwork(nn.Module):
         graph: of the network before it was gated.
         form: of the gates.
         gate_macs: MACs of all gates for one input.
-        dense_macs: MACs of the network without gates, before anything of it was settled; shares of MACs are relative to these.
+        dense_macs: MACs of the network without gates, before anything of it was settled; shares of MACs are
+            relative to these.
         norms: gated layer -> the batch norm that was behind it, "" for none.
         strictness: of all gates in evaluation; 0 as they were trained.
         knob: (strictness, MACs relative to those without gates), from the laxest on; empty until `calibrate`.
@@ -69,7 +71,9 @@ class DynamicNetwork(nn.Module):
         return other
 
     def plain(self) -> nn.Module:
-        """A copy of the network without gates, all of whose channels are computed; raises ConfigError for a form that skips."""
+        """A copy of the network without gates, all of whose channels are computed; raises ConfigError for a
+        form that skips.
+        """
         copied = copy.deepcopy(self.network)
         for name, norm in self.norms.items():
             gated: Any = copied.get_submodule(name)
@@ -83,7 +87,8 @@ class DynamicNetwork(nn.Module):
         return copied
 
     def penalty(self, gain: float | Mapping[str, float]) -> Tensor:
-        """sum over gates of gain / (2 m) * sum_i s_i, the mean over the last batch, for the loss (US patent 11,321,613, claim 3).
+        """sum over gates of gain / (2 m) * sum_i s_i, the mean over the last batch, for the loss (US patent
+        11,321,613, claim 3).
 
         Args:
             gain: G, for all gates or by name.
@@ -98,7 +103,8 @@ class DynamicNetwork(nn.Module):
         return torch.stack(parts).sum()
 
     def expected(self) -> Tensor:
-        """Mean MACs of the last batch relative to those of the network without gates, with a gradient, for the loss.
+        """Mean MACs of the last batch relative to those of the network without gates, with a gradient, for
+        the loss.
 
         Raises:
             ConfigError: the network has not run in this thread yet.
@@ -113,7 +119,8 @@ class DynamicNetwork(nn.Module):
         return dict(self._live.openings)
 
     def macs(self, openings: Mapping[str, Opening]) -> Tensor:
-        """MACs for every input of a batch if only live channels are computed, those of the gates included, float64, shape (batch,).
+        """MACs for every input of a batch if only live channels are computed, those of the gates included,
+        float64, shape (batch,).
 
         For inputs of the size that the network was traced with.
         """
@@ -127,14 +134,17 @@ class DynamicNetwork(nn.Module):
         return _macs(self.graph.costs, torch.stack(kept)) + self.gate_macs
 
     def tighten(self, strictness: float) -> None:
-        """Open fewer channels in evaluation, the larger the number: what it means for each kind of gates is said there."""
+        """Open fewer channels in evaluation, the larger the number: what it means for each kind of gates is
+        said there.
+        """
         self.strictness = strictness
         for gate in self.gates.values():
             gate.tighten(strictness)
 
     @property
     def budget(self) -> float:
-        """Mean MACs relative to those without gates, on inputs like those of `calibrate`; setting it changes the gates, at any time.
+        """Mean MACs relative to those without gates, on inputs like those of `calibrate`; setting it changes
+        the gates, at any time.
 
         Raises:
             ConfigError: the gates were not calibrated.
@@ -156,7 +166,8 @@ class DynamicNetwork(nn.Module):
         """Find out how strict the gates must be for which budget; the gates stay as they are.
 
         Args:
-            batches: inputs like those to come, which can be read again and again; every point reads them once.
+            batches: inputs like those to come, which can be read again and again; every point reads them
+                once.
             points: between which budgets are interpolated.
 
         Raises:
@@ -202,7 +213,9 @@ class DynamicNetwork(nn.Module):
 
 
 def _reaching(expected: Callable[[float], float], sign: float) -> float:
-    """The least power of two, of a sign, that opens or closes all that any strictness of that sign does; the largest that is tried if none does."""
+    """The least power of two, of a sign, that opens or closes all that any strictness of that sign does; the
+    largest that is tried if none does.
+    """
     extreme = expected(sign * _ALL)
     tried = (sign * 2.0**n for n in range(_MOST_DOUBLINGS))
     return next(
@@ -260,7 +273,9 @@ def activity(network: DynamicNetwork, batches: Iterable[Inputs]) -> Activity:
 def anneal(
     network: DynamicNetwork, done: float, slope: tuple[float, float] = (1.0, 20.0), hard_from: float = 2 / 3
 ) -> None:
-    """Set the slope of all `KernelActivation` gates for a training that is so far, 0 to 1, along a geometric curve; then make them hard."""
+    """Set the slope of all `KernelActivation` gates for a training that is so far, 0 to 1, along a geometric
+    curve; then make them hard.
+    """
     for gate in network.gates.values():
         if isinstance(gate, KernelActivation):
             gate.slope = slope[0] * (slope[1] / slope[0]) ** min(1.0, done / hard_from if hard_from else 1.0)

@@ -1,4 +1,6 @@
-"""Which inputs of a batch need the same channels of a layer, and whether it is less work to run the layer for each such group on its own."""
+"""Which inputs of a batch need the same channels of a layer, and whether it is less work to run the layer for
+each such group on its own.
+"""
 
 from __future__ import annotations
 
@@ -26,12 +28,14 @@ class Pattern(NamedTuple):
 def patterns(
     make: Tensor | None, read: Tensor | None, outputs: int, inputs: int, places: float
 ) -> list[Pattern] | None:
-    """The inputs of a batch by what they need, or None if one pass over all of them, with what any of them needs, is less work.
+    """The inputs of a batch by what they need, or None if one pass over all of them, with what any of them
+    needs, is less work.
 
     Work is multiply-accumulates, and rows of a weight that are copied for those who need them.
 
     Args:
-        make, read: outputs and inputs of the layer that each input needs, bool (batch, outputs) and (batch, inputs); None = all. Not both None.
+        make, read: outputs and inputs of the layer that each input needs, bool (batch, outputs) and (batch,
+            inputs); None = all. Not both None.
         outputs, inputs: of the layer.
         places: that an output has.
     """

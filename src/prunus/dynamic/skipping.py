@@ -1,10 +1,11 @@
 """`skipping`: the form of a gated network for inference, in which only live channels are computed.
 
-A gate is asked first. Then the layer runs with the rows of its weight that make live channels and the columns that read live channels, and gives a
-tensor of live channels only, which whatever stands between the layers takes as it comes. Batch norms are folded into the weights.
+A gate is asked first. Then the layer runs with the rows of its weight that make live channels and the columns
+that read live channels, and gives a tensor of live channels only, which whatever stands between the layers
+takes as it comes. Batch norms are folded into the weights.
 
-Of a batch the tensor has the channels that any of its inputs needs. Where that is much more than each needs, a layer runs once for all inputs that
-need the same.
+Of a batch the tensor has the channels that any of its inputs needs. Where that is much more than each needs,
+a layer runs once for all inputs that need the same.
 """
 
 from __future__ import annotations
@@ -42,11 +43,13 @@ class SkippingLayer(nn.Module):
         layer: the layer.
         norm: the batch norm behind it, which is folded in, or None.
         gated: the gated layer that it was, or None for one that only reads.
-        reads: (groups that it reads, position of every input slot in their openings side by side, -1 where it has no gate); None if it reads none.
+        reads: (groups that it reads, position of every input slot in their openings side by side, -1 where it
+            has no gate); None if it reads none.
         live: what the gates of the network said.
 
     Attributes:
-        stride, pads, dilation: of a convolution, one number per axis, the pads before every axis and then those behind; empty for a linear layer.
+        stride, pads, dilation: of a convolution, one number per axis, the pads before every axis and then
+            those behind; empty for a linear layer.
         depthwise: whether it has as many groups as channels.
     """
 
@@ -97,7 +100,9 @@ class SkippingLayer(nn.Module):
         return self.__dict__ | {"_cache": {}}
 
     def _apply(self, fn: Any, recurse: bool = True) -> SkippingLayer:
-        """Another device or type: the shift goes along, and parts of the weights that were kept as they were are made anew."""
+        """Another device or type: the shift goes along, and parts of the weights that were kept as they were
+        are made anew.
+        """
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         self.shift = None if self.shift is None else fn(self.shift)
         self._cache.clear()
@@ -133,7 +138,8 @@ class SkippingLayer(nn.Module):
     def _split(self, x: Tensor, make: Sequence[Tensor], read: Sequence[Tensor]) -> list[Pattern] | None:
         """The inputs of the batch by what they need, if it is less work to run for each pattern.
 
-        Not for a depthwise layer, which has too little to do, nor where axes or inputs were rearranged since the gates spoke.
+        Not for a depthwise layer, which has too little to do, nor where axes or inputs were rearranged since
+        the gates spoke.
         """
         if (
             len(x) == 1
@@ -182,18 +188,20 @@ class SkippingLayer(nn.Module):
 
 @door()
 def skipping(network: DynamicNetwork, example_inputs: Inputs) -> DynamicNetwork:
-    """A copy of a gated network for inference that computes live channels only: the same outputs, without gradients.
+    """A copy of a gated network for inference that computes live channels only: the same outputs, without
+    gradients.
 
-    For one input at a time nothing else is computed. Of a larger batch a layer computes what any input needs, or each group of inputs that need the
-    same on its own, whichever is less work. It may run in several threads at once.
+    For one input at a time nothing else is computed. Of a larger batch a layer computes what any input needs,
+    or each group of inputs that need the same on its own, whichever is less work. It may run in several
+    threads at once.
 
     Args:
         network: of `attach`.
         example_inputs: on which both forms are compared.
 
     Raises:
-        CompactError: the form that skips already; something that is not a plain layer reads gated channels; or the forward has sizes in it, or
-            computes something else.
+        CompactError: the form that skips already; something that is not a plain layer reads gated channels;
+            or the forward has sizes in it, or computes something else.
     """
     graph = network.graph
     copied = copy.deepcopy(network.network).eval()

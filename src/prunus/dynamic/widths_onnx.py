@@ -1,9 +1,12 @@
-"""Layers with gates of kind "widths" in ONNX: an `If` between plain layers, one for every choice of widths, with weights that are fixed.
+"""Layers with gates of kind "widths" in ONNX: an `If` between plain layers, one for every choice of widths,
+with weights that are fixed.
 
-Weights that are gathered at run time cannot be put into the blocks that a runtime's fast kernels want; fixed ones can, once, when the file is read.
-The price is a copy of a weight's part for every pair of widths that its layer may read and make.
+Weights that are gathered at run time cannot be put into the blocks that a runtime's fast kernels want; fixed
+ones can, once, when the file is read. The price is a copy of a weight's part for every pair of widths that
+its layer may read and make.
 
-The exporter sees an operator of its own, `prunus::at_width`, and writes it as it is; `chosen` replaces it in the file.
+The exporter sees an operator of its own, `prunus::at_width`, and writes it as it is; `chosen` replaces it in
+the file.
 """
 
 from __future__ import annotations
@@ -68,7 +71,8 @@ def translated(x: Any, choices: Any, weight: Any, bias: Any, layer: int, *settin
 
 
 class AtWidth(nn.Module):
-    """A layer of `skipping` whose gates choose between widths, taking and giving all channels; for the exporter.
+    """A layer of `skipping` whose gates choose between widths, taking and giving all channels; for the
+    exporter.
 
     Args:
         part: the layer.
@@ -201,7 +205,9 @@ class _Choice:
     def _between(
         self, sizes: Sequence[int], picked: tuple[int, ...], low: int = 0, high: int | None = None
     ) -> tuple[list[Any], list[Any], str]:
-        """Nodes, constants and output for widths low to high of the next gate, if those before it chose `picked`."""
+        """Nodes, constants and output for widths low to high of the next gate, if those before it chose
+        `picked`.
+        """
         if len(picked) == len(sizes):
             return self._part(*self.parts[picked])
         high = sizes[len(picked)] if high is None else high
@@ -230,7 +236,9 @@ class _Choice:
     def _part(
         self, rows: NDArray[np.bool_] | None, columns: NDArray[np.bool_] | None
     ) -> tuple[list[Any], list[Any], str]:
-        """The layer with some of its rows and columns: channels that it reads are gathered, and zeros put between those that it makes."""
+        """The layer with some of its rows and columns: channels that it reads are gathered, and zeros put
+        between those that it makes.
+        """
         part, label, last = self.layer.part, self._label(), self.x
         weight, bias = (
             self.weight if rows is None else self.weight[rows],

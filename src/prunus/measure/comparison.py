@@ -59,7 +59,8 @@ def compare_latency(
         example_inputs: what both are called with.
         with_onnx: export both and measure them in ONNX Runtime as well.
         onnx_path: keep the second model's ONNX file here; None keeps neither.
-        dynamic_batch: let that file take batches of any size; what is measured here has the batch of the example all the same.
+        dynamic_batch: let that file take batches of any size; what is measured here has the batch of the
+            example all the same.
         sheet: what that file says of its use.
         threads: threads for each runtime.
         repeats: samples per model and runtime, at most.
@@ -94,7 +95,8 @@ def compare_latency(
 
 
 def output_difference(before: nn.Module, after: nn.Module, inputs: Inputs) -> Difference:
-    """How far the outputs of two models in eval mode are apart; their modes are restored. `finite` is False where a model gives NaN or infinity.
+    """How far the outputs of two models in eval mode are apart; their modes are restored. `finite` is False
+    where a model gives NaN or infinity.
 
     Raises:
         ConfigError: the outputs have different shapes.

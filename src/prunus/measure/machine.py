@@ -1,4 +1,6 @@
-"""The clock that a latency target is met by: what layers take at which widths, and what whole networks take, on a named runtime."""
+"""The clock that a latency target is met by: what layers take at which widths, and what whole networks take,
+on a named runtime.
+"""
 
 from __future__ import annotations
 
@@ -109,5 +111,7 @@ class Here:
 
 
 def _rounds(dense: Latency) -> int:
-    """So many that a network takes about as long as one that is timed for `TIMED_S`; of slow ones few are enough."""
+    """So many that a network takes about as long as one that is timed for `TIMED_S`; of slow ones few are
+    enough.
+    """
     return min(MOST_ROUNDS, max(FEWEST_ROUNDS, round(1e3 * TIMED_S / dense.median_ms)))

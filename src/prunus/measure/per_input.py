@@ -21,7 +21,8 @@ def over_inputs(
     warm_up: int = 3,
     clock: Clock = time.perf_counter,
 ) -> dict[str, Tensor]:
-    """Milliseconds of every input, for several functions in turns: the median of its repeats, shape (inputs,); the quantiles over these are p50, p95.
+    """Milliseconds of every input, for several functions in turns: the median of its repeats, shape
+    (inputs,); the quantiles over these are p50, p95.
 
     Args:
         runs: name -> what is called with an input: a network in eval mode, a session.

@@ -1,6 +1,7 @@
 """How long a layer takes at which widths on this machine: a table per shape, measured once and kept on disk.
 
-Kernels work in blocks: between two multiples of a block's width nothing is won, so latency over width is a staircase. A table holds it at the
+Kernels work in blocks: between two multiples of a block's width nothing is won, so latency over width is a
+staircase. A table holds it at the
 edges of the stairs, for a ladder of widths read and made, and is linear from edge to edge.
 """
 
@@ -34,7 +35,9 @@ COARSE = (
     3 / 4,
 )  # for matrix products, whose time has no stairs and whose weights may be large
 BLOCKS = (32, 16, 8, 4)
-FLAT = 0.15  # treads may lie this much below the edge ahead of them, as a part of its height; they lie half of it below where there are no stairs
+# treads may lie this much below the edge ahead of them, as a part of its height; they lie half of it below
+# where there are no stairs
+FLAT = 0.15
 _SCHEMA = 2
 _LONGEST = 1e12  # ms
 _LARGEST = 1 << 26  # bytes of a file of tables; a table has some hundred bytes
@@ -64,7 +67,9 @@ class Table:
     times: Times
 
     def at(self, read: Widths, made: Widths) -> Times:
-        """Milliseconds at widths, two arrays of one shape; linear from stair to stair, and flat below the ladder."""
+        """Milliseconds at widths, two arrays of one shape; linear from stair to stair, and flat below the
+        ladder.
+        """
         low, share = self._between(self.inputs, read)
         if len(self.outputs) == 1:
             column = self.times[:, 0]
@@ -77,7 +82,9 @@ class Table:
         return found
 
     def _between(self, ladder: Widths, widths: Widths) -> tuple[Widths, Times]:
-        """The rung at or below every width, once it is rounded up to its stair, and how far it is to the next one."""
+        """The rung at or below every width, once it is rounded up to its stair, and how far it is to the next
+        one.
+        """
         stairs = np.clip(
             np.where(widths <= self.step // 2, self.step // 2, -(-widths // self.step) * self.step),
             ladder[0],
@@ -90,7 +97,9 @@ class Table:
 
 
 def ladder(width: int, step: int, shares: Sequence[float] = SHARES) -> tuple[int, ...]:
-    """The widths that are probed: half a step, multiples of the step near these shares of the full width, and the full width itself."""
+    """The widths that are probed: half a step, multiples of the step near these shares of the full width, and
+    the full width itself.
+    """
     rungs = {max(step, round(share * width / step) * step) for share in shares} | (
         {step // 2} if step > 1 else set()
     )
@@ -143,7 +152,8 @@ def block_width(probe: Probe, threads: int) -> int:
 
 
 class Probed:
-    """The tables of this machine for one runtime, in a file that is added to; a file of another machine or version is left alone.
+    """The tables of this machine for one runtime, in a file that is added to; a file of another machine or
+    version is left alone.
 
     The file has a checksum: a damaged or changed one counts as none, and what is asked for is measured anew.
 
@@ -212,7 +222,9 @@ def cache_folder() -> Path:
 
 
 def _read(file: Path, environment: dict[str, Any]) -> dict[str, Any]:
-    """What the file holds; a missing, unreadable, damaged or changed one, or one of another machine, holds nothing."""
+    """What the file holds; a missing, unreadable, damaged or changed one, or one of another machine, holds
+    nothing.
+    """
     try:
         if file.is_file() and file.stat().st_size <= _LARGEST:
             kept = json.loads(file.read_text(encoding="utf-8"))

@@ -1,4 +1,6 @@
-"""Layers timed inside ONNX Runtime, by its own profiler: what a kernel takes, without the conversions of layout around it."""
+"""Layers timed inside ONNX Runtime, by its own profiler: what a kernel takes, without the conversions of
+layout around it.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +27,8 @@ _KERNELS = ("Conv", "FusedConv", "ConvTranspose", "Gemm", "FusedGemm", "MatMul")
 
 
 def probe_onnx(shape: Shape, pairs: Sequence[Pair], threads: int) -> list[float]:
-    """Milliseconds of a shape's kernel at every pair of widths: medians over some passes through a file that holds them all.
+    """Milliseconds of a shape's kernel at every pair of widths: medians over some passes through a file that
+    holds them all.
 
     Raises:
         MissingExtraError: the extra `onnx` is not installed.
@@ -98,13 +101,17 @@ def _name(pair: Pair) -> str:
 
 
 def _pair(event: str) -> Pair:
-    """The pair whose kernel an event is of; ONNX Runtime writes what it made of a node around the node's name."""
+    """The pair whose kernel an event is of; ONNX Runtime writes what it made of a node around the node's
+    name.
+    """
     read, made = re.findall(r"p(\d+)_(\d+)", event)[-1]
     return int(read), int(made)
 
 
 def _file(shape: Shape, pairs: list[Pair]) -> bytes:
-    """A model in which every pair is a branch of its own: a slice of the input, the layer, a rectifier, and a mean, so that little comes out."""
+    """A model in which every pair is a branch of its own: a slice of the input, the layer, a rectifier, and a
+    mean, so that little comes out.
+    """
     onnx: Any = importlib.import_module("onnx")
     helper, floats = onnx.helper, onnx.TensorProto.FLOAT
     weights, nodes, outputs = (
@@ -136,7 +143,9 @@ def _file(shape: Shape, pairs: list[Pair]) -> bytes:
 
 
 def _branch(helper: Any, shape: Shape, pair: Pair, name: str) -> list[Any]:
-    """The nodes of one pair. A rectifier behind a convolution becomes part of it, and gives the kernel its name."""
+    """The nodes of one pair. A rectifier behind a convolution becomes part of it, and gives the kernel its
+    name.
+    """
     inputs = [f"x{pair[0]}", f"w{name}", f"b{name}"]
     if shape.kind == "linear":
         return [helper.make_node("Gemm", inputs, [f"o{name}"], name=name)]

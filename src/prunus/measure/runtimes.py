@@ -1,4 +1,6 @@
-"""Networks as functions in the runtimes that serve them, by name: eager PyTorch, torch.compile, ONNX Runtime, OpenVINO."""
+"""Networks as functions in the runtimes that serve them, by name: eager PyTorch, torch.compile, ONNX Runtime,
+OpenVINO.
+"""
 
 from __future__ import annotations
 
@@ -62,8 +64,8 @@ def time_models(
     """Time several networks in one runtime, in turns.
 
     Args:
-        models: name -> model, or an ONNX file where the runtime reads such files. PyTorch's runtimes compute where model and inputs are,
-            GPUs included; the others on the CPU.
+        models: name -> model, or an ONNX file where the runtime reads such files. PyTorch's runtimes compute
+            where model and inputs are, GPUs included; the others on the CPU.
         example_inputs: a tensor, a tuple of positional or a dictionary of keyword arguments.
         runtime: "torch", "torch-compile", "onnxruntime" or "openvino".
         threads: that the runtime may use.
@@ -84,7 +86,9 @@ def time_models(
 def running(
     models: Mapping[str, Network], example_inputs: Inputs, *, runtime: Runtime = "torch", threads: int = 1
 ) -> Iterator[Runs]:
-    """Networks as functions without arguments, each a forward pass, inside the block; arguments and errors as for `time_models`."""
+    """Networks as functions without arguments, each a forward pass, inside the block; arguments and errors as
+    for `time_models`.
+    """
     require(runtime)
     if runtime in ("onnxruntime", "openvino"):
         with onnx_files(models, example_inputs) as files:
@@ -101,7 +105,8 @@ def running(
 
 @contextmanager
 def onnx_files(models: Mapping[str, Network], example_inputs: Inputs) -> Iterator[dict[str, Path]]:
-    """ONNX files of several networks, for these inputs and their batch; those exported here are gone after the block.
+    """ONNX files of several networks, for these inputs and their batch; those exported here are gone after
+    the block.
 
     Raises:
         MissingExtraError: the extra `onnx` is not installed.
@@ -128,7 +133,9 @@ def _module(network: Network, runtime: Runtime) -> nn.Module:
 def _compiled_runs(
     models: Mapping[str, nn.Module], example_inputs: Inputs, *, threads: int
 ) -> Iterator[Runs]:
-    """Compiled for these shapes and so many threads; what was compiled before in this process is forgotten, and this is afterwards."""
+    """Compiled for these shapes and so many threads; what was compiled before in this process is forgotten,
+    and this is afterwards.
+    """
     torch.compiler.reset()
     try:
         with torch_runs(models, example_inputs, threads=threads, prepare=_compiled) as runs:
@@ -148,7 +155,8 @@ def _compiled_runs(
 def _compiled(model: nn.Module) -> Callable[..., object]:
     """A compiled function that calls a model.
 
-    Its code object is a copy of its own, because compiled code is kept by code object: models that differ in their widths would be looked up
+    Its code object is a copy of its own, because compiled code is kept by code object: models that differ in
+    their widths would be looked up
     in one list, the longer the more there are, and from the ninth on run without being compiled.
     """
 
@@ -161,7 +169,9 @@ def _compiled(model: nn.Module) -> Callable[..., object]:
 
 
 def _openvino_runs(files: Mapping[str, Path], example_inputs: Inputs, *, threads: int) -> Runs:
-    """ONNX files in OpenVINO on the CPU, in 32-bit floats: where the processor can, it would compute in 16 bits by itself."""
+    """ONNX files in OpenVINO on the CPU, in 32-bit floats: where the processor can, it would compute in 16
+    bits by itself.
+    """
     openvino = _openvino()
     settings = {
         "INFERENCE_NUM_THREADS": threads,

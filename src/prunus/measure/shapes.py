@@ -1,4 +1,6 @@
-"""The layers of a traced network as a clock sees them: shapes, and how their widths follow from the channels kept per group."""
+"""The layers of a traced network as a clock sees them: shapes, and how their widths follow from the channels
+kept per group.
+"""
 
 from __future__ import annotations
 
@@ -64,7 +66,9 @@ class TimedLayers:
     per_group: Widths
 
     def widths(self, kept: Widths) -> Widths:
-        """Channels read and made by every layer, shape (2, ..., layers), at channels kept per group, shape (..., groups)."""
+        """Channels read and made by every layer, shape (2, ..., layers), at channels kept per group, shape
+        (..., groups).
+        """
         return np.stack([self.fixed[side] + kept @ self.per_group[side].T for side in (0, 1)])
 
 

@@ -1,8 +1,8 @@
 """Latency on this machine: models take turns, the first rounds are thrown away, and quartiles are kept.
 
-Two models that are timed one after the other are compared across two moments of the machine (clock speed, neighbours,
-caches). Here they take turns, sample by sample, so that a slow moment hits both; the median is not moved by the few
-samples that it hits.
+Two models that are timed one after the other are compared across two moments of the machine (clock speed,
+neighbours, caches). Here they take turns, sample by sample, so that a slow moment hits both; the median is
+not moved by the few samples that it hits.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from prunus.plans.verify import evaluating
 
 Clock = Callable[[], float]
 
-# A sample shorter than this is mostly noise of the clock and the scheduler: quick models run several times per sample.
+# A sample shorter than this is mostly noise of the clock and the scheduler: quick models run several times
+# per sample.
 SHORTEST_SAMPLE_S = 0.002
 
 CERTAIN = 0.01  # two models differ if chance alone would tell them apart less often than this
@@ -66,10 +67,11 @@ class Speedup:
 
 
 def speedup(before: Latency, after: Latency) -> Speedup:
-    """Compare round by round: a slow moment of the machine hits both samples of a round, or either as likely as the other.
+    """Compare round by round: a slow moment of the machine hits both samples of a round, or either as likely
+    as the other.
 
-    The sign test (Arbuthnot 1710) counts rounds and asks nothing of the distribution of times, which on a busy machine
-    has several humps: if neither model were faster, each would win half of the rounds.
+    The sign test (Arbuthnot 1710) counts rounds and asks nothing of the distribution of times, which on a
+    busy machine has several humps: if neither model were faster, each would win half of the rounds.
 
     Raises:
         ConfigError: the two were not measured in the same rounds.
@@ -100,7 +102,8 @@ def measure(
         repeats: samples per model, at most.
         limit_s: stop after so many seconds, but not before 20 samples per model.
         warm_up: rounds that are run and thrown away.
-        threads: threads of PyTorch's CPU operators while measuring (restored afterwards); None leaves them as they are.
+        threads: threads of PyTorch's CPU operators while measuring (restored afterwards); None leaves them as
+            they are.
         clock: seconds, monotonic.
 
     Returns:
@@ -141,7 +144,8 @@ def torch_runs(
     threads: int | None = 1,
     prepare: Callable[[nn.Module], Callable[..., object]] = lambda model: model,
 ) -> Iterator[dict[str, Callable[[], None]]]:
-    """Models as functions without arguments that come back when the work is done; inside the block they are in eval mode, without gradients.
+    """Models as functions without arguments that come back when the work is done; inside the block they are
+    in eval mode, without gradients.
 
     Args:
         models, example_inputs, threads: as for `measure`.
@@ -168,7 +172,9 @@ def torch_runs(
 def onnx_runs(
     files: Mapping[str, Path], example_inputs: Inputs, *, threads: int = 1
 ) -> dict[str, Callable[[], None]]:
-    """ONNX files as functions without arguments, in ONNX Runtime's CPU provider. Raises MissingExtraError if it is not installed."""
+    """ONNX files as functions without arguments, in ONNX Runtime's CPU provider. Raises MissingExtraError if
+    it is not installed.
+    """
 
     def runner(path: Path) -> Callable[[], None]:
         opened = session(path, threads=threads)
@@ -188,9 +194,9 @@ def take_turns(
 ) -> dict[str, Latency]:
     """Time plain functions in turns: the loop below `measure`, for any other runtime.
 
-    Every round takes one sample of each, in an order that is turned round each time; a sample is as many calls in a
-    row as the function needs to fill two milliseconds. So samples last alike where they can: a longer one would meet
-    more of what else the machine does, and a slow model would look slower than it is.
+    Every round takes one sample of each, in an order that is turned round each time; a sample is as many
+    calls in a row as the function needs to fill two milliseconds. So samples last alike where they can: a
+    longer one would meet more of what else the machine does, and a slow model would look slower than it is.
     """
     if not runs or repeats < 1 or warm_up < 1:
         raise ConfigError("Latency needs at least one model, one repeat and one round of warm-up.")

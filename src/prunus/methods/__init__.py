@@ -1,4 +1,5 @@
-"""Methods: one file per published method, reading like the paper; how scores, targets and training are strung together.
+"""Methods: one file per published method, reading like the paper; how scores, targets and training are strung
+together.
 
 Each is `method(model, task, **settings) -> Outcome`, and `METHODS` has them all by name.
 """

@@ -1,4 +1,6 @@
-"""What methods ask a task for besides training and measuring: inputs, passes over a part, how many steps there are."""
+"""What methods ask a task for besides training and measuring: inputs, passes over a part, how many steps
+there are.
+"""
 
 from __future__ import annotations
 
@@ -74,7 +76,9 @@ def steps_of(task: Task, config: TrainConfig) -> int:
 
 
 class Passes:
-    """(inputs, targets) of a part, pass after pass, where a model lies: samples in a new order each time, batches as they come."""
+    """(inputs, targets) of a part, pass after pass, where a model lies: samples in a new order each time,
+    batches as they come.
+    """
 
     def __init__(
         self, task: Task, part: Part, model: nn.Module, config: TrainConfig, augmented: bool = False
@@ -100,7 +104,9 @@ class Passes:
 
 
 class OfCore(Pruning):
-    """A callback that looks at the core of a model, of which the loop trains the whole: the two share all tensors."""
+    """A callback that looks at the core of a model, of which the loop trains the whole: the two share all
+    tensors.
+    """
 
     def __init__(self, pruning: Pruning, core: nn.Module) -> None:
         self._pruning, self._core = pruning, core

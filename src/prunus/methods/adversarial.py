@@ -1,14 +1,18 @@
-"""Generative adversarial learning (GAL): a student with a mask on every channel learns to answer as its teacher does, without any label.
+"""Generative adversarial learning (GAL): a student with a mask on every channel learns to answer as its
+teacher does, without any label.
 
-Lin et al. 2019, "Towards Optimal Structured CNN Pruning via Generative Adversarial Learning" (arXiv 1903.09291). The student begins as the teacher.
-A discriminator D learns to tell the two apart by their logits, and
+Lin et al. 2019, "Towards Optimal Structured CNN Pruning via Generative Adversarial Learning" (arXiv
+1903.09291). The student begins as the teacher. A discriminator D learns to tell the two apart by their
+logits, and
 
-    D        BCE(D(teacher), 1) + BCE(D(student), 0) + BCE(D(student), 1)        the last is the adversarial regulariser
-    student  mu MSE(student, teacher) + BCE(D(student), 1)                       by SGD
-    masks    the student's loss + strength * sum |m|                             by FISTA, with m >= 0, every so many steps
+    D        BCE(D(teacher), 1) + BCE(D(student), 0) + BCE(D(student), 1)        the last is the adversarial
+    regulariser student  mu MSE(student, teacher) + BCE(D(student), 1)                       by SGD masks
+    the student's loss + strength * sum |m|                             by FISTA, with m >= 0, every so many
+    steps
 
-What has the mask 0 at the end goes. Masks lie on coupled channels here, where the paper has them on channels, branches and blocks of known networks;
-they begin as 1, so that the student *is* the teacher at first (our choice).
+What has the mask 0 at the end goes. Masks lie on coupled channels here, where the paper has them on channels,
+branches and blocks of known networks; they begin as 1, so that the student *is* the teacher at first (our
+choice).
 """
 
 from __future__ import annotations
@@ -51,14 +55,16 @@ def adversarial_pruning(
     """Train a masked student of a network that gives one tensor of logits; the network itself is not changed.
 
     Args:
-        model: the teacher, trained: inputs to logits (batch, classes), or (batch, classes, …) with one place of many, each of which is told apart.
+        model: the teacher, trained: inputs to logits (batch, classes), or (batch, classes, …) with one place
+            of many, each of which is told apart.
         task: what it is for. Targets of the training samples are not looked at.
-        strength: of the l1 norm of the masks (lambda): 1e-3 for the channels of VGG in the paper, 0.6 and 0.8 for the few blocks of ResNet-56. Short
-            trainings need more.
+        strength: of the l1 norm of the masks (lambda): 1e-3 for the channels of VGG in the paper, 0.6 and 0.8
+            for the few blocks of ResNet-56. Short trainings need more.
         mu: weight of the distance between the logits: 1 for ResNets, 0.1 for VGG in the paper.
         every: steps between two updates of the masks, which should be some hundred in all.
-        config: how to train; its epochs, batch_size, lr (of all three, a tenth after 30, 60 and 90 % of the epochs), momentum, weight_decay, augment
-            and seed are looked at. None = 100 epochs at 0.01, as in the paper.
+        config: how to train; its epochs, batch_size, lr (of all three, a tenth after 30, 60 and 90 % of the
+            epochs), momentum, weight_decay, augment and seed are looked at. None = 100 epochs at 0.01, as in
+            the paper.
         tuning: how to fine-tune what is left; None leaves it out.
         watch: told about progress.
 
@@ -167,7 +173,9 @@ class Masks(nn.Module):
 
 
 def discriminator(classes: int, seed: int) -> nn.Sequential:
-    """Logits (batch, classes) to one number, higher for the teacher, (batch, 1): three layers of 128, 256 and 128."""
+    """Logits (batch, classes) to one number, higher for the teacher, (batch, 1): three layers of 128, 256 and
+    128.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return nn.Sequential(
@@ -189,7 +197,8 @@ def student_loss(judge: nn.Module, student: Tensor, teacher: Tensor, mu: float) 
 class Fista:
     """Accelerated proximal steps (Beck and Teboulle 2009) for an l1 norm of numbers that are not negative.
 
-    The parameter holds the point ahead, where the gradient is taken; that, too, is kept at 0 or above (our choice).
+    The parameter holds the point ahead, where the gradient is taken; that, too, is kept at 0 or above (our
+    choice).
     """
 
     def __init__(self, parameter: nn.Parameter) -> None:

@@ -1,7 +1,8 @@
 """Pruning at initialisation: one batch says which channels the loss depends on, and what is left is trained.
 
-Lee, Ajanthan and Torr 2019, "SNIP: Single-shot Network Pruning Based on Connection Sensitivity" (arXiv 1810.02340), c = |w dL/dw|, added up over all
-weights that make or read a channel (our addition; the masks of single weights are `prunus.scores.snip`).
+Lee, Ajanthan and Torr 2019, "SNIP: Single-shot Network Pruning Based on Connection Sensitivity" (arXiv
+1810.02340), c = |w dL/dw|, added up over all weights that make or read a channel (our addition; the masks of
+single weights are `prunus.scores.snip`).
 """
 
 from __future__ import annotations

@@ -1,15 +1,18 @@
-"""AutoPrune: every channel has an auxiliary number m, its gate is h(m) = 1[m > 0], and m learns on samples that the weights do not see.
+"""AutoPrune: every channel has an auxiliary number m, its gate is h(m) = 1[m > 0], and m learns on samples
+that the weights do not see.
 
-Xiao, Wang and Rajasekaran 2019, "AutoPrune: Automatic Network Pruning by Regularizing Auxiliary Parameters" (NeurIPS 2019):
+Xiao, Wang and Rajasekaran 2019, "AutoPrune: Automatic Network Pruning by Regularizing Auxiliary Parameters"
+(NeurIPS 2019):
 
     w~ = w h(m)
     w <- w - lr dL_train/dw~ h(m)
     m <- m - gate_lr (sum dL_validation/dw~ sgn(w) h'(m) + regulariser)
 
-in turns. h has no gradient, so h' is that of softplus; and sgn(w) stands for w, so that a channel's gradient does not fade with its weights and a
-closed gate can open again. Our choices: gates on coupled channels, over whose numbers the gradient is summed; the regulariser is the l1 norm of the
-open gates' m alone, for that of a closed one would pull it open; and the m of a group begin between 0 and 1 in the order of their filters' norms, as
-channels that all stood at one height would all fall at one time.
+in turns. h has no gradient, so h' is that of softplus; and sgn(w) stands for w, so that a channel's gradient
+does not fade with its weights and a closed gate can open again. Our choices: gates on coupled channels, over
+whose numbers the gradient is summed; the regulariser is the l1 norm of the open gates' m alone, for that of a
+closed one would pull it open; and the m of a group begin between 0 and 1 in the order of their filters'
+norms, as channels that all stood at one height would all fall at one time.
 """
 
 from __future__ import annotations
@@ -56,7 +59,8 @@ def autoprune(
 
     Args:
         model: trained or not.
-        task: what it is for; weights learn on its training samples, gates on its validation samples, which are read over and over.
+        task: what it is for; weights learn on its training samples, gates on its validation samples, which
+            are read over and over.
         strength: of the regulariser.
         gate_lr: learning rate of the gates, constant.
         config: how to train the weights; None = at a learning rate of 0.01.

@@ -1,7 +1,8 @@
 """Leave out whole residual blocks, one after the other, always the one without which the loss is lowest.
 
-Greedy, as in CAR for filters (Abbasi-Asl and Yu 2017), which judges what is left by what it does and not by the size of its weights; for blocks it is
-our choice. Where every layer has a fixed cost, as on narrow networks and in 8 bits, fewer layers save the time that narrower ones do not.
+Greedy, as in CAR for filters (Abbasi-Asl and Yu 2017), which judges what is left by what it does and not by
+the size of its weights; for blocks it is our choice. Where every layer has a fixed cost, as on narrow
+networks and in 8 bits, fewer layers save the time that narrower ones do not.
 """
 
 from __future__ import annotations
@@ -37,7 +38,8 @@ class BlockChoice:
     """Which blocks go, and the network without them: a choice, as a plan is one of channels.
 
     Attributes:
-        model: a copy with the identity in the place of the blocks. Its file is loaded with the `build_model` of the whole network.
+        model: a copy with the identity in the place of the blocks. Its file is loaded with the `build_model`
+            of the whole network.
         blocks: names of those that are left out, the first one first.
         losses: with all blocks, and after each one that was left out.
         removable: names of all blocks that could be left out.
@@ -64,17 +66,19 @@ def fewer_blocks(
 
     Args:
         model: trained.
-        task: what it is for; blocks are chosen by the loss on its held-out samples (training samples, if there are none), or by the metric where
-            only the model knows its loss.
+        task: what it is for; blocks are chosen by the loss on its held-out samples (training samples, if
+            there are none), or by the metric where only the model knows its loss.
         blocks: how many go.
-        evenly: choose among the blocks of those stages only that have the largest share of theirs left. A stage is what holds blocks next to each
-            other (`layer1` of a ResNet). Where many blocks go and what is left is trained, the loss before that training says too little.
+        evenly: choose among the blocks of those stages only that have the largest share of theirs left. A
+            stage is what holds blocks next to each other (`layer1` of a ResNet). Where many blocks go and
+            what is left is trained, the loss before that training says too little.
         teach: the original teaches what is left while it is tuned; for classes only.
         config: how to fine-tune what is left; None leaves it out.
         watch: told about progress.
 
     Returns:
-        `found` has the "losses" with all blocks and after each one that went, and the names of all that are "removable".
+        `found` has the "losses" with all blocks and after each one that went, and the names of all that are
+        "removable".
 
     Raises:
         TargetError: more blocks than there are, or none that can be left out.
@@ -109,7 +113,9 @@ def fewer_blocks(
 def block_choice(
     model: nn.Module, example_inputs: Inputs, task: Task, blocks: int, *, evenly: bool, watch: Watch
 ) -> BlockChoice:
-    """The blocks without which the task's loss on samples that are not reported on is lowest; its metric highest, where models know the loss."""
+    """The blocks without which the task's loss on samples that are not reported on is lowest; its metric
+    highest, where models know the loss.
+    """
     some = task.few("validation" if task.validation is not None else "train", JUDGED)
 
     def loss(network: nn.Module) -> float:
@@ -128,7 +134,8 @@ def leave_out(
     evenly: bool = False,
     watch: Watch = unwatched,
 ) -> BlockChoice:
-    """Leave out residual blocks, as `residual_blocks` finds them, until it is enough: `fewer_blocks` for a loss and an end of one's own.
+    """Leave out residual blocks, as `residual_blocks` finds them, until it is enough: `fewer_blocks` for a
+    loss and an end of one's own.
 
     Args:
         model: trained; it stays as it is.
@@ -139,7 +146,8 @@ def leave_out(
         watch: told about progress.
 
     Raises:
-        TargetError: more blocks than there are, or none that can be left out; or all are left out, and it is not enough.
+        TargetError: more blocks than there are, or none that can be left out; or all are left out, and it is
+            not enough.
         PlanError: the model lacks channels already; blocks go first.
     """
     origin = getattr(model, "prunus", None)

@@ -1,15 +1,17 @@
 """Pruning of channels and of whole layers at once, in proportions that are learned, not given.
 
-Of the paper that this follows only the abstract is public (adaptive channel and layer pruning: the proportions of both are learned), so all
-formulas are our choice. Every channel has a gate g = 1[a > 0], every residual block a gate h = 1[b > 0]:
+Of the paper that this follows only the abstract is public (adaptive channel and layer pruning: the
+proportions of both are learned), so all formulas are our choice. Every channel has a gate g = 1[a > 0], every
+residual block a gate h = 1[b > 0]:
 
     filters of a channel times g
     block(x) times h, plus x times 1 - h        a closed block is the identity
 
-    L = task + strength * MACs(g, h) / MACs     MACs of a layer: (inputs kept) * (outputs kept) * h of its block
+    L = task + strength * MACs(g, h) / MACs     MACs of a layer: (inputs kept) * (outputs kept) * h of its
+    block
 
-Weights and gates are trained together, the gates with the gradient of a sigmoid. In the end closed blocks are replaced by the identity and closed
-channels are removed; both leave exactly the network that was trained.
+Weights and gates are trained together, the gates with the gradient of a sigmoid. In the end closed blocks are
+replaced by the identity and closed channels are removed; both leave exactly the network that was trained.
 
 What a block is, `prunus.surgery.blocks` says.
 """
@@ -42,7 +44,9 @@ from prunus.tasks import Task
 from prunus.training import TrainConfig
 
 START = 1.0  # of a and b: open, and the sigmoid not flat
-SPEED = 10.0  # a and b are this times what is trained, so that gates move a hundred times as fast as a filter's numbers at one learning rate
+# a and b are this times what is trained, so that gates move a hundred times as fast as a filter's numbers at
+# one learning rate
+SPEED = 10.0
 
 
 @door(TargetError)
@@ -61,16 +65,16 @@ def channels_and_layers(
     Args:
         model: trained.
         task: what it is for.
-        strength: what all MACs together are worth, in units of the loss. Above the loss of guessing, 2.3 for ten classes, it may end in a network
-            that guesses.
+        strength: what all MACs together are worth, in units of the loss. Above the loss of guessing, 2.3 for
+            ten classes, it may end in a network that guesses.
         config: how to train; None = its defaults.
         tuning: how to fine-tune what is left; None leaves it out.
         journal: how the training is kept and told about.
         watch: told about progress.
 
     Returns:
-        `blocks` are the modules that were replaced by the identity; in `found`, "removable" are all blocks that had a gate. A saved model is loaded
-        with the `build_model` of the whole network.
+        `blocks` are the modules that were replaced by the identity; in `found`, "removable" are all blocks
+        that had a gate. A saved model is loaded with the `build_model` of the whole network.
 
     Raises:
         TargetError: a negative strength.
@@ -122,7 +126,9 @@ def channels_and_layers(
 
 
 def _without(trained: nn.Module, closed: Sequence[str], gated: list[Tensor], inputs: Inputs) -> nn.Module:
-    """The trained network without its closed blocks, which computes what it did with their gates; raises CompactError if it does not."""
+    """The trained network without its closed blocks, which computes what it did with their gates; raises
+    CompactError if it does not.
+    """
     name = type(trained).__name__
     dense = without_blocks(trained, closed)
     try:
@@ -199,7 +205,9 @@ class Gates(nn.Module):
 
 
 def carried(old: ChannelGraph, new: ChannelGraph, values: Tensor) -> Tensor:
-    """Values of a graph's channels, shape (num_channels,), for those of a part of the network; channels that were pinned in the whole get 1."""
+    """Values of a graph's channels, shape (num_channels,), for those of a part of the network; channels that
+    were pinned in the whole get 1.
+    """
     before = {(axis.name, axis.dim): axis.channels for axis in old.axes}
     known = torch.cat([values, values.new_ones(1)])  # pinned slots are channel -1
     found = values.new_ones(new.num_channels)

@@ -1,7 +1,7 @@
 """What all methods share: what is wanted, what came of it, and how their trainings are kept and told about.
 
-A method is `method(model, task, *, settings, config=None) -> Outcome`. The model is not changed; `task` says what it is for; `config` is how the
-method trains where it trains.
+A method is `method(model, task, *, settings, config=None) -> Outcome`. The model is not changed; `task` says
+what it is for; `config` is how the method trains where it trains.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from prunus.plans.verify import Verification
     from prunus.training import EpochRecord, History
 
-# Called with the model, the plan and a watcher of its own steps; gives the copy of the model that is compacted in its place.
+# Called with the model, the plan and a watcher of its own steps; gives the copy of the model that is
+# compacted in its place.
 Compensate = Callable[["nn.Module", "Plan", Callable[[int, int], None]], "nn.Module"]
 TargetKind = Literal["rate", "macs", "params", "bytes", "tolerance", "latency", "strength", "budget"]
 FIRST = "training"  # the name of the first, and in most methods the only, training
@@ -35,8 +36,10 @@ class Target:
     """What is wanted, and how the channels may be chosen; the fields are those of `prunus.plan`.
 
     Attributes:
-        kind: which figure `value` is of; "strength" is that of a penalty, which leaves the size to the training, and "budget" the mean MACs of gates.
-        value: fraction or absolute number (see `prunus.plan`), points for "tolerance", or text as "12ms" for "latency".
+        kind: which figure `value` is of; "strength" is that of a penalty, which leaves the size to the
+            training, and "budget" the mean MACs of gates.
+        value: fraction or absolute number (see `prunus.plan`), points for "tolerance", or text as "12ms" for
+            "latency".
         scope: "uniform" or "global".
         round_to: widths become multiples of this, or "auto".
         floor: channels that every layer keeps at least.
@@ -68,7 +71,9 @@ class Target:
 
 @dataclass(frozen=True)
 class Step:
-    """The metric [points] on the test samples after one step of the run, and the loss where it has one per sample."""
+    """The metric [points] on the test samples after one step of the run, and the loss where it has one per
+    sample.
+    """
 
     step: str
     value: float
@@ -77,7 +82,9 @@ class Step:
 
 @dataclass(frozen=True)
 class Limit:
-    """The metric [points] of the original on held-out samples, the lowest that the tolerance accepts, and with which confidence."""
+    """The metric [points] of the original on held-out samples, the lowest that the tolerance accepts, and
+    with which confidence.
+    """
 
     baseline: float
     lowest: float
@@ -88,8 +95,9 @@ class Limit:
 class Outcome:
     """What came of a method.
 
-    What only one method finds (the numbers that it trained, say) is in `found`, by names that its own docstring has: a mapping, so that whoever
-    draws, saves or compares outcomes needs to know one type, and none of the methods.
+    What only one method finds (the numbers that it trained, say) is in `found`, by names that its own
+    docstring has: a mapping, so that whoever draws, saves or compares outcomes needs to know one type, and
+    none of the methods.
 
     Attributes:
         graph: the channels of the network that was pruned, without the blocks that were left out.
@@ -142,10 +150,12 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Journal:
-    """How the trainings of a method are kept and told about, which changes nothing of what comes of them; a method of several has a file for each.
+    """How the trainings of a method are kept and told about, which changes nothing of what comes of them; a
+    method of several has a file for each.
 
     Attributes:
-        checkpoint: a file that the first training writes; the others have theirs beside it, such as checkpoint-round-1-pulling.
+        checkpoint: a file that the first training writes; the others have theirs beside it, such as
+            checkpoint-round-1-pulling.
         checkpoint_seconds: how much work may be lost when the process is killed.
         resume: go on from these files where they are.
         on_epoch: called with the name of the training and the record of every finished epoch.

@@ -1,7 +1,8 @@
-"""Greedy pruning of the whole network in one go: layer by layer, by norms that leave out the kernels which read what is gone already.
+"""Greedy pruning of the whole network in one go: layer by layer, by norms that leave out the kernels which
+read what is gone already.
 
-Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710), section 3.3, in the paper's order: prune, then retrain. The score is
-`prunus.scores.greedy_norm`.
+Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710), section 3.3, in the paper's
+order: prune, then retrain. The score is `prunus.scores.greedy_norm`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""History-based filter pruning: pull redundant filters together, remove one of each pair, train on; again and again, under a tolerance.
+"""History-based filter pruning: pull redundant filters together, remove one of each pair, train on; again and
+again, under a tolerance.
 
 Basha et al. 2024, "Deep Model Compression based on the Training History" (HBFP, arXiv 2102.00160). A round is
 
@@ -7,8 +8,8 @@ Basha et al. 2024, "Deep Model Compression based on the Training History" (HBFP,
     prune   of every pair the filter with the smaller norms
     retrain and write down a fresh history
 
-until the validation accuracy is more than the tolerance below the best so far. The pairs' regulariser R, and choosing by held-out samples, where the
-authors' code looks at the test set, are our choices.
+until the validation accuracy is more than the tolerance below the best so far. The pairs' regulariser R, and
+choosing by held-out samples, where the authors' code looks at the test set, are our choices.
 """
 
 from __future__ import annotations
@@ -52,7 +53,8 @@ class Round:
     """One round, as it is asked for.
 
     Attributes:
-        remove: fraction of the channels of every group that go (the whole part, as in the paper), or, if 1 or more, their number.
+        remove: fraction of the channels of every group that go (the whole part, as in the paper), or, if 1 or
+            more, their number.
         pull: how to fine-tune with the regulariser.
         retrain: how to train on afterwards.
         rates: glob pattern of layers -> `remove` for them.
@@ -82,28 +84,34 @@ def history_pruning(
     journal: Journal = Journal(),  # noqa: B008 (it never changes)
     watch: Watch = unwatched,
 ) -> Outcome:
-    """Train a copy of a network and make it smaller in rounds; the tolerance is kept by the metric as it is measured on held-out samples.
+    """Train a copy of a network and make it smaller in rounds; the tolerance is kept by the metric as it is
+    measured on held-out samples.
 
     Args:
         model: trained or not.
         task: what it is for, with some samples held out, by which the tolerance is kept.
-        tolerance: points below the best so far that a round may cost on held-out samples; the first that costs more is undone, and the last.
+        tolerance: points below the best so far that a round may cost on held-out samples; the first that
+            costs more is undone, and the last.
         rate: fraction of the channels of every group that a round removes.
-        rounds: how many at most; or each of them, in Python: `Round`, in place of `rate`, `pull_epochs` and `tuning`.
+        rounds: how many at most; or each of them, in Python: `Round`, in place of `rate`, `pull_epochs` and
+            `tuning`.
         pull_epochs: epochs that pull pairs together.
         pull_strength: weight of the regulariser in the loss (lambda).
-        regulariser: "exp", as in the paper; "linear", R itself; "none" fine-tunes only, which is what the released code comes to.
+        regulariser: "exp", as in the paper; "linear", R itself; "none" fine-tunes only, which is what the
+            released code comes to.
         protect: glob patterns of layers that stay whole.
-        history: of a training that the model has had, in place of a first one: a folder of weight files, one per epoch, in the order of their names,
-            of which the model gets the last; or norms, shape (epochs, channels), see `prunus.scores.history.from_checkpoints`.
+        history: of a training that the model has had, in place of a first one: a folder of weight files, one
+            per epoch, in the order of their names, of which the model gets the last; or norms, shape (epochs,
+            channels), see `prunus.scores.history.from_checkpoints`.
         config: the first training, of which the first history is kept. None = its defaults.
         tuning: how a round trains on once its channels are gone, and pulls. None = as `config`.
         journal: how all trainings are kept and told about.
         watch: told about progress.
 
     Returns:
-        `training` is the first one, `tuning` that of the last accepted round. In `found`, by round: "channels" left of every group, "distances"
-        R of the pairs before and after the pull, "norms", the history (epochs, channels) of every group, and its "pairs", as places in it.
+        `training` is the first one, `tuning` that of the last accepted round. In `found`, by round:
+        "channels" left of every group, "distances" R of the pairs before and after the pull, "norms", the
+        history (epochs, channels) of every group, and its "pairs", as places in it.
 
     Raises:
         TargetError: no held-out samples, or numbers out of range.
@@ -224,7 +232,9 @@ class _Game:
 
 
 def _earlier(model: nn.Module, example: Any, folder: Path) -> Tensor:
-    """The history in a folder of weight files, one per epoch, in the order of their names; the model gets the last weights."""
+    """The history in a folder of weight files, one per epoch, in the order of their names; the model gets the
+    last weights.
+    """
     found = folder.iterdir() if folder.is_dir() else []
     files = sorted((path for path in found if path.suffix in WEIGHTS), key=_numbered)
     if not files:
@@ -256,7 +266,9 @@ def _named(
 
 @door()
 def channels_going(graph: ChannelGraph, round_: Round, protect: Sequence[str] = ()) -> dict[int, int]:
-    """How many channels of every group go in a round, by the index of the group; of every group at least one stays."""
+    """How many channels of every group go in a round, by the index of the group; of every group at least one
+    stays.
+    """
     wanted = {group.index: round_.remove for group in graph.groups}
     for pattern, rate in (round_.rates or {}).items():
         wanted |= {group.index: rate for group in matching(graph, pattern)}

@@ -1,8 +1,11 @@
-"""The schedules of history-based pruning (HBFP) for VGG-16 and the CIFAR ResNets, as in the authors' code, for `prunus.methods.history`.
+"""The schedules of history-based pruning (HBFP) for VGG-16 and the CIFAR ResNets, as in the authors' code,
+for `prunus.methods.history`.
 
-Basha et al. 2024, arXiv 2102.00160. Where our trainer has no such thing, our choice is named below: the learning rate of VGG-16 halves every 20
-epochs there and falls along a cosine here; images are shifted and mirrored, and not rotated. The ResNets are those with projection shortcuts
-(`models.resnet56(shortcut="projection")`), in which every stage has a width of its own; with option A the stages are one group of coupled channels.
+Basha et al. 2024, arXiv 2102.00160. Where our trainer has no such thing, our choice is named below: the
+learning rate of VGG-16 halves every 20 epochs there and falls along a cosine here; images are shifted and
+mirrored, and not rotated. The ResNets are those with projection shortcuts
+(`models.resnet56(shortcut="projection")`), in which every stage has a width of its own; with option A the
+stages are one group of coupled channels.
 """
 
 from __future__ import annotations
@@ -24,7 +27,9 @@ RESNET_ROUND: Mapping[str, float] = {
 
 @dataclass(frozen=True)
 class Schedule:
-    """What `history_pruning` needs besides a network and samples: its arguments `training`, `rounds` and `tolerance`."""
+    """What `history_pruning` needs besides a network and samples: its arguments `training`, `rounds` and
+    `tolerance`.
+    """
 
     training: TrainConfig
     rounds: tuple[Round, ...]
@@ -33,11 +38,13 @@ class Schedule:
 
 @door()
 def vgg16(rounds: int = 9, length: float = 1.0, seed: int = 0) -> Schedule:
-    """A tenth of every layer goes in each round: 80.0 % of the MACs in 8 rounds, 83.6 % in 9 (published: 83.42 %).
+    """A tenth of every layer goes in each round: 80.0 % of the MACs in 8 rounds, 83.6 % in 9 (published:
+    83.42 %).
 
     Args:
         rounds: how many at most; the authors go on until the tolerance of 2 points is exceeded.
-        length: share of the published epochs (250, then 50 and 150 in each round, from the fifth on 10 and 200); each training has one at least.
+        length: share of the published epochs (250, then 50 and 150 in each round, from the fifth on 10 and
+            200); each training has one at least.
         seed: of everything random.
 
     Raises:
@@ -63,11 +70,13 @@ def vgg16(rounds: int = 9, length: float = 1.0, seed: int = 0) -> Schedule:
 
 @door()
 def resnet(rounds: int = 4, length: float = 1.0, seed: int = 0) -> Schedule:
-    """Every convolution of the three stages loses 2, 4 and 8 filters in each round: widths of 8-16-32 after 4 rounds, 75 % of the MACs.
+    """Every convolution of the three stages loses 2, 4 and 8 filters in each round: widths of 8-16-32 after 4
+    rounds, 75 % of the MACs.
 
     Args:
         rounds: how many at most; the tolerance is 2 points.
-        length: share of the published epochs (200, then 10 and 200 in each round); each training has one at least.
+        length: share of the published epochs (200, then 10 and 200 in each round); each training has one at
+            least.
         seed: of everything random.
 
     Raises:

@@ -8,7 +8,8 @@ Sawant et al. 2022 (Applied Sciences 12(21), 11184). A trial is
     judge   on held-out data: within the tolerance of the original, it is what the next trial begins with;
             otherwise back to the last one that was, and half the step
 
-until the step is less than `least`. The loop's numbers are our choice; the paper's abstract says only that a tolerance drives it.
+until the step is less than `least`. The loop's numbers are our choice; the paper's abstract says only that a
+tolerance drives it.
 """
 
 from __future__ import annotations
@@ -80,8 +81,10 @@ def importance_pruning(
         protect: glob patterns of layers that stay whole.
         confidence: with which the tolerance is kept, see `prunus.planning.tolerance`.
         most: trials, at most.
-        config: how a trial trains, once with the weights and once without them; None = one epoch at a learning rate of 0.02.
-        evaluate: in place of the task's metric: model -> points on held-out data, higher is better; such as `prunus.planning.tolerance.all_within`.
+        config: how a trial trains, once with the weights and once without them; None = one epoch at a
+            learning rate of 0.02.
+        evaluate: in place of the task's metric: model -> points on held-out data, higher is better; such as
+            `prunus.planning.tolerance.all_within`.
         on_trial: told about every trial.
         watch: told about progress.
 

@@ -1,4 +1,6 @@
-"""Scores and compensations by name: the one place where names that users type become functions of the library."""
+"""Scores and compensations by name: the one place where names that users type become functions of the
+library.
+"""
 
 from __future__ import annotations
 
@@ -89,7 +91,8 @@ def similarity_named(name: str, graph: ChannelGraph, task: Task | None, seed: in
 
 
 def compensation_named(name: str | None, task: Task | None, seed: int = 0) -> Compensate | None:
-    """A compensation as a function of a model and a plan; None stands for refitting where there are samples, and nothing else.
+    """A compensation as a function of a model and a plan; None stands for refitting where there are samples,
+    and nothing else.
 
     Raises:
         ConfigError: there is none of this name, or it looks at data, and there are none.

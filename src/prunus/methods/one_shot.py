@@ -1,8 +1,9 @@
 """One-shot pruning: score once, remove once, make up for what went, recalibrate batch norm, fine-tune.
 
-Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710), section 3.3, "prune once and retrain", with
-any score and any target; the batch-norm statistics are re-estimated before tuning, because removed channels shift what
-later layers see. What the layers behind can make up for in closed form is a compensation (`prunus.compensation`), given as a function.
+Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710), section 3.3, "prune once and
+retrain", with any score and any target; the batch-norm statistics are re-estimated before tuning, because
+removed channels shift what later layers see. What the layers behind can make up for in closed form is a
+compensation (`prunus.compensation`), given as a function.
 """
 
 from __future__ import annotations
@@ -48,27 +49,34 @@ def one_shot(
     example_inputs: Inputs | None = None,
     watch: Watch = unwatched,
 ) -> Outcome:
-    """Prune a network in one go; the model itself is not changed. `prunus.shrink` does the same with names and defaults for all of it.
+    """Prune a network in one go; the model itself is not changed. `prunus.shrink` does the same with names
+    and defaults for all of it.
 
     Args:
         model: whatever the task is of.
-        task: samples, loss and metric; needed for a tolerance, for figures, recalibration and tuning. None, with example inputs: none of these.
+        task: samples, loss and metric; needed for a tolerance, for figures, recalibration and tuning. None,
+            with example inputs: none of these.
         score: graph -> one number per channel, higher = keep.
         target: how small.
         compensate: makes up for what went before the model is compacted; None leaves it out.
         config: how to fine-tune; None leaves it out.
-        trial_config: how each trial of a tolerance search is tuned before it is judged; None judges it as it is.
-        blocks: residual blocks that are left out before any channel goes, by the loss on held-out samples (training samples, if there are none).
+        trial_config: how each trial of a tolerance search is tuned before it is judged; None judges it as it
+            is.
+        blocks: residual blocks that are left out before any channel goes, by the loss on held-out samples
+            (training samples, if there are none).
         evenly: of every stage alike; see `prunus.methods.block_removal`.
-        teach: the original teaches what is left while it is tuned, for the time that running it takes; for classes only.
+        teach: the original teaches what is left while it is tuned, for the time that running it takes; for
+            classes only.
         example_inputs: inputs of the shape for which MACs are counted; None = the task's.
         watch: told about progress.
 
     Returns:
-        With blocks left out, `found` has the "losses" with all of them and after each one that went, and all that are "removable".
+        With blocks left out, `found` has the "losses" with all of them and after each one that went, and all
+        that are "removable".
 
     Raises:
-        TargetError: a tolerance without held-out samples, tuning or leaving out blocks without any; or the target cannot be reached.
+        TargetError: a tolerance without held-out samples, tuning or leaving out blocks without any; or the
+            target cannot be reached.
         PrunusError: whatever tracing, planning, compaction and training raise.
     """
     _check(target, task, config, blocks, teach, example_inputs)

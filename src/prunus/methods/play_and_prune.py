@@ -1,16 +1,19 @@
-"""Play and prune: one player shrinks and removes weak filters, the other says how hard it may, by how much of an error tolerance is left.
+"""Play and prune: one player shrinks and removes weak filters, the other says how hard it may, by how much of
+an error tolerance is left.
 
-Singh et al. 2019, "Play and Prune: Adaptive Filter Pruning for Deep Model Compression" (IJCAI 2019, arXiv 1905.04446). With E the metric of the
-original, C the present one and eps the tolerance, a round is
+Singh et al. 2019, "Play and Prune: Adaptive Filter Pruning for Deep Model Compression" (IJCAI 2019, arXiv
+1905.04446). With E the metric of the original, C the present one and eps the tolerance, a round is
 
-    PRC, the pruning rate controller     T = max(0, C - (E - eps)),   lambda_A = strength * T,   W_A = delta * T * W
-    AFP, the adaptive filter pruner      U = the share alpha of every layer's filters with the smallest l1 norms
+    PRC, the pruning rate controller     T = max(0, C - (E - eps)),   lambda_A = strength * T,   W_A = delta *
+    T * W AFP, the adaptive filter pruner      U = the share alpha of every layer's filters with the smallest
+    l1 norms
                                          fine-tune with the task's loss + lambda_A * sum of |w| over U
                                          remove the filters whose norm is below W_A, fine-tune what is left
 
-so the game slows down as the tolerance is used up, and it ends when a round costs too much, which is undone, or finds nothing to remove. Our choices:
-W is the mean norm of a layer's filters, so that delta says which share of it a point of tolerance is worth; T comes from the bound that
-`prunus.planning.tolerance` gives with some confidence; and filters are those of coupled channels, their norms added up.
+so the game slows down as the tolerance is used up, and it ends when a round costs too much, which is undone,
+or finds nothing to remove. Our choices: W is the mean norm of a layer's filters, so that delta says which
+share of it a point of tolerance is worth; T comes from the bound that `prunus.planning.tolerance` gives with
+some confidence; and filters are those of coupled channels, their norms added up.
 """
 
 from __future__ import annotations
@@ -67,11 +70,14 @@ def play_and_prune(
         tolerance: eps, points that may be lost against the original.
         alpha: share of every group's filters that are pulled down.
         strength: lambda_A per point of tolerance that is left.
-        delta: threshold per point of tolerance that is left, as a share of the mean norm of a group's filters.
+        delta: threshold per point of tolerance that is left, as a share of the mean norm of a group's
+            filters.
         confidence: with which the tolerance is kept.
         rounds: how many at most.
-        config: how a round trains, once with the penalty and once without it; None = one epoch at a learning rate of 0.02.
-        evaluate: in place of the task's metric: model -> points on held-out data, higher is better (see `prunus.planning.tolerance`).
+        config: how a round trains, once with the penalty and once without it; None = one epoch at a learning
+            rate of 0.02.
+        evaluate: in place of the task's metric: model -> points on held-out data, higher is better (see
+            `prunus.planning.tolerance`).
         on_trial: told about every round.
         watch: told about progress.
 
@@ -133,7 +139,9 @@ def relative_norms(graph: ChannelGraph) -> Tensor:
 def weakest_norm(
     model: nn.Module, graph: ChannelGraph, alpha: float, strength: float
 ) -> Callable[[], Tensor]:
-    """The penalty on the share `alpha` of every group's filters that have the smallest l1 norms now, at least one."""
+    """The penalty on the share `alpha` of every group's filters that have the smallest l1 norms now, at least
+    one.
+    """
     norms = relative_norms(graph)
     weak = np.zeros(graph.num_channels + 1, dtype=bool)  # the last stands for pinned slots
     for group in graph.groups:

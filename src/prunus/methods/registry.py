@@ -21,7 +21,8 @@ class Method:
         home: its file in `prunus.methods` and its function there.
         summary: what it does.
         paper: where it comes from.
-        trained: it starts from a network that is trained for the task; the others train it, or what is left of it, themselves.
+        trained: it starts from a network that is trained for the task; the others train it, or what is left
+            of it, themselves.
         needs: what it looks at of the training samples.
         cost: of the whole.
         by: what the channels that go are chosen by.

@@ -99,7 +99,8 @@ def searched(
     after: str,
     **details: Any,
 ) -> Outcome:
-    """How methods end that removed, trained and judged in trials: `small` is what the last accepted one left, the model itself where there was none.
+    """How methods end that removed, trained and judged in trials: `small` is what the last accepted one left,
+    the model itself where there was none.
 
     `details` are further fields of the outcome.
     """

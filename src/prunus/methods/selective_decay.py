@@ -1,7 +1,9 @@
-"""Selective weight decay: what is going to be pruned decays, harder and harder, until it is as good as gone and pruning changes nothing.
+"""Selective weight decay: what is going to be pruned decays, harder and harder, until it is as good as gone
+and pruning changes nothing.
 
-Tessier et al. 2022, "Rethinking Weight Decay for Efficient Neural Network Pruning" (arXiv 2011.10520): L = cross-entropy + a mu / 2 * sum of w^2
-over the filters that would be pruned now, where a grows from `first` to `last` exponentially over the training. The set is chosen anew at every step.
+Tessier et al. 2022, "Rethinking Weight Decay for Efficient Neural Network Pruning" (arXiv 2011.10520): L =
+cross-entropy + a mu / 2 * sum of w^2 over the filters that would be pruned now, where a grows from `first` to
+`last` exponentially over the training. The set is chosen anew at every step.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def selective_decay(
     journal: Journal = Journal(),  # noqa: B008 (it never changes)
     watch: Watch = unwatched,
 ) -> Outcome:
-    """Train a copy of a network while what is going to be pruned decays, and remove it. Filters are ranked by their l2 norms.
+    """Train a copy of a network while what is going to be pruned decays, and remove it. Filters are ranked by
+    their l2 norms.
 
     Args:
         model: trained or not.
@@ -63,8 +66,9 @@ def selective_decay(
         macs: MACs that may be left: a share of all up to 1, a number above.
         params: parameters that may be left, likewise.
         first: the factor a at the beginning.
-        last: the factor a at the end. lr * weight_decay * a, with SGD's momentum m divided by 1 - m, must stay well below 1, or the decay
-            overshoots; and where the rate falls to zero before a has grown, nothing decays.
+        last: the factor a at the end. lr * weight_decay * a, with SGD's momentum m divided by 1 - m, must
+            stay well below 1, or the decay overshoots; and where the rate falls to zero before a has grown,
+            nothing decays.
         every: steps between two choices (our addition: 1 is the paper's way).
         scope: where norms are compared: "uniform", in each layer, or "global".
         protect: glob patterns of layers that stay whole.
@@ -175,7 +179,9 @@ def selective_decay_loss(
     last: float = LAST_FACTOR,
     every: int = 1,
 ) -> Loss:
-    """Cross-entropy and the decay of what would go now, a loss for `prunus.training.train`; the arguments are those of `decay_of_chosen`."""
+    """Cross-entropy and the decay of what would go now, a loss for `prunus.training.train`; the arguments are
+    those of `decay_of_chosen`.
+    """
     decay = decay_of_chosen(
         model, graph, choose, steps, weight_decay=weight_decay, first=first, last=last, every=every
     )

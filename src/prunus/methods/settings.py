@@ -1,4 +1,6 @@
-"""The settings of a method as plain data, read from its own signature and docstring: the one place of their names, defaults and meanings."""
+"""The settings of a method as plain data, read from its own signature and docstring: the one place of their
+names, defaults and meanings.
+"""
 
 from __future__ import annotations
 
@@ -93,7 +95,9 @@ def owners(setting: str) -> list[str]:
 
 
 def _kind(hint: Any) -> tuple[Kind | None, tuple[str, ...]]:
-    """What the values of an annotation are in a file; None for what has no form there. A union has the first of its parts that does."""
+    """What the values of an annotation are in a file; None for what has no form there. A union has the first
+    of its parts that does.
+    """
     if hint in _KINDS:
         return _KINDS[hint], ()
     origin, parts = typing.get_origin(hint), typing.get_args(hint)

@@ -57,7 +57,8 @@ def shrink(
     seed: int = 0,
     watch: Watch = unwatched,
 ) -> Outcome:
-    """Make a network smaller: score, plan or search, remove, verify, compensate, recalibrate, fine-tune, measure. The model itself is not changed.
+    """Make a network smaller: score, plan or search, remove, verify, compensate, recalibrate, fine-tune,
+    measure. The model itself is not changed.
 
     Exactly one of the first six settings says how small; with `blocks`, none of them leaves all channels.
 
@@ -70,11 +71,12 @@ def shrink(
         bytes: of the weights that may be left, likewise.
         tolerance: points of the task's metric that may be lost on its held-out samples.
         latency: time that one forward may take: a share of the original's, or "12ms".
-        score: what a channel is worth: a name that `prunus methods` lists, or a function graph -> one number per channel, higher = keep.
-            None = "reconstruction", and "norm-l2" without a task.
-        compensate: what makes up for the channels that went: "refit", "means", "merge" or "none". None = "refit", and "none" without a task.
-        scope: where scores are compared: "uniform", in each layer, or "global". None = "uniform"; for a latency
-            "global", where the score allows it.
+        score: what a channel is worth: a name that `prunus methods` lists, or a function graph -> one number
+            per channel, higher = keep. None = "reconstruction", and "norm-l2" without a task.
+        compensate: what makes up for the channels that went: "refit", "means", "merge" or "none". None =
+            "refit", and "none" without a task.
+        scope: where scores are compared: "uniform", in each layer, or "global". None = "uniform"; for a
+            latency "global", where the score allows it.
         round_to: widths become multiples of this, or "auto".
         floor: channels that every layer keeps at least.
         protect: glob patterns of layers that stay whole.

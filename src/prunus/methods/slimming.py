@@ -1,7 +1,9 @@
-"""Network slimming: a penalty on the scales of batch norms while training, then the smallest scales of the whole network go.
+"""Network slimming: a penalty on the scales of batch norms while training, then the smallest scales of the
+whole network go.
 
-Liu et al. 2017, "Learning Efficient Convolutional Networks through Network Slimming" (arXiv 1708.06519): L = cross-entropy + s * sum |gamma|, s =
-1e-4 for VGG and 1e-5 for deep ResNets. The choice is `prunus.plan(graph, prunus.scores.bn_scale(graph), rate=..., scope="global")`.
+Liu et al. 2017, "Learning Efficient Convolutional Networks through Network Slimming" (arXiv 1708.06519): L =
+cross-entropy + s * sum |gamma|, s = 1e-4 for VGG and 1e-5 for deep ResNets. The choice is `prunus.plan(graph,
+prunus.scores.bn_scale(graph), rate=..., scope="global")`.
 """
 
 from __future__ import annotations
@@ -57,7 +59,8 @@ def slimming(
         macs: MACs that may be left: a share of all up to 1, a number above.
         params: parameters that may be left, likewise.
         strength: weight of the penalty in the loss (s): 1e-4 for VGG and 1e-5 for deep ResNets in the paper.
-        scope: "global" compares the scales of the whole network, as in the paper; "uniform" those of each layer.
+        scope: "global" compares the scales of the whole network, as in the paper; "uniform" those of each
+            layer.
         protect: glob patterns of layers that stay whole.
         config: how to train; None = its defaults.
         tuning: how to fine-tune what is left; None leaves it out.

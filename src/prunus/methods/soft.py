@@ -1,20 +1,25 @@
-"""Soft filter pruning: after every epoch the weakest filters are set to zero and go on learning; at the end the weakest are removed for good.
+"""Soft filter pruning: after every epoch the weakest filters are set to zero and go on learning; at the end
+the weakest are removed for good.
 
-He et al. 2018, "Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks" (SFP, arXiv 1808.06866), and He et al. 2019, "Asymptotic
-Soft Filter Pruning" (ASFP, arXiv 1808.07471), in which the rate grows. The filter half of Pabitha and Jayasimhan 2024.
+He et al. 2018, "Soft Filter Pruning for Accelerating Deep Convolutional Neural Networks" (SFP, arXiv
+1808.06866), and He et al. 2019, "Asymptotic Soft Filter Pruning" (ASFP, arXiv 1808.07471), in which the rate
+grows. The filter half of Pabitha and Jayasimhan 2024.
 
-Here the units are coupled channels, so that every network can be trained like this and what is zero at the end can be removed. As in the authors'
-code neither optimiser state nor biases nor shifts of batch norms are zeroed: a gradient must find its way through them to let a filter regrow. Our
-choices are three:
+Here the units are coupled channels, so that every network can be trained like this and what is zero at the
+end can be removed. As in the authors' code neither optimiser state nor biases nor shifts of batch norms are
+zeroed: a gradient must find its way through them to let a filter regrow. Our choices are three:
 
-- A filter is taken together with the batch norm behind it (`folded`): its length is multiplied by what the norm multiplies it by, and its scale there
-  is set to zero in place of its weights, which comes to the same outputs. The length of a filter in front of a batch norm means nothing, and one that
-  is zero there gets gradients up to 1/sqrt(eps) = 316 times too large: it comes back at once, at full strength, with a random direction and longer
-  than all others, which are then pruned in its place; and being long it learns no more.
-- Nothing is zeroed before the first epoch: behind a zero filter a new batch norm gives zero, where a rectifier passes no gradient, so that the
-  filters of that first choice, which is by chance, could never grow back.
-- In the last part of the training what is pruned stays zero, with its biases and batch norm (`freeze`): otherwise the last pruning takes filters that
-  have just grown, and what their batch norm adds, and nothing makes up for it.
+- A filter is taken together with the batch norm behind it (`folded`): its length is multiplied by what the
+  norm multiplies it by, and its scale there is set to zero in place of its weights, which comes to the same
+  outputs. The length of a filter in front of a batch norm means nothing, and one that is zero there gets
+  gradients up to 1/sqrt(eps) = 316 times too large: it comes back at once, at full strength, with a random
+  direction and longer than all others, which are then pruned in its place; and being long it learns no more.
+- Nothing is zeroed before the first epoch: behind a zero filter a new batch norm gives zero, where a
+  rectifier passes no gradient, so that the filters of that first choice, which is by chance, could never grow
+  back.
+- In the last part of the training what is pruned stays zero, with its biases and batch norm (`freeze`):
+  otherwise the last pruning takes filters that have just grown, and what their batch norm adds, and nothing
+  makes up for it.
 """
 
 from __future__ import annotations
@@ -98,8 +103,10 @@ def soft_pruning(
         growth: "constant" (SFP), or "asymptotic" (ASFP): from `first_rate` up to `rate`, most of it early.
         first_rate: where "asymptotic" begins.
         prune_every: epochs between two prunings; the last epoch before the freeze always ends with one.
-        freeze: part of the epochs, at the end, in which no filter grows back; 0 is the published way, which prunes after the last epoch too.
-        folded: take filters with the batch norm behind them; False is the published way, which looks at their weights alone and zeroes these.
+        freeze: part of the epochs, at the end, in which no filter grows back; 0 is the published way, which
+            prunes after the last epoch too.
+        folded: take filters with the batch norm behind them; False is the published way, which looks at their
+            weights alone and zeroes these.
         from_start: prune before the first epoch too, as the authors' code does.
         norm: p of the filters' norm, 1 or 2.
         rates: glob pattern of layers -> rate for them, in place of `rate`.
@@ -164,7 +171,8 @@ def trained_softly(
 
 
 class SoftPruning(Pruning):
-    """Sets the weakest filters to zero between the epochs of a training; give it to `prunus.training.train` as its pruning.
+    """Sets the weakest filters to zero between the epochs of a training; give it to `prunus.training.train`
+    as its pruning.
 
     Args:
         example_inputs: what the model is called with, for its channels.
@@ -172,17 +180,21 @@ class SoftPruning(Pruning):
         growth: "constant" (SFP), or "asymptotic" (ASFP): from `first_rate` up to `rate`, most of it early.
         first_rate: where "asymptotic" begins.
         every: epochs between two prunings; the last epoch before the freeze always ends with one.
-        freeze: part of the epochs, at the end, in which no filter grows back; 0 is the published way, which prunes after the last epoch too.
-        folded: take filters with the batch norm behind them; False is the published way, which looks at their weights alone and zeroes these.
+        freeze: part of the epochs, at the end, in which no filter grows back; 0 is the published way, which
+            prunes after the last epoch too.
+        folded: take filters with the batch norm behind them; False is the published way, which looks at their
+            weights alone and zeroes these.
         from_start: prune before the first epoch too, as the authors' code does.
         p: norm of the filters, 1 or 2.
-        rates: glob pattern of layers -> rate for them, in place of `rate`; with "asymptotic" they grow likewise, from 0.
+        rates: glob pattern of layers -> rate for them, in place of `rate`; with "asymptotic" they grow
+            likewise, from 0.
         protect: glob patterns of layers that stay whole, such as projection shortcuts.
 
     Attributes:
         plan: what was pruned last; None before the first time.
         record: what was done after every epoch.
-        frozen: whether that is for good, so that the model is what its masked copy is, and what it will be without these channels.
+        frozen: whether that is for good, so that the model is what its masked copy is, and what it will be
+            without these channels.
 
     Raises:
         TargetError: a number out of range.
@@ -240,7 +252,9 @@ class SoftPruning(Pruning):
         return asymptotic_rate((epoch + 1) / epochs, self.rate, self._first)
 
     def before_training(self, model: nn.Module, epochs: int) -> None:
-        """Prune where that is wanted; patterns that match nothing and models that cannot be traced are found out here, not after an epoch."""
+        """Prune where that is wanted; patterns that match nothing and models that cannot be traced are found
+        out here, not after an epoch.
+        """
         soft = self._soft(epochs)
         self.frozen, self._zeros = False, None
         self._plan(self.traced(model), soft - 1, soft)
@@ -296,7 +310,9 @@ class SoftPruning(Pruning):
         self.frozen, self._zeros = state["frozen"], None
 
     def _soften(self, model: nn.Module, epoch: int, soft: int) -> None:
-        """Set the weakest filters to zero, for good with all that belongs to them; `soft` epochs come before the freeze."""
+        """Set the weakest filters to zero, for good with all that belongs to them; `soft` epochs come before
+        the freeze.
+        """
         graph = self.traced(model)
         rate = self.rate_after(epoch, soft)
         plan = self._plan(graph, epoch, soft)
@@ -329,7 +345,9 @@ class SoftPruning(Pruning):
 
 
 def filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_], folded: bool) -> list[Zeros]:
-    """What makes some channels, but for biases and shifts: weights, or, `folded`, the scale of the batch norm behind them where there is one."""
+    """What makes some channels, but for biases and shifts: weights, or, `folded`, the scale of the batch norm
+    behind them where there is one.
+    """
     behind = _norms(graph) if folded else {}
     tensors, scales = named_tensors(model), {f"{norm}.weight" for norm in behind.values()}
     return [
@@ -342,9 +360,11 @@ def filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_], f
 
 @door()
 def filter_norms(graph: ChannelGraph, p: float = 2, folded: bool = False) -> Tensor:
-    """Mean p-norm of the filters that make a channel, shape (num_channels,); `folded`, with what the batch norm behind them multiplies them by.
+    """Mean p-norm of the filters that make a channel, shape (num_channels,); `folded`, with what the batch
+    norm behind them multiplies them by.
 
-    The slices that read the channel do not count: soft pruning leaves them alone, and a filter that is zero must rank last.
+    The slices that read the channel do not count: soft pruning leaves them alone, and a filter that is zero
+    must rank last.
     """
     tensors, behind = named_tensors(graph.model), _norms(graph) if folded else {}
 
@@ -362,7 +382,9 @@ def filter_norms(graph: ChannelGraph, p: float = 2, folded: bool = False) -> Ten
 
 
 def _norms(graph: ChannelGraph) -> dict[str, str]:
-    """Weight of a layer -> the batch norm behind it, for all layers that have one with a scale, and channels in both."""
+    """Weight of a layer -> the batch norm behind it, for all layers that have one with a scale, and channels
+    in both.
+    """
     slots = {
         axis.name: len(axis.channels) for axis in graph.axes if axis.produces and (axis.channels >= 0).any()
     }
@@ -376,9 +398,11 @@ def _norms(graph: ChannelGraph) -> dict[str, str]:
 
 @door()
 def asymptotic_rate(progress: float, goal: float, first: float = 0.0) -> float:
-    """ASFP's rate a exp(-k t) + b after the part t of the training, through (0, first), (1/8, 3/4 goal) and (1, goal).
+    """ASFP's rate a exp(-k t) + b after the part t of the training, through (0, first), (1/8, 3/4 goal) and
+    (1, goal).
 
-    Raises TargetError where no such curve exists: `first` must be below 3/4 of the goal and the curve bend down.
+    Raises TargetError where no such curve exists: `first` must be below 3/4 of the goal and the curve bend
+    down.
     """
     if goal == first == 0:
         return 0.0

@@ -1,14 +1,17 @@
-"""Thresholds that are trained: what is smaller than the threshold of its layer counts as nothing, softly while training and for good at the end.
+"""Thresholds that are trained: what is smaller than the threshold of its layer counts as nothing, softly
+while training and for good at the end.
 
-Manessi et al. 2018, "Automated Pruning for Deep Neural Network Compression" (arXiv 1712.01721): differentiable pruning functions, whose thresholds
-are optimised together with the weights, and a regulariser that enforces pruning. The paper prunes single weights; its formulas are not at hand, and
-these are our choice. With s the size of a channel, t the threshold of its group and b the sharpness,
+Manessi et al. 2018, "Automated Pruning for Deep Neural Network Compression" (arXiv 1712.01721):
+differentiable pruning functions, whose thresholds are optimised together with the weights, and a regulariser
+that enforces pruning. The paper prunes single weights; its formulas are not at hand, and these are our
+choice. With s the size of a channel, t the threshold of its group and b the sharpness,
 
     s~ = relu(s - t) + t sigmoid(b (s - t))      nearly 0 below t, nearly s above, t / 2 at t itself
     L = task + strength * sum_groups exp(-t)
 
-and all that makes the channel is multiplied by s~ / s. b grows exponentially over the training, so that the step becomes sharp. A channel's size is
-the l2 norm of all that makes it and is not in front of a batch norm, divided by what was the mean of its group; t is the softplus of what is trained.
+and all that makes the channel is multiplied by s~ / s. b grows exponentially over the training, so that the
+step becomes sharp. A channel's size is the l2 norm of all that makes it and is not in front of a batch norm,
+divided by what was the mean of its group; t is the softplus of what is trained.
 """
 
 from __future__ import annotations

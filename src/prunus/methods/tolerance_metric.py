@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 
 class Search:
-    """The metric of a tolerance search: the task's on held-out samples, after compensation, recalibration and a short tuning.
+    """The metric of a tolerance search: the task's on held-out samples, after compensation, recalibration and
+    a short tuning.
 
     Args:
         original: the network that the tolerance is of.
@@ -64,7 +65,9 @@ class Search:
         return self._points(tried)
 
     def check(self, empty: Plan, target: Target, blocks: int) -> None:
-        """Raises TargetError if the tolerance is not even kept by the network that lacks blocks and no channel."""
+        """Raises TargetError if the tolerance is not even kept by the network that lacks blocks and no
+        channel.
+        """
         whole, found = self(self.start), self(compact(self.start, empty, check=False))
         if value_of(whole) - judged(whole, found, target.confidence)[1] > target.points:
             hint = "leave out fewer, or tune trials for longer"

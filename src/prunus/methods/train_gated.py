@@ -1,9 +1,10 @@
 """Train a network together with gates on its channels, so that on average it stays within a budget of MACs.
 
-The published loss (`DynamicNetwork.penalty`) has a gain per gate, which somebody has to find for a budget. Our choice asks for the budget itself: the
-squared distance of the batch's mean MACs, the gates' own included, to it. Veit and Belongie 2018, "Convolutional Networks with Adaptive Inference
-Graphs" (arXiv 1711.11503), do so with the rate of every layer; one number for the whole network leaves it to the training where channels are closed,
-and for which inputs.
+The published loss (`DynamicNetwork.penalty`) has a gain per gate, which somebody has to find for a budget.
+Our choice asks for the budget itself: the squared distance of the batch's mean MACs, the gates' own included,
+to it. Veit and Belongie 2018, "Convolutional Networks with Adaptive Inference Graphs" (arXiv 1711.11503), do
+so with the rate of every layer; one number for the whole network leaves it to the training where channels are
+closed, and for which inputs.
 """
 
 from __future__ import annotations
@@ -65,11 +66,13 @@ def train_gated(
     journal: Journal = Journal(),  # noqa: B008 (it never changes)
     watch: Watch = unwatched,
 ) -> Outcome:
-    """Gate a copy of a network, and train it to a budget; which channels are computed is decided input by input.
+    """Gate a copy of a network, and train it to a budget; which channels are computed is decided input by
+    input.
 
     Args:
         model: trained or not.
-        task: what it is for; gates are calibrated on its validation samples (training samples, if there are none).
+        task: what it is for; gates are calibrated on its validation samples (training samples, if there are
+            none).
         budget: mean MACs relative to all, above 0 and below 1.
         gates: of which kind: "activation", "winners" or "widths".
         gated: glob patterns of the layers with gates; none = all inner ones.
@@ -84,12 +87,14 @@ def train_gated(
         watch: told about progress.
 
     Returns:
-        `model` is a `prunus.dynamic.DynamicNetwork` with the budget set, and `verification` compares it with the form that skips its closed channels.
-        In `found`, "expected" are its mean MACs on held-out samples, relative to all, and "first" is the network before anything was settled.
+        `model` is a `prunus.dynamic.DynamicNetwork` with the budget set, and `verification` compares it with
+        the form that skips its closed channels. In `found`, "expected" are its mean MACs on held-out samples,
+        relative to all, and "first" is the network before anything was settled.
 
     Raises:
         TargetError: a budget out of range, or one that these gates do not reach.
-        ConfigError: the best epoch is to be kept, which would be one with more MACs, or the network is to be compiled.
+        ConfigError: the best epoch is to be kept, which would be one with more MACs, or the network is to be
+            compiled.
         PlanError: channels that cannot be gated, or none.
         PrunusError: whatever training raises.
     """
@@ -119,7 +124,9 @@ def train_gated(
 
 @torch.no_grad()
 def _verified(network: DynamicNetwork, inputs: Any) -> tuple[Verification, tuple[str, ...]]:
-    """The form that skips against the gated network; where there is no such form, the network without gates against itself, and a note."""
+    """The form that skips against the gated network; where there is no such form, the network without gates
+    against itself, and a note.
+    """
     try:
         fast = skipping(network, inputs)
     except PrunusError as error:
@@ -153,7 +160,9 @@ def _settled(first: DynamicNetwork, task: Task, example: Inputs) -> tuple[Dynami
 
 
 class HeldOut:
-    """Inputs of held-out samples, again and again, where a network lies; training samples stand in where none are held out."""
+    """Inputs of held-out samples, again and again, where a network lies; training samples stand in where none
+    are held out.
+    """
 
     def __init__(self, task: Task, network: nn.Module, count: int = CALIBRATED_ON) -> None:
         self._network = network
@@ -169,7 +178,8 @@ class HeldOut:
 
 
 class Allowance(StepCount):
-    """What the loss asks for: all MACs at first, falling to the budget over the first half of the steps; a callback of `prunus.training.train`.
+    """What the loss asks for: all MACs at first, falling to the budget over the first half of the steps; a
+    callback of `prunus.training.train`.
 
     Gates that are asked for everything at once close together, and far too far.
 
@@ -202,7 +212,9 @@ def within(network: DynamicNetwork, allowance: Allowance, loss: Loss, pull: floa
 def check_settings(
     budget: float, keep: str, compiled: bool, kind: str = "activation", settled: bool = False
 ) -> None:
-    """Raises TargetError and ConfigError for what `train_gated`, and `settle_trained`, do not take, before there is any work to lose."""
+    """Raises TargetError and ConfigError for what `train_gated`, and `settle_trained`, do not take, before
+    there is any work to lose.
+    """
     if settled and kind != "activation":
         raise ConfigError(
             f"Gates of kind {kind!r} choose among all channels of a layer, so none can go for good: --settle is for 'activation'."
@@ -230,10 +242,11 @@ def fit_gates(
     journal: Journal = Journal(),  # noqa: B008 (it never changes)
     watch: Watch = unwatched,
 ) -> History:
-    """Train a gated network in place, then calibrate its gates on held-out samples and set the budget: `train_gated` for gates of one's own.
+    """Train a gated network in place, then calibrate its gates on held-out samples and set the budget:
+    `train_gated` for gates of one's own.
 
-    Without held-out samples training samples are used, on which the gates were trained. "winners" are as many as the budget allows from the first
-    step on; the other kinds learn to keep it.
+    Without held-out samples training samples are used, on which the gates were trained. "winners" are as many
+    as the budget allows from the first step on; the other kinds learn to keep it.
 
     Args:
         network: of `attach`.
@@ -243,7 +256,8 @@ def fit_gates(
 
     Raises:
         TargetError: a budget out of range, or one that these gates do not reach.
-        ConfigError: the best epoch is to be kept, which would be one with more MACs, or the network is to be compiled.
+        ConfigError: the best epoch is to be kept, which would be one with more MACs, or the network is to be
+            compiled.
         PrunusError: whatever training raises.
     """
     check_settings(budget, config.keep, config.compile)
@@ -273,7 +287,8 @@ def fit_gates(
 
 @door()
 def settle_trained(network: DynamicNetwork, task: Task, example_inputs: Inputs) -> DynamicNetwork:
-    """What is left of a trained network once channels that no held-out sample opened are gone for good, and gates that none closed; calibrated anew.
+    """What is left of a trained network once channels that no held-out sample opened are gone for good, and
+    gates that none closed; calibrated anew.
 
     The network itself where there is neither, or where no gate would be left.
 

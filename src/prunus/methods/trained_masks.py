@@ -1,4 +1,6 @@
-"""What methods with trained gates, masks or thresholds on channels share: gradients through a step, and how they end."""
+"""What methods with trained gates, masks or thresholds on channels share: gradients through a step, and how
+they end.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +44,8 @@ def finish(
     tuning: TrainConfig | None,
     before: dict[str, nn.Module],
 ) -> Outcome:
-    """Multiply the factors in and remove the channels whose numbers are not above 0; a group that has no other keeps the one nearest to it.
+    """Multiply the factors in and remove the channels whose numbers are not above 0; a group that has no
+    other keeps the one nearest to it.
 
     The numbers come with the outcome, as "numbers" in `found`. Raises ConfigError if they are not finite.
     """

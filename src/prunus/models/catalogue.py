@@ -34,8 +34,8 @@ _OURS: dict[str, Callable[..., nn.Module]] = {
 }
 
 
-# What a record may build a network with, and how much of it: names and sizes that prunus writes. Nothing else of a file reaches a builder, as
-# builders of libraries open and fetch files by some of their options.
+# What a record may build a network with, and how much of it: names and sizes that prunus writes. Nothing else
+# of a file reaches a builder, as builders of libraries open and fetch files by some of their options.
 _RECORDED: dict[str, int] = {
     "num_classes": 100_000,
     "in_channels": 4096,
@@ -66,8 +66,8 @@ def build(name: str, num_classes: int | None = None, pretrained: bool = False, *
         kwargs: passed on to the builder.
 
     Raises:
-        ModelNameError: no such network (the text gives the nearest name), or the factory cannot be imported or called
-            or returns something other than an `nn.Module`.
+        ModelNameError: no such network (the text gives the nearest name), or the factory cannot be imported
+            or called or returns something other than an `nn.Module`.
         MissingExtraError: timm or torchvision is not installed or does not import.
     """
     options = dict(kwargs) if num_classes is None else {"num_classes": num_classes, **kwargs}
@@ -100,7 +100,8 @@ def build_recorded(name: str, options: Mapping[str, object]) -> nn.Module:
         options: what it was built with: those that prunus records.
 
     Raises:
-        ModelNameError: the name is none of those, an option is none that prunus records, or its value is out of range.
+        ModelNameError: the name is none of those, an option is none that prunus records, or its value is out
+            of range.
         MissingExtraError: timm or torchvision is not installed or does not import.
     """
     if not is_plain_name(name):

@@ -16,11 +16,12 @@ SMALL_IMAGE = 16  # below this side two unpadded 5x5 convolutions leave nothing 
 class LeNet5(nn.Module):
     """Two 5x5 convolutions with max pooling, then two linear layers, ReLU after all but the last.
 
-    The widths are those of Caffe's LeNet, on which the pruning papers report, and so is everything else but the ReLU
-    after the convolutions, which is our choice (Caffe has one after the first linear layer only).
+    The widths are those of Caffe's LeNet, on which the pruning papers report, and so is everything else but
+    the ReLU after the convolutions, which is our choice (Caffe has one after the first linear layer only).
 
-    Images of less than 16 pixels a side (the 8x8 digits) get convolutions padded by 2, so that they keep their side
-    and only the poolings halve it: 8 -> 4 -> 2. That variant is our choice too; the widths stay the same.
+    Images of less than 16 pixels a side (the 8x8 digits) get convolutions padded by 2, so that they keep
+    their side and only the poolings halve it: 8 -> 4 -> 2. That variant is our choice too; the widths stay
+    the same.
 
     Args:
         num_classes: classes told apart.

@@ -21,7 +21,8 @@ WIDTHS = (16, 32, 64)
 class ShortcutA(nn.Module):
     """The parameter-free shortcut, option A: every second pixel, zero channels put before and after.
 
-    The two counts are plain attributes because removing channels of the wider side means fewer zeros on either end.
+    The two counts are plain attributes because removing channels of the wider side means fewer zeros on
+    either end.
 
     Attributes:
         pad_before: zero channels put before those of the input.
@@ -75,8 +76,8 @@ class CifarResNet(nn.Module):
     Args:
         blocks: residual blocks per stage (3 for ResNet-20, 9 for ResNet-56).
         num_classes: classes told apart.
-        shortcut: "A" (zero padding, as in the paper's CIFAR experiments) or "projection" (1x1 convolution and batch
-            norm where the width changes, the paper's option B).
+        shortcut: "A" (zero padding, as in the paper's CIFAR experiments) or "projection" (1x1 convolution and
+            batch norm where the width changes, the paper's option B).
         in_channels: planes of the input, 3 for colour.
 
     Raises:

@@ -32,7 +32,8 @@ _IN_VGG = (0, 3, 6, 8, 11, 13, 16, 18)  # positions of the convolutions in torch
 
 
 class TernausNet(nn.Module):
-    """VGG-11 without batch norm down, blocks of a convolution and a transposed convolution up, a skip connection per level.
+    """VGG-11 without batch norm down, blocks of a convolution and a transposed convolution up, a skip
+    connection per level.
 
     Args:
         num_classes: maps that come out; 1 for a binary mask.
@@ -57,7 +58,9 @@ class TernausNet(nn.Module):
                 nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
     def forward(self, x: Tensor) -> Tensor:
-        """Images (batch, in_channels, H, W), sides that are multiples of 32, to logits (batch, num_classes, H, W)."""
+        """Images (batch, in_channels, H, W), sides that are multiples of 32, to logits (batch, num_classes,
+        H, W).
+        """
         skips, position = [], 0
         for level in ENCODER:
             for _ in level:
@@ -93,7 +96,8 @@ def load_encoder(model: TernausNet, path: str | Path) -> None:
     """Fill the encoder, in place, from a weight file of torchvision's `vgg11`.
 
     Raises:
-        FileFormatError: no such file, or one without VGG-11's convolutions (the text names the first that is missing or has another shape).
+        FileFormatError: no such file, or one without VGG-11's convolutions (the text names the first that is
+            missing or has another shape).
     """
     state = read_state(path)
     found: dict[str, Tensor] = {}

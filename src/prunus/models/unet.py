@@ -12,10 +12,11 @@ WIDTH, DEPTH = 64, 4
 
 
 class UNet(nn.Module):
-    """Two 3x3 convolutions per level, `depth` poolings down, as many transposed convolutions up, and a skip connection per level.
+    """Two 3x3 convolutions per level, `depth` poolings down, as many transposed convolutions up, and a skip
+    connection per level.
 
-    Convolutions are padded, so that maps keep their size (the paper crops), and have batch norm unless `batch_norm` is off; both are our choice and
-    common practice.
+    Convolutions are padded, so that maps keep their size (the paper crops), and have batch norm unless
+    `batch_norm` is off; both are our choice and common practice.
 
     Args:
         num_classes: maps that come out; 1 for a binary mask.

@@ -9,16 +9,17 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import at_least, checked
 from prunus.errors import ConfigError
 
-# Simonyan and Zisserman 2015 (arXiv 1409.1556), configuration D: widths of the 13 convolutions, None = halve the side.
+# Simonyan and Zisserman 2015 (arXiv 1409.1556), configuration D: widths of the 13 convolutions, None = halve
+# the side.
 LAYOUT = (64, 64, None, 128, 128, None, 256, 256, 256, None, 512, 512, 512, None, 512, 512, 512, None)
 
 
 class CifarVGG(nn.Module):
     """The 13 convolutions of VGG-16, each with batch norm and ReLU, and one linear layer 512 -> num_classes.
 
-    The papers differ in the head. Ours is the one without hidden layers of Network Slimming (Liu et al. 2017): 14.72 M
-    parameters and 313.2 M MACs at 32x32. The convolutions have no bias, the batch norm after them has one, and there
-    is no dropout.
+    The papers differ in the head. Ours is the one without hidden layers of Network Slimming (Liu et al.
+    2017): 14.72 M parameters and 313.2 M MACs at 32x32. The convolutions have no bias, the batch norm after
+    them has one, and there is no dropout.
 
     Args:
         num_classes: classes told apart.

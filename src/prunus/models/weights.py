@@ -30,17 +30,18 @@ HOLDERS = ("state_dict", "model")  # entries of a training checkpoint that hold 
 def load_weights(model: nn.Module, path: str | Path) -> None:
     """Fill a model, in place, from a plain `state_dict` file or a `.safetensors` file.
 
-    A `state_dict` may lie under the key "state_dict" or "model" of a checkpoint, and all its names may carry the
-    prefix of DataParallel ("module.") or of torch.compile ("_orig_mod."). Files from before batch norm counted its
-    batches (`num_batches_tracked`) are read too. The model changes only if everything fits.
+    A `state_dict` may lie under the key "state_dict" or "model" of a checkpoint, and all its names may carry
+    the prefix of DataParallel ("module.") or of torch.compile ("_orig_mod."). Files from before batch norm
+    counted its batches (`num_batches_tracked`) are read too. The model changes only if everything fits.
 
     Args:
         model: the network to fill.
-        path: the file; read by safetensors if its name ends in `.safetensors`, else by torch with `weights_only=True`.
+        path: the file; read by safetensors if its name ends in `.safetensors`, else by torch with
+            `weights_only=True`.
 
     Raises:
-        FileFormatError: no such file, a damaged file, one that holds more than tensors, or weights of another network
-            (the text lists what is missing, what is too many and which shapes differ).
+        FileFormatError: no such file, a damaged file, one that holds more than tensors, or weights of another
+            network (the text lists what is missing, what is too many and which shapes differ).
     """
     path = Path(path)
     state = _unwrapped(read_state(path), model.state_dict())
@@ -98,7 +99,9 @@ def _check_file(path: Path) -> None:
 
 
 def _trouble(path: Path, message: str) -> str:
-    """Why a file cannot be read, in our words: torch's own advise to read pickled objects, which can run any code."""
+    """Why a file cannot be read, in our words: torch's own advise to read pickled objects, which can run any
+    code.
+    """
     if path.suffix == ".safetensors":
         return "is damaged, or no safetensors file"
     if "TorchScript" in message:

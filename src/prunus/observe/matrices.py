@@ -1,4 +1,6 @@
-"""What a layer multiplies its weight with, as a matrix: one row per place, one column per input channel and kernel position."""
+"""What a layer multiplies its weight with, as a matrix: one row per place, one column per input channel and
+kernel position.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +43,8 @@ def rows(
 ) -> tuple[Tensor, Tensor]:
     """Rows of a layer's inputs (rows, channels * kernel positions) and of its outputs (rows, outputs).
 
-    `inputs` and `outputs` hold the wanted channels only. Where there are far more places than columns, some are taken by chance.
+    `inputs` and `outputs` hold the wanted channels only. Where there are far more places than columns, some
+    are taken by chance.
     """
     axis = channel_axis(module)
     most = max(LEAST_ROWS, ROWS_PER_COLUMN * inputs.shape[axis] * positions(module))
@@ -69,7 +72,9 @@ def _wide(rows: Tensor) -> Tensor:
 
 
 def _windows(module: Any, x: Tensor) -> Tensor:
-    """All windows of a convolution's kernel over its input, (batch, channels, *places, *kernel); a view of the padded input."""
+    """All windows of a convolution's kernel over its input, (batch, channels, *places, *kernel); a view of
+    the padded input.
+    """
     kernel, dilation, axes = module.kernel_size, module.dilation, len(module.kernel_size)
     if module.transposed:
         x, stride = _spread(module, x), (1,) * axes
@@ -82,7 +87,9 @@ def _windows(module: Any, x: Tensor) -> Tensor:
 
 
 def _spread(module: Any, x: Tensor) -> Tensor:
-    """The input of a transposed convolution as that of the plain convolution with the flipped kernel: zeros between pixels and around them."""
+    """The input of a transposed convolution as that of the plain convolution with the flipped kernel: zeros
+    between pixels and around them.
+    """
     sides = [(n - 1) * stride + 1 for n, stride in zip(x.shape[2:], module.stride)]
     spread = x.new_zeros(*x.shape[:2], *sides)
     every: Any = (..., *(slice(None, None, stride) for stride in module.stride))

@@ -7,7 +7,9 @@ from torch import Tensor
 
 
 class InputMoments:
-    """Streamed first and second moments of rows of inputs: memory for columns^2 numbers, for any number of rows."""
+    """Streamed first and second moments of rows of inputs: memory for columns^2 numbers, for any number of
+    rows.
+    """
 
     def __init__(self, columns: int) -> None:
         self.count = 0

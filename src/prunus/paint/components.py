@@ -1,4 +1,6 @@
-"""Connected components of the couplings: whole axes first, in one stroke each, then what is left colour by colour, vectorised."""
+"""Connected components of the couplings: whole axes first, in one stroke each, then what is left colour by
+colour, vectorised.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,8 @@ Edges = Sequence[tuple[Labels, Labels]]
 def components(count: int, edges: Edges, whole: Sequence[Labels] = ()) -> Labels:
     """The smallest colour of the component of every colour, shape (count,).
 
-    `whole` are arrays of consecutive colours, none in two of them: most couplings are between two such arrays.
+    `whole` are arrays of consecutive colours, none in two of them: most couplings are between two such
+    arrays.
     """
     parent = np.arange(count, dtype=np.int64)
     left, right = flatten(_join_whole(parent, edges, whole))
@@ -34,7 +37,9 @@ def components(count: int, edges: Edges, whole: Sequence[Labels] = ()) -> Labels
 
 
 def _join_whole(parent: Labels, edges: Edges, whole: Sequence[Labels]) -> list[tuple[Labels, Labels]]:
-    """Point the colours of whole arrays to those of the first array that they are coupled with, slot by slot; the couplings of others."""
+    """Point the colours of whole arrays to those of the first array that they are coupled with, slot by slot;
+    the couplings of others.
+    """
     first = {id(labels): int(labels[0]) for labels in whole if len(labels)}
     above = {key: key for key in first}
 

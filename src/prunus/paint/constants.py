@@ -1,4 +1,5 @@
-"""Constants of removed channels that depend on the size of the inputs: what a forward adds of `x.shape` is another number elsewhere.
+"""Constants of removed channels that depend on the size of the inputs: what a forward adds of `x.shape` is
+another number elsewhere.
 
 Such a constant goes into no bias, where it would be that of the example for ever.
 """
@@ -22,7 +23,8 @@ _WIDER = 32  # pixels; images of many networks must be multiples of it
 def keep_sizes_out(painter: Painter, painted: Callable[[Callable[[Tensor], Tensor]], Painter]) -> None:
     """Let no constant go into a bias that is another one in a larger batch or on larger images, in place.
 
-    `painted` gives the painter of a forward on inputs that were changed so; it raises TraceError where the model does not take them.
+    `painted` gives the painter of a forward on inputs that were changed so; it raises TraceError where the
+    model does not take them.
     """
     if not any(map(_is_constant, painter.leaks)):
         return
@@ -42,7 +44,9 @@ def _is_constant(leak: Leak) -> bool:
 
 
 def _alike(painter: Painter, other: Painter) -> Iterator[bool]:
-    """For every leak of the first, whether the other has the same; all unlike where they are not the same ones in number."""
+    """For every leak of the first, whether the other has the same; all unlike where they are not the same
+    ones in number.
+    """
     return (
         map(_same, painter.leaks, other.leaks)
         if len(painter.leaks) == len(other.leaks)

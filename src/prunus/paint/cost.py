@@ -1,7 +1,8 @@
-"""Cost of any plan in microseconds: every count is a product of axis lengths, and an axis length is linear in the channels kept per group.
+"""Cost of any plan in microseconds: every count is a product of axis lengths, and an axis length is linear in
+the channels kept per group.
 
-MACs are multiply-accumulates of convolutions and matrix products (FLOPs = 2 x MACs), for one forward on the example inputs as they were given to
-`trace`; biases, normalisations and activations are not counted.
+MACs are multiply-accumulates of convolutions and matrix products (FLOPs = 2 x MACs), for one forward on the
+example inputs as they were given to `trace`; biases, normalisations and activations are not counted.
 """
 
 from __future__ import annotations
@@ -20,8 +21,10 @@ _MOST_AXES = 6
 
 @dataclass(frozen=True, slots=True)
 class Cost:
-    """What a network costs: MACs for one forward on the example inputs, parameters, bytes of parameters and buffers, and the largest sum of
-    activations alive at one time (bytes, in-place operators and views counted once)."""
+    """What a network costs: MACs for one forward on the example inputs, parameters, bytes of parameters and
+    buffers, and the largest sum of activations alive at one time (bytes, in-place operators and views counted
+    once).
+    """
 
     macs: int
     params: int
@@ -46,7 +49,9 @@ class LayerCost:
 
 
 class AxisTable:
-    """Distinct painted axes, as arrays of channel numbers (-1: pinned). Index 0 stands for a plain axis of length one."""
+    """Distinct painted axes, as arrays of channel numbers (-1: pinned). Index 0 stands for a plain axis of
+    length one.
+    """
 
     def __init__(self, channel_of_colour: Labels) -> None:
         self.channel_of_colour = channel_of_colour

@@ -1,4 +1,6 @@
-"""Turn what the painter saw into a cost model: which products of axis lengths make MACs, parameters, bytes and activations."""
+"""Turn what the painter saw into a cost model: which products of axis lengths make MACs, parameters, bytes
+and activations.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +34,9 @@ class CostParts:
     deaths: list[int]
 
     def model(self, table: AxisTable, slots: Labels, sizes: Labels) -> CostModel:
-        """The cost model once channels are grouped: `slots`, shape (axes, groups), are those that a group of `sizes` channels takes."""
+        """The cost model once channels are grouped: `slots`, shape (axes, groups), are those that a group of
+        `sizes` channels takes.
+        """
         return CostModel(
             per_group=slots / sizes,
             fixed=(table.lengths() - slots.sum(axis=1)).astype(np.float64),
@@ -73,7 +77,9 @@ def cost_model(
 
 
 def _activations(parts: CostParts, table: AxisTable, records: Sequence[Record], sources: set[int]) -> None:
-    """Storage is born with the first tensor on it and dies after its last use; views and in-place results share it."""
+    """Storage is born with the first tensor on it and dies after its last use; views and in-place results
+    share it.
+    """
     owned = {id(t): t for record in records for t in record.tensors if id(t) in sources}
     born = {t.untyped_storage()._cdata for t in owned.values()}
     last: dict[int, int] = {}

@@ -1,4 +1,6 @@
-"""Constants of removed channels: where an activation with f(0) != 0 feeds a weight, what the removed slots would have added goes into its bias."""
+"""Constants of removed channels: where an activation with f(0) != 0 feeds a weight, what the removed slots
+would have added goes into its bias.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,9 @@ _FOLDABLE = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
 
 @dataclass(frozen=True)
 class Fold:
-    """Add `constants[i]` times the weight's slice at input slot `slots[i]`, summed over kernel positions, to the bias of `module`."""
+    """Add `constants[i]` times the weight's slice at input slot `slots[i]`, summed over kernel positions, to
+    the bias of `module`.
+    """
 
     module: str
     slots: tuple[int, ...]
@@ -43,7 +47,9 @@ def folds(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Fold]:
 
 
 def agree(*forwards: tuple[Sequence[Record], Modules, list[Leak]]) -> None:
-    """Put no constant into a bias that the same layer does not get in every forward of a model that runs it, in place."""
+    """Put no constant into a bias that the same layer does not get in every forward of a model that runs it,
+    in place.
+    """
     wanted: list[dict[str, list[Leak]]] = []
     for records, modules, leaks in forwards:
         wanted.append({})
@@ -94,7 +100,9 @@ def unfoldable_channels(graph: ChannelGraph) -> NDArray[np.bool_]:
 
 
 def folded_shift(weight: Tensor, fold: Fold, kept: NDArray[np.int64] | None) -> Tensor:
-    """What the removed slots would have added to each output channel that is left (`kept`, or all), shape (out,)."""
+    """What the removed slots would have added to each output channel that is left (`kept`, or all), shape
+    (out,).
+    """
     slices = weight.detach()[:, list(fold.slots)]
     parts = slices.flatten(2).sum(-1) if weight.dim() > 2 else slices
     shift = parts @ weight.new_tensor(fold.constants)
@@ -113,10 +121,12 @@ def _gone(graph: ChannelGraph, leak: Leak, removed: NDArray[np.bool_]) -> NDArra
 def settle_leaks(
     records: Sequence[Record], modules: Modules, leaks: Sequence[Leak], relied: Sequence[Labels]
 ) -> tuple[list[Leak], list[Labels]]:
-    """What is left of the leaks once parameters that may not be spared are zero, and the axes of these parameters.
+    """What is left of the leaks once parameters that may not be spared are zero, and the axes of these
+    parameters.
 
-    A constant that can go into a bias does, and the slices of the weight that read it stay as they are. Where it cannot, they are zero in the masked
-    network, as they are gone in the compact one. `relied` are axes that are zero anyway.
+    A constant that can go into a bias does, and the slices of the weight that read it stay as they are. Where
+    it cannot, they are zero in the masked network, as they are gone in the compact one. `relied` are axes
+    that are zero anyway.
     """
     left, zeroed = [], []
     for leak in leaks:
@@ -136,7 +146,9 @@ def _foldable_module(graph: ChannelGraph, leak: Leak) -> str | None:
 
 
 def _foldable_in(records: Sequence[Record], modules: Modules, leak: Leak) -> str | None:
-    """The module whose bias can take the constant, or None: it must be a plain layer called once, and the constants known."""
+    """The module whose bias can take the constant, or None: it must be a plain layer called once, and the
+    constants known.
+    """
     if not leak.foldable or not np.isfinite(leak.dead).all():
         return None
     return plain_layer(records, modules, leak.record, _FOLDABLE)
@@ -145,7 +157,9 @@ def _foldable_in(records: Sequence[Record], modules: Modules, leak: Leak) -> str
 def plain_layer(
     records: Sequence[Record], modules: Modules, index: int, kinds: tuple[type[nn.Module], ...]
 ) -> str | None:
-    """The module that a record belongs to, if it is of exactly one of these kinds, does this once, and has its weight for itself; else None."""
+    """The module that a record belongs to, if it is of exactly one of these kinds, does this once, and has
+    its weight for itself; else None.
+    """
     record = records[index]
     module = modules[record.module]
     # a subclass may compute its weight in the forward, so that its `weight` is not what is multiplied

@@ -38,9 +38,10 @@ class Removal(Protocol):
 class Axis(NamedTuple):
     """One axis of one parameter or buffer: the channel of every slot, -1 where pinned.
 
-    `produces` says that its slots make channels, `consumed` that they are multiplied with channels and summed over (the input axis of a weight).
-    `zeroed`: where a channel is removed, the masked network has `neutral` there, which is zero, or one where something is divided by it. Axes of one
-    `pattern` hold the same channels slot by slot; those of pattern 0 hold none.
+    `produces` says that its slots make channels, `consumed` that they are multiplied with channels and summed
+    over (the input axis of a weight). `zeroed`: where a channel is removed, the masked network has `neutral`
+    there, which is zero, or one where something is divided by it. Axes of one `pattern` hold the same
+    channels slot by slot; those of pattern 0 hold none.
     """
 
     name: str
@@ -58,7 +59,8 @@ class Axis(NamedTuple):
 class Group:
     """Channels that occur in the same dimensions of the same parameters: what a user calls a layer's width.
 
-    `members` are those dimensions as (parameter, axis); `slots` says how many slots of its first member one channel takes.
+    `members` are those dimensions as (parameter, axis); `slots` says how many slots of its first member one
+    channel takes.
     """
 
     index: int
@@ -75,7 +77,9 @@ class Group:
 
 @dataclass(frozen=True)
 class Pinned:
-    """Slots that will never be pruned: why, which operator said so, on which line, and the parameter axes that it concerns."""
+    """Slots that will never be pruned: why, which operator said so, on which line, and the parameter axes
+    that it concerns.
+    """
 
     reason: str
     operator: str
@@ -96,7 +100,8 @@ class Note:
 class ChannelGraph:
     """All channels of a model. `print(graph)` shows them.
 
-    `training` is the same of its forward in train mode, with the same channels, where that does something else than the one in eval mode.
+    `training` is the same of its forward in train mode, with the same channels, where that does something
+    else than the one in eval mode.
     """
 
     model: nn.Module
@@ -115,7 +120,8 @@ class ChannelGraph:
     notes: tuple[Note, ...]
     statistics: tuple[Statistic, ...]
     sites: tuple[Site, ...]
-    watched: bool  # whether torch's functions were watched when it was painted, as statistics and lists of slots need it
+    # whether torch's functions were watched when it was painted, as statistics and lists of slots need it
+    watched: bool
     state: State
     training: ChannelGraph | None
     costs: CostModel
@@ -136,7 +142,9 @@ class ChannelGraph:
         return fingerprint_of({source.name: source.tensor.shape for source in self.sources})
 
     def is_of(self, model: nn.Module) -> bool:
-        """Whether a model has the parameters and buffers of the traced one, by name and shape; buffers that its forward made since do not matter."""
+        """Whether a model has the parameters and buffers of the traced one, by name and shape; buffers that
+        its forward made since do not matter.
+        """
         tensors = named_tensors(model)
         for source in self.sources:
             found = tensors.pop(source.name, None)
@@ -156,12 +164,16 @@ class ChannelGraph:
 
     @cached_property
     def _cut(self) -> frozenset[str]:
-        """Parameters and buffers that hold channels; other buffers may have been made anew, by a forward on inputs of another size."""
+        """Parameters and buffers that hold channels; other buffers may have been made anew, by a forward on
+        inputs of another size.
+        """
         return frozenset(axis.name for axis in self.axes if (axis.channels >= 0).any())
 
     @cached_property
     def wiring(self) -> tuple[tuple[Origin | None, ...], ...]:
-        """Where the operands of every record come from: (record, output), or (-1, source); None for inputs and other constants."""
+        """Where the operands of every record come from: (record, output), or (-1, source); None for inputs
+        and other constants.
+        """
         made: dict[int, Origin] = {
             id(source.tensor): (-1, position) for position, source in enumerate(self.sources)
         }
@@ -174,7 +186,9 @@ class ChannelGraph:
 
     @cached_property
     def anchors(self) -> tuple[list[tuple[str, int]], list[Labels]]:
-        """Per group: an axis of a parameter that holds its channels, as (parameter, axis); and the first slot of each channel there."""
+        """Per group: an axis of a parameter that holds its channels, as (parameter, axis); and the first slot
+        of each channel there.
+        """
         axes = {(axis.name, axis.dim): axis for axis in self.axes}
         keys, slots = [], []
         first = np.zeros(self.num_channels, dtype=np.int64)
@@ -212,7 +226,9 @@ class ChannelGraph:
         )
 
     def cost(self, plan: Removal | None = None) -> Cost:
-        """MACs, parameters, bytes and peak activation of the model, or of what a plan leaves of it, without building it."""
+        """MACs, parameters, bytes and peak activation of the model, or of what a plan leaves of it, without
+        building it.
+        """
         return self.costs.cost(self.kept(self._removed(plan)))
 
     def layers(self, plan: Removal | None = None) -> tuple[LayerCost, ...]:
@@ -289,7 +305,9 @@ def _axes(
     ]
 
     def marks(colours: Sequence[Labels]) -> Iterator[bool]:
-        """Whether some slot of every painted axis is marked; the colours of sources are the first ones, without gaps."""
+        """Whether some slot of every painted axis is marked; the colours of sources are the first ones,
+        without gaps.
+        """
         marked = _marked(painter.next_colour, colours)[: sum(painted[-1]) if painted else 0]
         return iter(
             np.logical_or.reduceat(marked, [start for start, _ in painted]).tolist() if painted else []
@@ -345,7 +363,9 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
 
 
 def made_by_none(painter: Painter, parent: Labels, sources: Sequence[Source]) -> list[Mark]:
-    """What no parameter makes, so that nothing would make a removed one zero: copies of one slot, as of a grey image, random numbers, constants."""
+    """What no parameter makes, so that nothing would make a removed one zero: copies of one slot, as of a
+    grey image, random numbers, constants.
+    """
     produced, held = np.zeros((2, painter.next_colour), dtype=bool)
     for source in sources:
         for axis, start in enumerate(source.starts):
@@ -368,7 +388,9 @@ def made_by_none(painter: Painter, parent: Labels, sources: Sequence[Source]) ->
 def _number_channels(
     parent: Labels, pinned: NDArray[np.bool_], sources: Sequence[Source]
 ) -> tuple[Labels, int]:
-    """Number the components that own parameter slots, in the order of their first slot; all other colours get -1."""
+    """Number the components that own parameter slots, in the order of their first slot; all other colours get
+    -1.
+    """
     ends = [
         start + size
         for s in sources
@@ -386,7 +408,8 @@ def _number_channels(
 def _group(table: AxisTable, count: int) -> tuple[Labels, Labels]:
     """Channels that take the same number of slots of every distinct axis form a group.
 
-    The group of every channel, shape (count,), and the slots that a group takes of every distinct axis, shape (axes, groups).
+    The group of every channel, shape (count,), and the slots that a group takes of every distinct axis, shape
+    (axes, groups).
     """
     which, channels = table.slots()
     weights = np.random.default_rng(0).integers(1, 1 << 63, size=len(table), dtype=np.uint64)

@@ -1,4 +1,6 @@
-"""Lists of slots in `x[:, [2, 0, 1]]` keep their numbers: torch makes a tensor of one where x is, on meta, before any dispatch mode sees it."""
+"""Lists of slots in `x[:, [2, 0, 1]]` keep their numbers: torch makes a tensor of one where x is, on meta,
+before any dispatch mode sees it.
+"""
 
 from __future__ import annotations
 

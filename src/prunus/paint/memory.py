@@ -6,7 +6,9 @@ from torch import Tensor
 
 
 def may_overlap(first: Tensor, second: Tensor) -> bool:
-    """Whether two views of one storage may share an element; False only where they are boxes of one grid that do not meet, as pieces of a split."""
+    """Whether two views of one storage may share an element; False only where they are boxes of one grid that
+    do not meet, as pieces of a split.
+    """
     strides = [stride for stride, n in zip(first.stride(), first.shape) if n > 1]
     if not _is_box(first, strides) or not _is_box(second, strides):
         return True

@@ -1,7 +1,9 @@
-"""What frequent operators return on meta tensors, worked out here: torch decomposes many of them in Python there, which took most of a trace.
+"""What frequent operators return on meta tensors, worked out here: torch decomposes many of them in Python
+there, which took most of a trace.
 
-Each function gets the operator's arguments and answers only the plain case (dense tensors of one dtype, shapes that fit); it returns
-`NotImplemented` for all others, and torch's own implementation answers or raises.
+Each function gets the operator's arguments and answers only the plain case (dense tensors of one dtype,
+shapes that fit); it returns `NotImplemented` for all others, and torch's own implementation answers or
+raises.
 """
 
 from __future__ import annotations
@@ -204,7 +206,9 @@ _BINARY = ("add", "sub", "mul", "div")
 
 
 def on_zeros(func: Any, args: Any, kwargs: Any) -> Any:
-    """What an operator that has no form for meta tensors makes of zeros, on meta: fake quantisation, and operators of other libraries."""
+    """What an operator that has no form for meta tensors makes of zeros, on meta: fake quantisation, and
+    operators of other libraries.
+    """
 
     def real(value: Any) -> Any:
         return (

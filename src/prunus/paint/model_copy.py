@@ -1,4 +1,6 @@
-"""A copy of a model on meta tensors: it can be run for its shapes alone, and nothing that happens to it reaches the user's model."""
+"""A copy of a model on meta tensors: it can be run for its shapes alone, and nothing that happens to it
+reaches the user's model.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ from prunus.paint.meta_kernels import like
 from prunus.paint.widths import KeepsWidth, without_widths
 
 Modules = dict[str, nn.Module]
-_LARGEST_LIST = 16  # elements; buffers of real numbers up to this size keep their values, because a forward may read them: scales, anchors, means
+# elements; buffers of real numbers up to this size keep their values, because a forward may read them:
+# scales, anchors, means
+_LARGEST_LIST = 16
 _LARGEST_TABLE = (
     1 << 20
 )  # elements; integer buffers up to this size keep their values, because they may be used as indices
@@ -29,7 +33,9 @@ _LARGEST_TABLE = (
 
 @dataclass(frozen=True, eq=False)
 class Twin:
-    """A model on meta tensors, and each of its modules under its first name; `training` where it is not in eval mode."""
+    """A model on meta tensors, and each of its modules under its first name; `training` where it is not in
+    eval mode.
+    """
 
     model: nn.Module
     modules: Modules
@@ -91,7 +97,9 @@ def _containers(model: nn.Module) -> list[Any]:
 
 
 def _detach_computed(containers: Sequence[Any], memo: dict[int, Any]) -> None:
-    """Tensors that a forward computed and left in a model, in whatever containers, are copied without what they were computed from."""
+    """Tensors that a forward computed and left in a model, in whatever containers, are copied without what
+    they were computed from.
+    """
     waiting, seen = list(containers), set[int]()
     while waiting:
         value = waiting.pop()
@@ -104,7 +112,9 @@ def _detach_computed(containers: Sequence[Any], memo: dict[int, Any]) -> None:
 
 
 def _rebind_closures(owners: Sequence[nn.Module], memo: dict[int, Any]) -> None:
-    """Hooks and functions of a model that were written as closures over it, or over a part of it, work on the copy."""
+    """Hooks and functions of a model that were written as closures over it, or over a part of it, work on the
+    copy.
+    """
     for module in owners:
         state = vars(memo[id(module)])
         for name, value in state.items():
@@ -147,7 +157,8 @@ def _is_empty(cell: types.CellType) -> bool:
 
 
 def _copy_module(module: nn.Module, memo: dict[int, Any], owners: list[nn.Module]) -> Any:
-    """copy.deepcopy for modules, several times faster: what is plain is passed on, and only the rest goes the general way.
+    """copy.deepcopy for modules, several times faster: what is plain is passed on, and only the rest goes the
+    general way.
 
     `owners` are the modules that hold functions or hooks.
     """
@@ -192,7 +203,9 @@ def _copy_module(module: nn.Module, memo: dict[int, Any], owners: list[nn.Module
 
 
 def _copy_value(value: Any, memo: dict[int, Any]) -> Any:
-    """copy.deepcopy for what else hangs on a module; what was computed is copied without what it was computed from."""
+    """copy.deepcopy for what else hangs on a module; what was computed is copied without what it was computed
+    from.
+    """
     kind = type(value)
     if kind is tuple and _PLAIN.issuperset(map(type, value)):
         return value
@@ -215,7 +228,9 @@ def _owns(module: nn.Module) -> bool:
 
 
 def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
-    """copy.deepcopy for parameters and buffers; a plain buffer that has its memory for itself, as nearly all have, is cloned."""
+    """copy.deepcopy for parameters and buffers; a plain buffer that has its memory for itself, as nearly all
+    have, is cloned.
+    """
     if (
         type(tensor) is not Tensor
         or tensor.requires_grad
@@ -308,7 +323,8 @@ def meta_twin(
     training: bool = False,
     tensors: Mapping[str, Tensor] | None = None,
 ) -> Twin:
-    """The model on meta tensors, in eval mode or as it is trained; tensors named in `shapes` get another shape, those in `values` are as given.
+    """The model on meta tensors, in eval mode or as it is trained; tensors named in `shapes` get another
+    shape, those in `values` are as given.
 
     `tensors` are its `named_tensors`, where they are known.
     """
@@ -328,7 +344,9 @@ def meta_twin(
 
 
 def _in_eval_mode(model: nn.Module) -> Modules:
-    """`model.eval()`, without its cost where no class changes what that means; the modules that the model has then."""
+    """`model.eval()`, without its cost where no class changes what that means; the modules that the model has
+    then.
+    """
     modules = walk(model)
     kinds: set[Any] = set(map(type, modules.values()))
     if any(kind.train is not nn.Module.train or kind.eval is not nn.Module.eval for kind in kinds):

@@ -1,6 +1,8 @@
-"""Whether the code of a model does anything else in train mode, as far as its source names it: the mode, gradients, or another `train()`.
+"""Whether the code of a model does anything else in train mode, as far as its source names it: the mode,
+gradients, or another `train()`.
 
-What is said here only saves time: a model that hides its mode elsewhere is caught where the compact model is compared in training.
+What is said here only saves time: a model that hides its mode elsewhere is caught where the compact model is
+compared in training.
 """
 
 from __future__ import annotations
@@ -48,7 +50,9 @@ def trains_alike(modules: Mapping[str, nn.Module]) -> bool:
 
 
 def leaves_gradients(modules: Mapping[str, nn.Module]) -> bool:
-    """Whether nothing in the code of a model, as far as it is named, makes gradients of its own or listens to them."""
+    """Whether nothing in the code of a model, as far as it is named, makes gradients of its own or listens to
+    them.
+    """
     if any(vars(module).get(name) for module in modules.values() for name in _BACKWARD_HOOKS):
         return False
     return _OF_GRADIENTS.isdisjoint(_reached(frozenset(map(type, modules.values()))))
@@ -77,7 +81,9 @@ def _drops(kind: type) -> bool:
 
 
 def _scales_samples(module: nn.Module) -> bool:
-    """Whether a layer that leaves out branches multiplies each sample by one number, or, its chance being zero, passes on what it gets."""
+    """Whether a layer that leaves out branches multiplies each sample by one number, or, its chance being
+    zero, passes on what it gets.
+    """
     own = vars(module)
     if any(own.get(name) in (0, 0.0, None) for name in _NOISE if name in own):
         return True
@@ -124,7 +130,9 @@ def _kind_asks(kind: Any, names: frozenset[str]) -> bool:
 
 
 def _is_reached(name: str, names: frozenset[str] | set[str]) -> bool:
-    """Whether a method may be called where these names are read; by `getattr` it may be called by a part of its name."""
+    """Whether a method may be called where these names are read; by `getattr` it may be called by a part of
+    its name.
+    """
     return name in names or (
         "getattr" in names and any(len(part) >= _SHORTEST and part in name for part in names)
     )
@@ -142,7 +150,9 @@ def _functions(kind: Any) -> Iterator[tuple[str, Any]]:
 
 @cache
 def _reached(kinds: frozenset[type]) -> frozenset[str]:
-    """All names and texts on the way from the forwards of these classes, in their methods and in the functions that these call."""
+    """All names and texts on the way from the forwards of these classes, in their methods and in the
+    functions that these call.
+    """
     names, done = {"forward", "__call__", "__getattr__"}, set[int]()
     while True:
         found = [
@@ -196,7 +206,8 @@ def _code_asks(code: types.CodeType, function: types.FunctionType, depth: int) -
 
 @cache
 def _tells_dropout_alone(function: types.FunctionType) -> bool:
-    """Whether a function names its mode only where it calls dropout, by a function of torch or one that does nothing else with it.
+    """Whether a function names its mode only where it calls dropout, by a function of torch or one that does
+    nothing else with it.
 
     False where its source is not at hand.
     """

@@ -1,6 +1,8 @@
-"""Values that must not be zero: parameters that something is divided by, or whose logarithm is taken, are one where a channel is removed.
+"""Values that must not be zero: parameters that something is divided by, or whose logarithm is taken, are one
+where a channel is removed.
 
-Which axis it is counts: of a weight that is divided by its norms over its outputs, inputs that are removed hold one, and outputs zero.
+Which axis it is counts: of a weight that is divided by its norms over its outputs, inputs that are removed
+hold one, and outputs zero.
 """
 
 from __future__ import annotations
@@ -24,10 +26,11 @@ Neutral = tuple[str, int]  # a parameter or buffer, and one of its axes
 def neutral_sources(
     records: Sequence[Record], sources: Sequence[Source], hazards: Sequence[Hazard]
 ) -> frozenset[Neutral]:
-    """The axes of parameters and buffers that are behind values which must not be zero: those of the same colours, or all where there are none.
+    """The axes of parameters and buffers that are behind values which must not be zero: those of the same
+    colours, or all where there are none.
 
-    That is what a value was made of by operators that keep slots apart; behind a product it is the bias, as the weight and what it is multiplied
-    with are zero.
+    That is what a value was made of by operators that keep slots apart; behind a product it is the bias, as
+    the weight and what it is multiplied with are zero.
     """
     made = {id(tensor): record for record in records for tensor in record.outputs}
     known = {id(source.tensor): source for source in sources if source.is_real and source.tensor.dim()}

@@ -22,7 +22,9 @@ def without_operators(value: Any) -> Any:
 
 
 def with_operators(value: Any) -> Any:
-    """What `without_operators` was given; raises AttributeError where an operator is not registered (its library has to be imported first)."""
+    """What `without_operators` was given; raises AttributeError where an operator is not registered (its
+    library has to be imported first).
+    """
     return _replaced(value, _found)
 
 

@@ -1,8 +1,9 @@
 """Painting: run a model once on meta tensors and let every tensor carry the colours of its channels.
 
-A *colour* is an integer. Every slot of every axis of every parameter starts with a fresh one. Beside each tensor travel its *layers*: a layer says,
-for one axis, which colour each slot has. Operators move, merge and couple layers (see `prunus.paint.rules`); the connected components of the
-couplings are the channels. Colour 0 is never removed: it stands for slots that nobody may prune.
+A *colour* is an integer. Every slot of every axis of every parameter starts with a fresh one. Beside each
+tensor travel its *layers*: a layer says, for one axis, which colour each slot has. Operators move, merge and
+couple layers (see `prunus.paint.rules`); the connected components of the couplings are the channels. Colour 0
+is never removed: it stands for slots that nobody may prune.
 """
 
 from __future__ import annotations
@@ -114,7 +115,9 @@ class Call:
             self.painter.inexact(layer.labels, reason, self.operator)
 
     def averaged(self, layers: Sequence[Layer], reason: str) -> None:
-        """The operator takes a statistic over these colours: exact where they become zero, and their number is kept in mind; else inexact."""
+        """The operator takes a statistic over these colours: exact where they become zero, and their number
+        is kept in mind; else inexact.
+        """
         for layer in layers:
             if is_zero(layer.dead):
                 self.painter.averaged(layer, reason, self.operator)
@@ -129,7 +132,9 @@ Rule = Callable[[Call], Sequence[Paint]]
 
 @dataclass(slots=True)
 class Operator:
-    """What the painter needs to know about one ATen operator, looked up once: its name, and how it is run and painted."""
+    """What the painter needs to know about one ATen operator, looked up once: its name, and how it is run and
+    painted.
+    """
 
     name: str
     mutable: bool
@@ -141,7 +146,9 @@ class Operator:
 
 @dataclass
 class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """A dispatch mode that paints. Enter it, run the model on meta tensors, leave it, and read the couplings off."""
+    """A dispatch mode that paints. Enter it, run the model on meta tensors, leave it, and read the couplings
+    off.
+    """
 
     rules: dict[str, Rule]
     fallback: Callable[[Call], Sequence[Paint]]
@@ -200,7 +207,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Nothing is compiled while painting, and the guard against it would be paid at every operator."""
         return False
 
-    # -- paint of tensors ------------------------------------------------------------------------------------------------------------------
+    # -- paint of tensors ------------------------------------------------------------------------------------
 
     def fresh(self, count: int) -> Labels:
         """`count` new colours."""
@@ -240,7 +247,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return None if id(tensor) in self._volatile else self.value_of(tensor)
 
     def know(self, tensor: Tensor, value: Tensor, volatile: bool = False) -> None:
-        """Declare the real value behind a meta tensor that does not depend on the inputs; `volatile` where it is that of a buffer."""
+        """Declare the real value behind a meta tensor that does not depend on the inputs; `volatile` where it
+        is that of a buffer.
+        """
         self._values[id(tensor)] = value
         (self._volatile.add if volatile else self._volatile.discard)(id(tensor))
         self._paints.setdefault(id(tensor), (tensor, ()))
@@ -251,7 +260,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             t is not None and t.is_meta and id(t) not in self._paints for t in indices
         )
 
-    # -- couplings -------------------------------------------------------------------------------------------------------------------------
+    # -- couplings -------------------------------------------------------------------------------------------
 
     def couple(self, first: Labels, second: Labels) -> None:
         """These colours live and die together, slot by slot (broadcast)."""
@@ -294,12 +303,14 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.hazards.append(Hazard(tensor, labels, operator, self.where()))
 
     def where(self) -> Where:
-        """The user's line that is being run: the innermost frame outside torch and prunus. Found once per operator."""
+        """The user's line that is being run: the innermost frame outside torch and prunus. Found once per
+        operator.
+        """
         if self._place is None:
             self._place = _users_line()
         return self._place
 
-    # -- the dispatch mode -----------------------------------------------------------------------------------------------------------------
+    # -- the dispatch mode -----------------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -365,14 +376,18 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return operator
 
     def _fetched(self, operator: Operator, func: Any, args: Any, kwargs: dict[str, Any]) -> Tensor | None:
-        """A constant that is copied to the CPU has its numbers there: `tolist` asks for that, and so does who wants an array."""
+        """A constant that is copied to the CPU has its numbers there: `tolist` asks for that, and so does who
+        wants an array.
+        """
         if operator.name != "_to_copy" or str(kwargs.get("device")) != "cpu" or not args[0].is_meta:
             return None
         value = self.value_of(args[0])
         return None if value is None else func(value, *args[1:], **kwargs)
 
     def _propagate(self, func: Any, args: Any, kwargs: dict[str, Any], outputs: tuple[Tensor, ...]) -> None:
-        """Compute a constant for real beside its meta twin, so that indices and conditions made of it have values."""
+        """Compute a constant for real beside its meta twin, so that indices and conditions made of it have
+        values.
+        """
         if sum(t.numel() for t in outputs) > _LARGEST_CONSTANT:
             return
         real_kwargs = {k: self._real(v) for k, v in kwargs.items()}
@@ -427,10 +442,11 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     def _follow_parameters(
         self, call: Call, inputs: Sequence[Paint], fixed: bool, paints: Sequence[Paint]
     ) -> None:
-        """Note which axes of parameters read channels, which make them, and whose removed slots are taken for zero.
+        """Note which axes of parameters read channels, which make them, and whose removed slots are taken for
+        zero.
 
-        What is multiplied with a removed channel and summed over need not be zero itself; what goes into a channel, or is summed or looked at in any
-        other way on its way into one, must be.
+        What is multiplied with a removed channel and summed over need not be zero itself; what goes into a
+        channel, or is summed or looked at in any other way on its way into one, must be.
         """
         self.consumed.extend(call.consumed)
         if fixed:
@@ -465,7 +481,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.on_record()
 
     def _refresh_aliases(self, target: Tensor, before: Paint) -> None:
-        """After a tensor was changed in place: what other views of its memory hold in removed slots is no longer known, unless nothing changed."""
+        """After a tensor was changed in place: what other views of its memory hold in removed slots is no
+        longer known, unless nothing changed.
+        """
         held = {layer.axis: layer.dead for layer in before}  # a layer that is gone was pinned
         if all(
             layer.axis in held and same_dead(held[layer.axis], layer.dead) for layer in self.paint_of(target)
@@ -479,7 +497,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 )
 
     def _on_storage_of(self, target: Tensor) -> list[Tensor]:
-        """All painted tensors on the same memory; sorted by memory as they come, since recurrent layers ask at every step."""
+        """All painted tensors on the same memory; sorted by memory as they come, since recurrent layers ask
+        at every step.
+        """
         for tensor in self._unsorted:
             self._by_storage.setdefault(tensor.untyped_storage()._cdata, {})[id(tensor)] = tensor
         self._unsorted.clear()
@@ -489,7 +509,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Called after each operator; a rehearsal compares here."""
 
     def _create(self, operator: Operator, func: Any, args: Any, kwargs: Any) -> Tensor:
-        """A constant, or random numbers, made in the forward: slots get colours of their own, so that they can shrink with what they meet."""
+        """A constant, or random numbers, made in the forward: slots get colours of their own, so that they
+        can shrink with what they meet.
+        """
         result: Tensor = func(*args, **{**kwargs, "device": torch.device("meta")})
         if result.numel() == 0:
             return result
@@ -514,7 +536,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return result
 
     def _as_it_was(self, tensor: Tensor) -> Tensor:
-        """A tensor with the shape and the paint of one that gets another shape in place; records hold it from here on."""
+        """A tensor with the shape and the paint of one that gets another shape in place; records hold it from
+        here on.
+        """
         before: Tensor = torch.ops.aten.alias.default(tensor)
         self.set_paint(before, self.paint_of(tensor))
         (self._fixed.add if self.is_fixed(tensor) else self._fixed.discard)(id(before))

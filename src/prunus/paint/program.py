@@ -1,4 +1,6 @@
-"""What a forward calls, and in what order, without its paint: enough to see whether two forwards of a model are the same, and quick."""
+"""What a forward calls, and in what order, without its paint: enough to see whether two forwards of a model
+are the same, and quick.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ class Listener(Painter):  # type: ignore[no-untyped-call]
 
 @dataclass(frozen=True, eq=False)
 class Program:
-    """The operators of one forward, what it returned, and the names of the parameters and buffers that it may have read."""
+    """The operators of one forward, what it returned, and the names of the parameters and buffers that it may
+    have read.
+    """
 
     records: Sequence[Record]
     outputs: Sequence[Tensor]
@@ -64,7 +68,9 @@ def program_of(records: Sequence[Record], outputs: Iterable[Tensor], modules: Ma
 
 
 def same_program(first: Program, second: Program) -> bool:
-    """Whether two forwards call the same operators on the same values and return the same, whatever batch norms take their statistics from."""
+    """Whether two forwards call the same operators on the same values and return the same, whatever batch
+    norms take their statistics from.
+    """
     return _lines(first) == _lines(second)
 
 

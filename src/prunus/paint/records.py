@@ -24,12 +24,15 @@ ANCHOR = 0  # the colour that is never removed
 
 @dataclass(
     slots=True
-)  # not frozen, as setting fields would then take longer than everything else that happens to a layer; nobody changes one
+    # not frozen, as setting fields would then take longer than everything else that happens to a layer; nobody
+    # changes one
+)
 class Layer:
     """The colours along one axis of a tensor.
 
-    `dead[i]` is the value that slot i has in the *masked* network once its colour is removed: 0 nearly everywhere, 0.5 after a sigmoid, NaN where
-    it is not a known constant. Arrays of one value (nearly all) are made by `constant`, so that rules need not look at each slot.
+    `dead[i]` is the value that slot i has in the *masked* network once its colour is removed: 0 nearly
+    everywhere, 0.5 after a sigmoid, NaN where it is not a known constant. Arrays of one value (nearly all)
+    are made by `constant`, so that rules need not look at each slot.
     """
 
     axis: int
@@ -170,10 +173,13 @@ class Mark(NamedTuple):
 
 
 class Leak(NamedTuple):
-    """A contraction over slots that are a constant other than zero once removed: the constant belongs into the next bias.
+    """A contraction over slots that are a constant other than zero once removed: the constant belongs into
+    the next bias.
 
-    `labels` and `dead` cover the whole contracted axis; slots that become zero have dead value 0. `weight` are the colours of the parameter that
-    they are multiplied with, if it is one that becomes zero where it may not be spared: then nothing comes through.
+    `labels` and `dead` cover the whole contracted axis; slots that become zero have dead value 0. `weight`
+    are the colours of the parameter that
+    they are multiplied with, if it is one that becomes zero where it may not be spared: then nothing comes
+    through.
     """
 
     labels: Labels
@@ -193,14 +199,17 @@ class Hazard(NamedTuple):
 
 
 class Centre(NamedTuple):
-    """The record of a mean that was subtracted from all slots, and the power, 1 or 2, to which their distances were raised."""
+    """The record of a mean that was subtracted from all slots, and the power, 1 or 2, to which their
+    distances were raised.
+    """
 
     record: int
     power: int
 
 
 class Statistic(NamedTuple):
-    """Colours of slots that become zero and that an operator averages over, along an axis of its first operand.
+    """Colours of slots that become zero and that an operator averages over, along an axis of its first
+    operand.
 
     `centre` is what was subtracted from them before, if that is a mean.
     """

@@ -15,7 +15,8 @@ UNPAINTED = -1
 
 
 class Source(NamedTuple):
-    """One parameter or buffer: `tensor` is its meta twin, `starts[axis]` the first colour of an axis (the others follow), or `UNPAINTED`.
+    """One parameter or buffer: `tensor` is its meta twin, `starts[axis]` the first colour of an axis (the
+    others follow), or `UNPAINTED`.
 
     `neutral` is what removed slots along each axis hold in the masked network.
     """

@@ -1,7 +1,8 @@
-"""What a forward leaves in a model: plain attributes as they were when it was traced, so that it can be run again as it ran then.
+"""What a forward leaves in a model: plain attributes as they were when it was traced, so that it can be run
+again as it ran then.
 
-A head that remakes its anchors when the size of its features changes, or a counter, makes another network of the same parameters. Results must not
-depend on what the model saw since.
+A head that remakes its anchors when the size of its features changes, or a counter, makes another network of
+the same parameters. Results must not depend on what the model saw since.
 """
 
 from __future__ import annotations
@@ -21,7 +22,9 @@ Seen = dict[int, tuple[Any, Any]]  # containers by `id`, and their copies
 
 
 def state_of(modules: Mapping[str, nn.Module]) -> State:
-    """The plain attributes of modules on meta tensors, by module and name; what holds anything but values is left out."""
+    """The plain attributes of modules on meta tensors, by module and name; what holds anything but values is
+    left out.
+    """
     found: State = {}
     seen: Seen = {}
     for path, module in modules.items():
@@ -56,7 +59,8 @@ def restore_state(modules: Mapping[str, nn.Module], state: State) -> None:
 def _value(value: Any, seen: Seen) -> Any:
     """A copy of a value, containers included; `_UNKNOWN` where it holds something that is none.
 
-    One container that several modules hold, as a list in which they collect what they make, is one in the copy too.
+    One container that several modules hold, as a list in which they collect what they make, is one in the
+    copy too.
     """
     if isinstance(value, _PLAIN):
         return value

@@ -23,7 +23,9 @@ def split_statistics(
     statistics: Sequence[Statistic],
     sites: Sequence[Site],
 ) -> tuple[list[Statistic], list[Statistic]]:
-    """Those whose width can be kept, and the others: the function that computes them is not seen, or its module's forward cannot be replaced."""
+    """Those whose width can be kept, and the others: the function that computes them is not seen, or its
+    module's forward cannot be replaced.
+    """
     kept: list[Statistic] = []
     other: list[Statistic] = []
     for one in statistics:
@@ -48,9 +50,11 @@ def site_of(sites: Sequence[Site], record: int) -> Site | None:
 
 
 def widths_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Width, ...] | None:
-    """What every statistic of the compact model goes over; None where a module that runs several times would have to keep several widths.
+    """What every statistic of the compact model goes over; None where a module that runs several times would
+    have to keep several widths.
 
-    Modules that keep a width already go on doing so. Where train mode computes others, it has numbers of its own.
+    Modules that keep a width already go on doing so. Where train mode computes others, it has numbers of its
+    own.
     """
     ratios = [_ratios(one, removed) for one in graph.forwards]
     wide = frozenset(
@@ -72,7 +76,9 @@ def widths_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Width, .
 def _tables(
     graph: ChannelGraph, ratios: Mapping[int, float], wide: frozenset[str]
 ) -> dict[str, dict[int, Share]] | None:
-    """Module -> number of a statistic -> the share of its slots that is left; None where one number would have two."""
+    """Module -> number of a statistic -> the share of its slots that is left; None where one number would
+    have two.
+    """
     numbers, found = numbered(graph.sites, wide), dict[str, dict[int, Share]]()
     centres = _centres(graph)
     for place, ratio in ratios.items():
@@ -96,7 +102,9 @@ def _centres(graph: ChannelGraph) -> dict[int, tuple[int, int]]:
 
 
 def narrowed(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:
-    """One sentence per statistic that goes over fewer slots than before, for a module that does not keep its width."""
+    """One sentence per statistic that goes over fewer slots than before, for a module that does not keep its
+    width.
+    """
     lost = [
         one
         for each in graph.forwards

@@ -48,15 +48,17 @@ Inputs = Tensor | tuple[Any, ...] | list[Any] | dict[str, Any]
 def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
     """Find the channels of a model: which slots of which parameters live and die together.
 
-    The model is not run on data and not changed: a twin on meta tensors is. Any Python control flow that does not depend on the data is fine.
+    The model is not run on data and not changed: a twin on meta tensors is. Any Python control flow that does
+    not depend on the data is fine.
 
     Args:
         model: any `nn.Module`.
-        example_inputs: what the model is called with: a tensor, a tuple of positional arguments, or a dict of keyword arguments. Only shapes and
-            dtypes are used.
+        example_inputs: what the model is called with: a tensor, a tuple of positional arguments, or a dict of
+            keyword arguments. Only shapes and dtypes are used.
 
     Raises:
-        TraceError: the model is TorchScript, the forward reads the value of a tensor, or fails on these inputs; the text names the line.
+        TraceError: the model is TorchScript, the forward reads the value of a tensor, or fails on these
+            inputs; the text names the line.
     """
     model = unwrap(model)
     _refuse_scripted(model)
@@ -66,7 +68,8 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
 def trace_model(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> ChannelGraph:
     """`trace` with positional and keyword arguments.
 
-    Where a removed channel would be divided by, it is painted again with what must not be zero; what still is then, stays.
+    Where a removed channel would be divided by, it is painted again with what must not be zero; what still is
+    then, stays.
     """
     runs, neutral = _runs(model, (args, kwargs))
     for one in runs:
@@ -187,8 +190,8 @@ def _repainted(
 def _paint_training(model: nn.Module, eval_run: _Run) -> _Run | None:
     """The forward in train mode; None where it is the one in eval mode, or cannot be followed.
 
-    Batch norm may want a batch of more than one, and heads that only training runs larger images. What cannot be painted is told, and what parameters
-    may read there stays.
+    Batch norm may want a batch of more than one, and heads that only training runs larger images. What cannot
+    be painted is told, and what parameters may read there stays.
     """
     if trains_alike(walk(model)):
         return None
@@ -262,7 +265,8 @@ def _refuse_scripted(model: nn.Module) -> None:
 
 
 def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Positional and keyword arguments from what the user gave as inputs; tensors made in inference mode are copied, so that they can be used.
+    """Positional and keyword arguments from what the user gave as inputs; tensors made in inference mode are
+    copied, so that they can be used.
 
     Raises ArgumentError for what no model is called with.
     """
@@ -298,7 +302,9 @@ def called(
     kwargs: Mapping[str, Any],
     kind: type[PrunusError] = ArgumentError,
 ) -> Any:
-    """What a model makes of inputs; raises an error of `kind` in which the model's own is told, where its forward fails on them."""
+    """What a model makes of inputs; raises an error of `kind` in which the model's own is told, where its
+    forward fails on them.
+    """
     try:
         return model(*args, **kwargs)
     except PrunusError:
@@ -358,10 +364,11 @@ def tensors_in(value: Any) -> Iterator[Tensor]:
 def paint_sources(
     painter: Painter, modules: Modules, neutral: Collection[Neutral] = ()
 ) -> tuple[Source, ...]:
-    """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of convolutions can never go and need none.
+    """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of
+    convolutions can never go and need none.
 
-    The first colours are theirs, without gaps. Removed slots hold zero, along axes in `neutral` one, and whole numbers, which may be
-    indices, what they held.
+    The first colours are theirs, without gaps. Removed slots hold zero, along axes in `neutral` one, and
+    whole numbers, which may be indices, what they held.
     """
     parameters = {id(p) for m in modules.values() for p in m._parameters.values()}
     kernels = {
@@ -416,7 +423,9 @@ def run(
     kwargs: dict[str, Any],
     watch: AbstractContextManager[Any] | None = None,
 ) -> Any:
-    """Run a twin under the painter, and what watches functions besides; an error becomes a TraceError that names the user's line."""
+    """Run a twin under the painter, and what watches functions besides; an error becomes a TraceError that
+    names the user's line.
+    """
     try:
         with (
             seeded(),  # a forward may throw dice in Python
@@ -462,7 +471,8 @@ def _deepest_user_line(error: Exception) -> str:
 def _own_forwards(painter: Painter, modules: Modules) -> Iterator[None]:
     """Keep the dotted name of the module that runs on top of the painter's stack.
 
-    Each forward is wrapped rather than hooked, since a global hook would send every module call down torch's slow path.
+    Each forward is wrapped rather than hooked, since a global hook would send every module call down torch's
+    slow path.
     """
     modules = {
         name: module for name, module in modules.items() if not isinstance(module, torch.jit.ScriptModule)

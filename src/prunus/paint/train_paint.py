@@ -1,6 +1,8 @@
-"""What only training runs, such as auxiliary heads, is painted as well: what it couples, pins and relies on counts like the rest.
+"""What only training runs, such as auxiliary heads, is painted as well: what it couples, pins and relies on
+counts like the rest.
 
-The two forwards are painted apart, each with colours of its own beyond those of the parameters, which are the first and the same in both.
+The two forwards are painted apart, each with colours of its own beyond those of the parameters, which are the
+first and the same in both.
 """
 
 from __future__ import annotations
@@ -30,13 +32,15 @@ class Forward:
     outputs: tuple[Tensor, ...]
 
 
-# -- where one cannot be followed --------------------------------------------------------------------------------------------------------------------
+# -- where one cannot be followed ----------------------------------------------------------------------------
 
 
 def keep_readable(run: Forward) -> list[str]:
-    """Pin what parameters that a forward does not read may read in one that cannot be followed; the names of these parameters.
+    """Pin what parameters that a forward does not read may read in one that cannot be followed; the names of
+    these parameters.
 
-    A layer reads channels in the number that its weight takes. Where neither the forward nor another such layer makes that many, it reads anything.
+    A layer reads channels in the number that its weight takes. Where neither the forward nor another such
+    layer makes that many, it reads anything.
     """
     left = [source for source in _unread(run) if source.is_parameter and source.tensor.numel() > 1]
     layers = [
@@ -75,7 +79,7 @@ def _widths(modules: Modules, source: Source) -> set[int]:
     return {n for n in source.tensor.shape if n > 1}
 
 
-# -- two forwards, one set of channels ---------------------------------------------------------------------------------------------------------------
+# -- two forwards, one set of channels -----------------------------------------------------------------------
 
 
 def share(first: Forward, second: Forward) -> None:
@@ -109,7 +113,9 @@ Known = tuple[tuple[Labels, Labels], list[Mark], tuple[list[Labels], list[Labels
 
 
 def _known(run: Forward, count: int) -> Known:
-    """What a forward shows, said of the colours of parameters alone: couplings, pins, and what is consumed, made and relied on."""
+    """What a forward shows, said of the colours of parameters alone: couplings, pins, and what is consumed,
+    made and relied on.
+    """
     painter, parent = run.painter, _components(run)
     _, zeroed = settle_leaks(painter.records, run.twin.modules, painter.leaks, painter.relied)
     lists = (painter.consumed, painter.made, [*painter.relied, *zeroed])
@@ -132,6 +138,8 @@ def _components(run: Forward) -> Labels:
 
 
 def _of_parameters(marks: Sequence[Mark], parent: Labels, count: int) -> list[Mark]:
-    """Marks on the parameters' colours that belong to the marked ones; a component is known by its smallest colour."""
+    """Marks on the parameters' colours that belong to the marked ones; a component is known by its smallest
+    colour.
+    """
     roots = [(mark, np.unique(parent[mark.labels].reshape(-1))) for mark in marks]
     return [Mark(labels[labels < count], *mark[1:]) for mark, labels in roots if (labels < count).any()]

@@ -1,8 +1,11 @@
-"""Norms that keep their width: what averages over channels goes on dividing by as many channels as there were.
+"""Norms that keep their width: what averages over channels goes on dividing by as many channels as there
+were.
 
-A layer norm over N channels, of which n are left and the others are zero, has the mean r·m and the mean square r·q, where m and q are those of
-what is left and r = n / N. Modules whose forward computes such statistics over channels that go become instances of a class made of their own, whose
-forward hands these calls, and no others, to the formulas below. They are still instances of the user's class, with its attributes and methods.
+A layer norm over N channels, of which n are left and the others are zero, has the mean r·m and the mean
+square r·q, where m and q are those of what is left and r = n / N. Modules whose forward computes such
+statistics over channels that go become instances of a class made of their own, whose forward hands these
+calls, and no others, to the formulas below. They are still instances of the user's class, with its attributes
+and methods.
 """
 
 from __future__ import annotations
@@ -24,11 +27,12 @@ Formula = Callable[..., Any]
 
 
 class Width(NamedTuple):
-    """The statistic that a module computes as its `number`-th goes over `ratio` of the slots that it went over.
+    """The statistic that a module computes as its `number`-th goes over `ratio` of the slots that it went
+    over.
 
-    Where a module has negative numbers too, these are the statistics of train mode, from -1 downwards, and the others those of eval mode alone.
-    Where a mean was subtracted from all slots before, `centre` is its number among those of the same mode, from 0, and `power` that to which the
-    distances were raised, 1 or 2.
+    Where a module has negative numbers too, these are the statistics of train mode, from -1 downwards, and
+    the others those of eval mode alone. Where a mean was subtracted from all slots before, `centre` is its
+    number among those of the same mode, from 0, and `power` that to which the distances were raised, 1 or 2.
     """
 
     module: str
@@ -56,8 +60,8 @@ class Held(NamedTuple):
 class Site(NamedTuple):
     """One call of a function that computes statistics, while a model was traced.
 
-    `modules` are the names of the modules that run, outermost first, `frames` a number for each of these runs; the call made the records from `first`
-    to before `end`.
+    `modules` are the names of the modules that run, outermost first, `frames` a number for each of these
+    runs; the call made the records from `first` to before `end`.
     """
 
     modules: tuple[str, ...]
@@ -67,7 +71,9 @@ class Site(NamedTuple):
 
 
 class KeepsWidth:
-    """A second base of a module's class: statistics over fewer slots than before are worked out as if the others were there, and zero."""
+    """A second base of a module's class: statistics over fewer slots than before are worked out as if the
+    others were there, and zero.
+    """
 
     kept_widths: dict[int, Share]  # by number of the statistic
 
@@ -156,7 +162,8 @@ def without_widths(modules: Mapping[str, nn.Module]) -> None:
 def numbered(sites: Sequence[Site], wide: frozenset[str]) -> list[int]:
     """The number of every site among the statistics that its innermost module sees.
 
-    That module sees the calls of those inside it as well, but for what happens in modules that are themselves in `wide`.
+    That module sees the calls of those inside it as well, but for what happens in modules that are themselves
+    in `wide`.
     """
     seen: dict[int, int] = {}
     result = []
@@ -199,7 +206,9 @@ class _Statistics(TorchFunctionMode):
 
 
 class SiteLog(KnownLists):
-    """Notes every call of a function that computes statistics; `running` is what runs: names of modules, and a number for each run of one."""
+    """Notes every call of a function that computes statistics; `running` is what runs: names of modules, and
+    a number for each run of one.
+    """
 
     def __init__(self, running: Sequence[tuple[str, int]], records: Sequence[Any]) -> None:
         super().__init__()
@@ -216,7 +225,7 @@ class SiteLog(KnownLists):
         return result
 
 
-# -- the formulas: only operators that no formula is for, so that a module around another one counts none of them ------------------------------------
+# -- the formulas: only operators that no formula is for, so that a module around another one counts none of t
 
 
 def _mean(x: Tensor, dims: Sequence[int]) -> Any:
@@ -224,7 +233,9 @@ def _mean(x: Tensor, dims: Sequence[int]) -> Any:
 
 
 def _moments(ratio: float, x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """What is left minus its own mean m; (1 - r) m, which is to be added for the mean over all slots; and the biased variance over all slots."""
+    """What is left minus its own mean m; (1 - r) m, which is to be added for the mean over all slots; and the
+    biased variance over all slots.
+    """
     mean = _mean(x, dims)
     centred = x - mean
     variance = ratio * _mean(centred * centred, dims) + (ratio * (1 - ratio)) * (mean * mean)
@@ -234,7 +245,9 @@ def _moments(ratio: float, x: Tensor, dims: Sequence[int]) -> tuple[Tensor, Tens
 def _normalised(
     ratio: float, x: Tensor, dims: Sequence[int], weight: Tensor | None, bias: Tensor | None, eps: float
 ) -> Any:
-    """(x - mean) / sqrt(variance + eps) · weight + bias, with statistics over all slots; in single precision at least, like torch's own norms."""
+    """(x - mean) / sqrt(variance + eps) · weight + bias, with statistics over all slots; in single precision
+    at least, like torch's own norms.
+    """
     half = isinstance(x, Tensor) and x.dtype in (
         torch.float16,
         torch.bfloat16,
@@ -355,7 +368,9 @@ def _average(
 
 
 def _held(held: Held, mean: Any, dims: Sequence[int], rank: int) -> Any:
-    """What the slots that are not there hold, averaged over these axes; shape as that of another mean over them."""
+    """What the slots that are not there hold, averaged over these axes; shape as that of another mean over
+    them.
+    """
     value = (-held.mean) ** held.power
     return _mean(value, dims) if held.mean.dim() == rank else _ATEN.reshape_as.default(value, mean)
 

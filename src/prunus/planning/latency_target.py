@@ -1,4 +1,6 @@
-"""Latency as a target: a plan is made by predicted times, measured, and corrected until it keeps the time that was asked for."""
+"""Latency as a target: a plan is made by predicted times, measured, and corrected until it keeps the time
+that was asked for.
+"""
 
 from __future__ import annotations
 
@@ -124,8 +126,9 @@ def within_latency(
 def losses_of(space: Space, clocked: Clocked, across: bool) -> list[Times]:
     """What goes with all but so many channels of a group, per group and at every number that may be kept.
 
-    Across layers it is the sum of the scores. Otherwise it is the square of the share of the group's score, times the time that hangs on the group:
-    where time falls in proportion to width, that is least where all layers lose the same share, and stairs decide where it does not.
+    Across layers it is the sum of the scores. Otherwise it is the square of the share of the group's score,
+    times the time that hangs on the group: where time falls in proportion to width, that is least where all
+    layers lose the same share, and stairs decide where it does not.
     """
     scores = np.where(np.isfinite(space.scores), space.scores, 0.0)
     sums = [lost(space, group, scores) for group in range(len(space.levels))]
@@ -140,7 +143,9 @@ def losses_of(space: Space, clocked: Clocked, across: bool) -> list[Times]:
 
 
 def lost(space: Space, group: int, scores: NDArray[np.float64]) -> Times:
-    """Score that goes with all but so many channels of a group, at every number that may be kept, shape (levels,)."""
+    """Score that goes with all but so many channels of a group, at every number that may be kept, shape
+    (levels,).
+    """
     order = space.order[group]
     gone = np.concatenate([[0.0], np.cumsum(scores[order])])
     return np.asarray(gone[len(order) - space.levels[group]], dtype=np.float64)
@@ -149,7 +154,8 @@ def lost(space: Space, group: int, scores: NDArray[np.float64]) -> Times:
 def example_inputs(graph: ChannelGraph) -> tuple[object, ...] | dict[str, object]:
     """Random inputs like those that the network was traced with.
 
-    Raises TargetError where it takes positional and keyword arguments at once, which no runtime is given here.
+    Raises TargetError where it takes positional and keyword arguments at once, which no runtime is given
+    here.
     """
     args, kwargs = graph.inputs
     if args and kwargs:

@@ -33,7 +33,9 @@ _SLACK = 0.005  # stop refining once within half a percent of the budget
 
 @dataclass(frozen=True, eq=False)
 class Space:
-    """What a target may choose from: per group the channels from worst to best, and the numbers that may be kept, ascending."""
+    """What a target may choose from: per group the channels from worst to best, and the numbers that may be
+    kept, ascending.
+    """
 
     graph: ChannelGraph
     scores: NDArray[np.float64]
@@ -52,7 +54,9 @@ class Space:
         return np.array([levels[0] for levels in self.levels], dtype=np.int64)
 
     def at_least(self, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
-        """Per group the smallest allowed number that is not below `wanted` (the largest allowed if there is none)."""
+        """Per group the smallest allowed number that is not below `wanted` (the largest allowed if there is
+        none).
+        """
         picked = [
             levels[min(int(np.searchsorted(levels, w - 1e-9)), len(levels) - 1)]
             for levels, w in zip(self.levels, wanted)
@@ -88,29 +92,38 @@ def plan(
     Args:
         graph: a traced model.
         scores: one number per channel, shape (num_channels,); higher = keep.
-        rate: fraction of channels to remove, 0 to 1 (per group the whole part of rate * channels goes, as in the papers).
-        macs, params, bytes: what may be left: a fraction of the original (up to 1.0) or an absolute number (above 1). Met from below.
+        rate: fraction of channels to remove, 0 to 1 (per group the whole part of rate * channels goes, as in
+            the papers).
+        macs, params, bytes: what may be left: a fraction of the original (up to 1.0) or an absolute number
+            (above 1). Met from below.
         tolerance: points of `evaluate` that may be lost; the largest rate within it is searched for.
-        evaluate: model -> metric in points, higher is better, on held-out data, never on the test set: one number, or the points of every sample,
-            shape (samples,), from which the loss is bounded with `confidence`.
+        evaluate: model -> metric in points, higher is better, on held-out data, never on the test set: one
+            number, or the points of every sample, shape (samples,), from which the loss is bounded with
+            `confidence`.
         confidence: that the loss on samples like the held-out ones is within the tolerance, in [0.5, 1).
-        latency: what one forward on inputs like the example's may take: a share of the original's time (up to 1.0), or milliseconds ("12ms", or a
-            number above 1). Widths are chosen so that least score is lost in that time, and plans are measured until one keeps it.
-        runtime: for `latency` and for round_to="auto": "onnxruntime" or "torch", measured on this machine (the first time takes up to two minutes,
-            the tables are kept on disk), or an object with the methods of `prunus.measure.machine.Machine`.
+        latency: what one forward on inputs like the example's may take: a share of the original's time (up to
+            1.0), or milliseconds ("12ms", or a number above 1). Widths are chosen so that least score is lost
+            in that time, and plans are measured until one keeps it.
+        runtime: for `latency` and for round_to="auto": "onnxruntime" or "torch", measured on this machine
+            (the first time takes up to two minutes, the tables are kept on disk), or an object with the
+            methods of `prunus.measure.machine.Machine`.
         threads: of the runtime.
         watch: told what a latency search does: (step, done, of how many).
-        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together. With `latency`, "uniform"
-            removes about the same share of the score everywhere, and "global" loses as little score as it can in all.
-        round_to: widths become multiples of this number wherever a layer has that many channels; "auto" is the width below which nothing is won
-            on this machine, which `latency` rounds to unless a number is given.
+        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together. With
+            `latency`, "uniform" removes about the same share of the score everywhere, and "global" loses as
+            little score as it can in all.
+        round_to: widths become multiples of this number wherever a layer has that many channels; "auto" is
+            the width below which nothing is won on this machine, which `latency` rounds to unless a number is
+            given.
         floor: channels that every group keeps at least.
         protect: a glob pattern, or several, of parameter or module names whose output channels stay.
-        rates: glob pattern -> rate for these layers, instead of what the target would choose; the first match counts.
+        rates: glob pattern -> rate for these layers, instead of what the target would choose; the first match
+            counts.
         exact: protect every channel whose removal could not be exact.
 
     Raises:
-        TargetError: not exactly one target, a number out of range, or a target that cannot be reached (with the smallest figure that can).
+        TargetError: not exactly one target, a number out of range, or a target that cannot be reached (with
+            the smallest figure that can).
         PlanError: scores of the wrong length, or a pattern that matches nothing.
     """
     targets = {
@@ -203,7 +216,9 @@ def _space(
     exact: bool,
     stairs: bool = False,
 ) -> tuple[Space, dict[int, int]]:
-    """The choices per group, and the groups whose number is already fixed by `protect` or `rates`; with `stairs`, rounding is a wish."""
+    """The choices per group, and the groups whose number is already fixed by `protect` or `rates`; with
+    `stairs`, rounding is a wish.
+    """
     values = _check_scores(graph, scores)
     if round_to < 1 or floor < 1:
         raise TargetError(f"round_to and floor must be at least 1, not {round_to} and {floor}.")
@@ -232,7 +247,9 @@ def _space(
 
 
 def _levels(group: Group, least: int, step: int, offset: int, fixed: int | None) -> NDArray[np.int64]:
-    """Numbers of channels that a group may keep, ascending: `offset` plus multiples of `step`, or all of them if none fits."""
+    """Numbers of channels that a group may keep, ascending: `offset` plus multiples of `step`, or all of them
+    if none fits.
+    """
     levels = np.arange(offset, group.size + 1, step)
     levels = levels[levels >= max(1, least)]
     levels = levels if len(levels) else np.array([group.size])
@@ -243,16 +260,19 @@ def _levels(group: Group, least: int, step: int, offset: int, fixed: int | None)
 
 
 def _stairs(levels: NDArray[np.int64], size: int, least: int, step: int) -> NDArray[np.int64]:
-    """The edges of stairs, half of the first one (kernels for few channels differ) and all channels; any number, for a group without an edge."""
+    """The edges of stairs, half of the first one (kernels for few channels differ) and all channels; any
+    number, for a group without an edge.
+    """
     edges = np.unique([*levels, *(half for half in [step // 2] if least <= half < size), size])
     return edges if len(edges) > 1 else np.arange(least, size + 1)
 
 
 def _steps(graph: ChannelGraph, round_to: int, fixed: Mapping[int, int]) -> tuple[list[int], list[int]]:
-    """Per group the step and the offset of its numbers, so that every layer's width is a multiple of `round_to`.
+    """Per group the step and the offset of its numbers, so that every layer's width is a multiple of
+    `round_to`.
 
-    Several groups, and pinned slots, may share a layer. Groups that are too small for a step stay whole; what they and the pinned slots leave over
-    is made up for by the largest of the others.
+    Several groups, and pinned slots, may share a layer. Groups that are too small for a step stay whole; what
+    they and the pinned slots leave over is made up for by the largest of the others.
     """
     sizes = np.array([g.size for g in graph.groups], dtype=np.int64)
     widths = [a for a in graph.axes if a.is_parameter and a.produces and (a.channels >= 0).any()]
@@ -290,7 +310,9 @@ def _inexact_channels(graph: ChannelGraph) -> NDArray[np.bool_]:
 
 @door(PlanError)
 def matching(graph: ChannelGraph, pattern: str) -> list[Group]:
-    """Groups that a parameter or module name with this glob pattern writes to; raises PlanError if the pattern matches nothing."""
+    """Groups that a parameter or module name with this glob pattern writes to; raises PlanError if the
+    pattern matches nothing.
+    """
     axes = {(axis.name, axis.dim): axis for axis in graph.axes}
     if not any(_matches(axis.name, pattern) for axis in graph.axes):
         raise PlanError(

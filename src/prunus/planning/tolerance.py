@@ -1,4 +1,6 @@
-"""The tolerance as a target: the largest rate whose metric on held-out samples is, with some confidence, at most so many points worse."""
+"""The tolerance as a target: the largest rate whose metric on held-out samples is, with some confidence, at
+most so many points worse.
+"""
 
 from __future__ import annotations
 
@@ -42,8 +44,8 @@ def largest_within(
         nothing: the plan that removes nothing, which is given back where no trial is accepted.
         plan_at: rate -> plan.
         tolerance: points that may be lost.
-        evaluate: compact model -> metric. From the points of every sample, the loss is bounded with `confidence`; from a mere number it is taken as
-            it is.
+        evaluate: compact model -> metric. From the points of every sample, the loss is bounded with
+            `confidence`; from a mere number it is taken as it is.
         confidence: that the loss on samples like the held-out ones is within the tolerance, in [0.5, 1).
 
     Raises:
@@ -77,8 +79,10 @@ def all_within(
 ) -> Callable[[nn.Module], float | Rows]:
     """Several metrics, each with a tolerance of its own, as one metric with a tolerance of 1.
 
-    It is the part of the tolerance that is left to the metric that has lost most of its own: 1 for the original, 0 where that is just used up.
-    Where all metrics are `Rows` of the same entries, so is this one, and the tolerances are kept with a confidence.
+    It is the part of the tolerance that is left to the metric that has lost most of its own: 1 for the
+    original, 0 where that is just used up.
+    Where all metrics are `Rows` of the same entries, so is this one, and the tolerances are kept with a
+    confidence.
 
     Args:
         model: the original, which is evaluated here, once.
@@ -86,7 +90,8 @@ def all_within(
         tolerances: points that may be lost, above 0, for every metric that counts.
 
     Raises:
-        TargetError: no tolerances, one that is not above 0, or of a metric that there is not or that is not a number.
+        TargetError: no tolerances, one that is not above 0, or of a metric that there is not or that is not a
+            number.
     """
     if not tolerances or min(tolerances.values()) <= 0:
         raise TargetError(f"Every metric needs a tolerance above 0, not {dict(tolerances)}.")

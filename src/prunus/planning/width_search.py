@@ -1,8 +1,9 @@
 """Widths on the edges of the machine's stairs: the numbers of channels that keep a time and lose little.
 
-The time of a network is taken for the sum of its layers' times at their widths (`prunus.measure.probe`) and of the rest, which moves memory and so
-grows with the activations. Layers share widths, so that the choice is no plain knapsack: under a price for time [loss per ms] every group in
-turn takes its best number of channels, the others being what they are, until nothing changes; the price is bisected, what is left of the time is
+The time of a network is taken for the sum of its layers' times at their widths (`prunus.measure.probe`) and
+of the rest, which moves memory and so grows with the activations. Layers share widths, so that the choice is
+no plain knapsack: under a price for time [loss per ms] every group in turn takes its best number of channels,
+the others being what they are, until nothing changes; the price is bisected, what is left of the time is
 filled up, and groups exchange time as long as that loses less.
 """
 
@@ -44,7 +45,8 @@ class Clocked:
         self._layers, self._tables = layers, tables
         self.full = np.array([group.size for group in graph.groups], dtype=np.int64)
         own = float(self.of_layers(self.full).sum())
-        # Where the layers alone take longer than the network does (a runtime that fuses more of it), they are taken for quicker than measured.
+        # Where the layers alone take longer than the network does (a runtime that fuses more of it), they are
+        # taken for quicker than measured.
         self._scale = min(1.0, dense_ms / own) if own else 1.0
         rest = max(0.0, dense_ms - own)
         self._per_channel = rest * _activation_shares(graph, self.full)
@@ -104,7 +106,9 @@ class Choices:
         self._known: dict[tuple[int, bytes], Times] = {}
 
     def times(self, chosen: Kept, group: int) -> Times:
-        """What the network takes at each level of a group, up to a constant, the others being at the chosen levels, shape (levels,)."""
+        """What the network takes at each level of a group, up to a constant, the others being at the chosen
+        levels, shape (levels,).
+        """
         key = group, chosen[self._near[group]].tobytes()
         found = self._known.get(key)
         if found is None:
@@ -125,7 +129,9 @@ class Choices:
 
 
 def place(choices: Choices, budget_ms: float) -> Kept:
-    """Channels kept per group whose predicted time is within the budget, at nearly the least loss; the fewest if none is."""
+    """Channels kept per group whose predicted time is within the budget, at nearly the least loss; the fewest
+    if none is.
+    """
     widest = np.array([len(levels) - 1 for levels in choices.levels], dtype=np.int64)
     if choices.ms(widest) <= budget_ms:
         return choices.kept(widest)
@@ -157,7 +163,9 @@ def _at_best_price(choices: Choices, budget_ms: float, widest: Kept) -> Kept:
 
 
 def _settled(choices: Choices, price: float, start: Kept) -> Kept:
-    """Every group in turn takes the level whose loss and time together cost least at this price, until none changes."""
+    """Every group in turn takes the level whose loss and time together cost least at this price, until none
+    changes.
+    """
     chosen = start.copy()
     for _ in range(SWEEPS):
         before = chosen.copy()
@@ -189,7 +197,9 @@ def _filled(choices: Choices, budget_ms: float, start: Kept) -> Kept:
 
 
 def _narrowed(choices: Choices, budget_ms: float, start: Kept, but: int) -> Kept | None:
-    """Take channels away, those first that cost least per millisecond, until the time is kept; one group stays. None if that is not enough."""
+    """Take channels away, those first that cost least per millisecond, until the time is kept; one group
+    stays. None if that is not enough.
+    """
     chosen, over = start.copy(), choices.ms(start) - budget_ms
     while over > 0:
         best: tuple[float, int, int, float] | None = None
@@ -213,7 +223,9 @@ def _narrowed(choices: Choices, budget_ms: float, start: Kept, but: int) -> Kept
 
 
 def _exchanged(choices: Choices, budget_ms: float, start: Kept) -> Kept:
-    """Let a group be a little wider or narrower, and the others pay for it or share what it frees, for as long as that loses less."""
+    """Let a group be a little wider or narrower, and the others pay for it or share what it frees, for as
+    long as that loses less.
+    """
     best, least = start, choices.loss(start)
     for _ in range(EXCHANGES):
         before = least

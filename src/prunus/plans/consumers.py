@@ -32,10 +32,12 @@ class Reader:
     Attributes:
         name: of the module.
         record: the operator call that it is.
-        inputs: the channel of every slot of its weight's input axis, -1 where pinned; every group of a convolution has the same.
+        inputs: the channel of every slot of its weight's input axis, -1 where pinned; every group of a
+            convolution has the same.
         outputs: the channel of every slot of its output, likewise.
         groups: of the convolution.
-        norm: the batch norm that alone reads what the layer makes, and can therefore take a shift of it; "" if there is none.
+        norm: the batch norm that alone reads what the layer makes, and can therefore take a shift of it; ""
+            if there is none.
     """
 
     name: str
@@ -82,7 +84,9 @@ def readers(graph: ChannelGraph) -> list[Reader]:
 
 
 def norms_behind(graph: ChannelGraph) -> dict[str, str]:
-    """Module -> the batch norm behind the last product that it computes, "" if there is none; of all modules that compute any."""
+    """Module -> the batch norm behind the last product that it computes, "" if there is none; of all modules
+    that compute any.
+    """
     last = {
         graph.records[contraction.record].module: contraction.record for contraction in graph.contractions
     }

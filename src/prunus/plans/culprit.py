@@ -15,7 +15,9 @@ from prunus.paint.trace import tensors_in
 
 @dataclass(frozen=True)
 class Culprit:
-    """What a model's outputs hold instead of numbers ("NaN" or "infinity"), and the first module whose outputs do, with what they hold."""
+    """What a model's outputs hold instead of numbers ("NaN" or "infinity"), and the first module whose
+    outputs do, with what they hold.
+    """
 
     kind: str
     module: str

@@ -1,4 +1,6 @@
-"""`mask`: the dense model with every slot that makes a removed channel set to zero. The yardstick for `compact`."""
+"""`mask`: the dense model with every slot that makes a removed channel set to zero. The yardstick for
+`compact`.
+"""
 
 from __future__ import annotations
 
@@ -19,10 +21,11 @@ from prunus.plans.resolve import graph_for
 
 @door()
 def mask(model: nn.Module, plan: Plan) -> nn.Module:
-    """A copy of the model in which the removed channels are zero: their filters, biases, scales and shifts, in parameters and in buffers.
+    """A copy of the model in which the removed channels are zero: their filters, biases, scales and shifts,
+    in parameters and in buffers.
 
-    Slices of weights that read these channels are left alone where nothing else looks at them. What is divided by, or its logarithm taken, is one
-    instead of zero.
+    Slices of weights that read these channels are left alone where nothing else looks at them. What is
+    divided by, or its logarithm taken, is one instead of zero.
 
     Raises PlanError if the plan was made for another model.
     """
@@ -35,7 +38,9 @@ def mask(model: nn.Module, plan: Plan) -> nn.Module:
 
 
 class Zeros(NamedTuple):
-    """A parameter or buffer, its axis, the slots of the axis that are to be zero, and what they are set to: one, where zero would be divided by."""
+    """A parameter or buffer, its axis, the slots of the axis that are to be zero, and what they are set to:
+    one, where zero would be divided by.
+    """
 
     tensor: Tensor
     dim: int
@@ -44,7 +49,9 @@ class Zeros(NamedTuple):
 
 
 def produced(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Zeros]:
-    """All that makes some channels: filters, biases, scales, shifts and statistics of norms. `model` is the traced one or a copy."""
+    """All that makes some channels: filters, biases, scales, shifts and statistics of norms. `model` is the
+    traced one or a copy.
+    """
     tensors = named_tensors(model)
     return [
         Zeros(tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device), axis.neutral)

@@ -12,7 +12,9 @@ _EXPECTED = frozenset({"model output"})  # of every network
 
 
 def holding(graph: ChannelGraph, count: int = 3) -> str:
-    """The pins that hold most multiply-accumulates, as a clause: reason, operator and line of each; "" if nothing is pinned but the outputs."""
+    """The pins that hold most multiply-accumulates, as a clause: reason, operator and line of each; "" if
+    nothing is pinned but the outputs.
+    """
     ranked = sorted(
         ((_work(graph, pin), pin) for pin in graph.pinned if pin.reason not in _EXPECTED),
         key=lambda pair: -pair[0],
@@ -22,7 +24,9 @@ def holding(graph: ChannelGraph, count: int = 3) -> str:
 
 
 def shortfall(graph: ChannelGraph, plan: Plan, rate: float, because: str = "") -> str:
-    """A sentence where a plan removes nothing, or far less than a rate asks for; "" where it does not. `because` says what else stands against it."""
+    """A sentence where a plan removes nothing, or far less than a rate asks for; "" where it does not.
+    `because` says what else stands against it.
+    """
     wanted = sum(math.floor(rate * group.size + 1e-9) for group in graph.groups)
     much = (
         plan.removed >= wanted / 2

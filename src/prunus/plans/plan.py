@@ -25,7 +25,9 @@ _SCHEMA = 2  # 1 had no checksum, and is read as it always was
 
 @dataclass(frozen=True)
 class PlanGroup:
-    """What goes in one group: `removed` are slots of axis `dim` of `parameter`, one slot per removed channel; `size` is the number of channels."""
+    """What goes in one group: `removed` are slots of axis `dim` of `parameter`, one slot per removed channel;
+    `size` is the number of channels.
+    """
 
     name: str
     parameter: str
@@ -36,7 +38,9 @@ class PlanGroup:
 
 @dataclass(frozen=True)
 class Trial:
-    """One step of a tolerance search; `lowest` is the metric that is not undercut with the confidence that was asked for."""
+    """One step of a tolerance search; `lowest` is the metric that is not undercut with the confidence that
+    was asked for.
+    """
 
     rate: float
     metric: float
@@ -47,8 +51,9 @@ class Trial:
 
 @dataclass(frozen=True)
 class Timing:
-    """One step of a latency search: milliseconds predicted and measured, those of the dense network in the same rounds, and whether they are few
-    enough."""
+    """One step of a latency search: milliseconds predicted and measured, those of the dense network in the
+    same rounds, and whether they are few enough.
+    """
 
     predicted_ms: float
     measured_ms: float
@@ -61,7 +66,8 @@ class Timing:
 class Plan:
     """Channels to remove from one model. Made by `prunus.plan`; `str(plan)` is a table per group.
 
-    `exact` says whether the compact model will compute the same function as the masked one; if not, `notes` says where it cannot.
+    `exact` says whether the compact model will compute the same function as the masked one; if not, `notes`
+    says where it cannot.
     """
 
     groups: tuple[PlanGroup, ...]
@@ -119,7 +125,9 @@ class Plan:
         return result
 
     def attach(self, graph: ChannelGraph) -> Plan:
-        """The same plan on a freshly traced model, for one read from JSON; raises PlanError if it was made for another model."""
+        """The same plan on a freshly traced model, for one read from JSON; raises PlanError if it was made
+        for another model.
+        """
         self._removed_anew(graph)
         return replace(self, graph=graph)
 
@@ -177,7 +185,9 @@ class Plan:
             ) from error
 
     def __getstate__(self) -> dict[str, Any]:
-        """What is pickled: everything but the graph, which holds the whole model; where it is needed, the model is traced again."""
+        """What is pickled: everything but the graph, which holds the whole model; where it is needed, the
+        model is traced again.
+        """
         return {f.name: getattr(self, f.name) for f in fields(self)} | {"graph": None}
 
     def __copy__(self) -> Plan:
@@ -212,7 +222,9 @@ def _checksum(data: dict[str, Any]) -> str:
 
 
 def _read_group(data: dict[str, Any]) -> PlanGroup:
-    """One group of a stored plan. Raises PlanError for slots that no axis has; whether this axis has them is checked on a model."""
+    """One group of a stored plan. Raises PlanError for slots that no axis has; whether this axis has them is
+    checked on a model.
+    """
     group = PlanGroup(**{**data, "removed": tuple(data["removed"])})
     if (
         type(group.name) is not str
@@ -272,7 +284,9 @@ def _notes(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[str, ...]:
 
 
 def _draws(graph: ChannelGraph) -> list[str]:
-    """A sentence on random numbers that the forward draws in eval mode too: outputs are equal only from equal random numbers."""
+    """A sentence on random numbers that the forward draws in eval mode too: outputs are equal only from equal
+    random numbers.
+    """
     places = dict.fromkeys(
         f"{r.operator}, {r.where}" for r in graph.records if torch.Tag.nondeterministic_seeded in r.func.tags
     )
@@ -309,7 +323,9 @@ def _common_graph(first: Plan, second: Plan) -> ChannelGraph:
 
 
 def describe_if_possible(inputs: tuple[tuple[Any, ...], dict[str, Any]]) -> str:
-    """Example inputs of unusual types make a plan that cannot be read back without a graph, but it is still a plan."""
+    """Example inputs of unusual types make a plan that cannot be read back without a graph, but it is still a
+    plan.
+    """
     try:
         return describe_inputs(inputs)
     except PlanError:

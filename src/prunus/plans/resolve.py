@@ -15,7 +15,8 @@ Arguments = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def graph_for(model: nn.Module, plan: Plan) -> ChannelGraph:
-    """The graph the plan was made on, or, for a plan read from JSON, a new trace with inputs of the same shapes.
+    """The graph the plan was made on, or, for a plan read from JSON, a new trace with inputs of the same
+    shapes.
 
     Raises PlanError if the plan was made for another model.
     """

@@ -42,7 +42,9 @@ def cut(tensor: Tensor, axes: Mapping[int, NDArray[np.int64]]) -> Tensor:
 
 
 def _selected(tensor: Tensor, indices: Mapping[int, Tensor]) -> Tensor:
-    """The slots at the given indices along every axis; large tensors row by row, so that what is in between stays in cache."""
+    """The slots at the given indices along every axis; large tensors row by row, so that what is in between
+    stays in cache.
+    """
     if 0 not in indices or len(indices) != 2 or tensor.numel() <= _BLOCK:
         for axis, index in indices.items():
             tensor = tensor.index_select(axis, index)

@@ -1,4 +1,5 @@
-"""Whether the masked and the compact model train alike: outputs, gradients of what is left, and buffers, in train mode, from the same random numbers.
+"""Whether the masked and the compact model train alike: outputs, gradients of what is left, and buffers, in
+train mode, from the same random numbers.
 
 Dropout is switched off on both sides, since it draws as many numbers as there are channels.
 """
@@ -32,7 +33,8 @@ _IMAGES = 4  # in single precision, where batch norms of few values multiply rou
 
 @dataclass(frozen=True)
 class TrainDifference:
-    """The largest relative difference in training, and of what; `fails` is what the compact model raised where the masked one ran.
+    """The largest relative difference in training, and of what; `fails` is what the compact model raised
+    where the masked one ran.
 
     `same`: the difference is one of rounding.
     """
@@ -61,14 +63,17 @@ def train_difference(
     double: bool = False,
     gradients: bool = True,
 ) -> TrainDifference | None:
-    """How far the compact model is from the masked one in training; None where the masked one cannot be trained on these inputs.
+    """How far the compact model is from the masked one in training; None where the masked one cannot be
+    trained on these inputs.
 
     Args:
         masked: the masked model, which is left as it is, like the other.
         small: the compact one.
         slices: what is left of each tensor.
-        inputs: what the models are called with; batches of one are made two, and large images small where the model allows it.
-        rescaled: parameters whose gradients are another multiple of the masked one's, and buffers whose values are other slots.
+        inputs: what the models are called with; batches of one are made two, and large images small where the
+            model allows it.
+        rescaled: parameters whose gradients are another multiple of the masked one's, and buffers whose
+            values are other slots.
         double: compare in double precision.
         gradients: compare them too.
     """
@@ -97,7 +102,9 @@ def _variants(inputs: Arguments, images: int) -> Iterator[Arguments]:
 
 
 def light(inputs: Arguments, images: int = 2) -> Iterator[Arguments]:
-    """A few small images, cut out of a large one, and then somewhat larger ones; nothing where there is no large image."""
+    """A few small images, cut out of a large one, and then somewhat larger ones; nothing where there is no
+    large image.
+    """
     for scale in _SCALES:
         sides = {rank: int(scale * side) for rank, side in _SIDES.items()}
         if any(
@@ -111,7 +118,9 @@ def _is_image(tensor: Tensor) -> bool:
 
 
 def _corners(tensor: Tensor, count: int, sides: Mapping[int, int]) -> Tensor:
-    """As many parts of one image or volume as asked for, or a part of each of several; of other tensors, the same and its mirror image in turns."""
+    """As many parts of one image or volume as asked for, or a part of each of several; of other tensors, the
+    same and its mirror image in turns.
+    """
     if tensor.dim() < 2:
         return tensor
     side = sides.get(tensor.dim(), 0)
@@ -129,7 +138,9 @@ def _corners(tensor: Tensor, count: int, sides: Mapping[int, int]) -> Tensor:
 
 
 def _passed(model: nn.Module, inputs: Arguments, double: bool, gradients: bool) -> _Pass:
-    """One forward of a copy in train mode, and one backward where gradients are asked for; without these the copy needs no parameters of its own."""
+    """One forward of a copy in train mode, and one backward where gradients are asked for; without these the
+    copy needs no parameters of its own.
+    """
     own = copy_model(
         model, {} if gradients or double else {id(parameter): parameter for parameter in model.parameters()}
     )
@@ -187,7 +198,9 @@ def _apart(expected: _Pass, found: _Pass, slices: Slices, rescaled: frozenset[st
 
 
 def _largest_difference(a: Tensor, b: Tensor) -> tuple[float, float]:
-    """Of two tensors, and the largest value of the first; the careful comparison is made only where there is something that is not finite."""
+    """Of two tensors, and the largest value of the first; the careful comparison is made only where there is
+    something that is not finite.
+    """
     if not a.numel():
         return 0.0, 0.0
     alike = a.is_floating_point() and b.is_floating_point()
@@ -206,7 +219,9 @@ def _pairs(
     slices: Slices,
     rescaled: frozenset[str],
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], str]:
-    """Gradients of what is left, by name; and a parameter that has one on one side alone, "" if there is none."""
+    """Gradients of what is left, by name; and a parameter that has one on one side alone, "" if there is
+    none.
+    """
     pairs = {}
     for name, b in found.items():
         a = expected.get(name)
@@ -224,7 +239,9 @@ def _pairs(
 def _buffers(
     expected: Mapping[str, Tensor], found: Mapping[str, Tensor], slices: Slices, other: frozenset[str]
 ) -> dict[str, tuple[Tensor, Tensor]]:
-    """Buffers of what is left, by name; those that a forward made anew in another shape say nothing, nor do counters of norms that nobody reads."""
+    """Buffers of what is left, by name; those that a forward made anew in another shape say nothing, nor do
+    counters of norms that nobody reads.
+    """
     pairs = {
         name: (_left(a, slices.get(name)), found[name])
         for name, a in expected.items()

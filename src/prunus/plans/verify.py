@@ -34,11 +34,13 @@ _TRAINING = {torch.float64: 1e-6, torch.float32: 1e-4}  # batch norms of few val
 
 @dataclass(frozen=True)
 class Verification:
-    """The largest difference between masked and compact outputs, absolute and relative to the largest value of its masked output.
+    """The largest difference between masked and compact outputs, absolute and relative to the largest value
+    of its masked output.
 
-    Both are infinite where one of them gives a number and the other none. `exact` says whether the plan promises equality up to rounding; `mode` is
-    "eager" (the user's own class) or "traced". `training` is the largest relative difference in train mode, of outputs, buffers and gradients of what
-    is left; None for a plan that is not exact, and where the model cannot be trained on these inputs.
+    Both are infinite where one of them gives a number and the other none. `exact` says whether the plan
+    promises equality up to rounding; `mode` is "eager" (the user's own class) or "traced". `training` is the
+    largest relative difference in train mode, of outputs, buffers and gradients of what is left; None for a
+    plan that is not exact, and where the model cannot be trained on these inputs.
     """
 
     max_abs: float
@@ -52,12 +54,14 @@ class Verification:
 def verify(
     model: nn.Module, plan: Plan, compact_model: nn.Module, inputs: Inputs | None = None
 ) -> Verification:
-    """Compare `mask(model, plan)` with the compact model on given inputs, or on random ones of the example inputs' shapes, in eval and in train mode.
+    """Compare `mask(model, plan)` with the compact model on given inputs, or on random ones of the example
+    inputs' shapes, in eval and in train mode.
 
     Where single precision leaves a doubt, both are compared in double precision.
 
-    Raises VerifyError if the outputs differ in structure or shape, or, for an exact plan, by more than rounding; and if the model gives NaN or
-    infinity on these inputs, with the first of its layers that does, since nothing can be compared with that.
+    Raises VerifyError if the outputs differ in structure or shape, or, for an exact plan, by more than
+    rounding; and if the model gives NaN or infinity on these inputs, with the first of its layers that does,
+    since nothing can be compared with that.
     """
     return verification(model, plan, compact_model, inputs)
 
@@ -73,8 +77,9 @@ def verification(
 ) -> Verification:
     """`verify`; `trained` is what `compare_training` found on the same inputs, where somebody asked before.
 
-    `quick`: on a batch of two small images, where the inputs are images and the model takes smaller ones; and without gradients, where the compact
-    model is of the same class and nothing in its code touches them, so that equal forwards have equal ones.
+    `quick`: on a batch of two small images, where the inputs are images and the model takes smaller ones; and
+    without gradients, where the compact model is of the same class and nothing in its code touches them, so
+    that equal forwards have equal ones.
     """
     model = unwrap(model)
     if any(parameter.is_meta for one in (model, compact_model) for parameter in one.parameters()):
@@ -112,7 +117,9 @@ def verification(
 
 
 def _lighter(masked: nn.Module, inputs: Arguments) -> tuple[Arguments, list[Tensor]] | None:
-    """Small images in place of large ones, and what the masked model makes of them; None where it does not take them or they are no images."""
+    """Small images in place of large ones, and what the masked model makes of them; None where it does not
+    take them or they are no images.
+    """
     for arguments in light(inputs):
         try:
             outputs = _outputs(masked, *arguments)
@@ -131,7 +138,9 @@ def _outputs(
 
 
 def _settled(relative: float, dtype: torch.dtype, in_double: Callable[[], float | None]) -> float | None:
-    """None where a difference is one of rounding, else how large it is: in double precision where the model's own leaves a doubt."""
+    """None where a difference is one of rounding, else how large it is: in double precision where the model's
+    own leaves a doubt.
+    """
     if relative <= _CERTAIN.get(dtype, 0.0):
         return None
     exact = in_double() if dtype != torch.float64 else None
@@ -176,7 +185,9 @@ def compare_training(
     inputs: Arguments,
     gradients: bool = True,
 ) -> TrainDifference | None:
-    """The difference in train mode, in double precision where single precision leaves a doubt; None where the model cannot be trained so."""
+    """The difference in train mode, in double precision where single precision leaves a doubt; None where the
+    model cannot be trained so.
+    """
     slices = slices_of(graph := graph_for(model, plan), plan.removed_in(graph))
     surgery = getattr(getattr(small, "prunus", None), "surgery", None)
     rescaled = [name for change in getattr(surgery, "rescales", ()) for name in change.parameters]
@@ -195,7 +206,8 @@ def compare_training(
 
 
 def random_inputs(model: nn.Module, plan: Plan) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """Seeded normal inputs (zeros where they are integers) of the example inputs' shapes, on the model's device.
+    """Seeded normal inputs (zeros where they are integers) of the example inputs' shapes, on the model's
+    device.
 
     Where the model has another floating-point type than when it was traced, so have they.
     """
@@ -241,7 +253,9 @@ def _dtype(model: nn.Module) -> torch.dtype:
 
 
 def _has_broken_values(model: nn.Module) -> bool:
-    """Whether a parameter or buffer holds a value that is not finite, which a mask may hide; false alarms, by sums that overflow, are harmless."""
+    """Whether a parameter or buffer holds a value that is not finite, which a mask may hide; false alarms, by
+    sums that overflow, are harmless.
+    """
     fractions = (tensor.detach() for tensor in named_tensors(model).values() if tensor.is_floating_point())
     return not all(bool(tensor.sum(dtype=torch.float32).isfinite()) for tensor in fractions)
 
@@ -253,7 +267,9 @@ def _refuse_not_finite(
     found: str,
     exact: bool,
 ) -> None:
-    """Raise VerifyError that names the first layer without finite values, unless a comparison shows something."""
+    """Raise VerifyError that names the first layer without finite values, unless a comparison shows
+    something.
+    """
     args, kwargs = inputs
     given = not_finite(tensors_in((args, kwargs)))
     if given:

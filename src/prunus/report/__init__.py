@@ -15,7 +15,8 @@ def write(result: Mapping[str, Any], path: Path | str) -> None:
     """Write the report of one result as a single HTML file that asks for nothing else, atomically.
 
     Args:
-        result: a result as `prunus.report.result` describes it, or as `json.load` reads it from `result.json`.
+        result: a result as `prunus.report.result` describes it, or as `json.load` reads it from
+            `result.json`.
         path: where to write; an existing file is replaced.
 
     Raises:

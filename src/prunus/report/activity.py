@@ -1,4 +1,6 @@
-"""The plots of a gated network: what its gates let pass, for which inputs and classes, and what that costs and saves."""
+"""The plots of a gated network: what its gates let pass, for which inputs and classes, and what that costs
+and saves.
+"""
 
 from __future__ import annotations
 
@@ -107,7 +109,9 @@ def classes(panel: Row, width: float) -> str:
 
 @styled
 def percentiles(measured: Sequence[Row], width: float) -> str:
-    """Latency [ms] per runtime, with all channels and with gates: the median as a bar, the 95th percentile as its tip."""
+    """Latency [ms] per runtime, with all channels and with gates: the median as a bar, the 95th percentile as
+    its tip.
+    """
     runtimes = list(dict.fromkeys(row["runtime"] for row in measured))
     block, head, left = 92.0, 4.0, 96
     canvas = Canvas(width, head + block * len(runtimes))

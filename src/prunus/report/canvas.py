@@ -13,7 +13,8 @@ from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-# Colours that occur nowhere else: each is replaced by a CSS variable, so that the page's light and dark scheme decide.
+# Colours that occur nowhere else: each is replaced by a CSS variable, so that the page's light and dark
+# scheme decide.
 INK = "#0a0b01"
 MUTED = "#0a0b02"
 RULE = "#0a0b03"
@@ -60,7 +61,9 @@ _STYLE: Any = {  # a dictionary; newer type stubs want every key to be one of th
 
 
 def styled(draw: Callable[P, str]) -> Callable[P, str]:
-    """Draw with our settings and leave everybody else's as they are: matplotlib reads them when a thing is made."""
+    """Draw with our settings and leave everybody else's as they are: matplotlib reads them when a thing is
+    made.
+    """
 
     @wraps(draw)
     def drawn(*args: P.args, **kwargs: P.kwargs) -> str:
@@ -89,14 +92,18 @@ class Canvas:
         return self.figure.add_axes(box)
 
     def svg(self, name: str, label: str) -> str:
-        """The figure as one `<svg>` element; `name` keeps its ids apart from those of other figures on the page."""
+        """The figure as one `<svg>` element; `name` keeps its ids apart from those of other figures on the
+        page.
+        """
         buffer = io.StringIO()
         self.figure.savefig(buffer, format="svg", transparent=True)
         return _inline(buffer.getvalue(), name, label, self.width, self.height)
 
 
 def grid(width: float, count: int, *, panel: float, head: float, foot: float) -> tuple[Canvas, list[Axes]]:
-    """A canvas with so many panels, two beside each other where there is room; for a title above each, and numbers at its left."""
+    """A canvas with so many panels, two beside each other where there is room; for a title above each, and
+    numbers at its left.
+    """
     columns, gap = (2 if width > 480 else 1), 28.0
     lines, row = -(-count // columns), panel + head + foot
     canvas, each = Canvas(width, lines * row), (width - gap * (columns - 1)) / columns
@@ -142,7 +149,9 @@ def shorten(name: str, longest: int) -> str:
 
 
 def spread(heights: Iterable[float], gap: float) -> list[float]:
-    """Move labels apart so that neighbours are at least `gap` from each other, each as near to its place as may be."""
+    """Move labels apart so that neighbours are at least `gap` from each other, each as near to its place as
+    may be.
+    """
     places = list(heights)
     order = sorted(range(len(places)), key=lambda index: places[index])
     for _ in range(50):
@@ -181,7 +190,9 @@ def _font(match: re.Match[str]) -> str:
 
 
 def _own_ids(body: str, name: str) -> str:
-    """Drop the ids that nothing refers to, and give the others the figure's name: a page may hold many figures."""
+    """Drop the ids that nothing refers to, and give the others the figure's name: a page may hold many
+    figures.
+    """
     used = set(re.findall(r"(?:url\(#|href=\"#)([^)\"]+)", body))
 
     def keep(match: re.Match[str]) -> str:

@@ -17,7 +17,9 @@ MOST_GROUPS = 6
 
 @styled
 def dendrograms(groups: Sequence[Row], width: float) -> str:
-    """How the channels of a few layers merge: one leaf per channel, filled where it stays; heights are what the next layers lose."""
+    """How the channels of a few layers merge: one leaf per channel, filled where it stays; heights are what
+    the next layers lose.
+    """
     shown = sorted(
         sorted(groups, key=lambda row: sum(row["kept"]) - len(row["kept"]))[:MOST_GROUPS], key=groups.index
     )

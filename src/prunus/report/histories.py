@@ -14,7 +14,9 @@ Row = Mapping[str, Any]
 
 @styled
 def norms(groups: Sequence[Row], width: float) -> str:
-    """The norm of every filter over the epochs, a panel per layer; of the nearest pairs what stays is solid and what goes dashed."""
+    """The norm of every filter over the epochs, a panel per layer; of the nearest pairs what stays is solid
+    and what goes dashed.
+    """
     canvas, panels = grid(width, len(groups), panel=150.0, head=26.0, foot=34.0)
     for axes, group in zip(panels, groups):
         epochs = group["epochs"]

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 Result = Mapping[str, Any]
 
-# Each figure is drawn once for a desktop column and once for a phone, so that its text has the same size on both.
+# Each figure is drawn once for a desktop column and once for a phone, so that its text has the same size on
+# both.
 WIDTHS = {"wide": 704.0, "narrow": 342.0}
 
 

@@ -12,7 +12,9 @@ NAMES = {"before": "before", "compact": "pruned", "int8": "pruned, INT8"}
 
 
 def rows(panel: Panel) -> list[dict[str, str]]:
-    """Figures of the ONNX file in 8 bits against that of the original, as `prunus.report.html.comparison` gives them."""
+    """Figures of the ONNX file in 8 bits against that of the original, as `prunus.report.html.comparison`
+    gives them.
+    """
     before, after = words.network(panel, "before"), words.network(panel, "int8")
     sure = after["speedup"]["certain"]
     return [
@@ -29,7 +31,9 @@ def rows(panel: Panel) -> list[dict[str, str]]:
 
 
 def section(panel: Panel) -> dict[str, Any]:
-    """What the page's section shows: the networks, one sentence on the layers, and the trials if one was not accepted."""
+    """What the page's section shows: the networks, one sentence on the layers, and the trials if one was not
+    accepted.
+    """
     return {
         "networks": [
             {

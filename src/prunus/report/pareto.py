@@ -1,4 +1,6 @@
-"""The chart of several runs: accuracy against a cost, every point with its name, and the front of those that are not undercut."""
+"""The chart of several runs: accuracy against a cost, every point with its name, and the front of those that
+are not undercut.
+"""
 
 from __future__ import annotations
 
@@ -63,7 +65,9 @@ def front(runs: Runs, quantity: Quantity, width: float) -> str:
 
 
 def _scale_accuracy(axes: Axes, accuracies: Sequence[float], samples: int) -> None:
-    """Accuracies with some room around them; by the logarithm of the share of wrong answers where that differs much."""
+    """Accuracies with some room around them; by the logarithm of the share of wrong answers where that
+    differs much.
+    """
     least = 50.0 / samples  # half of a sample stands for no error at all
     wrong = [max(100 - accuracy, least) for accuracy in accuracies]
     if max(wrong) <= WIDE_ERRORS * min(wrong):
@@ -162,7 +166,9 @@ NEAR = 8  # so many of the places are beside the point; to those after them a li
 
 
 def _around(x: float, y: float, wide: float) -> list[Box]:
-    """Where a name may stand, the best place first: above and left of a front there is room, because nothing is better."""
+    """Where a name may stand, the best place first: above and left of a front there is room, because nothing
+    is better.
+    """
     high, near = 14.0, AWAY * 0.7
     corners = [
         (x - near - wide, y + 2), (x - AWAY - wide, y - high / 2), (x - wide / 2, y + AWAY), (x + near, y - high - 2),

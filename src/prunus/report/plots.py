@@ -55,7 +55,8 @@ def accuracy(steps: Sequence[Row], width: float, metric: str = "Accuracy") -> st
     axes.set_xlim(-0.1, len(values) - 0.9)
     axes.set_ylim(low - 0.3 * room, high + 0.2 * room)
     for place, step in enumerate(steps):
-        # Two texts, not one with a line break: their centring must hold in the page's font, which matplotlib has not.
+        # Two texts, not one with a line break: their centring must hold in the page's font, which matplotlib
+        # has not.
         for line, words in enumerate(step["step"].split(" ", 1)):
             _annotate(
                 axes,
@@ -121,7 +122,9 @@ def kept(samples: Sequence[int], total: int, width: float) -> str:
 
 @styled
 def alive(record: Sequence[Row], sizes: Mapping[str, int], width: float) -> str:
-    """Share of every group's channels that was not zeroed, after every pruning: a row per group, a column per pruning."""
+    """Share of every group's channels that was not zeroed, after every pruning: a row per group, a column per
+    pruning.
+    """
     names = list(sizes)
     labelled = len(names) <= MOST_ROWS
     letters = min(max(map(len, names)), 10 if width < NARROW else 24) if labelled else 0
@@ -205,7 +208,8 @@ def search(trials: Sequence[Row], limit: float, width: float, metric: str = "acc
     passed = [trial for trial in trials if trial["accepted"]]
     if passed:
         best = min(passed, key=lambda trial: float(trial["left"]))
-        # To the left there is room: whatever left less than the chosen trial was rejected, and so lies below the limit.
+        # To the left there is room: whatever left less than the chosen trial was rejected, and so lies below
+        # the limit.
         inside = best["left"] > 0.4 * max(trial["left"] for trial in trials)
         side, offset = ("right", (-9, 0)) if inside else ("left", (9, 8))
         place = 100 * best["left"], best["value"]

@@ -1,4 +1,6 @@
-"""Several runs beside each other: from their results to points of accuracy against cost; nothing is measured here."""
+"""Several runs beside each other: from their results to points of accuracy against cost; nothing is measured
+here.
+"""
 
 from __future__ import annotations
 
@@ -103,7 +105,8 @@ def gather(runs: Mapping[str, Result]) -> Runs:
     """The points of several runs.
 
     Args:
-        runs: name -> result as in `result.json`; of a training where nothing was removed, `cost` holds only "after".
+        runs: name -> result as in `result.json`; of a training where nothing was removed, `cost` holds only
+            "after".
 
     Raises:
         ConfigError: a run has no accuracy, or accuracies are of different samples.
@@ -111,8 +114,9 @@ def gather(runs: Mapping[str, Result]) -> Runs:
     data, samples = _samples(runs)
     runtime, times, notes = _times(runs)
     began = {name: _original(result) for name, result in runs.items()}
-    # Each run was timed in turns with its original, but the runs at moments of their own, in which the machine may have been another.
-    # So what is compared are the factors, and milliseconds are one figure for the original, divided by them.
+    # Each run was timed in turns with its original, but the runs at moments of their own, in which the
+    # machine may have been another. So what is compared are the factors, and milliseconds are one figure for
+    # the original, divided by them.
     references = {
         key: median(times[name][0] for name in times if _key(began[name], name) == key)
         for key in _keys(began, times)
@@ -216,7 +220,9 @@ def _keys(began: Mapping[str, Point | None], times: Mapping[str, tuple[float, fl
 
 
 def _times(runs: Mapping[str, Result]) -> tuple[str, dict[str, tuple[float, float]], tuple[str, ...]]:
-    """The runtime nearest to deployment that all runs were timed in; the original's milliseconds and the speed-up of each; notes."""
+    """The runtime nearest to deployment that all runs were timed in; the original's milliseconds and the
+    speed-up of each; notes.
+    """
     timed = {name: found for name, result in runs.items() if (found := _measured(result))}
     shared = [
         runtime

@@ -96,7 +96,9 @@ def verdict(result: Mapping[str, Any]) -> str:
 
 
 def not_faster(result: Mapping[str, Any]) -> str:
-    """What would make a network faster on the machine where it was measured, if fewer MACs did not; "" if they did, or nothing was measured."""
+    """What would make a network faster on the machine where it was measured, if fewer MACs did not; "" if
+    they did, or nothing was measured.
+    """
     measured, cost = latency_of_record(result), result["cost"]
     left = cost["after"]["macs"] / max(cost["before"]["macs"], 1)
     if (
@@ -120,7 +122,9 @@ def _listed(ways: Sequence[str]) -> str:
 
 
 def dense_accuracy(steps: Sequence[Mapping[str, Any]]) -> float | None:
-    """Accuracy [percent] of the dense network; None where the first that was measured was pruned while it was trained."""
+    """Accuracy [percent] of the dense network; None where the first that was measured was pruned while it was
+    trained.
+    """
     return float(steps[0]["value"]) if steps and steps[0]["step"] == DENSE else None
 
 
@@ -196,7 +200,9 @@ def paired(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 
 def latency_of_record(result: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """The measurement that the verdict quotes: the last runtime, because deployment runtimes come after PyTorch."""
+    """The measurement that the verdict quotes: the last runtime, because deployment runtimes come after
+    PyTorch.
+    """
     measured = result.get("latency") or []
     return measured[-1] if measured else None
 

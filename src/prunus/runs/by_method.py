@@ -89,7 +89,9 @@ def line(record: EpochRecord, step: str = "") -> str:
 
 
 def check_method(recipe: Recipe) -> None:
-    """Raises ConfigError and TargetError for settings that a method does not take, before there is any work to lose."""
+    """Raises ConfigError and TargetError for settings that a method does not take, before there is any work
+    to lose.
+    """
     name = recipe.method
     if name == NO_METHOD:
         return
@@ -157,7 +159,9 @@ def _trained(job: Job) -> History:
 
 
 def _journal(job: Job) -> Journal:
-    """Checkpoints in the folder of the run; epochs are written down by the name of their training where there are several."""
+    """Checkpoints in the folder of the run; epochs are written down by the name of their training where there
+    are several.
+    """
     from prunus.methods.common import Journal
 
     several = job.recipe.method == "history"

@@ -1,4 +1,6 @@
-"""What `--data` names, for every command: a set by name, a folder by what it holds, a `.npz` file, or a task of the user's."""
+"""What `--data` names, for every command: a set by name, a folder by what it holds, a `.npz` file, or a task
+of the user's.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +46,8 @@ class Wanted:
         limit: samples of every part, at most; None = all.
         batch_size: samples per step, or at once; None = what the command and the data take.
         workers: threads that read files; a function of the user's gets it if it asks for it.
-        window, windows: side of the windows of pictures [pixels], and how many make an epoch; None = what the pictures have, and 512.
+        window, windows: side of the windows of pictures [pixels], and how many make an epoch; None = what the
+            pictures have, and 512.
     """
 
     name: str
@@ -64,7 +67,8 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Data that were read: images with classes, pictures with masks, or a task of any other kind; one of the three.
+    """Data that were read: images with classes, pictures with masks, or a task of any other kind; one of the
+    three.
 
     Attributes:
         wanted: what was typed.
@@ -117,7 +121,9 @@ class Source:
 
     @property
     def augment(self) -> Augment:
-        """What is usual for them; windows of pictures are turned and mirrored anyway, and batches are taken as they are."""
+        """What is usual for them; windows of pictures are turned and mirrored anyway, and batches are taken
+        as they are.
+        """
         return usual_augmentation(self.images) if self.images is not None else "none"
 
 
@@ -257,7 +263,9 @@ def _limited(task: Task, wanted: Wanted) -> Task:
 
 
 def _normalised(task: Task, wanted: Wanted, what: str) -> Task:
-    """With the mean and the deviation that were typed. Raises ConfigError for inputs that are taken as they are."""
+    """With the mean and the deviation that were typed. Raises ConfigError for inputs that are taken as they
+    are.
+    """
     if not (wanted.mean or wanted.std):
         return task
     if task.normalise is None:

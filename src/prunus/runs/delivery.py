@@ -45,9 +45,11 @@ PROGRESS = ("recipe.toml", "metrics.jsonl", "kept")  # of a training; they belon
 
 @contextmanager
 def run_files(folder: Path) -> Iterator[Path]:
-    """A folder to write a run's files in; they come into the run's own folder all together when the block ends, or not at all if it fails.
+    """A folder to write a run's files in; they come into the run's own folder all together when the block
+    ends, or not at all if it fails.
 
-    All files of an earlier run go then: they would be taken for this one's. Only a training's checkpoints stay, with its recipe and its metrics.
+    All files of an earlier run go then: they would be taken for this one's. Only a training's checkpoints
+    stay, with its recipe and its metrics.
 
     Raises:
         ConfigError: another run writes into the folder, or it cannot be made.
@@ -60,7 +62,8 @@ def run_files(folder: Path) -> Iterator[Path]:
 
 
 def check(folder: Path | str, *, with_onnx: bool, with_report: bool) -> None:
-    """Find out before the work, rather than after an hour of it, what would keep the folder from being written.
+    """Find out before the work, rather than after an hour of it, what would keep the folder from being
+    written.
 
     Raises:
         MissingExtraError: an extra is wanted that is not installed.
@@ -96,14 +99,16 @@ def deliver(
     quantise: Quantisation | None = None,
     watch: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> dict[str, Any]:
-    """Measure latency before and after, and write everything: the folder holds all files of this run afterwards, or is as it was.
+    """Measure latency before and after, and write everything: the folder holds all files of this run
+    afterwards, or is as it was.
 
     Args:
         folder: where to; made if it is not there, and files of an earlier run are replaced.
         original: the model before.
         outcome: of a method.
         example_inputs: what latency is measured on, real inputs if possible.
-        command, model, score, seed, task, training, notes: as for `prunus.runs.describe`; a name of the model is enough.
+        command, model, score, seed, task, training, notes: as for `prunus.runs.describe`; a name of the model
+        is enough.
         panels: further parts of the result that the report shows: such as "selection" and "soft".
         with_onnx: export, check, and measure in ONNX Runtime too.
         dynamic_batch: let the ONNX file take batches of any size.
@@ -179,7 +184,9 @@ def finish(
     exported: onnx.OnnxCheck | None,
     with_report: bool,
 ) -> dict[str, Any]:
-    """Write `result.json` and the page; the result as written, with the ONNX file, if there is one, and all files in it."""
+    """Write `result.json` and the page; the result as written, with the ONNX file, if there is one, and all
+    files in it.
+    """
     if exported is not None:
         paths = {**paths, "onnx": exported.path}
         result["onnx"] = {"opset": exported.opset, "max_abs": exported.max_abs, "relative": exported.relative}

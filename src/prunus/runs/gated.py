@@ -54,7 +54,8 @@ def deliver_gated(
     with_report: bool = True,
     watch: Callable[[str, int, int], None] = lambda step, done, total: None,
 ) -> dict[str, Any]:
-    """Measure what a gated network saves on the test samples, and write everything: all files of this run, or none.
+    """Measure what a gated network saves on the test samples, and write everything: all files of this run, or
+    none.
 
     Args:
         folder: where to; made if it is not there, and files of an earlier run are replaced.
@@ -63,7 +64,8 @@ def deliver_gated(
         classes: their names.
         history: of the training.
         command, model, seed: as for `prunus.runs.describe`.
-        first: the network before something of it was settled; everything is compared with what it was without gates.
+        first: the network before something of it was settled; everything is compared with what it was without
+            gates.
         notes: what else is to be said.
         before: accuracy of the network that was gated [percent], if it had been trained.
         panels: further parts of the result.
@@ -179,7 +181,9 @@ def _described(
 def activity_panel(
     network: DynamicNetwork, samples: Split, normalise: Normalise, classes: Sequence[str]
 ) -> tuple[Tensor, dict[str, Any]]:
-    """MACs of every sample relative to those without gates, (samples,), and what the report shows of the gates."""
+    """MACs of every sample relative to those without gates, (samples,), and what the report shows of the
+    gates.
+    """
     shares, opened = (
         [],
         {

@@ -1,4 +1,6 @@
-"""What a user named in place of a model: one sentence for every kind of file that holds none that prunus can take apart."""
+"""What a user named in place of a model: one sentence for every kind of file that holds none that prunus can
+take apart.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ MODULES = (".py", ".ipynb")
 
 
 def check_kind(text: str) -> None:
-    """Raises ConfigError unless the text may be the name of a model, or of a file or a folder that may hold one."""
+    """Raises ConfigError unless the text may be the name of a model, or of a file or a folder that may hold
+    one.
+    """
     if not text.strip():
         raise ConfigError(
             "The name of the model is empty: give one of ours, timm/NAME, torchvision/NAME, pkg.module:factory, or a folder."
@@ -58,7 +62,9 @@ def check_kind(text: str) -> None:
 
 
 def check_own(path: Path, text: str) -> None:
-    """Raises FileFormatError unless a model's file is there, and is one that prunus wrote rather than plain weights."""
+    """Raises FileFormatError unless a model's file is there, and is one that prunus wrote rather than plain
+    weights.
+    """
     if not path.is_file():
         if Path(text).is_dir():
             raise FileFormatError(
@@ -79,7 +85,9 @@ def check_own(path: Path, text: str) -> None:
 
 
 def check_target(path: Path | None, what: str) -> None:
-    """Raises ConfigError where a file that is to be written is a folder, or would lie in a file; FileFormatError where it is a pipe or a device."""
+    """Raises ConfigError where a file that is to be written is a folder, or would lie in a file;
+    FileFormatError where it is a pipe or a device.
+    """
     if path is None:
         return
     from prunus.storage.lock import check_file

@@ -1,4 +1,6 @@
-"""What the numbers that users type may be: one table for flags and keys of recipes, looked at before anything is read or built."""
+"""What the numbers that users type may be: one table for flags and keys of recipes, looked at before anything
+is read or built.
+"""
 
 from __future__ import annotations
 
@@ -86,7 +88,8 @@ def check_settings(settings: Mapping[str, Any], names: Mapping[str, str]) -> Non
     """Raises ConfigError, naming the setting as the user knows it, for the first one that is out of range.
 
     Args:
-        settings: their values; None stands for one that was not given. Values of other kinds than a table's are left to whoever knows better.
+        settings: their values; None stands for one that was not given. Values of other kinds than a table's
+            are left to whoever knows better.
         names: what users call them, where that is not the key: "rate" -> "--rate".
     """
     for key, value in settings.items():

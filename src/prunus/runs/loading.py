@@ -72,7 +72,8 @@ class Opened:
         """For `result.json`: enough to build the model again.
 
         Args:
-            folder: where the record will lie; paths are written as they are seen from there, so that they hold from every working directory.
+            folder: where the record will lie; paths are written as they are seen from there, so that they
+                hold from every working directory.
         """
         name, weights = (str(self.file) if self.file else self.name), self.weights
         if folder is not None:
@@ -122,11 +123,13 @@ def open_model(
         data: samples; they decide the number of classes, and the shape where the model takes any.
         options: what to build a name with besides.
         pretrained: ask the model's own library for weights.
-        build_name: what a compact model was made from, where its record does not say so, or names code: what a file names is never called.
+        build_name: what a compact model was made from, where its record does not say so, or names code: what
+            a file names is never called.
         gated: take a folder with gates as a network with gates; others cannot use it.
 
     Raises:
-        ModelNameError, FileFormatError, ConfigError: no such model, a file that does not fit, a shape that is unknown.
+        ModelNameError, FileFormatError, ConfigError: no such model, a file that does not fit, a shape that is
+            unknown.
     """
     from prunus.storage.lock import settle
 
@@ -183,7 +186,9 @@ def parse_shape(text: str) -> tuple[int, ...] | None:
 
 
 def parse_planes(text: str, planes: int | None, what: str) -> tuple[float, ...] | None:
-    """ "0.485,0.456,0.406" -> three floats; one number counts for every plane; "" -> None. With `planes` None only their form is checked."""
+    """ "0.485,0.456,0.406" -> three floats; one number counts for every plane; "" -> None. With `planes` None
+    only their form is checked.
+    """
     if not text:
         return None
     try:
@@ -204,7 +209,9 @@ def parse_planes(text: str, planes: int | None, what: str) -> tuple[float, ...] 
 
 
 def split_samples(images: ImageData, mean: str, std: str, held_out: float, seed: int) -> Task:
-    """The splits of a data set and how they are normalised; a share of the training samples is held out (0 = none)."""
+    """The splits of a data set and how they are normalised; a share of the training samples is held out (0 =
+    none).
+    """
     from prunus.tasks import Task
 
     planes = images.image_shape[0]
@@ -342,8 +349,9 @@ class _UntoldError(PrunusError):
 
 
 def _recorded(path: Path, record: Record | None, build_name: str, trail: tuple[Path, ...]) -> nn.Module:
-    """What a compact model was cut from. A record may name a network of ours or of a library, or another compact model by a path relative to
-    itself; what else it was is said by the user, as nothing that a file names is called.
+    """What a compact model was cut from. A record may name a network of ours or of a library, or another
+    compact model by a path relative to itself; what else it was is said by the user, as nothing that a file
+    names is called.
     """
     from prunus.models.catalogue import build_recorded, is_plain_name
 

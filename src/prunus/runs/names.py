@@ -79,7 +79,9 @@ class Needs(StrEnum):
 
 @dataclass(frozen=True)
 class About:
-    """What a score or a method is, where it comes from, what it looks at, and what that costs on the calibration samples."""
+    """What a score or a method is, where it comes from, what it looks at, and what that costs on the
+    calibration samples.
+    """
 
     summary: str
     paper: str
@@ -170,7 +172,8 @@ def score_function(score: Score, seed: int, task: Task | None) -> Callable[[Chan
 def compensation_function(
     compensation: Compensation | None, seed: int, task: Task | None
 ) -> Compensate | None:
-    """The compensation as a function of a model and a plan; None stands for refitting where there are samples, and nothing else.
+    """The compensation as a function of a model and a plan; None stands for refitting where there are
+    samples, and nothing else.
 
     Raises:
         ConfigError: it looks at data, and there are none.

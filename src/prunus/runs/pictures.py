@@ -1,4 +1,6 @@
-"""Pictures with masks, as commands read them: where they are, what is held out, and the networks that fit them."""
+"""Pictures with masks, as commands read them: where they are, what is held out, and the networks that fit
+them.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,9 @@ SIDE, STEP = 256, 32
 
 @dataclass(frozen=True, eq=False)
 class Pictures:
-    """What is trained on, what is chosen by, what nothing is chosen by, and how all are normalised; `window`: side of windows, if given."""
+    """What is trained on, what is chosen by, what nothing is chosen by, and how all are normalised; `window`:
+    side of windows, if given.
+    """
 
     found: PictureSet
     train: list[Example]
@@ -40,7 +44,9 @@ class Pictures:
 
     @property
     def side(self) -> int:
-        """Of windows, where nothing says another: 256, or what the smallest picture to train on has of it, in steps of 32."""
+        """Of windows, where nothing says another: 256, or what the smallest picture to train on has of it, in
+        steps of 32.
+        """
         if self.window is not None:
             return self.window
         smallest = min(min(example.picture.shape[1:]) for example in self.train)

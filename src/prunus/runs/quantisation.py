@@ -24,7 +24,9 @@ CALIBRATION = 256  # training samples by which the ranges of activations are fou
 
 @dataclass(frozen=True)
 class Quantisation:
-    """What is wanted: points of accuracy on held-out samples that 8 bits may cost, and the confidence with which they do not cost more."""
+    """What is wanted: points of accuracy on held-out samples that 8 bits may cost, and the confidence with
+    which they do not cost more.
+    """
 
     tolerance: float
     confidence: float
@@ -72,7 +74,8 @@ def quantised(
         watch: told about progress.
 
     Raises:
-        PrunusError: what `prunus.deploy.int8.quantise_within` raises; TargetError where nothing can be quantised within the tolerance.
+        PrunusError: what `prunus.deploy.int8.quantise_within` raises; TargetError where nothing can be
+            quantised within the tolerance.
     """
     check_task(task)
     exported = Path(exported)

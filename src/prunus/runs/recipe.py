@@ -26,9 +26,11 @@ LossName = Literal["cross-entropy", "dice", "log-jaccard", "cross-entropy+log-ja
 
 @dataclass(frozen=True)
 class Recipe:
-    """Every key has a flag of the same name, with hyphens. What a key means is said by the flag's help, `prunus train --help`.
+    """Every key has a flag of the same name, with hyphens. What a key means is said by the flag's help,
+    `prunus train --help`.
 
-    `settings` are no key: they are those of the method, keys of their own, which `prunus train --method NAME --help` lists.
+    `settings` are no key: they are those of the method, keys of their own, which `prunus train --method NAME
+    --help` lists.
     """
 
     data: str
@@ -137,7 +139,8 @@ def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ())
         flags: keys whose values are from flags instead.
 
     Raises:
-        ConfigError: an unknown key (with the nearest one that there is), a missing one, or a value of the wrong kind.
+        ConfigError: an unknown key (with the nearest one that there is), a missing one, or a value of the
+            wrong kind.
     """
     known = {name: kind for name, kind in typing.get_type_hints(Recipe).items() if name in KEYS}
     method = values.get("method", NO_METHOD)
@@ -225,7 +228,9 @@ def _short(value: object) -> str:
 
 
 def _read_yaml(text: str) -> dict[str, Any]:
-    """Keys and values; an anchor may stand for a plain value alone, as those that stand for lists of each other grow without end."""
+    """Keys and values; an anchor may stand for a plain value alone, as those that stand for lists of each
+    other grow without end.
+    """
     try:
         import yaml
     except ImportError as error:

@@ -1,4 +1,6 @@
-"""What lies beside a model: the record of the run that wrote it. It is data of a file, so nothing in it is imported or called."""
+"""What lies beside a model: the record of the run that wrote it. It is data of a file, so nothing in it is
+imported or called.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""The samples that a training kept, epoch by epoch: files while it runs, and pictures of the extremes at its end."""
+"""The samples that a training kept, epoch by epoch: files while it runs, and pictures of the extremes at its
+end.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ SHOWN = 12  # pictures of each kind
 
 
 def write(folder: Path, epoch: int, selection: Selection) -> None:
-    """Write the positions of the kept samples of one epoch (counted from 0) among the training samples, int32."""
+    """Write the positions of the kept samples of one epoch (counted from 0) among the training samples,
+    int32.
+    """
     import numpy as np
 
     from prunus.storage import write_atomically
@@ -33,8 +37,9 @@ def write(folder: Path, epoch: int, selection: Selection) -> None:
 
 
 def panel(folder: Path, history: History, split: Split, classes: Sequence[str]) -> dict[str, Any] | None:
-    """What the report shows of a selection: samples per epoch, and the samples that were kept most and least often (pictures
-    need Pillow). None without a selection."""
+    """What the report shows of a selection: samples per epoch, and the samples that were kept most and least
+    often (pictures need Pillow). None without a selection.
+    """
     import numpy as np
 
     files = sorted(folder.glob("epoch-*.npy")) if folder.is_dir() else []

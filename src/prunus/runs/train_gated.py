@@ -24,7 +24,9 @@ def train_gated_network(
     report: bool,
     ranks: Ranks,
 ) -> dict[str, Any]:
-    """Gate the network, train it, and write the folder; where several processes train together, the first one writes."""
+    """Gate the network, train it, and write the folder; where several processes train together, the first one
+    writes.
+    """
     from prunus.report.result import write_text
     from prunus.runs.gated import deliver_gated
 

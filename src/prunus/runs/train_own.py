@@ -1,4 +1,6 @@
-"""`prunus train` on data of any other kind than images with classes and pictures with masks: by the loss and the metric of their task."""
+"""`prunus train` on data of any other kind than images with classes and pictures with masks: by the loss and
+the metric of their task.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +38,8 @@ def train_own(
     also: Callable[[EpochRecord], None],
     delivery: Mapping[str, bool],
 ) -> dict[str, Any]:
-    """Train, prune by the method of the recipe, and write the folder; where several processes train together, the first one writes.
+    """Train, prune by the method of the recipe, and write the folder; where several processes train together,
+    the first one writes.
 
     `delivery` are options of `prunus.runs.delivery.deliver`, for what a method leaves.
 

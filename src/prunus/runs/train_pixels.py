@@ -64,7 +64,9 @@ def train_pixels(
     watch: Watch,
     also: Callable[[EpochRecord], None],
 ) -> dict[str, Any]:
-    """Train, prune where that is wanted, and write the folder; where several processes train together, the first one writes."""
+    """Train, prune where that is wanted, and write the folder; where several processes train together, the
+    first one writes.
+    """
     import torch
 
     from prunus.report.result import write_text

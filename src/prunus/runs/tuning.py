@@ -1,4 +1,6 @@
-"""From the flags of a command to how it fine-tunes: the settings are those of `prunus train`, by the same names."""
+"""From the flags of a command to how it fine-tunes: the settings are those of `prunus train`, by the same
+names.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Mean activation (Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient Inference, 2017)."""
+"""Mean activation (Molchanov et al., Pruning Convolutional Neural Networks for Resource Efficient Inference,
+2017).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ from prunus.paint.trace import as_arguments, called
 
 @door(PlanError)
 def activation_mean(graph: ChannelGraph, batches: Iterable[Any]) -> Tensor:
-    """Mean absolute value of what a channel's readers see: the inputs of the convolutions and linear layers that take it in.
+    """Mean absolute value of what a channel's readers see: the inputs of the convolutions and linear layers
+    that take it in.
 
     Args:
         graph: a traced model.

@@ -1,10 +1,13 @@
-"""Classification accuracy reduction (Abbasi-Asl and Yu, "Structural Compression of Convolutional Neural Networks", arXiv 1705.07356, Frontiers in Big
-Data 2021): how many points of accuracy the network loses without a filter.
+"""Classification accuracy reduction (Abbasi-Asl and Yu, "Structural Compression of Convolutional Neural
+Networks", arXiv 1705.07356, Frontiers in Big Data 2021): how many points of accuracy the network loses
+without a filter.
 
     CAR(l, i) = accuracy(network) - accuracy(network without filter i of layer l)
 
-Greedily, as in the paper: the filter with the smallest reduction goes, and all others are measured again without it. n filters cost n^2 / 2
-evaluations, so the metric had better look at few samples. With a metric of a regression it is the paper's RAR.
+Greedily, as in the paper: the filter with the smallest reduction goes, and all others are measured again
+without it. n filters cost n^2 / 2
+evaluations, so the metric had better look at few samples. With a metric of a regression it is the paper's
+RAR.
 """
 
 from __future__ import annotations
@@ -36,7 +39,8 @@ def car(
     layers: Sequence[str] = ("*",),
     greedy: bool = True,
 ) -> Tensor:
-    """The reduction of the metric without a channel and, greedily, without all of its group that went before it; every group for itself.
+    """The reduction of the metric without a channel and, greedily, without all of its group that went before
+    it; every group for itself.
 
     Args:
         graph: a traced model.

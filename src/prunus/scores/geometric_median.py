@@ -13,7 +13,8 @@ from prunus.scores.reduce import Reduce, per_channel, weight_axes
 
 @door(PlanError)
 def geometric_median(graph: ChannelGraph, reduce: Reduce = "producer") -> Tensor:
-    """The sum of distances of a filter to all other filters of its layer: the filter nearest the geometric median is the one others can replace.
+    """The sum of distances of a filter to all other filters of its layer: the filter nearest the geometric
+    median is the one others can replace.
 
     Returns:
         Scores, shape (num_channels,); low = replaceable.

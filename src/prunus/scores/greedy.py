@@ -1,7 +1,8 @@
-"""The greedy l1 norm of Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710), section 3.3.
+"""The greedy l1 norm of Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710), section
+3.3.
 
-Layers are pruned from the first to the last, and a filter's norm leaves out the kernels that read what earlier layers have lost by then, which the
-"independent" norm (`prunus.scores.norm` with p=1) still counts.
+Layers are pruned from the first to the last, and a filter's norm leaves out the kernels that read what
+earlier layers have lost by then, which the "independent" norm (`prunus.scores.norm` with p=1) still counts.
 """
 
 from __future__ import annotations
@@ -22,13 +23,15 @@ from prunus.scores.reduce import as_rows, weight_axes, wide
 
 @door(PlanError)
 def greedy_norm(graph: ChannelGraph, rate: float, rates: Mapping[str, float] | None = None) -> Tensor:
-    """sum |w| over the kernels of the filter that makes a channel, without kernels that read channels which are removed already.
+    """sum |w| over the kernels of the filter that makes a channel, without kernels that read channels which
+    are removed already.
 
-    What is removed on the way depends on how much goes, so rates are asked for here, and the plan that is meant is the one of the same rates:
-    `prunus.plan(graph, greedy_norm(graph, 0.5), rate=0.5)`.
+    What is removed on the way depends on how much goes, so rates are asked for here, and the plan that is
+    meant is the one of the same rates: `prunus.plan(graph, greedy_norm(graph, 0.5), rate=0.5)`.
 
-    Channels of several layers (those of a residual stream) are ranked when the first of them runs, by its filters alone, as with "producer" in
-    `prunus.scores.norm`; the paper's rule for residual blocks, whose shortcut decides, is of that kind.
+    Channels of several layers (those of a residual stream) are ranked when the first of them runs, by its
+    filters alone, as with "producer" in `prunus.scores.norm`; the paper's rule for residual blocks, whose
+    shortcut decides, is of that kind.
 
     Args:
         graph: a traced model.
@@ -65,7 +68,9 @@ def greedy_norm(graph: ChannelGraph, rate: float, rates: Mapping[str, float] | N
 
 
 def _first_makers(graph: ChannelGraph) -> dict[int, Axis]:
-    """Group -> the axis of the weight that makes its channels first; groups in the order in which that happens."""
+    """Group -> the axis of the weight that makes its channels first; groups in the order in which that
+    happens.
+    """
     names = {id(source.tensor): source.name for source in graph.sources}
     runs: dict[str, int] = {}
     for index, record in enumerate(graph.records):

@@ -1,4 +1,5 @@
-"""Training history: filters whose norms went the same way through a whole training are redundant, all but one of them.
+"""Training history: filters whose norms went the same way through a whole training are redundant, all but one
+of them.
 
 Basha et al. 2024, "Deep Model Compression based on the Training History" (HBFP, arXiv 2102.00160).
 """
@@ -32,13 +33,16 @@ class Pair(NamedTuple):
 
 @door(PlanError)
 def filter_l1(graph: ChannelGraph, tensors: dict[str, Tensor] | None = None) -> Tensor:
-    """Sum of the absolute weights of the filters that make a channel, shape (num_channels,): of all that write to one residual stream together."""
+    """Sum of the absolute weights of the filters that make a channel, shape (num_channels,): of all that
+    write to one residual stream together.
+    """
     making = [axis for axis in weight_axes(graph) if axis.produces]
     return per_channel(graph, making, lambda rows: wide(rows).abs().sum(1), "sum", tensors)
 
 
 class NormHistory(Pruning):
-    """Writes down `filter_l1` after every epoch; give it to `prunus.training.train` as its pruning (it prunes nothing).
+    """Writes down `filter_l1` after every epoch; give it to `prunus.training.train` as its pruning (it prunes
+    nothing).
 
     Args:
         example_inputs: what the model is called with, for its channels.
@@ -73,7 +77,8 @@ class NormHistory(Pruning):
 
 @door(PlanError)
 def from_checkpoints(graph: ChannelGraph, files: Iterable[Path]) -> Tensor:
-    """The history from weight files, one per epoch, in their order, shape (files, num_channels); the model stays as it is.
+    """The history from weight files, one per epoch, in their order, shape (files, num_channels); the model
+    stays as it is.
 
     Raises:
         FileFormatError: a file that cannot be read, or that is of another network.
@@ -91,10 +96,12 @@ def from_checkpoints(graph: ChannelGraph, files: Iterable[Path]) -> Tensor:
 
 @door(PlanError)
 def closest_pairs(graph: ChannelGraph, history: Tensor, remove: Mapping[int, int]) -> dict[int, list[Pair]]:
-    """The pairs with the nearest histories, D_ij = sum over epochs of |l1(i) - l1(j)|, until as many channels go as are wanted.
+    """The pairs with the nearest histories, D_ij = sum over epochs of |l1(i) - l1(j)|, until as many channels
+    go as are wanted.
 
-    Of a pair the channel with the smaller sum of norms goes. Pairs are taken in the order of D; one with a channel that goes already is
-    passed over (our choice: the authors' code counts such pairs, so that fewer go).
+    Of a pair the channel with the smaller sum of norms goes. Pairs are taken in the order of D; one with a
+    channel that goes already is passed over (our choice: the authors' code counts such pairs, so that fewer
+    go).
 
     Args:
         graph: a traced model.
@@ -138,9 +145,11 @@ def closest_pairs(graph: ChannelGraph, history: Tensor, remove: Mapping[int, int
 
 @door(PlanError)
 def pair_distance(model: nn.Module, graph: ChannelGraph, pairs: Mapping[int, list[Pair]]) -> Tensor:
-    """R = sum over groups of the mean over pairs of |l1(i) - l1(j)| / mean l1 of the group: differentiable, a scalar.
+    """R = sum over groups of the mean over pairs of |l1(i) - l1(j)| / mean l1 of the group: differentiable, a
+    scalar.
 
-    Our choice: in the released code the sum is computed once, outside of the graph of gradients, and pulls nothing. Relative to the mean norm it
+    Our choice: in the released code the sum is computed once, outside of the graph of gradients, and pulls
+        nothing. Relative to the mean norm it
     is of the same size for every layer and cannot overflow in exp(R).
 
     Args:

@@ -1,7 +1,8 @@
 """Additional importance weights: one trainable number per channel, which multiplies all that makes it.
 
-Sawant et al. 2022, compression by additional importance weights of filters (Applied Sciences 12(21), 11184): y_i = a_i (F_i * x). No formula of
-theirs is public beyond that; here a channel's weight multiplies all that makes the channel (see `prunus.surgery.channel_scaling`).
+Sawant et al. 2022, compression by additional importance weights of filters (Applied Sciences 12(21), 11184):
+y_i = a_i (F_i * x). No formula of theirs is public beyond that; here a channel's weight multiplies all that
+makes the channel (see `prunus.surgery.channel_scaling`).
 """
 
 from __future__ import annotations
@@ -35,14 +36,15 @@ class _Weights(nn.Module):
 
 
 class ImportanceWeights:
-    """Puts a trainable weight on every channel of a model, in place, without changing what it computes; `fold` takes them off again.
+    """Puts a trainable weight on every channel of a model, in place, without changing what it computes;
+    `fold` takes them off again.
 
     Args:
         model: the traced model.
         graph: its channels.
-        start: what the weights begin with: 1, a random number, or how a filter compares with the largest of its group by its l1 norm, l2 norm,
-            standard deviation, the entropy of its values, or its dissimilarity, 1 - mean |correlation| with the others. The filters are divided by
-            it.
+        start: what the weights begin with: 1, a random number, or how a filter compares with the largest of
+            its group by its l1 norm, l2 norm, standard deviation, the entropy of its values, or its
+            dissimilarity, 1 - mean |correlation| with the others. The filters are divided by it.
         seed: of "random".
 
     Attributes:
@@ -70,7 +72,9 @@ class ImportanceWeights:
         return strength * self.weights.abs().sum()
 
     def importance(self, kind: Importance = "weight") -> Tensor:
-        """|a|, or |a| times the l2 norm of what it multiplies, which no rescaling of the two changes; a score, shape (num_channels,)."""
+        """|a|, or |a| times the l2 norm of what it multiplies, which no rescaling of the two changes; a
+        score, shape (num_channels,).
+        """
         size = self.weights.detach().abs().double().cpu()
         if kind == "weight":
             return size
@@ -84,7 +88,9 @@ class ImportanceWeights:
         )
 
     def fold(self) -> None:
-        """Multiply the weights into what they stand in front of, and take them off: the model has its own parameters again."""
+        """Multiply the weights into what they stand in front of, and take them off: the model has its own
+        parameters again.
+        """
         self._factors.fold()
 
 

@@ -1,9 +1,12 @@
-"""Pruning at initialisation: SNIP (Lee, Ajanthan and Torr 2019, arXiv 1810.02340) and FORCE (de Jorge et al. 2021, arXiv 2006.09081).
+"""Pruning at initialisation: SNIP (Lee, Ajanthan and Torr 2019, arXiv 1810.02340) and FORCE (de Jorge et al.
+2021, arXiv 2006.09081).
 
-SNIP keeps the weights whose removal would change the loss most, c_j = |w_j dL/dw_j|, on one batch at a variance-preserving initialisation. FORCE
-asks the same of the *pruned* network, in steps that keep fewer and fewer weights, keep_t = keep^(t / T), where a weight that was removed may return.
+SNIP keeps the weights whose removal would change the loss most, c_j = |w_j dL/dw_j|, on one batch at a
+variance-preserving initialisation. FORCE asks the same of the *pruned* network, in steps that keep fewer and
+fewer weights, keep_t = keep^(t / T), where a weight that was removed may return.
 
-The masks are of single weights, as in the papers; `channel_saliency` adds them up to a score for channels (our addition).
+The masks are of single weights, as in the papers; `channel_saliency` adds them up to a score for channels
+(our addition).
 """
 
 from __future__ import annotations
@@ -102,7 +105,9 @@ def _load(model: nn.Module, values: dict[str, Tensor]) -> None:
 def _gradients(
     model: nn.Module, batch: tuple[Any, Tensor], loss: Callable[[Any, Tensor], Tensor]
 ) -> dict[str, Tensor]:
-    """Of the loss by every weight, in training mode, as the papers do; zero where the loss does not depend on it."""
+    """Of the loss by every weight, in training mode, as the papers do; zero where the loss does not depend on
+    it.
+    """
     weights = _weights(model)
     args, kwargs = as_arguments(batch[0])
     model.train()

@@ -1,8 +1,11 @@
-"""LASSO channel selection (He, Zhang and Sun 2017, "Channel Pruning for Accelerating Very Deep Neural Networks", arXiv 1707.06168, section 3.1).
+"""LASSO channel selection (He, Zhang and Sun 2017, "Channel Pruning for Accelerating Very Deep Neural
+Networks", arXiv 1707.06168, section 3.1).
 
-min over beta of 1/2 ||y - sum_i beta_i z_i||^2 + lambda ||beta||_1, where z_i is what channel i adds to the next layer's outputs y = sum_i z_i. The
-paper raises lambda until few enough channels are left; the largest lambda at which a channel is still used says the same for every number at once,
-and LARS finds it (Efron et al. 2004). The paper's second step, least squares for the weights that are left, is `prunus.compensation.refit`.
+min over beta of 1/2 ||y - sum_i beta_i z_i||^2 + lambda ||beta||_1, where z_i is what channel i adds to the
+next layer's outputs y = sum_i z_i. The paper raises lambda until few enough channels are left; the largest
+lambda at which a channel is still used says the same for every number at once, and LARS finds it (Efron et
+al. 2004). The paper's second step, least squares for the weights that are left, is
+`prunus.compensation.refit`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,9 @@
-"""Agglomerative clustering in which channels are merged for real: what goes hands its part of the next layers over, and counts no more.
+"""Agglomerative clustering in which channels are merged for real: what goes hands its part of the next layers
+over, and counts no more.
 
-Where a layer's inputs are known, a channel that goes is replaced by the best kernel on its heir, and from then on the heir is read with both weights.
-So every merge is judged by what it does to the layers as the merges before have left them (our choice).
+Where a layer's inputs are known, a channel that goes is replaced by the best kernel on its heir, and from
+then on the heir is read with both weights. So every merge is judged by what it does to the layers as the
+merges before have left them (our choice).
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ class Merging:
     """One layer that reads the channels of a group.
 
     With H = E[x x^T] of the layer's inputs and the columns W_i that read channel i, the layer's outputs lose
-    tr(W_i (H_ii - H_ij H_jj^-1 H_ji) W_i^T) / tr(W H W^T) when the best kernel on channel j stands in for channel i.
+    tr(W_i (H_ii - H_ij H_jj^-1 H_ji) W_i^T) / tr(W H W^T) when the best kernel on channel j stands in for
+    channel i.
 
     Args:
         layer: with the products H.
@@ -48,7 +51,9 @@ class Merging:
         self._inverses = torch.linalg.inv(damped)
 
     def losses(self, channel: int) -> Tensor:
-        """What is lost when a channel is replaced by each of the others, relative to the variance of the outputs; shape (size,)."""
+        """What is lost when a channel is replaced by each of the others, relative to the variance of the
+        outputs; shape (size,).
+        """
         across = self._across(channel)  # (size, k, k): H_ij
         left: Tensor = self._blocks[channel] - across @ self._inverses @ across.mT
         gram = self._reading[channel].T @ self._reading[channel]
@@ -65,22 +70,26 @@ class Merging:
 
 
 def pairs(layers: Sequence[Merging], size: int) -> Floats:
-    """What is lost, in all layers together, when channel j stands in for channel i, shape (size, size), before any merge."""
+    """What is lost, in all layers together, when channel j stands in for channel i, shape (size, size),
+    before any merge.
+    """
     found = torch.stack([_row(layers, channel) for channel in range(size)])
     result: Floats = found.fill_diagonal_(0).numpy()
     return result
 
 
 def merge_all(layers: Sequence[Merging], lost: Floats) -> tuple[Floats, Floats]:
-    """Merge until one channel is left, each time where least is lost; the layers are left as the merges leave them.
+    """Merge until one channel is left, each time where least is lost; the layers are left as the merges leave
+    them.
 
     Args:
         layers: that read the channels.
         lost: of `pairs`.
 
     Returns:
-        The merges as scipy's linkage, (size - 1, 4), and for every channel the height at which it went, (size,): the root of what was lost, or the
-        height of the merge before, if that is more; infinite for the last.
+        The merges as scipy's linkage, (size - 1, 4), and for every channel the height at which it went,
+        (size,): the root of what was lost, or the height of the merge before, if that is more; infinite for
+        the last.
     """
     size, losses = len(lost), torch.from_numpy(lost.copy()).fill_diagonal_(math.inf)
     names, members, heights = np.arange(size), np.ones(size), np.full(size, np.inf)

@@ -1,6 +1,8 @@
-"""Second moments of the channels of a group, from four sources: noise run through the network, formulas, batch norms alone, or real inputs.
+"""Second moments of the channels of a group, from four sources: noise run through the network, formulas,
+batch norms alone, or real inputs.
 
-The products E[y_i y_j] of all pairs of channels say how alike they are: E[(y_i - y_j)^2] = E[y_i^2] + E[y_j^2] - 2 E[y_i y_j].
+The products E[y_i y_j] of all pairs of channels say how alike they are: E[(y_i - y_j)^2] = E[y_i^2] +
+E[y_j^2] - 2 E[y_i y_j].
 """
 
 from __future__ import annotations
@@ -36,7 +38,9 @@ _FEW = 8  # numbers of a channel that have no deviation to speak of
 
 @dataclass(frozen=True, eq=False)
 class Seen:
-    """One view of some channels: the channel of every slot, -1 where it does not count, and mean and E[y y^T] over the slots."""
+    """One view of some channels: the channel of every slot, -1 where it does not count, and mean and E[y y^T]
+    over the slots.
+    """
 
     channels: NDArray[np.int64]
     means: NDArray[np.float64]
@@ -44,10 +48,13 @@ class Seen:
 
 
 def from_weights(graph: ChannelGraph) -> Iterator[Seen]:
-    """Outputs of every layer that makes channels, behind its batch norm, for independent inputs of known mean and variance (Zhang et al. 2019).
+    """Outputs of every layer that makes channels, behind its batch norm, for independent inputs of known mean
+    and variance (Zhang et al. 2019).
 
-    With filters w and inputs of mean m and variance v: E[y_i y_j] = sum_c w_ic w_jc v_c + mu_i mu_j, where mu = sum_c w_c m_c + b, and a batch norm
-    behind is folded into w and b. What comes in is found by running the network on noise, see `input_moments`.
+    With filters w and inputs of mean m and variance v: E[y_i y_j] = sum_c w_ic w_jc v_c + mu_i mu_j, where mu
+    = sum_c w_c m_c + b, and a batch norm
+    behind is folded into w and b. What comes in is found by running the network on noise, see
+    `input_moments`.
     """
     incoming, tensors, behind = input_moments(graph), named_tensors(graph.model), norms_behind(graph)
     for axis in weight_axes(graph):
@@ -72,7 +79,9 @@ def from_weights(graph: ChannelGraph) -> Iterator[Seen]:
 
 
 def from_batch_norms(graph: ChannelGraph) -> Iterator[Seen]:
-    """Channels are independent and N(beta, gamma^2): a channel is only as near to another as both are small. For comparison."""
+    """Channels are independent and N(beta, gamma^2): a channel is only as near to another as both are small.
+    For comparison.
+    """
     tensors = named_tensors(graph.model)
     for name, module in graph.model.named_modules():
         axes = [axis for axis in graph.axes if axis.name == f"{name}.weight".removeprefix(".")]
@@ -95,10 +104,12 @@ def from_inputs(graph: ChannelGraph, batches: Iterable[Inputs]) -> Iterator[Seen
 
 
 def from_noise(graph: ChannelGraph) -> Iterator[Seen]:
-    """What the layers that read channels get when the network runs on noise with the spectrum of photographs, without data.
+    """What the layers that read channels get when the network runs on noise with the spectrum of photographs,
+    without data.
 
-    Every batch norm gives each channel the mean beta and the deviation gamma that it says it makes, whatever the noise came to there. So the moments
-    of single channels are those of the training, and how channels go together comes from the filters and all else between them. Our choice.
+    Every batch norm gives each channel the mean beta and the deviation gamma that it says it makes, whatever
+    the noise came to there. So the moments of single channels are those of the training, and how channels go
+    together comes from the filters and all else between them. Our choice.
     """
     model = copy_model(graph.model, {}).float().cpu()
     generator = torch.Generator().manual_seed(0)
@@ -127,7 +138,9 @@ def _got(graph: ChannelGraph, model: nn.Module, batches: Iterable[Inputs]) -> It
 
 
 def photographic(noise: Tensor) -> Tensor:
-    """White noise (batch, channels, *places) with amplitudes that fall as 1 / frequency, as those of photographs do, at the same deviation."""
+    """White noise (batch, channels, *places) with amplitudes that fall as 1 / frequency, as those of
+    photographs do, at the same deviation.
+    """
     if noise.dim() < 3 or not noise.is_floating_point() or max(noise.shape[2:]) < 2:
         return noise
     axes = tuple(range(2, noise.dim()))
@@ -144,11 +157,13 @@ def photographic(noise: Tensor) -> Tensor:
 
 
 def input_moments(graph: ChannelGraph) -> dict[str, tuple[Tensor, Tensor]]:
-    """Mean and variance of every input channel of the convolutions and linear layers, by module name, without data.
+    """Mean and variance of every input channel of the convolutions and linear layers, by module name, without
+    data.
 
-    The network runs on normal noise, and every batch norm gives, in place of what it would, independent draws from N(beta, gamma^2), which is what it
-    says that it makes. So a rectifier's outputs have the moments of a rectified normal, whatever other operators there are is run as it is, and
-    nothing has to be known about any of them.
+    The network runs on normal noise, and every batch norm gives, in place of what it would, independent draws
+    from N(beta, gamma^2), which is what it says that it makes. So a rectifier's outputs have the moments of a
+    rectified normal, whatever other operators there are is run as it is, and nothing has to be known about
+    any of them.
     """
     model = copy_model(graph.model, {}).float().cpu()
     layers = {
@@ -171,7 +186,9 @@ def input_moments(graph: ChannelGraph) -> dict[str, tuple[Tensor, Tensor]]:
 
 
 def _drawn(model: nn.Module, graph: ChannelGraph, generator: torch.Generator) -> Iterator[Inputs]:
-    """Normal noise in place of the example inputs, often enough for good means, and seldom enough for large images."""
+    """Normal noise in place of the example inputs, often enough for good means, and seldom enough for large
+    images.
+    """
     numbers = sum(tensor.numel() for tensor in tensors_in(graph.inputs))
     for _ in range(min(64, max(4, _NOISE // max(1, numbers)))):
         args, kwargs = drawn_inputs(model, graph, generator)
@@ -180,7 +197,9 @@ def _drawn(model: nn.Module, graph: ChannelGraph, generator: torch.Generator) ->
 
 @contextmanager
 def _hooked_norms(model: nn.Module, change: Callable[[Tensor, Tensor, Tensor], Tensor]) -> Iterator[None]:
-    """What every batch norm with a scale and a shift makes is changed: given the output, and beta and gamma in its shape."""
+    """What every batch norm with a scale and a shift makes is changed: given the output, and beta and gamma
+    in its shape.
+    """
 
     def hook(module: nn.Module, inputs: tuple[Any, ...], output: Tensor) -> Tensor:
         shape = (1, -1, *(1 for _ in output.shape[2:]))
@@ -203,7 +222,9 @@ def _independent(output: Tensor, shift: Tensor, scale: Tensor, generator: torch.
 
 
 def _settled(output: Tensor, shift: Tensor, scale: Tensor, generator: torch.Generator) -> Tensor:
-    """The output with mean beta and deviation |gamma| in every channel; independent draws where there are too few numbers to tell."""
+    """The output with mean beta and deviation |gamma| in every channel; independent draws where there are too
+    few numbers to tell.
+    """
     if output.numel() // output.shape[1] < _FEW:
         return _independent(output, shift, scale, generator)
     deviation, mean = torch.std_mean(
@@ -213,7 +234,9 @@ def _settled(output: Tensor, shift: Tensor, scale: Tensor, generator: torch.Gene
 
 
 def _spread(part: Tensor, weight: Tensor, axis: Axis) -> Tensor:
-    """One number per input channel, repeated as the columns of the layer's filters lie; a plain number is everybody's."""
+    """One number per input channel, repeated as the columns of the layer's filters lie; a plain number is
+    everybody's.
+    """
     columns = weight.numel() // weight.shape[axis.dim]
     if len(part) == 1:
         return part.double().expand(columns)

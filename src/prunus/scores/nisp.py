@@ -1,12 +1,14 @@
-"""Neuron importance score propagation (Yu et al. 2018, "NISP", arXiv 1711.05908): how much a channel matters to the final response of the network.
+"""Neuron importance score propagation (Yu et al. 2018, "NISP", arXiv 1711.05908): how much a channel matters
+to the final response of the network.
 
-The final response, what the last layer gets, is ranked by infinite feature selection (Roffo, Melzi and Cristani 2015); from there importance goes
-backwards,
+The final response, what the last layer gets, is ranked by infinite feature selection (Roffo, Melzi and
+Cristani 2015); from there importance goes backwards,
 
     s_j = sum over outputs i of |w_ij| s_i,
 
-through every layer that reads a channel. Batch norms, rectifiers and poolings are passed, as in the paper; that a batch norm multiplies by its scale
-is our addition, and so is the sum over all layers that read a coupled channel.
+through every layer that reads a channel. Batch norms, rectifiers and poolings are passed, as in the paper;
+that a batch norm multiplies by its scale is our addition, and so is the sum over all layers that read a
+coupled channel.
 """
 
 from __future__ import annotations
@@ -68,9 +70,11 @@ def nisp(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
 
 
 def infinite_feature_selection(responses: Tensor) -> Tensor:
-    """Inf-FS of features, shape (features,), from responses (samples, features): sums over paths of all lengths through pairs of features.
+    """Inf-FS of features, shape (features,), from responses (samples, features): sums over paths of all
+    lengths through pairs of features.
 
-    A pair weighs 1/2 max(spread_i, spread_j) + 1/2 (1 - |Spearman's correlation|), spreads relative to the largest.
+    A pair weighs 1/2 max(spread_i, spread_j) + 1/2 (1 - |Spearman's correlation|), spreads relative to the
+    largest.
     """
     from scipy.stats import rankdata  # takes a second to import
 

@@ -1,4 +1,6 @@
-"""Norms of filters: l1 (Li et al., Pruning Filters for Efficient ConvNets, 2017) and l2 (He et al., Soft Filter Pruning, 2018)."""
+"""Norms of filters: l1 (Li et al., Pruning Filters for Efficient ConvNets, 2017) and l2 (He et al., Soft
+Filter Pruning, 2018).
+"""
 
 from __future__ import annotations
 
@@ -18,12 +20,14 @@ _BLOCK = 1 << 18  # numbers
 
 @door(PlanError)
 def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
-    """The p-norm of every weight slice that belongs to a channel, ||F||_p = (sum |w|^p)^(1/p): its filters and the slices that read it.
+    """The p-norm of every weight slice that belongs to a channel, ||F||_p = (sum |w|^p)^(1/p): its filters
+    and the slices that read it.
 
     Args:
         graph: a traced model.
         p: 1, 2, or any positive number.
-        reduce: how the slices of one channel are combined; "producer" looks at the filter that makes the channel alone, as the papers do.
+        reduce: how the slices of one channel are combined; "producer" looks at the filter that makes the
+            channel alone, as the papers do.
 
     Returns:
         Scores, shape (num_channels,).
@@ -54,7 +58,9 @@ def norm(graph: ChannelGraph, p: float = 2, reduce: Reduce = "mean") -> Tensor:
 
 
 def _sums_of_powers(weight: Tensor, p: float) -> tuple[Tensor, Tensor]:
-    """Sums of |w| (p = 1) or w^2 (p = 2) along rows and columns of a matrix, in one pass through memory, block by block so that it stays in cache."""
+    """Sums of |w| (p = 1) or w^2 (p = 2) along rows and columns of a matrix, in one pass through memory,
+    block by block so that it stays in cache.
+    """
     if weight.numel() <= _BLOCK:
         powers = wide(weight).abs() if p == 1 else wide(weight).square()
         return powers.sum(1), powers.sum(0, dtype=torch.float64)

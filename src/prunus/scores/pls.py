@@ -1,11 +1,14 @@
-"""Partial least squares: channels whose responses say most about the labels stay (Jordao, Kloss, Yamada and Schwartz 2018, arXiv 1810.07610).
+"""Partial least squares: channels whose responses say most about the labels stay (Jordao, Kloss, Yamada and
+Schwartz 2018, arXiv 1810.07610).
 
-Every channel is one feature, the largest value of its map (global max pooling, as in the authors' code); a PLS regression of the labels on all
-features of the network has few components, and the importance of a feature in them is
+Every channel is one feature, the largest value of its map (global max pooling, as in the authors' code); a
+PLS regression of the labels on all features of the network has few components, and the importance of a
+feature in them is
 
     VIP_i = sqrt(p * sum over a of SS_a (w_ia / ||w_a||)^2 / sum over a of SS_a),   SS = diag(T^T T Q^T Q),
 
-with p features, weights w, scores T and loadings Q of the labels. The paper removes the lowest tenth again and again with fine-tuning in between.
+with p features, weights w, scores T and loadings Q of the labels. The paper removes the lowest tenth again
+and again with fine-tuning in between.
 """
 
 from __future__ import annotations
@@ -71,7 +74,9 @@ def pls(graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], components: 
 def importance(
     weights: NDArray[np.float64], scores: NDArray[np.float64], loadings: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """VIP from weights (features, components), scores (samples, components) and loadings (labels, components), shape (features,)."""
+    """VIP from weights (features, components), scores (samples, components) and loadings (labels,
+    components), shape (features,).
+    """
     explained = np.diag(scores.T @ scores @ loadings.T @ loadings)
     shares = (weights / np.linalg.norm(weights, axis=0)) ** 2
     result: NDArray[np.float64] = np.sqrt(len(weights) * (shares @ explained) / explained.sum())
@@ -81,7 +86,9 @@ def importance(
 def _features(
     graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The largest value of every channel for every sample, (samples, channels), NaN where no plain layer reads it; and the labels (samples,)."""
+    """The largest value of every channel for every sample, (samples, channels), NaN where no plain layer
+    reads it; and the labels (samples,).
+    """
     first: dict[int, tuple[Reader, Tensor]] = {}
     for reader in readers(graph):
         for channel in dict.fromkeys(reader.inputs[reader.inputs >= 0].tolist()):

@@ -1,4 +1,5 @@
-"""What calibration inputs say about every layer that reads channels: the second moments of its inputs, streamed, beside its weight.
+"""What calibration inputs say about every layer that reads channels: the second moments of its inputs,
+streamed, beside its weight.
 
 Shared by the scores that ask how well a layer can do without some of its inputs.
 """
@@ -34,7 +35,8 @@ class LayerProducts:
     Attributes:
         channels: of every input slot, -1 where it cannot go.
         weight: (outputs, slots, positions), float64.
-        products: E[x x^T] of its inputs, without their means where the layer can make up for a mean; (slots * positions, slots * positions), float64.
+        products: E[x x^T] of its inputs, without their means where the layer can make up for a mean; (slots *
+            positions, slots * positions), float64.
     """
 
     channels: Labels
@@ -50,7 +52,9 @@ class LayerProducts:
         }
 
     def contributions(self) -> tuple[list[int], Tensor]:
-        """The channels, and the sum over outputs of E[z_i z_j] for what channels i and j add to an output, relative to the whole output's own."""
+        """The channels, and the sum over outputs of E[z_i z_j] for what channels i and j add to an output,
+        relative to the whole output's own.
+        """
         columns = self.columns()
         weight = self.weight.flatten(1)
         weighted = (weight.T @ weight) * self.products

@@ -1,13 +1,15 @@
-"""Reconstruction error: how much worse the next layers get at making their outputs when a channel goes *and they are refitted without it*.
+"""Reconstruction error: how much worse the next layers get at making their outputs when a channel goes *and
+they are refitted without it*.
 
-The optimal brain surgeon (Hassibi and Stork 1993) for whole channels and one layer's squared error, as in Kurtic, Frantar and Alistarh 2023, "ZipLM"
-(arXiv 2302.04089): with H = E[x x^T] of a layer's inputs, removing the columns J of its weight W and refitting the rest costs
+The optimal brain surgeon (Hassibi and Stork 1993) for whole channels and one layer's squared error, as in
+Kurtic, Frantar and Alistarh 2023, "ZipLM" (arXiv 2302.04089): with H = E[x x^T] of a layer's inputs, removing
+the columns J of its weight W and refitting the rest costs
 
     tr(W_J (H^-1_JJ)^-1 W_J^T),
 
-after which W and H^-1 are those of what is left. Our choice: coupled channels, whose cost is the sum over all layers that read them, each relative
-to the variance of its own outputs, so that layers can be compared; and variances in place of second moments wherever the layer can make up for a
-mean.
+after which W and H^-1 are those of what is left. Our choice: coupled channels, whose cost is the sum over all
+layers that read them, each relative to the variance of its own outputs, so that layers can be compared; and
+variances in place of second moments wherever the layer can make up for a mean.
 """
 
 from __future__ import annotations
@@ -30,16 +32,18 @@ AT_ONCE = 64  # channels that may go before all others are looked at again
 
 @door(PlanError)
 def reconstruction(graph: ChannelGraph, batches: Iterable[Inputs], *, ridge: float = RIDGE) -> Tensor:
-    """The cost of every channel at the moment when it is the cheapest of those that are left, as channels go one by one.
+    """The cost of every channel at the moment when it is the cheapest of those that are left, as channels go
+    one by one.
 
     Args:
         graph: a traced model.
-        batches: calibration inputs, as the model takes them; read once for a small network, several times for a large one.
+        batches: calibration inputs, as the model takes them; read once for a small network, several times for
+            a large one.
         ridge: added to the diagonal of H, relative to its mean.
 
     Returns:
-        Scores, shape (num_channels,), rising in the order in which the channels of a group go; channels that no plain layer of at most
-        `prunus.scores.products.MOST_COLUMNS` columns reads get the mean score.
+        Scores, shape (num_channels,), rising in the order in which the channels of a group go; channels that
+        no plain layer of at most `prunus.scores.products.MOST_COLUMNS` columns reads get the mean score.
 
     Raises:
         PlanError: there are no inputs, or they can be read only once.
@@ -122,7 +126,8 @@ class Problem:
 
 
 class Few:
-    """What a `Problem` is for some of its channels: their costs, whichever of them go, need no more than their own rows and columns.
+    """What a `Problem` is for some of its channels: their costs, whichever of them go, need no more than
+    their own rows and columns.
 
     Args:
         columns: of every channel, in the two that follow.
@@ -165,7 +170,9 @@ def _by_size(columns: dict[int, Tensor]) -> list[tuple[list[int], Tensor]]:
 
 
 def _costs(channels: list[int], inverses: Tensor, squares: Tensor, total: float) -> dict[int, float]:
-    """tr(W_J (H^-1_JJ)^-1 W_J^T) of channels with blocks of H^-1 and W^T W, (channels, columns each, columns each)."""
+    """tr(W_J (H^-1_JJ)^-1 W_J^T) of channels with blocks of H^-1 and W^T W, (channels, columns each, columns
+    each).
+    """
     costs = torch.linalg.solve(inverses, squares).diagonal(dim1=1, dim2=2).sum(1) / total
     return dict(zip(channels, costs.tolist()))
 
@@ -173,8 +180,10 @@ def _costs(channels: list[int], inverses: Tensor, squares: Tensor, total: float)
 def _eliminate(problems: list[Problem], scores: Tensor) -> None:
     """Let the channels of a family go one by one, and write down what each costs.
 
-    The costs of all are asked once for `AT_ONCE` channels or fewer: the cheapest go, one by one, for as long as each costs less than the cheapest of
-    the others did. That is what asking all of them each time gives, unless the others become cheaper meanwhile.
+    The costs of all are asked once for `AT_ONCE` channels or fewer: the cheapest go, one by one, for as long
+    as each costs less than the cheapest of
+    the others did. That is what asking all of them each time gives, unless the others become cheaper
+    meanwhile.
     """
     reached = 0.0
     while total := _total(problems):

@@ -1,4 +1,6 @@
-"""From numbers per slot to one number per channel: a channel owns slots of many parameters, and the caller says how they are combined."""
+"""From numbers per slot to one number per channel: a channel owns slots of many parameters, and the caller
+says how they are combined.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,9 @@ SlotScore = Callable[[Tensor], Tensor]
 
 @door(PlanError)
 def weight_axes(graph: ChannelGraph) -> list[Axis]:
-    """Axes of weights (two or more dimensions) that hold prunable slots: filters, and the input slices that read them."""
+    """Axes of weights (two or more dimensions) that hold prunable slots: filters, and the input slices that
+    read them.
+    """
     ranks = {source.name: source.tensor.dim() for source in graph.sources}
     return [
         axis
@@ -44,8 +48,8 @@ def per_channel(
         graph: a traced model.
         axes: which axes to look at.
         slot_score: matrix (slots, numbers of that slot) -> scores (slots,).
-        reduce: "sum", "mean" or "max" over all slots of a channel, or "producer": the first axis that makes the channel, alone (summed over
-            its slots).
+        reduce: "sum", "mean" or "max" over all slots of a channel, or "producer": the first axis that makes
+            the channel, alone (summed over its slots).
         tensors: parameters by name to use instead of the model's own.
 
     Returns:

@@ -1,8 +1,11 @@
 """Channel similarity: of channels that do the same, one is enough, however strong they are.
 
-Zhang et al. 2019, "Exploiting Channel Similarity for Accelerating Deep Convolutional Neural Networks" (arXiv 1908.02620), and its successor, Zhao,
-Zhang and Ni 2023 (IEEE TCSVT, 10.1109/TCSVT.2023.3248659): a metric from a probabilistic model, agglomerative clustering, one or a few channels left
-of every cluster, widths that emerge under one budget. No formula of theirs is public; the metrics and the way to a score below are our choice.
+Zhang et al. 2019, "Exploiting Channel Similarity for Accelerating Deep Convolutional Neural Networks" (arXiv
+1908.02620), and its successor, Zhao,
+Zhang and Ni 2023 (IEEE TCSVT, 10.1109/TCSVT.2023.3248659): a metric from a probabilistic model, agglomerative
+clustering, one or a few channels left
+of every cluster, widths that emerge under one budget. No formula of theirs is public; the metrics and the way
+to a score below are our choice.
 """
 
 from __future__ import annotations
@@ -39,9 +42,11 @@ class Similarity:
     """How alike the channels of every group are.
 
     Attributes:
-        scores: shape (num_channels,): the height at which a channel's cluster is merged into one that is represented by others; those that are
-            never merged have the height of their group's last merge, and a little more.
-        products: per group E[y_i y_j] of its channels, or their covariances, each view of them scaled to a mean square of 1, shape (size, size).
+        scores: shape (num_channels,): the height at which a channel's cluster is merged into one that is
+            represented by others; those that are never merged have the height of their group's last merge,
+            and a little more.
+        products: per group E[y_i y_j] of its channels, or their covariances, each view of them scaled to a
+            mean square of 1, shape (size, size).
         losses: per group what is lost when channel j stands in for channel i, shape (size, size).
         links: per group the merges as scipy's linkage, shape (size - 1, 4), for a dendrogram.
     """
@@ -52,9 +57,11 @@ class Similarity:
     links: tuple[Floats, ...]
 
     def representatives(self, plan: Plan, graph: ChannelGraph) -> tuple[Tensor, Tensor]:
-        """For every channel the one that it goes into, and how many times that one makes up for it, both (num_channels,), for `merge`.
+        """For every channel the one that it goes into, and how many times that one makes up for it, both
+        (num_channels,), for `merge`.
 
-        A removed channel goes into that of its group which makes up for most of it, <y_j, y_r> / <y_r, y_r> times; where none stays, into itself.
+        A removed channel goes into that of its group which makes up for most of it, <y_j, y_r> / <y_r, y_r>
+        times; where none stays, into itself.
         """
         removed = plan.removed_in(graph)
         into, scales = np.arange(len(removed)), np.ones(len(removed))
@@ -84,26 +91,31 @@ def similarity(
 ) -> Similarity:
     """Cluster the channels of every group, and score each by the height at which it becomes superfluous.
 
-    Those two clusters are merged of which one loses least when the representative of the other stands in for its channels (`medoid_linkage`, our
-    choice). The best of their representatives stay, and the others get the height of the merge, the root of that loss, as their score; so a threshold
-    on the scores is a cut of all dendrograms at one height, and any target of `prunus.plan` finds it, with `scope="global"` widths that emerge by
-    themselves. With "next" and real inputs channels are merged for real, one into another, each merge judged as those before have left the next
-    layers (`merge_all`). Coupled channels are compared in every layer that makes or reads them, each layer with the same say.
+    Those two clusters are merged of which one loses least when the representative of the other stands in for
+    its channels (`medoid_linkage`, our choice). The best of their representatives stay, and the others get
+    the height of the merge, the root of that loss, as their score; so a threshold on the scores is a cut of
+    all dendrograms at one height, and any target of `prunus.plan` finds it, with `scope="global"` widths that
+    emerge by themselves. With "next" and real inputs channels are merged for real, one into another, each
+    merge judged as those before have left the next layers (`merge_all`). Coupled channels are compared in
+    every layer that makes or reads them, each layer with the same say.
 
     Args:
         graph: a traced model.
-        metric: "noise" (our choice), what the next layers get when the network runs on noise and every batch norm keeps its word; "bn_prop", from
-            weights and moments propagated by formulas; "bn_indep", from batch norms alone, for comparison; "empirical", on what the next layers get
-            for real inputs.
+        metric: "noise" (our choice), what the next layers get when the network runs on noise and every batch
+            norm keeps its word; "bn_prop", from weights and moments propagated by formulas; "bn_indep", from
+            batch norms alone, for comparison; "empirical", on what the next layers get for real inputs.
         batches: calibration inputs for "empirical", which can be read again and again.
-        distance: "plain", E[(y_i - y_j)^2] relative to the size of the two; "next" (our choice), what the next layers' outputs lose when one of the
-            two is replaced by the best multiple of the other and a constant, relative to what a channel of the group adds to them; for real inputs by
-            the best kernel on the other, relative to the variance of their outputs (`Merging`).
-        keep: of a merged cluster the channels stay that stand in best for all others ("medoid"), or whose batch norms scale most ("scale").
+        distance: "plain", E[(y_i - y_j)^2] relative to the size of the two; "next" (our choice), what the
+            next layers' outputs lose when one of the two is replaced by the best multiple of the other and a
+            constant, relative to what a channel of the group adds to them; for real inputs by the best kernel
+            on the other, relative to the variance of their outputs (`Merging`).
+        keep: of a merged cluster the channels stay that stand in best for all others ("medoid"), or whose
+            batch norms scale most ("scale").
         representatives: how many of a cluster stay.
 
     Raises:
-        PlanError: "empirical" without inputs, an unknown metric, or no batch norm for a metric or a choice that needs one.
+        PlanError: "empirical" without inputs, an unknown metric, or no batch norm for a metric or a choice
+            that needs one.
     """
     if representatives < 1:
         raise PlanError(f"At least one channel of a cluster stays, not {representatives}.")
@@ -129,7 +141,9 @@ def similarity(
 
 
 def plain_losses(products: Floats) -> Floats:
-    """E[(y_i - y_j)^2] relative to the mean square of the two, shape (size, size), in [0, 4]; 0 for two channels that are always 0."""
+    """E[(y_i - y_j)^2] relative to the mean square of the two, shape (size, size), in [0, 4]; 0 for two
+    channels that are always 0.
+    """
     squares = products.diagonal()
     both = (squares[:, None] + squares[None, :]) / 2
     apart = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0)
@@ -139,7 +153,9 @@ def plain_losses(products: Floats) -> Floats:
 
 
 def residuals(products: Floats) -> Floats:
-    """What is left of channel i when the best multiple of j is taken from it, E[(y_i - s y_j)^2], shape (size, size)."""
+    """What is left of channel i when the best multiple of j is taken from it, E[(y_i - s y_j)^2], shape
+    (size, size).
+    """
     squares = products.diagonal()
     taken = np.divide(products**2, squares[None, :], out=np.zeros_like(products), where=squares[None, :] > 0)
     result: Floats = np.maximum(squares[:, None] - taken, 0)
@@ -147,7 +163,9 @@ def residuals(products: Floats) -> Floats:
 
 
 def next_losses(covariances: Floats, reading: Floats) -> Floats:
-    """`residuals` times the squared weights that read channel i, relative to the mean of a channel's variance times these; shape (size, size)."""
+    """`residuals` times the squared weights that read channel i, relative to the mean of a channel's variance
+    times these; shape (size, size).
+    """
     usual = float((covariances.diagonal() * reading).mean()) or 1.0
     result: Floats = residuals(covariances) * reading[:, None] / usual
     np.fill_diagonal(result, 0)
@@ -155,10 +173,12 @@ def next_losses(covariances: Floats, reading: Floats) -> Floats:
 
 
 def medoid_linkage(losses: Floats) -> Floats:
-    """Agglomerative clustering in which a cluster is handed over, whole, to the representative of another; as scipy's linkage, (size - 1, 4).
+    """Agglomerative clustering in which a cluster is handed over, whole, to the representative of another; as
+    scipy's linkage, (size - 1, 4).
 
-    A cluster loses the sum of `losses` of its channels under its representative. The next merge is the one that adds least to the sum over all
-    clusters; its height is the root of what it adds, or that of the merge before, if that is more.
+    A cluster loses the sum of `losses` of its channels under its representative. The next merge is the one
+    that adds least to the sum over all clusters; its height is the root of what it adds, or that of the merge
+    before, if that is more.
     """
     size = len(losses)
     names, members, merges = np.arange(size), np.ones(size), []
@@ -181,7 +201,9 @@ def medoid_linkage(losses: Floats) -> Floats:
 def _merged_for_real(
     graph: ChannelGraph, batches: Iterable[Inputs]
 ) -> dict[int, tuple[Floats, Floats, Floats]]:
-    """Group -> losses of pairs, merges and heights of `merge_all`, in all plain layers that read the group; of groups that one reads."""
+    """Group -> losses of pairs, merges and heights of `merge_all`, in all plain layers that read the group;
+    of groups that one reads.
+    """
     found = {}
     for family in families(graph, batches):
         read = {
@@ -224,7 +246,9 @@ def _views(graph: ChannelGraph, metric: str, batches: Iterable[Inputs] | None) -
 
 
 def _products(graph: ChannelGraph, views: Iterable[Seen], centred: bool) -> tuple[Floats, ...]:
-    """Per group the products of its channels, or their covariances, summed over all views; the slots of one channel in a view are summed over."""
+    """Per group the products of its channels, or their covariances, summed over all views; the slots of one
+    channel in a view are summed over.
+    """
     result = [np.zeros((group.size, group.size)) for group in graph.groups]
     for seen in views:
         held = set(graph.group_of_channel[seen.channels[seen.channels >= 0]].tolist())
@@ -260,7 +284,9 @@ def _lasting(heights: Floats) -> Floats:
 
 
 def _heights(merges: Floats, losses: Floats, strength: Floats | None, representatives: int) -> Floats:
-    """The height of the merge at which every channel of a group stops standing for its cluster, infinite if it never does, shape (size,)."""
+    """The height of the merge at which every channel of a group stops standing for its cluster, infinite if
+    it never does, shape (size,).
+    """
     size = len(losses)
     members = [[i] for i in range(size)]
     standing = [[i] for i in range(size)]

@@ -1,4 +1,6 @@
-"""First-order Taylor expansion of the loss (Molchanov et al., Importance Estimation for Neural Network Pruning, 2019)."""
+"""First-order Taylor expansion of the loss (Molchanov et al., Importance Estimation for Neural Network
+Pruning, 2019).
+"""
 
 from __future__ import annotations
 
@@ -22,10 +24,12 @@ Loss = Callable[[Any, Tensor], Tensor]
 def taylor(
     graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]], loss: Loss, reduce: Reduce = "sum"
 ) -> Tensor:
-    """The squared first-order change of the loss when a channel goes, (sum_w w * dL/dw)^2, averaged over batches.
+    """The squared first-order change of the loss when a channel goes, (sum_w w * dL/dw)^2, averaged over
+    batches.
 
-    The sum runs over every slot of the channel in parameters that make it (filters, biases, norm scales and shifts). A copy of the model in eval
-    mode is used, so the model's gradients and statistics stay as they are.
+    The sum runs over every slot of the channel in parameters that make it (filters, biases, norm scales and
+    shifts). A copy of the model in eval mode is used, so the model's gradients and statistics stay as they
+    are.
 
     Args:
         graph: a traced model.

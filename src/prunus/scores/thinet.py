@@ -1,8 +1,10 @@
-"""ThiNet: channels whose contributions to the next layer cancel out go first (Luo, Wu and Lin 2017, arXiv 1707.06342, equation 6 and algorithm 1).
+"""ThiNet: channels whose contributions to the next layer cancel out go first (Luo, Wu and Lin 2017, arXiv
+1707.06342, equation 6 and algorithm 1).
 
-The set T of removed channels is grown one by one so that sum over samples of (sum over j in T of x_j)^2 stays smallest, where x_j is what channel j
-adds to an output of the next layer. Our choice: all outputs and far more places than the paper's ten per image, by way of E[x_i x_j]; coupled
-channels add up over the layers that read them, relative to each layer's own outputs. The paper's last step, new weights for what is left, is
+The set T of removed channels is grown one by one so that sum over samples of (sum over j in T of x_j)^2 stays
+smallest, where x_j is what channel j adds to an output of the next layer. Our choice: all outputs and far
+more places than the paper's ten per image, by way of E[x_i x_j]; coupled channels add up over the layers that
+read them, relative to each layer's own outputs. The paper's last step, new weights for what is left, is
 `prunus.compensation.refit`.
 """
 
@@ -31,7 +33,8 @@ def thinet(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
         batches: calibration inputs, as the model takes them.
 
     Returns:
-        Scores, shape (num_channels,), rising in the order in which the channels go; see `reconstruction` for channels that nothing is known about.
+        Scores, shape (num_channels,), rising in the order in which the channels go; see `reconstruction` for
+        channels that nothing is known about.
 
     Raises:
         PlanError: there are no inputs, or they can be read only once.

@@ -30,7 +30,8 @@ def evaluate(
     """Count every pixel of the pictures; metrics are over all of them together, as is usual for buildings.
 
     Args:
-        model: (batch, planes, tile, tile) to logits (batch, classes, tile, tile); a single map is the foreground of a binary mask.
+        model: (batch, planes, tile, tile) to logits (batch, classes, tile, tile); a single map is the
+            foreground of a binary mask.
         examples: pictures with masks.
         normalise: (mean, std) of every plane, in units of 0..1.
         tile, overlap, batch_size: as for `predict`.
@@ -73,7 +74,9 @@ def picture_by_picture(
 
 
 def figures_of(confusions: Sequence[Confusion]) -> dict[str, Rows]:
-    """The figures of pictures as metrics with a row for each, so that it can be said with a confidence how much of them is lost."""
+    """The figures of pictures as metrics with a row for each, so that it can be said with a confidence how
+    much of them is lost.
+    """
     each = [confusion.counts for confusion in confusions]
 
     def points(name: str) -> Callable[[Sequence[Any]], float]:

@@ -1,4 +1,6 @@
-"""From a picture's file to the files of its mask and of an overlay to look at, without holding a large picture in memory."""
+"""From a picture's file to the files of its mask and of an overlay to look at, without holding a large
+picture in memory.
+"""
 
 from __future__ import annotations
 
@@ -49,16 +51,19 @@ def segment_file(
     overlap: int = OVERLAP,
     on_step: Callable[[int, int], None] | None = None,
 ) -> dict[int, int]:
-    """Find the class of every pixel, and write a mask of class indices (255 for the foreground of a binary one) and an overlay.
+    """Find the class of every pixel, and write a mask of class indices (255 for the foreground of a binary
+    one) and an overlay.
 
-    A mask that ends in .tif has the georeference of a source that has one. The files are written together or not at all.
+    A mask that ends in .tif has the georeference of a source that has one. The files are written together or
+    not at all.
 
     Returns:
         pixels of every class.
 
     Raises:
         DataError: no readable picture, or one with other planes than `normalise` has.
-        ConfigError: a mask that is too large for another format than TIFF; or another process is writing it, or its folder cannot be written to.
+        ConfigError: a mask that is too large for another format than TIFF; or another process is writing it,
+            or its folder cannot be written to.
         FileFormatError: a file that cannot be written.
         MissingExtraError: a library that reads or writes the format is not installed.
     """
@@ -73,7 +78,9 @@ def segment_file(
 
 @contextmanager
 def _staged(mask_file: Path, overlay_file: Path | None) -> Iterator[tuple[Path, Path | None]]:
-    """Where to write a mask and its overlay, so that they take their places together; an overlay that lies elsewhere takes its own."""
+    """Where to write a mask and its overlay, so that they take their places together; an overlay that lies
+    elsewhere takes its own.
+    """
     with fileset.staging(mask_file.parent, (), last=[mask_file.name], key=mask_file.name) as folder:
         beside = overlay_file is not None and overlay_file.parent == mask_file.parent
         yield (
@@ -115,7 +122,9 @@ def _segmented(
 
 
 def _overlay(picture: Picture, classes: Tensor, top: int, every: int) -> Tensor:
-    """Some rows of the picture with every class but the first in its colour, every so many pixels, (rows, columns, 3)."""
+    """Some rows of the picture with every class but the first in its colour, every so many pixels, (rows,
+    columns, 3).
+    """
     first = -top % every
     if first >= classes.shape[0]:
         return torch.zeros(0, -(-classes.shape[1] // every), 3, dtype=torch.uint8)
@@ -182,7 +191,9 @@ def _geotiff_writer(
 
 @contextmanager
 def _told(target: Path) -> Iterator[None]:
-    """Whatever goes wrong while a raster is written, as an error that names it: GDAL has errors of many kinds."""
+    """Whatever goes wrong while a raster is written, as an error that names it: GDAL has errors of many
+    kinds.
+    """
     try:
         yield
     except PrunusError:

@@ -1,7 +1,9 @@
-"""Losses of segmentation. Logits are (batch, classes, H, W); a single map is the logit of the foreground of a binary mask.
+"""Losses of segmentation. Logits are (batch, classes, H, W); a single map is the logit of the foreground of a
+binary mask.
 
-Targets are (batch, H, W), class indices (0 and 1 for a binary mask), and `IGNORED` where nobody knows. Signals and volumes go as well, with one axis
-of places or three. Every loss gives one number per sample, so that it works with curricula, and the engine averages them.
+Targets are (batch, H, W), class indices (0 and 1 for a binary mask), and `IGNORED` where nobody knows.
+Signals and volumes go as well, with one axis of places or three. Every loss gives one number per sample, so
+that it works with curricula, and the engine averages them.
 """
 
 from __future__ import annotations
@@ -19,7 +21,9 @@ _SMOOTH = 1.0  # pixels: an empty mask that is found empty costs nothing
 
 @checked()
 def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
-    """Mean cross-entropy over the known pixels of every sample, shape (batch,); of a single map the binary one."""
+    """Mean cross-entropy over the known pixels of every sample, shape (batch,); of a single map the binary
+    one.
+    """
     _check(logits, targets)
     known = targets != IGNORED
     if logits.shape[1] == 1:
@@ -33,14 +37,18 @@ def cross_entropy(logits: Tensor, targets: Tensor) -> Tensor:
 
 @checked()
 def dice_loss(logits: Tensor, targets: Tensor) -> Tensor:
-    """1 - Dice of the probabilities, averaged over the classes (or of the foreground alone), shape (batch,) (Milletari et al. 2016)."""
+    """1 - Dice of the probabilities, averaged over the classes (or of the foreground alone), shape (batch,)
+    (Milletari et al. 2016).
+    """
     overlap, both = _overlap(logits, targets)
     return (1 - (2 * overlap + _SMOOTH) / (both + _SMOOTH)).mean(1)
 
 
 @checked()
 def log_jaccard(logits: Tensor, targets: Tensor) -> Tensor:
-    """-log of the Jaccard index (IoU) of the probabilities, averaged over the classes, shape (batch,) (Iglovikov and Shvets 2018)."""
+    """-log of the Jaccard index (IoU) of the probabilities, averaged over the classes, shape (batch,)
+    (Iglovikov and Shvets 2018).
+    """
     overlap, both = _overlap(logits, targets)
     return -((overlap + _SMOOTH) / (both - overlap + _SMOOTH)).log().mean(1)
 

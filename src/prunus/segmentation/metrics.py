@@ -55,7 +55,9 @@ class Confusion:
         return 100.0 * float(self.counts.diagonal().sum()) / max(int(self.counts.sum()), 1)
 
     def iou(self) -> Tensor:
-        """Intersection over union of every class [percent], (classes,); NaN for a class that is neither there nor found."""
+        """Intersection over union of every class [percent], (classes,); NaN for a class that is neither there
+        nor found.
+        """
         right, union = self._right_and_union()
         return 100.0 * right / union
 
@@ -65,8 +67,9 @@ class Confusion:
         return 200.0 * right / (union + right)
 
     def figures(self) -> dict[str, float]:
-        """What is usually quoted [percent]: pixel accuracy, and IoU and Dice of the foreground of a binary mask, or their means over the classes that
-        are there or found."""
+        """What is usually quoted [percent]: pixel accuracy, and IoU and Dice of the foreground of a binary
+        mask, or their means over the classes that are there or found.
+        """
         first = 1 if len(self.counts) == 2 else 0
         return {
             "pixel accuracy": self.pixel_accuracy(),
@@ -85,5 +88,7 @@ def together(confusions: Sequence[Confusion]) -> Confusion:
 
 
 def classes_of(logits: Tensor) -> Tensor:
-    """The class of every pixel, (batch, H, W), from logits (batch, classes, H, W); of a single map 1 where it is above 0."""
+    """The class of every pixel, (batch, H, W), from logits (batch, classes, H, W); of a single map 1 where it
+    is above 0.
+    """
     return (logits[:, 0] > 0).long() if logits.shape[1] == 1 else logits.argmax(1)

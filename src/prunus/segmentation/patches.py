@@ -19,7 +19,8 @@ class Patches:
     Args:
         examples: pictures with masks; larger ones are drawn from more often.
         normalise: (mean, std) of every plane, in units of 0..1.
-        size: side of a window [pixels]; smaller pictures are reflected beyond their borders, where the mask is unknown.
+        size: side of a window [pixels]; smaller pictures are reflected beyond their borders, where the mask
+            is unknown.
         count: windows per pass.
         batch_size: windows per batch.
         turned: turn by quarters and mirror.

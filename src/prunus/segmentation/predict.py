@@ -1,4 +1,6 @@
-"""Prediction on pictures of any size: overlapping tiles, blended so that no seam shows, strip by strip so that memory is bounded."""
+"""Prediction on pictures of any size: overlapping tiles, blended so that no seam shows, strip by strip so
+that memory is bounded.
+"""
 
 from __future__ import annotations
 
@@ -74,8 +76,9 @@ def strips(
 ) -> Iterator[Tensor]:
     """Logits of a picture from top to bottom, (classes, some rows, width) at a time, read by window.
 
-    Every tile's logits are weighed by a ramp that falls to nearly nothing at its inner borders, where a network sees least around a pixel; what
-    overlaps is averaged. A picture that is smaller than a tile is reflected beyond its borders.
+    Every tile's logits are weighed by a ramp that falls to nearly nothing at its inner borders, where a
+    network sees least around a pixel; what overlaps is averaged. A picture that is smaller than a tile is
+    reflected beyond its borders.
 
     Raises:
         ConfigError: an overlap that leaves nothing of a tile.
@@ -128,7 +131,9 @@ def _row(
 
 
 def reader(picture: Picture, normalise: Normalise, name: str) -> Read:
-    """Reads windows of a picture, normalised by (mean, std) of every plane in units of 0..1. Raises DataError for another number of planes."""
+    """Reads windows of a picture, normalised by (mean, std) of every plane in units of 0..1. Raises DataError
+    for another number of planes.
+    """
     planes = picture.shape[0]
     if planes != len(normalise[0]):
         raise DataError(
@@ -141,7 +146,9 @@ def reader(picture: Picture, normalise: Normalise, name: str) -> Read:
 
 
 def reflected(picture: Tensor, height: int, width: int) -> Tensor:
-    """A picture (planes, H, W) continued to the right and below as in a mirror; a single row or column is repeated."""
+    """A picture (planes, H, W) continued to the right and below as in a mirror; a single row or column is
+    repeated.
+    """
     while picture.shape[1] < height or picture.shape[2] < width:
         missing = height - picture.shape[1], width - picture.shape[2]
         below, right = (

@@ -1,4 +1,5 @@
-"""Critical-data selection: aggregate samples once, score the aggregated points every epoch, train on what matters.
+"""Critical-data selection: aggregate samples once, score the aggregated points every epoch, train on what
+matters.
 
 subsets = aggregate(labels, principal_components(images, 16))
 curriculum = Scheduled(Aggregated(Points(images, subsets, normalise), critical), labels, warmup=5)

@@ -1,4 +1,6 @@
-"""What samples are told apart by before they are aggregated: a few numbers per sample, the most telling first."""
+"""What samples are told apart by before they are aggregated: a few numbers per sample, the most telling
+first.
+"""
 
 from __future__ import annotations
 
@@ -31,9 +33,11 @@ class _Scale:
 
 @door(ConfigError)
 def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
-    """The first `count` principal components of the z-scored samples, shape (N, count); largest variance first.
+    """The first `count` principal components of the z-scored samples, shape (N, count); largest variance
+    first.
 
-    Our choice of attributes: deterministic, and the best linear summary there is. They are found by block power iteration, which reads the samples
+    Our choice of attributes: deterministic, and the best linear summary there is. They are found by block
+        power iteration, which reads the samples
     five times, a few thousand at a time, and keeps nothing but (d, count) numbers in between.
 
     Args:
@@ -70,7 +74,9 @@ def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
 
 @door(ConfigError)
 def variance_pixels(samples: Any, count: int) -> Values:
-    """The `count` entries of a sample that vary most over the samples, shape (N, count); largest deviation first (SlimML's direct attributes)."""
+    """The `count` entries of a sample that vary most over the samples, shape (N, count); largest deviation
+    first (SlimML's direct attributes).
+    """
     width = _width(samples)
     if not 1 <= count <= width:
         raise ConfigError(f"A sample has {width} entries; {count} of them cannot be taken.")
@@ -82,10 +88,12 @@ def variance_pixels(samples: Any, count: int) -> Values:
 def latent_factors(
     samples: Any, count: int, every: int = 100, rounds: int = 20, penalty: float = 0.015
 ) -> Values:
-    """SlimML's latent attributes: factors v of X ~ v m^T + ..., found one after the other on every hundredth entry, shape (N, count).
+    """SlimML's latent attributes: factors v of X ~ v m^T + ..., found one after the other on every hundredth
+    entry, shape (N, count).
 
-    Each factor is fitted to what the ones before left over, by `rounds` of alternating least squares with an L2 penalty (our choice: the published
-    code takes small gradient steps towards the same). It reads one in `every` entries of the z-scored samples, at least `count`.
+    Each factor is fitted to what the ones before left over, by `rounds` of alternating least squares with an
+    L2 penalty (our choice: the published code takes small gradient steps towards the same). It reads one in
+    `every` entries of the z-scored samples, at least `count`.
 
     Raises ConfigError if there are fewer entries than factors.
     """
@@ -113,7 +121,9 @@ def _width(samples: Any) -> int:
 
 
 def _scale(samples: Any) -> _Scale:
-    """Mean and deviation in one pass, in double precision and around the first chunk's mean, so that nothing cancels."""
+    """Mean and deviation in one pass, in double precision and around the first chunk's mean, so that nothing
+    cancels.
+    """
     total = squares = shift = np.zeros(_width(samples))
     for start, rows in chunks(samples):
         shift = shift if start else rows.mean(axis=0, dtype=np.float64)

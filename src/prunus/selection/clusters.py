@@ -1,4 +1,6 @@
-"""A static baseline: samples of one class are clustered by their features, and one representative of each cluster is kept."""
+"""A static baseline: samples of one class are clustered by their features, and one representative of each
+cluster is kept.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,8 @@ _MOST = 20_000  # samples of one class; the distances between all pairs of more 
 
 @door(ConfigError)
 def representatives(features: ArrayLike, labels: ArrayLike, keep: float) -> Selection:
-    """Agglomerative clustering (Ward) inside every class, into `keep` times as many clusters as it has samples; of each the sample nearest its mean.
+    """Agglomerative clustering (Ward) inside every class, into `keep` times as many clusters as it has
+    samples; of each the sample nearest its mean.
 
     Args:
         features: (N, L) numbers, such as a network's last activations or `principal_components`.

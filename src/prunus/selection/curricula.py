@@ -1,6 +1,8 @@
-"""Which samples every epoch of a training trains on. Each of these can be given to `prunus.training.train` as its curriculum.
+"""Which samples every epoch of a training trains on. Each of these can be given to `prunus.training.train` as
+its curriculum.
 
-Epochs are counted from 0. A curriculum keeps its own state (losses seen, random generators), which goes into every checkpoint.
+Epochs are counted from 0. A curriculum keeps its own state (losses seen, random generators), which goes into
+every checkpoint.
 """
 
 from __future__ import annotations
@@ -37,7 +39,9 @@ class Curriculum(Protocol):
         """The samples of one epoch; None for all. The model is in evaluation mode, without gradients."""
 
     def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
-        """What a batch gave: positions (batch,) int64, unweighted losses (batch,), and which were told right (batch,) bool; all on the CPU."""
+        """What a batch gave: positions (batch,) int64, unweighted losses (batch,), and which were told right
+        (batch,) bool; all on the CPU.
+        """
 
     def state(self) -> dict[str, Any]:
         """What a checkpoint must hold: nested dicts and lists of tensors, numbers and texts."""
@@ -52,7 +56,8 @@ class Scheduled:
     Args:
         chooser: decides in between.
         labels: (N,) class of every sample.
-        warmup: epochs on all data at the beginning, while the network knows nothing that a choice could be made by (SlimML: 5).
+        warmup: epochs on all data at the beginning, while the network knows nothing that a choice could be
+            made by (SlimML: 5).
         annealing: part of all epochs, 0 to 1, that are trained on all data at the end (InfoBatch: 0.125).
         least: part of every class that is always kept.
         seed: of the samples that `least` adds.
@@ -129,7 +134,8 @@ class _Blind:
 
 
 class Aggregated(_Blind):
-    """Paper A and SlimML: aggregated points are scored by the network of the moment, and a rule keeps the samples of the telling ones.
+    """Paper A and SlimML: aggregated points are scored by the network of the moment, and a rule keeps the
+    samples of the telling ones.
 
     Args:
         points: the aggregated points of the training samples.
@@ -173,7 +179,8 @@ class Aggregated(_Blind):
 
 
 class EasyDropped:
-    """In the manner of InfoBatch: easy samples, those below the mean of the last losses, go by chance; the others of them weigh more.
+    """In the manner of InfoBatch: easy samples, those below the mean of the last losses, go by chance; the
+    others of them weigh more.
 
     Args:
         count: samples.
@@ -214,9 +221,11 @@ class Random(_Blind):
 
 
 class Forgetting(_Blind):
-    """Counts forgetting events: how often a sample that was told right is told wrong later (Toneva et al., ICLR 2019). Keeps all samples.
+    """Counts forgetting events: how often a sample that was told right is told wrong later (Toneva et al.,
+    ICLR 2019). Keeps all samples.
 
-    `events` are the scores to keep samples by in a later training, with `Static`; samples that were never told right count as infinitely many.
+    `events` are the scores to keep samples by in a later training, with `Static`; samples that were never
+    told right count as infinitely many.
     """
 
     def __init__(self, count: int) -> None:
@@ -252,7 +261,8 @@ class Forgetting(_Blind):
 
 
 class Static(_Blind):
-    """The same samples in every epoch, those of the highest of some scores: EL2N, forgetting events, representatives of clusters.
+    """The same samples in every epoch, those of the highest of some scores: EL2N, forgetting events,
+    representatives of clusters.
 
     Args:
         scores: (N,) higher = keep.

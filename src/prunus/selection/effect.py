@@ -12,7 +12,8 @@ from prunus.errors import ConfigError
 
 @checked(ConfigError)
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """log(sum_p exp(y_p - y_max)) + y_max - y_t, shape (n,) float32: cross-entropy with the largest output taken out first.
+    """log(sum_p exp(y_p - y_max)) + y_max - y_t, shape (n,) float32: cross-entropy with the largest output
+    taken out first.
 
     Our reading of paper A's symbols (its Eq. 1 is not in the public record).
     """
@@ -39,12 +40,15 @@ def doubt(logits: Tensor, labels: Tensor) -> Tensor:
 
 @checked(ConfigError)
 def pixel_divergence(logits: Tensor, shares: Tensor) -> Tensor:
-    """Cross-entropy of every pixel above the least that it can be, averaged over the picture, shape (n,) (our choice for segmentation).
+    """Cross-entropy of every pixel above the least that it can be, averaged over the picture, shape (n,) (our
+    choice for segmentation).
 
-    An aggregated point's mask is blurred, and no network can know it better than by its shares: what is left is the Kullback-Leibler divergence.
+    An aggregated point's mask is blurred, and no network can know it better than by its shares: what is left
+    is the Kullback-Leibler divergence.
 
     Args:
-        logits: (n, classes, H, W); or (n, 1, H, W), where the logistic function gives the probability of the second of two classes.
+        logits: (n, classes, H, W); or (n, 1, H, W), where the logistic function gives the probability of the
+            second of two classes.
         shares: (n, classes, H, W), of the classes in every pixel.
     """
     shaped("n, classes, H, W", logits=logits, shares=shares)
@@ -55,9 +59,11 @@ def pixel_divergence(logits: Tensor, shares: Tensor) -> Tensor:
 
 @checked(ConfigError)
 def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
-    """Squared L2 norm of the gradient of each point's own cross-entropy by the weights of the first convolution, shape (n,).
+    """Squared L2 norm of the gradient of each point's own cross-entropy by the weights of the first
+    convolution, shape (n,).
 
-    SlimML (Han et al., TKDE 2021) scores by what a point would change there. The model must be in evaluation mode, so that points do not meet.
+    SlimML (Han et al., TKDE 2021) scores by what a point would change there. The model must be in evaluation
+    mode, so that points do not meet.
 
     Raises ConfigError if there is no convolution over images, or the first one works in groups.
     """
@@ -86,7 +92,9 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
 
 @checked(ConfigError)
 def el2n(logits: Tensor, labels: Tensor) -> Tensor:
-    """||softmax(y) - onehot(t)||_2, shape (n,): a static score of samples early in a training (Paul et al., NeurIPS 2021)."""
+    """||softmax(y) - onehot(t)||_2, shape (n,): a static score of samples early in a training (Paul et al.,
+    NeurIPS 2021).
+    """
     _check(logits, labels)
     wrong = logits.float().softmax(1) - F.one_hot(labels, logits.shape[1])
     distance: Tensor = torch.linalg.vector_norm(wrong, dim=1)

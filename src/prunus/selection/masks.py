@@ -12,7 +12,8 @@ from prunus.selection.subsets import Indices, chunks
 
 
 class Masks:
-    """The classes of all pixels, read as shares: of one sample 0 or 1, of an aggregated point the mean over its samples.
+    """The classes of all pixels, read as shares: of one sample 0 or 1, of an aggregated point the mean over
+    its samples.
 
     Args:
         classes_of_pixels: (N, H, W) class indices, 0 for the background: an array or a memory map.
@@ -47,7 +48,9 @@ class Masks:
         return shares
 
     def labels(self) -> Indices:
-        """One class per sample, shape (N,): the most frequent one but the background; that where there is nothing else (our choice)."""
+        """One class per sample, shape (N,): the most frequent one but the background; that where there is
+        nothing else (our choice).
+        """
         found = []
         for _, rows in chunks(self):
             counts = rows.reshape(len(rows), self._classes, -1).sum(2)[:, 1:]

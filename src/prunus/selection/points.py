@@ -23,7 +23,9 @@ Effect = Callable[[nn.Module, Tensor, Tensor], Tensor]
 
 @door(ConfigError)
 def of_logits(function: Callable[[Tensor, Tensor], Tensor]) -> Effect:
-    """An effect value that is a function of logits and labels: `cross_entropy`, `margin` or `doubt`, and of masks `pixel_divergence`."""
+    """An effect value that is a function of logits and labels: `cross_entropy`, `margin` or `doubt`, and of
+    masks `pixel_divergence`.
+    """
     return lambda model, images, labels: function(model(images), labels)
 
 
@@ -41,7 +43,8 @@ class Points:
         normalise: (mean, std) of every plane, in units of 0..1 (of 255).
         effect: how much a network can still learn from a point.
         batch_size: points that are scored at a time.
-        masks: for pictures with masks: the effect gets the mean shares of the classes, (n, classes, H, W), in place of labels.
+        masks: for pictures with masks: the effect gets the mean shares of the classes, (n, classes, H, W), in
+            place of labels.
     """
 
     def __init__(
@@ -70,7 +73,9 @@ class Points:
         return self._score(model, self._coarse, self._coarse_targets)
 
     def fine_effects(self, model: nn.Module, points: Indices) -> Effects:
-        """Effect values of some fine points, shape (len(points),); the points are made here, a batch at a time."""
+        """Effect values of some fine points, shape (len(points),); the points are made here, a batch at a
+        time.
+        """
         parts = [
             points[start : start + self._batch_size] for start in range(0, len(points), self._batch_size)
         ]

@@ -1,6 +1,8 @@
-"""Which samples an epoch trains on: from effect values to the samples that are kept and, for some rules, their weights.
+"""Which samples an epoch trains on: from effect values to the samples that are kept and, for some rules,
+their weights.
 
-Effect values that are infinite or not a number count as 0, as in SlimML's code. No rule returns an empty selection.
+Effect values that are infinite or not a number count as 0, as in SlimML's code. No rule returns an empty
+selection.
 """
 
 from __future__ import annotations
@@ -18,7 +20,8 @@ from prunus.selection.subsets import Indices, Subsets
 
 Mask = NDArray[np.bool_]
 Effects = NDArray[np.float64]
-_LEAST = 0.1  # the part of the subsets, those of the largest effect, that stays when a rule would keep none (our choice)
+# the part of the subsets, those of the largest effect, that stays when a rule would keep none (our choice)
+_LEAST = 0.1
 _LOWER = 5  # paper A: the lower bound is the upper bound divided by five
 _OUTLIERS = 0.05  # SlimML's area rule leaves the largest effects out of the area
 
@@ -48,15 +51,18 @@ class Selection:
 
 @door(ConfigError)
 def critical(effects: ArrayLike, subsets: Subsets, fine_effects: Callable[[Indices], ArrayLike]) -> Selection:
-    """Paper A's rule with two bounds: U is the mean effect of the coarse points, and the lower bound is U / 5.
+    """Paper A's rule with two bounds: U is the mean effect of the coarse points, and the lower bound is U /
+    5.
 
-    A subset at or above U is critical as a whole, one below the lower bound is redundant as a whole. Of those in between the fine points are looked
-    at, and the samples of those at or above the mean of what was looked at are kept (our choice; the paper does not say how the two levels meet).
+    A subset at or above U is critical as a whole, one below the lower bound is redundant as a whole. Of those
+    in between the fine points are looked at, and the samples of those at or above the mean of what was looked
+    at are kept (our choice; the paper does not say how the two levels meet).
 
     Args:
         effects: (S,) effect values of the coarse points.
         subsets: what the points stand for.
-        fine_effects: fine points (their numbers) -> their effect values; called once, with those of the undecided subsets, if there are any.
+        fine_effects: fine points (their numbers) -> their effect values; called once, with those of the
+            undecided subsets, if there are any.
     """
     coarse = clean(effects, len(subsets))
     upper = coarse.mean()
@@ -87,7 +93,9 @@ def mean_division(effects: ArrayLike, subsets: Subsets, ratio: float = 1.0) -> S
 
 @door(ConfigError)
 def area(effects: ArrayLike, subsets: Subsets, drop: float) -> Selection:
-    """SlimML: the lowest effects go as long as their sum stays below `drop` times the sum of all but the top 5 %."""
+    """SlimML: the lowest effects go as long as their sum stays below `drop` times the sum of all but the top
+    5 %.
+    """
     coarse = clean(effects, len(subsets))
     ascending = np.argsort(coarse, kind="stable")
     inner = coarse[ascending][: len(coarse) - int(_OUTLIERS * len(coarse))].sum()
@@ -98,11 +106,13 @@ def area(effects: ArrayLike, subsets: Subsets, drop: float) -> Selection:
 
 @door(ConfigError)
 def easy_dropped(losses: ArrayLike, drop: float, rng: np.random.Generator) -> Selection:
-    """In the manner of InfoBatch (Qin et al., ICLR 2024): of the samples whose last loss is below the mean, each goes with probability `drop`, and
-    the others of them weigh 1 / (1 - drop), so that the expected gradient is that of all data.
+    """In the manner of InfoBatch (Qin et al., ICLR 2024): of the samples whose last loss is below the mean,
+    each goes with probability `drop`, and the others of them weigh 1 / (1 - drop), so that the expected
+    gradient is that of all data.
 
     Args:
-        losses: (N,) the last loss of every sample; infinite for one that has not been seen, which counts as hard.
+        losses: (N,) the last loss of every sample; infinite for one that has not been seen, which counts as
+            hard.
         drop: probability, 0 up to below 1.
         rng: source of randomness.
     """
@@ -132,7 +142,8 @@ def everything(subsets: Subsets) -> Selection:
 
 @door(ConfigError)
 def guarded(selection: Selection, labels: ArrayLike, least: float, rng: np.random.Generator) -> Selection:
-    """A selection in which every class keeps at least the part `least` of its samples; what is missing is drawn from the class by chance.
+    """A selection in which every class keeps at least the part `least` of its samples; what is missing is
+    drawn from the class by chance.
 
     Where samples have weights, a class that grows weighs as much as before.
     """

@@ -1,6 +1,8 @@
-"""Aggregation: samples of one class that are alike form a subset, summed up by one coarse point and several fine points.
+"""Aggregation: samples of one class that are alike form a subset, summed up by one coarse point and several
+fine points.
 
-Two-fold accelerated CNN (Pabitha and Jayasimhan, China Communications 2024), section on critical data; SlimML (Han et al., TKDE 2021) splits alike.
+Two-fold accelerated CNN (Pabitha and Jayasimhan, China Communications 2024), section on critical data; SlimML
+(Han et al., TKDE 2021) splits alike.
 """
 
 from __future__ import annotations
@@ -25,7 +27,8 @@ _CHUNK, _NUMBERS = 4096, 2**24  # samples, and numbers of samples, that are read
 
 @dataclass(frozen=True, eq=False)
 class Subsets:
-    """A partition of the samples into subsets, and of every subset into the groups that its fine points stand for.
+    """A partition of the samples into subsets, and of every subset into the groups that its fine points stand
+    for.
 
     Attributes:
         order: (N,) the samples; those of one fine point lie side by side, so do those of one subset.
@@ -80,19 +83,23 @@ def aggregate(
 ) -> Subsets:
     """Split every class into subsets of samples that are alike, by recursive bisection over the attributes.
 
-    At depth d the samples are cut in two by attribute d (beginning again after the last): the lower part on one side, the upper on the other. That
+    At depth d the samples are cut in two by attribute d (beginning again after the last): the lower part on
+    one side, the upper on the other. That
     takes O(N) per depth, so O(N log N) for all, and no sample meets another.
 
     Args:
         labels: (N,) class of every sample, or of every region for segmentation data.
         attributes: (N, L) numbers, the most telling first; see `prunus.selection.attributes`.
-        subset_size: wanted samples per subset. A class of n samples gives round(n / subset_size) subsets whose sizes differ by one at most (our
-            choice: 5,000 samples give 50 subsets of exactly 100, where halves alone would not).
+        subset_size: wanted samples per subset. A class of n samples gives round(n / subset_size) subsets
+            whose sizes differ by one at most (our choice: 5,000 samples give 50 subsets of exactly 100, where
+            halves alone would not).
         fine_ratio: fine points per sample of a subset, made by bisecting on (the paper's 30 %).
-        exact_median: cut at the median, into 2^round(log2(n / subset_size)) subsets, as the published text says.
+        exact_median: cut at the median, into 2^round(log2(n / subset_size)) subsets, as the published text
+            says.
 
     Raises:
-        ConfigError: no samples, lengths that differ, numbers out of range, or an attribute that is not a number.
+        ConfigError: no samples, lengths that differ, numbers out of range, or an attribute that is not a
+            number.
     """
     classes, values = np.asarray(labels), np.asarray(attributes)
     _check(classes, values, subset_size, fine_ratio)
@@ -135,7 +142,9 @@ def _pieces(count: int, size: int, exact_median: bool) -> int:
 
 
 def _bisect(order: Indices, values: NDArray[Any], depth: int, pieces: int) -> Iterator[tuple[int, int, int]]:
-    """Rearrange `order` in place into `pieces` runs of equal length (by one at most), each cut off by one attribute a depth; (start, end, depth)."""
+    """Rearrange `order` in place into `pieces` runs of equal length (by one at most), each cut off by one
+    attribute a depth; (start, end, depth).
+    """
     waiting = [(0, pieces, depth)]
     while waiting:
         first, last, level = waiting.pop()
@@ -161,7 +170,9 @@ def check_samples(samples: Any) -> None:
 
 
 def chunks(samples: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
-    """Samples, a few thousand at a time, fewer where they are large: (position of the first, rows of shape (n, numbers of a sample))."""
+    """Samples, a few thousand at a time, fewer where they are large: (position of the first, rows of shape
+    (n, numbers of a sample)).
+    """
     count = max(1, min(_CHUNK, _NUMBERS // max(1, math.prod(samples.shape[1:]))))
     for start in range(0, len(samples), count):
         part = np.asarray(samples[start : start + count])
@@ -170,9 +181,11 @@ def chunks(samples: Any) -> Iterator[tuple[int, NDArray[np.float32]]]:
 
 @door(ConfigError)
 def means(samples: Any, group_of_sample: Indices, groups: int) -> NDArray[np.float32]:
-    """The mean of every group of samples, shape (groups, ...): coarse points by `subset_of_sample`, fine points by `fine_of_sample`.
+    """The mean of every group of samples, shape (groups, ...): coarse points by `subset_of_sample`, fine
+    points by `fine_of_sample`.
 
-    `samples` is anything that can be sliced along its first axis (an array, a memory map, a tensor); it is read once, a few thousand at a time.
+    `samples` is anything that can be sliced along its first axis (an array, a memory map, a tensor); it is
+    read once, a few thousand at a time.
     """
     at_least(1, groups=groups)
     check_samples(samples)

@@ -1,4 +1,6 @@
-"""Arguments of operators in a traced graph, checked against what the operator says that it takes, before anything is run."""
+"""Arguments of operators in a traced graph, checked against what the operator says that it takes, before
+anything is run.
+"""
 
 from __future__ import annotations
 
@@ -60,7 +62,9 @@ _READERS = {torch.ops.prim.dtype.default: "dtype", torch.ops.prim.device.default
 
 
 def kind_of_call(node: fx.Node, kinds: Mapping[fx.Node, Kind]) -> Kind:
-    """What a call of an operator gives; raises FileFormatError where its arguments are not such as the operator takes, within bounds."""
+    """What a call of an operator gives; raises FileFormatError where its arguments are not such as the
+    operator takes, within bounds.
+    """
     schema = node.target._schema  # type: ignore[union-attr]
     given, known = dict(node.kwargs), {argument.name for argument in schema.arguments}
     places = [argument for argument in schema.arguments if not argument.kwarg_only]
@@ -80,7 +84,9 @@ def kind_of_call(node: fx.Node, kinds: Mapping[fx.Node, Kind]) -> Kind:
 
 
 def kind_of_arithmetic(node: fx.Node, name: str, kinds: Mapping[fx.Node, Kind]) -> Kind:
-    """What a function of sizes or tensors gives, or an entry of a tuple of tensors; raises FileFormatError for other operands and endless numbers."""
+    """What a function of sizes or tensors gives, or an entry of a tuple of tensors; raises FileFormatError
+    for other operands and endless numbers.
+    """
     if node.kwargs:
         _refuse(node, "with keywords")
     if name == "getitem":
@@ -159,7 +165,9 @@ def _whole(name: str, value: Any, kinds: Mapping[fx.Node, Kind]) -> bool:
 
 
 def _real(name: str, value: Any, kinds: Mapping[fx.Node, Kind]) -> bool:
-    """Any number; a scale that sizes are computed from is a literal, and neither tiny nor huge, because kernels compute indices from it."""
+    """Any number; a scale that sizes are computed from is a literal, and neither tiny nor huge, because
+    kernels compute indices from it.
+    """
     if "scales" in name or name == "scale_factors":
         return (
             type(value) in (int, float) and math.isfinite(value) and 1 / _MOST_SCALE <= value <= _MOST_SCALE

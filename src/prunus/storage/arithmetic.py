@@ -1,7 +1,9 @@
-"""Arithmetic on sizes in a traced graph: which functions a file may call, and a bound on every whole number that they can give.
+"""Arithmetic on sizes in a traced graph: which functions a file may call, and a bound on every whole number
+that they can give.
 
-Python's whole numbers have no end, so a few powers in a file could keep a machine busy for ever. Sizes of tensors have at most 63 bits; from
-these, the bits of every result are bounded before anything is computed, whatever the inputs will be.
+Python's whole numbers have no end, so a few powers in a file could keep a machine busy for ever. Sizes of
+tensors have at most 63 bits; from these, the bits of every result are bounded before anything is computed,
+whatever the inputs will be.
 """
 
 from __future__ import annotations
@@ -50,7 +52,9 @@ NAMES: dict[Callable[..., Any], str] = {function: name for name, function in SYM
 
 @dataclass(frozen=True)
 class Number:
-    """A number that a graph computes: `bits` bounds its whole part, `whole` says whether it is a whole number."""
+    """A number that a graph computes: `bits` bounds its whole part, `whole` says whether it is a whole
+    number.
+    """
 
     bits: int
     whole: bool

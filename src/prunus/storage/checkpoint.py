@@ -1,4 +1,6 @@
-"""Checkpoints of a running training: a tree of tensors, numbers, texts and containers in one safetensors file. No pickle."""
+"""Checkpoints of a running training: a tree of tensors, numbers, texts and containers in one safetensors
+file. No pickle.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +23,8 @@ _KEYS = "keys"
 
 
 def write_tree(path: str | Path, tree: Any) -> None:
-    """Write nested dicts (with text or whole-number keys), lists, tensors, numbers, texts and None, atomically.
+    """Write nested dicts (with text or whole-number keys), lists, tensors, numbers, texts and None,
+    atomically.
 
     Raises FileFormatError if the file cannot be written, or the tree holds something else.
     """
@@ -36,7 +39,9 @@ def write_tree(path: str | Path, tree: Any) -> None:
 
 
 def read_tree(path: str | Path) -> Any:
-    """Read what `write_tree` wrote; tensors lie on the CPU. Raises FileFormatError if it is no such file, or was changed."""
+    """Read what `write_tree` wrote; tensors lie on the CPU. Raises FileFormatError if it is no such file, or
+    was changed.
+    """
     path = Path(path)
     settle(path.parent)
     if not path.is_file():
@@ -68,7 +73,9 @@ def read_tree(path: str | Path) -> Any:
 
 
 def _take_apart(node: Any, tensors: dict[str, Tensor]) -> Any:
-    """The tree with numbered places for its tensors; dicts become lists of pairs, as JSON knows text keys only."""
+    """The tree with numbered places for its tensors; dicts become lists of pairs, as JSON knows text keys
+    only.
+    """
     if isinstance(node, Tensor):
         name = str(len(tensors))
         tensors[name] = node.detach().to("cpu", copy=True).contiguous()

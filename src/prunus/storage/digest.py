@@ -15,7 +15,9 @@ CHECKSUM = "sha256"  # the entry of a header that holds it
 
 
 def digest(tensors: Mapping[str, Tensor], header: Mapping[str, Any]) -> str:
-    """SHA-256 over the header without its checksum, then names, shapes, dtypes and bytes of the tensors, in the order of the names."""
+    """SHA-256 over the header without its checksum, then names, shapes, dtypes and bytes of the tensors, in
+    the order of the names.
+    """
     found = hashlib.sha256()
     found.update(
         json.dumps({key: value for key, value in header.items() if key != CHECKSUM}, sort_keys=True).encode()

@@ -1,8 +1,9 @@
 """`save` and `load`: one safetensors file with the plan in its header. No pickle.
 
-Format (schema 1): the tensors under their first names; in the metadata, under "prunus", a JSON object with the schema, the mode ("dense", "eager" or
-"traced"), the plan, the attributes that surgery changed, the residual blocks that were left out, the traced graph if there is one, and a SHA-256 of
-all that and of all tensors.
+Format (schema 1): the tensors under their first names; in the metadata, under "prunus", a JSON object with
+the schema, the mode ("dense", "eager" or
+"traced"), the plan, the attributes that surgery changed, the residual blocks that were left out, the traced
+graph if there is one, and a SHA-256 of all that and of all tensors.
 """
 
 from __future__ import annotations
@@ -42,7 +43,8 @@ def save(model: nn.Module, path: str | Path) -> None:
 
     A compact model of its own class is restored into a fresh `build_model()`; a traced one stands alone.
 
-    Raises FileFormatError if the traced graph holds something that has no form in a file, or that `load` would refuse.
+    Raises FileFormatError if the traced graph holds something that has no form in a file, or that `load`
+    would refuse.
     """
     path = Path(path)
     origin = getattr(model, "prunus", None)
@@ -83,7 +85,8 @@ def load(
 
     Args:
         path: the file, or the folder of a run, whose `model.safetensors` it is.
-        build_model: makes the dense model that the file's model was cut from, with any weights and all its blocks; not needed for a traced model.
+        build_model: makes the dense model that the file's model was cut from, with any weights and all its
+            blocks; not needed for a traced model.
         device: where the tensors go.
 
     Raises:

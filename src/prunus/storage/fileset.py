@@ -1,8 +1,9 @@
 """Sets of files that replace each other as a whole, whatever happens meanwhile.
 
-The new files are written into a hidden folder beside their places. A journal, written last, makes them count: without it the folder is rubbish, with
-it the new files are brought to their places, now or by whoever opens the folder next. First all old files go, then all new ones come: old and new
-files never lie side by side under their names, not even for a reader who knows nothing of the journal.
+The new files are written into a hidden folder beside their places. A journal, written last, makes them count:
+without it the folder is rubbish, with it the new files are brought to their places, now or by whoever opens
+the folder next. First all old files go, then all new ones come: old and new files never lie side by side
+under their names, not even for a reader who knows nothing of the journal.
 """
 
 from __future__ import annotations
@@ -24,18 +25,21 @@ JOURNAL = "journal.json"
 
 @contextmanager
 def staging(folder: Path, family: Iterable[str], last: Iterable[str] = (), key: str = "") -> Iterator[Path]:
-    """A folder to write the files of a set in; when the block ends they take their places in `folder` together, and if it fails, none does.
+    """A folder to write the files of a set in; when the block ends they take their places in `folder`
+    together, and if it fails, none does.
 
     Whoever calls this holds a lock (see `prunus.storage.lock`).
 
     Args:
         folder: where the set belongs; made if it is not there.
-        family: names of files (or folders) that belong to such sets: those that are there and not written this time go.
+        family: names of files (or folders) that belong to such sets: those that are there and not written
+            this time go.
         last: names that come last, by which a reader knows that a set is there.
         key: tells apart the sets of a folder, if it can have several.
 
     Raises:
-        FileFormatError: the set cannot be written, and the old one is untouched; or it is written and cannot be brought to its place yet.
+        FileFormatError: the set cannot be written, and the old one is untouched; or it is written and cannot
+            be brought to its place yet.
     """
     family, place = tuple(family), _place(folder, key)
     finish(folder, key)
@@ -56,7 +60,9 @@ def staging(folder: Path, family: Iterable[str], last: Iterable[str] = (), key: 
 
 
 def check(folder: Path, names: Iterable[str]) -> None:
-    """Raise FileFormatError if a file of a set could not be written, because something else than a file has its name."""
+    """Raise FileFormatError if a file of a set could not be written, because something else than a file has
+    its name.
+    """
     for name in names:
         if not (folder / name).is_dir() or Path(name).suffix:  # without a suffix it is a folder of the family
             destination(folder / name)
@@ -68,9 +74,11 @@ def pending(folder: Path, key: str = "") -> bool:
 
 
 def finish(folder: Path, key: str = "", follow: bool = False) -> None:
-    """Bring a set that is written to its place, and remove one that is not; to be called again and again until it comes to its end.
+    """Bring a set that is written to its place, and remove one that is not; to be called again and again
+    until it comes to its end.
 
-    `follow`: write through links, as the run does itself. Whoever finishes what another began does not: the folder may be anybody's.
+    `follow`: write through links, as the run does itself. Whoever finishes what another began does not: the
+    folder may be anybody's.
 
     Raises OSError or FileFormatError if the folder cannot be written to.
     """
@@ -127,7 +135,9 @@ def _bring(folder: Path, key: str) -> None:
 
 
 def _journal(path: Path) -> tuple[list[str], list[str]]:
-    """What comes and what goes. Raises FileFormatError unless these are plain names, so that nothing outside the folder is meant."""
+    """What comes and what goes. Raises FileFormatError unless these are plain names, so that nothing outside
+    the folder is meant.
+    """
     try:
         found: Any = json.loads(path.read_bytes())
         names, stale = list(found["put"]), list(found["remove"])

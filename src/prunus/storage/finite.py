@@ -15,7 +15,8 @@ _PACKAGE = str(Path(__file__).parents[1]) + os.sep
 
 
 def warn_of_nonfinite(tensors: Mapping[str, Tensor], what: str) -> None:
-    """Warn, once, if tensors hold NaN or infinity, naming the first and the number of such values. Masks of zeros and minus infinities are fine.
+    """Warn, once, if tensors hold NaN or infinity, naming the first and the number of such values. Masks of
+    zeros and minus infinities are fine.
 
     Args:
         tensors: by name.

@@ -1,5 +1,6 @@
-"""A traced graph as plain JSON data, and back. Only listed operators with arguments such as they take are accepted, and no name reaches generated
-code unchecked."""
+"""A traced graph as plain JSON data, and back. Only listed operators with arguments such as they take are
+accepted, and no name reaches generated code unchecked.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +24,9 @@ _KINDS = frozenset({"placeholder", "get_attr", "call_function", "call_module", "
 
 
 def graph_to_data(graph: fx.Graph) -> dict[str, Any]:
-    """Nodes, arguments and the structure of inputs and outputs. Raises FileFormatError for what has no form in a file."""
+    """Nodes, arguments and the structure of inputs and outputs. Raises FileFormatError for what has no form
+    in a file.
+    """
     info = graph._codegen.pytree_info  # type: ignore[attr-defined]
     nodes = [[n.op, n.name, _target_name(n), _encode(n.args), _encode(n.kwargs)] for n in graph.nodes]
     try:
@@ -39,7 +42,9 @@ def graph_to_data(graph: fx.Graph) -> dict[str, Any]:
 def graph_from_data(
     data: dict[str, Any], tensors: Collection[str], modules: Collection[str], device: torch.device
 ) -> fx.Graph:
-    """Build the graph; `tensors` and `modules` are the names that it may use, `device` replaces every device in it. Raises FileFormatError."""
+    """Build the graph; `tensors` and `modules` are the names that it may use, `device` replaces every device
+    in it. Raises FileFormatError.
+    """
     try:
         graph, nodes, kinds = fx.Graph(), dict[str, fx.Node](), dict[fx.Node, Kind]()
         for op, name, target, args, kwargs in data["nodes"]:
@@ -115,7 +120,9 @@ def _check_ends(graph: fx.Graph, info: _PyTreeInfo) -> None:
 
 
 def _check_structures(data: dict[str, Any]) -> None:
-    """Look at torch's descriptions of inputs and outputs before torch reads them: some would import any module by its name."""
+    """Look at torch's descriptions of inputs and outputs before torch reads them: some would import any
+    module by its name.
+    """
     for key in ("in", "out"):
         version_and_root = json.loads(data[key])
         _check_structure(version_and_root[1])

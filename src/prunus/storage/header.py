@@ -22,9 +22,10 @@ _T = TypeVar("_T")
 class Traced:
     """What a traced model needs besides its tensors.
 
-    `places` says, in the order of the model's own tensors, under which name which tensor of the file goes: tied tensors have several names.
-    `buffers` are the names that are buffers, `transient` those of them that are not in the state dict. `norms` holds eps and momentum per batch norm.
-    `inputs` says what the model is called with, as a plan does, and `lengths` which sizes of that cannot be others.
+    `places` says, in the order of the model's own tensors, under which name which tensor of the file goes:
+    tied tensors have several names. `buffers` are the names that are buffers, `transient` those of them that
+    are not in the state dict. `norms` holds eps and momentum per batch norm. `inputs` says what the model is
+    called with, as a plan does, and `lengths` which sizes of that cannot be others.
     """
 
     places: dict[str, str]
@@ -52,7 +53,9 @@ class Header:
 
     @staticmethod
     def from_json(data: Mapping[str, Any]) -> Header:
-        """Check every field; raises FileFormatError where one is missing or of another type, PlanError where the plan is none."""
+        """Check every field; raises FileFormatError where one is missing or of another type, PlanError where
+        the plan is none.
+        """
         mode = _field(data, "mode", str)
         if mode not in ("dense", "eager", "traced"):
             raise FileFormatError(

@@ -1,7 +1,8 @@
 """One writer at a time: locks on folders and files that end with their process, even if it is killed.
 
-The lock is a file, `.prunus.lock`, that the run holds open; the operating system frees it when the process ends. It says which process holds it, and
-is removed afterwards. Where a file system knows no such locks (some network file systems) runs go on without.
+The lock is a file, `.prunus.lock`, that the run holds open; the operating system frees it when the process
+ends. It says which process holds it, and is removed afterwards. Where a file system knows no such locks (some
+network file systems) runs go on without.
 """
 
 from __future__ import annotations
@@ -33,8 +34,9 @@ _guard = threading.Lock()
 def folder_lock(folder: Path | str) -> Iterator[None]:
     """Be the only run that writes into a folder; what killed runs left in it is finished or removed first.
 
-    The folder is made if it is not there, and removed if nothing has come into it. Within a lock of the same thread it does nothing. Of the
-    processes that torchrun starts together the first one holds the lock for all.
+    The folder is made if it is not there, and removed if nothing has come into it. Within a lock of the same
+    thread it does nothing. Of the processes that torchrun starts together the first one holds the lock for
+    all.
 
     Raises:
         ConfigError: another run writes into the folder; or it cannot be made or written to.
@@ -71,7 +73,8 @@ def file_lock(path: Path | str) -> Iterator[None]:
 
 
 def settle(folder: Path | str) -> None:
-    """Before a folder is read: bring files to their places that a killed run had written, and wait for a living one that is just doing so.
+    """Before a folder is read: bring files to their places that a killed run had written, and wait for a
+    living one that is just doing so.
 
     Raises FileFormatError if that cannot be done.
     """

@@ -1,4 +1,6 @@
-"""Names that may stand in generated source: torch.fx writes the names of values and arguments into a Python function as they are."""
+"""Names that may stand in generated source: torch.fx writes the names of values and arguments into a Python
+function as they are.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,9 @@ from prunus.errors import FileFormatError
 
 
 def is_name(text: object) -> bool:
-    """Whether a text is a plain Python name: an identifier, no keyword, not `self`, and the same after Python's own normalisation."""
+    """Whether a text is a plain Python name: an identifier, no keyword, not `self`, and the same after
+    Python's own normalisation.
+    """
     if not isinstance(text, str) or not text.isidentifier() or keyword.iskeyword(text) or text == "self":
         return False
     return unicodedata.normalize("NFKC", text) == text
@@ -25,7 +29,8 @@ def check_name(text: object, what: str) -> str:
 
 
 def check_path(text: object, what: str) -> str:
-    """The text itself, a name with dots; raises FileFormatError where a part is empty or has letters that cannot be printed.
+    """The text itself, a name with dots; raises FileFormatError where a part is empty or has letters that
+    cannot be printed.
 
     Names of tensors and modules are written into the code with escapes where they are no plain Python names.
     """

@@ -1,9 +1,12 @@
-"""The operators that a traced model's file may call: a list, not a rule, and everything else is refused by its name.
+"""The operators that a traced model's file may call: a list, not a rule, and everything else is refused by
+its name.
 
-They are those that torch.export writes for the networks that prunus prunes, before any decomposition. All of them compute tensors from tensors and
-check at run time what they are given. Left out are operators that trust an index, a pointer, a stride or the shape of another tensor (the sparse,
-quantised, nested, `_unsafe` and `native_` ones, `as_strided`, `set_`, `resize_`), that touch files or several devices, and those the size of whose
-result depends on values (`nonzero`, `bincount`, `repeat_interleave` by a tensor), because no rehearsal can bound it.
+They are those that torch.export writes for the networks that prunus prunes, before any decomposition. All of
+them compute tensors from tensors and check at run time what they are given. Left out are operators that trust
+an index, a pointer, a stride or the shape of another tensor (the sparse, quantised, nested, `_unsafe` and
+`native_` ones, `as_strided`, `set_`, `resize_`), that touch files or several devices, and those the size of
+whose result depends on values (`nonzero`, `bincount`, `repeat_interleave` by a tensor), because no rehearsal
+can bound it.
 """
 
 from __future__ import annotations
@@ -109,7 +112,9 @@ OPERATORS: frozenset[str] = frozenset(
 
 
 def operator_named(target: str) -> torch._ops.OpOverload:
-    """The operator of a full name such as "aten.conv2d.default"; raises FileFormatError where it is not on the list."""
+    """The operator of a full name such as "aten.conv2d.default"; raises FileFormatError where it is not on
+    the list.
+    """
     if target in _KINDS:
         return _KINDS[target]
     parts = target.split(".")

@@ -1,7 +1,9 @@
-"""A traced graph, run once on tensors without data: its shapes fit, and nothing in it is out of proportion to what goes in.
+"""A traced graph, run once on tensors without data: its shapes fit, and nothing in it is out of proportion to
+what goes in.
 
-On inputs like those that the model was made with, no value has more than `LEAST_ROOM` + `GROWTH` x (numbers in the file's tensors + numbers in the
-inputs, of which at most `MOST_INPUTS` count), and all values together at most `TOGETHER` times as many.
+On inputs like those that the model was made with, no value has more than `LEAST_ROOM` + `GROWTH` x (numbers
+in the file's tensors + numbers in the inputs, of which at most `MOST_INPUTS` count), and all values together
+at most `TOGETHER` times as many.
 """
 
 from __future__ import annotations
@@ -36,7 +38,8 @@ _INTO_PIECES = {
 
 
 def rehearse(model: TracedModule, inputs: str) -> None:
-    """Run a model whose tensors are on the meta device; raises FileFormatError, naming the node, where it cannot be run or asks for too much.
+    """Run a model whose tensors are on the meta device; raises FileFormatError, naming the node, where it
+    cannot be run or asks for too much.
 
     Args:
         model: traced, on meta.
@@ -97,7 +100,9 @@ class _Runner(fx.Interpreter):
 
 
 class _Measure(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Keeps everything on the meta device and adds up the numbers that are made; raises FileFormatError beyond the room there is."""
+    """Keeps everything on the meta device and adds up the numbers that are made; raises FileFormatError
+    beyond the room there is.
+    """
 
     def __init__(self, room: int, calls: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]

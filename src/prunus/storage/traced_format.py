@@ -1,4 +1,6 @@
-"""A traced model as JSON data, its tensors apart, and back: names with their ties and order, batch norms, and the graph."""
+"""A traced model as JSON data, its tensors apart, and back: names with their ties and order, batch norms, and
+the graph.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +20,9 @@ from prunus.surgery.traced.module import TracedBatchNorm, TracedModule, install_
 
 
 def traced_to_data(model: TracedModule) -> dict[str, Any]:
-    """The fields that `Traced` reads back. Raises FileFormatError where a name or an operator has no form in a file."""
+    """The fields that `Traced` reads back. Raises FileFormatError where a name or an operator has no form in
+    a file.
+    """
     first = {id(t): name for name, t in named_tensors(model).items()}
     persistent = set(model.state_dict())
     buffers = [name for name, _ in model.named_buffers(remove_duplicate=False)]
@@ -43,7 +47,9 @@ def _all_names(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
 
 
 def traced_from_data(data: Traced, tensors: Mapping[str, Tensor], device: torch.device) -> TracedModule:
-    """The traced model, its parameters frozen. Raises FileFormatError where the data make no model, or one that asks for too much."""
+    """The traced model, its parameters frozen. Raises FileFormatError where the data make no model, or one
+    that asks for too much.
+    """
     rehearse_data(data, tensors)
     return _built(data, tensors, device)
 

@@ -1,7 +1,9 @@
 """Residual blocks: which there are, and networks without some of them.
 
-A block is a module that gives back its very input once its parameters are zero: what it adds to its input is then nothing. Blocks that change the
-shape, have parameters in their shortcut, take anything else than one tensor, or are called twice are none, and keep their place.
+A block is a module that gives back its very input once its parameters are zero: what it adds to its input is
+then nothing. Blocks that change the
+shape, have parameters in their shortcut, take anything else than one tensor, or are called twice are none,
+and keep their place.
 """
 
 from __future__ import annotations
@@ -23,7 +25,9 @@ _LEFT_OUT = "prunus_left_out"  # on a model, the names of the modules that are t
 
 
 def residual_blocks(model: nn.Module, graph: ChannelGraph) -> tuple[str, ...]:
-    """Names of the smallest modules that are the identity, on random inputs and to the last bit, once all their parameters are zero."""
+    """Names of the smallest modules that are the identity, on random inputs and to the last bit, once all
+    their parameters are zero.
+    """
     modules = {
         name: module
         for name, module in walk(model).items()
@@ -70,7 +74,9 @@ def _is_identity_without_parameters(module: nn.Module, x: Tensor) -> bool:
 
 
 def without_blocks(model: nn.Module, blocks: Sequence[str]) -> nn.Module:
-    """A copy of the model with the identity in the place of some modules; raises PlanError if it has no module of such a name."""
+    """A copy of the model with the identity in the place of some modules; raises PlanError if it has no
+    module of such a name.
+    """
     shorter, names = copy_model(model, {}), set(walk(model))
     for block in blocks:
         if block not in names or not block:

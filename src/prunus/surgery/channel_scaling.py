@@ -1,7 +1,9 @@
-"""Numbers in front of channels while a model is trained: what importance weights, masks and gates have in common.
+"""Numbers in front of channels while a model is trained: what importance weights, masks and gates have in
+common.
 
-A channel's number multiplies every filter, bias, and scale and shift of a norm that makes the channel (but not what is in front of a batch norm,
-which would undo it), so that 0 is exactly the masked network, on coupled channels too. Of what is divided by, the distance from one is multiplied.
+A channel's number multiplies every filter, bias, and scale and shift of a norm that makes the channel (but
+not what is in front of a batch norm, which would undo it), so that 0 is exactly the masked network, on
+coupled channels too. Of what is divided by, the distance from one is multiplied.
 """
 
 from __future__ import annotations
@@ -18,8 +20,8 @@ from prunus.paint.graph import Axis, ChannelGraph
 from prunus.paint.model_copy import named_tensors, walk
 from prunus.plans.consumers import norms_behind
 
-# What a channel with the number 0 gets as its bias or shift while it is trained: nothing, for any sum, but behind it a rectifier lets the gradient
-# through, so that the number can grow again.
+# What a channel with the number 0 gets as its bias or shift while it is trained: nothing, for any sum, but
+# behind it a rectifier lets the gradient through, so that the number can grow again.
 _TRACE = 1e-20
 
 Product = Callable[[Tensor, Tensor], Tensor]
@@ -41,20 +43,23 @@ class Maker(NamedTuple):
 
 
 class ChannelFactors:
-    """Multiplies every channel of a model, in place, by its own number, until `fold` multiplies the numbers in for good.
+    """Multiplies every channel of a model, in place, by its own number, until `fold` multiplies the numbers
+    in for good.
 
     Args:
         model: the traced model.
         graph: its channels.
-        numbers: a module whose forward takes nothing and gives the numbers, shape (num_channels,). Its parameters are parameters of the model
-            meanwhile, so whoever trains the model trains them.
-        product: (parameter, numbers of its slots, which broadcast over it) -> their product, for methods with a gradient of their own.
+        numbers: a module whose forward takes nothing and gives the numbers, shape (num_channels,). Its
+            parameters are parameters of the model meanwhile, so whoever trains the model trains them.
+        product: (parameter, numbers of its slots, which broadcast over it) -> their product, for methods with
+            a gradient of their own.
 
     Attributes:
         makers: what is multiplied.
 
     Raises:
-        PlanError: a parameter is shared by several modules, or a batch norm without scale and shift is behind channels.
+        PlanError: a parameter is shared by several modules, or a batch norm without scale and shift is behind
+            channels.
     """
 
     def __init__(
@@ -72,7 +77,9 @@ class ChannelFactors:
             parametrize.register_parametrization(module, name, multiplied)
 
     def fold(self) -> None:
-        """Multiply the numbers into what they stand in front of, and take them off: the model has its own parameters again."""
+        """Multiply the numbers into what they stand in front of, and take them off: the model has its own
+        parameters again.
+        """
         for hook in self._hooks:
             hook.remove()
         for multiplied in self._multiplied:
@@ -85,7 +92,9 @@ class ChannelFactors:
 
 
 class _Once(nn.Module):
-    """Works the numbers out once for all that they multiply while the model runs, and anew whenever they are asked for otherwise."""
+    """Works the numbers out once for all that they multiply while the model runs, and anew whenever they are
+    asked for otherwise.
+    """
 
     def __init__(self, numbers: nn.Module) -> None:
         super().__init__()
@@ -131,7 +140,9 @@ def on_slots(numbers: Tensor, channels: Tensor, like: Tensor, dim: int) -> Tenso
 
 
 def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
-    """Every parameter that makes channels, but for those in front of a batch norm; the errors are those of `ChannelFactors`."""
+    """Every parameter that makes channels, but for those in front of a batch norm; the errors are those of
+    `ChannelFactors`.
+    """
     modules = walk(model)
     undone = {
         name for name, norm in norms_behind(graph).items() if norm and getattr(modules[norm], "affine", False)

@@ -1,4 +1,6 @@
-"""`compact`: an ordinary module that computes what the masked one computes, with the removed channels really gone."""
+"""`compact`: an ordinary module that computes what the masked one computes, with the removed channels really
+gone.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,9 @@ Prefer = Literal["auto", "eager"]
 Norms = Literal["original", "plain"]
 _MOST_ROUNDS = 12
 _MOST_BACK = 6  # operators
-_ENOUGH = 0.5  # of what is to go: where the model's own class can do without as much, a traced graph that is tied to sizes is not used
+# of what is to go: where the model's own class can do without as much, a traced graph that is tied to sizes
+# is not used
+_ENOUGH = 0.5
 
 
 @door(CompactError)
@@ -55,21 +59,24 @@ def compact(
 ) -> nn.Module:
     """Build the compact model. The given model is not changed.
 
-    First choice is the same class with sliced parameters, proven by a rehearsal on meta tensors; where its forward hard-codes sizes that no integer
-    attribute explains, the traced graph is returned as a trainable module with the same parameter names (`prefer="auto"`), or the channels that
-    force it stay (`prefer="eager"`). dtype, device, mode, hooks and `requires_grad` are kept. The result carries its `Origin` as `result.prunus`; a
-    model that is pruned again has one plan of all its steps there.
+    First choice is the same class with sliced parameters, proven by a rehearsal on meta tensors; where its
+    forward hard-codes sizes that no integer attribute explains, the traced graph is returned as a trainable
+    module with the same parameter names (`prefer="auto"`), or the channels that force it stay
+    (`prefer="eager"`). dtype, device, mode, hooks and `requires_grad` are kept. The result carries its
+    `Origin` as `result.prunus`; a model that is pruned again has one plan of all its steps there.
 
     Args:
         model: the model that the plan was made for.
         plan: what to remove.
-        optimizer: an optimiser over the model's parameters; it is moved to the compact model, momentum and other per-slot state sliced along.
+        optimizer: an optimiser over the model's parameters; it is moved to the compact model, momentum and
+            other per-slot state sliced along.
         prefer: "auto" or "eager".
-        norms: "original": norms across channels that go keep their width, which is exact; "plain": they are those of the channels that are left, as
-            torch computes them, which is quicker and not exact.
-        check: compare with the masked model before anything is returned, in eval and in train mode: on random inputs like the example's, images
-            larger than 64 pixels cut down to that where the model takes them. Gradients are compared where the code of the model makes or
-            hears of some; elsewhere equal forwards of one class have equal gradients. `verify` compares everything at full size.
+        norms: "original": norms across channels that go keep their width, which is exact; "plain": they are
+            those of the channels that are left, as torch computes them, which is quicker and not exact.
+        check: compare with the masked model before anything is returned, in eval and in train mode: on random
+            inputs like the example's, images larger than 64 pixels cut down to that where the model takes
+            them. Gradients are compared where the code of the model makes or hears of some; elsewhere equal
+            forwards of one class have equal gradients. `verify` compares everything at full size.
 
     Raises:
         PlanError: the plan was made for another model.
@@ -106,7 +113,9 @@ class _Built:
 
 
 def _origin(model: nn.Module, graph: ChannelGraph, built: _Built) -> Origin:
-    """Where a model comes from that was built just now: the first dense network, if the given one was cut out of that."""
+    """Where a model comes from that was built just now: the first dense network, if the given one was cut out
+    of that.
+    """
     mode = "traced" if isinstance(built.model, TracedModule) else built.mode
     before = vars(model).get("prunus")
     both = joined(before, graph, built.plan, built.surgery) if isinstance(before, Origin) else None
@@ -164,7 +173,9 @@ def _repeats_itself(graph: ChannelGraph) -> bool:
 
 
 def _trained(model: nn.Module, plan: Plan, traced: nn.Module) -> TrainDifference | None:
-    """How a traced graph trains, which does not know of everything, such as gradients of its own; None if that cannot be said."""
+    """How a traced graph trains, which does not know of everything, such as gradients of its own; None if
+    that cannot be said.
+    """
     return (
         compare_training(model, plan, mask(model, plan), traced, random_inputs(model, plan))
         if plan.exact
@@ -190,7 +201,9 @@ def _noted(plan: Plan, graph: ChannelGraph, surgery: Surgery) -> Plan:
 def _said(
     plan: Plan, less: Plan, graph: ChannelGraph, failure: MismatchError | None, prefer: Prefer, apart: str
 ) -> str:
-    """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes and only that was asked for."""
+    """One sentence on what stays because the forward says its number. Raises CompactError where nothing goes
+    and only that was asked for.
+    """
     graph = graph if failure is None or failure.graph is None else failure.graph
     record = (
         graph.records[failure.index] if failure is not None and failure.index < len(graph.records) else None
@@ -251,7 +264,8 @@ def _eager_with_less(
 def _channels_at(
     graph: ChannelGraph, failure: MismatchError | None, removed: NDArray[np.bool_]
 ) -> NDArray[np.bool_]:
-    """All channels of the groups that an operator, or any other at the same line of the same class, sees; if it sees none, those before it do.
+    """All channels of the groups that an operator, or any other at the same line of the same class, sees; if
+    it sees none, those before it do.
 
     A number made of a width may stand where that width is gone, as in (q @ k) / sqrt(width).
     """

@@ -19,7 +19,8 @@ from prunus.surgery.slicing import Surgery
 
 
 def compose(model: nn.Module, first: Plan, second: Plan) -> Plan:
-    """The plan that removes from the model what `first` does and what `second` does from the compact model of `first`.
+    """The plan that removes from the model what `first` does and what `second` does from the compact model of
+    `first`.
 
     Raises PlanError if `first` is for another model, or `second` cannot be of what it leaves.
     """
@@ -43,7 +44,8 @@ def compose(model: nn.Module, first: Plan, second: Plan) -> Plan:
 
 
 def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) -> tuple[Plan, Surgery] | None:
-    """The plan and the surgery that make of the first dense network what a further step makes of a compact one.
+    """The plan and the surgery that make of the first dense network what a further step makes of a compact
+    one.
 
     Args:
         origin: of the compact model.
@@ -52,7 +54,8 @@ def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) ->
         surgery: how.
 
     Returns:
-        None where the step cannot be said of the first network: the compact model has other tensors than were cut out of it, or couples other
+        None where the step cannot be said of the first network: the compact model has other tensors than were
+        cut out of it, or couples other
         channels.
     """
     if origin.dense is None:

@@ -1,6 +1,8 @@
-"""Indices that put channels into another order, or pick some of them: their values are slots, and follow what is left.
+"""Indices that put channels into another order, or pick some of them: their values are slots, and follow what
+is left.
 
-An index that is a buffer keeps its name and gets other values; in a traced graph, one that the forward makes becomes a constant.
+An index that is a buffer keeps its name and gets other values; in a traced graph, one that the forward makes
+becomes a constant.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Carry an optimiser through surgery: same object (so schedules go on), new parameters, per-slot state sliced."""
+"""Carry an optimiser through surgery: same object (so schedules go on), new parameters, per-slot state
+sliced.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +49,9 @@ def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Modul
 
 
 def _refuse_own_lists(optimizer: torch.optim.Optimizer) -> None:
-    """Raises CompactError for optimisers that keep parameters, or state that mixes their slots, where nobody can slice it."""
+    """Raises CompactError for optimisers that keep parameters, or state that mixes their slots, where nobody
+    can slice it.
+    """
     held = {id(p) for group in optimizer.param_groups for p in group["params"]}
     lists = [
         name

@@ -17,8 +17,9 @@ class Origin:
     """Where a compact model comes from; hangs on it as `model.prunus`.
 
     Attributes:
-        plan: what was removed from the first dense network, in one or in several steps, so that a file is restored into what builds that one.
-            Where a step cannot be said of the first network (it was changed by other hands in between), of the one that this step began with.
+        plan: what was removed from the first dense network, in one or in several steps, so that a file is
+            restored into what builds that one. Where a step cannot be said of the first network (it was
+            changed by other hands in between), of the one that this step began with.
         mode: "eager" for the user's own class, "traced" otherwise.
         surgery: what turned the network of the plan into this one.
         verification: of the last step; None for one that was loaded, or not checked.

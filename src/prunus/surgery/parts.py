@@ -1,9 +1,11 @@
-"""Parts of a model that cannot be traced whole: its own modules under another forward, so that one plan and one compact hold for all of it.
+"""Parts of a model that cannot be traced whole: its own modules under another forward, so that one plan and
+one compact hold for all of it.
 
-The forward of a detector reads values (how many boxes are left?), so no trace goes through it. What has channels does not: the backbone, the heads.
-`core` is the model with a forward that runs these in turn, and feature maps carry their channels from one to the next. It is an ordinary module
-with the model's own tensors under their own names: it is traced, pruned, masked, verified, saved and loaded as any other. `whole` gives the model's
-forward back.
+The forward of a detector reads values (how many boxes are left?), so no trace goes through it. What has
+channels does not: the backbone, the heads. `core` is the model with a forward that runs these in turn, and
+feature maps carry their channels from one to the next. It is an ordinary module with the model's own tensors
+under their own names: it is traced, pruned, masked, verified, saved and loaded as any other. `whole` gives
+the model's forward back.
 """
 
 from __future__ import annotations
@@ -25,13 +27,15 @@ Forward = Callable[..., Any]
 def core(model: nn.Module, forward: Forward | None = None) -> nn.Module:
     """The model with another forward, sharing all of its modules and tensors.
 
-    Whatever `forward` does not run stays as it is, and so do the channels of whatever it returns. Where the model does something between its parts
-    that cannot be traced (the pooling of regions), `forward` may do anything instead that treats every channel alike.
+    Whatever `forward` does not run stays as it is, and so do the channels of whatever it returns. Where the
+    model does something between its parts that cannot be traced (the pooling of regions), `forward` may do
+    anything instead that treats every channel alike.
 
     Args:
         model: the model, of whose class a compact core will be again.
-        forward: called as `forward(model, *inputs)`. Detectors built as those of torchvision are (R-CNNs; RetinaNet, FCOS, SSD) need none: all
-            their parts run, on a batch of images of shape (images, 3, height, width), and one region of every feature map stands for all.
+        forward: called as `forward(model, *inputs)`. Detectors built as those of torchvision are (R-CNNs;
+            RetinaNet, FCOS, SSD) need none: all their parts run, on a batch of images of shape (images, 3,
+            height, width), and one region of every feature map stands for all.
 
     Raises TraceError if no forward is given and the model is no such detector.
     """
@@ -43,9 +47,11 @@ def core(model: nn.Module, forward: Forward | None = None) -> nn.Module:
 
 
 def whole(model: nn.Module) -> nn.Module:
-    """The model behind a `core`, dense or compact, with its own forward and the same tensors; where it comes from stays with it.
+    """The model behind a `core`, dense or compact, with its own forward and the same tensors; where it comes
+    from stays with it.
 
-    Raises CompactError if the core was compacted by its trace, which has no other forward; `compact(..., prefer="eager")` keeps the class.
+    Raises CompactError if the core was compacted by its trace, which has no other forward; `compact(...,
+    prefer="eager")` keeps the class.
     """
     if isinstance(model, TracedModule):
         raise CompactError(

@@ -1,6 +1,7 @@
 """Where modules keep sizes: in attributes, and in what containers attributes hold.
 
-A place is named like an attribute: `axes.h` is the entry "h" of the dict `axes`, `axes.0.1` the second item of the first of a list of pairs, and
+A place is named like an attribute: `axes.h` is the entry "h" of the dict `axes`, `axes.0.1` the second item
+of the first of a list of pairs, and
 `pad.planes` the keyword of a `functools.partial`.
 """
 
@@ -36,7 +37,9 @@ def size_at(module: nn.Module, place: str) -> Any:
 
 
 def set_size(module: nn.Module, place: str, value: Any) -> None:
-    """Put another value at a place that is there; the containers around it are made anew, since others may hold them too."""
+    """Put another value at a place that is there; the containers around it are made anew, since others may
+    hold them too.
+    """
     name, *keys = _keys(module, place)
     if name not in vars(module):  # nn.Module's own setattr looks for parameters and submodules first
         setattr(module, name, value)

@@ -1,10 +1,13 @@
-"""Rehearsal: paint the compact module with the colours of the dense one, and see that every operator gives exactly the slots that should be left.
+"""Rehearsal: paint the compact module with the colours of the dense one, and see that every operator gives
+exactly the slots that should be left.
 
-This proves, without computing a single activation, that the module's own forward routes the kept channels as the dense one did. Where the forward
-hard-codes sizes it fails at the very operator that carries the literal.
+This proves, without computing a single activation, that the module's own forward routes the kept channels as
+the dense one did. Where the forward hard-codes sizes it fails at the very operator that carries the literal.
 
-Most operators need no paint for that: one that reads the results of the same operators as before, with the same arguments, and whose arguments name
-no slots (a convolution, a sum; not a slice), computes what is left of the old result. Only the others are painted.
+Most operators need no paint for that: one that reads the results of the same operators as before, with the
+same arguments, and whose arguments name
+no slots (a convolution, a sum; not a slice), computes what is left of the old result. Only the others are
+painted.
 """
 
 from __future__ import annotations
@@ -75,12 +78,15 @@ class MismatchError(Exception):
 
 @dataclass
 class Rehearsal(Painter):  # type: ignore[no-untyped-call]
-    """A painter whose colours are the components of the dense model, compared operator by operator with what should be left of it."""
+    """A painter whose colours are the components of the dense model, compared operator by operator with what
+    should be left of it.
+    """
 
     graph: ChannelGraph = field(kw_only=True)
     removed: NDArray[np.bool_] = field(kw_only=True)
     numbers: dict[int, float] = field(default_factory=dict)
-    # constants whose values differ, as those of an index may, by `id`; what single numbers must be multiplied by, None for all others
+    # constants whose values differ, as those of an index may, by `id`; what single numbers must be multiplied
+    # by, None for all others
     others: dict[int, float | None] = field(default_factory=dict)
     _made: dict[int, Origin] = field(default_factory=dict)
     _sources: dict[int, Source] = field(default_factory=dict)
@@ -152,10 +158,12 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
             )
         return found[1]
 
-    # -- the short way ---------------------------------------------------------------------------------------------------------------------
+    # -- the short way ---------------------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Follow the dense record if this is plainly the same operator on what is left; else paint and compare."""
+        """Follow the dense record if this is plainly the same operator on what is left; else paint and
+        compare.
+        """
         index, kwargs = len(self.records), kwargs or {}
         if index < len(self.graph.records):
             dense = self.graph.records[index]
@@ -176,7 +184,9 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
             self._fixed.discard(id(tensor))
 
     def _reads_what_is_left(self, index: int, dense: Record, args: Any, kwargs: dict[str, Any]) -> bool:
-        """Whether operands come from where they came from, at least one of them from the inputs, and nothing else tells the two calls apart."""
+        """Whether operands come from where they came from, at least one of them from the inputs, and nothing
+        else tells the two calls apart.
+        """
         if not _same_arguments(args, dense.args, _IMPLIED.get(dense.operator, ())) or (
             kwargs and not _same_options(kwargs, dense.kwargs)
         ):
@@ -209,7 +219,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
             shape[layer.axis] = len(self.left(layer.labels))
         return list(mine.shape) == shape and _single(paint)
 
-    # -- the long way ----------------------------------------------------------------------------------------------------------------------
+    # -- the long way ----------------------------------------------------------------------------------------
 
     def on_record(self) -> None:
         """Compare the newest record with its dense counterpart."""
@@ -250,7 +260,9 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         )
 
     def _note_others(self, index: int, mine: Record) -> None:
-        """A constant with other values than before may name slots, or be a factor that is made up for; any other result of it must be a constant."""
+        """A constant with other values than before may name slots, or be a factor that is made up for; any
+        other result of it must be a constant.
+        """
         other = [id(t) in self.others for t in mine.tensors]
         if not any(other) or mine.operator in OPERATORS or None not in mine.values:
             return
@@ -284,7 +296,9 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     def _compare_values(
         self, index: int, output: Tensor, mine: Tensor | None, dense: Tensor | None, wanted: dict[int, Labels]
     ) -> None:
-        """Constants must be what is left of the dense ones: one made of a width is not, but it may be an index or a factor."""
+        """Constants must be what is left of the dense ones: one made of a width is not, but it may be an
+        index or a factor.
+        """
         if mine is None or dense is None:
             return
         for axis, labels in wanted.items():
@@ -343,7 +357,9 @@ def _same_options(mine: dict[str, Any], dense: dict[str, Any]) -> bool:
 
 
 def _numbers(record: Record) -> list[float]:
-    """What an operator computes with: all numbers where it works slot by slot, else those that are not whole, which say no axis, size or slot."""
+    """What an operator computes with: all numbers where it works slot by slot, else those that are not whole,
+    which say no axis, size or slot.
+    """
     kinds = (
         (int, float)
         if is_pointwise(record.func, record.operator) or record.operator in _WITH_NUMBERS
@@ -374,7 +390,9 @@ def _indices(graph: ChannelGraph, surgery: Surgery) -> dict[str, Tensor]:
 
 
 def _as_now(graph: ChannelGraph) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The example inputs, in the type that the model has by now: it may have been made double or half since it was traced."""
+    """The example inputs, in the type that the model has by now: it may have been made double or half since
+    it was traced.
+    """
     traced, now = (
         next((p.dtype for p in model.parameters() if p.is_floating_point()), None)
         for model in (graph.twin.model, graph.model)
@@ -390,7 +408,8 @@ def _as_now(graph: ChannelGraph) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def rehearse(
     graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery
 ) -> tuple[Surgery, MismatchError | None]:
-    """Whether the operated twin computes with exactly the channels that should be left, else where it first does not.
+    """Whether the operated twin computes with exactly the channels that should be left, else where it first
+    does not.
 
     The surgery comes back with what makes up for numbers that depend on a size.
     """

@@ -1,8 +1,10 @@
-"""Numbers that a forward makes of a size, such as attention's 1/sqrt(d): they change when channels go, and the weights in front make up for it.
+"""Numbers that a forward makes of a size, such as attention's 1/sqrt(d): they change when channels go, and
+the weights in front make up for it.
 
-Where the dense forward multiplies by c and the compact one by c', the rows of weights that make what is multiplied are scaled by c / c'. That is
-exact as long as only slots are moved between the two, and nothing else reads those rows. Behind a product of two tensors, as of queries and keys,
-either of them can make up for it.
+Where the dense forward multiplies by c and the compact one by c', the rows of weights that make what is
+multiplied are scaled by c / c'. That is exact as long as only slots are moved between the two, and nothing
+else reads those rows. Behind a product of two tensors, as of queries and keys, either of them can make up for
+it.
 """
 
 from __future__ import annotations
@@ -28,7 +30,9 @@ _SCALINGS = frozenset({"mul", "div", "neg"})  # of one tensor by a number: rows 
 
 @dataclass(frozen=True)
 class Rescale:
-    """Multiply `rows` of the first axis of `parameters` by `factor`; rows are counted before anything is removed."""
+    """Multiply `rows` of the first axis of `parameters` by `factor`; rows are counted before anything is
+    removed.
+    """
 
     parameters: tuple[str, ...]
     rows: tuple[int, ...]
@@ -86,7 +90,9 @@ def _readers(graph: ChannelGraph) -> dict[int, list[int]]:
 def _producers(
     graph: ChannelGraph, readers: Mapping[int, list[int]], index: int, operand: int
 ) -> Iterator[tuple[_Producer, int, Tensor]]:
-    """Operators with weights behind an operand of a record, if only slots are moved in between; with the record and the operand that reads them."""
+    """Operators with weights behind an operand of a record, if only slots are moved in between; with the
+    record and the operand that reads them.
+    """
     reader, read = index, graph.records[index].tensors[operand]
     origin, alone = graph.wiring[index][operand], True
     while origin is not None and origin[0] >= 0:
@@ -172,7 +178,9 @@ def _parameter(graph: ChannelGraph, readers: Mapping[int, list[int]], origin: Or
 def _rows_read_alone(
     graph: ChannelGraph, readers: Mapping[int, list[int]], producer: _Producer, index: int, operand: Tensor
 ) -> tuple[int, ...] | None:
-    """The rows that a record reads as one of its operands; None if another operator, or the other operand, reads one of them too."""
+    """The rows that a record reads as one of its operands; None if another operator, or the other operand,
+    reads one of them too.
+    """
     mine: set[int] = set()
     others: set[int] = set()
     for reader, key, rows in _rows_read(graph, readers, producer, index):
@@ -183,7 +191,9 @@ def _rows_read_alone(
 def _rows_read(
     graph: ChannelGraph, readers: Mapping[int, list[int]], producer: _Producer, index: int
 ) -> Iterator[tuple[int, int, list[int]]]:
-    """Send the numbers of the rows through everything that moves slots, and see who reads which, as which tensor."""
+    """Send the numbers of the rows through everything that moves slots, and see who reads which, as which
+    tensor.
+    """
     out = graph.records[producer.record].outputs[0]
     shape = [n if axis == producer.axis else 1 for axis, n in enumerate(out.shape)]
     found: dict[int, Tensor] = {

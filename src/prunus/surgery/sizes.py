@@ -19,7 +19,9 @@ from prunus.surgery.slicing import Rebind, Surgery
 def fit_attributes(
     graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, most: int
 ) -> tuple[Surgery, MismatchError | None]:
-    """Rebind integer attributes until the rehearsal succeeds, in `most` attempts; the best surgery found, and what still fails."""
+    """Rebind integer attributes until the rehearsal succeeds, in `most` attempts; the best surgery found, and
+    what still fails.
+    """
     surgery, failure = _fitted(graph, removed, surgery, most)
     if failure is not None:
         failure.graph = graph
@@ -48,10 +50,11 @@ def _fitted(
 def _candidates(
     graph: ChannelGraph, removed: NDArray[np.bool_], surgery: Surgery, index: int
 ) -> Iterator[Surgery]:
-    """Surgeries in which attributes of the failing operator's module, or of one around it, follow the sizes that changed there.
+    """Surgeries in which attributes of the failing operator's module, or of one around it, follow the sizes
+    that changed there.
 
-    All fitting attributes of one module are tried together first, then each one alone. Several attributes of the same value stand for the lengths
-    of that value in order, or all for the first.
+    All fitting attributes of one module are tried together first, then each one alone. Several attributes of
+    the same value stand for the lengths of that value in order, or all for the first.
     """
     record = graph.records[index]
     changes = _changes(graph, removed, index)
@@ -70,7 +73,9 @@ def _candidates(
 def _of_children(
     graph: ChannelGraph, surgery: Surgery, path: str, changes: Sequence[tuple[int, int]]
 ) -> Iterator[Surgery]:
-    """Surgeries in which a size that a child says, and its parent asks it for, follows: `self.update.hidden_size` in a parent's forward."""
+    """Surgeries in which a size that a child says, and its parent asks it for, follows:
+    `self.update.hidden_size` in a parent's forward.
+    """
     rebinds = {(r.module, r.name): r for r in surgery.rebinds}
     prefix = f"{path}." if path else ""
     for name in graph.twin.modules[path]._modules:
@@ -134,8 +139,10 @@ def _enclosing(path: str) -> list[str]:
 def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], index: int) -> list[tuple[int, int]]:
     """(before, after) of every painted axis length around an operator, outputs first.
 
-    A reshape that copies is two records, clone and view, and fails before the first: the one after it, on the same line, counts too. So do those that
-    read a constant that was made here, such as zeros for the planes that a shortcut lacks: these are "planes minus what is there".
+    A reshape that copies is two records, clone and view, and fails before the first: the one after it, on the
+    same line, counts too. So do those that
+    read a constant that was made here, such as zeros for the planes that a shortcut lacks: these are "planes
+    minus what is there".
     """
     record = graph.records[index]
     pairs: list[tuple[int, int]] = []
@@ -197,7 +204,9 @@ def _stands_for(value: Any, changes: Sequence[tuple[int, int]]) -> bool:
 
 
 def _rebound(value: Any, changes: Sequence[tuple[int, int]]) -> Any:
-    """What an attribute becomes if it stands for one of the lengths that changed, or a whole multiple or part of one."""
+    """What an attribute becomes if it stands for one of the lengths that changed, or a whole multiple or part
+    of one.
+    """
     if isinstance(value, (list, tuple)):
         # a list of sizes belongs to one split: its entries are the first lengths that changed, in order
         pool = list(changes)

@@ -1,4 +1,6 @@
-"""Surgery on a module: slice its parameters, set the attributes that say their sizes. Data first, then applied to a copy."""
+"""Surgery on a module: slice its parameters, set the attributes that say their sizes. Data first, then
+applied to a copy.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,9 @@ from prunus.surgery.rescaling import Rescale
 
 @dataclass(frozen=True)
 class Rebind:
-    """Set attribute `name` of module `module`, or a place in one (see `places`), to `value`: an int, or a tuple or list of ints."""
+    """Set attribute `name` of module `module`, or a place in one (see `places`), to `value`: an int, or a
+    tuple or list of ints.
+    """
 
     module: str
     name: str
@@ -82,7 +86,9 @@ def rebind_attributes(modules: Modules, rebinds: Sequence[Rebind]) -> None:
 
 
 def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Slices) -> list[Rebind]:
-    """Attributes of torch's own layers (and their subclasses) that say the sizes of their parameters or inputs."""
+    """Attributes of torch's own layers (and their subclasses) that say the sizes of their parameters or
+    inputs.
+    """
     modules = graph.twin.modules
     found: dict[tuple[str, str], Any] = {}
     for name, module in modules.items():

@@ -37,21 +37,26 @@ def npz_task(
     """The samples of a `.npz` file, with the loss and the metric that go with their targets.
 
     * Whole numbers, one a sample, are classes: cross-entropy and top-1 accuracy.
-    * Whole numbers in the shape of the inputs without their planes are maps of classes: cross-entropy and mean IoU by pixel.
-    * Numbers with a point are to be predicted: squared error in units of the targets' variance, and R² [percent].
+    * Whole numbers in the shape of the inputs without their planes are maps of classes: cross-entropy and
+      mean IoU by pixel.
+    * Numbers with a point are to be predicted: squared error in units of the targets' variance, and R²
+      [percent].
 
-    Inputs are taken as they are, (samples, planes, …), as float32. Bytes in three or four axes are pictures, grey or with their planes first or last,
-    and are normalised.
+    Inputs are taken as they are, (samples, planes, …), as float32. Bytes in three or four axes are pictures,
+    grey or with their planes first or last, and are normalised.
 
     Args:
         path: see `prunus.data.npz.read_npz` for the arrays in it.
-        validation: share of the training samples that is held out to choose by where the file has none of its own; 0 leaves that out.
+        validation: share of the training samples that is held out to choose by where the file has none of its
+            own; 0 leaves that out.
         seed: which.
         ignore: the label of maps that counts for nothing.
-        normalise: (mean, std) of the planes of pictures, in units of 0..1; None = those of the training samples.
+        normalise: (mean, std) of the planes of pictures, in units of 0..1; None = those of the training
+            samples.
 
     Raises:
-        DataError: what `read_npz` raises, targets of no such kind, negative classes, or too few samples to hold some out.
+        DataError: what `read_npz` raises, targets of no such kind, negative classes, or too few samples to
+            hold some out.
     """
     found, name = read_npz(path), shown(as_path(path))
     inputs = {part: _inputs(arrays) for part, arrays in found.items()}
@@ -131,7 +136,9 @@ def _targets(
 
 
 def _known(maps: dict[Part, Tensor], ignore: int) -> dict[Part, Tensor]:
-    """Maps in which `IGNORED` stands for what nobody knows; of 0 and 255 alone they are binary, as pictures store them."""
+    """Maps in which `IGNORED` stands for what nobody knows; of 0 and 255 alone they are binary, as pictures
+    store them.
+    """
     if ignore == IGNORED and {int(value) for value in torch.unique(maps["train"])} == {0, 255}:
         return {part: (one == 255).long() for part, one in maps.items()}
     return {part: torch.where(one == ignore, IGNORED, one) for part, one in maps.items()}

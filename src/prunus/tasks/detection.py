@@ -1,4 +1,6 @@
-"""Detection: mean average precision of boxes, by COCO's definition (Lin et al. 2014, arXiv 1405.0312), with pycocotools."""
+"""Detection: mean average precision of boxes, by COCO's definition (Lin et al. 2014, arXiv 1405.0312), with
+pycocotools.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +21,8 @@ Boxes = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class MeanAveragePrecision:
-    """mAP over IoU thresholds from 0.5 to 0.95 [percent], as torchvision's detectors return boxes: a list with one dictionary per picture.
+    """mAP over IoU thresholds from 0.5 to 0.95 [percent], as torchvision's detectors return boxes: a list
+    with one dictionary per picture.
 
     Attributes:
         threshold: 0.5 alone, say, in place of all ten.

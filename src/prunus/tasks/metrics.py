@@ -1,7 +1,8 @@
 """Metrics: what one sample contributes, and how all contributions become points.
 
-A metric is asked for the entries of a batch, one per sample, and keeps them all, so that the samples of two networks can be compared in pairs and
-what is said about a loss has a confidence (see `prunus.planning.tolerance`).
+A metric is asked for the entries of a batch, one per sample, and keeps them all, so that the samples of two
+networks can be compared in pairs and what is said about a loss has a confidence (see
+`prunus.planning.tolerance`).
 """
 
 from __future__ import annotations
@@ -33,12 +34,16 @@ class Metric(Protocol):
         """What each sample of a batch contributes, in the order of the batch."""
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
-        """All samples together: the points of each, shape (samples,), where their mean is the metric; else `Rows`. Higher is better."""
+        """All samples together: the points of each, shape (samples,), where their mean is the metric; else
+        `Rows`. Higher is better.
+        """
 
 
 @dataclass(frozen=True)
 class Accuracy:
-    """100 for every sample whose class has the largest of the logits (batch, classes), 0 for the others; targets are class indices (batch,)."""
+    """100 for every sample whose class has the largest of the logits (batch, classes), 0 for the others;
+    targets are class indices (batch,).
+    """
 
     name: str = "top-1 accuracy"
 
@@ -99,7 +104,9 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
 
 
 def as_metric(metric: Any) -> Metric:
-    """A metric from what a user gave: one of these classes, an object like them, or a function (outputs, targets) -> (batch,)."""
+    """A metric from what a user gave: one of these classes, an object like them, or a function (outputs,
+    targets) -> (batch,).
+    """
     if isinstance(metric, Metric):
         return metric
     if callable(metric):

@@ -22,15 +22,16 @@ MAKES = "makes the task"
 
 @checked()
 def named_task(name: str, given: Mapping[str, Any] | None = None) -> Task:
-    """The task that a function of the user's makes, `package.module:function`, found on the Python path or in the current directory.
+    """The task that a function of the user's makes, `package.module:function`, found on the Python path or in
+    the current directory.
 
     Args:
         name: of the function.
         given: values by name; the function gets those that it has parameters for.
 
     Raises:
-        DataError: the module cannot be imported, has no such function, or the function fails or returns something else than a `Task`; or whatever
-            its task cannot be.
+        DataError: the module cannot be imported, has no such function, or the function fails or returns
+            something else than a `Task`; or whatever its task cannot be.
     """
     options = {
         key: value

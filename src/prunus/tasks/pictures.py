@@ -51,7 +51,9 @@ class Pictures:
 
 @dataclass(frozen=True, eq=False)
 class PictureTask(Task):
-    """Segmentation of whole pictures: validation and test pictures are predicted in tiles of the windows' size, which overlap by an eighth."""
+    """Segmentation of whole pictures: validation and test pictures are predicted in tiles of the windows'
+    size, which overlap by an eighth.
+    """
 
     side: int = 256
 

@@ -1,4 +1,6 @@
-"""Regression: numbers to be predicted, each in units of its own spread, so that loss and metric are alike for volts and for years."""
+"""Regression: numbers to be predicted, each in units of its own spread, so that loss and metric are alike for
+volts and for years.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +19,8 @@ LEAST = 1e-12  # variance of a target that never changes
 
 @dataclass(frozen=True, eq=False)
 class Regression:
-    """R², the share of the targets' variance that is predicted [percent], the mean over all of a sample's targets; and the loss that goes with it.
+    """R², the share of the targets' variance that is predicted [percent], the mean over all of a sample's
+    targets; and the loss that goes with it.
 
     Attributes:
         variance: of every target over the training samples, of the shape of one sample's targets.
@@ -28,7 +31,9 @@ class Regression:
     name: str = "R²"
 
     def loss(self, outputs: Any, targets: Tensor) -> Tensor:
-        """Squared error of every sample in units of the variance, shape (batch,); raises ConfigError where outputs and targets do not match."""
+        """Squared error of every sample in units of the variance, shape (batch,); raises ConfigError where
+        outputs and targets do not match.
+        """
         found = (
             outputs.reshape(targets.shape) if isinstance(outputs, Tensor) and _fit(outputs, targets) else None
         )

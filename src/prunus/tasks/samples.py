@@ -20,7 +20,8 @@ class Samples:
     """Inputs and targets, whole in memory, read as batches.
 
     Attributes:
-        inputs: (samples, …), float32 as the model takes them, or bytes (samples, planes, …) that `scale` makes such.
+        inputs: (samples, …), float32 as the model takes them, or bytes (samples, planes, …) that `scale`
+            makes such.
         targets: (samples, …).
         scale: (mean, std) of every plane, in units of 0..1, for bytes.
         batch_size: samples per batch, at most.
@@ -69,5 +70,7 @@ class Samples:
 
 
 def scale_of(inputs: Tensor) -> Normalise | None:
-    """Mean and deviation of the planes of bytes (samples, planes, H, W); None for numbers, which are taken as they are."""
+    """Mean and deviation of the planes of bytes (samples, planes, H, W); None for numbers, which are taken as
+    they are.
+    """
     return statistics(inputs) if inputs.dtype == torch.uint8 else None

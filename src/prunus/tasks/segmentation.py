@@ -18,10 +18,12 @@ from prunus.segmentation.metrics import Confusion, classes_of
 
 @dataclass(frozen=True)
 class MeanIoU:
-    """Mean intersection over union of the classes that are there or found [percent]; of the foreground alone, where masks are binary.
+    """Mean intersection over union of the classes that are there or found [percent]; of the foreground alone,
+    where masks are binary.
 
-    Outputs are logits (batch, classes, H, W), one map being the foreground of a binary mask, or a dictionary with them under "out", as torchvision's
-    networks return; targets are class indices (batch, H, W). Signals and volumes go as well, with one axis of places or three.
+    Outputs are logits (batch, classes, H, W), one map being the foreground of a binary mask, or a dictionary
+    with them under "out", as torchvision's networks return; targets are class indices (batch, H, W). Signals
+    and volumes go as well, with one axis of places or three.
 
     Attributes:
         ignore: the label of pixels that count for nothing.
@@ -32,7 +34,9 @@ class MeanIoU:
     name: str = "mean IoU"
 
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
-        """Counts of pixels by true and found class of every picture; raises ConfigError where the outputs are no maps of the masks' size."""
+        """Counts of pixels by true and found class of every picture; raises ConfigError where the outputs are
+        no maps of the masks' size.
+        """
         logits = outputs["out"] if isinstance(outputs, dict) and "out" in outputs else outputs
         if not isinstance(logits, Tensor) or logits.dim() < 3 or logits.shape[2:] != targets.shape[1:]:
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__

@@ -1,4 +1,6 @@
-"""What a network is for: samples, a loss and a metric. All that needs data asks a task for it, and never knows what kind of samples these are."""
+"""What a network is for: samples, a loss and a metric. All that needs data asks a task for it, and never
+knows what kind of samples these are.
+"""
 
 from __future__ import annotations
 
@@ -52,22 +54,28 @@ class Task:
     """Samples, a loss and a metric.
 
     Attributes:
-        train: samples (`prunus.data.Split`, or `Samples` of any kind) or batches of (inputs, targets) to train on; inputs in a tuple or list are the
-            model's arguments.
+        train: samples (`prunus.data.Split`, or `Samples` of any kind) or batches of (inputs, targets) to
+            train on; inputs in a tuple or list are the model's arguments.
         validation: the same, to choose by; None if nothing is chosen.
         test: the same, to report on; no choice ever sees it.
-        loss: (outputs, targets) -> the losses of the samples, shape (batch,), or their mean; None is cross-entropy of classes. "model" is for
-            networks that are called with inputs and targets in training and return their losses, one tensor or a dictionary of them, as
-            torchvision's detectors do.
-        metric: see `prunus.tasks.metrics`; a function (outputs, targets) -> points of every sample will do. None is top-1 accuracy.
-        normalise: (mean, std) of every plane, in units of 0..1; samples need it, batches are taken as they are.
+        loss: (outputs, targets) -> the losses of the samples, shape (batch,), or their mean; None is
+            cross-entropy of classes. "model" is for networks that are called with inputs and targets in
+            training and return their losses, one tensor or a dictionary of them, as torchvision's detectors
+            do.
+        metric: see `prunus.tasks.metrics`; a function (outputs, targets) -> points of every sample will do.
+            None is top-1 accuracy.
+        normalise: (mean, std) of every plane, in units of 0..1; samples need it, batches are taken as they
+            are.
         example: one input, for which MACs are counted; None = the first of the training samples.
-        core_forward: of `prunus.core` for networks with the loss "model" that cannot be traced whole and are no detectors of torchvision's kind.
-        core_inputs: (inputs of a batch) -> what the `prunus.core` of a model is called with, where that is what is pruned: a batch of images, say,
-            for detectors that take a list of them. None = images of one size, stacked.
+        core_forward: of `prunus.core` for networks with the loss "model" that cannot be traced whole and are
+            no detectors of torchvision's kind.
+        core_inputs: (inputs of a batch) -> what the `prunus.core` of a model is called with, where that is
+            what is pruned: a batch of images, say, for detectors that take a list of them. None = images of
+            one size, stacked.
         classes: their names.
         name: of the data.
-        batch_size: samples that are read at once where nothing is trained; None = up to 200, fewer of large ones. Batches have their own.
+        batch_size: samples that are read at once where nothing is trained; None = up to 200, fewer of large
+            ones. Batches have their own.
 
     Raises:
         ConfigError: no such loss or metric, or batches that cannot be read again.
@@ -124,7 +132,9 @@ class Task:
         return in_words(self)
 
     def core(self, model: nn.Module) -> nn.Module:
-        """What is traced and pruned of a model: the `prunus.core` of detectors, whose own forward reads values, and others as they are."""
+        """What is traced and pruned of a model: the `prunus.core` of detectors, whose own forward reads
+        values, and others as they are.
+        """
         if self.loss != "model" or is_core(model):
             return model
         try:
@@ -135,7 +145,9 @@ class Task:
     def batches(
         self, part: Part, batch_size: int | None = None, model: nn.Module | None = None
     ) -> Iterator[Batch]:
-        """(inputs, targets) of a part, in order, where the model lies; `batch_size` is of samples, batches have their own."""
+        """(inputs, targets) of a part, in order, where the model lies; `batch_size` is of samples, batches
+        have their own.
+        """
         found = self._part(part)
         batch_size = batch_size or self.batch_size or _at_once(found)
         device, dtype = placement(model) if model is not None else (torch.device("cpu"), torch.float32)
@@ -151,7 +163,9 @@ class Task:
             yield tree_map_only(Tensor, lambda tensor: tensor.to(device), tuple(batch))
 
     def calibration(self, samples: int | None = None, seed: int = 0) -> Calibration | Inputs:
-        """Inputs of the model that can be read again and again, with `pairs()` of them and their targets: drawn samples, or the first batches."""
+        """Inputs of the model that can be read again and again, with `pairs()` of them and their targets:
+        drawn samples, or the first batches.
+        """
         if isinstance(self.train, Split):
             return Calibration(self.train, self.normalisation, samples, seed=seed)
         if isinstance(self.train, Samples):
@@ -184,7 +198,9 @@ class Task:
         return self.loss or _cross_entropy(0.0)
 
     def samples(self, part: Part) -> Split:
-        """The samples of a part as they lie in memory; raises ConfigError for batches, which have no such form, DataError where there are none."""
+        """The samples of a part as they lie in memory; raises ConfigError for batches, which have no such
+        form, DataError where there are none.
+        """
         found = self._part(part)
         if not isinstance(found, Split):
             raise ConfigError(
@@ -217,7 +233,9 @@ class Task:
         return 0 if found is None else found.count if isinstance(found, Samples) else len(found)
 
     def few(self, part: Part, count: int) -> Task:
-        """The same task with some samples of a part, evenly drawn from all (of batches: the first), to test on."""
+        """The same task with some samples of a part, evenly drawn from all (of batches: the first), to test
+        on.
+        """
         found = getattr(self, part)
         if isinstance(found, (Split, Samples)):
             every = self.count(part)
@@ -329,7 +347,9 @@ class Task:
         return self.value(model, "validation")
 
     def recalibrate(self, model: nn.Module) -> bool:
-        """New batch-norm statistics from training samples, and back where they are worse on validation samples; whether they stayed."""
+        """New batch-norm statistics from training samples, and back where they are worse on validation
+        samples; whether they stayed.
+        """
         if self._plain and isinstance(self.train, Split):
             return recalibrate_if_better(model, self.train, self.normalisation, self.held_out())
         return recalibrate_on(
@@ -351,7 +371,9 @@ class Task:
 
 @dataclass(frozen=True, eq=False)
 class Inputs:
-    """What a model is called with, from the first training batches: kept, so that they are the same every time even where batches are drawn."""
+    """What a model is called with, from the first training batches: kept, so that they are the same every
+    time even where batches are drawn.
+    """
 
     task: Task
     samples: int

@@ -1,4 +1,6 @@
-"""What a task holds, in one line: said before work begins, so that nobody waits for a network that was trained on something else."""
+"""What a task holds, in one line: said before work begins, so that nobody waits for a network that was
+trained on something else.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ MOST_NAMES = 4
 
 
 def in_words(task: Task) -> str:
-    """Such as: digits: 10 classes (0, 1, 2, 3 …), 1,294 samples to train on, 144 to choose by, 355 to report on, one of 1×8×8; top-1 accuracy."""
+    """Such as: digits: 10 classes (0, 1, 2, 3 …), 1,294 samples to train on, 144 to choose by, 355 to report
+    on, one of 1×8×8; top-1 accuracy.
+    """
     counts = [f"{task.count(part):,} {purpose}" for part, purpose in _parts(task)]
     counts[0] = counts[0].replace(" ", f" {task.kind('train')} ", 1)
     shape = _shape(task)
@@ -35,7 +39,9 @@ def record_of(task: Task) -> dict[str, Any]:
 
 
 def normalisation_of(task: Task) -> Normalise | None:
-    """(mean, std) of the planes: the task's, or that of pictures, which know their own; None where inputs are taken as they are."""
+    """(mean, std) of the planes: the task's, or that of pictures, which know their own; None where inputs are
+    taken as they are.
+    """
     found: Normalise | None = task.normalise or getattr(task.test, "normalise", None)
     return found
 

@@ -37,7 +37,8 @@ __all__ = [
     "train",
 ]
 
-# The settings are read where torch is not needed, such as in `prunus --help`, so the rest is looked up when first used.
+# The settings are read where torch is not needed, such as in `prunus --help`, so the rest is looked up when
+# first used.
 __getattr__ = names_of(
     __name__,
     {

@@ -11,7 +11,8 @@ from torch import Tensor
 
 
 class Best:
-    """The weights after the epoch with the highest validation score so far; of equal scores the first one counts.
+    """The weights after the epoch with the highest validation score so far; of equal scores the first one
+    counts.
 
     Attributes:
         epoch: counted from 1; 0 before there is one.
@@ -24,7 +25,9 @@ class Best:
         self._score, self.epoch = -math.inf, 0
 
     def consider(self, epoch: int, score: float, pruning: Mapping[str, Any] | None) -> None:
-        """Remember the model as it is now if the score is higher, and the state of the pruning that goes with it."""
+        """Remember the model as it is now if the score is higher, and the state of the pruning that goes with
+        it.
+        """
         if score > self._score:
             self._score, self.epoch, self._pruning = score, epoch, pruning
             self._held = {name: tensor.detach().clone() for name, tensor in self._followed.items()}

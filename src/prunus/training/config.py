@@ -26,7 +26,8 @@ ONE_CYCLE_RISE, ONE_CYCLE_START, ONE_CYCLE_END = (
 
 @dataclass(frozen=True)
 class TrainConfig:
-    """How to train. The defaults are those of CIFAR's ResNets; the one place of every setting's name, default and check.
+    """How to train. The defaults are those of CIFAR's ResNets; the one place of every setting's name, default
+    and check.
 
     Attributes:
         epochs: passes over the training samples.
@@ -34,26 +35,33 @@ class TrainConfig:
         same_steps: an epoch on fewer samples has as many steps as one on all of them, on smaller batches.
         lr: peak learning rate.
         momentum: of SGD, in Nesterov's form; Adam has its own.
-        weight_decay: L2 penalty on every parameter (for "adam": added to the gradient, too; for "adamw" decoupled).
+        weight_decay: L2 penalty on every parameter (for "adam": added to the gradient, too; for "adamw"
+            decoupled).
         optimizer: "sgd", "adam" or "adamw".
-        schedule: "constant"; "step", ten times less at every milestone; "cosine", down to nearly zero at the last step;
-            "onecycle", up from 1/25 of the rate over the first 30 % and down to nearly zero, along cosines.
+        schedule: "constant"; "step", ten times less at every milestone; "cosine", down to nearly zero at the
+            last step; "onecycle", up from 1/25 of the rate over the first 30 % and down to nearly zero, along
+            cosines.
         milestones: for "step": the points, as shares of the whole training, each in (0, 1).
         warmup_steps: steps over which the rate rises linearly to what the schedule says.
         precision: "float32", or "bfloat16" for autocast (the weights stay as they are).
         channels_last: keep weights and images in the channels-last memory format; the weights stay in it.
-        augment: "none"; "crop", random shifts by up to an eighth of the side; "crop-flip", mirror images as well
-            (for photographs, not for digits); "crop-flip-cutout", and a random square of half the side set to the mean.
-        shift: pixels by which "crop" and its kin shift an image at most; 0 = an eighth of the shorter side (for a network of a few filters too much).
-        first_size: share of the side that images have in the first epoch, in (0, 1]; below 1 they grow from epoch to
-            epoch (coarse images first, as in progressive resizing: Howard, DAWNBench 2018; Tan and Le, ICML 2021).
-        full_size_from: the point, as a share of the whole training, in (0, 1], from which images have their full size.
+        augment: "none"; "crop", random shifts by up to an eighth of the side; "crop-flip", mirror images as
+            well (for photographs, not for digits); "crop-flip-cutout", and a random square of half the side
+            set to the mean.
+        shift: pixels by which "crop" and its kin shift an image at most; 0 = an eighth of the shorter side
+            (for a network of a few filters too much).
+        first_size: share of the side that images have in the first epoch, in (0, 1]; below 1 they grow from
+            epoch to epoch (coarse images first, as in progressive resizing: Howard, DAWNBench 2018; Tan and
+            Le, ICML 2021).
+        full_size_from: the point, as a share of the whole training, in (0, 1], from which images have their
+            full size.
         label_smoothing: share of the target spread over all classes, in [0, 1).
         clip: largest norm of the gradient of all parameters together; 0 = as it is.
-        ema: decay per step of an exponential moving average of the weights, which is what is validated and what the
-            model holds at the end; 0 = none. Early steps average over fewer: the decay is at most (1 + t) / (10 + t).
-        keep: which weights the model has at the end: those of the "last" epoch, or of the "best" by its validation samples
-            (of equal ones the first; with pruning, what is pruned is as it was then).
+        ema: decay per step of an exponential moving average of the weights, which is what is validated and
+            what the model holds at the end; 0 = none. Early steps average over fewer: the decay is at most (1
+            + t) / (10 + t).
+        keep: which weights the model has at the end: those of the "last" epoch, or of the "best" by its
+            validation samples (of equal ones the first; with pruning, what is pruned is as it was then).
         compile: run the model through `torch.compile`.
         seed: of the order of samples, the augmentation and the model's own randomness (dropout).
 
@@ -122,7 +130,9 @@ def rate_factor(config: TrainConfig, step: float, steps: int) -> float:
 
 
 def size_factor(config: TrainConfig, epoch: int) -> float:
-    """Share of their side that images have in an epoch, counted from 0: from `first_size` up to 1, in eighths."""
+    """Share of their side that images have in an epoch, counted from 0: from `first_size` up to 1, in
+    eighths.
+    """
     progress = epoch / (config.full_size_from * config.epochs)
     if config.first_size == 1 or progress >= 1:
         return 1.0

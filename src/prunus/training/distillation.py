@@ -18,7 +18,8 @@ TEMPERATURE, SHARE = (
 
 
 class Taught(nn.Module):
-    """A network beside its teacher, so that a loss sees what both say about the same augmented images; train it with `taught`.
+    """A network beside its teacher, so that a loss sees what both say about the same augmented images; train
+    it with `taught`.
 
     Args:
         network: is trained, in place.
@@ -39,7 +40,9 @@ class Taught(nn.Module):
 
 @checked()
 def taught(outputs: Tensor, labels: Tensor) -> Tensor:
-    """SHARE * T^2 * KL(teacher || network), both softened by T = TEMPERATURE, + (1 - SHARE) * cross-entropy; of every sample, shape (batch,)."""
+    """SHARE * T^2 * KL(teacher || network), both softened by T = TEMPERATURE, + (1 - SHARE) * cross-entropy;
+    of every sample, shape (batch,).
+    """
     shaped("batch, 2, classes", outputs=outputs)
     one_each("labels", labels, "outputs", len(outputs))
     own, other = outputs.float().unbind(1)

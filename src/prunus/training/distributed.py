@@ -1,7 +1,8 @@
 """Several processes that train one model: who computes what, and how it comes together again.
 
-Every process draws the same order and the same augmentation; each computes its share of every batch. Gradients are averaged by torch's
-DistributedDataParallel, weighted so that the step is that of the whole batch, whether or not it can be divided evenly.
+Every process draws the same order and the same augmentation; each computes its share of every batch.
+Gradients are averaged by torch's DistributedDataParallel, weighted so that the step is that of the whole
+batch, whether or not it can be divided evenly.
 """
 
 from __future__ import annotations
@@ -98,7 +99,9 @@ class Ranks:
         return DistributedDataParallel(model, device_ids=[device.index] if device.type == "cuda" else None)
 
     def seed_step(self, seed: int, step: int, device: torch.device) -> None:
-        """Make the model's own randomness (dropout) a function of process and step, so that it can be resumed; alone it is one long stream."""
+        """Make the model's own randomness (dropout) a function of process and step, so that it can be
+        resumed; alone it is one long stream.
+        """
         if not self.alone:
             seed_device(hash((seed, self.rank, step)) % 2**63, device)
 
@@ -128,7 +131,9 @@ def seed_device(seed: int, device: torch.device) -> None:
 
 @contextmanager
 def process_group() -> Iterator[Ranks]:
-    """Join the group that `torchrun` has set up, if it has: gloo for what is on the CPU, NCCL for what is on a GPU."""
+    """Join the group that `torchrun` has set up, if it has: gloo for what is on the CPU, NCCL for what is on
+    a GPU.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield Ranks()
         return
@@ -138,7 +143,8 @@ def process_group() -> Iterator[Ranks]:
 
 @contextmanager
 def joined(backend: str, **where: Any) -> Iterator[Ranks]:
-    """Join a group, and leave it so that none of its threads outlives it: a process that ends beside them may abort.
+    """Join a group, and leave it so that none of its threads outlives it: a process that ends beside them may
+    abort.
 
     Args:
         backend, where: arguments of `torch.distributed.init_process_group`.
@@ -148,7 +154,9 @@ def joined(backend: str, **where: Any) -> Iterator[Ranks]:
     dist.init_process_group(backend, **where)
     try:
         yield Ranks.current()
-        dist.barrier()  # torchrun stops all processes when one ends badly: none leaves before the first one has written everything
+        # torchrun stops all processes when one ends badly: none leaves before the first one has written
+        # everything
+        dist.barrier()
     finally:
         gc.collect()  # a wrapped model that is still there keeps the group
         dist.destroy_process_group()

@@ -10,7 +10,9 @@ from torch import Tensor, nn
 
 
 class Average:
-    """Follows the parameters and floating-point buffers of a model: a <- d a + (1 - d) w with d = min(decay, (1 + t) / (10 + t)) at step t."""
+    """Follows the parameters and floating-point buffers of a model: a <- d a + (1 - d) w with d = min(decay,
+    (1 + t) / (10 + t)) at step t.
+    """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
         self._followed = {

@@ -33,7 +33,8 @@ class Evaluation:
 
 @door(ConfigError)
 def evaluate(model: nn.Module, split: Split, normalise: Normalise, batch_size: int = 500) -> Evaluation:
-    """Measure a model in evaluation mode, on its own device and in its own precision; the model stays as it was.
+    """Measure a model in evaluation mode, on its own device and in its own precision; the model stays as it
+    was.
 
     Args:
         model: images (batch, C, H, W) to logits (batch, classes).
@@ -55,7 +56,9 @@ def evaluate(model: nn.Module, split: Split, normalise: Normalise, batch_size: i
 def sample_by_sample(
     model: nn.Module, split: Split, normalise: Normalise, batch_size: int = 500
 ) -> tuple[Tensor, Tensor]:
-    """Which samples are told right, (samples,) bool, and their cross-entropy, (samples,) float32; arguments and errors are those of `evaluate`."""
+    """Which samples are told right, (samples,) bool, and their cross-entropy, (samples,) float32; arguments
+    and errors are those of `evaluate`.
+    """
     device, dtype = placement(model)
     split = split.to(device)
     highest = highest_label(split)

@@ -1,4 +1,6 @@
-"""The gradients that several processes exchange: of all that learns, and no longer of what was pruned for good."""
+"""The gradients that several processes exchange: of all that learns, and no longer of what was pruned for
+good.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +37,9 @@ class Exchange:
         self.forward = cast(nn.Module, torch.compile(wrapped)) if compiled else wrapped
 
     def leave_out(self, kept: dict[str, Tensor]) -> None:
-        """From here on, parameters that lost numbers for good learn with those that are left: booleans of the parameter's shape, by name."""
+        """From here on, parameters that lost numbers for good learn with those that are left: booleans of the
+        parameter's shape, by name.
+        """
         self._kept = kept
         self._hook.restrict(kept)
         named = dict(self._model.named_parameters())
@@ -46,7 +50,9 @@ class Exchange:
         ]
 
     def clear(self) -> None:
-        """Set the gradients of what is gone to zero; several processes have done that when they exchanged them."""
+        """Set the gradients of what is gone to zero; several processes have done that when they exchanged
+        them.
+        """
         if self._ranks.alone and self._masked:
             pairs = [(parameter.grad, mask) for parameter, mask in self._masked if parameter.grad is not None]
             torch._foreach_mul_([gradient for gradient, _ in pairs], [mask for _, mask in pairs])
@@ -64,13 +70,16 @@ class Exchange:
 
 
 class SurvivingGradients:
-    """Exchanges the gradients of channels that are left, and no others: a communication hook for DistributedDataParallel.
+    """Exchanges the gradients of channels that are left, and no others: a communication hook for
+    DistributedDataParallel.
 
-    Once filters are pruned for good, but still there (masked), their gradients are of no use to anybody. The slots of removed channels, in every
-    axis of every parameter, get gradient 0. `prunus.training.train` does this by itself; the hook is for training loops of one's own.
+    Once filters are pruned for good, but still there (masked), their gradients are of no use to anybody. The
+    slots of removed channels, in every axis of every parameter, get gradient 0. `prunus.training.train` does
+    this by itself; the hook is for training loops of one's own.
 
     Args:
-        kept: for parameters that lose slots, by name: which of their numbers stay, booleans of the parameter's shape.
+        kept: for parameters that lose slots, by name: which of their numbers stay, booleans of the
+            parameter's shape.
 
     Attributes:
         sent: bytes of gradients that this process gave away so far.

@@ -62,7 +62,8 @@ def batches(
 
 @dataclass(frozen=True, eq=False)
 class Shuffled:
-    """What `batches` makes of a split, in a new order at every pass, for loops of one's own: like a `DataLoader`, without its cost per sample.
+    """What `batches` makes of a split, in a new order at every pass, for loops of one's own: like a
+    `DataLoader`, without its cost per sample.
 
     Attributes:
         split, normalise, batch_size, augment, dtype: see `batches`.
@@ -118,9 +119,11 @@ class Feed:
     def __call__(
         self, part: Tensor, generator: torch.Generator | None, share: slice = slice(None), size: float = 1.0
     ) -> tuple[Tensor, Tensor]:
-        """Images (batch, C, H, W) at the positions `part`, augmented where there is a generator, with `size` times their sides; and their labels.
+        """Images (batch, C, H, W) at the positions `part`, augmented where there is a generator, with `size`
+        times their sides; and their labels.
 
-        Of a batch that several processes share only `share` is made; what is drawn for it is what is drawn for the whole batch.
+        Of a batch that several processes share only `share` is made; what is drawn for it is what is drawn
+        for the whole batch.
         """
         part, count = part.to(self._images.device), len(part)
         images = self._images[part[share]]
@@ -153,7 +156,8 @@ def augmented(
 ) -> Tensor:
     """Shift every image by its own random offset over a black border and, with "flip", mirror half of them.
 
-    The border is `shift` pixels, or else an eighth of the shorter side, at least 1 pixel: the usual 4 for 32x32.
+    The border is `shift` pixels, or else an eighth of the shorter side, at least 1 pixel: the usual 4 for
+    32x32.
 
     Args:
         images: (batch, C, H, W).
@@ -175,12 +179,15 @@ def augmented(
         columns = torch.where(mirrored, columns.flip(1), columns)
     rows, columns = rows[share].to(images.device), columns[share].to(images.device)
     samples = torch.arange(len(images), device=images.device)[:, None, None]
-    # With the planes last, one advanced index picks whole pixels; the channel axis goes back to its place after it.
+    # With the planes last, one advanced index picks whole pixels; the channel axis goes back to its place
+    # after it.
     return padded.permute(0, 2, 3, 1)[samples, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
 def resized(images: Tensor, size: float) -> Tensor:
-    """Images (batch, C, H, W) with `size` times their sides, rounded to pixels: every pixel is the mean of those that it stands for."""
+    """Images (batch, C, H, W) with `size` times their sides, rounded to pixels: every pixel is the mean of
+    those that it stands for.
+    """
     height, width = (max(1, round(side * size)) for side in images.shape[2:])
     return F.interpolate(images, (height, width), mode="bilinear", antialias=True)
 
@@ -188,7 +195,8 @@ def resized(images: Tensor, size: float) -> Tensor:
 def cutout(
     images: Tensor, generator: torch.Generator, batch: int | None = None, share: slice = slice(None)
 ) -> Tensor:
-    """True in a square of half the shorter side around a random pixel of every image, (batch, 1, H, W) (DeVries and Taylor, 2017).
+    """True in a square of half the shorter side around a random pixel of every image, (batch, 1, H, W)
+    (DeVries and Taylor, 2017).
 
     `batch` and `share` are as for `augmented`.
     """

@@ -29,9 +29,11 @@ class Pruning(Protocol):
         return
 
     def surviving(self, model: nn.Module) -> dict[str, Tensor]:
-        """Of the parameters that lost numbers for good, by name: which of their numbers are left, booleans of the parameter's shape.
+        """Of the parameters that lost numbers for good, by name: which of their numbers are left, booleans of
+        the parameter's shape.
 
-        The gradients of the others are of no use, and are not exchanged where several processes train together.
+        The gradients of the others are of no use, and are not exchanged where several processes train
+        together.
         """
         return {}
 
@@ -45,7 +47,8 @@ class Pruning(Protocol):
 
 
 class StepCount(Pruning):
-    """Counts the steps of a training, for losses that change in its course; a resumed training goes on counting.
+    """Counts the steps of a training, for losses that change in its course; a resumed training goes on
+    counting.
 
     Attributes:
         done: steps.

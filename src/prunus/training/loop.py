@@ -52,35 +52,45 @@ def train(
     on_epoch: Callable[[EpochRecord], None] | None = None,
     on_step: Callable[[int, int], None] | None = None,
 ) -> History:
-    """Train a model in place, on its own device; the same seed, device and thread count give the same weights.
+    """Train a model in place, on its own device; the same seed, device and thread count give the same
+    weights.
 
-    Train or evaluation mode of every module, and the state of torch's random generators, are as before afterwards.
+    Train or evaluation mode of every module, and the state of torch's random generators, are as before
+    afterwards.
 
     Args:
-        model: images (batch, C, H, W) to logits (batch, classes); with batches and a loss of your own anything that fits them.
-        data: samples to train on, which go to the model's device as a whole, as uint8. Or batches (inputs, targets) of any kind, such as a
-            `DataLoader`, in an object with `len()`; inputs in a tuple or list are the model's arguments. Of these every pass is taken as it comes,
-            without `batch_size`, `augment` and `normalise`; a checkpoint is written between the epochs only, and holds torch's random state, from
-            which a `DataLoader` without a generator of its own shuffles; of several processes each brings its own batches, equally many.
+        model: images (batch, C, H, W) to logits (batch, classes); with batches and a loss of your own
+            anything that fits them.
+        data: samples to train on, which go to the model's device as a whole, as uint8. Or batches (inputs,
+            targets) of any kind, such as a `DataLoader`, in an object with `len()`; inputs in a tuple or list
+            are the model's arguments. Of these every pass is taken as it comes, without `batch_size`,
+            `augment` and `normalise`; a checkpoint is written between the epochs only, and holds torch's
+            random state, from which a `DataLoader` without a generator of its own shuffles; of several
+            processes each brings its own batches, equally many.
         config: the settings.
         normalise: (mean, std) of every plane, in units of 0..1; samples need it.
-        loss: in place of the cross-entropy of logits and labels: (outputs, targets) -> losses (batch,), or their mean where no curriculum is used.
-        validation: samples to evaluate on after every epoch, or a function that says how good the model is, which it gets in evaluation mode
-            (higher = better). It influences the training only where `config.keep` is "best".
-        optimizer: use this one, with the state that it carries, instead of a new one. Its learning rates are set from
-            `config.lr` and the schedule; `config.optimizer`, `momentum` and `weight_decay` have no effect then.
+        loss: in place of the cross-entropy of logits and labels: (outputs, targets) -> losses (batch,), or
+            their mean where no curriculum is used.
+        validation: samples to evaluate on after every epoch, or a function that says how good the model is,
+            which it gets in evaluation mode (higher = better). It influences the training only where
+            `config.keep` is "best".
+        optimizer: use this one, with the state that it carries, instead of a new one. Its learning rates are
+            set from `config.lr` and the schedule; `config.optimizer`, `momentum` and `weight_decay` have no
+            effect then.
         curriculum: chooses the samples of every epoch; None = all.
         pruning: changes weights between the epochs.
         checkpoint: a file that is written after every epoch, and every `checkpoint_seconds` in between.
         checkpoint_seconds: how much work may be lost when the process is killed.
-        resume: go on from `checkpoint` where there is one: to the very weights that an unbroken training gives (on a
-            CPU to the last bit).
+        resume: go on from `checkpoint` where there is one: to the very weights that an unbroken training
+            gives (on a CPU to the last bit).
         on_epoch: called with the record of every finished epoch.
-        on_step: called after every step with (steps done, steps in all); an epoch on fewer samples counts as many.
+        on_step: called after every step with (steps done, steps in all); an epoch on fewer samples counts as
+            many.
 
     Raises:
-        ConfigError: nothing to train, an optimizer of another model, a checkpoint of other settings, or a loss that
-            became infinite or undefined (the text names epoch and step; the weights are those before that step).
+        ConfigError: nothing to train, an optimizer of another model, a checkpoint of other settings, or a
+            loss that became infinite or undefined (the text names epoch and step; the weights are those
+            before that step).
         DataError: no samples or batches, or labels beyond the model's classes.
         FileFormatError: the checkpoint cannot be read or written.
     """
@@ -192,7 +202,8 @@ class _Training:
                     self.save(checkpoint)
                     saved = time.perf_counter()
             self.optimizer.zero_grad(set_to_none=True)
-            # every process normalised its own shares; from here on, and in the file, the first one's statistics count
+            # every process normalised its own shares; from here on, and in the file, the first one's
+            # statistics count
             self.ranks.agree([*self.model.buffers(), *(self.average.tensors if self.average else [])])
             exchanged = self.exchange.bytes
             if self.pruning is not None:
@@ -213,7 +224,9 @@ class _Training:
             self.average.keep()
 
     def _epoch(self) -> Iterator[int]:
-        """The steps of the running epoch that are left; yields the steps done in all, counted as if every epoch saw all samples."""
+        """The steps of the running epoch that are left; yields the steps done in all, counted as if every
+        epoch saw all samples.
+        """
         progress = self.progress
         if progress.order is None:
             self._choose()
@@ -313,7 +326,9 @@ class _Training:
     def _loss(
         self, outputs: Any, targets: Any, right: Tensor | None, part: Tensor, weight: Tensor | None
     ) -> Tensor:
-        """The mean loss of a batch, weighted where the curriculum has weights; the curriculum is told about it."""
+        """The mean loss of a batch, weighted where the curriculum has weights; the curriculum is told about
+        it.
+        """
         if self.curriculum is None:
             return self.objective.mean(outputs, targets)
         losses = self.objective.losses(outputs, targets)
@@ -338,7 +353,9 @@ class _Training:
         progress.end_epoch(score, loss, float(self.optimizer.param_groups[0]["lr"]), seconds, exchanged)
 
     def _validate(self, validation: Validation) -> tuple[float, float | None]:
-        """Accuracy [percent] and loss, every process looking at its share; or what a function says in the first one."""
+        """Accuracy [percent] and loss, every process looking at its share; or what a function says in the
+        first one.
+        """
         if not isinstance(validation, Split):
             with mode(self.model, training=False), torch.no_grad():
                 score = float(validation(self.model)) if self.ranks.first else 0.0
@@ -355,7 +372,7 @@ class _Training:
         )
         return float(100 * sums[0] / len(validation)), float(sums[1] / len(validation))
 
-    # -- checkpoints -----------------------------------------------------------------------------------------------------------------------
+    # -- checkpoints -----------------------------------------------------------------------------------------
 
     def save(self, path: Path) -> None:
         """Write everything that a resumed training needs."""
@@ -375,7 +392,9 @@ class _Training:
         )
 
     def restore(self, state: Any, path: Path) -> None:
-        """Go on from a checkpoint. Raises ConfigError if it is of another training, FileFormatError if it holds what no training writes."""
+        """Go on from a checkpoint. Raises ConfigError if it is of another training, FileFormatError if it
+        holds what no training writes.
+        """
         try:
             self._check(state, path)
             self._take(state)

@@ -22,7 +22,8 @@ def with_penalty(loss: Loss, penalty: Callable[[], Tensor]) -> Loss:
 
 
 class Objective:
-    """A loss, and what else the loop asks about outputs: by default cross-entropy of logits (batch, classes) and labels (batch,).
+    """A loss, and what else the loop asks about outputs: by default cross-entropy of logits (batch, classes)
+    and labels (batch,).
 
     Args:
         loss: in place of cross-entropy.

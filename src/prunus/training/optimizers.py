@@ -29,7 +29,9 @@ def new_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
 
 
 def fitting(optimizer: Optimizer, model: nn.Module) -> Optimizer:
-    """The optimiser, if it holds every parameter of the model that is to be trained; raises ConfigError if not."""
+    """The optimiser, if it holds every parameter of the model that is to be trained; raises ConfigError if
+    not.
+    """
     held = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
     absent = [
         name for name, value in model.named_parameters() if value.requires_grad and id(value) not in held

@@ -20,8 +20,10 @@ class EpochRecord:
     Attributes:
         epoch: counted from 1.
         loss: mean training loss per sample, while the weights were changing.
-        accuracy: top-1 on the (augmented) training samples, percent, likewise; None where this is no classification.
-        validation_accuracy: top-1 after the epoch, percent, or what the given function said; None without validation.
+        accuracy: top-1 on the (augmented) training samples, percent, likewise; None where this is no
+            classification.
+        validation_accuracy: top-1 after the epoch, percent, or what the given function said; None without
+            validation.
         validation_loss: mean loss per validation sample after the epoch; None without such samples.
         lr: learning rate of the last step.
         seconds: wall time, without validation; of a resumed epoch the part after the resume.

@@ -29,9 +29,9 @@ def recalibrate(
 ) -> None:
     """Replace the running statistics of every batch norm by their plain average over some batches, in place.
 
-    Removing channels shifts the distribution that later layers see. Only the layers' running mean, variance and batch
-    count change; parameters, modes, momenta and the layers without statistics stay as they are. All else (dropout)
-    runs in evaluation mode. If the model fails on the way, the old statistics are put back.
+    Removing channels shifts the distribution that later layers see. Only the layers' running mean, variance
+    and batch count change; parameters, modes, momenta and the layers without statistics stay as they are. All
+    else (dropout) runs in evaluation mode. If the model fails on the way, the old statistics are put back.
 
     Args:
         model: a network; one without batch norm is left alone.
@@ -61,10 +61,11 @@ def recalibrate(
 def recalibrate_if_better(
     model: nn.Module, split: Split, normalise: Normalise, validation: Split | None
 ) -> bool:
-    """`recalibrate`, and back to the old statistics if fewer held-out samples are told right with the new ones; whether they stayed.
+    """`recalibrate`, and back to the old statistics if fewer held-out samples are told right with the new
+    ones; whether they stayed.
 
-    What a refitted network gets wrong is seldom a matter of its statistics, and those of a whole training with augmentation may be better than those
-    of some batches. Without held-out samples the new ones stay.
+    What a refitted network gets wrong is seldom a matter of its statistics, and those of a whole training
+    with augmentation may be better than those of some batches. Without held-out samples the new ones stay.
     """
     judge = None if validation is None else lambda network: evaluate(network, validation, normalise).accuracy
     return _if_better(model, lambda: recalibrate(model, split, normalise), judge)
@@ -74,7 +75,8 @@ def recalibrate_if_better(
 def recalibrate_on(
     model: nn.Module, run: Callable[[], None], judge: Callable[[nn.Module], float] | None
 ) -> bool:
-    """New statistics of a model of any kind, and back to the old ones if these are worse; whether they stayed.
+    """New statistics of a model of any kind, and back to the old ones if these are worse; whether they
+    stayed.
 
     Args:
         model: a network; one without batch norm is left alone.
@@ -120,7 +122,9 @@ _batches = batches  # `recalibrate` has a parameter of that name
 
 @contextmanager
 def _estimating(norms: list[_BatchNorm]) -> Iterator[None]:
-    """Batch norms that start anew and average cumulatively (momentum None); modes are the caller's to restore."""
+    """Batch norms that start anew and average cumulatively (momentum None); modes are the caller's to
+    restore.
+    """
     momenta = [norm.momentum for norm in norms]
     saved = [{name: buffer.clone() for name, buffer in norm.named_buffers(recurse=False)} for norm in norms]
     try:

@@ -1,4 +1,6 @@
-"""Axes that a forward makes itself, by copying one slot or by drawing random numbers, go with the channels that they meet."""
+"""Axes that a forward makes itself, by copying one slot or by drawing random numbers, go with the channels
+that they meet.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ import prunus
 
 
 def gate(y: Tensor) -> Tensor:
-    """One plane out of all channels; the pixels' largest is exact where removed ones cannot win, but the plan need not know."""
+    """One plane out of all channels; the pixels' largest is exact where removed ones cannot win, but the plan
+    need not know.
+    """
     return y.amax(1, keepdim=True).sigmoid()
 
 

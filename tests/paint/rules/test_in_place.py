@@ -1,4 +1,6 @@
-"""Operators that give a tensor another shape in place: what was recorded of it before keeps the shape that it had."""
+"""Operators that give a tensor another shape in place: what was recorded of it before keeps the shape that it
+had.
+"""
 
 from __future__ import annotations
 

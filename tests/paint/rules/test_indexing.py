@@ -71,7 +71,9 @@ def test_a_slot_that_is_picked_twice_is_one_channel() -> None:
 
 
 def test_one_index_for_two_layers_of_other_widths_keeps_what_it_must() -> None:
-    """The index names slots of both, so that the same slots must go: where they are not coupled, the channels stay, or the graph is traced."""
+    """The index names slots of both, so that the same slots must go: where they are not coupled, the channels
+    stay, or the graph is traced.
+    """
 
     def run(m: nn.Module, x: Tensor) -> Tensor:
         a = m.a(x)

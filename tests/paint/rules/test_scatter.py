@@ -1,4 +1,6 @@
-"""Writing and reading at indices, unpooling, Fourier transforms and the rest of what works on space: channels are a batch to it."""
+"""Writing and reading at indices, unpooling, Fourier transforms and the rest of what works on space: channels
+are a batch to it.
+"""
 
 from __future__ import annotations
 

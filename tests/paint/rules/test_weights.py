@@ -1,4 +1,6 @@
-"""Weights made of directions and lengths, or divided by their largest singular value: channels go through what they are made of."""
+"""Weights made of directions and lengths, or divided by their largest singular value: channels go through
+what they are made of.
+"""
 
 from __future__ import annotations
 

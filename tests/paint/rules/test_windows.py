@@ -1,4 +1,6 @@
-"""Windows along the channels, and largest values across them: noted as inexact where the channels stay apart, pinned where they do not."""
+"""Windows along the channels, and largest values across them: noted as inexact where the channels stay apart,
+pinned where they do not.
+"""
 
 from __future__ import annotations
 

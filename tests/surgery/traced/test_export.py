@@ -1,4 +1,6 @@
-"""A traced module takes what the model takes: any batch, however the forward says it, any size, type and device."""
+"""A traced module takes what the model takes: any batch, however the forward says it, any size, type and
+device.
+"""
 
 from __future__ import annotations
 

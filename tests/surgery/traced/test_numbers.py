@@ -1,4 +1,6 @@
-"""Numbers that a forward makes of a width, as arguments of any operator: what the dense network computed with, the compact one does too."""
+"""Numbers that a forward makes of a width, as arguments of any operator: what the dense network computed
+with, the compact one does too.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
 """The rule book: what each operator does to the layers of paint.
 
-A rule takes a `Call` and returns one `Paint` (a tuple of layers) per output tensor. It may couple colours, pin them with a reason, or note that
-removing them is inexact. Operators that torch tags as pointwise need no rule of their own; an operator without a rule pins what it touches.
+A rule takes a `Call` and returns one `Paint` (a tuple of layers) per output tensor. It may couple colours,
+pin them with a reason, or note that removing them is inexact. Operators that torch tags as pointwise need no
+rule of their own; an operator without a rule pins what it touches.
 """
 
 from __future__ import annotations
@@ -71,7 +72,9 @@ RULES: dict[str, Rule] = {
 
 
 def fallback(call: Call) -> Sequence[Paint]:
-    """What happens to an operator without a rule: pointwise ones follow the general rule, all others pin what they touch."""
+    """What happens to an operator without a rule: pointwise ones follow the general rule, all others pin what
+    they touch.
+    """
     if is_pointwise(call.func, call.operator):
         return pointwise(call)
     for tensor in call.tensors:
@@ -81,7 +84,9 @@ def fallback(call: Call) -> Sequence[Paint]:
 
 @lru_cache(maxsize=4096)
 def is_pointwise(func: Any, operator: str) -> bool:
-    """Whether an operator works slot by slot. In-place operators are not tagged so; their functional twins are."""
+    """Whether an operator works slot by slot. In-place operators are not tagged so; their functional twins
+    are.
+    """
     if torch.Tag.pointwise in func.tags or operator in _UNTAGGED:
         return True
     packet = getattr(torch.ops.aten, operator.rstrip("_"), None) if operator.endswith("_") else None

@@ -1,6 +1,8 @@
-"""Distances from a mean, written out: `(x - x.mean(1, keepdim=True)).pow(2).mean(1)`, as layer norms over axis 1 and standardised weights have it.
+"""Distances from a mean, written out: `(x - x.mean(1, keepdim=True)).pow(2).mean(1)`, as layer norms over
+axis 1 and standardised weights have it.
 
-A removed slot is not zero there, but as far from the mean as zero is; so whoever knows the mean knows the statistic over all slots.
+A removed slot is not zero there, but as far from the mean as zero is; so whoever knows the mean knows the
+statistic over all slots.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ _MOVED = _LIKE | {"view", "unsqueeze", "squeeze", "reshape", "_unsafe_view", "ex
 
 
 def centre_of(call: Call, layer: Layer) -> Centre | None:
-    """What was subtracted from what an operator takes a statistic of, or of which it averages the squares; None where it is anything else."""
+    """What was subtracted from what an operator takes a statistic of, or of which it averages the squares;
+    None where it is anything else.
+    """
     painter, x, last = call.painter, call.tensors[0], len(call.painter.records)
     plain = _subtracted(painter, x, last, layer)
     if plain is None and call.operator == "mean":
@@ -50,7 +54,9 @@ def _same(painter: Painter, first: int, second: int | None) -> bool:
 
 
 def _is_known(call: Call, centre: Centre) -> bool:
-    """Whether one number of what was subtracted belongs to every result, or it can be averaged over the same axes, as no variance can."""
+    """Whether one number of what was subtracted belongs to every result, or it can be averaged over the same
+    axes, as no variance can.
+    """
     subtracted = call.painter.records[centre.record].outputs[0]
     return subtracted.numel() == call.outputs[0].numel() or (
         call.operator == "mean" and subtracted.dim() == call.tensors[0].dim()

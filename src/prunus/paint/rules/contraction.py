@@ -1,4 +1,6 @@
-"""Contractions: convolution and matrix products. They couple both sides along what is contracted and carry the rest to the output."""
+"""Contractions: convolution and matrix products. They couple both sides along what is contracted and carry
+the rest to the output.
+"""
 
 from __future__ import annotations
 
@@ -27,7 +29,9 @@ from prunus.paint.rules.windows import windowed
 def contract(
     call: Call, first: Tensor, first_axis: int, second: Tensor, second_axis: int, foldable: bool = False
 ) -> None:
-    """Couple two axes that are multiplied and summed over, and note what a removed slot would still contribute."""
+    """Couple two axes that are multiplied and summed over, and note what a removed slot would still
+    contribute.
+    """
     left, right = call.layers(first, first_axis), call.layers(second, second_axis)
     if len(left) == len(right) != 1 and all(np.array_equal(a.labels, b.labels) for a, b in zip(left, right)):
         return
@@ -43,7 +47,9 @@ def contract(
 
 
 def _one_set(call: Call, layers: list[Layer]) -> list[Layer]:
-    """Where several sets of channels share one axis (a flattened kernel with its positions), the one of most channels stays free."""
+    """Where several sets of channels share one axis (a flattened kernel with its positions), the one of most
+    channels stays free.
+    """
     if len(layers) < 2:
         return layers
     first = max(layers, key=lambda layer: len(np.unique(layer.labels)))
@@ -52,7 +58,9 @@ def _one_set(call: Call, layers: list[Layer]) -> list[Layer]:
 
 
 def _consume(call: Call, tensor: Tensor, layer: Layer) -> None:
-    """Weights that are multiplied with channels and summed over read them; the mask need not zero them. Two parameters may not spare each other."""
+    """Weights that are multiplied with channels and summed over read them; the mask need not zero them. Two
+    parameters may not spare each other.
+    """
     if call.painter.is_fixed(tensor) and not all(map(call.painter.is_fixed, call.tensors)):
         call.consumed.append(layer.labels)
 
@@ -85,7 +93,9 @@ def carried(layer: Layer, axis: int, bias: list[Layer], biased: bool) -> Layer:
 
 
 def convolution(call: Call) -> Sequence[Paint]:
-    """convolution(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups), 1-D to 3-D, with or without batch axis."""
+    """convolution(x, weight, bias, stride, padding, dilation, transposed, output_padding, groups), 1-D to
+    3-D, with or without batch axis.
+    """
     x, weight, bias = call.args[0], call.args[1], call.args[2]
     padding, transposed, groups = call.args[4], call.args[6], call.args[8]
     channels = x.dim() - (weight.dim() - 2) - 1
@@ -195,7 +205,9 @@ def _tie_groups(call: Call, labels: Labels, groups: int) -> None:
 
 
 def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool, groups: int) -> list[Layer]:
-    """One input channel per group: input and output channels are the same channels; a removed input leaves nothing but what its filter makes."""
+    """One input channel per group: input and output channels are the same channels; a removed input leaves
+    nothing but what its filter makes.
+    """
     outputs = call.layers(weight, 0)
     if len(inputs) != 1 or len(outputs) != 1:
         widths = call.layers(weight, 1) if transposed else []  # several outputs of one filter

@@ -1,4 +1,6 @@
-"""Copies and random numbers: an axis that the forward makes itself gets colours of its own, which go with the channels that they meet."""
+"""Copies and random numbers: an axis that the forward makes itself gets colours of its own, which go with the
+channels that they meet.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from prunus.paint.records import Layer, Mark, Paint, Values, constant, unknown_l
 
 
 def expand(call: Call) -> Sequence[Paint]:
-    """expand: layers shift by the axes put in front; the copies along a new axis, or one of length one, are slots of their own."""
+    """expand: layers shift by the axes put in front; the copies along a new axis, or one of length one, are
+    slots of their own.
+    """
     x, out = call.tensors[0], call.outputs[0]
     lead = out.dim() - x.dim()
     layers = [layer.on(layer.axis + lead) for layer in call.paint(x)]
@@ -22,7 +26,9 @@ def expand(call: Call) -> Sequence[Paint]:
 
 
 def repeat(call: Call) -> Sequence[Paint]:
-    """repeat: labels repeat with the values; the copies along a new axis, or one of length one, are slots of their own."""
+    """repeat: labels repeat with the values; the copies along a new axis, or one of length one, are slots of
+    their own.
+    """
     x, out, times = call.tensors[0], call.outputs[0], list(call.args[1])
     lead = len(times) - x.dim()
     layers = [

@@ -10,7 +10,9 @@ from prunus.paint.rules.pointwise import pointwise
 
 
 def transform(call: Call) -> Sequence[Paint]:
-    """_fft_r2c, _fft_c2c, _fft_c2r (x, dims, ...): over other axes a channel stays one; over the channels they are pinned."""
+    """_fft_r2c, _fft_c2c, _fft_c2r (x, dims, ...): over other axes a channel stays one; over the channels
+    they are pinned.
+    """
     x = call.tensors[0]
     dims = {d % max(x.dim(), 1) for d in call.args[1]}
     call.pin([y for y in call.paint(x) if y.axis in dims], "a Fourier transform over the channels")

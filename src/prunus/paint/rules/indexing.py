@@ -1,4 +1,6 @@
-"""Indexing: along an unpainted axis everything passes; along a painted one a known index puts the slots into another order, any other pins."""
+"""Indexing: along an unpainted axis everything passes; along a painted one a known index puts the slots into
+another order, any other pins.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from prunus.paint.rules.pieces import keep_place
 
 
 def index_select(call: Call) -> Sequence[Paint]:
-    """index_select(x, dim, index): slots of a painted axis in another order, where the index is a known constant."""
+    """index_select(x, dim, index): slots of a painted axis in another order, where the index is a known
+    constant.
+    """
     x, index = call.args[0], call.args[2]
     axis = call.args[1] % max(x.dim(), 1)
     found = _reordered(call, x, axis, index)
@@ -23,7 +27,8 @@ def index_select(call: Call) -> Sequence[Paint]:
 def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Layer]:
     """The layer of the slots that a known index names; the slots of the index itself live and die with those.
 
-    Rows of a parameter, as of a table of positions, are pinned: which of them are read does not depend on the channels around.
+    Rows of a parameter, as of a table of positions, are pinned: which of them are read does not depend on the
+    channels around.
     """
     found, values = call.layers(x, axis), call.painter.value_of(index)
     if (
@@ -45,7 +50,9 @@ def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Layer]:
 
 
 def index(call: Call) -> Sequence[Paint]:
-    """x[i, :, j] with index tensors: the indexed axes are pinned, unless a known list names slots of one; the others keep their layers."""
+    """x[i, :, j] with index tensors: the indexed axes are pinned, unless a known list names slots of one; the
+    others keep their layers.
+    """
     x, indices, out = call.args[0], call.args[1], call.outputs[0]
     used = [axis for axis, tensor in enumerate(indices) if tensor is not None]
     call.painter.note_unlisted(indices)
@@ -74,7 +81,9 @@ def embedding(call: Call) -> Sequence[Paint]:
 
 
 def embedding_bag(call: Call) -> Sequence[Paint]:
-    """_embedding_bag(weight, indices, offsets, ...): sums, means or maxima of rows; the other results only count."""
+    """_embedding_bag(weight, indices, offsets, ...): sums, means or maxima of rows; the other results only
+    count.
+    """
     weight, out = call.tensors[0], call.outputs[0]
     call.pin([y for y in call.paint(weight) if y.axis == 0], "rows of an embedding")
     for tensor in call.tensors[1:]:

@@ -1,4 +1,6 @@
-"""Normalisations couple their affine parameters with what they normalise; statistics *across* a pruned axis make a plan inexact."""
+"""Normalisations couple their affine parameters with what they normalise; statistics *across* a pruned axis
+make a plan inexact.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +35,9 @@ def _scaled(call: Call, size: int, weight: Tensor | None, bias: Tensor | None, b
 
 
 def batch_norm(call: Call) -> Sequence[Paint]:
-    """Batch norm over axis 1, with running statistics or with those of the batch (instance norm, weight standardisation)."""
+    """Batch norm over axis 1, with running statistics or with those of the batch (instance norm, weight
+    standardisation).
+    """
     x, weight, bias = call.args[0], call.args[1], call.args[2]
     mean, variance = (call.args[3], call.args[4]) if len(call.args) > 4 else (None, None)
     training = (
@@ -102,7 +106,9 @@ def layer_norm(call: Call) -> Sequence[Paint]:
 
 
 def group_norm(call: Call) -> Sequence[Paint]:
-    """Group norm: several groups are removed as wholes, which is exact; with one group it is a layer norm over the channels."""
+    """Group norm: several groups are removed as wholes, which is exact; with one group it is a layer norm
+    over the channels.
+    """
     x, weight, bias, groups = call.args[0], call.args[1], call.args[2], call.args[6]
     layers, wholes = [], list[Layer]()
     for layer in call.paint(x):

@@ -1,4 +1,6 @@
-"""Largest and smallest, middle and sorted values: across channels they are inexact; indices that somebody reads count the channels."""
+"""Largest and smallest, middle and sorted values: across channels they are inexact; indices that somebody
+reads count the channels.
+"""
 
 from __future__ import annotations
 
@@ -15,7 +17,9 @@ _KEPT = frozenset({"max", "min"})  # of what is left and of zero, where others w
 
 
 def extreme(call: Call) -> Sequence[Paint]:
-    """max, min, median, mode, kthvalue and aminmax, over one axis or over all; max and min of two tensors are pointwise."""
+    """max, min, median, mode, kthvalue and aminmax, over one axis or over all; max and min of two tensors are
+    pointwise.
+    """
     if len(call.tensors) > 1:
         return pointwise(call)
     x = call.tensors[0]
@@ -63,7 +67,9 @@ def _across(call: Call, layers: Sequence[Layer], indices: Sequence[Tensor]) -> N
 
 
 def _with_indices(call: Call, layers: Sequence[Layer], indices: Sequence[Tensor]) -> Sequence[Paint]:
-    """Values keep what a removed slot holds, as all that is compared is the same there; where it is found is no known number."""
+    """Values keep what a removed slot holds, as all that is compared is the same there; where it is found is
+    no known number.
+    """
     unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers)
     return [unknown if any(out is tensor for tensor in indices) else tuple(layers) for out in call.outputs]
 

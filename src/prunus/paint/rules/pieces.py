@@ -1,4 +1,6 @@
-"""Operators that put tensors together or take them apart: concatenation, stacking, splitting, slicing, selecting, padding."""
+"""Operators that put tensors together or take them apart: concatenation, stacking, splitting, slicing,
+selecting, padding.
+"""
 
 from __future__ import annotations
 
@@ -105,7 +107,9 @@ def _pieces(call: Call, x: Tensor, axis: int, sizes: Sequence[int]) -> Sequence[
 
 
 def slice_(call: Call) -> Sequence[Paint]:
-    """Slicing takes a part of the labels; a step other than one pins, because it would change which slots are taken, and so does a single slot."""
+    """Slicing takes a part of the labels; a step other than one pins, because it would change which slots are
+    taken, and so does a single slot.
+    """
     x = call.tensors[0]
     axis = call.arg(1, "dim", 0) % x.dim()
     start, end, step = call.arg(2, "start"), call.arg(3, "end"), call.arg(4, "step", 1)
@@ -126,7 +130,9 @@ def select(call: Call) -> Sequence[Paint]:
 
 
 def keep_place(call: Call, layers: Sequence[Layer], index: int) -> None:
-    """Pin a slot that is selected by its number, and those that the number counts: the ones in front, or behind where it counts from the end."""
+    """Pin a slot that is selected by its number, and those that the number counts: the ones in front, or
+    behind where it counts from the end.
+    """
     for layer in layers:
         counted = layer.labels[: index + 1] if index >= 0 else layer.labels[index:]
         call.painter.pin(counted, "single slots are selected", call.operator)
@@ -145,7 +151,9 @@ def _without(paint: Paint, axis: int) -> Paint:
 
 
 def pad(call: Call) -> Sequence[Paint]:
-    """Constant padding: along a painted axis the new slots get colours of their own; elsewhere it only changes what a removed slot holds."""
+    """Constant padding: along a painted axis the new slots get colours of their own; elsewhere it only
+    changes what a removed slot holds.
+    """
     x, pads = call.tensors[0], list(call.args[1])
     value = float(call.arg(2, "value", 0) or 0)
     amounts = {x.dim() - 1 - i // 2: (pads[i], pads[i + 1]) for i in range(0, len(pads), 2)}
@@ -154,7 +162,8 @@ def pad(call: Call) -> Sequence[Paint]:
         before, after = amounts.get(layer.axis, (0, 0))
         layers.append(_pad_axis(call, layer, before, after, value))
         around = any(p != (0, 0) for a, p in amounts.items() if a != layer.axis)
-        # padding with -inf is what max pooling does by itself, and only a maximum makes sense of it, by ignoring it
+        # padding with -inf is what max pooling does by itself, and only a maximum makes sense of it, by
+        # ignoring it
         if around and value != -np.inf:
             layers[-1] = Layer(
                 layer.axis, layers[-1].labels, np.where(layers[-1].dead == value, value, np.nan)

@@ -1,4 +1,6 @@
-"""Operators on the planes of space that channels are a batch to: triangles, diagonals, quarter turns, cross products, unpooling."""
+"""Operators on the planes of space that channels are a batch to: triangles, diagonals, quarter turns, cross
+products, unpooling.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def max_unpool(call: Call) -> Sequence[Paint]:
 
 
 def fractional_pool(call: Call) -> Sequence[Paint]:
-    """fractional_max_pool2d(x, kernel, size, samples), in two or three dimensions: random numbers per channel say where."""
+    """fractional_max_pool2d(x, kernel, size, samples), in two or three dimensions: random numbers per channel
+    say where.
+    """
     x, samples = call.args[0], call.args[3]
     first = x.dim() - (3 if "3d" in call.operator else 2)
     layers = []
@@ -81,7 +85,9 @@ def _batch(call: Call, dims: set[int], reason: str) -> Paint:
 
 
 def distance(call: Call) -> Sequence[Paint]:
-    """_cdist_forward and _euclidean_dist of (..., P, M) and (..., R, M): slots of M that become equal are at no distance."""
+    """_cdist_forward and _euclidean_dist of (..., P, M) and (..., R, M): slots of M that become equal are at
+    no distance.
+    """
     first, second = call.tensors[:2]
     rank = call.outputs[0].dim()
     a, b = call.layers(first, -1), call.layers(second, -1)

@@ -1,4 +1,6 @@
-"""Elementwise operators: where two colours meet, they are coupled; a colour that meets an unpainted axis of the same length is pinned."""
+"""Elementwise operators: where two colours meet, they are coupled; a colour that meets an unpainted axis of
+the same length is pinned.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +33,8 @@ _UNDEFINED = frozenset(
     }
 )  # for some numbers
 _PRODUCTS = frozenset({"mul", "mul_", "div", "div_", "multiply", "true_divide"})
-# What these make of some operands does not depend on the others: a slope times zero, a choice between equals. Tried with some numbers for those.
+# What these make of some operands does not depend on the others: a slope times zero, a choice between equals.
+# Tried with some numbers for those.
 _INDIFFERENT = frozenset(
     {
         "where",
@@ -97,7 +100,9 @@ def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Layer]
 def _look_for_hazards(
     call: Call, operands: dict[int, Values], labels: dict[int, Labels], result: Values
 ) -> None:
-    """Note where a removed slot becomes zero and is divided by, or has no logarithm: the masked network would have infinity or NaN there."""
+    """Note where a removed slot becomes zero and is divided by, or has no logarithm: the masked network would
+    have infinity or NaN there.
+    """
     name = call.operator.rstrip("_")
     if name in _DIVISIONS:
         divisor = call.arg(1, "other")

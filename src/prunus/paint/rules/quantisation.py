@@ -1,4 +1,6 @@
-"""Fake quantisation: rounding leaves channels apart, and zero at zero. Scales and ranges per channel go with the channels."""
+"""Fake quantisation: rounding leaves channels apart, and zero at zero. Scales and ranges per channel go with
+the channels.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,9 @@ from prunus.paint.records import Layer, Paint, is_zero, zero_or_unknown
 def _rounded(
     call: Call, axis: int | None, vectors: Sequence[Tensor], scale: Tensor | None
 ) -> Sequence[Paint]:
-    """The layers of what is rounded; those along `axis` are coupled with vectors that hold one number per channel."""
+    """The layers of what is rounded; those along `axis` are coupled with vectors that hold one number per
+    channel.
+    """
     layers = []
     for layer in call.paint(call.args[0]):
         if layer.axis == axis:
@@ -38,7 +42,9 @@ def per_tensor(call: Call) -> Sequence[Paint]:
 
 
 def observed(call: Call) -> Sequence[Paint]:
-    """_fused_moving_avg_obs_fq_helper(x, observer_on, fake_quant_on, min, max, scale, zero_point, …, axis, per_row, symmetric)."""
+    """_fused_moving_avg_obs_fq_helper(x, observer_on, fake_quant_on, min, max, scale, zero_point, …, axis,
+    per_row, symmetric).
+    """
     vectors, axis, per_row = call.args[3:7], call.args[10], call.arg(11, "per_row_fake_quant", False)
     return _rounded(call, axis % call.args[0].dim() if per_row else None, vectors, vectors[2])
 

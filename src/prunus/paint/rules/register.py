@@ -1,4 +1,6 @@
-"""Rules for operators that prunus does not know: what a torch.library operator of your own does to channels, said by its name."""
+"""Rules for operators that prunus does not know: what a torch.library operator of your own does to channels,
+said by its name.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +18,9 @@ from prunus.paint.rules.pointwise import pointwise
 
 
 def _per_channel(call: Call) -> Sequence[Paint]:
-    """Works inside each channel of (N, C, ...): other axes of the first tensor are pinned, and vectors along the channels go with them."""
+    """Works inside each channel of (N, C, ...): other axes of the first tensor are pinned, and vectors along
+    the channels go with them.
+    """
     x, *others = call.tensors
     found = call.layers(x, 1)
     call.pin([y for y in call.paint(x) if y.axis > 1], "a spatial axis")
@@ -52,10 +56,11 @@ def paint_rule(operator: str, like: str | None = None) -> Callable[[Rule], Rule]
 
     Args:
         operator: its name in torch's registry, "namespace::name", for all of its overloads.
-        like: "pointwise", which works element by element, with broadcasting; "per channel", which works inside each channel of (N, C, ...)
-            tensors and may take vectors with an entry per channel; or the name of an ATen operator that does the same to channels with the same
-            arguments, such as "_softmax". None: the returned decorator gets the rule, a function of a `Call` that gives one tuple of layers per
-            output.
+        like: "pointwise", which works element by element, with broadcasting; "per channel", which works
+            inside each channel of (N, C, ...) tensors and may take vectors with an entry per channel; or the
+            name of an ATen operator that does the same to channels with the same arguments, such as
+            "_softmax". None: the returned decorator gets the rule, a function of a `Call` that gives one
+            tuple of layers per output.
 
     Returns:
         A decorator for the rule, which needs not be used where `like` is given.

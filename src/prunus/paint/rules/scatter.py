@@ -1,4 +1,6 @@
-"""Reading and writing at indices along one axis, or where a condition holds: along all other axes the operands meet slot by slot."""
+"""Reading and writing at indices along one axis, or where a condition holds: along all other axes the
+operands meet slot by slot.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,9 @@ def scatter(call: Call) -> Sequence[Paint]:
 
 
 def index_write(call: Call) -> Sequence[Paint]:
-    """index_add, index_copy, index_fill, index_reduce (x, dim, index, source or number): the index names slots along `dim` for all others."""
+    """index_add, index_copy, index_fill, index_reduce (x, dim, index, source or number): the index names
+    slots along `dim` for all others.
+    """
     x, axis, source = call.args[0], call.args[1] % max(call.args[0].dim(), 1), _fourth(call)
     whole = isinstance(source, Tensor) and source.dim() == x.dim() > 0
     for tensor in (x, *([source] if whole else [])):
@@ -59,7 +63,9 @@ def _fourth(call: Call) -> Any:
 
 
 def _met(call: Call, tensors: Sequence[Tensor], axis: int) -> list[Layer]:
-    """Couple what meets along all axes but one: the layers of the first tensor there, where all of them reach along all of it."""
+    """Couple what meets along all axes but one: the layers of the first tensor there, where all of them reach
+    along all of it.
+    """
     layers = []
     for other in range(tensors[0].dim()):
         found = [call.layers(tensor, other) for tensor in tensors]
@@ -102,7 +108,9 @@ def _number(call: Call, value: Any) -> float:
 
 
 def _after(call: Call, held: Values, written: Values) -> Values:
-    """Equal values stay what they are where they are put in place of one another; sums and other reductions only keep zeros."""
+    """Equal values stay what they are where they are put in place of one another; sums and other reductions
+    only keep zeros.
+    """
     replaces = (
         call.operator.rstrip("_") in ("scatter", "index_copy", "index_fill", "index_put")
         and "reduce" not in call.func._overloadname
@@ -112,7 +120,9 @@ def _after(call: Call, held: Values, written: Values) -> Values:
 
 
 def index_put(call: Call) -> Sequence[Paint]:
-    """x[indices] = values, with one mask that covers some axes, or with lists of slots along axes that hold no channels."""
+    """x[indices] = values, with one mask that covers some axes, or with lists of slots along axes that hold
+    no channels.
+    """
     x, indices, values = call.args[0], list(call.args[1]), call.args[2]
     masks = [
         (place, index)
@@ -154,7 +164,9 @@ def _put_where(call: Call, x: Tensor, first: int, mask: Tensor, values: Tensor) 
 def _put(
     call: Call, x: Tensor, gone: Sequence[int], width: int, place: int, values: Tensor
 ) -> Sequence[Paint]:
-    """Values meet the axes that are written whole: they are broadcast to these, with `width` axes of indices from `place` on."""
+    """Values meet the axes that are written whole: they are broadcast to these, with `width` axes of indices
+    from `place` on.
+    """
     layers: list[Layer] = []
     seen = set[int]()
     rest = [axis for axis in range(x.dim()) if axis not in gone]

@@ -20,7 +20,9 @@ def keep(call: Call) -> Sequence[Paint]:
 
 
 def converted(call: Call) -> Sequence[Paint]:
-    """Another type of numbers: what a removed slot holds is rounded towards zero, or only whether it is zero is left."""
+    """Another type of numbers: what a removed slot holds is rounded towards zero, or only whether it is zero
+    is left.
+    """
     paint, kind = call.paint(call.tensors[0]), call.outputs[0].dtype
     if kind.is_floating_point or kind.is_complex:
         return (paint,)
@@ -37,7 +39,9 @@ def filled(call: Call) -> Sequence[Paint]:
 
 
 def new(call: Call) -> Sequence[Paint]:
-    """A constant with a size of its own (new_zeros and the like): fresh colours that shrink with what they meet."""
+    """A constant with a size of its own (new_zeros and the like): fresh colours that shrink with what they
+    meet.
+    """
     value = {"new_zeros": 0.0, "new_ones": 1.0}.get(call.operator, _number(call))
     sizes = call.outputs[0].shape
     return (tuple(Layer(a, call.painter.fresh(n), constant(value, n)) for a, n in enumerate(sizes) if n > 1),)
@@ -78,7 +82,9 @@ def reshape(call: Call) -> Sequence[Paint]:
 
 
 def _owned(call: Call, layers: Sequence[Layer]) -> list[Layer]:
-    """Where axes were joined, channels of parameters go before copies that the forward made, as of a batch, and inner copies before outer ones."""
+    """Where axes were joined, channels of parameters go before copies that the forward made, as of a batch,
+    and inner copies before outer ones.
+    """
     first: dict[int, Layer] = {}
     result: list[Layer] = []
     for layer in (
@@ -144,10 +150,12 @@ def _regroup(call: Call, layer: Layer, old: tuple[int, ...], new: tuple[int, ...
 
 
 def _parts_of_it_alone(old: Sequence[int], new: Sequence[int], axis: int) -> list[int] | None:
-    """The new axes among which a reshape of one block may share out an old axis; None where who meets whom depends on the other sizes.
+    """The new axes among which a reshape of one block may share out an old axis; None where who meets whom
+    depends on the other sizes.
 
-    (N, H * W, C) -> (N, C, H, W) without a transpose cuts C into pieces as long as H * W and W happen to be. Where an axis is cut on purpose, as into
-    heads, some new axis holds nothing but a piece of it; one that is joined whole with others is held by one new axis.
+    (N, H * W, C) -> (N, C, H, W) without a transpose cuts C into pieces as long as H * W and W happen to be.
+    Where an axis is cut on purpose, as into heads, some new axis holds nothing but a piece of it; one that is
+    joined whole with others is held by one new axis.
     """
     inner = math.prod(old[axis + 1 :])
     outer = inner * old[axis]
@@ -164,9 +172,11 @@ def _parts_of_it_alone(old: Sequence[int], new: Sequence[int], axis: int) -> lis
 def settle(
     call: Call, labels: Labels, dead: Values, axes: Sequence[int], among: Sequence[int]
 ) -> list[Layer]:
-    """Make a block of labels vary along one axis only, coupling what would leave it ragged once slots are removed.
+    """Make a block of labels vary along one axis only, coupling what would leave it ragged once slots are
+    removed.
 
-    The longest axis of `among` keeps its freedom: slot j of every head, of every group, of every block of a shuffle lives and dies together.
+    The longest axis of `among` keeps its freedom: slot j of every head, of every group, of every block of a
+    shuffle lives and dies together.
     """
     varying = [
         i for i in range(labels.ndim) if labels.shape[i] > 1 and (labels != labels.take([0], axis=i)).any()
@@ -191,7 +201,9 @@ def settle(
 
 
 def as_strided(call: Call) -> Sequence[Paint]:
-    """as_strided: average pooling to one pixel ends with one that only renames the strides of axes of length one; any other pins."""
+    """as_strided: average pooling to one pixel ends with one that only renames the strides of axes of length
+    one; any other pins.
+    """
     x, size, strides = call.tensors[0], list(call.args[1]), list(call.args[2])
     step = 1
     for axis in reversed(range(len(size))):
@@ -263,7 +275,9 @@ def pixel_shuffle(call: Call) -> Sequence[Paint]:
 
 
 def glu(call: Call) -> Sequence[Paint]:
-    """Gated linear unit: the two halves of the axis are coupled; x * sigmoid(0) of a removed slot is 0 where x is."""
+    """Gated linear unit: the two halves of the axis are coupled; x * sigmoid(0) of a removed slot is 0 where
+    x is.
+    """
     x = call.tensors[0]
     axis = call.arg(1, "dim", -1) % x.dim()
     layers = [layer for layer in call.paint(x) if layer.axis != axis]

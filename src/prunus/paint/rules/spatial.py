@@ -1,4 +1,6 @@
-"""Pooling, resizing and spatial padding work inside a channel: channel layers pass; along a painted spatial axis neighbours are read."""
+"""Pooling, resizing and spatial padding work inside a channel: channel layers pass; along a painted spatial
+axis neighbours are read.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +16,9 @@ _CONSTANT_SAFE = ("max_pool", "adaptive", "upsample", "reflection_pad", "replica
 
 
 def spatial(call: Call) -> Sequence[Paint]:
-    """max_pool, avg_pool, adaptive pools, upsampling, reflection and replication padding, in one to three dimensions."""
+    """max_pool, avg_pool, adaptive pools, upsampling, reflection and replication padding, in one to three
+    dimensions.
+    """
     x = call.tensors[0]
     rank = next((n for text, n in _RANKS.items() if text in call.operator), 2)
     first = x.dim() - rank
@@ -34,7 +38,9 @@ def spatial(call: Call) -> Sequence[Paint]:
 
 
 def _along(call: Call, layer: Layer, position: int, rank: int) -> list[Layer]:
-    """An axis of channels among the spatial ones: resizing leaves it alone where it keeps its length, pooling and padding read neighbours."""
+    """An axis of channels among the spatial ones: resizing leaves it alone where it keeps its length, pooling
+    and padding read neighbours.
+    """
     length = call.outputs[0].shape[layer.axis]
     reason = (
         "a spatial axis" if call.painter.is_fixed(call.tensors[0]) else f"{call.operator} along the channels"

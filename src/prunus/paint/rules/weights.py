@@ -11,8 +11,8 @@ from prunus.paint.records import Layer, Paint, is_zero, unknown_like, zero_or_un
 def weight_norm(call: Call) -> Sequence[Paint]:
     """_weight_norm_interface(direction, length, dim): a filter goes with its direction and its length.
 
-    The mask zeroes lengths and leaves directions, which are divided by their norms. Along other axes a norm sums the squares of all slots, so that
-    removed ones must be zero.
+    The mask zeroes lengths and leaves directions, which are divided by their norms. Along other axes a norm
+    sums the squares of all slots, so that removed ones must be zero.
     """
     direction, length = call.args[:2]
     dim = call.arg(2, "dim", 0) % direction.dim()
@@ -40,7 +40,9 @@ def weight_norm(call: Call) -> Sequence[Paint]:
 
 
 def renorm(call: Call) -> Sequence[Paint]:
-    """renorm(x, p, dim, maxnorm): slices along `dim` are made shorter, each by its own norm over all other axes, to which zeros add nothing."""
+    """renorm(x, p, dim, maxnorm): slices along `dim` are made shorter, each by its own norm over all other
+    axes, to which zeros add nothing.
+    """
     x, power = call.args[0], float(call.args[1])
     dim = call.args[2] % x.dim()
     across = [layer for layer in call.paint(x) if layer.axis != dim]

@@ -1,4 +1,6 @@
-"""Windows that slide along the channels: the channels stay apart, but each one reads its neighbours, which are others once channels are gone."""
+"""Windows that slide along the channels: the channels stay apart, but each one reads its neighbours, which
+are others once channels are gone.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +60,9 @@ def unfold(call: Call) -> Sequence[Paint]:
 
 
 def padded_inside(call: Call, layer: Layer, amounts: Sequence[int]) -> Layer:
-    """Reflection or replication padding of a painted axis: what is put on either side is made of other channels once some are gone."""
+    """Reflection or replication padding of a painted axis: what is put on either side is made of other
+    channels once some are gone.
+    """
     call.inexact([layer], "padded along the channels with channels")
     labels = np.concatenate([call.painter.fresh(amounts[0]), layer.labels, call.painter.fresh(amounts[1])])
     return Layer(

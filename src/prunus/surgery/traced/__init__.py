@@ -1,1 +1,3 @@
-"""The fallback for forwards that hard-code sizes: the traced graph as a trainable module. Most networks never need it."""
+"""The fallback for forwards that hard-code sizes: the traced graph as a trainable module. Most networks never
+need it.
+"""

@@ -1,4 +1,6 @@
-"""The Python function of a traced graph: names of any kind are written safely, and operators that trust their arguments are guarded."""
+"""The Python function of a traced graph: names of any kind are written safely, and operators that trust their
+arguments are guarded.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,9 @@ from torch import Tensor, fx
 
 
 def copy_graph(graph: fx.Graph) -> fx.Graph:
-    """A copy of the nodes; the descriptions of inputs and outputs are shared, because torch warns when they are copied."""
+    """A copy of the nodes; the descriptions of inputs and outputs are shared, because torch warns when they
+    are copied.
+    """
     result = fx.Graph()
     nodes: dict[fx.Node, fx.Node] = {}
     for node in graph.nodes:
@@ -39,8 +43,9 @@ def compile_graph(graph: fx.Graph) -> Callable[..., Any]:
 def as_written(name: str) -> str:
     """A part of a tensor's or module's name as torch.fx may write it into source.
 
-    It writes a plain name behind a dot, and anything else between quotation marks as it is; so what is a keyword of Python, changes under Python's
-    own normalisation, or has quotation marks itself, is written in escapes.
+    It writes a plain name behind a dot, and anything else between quotation marks as it is; so what is a
+    keyword of Python, changes under Python's own normalisation, or has quotation marks itself, is written in
+    escapes.
     """
     if name.isidentifier() and not keyword.iskeyword(name) and unicodedata.normalize("NFKC", name) == name:
         return name
@@ -48,7 +53,9 @@ def as_written(name: str) -> str:
 
 
 def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: Any) -> Tensor:
-    """Scaled dot-product attention; torch's kernel for the CPU reads past the keys where there are more values than keys."""
+    """Scaled dot-product attention; torch's kernel for the CPU reads past the keys where there are more
+    values than keys.
+    """
     if key.dim() < 2 or value.dim() < 2 or key.shape[-2] != value.shape[-2]:
         raise ValueError(
             f"Attention needs as many values as keys; these are of shapes {tuple(value.shape)} and {tuple(key.shape)}."

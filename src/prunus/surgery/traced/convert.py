@@ -1,4 +1,6 @@
-"""The fallback for forwards that hard-code sizes: the exported graph, its size constants rewritten and its parameters sliced."""
+"""The fallback for forwards that hard-code sizes: the exported graph, its size constants rewritten and its
+parameters sliced.
+"""
 
 from __future__ import annotations
 
@@ -116,7 +118,9 @@ def _shrink(
 
 
 def _keep_widths(graph: fx.Graph, scene: Scene, runner: _NodePainter) -> None:
-    """Let every statistic that loses slots go on dividing by as many as there were; raises UnrewritableError where it cannot."""
+    """Let every statistic that loses slots go on dividing by as many as there were; raises UnrewritableError
+    where it cannot.
+    """
     ratios: dict[fx.Node, float] = {}
     centres: dict[fx.Node, tuple[fx.Node, int]] = {}
     for one in runner.painter.statistics:
@@ -140,13 +144,17 @@ def _keep_widths(graph: fx.Graph, scene: Scene, runner: _NodePainter) -> None:
 
 
 def _known_lengths(scene: Scene, value: Painted) -> tuple[int | None, ...]:
-    """The lengths of what is left of a tensor along its painted axes, which are the same whatever the inputs are."""
+    """The lengths of what is left of a tensor along its painted axes, which are the same whatever the inputs
+    are.
+    """
     painted = {layer.axis for layer in value.paint}
     return tuple(n if axis in painted else None for axis, n in enumerate(scene.after(value)))
 
 
 def _check_shapes(result: TracedModule, scene: Scene, inputs: list[Tensor]) -> None:
-    """Run the rewritten graph on meta tensors; raises UnrewritableError at the first node whose shape is not what should be left."""
+    """Run the rewritten graph on meta tensors; raises UnrewritableError at the first node whose shape is not
+    what should be left.
+    """
     painter = Painter(RULES, fallback)  # which also keeps constants on meta
     runner = _NodePainter(meta_twin(result).model, result.graph, painter)
     with torch.no_grad(), painter:
@@ -159,7 +167,9 @@ def _check_shapes(result: TracedModule, scene: Scene, inputs: list[Tensor]) -> N
 
 
 def fold_traced(model: nn.Module, small: TracedModule, moves: Sequence[Fold], surgery: Surgery) -> None:
-    """Add the constants of removed channels to the biases of the graph; a convolution without one gets a bias."""
+    """Add the constants of removed channels to the biases of the graph; a convolution without one gets a
+    bias.
+    """
     tensors = named_tensors(model)
     owned = dict(small.named_parameters())
     read = {node.target for node in small.graph.nodes if node.op == "get_attr"}
@@ -191,7 +201,8 @@ def _read_bias(graph: fx.Graph, prefix: str) -> None:
 def _same_channels(
     painted: ChannelGraph, dense: ChannelGraph, removed: NDArray[np.bool_], unused: set[str]
 ) -> NDArray[np.bool_]:
-    """The removed channels in the exported graph's numbering; raises TraceError where the two graphs do not agree.
+    """The removed channels in the exported graph's numbering; raises TraceError where the two graphs do not
+    agree.
 
     `unused` are tensors that only dead code reads: torch.export drops that code.
     """

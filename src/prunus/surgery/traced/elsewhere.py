@@ -1,6 +1,8 @@
-"""Whether a traced module computes what its model does on other inputs than the example's: in other batches, and of other sizes.
+"""Whether a traced module computes what its model does on other inputs than the example's: in other batches,
+and of other sizes.
 
-torch.export writes down what a forward makes of sizes in Python (`math.sqrt(h * w)`, `float(len(x))`, a condition), and nothing in the graph says so.
+torch.export writes down what a forward makes of sizes in Python (`math.sqrt(h * w)`, `float(len(x))`, a
+condition), and nothing in the graph says so.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ BATCH, SIZE = "batch", "size"
 
 @dataclass(eq=False)
 class _Probe:
-    """Inputs that are other than the example's in some ways, and what the model gives on them, once it is known."""
+    """Inputs that are other than the example's in some ways, and what the model gives on them, once it is
+    known.
+    """
 
     ways: frozenset[str]
     inputs: Inputs
@@ -56,7 +60,9 @@ class Elsewhere:
         self.probes = [*batches, *sizes]
 
     def ties(self, traced: nn.Module) -> frozenset[str]:
-        """In which ways other inputs give something else than the model does; none of them where a traced module follows its model."""
+        """In which ways other inputs give something else than the model does; none of them where a traced
+        module follows its model.
+        """
         if all(
             self._same(traced, probe) for probe in self.probes[:2]
         ):  # both ways at once, and a batch of one
@@ -69,7 +75,9 @@ class Elsewhere:
         return self._same(traced, self.example)
 
     def lengths(self, ties: frozenset[str]) -> tuple[tuple[int | None, ...], ...]:
-        """For every input that is a tensor, its length along axes in which a traced module with these ties is the example's, elsewhere None."""
+        """For every input that is a tensor, its length along axes in which a traced module with these ties is
+        the example's, elsewhere None.
+        """
         shapes = [
             [tensor.shape for tensor in tensors_in(probe.inputs)]
             for probe in self.probes

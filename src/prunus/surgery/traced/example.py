@@ -1,4 +1,6 @@
-"""What a model is exported with: inputs like the example's in other batches and sizes, and whether the model takes them."""
+"""What a model is exported with: inputs like the example's in other batches and sizes, and whether the model
+takes them.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +39,8 @@ class Batch:
 
 
 def batch_of(model: nn.Module, inputs: Inputs, size: int = PRIME, most: int | None = None) -> Batch | None:
-    """The batch of the inputs, if the model takes `size` of them in not many more than `most` operators; else None.
+    """The batch of the inputs, if the model takes `size` of them in not many more than `most` operators; else
+    None.
 
     Inputs with one axis may be numbers per sample or not: they are in the batch if the model takes that.
     """

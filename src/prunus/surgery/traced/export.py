@@ -28,8 +28,10 @@ Free = Callable[[Tensor], dict[int, Any]]
 
 
 class _Way(NamedTuple):
-    """One way to export a model: the inputs, of which only shapes and types count, which of their axes may change, whether they are `PRIME`
-    ones, so that what was written down of the batch is known, and whether its code is read rather than run, which follows numbers made of sizes."""
+    """One way to export a model: the inputs, of which only shapes and types count, which of their axes may
+    change, whether they are `PRIME` ones, so that what was written down of the batch is known, and whether
+    its code is read rather than run, which follows numbers made of sizes.
+    """
 
     inputs: Inputs
     free: Free
@@ -38,10 +40,11 @@ class _Way(NamedTuple):
 
 
 def export_module(model: nn.Module, inputs: Inputs, operators: int = _MANY) -> TracedModule:
-    """Trace a copy of the model with torch.export: batch, all other sizes, type and device are free where the model allows.
+    """Trace a copy of the model with torch.export: batch, all other sizes, type and device are free where the
+    model allows.
 
-    `operators` says how many operators the model calls, about; one that calls many more on a larger batch is tied to its batch. What the module
-    is tied to stands in its `lengths`.
+    `operators` says how many operators the model calls, about; one that calls many more on a larger batch is
+    tied to its batch. What the module is tied to stands in its `lengths`.
 
     Raises TraceError if torch.export cannot.
     """
@@ -88,7 +91,9 @@ def export_module(model: nn.Module, inputs: Inputs, operators: int = _MANY) -> T
 
 
 def _ways(inputs: Inputs, sizes: bool, batch: Batch | None) -> Iterator[_Way]:
-    """From free to tied. Where only the batch can be free, without any symbol first, as they cost torch.export most of its time."""
+    """From free to tied. Where only the batch can be free, without any symbol first, as they cost
+    torch.export most of its time.
+    """
     two = of_batch_two(inputs)
     changed = [t.shape for t in tensors_in(two)] != [t.shape for t in tensors_in(inputs)]
     prime = (
@@ -126,7 +131,9 @@ def _no_axis(tensor: Tensor) -> dict[int, Any]:
 
 
 def _finished(source: nn.Module, traced: TracedModule, inputs: Inputs) -> TracedModule:
-    """The traced module, free of the device that it was exported on, and of the type of its parameters where the forward asks for that."""
+    """The traced module, free of the device that it was exported on, and of the type of its parameters where
+    the forward asks for that.
+    """
     traced.inputs = describe_if_possible(inputs)
     if isinstance(source, TracedModule):
         traced.lengths = traced.lengths or source.lengths
@@ -148,7 +155,9 @@ def _finished(source: nn.Module, traced: TracedModule, inputs: Inputs) -> Traced
 def _types_of_another(
     source: nn.Module, inputs: Inputs, own: torch.dtype
 ) -> tuple[torch.dtype, list[tuple[str, torch.dtype]]]:
-    """Another type for parameters and inputs, and all types that the graph names then; none if the model does not take it."""
+    """Another type for parameters and inputs, and all types that the graph names then; none if the model does
+    not take it.
+    """
     other = torch.float64 if own != torch.float64 else torch.float32
     cast: Inputs = map_tensors(
         inputs, lambda t: torch.empty(t.shape, dtype=other if t.dtype == own else t.dtype, device="meta")
@@ -160,7 +169,9 @@ def _types_of_another(
 
 
 def _export(source: nn.Module, way: _Way) -> tuple[TracedModule, dict[fx.Node, int | None]]:
-    """The traced module, and for every input that is a tensor the length of its first axis, where the graph is tied to it."""
+    """The traced module, and for every input that is a tensor the length of its first axis, where the graph
+    is tied to it.
+    """
     args, kwargs = map_tensors(way.inputs, partial(unset, device=device_of(source)))
     shapes = _by_parameter(source, map_tensors((args, kwargs), way.free))  # type: ignore[arg-type]
     with torch.no_grad(), exporting(way.strict), torch.random.fork_rng(devices=[]):

@@ -1,4 +1,6 @@
-"""Rewrite the size constants of a traced graph: what each operator's literals must be once channels are gone, read off the paint."""
+"""Rewrite the size constants of a traced graph: what each operator's literals must be once channels are gone,
+read off the paint.
+"""
 
 from __future__ import annotations
 
@@ -70,7 +72,9 @@ Rewriter = Callable[[Scene, fx.Node], None]
 
 
 def rewrite(scene: Scene, node: fx.Node) -> None:
-    """Set a node's literals to what they must be; nodes without literals are left alone. Raises UnrewritableError."""
+    """Set a node's literals to what they must be; nodes without literals are left alone. Raises
+    UnrewritableError.
+    """
     name = operator_name(node)
     rewriter = _REWRITERS.get(name)
     if rewriter is not None and (scene.changed(node) or name == "scaled_dot_product_attention"):
@@ -191,7 +195,9 @@ def _pad(scene: Scene, node: fx.Node) -> None:
 
 
 def _groups_at(index: int) -> Rewriter:
-    """Depthwise convolutions have as many groups as channels are left; a group per sample of the batch stays one."""
+    """Depthwise convolutions have as many groups as channels are left; a group per sample of the batch stays
+    one.
+    """
 
     def rewriter(scene: Scene, node: fx.Node) -> None:
         groups = get_argument(node, index, "groups", 1)
@@ -223,7 +229,9 @@ def _attention(scene: Scene, node: fx.Node) -> None:
 
 
 def _numbers(scene: Scene, node: fx.Node) -> None:
-    """A range over channels goes on being made in full, and the numbers of those that are left are taken out of it."""
+    """A range over channels goes on being made in full, and the numbers of those that are left are taken out
+    of it.
+    """
     out, nodes = scene.before(node), node.graph
     lost = [layer for layer in out.paint if scene.after(out)[layer.axis] != out.shape[layer.axis]]
     with nodes.inserting_before(node):
@@ -244,7 +252,9 @@ def _numbers(scene: Scene, node: fx.Node) -> None:
 
 
 def _repeat(scene: Scene, node: fx.Node) -> None:
-    """Copies along a new axis, or one of length one, are as many as are left; a repeated axis is repeated as often as before."""
+    """Copies along a new axis, or one of length one, are as many as are left; a repeated axis is repeated as
+    often as before.
+    """
     x, out = scene.before(node.args[0]), scene.before(node)
     times: list[Any] = list(get_argument(node, 1, "repeats"))
     lead = len(times) - len(x.shape)

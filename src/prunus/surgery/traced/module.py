@@ -32,13 +32,16 @@ _OWN_NAMES = frozenset(
 
 
 class TracedModule(nn.Module):
-    """A traced forward as an ordinary module: parameters under their original names, batch size and resolution free, train and eval mode.
+    """A traced forward as an ordinary module: parameters under their original names, batch size and
+    resolution free, train and eval mode.
 
     Attributes:
         graph: the ATen operators, as a torch.fx graph.
-        inputs: shapes and dtypes of what it was traced with, as in a plan; "" where they are of unusual types.
-        lengths: for every input that is a tensor, its length along each axis in which the graph knows no other, elsewhere None; empty where all are
-            free. Other inputs are refused: what the graph holds was made of these sizes.
+        inputs: shapes and dtypes of what it was traced with, as in a plan; "" where they are of unusual
+            types.
+        lengths: for every input that is a tensor, its length along each axis in which the graph knows no
+            other, elsewhere None; empty where all are free. Other inputs are refused: what the graph holds
+            was made of these sizes.
     """
 
     def __init__(self, tensors: nn.Module, graph: fx.Graph, inputs: str = "", lengths: Lengths = ()) -> None:
@@ -64,7 +67,9 @@ class TracedModule(nn.Module):
         self._run: Callable[..., Any] = compile_graph(graph)
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
-        """Run the graph; same inputs and outputs as the module that was traced. Raises ArgumentError for inputs of other `lengths`."""
+        """Run the graph; same inputs and outputs as the module that was traced. Raises ArgumentError for
+        inputs of other `lengths`.
+        """
         if self.lengths:
             self._check_lengths((args, kwargs))
         if self._mode != self.training:
@@ -126,7 +131,9 @@ class TracedModule(nn.Module):
 
 
 def _switch(node: fx.Node, training: bool) -> bool:
-    """Set one node's training flag: batch_norm(…, training, momentum, eps, cudnn), instance_norm is free of modes, dropout(x, p, train)."""
+    """Set one node's training flag: batch_norm(…, training, momentum, eps, cudnn), instance_norm is free of
+    modes, dropout(x, p, train).
+    """
     name = operator_name(node)
     index = {"batch_norm": 5, "dropout": 2, "feature_dropout": 2, "alpha_dropout": 2}.get(name)
     if index is None or node.args[index] == training:

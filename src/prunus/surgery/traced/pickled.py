@@ -1,6 +1,7 @@
 """A traced graph as plain data that Python can pickle, and back: the same nodes under the same names.
 
-This is for a user's own processes: workers, copies, trackers. Files that come from elsewhere are read by `prunus.load`, which trusts none of this.
+This is for a user's own processes: workers, copies, trackers. Files that come from elsewhere are read by
+`prunus.load`, which trusts none of this.
 """
 
 from __future__ import annotations

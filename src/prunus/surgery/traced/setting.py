@@ -20,7 +20,8 @@ _LONGEST = (
 
 
 class EndlessSizeError(BaseException):
-    """A size became so long a formula that torch.export would take minutes to simplify it, as those of windows within windows do.
+    """A size became so long a formula that torch.export would take minutes to simplify it, as those of
+    windows within windows do.
 
     Not an Exception, so that nothing on the way swallows it.
     """
@@ -59,7 +60,9 @@ def _quiet() -> Iterator[None]:
 
 @contextmanager
 def _symbolic_lengths() -> Iterator[None]:
-    """Let `len(x)` of a tensor be symbolic, as `x.shape[0]` is: Python makes a plain number of it, which ties the graph to the example."""
+    """Let `len(x)` of a tensor be symbolic, as `x.shape[0]` is: Python makes a plain number of it, which ties
+    the graph to the example.
+    """
 
     def length(value: Any, /) -> Any:
         return value.shape[0] if isinstance(value, Tensor) and value.dim() else _LENGTH(value)
@@ -73,7 +76,9 @@ def _symbolic_lengths() -> Iterator[None]:
 
 @contextmanager
 def _symbolic_numbers() -> Iterator[None]:
-    """Let `torch.linspace` take a symbolic number of steps, which its operator does not, and powers of Python symbolic numbers."""
+    """Let `torch.linspace` take a symbolic number of steps, which its operator does not, and powers of Python
+    symbolic numbers.
+    """
     own = {(torch, "linspace"): torch.linspace, (math, "pow"): math.pow, (math, "exp"): math.exp}
 
     def linspace(start: Any, end: Any, steps: Any, **kinds: Any) -> Tensor:
@@ -98,7 +103,9 @@ def _symbolic_numbers() -> Iterator[None]:
 
 @contextmanager
 def _short_sizes() -> Iterator[None]:
-    """Stop at a size that is too long a formula. A count and not a clock decides, so that the same model always gives the same graph."""
+    """Stop at a size that is too long a formula. A count and not a clock decides, so that the same model
+    always gives the same graph.
+    """
     from sympy import preorder_traversal  # type: ignore[import-untyped]  # slow to import, like the next
     from torch.fx.experimental import symbolic_shapes
 

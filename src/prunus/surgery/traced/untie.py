@@ -1,7 +1,9 @@
-"""Untie an exported graph from the example that it was exported with: from its batch, its type and its device.
+"""Untie an exported graph from the example that it was exported with: from its batch, its type and its
+device.
 
-torch.export writes these down as numbers and names wherever a forward says `int(x.shape[0])`, `x.to(w.dtype)` or `device=x.device`. Here they become
-values of the graph again: sizes are read off an input, types and devices off a parameter.
+torch.export writes these down as numbers and names wherever a forward says `int(x.shape[0])`, `x.to(w.dtype)`
+or `device=x.device`. Here they become values of the graph again: sizes are read off an input, types and
+devices off a parameter.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ TYPE_OF, DEVICE_OF = torch.ops.prim.dtype.default, torch.ops.prim.device.default
 
 
 def untie_batch(graph: fx.Graph, batch: int, first: fx.Node) -> None:
-    """Let multiples of `batch`, a number that nothing else is a multiple of, follow the first axis of an input."""
+    """Let multiples of `batch`, a number that nothing else is a multiple of, follow the first axis of an
+    input.
+    """
     inputs = [node for node in graph.nodes if node.op == "placeholder"]
     made: dict[int, fx.Node] = {}
 
@@ -44,7 +48,9 @@ def untie_device(graph: fx.Graph, anchor: str) -> None:
 
 
 def untie_types(graph: fx.Graph, anchor: str, tied: Sequence[bool]) -> None:
-    """Let types follow that of a parameter or buffer, where `tied` says so of the literals in order, as `types_in` gives them."""
+    """Let types follow that of a parameter or buffer, where `tied` says so of the literals in order, as
+    `types_in` gives them.
+    """
     _untie(graph, anchor, TYPE_OF, lambda value: isinstance(value, torch.dtype), tied.__getitem__)
 
 

@@ -1,4 +1,6 @@
-"""Statistics of a traced graph that keep their width: nodes are replaced by what the formulas write in their place."""
+"""Statistics of a traced graph that keep their width: nodes are replaced by what the formulas write in their
+place.
+"""
 
 from __future__ import annotations
 
