@@ -93,14 +93,17 @@ def table(result: Row) -> str:
 
 def _runs(rows: list[Row]) -> list[str]:
     lines = [
-        "| network | channels removed | pictures | threads | scoring [s] | refitting [s] | peak memory [GiB] |",
+        (
+            "| network | channels removed | pictures | threads | scoring [s] | refitting [s] | peak memory"
+            " [GiB] |"
+        ),
         "|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         seconds, size = row["seconds"], row["gibibytes"]
         lines.append(
-            f"| {row['network']} | {row['rate']:.0%} | {row['samples']} | {row['threads']} | {seconds['scoring']:.0f} | {seconds['refitting']:.0f} | "
-            f"{size['peak']:.1f} |"
+            f"| {row['network']} | {row['rate']:.0%} | {row['samples']} | {row['threads']} |"
+            f" {seconds['scoring']:.0f} | {seconds['refitting']:.0f} | {size['peak']:.1f} |"
         )
     return lines
 

@@ -65,7 +65,10 @@ def with_summary(readme: str, result: Row) -> str:
     before, _, rest = readme.partition(START)
     _, _, after = rest.partition(END)
     rows = [row for row in result["rows"] if "prunus" in row]
-    intro = f"Half of the channels of {len(rows)} timm and torchvision architectures ([every one](benchmarks/results/coverage.md)):"
+    intro = (
+        f"Half of the channels of {len(rows)} timm and torchvision architectures ([every"
+        " one](benchmarks/results/coverage.md)):"
+    )
     return "\n".join([before + START, intro, "", *[f"* {line}" for line in summary(rows)], END + after])
 
 

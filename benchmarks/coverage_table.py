@@ -13,10 +13,22 @@ TRAINED = 1e-8  # in double precision; batch norms of few values multiply roundi
 def table(result: Row) -> str:
     """The summary lines, then one line per model."""
     about = (
-        "Random weights and batch-norm statistics; channels ranked by L2 norm, uniformly per layer. The error is the largest",
-        "difference between compact and masked model relative to the largest output, in training of outputs, gradients and",
-        "statistics; seconds are those of the processor, one thread, for trace + plan + surgery, first without and then with all",
-        "checks (medians of three for both tools, once where it takes over five seconds). \\* marks plans that say themselves that",
+        (
+            "Random weights and batch-norm statistics; channels ranked by L2 norm, uniformly per layer. The"
+            " error is the largest"
+        ),
+        (
+            "difference between compact and masked model relative to the largest output, in training of"
+            " outputs, gradients and"
+        ),
+        (
+            "statistics; seconds are those of the processor, one thread, for trace + plan + surgery, first"
+            " without and then with all"
+        ),
+        (
+            "checks (medians of three for both tools, once where it takes over five seconds). \\* marks plans"
+            " that say themselves that"
+        ),
         "they cannot be exact.",
     )
     rows = [row for row in result["rows"] if "prunus" in row]
@@ -33,8 +45,10 @@ def _models(rows: list[Row]) -> list[str]:
     return [
         *[f"* {line}" for line in summary(rows)],
         "",
-        "| model | pixels | mode | MACs left | error float32 | error float64 | in training | s | s with checks | pinned first "
-        "| Torch-Pruning | its error | its s |",
+        (
+            "| model | pixels | mode | MACs left | error float32 | error float64 | in training | s | s with"
+            " checks | pinned first | Torch-Pruning | its error | its s |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
         *[_line(row["name"], row) for row in rows],
     ]
@@ -62,12 +76,19 @@ def summary(rows: list[Row]) -> list[str]:
     pairs = [(row["prunus"], row["torch_pruning"]) for row in rows if _both(row)]
     both = [(seconds_of(a), seconds_of(b)) for a, b in pairs]
     lines = [
-        f"prunus: {len(fine)} of {len(ours)} give a running compact model; {len(exact)} plans are exact, and "
-        f"{len(proven)} of these are measured within 1e-5 (float32) and 1e-12 (float64)",
-        f"in train mode, outputs, gradients of what is left and statistics: {len(trained)} of the {len(exact)} exact ones are measured, "
-        f"{len(alike)} of these within {TRAINED:.0e} (float64)",
+        (
+            f"prunus: {len(fine)} of {len(ours)} give a running compact model; {len(exact)} plans are exact,"
+            f" and {len(proven)} of these are measured within 1e-5 (float32) and 1e-12 (float64)"
+        ),
+        (
+            f"in train mode, outputs, gradients of what is left and statistics: {len(trained)} of the"
+            f" {len(exact)} exact ones are measured, {len(alike)} of these within {TRAINED:.0e} (float64)"
+        ),
         f"{len(deep)} of {len(fine)} ({len(deep) / max(len(fine), 1):.0%}) lose 60 % or more of their MACs",
-        f"modes: {sum(row['mode'] == 'eager' for row in fine)} eager, {sum(row['mode'] == 'traced' for row in fine)} traced",
+        (
+            f"modes: {sum(row['mode'] == 'eager' for row in fine)} eager,"
+            f" {sum(row['mode'] == 'traced' for row in fine)} traced"
+        ),
     ]
     timed = [row for row in fine if "checked" in row.get("seconds", {})]
     if timed:
@@ -89,10 +110,11 @@ def summary(rows: list[Row]) -> list[str]:
     if len(both) > 1:
         checked = [a["seconds"]["checked"] for a, _ in pairs]
         lines.append(
-            f"on the {len(both)} models that both can do, one thread: without checks median {median(a for a, _ in both):.2f} s against "
-            f"{median(b for _, b in both):.2f} s, Torch-Pruning takes {_ratio([b / a for a, b in both])} times as long; with all checks, of outputs "
-            f"in eval and train mode and of statistics (Torch-Pruning checks nothing), median {median(checked):.2f} s, "
-            f"Torch-Pruning takes {_ratio([b / a for a, (_, b) in zip(checked, both)])} times as long"
+            f"on the {len(both)} models that both can do, one thread: without checks median"
+            f" {median(a for a, _ in both):.2f} s against {median(b for _, b in both):.2f} s, Torch-Pruning"
+            f" takes {_ratio([b / a for a, b in both])} times as long; with all checks, of outputs in eval"
+            f" and train mode and of statistics (Torch-Pruning checks nothing), median {median(checked):.2f}"
+            f" s, Torch-Pruning takes {_ratio([b / a for a, (_, b) in zip(checked, both)])} times as long"
         )
     return lines
 

@@ -79,7 +79,10 @@ def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("part", choices=("train", "accuracy", "latency", "large", "table"))
     add_training(parser)
-    help_text = "shares of the MACs that stages are pruned to, 0.5 is also static; or names of what other benchmarks left in the folder"
+    help_text = (
+        "shares of the MACs that stages are pruned to, 0.5 is also static; or names of what other benchmarks"
+        " left in the folder"
+    )
     parser.add_argument("--stages", nargs="*", default=["0.25", "0.5"], help=help_text)
     return parser.parse_args()
 

@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from benchmarks.rows import Row, page
 
-TIMES = "| runtime | batch | network | p50 [ms] | p95 [ms] | mean [ms] | p50 of dense / p50 | mean of dense / mean |"
+TIMES = (
+    "| runtime | batch | network | p50 [ms] | p95 [ms] | mean [ms] | p50 of dense / p50 | mean of dense /"
+    " mean |"
+)
 
 
 def table(result: Row) -> str:
     """One section per network."""
     about = (
-        "Every stage is what is left of the dense network at a share of its MACs, taught by it. Where the dense network has public weights, which",
-        "have seen the training samples, thresholds were found on one half of the test samples, and all figures are of the other half; where it was",
-        "trained from scratch, thresholds were found on training samples that were held out, and figures are of all test samples. MACs are those of",
-        "all stages that an input passes, on average, relative to the dense network. Latency on one thread, networks in turns.",
+        (
+            "Every stage is what is left of the dense network at a share of its MACs, taught by it. Where the"
+            " dense network has public weights, which"
+        ),
+        (
+            "have seen the training samples, thresholds were found on one half of the test samples, and all"
+            " figures are of the other half; where it was"
+        ),
+        (
+            "trained from scratch, thresholds were found on training samples that were held out, and figures"
+            " are of all test samples. MACs are those of"
+        ),
+        (
+            "all stages that an input passes, on average, relative to the dense network. Latency on one"
+            " thread, networks in turns."
+        ),
     )
     rows = [*result["rows"], *([result["large"]] if "large" in result else [])]
     return page("Dynamic pruning: cascades", rows, about, lambda: _sections(rows), _title)
@@ -22,7 +37,10 @@ def table(result: Row) -> str:
 def _title(row: Row) -> str:
     if "called" not in row:
         return "ResNet-18 at 224 pixels, half of the channels of every layer live"
-    return f"{row['called']}, {row['network']} ({row['weights'] or 'from scratch'}), {_schedule(row)}, seed {row['seed']}"
+    return (
+        f"{row['called']}, {row['network']} ({row['weights'] or 'from scratch'}), {_schedule(row)}, seed"
+        f" {row['seed']}"
+    )
 
 
 def _sections(rows: list[Row]) -> list[str]:
@@ -54,7 +72,8 @@ def _section(row: Row) -> list[str]:
         stages = ", ".join(one["stages"])
         answered = ", ".join(f"{share:.0%}" for share in one["answered"])
         lines.append(
-            f"| cascade {number} of {stages} | {what} | {one['accuracy']:.2f} | {one['accuracy'] - dense:+.2f} | {one['cost']:.0%} | {answered} |"
+            f"| cascade {number} of {stages} | {what} | {one['accuracy']:.2f} |"
+            f" {one['accuracy'] - dense:+.2f} | {one['cost']:.0%} | {answered} |"
         )
     return [*lines, "", *times(row.get("latency", []))]
 
@@ -75,7 +94,7 @@ def times(measured: list[Row]) -> list[str]:
             if other["network"] == "dense" and all(other[key] == one[key] for key in ("runtime", "batch"))
         )
         lines.append(
-            f"| {one['runtime']} | {one['batch']} | {one['network']} | {one['p50']:.2f} | {one['p95']:.2f} | {one['mean']:.2f} | "
-            f"{dense['p50'] / one['p50']:.2f} | {dense['mean'] / one['mean']:.2f} |"
+            f"| {one['runtime']} | {one['batch']} | {one['network']} | {one['p50']:.2f} | {one['p95']:.2f} |"
+            f" {one['mean']:.2f} | {dense['p50'] / one['p50']:.2f} | {dense['mean'] / one['mean']:.2f} |"
         )
     return lines

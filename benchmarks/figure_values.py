@@ -201,7 +201,8 @@ def _pair(result: str, where: Where, row: Row) -> Row:
     same = [other for other in others if all(other.get(name) == row.get(name) for name in alike)]
     if len(others) > 1 and len(same) != 1:
         raise LookupError(
-            f"{result}.json has {len(same)} rows of {selection(where)} that pair with one of seed {row.get('seed')}."
+            f"{result}.json has {len(same)} rows of {selection(where)} that pair with one of seed"
+            f" {row.get('seed')}."
         )
     return same[0] if len(others) > 1 else others[0]
 

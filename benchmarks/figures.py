@@ -162,8 +162,14 @@ def page(known: Entries) -> str:
     lines = [
         "# Where figures come from",
         "",
-        "Written by `python -m benchmarks.figures`, which computes every figure below anew from the rows in `benchmarks/results` and compares it",
-        "with the text; a test does so too, and finds figures that are missing here. Commands are numbered, and listed at the end.",
+        (
+            "Written by `python -m benchmarks.figures`, which computes every figure below anew from the rows"
+            " in `benchmarks/results` and compares it"
+        ),
+        (
+            "with the text; a test does so too, and finds figures that are missing here. Commands are"
+            " numbered, and listed at the end."
+        ),
     ]
     for name in documents():
         figures = [one for one in known.figures if one.document == name]

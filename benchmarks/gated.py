@@ -106,7 +106,8 @@ def trained(options: argparse.Namespace, about: Material) -> DynamicNetwork:
 
     def told(record: EpochRecord) -> None:
         print(
-            f"{file.stem}: epoch {record.epoch}, loss {record.loss:.3f}, {float(network.expected().detach()):.1%} of the MACs",
+            f"{file.stem}: epoch {record.epoch}, loss {record.loss:.3f},"
+            f" {float(network.expected().detach()):.1%} of the MACs",
             flush=True,
         )
 
@@ -179,7 +180,10 @@ def latency(row: Row, options: argparse.Namespace) -> list[Row]:
 def table(result: Row) -> str:
     """All rows as Markdown."""
     about = (
-        "Gates and network are trained together, taught by the dense network; the static network is the one of `benchmarks.dynamic`.",
+        (
+            "Gates and network are trained together, taught by the dense network; the static network is the"
+            " one of `benchmarks.dynamic`."
+        ),
     )
     return page("Gated networks", result["rows"], about, lambda: _sections(result["rows"]), title)
 

@@ -60,7 +60,8 @@ def main() -> None:
         row = key | measured(options.data, seed)
         add(RESULT, result, row, record("benchmarks.history_lenet", "numpy", seed=seed))
         print(
-            f"seed {seed}: error {row['test_error']:.2f} % (before {row['test_error_before']:.2f}), {row['cpu_seconds']:.0f} s",
+            f"seed {seed}: error {row['test_error']:.2f} % (before {row['test_error_before']:.2f}),"
+            f" {row['cpu_seconds']:.0f} s",
             flush=True,
         )
     RESULT.with_suffix(".md").write_text(table(result))
@@ -92,8 +93,9 @@ def measured(folder: Path | None, seed: int) -> dict[str, Any]:
         "test_error_before": errors[0],
         "test_error": errors[1],
         "held_out_error_before": 100 - outcome.limit.baseline,
-        "held_out_error": 100
-        - [outcome.limit.baseline, *(trial.metric for trial in outcome.trials if trial.accepted)][-1],
+        "held_out_error": (
+            100 - [outcome.limit.baseline, *(trial.metric for trial in outcome.trials if trial.accepted)][-1]
+        ),
         "widths": [getattr(outcome.model, name).weight.shape[0] for name in LAYERS],
         "macs_removed": {what: 1 - left for what, left in macs.items()},
         "rounds": [
@@ -144,15 +146,19 @@ def table(result: Row) -> str:
 
 def _runs(rows: list[Row]) -> list[str]:
     lines = [
-        "| seed | test error before | test error | held out before | held out | widths | FLOPs removed | of the convolutions | CPU seconds |",
+        (
+            "| seed | test error before | test error | held out before | held out | widths | FLOPs removed |"
+            " of the convolutions | CPU seconds |"
+        ),
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:
         widths = "-".join(map(str, row["widths"]))
         lines.append(
-            f"| {row['seed']} | {row['test_error_before']:.2f} % | {row['test_error']:.2f} % | {row['held_out_error_before']:.2f} % | "
-            f"{row['held_out_error']:.2f} % | {widths} | {row['macs_removed']['all']:.2%} | {row['macs_removed']['convolutions']:.2%} | "
-            f"{row['cpu_seconds']:.0f} |"
+            f"| {row['seed']} | {row['test_error_before']:.2f} % | {row['test_error']:.2f} % |"
+            f" {row['held_out_error_before']:.2f} % | {row['held_out_error']:.2f} % | {widths} |"
+            f" {row['macs_removed']['all']:.2%} | {row['macs_removed']['convolutions']:.2%} |"
+            f" {row['cpu_seconds']:.0f} |"
         )
     return [
         *lines,

@@ -6,12 +6,27 @@ from benchmarks.rows import Row, page, spread
 
 BEFORE, AFTER = "dense float32", "pruned int8"
 ABOUT = (
-    "Public weights, fine-tuned on the files at hand. Channels go by reconstruction error, with refitting; blocks, one by one, where the",
-    "loss rises least. The dense network teaches what is left. Batch-norm statistics, blocks and layers in float are chosen on one part of the",
-    "samples, accuracies are of another; sizes of ONNX files; latency of one image on one thread of ONNX Runtime, files in turns.",
+    (
+        "Public weights, fine-tuned on the files at hand. Channels go by reconstruction error, with"
+        " refitting; blocks, one by one, where the"
+    ),
+    (
+        "loss rises least. The dense network teaches what is left. Batch-norm statistics, blocks and layers"
+        " in float are chosen on one part of the"
+    ),
+    (
+        "samples, accuracies are of another; sizes of ONNX files; latency of one image on one thread of ONNX"
+        " Runtime, files in turns."
+    ),
     "",
-    "Pruned, in 8 bits, against the dense network in float: points of accuracy on the samples that choices were made on and on those that were",
-    "kept for this, how many times smaller the file, how many times faster; mean and standard deviation over seeds.",
+    (
+        "Pruned, in 8 bits, against the dense network in float: points of accuracy on the samples that"
+        " choices were made on and on those that were"
+    ),
+    (
+        "kept for this, how many times smaller the file, how many times faster; mean and standard deviation"
+        " over seeds."
+    ),
 )
 
 
@@ -21,12 +36,18 @@ def table(result: Row) -> str:
 
 
 def _name(row: Row) -> str:
-    return f"{_what(row)}, {_epochs(row)} epochs, decay {row['stage_decay']:g}, {row['device']}, seed {row['seed']}"
+    return (
+        f"{_what(row)}, {_epochs(row)} epochs, decay {row['stage_decay']:g}, {row['device']}, seed"
+        f" {row['seed']}"
+    )
 
 
 def _sections(rows: list[Row]) -> list[str]:
     lines = [
-        "| network | left out | epochs | weight decay | trained on | seeds | where chosen | accuracy | smaller | faster |",
+        (
+            "| network | left out | epochs | weight decay | trained on | seeds | where chosen | accuracy |"
+            " smaller | faster |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     recipes: dict[tuple[str, ...], list[Row]] = {}
@@ -60,11 +81,15 @@ def _section(row: Row) -> list[str]:
     lines = [
         f"## {row['called']}, {row['network']} ({row['weights']}): {_what(row)}",
         "",
-        f"Epochs of fine-tuning: {row['epochs']}, after pruning: {_epochs(row)}, weight decay {row['stage_decay']:g}, trained on {row['device']}, "
-        f"seed {row['seed']}; chosen on {row['samples'][0]:,} samples, "
-        f"measured on {row['samples'][1]:,}." + (f" {row['about']}" if "about" in row else ""),
+        f"Epochs of fine-tuning: {row['epochs']}, after pruning: {_epochs(row)}, weight decay"
+        f" {row['stage_decay']:g}, trained on {row['device']}, seed {row['seed']}; chosen on"
+        f" {row['samples'][0]:,} samples, measured on {row['samples'][1]:,}."
+        + (f" {row['about']}" if "about" in row else ""),
         "",
-        "| file | accuracy | against dense | MACs | parameters | bytes | smaller | layers in float | p50 [ms] | faster |",
+        (
+            "| file | accuracy | against dense | MACs | parameters | bytes | smaller | layers in float | p50"
+            " [ms] | faster |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for name, one in row["networks"].items():
@@ -72,14 +97,18 @@ def _section(row: Row) -> list[str]:
         speed = f"{timed['median_ms']:.2f} | {timed['speedup']:.2f} |" if timed else " | |"
         in_float = f"{len(one['kept_float'])}" if "kept_float" in one else "all"
         lines.append(
-            f"| {name} | {one['accuracy']:.2f} | {one['accuracy'] - dense['accuracy']:+.2f} | {one['macs'] / dense['macs']:.0%} | "
-            f"{one['params'] / dense['params']:.0%} | {one['bytes']:,} | {dense['bytes'] / one['bytes']:.2f} | {in_float} | {speed}"
+            f"| {name} | {one['accuracy']:.2f} | {one['accuracy'] - dense['accuracy']:+.2f} |"
+            f" {one['macs'] / dense['macs']:.0%} | {one['params'] / dense['params']:.0%} | {one['bytes']:,} |"
+            f" {dense['bytes'] / one['bytes']:.2f} | {in_float} | {speed}"
         )
     if times:
         eager = row["latency"]["PyTorch"]["dense float32"]["median_ms"]
         lines += [
             "",
-            f"The dense network in PyTorch takes {eager:.2f} ms, {eager / times[AFTER]['median_ms']:.1f} times the last.",
+            (
+                f"The dense network in PyTorch takes {eager:.2f} ms, {eager / times[AFTER]['median_ms']:.1f}"
+                " times the last."
+            ),
         ]
     return lines
 

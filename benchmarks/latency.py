@@ -160,8 +160,14 @@ def predicted(
 def table(result: Row) -> str:
     """All rows as Markdown."""
     about = (
-        "Shares are of the dense network: its median time in ONNX Runtime (one thread, batch 1), its MACs, the sum of its scores. Budgets are",
-        "the largest as quick as the plan, measured. Seconds: timing the layers for the first time, and planning with all measurements.",
+        (
+            "Shares are of the dense network: its median time in ONNX Runtime (one thread, batch 1), its"
+            " MACs, the sum of its scores. Budgets are"
+        ),
+        (
+            "the largest as quick as the plan, measured. Seconds: timing the layers for the first time, and"
+            " planning with all measurements."
+        ),
     )
     return page(
         "Latency as a target",
@@ -174,7 +180,10 @@ def table(result: Row) -> str:
 
 def _plans(rows: list[Row]) -> list[str]:
     lines = [
-        "| network | input | dense [ms] | asked | plan | time | MACs | score lost | probing [s] | planning [s] | plans measured |",
+        (
+            "| network | input | dense [ms] | asked | plan | time | MACs | score lost | probing [s] |"
+            " planning [s] | plans measured |"
+        ),
         "|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in rows:

@@ -20,15 +20,24 @@ STEPS = ("removed", "compensated", "recalibrated", "by held-out", "tuned")
 def table(result: Row) -> str:
     """One table per network and rate, the best recalibrated network first."""
     about = (
-        "Mean and standard deviation over the seeds, which choose the calibration samples. By held-out: with or without recalibration, whichever is",
-        "better on training samples that were not calibrated with, which is what `prunus prune` does. Seconds are for scoring and compensation.",
+        (
+            "Mean and standard deviation over the seeds, which choose the calibration samples. By held-out:"
+            " with or without recalibration, whichever is"
+        ),
+        (
+            "better on training samples that were not calibrated with, which is what `prunus prune` does."
+            " Seconds are for scoring and compensation."
+        ),
     )
     return page("One-shot pruning", result["rows"], about, lambda: _sections(result["rows"]), _name)
 
 
 def _name(row: Row) -> str:
     tuned = f" + {row['epochs']} epochs" if row["epochs"] else ""
-    return f"{row['network']} {row['rate']:.0%}, {row['score']} + {row['compensation']}{tuned}, seed {row['seed']}"
+    return (
+        f"{row['network']} {row['rate']:.0%}, {row['score']} + {row['compensation']}{tuned}, seed"
+        f" {row['seed']}"
+    )
 
 
 def _sections(everything: list[Row]) -> list[str]:
@@ -41,7 +50,10 @@ def _sections(everything: list[Row]) -> list[str]:
         judged = steps[-1]
         lines += [
             *([""] if lines else []),
-            f"## {data}, {network} ({weights}), {rate:.0%} of the inner filters removed{tuned}, {measured_on} accuracy",
+            (
+                f"## {data}, {network} ({weights}), {rate:.0%} of the inner filters removed{tuned},"
+                f" {measured_on} accuracy"
+            ),
             "",
             f"Before: {rows[0]['accuracy']['dense']:.2f}. MACs left: {rows[0]['macs_left']:.1%}.",
             "",

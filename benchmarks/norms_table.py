@@ -10,8 +10,14 @@ RUNTIMES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 def table(result: Row) -> str:
     """Times first, then accuracies."""
     about = (
-        'Half of the channels by L2 norm, compacted with `norms="original"` (layer norms and their like go on dividing by as many',
-        'channels as there were, and compute what the masked network computes) and with `norms="plain"` (the kernel of the library',
+        (
+            'Half of the channels by L2 norm, compacted with `norms="original"` (layer norms and their like'
+            " go on dividing by as many"
+        ),
+        (
+            'channels as there were, and compute what the masked network computes) and with `norms="plain"`'
+            " (the kernel of the library"
+        ),
         "over what is left, which is another function).",
     )
     return page("Norms that keep their width", result["rows"], about, lambda: _body(result["rows"]), _name)
@@ -33,7 +39,10 @@ def _times(rows: list[Row]) -> list[str]:
     lines = [
         "## Latency",
         "",
-        "One image of 224 x 224, one thread, the three in turns: medians with quartiles in ms, and medians of the ratios of each round.",
+        (
+            "One image of 224 x 224, one thread, the three in turns: medians with quartiles in ms, and"
+            " medians of the ratios of each round."
+        ),
         "",
         "| network | runtime | dense | original | plain | dense / original | plain / original |",
         "|---|---|---|---|---|---|---|",
@@ -50,10 +59,16 @@ def _accuracies(rows: list[Row]) -> list[str]:
     lines = [
         "## Accuracy",
         "",
-        "Small networks of the two families, trained from scratch on CIFAR-10 (JPEG); test samples, mean ± sd over the seeds. The",
+        (
+            "Small networks of the two families, trained from scratch on CIFAR-10 (JPEG); test samples, mean"
+            " ± sd over the seeds. The"
+        ),
         "control is the dense network, trained on for the same epoch. Nothing is chosen on these samples.",
         "",
-        "| network | removed | seeds | dense | original, at once | plain, at once | dense, trained on | original, trained on | plain, trained on |",
+        (
+            "| network | removed | seeds | dense | original, at once | plain, at once | dense, trained on |"
+            " original, trained on | plain, trained on |"
+        ),
         "|---|---|---|---|---|---|---|---|---|",
     ]
     for network, rate in dict.fromkeys((row["network"], row["rate"]) for row in rows):

@@ -123,7 +123,10 @@ def rounding(model: Any, image: Any) -> float:
 def table(result: Row) -> str:
     """Counts first, then what is not as it should be, then all."""
     about = (
-        "Random weights. Differences are the largest of any output element, relative to the largest output, on a random image.",
+        (
+            "Random weights. Differences are the largest of any output element, relative to the largest"
+            " output, on a random image."
+        ),
     )
     return page(
         "ONNX files of every architecture",
@@ -139,7 +142,10 @@ def _files(rows: list[Row]) -> list[str]:
     good = [row for row in able if isinstance(row["pruned"], float) and row["pruned"] <= WITHIN]
     lines = [
         f"* {len(able)} of {len(rows)} architectures can be exported dense",
-        f"* {len(good)} of these can be exported with half of their channels, within {WITHIN:g} of PyTorch in ONNX Runtime",
+        (
+            f"* {len(good)} of these can be exported with half of their channels, within {WITHIN:g} of"
+            " PyTorch in ONNX Runtime"
+        ),
         "",
         "| architecture | compact module | dense | pruned |",
         "|---|---|---|---|",

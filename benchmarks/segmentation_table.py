@@ -13,9 +13,18 @@ STAGES = ("before", "after", "control")
 def table(result: Row) -> str:
     """One section per network and set."""
     about = (
-        "As small as the validation pictures let: at most 0.32 points of pixel accuracy and 1 point of IoU (of the foreground) less than the",
-        "original. On the test pictures nothing was chosen. The control is the original with as much further training as the small network had, and",
-        "nothing removed. FLOPs and latency are of one picture of 256 x 256; latency on one thread, both networks in turns, medians.",
+        (
+            "As small as the validation pictures let: at most 0.32 points of pixel accuracy and 1 point of"
+            " IoU (of the foreground) less than the"
+        ),
+        (
+            "original. On the test pictures nothing was chosen. The control is the original with as much"
+            " further training as the small network had, and"
+        ),
+        (
+            "nothing removed. FLOPs and latency are of one picture of 256 x 256; latency on one thread, both"
+            " networks in turns, medians."
+        ),
     )
     return page(
         "Importance weights on segmentation", result["rows"], about, lambda: _sections(result["rows"]), _name
@@ -23,7 +32,10 @@ def table(result: Row) -> str:
 
 
 def _name(row: Row) -> str:
-    return f"{row['network']}, width {row['width']}, {row['called']}, trials of {row['trial_epochs']}, seed {row['seed']}"
+    return (
+        f"{row['network']}, width {row['width']}, {row['called']}, trials of {row['trial_epochs']}, seed"
+        f" {row['seed']}"
+    )
 
 
 def _sections(rows: list[Row]) -> list[str]:
@@ -39,7 +51,10 @@ def _section(row: Row) -> list[str]:
     lines = [
         f"## {row['network']}, width {row['width']}, {row['called']}, seed {row['seed']}",
         "",
-        f"**{_removed(row['macs'])} of the FLOPs and {_removed(row['params'])} of the parameters removed.** {_about(row)}",
+        (
+            f"**{_removed(row['macs'])} of the FLOPs and {_removed(row['params'])} of the parameters"
+            f" removed.** {_about(row)}"
+        ),
         "",
         "| [%] | " + " | ".join(titles) + " |",
         "|---|" + "---|" * len(titles),
@@ -63,10 +78,11 @@ def _about(row: Row) -> str:
     before, after = (2e-9 * macs for macs in row["macs"])
     minutes = row["seconds"]["training"] / 60, row["seconds"]["trials"] / 60
     return (
-        f"{before:.2f} to {after:.2f} GFLOPs, {row['params'][0]:,} to {row['params'][1]:,} parameters. {training} pictures to train, "
-        f"{validation} to keep the tolerance, {test} to test{shrunk}{blocks}; {row['epochs']} epochs of {row['count']} windows of {row['size']} x "
-        f"{row['size']}, trials of {row['trial_epochs']} with weights and {row['trial_epochs']} without{rounded}; {minutes[0]:.0f} + "
-        f"{minutes[1]:.0f} minutes."
+        f"{before:.2f} to {after:.2f} GFLOPs, {row['params'][0]:,} to {row['params'][1]:,} parameters."
+        f" {training} pictures to train, {validation} to keep the tolerance, {test} to test{shrunk}{blocks};"
+        f" {row['epochs']} epochs of {row['count']} windows of {row['size']} x {row['size']}, trials of"
+        f" {row['trial_epochs']} with weights and {row['trial_epochs']} without{rounded}; {minutes[0]:.0f} +"
+        f" {minutes[1]:.0f} minutes."
     )
 
 

@@ -43,7 +43,8 @@ def main() -> None:
         row = key | measured(images, options, seed)
         add(RESULT, result, row, record("benchmarks.tolerance", "numpy", seed=seed))
         print(
-            f"run {seed}: {row['macs_left']:.1%} of the MACs left, {row['lost_held_out']:+.2f} held out, {row['lost_test']:+.2f} on the test set",
+            f"run {seed}: {row['macs_left']:.1%} of the MACs left, {row['lost_held_out']:+.2f} held out,"
+            f" {row['lost_test']:+.2f} on the test set",
             flush=True,
         )
     RESULT.with_suffix(".md").write_text(table(result))
@@ -99,15 +100,19 @@ def table(result: Row) -> str:
 
 def _lines(everything: list[Row]) -> list[str]:
     lines = [
-        "| tolerance | confidence | runs | held-out samples | lost there | lost on the test set | exceeded on the test set | MACs left |",
+        (
+            "| tolerance | confidence | runs | held-out samples | lost there | lost on the test set |"
+            " exceeded on the test set | MACs left |"
+        ),
         "|---|---|---|---|---|---|---|---|",
     ]
     for kind in sorted({(row["tolerance"], row["confidence"]) for row in everything}):
         rows = [row for row in everything if (row["tolerance"], row["confidence"]) == kind]
         exceeded = sum(row["lost_test"] > row["tolerance"] for row in rows)
         lines.append(
-            f"| {kind[0]:g} | {kind[1]:.0%} | {len(rows)} | {rows[0]['held_out']:,} | {mean(r['lost_held_out'] for r in rows):.2f} | "
-            f"{mean(r['lost_test'] for r in rows):.2f} | {exceeded} of {len(rows)} | {mean(r['macs_left'] for r in rows):.1%} |"
+            f"| {kind[0]:g} | {kind[1]:.0%} | {len(rows)} | {rows[0]['held_out']:,} |"
+            f" {mean(r['lost_held_out'] for r in rows):.2f} | {mean(r['lost_test'] for r in rows):.2f} |"
+            f" {exceeded} of {len(rows)} | {mean(r['macs_left'] for r in rows):.1%} |"
         )
     return lines
 

@@ -158,8 +158,8 @@ VARIANTS: dict[str, Variant] = {
     "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 30 %": Variant(
         curriculum=_ANNEALED, rate=0.3, config=FROM_HALF
     ),
-    "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 10 %, filters alone": Variant(
-        curriculum=_ANNEALED, rate=0.1, folded=False, config=FROM_HALF
+    "two-fold: growing images, easy dropped 0.5, all data at the end, soft pruning 10 %, filters alone": (
+        Variant(curriculum=_ANNEALED, rate=0.1, folded=False, config=FROM_HALF)
     ),
     "two-fold: growing images, easy dropped 0.5, all data at the end, 10 % pruned once": Variant(
         curriculum=_ANNEALED, rate=0.1, every=ONCE, config=FROM_HALF

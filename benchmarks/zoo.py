@@ -35,10 +35,22 @@ PATIENCE = 8  # how many times longer a process may take on a busy machine
 MEMORY = 9 << 30  # bytes of a process's data
 INSTALL = (
     "pip install -c constraints.txt torch numpy scipy safetensors rich typer onnx onnxscript onnxruntime",
-    "pip install -c constraints.txt pyyaml pillow tqdm regex requests einops omegaconf psutil importlib_metadata matplotlib pandas scikit-learn",
-    "pip install --no-deps torchvision==0.28.0 timm segmentation-models-pytorch effdet pretrainedmodels munch pytorchcv",
-    "pip install --no-deps transformers tokenizers huggingface-hub hf-xet httpx httpcore anyio h11 sniffio diffusers monai",
-    "pip install --no-deps braindecode skorch mne mne-bids docstring-inheritance linear-attention-transformer torchaudio h5py wfdb",
+    (
+        "pip install -c constraints.txt pyyaml pillow tqdm regex requests einops omegaconf psutil"
+        " importlib_metadata matplotlib pandas scikit-learn"
+    ),
+    (
+        "pip install --no-deps torchvision==0.28.0 timm segmentation-models-pytorch effdet pretrainedmodels"
+        " munch pytorchcv"
+    ),
+    (
+        "pip install --no-deps transformers tokenizers huggingface-hub hf-xet httpx httpcore anyio h11"
+        " sniffio diffusers monai"
+    ),
+    (
+        "pip install --no-deps braindecode skorch mne mne-bids docstring-inheritance"
+        " linear-attention-transformer torchaudio h5py wfdb"
+    ),
     "pip install -c constraints.txt pooch lazy_loader decorator tabulate",
 )
 PACKAGES = {

@@ -63,19 +63,27 @@ def summary(rows: dict[str, Row]) -> list[str]:
     able = [row for row in rows.values() if "onnx_dense" in row]
     modes = Counter(row["mode"] for row in good)
     lines = [
-        f"{len(good)} of {len(rows)} are compact: {modes['eager']} in their own class, {modes['traced']} as traced graphs",
+        (
+            f"{len(good)} of {len(rows)} are compact: {modes['eager']} in their own class, {modes['traced']}"
+            " as traced graphs"
+        ),
         f"{sum(wrong(row) for row in good)} are wrong where the plan says exact ({len(exact)} exact plans)",
-        f"{sum(row['macs_left'] <= SMALL for row in good)} of {len(good)} keep at most {SMALL:.0%} of their MACs at rate 0.5",
+        (
+            f"{sum(row['macs_left'] <= SMALL for row in good)} of {len(good)} keep at most {SMALL:.0%} of"
+            " their MACs at rate 0.5"
+        ),
         f"{sum(row['compact_seconds'] > SLOW for row in good)} take more than {SLOW:g} s to compact",
     ]
     if trained:
         same = [row for row in trained if row["exact"] and max(row["train"], row["gradients"]) <= TRAINING]
         lines.append(
-            f"{len(same)} of {sum(row['exact'] for row in trained)} exact ones that can be trained have the same outputs and gradients in train mode"
+            f"{len(same)} of {sum(row['exact'] for row in trained)} exact ones that can be trained have the"
+            " same outputs and gradients in train mode"
         )
     if able:
         lines.append(
-            f"{sum(row.get('onnx', math.inf) <= WITHIN for row in able)} of {len(able)} that can be exported dense can be exported pruned"
+            f"{sum(row.get('onnx', math.inf) <= WITHIN for row in able)} of {len(able)} that can be exported"
+            " dense can be exported pruned"
         )
     return lines
 
@@ -118,7 +126,8 @@ def reasons(row: Row) -> list[str]:
         and not max(row["train"], row["gradients"]) <= TRAINING
     ):
         found.append(
-            f"train mode differs: outputs {row['train']:.0e}, gradients {row['gradients']:.0e} ({row['gradient_worst']})"
+            f"train mode differs: outputs {row['train']:.0e}, gradients {row['gradients']:.0e}"
+            f" ({row['gradient_worst']})"
         )
     if row.get("compact_seconds", 0.0) > SLOW:
         found.append(f"compact takes {row['compact_seconds']:.0f} s")

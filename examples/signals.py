@@ -68,7 +68,8 @@ def main(count: int = 2100, **options: Any) -> None:
         **options,
     )
     print(
-        f"{outcome.before.macs:,} MACs before, {outcome.plan.after.macs:,} after, with {outcome.steps[-1].value:.1f} % accuracy"
+        f"{outcome.before.macs:,} MACs before, {outcome.plan.after.macs:,} after, with"
+        f" {outcome.steps[-1].value:.1f} % accuracy"
     )
 
 

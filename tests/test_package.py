@@ -56,7 +56,10 @@ def test_every_room_is_reached_by_the_dot() -> None:
         name for name in prunus.__all__ if name.islower() and (Path(prunus.__file__).parent / name).is_dir()
     ]
     assert {"data", "deploy", "methods", "models", "scores", "training"} <= set(rooms)
-    code = f"import prunus\nfor room in {rooms}:\n    assert all(hasattr(getattr(prunus, room), name) for name in getattr(prunus, room).__all__), room"
+    code = (
+        f"import prunus\nfor room in {rooms}:\n    assert all(hasattr(getattr(prunus, room), name) for name"
+        " in getattr(prunus, room).__all__), room"
+    )
     subprocess.run([sys.executable, "-W", "error", "-c", code], check=True, timeout=120)
 
 

@@ -34,12 +34,20 @@ _SCHEMAS = (
     f"roi_pool({_ROI}) -> (Tensor, Tensor)",
     f"_roi_pool_backward({_ROI_GRAD.format(extra='Tensor argmax, ', more='')}) -> Tensor",
     f"ps_roi_align({_ROI}, int sampling_ratio) -> (Tensor, Tensor)",
-    f"_ps_roi_align_backward({_ROI_GRAD.format(extra='Tensor mapping, ', more='int sampling_ratio, ')}) -> Tensor",
+    (
+        f"_ps_roi_align_backward({_ROI_GRAD.format(extra='Tensor mapping, ', more='int sampling_ratio, ')})"
+        " -> Tensor"
+    ),
     f"ps_roi_pool({_ROI}) -> (Tensor, Tensor)",
     f"_ps_roi_pool_backward({_ROI_GRAD.format(extra='Tensor mapping, ', more='')}) -> Tensor",
-    f"deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, {_DEFORM}) -> Tensor",
-    "_deform_conv2d_backward(Tensor grad, Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, "
-    f"{_DEFORM}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)",
+    (
+        f"deform_conv2d(Tensor input, Tensor weight, Tensor offset, Tensor mask, Tensor bias, {_DEFORM}) ->"
+        " Tensor"
+    ),
+    (
+        "_deform_conv2d_backward(Tensor grad, Tensor input, Tensor weight, Tensor offset, Tensor mask,"
+        f" Tensor bias, {_DEFORM}) -> (Tensor, Tensor, Tensor, Tensor, Tensor)"
+    ),
 )
 
 

@@ -329,7 +329,10 @@ def test_what_cannot_be_read_is_one_sentence_of_every_command(
 
 def test_what_was_found_is_said_before_work_begins(place: Path) -> None:
     told = invoke("prune", "lenet5", "--data", "pictures.npz", "--macs", "1.5", "-o", "out", *BARE)
-    line = "Data: pictures.npz: 2 classes (0, 1), 172 samples to train on, 20 to choose by, 48 to report on, one of 1×8×8; top-1 accuracy."
+    line = (
+        "Data: pictures.npz: 2 classes (0, 1), 172 samples to train on, 20 to choose by, 48 to report on, one"
+        " of 1×8×8; top-1 accuracy."
+    )
     assert line not in told.stdout and (told.exit_code == 1 or line in told.stderr)
     told = invoke("prune", "lenet5", "--data", "pictures.npz", "--macs", "0.5", "-o", "out", *BARE)
     assert told.exit_code == 0 and told.stderr.startswith(line)

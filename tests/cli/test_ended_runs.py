@@ -220,7 +220,8 @@ def test_a_second_run_in_a_folder_is_refused_before_anything_happens(tmp_path: P
             found = run(*words, "-o", tmp_path)
             assert found.exit_code == 1
             assert found.stderr.startswith(
-                f"prunus: {tmp_path} is being written by another run (process {process.pid}: prunus train digits lenet5"
+                f"prunus: {tmp_path} is being written by another run (process {process.pid}: prunus train"
+                " digits lenet5"
             )
             assert len(found.stderr.splitlines()) == 1
         assert sorted(tmp_path.iterdir()) == before

@@ -98,7 +98,10 @@ def test_settings_are_those_of_the_signature(method: str) -> None:
     [
         (
             ["--rate", "0.3"],
-            "--rate is a setting of --method one-shot, greedy-norm, snip, soft, history, slimming, selective-decay: give the method",
+            (
+                "--rate is a setting of --method one-shot, greedy-norm, snip, soft, history, slimming,"
+                " selective-decay: give the method"
+            ),
         ),
         (
             ["--method", "slimming", "--mu", "1"],

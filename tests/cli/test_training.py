@@ -162,7 +162,8 @@ def test_without_tensorboard_its_extra_is_named(tmp_path: Path, monkeypatch: pyt
 def test_lists_of_a_recipe_come_through_the_command(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text(
-        'data = "digits"\nmodel = "lenet5"\nmilestones = [0.5]\nschedule = "step"\nmethod = "soft"\nprotect = ["conv1"]\n'
+        'data = "digits"\nmodel = "lenet5"\nmilestones = [0.5]\nschedule = "step"\nmethod = "soft"\nprotect ='
+        ' ["conv1"]\n'
     )
     result = done(
         "--recipe",
@@ -199,7 +200,8 @@ def test_settings_that_cannot_be_are_told_before_the_work(
 def test_a_recipe_and_flags_say_the_same(tmp_path: Path) -> None:
     file = tmp_path / "recipe.toml"
     file.write_text(
-        'data = "digits"\nmodel = "lenet5"\nepochs = 9\nlr = 1\nmethod = "soft"\nprotect = ["conv1"]\nrate = 0.4\n'
+        'data = "digits"\nmodel = "lenet5"\nepochs = 9\nlr = 1\nmethod = "soft"\nprotect = ["conv1"]\nrate ='
+        " 0.4\n"
     )
     found = resolve(read(file) | {"epochs": 2}, "the recipe")
     assert (found.epochs, found.lr, found.settings, found.batch_size) == (

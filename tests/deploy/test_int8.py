@@ -250,13 +250,19 @@ def test_a_file_in_float_is_never_called_one_in_8_bits(
     judge = Judge(set(LAYERS), source)
     with pytest.raises(
         TargetError,
-        match="No layer can compute in 8 bits and lose at most 1 points on 400 held-out samples with 95 % confidence",
+        match=(
+            "No layer can compute in 8 bits and lose at most 1 points on 400 held-out samples with 95 %"
+            " confidence"
+        ),
     ):
         int8.quantise_within(source, tmp_path / "a.onnx", calibration, judge, 1.0)
     assert judge.asked <= 4 and not list(tmp_path.iterdir())
     with pytest.raises(
         TargetError,
-        match=r"on 400 held-out samples, even if all agree: that takes 598 that agree, or a tolerance of 0\.8 points",
+        match=(
+            r"on 400 held-out samples, even if all agree: that takes 598 that agree, or a tolerance of 0\.8"
+            r" points"
+        ),
     ):
         int8.quantise_within(source, tmp_path / "a.onnx", calibration, Judge(set(), source), 0.5)
     assert not list(tmp_path.iterdir())

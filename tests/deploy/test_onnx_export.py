@@ -135,7 +135,10 @@ def test_the_file_says_what_it_is(tmp_path: Path) -> None:
     assert said[0] == {"prunus": prunus.__version__, "torch": torch.__version__}
     assert said[1] == said[0] | {
         "macs": f"{small.prunus.plan.after.macs} of {graph.cost().macs}",
-        "parameters": f"{sum(one.numel() for one in small.parameters())} of {sum(one.numel() for one in model.parameters())}",
+        "parameters": (
+            f"{sum(one.numel() for one in small.parameters())} of"
+            f" {sum(one.numel() for one in model.parameters())}"
+        ),
     }
 
 

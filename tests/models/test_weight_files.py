@@ -156,7 +156,10 @@ def test_absent_file_is_named(tmp_path: Path) -> None:
 FOREIGN: dict[str, tuple[str, str]] = {
     "an object": (
         "a.pth",
-        r"a\.pth holds a pickled object \(torch\.nn\.modules\.linear\.Linear\), and such a file can run any code",
+        (
+            r"a\.pth holds a pickled object \(torch\.nn\.modules\.linear\.Linear\), and such a file can run"
+            r" any code"
+        ),
     ),
     "an object in a checkpoint": ("a.pth", "holds a pickled object"),
     "an old object": ("a.pth", "holds a pickled object"),

@@ -54,7 +54,10 @@ def test_what_no_number_of_agreeing_samples_can_prove_is_said_before_anything_is
 
     with pytest.raises(
         TargetError,
-        match=r"on 40 held-out samples, even if all agree: that takes 59 that agree, or a tolerance of 7\.3 points",
+        match=(
+            r"on 40 held-out samples, even if all agree: that takes 59 that agree, or a tolerance of 7\.3"
+            r" points"
+        ),
     ):
         prunus.plan(graph, torch.arange(20.0), tolerance=5.0, evaluate=points)
     assert len(asked) == 1

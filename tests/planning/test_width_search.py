@@ -202,7 +202,10 @@ def test_what_cannot_be_reached_is_said() -> None:
     graph = prunus.trace(chain(32, 32), EXAMPLE)
     with pytest.raises(
         TargetError,
-        match=r"latency=0\.001 cannot be reached in arithmetic: the quickest plan that was measured takes .* ms of",
+        match=(
+            r"latency=0\.001 cannot be reached in arithmetic: the quickest plan that was measured takes .*"
+            r" ms of"
+        ),
     ):
         prunus.plan(graph, prunus.scores.norm(graph), latency=0.001, runtime=Arithmetic())
 

@@ -37,7 +37,12 @@ def panel() -> dict[str, Any]:
         "trials": [
             trial,
             trial
-            | {"kept_float": ["conv1", "layer3.8.conv2"], "metric": 96.0, "lowest": 95.8, "accepted": True},
+            | {
+                "kept_float": ["conv1", "layer3.8.conv2"],
+                "metric": 96.0,
+                "lowest": 95.8,
+                "accepted": True,
+            },
         ],
         "sensitivities": [{"layer": "conv1", "noise": 0.04}],
         "networks": [
@@ -71,9 +76,10 @@ def test_the_verdict_is_of_the_file_that_is_delivered(resnet: dict[str, Any], pa
 
 
 def test_the_sentence_says_what_was_reached(panel: dict[str, Any]) -> None:
-    assert int8_panel.text(panel) == (
-        "54 of 56 layers compute in 8 bits: so quantising costs at most 0.5 points of accuracy on 5,000 held-out samples "
-        f"with 95{words.SPACE}% confidence."
+    assert (
+        int8_panel.text(panel)
+        == "54 of 56 layers compute in 8 bits: so quantising costs at most 0.5 points of accuracy on 5,000"
+        f" held-out samples with 95{words.SPACE}% confidence."
     )
     assert int8_panel.text(panel | {"kept_float": [], "weight_bits": 7}).startswith(
         "All 54 layers compute in 8 bits (weights in 7, "

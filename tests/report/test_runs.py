@@ -153,7 +153,10 @@ def test_gates_have_their_own_measurements() -> None:
 def test_runs_on_other_data_are_no_chart(resnet: dict[str, Any]) -> None:
     with pytest.raises(
         ConfigError,
-        match=r"a was tested on 366 samples of digits and b on 10,000 of cifar10: .* do not belong into one chart\.$",
+        match=(
+            r"a was tested on 366 samples of digits and b on 10,000 of cifar10: .* do not belong into one"
+            r" chart\.$"
+        ),
     ):
         gather({"a": run(98.0, 1), "b": resnet})
 

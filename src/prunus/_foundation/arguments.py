@@ -81,7 +81,8 @@ def one_each(name: str, values: Any, whose: str, count: int) -> None:
     """Raises ArgumentError if there is not one value for each of something."""
     if not values.ndim or len(values) != count:
         raise ArgumentError(
-            f"{name} must hold one value for each of the {count} {whose}, not be of shape {tuple(values.shape)}."
+            f"{name} must hold one value for each of the {count} {whose}, not be of shape"
+            f" {tuple(values.shape)}."
         )
 
 
@@ -154,7 +155,8 @@ def _bound(
                 f"{name} is given the argument {twice[0]!r} twice, by place and by name."
             ) from None
         raise ArgumentError(
-            f"{name} takes {len(taken)} arguments by place ({', '.join(taken)}), not {len(args)}; give the others by name."
+            f"{name} takes {len(taken)} arguments by place ({', '.join(taken)}), not {len(args)}; give the"
+            " others by name."
         ) from None
 
 

@@ -114,7 +114,8 @@ def destination(path: Path) -> Path:
         return Path(os.path.realpath(path))
     kind = next((name for holds, name in _KINDS if holds(mode)), "no regular file")
     raise FileFormatError(
-        f"{path} {'leads to' if path.is_symlink() else 'is'} {kind}, which is not replaced: choose another file to write to."
+        f"{path} {'leads to' if path.is_symlink() else 'is'} {kind}, which is not replaced: choose another"
+        " file to write to."
     )
 
 

@@ -70,8 +70,9 @@ def check_provable(baseline: Metric, tolerance: float, confidence: float) -> Non
             else ""
         )
         raise TargetError(
-            f"A loss of at most {tolerance:g} points cannot be shown with {100 * confidence:g} % confidence on {count:,} held-out samples, even if "
-            f"all agree: that takes {needed}a tolerance of {math.ceil(10 * least) / 10:g} points."
+            f"A loss of at most {tolerance:g} points cannot be shown with {100 * confidence:g} % confidence"
+            f" on {count:,} held-out samples, even if all agree: that takes {needed}a tolerance of"
+            f" {math.ceil(10 * least) / 10:g} points."
         )
 
 
@@ -100,7 +101,8 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
         return value_of(found), value_of(found)
     if baseline.shape != found.shape or baseline.dim() != 1 or not len(baseline):
         raise TargetError(
-            f"The points of every sample must have one shape (samples,) for all models, not {tuple(baseline.shape)} and {tuple(found.shape)}."
+            "The points of every sample must have one shape (samples,) for all models, not"
+            f" {tuple(baseline.shape)} and {tuple(found.shape)}."
         )
     lost = baseline.double().cpu() - found.double().cpu()
     agree = float((lost == 0).double().mean())
@@ -190,7 +192,8 @@ def metric_of(returned: Any) -> Metric:
     )
     if isinstance(single, bool) or not isinstance(single, (int, float)):
         raise TargetError(
-            f"evaluate must return a number, or the points of every sample in one shape (samples,), not {given(returned)}."
+            "evaluate must return a number, or the points of every sample in one shape (samples,), not"
+            f" {given(returned)}."
         )
     return float(single)
 

@@ -78,7 +78,10 @@ def _as_module(name: str) -> str:
     path = Path(name)
     if path.suffix != ".py" and len(path.parts) < 2:
         return ""
-    return f" A module is named as Python imports it, with dots and without .py, seen from here: {'.'.join(path.with_suffix('').parts)}:…"
+    return (
+        " A module is named as Python imports it, with dots and without .py, seen from here:"
+        f" {'.'.join(path.with_suffix('').parts)}:…"
+    )
 
 
 @contextmanager

@@ -16,7 +16,10 @@ from prunus.cli.signals import stops
 from prunus.cli.verbs import COMMAND, Verb
 from prunus.errors import PrunusError
 
-EPILOGUE = "Exit codes: 0 done · 1 an error, told in one sentence · 2 wrong usage · 129, 130, 143 ended by SIGHUP, Ctrl-C, SIGTERM."
+EPILOGUE = (
+    "Exit codes: 0 done · 1 an error, told in one sentence · 2 wrong usage · 129, 130, 143 ended by SIGHUP,"
+    " Ctrl-C, SIGTERM."
+)
 
 
 class Commands(TyperGroup):

@@ -103,7 +103,8 @@ def cascade(
         times = _times(made, some, output)
     notes = [*dict.fromkeys(note for one in opened for note in one.notes())]
     notes.append(
-        "Thresholds are from held-out training samples; stages that were trained on them are surer of them than of others."
+        "Thresholds are from held-out training samples; stages that were trained on them are surer of them"
+        " than of others."
     )
     result = {
         "models": [one.record() for one in opened],
@@ -123,12 +124,14 @@ def _of_classes(source: Source) -> Task:
     if source.pictures is not None or not source.task().tells_classes:
         metric = source.task().metric_name
         raise ConfigError(
-            f"A cascade goes by how sure a network is of a class, and {name} is measured by {metric}: give data with classes."
+            f"A cascade goes by how sure a network is of a class, and {name} is measured by {metric}: give"
+            " data with classes."
         )
     task = source.task()
     if task.validation is None or task.test is None:
         raise ConfigError(
-            f"A cascade needs held-out samples, to find thresholds on, and test samples: the task of {name} lacks one of them."
+            f"A cascade needs held-out samples, to find thresholds on, and test samples: the task of {name}"
+            " lacks one of them."
         )
     return task
 
@@ -193,11 +196,13 @@ def _show(names: list[str], made: Cascade, result: dict[str, Any]) -> None:
     ]
     show_table("", ("one thread, one input at a time", "", "median", "95 %"), table, left=2)
     show(
-        f"\nSure is a margin of {made.threshold:.3f} between the two highest probabilities, found on {result['held_out']['samples']:,} samples."
+        f"\nSure is a margin of {made.threshold:.3f} between the two highest probabilities, found on"
+        f" {result['held_out']['samples']:,} samples."
     )
     if result["onnx"]:
         show(
-            f"{result['onnx']['path']}: decides inside, and agrees with PyTorch to {words.error(result['onnx']['max_abs'])}."
+            f"{result['onnx']['path']}: decides inside, and agrees with PyTorch to"
+            f" {words.error(result['onnx']['max_abs'])}."
         )
     for note in result["notes"]:
         show(f"Note: {note}")

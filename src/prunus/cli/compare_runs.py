@@ -52,7 +52,8 @@ def compare_runs(folders: Sequence[str], page: Path | None, command: str, build:
     ]
     show_table("", ("", "accuracy", "MACs  ", *(("latency  ",) if runs.runtime else ()), "size  "), rows)
     show(
-        f"\n* no other is as accurate for less. {runs.samples:,} test samples of {runs.data}: one standard error is {runs.error():.1f} points."
+        f"\n* no other is as accurate for less. {runs.samples:,} test samples of {runs.data}: one standard"
+        f" error is {runs.error():.1f} points."
     )
     for note in runs.notes:
         show(f"Note: {escape(note)}")
@@ -101,7 +102,8 @@ def _result(folder: Path, build: str) -> dict[str, Any]:
     record = read_training(folder / TRAINING_FILE)
     if "accuracy" not in record:
         raise ConfigError(
-            f"{folder} holds a training that was measured by {record.get('metric', 'the IoU of its pixels')}, and by no accuracy."
+            f"{folder} holds a training that was measured by {record.get('metric', 'the IoU of its pixels')},"
+            " and by no accuracy."
         )
     opened = open_model(str(folder), build_name=build)
     steps = [{"step": "trained", "value": record["accuracy"]}]

@@ -46,7 +46,8 @@ def compress(
 
     if int8 and not options["data"]:
         raise ConfigError(
-            "--int8 sees the ranges of activations on training samples, and what 8 bits cost on held-out ones: give --data."
+            "--int8 sees the ranges of activations on training samples, and what 8 bits cost on held-out"
+            " ones: give --data."
         )
     if int8 and not options["onnx"]:
         raise ConfigError("--int8 quantises the ONNX file, which --no-onnx leaves out.")

@@ -61,7 +61,10 @@ def in_model(error: BaseException) -> str | None:
         return None
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}"
     first = clause(ValueError(next(iter(str(error).strip().splitlines()), "no message")))
-    return f"The model fails when it is run, at {place}: {frames[-1].line} ({type(error).__name__}: {first}); check its input shape."
+    return (
+        f"The model fails when it is run, at {place}: {frames[-1].line} ({type(error).__name__}: {first});"
+        " check its input shape."
+    )
 
 
 def _folder(package: str) -> str:

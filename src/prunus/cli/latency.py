@@ -164,7 +164,8 @@ def _inputs(source: Source | None, shape: tuple[int, ...]) -> Tensor:
             f"of shape {tuple(found.shape[1:])}" if isinstance(found, torch.Tensor) else "of several tensors"
         )
         raise ConfigError(
-            f"The inputs of {source.wanted.name} are {what}, and the models take {_written(shape[1:])}: time them without --data."
+            f"The inputs of {source.wanted.name} are {what}, and the models take {_written(shape[1:])}: time"
+            " them without --data."
         )
     return found.repeat(-(-shape[0] // len(found)), *[1] * (found.dim() - 1))[: shape[0]]
 
@@ -200,7 +201,8 @@ def _common_shape(entrants: Mapping[str, _Entrant]) -> tuple[int, ...]:
             a and b and a != b for a, b in zip(shape[1:], other.shape[1:])
         ):
             raise ConfigError(
-                f"{first} takes {_written(shape)} and {name} takes {_written(other.shape)}: give --input-shape for all."
+                f"{first} takes {_written(shape)} and {name} takes {_written(other.shape)}: give"
+                " --input-shape for all."
             )
         shape = [a or b for a, b in zip(shape, other.shape)]
     known = [length for length in (shape[0] or 1, *shape[1:]) if length is not None]
@@ -259,7 +261,8 @@ def _check_batches(entrants: Mapping[str, _Entrant], batches: Sequence[int]) -> 
         fixed = entrant.shape[0] if isinstance(entrant.network, Path) else None
         if fixed is not None and set(batches) != {fixed}:
             raise ConfigError(
-                f"{name} takes batches of {fixed} and no others: give --batch {fixed}, or the model that the file was exported from."
+                f"{name} takes batches of {fixed} and no others: give --batch {fixed}, or the model that the"
+                " file was exported from."
             )
 
 
@@ -355,7 +358,8 @@ def _show(result: Mapping[str, Any], output: Path | None) -> None:
     show_table("", ("runtime", "batch", "model", "median", "quartiles", "against the first"), rows, left=3)
     threads = result["latency"][0]["threads"]
     show(
-        f"\n{threads} thread{'s' if threads > 1 else ''}; at most {max(row['repeats'] for row in result['latency'])} samples of each, in turns."
+        f"\n{threads} thread{'s' if threads > 1 else ''}; at most"
+        f" {max(row['repeats'] for row in result['latency'])} samples of each, in turns."
     )
     for note in result["notes"]:
         show(f"Note: {escape(note)}")

@@ -64,9 +64,10 @@ def profile(
     ]
     show_table("", ("layer", "operator", "weight", "output", "MACs", "share", "parameters"), table, left=4)
     show(
-        f"\n{opened.name}, input {'×'.join(map(str, opened.input_shape))}: {words.count(cost.macs)} MACs, "
-        f"{words.count(cost.params)} parameters, {words.size(cost.bytes)}, "
-        f"{words.size(cost.peak_activation_bytes)} peak activations; {graph.num_channels:,} channels can be removed."
+        f"\n{opened.name}, input {'×'.join(map(str, opened.input_shape))}: {words.count(cost.macs)} MACs,"
+        f" {words.count(cost.params)} parameters, {words.size(cost.bytes)},"
+        f" {words.size(cost.peak_activation_bytes)} peak activations; {graph.num_channels:,} channels can be"
+        " removed."
     )
     if network is not None:
         _show_gates(network)
@@ -83,7 +84,10 @@ def _gates(network: DynamicNetwork) -> dict[str, Any]:
     return (
         asdict(network.form)
         | reach
-        | {"macs": network.gate_macs, "groups": {name: groups[name] for name in network.gates}}
+        | {
+            "macs": network.gate_macs,
+            "groups": {name: groups[name] for name in network.gates},
+        }
     )
 
 
@@ -92,13 +96,13 @@ def _show_gates(network: DynamicNetwork) -> None:
 
     found = _gates(network)
     show(
-        f"Gates ({found['kind']}) on {len(found['groups'])} groups of channels, {sum(found['groups'].values()):,} in all: "
-        f"{words.count(found['macs'])} MACs of their own."
+        f"Gates ({found['kind']}) on {len(found['groups'])} groups of channels,"
+        f" {sum(found['groups'].values()):,} in all: {words.count(found['macs'])} MACs of their own."
     )
     if "budget" in found:
         show(
-            f"Budget: {words.percent(found['budget'])} of the MACs on average; "
-            f"at run time it can be set from {words.percent(found['least'])} to {words.percent(found['most'])}."
+            f"Budget: {words.percent(found['budget'])} of the MACs on average; at run time it can be set from"
+            f" {words.percent(found['least'])} to {words.percent(found['most'])}."
         )
 
 
@@ -137,7 +141,8 @@ def compare(
     check_target(output, "the page")
     if data and (output is not None or len(models) > 2):
         raise ConfigError(
-            "A chart of runs is drawn from what they recorded: leave --data out, or compare two models, without -o."
+            "A chart of runs is drawn from what they recorded: leave --data out, or compare two models,"
+            " without -o."
         )
     if output is not None or len(models) > 2:
         from prunus.cli.compare_runs import compare_runs
@@ -176,7 +181,8 @@ def _compare_two(
         first, second = (build_model(text, shape=shape, build_name=build) for text in (a, b))
         if first.input_shape != second.input_shape:
             raise ConfigError(
-                f"{a} takes {first.input_shape} and {b} takes {second.input_shape}: give --input-shape for both."
+                f"{a} takes {first.input_shape} and {b} takes {second.input_shape}: give --input-shape for"
+                " both."
             )
         task = source.task(first.input_shape[-1]) if source else None
         accuracy: dict[str, Any] | None = None
@@ -235,7 +241,8 @@ def _show_comparison(result: dict[str, Any]) -> None:
     show_table("", ("", a, b, "change"), rows)
     difference = result["difference"]
     show(
-        f"\nOutputs differ by at most {difference['max_abs']:.3g}, {words.percent(difference['relative'])} of the largest output of {a}."
+        f"\nOutputs differ by at most {difference['max_abs']:.3g}, {words.percent(difference['relative'])} of"
+        f" the largest output of {a}."
     )
     for note in result["notes"]:
         show(f"Note: {note}")

@@ -79,7 +79,10 @@ ScoreName = Annotated[
     Score | None,
     Option(
         "--score",
-        help="What makes a channel worth keeping (prunus methods); default: reconstruction, norm-l2 without data.",
+        help=(
+            "What makes a channel worth keeping (prunus methods); default: reconstruction, norm-l2 without"
+            " data."
+        ),
         rich_help_panel=CHOICE,
     ),
 ]
@@ -107,7 +110,9 @@ Blocks = Annotated[
     Option(
         "--blocks",
         min=0,
-        help="Residual blocks to leave out first, by the loss on held-out samples; a target is optional then.",
+        help=(
+            "Residual blocks to leave out first, by the loss on held-out samples; a target is optional then."
+        ),
         rich_help_panel=CHOICE,
     ),
 ]
@@ -170,7 +175,9 @@ BuildName = Annotated[
     Option(
         "--build",
         metavar="NAME",
-        help="What compact models were made from, where their folder does not say it, or names code of yours.",
+        help=(
+            "What compact models were made from, where their folder does not say it, or names code of yours."
+        ),
         rich_help_panel=MODEL,
     ),
 ]
@@ -181,8 +188,10 @@ DataName = Annotated[
     Option(
         "--data",
         metavar="NAME",
-        help="digits, mnist, fashion-mnist, cifar10, cifar100; a folder (classes, pictures with masks, idx files), an .npz file, or "
-        "package.module:function, which makes a task.",
+        help=(
+            "digits, mnist, fashion-mnist, cifar10, cifar100; a folder (classes, pictures with masks, idx"
+            " files), an .npz file, or package.module:function, which makes a task."
+        ),
         rich_help_panel=DATA,
     ),
 ]

@@ -217,7 +217,8 @@ def _refuse_nothing(name: str, target: Target, outcome: Outcome, blocks: int) ->
     if asked and not outcome.plan.removed and not blocks:
         held = holding(outcome.graph)
         raise TargetError(
-            f"Nothing of {name} can be removed at --{target.kind} {target.value:g}{f'; what holds most: {held}' if held else ''}."
+            f"Nothing of {name} can be removed at --{target.kind}"
+            f" {target.value:g}{f'; what holds most: {held}' if held else ''}."
         )
 
 
@@ -237,8 +238,11 @@ def _none_kept(outcome: Outcome, task: Task | None) -> tuple[str, ...]:
         f"{task.count('validation'):,} held-out {task.kind('validation')}",
     )
     return (
-        f"Nothing was removed: of {len(outcome.trials)} trials none is within the tolerance with {sure:g} % confidence. The best has "
-        f"{best.metric:.1f}, and {held} show no more than that it is above {best.lowest:.1f}: hold out more, or allow more points.",
+        (
+            f"Nothing was removed: of {len(outcome.trials)} trials none is within the tolerance with {sure:g}"
+            f" % confidence. The best has {best.metric:.1f}, and {held} show no more than that it is above"
+            f" {best.lowest:.1f}: hold out more, or allow more points."
+        ),
     )
 
 

@@ -160,7 +160,8 @@ Select = Annotated[
     str | None,
     _key(
         "--select",
-        "Which samples an epoch trains on: all, critical, fixed-ratio, mean-division, area, easy-dropped or random.",
+        "Which samples an epoch trains on: all, critical, fixed-ratio, mean-division, area, easy-dropped or"
+        " random.",
         SAMPLES,
     ),
 ]
@@ -188,7 +189,8 @@ Method = Annotated[
     str | None,
     _key(
         "--method",
-        f"What prunes: none, {', '.join(METHODS)}. With --help after one of them, its own settings are listed.",
+        f"What prunes: none, {', '.join(METHODS)}. With --help after one of them, its own settings are"
+        " listed.",
         FILTERS,
     ),
 ]

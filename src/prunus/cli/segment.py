@@ -39,7 +39,10 @@ def segment(
         typer.Option(
             "-o",
             "--output",
-            help="The mask; default: beside the picture, NAME-mask and its suffix. With --data: a folder for masks.",
+            help=(
+                "The mask; default: beside the picture, NAME-mask and its suffix. With --data: a folder for"
+                " masks."
+            ),
         ),
     ] = None,
     overlay: Annotated[
@@ -194,7 +197,8 @@ def _check_pixels(source: Source) -> None:
     task = source.task()
     if source.pictures is None and not isinstance(task.metric, MeanIoU):
         raise ConfigError(
-            f"{source.wanted.name} is measured by {task.metric_name}: what is segmented has masks, and is measured by mean IoU."
+            f"{source.wanted.name} is measured by {task.metric_name}: what is segmented has masks, and is"
+            " measured by mean IoU."
         )
 
 

@@ -42,7 +42,8 @@ def show_own(result: Mapping[str, Any], folder: Path) -> None:
     found, name = result["measured"], result["model"]["name"]
     where = f"on {found['count']:,} {'training' if found['part'] == 'train' else 'test'} {found['of']}"
     show(
-        f"\n[bold]{escape(name)}: {result['metric']} {result['value']:.2f} {where}[/bold], {escape(str(folder / 'model.safetensors'))}"
+        f"\n[bold]{escape(name)}: {result['metric']} {result['value']:.2f} {where}[/bold],"
+        f" {escape(str(folder / 'model.safetensors'))}"
     )
 
 

@@ -47,7 +47,10 @@ def train(
     data: Annotated[
         str,
         Argument(
-            help="digits, mnist, fashion-mnist, cifar10, cifar100, a folder, an .npz file, or package.module:function."
+            help=(
+                "digits, mnist, fashion-mnist, cifar10, cifar100, a folder, an .npz file, or"
+                " package.module:function."
+            )
         ),
     ] = "",
     model: Annotated[str, Argument(help="resnet20, lenet5, timm/…, torchvision/…, pkg.module:factory.")] = "",
@@ -175,7 +178,8 @@ def train(
         show_own(result, output)
     else:
         show(
-            f"\n[bold]{escape(chosen.model)}: {result['accuracy']:.2f} % on the test set[/bold], {output / 'model.safetensors'}"
+            f"\n[bold]{escape(chosen.model)}: {result['accuracy']:.2f} % on the test set[/bold],"
+            f" {output / 'model.safetensors'}"
         )
 
 
@@ -187,7 +191,8 @@ def _begun(folder: Path, resume: bool) -> Recipe | None:
         return None
     if not resume:
         raise ConfigError(
-            f"{folder} holds the checkpoint of a training: --resume goes on with it; for a new one choose another folder."
+            f"{folder} holds the checkpoint of a training: --resume goes on with it; for a new one choose"
+            " another folder."
         )
     return resolve(read(folder / RECIPE), str(folder / RECIPE))
 
@@ -205,7 +210,8 @@ def _check_own(begun: Recipe, flags: Mapping[str, Any], folder: Path) -> None:
                 else f"prunus train {begun.data} {begun.model} --resume -o {folder}"
             )
             raise ConfigError(
-                f"The recipe {folder / RECIPE} names {name}, and prunus does not call what a file names: give it again, as in {again}."
+                f"The recipe {folder / RECIPE} names {name}, and prunus does not call what a file names: give"
+                f" it again, as in {again}."
             )
 
 
@@ -216,7 +222,8 @@ def _check_same(begun: Recipe, chosen: Recipe, folder: Path) -> None:
         old, new = before.get(key), after.get(key)
         if key != "data_dir" and old != new:
             raise ConfigError(
-                f"{folder} was begun with {key} = {old!r}, not {new!r}: resume with the same settings, or choose another folder."
+                f"{folder} was begun with {key} = {old!r}, not {new!r}: resume with the same settings, or"
+                " choose another folder."
             )
 
 

@@ -53,7 +53,8 @@ def merge(model: nn.Module, plan: Plan, into: Tensor, scales: Tensor | None = No
     ]
     if len(wrong):
         raise PlanError(
-            f"Channel {wrong[0]} cannot go into channel {target[wrong[0]]}, which goes too or belongs to another group."
+            f"Channel {wrong[0]} cannot go into channel {target[wrong[0]]}, which goes too or belongs to"
+            " another group."
         )
     factor = torch.ones(len(target), dtype=torch.float64) if scales is None else scales.double().cpu()
     merged = copy_model(model, {})

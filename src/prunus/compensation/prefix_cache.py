@@ -91,7 +91,8 @@ class Resumed:
             if own is not None:
                 layer.forward = own
         raise PlanError(
-            f"{name} did not run on the calibration inputs, but on the example inputs that the model was traced with."
+            f"{name} did not run on the calibration inputs, but on the example inputs that the model was"
+            " traced with."
         )
 
     def _standing_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:

@@ -32,7 +32,8 @@ def _from_folder(folder: Path, image_size: int | None, workers: int, progress: P
         return load_folder(folder, image_size, progress, workers)
     if image_size is not None:
         raise DataError(
-            f"image_size is for image folders; the images in the idx files of {shown(folder)} have a size of their own."
+            f"image_size is for image folders; the images in the idx files of {shown(folder)} have a size of"
+            " their own."
         )
     return load_idx_folder(folder)
 

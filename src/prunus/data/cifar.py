@@ -208,6 +208,7 @@ def _records(path: Path, expected: int, source: CifarSource) -> np.ndarray:
     highest = int(records[:, source.label_bytes - 1].max(initial=0))
     if highest >= len(source.classes):
         raise DataError(
-            f"{shown(path)} should hold labels below {len(source.classes)}, not {highest}: it is no {source.name}."
+            f"{shown(path)} should hold labels below {len(source.classes)}, not {highest}: it is no"
+            f" {source.name}."
         )
     return records

@@ -64,7 +64,8 @@ def opened(path: Path, most: int | None = None, what: str = "picture") -> Iterat
             _check_size(path, image.width, image.height, limit)
             if image.mode.startswith(WIDE):
                 raise DataError(
-                    f"{shown(path)} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits first."
+                    f"{shown(path)} has more than 8 bits per pixel ({image.mode}): convert it to 8 bits"
+                    " first."
                 )
             yield image
     except PrunusError:
@@ -86,7 +87,8 @@ def need_pillow() -> Any:
         import PIL.ImageOps
     except ImportError as error:
         raise MissingExtraError(
-            "Images are read and written with Pillow, which is the extra 'images': pip install 'prunus[images]'."
+            "Images are read and written with Pillow, which is the extra 'images': pip install"
+            " 'prunus[images]'."
         ) from error
     module: ModuleType = PIL
     return module
@@ -133,8 +135,9 @@ def _identified(pillow: Any, file: _Bounded, path: Path, limit: int) -> Image:
 def _check_size(path: Path, width: int, height: int, limit: int) -> None:
     if width * height > limit:
         raise DataError(
-            f"{shown(path)} has {width:,} x {height:,} pixels, and {limit:,} at most are decoded as a whole: "
-            "cut it into tiles, or, for segmentation, store it as a GeoTIFF, which the extra 'geo' reads by window."
+            f"{shown(path)} has {width:,} x {height:,} pixels, and {limit:,} at most are decoded as a whole:"
+            " cut it into tiles, or, for segmentation, store it as a GeoTIFF, which the extra 'geo' reads by"
+            " window."
         )
 
 

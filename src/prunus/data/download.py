@@ -45,7 +45,8 @@ def fetch(url: str, target: AnyPath, md5: str, progress: Progress | None = None)
             found = _receive(url, file, target.name, progress)
             if found != md5:
                 raise DataError(
-                    f"{url} has MD5 {found} instead of the published {md5}: the download was damaged or changed."
+                    f"{url} has MD5 {found} instead of the published {md5}: the download was damaged or"
+                    " changed."
                 )
     except FileFormatError as error:
         raise DataError(f"Cannot write to {shown(target.parent)}: {clause(error)}.") from error
@@ -115,5 +116,6 @@ def _check_progress(url: str, done: int, seconds: float) -> None:
         )
     if seconds > TIMEOUT and done < limits.PACE * seconds:
         raise DataError(
-            f"{url} sent {limits.in_words(done)} in {seconds:.0f} seconds; try again, or get it by hand and say where it is."
+            f"{url} sent {limits.in_words(done)} in {seconds:.0f} seconds; try again, or get it by hand and"
+            " say where it is."
         )

@@ -89,7 +89,8 @@ def _class_names(root: Path) -> list[str]:
     for name in names:
         if not name.isprintable():  # it goes into reports and files
             raise DataError(
-                f"The class folder {shown(root / name)} has a name with characters that cannot be printed: give it another one."
+                f"The class folder {shown(root / name)} has a name with characters that cannot be printed:"
+                " give it another one."
             )
     return names
 
@@ -158,10 +159,14 @@ def _room(count: int, planes: int, height: int, width: int) -> np.ndarray:
     limit, or than there is.
     """
     needed = count * planes * height * width
-    what = f"{count:,} images of {planes} x {height:,} x {width:,} pixels need {limits.in_words(needed)} of memory"
+    what = (
+        f"{count:,} images of {planes} x {height:,} x {width:,} pixels need {limits.in_words(needed)} of"
+        " memory"
+    )
     if needed > limits.MEMORY:
         raise DataError(
-            f"{what}, and {limits.in_words(limits.MEMORY)} is the limit: choose a smaller image_size, or fewer images."
+            f"{what}, and {limits.in_words(limits.MEMORY)} is the limit: choose a smaller image_size, or"
+            " fewer images."
         )
     try:
         return np.empty((count, planes, height, width), np.uint8)

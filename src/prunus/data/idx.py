@@ -167,7 +167,8 @@ def _files_in(root: Path) -> dict[tuple[str, str], Path]:
         key = "train" if match[2].lower() == "train" else "test", match[3].lower()
         if key in found:
             raise DataError(
-                f"{shown(root)} holds {found[key].name} and {path.name}: keep the files of one set in a folder."
+                f"{shown(root)} holds {found[key].name} and {path.name}: keep the files of one set in a"
+                " folder."
             )
         found[key] = path
     return found

@@ -140,7 +140,8 @@ def _named(archive: zipfile.ZipFile, file: Path) -> dict[Part, tuple[str, str]]:
         elif pair != (None, None):
             there = pair[0] or pair[1]
             raise DataError(
-                f"{shown(file)} has {there} and no {words[0]}_{'targets' if pair[0] else 'inputs'} that belong to it."
+                f"{shown(file)} has {there} and no {words[0]}_{'targets' if pair[0] else 'inputs'} that"
+                " belong to it."
             )
     alone = tuple(_one(names, kind, file) for kind in (INPUTS, TARGETS))
     if "train" not in found and not found and alone[0] is not None and alone[1] is not None:
@@ -148,7 +149,8 @@ def _named(archive: zipfile.ZipFile, file: Path) -> dict[Part, tuple[str, str]]:
     if "train" not in found:
         shown_names = ", ".join(map(_short, names[:8])) + (" …" if len(names) > 8 else "") or "nothing"
         raise DataError(
-            f"{shown(file)} needs the arrays train_inputs and train_targets, or inputs and targets; it has {shown_names}."
+            f"{shown(file)} needs the arrays train_inputs and train_targets, or inputs and targets; it has"
+            f" {shown_names}."
         )
     return found
 
@@ -175,20 +177,24 @@ def _header(archive: zipfile.ZipFile, name: str, file: Path) -> _Header:
         shape, dtype, start = _stated(stream, what)
     if dtype.hasobject:
         raise DataError(
-            f"{what} holds Python objects, which only pickle reads, and prunus never does: save it as numbers."
+            f"{what} holds Python objects, which only pickle reads, and prunus never does: save it as"
+            " numbers."
         )
     if dtype.kind not in KINDS or dtype.itemsize > 8:
         raise DataError(
-            f"{what} holds {_short(str(dtype))}, where whole numbers or float16, float32 or float64 are needed."
+            f"{what} holds {_short(str(dtype))}, where whole numbers or float16, float32 or float64 are"
+            " needed."
         )
     size = math.prod(shape) * dtype.itemsize
     if not 1 <= len(shape) <= MOST_AXES or min(shape) < 1:
         raise DataError(
-            f"{what} has the shape {_short(str(shape))}: the first axis is that of the samples, and no axis may be empty."
+            f"{what} has the shape {_short(str(shape))}: the first axis is that of the samples, and no axis"
+            " may be empty."
         )
     if entry.file_size != start + size or entry.file_size > RATIO * entry.compress_size + start:
         raise DataError(
-            f"{what} states a shape of {shape}, {start + size:,} bytes in all, and is not as long: the file is damaged."
+            f"{what} states a shape of {shape}, {start + size:,} bytes in all, and is not as long: the file"
+            " is damaged."
         )
     return _Header(shape, dtype, start)
 
@@ -211,15 +217,17 @@ def _check(found: Mapping[Part, tuple[str, str]], headers: Mapping[str, _Header]
     needed = sum(header.memory for header in headers.values())
     if needed > limits.MEMORY:
         raise DataError(
-            f"The arrays in {shown(file)} need {limits.in_words(needed)} of memory, and {limits.in_words(limits.MEMORY)} is the limit: "
-            "save fewer samples, or give package.module:function, which reads them in batches."
+            f"The arrays in {shown(file)} need {limits.in_words(needed)} of memory, and"
+            f" {limits.in_words(limits.MEMORY)} is the limit: save fewer samples, or give"
+            " package.module:function, which reads them in batches."
         )
     first = found["train"]
     for inputs, targets in found.values():
         counts = headers[inputs].shape[0], headers[targets].shape[0]
         if counts[0] != counts[1]:
             raise DataError(
-                f"{shown(file)} has {counts[0]:,} {inputs} and {counts[1]:,} {targets}: every sample needs its target."
+                f"{shown(file)} has {counts[0]:,} {inputs} and {counts[1]:,} {targets}: every sample needs"
+                " its target."
             )
         for name, like in zip((inputs, targets), first):
             mine, other = headers[name].shape[1:], headers[like].shape[1:]
@@ -246,7 +254,8 @@ def _read(archive: zipfile.ZipFile, name: str, header: _Header, file: Path) -> n
         bad = _not_finite(single)
         if bad is not None:
             raise DataError(
-                f"The array {name} in {shown(file)} holds NaN or infinity, at sample {bad} first: no network can learn from that."
+                f"The array {name} in {shown(file)} holds NaN or infinity, at sample {bad} first: no network"
+                " can learn from that."
             )
         return single
     return array

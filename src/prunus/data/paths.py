@@ -76,7 +76,8 @@ def files_below(folder: Path) -> list[Path]:
 
     def refuse(error: OSError) -> None:
         raise DataError(
-            f"The folder {shown(error.filename or folder)} cannot be listed ({error.strerror or clause(error)})."
+            f"The folder {shown(error.filename or folder)} cannot be listed"
+            f" ({error.strerror or clause(error)})."
         ) from error
 
     return sorted(

@@ -111,7 +111,8 @@ def hold_out(
     """
     if not 0 < fraction < 1 or block < 1:
         raise DataError(
-            f"The fraction to hold out must lie between 0 and 1, and blocks have at least 1 tile a side; not {fraction} and {block}."
+            "The fraction to hold out must lie between 0 and 1, and blocks have at least 1 tile a side; not"
+            f" {fraction} and {block}."
         )
     members: dict[tuple[str, int, int], list[int]] = {}
     for position, example in enumerate(examples):
@@ -120,7 +121,8 @@ def hold_out(
         )
     if len(members) < 2:
         raise DataError(
-            f"{len(examples)} pictures in {len(members)} blocks cannot be split: take smaller blocks, or more pictures."
+            f"{len(examples)} pictures in {len(members)} blocks cannot be split: take smaller blocks, or more"
+            " pictures."
         )
     blocks, held = list(members.values()), set[int]()
     for number in torch.randperm(len(blocks), generator=torch.Generator().manual_seed(seed))[:-1].tolist():
@@ -172,6 +174,7 @@ def _square(name: str, side: int) -> tuple[str, int, int]:
     found = _TILE.fullmatch(name)
     if found is None:
         raise DataError(
-            f"Blocks need tiles with their row and column at the end of their names, such as town_3_12; {name} has none."
+            "Blocks need tiles with their row and column at the end of their names, such as town_3_12;"
+            f" {name} has none."
         )
     return found[1], int(found[2]) // side, int(found[3]) // side

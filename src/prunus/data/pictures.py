@@ -71,7 +71,8 @@ class Raster:
         with opened_raster(self.path) as source:
             if set(source.dtypes) != {"uint8"}:
                 raise DataError(
-                    f"{shown(path)} has {'/'.join(sorted(set(source.dtypes)))} pixels: convert it to 8 bits first."
+                    f"{shown(path)} has {'/'.join(sorted(set(source.dtypes)))} pixels: convert it to 8 bits"
+                    " first."
                 )
             self._bands = tuple(range(1, min(source.count, 3) + 1))
             self._size = source.height, source.width
@@ -93,12 +94,13 @@ class Raster:
         height, width = self._size
         if max(height, width) > limits.RASTER_SIDE or height * width > limits.RASTER_PIXELS:
             raise DataError(
-                f"{shown(self.path)} has {width:,} x {height:,} pixels; {limits.RASTER_PIXELS:,} in all and {limits.RASTER_SIDE:,} a side "
-                "are the limit: cut it into several."
+                f"{shown(self.path)} has {width:,} x {height:,} pixels; {limits.RASTER_PIXELS:,} in all and"
+                f" {limits.RASTER_SIDE:,} a side are the limit: cut it into several."
             )
         if block[0] * block[1] > limits.BLOCK_PIXELS:
             raise DataError(
-                f"{shown(self.path)} is stored in blocks of {block[1]:,} x {block[0]:,} pixels: store it in tiles of 512 x 512."
+                f"{shown(self.path)} is stored in blocks of {block[1]:,} x {block[0]:,} pixels: store it in"
+                " tiles of 512 x 512."
             )
 
 
@@ -185,7 +187,8 @@ def _one_plane(path: Path, image: Image) -> Image:
     planes = image.convert("RGB").split()
     if any(plane.tobytes() != planes[0].tobytes() for plane in planes[1:]):
         raise DataError(
-            f"The mask {shown(path)} is coloured ({image.mode}): a mask has one plane of class indices, or a palette."
+            f"The mask {shown(path)} is coloured ({image.mode}): a mask has one plane of class indices, or a"
+            " palette."
         )
     return planes[0]
 
@@ -225,8 +228,9 @@ def examples(root: AnyPath, *, masks: bool = True, ignore: int = IGNORED) -> lis
         )
         if held > limits.MEMORY:
             raise DataError(
-                f"{number + 1:,} of the {len(paths):,} pictures of {shown(root)} take {limits.in_words(held)} of memory, and "
-                f"{limits.in_words(limits.MEMORY)} is the limit: store them as large GeoTIFFs, which are read by window, or take fewer."
+                f"{number + 1:,} of the {len(paths):,} pictures of {shown(root)} take {limits.in_words(held)}"
+                f" of memory, and {limits.in_words(limits.MEMORY)} is the limit: store them as large"
+                " GeoTIFFs, which are read by window, or take fewer."
             )
         found.append(example)
     return found
@@ -253,7 +257,8 @@ def _example(path: Path, mask: Path | None, ignore: int) -> Example:
     assert example.mask is not None
     if example.mask.shape[1:] != example.picture.shape[1:]:
         raise DataError(
-            f"{shown(path)} has {example.picture.shape[1:]} pixels, but its mask {shown(mask.name)} {example.mask.shape[1:]}."
+            f"{shown(path)} has {example.picture.shape[1:]} pixels, but its mask {shown(mask.name)}"
+            f" {example.mask.shape[1:]}."
         )
     return example
 

@@ -30,7 +30,8 @@ class FileNetwork(nn.Module):
         inputs, outputs = self._session.get_inputs(), self._session.get_outputs()
         if len(inputs) != 1 or len(outputs) != 1:
             raise ConfigError(
-                f"{Path(path).name} has {len(inputs)} inputs and {len(outputs)} outputs; with one of each it can be measured by a task."
+                f"{Path(path).name} has {len(inputs)} inputs and {len(outputs)} outputs; with one of each it"
+                " can be measured by a task."
             )
         self._name, length = inputs[0].name, inputs[0].shape[0]
         self._batch: int | None = length if isinstance(length, int) else None

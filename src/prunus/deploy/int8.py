@@ -189,8 +189,9 @@ def quantise_within(
             kept = names[: _fewest(len(names), lambda count: accepted(names[:count]))]
             if len(kept) == len(names):
                 raise TargetError(
-                    f"No layer can compute in 8 bits and lose at most {tolerance:g} points on {_count(points):,} held-out samples with "
-                    f"{100 * confidence:g} % confidence: allow more points, or hold out more samples."
+                    f"No layer can compute in 8 bits and lose at most {tolerance:g} points on"
+                    f" {_count(points):,} held-out samples with {100 * confidence:g} % confidence: allow more"
+                    " points, or hold out more samples."
                 )
         return Int8Search(
             made.deliver(made.write(kept)), baseline, tolerance, confidence, tuple(trials), order
@@ -227,7 +228,8 @@ class _Maker:
         for pattern in patterns:
             if not any(fnmatchcase(layer, pattern) for layer in self.ready.layers):
                 raise ConfigError(
-                    f"{pattern!r} matches no layer of {self.source.name}; its layers are {', '.join(self.ready.layers)}."
+                    f"{pattern!r} matches no layer of {self.source.name}; its layers are"
+                    f" {', '.join(self.ready.layers)}."
                 )
         return tuple(
             layer for layer in self.ready.layers if any(fnmatchcase(layer, pattern) for pattern in patterns)

@@ -117,8 +117,8 @@ def export(
         apart = _compared(model, expected, actual)
         if not apart.of_largest <= tolerance:
             raise VerifyError(
-                f"The ONNX file of {type(model).__name__} differs from the model by {apart.of_largest:.1e} (relative), "
-                f"more than {tolerance:.0e}; nothing was written to {path}."
+                f"The ONNX file of {type(model).__name__} differs from the model by {apart.of_largest:.1e}"
+                f" (relative), more than {tolerance:.0e}; nothing was written to {path}."
             )
         _put_all(draft, path)
     return OnnxCheck(path=path, max_abs=apart.max_abs, relative=apart.of_largest, opset=opset)
@@ -168,7 +168,8 @@ def feeds(names: Sequence[str], example_inputs: Inputs) -> dict[str, Any]:
     values = tensors((args, kwargs))
     if len(names) != len(values):
         raise PrunusError(
-            f"The ONNX file takes {len(names)} inputs ({', '.join(names)}), but {len(values)} tensors were given."
+            f"The ONNX file takes {len(names)} inputs ({', '.join(names)}), but {len(values)} tensors were"
+            " given."
         )
     return {name: value.detach().cpu().numpy() for name, value in zip(names, values)}
 
@@ -302,7 +303,8 @@ def check_each(
     apart = _compared(model, wanted, found)
     if not apart.of_largest <= tolerance:
         raise VerifyError(
-            f"The ONNX file of {type(model).__name__} differs by {apart.max_abs:.1e} from what it computes in PyTorch; nothing was written to {path}."
+            f"The ONNX file of {type(model).__name__} differs by {apart.max_abs:.1e} from what it computes in"
+            f" PyTorch; nothing was written to {path}."
         )
     put(draft, path)
     return OnnxCheck(path, apart.max_abs, apart.of_largest, opset)
@@ -323,7 +325,8 @@ def _compared(model: nn.Module, expected: list[Tensor], actual: list[Tensor]) ->
     broken = not_finite(expected)
     if broken:
         raise VerifyError(
-            f"{type(model).__name__} gives {broken} on these inputs, so its ONNX file cannot be checked; mend it, or give other inputs."
+            f"{type(model).__name__} gives {broken} on these inputs, so its ONNX file cannot be checked; mend"
+            " it, or give other inputs."
         )
     apart = difference(expected, actual)
     if apart.unlike:

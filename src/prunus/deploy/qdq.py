@@ -82,7 +82,8 @@ def calibrated(source: Path, calibration: Iterable[Tensor], folder: Path) -> Cal
         )
         if reader.waiting is None:
             raise DataError(
-                f"{source.name} is quantised by the ranges that its activations have, and there are no calibration inputs to see them."
+                f"{source.name} is quantised by the ranges that its activations have, and there are no"
+                " calibration inputs to see them."
             )
         calibrator.collect_data(reader)
         outputs = tuple(opened.run(None, feed) for feed in reader.first)
@@ -218,7 +219,8 @@ def _cut(opened: Any, calibration: Iterable[Tensor]) -> Iterator[dict[str, Any]]
     entries = opened.get_inputs()
     if len(entries) != 1:
         raise ConfigError(
-            f"Only files with one input are quantised; this one takes {', '.join(entry.name for entry in entries)}."
+            "Only files with one input are quantised; this one takes"
+            f" {', '.join(entry.name for entry in entries)}."
         )
     size = entries[0].shape[0] if entries[0].shape and isinstance(entries[0].shape[0], int) else None
     for batch in calibration:

@@ -85,7 +85,8 @@ class FromPixels(nn.Module):
         super().__init__()
         if not mean or len(mean) != len(std):
             raise ConfigError(
-                "Nothing says how pixels are normalised for this model: give the mean and the standard deviation of every plane."
+                "Nothing says how pixels are normalised for this model: give the mean and the standard"
+                " deviation of every plane."
             )
         self.model = model
         deviations = torch.tensor(list(std), dtype=torch.float64)

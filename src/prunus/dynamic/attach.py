@@ -82,7 +82,8 @@ def attach(
     wanted = _auto(graph) if layers == "auto" else _named(graph, layers)
     if not wanted:
         raise PlanError(
-            f"{type(model).__name__} has no layer whose channels one gate could switch off; name layers, and the error says why not."
+            f"{type(model).__name__} has no layer whose channels one gate could switch off; name layers, and"
+            " the error says why not."
         )
     form = Form(kind, hidden, block, tuple(widths))
     strength = scores.norm(graph, 2, "producer")
@@ -186,11 +187,17 @@ def gateable(graph: ChannelGraph, group: Group, layers: Mapping[str, str]) -> Ga
     }
     others = sorted(set(changed) - known)
     if others:
-        return f"{others[0]} changes them too, and is neither one of the layers that make them nor the batch norm behind one"
+        return (
+            f"{others[0]} changes them too, and is neither one of the layers that make them nor the batch"
+            " norm behind one"
+        )
     for leak in graph.leaks:
         constant = graph.channel_of_colour[leak.labels[leak.dead != 0]]
         if np.isin(group.channels, constant).any():
-            return f"a closed channel would not be zero where it is read ({graph.records[leak.record].operator}, {graph.records[leak.record].where})"
+            return (
+                f"a closed channel would not be zero where it is read ({graph.records[leak.record].operator},"
+                f" {graph.records[leak.record].where})"
+            )
     return Gated(group, makers, norms)
 
 

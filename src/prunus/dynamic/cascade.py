@@ -51,7 +51,8 @@ class Cascade(nn.Module):
         self.macs = tuple(trace(stage, example_inputs).cost().macs // len(example_inputs) for stage in stages)
         if len(stages) < 2 or any(a >= b for a, b in zip(self.macs, self.macs[1:])):
             raise ConfigError(
-                f"A cascade has two stages or more, each dearer than the one before; these have {', '.join(map(str, self.macs))} MACs."
+                "A cascade has two stages or more, each dearer than the one before; these have"
+                f" {', '.join(map(str, self.macs))} MACs."
             )
         self.stages = nn.ModuleList(stages)
         self.threshold, self.known = NEVER_SURE, None
@@ -110,7 +111,8 @@ class Cascade(nn.Module):
     def _known(self) -> Answers:
         if self.known is None:
             raise ConfigError(
-                "What a threshold costs is known from held-out samples; call ask(batches of images and labels) first."
+                "What a threshold costs is known from held-out samples; call ask(batches of images and"
+                " labels) first."
             )
         return self.known
 
@@ -121,7 +123,8 @@ def margin(logits: Tensor) -> Tensor:
     """
     if logits.dim() != 2 or logits.shape[1] < 2:
         raise ConfigError(
-            f"The stages of a cascade give logits (batch, classes) of two classes or more, not {tuple(logits.shape)}."
+            "The stages of a cascade give logits (batch, classes) of two classes or more, not"
+            f" {tuple(logits.shape)}."
         )
     highest = logits.softmax(1).topk(2, 1).values
     return highest[:, 0] - highest[:, 1]
@@ -178,7 +181,8 @@ class Answers:
         if float(self.cost(0.0).mean()) > budget:
             least = self.macs[0] / self.macs[-1]
             raise TargetError(
-                f"A budget of {budget:g} cannot be kept: the first stage alone has {least:.3f} of the last one's MACs."
+                f"A budget of {budget:g} cannot be kept: the first stage alone has {least:.3f} of the last"
+                " one's MACs."
             )
         while high - low > 1:
             middle = (low + high) // 2

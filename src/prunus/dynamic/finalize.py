@@ -42,7 +42,8 @@ def settle(network: DynamicNetwork, seen: Activity, example_inputs: Inputs) -> D
     """
     if network.form.kind != "activation":
         raise PlanError(
-            f"Gates of kind {network.form.kind!r} choose among all channels of a layer, so none can go for good; 'activation' is needed."
+            f"Gates of kind {network.form.kind!r} choose among all channels of a layer, so none can go for"
+            " good; 'activation' is needed."
         )
     dense = network.plain().eval()
     graph = trace(dense, example_inputs)

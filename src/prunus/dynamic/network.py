@@ -79,7 +79,8 @@ class DynamicNetwork(nn.Module):
             gated: Any = copied.get_submodule(name)
             if not isinstance(gated, GatedLayer):
                 raise ConfigError(
-                    "The form that skips has its batch norms folded in and cannot give them back: ask the network that it was made of."
+                    "The form that skips has its batch norms folded in and cannot give them back: ask the"
+                    " network that it was made of."
                 )
             copied.set_submodule(name, gated.layer)
             if norm:
@@ -126,9 +127,11 @@ class DynamicNetwork(nn.Module):
         """
         batch = len(next(iter(openings.values())).open)
         kept = [
-            openings[group.name].open.sum(1, dtype=torch.float64).cpu()
-            if group.name in openings
-            else torch.full((batch,), group.size, dtype=torch.float64)
+            (
+                openings[group.name].open.sum(1, dtype=torch.float64).cpu()
+                if group.name in openings
+                else torch.full((batch,), group.size, dtype=torch.float64)
+            )
             for group in self.graph.groups
         ]
         return _macs(self.graph.costs, torch.stack(kept)) + self.gate_macs

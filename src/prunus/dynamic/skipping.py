@@ -246,7 +246,8 @@ def _reading(graph: ChannelGraph, gates: Mapping[str, Any]) -> dict[str, Reader]
             and name not in found
         ):
             raise CompactError(
-                f"{axis.name} reads gated channels, and is not the weight of a plain layer that could do without the closed ones."
+                f"{axis.name} reads gated channels, and is not the weight of a plain layer that could do"
+                " without the closed ones."
             )
     for name, reader in found.items():
         if reader.groups > 1:
@@ -280,7 +281,8 @@ def _compare(network: DynamicNetwork, copied: nn.Module, example_inputs: Inputs)
     name, broken = type(network.network).__name__, not_finite(wanted)
     if broken:
         raise CompactError(
-            f"{name} gives {broken} on these inputs, so its form with live channels only cannot be checked; give other inputs."
+            f"{name} gives {broken} on these inputs, so its form with live channels only cannot be checked;"
+            " give other inputs."
         )
     if not difference(wanted, found).relative <= max(
         (rounding(tensor.dtype) for tensor in wanted), default=0.0
@@ -350,16 +352,19 @@ def _runner(layer: Any) -> Any:
         return F.linear
     if layer.padding_mode != "zeros":
         raise CompactError(
-            f"A convolution that pads with {layer.padding_mode!r} cannot do without closed channels yet; use zeros."
+            f"A convolution that pads with {layer.padding_mode!r} cannot do without closed channels yet; use"
+            " zeros."
         )
     if layer.groups > 1 and not layer.groups == layer.in_channels == layer.out_channels:
         raise CompactError(
-            f"A convolution of {layer.groups} groups cannot do without closed channels: its groups would not stay equally wide."
+            f"A convolution of {layer.groups} groups cannot do without closed channels: its groups would not"
+            " stay equally wide."
         )
     operator = {nn.Conv1d: F.conv1d, nn.Conv2d: F.conv2d, nn.Conv3d: F.conv3d}.get(type(layer))
     if operator is None:
         raise CompactError(
-            f"A {type(layer).__name__} cannot do without closed channels yet; linear layers and convolutions can."
+            f"A {type(layer).__name__} cannot do without closed channels yet; linear layers and convolutions"
+            " can."
         )
     if layer.groups > 1:
         return partial(_depthwise, operator, layer.stride, layer.padding, layer.dilation)

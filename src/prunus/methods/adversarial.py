@@ -78,7 +78,8 @@ def adversarial_pruning(
     """
     if every < 1 or min(mu, strength) < 0:
         raise TargetError(
-            f"There is at least one step between updates, and mu and strength are 0 or more; not {every}, {mu} and {strength}."
+            f"There is at least one step between updates, and mu and strength are 0 or more; not {every},"
+            f" {mu} and {strength}."
         )
     config, clock = config or PAPER, Clock(watch)
     teacher = copy.deepcopy(model)
@@ -151,7 +152,8 @@ def _classes(teacher: nn.Module, task: Task) -> int:
         logits = teacher(seen_by(task, teacher))
     if not isinstance(logits, Tensor) or logits.dim() < 2 or task.loss == "model":
         raise ConfigError(
-            f"{type(teacher).__name__} must return logits (batch, classes), by which student and teacher are told apart."
+            f"{type(teacher).__name__} must return logits (batch, classes), by which student and teacher are"
+            " told apart."
         )
     return int(logits.shape[1])
 

@@ -153,13 +153,15 @@ def leave_out(
     origin = getattr(model, "prunus", None)
     if isinstance(origin, Origin) and origin.plan.removed:
         raise PlanError(
-            f"This {type(model).__name__} lacks channels already: leave out blocks of the whole network, and remove channels after that."
+            f"This {type(model).__name__} lacks channels already: leave out blocks of the whole network, and"
+            " remove channels after that."
         )
     removable = residual_blocks(model, trace(model, example_inputs))
     wanted = enough if isinstance(enough, int) else len(removable)
     if not removable or not 0 <= wanted <= len(removable):
         raise TargetError(
-            f"{type(model).__name__} has {len(removable)} residual blocks that can be left out, not {max(wanted, 1)}."
+            f"{type(model).__name__} has {len(removable)} residual blocks that can be left out, not"
+            f" {max(wanted, 1)}."
         )
 
     def judged(blocks: tuple[str, ...]) -> float:
@@ -183,7 +185,8 @@ def leave_out(
         done = callable(enough) and enough(found)
     if callable(enough) and not done:
         raise TargetError(
-            f"{type(model).__name__} is not small enough without its {len(removable)} residual blocks that can be left out."
+            f"{type(model).__name__} is not small enough without its {len(removable)} residual blocks that"
+            " can be left out."
         )
     return BlockChoice(found, gone, tuple(losses), removable)
 

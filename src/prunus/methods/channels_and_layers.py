@@ -139,7 +139,8 @@ def _without(trained: nn.Module, closed: Sequence[str], gated: list[Tensor], inp
         ) from error
     if not_finite(gated):
         raise CompactError(
-            f"{name} gives {not_finite(gated)} once it is trained with gates; train it with a smaller learning rate."
+            f"{name} gives {not_finite(gated)} once it is trained with gates; train it with a smaller"
+            " learning rate."
         )
     if not apart.relative <= rounding(torch.float32):
         raise CompactError(f"{name} computes something else without its closed blocks {', '.join(closed)}.")

@@ -190,7 +190,8 @@ def wish(
         return default
     if len(given) != 1:
         raise TargetError(
-            f"Give one target of {', '.join(figures)}, not {' and '.join(kind for kind, _ in given) or 'none'}."
+            f"Give one target of {', '.join(figures)}, not"
+            f" {' and '.join(kind for kind, _ in given) or 'none'}."
         )
     return given[0]  # type: ignore[return-value]  # the kinds are the names of the arguments
 

@@ -239,7 +239,8 @@ def _earlier(model: nn.Module, example: Any, folder: Path) -> Tensor:
     files = sorted((path for path in found if path.suffix in WEIGHTS), key=_numbered)
     if not files:
         raise ConfigError(
-            f"history = {str(folder)!r} must be a folder with weight files ({', '.join(WEIGHTS)}), one per epoch."
+            f"history = {str(folder)!r} must be a folder with weight files ({', '.join(WEIGHTS)}), one per"
+            " epoch."
         )
     load_weights(model, files[-1])
     return from_checkpoints(trace(model, example), files)

@@ -98,7 +98,8 @@ def importance_pruning(
     least = step / 10 if least_step is None else least_step
     if tolerance < 0 or not 0 < least <= step < 1:
         raise TargetError(
-            f"A tolerance is 0 or more, and steps lie between 0 and 1, the least not above the first; not {tolerance}, {least} and {step}."
+            "A tolerance is 0 or more, and steps lie between 0 and 1, the least not above the first; not"
+            f" {tolerance}, {least} and {step}."
         )
     judge, clock = evaluate or held_out(task).points, Clock(watch)
     config, example = replace(config or SHORT, keep="last"), example_of(task, model)

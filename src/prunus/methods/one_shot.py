@@ -134,7 +134,10 @@ def _left_out(
 def _note(left_out: BlockChoice, evenly: bool) -> str:
     """What went, for the notes."""
     names, how = ", ".join(left_out.blocks), "of every stage alike, " if evenly else ""
-    return f"Left out of {len(left_out.removable)} residual blocks, {how}one after the other where the loss on held-out samples rises least: {names}."
+    return (
+        f"Left out of {len(left_out.removable)} residual blocks, {how}one after the other where the loss on"
+        f" held-out samples rises least: {names}."
+    )
 
 
 def _of_whole(target: Target, whole: Cost | None) -> Target:
@@ -166,7 +169,8 @@ def _check(
         raise TargetError("Blocks are left out by the loss on samples, so that needs data.")
     if blocks and target.kind == "latency" and wanted(target.value).share is not None:
         raise TargetError(
-            "With blocks left out a latency is given in milliseconds: a share would be of the network that lacks them already."
+            "With blocks left out a latency is given in milliseconds: a share would be of the network that"
+            " lacks them already."
         )
     if teach and config is None:
         raise TargetError("The original teaches while what is left is fine-tuned: say for how many epochs.")

@@ -90,7 +90,8 @@ def play_and_prune(
     """
     if not tolerance > 0 or not 0 < alpha <= 1 or min(strength, delta) < 0:
         raise TargetError(
-            f"A tolerance is above 0, alpha a share up to 1, strength and delta are 0 or more; not {tolerance}, {alpha}, {strength} and {delta}."
+            "A tolerance is above 0, alpha a share up to 1, strength and delta are 0 or more; not"
+            f" {tolerance}, {alpha}, {strength} and {delta}."
         )
     judge, clock, config = evaluate or held_out(task).points, Clock(watch), config or SHORT
     baseline, example = judge(model), example_of(task, model)

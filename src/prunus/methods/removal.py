@@ -150,7 +150,10 @@ def _stayed(chosen: Plan, plan: Plan) -> tuple[str, ...]:
     if not stayed:
         return ()
     return (
-        f"{stayed} of {chosen.removed} chosen channels had to stay: the model's own forward needs their number.",
+        (
+            f"{stayed} of {chosen.removed} chosen channels had to stay: the model's own forward needs their"
+            " number."
+        ),
     )
 
 

@@ -142,7 +142,8 @@ def decay_of_chosen(
     """
     if steps < 1 or every < 1 or not 0 < first <= last:
         raise TargetError(
-            f"A training has at least one step and a factor that grows from above 0, not {steps} and {first} to {last}."
+            f"A training has at least one step and a factor that grows from above 0, not {steps} and {first}"
+            f" to {last}."
         )
     own, counting = count is None, count or StepCount()
     decaying: list[Zeros] | None = None

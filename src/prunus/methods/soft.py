@@ -217,7 +217,8 @@ class SoftPruning(Pruning):
     ) -> None:
         if not 0 <= rate < 1 or every < 1:
             raise TargetError(
-                f"Soft pruning takes a rate from 0 to below 1 and a whole number of epochs, not {rate} and {every}."
+                f"Soft pruning takes a rate from 0 to below 1 and a whole number of epochs, not {rate} and"
+                f" {every}."
             )
         if not 0 <= freeze < 1:
             raise TargetError(
@@ -409,7 +410,8 @@ def asymptotic_rate(progress: float, goal: float, first: float = 0.0) -> float:
     share = (0.75 * goal - first) / (goal - first) if goal > first >= 0 else 0.0
     if not _KNEE < share < 1:
         raise TargetError(
-            f"A rate that grows from {first} to {goal} must begin at 0 or above, and an eighth of its way must lie below {0.75 * goal:g}."
+            f"A rate that grows from {first} to {goal} must begin at 0 or above, and an eighth of its way"
+            f" must lie below {0.75 * goal:g}."
         )
     low, high = 0.0, 1.0  # of q = exp(-k / 8): (1 - q) / (1 - q^8) falls from 1 to 1/8
     for _ in range(100):

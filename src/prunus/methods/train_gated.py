@@ -44,7 +44,10 @@ from prunus.training.objective import Loss
 
 PULL = 100.0  # large enough that gates keep up with the allowance at learning rates of the network's size
 CALIBRATED_ON = 2000  # samples, at most
-UNSETTLED = "Nothing was settled: every gate closes channels for some held-out samples and opens all of them for others, or none would be left."
+UNSETTLED = (
+    "Nothing was settled: every gate closes channels for some held-out samples and opens all of them for"
+    " others, or none would be left."
+)
 _FALLING = 0.5  # of the steps, in which the allowance falls
 
 
@@ -217,7 +220,8 @@ def check_settings(
     """
     if settled and kind != "activation":
         raise ConfigError(
-            f"Gates of kind {kind!r} choose among all channels of a layer, so none can go for good: --settle is for 'activation'."
+            f"Gates of kind {kind!r} choose among all channels of a layer, so none can go for good: --settle"
+            " is for 'activation'."
         )
     if not 0 < budget < 1:
         raise TargetError(f"A budget is a share of the MACs between 0 and 1, not {budget:g}.")

@@ -28,7 +28,8 @@ def traced_copy(model: nn.Module, example_inputs: Any) -> tuple[nn.Module, Chann
     graph = trace(copied, example_inputs)
     if not graph.num_channels:
         raise PlanError(
-            f"{type(model).__name__} has no channel that can go, so there is nothing to put a number on; print(graph) says why."
+            f"{type(model).__name__} has no channel that can go, so there is nothing to put a number on;"
+            " print(graph) says why."
         )
     return copied, graph
 
@@ -51,7 +52,8 @@ def finish(
     """
     if not bool(numbers.isfinite().all()):
         raise ConfigError(
-            "The training of the numbers in front of channels diverged: lower the learning rate or the strength of the penalty."
+            "The training of the numbers in front of channels diverged: lower the learning rate or the"
+            " strength of the penalty."
         )
     factors.fold()
     model.eval()

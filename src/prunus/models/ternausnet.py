@@ -106,7 +106,8 @@ def load_encoder(model: TernausNet, path: str | Path) -> None:
             name, own = f"features.{position}.{part}", getattr(model.encoder[index], part)
             if name not in state or state[name].shape != own.shape:
                 raise FileFormatError(
-                    f"{path} has no {name} of shape {tuple(own.shape)}; weights of torchvision's vgg11 are needed."
+                    f"{path} has no {name} of shape {tuple(own.shape)}; weights of torchvision's vgg11 are"
+                    " needed."
                 )
             found[f"{index}.{part}"] = state[name]
     model.encoder.load_state_dict(found)

@@ -19,7 +19,8 @@ from prunus.storage.finite import warn_of_nonfinite
 
 WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
 _OBJECT = re.compile(
-    r"Unsupported (global|class|operand)|GLOBAL |not an allowed|can only (build|set|reduce|create)|Trying to (call|build|instantiate)",
+    r"Unsupported (global|class|operand)|GLOBAL |not an allowed|can only (build|set|reduce|create)|Trying to"
+    r" (call|build|instantiate)",
     re.I,
 )
 _NAME = re.compile(r"GLOBAL ([\w.]+)")
@@ -94,7 +95,8 @@ def _check_file(path: Path) -> None:
         raise FileFormatError(f"{path} is damaged: it is empty.")
     if path.suffix == ".onnx":
         raise FileFormatError(
-            f"{path} is an ONNX file, from which no weights are read by name; give the state_dict that it was exported from."
+            f"{path} is an ONNX file, from which no weights are read by name; give the state_dict that it was"
+            " exported from."
         )
 
 
@@ -105,13 +107,19 @@ def _trouble(path: Path, message: str) -> str:
     if path.suffix == ".safetensors":
         return "is damaged, or no safetensors file"
     if "TorchScript" in message:
-        return "is a TorchScript program; save the state_dict() of the network that it was made of, and give that file"
+        return (
+            "is a TorchScript program; save the state_dict() of the network that it was made of, and give"
+            " that file"
+        )
     with path.open("rb") as file:
         whole = _is_archive(path) or file.read(1) == b"\x80"  # how a pickle begins
     if whole and _OBJECT.search(message):
         name = _NAME.search(message)
         what = f" ({name.group(1)})" if name else ""
-        return f"holds a pickled object{what}, and such a file can run any code when it is read; save the network's state_dict() instead"
+        return (
+            f"holds a pickled object{what}, and such a file can run any code when it is read; save the"
+            " network's state_dict() instead"
+        )
     return "is damaged, or no state_dict that was saved by torch"
 
 

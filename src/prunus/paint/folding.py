@@ -84,7 +84,8 @@ def unfoldable(graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[str]:
         if _gone(graph, leak, removed).any() and _foldable_module(graph, leak) is None:
             record = graph.records[leak.record]
             texts.append(
-                f"a removed channel is not zero there, and its constant cannot be folded into a bias ({record.operator}, {record.where})"
+                "a removed channel is not zero there, and its constant cannot be folded into a bias"
+                f" ({record.operator}, {record.where})"
             )
     return list(dict.fromkeys(texts))
 

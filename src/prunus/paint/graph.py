@@ -246,7 +246,10 @@ class ChannelGraph:
         return graph_table(self)
 
     def __repr__(self) -> str:
-        return f"ChannelGraph({type(self.model).__name__}: {self.num_channels} channels in {len(self.groups)} groups)"
+        return (
+            f"ChannelGraph({type(self.model).__name__}: {self.num_channels} channels in {len(self.groups)}"
+            " groups)"
+        )
 
 
 def build(

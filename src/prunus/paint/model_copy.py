@@ -68,7 +68,8 @@ def copy_model(model: nn.Module, replace: dict[int, Tensor]) -> nn.Module:
             return _copied(model, replace, _containers(model))
     except Exception as error:  # any object may hang on a module
         raise TraceError(
-            f"{type(model).__name__} cannot be copied ({clause(error)}); remove what cannot be copied from its attributes."
+            f"{type(model).__name__} cannot be copied ({clause(error)}); remove what cannot be copied from"
+            " its attributes."
         ) from error
 
 

@@ -592,8 +592,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         value = self.value_of(args[0])
         if value is None:
             raise TraceError(
-                f"The forward reads the value of a tensor at {self.where()}, so what it computes depends on the data and cannot be traced; "
-                "replace the condition by tensor operators (torch.where), or trace the sub-module that does not need it."
+                f"The forward reads the value of a tensor at {self.where()}, so what it computes depends on"
+                " the data and cannot be traced; replace the condition by tensor operators (torch.where), or"
+                " trace the sub-module that does not need it."
             )
         return func(value)
 

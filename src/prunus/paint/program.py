@@ -94,7 +94,8 @@ def _lines(program: Program) -> list[str]:
             lines.append(f"batch_norm {said(record.tensors)}")
         else:
             lines.append(
-                f"{record.operator} {said(record.args)} {sorted((key, said(value)) for key, value in record.kwargs.items())}"
+                f"{record.operator} {said(record.args)}"
+                f" {sorted((key, said(value)) for key, value in record.kwargs.items())}"
             )
         made.update(
             (id(tensor), f"{len(lines)}:{place}")

@@ -34,8 +34,10 @@ def graph_table(graph: ChannelGraph) -> str:
     """One line per group, then what is pinned and why."""
     cost = graph.cost()
     lines = [
-        f"{type(graph.model).__name__}: {graph.num_channels} channels in {len(graph.groups)} groups; "
-        f"{short(cost.macs)} MACs, {short(cost.params)} parameters",
+        (
+            f"{type(graph.model).__name__}: {graph.num_channels} channels in {len(graph.groups)} groups; "
+            f"{short(cost.macs)} MACs, {short(cost.params)} parameters"
+        ),
         "",
     ]
     rows = []
@@ -52,7 +54,8 @@ def graph_table(graph: ChannelGraph) -> str:
         lines += ["", "pinned (never pruned):"]
         for pin in graph.pinned[:MOST_REASONS]:
             lines.append(
-                f"  {pin.channels} slots of {', '.join(pin.names[:3])}{' …' if len(pin.names) > 3 else ''}: {pin.reason}"
+                f"  {pin.channels} slots of {', '.join(pin.names[:3])}{' …' if len(pin.names) > 3 else ''}:"
+                f" {pin.reason}"
             )
             if pin.where:
                 lines.append(f"      {pin.operator} at {pin.where}")

@@ -240,7 +240,8 @@ def pin_outputs(painter: Painter, name: str, outputs: Any) -> None:
     tensors = list(tensors_in(outputs))
     if not tensors:
         raise TraceError(
-            f"The forward of {name} returns no tensor (but {type(outputs).__name__}), so nothing says what it computes."
+            f"The forward of {name} returns no tensor (but {type(outputs).__name__}), so nothing says what it"
+            " computes."
         )
     painter.returned(tensors)
 
@@ -249,7 +250,8 @@ def _refuse_scripted(model: nn.Module) -> None:
     """TorchScript runs its operators where nobody sees which parameters they read."""
     if isinstance(model, torch.jit.ScriptModule):
         raise TraceError(
-            "The model is TorchScript, whose channels cannot be followed; give the torch.nn.Module that it was scripted or traced from."
+            "The model is TorchScript, whose channels cannot be followed; give the torch.nn.Module that it"
+            " was scripted or traced from."
         )
     scripted = [
         name
@@ -259,7 +261,8 @@ def _refuse_scripted(model: nn.Module) -> None:
     outer = [name for name in scripted if name.rpartition(".")[0] not in scripted]
     if outer:
         warnings.warn(
-            f"Channels in and around {', '.join(outer)} stay: TorchScript cannot be followed; put the module in before it is scripted.",
+            f"Channels in and around {', '.join(outer)} stay: TorchScript cannot be followed; put the module"
+            " in before it is scripted.",
             stacklevel=6,
         )
 
@@ -281,7 +284,8 @@ def as_arguments(example_inputs: Inputs) -> tuple[tuple[Any, ...], dict[str, Any
         )
     if not isinstance(example_inputs, (Tensor, tuple, list, dict)):
         raise ArgumentError(
-            f"The inputs must be a tensor, a tuple of arguments or a dict of named ones, not {given(example_inputs)}."
+            "The inputs must be a tensor, a tuple of arguments or a dict of named ones, not"
+            f" {given(example_inputs)}."
         )
     if not torch.is_inference_mode_enabled() and any(
         tensor.is_inference() for tensor in tensors_in(example_inputs)
@@ -313,7 +317,8 @@ def called(
         shapes = ", ".join(str(tuple(tensor.shape)) for tensor in tensors_in((args, kwargs))) or "no tensors"
         what = f"{type(error).__name__}: {_first_line(error).rstrip('.')}"
         raise kind(
-            f"The forward of {type(model).__name__} fails on inputs of shape {shapes} ({what}); give it inputs like the example's."
+            f"The forward of {type(model).__name__} fails on inputs of shape {shapes} ({what}); give it"
+            " inputs like the example's."
         ) from error
 
 

@@ -60,7 +60,8 @@ def wanted(latency: float | str) -> Wanted:
         latency = number
     if not (math.isfinite(latency) and latency > 0):
         raise TargetError(
-            f"latency is a share up to 1.0, milliseconds as in '12ms', or a number of them above 1, not {latency!r}."
+            "latency is a share up to 1.0, milliseconds as in '12ms', or a number of them above 1, not"
+            f" {latency!r}."
         )
     return Wanted(latency, None) if latency <= 1 else Wanted(None, latency)
 
@@ -117,8 +118,9 @@ def within_latency(
     if best is None:
         smallest = min(timings, key=lambda timing: timing.measured_ms)
         raise TargetError(
-            f"latency={latency} cannot be reached in {machine.name}: the quickest plan that was measured takes {smallest.measured_ms:.3g} ms "
-            f"of {smallest.dense_ms:.3g} ms ({smallest.measured_ms / smallest.dense_ms:.2f})."
+            f"latency={latency} cannot be reached in {machine.name}: the quickest plan that was measured"
+            f" takes {smallest.measured_ms:.3g} ms of {smallest.dense_ms:.3g} ms"
+            f" ({smallest.measured_ms / smallest.dense_ms:.2f})."
         )
     return make_plan(graph, best[0].removed_in(graph), timings=timings)
 
@@ -160,7 +162,8 @@ def example_inputs(graph: ChannelGraph) -> tuple[object, ...] | dict[str, object
     args, kwargs = graph.inputs
     if args and kwargs:
         raise TargetError(
-            "A latency target needs a model that is called with positional or with keyword arguments, not with both."
+            "A latency target needs a model that is called with positional or with keyword arguments, not"
+            " with both."
         )
 
     device = next((parameter.device for parameter in graph.model.parameters()), torch.device("cpu"))

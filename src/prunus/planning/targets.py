@@ -316,7 +316,8 @@ def matching(graph: ChannelGraph, pattern: str) -> list[Group]:
     axes = {(axis.name, axis.dim): axis for axis in graph.axes}
     if not any(_matches(axis.name, pattern) for axis in graph.axes):
         raise PlanError(
-            f"The pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__}; print(graph) lists the names."
+            f"The pattern {pattern!r} matches no parameter or module of {type(graph.model).__name__};"
+            " print(graph) lists the names."
         )
     return [g for g in graph.groups if any(axes[m].produces and _matches(m[0], pattern) for m in g.members)]
 
@@ -330,16 +331,19 @@ def _matches(parameter: str, pattern: str) -> bool:
 def _check_scores(graph: ChannelGraph, scores: Tensor) -> NDArray[np.float64]:
     if scores.is_meta or scores.is_complex():
         raise PlanError(
-            f"Scores must be real numbers, not a tensor {'without values, on meta' if scores.is_meta else f'of {scores.dtype}'}."
+            "Scores must be real numbers, not a tensor"
+            f" {'without values, on meta' if scores.is_meta else f'of {scores.dtype}'}."
         )
     values = scores.detach().to("cpu", torch.float64).numpy().reshape(-1)
     if len(values) != graph.num_channels:
         raise PlanError(
-            f"There are {len(values)} scores for {graph.num_channels} channels; a score is one number per channel of this graph."
+            f"There are {len(values)} scores for {graph.num_channels} channels; a score is one number per"
+            " channel of this graph."
         )
     if np.isnan(values).any():
         raise PlanError(
-            f"{int(np.isnan(values).sum())} scores are not a number; the first is that of channel {int(np.flatnonzero(np.isnan(values))[0])}."
+            f"{int(np.isnan(values).sum())} scores are not a number; the first is that of channel"
+            f" {int(np.flatnonzero(np.isnan(values))[0])}."
         )
     return values
 
@@ -405,8 +409,9 @@ def _within_budget(space: Space, what: str, value: float, scope: Scope) -> NDArr
     if least > budget:
         share = f"{least / full:.4f}" if full else "nothing"
         raise TargetError(
-            f"{what}={value:g} cannot be reached: the smallest reachable is {least:,} of {full:,} ({share}), with what is pinned and protected"
-            f"{'; what holds most: ' + held if (held := holding(space.graph)) else ''}."
+            f"{what}={value:g} cannot be reached: the smallest reachable is {least:,} of {full:,} ({share}),"
+            " with what is pinned and"
+            f" protected{'; what holds most: ' + held if (held := holding(space.graph)) else ''}."
         )
     steps = 1000 if scope == "uniform" else space.graph.num_channels
     sizes = np.array([len(o) for o in space.order], dtype=np.float64)

@@ -110,13 +110,15 @@ class Plan:
         for group in self.groups:
             if (group.parameter, group.dim) not in axes:
                 raise PlanError(
-                    f"The plan removes slots of axis {group.dim} of {group.parameter}, which {type(graph.twin.model).__name__} does not have."
+                    f"The plan removes slots of axis {group.dim} of {group.parameter}, which"
+                    f" {type(graph.twin.model).__name__} does not have."
                 )
             slots = axes[group.parameter, group.dim]
             outside = [slot for slot in group.removed if not 0 <= slot < len(slots)]
             if outside:
                 raise PlanError(
-                    f"The plan removes slot {outside[0]} of axis {group.dim} of {group.parameter}, which has {len(slots)}."
+                    f"The plan removes slot {outside[0]} of axis {group.dim} of {group.parameter}, which has"
+                    f" {len(slots)}."
                 )
             channels = slots[list(group.removed)]
             if (channels < 0).any():
@@ -233,7 +235,8 @@ def _read_group(data: dict[str, Any]) -> PlanGroup:
         or type(group.size) is not int
     ):
         raise PlanError(
-            f"The plan's group {group.name!r} needs texts as name and parameter, and whole numbers as dim and size."
+            f"The plan's group {group.name!r} needs texts as name and parameter, and whole numbers as dim and"
+            " size."
         )
     wrong = [slot for slot in group.removed if type(slot) is not int or slot < 0]
     if wrong or len(set(group.removed)) != len(group.removed):
@@ -291,7 +294,8 @@ def _draws(graph: ChannelGraph) -> list[str]:
         f"{r.operator}, {r.where}" for r in graph.records if torch.Tag.nondeterministic_seeded in r.func.tags
     )
     return [
-        f"the forward draws random numbers, so outputs are equal only from the same state of the generator ({place})"
+        "the forward draws random numbers, so outputs are equal only from the same state of the generator"
+        f" ({place})"
         for place in places
     ]
 
@@ -307,7 +311,8 @@ def check_fingerprint(plan: Plan, model: nn.Module) -> None:
                 f"The plan is for another model: {type(model).__name__} has no parameter {group.parameter}."
             )
     raise PlanError(
-        f"The plan is for another model: parameters of {type(model).__name__} have other shapes or names; make a plan for this one with prunus.plan."
+        f"The plan is for another model: parameters of {type(model).__name__} have other shapes or names;"
+        " make a plan for this one with prunus.plan."
     )
 
 
@@ -317,7 +322,8 @@ def _common_graph(first: Plan, second: Plan) -> ChannelGraph:
     graph = first.graph or second.graph
     if graph is None:
         raise PlanError(
-            "Neither plan is attached to a traced model; attach one with plan.attach(prunus.trace(model, example_inputs))."
+            "Neither plan is attached to a traced model; attach one with plan.attach(prunus.trace(model,"
+            " example_inputs))."
         )
     return graph
 
@@ -341,7 +347,8 @@ def rebuild_inputs(text: str) -> tuple[tuple[Any, ...], dict[str, Any]]:
     """Meta tensors from `describe_inputs`; raises PlanError where the inputs could not be described."""
     if not text:
         raise PlanError(
-            "The plan does not say what its model is called with; attach it with plan.attach(prunus.trace(model, example_inputs))."
+            "The plan does not say what its model is called with; attach it with"
+            " plan.attach(prunus.trace(model, example_inputs))."
         )
     try:
         args, kwargs = _rebuild(json.loads(text))
@@ -360,7 +367,8 @@ def _describe(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return {"value": value}
     raise PlanError(
-        f"An example input of type {type(value).__name__} cannot be written into a plan; use tensors, numbers, strings and containers."
+        f"An example input of type {type(value).__name__} cannot be written into a plan; use tensors,"
+        " numbers, strings and containers."
     )
 
 

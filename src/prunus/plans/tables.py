@@ -28,8 +28,9 @@ def plan_table(plan: Plan) -> str:
     lines = [table(header, rows, (False, True, True, True, True, True)), ""]
     before, after = plan.before, plan.after
     lines.append(
-        f"{plan.removed} channels go; MACs {short(before.macs)} -> {short(after.macs)} ({_share(after.macs, before.macs)}), "
-        f"parameters {short(before.params)} -> {short(after.params)} ({_share(after.params, before.params)})"
+        f"{plan.removed} channels go; MACs {short(before.macs)} -> {short(after.macs)}"
+        f" ({_share(after.macs, before.macs)}), parameters {short(before.params)} -> {short(after.params)}"
+        f" ({_share(after.params, before.params)})"
     )
     if plan.graph is not None and plan.graph.pinned:
         lines += ["", "pinned (never pruned):"]

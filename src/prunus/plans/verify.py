@@ -84,7 +84,8 @@ def verification(
     model = unwrap(model)
     if any(parameter.is_meta for one in (model, compact_model) for parameter in one.parameters()):
         raise VerifyError(
-            "A model without values (on meta) has nothing that could be compared; give it some, or call compact with check=False."
+            "A model without values (on meta) has nothing that could be compared; give it some, or call"
+            " compact with check=False."
         )
     args, kwargs = as_arguments(inputs) if inputs is not None else random_inputs(model, plan)
     masked = mask(model, plan)
@@ -172,7 +173,8 @@ def _settled_training(found: TrainDifference | None) -> float | None:
         )
     if not found.same:
         raise VerifyError(
-            f"In train mode the compact model differs from the masked one by {found.relative:.2g} in {found.of}, although the plan is exact."
+            f"In train mode the compact model differs from the masked one by {found.relative:.2g} in"
+            f" {found.of}, although the plan is exact."
         )
     return found.relative
 
@@ -279,11 +281,13 @@ def _refuse_not_finite(
         before, after = find_culprit(dense, args, kwargs), find_culprit(masked, args, kwargs)
     if before is not None:
         raise VerifyError(
-            f"The dense model gives {before.kind} on these inputs already, {before}; mend it, or give inputs on which it gives numbers."
+            f"The dense model gives {before.kind} on these inputs already, {before}; mend it, or give inputs"
+            " on which it gives numbers."
         )
     if after is not None and (exact or found):
         raise VerifyError(
-            f"The masked model gives {after.kind} where the dense one gives numbers, {after}; keep what that layer reads."
+            f"The masked model gives {after.kind} where the dense one gives numbers, {after}; keep what that"
+            " layer reads."
         )
     if found and exact:
         raise VerifyError(f"The compact model gives {found} where the masked one gives numbers.")

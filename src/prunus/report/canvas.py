@@ -178,7 +178,10 @@ def _inline(text: str, name: str, label: str, width: float, height: float) -> st
 
 def _opening(name: str, label: str, width: float, height: float) -> str:
     escaped = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width: {width:g}px" role="img" aria-label="{escaped}">'
+    return (
+        f'<svg viewBox="0 0 {width:g} {height:g}" style="max-width: {width:g}px" role="img"'
+        f' aria-label="{escaped}">'
+    )
 
 
 def _font(match: re.Match[str]) -> str:

@@ -108,11 +108,13 @@ def comparison(result: Result) -> list[dict[str, str]]:
                 "name": f"{words.metric_title(result)} on the test set",
                 "before": "–" if first is None else f"{first:.1f}{words.SPACE}%",
                 "after": f"{last:.1f}{words.SPACE}%",
-                "change": "no dense training"
-                if first is None
-                else f"{words.points(last - first)} points"
-                if len(steps) > 1
-                else "",
+                "change": (
+                    "no dense training"
+                    if first is None
+                    else f"{words.points(last - first)} points"
+                    if len(steps) > 1
+                    else ""
+                ),
             }
         )
     return rows + (int8_panel.rows(result["int8"]) if result.get("int8") else [])

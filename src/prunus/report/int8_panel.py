@@ -57,7 +57,10 @@ def text(panel: Panel) -> str:
     limit = (
         f"{panel['tolerance']:g} point{'s' if panel['tolerance'] != 1 else ''} of {words.int8_metric(panel)}"
     )
-    judged = f"on {panel['held_out']:,} held-out samples with {100 * panel['confidence']:g}{words.SPACE}% confidence"
+    judged = (
+        f"on {panel['held_out']:,} held-out samples with {100 * panel['confidence']:g}{words.SPACE}%"
+        " confidence"
+    )
     every = f"All {done} layers compute" if not kept else f"{done} of {done + kept} layers compute"
     bits = "" if panel["weight_bits"] == 8 else " (weights in 7, with which no processor saturates)"
     return f"{every} in 8 bits{bits}: so quantising costs at most {limit} {judged}."

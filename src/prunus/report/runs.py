@@ -155,7 +155,8 @@ def _samples(runs: Mapping[str, Result]) -> tuple[str, int]:
             raise ConfigError(f"{name} has no accuracy to compare: it was made without --data.")
         if (metric := words.metric_name(result)) != "accuracy":
             raise ConfigError(
-                f"{name} was measured by {metric}, and a chart of runs is of accuracy: compare two models, with --data."
+                f"{name} was measured by {metric}, and a chart of runs is of accuracy: compare two models,"
+                " with --data."
             )
         found[name] = (
             str((result["model"].get("data") or {}).get("name", "")),
@@ -235,7 +236,10 @@ def _times(runs: Mapping[str, Result]) -> tuple[str, dict[str, tuple[float, floa
     first, *others = [(name, _conditions(runs[name], found[runtime])) for name, found in timed.items()]
     for name, conditions in others:
         if conditions != first[1]:
-            note = f"{first[0]} was timed on {words.machine(*first[1])} and {name} on {words.machine(*conditions)}: latencies are not compared."
+            note = (
+                f"{first[0]} was timed on {words.machine(*first[1])} and {name} on"
+                f" {words.machine(*conditions)}: latencies are not compared."
+            )
             return "", {}, (note,)
     return (
         runtime,

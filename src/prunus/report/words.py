@@ -111,7 +111,10 @@ def not_faster(result: Mapping[str, Any]) -> str:
     ways = ["--latency 0.5 measures the layers here and prunes to a time"] if not asked else []
     ways += ["--round-to auto keeps widths that kernels like", "--blocks N leaves out whole layers"]
     gone = f"{percent(1 - left)} of the MACs are gone"
-    return f"{gone}, and it is not faster in {measured['runtime']} here: kernels take as long for some fewer channels. {_listed(ways)}."
+    return (
+        f"{gone}, and it is not faster in {measured['runtime']} here: kernels take as long for some fewer"
+        f" channels. {_listed(ways)}."
+    )
 
 
 _MUCH_LEFT = 0.9  # of the MACs: whoever removes less expects no speed
@@ -186,7 +189,10 @@ def _joined(parts: Sequence[str]) -> str:
 
 def machine(processor: str, flags: Sequence[str], batch: int, threads: int) -> str:
     """What a latency was measured on."""
-    return f"{processor} ({' '.join(flags)}) with batches of {batch} and {threads} thread{'s' if threads != 1 else ''}"
+    return (
+        f"{processor} ({' '.join(flags)}) with batches of {batch} and {threads}"
+        f" thread{'s' if threads != 1 else ''}"
+    )
 
 
 def paired(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:

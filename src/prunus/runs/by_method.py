@@ -97,7 +97,8 @@ def check_method(recipe: Recipe) -> None:
         return
     if name in HELD_OUT and not recipe.validation:
         raise ConfigError(
-            f"--method {name} keeps its tolerance, or learns, on held-out samples: validation must be above 0."
+            f"--method {name} keeps its tolerance, or learns, on held-out samples: validation must be"
+            " above 0."
         )
     if recipe.select != "all" and not METHODS[name].trained and name not in CHOOSING:
         raise ConfigError(f"--method {name} trains on all samples: leave select = {recipe.select!r} out.")

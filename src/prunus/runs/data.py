@@ -225,7 +225,8 @@ def _own(wanted: Wanted) -> Source:
         if key not in takes | heeded:
             flag = f"--{key.replace('_', '-')}"
             raise ConfigError(
-                f"{wanted.name} makes batches of its own, and {flag} is nothing to it: give the function a parameter {key}, or leave {flag} out."
+                f"{wanted.name} makes batches of its own, and {flag} is nothing to it: give the function a"
+                f" parameter {key}, or leave {flag} out."
             )
     return _source(_normalised(task, wanted, f"The inputs of {wanted.name}"), wanted)
 

@@ -55,12 +55,14 @@ def describe(
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "environment": dict(environment),
-        "model": {
-            "name": type(outcome.model).__name__,
-            "input_shape": [],
-            "data": record_of(task) if task else None,
-        }
-        | dict(model),
+        "model": (
+            {
+                "name": type(outcome.model).__name__,
+                "input_shape": [],
+                "data": record_of(task) if task else None,
+            }
+            | dict(model)
+        ),
         "target": {
             **target,
             "protect": list(outcome.target.protect),
@@ -161,7 +163,10 @@ def _search(outcome: Outcome, task: Task | None) -> dict[str, Any] | None:
         "baseline": outcome.limit.baseline,
         "limit": outcome.limit.lowest,
         "confidence": outcome.limit.confidence,
-        "note": f"Filled: accepted on {task.count('validation'):,} held-out {task.kind('validation')}{tuned}. Open: rejected.{bounds}",
+        "note": (
+            f"Filled: accepted on {task.count('validation'):,} held-out {task.kind('validation')}{tuned}."
+            f" Open: rejected.{bounds}"
+        ),
         "trials": [
             {
                 "rate": trial.rate,

@@ -25,7 +25,8 @@ def check_kind(text: str) -> None:
     """
     if not text.strip():
         raise ConfigError(
-            "The name of the model is empty: give one of ours, timm/NAME, torchvision/NAME, pkg.module:factory, or a folder."
+            "The name of the model is empty: give one of ours, timm/NAME, torchvision/NAME,"
+            " pkg.module:factory, or a folder."
         )
     if "\0" in text:
         raise ConfigError("The name of the model holds a zero byte, which no name and no path has.")
@@ -34,14 +35,16 @@ def check_kind(text: str) -> None:
     is_file = _is_file(path)
     if suffix == ".onnx" or (is_file and suffix == ".ort"):
         raise ConfigError(
-            f"{text} is an ONNX file, and ONNX files cannot be pruned, trained or taken apart: give the PyTorch model that it was exported "
-            "from, by its name, as pkg.module:factory, or as the folder that prune or train made."
+            f"{text} is an ONNX file, and ONNX files cannot be pruned, trained or taken apart: give the"
+            " PyTorch model that it was exported from, by its name, as pkg.module:factory, or as the folder"
+            " that prune or train made."
         )
     if ("@" in text or ":" in text) and not is_file:
         return  # NAME@WEIGHTS, and pkg.module:factory
     if suffix in WEIGHTS and (is_file or "/" not in text):
         raise ConfigError(
-            f"{text} holds weights and no network: say which network they belong to, as NAME@{text}, or NAME --weights {text}."
+            f"{text} holds weights and no network: say which network they belong to, as NAME@{text}, or NAME"
+            f" --weights {text}."
         )
     if suffix in OTHERS:
         raise ConfigError(
@@ -57,7 +60,8 @@ def check_kind(text: str) -> None:
         raise ConfigError(f"{text} is no model: give the folder that holds model.safetensors.")
     if is_file and suffix != ".safetensors":
         raise ConfigError(
-            f"{text} is a file of a kind that prunus does not know: models are .safetensors files and folders made by prune or train."
+            f"{text} is a file of a kind that prunus does not know: models are .safetensors files and folders"
+            " made by prune or train."
         )
 
 
@@ -68,7 +72,8 @@ def check_own(path: Path, text: str) -> None:
     if not path.is_file():
         if Path(text).is_dir():
             raise FileFormatError(
-                f"There is no compact model in {text}: it holds no {path.name}, as the folders of prune and train do."
+                f"There is no compact model in {text}: it holds no {path.name}, as the folders of prune and"
+                " train do."
             )
         raise FileFormatError(f"There is no compact model {path}.")
     from safetensors import safe_open

@@ -91,7 +91,8 @@ class Opened:
         """Raises ConfigError where writing to a folder would replace the model that was opened."""
         if self.file is not None and self.file.resolve().parent == folder.resolve():
             raise ConfigError(
-                f"{folder} holds the model that is read, which the result would replace: choose another folder with -o."
+                f"{folder} holds the model that is read, which the result would replace: choose another"
+                " folder with -o."
             )
 
 
@@ -321,7 +322,8 @@ def _open_gated(folder: Path, shape: tuple[int, ...] | None, build_name: str, ga
 
     if not gated:
         raise ConfigError(
-            f"{folder} holds a network with gates, which this command cannot take: {folder / MODEL_FILE} is the same network without them."
+            f"{folder} holds a network with gates, which this command cannot take: {folder / MODEL_FILE} is"
+            " the same network without them."
         )
     plain = _open_file(folder / MODEL_FILE, str(folder), shape, build_name)
     return replace(
@@ -379,7 +381,8 @@ def _recorded_file(record: Record, trail: tuple[Path, ...]) -> Path:
         )
     if path.is_absolute():
         raise _UntoldError(
-            f"{made}, and prunus follows only paths that are relative to the record: give --build {shown} if it is yours."
+            f"{made}, and prunus follows only paths that are relative to the record: give --build {shown} if"
+            " it is yours."
         )
     try:
         found = (record.file.resolve().parent / path).resolve()
@@ -389,7 +392,8 @@ def _recorded_file(record: Record, trail: tuple[Path, ...]) -> Path:
         there = False
     if not there:
         raise _UntoldError(
-            f"{made}, which is not there, seen from its folder: give --build with the name or the place of that model."
+            f"{made}, which is not there, seen from its folder: give --build with the name or the place of"
+            " that model."
         )
     if found in trail:
         raise _UntoldError(
@@ -397,7 +401,8 @@ def _recorded_file(record: Record, trail: tuple[Path, ...]) -> Path:
         )
     if len(trail) >= MOST_STEPS:
         raise _UntoldError(
-            f"{made}, the {MOST_STEPS}th model in a row that was made from another: give --build with what that was made from."
+            f"{made}, the {MOST_STEPS}th model in a row that was made from another: give --build with what"
+            " that was made from."
         )
     return found
 

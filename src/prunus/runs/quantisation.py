@@ -36,8 +36,8 @@ def check_task(task: Task) -> None:
     """Raises ConfigError, before any work, for a task by which a file in 8 bits cannot be judged."""
     if task.loss == "model":
         raise ConfigError(
-            "A file in 8 bits is judged by its own outputs, and that of a detector ends at its heads, before there are boxes to be judged by "
-            f"{task.metric_name}: leave --int8 out."
+            "A file in 8 bits is judged by its own outputs, and that of a detector ends at its heads, before"
+            f" there are boxes to be judged by {task.metric_name}: leave --int8 out."
         )
     for part, what in (
         ("validation", "held-out samples, by which layers are kept in float"),
@@ -48,7 +48,8 @@ def check_task(task: Task) -> None:
     inputs = next(iter(task.calibration(1)))
     if not isinstance(inputs, Tensor):
         raise ConfigError(
-            f"A network in 8 bits takes one tensor, and the inputs of {task.name} are several: leave --int8 out."
+            f"A network in 8 bits takes one tensor, and the inputs of {task.name} are several: leave --int8"
+            " out."
         )
 
 

@@ -180,7 +180,8 @@ def _settings(own: Mapping[str, Any], method: str, source: str, names: Mapping[s
             others = owners(key)
             if others:
                 raise ConfigError(
-                    f"{names[key]} is a setting of the method {', '.join(others)}, and the method is {method}."
+                    f"{names[key]} is a setting of the method {', '.join(others)}, and the method is"
+                    f" {method}."
                 )
             near = difflib.get_close_matches(key, [*KEYS, *known], n=1)
             hint = f": did you mean {near[0]!r}?" if near else "."

@@ -50,7 +50,8 @@ def curriculum(recipe: Recipe, samples: Task, folder: Path) -> Curriculum | None
         raise ConfigError(f"drop is a part of the samples between 0 and 1, not {recipe.drop}.")
     if recipe.warmup_epochs >= recipe.epochs:
         raise ConfigError(
-            f"warmup_epochs = {recipe.warmup_epochs} leaves none of {recipe.epochs} epochs to select samples for: lower it."
+            f"warmup_epochs = {recipe.warmup_epochs} leaves none of {recipe.epochs} epochs to select samples"
+            " for: lower it."
         )
     labels, count = samples.samples("train").labels.numpy(), len(samples.samples("train"))
     chooser: Any

@@ -163,5 +163,6 @@ def _check(recipe: Recipe, name: str, metric: str) -> None:
         )
     if recipe.augment not in ("auto", "none"):
         raise ConfigError(
-            f"--augment {recipe.augment} is of images with classes, and {name} is measured by {metric}: leave it out."
+            f"--augment {recipe.augment} is of images with classes, and {name} is measured by {metric}: leave"
+            " it out."
         )

@@ -45,12 +45,14 @@ def check_kind_of(recipe: Recipe) -> None:
     if not is_of_pictures(recipe):
         if recipe.loss != "cross-entropy":
             raise ConfigError(
-                f"The loss {recipe.loss} is of pixels, and {recipe.data} holds no pictures with masks: leave it at cross-entropy."
+                f"The loss {recipe.loss} is of pixels, and {recipe.data} holds no pictures with masks: leave"
+                " it at cross-entropy."
             )
         return
     if recipe.select != "all" or recipe.method == "dynamic" or recipe.label_smoothing:
         raise ConfigError(
-            "Pictures with masks are trained on as random windows: select must be all, label_smoothing 0, and the method not dynamic."
+            "Pictures with masks are trained on as random windows: select must be all, label_smoothing 0, and"
+            " the method not dynamic."
         )
 
 

@@ -37,7 +37,8 @@ def tuning_of(params: Mapping[str, Any], epochs: int, source: Source | None) -> 
     augment = own.get("augment", "auto")
     if augment not in ("auto", "none") and source.images is None:
         raise ConfigError(
-            f"--augment {augment} is of images with classes; {source.wanted.name} comes as it is, or in windows that are turned anyway."
+            f"--augment {augment} is of images with classes; {source.wanted.name} comes as it is, or in"
+            " windows that are turned anyway."
         )
     if augment == "auto":
         own["augment"] = source.augment

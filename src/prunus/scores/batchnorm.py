@@ -23,7 +23,8 @@ def bn_scale(graph: ChannelGraph, reduce: Reduce = "mean") -> Tensor:
     axes = _scales(graph)
     if not axes:
         raise PlanError(
-            f"{type(graph.model).__name__} has no batch norm with a scale on a channel that can be pruned; use another score."
+            f"{type(graph.model).__name__} has no batch norm with a scale on a channel that can be pruned;"
+            " use another score."
         )
     scores = per_channel(graph, axes, lambda rows: rows.abs().amax(1), reduce)
     seen = per_channel(graph, axes, lambda rows: rows.abs().amax(1) * 0 + 1, "max") > 0

@@ -116,7 +116,8 @@ def closest_pairs(graph: ChannelGraph, history: Tensor, remove: Mapping[int, int
     """
     if history.dim() != 2 or not len(history) or history.shape[1] != graph.num_channels:
         raise PlanError(
-            f"A history has shape (epochs, {graph.num_channels}) with at least one epoch, not {tuple(history.shape)}."
+            f"A history has shape (epochs, {graph.num_channels}) with at least one epoch, not"
+            f" {tuple(history.shape)}."
         )
     found: dict[int, list[Pair]] = {}
     for index, count in remove.items():

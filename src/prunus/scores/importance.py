@@ -116,7 +116,8 @@ def _start(graph: ChannelGraph, start: str, seed: int) -> Tensor:
             found = per_channel(graph, making, _dissimilarity, "mean")
         case _:
             raise PlanError(
-                f"Importance weights start as 'ones', 'random', 'l1', 'l2', 'std', 'entropy' or 'correlation', not {start!r}."
+                "Importance weights start as 'ones', 'random', 'l1', 'l2', 'std', 'entropy' or"
+                f" 'correlation', not {start!r}."
             )
     for group in graph.groups:
         largest = found[group.channels].max()

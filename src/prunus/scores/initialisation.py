@@ -64,7 +64,8 @@ def force(
     pairs = list(batches)
     if not 0 < keep <= 1 or steps < 1 or not pairs:
         raise TargetError(
-            f"A share lies in (0, 1], steps and batches are at least one; not {keep}, {steps} and {len(pairs)}."
+            f"A share lies in (0, 1], steps and batches are at least one; not {keep}, {steps} and"
+            f" {len(pairs)}."
         )
     original = {name: tensor.detach().clone() for name, tensor in _weights(model).items()}
     masks = {name: torch.ones_like(tensor, dtype=torch.bool) for name, tensor in original.items()}

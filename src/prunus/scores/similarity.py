@@ -261,7 +261,8 @@ def _products(graph: ChannelGraph, views: Iterable[Seen], centred: bool) -> tupl
                 result[group.index] += products / mean
     if graph.num_channels and not any(square.any() for square in result):
         raise PlanError(
-            f"{type(graph.model).__name__} has nothing that this metric could compare its channels by; use another."
+            f"{type(graph.model).__name__} has nothing that this metric could compare its channels by; use"
+            " another."
         )
     return tuple(result)
 

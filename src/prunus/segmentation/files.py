@@ -147,7 +147,8 @@ def _mask_writer(
         return
     if height * width > 4 * limits.PIXELS:
         raise ConfigError(
-            f"A mask of {width:,} x {height:,} pixels is written piece by piece into a GeoTIFF: let its name end in .tif."
+            f"A mask of {width:,} x {height:,} pixels is written piece by piece into a GeoTIFF: let its name"
+            " end in .tif."
         )
     whole = np.zeros((height, width), np.uint8)
 

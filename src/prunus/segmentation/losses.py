@@ -64,7 +64,8 @@ def _check(logits: Tensor, targets: Tensor) -> None:
         raise ArgumentError(f"logits must be of shape (batch, classes, H, W), not {tuple(logits.shape)}.")
     if targets.shape != (logits.shape[0], *logits.shape[2:]):
         raise ArgumentError(
-            f"targets must be of shape (batch, H, W), like the logits' {tuple(logits.shape)}, not {tuple(targets.shape)}."
+            f"targets must be of shape (batch, H, W), like the logits' {tuple(logits.shape)}, not"
+            f" {tuple(targets.shape)}."
         )
 
 

@@ -39,14 +39,16 @@ class Confusion:
         """
         if found.shape != targets.shape:
             raise DataError(
-                f"A prediction of shape {tuple(found.shape)} cannot be compared with a mask of shape {tuple(targets.shape)}."
+                f"A prediction of shape {tuple(found.shape)} cannot be compared with a mask of shape"
+                f" {tuple(targets.shape)}."
             )
         known = targets != IGNORED
         true, guess = targets[known].long().cpu(), found[known].long().cpu()
         size = len(self.counts)
         if len(true) and int(torch.maximum(true.max(), guess.max())) >= size:
             raise DataError(
-                f"A mask has class {int(torch.maximum(true.max(), guess.max()))}, but there are {size} classes, 0 to {size - 1}."
+                f"A mask has class {int(torch.maximum(true.max(), guess.max()))}, but there are {size}"
+                f" classes, 0 to {size - 1}."
             )
         self.counts += torch.bincount(size * true + guess, minlength=size * size).view(size, size)
 

@@ -53,7 +53,8 @@ def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
     scale = _scale(samples)
     if not 1 <= count <= min(len(samples), width):
         raise ConfigError(
-            f"There are 1 to {min(len(samples), width)} principal components of {len(samples)} samples of {width} numbers, not {count}."
+            f"There are 1 to {min(len(samples), width)} principal components of {len(samples)} samples of"
+            f" {width} numbers, not {count}."
         )
     block = min(width, count + _OVERSAMPLING)
     basis = np.linalg.qr(np.random.default_rng(seed).standard_normal((width, block)))[0].astype(np.float32)

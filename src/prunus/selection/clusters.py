@@ -34,14 +34,16 @@ def representatives(features: ArrayLike, labels: ArrayLike, keep: float) -> Sele
     values, classes = np.asarray(features, dtype=np.float64), np.asarray(labels)
     if values.ndim != 2 or classes.ndim != 1 or len(values) != len(classes) or not 0 < keep <= 1:
         raise ConfigError(
-            f"Clustering needs (N, L) features, N labels and a part above 0 up to 1, not {values.shape}, {classes.shape} and {keep}."
+            f"Clustering needs (N, L) features, N labels and a part above 0 up to 1, not {values.shape},"
+            f" {classes.shape} and {keep}."
         )
     kept = np.zeros(len(classes), dtype=bool)
     for kind in np.unique(classes):
         mine = np.flatnonzero(classes == kind)
         if len(mine) > _MOST:
             raise ConfigError(
-                f"Class {kind} has {len(mine)} samples; clustering compares all pairs, which goes up to {_MOST}: use aggregate instead."
+                f"Class {kind} has {len(mine)} samples; clustering compares all pairs, which goes up to"
+                f" {_MOST}: use aggregate instead."
             )
         count = max(1, round(keep * len(mine)))
         clusters = (

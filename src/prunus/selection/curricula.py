@@ -80,7 +80,8 @@ class Scheduled:
     ) -> None:
         if warmup < 0 or not 0 <= annealing <= 1 or not 0 <= least <= 1:
             raise ConfigError(
-                f"warmup is a number of epochs, annealing and least are parts from 0 to 1, not {warmup}, {annealing} and {least}."
+                f"warmup is a number of epochs, annealing and least are parts from 0 to 1, not {warmup},"
+                f" {annealing} and {least}."
             )
         self._chooser, self._labels = chooser, np.asarray(labels)
         self._warmup, self._annealing, self._least, self._seed, self._keep_record = (

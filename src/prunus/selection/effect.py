@@ -72,14 +72,15 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
     first = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     if first is None or first.groups != 1 or isinstance(first.padding, str) or first.padding_mode != "zeros":
         raise ConfigError(
-            f"The gradient norm needs a plain convolution as first layer, which {type(model).__name__} does not have."
+            f"The gradient norm needs a plain convolution as first layer, which {type(model).__name__} does"
+            " not have."
         )
     seen: list[tuple[Tensor, Tensor]] = []
     hook = first.register_forward_hook(lambda module, args, output: seen.append((args[0], output)))
     try:
         with torch.enable_grad():
             loss = F.cross_entropy(model(images).float(), labels, reduction="sum")
-            (inputs, outputs) = seen[0]
+            inputs, outputs = seen[0]
             (slopes,) = torch.autograd.grad(loss, outputs)
     finally:
         hook.remove()

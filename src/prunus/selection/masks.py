@@ -26,7 +26,8 @@ class Masks:
     def __init__(self, classes_of_pixels: Any, classes: int) -> None:
         if len(classes_of_pixels.shape) != 3 or classes < 2:
             raise ConfigError(
-                f"Masks are (N, H, W) indices of two or more classes, not {tuple(classes_of_pixels.shape)} of {classes}."
+                f"Masks are (N, H, W) indices of two or more classes, not {tuple(classes_of_pixels.shape)} of"
+                f" {classes}."
             )
         self._pixels, self._classes = classes_of_pixels, classes
 

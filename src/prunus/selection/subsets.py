@@ -121,7 +121,8 @@ def aggregate(
 def _check(labels: NDArray[Any], attributes: NDArray[Any], subset_size: int, fine_ratio: float) -> None:
     if labels.ndim != 1 or attributes.ndim != 2 or len(labels) != len(attributes) or not attributes.size:
         raise ConfigError(
-            f"Aggregation needs N labels and (N, L) attributes, not shapes {labels.shape} and {attributes.shape}."
+            f"Aggregation needs N labels and (N, L) attributes, not shapes {labels.shape} and"
+            f" {attributes.shape}."
         )
     if not np.isfinite(attributes).all():
         bad = int(np.flatnonzero(~np.isfinite(attributes).all(axis=1))[0])

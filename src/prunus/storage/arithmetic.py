@@ -92,7 +92,8 @@ def result_of(name: str, operands: Sequence[Any]) -> Number:
     found = _bounded(name, [number for number in numbers if number is not None], operands)
     if found.bits > MOST_BITS:
         raise FileFormatError(
-            f"The traced graph computes a number of more than {MOST_BITS} bits by {name}; no size of a tensor is as large."
+            f"The traced graph computes a number of more than {MOST_BITS} bits by {name}; no size of a tensor"
+            " is as large."
         )
     return found
 

@@ -61,14 +61,16 @@ def read_tree(path: str | Path) -> Any:
             )
         if header[CHECKSUM] != digest(tensors, header):
             raise FileFormatError(
-                f"{path} has been changed since it was written: its checksum does not fit; resume from another one."
+                f"{path} has been changed since it was written: its checksum does not fit; resume from"
+                " another one."
             )
         return _put_together(header["tree"], tensors)
     except FileFormatError:
         raise
     except Exception as error:  # safetensors raises errors of many kinds for what it cannot read
         raise FileFormatError(
-            f"{path} is not a whole checkpoint ({type(error).__name__}: {clause(error)}); resume from another one."
+            f"{path} is not a whole checkpoint ({type(error).__name__}: {clause(error)}); resume from another"
+            " one."
         ) from error
 
 

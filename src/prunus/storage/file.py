@@ -51,11 +51,13 @@ def save(model: nn.Module, path: str | Path) -> None:
     tensors = {name: t.detach().to("cpu").contiguous() for name, t in named_tensors(model).items()}
     header: dict[str, Any] = {
         "schema": SCHEMA,
-        "mode": origin.mode
-        if isinstance(origin, Origin)
-        else "traced"
-        if isinstance(model, TracedModule)
-        else "dense",
+        "mode": (
+            origin.mode
+            if isinstance(origin, Origin)
+            else "traced"
+            if isinstance(model, TracedModule)
+            else "dense"
+        ),
         "class": type(model).__name__,
         "training": model.training,
         "frozen": [name for name, p in model.named_parameters() if not p.requires_grad],
@@ -105,7 +107,8 @@ def load(
             model, dense = _load_eager(path, header, tensors, build_model().to(device))
         else:
             raise FileFormatError(
-                f"It holds a {header.class_name} in its own class; give build_model=, a function that makes the dense model."
+                f"It holds a {header.class_name} in its own class; give build_model=, a function that makes"
+                " the dense model."
             )
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
@@ -113,7 +116,8 @@ def load(
     for name, parameter in model.named_parameters():
         if name not in header.frozen and not (parameter.is_floating_point() or parameter.is_complex()):
             raise FileFormatError(
-                f"{path} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot be trained."
+                f"{path} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot"
+                " be trained."
             )
         parameter.requires_grad_(name not in header.frozen)
     model.train(header.training)
@@ -137,7 +141,8 @@ def _check_readable(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) ->
             rehearse_data(traced, tensors)
         except FileFormatError as error:
             raise FileFormatError(
-                f"It could not be read again, so it is not saved: {clause(error)}; save its state_dict instead."
+                f"It could not be read again, so it is not saved: {clause(error)}; save its state_dict"
+                " instead."
             ) from error
 
 
@@ -180,7 +185,8 @@ def _check_shape(path: Path, kind: str, name: str, old: Tensor, new: Tensor, cut
     )
     if not fits:
         raise PlanError(
-            f"{path} holds {name} with shape {tuple(new.shape)}, but {kind} has {tuple(old.shape)}; build_model makes another model."
+            f"{path} holds {name} with shape {tuple(new.shape)}, but {kind} has {tuple(old.shape)};"
+            " build_model makes another model."
         )
 
 
@@ -190,7 +196,8 @@ def _rebind(model: nn.Module, rebind: Rebind) -> None:
     old = None if module is None else size_at(module, rebind.name)
     if module is None or not is_size(old) or isinstance(old, int) != isinstance(rebind.value, int):
         raise FileFormatError(
-            f"It sets {rebind.name!r} of module {rebind.module!r}, which {type(model).__name__} does not have or not as such a size."
+            f"It sets {rebind.name!r} of module {rebind.module!r}, which {type(model).__name__} does not have"
+            " or not as such a size."
         )
     set_size(module, rebind.name, rebind.value)
 
@@ -201,7 +208,8 @@ def _keep_widths(path: Path, model: nn.Module, widths: Sequence[Width]) -> None:
     for width in widths:
         if width.module not in modules or not can_keep(modules[width.module]):
             raise FileFormatError(
-                f"{path} cannot be loaded: it keeps the width of {width.module!r}, which {type(model).__name__} does not have so."
+                f"{path} cannot be loaded: it keeps the width of {width.module!r}, which"
+                f" {type(model).__name__} does not have so."
             )
     set_widths(modules, widths)
 
@@ -219,7 +227,8 @@ def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
         module = None
     if module is None or attribute != "bias" or module._parameters.get("bias", 0) is not None:
         raise PlanError(
-            f"{path} holds a tensor {name} that {type(model).__name__} does not have; build_model makes another model."
+            f"{path} holds a tensor {name} that {type(model).__name__} does not have; build_model makes"
+            " another model."
         )
     module.bias = nn.Parameter(tensor, requires_grad=False)
 
@@ -239,7 +248,8 @@ def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
         ) from error
     if "prunus" not in metadata:
         raise FileFormatError(
-            f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by load_weights."
+            f"{path} was not written by prunus: its header has no prunus entry; plain weights are read by"
+            " load_weights."
         )
     try:
         header = parse(metadata["prunus"])

@@ -130,7 +130,10 @@ def _bring(folder: Path, key: str) -> None:
             raise
     except (OSError, FileFormatError) as error:
         why = getattr(error, "strerror", None) or error
-        text = f"The new files of {folder} are written, but not all have their places yet ({why}): whatever opens the folder next brings them there."
+        text = (
+            f"The new files of {folder} are written, but not all have their places yet ({why}): whatever"
+            " opens the folder next brings them there."
+        )
         raise FileFormatError(text) from error
 
 
@@ -152,7 +155,8 @@ def _journal(path: Path) -> tuple[list[str], list[str]]:
             or "\\" in name
         ):
             raise FileFormatError(
-                f"{path} names {name!r}, which is no name of a file in that folder: remove the folder of the journal."
+                f"{path} names {name!r}, which is no name of a file in that folder: remove the folder of the"
+                " journal."
             )
     return names, stale
 
@@ -173,5 +177,6 @@ def _discard(place: Path) -> None:
 
 def _unwritable(folder: Path, error: OSError) -> FileFormatError:
     return FileFormatError(
-        f"The files of {folder} cannot be written ({error.strerror or error}); what was there before is untouched."
+        f"The files of {folder} cannot be written ({error.strerror or error}); what was there before is"
+        " untouched."
     )

@@ -28,7 +28,8 @@ def warn_of_nonfinite(tensors: Mapping[str, Tensor], what: str) -> None:
         values = "1 value" if total == 1 else f"{total:,} values"
         others = f" and {len(counts) - 1} more" if len(counts) > 1 else ""
         warnings.warn(
-            f"{what} holds {values} that are NaN or infinite, in {first}{others}; what is computed with them is worthless.",
+            f"{what} holds {values} that are NaN or infinite, in {first}{others}; what is computed with them"
+            " is worthless.",
             stacklevel=_levels(),
         )
 

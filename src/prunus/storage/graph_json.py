@@ -33,7 +33,8 @@ def graph_to_data(graph: fx.Graph) -> dict[str, Any]:
         structures = {"in": pytree.treespec_dumps(info.in_spec), "out": pytree.treespec_dumps(info.out_spec)}
     except (NotImplementedError, TypeError) as error:
         raise FileFormatError(
-            f"The inputs or outputs of the traced model have no form in a file ({clause(error)}); save its state_dict instead."
+            f"The inputs or outputs of the traced model have no form in a file ({clause(error)}); save its"
+            " state_dict instead."
         ) from error
     _check_structures(structures)
     return {"nodes": nodes, "arguments": [check_name(a, "an argument") for a in info.orig_args], **structures}
@@ -50,7 +51,8 @@ def graph_from_data(
         for op, name, target, args, kwargs in data["nodes"]:
             if op not in _KINDS or name in nodes:
                 raise FileFormatError(
-                    f"The traced graph in the file has a node {name!r} of kind {op!r}, which prunus does not write."
+                    f"The traced graph in the file has a node {name!r} of kind {op!r}, which prunus does not"
+                    " write."
                 )
             inputs = _arguments(op, _decode(args, nodes, device), _decode(kwargs, nodes, device))
             resolved = _resolve(op, target, modules if op == "call_module" else tensors)
@@ -146,7 +148,8 @@ def _check_structure(spec: dict[str, Any]) -> None:
             for v in (values if isinstance(values, list) else [values])
         ):
             raise FileFormatError(
-                f"The traced model has inputs or outputs in a {kind}, which has no form in a file, or is not known before its import."
+                f"The traced model has inputs or outputs in a {kind}, which has no form in a file, or is not"
+                " known before its import."
             )
     for child in spec["children_spec"]:
         _check_structure(child)

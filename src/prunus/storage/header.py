@@ -123,7 +123,8 @@ def _width(data: Any) -> Width:
         or not 0 < data[2] <= 1
     ):
         raise FileFormatError(
-            f"The file's header keeps a width by {data!r}; prunus writes a module, the number of its norm and the share that is left."
+            f"The file's header keeps a width by {data!r}; prunus writes a module, the number of its norm and"
+            " the share that is left."
         )
     return Width(*data)
 
@@ -138,7 +139,8 @@ def _traced(data: Mapping[str, Any]) -> Traced:
             or pair[0] in places
         ):
             raise FileFormatError(
-                f"The file's header places a tensor by {pair!r}; prunus writes a new name and the tensor's name in the file."
+                f"The file's header places a tensor by {pair!r}; prunus writes a new name and the tensor's"
+                " name in the file."
             )
         places[check_path(pair[0], "a tensor")] = pair[1]
     buffers, transient = frozenset(_texts(data, "buffers")), frozenset(_texts(data, "transient"))
@@ -165,7 +167,8 @@ def _lengths(data: Mapping[str, Any]) -> tuple[tuple[int | None, ...], ...]:
         isinstance(one, list) and all(n is None or (type(n) is int and n >= 0) for n in one) for one in found
     ):
         raise FileFormatError(
-            f"The file's header ties sizes by {found!r}; prunus writes lists of lengths, and none for axes that are free."
+            f"The file's header ties sizes by {found!r}; prunus writes lists of lengths, and none for axes"
+            " that are free."
         )
     return tuple(map(tuple, found))
 

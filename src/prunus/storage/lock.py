@@ -85,7 +85,10 @@ def settle(folder: Path | str) -> None:
                 return
         except ConfigError as error:
             if time.monotonic() > until:
-                text = f"{folder} cannot be read: the files that a run has written are not in their places yet ({clause(error)})."
+                text = (
+                    f"{folder} cannot be read: the files that a run has written are not in their places yet"
+                    f" ({clause(error)})."
+                )
                 raise FileFormatError(text) from error
             time.sleep(0.02)
 
@@ -130,7 +133,8 @@ def _tidy(folder: Path) -> None:
         fileset.finish(folder)
     except OSError as error:
         raise FileFormatError(
-            f"{folder} holds files of a killed run that cannot be brought to their places ({error.strerror or error})."
+            f"{folder} holds files of a killed run that cannot be brought to their places"
+            f" ({error.strerror or error})."
         ) from error
     sweep(folder)
 
@@ -160,7 +164,8 @@ def _acquire(file: Path, what: Path, ours: bool) -> int:
             handle = os.open(file, os.O_CREAT | os.O_RDWR | getattr(os, "O_NOFOLLOW", 0), 0o666)
         except OSError as error:
             raise ConfigError(
-                f"{file.parent} cannot be written to ({error.strerror or error}): choose another folder for the results."
+                f"{file.parent} cannot be written to ({error.strerror or error}): choose another folder for"
+                " the results."
             ) from error
         free = claim(handle)
         if free is False:
@@ -202,7 +207,10 @@ def _holder(file: Path) -> str:
         with suppress(OSError, ValueError, LookupError, TypeError):
             found = json.loads(file.read_text(encoding="utf-8"))
             command = " ".join(str(found["command"]).split())
-            return f" (process {int(found['process'])}: {command if len(command) <= _LONGEST else command[:_LONGEST] + ' …'})"
+            return (
+                f" (process {int(found['process'])}:"
+                f" {command if len(command) <= _LONGEST else command[:_LONGEST] + ' …'})"
+            )
         time.sleep(0.01)
     return ""
 

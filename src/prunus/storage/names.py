@@ -23,7 +23,8 @@ def check_name(text: object, what: str) -> str:
     """The text itself; raises FileFormatError where it is no plain Python name."""
     if not isinstance(text, str) or not is_name(text):
         raise FileFormatError(
-            f"The traced model has {what} named {text!r}; only plain Python names can be written into its code."
+            f"The traced model has {what} named {text!r}; only plain Python names can be written into its"
+            " code."
         )
     return text
 
@@ -37,5 +38,6 @@ def check_path(text: object, what: str) -> str:
     if isinstance(text, str) and all(part and part.isprintable() for part in text.split(".")):
         return text
     raise FileFormatError(
-        f"The traced model has {what} named {text!r}; only printable letters, joined by dots, can be in its code."
+        f"The traced model has {what} named {text!r}; only printable letters, joined by dots, can be in its"
+        " code."
     )

@@ -120,14 +120,16 @@ def operator_named(target: str) -> torch._ops.OpOverload:
     parts = target.split(".")
     if len(parts) != 3 or parts[0] != "aten" or parts[1] not in OPERATORS:
         raise FileFormatError(
-            f"The traced graph calls {target[:100]!r}, which is not one of the operators that a file of prunus may call."
+            f"The traced graph calls {target[:100]!r}, which is not one of the operators that a file of"
+            " prunus may call."
         )
     packet = getattr(torch.ops.aten, parts[1], None)
     forms = _FORMS.get(parts[1], packet.overloads()) if packet is not None else ()
     found = getattr(packet, parts[2], None) if parts[2] in forms else None
     if not isinstance(found, torch._ops.OpOverload) or any(a.is_out for a in found._schema.arguments):
         raise FileFormatError(
-            f"The traced graph calls {target[:100]!r}, a form of {parts[1]} that a file of prunus may not call."
+            f"The traced graph calls {target[:100]!r}, a form of {parts[1]} that a file of prunus may not"
+            " call."
         )
     return found
 

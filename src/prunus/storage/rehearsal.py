@@ -68,7 +68,8 @@ def rehearse(model: TracedModule, inputs: str) -> None:
             problem, failed = caught, runner.at
     assert problem is not None
     raise FileFormatError(
-        f"The traced graph cannot be run on inputs like those of its plan: {failed} fails ({type(problem).__name__}: {_first_line(problem)})."
+        f"The traced graph cannot be run on inputs like those of its plan: {failed} fails"
+        f" ({type(problem).__name__}: {_first_line(problem)})."
     ) from problem
 
 
@@ -125,8 +126,8 @@ class _Measure(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.left -= numbers
         if numbers > self.room or self.left < 0:
             raise FileFormatError(
-                f"The traced graph makes {numbers:,} numbers at {self.at}, out of proportion to its tensors and inputs (at most {self.room:,} at "
-                f"once and {TOGETHER * self.room:,} together)."
+                f"The traced graph makes {numbers:,} numbers at {self.at}, out of proportion to its tensors"
+                f" and inputs (at most {self.room:,} at once and {TOGETHER * self.room:,} together)."
             )
 
 

@@ -155,7 +155,8 @@ def makers(model: nn.Module, graph: ChannelGraph) -> list[Maker]:
             and (axis.channels >= 0).any()
         ):
             raise PlanError(
-                f"{owner} is a batch norm without scale and shift, which would undo the weights of its channels."
+                f"{owner} is a batch norm without scale and shift, which would undo the weights of its"
+                " channels."
             )
     owners: dict[int, int] = {}
     for module in modules.values():

@@ -129,7 +129,8 @@ def _build(model: nn.Module, graph: ChannelGraph, plan: Plan, prefer: Prefer, no
     small, surgery, failure = _eager(model, graph, plan, norms)
     if small is None and graph.training is not None and not _repeats_itself(graph.training):
         warnings.warn(
-            f"The forward of {type(model).__name__} in train mode does not repeat itself, so what it does with pruned channels is not known.",
+            f"The forward of {type(model).__name__} in train mode does not repeat itself, so what it does"
+            " with pruned channels is not known.",
             stacklevel=4,
         )
         graph = replace(graph, training=None)
@@ -164,7 +165,10 @@ def _tied(traced: TracedModule) -> str:
     shapes = " and ".join(
         f"({', '.join('any' if n is None else str(n) for n in lengths)})" for lengths in traced.lengths
     )
-    return f"takes inputs of shape {shapes} only, since the forward makes numbers or conditions of these sizes in Python"
+    return (
+        f"takes inputs of shape {shapes} only, since the forward makes numbers or conditions of these sizes"
+        " in Python"
+    )
 
 
 def _repeats_itself(graph: ChannelGraph) -> bool:
@@ -211,11 +215,15 @@ def _said(
     place = f" ({record.operator}, {record.where})" if record is not None else ""
     if not less.removed and prefer == "eager":
         raise CompactError(
-            f"Nothing can be removed in the own class of {type(graph.model).__name__}, as its forward needs the number of channels{place}; "
-            "read the number off the tensor there, or allow the traced graph (prefer='auto')."
+            f"Nothing can be removed in the own class of {type(graph.model).__name__}, as its forward needs"
+            f" the number of channels{place}; read the number off the tensor there, or allow the traced graph"
+            " (prefer='auto')."
         )
     and_ = f", and {apart}" if apart else ""
-    return f"{plan.removed - less.removed} of {plan.removed} channels stay, because the model's forward needs their number{place}{and_}."
+    return (
+        f"{plan.removed - less.removed} of {plan.removed} channels stay, because the model's forward needs"
+        f" their number{place}{and_}."
+    )
 
 
 def _eager(

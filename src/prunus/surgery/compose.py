@@ -31,13 +31,15 @@ def compose(model: nn.Module, first: Plan, second: Plan) -> Plan:
         channels = axes.get((group.parameter, group.dim))
         if channels is None:
             raise PlanError(
-                f"The second plan removes slots of {group.parameter}, which {type(model).__name__} does not have."
+                f"The second plan removes slots of {group.parameter}, which {type(model).__name__} does not"
+                " have."
             )
         kept = slices.get(group.parameter, {}).get(group.dim)
         left = channels if kept is None else channels[kept]
         if group.removed and (max(group.removed) >= len(left) or (left[list(group.removed)] < 0).any()):
             raise PlanError(
-                f"The second plan removes slots of {group.parameter} that the first one does not leave; it is for another model."
+                f"The second plan removes slots of {group.parameter} that the first one does not leave; it is"
+                " for another model."
             )
         removed[left[list(group.removed)]] = True
     return make_plan(graph, removed)

@@ -29,8 +29,8 @@ def transfer(optimizer: torch.optim.Optimizer, model: nn.Module, small: nn.Modul
             name = names.get(id(parameter))
             if name is None or name not in new:
                 raise CompactError(
-                    f"The optimiser holds a parameter of shape {tuple(parameter.shape)} that is not one of {type(model).__name__}'s; "
-                    "give the optimiser that was made for this model."
+                    f"The optimiser holds a parameter of shape {tuple(parameter.shape)} that is not one of"
+                    f" {type(model).__name__}'s; give the optimiser that was made for this model."
                 )
             moved.append(new[name])
             if parameter in optimizer.state:
@@ -72,7 +72,8 @@ def _refuse_own_lists(optimizer: torch.optim.Optimizer) -> None:
         if kept:
             kind = type(optimizer).__name__
             raise CompactError(
-                f"{kind} {what} ({kept[0]}), which cannot follow the channels; make a new {kind} for the compact model instead."
+                f"{kind} {what} ({kept[0]}), which cannot follow the channels; make a new {kind} for the"
+                " compact model instead."
             )
 
 

@@ -55,7 +55,8 @@ def whole(model: nn.Module) -> nn.Module:
     """
     if isinstance(model, TracedModule):
         raise CompactError(
-            "This compact core is a traced graph, without the model's own forward; compact it with prefer='eager'."
+            "This compact core is a traced graph, without the model's own forward; compact it with"
+            " prefer='eager'."
         )
     view = copy.copy(model)
     view.__dict__.pop("forward", None)
@@ -76,7 +77,8 @@ def _forward_of(model: nn.Module) -> Forward:
     ):
         return _run_head
     raise TraceError(
-        f"{type(model).__name__} is not built as a detector of torchvision is; give forward=, a function that runs its parts."
+        f"{type(model).__name__} is not built as a detector of torchvision is; give forward=, a function that"
+        " runs its parts."
     )
 
 

@@ -125,8 +125,9 @@ def _targets(
     )
     if not maps and first[0].size != 1:
         raise DataError(
-            f"The targets in {name} are whole numbers of the shape {first.shape}, for inputs of {tuple(inputs.shape)}: classes are one number a "
-            "sample, maps have the inputs' shape without planes, and numbers to be predicted are saved as float32."
+            f"The targets in {name} are whole numbers of the shape {first.shape}, for inputs of"
+            f" {tuple(inputs.shape)}: classes are one number a sample, maps have the inputs' shape without"
+            " planes, and numbers to be predicted are saved as float32."
         )
     whole = {part: torch.from_numpy(one.astype(np.int64)) for part, one in arrays.items()}
     if not maps:
@@ -154,8 +155,8 @@ def _classes(targets: dict[Part, Tensor], void: int | None, name: str) -> tuple[
     )
     if low < 0 or high >= MOST_CLASSES:
         raise DataError(
-            f"The targets in {name} go from {low} to {high}: classes are numbered from 0 to below {MOST_CLASSES:,}; numbers to be predicted are "
-            "saved as float32."
+            f"The targets in {name} go from {low} to {high}: classes are numbered from 0 to below"
+            f" {MOST_CLASSES:,}; numbers to be predicted are saved as float32."
         )
     if high == 0:
         raise DataError(f"The targets in {name} hold class 0 alone: there is nothing to tell apart.")
@@ -171,14 +172,16 @@ def _hold_out(
     inputs, targets = split["train"]
     if len(inputs) < 2:
         raise DataError(
-            f"{name} has {len(inputs)} training sample, and none can be held out for the {part}: save more, or the arrays {part}_…."
+            f"{name} has {len(inputs)} training sample, and none can be held out for the {part}: save more,"
+            f" or the arrays {part}_…."
         )
     kept, held = stratified(
         targets if kind == "classes" else torch.zeros(len(inputs), dtype=torch.int64), share, seed
     )
     if not len(held):
         raise DataError(
-            f"{name} has one training sample of every class, and none can be held out for the {part}: save more, or {part}_inputs."
+            f"{name} has one training sample of every class, and none can be held out for the {part}: save"
+            f" more, or {part}_inputs."
         )
     split[part] = inputs[held], targets[held]
     split["train"] = inputs[kept], targets[kept]

@@ -42,7 +42,8 @@ class MeanAveragePrecision:
         for found in outputs:
             if not isinstance(found, Mapping) or not {"boxes", "labels", "scores"} <= set(found):
                 raise ConfigError(
-                    "mAP needs boxes, labels and scores of every picture, as torchvision's detectors return them in eval mode."
+                    "mAP needs boxes, labels and scores of every picture, as torchvision's detectors return"
+                    " them in eval mode."
                 )
         return [(_plain(found), _plain(there)) for found, there in zip(outputs, targets)]
 
@@ -83,7 +84,8 @@ def need_pycocotools() -> None:
         import pycocotools  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
-            "mAP is worked out by pycocotools, which is the extra 'detection': pip install 'prunus[detection]'."
+            "mAP is worked out by pycocotools, which is the extra 'detection': pip install"
+            " 'prunus[detection]'."
         ) from error
 
 

@@ -52,7 +52,8 @@ class Accuracy:
         if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[:1] != targets.shape:
             shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise ConfigError(
-                f"Top-1 accuracy is of logits (batch, classes) and {len(targets)} class indices, not of {shape}: give the task a metric of its own."
+                f"Top-1 accuracy is of logits (batch, classes) and {len(targets)} class indices, not of"
+                f" {shape}: give the task a metric of its own."
             )
         right: list[float] = (100.0 * (outputs.argmax(1) == targets).double()).tolist()
         return right
@@ -79,8 +80,9 @@ class Mean:
         found = self.function(outputs, targets)
         if not isinstance(found, Tensor) or found.dim() != 1:
             raise ConfigError(
-                f"The metric {self.name} must give one number per sample, a tensor of shape (batch,), not {given(found)}; a metric that is no mean "
-                "of those is an object with entries() and points()."
+                f"The metric {self.name} must give one number per sample, a tensor of shape (batch,), not"
+                f" {given(found)}; a metric that is no mean of those is an object with entries() and"
+                " points()."
             )
         values: list[float] = found.double().tolist()
         return values
@@ -94,7 +96,8 @@ def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
     """Minus the mean squared error of every sample: a metric of regression, higher is better, shape (batch,)."""
     if outputs.shape != targets.shape:
         raise ConfigError(
-            f"Outputs of shape {tuple(outputs.shape)} cannot be compared with targets of shape {tuple(targets.shape)}."
+            f"Outputs of shape {tuple(outputs.shape)} cannot be compared with targets of shape"
+            f" {tuple(targets.shape)}."
         )
     return (
         -(outputs - targets).square().flatten(1).mean(1)
@@ -112,7 +115,8 @@ def as_metric(metric: Any) -> Metric:
     if callable(metric):
         return Mean(metric, getattr(metric, "__name__", "metric").replace("_", " "))
     raise ConfigError(
-        f"A metric is a function (outputs, targets) -> points of every sample, or an object with entries() and points(), not {given(metric)}."
+        "A metric is a function (outputs, targets) -> points of every sample, or an object with entries()"
+        f" and points(), not {given(metric)}."
     )
 
 

@@ -39,7 +39,8 @@ class Regression:
         )
         if found is None:
             raise ConfigError(
-                f"The network must give numbers of the targets' shape {tuple(targets.shape)}, not {given(outputs)}."
+                f"The network must give numbers of the targets' shape {tuple(targets.shape)}, not"
+                f" {given(outputs)}."
             )
         error: Tensor = (found - targets).square() / self.variance.to(targets.device, targets.dtype)
         return error.flatten(1).mean(1) if error.dim() > 1 else error

@@ -37,7 +37,8 @@ class Samples:
     def __post_init__(self) -> None:
         if len(self.inputs) != len(self.targets) or not len(self.inputs):
             raise DataError(
-                f"{len(self.inputs):,} inputs and {len(self.targets):,} targets: every sample needs its target, and there must be some."
+                f"{len(self.inputs):,} inputs and {len(self.targets):,} targets: every sample needs its"
+                " target, and there must be some."
             )
 
     def __len__(self) -> int:

@@ -41,7 +41,8 @@ class MeanIoU:
         if not isinstance(logits, Tensor) or logits.dim() < 3 or logits.shape[2:] != targets.shape[1:]:
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ConfigError(
-                f"Mean IoU is of logits (batch, classes, H, W) and masks {tuple(targets.shape)}, not of {shape}."
+                f"Mean IoU is of logits (batch, classes, H, W) and masks {tuple(targets.shape)}, not of"
+                f" {shape}."
             )
         found = classes_of(logits)
         counts = []

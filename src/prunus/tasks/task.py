@@ -100,7 +100,8 @@ class Task:
         object.__setattr__(self, "_metric", Accuracy() if self.metric is None else as_metric(self.metric))
         if not (self.loss is None or self.loss == "model" or callable(self.loss)):
             raise ConfigError(
-                f'A loss is a function (outputs, targets) -> losses of the samples, or "model", not {given(self.loss)}.'
+                'A loss is a function (outputs, targets) -> losses of the samples, or "model", not'
+                f" {given(self.loss)}."
             )
         for name in ("train", "validation", "test"):
             self._check(name, getattr(self, name))
@@ -111,11 +112,13 @@ class Task:
         if isinstance(part, Split):
             if self.normalise is None:
                 raise DataError(
-                    f"The samples to {name} on are pixels from 0 to 255: the task needs normalise=(mean, std) of their planes."
+                    f"The samples to {name} on are pixels from 0 to 255: the task needs normalise=(mean, std)"
+                    " of their planes."
                 )
         elif isinstance(part, Iterator) or not isinstance(part, Batches):
             raise ConfigError(
-                f"{name} must be samples, or batches that can be read again, such as a list or a DataLoader, not {given(part)}."
+                f"{name} must be samples, or batches that can be read again, such as a list or a DataLoader,"
+                f" not {given(part)}."
             )
 
     def example_inputs(self) -> Any:
@@ -193,7 +196,8 @@ class Task:
         """The loss as a function of outputs and targets. Raises ConfigError where only the model knows it."""
         if self.loss == "model":
             raise ConfigError(
-                'This looks at the loss of outputs and targets, and with the loss "model" only the model knows it.'
+                'This looks at the loss of outputs and targets, and with the loss "model" only the model'
+                " knows it."
             )
         return self.loss or _cross_entropy(0.0)
 
@@ -204,7 +208,8 @@ class Task:
         found = self._part(part)
         if not isinstance(found, Split):
             raise ConfigError(
-                f"This works on samples in memory, a prunus.data.Split of images and classes to {part} on, not {given(found)}."
+                f"This works on samples in memory, a prunus.data.Split of images and classes to {part} on,"
+                f" not {given(found)}."
             )
         return found
 
@@ -424,7 +429,8 @@ def _own_losses(outputs: Any, targets: Any) -> Tensor:
     found = list(outputs.values()) if isinstance(outputs, dict) else [outputs]
     if not found or not all(isinstance(one, Tensor) for one in found):
         raise ConfigError(
-            f'With the loss "model" the model returns its losses in training, a tensor or a dictionary of them, not {given(outputs)}.'
+            'With the loss "model" the model returns its losses in training, a tensor or a dictionary of'
+            f" them, not {given(outputs)}."
         )
     total: Tensor = torch.stack([one.mean() for one in found]).sum()
     return total

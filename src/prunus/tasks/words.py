@@ -23,7 +23,10 @@ def in_words(task: Task) -> str:
     counts = [f"{task.count(part):,} {purpose}" for part, purpose in _parts(task)]
     counts[0] = counts[0].replace(" ", f" {task.kind('train')} ", 1)
     shape = _shape(task)
-    return f"{task.name}: {', '.join([*_classes(task), *counts])}{f', one of {shape}' if shape else ''}; {task.metric_name}."
+    return (
+        f"{task.name}: {', '.join([*_classes(task), *counts])}{f', one of {shape}' if shape else ''};"
+        f" {task.metric_name}."
+    )
 
 
 def record_of(task: Task) -> dict[str, Any]:

@@ -33,7 +33,8 @@ class Stream:
             self._count = len(batches)  # type: ignore[arg-type]
         except TypeError:
             raise ConfigError(
-                f"A {type(batches).__name__} does not know how many batches it has: the learning rate follows a schedule and needs len()."
+                f"A {type(batches).__name__} does not know how many batches it has: the learning rate follows"
+                " a schedule and needs len()."
             ) from None
         if not self._count:
             raise DataError("There are no batches to train on.")
@@ -55,7 +56,8 @@ class Stream:
         batch = next(self._running, None)
         if batch is None:
             raise DataError(
-                f"The {type(self._batches).__name__} ended before batch {int(part[0]) + 1} of the {self._count} that it has by its length."
+                f"The {type(self._batches).__name__} ended before batch {int(part[0]) + 1} of the"
+                f" {self._count} that it has by its length."
             )
         if not isinstance(batch, (tuple, list)) or len(batch) != 2:
             raise DataError(f"A batch must be a pair (inputs, targets), not {type(batch).__name__}.")

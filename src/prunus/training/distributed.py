@@ -54,7 +54,8 @@ class Ranks:
         """
         if count < self.count:
             raise ConfigError(
-                f"A batch of {count} samples cannot be shared by {self.count} processes: use larger batches or fewer processes."
+                f"A batch of {count} samples cannot be shared by {self.count} processes: use larger batches"
+                " or fewer processes."
             )
         return slice(count * self.rank // self.count, count * (self.rank + 1) // self.count)
 

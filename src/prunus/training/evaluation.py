@@ -112,7 +112,7 @@ def logits_of(model: nn.Module, images: Tensor, highest: int) -> Tensor:
         )
     if logits.shape[1] <= highest:
         raise DataError(
-            f"The labels go up to {highest}, but {type(model).__name__} tells {logits.shape[1]} classes apart: "
-            f"build it with num_classes={highest + 1} or more."
+            f"The labels go up to {highest}, but {type(model).__name__} tells {logits.shape[1]} classes"
+            f" apart: build it with num_classes={highest + 1} or more."
         )
     return logits

@@ -160,13 +160,15 @@ class _Training:
             )
         if isinstance(self.supply, Stream) and self.curriculum is not None:
             raise ConfigError(
-                "A curriculum chooses among samples: give them as a Split, not as batches that are made already."
+                "A curriculum chooses among samples: give them as a Split, not as batches that are made"
+                " already."
             )
         if isinstance(validation, Split):
             _given(self.normalise)
         if isinstance(validation, Split) and len(validation) < self.ranks.count:
             raise ConfigError(
-                f"A validation split of {len(validation)} samples cannot be shared by {self.ranks.count} processes: hold out more."
+                f"A validation split of {len(validation)} samples cannot be shared by {self.ranks.count}"
+                " processes: hold out more."
             )
 
     def prepare(self) -> None:
@@ -259,7 +261,8 @@ class _Training:
             selection = self.ranks.agreed(selection, len(self.supply), self.device)
         if selection is not None and not selection.kept.any():
             raise ConfigError(
-                f"The curriculum chose no sample for epoch {progress.epoch + 1}: it must keep one at least, or return None for all."
+                f"The curriculum chose no sample for epoch {progress.epoch + 1}: it must keep one at least,"
+                " or return None for all."
             )
         samples = torch.arange(len(self.supply)) if selection is None else torch.from_numpy(selection.indices)
         order = (
@@ -289,7 +292,8 @@ class _Training:
                 raise
             name = type(self.model).__name__
             raise ConfigError(
-                f"{name} cannot take images with {size:g} of their sides: leave first_size at 1 ({clause(error)})."
+                f"{name} cannot take images with {size:g} of their sides: leave first_size at 1"
+                f" ({clause(error)})."
             ) from error
         right = self.objective.right(outputs, targets)
         loss = self._loss(outputs, targets, right, part, weight)
@@ -302,8 +306,9 @@ class _Training:
             loss = loss * (len(targets) * ranks.count / total)
         if not math.isfinite(value):
             raise ConfigError(
-                f"The loss became {value / total} in epoch {progress.epoch + 1}, step {progress.step + 1} of {steps}: "
-                f"lower the learning rate ({config.lr:g}) or add warm-up steps ({config.warmup_steps})."
+                f"The loss became {value / total} in epoch {progress.epoch + 1}, step {progress.step + 1} of"
+                f" {steps}: lower the learning rate ({config.lr:g}) or add warm-up steps"
+                f" ({config.warmup_steps})."
             )
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
@@ -440,22 +445,26 @@ class _Training:
         ]
         if other:
             raise ConfigError(
-                f"{path} was written by a training with {other[0]}: resume with the same settings, or start anew without --resume."
+                f"{path} was written by a training with {other[0]}: resume with the same settings, or start"
+                " anew without --resume."
             )
         if state["samples"] != len(self.supply):
             unit = "samples" if isinstance(self.supply, Feed) else "batches"
             raise ConfigError(
-                f"{path} was written by a training on {state['samples']} {unit}, not {len(self.supply)}: resume with the same data."
+                f"{path} was written by a training on {state['samples']} {unit}, not {len(self.supply)}:"
+                " resume with the same data."
             )
         shapes = {name: tuple(t.shape) for name, t in named_tensors(self.model).items()}
         if shapes != {name: tuple(t.shape) for name, t in state["model"].items()}:
             raise ConfigError(
-                f"{path} holds another network than this {type(self.model).__name__}: resume with the same model."
+                f"{path} holds another network than this {type(self.model).__name__}: resume with the same"
+                " model."
             )
         for part, name in ((self.curriculum, "curriculum"), (self.pruning, "pruning")):
             if (part is None) != (state[name] is None):
                 raise ConfigError(
-                    f"{path} was written {'without' if state[name] is None else 'with'} a {name}: resume with the same settings."
+                    f"{path} was written {'without' if state[name] is None else 'with'} a {name}: resume with"
+                    " the same settings."
                 )
 
 

@@ -37,7 +37,8 @@ class Objective:
     def __init__(self, loss: Loss | None, label_smoothing: float, highest: int) -> None:
         if loss is not None and label_smoothing:
             raise ConfigError(
-                "label_smoothing belongs to the built-in cross-entropy: leave it at 0 with a loss of your own."
+                "label_smoothing belongs to the built-in cross-entropy: leave it at 0 with a loss of your"
+                " own."
             )
         self._loss, self._smoothing, self._highest = loss, label_smoothing, highest
 
@@ -54,7 +55,8 @@ class Objective:
         losses = self._loss(outputs, targets)
         if losses.shape != (len(targets),):
             raise ConfigError(
-                f"A curriculum needs the loss of every sample, shape ({len(targets)},); this one gives {tuple(losses.shape)}: use reduction='none'."
+                f"A curriculum needs the loss of every sample, shape ({len(targets)},); this one gives"
+                f" {tuple(losses.shape)}: use reduction='none'."
             )
         return losses
 

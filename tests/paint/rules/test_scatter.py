@@ -53,16 +53,20 @@ EXACT: dict[str, Run] = {
         y.flatten(2).scatter_reduce(2, y.flatten(2).argsort(2), y.flatten(2), "amax").view_as(y)
     ),
     "gather": lambda m, y: y.flatten(2).gather(2, y.flatten(2).argsort(2)).view_as(y),
-    "take_along_dim": lambda m, y: torch.take_along_dim(
-        y.flatten(2), y.sum(1, keepdim=True).flatten(2).argsort(2), 2
-    ).view_as(y),
+    "take_along_dim": (
+        lambda m, y: torch.take_along_dim(
+            y.flatten(2), y.sum(1, keepdim=True).flatten(2).argsort(2), 2
+        ).view_as(y)
+    ),
     "max_unpool2d": lambda m, y: F.max_unpool2d(*F.max_pool2d(y, 2, return_indices=True), 2),
-    "max_unpool1d": lambda m, y: F.max_unpool1d(
-        *F.max_pool1d(y.flatten(2), 2, return_indices=True), 2
-    ).view_as(y),
-    "max_unpool3d": lambda m, y: F.max_unpool3d(
-        *F.max_pool3d(y.unsqueeze(2), (1, 2, 2), return_indices=True), (1, 2, 2)
-    ).squeeze(2),
+    "max_unpool1d": (
+        lambda m, y: F.max_unpool1d(*F.max_pool1d(y.flatten(2), 2, return_indices=True), 2).view_as(y)
+    ),
+    "max_unpool3d": (
+        lambda m, y: F.max_unpool3d(
+            *F.max_pool3d(y.unsqueeze(2), (1, 2, 2), return_indices=True), (1, 2, 2)
+        ).squeeze(2)
+    ),
     "adaptive pooling and back": lambda m, y: F.max_unpool2d(
         *F.adaptive_max_pool2d(y, 4, return_indices=True), 2
     ),

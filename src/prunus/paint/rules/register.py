@@ -70,12 +70,14 @@ def paint_rule(operator: str, like: str | None = None) -> Callable[[Rule], Rule]
     namespace, _, name = operator.partition("::")
     if not name or not hasattr(getattr(torch.ops, namespace), name):
         raise ArgumentError(
-            f"There is no operator {operator!r}; register it first, and name it as torch.library does: 'namespace::name'."
+            f"There is no operator {operator!r}; register it first, and name it as torch.library does:"
+            " 'namespace::name'."
         )
     known = None if like is None else _KINDS.get(like) or _as(like)
     if like is not None and known is None:
         raise ArgumentError(
-            f"Nothing is known of an operator like {like!r}; say 'pointwise', 'per channel' or an ATen operator that has a rule."
+            f"Nothing is known of an operator like {like!r}; say 'pointwise', 'per channel' or an ATen"
+            " operator that has a rule."
         )
     if known is not None:
         RULES[operator] = known

@@ -58,7 +58,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor, *args: Any, **kwargs: A
     """
     if key.dim() < 2 or value.dim() < 2 or key.shape[-2] != value.shape[-2]:
         raise ValueError(
-            f"Attention needs as many values as keys; these are of shapes {tuple(value.shape)} and {tuple(key.shape)}."
+            f"Attention needs as many values as keys; these are of shapes {tuple(value.shape)} and"
+            f" {tuple(key.shape)}."
         )
     result: Tensor = torch.ops.aten.scaled_dot_product_attention.default(query, key, value, *args, **kwargs)
     return result
@@ -89,7 +90,8 @@ def lstm(
         fits = fits and list(tensor.shape) == [4 * hidden, inputs][: 2 if place % per < 2 else 1]
     if not fits:
         raise ValueError(
-            f"An LSTM needs inputs, states and weights that fit together; inputs of shape {tuple(x.shape)} and states {state} do not."
+            f"An LSTM needs inputs, states and weights that fit together; inputs of shape {tuple(x.shape)}"
+            f" and states {state} do not."
         )
     return torch.ops.aten.lstm.input(x, hx, params, has_biases, layers, dropout, train, both, first)
 

@@ -43,7 +43,8 @@ def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan, norms: str
         Exception
     ) as error:  # whatever torch.export's graph holds, the eager way with fewer channels is still open
         warnings.warn(
-            f"the traced graph of {type(model).__name__} cannot be shrunk ({type(error).__name__}); using its own forward",
+            f"the traced graph of {type(model).__name__} cannot be shrunk ({type(error).__name__}); using its"
+            " own forward",
             stacklevel=5,
         )
         return None

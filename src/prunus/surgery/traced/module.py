@@ -49,7 +49,8 @@ class TracedModule(nn.Module):
         for name in (*tensors._modules, *tensors._parameters, *tensors._buffers):
             if name in _OWN_NAMES or hasattr(TracedModule, name):
                 raise TraceError(
-                    f"A traced module has a {name} of its own, so nothing of the model can have that name; rename it."
+                    f"A traced module has a {name} of its own, so nothing of the model can have that name;"
+                    " rename it."
                 )
         self._parameters = tensors._parameters
         self._buffers = tensors._buffers
@@ -81,8 +82,9 @@ class TracedModule(nn.Module):
             if any(length not in (None, own) for length, own in zip(lengths, tensor.shape)):
                 wanted = ", ".join("any" if length is None else str(length) for length in lengths)
                 raise ArgumentError(
-                    f"The traced graph was made for inputs of shape ({wanted}), as the forward makes numbers or conditions of these sizes in Python; "
-                    f"({', '.join(map(str, tensor.shape))}) has others, so trace the dense model with inputs of that shape."
+                    f"The traced graph was made for inputs of shape ({wanted}), as the forward makes numbers"
+                    f" or conditions of these sizes in Python; ({', '.join(map(str, tensor.shape))}) has"
+                    " others, so trace the dense model with inputs of that shape."
                 )
 
     def _switch_mode(self) -> None:
