@@ -26,10 +26,26 @@ class Architecture:
 
 # Families whose only convolution makes patches (or that have none): plain transformers, mixers.
 LEFT_OUT = (
-    "beit", "cait", "convit", "deepseek_vit", "deit", "eva", "gemma4_vit", "hiera", "hieradet_sam2", "mlp_mixer", "naflexvit",
-    "qwen3_vit", "swin_transformer", "swin_transformer_v2", "swin_transformer_v2_cr", "tnt", "vision_transformer",
-    "vision_transformer_relpos", "vision_transformer_sam",
-)  # fmt: skip
+    "beit",
+    "cait",
+    "convit",
+    "deepseek_vit",
+    "deit",
+    "eva",
+    "gemma4_vit",
+    "hiera",
+    "hieradet_sam2",
+    "mlp_mixer",
+    "naflexvit",
+    "qwen3_vit",
+    "swin_transformer",
+    "swin_transformer_v2",
+    "swin_transformer_v2_cr",
+    "tnt",
+    "vision_transformer",
+    "vision_transformer_relpos",
+    "vision_transformer_sam",
+)
 
 _TIMM = """
 byoanet: halonet26t@256 botnet26t_256@256 eca_botnext26ts_256@256 lambda_resnet26t bat_resnext26ts@256
@@ -115,15 +131,24 @@ xcit: xcit_nano_12_p8_224
 """
 
 _TORCHVISION = """
-classification: alexnet convnext_tiny convnext_small convnext_base convnext_large densenet121 densenet161 densenet169 densenet201
-classification: efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4 efficientnet_b5 efficientnet_b6
-classification: efficientnet_b7 efficientnet_v2_s efficientnet_v2_m efficientnet_v2_l googlenet inception_v3@299 maxvit_t mnasnet0_5
-classification: mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large regnet_x_400mf
-classification: regnet_x_800mf regnet_x_1_6gf regnet_x_3_2gf regnet_x_8gf regnet_x_16gf regnet_x_32gf regnet_y_400mf
-classification: regnet_y_800mf regnet_y_1_6gf regnet_y_3_2gf regnet_y_8gf regnet_y_16gf regnet_y_32gf regnet_y_128gf resnet18
-classification: resnet34 resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d resnext101_64x4d shufflenet_v2_x0_5
-classification: shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0 squeezenet1_1 swin_t swin_s swin_b
-classification: swin_v2_t swin_v2_s swin_v2_b vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn vit_b_16 vit_b_32
+classification: alexnet convnext_tiny convnext_small convnext_base convnext_large densenet121 densenet161
+classification: densenet169 densenet201
+classification: efficientnet_b0 efficientnet_b1 efficientnet_b2 efficientnet_b3 efficientnet_b4
+classification: efficientnet_b5 efficientnet_b6
+classification: efficientnet_b7 efficientnet_v2_s efficientnet_v2_m efficientnet_v2_l googlenet
+classification: inception_v3@299 maxvit_t mnasnet0_5
+classification: mnasnet0_75 mnasnet1_0 mnasnet1_3 mobilenet_v2 mobilenet_v3_small mobilenet_v3_large
+classification: regnet_x_400mf
+classification: regnet_x_800mf regnet_x_1_6gf regnet_x_3_2gf regnet_x_8gf regnet_x_16gf regnet_x_32gf
+classification: regnet_y_400mf
+classification: regnet_y_800mf regnet_y_1_6gf regnet_y_3_2gf regnet_y_8gf regnet_y_16gf regnet_y_32gf
+classification: regnet_y_128gf resnet18
+classification: resnet34 resnet50 resnet101 resnet152 resnext50_32x4d resnext101_32x8d resnext101_64x4d
+classification: shufflenet_v2_x0_5
+classification: shufflenet_v2_x1_0 shufflenet_v2_x1_5 shufflenet_v2_x2_0 squeezenet1_0 squeezenet1_1 swin_t
+classification: swin_s swin_b
+classification: swin_v2_t swin_v2_s swin_v2_b vgg11 vgg11_bn vgg13 vgg13_bn vgg16 vgg16_bn vgg19 vgg19_bn
+classification: vit_b_16 vit_b_32
 classification: vit_l_16 vit_l_32 vit_h_14 wide_resnet50_2 wide_resnet101_2
 segmentation: deeplabv3_mobilenet_v3_large deeplabv3_resnet50 deeplabv3_resnet101 fcn_resnet50 fcn_resnet101
 segmentation: lraspp_mobilenet_v3_large

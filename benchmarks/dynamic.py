@@ -1,7 +1,8 @@
 """Cascades on CIFAR-10 and MNIST: accuracy and work against the dense network and a static one of as much
 work, and latency input by input.
 
-    python -m benchmarks.dynamic accuracy --data DIR [--weights FILE] --models DIR [--network resnet20] [--epochs 6] [--stages 0.25 0.5]
+    python -m benchmarks.dynamic accuracy --data DIR [--weights FILE] --models DIR [--network resnet20]
+        [--epochs 6] [--stages 0.25 0.5]
     python -m benchmarks.dynamic train --stages 0.25 … (beforehand, one stage of several at a time)
     python -m benchmarks.dynamic latency --data DIR --models DIR
     python -m benchmarks.dynamic large

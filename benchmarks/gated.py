@@ -1,7 +1,8 @@
 """Gated networks on CIFAR-10 and MNIST, trained to half of the MACs: accuracy against the dense network and a
 static one, and latency input by input.
 
-    python -m benchmarks.gated accuracy --data DIR [--weights FILE] --models DIR [--network resnet20] [--budget 0.5] [--kind activation] [--block 1]
+    python -m benchmarks.gated accuracy --data DIR [--weights FILE] --models DIR [--network resnet20]
+        [--budget 0.5] [--kind activation] [--block 1]
     python -m benchmarks.gated latency --data DIR --models DIR
 
 The dense network and the static ones are those of `benchmarks.dynamic`, in the same folder, and so are the
@@ -112,9 +113,16 @@ def trained(options: argparse.Namespace, about: Material) -> DynamicNetwork:
         )
 
     train(
-        Taught(network, dense), about.train, config, normalise=about.normalise, loss=within(network, allowance, taught), pruning=allowance,
-        checkpoint=file.with_suffix(".checkpoint"), resume=True, on_epoch=told,
-    )  # fmt: skip
+        Taught(network, dense),
+        about.train,
+        config,
+        normalise=about.normalise,
+        loss=within(network, allowance, taught),
+        pruning=allowance,
+        checkpoint=file.with_suffix(".checkpoint"),
+        resume=True,
+        on_epoch=told,
+    )
     network.eval().calibrate(Calibration(about.choosing, about.normalise, len(about.choosing)))
     save_gates(network, gates_of(options))
     save_network(network.plain(), file)

@@ -1,7 +1,8 @@
 """One-shot pruning of pretrained networks: every score with every compensation, at the same rates, without
 and with equal fine-tuning.
 
-    python -m benchmarks.methods --data DIR --network resnet20 --weights FILE [--rates 0.3 0.5] [--seeds 3] [--epochs 0] [--only PATTERN ...]
+    python -m benchmarks.methods --data DIR --network resnet20 --weights FILE [--rates 0.3 0.5] [--seeds
+        3] [--epochs 0] [--only PATTERN ...]
 
 Of every block the inner filters go, the same fraction in each, as in the papers. The seeds choose the
 calibration samples (and the order of the fine-tuning). Accuracies are on the test set, by which nothing is

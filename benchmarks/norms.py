@@ -121,9 +121,16 @@ def train_network(network: str, seed: int, options: argparse.Namespace) -> None:
     torch.manual_seed(seed)
     model = small_network(network)
     config = TrainConfig(
-        epochs=options.epochs, batch_size=64, lr=2e-3, optimizer="adamw", weight_decay=0.05, augment="crop-flip", seed=seed,
-        warmup_steps=100, clip=1.0,
-    )  # fmt: skip
+        epochs=options.epochs,
+        batch_size=64,
+        lr=2e-3,
+        optimizer="adamw",
+        weight_decay=0.05,
+        augment="crop-flip",
+        seed=seed,
+        warmup_steps=100,
+        clip=1.0,
+    )
     train(
         model,
         training,

@@ -12,7 +12,11 @@ USUAL_DECAY = 5e-4
 def settings(epochs: int, lr: float, seed: int, **changed: Any) -> TrainConfig:
     """The settings of every training, but for those that are changed."""
     usual: dict[str, Any] = {
-        "batch_size": 128, "weight_decay": USUAL_DECAY, "schedule": "onecycle", "precision": "bfloat16", "channels_last": True,
+        "batch_size": 128,
+        "weight_decay": USUAL_DECAY,
+        "schedule": "onecycle",
+        "precision": "bfloat16",
+        "channels_last": True,
         "augment": "crop-flip",
-    }  # fmt: skip
+    }
     return TrainConfig(epochs=epochs, lr=lr, seed=seed, **usual | changed)

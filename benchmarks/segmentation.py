@@ -1,7 +1,8 @@
 """Importance weights under a tolerance on real segmentation: U-Net and TernausNet, trained, made small, and
 measured on pictures that chose nothing.
 
-    python -m benchmarks.segmentation prune --data DIR --called NAME --models DIR [--network unet --width 32 --block 4 ...]
+    python -m benchmarks.segmentation prune --data DIR --called NAME --models DIR [--network unet --width
+        32 --block 4 ...]
     python -m benchmarks.segmentation control --data DIR --models DIR
     python -m benchmarks.segmentation latency --models DIR
 
@@ -197,10 +198,19 @@ class Run:
 
         started = time.perf_counter()
         found = importance_pruning(
-            base, self.task(example), tolerance=1.0, evaluate=all_within(base, validated, TOLERANCES), step=self.key["step"],
-            least_step=self.key["least"], l1=self.key["l1"], importance=self.key["importance"], scope=self.key["scope"],
-            round_to=self.key["round_to"], config=self.config(self.key["trial_epochs"], 0.5, "cosine"), on_trial=told,
-        )  # fmt: skip
+            base,
+            self.task(example),
+            tolerance=1.0,
+            evaluate=all_within(base, validated, TOLERANCES),
+            step=self.key["step"],
+            least_step=self.key["least"],
+            l1=self.key["l1"],
+            importance=self.key["importance"],
+            scope=self.key["scope"],
+            round_to=self.key["round_to"],
+            config=self.config(self.key["trial_epochs"], 0.5, "cosine"),
+            on_trial=told,
+        )
         trials = [{"step": step} | trial for step, trial in zip(found.found["steps"], trials, strict=True)]
         storage.save(found.model, self.folder / small_of(self.key))
         after = found.plan.after
@@ -251,9 +261,17 @@ class Run:
         """Adam at a share of the network's rate."""
         rate = share * RATES[self.key["network"]]
         return TrainConfig(
-            epochs=epochs, batch_size=64, lr=rate, schedule=schedule, optimizer="adam", weight_decay=0, clip=1.0, precision="bfloat16",
-            channels_last=True, seed=self.key["seed"],
-        )  # fmt: skip
+            epochs=epochs,
+            batch_size=64,
+            lr=rate,
+            schedule=schedule,
+            optimizer="adam",
+            weight_decay=0,
+            clip=1.0,
+            precision="bfloat16",
+            channels_last=True,
+            seed=self.key["seed"],
+        )
 
     def both(self, network: nn.Module) -> dict[str, Figures]:
         """On the pictures that keep the tolerance, and on those that nothing is chosen by."""

@@ -177,9 +177,15 @@ def trained(
 
     learner = (Taught(network, teacher) if teacher else network).to(options.device)
     train(
-        learner, about.train, recipe(options, about, dense=teacher is None), normalise=about.normalise,
-        loss=taught if teacher else None, checkpoint=file.with_suffix(".checkpoint"), resume=True, on_epoch=told,
-    )  # fmt: skip
+        learner,
+        about.train,
+        recipe(options, about, dense=teacher is None),
+        normalise=about.normalise,
+        loss=taught if teacher else None,
+        checkpoint=file.with_suffix(".checkpoint"),
+        resume=True,
+        on_epoch=told,
+    )
     storage.save(network.cpu().eval(), file)
     sign(options, name, options.device)
     return network

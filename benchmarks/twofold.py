@@ -1,7 +1,8 @@
 """Paper A on CIFAR-10: training time and accuracy with critical data, with soft filter pruning, with both,
 and with their controls.
 
-    python -m benchmarks.twofold --data DIR [--network resnet20] [--epochs 12] [--lr 0.1] [--weights FILE] [--seeds 3] [--only PATTERN]
+    python -m benchmarks.twofold --data DIR [--network resnet20] [--epochs 12] [--lr 0.1] [--weights FILE]
+        [--seeds 3] [--only PATTERN]
 
 Every variant is trained with every seed, from scratch or from the given weights; a row is written as soon as
 it is there, and a run that is broken off goes on at the epoch where it was. Accuracies are of the last epoch
@@ -148,9 +149,15 @@ def rivalling(
     model = network(options, seed)
     start, first = time.perf_counter(), round(options.epochs * 2 / 3)
     trained = train(
-        model, task.train, settings(first, options.lr, seed), normalise=task.normalise,
-        loss=slimming_loss(model) if rival.slimming else None, checkpoint=partial, checkpoint_seconds=math.inf, resume=True,
-    )  # fmt: skip
+        model,
+        task.train,
+        settings(first, options.lr, seed),
+        normalise=task.normalise,
+        loss=slimming_loss(model) if rival.slimming else None,
+        checkpoint=partial,
+        checkpoint_seconds=math.inf,
+        resume=True,
+    )
     graph = prunus.trace(
         model.eval(), torch.zeros(1, *task.train.images.shape[1:], device=next(model.parameters()).device)
     )
@@ -162,9 +169,14 @@ def rivalling(
     recalibrate(small, task.train, task.normalise, seed=seed)
     accuracies = [evaluate(one, task.test, task.normalise).accuracy for one in (model, small)]
     tuned = train(
-        small, task.train, settings(options.epochs - first, options.lr / 2, seed), normalise=task.normalise,
-        checkpoint=partial.with_suffix(".tuned"), checkpoint_seconds=math.inf, resume=True,
-    )  # fmt: skip
+        small,
+        task.train,
+        settings(options.epochs - first, options.lr / 2, seed),
+        normalise=task.normalise,
+        checkpoint=partial.with_suffix(".tuned"),
+        checkpoint_seconds=math.inf,
+        resume=True,
+    )
     partial.with_suffix(".tuned").unlink()
     final = evaluate(small, task.test, task.normalise).accuracy
     return {

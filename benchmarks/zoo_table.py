@@ -1,4 +1,6 @@
-"""The table of the zoo: counts first, then what is not as it should be with its reason, then every network."""
+"""The table of the zoo: counts first, then what is not as it should be with its reason,
+then every network.
+"""
 
 from __future__ import annotations
 
@@ -136,10 +138,17 @@ def reasons(row: Row) -> list[str]:
 
 def _cells(row: Row) -> list[str]:
     values = [
-        row.get("mode", "no"), "yes" if row.get("exact") else (row.get("notes") or [""])[0], row.get("macs_left"), row.get("double"),
-        row.get("larger", "no" if "larger_failed" in row else ""), row.get("train"), row.get("gradients"), row.get("file"),
-        row.get("onnx", "no" if "onnx_failed" in row else "not dense" if "onnx_dense_failed" in row else ""), row.get("compact_seconds"),
-    ]  # fmt: skip
+        row.get("mode", "no"),
+        "yes" if row.get("exact") else (row.get("notes") or [""])[0],
+        row.get("macs_left"),
+        row.get("double"),
+        row.get("larger", "no" if "larger_failed" in row else ""),
+        row.get("train"),
+        row.get("gradients"),
+        row.get("file"),
+        row.get("onnx", "no" if "onnx_failed" in row else "not dense" if "onnx_dense_failed" in row else ""),
+        row.get("compact_seconds"),
+    ]
     return [_number(value) if isinstance(value, float) else _cell(str(value or ""), 60) for value in values]
 
 

@@ -3,7 +3,8 @@ found and boxed.
 
 From the command line, once this file has been run (it writes the trained network):
 
-    prunus prune detector:network --weights dense.safetensors --data detector:task --macs 0.5 --epochs 4 --optimizer adam --lr 0.002 -o out/
+    prunus prune detector:network --weights dense.safetensors --data detector:task --macs 0.5 --epochs 4 \
+        --optimizer adam --lr 0.002 -o out/
 """
 
 from __future__ import annotations

@@ -3,7 +3,8 @@ small U-Net of one's own.
 
 From the command line, once this file has been run (it writes the data and the trained network):
 
-    prunus prune pixels:Net --weights dense.safetensors --data shapes/ --ignore 11 --tolerance 5 --confidence 0.9 --trial-epochs 1 --epochs 2 \
+    prunus prune pixels:Net --weights dense.safetensors --data shapes/ --ignore 11 --tolerance 5 \
+        --confidence 0.9 --trial-epochs 1 --epochs 2 \
         --optimizer adam --lr 0.005 --windows 64 --batch-size 8 -o out/
 """
 

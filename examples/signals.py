@@ -3,7 +3,8 @@ axis of places.
 
 From the command line, once this file has been run (it writes the data and the trained network):
 
-    prunus prune signals:network --weights dense.safetensors --data signals.npz --tolerance 3 --confidence 0.9 --trial-epochs 1 --epochs 3 \
+    prunus prune signals:network --weights dense.safetensors --data signals.npz --tolerance 3 --confidence \
+        0.9 --trial-epochs 1 --epochs 3 \
         --optimizer adam --lr 0.005 --batch-size 32 -o out/
 """
 
@@ -53,9 +54,13 @@ def main(count: int = 2100, **options: Any) -> None:
     task.fit(model, TrainConfig(epochs=6, batch_size=32, lr=0.01, optimizer="adam"))
     prunus.save(model, "dense.safetensors")
     outcome = prunus.shrink(
-        model, task, tolerance=3.0, confidence=0.9, config=TrainConfig(epochs=3, batch_size=32, lr=0.005, optimizer="adam"),
+        model,
+        task,
+        tolerance=3.0,
+        confidence=0.9,
+        config=TrainConfig(epochs=3, batch_size=32, lr=0.005, optimizer="adam"),
         trial_config=TrainConfig(epochs=1, batch_size=32, lr=0.005, optimizer="adam"),
-    )  # fmt: skip
+    )
     deliver(
         "out-python",
         model,

@@ -400,6 +400,21 @@ class DataDependent(HardNetwork):
 
 
 HARD_NETWORKS: tuple[type[HardNetwork], ...] = (
-    ViewLiteral, ReshapeLiterals, PixelShuffleNet, FunctionalConv, Offsets, Pieces, GroupsOfOne, YoloLike, BatchNormShift,
-    Norms, Attributes, Unknown, Shared, UNet, ShuffleNetBlock, OptionA, WindowAttention,
-)  # fmt: skip
+    ViewLiteral,
+    ReshapeLiterals,
+    PixelShuffleNet,
+    FunctionalConv,
+    Offsets,
+    Pieces,
+    GroupsOfOne,
+    YoloLike,
+    BatchNormShift,
+    Norms,
+    Attributes,
+    Unknown,
+    Shared,
+    UNet,
+    ShuffleNetBlock,
+    OptionA,
+    WindowAttention,
+)

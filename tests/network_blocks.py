@@ -16,16 +16,30 @@ from torch import Tensor, nn
 from tests.network_norms import norm
 
 ACTIVATIONS = (
-    "relu", "none", "silu", "gelu", "hardswish", "sigmoid", "softplus", "leaky", "prelu", "prelu1", "tanh", "elu",
-    "hardsigmoid", "relu6",
-)  # fmt: skip
+    "relu",
+    "none",
+    "silu",
+    "gelu",
+    "hardswish",
+    "sigmoid",
+    "softplus",
+    "leaky",
+    "prelu",
+    "prelu1",
+    "tanh",
+    "elu",
+    "hardsigmoid",
+    "relu6",
+)
 
 
 Literal = int | Callable[[], int] | None
 
 
 def literal_size(where: str, size: int) -> Literal:
-    """What a module has to keep for `size_of`; a closure is as much out of reach as a number in the source."""
+    """What a module has to keep for `size_of`; a closure is as much out of reach as a
+    number in the source.
+    """
     return {"tensor": None, "attribute": size, "source": lambda: size}[where]
 
 
@@ -39,20 +53,40 @@ def size_of(literal: Literal, tensor_size: int) -> int:
 def activation(name: str, channels: int) -> nn.Module:
     """The activation called `name`."""
     return {
-        "none": nn.Identity, "relu": nn.ReLU, "silu": nn.SiLU, "gelu": nn.GELU, "hardswish": nn.Hardswish,
-        "sigmoid": nn.Sigmoid, "softplus": nn.Softplus, "leaky": lambda: nn.LeakyReLU(0.1), "tanh": nn.Tanh,
-        "elu": nn.ELU, "hardsigmoid": nn.Hardsigmoid, "relu6": nn.ReLU6,
-        "prelu": lambda: nn.PReLU(channels), "prelu1": lambda: nn.PReLU(1),
-    }[name]()  # fmt: skip
+        "none": nn.Identity,
+        "relu": nn.ReLU,
+        "silu": nn.SiLU,
+        "gelu": nn.GELU,
+        "hardswish": nn.Hardswish,
+        "sigmoid": nn.Sigmoid,
+        "softplus": nn.Softplus,
+        "leaky": lambda: nn.LeakyReLU(0.1),
+        "tanh": nn.Tanh,
+        "elu": nn.ELU,
+        "hardsigmoid": nn.Hardsigmoid,
+        "relu6": nn.ReLU6,
+        "prelu": lambda: nn.PReLU(channels),
+        "prelu1": lambda: nn.PReLU(1),
+    }[name]()
 
 
 class Conv(nn.Module):
     """Convolution, normalisation, activation; or normalisation and activation first."""
 
     def __init__(
-        self, inp: int, out: int, *, kernel: int = 1, stride: int = 1, dilation: int = 1, groups: int = 1,
-        bias: bool = True, norm_name: str = "none", act: str = "none", first: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        inp: int,
+        out: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        dilation: int = 1,
+        groups: int = 1,
+        bias: bool = True,
+        norm_name: str = "none",
+        act: str = "none",
+        first: bool = False,
+    ) -> None:
         super().__init__()
         self.first = first
         self.conv = nn.Conv2d(inp, out, kernel, stride, dilation * (kernel // 2), dilation, groups, bias)
@@ -201,8 +235,12 @@ class Broadcast(nn.Module):
     def __init__(self, channels: int, height: int, width: int, *, mode: str) -> None:
         super().__init__()
         self.mode = mode
-        shape = {"scale": (channels, 1, 1), "offset": (1, channels, 1, 1), "position": (1, 1, height, width),
-                 "both": (1, channels, height, width)}.get(mode)  # fmt: skip
+        shape = {
+            "scale": (channels, 1, 1),
+            "offset": (1, channels, 1, 1),
+            "position": (1, 1, height, width),
+            "both": (1, channels, height, width),
+        }.get(mode)
         self.p = nn.Parameter(torch.randn(shape)) if shape else None
 
     def forward(self, x: Tensor) -> Tensor:

@@ -127,7 +127,9 @@ def another_size(tensor: Tensor) -> Tensor:
 def check_training(
     masked: nn.Module, small: nn.Module, graph: ChannelGraph, plan: Plan, inputs: Inputs
 ) -> float | None:
-    """Assert that the compact network trains, and for an exact plan as the masked one does; the difference."""
+    """Assert that the compact network trains, and for an exact plan as the masked one
+    does; the difference.
+    """
     expected = train_step(masked, inputs)
     if expected is None:
         return None

@@ -9,9 +9,21 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 COPIES = (
-    "expand-as", "expand", "repeat", "tile", "spatial", "cbam", "largest", "pooled", "coordinates", "token", "table",
-    "sinusoid", "broadcast", "outer",
-)  # fmt: skip
+    "expand-as",
+    "expand",
+    "repeat",
+    "tile",
+    "spatial",
+    "cbam",
+    "largest",
+    "pooled",
+    "coordinates",
+    "token",
+    "table",
+    "sinusoid",
+    "broadcast",
+    "outer",
+)
 
 
 class Copies(nn.Module):

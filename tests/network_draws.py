@@ -1,4 +1,6 @@
-"""How the blocks of random networks are drawn: from where the choices come from and the shape that comes in."""
+"""How the blocks of random networks are drawn: from where the choices come from and the
+shape that comes in.
+"""
 
 from __future__ import annotations
 
@@ -23,10 +25,18 @@ def draw_conv(draw: Draw, shape: Shape, out: int | None = None, keep: bool = Tru
     stride = 1 if keep or min(h, w) < 4 else draw.choice([1, 2])
     dilation = draw.choice([1, 1, 2])
     conv = block_of(
-        blocks.Conv, c, out, kernel=draw.choice([1, 3, 5]), stride=stride, dilation=dilation, groups=groups,
-        bias=yes(draw), norm_name=draw.choice(draw.norms), act=draw.choice(draw.activations),
+        blocks.Conv,
+        c,
+        out,
+        kernel=draw.choice([1, 3, 5]),
+        stride=stride,
+        dilation=dilation,
+        groups=groups,
+        bias=yes(draw),
+        norm_name=draw.choice(draw.norms),
+        act=draw.choice(draw.activations),
         first=draw.integer(0, 3) == 3,
-    )  # fmt: skip
+    )
     return conv, Shape(out, -(-h // stride), -(-w // stride))
 
 
@@ -51,9 +61,15 @@ def draw_body(draw: Draw, shape: Shape, depth: int, channels: int | None = None)
 def _depthwise(draw: Draw, shape: Shape, depth: int) -> Drawn:
     out = shape.channels * (draw.integer(1, 2) if shape.channels <= 12 else 1)
     conv = block_of(
-        blocks.Conv, shape.channels, out, kernel=3, groups=shape.channels, bias=yes(draw),
-        norm_name=draw.choice(draw.norms), act=draw.choice(draw.activations),
-    )  # fmt: skip
+        blocks.Conv,
+        shape.channels,
+        out,
+        kernel=3,
+        groups=shape.channels,
+        bias=yes(draw),
+        norm_name=draw.choice(draw.norms),
+        act=draw.choice(draw.activations),
+    )
     return conv, shape._replace(channels=out)
 
 
@@ -275,8 +291,16 @@ def _resize(draw: Draw, shape: Shape, depth: int) -> Drawn:
 
 
 LEAVES: tuple[Callable[[Draw, Shape, int], Drawn], ...] = (
-    lambda draw, shape, depth: draw_conv(draw, shape), _depthwise, _plain, _plain, _functional, _tokens, _widen, _halve, *kinds.LEAVES,
-)  # fmt: skip
+    lambda draw, shape, depth: draw_conv(draw, shape),
+    _depthwise,
+    _plain,
+    _plain,
+    _functional,
+    _tokens,
+    _widen,
+    _halve,
+    *kinds.LEAVES,
+)
 JOINS = (_residual, _branches, _split, _dense, _cascade, _twice, _hourglass)
 
 

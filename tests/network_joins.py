@@ -81,7 +81,9 @@ class Branches(nn.Module):
 
 
 class Dense(nn.Module):
-    """Every part sees the concatenation of everything before it (DenseNet, and YOLO's C2f without the split)."""
+    """Every part sees the concatenation of everything before it (DenseNet, and YOLO's C2f
+    without the split).
+    """
 
     def __init__(self, *parts: nn.Module, keep: bool) -> None:
         super().__init__()
@@ -95,7 +97,9 @@ class Dense(nn.Module):
 
 
 class Split(nn.Module):
-    """Split the channels, give each piece to its own part, and concatenate; `how` says with which operator."""
+    """Split the channels, give each piece to its own part, and concatenate; `how` says
+    with which operator.
+    """
 
     def __init__(self, *parts: nn.Module, sizes: tuple[int, ...], how: str, source: bool, swap: bool) -> None:
         super().__init__()
@@ -186,9 +190,18 @@ class Fork(nn.Module):
     """The whole network: merge the inputs, run the stages, and give the outputs in a nested structure."""
 
     def __init__(
-        self, stem: nn.Module, second: nn.Module | None, stages: list[nn.Module], heads: list[nn.Module],
-        unused: nn.Module | None, auxiliary: nn.Module | None, *, merge: str, taps: tuple[int, ...], nesting: str,
-    ) -> None:  # fmt: skip
+        self,
+        stem: nn.Module,
+        second: nn.Module | None,
+        stages: list[nn.Module],
+        heads: list[nn.Module],
+        unused: nn.Module | None,
+        auxiliary: nn.Module | None,
+        *,
+        merge: str,
+        taps: tuple[int, ...],
+        nesting: str,
+    ) -> None:
         super().__init__()
         self.stem, self.second, self.unused, self.auxiliary = stem, second, unused, auxiliary
         self.stages, self.heads = nn.ModuleList(stages), nn.ModuleList(heads)

@@ -40,7 +40,9 @@ class Trained(nn.Module):
 
 
 class Recurrent(nn.Module):
-    """A recurrent layer that reads four strips of the picture; all positions get what it makes of the last."""
+    """A recurrent layer that reads four strips of the picture; all positions get what it
+    makes of the last.
+    """
 
     def __init__(self, inp: int, out: int, *, cell: str, both: bool, layers: int) -> None:
         super().__init__()
@@ -53,7 +55,9 @@ class Recurrent(nn.Module):
 
 
 class ScaledAttention(nn.Module):
-    """Self-attention whose products are scaled by a number that depends on the width; or over the channels."""
+    """Self-attention whose products are scaled by a number that depends on the width; or
+    over the channels.
+    """
 
     def __init__(self, channels: int, *, heads: int, mode: str) -> None:
         super().__init__()

@@ -11,8 +11,15 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 PER_CHANNEL = (
-    "batch", "none", "plain-batch", "instance", "plain-instance", "tracked-instance", "cumulative-batch", "frozen-batch",
-)  # fmt: skip
+    "batch",
+    "none",
+    "plain-batch",
+    "instance",
+    "plain-instance",
+    "tracked-instance",
+    "cumulative-batch",
+    "frozen-batch",
+)
 ACROSS = ("layer", "group1", "layer-first", "rms", "rms-first", "unit", "spread", "response")
 NORMS = (*PER_CHANNEL, "group", "plain-group", *ACROSS)
 

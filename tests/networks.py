@@ -46,10 +46,16 @@ class Spec:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             model = joins.Fork(
-                self.stem.build(), self.other and self.other.build(), [stage.build() for stage in self.stages],
-                [head.build() for head in self.heads], self.unused and self.unused.build(),
-                self.auxiliary and self.auxiliary.build(), merge=self.merge, taps=self.taps, nesting=self.nesting,
-            )  # fmt: skip
+                self.stem.build(),
+                self.other and self.other.build(),
+                [stage.build() for stage in self.stages],
+                [head.build() for head in self.heads],
+                self.unused and self.unused.build(),
+                self.auxiliary and self.auxiliary.build(),
+                merge=self.merge,
+                taps=self.taps,
+                nesting=self.nesting,
+            )
         randomise(model, generator)
         image = torch.randn(2, *self.image, generator=generator)
         if self.second is None:
@@ -112,9 +118,20 @@ def draw_spec(draw: Draw, most: int = 5) -> Spec:
     unused = draw_conv(draw, shape)[0] if draw.integer(0, 3) == 3 else None
     auxiliary = _auxiliary(draw, shapes[taps[0]]) if draw.integer(0, 4) == 4 else None
     return Spec(
-        image, second, draw.integer(0, 3) == 3, stem, other, tuple(stages), tuple(heads), taps, merge, nesting, unused, auxiliary,
+        image,
+        second,
+        draw.integer(0, 3) == 3,
+        stem,
+        other,
+        tuple(stages),
+        tuple(heads),
+        taps,
+        merge,
+        nesting,
+        unused,
+        auxiliary,
         draw.integer(0, 2**16),
-    )  # fmt: skip
+    )
 
 
 def _auxiliary(draw: Draw, shape: Shape) -> Block:

@@ -35,19 +35,28 @@ def _noisy(channels: int = 3, size: int = 32, words: int = 0) -> Any:
 def _guided(batch: int, larger: bool) -> Inputs:
     side = 8 + 8 * larger
     return {
-        "sample": torch.randn(batch, 4, side, 8), "timestep": torch.full((batch,), 7), "encoder_hidden_states": torch.randn(batch, 5, 16),
+        "sample": torch.randn(batch, 4, side, 8),
+        "timestep": torch.full((batch,), 7),
+        "encoder_hidden_states": torch.randn(batch, 5, 16),
         "controlnet_cond": torch.randn(batch, 3, 8 * side, 64),
-    }  # fmt: skip
+    }
 
 
 _ATTENDING: dict[str, Any] = {
-    "block_out_channels": (16, 32), "layers_per_block": 1, "cross_attention_dim": 16, "attention_head_dim": 8, "norm_num_groups": 8,
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "cross_attention_dim": 16,
+    "attention_head_dim": 8,
+    "norm_num_groups": 8,
     "down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D"),
-}  # fmt: skip
+}
 _CODER: dict[str, Any] = {
-    "down_block_types": ("DownEncoderBlock2D", "DownEncoderBlock2D"), "up_block_types": ("UpDecoderBlock2D", "UpDecoderBlock2D"),
-    "block_out_channels": (16, 32), "layers_per_block": 1, "norm_num_groups": 8,
-}  # fmt: skip
+    "down_block_types": ("DownEncoderBlock2D", "DownEncoderBlock2D"),
+    "up_block_types": ("UpDecoderBlock2D", "UpDecoderBlock2D"),
+    "block_out_channels": (16, 32),
+    "layers_per_block": 1,
+    "norm_num_groups": 8,
+}
 
 ENTRIES: tuple[Entry, ...] = (
     _entry(

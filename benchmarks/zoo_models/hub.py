@@ -85,9 +85,14 @@ _resnet_all = _config(
     out_features=["stage1", "stage2", "stage3", "stage4"],
 )
 _swin_all = _config(
-    "SwinConfig", image_size=64, embed_dim=24, depths=[1, 1, 2, 1], num_heads=[2, 2, 4, 4], window_size=2,
+    "SwinConfig",
+    image_size=64,
+    embed_dim=24,
+    depths=[1, 1, 2, 1],
+    num_heads=[2, 2, 4, 4],
+    window_size=2,
     out_features=["stage1", "stage2", "stage3", "stage4"],
-)  # fmt: skip
+)
 _convnext_all = _config(
     "ConvNextConfig",
     hidden_sizes=[24, 48, 64, 96],
@@ -105,18 +110,39 @@ _DETR = {
 _DETR |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
 _PLAIN = {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None}
 _RT = {
-    "encoder_hidden_dim": 32, "encoder_in_channels": [64, 96, 128], "d_model": 32, "decoder_in_channels": [32, 32, 32], "num_queries": 20,
-    "encoder_ffn_dim": 64, "decoder_ffn_dim": 64, "decoder_layers": 2, "encoder_attention_heads": 4, "decoder_attention_heads": 4,
-    "num_denoising": 0, "anchor_image_size": None,
-}  # fmt: skip
+    "encoder_hidden_dim": 32,
+    "encoder_in_channels": [64, 96, 128],
+    "d_model": 32,
+    "decoder_in_channels": [32, 32, 32],
+    "num_queries": 20,
+    "encoder_ffn_dim": 64,
+    "decoder_ffn_dim": 64,
+    "decoder_layers": 2,
+    "encoder_attention_heads": 4,
+    "decoder_attention_heads": 4,
+    "num_denoising": 0,
+    "anchor_image_size": None,
+}
 _rt_resnet = _config(
-    "RTDetrResNetConfig", embedding_size=16, hidden_sizes=[32, 64, 96, 128], depths=[1, 1, 1, 1], out_features=["stage2", "stage3", "stage4"],
-)  # fmt: skip
+    "RTDetrResNetConfig",
+    embedding_size=16,
+    hidden_sizes=[32, 64, 96, 128],
+    depths=[1, 1, 1, 1],
+    out_features=["stage2", "stage3", "stage4"],
+)
 _hgnet = _config(
-    "HGNetV2Config", stem_channels=[3, 8, 16], stage_in_channels=[16, 32, 64, 96], stage_mid_channels=[8, 16, 24, 32],
-    stage_out_channels=[32, 64, 96, 128], stage_num_blocks=[1, 1, 2, 1], stage_numb_of_layers=[3, 3, 3, 3], hidden_sizes=[32, 64, 96, 128],
-    depths=[1, 1, 2, 1], embedding_size=16, out_features=["stage2", "stage3", "stage4"],
-)  # fmt: skip
+    "HGNetV2Config",
+    stem_channels=[3, 8, 16],
+    stage_in_channels=[16, 32, 64, 96],
+    stage_mid_channels=[8, 16, 24, 32],
+    stage_out_channels=[32, 64, 96, 128],
+    stage_num_blocks=[1, 1, 2, 1],
+    stage_numb_of_layers=[3, 3, 3, 3],
+    hidden_sizes=[32, 64, 96, 128],
+    depths=[1, 1, 2, 1],
+    embedding_size=16,
+    out_features=["stage2", "stage3", "stage4"],
+)
 
 
 def _signal(length: int = 4000, name: str = "input_values", channels: int = 0) -> Maker:
@@ -132,9 +158,18 @@ def _speech(frames: int = 40, bins: int = 80, name: str = "input_features") -> M
 
 
 _W2V = {
-    "hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64, "conv_dim": (32,) * 4, "conv_stride": (5, 2, 2, 2),
-    "conv_kernel": (10, 3, 3, 2), "num_conv_pos_embeddings": 16, "num_conv_pos_embedding_groups": 4, "mask_time_prob": 0.0, "layerdrop": 0.0,
-}  # fmt: skip
+    "hidden_size": 32,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "intermediate_size": 64,
+    "conv_dim": (32,) * 4,
+    "conv_stride": (5, 2, 2, 2),
+    "conv_kernel": (10, 3, 3, 2),
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "mask_time_prob": 0.0,
+    "layerdrop": 0.0,
+}
 _VIT = {
     "hidden_size": 32,
     "num_hidden_layers": 2,

@@ -10,8 +10,10 @@ from torch import nn
 from benchmarks.zoo_models.entry import Entry, image
 
 _PAIRS = """
-Unet: resnet18 resnext50_32x4d mobilenet_v2 efficientnet-b0 timm-efficientnet-b0 tu-mobilenetv3_small_100 tu-regnetx_002 tu-convnext_atto
-Unet: tu-res2net50_26w_4s tu-hrnet_w18_small timm-skresnet18 vgg11_bn densenet121 mit_b0 xception mobileone_s0 dpn68 se_resnet50 senet154
+Unet: resnet18 resnext50_32x4d mobilenet_v2 efficientnet-b0 timm-efficientnet-b0 tu-mobilenetv3_small_100
+Unet: tu-regnetx_002 tu-convnext_atto
+Unet: tu-res2net50_26w_4s tu-hrnet_w18_small timm-skresnet18 vgg11_bn densenet121 mit_b0 xception mobileone_s0
+Unet: dpn68 se_resnet50 senet154
 Unet: inceptionresnetv2 inceptionv4
 UnetPlusPlus: resnet18 mobilenet_v2
 MAnet: resnet18 efficientnet-b0

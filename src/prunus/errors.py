@@ -16,7 +16,9 @@ class ArgumentError(PrunusError, TypeError):
 
 
 class TraceError(PrunusError):
-    """The model could not be run on meta tensors, for example because its control flow depends on the data."""
+    """The model could not be run on meta tensors, for example because its control flow
+    depends on the data.
+    """
 
 
 class PlanError(PrunusError):

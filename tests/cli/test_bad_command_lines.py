@@ -306,12 +306,19 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     pillow = pytest.importorskip("PIL.Image")
     root = tmp_path_factory.mktemp("place")
     for name, text in {
-        "nets.py": NETS, "broken.py": "def build(:\n", "leaving.py": "import sys\nsys.exit(7)\n", "notes.txt": "notes\n", "empty.safetensors": "",
-        "deep.toml": "lr = " + "[" * 5000 + "]" * 5000, "deep.yaml": "lr: " + "[" * 5000 + "]" * 5000, "twice.yaml": "lr: 1\nlr: 2\n",
-        "bomb.yaml": "a: &a [x, x]\n" + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk")),
+        "nets.py": NETS,
+        "broken.py": "def build(:\n",
+        "leaving.py": "import sys\nsys.exit(7)\n",
+        "notes.txt": "notes\n",
+        "empty.safetensors": "",
+        "deep.toml": "lr = " + "[" * 5000 + "]" * 5000,
+        "deep.yaml": "lr: " + "[" * 5000 + "]" * 5000,
+        "twice.yaml": "lr: 1\nlr: 2\n",
+        "bomb.yaml": "a: &a [x, x]\n"
+        + "".join(f"{b}: &{b} [*{a}, *{a}]\n" for a, b in zip("abcdefghij", "bcdefghijk")),
         "rate.toml": 'data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nrate = 30.0\n',
         "unknown.toml": 'data = "digits"\nmodel = "lenet5"\nepoch = 1\n',
-    }.items():  # fmt: skip
+    }.items():
         (root / name).write_text(text)
     for name in ("model.onnx", "net.h5", "net.tflite", "net.pb", "net.zip", "net.tar.gz"):
         (root / name).write_bytes(b"\x08\x0a\x12\x07pytorch")

@@ -66,8 +66,11 @@ def test_a_budget(stages: list[str], tmp_path: Path) -> None:
     assert test["alone"][1] == pytest.approx(evaluate(large, digits.test, digits.normalise).accuracy)
     latency = shown["latency"]
     assert isinstance(latency, list) and [(row["runtime"], row["network"]) for row in latency] == [
-        ("PyTorch", "last stage"), ("PyTorch", "cascade"), ("ONNX Runtime", "last stage"), ("ONNX Runtime", "cascade"),
-    ]  # fmt: skip
+        ("PyTorch", "last stage"),
+        ("PyTorch", "cascade"),
+        ("ONNX Runtime", "last stage"),
+        ("ONNX Runtime", "cascade"),
+    ]
     assert input_shape(tmp_path / "cascade.onnx")[0] is None
 
 

@@ -202,9 +202,9 @@ def test_a_function_gets_what_it_asks_for_and_flags_that_nobody_heeds_are_refuse
         "a",
     )
     assert sys.modules["mine"].asked == {"batch_size": 6, "workers": 2, "limit": 12, "seed": 5}
-    assert run(*words, "--data", "mine:stubborn", "--limit", "12", "-o", "b")["model"]["data"] | {"name": ""} == {
-        "name": "", "train": 2, "validation": 2, "test": 2
-    }  # fmt: skip
+    assert run(*words, "--data", "mine:stubborn", "--limit", "12", "-o", "b")["model"]["data"] | {
+        "name": ""
+    } == {"name": "", "train": 2, "validation": 2, "test": 2}
     for flag in (["--batch-size", "4"], ["--workers", "1"], ["--data-dir", "."]):
         told = invoke(*words, "--data", "mine:stubborn", *flag, "-o", "c")
         assert (

@@ -49,9 +49,18 @@ def test_what_is_out_of_range(key: str, value: Any, said: str) -> None:
 
 @pytest.mark.parametrize(
     ("key", "values"),
-    [("rate", (0.0, 1.0, 1, None)), ("macs", (1e-9, 1.0, 100.0, 1e12)), ("seed", (0, 2**32 - 1)), ("round_to", ("auto", "near", "8")),
-     ("validation", (0.0, 0.99)), ("norm", (2.0, math.inf)), ("std", ("", "0.5", None)), ("batch", ([1, 32], None)), ("unknown", (-1,))],
-)  # fmt: skip
+    [
+        ("rate", (0.0, 1.0, 1, None)),
+        ("macs", (1e-9, 1.0, 100.0, 1e12)),
+        ("seed", (0, 2**32 - 1)),
+        ("round_to", ("auto", "near", "8")),
+        ("validation", (0.0, 0.99)),
+        ("norm", (2.0, math.inf)),
+        ("std", ("", "0.5", None)),
+        ("batch", ([1, 32], None)),
+        ("unknown", (-1,)),
+    ],
+)
 def test_what_is_in_range_or_is_for_others_to_say(key: str, values: tuple[Any, ...]) -> None:
     for value in values:
         check_settings({key: value}, NAMES)

@@ -70,10 +70,15 @@ def test_a_record_of_ours_opens(place: Path, file: str) -> None:
 def test_no_verb_calls_what_a_record_names(place: Path, file: str, verb: str) -> None:
     write(place / "out", file, name="own_nets_of_records:net", options={"args": ["touch"]})
     arguments = {
-        "profile": ["out"], "compare": ["out", "lenet5"], "latency": ["out", "--runtime", "torch"], "export": ["out", "-o", "a.onnx"],
-        "segment": ["a.png", "--model", "out"], "cascade": ["out", "out", "--data", "digits", "--budget", "0.5"],
-        "prune": ["out", "-o", "new", "--rate", "0.5", "--no-onnx", "--no-report"], "train": ["digits", "out", "-o", "new"],
-    }[verb]  # fmt: skip
+        "profile": ["out"],
+        "compare": ["out", "lenet5"],
+        "latency": ["out", "--runtime", "torch"],
+        "export": ["out", "-o", "a.onnx"],
+        "segment": ["a.png", "--model", "out"],
+        "cascade": ["out", "out", "--data", "digits", "--budget", "0.5"],
+        "prune": ["out", "-o", "new", "--rate", "0.5", "--no-onnx", "--no-report"],
+        "train": ["digits", "out", "-o", "new"],
+    }[verb]
     result = CliRunner().invoke(app, [verb, *arguments])
     assert result.exit_code == 1
     assert "prunus does not call what a file names: give --build own_nets_of_records:net" in result.stderr
@@ -139,17 +144,41 @@ def test_what_a_record_may_not_say(place: Path, name: str, options: dict[str, An
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        *(("input_shape", value) for value in (
-            [1, 1, -8, 8], [1, 1, 0, 8], [1, 1, 8.0, 8], ["1", "1"], [1, 1, 10**9, 10**9], [1] * 99, [], [[1, 1, 8, 8]], 8, "a", True,
-        )),
+        *(
+            ("input_shape", value)
+            for value in (
+                [1, 1, -8, 8],
+                [1, 1, 0, 8],
+                [1, 1, 8.0, 8],
+                ["1", "1"],
+                [1, 1, 10**9, 10**9],
+                [1] * 99,
+                [],
+                [[1, 1, 8, 8]],
+                8,
+                "a",
+                True,
+            )
+        ),
         *(("name", value) for value in (3, [], {}, None)),
         *(("options", value) for value in ([1], "a", 3)),
         *(("data", value) for value in (3, "digits", [1])),
-        *(("data", {"mean": mean, "std": std}) for mean, std in (
-            ([0.1], None), ([0.1], [0.0]), ([0.1], [1, 2]), (["a"], [1]), ([[0.1]], [1]), (0.1, 1), ([], []), ([10**400], [1]), ([True], [1]),
-        )),
+        *(
+            ("data", {"mean": mean, "std": std})
+            for mean, std in (
+                ([0.1], None),
+                ([0.1], [0.0]),
+                ([0.1], [1, 2]),
+                (["a"], [1]),
+                ([[0.1]], [1]),
+                (0.1, 1),
+                ([], []),
+                ([10**400], [1]),
+                ([True], [1]),
+            )
+        ),
     ],
-)  # fmt: skip
+)
 def test_a_twisted_field_is_named(place: Path, field: str, value: Any) -> None:
     write(place / "out", **{field: value})
     with pytest.raises(FileFormatError, match=rf"result\.json.*model\.{field}"):
@@ -224,11 +253,25 @@ def test_a_recorded_path_is_relative(place: Path) -> None:
 @pytest.mark.parametrize(
     "content",
     [
-        b"", b"{", b"[]", b"3", b"null", b"[" * 100_000, b'{"model": ' * 5000, b'{"model": ' + b"[" * 150 + b"]" * 150 + b"}",
-        '{"schema": 1}'.encode("utf-16"), b'{"schema": 1, "command": "d\xfcrr"}', b'{"schema": 1, "schema": 1}', b'{"schema": NaN}',
-        b'{"schema": -Infinity}', b'{"schema": 1e999}', b'{"schema": ' + b"9" * 10_000 + b"}", b'{"schema": 2}', b"\x00" * 100,
+        b"",
+        b"{",
+        b"[]",
+        b"3",
+        b"null",
+        b"[" * 100_000,
+        b'{"model": ' * 5000,
+        b'{"model": ' + b"[" * 150 + b"]" * 150 + b"}",
+        '{"schema": 1}'.encode("utf-16"),
+        b'{"schema": 1, "command": "d\xfcrr"}',
+        b'{"schema": 1, "schema": 1}',
+        b'{"schema": NaN}',
+        b'{"schema": -Infinity}',
+        b'{"schema": 1e999}',
+        b'{"schema": ' + b"9" * 10_000 + b"}",
+        b'{"schema": 2}',
+        b"\x00" * 100,
     ],
-)  # fmt: skip
+)
 @pytest.mark.parametrize("file", ["result.json", "training.json"])
 def test_damaged_records_are_named(place: Path, file: str, content: bytes) -> None:
     (write(place / "out", file) / file).write_bytes(content)

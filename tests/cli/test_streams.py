@@ -39,9 +39,14 @@ def run(*words: str, **environment: str) -> subprocess.CompletedProcess[bytes]:
 
 @pytest.mark.parametrize(
     "environment",
-    [{"PYTHONIOENCODING": "ascii"}, {"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
-     {"TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "20"}, {"COLUMNS": "20", "FORCE_COLOR": "1", "PYTHONIOENCODING": "ascii"}],
-)  # fmt: skip
+    [
+        {"PYTHONIOENCODING": "ascii"},
+        {"PYTHONIOENCODING": "latin-1"},
+        {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"},
+        {"TERM": "dumb", "NO_COLOR": "1", "COLUMNS": "20"},
+        {"COLUMNS": "20", "FORCE_COLOR": "1", "PYTHONIOENCODING": "ascii"},
+    ],
+)
 def test_every_terminal_can_show_tables_and_errors(environment: dict[str, str]) -> None:
     shown = run("methods", **environment)
     assert shown.returncode == 0 and b"reconstruction" in shown.stdout and not shown.stderr

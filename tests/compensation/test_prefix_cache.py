@@ -1,4 +1,6 @@
-"""Forwards that go on where the last one ended: always what a forward from the beginning sees, bit for bit."""
+"""Forwards that go on where the last one ended: always what a forward from the beginning
+sees, bit for bit.
+"""
 
 from __future__ import annotations
 

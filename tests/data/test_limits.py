@@ -280,8 +280,13 @@ def bmp(width: int, height: int) -> bytes:
 
 
 BOMBS: dict[str, Callable[[int, int], bytes]] = {
-    ".png": png, ".gif": gif, ".webp": webp, ".jpg": jpeg, ".bmp": bmp, ".pgm": lambda width, height: b"P5 %d %d 255\n" % (width, height),
-}  # fmt: skip
+    ".png": png,
+    ".gif": gif,
+    ".webp": webp,
+    ".jpg": jpeg,
+    ".bmp": bmp,
+    ".pgm": lambda width, height: b"P5 %d %d 255\n" % (width, height),
+}
 
 
 @pytest.mark.parametrize("size", [(8193, 8192), (10_000, 9_000), (16_000, 16_000)], ids=str)

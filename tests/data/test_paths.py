@@ -1,4 +1,6 @@
-"""Every public function takes a path as text or as an object, and says in one sentence what is wrong with it."""
+"""Every public function takes a path as text or as an object, and says in one sentence
+what is wrong with it.
+"""
 
 from __future__ import annotations
 

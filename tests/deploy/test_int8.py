@@ -329,9 +329,15 @@ def test_a_missing_extra_is_named(
 
 @pytest.mark.parametrize(
     ("machine", "flags", "bits"),
-    [("x86_64", ["avx2"], 7), ("x86_64", ["avx2", "avx512f"], 7), ("x86_64", ["avx512f", "avx512_vnni"], 8), ("x86_64", ["avx_vnni"], 8),
-     ("AMD64", [], 7), ("aarch64", ["asimd"], 8)],
-)  # fmt: skip
+    [
+        ("x86_64", ["avx2"], 7),
+        ("x86_64", ["avx2", "avx512f"], 7),
+        ("x86_64", ["avx512f", "avx512_vnni"], 8),
+        ("x86_64", ["avx_vnni"], 8),
+        ("AMD64", [], 7),
+        ("aarch64", ["asimd"], 8),
+    ],
+)
 def test_seven_bits_where_eight_saturate(
     monkeypatch: pytest.MonkeyPatch, machine: str, flags: list[str], bits: int
 ) -> None:

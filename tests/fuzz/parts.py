@@ -24,7 +24,9 @@ def plain(content: bytes) -> tuple[Any, Callable[[Any], bytes]]:
 
 
 def metadata(key: str) -> Callable[[bytes], tuple[Any, Callable[[Any], bytes]]]:
-    """The JSON text under a key of a safetensors file's header, with its checksum over that and all tensors."""
+    """The JSON text under a key of a safetensors file's header, with its checksum over
+    that and all tensors.
+    """
 
     def parts(content: bytes) -> tuple[Any, Callable[[Any], bytes]]:
         header, tensors = _header(content), from_bytes(content)

@@ -197,7 +197,9 @@ def _limit_memory() -> None:
 
 
 def main(words: Sequence[str]) -> None:
-    """The process that reads; native libraries may write to standard output, so verdicts go to a copy of it."""
+    """The process that reads; native libraries may write to standard output, so verdicts
+    go to a copy of it.
+    """
     out = os.fdopen(os.dup(1), "w")
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, 1)

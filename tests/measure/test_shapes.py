@@ -57,9 +57,14 @@ def test_on_random_networks() -> None:
 
 def test_shapes_of_all_kinds() -> None:
     model = nn.Sequential(
-        nn.Conv2d(3, 16, 3, stride=2, padding=1), nn.Conv2d(16, 16, 3, groups=16), nn.Conv2d(16, 16, 3, groups=4), nn.ConvTranspose2d(16, 8, 2, 2),
-        nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 5),
-    )  # fmt: skip
+        nn.Conv2d(3, 16, 3, stride=2, padding=1),
+        nn.Conv2d(16, 16, 3, groups=16),
+        nn.Conv2d(16, 16, 3, groups=4),
+        nn.ConvTranspose2d(16, 8, 2, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(8, 5),
+    )
     shapes = timed_layers(prunus.trace(model, torch.zeros(2, 3, 16, 16))).shapes
     assert [shape.kind for shape in shapes] == [
         "convolution",

@@ -26,9 +26,14 @@ def mixed() -> nn.Module:
         return m.head((tokens @ tokens.transpose(1, 2) @ tokens).mean(1))
 
     return Net(
-        run, stem=nn.Conv2d(3, 8, 3, padding=1, bias=False), grouped=nn.Conv2d(8, 8, 3, groups=2), deep=nn.Conv2d(8, 16, 3, groups=8, stride=2),
-        up=nn.ConvTranspose2d(16, 12, 2, stride=2), tokens=nn.Linear(12, 10), head=nn.Linear(10, 3),
-    )  # fmt: skip
+        run,
+        stem=nn.Conv2d(3, 8, 3, padding=1, bias=False),
+        grouped=nn.Conv2d(8, 8, 3, groups=2),
+        deep=nn.Conv2d(8, 16, 3, groups=8, stride=2),
+        up=nn.ConvTranspose2d(16, 12, 2, stride=2),
+        tokens=nn.Linear(12, 10),
+        head=nn.Linear(10, 3),
+    )
 
 
 MODELS: dict[str, tuple[Callable[[], nn.Module], tuple[int, ...]]] = {

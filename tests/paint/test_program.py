@@ -16,7 +16,9 @@ trace = importlib.import_module("prunus.paint.trace")
 
 
 class Net(nn.Module):
-    """Sizes, constants, indices from a buffer, in-place changes, random numbers: all that operators may read."""
+    """Sizes, constants, indices from a buffer, in-place changes, random numbers: all that
+    operators may read.
+    """
 
     def __init__(self) -> None:
         super().__init__()

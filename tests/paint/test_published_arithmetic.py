@@ -1,4 +1,6 @@
-"""Multiply-accumulates and parameters that papers publish, to the unit, with the conventions that they use."""
+"""Multiply-accumulates and parameters that papers publish, to the unit, with the
+conventions that they use.
+"""
 
 from __future__ import annotations
 
@@ -79,7 +81,9 @@ def pfec_rates(blocks: int, stage_rates: tuple[float, ...], skip: tuple[int, ...
 
 
 def pfec_resnet(blocks: int, rates: dict[str, float]) -> tuple[int, int]:
-    """(MACs, parameters without batch norm) of an option-A ResNet by hand: convolutions and the linear layer."""
+    """(MACs, parameters without batch norm) of an option-A ResNet by hand: convolutions
+    and the linear layer.
+    """
     macs, params = 3 * 16 * 9 * 1024, 3 * 16 * 9
     for stage in range(3):
         width, pixels = 16 << stage, 1024 >> (2 * stage)

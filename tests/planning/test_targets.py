@@ -196,12 +196,24 @@ def test_an_impossible_target_says_the_smallest_that_is_possible(resnet: Channel
 @pytest.mark.parametrize(
     "wish",
     [
-        {}, {"rate": 0.5, "macs": 0.5}, {"rate": -0.1}, {"rate": 1.1}, {"rate": float("nan")}, {"macs": 0.0}, {"macs": -3.0}, {"macs": float("nan")},
-        {"rate": 0.5, "round_to": 0}, {"rate": 0.5, "floor": 0}, {"tolerance": 1.0}, {"tolerance": -1.0, "evaluate": lambda _: 1.0},
-        {"tolerance": float("nan"), "evaluate": lambda _: 1.0}, {"rate": 0.5, "rates": {"*": 2.0}}, {"rate": 0.5, "scope": "local"},
+        {},
+        {"rate": 0.5, "macs": 0.5},
+        {"rate": -0.1},
+        {"rate": 1.1},
+        {"rate": float("nan")},
+        {"macs": 0.0},
+        {"macs": -3.0},
+        {"macs": float("nan")},
+        {"rate": 0.5, "round_to": 0},
+        {"rate": 0.5, "floor": 0},
+        {"tolerance": 1.0},
+        {"tolerance": -1.0, "evaluate": lambda _: 1.0},
+        {"tolerance": float("nan"), "evaluate": lambda _: 1.0},
+        {"rate": 0.5, "rates": {"*": 2.0}},
+        {"rate": 0.5, "scope": "local"},
     ],
     ids=lambda wish: " ".join(f"{k}={v}" for k, v in wish.items() if k != "evaluate"),
-)  # fmt: skip
+)
 def test_targets_that_make_no_sense(wish: dict[str, float]) -> None:
     graph = chain(4, 2)
     with pytest.raises(TargetError):

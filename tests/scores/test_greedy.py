@@ -97,10 +97,15 @@ def test_residual_streams_and_grouped_and_transposed_convolutions() -> None:
 
     net = randomised(
         Net(
-            run, stem=nn.Conv2d(3, 8, 3), inner=nn.Conv2d(8, 6, 3, padding=1), branch=nn.Conv2d(6, 8, 1), grouped=nn.Conv2d(8, 8, 1, groups=2),
-            up=nn.ConvTranspose2d(8, 4, 2), head=nn.Linear(4, 2),
+            run,
+            stem=nn.Conv2d(3, 8, 3),
+            inner=nn.Conv2d(8, 6, 3, padding=1),
+            branch=nn.Conv2d(6, 8, 1),
+            grouped=nn.Conv2d(8, 8, 1, groups=2),
+            up=nn.ConvTranspose2d(8, 4, 2),
+            head=nn.Linear(4, 2),
         )
-    )  # fmt: skip
+    )
     graph = prunus.trace(net, IMAGE)
     found = scores.greedy_norm(graph, 0.5)
     gone = prunus.plan(graph, found, rate=0.5).removed_in(graph)

@@ -40,8 +40,9 @@ def top(saliency: dict[str, Tensor], count: int) -> dict[str, Tensor]:
     )
     kept = {(name, index) for _, name, index in every[:count]}
     return {
-        name: torch.tensor([(name, i) in kept for i in range(values.numel())]).view(values.shape) for name, values in saliency.items()
-    }  # fmt: skip
+        name: torch.tensor([(name, i) in kept for i in range(values.numel())]).view(values.shape)
+        for name, values in saliency.items()
+    }
 
 
 @pytest.mark.parametrize("keep", [0.01, 0.1, 0.5, 1.0])

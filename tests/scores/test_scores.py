@@ -37,9 +37,14 @@ def residual(m: nn.Module, x: Tensor) -> Tensor:
 def model() -> nn.Module:
     return randomised(
         Net(
-            residual, a=nn.Conv2d(3, 6, 3), bn=nn.BatchNorm2d(6), b=nn.Conv2d(6, 6, 3, padding=1), c=nn.Conv2d(6, 8, 1, groups=2), d=nn.Linear(32, 2)
+            residual,
+            a=nn.Conv2d(3, 6, 3),
+            bn=nn.BatchNorm2d(6),
+            b=nn.Conv2d(6, 6, 3, padding=1),
+            c=nn.Conv2d(6, 8, 1, groups=2),
+            d=nn.Linear(32, 2),
         )
-    )  # fmt: skip
+    )
 
 
 @pytest.fixture(scope="module")

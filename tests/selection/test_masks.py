@@ -45,7 +45,9 @@ def network() -> nn.Module:
 
 
 def divergence(logits: Tensor, masks: NDArray[np.int64]) -> float:
-    """Pixel by pixel and class by class: p (log p - log q), with p the share of the class among some masks."""
+    """Pixel by pixel and class by class: p (log p - log q), with p the share of the class
+    among some masks.
+    """
     q, total = logits.double().softmax(0), 0.0
     for row in range(8):
         for column in range(8):

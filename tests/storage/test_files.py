@@ -108,7 +108,9 @@ def test_round_trip(name: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["eager", "traced"])
 def test_parameters_keep_their_order(name: str, tmp_path: Path) -> None:
-    """An optimiser's state is saved by position: parameters must come back in the order in which they were."""
+    """An optimiser's state is saved by position: parameters must come back in the order
+    in which they were.
+    """
     small = compacted(BUILDS[name])
     prunus.save(small, tmp_path / "m")
     again = prunus.load(tmp_path / "m", lambda: BUILDS[name]().double())

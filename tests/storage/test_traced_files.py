@@ -130,12 +130,18 @@ def test_what_prunus_could_have_written_is_read(what: str, content: Any, tmp_pat
 
 
 FOREIGN = """
-aten._sparse_csr_tensor_unsafe.default aten.as_strided.default aten.set_.source_Tensor aten.resize_.default aten._unsafe_index.Tensor
-aten.empty_strided.default aten.from_file.default aten._foreach_add.Scalar aten._nested_tensor_from_mask.default aten.native_batch_norm.default
-aten.quantize_per_tensor.default aten.bincount.default aten.nonzero.default aten._local_scalar_dense.default aten.sparse_coo_tensor.size
-aten.fractional_max_pool2d.default aten.repeat_interleave.Tensor aten.add.out aten.resize_as_.default aten._reshape_alias.default aten.data.default
-aten._cdist_forward.default aten.embedding_bag.default aten.record_stream.default aten._pin_memory.default aten.relu.nothing
-aten.save.default prims.mul.default aten.masked_select.default aten._ctc_loss.default aten.transpose_.default aten.unique_dim.default
+aten._sparse_csr_tensor_unsafe.default aten.as_strided.default aten.set_.source_Tensor aten.resize_.default
+aten._unsafe_index.Tensor
+aten.empty_strided.default aten.from_file.default aten._foreach_add.Scalar
+aten._nested_tensor_from_mask.default aten.native_batch_norm.default
+aten.quantize_per_tensor.default aten.bincount.default aten.nonzero.default aten._local_scalar_dense.default
+aten.sparse_coo_tensor.size
+aten.fractional_max_pool2d.default aten.repeat_interleave.Tensor aten.add.out aten.resize_as_.default
+aten._reshape_alias.default aten.data.default
+aten._cdist_forward.default aten.embedding_bag.default aten.record_stream.default aten._pin_memory.default
+aten.relu.nothing
+aten.save.default prims.mul.default aten.masked_select.default aten._ctc_loss.default aten.transpose_.default
+aten.unique_dim.default
 """
 
 
@@ -183,8 +189,14 @@ TOO_MUCH: dict[str, list[Node]] = {
     "overflow": [call("z", "aten.zeros.default", sizes(2**40, 2**40))],
     "range": [call("z", "aten.arange.default", 10**12)],
     "line": [call("z", "aten.linspace.default", 0, 1, 10**11)],
-    "expand": [call("z", "aten.expand.default", X, sizes(10**7, 3, 8, 8)), call("y", "aten.contiguous.default", value("z"))],
-    "expanded": [call("o", "aten.ones.default", sizes(1, 1)), call("z", "aten.expand.default", value("o"), sizes(10**6, 10**6))],
+    "expand": [
+        call("z", "aten.expand.default", X, sizes(10**7, 3, 8, 8)),
+        call("y", "aten.contiguous.default", value("z")),
+    ],
+    "expanded": [
+        call("o", "aten.ones.default", sizes(1, 1)),
+        call("z", "aten.expand.default", value("o"), sizes(10**6, 10**6)),
+    ],
     "repeat": [call("z", "aten.repeat.default", X, sizes(10**5, 1, 10**3, 1))],
     "pad": [call("z", "aten.pad.default", X, sizes(10**9, 10**9), "constant", 0.0)],
     "padding": [
@@ -193,14 +205,30 @@ TOO_MUCH: dict[str, list[Node]] = {
     ],
     "upsample": [call("z", "aten.upsample_nearest2d.vec", X, sizes(10**6, 10**6), None)],
     "eye": [call("z", "aten.eye.default", 10**6)],
-    "a product": [call("o", "aten.ones.default", sizes(10**5, 1)), call("z", "aten.mul.Tensor", value("o"), {"node": "t"})],
-    "doubling": [call(f"d{n + 1}", "aten.cat.default", sizes(value(f"d{n}") if n else X, value(f"d{n}") if n else X)) for n in range(40)],
-    "einsum": [call("o", "aten.ones.default", sizes(10**4)), call("z", "aten.einsum.default", "i,j,k->ijk", sizes(*[value("o")] * 3))],
+    "a product": [
+        call("o", "aten.ones.default", sizes(10**5, 1)),
+        call("z", "aten.mul.Tensor", value("o"), {"node": "t"}),
+    ],
+    "doubling": [
+        call(f"d{n + 1}", "aten.cat.default", sizes(value(f"d{n}") if n else X, value(f"d{n}") if n else X))
+        for n in range(40)
+    ],
+    "einsum": [
+        call("o", "aten.ones.default", sizes(10**4)),
+        call("z", "aten.einsum.default", "i,j,k->ijk", sizes(*[value("o")] * 3)),
+    ],
     "many pieces": [call("o", "aten.ones.default", sizes(2**25)), call("z", "aten.unbind.int", value("o"))],
-    "many cuts": [call("o", "aten.ones.default", sizes(2**25)), call("z", "aten.tensor_split.sections", value("o"), 2**25)],
-    "symbolic": [call("n", "aten.sym_size.int", X, 2), call("m", "pow", value("n"), 12), call("z", "aten.zeros.default", sizes(value("m")))],
+    "many cuts": [
+        call("o", "aten.ones.default", sizes(2**25)),
+        call("z", "aten.tensor_split.sections", value("o"), 2**25),
+    ],
+    "symbolic": [
+        call("n", "aten.sym_size.int", X, 2),
+        call("m", "pow", value("n"), 12),
+        call("z", "aten.zeros.default", sizes(value("m"))),
+    ],
     "in the sum": [call(f"z{n}", "aten.ones.default", sizes(2**26)) for n in range(20)],
-}  # fmt: skip
+}
 TOO_MUCH["a product"].insert(0, call("t", "aten.ones.default", sizes(1, 10**5)))
 
 

@@ -142,10 +142,17 @@ def squeezed(m: nn.Module, x: Tensor) -> Tensor:
 @pytest.mark.parametrize(
     "run",
     [
-        with_both, with_two_constants, viewed_then_changed, changed_through_a_view, written_into, partly_changed, size_as_a_number, averaged,
+        with_both,
+        with_two_constants,
+        viewed_then_changed,
+        changed_through_a_view,
+        written_into,
+        partly_changed,
+        size_as_a_number,
+        averaged,
         squeezed,
     ],
-)  # fmt: skip
+)
 def test_what_is_called_exact_is_exact(run: Callable[..., Any]) -> None:
     model = randomised(Net(run, a=nn.Conv2d(3, 6, 1), c=nn.Conv2d(12, 2, 1)))
     pruned(model, IMAGE)

@@ -116,7 +116,9 @@ class ProductReadTwice(Contiguous):
 
 
 class QueriesAreKeys(Contiguous):
-    """Queries and keys are made by the same rows, so that no scaling of rows makes up for both numbers apart."""
+    """Queries and keys are made by the same rows, so that no scaling of rows makes up for
+    both numbers apart.
+    """
 
     def make(self) -> None:
         self.project = nn.Linear(8, 2 * HEADS * WIDTH)

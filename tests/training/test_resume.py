@@ -130,8 +130,12 @@ def assert_same(first: tuple[nn.Module, History | None], second: tuple[nn.Module
     assert first[1] is not None and second[1] is not None
     for mine, other in zip(first[1].epochs, second[1].epochs, strict=True):
         assert (mine.loss, mine.accuracy, mine.validation_accuracy, mine.lr, mine.samples) == (
-            other.loss, other.accuracy, other.validation_accuracy, other.lr, other.samples,
-        )  # fmt: skip
+            other.loss,
+            other.accuracy,
+            other.validation_accuracy,
+            other.lr,
+            other.samples,
+        )
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,9 @@ class Difference:
 
 
 def difference(expected: Iterable[Tensor], found: Iterable[Tensor]) -> Difference:
-    """How far tensors are from the expected ones, pair by pair: of any dtype, on any device, empty ones too."""
+    """How far tensors are from the expected ones, pair by pair: of any dtype, on any
+    device, empty ones too.
+    """
     expected, found = [_plain(tensor) for tensor in expected], [_plain(tensor) for tensor in found]
     finite = all(bool(tensor.isfinite().all()) for tensor in (*expected, *found))
     scales = [_magnitude(tensor) for tensor in expected]

@@ -219,7 +219,9 @@ def sync_folder(folder: Path) -> None:
 
 
 def _temporary_file(real: Path) -> tuple[int, Path]:
-    """A new file beside another, open and held; nobody but its owner reads it where that is so of the other."""
+    """A new file beside another, open and held; nobody but its owner reads it where that
+    is so of the other.
+    """
     mode = 0o600 if real.exists() else 0o666  # less what the process's umask takes away
     while True:
         path = _hidden(real)

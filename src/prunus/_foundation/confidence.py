@@ -41,7 +41,9 @@ class Rows:
 
 
 Metric = float | Tensor | Rows
-"""Points, higher is better; or the points of every held-out sample, shape (samples,), of which the mean counts; or `Rows`."""
+"""Points, higher is better; or the points of every held-out sample, shape (samples,), of which the mean
+counts; or `Rows`.
+"""
 Evaluate = Callable[[nn.Module], Metric]
 
 CONFIDENCE = 0.95

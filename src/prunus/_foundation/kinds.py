@@ -154,7 +154,9 @@ def _fit_array_like(value: Any) -> Any:
 
 
 def _fit_callable(value: Any, inner: Sequence[Any]) -> Any:
-    """A class of modules is a function without arguments at most: who gives one for a loss forgot to make it."""
+    """A class of modules is a function without arguments at most: who gives one for a
+    loss forgot to make it.
+    """
     torch: Any = sys.modules.get("torch")
     unmade = inspect.isclass(value) and torch is not None and issubclass(value, torch.nn.Module)
     if not callable(value) or (unmade and inner and inner[0] not in ([], Ellipsis)):

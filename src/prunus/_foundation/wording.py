@@ -12,7 +12,9 @@ from typing import Any, Literal, TypeVar, Union
 
 
 def near(word: Any, words: Iterable[str]) -> str:
-    """ "; did you mean 'x'?" without the question mark, for the nearest of some words; "" where none is near."""
+    """ "; did you mean 'x'?" without the question mark, for the nearest of some words; ""
+    where none is near.
+    """
     spelled = {known.lower(): known for known in words}
     found = get_close_matches(str(word).lower(), spelled, n=1)
     return f"; did you mean {spelled[found[0]]!r}" if found else ""

@@ -69,7 +69,9 @@ class Bars:
 
 @contextmanager
 def bars() -> Iterator[Bars]:
-    """Progress bars with the time left on a terminal; elsewhere one line per finished step. Always on stderr."""
+    """Progress bars with the time left on a terminal; elsewhere one line per finished
+    step. Always on stderr.
+    """
     console = Console(stderr=True, emoji=False)
     if not console.is_terminal:
         shown = Bars(None)

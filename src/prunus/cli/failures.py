@@ -41,7 +41,8 @@ def unknown(error: BaseException) -> str:
     """What to say of an error that nobody thought of."""
     return (
         in_model(error)
-        or f"{type(error).__name__}: {clause(error)} (an error that prunus does not know; --debug shows where)."
+        or f"{type(error).__name__}: {clause(error)} (an error that prunus does not know; --debug shows "
+        "where)."
     )
 
 

@@ -121,9 +121,13 @@ def _annotation(setting: Setting, method: str) -> Any:
     repeatable = " (repeatable)" if setting.kind in ("texts", "numbers") else ""
     about = f"{setting.about[:1].upper()}{setting.about[1:]}{repeatable}{default}."
     kinds: dict[str, Any] = {
-        "text": str | None, "number": float | None, "count": int | None, "switch": bool | None, "texts": list[str] | None,
+        "text": str | None,
+        "number": float | None,
+        "count": int | None,
+        "switch": bool | None,
+        "texts": list[str] | None,
         "numbers": list[float] | None,
-    }  # fmt: skip
+    }
     return Annotated[
         kinds[setting.kind], typer.Option(names, help=about, rich_help_panel=f"Settings of --method {method}")
     ]

@@ -89,10 +89,14 @@ ScoreName = Annotated[
 ScopeName = Annotated[
     Scope | None,
     Option(
-        "--scope", help="The same share in every layer (default), or one ranking of all (default of --latency by reconstruction).",
+        "--scope",
+        help=(
+            "The same share in every layer (default), or one ranking of all (default of --latency by "
+            "reconstruction)."
+        ),
         rich_help_panel=CHOICE,
     ),
-]  # fmt: skip
+]
 RoundTo = Annotated[
     str,
     Option(

@@ -154,9 +154,19 @@ def prune(
         _seed(seed)
         shape = parse_shape(input_shape)
         wanted = Wanted(
-            data, data_dir, mean, std, HELD_OUT, seed, ignore=ignore, limit=limit, batch_size=batch_size, workers=workers, window=window,
+            data,
+            data_dir,
+            mean,
+            std,
+            HELD_OUT,
+            seed,
+            ignore=ignore,
+            limit=limit,
+            batch_size=batch_size,
+            workers=workers,
+            window=window,
             windows=windows,
-        )  # fmt: skip
+        )
         source = read_data(wanted, _side(model, shape), watch) if data else None
         watch("building the model", 0, 0)
         build_model: Callable[..., Opened] = source.open if source else open_model

@@ -128,8 +128,15 @@ def _segment_one(
         own, planes = opened.normalise or IMAGENET, opened.input_shape[1]
         normalise = parse_planes(mean, planes, "mean") or own[0], parse_planes(std, planes, "std") or own[1]
         counts = segment_file(
-            opened.model, image, target, shown, normalise, tile=tile, overlap=overlap, on_step=lambda done, total: watch("segmenting", done, total)
-        )  # fmt: skip
+            opened.model,
+            image,
+            target,
+            shown,
+            normalise,
+            tile=tile,
+            overlap=overlap,
+            on_step=lambda done, total: watch("segmenting", done, total),
+        )
     pixels = sum(counts.values())
     if as_json:
         result = {

@@ -23,7 +23,9 @@ MOST_BYTES = 2 << 30  # of outputs that are kept; a module whose output does not
 
 
 class _SeenError(BaseException):
-    """Ends a forward whose rest nobody needs; no Exception, so that nobody on the way takes it for a failure."""
+    """Ends a forward whose rest nobody needs; no Exception, so that nobody on the way
+    takes it for a failure.
+    """
 
 
 @dataclass(eq=False)

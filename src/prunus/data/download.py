@@ -16,7 +16,9 @@ from prunus.data.paths import AnyPath, as_path, shown
 from prunus.errors import DataError, FileFormatError, clause
 
 Progress = Callable[[str, int, int | None], None]
-"""Called with what is being read, how much is done and how much there is (bytes of a download, images of a folder)."""
+"""Called with what is being read, how much is done and how much there is (bytes of a download, images of a
+folder).
+"""
 
 CHUNK = 1 << 20  # bytes
 TIMEOUT = 60.0  # seconds without a byte

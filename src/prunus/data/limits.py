@@ -6,7 +6,8 @@ from __future__ import annotations
 
 PIXELS = (
     1 << 26
-    # of a picture that is decoded as a whole: 8,192 x 8,192, 0.2 GB in colour and up to 1 GB while it is decoded
+    # of a picture that is decoded as a whole: 8,192 x 8,192, 0.2 GB in colour and up to 1 GB while it is
+    # decoded
 )
 RASTER_PIXELS = 1 << 32  # of a TIFF that is read by window
 RASTER_SIDE = 1 << 17  # pixels: whole rows of tiles are held while it is segmented

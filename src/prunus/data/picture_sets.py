@@ -1,4 +1,6 @@
-"""Sets of pictures with masks: what is trained on and tested, what is held out, and how they are normalised."""
+"""Sets of pictures with masks: what is trained on and tested, what is held out, and how
+they are normalised.
+"""
 
 from __future__ import annotations
 

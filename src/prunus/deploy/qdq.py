@@ -30,9 +30,26 @@ LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # What may lie between two layers without a conversion to float and back. Norms and softmax stay in float:
 # they are cheap, and lose most.
 BETWEEN = (
-    "Add", "Mul", "Relu", "Clip", "LeakyRelu", "Sigmoid", "MaxPool", "AveragePool", "GlobalAveragePool", "Concat", "Split", "Slice", "Pad", "Resize",
-    "Reshape", "Transpose", "Squeeze", "Unsqueeze", "Flatten",
-)  # fmt: skip
+    "Add",
+    "Mul",
+    "Relu",
+    "Clip",
+    "LeakyRelu",
+    "Sigmoid",
+    "MaxPool",
+    "AveragePool",
+    "GlobalAveragePool",
+    "Concat",
+    "Split",
+    "Slice",
+    "Pad",
+    "Resize",
+    "Reshape",
+    "Transpose",
+    "Squeeze",
+    "Unsqueeze",
+    "Flatten",
+)
 OLDEST_OPSET = 13  # the first whose QuantizeLinear knows channels
 COMPARED = 64  # calibration inputs on which noise is measured, at most
 _NO_SATURATION = {"avx512_vnni", "avx_vnni", "amx_int8"}
@@ -114,8 +131,17 @@ def quantised(ready: Calibrated, keep_float: Sequence[str], bits: int, only: boo
     signed, unsigned = quantisation.QuantType.QInt8, quantisation.QuantType.QUInt8
     with silenced():
         quantiser = quantisation.QDQQuantizer(
-            model, True, bits == 7, signed, unsigned, ready.ranges, [], sorted(kept | outside), [*LAYERS, *BETWEEN], {}
-        )  # fmt: skip
+            model,
+            True,
+            bits == 7,
+            signed,
+            unsigned,
+            ready.ranges,
+            [],
+            sorted(kept | outside),
+            [*LAYERS, *BETWEEN],
+            {},
+        )
         quantiser.quantize_model()
         quantiser.model.topological_sort()  # the format asks for it; ONNX Runtime would not
     return _bare(_pad_in_8_bits(quantiser.model.model))

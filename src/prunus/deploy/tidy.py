@@ -213,6 +213,10 @@ def _name_padded_axes(graph: _Graph, node: Any) -> bool:
 
 
 _REWRITINGS = (
-    ("Slice", _join_slices), ("ReduceMean", _pool_mean), ("Gather", _reshape_in_place_of_gather), ("Reshape", _join_reshapes),
-    ("Pad", _pad_with_nothing_said), ("Pad", _name_padded_axes),
-)  # fmt: skip
+    ("Slice", _join_slices),
+    ("ReduceMean", _pool_mean),
+    ("Gather", _reshape_in_place_of_gather),
+    ("Reshape", _join_reshapes),
+    ("Pad", _pad_with_nothing_said),
+    ("Pad", _name_padded_axes),
+)

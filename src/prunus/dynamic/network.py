@@ -255,7 +255,9 @@ class Activity:
 
 @door()
 def activity(network: DynamicNetwork, batches: Iterable[Inputs]) -> Activity:
-    """Run a network on some batches and write down what its gates say; raises PrunusError if there are none."""
+    """Run a network on some batches and write down what its gates say; raises PrunusError
+    if there are none.
+    """
     counts: dict[str, Tensor] = {}
     macs = []
     for inputs in batches:

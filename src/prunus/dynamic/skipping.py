@@ -302,7 +302,9 @@ def live_slots(opens: Sequence[Tensor], places: Tensor) -> Tensor:
 
 
 def needed(opens: Sequence[Tensor], places: Tensor) -> Tensor:
-    """Which slots each input of the batch needs, bool (batch, slots); those without a gate are always needed."""
+    """Which slots each input of the batch needs, bool (batch, slots); those without a
+    gate are always needed.
+    """
     always = torch.ones(len(opens[0]), 1, dtype=torch.bool, device=opens[0].device)
     return torch.cat([*(opening > 0 for opening in opens), always], 1)[:, places]
 

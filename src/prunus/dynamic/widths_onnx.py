@@ -64,9 +64,14 @@ def translated(x: Any, choices: Any, weight: Any, bias: Any, layer: int, *settin
     defs: Any = importlib.import_module("onnx").defs
     kind, one = defs.OpSchema, defs.OpSchema.FormalParameter
     schema = kind(
-        "AtWidth", "prunus", 1, inputs=[one("x", "T"), one("choices", "tensor(int64)")], outputs=[one("y", "T")],
-        type_constraints=[("T", ["tensor(float)", "tensor(double)"], "")], attributes=[kind.Attribute("layer", kind.AttrType.INT)],
-    )  # fmt: skip
+        "AtWidth",
+        "prunus",
+        1,
+        inputs=[one("x", "T"), one("choices", "tensor(int64)")],
+        outputs=[one("y", "T")],
+        type_constraints=[("T", ["tensor(float)", "tensor(double)"], "")],
+        attributes=[kind.Attribute("layer", kind.AttrType.INT)],
+    )
     return values.Op(values.Opset("prunus", 1), "AtWidth", schema)(x, choices, layer=layer)
 
 

@@ -1,4 +1,6 @@
-"""Two models side by side: latency in every runtime at hand, in turns, and how far their outputs are apart."""
+"""Two models side by side: latency in every runtime at hand, in turns, and how far their
+outputs are apart.
+"""
 
 from __future__ import annotations
 

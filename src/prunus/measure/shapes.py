@@ -104,10 +104,18 @@ def _convolution(record: Record) -> tuple[Shape, Side, Side] | None:
         return None
     inputs, outputs = int(x.shape[1]), int(output.shape[1])
     shape = Shape(
-        "transposed" if transposed else "convolution", int(x.shape[0]), tuple(map(int, x.shape[2:])), tuple(map(int, weight.shape[2:])),
-        _each(stride, axes), _each(padding, axes), _each(dilation, axes), _each(output_padding, axes),
-        0 if groups == inputs > 1 else int(groups), inputs, outputs,
-    )  # fmt: skip
+        "transposed" if transposed else "convolution",
+        int(x.shape[0]),
+        tuple(map(int, x.shape[2:])),
+        tuple(map(int, weight.shape[2:])),
+        _each(stride, axes),
+        _each(padding, axes),
+        _each(dilation, axes),
+        _each(output_padding, axes),
+        0 if groups == inputs > 1 else int(groups),
+        inputs,
+        outputs,
+    )
     return shape, (record.inputs[0], 1, inputs), (record.paints[0], 1, outputs)
 
 

@@ -98,9 +98,13 @@ class Passes:
             return self._task.batches(self._part, model=self._model)
         device, dtype = placement(self._model)
         return batches(
-            found.to(device), self._task.normalisation, self._config.batch_size, generator=self._generator, dtype=dtype,
+            found.to(device),
+            self._task.normalisation,
+            self._config.batch_size,
+            generator=self._generator,
+            dtype=dtype,
             augment=self._config.augment if self._augmented else "none",
-        )  # fmt: skip
+        )
 
 
 class OfCore(Pruning):

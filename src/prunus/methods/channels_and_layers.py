@@ -176,9 +176,13 @@ class Gates(nn.Module):
             for name in modules
         ]
         for name, value in {
-            "group_of_channel": graph.group_of_channel, "per_group": costs.per_group, "fixed": costs.fixed, "constants": constants,
-            "factors": factors, "inside": np.array(inside, dtype=np.int64),
-        }.items():  # fmt: skip
+            "group_of_channel": graph.group_of_channel,
+            "per_group": costs.per_group,
+            "fixed": costs.fixed,
+            "constants": constants,
+            "factors": factors,
+            "inside": np.array(inside, dtype=np.int64),
+        }.items():
             self.register_buffer(name, torch.from_numpy(value), persistent=False)
         self.total = float(graph.cost().macs)
 

@@ -184,7 +184,9 @@ class Journal:
 def wish(
     figures: Mapping[str, float | str | None], default: tuple[TargetKind, float] | None = None
 ) -> tuple[TargetKind, float | str]:
-    """The one target that was given, or the default where none was; raises TargetError for several, or none."""
+    """The one target that was given, or the default where none was; raises TargetError
+    for several, or none.
+    """
     given = [(kind, value) for kind, value in figures.items() if value is not None]
     if not given and default is not None:
         return default

@@ -155,9 +155,20 @@ def history_pruning(
             current, retrained, best = small, done, max(best, reached)
     target = Target("tolerance", tolerance, protect=protect, confidence=MEASURED)
     return searched(
-        dense.eval(), plan, current, target, task, clock, trials=trials, limit=Limit(baseline, best - tolerance, MEASURED), after="after pruning",
-        trial_epochs=retrained.config.epochs if retrained else 0, training=trained, tuning=retrained, found=game.found(),
-    )  # fmt: skip
+        dense.eval(),
+        plan,
+        current,
+        target,
+        task,
+        clock,
+        trials=trials,
+        limit=Limit(baseline, best - tolerance, MEASURED),
+        after="after pruning",
+        trial_epochs=retrained.config.epochs if retrained else 0,
+        training=trained,
+        tuning=retrained,
+        found=game.found(),
+    )
 
 
 def _rounds(
@@ -227,8 +238,11 @@ class _Game:
     def found(self) -> dict[str, Any]:
         """All of it."""
         return {
-            "channels": tuple(self._channels), "distances": tuple(self._distances), "norms": tuple(self._norms), "pairs": tuple(self._pairs)
-        }  # fmt: skip
+            "channels": tuple(self._channels),
+            "distances": tuple(self._distances),
+            "norms": tuple(self._norms),
+            "pairs": tuple(self._pairs),
+        }
 
 
 def _earlier(model: nn.Module, example: Any, folder: Path) -> Tensor:

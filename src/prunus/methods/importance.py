@@ -118,9 +118,14 @@ def importance_pruning(
             trained, graph, scores = weighed
             try:
                 chosen = choose(
-                    graph, scores, rate=step if by == "rate" else None, macs=1 - step if by == "macs" else None, scope=scope, round_to=round_to,
+                    graph,
+                    scores,
+                    rate=step if by == "rate" else None,
+                    macs=1 - step if by == "macs" else None,
+                    scope=scope,
+                    round_to=round_to,
                     protect=protect,
-                )  # fmt: skip
+                )
             except TargetError:  # so little is left that this step cannot be made
                 step /= 2
                 continue
@@ -148,9 +153,18 @@ def importance_pruning(
                 step /= 2
     limit = Limit(value_of(baseline), value_of(baseline) - tolerance, confidence)
     return searched(
-        model, plan, current, target, task, clock, trials=trials, limit=limit, after="after the trials", trial_epochs=2 * config.epochs,
+        model,
+        plan,
+        current,
+        target,
+        task,
+        clock,
+        trials=trials,
+        limit=limit,
+        after="after the trials",
+        trial_epochs=2 * config.epochs,
         found={"steps": tuple(steps)},
-    )  # fmt: skip
+    )
 
 
 def share_gone(plan: Plan | None, chosen: Plan) -> float:

@@ -74,9 +74,12 @@ def _scored(name: str, graph: ChannelGraph, task: Task | None, seed: int) -> Ten
             few = task.few("train", JUDGED)
             return scores.car(graph, few.value)
     by_inputs = {
-        "activation-mean": scores.activation_mean, "reconstruction": scores.reconstruction, "thinet": scores.thinet, "lasso": scores.lasso,
+        "activation-mean": scores.activation_mean,
+        "reconstruction": scores.reconstruction,
+        "thinet": scores.thinet,
+        "lasso": scores.lasso,
         "nisp": scores.nisp,
-    }  # fmt: skip
+    }
     return by_inputs[name](graph, inputs())
 
 

@@ -102,9 +102,17 @@ def one_shot(
         if left_out and search and not any(trial.accepted for trial in chosen.trials):
             search.check(chosen, target, len(left_out.blocks))
         outcome = remove(
-            start, graph, chosen, target, task, clock, tuning=config, compensate=compensate if chosen.removed else None,
-            before={BEFORE: model, "without blocks": start} if left_out else None, teacher=model if teach else None,
-        )  # fmt: skip
+            start,
+            graph,
+            chosen,
+            target,
+            task,
+            clock,
+            tuning=config,
+            compensate=compensate if chosen.removed else None,
+            before={BEFORE: model, "without blocks": start} if left_out else None,
+            teacher=model if teach else None,
+        )
     if left_out:
         found = {"losses": left_out.losses, "removable": left_out.removable}
         note = _note(left_out, evenly)

@@ -123,14 +123,25 @@ def play_and_prune(
             room = max(0.0, left)
     limit = Limit(value_of(baseline), value_of(baseline) - tolerance, confidence)
     return searched(
-        model, plan, current, Target("tolerance", tolerance, confidence=confidence), task, clock, trials=trials, limit=limit,
-        after="after the rounds", trial_epochs=2 * config.epochs, found={"rooms": tuple(rooms)},
-    )  # fmt: skip
+        model,
+        plan,
+        current,
+        Target("tolerance", tolerance, confidence=confidence),
+        task,
+        clock,
+        trials=trials,
+        limit=limit,
+        after="after the rounds",
+        trial_epochs=2 * config.epochs,
+        found={"rooms": tuple(rooms)},
+    )
 
 
 @door()
 def relative_norms(graph: ChannelGraph) -> Tensor:
-    """l1 norms of the filters that make a channel, divided by the mean of the group, shape (num_channels,)."""
+    """l1 norms of the filters that make a channel, divided by the mean of the group,
+    shape (num_channels,).
+    """
     norms = filter_norms(graph, 1)
     means = torch.stack([norms[group.channels].mean() for group in graph.groups])
     return norms / means.clamp(min=torch.finfo(norms.dtype).tiny)[graph.group_of_channel]

@@ -118,9 +118,19 @@ def searched(
     measured.note(BEFORE, model)
     measured.note(after, small)
     return Outcome(
-        graph, plan, small.eval(), verification, target, model, tuple(measured.steps), limit, tuple(trials), seconds=clock.seconds, notes=notes,
+        graph,
+        plan,
+        small.eval(),
+        verification,
+        target,
+        model,
+        tuple(measured.steps),
+        limit,
+        tuple(trials),
+        seconds=clock.seconds,
+        notes=notes,
         **details,
-    )  # fmt: skip
+    )
 
 
 class Measured:

@@ -54,9 +54,13 @@ class Setting:
     def read(self, value: Any) -> Any:
         """A value of a file or a flag as the method takes it; raises ValueError with what it must be."""
         words = {
-            "text": "a text", "number": "a number", "count": "a whole number", "switch": "true or false", "texts": "a list of texts",
+            "text": "a text",
+            "number": "a number",
+            "count": "a whole number",
+            "switch": "true or false",
+            "texts": "a list of texts",
             "numbers": "a list of numbers",
-        }  # fmt: skip
+        }
         if self.kind in ("texts", "numbers") and isinstance(value, (list, tuple)):
             one = Setting(self.name, "text" if self.kind == "texts" else "number", (), None, "")
             return tuple(one.read(item) for item in value)

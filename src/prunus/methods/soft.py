@@ -125,9 +125,18 @@ def soft_pruning(
         PrunusError: whatever training and compaction raise.
     """
     pruning = SoftPruning(
-        example_of(task, model), rate, growth=growth, first_rate=first_rate, every=prune_every, freeze=freeze, folded=folded,
-        from_start=from_start, p=norm, rates=rates, protect=protect,
-    )  # fmt: skip
+        example_of(task, model),
+        rate,
+        growth=growth,
+        first_rate=first_rate,
+        every=prune_every,
+        freeze=freeze,
+        folded=folded,
+        from_start=from_start,
+        p=norm,
+        rates=rates,
+        protect=protect,
+    )
     return trained_softly(
         copy.deepcopy(model),
         task,
@@ -164,9 +173,16 @@ def trained_softly(
     graph = pruning.traced(model)
     target = Target("rate", pruning.rate, protect=pruning.protect)
     outcome = remove(
-        model, graph, pruning.plan.attach(graph), target, task, clock, tuning=tuning, recalibrated=not pruning.frozen,
+        model,
+        graph,
+        pruning.plan.attach(graph),
+        target,
+        task,
+        clock,
+        tuning=tuning,
+        recalibrated=not pruning.frozen,
         before={"pruned softly": model},  # no dense network is trained here
-    )  # fmt: skip
+    )
     return replace(outcome, training=history, found={"record": tuple(pruning.record)})
 
 

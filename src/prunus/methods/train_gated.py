@@ -120,9 +120,18 @@ def train_gated(
     nothing = make_plan(network.graph, np.zeros(network.graph.num_channels, dtype=bool))
     verification, more = _verified(network, seen_by(task, network))
     return Outcome(
-        network.graph, nothing, network, verification, Target("budget", budget), first.plain().eval(), tuple(measured.steps), training=history,
-        seconds=clock.seconds, notes=(*notes, *more), found={"expected": activity(network, HeldOut(task, network)).expected, "first": first},
-    )  # fmt: skip
+        network.graph,
+        nothing,
+        network,
+        verification,
+        Target("budget", budget),
+        first.plain().eval(),
+        tuple(measured.steps),
+        training=history,
+        seconds=clock.seconds,
+        notes=(*notes, *more),
+        found={"expected": activity(network, HeldOut(task, network)).expected, "first": first},
+    )
 
 
 @torch.no_grad()

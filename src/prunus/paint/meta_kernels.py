@@ -20,7 +20,9 @@ Blank = Callable[..., Any]
 
 
 def like(x: Tensor) -> Tensor:
-    """A plain tensor like torch.empty_like(x, device="meta"), which is written in Python where x is on meta."""
+    """A plain tensor like torch.empty_like(x, device="meta"), which is written in Python
+    where x is on meta.
+    """
     if x.is_meta or type(x) not in (Tensor, Parameter):
         return torch.empty_strided(x.shape, x.stride(), dtype=x.dtype, device="meta")
     if x.layout is torch.strided and x.is_contiguous():

@@ -44,7 +44,9 @@ _SHORTEST = 4  # letters of a part of a name
 
 
 def trains_alike(modules: Mapping[str, nn.Module]) -> bool:
-    """Whether nothing in a model asks for its mode but batch norms and dropout, which read the same in both."""
+    """Whether nothing in a model asks for its mode but batch norms and dropout, which
+    read the same in both.
+    """
     names = _reached(frozenset(map(type, modules.values())))
     return all(_alike(module, names) for module in modules.values())
 
@@ -188,7 +190,9 @@ def _names_in(function: Any, depth: int = _DEPTH) -> set[str]:
 
 
 def asks(function: Any, depth: int = _DEPTH) -> bool:
-    """Whether a function, or one that it calls by a global name, asks for a mode, other than to tell dropout."""
+    """Whether a function, or one that it calls by a global name, asks for a mode, other
+    than to tell dropout.
+    """
     function = _plain(function)
     return isinstance(function, types.FunctionType) and any(
         _code_asks(code, function, depth) for code in _codes(function.__code__)

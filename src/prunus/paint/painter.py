@@ -272,7 +272,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.pins.append(Mark(labels, reason, operator, self.where() if operator else Where("", 0)))
 
     def pin_if_read(self, tensor: Tensor, labels: Labels, reason: str, operator: str) -> None:
-        """Never prune these colours if an operator, or whoever gets the model's outputs, reads this tensor."""
+        """Never prune these colours if an operator, or whoever gets the model's outputs,
+        reads this tensor.
+        """
         self._pinned_if_read.setdefault(id(tensor), (tensor, []))[1].append(
             Mark(labels, reason, operator, self.where())
         )

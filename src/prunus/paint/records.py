@@ -24,8 +24,8 @@ ANCHOR = 0  # the colour that is never removed
 
 @dataclass(
     slots=True
-    # not frozen, as setting fields would then take longer than everything else that happens to a layer; nobody
-    # changes one
+    # not frozen, as setting fields would then take longer than everything else that happens to a layer;
+    # nobody changes one
 )
 class Layer:
     """The colours along one axis of a tensor.

@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
 
 def plan_table(plan: Plan) -> str:
-    """One line per group that can be pruned, then the totals, what is pinned, and where the plan is inexact."""
+    """One line per group that can be pruned, then the totals, what is pinned, and where
+    the plan is inexact.
+    """
     rows: list[tuple[str, ...]] = [
         (g.name, str(g.size), str(g.size - len(g.removed)), f"{len(g.removed) / g.size:.0%}")
         for g in plan.groups

@@ -28,9 +28,15 @@ def shares(panel: Row, width: float) -> str:
     axes.bar(edges[:-1], counts, width=[0.9 * (b - a) for a, b in pairwise(edges)], align="edge", color=AFTER)
     axes.axvline(100 * panel["expected"], color=INK, linewidth=1)
     axes.annotate(
-        f"mean {100 * panel['expected']:.1f} %", (100 * panel["expected"], 1), (5, 8), xycoords=("data", "axes fraction"),
-        textcoords="offset points", fontsize=TEXT, color=INK, va="center",
-    )  # fmt: skip
+        f"mean {100 * panel['expected']:.1f} %",
+        (100 * panel["expected"], 1),
+        (5, 8),
+        xycoords=("data", "axes fraction"),
+        textcoords="offset points",
+        fontsize=TEXT,
+        color=INK,
+        va="center",
+    )
     axes.set_xlim(0, edges[-1])
     axes.set_xlabel("MACs of an input, % of those without gates", fontsize=SMALL, loc="right", labelpad=4)
     quiet(axes)
@@ -88,9 +94,15 @@ def classes(panel: Row, width: float) -> str:
                 alpha=0.06 + 0.94 * share,
             )
         axes.annotate(
-            f"{100 * group['open']:.0f} %", (1, len(groups) - row - 0.5), (6, 0), xycoords=("axes fraction", "data"),
-            textcoords="offset points", fontsize=TEXT, color=INK, va="center",
-        )  # fmt: skip
+            f"{100 * group['open']:.0f} %",
+            (1, len(groups) - row - 0.5),
+            (6, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            fontsize=TEXT,
+            color=INK,
+            va="center",
+        )
     axes.set_ylim(0, len(groups))
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_xticks(

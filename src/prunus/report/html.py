@@ -54,7 +54,9 @@ def render(result: Result) -> str:
 
 
 def fill(template: str, **values: Any) -> str:
-    """One of the pages, with what it shows; raises MissingExtraError if the extra `report` is not installed."""
+    """One of the pages, with what it shows; raises MissingExtraError if the extra
+    `report` is not installed.
+    """
     jinja2, _ = require()
     loader = jinja2.PackageLoader("prunus.report")
     environment = jinja2.Environment(

@@ -18,16 +18,25 @@ def rows(panel: Panel) -> list[dict[str, str]]:
     before, after = words.network(panel, "before"), words.network(panel, "int8")
     sure = after["speedup"]["certain"]
     return [
-        _row("INT8 file", words.size(before["bytes"]), words.size(after["bytes"]), words.times(before["bytes"], after["bytes"])),
         _row(
-            "Latency, INT8 in ONNX Runtime", words.milliseconds(before["median_ms"]), words.milliseconds(after["median_ms"]),
+            "INT8 file",
+            words.size(before["bytes"]),
+            words.size(after["bytes"]),
+            words.times(before["bytes"], after["bytes"]),
+        ),
+        _row(
+            "Latency, INT8 in ONNX Runtime",
+            words.milliseconds(before["median_ms"]),
+            words.milliseconds(after["median_ms"]),
             words.times(after["speedup"]["factor"], 1) if sure else "within the noise",
         ),
         _row(
-            f"{words.int8_metric(panel, title=True)} of INT8 on the test set", _percent(before), _percent(after),
+            f"{words.int8_metric(panel, title=True)} of INT8 on the test set",
+            _percent(before),
+            _percent(after),
             f"{words.points(after['accuracy'] - before['accuracy'])} points",
         ),
-    ]  # fmt: skip
+    ]
 
 
 def section(panel: Panel) -> dict[str, Any]:

@@ -45,9 +45,16 @@ def front(runs: Runs, quantity: Quantity, width: float) -> str:
     for point in sorted(points, key=lambda point: point in best):
         filled = point in best or point.original
         axes.scatter(
-            [costs[point.name]], [point.accuracy], s=64 if filled else 46, marker="D" if point.original else "o", zorder=3, clip_on=False,
-            facecolor=PAPER if not filled else INK if point.original else AFTER, edgecolor=PAPER if filled else MUTED, linewidth=1.6,
-        )  # fmt: skip
+            [costs[point.name]],
+            [point.accuracy],
+            s=64 if filled else 46,
+            marker="D" if point.original else "o",
+            zorder=3,
+            clip_on=False,
+            facecolor=PAPER if not filled else INK if point.original else AFTER,
+            edgecolor=PAPER if filled else MUTED,
+            linewidth=1.6,
+        )
     _names(axes, canvas, points, best, costs, 16 if narrow else 30)
     axes.set_xlabel(
         f"{NAMES[quantity]}, {unit}" if unit else NAMES[quantity], fontsize=SMALL, loc="right", labelpad=4
@@ -89,7 +96,9 @@ def _scale_accuracy(axes: Axes, accuracies: Sequence[float], samples: int) -> No
 
 
 def _scale_cost(axes: Axes, costs: Sequence[float], quantity: Quantity, most: int) -> str:
-    """Costs from zero, or by their logarithm where they are far apart; the unit of the numbers at the axis."""
+    """Costs from zero, or by their logarithm where they are far apart; the unit of the
+    numbers at the axis.
+    """
     high, low = max(costs), min(costs)
     if high > WIDE_RANGE * low > 0:
         axes.set_xscale("log")
@@ -156,10 +165,19 @@ def _names(
         left, bottom, right, top = around[chosen]
         taken.append(around[chosen])
         axes.annotate(
-            text, (costs[point.name], point.accuracy), ((left + right) / 2 - x, (bottom + top) / 2 - y), textcoords="offset points",
-            ha="center", va="center", fontsize=TEXT, color=INK if point in best or point.original else MUTED, annotation_clip=False,
-            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 5} if chosen >= NEAR else None,
-        )  # fmt: skip
+            text,
+            (costs[point.name], point.accuracy),
+            ((left + right) / 2 - x, (bottom + top) / 2 - y),
+            textcoords="offset points",
+            ha="center",
+            va="center",
+            fontsize=TEXT,
+            color=INK if point in best or point.original else MUTED,
+            annotation_clip=False,
+            arrowprops={"arrowstyle": "-", "color": MUTED, "linewidth": 0.8, "shrinkA": 0, "shrinkB": 5}
+            if chosen >= NEAR
+            else None,
+        )
 
 
 NEAR = 8  # so many of the places are beside the point; to those after them a line leads
@@ -171,9 +189,15 @@ def _around(x: float, y: float, wide: float) -> list[Box]:
     """
     high, near = 14.0, AWAY * 0.7
     corners = [
-        (x - near - wide, y + 2), (x - AWAY - wide, y - high / 2), (x - wide / 2, y + AWAY), (x + near, y - high - 2),
-        (x - wide / 2, y - AWAY - high), (x + near, y + 2), (x + AWAY, y - high / 2), (x - near - wide, y - high - 2),
-    ]  # fmt: skip
+        (x - near - wide, y + 2),
+        (x - AWAY - wide, y - high / 2),
+        (x - wide / 2, y + AWAY),
+        (x + near, y - high - 2),
+        (x - wide / 2, y - AWAY - high),
+        (x + near, y + 2),
+        (x + AWAY, y - high / 2),
+        (x - near - wide, y - high - 2),
+    ]
     corners += [
         (x + side * 1.1 * wide / 2 - wide / 2, y + step)
         for step in (28, -42, 46, -60, 64, -78)

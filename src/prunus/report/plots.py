@@ -75,7 +75,9 @@ def accuracy(steps: Sequence[Row], width: float, metric: str = "Accuracy") -> st
 
 @styled
 def layers(rows: Sequence[Row], quantity: str, width: float) -> str:
-    """A quantity ("width" or "macs") of every layer before and after: bars from zero, the kept part filled."""
+    """A quantity ("width" or "macs") of every layer before and after: bars from zero, the
+    kept part filled.
+    """
     write: Callable[[float], str] = count if quantity == "macs" else lambda number: f"{number:.0f}"
     what = "MACs" if quantity == "macs" else "Channels"
     label = f"{what} of {len(rows)} layers before and after"
@@ -279,10 +281,24 @@ def _blocks(axes: Axes, names: Sequence[str], width: float) -> None:
         text = names[start].split(".")[0]
         if (end - start) * column < 7 * len(text) + 6:
             continue
-        axes.plot([start - 0.4, end - 0.6], [-0.03, -0.03], transform=axes.get_xaxis_transform(), color=MUTED,
-                  linewidth=1, clip_on=False)  # fmt: skip
-        axes.text((start + end - 1) / 2, -0.07, text, transform=axes.get_xaxis_transform(), ha="center", va="top",
-                  fontsize=SMALL, color=MUTED)  # fmt: skip
+        axes.plot(
+            [start - 0.4, end - 0.6],
+            [-0.03, -0.03],
+            transform=axes.get_xaxis_transform(),
+            color=MUTED,
+            linewidth=1,
+            clip_on=False,
+        )
+        axes.text(
+            (start + end - 1) / 2,
+            -0.07,
+            text,
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="top",
+            fontsize=SMALL,
+            color=MUTED,
+        )
 
 
 def _recorded(stages: Sequence[Row], key: str) -> tuple[tuple[str, str], ...]:
@@ -332,8 +348,16 @@ def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]
     for (name, (x_end, value, colour)), height in zip(ends.items(), places):
         text = name if len(ends) > 1 else ""
         shown = f"{value:.1f}" if value > 10 else f"{value:.2f}"
-        axes.annotate(f"{shown} {text}".strip(), (x_end, height), (8, 0), textcoords="offset points", va="center",
-                      fontsize=SMALL, color=INK if colour == AFTER else MUTED, annotation_clip=False)  # fmt: skip
+        axes.annotate(
+            f"{shown} {text}".strip(),
+            (x_end, height),
+            (8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+            color=INK if colour == AFTER else MUTED,
+            annotation_clip=False,
+        )
 
 
 def _whisker(axes: Axes, low: float, high: float, height: float) -> None:
@@ -353,8 +377,18 @@ def _annotate(
     coordinates: str | tuple[str, str] = "data",
     colour: str = INK,
 ) -> None:
-    axes.annotate(text, place, offset, xycoords=coordinates, textcoords="offset points", va=vertical, ha=horizontal,
-                  fontsize=TEXT, color=colour, annotation_clip=False)  # fmt: skip
+    axes.annotate(
+        text,
+        place,
+        offset,
+        xycoords=coordinates,
+        textcoords="offset points",
+        va=vertical,
+        ha=horizontal,
+        fontsize=TEXT,
+        color=colour,
+        annotation_clip=False,
+    )
 
 
 def _pixels(canvas: Canvas, axes: Axes) -> float:

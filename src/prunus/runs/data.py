@@ -205,7 +205,9 @@ def _npz(wanted: Wanted, place: Path) -> Source:
 
 
 def _own(wanted: Wanted) -> Source:
-    """The function gets what it asks for; what it does not ask for, and nobody else could heed, is refused."""
+    """The function gets what it asks for; what it does not ask for, and nobody else could
+    heed, is refused.
+    """
     from prunus._foundation.factories import taken
     from prunus.data import Split
     from prunus.tasks import Samples, named_task

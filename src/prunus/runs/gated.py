@@ -138,7 +138,9 @@ def _described(
     whole: Cost,
     notes: Sequence[str],
 ) -> dict[str, Any]:
-    """What a result says of the network itself, its cost, and whether the form that skips computes the same."""
+    """What a result says of the network itself, its cost, and whether the form that skips
+    computes the same.
+    """
     wanted, cost = network(inputs), asdict(network.graph.cost())
     difference = float((fast(inputs) - wanted).abs().max())
     own = [parameter for gate in network.gates.values() for parameter in gate.parameters()]

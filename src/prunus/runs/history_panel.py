@@ -24,7 +24,9 @@ def panel(outcome: Outcome) -> dict[str, Any]:
 
 
 def _group(name: str, norms: Tensor, pairs: Any) -> dict[str, Any]:
-    """One layer: its nearest pairs, and as many of its other filters as can be told apart, at as many epochs."""
+    """One layer: its nearest pairs, and as many of its other filters as can be told
+    apart, at as many epochs.
+    """
     epochs, size = norms.shape
     shown = sorted(
         {

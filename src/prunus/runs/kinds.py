@@ -10,10 +10,20 @@ from prunus.errors import ConfigError, FileFormatError
 
 WEIGHTS = (".pt", ".pth", ".th", ".ckpt", ".bin", ".npz", ".tar")
 OTHERS = {
-    ".h5": "Keras", ".keras": "Keras", ".hdf5": "Keras", ".tflite": "TensorFlow Lite", ".pb": "TensorFlow", ".mlmodel": "Core ML",
-    ".mlpackage": "Core ML", ".engine": "TensorRT", ".plan": "TensorRT", ".xml": "OpenVINO", ".caffemodel": "Caffe", ".prototxt": "Caffe",
+    ".h5": "Keras",
+    ".keras": "Keras",
+    ".hdf5": "Keras",
+    ".tflite": "TensorFlow Lite",
+    ".pb": "TensorFlow",
+    ".mlmodel": "Core ML",
+    ".mlpackage": "Core ML",
+    ".engine": "TensorRT",
+    ".plan": "TensorRT",
+    ".xml": "OpenVINO",
+    ".caffemodel": "Caffe",
+    ".prototxt": "Caffe",
     ".pdmodel": "Paddle",
-}  # fmt: skip
+}
 ARCHIVES = (".zip", ".gz", ".tgz", ".xz", ".bz2", ".7z", ".rar")
 RECORDS = (".json", ".toml", ".yaml", ".yml", ".html", ".csv", ".txt", ".jsonl")
 MODULES = (".py", ".ipynb")

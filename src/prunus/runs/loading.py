@@ -1,4 +1,6 @@
-"""From what a user types to a model and its data: names, `NAME@WEIGHTS`, and the folders that `prune` writes."""
+"""From what a user types to a model and its data: names, `NAME@WEIGHTS`, and the folders
+that `prune` writes.
+"""
 
 from __future__ import annotations
 
@@ -451,6 +453,18 @@ def _own_shape(model: nn.Module) -> tuple[int, ...] | None:
 
 
 __all__ = [
-    "CIFAR_SHAPE", "MODEL_FILE", "OUR_SHAPES", "RESULT_FILE", "TRAINING_FILE", "Opened", "natural_shape", "open_data", "open_model", "parse_planes",
-    "parse_shape", "read_training", "split_samples", "usual_augmentation",
-]  # fmt: skip
+    "CIFAR_SHAPE",
+    "MODEL_FILE",
+    "OUR_SHAPES",
+    "RESULT_FILE",
+    "TRAINING_FILE",
+    "Opened",
+    "natural_shape",
+    "open_data",
+    "open_model",
+    "parse_planes",
+    "parse_shape",
+    "read_training",
+    "split_samples",
+    "usual_augmentation",
+]

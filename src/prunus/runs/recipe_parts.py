@@ -21,9 +21,20 @@ if TYPE_CHECKING:
 def wanted_of(recipe: Recipe, sized: bool) -> Wanted:
     """The data of a recipe; `sized`: the size of batches was given, rather than the default."""
     return Wanted(
-        recipe.data, Path(recipe.data_dir) if recipe.data_dir else None, recipe.mean, recipe.std, recipe.validation, recipe.seed, recipe.block,
-        recipe.ignore, recipe.limit or None, recipe.batch_size if sized else None, recipe.workers, recipe.window, recipe.windows,
-    )  # fmt: skip
+        recipe.data,
+        Path(recipe.data_dir) if recipe.data_dir else None,
+        recipe.mean,
+        recipe.std,
+        recipe.validation,
+        recipe.seed,
+        recipe.block,
+        recipe.ignore,
+        recipe.limit or None,
+        recipe.batch_size if sized else None,
+        recipe.workers,
+        recipe.window,
+        recipe.windows,
+    )
 
 
 def config(recipe: Recipe, images: ImageData | None) -> TrainConfig:

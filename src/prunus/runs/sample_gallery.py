@@ -63,7 +63,9 @@ def panel(folder: Path, history: History, split: Split, classes: Sequence[str]) 
 
 
 def extremes(split: Split, classes: Sequence[str], macs: Tensor) -> list[dict[str, Any]]:
-    """Pictures of the samples that cost least and most, which need Pillow; `macs` are relative, (samples,)."""
+    """Pictures of the samples that cost least and most, which need Pillow; `macs` are
+    relative, (samples,).
+    """
     if find_spec("PIL") is None:
         return []
     order = macs.argsort().tolist()

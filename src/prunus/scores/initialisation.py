@@ -26,7 +26,9 @@ from prunus.scores.reduce import per_channel
 from prunus.scores.taylor import Loss
 
 Masks = dict[str, Tensor]
-"""Parameter name -> which of its weights stay, bool, of its shape; only of weights, not of biases and norms."""
+"""Parameter name -> which of its weights stay, bool, of its shape; only of weights, not of biases and
+norms.
+"""
 
 
 @door(PlanError)

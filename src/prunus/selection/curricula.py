@@ -29,7 +29,9 @@ from prunus.selection.rules import (
 from prunus.selection.subsets import Indices, Subsets
 
 Rule = Callable[[Effects, Subsets, Callable[[Indices], ArrayLike]], Selection]
-"""(effect values of the coarse points, subsets, fine points -> their effect values) -> what is kept; see `prunus.selection.rules`."""
+"""(effect values of the coarse points, subsets, fine points -> their effect values) -> what is kept; see
+`prunus.selection.rules`.
+"""
 
 
 class Curriculum(Protocol):

@@ -18,7 +18,9 @@ from prunus.selection.rules import Effects
 from prunus.selection.subsets import Indices, Subsets, means
 
 Effect = Callable[[nn.Module, Tensor, Tensor], Tensor]
-"""(model in evaluation mode, images (n, C, H, W), labels (n,) or shares of the classes) -> effect values (n,)."""
+"""(model in evaluation mode, images (n, C, H, W), labels (n,) or shares of the classes) -> effect values
+(n,).
+"""
 
 
 @door(ConfigError)

@@ -1,4 +1,6 @@
-"""Weights that are no numbers: told where they are read, since whatever is computed with them is none either."""
+"""Weights that are no numbers: told where they are read, since whatever is computed with
+them is none either.
+"""
 
 from __future__ import annotations
 

@@ -102,7 +102,9 @@ def _with_attributes(
     names: Sequence[str],
     in_order: bool,
 ) -> Surgery:
-    """Rebind attributes in every module of the same class that reaches the same line, each by its own sizes."""
+    """Rebind attributes in every module of the same class that reaches the same line,
+    each by its own sizes.
+    """
     rebinds = {(r.module, r.name): r for r in surgery.rebinds}
     kind = type(graph.twin.modules[_enclosing(record.module)[depth]])
     for index, other in enumerate(graph.records):
@@ -198,7 +200,9 @@ def _pad_layers(layer: Layer, before: int, after: int) -> tuple[Layer, ...]:
 
 
 def _stands_for(value: Any, changes: Sequence[tuple[int, int]]) -> bool:
-    """Whether an attribute is one of the lengths, or a list of some, and not only a multiple or part of one."""
+    """Whether an attribute is one of the lengths, or a list of some, and not only a
+    multiple or part of one.
+    """
     lengths = {old for old, _ in changes}
     return value in lengths if isinstance(value, int) else any(v in lengths for v in value)
 

@@ -151,7 +151,9 @@ def _layer_sizes(module: nn.Module, weight: tuple[int, ...]) -> dict[str, Any]:
 
 
 def _recurrent_sizes(path: str, module: nn.RNNBase | nn.RNNCellBase, slices: Slices) -> dict[str, int]:
-    """What a recurrent layer reads, the width of its state, and that of what it hands on where it projects."""
+    """What a recurrent layer reads, the width of its state, and that of what it hands on
+    where it projects.
+    """
     suffix = "_l0" if isinstance(module, nn.RNNBase) else ""
 
     def length(name: str, axis: int) -> int:

@@ -12,6 +12,17 @@ from prunus.tasks.segmentation import MeanIoU
 from prunus.tasks.task import Batches, Task
 
 __all__ = [
-    "Accuracy", "Batches", "Mean", "MeanAveragePrecision", "MeanIoU", "Metric", "Regression", "Samples", "Task", "limited", "named_task", "npz_task",
+    "Accuracy",
+    "Batches",
+    "Mean",
+    "MeanAveragePrecision",
+    "MeanIoU",
+    "Metric",
+    "Regression",
+    "Samples",
+    "Task",
+    "limited",
+    "named_task",
+    "npz_task",
     "squared_error",
-]  # fmt: skip
+]

@@ -16,7 +16,9 @@ from prunus._foundation.confidence import Rows
 from prunus.errors import ConfigError, MissingExtraError
 
 Boxes = Mapping[str, Tensor]
-"""Of one picture: `boxes` (boxes, 4), x1 y1 x2 y2 in pixels; `labels` (boxes,); and, where they were found, `scores` (boxes,)."""
+"""Of one picture: `boxes` (boxes, 4), x1 y1 x2 y2 in pixels; `labels` (boxes,); and, where they were found,
+`scores` (boxes,).
+"""
 
 
 @dataclass(frozen=True)

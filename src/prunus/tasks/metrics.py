@@ -93,7 +93,9 @@ class Mean:
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:
-    """Minus the mean squared error of every sample: a metric of regression, higher is better, shape (batch,)."""
+    """Minus the mean squared error of every sample: a metric of regression, higher is
+    better, shape (batch,).
+    """
     if outputs.shape != targets.shape:
         raise ConfigError(
             f"Outputs of shape {tuple(outputs.shape)} cannot be compared with targets of shape"

@@ -1,4 +1,6 @@
-"""What a training asks of others: which samples an epoch trains on, and what happens to the weights after it."""
+"""What a training asks of others: which samples an epoch trains on, and what happens to
+the weights after it.
+"""
 
 from __future__ import annotations
 

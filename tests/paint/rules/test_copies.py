@@ -126,7 +126,9 @@ def test_class_tokens_and_learned_queries_keep_their_channels() -> None:
 
 
 def test_copies_of_heads_leave_the_heads_free() -> None:
-    """Grouped queries: keys of one head are read by two, so that they are copied and joined with the heads."""
+    """Grouped queries: keys of one head are read by two, so that they are copied and
+    joined with the heads.
+    """
 
     def run(m: nn.Module, x: Tensor) -> Tensor:
         q = m.q(x).view(2, 5, 4, 6).transpose(1, 2)

@@ -1,4 +1,6 @@
-"""What removed slots hold where the other operands are unknown, and constants whose values a forward reads."""
+"""What removed slots hold where the other operands are unknown, and constants whose
+values a forward reads.
+"""
 
 from __future__ import annotations
 

@@ -136,7 +136,9 @@ def test_a_fractional_pool_draws_numbers_per_channel() -> None:
 
 
 def test_distances_read_features_like_a_product() -> None:
-    """Centres that lose the same features are at the same distance, as long as the mask leaves zeros there."""
+    """Centres that lose the same features are at the same distance, as long as the mask
+    leaves zeros there.
+    """
 
     def run(m: Between, y: Tensor) -> Tensor:
         return (

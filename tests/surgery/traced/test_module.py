@@ -1,4 +1,6 @@
-"""The fallback for forwards that hard-code sizes: the traced module behaves like the module that it replaces."""
+"""The fallback for forwards that hard-code sizes: the traced module behaves like the
+module that it replaces.
+"""
 
 from __future__ import annotations
 

@@ -65,7 +65,9 @@ def _held(call: Call, x: Tensor, count: int) -> Values:
 
 
 def drawn(call: Call) -> Sequence[Paint]:
-    """Random numbers of a tensor's shape, in place or not: other ones are drawn once the tensor is smaller."""
+    """Random numbers of a tensor's shape, in place or not: other ones are drawn once the
+    tensor is smaller.
+    """
     paint = call.paint(call.tensors[0])
     _note(call, paint)
     unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in paint)

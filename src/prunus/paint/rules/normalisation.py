@@ -26,7 +26,9 @@ def _affine(call: Call, layer: Layer, tensors: Sequence[Tensor | None], axis: in
 
 
 def _scaled(call: Call, size: int, weight: Tensor | None, bias: Tensor | None, bare: Values) -> Values:
-    """What a removed slot holds: the zeroed shift where the scale is zeroed, else the bare normalised value."""
+    """What a removed slot holds: the zeroed shift where the scale is zeroed, else the
+    bare normalised value.
+    """
     dead = constant(0.0, size) if weight is not None and call.paint(weight) else bare
     if bias is None:
         return dead
@@ -77,7 +79,9 @@ def _statistics(call: Call, layers: list[Layer], axis: int) -> list[Paint]:
 
 
 def _with_statistics(call: Call, layers: Sequence[Layer], first: int) -> Sequence[Paint]:
-    """The result's layers, and those that means and deviations over the axes from `first` on share with it."""
+    """The result's layers, and those that means and deviations over the axes from `first`
+    on share with it.
+    """
     statistics = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers if y.axis < first)
     return (tuple(layers),) + (statistics,) * (len(call.outputs) - 1)
 

@@ -46,7 +46,9 @@ def cross(call: Call) -> Sequence[Paint]:
 
 
 def max_unpool(call: Call) -> Sequence[Paint]:
-    """max_unpool2d(x, indices, size), max_unpool3d: values and the places they go to have the same channels."""
+    """max_unpool2d(x, indices, size), max_unpool3d: values and the places they go to have
+    the same channels.
+    """
     x, indices = call.tensors[:2]
     first = x.dim() - (3 if "3d" in call.operator else 2)
     layers = []

@@ -1,4 +1,6 @@
-"""Reductions: a sum over a painted axis drops the layer; any other statistic over it makes the plan inexact."""
+"""Reductions: a sum over a painted axis drops the layer; any other statistic over it
+makes the plan inexact.
+"""
 
 from __future__ import annotations
 

@@ -75,7 +75,9 @@ class _NodePainter(fx.Interpreter):
 def _shrink(
     module: TracedModule, dense: ChannelGraph, removed: NDArray[np.bool_], norms: str
 ) -> TracedModule:
-    """Paint the exported graph, find the same channels in it, rewrite its literals and slice its parameters."""
+    """Paint the exported graph, find the same channels in it, rewrite its literals and
+    slice its parameters.
+    """
     painter = Painter(RULES, fallback)
     twin = meta_twin(module)
     sources = paint_sources(painter, twin.modules)

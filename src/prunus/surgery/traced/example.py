@@ -30,7 +30,9 @@ class Batch:
     has: tuple[bool, ...]
 
     def resized(self, inputs: Inputs, size: int, blank: Callable[[Tensor, list[int]], Tensor]) -> Inputs:
-        """The inputs in a batch of another size; `blank` makes a tensor like another one, of another shape."""
+        """The inputs in a batch of another size; `blank` makes a tensor like another one,
+        of another shape.
+        """
         having = iter(self.has)
         changed: Inputs = map_tensors(
             inputs, lambda t: blank(t, [size, *t.shape[1:]] if next(having) else list(t.shape))

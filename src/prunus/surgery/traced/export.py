@@ -200,7 +200,9 @@ def _written_length(example: Tensor) -> int | None:
 
 
 def _batch_norm_modules(source: nn.Module, shell: nn.Module, graph: fx.Graph) -> None:
-    """Turn batch-norm operators back into modules, so that modes, momentum and statistics work as everywhere."""
+    """Turn batch-norm operators back into modules, so that modes, momentum and statistics
+    work as everywhere.
+    """
     for node in list(graph.nodes):
         if operator_name(node) != "batch_norm" or node.args[3] is None:
             continue

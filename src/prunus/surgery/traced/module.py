@@ -88,7 +88,9 @@ class TracedModule(nn.Module):
                 )
 
     def _switch_mode(self) -> None:
-        """Set the training flag of every operator that has one (batch norms are modules and know their own)."""
+        """Set the training flag of every operator that has one (batch norms are modules
+        and know their own).
+        """
         self._mode = self.training
         changed = [_switch(node, self.training) for node in self.graph.nodes]
         if any(changed):
