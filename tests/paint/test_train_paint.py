@@ -178,9 +178,9 @@ def test_features_that_only_training_returns_stay() -> None:
 
 
 def test_a_number_that_only_training_says_keeps_its_channels() -> None:
-    run = lambda m, h, g: (
+    run = lambda m, h, g: (  # noqa: E731
         (head(m, g), h.reshape(-1, 8, 64).sum(2).square().sum(1)) if m.training else head(m, g)
-    )  # noqa: E731
+    )
     model = randomised(Branch(run))
     plan = random_plan(prunus.trace(model, IMAGE))
     with pytest.warns(UserWarning, match="needs their number"):
@@ -314,11 +314,11 @@ class Collects(nn.Module):
 
 def test_heads_that_are_collected_in_one_list_are_pruned_along() -> None:
     found = [torch.rand(1)] * 2
-    run = lambda m, h, g: (
+    run = lambda m, h, g: (  # noqa: E731
         torch.stack([head(m, m.two(m.second(m.one(h)))), *m.one.found], 1)
         if m.training
         else head(m, m.two(m.second(m.one(h))))
-    )  # noqa: E731
+    )
     graph, plan, small = shrunk(Branch(run, one=Collects(found, 0), two=Collects(found, 1)))
     assert graph.training is not None and plan.exact and small.one.head.weight.shape[1] == 4
 

@@ -89,10 +89,8 @@ def test_a_checkpoint_of_before_checksums_says_what_to_do(tmp_path: Path) -> Non
 def test_a_checksum_that_is_taken_out_is_missed(tmp_path: Path) -> None:
     write_tree(tmp_path / "a", TREE)
     with safe_open(tmp_path / "a", framework="pt") as file:
-        header, tensors = (
-            json.loads(file.metadata()["prunus_checkpoint"]),
-            {name: file.get_tensor(name) for name in file.keys()},
-        )  # noqa: SIM118
+        header = json.loads(file.metadata()["prunus_checkpoint"])
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     del header["sha256"]
     (tmp_path / "a").write_bytes(to_bytes(tensors, metadata={"prunus_checkpoint": json.dumps(header)}))
     with pytest.raises(FileFormatError):

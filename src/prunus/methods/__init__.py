@@ -23,10 +23,9 @@ __all__ = [
     "adversarial",
     "at_initialisation",
     "autoprune",
+    "block_removal",
     "channels_and_layers",
     "common",
-    "block_removal",
-    "train_gated",
     "greedy",
     "history",
     "importance",
@@ -38,6 +37,7 @@ __all__ = [
     "slimming",
     "soft",
     "thresholds",
+    "train_gated",
     "twofold",
 ]
 
