@@ -106,7 +106,14 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
                     found[name, attribute] = value
     for record in graph.records:
         module = modules[record.module]
-        if (
+        if record.operator == "convolution" and _is_fan(module):
+            axis = record.tensors[0].dim() - record.tensors[1].dim() + 1
+            read = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[axis]
+            for attribute in ("in_channels", "groups"):
+                found.pop((record.module, attribute), None)
+                if getattr(module, attribute) != read:
+                    found[record.module, attribute] = read
+        elif (
             record.operator == "native_layer_norm" and isinstance(module, nn.LayerNorm)
         ) or "rms_norm" in record.operator:
             shape = graph.kept_shape(record.tensors[0].shape, record.inputs[0], removed)[
@@ -136,6 +143,13 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
 
 
 _SIZED = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.PReLU, nn.Embedding)
+
+
+def _is_fan(module: nn.Module) -> bool:
+    """Whether a convolution makes several channels of each one: how many it reads, its weight does not say."""
+    if not isinstance(module, nn.modules.conv._ConvNd) or module.transposed:
+        return False
+    return 1 < module.groups == module.in_channels < module.out_channels
 
 
 def _layer_sizes(module: nn.Module, weight: tuple[int, ...]) -> dict[str, Any]:

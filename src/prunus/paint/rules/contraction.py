@@ -209,6 +209,8 @@ def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool
     nothing but what its filter makes.
     """
     outputs = call.layers(weight, 0)
+    if not inputs and weight.dim() > 1:
+        return _fanned_out(call, outputs, weight, transposed, groups)
     if len(inputs) != 1 or len(outputs) != 1:
         widths = call.layers(weight, 1) if transposed else []  # several outputs of one filter
         call.pin([*inputs, *outputs, *widths], "meets the model's input or an unpainted tensor")
@@ -231,6 +233,21 @@ def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool
     )
     call.painter.couple(read.labels, outputs[0].labels)
     return [Layer(0, outputs[0].labels, zero_if_either(read.dead, outputs[0].dead))]
+
+
+def _fanned_out(
+    call: Call, outputs: list[Layer], weight: Tensor, transposed: bool, groups: int
+) -> list[Layer]:
+    """Several outputs of every input, all of which stay: output j of each of them lives and dies together."""
+    if transposed:
+        call.pin(outputs, "meets the model's input or an unpainted tensor")
+        return [Layer(0, np.tile(y.labels, groups), np.tile(y.dead, groups)) for y in call.layers(weight, 1)]
+    if weight.shape[0] == groups:
+        call.pin(outputs, "meets the model's input or an unpainted tensor")
+        return []
+    for layer in outputs:
+        _tie_groups(call, layer.labels, groups)
+    return outputs
 
 
 def _count_convolution(
