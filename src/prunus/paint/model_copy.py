@@ -11,7 +11,7 @@ import types
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from prunus.errors import TraceError, clause
+from prunus.paint.caches import Remembering
 from prunus.paint.meta_kernels import like
 from prunus.paint.widths import KeepsWidth, without_widths
 
@@ -121,12 +122,18 @@ def _rebind_closures(owners: Sequence[nn.Module], memo: dict[int, Any]) -> None:
         for name, value in state.items():
             if isinstance(value, types.FunctionType):
                 state[name] = _rebound(value, memo)
+            elif isinstance(value, Remembering):  # with a memory of its own
+                kept: Any = value
+                function = _rebound(kept.__wrapped__, memo)
+                state[name] = lru_cache(**kept.cache_parameters())(function)
             elif name in _HOOKS and value:
                 state[name] = type(value)((key, _rebound(hook, memo)) for key, hook in value.items())
 
 
 def _rebound(function: Any, memo: dict[int, Any]) -> Any:
-    """A function whose closure holds copies where it held what was copied."""
+    """A function whose closure holds copies where it held what was copied; a method, of the copy."""
+    if isinstance(function, types.MethodType):
+        return types.MethodType(function.__func__, memo.get(id(function.__self__), function.__self__))
     if not isinstance(function, types.FunctionType) or not function.__closure__:
         return function
     cells = [cell if _is_empty(cell) else _copied_cell(cell, memo) for cell in function.__closure__]
@@ -196,7 +203,7 @@ def _copy_module(module: nn.Module, memo: dict[int, Any], owners: list[nn.Module
             state[name] = empty()
     for name in [name for name in own if name not in _STANDARD_NAMES]:
         value = own[name]
-        if type(value) is types.FunctionType:
+        if type(value) is types.FunctionType or type(value) is Remembering:
             owners.append(module)
         elif type(value) not in _PLAIN and name in state:
             state[name] = _copy_value(value, memo)
@@ -223,7 +230,7 @@ def _copy_value(value: Any, memo: dict[int, Any]) -> Any:
 def _owns(module: nn.Module) -> bool:
     """Whether a module holds functions or hooks."""
     return any(
-        type(value) is types.FunctionType or (name in _HOOKS and value)
+        type(value) in (types.FunctionType, Remembering) or (name in _HOOKS and value)
         for name, value in module.__dict__.items()
     )
 

@@ -592,6 +592,8 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _scalar(self, func: Any, args: Any) -> Any:
         value = self.value_of(args[0])
+        if value is None and self._is_check(args[0]):
+            return True
         if value is None:
             raise TraceError(
                 f"The forward reads the value of a tensor at {self.where()}, so what it computes depends on"
@@ -599,6 +601,13 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                 " trace the sub-module that does not need it."
             )
         return func(value)
+
+
+    def _is_check(self, tensor: Tensor) -> bool:
+        """Whether torch asks if all of something holds, to raise an error otherwise: a forward that goes on
+        has got a yes.
+        """
+        return bool(self.records) and self.records[-1].operator == "_is_all_true" and tensor.dim() == 0
 
 
 def is_among(labels: Labels, kept: Sequence[Labels]) -> bool:

@@ -21,6 +21,7 @@ from prunus._foundation.seeds import seeded
 from prunus._foundation.surroundings import uncompiled
 from prunus._foundation.wording import given
 from prunus.errors import ArgumentError, PrunusError, TraceError, clause
+from prunus.paint.caches import forgotten
 from prunus.paint.constants import keep_sizes_out
 from prunus.paint.dropout import NoDropout
 from prunus.paint.graph import ChannelGraph, build
@@ -436,6 +437,7 @@ def run(
             seeded(),  # a forward may throw dice in Python
             torch.no_grad(),
             uncompiled(),
+            forgotten(twin.modules),
             _own_forwards(painter, twin.modules),
             painter,
             watch or KnownLists(),
