@@ -30,7 +30,7 @@ from benchmarks.environment import RESULTS, command, describe, save
 from benchmarks.zoo_models import ENTRIES, Entry
 
 RESULT = RESULTS / "zoo.json"
-LIMITS = {"prune": 120, "train": 120, "onnx": 240}  # seconds of processor time, model building included
+LIMITS = {"prune": 300, "train": 300, "onnx": 300}  # seconds of processor time, model building included
 PATIENCE = 8  # how many times longer a process may take on a busy machine
 MEMORY = 9 << 30  # bytes of a process's data
 INSTALL = (

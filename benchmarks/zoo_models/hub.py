@@ -286,7 +286,7 @@ ENTRIES: tuple[Entry, ...] = (
         "DetrConfig",
         backbone_config=_resnet_all,
         **_PLAIN,
-        **(_DETR | {"d_model": 60, "encoder_attention_heads": 4}),
+        **(_DETR | {"d_model": 128, "encoder_attention_heads": 8}),
     ),
     _entry(
         "ConditionalDetrForObjectDetection",

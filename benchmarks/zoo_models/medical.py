@@ -116,7 +116,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=2,
         block="basic",
         layers=[1, 1, 1, 1],
-        block_inplanes=[16, 32, 64, 128],
+        block_inplanes=[64, 128, 256, 512],
         label="-3d",
     ),
     _entry(
@@ -126,7 +126,7 @@ ENTRIES: tuple[Entry, ...] = (
         num_classes=2,
         block="bottleneck",
         layers=[1, 1, 1, 1],
-        block_inplanes=[16, 32, 64, 128],
+        block_inplanes=[64, 128, 256, 512],
         shortcut_type="A",
         label="-3d-padded-shortcut",
     ),
@@ -236,7 +236,7 @@ ENTRIES: tuple[Entry, ...] = (
     _entry(
         "VoxelMorphUNet",
         spatial_dims=3,
-        in_channels=1,
+        in_channels=2,
         unet_out_channels=8,
         channels=(8, 16, 16, 16, 16, 16),
         final_conv_channels=(8, 8),

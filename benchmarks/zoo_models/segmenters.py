@@ -15,13 +15,13 @@ Unet: tu-regnetx_002 tu-convnext_atto
 Unet: tu-res2net50_26w_4s tu-hrnet_w18_small timm-skresnet18 vgg11_bn densenet121 mit_b0 xception mobileone_s0
 Unet: dpn68 se_resnet50 senet154
 Unet: inceptionresnetv2 inceptionv4
-UnetPlusPlus: resnet18 mobilenet_v2
+UnetPlusPlus: resnet18 mobilenet_v2 densenet121
 MAnet: resnet18 efficientnet-b0
-Linknet: resnet18 mobilenet_v2
+Linknet: resnet18 mobilenet_v2 vgg11_bn
 FPN: resnet18 efficientnet-b0 mobileone_s0
-PSPNet: resnet18 mobilenet_v2
+PSPNet: resnet18 mobilenet_v2 efficientnet-b0
 PAN: resnet18 mobilenet_v2
-DeepLabV3: resnet18
+DeepLabV3: resnet18 mobilenet_v2
 DeepLabV3Plus: resnet18 mobilenet_v2 efficientnet-b0
 UPerNet: resnet18 mit_b0
 Segformer: resnet18 mit_b0
@@ -43,7 +43,11 @@ def _entries() -> tuple[Entry, ...]:
     ]
     return tuple(
         [
-            Entry(f"segmentation_models_pytorch/{d}-{e}", partial(_make, d, e), image(64, step=32))
+            Entry(
+                f"segmentation_models_pytorch/{d}-{e}",
+                partial(_make, d, e),
+                image(128 if d == "PAN" else 64, step=32),
+            )
             for d, e in pairs
         ]
     )
