@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates, skipping
-from prunus.dynamic import finalize as settle
+from prunus.dynamic.finalize import settle
 from prunus.errors import PlanError
 from tests.dynamic.test_gates import network
 

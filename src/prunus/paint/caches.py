@@ -38,7 +38,10 @@ def _homes(kinds: set[Any]) -> list[Any]:
     held = [value for name in files if name in sys.modules for value in vars(sys.modules[name]).values()]
     files |= {value.__module__ or "" for value in held if isinstance(value, types.FunctionType)}
     files |= {value.__name__ for value in held if isinstance(value, types.ModuleType)}
-    return [*classes, *(sys.modules[name] for name in files if name in sys.modules and not _is_libraries(name))]
+    return [
+        *classes,
+        *(sys.modules[name] for name in files if name in sys.modules and not _is_libraries(name)),
+    ]
 
 
 def _places(home: Any) -> Iterator[tuple[Any, str, Any, Any]]:
@@ -46,7 +49,8 @@ def _places(home: Any) -> Iterator[tuple[Any, str, Any, Any]]:
     for name, value in list(vars(home).items()):
         inner = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
         if isinstance(inner, Remembering):
-            plain: Any = inner.__wrapped__
+            held: Any = inner
+            plain = held.__wrapped__
             yield home, name, value, type(value)(plain) if inner is not value else plain
 
 

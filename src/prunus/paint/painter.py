@@ -602,7 +602,6 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             )
         return func(value)
 
-
     def _is_check(self, tensor: Tensor) -> bool:
         """Whether torch asks if all of something holds, to raise an error otherwise: a forward that goes on
         has got a yes.

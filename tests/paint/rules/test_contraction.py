@@ -55,5 +55,9 @@ def test_filters_of_each_plane_of_the_input_are_pruned_alike(first: nn.Module, d
 def test_one_filter_for_each_plane_of_the_input_stays() -> None:
     model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1))
     graph = prunus.trace(model, torch.randn(1, 4, 8, 8))
-    assert {axis.name for axis in graph.axes if (axis.channels >= 0).any()} == {"1.weight", "1.bias", "3.weight"}
+    assert {axis.name for axis in graph.axes if (axis.channels >= 0).any()} == {
+        "1.weight",
+        "1.bias",
+        "3.weight",
+    }
     assert any("meets the model's input" in pin.reason and "0.weight:0" in pin.names for pin in graph.pinned)
