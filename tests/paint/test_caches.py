@@ -77,8 +77,8 @@ def test_what_a_function_remembers_is_no_part_of_a_trace(kind: type[Base], ran: 
         torch.testing.assert_close(small(y), prunus.mask(model, plan)(y))
         assert not model(y).is_meta
     held: Any = vars(small).get("remembered")
-    assert (
-        held is None or isinstance(held.__wrapped__, types.MethodType) and held.__wrapped__.__self__ is small
+    assert held is None or (
+        isinstance(held.__wrapped__, types.MethodType) and held.__wrapped__.__self__ is small
     )
 
 
