@@ -42,7 +42,7 @@ from prunus.methods.thresholds import threshold_pruning
 from prunus.methods.train_gated import train_gated
 from prunus.methods.twofold import twofold
 from prunus.planning.targets import matching, plan_above
-from prunus.planning.tolerance import all_within, largest_within
+from prunus.planning.tolerance import all_within, judged, largest_within
 from prunus.scores.history import closest_pairs, filter_l1, from_checkpoints
 from prunus.scores.initialisation import channel_saliency, force, snip
 from prunus.tasks import Task
@@ -162,6 +162,7 @@ def table() -> dict[Callable[..., Any], dict[str, Any]]:
             "evaluate": lambda m: 1.0,
             "confidence": 0.9,
         },
+        judged: {"baseline": torch.ones(4), "found": torch.ones(4), "confidence": 0.9},
         all_within: {"model": model, "evaluate": lambda m: {"a": 1.0}, "tolerances": {"a": 1.0}},
         scores.activation_mean: of_graph | {"batches": batches},
         scores.bn_scale: of_graph | {"reduce": "mean"},

@@ -295,7 +295,7 @@ def test_more_gain_leaves_fewer_macs() -> None:
             normalise=digits.normalise,
             loss=loss,
         )
-        images = next(iter(prunus.training.stream(digits.test, digits.normalise, 200)))[0]
+        images = next(iter(prunus.training.batches(digits.test, digits.normalise, 200)))[0]
         left.append(activity(dynamic, [images]).expected)
     assert left[0] > left[1] > left[2]
 

@@ -1,4 +1,6 @@
-"""Functions that remember their results, and checks of values: a trace neither reads the one nor stops at the other."""
+"""Functions that remember their results, and checks of values: a trace neither reads the one nor stops at
+the other.
+"""
 
 from __future__ import annotations
 
@@ -77,9 +79,8 @@ def test_what_a_function_remembers_is_no_part_of_a_trace(kind: type[Base], ran: 
         torch.testing.assert_close(small(y), prunus.mask(model, plan)(y))
         assert not model(y).is_meta
     held: Any = vars(small).get("remembered")
-    assert held is None or (
-        isinstance(held.__wrapped__, types.MethodType) and held.__wrapped__.__self__ is small
-    )
+    method = None if held is None else held.__wrapped__
+    assert method is None or (isinstance(method, types.MethodType) and method.__self__ is small)
 
 
 class Checked(Base):

@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from prunus._foundation.arguments import door
 from prunus._foundation.wording import given
 from prunus.errors import TargetError
 
@@ -78,6 +79,7 @@ def check_provable(baseline: Metric, tolerance: float, confidence: float) -> Non
         )
 
 
+@door(TargetError)
 def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, float]:
     """The metric of a trial, and the lowest that it has with this confidence, one-sided.
 

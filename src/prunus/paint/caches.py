@@ -20,7 +20,9 @@ Remembering: type = functools._lru_cache_wrapper
 
 @contextmanager
 def forgotten(modules: Mapping[str, nn.Module]) -> Iterator[None]:
-    """The remembering functions of the classes of these modules, and of the files around them, without memory."""
+    """The remembering functions of the classes of these modules, and of the files around them, without
+    memory.
+    """
     found = [place for home in _homes(set(map(type, modules.values()))) for place in _places(home)]
     for home, name, _, plain in found:
         setattr(home, name, plain)

@@ -146,7 +146,7 @@ _SIZED = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn
 
 
 def _is_fan(module: nn.Module) -> bool:
-    """Whether a convolution makes several channels of each one: how many it reads, its weight does not say."""
+    """Whether a convolution makes several channels of each; how many it reads, its weight does not say."""
     if not isinstance(module, nn.modules.conv._ConvNd) or module.transposed:
         return False
     return 1 < module.groups == module.in_channels < module.out_channels

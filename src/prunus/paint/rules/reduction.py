@@ -96,7 +96,9 @@ _REDUCTIONS = (
 
 
 def check(call: Call) -> Sequence[Paint]:
-    """_is_all_true, by which torch raises errors: it makes nothing, and holds for some where it holds for all."""
+    """_is_all_true, by which torch raises errors: it makes nothing, and holds for some where it does for
+    all.
+    """
     return ((),) * len(call.outputs)
 
 
