@@ -100,7 +100,7 @@ def _activations(parts: CostParts, table: AxisTable, records: Sequence[Record], 
 
 
 def _activation(parts: CostParts, table: AxisTable, tensor: Tensor, paint: Paint) -> None:
-    by_axis = {layer.axis: layer.labels for layer in paint}
+    by_axis = {stripe.axis: stripe.labels for stripe in paint}
     constant, factors = tensor.element_size(), []
     for axis, size in enumerate(tensor.shape):
         number, index = table.add(by_axis[axis]) if axis in by_axis else (size, 0)

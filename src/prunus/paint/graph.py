@@ -220,7 +220,7 @@ class ChannelGraph:
 
     def kept_shape(self, shape: Sequence[int], paint: Paint, removed: NDArray[np.bool_]) -> tuple[int, ...]:
         """The shape of a painted tensor once channels are gone."""
-        by_axis = {layer.axis: layer.labels for layer in paint}
+        by_axis = {stripe.axis: stripe.labels for stripe in paint}
         return tuple(
             self.kept_length(by_axis[a], removed) if a in by_axis else int(n) for a, n in enumerate(shape)
         )

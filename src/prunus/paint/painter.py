@@ -1,9 +1,10 @@
 """Painting: run a model once on meta tensors and let every tensor carry the colours of its channels.
 
 A *colour* is an integer. Every slot of every axis of every parameter starts with a fresh one. Beside each
-tensor travel its *layers*: a layer says, for one axis, which colour each slot has. Operators move, merge and
-couple layers (see `prunus.paint.rules`); the connected components of the couplings are the channels. Colour 0
-is never removed: it stands for slots that nobody may prune.
+tensor travel its *stripes*: a stripe says, for one axis, which colour each slot has. Operators move, merge
+and
+couple stripes (see `prunus.paint.rules`); the connected components of the couplings are the channels. Colour
+0 is never removed: it stands for slots that nobody may prune.
 """
 
 from __future__ import annotations
@@ -31,12 +32,12 @@ from prunus.paint.records import (
     Contraction,
     Hazard,
     Labels,
-    Layer,
     Leak,
     Mark,
     Paint,
     Record,
     Statistic,
+    Stripe,
     Where,
     constant,
     is_zero,
@@ -93,38 +94,38 @@ class Call:
         return self.kwargs.get(name, default)
 
     def paint(self, tensor: Tensor | None) -> Paint:
-        """The layers of a tensor."""
+        """The stripes of a tensor."""
         return () if tensor is None else self.painter.paint_of(tensor)
 
-    def layers(self, tensor: Tensor | None, axis: int) -> list[Layer]:
-        """The layers of a tensor that vary along `axis`."""
+    def stripes(self, tensor: Tensor | None, axis: int) -> list[Stripe]:
+        """The stripes of a tensor that vary along `axis`."""
         if tensor is None:
             return []
         if axis < 0:
             axis += tensor.dim()
-        return [layer for layer in self.painter.paint_of(tensor) if layer.axis == axis]
+        return [stripe for stripe in self.painter.paint_of(tensor) if stripe.axis == axis]
 
-    def pin(self, layers: Sequence[Layer], reason: str) -> None:
+    def pin(self, stripes: Sequence[Stripe], reason: str) -> None:
         """Never prune these colours."""
-        for layer in layers:
-            self.painter.pin(layer.labels, reason, self.operator)
+        for stripe in stripes:
+            self.painter.pin(stripe.labels, reason, self.operator)
 
-    def inexact(self, layers: Sequence[Layer], reason: str) -> None:
+    def inexact(self, stripes: Sequence[Stripe], reason: str) -> None:
         """Removing these colours changes the function of what is left."""
-        for layer in layers:
-            self.painter.inexact(layer.labels, reason, self.operator)
+        for stripe in stripes:
+            self.painter.inexact(stripe.labels, reason, self.operator)
 
-    def averaged(self, layers: Sequence[Layer], reason: str) -> None:
+    def averaged(self, stripes: Sequence[Stripe], reason: str) -> None:
         """The operator takes a statistic over these colours: exact where they become zero, and their number
         is kept in mind; else inexact.
         """
-        for layer in layers:
-            if is_zero(layer.dead):
-                self.painter.averaged(layer, reason, self.operator)
+        for stripe in stripes:
+            if is_zero(stripe.dead):
+                self.painter.averaged(stripe, reason, self.operator)
                 if all(map(self.painter.is_fixed, self.tensors)):
-                    self.painter.relied.append(layer.labels)
+                    self.painter.relied.append(stripe.labels)
             else:
-                self.painter.inexact(layer.labels, reason, self.operator)
+                self.painter.inexact(stripe.labels, reason, self.operator)
 
 
 Rule = Callable[[Call], Sequence[Paint]]
@@ -216,14 +217,14 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         return self.whole[-1]
 
     def paint_of(self, tensor: Tensor) -> Paint:
-        """The layers of a tensor; none if it is unpainted."""
+        """The stripes of a tensor; none if it is unpainted."""
         found = self._paints.get(id(tensor))
         return found[1] if found else ()
 
     def set_paint(self, tensor: Tensor, paint: Paint) -> None:
-        """Give a tensor its layers; layers along axes of length one say nothing and are dropped."""
-        if any(len(layer.labels) <= 1 for layer in paint):
-            paint = tuple(layer for layer in paint if len(layer.labels) > 1)
+        """Give a tensor its stripes; stripes along axes of length one say nothing and are dropped."""
+        if any(len(stripe.labels) <= 1 for stripe in paint):
+            paint = tuple(stripe for stripe in paint if len(stripe.labels) > 1)
         self._paints[id(tensor)] = (tensor, paint)
         self._unsorted.append(tensor)
 
@@ -283,8 +284,8 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Declare what the model returns."""
         for tensor in outputs:
             self._read(tensor)
-            for layer in self.paint_of(tensor):
-                self.pin(layer.labels, "model output", "")
+            for stripe in self.paint_of(tensor):
+                self.pin(stripe.labels, "model output", "")
 
     def _read(self, tensor: Tensor) -> None:
         found = self._pinned_if_read.pop(id(tensor), None)
@@ -295,10 +296,10 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Removing these colours changes the function of what is left."""
         self.notes.append(Mark(labels, reason, operator, self.where()))
 
-    def averaged(self, layer: Layer, reason: str, operator: str, centre: Centre | None = None) -> None:
+    def averaged(self, stripe: Stripe, reason: str, operator: str, centre: Centre | None = None) -> None:
         """A statistic over slots that become zero, or over their distances from a mean."""
-        mark = Mark(layer.labels, reason, operator, self.where())
-        self.statistics.append(Statistic(layer.labels, len(self.records), layer.axis, mark, centre))
+        mark = Mark(stripe.labels, reason, operator, self.where())
+        self.statistics.append(Statistic(stripe.labels, len(self.records), stripe.axis, mark, centre))
 
     def hazard(self, tensor: Tensor, labels: Labels, operator: str) -> None:
         """These slots of an operand must not be zero where they are removed."""
@@ -432,9 +433,9 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             paints = (operator.rule or self.fallback)(call)
             self._follow_parameters(call, inputs, fixed, paints)
         for tensor, paint in zip(outputs, paints, strict=True):
-            for layer in paint:
-                if len(layer.labels) == 1:  # from here on nothing says that it is there
-                    self.pin(layer.labels, "single slots are selected", operator.name)
+            for stripe in paint:
+                if len(stripe.labels) == 1:  # from here on nothing says that it is there
+                    self.pin(stripe.labels, "single slots are selected", operator.name)
             self.set_paint(tensor, paint)
             (self._fixed.add if fixed else self._fixed.discard)(id(tensor))
         if stale:
@@ -452,7 +453,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """
         self.consumed.extend(call.consumed)
         if fixed:
-            kept = [layer.labels for paint in paints for layer in paint]
+            kept = [stripe.labels for paint in paints for stripe in paint]
             self.relied.extend(y.labels for paint in inputs for y in paint if not is_among(y.labels, kept))
             return
         for tensor, paint in zip(call.tensors, inputs):
@@ -486,16 +487,17 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """After a tensor was changed in place: what other views of its memory hold in removed slots is no
         longer known, unless nothing changed.
         """
-        held = {layer.axis: layer.dead for layer in before}  # a layer that is gone was pinned
+        held = {stripe.axis: stripe.dead for stripe in before}  # a stripe that is gone was pinned
         if all(
-            layer.axis in held and same_dead(held[layer.axis], layer.dead) for layer in self.paint_of(target)
+            stripe.axis in held and same_dead(held[stripe.axis], stripe.dead)
+            for stripe in self.paint_of(target)
         ):
             return
         for tensor in self._on_storage_of(target):
             if tensor is not target and may_overlap(tensor, target):
                 self.set_paint(
                     tensor,
-                    tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in self.paint_of(tensor)),
+                    tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in self.paint_of(tensor)),
                 )
 
     def _on_storage_of(self, target: Tensor) -> list[Tensor]:
@@ -526,13 +528,13 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if result.numel() <= _LARGEST_CONSTANT and operator.name != "empty":
                 self.know(result, func(*args, **{**kwargs, "device": torch.device("cpu")}))
         paint = tuple(
-            Layer(axis, self.fresh(size), constant(dead, size))
+            Stripe(axis, self.fresh(size), constant(dead, size))
             for axis, size in enumerate(result.shape)
             if size > 1
         )
-        for layer in paint if operator.random else ():
-            self.inexact(layer.labels, "random numbers for the channels", operator.name)
-            self.copied.append(Mark(layer.labels, "random numbers", operator.name, self.where()))
+        for stripe in paint if operator.random else ():
+            self.inexact(stripe.labels, "random numbers for the channels", operator.name)
+            self.copied.append(Mark(stripe.labels, "random numbers", operator.name, self.where()))
         self.set_paint(result, paint)
         self._record(operator.name, func, tuple(args), kwargs, (), (), (result,))
         return result

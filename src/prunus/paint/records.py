@@ -1,4 +1,4 @@
-"""What painting is made of: layers of colours on tensors, and the records of what operators did to them."""
+"""What painting is made of: stripes of colours on tensors, and the records of what operators did to them."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ANCHOR = 0  # the colour that is never removed
 
 @dataclass(
     slots=True
-    # not frozen, as setting fields would then take longer than everything else that happens to a layer;
+    # not frozen, as setting fields would then take longer than everything else that happens to a stripe;
     # nobody changes one
 )
-class Layer:
+class Stripe:
     """The colours along one axis of a tensor.
 
     `dead[i]` is the value that slot i has in the *masked* network once its colour is removed: 0 nearly
@@ -39,21 +39,21 @@ class Layer:
     labels: Labels
     dead: Values
 
-    def on(self, axis: int) -> Layer:
-        """The same layer on another axis."""
-        return self if axis == self.axis else Layer(axis, self.labels, self.dead)
+    def on(self, axis: int) -> Stripe:
+        """The same stripe on another axis."""
+        return self if axis == self.axis else Stripe(axis, self.labels, self.dead)
 
-    def take(self, index: Any, axis: int | None = None) -> Layer:
-        """The layer of the slots at `index`."""
+    def take(self, index: Any, axis: int | None = None) -> Stripe:
+        """The stripe of the slots at `index`."""
         labels, value = self.labels[index], uniform(self.dead)
-        return Layer(
+        return Stripe(
             self.axis if axis is None else axis,
             labels,
             self.dead[index] if value is None else constant(value, len(labels)),
         )
 
 
-Paint = tuple[Layer, ...]
+Paint = tuple[Stripe, ...]
 
 
 def constant(value: float, count: int) -> Values:

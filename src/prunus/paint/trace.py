@@ -31,7 +31,7 @@ from prunus.paint.modes import trains_alike
 from prunus.paint.neutral import Neutral, neutral_sources
 from prunus.paint.painter import _OWN_FOLDER, _TORCH_FOLDER, Painter
 from prunus.paint.program import Listener, Program, program_of, same_program
-from prunus.paint.records import Layer, Mark, constant
+from prunus.paint.records import Mark, Stripe, constant
 from prunus.paint.rules import RULES, fallback
 from prunus.paint.source import UNPAINTED, Source
 from prunus.paint.state import State, state_of
@@ -390,7 +390,7 @@ def paint_sources(
             id(tensor) in parameters,
             2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0,
         )
-        starts, layers, values = (
+        starts, stripes, values = (
             [],
             [],
             tuple([float((name, axis) in neutral) for axis in range(tensor.dim())]),
@@ -399,8 +399,8 @@ def paint_sources(
         for axis, size in enumerate(tensor.shape[:painted]):
             starts.append(painter.next_colour)
             labels = painter.fresh(size)
-            layers.append(Layer(axis, labels, constant(values[axis] if real else math.nan, size)))
-        painter.set_paint(tensor, tuple(layers))
+            stripes.append(Stripe(axis, labels, constant(values[axis] if real else math.nan, size)))
+        painter.set_paint(tensor, tuple(stripes))
         painter.fix(tensor)
         sources.append(
             Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), values)

@@ -39,26 +39,26 @@ def keep_readable(run: Forward) -> list[str]:
     """Pin what parameters that a forward does not read may read in one that cannot be followed; the names of
     these parameters.
 
-    A layer reads channels in the number that its weight takes. Where neither the forward nor another such
-    layer makes that many, it reads anything.
+    A stripe reads channels in the number that its weight takes. Where neither the forward nor another such
+    stripe makes that many, it reads anything.
     """
     left = [source for source in _unread(run) if source.is_parameter and source.tensor.numel() > 1]
-    layers = [
-        layer
+    stripes = [
+        stripe
         for record in run.painter.records
         for tensor, paint in zip(record.outputs, record.paints)
         if not run.painter.is_fixed(tensor)
-        for layer in paint
+        for stripe in paint
     ]
-    lengths = {len(layer.labels) for layer in layers}
+    lengths = {len(stripe.labels) for stripe in stripes}
     made = {_made(run.twin.modules, source) for source in left if source.tensor.dim() > 1}
     read = [_widths(run.twin.modules, source) for source in left]
     anything = any(widths and not widths & (lengths | made) for widths in read)
     wanted = set[int]().union(*read)
-    for layer in layers:
-        if anything or len(layer.labels) in wanted:
+    for stripe in stripes:
+        if anything or len(stripe.labels) in wanted:
             run.painter.pins.append(
-                Mark(layer.labels, "training may read it, but cannot be followed", "", Where("", 0))
+                Mark(stripe.labels, "training may read it, but cannot be followed", "", Where("", 0))
             )
     return [source.name for source in left]
 
@@ -70,7 +70,7 @@ def _made(modules: Modules, source: Source) -> int:
 
 
 def _widths(modules: Modules, source: Source) -> set[int]:
-    """How many channels a layer may read by one of its parameters."""
+    """How many channels a stripe may read by one of its parameters."""
     module = modules[source.name.rpartition(".")[0]]
     for name in ("in_channels", "in_features"):
         width = vars(module).get(name)

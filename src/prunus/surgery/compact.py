@@ -300,8 +300,8 @@ def _seen_at(graph: ChannelGraph, failed: Record, removed: NDArray[np.bool_]) ->
     result = np.zeros_like(removed)
     for record in graph.records:
         if record.where == failed.where:
-            for layer in (layer for paint in (*record.inputs, *record.paints) for layer in paint):
-                channels = graph.channel_of_colour[layer.labels]
+            for stripe in (stripe for paint in (*record.inputs, *record.paints) for stripe in paint):
+                channels = graph.channel_of_colour[stripe.labels]
                 channels = channels[channels >= 0]
                 if len(channels):
                     result |= np.isin(graph.group_of_channel, graph.group_of_channel[channels])

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.records import Labels, Layer, Paint, Record
+from prunus.paint.records import Labels, Paint, Record, Stripe
 from prunus.paint.source import UNPAINTED
 
 OPERATORS = frozenset({"index", "index_select"})
@@ -47,27 +47,27 @@ def remaps_of(graph: ChannelGraph, removed: NDArray[np.bool_]) -> tuple[Remap, .
         if not s.is_parameter and s.tensor.dim() == 1 and s.starts[0] != UNPAINTED
     }
     for record in graph.records if removed.any() else ():
-        for layer, index in _picked(record):
+        for stripe, index in _picked(record):
             source = starts.get(int(index.labels.min()))
-            kept = np.flatnonzero(graph.stays(layer.labels, removed))
+            kept = np.flatnonzero(graph.stays(stripe.labels, removed))
             if (
                 source is not None
-                and len(kept) < len(layer.labels)
+                and len(kept) < len(stripe.labels)
                 and np.array_equal(np.sort(index.labels), source.colours(0))
             ):
-                found[source.name] = Remap(source.name, len(layer.labels), kept)
+                found[source.name] = Remap(source.name, len(stripe.labels), kept)
     return tuple(found.values())
 
 
-def _picked(record: Record) -> Iterator[tuple[Layer, Layer]]:
-    """The layer that an operator picks slots of, and that of its index."""
+def _picked(record: Record) -> Iterator[tuple[Stripe, Stripe]]:
+    """The stripe that an operator picks slots of, and that of its index."""
     if record.operator not in OPERATORS:
         return
     axis, index = picking(record.operator, record.args, record.tensors[0].dim())
     if index is None:
         return
     place = next(place for place, tensor in enumerate(record.tensors) if tensor is index)
-    of = [layer for layer in record.inputs[0] if layer.axis == axis]
+    of = [stripe for stripe in record.inputs[0] if stripe.axis == axis]
     by = record.inputs[place]
     if len(of) == len(by) == 1:
         yield of[0], by[0]
@@ -106,13 +106,13 @@ def follow(
         if operator not in OPERATORS or node.args[0] not in shapes:
             continue
         axis, index = picking(operator, node.args, shapes[node.args[0]])
-        layer = next((y for y in paints[node.args[0]] if y.axis == axis), None)
-        if layer is None or index not in values or values[index].dtype == torch.bool:
+        stripe = next((y for y in paints[node.args[0]] if y.axis == axis), None)
+        if stripe is None or index not in values or values[index].dtype == torch.bool:
             continue
-        kept = np.flatnonzero(graph.stays(layer.labels, removed))
-        if len(kept) == len(layer.labels):
+        kept = np.flatnonzero(graph.stays(stripe.labels, removed))
+        if len(kept) == len(stripe.labels):
             continue
-        constant = renumbered(_left(values[index], layer.labels, graph, removed), len(layer.labels), kept)
+        constant = renumbered(_left(values[index], stripe.labels, graph, removed), len(stripe.labels), kept)
         _replace(module, nodes, node, index, constant)
 
 

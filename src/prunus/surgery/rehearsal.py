@@ -26,7 +26,7 @@ from prunus.errors import TraceError
 from prunus.paint.graph import ChannelGraph, Origin
 from prunus.paint.model_copy import meta_twin, named_tensors, tensors_in_modules
 from prunus.paint.painter import Painter, Tensors, shape_of_call, tensors_of
-from prunus.paint.records import Centre, Labels, Layer, Paint, Record, zeros_like
+from prunus.paint.records import Centre, Labels, Paint, Record, Stripe, zeros_like
 from prunus.paint.rules import (
     RULES,
     contraction,
@@ -117,13 +117,13 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         if source is not None:
             colours = [source.colours(axis) for axis in range(tensor.dim())]
             self._unpainted[id(tensor)] = tuple(
-                Layer(axis, labels, zeros_like(labels)) for axis, labels in enumerate(colours)
+                Stripe(axis, labels, zeros_like(labels)) for axis, labels in enumerate(colours)
             )
         dense = self._unpainted.pop(id(tensor), None)
         if dense is not None:
             self.set_paint(
                 tensor,
-                tuple(Layer(y.axis, self.left(y.labels), zeros_like(self.left(y.labels))) for y in dense),
+                tuple(Stripe(y.axis, self.left(y.labels), zeros_like(self.left(y.labels))) for y in dense),
             )
         return super().paint_of(tensor)
 
@@ -142,7 +142,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     def inexact(self, labels: Labels, reason: str, operator: str) -> None:
         """Nothing: the notes are known."""
 
-    def averaged(self, layer: Layer, reason: str, operator: str, centre: Centre | None = None) -> None:
+    def averaged(self, stripe: Stripe, reason: str, operator: str, centre: Centre | None = None) -> None:
         """Nothing: the statistics are known."""
 
     def hazard(self, tensor: Tensor, labels: Labels, operator: str) -> None:
@@ -215,8 +215,8 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         if not paint:
             return mine.shape == dense.shape
         shape = list(dense.shape)
-        for layer in paint:
-            shape[layer.axis] = len(self.left(layer.labels))
+        for stripe in paint:
+            shape[stripe.axis] = len(self.left(stripe.labels))
         return list(mine.shape) == shape and _single(paint)
 
     # -- the long way ----------------------------------------------------------------------------------------
@@ -278,7 +278,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         shape = tuple(len(left[a]) if a in left else n for a, n in enumerate(dense.shape))
         if tuple(mine.shape) != shape:
             raise MismatchError(index, f"shape {tuple(mine.shape)} instead of {shape}")
-        have = {layer.axis: layer.labels for layer in self.paint_of(mine)}
+        have = {stripe.axis: stripe.labels for stripe in self.paint_of(mine)}
         adopted = []
         for axis, labels in left.items():
             if len(labels) > 1:
@@ -290,7 +290,7 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
                 same = unseen if got is None else ((got == labels) | (got >= self._first_wild)).all()
                 if not same:
                     raise MismatchError(index, f"other channels than expected along axis {axis}")
-                adopted.append(Layer(axis, labels, zeros_like(labels)))
+                adopted.append(Stripe(axis, labels, zeros_like(labels)))
         self.set_paint(mine, tuple(adopted))
 
     def _compare_values(
@@ -321,8 +321,8 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         return twin
 
 
-def _single(paint: tuple[Layer, ...]) -> bool:
-    return len(paint) < 2 or len({layer.axis for layer in paint}) == len(paint)
+def _single(paint: tuple[Stripe, ...]) -> bool:
+    return len(paint) < 2 or len({stripe.axis for stripe in paint}) == len(paint)
 
 
 def _untouched(mine: Tensors, dense: Tensors) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.records import Layer, Record
+from prunus.paint.records import Record, Stripe
 from prunus.surgery.places import is_size, size_at, sizes_of
 from prunus.surgery.rehearsal import MismatchError, rehearse
 from prunus.surgery.slicing import Rebind, Surgery
@@ -150,7 +150,7 @@ def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], index: int) -> lis
     pairs: list[tuple[int, int]] = []
     for tensor, paint in [*zip(record.outputs, record.paints), *zip(record.tensors, record.inputs)]:
         after = graph.kept_shape(tensor.shape, paint, removed)
-        pairs.extend((int(tensor.shape[layer.axis]), after[layer.axis]) for layer in paint)
+        pairs.extend((int(tensor.shape[stripe.axis]), after[stripe.axis]) for stripe in paint)
     if record.operator == "constant_pad_nd":
         pairs = [*_pad_changes(graph, removed, record), *pairs]
     following = index + 1
@@ -181,19 +181,19 @@ def _pad_changes(
     graph: ChannelGraph, removed: NDArray[np.bool_], record: Record
 ) -> Iterator[tuple[int, int]]:
     x, pads = record.tensors[0], list(record.args[1])
-    for layer in record.paints[0]:
-        position = 2 * (x.dim() - 1 - layer.axis)
+    for stripe in record.paints[0]:
+        position = 2 * (x.dim() - 1 - stripe.axis)
         if position + 1 < len(pads):
             before, after = pads[position], pads[position + 1]
-            left = graph.kept_shape((before, after), _pad_layers(layer, before, after), removed)
+            left = graph.kept_shape((before, after), _pad_stripes(stripe, before, after), removed)
             yield from zip((before, after), left)
 
 
-def _pad_layers(layer: Layer, before: int, after: int) -> tuple[Layer, ...]:
-    """The padded slots in front as layer 0, those behind as layer 1."""
-    count = len(layer.labels)
+def _pad_stripes(stripe: Stripe, before: int, after: int) -> tuple[Stripe, ...]:
+    """The padded slots in front as stripe 0, those behind as stripe 1."""
+    count = len(stripe.labels)
     return tuple(
-        Layer(axis, layer.labels[part], layer.dead[part])
+        Stripe(axis, stripe.labels[part], stripe.dead[part])
         for axis, part in ((0, slice(0, max(0, before))), (1, slice(count - max(0, after), count)))
         if part.stop > part.start
     )

@@ -1,6 +1,6 @@
-"""The rule book: what each operator does to the layers of paint.
+"""The rule book: what each operator does to the stripes of paint.
 
-A rule takes a `Call` and returns one `Paint` (a tuple of layers) per output tensor. It may couple colours,
+A rule takes a `Call` and returns one `Paint` (a tuple of stripes) per output tensor. It may couple colours,
 pin them with a reason, or note that removing them is inexact. Operators that torch tags as pointwise need no
 rule of their own; an operator without a rule pins what it touches.
 """

@@ -13,23 +13,23 @@ import numpy as np
 from torch import Tensor
 
 from prunus.paint.painter import Call, Painter
-from prunus.paint.records import Centre, Layer, Record, is_zero
+from prunus.paint.records import Centre, Record, Stripe, is_zero
 
 _LIKE = frozenset({"_to_copy", "to", "alias", "detach", "clone"})
 _MOVED = _LIKE | {"view", "unsqueeze", "squeeze", "reshape", "_unsafe_view", "expand", "flatten"}
 
 
-def centre_of(call: Call, layer: Layer) -> Centre | None:
+def centre_of(call: Call, stripe: Stripe) -> Centre | None:
     """What was subtracted from what an operator takes a statistic of, or of which it averages the squares;
     None where it is anything else.
     """
     painter, x, last = call.painter, call.tensors[0], len(call.painter.records)
-    plain = _subtracted(painter, x, last, layer)
+    plain = _subtracted(painter, x, last, stripe)
     if plain is None and call.operator == "mean":
         squares = _maker(painter, x, last)
         found = (
             [
-                _subtracted(painter, distances, squares, layer)
+                _subtracted(painter, distances, squares, stripe)
                 for distances in _squared(painter.records[squares])
             ]
             if squares is not None
@@ -73,7 +73,7 @@ def _squared(record: Record) -> Sequence[Tensor]:
     return operands if name == "mul" and len(operands) == 2 else ()
 
 
-def _subtracted(painter: Painter, distances: Tensor, before: int, layer: Layer) -> int | None:
+def _subtracted(painter: Painter, distances: Tensor, before: int, stripe: Stripe) -> int | None:
     """The record of the mean from which these are the distances of what holds zero in removed slots."""
     place = _maker(painter, distances, before)
     record = painter.records[place] if place is not None else None
@@ -89,9 +89,9 @@ def _subtracted(painter: Painter, distances: Tensor, before: int, layer: Layer) 
         own = [
             one
             for one in record.inputs[mine]
-            if is_zero(one.dead) and np.isin(layer.labels, one.labels).all()
+            if is_zero(one.dead) and np.isin(stripe.labels, one.labels).all()
         ]
-        if len(own) != 1 or any(np.isin(layer.labels, one.labels).any() for one in record.inputs[other]):
+        if len(own) != 1 or any(np.isin(stripe.labels, one.labels).any() for one in record.inputs[other]):
             continue
         mean = _maker(painter, record.tensors[other], place)
         if mean is not None and painter.records[mean].operator == "mean":

@@ -14,9 +14,9 @@ from prunus.paint.painter import Call, Rule
 from prunus.paint.records import (
     Contraction,
     Labels,
-    Layer,
     Leak,
     Paint,
+    Stripe,
     is_zero,
     plus,
     unknown_like,
@@ -32,7 +32,7 @@ def contract(
     """Couple two axes that are multiplied and summed over, and note what a removed slot would still
     contribute.
     """
-    left, right = call.layers(first, first_axis), call.layers(second, second_axis)
+    left, right = call.stripes(first, first_axis), call.stripes(second, second_axis)
     if len(left) == len(right) != 1 and all(np.array_equal(a.labels, b.labels) for a, b in zip(left, right)):
         return
     if not left or not right:
@@ -46,26 +46,26 @@ def contract(
     _leak(call, first, a, second, b, foldable)
 
 
-def _one_set(call: Call, layers: list[Layer]) -> list[Layer]:
+def _one_set(call: Call, stripes: list[Stripe]) -> list[Stripe]:
     """Where several sets of channels share one axis (a flattened kernel with its positions), the one of most
     channels stays free.
     """
-    if len(layers) < 2:
-        return layers
-    first = max(layers, key=lambda layer: len(np.unique(layer.labels)))
-    call.pin([layer for layer in layers if layer is not first], "two sets of channels share one axis")
+    if len(stripes) < 2:
+        return stripes
+    first = max(stripes, key=lambda stripe: len(np.unique(stripe.labels)))
+    call.pin([stripe for stripe in stripes if stripe is not first], "two sets of channels share one axis")
     return [first]
 
 
-def _consume(call: Call, tensor: Tensor, layer: Layer) -> None:
+def _consume(call: Call, tensor: Tensor, stripe: Stripe) -> None:
     """Weights that are multiplied with channels and summed over read them; the mask need not zero them. Two
     parameters may not spare each other.
     """
     if call.painter.is_fixed(tensor) and not all(map(call.painter.is_fixed, call.tensors)):
-        call.consumed.append(layer.labels)
+        call.consumed.append(stripe.labels)
 
 
-def _leak(call: Call, first: Tensor, a: Layer, second: Tensor, b: Layer, foldable: bool) -> None:
+def _leak(call: Call, first: Tensor, a: Stripe, second: Tensor, b: Stripe, foldable: bool) -> None:
     fixed_a, fixed_b = call.painter.is_fixed(first), call.painter.is_fixed(second)
     if fixed_a == fixed_b:
         silent = zero_if_either(a.dead, b.dead)
@@ -79,17 +79,17 @@ def _leak(call: Call, first: Tensor, a: Layer, second: Tensor, b: Layer, foldabl
         )
 
 
-def _zeroable(weight: Layer) -> Labels | None:
+def _zeroable(weight: Stripe) -> Labels | None:
     """The colours of a parameter that becomes zero unless it is spared."""
     return weight.labels if is_zero(weight.dead) else None
 
 
-def carried(layer: Layer, axis: int, bias: list[Layer], biased: bool) -> Layer:
-    """A layer that the output inherits: 0 where the weight is zeroed, plus whatever the bias holds there."""
-    dead = zero_or_unknown(layer.dead)
+def carried(stripe: Stripe, axis: int, bias: list[Stripe], biased: bool) -> Stripe:
+    """A stripe that the output inherits: 0 where the weight is zeroed, plus whatever the bias holds there."""
+    dead = zero_or_unknown(stripe.dead)
     if biased:
-        dead = plus(dead, bias[0].dead) if len(bias) == 1 else unknown_like(layer.labels)
-    return Layer(axis, layer.labels, dead)
+        dead = plus(dead, bias[0].dead) if len(bias) == 1 else unknown_like(stripe.labels)
+    return Stripe(axis, stripe.labels, dead)
 
 
 def convolution(call: Call) -> Sequence[Paint]:
@@ -100,32 +100,32 @@ def convolution(call: Call) -> Sequence[Paint]:
     padding, transposed, groups = call.args[4], call.args[6], call.args[8]
     channels = x.dim() - (weight.dim() - 2) - 1
     out_labels = _grouped(call, x, weight, channels, transposed, groups, padding)
-    bias_layers = call.layers(bias, 0)
-    layers = [layer for layer in call.paint(x) if layer.axis < channels]
-    for layer in [layer for layer in call.paint(x) if layer.axis > channels]:
-        if _is_pointwise(call, layer.axis - channels - 1):
-            layers.append(
-                Layer(
-                    layer.axis,
-                    layer.labels,
-                    zero_or_unknown(layer.dead) if bias is None else unknown_like(layer.labels),
+    bias_stripes = call.stripes(bias, 0)
+    stripes = [stripe for stripe in call.paint(x) if stripe.axis < channels]
+    for stripe in [stripe for stripe in call.paint(x) if stripe.axis > channels]:
+        if _is_pointwise(call, stripe.axis - channels - 1):
+            stripes.append(
+                Stripe(
+                    stripe.axis,
+                    stripe.labels,
+                    zero_or_unknown(stripe.dead) if bias is None else unknown_like(stripe.labels),
                 )
             )
         else:
-            layers.extend(_windows(call, layer, layer.axis - channels - 1))
-    call.pin([layer for layer in call.paint(weight) if layer.axis > 1], "kernel positions")
-    for layer in out_labels:
-        if len(bias_layers) == 1:
-            call.painter.couple(layer.labels, bias_layers[0].labels)
+            stripes.extend(_windows(call, stripe, stripe.axis - channels - 1))
+    call.pin([stripe for stripe in call.paint(weight) if stripe.axis > 1], "kernel positions")
+    for stripe in out_labels:
+        if len(bias_stripes) == 1:
+            call.painter.couple(stripe.labels, bias_stripes[0].labels)
         elif bias is not None:
-            call.pin([layer, *bias_layers], "the bias is unpainted")
-        layers.append(carried(layer, channels, bias_layers, bias is not None))
+            call.pin([stripe, *bias_stripes], "the bias is unpainted")
+        stripes.append(carried(stripe, channels, bias_stripes, bias is not None))
     if not out_labels:
-        call.pin(bias_layers, "the weight is unpainted")
+        call.pin(bias_stripes, "the weight is unpainted")
     _count_convolution(
-        call, x, weight, channels, transposed, [layer.axis for layer in layers if layer.axis > channels]
+        call, x, weight, channels, transposed, [stripe.axis for stripe in stripes if stripe.axis > channels]
     )
-    return (tuple(layers),)
+    return (tuple(stripes),)
 
 
 def _is_pointwise(call: Call, position: int) -> bool:
@@ -139,7 +139,7 @@ def _is_pointwise(call: Call, position: int) -> bool:
     )
 
 
-def _windows(call: Call, layer: Layer, position: int) -> list[Layer]:
+def _windows(call: Call, stripe: Stripe, position: int) -> list[Stripe]:
     """A convolution that slides along channels."""
     weight, stride, padding, dilation, transposed = (
         call.args[1],
@@ -149,11 +149,11 @@ def _windows(call: Call, layer: Layer, position: int) -> list[Layer]:
         call.args[6],
     )
     extent = dilation[position] * (weight.shape[2 + position] - 1) + 1
-    length, reason = call.outputs[0].shape[layer.axis], "a spatial axis of a convolution"
+    length, reason = call.outputs[0].shape[stripe.axis], "a spatial axis of a convolution"
     if transposed:
-        call.pin([layer], reason)
+        call.pin([stripe], reason)
         return []
-    return windowed(call, layer, length, extent, stride[position], padding[position], reason)
+    return windowed(call, stripe, length, extent, stride[position], padding[position], reason)
 
 
 def _grouped(
@@ -164,25 +164,25 @@ def _grouped(
     transposed: bool,
     groups: int,
     padding: Sequence[int],
-) -> list[Layer]:
-    """Couple inputs with weights; the layers of the output channels."""
+) -> list[Stripe]:
+    """Couple inputs with weights; the stripes of the output channels."""
     inner, outer = (0, 1) if transposed else (1, 0)
     if groups == 1:
         foldable = not transposed and (not any(padding) or prod(weight.shape[2:]) == 1)
         contract(call, x, channels, weight, inner, foldable)
-        return [layer.on(channels) for layer in call.layers(weight, outer)]
-    inputs, per_group = call.layers(x, channels), x.shape[channels] // groups
+        return [stripe.on(channels) for stripe in call.stripes(weight, outer)]
+    inputs, per_group = call.stripes(x, channels), x.shape[channels] // groups
     if per_group == 1:
         return _depthwise(call, inputs, weight, transposed, groups)
-    for layer in call.layers(weight, 0):
-        _tie_groups(call, layer.labels, groups)
+    for stripe in call.stripes(weight, 0):
+        _tie_groups(call, stripe.labels, groups)
     if transposed:
         contract(call, x, channels, weight, 0)
         return [
-            Layer(channels, np.tile(y.labels, groups), np.tile(y.dead, groups))
-            for y in call.layers(weight, 1)
+            Stripe(channels, np.tile(y.labels, groups), np.tile(y.dead, groups))
+            for y in call.stripes(weight, 1)
         ]
-    reads = call.layers(weight, 1)
+    reads = call.stripes(weight, 1)
     if len(inputs) == 1 and len(reads) == 1:
         call.painter.couple(
             inputs[0].labels.reshape(groups, -1), np.broadcast_to(reads[0].labels, (groups, per_group))
@@ -195,7 +195,7 @@ def _grouped(
             )
     else:
         call.pin([*inputs, *reads], "meets the model's input or an unpainted tensor")
-    return call.layers(weight, 0)
+    return call.stripes(weight, 0)
 
 
 def _tie_groups(call: Call, labels: Labels, groups: int) -> None:
@@ -204,23 +204,25 @@ def _tie_groups(call: Call, labels: Labels, groups: int) -> None:
     call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
 
 
-def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool, groups: int) -> list[Layer]:
+def _depthwise(
+    call: Call, inputs: list[Stripe], weight: Tensor, transposed: bool, groups: int
+) -> list[Stripe]:
     """One input channel per group: input and output channels are the same channels; a removed input leaves
     nothing but what its filter makes.
     """
-    outputs = call.layers(weight, 0)
+    outputs = call.stripes(weight, 0)
     if not inputs and weight.dim() > 1:
         return _fanned_out(call, outputs, weight, transposed, groups)
     if len(inputs) != 1 or len(outputs) != 1:
-        widths = call.layers(weight, 1) if transposed else []  # several outputs of one filter
+        widths = call.stripes(weight, 1) if transposed else []  # several outputs of one filter
         call.pin([*inputs, *outputs, *widths], "meets the model's input or an unpainted tensor")
         return []
     times = (weight.shape[1] if transposed else weight.shape[0] // groups) if weight.dim() > 1 else 1
     if transposed:
         call.painter.couple(inputs[0].labels, outputs[0].labels)
-        call.pin(call.layers(weight, 1), "several outputs of one depthwise filter")
+        call.pin(call.stripes(weight, 1), "several outputs of one depthwise filter")
         return [
-            Layer(
+            Stripe(
                 0,
                 np.repeat(outputs[0].labels, times),
                 np.repeat(zero_if_either(inputs[0].dead, outputs[0].dead), times),
@@ -229,24 +231,26 @@ def _depthwise(call: Call, inputs: list[Layer], weight: Tensor, transposed: bool
     read = (
         inputs[0]
         if times == 1
-        else Layer(0, np.repeat(inputs[0].labels, times), np.repeat(inputs[0].dead, times))
+        else Stripe(0, np.repeat(inputs[0].labels, times), np.repeat(inputs[0].dead, times))
     )
     call.painter.couple(read.labels, outputs[0].labels)
-    return [Layer(0, outputs[0].labels, zero_if_either(read.dead, outputs[0].dead))]
+    return [Stripe(0, outputs[0].labels, zero_if_either(read.dead, outputs[0].dead))]
 
 
 def _fanned_out(
-    call: Call, outputs: list[Layer], weight: Tensor, transposed: bool, groups: int
-) -> list[Layer]:
+    call: Call, outputs: list[Stripe], weight: Tensor, transposed: bool, groups: int
+) -> list[Stripe]:
     """Several outputs of every input, all of which stay: output j of each of them lives and dies together."""
     if transposed:
         call.pin(outputs, "meets the model's input or an unpainted tensor")
-        return [Layer(0, np.tile(y.labels, groups), np.tile(y.dead, groups)) for y in call.layers(weight, 1)]
+        return [
+            Stripe(0, np.tile(y.labels, groups), np.tile(y.dead, groups)) for y in call.stripes(weight, 1)
+        ]
     if weight.shape[0] == groups:
         call.pin(outputs, "meets the model's input or an unpainted tensor")
         return []
-    for layer in outputs:
-        _tie_groups(call, layer.labels, groups)
+    for stripe in outputs:
+        _tie_groups(call, stripe.labels, groups)
     return outputs
 
 
@@ -267,9 +271,9 @@ def _count(call: Call, constant: int, axes: Sequence[tuple[Tensor, int]]) -> Non
     """Multiply-accumulates: a constant times the lengths of some axes, painted ones by their labels."""
     factors = []
     for tensor, axis in axes:
-        layers = call.layers(tensor, axis)
-        if len(layers) == 1:
-            factors.append(layers[0].labels)
+        stripes = call.stripes(tensor, axis)
+        if len(stripes) == 1:
+            factors.append(stripes[0].labels)
         else:
             constant *= tensor.shape[axis]
     call.painter.contractions.append(Contraction(len(call.painter.records), constant, tuple(factors)))
@@ -281,35 +285,35 @@ def product(call: Call) -> Sequence[Paint]:
     first, second = call.args[1:3] if added is not None else call.args[:2]
     rows = first.dim() - 2
     contract(call, first, rows + 1, second, rows, foldable=True)
-    layers: list[Layer] = []
+    stripes: list[Stripe] = []
     if rows == 1:
-        layers.extend(_batch(call, first, second, added is not None))
+        stripes.extend(_batch(call, first, second, added is not None))
     for tensor, axis in ((first, rows), (second, rows + 1)):
-        for layer in call.layers(tensor, axis):
+        for stripe in call.stripes(tensor, axis):
             shift = (added.dim() - rows - 2) if added is not None else 0
             bias = (
-                call.layers(added, axis + shift)
+                call.stripes(added, axis + shift)
                 if added is not None and added.dim() > rows + 1 - axis
                 else []
             )
             bias = bias if added is not None and axis + shift >= 0 and added.shape[axis + shift] > 1 else []
             if len(bias) == 1:
-                call.painter.couple(layer.labels, bias[0].labels)
+                call.painter.couple(stripe.labels, bias[0].labels)
             elif added is not None and axis + shift >= 0 and added.shape[axis + shift] > 1:
-                call.pin([layer, *bias], "the bias is unpainted")
-            layers.append(carried(layer, axis, bias, added is not None))
+                call.pin([stripe, *bias], "the bias is unpainted")
+            stripes.append(carried(stripe, axis, bias, added is not None))
     pairs = [(first, rows), (first, rows + 1), (second, rows + 1)]
     _count(call, 1, pairs if rows == 0 else [(first, 0), *pairs])
-    return (tuple(layers),)
+    return (tuple(stripes),)
 
 
-def _batch(call: Call, first: Tensor, second: Tensor, added: bool) -> list[Layer]:
+def _batch(call: Call, first: Tensor, second: Tensor, added: bool) -> list[Stripe]:
     """Batch axes of bmm meet slot by slot."""
-    left, right = call.layers(first, 0), call.layers(second, 0)
+    left, right = call.stripes(first, 0), call.stripes(second, 0)
     if len(left) == len(right) == 1:
         call.painter.couple(left[0].labels, right[0].labels)
         dead = unknown_like(left[0].labels) if added else zero_if_either(left[0].dead, right[0].dead)
-        return [Layer(0, left[0].labels, dead)]
+        return [Stripe(0, left[0].labels, dead)]
     if left or right:
         call.pin([*left, *right], "meets an unpainted batch axis")
     return []
@@ -320,7 +324,7 @@ def vector_product(call: Call) -> Sequence[Paint]:
     first, second = call.args[:2]
     contract(call, first, first.dim() - 1, second, 0)
     return (
-        tuple(carried(layer, 0, [], False) for layer in call.paint(first) if layer.axis < first.dim() - 1),
+        tuple(carried(stripe, 0, [], False) for stripe in call.paint(first) if stripe.axis < first.dim() - 1),
     )
 
 

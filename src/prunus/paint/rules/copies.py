@@ -11,18 +11,18 @@ import numpy as np
 from torch import Tensor
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Mark, Paint, Values, constant, unknown_like, zero_or_unknown
+from prunus.paint.records import Mark, Paint, Stripe, Values, constant, unknown_like, zero_or_unknown
 
 
 def expand(call: Call) -> Sequence[Paint]:
-    """expand: layers shift by the axes put in front; the copies along a new axis, or one of length one, are
+    """expand: stripes shift by the axes put in front; the copies along a new axis, or one of length one, are
     slots of their own.
     """
     x, out = call.tensors[0], call.outputs[0]
     lead = out.dim() - x.dim()
-    layers = [layer.on(layer.axis + lead) for layer in call.paint(x)]
+    stripes = [stripe.on(stripe.axis + lead) for stripe in call.paint(x)]
     made = [axis for axis, n in enumerate(out.shape) if n > 1 and (axis < lead or x.shape[axis - lead] == 1)]
-    return ((*layers, *_copies(call, x, out, made)),)
+    return ((*stripes, *_copies(call, x, out, made)),)
 
 
 def repeat(call: Call) -> Sequence[Paint]:
@@ -31,24 +31,24 @@ def repeat(call: Call) -> Sequence[Paint]:
     """
     x, out, times = call.tensors[0], call.outputs[0], list(call.args[1])
     lead = len(times) - x.dim()
-    layers = [
-        Layer(y.axis + lead, np.tile(y.labels, times[y.axis + lead]), np.tile(y.dead, times[y.axis + lead]))
+    stripes = [
+        Stripe(y.axis + lead, np.tile(y.labels, times[y.axis + lead]), np.tile(y.dead, times[y.axis + lead]))
         for y in call.paint(x)
     ]
     made = [axis for axis, n in enumerate(out.shape) if n > 1 and (axis < lead or x.shape[axis - lead] == 1)]
-    return ((*layers, *_copies(call, x, out, made)),)
+    return ((*stripes, *_copies(call, x, out, made)),)
 
 
-def _copies(call: Call, x: Tensor, out: Tensor, axes: Sequence[int]) -> list[Layer]:
-    layers = [
-        Layer(axis, call.painter.fresh(out.shape[axis]), _held(call, x, out.shape[axis])) for axis in axes
+def _copies(call: Call, x: Tensor, out: Tensor, axes: Sequence[int]) -> list[Stripe]:
+    stripes = [
+        Stripe(axis, call.painter.fresh(out.shape[axis]), _held(call, x, out.shape[axis])) for axis in axes
     ]
-    for layer in layers:
-        if np.isnan(layer.dead).any():
+    for stripe in stripes:
+        if np.isnan(stripe.dead).any():
             call.painter.copied.append(
-                Mark(layer.labels, "copies of one slot", call.operator, call.painter.where())
+                Mark(stripe.labels, "copies of one slot", call.operator, call.painter.where())
             )
-    return layers
+    return stripes
 
 
 def _held(call: Call, x: Tensor, count: int) -> Values:
@@ -70,7 +70,7 @@ def drawn(call: Call) -> Sequence[Paint]:
     """
     paint = call.paint(call.tensors[0])
     _note(call, paint)
-    unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in paint)
+    unknown = tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in paint)
     return [unknown if out.shape == call.tensors[0].shape else () for out in call.outputs]
 
 
@@ -80,7 +80,7 @@ def chosen(call: Call) -> Sequence[Paint]:
     _note(call, paint)
     return (
         tuple(
-            Layer(y.axis, y.labels, np.where((y.dead == 0) | (y.dead == 1), y.dead, np.nan)) for y in paint
+            Stripe(y.axis, y.labels, np.where((y.dead == 0) | (y.dead == 1), y.dead, np.nan)) for y in paint
         ),
     )
 
@@ -91,8 +91,8 @@ def dropped(call: Call) -> Sequence[Paint]:
     if call.arg(2, "train") is False:
         return (paint,) * len(call.outputs)
     _note(call, paint)
-    kept = tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in paint)
-    return (kept, tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in paint))
+    kept = tuple(Stripe(y.axis, y.labels, zero_or_unknown(y.dead)) for y in paint)
+    return (kept, tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in paint))
 
 
 def _note(call: Call, paint: Paint) -> None:

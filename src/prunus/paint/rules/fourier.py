@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Paint, zero_or_unknown
+from prunus.paint.records import Paint, Stripe, zero_or_unknown
 from prunus.paint.rules.pointwise import pointwise
 
 
@@ -27,12 +27,12 @@ def view_as_real(call: Call) -> Sequence[Paint]:
 def view_as_complex(call: Call) -> Sequence[Paint]:
     """The last axis, of length two, is gone."""
     x = call.tensors[0]
-    call.pin(call.layers(x, -1), "real and imaginary parts")
+    call.pin(call.stripes(x, -1), "real and imaginary parts")
     return (tuple(_zero(y) for y in call.paint(x) if y.axis < x.dim() - 1),)
 
 
-def _zero(layer: Layer) -> Layer:
-    return Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead))
+def _zero(stripe: Stripe) -> Stripe:
+    return Stripe(stripe.axis, stripe.labels, zero_or_unknown(stripe.dead))
 
 
 RULES: dict[str, Rule] = {

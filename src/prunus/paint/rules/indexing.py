@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Paint, unknown_like, zero_or_unknown
+from prunus.paint.records import Paint, Stripe, unknown_like, zero_or_unknown
 from prunus.paint.rules.pieces import keep_place
 
 
@@ -24,13 +24,14 @@ def index_select(call: Call) -> Sequence[Paint]:
     return ((*(y for y in call.paint(x) if y.axis != axis), *found),)
 
 
-def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Layer]:
-    """The layer of the slots that a known index names; the slots of the index itself live and die with those.
+def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Stripe]:
+    """The stripe of the slots that a known index names; the slots of the index itself live and die with
+    those.
 
     Rows of a parameter, as of a table of positions, are pinned: which of them are read does not depend on the
     channels around.
     """
-    found, values = call.layers(x, axis), call.painter.value_of(index)
+    found, values = call.stripes(x, axis), call.painter.value_of(index)
     if (
         len(found) != 1
         or values is None
@@ -44,14 +45,14 @@ def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Layer]:
     picked = found[0].take(values.cpu().numpy())
     if len(picked.labels) == 1:
         keep_place(call, found, int(values))
-    for layer in call.paint(index):
-        call.painter.couple(layer.labels, picked.labels)
+    for stripe in call.paint(index):
+        call.painter.couple(stripe.labels, picked.labels)
     return [picked]
 
 
 def index(call: Call) -> Sequence[Paint]:
     """x[i, :, j] with index tensors: the indexed axes are pinned, unless a known list names slots of one; the
-    others keep their layers.
+    others keep their stripes.
     """
     x, indices, out = call.args[0], call.args[1], call.outputs[0]
     used = [axis for axis, tensor in enumerate(indices) if tensor is not None]
@@ -77,7 +78,7 @@ def embedding(call: Call) -> Sequence[Paint]:
     """embedding(weight, indices): rows are pinned, the features pass."""
     weight, out = call.tensors[0], call.outputs[0]
     call.pin([y for y in call.paint(weight) if y.axis == 0], "rows of an embedding")
-    return (tuple(Layer(out.dim() - 1, y.labels, y.dead) for y in call.paint(weight) if y.axis == 1),)
+    return (tuple(Stripe(out.dim() - 1, y.labels, y.dead) for y in call.paint(weight) if y.axis == 1),)
 
 
 def embedding_bag(call: Call) -> Sequence[Paint]:
@@ -89,7 +90,7 @@ def embedding_bag(call: Call) -> Sequence[Paint]:
     for tensor in call.tensors[1:]:
         call.pin(call.paint(tensor), "used as an index")
     features = tuple(
-        Layer(out.dim() - 1, y.labels, zero_or_unknown(y.dead)) for y in call.paint(weight) if y.axis == 1
+        Stripe(out.dim() - 1, y.labels, zero_or_unknown(y.dead)) for y in call.paint(weight) if y.axis == 1
     )
     return [features, *(() for _ in call.outputs[1:])]
 
@@ -101,7 +102,7 @@ def bucketize(call: Call) -> Sequence[Paint]:
     if boundaries.dim() != 1 or not isinstance(x, Tensor):
         call.pin([y for t in call.tensors for y in call.paint(t)], f"{call.operator} along the channels")
         return ((),)
-    return (tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x)),)
+    return (tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x)),)
 
 
 RULES: dict[str, Rule] = {

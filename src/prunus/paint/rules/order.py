@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Paint, constant, unknown_like
+from prunus.paint.records import Paint, Stripe, constant, unknown_like
 from prunus.paint.rules.pointwise import pointwise
 
 _KEPT = frozenset({"max", "min"})  # of what is left and of zero, where others were
@@ -28,26 +28,26 @@ def extreme(call: Call) -> Sequence[Paint]:
     )
     gone = set(range(x.dim())) if dim is None else {dim % max(x.dim(), 1)}
     keep = call.outputs[0].dim() == x.dim()
-    layers = [
-        layer.on(layer.axis if keep else layer.axis - sum(d < layer.axis for d in gone))
-        for layer in call.paint(x)
-        if layer.axis not in gone
+    stripes = [
+        stripe.on(stripe.axis if keep else stripe.axis - sum(d < stripe.axis for d in gone))
+        for stripe in call.paint(x)
+        if stripe.axis not in gone
     ]
     indices = call.outputs[1:] if call.operator != "aminmax" else ()
-    _across(call, [layer for layer in call.paint(x) if layer.axis in gone], indices)
-    return _with_indices(call, layers, indices)
+    _across(call, [stripe for stripe in call.paint(x) if stripe.axis in gone], indices)
+    return _with_indices(call, stripes, indices)
 
 
 def ranked(call: Call) -> Sequence[Paint]:
     """sort and topk: the largest few across channels are values of some channels or others."""
     x, out = call.tensors[0], call.outputs[0]
     axis = call.arg(2 if call.operator == "topk" else 1, "dim", -1) % max(x.dim(), 1)
-    found = call.layers(x, axis)
+    found = call.stripes(x, axis)
     if call.painter.value_of(x) is not None:  # a constant, as where an order is turned round
         sorted_ = [
-            Layer(axis, call.painter.fresh(n), constant(math.nan, n)) for n in out.shape[axis : axis + 1]
+            Stripe(axis, call.painter.fresh(n), constant(math.nan, n)) for n in out.shape[axis : axis + 1]
         ]
-        return ((*(layer for layer in call.paint(x) if layer.axis != axis), *sorted_),) * len(call.outputs)
+        return ((*(stripe for stripe in call.paint(x) if stripe.axis != axis), *sorted_),) * len(call.outputs)
     if call.operator == "topk" and out.dim() and out.shape[axis] < x.shape[axis]:
         _across(call, found, call.outputs[1:])
     else:
@@ -55,23 +55,23 @@ def ranked(call: Call) -> Sequence[Paint]:
     return _with_indices(call, [y for y in call.paint(x) if y.axis != axis], call.outputs[1:])
 
 
-def _across(call: Call, layers: Sequence[Layer], indices: Sequence[Tensor]) -> None:
+def _across(call: Call, stripes: Sequence[Stripe], indices: Sequence[Tensor]) -> None:
     (call.averaged if call.operator in _KEPT else call.inexact)(
-        layers, f"{call.operator} across the channels"
+        stripes, f"{call.operator} across the channels"
     )
-    for layer in layers:
+    for stripe in stripes:
         for tensor in indices:
             call.painter.pin_if_read(
-                tensor, layer.labels, f"{call.operator} counts the channels", call.operator
+                tensor, stripe.labels, f"{call.operator} counts the channels", call.operator
             )
 
 
-def _with_indices(call: Call, layers: Sequence[Layer], indices: Sequence[Tensor]) -> Sequence[Paint]:
+def _with_indices(call: Call, stripes: Sequence[Stripe], indices: Sequence[Tensor]) -> Sequence[Paint]:
     """Values keep what a removed slot holds, as all that is compared is the same there; where it is found is
     no known number.
     """
-    unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers)
-    return [unknown if any(out is tensor for tensor in indices) else tuple(layers) for out in call.outputs]
+    unknown = tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in stripes)
+    return [unknown if any(out is tensor for tensor in indices) else tuple(stripes) for out in call.outputs]
 
 
 RULES: dict[str, Rule] = {

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import ANCHOR, Layer, Paint, Values, constant, joined
+from prunus.paint.records import ANCHOR, Paint, Stripe, Values, constant, joined
 from prunus.paint.rules.pointwise import meet
 
 
@@ -21,26 +21,26 @@ def cat(call: Call) -> Sequence[Paint]:
     out = call.outputs[0]
     axis = call.arg(1, "dim", 0) % out.dim()
     parts = [t for t in call.args[0] if not (t.dim() == 1 and t.shape[0] == 0)]
-    layers = _meet_elsewhere(call, parts, axis)
-    if any(call.layers(t, axis) for t in parts):
-        layers.extend(_concatenate(call, parts, axis))
-    return (tuple(layers),)
+    stripes = _meet_elsewhere(call, parts, axis)
+    if any(call.stripes(t, axis) for t in parts):
+        stripes.extend(_concatenate(call, parts, axis))
+    return (tuple(stripes),)
 
 
-def _meet_elsewhere(call: Call, parts: Sequence[Tensor], axis: int) -> list[Layer]:
+def _meet_elsewhere(call: Call, parts: Sequence[Tensor], axis: int) -> list[Stripe]:
     """Couple concatenated tensors along the axes that they share."""
-    layers = []
+    stripes = []
     part = Call(call.painter, "cat", call.func, (), {}, call.outputs, tuple(parts))
     for other in range(parts[0].dim()):
         if other != axis:
             found = meet(part, other, parts[0].dim(), evaluate=False)
             if len(parts) > 1 and found:
-                deads = [call.layers(t, other)[0].dead for t in parts]
-                found = [Layer(other, x.labels, _where_equal(deads)) for x in found]
+                deads = [call.stripes(t, other)[0].dead for t in parts]
+                found = [Stripe(other, x.labels, _where_equal(deads)) for x in found]
             elif found:
-                found = call.layers(parts[0], other)
-            layers.extend(found)
-    return layers
+                found = call.stripes(parts[0], other)
+            stripes.extend(found)
+    return stripes
 
 
 def _where_equal(deads: Sequence[Values]) -> Values:
@@ -50,10 +50,10 @@ def _where_equal(deads: Sequence[Values]) -> Values:
     return np.where(np.all([dead == deads[0] for dead in deads], axis=0), deads[0], np.nan)
 
 
-def _concatenate(call: Call, parts: Sequence[Tensor], axis: int) -> list[Layer]:
+def _concatenate(call: Call, parts: Sequence[Tensor], axis: int) -> list[Stripe]:
     labels, dead = [], []
     for tensor in parts:
-        found = call.layers(tensor, axis)
+        found = call.stripes(tensor, axis)
         if len(found) == 1:
             labels.append(found[0].labels)
             dead.append(found[0].dead)
@@ -65,15 +65,15 @@ def _concatenate(call: Call, parts: Sequence[Tensor], axis: int) -> list[Layer]:
         dead.append(constant(math.nan, tensor.shape[axis]))
         if tensor.shape[axis] == 1:
             call.painter.couple(labels[-1], np.array([ANCHOR]))
-    return [Layer(axis, np.concatenate(labels), joined(dead))]
+    return [Stripe(axis, np.concatenate(labels), joined(dead))]
 
 
 def stack(call: Call) -> Sequence[Paint]:
     """Stacking: a new unpainted axis; the tensors meet along all others."""
     out = call.outputs[0]
     axis = call.arg(1, "dim", 0) % out.dim()
-    layers = _meet_elsewhere(call, call.args[0], -1)
-    return (tuple(x.on(x.axis + (x.axis >= axis)) for x in layers),)
+    stripes = _meet_elsewhere(call, call.args[0], -1)
+    return (tuple(x.on(x.axis + (x.axis >= axis)) for x in stripes),)
 
 
 def split(call: Call) -> Sequence[Paint]:
@@ -81,13 +81,13 @@ def split(call: Call) -> Sequence[Paint]:
     x = call.tensors[0]
     axis = call.arg(2, "dim", 0) % x.dim()
     sizes = [t.shape[axis] for t in call.outputs]
-    for layer in call.layers(x, axis):
+    for stripe in call.stripes(x, axis):
         whole = len(sizes) - (sizes[-1] != sizes[0])
         if whole > 1:
-            block = layer.labels[: whole * sizes[0]].reshape(whole, sizes[0])
+            block = stripe.labels[: whole * sizes[0]].reshape(whole, sizes[0])
             call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
         if sizes[-1] != sizes[0]:
-            call.pin([layer], "split into pieces of unequal length")
+            call.pin([stripe], "split into pieces of unequal length")
     return _pieces(call, x, axis, sizes)
 
 
@@ -101,7 +101,9 @@ def split_with_sizes(call: Call) -> Sequence[Paint]:
 def _pieces(call: Call, x: Tensor, axis: int, sizes: Sequence[int]) -> Sequence[Paint]:
     ends = list(accumulate(sizes))
     return tuple(
-        tuple(layer.take(slice(end - size, end)) if layer.axis == axis else layer for layer in call.paint(x))
+        tuple(
+            stripe.take(slice(end - size, end)) if stripe.axis == axis else stripe for stripe in call.paint(x)
+        )
         for size, end in zip(sizes, ends)
     )
 
@@ -114,27 +116,27 @@ def slice_(call: Call) -> Sequence[Paint]:
     axis = call.arg(1, "dim", 0) % x.dim()
     start, end, step = call.arg(2, "start"), call.arg(3, "end"), call.arg(4, "step", 1)
     if step != 1:
-        call.pin(call.layers(x, axis), "sliced with a step")
+        call.pin(call.stripes(x, axis), "sliced with a step")
     if call.outputs[0].shape[axis] == 1:
-        keep_place(call, call.layers(x, axis), int(start or 0))
+        keep_place(call, call.stripes(x, axis), int(start or 0))
     index = slice(start, end, step)
-    return (tuple(layer.take(index) if layer.axis == axis else layer for layer in call.paint(x)),)
+    return (tuple(stripe.take(index) if stripe.axis == axis else stripe for stripe in call.paint(x)),)
 
 
 def select(call: Call) -> Sequence[Paint]:
     """Selecting one slot of a painted axis pins that slot; the axis disappears."""
     x = call.tensors[0]
     axis = call.arg(1, "dim", 0) % x.dim()
-    keep_place(call, call.layers(x, axis), int(call.arg(2, "index")))
+    keep_place(call, call.stripes(x, axis), int(call.arg(2, "index")))
     return (_without(call.paint(x), axis),)
 
 
-def keep_place(call: Call, layers: Sequence[Layer], index: int) -> None:
+def keep_place(call: Call, stripes: Sequence[Stripe], index: int) -> None:
     """Pin a slot that is selected by its number, and those that the number counts: the ones in front, or
     behind where it counts from the end.
     """
-    for layer in layers:
-        counted = layer.labels[: index + 1] if index >= 0 else layer.labels[index:]
+    for stripe in stripes:
+        counted = stripe.labels[: index + 1] if index >= 0 else stripe.labels[index:]
         call.painter.pin(counted, "single slots are selected", call.operator)
 
 
@@ -142,12 +144,12 @@ def unbind(call: Call) -> Sequence[Paint]:
     """Taking a painted axis apart pins it; the axis disappears."""
     x = call.tensors[0]
     axis = call.arg(1, "dim", 0) % x.dim()
-    call.pin(call.layers(x, axis), "single slots are selected")
+    call.pin(call.stripes(x, axis), "single slots are selected")
     return (_without(call.paint(x), axis),) * len(call.outputs)
 
 
 def _without(paint: Paint, axis: int) -> Paint:
-    return tuple(layer.on(layer.axis - (layer.axis > axis)) for layer in paint if layer.axis != axis)
+    return tuple(stripe.on(stripe.axis - (stripe.axis > axis)) for stripe in paint if stripe.axis != axis)
 
 
 def pad(call: Call) -> Sequence[Paint]:
@@ -157,28 +159,28 @@ def pad(call: Call) -> Sequence[Paint]:
     x, pads = call.tensors[0], list(call.args[1])
     value = float(call.arg(2, "value", 0) or 0)
     amounts = {x.dim() - 1 - i // 2: (pads[i], pads[i + 1]) for i in range(0, len(pads), 2)}
-    layers = []
-    for layer in call.paint(x):
-        before, after = amounts.get(layer.axis, (0, 0))
-        layers.append(_pad_axis(call, layer, before, after, value))
-        around = any(p != (0, 0) for a, p in amounts.items() if a != layer.axis)
+    stripes = []
+    for stripe in call.paint(x):
+        before, after = amounts.get(stripe.axis, (0, 0))
+        stripes.append(_pad_axis(call, stripe, before, after, value))
+        around = any(p != (0, 0) for a, p in amounts.items() if a != stripe.axis)
         # padding with -inf is what max pooling does by itself, and only a maximum makes sense of it, by
         # ignoring it
         if around and value != -np.inf:
-            layers[-1] = Layer(
-                layer.axis, layers[-1].labels, np.where(layers[-1].dead == value, value, np.nan)
+            stripes[-1] = Stripe(
+                stripe.axis, stripes[-1].labels, np.where(stripes[-1].dead == value, value, np.nan)
             )
-    return (tuple(layers),)
+    return (tuple(stripes),)
 
 
-def _pad_axis(call: Call, layer: Layer, before: int, after: int, value: float) -> Layer:
+def _pad_axis(call: Call, stripe: Stripe, before: int, after: int, value: float) -> Stripe:
     if not before and not after:
-        return layer
-    start, end = max(0, -before), len(layer.labels) - max(0, -after)
+        return stripe
+    start, end = max(0, -before), len(stripe.labels) - max(0, -after)
     head, tail = call.painter.fresh(max(0, before)), call.painter.fresh(max(0, after))
-    labels = np.concatenate([head, layer.labels[start:end], tail])
-    dead = np.concatenate([np.full(len(head), value), layer.dead[start:end], np.full(len(tail), value)])
-    return Layer(layer.axis, labels, dead)
+    labels = np.concatenate([head, stripe.labels[start:end], tail])
+    dead = np.concatenate([np.full(len(head), value), stripe.dead[start:end], np.full(len(tail), value)])
+    return Stripe(stripe.axis, labels, dead)
 
 
 RULES: dict[str, Rule] = {

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Paint, unknown_like, zero_or_unknown
+from prunus.paint.records import Paint, Stripe, unknown_like, zero_or_unknown
 from prunus.paint.rules.pointwise import pointwise
 
 
@@ -40,9 +40,9 @@ def cross(call: Call) -> Sequence[Paint]:
     out = call.outputs[0]
     axis = call.arg(2, "dim", -1) % max(out.dim(), 1)
     for tensor in call.tensors:
-        call.pin(call.layers(tensor, axis - out.dim()), "a cross product along the channels")
+        call.pin(call.stripes(tensor, axis - out.dim()), "a cross product along the channels")
     (paint,) = pointwise(call)
-    return (tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in paint if y.axis != axis),)
+    return (tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in paint if y.axis != axis),)
 
 
 def max_unpool(call: Call) -> Sequence[Paint]:
@@ -51,15 +51,15 @@ def max_unpool(call: Call) -> Sequence[Paint]:
     """
     x, indices = call.tensors[:2]
     first = x.dim() - (3 if "3d" in call.operator else 2)
-    layers = []
+    stripes = []
     for axis in range(x.dim()):
-        found = [*call.layers(x, axis), *call.layers(indices, axis)]
+        found = [*call.stripes(x, axis), *call.stripes(indices, axis)]
         if axis < first and len(found) == 2:
             call.painter.couple(found[0].labels, found[1].labels)
-            layers.append(Layer(axis, found[0].labels, zero_or_unknown(found[0].dead)))
+            stripes.append(Stripe(axis, found[0].labels, zero_or_unknown(found[0].dead)))
         else:
             call.pin(found, "a spatial axis" if axis >= first else "meets an unpainted tensor")
-    return (tuple(layers),)
+    return (tuple(stripes),)
 
 
 def fractional_pool(call: Call) -> Sequence[Paint]:
@@ -68,22 +68,22 @@ def fractional_pool(call: Call) -> Sequence[Paint]:
     """
     x, samples = call.args[0], call.args[3]
     first = x.dim() - (3 if "3d" in call.operator else 2)
-    layers = []
-    for layer in call.paint(x):
-        drawn = call.layers(samples, layer.axis - first + 2) if layer.axis < first else []
+    stripes = []
+    for stripe in call.paint(x):
+        drawn = call.stripes(samples, stripe.axis - first + 2) if stripe.axis < first else []
         if not drawn:
-            call.pin([layer], "a spatial axis" if layer.axis >= first else "meets an unpainted tensor")
+            call.pin([stripe], "a spatial axis" if stripe.axis >= first else "meets an unpainted tensor")
             continue
-        call.painter.couple(layer.labels, drawn[0].labels)
-        layers.append(layer)
-    return (tuple(layers), tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers))
+        call.painter.couple(stripe.labels, drawn[0].labels)
+        stripes.append(stripe)
+    return (tuple(stripes), tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in stripes))
 
 
 def _batch(call: Call, dims: set[int], reason: str) -> Paint:
-    """Layers along other axes, where zero stays zero."""
+    """Stripes along other axes, where zero stays zero."""
     paint = call.paint(call.tensors[0])
     call.pin([y for y in paint if y.axis in dims], reason)
-    return tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in paint if y.axis not in dims)
+    return tuple(Stripe(y.axis, y.labels, zero_or_unknown(y.dead)) for y in paint if y.axis not in dims)
 
 
 def distance(call: Call) -> Sequence[Paint]:
@@ -92,7 +92,7 @@ def distance(call: Call) -> Sequence[Paint]:
     """
     first, second = call.tensors[:2]
     rank = call.outputs[0].dim()
-    a, b = call.layers(first, -1), call.layers(second, -1)
+    a, b = call.stripes(first, -1), call.stripes(second, -1)
     if len(a) == len(b) == 1:
         call.painter.couple(a[0].labels, b[0].labels)
         if np.any(a[0].dead != b[0].dead):
@@ -100,14 +100,14 @@ def distance(call: Call) -> Sequence[Paint]:
     else:
         call.pin([*a, *b], "meets an unpainted tensor")
     rows = [y.on(y.axis - first.dim() + rank) for y in call.paint(first) if y.axis < first.dim() - 1]
-    columns = [Layer(rank - 1, y.labels, y.dead) for y in call.layers(second, -2)]
-    for layer in call.paint(second):
-        if layer.axis < second.dim() - 2:
+    columns = [Stripe(rank - 1, y.labels, y.dead) for y in call.stripes(second, -2)]
+    for stripe in call.paint(second):
+        if stripe.axis < second.dim() - 2:
             call.pin(
-                [layer, *(y for y in rows if y.axis == layer.axis - second.dim() + rank)],
+                [stripe, *(y for y in rows if y.axis == stripe.axis - second.dim() + rank)],
                 "a batch of distances",
             )
-    return (tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in [*rows, *columns]),)
+    return (tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in [*rows, *columns]),)
 
 
 RULES: dict[str, Rule] = {

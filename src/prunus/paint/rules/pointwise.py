@@ -14,7 +14,16 @@ import torch
 from torch import Tensor
 
 from prunus.paint.painter import Call
-from prunus.paint.records import Labels, Layer, Paint, Values, constant, uniform, unknown_like, zero_if_either
+from prunus.paint.records import (
+    Labels,
+    Paint,
+    Stripe,
+    Values,
+    constant,
+    uniform,
+    unknown_like,
+    zero_if_either,
+)
 
 _DIVISIONS = frozenset({"div", "divide", "true_divide", "floor_divide", "remainder", "fmod"})
 _UNDEFINED = frozenset(
@@ -57,44 +66,44 @@ def pointwise(call: Call) -> Sequence[Paint]:
     """The general rule of every elementwise operator, with broadcasting."""
     tensors = call.tensors
     rank = max((t.dim() for t in tensors), default=0)
-    axes = {layer.axis + rank - t.dim() for t in tensors for layer in call.paint(t)}
-    layers: list[Layer] = []
+    axes = {stripe.axis + rank - t.dim() for t in tensors for stripe in call.paint(t)}
+    stripes: list[Stripe] = []
     for axis in sorted(axes):
-        layers.extend(meet(call, axis, rank))
-    paint = tuple(layers)
+        stripes.extend(meet(call, axis, rank))
+    paint = tuple(stripes)
     return [paint if out.dim() == rank else () for out in call.outputs]
 
 
-def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Layer]:
-    """Couple what meets along one axis of the broadcast shape, and return the layers of the result there.
+def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Stripe]:
+    """Couple what meets along one axis of the broadcast shape, and return the stripes of the result there.
 
     Dead values are computed by the operator itself, or left unknown where `evaluate` is off.
     """
     spans = [(t, t.dim() - rank + axis) for t in call.tensors]
     size = max(t.shape[a] for t, a in spans if a >= 0)
-    found = [(t, call.layers(t, a)) for t, a in spans if a >= 0 and t.shape[a] == size]
-    painted = [layers for _, layers in found if layers]
+    found = [(t, call.stripes(t, a)) for t, a in spans if a >= 0 and t.shape[a] == size]
+    painted = [stripes for _, stripes in found if stripes]
     if size == 1 or not painted:
         return []
     if len(painted) < len(found):
-        for layers in painted:
-            call.pin(layers, "meets an unpainted tensor of the same length")
+        for stripes in painted:
+            call.pin(stripes, "meets an unpainted tensor of the same length")
         return []
-    if any(len(layers) > 1 for layers in painted):
-        if all(same_labels(layers, painted[0]) for layers in painted):
-            return [Layer(axis, layer.labels, _dead(call, {}, len(layer.labels))) for layer in painted[0]]
-        for layers in painted:
-            call.pin(layers, "two sets of channels share one axis")
+    if any(len(stripes) > 1 for stripes in painted):
+        if all(same_labels(stripes, painted[0]) for stripes in painted):
+            return [Stripe(axis, stripe.labels, _dead(call, {}, len(stripe.labels))) for stripe in painted[0]]
+        for stripes in painted:
+            call.pin(stripes, "two sets of channels share one axis")
         return []
     first = painted[0][0]
-    for layers in painted[1:]:
-        call.painter.couple(first.labels, layers[0].labels)
+    for stripes in painted[1:]:
+        call.painter.couple(first.labels, stripes[0].labels)
     if not evaluate:
-        return [Layer(axis, first.labels, unknown_like(first.labels))]
-    operands = {id(t): layers[0].dead for t, layers in found}
+        return [Stripe(axis, first.labels, unknown_like(first.labels))]
+    operands = {id(t): stripes[0].dead for t, stripes in found}
     dead = _dead(call, operands, size)
-    _look_for_hazards(call, operands, {id(t): layers[0].labels for t, layers in found}, dead)
-    return [Layer(axis, first.labels, dead)]
+    _look_for_hazards(call, operands, {id(t): stripes[0].labels for t, stripes in found}, dead)
+    return [Stripe(axis, first.labels, dead)]
 
 
 def _look_for_hazards(
@@ -118,8 +127,8 @@ def _look_for_hazards(
                 call.painter.hazard(tensor, labels[id(tensor)], call.operator)
 
 
-def same_labels(first: list[Layer], second: list[Layer]) -> bool:
-    """Whether two lists of layers hold the same colours in the same order."""
+def same_labels(first: list[Stripe], second: list[Stripe]) -> bool:
+    """Whether two lists of stripes hold the same colours in the same order."""
     return len(first) == len(second) and all(
         np.array_equal(a.labels, b.labels) for a, b in zip(first, second)
     )

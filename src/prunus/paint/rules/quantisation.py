@@ -9,25 +9,25 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Paint, is_zero, zero_or_unknown
+from prunus.paint.records import Paint, Stripe, is_zero, zero_or_unknown
 
 
 def _rounded(
     call: Call, axis: int | None, vectors: Sequence[Tensor], scale: Tensor | None
 ) -> Sequence[Paint]:
-    """The layers of what is rounded; those along `axis` are coupled with vectors that hold one number per
+    """The stripes of what is rounded; those along `axis` are coupled with vectors that hold one number per
     channel.
     """
-    layers = []
-    for layer in call.paint(call.args[0]):
-        if layer.axis == axis:
+    stripes = []
+    for stripe in call.paint(call.args[0]):
+        if stripe.axis == axis:
             for vector in vectors:
-                for other in call.layers(vector, 0):
-                    call.painter.couple(layer.labels, other.labels)
+                for other in call.stripes(vector, 0):
+                    call.painter.couple(stripe.labels, other.labels)
                     if vector is scale and is_zero(other.dead):
-                        call.painter.hazard(vector, layer.labels, call.operator)
-        layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
-    return (tuple(layers),) * len(call.outputs)
+                        call.painter.hazard(vector, stripe.labels, call.operator)
+        stripes.append(Stripe(stripe.axis, stripe.labels, zero_or_unknown(stripe.dead)))
+    return (tuple(stripes),) * len(call.outputs)
 
 
 def per_channel(call: Call) -> Sequence[Paint]:

@@ -1,4 +1,4 @@
-"""Reductions: a sum over a painted axis drops the layer; any other statistic over it
+"""Reductions: a sum over a painted axis drops the stripe; any other statistic over it
 makes the plan inexact.
 """
 
@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Paint, Values, constant, is_zero, unknown_like, zero_or_unknown
+from prunus.paint.records import Paint, Stripe, Values, constant, is_zero, unknown_like, zero_or_unknown
 from prunus.paint.rules.centred import centre_of
 
 _KEEP_ZERO = frozenset({"sum", "mean", "amax", "amin", "linalg_vector_norm", "norm", "var", "std", "prod"})
@@ -23,14 +23,14 @@ def reduction(call: Call) -> Sequence[Paint]:
     x = call.tensors[0]
     dims = _dims(call, x.dim())
     keep = any(out.dim() == x.dim() for out in call.outputs)
-    layers = []
-    for layer in call.paint(x):
-        if layer.axis in dims:
-            _drop(call, layer)
+    stripes = []
+    for stripe in call.paint(x):
+        if stripe.axis in dims:
+            _drop(call, stripe)
         else:
-            axis = layer.axis if keep else layer.axis - sum(d < layer.axis for d in dims)
-            layers.append(Layer(axis, layer.labels, _reduced(call, layer.dead)))
-    return (tuple(layers),) * len(call.outputs)
+            axis = stripe.axis if keep else stripe.axis - sum(d < stripe.axis for d in dims)
+            stripes.append(Stripe(axis, stripe.labels, _reduced(call, stripe.dead)))
+    return (tuple(stripes),) * len(call.outputs)
 
 
 def _dims(call: Call, rank: int) -> set[int]:
@@ -41,23 +41,23 @@ def _dims(call: Call, rank: int) -> set[int]:
     return {d % max(rank, 1) for d in (dims if isinstance(dims, (list, tuple)) else [dims])}
 
 
-def _drop(call: Call, layer: Layer) -> None:
+def _drop(call: Call, stripe: Stripe) -> None:
     if call.operator == "sum":
-        if not is_zero(layer.dead):
-            call.inexact([layer], "a sum over slots that do not become zero")
+        if not is_zero(stripe.dead):
+            call.inexact([stripe], "a sum over slots that do not become zero")
     elif call.operator.startswith("arg"):
-        call.pin([layer], f"{call.operator} counts the channels")
-    elif call.operator in _NORMS and is_zero(layer.dead) and _order(call) > 0:
+        call.pin([stripe], f"{call.operator} counts the channels")
+    elif call.operator in _NORMS and is_zero(stripe.dead) and _order(call) > 0:
         return  # zeros add nothing
     elif call.operator in _AVERAGES:
         reason = f"{call.operator} across the channels"
-        centre = centre_of(call, layer) if call.operator in _CENTRED and not is_zero(layer.dead) else None
+        centre = centre_of(call, stripe) if call.operator in _CENTRED and not is_zero(stripe.dead) else None
         if centre is None:
-            call.averaged([layer], reason)
+            call.averaged([stripe], reason)
         else:
-            call.painter.averaged(layer, reason, call.operator, centre)
+            call.painter.averaged(stripe, reason, call.operator, centre)
     else:
-        call.inexact([layer], f"{call.operator} across the channels")
+        call.inexact([stripe], f"{call.operator} across the channels")
 
 
 def _order(call: Call) -> float:
@@ -78,13 +78,13 @@ def cumulative(call: Call) -> Sequence[Paint]:
     """cumsum and the like: along a painted axis they pin it."""
     x = call.tensors[0]
     axis = call.args[1] % max(x.dim(), 1)
-    call.pin(call.layers(x, axis), "accumulated along the channels")
+    call.pin(call.stripes(x, axis), "accumulated along the channels")
     passed = [y for y in call.paint(x) if y.axis != axis]
-    unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in passed)
+    unknown = tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in passed)
     if call.operator.startswith("logcumsumexp"):
         return (unknown,)
     return (
-        tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in passed),
+        tuple(Stripe(y.axis, y.labels, zero_or_unknown(y.dead)) for y in passed),
         *(unknown for _ in call.outputs[1:]),
     )
 

@@ -12,7 +12,7 @@ import torch
 from prunus._foundation.arguments import door
 from prunus.errors import ArgumentError
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Paint, unknown_like
+from prunus.paint.records import Paint, Stripe, unknown_like
 from prunus.paint.rules import RULES
 from prunus.paint.rules.pointwise import pointwise
 
@@ -22,10 +22,10 @@ def _per_channel(call: Call) -> Sequence[Paint]:
     the channels go with them.
     """
     x, *others = call.tensors
-    found = call.layers(x, 1)
+    found = call.stripes(x, 1)
     call.pin([y for y in call.paint(x) if y.axis > 1], "a spatial axis")
     for tensor in others:
-        mine = call.layers(tensor, 0) if tensor.dim() and tensor.shape[0] == x.shape[1] else []
+        mine = call.stripes(tensor, 0) if tensor.dim() and tensor.shape[0] == x.shape[1] else []
         call.pin(
             [y for y in call.paint(tensor) if all(y is not one for one in mine)],
             "an axis that is no channels",
@@ -34,9 +34,9 @@ def _per_channel(call: Call) -> Sequence[Paint]:
             call.painter.couple(found[0].labels, mine[0].labels)
         else:
             call.pin([*mine, *(found if mine else [])], "meets an unpainted tensor")
-    layers = [Layer(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x) if y.axis <= 1]
+    stripes = [Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x) if y.axis <= 1]
     return [
-        tuple(y for y in layers if out.dim() > y.axis and out.shape[y.axis] == len(y.labels))
+        tuple(y for y in stripes if out.dim() > y.axis and out.shape[y.axis] == len(y.labels))
         for out in call.outputs
     ]
 
@@ -60,7 +60,7 @@ def paint_rule(operator: str, like: str | None = None) -> Callable[[Rule], Rule]
             inside each channel of (N, C, ...) tensors and may take vectors with an entry per channel; or the
             name of an ATen operator that does the same to channels with the same arguments, such as
             "_softmax". None: the returned decorator gets the rule, a function of a `Call` that gives one
-            tuple of layers per output.
+            tuple of stripes per output.
 
     Returns:
         A decorator for the rule, which needs not be used where `like` is given.

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Paint, Values, constant, unknown_like
+from prunus.paint.records import Paint, Stripe, Values, constant, unknown_like
 
 
 def gather(call: Call) -> Sequence[Paint]:
     """gather(x, dim, index): a slot's values are moved within it."""
     x, axis, index = call.args[0], call.args[1] % max(call.args[0].dim(), 1), call.args[2]
-    call.pin([*call.layers(x, axis), *call.layers(index, axis)], "gather along the channels")
+    call.pin([*call.stripes(x, axis), *call.stripes(index, axis)], "gather along the channels")
     return (tuple(_met(call, [x, index], axis)),)
 
 
@@ -33,9 +33,9 @@ def scatter(call: Call) -> Sequence[Paint]:
     )
     written = [source] if isinstance(source, Tensor) else []
     for tensor in (x, index, *written):
-        call.pin(call.layers(tensor, axis), "scatter along the channels")
-    layers = _met(call, [x, index, *written], axis)
-    return (_written(call, x, layers, source, source if written else None),)
+        call.pin(call.stripes(tensor, axis), "scatter along the channels")
+    stripes = _met(call, [x, index, *written], axis)
+    return (_written(call, x, stripes, source, source if written else None),)
 
 
 def index_write(call: Call) -> Sequence[Paint]:
@@ -45,10 +45,10 @@ def index_write(call: Call) -> Sequence[Paint]:
     x, axis, source = call.args[0], call.args[1] % max(call.args[0].dim(), 1), _fourth(call)
     whole = isinstance(source, Tensor) and source.dim() == x.dim() > 0
     for tensor in (x, *([source] if whole else [])):
-        call.pin(call.layers(tensor, axis), f"{call.operator} along the channels")
+        call.pin(call.stripes(tensor, axis), f"{call.operator} along the channels")
     call.pin(call.paint(call.args[2]), "used as an index")
-    layers = _met(call, [x, source] if whole else [x], axis)
-    return (_written(call, x, layers, source, source if whole else None),)
+    stripes = _met(call, [x, source] if whole else [x], axis)
+    return (_written(call, x, stripes, source, source if whole else None),)
 
 
 def _fourth(call: Call) -> Any:
@@ -62,38 +62,38 @@ def _fourth(call: Call) -> Any:
     )
 
 
-def _met(call: Call, tensors: Sequence[Tensor], axis: int) -> list[Layer]:
-    """Couple what meets along all axes but one: the layers of the first tensor there, where all of them reach
-    along all of it.
+def _met(call: Call, tensors: Sequence[Tensor], axis: int) -> list[Stripe]:
+    """Couple what meets along all axes but one: the stripes of the first tensor there, where all of them
+    reach along all of it.
     """
-    layers = []
+    stripes = []
     for other in range(tensors[0].dim()):
-        found = [call.layers(tensor, other) for tensor in tensors]
+        found = [call.stripes(tensor, other) for tensor in tensors]
         if other == axis or not any(found):
             continue
         if all(len(one) == 1 for one in found) and len({len(one[0].labels) for one in found}) == 1:
             for one in found[1:]:
                 call.painter.couple(found[0][0].labels, one[0].labels)
-            layers.append(found[0][0])
+            stripes.append(found[0][0])
         else:
-            call.pin([layer for one in found for layer in one], "meets an unpainted tensor")
-    return layers
+            call.pin([stripe for one in found for stripe in one], "meets an unpainted tensor")
+    return stripes
 
 
-def _written(call: Call, x: Tensor, layers: Sequence[Layer], source: Any, tensor: Tensor | None) -> Paint:
+def _written(call: Call, x: Tensor, stripes: Sequence[Stripe], source: Any, tensor: Tensor | None) -> Paint:
     """What removed slots hold after some elements were written."""
     result = []
-    for layer in layers:
+    for stripe in stripes:
         deads = (
-            [y.dead for y in call.layers(tensor, layer.axis)]
+            [y.dead for y in call.stripes(tensor, stripe.axis)]
             if tensor is not None
-            else [constant(_number(call, source), len(layer.labels))]
+            else [constant(_number(call, source), len(stripe.labels))]
         )
         result.append(
-            Layer(
-                layer.axis,
-                layer.labels,
-                _after(call, layer.dead, deads[0] if deads else unknown_like(layer.labels)),
+            Stripe(
+                stripe.axis,
+                stripe.labels,
+                _after(call, stripe.dead, deads[0] if deads else unknown_like(stripe.labels)),
             )
         )
     return tuple(result)
@@ -134,7 +134,7 @@ def index_put(call: Call) -> Sequence[Paint]:
     if masks:
         return _put_where(call, x, *masks[0], values)
     used = [axis for axis, index in enumerate(indices) if index is not None]
-    if any(call.layers(x, axis) for axis in used):
+    if any(call.stripes(x, axis) for axis in used):
         return _pinned(call, "written at an index")
     for index in indices:
         call.pin(call.paint(index), "used as an index")
@@ -148,7 +148,7 @@ def index_put(call: Call) -> Sequence[Paint]:
 def _put_where(call: Call, x: Tensor, first: int, mask: Tensor, values: Tensor) -> Sequence[Paint]:
     covered = range(first, first + mask.dim())
     for axis in covered:
-        mine, its = call.layers(x, axis), call.layers(mask, axis - first)
+        mine, its = call.stripes(x, axis), call.stripes(mask, axis - first)
         if len(mine) == len(its) == 1 and values.numel() == 1:
             call.painter.couple(mine[0].labels, its[0].labels)
         else:
@@ -156,7 +156,7 @@ def _put_where(call: Call, x: Tensor, first: int, mask: Tensor, values: Tensor) 
     kept = [
         axis
         for axis in covered
-        if call.layers(x, axis) and call.layers(mask, axis - first) and values.numel() == 1
+        if call.stripes(x, axis) and call.stripes(mask, axis - first) and values.numel() == 1
     ]
     return _put(call, x, [axis for axis in covered if axis not in kept], 1, first, values)
 
@@ -167,26 +167,26 @@ def _put(
     """Values meet the axes that are written whole: they are broadcast to these, with `width` axes of indices
     from `place` on.
     """
-    layers: list[Layer] = []
+    stripes: list[Stripe] = []
     seen = set[int]()
     rest = [axis for axis in range(x.dim()) if axis not in gone]
-    for layer in (y for y in call.paint(x) if y.axis in rest):
-        position = rest.index(layer.axis)
-        axis = position + (width if layer.axis >= place else 0) - (len(rest) + width - values.dim())
+    for stripe in (y for y in call.paint(x) if y.axis in rest):
+        position = rest.index(stripe.axis)
+        axis = position + (width if stripe.axis >= place else 0) - (len(rest) + width - values.dim())
         met = values.dim() > 0 and axis >= 0 and values.shape[axis] > 1
-        found = call.layers(values, axis) if met else []
+        found = call.stripes(values, axis) if met else []
         seen.add(axis)
         if met and len(found) != 1:
-            call.pin([layer, *found], "meets an unpainted tensor")
+            call.pin([stripe, *found], "meets an unpainted tensor")
             continue
         if met:
-            call.painter.couple(layer.labels, found[0].labels)
-        written = found[0].dead if met else constant(_number(call, values), len(layer.labels))
+            call.painter.couple(stripe.labels, found[0].labels)
+        written = found[0].dead if met else constant(_number(call, values), len(stripe.labels))
         adds = bool(call.arg(3, "accumulate", False))
-        dead = np.where((layer.dead == written) & (not adds or (layer.dead == 0)), layer.dead, np.nan)
-        layers.append(Layer(layer.axis, layer.labels, dead))
+        dead = np.where((stripe.dead == written) & (not adds or (stripe.dead == 0)), stripe.dead, np.nan)
+        stripes.append(Stripe(stripe.axis, stripe.labels, dead))
     call.pin([y for y in call.paint(values) if y.axis not in seen], "written at an index")
-    return (tuple(layers),)
+    return (tuple(stripes),)
 
 
 def _pinned(call: Call, reason: str) -> Sequence[Paint]:

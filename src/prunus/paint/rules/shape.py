@@ -11,11 +11,11 @@ import numpy as np
 import torch
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Labels, Layer, Paint, Values, constant, is_zero, zero_or_unknown
+from prunus.paint.records import Labels, Paint, Stripe, Values, constant, is_zero, zero_or_unknown
 
 
 def keep(call: Call) -> Sequence[Paint]:
-    """The output has the layers of the first tensor: clone, detach, dropout, type conversion, zeros_like."""
+    """The output has the stripes of the first tensor: clone, detach, dropout, type conversion, zeros_like."""
     return (call.paint(call.tensors[0]),) * len(call.outputs)
 
 
@@ -27,14 +27,14 @@ def converted(call: Call) -> Sequence[Paint]:
     if kind.is_floating_point or kind.is_complex:
         return (paint,)
     turned = np.trunc if kind != torch.bool else lambda dead: np.where(np.isnan(dead), np.nan, dead != 0)
-    return (tuple(y if is_zero(y.dead) else Layer(y.axis, y.labels, turned(y.dead)) for y in paint),)
+    return (tuple(y if is_zero(y.dead) else Stripe(y.axis, y.labels, turned(y.dead)) for y in paint),)
 
 
 def filled(call: Call) -> Sequence[Paint]:
     """A tensor of the same shape with contents of its own: zeros_like, ones_like, full_like, empty_like."""
     value = {"zeros_like": 0.0, "ones_like": 1.0}.get(call.operator, _number(call))
     return (
-        tuple(Layer(x.axis, x.labels, constant(value, len(x.labels))) for x in call.paint(call.tensors[0])),
+        tuple(Stripe(x.axis, x.labels, constant(value, len(x.labels))) for x in call.paint(call.tensors[0])),
     )
 
 
@@ -44,7 +44,9 @@ def new(call: Call) -> Sequence[Paint]:
     """
     value = {"new_zeros": 0.0, "new_ones": 1.0}.get(call.operator, _number(call))
     sizes = call.outputs[0].shape
-    return (tuple(Layer(a, call.painter.fresh(n), constant(value, n)) for a, n in enumerate(sizes) if n > 1),)
+    return (
+        tuple(Stripe(a, call.painter.fresh(n), constant(value, n)) for a, n in enumerate(sizes) if n > 1),
+    )
 
 
 def _number(call: Call) -> float:
@@ -55,7 +57,7 @@ def _number(call: Call) -> float:
 
 
 def permute(call: Call) -> Sequence[Paint]:
-    """permute, transpose, t: layers follow their axis."""
+    """permute, transpose, t: stripes follow their axis."""
     x = call.tensors[0]
     rank = x.dim()
     if call.operator.rstrip("_") == "permute":
@@ -69,40 +71,42 @@ def permute(call: Call) -> Sequence[Paint]:
         )
         if rank > 1:
             order[pair[0]], order[pair[1]] = order[pair[1]], order[pair[0]]
-    return (tuple(layer.on(order.index(layer.axis)) for layer in call.paint(x)),)
+    return (tuple(stripe.on(order.index(stripe.axis)) for stripe in call.paint(x)),)
 
 
 def reshape(call: Call) -> Sequence[Paint]:
     """view, reshape, flatten, squeeze, unsqueeze: found from the two shapes alone."""
     x, out = call.tensors[0], call.outputs[0]
-    layers = [
-        layer for found in call.paint(x) for layer in _regroup(call, found, tuple(x.shape), tuple(out.shape))
+    stripes = [
+        stripe
+        for found in call.paint(x)
+        for stripe in _regroup(call, found, tuple(x.shape), tuple(out.shape))
     ]
-    return (tuple(_owned(call, layers)),)
+    return (tuple(_owned(call, stripes)),)
 
 
-def _owned(call: Call, layers: Sequence[Layer]) -> list[Layer]:
+def _owned(call: Call, stripes: Sequence[Stripe]) -> list[Stripe]:
     """Where axes were joined, channels of parameters go before copies that the forward made, as of a batch,
     and inner copies before outer ones.
     """
-    first: dict[int, Layer] = {}
-    result: list[Layer] = []
-    for layer in (
-        sorted(layers, key=lambda y: bool(y.labels.min() >= call.painter.owned))
-        if len(layers) > 1
-        else layers
+    first: dict[int, Stripe] = {}
+    result: list[Stripe] = []
+    for stripe in (
+        sorted(stripes, key=lambda y: bool(y.labels.min() >= call.painter.owned))
+        if len(stripes) > 1
+        else stripes
     ):
-        if layer.axis in first and layer.labels.min() >= call.painter.owned:
-            copies, other = layer, first[layer.axis]
+        if stripe.axis in first and stripe.labels.min() >= call.painter.owned:
+            copies, other = stripe, first[stripe.axis]
             if (
                 other.labels.min() >= call.painter.owned
-            ):  # the layers of inner axes are behind those of outer ones
-                result[result.index(other)] = layer
-                copies, first[layer.axis] = other, layer
+            ):  # the stripes of inner axes are behind those of outer ones
+                result[result.index(other)] = stripe
+                copies, first[stripe.axis] = other, stripe
             call.pin([copies], "copies share an axis with channels")
             continue
-        first.setdefault(layer.axis, layer)
-        result.append(layer)
+        first.setdefault(stripe.axis, stripe)
+        result.append(stripe)
     return result
 
 
@@ -126,24 +130,24 @@ def _blocks(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[range, ran
     return result
 
 
-def _regroup(call: Call, layer: Layer, old: tuple[int, ...], new: tuple[int, ...]) -> list[Layer]:
+def _regroup(call: Call, stripe: Stripe, old: tuple[int, ...], new: tuple[int, ...]) -> list[Stripe]:
     if 0 in old:
         return []
     kept_old = [i for i, n in enumerate(old) if n != 1]
     kept_new = [j for j, n in enumerate(new) if n != 1]
     for source, target in _blocks(tuple(old[i] for i in kept_old), tuple(new[j] for j in kept_new)):
         axes = [kept_old[i] for i in source]
-        if layer.axis in axes:
+        if stripe.axis in axes:
             targets = [kept_new[j] for j in target]
             if len(axes) == len(targets) == 1:
-                return [layer.on(targets[0])]
-            shape = [old[a] if a == layer.axis else 1 for a in axes]
+                return [stripe.on(targets[0])]
+            shape = [old[a] if a == stripe.axis else 1 for a in axes]
             full, wanted = [old[a] for a in axes], [new[a] for a in targets]
-            labels = np.broadcast_to(layer.labels.reshape(shape), full).reshape(wanted)
-            dead = np.broadcast_to(layer.dead.reshape(shape), full).reshape(wanted)
-            own = _parts_of_it_alone(full, wanted, axes.index(layer.axis))
+            labels = np.broadcast_to(stripe.labels.reshape(shape), full).reshape(wanted)
+            dead = np.broadcast_to(stripe.dead.reshape(shape), full).reshape(wanted)
+            own = _parts_of_it_alone(full, wanted, axes.index(stripe.axis))
             if own is None:
-                call.pin([layer], "a reshape that mixes channels with other axes")
+                call.pin([stripe], "a reshape that mixes channels with other axes")
                 return []
             return settle(call, labels, dead, targets, own)
     return []
@@ -171,7 +175,7 @@ def _parts_of_it_alone(old: Sequence[int], new: Sequence[int], axis: int) -> lis
 
 def settle(
     call: Call, labels: Labels, dead: Values, axes: Sequence[int], among: Sequence[int]
-) -> list[Layer]:
+) -> list[Stripe]:
     """Make a block of labels vary along one axis only, coupling what would leave it ragged once slots are
     removed.
 
@@ -185,7 +189,7 @@ def settle(
         return []
     if not set(varying) & set(among):
         call.pin(
-            [Layer(0, labels.reshape(-1), dead.reshape(-1))], "a reshape that mixes channels with other axes"
+            [Stripe(0, labels.reshape(-1), dead.reshape(-1))], "a reshape that mixes channels with other axes"
         )
         return []
     chosen = max(set(varying) & set(among), key=lambda i: (labels.shape[i], i))
@@ -197,7 +201,7 @@ def settle(
     values = (
         np.where((dead == dead[corner]).all(axis=rest), dead[corner].reshape(-1), np.nan) if rest else dead
     )
-    return [Layer(axes[chosen], line, values)]
+    return [Stripe(axes[chosen], line, values)]
 
 
 def as_strided(call: Call) -> Sequence[Paint]:
@@ -211,7 +215,7 @@ def as_strided(call: Call) -> Sequence[Paint]:
             call.pin(call.paint(x), "taken apart by strides")
             return ((),)
         step *= size[axis]
-    same = len(size) == x.dim() and all(size[layer.axis] == len(layer.labels) for layer in call.paint(x))
+    same = len(size) == x.dim() and all(size[stripe.axis] == len(stripe.labels) for stripe in call.paint(x))
     if same and size == list(x.shape) and not call.arg(3, "storage_offset"):
         return (call.paint(x),)
     call.pin(call.paint(x), "taken apart by strides")
@@ -229,49 +233,51 @@ def roll(call: Call) -> Sequence[Paint]:
             call.pin(call.paint(x), "rolled along the channels")
             return ((),)
         steps = {d % x.dim(): int(shift) for shift, d in zip(call.args[1], dims)}
-    layers = []
-    for layer in call.paint(x):
-        shift = steps.get(layer.axis)
+    stripes = []
+    for stripe in call.paint(x):
+        shift = steps.get(stripe.axis)
         if shift is None:
-            layers.append(layer)
+            stripes.append(stripe)
         elif call.operator == "flip":
-            layers.append(layer.take(slice(None, None, -1)))
+            stripes.append(stripe.take(slice(None, None, -1)))
         else:
-            counted = layer.labels[-shift:] if shift > 0 else layer.labels[:-shift]
+            counted = stripe.labels[-shift:] if shift > 0 else stripe.labels[:-shift]
             call.painter.pin(counted if shift else counted[:0], "rolled along the channels", call.operator)
-            layers.append(layer.take(np.roll(np.arange(len(layer.labels)), shift)))
-    return (tuple(layers),)
+            stripes.append(stripe.take(np.roll(np.arange(len(stripe.labels)), shift)))
+    return (tuple(stripes),)
 
 
 def channel_shuffle(call: Call) -> Sequence[Paint]:
     """channel_shuffle(x, groups): slot j of every group is coupled."""
     x, groups = call.tensors[0], int(call.args[1])
-    layers = [layer for layer in call.paint(x) if layer.axis != 1]
-    for layer in call.layers(x, 1):
-        block, dead = layer.labels.reshape(groups, -1), layer.dead.reshape(groups, -1)
+    stripes = [stripe for stripe in call.paint(x) if stripe.axis != 1]
+    for stripe in call.stripes(x, 1):
+        block, dead = stripe.labels.reshape(groups, -1), stripe.dead.reshape(groups, -1)
         call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
-        layers.append(Layer(1, block.T.reshape(-1), dead.T.reshape(-1)))
-    return (tuple(layers),)
+        stripes.append(Stripe(1, block.T.reshape(-1), dead.T.reshape(-1)))
+    return (tuple(stripes),)
 
 
 def pixel_shuffle(call: Call) -> Sequence[Paint]:
     """pixel_shuffle and unshuffle: the r*r slots that make one image channel live and die together."""
     x, factor = call.tensors[0], int(call.args[1])
     axis = x.dim() - 3
-    layers = [layer for layer in call.paint(x) if layer.axis < axis]
+    stripes = [stripe for stripe in call.paint(x) if stripe.axis < axis]
     call.pin([y for y in call.paint(x) if y.axis > axis], "a spatial axis")
-    for layer in call.layers(x, axis):
+    for stripe in call.stripes(x, axis):
         if call.operator == "pixel_shuffle":
-            block, dead = layer.labels.reshape(-1, factor * factor), layer.dead.reshape(-1, factor * factor)
+            block, dead = stripe.labels.reshape(-1, factor * factor), stripe.dead.reshape(-1, factor * factor)
             call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
-            layers.append(
-                Layer(axis, block[:, 0], np.where((dead == dead[:, :1]).all(1), dead[:, 0], np.nan))
+            stripes.append(
+                Stripe(axis, block[:, 0], np.where((dead == dead[:, :1]).all(1), dead[:, 0], np.nan))
             )
         else:
-            layers.append(
-                Layer(axis, np.repeat(layer.labels, factor * factor), np.repeat(layer.dead, factor * factor))
+            stripes.append(
+                Stripe(
+                    axis, np.repeat(stripe.labels, factor * factor), np.repeat(stripe.dead, factor * factor)
+                )
             )
-    return (tuple(layers),)
+    return (tuple(stripes),)
 
 
 def glu(call: Call) -> Sequence[Paint]:
@@ -280,12 +286,12 @@ def glu(call: Call) -> Sequence[Paint]:
     """
     x = call.tensors[0]
     axis = call.arg(1, "dim", -1) % x.dim()
-    layers = [layer for layer in call.paint(x) if layer.axis != axis]
-    for layer in call.layers(x, axis):
-        half = len(layer.labels) // 2
-        call.painter.couple(layer.labels[:half], layer.labels[half:])
-        layers.append(Layer(axis, layer.labels[:half], zero_or_unknown(layer.dead[:half])))
-    return (tuple(layers),)
+    stripes = [stripe for stripe in call.paint(x) if stripe.axis != axis]
+    for stripe in call.stripes(x, axis):
+        half = len(stripe.labels) // 2
+        call.painter.couple(stripe.labels[:half], stripe.labels[half:])
+        stripes.append(Stripe(axis, stripe.labels[:half], zero_or_unknown(stripe.dead[:half])))
+    return (tuple(stripes),)
 
 
 def im2col(call: Call) -> Sequence[Paint]:
@@ -294,13 +300,13 @@ def im2col(call: Call) -> Sequence[Paint]:
     kernel: Any = int(np.prod(call.args[1]))
     axis = x.dim() - 3
     call.pin([y for y in call.paint(x) if y.axis > axis], "a spatial axis")
-    found = call.layers(x, axis)
+    found = call.stripes(x, axis)
     kept = [y for y in call.paint(x) if y.axis < axis]
     return (
         tuple(
             kept
             + [
-                Layer(axis, np.repeat(y.labels, kernel), zero_or_unknown(np.repeat(y.dead, kernel)))
+                Stripe(axis, np.repeat(y.labels, kernel), zero_or_unknown(np.repeat(y.dead, kernel)))
                 for y in found
             ]
         ),
@@ -312,12 +318,12 @@ def col2im(call: Call) -> Sequence[Paint]:
     x, out = call.tensors[0], call.outputs[0]
     axis = x.dim() - 2
     channels = out.shape[out.dim() - 3]
-    layers = [y for y in call.paint(x) if y.axis < axis]
-    for y in call.layers(x, axis):
+    stripes = [y for y in call.paint(x) if y.axis < axis]
+    for y in call.stripes(x, axis):
         block, dead = y.labels.reshape(channels, -1), y.dead.reshape(channels, -1)
         call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
-        layers.append(Layer(axis, block[:, 0], np.where((dead == 0).all(1), 0.0, np.nan)))
-    return (tuple(layers),)
+        stripes.append(Stripe(axis, block[:, 0], np.where((dead == 0).all(1), 0.0, np.nan)))
+    return (tuple(stripes),)
 
 
 _KEEP = (

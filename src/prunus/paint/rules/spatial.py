@@ -1,4 +1,4 @@
-"""Pooling, resizing and spatial padding work inside a channel: channel layers pass; along a painted spatial
+"""Pooling, resizing and spatial padding work inside a channel: channel stripes pass; along a painted spatial
 axis neighbours are read.
 """
 
@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Paint, unknown_like, zero_or_unknown
+from prunus.paint.records import Paint, Stripe, unknown_like, zero_or_unknown
 from prunus.paint.rules.windows import padded_inside, windowed
 
 # How many trailing axes an operator works on, read off its name.
@@ -23,37 +23,39 @@ def spatial(call: Call) -> Sequence[Paint]:
     rank = next((n for text, n in _RANKS.items() if text in call.operator), 2)
     first = x.dim() - rank
     safe = call.operator.startswith(_CONSTANT_SAFE)
-    layers: list[Layer] = []
-    for layer in call.paint(x):
-        if layer.axis < first:
+    stripes: list[Stripe] = []
+    for stripe in call.paint(x):
+        if stripe.axis < first:
             # average pooling counts the zero padding, so that a constant other than zero does not stay one
-            layers.append(layer if safe else Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
+            stripes.append(
+                stripe if safe else Stripe(stripe.axis, stripe.labels, zero_or_unknown(stripe.dead))
+            )
         else:
-            layers.extend(_along(call, layer, layer.axis - first, rank))
-    unknown = tuple(Layer(y.axis, y.labels, unknown_like(y.labels)) for y in layers)
+            stripes.extend(_along(call, stripe, stripe.axis - first, rank))
+    unknown = tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in stripes)
     return (
-        tuple(layers),
+        tuple(stripes),
         *(unknown for _ in call.outputs[1:]),
     )  # places of largest values are no known constants
 
 
-def _along(call: Call, layer: Layer, position: int, rank: int) -> list[Layer]:
+def _along(call: Call, stripe: Stripe, position: int, rank: int) -> list[Stripe]:
     """An axis of channels among the spatial ones: resizing leaves it alone where it keeps its length, pooling
     and padding read neighbours.
     """
-    length = call.outputs[0].shape[layer.axis]
+    length = call.outputs[0].shape[stripe.axis]
     reason = (
         "a spatial axis" if call.painter.is_fixed(call.tensors[0]) else f"{call.operator} along the channels"
     )
     if "pad" in call.operator:
         amounts = list(call.args[1])[2 * (rank - 1 - position) :][:2]
         if min(amounts) >= 0:
-            return [padded_inside(call, layer, amounts)] if any(amounts) else [layer]
+            return [padded_inside(call, stripe, amounts)] if any(amounts) else [stripe]
     elif call.operator.startswith(_RESIZES) or "adaptive" in call.operator:
-        if length == len(layer.labels):
-            return [layer]
+        if length == len(stripe.labels):
+            return [stripe]
         if length == 1 and "adaptive" in call.operator:
-            call.inexact([layer], f"{call.operator} across the channels")
+            call.inexact([stripe], f"{call.operator} across the channels")
             return []
     elif call.operator.startswith(_POOLS):
         kernel = _of(call, 1, "kernel_size", position, 1)
@@ -62,14 +64,14 @@ def _along(call: Call, layer: Layer, position: int, rank: int) -> list[Layer]:
         extent = dilation * (kernel - 1) + 1
         return windowed(
             call,
-            layer,
+            stripe,
             length,
             extent,
             stride if length > 1 else 1,
             _of(call, 3, "padding", position, 0),
             reason,
         )
-    call.pin([layer], reason)
+    call.pin([stripe], reason)
     return []
 
 
@@ -81,12 +83,12 @@ def _of(call: Call, index: int, name: str, position: int, default: int) -> int:
 
 
 def grid_sample(call: Call) -> Sequence[Paint]:
-    """grid_sampler(x, grid): channels pass; the grid's own layers are pinned."""
+    """grid_sampler(x, grid): channels pass; the grid's own stripes are pinned."""
     x = call.tensors[0]
     call.pin([y for y in call.paint(x) if y.axis > 1], "a spatial axis")
     for tensor in call.tensors[1:]:
         call.pin(call.paint(tensor), "coordinates of a sampling grid")
-    return (tuple(Layer(y.axis, y.labels, zero_or_unknown(y.dead)) for y in call.paint(x) if y.axis <= 1),)
+    return (tuple(Stripe(y.axis, y.labels, zero_or_unknown(y.dead)) for y in call.paint(x) if y.axis <= 1),)
 
 
 _POOLS = (

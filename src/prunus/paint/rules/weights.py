@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from prunus.paint.painter import Call, Rule
-from prunus.paint.records import Layer, Paint, is_zero, unknown_like, zero_or_unknown
+from prunus.paint.records import Paint, Stripe, is_zero, unknown_like, zero_or_unknown
 
 
 def weight_norm(call: Call) -> Sequence[Paint]:
@@ -16,27 +16,27 @@ def weight_norm(call: Call) -> Sequence[Paint]:
     """
     direction, length = call.args[:2]
     dim = call.arg(2, "dim", 0) % direction.dim()
-    layers, norms = [], list[Layer]()
-    for layer in call.paint(direction):
-        if layer.axis != dim:
-            call.painter.relied.append(layer.labels)
-            layers.append(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)))
+    stripes, norms = [], list[Stripe]()
+    for stripe in call.paint(direction):
+        if stripe.axis != dim:
+            call.painter.relied.append(stripe.labels)
+            stripes.append(Stripe(stripe.axis, stripe.labels, zero_or_unknown(stripe.dead)))
             continue
-        lengths = call.layers(length, dim) if length.dim() == direction.dim() else call.layers(length, 0)
+        lengths = call.stripes(length, dim) if length.dim() == direction.dim() else call.stripes(length, 0)
         if len(lengths) != 1:
-            call.pin([layer, *lengths], "the lengths of the filters are unpainted")
+            call.pin([stripe, *lengths], "the lengths of the filters are unpainted")
             continue
-        call.painter.couple(layer.labels, lengths[0].labels)
-        call.consumed.append(layer.labels)
-        layers.append(Layer(dim, lengths[0].labels, zero_or_unknown(lengths[0].dead)))
+        call.painter.couple(stripe.labels, lengths[0].labels)
+        call.consumed.append(stripe.labels)
+        stripes.append(Stripe(dim, lengths[0].labels, zero_or_unknown(lengths[0].dead)))
         norms.append(
-            Layer(
+            Stripe(
                 dim if call.outputs[1].dim() == direction.dim() else 0,
-                layer.labels,
-                unknown_like(layer.labels),
+                stripe.labels,
+                unknown_like(stripe.labels),
             )
         )
-    return (tuple(layers), tuple(norms))
+    return (tuple(stripes), tuple(norms))
 
 
 def renorm(call: Call) -> Sequence[Paint]:
@@ -45,13 +45,15 @@ def renorm(call: Call) -> Sequence[Paint]:
     """
     x, power = call.args[0], float(call.args[1])
     dim = call.args[2] % x.dim()
-    across = [layer for layer in call.paint(x) if layer.axis != dim]
-    for layer in across:
-        if not is_zero(layer.dead) or power <= 0:
-            call.inexact([layer], "renorm across the channels")
+    across = [stripe for stripe in call.paint(x) if stripe.axis != dim]
+    for stripe in across:
+        if not is_zero(stripe.dead) or power <= 0:
+            call.inexact([stripe], "renorm across the channels")
         elif call.painter.is_fixed(x):
-            call.painter.relied.append(layer.labels)
-    return (tuple(Layer(layer.axis, layer.labels, zero_or_unknown(layer.dead)) for layer in call.paint(x)),)
+            call.painter.relied.append(stripe.labels)
+    return (
+        tuple(Stripe(stripe.axis, stripe.labels, zero_or_unknown(stripe.dead)) for stripe in call.paint(x)),
+    )
 
 
 RULES: dict[str, Rule] = {"_weight_norm_interface": weight_norm, "renorm": renorm}

@@ -150,7 +150,7 @@ def _known_lengths(scene: Scene, value: Painted) -> tuple[int | None, ...]:
     """The lengths of what is left of a tensor along its painted axes, which are the same whatever the inputs
     are.
     """
-    painted = {layer.axis for layer in value.paint}
+    painted = {stripe.axis for stripe in value.paint}
     return tuple(n if axis in painted else None for axis, n in enumerate(scene.after(value)))
 
 

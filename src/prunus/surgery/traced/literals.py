@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import fx
 
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.records import Layer, Paint
+from prunus.paint.records import Paint, Stripe
 
 _ENDLESS = 1 << 60
 
@@ -29,7 +29,7 @@ class UnrewritableError(Exception):
 
 @dataclass(frozen=True, eq=False)
 class Painted:
-    """Shape and layers of one value of the traced graph, before anything is removed."""
+    """Shape and stripes of one value of the traced graph, before anything is removed."""
 
     shape: tuple[int, ...]
     paint: Paint
@@ -51,8 +51,8 @@ class Scene:
         """Its shape once the channels are gone."""
         return self.graph.kept_shape(painted.shape, painted.paint, self.removed)
 
-    def layer(self, painted: Painted, axis: int) -> Layer | None:
-        """The layer along an axis."""
+    def stripe(self, painted: Painted, axis: int) -> Stripe | None:
+        """The stripe along an axis."""
         return next((y for y in painted.paint if y.axis == axis), None)
 
     def changed(self, node: fx.Node) -> bool:
@@ -63,9 +63,9 @@ class Scene:
         ]
         return any(self.after(p) != p.shape for p in values)
 
-    def kept_before(self, layer: Layer, position: int) -> int:
+    def kept_before(self, stripe: Stripe, position: int) -> int:
         """Slots kept among the first `position`."""
-        return self.graph.kept_length(layer.labels[:position], self.removed)
+        return self.graph.kept_length(stripe.labels[:position], self.removed)
 
 
 Rewriter = Callable[[Scene, fx.Node], None]
@@ -149,44 +149,44 @@ def _split(scene: Scene, node: fx.Node) -> None:
 def _slice(scene: Scene, node: fx.Node) -> None:
     x = scene.before(node.args[0])
     axis = get_argument(node, 1, "dim", 0) % len(x.shape)
-    layer = scene.layer(x, axis)
-    if layer is None:
+    stripe = scene.stripe(x, axis)
+    if stripe is None:
         return
     for index, name in ((2, "start"), (3, "end")):
         bound = get_argument(node, index, name)
         if isinstance(bound, int) and bound < _ENDLESS:
             position = bound + x.shape[axis] if bound < 0 else min(bound, x.shape[axis])
-            kept = scene.kept_before(layer, position)
+            kept = scene.kept_before(stripe, position)
             set_argument(node, index, name, kept)
 
 
 def _narrow(scene: Scene, node: fx.Node) -> None:
     x = scene.before(node.args[0])
     axis = int(node.args[1]) % len(x.shape)  # type: ignore[arg-type]
-    layer = scene.layer(x, axis)
-    if layer is not None:
+    stripe = scene.stripe(x, axis)
+    if stripe is not None:
         start, length = int(node.args[2]), int(node.args[3])  # type: ignore[arg-type]
-        first = scene.kept_before(layer, start)
+        first = scene.kept_before(stripe, start)
         node.update_arg(2, first)
-        node.update_arg(3, scene.kept_before(layer, start + length) - first)
+        node.update_arg(3, scene.kept_before(stripe, start + length) - first)
 
 
 def _pad(scene: Scene, node: fx.Node) -> None:
     """Padding of a painted axis: the padded slots that stay."""
     out = scene.before(node)
     pads = list(get_argument(node, 1, "pad"))
-    for layer in out.paint:
-        position = 2 * (len(out.shape) - 1 - layer.axis)
+    for stripe in out.paint:
+        position = 2 * (len(out.shape) - 1 - stripe.axis)
         if position + 1 < len(pads):
             before, after = max(0, pads[position]), max(0, pads[position + 1])
             if (
                 min(pads[position], pads[position + 1]) < 0
-                and scene.after(out)[layer.axis] != out.shape[layer.axis]
+                and scene.after(out)[stripe.axis] != out.shape[stripe.axis]
             ):
                 raise UnrewritableError(node, "negative padding of the channels")
-            pads[position] = min(pads[position], 0) or scene.kept_before(layer, before)
-            tail = Layer(
-                0, layer.labels[len(layer.labels) - after :], layer.dead[len(layer.labels) - after :]
+            pads[position] = min(pads[position], 0) or scene.kept_before(stripe, before)
+            tail = Stripe(
+                0, stripe.labels[len(stripe.labels) - after :], stripe.dead[len(stripe.labels) - after :]
             )
             pads[position + 1] = min(pads[position + 1], 0) or scene.graph.kept_length(
                 tail.labels, scene.removed
@@ -233,19 +233,19 @@ def _numbers(scene: Scene, node: fx.Node) -> None:
     of it.
     """
     out, nodes = scene.before(node), node.graph
-    lost = [layer for layer in out.paint if scene.after(out)[layer.axis] != out.shape[layer.axis]]
+    lost = [stripe for stripe in out.paint if scene.after(out)[stripe.axis] != out.shape[stripe.axis]]
     with nodes.inserting_before(node):
         made = nodes.create_node("call_function", node.target, node.args, node.kwargs)
-        for layer in lost:
-            name = f"_slots_of_{node.name}_{layer.axis}"
-            kept = np.flatnonzero(scene.graph.stays(layer.labels, scene.removed))
+        for stripe in lost:
+            name = f"_slots_of_{node.name}_{stripe.axis}"
+            kept = np.flatnonzero(scene.graph.stays(stripe.labels, scene.removed))
             scene.graph.model.register_buffer(name, torch.from_numpy(kept), persistent=False)
             picked = (
                 made,
-                layer.axis,
+                stripe.axis,
                 nodes.create_node("get_attr", name),
             )  # get_attr() looks the name up in another module
-            if layer is not lost[-1]:
+            if stripe is not lost[-1]:
                 made = nodes.create_node("call_function", torch.ops.aten.index_select.default, picked)
     if lost:
         node.target, node.args, node.kwargs = torch.ops.aten.index_select.default, picked, {}
