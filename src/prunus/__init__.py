@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from prunus.surgery import Origin, compact, core, whole
     from prunus.tasks import Task
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "ChannelGraph",
     "Cost",
