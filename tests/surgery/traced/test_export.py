@@ -21,7 +21,7 @@ from torch import Tensor, nn
 import prunus
 from prunus.errors import ArgumentError, TraceError
 from prunus.surgery.traced import setting as export_setting
-from prunus.surgery.traced.export import export_module
+from prunus.surgery.traced.export import _export, _Way, export_module
 
 WIDTH = (
     16 * 4
@@ -241,3 +241,25 @@ def test_sizes_that_would_take_long_to_simplify_are_fixed_instead(
     if not free:
         with pytest.raises(ArgumentError, match="made for inputs of shape"):
             small(torch.randn(3, 3, 14, 10, dtype=torch.float64))
+
+
+class Partly(nn.Module):
+    """Reads some of its parameters only."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.read, self.spare = nn.Parameter(torch.randn(4, 3, 1, 1)), nn.Parameter(torch.randn(4))
+        self.unread = nn.Sequential(nn.Linear(2, 2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return nn.functional.conv2d(x, self.read)
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_what_no_forward_reads_is_kept(strict: bool) -> None:
+    model = nn.Sequential(Partly(), nn.ReLU())
+    model[0].spare.requires_grad_(False)
+    module, _ = _export(model, _Way(((torch.zeros(2, 3, 4, 4),), {}), lambda tensor: {}, strict=strict))
+    assert set(module.state_dict()) == set(model.state_dict())
+    found = module.get_parameter("0.spare")
+    assert torch.equal(found, model[0].spare) and not found.requires_grad and found is not model[0].spare

@@ -184,6 +184,7 @@ def _export(source: nn.Module, way: _Way) -> tuple[TracedModule, dict[fx.Node, i
             module.graph.erase_node(node)
     module.graph.eliminate_dead_code()
     shell = _containers(module)
+    _add_unread(shell, source)
     inputs = {node: node.meta.get("val") for node in module.graph.nodes if node.op == "placeholder"}
     lengths = {node: _written_length(value) for node, value in inputs.items() if isinstance(value, Tensor)}
     for node in module.graph.nodes:
@@ -246,6 +247,20 @@ def _by_parameter(source: nn.Module, dynamic: Any) -> Any:
     if rest is not None and len(named) < len(kwargs):
         shapes[rest] = {name: value for name, value in kwargs.items() if name not in named}
     return shapes
+
+
+def _add_unread(shell: nn.Module, source: nn.Module) -> None:
+    """What no forward reads is kept too, under its name: torch.export may leave it out."""
+    held = {name for name, _ in shell.named_parameters(remove_duplicate=False)}
+    for name, parameter in source.named_parameters(remove_duplicate=False):
+        if name not in held:
+            place = shell
+            *path, leaf = name.split(".")
+            for part in path:
+                if part not in place._modules:
+                    place.add_module(part, nn.Module())
+                place = place.get_submodule(part)
+            place.register_parameter(leaf, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
 
 
 def _containers(module: nn.Module) -> nn.Module:
