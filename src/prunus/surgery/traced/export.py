@@ -260,7 +260,7 @@ def _add_unread(shell: nn.Module, source: nn.Module) -> None:
                 if part not in place._modules:
                     place.add_module(part, nn.Module())
                 place = place.get_submodule(part)
-            place.register_parameter(leaf, nn.Parameter(parameter.detach().clone(), parameter.requires_grad))
+            place.register_parameter(leaf, parameter)
 
 
 def _containers(module: nn.Module) -> nn.Module:
