@@ -235,6 +235,7 @@ ENTRIES: tuple[Entry, ...] = (
     _entry("HoVerNet", image(256), fixed=True, mode="fast", out_classes=3),
     _entry(
         "VoxelMorphUNet",
+        image(32, channels=2, step=16, rank=3),
         spatial_dims=3,
         in_channels=2,
         unet_out_channels=8,

@@ -5,7 +5,7 @@ the other.
 from __future__ import annotations
 
 import types
-from functools import cache, lru_cache
+from functools import cache, lru_cache, wraps
 from typing import Any
 
 import pytest
@@ -49,6 +49,27 @@ class OfTheClass(Base):
         return self.made(height, width)
 
 
+def remembered(function: Any) -> Any:
+    """As networks of transformers do it: a function around the memory, which is skipped while compiling."""
+    kept = lru_cache(maxsize=4)(function)
+
+    @wraps(function)
+    def call(*args: Any) -> Any:
+        return kept(*args)
+
+    return call
+
+
+class OfTheDecorator(Base):
+    @staticmethod
+    @remembered
+    def made(height: int, width: int) -> Tensor:
+        return torch.ones(height, width).cumsum(1)
+
+    def positions(self, height: int, width: int) -> Tensor:
+        return self.made(height, width)
+
+
 class OfTheObject(Base):
     """As networks of transformers do: the memory is made when it is first needed, around a method."""
 
@@ -61,7 +82,7 @@ class OfTheObject(Base):
         return self.remembered(height, width)
 
 
-@pytest.mark.parametrize("kind", [OfTheFile, OfTheClass, OfTheObject])
+@pytest.mark.parametrize("kind", [OfTheFile, OfTheClass, OfTheDecorator, OfTheObject])
 @pytest.mark.parametrize("ran", [False, True])
 def test_what_a_function_remembers_is_no_part_of_a_trace(kind: type[Base], ran: bool) -> None:
     torch.manual_seed(0)

@@ -49,11 +49,21 @@ def _homes(kinds: set[Any]) -> list[Any]:
 def _places(home: Any) -> Iterator[tuple[Any, str, Any, Any]]:
     """Where a remembering function stands in a class or a file, that itself, and the function inside it."""
     for name, value in list(vars(home).items()):
-        inner = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
+        inner: Any = value.__func__ if isinstance(value, (staticmethod, classmethod)) else value
         if isinstance(inner, Remembering):
-            held: Any = inner
-            plain = held.__wrapped__
-            yield home, name, value, type(value)(plain) if inner is not value else plain
+            yield home, name, value, inner.__wrapped__ if inner is value else type(value)(inner.__wrapped__)
+        elif isinstance(inner, types.FunctionType):  # a decorator may have put the memory inside
+            for cell in inner.__closure__ or ():
+                held = _held(cell)
+                if isinstance(held, Remembering):
+                    yield cell, "cell_contents", held, held.__wrapped__
+
+
+def _held(cell: types.CellType) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing yet
+        return None
 
 
 @functools.cache

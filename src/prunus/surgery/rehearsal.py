@@ -282,16 +282,19 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
         adopted = []
         for axis, labels in left.items():
             if len(labels) > 1:
-                got = have.get(axis)
-                # joined axes of length one carry no paint, so that nothing can be compared
-                unseen = got is None and (
-                    self.records[index].operator == "cat" or (labels == labels[0]).all()
-                )
-                same = unseen if got is None else ((got == labels) | (got >= self._first_wild)).all()
-                if not same:
+                if not self._as_wanted(have.get(axis), labels, self.records[index].operator):
                     raise MismatchError(index, f"other channels than expected along axis {axis}")
                 adopted.append(Stripe(axis, labels, zeros_like(labels)))
         self.set_paint(mine, tuple(adopted))
+
+    def _as_wanted(self, got: Labels | None, wanted: Labels, operator: str) -> bool:
+        """Whether an axis has the slots that it should have, as far as it shows them."""
+        if got is not None and ((got == wanted) | (got >= self._first_wild)).all():
+            return True
+        if got is None and operator == "cat":  # joined axes of length one carry no paint
+            return True
+        # Slots of one component cannot be told apart, and leave the axis to copies that it shares it with.
+        return bool((wanted == wanted[0]).all()) and (got is None or bool(got.min() >= self.owned))
 
     def _compare_values(
         self, index: int, output: Tensor, mine: Tensor | None, dense: Tensor | None, wanted: dict[int, Labels]
