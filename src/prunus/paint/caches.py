@@ -15,7 +15,7 @@ from typing import Any
 
 from torch import nn
 
-Remembering: type = functools._lru_cache_wrapper
+Remembering: Any = functools._lru_cache_wrapper
 
 
 @contextmanager
@@ -54,7 +54,7 @@ def _places(home: Any) -> Iterator[tuple[Any, str, Any, Any]]:
             yield home, name, value, inner.__wrapped__ if inner is value else type(value)(inner.__wrapped__)
         elif isinstance(inner, types.FunctionType):  # a decorator may have put the memory inside
             for cell in inner.__closure__ or ():
-                held = _held(cell)
+                held: Any = _held(cell)
                 if isinstance(held, Remembering):
                     yield cell, "cell_contents", held, held.__wrapped__
 
