@@ -77,15 +77,23 @@ def _evaluated(module: str, expression: ast.expr | None) -> Any:
 def _named(module: str, name: str) -> Any:
     """A constant or an alias of types, wherever in this package it is from."""
     for node in reversed(_tree(module).body):
-        if isinstance(node, ast.Assign) and any(
-            isinstance(target, ast.Name) and target.id == name for target in node.targets
-        ):
-            return _evaluated(module, node.value)
+        if isinstance(node, ast.Assign) and len(node.targets) == 1:
+            (target,) = node.targets
+            if _is(target, name):
+                return _evaluated(module, node.value)
+            named = [_is(one, name) for one in target.elts] if isinstance(target, ast.Tuple) else []
+            if any(named):
+                values = _evaluated(module, node.value)
+                return values[named.index(True)] if isinstance(values, tuple) else Any
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 if (alias.asname or alias.name) == name:
                     return _imported(node.module, alias.name)
     return getattr(builtins, name, Any)
+
+
+def _is(target: ast.expr, name: str) -> bool:
+    return isinstance(target, ast.Name) and target.id == name
 
 
 def _imported(module: str, name: str) -> Any:
