@@ -74,6 +74,32 @@ def test_settings_are_checked_when_they_are_made(settings: dict[str, Any], said:
         runs.PruneSettings(**settings)
 
 
+JOBS: dict[Any, dict[str, Any]] = {
+    runs.prune: {"model": "lenet5", "folder": "out", "settings": runs.PruneSettings(rate=0.5), "data": None},
+    runs.train: {"recipe": runs.Recipe("digits", "lenet5"), "folder": "out"},
+    runs.cascade: {"models": ["lenet5"], "data": "digits", "settings": runs.CascadeSettings(0.5)},
+    runs.latency: {"models": ["lenet5"], "settings": None, "data": None},
+    runs.segment: {"picture": "picture.png", "model": "unet", "output": None},
+    runs.segment_set: {"data": "pictures", "model": "unet", "folder": None},
+    runs.export: {"model": "lenet5", "output": "lenet5.onnx", "settings": runs.ExportSettings()},
+    runs.profile: {"model": "lenet5"},
+    runs.compare: {"first": "lenet5", "second": "lenet5", "data": None},
+    runs.chart: {"folders": ["a", "b"], "page": None},
+    runs.demo: {"folder": "out"},
+}
+
+
+@pytest.mark.parametrize("job", JOBS, ids=lambda job: job.__name__)
+def test_an_argument_of_another_kind_is_named(
+    job: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in inspect.signature(job).parameters:
+        with pytest.raises(ConfigError, match=rf"^{name} must be .*, not .*\.$"):
+            job(**JOBS[job] | {name: object()})
+    assert not list(tmp_path.iterdir())
+
+
 @pytest.mark.parametrize("targets", [{}, {"rate": 0.5, "macs": 0.5}])
 def test_exactly_one_target_is_given(targets: dict[str, float], tmp_path: Path) -> None:
     with pytest.raises(

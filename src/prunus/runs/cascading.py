@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from prunus._foundation.arguments import check_fields
+from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy import onnx
 from prunus.dynamic import Cascade, export_cascade
@@ -55,6 +55,7 @@ class CascadeSettings:
             raise TargetError("Exactly one of --budget and --tolerance must be given.")
 
 
+@door(ConfigError)
 def cascade(
     models: Sequence[Network | str],
     data: Data | str,

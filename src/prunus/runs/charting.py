@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from prunus._foundation.arguments import door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint import trace
@@ -18,6 +19,7 @@ from prunus.runs.loading import RESULT_FILE, TRAINING_FILE, open_model, read_tra
 from prunus.storage.lock import settle
 
 
+@door(ConfigError)
 def chart(
     folders: Sequence[Path | str],
     page: Path | None = None,

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 
 from prunus import report, storage
+from prunus._foundation.arguments import door
 from prunus._foundation.environment import environment
 from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, tensors
 from prunus.deploy.sheet import sheet_of
+from prunus.errors import ConfigError
 from prunus.measure import comparison
 from prunus.report import html
 from prunus.report.result import write_json, write_text
@@ -80,6 +82,7 @@ def check(folder: Path | str, *, with_onnx: bool, with_report: bool) -> None:
     fileset.check(folder, FILES)
 
 
+@door(ConfigError)
 def deliver(
     folder: Path | str,
     original: nn.Module,

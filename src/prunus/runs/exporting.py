@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from prunus._foundation.arguments import check_fields
+from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy import onnx
 from prunus.deploy.sheet import DataSheet
@@ -41,6 +41,7 @@ class ExportSettings:
 USUAL = ExportSettings()
 
 
+@door(ConfigError)
 def export(
     model: Network | str, output: Path | str, settings: ExportSettings = USUAL, *, watch: Watch = unwatched
 ) -> dict[str, Any]:

@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 
 from prunus import storage
+from prunus._foundation.arguments import door
 from prunus._foundation.environment import environment
 from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy import onnx
 from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
+from prunus.errors import ConfigError
 from prunus.measure.per_input import over_inputs
 from prunus.measure.timing import pinned_threads
 from prunus.report.result import SCHEMA
@@ -58,6 +60,7 @@ class Gated:
     gallery: Callable[[Split, Tensor], list[dict[str, Any]]] = lambda samples, macs: []
 
 
+@door(ConfigError)
 def deliver_gated(
     folder: Path | str,
     gated: Gated,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.arguments import door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.dynamic import DynamicNetwork
 from prunus.errors import ConfigError
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 VERIFIED_ON = 64  # samples on which outputs are compared
 
 
+@door(ConfigError)
 def profile(model: Network | str) -> dict[str, Any]:
     """Cost, and every layer: shape, MACs, parameters; of a network with gates what they are, too.
 
@@ -49,6 +51,7 @@ def _gates(network: DynamicNetwork) -> dict[str, Any]:
     return asdict(network.form) | reach | own
 
 
+@door(ConfigError)
 def compare(
     first: Network | str,
     second: Network | str,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import torch
 
 from prunus._foundation import confidence as sure
-from prunus._foundation.arguments import check_fields
+from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError, TargetError
 from prunus.methods.common import Target
@@ -133,6 +133,7 @@ class PruneSettings:
         return self.blocks > 0 and all(getattr(self, kind) is None for kind in KINDS)
 
 
+@door(ConfigError)
 def prune(
     model: Network | str,
     folder: Path | str,

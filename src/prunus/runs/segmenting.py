@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from prunus._foundation.arguments import check_fields
+from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.progress import Watch, unwatched
 from prunus.data.decode import need_pillow
@@ -49,6 +49,7 @@ class Tiles:
 TILES = Tiles()
 
 
+@door(ConfigError)
 def segment(
     picture: Path | str,
     model: Network | str,
@@ -109,6 +110,7 @@ def segment(
     }
 
 
+@door(ConfigError)
 def segment_set(
     data: Data | str,
     model: Network | str,

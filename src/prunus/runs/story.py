@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from prunus import data, models
+from prunus._foundation.arguments import door
 from prunus._foundation.progress import Watch, unwatched
+from prunus.errors import ConfigError
 from prunus.measure.timing import pinned_threads
 from prunus.methods.common import Outcome, Target
 from prunus.methods.one_shot import one_shot
@@ -32,6 +34,7 @@ TRIAL_EPOCHS = 3
 BATCH, RATE, TUNING_RATE = 64, 0.05, 0.02
 
 
+@door(ConfigError)
 def demo(
     folder: Path | str = "runs/demo",
     *,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from prunus._foundation.arguments import check_fields
+from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.environment import environment
 from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy.onnx import input_shape
@@ -70,6 +70,7 @@ class _Entrant:
     record: Mapping[str, Any]
 
 
+@door(ConfigError)
 def latency(
     models: Sequence[Network | str],
     settings: LatencySettings | None = None,

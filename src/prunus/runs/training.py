@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.arguments import door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError
 from prunus.runs.by_method import check_method
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from prunus.training import EpochRecord
 
 
+@door(ConfigError)
 def train(
     recipe: Recipe,
     folder: Path | str = "runs/train",
