@@ -102,9 +102,7 @@ def test_an_argument_of_another_kind_is_named(
 
 @pytest.mark.parametrize("targets", [{}, {"rate": 0.5, "macs": 0.5}])
 def test_exactly_one_target_is_given(targets: dict[str, float], tmp_path: Path) -> None:
-    with pytest.raises(
-        TargetError, match=r"Give exactly one target of rate, macs, .*; given: (none|rate and macs)."
-    ):
+    with pytest.raises(TargetError, match=r"Give one target of rate, macs, .*, not (none|rate and macs)\."):
         runs.prune(SMALL, tmp_path / "out", runs.PruneSettings(**targets), delivery=NOTHING)
     assert not (tmp_path / "out").exists()
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
@@ -14,9 +14,10 @@ from prunus._foundation import confidence as sure
 from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import ConfigError, TargetError
-from prunus.methods.common import Target
+from prunus.methods.common import Target, wish
 from prunus.methods.named import similarity_named
 from prunus.methods.one_shot import one_shot
+from prunus.methods.shrinking import ONE_CURRENCY
 from prunus.planning.latency_target import wanted
 from prunus.plans.pins import holding
 from prunus.runs.data import Data, Source, data_of, inputs_of, open_network, read_data, side_of, traced
@@ -41,14 +42,12 @@ from prunus.training.config import Augment, TrainConfig
 if TYPE_CHECKING:
     from torch import nn
 
-    from prunus.methods.common import Outcome, TargetKind
+    from prunus.methods.common import Outcome
     from prunus.runs.loading import Opened
     from prunus.tasks import Task
 
-KINDS: tuple[TargetKind, ...] = ("rate", "macs", "params", "bytes", "tolerance", "latency")
+KINDS = ("rate", "macs", "params", "bytes", "tolerance", "latency")
 TUNING = TrainConfig(lr=0.02)  # by small steps
-# Scores that are errors or losses, and so can be compared between layers.
-ONE_CURRENCY = (Score.RECONSTRUCTION, Score.TAYLOR, Score.CAR)
 
 
 @dataclass(frozen=True)
@@ -228,14 +227,12 @@ def _pruned(
 
 def _target(settings: PruneSettings, score: Score) -> Target:
     """The one target that was given; none of the channels go where only blocks do."""
-    given = [(kind, getattr(settings, kind)) for kind in KINDS if getattr(settings, kind) is not None]
-    if not settings.whole and len(given) != 1:
-        names = " and ".join(kind for kind, _ in given) or "none"
-        raise TargetError(f"Give exactly one target of {', '.join(KINDS)}; given: {names}.")
-    kind, value = ("rate", 0.0) if settings.whole else given[0]
+    kind, value = wish(
+        {kind: getattr(settings, kind) for kind in KINDS}, ("rate", 0.0) if settings.whole else None
+    )
     usual = Scope.GLOBAL if kind == "latency" and score in ONE_CURRENCY else Scope.UNIFORM
     return Target(
-        cast("TargetKind", kind),
+        kind,
         value,
         (settings.scope or usual).value,
         1 if settings.whole else settings.round_to,
