@@ -10,7 +10,6 @@ From the command line, once this file has been run (it writes the trained networ
 from __future__ import annotations
 
 from collections import OrderedDict
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +18,7 @@ from torchvision.models.detection.ssd import SSD
 
 import prunus
 from prunus import data
-from prunus.runs.delivery import deliver
+from prunus.runs import Delivery, Provenance, deliver
 from prunus.tasks import MeanAveragePrecision
 from prunus.training import TrainConfig
 
@@ -94,7 +93,7 @@ def network() -> nn.Module:
     )
 
 
-def main(limit: int = 160, **options: Any) -> None:
+def main(limit: int = 160, delivery: Delivery | None = None) -> None:
     """Train, prune to half the MACs, make up for it, tune, and write model, report and the ONNX file of its
     core.
     """
@@ -103,17 +102,8 @@ def main(limit: int = 160, **options: Any) -> None:
     prunus.save(detector, "dense.safetensors")
     core, example = boxes.core(detector), next(iter(boxes.calibration(1)))
     outcome = prunus.shrink(core, boxes, macs=0.5, config=TrainConfig(epochs=4, lr=0.002, optimizer="adam"))
-    deliver(
-        "out-python",
-        core,
-        outcome,
-        example[:1],
-        model={"name": "detector"},
-        score="reconstruction",
-        seed=0,
-        task=boxes,
-        **options,
-    )
+    about = Provenance({"name": "detector"}, "reconstruction", task=boxes)
+    deliver("out-python", core, outcome, example[:1], about, delivery or Delivery())
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ From the command line, once this file has been run (it writes the data and the t
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,7 +19,7 @@ from torch import Tensor, nn
 
 import prunus
 from prunus.data.picture_sets import load_pictures
-from prunus.runs.delivery import deliver
+from prunus.runs import Delivery, Provenance, deliver
 from prunus.tasks.pictures import pictures_task
 from prunus.training import TrainConfig
 
@@ -69,9 +68,9 @@ class Net(nn.Module):
         return found
 
 
-def main(counts: tuple[int, int, int] = (60, 80, 20), **options: Any) -> None:
-    """Train, make as small as five points of IoU allow, and write model, ONNX file and report; options are
-    those of `deliver`.
+def main(counts: tuple[int, int, int] = (60, 80, 20), delivery: Delivery | None = None) -> None:
+    """Train, make as small as five points of IoU allow, and write model, ONNX file and report, as `delivery`
+    says.
     """
     write_data(Path("shapes"), counts)
     pictures = load_pictures("shapes", ignore=VOID)
@@ -82,17 +81,8 @@ def main(counts: tuple[int, int, int] = (60, 80, 20), **options: Any) -> None:
     task.fit(model, TrainConfig(epochs=6, lr=0.01, optimizer="adam"))
     prunus.save(model, "dense.safetensors")
     outcome = prunus.shrink(model, task, tolerance=5.0, confidence=0.9, config=quick, trial_config=quick)
-    deliver(
-        "out-python",
-        model,
-        outcome,
-        task.example_inputs(),
-        model={"name": "pixels"},
-        score="reconstruction",
-        seed=0,
-        task=task,
-        **options,
-    )
+    about = Provenance({"name": "pixels"}, "reconstruction", task=task)
+    deliver("out-python", model, outcome, task.example_inputs(), about, delivery or Delivery())
 
 
 if __name__ == "__main__":

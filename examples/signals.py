@@ -10,13 +10,11 @@ From the command line, once this file has been run (it writes the data and the t
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from torch import nn
 
 import prunus
-from prunus.runs.delivery import deliver
+from prunus.runs import Delivery, Provenance, deliver
 from prunus.tasks import npz_task
 from prunus.training import TrainConfig
 
@@ -43,9 +41,9 @@ def network() -> nn.Module:
     return nn.Sequential(*first, *second, nn.AdaptiveMaxPool1d(1), nn.Flatten(), nn.Linear(24, 3))
 
 
-def main(count: int = 2100, **options: Any) -> None:
-    """Train, make as small as three points of accuracy allow, and write model, ONNX file and report; options
-    are those of `deliver`.
+def main(count: int = 2100, delivery: Delivery | None = None) -> None:
+    """Train, make as small as three points of accuracy allow, and write model, ONNX file and report, as
+    `delivery` says.
     """
     write_data("signals.npz", count)
     task = npz_task("signals.npz")
@@ -61,17 +59,8 @@ def main(count: int = 2100, **options: Any) -> None:
         config=TrainConfig(epochs=3, batch_size=32, lr=0.005, optimizer="adam"),
         trial_config=TrainConfig(epochs=1, batch_size=32, lr=0.005, optimizer="adam"),
     )
-    deliver(
-        "out-python",
-        model,
-        outcome,
-        task.example_inputs(),
-        model={"name": "signals"},
-        score="reconstruction",
-        seed=0,
-        task=task,
-        **options,
-    )
+    about = Provenance({"name": "signals"}, "reconstruction", task=task)
+    deliver("out-python", model, outcome, task.example_inputs(), about, delivery or Delivery())
     print(
         f"{outcome.before.macs:,} MACs before, {outcome.plan.after.macs:,} after, with"
         f" {outcome.steps[-1].value:.1f} % accuracy"

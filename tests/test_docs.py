@@ -43,6 +43,19 @@ def test_the_timing_of_the_docs_compares_two_networks() -> None:
     assert list(scope["times"]) == ["dense", "small"] and 0 <= scope["found"].wins <= 1
 
 
+def test_the_job_of_the_docs_leaves_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (block,) = blocks("docs/runs.md")
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {
+        "model.safetensors",
+        "plan.json",
+        "result.json",
+    }
+    assert 0 < scope["left"] < 0.6 and scope["small"]["cost"] == scope["result"]["cost"]["after"]
+
+
 @pytest.mark.parametrize("name", ["README.md", "docs/getting-started.md"])
 def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
+from typing import Any
 
 import pytest
+import typer
 from typer.testing import CliRunner
 
 from prunus.cli.app import app
@@ -29,6 +32,7 @@ print([name for name in ("torch", "numpy", "matplotlib", "jinja2", "onnx", "skle
         ["--help"],
         ["prune", "--help"],
         ["train", "--help"],
+        *(["train", "--method", method, "--help-all"] for method in ("soft", "importance")),
         ["demo", "-h"],
         ["--version"],
         ["methods", "--json"],
@@ -49,12 +53,67 @@ def test_every_verb_has_help() -> None:
     assert "130" in shown
 
 
+OPTION = re.compile(r"(--[a-z][a-z0-9-]*)")
+ALIKE = ("--output", "--epochs", "--lr", "--batch-size", "--seed", "--no-onnx", "--json")
+NEEDED = {
+    "prune": (*ALIKE, "--rate", "--macs", "--tolerance", "--latency", "--score", "--weights", "--data"),
+    "train": (*ALIKE, "--recipe", "--resume", "--method"),
+}
+
+
+@pytest.mark.parametrize("verb", NEEDED)
+def test_the_first_help_has_what_most_people_need(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    short, whole = (runner.invoke(app, [verb, flag]).stdout for flag in ("--help", "--help-all"))
+    first, all_of_them = set(OPTION.findall(short)), set(OPTION.findall(whole))
+    assert set(NEEDED[verb]) <= first <= all_of_them
+    assert {"--momentum", "--workers", "--mean", "--dynamic-batch"} <= all_of_them - first
+    options = app_options(verb)
+    left_out = [flags for flags in options if not set(flags) & first]
+    assert len(left_out) > 20 and f"--help-all shows {len(left_out)} more." in short
+    assert all(set(flags) <= all_of_them for flags in options)
+    assert "more." not in whole and runner.invoke(app, [verb, "-h"]).stdout == short
+
+
+def test_the_settings_of_a_method_are_in_its_first_help(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
+    shown = runner.invoke(app, ["train", "--method", "soft", "--help"]).stdout
+    assert "--rate" in shown and "--momentum" not in shown
+
+
+def app_options(verb: str) -> list[list[str]]:
+    """The long flags of every option of a verb."""
+    command: Any = typer.main.get_command(app)
+    return [
+        [flag for flag in (*one.opts, *one.secondary_opts) if flag.startswith("--")]
+        for one in command.commands[verb].params
+        if one.opts[0].startswith("-")
+    ]
+
+
+@pytest.mark.parametrize("verb", [one.callback.__name__ for one in app.registered_commands if one.callback])
+def test_help_texts_are_sentences_that_stand_alone(verb: str) -> None:
+    command: Any = typer.main.get_command(app)
+    for one in command.commands[verb].params:
+        text = one.help or ""
+        assert text[:1].isupper() or text.split(",")[0].islower(), f"{verb} {one.name}: {text}"
+        assert text.endswith("."), f"{verb} {one.name}: {text}"
+
+
 def test_errors_are_one_sentence_on_stderr() -> None:
     result = runner.invoke(app, ["profile", "resnet57"])
     assert result.exit_code == 1
     assert result.stdout == ""
     assert result.stderr.startswith("prunus: There is no model 'resnet57'. Did you mean resnet56")
     assert "Traceback" not in result.output and len(result.stderr.strip().splitlines()) == 1
+
+
+def test_a_name_like_no_other_is_told_what_names_there_are() -> None:
+    result = runner.invoke(app, ["prune", "nosuch", "--rate", "0.5", "-o", "out"])
+    assert result.stderr == (
+        "prunus: There is no model 'nosuch'. Give one that prunus models lists, timm/NAME, torchvision/NAME, or"
+        " package.module:factory.\n"
+    )
 
 
 def test_errors_are_one_object_with_json() -> None:

@@ -214,7 +214,7 @@ with stops(print):
 
 
 def test_a_second_run_in_a_folder_is_refused_before_anything_happens(tmp_path: Path) -> None:
-    with StoppedRun("prunus.cli.train.line", *TRAIN, "-o", tmp_path) as process:
+    with StoppedRun("prunus.runs.run.line", *TRAIN, "-o", tmp_path) as process:
         before = sorted(tmp_path.iterdir())
         for words in ((*PRUNE, 0.3), TRAIN, (*TRAIN, "--resume"), ("demo",), ("compress", *PRUNE[1:], 0.3)):
             found = run(*words, "-o", tmp_path)

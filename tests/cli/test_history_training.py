@@ -13,7 +13,7 @@ import torch
 from tests.cli.test_training import done, invoke
 
 from prunus import models
-from prunus.cli import train as cli
+from prunus.runs import run
 
 SHORT = [
     "digits",
@@ -76,7 +76,7 @@ def test_rounds_end_in_a_compact_model_and_a_report_with_histories(tmp_path: Pat
 
 def test_rounds_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = done(*SHORT, "--no-report", "-o", str(tmp_path / "whole"))
-    folder, line, written = tmp_path / "broken", cli.line, []
+    folder, line, written = tmp_path / "broken", run.line, []
 
     def break_off(record: Any, step: str = "") -> str:
         written.append(step)
@@ -85,7 +85,7 @@ def test_rounds_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.Mon
         return line(record, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "line", break_off)
+        patch.setattr(run, "line", break_off)
         assert invoke(*SHORT, "--no-report", "-o", str(folder)).exit_code == 130
     assert "--resume goes on with it" in invoke(*SHORT, "-o", str(folder)).output.replace("\n", " ")
     resumed = done("-o", str(folder), "--resume", "--no-report", "--no-onnx")

@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
+from prunus._foundation.arguments import _hints
 from prunus.cli.app import app
 from prunus.methods import METHODS
-from prunus.methods.settings import settings_of
+from prunus.methods.settings import RUN, _kind, settings_of
 
 RESIDUAL = """
 from prunus.models.resnet import CifarResNet
@@ -88,9 +89,13 @@ def test_help_lists_the_settings_of_the_method_that_is_named(
 
 @pytest.mark.parametrize("method", METHODS)
 def test_settings_are_those_of_the_signature(method: str) -> None:
-    parameters = inspect.signature(METHODS[method].function).parameters
+    function = inspect.unwrap(METHODS[method].function)
+    parameters, hints = inspect.signature(function).parameters, _hints(function)
     for name, setting in settings_of(method).items():
         assert setting.default == parameters[name].default and setting.about
+        assert (setting.kind, setting.choices) == _kind(hints[name])
+    others = [name for name in list(parameters)[2:] if name not in (*settings_of(method), *RUN)]
+    assert all(_kind(hints[name])[0] is None for name in others), others
 
 
 @pytest.mark.parametrize(

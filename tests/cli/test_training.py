@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from prunus.cli import train as cli
 from prunus.cli.app import app
 from prunus.errors import ConfigError
+from prunus.runs import run
 from prunus.runs.recipe import KEYS, read, resolve
 
 RUN = CliRunner()
@@ -108,7 +108,7 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
     extra = ["--select", "easy-dropped", "--warmup-epochs", "1"]
     whole = done(*SHORT, *extra, "-o", str(tmp_path / "whole"))
     folder = tmp_path / "broken"
-    line, written = cli.line, []
+    line, written = run.line, []
 
     def break_off(record: Any, step: str = "") -> str:
         written.append(record)
@@ -117,7 +117,7 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
         return line(record, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "line", break_off)
+        patch.setattr(run, "line", break_off)
         assert invoke(*SHORT, *extra, "-o", str(folder)).exit_code == 130
     again = invoke(*SHORT, *extra, "-o", str(folder))
     assert again.exit_code == 1 and "--resume goes on with it" in again.output.replace("\n", " ")

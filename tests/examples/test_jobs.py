@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 
 import prunus
 from prunus.cli.app import app
+from prunus.runs import Delivery
 
 EXAMPLES = Path(__file__).parent.parent.parent / "examples"
 ADAM = ["--optimizer", "adam", "--lr", "0.005"]
@@ -45,7 +46,7 @@ def recorded(folder: str = "out-python") -> dict[str, Any]:
 
 def test_signals_of_ones_own(place: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    import_module("signals").main(2100, with_onnx=False, with_report=False)
+    import_module("signals").main(2100, Delivery(onnx=False, report=False))
     by_python = recorded()
     words = [
         "prune",
@@ -82,7 +83,7 @@ def test_signals_of_ones_own(place: Path) -> None:
 def test_pictures_of_ones_own_with_a_void_class(place: Path) -> None:
     pytest.importorskip("PIL", reason="Pillow is not installed")
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    import_module("pixels").main((24, 60, 8), with_onnx=False, with_report=False)
+    import_module("pixels").main((24, 60, 8), Delivery(onnx=False, report=False))
     by_python = recorded()
     words = [
         "prune",
@@ -148,7 +149,7 @@ def test_a_detector_of_torchvision(place: Path) -> None:
         pytest.skip(reason)
     pytest.importorskip("pycocotools", reason="the extra detection is not installed")
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
-    import_module("detector").main(80, with_onnx=False, with_report=False)
+    import_module("detector").main(80, Delivery(onnx=False, report=False))
     by_python = recorded()
     words = [
         "prune",

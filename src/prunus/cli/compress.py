@@ -8,7 +8,6 @@ from typing import Annotated, Any
 import typer
 
 from prunus.cli.prune import QUANTISE, prune
-from prunus.errors import ConfigError
 
 QUANTISATION = "Quantisation"
 
@@ -41,18 +40,9 @@ def compress(
     For example: prunus compress resnet56 --weights resnet56.th --data cifar10 --tolerance 0.5 --epochs 2
         --int8 -o out
     """
-    from prunus._foundation.confidence import check
-    from prunus.runs.quantisation import Quantisation
-
-    if int8 and not options["data"]:
-        raise ConfigError(
-            "--int8 sees the ranges of activations on training samples, and what 8 bits cost on held-out"
-            " ones: give --data."
-        )
-    if int8 and not options["onnx"]:
-        raise ConfigError("--int8 quantises the ONNX file, which --no-onnx leaves out.")
     if int8:
-        check(int8_tolerance, options["confidence"])
+        from prunus.runs.settings import Quantisation
+
         context.meta[QUANTISE] = Quantisation(int8_tolerance, options["confidence"])
     prune(context, **options)
 

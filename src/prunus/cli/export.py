@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -10,8 +9,7 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json
-from prunus.runs.kinds import check_target
-from prunus.runs.loading import open_model, parse_planes, parse_shape
+from prunus.runs.loading import parse_shape
 
 
 def export(
@@ -38,43 +36,26 @@ def export(
 
     For example: prunus export out/ -o model.onnx --dynamic-batch
     """
-    from prunus.deploy import onnx
-    from prunus.deploy.sheet import DataSheet
     from prunus.report import words
+    from prunus.runs.exporting import ExportSettings
+    from prunus.runs.exporting import export as run
+    from prunus.runs.settings import Network
 
-    check_target(output, "the ONNX file")
-    onnx.require()
     with bars() as watch:
-        watch("building the model", 0, 0)
-        opened = open_model(
-            model, weights=weights, shape=parse_shape(input_shape), pretrained=pretrained, build_name=build
+        result = run(
+            Network(model, weights, pretrained, parse_shape(input_shape), build),
+            output,
+            ExportSettings(dynamic_batch, takes_pixels, mean, std, seed),
+            watch=watch,
         )
-        watch("exporting to ONNX", 0, 0)
-        means, stds = opened.normalise or ((), ())
-        sheet = DataSheet(
-            opened.classes,
-            parse_planes(mean, opened.input_shape[1], "mean") or tuple(means),
-            parse_planes(std, opened.input_shape[1], "std") or tuple(stds),
-        )
-        check = onnx.export(
-            opened.model, opened.inputs(seed), output, dynamic_batch, sheet=sheet, takes_pixels=takes_pixels
-        )
-    size = check.path.stat().st_size
     if as_json:
-        show_json(
-            {
-                "model": opened.record(),
-                "notes": list(opened.notes()),
-                **asdict(check),
-                "path": str(check.path),
-                "bytes": size,
-            }
-        )
+        show_json(result)
         return
-    shape = "×".join(map(str, ("N", *opened.input_shape[1:]) if dynamic_batch else opened.input_shape))
+    lengths = result["model"]["input_shape"]
+    shape = "×".join(map(str, ("N", *lengths[1:]) if dynamic_batch else lengths))
     show(
-        f"{check.path}: {words.size(size)}, input {shape}, opset {check.opset}; "
-        f"ONNX Runtime's outputs differ by at most {words.error(check.relative)} of the largest."
+        f"{result['path']}: {words.size(result['bytes'])}, input {shape}, opset {result['opset']}; "
+        f"ONNX Runtime's outputs differ by at most {words.error(result['relative'])} of the largest."
     )
-    for note in opened.notes():
+    for note in result["notes"]:
         show(f"Note: {note}")

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
@@ -12,18 +11,8 @@ from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
 from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError
-from prunus.runs.data import Wanted, inputs_of, read_data, traced
 from prunus.runs.kinds import check_target
-from prunus.runs.loading import open_model, parse_shape
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from prunus.dynamic import DynamicNetwork
-    from prunus.runs.loading import Opened
-    from prunus.tasks import Task
-
-VERIFIED_ON = 64  # samples on which outputs are compared
+from prunus.runs.loading import parse_shape
 
 
 def profile(
@@ -34,67 +23,42 @@ def profile(
     as_json: given.AsJson = False,
 ) -> None:
     """Show every layer: shape, MACs, parameters, share of the whole."""
-    from prunus.dynamic import DynamicNetwork
-    from prunus.paint import trace
     from prunus.report import words
+    from prunus.runs.looking import profile as look
+    from prunus.runs.settings import Network
 
-    opened = open_model(model, weights=weights, shape=parse_shape(input_shape), build_name=build, gated=True)
-    network = opened.model if isinstance(opened.model, DynamicNetwork) else None
-    graph = network.graph if network is not None else trace(opened.model, opened.inputs())
-    cost, layers = graph.cost(), graph.layers()
+    found = look(Network(model, weights, input_shape=parse_shape(input_shape), build=build))
     if as_json:
-        rows = [asdict(layer) for layer in layers]
-        gates = {} if network is None else {"gates": _gates(network)}
-        show_json(
-            {"model": opened.record(), "cost": asdict(cost), "channels": graph.num_channels, "layers": rows}
-            | gates
-        )
+        show_json(found)
         return
+    cost, record = found["cost"], found["model"]
     table = [
         (
-            layer.name,
-            layer.op,
-            "×".join(map(str, layer.weight_shape)),
-            "×".join(map(str, layer.output_shape)),
-            words.count(layer.macs_before),
-            words.percent(layer.macs_before / cost.macs) if cost.macs else "–",
-            words.count(layer.params_before),
+            layer["name"],
+            layer["op"],
+            "×".join(map(str, layer["weight_shape"])),
+            "×".join(map(str, layer["output_shape"])),
+            words.count(layer["macs_before"]),
+            words.percent(layer["macs_before"] / cost["macs"]) if cost["macs"] else "–",
+            words.count(layer["params_before"]),
         )
-        for layer in layers
+        for layer in found["layers"]
     ]
     show_table("", ("layer", "operator", "weight", "output", "MACs", "share", "parameters"), table, left=4)
+    name = model if "gates" in found else record["name"]
     show(
-        f"\n{opened.name}, input {'×'.join(map(str, opened.input_shape))}: {words.count(cost.macs)} MACs,"
-        f" {words.count(cost.params)} parameters, {words.size(cost.bytes)},"
-        f" {words.size(cost.peak_activation_bytes)} peak activations; {graph.num_channels:,} channels can be"
-        " removed."
+        f"\n{name}, input {'×'.join(map(str, record['input_shape']))}: {words.count(cost['macs'])} MACs,"
+        f" {words.count(cost['params'])} parameters, {words.size(cost['bytes'])},"
+        f" {words.size(cost['peak_activation_bytes'])} peak activations; {found['channels']:,} channels can"
+        " be removed."
     )
-    if network is not None:
-        _show_gates(network)
+    if "gates" in found:
+        _show_gates(found["gates"])
 
 
-def _gates(network: DynamicNetwork) -> dict[str, Any]:
-    """What a gated network is, and how far its budget reaches."""
-    groups = {group.name: group.size for group in network.graph.groups}
-    reach = (
-        {"budget": network.budget, "least": network.knob[-1][1], "most": network.knob[0][1]}
-        if network.knob
-        else {}
-    )
-    return (
-        asdict(network.form)
-        | reach
-        | {
-            "macs": network.gate_macs,
-            "groups": {name: groups[name] for name in network.gates},
-        }
-    )
-
-
-def _show_gates(network: DynamicNetwork) -> None:
+def _show_gates(found: dict[str, Any]) -> None:
     from prunus.report import words
 
-    found = _gates(network)
     show(
         f"Gates ({found['kind']}) on {len(found['groups'])} groups of channels,"
         f" {sum(found['groups'].values()):,} in all: {words.count(found['macs'])} MACs of their own."
@@ -151,7 +115,12 @@ def compare(
         return
     if len(models) != 2:
         raise typer.BadParameter("Give two models, or folders of several runs.")
-    wanted = Wanted(
+    from prunus.runs.data import Data
+    from prunus.runs.looking import compare as side_by_side
+    from prunus.runs.settings import Network
+
+    shape = parse_shape(input_shape)
+    source = Data(
         data,
         data_dir,
         mean,
@@ -163,62 +132,10 @@ def compare(
         workers=workers,
         window=window,
     )
-    _compare_two(models[0], models[1], input_shape, build, wanted, onnx, as_json)
-
-
-def _compare_two(
-    a: str, b: str, input_shape: str, build: str, wanted: Wanted, onnx: bool, as_json: bool
-) -> None:
-    """Measure both, on the same samples."""
-    from prunus.measure.comparison import compare_latency, output_difference
-    from prunus.paint import trace
-
+    first, second = (Network(text, input_shape=shape, build=build) for text in models)
     with bars() as watch:
-        shape = parse_shape(input_shape)
-        source = read_data(wanted, shape[-1] if shape else None, watch) if wanted.name else None
-        watch("building the models", 0, 0)
-        build_model: Callable[..., Opened] = source.open if source else open_model
-        first, second = (build_model(text, shape=shape, build_name=build) for text in (a, b))
-        if first.input_shape != second.input_shape:
-            raise ConfigError(
-                f"{a} takes {first.input_shape} and {b} takes {second.input_shape}: give --input-shape for"
-                " both."
-            )
-        task = source.task(first.input_shape[-1]) if source else None
-        accuracy: dict[str, Any] | None = None
-        if task is not None:
-            watch("evaluating", 0, 0)
-            accuracy = _figures(first, second, task)
-        one, inputs = inputs_of(task, first.inputs(), VERIFIED_ON)
-        one_network, other = traced(task, first.model), traced(task, second.model)
-        watch("tracing", 0, 0)
-        costs = [asdict(trace(network, one).cost()) for network in (one_network, other)]
-        difference = output_difference(one_network, other, one if inputs is None else inputs)
-        measured, _ = compare_latency(
-            one_network, other, one, with_onnx=onnx, watch=lambda step: watch(step, 0, 0)
-        )
-    result: dict[str, Any] = {
-        "a": first.record(),
-        "b": second.record(),
-        "cost": {"a": costs[0], "b": costs[1]},
-        "latency": [asdict(row) for row in measured],
-        "difference": {"max_abs": difference.max_abs, "relative": difference.relative},
-        "accuracy": accuracy,
-        "notes": [*dict.fromkeys((*first.notes(), *second.notes()))],
-    }
+        result = side_by_side(first, second, source if data else None, with_onnx=onnx, watch=watch)
     show_json(result) if as_json else _show_comparison(result)
-
-
-def _figures(first: Opened, second: Opened, task: Task) -> dict[str, Any]:
-    """The metric of both on the test samples. Raises ConfigError where there are none."""
-    if task.test is None:
-        raise ConfigError(f"{task.name} has no test samples to compare networks on.")
-    values = {side: task.value(opened.model) for side, opened in (("a", first), ("b", second))}
-    return values | {
-        "count": task.count("test"),
-        "of": task.kind("test"),
-        "metric": f"{task.metric_name}, percent",
-    }
 
 
 def _show_comparison(result: dict[str, Any]) -> None:

@@ -7,12 +7,14 @@ from typing import Annotated
 
 from typer import Argument, Option
 
+from prunus.cli.verbs import Rest
 from prunus.runs.names import Compensation, Prefer, Runtime, Scope, Score
 
 TARGET = "Target: exactly one"
 CHOICE = "Which channels go"
 MODEL = "Model"
 DATA = "Data and tuning"
+OTHER = "Options"
 
 # Targets
 Rate = Annotated[
@@ -55,16 +57,18 @@ RuntimeName = Annotated[
     Option(
         "--runtime",
         help="Runtime in which --latency and --round-to auto are measured.",
-        rich_help_panel=TARGET,
+        rich_help_panel=Rest(TARGET),
     ),
 ]
-Threads = Annotated[int, Option("--threads", min=1, help="Threads of the runtime.", rich_help_panel=TARGET)]
+Threads = Annotated[
+    int, Option("--threads", min=1, help="Threads of the runtime.", rich_help_panel=Rest(TARGET))
+]
 Confidence = Annotated[
     float,
     Option(
         "--confidence",
         help="Confidence with which the loss on samples like the held-out ones stays within --tolerance.",
-        rich_help_panel=TARGET,
+        rich_help_panel=Rest(TARGET),
     ),
 ]
 Tolerance = Annotated[
@@ -94,7 +98,7 @@ ScopeName = Annotated[
             "The same share in every layer (default), or one ranking of all (default of --latency by "
             "reconstruction)."
         ),
-        rich_help_panel=CHOICE,
+        rich_help_panel=Rest(CHOICE),
     ),
 ]
 RoundTo = Annotated[
@@ -103,11 +107,11 @@ RoundTo = Annotated[
         "--round-to",
         metavar="N|auto",
         help="Widths become multiples of this; auto: what this machine computes at once.",
-        rich_help_panel=CHOICE,
+        rich_help_panel=Rest(CHOICE),
     ),
 ]
 Floor = Annotated[
-    int, Option("--floor", help="Channels that every layer keeps at least.", rich_help_panel=CHOICE)
+    int, Option("--floor", help="Channels that every layer keeps at least.", rich_help_panel=Rest(CHOICE))
 ]
 Blocks = Annotated[
     int,
@@ -117,23 +121,28 @@ Blocks = Annotated[
         help=(
             "Residual blocks to leave out first, by the loss on held-out samples; a target is optional then."
         ),
-        rich_help_panel=CHOICE,
+        rich_help_panel=Rest(CHOICE),
     ),
 ]
 Evenly = Annotated[
     bool,
     Option(
-        "--evenly", help="With --blocks: leave out as many blocks of every stage.", rich_help_panel=CHOICE
+        "--evenly",
+        help="With --blocks: leave out as many blocks of every stage.",
+        rich_help_panel=Rest(CHOICE),
     ),
 ]
 Protect = Annotated[
     list[str] | None,
     Option(
-        "--protect", metavar="GLOB", help="Layers that keep their width (repeatable).", rich_help_panel=CHOICE
+        "--protect",
+        metavar="GLOB",
+        help="Layers that keep their width (repeatable).",
+        rich_help_panel=Rest(CHOICE),
     ),
 ]
 Exact = Annotated[
-    bool, Option("--exact", help="Remove only channels whose removal is exact.", rich_help_panel=CHOICE)
+    bool, Option("--exact", help="Remove only channels whose removal is exact.", rich_help_panel=Rest(CHOICE))
 ]
 CompensationName = Annotated[
     Compensation | None,
@@ -148,7 +157,7 @@ PreferKind = Annotated[
     Option(
         "--prefer",
         help="What may come back: auto, or eager, which rules a traced module out.",
-        rich_help_panel=CHOICE,
+        rich_help_panel=Rest(CHOICE),
     ),
 ]
 
@@ -201,7 +210,11 @@ DataName = Annotated[
 ]
 DataDir = Annotated[
     Path | None,
-    Option("--data-dir", help="Where the files of the data are, or are downloaded to.", rich_help_panel=DATA),
+    Option(
+        "--data-dir",
+        help="Where the files of the data are, or are downloaded to.",
+        rich_help_panel=Rest(DATA),
+    ),
 ]
 Limit = Annotated[
     int | None,
@@ -209,7 +222,7 @@ Limit = Annotated[
         "--limit",
         min=1,
         help="Take as many samples of every part at most, to try things out.",
-        rich_help_panel=DATA,
+        rich_help_panel=Rest(DATA),
     ),
 ]
 BatchSize = Annotated[
@@ -227,7 +240,7 @@ Workers = Annotated[
         "--workers",
         min=0,
         help="Threads that read image files; a function that makes a task gets the number.",
-        rich_help_panel=DATA,
+        rich_help_panel=Rest(DATA),
     ),
 ]
 Window = Annotated[
@@ -236,12 +249,12 @@ Window = Annotated[
         "--window",
         min=1,
         help="Side of the windows cut out of pictures with masks, in pixels.",
-        rich_help_panel=DATA,
+        rich_help_panel=Rest(DATA),
     ),
 ]
 Windows = Annotated[
     int | None,
-    Option("--windows", min=1, help="Windows that an epoch draws; default: 512.", rich_help_panel=DATA),
+    Option("--windows", min=1, help="Windows that an epoch draws; default: 512.", rich_help_panel=Rest(DATA)),
 ]
 Ignore = Annotated[
     int,
@@ -250,7 +263,7 @@ Ignore = Annotated[
         min=0,
         max=255,
         help="Label of mask pixels that count for nothing (void), where the data are pictures with masks.",
-        rich_help_panel=DATA,
+        rich_help_panel=Rest(DATA),
     ),
 ]
 Mean = Annotated[
@@ -259,7 +272,7 @@ Mean = Annotated[
         "--mean",
         metavar="M,M,M",
         help="Mean that the weights expect; default: the data's.",
-        rich_help_panel=DATA,
+        rich_help_panel=Rest(DATA),
     ),
 ]
 Std = Annotated[
@@ -268,7 +281,7 @@ Std = Annotated[
         "--std",
         metavar="S,S,S",
         help="Standard deviation that the weights expect; default: the data's.",
-        rich_help_panel=DATA,
+        rich_help_panel=Rest(DATA),
     ),
 ]
 Epochs = Annotated[int, Option("--epochs", min=0, help="Epochs of fine-tuning.", rich_help_panel=DATA)]
@@ -278,7 +291,7 @@ TrialEpochs = Annotated[
         "--trial-epochs",
         min=0,
         help="Epochs of tuning before a trial of --tolerance is judged.",
-        rich_help_panel=DATA,
+        rich_help_panel=Rest(DATA),
     ),
 ]
 Teach = Annotated[
@@ -286,20 +299,26 @@ Teach = Annotated[
     Option(
         "--teach",
         help="Let the original network teach what is left while it is fine-tuned.",
-        rich_help_panel=DATA,
+        rich_help_panel=Rest(DATA),
     ),
 ]
 LearningRate = Annotated[
     float, Option("--lr", help="The highest learning rate of fine-tuning.", rich_help_panel=DATA)
 ]
 WeightDecay = Annotated[
-    float, Option("--weight-decay", help="Weight of the L2 penalty in fine-tuning.", rich_help_panel=DATA)
+    float,
+    Option("--weight-decay", help="Weight of the L2 penalty in fine-tuning.", rich_help_panel=Rest(DATA)),
 ]
 Seed = Annotated[int, Option("--seed", help="Seed of everything random.")]
 
 # Output
 Folder = Annotated[Path, Option("-o", "--output", help="Folder for model, ONNX file, result and report.")]
-DynamicBatch = Annotated[bool, Option("--dynamic-batch", help="Let the ONNX file take batches of any size.")]
+DynamicBatch = Annotated[
+    bool,
+    Option(
+        "--dynamic-batch", help="Let the ONNX file take batches of any size.", rich_help_panel=Rest(OTHER)
+    ),
+]
 WithOnnx = Annotated[bool, Option("--onnx/--no-onnx", help="Export to ONNX, and measure there too.")]
 WithReport = Annotated[bool, Option("--report/--no-report", help="Write report.html.")]
 AsJson = Annotated[bool, Option("--json", help="Print one JSON object, and nothing else, on stdout.")]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from typer import Option
 
+from prunus.cli.verbs import Rest
 from prunus.methods.registry import METHODS
 from prunus.runs.recipe import Recipe
 
@@ -36,30 +37,39 @@ def _shown(default: Any, flag: str) -> str:
 
 
 DataDir = Annotated[
-    str | None, _key("--data-dir", "Where the files of the data are, or are downloaded to.", DATA)
+    str | None, _key("--data-dir", "Where the files of the data are, or are downloaded to.", Rest(DATA))
 ]
 Weights = Annotated[str | None, _key("--weights", "Begin with the weights in this file.", DATA)]
 Build = Annotated[
-    str | None, _key("--build", "What a compact model to begin with was made from.", DATA, metavar="NAME")
+    str | None,
+    _key("--build", "What a compact model to begin with was made from.", Rest(DATA), metavar="NAME"),
 ]
 Mean = Annotated[
     str | None,
-    _key("--mean", "Mean of every plane, by which inputs are normalised. Default: that of the data.", DATA),
+    _key(
+        "--mean",
+        "Mean of every plane, by which inputs are normalised. Default: that of the data.",
+        Rest(DATA),
+    ),
 ]
 Std = Annotated[
     str | None,
     _key(
         "--std",
         "Standard deviation of every plane, by which inputs are normalised. Default: that of the data.",
-        DATA,
+        Rest(DATA),
     ),
 ]
 Limit = Annotated[
-    int | None, _key("--limit", "Take as many samples of every part at most; 0 takes all.", DATA)
+    int | None, _key("--limit", "Take as many samples of every part at most; 0 takes all.", Rest(DATA))
 ]
 Workers = Annotated[
     int | None,
-    _key("--workers", "Threads that read image files; a function that makes a task gets the number.", DATA),
+    _key(
+        "--workers",
+        "Threads that read image files; a function that makes a task gets the number.",
+        Rest(DATA),
+    ),
 ]
 Validation = Annotated[
     float | None,
@@ -68,16 +78,20 @@ Validation = Annotated[
     ),
 ]
 Block = Annotated[
-    int | None, _key("--block", "Tiles named …_ROW_COLUMN are held out in squares of this side.", DATA)
+    int | None, _key("--block", "Tiles named …_ROW_COLUMN are held out in squares of this side.", Rest(DATA))
 ]
 Ignore = Annotated[
     int | None,
-    _key("--ignore", "Label of mask pixels that count for nothing (void), in training and in metrics.", DATA),
+    _key(
+        "--ignore",
+        "Label of mask pixels that count for nothing (void), in training and in metrics.",
+        Rest(DATA),
+    ),
 ]
 Window = Annotated[
     int | None, _key("--window", "Side of the windows cut out of pictures to train on, in pixels.", DATA)
 ]
-Windows = Annotated[int | None, _key("--windows", "Windows that an epoch draws.", DATA)]
+Windows = Annotated[int | None, _key("--windows", "Windows that an epoch draws.", Rest(DATA))]
 Epochs = Annotated[int | None, _key("--epochs", "Passes over the training samples.", TRAINING)]
 BatchSize = Annotated[int | None, _key("--batch-size", "Samples per step.", TRAINING)]
 SameSteps = Annotated[
@@ -85,35 +99,35 @@ SameSteps = Annotated[
     _key(
         "--same-steps/--fewer-steps",
         "Where an epoch trains on fewer samples: as many steps with smaller batches, or fewer steps.",
-        SAMPLES,
+        Rest(SAMPLES),
     ),
 ]
 Lr = Annotated[float | None, _key("--lr", "The highest learning rate of the schedule.", TRAINING)]
 Optimizer = Annotated[
     str | None, _key("--optimizer", "What steps: sgd (with Nesterov momentum), adam or adamw.", TRAINING)
 ]
-Momentum = Annotated[float | None, _key("--momentum", "Momentum of sgd.", TRAINING)]
+Momentum = Annotated[float | None, _key("--momentum", "Momentum of sgd.", Rest(TRAINING))]
 WeightDecay = Annotated[
-    float | None, _key("--weight-decay", "Weight of the L2 penalty on the weights.", TRAINING)
+    float | None, _key("--weight-decay", "Weight of the L2 penalty on the weights.", Rest(TRAINING))
 ]
 Schedule = Annotated[
     str | None,
-    _key("--schedule", "How the learning rate goes: constant, step, cosine or onecycle.", TRAINING),
+    _key("--schedule", "How the learning rate goes: constant, step, cosine or onecycle.", Rest(TRAINING)),
 ]
 Milestones = Annotated[
     list[float] | None,
     _key(
         "--milestones",
         "Shares of the training after which the schedule step divides the rate by ten (repeatable).",
-        TRAINING,
+        Rest(TRAINING),
     ),
 ]
 WarmupSteps = Annotated[
-    int | None, _key("--warmup-steps", "Steps over which the learning rate rises at first.", TRAINING)
+    int | None, _key("--warmup-steps", "Steps over which the learning rate rises at first.", Rest(TRAINING))
 ]
 Precision = Annotated[
     str | None,
-    _key("--precision", "What forwards and gradients are computed in: float32 or bfloat16.", TRAINING),
+    _key("--precision", "What forwards and gradients are computed in: float32 or bfloat16.", Rest(TRAINING)),
 ]
 Augment = Annotated[
     str | None,
@@ -121,40 +135,54 @@ Augment = Annotated[
 ]
 Shift = Annotated[
     int | None,
-    _key("--shift", "Pixels by which images are moved at most; 0 is an eighth of their side.", TRAINING),
+    _key(
+        "--shift", "Pixels by which images are moved at most; 0 is an eighth of their side.", Rest(TRAINING)
+    ),
 ]
 FirstSize = Annotated[
     float | None,
-    _key("--first-size", "Side of the images in the first epoch, as a share; it grows from there.", TRAINING),
+    _key(
+        "--first-size",
+        "Side of the images in the first epoch, as a share; it grows from there.",
+        Rest(TRAINING),
+    ),
 ]
 FullSizeFrom = Annotated[
     float | None,
-    _key("--full-size-from", "Share of the training after which images have their full size.", TRAINING),
+    _key(
+        "--full-size-from", "Share of the training after which images have their full size.", Rest(TRAINING)
+    ),
 ]
 LabelSmoothing = Annotated[
     float | None,
-    _key("--label-smoothing", "Share of every target that is spread over all classes.", TRAINING),
+    _key("--label-smoothing", "Share of every target that is spread over all classes.", Rest(TRAINING)),
 ]
 Loss = Annotated[
     str | None,
     _key(
         "--loss",
         "What is minimised: cross-entropy; of pixels also dice, log-jaccard or cross-entropy+log-jaccard.",
-        TRAINING,
+        Rest(TRAINING),
     ),
 ]
-Clip = Annotated[float | None, _key("--clip", "Largest norm of the gradient; 0 lets it be any.", TRAINING)]
+Clip = Annotated[
+    float | None, _key("--clip", "Largest norm of the gradient; 0 lets it be any.", Rest(TRAINING))
+]
 Ema = Annotated[
     float | None,
     _key(
         "--ema",
         "Decay of the average of the weights that is kept instead of them; 0 keeps the weights.",
-        TRAINING,
+        Rest(TRAINING),
     ),
 ]
 Keep = Annotated[
     str | None,
-    _key("--keep", "Which weights are kept: those of the last epoch, or the best by validation.", TRAINING),
+    _key(
+        "--keep",
+        "Which weights are kept: those of the last epoch, or the best by validation.",
+        Rest(TRAINING),
+    ),
 ]
 Select = Annotated[
     str | None,
@@ -166,24 +194,25 @@ Select = Annotated[
     ),
 ]
 Drop = Annotated[
-    float | None, _key("--drop", "Share of the samples that a rule with a share leaves out.", SAMPLES)
+    float | None, _key("--drop", "Share of the samples that a rule with a share leaves out.", Rest(SAMPLES))
 ]
 SelectEvery = Annotated[
-    int | None, _key("--select-every", "Epochs between two scorings of aggregated points.", SAMPLES)
+    int | None, _key("--select-every", "Epochs between two scorings of aggregated points.", Rest(SAMPLES))
 ]
 WarmupEpochs = Annotated[
-    int | None, _key("--warmup-epochs", "Epochs at the beginning that train on all samples.", SAMPLES)
+    int | None, _key("--warmup-epochs", "Epochs at the beginning that train on all samples.", Rest(SAMPLES))
 ]
 Annealing = Annotated[
-    float | None, _key("--annealing", "Share of the epochs, at the end, that train on all samples.", SAMPLES)
+    float | None,
+    _key("--annealing", "Share of the epochs, at the end, that train on all samples.", Rest(SAMPLES)),
 ]
-Least = Annotated[float | None, _key("--least", "Share of every class that is always kept.", SAMPLES)]
+Least = Annotated[float | None, _key("--least", "Share of every class that is always kept.", Rest(SAMPLES))]
 SubsetSize = Annotated[
-    int | None, _key("--subset-size", "Samples that an aggregated point stands for.", SAMPLES)
+    int | None, _key("--subset-size", "Samples that an aggregated point stands for.", Rest(SAMPLES))
 ]
-FineRatio = Annotated[float | None, _key("--fine-ratio", "Fine points per sample.", SAMPLES)]
+FineRatio = Annotated[float | None, _key("--fine-ratio", "Fine points per sample.", Rest(SAMPLES))]
 Attributes = Annotated[
-    int | None, _key("--attributes", "Principal components by which samples are aggregated.", SAMPLES)
+    int | None, _key("--attributes", "Principal components by which samples are aggregated.", Rest(SAMPLES))
 ]
 Method = Annotated[
     str | None,
@@ -203,12 +232,13 @@ TuneEpochs = Annotated[
     ),
 ]
 TuneLr = Annotated[
-    float | None, _key("--tune-lr", "The highest learning rate of tuning and of trials.", FILTERS)
+    float | None, _key("--tune-lr", "The highest learning rate of tuning and of trials.", Rest(FILTERS))
 ]
 Seed = Annotated[int | None, _key("--seed", "Seed of everything random.", TRAINING)]
 ChannelsLast = Annotated[
-    bool | None, _key("--channels-last/--channels-first", "How images lie in memory.", TRAINING)
+    bool | None, _key("--channels-last/--channels-first", "How images lie in memory.", Rest(TRAINING))
 ]
 Compile = Annotated[
-    bool | None, _key("--compile/--no-compile", "Run the training step through torch.compile.", TRAINING)
+    bool | None,
+    _key("--compile/--no-compile", "Run the training step through torch.compile.", Rest(TRAINING)),
 ]

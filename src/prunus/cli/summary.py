@@ -35,6 +35,23 @@ def show_result(result: Mapping[str, Any], folder: Path) -> None:
     show(f"\nLook at [bold]{report if report.exists() else folder / 'result.json'}[/bold]")
 
 
+def show_trained(result: Mapping[str, Any], folder: Path, model: str) -> None:
+    """What a training of a model came to, whatever it was of."""
+    from rich.markup import escape
+
+    if "verification" in result:
+        show_result(result, folder)
+    elif "test" in result:
+        show_pixels(result, folder)
+    elif "metric" in result:
+        show_own(result, folder)
+    else:
+        show(
+            f"\n[bold]{escape(model)}: {result['accuracy']:.2f} % on the test set[/bold],"
+            f" {folder / 'model.safetensors'}"
+        )
+
+
 def show_own(result: Mapping[str, Any], folder: Path) -> None:
     """The metric on the test samples, and where to look."""
     from rich.markup import escape

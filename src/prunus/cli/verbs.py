@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from typing import Any
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperCommand
@@ -13,6 +15,13 @@ from prunus.errors import ConfigError
 from prunus.runs.limits import check_percentages, check_settings
 
 COMMAND = "prunus.command"  # where the context keeps what the user typed
+WHOLE = "prunus.whole-help"  # where it keeps that all options are to be shown
+
+
+class Rest(str):
+    """The panel of an option that most people do without: `--help` leaves it out, `--help-all` shows it."""
+
+    __slots__ = ()
 
 
 def typed_command(context: typer.Context) -> str:
@@ -30,6 +39,19 @@ class Verb(TyperCommand):
         )
         return super().make_context(info_name, args, parent=parent, **extra)
 
+    def get_params(self, ctx: Any) -> Any:
+        """Its own, and where some of them are left out of the first help, the flag that shows them."""
+        *own, last = super().get_params(ctx)  # the last is --help
+        return [*own, *(_help_all(count) for count in [len(_rest(own))] if count), last]
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """The options that most people need, or all of them."""
+        rest = [] if ctx.meta.get(WHOLE) else _rest(self.get_params(ctx))
+        with _hidden(rest):
+            super().format_help(ctx, formatter)
+        if rest:
+            typer.echo(f" These are the options that most people need; --help-all shows {len(rest)} more.")
+
     def invoke(self, ctx: Any) -> Any:
         """Run it."""
         check_settings(
@@ -41,3 +63,44 @@ class Verb(TyperCommand):
             if (text := out_of_memory(error, ctx.params.get("input_shape") or "")) is None:
                 raise
             raise ConfigError(text) from error
+
+
+def _rest(params: Sequence[Any]) -> list[Any]:
+    return [param for param in params if isinstance(getattr(param, "rich_help_panel", None), Rest)]
+
+
+@contextmanager
+def _hidden(params: Sequence[Any]) -> Iterator[None]:
+    """Leave parameters out of what is shown."""
+    for param in params:
+        param.hidden = True
+    try:
+        yield
+    finally:
+        for param in params:
+            param.hidden = False
+
+
+def _show_all(context: typer.Context, wanted: bool) -> None:
+    if wanted and not context.resilient_parsing:
+        context.meta[WHOLE] = True
+        typer.echo(context.get_help())
+        raise typer.Exit
+
+
+def _help_all(count: int) -> Any:
+    """The flag that shows all options, `count` of which the first help leaves out."""
+
+    def shown(help_all: bool = False) -> None: ...
+
+    flag = typer.Option(
+        "--help-all",
+        is_eager=True,
+        expose_value=False,
+        callback=_show_all,
+        help=f"Show all options, {count} more, and exit.",
+    )
+    shown.__annotations__["help_all"] = Annotated[bool, flag]
+    app = typer.Typer(add_completion=False)
+    app.command()(shown)
+    return typer.main.get_command(app).params[0]

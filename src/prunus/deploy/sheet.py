@@ -5,7 +5,7 @@ inputs.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -54,23 +54,6 @@ def sheet_of(task: Task | None) -> DataSheet:
         return DataSheet()
     mean, std = normalisation_of(task) or ((), ())
     return DataSheet(tuple(task.classes), tuple(map(float, mean)), tuple(map(float, std)))
-
-
-def sheet_from(properties: Mapping[str, str]) -> DataSheet:
-    """The sheet that a file's metadata holds. Anything else in it is left out."""
-
-    def listed(name: str) -> tuple[object, ...]:
-        try:
-            found = json.loads(properties.get(name, "[]"))
-        except json.JSONDecodeError:
-            return ()
-        return tuple(found) if isinstance(found, list) else ()
-
-    numbers = [
-        tuple(float(value) for value in listed(name) if isinstance(value, (int, float)))
-        for name in ("mean", "std")
-    ]
-    return DataSheet(tuple(map(str, listed("classes"))), numbers[0], numbers[1])
 
 
 class FromPixels(nn.Module):

@@ -123,17 +123,9 @@ def history_pruning(
     if not tolerance >= 0 or not all(round_.remove >= 0 for round_ in asked):
         raise TargetError("A tolerance and what a round removes are 0 or more.")
     held_out(task)
-    clock, game = Clock(watch), _Game(task, journal, watch)
-    dense, trained = copy.deepcopy(model), None
+    clock, game, dense = Clock(watch), _Game(task, journal, watch), copy.deepcopy(model)
     with clock.steps("training and rounds"):
-        if history is None:
-            norms, trained = game.fit(dense, config, FIRST)
-        else:
-            norms = (
-                history
-                if isinstance(history, Tensor)
-                else _earlier(dense, example_of(task, dense), Path(history))
-            )
+        norms, trained = _begun(game, dense, task, history, config)
         baseline = best = game.value(dense)
         current, plan, retrained, trials = dense, None, None, list[Trial]()
         for number, round_ in enumerate(asked, 1):
@@ -169,6 +161,17 @@ def history_pruning(
         tuning=retrained,
         found=game.found(),
     )
+
+
+def _begun(
+    game: _Game, dense: nn.Module, task: Task, history: Path | str | Tensor | None, config: TrainConfig
+) -> tuple[Tensor, History | None]:
+    """The history of the first training, which is made if there is none."""
+    if history is None:
+        return game.fit(dense, config, FIRST)
+    if isinstance(history, Tensor):
+        return history, None
+    return _earlier(dense, example_of(task, dense), Path(history)), None
 
 
 def _rounds(

@@ -39,6 +39,7 @@ from prunus.surgery.compose import compose
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 
+Weighed = tuple[nn.Module, ChannelGraph, Tensor]  # a trained copy, its graph, and what its channels are worth
 SHORT = TrainConfig(epochs=1, lr=0.02)  # how a trial trains, unless something else is said
 
 
@@ -96,75 +97,102 @@ def importance_pruning(
         PrunusError: whatever tracing, planning, training and compaction raise.
     """
     least = step / 10 if least_step is None else least_step
+    _check(tolerance, step, least)
+    clock, config, example = Clock(watch), replace(config or SHORT, keep="last"), example_of(task, model)
+    target = Target("tolerance", tolerance, scope, round_to, protect=protect, confidence=confidence)
+    way, weighed = _Way(model, evaluate or held_out(task).points, target), None
+    with clock.steps("searching"):
+        while step >= least and len(way.trials) < most:
+            if way.plan is not None and weighed is None and not trace(way.current, example).num_channels:
+                break  # nothing is left that could go
+            weighed = weighed or _weigh(way.current, example, task, config, start, importance, l1)
+            step, chosen = _made(weighed, step, least, by, target)
+            if chosen is None or not chosen.removed:
+                break
+            watch("searching", len(way.trials) + 1, 0)
+            small = compact(weighed[0], chosen)
+            task.fit(small, config, validation=None)
+            trial = way.judge(small, chosen, step)
+            on_trial(trial)
+            if trial.accepted:
+                weighed = None
+            else:
+                step /= 2
+    return searched(
+        model,
+        way.plan,
+        way.current,
+        target,
+        task,
+        clock,
+        trials=way.trials,
+        limit=way.limit,
+        after="after the trials",
+        trial_epochs=2 * config.epochs,
+        found={"steps": tuple(way.steps)},
+    )
+
+
+def _check(tolerance: float, step: float, least: float) -> None:
     if tolerance < 0 or not 0 < least <= step < 1:
         raise TargetError(
             "A tolerance is 0 or more, and steps lie between 0 and 1, the least not above the first; not"
             f" {tolerance}, {least} and {step}."
         )
-    judge, clock = evaluate or held_out(task).points, Clock(watch)
-    config, example = replace(config or SHORT, keep="last"), example_of(task, model)
-    target = Target("tolerance", tolerance, scope, round_to, protect=protect, confidence=confidence)
-    baseline = judge(model)
-    check_provable(baseline, tolerance, confidence)
-    current, plan = model, None
-    trials, steps = list[Trial](), list[float]()
-    weighed: tuple[nn.Module, ChannelGraph, Tensor] | None = None
-    with clock.steps("searching"):
-        while step >= least and len(trials) < most:
-            if plan is not None and weighed is None and not trace(current, example).num_channels:
-                break  # nothing is left that could go
-            if weighed is None:
-                weighed = _weigh(current, example, task, config, start, importance, l1)
-            trained, graph, scores = weighed
-            try:
-                chosen = choose(
-                    graph,
-                    scores,
-                    rate=step if by == "rate" else None,
-                    macs=1 - step if by == "macs" else None,
-                    scope=scope,
-                    round_to=round_to,
-                    protect=protect,
-                )
-            except TargetError:  # so little is left that this step cannot be made
-                step /= 2
-                continue
-            if not chosen.removed:
-                break
-            watch("searching", len(trials) + 1, 0)
-            small = compact(trained, chosen)
-            task.fit(small, config, validation=None)
-            value, lowest = judged(baseline, judge(small), confidence)
-            trials.append(
-                Trial(
-                    share_gone(plan, chosen),
-                    value,
-                    chosen.after.macs,
-                    value_of(baseline) - lowest <= tolerance,
-                    lowest,
-                )
+
+
+class _Way:
+    """How far a search has come.
+
+    Attributes:
+        current, plan: what is left of the original, and what is gone.
+        trials, steps: that were made, and the shares that they removed.
+        limit: that they are held against.
+    """
+
+    def __init__(self, model: nn.Module, points: Evaluate, target: Target) -> None:
+        self.model, self.points, self.target = model, points, target
+        self.baseline = points(model)
+        check_provable(self.baseline, target.points, target.confidence)
+        whole = value_of(self.baseline)
+        self.limit = Limit(whole, whole - target.points, target.confidence)
+        self.current: nn.Module = model
+        self.plan: Plan | None = None
+        self.trials: list[Trial] = []
+        self.steps: list[float] = []
+
+    def judge(self, small: nn.Module, chosen: Plan, step: float) -> Trial:
+        """Judge what is left after a step, and go on from there if that is within the tolerance."""
+        value, lowest = judged(self.baseline, self.points(small), self.target.confidence)
+        within = self.limit.baseline - lowest <= self.target.points
+        trial = Trial(share_gone(self.plan, chosen), value, chosen.after.macs, within, lowest)
+        self.trials.append(trial)
+        self.steps.append(step)
+        if within:
+            self.plan = chosen if self.plan is None else compose(self.model, self.plan, chosen)
+            self.current = small
+        return trial
+
+
+def _made(
+    weighed: Weighed, step: float, least: float, by: Literal["rate", "macs"], target: Target
+) -> tuple[float, Plan | None]:
+    """The first step, half as large each time, that can be made, and its plan; None if none can."""
+    _, graph, scores = weighed
+    while step >= least:
+        try:
+            return step, choose(
+                graph,
+                scores,
+                rate=step if by == "rate" else None,
+                macs=1 - step if by == "macs" else None,
+                scope=target.scope,
+                round_to=target.round_to,
+                protect=target.protect,
             )
-            steps.append(step)
-            on_trial(trials[-1])
-            if trials[-1].accepted:
-                plan = chosen if plan is None else compose(model, plan, chosen)
-                current, weighed = small, None
-            else:
-                step /= 2
-    limit = Limit(value_of(baseline), value_of(baseline) - tolerance, confidence)
-    return searched(
-        model,
-        plan,
-        current,
-        target,
-        task,
-        clock,
-        trials=trials,
-        limit=limit,
-        after="after the trials",
-        trial_epochs=2 * config.epochs,
-        found={"steps": tuple(steps)},
-    )
+        except TargetError:  # so little is left that this step cannot be made
+            step /= 2
+    return step, None
 
 
 def share_gone(plan: Plan | None, chosen: Plan) -> float:
@@ -181,7 +209,7 @@ def _weigh(
     start: Start,
     importance: Importance,
     l1: float,
-) -> tuple[nn.Module, ChannelGraph, Tensor]:
+) -> Weighed:
     """A trained copy of the model, its graph, and the importance of its channels."""
     trained = copy.deepcopy(model)
     graph = trace(trained, example)

@@ -121,10 +121,9 @@ def one_shot(
         )
     if search is None:
         return outcome
+    epochs = trial_config.epochs if trial_config else 0
     limit = Limit(search.baseline, search.baseline - target.points, target.confidence)
-    return replace(
-        outcome, limit=limit, trials=chosen.trials, trial_epochs=trial_config.epochs if trial_config else 0
-    )
+    return replace(outcome, limit=limit, trials=chosen.trials, trial_epochs=epochs)
 
 
 def _left_out(

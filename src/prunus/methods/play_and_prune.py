@@ -88,11 +88,7 @@ def play_and_prune(
         TargetError: numbers out of range, or no held-out samples.
         PrunusError: whatever tracing, planning and compaction raise.
     """
-    if not tolerance > 0 or not 0 < alpha <= 1 or min(strength, delta) < 0:
-        raise TargetError(
-            "A tolerance is above 0, alpha a share up to 1, strength and delta are 0 or more; not"
-            f" {tolerance}, {alpha}, {strength} and {delta}."
-        )
+    _check(tolerance, alpha, strength, delta)
     judge, clock, config = evaluate or held_out(task).points, Clock(watch), config or SHORT
     baseline, example = judge(model), example_of(task, model)
     check_provable(baseline, tolerance, confidence)
@@ -135,6 +131,14 @@ def play_and_prune(
         trial_epochs=2 * config.epochs,
         found={"rooms": tuple(rooms)},
     )
+
+
+def _check(tolerance: float, alpha: float, strength: float, delta: float) -> None:
+    if not tolerance > 0 or not 0 < alpha <= 1 or min(strength, delta) < 0:
+        raise TargetError(
+            "A tolerance is above 0, alpha a share up to 1, strength and delta are 0 or more; not"
+            f" {tolerance}, {alpha}, {strength} and {delta}."
+        )
 
 
 @door()

@@ -8,12 +8,12 @@ import inspect
 import re
 import types
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, Union
 
-from prunus._foundation.arguments import _hints
+from prunus.methods._signature import parameters_of
 from prunus.methods.registry import METHODS
 
 Kind = Literal["text", "number", "count", "switch", "texts", "numbers"]
@@ -78,13 +78,13 @@ class Setting:
 @cache
 def settings_of(method: str) -> dict[str, Setting]:
     """The settings of a method, by name."""
-    function = inspect.unwrap(METHODS[method].function)
-    about, hints = _meanings(function), _hints(function)
-    found = {}
-    for name, parameter in list(inspect.signature(function).parameters.items())[2:]:
-        kind, choices = _kind(hints[name])
-        if name not in RUN and kind is not None:
-            found[name] = Setting(name, kind, choices, parameter.default, about[name])
+    file, _, function = METHODS[method].home.partition(":")
+    parameters, docstring = parameters_of(f"prunus.methods.{file}", function)
+    about, found = _meanings(docstring), {}
+    for one in parameters[2:]:
+        kind, choices = _kind(one.hint)
+        if one.name not in RUN and kind is not None:
+            found[one.name] = Setting(one.name, kind, choices, one.default, about[one.name])
     return found
 
 
@@ -117,8 +117,8 @@ def _kind(hint: Any) -> tuple[Kind | None, tuple[str, ...]]:
     return None, ()
 
 
-def _meanings(function: Callable[..., Any]) -> Mapping[str, str]:
+def _meanings(docstring: str) -> Mapping[str, str]:
     """What a docstring says of every argument, in one line each."""
-    lines = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
+    lines = docstring.partition("\nArgs:\n")[2].partition("\n\n")[0]
     entries = re.findall(r"^    (\w+): (.*(?:\n {8}.*)*)", lines, flags=re.MULTILINE)
     return {name: " ".join(text.split()).rstrip(".") for name, text in entries}

@@ -99,32 +99,15 @@ def shrink(
         ConfigError: no such score or compensation, or one that looks at samples, and there are none.
         PrunusError: whatever tracing, planning, compaction and training raise.
     """
-    figures = {
-        "rate": rate,
-        "macs": macs,
-        "params": params,
-        "bytes": bytes,
-        "tolerance": tolerance,
-        "latency": latency,
-    }
+    shares = {"rate": rate, "macs": macs, "params": params, "bytes": bytes, "tolerance": tolerance}
+    figures = {**shares, "latency": latency}
     kind, value = wish(figures, ("rate", 0.0) if blocks else None)
     channels = any(one is not None for one in figures.values())
     chosen = score or ("reconstruction" if task is not None and channels else "norm-l2")
     widely = kind == "latency" and isinstance(chosen, str) and chosen in ONE_CURRENCY
     prefer = "eager" if is_core(model) else prefer  # a traced module has no other forward
-    target = Target(
-        kind,
-        value,
-        scope or ("global" if widely else "uniform"),
-        round_to,
-        floor,
-        protect,
-        exact,
-        prefer,
-        confidence,
-        runtime,
-        threads,
-    )
+    where = scope or ("global" if widely else "uniform")
+    target = Target(kind, value, where, round_to, floor, protect, exact, prefer, confidence, runtime, threads)
     return one_shot(
         model,
         task,

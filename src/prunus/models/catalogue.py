@@ -79,7 +79,11 @@ def build(name: str, num_classes: int | None = None, pretrained: bool = False, *
     if source == "torchvision" and rest:
         return _from_torchvision(name, rest, pretrained, options)
     if name not in _OURS:
-        raise _unknown(name, names(), "Besides, timm/NAME, torchvision/NAME and package.module:factory work.")
+        raise _unknown(
+            name,
+            names(),
+            "Give one that prunus models lists, timm/NAME, torchvision/NAME, or package.module:factory.",
+        )
     if pretrained:
         raise ModelNameError(
             f"{name} has no published weights of its own: build it and use load_weights with a file."

@@ -134,14 +134,7 @@ def plan(
         "tolerance": tolerance,
         "latency": latency,
     }
-    given = {name: value for name, value in targets.items() if value is not None}
-    if len(given) > 1 or (not given and not rates):
-        raise TargetError(
-            f"Exactly one of {', '.join(targets)} must be given, not {' and '.join(given) or 'none'}."
-        )
-    for name, number in given.items():
-        if not isinstance(number, str) and not math.isfinite(number):
-            raise TargetError(f"{name} must be a finite number, not {number}.")
+    given = _given(targets, bool(rates))
     if latency is not None:
         from prunus.planning.latency_target import wanted
 
@@ -167,6 +160,19 @@ def plan(
         return found
     ((what, value),) = given.items()
     return make_plan(graph, space.removed(_within_budget(space, what, float(value), scope)))
+
+
+def _given(targets: Mapping[str, float | str | None], rates: bool) -> dict[str, float | str]:
+    """The one target that is given; none where there are rates. Raises TargetError for more, or others."""
+    given = {name: value for name, value in targets.items() if value is not None}
+    if len(given) > 1 or (not given and not rates):
+        raise TargetError(
+            f"Exactly one of {', '.join(targets)} must be given, not {' and '.join(given) or 'none'}."
+        )
+    for name, number in given.items():
+        if not isinstance(number, str) and not math.isfinite(number):
+            raise TargetError(f"{name} must be a finite number, not {number}.")
+    return given
 
 
 def _tell_of_little(graph: ChannelGraph, plan: Plan, rate: float, round_to: int, floor: int) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from prunus.errors import ConfigError
@@ -13,19 +10,15 @@ from prunus.methods.registry import METHODS
 from prunus.runs import recipe_parts as parts
 from prunus.runs.history_panel import panel
 from prunus.runs.recipe import NO_METHOD, Recipe
+from prunus.runs.run import CHECKPOINT, KEPT, Run
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
-    from prunus._foundation.progress import Watch
     from prunus.methods.common import Journal, Outcome
     from prunus.tasks import Task
-    from prunus.training import EpochRecord, History, TrainConfig
+    from prunus.training import History, TrainConfig
 
-CHECKPOINT = "checkpoint.safetensors"
-RECIPE = "recipe.toml"
-METRICS = "metrics.jsonl"
-KEPT = "kept"  # folder of the samples that every epoch was trained on
 HELD_OUT = (
     "importance",
     "play-and-prune",
@@ -33,8 +26,6 @@ HELD_OUT = (
     "autoprune",
 )  # they choose, or learn, on samples that are held out
 CHOOSING = ("soft", "dynamic")  # they train on the samples that a curriculum chooses
-
-Note = Callable[["EpochRecord", str], None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,29 +54,22 @@ class Job:
     """What is trained.
 
     Attributes:
-        recipe, folder: of the run.
-        resume: go on from the folder's checkpoints.
+        run: that it is of.
         model: to train.
         samples, config: what on, and how.
         example: one input.
-        watch: told about progress.
-        note: told about every epoch, with the name of its training where there are several.
     """
 
-    recipe: Recipe
-    folder: Path
-    resume: bool
+    run: Run
     model: nn.Module
     samples: Task
     config: TrainConfig
-    example: Tensor
-    watch: Watch
-    note: Note
+    example: Any
 
-
-def line(record: EpochRecord, step: str = "") -> str:
-    """An epoch as a line of the metrics; with the name of its training where there are several."""
-    return json.dumps(({"training": step} if step else {}) | asdict(record)) + "\n"
+    @property
+    def recipe(self) -> Recipe:
+        """That of the run."""
+        return self.run.recipe
 
 
 def check_method(recipe: Recipe) -> None:
@@ -129,7 +113,7 @@ def _run_options(job: Job) -> dict[str, Any]:
 
     recipe, taken = job.recipe, run_options_of(job.recipe.method)
     tuned = replace(job.config, epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr)
-    options: dict[str, Any] = {"watch": job.watch, "journal": _journal(job), "seed": recipe.seed}
+    options: dict[str, Any] = {"watch": job.run.watch, "journal": _journal(job), "seed": recipe.seed}
     if "tuning" in taken or recipe.method in CHOOSING or recipe.method == "snip":
         options["config"], options["tuning"] = job.config, tuned if recipe.tune_epochs else None
     elif recipe.method in HELD_OUT:
@@ -143,7 +127,7 @@ def _run_options(job: Job) -> dict[str, Any]:
             _journal(job), checkpoint=None, on_epoch=None
         )  # the file is that of the training before
     elif "curriculum" in taken:
-        options["curriculum"] = parts.curriculum(recipe, job.samples, job.folder / KEPT)
+        options["curriculum"] = parts.curriculum(recipe, job.samples, job.run.folder / KEPT)
     return {name: value for name, value in options.items() if name in taken}
 
 
@@ -151,9 +135,9 @@ def _trained(job: Job) -> History:
     """One training, in place, on chosen samples where the recipe has them."""
     from prunus.methods.common import FIRST
 
-    job.watch("preparing the choice of samples", 0, 0)
-    curriculum = parts.curriculum(job.recipe, job.samples, job.folder / KEPT)
-    options: dict[str, Any] = {"curriculum": curriculum, **_journal(job).options(FIRST, job.watch)}
+    job.run.watch("preparing the choice of samples", 0, 0)
+    curriculum = parts.curriculum(job.recipe, job.samples, job.run.folder / KEPT)
+    options: dict[str, Any] = {"curriculum": curriculum, **_journal(job).options(FIRST, job.run.watch)}
     history = job.samples.fit(job.model, job.config, **options)
     job.model.eval()
     return history
@@ -167,9 +151,9 @@ def _journal(job: Job) -> Journal:
 
     several = job.recipe.method == "history"
     return Journal(
-        job.folder / CHECKPOINT,
-        resume=job.resume,
-        on_epoch=lambda step, record: job.note(record, step if several else ""),
+        job.run.folder / CHECKPOINT,
+        resume=job.run.resume,
+        on_epoch=lambda step, record: job.run.note(record, step if several else ""),
     )
 
 

@@ -10,8 +10,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.arguments import check_fields
 from prunus.errors import ConfigError, DataError
-from prunus.runs.loading import Opened, open_data, open_model, parse_planes, split_samples, usual_augmentation
+from prunus.runs.loading import (
+    Opened,
+    natural_shape,
+    open_data,
+    open_model,
+    parse_planes,
+    split_samples,
+    usual_augmentation,
+)
 from prunus.runs.pictures import (
     OURS,
     Pictures,
@@ -20,6 +29,7 @@ from prunus.runs.pictures import (
     picture_folder,
     read_pictures,
 )
+from prunus.runs.settings import Network
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -33,11 +43,11 @@ Watch = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """The options of a command that are about data.
+class Data:
+    """Data as a user names them.
 
     Attributes:
-        name: of the data, as typed.
+        name: of a set, a folder, an `.npz` file, or `package.module:function`.
         root: where they are looked for.
         mean, std: of the planes, as typed; "" = the data's.
         share: of the training samples that is held out where the data have none to choose by; 0 = none.
@@ -64,6 +74,14 @@ class Wanted:
     window: int | None = None
     windows: int | None = None
 
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
+
+
+def data_of(data: Data | str | None, seed: int) -> Data | None:
+    """Data by their name alone, where that is all there is to say; held out by the seed of the job."""
+    return Data(data, seed=seed) if isinstance(data, str) and data else data or None
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -71,12 +89,12 @@ class Source:
     three.
 
     Attributes:
-        wanted: what was typed.
+        data: what was asked for.
         images, pictures: of those kinds.
         own: the task, of images with classes too.
     """
 
-    wanted: Wanted
+    data: Data
     images: ImageData | None = None
     pictures: Pictures | None = None
     own: Task | None = None
@@ -115,7 +133,7 @@ class Source:
     def task(self, side: int | None = None) -> Task:
         """The task; of pictures in windows of so many pixels a side."""
         if self.pictures is not None:
-            return self.pictures.task(side or self.pictures.side, self.wanted.windows, self.wanted.batch_size)
+            return self.pictures.task(side or self.pictures.side, self.data.windows, self.data.batch_size)
         assert self.own is not None
         return self.own
 
@@ -127,9 +145,7 @@ class Source:
         return usual_augmentation(self.images) if self.images is not None else "none"
 
 
-def read_data(
-    wanted: Wanted, size: int | None = None, watch: Watch = lambda step, done, total: None
-) -> Source:
+def read_data(wanted: Data, size: int | None = None, watch: Watch = lambda step, done, total: None) -> Source:
     """Read what a command was given, and say in one line what was found.
 
     Args:
@@ -148,15 +164,41 @@ def read_data(
     return found
 
 
+def open_network(network: Network, source: Source | None = None, *, gated: bool = False) -> Opened:
+    """A network that a user named, as it fits the data, if there are any; `gated` is as for `open_model`."""
+    if source is None:
+        return open_model(
+            network.name,
+            weights=network.weights,
+            shape=network.input_shape,
+            pretrained=network.pretrained,
+            build_name=network.build,
+            gated=gated,
+        )
+    return source.open(
+        network.name,
+        shape=network.input_shape,
+        weights=network.weights,
+        pretrained=network.pretrained,
+        build_name=network.build,
+    )
+
+
+def side_of(network: Network, shape: tuple[int, ...] | None) -> int | None:
+    """The size that a network wants of the images of a folder [pixels]; `shape`: what is known of it."""
+    wanted = shape or (natural_shape(network.name.partition("@")[0]) if "/" in network.name else None)
+    return wanted[-1] if wanted else None
+
+
 def of_images(source: Source, command: str) -> ImageData:
     """Images with classes; raises ConfigError, which says what the data are instead, for others."""
     if source.images is None:
         task = source.task()
-        raise ConfigError(f"{command}, and {source.wanted.name} is measured by {task.metric_name}.")
+        raise ConfigError(f"{command}, and {source.data.name} is measured by {task.metric_name}.")
     return source.images
 
 
-def _read(wanted: Wanted, size: int | None, watch: Watch) -> Source:
+def _read(wanted: Data, size: int | None, watch: Watch) -> Source:
     if is_own(wanted.name):
         return _own(wanted)
     place = npz_file(wanted.name, wanted.root)
@@ -189,7 +231,7 @@ def npz_file(name: str, root: Path | None) -> Path | None:
     return next((place for place in places if place.exists()), places[0])
 
 
-def _pictures(wanted: Wanted, folder: Path) -> Pictures:
+def _pictures(wanted: Data, folder: Path) -> Pictures:
     found = read_pictures(
         folder, wanted.mean, wanted.std, wanted.share, wanted.seed, wanted.block, wanted.ignore
     )
@@ -197,14 +239,14 @@ def _pictures(wanted: Wanted, folder: Path) -> Pictures:
     return replace(found, window=wanted.window)
 
 
-def _npz(wanted: Wanted, place: Path) -> Source:
+def _npz(wanted: Data, place: Path) -> Source:
     from prunus.tasks import npz_task
 
     task = npz_task(place, validation=wanted.share, seed=wanted.seed, ignore=wanted.ignore)
     return _source(_normalised(task, wanted, f"The inputs in {wanted.name}"), wanted)
 
 
-def _own(wanted: Wanted) -> Source:
+def _own(wanted: Data) -> Source:
     """The function gets what it asks for; what it does not ask for, and nobody else could
     heed, is refused.
     """
@@ -233,7 +275,7 @@ def _own(wanted: Wanted) -> Source:
     return _source(_normalised(task, wanted, f"The inputs of {wanted.name}"), wanted)
 
 
-def _source(task: Task, wanted: Wanted) -> Source:
+def _source(task: Task, wanted: Data) -> Source:
     """What lies in memory as images with classes is as good as any set of them."""
     from prunus.data import ImageData, Split
 
@@ -258,14 +300,14 @@ def _source(task: Task, wanted: Wanted) -> Source:
     )
 
 
-def _limited(task: Task, wanted: Wanted) -> Task:
+def _limited(task: Task, wanted: Data) -> Task:
     from prunus.tasks import limited
 
     task = task if wanted.batch_size is None else replace(task, batch_size=wanted.batch_size)
     return task if wanted.limit is None else limited(task, wanted.limit, wanted.seed)
 
 
-def _normalised(task: Task, wanted: Wanted, what: str) -> Task:
+def _normalised(task: Task, wanted: Data, what: str) -> Task:
     """With the mean and the deviation that were typed. Raises ConfigError for inputs that are taken as they
     are.
     """

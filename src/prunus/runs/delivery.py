@@ -2,30 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from prunus import report, storage
+from prunus._foundation.arguments import door
 from prunus._foundation.environment import environment
+from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, tensors
 from prunus.deploy.sheet import sheet_of
+from prunus.errors import ConfigError
 from prunus.measure import comparison
 from prunus.report import html
 from prunus.report.result import write_json, write_text
-from prunus.runs.describe import describe, files
-from prunus.runs.quantisation import FILE, Quantisation, quantised
+from prunus.runs.describe import Provenance, describe, files
+from prunus.runs.quantisation import FILE, quantised
+from prunus.runs.settings import USUAL, Delivery
 from prunus.storage import fileset
 from prunus.storage.lock import check_folder, folder_lock
 
 if TYPE_CHECKING:
     from prunus.methods.common import Outcome
-    from prunus.tasks import Task
-    from prunus.training import History
 
 INDEX = ("training.json", "result.json")  # they say what the other files are
 FILES = (
@@ -79,25 +82,15 @@ def check(folder: Path | str, *, with_onnx: bool, with_report: bool) -> None:
     fileset.check(folder, FILES)
 
 
+@door(ConfigError)
 def deliver(
     folder: Path | str,
     original: nn.Module,
     outcome: Outcome,
     example_inputs: Inputs,
-    *,
-    command: str = "",
-    model: Mapping[str, Any],
-    score: str,
-    seed: int,
-    task: Task | None = None,
-    training: History | None = None,
-    notes: Sequence[str] = (),
-    panels: Mapping[str, Any] | None = None,
-    with_onnx: bool = True,
-    dynamic_batch: bool = False,
-    with_report: bool = True,
-    quantise: Quantisation | None = None,
-    watch: Callable[[str, int, int], None] = lambda step, done, total: None,
+    about: Provenance,
+    delivery: Delivery = USUAL,
+    watch: Watch = unwatched,
 ) -> dict[str, Any]:
     """Measure latency before and after, and write everything: the folder holds all files of this run
     afterwards, or is as it was.
@@ -107,13 +100,8 @@ def deliver(
         original: the model before.
         outcome: of a method.
         example_inputs: what latency is measured on, real inputs if possible.
-        command, model, score, seed, task, training, notes: as for `prunus.runs.describe`; a name of the model
-        is enough.
-        panels: further parts of the result that the report shows: such as "selection" and "soft".
-        with_onnx: export, check, and measure in ONNX Runtime too.
-        dynamic_batch: let the ONNX file take batches of any size.
-        with_report: write `report.html`.
-        quantise: also write the ONNX file in 8 bits; it needs `with_onnx`, and a task with held-out samples.
+        about: where the result comes from.
+        delivery: what is written besides; a file in 8 bits needs a task with held-out samples.
         watch: told about progress.
 
     Returns:
@@ -124,7 +112,7 @@ def deliver(
         PrunusError: the model cannot be exported; or the quantiser gives up, when everything else is there.
     """
     folder = Path(folder)
-    check(folder, with_onnx=with_onnx, with_report=with_report)
+    check(folder, with_onnx=delivery.onnx, with_report=delivery.report)
     failure: BaseException | None = None
     with run_files(folder) as staged:
         paths = {"model": staged / "model.safetensors", "plan": staged / "plan.json"}
@@ -132,39 +120,32 @@ def deliver(
             original,
             outcome.model,
             example_inputs,
-            with_onnx=with_onnx,
+            with_onnx=delivery.onnx,
             onnx_path=staged / "model.onnx",
-            dynamic_batch=dynamic_batch,
-            sheet=sheet_of(task),
+            dynamic_batch=delivery.dynamic_batch,
+            sheet=sheet_of(about.task),
             watch=lambda step: watch(step, 0, 0),
         )
         watch("writing", 0, 0)
         storage.save(outcome.model, paths["model"])
         write_text(outcome.plan.to_json() + "\n", paths["plan"])
-        result = describe(
-            outcome,
-            command=command,
-            model={"input_shape": _shape(example_inputs)} | dict(model),
-            score=score,
-            seed=seed,
-            environment=environment(),
-            task=task,
-            training=training,
-            latency=measured,
-            notes=notes,
-        )
-        result = finish(result | dict(panels or {}), staged, paths, exported, with_report)
-        if quantise is not None and exported is not None and task is not None:
+        about = replace(about, model={"input_shape": _shape(example_inputs)} | dict(about.model))
+        result = describe(outcome, about, environment=environment(), latency=measured)
+        result = finish(result | dict(about.panels), staged, paths, exported, delivery.report)
+        if delivery.int8 is not None and exported is not None and about.task is not None:
             try:
                 int8 = quantised(
-                    quantise, original, exported.path, example_inputs, task, seed=seed, watch=watch
+                    delivery.int8,
+                    original,
+                    exported.path,
+                    example_inputs,
+                    about.task,
+                    seed=about.seed,
+                    watch=watch,
                 )
-                result = finish(
-                    result | {"int8": int8}, staged, {**paths, "int8": staged / FILE}, exported, with_report
-                )
-            except (
-                BaseException
-            ) as error:  # all else is written, so that no training is lost if the quantiser gives up
+                paths = {**paths, "int8": staged / FILE}
+                result = finish(result | {"int8": int8}, staged, paths, exported, delivery.report)
+            except BaseException as error:  # all else is there, so that no training is lost with it
                 failure = error
                 (staged / FILE).unlink(missing_ok=True)
     if failure is not None:

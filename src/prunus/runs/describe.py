@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.arguments import check_fields
+from prunus.errors import ConfigError
 from prunus.planning.latency_target import wanted
 from prunus.report import words
 from prunus.report.result import SCHEMA
@@ -20,40 +22,56 @@ if TYPE_CHECKING:
     from prunus.training import History
 
 
+@dataclass(frozen=True, eq=False)
+class Provenance:
+    """Where a result comes from.
+
+    Attributes:
+        model: name, class, input shape and whatever else identifies the model; a name is enough.
+        score: what the channels were chosen by.
+        seed: of everything random.
+        command: what the user typed, if it was a command.
+        task: the samples.
+        training: a training that came before, if there was one.
+        notes: further remarks.
+        panels: further parts of the result that the report shows: such as "selection" and "soft".
+    """
+
+    model: Mapping[str, Any]
+    score: str = ""
+    seed: int = 0
+    command: str = ""
+    task: Task | None = None
+    training: History | None = None
+    notes: Sequence[str] = ()
+    panels: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_fields(self, ConfigError)
+
+
 def describe(
     outcome: Outcome,
+    about: Provenance,
     *,
-    command: str,
-    model: Mapping[str, Any],
-    score: str,
-    seed: int,
     environment: Mapping[str, Any],
-    task: Task | None = None,
-    training: History | None = None,
     latency: Sequence[Measured] = (),
-    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The result of a run, ready for JSON; keys are never left out because something was not measured.
 
     Args:
         outcome: of a method.
-        command: what the user typed.
-        model: name, class, input shape and whatever else identifies the model; the task's data are added.
-        score: name of the score.
-        seed: of everything random.
+        about: where it comes from; the task's data are added to its model.
         environment: of `prunus._foundation.environment`.
-        task: the samples, for their numbers.
-        training: a training that came before, if there was one.
         latency: of `prunus.measure.comparison`.
-        notes: further remarks.
     """
     plan, target = outcome.plan, asdict(outcome.target)
-    histories = [("training", training), ("fine-tuning", outcome.tuning)]
+    task, histories = about.task, [("training", about.training), ("fine-tuning", outcome.tuning)]
     result: dict[str, Any] = {
         "schema": SCHEMA,
-        "command": command,
+        "command": about.command,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
-        "seed": seed,
+        "seed": about.seed,
         "environment": dict(environment),
         "model": (
             {
@@ -61,18 +79,18 @@ def describe(
                 "input_shape": [],
                 "data": record_of(task) if task else None,
             }
-            | dict(model)
+            | dict(about.model)
         ),
         "target": {
             **target,
             "protect": list(outcome.target.protect),
             "text": target_text(outcome),
-            "score": score,
+            "score": about.score,
         },
         "cost": {"before": asdict(outcome.before), "after": asdict(plan.after)},
         "layers": [_plain(asdict(layer)) for layer in outcome.graph.layers(plan)],
         "pinned": [_plain(asdict(entry)) for entry in outcome.graph.pinned],
-        "notes": [*plan.notes, *outcome.notes, *notes],
+        "notes": [*plan.notes, *outcome.notes, *about.notes],
         "verification": _plain(asdict(outcome.verification)),
         "accuracy": _accuracy(outcome, task),
         "search": _search(outcome, task),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,13 +12,18 @@ import torch
 from torch import Tensor
 
 from prunus import storage
+from prunus._foundation.arguments import door
 from prunus._foundation.environment import environment
+from prunus._foundation.progress import Watch, unwatched
 from prunus.deploy import onnx
 from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
+from prunus.errors import ConfigError
 from prunus.measure.per_input import over_inputs
 from prunus.measure.timing import pinned_threads
 from prunus.report.result import SCHEMA
 from prunus.runs.delivery import check, finish, run_files
+from prunus.runs.describe import Provenance
+from prunus.runs.settings import USUAL, Delivery
 from prunus.training import evaluate
 from prunus.training.feeding import batches
 
@@ -35,43 +40,44 @@ POINTS = 6  # of that curve
 BINS = 24
 
 
+@dataclass(frozen=True, eq=False)
+class Gated:
+    """What a training with gates came to.
+
+    Attributes:
+        network: calibrated, with a budget.
+        classes: their names.
+        first: the network before something of it was settled, if it was; everything is compared with what it
+            was without gates.
+        before: accuracy of the network that was gated [percent], if it had been trained.
+        gallery: test samples and their MACs -> pictures to show.
+    """
+
+    network: DynamicNetwork
+    classes: Sequence[str]
+    first: DynamicNetwork | None = None
+    before: float | None = None
+    gallery: Callable[[Split, Tensor], list[dict[str, Any]]] = lambda samples, macs: []
+
+
+@door(ConfigError)
 def deliver_gated(
     folder: Path | str,
-    network: DynamicNetwork,
+    gated: Gated,
     task: Task,
-    classes: Sequence[str],
-    history: History,
-    *,
-    command: str,
-    model: Mapping[str, Any],
-    seed: int,
-    first: DynamicNetwork | None = None,
-    notes: Sequence[str] = (),
-    before: float | None = None,
-    panels: Mapping[str, Any] | None = None,
-    gallery: Callable[[Split, Tensor], list[dict[str, Any]]] = lambda samples, macs: [],
-    with_onnx: bool = True,
-    with_report: bool = True,
-    watch: Callable[[str, int, int], None] = lambda step, done, total: None,
+    about: Provenance,
+    delivery: Delivery = USUAL,
+    watch: Watch = unwatched,
 ) -> dict[str, Any]:
     """Measure what a gated network saves on the test samples, and write everything: all files of this run, or
     none.
 
     Args:
         folder: where to; made if it is not there, and files of an earlier run are replaced.
-        network: calibrated, with a budget.
+        gated: what came of the training.
         task: samples.
-        classes: their names.
-        history: of the training.
-        command, model, seed: as for `prunus.runs.describe`.
-        first: the network before something of it was settled; everything is compared with what it was without
-            gates.
-        notes: what else is to be said.
-        before: accuracy of the network that was gated [percent], if it had been trained.
-        panels: further parts of the result.
-        gallery: test samples and their MACs -> pictures to show.
-        with_onnx: export, check, and measure in ONNX Runtime too.
-        with_report: write `report.html`.
+        about: where the result comes from, with the training.
+        delivery: what is written besides; the ONNX file takes one input at a time.
         watch: told about progress.
 
     Returns:
@@ -81,52 +87,55 @@ def deliver_gated(
         MissingExtraError, ConfigError, FileFormatError: as for `prunus.runs.delivery.check` and `run_files`.
         PrunusError: the network cannot be exported, or not skip its closed channels.
     """
-    folder = Path(folder)
-    check(folder, with_onnx=with_onnx, with_report=with_report)
+    folder, network = Path(folder), gated.network
+    check(folder, with_onnx=delivery.onnx, with_report=delivery.report)
     with run_files(folder) as staged:
         paths = {"model": staged / MODEL, "gates": staged / GATES}
         timed = task.samples("test").subset(torch.arange(min(TIMED, task.count("test"))))
         inputs = [images for images, _ in batches(timed, task.normalisation, 1)]
-        first = first or network
+        first = gated.first or network
         fast, dense, exported = skipping(network, inputs[0]), first.plain().eval(), None
-        if with_onnx:
+        if delivery.onnx:
             watch("exporting to ONNX", 0, 0)
             exported = export_gated(network, torch.cat(inputs[:16]), staged / ONNX)
         watch("asking the gates about test samples", 0, 0)
-        shares, panel = activity_panel(network, task.samples("test"), task.normalisation, classes)
-        panel |= {"curve": curve(network, task), "gallery": gallery(task.samples("test"), shares)}
-        steps = [{"step": "before", "value": before}] if before is not None else []
-        steps.append(
-            {
-                "step": "with gates",
-                "value": evaluate(network, task.samples("test"), task.normalisation).accuracy,
-            }
-        )
+        shares, panel = activity_panel(network, task.samples("test"), task.normalisation, gated.classes)
+        panel |= {"curve": curve(network, task), "gallery": gated.gallery(task.samples("test"), shares)}
+        accuracy = _accuracy(gated, task)
         watch("measuring latency", 0, 0)
         panel["latency"] = latency(dense, fast, inputs, exported.path if exported else None, staged)
         watch("writing", 0, 0)
         storage.save(network.plain().eval(), paths["model"])
         save_gates(network, paths["gates"])
-        result = _described(network, fast, inputs[0], panel, first.graph.cost(), notes)
+        result = _described(network, fast, inputs[0], panel, first.graph.cost(), about.notes)
         result |= {
-            "command": command,
-            "seed": seed,
-            "model": dict(model),
-            "accuracy": {
-                "metric": "top-1 accuracy, percent",
-                "count": task.count("test"),
-                "note": f"{task.count('test'):,} test samples, by which nothing was chosen.",
-                "steps": steps,
-            },
-            "training": [
-                {
-                    "name": "training",
-                    "config": asdict(history.config),
-                    "epochs": [asdict(epoch) for epoch in history.epochs],
-                }
-            ],
+            "command": about.command,
+            "seed": about.seed,
+            "model": dict(about.model),
+            "accuracy": accuracy,
+            "training": [] if about.training is None else [_trained(about.training)],
         }
-        return finish(result | dict(panels or {}), staged, paths, exported, with_report)
+        return finish(result | dict(about.panels), staged, paths, exported, delivery.report)
+
+
+def _accuracy(gated: Gated, task: Task) -> dict[str, Any]:
+    """On the test samples, before and with gates."""
+    found = evaluate(gated.network, task.samples("test"), task.normalisation).accuracy
+    before = [] if gated.before is None else [{"step": "before", "value": gated.before}]
+    return {
+        "metric": "top-1 accuracy, percent",
+        "count": task.count("test"),
+        "note": f"{task.count('test'):,} test samples, by which nothing was chosen.",
+        "steps": [*before, {"step": "with gates", "value": found}],
+    }
+
+
+def _trained(history: History) -> dict[str, Any]:
+    return {
+        "name": "training",
+        "config": asdict(history.config),
+        "epochs": [asdict(epoch) for epoch in history.epochs],
+    }
 
 
 @torch.no_grad()

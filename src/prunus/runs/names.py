@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from prunus.errors import ConfigError
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from prunus.measure.runtimes import Runtime as RuntimeName
     from prunus.methods.common import Compensate
     from prunus.paint.graph import ChannelGraph
     from prunus.tasks import Task
@@ -37,6 +38,37 @@ class Runtime(StrEnum):
 
     ONNXRUNTIME = "onnxruntime"
     TORCH = "torch"
+
+
+class Served(StrEnum):
+    """Runtimes, and the device where that is not the CPU."""
+
+    TORCH = "torch"
+    TORCH_COMPILE = "torch-compile"
+    ONNXRUNTIME = "onnxruntime"
+    OPENVINO = "openvino"
+    TORCH_CUDA = "torch-cuda"
+    TORCH_COMPILE_CUDA = "torch-compile-cuda"
+
+    @property
+    def runtime(self) -> RuntimeName:
+        """Its name in the library."""
+        return cast("RuntimeName", self.value.removesuffix("-cuda"))
+
+    @property
+    def device(self) -> str:
+        """Where models and inputs have to be."""
+        return "cuda" if self.value.endswith("-cuda") else "cpu"
+
+    @property
+    def compiles(self) -> bool:
+        """Whether it may take minutes before the first pass."""
+        return self.runtime == "torch-compile"
+
+    @property
+    def reads_files(self) -> bool:
+        """Whether it takes ONNX files."""
+        return self.runtime in ("onnxruntime", "openvino")
 
 
 class Score(StrEnum):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,22 +14,13 @@ from prunus.deploy import int8, onnx
 from prunus.deploy.file_network import FileNetwork
 from prunus.errors import ConfigError, TargetError, clause
 from prunus.measure.timing import measure_onnx, speedup
+from prunus.runs.settings import Quantisation
 
 if TYPE_CHECKING:
     from prunus.tasks import Task
 
 FILE = "model.int8.onnx"
 CALIBRATION = 256  # training samples by which the ranges of activations are found
-
-
-@dataclass(frozen=True)
-class Quantisation:
-    """What is wanted: points of accuracy on held-out samples that 8 bits may cost, and the confidence with
-    which they do not cost more.
-    """
-
-    tolerance: float
-    confidence: float
 
 
 def check_task(task: Task) -> None:
@@ -93,14 +84,44 @@ def quantised(
         )
     except TargetError as error:
         raise TargetError(f"There is no {FILE}: {clause(error)} (--int8-tolerance).") from error
+    networks = _measured(
+        original, {"compact": exported, "int8": search.check.path}, example_inputs, task, watch
+    )
+    return _panel(search, task) | {"networks": networks}
+
+
+def _measured(
+    original: nn.Module,
+    files: Mapping[str, Path],
+    example_inputs: Any,
+    task: Task,
+    watch: Callable[[str, int, int], None],
+) -> list[dict[str, Any]]:
+    """Size, metric on the test samples, and latency of the original and of files, in ONNX Runtime."""
     with tempfile.TemporaryDirectory() as folder:
         dense = onnx.export(original, example_inputs, Path(folder) / "dense.onnx").path
-        files = {"before": dense, "compact": exported, "int8": search.check.path}
+        files = {"before": dense, **files}
         watch("evaluating in ONNX Runtime", 0, 0)
         accuracy = {name: task.value(FileNetwork(file)) for name, file in files.items()}
         watch("measuring INT8", 0, 0)
         times = measure_onnx(files, example_inputs)
         sizes = {name: file.stat().st_size for name, file in files.items()}
+    return [
+        {
+            "network": name,
+            "bytes": sizes[name],
+            "accuracy": accuracy[name],
+            "median_ms": times[name].median_ms,
+            "q25_ms": times[name].q25_ms,
+            "q75_ms": times[name].q75_ms,
+            "speedup": asdict(speedup(times["before"], times[name])),
+        }
+        for name in files
+    ]
+
+
+def _panel(search: int8.Int8Search, task: Task) -> dict[str, Any]:
+    """The file, and how it was found."""
     check = search.check
     return {
         "file": check.path.name,
@@ -117,16 +138,4 @@ def quantised(
         "baseline": search.baseline,
         "trials": [asdict(trial) | {"kept_float": list(trial.kept_float)} for trial in search.trials],
         "sensitivities": [asdict(one) for one in search.sensitivities],
-        "networks": [
-            {
-                "network": name,
-                "bytes": sizes[name],
-                "accuracy": accuracy[name],
-                "median_ms": times[name].median_ms,
-                "q25_ms": times[name].q25_ms,
-                "q75_ms": times[name].q75_ms,
-                "speedup": asdict(speedup(times["before"], times[name])),
-            }
-            for name in files
-        ],
     }

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunus.errors import ConfigError
 from prunus.runs import sample_gallery as kept
-from prunus.runs.data import Wanted
+from prunus.runs.data import Data
 from prunus.runs.loading import usual_augmentation
 from prunus.runs.recipe import Recipe
 
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from prunus.training import Curriculum, TrainConfig
 
 
-def wanted_of(recipe: Recipe, sized: bool) -> Wanted:
+def data_in(recipe: Recipe, sized: bool) -> Data:
     """The data of a recipe; `sized`: the size of batches was given, rather than the default."""
-    return Wanted(
+    return Data(
         recipe.data,
         Path(recipe.data_dir) if recipe.data_dir else None,
         recipe.mean,

@@ -1,4 +1,4 @@
-"""`prunus train` on pictures with masks: what is different where every pixel has a class."""
+"""A training on pictures with masks: what is different where every pixel has a class."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from prunus.runs.data import is_own
 from prunus.runs.loading import TRAINING_FILE, Opened
 from prunus.runs.pictures import Pictures, open_for_pictures, picture_folder
 from prunus.runs.recipe import NO_METHOD, Recipe
+from prunus.runs.run import CHECKPOINT, Run
 
 OF_PIXELS = (
     NO_METHOD,
@@ -22,14 +23,11 @@ OF_PIXELS = (
 )  # there a tolerance is of pixel accuracy and of IoU, each; elsewhere of the task's metric
 
 if TYPE_CHECKING:
-    import torch
     from torch import Tensor, nn
 
-    from prunus._foundation.progress import Watch
     from prunus.methods.common import Outcome
     from prunus.segmentation import Patches
     from prunus.training import EpochRecord, History
-    from prunus.training.distributed import Ranks
 
 
 def is_of_pictures(recipe: Recipe) -> bool:
@@ -56,39 +54,26 @@ def check_kind_of(recipe: Recipe) -> None:
         )
 
 
-def train_pixels(
-    recipe: Recipe,
-    pictures: Pictures,
-    folder: Path,
-    command: str,
-    resume: bool,
-    ranks: Ranks,
-    watch: Watch,
-    also: Callable[[EpochRecord], None],
-) -> dict[str, Any]:
+def train_pixels(run: Run, pictures: Pictures) -> dict[str, Any]:
     """Train, prune where that is wanted, and write the folder; where several processes train together, the
     first one writes.
     """
     import torch
 
-    from prunus.report.result import write_text
-    from prunus.runs.by_method import CHECKPOINT, RECIPE
     from prunus.training import train
 
+    recipe = run.recipe
     torch.manual_seed(recipe.seed)
     opened = _opened(recipe, pictures)
-    opened.check_output(folder)
-    opened.model.to(ranks.device)
-    if ranks.first:
-        if not resume:
-            (folder / "metrics.jsonl").unlink(missing_ok=True)
-        write_text(recipe.to_toml(), folder / RECIPE)
-    metrics = _Metrics(folder / "metrics.jsonl", pictures)
+    opened.check_output(run.folder)
+    opened.model.to(run.ranks.device)
+    run.begin()
+    metrics = _Metrics(run.metrics, pictures)
 
     def note(record: EpochRecord) -> None:
-        if ranks.first:
+        if run.ranks.first:
             metrics.write(record)
-            also(record)
+            run.also(record)
 
     history = train(
         opened.model,
@@ -96,26 +81,18 @@ def train_pixels(
         parts.config(recipe, None),
         loss=loss_of(recipe),
         validation=metrics.iou if pictures.held else None,
-        checkpoint=folder / CHECKPOINT,
-        resume=resume,
+        checkpoint=run.folder / CHECKPOINT,
+        resume=run.resume,
         on_epoch=note,
-        on_step=lambda done, total: watch("training", done, total),
+        on_step=lambda done, total: run.watch("training", done, total),
     )
     opened.model.eval()
-    reduced = (
-        _reduced(recipe, opened, pictures, ranks.device, watch) if recipe.method == "importance" else None
-    )
-    return _written(folder, command, opened, pictures, history, reduced, watch) if ranks.first else {}
+    reduced = _reduced(run, opened, pictures) if recipe.method == "importance" else None
+    return _written(run, opened, pictures, history, reduced) if run.ranks.first else {}
 
 
 def _written(
-    folder: Path,
-    command: str,
-    opened: Opened,
-    pictures: Pictures,
-    history: History,
-    reduced: Outcome | None,
-    watch: Watch,
+    run: Run, opened: Opened, pictures: Pictures, history: History, reduced: Outcome | None
 ) -> dict[str, Any]:
     """The model that is left, what the networks find on the test pictures, and, if channels went, which."""
     from prunus import storage
@@ -123,11 +100,11 @@ def _written(
     from prunus.runs.delivery import run_files
     from prunus.segmentation import evaluate
 
-    watch("evaluating", 0, 0)
+    run.watch("evaluating", 0, 0)
     networks = {"test": opened.model} | ({"pruned": reduced.model} if reduced else {})
     result: dict[str, Any] = {
-        "command": command,
-        "model": opened.record(folder) | {"data": pictures.record()},
+        "command": run.command,
+        "model": opened.record(run.folder) | {"data": pictures.record()},
         **{
             name: evaluate(network, pictures.test, pictures.normalise).figures()
             for name, network in networks.items()
@@ -138,7 +115,7 @@ def _written(
         result["trials"] = [asdict(trial) for trial in reduced.trials]
     if reduced and reduced.plan.removed:
         result["cost"] = {"before": asdict(reduced.plan.before), "after": asdict(reduced.plan.after)}
-    with run_files(folder) as staged:
+    with run_files(run.folder) as staged:
         if reduced and reduced.plan.removed:
             write_text(reduced.plan.to_json() + "\n", staged / "plan.json")
         storage.save((reduced.model if reduced else opened.model).cpu(), staged / "model.safetensors")
@@ -214,9 +191,7 @@ def loss_of(recipe: Recipe) -> Callable[[Tensor, Tensor], Tensor]:
     }[recipe.loss]
 
 
-def _reduced(
-    recipe: Recipe, opened: Opened, pictures: Pictures, device: torch.device, watch: Watch
-) -> Outcome:
+def _reduced(run: Run, opened: Opened, pictures: Pictures) -> Outcome:
     """As small as pixel accuracy and IoU on the held-out pictures let."""
     from prunus._foundation.confidence import Rows
     from prunus.methods.importance import importance_pruning
@@ -224,6 +199,7 @@ def _reduced(
     from prunus.segmentation.evaluation import figures_of, picture_by_picture
     from prunus.tasks import Task
 
+    recipe = run.recipe
     windows, plain = _windows(recipe, pictures), loss_of(recipe)
     config = replace(
         parts.config(recipe, None), epochs=recipe.tune_epochs or 1, lr=recipe.tune_lr, keep="last"
@@ -233,12 +209,12 @@ def _reduced(
     def figures(network: nn.Module) -> dict[str, Rows]:
         return figures_of(picture_by_picture(network, pictures.held, pictures.normalise))
 
-    watch("searching", 0, 0)
+    run.watch("searching", 0, 0)
     return importance_pruning(
         opened.model,
-        Task(windows, loss=plain, example=opened.inputs().to(device)),
+        Task(windows, loss=plain, example=opened.inputs().to(run.ranks.device)),
         config=config,
         evaluate=all_within(opened.model, figures, dict.fromkeys(("pixel accuracy", "IoU"), tolerance)),
-        watch=watch,
+        watch=run.watch,
         **{**recipe.settings, "tolerance": 1.0},
     )

@@ -1,0 +1,95 @@
+"""A run of a training: what it was asked for, and the files that grow while it goes on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from prunus.runs.recipe import Recipe
+from prunus.runs.settings import Delivery
+
+if TYPE_CHECKING:
+    from prunus._foundation.progress import Watch
+    from prunus.runs.data import Source
+    from prunus.runs.loading import Opened
+    from prunus.training import EpochRecord
+    from prunus.training.distributed import Ranks
+
+CHECKPOINT = "checkpoint.safetensors"
+RECIPE = "recipe.toml"
+METRICS = "metrics.jsonl"
+KEPT = "kept"  # folder of the samples that every epoch was trained on
+
+
+@dataclass(frozen=True, eq=False)
+class Run:
+    """What was asked for, and by whom it is watched.
+
+    Attributes:
+        recipe, folder: of the run.
+        resume: go on from the folder's checkpoints.
+        command: what the user typed, if it was a command.
+        delivery: what the folder gets besides, where something is pruned.
+        ranks: the processes that train together, of which the first one writes.
+        watch: told about progress.
+        also: told about every epoch; of several trainings about those of the first.
+    """
+
+    recipe: Recipe
+    folder: Path
+    resume: bool
+    command: str
+    delivery: Delivery
+    ranks: Ranks
+    watch: Watch
+    also: Callable[[EpochRecord], None]
+
+    @property
+    def metrics(self) -> Path:
+        """The file of metrics, a line for every epoch."""
+        return self.folder / METRICS
+
+    def opened(self, source: Source) -> Opened:
+        """The network of the recipe, on the device of this process."""
+        weights = Path(self.recipe.weights) if self.recipe.weights else None
+        found = source.open(self.recipe.model, weights=weights, build_name=self.recipe.build)
+        found.check_output(self.folder)
+        found.model.to(self.ranks.device)
+        return found
+
+    def begin(self) -> None:
+        """Write the recipe; what an earlier run noted goes, unless this one goes on with it."""
+        from prunus.report.result import write_text
+
+        if not self.ranks.first:
+            return
+        if not self.resume:
+            self.metrics.unlink(missing_ok=True)
+            shutil.rmtree(self.folder / KEPT, ignore_errors=True)
+        write_text(self.recipe.to_toml(), self.folder / RECIPE)
+
+    def note(self, record: EpochRecord, step: str = "") -> None:
+        """Write an epoch down, with the name of its training where there are several."""
+        from prunus.report.result import write_text
+
+        if not self.ranks.first:
+            return
+        before = self.metrics.read_text() if self.metrics.exists() else ""
+        write_text(before + line(record, step), self.metrics)
+        if step in ("", "training"):  # of several trainings the first is drawn
+            self.also(record)
+
+    def settle(self, records: Any) -> None:
+        """Write all epochs down once: a run that was killed may have written one twice."""
+        from prunus.report.result import write_text
+
+        write_text("".join(map(line, records)), self.metrics)
+
+
+def line(record: EpochRecord, step: str = "") -> str:
+    """An epoch as a line of the metrics; with the name of its training where there are several."""
+    return json.dumps(({"training": step} if step else {}) | asdict(record)) + "\n"

@@ -1,0 +1,41 @@
+"""A whole training, called from Python: by its recipe, and by no other where it is resumed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prunus import runs
+from prunus.errors import ConfigError
+from prunus.runs.loading import TRAINING_FILE, read_training
+from prunus.runs.training import recipe_of
+
+
+def test_a_training_goes_by_its_recipe(tmp_path: Path) -> None:
+    recipe = runs.Recipe("digits", "lenet5", epochs=1, lr=0.05, limit=100)
+    found = runs.train(recipe, tmp_path)
+    assert found == read_training(tmp_path / TRAINING_FILE) and found["model"]["data"]["train"] <= 100
+    with pytest.raises(ConfigError, match="--resume goes on with it"):
+        runs.train(recipe, tmp_path)
+    assert runs.train(recipe, tmp_path, resume=True)["accuracy"] == found["accuracy"]
+    with pytest.raises(ConfigError, match=r"was begun with lr = 0\.05, not 0\.1"):
+        runs.train(runs.Recipe("digits", "lenet5", epochs=1, limit=100), tmp_path, resume=True)
+    with pytest.raises(ConfigError, match="The recipe: lr must be above 0"):
+        runs.train(runs.Recipe("digits", "lenet5", lr=-1.0), tmp_path / "other")
+
+
+def test_what_was_given_goes_before_what_a_file_says(tmp_path: Path) -> None:
+    file = tmp_path / "recipe.toml"
+    file.write_text('data = "digits"\nmodel = "lenet5"\nlr = 0.05\nepochs = 3\n')
+    found = recipe_of({"epochs": 5}, file, tmp_path / "run")
+    assert (found.data, found.lr, found.epochs) == ("digits", 0.05, 5)
+    assert not (tmp_path / "run").exists()
+
+
+def test_code_that_only_a_folder_names_is_not_called(tmp_path: Path) -> None:
+    (tmp_path / "checkpoint.safetensors").write_bytes(b"")
+    (tmp_path / "recipe.toml").write_text('data = "mine:task"\nmodel = "lenet5"\n')
+    with pytest.raises(ConfigError, match="prunus does not call what a file names"):
+        recipe_of({}, None, tmp_path, resume=True)
+    assert recipe_of({"data": "mine:task"}, None, tmp_path, resume=True).data == "mine:task"
