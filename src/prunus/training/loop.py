@@ -18,7 +18,7 @@ from prunus.data.sets import Split
 from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint.model_copy import named_tensors
 from prunus.storage.checkpoint import read_tree, write_tree
-from prunus.training.batches import Stream
+from prunus.training.stream import Stream
 from prunus.training.best import Best
 from prunus.training.config import TrainConfig, rate_factor, size_factor
 from prunus.training.distributed import Ranks, seed_device
