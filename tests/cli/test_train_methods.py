@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import tomllib
 from pathlib import Path
@@ -84,13 +83,6 @@ def test_help_lists_the_settings_of_the_method_that_is_named(
     for name, setting in settings_of(method).items():
         assert f"--{name.replace('_', '-')}" in text
         assert setting.about.split(";")[0].split(" ")[-1] in text
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_settings_are_those_of_the_signature(method: str) -> None:
-    parameters = inspect.signature(METHODS[method].function).parameters
-    for name, setting in settings_of(method).items():
-        assert setting.default == parameters[name].default and setting.about
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates, skipping
-from prunus.dynamic import finalize as settle
+from prunus.dynamic import DynamicNetwork, activity, attach, load_gates, save_gates, settle, skipping
 from prunus.errors import PlanError
-from tests.dynamic.test_gates import network
+from tests.dynamic.nets import network
 
 
 def gated(name: str, hidden: int = 0, block: int = 1) -> tuple[DynamicNetwork, Tensor]:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunus.dynamic import KernelActivation, Winners, attach, export_gated
 from prunus.dynamic.gated_onnx import alike, live
 from prunus.errors import VerifyError
-from tests.dynamic.test_gates import network
+from tests.dynamic.nets import network
 from tests.dynamic.test_skipping import lively
 
 CASES = [

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import prunus.dynamic.patterns as split_by
 from prunus.dynamic import DynamicNetwork, Widths, Winners, attach, skipping
 from prunus.errors import CompactError
-from tests.dynamic.test_gates import NETWORKS, network
+from tests.dynamic.nets import NETWORKS, network
 
 CASES = [(name, "auto") for name in NETWORKS] + [("projected", ["layer?.*"]), ("separable", ["*"])]
 

@@ -4,7 +4,6 @@ a detector.
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -231,13 +230,3 @@ def test_a_method_gives_a_smaller_network_that_is_verified_runs_and_is_read_back
             torch.equal(a, b)
             for a, b in zip(out.model.state_dict().values(), second.model.state_dict().values(), strict=True)
         )
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_a_method_is_called_as_all_are_and_says_what_its_settings_are(method: str) -> None:
-    function = METHODS[method].function
-    parameters = list(inspect.signature(function).parameters.values())
-    assert [p.name for p in parameters[:2]] == ["model", "task"]
-    assert all(p.kind is p.KEYWORD_ONLY for p in parameters[2:])
-    assert {"config", "watch"} <= {p.name for p in parameters}
-    assert all(p.default is not p.empty for p in parameters[2:])

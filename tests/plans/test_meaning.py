@@ -181,12 +181,3 @@ def test_a_divisor_of_the_data_alone_keeps_its_channels_or_the_masked_network_fi
     with torch.no_grad():
         assert prunus.mask(model, plan)(IMAGE).isfinite().all()
     assert difference(prunus.mask(model, plan), small, IMAGE) < 1e-12
-
-
-def test_what_must_not_be_zero_is_one_in_the_mask() -> None:
-    model = with_parameters(snake, {"first": conv(3, 16, 3), "last": conv(16, 4, 1)}, alpha=(16,))
-    plan, _ = pruned(model, IMAGE)
-    masked, gone = prunus.mask(model, plan), list(plan.groups[0].removed)
-    assert bool((masked.alpha[gone] == 1).all()) and not masked.first.weight[gone].any()
-    kept = [slot for slot in range(16) if slot not in gone]
-    assert torch.equal(masked.alpha[kept], model.alpha[kept])

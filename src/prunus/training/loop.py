@@ -18,7 +18,6 @@ from prunus.data.sets import Split
 from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint.model_copy import named_tensors
 from prunus.storage.checkpoint import read_tree, write_tree
-from prunus.training.stream import Stream
 from prunus.training.best import Best
 from prunus.training.config import TrainConfig, rate_factor, size_factor
 from prunus.training.distributed import Ranks, seed_device
@@ -30,6 +29,7 @@ from prunus.training.hooks import Curriculum, Pruning
 from prunus.training.objective import Loss, Objective
 from prunus.training.optimizers import fitting, new_optimizer
 from prunus.training.progress import EpochRecord, History, Progress, settings
+from prunus.training.stream import Stream
 
 Validation = Split | Callable[[nn.Module], float]
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,16 +13,12 @@ import torch
 from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from tests.paint.nets import randomised
-from torch import Tensor
 
-import prunus
 from prunus.dynamic import attach
 from prunus.dynamic.files import load_gates, save_gates
-from prunus.errors import FileFormatError, PlanError
+from prunus.errors import FileFormatError
 from prunus.models import lenet5
-from prunus.models.weights import load_weights
 from prunus.storage import read_tree, write_tree
-from prunus.storage.finite import warn_of_nonfinite
 
 TREE = {
     "model": {"weight": torch.randn(4, 3), "count": torch.tensor(3)},
@@ -102,84 +97,3 @@ def test_a_tree_that_holds_itself_is_refused(tmp_path: Path) -> None:
     endless.append(endless)
     with pytest.raises(FileFormatError, match="without end"):
         write_tree(tmp_path / "a", endless)
-
-
-# -- weights that are no numbers -----------------------------------------------------------------------------
-
-
-def broken() -> Any:
-    model = lenet5()
-    with torch.no_grad():
-        model.conv1.weight.view(-1)[:3] = torch.nan  # type: ignore[union-attr, operator, index]
-        list(model.parameters())[-1][0] = -torch.inf
-    return model
-
-
-def test_loading_weights_that_are_no_numbers_says_so(tmp_path: Path) -> None:
-    torch.save(broken().state_dict(), tmp_path / "a.pth")
-    with pytest.warns(
-        UserWarning, match=r"a\.pth holds 4 values that are NaN or infinite, in conv1\.weight and 1 more"
-    ) as caught:
-        load_weights(lenet5(), tmp_path / "a.pth")
-    assert len(caught) == 1 and caught[0].filename == __file__
-    prunus.save(broken(), tmp_path / "b")
-    with pytest.warns(UserWarning, match=r"b holds 4 values .* conv1\.weight"):
-        prunus.load(tmp_path / "b", lenet5)
-
-
-FINE = (
-    torch.ones(3),
-    torch.tensor([0.0, -torch.inf]),
-    torch.full((2,), -torch.inf),
-    torch.tensor([1]),
-    torch.zeros(0),
-    torch.ones(2, dtype=torch.bool),
-)
-
-
-@pytest.mark.parametrize("fine", FINE)
-def test_numbers_and_masks_are_fine(fine: Tensor) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        warn_of_nonfinite({"a": fine}, "It")
-
-
-@pytest.mark.parametrize(
-    "bad",
-    [
-        torch.tensor([0.0, torch.inf]),
-        torch.tensor([1.0, -torch.inf]),
-        torch.tensor(torch.nan, dtype=torch.bfloat16),
-    ],
-)
-def test_other_infinities_are_told(bad: Tensor) -> None:
-    with pytest.warns(UserWarning, match="It holds 1 value that are NaN or infinite, in a;"):
-        warn_of_nonfinite({"a": bad}, "It")
-
-
-# -- plans ---------------------------------------------------------------------------------------------------
-
-
-def test_a_flipped_bit_in_a_plan_is_named() -> None:
-    model = randomised(lenet5())
-    graph = prunus.trace(model, DIGIT)
-    text = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5).to_json().encode()
-    rng, said = random.Random(0), 0
-    for at in (*range(20), *(rng.randrange(len(text)) for _ in range(300))):
-        changed = bytearray(text)
-        changed[at] ^= 1 << rng.randrange(7)
-        with pytest.raises(PlanError) as caught:
-            prunus.Plan.from_json(changed.decode())
-        said += "has been changed since it was written" in str(caught.value)
-    assert said > 50
-
-
-def test_a_plan_of_before_checksums_is_read() -> None:
-    model = randomised(lenet5())
-    graph = prunus.trace(model, DIGIT)
-    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
-    data = json.loads(plan.to_json()) | {"prunus_plan": 1}
-    del data["sha256"]
-    assert prunus.Plan.from_json(json.dumps(data)) == plan
-    with pytest.raises(PlanError):
-        prunus.Plan.from_json(json.dumps(data | {"prunus_plan": 2}))

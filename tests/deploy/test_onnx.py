@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import Any
@@ -11,12 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-import prunus
 from prunus._foundation.agreement import Difference
 from prunus.deploy import onnx
-from prunus.deploy.sheet import DataSheet, sheet_from, sheet_of
-from prunus.errors import ConfigError, MissingExtraError, PrunusError, VerifyError
-from prunus.measure.comparison import compare_latency, output_difference
+from prunus.errors import MissingExtraError, PrunusError, VerifyError
 from prunus.measure.timing import measure_onnx
 
 runtime = pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
@@ -90,94 +86,6 @@ def test_wrong_number_of_inputs(tmp_path: Path) -> None:
         measure_onnx({"a": path}, (INPUTS, INPUTS), repeats=1)
 
 
-def test_two_models_in_both_runtimes(tmp_path: Path) -> None:
-    kept = tmp_path / "after.onnx"
-    steps: list[str] = []
-    measured, check = compare_latency(
-        network(12), network(3), INPUTS, onnx_path=kept, repeats=3, watch=steps.append
-    )
-    assert [(row.runtime, row.batch, row.threads) for row in measured] == [
-        ("PyTorch", 2, 1),
-        ("ONNX Runtime", 2, 1),
-    ]
-    assert check is not None and check.path == kept and kept.is_file()
-    assert steps == ["measuring PyTorch", "exporting to ONNX", "measuring ONNX Runtime"]
-    measured, check = compare_latency(network(12), network(3), INPUTS, with_onnx=False, repeats=1)
-    assert len(measured) == 1 and check is None
-
-
-def test_output_difference() -> None:
-    first, second = network(), network()
-    assert output_difference(first, second, INPUTS).max_abs == 0
-    with torch.no_grad():
-        second[4].bias[3] += 0.25
-    difference = output_difference(first, second, INPUTS)
-    with torch.no_grad():
-        largest = float(first.eval()(INPUTS).abs().max())
-    assert difference.max_abs == pytest.approx(0.25, rel=1e-5)
-    assert difference.relative == pytest.approx(0.25 / largest, rel=1e-5)
-    with pytest.raises(ConfigError, match=r"returns a tensor of shape \(2, 10\) instead of"):
-        output_difference(nn.Flatten(), network(), INPUTS)
-
-
-def test_the_file_says_what_it_is(tmp_path: Path) -> None:
-    model = network()
-    graph = prunus.trace(model, INPUTS)
-    small = prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph), rate=0.5))
-    said = []
-    for number, one in enumerate((model, small)):
-        path = onnx.export(one, INPUTS, tmp_path / f"{number}.onnx").path
-        said.append(
-            runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-            .get_modelmeta()
-            .custom_metadata_map
-        )
-    assert said[0] == {"prunus": prunus.__version__, "torch": torch.__version__}
-    assert said[1] == said[0] | {
-        "macs": f"{small.prunus.plan.after.macs} of {graph.cost().macs}",
-        "parameters": (
-            f"{sum(one.numel() for one in small.parameters())} of"
-            f" {sum(one.numel() for one in model.parameters())}"
-        ),
-    }
-
-
-def properties_of(path: Path) -> dict[str, str]:
-    return dict(
-        runtime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        .get_modelmeta()
-        .custom_metadata_map
-    )
-
-
-def test_the_file_says_what_it_is_for(tmp_path: Path) -> None:
-    sheet = DataSheet(("Katze", "köter"), (0.5,), (0.25,))
-    found = properties_of(onnx.export(network(), INPUTS, tmp_path / "model.onnx", sheet=sheet).path)
-    assert json.loads(found["classes"]) == ["Katze", "köter"]
-    assert (json.loads(found["mean"]), json.loads(found["std"])) == ([0.5], [0.25])
-    assert sheet_from(found) == sheet
-
-
-@pytest.mark.parametrize("dynamic_batch", [False, True])
-def test_a_file_that_takes_pixels_normalises_them_itself(dynamic_batch: bool, tmp_path: Path) -> None:
-    model, sheet = network(), DataSheet(mean=(0.5,), std=(0.25,))
-    path = onnx.export(
-        model, INPUTS, tmp_path / "model.onnx", dynamic_batch, sheet=sheet, takes_pixels=True
-    ).path
-    pixels = torch.randint(0, 256, (2, 1, 8, 8), generator=torch.Generator().manual_seed(0)).float()
-    found = torch.from_numpy(onnx.runner(path)(pixels)[0])
-    with torch.no_grad():
-        expected = model.eval()((pixels / 255 - 0.5) / 0.25)
-    assert torch.allclose(found, expected, rtol=1e-4, atol=1e-4)
-    assert properties_of(path)["inputs"] == "pixels from 0 to 255" and "mean" not in properties_of(path)
-
-
-def test_pixels_need_a_normalisation(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="how pixels are normalised"):
-        onnx.export(network(), INPUTS, tmp_path / "model.onnx", takes_pixels=True)
-    assert not (tmp_path / "model.onnx").exists()
-
-
 class Several(nn.Module):
     """Returns what it is told to make of one tensor."""
 
@@ -238,14 +146,3 @@ def test_weights_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.Monk
         torch.testing.assert_close(
             torch.as_tensor(onnx.runner(tmp_path / "net.onnx")(images)[0]), model(images)
         )
-
-
-def test_pictures_say_their_own_normalisation() -> None:
-    class Pictures:
-        normalise = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
-
-    class Job:
-        normalise, test, classes = None, Pictures(), ("ground", "water")
-
-    assert sheet_of(Job()) == DataSheet(("ground", "water"), *Pictures.normalise)  # type: ignore[arg-type]
-    assert sheet_of(None) == DataSheet()
