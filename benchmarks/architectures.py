@@ -192,7 +192,7 @@ def build(architecture: Architecture) -> nn.Module:
 
 def classifiers(model: nn.Module) -> list[nn.Module]:
     """The layers that give the classes (1000 of ImageNet, 21 of VOC), which must keep their width."""
-    layers = []
+    layers: list[nn.Module] = []
     for module in model.modules():
         width = getattr(module, "out_features", getattr(module, "out_channels", None))
         if isinstance(module, nn.Linear | nn.Conv2d) and width in (1000, 21):

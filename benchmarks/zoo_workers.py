@@ -218,7 +218,7 @@ def in_training(entry: Entry) -> Row:
     with torch.no_grad():
         for parameter in small.parameters():
             if parameter.grad is not None:
-                parameter -= 1e-4 * parameter.grad / max(1.0, float(parameter.grad.abs().max()))
+                parameter.sub_(1e-4 * parameter.grad / max(1.0, float(parameter.grad.abs().max())))
     after, _ = gradients(small, inputs)
     row["step_finite"] = all(bool(t.isfinite().all()) for t in after)
     return row

@@ -119,7 +119,7 @@ class FunctionalConv(nn.Module):
         self.b = nn.Parameter(torch.randn(out)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        w = self.w
+        w: Tensor = self.w
         if self.standardise:
             w = (w - w.mean((1, 2, 3), keepdim=True)) / (w.var((1, 2, 3), keepdim=True) + 1e-5).sqrt()
         return F.conv2d(x, w, self.b, padding=1)

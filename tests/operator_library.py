@@ -1,5 +1,5 @@
-"""The exporter reads torch's whole library of operators anew in every export, which is most of what exporting a
-small network takes; here one reading is enough for all exports of a process.
+"""The exporter reads all of its operators anew in every export, which is most of what exporting a small
+network takes; here one reading is enough for all exports of a process.
 """
 
 from __future__ import annotations
@@ -12,12 +12,13 @@ import torch
 
 
 def keep_registry(patch: pytest.MonkeyPatch) -> None:
-    """Give every export a registry of its own, filled from the first one's; leaves versions of torch alone that
-    have theirs elsewhere.
+    """Give every export a registry of its own, filled from the first one's; versions of torch that have
+    theirs elsewhere are left alone.
     """
     registration: Any = pytest.importorskip("torch.onnx._internal.exporter._registration")
-    registry = getattr(registration, "ONNXRegistry", None)
-    read, known = getattr(registry, "from_torchlib", None), {}
+    registry: Any = getattr(registration, "ONNXRegistry", None)
+    read: Any = getattr(registry, "from_torchlib", None)
+    known: dict[Any, Any] = {}
     if read is None:
         return
 
@@ -36,11 +37,13 @@ def keep_registry(patch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(scope="session", autouse=True)
 def operators_are_read_once() -> Iterator[None]:
     """At the first export, so that nothing is imported for tests without one."""
-    export, done = torch.onnx.export, []
+    export = torch.onnx.export
+    done: list[bool] = []
 
     def exported(*arguments: Any, **options: Any) -> Any:
         if not done:
-            done.append(keep_registry(patch))
+            done.append(True)
+            keep_registry(patch)
         return export(*arguments, **options)
 
     with pytest.MonkeyPatch.context() as patch:

@@ -44,7 +44,7 @@ def vgg(layout: tuple[int, ...]) -> nn.Module:
 
 NETWORKS = {
     "lenet5": (lambda: models.lenet5(), (1, 28, 28)),
-    "resnet20": (lambda: models.resnet20(), (3, 32, 32)),
+    "resnet14": (lambda: models.CifarResNet(2), (3, 32, 32)),
     "vgg": (lambda: vgg((8, 16, 0, 24, 24, 0, 32, 0)), (3, 16, 16)),
     "projected": (lambda: models.CifarResNet(1, shortcut="projection"), (3, 16, 16)),
     "separable": (Separable, (3, 12, 12)),

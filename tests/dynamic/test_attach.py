@@ -31,7 +31,7 @@ def test_open_gates_change_nothing(name: str, kind: str) -> None:
 
 @pytest.mark.parametrize(
     ("name", "layers"),
-    [(name, "auto") for name in NETWORKS] + [("resnet20", ["layer1.0.conv2"]), ("resnet20", ["layer?.*"])],
+    [(name, "auto") for name in NETWORKS] + [("resnet14", ["layer1.0.conv2"]), ("resnet14", ["layer?.*"])],
 )
 @torch.no_grad()
 def test_closed_channels_are_masked_ones(name: str, layers: list[str]) -> None:
@@ -62,7 +62,7 @@ def test_gates_that_share_a_block_of_channels() -> None:
 
 @torch.no_grad()
 def test_any_size_and_copies() -> None:
-    model, x = network("resnet20")
+    model, x = network("resnet14")
     dynamic = attach(model, x).eval()
     larger = torch.randn(3, 3, 48, 40, dtype=torch.float64)
     assert torch.allclose(dynamic(larger), model(larger), atol=1e-10)

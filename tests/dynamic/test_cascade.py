@@ -155,7 +155,7 @@ def test_the_tolerance_holds_on_other_samples() -> None:
     """With 95 % confidence: of 100 draws, 5 may exceed it on average, and 12 or more in fewer than one of a
     hundred.
     """
-    truth = drawn(400_000, 1)
+    truth = drawn(100_000, 1)
     whole = float(truth.points(NEVER_SURE).mean())
     exceeded = sum(
         whole - float(truth.points(drawn(2000, seed).within(1.0)).mean()) > 1.0 for seed in range(2, 102)

@@ -54,7 +54,7 @@ def layers_in(graph: Any) -> list[tuple[Any, set[str]]]:
 @pytest.mark.parametrize(
     ("name", "layers", "widths"),
     [
-        ("resnet20", "auto", (0.5, 1.0)),
+        ("resnet14", "auto", (0.5, 1.0)),
         ("separable", ["*"], (0.25, 0.5, 1.0)),
         ("lenet5", ["*"], (0.5, 1.0)),
     ],

@@ -139,7 +139,7 @@ def test_widths_open_the_first_of_an_order() -> None:
 
 
 def test_the_penalty_is_the_published_one() -> None:
-    model, x = network("resnet20")
+    model, x = network("resnet14")
     dynamic = attach(model, x)
     with pytest.raises(ConfigError, match="must have run"):
         dynamic.penalty(1.0)
@@ -187,7 +187,7 @@ def test_more_gain_leaves_fewer_macs() -> None:
 
 @torch.no_grad()
 def test_activity_counts() -> None:
-    model, x = network("resnet20", batch=6)
+    model, x = network("resnet14", batch=6)
     dynamic = attach(model, x)
     opens = shut(dynamic, 0.3)
     found = activity(dynamic, [x[:4], x[4:]])
@@ -199,7 +199,7 @@ def test_activity_counts() -> None:
 
 @torch.no_grad()
 def test_threads_do_not_see_each_others_gates() -> None:
-    model, x = network("resnet20", batch=16)
+    model, x = network("resnet14", batch=16)
     dynamic = attach(model, x[:1]).eval()
     for gate in dynamic.gates.values():
         gate.last.weight.data.normal_(0, 3, generator=torch.Generator().manual_seed(6))

@@ -140,7 +140,7 @@ def test_closed_channels_are_not_computed() -> None:
 
 @torch.no_grad()
 def test_threads_and_copies() -> None:
-    model, x = network("resnet20", batch=12)
+    model, x = network("resnet14", batch=12)
     fast = skipping(lively(attach(model, x[:1])), x[:1])
     wanted = [fast(x[i : i + 1]) for i in range(12)]
     found: dict[int, Tensor] = {}
@@ -163,7 +163,7 @@ def test_threads_and_copies() -> None:
 @torch.no_grad()
 def test_padded_shortcuts_keep_their_streams() -> None:
     """The shortcut of option A pads by a number of channels that is written in its forward."""
-    model, x = network("resnet20")
+    model, x = network("resnet14")
     with pytest.raises(CompactError, match="CifarResNet does not run with live channels only"):
         skipping(lively(attach(model, x, ["layer?.*"])), x)
 

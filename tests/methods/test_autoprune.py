@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -87,7 +88,9 @@ def test_weights_learn_on_training_and_gates_on_held_out_batches() -> None:
     wanted = [TRAIN[0][1], HELD_OUT[0][1], TRAIN[1][1], HELD_OUT[0][1]] * 2
     assert all(torch.equal(a, b) for a, b in zip(seen, wanted, strict=True))
     assert found.plan.removed == 0 and float(found.found["numbers"].min()) > 0
-    assert difference(model, found.dense, IMAGES) > 1e-3  # the weights have learned
+    assert (
+        found.dense is not None and difference(model, found.dense, IMAGES) > 1e-3
+    )  # the weights have learned
     still = autoprune(model, TASK, strength=0.0, gate_lr=0.1, config=STILL)
     assert difference(model, still.dense, IMAGES) < 1e-9 and not torch.equal(
         still.found["numbers"], found.found["numbers"]
@@ -114,6 +117,7 @@ def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module]) -> No
     model = build()
     before = copy.deepcopy(model.state_dict())
     found = autoprune(model, TASK, strength=1.0, gate_lr=0.05, config=replace(PLAIN, epochs=4))
+    assert found.dense is not None
     small = prunus.compact(found.dense, found.plan)
     assert found.plan.exact and 0 < found.plan.removed < len(found.found["numbers"]) - len(found.plan.groups)
     assert difference(prunus.mask(found.dense, found.plan), small, IMAGES) < 1e-12
@@ -148,6 +152,7 @@ def test_a_training_that_was_broken_off_goes_on_as_it_would_have(tmp_path: Path)
 def test_what_cannot_be_done_is_said() -> None:
     with pytest.raises(TargetError, match="learning rate is above 0"):
         autoprune(lenet(), TASK, strength=0.1, gate_lr=0.0)
-    for held_out in (None, []):
+    nobody: tuple[Any, ...] = (None, [])
+    for held_out in nobody:
         with pytest.raises(TargetError, match="held-out"):
             autoprune(lenet(), Task(TRAIN, held_out), config=PLAIN)

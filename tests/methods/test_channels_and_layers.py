@@ -90,6 +90,7 @@ def test_gates_learn_what_a_channel_and_a_block_cost() -> None:
             gates.channels.grad[mine].double(), slope[mine].double() * each * 64 / graph.cost().macs
         )
     sigmoid = 1 / (1 + torch.tensor(-0.2 * SPEED).exp())
+    assert gates.blocks.grad is not None
     assert float(gates.blocks.grad) == pytest.approx(
         float(sigmoid * (1 - sigmoid)) * SPEED * 9 * a * b * 64 / graph.cost().macs, rel=1e-5
     )
@@ -151,11 +152,13 @@ def test_blocks_are_what_is_the_identity_without_parameters(
     ("build", "count"), [(residual, 4), (lambda: randomised(models.lenet5(image_size=8)), 0)]
 )
 def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module], count: int) -> None:
-    model, seen = build(), []
+    model = build()
+    seen: list[Tensor] = []
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found = channels_and_layers(model, fake(closing([0, 2][: count // 2], 0.4, seen), IMAGE), strength=0.1)
     removable = found.found["removable"]
     assert len(removable) == count and found.blocks == tuple(removable[i] for i in (0, 2)[: count // 2])
+    assert found.dense is not None
     small = prunus.compact(found.dense, found.plan)
     for name in found.blocks:
         assert isinstance(found.model.get_submodule(name), nn.Identity)

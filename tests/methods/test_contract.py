@@ -141,8 +141,8 @@ class Subject:
     task: Task
 
 
-FEW = [DIGITS.train.subset(torch.arange(first, first + 64)) for first in (0, 64, 128)]
-CLASSES = Task(*FEW, normalise=DIGITS.normalise)
+TRAIN, HELD, TEST = (DIGITS.train.subset(torch.arange(first, first + 64)) for first in (0, 64, 128))
+CLASSES = Task(TRAIN, HELD, TEST, normalise=DIGITS.normalise)
 PIXELS = Task(stripes(6, 0), stripes(4, 1), stripes(4, 2), loss=of_pixels, metric=MeanIoU())
 BOXES = Task(squares(6, 0), squares(4, 1), squares(4, 2), loss="model", metric=nearness)
 SUBJECTS = {

@@ -52,7 +52,7 @@ def test_history_pruning_goes_down_in_rounds(task: Task) -> None:
         p.shape for p in prunus.compact(out.dense, out.plan).parameters()
     ]
     assert [step.value for step in out.steps] == [
-        evaluate(one, task.test, task.normalise).accuracy for one in (out.dense, out.model)
+        evaluate(one, task.samples("test"), task.normalisation).accuracy for one in (out.dense, out.model)
     ]
     assert out.steps[-1].value > 80
 

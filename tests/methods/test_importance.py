@@ -84,10 +84,12 @@ def test_a_tolerance_is_kept_on_held_out_samples(task: Task, trained: nn.Module)
     config = TrainConfig(epochs=1, lr=0.02, label_smoothing=0.1, batch_size=64)
     found = importance_pruning(trained, task, tolerance=20.0, step=0.6, protect=("conv1",), config=config)
     assert task.validation is not None and found.limit is not None
-    assert found.limit.baseline == pytest.approx(evaluate(trained, task.validation, task.normalise).accuracy)
+    assert found.limit.baseline == pytest.approx(
+        evaluate(trained, task.samples("validation"), task.normalisation).accuracy
+    )
     assert found.model.conv1.out_channels == 20 and found.plan.after.macs < found.plan.before.macs
     assert [step.step for step in found.steps] == ["before", "after the trials"]
-    assert found.metric == evaluate(found.model, task.test, task.normalise).accuracy
+    assert found.metric == evaluate(found.model, task.samples("test"), task.normalisation).accuracy
     for method in (importance_pruning, play_and_prune, history_pruning):
         with pytest.raises(TargetError, match="held-out"):
             method(trained, replace(task, validation=None), tolerance=1.0)

@@ -41,7 +41,7 @@ def test_the_main_job_leaves_out_blocks_before_channels() -> None:
         outcome.notes[0].endswith(f"rises least: {', '.join(outcome.blocks)}.") and outcome.tuning is not None
     )
     assert outcome.steps[-1].value == pytest.approx(
-        evaluate(outcome.model, samples.test, samples.normalise).accuracy
+        evaluate(outcome.model, samples.samples("test"), samples.normalisation).accuracy
     )
     assert left_out(outcome.model) == outcome.blocks
     evenly = one_shot(network, samples, score=scored, target=Target("rate", 0.0), blocks=2, evenly=True)
@@ -54,7 +54,7 @@ def test_a_tolerance_is_of_the_whole_network() -> None:
     outcome = one_shot(network, samples, score=scored, target=Target("tolerance", 100.0), blocks=1)
     assert samples.validation is not None and outcome.limit is not None
     assert outcome.limit.baseline == pytest.approx(
-        evaluate(network, samples.validation, samples.normalise).accuracy
+        evaluate(network, samples.samples("validation"), samples.normalisation).accuracy
     )
 
 

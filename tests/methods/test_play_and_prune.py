@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import pytest
 import torch
@@ -87,7 +88,8 @@ class Game:
 def test_the_strength_follows_what_is_left_of_the_tolerance() -> None:
     model = lenet()
     before = copy.deepcopy(model.state_dict())
-    game, told = Game(model, [90.0, 89.5, 88.75, 87.9]), []
+    game = Game(model, [90.0, 89.5, 88.75, 87.9])
+    told: list[Any] = []
     found = play_and_prune(
         model,
         game.task,

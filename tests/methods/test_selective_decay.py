@@ -42,9 +42,9 @@ def test_selective_decay_empties_what_is_going_to_be_pruned(task: Task) -> None:
     decay = selective_decay_loss(model, graph, choose, steps, weight_decay=1e-3, last=1e3)
     train(model, task.train, config, normalise=task.normalise, loss=decay)
     plan = choose(graph)
-    before = evaluate(model, task.test, task.normalise).accuracy
-    assert evaluate(prunus.compact(model.eval(), plan), task.test, task.normalise).accuracy == pytest.approx(
-        before, abs=2.0
-    )
+    before = evaluate(model, task.samples("test"), task.normalisation).accuracy
+    assert evaluate(
+        prunus.compact(model.eval(), plan), task.samples("test"), task.normalisation
+    ).accuracy == pytest.approx(before, abs=2.0)
     with pytest.raises(TargetError, match="at least one step"):
         selective_decay_loss(model, graph, choose, 0, weight_decay=0.1)

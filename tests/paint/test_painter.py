@@ -50,7 +50,7 @@ SINGLE: dict[str, tuple[Callable[[torch.Tensor], torch.Tensor], list[int]]] = {
     "narrow": (lambda y: y.narrow(1, 0, 1), [0]),
     "a list": (lambda y: y[:, [1]], [0, 1]),
     "a piece of a split": (lambda y: y.split([3, 1, 1], 1)[1], [3, 4]),
-    "all one by one": (lambda y: sum(y.unbind(1)), [0, 1, 2, 3, 4]),
+    "all one by one": (lambda y: sum(y.unbind(1), torch.zeros(())), [0, 1, 2, 3, 4]),
 }
 
 

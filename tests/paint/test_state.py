@@ -23,6 +23,7 @@ class Anchors(nn.Module):
 
     def __init__(self, buffer: bool) -> None:
         super().__init__()
+        self.calls: list[Any]
         self.first, self.last, self.shape, self.calls = (
             nn.Conv2d(3, 16, 3, padding=1),
             nn.Conv2d(16, 4, 1),

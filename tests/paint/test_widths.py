@@ -107,6 +107,7 @@ def test_gradients_are_those_of_the_masked_network(name: str) -> None:
     image, other = IMAGE.clone().requires_grad_(), IMAGE.clone().requires_grad_()
     masked(image).square().sum().backward()
     small(other).square().sum().backward()
+    assert image.grad is not None and other.grad is not None
     assert torch.allclose(image.grad, other.grad, rtol=1e-9, atol=1e-9)
     kept = [slot for slot in range(8) if slot not in plan.groups[0].removed]
     assert torch.allclose(masked[0].weight.grad[kept], small[0].weight.grad, rtol=1e-9, atol=1e-9)

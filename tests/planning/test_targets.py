@@ -115,7 +115,7 @@ def shuffled(m: nn.Module, x: Tensor) -> Tensor:
     return m.c(m.b(nn.functional.pixel_shuffle(m.a(x), 2)))
 
 
-def pinned_part(m: nn.Module, x: Tensor) -> Tensor:
+def pinned_part(m: nn.Module, x: Tensor) -> tuple[Tensor, Tensor]:
     x = m.a(x)
     return m.c(x[:, 6:]), x[:, :6]
 

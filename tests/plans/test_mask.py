@@ -24,8 +24,8 @@ def with_parameters(
     return randomised(net)
 
 
-def conv(*sizes: int, **options: Any) -> nn.Conv2d:
-    return nn.Conv2d(*sizes, **options)
+def conv(made: int, makes: int, kernel: int, **options: Any) -> nn.Module:
+    return nn.Conv2d(made, makes, kernel, **options)
 
 
 def snake(m: Any, x: Tensor) -> Tensor:

@@ -113,7 +113,7 @@ class Literal(nn.Module):
 
 
 class OwnTrain(Literal):
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> OwnTrain:
         super().train(mode)
         self.norm.eval()
         return self
@@ -180,7 +180,7 @@ def test_the_comparison_sees_outputs_gradients_and_buffers() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return Scaled.apply(x)
 
-    inputs = ((IMAGE,), {})
+    inputs: Any = ((IMAGE,), {})
     same = train_difference(network(), network(), {}, inputs)
     assert same is not None and same.relative == 0
     other, gradient, buffer = network(), network(), network()

@@ -42,7 +42,7 @@ def net(**options):
 def write(folder: Path, file: str = "result.json", **model: Any) -> Path:
     """A folder with LeNet-5 for images of 8 x 8 and a record of it."""
     storage.save(models.lenet5(image_size=8), folder / "model.safetensors")
-    rest = {
+    rest: dict[str, Any] = {
         key: {} for key in ("command", "created", "environment", "target", "cost", "layers", "verification")
     }
     (folder / file).write_text(json.dumps({"schema": 1, **rest, "model": SMALL | model}))

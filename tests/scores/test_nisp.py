@@ -46,7 +46,7 @@ def test_nisp_propagates_backwards(graph: prunus.ChannelGraph) -> None:
     found = scores.nisp(graph, BATCHES)
     assert torch.allclose(found[channels(graph, "b.weight")], final)
     for j in range(6):
-        wanted = sum(float(model.b.weight[i, j].abs().sum() * final[i]) for i in range(4))
+        wanted: float = sum(float(model.b.weight[i, j].abs().sum() * final[i]) for i in range(4))
         assert float(found[channels(graph, "a.weight")[j]]) == pytest.approx(wanted)
     with pytest.raises(PlanError, match="at least one is needed"):
         scores.nisp(graph, [])

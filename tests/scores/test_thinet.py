@@ -19,7 +19,8 @@ def test_thinet_grows_the_set_whose_sum_is_smallest(graph: prunus.ChannelGraph) 
     z = contributions(graph.model)
     total = float(z.sum(0).square().sum())
     found = scores.thinet(graph, BATCHES)[channels(graph, "a.weight")]
-    left, gone, reached = set(range(6)), [], 0.0
+    left, reached = set(range(6)), 0.0
+    gone: list[int] = []
     while left:
         errors = {i: float(z[[*gone, i]].sum(0).square().sum()) / total for i in left}
         best = min(errors, key=errors.__getitem__)

@@ -224,9 +224,8 @@ def skipping(network: DynamicNetwork, example_inputs: Inputs) -> DynamicNetwork:
             SkippingLayer(copied.get_submodule(name), None, None, _where(graph, reader, network.gates), live),
         )
     layers = [module for module in copied.modules() if isinstance(module, SkippingLayer)]
-    fast = network.with_network(
-        copied, {name: gate for layer in layers for name, gate in zip(layer.gated, layer.gates)}, live
-    ).eval()  # type: ignore[misc]
+    gates: dict[str, Any] = {name: gate for layer in layers for name, gate in zip(layer.gated, layer.gates)}
+    fast = network.with_network(copied, gates, live).eval()
     _compare(network, fast, example_inputs)
     return fast
 

@@ -24,7 +24,7 @@ from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.data.sets import Split
 from prunus.dynamic import DynamicNetwork, activity, attach, skipping
-from prunus.dynamic import finalize as settle
+from prunus.dynamic.finalize import settle
 from prunus.dynamic.gates import WIDTHS, Kind
 from prunus.errors import ConfigError, PlanError, PrunusError, TargetError, clause
 from prunus.methods._data import example_of, placed, seen_by, steps_of

@@ -239,10 +239,10 @@ def _copy_tensor(tensor: Tensor, memo: dict[int, Any]) -> Tensor:
         or tensor.layout is not torch.strided
         or tensor.is_quantized
     ):
-        copied: Tensor = (
-            copy.deepcopy(tensor, memo) if not isinstance(tensor, nn.Parameter) else tensor.__deepcopy__(memo)
-        )  # type: ignore[no-untyped-call]
-        return copied
+        if isinstance(tensor, nn.Parameter):
+            copied: Tensor = tensor.__deepcopy__(memo)  # type: ignore[no-untyped-call]
+            return copied
+        return copy.deepcopy(tensor, memo)
     storage = tensor.untyped_storage()
     known: dict[int, Any] = memo.setdefault("torch", {})  # type: ignore[call-overload]  # torch keeps its copies of memory there
     if (

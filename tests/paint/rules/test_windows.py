@@ -4,7 +4,6 @@ pinned where they do not.
 
 from __future__ import annotations
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -122,6 +121,6 @@ def test_windows_count_the_channels_that_are_left() -> None:
     model = randomised(Between(eca, {"conv": nn.Conv1d(1, 1, 3, padding=1)}))
     graph = prunus.trace(model, torch.zeros(1, 3, 8, 8, dtype=torch.float64))
     assert channels(graph, "first.0.weight") == list(range(8))
-    plan = prunus.plan(graph, np.arange(8.0), rate=0.5)
+    plan = prunus.plan(graph, torch.arange(8.0), rate=0.5)
     rows = {row.name: (row.macs_before, row.macs_after) for row in graph.layers(plan)}
     assert rows["conv"] == (8 * 3, 4 * 3)
