@@ -9,6 +9,7 @@ forward accepts no other.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -182,7 +183,7 @@ def build(architecture: Architecture) -> nn.Module:
         return timm.create_model(name, pretrained=False)
     import torchvision
 
-    options = {"weights": None}
+    options: dict[str, Any] = {"weights": None}
     if architecture.family == "segmentation":
         options |= {"weights_backbone": None}
     elif name in ("googlenet", "inception_v3"):

@@ -245,7 +245,7 @@ def gradients(model: nn.Module, inputs: Inputs) -> tuple[list[Tensor], dict[str,
         loss = sum((t * torch.randn_like(t)).mean() for t in outputs if t.requires_grad)
     loss.backward()  # type: ignore[union-attr]
     return [t.detach() for t in outputs], {
-        n: p.grad for n, p in named_tensors(model).items() if getattr(p, "grad", None) is not None
+        n: p.grad for n, p in named_tensors(model).items() if p.grad is not None
     }
 
 

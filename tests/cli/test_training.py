@@ -16,6 +16,7 @@ from typer.testing import CliRunner
 
 from prunus.cli import train as cli
 from prunus.cli.app import app
+from prunus.runs.by_method import line
 from prunus.runs.recipe import KEYS
 
 RUN = CliRunner()
@@ -107,7 +108,7 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
     extra = ["--select", "easy-dropped", "--warmup-epochs", "1"]
     whole = done(*SHORT, *extra, "-o", str(tmp_path / "whole"))
     folder = tmp_path / "broken"
-    line, written = cli.line, []
+    written: list[Any] = []
 
     def break_off(record: Any, step: str = "") -> str:
         written.append(record)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from prunus.errors import ConfigError, FileFormatError
-from prunus.runs import delivery
 from prunus.runs.delivery import FILES, PROGRESS, check, run_files
+from prunus.storage import fileset
 from prunus.storage.lock import folder_lock
 
 
@@ -63,13 +63,13 @@ def test_the_page_says_what_the_other_files_are_and_comes_after_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     placed: list[str] = []
-    put = delivery.fileset.put
+    put = fileset.put
 
     def noted(draft: Path, path: Path) -> None:
         placed.append(path.name)
         put(draft, path)
 
-    monkeypatch.setattr(delivery.fileset, "put", noted)
+    monkeypatch.setattr(fileset, "put", noted)
     _old(tmp_path)
     with run_files(tmp_path) as staged:
         for name in ("result.json", "training.json", "report.html", "model.safetensors"):

@@ -6,6 +6,7 @@ import ast
 import copy
 import hashlib
 import json
+import os
 import random
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +20,6 @@ from tests.paint.nets import Halves, difference, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus._foundation import atomic
 from prunus.errors import FileFormatError, PlanError
 from prunus.models import lenet5, resnet20
 from prunus.storage.digest import digest
@@ -248,9 +248,13 @@ def rewritten(
     return to_bytes(tensors, metadata={"prunus": json.dumps(header)})
 
 
+def without(key: str) -> Callable[[dict[str, Any]], Any]:
+    return lambda header: header.pop(key)
+
+
 HEADER_CHANGES: dict[str, tuple[str, Callable[[dict[str, Any]], Any]]] = {
     **{
-        f"without {key}": ("traced", lambda h, key=key: h.pop(key))
+        f"without {key}": ("traced", without(key))
         for key in ("frozen", "training", "graph", "buffers", "mode", "schema")
     },
     "frozen is a number": ("eager", lambda h: h.update(frozen=3)),
@@ -407,9 +411,9 @@ def test_a_failure_leaves_the_old_file_and_no_rubbish(
 
     if step == "replace":
         monkeypatch.setattr(Path, "replace", fail)
-        monkeypatch.setattr(atomic.os, "replace", fail)
+        monkeypatch.setattr(os, "replace", fail)
     else:
-        monkeypatch.setattr(atomic.os, "fdopen", fail)
+        monkeypatch.setattr(os, "fdopen", fail)
     with pytest.raises(FileFormatError, match=r"cannot be written \(disk full\)"):
         prunus.save(lenet5(num_classes=3), path)
     monkeypatch.undo()

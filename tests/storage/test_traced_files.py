@@ -404,7 +404,7 @@ def test_an_lstm_checks_what_its_kernel_does_not(layers: int, both: bool) -> Non
     net = nn.LSTM(3, 5, layers, bidirectional=both, batch_first=True)
     x, states = torch.randn(4, 7, 3), [torch.zeros(layers * (1 + both), 4, 5)] * 2
     weights = [weight for group in net.all_weights for weight in group]
-    rest = (True, layers, 0.0, False, both, True)
+    rest: tuple[Any, ...] = (True, layers, 0.0, False, both, True)
     assert torch.equal(lstm(x, states, weights, *rest)[0], net(x)[0])
     for bad in (
         (x, [state[:, :1] for state in states], weights),

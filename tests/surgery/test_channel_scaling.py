@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -76,7 +77,7 @@ def test_behind_a_rectifier_a_number_that_is_zero_has_a_gradient() -> None:
 def test_numbers_are_worked_out_once_per_run_also_in_a_copy() -> None:
     model = network()
     graph = prunus.trace(model, IMAGE)
-    numbers = Numbers(torch.ones(graph.num_channels))
+    numbers: Any = Numbers(torch.ones(graph.num_channels))
     factors = ChannelFactors(model, graph, numbers)
     copied = copy.deepcopy(model)
     before = numbers.asked
