@@ -328,7 +328,8 @@ def test_dtype_is_kept(dtype: torch.dtype) -> None:
 
 def test_hooks_and_attributes_are_kept() -> None:
     """A user's forward hook and own attributes survive surgery."""
-    model, inputs = make(hard.UNet)
+    network, inputs = make(hard.UNet)
+    model: Any = network
     seen: list[torch.Size] = []
     model.mid.register_forward_hook(lambda module, args, output: seen.append(output.shape))
     model.note = {"classes": ["a", "b"]}

@@ -23,7 +23,7 @@ def _make(network: str, config: str, **settings: Any) -> nn.Module:
     ready = {name: value() if isinstance(value, Config) else value for name, value in settings.items()}
     model = getattr(package, network)(getattr(package, config)(**ready))
     model.config.return_dict = True
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 @dataclass(frozen=True)

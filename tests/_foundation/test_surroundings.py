@@ -50,12 +50,12 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "a mode of the user's": Passing,
     "a counter of operations": lambda: FlopCounterMode(display=False),
     "deterministic algorithms": lambda: default(torch.use_deterministic_algorithms, True, False),
-    "all together": lambda: _all(),
+    "all together": lambda: all_of_them(),
 }
 
 
 @contextmanager
-def _all() -> Iterator[None]:
+def all_of_them() -> Iterator[None]:
     with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16), torch.device("meta"), Passing():
         yield
 

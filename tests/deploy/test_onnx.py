@@ -121,7 +121,7 @@ def test_what_is_padded_in_front_of_a_pooling_counts(
     """A runtime that takes the padding for the pooling's own forgets it where everything else is negative."""
     torch.manual_seed(0)
     model = nn.Sequential(nn.Conv2d(3, 8, 3), nn.ConstantPad2d(1, value), nn.MaxPool2d(3, 2))
-    nn.init.constant_(model[0].bias, -5.0)  # type: ignore[arg-type]
+    nn.init.constant_(model[0].bias, -5.0)
     x = torch.randn(2, 3, 12, 12)
     assert (model(x) == value).any()
     assert onnx.export(model, x, tmp_path / "model.onnx", dynamic_batch=dynamic_batch).relative < 1e-6
@@ -137,7 +137,7 @@ def test_weights_too_large_for_one_file(tmp_path: Path, monkeypatch: pytest.Monk
         torch.randn(1, 3, 8, 8),
     )
     for _ in range(2):  # the second replaces the first
-        nn.init.normal_(model[0].weight)  # type: ignore[arg-type]
+        nn.init.normal_(model[0].weight)
         check = onnx.export(model, images, tmp_path / "net.onnx")
         assert check.relative < 1e-5 and sorted(one.name for one in tmp_path.iterdir()) == [
             "net.onnx",

@@ -61,6 +61,7 @@ def network(name: str, batch: int = 2) -> tuple[nn.Module, Tensor]:
         if isinstance(module, nn.BatchNorm2d):
             module.weight.data.uniform_(0.5, 1.5, generator=generator)
             module.bias.data.normal_(0, 0.3, generator=generator)
+            assert module.running_mean is not None and module.running_var is not None
             module.running_mean.normal_(0, 0.2, generator=generator)
             module.running_var.uniform_(0.5, 2, generator=generator)
     x = torch.randn(batch, *shape, dtype=torch.float64, generator=generator)

@@ -36,7 +36,7 @@ def test_open_gates_change_nothing(name: str, kind: str) -> None:
 @torch.no_grad()
 def test_closed_channels_are_masked_ones(name: str, layers: list[str]) -> None:
     model, x = network(name)
-    dynamic = attach(model, x, layers).eval()  # type: ignore[arg-type]
+    dynamic = attach(model, x, layers).eval()
     opens = shut(dynamic, 0.4)
     graph = prunus.trace(model, x)
     removed = np.zeros(graph.num_channels, dtype=bool)

@@ -96,7 +96,7 @@ def test_winners_are_the_largest_saliencies_and_boost() -> None:
         gate.last.weight.data.normal_(0, 0.01, generator=generator)
     for name, opening in dynamic.openings(x).items():
         gate = dynamic.gates[name]
-        assert (opening.open.sum(1) == ceil(0.3 * gate.channels)).all()  # type: ignore[operator]
+        assert (opening.open.sum(1) == ceil(0.3 * gate.channels)).all()
         for sample in range(5):
             alive = opening.open[sample] > 0
             assert opening.boost is not None

@@ -48,7 +48,7 @@ def test_expected_macs_are_counted_layer_by_layer_and_have_a_gradient(kind: str)
             total += before * layer.out_features
     expected = dynamic.expected()
     assert float(expected.detach()) == pytest.approx(float(total.mean()) / dynamic.dense_macs, rel=1e-9)
-    expected.backward()  # type: ignore[no-untyped-call]
+    expected.backward()
     assert all(
         gate.last.bias.grad is not None and bool(gate.last.bias.grad.any()) for gate in dynamic.gates.values()
     )

@@ -17,4 +17,4 @@ class Normed(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = F.max_pool2d(self.bn1(self.a(x)).relu(), 2)
-        return self.head(self.bn2(self.b(x)).relu().mean((2, 3)))  # type: ignore[no-any-return]
+        return self.head(self.bn2(self.b(x)).relu().mean((2, 3)))

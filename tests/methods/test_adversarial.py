@@ -98,7 +98,7 @@ def test_one_step_of_the_masks_follows_their_slope() -> None:
         model, Task(BATCHES[:1]), strength=strength, every=1, config=replace(PLAIN, lr=lr)
     )
     logits, judge = model(IMAGES[:16]).detach(), discriminator(10, 0).double()
-    discriminator_loss(judge, logits, logits).backward()  # type: ignore[no-untyped-call]
+    discriminator_loss(judge, logits, logits).backward()
     with torch.no_grad():
         for parameter in judge.parameters():
             assert parameter.grad is not None

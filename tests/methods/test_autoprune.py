@@ -49,7 +49,7 @@ def test_the_gradient_goes_by_the_sign_of_the_weights_and_the_slope_of_softplus(
     gates = Gates(torch.linspace(-0.5, 1.5, graph.num_channels))
     weight, bias = model.conv1.weight.detach().clone(), model.conv1.bias.detach().clone()
     ChannelFactors(model, graph, gates, BySign.apply)
-    F.cross_entropy(model(IMAGES), LABELS).backward()  # type: ignore[no-untyped-call]
+    F.cross_entropy(model(IMAGES), LABELS).backward()
 
     gated = lenet()  # w~, whose gradient is what counts
     plain = dict(gated.named_parameters())
@@ -61,7 +61,7 @@ def test_the_gradient_goes_by_the_sign_of_the_weights_and_the_slope_of_softplus(
                 if float(gates.numbers[channel].detach()) <= 0
             ]
             plain[f"{name}.weight"][closed], plain[f"{name}.bias"][closed] = 0, 1e-20
-    F.cross_entropy(gated(IMAGES), LABELS).backward()  # type: ignore[no-untyped-call]
+    F.cross_entropy(gated(IMAGES), LABELS).backward()
     for filter, channel in enumerate(channels(graph, "conv1.weight")):
         slope = 0.0
         for w, g in zip(weight[filter].flatten(), gated.conv1.weight.grad[filter].flatten(), strict=True):
@@ -69,6 +69,7 @@ def test_the_gradient_goes_by_the_sign_of_the_weights_and_the_slope_of_softplus(
         slope += float(gated.conv1.bias.grad[filter]) * (1 if bias[filter] > 0 else -1)
         number = float(gates.numbers[channel].detach())
         wanted = slope / (1 + torch.tensor(-number).exp())
+        assert gates.numbers.grad is not None
         assert float(gates.numbers.grad[channel]) == pytest.approx(float(wanted), rel=1e-4, abs=1e-9)
         own = model.conv1.parametrizations.weight.original.grad[filter]
         assert torch.allclose(own, gated.conv1.weight.grad[filter] * (number > 0), atol=1e-12)
@@ -92,6 +93,7 @@ def test_weights_learn_on_training_and_gates_on_held_out_batches() -> None:
         found.dense is not None and difference(model, found.dense, IMAGES) > 1e-3
     )  # the weights have learned
     still = autoprune(model, TASK, strength=0.0, gate_lr=0.1, config=STILL)
+    assert still.dense is not None
     assert difference(model, still.dense, IMAGES) < 1e-9 and not torch.equal(
         still.found["numbers"], found.found["numbers"]
     )

@@ -68,7 +68,7 @@ class Residual(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.head(self.blocks(self.stem(x)).mean((2, 3)))  # type: ignore[no-any-return]
+        return self.head(self.blocks(self.stem(x)).mean((2, 3)))
 
 
 class Detector(nn.Module):
@@ -167,7 +167,7 @@ def made(subject: str) -> nn.Module:
     model = SUBJECTS[subject].build().double()
     return (
         prunus.core(model, lambda model, images: model.features(images)) if subject == "detector" else model
-    )  # type: ignore[misc]
+    )
 
 
 def called(method: str, subject: str) -> Outcome:

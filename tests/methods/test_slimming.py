@@ -26,7 +26,8 @@ def test_slimming_is_the_penalty_and_compacts_as_masked(task: Task) -> None:
         model.bn1.weight.abs().sum() + model.bn2.weight.abs().sum()
     )
     assert float(loss(outputs, targets).detach()) == pytest.approx(float(wanted.detach()))
-    loss(outputs, targets).backward()  # type: ignore[no-untyped-call]
+    loss(outputs, targets).backward()
+    assert model.bn1.weight.grad is not None
     assert torch.allclose(model.bn1.weight.grad, 0.1 * model.bn1.weight.sign())
     train(
         model,
@@ -41,7 +42,7 @@ def test_slimming_is_the_penalty_and_compacts_as_masked(task: Task) -> None:
     graph = prunus.trace(model.eval(), EXAMPLE)
     plan = prunus.plan(graph, scores.bn_scale(graph), rate=0.4, scope="global")
     small = prunus.compact(model, plan)
-    image = task.test.images[:8].float() / 255
+    image = task.samples("test").images[:8].float() / 255
     assert torch.allclose(small(image), prunus.mask(model, plan)(image), atol=1e-5)
     with pytest.raises(PlanError, match="nothing to slim by"):
         slimming_loss(models.lenet5())

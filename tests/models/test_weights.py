@@ -192,7 +192,7 @@ def write_foreign(what: str, path: Path) -> None:
         case "TorchScript":
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)  # type: ignore[no-untyped-call]
+                torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
         case _:
             path.write_bytes({"an ONNX file": b"\x08\x07", "an empty file": b"", "text": b"hello"}[what])
 

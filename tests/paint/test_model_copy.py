@@ -105,7 +105,7 @@ def test_a_class_that_replaces_children_in_eval_mode_is_walked_afterwards() -> N
     class Folding(Laden):
         def train(self, mode: bool = True) -> Folding:
             if not mode and not isinstance(self.first, nn.Sequential):
-                self.first = nn.Sequential(self.first)
+                self.add_module("first", nn.Sequential(self.first))
             return super().train(mode)
 
     twin = meta_twin(Folding())

@@ -32,6 +32,14 @@ def centred(x: Tensor) -> Tensor:
     return x - x.mean(1, keepdim=True)
 
 
+def scaled(x: Tensor, variance: Tensor, mean: Tensor) -> Tensor:
+    return (x - mean) * torch.rsqrt(variance + 1e-6)
+
+
+def divided(x: Tensor, deviation: Tensor, mean: Tensor) -> Tensor:
+    return (x - mean) / (deviation + 1e-6)
+
+
 STATISTICS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "layer_norm": lambda m, x: F.layer_norm(x.movedim(1, -1), (x.shape[1],), m.weight, m.bias, 1e-6).movedim(
         -1, 1
@@ -51,10 +59,8 @@ STATISTICS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "biased var": lambda m, x: x / (x.var(1, unbiased=False, keepdim=True) + 1e-6).sqrt(),
     "var with a correction": lambda m, x: x / (torch.var(x, (1, 3), correction=2, keepdim=True) + 1e-6),
     "std": lambda m, x: x / (1 + x.std(1, keepdim=True)),
-    "var_mean": lambda m, x: (lambda v, u: (x - u) * torch.rsqrt(v + 1e-6))(
-        *torch.var_mean(x, 1, keepdim=True, correction=0)
-    ),
-    "std_mean": lambda m, x: (lambda s, u: (x - u) / (s + 1e-6))(*torch.std_mean(x, 1, keepdim=True)),
+    "var_mean": lambda m, x: scaled(x, *torch.var_mean(x, 1, keepdim=True, correction=0)),
+    "std_mean": lambda m, x: divided(x, *torch.std_mean(x, 1, keepdim=True)),
     "softmax": lambda m, x: x * F.softmax(x, 1),
     "method softmax": lambda m, x: x + x.softmax(dim=1),
     "amax": lambda m, x: x * x.amax(1, keepdim=True),
@@ -160,11 +166,12 @@ def test_pruned_twice_the_norms_still_divide_by_the_first_width() -> None:
     model = layer_normed()
     first = random_plan(prunus.trace(model, IMAGE), 0.3, seed=1)
     once = prunus.compact(model, first)
-    second = random_plan(prunus.trace(once, IMAGE), 0.4, seed=2)
+    inner = prunus.trace(once, IMAGE)
+    second = random_plan(inner, 0.4, seed=2)
     twice = prunus.compact(once, second)
     assert second.exact and second.removed and difference(prunus.mask(once, second), twice, IMAGE) < 1e-12
     untouched = prunus.compact(
-        once, prunus.plan(prunus.trace(once, IMAGE), torch.ones(second.graph.num_channels), rate=0.0)
+        once, prunus.plan(prunus.trace(once, IMAGE), torch.ones(inner.num_channels), rate=0.0)
     )
     assert difference(once, untouched, IMAGE) == 0
 

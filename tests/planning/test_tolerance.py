@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 import torch
@@ -58,7 +59,7 @@ def test_several_metrics_with_rows_are_one_with_rows() -> None:
         return {"IoU": found, "half": Rows(found.each, lambda each: intersection_over_union(each) / 2)}
 
     original, other = model(), model()
-    left = all_within(original, evaluate, {"IoU": 4.0, "half": 1.0})
+    left: Any = all_within(original, evaluate, {"IoU": 4.0, "half": 1.0})
     lost = intersection_over_union(before.each) - intersection_over_union(after.each)
     value, lowest = judged(left(original), left(other), 0.9)
     assert value == pytest.approx(1 - max(lost / 4, lost / 2 / 1))
@@ -78,7 +79,7 @@ def test_fewer_samples_let_less_go() -> None:
     graph = prunus.trace(model(), torch.zeros(1, 3, 4, 4))
 
     def evaluate(samples: int):  # type: ignore[no-untyped-def]
-        def points(network: nn.Module) -> Tensor:
+        def points(network: Any) -> Tensor:
             lost = (20 - network[0].out_channels) / 20
             return torch.where(torch.arange(samples) < samples * 0.1 * lost, 0.0, 100.0)
 
@@ -124,7 +125,7 @@ def test_several_metrics_are_one() -> None:
         calls.append(id(network))
         return dict(zip(("accuracy", "iou", "dice"), (*figures[id(network)], 0.0)))
 
-    left = all_within(original, evaluate, {"accuracy": 0.4, "iou": 1.0})
+    left: Any = all_within(original, evaluate, {"accuracy": 0.4, "iou": 1.0})
     assert left(original) == 1 and calls == [id(original)]
     assert left(worse) == pytest.approx(min(1 - 0.1 / 0.4, 1 - 0.5 / 1.0))
     assert left(better) == pytest.approx(min(1 + 1.0 / 0.4, 1 + 1.0))

@@ -94,7 +94,7 @@ def codebook(m: Any, x: Tensor) -> Tensor:
     return m.last(F.embedding(distances.argmin(-1), m.codes).permute(0, 3, 1, 2) + m.first(x))
 
 
-FIRST = {"first": conv(3, 16, 3), "last": conv(24, 4, 1)}
+FIRST: dict[str, nn.Module] = {"first": conv(3, 16, 3), "last": conv(24, 4, 1)}
 CASES: dict[str, tuple[Callable[..., Any], dict[str, nn.Module], dict[str, tuple[int, ...]], int]] = {
     "low rank": (low_rank, FIRST, {"u": (24, 6), "v": (6, 144)}, 20),
     "lora": (lora, {**FIRST, "first2": conv(16, 24, 3)}, {"u": (24, 6), "v": (6, 144)}, 20),

@@ -160,7 +160,7 @@ def test_what_a_record_may_not_say(place: Path, name: str, options: dict[str, An
                 True,
             )
         ),
-        *(("name", value) for value in (3, [], {}, None)),
+        *[("name", value) for value in list[Any]((3, [], {}, None))],
         *(("options", value) for value in ([1], "a", 3)),
         *(("data", value) for value in (3, "digits", [1])),
         *(

@@ -112,7 +112,7 @@ def test_what_is_divided_by_goes_to_one_with_its_weight() -> None:
         nn.Sequential(nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4), nn.Sigmoid(), Step(), nn.Conv2d(4, 2, 1))
     )
     with torch.no_grad():
-        model[3].step.copy_(torch.rand(4, 1, 1, dtype=torch.float64) + 0.3)  # type: ignore[union-attr, operator]
+        model[3].step.copy_(torch.rand(4, 1, 1, dtype=torch.float64) + 0.3)
     assert_zero_is_the_mask(model)
 
 
@@ -152,7 +152,7 @@ def test_they_learn_which_channels_matter() -> None:
     optimizer = torch.optim.SGD([weights.weights], lr=0.2)
     for _ in range(400):
         optimizer.zero_grad()
-        ((model(IMAGE) - target).square().mean() + weights.penalty(0.02)).backward()  # type: ignore[no-untyped-call]
+        ((model(IMAGE) - target).square().mean() + weights.penalty(0.02)).backward()
         optimizer.step()
     importance = weights.importance()
     assert torch.equal(importance, weights.weights.detach().abs().double())

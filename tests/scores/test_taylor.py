@@ -22,7 +22,7 @@ def test_taylor(graph: ChannelGraph, reduce: Any) -> None:
     for inputs, labels in batches:
         net = copy.deepcopy(graph.model)
         F.cross_entropy(net(inputs), labels).backward()
-        gradients = {n: p.grad for n, p in net.named_parameters()}
+        gradients: dict[str, Any] = {n: p.grad for n, p in net.named_parameters()}
         found, seen = [], dict[tuple[str, int], int]()
         for axis in graph.axes:
             if axis.is_parameter and axis.produces:

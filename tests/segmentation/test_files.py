@@ -43,10 +43,11 @@ class Bright(nn.Module):
         with torch.no_grad():
             self.conv.weight.zero_()
             self.conv.weight[-1] = 1
+            assert self.conv.bias is not None
             self.conv.bias.zero_()
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.conv(x)  # type: ignore[no-any-return]
+        return self.conv(x)
 
 
 @pytest.mark.parametrize("maps", [1, 2])

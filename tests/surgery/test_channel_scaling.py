@@ -71,6 +71,7 @@ def test_behind_a_rectifier_a_number_that_is_zero_has_a_gradient() -> None:
     numbers = Numbers(torch.zeros(graph.num_channels))
     ChannelFactors(model, graph, numbers)
     model(IMAGE).sum().backward()
+    assert numbers.values.grad is not None
     assert bool((numbers.values.grad[channels(graph, "norm.weight")] != 0).all())
 
 

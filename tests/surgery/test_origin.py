@@ -37,7 +37,7 @@ class Folding(nn.Module):
         self.last = nn.Conv2d(12, 4, 1)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.norm(self.next(self.act(self.conv(x)))).relu())  # type: ignore[no-any-return]
+        return self.last(self.norm(self.next(self.act(self.conv(x)))).relu())
 
 
 def lenet() -> nn.Module:
@@ -52,7 +52,7 @@ class Normed(nn.Module):
         self.conv, self.norm, self.last = nn.Conv2d(3, 16, 1), nn.LayerNorm(16), nn.Linear(16, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.norm(self.conv(x).permute(0, 2, 3, 1)).relu())  # type: ignore[no-any-return]
+        return self.last(self.norm(self.conv(x).permute(0, 2, 3, 1)).relu())
 
 
 def without_a_block() -> nn.Module:
@@ -99,7 +99,7 @@ def tuned(model: nn.Module) -> nn.Module:
 BETWEEN: dict[str, Callable[[nn.Module], nn.Module]] = {
     "at once": lambda model: model,
     "after training": tuned,
-    "from a pickle": lambda model: pickle.loads(pickle.dumps(model)),  # type: ignore[no-any-return]
+    "from a pickle": lambda model: pickle.loads(pickle.dumps(model)),
 }
 
 
@@ -165,7 +165,7 @@ def test_the_last_step_is_known_too() -> None:
 def test_a_model_that_was_changed_in_between_has_a_plan_of_its_own() -> None:
     small = pruned(randomised(lenet()))
     last = [name for name, module in small.named_modules() if isinstance(module, nn.Linear)][-1]
-    small.set_submodule(last, nn.Linear(small.get_submodule(last).in_features, 3).double())  # type: ignore[arg-type]
+    small.set_submodule(last, nn.Linear(small.get_submodule(last).in_features, 3).double())
     cost = prunus.trace(small, IMAGE).cost()
     smaller = pruned(small)
     assert origin(smaller).plan.before == cost

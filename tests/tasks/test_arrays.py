@@ -44,7 +44,7 @@ def test_classes_of_signals_are_told_apart_and_the_network_pruned(tmp_path: Path
     task = npz_task(tmp_path / "waves.npz")
     assert [task.count(part) for part in ("train", "validation", "test")] == [86, 10, 24] and task.kind(
         "train"
-    ) == "samples"  # type: ignore[arg-type]
+    ) == "samples"
     assert task.classes == ("0", "1") and task.metric_name == "top-1 accuracy" and task.name == "waves.npz"
     model = net(2)
     task.fit(model, TrainConfig(epochs=8, batch_size=16, lr=0.02, optimizer="adam"))
@@ -87,7 +87,7 @@ def test_numbers_are_predicted_in_units_of_their_spread(tmp_path: Path, shape: t
         y_test=targets[80:],
     )
     task = npz_task(tmp_path / "a.npz", validation=0.25)
-    assert [task.count(part) for part in ("train", "validation", "test")] == [60, 20, 40]  # type: ignore[arg-type]
+    assert [task.count(part) for part in ("train", "validation", "test")] == [60, 20, 40]
     model = net(max(int(np.prod(shape)), 1))
     value, loss = task.figures(model)
     assert (
@@ -147,7 +147,7 @@ def test_pictures_of_bytes_are_samples_as_any_data_set(tmp_path: Path) -> None:
         and task.classes == ("0", "1", "2", "3")
         and len(task.normalisation[0]) == 3
     )
-    every = torch.cat([task.samples(part).images for part in ("train", "validation", "test")])  # type: ignore[arg-type]
+    every = torch.cat([task.samples(part).images for part in ("train", "validation", "test")])
     assert torch.equal(every.flatten().sort().values, torch.from_numpy(pictures).flatten().sort().values)
     np.savez(
         tmp_path / "g.npz",

@@ -4,6 +4,8 @@ pinned where they do not.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -110,7 +112,7 @@ def test_what_changes_the_number_or_names_channels_pins_them(name: str) -> None:
 
 
 def test_indices_that_are_returned_pin() -> None:
-    model = randomised(Net(lambda m, x: tuple(m.a(x).max(1)), a=nn.Conv2d(3, 4, 1)))
+    model: Any = randomised(Net(lambda m, x: tuple(m.a(x).max(1)), a=nn.Conv2d(3, 4, 1)))
     x = torch.zeros(1, 3, 4, 4, dtype=torch.float64)
     assert prunus.trace(model, x).num_channels == 0
     model.run = lambda m, x: m.a(x).max(1)[0]
