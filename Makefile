@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Networks used by the hardest tests; without dependencies, because torchvision's own would replace the CPU build of torch.
 ARCHITECTURES := timm==1.0.31 torchvision==0.28.0
 
-.PHONY: demo test format lint types benchmarks figures clean
+.PHONY: demo test coverage format lint types benchmarks figures clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -27,6 +27,11 @@ test: $(BIN)/.installed-dev
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 	$(BIN)/pytest
+
+# The share of the lines of src that tests run, file by file; below this it fails.
+COVERED := 95
+coverage: $(BIN)/.installed-dev
+	$(BIN)/pytest --cov --cov-report=term --cov-fail-under=$(COVERED)
 
 format: $(BIN)/.installed-dev
 	$(BIN)/ruff format .

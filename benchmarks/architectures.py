@@ -9,6 +9,7 @@ forward accepts no other.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -182,7 +183,7 @@ def build(architecture: Architecture) -> nn.Module:
         return timm.create_model(name, pretrained=False)
     import torchvision
 
-    options = {"weights": None}
+    options: dict[str, Any] = {"weights": None}
     if architecture.family == "segmentation":
         options |= {"weights_backbone": None}
     elif name in ("googlenet", "inception_v3"):
@@ -192,7 +193,7 @@ def build(architecture: Architecture) -> nn.Module:
 
 def classifiers(model: nn.Module) -> list[nn.Module]:
     """The layers that give the classes (1000 of ImageNet, 21 of VOC), which must keep their width."""
-    layers = []
+    layers: list[nn.Module] = []
     for module in model.modules():
         width = getattr(module, "out_features", getattr(module, "out_channels", None))
         if isinstance(module, nn.Linear | nn.Conv2d) and width in (1000, 21):

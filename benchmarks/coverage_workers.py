@@ -40,7 +40,7 @@ def rehearsal_timed(seconds: Seconds) -> Iterator[None]:
     """Note how much of `compact` the rehearsal takes: a check that proves the routing, not a part of the
     surgery itself.
     """
-    module = import_module("prunus.surgery.compact")
+    module: Any = import_module("prunus.surgery.compact")
     rehearse = module.fit_attributes
     took: Seconds = {}
     module.fit_attributes = lambda *args: timed(took, "rehearsal", rehearse, *args)

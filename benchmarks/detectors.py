@@ -30,7 +30,8 @@ def box_by_box(dense: nn.Module, plan: prunus.Plan, size: int = 128) -> tuple[fl
 
     `dense` is a detector's core in double precision.
     """
-    import_module("torchvision.ops.boxes").nms = plain_nms
+    boxes: Any = import_module("torchvision.ops.boxes")
+    boxes.nms = plain_nms
     image = torch.rand(3, size, size, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     found: list[dict[str, Tensor]] = []
     for part in (prunus.mask(dense, plan), prunus.compact(dense, plan, prefer="eager", check=False)):

@@ -148,10 +148,10 @@ def timed(networks: dict[str, nn.Module], inputs: list[Tensor]) -> list[Row]:
     found = []
     in_torch: dict[str, nn.Module] = {}
     for name, network in networks.items():
-        gated = isinstance(network, DynamicNetwork)
-        in_torch |= (
-            {name: skipping(network, inputs[0]), f"{name}, masked": network} if gated else {name: network}
-        )  # type: ignore[arg-type]
+        if isinstance(network, DynamicNetwork):
+            in_torch |= {name: skipping(network, inputs[0]), f"{name}, masked": network}
+        else:
+            in_torch[name] = network
     with torch.inference_mode():
         for name, times in over_inputs(
             {name: network.eval() for name, network in in_torch.items()}, inputs

@@ -118,12 +118,8 @@ def rounds(seed: int) -> list[Round]:
 
 def config(settings: dict[str, Any], seed: int) -> TrainConfig:
     """Adam as in the authors' code, on a one-cycle schedule."""
-    return TrainConfig(
-        **(
-            {"batch_size": 128, "weight_decay": 0, "optimizer": "adam", "schedule": "onecycle", "seed": seed}
-            | settings
-        )
-    )
+    adam: dict[str, Any] = {"batch_size": 128, "weight_decay": 0, "optimizer": "adam", "schedule": "onecycle"}
+    return TrainConfig(**(adam | {"seed": seed} | settings))
 
 
 def _left(before: Any, after: Any, prefix: str) -> float:

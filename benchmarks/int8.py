@@ -232,7 +232,7 @@ def cross_entropy(network: nn.Module, about: Material, device: str) -> float:
 
 def latency(options: argparse.Namespace) -> Row:
     """Milliseconds of one image on one thread, the files in turns; and of the dense network in PyTorch."""
-    files = {}
+    files: dict[str, Any] = {}
     for name, key in (("dense", DENSE), ("pruned", name_of(options))):
         file = float_file(options, key)
         files |= {f"{name} float32": file, f"{name} int8": quantised(file)}

@@ -172,7 +172,7 @@ def small_network(network: str) -> nn.Module:
         )
         return small
     mixers = [SepConv, SepConv, Attention, Attention]
-    norms = [LayerNorm2dNoBias, LayerNorm2dNoBias, LayerNormNoBias, LayerNormNoBias]
+    norms: list[type[nn.Module]] = [LayerNorm2dNoBias, LayerNorm2dNoBias, LayerNormNoBias, LayerNormNoBias]
     hybrid: Any = MetaFormer(
         num_classes=10,
         depths=(1, 1, 2, 1),

@@ -154,7 +154,7 @@ def _files(rows: list[Row]) -> list[str]:
         cells = [
             row["name"],
             row.get("mode", ""),
-            _cell(row.get("dense", row.get("failed", ""))),
+            _cell(row["dense"] if "dense" in row else row.get("failed") or ""),
             _cell(row.get("pruned", "")),
         ]
         if "rounding" in row:

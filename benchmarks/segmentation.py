@@ -154,11 +154,11 @@ class Pictures:
         """A fifth to test, a fifth to validate."""
         found = load_pictures(folder, key["seed"], key["block"])
         training, validation = hold_out(found.train, 0.25, key["seed"], key["block"])
-        parts = (
+        train, held, test = (
             [shrunk(example, key["shrink"]) for example in part]
             for part in (training, validation, found.test)
         )
-        return cls(*parts, found.normalise)
+        return cls(train, held, test, found.normalise)
 
 
 def shrunk(example: Example, times: int) -> Example:

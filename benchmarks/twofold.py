@@ -159,15 +159,16 @@ def rivalling(
         resume=True,
     )
     graph = prunus.trace(
-        model.eval(), torch.zeros(1, *task.train.images.shape[1:], device=next(model.parameters()).device)
+        model.eval(),
+        torch.zeros(1, *task.samples("train").images.shape[1:], device=next(model.parameters()).device),
     )
     if rival.slimming:
         plan = prunus.plan(graph, scores.bn_scale(graph), macs=rival.macs, scope="global")
     else:
         plan = prunus.plan(graph, scores.norm(graph, 1, "producer"), macs=rival.macs, protect=["*.conv2"])
     small = prunus.compact(model, plan)
-    recalibrate(small, task.train, task.normalise, seed=seed)
-    accuracies = [evaluate(one, task.test, task.normalise).accuracy for one in (model, small)]
+    recalibrate(small, task.samples("train"), task.normalisation, seed=seed)
+    accuracies = [evaluate(one, task.samples("test"), task.normalisation).accuracy for one in (model, small)]
     tuned = train(
         small,
         task.train,
@@ -178,7 +179,7 @@ def rivalling(
         resume=True,
     )
     partial.with_suffix(".tuned").unlink()
-    final = evaluate(small, task.test, task.normalise).accuracy
+    final = evaluate(small, task.samples("test"), task.normalisation).accuracy
     return {
         "accuracy": final,
         "steps": [
@@ -201,8 +202,8 @@ def measured(
     """Train, and measure time and accuracy."""
     model = network(options, seed)
     config = settings(max(1, round(variant.epochs * options.epochs)), options.lr, seed, **variant.config)
-    example = torch.zeros(1, *task.train.images.shape[1:], device=next(model.parameters()).device)
-    selected = Selected(task.train, task.normalise, seed)
+    example = torch.zeros(1, *task.samples("train").images.shape[1:], device=next(model.parameters()).device)
+    selected = Selected(task.samples("train"), task.normalisation, seed)
     start = time.perf_counter()
     outcome = twofold(
         model,

@@ -218,7 +218,7 @@ def in_training(entry: Entry) -> Row:
     with torch.no_grad():
         for parameter in small.parameters():
             if parameter.grad is not None:
-                parameter -= 1e-4 * parameter.grad / max(1.0, float(parameter.grad.abs().max()))
+                parameter.sub_(1e-4 * parameter.grad / max(1.0, float(parameter.grad.abs().max())))
     after, _ = gradients(small, inputs)
     row["step_finite"] = all(bool(t.isfinite().all()) for t in after)
     return row
@@ -245,7 +245,7 @@ def gradients(model: nn.Module, inputs: Inputs) -> tuple[list[Tensor], dict[str,
         loss = sum((t * torch.randn_like(t)).mean() for t in outputs if t.requires_grad)
     loss.backward()  # type: ignore[union-attr]
     return [t.detach() for t in outputs], {
-        n: p.grad for n, p in named_tensors(model).items() if getattr(p, "grad", None) is not None
+        n: p.grad for n, p in named_tensors(model).items() if p.grad is not None
     }
 
 

@@ -6,6 +6,10 @@ import hypothesis
 import pytest
 import torch
 
+from tests.operator_library import operators_are_read_once
+
+__all__ = ["operators_are_read_once"]
+
 # The same examples in every run, so that no run fails by luck: searching is for `benchmarks.random_networks`.
 hypothesis.settings.register_profile("suite", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("suite")

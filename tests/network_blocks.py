@@ -8,6 +8,7 @@ change them.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -52,7 +53,7 @@ def size_of(literal: Literal, tensor_size: int) -> int:
 
 def activation(name: str, channels: int) -> nn.Module:
     """The activation called `name`."""
-    return {
+    kinds: dict[str, Any] = {
         "none": nn.Identity,
         "relu": nn.ReLU,
         "silu": nn.SiLU,
@@ -67,7 +68,9 @@ def activation(name: str, channels: int) -> nn.Module:
         "relu6": nn.ReLU6,
         "prelu": lambda: nn.PReLU(channels),
         "prelu1": lambda: nn.PReLU(1),
-    }[name]()
+    }
+    made: nn.Module = kinds[name]()
+    return made
 
 
 class Conv(nn.Module):
@@ -116,10 +119,10 @@ class FunctionalConv(nn.Module):
         super().__init__()
         self.standardise = standardise
         self.w = nn.Parameter(torch.randn(out, inp, 3, 3))
-        self.b = nn.Parameter(torch.randn(out)) if bias else None
+        self.b: Any = nn.Parameter(torch.randn(out)) if bias else None
 
     def forward(self, x: Tensor) -> Tensor:
-        w = self.w
+        w: Tensor = self.w
         if self.standardise:
             w = (w - w.mean((1, 2, 3), keepdim=True)) / (w.var((1, 2, 3), keepdim=True) + 1e-5).sqrt()
         return F.conv2d(x, w, self.b, padding=1)
@@ -241,7 +244,7 @@ class Broadcast(nn.Module):
             "position": (1, 1, height, width),
             "both": (1, channels, height, width),
         }.get(mode)
-        self.p = nn.Parameter(torch.randn(shape)) if shape else None
+        self.p: Any = nn.Parameter(torch.randn(shape)) if shape else None
 
     def forward(self, x: Tensor) -> Tensor:
         match self.mode:
@@ -285,7 +288,7 @@ class Attention(nn.Module):
     def __init__(self, channels: int, *, heads: int, literal: str, separate: bool) -> None:
         super().__init__()
         self.heads, self.size = heads, literal_size(literal, channels // heads)
-        self.qkv = nn.ModuleList(nn.Linear(channels, channels) for _ in range(3)) if separate else None
+        self.qkv: Any = nn.ModuleList(nn.Linear(channels, channels) for _ in range(3)) if separate else None
         self.joint = None if separate else nn.Linear(channels, 3 * channels)
         self.proj = nn.Linear(channels, channels)
 

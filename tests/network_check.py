@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -39,7 +40,11 @@ class Outcome:
 
 
 def check_network(
-    model: nn.Module, inputs: Inputs, seed: int, rate: float | None = None, prefer: str = "auto"
+    model: nn.Module,
+    inputs: Inputs,
+    seed: int,
+    rate: float | None = None,
+    prefer: Literal["auto", "eager"] = "auto",
 ) -> Outcome:
     """Prune at `rate`, or one that the seed chooses, by random scores, and assert the whole contract in
     double precision.

@@ -4,6 +4,8 @@ tokens, tables of constants.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -32,20 +34,20 @@ class Copies(nn.Module):
     def __init__(self, channels: int, height: int, width: int, *, mode: str) -> None:
         super().__init__()
         self.mode = mode
-        self.gate = nn.Linear(channels, channels) if mode == "expand-as" else None
-        self.map = (
+        self.gate: Any = nn.Linear(channels, channels) if mode == "expand-as" else None
+        self.map: Any = (
             nn.Conv2d(2 if mode == "cbam" else channels, 1, 3, padding=1)
             if mode in ("cbam", "spatial")
             else None
         )
-        self.mix = nn.Conv2d(2 * channels, channels, 1) if mode == "pooled" else None
+        self.mix: Any = nn.Conv2d(2 * channels, channels, 1) if mode == "pooled" else None
         self.mix = nn.Conv2d(channels + 2, channels, 3, padding=1) if mode == "coordinates" else self.mix
-        self.p = (
+        self.p: Any = (
             nn.Parameter(torch.randn(channels))
             if mode in ("expand", "repeat", "token", "broadcast")
             else None
         )
-        self.read = nn.Linear(channels, channels) if mode == "token" else None
+        self.read: Any = nn.Linear(channels, channels) if mode == "token" else None
         if mode == "table":
             self.register_buffer("table", torch.randn(1, channels, height, width))
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -17,8 +19,8 @@ class Divisor(nn.Module):
         self.mode = mode
         self.scale = nn.Parameter(torch.rand(channels) + 0.5)
         self.shift = nn.Parameter(torch.zeros(channels))
-        self.gamma = nn.Parameter(torch.rand(channels, channels)) if mode == "gdn" else None
-        self.conv = nn.Conv2d(channels, channels, 3, padding=1) if mode == "lsq-weight" else None
+        self.gamma: Any = nn.Parameter(torch.rand(channels, channels)) if mode == "gdn" else None
+        self.conv: Any = nn.Conv2d(channels, channels, 3, padding=1) if mode == "lsq-weight" else None
 
     def forward(self, x: Tensor) -> Tensor:
         scale, shift = self.scale[:, None, None], self.shift[:, None, None]

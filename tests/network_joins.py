@@ -4,6 +4,8 @@ in.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -30,7 +32,7 @@ class Residual(nn.Module):
     ) -> None:
         super().__init__()
         self.body, self.shortcut, self.relu = body, shortcut, relu
-        self.weight = nn.Parameter(torch.randn(1)) if weighted else None
+        self.weight: Any = nn.Parameter(torch.randn(1)) if weighted else None
 
     def forward(self, x: Tensor) -> Tensor:
         y = self.body(x)
@@ -59,7 +61,7 @@ class Branches(nn.Module):
     def __init__(self, *parts: nn.Module, mode: str) -> None:
         super().__init__()
         self.parts, self.mode = nn.ModuleList(parts), mode
-        self.choice = nn.Parameter(torch.randn(len(parts), 1, 1, 1, 1)) if mode == "select" else None
+        self.choice: Any = nn.Parameter(torch.randn(len(parts), 1, 1, 1, 1)) if mode == "select" else None
 
     def forward(self, x: Tensor) -> Tensor:
         ys = [part(x) for part in self.parts]
@@ -157,7 +159,9 @@ class Twice(nn.Module):
     def __init__(self, body: nn.Module, channels: int, *, mode: str) -> None:
         super().__init__()
         self.body, self.mode = body, mode
-        self.norms = nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(2)) if mode == "norms" else None
+        self.norms: Any = (
+            nn.ModuleList(nn.BatchNorm2d(channels) for _ in range(2)) if mode == "norms" else None
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         match self.mode:

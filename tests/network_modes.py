@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ class Trained(nn.Module):
         super().__init__()
         self.mode = mode
         self.drop = {"dropout": nn.Dropout(0.3), "dropout2d": nn.Dropout2d(0.3)}.get(mode, nn.Identity())
-        self.branch = nn.Conv2d(channels, channels, 1) if mode == "branch" else None
+        self.branch: Any = nn.Conv2d(channels, channels, 1) if mode == "branch" else None
         if mode == "centre":
             self.register_buffer("centre", torch.zeros(channels))
 
@@ -63,9 +65,11 @@ class ScaledAttention(nn.Module):
         super().__init__()
         self.mode, self.heads, self.scale = mode, heads, (channels // heads) ** -0.5
         self.norm = nn.LayerNorm(channels)
-        self.whole = nn.MultiheadAttention(channels, heads, batch_first=True) if mode == "module" else None
-        self.qkv = nn.Linear(channels, 3 * channels) if mode != "module" else None
-        self.temperature = nn.Parameter(torch.ones(heads, 1, 1)) if mode == "channels" else None
+        self.whole: Any = (
+            nn.MultiheadAttention(channels, heads, batch_first=True) if mode == "module" else None
+        )
+        self.qkv: Any = nn.Linear(channels, 3 * channels) if mode != "module" else None
+        self.temperature: Any = nn.Parameter(torch.ones(heads, 1, 1)) if mode == "channels" else None
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:

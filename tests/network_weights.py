@@ -4,6 +4,8 @@ parametrisation.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -22,12 +24,12 @@ class ProductConv(nn.Module):
         self.up = nn.Parameter(torch.randn(out, rank))
         self.down = nn.Parameter(torch.randn(rank, inp))
         self.bias = nn.Parameter(torch.randn(out))
-        self.base = nn.Conv2d(inp, out, 3, padding=1) if mode in ("lora", "gain", "tied-scale") else None
-        self.adapter = nn.Conv2d(inp, rank, 1, bias=False) if mode == "lora" else None
-        self.gain = nn.Parameter(torch.randn(out)) if mode in ("gain", "tied-scale") else None
-        self.kernel = nn.Parameter(torch.randn(out, rank, 3, 3)) if mode == "composed" else None
-        self.bank = nn.Parameter(torch.randn(rank, out, inp, 3, 3)) if mode == "experts" else None
-        self.router = nn.Linear(inp, rank) if mode == "experts" else None
+        self.base: Any = nn.Conv2d(inp, out, 3, padding=1) if mode in ("lora", "gain", "tied-scale") else None
+        self.adapter: Any = nn.Conv2d(inp, rank, 1, bias=False) if mode == "lora" else None
+        self.gain: Any = nn.Parameter(torch.randn(out)) if mode in ("gain", "tied-scale") else None
+        self.kernel: Any = nn.Parameter(torch.randn(out, rank, 3, 3)) if mode == "composed" else None
+        self.bank: Any = nn.Parameter(torch.randn(rank, out, inp, 3, 3)) if mode == "experts" else None
+        self.router: Any = nn.Linear(inp, rank) if mode == "experts" else None
 
     def forward(self, x: Tensor) -> Tensor:
         match self.mode:

@@ -47,11 +47,11 @@ class Spec:
             torch.manual_seed(self.seed)
             model = joins.Fork(
                 self.stem.build(),
-                self.other and self.other.build(),
+                self.other.build() if self.other else None,
                 [stage.build() for stage in self.stages],
                 [head.build() for head in self.heads],
-                self.unused and self.unused.build(),
-                self.auxiliary and self.auxiliary.build(),
+                self.unused.build() if self.unused else None,
+                self.auxiliary.build() if self.auxiliary else None,
                 merge=self.merge,
                 taps=self.taps,
                 nesting=self.nesting,

@@ -80,11 +80,3 @@ def test_the_version_is_the_projects() -> None:
 def test_importing_is_light() -> None:
     extra = modules_after("import prunus") - modules_after("import torch, safetensors.torch")
     assert {m for m in extra if m.split(".")[0] in HEAVY or m in HEAVY} == set()
-
-
-def test_errors_have_one_base() -> None:
-    from prunus import errors
-
-    kinds = [v for v in vars(errors).values() if isinstance(v, type) and issubclass(v, Exception)]
-    assert len(kinds) >= 10
-    assert all(issubclass(kind, prunus.PrunusError) and kind.__doc__ for kind in kinds)

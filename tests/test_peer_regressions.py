@@ -9,6 +9,7 @@ import inspect
 import pickle
 import re
 import warnings
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -152,7 +153,7 @@ def test_a_traced_module_trains_like_the_original() -> None:
 @pytest.mark.parametrize("kind", [torch.optim.SGD, torch.optim.AdamW])
 @pytest.mark.parametrize("network", [hard.UNet, hard.ViewLiteral])
 def test_optimizer_does_not_hold_dead_parameters(
-    network: type[HardNetwork], kind: type[torch.optim.Optimizer]
+    network: type[HardNetwork], kind: Callable[..., torch.optim.Optimizer]
 ) -> None:
     """After Torch-Pruning's step the optimiser still holds the old parameters, and fine-tuning trains
     nothing.
@@ -327,7 +328,8 @@ def test_dtype_is_kept(dtype: torch.dtype) -> None:
 
 def test_hooks_and_attributes_are_kept() -> None:
     """A user's forward hook and own attributes survive surgery."""
-    model, inputs = make(hard.UNet)
+    network, inputs = make(hard.UNet)
+    model: Any = network
     seen: list[torch.Size] = []
     model.mid.register_forward_hook(lambda module, args, output: seen.append(output.shape))
     model.note = {"classes": ["a", "b"]}

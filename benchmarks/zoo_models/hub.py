@@ -23,7 +23,7 @@ def _make(network: str, config: str, **settings: Any) -> nn.Module:
     ready = {name: value() if isinstance(value, Config) else value for name, value in settings.items()}
     model = getattr(package, network)(getattr(package, config)(**ready))
     model.config.return_dict = True
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ _convnext_all = _config(
     depths=[1, 1, 2, 1],
     out_features=["stage1", "stage2", "stage3", "stage4"],
 )
-_DETR = {
+_DETR: dict[str, Any] = {
     "encoder_layers": 2,
     "decoder_layers": 2,
     "encoder_ffn_dim": 64,
@@ -108,8 +108,8 @@ _DETR = {
     "num_queries": 10,
 }
 _DETR |= {"encoder_attention_heads": 4, "decoder_attention_heads": 4}
-_PLAIN = {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None}
-_RT = {
+_PLAIN: dict[str, Any] = {"use_timm_backbone": False, "use_pretrained_backbone": False, "backbone": None}
+_RT: dict[str, Any] = {
     "encoder_hidden_dim": 32,
     "encoder_in_channels": [64, 96, 128],
     "d_model": 32,
@@ -157,7 +157,7 @@ def _speech(frames: int = 40, bins: int = 80, name: str = "input_features") -> M
     return lambda batch, larger: {name: torch.randn(batch, bins, frames)}
 
 
-_W2V = {
+_W2V: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,
@@ -170,7 +170,7 @@ _W2V = {
     "mask_time_prob": 0.0,
     "layerdrop": 0.0,
 }
-_VIT = {
+_VIT: dict[str, Any] = {
     "hidden_size": 32,
     "num_hidden_layers": 2,
     "num_attention_heads": 4,

@@ -32,7 +32,7 @@ def _make(decoder: str, encoder: str) -> nn.Module:
     import segmentation_models_pytorch as smp
 
     model: Any = getattr(smp, decoder)(encoder, encoder_weights=None, classes=3)
-    return model  # type: ignore[no-any-return]
+    return model
 
 
 def _entries() -> tuple[Entry, ...]:

@@ -11,7 +11,7 @@ from torch import nn
 
 import prunus
 from prunus import compensation, scores, training
-from prunus._foundation.wording import given, near
+from prunus._foundation.wording import near
 from prunus.errors import ArgumentError, CompactError, ConfigError, PrunusError, TargetError
 
 IMAGE = torch.zeros(1, 3, 16, 16)
@@ -220,9 +220,3 @@ def test_an_optimiser_of_another_model(model: nn.Module, graph: prunus.ChannelGr
     assert told(prunus.compact, model, plan, optimizer=torch.optim.SGD).startswith(
         "optimizer must be an optimiser or None, not the class SGD"
     )
-
-
-def test_values_are_named_in_few_words() -> None:
-    assert given([1] * 1000).endswith("...") and len(given([1] * 1000)) < 80
-    assert given(object()) == "an object"
-    assert given({}) == "an empty dict"

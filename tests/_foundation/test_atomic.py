@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from prunus._foundation import atomic
 from prunus._foundation.atomic import PART, draft_folder, put, sweep, write_atomically
 from prunus._foundation.oslock import claim
 from prunus.errors import FileFormatError
@@ -159,7 +158,7 @@ def test_a_full_disk_leaves_what_was_there(
                 file = made(*arguments, **more)
                 return _Full(file)
 
-            patch.setattr(atomic.os, "fdopen", half)
+            patch.setattr(os, "fdopen", half)
         else:
             patch.setattr(os, call, full)
         with pytest.raises(FileFormatError, match="file cannot be written"):

@@ -9,7 +9,6 @@ import pytest
 
 from prunus._foundation import json_files
 from prunus._foundation.json_files import DEEPEST, check_depth, read_json
-from prunus._foundation.sizes import MOST_ELEMENTS, shape_fault
 from prunus.errors import FileFormatError
 
 
@@ -61,22 +60,3 @@ def test_depth_is_counted() -> None:
     check_depth(value)
     with pytest.raises(ValueError, match="nested deeper"):
         check_depth([value])
-
-
-def test_shapes_of_inputs() -> None:
-    for good in ([1, 3, 32, 32], (1, 2), [1, MOST_ELEMENTS]):
-        assert shape_fault(good) == ""
-    for bad in (
-        [1],
-        [1] * 9,
-        [1, 0],
-        [1, -1],
-        [1, 2.0],
-        [1, True],
-        "12",
-        None,
-        [1, [2]],
-        [1, MOST_ELEMENTS + 1],
-        [10**9] * 8,
-    ):
-        assert shape_fault(bad)

@@ -331,7 +331,12 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     save_file({"a": torch.zeros(3)}, root / "plain.safetensors")
     storage.save(model, root / "out" / "model.safetensors")
     (root / "cut.safetensors").write_bytes((root / "out" / "model.safetensors").read_bytes()[:-7])
-    own = {"class": "LeNet5", "input_shape": [1, 1, 8, 8], "options": {"image_size": 8}, "weights": ""}
+    own: dict[str, object] = {
+        "class": "LeNet5",
+        "input_shape": [1, 1, 8, 8],
+        "options": {"image_size": 8},
+        "weights": "",
+    }
     _recorded(root / "out", own | {"name": "lenet5"})
     for folder, name in {
         "factory": "nets:fine",
@@ -359,7 +364,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 def _recorded(folder: Path, model: dict[str, object], **more: object) -> None:
     cost = {"after": {"macs": 1, "bytes": 1}}
-    record = {key: {} for key in ("command", "created", "environment", "target", "layers", "verification")}
+    record: dict[str, object] = {
+        key: {} for key in ("command", "created", "environment", "target", "layers", "verification")
+    }
     (folder / "result.json").write_text(
         json.dumps({"schema": 1, **record, "cost": cost, "model": model} | more)
     )

@@ -76,7 +76,7 @@ def test_rounds_end_in_a_compact_model_and_a_report_with_histories(tmp_path: Pat
 
 def test_rounds_go_on_where_they_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     whole = done(*SHORT, "--no-report", "-o", str(tmp_path / "whole"))
-    folder, line, written = tmp_path / "broken", run.line, []
+    folder, line, written = tmp_path / "broken", run.line, list[str]()
 
     def break_off(record: Any, step: str = "") -> str:
         written.append(step)

@@ -312,7 +312,8 @@ def build():
 def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "short_nets.py").write_text(RESIDUAL)
     monkeypatch.chdir(tmp_path)
-    common = ["prune", "short_nets:build", "--data", "digits", "--blocks", "2", "--epochs", "1"]
+    common = ["prune", "short_nets:build", "--data", "digits", "--limit", "150"]
+    common += ["--blocks", "2", "--epochs", "1"]
     alone = invoke(*common, "--teach", "-o", "alone")
     assert (
         alone["target"]["text"] == "do without 2 residual blocks"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import tomllib
 from pathlib import Path
@@ -10,10 +9,9 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from prunus._foundation.arguments import _hints
 from prunus.cli.app import app
 from prunus.methods import METHODS
-from prunus.methods.settings import RUN, _kind, settings_of
+from prunus.methods.settings import settings_of
 
 RESIDUAL = """
 from prunus.models.resnet import CifarResNet
@@ -85,17 +83,6 @@ def test_help_lists_the_settings_of_the_method_that_is_named(
     for name, setting in settings_of(method).items():
         assert f"--{name.replace('_', '-')}" in text
         assert setting.about.split(";")[0].split(" ")[-1] in text
-
-
-@pytest.mark.parametrize("method", METHODS)
-def test_settings_are_those_of_the_signature(method: str) -> None:
-    function = inspect.unwrap(METHODS[method].function)
-    parameters, hints = inspect.signature(function).parameters, _hints(function)
-    for name, setting in settings_of(method).items():
-        assert setting.default == parameters[name].default and setting.about
-        assert (setting.kind, setting.choices) == _kind(hints[name])
-    others = [name for name in list(parameters)[2:] if name not in (*settings_of(method), *RUN)]
-    assert all(_kind(hints[name])[0] is None for name in others), others
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,8 @@ import pytest
 from typer.testing import CliRunner
 
 from prunus.cli.app import app
-from prunus.errors import ConfigError
 from prunus.runs import run
-from prunus.runs.recipe import KEYS, read, resolve
+from prunus.runs.recipe import KEYS
 
 RUN = CliRunner()
 SHORT = [
@@ -108,7 +107,7 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
     extra = ["--select", "easy-dropped", "--warmup-epochs", "1"]
     whole = done(*SHORT, *extra, "-o", str(tmp_path / "whole"))
     folder = tmp_path / "broken"
-    line, written = run.line, []
+    line, written = run.line, list[Any]()
 
     def break_off(record: Any, step: str = "") -> str:
         written.append(record)
@@ -195,91 +194,6 @@ def test_settings_that_cannot_be_are_told_before_the_work(
 ) -> None:
     result = invoke(*SHORT, *arguments, "-o", str(tmp_path))
     assert result.exit_code == 1 and says in result.output.replace("\n", " ")
-
-
-def test_a_recipe_and_flags_say_the_same(tmp_path: Path) -> None:
-    file = tmp_path / "recipe.toml"
-    file.write_text(
-        'data = "digits"\nmodel = "lenet5"\nepochs = 9\nlr = 1\nmethod = "soft"\nprotect = ["conv1"]\nrate ='
-        " 0.4\n"
-    )
-    found = resolve(read(file) | {"epochs": 2}, "the recipe")
-    assert (found.epochs, found.lr, found.settings, found.batch_size) == (
-        2,
-        1.0,
-        {"protect": ("conv1",), "rate": 0.4},
-        128,
-    )
-    assert resolve(tomllib.loads(found.to_toml()), "the resolved one") == found
-    (tmp_path / "recipe.yaml").write_text(
-        "data: digits\nmodel: lenet5\nepochs: 9\nlr: 1.0\nmethod: soft\nprotect: [conv1]\nrate: 0.4\n"
-    )
-    assert resolve(read(tmp_path / "recipe.yaml") | {"epochs": 2}, "the recipe") == found
-
-
-def test_every_flag_has_its_key() -> None:
-    import typer.main
-
-    command: Any = typer.main.get_command(app)
-    names = {parameter.name for parameter in command.commands["train"].params}
-    assert names - {
-        "output",
-        "recipe",
-        "resume",
-        "tensorboard",
-        "onnx",
-        "dynamic_batch",
-        "report",
-        "as_json",
-        "help",
-    } == set(KEYS)
-
-
-@pytest.mark.parametrize(
-    ("text", "says"),
-    [
-        ('data = "digits"\nmodel = "lenet5"\nepoch = 3\n', "unknown key 'epoch': did you mean 'epochs'"),
-        ('data = "digits"\n', "does not say which model to train"),
-        ('model = "lenet5"\n', "does not say which data to train on"),
-        ('data = "digits"\nmodel = "lenet5"\nepochs = 1.5\n', "epochs must be a whole number, not 1.5"),
-        ('data = "digits"\nmodel = "lenet5"\nselect = "some"\n', "select must be one of all, critical"),
-        ('data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nprotect = "conv1"\n', "protect must be a list"),
-        (
-            'data = "digits"\nmodel = "lenet5"\nmethod = "soft"\ngrowth = "wild"\n',
-            "growth must be one of constant, asymptotic",
-        ),
-        (
-            'data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nmu = 1.0\n',
-            "mu is a setting of the method adversarial, and the method is soft",
-        ),
-        (
-            'data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nrat = 0.4\n',
-            "unknown key 'rat': did you mean 'rate'",
-        ),
-        ('data = "digits"\nmodel = "lenet5"\nmethod = "softly"\n', "method must be one of none, one-shot"),
-        ("data = \n", "cannot be read"),
-    ],
-)
-def test_a_wrong_recipe_is_told_in_one_sentence(text: str, says: str, tmp_path: Path) -> None:
-    file = tmp_path / "recipe.toml"
-    file.write_text(text)
-    with pytest.raises(ConfigError) as caught:
-        resolve(read(file), str(file))
-    assert says in str(caught.value)
-
-
-def test_files_that_are_no_recipes_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="There is no recipe"):
-        read(tmp_path / "none.toml")
-    (tmp_path / "recipe.json").write_text("{}")
-    with pytest.raises(ConfigError, match=r"a \.toml, \.yaml or \.yml file, not recipe\.json"):
-        read(tmp_path / "recipe.json")
-    (tmp_path / "broken.yaml").write_text("epochs: [1\n")
-    with pytest.raises(ConfigError, match=r"broken\.yaml cannot be read"):
-        read(tmp_path / "broken.yaml")
-    (tmp_path / "list.yaml").write_text("- a\n")
-    with pytest.raises(ConfigError, match="holds no keys"):
-        read(tmp_path / "list.yaml")
 
 
 def test_two_processes_leave_one_folder(tmp_path: Path) -> None:

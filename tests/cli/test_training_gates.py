@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +34,29 @@ GATES = [
 ]
 
 
-def test_a_gated_network_comes_out_with_its_report(tmp_path: Path) -> None:
-    plain, run = tmp_path / "plain", tmp_path / "run"
-    assert done(*SHORT, "-o", str(plain))["accuracy"] > 80
-    result = done(
-        *GATES,
-        "--weights",
-        str(plain / "model.safetensors"),
-        "--budget",
-        "0.6",
-        "--lr",
-        "0.02",
-        "-o",
-        str(run),
-    )
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The file of a network that was trained without gates."""
+    folder = tmp_path_factory.mktemp("plain")
+    assert done(*SHORT, "-o", str(folder))["accuracy"] > 80
+    return str(folder / "model.safetensors")
+
+
+def settings(plain: str) -> list[str]:
+    """A training with few MACs, and nothing written that takes long."""
+    return [*GATES, "--weights", plain, "--budget", "0.4", "--lr", "0.05", "--no-report", "--no-onnx"]
+
+
+@pytest.fixture(scope="module")
+def gated(plain: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
+    """The folder of such a training, and its result; nobody writes into it."""
+    folder = tmp_path_factory.mktemp("gated")
+    return folder, done(*settings(plain), "-o", str(folder))
+
+
+def test_a_gated_network_comes_out_with_its_report(plain: str, tmp_path: Path) -> None:
+    run = tmp_path
+    result = done(*GATES, "--weights", plain, "--budget", "0.6", "--lr", "0.02", "-o", str(run))
     names = {
         "model.safetensors",
         "gates.safetensors",
@@ -94,12 +104,13 @@ def test_a_gated_network_comes_out_with_its_report(tmp_path: Path) -> None:
             assert np.allclose(fast(one[None])[0], network(one[None])[0], atol=1e-4)
 
 
-def test_other_commands_and_the_folder_of_a_gated_network(tmp_path: Path) -> None:
-    run = tmp_path / "run"
-    done(*GATES, "--lr", "0.02", "--no-onnx", "--no-report", "-o", str(run))
+def test_other_commands_and_the_folder_of_a_gated_network(
+    gated: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    run = Path(shutil.copytree(gated[0], tmp_path / "run"))
     shown = RUN.invoke(app, ["profile", str(run), "--json"])
     gates: dict[str, Any] = json.loads(shown.stdout)["gates"]
-    assert gates["groups"] == {"conv1": 20, "conv2": 50, "fc1": 500} and gates["budget"] == pytest.approx(0.5)
+    assert gates["groups"] == {"conv1": 20, "conv2": 50, "fc1": 500} and gates["budget"] == pytest.approx(0.4)
     assert gates["least"] < gates["budget"] < gates["most"]
     assert "Gates (activation) on 3 groups" in RUN.invoke(app, ["profile", str(run)]).output
     refused = RUN.invoke(app, ["compare", str(run), "lenet5", "--no-onnx"])
@@ -113,21 +124,11 @@ def test_other_commands_and_the_folder_of_a_gated_network(tmp_path: Path) -> Non
     assert broken.exit_code != 0 and "gates.safetensors" in (broken.output + str(broken.exception))
 
 
-def test_what_gates_never_do_is_settled(tmp_path: Path) -> None:
-    plain, run, settled = tmp_path / "plain", tmp_path / "run", tmp_path / "settled"
-    done(*SHORT, "-o", str(plain))
-    settings = [
-        *GATES,
-        "--weights",
-        str(plain / "model.safetensors"),
-        "--budget",
-        "0.4",
-        "--lr",
-        "0.05",
-        "--no-report",
-        "--no-onnx",
-    ]
-    before, after = done(*settings, "-o", str(run)), done(*settings, "--settle", "-o", str(settled))
+def test_what_gates_never_do_is_settled(
+    plain: str, gated: tuple[Path, dict[str, Any]], tmp_path: Path
+) -> None:
+    (run, before), settled = gated, tmp_path
+    after = done(*settings(plain), "--settle", "-o", str(settled))
     assert (
         after["cost"]["before"] == before["cost"]["before"]
         and after["cost"]["after"]["params"] < before["cost"]["after"]["params"]

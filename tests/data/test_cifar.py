@@ -17,7 +17,7 @@ from prunus.data.cifar import CIFAR10, CIFAR100, CifarSource, extract, find, loa
 from prunus.errors import DataError
 
 if TYPE_CHECKING:
-    from prunus.conftest import Server
+    from tests.data.conftest import Server
 
 COUNT = 4
 

@@ -15,7 +15,7 @@ from prunus.data.idx import MNIST, load_idx
 from prunus.errors import DataError
 
 if TYPE_CHECKING:
-    from prunus.conftest import Server
+    from tests.data.conftest import Server
 
 BODY = bytes(range(256)) * 10_000  # more than two chunks
 

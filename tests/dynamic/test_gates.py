@@ -1,136 +1,21 @@
-"""Gated networks against the networks they are made of, masked ones, and the formulas written out."""
+"""Gates of every kind against the formulas written out."""
 
 from __future__ import annotations
 
-import copy
 import threading
 from math import ceil
 
-import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 import prunus
 from prunus import models
 from prunus.dynamic import DynamicNetwork, KernelActivation, Widths, Winners, activity, anneal, attach
-from prunus.errors import ConfigError, PlanError, PrunusError
-from prunus.plans.plan import make_plan
+from prunus.errors import ConfigError
 from prunus.training import TrainConfig, train
-
-
-class Separable(nn.Module):
-    """An inverted residual block: a depthwise layer between two pointwise ones."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.stem = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU6())
-        self.expand = nn.Sequential(nn.Conv2d(8, 24, 1, bias=False), nn.BatchNorm2d(24), nn.ReLU6())
-        self.deep = nn.Sequential(
-            nn.Conv2d(24, 24, 3, padding=1, groups=24, bias=False), nn.BatchNorm2d(24), nn.ReLU6()
-        )
-        self.project = nn.Sequential(nn.Conv2d(24, 8, 1, bias=False), nn.BatchNorm2d(8))
-        self.head = nn.Linear(8, 5)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.stem(x)
-        x = x + self.project(self.deep(self.expand(x)))
-        return self.head(x.mean((2, 3)))
-
-
-def vgg(layout: tuple[int, ...]) -> nn.Module:
-    """Convolutions of these widths, 0 for a pooling."""
-    layers: list[nn.Module] = []
-    previous = 3
-    for width in layout:
-        layers += (
-            [nn.Conv2d(previous, width, 3, padding=1, bias=False), nn.BatchNorm2d(width), nn.ReLU()]
-            if width
-            else [nn.MaxPool2d(2)]
-        )
-        previous = width or previous
-    return nn.Sequential(*layers, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(previous, 10))
-
-
-NETWORKS = {
-    "lenet5": (lambda: models.lenet5(), (1, 28, 28)),
-    "resnet20": (lambda: models.resnet20(), (3, 32, 32)),
-    "vgg": (lambda: vgg((8, 16, 0, 24, 24, 0, 32, 0)), (3, 16, 16)),
-    "projected": (lambda: models.CifarResNet(1, shortcut="projection"), (3, 16, 16)),
-    "separable": (Separable, (3, 12, 12)),
-}
-
-
-def network(name: str, batch: int = 2) -> tuple[nn.Module, Tensor]:
-    """A network in float64 with lively batch norms, and inputs for it."""
-    torch.manual_seed(0)
-    build, shape = NETWORKS[name]
-    model = build().double().eval()
-    generator = torch.Generator().manual_seed(1)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.weight.data.uniform_(0.5, 1.5, generator=generator)
-            module.bias.data.normal_(0, 0.3, generator=generator)
-            module.running_mean.normal_(0, 0.2, generator=generator)
-            module.running_var.uniform_(0.5, 2, generator=generator)
-    x = torch.randn(batch, *shape, dtype=torch.float64, generator=generator)
-    return model, x * torch.linspace(0.3, 4, batch, dtype=torch.float64).view(-1, 1, 1, 1)
-
-
-def shut(dynamic: DynamicNetwork, share: float, seed: int = 3) -> dict[str, Tensor]:
-    """Close some switches of every gate for all inputs; which are open."""
-    generator = torch.Generator().manual_seed(seed)
-    opens = {}
-    for name, gate in dynamic.gates.items():
-        assert isinstance(gate, KernelActivation)
-        on = torch.rand(len(gate.last.bias), generator=generator) >= share
-        on[0] = True
-        gate.last.bias.data = torch.where(on, 2.0, -2.0).to(gate.last.bias)
-        opens[name] = on.repeat_interleave(gate.block)[: gate.channels]
-    return opens
-
-
-@pytest.mark.parametrize("kind", ["activation", "winners", "widths"])
-@pytest.mark.parametrize("name", NETWORKS)
-@torch.no_grad()
-def test_open_gates_change_nothing(name: str, kind: str) -> None:
-    model, x = network(name)
-    dynamic = attach(model, x, kind=kind, hidden=3)  # type: ignore[arg-type]
-    assert len(dynamic.gates) >= 1
-    assert torch.allclose(dynamic(x), model(x), rtol=0, atol=1e-12)
-    assert torch.equal(model(x), network(name)[0](x))  # the model itself is as it was
-
-
-@pytest.mark.parametrize(
-    ("name", "layers"),
-    [(name, "auto") for name in NETWORKS] + [("resnet20", ["layer1.0.conv2"]), ("resnet20", ["layer?.*"])],
-)
-@torch.no_grad()
-def test_closed_channels_are_masked_ones(name: str, layers: list[str]) -> None:
-    model, x = network(name)
-    dynamic = attach(model, x, layers).eval()  # type: ignore[arg-type]
-    opens = shut(dynamic, 0.4)
-    graph = prunus.trace(model, x)
-    removed = np.zeros(graph.num_channels, dtype=bool)
-    for group in graph.groups:
-        if group.name in opens:
-            removed[group.channels[~opens[group.name].numpy()]] = True
-    plan = make_plan(graph, removed)
-    assert torch.allclose(dynamic(x), prunus.mask(model, plan)(x), rtol=0, atol=1e-10)
-    openings = dynamic.openings(x)
-    assert (dynamic.macs(openings) - dynamic.gate_macs == plan.after.macs).all()
-    assert dynamic.dense_macs == plan.before.macs
-
-
-def test_gates_that_share_a_block_of_channels() -> None:
-    model, x = network("vgg")
-    dynamic = attach(model, x, block=16).eval()
-    opens = shut(dynamic, 0.5)
-    openings = dynamic.openings(x)
-    for name, gate in dynamic.gates.items():
-        assert len(gate.last.bias) == ceil(gate.channels / 16)
-        assert torch.equal(openings[name].open[0] > 0, opens[name])
+from tests.dynamic.nets import network, shut
 
 
 def apart(maps: Tensor) -> Tensor:
@@ -211,7 +96,7 @@ def test_winners_are_the_largest_saliencies_and_boost() -> None:
         gate.last.weight.data.normal_(0, 0.01, generator=generator)
     for name, opening in dynamic.openings(x).items():
         gate = dynamic.gates[name]
-        assert (opening.open.sum(1) == ceil(0.3 * gate.channels)).all()  # type: ignore[operator]
+        assert (opening.open.sum(1) == ceil(0.3 * gate.channels)).all()
         for sample in range(5):
             alive = opening.open[sample] > 0
             assert opening.boost is not None
@@ -254,7 +139,7 @@ def test_widths_open_the_first_of_an_order() -> None:
 
 
 def test_the_penalty_is_the_published_one() -> None:
-    model, x = network("resnet20")
+    model, x = network("resnet14")
     dynamic = attach(model, x)
     with pytest.raises(ConfigError, match="must have run"):
         dynamic.penalty(1.0)
@@ -302,7 +187,7 @@ def test_more_gain_leaves_fewer_macs() -> None:
 
 @torch.no_grad()
 def test_activity_counts() -> None:
-    model, x = network("resnet20", batch=6)
+    model, x = network("resnet14", batch=6)
     dynamic = attach(model, x)
     opens = shut(dynamic, 0.3)
     found = activity(dynamic, [x[:4], x[4:]])
@@ -314,7 +199,7 @@ def test_activity_counts() -> None:
 
 @torch.no_grad()
 def test_threads_do_not_see_each_others_gates() -> None:
-    model, x = network("resnet20", batch=16)
+    model, x = network("resnet14", batch=16)
     dynamic = attach(model, x[:1]).eval()
     for gate in dynamic.gates.values():
         gate.last.weight.data.normal_(0, 3, generator=torch.Generator().manual_seed(6))
@@ -331,60 +216,3 @@ def test_threads_do_not_see_each_others_gates() -> None:
     for thread in threads:
         thread.join()
     assert all(torch.allclose(found[i], wanted[i], atol=1e-12) for i in range(16))
-
-
-@torch.no_grad()
-def test_any_size_and_copies() -> None:
-    model, x = network("resnet20")
-    dynamic = attach(model, x).eval()
-    larger = torch.randn(3, 3, 48, 40, dtype=torch.float64)
-    assert torch.allclose(dynamic(larger), model(larger), atol=1e-10)
-    copied = copy.deepcopy(dynamic)
-    shut(copied, 0.5)
-    assert torch.allclose(dynamic(x), model(x), atol=1e-12) and not torch.allclose(copied(x), model(x))
-
-
-class Sigmoid(nn.Module):
-    """A closed channel would be a half where it is read."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.b, self.c = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 8, 3), nn.Conv2d(8, 4, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return self.c(self.b(self.a(x).relu()).sigmoid()).mean((2, 3))
-
-
-class Preactivated(nn.Module):
-    """A batch norm that does not belong to a layer changes the channels of the stream."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.a, self.norm, self.b = (
-            nn.Conv2d(3, 8, 3, padding=1),
-            nn.BatchNorm2d(8),
-            nn.Conv2d(8, 8, 3, padding=1),
-        )
-        self.head = nn.Linear(8, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.a(x)
-        x = x + self.b(self.norm(x).relu())
-        return self.head(x.mean((2, 3)))
-
-
-def test_what_cannot_be_gated_is_said() -> None:
-    x = torch.zeros(1, 3, 16, 16)
-    with pytest.raises(
-        PlanError,
-        match=r"channels of b\S* cannot be gated: a closed channel would not be zero where it is read",
-    ):
-        attach(Sigmoid(), x, ["b"])
-    with pytest.raises(PlanError, match=r"cannot be gated: norm\.bias changes them too"):
-        attach(Preactivated().eval(), x, ["a"])
-    with pytest.raises(PlanError, match="has no layer whose channels one gate could switch off"):
-        attach(Preactivated().eval(), x)
-    with pytest.raises(PlanError, match="matches no parameter"):
-        attach(Sigmoid(), x, ["nothing"])
-    with pytest.raises(PrunusError, match="not 'soft'"):
-        attach(models.lenet5(), torch.zeros(1, 1, 28, 28), kind="soft")  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ from torch.utils.flop_counter import FlopCounterMode
 import prunus.dynamic.patterns as split_by
 from prunus.dynamic import DynamicNetwork, Widths, Winners, attach, skipping
 from prunus.errors import CompactError
-from tests.dynamic.test_gates import NETWORKS, network
+from tests.dynamic.nets import NETWORKS, network
 
 CASES = [(name, "auto") for name in NETWORKS] + [("projected", ["layer?.*"]), ("separable", ["*"])]
 
@@ -104,9 +104,9 @@ class Rearranged(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.a(self.stem(x).relu()).relu()
         if self.tokens:
-            return self.b(x.flatten(2).transpose(1, 2)).mean(1)  # type: ignore[no-any-return]
+            return self.b(x.flatten(2).transpose(1, 2)).mean(1)
         halves = torch.stack([x[:, :, :6], x[:, :, 6:]], 1).flatten(0, 1)
-        return self.b(halves).mean((2, 3))  # type: ignore[no-any-return]
+        return self.b(halves).mean((2, 3))
 
 
 @pytest.mark.parametrize("tokens", [False, True])
@@ -140,7 +140,7 @@ def test_closed_channels_are_not_computed() -> None:
 
 @torch.no_grad()
 def test_threads_and_copies() -> None:
-    model, x = network("resnet20", batch=12)
+    model, x = network("resnet14", batch=12)
     fast = skipping(lively(attach(model, x[:1])), x[:1])
     wanted = [fast(x[i : i + 1]) for i in range(12)]
     found: dict[int, Tensor] = {}
@@ -163,7 +163,7 @@ def test_threads_and_copies() -> None:
 @torch.no_grad()
 def test_padded_shortcuts_keep_their_streams() -> None:
     """The shortcut of option A pads by a number of channels that is written in its forward."""
-    model, x = network("resnet20")
+    model, x = network("resnet14")
     with pytest.raises(CompactError, match="CifarResNet does not run with live channels only"):
         skipping(lively(attach(model, x, ["layer?.*"])), x)
 

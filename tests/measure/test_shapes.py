@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from prunus.measure.shapes import timed_layers
 from prunus.plans.plan import make_plan
 
 
-def check(model: nn.Module, inputs: object, seed: int) -> int:
+def check(model: nn.Module, inputs: Any, seed: int) -> int:
     """Remove channels by chance; the compact network's layers have the widths that were worked out. How many
     layers there are.
     """

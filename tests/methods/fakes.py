@@ -28,7 +28,7 @@ class Fake(Task):
 
     def fit(
         self, model: nn.Module, config: TrainConfig, *, besides: Penalty | None = None, **options: Any
-    ) -> History:  # type: ignore[override]
+    ) -> History:
         """Leave it to the function."""
         self.trains(model, besides)
         return History(config, (), 0)

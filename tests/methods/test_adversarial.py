@@ -98,10 +98,11 @@ def test_one_step_of_the_masks_follows_their_slope() -> None:
         model, Task(BATCHES[:1]), strength=strength, every=1, config=replace(PLAIN, lr=lr)
     )
     logits, judge = model(IMAGES[:16]).detach(), discriminator(10, 0).double()
-    discriminator_loss(judge, logits, logits).backward()  # type: ignore[no-untyped-call]
+    discriminator_loss(judge, logits, logits).backward()
     with torch.no_grad():
         for parameter in judge.parameters():
-            parameter -= lr * (parameter.grad + 2e-4 * parameter)
+            assert parameter.grad is not None
+            parameter.sub_(lr * (parameter.grad + 2e-4 * parameter))
     mine = channels(prunus.trace(model, IMAGES[:1]), "conv1.weight")
     for filter in (0, 7, 19):
         losses = []
@@ -125,6 +126,7 @@ def test_what_is_left_is_the_masked_student(build: Callable[[], nn.Module], fact
     model = network(build, factor)
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found = adversarial_pruning(model, TASK, mu=mu, strength=3.0, every=1, config=replace(PLAIN, epochs=10))
+    assert found.dense is not None
     numbers, small = found.found["numbers"], prunus.compact(found.dense, found.plan)
     assert bool((numbers >= 0).all()) and found.plan.exact
     assert 0 < found.plan.removed < len(numbers) - len(found.plan.groups)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def test_the_gradient_goes_by_the_sign_of_the_weights_and_the_slope_of_softplus(
     gates = Gates(torch.linspace(-0.5, 1.5, graph.num_channels))
     weight, bias = model.conv1.weight.detach().clone(), model.conv1.bias.detach().clone()
     ChannelFactors(model, graph, gates, BySign.apply)
-    F.cross_entropy(model(IMAGES), LABELS).backward()  # type: ignore[no-untyped-call]
+    F.cross_entropy(model(IMAGES), LABELS).backward()
 
     gated = lenet()  # w~, whose gradient is what counts
     plain = dict(gated.named_parameters())
@@ -60,7 +61,7 @@ def test_the_gradient_goes_by_the_sign_of_the_weights_and_the_slope_of_softplus(
                 if float(gates.numbers[channel].detach()) <= 0
             ]
             plain[f"{name}.weight"][closed], plain[f"{name}.bias"][closed] = 0, 1e-20
-    F.cross_entropy(gated(IMAGES), LABELS).backward()  # type: ignore[no-untyped-call]
+    F.cross_entropy(gated(IMAGES), LABELS).backward()
     for filter, channel in enumerate(channels(graph, "conv1.weight")):
         slope = 0.0
         for w, g in zip(weight[filter].flatten(), gated.conv1.weight.grad[filter].flatten(), strict=True):
@@ -68,6 +69,7 @@ def test_the_gradient_goes_by_the_sign_of_the_weights_and_the_slope_of_softplus(
         slope += float(gated.conv1.bias.grad[filter]) * (1 if bias[filter] > 0 else -1)
         number = float(gates.numbers[channel].detach())
         wanted = slope / (1 + torch.tensor(-number).exp())
+        assert gates.numbers.grad is not None
         assert float(gates.numbers.grad[channel]) == pytest.approx(float(wanted), rel=1e-4, abs=1e-9)
         own = model.conv1.parametrizations.weight.original.grad[filter]
         assert torch.allclose(own, gated.conv1.weight.grad[filter] * (number > 0), atol=1e-12)
@@ -87,8 +89,11 @@ def test_weights_learn_on_training_and_gates_on_held_out_batches() -> None:
     wanted = [TRAIN[0][1], HELD_OUT[0][1], TRAIN[1][1], HELD_OUT[0][1]] * 2
     assert all(torch.equal(a, b) for a, b in zip(seen, wanted, strict=True))
     assert found.plan.removed == 0 and float(found.found["numbers"].min()) > 0
-    assert difference(model, found.dense, IMAGES) > 1e-3  # the weights have learned
+    assert (
+        found.dense is not None and difference(model, found.dense, IMAGES) > 1e-3
+    )  # the weights have learned
     still = autoprune(model, TASK, strength=0.0, gate_lr=0.1, config=STILL)
+    assert still.dense is not None
     assert difference(model, still.dense, IMAGES) < 1e-9 and not torch.equal(
         still.found["numbers"], found.found["numbers"]
     )
@@ -114,6 +119,7 @@ def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module]) -> No
     model = build()
     before = copy.deepcopy(model.state_dict())
     found = autoprune(model, TASK, strength=1.0, gate_lr=0.05, config=replace(PLAIN, epochs=4))
+    assert found.dense is not None
     small = prunus.compact(found.dense, found.plan)
     assert found.plan.exact and 0 < found.plan.removed < len(found.found["numbers"]) - len(found.plan.groups)
     assert difference(prunus.mask(found.dense, found.plan), small, IMAGES) < 1e-12
@@ -148,6 +154,7 @@ def test_a_training_that_was_broken_off_goes_on_as_it_would_have(tmp_path: Path)
 def test_what_cannot_be_done_is_said() -> None:
     with pytest.raises(TargetError, match="learning rate is above 0"):
         autoprune(lenet(), TASK, strength=0.1, gate_lr=0.0)
-    for held_out in (None, []):
+    nobody: tuple[Any, ...] = (None, [])
+    for held_out in nobody:
         with pytest.raises(TargetError, match="held-out"):
             autoprune(lenet(), Task(TRAIN, held_out), config=PLAIN)

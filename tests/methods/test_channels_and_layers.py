@@ -80,16 +80,18 @@ def test_gates_learn_what_a_channel_and_a_block_cost() -> None:
     with torch.no_grad():
         gates.channels[:] = torch.linspace(-0.3, 0.3, graph.num_channels)
         gates.blocks[:] = 0.2
-    gates.macs().backward()  # type: ignore[no-untyped-call]
+    gates.macs().backward()
     first, second = channels(graph, "0.weight"), channels(graph, "2.weight")
     kept = gates().detach()
     slope = torch.sigmoid(SPEED * gates.channels) * (1 - torch.sigmoid(SPEED * gates.channels)) * SPEED
     a, b = float(kept[first].sum()), float(kept[second].sum())
+    assert gates.channels.grad is not None
     for mine, each in ((first, 9 + 9 * b), (second, 9 * a + 2)):
         assert torch.allclose(
             gates.channels.grad[mine].double(), slope[mine].double() * each * 64 / graph.cost().macs
         )
     sigmoid = 1 / (1 + torch.tensor(-0.2 * SPEED).exp())
+    assert gates.blocks.grad is not None
     assert float(gates.blocks.grad) == pytest.approx(
         float(sigmoid * (1 - sigmoid)) * SPEED * 9 * a * b * 64 / graph.cost().macs, rel=1e-5
     )
@@ -151,11 +153,13 @@ def test_blocks_are_what_is_the_identity_without_parameters(
     ("build", "count"), [(residual, 4), (lambda: randomised(models.lenet5(image_size=8)), 0)]
 )
 def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module], count: int) -> None:
-    model, seen = build(), []
+    model = build()
+    seen: list[Tensor] = []
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found = channels_and_layers(model, fake(closing([0, 2][: count // 2], 0.4, seen), IMAGE), strength=0.1)
     removable = found.found["removable"]
     assert len(removable) == count and found.blocks == tuple(removable[i] for i in (0, 2)[: count // 2])
+    assert found.dense is not None
     small = prunus.compact(found.dense, found.plan)
     for name in found.blocks:
         assert isinstance(found.model.get_submodule(name), nn.Identity)
@@ -170,13 +174,15 @@ def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module], count
 
 
 def test_a_group_that_closes_keeps_one_channel_and_all_blocks_may_go() -> None:
-    model, seen = residual(), []
+    model = residual()
+    seen: list[Tensor] = []
     found = channels_and_layers(model, fake(closing([0, 1, 2, 3], 1.0, seen), IMAGE), strength=0.1)
     assert found.blocks == found.found["removable"] and all(
         len(group.removed) == group.size - 1 for group in found.plan.groups
     )
     with torch.no_grad():
-        assert torch.allclose(prunus.compact(found.dense, found.plan)(IMAGE), seen[0], rtol=1e-10, atol=1e-12)
+        assert found.dense is not None
+    assert torch.allclose(prunus.compact(found.dense, found.plan)(IMAGE), seen[0], rtol=1e-10, atol=1e-12)
 
 
 def test_it_is_saved_and_loaded_without_its_blocks(tmp_path: Path) -> None:

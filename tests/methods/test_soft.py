@@ -109,7 +109,7 @@ def test_the_weakest_filters_are_zeroed_and_nothing_else() -> None:
         assert torch.equal(mine, other), name
 
 
-def fused(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
+def fused(layer: nn.Module, norm: nn.Module) -> Tensor:
     """The filters of one layer that does what both do."""
     filters = layer.weight.detach().clone()
     for i in range(len(filters)):
@@ -120,6 +120,7 @@ def fused(layer: nn.Conv2d, norm: nn.BatchNorm2d) -> Tensor:
 def uneven(model: Residual) -> Residual:
     """Batch norms that multiply every channel by another number."""
     for norm in (model.norm, model.inner, model.outer):
+        assert norm.running_var is not None
         for tensor in (norm.weight.data, norm.bias.data, norm.running_var):
             tensor.copy_(torch.rand(len(tensor)) + 0.2)
     return model
@@ -143,9 +144,10 @@ def test_filters_are_taken_together_with_their_batch_norm() -> None:
             other[list(gone.get(layer, set()) if kind == "weight" else set())] = 0
         assert torch.equal(mine, other), name
     with torch.no_grad():
-        for layer, norm in ((twin.stem, twin.norm), (twin.first, twin.inner), (twin.second, twin.outer)):
+        pairs: Any = ((twin.stem, twin.norm), (twin.first, twin.inner), (twin.second, twin.outer))
+        for filters, norm in pairs:
             slots = list(inner if norm is twin.inner else stream)
-            layer.weight[slots], norm.running_mean[slots] = 0, 0
+            filters.weight[slots], norm.running_mean[slots] = 0, 0
     images = torch.randn(4, 1, 8, 8)
     for training in (False, True):
         torch.testing.assert_close(model.train(training)(images), twin.train(training)(images))

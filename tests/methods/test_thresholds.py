@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -60,7 +61,7 @@ def test_sizes_are_norms_of_what_makes_a_channel_and_thresholds_get_gradients() 
     own = (plain["layer1.0.bn1.weight"].square() + plain["layer1.0.bn1.bias"].square()).sqrt()
     assert torch.allclose(thresholds.sizes().detach()[mine].double(), own / own.mean())
     stream = channels(graph, "bn1.weight")  # made by the stem and by the branch
-    squares = sum(
+    squares: Any = sum(
         plain[f"{norm}.{name}"].square() for norm in ("bn1", "layer1.0.bn2") for name in ("weight", "bias")
     )
     for i, channel in enumerate(stream):
@@ -88,8 +89,8 @@ def test_the_penalty_sharpens_and_pushes_thresholds_up() -> None:
     penalty = thresholds.penalty()
     assert seen == pytest.approx([10.0, 10 * 100**0.25, 100.0, 10 * 100**0.75, 1000.0, 1000.0])
     assert float(penalty.detach()) == pytest.approx(3 * math.exp(-START), rel=1e-5)
-    penalty.backward()  # type: ignore[no-untyped-call]
-    assert bool((thresholds.thresholds.grad < 0).all())
+    penalty.backward()
+    assert thresholds.thresholds.grad is not None and bool((thresholds.thresholds.grad < 0).all())
 
 
 @pytest.mark.parametrize("build", [lenet, residual])
@@ -110,7 +111,7 @@ def test_what_is_below_its_threshold_goes_and_the_rest_is_the_masked_network(
         for _ in range(30):
             optimizer.zero_grad()
             loss: Tensor = F.cross_entropy(network(IMAGES), LABELS) + penalty()
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             optimizer.step()
 
     found = threshold_pruning(model, fake(fit, IMAGES), strength=8.0)

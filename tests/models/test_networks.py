@@ -1,3 +1,5 @@
+"""CIFAR ResNets and VGG-16: published cost, shortcuts, names."""
+
 from __future__ import annotations
 
 import os
@@ -14,7 +16,6 @@ from prunus.errors import ConfigError
 from prunus.models import (
     CifarResNet,
     ShortcutA,
-    lenet5,
     load_weights,
     resnet20,
     resnet32,
@@ -108,26 +109,6 @@ def test_resnet_names_are_those_of_the_public_checkpoints() -> None:
 
 def test_resnet_takes_other_sizes_and_planes() -> None:
     assert resnet20(in_channels=1)(torch.zeros(2, 1, 28, 28)).shape == (2, 10)
-
-
-def test_lenet_has_the_published_widths_and_cost() -> None:
-    model = lenet5()
-    widths = [module.weight.shape[0] for module in (model.conv1, model.conv2, model.fc1, model.fc2)]
-    assert widths == [20, 50, 500, 10]
-    assert parameters(model) == 520 + 25_050 + 400_500 + 5_010
-    assert count_macs(model, torch.zeros(1, 1, 28, 28)) == 288_000 + 1_600_000 + 400_000 + 5_000
-
-
-@pytest.mark.parametrize("size", [4, 8, 15, 16, 28, 32, 33])
-def test_lenet_takes_every_image_size(size: int) -> None:
-    model = lenet5(num_classes=3, in_channels=2, image_size=size)
-    assert model(torch.zeros(2, 2, size, size)).shape == (2, 3)
-    assert (model.conv1.out_channels, model.conv2.out_channels, model.fc1.out_features) == (20, 50, 500)
-
-
-def test_lenet_refuses_images_that_it_cannot_pool() -> None:
-    with pytest.raises(ConfigError, match="at least 4, not 3"):
-        lenet5(image_size=3)
 
 
 def test_vgg_has_thirteen_convolutions_and_the_published_cost() -> None:

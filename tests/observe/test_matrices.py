@@ -42,6 +42,7 @@ def test_rows_times_the_matrix_are_the_outputs(name: str) -> None:
     layer = layer.double()
     inputs = torch.randn(shape, generator=DRAW, dtype=torch.float64)
     outputs = layer(inputs).detach()
+    assert layer.bias is not None
     x, y = rows(layer, inputs, outputs, DRAW)
     matrix = as_matrix(layer, layer.weight.detach())
     assert matrix.shape[:2] == (4, 5)
@@ -57,6 +58,7 @@ def test_of_many_places_some_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = nn.Conv2d(2, 3, 3, padding=1).double()
     inputs = torch.randn(4, 2, 20, 20, generator=DRAW, dtype=torch.float64)
     outputs = layer(inputs).detach()
+    assert layer.bias is not None
     x, y = rows(layer, inputs, outputs, torch.Generator().manual_seed(1))
     assert x.shape == (18, 18) and y.shape == (18, 3)
     assert torch.allclose(

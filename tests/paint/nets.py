@@ -113,7 +113,7 @@ def difference(first: nn.Module, second: nn.Module, inputs: Any) -> float:
 
 def pruned(
     model: nn.Module, inputs: Any, rate: float = 0.5, seed: int = 0, **wishes: Any
-) -> tuple[Plan, nn.Module]:
+) -> tuple[Plan, Any]:
     """A random plan and its compact model, checked here and not by compact: an exact plan must be exact."""
     plan = random_plan(prunus.trace(model, inputs), rate, seed)
     with warnings.catch_warnings():

@@ -61,7 +61,7 @@ def leaks(result: Result) -> NDArray[np.float64]:
     return dead[0][dead[0] != 0]
 
 
-def halved(run: Run, size: int = 8, **parts: nn.Module | Tensor) -> Result:
+def halved(run: Run, size: int = 8, /, **parts: nn.Module | Tensor) -> Result:
     """Remove half of the channels. Asserts that the compact module computes what the masked one computes,
     wherever the plan is called exact.
     """
@@ -89,14 +89,14 @@ def halved(run: Run, size: int = 8, **parts: nn.Module | Tensor) -> Result:
     )
 
 
-def goes(run: Run, size: int = 8, **parts: nn.Module | Tensor) -> Result:
+def goes(run: Run, size: int = 8, /, **parts: nn.Module | Tensor) -> Result:
     """`halved`, where all that was asked for goes: half of the channels in front, at least."""
     result = halved(run, size, **parts)
     assert result.removed == result.asked >= WIDTH // 2, (result.removed, result.asked, result.graph.pinned)
     return result
 
 
-def goes_exactly(run: Run, size: int = 8, **parts: nn.Module | Tensor) -> Result:
+def goes_exactly(run: Run, size: int = 8, /, **parts: nn.Module | Tensor) -> Result:
     """`goes`, and the plan is exact."""
     result = goes(run, size, **parts)
     assert result.exact, result.notes

@@ -1,5 +1,7 @@
 """Shapes worked out for meta tensors are those of the real operators."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -53,7 +55,7 @@ def on_meta(value: object) -> object:
 
 
 @pytest.mark.parametrize("func, args", CALLS, ids=lambda v: str(v) if not isinstance(v, tuple) else "")
-def test_a_blank_has_the_shape_strides_and_dtype_of_the_real_result(func, args):
+def test_a_blank_has_the_shape_strides_and_dtype_of_the_real_result(func: Any, args: Any) -> None:
     expected, found = func(*args), BLANKS[str(func)](*map(on_meta, args))
     expected, found = (expected[0], found[0]) if isinstance(expected, tuple) else (expected, found)
     assert (found.shape, found.stride(), found.dtype, found.device.type) == (
@@ -102,5 +104,5 @@ def test_a_blank_has_the_shape_strides_and_dtype_of_the_real_result(func, args):
         (aten.addmm.default, (torch.randn(5), torch.randn(3, 4), torch.randn(3, 5))),
     ],
 )
-def test_whatever_is_not_plain_is_left_to_torch(func, args):
+def test_whatever_is_not_plain_is_left_to_torch(func: Any, args: Any) -> None:
     assert BLANKS[str(func)](*map(on_meta, args)) is NotImplemented

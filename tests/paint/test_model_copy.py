@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 import pytest
@@ -48,7 +49,8 @@ def test_tensors_and_arrays_may_hang_on_a_module() -> None:
     twin = copy_model(model, {})
     twin.nested["a"].append(3)
     twin.sizes[0].zero_()
-    assert model.nested["a"] == [1, 2] and model.sizes[0].sum() == 2
+    sizes: Any = model.sizes[0]
+    assert model.nested["a"] == [1, 2] and sizes.sum() == 2
 
 
 def test_the_old_weight_norm_keeps_its_computed_weight() -> None:
@@ -103,7 +105,7 @@ def test_a_class_that_replaces_children_in_eval_mode_is_walked_afterwards() -> N
     class Folding(Laden):
         def train(self, mode: bool = True) -> Folding:
             if not mode and not isinstance(self.first, nn.Sequential):
-                self.first = nn.Sequential(self.first)
+                self.add_module("first", nn.Sequential(self.first))
             return super().train(mode)
 
     twin = meta_twin(Folding())

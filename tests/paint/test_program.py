@@ -58,7 +58,8 @@ def program(model: nn.Module, batch: int = 2, training: bool = False) -> Any:
 
 @pytest.mark.parametrize("kind", [Net, Doubled, Swapped])
 def test_what_is_heard_is_what_is_painted(kind: Any) -> None:
-    model, inputs = kind(), ((torch.randn(2, 3, 6, 6),), {})
+    model = kind()
+    inputs: Any = ((torch.randn(2, 3, 6, 6),), {})
     assert same_program(trace._paint(model, inputs).program, trace._listen(model, inputs))
 
 

@@ -23,12 +23,9 @@ class Anchors(nn.Module):
 
     def __init__(self, buffer: bool) -> None:
         super().__init__()
-        self.first, self.last, self.shape, self.calls = (
-            nn.Conv2d(3, 16, 3, padding=1),
-            nn.Conv2d(16, 4, 1),
-            None,
-            [],
-        )
+        self.first, self.last = nn.Conv2d(3, 16, 3, padding=1), nn.Conv2d(16, 4, 1)
+        self.shape: Any = None
+        self.calls: list[Any] = []
         self.buffer = buffer
         if buffer:
             self.register_buffer("anchors", torch.zeros(1), persistent=False)
@@ -55,7 +52,7 @@ def test_what_the_model_saw_in_between_does_not_matter(buffer: bool) -> None:
 
 
 def test_state_is_what_holds_values_alone() -> None:
-    module = nn.Linear(2, 2)
+    module: Any = nn.Linear(2, 2)
     module.size, module.steps, module.kept, module.other = 3, [1, (2, 3)], {"a": torch.ones(2)}, nn.ReLU
     modules = {"": module}
     state = state_of(modules)

@@ -1,4 +1,4 @@
-"""Latency as a target, on a machine whose clock is arithmetic."""
+"""Widths that are placed on the stairs of a machine whose clock is arithmetic."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from tests.measure.machines import Arithmetic, chain
 from torch import nn
 
 import prunus
-from prunus import models
 from prunus.deploy.inputs import Inputs
-from prunus.errors import TargetError
 from prunus.measure.machine import Stopwatch
 from prunus.measure.shapes import timed_layers
-from prunus.planning.latency_target import losses_of, lost, wanted
+from prunus.planning.latency_target import lost
 from prunus.planning.targets import Space, _space
 from prunus.planning.width_search import Choices, Clocked, place
 from prunus.plans.plan import Plan, make_plan
@@ -84,55 +82,6 @@ def test_nearly_as_good_as_trying_everything(seed: int, share: float) -> None:
     assert best <= loss(found) <= 1.1 * best + 1e-9
 
 
-def test_loss_is_the_sum_of_the_lowest_scores() -> None:
-    space = space_of(chain(48))
-    sorted_scores = sorted(space.scores[space.graph.groups[0].channels].tolist())
-    for level, value in zip(space.levels[0].tolist(), lost(space, 0, space.scores).tolist()):
-        assert value == pytest.approx(sum(sorted_scores[: 48 - level]))
-
-
-def test_losses_within_layers_are_squares_of_shares_weighted_by_time() -> None:
-    space = space_of(chain(48, 64))
-    clock = clocked(space, Arithmetic())
-    for group, losses in enumerate(losses_of(space, clock, across=False)):
-        channels = space.scores[space.graph.groups[group].channels]
-        narrow = clock.full.copy()
-        narrow[group] = space.levels[group][0]
-        time = clock.ms(clock.full) - clock.ms(narrow)
-        for level, value in zip(space.levels[group].tolist(), losses.tolist()):
-            assert value == pytest.approx(
-                time
-                * (
-                    sorted(channels.tolist())[: len(channels) - level]
-                    @ np.ones(len(channels) - level)
-                    / channels.sum()
-                )
-                ** 2
-            )
-
-
-def test_layers_alike_lose_alike() -> None:
-    graph = prunus.trace(chain(256, 256, 256, 256), EXAMPLE)
-    plan = prunus.plan(graph, torch.ones(graph.num_channels), latency=0.5, runtime=Arithmetic())
-    kept = [group.size - len(group.removed) for group in plan.groups]
-    assert max(kept[:-1]) - min(kept[:-1]) <= 32
-
-
-@pytest.mark.parametrize("slower", [1.0, 1.3, 0.8])
-@pytest.mark.parametrize("name", ["chain", "resnet20"])
-def test_what_was_asked_for_is_measured(name: str, slower: float) -> None:
-    model = chain(128, 256, 256, 128) if name == "chain" else models.build(name).eval()
-    graph = prunus.trace(model, EXAMPLE)
-    machine = Arithmetic(slower=slower, overhead=0.01)
-    plan = prunus.plan(graph, prunus.scores.norm(graph), latency=0.5, runtime=machine)
-    dense, small = machine.of(model, EXAMPLE), slower * machine.of(prunus.compact(model, plan), EXAMPLE)
-    assert small <= 0.5 * dense
-    assert small >= (0.45 if name == "chain" else 0.35) * dense  # a narrow network has few stairs to stand on
-    last = plan.timings[-1]
-    assert any(timing.accepted for timing in plan.timings) and last.dense_ms == pytest.approx(dense)
-    assert Plan.from_json(plan.to_json()).timings == plan.timings
-
-
 class Unsteady(Arithmetic):
     """Every other measurement of a plan says that it takes a tenth less than it does."""
 
@@ -188,38 +137,6 @@ def test_protected_layers_and_rounding_are_kept() -> None:
     )
     kept = [group.size - len(group.removed) for group in plan.groups]
     assert kept[0] == 64 and all(number in (32, 64) for number in kept[1:])
-
-
-def test_rounding_to_the_machine() -> None:
-    graph = prunus.trace(chain(64, 64), EXAMPLE)
-    plan = prunus.plan(
-        graph, prunus.scores.norm(graph), macs=0.5, round_to="auto", runtime=Arithmetic(step=32)
-    )
-    assert all((group.size - len(group.removed)) % 32 == 0 for group in plan.groups)
-
-
-def test_what_cannot_be_reached_is_said() -> None:
-    graph = prunus.trace(chain(32, 32), EXAMPLE)
-    with pytest.raises(
-        TargetError,
-        match=(
-            r"latency=0\.001 cannot be reached in arithmetic: the quickest plan that was measured takes .*"
-            r" ms of"
-        ),
-    ):
-        prunus.plan(graph, prunus.scores.norm(graph), latency=0.001, runtime=Arithmetic())
-
-
-@pytest.mark.parametrize("text", ["", "fast", "0.5s", "-1ms", "ms", "1.2.3ms", "0", 0.0, -1.0])
-def test_times_that_are_none(text: float | str) -> None:
-    with pytest.raises(TargetError, match="latency is a share up to"):
-        wanted(text)
-
-
-def test_times() -> None:
-    assert wanted("12ms").of(100) == wanted("12 ms").of(100) == wanted(12.0).of(100) == 12
-    assert wanted(0.5).of(100) == wanted("0.5").of(100) == 50
-    assert wanted("0.5ms").of(100) == 0.5
 
 
 def test_plans_from_before_have_no_timings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -70,7 +71,9 @@ def test_the_dense_network_is_never_returned_in_silence() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.optim.LBFGS])
-def test_optimisers_that_keep_parameters_of_their_own_are_refused(kind: type[torch.optim.Optimizer]) -> None:
+def test_optimisers_that_keep_parameters_of_their_own_are_refused(
+    kind: Callable[..., torch.optim.Optimizer],
+) -> None:
     model, x = nn.Sequential(nn.Conv2d(3, 16, 3), nn.ReLU(), nn.Conv2d(16, 4, 3)), torch.zeros(1, 3, 16, 16)
     graph = prunus.trace(model, x)
     optimizer = kind(model.parameters())

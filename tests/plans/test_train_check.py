@@ -113,7 +113,7 @@ class Literal(nn.Module):
 
 
 class OwnTrain(Literal):
-    def train(self, mode: bool = True) -> nn.Module:
+    def train(self, mode: bool = True) -> OwnTrain:
         super().train(mode)
         self.norm.eval()
         return self
@@ -180,15 +180,17 @@ def test_the_comparison_sees_outputs_gradients_and_buffers() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return Scaled.apply(x)
 
-    inputs = ((IMAGE,), {})
+    inputs: Any = ((IMAGE,), {})
     same = train_difference(network(), network(), {}, inputs)
     assert same is not None and same.relative == 0
+    other: Any
+    gradient: Any
     other, gradient, buffer = network(), network(), network()
     with torch.no_grad():
         other[0].weight *= 2
     gradient.insert(1, Twice())
     gradient = nn.ModuleDict({"0": gradient[0], "1": gradient[2], "2": gradient[1], "3": gradient[4]})
-    gradient.forward = lambda x: gradient["3"](gradient["1"](gradient["2"](gradient["0"](x))))  # type: ignore[method-assign]
+    gradient.forward = lambda x: gradient["3"](gradient["1"](gradient["2"](gradient["0"](x))))
     buffer[1].momentum = 0.5
     for changed, of in (
         (other, "the outputs"),

@@ -79,7 +79,7 @@ def test_a_forward_that_makes_no_numbers_itself_is_named() -> None:
 
 def test_masked_logits_are_compared_like_any_other_value() -> None:
     model = Network(lambda x: x.masked_fill(torch.arange(4).view(1, 4, 1, 1) > 2, -math.inf)).eval()
-    assert prunus.compact(model, half(model)).prunus.verification.relative < 1e-5  # type: ignore[union-attr]
+    assert prunus.compact(model, half(model)).prunus.verification.relative < 1e-5
 
 
 def test_inputs_that_are_no_numbers_are_named() -> None:
@@ -95,7 +95,7 @@ def test_a_compact_model_that_gives_no_numbers_is_a_difference_for_inexact_plans
     plan = half(model)
     small = prunus.compact(model, plan)
     with torch.no_grad():
-        small.last.bias[0] = value  # type: ignore[union-attr, index]
+        small.last.bias[0] = value
     with pytest.raises(VerifyError, match="The compact model"):
         prunus.verify(model, plan, small)
     found = prunus.verify(model, replace(plan, notes=("another function",)), small)
@@ -112,7 +112,7 @@ def test_a_masked_model_that_gives_no_numbers_where_the_dense_one_does_is_named(
     def broken(model: nn.Module, plan: prunus.Plan) -> nn.Module:
         masked = copy.deepcopy(model)
         with torch.no_grad():
-            masked.norm.running_var.fill_(-1)  # type: ignore[union-attr, operator]
+            masked.norm.running_var.fill_(-1)
         return masked
 
     monkeypatch.setattr(sys.modules[Verification.__module__], "mask", broken)

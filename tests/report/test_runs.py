@@ -1,14 +1,12 @@
-"""Several runs in one chart: which figures are compared, the front, and the page."""
+"""Several runs in one chart: which figures are compared, and the front."""
 
 from __future__ import annotations
 
 import copy
-import re
 from typing import Any
 
 import pytest
 from tests.report.conftest import lenet_result, measured
-from tests.report.test_page import checked
 
 from prunus.errors import ConfigError
 from prunus.report.runs import Point, Runs, gather
@@ -178,37 +176,3 @@ def test_only_a_runtime_of_all_runs_is_compared() -> None:
     eager = run(98.0, 200_000)
     eager["latency"] = eager["latency"][:1]
     assert gather({"a": run(97.0, 100_000), "b": eager}).runtime == "PyTorch"
-
-
-def page(results: dict[str, Any]) -> str:
-    from prunus.report.runs_page import render
-
-    return render(results, "prunus compare a b c -o compare.html")
-
-
-def test_the_page_is_well_formed_and_asks_for_nothing() -> None:
-    results = {"a": run(98.2, 300_000), "b": run(97.0, 100_000), "<c>": run(60.0, 20_000)}
-    text = page(results)
-    checker = checked(text)
-    assert checker.open == [] and len(checker.ids) == len(set(checker.ids))
-    assert all(one == "data:," or one.removeprefix("#") in checker.ids for one in checker.references)
-    assert "http" not in text and "<script" not in text and "<c>" not in text and "&lt;c&gt;" in text
-    assert text == page(results)
-    words = "".join(checker.text)
-    assert all(f"Accuracy against {what}" in words for what in ("MACs", "latency", "size"))
-    # A figure for desktop and one for phones, in each of which every network has its name.
-    assert len(re.findall(r">b</text>", text)) == 6 and len(re.findall(r">lenet5</text>", text)) == 6
-
-
-def test_the_verdict_of_the_page() -> None:
-    from prunus.report.runs_page import verdict
-
-    small = verdict(gather({"a": run(98.6, 286_500), "b": run(90.0, 100_000)})).replace("\u00a0", " ")
-    assert small == "a: 2.0× fewer MACs, accuracy unchanged"
-    assert verdict(gather({"b": run(90.0, 100_000)})) == "Nothing smaller is as accurate as lenet5"
-
-
-def test_a_page_without_latency() -> None:
-    text = page({"a": trained(97.0), "b": trained(98.0)})
-    assert "Accuracy against latency" not in text and "Accuracy against size" in text
-    assert checked(text).open == []

@@ -57,7 +57,8 @@ def test_it_is_the_loss_without_each_filter(greedy: bool) -> None:
     found = scores.car(prunus.trace(model, INPUTS), evaluate, layers=["a"], greedy=greedy)[
         channels(prunus.trace(model, INPUTS), "a.weight")
     ]
-    left, gone, reached = list(range(5)), [], -float("inf")
+    left, reached = list(range(5)), -float("inf")
+    gone: list[int] = []
     with torch.no_grad():
         while left:
             losses = {i: -evaluate(zeroed(model, [*gone, i])) for i in left}

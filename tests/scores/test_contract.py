@@ -27,7 +27,7 @@ class Labelled(nn.Module):
         self.net = models.unet(num_classes=4, width=4, depth=2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.net(x).mean((2, 3))  # type: ignore[no-any-return]
+        return self.net(x).mean((2, 3))
 
 
 def thin(model: nn.Module, image: Tensor) -> nn.Module:
@@ -113,7 +113,7 @@ def test_a_score_is_one_number_per_channel_and_prunes_exactly(name: str, score: 
     assert all(torch.equal(tensor, before[key]) for key, tensor in graph.model.state_dict().items())
     assert not graph.model.training and all(parameter.grad is None for parameter in graph.model.parameters())
     for scope in ("uniform", "global"):
-        plan = prunus.plan(graph, found, macs=0.6, scope=scope)  # type: ignore[arg-type]
+        plan = prunus.plan(graph, found, macs=0.6, scope=scope)
         small = prunus.compact(graph.model, plan)
         assert small.prunus.verification.relative < 1e-4
 

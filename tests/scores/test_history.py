@@ -99,7 +99,7 @@ def test_the_distance_is_the_formula_and_pulls() -> None:
     optimizer = torch.optim.SGD(model.parameters(), lr=0.01)
     for _ in range(100):
         optimizer.zero_grad()
-        pair_distance(model, graph, pairs).backward()  # type: ignore[no-untyped-call]
+        pair_distance(model, graph, pairs).backward()
         optimizer.step()
     assert float(pair_distance(model, graph, pairs).detach()) < 0.2 * wanted
 

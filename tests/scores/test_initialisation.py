@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -28,10 +30,9 @@ def sensitivity(model: nn.Module, masks: dict[str, Tensor] | None = None) -> dic
     with torch.no_grad():
         for name in names if masks else ():
             masked.get_parameter(name).mul_(masks[name])  # type: ignore[index]
-    F.cross_entropy(masked(INPUTS), LABELS).backward()  # type: ignore[no-untyped-call]
-    return {
-        name: (model.get_parameter(name).detach() * masked.get_parameter(name).grad).abs() for name in names
-    }
+    F.cross_entropy(masked(INPUTS), LABELS).backward()
+    slopes: dict[str, Any] = {name: masked.get_parameter(name).grad for name in names}
+    return {name: (model.get_parameter(name).detach() * slopes[name]).abs() for name in names}
 
 
 def top(saliency: dict[str, Tensor], count: int) -> dict[str, Tensor]:

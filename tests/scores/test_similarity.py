@@ -344,7 +344,7 @@ def test_it_works_without_batch_norm_and_on_flattened_maps() -> None:
     model = models.lenet5().eval()
     graph = prunus.trace(model, torch.zeros(1, 1, 28, 28))
     for metric in ("noise", "bn_prop", "empirical"):
-        found = scores.similarity(graph, metric, [torch.randn(4, 1, 28, 28)])  # type: ignore[arg-type]
+        found = scores.similarity(graph, metric, [torch.randn(4, 1, 28, 28)])
         assert found.scores.isfinite().all() and found.scores.shape == (graph.num_channels,)
         assert len(found.scores.unique()) > graph.num_channels // 2
 

@@ -57,26 +57,6 @@ def points() -> Points:
     return Points(SPLIT.images, subsets(), DIGITS.normalise)
 
 
-def mean_image(samples: np.ndarray) -> Tensor:
-    """The mean of some samples, normalised, one by one."""
-    mean, std = (torch.tensor(v).view(1, 1, 1) for v in DIGITS.normalise)
-    return sum(
-        ((SPLIT.images[int(i)].float() / 255 - mean) / std for i in samples), torch.zeros(1, 8, 8)
-    ) / len(samples)
-
-
-def test_points_are_means_of_their_samples_and_effects_their_losses() -> None:
-    model, found, parts = network(), points(), subsets()
-    coarse = torch.stack([mean_image(parts.members(s)) for s in range(len(parts))])
-    wanted = F.cross_entropy(model(coarse), torch.from_numpy(parts.labels), reduction="none").detach().numpy()
-    np.testing.assert_allclose(found.coarse_effects(model), wanted, rtol=1e-4, atol=1e-5)
-    chosen = np.array([3, 0, 7])
-    fine = torch.stack([mean_image(np.flatnonzero(parts.fine_of_sample == p)) for p in chosen])
-    labels = torch.from_numpy(parts.labels[parts.subset_of_fine[chosen]])
-    wanted = F.cross_entropy(model(fine), labels, reduction="none").detach().numpy()
-    np.testing.assert_allclose(found.fine_effects(model, chosen), wanted, rtol=1e-4, atol=1e-5)
-
-
 def test_the_two_bound_rule_keeps_what_the_network_does_not_know() -> None:
     model = network()
     train(model, SPLIT, TrainConfig(epochs=3, lr=0.1, batch_size=64), normalise=DIGITS.normalise)

@@ -116,6 +116,7 @@ def test_easy_samples_go_by_chance_and_the_rest_weighs_more() -> None:
     losses = np.r_[np.zeros(5000), np.full(5000, 4.0), [np.inf]]
     chosen = selection.easy_dropped(losses, 0.4, np.random.default_rng(0))
     assert chosen.kept[5000:].all() and 0.57 < chosen.kept[:5000].mean() < 0.63
+    assert chosen.weights is not None
     assert (chosen.weights[5000:] == 1).all()
     assert np.allclose(chosen.weights[:5000][chosen.kept[:5000]], 1 / 0.6)
     assert chosen.weights[:5000][chosen.kept[:5000]].sum() == pytest.approx(5000, rel=0.05)

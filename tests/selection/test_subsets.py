@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -118,9 +120,7 @@ def test_means_are_means(kind: str) -> None:
         ([0], [[1.0]], {"fine_ratio": 1.5}, "fine_ratio"),
     ],
 )
-def test_bad_input_is_named(
-    labels: object, attributes: object, options: dict[str, object], text: str
-) -> None:
+def test_bad_input_is_named(labels: object, attributes: object, options: dict[str, Any], text: str) -> None:
     with pytest.raises(ConfigError, match=text):
         aggregate(np.asarray(labels), np.asarray(attributes), **options)
 

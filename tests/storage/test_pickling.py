@@ -77,7 +77,7 @@ class NormedHalves(Halves):
         self.more, self.norm, self.last = nn.Linear(4, 12), nn.LayerNorm(12), nn.Linear(12, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.norm(self.more(super().forward(x))))  # type: ignore[no-any-return]
+        return self.last(self.norm(self.more(super().forward(x))))
 
 
 class Normed(nn.Module):
@@ -86,7 +86,7 @@ class Normed(nn.Module):
         self.conv, self.norm, self.last = nn.Conv2d(3, 16, 1), nn.LayerNorm(16), nn.Linear(16, 4)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.last(self.norm(self.conv(x).permute(0, 2, 3, 1)).relu())  # type: ignore[no-any-return]
+        return self.last(self.norm(self.conv(x).permute(0, 2, 3, 1)).relu())
 
 
 def normed() -> tuple[nn.Module, Tensor]:
@@ -176,7 +176,7 @@ def test_a_traced_copy_switches_its_mode_and_is_pruned_on(tmp_path: Any) -> None
 def test_gates_of_a_copy_still_know_their_macs() -> None:
     network, x = gated()
     again = pickle.loads(pickle.dumps(network))
-    assert torch.equal(again.macs(again.openings(x)), network.macs(network.openings(x)))  # type: ignore[operator]
+    assert torch.equal(again.macs(again.openings(x)), network.macs(network.openings(x)))
     assert torch.equal(skipping(again, x)(x), skipping(network, x)(x))  # type: ignore[arg-type]
 
 

@@ -404,7 +404,7 @@ def test_an_lstm_checks_what_its_kernel_does_not(layers: int, both: bool) -> Non
     net = nn.LSTM(3, 5, layers, bidirectional=both, batch_first=True)
     x, states = torch.randn(4, 7, 3), [torch.zeros(layers * (1 + both), 4, 5)] * 2
     weights = [weight for group in net.all_weights for weight in group]
-    rest = (True, layers, 0.0, False, both, True)
+    rest: tuple[Any, ...] = (True, layers, 0.0, False, both, True)
     assert torch.equal(lstm(x, states, weights, *rest)[0], net(x)[0])
     for bad in (
         (x, [state[:, :1] for state in states], weights),
@@ -428,7 +428,7 @@ class Part(nn.Module):
         self.out = nn.Linear(16 * 64, 10)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.out(getattr(self, self.name)(x).relu().view(x.shape[0], 16 * 64))  # type: ignore[no-any-return]
+        return self.out(getattr(self, self.name)(x).relu().view(x.shape[0], 16 * 64))
 
 
 @pytest.mark.parametrize(
@@ -447,7 +447,7 @@ def test_children_of_any_name_are_saved_and_loaded(name: str, tmp_path: Path) ->
     prunus.save(small, tmp_path / "m")
     assert torch.allclose(prunus.load(tmp_path / "m", lambda: model)(IMAGE), small(IMAGE))
     if name in ("self", "0", "été", "graph"):
-        assert small.prunus.mode == "traced" and small.prunus.plan.removed == 16  # type: ignore[union-attr]
+        assert small.prunus.mode == "traced" and small.prunus.plan.removed == 16
 
 
 @pytest.mark.parametrize("name", ["class", "ﬁ", 'x"', "x\\", "a\nb", "💐", "None", "x", "été"])

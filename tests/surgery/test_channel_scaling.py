@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -70,13 +71,14 @@ def test_behind_a_rectifier_a_number_that_is_zero_has_a_gradient() -> None:
     numbers = Numbers(torch.zeros(graph.num_channels))
     ChannelFactors(model, graph, numbers)
     model(IMAGE).sum().backward()
+    assert numbers.values.grad is not None
     assert bool((numbers.values.grad[channels(graph, "norm.weight")] != 0).all())
 
 
 def test_numbers_are_worked_out_once_per_run_also_in_a_copy() -> None:
     model = network()
     graph = prunus.trace(model, IMAGE)
-    numbers = Numbers(torch.ones(graph.num_channels))
+    numbers: Any = Numbers(torch.ones(graph.num_channels))
     factors = ChannelFactors(model, graph, numbers)
     copied = copy.deepcopy(model)
     before = numbers.asked

@@ -137,7 +137,7 @@ def test_buffers_and_plain_tensors_follow_and_stay_what_they_are() -> None:
 
 
 def test_shared_modules_and_tied_parameters_stay_shared() -> None:
-    model = nn.Sequential(
+    model: Any = nn.Sequential(
         nn.Linear(4, 6), nn.ReLU(), nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6), nn.Linear(6, 2)
     )
     model[4].weight = model[2].weight
@@ -324,7 +324,7 @@ def test_one_more_step_equals_the_masked_models_step_on_what_is_kept(
     step(small.eval(), optimizer, x)
     step(masked.eval(), dense_optimizer, x)
     for name, parameter in small.named_parameters():
-        wanted = masked.get_parameter(name)
+        wanted: Tensor = masked.get_parameter(name)
         for axis, kept in slices.get(name, {}).items():
             wanted = wanted.index_select(axis, torch.from_numpy(kept))
         assert torch.allclose(parameter, wanted, rtol=1e-9, atol=1e-12), name

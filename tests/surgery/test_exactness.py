@@ -26,57 +26,6 @@ def middle(act: nn.Module, reader: nn.Module) -> nn.Module:
     return randomised(nn.Sequential(nn.Conv2d(3, 6, 1), act, reader))
 
 
-@pytest.mark.parametrize(
-    "act", [nn.Sigmoid(), nn.Softplus(), nn.ELU(), nn.Hardsigmoid(), Net(lambda _, x: torch.exp(-x))]
-)
-@pytest.mark.parametrize("bias", [True, False])
-@pytest.mark.parametrize("reader", ["1x1", "unpadded", "reflected", "linear"])
-def test_constants_are_folded_into_the_next_bias(act: nn.Module, bias: bool, reader: str) -> None:
-    layers = {
-        "1x1": nn.Conv2d(6, 4, 1, bias=bias),
-        "unpadded": nn.Conv2d(6, 4, 3, bias=bias),
-        "reflected": nn.Conv2d(6, 4, 3, padding=1, padding_mode="reflect", bias=bias),
-        "linear": nn.Sequential(nn.Flatten(), nn.Linear(6 * 64, 4, bias=bias)),
-    }
-    model = middle(act, layers[reader])
-    plan, small = pruned(model, IMAGE)
-    assert plan.exact
-    assert plan.removed == 3
-    last = list(small.named_parameters())[-1][0]
-    assert last.endswith("bias") is (bias or not isinstance(act, nn.ELU))
-
-
-def test_the_folded_bias_is_the_sum_of_the_removed_slices_times_the_constant() -> None:
-    model = randomised(nn.Sequential(nn.Conv2d(3, 6, 1), nn.Sigmoid(), nn.Conv2d(6, 4, 3)))
-    plan, small = pruned(model, IMAGE)
-    gone = list(plan.groups[0].removed)
-    wanted = model[2].bias + 0.5 * model[2].weight[:, gone].sum((1, 2, 3))
-    assert torch.allclose(small[2].bias, wanted, rtol=1e-14, atol=1e-14)
-
-
-@pytest.mark.parametrize(
-    "reader",
-    [
-        nn.Conv2d(6, 4, 3, padding=1),
-        nn.Conv2d(6, 4, 3, padding="same"),
-        nn.ConvTranspose2d(6, 4, 3),
-        nn.Sequential(nn.AvgPool2d(3, 1, 1), nn.Conv2d(6, 4, 1)),
-    ],
-)
-def test_constants_that_no_bias_can_take_go_with_the_slices_that_read_them(reader: nn.Module) -> None:
-    plan, _ = pruned(middle(nn.Sigmoid(), reader), IMAGE)
-    assert plan.exact and plan.removed
-
-
-def test_a_shared_reader_cannot_take_a_constant() -> None:
-    def run(m: nn.Module, x: Tensor) -> Tensor:
-        x = m.a(x)
-        return m.b(x.sigmoid()) + m.b(x)
-
-    plan, small = pruned(randomised(Net(run, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1, bias=False))), IMAGE)
-    assert plan.exact and plan.removed and small.b.bias is None
-
-
 def with_both(m: nn.Module, x: Tensor) -> Tensor:
     x = m.a(x)
     return m.c(torch.cat([x, x.sigmoid()], 1))
@@ -205,20 +154,6 @@ def test_computed_weights(wrap: Callable[[nn.Module], nn.Module]) -> None:
         ),
         IMAGE,
     )
-
-
-def test_mask_zeroes_filters_biases_scales_and_shifts_and_leaves_readers_alone() -> None:
-    model = randomised(nn.Sequential(nn.Conv2d(3, 6, 1), nn.BatchNorm2d(6), nn.Conv2d(6, 2, 1)))
-    plan = pruned(model, IMAGE)[0]
-    gone = list(plan.groups[0].removed)
-    keep = [i for i in range(6) if i not in gone]
-    masked = prunus.mask(model, plan)
-    for layer in (0, 1):
-        for mine, old in zip(masked[layer].parameters(), model[layer].parameters()):
-            assert (mine[gone] == 0).all()
-            assert torch.equal(mine[keep], old[keep])
-    assert torch.equal(masked[2].weight, model[2].weight)
-    assert difference(masked, model, IMAGE) > 1e-3
 
 
 def test_a_forward_that_picks_another_tensor_of_the_same_shape_is_noticed() -> None:

@@ -53,7 +53,7 @@ def test_containers_around_a_size_are_made_anew() -> None:
     module = Holder(a=shared, f=functools.partial(max, 3, key=abs, default=7))
     set_size(module, "a.pairs.0.1", 5)
     set_size(module, "f.default", 2)
-    assert module.a == {"pairs": [Pair("h", 5), ("d", 6)]} and type(module.a["pairs"][0]) is Pair
+    assert module.a == {"pairs": [Pair("h", 5), ("d", 6)]} and isinstance(module.a["pairs"][0], Pair)
     assert shared == {"pairs": [Pair("h", 10), ("d", 6)]}
     assert module.f.keywords == {"key": abs, "default": 2} and module.f.args == (3,)
     assert (

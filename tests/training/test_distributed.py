@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as processes
+import torch.multiprocessing.spawn as processes
 from torch import Tensor, nn
 
 from prunus.data import load

@@ -91,7 +91,7 @@ def test_modes_are_kept_and_gradients_dropped() -> None:
     model = network().eval()
     model[2].train()
     trained(model=model)
-    assert [module.training for module in model] == [False, False, True, False, False]
+    assert [module.training for module in model.children()] == [False, False, True, False, False]
     assert all(value.grad is None for value in model.parameters())
 
 

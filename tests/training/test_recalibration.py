@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -104,7 +106,7 @@ def test_no_batches_is_refused() -> None:
 
 
 def test_new_statistics_stay_only_where_they_help() -> None:
-    model = models.lenet5(image_size=8)
+    model: Any = models.lenet5(image_size=8)
     model.conv1 = nn.Sequential(model.conv1, nn.BatchNorm2d(20))
     train(model, DIGITS.train, TrainConfig(epochs=3, batch_size=64, lr=0.05), normalise=DIGITS.normalise)
     kept, held = DIGITS.hold_out(0.3)

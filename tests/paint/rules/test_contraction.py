@@ -1,63 +1,125 @@
-"""Contractions: grouped convolutions on inputs that stay whole."""
+"""Products with weights: convolutions of every kind, linear layers, attention."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor, nn
+from tests.paint.nets import Net, channels, pruned, randomised
+from torch import nn
 
 import prunus
 
-
-class Bands(nn.Module):
-    """Filters for each plane of the input, what they make squared, and the usual layers behind."""
-
-    def __init__(self, first: nn.Module, dims: int) -> None:
-        super().__init__()
-        norms = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-        convolutions = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
-        self.first, self.norm = first, norms[dims - 1](24)
-        self.second = convolutions[dims - 1](24, 12, 2)
-        self.fan = convolutions[dims - 1](12, 24, 1, groups=12)
-        self.head = nn.Linear(24, 3)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = self.norm(self.first(x)).square()
-        return self.head(self.fan(self.second(x).relu()).flatten(2).mean(2))
+IMAGE = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
 
 
-CASES = {
-    "1-D": (nn.Conv1d(4, 24, 3, groups=4), 1),
-    "2-D": (nn.Conv2d(4, 24, 3, groups=4), 2),
-    "3-D": (nn.Conv3d(4, 24, 2, groups=4), 3),
-    "two planes in a group": (nn.Conv2d(4, 24, 3, groups=2), 2),
-    "transposed": (nn.ConvTranspose2d(4, 24, 3, groups=4), 2),
-}
+def chain(*layers: nn.Module, head: nn.Module | None = None) -> nn.Module:
+    return randomised(nn.Sequential(*layers, head if head is not None else nn.Identity()))
 
 
-@pytest.mark.parametrize(("first", "dims"), CASES.values(), ids=list(CASES))
-def test_filters_of_each_plane_of_the_input_are_pruned_alike(first: nn.Module, dims: int) -> None:
-    torch.manual_seed(0)
-    model = Bands(first, dims).double()
-    x = torch.randn(3, 4, *(6,) * dims, dtype=torch.float64)
-    graph = prunus.trace(model, x)
-    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
-    small = prunus.compact(model, plan)
-    assert plan.exact and small.prunus.mode == "eager" and small.prunus.verification.relative < 1e-12
-    assert (small.first.in_channels, small.first.out_channels, small.first.groups) == (4, 12, first.groups)
-    assert (small.fan.in_channels, small.fan.out_channels, small.fan.groups) == (6, 12, 6)
-    torch.testing.assert_close(prunus.mask(model.eval(), plan)(x), small.eval()(x), rtol=1e-12, atol=1e-12)
-    again = prunus.trace(small, x)
-    less = prunus.compact(small, prunus.plan(again, prunus.scores.norm(again), rate=0.5))
-    assert less.first.out_channels < 12 and less.first.groups == first.groups
-
-
-def test_one_filter_for_each_plane_of_the_input_stays() -> None:
-    model = nn.Sequential(nn.Conv2d(4, 4, 3, groups=4), nn.Conv2d(4, 8, 3), nn.ReLU(), nn.Conv2d(8, 2, 1))
-    graph = prunus.trace(model, torch.randn(1, 4, 8, 8))
-    assert {axis.name for axis in graph.axes if (axis.channels >= 0).any()} == {
-        "1.weight",
-        "1.bias",
-        "3.weight",
+def test_convolution_couples_filter_bias_norm_and_reader() -> None:
+    graph = prunus.trace(chain(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Conv2d(4, 5, 3)), IMAGE)
+    assert graph.num_channels == 4
+    wanted = [0, 1, 2, 3]
+    for name, dim in (
+        ("0.weight", 0),
+        ("0.bias", 0),
+        ("1.weight", 0),
+        ("1.bias", 0),
+        ("1.running_mean", 0),
+        ("1.running_var", 0),
+        ("3.weight", 1),
+    ):
+        assert channels(graph, name, dim) == wanted, name
+    assert channels(graph, "0.weight", 1) == [-1] * 3  # the model's input
+    assert channels(graph, "3.weight", 0) == [-1] * 5  # the model's output
+    assert channels(graph, "0.weight", 2) == [-1] * 3  # kernel positions
+    (group,) = graph.groups
+    assert (group.name, group.size, group.slots) == ("0", 4, 1)
+    assert {p.reason for p in graph.pinned} == {
+        "model output",
+        "meets the model's input or an unpainted tensor",
     }
-    assert any("meets the model's input" in pin.reason and "0.weight:0" in pin.names for pin in graph.pinned)
+
+
+@pytest.mark.parametrize("rank", [1, 3])
+def test_convolutions_of_other_ranks(rank: int) -> None:
+    conv = {1: nn.Conv1d, 3: nn.Conv3d}[rank]
+    model = chain(conv(3, 4, 3), conv(4, 2, 1))
+    x = torch.randn(2, 3, *[5] * rank, dtype=torch.float64)
+    graph = prunus.trace(model, x)
+    assert channels(graph, "0.weight") == channels(graph, "1.weight", 1) == [0, 1, 2, 3]
+    assert pruned(model, x)[1](x).shape == model(x).shape
+
+
+def test_grouped_convolution_couples_slot_j_of_every_group() -> None:
+    graph = prunus.trace(chain(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 6, 1, groups=2), nn.Conv2d(6, 2, 1)), IMAGE)
+    assert channels(graph, "0.weight") == [0, 1, 0, 1]
+    assert channels(graph, "1.weight", 1) == [0, 1]
+    assert channels(graph, "1.weight", 0) == channels(graph, "2.weight", 1) == [2, 3, 4, 2, 3, 4]
+
+
+def test_depthwise_with_multiplier_couples_in_with_out() -> None:
+    graph = prunus.trace(chain(nn.Conv2d(3, 4, 1), nn.Conv2d(4, 8, 3, groups=4), nn.Conv2d(8, 2, 1)), IMAGE)
+    assert channels(graph, "0.weight") == [0, 1, 2, 3]
+    assert channels(graph, "1.weight") == channels(graph, "2.weight", 1) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_transposed_convolution_reads_axis_0_and_makes_axis_1() -> None:
+    graph = prunus.trace(
+        chain(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 2, stride=2), nn.Conv2d(6, 2, 1)), IMAGE
+    )
+    assert channels(graph, "0.weight") == channels(graph, "1.weight", 0) == [0, 1, 2, 3]
+    assert (
+        channels(graph, "1.weight", 1)
+        == channels(graph, "1.bias")
+        == channels(graph, "2.weight", 1)
+        == [4, 5, 6, 7, 8, 9]
+    )
+
+
+def test_grouped_and_depthwise_transposed_convolution() -> None:
+    graph = prunus.trace(
+        chain(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 6, 2, groups=2), nn.Conv2d(6, 2, 1)), IMAGE
+    )
+    assert channels(graph, "1.weight", 0) == channels(graph, "0.weight") == [0, 1, 0, 1]
+    assert channels(graph, "1.weight", 1) == [2, 3, 4]
+    assert channels(graph, "2.weight", 1) == [2, 3, 4, 2, 3, 4]
+    graph = prunus.trace(
+        chain(nn.Conv2d(3, 4, 1), nn.ConvTranspose2d(4, 8, 2, groups=4), nn.Conv2d(8, 2, 1)), IMAGE
+    )
+    assert channels(graph, "1.weight", 0) == channels(graph, "0.weight") == [0, 1, 2, 3]
+    assert channels(graph, "1.weight", 1) == [-1, -1]
+    assert channels(graph, "2.weight", 1) == [0, 0, 1, 1, 2, 2, 3, 3]
+
+
+def test_a_depthwise_transposed_convolution_of_the_models_input_keeps_its_several_outputs() -> None:
+    graph = prunus.trace(chain(nn.ConvTranspose2d(3, 6, 2, groups=3), nn.Conv2d(6, 2, 1)), IMAGE)
+    assert graph.num_channels == 0
+
+
+def test_linear_and_flatten() -> None:
+    model = chain(nn.Conv2d(3, 3, 7), nn.Flatten(), nn.Linear(12, 5), nn.ReLU(), nn.Linear(5, 2))
+    graph = prunus.trace(model, IMAGE)
+    assert channels(graph, "2.weight", 1) == [0] * 4 + [1] * 4 + [2] * 4
+    assert (
+        channels(graph, "2.weight", 0)
+        == channels(graph, "2.bias")
+        == channels(graph, "4.weight", 1)
+        == [3, 4, 5, 6, 7]
+    )
+    assert [g.slots for g in graph.groups] == [1, 1]
+
+
+def test_attention_heads_stay_equal_and_queries_go_with_keys() -> None:
+    """Slot j of every head is one channel; the length of a head contracts queries with keys, that of the
+    values is free of them.
+    """
+
+    def run(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = (layer(x).view(2, 5, 2, 3).transpose(1, 2) for layer in (m.q, m.k, m.v))
+        return m.o((q @ k.transpose(2, 3) @ v).transpose(1, 2).reshape(2, 5, 6))
+
+    model = randomised(Net(run, q=nn.Linear(4, 6), k=nn.Linear(4, 6), v=nn.Linear(4, 6), o=nn.Linear(6, 2)))
+    graph = prunus.trace(model, torch.zeros(2, 5, 4, dtype=torch.float64))
+    assert channels(graph, "q.weight") == channels(graph, "k.weight") == [0, 1, 2, 0, 1, 2]
+    assert channels(graph, "v.weight") == channels(graph, "o.weight", 1) == [3, 4, 5, 3, 4, 5]

@@ -46,7 +46,7 @@ def test_the_buffer_holds_the_new_order() -> None:
     graph = prunus.trace(model, torch.zeros(1, 3, 4, 4, dtype=torch.float64))
     scores = torch.tensor(
         [0.0, 1, 1, 0, 1, 1, 0, 1]
-    ).numpy()  # channels are numbered along first.0.weight: 0, 3 and 6 go
+    )  # channels are numbered along first.0.weight: 0, 3 and 6 go
     small = prunus.compact(model, prunus.plan(graph, scores, rate=3 / 8))
     left = [1, 2, 4, 5, 7]
     assert small.order.tolist() == [left.index(slot) for slot in ORDER.tolist() if slot in left]

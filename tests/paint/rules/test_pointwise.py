@@ -4,6 +4,8 @@ values a forward reads.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from tests.paint.nets import Net, difference, randomised
@@ -30,7 +32,7 @@ EXACT: dict[str, Run] = {
 
 @pytest.mark.parametrize("name", EXACT)
 def test_zero_stays_zero_whatever_the_other_operands_are(name: str) -> None:
-    parts = {
+    parts: dict[str, Any] = {
         "plain": nn.Conv2d(8, 8, 1, bias=False),
         "slope": nn.Parameter(torch.zeros(1)),
         "slopes": nn.Parameter(torch.zeros(8)),

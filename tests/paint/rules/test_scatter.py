@@ -4,6 +4,8 @@ are a batch to it.
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -14,7 +16,7 @@ from torch import Tensor, nn
 import prunus
 
 
-def written(key: object, value: object) -> Run:
+def written(key: Any, value: Any) -> Run:
     """x[key] = value, in place."""
 
     def run(m: Between, y: Tensor) -> Tensor:
@@ -58,9 +60,9 @@ EXACT: dict[str, Run] = {
             y.flatten(2), y.sum(1, keepdim=True).flatten(2).argsort(2), 2
         ).view_as(y)
     ),
-    "max_unpool2d": lambda m, y: F.max_unpool2d(*F.max_pool2d(y, 2, return_indices=True), 2),
+    "max_unpool2d": lambda m, y: F.max_unpool2d(*F.max_pool2d(y, 2, return_indices=True), (2, 2)),
     "max_unpool1d": (
-        lambda m, y: F.max_unpool1d(*F.max_pool1d(y.flatten(2), 2, return_indices=True), 2).view_as(y)
+        lambda m, y: F.max_unpool1d(*F.max_pool1d(y.flatten(2), 2, return_indices=True), (2,)).view_as(y)
     ),
     "max_unpool3d": (
         lambda m, y: F.max_unpool3d(
@@ -68,7 +70,7 @@ EXACT: dict[str, Run] = {
         ).squeeze(2)
     ),
     "adaptive pooling and back": lambda m, y: F.max_unpool2d(
-        *F.adaptive_max_pool2d(y, 4, return_indices=True), 2
+        *F.adaptive_max_pool2d(y, 4, return_indices=True), (2, 2)
     ),
     "real Fourier transform": lambda m, y: torch.fft.irfft2(torch.fft.rfft2(y) * 2, s=y.shape[-2:]),
     "Fourier transform": lambda m, y: torch.fft.ifft2(torch.fft.fft2(y)).real,

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import torch
-from tests.paint.nets import Net, difference, random_plan, randomised
+from tests.paint.nets import Net, channels, difference, pruned, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
@@ -73,3 +73,131 @@ def test_a_traced_module_follows_a_shape_that_changes_in_place() -> None:
     small = prunus.compact(model, plan)
     assert plan.removed == 4 and small.prunus.mode == "traced"
     assert difference(prunus.mask(model, plan), small, torch.randn(3, 3, 4, 5, dtype=torch.float64)) < 1e-12
+
+
+IMAGE = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
+
+
+def chain(*layers: nn.Module, head: nn.Module | None = None) -> nn.Module:
+    return randomised(nn.Sequential(*layers, head if head is not None else nn.Identity()))
+
+
+def test_equal_split_couples_slot_j_and_unequal_split_does_not() -> None:
+    def equal(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        a, b = m.a(x).chunk(2, 1)
+        return m.b(a) + m.c(b)
+
+    def unequal(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        a, b = m.a(x).split([2, 4], 1)
+        return m.b(a) + m.c(b)
+
+    graph = prunus.trace(
+        randomised(Net(equal, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(3, 2, 1), c=nn.Conv2d(3, 2, 1))), IMAGE
+    )
+    assert channels(graph, "a.weight") == [0, 1, 2, 0, 1, 2]
+    graph = prunus.trace(
+        randomised(Net(unequal, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(2, 2, 1), c=nn.Conv2d(4, 2, 1))), IMAGE
+    )
+    assert channels(graph, "a.weight") == [0, 1, 2, 3, 4, 5]
+    assert channels(graph, "b.weight", 1) == [0, 1]
+    assert channels(graph, "c.weight", 1) == [2, 3, 4, 5]
+    assert [g.name for g in graph.groups] == ["a[0]", "a[1]"]
+
+
+def test_a_ragged_split_is_pinned() -> None:
+    ragged = Net(lambda m, x: sum(p.sum((1, 2, 3)) for p in m.a(x).split(2, 1)), a=nn.Conv2d(3, 5, 1))
+    graph = prunus.trace(randomised(ragged), IMAGE)
+    assert graph.num_channels == 0
+    assert "split into pieces of unequal length" in {p.reason for p in graph.pinned}
+
+
+def test_slice_takes_a_part_and_a_step_pins() -> None:
+    def run(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
+        x = m.a(x)
+        return m.b(x[:, :2]) + m.b(x[:, -2:])
+
+    graph = prunus.trace(randomised(Net(run, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(2, 2, 1))), IMAGE)
+    assert channels(graph, "a.weight") == [0, 1, 2, 3, 0, 1]
+    assert channels(graph, "b.weight", 1) == [0, 1]
+    graph = prunus.trace(
+        randomised(Net(lambda m, x: m.b(m.a(x)[:, ::2]), a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(3, 2, 1))), IMAGE
+    )
+    assert graph.num_channels == 0
+    assert "sliced with a step" in {p.reason for p in graph.pinned}
+
+
+def test_pixel_shuffle_and_unshuffle() -> None:
+    graph = prunus.trace(chain(nn.Conv2d(3, 8, 1), nn.PixelShuffle(2), nn.Conv2d(2, 2, 1)), IMAGE)
+    assert channels(graph, "0.weight") == [0] * 4 + [1] * 4
+    assert channels(graph, "2.weight", 1) == [0, 1]
+    assert graph.groups[0].slots == 4
+    graph = prunus.trace(chain(nn.Conv2d(3, 2, 1), nn.PixelUnshuffle(2), nn.Conv2d(8, 2, 1)), IMAGE)
+    assert channels(graph, "0.weight") == [0, 1]
+    assert channels(graph, "2.weight", 1) == [0] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("how", ["module", "views"])
+def test_channel_shuffle_couples_slot_j_of_every_group(how: str) -> None:
+    def views(x: torch.Tensor) -> torch.Tensor:
+        return x.view(2, 2, 3, 8, 8).transpose(1, 2).reshape(2, 6, 8, 8)
+
+    shuffle = nn.ChannelShuffle(2) if how == "module" else views
+    model = Net(lambda m, x: m.b(shuffle(m.a(x))), a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(6, 2, 1))
+    graph = prunus.trace(randomised(model), IMAGE)
+    assert channels(graph, "a.weight") == [0, 1, 2, 0, 1, 2]
+    assert channels(graph, "b.weight", 1) == [0, 0, 1, 1, 2, 2]
+
+
+def test_restriding_without_moving_anything_keeps_channels() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        pooled = m.a(x).mean((2, 3), keepdim=True)
+        pooled.as_strided_(pooled.shape, (pooled.shape[1], 1, pooled.shape[1], pooled.shape[1]))
+        return m.head(pooled.flatten(1))
+
+    model = randomised(Net(forward, a=nn.Conv2d(3, 8, 1), head=nn.Linear(8, 5)))
+    plan, _ = pruned(model, torch.randn(2, 3, 4, 4, dtype=torch.float64))
+    assert plan.exact and plan.removed == 4
+
+
+def test_taking_a_tensor_apart_by_strides_pins_it() -> None:
+    def forward(m: nn.Module, x: Tensor) -> Tensor:
+        pooled = m.a(x).mean((2, 3))
+        return m.head(pooled.as_strided_((2, 8), (1, 2)))
+
+    model = randomised(Net(forward, a=nn.Conv2d(3, 8, 1), head=nn.Linear(8, 5)))
+    graph = prunus.trace(model, torch.randn(2, 3, 4, 4, dtype=torch.float64))
+    assert graph.num_channels == 0
+    assert any(p.reason == "taken apart by strides" for p in graph.pinned)
+
+
+def test_a_reshape_that_mixes_channels_with_space_pins_at_every_size() -> None:
+    """(N, H * W, C) -> (N, C, H, W) without a transpose: who meets whom depends on the size, and at some
+    sizes it looks like a split.
+    """
+
+    def run(m: nn.Module, x: Tensor) -> Tensor:
+        y = m.a(x)
+        return m.b(y + m.q(y).flatten(2).transpose(1, 2).reshape(y.shape))
+
+    for size in (2, 4, 8, 16):
+        model = randomised(Net(run, a=nn.Conv2d(3, 16, 1), q=nn.Conv2d(16, 16, 1), b=nn.Conv2d(16, 2, 1)))
+        assert prunus.trace(model, torch.zeros(2, 3, size, size, dtype=torch.float64)).num_channels == 0
+
+
+def test_a_split_keeps_the_axis_that_holds_nothing_else() -> None:
+    """Heads that are joined with a long batch are no longer axis to choose than the head's own, so that the
+    batch changes nothing.
+    """
+
+    def run(m: nn.Module, x: Tensor) -> Tensor:
+        tokens, batch, _ = x.shape
+        q, k, v = (layer(x).reshape(tokens, batch * 2, 3).transpose(0, 1) for layer in (m.q, m.k, m.v))
+        return m.o((q @ k.transpose(1, 2) @ v).transpose(0, 1).reshape(tokens, batch, 6))
+
+    for batch in (1, 2, 9):
+        model = randomised(
+            Net(run, q=nn.Linear(4, 6), k=nn.Linear(4, 6), v=nn.Linear(4, 6), o=nn.Linear(6, 2))
+        )
+        graph = prunus.trace(model, torch.zeros(5, batch, 4, dtype=torch.float64))
+        assert channels(graph, "q.weight") == channels(graph, "k.weight") == [0, 1, 2, 0, 1, 2]
+        assert channels(graph, "v.weight") == channels(graph, "o.weight", 1) == [3, 4, 5, 3, 4, 5]

@@ -4,12 +4,13 @@ pinned where they do not.
 
 from __future__ import annotations
 
-import numpy as np
+from typing import Any
+
 import pytest
 import torch
 import torch.nn.functional as F
 from tests.paint.nets import Net, channels, randomised
-from tests.paint.operators import Between, Run, goes, goes_exactly, halved, leaks
+from tests.paint.operators import Between, Run, goes, halved
 from torch import Tensor, nn
 
 import prunus
@@ -111,68 +112,17 @@ def test_what_changes_the_number_or_names_channels_pins_them(name: str) -> None:
 
 
 def test_indices_that_are_returned_pin() -> None:
-    model = randomised(Net(lambda m, x: tuple(m.a(x).max(1)), a=nn.Conv2d(3, 4, 1)))
+    model: Any = randomised(Net(lambda m, x: tuple(m.a(x).max(1)), a=nn.Conv2d(3, 4, 1)))
     x = torch.zeros(1, 3, 4, 4, dtype=torch.float64)
     assert prunus.trace(model, x).num_channels == 0
     model.run = lambda m, x: m.a(x).max(1)[0]
     assert prunus.trace(model, x).num_channels == 4
 
 
-LARGEST: dict[str, Run] = {
-    "max": lambda m, y: y.max(1, keepdim=True)[0],
-    "min": lambda m, y: y.min(1)[0].unsqueeze(1),
-    "max of all": lambda m, y: y.max(),
-}
-
-
-@pytest.mark.parametrize("name", LARGEST)
-def test_largest_values_across_channels_keep_their_width(name: str) -> None:
-    found = halved(lambda m, y: y * LARGEST[name](m, y).sigmoid())
-    assert found.exact and found.removed == found.asked == 4 and found.error < 1e-12
-
-
-ACROSS: dict[str, Run] = {
-    "median": lambda m, y: y.median(1, keepdim=True)[0],
-    "nanmedian": lambda m, y: y.nanmedian(1, keepdim=True)[0],
-    "mode": lambda m, y: y.mode(1, keepdim=True)[0],
-    "kthvalue": lambda m, y: y.kthvalue(2, 1, keepdim=True)[0],
-    "aminmax": lambda m, y: torch.sub(*torch.aminmax(y, dim=1, keepdim=True)),
-    "topk": lambda m, y: y.topk(2, 1)[0].mean(1, keepdim=True),
-}
-
-
-@pytest.mark.parametrize("name", ACROSS)
-def test_values_across_channels_whose_indices_nobody_reads_are_noted(name: str) -> None:
-    result = goes(lambda m, y: y * ACROSS[name](m, y).sigmoid())
-    assert not result.exact and "across the channels" in result.notes and result.mode == "eager"
-
-
-SPACE: dict[str, Run] = {
-    "max": lambda m, y: y * y.flatten(2).max(2)[0][:, :, None, None],
-    "argmax by topk": lambda m, y: y.flatten(2).gather(2, y.flatten(2).topk(64, 2)[1]).view_as(y),
-    "sort": lambda m, y: y.flatten(2).sort(2)[0].view_as(y),
-    "median": lambda m, y: y * y.flatten(2).median(2)[0][:, :, None, None],
-    "cummax": lambda m, y: y.cummax(2)[0],
-    "cumsum": lambda m, y: y.cumsum(2),
-    "resized along other axes alone": lambda m, y: F.interpolate(
-        F.interpolate(y.transpose(1, 3), size=(16, y.shape[1])).transpose(1, 3), size=y.shape[2:]
-    ),
-}
-
-
-@pytest.mark.parametrize("name", SPACE)
-def test_order_within_a_channel_is_exact(name: str) -> None:
-    assert goes_exactly(SPACE[name]).mode == "eager"
-
-
-def test_a_sum_of_exponentials_over_space_leaves_no_zero() -> None:
-    assert len(leaks(halved(lambda m, y: y.logcumsumexp(2)))) == 8
-
-
 def test_windows_count_the_channels_that_are_left() -> None:
     model = randomised(Between(eca, {"conv": nn.Conv1d(1, 1, 3, padding=1)}))
     graph = prunus.trace(model, torch.zeros(1, 3, 8, 8, dtype=torch.float64))
     assert channels(graph, "first.0.weight") == list(range(8))
-    plan = prunus.plan(graph, np.arange(8.0), rate=0.5)
+    plan = prunus.plan(graph, torch.arange(8.0), rate=0.5)
     rows = {row.name: (row.macs_before, row.macs_after) for row in graph.layers(plan)}
     assert rows["conv"] == (8 * 3, 4 * 3)

@@ -1,0 +1,107 @@
+"""Pictures and masks from folders: by name, by class, by window."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from prunus.data import pictures
+from prunus.data.pictures import IGNORED, examples, open_picture
+from prunus.errors import DataError
+
+PIL = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+
+
+def save(path: Path, pixels: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    PIL.fromarray(pixels).save(path)
+
+
+def scene(height: int = 40, width: int = 50, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """A noisy picture with a bright rectangle, and its mask of 0 and 255."""
+    draw = np.random.default_rng(seed)
+    image, mask = (
+        draw.integers(0, 80, (height, width, 3), dtype=np.uint8),
+        np.zeros((height, width), np.uint8),
+    )
+    mask[8:30, 10:35] = 255
+    image[mask > 0] += 150
+    return image, mask
+
+
+@pytest.mark.parametrize(
+    ("images", "masks", "ending"),
+    [("images", "masks", ""), ("images", "gt", ""), ("image", "label", ""), ("imgs", "masks", "_mask")],
+)
+def test_folders_are_read_by_name(tmp_path: Path, images: str, masks: str, ending: str) -> None:
+    for name, seed in (("b", 1), ("a", 2)):
+        image, mask = scene(seed=seed)
+        save(tmp_path / images / f"{name}.png", image)
+        save(tmp_path / masks / f"{name}{ending}.tif", mask)
+        save(tmp_path / masks / f"{name}_vis.tif", mask)  # AIRS has pictures of its masks, too
+    found = examples(tmp_path)
+    assert [example.name for example in found] == ["a", "b"]
+    assert found[0].picture.shape == (3, 40, 50) and found[0].mask is not None
+    assert torch.equal(
+        found[0].picture.read(3, 4, 5, 6), torch.from_numpy(scene(seed=2)[0]).permute(2, 0, 1)[:, 3:8, 4:10]
+    )
+    assert torch.equal(found[0].mask.read(0, 0, 40, 50)[0], torch.from_numpy(scene()[1] // 255))
+    assert [example.mask for example in examples(tmp_path, masks=False)] == [None, None]
+
+
+def test_class_indices_stay_as_they_are(tmp_path: Path) -> None:
+    image, _ = scene()
+    classes = np.random.default_rng(0).integers(0, 4, (40, 50), dtype=np.uint8)
+    classes[0, 0] = IGNORED
+    save(tmp_path / "images" / "a.png", image)
+    save(tmp_path / "masks" / "a.png", classes)
+    (found,) = examples(tmp_path)
+    assert found.mask is not None and torch.equal(found.mask.read(0, 0, 40, 50)[0], torch.from_numpy(classes))
+
+
+def test_what_is_missing_is_named(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no folder of pictures: expected one of images, image, imgs"):
+        examples(tmp_path)
+    (tmp_path / "images").mkdir()
+    with pytest.raises(DataError, match="has no pictures"):
+        examples(tmp_path)
+    image, mask = scene()
+    save(tmp_path / "images" / "a.png", image)
+    with pytest.raises(DataError, match="no folder of masks"):
+        examples(tmp_path)
+    (tmp_path / "gt").mkdir()
+    with pytest.raises(DataError, match=r"a\.png has no mask of its name"):
+        examples(tmp_path)
+    save(tmp_path / "gt" / "a.png", mask[:-1])
+    with pytest.raises(DataError, match=r"has \(40, 50\) pixels, but its mask a\.png \(39, 50\)"):
+        examples(tmp_path)
+    (tmp_path / "gt" / "a.png").write_bytes(b"no picture")
+    with pytest.raises(DataError, match=r"gt/a\.png is no readable picture"):
+        examples(tmp_path)
+    with pytest.raises(DataError, match="There is no picture"):
+        open_picture(tmp_path / "b.png")
+    PIL.fromarray(np.zeros((4, 4), np.uint16)).save(tmp_path / "deep.png")
+    with pytest.raises(DataError, match="more than 8 bits"):
+        open_picture(tmp_path / "deep.png")
+
+
+def test_large_tiffs_are_read_by_window(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("rasterio", reason="rasterio is not installed")
+    image, mask = scene()
+    save(tmp_path / "images" / "a.tif", image)
+    save(tmp_path / "gt" / "a.tif", mask)
+    whole = examples(tmp_path)[0]
+    monkeypatch.setattr(pictures, "WHOLE", 100)
+    windowed = examples(tmp_path)[0]
+    assert isinstance(windowed.picture, pictures.Raster) and windowed.picture.shape == (3, 40, 50)
+    assert whole.mask is not None and windowed.mask is not None
+    for top, left, height, width in ((0, 0, 40, 50), (5, 7, 9, 11)):
+        assert torch.equal(
+            windowed.picture.read(top, left, height, width), whole.picture.read(top, left, height, width)
+        )
+        assert torch.equal(
+            windowed.mask.read(top, left, height, width), whole.mask.read(top, left, height, width)
+        )

@@ -1,0 +1,94 @@
+"""The folder of a run: nothing of an earlier one is left that could be taken for this one's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from prunus.errors import ConfigError, FileFormatError
+from prunus.runs.delivery import FILES, PROGRESS, check, run_files
+from prunus.storage import fileset
+from prunus.storage.lock import folder_lock
+
+
+def _old(folder: Path) -> None:
+    for name in (*FILES, *PROGRESS):
+        (folder / name).write_text("old") if "." in name else (folder / name).mkdir()
+    (folder / "notes.txt").write_text("the user's")
+
+
+def _new(folder: Path) -> None:
+    with run_files(folder) as staged:
+        for name in ("model.safetensors", "result.json"):
+            (staged / name).write_text("new")
+
+
+def test_every_file_of_an_earlier_run_goes(tmp_path: Path) -> None:
+    _old(tmp_path)
+    _new(tmp_path)
+    assert {path.name: path.read_text() for path in tmp_path.iterdir()} == {
+        "model.safetensors": "new",
+        "result.json": "new",
+        "notes.txt": "the user's",
+    }
+
+
+def test_a_checkpoint_and_what_belongs_to_it_stay(tmp_path: Path) -> None:
+    _old(tmp_path)
+    (tmp_path / "checkpoint-round-1-pulling.safetensors").write_text("old")
+    _new(tmp_path)
+    names = {path.name for path in tmp_path.iterdir()}
+    assert names == {
+        "model.safetensors",
+        "result.json",
+        "notes.txt",
+        "checkpoint-round-1-pulling.safetensors",
+        *PROGRESS,
+    }
+
+
+def test_a_run_that_fails_leaves_the_folder_as_it_was(tmp_path: Path) -> None:
+    _old(tmp_path)
+    before = {path: path.read_text() for path in tmp_path.iterdir() if path.is_file()}
+    with pytest.raises(ZeroDivisionError), run_files(tmp_path) as staged:
+        (staged / "model.safetensors").write_text("new")
+        raise ZeroDivisionError
+    assert {path: path.read_text() for path in tmp_path.iterdir() if path.is_file()} == before and (
+        tmp_path / "kept"
+    ).is_dir()
+
+
+def test_the_page_says_what_the_other_files_are_and_comes_after_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    placed: list[str] = []
+    put = fileset.put
+
+    def noted(draft: Path, path: Path) -> None:
+        placed.append(path.name)
+        put(draft, path)
+
+    monkeypatch.setattr(fileset, "put", noted)
+    _old(tmp_path)
+    with run_files(tmp_path) as staged:
+        for name in ("result.json", "training.json", "report.html", "model.safetensors"):
+            (staged / name).write_text("new")
+    assert placed == ["model.safetensors", "report.html", "training.json", "result.json"]
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_folder_with_the_name_of_a_file_is_told_before_the_work(name: str, tmp_path: Path) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(FileFormatError, match=f"{name} is a folder, which is not replaced"):
+        check(tmp_path, with_onnx=False, with_report=False)
+
+
+def test_python_is_refused_as_well_while_another_run_writes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with folder_lock(tmp_path):
+        monkeypatch.setattr("threading.get_ident", lambda: -1)
+        with pytest.raises(ConfigError, match="is being written by another run"), run_files(tmp_path):
+            pytest.fail("it began")
+        monkeypatch.undo()

@@ -1,0 +1,53 @@
+"""Which samples were kept: files epoch by epoch, and the extremes of them."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from prunus.data import Split
+from prunus.runs import sample_gallery
+from prunus.runs.sample_gallery import extremes, panel, write
+from prunus.selection import Selection
+from prunus.training import EpochRecord, History, TrainConfig
+
+IMAGES = torch.randint(256, (30, 1, 8, 8), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
+SPLIT = Split(IMAGES, torch.arange(30) % 10)
+CLASSES = [f"class {i}" for i in range(10)]
+
+
+def test_the_gallery_shows_what_was_kept_most_and_least_often(tmp_path: Path) -> None:
+    pillow = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
+    for epoch, kept in enumerate((range(20), range(12), range(12))):
+        write(tmp_path, epoch, Selection(np.isin(np.arange(30), kept)))
+    assert [path.name for path in sorted(tmp_path.iterdir())] == [f"epoch-000{n}.npy" for n in (1, 2, 3)]
+    records = [EpochRecord(e, 0.0, None, None, 0.1, 1.0, samples=n) for e, n in enumerate((20, 12, 12), 1)]
+    found = panel(tmp_path, History(TrainConfig(), tuple(records), 3), SPLIT, CLASSES)
+    assert found is not None and found["samples"] == [20, 12, 12] and found["total"] == 30
+    critical, redundant = found["gallery"]
+    assert critical["title"] == "Most critical: kept in 3 of 3 choices"
+    assert redundant["title"] == "Most redundant: kept in 0 to 1 of 3 choices"
+    for place, picture in enumerate(critical["pictures"]):
+        shown = np.asarray(pillow.open(io.BytesIO(base64.b64decode(picture["png"]))))
+        assert np.array_equal(shown, IMAGES[place, 0].numpy()) and picture["label"] == f"class {place % 10}"
+    assert len(critical["pictures"]) == len(redundant["pictures"]) == sample_gallery.SHOWN
+
+
+def test_without_a_selection_there_is_no_gallery(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "gone"):
+        assert panel(folder, History(TrainConfig(), (), 0), SPLIT, CLASSES) is None
+
+
+def test_cheap_and_dear_samples_are_those_of_the_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("PIL", reason="Pillow is not installed")
+    macs = torch.linspace(0.01, 0.3, 30)
+    cheap, dear = extremes(SPLIT, CLASSES, macs.flip(0))
+    assert cheap["pictures"][0]["label"] == "class 9" and dear["pictures"][0]["label"] == "class 0"
+    assert cheap["title"] == f"Cheapest: {100 * float(macs[:12].mean()):.0f} % of the MACs"
+    monkeypatch.setattr(sample_gallery, "find_spec", lambda name: None)
+    assert extremes(SPLIT, CLASSES, macs) == []

@@ -1,0 +1,41 @@
+"""Whole pictures are counted."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import nn
+
+from prunus.data.pictures import IGNORED, Example, Loaded
+from prunus.errors import DataError
+from prunus.segmentation import Confusion, evaluate
+from prunus.segmentation.metrics import classes_of
+
+
+@pytest.mark.parametrize("maps", [1, 3])
+def test_whole_pictures_are_counted_pixel_by_pixel(maps: int) -> None:
+    torch.manual_seed(0)
+    model = nn.Conv2d(2, maps, 1)
+    examples = []
+    for height, width in ((20, 70), (50, 33)):
+        pixels = torch.randint(0, 256, (2, height, width), dtype=torch.uint8)
+        mask = torch.randint(0, max(maps, 2), (1, height, width), dtype=torch.uint8)
+        mask[0, :2] = IGNORED
+        examples.append(Example("a", Loaded(pixels), Loaded(mask)))
+    normalise = ((0.4, 0.6), (0.2, 0.3))
+    wanted = Confusion(max(maps, 2))
+    for example in examples:
+        assert isinstance(example.picture, Loaded) and isinstance(example.mask, Loaded)
+        image = (example.picture.pixels / 255 - torch.tensor(normalise[0]).view(2, 1, 1)) / torch.tensor(
+            normalise[1]
+        ).view(2, 1, 1)
+        wanted.add(classes_of(model(image[None]).detach())[0], example.mask.pixels[0])
+    found = evaluate(model, examples, normalise, tile=32, overlap=8)
+    assert int(found.counts.sum()) == 20 * 70 + 50 * 33 - 2 * 70 - 2 * 33
+    assert int((found.counts - wanted.counts).abs().sum()) <= 2  # blending may turn a tie
+    with pytest.raises(DataError, match="a has no mask"):
+        evaluate(model, [Example("a", examples[0].picture)], normalise)
+    with pytest.raises(DataError, match="no pictures to evaluate on"):
+        evaluate(model, [], normalise)
+    with pytest.raises(DataError, match="a has 2 planes, but the network's mean and deviation are of 1"):
+        evaluate(model, examples, ((0.5,), (0.5,)))

@@ -1,0 +1,76 @@
+"""Prediction on pictures of any size, without seams."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.errors import ConfigError
+from prunus.segmentation import predict
+
+DRAW = torch.Generator().manual_seed(0)
+
+
+class Pointwise(nn.Module):
+    """Looks at nothing but the pixel itself, so that tiles cannot differ from the whole."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 2, 1)
+        self.sizes: list[torch.Size] = []
+
+    def forward(self, x: Tensor) -> Tensor:
+        self.sizes.append(x.shape)
+        return self.conv(x)
+
+
+@pytest.mark.parametrize("size", [(50, 70), (32, 32), (33, 32), (20, 100), (5, 3), (1, 40)])
+@pytest.mark.parametrize("overlap", [0, 5, 16])
+def test_tiles_cover_every_pixel_once_in_sum(size: tuple[int, int], overlap: int) -> None:
+    model, picture = Pointwise(), torch.randn(3, *size, generator=DRAW)
+    found = predict(model, picture, tile=32, overlap=overlap)
+    assert found.shape == (2, *size)
+    assert torch.allclose(found, model.conv(picture[None])[0], atol=1e-5)
+    assert {shape[2:] for shape in model.sizes} == {(32, 32)}
+
+
+def test_a_network_that_sees_around_shows_no_seam() -> None:
+    torch.manual_seed(0)
+    model = nn.Sequential(nn.Conv2d(3, 4, 5, padding=2), nn.ReLU(), nn.Conv2d(4, 1, 5, padding=2))
+    picture = torch.randn(3, 90, 90, generator=DRAW)
+    whole = model(picture[None])[0].detach()
+    errors = [
+        (predict(model, picture, tile=32, overlap=overlap) - whole)[:, 8:-8, 8:-8].abs()
+        for overlap in (0, 6, 16)
+    ]
+    assert float(errors[2].mean()) < 0.5 * float(errors[0].mean())
+    assert float(errors[2].max()) < float(errors[1].max()) < float(errors[0].max())
+
+
+def test_an_overlap_must_leave_something() -> None:
+    with pytest.raises(ConfigError, match="can overlap by 0 to 16, not by 17"):
+        predict(Pointwise(), torch.zeros(3, 40, 40), tile=32, overlap=17)
+
+
+def test_progress_is_told_and_the_mode_is_kept() -> None:
+    told: list[tuple[int, int]] = []
+    model = Pointwise().train()
+    predict(
+        model,
+        torch.zeros(3, 60, 60),
+        tile=32,
+        overlap=4,
+        batch_size=3,
+        on_step=lambda done, total: told.append((done, total)),
+    )
+    assert told == [(1, 4), (2, 4), (3, 4), (4, 4)] and model.training
+
+
+def test_reflection_continues_small_pictures() -> None:
+    from prunus.segmentation.predict import reflected
+
+    picture = torch.arange(6.0).view(1, 2, 3)
+    assert torch.equal(reflected(picture, 3, 5), F.pad(picture[None], (0, 2, 0, 1), mode="reflect")[0])
+    assert reflected(torch.ones(1, 1, 1), 4, 4).shape == (1, 4, 4)

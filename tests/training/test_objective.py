@@ -1,0 +1,63 @@
+"""What a training minimises, and what it asks about outputs."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from prunus.errors import ConfigError
+from prunus.training.objective import Objective, with_penalty
+
+LOGITS = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+LABELS = torch.tensor([0, 1, 2, 3, 0])
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_by_default_it_is_cross_entropy(smoothing: float) -> None:
+    objective = Objective(None, smoothing, 3)
+    logs = LOGITS.log_softmax(1)
+    wanted = [
+        -(1 - smoothing) * float(row[label]) - smoothing * float(row.mean())
+        for row, label in zip(logs, LABELS)
+    ]
+    assert objective.losses(LOGITS, LABELS).tolist() == pytest.approx(wanted)
+    assert float(objective.mean(LOGITS, LABELS)) == pytest.approx(sum(wanted) / 5)
+
+
+def test_a_loss_of_ones_own_is_taken_sample_by_sample_or_as_a_mean() -> None:
+    def squares(outputs: Any, targets: Any) -> Tensor:
+        return (outputs - targets).square().mean(1)
+
+    targets = torch.randn(5, 4)
+    objective = Objective(squares, 0.0, 0)
+    assert torch.equal(objective.losses(LOGITS, targets), squares(LOGITS, targets))
+    assert torch.equal(objective.mean(LOGITS, targets), squares(LOGITS, targets).mean())
+    assert torch.equal(Objective(F.mse_loss, 0.0, 0).mean(LOGITS, targets), F.mse_loss(LOGITS, targets))
+    with pytest.raises(ConfigError, match="needs the loss of every sample"):
+        Objective(F.mse_loss, 0.0, 0).losses(LOGITS, targets)
+    with pytest.raises(ConfigError, match="label_smoothing belongs to the built-in"):
+        Objective(squares, 0.1, 0)
+    penalised = with_penalty(squares, lambda: torch.tensor(3.0))
+    assert float(penalised(LOGITS, targets)) == pytest.approx(float(squares(LOGITS, targets).mean()) + 3)
+
+
+def test_outputs_are_wide_and_inputs_may_be_several() -> None:
+    class Sum(nn.Module):
+        def forward(self, a: Tensor, b: Tensor) -> Tensor:
+            return (a + b).bfloat16()
+
+    found = Objective(F.mse_loss, 0.0, 0).outputs(Sum(), (torch.ones(2), torch.ones(2)))
+    assert found.dtype == torch.float32 and found.tolist() == [2, 2]
+
+
+def test_right_and_wrong_are_of_classifications_alone() -> None:
+    right = Objective.right(LOGITS, LABELS)
+    assert right is not None and right.tolist() == [
+        int(r.argmax()) == y for r, y in zip(LOGITS, LABELS.tolist())
+    ]
+    assert Objective.right(LOGITS, LABELS.float()) is None
+    assert Objective.right(LOGITS[:, :, None], LABELS) is None and Objective.right([LOGITS], LABELS) is None
