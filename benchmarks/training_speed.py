@@ -70,7 +70,7 @@ def engine(split: Split) -> float:
 
 def plain(split: Split) -> float:
     """Seconds of one epoch of a loop without anything that is not needed."""
-    model = network().to(memory_format=torch.channels_last).train()  # type: ignore[call-overload]
+    model = network().to(memory_format=torch.channels_last).train()
     optimizer = torch.optim.SGD(model.parameters(), lr=0.1, momentum=0.9, weight_decay=5e-4, nesterov=True)
     scale, shift = (
         (1 / (255 * torch.tensor(STD))).view(3, 1, 1),

@@ -2,8 +2,8 @@
 module that a function of prunus or of theirs returns.
 
 For torch an attribute of a module is a tensor or a module, so that neither `net.weight[0]` nor `net.layer(x)`
-is right, and nothing is learnt from that: tests build networks of parts that they have just named. The library,
-which gets modules from others, is not spared.
+is right, and nothing is learnt from that: tests build networks of parts that they have just named. The
+library, which gets modules from others, is not spared.
 """
 
 from __future__ import annotations

@@ -21,6 +21,7 @@ from torch import nn
 
 import prunus
 from prunus import compensation, dynamic, models, scores, segmentation, selection, training
+from prunus._foundation.confidence import judged
 from prunus.data.sets import Split
 from prunus.errors import PrunusError
 from prunus.methods.adversarial import adversarial_pruning
@@ -42,7 +43,7 @@ from prunus.methods.thresholds import threshold_pruning
 from prunus.methods.train_gated import train_gated
 from prunus.methods.twofold import twofold
 from prunus.planning.targets import matching, plan_above
-from prunus.planning.tolerance import all_within, judged, largest_within
+from prunus.planning.tolerance import all_within, largest_within
 from prunus.scores.history import closest_pairs, filter_l1, from_checkpoints
 from prunus.scores.initialisation import channel_saliency, force, snip
 from prunus.tasks import Task

@@ -50,7 +50,7 @@ SETTINGS: dict[str, Callable[[], AbstractContextManager[object]]] = {
     "a mode of the user's": Passing,
     "a counter of operations": lambda: FlopCounterMode(display=False),
     "deterministic algorithms": lambda: default(torch.use_deterministic_algorithms, True, False),
-    "all together": lambda: all_of_them(),
+    "all together": lambda: all_of_them(),  # type: ignore[has-type]
 }
 
 

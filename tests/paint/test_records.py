@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from prunus.paint.records import (
-    Layer,
+    Stripe,
     Values,
     Where,
     constant,
@@ -56,13 +56,13 @@ def test_one_value_stays_one_value() -> None:
 
 
 def test_slots_are_taken_with_what_they_hold() -> None:
-    layer = Layer(1, np.array([5, 6, 7]), ROWS["mixed"])
+    layer = Stripe(1, np.array([5, 6, 7]), ROWS["mixed"])
     taken = layer.take([2, 0], axis=3)
     assert (
         taken.axis == 3 and taken.labels.tolist() == [7, 5] and same_dead(taken.dead, np.array([math.nan, 0]))
     )
     assert layer.on(1) is layer and layer.on(0).axis == 0
-    assert uniform(Layer(1, np.arange(3), ROWS["halves"]).take([0]).dead) == 0.5
+    assert uniform(Stripe(1, np.arange(3), ROWS["halves"]).take([0]).dead) == 0.5
 
 
 def test_a_line_is_shown_with_its_code() -> None:

@@ -185,6 +185,7 @@ def test_the_comparison_sees_outputs_gradients_and_buffers() -> None:
     assert same is not None and same.relative == 0
     other: Any
     gradient: Any
+    buffer: Any
     other, gradient, buffer = network(), network(), network()
     with torch.no_grad():
         other[0].weight *= 2

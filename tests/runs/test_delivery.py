@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from prunus._foundation import atomic
 from prunus.errors import ConfigError, FileFormatError
 from prunus.runs.delivery import FILES, PROGRESS, check, run_files
 from prunus.storage import fileset
@@ -63,7 +64,7 @@ def test_the_page_says_what_the_other_files_are_and_comes_after_them(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     placed: list[str] = []
-    put = fileset.put
+    put = atomic.put
 
     def noted(draft: Path, path: Path) -> None:
         placed.append(path.name)

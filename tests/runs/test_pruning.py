@@ -74,7 +74,7 @@ def test_settings_are_checked_when_they_are_made(settings: dict[str, Any], said:
 
 
 @pytest.mark.parametrize("targets", [{}, {"rate": 0.5, "macs": 0.5}])
-def test_exactly_one_target_is_given(targets: dict[str, float], tmp_path: Path) -> None:
+def test_exactly_one_target_is_given(targets: dict[str, Any], tmp_path: Path) -> None:
     with pytest.raises(TargetError, match=r"Give one target of rate, macs, .*, not (none|rate and macs)\."):
         runs.prune(SMALL, tmp_path / "out", runs.PruneSettings(**targets), delivery=NOTHING)
     assert not (tmp_path / "out").exists()

@@ -11,7 +11,7 @@ import torch
 from prunus import data
 from prunus.errors import ConfigError
 from prunus.runs.recipe import Recipe, resolve
-from prunus.runs.recipe_parts import config, curriculum, wanted_of
+from prunus.runs.recipe_parts import config, curriculum, data_in
 from prunus.selection import Scheduled
 from prunus.tasks import Task
 
@@ -25,10 +25,10 @@ def recipe(**values: Any) -> Recipe:
 
 def test_data_are_wanted_as_the_recipe_says() -> None:
     said = recipe(data_dir="sets", limit=30, seed=5, batch_size=16, workers=2, validation=0.2, mean="0.5")
-    wanted = wanted_of(said, sized=True)
+    wanted = data_in(said, sized=True)
     assert (wanted.name, wanted.root, wanted.limit, wanted.seed) == ("digits", Path("sets"), 30, 5)
     assert (wanted.batch_size, wanted.workers, wanted.share, wanted.mean) == (16, 2, 0.2, "0.5")
-    plain = wanted_of(recipe(), sized=False)
+    plain = data_in(recipe(), sized=False)
     assert plain.batch_size is None and plain.limit is None and plain.root is None
 
 

@@ -52,6 +52,6 @@ def test_sizes_follow_the_slices(name: str) -> None:
 
 def test_an_attribute_of_ones_own_is_set_in_the_copy_alone() -> None:
     model = nn.Sequential(nn.Linear(2, 2))
-    model[0].width = 7
+    model[0].width = 7  # type: ignore[assignment]
     small = operate(model, Surgery({}, (Rebind("0", "width", 3),)))
     assert (small[0].width, model[0].width) == (3, 7)
