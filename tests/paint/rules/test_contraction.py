@@ -92,9 +92,10 @@ def test_grouped_and_depthwise_transposed_convolution() -> None:
     assert channels(graph, "2.weight", 1) == [0, 0, 1, 1, 2, 2, 3, 3]
 
 
-def test_a_depthwise_transposed_convolution_of_the_models_input_keeps_its_several_outputs() -> None:
-    graph = prunus.trace(chain(nn.ConvTranspose2d(3, 6, 2, groups=3), nn.Conv2d(6, 2, 1)), IMAGE)
-    assert graph.num_channels == 0
+def test_several_outputs_of_each_plane_of_the_input_go_together() -> None:
+    for first in (nn.ConvTranspose2d(3, 6, 2, groups=3), nn.Conv2d(3, 6, 2, groups=3)):
+        graph = prunus.trace(chain(first, nn.Conv2d(6, 2, 1)), IMAGE)
+        assert channels(graph, "1.weight", 1) == [0, 1] * 3
 
 
 def test_linear_and_flatten() -> None:
