@@ -16,15 +16,15 @@ Unet: tu-res2net50_26w_4s tu-hrnet_w18_small timm-skresnet18 vgg11_bn densenet12
 Unet: dpn68 se_resnet50 senet154
 Unet: inceptionresnetv2 inceptionv4
 UnetPlusPlus: resnet18 mobilenet_v2 densenet121
-MAnet: resnet18 efficientnet-b0
+MAnet: resnet18 efficientnet-b0 mobilenet_v2
 Linknet: resnet18 mobilenet_v2 vgg11_bn
-FPN: resnet18 efficientnet-b0 mobileone_s0
+FPN: resnet18 efficientnet-b0 mobileone_s0 resnext50_32x4d vgg11_bn
 PSPNet: resnet18 mobilenet_v2 efficientnet-b0
 PAN: resnet18 mobilenet_v2
 DeepLabV3: resnet18 mobilenet_v2
-DeepLabV3Plus: resnet18 mobilenet_v2 efficientnet-b0
-UPerNet: resnet18 mit_b0
-Segformer: resnet18 mit_b0
+DeepLabV3Plus: resnet18 mobilenet_v2 efficientnet-b0 se_resnet50 tu-regnetx_002
+UPerNet: resnet18 mit_b0 mobilenet_v2
+Segformer: resnet18 mit_b0 mobilenet_v2
 """
 
 

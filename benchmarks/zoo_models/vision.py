@@ -184,7 +184,12 @@ ENTRIES: tuple[Entry, ...] = (
     Entry("effdet/efficientdet_d0", partial(_effdet, "efficientdet_d0"), image(128), True),
     Entry("effdet/cspresdet50", partial(_effdet, "cspresdet50"), image(128), True),
     *[
-        Entry(f"pytorchcv/{name}", partial(_cv, name, {}), image(32 if "cifar" in name else 224), True)
+        Entry(
+            f"pytorchcv/{name}",
+            partial(_cv, name, {}),
+            image(32 if "cifar" in name else 299 if name == "inceptionv3" else 224),
+            True,
+        )
         for name in _CV_CLASSIFIERS
     ],
     *[
