@@ -18,6 +18,7 @@ from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
 from prunus.measure.per_input import over_inputs
 from prunus.measure.timing import pinned_threads
 from prunus.report.result import SCHEMA
+from prunus.runs import by_class
 from prunus.runs.delivery import check, finish, run_files
 from prunus.training import evaluate
 from prunus.training.feeding import batches
@@ -126,6 +127,7 @@ def deliver_gated(
                 }
             ],
         }
+        result["by_class"] = by_class.panel(task, None, network)
         return finish(result | dict(panels or {}), staged, paths, exported, with_report)
 
 
