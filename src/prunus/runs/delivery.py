@@ -17,8 +17,11 @@ from prunus.deploy.sheet import sheet_of
 from prunus.measure import comparison
 from prunus.report import html
 from prunus.report.result import write_json, write_text
+from prunus.report.words import DENSE
+from prunus.runs import by_class
 from prunus.runs.describe import describe, files
 from prunus.runs.quantisation import FILE, Quantisation, quantised
+from prunus.runs.side_by_side import side_by_side
 from prunus.storage import fileset
 from prunus.storage.lock import check_folder, folder_lock
 
@@ -40,6 +43,7 @@ FILES = (
     *INDEX,
 )
 CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
+NO_IMAGES: Mapping[str, str] = {}
 PROGRESS = ("recipe.toml", "metrics.jsonl", "kept")  # of a training; they belong to its checkpoints
 
 
@@ -153,15 +157,22 @@ def deliver(
             latency=measured,
             notes=notes,
         )
-        result = finish(result | dict(panels or {}), staged, paths, exported, with_report)
+        watch("comparing on test samples", 0, 0)
+        dense = original if not outcome.steps or outcome.steps[0].step == DENSE else None
+        shown = side_by_side(task, dense, outcome.model) if with_report else None
+        result |= {
+            "by_class": by_class.panel(task, dense, outcome.model),
+            "examples": shown.panel if shown else None,
+        }
+        images = shown.images if shown else {}
+        result = finish(result | dict(panels or {}), staged, paths, exported, with_report, images)
         if quantise is not None and exported is not None and task is not None:
             try:
                 int8 = quantised(
                     quantise, original, exported.path, example_inputs, task, seed=seed, watch=watch
                 )
-                result = finish(
-                    result | {"int8": int8}, staged, {**paths, "int8": staged / FILE}, exported, with_report
-                )
+                paths["int8"] = staged / FILE
+                result = finish(result | {"int8": int8}, staged, paths, exported, with_report, images)
             except (
                 BaseException
             ) as error:  # all else is written, so that no training is lost if the quantiser gives up
@@ -183,9 +194,10 @@ def finish(
     paths: Mapping[str, Path],
     exported: onnx.OnnxCheck | None,
     with_report: bool,
+    images: Mapping[str, str] = NO_IMAGES,
 ) -> dict[str, Any]:
-    """Write `result.json` and the page; the result as written, with the ONNX file, if there is one, and all
-    files in it.
+    """Write `result.json` and the page, which alone has the images; the result as written, with the ONNX
+    file, if there is one, and all files in it.
     """
     if exported is not None:
         paths = {**paths, "onnx": exported.path}
@@ -193,5 +205,5 @@ def finish(
     result["files"] = files(paths, folder)
     write_json(result, folder / "result.json")
     if with_report:
-        report.write(result, folder / "report.html")
+        report.write(result, folder / "report.html", images)
     return result
