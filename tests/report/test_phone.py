@@ -103,6 +103,12 @@ def gated(expected: float) -> dict[str, Any]:
     return lenet_result() | {"dynamic": panel, "latency": []}
 
 
+SMALL = [
+    {
+        "name": "training",
+        "epochs": [row | {"loss": 0.0701 + row["loss"] / 1e3} for row in curve(3, 97.0, 98.0)],
+    }
+]
 FIGURES: dict[str, Figure] = {
     "two steps": steps(98.0, 12.5),
     "five steps": steps(98.6, 97.1, 12.0, 95.3, 98.0),
@@ -117,6 +123,7 @@ FIGURES: dict[str, Figure] = {
     "many epochs after one": trainings(1, 60),
     "three stages": trainings(30, 2, 2),
     "one epoch": trainings(1),
+    "small losses": lambda width: plots.training(SMALL, width),
 }
 CASES: dict[str, dict[str, Any]] = {
     "LeNet": lenet_result(),

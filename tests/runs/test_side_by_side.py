@@ -90,12 +90,12 @@ def test_a_mask_lies_over_its_picture_in_the_colour_of_its_class(maps: int) -> N
     assert found is not None and found.panel["columns"] == ["picture", "true", "dense", "compact"]
     assert [one["name"] for one in found.panel["legend"]] == ["house"], "the ground is what is not looked for"
     plain, compact = (image_of(found.images[f"0-{column}"]) for column in ("picture", "compact"))
-    factor = plain.width // SIDE
+    factor, grey = plain.width // SIDE, plain.convert("L").convert("RGB")
     assert plain.size == (factor * SIDE, factor * (SIDE - 1)), "a row of which nothing is known is left out"
     wanted = tuple(int(drawing.colour_of(1)[i : i + 2], 16) for i in (1, 3, 5))
     for row, column in ((0, 0), (3, 4), (6, 7), (2, 5)):
         place = column * factor + factor // 2, row * factor + factor // 2
-        before, after = plain.getpixel(place), compact.getpixel(place)
+        before, after = grey.getpixel(place), compact.getpixel(place)
         share = round(255 * drawing.STRONG) / 255 if inputs[0, 0, row, column] > 0.7 else 0.0
         mixed = [(1 - share) * old + share * colour for old, colour in zip(before, wanted)]
         assert after == pytest.approx(mixed, abs=1.5)

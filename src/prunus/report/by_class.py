@@ -16,7 +16,7 @@ def table(panel: Mapping[str, Any]) -> dict[str, Any]:
     rows = [_row(row, compared) for row in sorted(panel["rows"], key=_loss)]
     heads = [*(("Before", "After", "Change") if compared else ("Value",)), words.title(panel["counted"])]
     lost, won = (sum(_change(row) * sign < -0.05 for row in panel["rows"]) for sign in (1, -1))
-    text = f"Of {len(rows)} classes {lost} lost and {won} won; the one that lost most comes first."
+    text = f"{lost or 'None'} of {len(rows)} classes lost, {won or 'none'} won; the worst change comes first."
     return {
         "title": f"{words.title(panel['figure'])} of every class",
         "text": text if compared else "The worst class comes first.",

@@ -62,7 +62,7 @@ def training(stages: Sequence[Row], width: float, metric: str = "Accuracy") -> s
     ]
     curves = [(title, series) for title, series in curves if series]
     columns = 1 if width < NARROW else len(curves)
-    each, left, right, foot, panel = width / columns, 34.0, 104.0, 38.0, 156.0
+    each, left, right, foot, panel = width / columns, 44.0, 104.0, 38.0, 156.0
     names = _stage_names(stages, each - left - right, right)
     head = 46.0 + LINE * max((name.level for name in names), default=0)
     lines = len(curves) // columns

@@ -80,7 +80,7 @@ def _beside_each_other(steps: Sequence[Row], width: float) -> Canvas:
 
 def _one_below_the_other(steps: Sequence[Row], width: float) -> Canvas:
     """A row for each step: its name, how far it is from the first, and its number."""
-    letters = min(max(len(step["step"]) for step in steps), 18 if width < NARROW else 40)
+    letters = min(max(len(step["step"]) for step in steps), 20 if width < NARROW else 40)
     canvas = Canvas(width, ROW_HEIGHT * len(steps) + 8)
     right = max(width_of(_number(step)) for step in steps) + 18
     axes = canvas.axes(width_of("n" * letters) + 16, 4, right, 4)

@@ -58,12 +58,12 @@ def picture(pixels: Tensor) -> Image:
 
 
 def with_mask(pixels: Tensor, classes: Tensor, without: Sequence[int] = ()) -> Image:
-    """Pixels in the colours of their classes (H, W); those of some classes, and those that have none that is
-    known, are left as they are.
+    """Pixels in grey under the colours of their classes (H, W); some classes, which may stand for what
+    nobody knows, have no colour.
     """
     from PIL import Image
 
-    image = _coloured(pixels)
+    image = _coloured(pixels).convert("L").convert("RGB")  # else the colours of classes would be others
     result = image.copy()
     for label in sorted(set(torch.unique(classes).tolist()) - set(without)):
         share = ((classes == label) * round(255 * STRONG)).to(torch.uint8).cpu().numpy()

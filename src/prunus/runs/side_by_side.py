@@ -20,6 +20,7 @@ from prunus.runs import drawing
 from prunus.runs.by_class import names_of
 from prunus.runs.sights import Boxes, Classes, Masks, Sight, sight_of
 from prunus.tasks import Samples
+from prunus.tasks.pictures import Pictures
 from prunus.tasks.words import normalisation_of
 from prunus.training.evaluation import mode
 
@@ -201,7 +202,7 @@ def _of_pictures(
     panel = {
         "kind": "masks" if isinstance(sight, Masks) else "boxes",
         **_looked_at(task, count),
-        "windows": task.kind("test") == "pictures",
+        "windows": isinstance(task.test, Pictures) and task.test.larger,
         "columns": list(columns),
         "legend": [
             {"label": label, "name": name, "colour": drawing.colour_of(label)}

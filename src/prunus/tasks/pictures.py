@@ -34,6 +34,11 @@ class Pictures:
     def __len__(self) -> int:
         return len(self.examples)
 
+    @property
+    def larger(self) -> bool:
+        """Whether there are pictures of which a window is a part only."""
+        return any(max(example.picture.shape[1:]) > self.side for example in self.examples)
+
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for example in self.examples:
             _, height, width = example.picture.shape
