@@ -98,7 +98,7 @@ def test_zeros_that_unpooling_writes_into_are_not_spelled_out(side: int, free: b
 def test_a_file_in_8_bits_is_made_of_a_filled_one(
     padded: tuple[nn.Module, Tensor, dict[str, Path]], tmp_path: Path
 ) -> None:
-    model, x, files = padded
+    files = padded[2]
     found = quantise(files["filled"], tmp_path / "int8.onnx", [torch.randn(8, 3, 64, 64)])
     assert found.quantised == ("conv",) and found.noise < 0.05
     size = (tmp_path / "int8.onnx").stat().st_size

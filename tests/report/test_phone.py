@@ -16,6 +16,7 @@ import pytest
 from tests.report.conftest import curve, lenet_result, measured, resnet_result
 from tests.report.test_runs import page as compared
 from tests.report.test_runs import run
+from tests.report.test_samples import classes, images_of, of_classes, of_masks
 
 from prunus.report import words
 from prunus.report.html import WIDTHS, render
@@ -136,6 +137,8 @@ CASES: dict[str, dict[str, Any]] = {
             measured("ONNX Runtime", 0.00123, 0.00122),
         ]
     },
+    "classes and masks": lenet_result() | {"by_class": classes(30), "examples": of_masks()},
+    "classes and pictures": lenet_result() | {"by_class": classes(3, False), "examples": of_classes()},
     "gates that let little pass": gated(0.05),
     "gates that let all pass": gated(0.99),
 }
@@ -147,7 +150,7 @@ PAGES = (*CASES, *RUNS)
 def page(name: str) -> str:
     """The page of a case."""
     if name in CASES:
-        return render(CASES[name])
+        return render(CASES[name], images_of(CASES[name].get("examples") or {"samples": []}))
     count = RUNS[name]
     runs = [run(90.0 + 9 * place / count, 100_000 + 30_000 * place) for place in range(count)]
     return compared({f"run number {place} with a long name": one for place, one in enumerate(runs)})

@@ -304,8 +304,12 @@ def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]
     axes.set_xlim(*_epochs_shown(start))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}")
     axes.margins(y=0.08)
     low, high = axes.get_ylim()
+    room = max(0.0, 0.02 * max(abs(low), abs(high)) - (high - low)) / 2  # so few digits tell heights apart
+    low, high = low - room, high + room
+    axes.set_ylim(low, high)
     places = spread([value for value, _ in ends.values()], 0.09 * (high - low))
     for (name, (value, colour)), height in zip(ends.items(), places):
         text = name if len(ends) > 1 else ""
