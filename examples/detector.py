@@ -62,6 +62,7 @@ def task(limit: int = 160) -> prunus.Task:
         pictures(limit // 2, 2),
         loss="model",
         metric=MeanAveragePrecision(0.5),
+        classes=("background", "small", "large"),
     )
 
 

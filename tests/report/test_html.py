@@ -18,7 +18,7 @@ from prunus.report.html import comparison, pinned_table, render
 pytest.importorskip("jinja2", reason="the extra report is not installed")
 pytest.importorskip("matplotlib", reason="the extra report is not installed")
 
-VOID = {"meta", "link", "br", "wbr"}
+VOID = {"meta", "link", "br", "wbr", "img"}
 # In inline SVG these may close themselves.
 SHAPES = {"path", "use", "rect", "circle", "line", "stop"}
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from prunus.errors import ConfigError, DataError
 from prunus.tasks import MeanIoU
-from prunus.tasks.metrics import Accuracy, Mean, as_metric, measured, squared_error
+from prunus.tasks.metrics import Accuracy, Mean, Metric, as_metric, collected, squared_error
 
 LOGITS = torch.tensor([[1.0, 2.0], [3.0, 0.0], [0.0, 1.0]])
 LABELS = torch.tensor([1, 1, 1])
@@ -19,6 +19,10 @@ LABELS = torch.tensor([1, 1, 1])
 def points(found: Any) -> list[float]:
     assert isinstance(found, Tensor) and found.dtype == torch.float64
     return found.tolist()
+
+
+def measured(metric: Metric, pairs: Any) -> Any:
+    return metric.points(collected(metric, pairs))
 
 
 def test_accuracy_is_a_hundred_or_nothing_per_sample_batch_by_batch() -> None:

@@ -23,6 +23,7 @@ import numpy as np
 from torch import Tensor
 
 from prunus._foundation.environment import processor
+from prunus.deploy.constants import condense
 from prunus.deploy.onnx import first_cause, session, silenced
 from prunus.errors import ConfigError, DataError, FileFormatError, PrunusError
 
@@ -144,7 +145,9 @@ def quantised(ready: Calibrated, keep_float: Sequence[str], bits: int, only: boo
         )
         quantiser.quantize_model()
         quantiser.model.topological_sort()  # the format asks for it; ONNX Runtime would not
-    return _bare(_pad_in_8_bits(quantiser.model.model))
+    found = _bare(_pad_in_8_bits(quantiser.model.model))
+    condense(found)  # the preparation folded what the float file fills
+    return found
 
 
 def layers_in_int8(model: Any, ready: Calibrated) -> tuple[str, ...]:

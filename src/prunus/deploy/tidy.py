@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 
+from prunus.deploy.constants import condense
+
 _NOTED = ("input", "output", "value_info", "initializer")
 
 
@@ -28,6 +30,7 @@ def tidy(draft: Path) -> None:
     changed = [rewrite(graph, node) for kind, rewrite in _REWRITINGS for node in graph.of_kind(kind)]
     if any(changed):
         graph.drop_unused()
+    condense(graph.model)
     for part in (graph.model.graph, *graph.model.functions):
         _forget_source(part)
     onnx.save(graph.model, draft)

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
 __all__ = ["write"]
 
 
-def write(result: Mapping[str, Any], path: Path | str) -> None:
+def write(result: Mapping[str, Any], path: Path | str, images: Mapping[str, str] | None = None) -> None:
     """Write the report of one result as a single HTML file that asks for nothing else, atomically.
 
     Args:
         result: a result as `prunus.report.result` describes it, or as `json.load` reads it from
             `result.json`.
         path: where to write; an existing file is replaced.
+        images: pictures of samples as data URIs, by the names that the result has for them; a run has them,
+            `result.json` has not.
 
     Raises:
         MissingExtraError: the extra `report` (jinja2, matplotlib) is not installed.
@@ -26,4 +28,4 @@ def write(result: Mapping[str, Any], path: Path | str) -> None:
     from prunus.report.html import render
     from prunus.report.result import write_text
 
-    write_text(render(result), path)
+    write_text(render(result, images or {}), path)

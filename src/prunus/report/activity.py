@@ -10,8 +10,22 @@ from typing import Any
 
 from matplotlib.ticker import MaxNLocator
 
-from prunus.report.canvas import AFTER, BEFORE, INK, MUTED, RULE, SMALL, TEXT, Canvas, quiet, shorten, styled
-from prunus.report.plots import NARROW, ROW_HEIGHT
+from prunus.report.canvas import (
+    AFTER,
+    BEFORE,
+    INK,
+    MUTED,
+    NARROW,
+    ROW_HEIGHT,
+    RULE,
+    SMALL,
+    TEXT,
+    Canvas,
+    annotate,
+    quiet,
+    shorten,
+    styled,
+)
 from prunus.report.words import milliseconds
 
 Row = Mapping[str, Any]
@@ -22,20 +36,21 @@ MOST_CLASSES = 20
 def shares(panel: Row, width: float) -> str:
     """How many inputs cost how much [% of the MACs without gates]."""
     canvas = Canvas(width, 190)
-    axes = canvas.axes(left=8, top=26, right=8, bottom=42)
+    axes = canvas.axes(left=8, top=26, right=14, bottom=42)
     edges = [100 * edge for edge in panel["histogram"]["edges"]]
     counts = panel["histogram"]["counts"]
     axes.bar(edges[:-1], counts, width=[0.9 * (b - a) for a, b in pairwise(edges)], align="edge", color=AFTER)
     axes.axvline(100 * panel["expected"], color=INK, linewidth=1)
-    axes.annotate(
-        f"mean {100 * panel['expected']:.1f} %",
-        (100 * panel["expected"], 1),
-        (5, 8),
-        xycoords=("data", "axes fraction"),
-        textcoords="offset points",
-        fontsize=TEXT,
-        color=INK,
-        va="center",
+    mean = 100 * panel["expected"]
+    left = mean > 0.6 * edges[-1]  # where there is no room at its right
+    annotate(
+        axes,
+        f"mean {mean:.1f} %",
+        (mean, 1),
+        (-5 if left else 5, 8),
+        "center",
+        "right" if left else "left",
+        ("data", "axes fraction"),
     )
     axes.set_xlim(0, edges[-1])
     axes.set_xlabel("MACs of an input, % of those without gates", fontsize=SMALL, loc="right", labelpad=4)
@@ -55,15 +70,9 @@ def curve(panel: Row, width: float) -> str:
     x, y = [100 * point["macs"] for point in points], [point["accuracy"] for point in points]
     axes.plot(x, y, color=AFTER, linewidth=2, marker="o", markersize=5)
     chosen = min(range(len(points)), key=lambda i: abs(points[i]["budget"] - panel["budget"]))
-    axes.annotate(
-        f"{y[chosen]:.1f} at {x[chosen]:.0f} %",
-        (x[chosen], y[chosen]),
-        (6, -12),
-        textcoords="offset points",
-        fontsize=TEXT,
-        color=INK,
-        va="top",
-    )
+    left = x[chosen] > 60  # where there is no room at its right
+    text = f"{y[chosen]:.1f} at {x[chosen]:.0f} %"
+    annotate(axes, text, (x[chosen], y[chosen]), (6, -12), "top", "right" if left else "left")
     axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
     axes.set_xlim(0, max(100.0, *x))
     axes.margins(y=0.2)

@@ -33,6 +33,8 @@ _VARIABLES = {
 P = ParamSpec("P")
 TEXT = 12.0  # pixels at the width for which the figure is drawn
 SMALL = 11.0
+NARROW = 480.0  # below it a figure is for a phone
+ROW_HEIGHT = 26.0
 MARGIN = 30.0  # left of a panel of a grid, for its numbers
 
 _STYLE: Any = {  # a dictionary; newer type stubs want every key to be one of their literals
@@ -138,6 +140,38 @@ def quiet(axes: Axes, *, x: bool = True, y: bool = False) -> None:
     if not x:
         axes.set_xticks([])
         axes.spines["bottom"].set_visible(False)
+
+
+def annotate(
+    axes: Axes,
+    text: str,
+    place: tuple[float, float],
+    offset: tuple[float, float],
+    vertical: str,
+    horizontal: str = "center",
+    coordinates: str | tuple[str, str] = "data",
+    colour: str = INK,
+) -> None:
+    """A label at so many pixels from a place, whose coordinates may be those of the data, the axes or the
+    figure.
+    """
+    axes.annotate(
+        text,
+        place,
+        offset,
+        xycoords=coordinates,
+        textcoords="offset points",
+        va=vertical,
+        ha=horizontal,
+        fontsize=TEXT,
+        color=colour,
+        annotation_clip=False,
+    )
+
+
+def width_of(text: str, size: float = TEXT) -> float:
+    """Pixels that a text takes at most in the fonts of the page, on average over its letters."""
+    return 0.6 * size * len(text)
 
 
 def shorten(name: str, longest: int) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from prunus.errors import MissingExtraError
-from prunus.report import int8_panel, words
+from prunus.report import by_class, examples, int8_panel, words
 from prunus.report.result import check
 
 if TYPE_CHECKING:
@@ -14,28 +14,30 @@ if TYPE_CHECKING:
 
 Result = Mapping[str, Any]
 
+NO_IMAGES: Mapping[str, str] = {}
 # Each figure is drawn once for a desktop column and once for a phone, so that its text has the same size on
 # both.
 WIDTHS = {"wide": 704.0, "narrow": 342.0}
 
 
-def require() -> tuple[ModuleType, ModuleType]:
-    """The template engine and the plots, or MissingExtraError naming the extra."""
+def require() -> ModuleType:
+    """The template engine, or MissingExtraError naming the extra where it, or what plots need, is missing."""
     try:
         import jinja2
 
-        from prunus.report import plots
+        from prunus.report import plots  # noqa: F401
     except ImportError as error:
         raise MissingExtraError(
             f"The report needs {error.name}; install it with: pip install 'prunus[report]'."
         ) from error
-    return jinja2, plots
+    found: ModuleType = jinja2
+    return found
 
 
-def render(result: Result) -> str:
-    """The page as text; see `prunus.report.write` for the errors."""
+def render(result: Result, images: Mapping[str, str] = NO_IMAGES) -> str:
+    """The page as text; see `prunus.report.write` for arguments and errors."""
     check(result)
-    _, plots = require()
+    require()
     return fill(
         "report.html.j2",
         result=result,
@@ -49,7 +51,9 @@ def render(result: Result) -> str:
         pinned=pinned_table(result.get("pinned") or []),
         facts=facts(result),
         int8=int8_panel.section(result["int8"]) if result.get("int8") else None,
-        figures=_figures(result, plots),
+        classes=by_class.table(result["by_class"]) if result.get("by_class") else None,
+        examples=examples.section(result["examples"], images) if result.get("examples") else None,
+        figures=_figures(result),
     )
 
 
@@ -57,7 +61,7 @@ def fill(template: str, **values: Any) -> str:
     """One of the pages, with what it shows; raises MissingExtraError if the extra
     `report` is not installed.
     """
-    jinja2, _ = require()
+    jinja2 = require()
     loader = jinja2.PackageLoader("prunus.report")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, loader=loader
@@ -199,24 +203,26 @@ def facts(result: Result) -> list[tuple[str, str]]:
     return [(name, text) for name, text in found if text]
 
 
-def _figures(result: Result, plots: Any) -> dict[str, dict[str, str]]:
+def _figures(result: Result) -> dict[str, dict[str, str]]:
     """Every figure that this result has data for, drawn for each width."""
+    from prunus.report import plots
+    from prunus.report.steps import accuracy
+    from prunus.report.trials import search
+
     layers = [row for row in result["layers"] if row["width_before"] > 0]
     drawn: dict[str, Callable[[float], str]] = {}
     steps = (result.get("accuracy") or {}).get("steps", [])
     if len(steps) > 1:
-        drawn["accuracy"] = lambda width: plots.accuracy(steps, width, words.metric_title(result))
+        drawn["accuracy"] = lambda width: accuracy(steps, width, words.metric_title(result))
     if layers and not result.get("dynamic"):
         drawn["widths"] = lambda width: plots.layers(layers, "width", width)
         drawn["macs"] = lambda width: plots.layers(layers, "macs", width)
     if result.get("search"):
-        search = result["search"]
-        drawn["search"] = lambda width: plots.search(
-            search["trials"], search["limit"], width, words.metric_name(result)
-        )
+        found, name = result["search"], words.metric_name(result)
+        drawn["search"] = lambda width: search(found["trials"], found["limit"], width, name)
     stages = [stage for stage in result.get("training") or [] if stage["epochs"]]
     if stages:
-        drawn["training"] = lambda width: plots.training(stages, width)
+        drawn["training"] = lambda width: plots.training(stages, width, words.metric_title(result))
     if result.get("selection"):
         drawn["kept"] = lambda width: plots.kept(
             result["selection"]["samples"], result["selection"]["total"], width

@@ -12,8 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
 from prunus.report import words
-from prunus.report.canvas import AFTER, INK, MUTED, PAPER, RULE, SMALL, TEXT, Canvas, shorten, styled
-from prunus.report.plots import NARROW
+from prunus.report.canvas import AFTER, INK, MUTED, NARROW, PAPER, RULE, SMALL, TEXT, Canvas, shorten, styled
+from prunus.report.labels import HIGH, LETTER, NEAR, Box, around, hidden, least_hidden, shared
 from prunus.report.runs import Point, Quantity, Runs
 
 NAMES: dict[Quantity, str] = {"macs": "MACs", "latency_ms": "latency", "bytes": "size"}
@@ -24,10 +24,8 @@ WRITTEN: dict[Quantity, Callable[[float], str]] = {
 }
 WIDE_RANGE = 12.0  # from so many times the least on, costs are drawn by their logarithm
 WIDE_ERRORS = 4.0  # likewise the shares of wrong answers: one bad run must not press all others together
-LETTER = 7.0  # pixels, of the text size on average
-AWAY = 9.0  # pixels between a point and its name
+MOST_HIDDEN = 0.2  # of a name: where more would be hidden, or would hide others, it is left out
 LEFT, FOOT = 34.0, 44.0  # pixels for the numbers of the axes
-Box = tuple[float, float, float, float]  # left, bottom, right, top in pixels
 
 
 @styled
@@ -153,17 +151,22 @@ def _names(
     costs: dict[str, float],
     letters: int,
 ) -> None:
-    """Each name beside its point where it hides least: those of the front choose first."""
+    """Each name beside its point where it hides least, if there is room: those of the front choose first."""
     places = {point.name: axes.transData.transform((costs[point.name], point.accuracy)) for point in points}
     taken: list[Box] = [(x - 6, y - 6, x + 6, y + 6) for x, y in places.values()]
     taken.append((0, canvas.height - 26, 80, canvas.height))  # what the axis is called
+    room, named = (LEFT, FOOT, canvas.width, canvas.height - 2), list[Box]()
     for point in sorted(points, key=lambda point: (point not in best, not point.original)):
         text = shorten(point.name, letters)
         x, y = places[point.name]
-        around = _around(x, y, LETTER * len(text))
-        chosen = min(range(len(around)), key=lambda index: (_hidden(around[index], taken, canvas), index))
-        left, bottom, right, top = around[chosen]
-        taken.append(around[chosen])
+        boxes = around(x, y, LETTER * len(text))
+        chosen = least_hidden(boxes, taken, room)
+        crowded = hidden(boxes[chosen], taken, room) > MOST_HIDDEN * HIGH * LETTER * len(text)
+        if crowded or any(shared(boxes[chosen], other) for other in named):
+            continue  # the table has its name
+        left, bottom, right, top = boxes[chosen]
+        taken.append(boxes[chosen])
+        named.append(boxes[chosen])
         axes.annotate(
             text,
             (costs[point.name], point.accuracy),
@@ -178,44 +181,3 @@ def _names(
             if chosen >= NEAR
             else None,
         )
-
-
-NEAR = 8  # so many of the places are beside the point; to those after them a line leads
-
-
-def _around(x: float, y: float, wide: float) -> list[Box]:
-    """Where a name may stand, the best place first: above and left of a front there is room, because nothing
-    is better.
-    """
-    high, near = 14.0, AWAY * 0.7
-    corners = [
-        (x - near - wide, y + 2),
-        (x - AWAY - wide, y - high / 2),
-        (x - wide / 2, y + AWAY),
-        (x + near, y - high - 2),
-        (x - wide / 2, y - AWAY - high),
-        (x + near, y + 2),
-        (x + AWAY, y - high / 2),
-        (x - near - wide, y - high - 2),
-    ]
-    corners += [
-        (x + side * 1.1 * wide / 2 - wide / 2, y + step)
-        for step in (28, -42, 46, -60, 64, -78)
-        for side in (0, -1, 1)
-    ]
-    return [(left, bottom, left + wide, bottom + high) for left, bottom in corners]
-
-
-def _hidden(box: Box, taken: Sequence[Box], canvas: Canvas) -> int:
-    """Square pixels that a name would hide or lose."""
-    left, bottom, right, top = box
-    inside = max(0.0, min(right, canvas.width) - max(left, LEFT)) * max(
-        0.0, min(top, canvas.height) - max(bottom, FOOT)
-    )
-    lost = (right - left) * (top - bottom) - inside
-    shared = (
-        max(0.0, min(right, other[2]) - max(left, other[0]))
-        * max(0.0, min(top, other[3]) - max(bottom, other[1]))
-        for other in taken
-    )
-    return round(lost + sum(shared))

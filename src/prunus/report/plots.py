@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from matplotlib.axes import Axes
@@ -13,16 +14,21 @@ from prunus.report.canvas import (
     BEFORE,
     INK,
     MUTED,
+    NARROW,
     PAPER,
+    ROW_HEIGHT,
     RULE,
     SMALL,
     TEXT,
     Canvas,
+    annotate,
     quiet,
     shorten,
     spread,
     styled,
+    width_of,
 )
+from prunus.report.labels import levels
 from prunus.report.words import count, milliseconds
 
 Row = Mapping[str, Any]
@@ -30,47 +36,8 @@ Row = Mapping[str, Any]
 # From so many layers on, one labelled row each would be a wall: they become a skyline.
 MOST_ROWS = 24
 MOST_COLUMNS = 50
-ROW_HEIGHT = 26.0
-NARROW = 480.0
-
-
-@styled
-def accuracy(steps: Sequence[Row], width: float, metric: str = "Accuracy") -> str:
-    """The metric [%] at each step of the run, from before to the end."""
-    canvas = Canvas(width, 220)
-    axes = canvas.axes(left=42, top=30, right=42, bottom=46)
-    values = [float(step["value"]) for step in steps]
-    low, high = min(values), max(values)
-    room = max(high - low, 1.0)
-    axes.axhline(values[0], color=RULE, linewidth=1, zorder=1)
-    axes.plot(values, color=AFTER, linewidth=2, zorder=2)
-    colours = [BEFORE, *[AFTER] * (len(values) - 1)]
-    axes.scatter(range(len(values)), values, s=64, color=colours, edgecolor=PAPER, linewidth=2, zorder=3)
-    for place, value in enumerate(values):
-        valley = 0 < place < len(values) - 1 and value <= min(values[place - 1], values[place + 1])
-        below = valley and value < high - 0.15 * room
-        _annotate(
-            axes, f"{value:.1f}", (place, value), (0, -12 if below else 11), "top" if below else "bottom"
-        )
-    axes.set_xlim(-0.1, len(values) - 0.9)
-    axes.set_ylim(low - 0.3 * room, high + 0.2 * room)
-    for place, step in enumerate(steps):
-        # Two texts, not one with a line break: their centring must hold in the page's font, which matplotlib
-        # has not.
-        for line, words in enumerate(step["step"].split(" ", 1)):
-            _annotate(
-                axes,
-                words,
-                (place, 0),
-                (0, -12 - 15 * line),
-                "top",
-                "center",
-                ("data", "axes fraction"),
-                MUTED,
-            )
-    quiet(axes, x=False)
-    label = f"{metric} in percent: " + ", ".join(f"{step['step']} {step['value']:.1f}" for step in steps)
-    return canvas.svg(f"accuracy-{width:g}", label)
+MOST_LETTERS = 24  # of a metric, whose name may be the user's
+LINE = 15.0  # pixels between two lines of text
 
 
 @styled
@@ -87,21 +54,41 @@ def layers(rows: Sequence[Row], quantity: str, width: float) -> str:
 
 
 @styled
-def training(stages: Sequence[Row], width: float) -> str:
-    """Loss, and accuracy [%] on both splits, over the epochs of all stages in a row."""
-    narrow = width < NARROW
-    canvas = Canvas(width, 440 if narrow else 240)
-    gap, middle = 92.0, width / 2
-    if narrow:
-        panels = canvas.axes(34, 46, gap, 254), canvas.axes(34, 266, gap, 34)
-    else:
-        panels = canvas.axes(34, 46, middle + gap - 6, 38), canvas.axes(middle + 34, 46, gap, 38)
-    curves = (("Loss", _recorded(stages, "loss")), ("Accuracy, %", _recorded(stages, "accuracy")))
-    for axes, (title, series) in zip(panels, curves):
+def training(stages: Sequence[Row], width: float, metric: str = "Accuracy") -> str:
+    """Loss, and the metric [%] on both splits, over the epochs of all stages in a row."""
+    curves = [
+        ("Loss", _recorded(stages, "loss")),
+        (f"{shorten(metric, MOST_LETTERS)}, %", _recorded(stages, "accuracy")),
+    ]
+    curves = [(title, series) for title, series in curves if series]
+    columns = 1 if width < NARROW else len(curves)
+    each, left, right, foot, panel = width / columns, 44.0, 104.0, 38.0, 156.0
+    names = _stage_names(stages, each - left - right, right)
+    head = 46.0 + LINE * max((name.level for name in names), default=0)
+    lines = len(curves) // columns
+    canvas = Canvas(width, lines * (head + panel + foot))
+    for place, (title, series) in enumerate(curves):
+        line, column = divmod(place, columns)
+        start, top = left + column * each, line * (head + panel + foot) + head
+        axes = canvas.axes(start, top, width - (column + 1) * each + right, canvas.height - top - panel)
         _curves(axes, stages, series)
-        axes.set_title(title, loc="left", fontsize=TEXT, color=MUTED, pad=28, x=-34 / _pixels(canvas, axes))
+        for name in names:
+            annotate(
+                axes,
+                name.text,
+                (0, 1),
+                (name.start, 6 + LINE * name.level),
+                "bottom",
+                "left",
+                "axes fraction",
+                MUTED,
+            )
+        axes.set_title(
+            title, loc="left", fontsize=TEXT, color=MUTED, pad=head - 18, x=-left / _pixels(canvas, axes)
+        )
         axes.set_xlabel("epoch", fontsize=SMALL, loc="right", labelpad=2)
-    return canvas.svg(f"training-{width:g}", "Training curves: loss and accuracy by epoch")
+    what = " and ".join(title.split(",")[0].lower() for title, _ in curves)
+    return canvas.svg(f"training-{width:g}", f"Training curves: {what} by epoch")
 
 
 @styled
@@ -178,53 +165,12 @@ def latency(measured: Sequence[Row], width: float) -> str:
             axes.barh(height, value["median_ms"], height=0.5, color=colour)
             _whisker(axes, value["q25_ms"], value["q75_ms"], height)
             end = max(value["median_ms"], value["q75_ms"])
-            _annotate(axes, milliseconds(value["median_ms"]), (end, height), (8, 0), "center", "left")
+            annotate(axes, milliseconds(value["median_ms"]), (end, height), (8, 0), "center", "left")
         axes.set_yticks([0, 1], ["after", "before"])
         axes.set_ylim(-0.5, 1.5)
         axes.set_xlim(0, max(row[side]["q75_ms"] for side in ("before", "after")))
         quiet(axes, x=False, y=True)
     return canvas.svg(f"latency-{width:g}", "Median latency with quartiles, before and after")
-
-
-@styled
-def search(trials: Sequence[Row], limit: float, width: float, metric: str = "accuracy") -> str:
-    """Every trial of the tolerance search: MACs left [%] against the metric [%] on the validation split."""
-    canvas = Canvas(width, 260)
-    axes = canvas.axes(left=34, top=34, right=30, bottom=44)
-    for accepted, face in ((True, AFTER), (False, PAPER)):
-        chosen = [trial for trial in trials if bool(trial["accepted"]) == accepted]
-        x, y = [100 * trial["left"] for trial in chosen], [trial["value"] for trial in chosen]
-        axes.vlines(
-            x,
-            [trial.get("lowest", trial["value"]) for trial in chosen],
-            y,
-            color=AFTER,
-            linewidth=1,
-            zorder=2,
-        )
-        axes.scatter(x, y, s=46, facecolor=face, edgecolor=AFTER, linewidth=1.5, zorder=3)
-    axes.axhline(limit, color=MUTED, linewidth=1, zorder=1)
-    _annotate(
-        axes, f"limit {limit:.1f}", (1, limit), (0, -5), "top", "right", ("axes fraction", "data"), MUTED
-    )
-    passed = [trial for trial in trials if trial["accepted"]]
-    if passed:
-        best = min(passed, key=lambda trial: float(trial["left"]))
-        # To the left there is room: whatever left less than the chosen trial was rejected, and so lies below
-        # the limit.
-        inside = best["left"] > 0.4 * max(trial["left"] for trial in trials)
-        side, offset = ("right", (-9, 0)) if inside else ("left", (9, 8))
-        place = 100 * best["left"], best["value"]
-        _annotate(axes, f"chosen: {place[0]:.0f} %", place, offset, "center", side)
-    axes.yaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.set_xlim(left=0)
-    axes.margins(y=0.15)
-    axes.set_xlabel("MACs left, %", fontsize=SMALL, loc="right", labelpad=4)
-    axes.set_title(
-        f"Validation {metric}, %", loc="left", fontsize=TEXT, color=MUTED, pad=14, x=-34 / (width - 64)
-    )
-    return canvas.svg(f"search-{width:g}", f"Tolerance search: {len(trials)} trials, {len(passed)} accepted")
 
 
 def _rows(
@@ -241,7 +187,7 @@ def _rows(
     axes.barh(heights, [row[before] for row in rows], height=0.56, color=BEFORE)
     axes.barh(heights, [row[after] for row in rows], height=0.56, color=AFTER)
     for height, row, text in zip(heights, rows, numbers):
-        _annotate(axes, text, (max(row[before], row[after]), height), (8, 0), "center", "left")
+        annotate(axes, text, (max(row[before], row[after]), height), (8, 0), "center", "left")
     axes.set_yticks(heights, [shorten(row["name"], letters) for row in rows])
     axes.tick_params(axis="y", pad=8, labelsize=TEXT)
     axes.set_xlim(0, max((row[before] for row in rows), default=1) or 1)
@@ -311,6 +257,34 @@ def _recorded(stages: Sequence[Row], key: str) -> tuple[tuple[str, str], ...]:
     )
 
 
+@dataclass(frozen=True)
+class _Name:
+    """Of a stage, so many pixels from the left of a panel, on a line above it."""
+
+    text: str
+    start: float
+    level: int
+
+
+def _stage_names(stages: Sequence[Row], inner: float, right: float) -> list[_Name]:
+    """The names of several stages above a panel `inner` pixels wide with `right` free beside it."""
+    if len(stages) < 2:
+        return []
+    low, high = _epochs_shown(sum(len(stage["epochs"]) for stage in stages))
+    begun, starts = 0, list[float]()
+    for stage in stages:
+        place = (begun + 0.5 - low) / (high - low) * inner + 4 if begun else 0.0
+        starts.append(max(0.0, min(place, inner + right - width_of(stage["name"]))))
+        begun += len(stage["epochs"])
+    lines = levels(starts, [width_of(stage["name"]) for stage in stages])
+    return [_Name(stage["name"], start, line) for stage, start, line in zip(stages, starts, lines)]
+
+
+def _epochs_shown(count: int) -> tuple[float, float]:
+    """From where to where the axis of so many epochs goes."""
+    return (0.5, count + 0.5) if count < 3 else (1.0, 1.02 * count)
+
+
 def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]) -> None:
     """Lines over all epochs, broken and marked between stages, with their names at the right end."""
     start, ends = 0, {}
@@ -323,35 +297,28 @@ def _curves(axes: Axes, stages: Sequence[Row], series: Sequence[tuple[str, str]]
                 continue
             colour = AFTER if name == "validation" or len(series) == 1 else BEFORE
             axes.plot(x, y, color=colour, linewidth=2, marker="o" if len(y) <= 5 else "", markersize=5)
-            ends[name] = (x[-1], float(y[-1]), colour)
+            ends[name] = (float(y[-1]), colour)
         if number:
             axes.axvline(start + 0.5, color=RULE, linewidth=1)
-        if len(stages) > 1:
-            place = (start + 0.5 if number else 1, 1)
-            _annotate(
-                axes,
-                stage["name"],
-                place,
-                (4 if number else 0, 6),
-                "bottom",
-                "left",
-                ("data", "axes fraction"),
-                MUTED,
-            )
         start += len(epochs)
-    axes.set_xlim(0.5 if start < 3 else 1, start + (0.5 if start < 3 else 0.02 * start))
+    axes.set_xlim(*_epochs_shown(start))
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, min_n_ticks=1))
     axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_formatter(lambda value, _: f"{value:.3g}" if abs(value) < 1 else f"{value:.4g}")
     axes.margins(y=0.08)
     low, high = axes.get_ylim()
-    places = spread([end[1] for end in ends.values()], 0.09 * (high - low))
-    for (name, (x_end, value, colour)), height in zip(ends.items(), places):
+    room = max(0.0, 0.02 * max(abs(low), abs(high)) - (high - low)) / 2  # so few digits tell heights apart
+    low, high = low - room, high + room
+    axes.set_ylim(low, high)
+    places = spread([value for value, _ in ends.values()], 0.09 * (high - low))
+    for (name, (value, colour)), height in zip(ends.items(), places):
         text = name if len(ends) > 1 else ""
         shown = f"{value:.1f}" if value > 10 else f"{value:.2f}"
         axes.annotate(
             f"{shown} {text}".strip(),
-            (x_end, height),
-            (8, 0),
+            (1, height),
+            (4, 0),
+            xycoords=("axes fraction", "data"),
             textcoords="offset points",
             va="center",
             fontsize=SMALL,
@@ -365,30 +332,6 @@ def _whisker(axes: Axes, low: float, high: float, height: float) -> None:
     x, y = [low, low, low, high, high, high], [height + 0.15 * step for step in (-1, 1, 0, 0, 1, -1)]
     for colour, thick in ((PAPER, 4.0), (INK, 1.4)):
         axes.plot(x, y, color=colour, linewidth=thick, solid_capstyle="butt", clip_on=False)
-
-
-def _annotate(
-    axes: Axes,
-    text: str,
-    place: tuple[float, float],
-    offset: tuple[float, float],
-    vertical: str,
-    horizontal: str = "center",
-    coordinates: str | tuple[str, str] = "data",
-    colour: str = INK,
-) -> None:
-    axes.annotate(
-        text,
-        place,
-        offset,
-        xycoords=coordinates,
-        textcoords="offset points",
-        va=vertical,
-        ha=horizontal,
-        fontsize=TEXT,
-        color=colour,
-        annotation_clip=False,
-    )
 
 
 def _pixels(canvas: Canvas, axes: Axes) -> float:

@@ -71,7 +71,7 @@ def verdict(runs: Runs) -> str:
         f"{words.times(reference.macs, chosen.macs)} fewer MACs",
         "accuracy unchanged" if difference == "±0.0" else f"accuracy {difference} points",
     ]
-    return f"{chosen.name}: " + ", ".join(part.replace(" ", words.FIXED) for part in parts)
+    return f"{chosen.name}: " + ", ".join(map(words.unbroken, parts))
 
 
 def table(runs: Runs) -> list[dict[str, Any]]:

@@ -145,8 +145,12 @@ def _accuracy_of(result: Mapping[str, Any]) -> str:
 
 def metric_title(result: Mapping[str, Any]) -> str:
     """The same at the beginning of a line."""
-    name = metric_name(result)
-    return name if name[1:2].isupper() else f"{name[0].upper()}{name[1:]}"  # mAP stays
+    return title(metric_name(result))
+
+
+def title(text: str) -> str:
+    """A word or a few at the beginning of a line."""
+    return text if text[1:2].isupper() else f"{text[:1].upper()}{text[1:]}"  # mAP stays
 
 
 def metric_name(result: Mapping[str, Any]) -> str:
@@ -184,7 +188,15 @@ def _accuracy(change: float, name: str = "accuracy") -> str:
 
 
 def _joined(parts: Sequence[str]) -> str:
-    return ", ".join(part.replace(" ", FIXED) for part in parts if part)
+    return ", ".join(unbroken(part) for part in parts if part)
+
+
+LONGEST = 22  # letters of a headline that stay on one line of a phone
+
+
+def unbroken(text: str) -> str:
+    """A few words that no line breaks between, unless a phone has not so wide a line."""
+    return text.replace(" ", FIXED) if len(text) <= LONGEST else text
 
 
 def machine(processor: str, flags: Sequence[str], batch: int, threads: int) -> str:

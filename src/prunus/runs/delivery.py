@@ -21,9 +21,12 @@ from prunus.errors import ConfigError
 from prunus.measure import comparison
 from prunus.report import html
 from prunus.report.result import write_json, write_text
+from prunus.report.words import DENSE
+from prunus.runs import by_class
 from prunus.runs.describe import Provenance, describe, files
 from prunus.runs.quantisation import FILE, quantised
 from prunus.runs.settings import USUAL, Delivery
+from prunus.runs.side_by_side import side_by_side
 from prunus.storage import fileset
 from prunus.storage.lock import check_folder, folder_lock
 
@@ -43,6 +46,7 @@ FILES = (
     *INDEX,
 )
 CHECKPOINTS = "checkpoint*.safetensors"  # some methods train more than once
+NO_IMAGES: Mapping[str, str] = {}
 PROGRESS = ("recipe.toml", "metrics.jsonl", "kept")  # of a training; they belong to its checkpoints
 
 
@@ -131,7 +135,15 @@ def deliver(
         write_text(outcome.plan.to_json() + "\n", paths["plan"])
         about = replace(about, model={"input_shape": _shape(example_inputs)} | dict(about.model))
         result = describe(outcome, about, environment=environment(), latency=measured)
-        result = finish(result | dict(about.panels), staged, paths, exported, delivery.report)
+        watch("comparing on test samples", 0, 0)
+        dense = original if not outcome.steps or outcome.steps[0].step == DENSE else None
+        shown = side_by_side(about.task, dense, outcome.model) if delivery.report else None
+        result |= {
+            "by_class": by_class.panel(about.task, dense, outcome.model),
+            "examples": shown.panel if shown else None,
+        }
+        images = shown.images if shown else {}
+        result = finish(result | dict(about.panels), staged, paths, exported, delivery.report, images)
         if delivery.int8 is not None and exported is not None and about.task is not None:
             try:
                 int8 = quantised(
@@ -144,7 +156,7 @@ def deliver(
                     watch=watch,
                 )
                 paths = {**paths, "int8": staged / FILE}
-                result = finish(result | {"int8": int8}, staged, paths, exported, delivery.report)
+                result = finish(result | {"int8": int8}, staged, paths, exported, delivery.report, images)
             except BaseException as error:  # all else is there, so that no training is lost with it
                 failure = error
                 (staged / FILE).unlink(missing_ok=True)
@@ -164,9 +176,10 @@ def finish(
     paths: Mapping[str, Path],
     exported: onnx.OnnxCheck | None,
     with_report: bool,
+    images: Mapping[str, str] = NO_IMAGES,
 ) -> dict[str, Any]:
-    """Write `result.json` and the page; the result as written, with the ONNX file, if there is one, and all
-    files in it.
+    """Write `result.json` and the page, which alone has the images; the result as written, with the ONNX
+    file, if there is one, and all files in it.
     """
     if exported is not None:
         paths = {**paths, "onnx": exported.path}
@@ -174,5 +187,5 @@ def finish(
     result["files"] = files(paths, folder)
     write_json(result, folder / "result.json")
     if with_report:
-        report.write(result, folder / "report.html")
+        report.write(result, folder / "report.html", images)
     return result

@@ -21,6 +21,7 @@ from prunus.errors import ConfigError
 from prunus.measure.per_input import over_inputs
 from prunus.measure.timing import pinned_threads
 from prunus.report.result import SCHEMA
+from prunus.runs import by_class
 from prunus.runs.delivery import check, finish, run_files
 from prunus.runs.describe import Provenance
 from prunus.runs.settings import USUAL, Delivery
@@ -115,6 +116,7 @@ def deliver_gated(
             "accuracy": accuracy,
             "training": [] if about.training is None else [_trained(about.training)],
         }
+        result["by_class"] = by_class.panel(task, None, gated.network)
         return finish(result | dict(about.panels), staged, paths, exported, delivery.report)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from prunus.tasks.arrays import npz_task
 from prunus.tasks.detection import MeanAveragePrecision
-from prunus.tasks.metrics import Accuracy, Mean, Metric, squared_error
+from prunus.tasks.metrics import Accuracy, ByClass, ClassFigure, Mean, Metric, squared_error
 from prunus.tasks.own import limited, named_task
 from prunus.tasks.regression import Regression
 from prunus.tasks.samples import Samples
@@ -14,6 +14,8 @@ from prunus.tasks.task import Batches, Task
 __all__ = [
     "Accuracy",
     "Batches",
+    "ByClass",
+    "ClassFigure",
     "Mean",
     "MeanAveragePrecision",
     "MeanIoU",

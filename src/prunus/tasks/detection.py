@@ -6,14 +6,19 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import Tensor
 
 from prunus._foundation.confidence import Rows
 from prunus.errors import ConfigError, MissingExtraError
+from prunus.tasks.metrics import ClassFigure
 
 Boxes = Mapping[str, Tensor]
 """Of one picture: `boxes` (boxes, 4), x1 y1 x2 y2 in pixels; `labels` (boxes,); and, where they were found,
@@ -29,10 +34,14 @@ class MeanAveragePrecision:
     Attributes:
         threshold: 0.5 alone, say, in place of all ten.
         name: what it is called.
+        figure: what it is called of one class.
+        counted: what a class has many of.
     """
 
     threshold: float | None = None
     name: str = "mAP"
+    figure: str = "AP"
+    counted: str = "boxes"
 
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
         """What was found in every picture, and what is there; raises ConfigError where these are no boxes."""
@@ -51,6 +60,32 @@ class MeanAveragePrecision:
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
         """Pictures are matched with their boxes once; what is drawn anew are the matches."""
+        judge = self._judge(entries)
+        classes, count = len(judge.params.catIds), len(entries)
+        matches = [
+            [judge.evalImgs[kind * count + picture] for kind in range(classes)] for picture in range(count)
+        ]
+
+        def precision(chosen: Sequence[Any]) -> float:
+            judge.evalImgs = [one[kind] for kind in range(classes) for one in chosen]
+            judge.params.imgIds = list(range(1, len(chosen) + 1))
+            judge._paramsEval.imgIds = judge.params.imgIds
+            return _mean(_precisions(judge), 0.0)
+
+        return Rows(matches, precision)
+
+    def by_class(self, entries: Sequence[Any]) -> Sequence[ClassFigure]:
+        """AP of every class, over all pictures; NaN of one that is found and not there."""
+        judge = self._judge(entries)
+        there = Counter(int(label) for _, one in entries for label in one["labels"])
+        values = np.moveaxis(_precisions(judge), 2, 0)
+        labels = [int(label) for label in judge.params.catIds]
+        return [
+            ClassFigure(label, _mean(value, math.nan), there[label]) for label, value in zip(labels, values)
+        ]
+
+    def _judge(self, entries: Sequence[Any]) -> Any:
+        """COCO's evaluation with the boxes of every picture matched."""
         from pycocotools.cocoeval import COCOeval
 
         with contextlib.redirect_stdout(io.StringIO()):
@@ -62,22 +97,23 @@ class MeanAveragePrecision:
             if self.threshold is not None:
                 judge.params.iouThrs = judge.params.iouThrs[:1] * 0 + self.threshold
             judge.evaluate()
-        classes, count = len(judge.params.catIds), len(entries)
-        matches = [
-            [judge.evalImgs[kind * count + picture] for kind in range(classes)] for picture in range(count)
-        ]
+        return judge
 
-        def precision(chosen: Sequence[Any]) -> float:
-            judge.evalImgs = [one[kind] for kind in range(classes) for one in chosen]
-            judge.params.imgIds = list(range(1, len(chosen) + 1))
-            judge._paramsEval.imgIds = judge.params.imgIds
-            with contextlib.redirect_stdout(io.StringIO()):
-                judge.accumulate()
-            found = judge.eval["precision"][..., 0, -1]
-            there = found[found > -1]
-            return 100.0 * float(there.mean()) if there.size else 0.0
 
-        return Rows(matches, precision)
+def _precisions(judge: Any) -> NDArray[np.float64]:
+    """Precision by threshold, recall and class, (thresholds, recalls, classes); -1 where a class is not
+    there.
+    """
+    with contextlib.redirect_stdout(io.StringIO()):
+        judge.accumulate()
+    found: NDArray[np.float64] = judge.eval["precision"][..., 0, -1]
+    return found
+
+
+def _mean(precisions: NDArray[np.float64], nothing: float) -> float:
+    """Mean precision [percent] of what is there; `nothing` where nothing is."""
+    there = precisions[precisions > -1]
+    return 100.0 * float(there.mean()) if there.size else nothing
 
 
 def need_pycocotools() -> None:

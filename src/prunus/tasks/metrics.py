@@ -40,27 +40,69 @@ class Metric(Protocol):
 
 
 @dataclass(frozen=True)
+class ClassFigure:
+    """How good a network is at one class.
+
+    Attributes:
+        label: of the class.
+        value: [percent]; NaN where it cannot be said, because the class is not there.
+        there: how many samples, pixels or boxes of it there are.
+    """
+
+    label: int
+    value: float
+    there: int
+
+
+@runtime_checkable
+class ByClass(Protocol):
+    """What a metric has besides where it can be told class by class."""
+
+    @property
+    def figure(self) -> str:
+        """What it is of one class: accuracy, IoU, AP."""
+
+    @property
+    def counted(self) -> str:
+        """What a class has many of: samples, pixels, boxes."""
+
+    def by_class(self, entries: Sequence[Any]) -> Sequence[ClassFigure]:
+        """The figure of every class, over all samples together, in the order of the labels."""
+
+
+@dataclass(frozen=True)
 class Accuracy:
     """100 for every sample whose class has the largest of the logits (batch, classes), 0 for the others;
     targets are class indices (batch,).
     """
 
     name: str = "top-1 accuracy"
+    figure: str = "accuracy"
+    counted: str = "samples"
 
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
-        """Raises ConfigError where the outputs are no logits of these samples."""
+        """True and found class of every sample; raises ConfigError where the outputs are no logits of these
+        samples.
+        """
         if not isinstance(outputs, Tensor) or outputs.dim() != 2 or outputs.shape[:1] != targets.shape:
             shape = tuple(outputs.shape) if isinstance(outputs, Tensor) else type(outputs).__name__
             raise ConfigError(
                 f"Top-1 accuracy is of logits (batch, classes) and {len(targets)} class indices, not of"
                 f" {shape}: give the task a metric of its own."
             )
-        right: list[float] = (100.0 * (outputs.argmax(1) == targets).double()).tolist()
-        return right
+        return list(zip(targets.tolist(), outputs.argmax(1).tolist()))
 
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
         """100 or 0 of every sample."""
-        return torch.tensor(entries, dtype=torch.float64)
+        true, found = torch.tensor(list(entries)).view(-1, 2).unbind(1)
+        return 100.0 * (true == found).double()
+
+    def by_class(self, entries: Sequence[Any]) -> Sequence[ClassFigure]:
+        """The share of every class's samples that are right."""
+        true, found = torch.tensor(list(entries)).view(-1, 2).unbind(1)
+        labels, counts = torch.unique(true, return_counts=True)
+        right = [100.0 * float((found[true == label] == label).double().mean()) for label in labels]
+        return [ClassFigure(*one) for one in zip(labels.tolist(), right, counts.tolist())]
 
 
 @dataclass(frozen=True)
@@ -122,11 +164,13 @@ def as_metric(metric: Any) -> Metric:
     )
 
 
-def measured(metric: Metric, pairs: Iterable[Batch]) -> Tensor | Rows:
-    """A metric of outputs and targets, batch by batch. Raises DataError where there are none."""
+def collected(metric: Metric, pairs: Iterable[Batch]) -> list[Any]:
+    """What each of all samples contributes, from outputs and targets batch by batch. Raises DataError where
+    there are none.
+    """
     entries: list[Any] = []
     for outputs, targets in pairs:
         entries.extend(metric.entries(outputs, targets))
     if not entries:
         raise DataError("There are no samples to measure on.")
-    return metric.points(entries)
+    return entries

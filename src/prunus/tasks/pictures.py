@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from prunus._foundation.confidence import Rows
 from prunus.data.picture_sets import PictureSet
 from prunus.data.pictures import IGNORED, Example
-from prunus.segmentation.evaluation import figures_of, picture_by_picture
+from prunus.segmentation.evaluation import picture_by_picture
 from prunus.segmentation.losses import cross_entropy
 from prunus.segmentation.patches import Patches
 from prunus.segmentation.predict import reader, reflected
@@ -33,6 +33,11 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.examples)
+
+    @property
+    def larger(self) -> bool:
+        """Whether there are pictures of which a window is a part only."""
+        return any(max(example.picture.shape[1:]) > self.side for example in self.examples)
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
         for example in self.examples:
@@ -75,14 +80,20 @@ class PictureTask(Task):
         assert isinstance(self.test, Pictures)
         return self.test.normalise
 
-    def _measured(self, model: nn.Module, part: Part) -> tuple[Tensor | Rows, float]:
+    def entries(self, model: nn.Module, part: Part = "test") -> list[Any]:
+        """Counts of pixels by true and found class of every picture; of windows where it is trained on."""
         found = getattr(self, part)
         if not isinstance(found, Pictures):
-            return super()._measured(model, part)
+            return super().entries(model, part)
         each = picture_by_picture(
             model, found.examples, found.normalise, tile=self.side, overlap=self.side // 8
         )
-        return figures_of(each)["IoU"], math.nan
+        return [confusion.counts for confusion in each]
+
+    def _measured(self, model: nn.Module, part: Part) -> tuple[Tensor | Rows, float]:
+        if not isinstance(getattr(self, part), Pictures):
+            return super()._measured(model, part)
+        return self._metric.points(self.entries(model, part)), math.nan
 
 
 def pictures_task(

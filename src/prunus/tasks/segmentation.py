@@ -14,6 +14,7 @@ from prunus.data.pictures import IGNORED
 from prunus.errors import ConfigError
 from prunus.segmentation.evaluation import figures_of
 from prunus.segmentation.metrics import Confusion, classes_of
+from prunus.tasks.metrics import ClassFigure
 
 
 @dataclass(frozen=True)
@@ -28,16 +29,20 @@ class MeanIoU:
     Attributes:
         ignore: the label of pixels that count for nothing.
         name: what it is called.
+        figure: what it is called of one class.
+        counted: what a class has many of.
     """
 
     ignore: int = IGNORED
     name: str = "mean IoU"
+    figure: str = "IoU"
+    counted: str = "pixels"
 
     def entries(self, outputs: Any, targets: Any) -> Sequence[Any]:
         """Counts of pixels by true and found class of every picture; raises ConfigError where the outputs are
         no maps of the masks' size.
         """
-        logits = outputs["out"] if isinstance(outputs, dict) and "out" in outputs else outputs
+        logits = maps_of(outputs)
         if not isinstance(logits, Tensor) or logits.dim() < 3 or logits.shape[2:] != targets.shape[1:]:
             shape = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             raise ConfigError(
@@ -55,3 +60,14 @@ class MeanIoU:
     def points(self, entries: Sequence[Any]) -> Tensor | Rows:
         """Counts of all pictures together."""
         return figures_of([Confusion.of(counts) for counts in entries])["IoU"]
+
+    def by_class(self, entries: Sequence[Any]) -> Sequence[ClassFigure]:
+        """IoU of every class over all pixels; NaN of one that is neither there nor found."""
+        whole = Confusion.of(torch.stack(list(entries)).sum(0))
+        there = whole.counts.sum(1).tolist()
+        return [ClassFigure(label, *one) for label, one in enumerate(zip(whole.iou().tolist(), there))]
+
+
+def maps_of(outputs: Any) -> Any:
+    """The logits among a network's outputs."""
+    return outputs["out"] if isinstance(outputs, dict) and "out" in outputs else outputs

@@ -21,7 +21,7 @@ from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError, TraceError
 from prunus.surgery.parts import core, is_core, whole
 from prunus.tasks.batches import first_batches, samples_in
-from prunus.tasks.metrics import Accuracy, Batch, Metric, as_metric, measured
+from prunus.tasks.metrics import Accuracy, Batch, ByClass, Metric, as_metric, collected
 from prunus.tasks.samples import BATCH, Samples
 from prunus.tasks.words import in_words
 from prunus.training.calibration import Calibration
@@ -187,6 +187,11 @@ class Task:
         return self._metric.name
 
     @property
+    def by_class(self) -> ByClass | None:
+        """The metric, where it can be told class by class."""
+        return self._metric if isinstance(self._metric, ByClass) else None
+
+    @property
     def tells_classes(self) -> bool:
         """Whether outputs are logits of classes, and the metric top-1 accuracy."""
         return isinstance(self._metric, Accuracy) and self.loss != "model"
@@ -279,6 +284,11 @@ class Task:
         """Classes by the largest logit and their cross-entropy."""
         return self.metric is None and self.loss is None
 
+    def entries(self, model: nn.Module, part: Part = "test") -> list[Any]:
+        """What every sample contributes to the metric, of the model in eval mode; it stays as it was."""
+        with mode(model, training=False), torch.no_grad():
+            return collected(self._metric, (pair for _, pair in self._outputs(model, part)))
+
     def _measured(self, model: nn.Module, part: Part) -> tuple[Tensor | Rows, float]:
         """Points, and the mean loss, in one pass."""
         loss: Any = None if self.loss == "model" else self.loss or _cross_entropy(0.0)
@@ -286,16 +296,19 @@ class Task:
 
         def pairs() -> Iterator[Batch]:
             nonlocal total, seen
-            for inputs, targets in self.batches(part, model=model):
-                outputs = self.called(model, inputs)
+            for count, (outputs, targets) in self._outputs(model, part):
                 yield outputs, targets  # the metric first: it says in a sentence what outputs it is not of
                 if loss is not None:
-                    count = samples_in(inputs)
                     total, seen = total + count * float(loss(outputs, targets).mean()), seen + count
 
         with mode(model, training=False), torch.no_grad():
-            points = measured(self._metric, pairs())
-        return points, total / seen if seen else math.nan
+            entries = collected(self._metric, pairs())
+        return self._metric.points(entries), total / seen if seen else math.nan
+
+    def _outputs(self, model: nn.Module, part: Part) -> Iterator[tuple[int, Batch]]:
+        """How many samples a batch has, and what the model makes of them, with their targets."""
+        for inputs, targets in self.batches(part, model=model):
+            yield samples_in(inputs), (self.called(model, inputs), targets)
 
     def called(self, model: nn.Module, inputs: Any) -> Any:
         """What a model, itself and not its core, makes of the inputs of a batch."""
