@@ -1,5 +1,4 @@
-"""Pictures of one's own with masks: bright discs and squares on noise, with a border of void (11), for a
-small U-Net of one's own.
+"""Pictures of one's own with masks, discs and squares with a border of void, for a U-Net of one's own.
 
 From the command line, once this file has been run (it writes the data and the trained network):
 
@@ -27,20 +26,16 @@ SIDE, VOID, CLASSES = 32, 11, 3
 
 
 def write_data(folder: Path, counts: tuple[int, int, int], seed: int = 0) -> None:
-    """`train/`, `val/` and `test/` with `images/` and `masks/`: class 1 is a disc, 2 a square, and one pixel
-    around each is void.
-    """
+    """`train/`, `val/` and `test/` with `images/` and `masks/`: 1 is a disc, 2 a square, void around each."""
     draw = np.random.default_rng(seed)
     rows, columns = np.mgrid[:SIDE, :SIDE]
-    for part, number in (
-        (part, n) for part, count in zip(("train", "val", "test"), counts) for n in range(count)
-    ):
+    parts = zip(("train", "val", "test"), counts)
+    for part, number in ((part, n) for part, count in parts for n in range(count)):
         picture, mask = draw.normal(80, 25, (SIDE, SIDE, 3)), np.zeros((SIDE, SIDE), np.uint8)
         for label in (1, 2):
             y, x = draw.integers(6, SIDE - 6, 2)
-            distance = (
-                np.hypot(rows - y, columns - x) if label == 1 else np.maximum(abs(rows - y), abs(columns - x))
-            )
+            apart = abs(rows - y), abs(columns - x)
+            distance = np.hypot(*apart) if label == 1 else np.maximum(*apart)
             picture[distance < 5, label] += 90
             mask[distance < 6], mask[distance < 5] = VOID, label
         for kind, pixels in (("images", picture.clip(0, 255).astype(np.uint8)), ("masks", mask)):
@@ -62,21 +57,16 @@ class Net(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # noqa: D102
         fine = self.down(x)
         coarse = self.deep(nn.functional.max_pool2d(fine, 2))
-        found: Tensor = self.last(
-            self.up(torch.cat([fine, nn.functional.interpolate(coarse, scale_factor=2.0)], 1))
-        )
-        return found
+        wide = nn.functional.interpolate(coarse, scale_factor=2.0)
+        return self.last(self.up(torch.cat([fine, wide], 1)))  # type: ignore[no-any-return]
 
 
 def main(counts: tuple[int, int, int] = (60, 80, 20), delivery: Delivery | None = None) -> None:
-    """Train, make as small as five points of IoU allow, and write model, ONNX file and report, as `delivery`
-    says.
-    """
+    """Train, make as small as five points of IoU allow, and write model, ONNX file and report."""
     write_data(Path("shapes"), counts)
     pictures = load_pictures("shapes", ignore=VOID)
-    task = pictures_task(
-        pictures, pictures.train, pictures.validation or [], side=SIDE, windows=64, batch_size=8
-    )
+    held = pictures.validation or []
+    task = pictures_task(pictures, pictures.train, held, side=SIDE, windows=64, batch_size=8)
     model, quick = Net(), TrainConfig(epochs=1, lr=0.005, optimizer="adam")
     task.fit(model, TrainConfig(epochs=6, lr=0.01, optimizer="adam"))
     prunus.save(model, "dense.safetensors")
