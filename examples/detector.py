@@ -16,7 +16,6 @@ from torchvision.models.detection.anchor_utils import DefaultBoxGenerator
 from torchvision.models.detection.ssd import SSD
 
 import prunus
-from prunus import data
 from prunus.runs import Delivery, Provenance, deliver
 from prunus.tasks import MeanAveragePrecision
 from prunus.training import TrainConfig
@@ -26,7 +25,7 @@ SIDE, BATCH = 48, 8  # pixels, pictures
 
 def pictures(count: int, seed: int) -> list[tuple[list[Tensor], list[dict[str, Tensor]]]]:
     """Batches of pictures with two digits of 16 pixels, "small" (0 to 4) or "large", and their boxes."""
-    draw, digits, found = torch.Generator().manual_seed(seed), data.load("digits").train, []
+    draw, digits, found = torch.Generator().manual_seed(seed), prunus.data.load("digits").train, []
     for _ in range(count):
         picture, boxes, labels = torch.zeros(3, SIDE, SIDE), [], []
         for half in (0, SIDE // 2):
