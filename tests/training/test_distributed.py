@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
-import torch.multiprocessing.spawn as processes
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn
 
 from prunus.data import load
 from prunus.errors import ConfigError
@@ -76,7 +76,7 @@ def trained(**changes: Any) -> tuple[nn.Module, History]:
 
 def together(work: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
     """Run `work(*arguments)` in two processes; what each returned."""
-    processes.spawn(_process, args=(work, folder, arguments), nprocs=2)
+    spawn(_process, args=(work, folder, arguments), nprocs=2)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 
