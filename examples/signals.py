@@ -3,9 +3,8 @@ axis of places.
 
 From the command line, once this file has been run (it writes the data and the trained network):
 
-    prunus prune signals:network --weights dense.safetensors --data signals.npz --tolerance 3 --confidence \
-        0.9 --trial-epochs 1 --epochs 3 \
-        --optimizer adam --lr 0.005 --batch-size 32 -o out/
+    prunus prune signals:network --weights dense.safetensors --data signals.npz --tolerance 3 \
+        --confidence 0.9 --trial-epochs 1 --epochs 3 --optimizer adam --lr 0.005 --batch-size 32 -o out/
 """
 
 from __future__ import annotations
