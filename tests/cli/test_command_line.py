@@ -50,6 +50,7 @@ def test_every_verb_has_help() -> None:
         result = runner.invoke(app, [verb, "--help"])
         assert result.exit_code == 0
         assert "--json" in result.stdout
+        assert runner.invoke(app, [verb, "--help-all"]).exit_code == 0
     assert "130" in shown
 
 

@@ -40,9 +40,9 @@ class Verb(TyperCommand):
         return super().make_context(info_name, args, parent=parent, **extra)
 
     def get_params(self, ctx: Any) -> Any:
-        """Its own, and where some of them are left out of the first help, the flag that shows them."""
+        """Its own, and the flag that shows those which the first help leaves out."""
         *own, last = super().get_params(ctx)  # the last is --help
-        return [*own, *(_help_all(count) for count in [len(_rest(own))] if count), last]
+        return [*own, _help_all(len(_rest(own))), last]
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """The options that most people need, or all of them."""
@@ -97,6 +97,7 @@ def _help_all(count: int) -> Any:
         "--help-all",
         is_eager=True,
         expose_value=False,
+        hidden=not count,
         callback=_show_all,
         help=f"Show all options, {count} more, and exit.",
     )
