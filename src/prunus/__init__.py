@@ -5,6 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from prunus._foundation.moved import find_old_names
+
 if TYPE_CHECKING:
     from prunus import (
         compensation,
@@ -94,6 +96,9 @@ _HOMES = {
     "shrink": "methods.shrinking",
     "Task": "tasks",
 }
+
+
+find_old_names()
 
 
 def __getattr__(name: str) -> Any:
