@@ -5,7 +5,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from prunus._foundation.moved import find_old_names
+from prunus._foundation.moved import find_old_names, is_old_name
 
 if TYPE_CHECKING:
     from prunus import (
@@ -102,6 +102,8 @@ find_old_names()
 
 
 def __getattr__(name: str) -> Any:
+    if is_old_name(f"{__name__}.{name}"):
+        return import_module(f"{__name__}.{name}")
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = (

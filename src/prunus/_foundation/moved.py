@@ -30,7 +30,7 @@ channels.neutral=paint.neutral channels.optimizer=surgery.optimizer channels.ori
 channels.paint=paint.painter channels.parts=surgery.parts channels.places=surgery.places
 channels.plan=plans.plan channels.program=paint.program channels.readers=plans.consumers
 channels.rehearse=surgery.rehearsal channels.rescale=surgery.rescaling
-channels.resolve=plans.resolve channels.rewrite=surgery.traced.literals channels.rules=paint.rules
+channels.resolve=plans.resolve channels.rewrite=surgery.traced.literals
 channels.rules.centred=paint.rules.centred channels.rules.contraction=paint.rules.contraction
 channels.rules.copies=paint.rules.copies channels.rules.fourier=paint.rules.fourier
 channels.rules.indexing=paint.rules.indexing channels.rules.normalisation=paint.rules.normalisation
@@ -58,7 +58,7 @@ deploy.comparison=measure.comparison deploy.environment=_foundation.environment
 deploy.latency=measure.timing deploy.machine=measure.machine deploy.per_input=measure.per_input
 deploy.probe=measure.probe deploy.probe_onnx=measure.probe_onnx
 deploy.probe_torch=measure.probe_torch deploy.runtimes=measure.runtimes deploy.shapes=measure.shapes
-dynamic.settle=dynamic.finalize json_files=_foundation.json_files latency=planning.latency_target
+json_files=_foundation.json_files latency=planning.latency_target
 methods.fewer_blocks=methods.block_removal methods.gates=methods.trained_masks
 methods.gating=methods.train_gated methods.searching=methods.tolerance_metric
 placement=planning.width_search report.delivery=runs.delivery report.describe=runs.describe
@@ -68,8 +68,11 @@ storage.shell=storage.traced_format surroundings=_foundation.surroundings target
 tolerance=planning.tolerance watching=_foundation.progress
 """
 MOVED = {f"prunus.{old}": f"prunus.{new}" for old, new in (pair.split("=") for pair in _MOVED.split())}
-# A room that became several:
-SHARED_OUT = {"prunus.channels": ("prunus.paint", "prunus.plans", "prunus.surgery")}
+# Rooms: one that became several, and one whose functions are called like its files.
+SHARED_OUT = {
+    "prunus.channels": ("prunus.paint", "prunus.plans", "prunus.surgery"),
+    "prunus.channels.rules": ("prunus.paint.rules",),
+}
 
 
 class _OldNames(MetaPathFinder, Loader):
@@ -78,7 +81,7 @@ class _OldNames(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname not in MOVED and fullname not in SHARED_OUT:
+        if not is_old_name(fullname):
             return None
         return ModuleSpec(fullname, self, is_package=fullname in SHARED_OUT)
 
@@ -100,11 +103,16 @@ class _OldNames(MetaPathFinder, Loader):
 def _in_any(name: str, rooms: Sequence[str]) -> Any:
     def lookup(attribute: str) -> Any:
         for room in map(import_module, rooms):
-            if attribute in room.__all__:
+            if hasattr(room, attribute):
                 return getattr(room, attribute)
         raise AttributeError(f"module {name!r} has no attribute {attribute!r}")
 
     return lookup
+
+
+def is_old_name(name: str) -> bool:
+    """Whether a file or a room had this name."""
+    return name in MOVED or name in SHARED_OUT
 
 
 def find_old_names() -> None:

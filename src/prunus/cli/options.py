@@ -68,7 +68,7 @@ Confidence = Annotated[
     Option(
         "--confidence",
         help="Confidence with which the loss on samples like the held-out ones stays within --tolerance.",
-        rich_help_panel=Rest(TARGET),
+        rich_help_panel=TARGET,
     ),
 ]
 Tolerance = Annotated[
@@ -98,7 +98,7 @@ ScopeName = Annotated[
             "The same share in every layer (default), or one ranking of all (default of --latency by "
             "reconstruction)."
         ),
-        rich_help_panel=Rest(CHOICE),
+        rich_help_panel=CHOICE,
     ),
 ]
 RoundTo = Annotated[
@@ -107,7 +107,7 @@ RoundTo = Annotated[
         "--round-to",
         metavar="N|auto",
         help="Widths become multiples of this; auto: what this machine computes at once.",
-        rich_help_panel=Rest(CHOICE),
+        rich_help_panel=CHOICE,
     ),
 ]
 Floor = Annotated[
@@ -121,7 +121,7 @@ Blocks = Annotated[
         help=(
             "Residual blocks to leave out first, by the loss on held-out samples; a target is optional then."
         ),
-        rich_help_panel=Rest(CHOICE),
+        rich_help_panel=CHOICE,
     ),
 ]
 Evenly = Annotated[
@@ -138,11 +138,11 @@ Protect = Annotated[
         "--protect",
         metavar="GLOB",
         help="Layers that keep their width (repeatable).",
-        rich_help_panel=Rest(CHOICE),
+        rich_help_panel=CHOICE,
     ),
 ]
 Exact = Annotated[
-    bool, Option("--exact", help="Remove only channels whose removal is exact.", rich_help_panel=Rest(CHOICE))
+    bool, Option("--exact", help="Remove only channels whose removal is exact.", rich_help_panel=CHOICE)
 ]
 CompensationName = Annotated[
     Compensation | None,
@@ -213,7 +213,7 @@ DataDir = Annotated[
     Option(
         "--data-dir",
         help="Where the files of the data are, or are downloaded to.",
-        rich_help_panel=Rest(DATA),
+        rich_help_panel=DATA,
     ),
 ]
 Limit = Annotated[
@@ -222,7 +222,7 @@ Limit = Annotated[
         "--limit",
         min=1,
         help="Take as many samples of every part at most, to try things out.",
-        rich_help_panel=Rest(DATA),
+        rich_help_panel=DATA,
     ),
 ]
 BatchSize = Annotated[
@@ -240,7 +240,7 @@ Workers = Annotated[
         "--workers",
         min=0,
         help="Threads that read image files; a function that makes a task gets the number.",
-        rich_help_panel=Rest(DATA),
+        rich_help_panel=DATA,
     ),
 ]
 Window = Annotated[
@@ -249,7 +249,7 @@ Window = Annotated[
         "--window",
         min=1,
         help="Side of the windows cut out of pictures with masks, in pixels.",
-        rich_help_panel=Rest(DATA),
+        rich_help_panel=DATA,
     ),
 ]
 Windows = Annotated[
@@ -263,7 +263,7 @@ Ignore = Annotated[
         min=0,
         max=255,
         help="Label of mask pixels that count for nothing (void), where the data are pictures with masks.",
-        rich_help_panel=Rest(DATA),
+        rich_help_panel=DATA,
     ),
 ]
 Mean = Annotated[
@@ -272,7 +272,7 @@ Mean = Annotated[
         "--mean",
         metavar="M,M,M",
         help="Mean that the weights expect; default: the data's.",
-        rich_help_panel=Rest(DATA),
+        rich_help_panel=DATA,
     ),
 ]
 Std = Annotated[
@@ -281,7 +281,7 @@ Std = Annotated[
         "--std",
         metavar="S,S,S",
         help="Standard deviation that the weights expect; default: the data's.",
-        rich_help_panel=Rest(DATA),
+        rich_help_panel=DATA,
     ),
 ]
 Epochs = Annotated[int, Option("--epochs", min=0, help="Epochs of fine-tuning.", rich_help_panel=DATA)]
@@ -291,7 +291,7 @@ TrialEpochs = Annotated[
         "--trial-epochs",
         min=0,
         help="Epochs of tuning before a trial of --tolerance is judged.",
-        rich_help_panel=Rest(DATA),
+        rich_help_panel=DATA,
     ),
 ]
 Teach = Annotated[
@@ -299,7 +299,7 @@ Teach = Annotated[
     Option(
         "--teach",
         help="Let the original network teach what is left while it is fine-tuned.",
-        rich_help_panel=Rest(DATA),
+        rich_help_panel=DATA,
     ),
 ]
 LearningRate = Annotated[
@@ -315,9 +315,7 @@ Seed = Annotated[int, Option("--seed", help="Seed of everything random.")]
 Folder = Annotated[Path, Option("-o", "--output", help="Folder for model, ONNX file, result and report.")]
 DynamicBatch = Annotated[
     bool,
-    Option(
-        "--dynamic-batch", help="Let the ONNX file take batches of any size.", rich_help_panel=Rest(OTHER)
-    ),
+    Option("--dynamic-batch", help="Let the ONNX file take batches of any size.", rich_help_panel=OTHER),
 ]
 WithOnnx = Annotated[bool, Option("--onnx/--no-onnx", help="Export to ONNX, and measure there too.")]
 WithReport = Annotated[bool, Option("--report/--no-report", help="Write report.html.")]

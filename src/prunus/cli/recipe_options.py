@@ -37,19 +37,19 @@ def _shown(default: Any, flag: str) -> str:
 
 
 DataDir = Annotated[
-    str | None, _key("--data-dir", "Where the files of the data are, or are downloaded to.", Rest(DATA))
+    str | None, _key("--data-dir", "Where the files of the data are, or are downloaded to.", DATA)
 ]
 Weights = Annotated[str | None, _key("--weights", "Begin with the weights in this file.", DATA)]
 Build = Annotated[
     str | None,
-    _key("--build", "What a compact model to begin with was made from.", Rest(DATA), metavar="NAME"),
+    _key("--build", "What a compact model to begin with was made from.", DATA, metavar="NAME"),
 ]
 Mean = Annotated[
     str | None,
     _key(
         "--mean",
         "Mean of every plane, by which inputs are normalised. Default: that of the data.",
-        Rest(DATA),
+        DATA,
     ),
 ]
 Std = Annotated[
@@ -57,18 +57,18 @@ Std = Annotated[
     _key(
         "--std",
         "Standard deviation of every plane, by which inputs are normalised. Default: that of the data.",
-        Rest(DATA),
+        DATA,
     ),
 ]
 Limit = Annotated[
-    int | None, _key("--limit", "Take as many samples of every part at most; 0 takes all.", Rest(DATA))
+    int | None, _key("--limit", "Take as many samples of every part at most; 0 takes all.", DATA)
 ]
 Workers = Annotated[
     int | None,
     _key(
         "--workers",
         "Threads that read image files; a function that makes a task gets the number.",
-        Rest(DATA),
+        DATA,
     ),
 ]
 Validation = Annotated[
@@ -85,7 +85,7 @@ Ignore = Annotated[
     _key(
         "--ignore",
         "Label of mask pixels that count for nothing (void), in training and in metrics.",
-        Rest(DATA),
+        DATA,
     ),
 ]
 Window = Annotated[
@@ -112,7 +112,7 @@ WeightDecay = Annotated[
 ]
 Schedule = Annotated[
     str | None,
-    _key("--schedule", "How the learning rate goes: constant, step, cosine or onecycle.", Rest(TRAINING)),
+    _key("--schedule", "How the learning rate goes: constant, step, cosine or onecycle.", TRAINING),
 ]
 Milestones = Annotated[
     list[float] | None,
@@ -162,7 +162,7 @@ Loss = Annotated[
     _key(
         "--loss",
         "What is minimised: cross-entropy; of pixels also dice, log-jaccard or cross-entropy+log-jaccard.",
-        Rest(TRAINING),
+        TRAINING,
     ),
 ]
 Clip = Annotated[
@@ -232,7 +232,7 @@ TuneEpochs = Annotated[
     ),
 ]
 TuneLr = Annotated[
-    float | None, _key("--tune-lr", "The highest learning rate of tuning and of trials.", Rest(FILTERS))
+    float | None, _key("--tune-lr", "The highest learning rate of tuning and of trials.", FILTERS)
 ]
 Seed = Annotated[int | None, _key("--seed", "Seed of everything random.", TRAINING)]
 ChannelsLast = Annotated[
