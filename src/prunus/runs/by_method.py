@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from prunus.methods.common import Journal, Outcome
+    from prunus.runs.loading import Opened
     from prunus.tasks import Task
     from prunus.training import History, TrainConfig
 
@@ -105,6 +107,31 @@ def by_method(job: Job) -> Made:
     panels = {"soft": _soft_panel(outcome), "history": panel(outcome) if recipe.method == "history" else None}
     score = str(recipe.settings.get("score", "reconstruction")) if recipe.method == "one-shot" else method.by
     return Made(first or outcome.training, outcome, dense, score, panels, recipe.method != "history")
+
+
+def delivered(job: Job, made: Made, opened: Opened, panels: Mapping[str, Any]) -> dict[str, Any]:
+    """The folder of what a method left, and its result."""
+    from torch import Tensor
+
+    from prunus.runs.delivery import deliver
+    from prunus.runs.describe import Provenance
+    from prunus.tasks.words import record_of
+
+    run, outcome = job.run, made.outcome
+    assert outcome is not None
+    for network in (made.dense, outcome.model):
+        network.cpu()
+    about = Provenance(
+        opened.record(run.folder) | {"data": record_of(job.samples)},
+        made.score,
+        run.recipe.seed,
+        run.command,
+        job.samples,
+        made.training,
+        panels=panels,
+    )
+    example = job.example.cpu() if isinstance(job.example, Tensor) else job.example
+    return deliver(run.folder, made.dense, outcome, example, about, run.delivery, run.watch)
 
 
 def _run_options(job: Job) -> dict[str, Any]:

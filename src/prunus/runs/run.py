@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +13,10 @@ from prunus.runs.recipe import Recipe
 from prunus.runs.settings import Delivery
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from prunus._foundation.progress import Watch
+    from prunus.plans import Plan
     from prunus.runs.data import Source
     from prunus.runs.loading import Opened
     from prunus.training import EpochRecord
@@ -82,6 +85,21 @@ class Run:
         write_text(before + line(record, step), self.metrics)
         if step in ("", "training"):  # of several trainings the first is drawn
             self.also(record)
+
+    def leave(self, model: nn.Module, result: Mapping[str, Any], plan: Plan | None = None) -> None:
+        """Write the folder of a training that no method delivers: the network, the result, and what went of
+        the network where something did.
+        """
+        from prunus import storage
+        from prunus.report.result import write_text
+        from prunus.runs.delivery import run_files
+        from prunus.runs.records import TRAINING_FILE
+
+        with run_files(self.folder) as staged:
+            if plan is not None:
+                write_text(plan.to_json() + "\n", staged / "plan.json")
+            storage.save(model.cpu(), staged / "model.safetensors")
+            write_text(json.dumps(result, indent=1) + "\n", staged / TRAINING_FILE)
 
     def settle(self, records: Any) -> None:
         """Write all epochs down once: a run that was killed may have written one twice."""

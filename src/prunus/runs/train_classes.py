@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from prunus import storage
-from prunus.report.result import write_text
 from prunus.runs import recipe_parts as parts
 from prunus.runs import sample_gallery as kept
-from prunus.runs.by_method import Job, Made, by_method
-from prunus.runs.delivery import deliver, run_files
-from prunus.runs.describe import Provenance
-from prunus.runs.loading import TRAINING_FILE
+from prunus.runs.by_method import Job, Made, by_method, delivered
 from prunus.runs.run import KEPT, Run
 from prunus.runs.train_gated import train_gated_network
 from prunus.tasks.words import record_of
@@ -55,22 +49,12 @@ def train_classes(run: Run, source: Source) -> dict[str, Any]:
 def _pruned(job: Job, made: Made, opened: Opened, images: ImageData) -> dict[str, Any]:
     """What a method leaves."""
     run, samples = job.run, job.samples
-    assert made.outcome is not None
     selected = (
         kept.panel(run.folder / KEPT, made.training, samples.samples("train"), images.classes)
         if made.training
         else None
     )
-    about = Provenance(
-        opened.record(run.folder) | {"data": record_of(samples)},
-        made.score,
-        run.recipe.seed,
-        run.command,
-        samples,
-        made.training,
-        panels=made.panels | {"selection": selected},
-    )
-    return deliver(run.folder, made.dense, made.outcome, job.example.cpu(), about, run.delivery, run.watch)
+    return delivered(job, made, opened, made.panels | {"selection": selected})
 
 
 def _plain(job: Job, made: Made, opened: Opened) -> dict[str, Any]:
@@ -85,7 +69,5 @@ def _plain(job: Job, made: Made, opened: Opened) -> dict[str, Any]:
         "loss": found.loss,
         "training": made.training.to_dict(),
     }
-    with run_files(run.folder) as staged:
-        storage.save(made.dense, staged / "model.safetensors")
-        write_text(json.dumps(result, indent=1) + "\n", staged / TRAINING_FILE)
+    run.leave(made.dense, result)
     return result

@@ -4,21 +4,15 @@ metric of their task.
 
 from __future__ import annotations
 
-import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 
-from prunus import storage
 from prunus.errors import ConfigError
-from prunus.report.result import write_text
 from prunus.runs import recipe_parts as parts
-from prunus.runs.by_method import Job, by_method
+from prunus.runs.by_method import Job, by_method, delivered
 from prunus.runs.data import example_of
-from prunus.runs.delivery import deliver, run_files
-from prunus.runs.describe import Provenance
-from prunus.runs.loading import TRAINING_FILE
 from prunus.runs.recipe import NO_METHOD, Recipe
 from prunus.runs.run import CHECKPOINT, Run
 from prunus.runs.train_pixels import loss_of
@@ -74,9 +68,7 @@ def _written(run: Run, opened: Opened, task: Task, history: History) -> dict[str
         "training": history.to_dict(),
     }
     run.settle(history.epochs)
-    with run_files(run.folder) as staged:
-        storage.save(opened.model.cpu(), staged / "model.safetensors")
-        write_text(json.dumps(result, indent=1) + "\n", staged / TRAINING_FILE)
+    run.leave(opened.model, result)
     return result
 
 
@@ -85,19 +77,7 @@ def _pruned(job: Job, opened: Opened) -> dict[str, Any]:
     run, made = job.run, by_method(job)
     if not run.ranks.first:
         return {}
-    assert made.outcome is not None
-    for network in (made.dense, made.outcome.model):
-        network.cpu()
-    about = Provenance(
-        opened.record(run.folder) | {"data": record_of(job.samples)},
-        made.score,
-        run.recipe.seed,
-        run.command,
-        job.samples,
-        made.training,
-        panels=made.panels,
-    )
-    return deliver(run.folder, made.dense, made.outcome, job.example, about, run.delivery, run.watch)
+    return delivered(job, made, opened, made.panels)
 
 
 def _task(recipe: Recipe, source: Source) -> Task:

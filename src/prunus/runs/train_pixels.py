@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from prunus.errors import ConfigError
 from prunus.runs import recipe_parts as parts
 from prunus.runs.data import is_own
-from prunus.runs.loading import TRAINING_FILE, Opened
+from prunus.runs.loading import Opened
 from prunus.runs.pictures import Pictures, open_for_pictures, picture_folder
 from prunus.runs.recipe import NO_METHOD, Recipe
 from prunus.runs.run import CHECKPOINT, Run
@@ -95,9 +95,6 @@ def _written(
     run: Run, opened: Opened, pictures: Pictures, history: History, reduced: Outcome | None
 ) -> dict[str, Any]:
     """The model that is left, what the networks find on the test pictures, and, if channels went, which."""
-    from prunus import storage
-    from prunus.report.result import write_text
-    from prunus.runs.delivery import run_files
     from prunus.segmentation import evaluate
 
     run.watch("evaluating", 0, 0)
@@ -115,11 +112,8 @@ def _written(
         result["trials"] = [asdict(trial) for trial in reduced.trials]
     if reduced and reduced.plan.removed:
         result["cost"] = {"before": asdict(reduced.plan.before), "after": asdict(reduced.plan.after)}
-    with run_files(run.folder) as staged:
-        if reduced and reduced.plan.removed:
-            write_text(reduced.plan.to_json() + "\n", staged / "plan.json")
-        storage.save((reduced.model if reduced else opened.model).cpu(), staged / "model.safetensors")
-        write_text(json.dumps(result, indent=1) + "\n", staged / TRAINING_FILE)
+    plan = reduced.plan if reduced and reduced.plan.removed else None
+    run.leave(reduced.model if reduced else opened.model, result, plan)
     return result
 
 
