@@ -34,7 +34,7 @@ def invoke(*arguments: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A short demo."""
-    import prunus.runs.story as module
+    import prunus.runs.demonstration as module
 
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:

@@ -7,16 +7,16 @@ from typing import Any
 
 from prunus.cli import options as given
 from prunus.cli.console import show, show_json, show_table
-from prunus.runs import overview
+from prunus.runs import listing
 from prunus.runs.names import SCORES, About
 
 
 def methods(as_json: given.AsJson = False) -> None:
     """List the methods, and the scores by which channels are chosen."""
     if as_json:
-        show_json(overview.methods())
+        show_json(listing.methods())
         return
-    _table("Methods", "what it does", overview.METHODS)
+    _table("Methods", "what it does", listing.METHODS)
     show("")
     _table("Scores", "a channel is worth its", SCORES)
 
@@ -33,9 +33,9 @@ def models(as_json: given.AsJson = False) -> None:
     """List the models that have names, with their cost."""
     from prunus.report import words
 
-    rows = overview.networks()
+    rows = listing.networks()
     if as_json:
-        show_json({"models": rows, "patterns": list(overview.PATTERNS)})
+        show_json({"models": rows, "patterns": list(listing.PATTERNS)})
         return
     table = [
         (

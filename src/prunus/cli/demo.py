@@ -21,7 +21,7 @@ def demo(
     as_json: given.AsJson = False,
 ) -> None:
     """Train LeNet-5 on embedded handwritten digits, prune it to a tolerance, and report. No download."""
-    from prunus.runs.story import demo as run
+    from prunus.runs.demonstration import demo as run
 
     with bars() as watch:
         result = run(output, tolerance=tolerance, seed=seed, command=typed_command(context), watch=watch)

@@ -24,7 +24,7 @@ def profile(
 ) -> None:
     """Show every layer: shape, MACs, parameters, share of the whole."""
     from prunus.report import words
-    from prunus.runs.looking import profile as look
+    from prunus.runs.profiling import profile as look
     from prunus.runs.settings import Network
 
     found = look(Network(model, weights, input_shape=parse_shape(input_shape), build=build))
@@ -116,7 +116,7 @@ def compare(
     if len(models) != 2:
         raise typer.BadParameter("Give two models, or folders of several runs.")
     from prunus.runs.data import Data
-    from prunus.runs.looking import compare as side_by_side
+    from prunus.runs.profiling import compare as side_by_side
     from prunus.runs.settings import Network
 
     shape = parse_shape(input_shape)

@@ -17,17 +17,17 @@ if TYPE_CHECKING:
     from prunus.runs.charting import chart
     from prunus.runs.data import Data
     from prunus.runs.delivery import deliver
+    from prunus.runs.demonstration import demo
     from prunus.runs.describe import Provenance
     from prunus.runs.exporting import ExportSettings, export
     from prunus.runs.gated import Gated, deliver_gated
-    from prunus.runs.looking import compare, profile
+    from prunus.runs.listing import methods, networks
     from prunus.runs.names import Compensation, Prefer, Runtime, Scope, Score, Served
-    from prunus.runs.overview import methods, networks
+    from prunus.runs.profiling import compare, profile
     from prunus.runs.pruning import PruneSettings, prune
     from prunus.runs.recipe import Recipe
     from prunus.runs.segmenting import Tiles, segment, segment_set
     from prunus.runs.settings import Delivery, Network, Quantisation
-    from prunus.runs.story import demo
     from prunus.runs.timing import LatencySettings, latency
     from prunus.runs.training import train
 
@@ -39,14 +39,14 @@ _HOMES = {
     "Provenance": "describe",
     **dict.fromkeys(("ExportSettings", "export"), "exporting"),
     **dict.fromkeys(("Gated", "deliver_gated"), "gated"),
-    **dict.fromkeys(("compare", "profile"), "looking"),
+    **dict.fromkeys(("compare", "profile"), "profiling"),
     **dict.fromkeys(("Compensation", "Prefer", "Runtime", "Scope", "Score", "Served"), "names"),
-    **dict.fromkeys(("methods", "networks"), "overview"),
+    **dict.fromkeys(("methods", "networks"), "listing"),
     **dict.fromkeys(("PruneSettings", "prune"), "pruning"),
     "Recipe": "recipe",
     **dict.fromkeys(("Tiles", "segment", "segment_set"), "segmenting"),
     **dict.fromkeys(("Delivery", "Network", "Quantisation"), "settings"),
-    "demo": "story",
+    "demo": "demonstration",
     **dict.fromkeys(("LatencySettings", "latency"), "timing"),
     "train": "training",
 }

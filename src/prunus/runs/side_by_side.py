@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from prunus.data.pictures import IGNORED
 from prunus.runs import drawing
 from prunus.runs.by_class import names_of
-from prunus.runs.sights import Boxes, Classes, Masks, Sight, sight_of
+from prunus.runs.sample_kinds import Boxes, Classes, Masks, SampleKind, kind_of
 from prunus.tasks import Samples
 from prunus.tasks.pictures import Pictures
 from prunus.tasks.words import normalisation_of
@@ -81,45 +81,47 @@ def side_by_side(task: Task | None, before: nn.Module | None, after: nn.Module) 
         for network in networks:
             stack.enter_context(mode(network, training=False))
         batches = _batches(task, networks)
-        sight, samples = next(batches, (None, []))
-        if sight is None:
+        kind, samples = next(batches, (None, []))
+        if kind is None:
             return None
         seen = _from_first(samples, batches)
-        if isinstance(sight, Classes):
+        if isinstance(kind, Classes):
             return _of_classes(task, seen) if len(networks) == 2 else None
-        return _of_pictures(task, sight, seen, SIDES[len(networks)])
+        return _of_pictures(task, kind, seen, SIDES[len(networks)])
 
 
-def _batches(task: Task, networks: Sequence[nn.Module]) -> Iterator[tuple[Sight, list[_Sample]]]:
+def _batches(task: Task, networks: Sequence[nn.Module]) -> Iterator[tuple[SampleKind, list[_Sample]]]:
     """The first test samples, as long as they are of a kind that can be shown."""
     scale, position = _scale(task), 0
     for inputs, targets in task.batches("test", model=networks[-1]):
         outputs = [task.called(network, inputs) for network in networks]
-        sight = sight_of(outputs[0], targets, getattr(task.by_class, "ignore", IGNORED))
-        if sight is None or position >= LOOKED_AT:
+        kind = kind_of(outputs[0], targets, getattr(task.by_class, "ignore", IGNORED))
+        if kind is None or position >= LOOKED_AT:
             return
-        true = sight.true(targets)
-        found = list(zip(*(sight.found(one, true) for one in outputs)))
+        true = kind.true(targets)
+        found = list(zip(*(kind.found(one, true) for one in outputs)))
         pictures = _pictures(inputs, len(true))
         some = zip(range(position, LOOKED_AT), pictures, true, found)
         yield (
-            sight,
+            kind,
             [
-                _Sample(place, picture, scale, there, each, _difference(sight, there, each))
+                _Sample(place, picture, scale, there, each, _difference(kind, there, each))
                 for place, picture, there, each in some
             ],
         )
         position += len(true)
 
 
-def _from_first(samples: list[_Sample], batches: Iterator[tuple[Sight, list[_Sample]]]) -> Iterator[_Sample]:
+def _from_first(
+    samples: list[_Sample], batches: Iterator[tuple[SampleKind, list[_Sample]]]
+) -> Iterator[_Sample]:
     yield from samples
     for _, others in batches:
         yield from others
 
 
-def _difference(sight: Sight, true: Any, found: tuple[Any, ...]) -> float:
-    return sight.difference(true, *found) if len(found) == 2 else 0.0
+def _difference(kind: SampleKind, true: Any, found: tuple[Any, ...]) -> float:
+    return kind.difference(true, *found) if len(found) == 2 else 0.0
 
 
 def _scale(task: Task) -> Normalise | None:
@@ -180,7 +182,7 @@ def _right(sample: _Sample) -> str:
 
 
 def _of_pictures(
-    task: Task, sight: Sight, samples: Iterator[_Sample], sides: tuple[str, ...]
+    task: Task, kind: SampleKind, samples: Iterator[_Sample], sides: tuple[str, ...]
 ) -> SideBySide | None:
     """The first pictures, and those on which the networks differ most."""
     first: list[_Sample] = []
@@ -195,12 +197,12 @@ def _of_pictures(
         elif sample.difference:
             most = sorted([*most, sample], key=lambda one: (-one.difference, one.position))[:DIFFERENT]
     shown = [*first, *most]
-    columns = (*(("picture",) if isinstance(sight, Masks) else ()), "true", *sides)
+    columns = (*(("picture",) if isinstance(kind, Masks) else ()), "true", *sides)
     labels = sorted(
-        {label for one in shown for value in (one.true, *one.found) for label in sight.labels(value)}
+        {label for one in shown for value in (one.true, *one.found) for label in kind.labels(value)}
     )
     panel = {
-        "kind": "masks" if isinstance(sight, Masks) else "boxes",
+        "kind": "masks" if isinstance(kind, Masks) else "boxes",
         **_looked_at(task, count),
         "windows": isinstance(task.test, Pictures) and task.test.larger,
         "columns": list(columns),
@@ -221,7 +223,7 @@ def _of_pictures(
     images: dict[str, Image] = {}
     for one in shown if _drawable() else []:
         values = {"true": one.true, **dict(zip(sides, one.found))}
-        images |= {f"{one.position}-{column}": _drawn(sight, one, values.get(column)) for column in columns}
+        images |= {f"{one.position}-{column}": _drawn(kind, one, values.get(column)) for column in columns}
     return _finished(panel, images, bool(shown))
 
 
@@ -231,15 +233,15 @@ def _looked_at(task: Task, count: int) -> dict[str, Any]:
     return {"looked_at": count, "all": count == task.count("test") if counted else count < LOOKED_AT}
 
 
-def _drawn(sight: Sight, sample: _Sample, value: Any) -> Image:
+def _drawn(kind: SampleKind, sample: _Sample, value: Any) -> Image:
     """A picture with what is there or was found in it; without it where that is None."""
-    if isinstance(sight, Boxes):
+    if isinstance(kind, Boxes):
         return drawing.with_boxes(sample.pixels, value)
     rows, columns = _known_part(sample.true)
     pixels = sample.pixels[:, :rows, :columns]
     if value is None:
         return drawing.picture(pixels)
-    binary = isinstance(sight, Masks) and sight.binary
+    binary = isinstance(kind, Masks) and kind.binary
     return drawing.with_mask(pixels, value[:rows, :columns], (IGNORED, *((0,) if binary else ())))
 
 

@@ -16,7 +16,7 @@ from prunus.tasks.segmentation import maps_of
 MOST_BOXES = 20
 
 
-class Sight(Protocol):
+class SampleKind(Protocol):
     """A kind of samples."""
 
     def true(self, targets: Any) -> list[Any]:
@@ -113,7 +113,7 @@ class Boxes:
         return set(value["labels"].tolist())
 
 
-def sight_of(outputs: Any, targets: Any, ignore: int = IGNORED) -> Sight | None:
+def kind_of(outputs: Any, targets: Any, ignore: int = IGNORED) -> SampleKind | None:
     """The kind of the samples of a batch, told by what a network makes of them; None for any other."""
     maps = maps_of(outputs)
     if isinstance(maps, Tensor) and isinstance(targets, Tensor) and not targets.is_floating_point():
