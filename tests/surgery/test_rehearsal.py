@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import prunus
+from prunus.plans.slices import slices_of
 from prunus.surgery.rehearsal import rehearse
 from prunus.surgery.slicing import Surgery
 
@@ -50,3 +51,26 @@ def test_copies_that_share_an_axis_and_live_together_are_followed(how: str) -> N
     for shape in ((2, 3, 6, 5), (1, 3, 7, 9)):
         y = torch.randn(shape)
         torch.testing.assert_close(small(y), prunus.mask(model, plan)(y))
+
+
+class Reads(nn.Module):
+    """Asks for a value only where channels are gone."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.last = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.conv(x)
+        if x.shape[1] < 8 and float(x.sum()) > 0:  # the line that is named
+            return self.last(x)
+        return self.last(x)
+
+
+def test_where_a_rehearsal_fails_the_users_line_is_named() -> None:
+    model = Reads().eval()
+    graph = prunus.trace(model, torch.randn(1, 3, 6, 6))
+    plan = prunus.plan(graph, prunus.scores.norm(graph), rate=0.5)
+    removed = plan.removed_in(graph)
+    failure = rehearse(graph, removed, Surgery(slices_of(graph, removed)))[1]
+    assert failure is not None and "test_rehearsal.py" in str(failure) and "float(x.sum())" in str(failure)

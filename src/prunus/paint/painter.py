@@ -2,9 +2,8 @@
 
 A *colour* is an integer. Every slot of every axis of every parameter starts with a fresh one. Beside each
 tensor travel its *stripes*: a stripe says, for one axis, which colour each slot has. Operators move, merge
-and
-couple stripes (see `prunus.paint.rules`); the connected components of the couplings are the channels. Colour
-0 is never removed: it stands for slots that nobody may prune.
+and couple stripes (see `prunus.paint.rules`); the connected components of the couplings are the channels.
+Colour 0 is never removed: it stands for slots that nobody may prune.
 """
 
 from __future__ import annotations
@@ -45,8 +44,9 @@ from prunus.paint.records import (
     unknown_like,
 )
 
-_TORCH_FOLDER = str(Path(torch.__file__).parent) + os.sep
-_OWN_FOLDER = str(Path(__file__).parent) + os.sep
+_ROOMS = [Path(__file__).parents[1] / room for room in ("paint", "plans", "surgery")]
+# Where files begin whose lines are not the user's: torch's, those that paint or rehearse, and what has none.
+NOT_USERS = (*(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, *_ROOMS)), "<")
 _CREATION = frozenset(
     {
         "zeros",
@@ -65,9 +65,8 @@ _DRAWN = frozenset({"rand", "randn", "randint", "randperm", "normal"})  # unless
 _UNKNOWN_SHAPES = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})
 _EMPTY = torch.ops.aten.empty.memory_format
 _SCALARS = frozenset({"_local_scalar_dense", "item", "is_nonzero"})
-_LARGEST_CONSTANT = (
-    1 << 16
-)  # elements; constants up to this size are computed for real, so that indices and `.item()` have values
+# elements; constants up to this size are computed for real, so that indices and `.item()` have values
+_LARGEST_CONSTANT = 1 << 16
 
 Tensors = tuple[Tensor, ...]
 
@@ -83,9 +82,8 @@ class Call:
     kwargs: dict[str, Any]
     outputs: Tensors
     tensors: Tensors
-    consumed: list[Labels] = field(
-        default_factory=list
-    )  # axes of parameters that are multiplied with channels and summed over
+    # axes of parameters that are multiplied with channels and summed over
+    consumed: list[Labels] = field(default_factory=list)
 
     def arg(self, index: int, name: str, default: Any = None) -> Any:
         """Positional argument `index`, or the keyword `name`."""
@@ -154,51 +152,44 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
     rules: dict[str, Rule]
     fallback: Callable[[Call], Sequence[Paint]]
     next_colour: int = ANCHOR + 1
-    owned: int = (
-        ANCHOR + 1
-    )  # colours from here on belong to no parameter or buffer, but to what the forward makes
+    # colours from here on belong to no parameter or buffer, but to what the forward makes
+    owned: int = ANCHOR + 1
     edges: list[tuple[Labels, Labels]] = field(default_factory=list)
     whole: list[Labels] = field(default_factory=list)  # every array that `fresh` made
     pins: list[Mark] = field(default_factory=list)
     notes: list[Mark] = field(default_factory=list)
-    copied: list[Mark] = field(
-        default_factory=list
-    )  # colours of copies and random numbers, which are no channels by themselves
+    # colours of copies and random numbers, which are no channels by themselves
+    copied: list[Mark] = field(default_factory=list)
     leaks: list[Leak] = field(default_factory=list)
     statistics: list[Statistic] = field(default_factory=list)
     consumed: list[Labels] = field(default_factory=list)  # axes of parameters that read channels
     made: list[Labels] = field(default_factory=list)  # axes of parameters that make channels
-    relied: list[Labels] = field(
-        default_factory=list
-    )  # axes of parameters that must be zero where a channel is removed
+    # axes of parameters that must be zero where a channel is removed
+    relied: list[Labels] = field(default_factory=list)
     hazards: list[Hazard] = field(default_factory=list)
     unlisted: bool = (
         False  # whether an index came from nowhere: a list, whose numbers only `KnownLists` keeps
     )
-    read_elsewhere: set[int] = field(
-        default_factory=set
-    )  # parameters that the forward in the other mode reads, by `id`
+    # parameters that the forward in the other mode reads, by `id`
+    read_elsewhere: set[int] = field(default_factory=set)
     contractions: list[Contraction] = field(default_factory=list)
     records: list[Record] = field(default_factory=list)
-    running: list[tuple[str, int]] = field(
-        default_factory=list
-    )  # modules that run, outermost first, each with a number for this run
+    # modules that run, outermost first, each with a number for this run
+    running: list[tuple[str, int]] = field(default_factory=list)
     dead_cache: dict[Any, float] = field(default_factory=dict)
     _operators: dict[Any, Operator] = field(default_factory=dict)
     _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
     _unsorted: list[Tensor] = field(default_factory=list)  # painted since `_by_storage` was last looked at
-    _by_storage: dict[int, dict[int, Tensor]] = field(
-        default_factory=dict
-    )  # painted tensors on the same memory, by `id`
+    # painted tensors on the same memory, by `id`
+    _by_storage: dict[int, dict[int, Tensor]] = field(default_factory=dict)
     _fixed: set[int] = field(default_factory=set)
     _written: set[int] = field(default_factory=set)
     _pinned_if_read: dict[int, tuple[Tensor, list[Mark]]] = field(default_factory=dict)
     _place: Where | None = None
     _meta: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
     _values: dict[int, Tensor] = field(default_factory=dict)
-    _volatile: set[int] = field(
-        default_factory=set
-    )  # constants made of buffers that hold numbers, which may be others tomorrow
+    # constants made of buffers that hold numbers, which may be others tomorrow
+    _volatile: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -655,7 +646,7 @@ def with_other(value: Any, old: Tensor, new: Tensor) -> Any:
 
 @lru_cache(maxsize=4096)
 def _is_users(code: CodeType) -> bool:
-    return not code.co_filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<"))
+    return not code.co_filename.startswith(NOT_USERS)
 
 
 def _users_line() -> Where:

@@ -29,7 +29,7 @@ from prunus.paint.lists import KnownLists
 from prunus.paint.model_copy import Modules, Twin, meta_twin, tensors_in_modules, unwrap, walk
 from prunus.paint.modes import trains_alike
 from prunus.paint.neutral import Neutral, neutral_sources
-from prunus.paint.painter import _OWN_FOLDER, _TORCH_FOLDER, Painter
+from prunus.paint.painter import NOT_USERS, Painter
 from prunus.paint.program import Listener, Program, program_of, same_program
 from prunus.paint.records import Mark, Stripe, constant
 from prunus.paint.rules import RULES, fallback
@@ -464,11 +464,7 @@ def _first_line(error: Exception) -> str:
 
 
 def _deepest_user_line(error: Exception) -> str:
-    frames = [
-        f
-        for f in traceback.extract_tb(error.__traceback__)
-        if not f.filename.startswith((_TORCH_FOLDER, _OWN_FOLDER, "<"))
-    ]
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if not f.filename.startswith(NOT_USERS)]
     if not frames:
         return "its call"
     return f"{frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}: {frames[-1].line}"
