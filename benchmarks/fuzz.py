@@ -4,9 +4,8 @@ before, and whether anything else happens.
     python -m benchmarks.fuzz [--count 100000] [--seed 0]
 
 The mutations are those of `tests/fuzz`, which run a few thousand in every test run; a number and a seed say
-all of one. Files are read in child
-processes: 5 s of work for a file, 1 GB of memory beyond what the process has once everything is imported. It
-goes on where it was stopped.
+all of one. Files are read in child processes: 5 s of work for a file, 1 GB of memory beyond what the process
+has once everything is imported. It goes on where it was stopped.
 """
 
 from __future__ import annotations

@@ -1,8 +1,7 @@
 """Pruned and quantised: a pretrained CIFAR-10 network, what is left of it, and both in 8 bits.
 
-    python -m benchmarks.int8 accuracy --data DIR --weights FILE --models DIR [--network resnet56] [--macs
-        0.5 | --rate 0.5 | --blocks 16]
-        [--round-to 16] [--epochs 6] [--stage-epochs 6]
+    python -m benchmarks.int8 accuracy --data DIR --weights FILE --models DIR [--network resnet56] [--macs 0.5
+        | --rate 0.5 | --blocks 16] [--round-to 16] [--epochs 6] [--stage-epochs 6]
     python -m benchmarks.int8 train ... (the same, and no more than the training; --device cuda for one
         elsewhere, whose networks `accuracy` finds)
     python -m benchmarks.int8 latency --models DIR (of the rows whose files are there; wants a quiet machine)

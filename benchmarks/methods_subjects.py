@@ -55,9 +55,8 @@ def subject(options: argparse.Namespace) -> Subject:
     mobile = options.network == MOBILENET
     if mobile:
         calibration, measured = imagenet_sample(options.data)
-        inner: tuple[str, ...] = tuple(
-            f"features.{block}.conv.0.0" for block in range(2, 18)
-        )  # the expansion of every inverted residual
+        # the expansion of every inverted residual
+        inner: tuple[str, ...] = tuple(f"features.{block}.conv.0.0" for block in range(2, 18))
     else:
         images = data.load("cifar10", options.data)
         calibration, measured = images.hold_out(0.1) if options.validation else (images.train, images.test)

@@ -211,9 +211,8 @@ def measured(
         pruning=softly(example, variant) if variant.rate else None,
         curriculum=variant.curriculum(selected) if variant.curriculum else None,
         config=config,
-        journal=Journal(
-            partial, math.inf, resume=True
-        ),  # so that every epoch is trained, and timed, in one piece
+        # so that every epoch is trained, and timed, in one piece
+        journal=Journal(partial, math.inf, resume=True),
     )
     history, pruned = outcome.training, variant.rate > 0
     assert history is not None

@@ -60,9 +60,8 @@ def check_network(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Only .* channels of")  # of networks that are mostly pinned
         plan = prunus.plan(graph, scores, rate=rate, scope="global" if seed % 2 else "uniform")
-        warnings.filterwarnings(
-            "ignore", message=".* channels stay"
-        )  # where a traced graph would not train alike
+        # where a traced graph would not train alike
+        warnings.filterwarnings("ignore", message=".* channels stay")
         small = prunus.compact(model, plan, prefer=prefer)
     asked, plan = plan, small.prunus.plan
     assert not (plan.removed_in(graph) & ~asked.removed_in(graph)).any(), (
@@ -84,9 +83,8 @@ def check_network(
     assert_kept(model, small)
     assert_untouched(model, inputs, state, before)
     removed = graph.cost().params - graph.cost(plan).params
-    parameters = sum(
-        p.numel() for name, p in small.named_parameters() if name in state
-    )  # folding may add biases
+    # folding may add biases
+    parameters = sum(p.numel() for name, p in small.named_parameters() if name in state)
     assert parameters == sum(p.numel() for p in model.parameters()) - removed, (
         "the cost model counts other parameters"
     )

@@ -537,9 +537,8 @@ def test_a_bad_call_gives_a_result_or_a_sentence(name: str) -> None:
     wrong = []
     for argument in table()[function]:
         assert argument in known
-        own = callable(
-            table()[function][argument]
-        )  # what a function of the caller's own makes of its arguments is its own affair
+        # what a function of the caller's own makes of its arguments is its own affair
+        own = callable(table()[function][argument])
         for kind, value in bad_values().items():
             if own and kind in ("model", "function"):
                 continue

@@ -35,9 +35,8 @@ def pruned(kind: type[HardNetwork], **options: Any) -> tuple[nn.Module, nn.Modul
     graph = prunus.trace(model, inputs)
     plan = prunus.plan(graph, prunus.scores.norm(graph, p=2), rate=0.5)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", ".*hard_networks.py.* takes inputs of shape"
-        )  # OptionA pools by a size that it reads in Python
+        # OptionA pools by a size that it reads in Python
+        warnings.filterwarnings("ignore", ".*hard_networks.py.* takes inputs of shape")
         small = prunus.compact(model, plan, **options)
     return model, small, inputs, small.prunus.plan
 

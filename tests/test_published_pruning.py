@@ -57,9 +57,8 @@ def test_pfec_on_vgg() -> None:
     plan = prunus.plan(graph, scores.norm(graph, 1, "producer"), rates=rates)
     assert plan.before.macs / 1e9 == pytest.approx(0.313, abs=0.0005)
     assert plan.after.macs / 1e9 == pytest.approx(0.206, abs=0.0005)
-    hidden = (
-        256 * 512
-    )  # the paper's head has a hidden layer of 512, which reads what is left of the last convolution
+    # the paper's head has a hidden layer of 512, which reads what is left of the last convolution
+    hidden = 256 * 512
     assert (plan.after.params + hidden) / 1e6 == pytest.approx(5.4, abs=0.05)
 
 

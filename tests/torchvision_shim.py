@@ -1,11 +1,9 @@
 """Let torchvision, and timm which needs it, be imported beside a CPU build of torch.
 
 The wheels of torchvision carry a compiled library that matches one exact build of torch. Beside another build
-it does
-not load, the operators stay undeclared, and `import torchvision` fails: "operator torchvision::nms does not
-exist".
-Declaring the schemas is enough for the import; none of the networks tested here calls one of these operators.
-For tests and benchmarks only; never part of the package.
+it does not load, the operators stay undeclared, and `import torchvision` fails: "operator torchvision::nms
+does not exist". Declaring the schemas is enough for the import; none of the networks tested here calls one of
+these operators. For tests and benchmarks only; never part of the package.
 """
 
 from __future__ import annotations
@@ -53,9 +51,8 @@ _SCHEMAS = (
 
 @cache
 def _library() -> torch.library.Library:
-    library = torch.library.Library(
-        "torchvision", "FRAGMENT"
-    )  # kept alive by the cache: it undeclares when collected
+    # kept alive by the cache: it undeclares when collected
+    library = torch.library.Library("torchvision", "FRAGMENT")
     for schema in _SCHEMAS:
         if not hasattr(torch.ops.torchvision, schema.split("(", 1)[0]):
             library.define(schema)

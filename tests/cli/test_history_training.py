@@ -67,9 +67,8 @@ def test_rounds_end_in_a_compact_model_and_a_report_with_histories(tmp_path: Pat
         "round 2, retraining",
     ]
     assert [line["training"] for line in lines] == stages
-    again = done(
-        "-o", str(tmp_path), "--resume", "--no-report", "--no-onnx"
-    )  # finished: nothing is trained again
+    # finished: nothing is trained again
+    again = done("-o", str(tmp_path), "--resume", "--no-report", "--no-onnx")
     assert again["accuracy"] == result["accuracy"]
     assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 6
 

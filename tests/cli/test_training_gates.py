@@ -83,9 +83,8 @@ def test_a_gated_network_comes_out_with_its_report(plain: str, tmp_path: Path) -
         for network in ("all channels", "with gates")
     }
     accuracies = {round(point["budget"], 6): point["accuracy"] for point in panel["curve"]}
-    assert accuracies[round(panel["budget"], 6)] == pytest.approx(
-        result["accuracy"]["steps"][-1]["value"]
-    )  # all test samples are on the curve
+    # all test samples are on the curve
+    assert accuracies[round(panel["budget"], 6)] == pytest.approx(result["accuracy"]["steps"][-1]["value"])
     page = (run / "report.html").read_text()
     assert (
         all(
@@ -137,12 +136,12 @@ def test_what_gates_never_do_is_settled(
         "channels that no held-out sample opened are gone for good" in after["notes"][0]
         and not before["notes"]
     )
+    # test samples may differ
     assert after["accuracy"]["steps"][-1]["value"] == pytest.approx(
         before["accuracy"]["steps"][-1]["value"], abs=1.0
-    )  # test samples may differ
-    assert (
-        after["dynamic"]["expected"] < before["dynamic"]["expected"]
-    )  # of the same whole: as many channels, and smaller gates
+    )
+    # of the same whole: as many channels, and smaller gates
+    assert after["dynamic"]["expected"] < before["dynamic"]["expected"]
     first, second = (open_model(str(folder), gated=True).model for folder in (run, settled))
     assert sum(gate.channels for gate in second.gates.values()) < sum(
         gate.channels for gate in first.gates.values()

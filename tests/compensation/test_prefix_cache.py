@@ -34,9 +34,10 @@ def images(batch: int, planes: int = 3, side: int = 8) -> Tensor:
 def from_the_beginning(model: nn.Module, name: str, batch: Inputs) -> tuple[Tensor, Tensor]:
     """What a plain hook sees in a whole forward."""
     found: list[tuple[Tensor, Tensor]] = []
+    # what comes behind may write into it
     handle = model.get_submodule(name).register_forward_hook(
         lambda module, args, output: found.append((args[0].clone(), output.clone()))
-    )  # what comes behind may write into it
+    )
     args, kwargs = as_arguments(batch)
     model(*args, **kwargs)
     handle.remove()

@@ -160,9 +160,8 @@ def test_the_file_is_valid_and_says_nothing_of_where_it_was_made(
     int8.quantise(source, tmp_path / "a.onnx", calibration)
     assert b"stack_trace" not in (tmp_path / "a.onnx").read_bytes()
     before, after = onnx_format.load(str(source)), onnx_format.load(str(tmp_path / "a.onnx"))
-    assert all(
-        entry in after.metadata_props for entry in before.metadata_props
-    )  # but all that it was told to say
+    # but all that it was told to say
+    assert all(entry in after.metadata_props for entry in before.metadata_props)
     onnx_format.checker.check_model(str(tmp_path / "a.onnx"), full_check=True)
 
 
@@ -236,9 +235,8 @@ def test_sensitivity_is_the_noise_of_one_layer_alone(
     ).sensitivities
     alone = {one.layer: one.noise for one in order}
     inputs = torch.cat(list(calibration))
-    check = int8.quantise(
-        source, tmp_path / "b.onnx", calibration, ["first", "second"]
-    )  # the linear layer is the last, and nothing is behind it
+    # the linear layer is the last, and nothing is behind it
+    check = int8.quantise(source, tmp_path / "b.onnx", calibration, ["first", "second"])
     expected, found = outputs(source, inputs).double(), outputs(tmp_path / "b.onnx", inputs).double()
     slow = float(((found - expected) ** 2).sum() ** 0.5 / (expected**2).sum() ** 0.5)
     assert check.noise == pytest.approx(slow, rel=1e-6)

@@ -46,9 +46,8 @@ def test_live_channels_are_enough(name: str, layers: list[str], kind: str) -> No
     assert torch.allclose(fast(x), wanted, rtol=0, atol=1e-9 * scale)
     opens = [opening.open for opening in dynamic.openings(x).values()]
     assert not all(bool(open_.all()) for open_ in opens)
-    assert kind == "widths" or any(
-        bool((open_ != open_[:1]).any()) for open_ in opens
-    )  # inputs differ in what they need
+    # inputs differ in what they need
+    assert kind == "widths" or any(bool((open_ != open_[:1]).any()) for open_ in opens)
     for i in range(4):
         assert torch.allclose(fast(x[i : i + 1]), wanted[i : i + 1], rtol=0, atol=1e-9 * scale)
 
@@ -72,9 +71,8 @@ def test_batches_are_split_by_what_inputs_need(
         macs[copying] = counted.get_total_flops() / 2
     assert macs[0] < macs[10**9]
     expected = float(dynamic.macs(dynamic.openings(x)).sum())
-    assert (
-        macs[0] <= 1.02 * expected or name == "separable"
-    )  # what each needs, and no more; depthwise layers run once for all
+    # what each needs, and no more; depthwise layers run once for all
+    assert macs[0] <= 1.02 * expected or name == "separable"
 
 
 def test_patterns_are_worth_it_only_where_work_is_saved() -> None:
@@ -87,9 +85,8 @@ def test_patterns_are_worth_it_only_where_work_is_saved() -> None:
         if one.rows is not None
     )
     assert split_by.patterns(flags[:1].expand(8, 4), None, 4, 16, places=1000.0) is None  # all alike
-    assert (
-        split_by.patterns(torch.rand(8, 64) > 0.1, None, 64, 64, places=1.0) is None
-    )  # copying rows is all the work
+    # copying rows is all the work
+    assert split_by.patterns(torch.rand(8, 64) > 0.1, None, 64, 64, places=1.0) is None
 
 
 class Rearranged(nn.Module):

@@ -89,9 +89,8 @@ def test_weights_learn_on_training_and_gates_on_held_out_batches() -> None:
     wanted = [TRAIN[0][1], HELD_OUT[0][1], TRAIN[1][1], HELD_OUT[0][1]] * 2
     assert all(torch.equal(a, b) for a, b in zip(seen, wanted, strict=True))
     assert found.plan.removed == 0 and float(found.found["numbers"].min()) > 0
-    assert (
-        found.dense is not None and difference(model, found.dense, IMAGES) > 1e-3
-    )  # the weights have learned
+    # the weights have learned
+    assert found.dense is not None and difference(model, found.dense, IMAGES) > 1e-3
     still = autoprune(model, TASK, strength=0.0, gate_lr=0.1, config=STILL)
     assert still.dense is not None
     assert difference(model, still.dense, IMAGES) < 1e-9 and not torch.equal(

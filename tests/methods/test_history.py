@@ -83,9 +83,10 @@ def test_an_earlier_training_takes_the_place_of_the_first(
     norms, rounds = torch.rand(3, graph.num_channels), [Round(0.2, SHORT, SHORT)]
     out = history_pruning(trained, task, rounds=rounds, history=norms, tolerance=100.0)
     assert out.dense is not None
+    # not trained again
     assert all(
         torch.equal(tensor, out.dense.state_dict()[name]) for name, tensor in trained.state_dict().items()
-    )  # not trained again
+    )
     assert out.training is None and torch.equal(torch.cat(list(out.found["norms"][0].values()), 1), norms)
     with pytest.raises(PlanError, match=r"A history has shape \(epochs, 570\)"):
         history_pruning(trained, task, rounds=rounds, history=norms[:, 1:], tolerance=100.0)

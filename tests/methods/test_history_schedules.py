@@ -48,9 +48,8 @@ def test_a_tenth_of_every_layer_in_every_round_of_vgg() -> None:
     assert removed[7:] == pytest.approx([0.7996, 0.8361], abs=5e-5)
     rates = {name: 1 - width / before for name, width, before in zip(convolutions, widths, original)}
     plan = prunus.plan(graph, scores.norm(graph), rates=rates)
-    assert 1 - plan.after.macs / plan.before.macs == pytest.approx(
-        removed[8], abs=3e-4
-    )  # our head has no hidden layer
+    # our head has no hidden layer
+    assert 1 - plan.after.macs / plan.before.macs == pytest.approx(removed[8], abs=3e-4)
 
 
 @pytest.mark.parametrize(("blocks", "removed"), [(18, 0.7496), (9, 0.749)])

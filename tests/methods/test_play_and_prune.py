@@ -110,9 +110,8 @@ def test_the_strength_follows_what_is_left_of_the_tolerance() -> None:
         and found.plan.after.macs == found.trials[1].macs
         and found.model.conv1.out_channels == 16
     )
-    assert (
-        difference(found.model, prunus.compact(model, found.plan), IMAGES) < 0.5
-    )  # the same channels, shrunk on the way
+    # the same channels, shrunk on the way
+    assert difference(found.model, prunus.compact(model, found.plan), IMAGES) < 0.5
     assert [p.shape for p in found.model.parameters()] == [
         p.shape for p in prunus.compact(model, found.plan).parameters()
     ]

@@ -17,9 +17,8 @@ from prunus.errors import ConfigError, FileFormatError
 
 def test_unet_has_the_papers_size() -> None:
     model = models.UNet(num_classes=2, in_channels=1, batch_norm=False)
-    assert (
-        sum(p.numel() for p in model.parameters()) == 31_030_658
-    )  # the widths of the paper's figure 1, with biases
+    # the widths of the paper's figure 1, with biases
+    assert sum(p.numel() for p in model.parameters()) == 31_030_658
     assert model(torch.zeros(1, 1, 32, 48)).shape == (1, 2, 32, 48)
     convolutions = [m for m in model.modules() if isinstance(m, (nn.Conv2d, nn.ConvTranspose2d))]
     assert len(convolutions) == 23  # as the paper says

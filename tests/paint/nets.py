@@ -117,9 +117,8 @@ def pruned(
     """A random plan and its compact model, checked here and not by compact: an exact plan must be exact."""
     plan = random_plan(prunus.trace(model, inputs), rate, seed)
     with warnings.catch_warnings():
-        warnings.filterwarnings(
-            "ignore", message=".*channels stay"
-        )  # allowed here: the plan that was really carried out is looked at
+        # allowed here: the plan that was really carried out is looked at
+        warnings.filterwarnings("ignore", message=".*channels stay")
         small = prunus.compact(model, plan, check=False, **wishes)
     plan = small.prunus.plan
     if plan.exact:

@@ -67,9 +67,8 @@ def pfec_rates(blocks: int, stage_rates: tuple[float, ...], skip: tuple[int, ...
     """Rates of "Pruning Filters for Efficient ConvNets" (Li et al. 2017) for a ResNet.
 
     Reading that gives the published numbers: convolutions are numbered in their order, the stem is 1; only
-    the first convolution of a block is
-    pruned, which has an even number, 2 for the first block; those with a number in `skip` stay. int(n * (1 -
-    rate)) filters are *kept*.
+    the first convolution of a block is pruned, which has an even number, 2 for the first block; those with a
+    number in `skip` stay. int(n * (1 - rate)) filters are *kept*.
     """
     rates = {}
     for stage, rate in enumerate(stage_rates):

@@ -22,9 +22,8 @@ def test_batch_norm_scale(graph: ChannelGraph) -> None:
     wanted = [sum(v) / len(v) if v else sum(means) / len(means) for v in found.values()]
     assert torch.allclose(scores.bn_scale(graph), torch.tensor(wanted, dtype=torch.float64), rtol=1e-12)
     producer = scores.bn_scale(graph, reduce="producer")
-    assert (
-        len(set(producer.tolist())) > 2
-    )  # whatever it means for a norm, it must not be the same number everywhere
+    # whatever it means for a norm, it must not be the same number everywhere
+    assert len(set(producer.tolist())) > 2
 
 
 def test_batch_norm_scale_needs_a_batch_norm() -> None:

@@ -49,9 +49,8 @@ def test_it_chooses_other_filters_than_the_independent_norm() -> None:
     net = nn.Sequential(nn.Conv2d(1, 2, 1), nn.ReLU(), nn.Conv2d(2, 2, 1), nn.ReLU(), nn.Conv2d(2, 1, 1))
     with torch.no_grad():
         net[0].weight.copy_(torch.tensor([1.0, 2.0]).view(2, 1, 1, 1))
-        net[2].weight.copy_(
-            torch.tensor([[9.0, 1.0], [0.0, 3.0]]).view(2, 2, 1, 1)
-        )  # the first is large by what it reads of map 0, which goes
+        # the first is large by what it reads of map 0, which goes
+        net[2].weight.copy_(torch.tensor([[9.0, 1.0], [0.0, 3.0]]).view(2, 2, 1, 1))
     graph = prunus.trace(net, torch.zeros(1, 1, 2, 2))
     second = channels(graph, "2.weight")
     assert scores.norm(graph, 1, "producer")[second].tolist() == [10.0, 3.0]
@@ -114,9 +113,8 @@ def test_residual_streams_and_grouped_and_transposed_convolutions() -> None:
         if name != "stem.weight":
             reads = torch.tensor([bool(gone[c]) for c in channels(graph, name, 1 - dim)])
             weight.index_fill_(1 - dim, reads.nonzero().flatten(), 0)
-        wanted = torch.zeros(
-            graph.num_channels, dtype=torch.float64
-        )  # a channel of the stream has two slots: the grouped convolution couples them
+        # a channel of the stream has two slots: the grouped convolution couples them
+        wanted = torch.zeros(graph.num_channels, dtype=torch.float64)
         for channel, filter in zip(channels(graph, name, dim), weight.movedim(dim, 0), strict=True):
             wanted[channel] += filter.abs().sum()
         mine = sorted(set(channels(graph, name, dim)))

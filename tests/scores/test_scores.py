@@ -49,9 +49,8 @@ def test_one_finite_number_per_channel_and_the_model_is_untouched(name: str) -> 
     found = SCORES[name](graph, x)
     assert found.shape == (graph.num_channels,)
     assert found.isfinite().all()
-    assert (
-        found.unique().numel() > graph.num_channels // 2 or name == "bn_scale"
-    )  # all scales of a fresh model are one
+    # all scales of a fresh model are one
+    assert found.unique().numel() > graph.num_channels // 2 or name == "bn_scale"
     assert net.training
     assert all(torch.equal(v, state[k]) for k, v in net.state_dict().items())
     assert all(torch.equal(p.grad, g) for p, g in zip(net.parameters(), gradients) if p.grad is not None)

@@ -241,9 +241,8 @@ def test_kernel_losses_are_those_of_the_best_kernel() -> None:
     group = graph.groups[graph.group_of_channel[channels(graph, "b.weight", 1)[0]]]
     order = [channels(graph, "b.weight", 1).index(channel) for channel in group.channels.tolist()]
     hidden = torch.cat([model.bn1(model.a(x)).relu() for x in BATCHES])
-    patches = nn.functional.unfold(hidden, 3).unflatten(
-        1, (10, 9)
-    )  # (images, channels, positions of the kernel, places)
+    # (images, channels, positions of the kernel, places)
+    patches = nn.functional.unfold(hidden, 3).unflatten(1, (10, 9))
     patches = patches.permute(1, 2, 0, 3).flatten(2)
     patches = patches - patches.mean(2, keepdim=True)
     weight = model.b.weight.flatten(2)

@@ -55,6 +55,5 @@ def test_what_is_quoted_is_of_the_foreground_or_a_mean() -> None:
         {"pixel accuracy": 85.0, "IoU": 100 * 35 / 50, "Dice": 200 * 35 / 85}
     )
     three.counts = torch.tensor([[50, 10, 0], [5, 35, 0], [0, 0, 0]])
-    assert three.figures()["IoU"] == pytest.approx(
-        (100 * 50 / 65 + 100 * 35 / 50) / 2
-    )  # a class that is nowhere does not count
+    # a class that is nowhere does not count
+    assert three.figures()["IoU"] == pytest.approx((100 * 50 / 65 + 100 * 35 / 50) / 2)

@@ -163,9 +163,8 @@ def test_controls_keep_what_they_say() -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: Scheduled(
-            Aggregated(points(), critical, every=3), LABELS, warmup=1, least=0.1
-        ),  # the choice of epoch 1 stands in epoch 2
+        # the choice of epoch 1 stands in epoch 2
+        lambda: Scheduled(Aggregated(points(), critical, every=3), LABELS, warmup=1, least=0.1),
         lambda: Scheduled(EasyDropped(len(SPLIT), 0.6), LABELS, annealing=0.25),
         lambda: Random(len(SPLIT), 0.4),
     ],

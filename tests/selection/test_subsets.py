@@ -105,9 +105,8 @@ def test_means_are_means(kind: str) -> None:
         np.add.reduceat(fine * sizes[:, None, None], subsets.coarse[:-1], axis=0)
         / subsets.sizes[:, None, None]
     )
-    assert np.allclose(
-        weighted, coarse, rtol=1e-4
-    )  # the coarse point is the mean of the fine points, each with its number of samples
+    # the coarse point is the mean of the fine points, each with its number of samples
+    assert np.allclose(weighted, coarse, rtol=1e-4)
 
 
 @pytest.mark.parametrize(

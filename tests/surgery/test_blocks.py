@@ -52,9 +52,8 @@ def test_files_of_what_is_left_are_read_with_the_whole_network(rate: float, tmp_
 def test_blocks_may_go_in_several_steps() -> None:
     first = leave_out(whole(), IMAGES[:1], loss, 1)
     graph = prunus.trace(first.model, IMAGES[:1])
-    kept = prunus.compact(
-        first.model, make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
-    )  # as `--blocks` alone leaves it
+    # as `--blocks` alone leaves it
+    kept = prunus.compact(first.model, make_plan(graph, np.zeros(graph.num_channels, dtype=bool)))
     second = leave_out(kept, IMAGES[:1], loss, 1)
     assert left_out(second.model) == (*first.blocks, *second.blocks)
 

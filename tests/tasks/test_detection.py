@@ -107,9 +107,8 @@ def test_precision_is_that_of_coco() -> None:
     twice = metric.points(metric.entries(found + found[:2], there + there[:2]))
     assert isinstance(twice, Rows)
     assert rows.points([*rows.each, *rows.each[:2]]) == pytest.approx(twice.points(twice.each))
-    assert rows.points(rows.each) == pytest.approx(
-        slow_map(found, there), abs=1e-9
-    )  # asked again, it says the same
+    # asked again, it says the same
+    assert rows.points(rows.each) == pytest.approx(slow_map(found, there), abs=1e-9)
 
 
 def slow_map(found: list[dict[str, Tensor]], there: list[dict[str, Tensor]]) -> float:

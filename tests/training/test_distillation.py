@@ -49,6 +49,5 @@ def test_the_teacher_stays_and_the_network_learns() -> None:
     assert all(torch.equal(value, before[name]) for name, value in pair.teacher.state_dict().items())
     assert not any(parameter.requires_grad for parameter in pair.teacher.parameters())
     accuracy = evaluate(small, digits.test, digits.normalise).accuracy
-    assert accuracy > 85 and history.epochs[-1].validation_accuracy == pytest.approx(
-        accuracy
-    )  # validation asks the network alone
+    # validation asks the network alone
+    assert accuracy > 85 and history.epochs[-1].validation_accuracy == pytest.approx(accuracy)

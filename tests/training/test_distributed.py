@@ -160,9 +160,8 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
             for mine, epoch in zip(records, epochs, strict=True):
                 assert mine == pytest.approx(epoch, rel=1e-9)
             assert set(none) == {0} and sent[0] == sum(8 * value.numel() for value in wanted.values())
-        assert (
-            sent[2] == sent[3] < 0.9 * sent[0] == 0.9 * sent[1]
-        )  # the last training, whose filters are frozen after two epochs
+        # the last training, whose filters are frozen after two epochs
+        assert sent[2] == sent[3] < 0.9 * sent[0] == 0.9 * sent[1]
 
 
 def unbroken_and_resumed(path: Path) -> Any:

@@ -1,8 +1,8 @@
 """How far two sets of outputs are apart: the one comparison that every check in this package makes.
 
 A value that is not a number, or is infinite, where the other has a number, or another infinity, is a
-difference without bound. Where both are not a
-number nothing differs, but nothing is shown either: `Difference.finite` says so, and `not_finite` what it is.
+difference without bound. Where both are not a number nothing differs, but nothing is shown either:
+`Difference.finite` says so, and `not_finite` what it is.
 """
 
 from __future__ import annotations

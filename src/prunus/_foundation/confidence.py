@@ -90,10 +90,9 @@ def judged(baseline: Metric, found: Metric, confidence: float) -> tuple[float, f
     as Student's t is wider than the normal distribution.
 
     To that comes what so few samples need not show: n samples that agree allow that a share q of all others
-    is lost as a whole, with
-    (1 - q)^n = 1 - confidence (Clopper and Pearson 1934 for no event in n; the rule of three). It counts by
-    the share of samples that agree, and the two add up as squares, which is within a point of the exact bound
-    for up to 10 events in 100.
+    is lost as a whole, with (1 - q)^n = 1 - confidence (Clopper and Pearson 1934 for no event in n; the rule
+    of three). It counts by the share of samples that agree, and the two add up as squares, which is within a
+    point of the exact bound for up to 10 events in 100.
     """
     if isinstance(baseline, Rows) and isinstance(found, Rows):
         return value_of(found), value_of(baseline) - _bootstrapped(baseline, found, confidence)

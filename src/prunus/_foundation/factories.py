@@ -110,7 +110,6 @@ def short(value: object) -> str:
 def reason(error: BaseException) -> str:
     """Kind and first line of an error, without its full stop."""
     first = next(iter(str(error).splitlines()), "")
-    kind = (
-        "TypeError" if isinstance(error, ArgumentError) else type(error).__name__
-    )  # whichever door the argument came to
+    # whichever door the argument came to
+    kind = "TypeError" if isinstance(error, ArgumentError) else type(error).__name__
     return f"{kind}: {first}".rstrip(". :")

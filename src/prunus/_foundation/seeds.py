@@ -18,9 +18,8 @@ def seeded(seed: int = 0) -> Iterator[None]:
     python, numpy = random.getstate(), np.random.get_state()  # noqa: NPY002 (what models draw from)
     others = torch.cuda.is_initialized() or torch.backends.mps.is_available()  # type: ignore[no-untyped-call]
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_initialized() else []  # type: ignore[no-untyped-call]
-    seed_torch = (
-        torch.manual_seed if others else torch.default_generator.manual_seed
-    )  # the first one notes a traceback for every kind of device
+    # the first one notes a traceback for every kind of device
+    seed_torch = torch.manual_seed if others else torch.default_generator.manual_seed
     with torch.random.fork_rng(devices=devices):
         seed_torch(seed)
         random.seed(seed)

@@ -122,9 +122,8 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]],
         table.add_row(*row)
     console = Console(emoji=False)
     if not console.is_terminal or console.width < NARROWEST:
-        console = Console(
-            width=200, emoji=False
-        )  # a pipe has no width, and terminals wrap lines better than tables wrap words: nothing is folded
+        # a pipe has no width, and terminals wrap lines better than tables wrap words: nothing is folded
+        console = Console(width=200, emoji=False)
     with written():
         console.print(table, highlight=False, markup=False)
 

@@ -1,9 +1,8 @@
 """What one layer after another gets and makes, without running the network from its beginning each time.
 
 Refitting asks a network for the inputs of every layer in turn, and what lies before that layer does not
-change any more. So a module's output is kept
-once it is final, and stands in for the module from then on: the work for all layers together grows like the
-network, not like its square.
+change any more. So a module's output is kept once it is final, and stands in for the module from then on: the
+work for all layers together grows like the network, not like its square.
 """
 
 from __future__ import annotations
@@ -79,9 +78,8 @@ class Resumed:
         self._number = number
         self._kept.setdefault(number, {})
         layer = self._model.get_submodule(name)
-        own = layer.__dict__.pop(
-            "forward", None
-        )  # what the layer itself makes is not final: it is about to be refitted
+        # what the layer itself makes is not final: it is about to be refitted
+        own = layer.__dict__.pop("forward", None)
         handle = layer.register_forward_hook(look, with_kwargs=True)
         args, kwargs = as_arguments(batch)
         try:

@@ -143,9 +143,8 @@ def extract(archive: AnyPath, folder: AnyPath, source: CifarSource) -> None:
     """Take exactly the files of the set out of an archive, each in its place only when it is whole.
 
     Entries are looked up by their exact name, must be plain files of the known size, once each, and are
-    copied piece by piece: an archive with
-    other names, links, sizes or holes cannot write anywhere else, and one that unpacks to more than twice the
-    set is given up.
+    copied piece by piece: an archive with other names, links, sizes or holes cannot write anywhere else, and
+    one that unpacks to more than twice the set is given up.
 
     Raises DataError for such an archive, a damaged one, and a folder that cannot be written.
     """

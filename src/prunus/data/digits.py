@@ -1,10 +1,9 @@
 """The 8x8 handwritten digits, embedded in the package: real data without a download.
 
 Provenance: the test part of "Optical Recognition of Handwritten Digits" (E. Alpaydin and C. Kaynak, 1998, UCI
-Machine
-Learning Repository, doi 10.24432/C50P49, licence CC BY 4.0): 1,797 digits by 13 writers, 32x32 bitmaps of
-which every 4x4 block was counted, so that a pixel is 0..16. Taken from scikit-learn (BSD-3-Clause), where it
-is `load_digits`.
+Machine Learning Repository, doi 10.24432/C50P49, licence CC BY 4.0): 1,797 digits by 13 writers, 32x32
+bitmaps of which every 4x4 block was counted, so that a pixel is 0..16. Taken from scikit-learn
+(BSD-3-Clause), where it is `load_digits`.
 """
 
 from __future__ import annotations
@@ -28,9 +27,8 @@ def load_digits() -> ImageData:
     """1,797 grey 8x8 digits, pixels 0..16 scaled to 0..255 and rounded.
 
     The split is fixed and stratified: of each class, in the order of the file, samples 5, 10, 15, … are the
-    test set
-    (355 of 1,797). Both parts hold digits by all writers. Raises DataError where the package's file is
-    missing or damaged.
+    test set (355 of 1,797). Both parts hold digits by all writers. Raises DataError where the package's file
+    is missing or damaged.
     """
     pixels, numbers = _arrays()
     images = torch.from_numpy(np.rint(pixels * (255 / 16)).astype(np.uint8)).unsqueeze(1)

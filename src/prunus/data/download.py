@@ -28,8 +28,8 @@ def fetch(url: str, target: AnyPath, md5: str, progress: Progress | None = None)
     """Download `url` to `target`.
 
     The bytes go to a temporary file beside the target, which takes the target's name only when length and
-    checksum are
-    right: an interrupted or failed download leaves nothing behind, and whatever lay at the target stays.
+    checksum are right: an interrupted or failed download leaves nothing behind, and whatever lay at the
+    target stays.
 
     Args:
         url: where the file is published.
@@ -78,9 +78,8 @@ def _pieces(url: str) -> Iterator[tuple[bytes, int | None]]:
             total, done, start = _announced(url, response.headers.get("Content-Length")), 0, time.monotonic()
             piece, more = bytearray(), True
             while more:
-                received = response.read1(
-                    CHUNK - len(piece)
-                )  # whatever is there: a slow server must not hold us until a piece is full
+                # whatever is there: a slow server must not hold us until a piece is full
+                received = response.read1(CHUNK - len(piece))
                 more, done = bool(received), done + len(received)
                 _check_progress(url, done, time.monotonic() - start)
                 piece += received

@@ -69,9 +69,9 @@ def read_npz(path: AnyPath) -> dict[Part, Arrays]:
     ever unpickled.
 
     Arrays are known by their names: `train_inputs` and `train_targets`, and the same with `test` and `val`;
-    or `inputs` and `targets` alone, which
-    are then all to train on. For `inputs` may stand `x`, `images`, `data` or `signals`, for `targets` `y`,
-    `labels` or `masks`, and the part may also come last, as in `x_train`. Other arrays are left alone.
+    or `inputs` and `targets` alone, which are then all to train on. For `inputs` may stand `x`, `images`,
+    `data` or `signals`, for `targets` `y`, `labels` or `masks`, and the part may also come last, as in
+    `x_train`. Other arrays are left alone.
 
     Args:
         path: the file.

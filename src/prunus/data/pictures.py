@@ -112,9 +112,8 @@ def opened_raster(path: Path) -> Iterator[Any]:
     rasterio = need_rasterio()
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore", rasterio.errors.NotGeoreferencedWarning
-            )  # masks often lie nowhere
+            # masks often lie nowhere
+            warnings.simplefilter("ignore", rasterio.errors.NotGeoreferencedWarning)
             source = rasterio.open(path, driver="GTiff")  # others can be asked to open further files
         with source:
             yield source

@@ -134,7 +134,6 @@ def from_histograms(counts: Tensor) -> tuple[tuple[float, ...], tuple[float, ...
         torch.arange(256, dtype=torch.float64) / 255,
     )
     means = shares @ levels
-    deviations = (
-        (shares * (levels - means[:, None]) ** 2).sum(1).sqrt().clamp(min=1 / 255)
-    )  # a constant plane: no division by 0
+    # a constant plane: no division by 0
+    deviations = (shares * (levels - means[:, None]) ** 2).sum(1).sqrt().clamp(min=1 / 255)
     return tuple(means.tolist()), tuple(deviations.tolist())

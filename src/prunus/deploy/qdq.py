@@ -2,9 +2,8 @@
 often as wanted.
 
 Written are QDQ files: ordinary ONNX operators between QuantizeLinear and DequantizeLinear, which runtimes
-fuse into 8-bit kernels. Activations are
-unsigned with a zero point, so that behind a rectifier no code is wasted on numbers below zero; weights are
-signed, with one scale per output channel.
+fuse into 8-bit kernels. Activations are unsigned with a zero point, so that behind a rectifier no code is
+wasted on numbers below zero; weights are signed, with one scale per output channel.
 """
 
 from __future__ import annotations

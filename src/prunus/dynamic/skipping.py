@@ -340,9 +340,8 @@ def _geometry(layer: Any) -> tuple[list[int], list[int], list[int]]:
     """Stride, pads and dilation of a convolution."""
     if isinstance(layer, nn.Linear):
         return [], [], []
-    around = (
-        layer._reversed_padding_repeated_twice
-    )  # behind the last axis's two sides come those of the one before it
+    # behind the last axis's two sides come those of the one before it
+    around = layer._reversed_padding_repeated_twice
     pads = [around[2 * axis + side] for side in (0, 1) for axis in reversed(range(len(layer.kernel_size)))]
     return list(layer.stride), pads, list(layer.dilation)
 

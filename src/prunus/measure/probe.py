@@ -1,8 +1,8 @@
 """How long a layer takes at which widths on this machine: a table per shape, measured once and kept on disk.
 
 Kernels work in blocks: between two multiples of a block's width nothing is won, so latency over width is a
-staircase. A table holds it at the
-edges of the stairs, for a ladder of widths read and made, and is linear from edge to edge.
+staircase. A table holds it at the edges of the stairs, for a ladder of widths read and made, and is linear
+from edge to edge.
 """
 
 from __future__ import annotations

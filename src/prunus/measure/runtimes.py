@@ -156,8 +156,8 @@ def _compiled(model: nn.Module) -> Callable[..., object]:
     """A compiled function that calls a model.
 
     Its code object is a copy of its own, because compiled code is kept by code object: models that differ in
-    their widths would be looked up
-    in one list, the longer the more there are, and from the ninth on run without being compiled.
+    their widths would be looked up in one list, the longer the more there are, and from the ninth on run
+    without being compiled.
     """
 
     def call(*args: Any, **kwargs: Any) -> object:

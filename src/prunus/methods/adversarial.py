@@ -5,10 +5,9 @@ Lin et al. 2019, "Towards Optimal Structured CNN Pruning via Generative Adversar
 1903.09291). The student begins as the teacher. A discriminator D learns to tell the two apart by their
 logits, and
 
-    D        BCE(D(teacher), 1) + BCE(D(student), 0) + BCE(D(student), 1)        the last is the adversarial
-    regulariser student  mu MSE(student, teacher) + BCE(D(student), 1)                       by SGD masks
-    the student's loss + strength * sum |m|                             by FISTA, with m >= 0, every so many
-    steps
+    D        BCE(D(teacher), 1) + BCE(D(student), 0) + BCE(D(student), 1)   the last: adversarial regulariser
+    student  mu MSE(student, teacher) + BCE(D(student), 1)                  by SGD
+    masks    the student's loss + strength * sum |m|                        by FISTA, m >= 0, every few steps
 
 What has the mask 0 at the end goes. Masks lie on coupled channels here, where the paper has them on channels,
 branches and blocks of known networks; they begin as 1, so that the student *is* the teacher at first (our

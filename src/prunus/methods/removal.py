@@ -62,9 +62,8 @@ def remove(
         inputs: on which compact and masked model are compared; None = inputs of the task, or random ones.
     """
     small = clock.time("compacting", lambda: compact(model, chosen, prefer=target.prefer)).eval()
-    plan = cast(
-        Origin, small.prunus
-    ).step  # not always the chosen one: with "eager", channels may have had to stay
+    # not always the chosen one: with "eager", channels may have had to stay
+    plan = cast(Origin, small.prunus).step
     inputs = seen_by(task, model) if inputs is None else inputs
     verification = clock.time("verifying", lambda: verify(model, plan, small, inputs=inputs))
     measured = Measured(task, clock)

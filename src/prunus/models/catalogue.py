@@ -179,9 +179,8 @@ def _extra(package: str) -> ModuleType:
                 f"{package} is not installed; it is the extra '{package}': pip install 'prunus[{package}]'."
             ) from error
         raise MissingExtraError(f"{package} is installed but does not import: {reason(error)}.") from error
-    except (
-        Exception
-    ) as error:  # torchvision beside another build of torch raises RuntimeError: its operators lack
+    # torchvision beside another build of torch raises RuntimeError: its operators lack
+    except Exception as error:
         raise MissingExtraError(
             f"{package} is installed but does not import: {reason(error)}; "
             f"install builds of torch and torchvision that belong together: pip install 'prunus[{package}]'."

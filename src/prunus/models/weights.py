@@ -62,9 +62,8 @@ def read_state(path: str | Path) -> Mapping[str, Tensor]:
     content: Any
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter(
-                "ignore"
-            )  # what torch finds odd about a file that it reads, or then refuses
+            # what torch finds odd about a file that it reads, or then refuses
+            warnings.simplefilter("ignore")
             content = (
                 load_file(path)
                 if path.suffix == ".safetensors"

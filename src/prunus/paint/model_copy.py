@@ -27,9 +27,8 @@ Modules = dict[str, nn.Module]
 # elements; buffers of real numbers up to this size keep their values, because a forward may read them:
 # scales, anchors, means
 _LARGEST_LIST = 16
-_LARGEST_TABLE = (
-    1 << 20
-)  # elements; integer buffers up to this size keep their values, because they may be used as indices
+# elements; integer buffers up to this size keep their values, because they may be used as indices
+_LARGEST_TABLE = 1 << 20
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,9 +39,8 @@ class Twin:
 
     model: nn.Module
     modules: Modules
-    numbers: Mapping[str, Tensor] = field(
-        default_factory=dict
-    )  # what small buffers of real numbers hold, by name
+    # what small buffers of real numbers hold, by name
+    numbers: Mapping[str, Tensor] = field(default_factory=dict)
     training: bool = False
 
 

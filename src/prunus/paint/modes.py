@@ -23,9 +23,10 @@ from prunus._foundation.seeds import seeded
 
 _TELLS = frozenset({"training", "is_grad_enabled", "is_inference_mode_enabled", "requires_grad"})
 _NOISE = ("drop_prob", "drop_rate", "p")  # of layers that leave out whole branches
+# read alike, as in modules
 _DROPOUTS = frozenset(
     {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
-)  # read alike, as in modules
+)
 _OF_GRADIENTS = frozenset(
     {
         "apply",

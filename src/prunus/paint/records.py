@@ -177,9 +177,8 @@ class Leak(NamedTuple):
     the next bias.
 
     `labels` and `dead` cover the whole contracted axis; slots that become zero have dead value 0. `weight`
-    are the colours of the parameter that
-    they are multiplied with, if it is one that becomes zero where it may not be spared: then nothing comes
-    through.
+    are the colours of the parameter that they are multiplied with, if it is one that becomes zero where it
+    may not be spared: then nothing comes through.
     """
 
     labels: Labels

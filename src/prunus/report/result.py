@@ -63,6 +63,5 @@ def write_json(result: Mapping[str, Any], path: Path | str) -> None:
 
 def write_text(text: str, path: Path | str) -> None:
     """Write a file that is there as a whole or not at all."""
-    write_atomically(
-        Path(path), text.encode(errors="backslashreplace")
-    )  # a path may hold bytes that are no text
+    # a path may hold bytes that are no text
+    write_atomically(Path(path), text.encode(errors="backslashreplace"))

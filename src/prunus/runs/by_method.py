@@ -150,9 +150,8 @@ def _run_options(job: Job) -> dict[str, Any]:
     if recipe.method == "history":
         options["tuning"] = replace(tuned, epochs=recipe.tune_epochs or recipe.epochs)
     if METHODS[recipe.method].trained:
-        options["journal"] = replace(
-            _journal(job), checkpoint=None, on_epoch=None
-        )  # the file is that of the training before
+        # the file is that of the training before
+        options["journal"] = replace(_journal(job), checkpoint=None, on_epoch=None)
     elif "curriculum" in taken:
         options["curriculum"] = parts.curriculum(recipe, job.samples, job.run.folder / KEPT)
     return {name: value for name, value in options.items() if name in taken}

@@ -58,9 +58,8 @@ SHARE = Limit(0, 1, share=True)
 SOME = Limit(0, 1, above=True, share=True)  # a share that is not nothing
 LESS = Limit(0, 1, below=True, share=True)  # a share that is not all
 PART = Limit(0, 1, above=True, below=True, share=True)
-FIGURE = Limit(
-    0, 1e18, above=True, share=True, counts_from=100
-)  # no network has so few MACs, parameters or bytes
+# no network has so few MACs, parameters or bytes
+FIGURE = Limit(0, 1e18, above=True, share=True, counts_from=100)
 NONE_UP, ONE_UP = Limit(0, MOST), Limit(1, MOST)
 POSITIVE = Limit(0, MOST, above=True)
 EPOCHS = Limit(0, 10**6)

@@ -5,9 +5,8 @@ without a filter.
     CAR(l, i) = accuracy(network) - accuracy(network without filter i of layer l)
 
 Greedily, as in the paper: the filter with the smallest reduction goes, and all others are measured again
-without it. n filters cost n^2 / 2
-evaluations, so the metric had better look at few samples. With a metric of a regression it is the paper's
-RAR.
+without it. n filters cost n^2 / 2 evaluations, so the metric had better look at few samples. With a metric of
+a regression it is the paper's RAR.
 """
 
 from __future__ import annotations

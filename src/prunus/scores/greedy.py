@@ -47,9 +47,8 @@ def greedy_norm(graph: ChannelGraph, rate: float, rates: Mapping[str, float] | N
     """
     scores = torch.zeros(graph.num_channels, dtype=torch.float64)
     removed = np.zeros(graph.num_channels, dtype=bool)
-    kept = graph.kept(
-        plan(graph, scores, rate=rate, rates=rates).removed_in(graph)
-    )  # how many stay does not depend on the scores
+    # how many stay does not depend on the scores
+    kept = graph.kept(plan(graph, scores, rate=rate, rates=rates).removed_in(graph))
     tensors = named_tensors(graph.model)
     for index, axis in _first_makers(graph).items():
         weight = wide(tensors[axis.name].detach()).abs()

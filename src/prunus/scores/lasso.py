@@ -53,7 +53,6 @@ def lasso(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
         used = abs(path) > 0
         for position, channel in enumerate(channels):
             first = used[position].argmax() if used[position].any() else len(penalties) - 1
-            scores[channel] = float(
-                penalties[max(first - 1, 0)]
-            )  # a channel comes in at the knot before it differs from 0
+            # a channel comes in at the knot before it differs from 0
+            scores[channel] = float(penalties[max(first - 1, 0)])
     return filled(scores)

@@ -38,9 +38,8 @@ class Merging:
 
     def __init__(self, layer: LayerProducts, channels: Labels, ridge: float = RIDGE) -> None:
         columns = layer.columns()
-        self._own = torch.stack(
-            [columns[channel] for channel in channels.tolist()]
-        )  # (size, k): every channel of a group has as many columns
+        # (size, k): every channel of a group has as many columns
+        self._own = torch.stack([columns[channel] for channel in channels.tolist()])
         weight, self._products = layer.weight.flatten(1), layer.products
         self._total = float(((weight @ self._products) * weight).sum()) or 1.0
         self._reading = weight[:, self._own].transpose(0, 1).contiguous()  # (size, outputs, k)

@@ -52,9 +52,8 @@ def from_weights(graph: ChannelGraph) -> Iterator[Seen]:
     and variance (Zhang et al. 2019).
 
     With filters w and inputs of mean m and variance v: E[y_i y_j] = sum_c w_ic w_jc v_c + mu_i mu_j, where mu
-    = sum_c w_c m_c + b, and a batch norm
-    behind is folded into w and b. What comes in is found by running the network on noise, see
-    `input_moments`.
+    = sum_c w_c m_c + b, and a batch norm behind is folded into w and b. What comes in is found by running the
+    network on noise, see `input_moments`.
     """
     incoming, tensors, behind = input_moments(graph), named_tensors(graph.model), norms_behind(graph)
     for axis in weight_axes(graph):

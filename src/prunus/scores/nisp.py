@@ -57,9 +57,10 @@ def nisp(graph: ChannelGraph, batches: Iterable[Inputs]) -> Tensor:
     _add(scores, free, infinite_feature_selection(_responses(graph, last, batches)))
     for reader in reversed(found[:-1]):
         channels = torch.from_numpy(reader.inputs)
+        # nothing behind it: as it is
         importance = torch.cat([scores, scores.new_zeros(1)])[torch.from_numpy(reader.outputs)].nan_to_num(
             1.0
-        )  # nothing behind it: as it is
+        )
         importance = torch.where(
             torch.from_numpy(reader.outputs) < 0, torch.ones_like(importance), importance
         ) * _scale(graph, reader)

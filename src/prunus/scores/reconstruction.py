@@ -70,9 +70,8 @@ class Problem:
     """
 
     def __init__(self, layer: LayerProducts, ridge: float) -> None:
-        size = (
-            ridge * float(layer.products.diagonal().mean()) or 1.0
-        )  # a layer that gets nothing but zeros loses nothing
+        # a layer that gets nothing but zeros loses nothing
+        size = ridge * float(layer.products.diagonal().mean()) or 1.0
         damped = layer.products + size * torch.eye(len(layer.products), dtype=torch.float64)
         self._weight, self._inverse = layer.weight.flatten(1), torch.linalg.inv(damped)
         self._total = float(((self._weight @ layer.products) * self._weight).sum()) or 1.0
@@ -181,9 +180,8 @@ def _eliminate(problems: list[Problem], scores: Tensor) -> None:
     """Let the channels of a family go one by one, and write down what each costs.
 
     The costs of all are asked once for `AT_ONCE` channels or fewer: the cheapest go, one by one, for as long
-    as each costs less than the cheapest of
-    the others did. That is what asking all of them each time gives, unless the others become cheaper
-    meanwhile.
+    as each costs less than the cheapest of the others did. That is what asking all of them each time gives,
+    unless the others become cheaper meanwhile.
     """
     reached = 0.0
     while total := _total(problems):

@@ -1,11 +1,10 @@
 """Channel similarity: of channels that do the same, one is enough, however strong they are.
 
 Zhang et al. 2019, "Exploiting Channel Similarity for Accelerating Deep Convolutional Neural Networks" (arXiv
-1908.02620), and its successor, Zhao,
-Zhang and Ni 2023 (IEEE TCSVT, 10.1109/TCSVT.2023.3248659): a metric from a probabilistic model, agglomerative
-clustering, one or a few channels left
-of every cluster, widths that emerge under one budget. No formula of theirs is public; the metrics and the way
-to a score below are our choice.
+1908.02620), and its successor, Zhao, Zhang and Ni 2023 (IEEE TCSVT, 10.1109/TCSVT.2023.3248659): a metric
+from a probabilistic model, agglomerative clustering, one or a few channels left of every cluster, widths that
+emerge under one budget. No formula of theirs is public; the metrics and the way to a score below are our
+choice.
 """
 
 from __future__ import annotations

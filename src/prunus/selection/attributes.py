@@ -67,9 +67,8 @@ def principal_components(samples: Any, count: int, seed: int = 0) -> Values:
     projected = np.concatenate([scale.apply(rows) @ basis for _, rows in chunks(samples)])
     variances, turn = np.linalg.eigh(projected.astype(np.float64).T @ projected)
     turn = turn[:, np.argsort(-variances)[:count]]
-    signs = np.sign(
-        np.take_along_axis(basis @ turn, np.abs(basis @ turn).argmax(axis=0)[None], axis=0)
-    )  # the largest loading is positive
+    # the largest loading is positive
+    signs = np.sign(np.take_along_axis(basis @ turn, np.abs(basis @ turn).argmax(axis=0)[None], axis=0))
     return np.asarray(projected @ (turn * signs), dtype=np.float32)
 
 

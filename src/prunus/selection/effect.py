@@ -84,9 +84,8 @@ def gradient_norm(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
             (slopes,) = torch.autograd.grad(loss, outputs)
     finally:
         hook.remove()
-    patches = F.unfold(
-        inputs.detach(), first.kernel_size, first.dilation, first.padding, first.stride
-    )  # (n, C k k, pixels)
+    # (n, C k k, pixels)
+    patches = F.unfold(inputs.detach(), first.kernel_size, first.dilation, first.padding, first.stride)
     gradients: Tensor = slopes.flatten(2) @ patches.transpose(1, 2)  # (n, filters, C k k)
     return gradients.flatten(1).float().square().sum(1)
 

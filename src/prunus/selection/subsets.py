@@ -84,8 +84,8 @@ def aggregate(
     """Split every class into subsets of samples that are alike, by recursive bisection over the attributes.
 
     At depth d the samples are cut in two by attribute d (beginning again after the last): the lower part on
-    one side, the upper on the other. That
-    takes O(N) per depth, so O(N log N) for all, and no sample meets another.
+    one side, the upper on the other. That takes O(N) per depth, so O(N log N) for all, and no sample meets
+    another.
 
     Args:
         labels: (N,) class of every sample, or of every region for segmentation data.

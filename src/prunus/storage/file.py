@@ -1,9 +1,9 @@
 """`save` and `load`: one safetensors file with the plan in its header. No pickle.
 
 Format (schema 1): the tensors under their first names; in the metadata, under "prunus", a JSON object with
-the schema, the mode ("dense", "eager" or
-"traced"), the plan, the attributes that surgery changed, the residual blocks that were left out, the traced
-graph if there is one, and a SHA-256 of all that and of all tensors.
+the schema, the mode ("dense", "eager" or "traced"), the plan, the attributes that surgery changed, the
+residual blocks that were left out, the traced graph if there is one, and a SHA-256 of all that and of all
+tensors.
 """
 
 from __future__ import annotations

@@ -67,9 +67,8 @@ def graph_from_data(
         return graph
     except FileFormatError:
         raise
-    except (
-        Exception
-    ) as error:  # torch checks much by itself, with errors of many kinds; a RecursionError is one of them
+    # torch checks much by itself, with errors of many kinds; a RecursionError is one of them
+    except Exception as error:
         raise FileFormatError(
             f"The traced graph in the file cannot be read ({type(error).__name__}: {clause(error)})."
         ) from error

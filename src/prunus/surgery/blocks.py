@@ -1,9 +1,8 @@
 """Residual blocks: which there are, and networks without some of them.
 
 A block is a module that gives back its very input once its parameters are zero: what it adds to its input is
-then nothing. Blocks that change the
-shape, have parameters in their shortcut, take anything else than one tensor, or are called twice are none,
-and keep their place.
+then nothing. Blocks that change the shape, have parameters in their shortcut, take anything else than one
+tensor, or are called twice are none, and keep their place.
 """
 
 from __future__ import annotations

@@ -55,10 +55,8 @@ def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) ->
         plan: what the further step removes from it.
         surgery: how.
 
-    Returns:
-        None where the step cannot be said of the first network: the compact model has other tensors than were
-        cut out of it, or couples other
-        channels.
+    Returns: None where the step cannot be said of the first network: the compact model has other tensors than
+        were cut out of it, or couples other channels.
     """
     if origin.dense is None:
         return None
@@ -92,9 +90,8 @@ def joined(origin: Origin, graph: ChannelGraph, plan: Plan, surgery: Surgery) ->
     again = {width.module for width in surgery.widths}
     widths = (*(width for width in origin.surgery.widths if width.module not in again), *surgery.widths)
     both = make_plan(dense, removed, plan.trials, plan.timings)
-    notes = tuple(
-        dict.fromkeys((*both.notes, *origin.plan.notes, *plan.notes))
-    )  # a step that was not exact cannot be made so by another
+    # a step that was not exact cannot be made so by another
+    notes = tuple(dict.fromkeys((*both.notes, *origin.plan.notes, *plan.notes)))
     return replace(both, notes=notes), Surgery(
         slices, tuple(sizes.values()), widths=widths, remaps=remaps_of(dense, removed)
     )

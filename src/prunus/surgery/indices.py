@@ -126,9 +126,8 @@ def _replace(module: nn.Module, nodes: fx.Graph, node: fx.Node, index: fx.Node, 
     name = f"_slots_of_{node.name}"
     module.register_buffer(name, constant, persistent=False)
     with nodes.inserting_before(node):
-        node.replace_input_with(
-            index, nodes.create_node("get_attr", name)
-        )  # get_attr() looks the name up in another module
+        # get_attr() looks the name up in another module
+        node.replace_input_with(index, nodes.create_node("get_attr", name))
     unread = [index]
     while unread:
         last = unread.pop()

@@ -40,9 +40,8 @@ def core(model: nn.Module, forward: Forward | None = None) -> nn.Module:
     Raises TraceError if no forward is given and the model is no such detector.
     """
     view = copy.copy(model)
-    view.__dict__["forward"] = partial(
-        forward or _forward_of(model), view
-    )  # is copied and pickled with the view that it runs
+    # is copied and pickled with the view that it runs
+    view.__dict__["forward"] = partial(forward or _forward_of(model), view)
     return view
 
 

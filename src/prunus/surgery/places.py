@@ -1,8 +1,7 @@
 """Where modules keep sizes: in attributes, and in what containers attributes hold.
 
 A place is named like an attribute: `axes.h` is the entry "h" of the dict `axes`, `axes.0.1` the second item
-of the first of a list of pairs, and
-`pad.planes` the keyword of a `functools.partial`.
+of the first of a list of pairs, and `pad.planes` the keyword of a `functools.partial`.
 """
 
 from __future__ import annotations

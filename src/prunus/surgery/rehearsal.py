@@ -5,9 +5,8 @@ This proves, without computing a single activation, that the module's own forwar
 the dense one did. Where the forward hard-codes sizes it fails at the very operator that carries the literal.
 
 Most operators need no paint for that: one that reads the results of the same operators as before, with the
-same arguments, and whose arguments name
-no slots (a convolution, a sum; not a slice), computes what is left of the old result. Only the others are
-painted.
+same arguments, and whose arguments name no slots (a convolution, a sum; not a slice), computes what is left
+of the old result. Only the others are painted.
 """
 
 from __future__ import annotations
@@ -97,9 +96,8 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
     def __post_init__(self) -> None:
         super().__post_init__()
         self.next_colour = len(self.graph.component_of_colour)
-        self.owned = colours_of(
-            self.graph.sources
-        )  # a component is known by its smallest colour, and parameters have the first ones
+        # a component is known by its smallest colour, and parameters have the first ones
+        self.owned = colours_of(self.graph.sources)
         self._first_wild = self.next_colour
         self._stays = self.graph.stays(slice(None), self.removed)
 

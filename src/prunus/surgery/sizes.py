@@ -142,9 +142,8 @@ def _changes(graph: ChannelGraph, removed: NDArray[np.bool_], index: int) -> lis
     """(before, after) of every painted axis length around an operator, outputs first.
 
     A reshape that copies is two records, clone and view, and fails before the first: the one after it, on the
-    same line, counts too. So do those that
-    read a constant that was made here, such as zeros for the planes that a shortcut lacks: these are "planes
-    minus what is there".
+    same line, counts too. So do those that read a constant that was made here, such as zeros for the planes
+    that a shortcut lacks: these are "planes minus what is there".
     """
     record = graph.records[index]
     pairs: list[tuple[int, int]] = []

@@ -77,9 +77,8 @@ class Ranks:
         """The first process's selection, in all processes."""
         if self.alone:
             return selection
-        kept = torch.zeros(
-            samples + 2, dtype=torch.float32, device=device
-        )  # two flags: whether there is a selection, and weights
+        # two flags: whether there is a selection, and weights
+        kept = torch.zeros(samples + 2, dtype=torch.float32, device=device)
         weights = torch.ones(samples, dtype=torch.float32, device=device)
         if self.first and selection is not None:
             kept[0], kept[1] = 1, float(selection.weights is not None)

@@ -134,9 +134,8 @@ class Feed:
             images = resized(images, size)
         images = images.contiguous(memory_format=self._memory)
         if generator is not None and self._augment == "crop-flip-cutout":
-            images.masked_fill_(
-                cutout(images, generator, count, share), 0
-            )  # the mean of the normalised images
+            # the mean of the normalised images
+            images.masked_fill_(cutout(images, generator, count, share), 0)
         return images, self._labels[part[share]]
 
 

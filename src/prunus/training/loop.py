@@ -435,9 +435,8 @@ class _Training:
         if not isinstance(state, dict) or "progress" not in state:
             raise ConfigError(f"{path} is not the checkpoint of a training.")
         mine = settings(self.config)
-        theirs = (
-            settings(TrainConfig(epochs=self.config.epochs)) | state["config"]
-        )  # what did not exist then had its default
+        # what did not exist then had its default
+        theirs = settings(TrainConfig(epochs=self.config.epochs)) | state["config"]
         other = [
             f"{name} = {theirs[name]!r}, not {value!r}"
             for name, value in mine.items()

@@ -44,9 +44,8 @@ def test_an_order_that_is_written_out_becomes_a_constant_of_the_traced_graph(nam
 def test_the_buffer_holds_the_new_order() -> None:
     model = randomised(Between(lambda m, y: y[:, m.order], {"order": ORDER.clone()}))
     graph = prunus.trace(model, torch.zeros(1, 3, 4, 4, dtype=torch.float64))
-    scores = torch.tensor(
-        [0.0, 1, 1, 0, 1, 1, 0, 1]
-    )  # channels are numbered along first.0.weight: 0, 3 and 6 go
+    # channels are numbered along first.0.weight: 0, 3 and 6 go
+    scores = torch.tensor([0.0, 1, 1, 0, 1, 1, 0, 1])
     small = prunus.compact(model, prunus.plan(graph, scores, rate=3 / 8))
     left = [1, 2, 4, 5, 7]
     assert small.order.tolist() == [left.index(slot) for slot in ORDER.tolist() if slot in left]

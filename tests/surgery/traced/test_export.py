@@ -23,9 +23,8 @@ from prunus.errors import ArgumentError, TraceError
 from prunus.surgery.traced import setting as export_setting
 from prunus.surgery.traced.export import _export, _Way, export_module
 
-WIDTH = (
-    16 * 4
-)  # what the last layer reads; a literal in the forward, so that only the traced module can shrink
+# what the last layer reads; a literal in the forward, so that only the traced module can shrink
+WIDTH = 16 * 4
 
 
 def image(batch: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -188,9 +187,8 @@ def test_a_type_is_free_where_it_is_that_of_the_model(how: str) -> None:
     model = counted(TYPES[how]).float()
     plan, small = traced(model, image(2, torch.float32))
     masked = prunus.mask(model, plan).double()
-    assert (
-        difference(masked, small.double(), image(3)) < 1e-6
-    )  # constants of removed channels were folded in single precision
+    # constants of removed channels were folded in single precision
+    assert difference(masked, small.double(), image(3)) < 1e-6
     assert small(image(3)).dtype == masked(image(3)).dtype
 
 

@@ -125,9 +125,8 @@ def group_norm(call: Call) -> Sequence[Paint]:
             call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
         else:
             call.averaged([stripe], "group norm across the channels")
-        bare = (
-            zero_or_unknown(stripe.dead) if groups > 1 else unknown_like(stripe.labels)
-        )  # zero minus a mean that is none
+        # zero minus a mean that is none
+        bare = zero_or_unknown(stripe.dead) if groups > 1 else unknown_like(stripe.labels)
         stripes.append(Stripe(1, stripe.labels, _scaled(call, len(stripe.labels), weight, bias, bare)))
         wholes = [Stripe(1, block[:, 0], constant(0.0, groups))] if groups > 1 else []
     if not call.stripes(x, 1):

@@ -39,9 +39,8 @@ def compact_traced(model: nn.Module, graph: ChannelGraph, plan: Plan, norms: str
         return result
     except (TraceError, UnrewritableError):
         return None
-    except (
-        Exception
-    ) as error:  # whatever torch.export's graph holds, the eager way with fewer channels is still open
+    # whatever torch.export's graph holds, the eager way with fewer channels is still open
+    except Exception as error:
         warnings.warn(
             f"the traced graph of {type(model).__name__} cannot be shrunk ({type(error).__name__}); using its"
             " own forward",

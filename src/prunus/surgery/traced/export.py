@@ -50,9 +50,8 @@ def export_module(model: nn.Module, inputs: Inputs, operators: int = _MANY) -> T
     """
     source = copy_model(model, {}).eval()
     batch, larger = batch_of(model, inputs, most=operators), larger_inputs(model, inputs)
-    shared = copy_model(
-        source, {id(tensor): tensor for tensor in named_tensors(source).values()}
-    )  # a forward may keep state of what it saw
+    # a forward may keep state of what it saw
+    shared = copy_model(source, {id(tensor): tensor for tensor in named_tensors(source).values()})
     elsewhere = Elsewhere(
         shared, inputs, batch or batch_of(model, inputs, 3) or batch_of(model, inputs, 2), larger
     )
@@ -217,9 +216,8 @@ def _batch_norm_modules(source: nn.Module, shell: nn.Module, graph: fx.Graph) ->
         ):
             continue
         (owner,) = owners
-        momentum = getattr(
-            source.get_submodule(owner), "momentum", node.args[6]
-        )  # none: a cumulative average, which the graph does not know
+        # none: a cumulative average, which the graph does not know
+        momentum = getattr(source.get_submodule(owner), "momentum", node.args[6])
         install_batch_norm(shell, owner, momentum=momentum, eps=float(node.args[7]))
         with graph.inserting_before(node):
             call = graph.call_module(owner, (node.args[0],))
