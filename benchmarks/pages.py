@@ -22,6 +22,7 @@ from benchmarks import (
     segmentation_table,
     tolerance,
     twofold_table,
+    zoo_table,
 )
 from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, kept
@@ -40,6 +41,7 @@ PAGES: dict[str, Callable[[Row], str]] = {
     "segmentation": segmentation_table.table,
     "tolerance": tolerance.table,
     "twofold": twofold_table.table,
+    "zoo": zoo_table.table,
 }
 
 

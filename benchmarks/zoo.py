@@ -11,7 +11,6 @@ there already are skipped; the table `zoo.md` is made from that file.
 from __future__ import annotations
 
 import argparse
-import datetime
 import fnmatch
 import importlib.util
 import json
@@ -26,7 +25,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from benchmarks.environment import RESULTS, command, describe, save
+from benchmarks.environment import RESULTS, save
+from benchmarks.rows import Record, kept, record, signed
 from benchmarks.zoo_models import ENTRIES, Entry
 
 RESULT = RESULTS / "zoo.json"
@@ -81,8 +81,7 @@ def main() -> None:
                 run(chosen, options.again, job)
         from benchmarks.zoo_table import table
 
-        text = table(json.loads(RESULT.read_text()))
-        RESULT.with_suffix(".md").write_text(text)
+        RESULT.with_suffix(".md").write_text(table(kept(RESULT)))
 
 
 def run(chosen: list[Entry], again: bool, job: str) -> None:
@@ -94,14 +93,31 @@ def run(chosen: list[Entry], again: bool, job: str) -> None:
     chosen = in_turn(chosen)
     prepare({entry.package: entry for entry in reversed(chosen)}.values())
     for i, entry in enumerate(chosen):
-        result = json.loads(RESULT.read_text()) if RESULT.exists() else {"models": {}}
-        row = result["models"].get(entry.name, {})
-        if again or job not in row:
-            row[job] = in_process(entry, job)
-            result = json.loads(RESULT.read_text()) if RESULT.exists() else {"models": {}}
-            result["models"].setdefault(entry.name, {})[job] = row[job]
+        if again or job not in row_of(kept(RESULT)["rows"], entry.name):
+            found = in_process(entry, job)
+            result = kept(RESULT)  # read anew: another run may have written meanwhile
+            row = row_of(result["rows"], entry.name)
+            row |= signed(row, how(entry), job) | {job: found}
             save(RESULT, result)
-            print(f"{i + 1}/{len(chosen)} {entry.name}: {brief(row[job])}", flush=True)
+            print(f"{i + 1}/{len(chosen)} {entry.name}: {brief(found)}", flush=True)
+
+
+def row_of(rows: list[dict[str, Any]], name: str) -> dict[str, Any]:
+    """The row of a network, put to the others if it is new."""
+    for row in rows:
+        if row["name"] == name:
+            return row
+    rows.append({"name": name})
+    return rows[-1]
+
+
+def how(entry: Entry) -> Record:
+    """The record of a worker, which has one thread, with the commit that was measured."""
+    found = record(
+        "benchmarks.zoo", PACKAGES.get(entry.package, entry.package), "onnx", "onnxruntime", seed=0
+    )
+    found["environment"]["threads"] = "1"
+    return found | {"revision": revision()}
 
 
 def in_turn(chosen: list[Entry]) -> list[Entry]:
@@ -141,13 +157,7 @@ def in_process(entry: Entry, job: str) -> dict[str, Any]:
         row["process_failed"] = (
             f"stopped by signal {-child.exitcode}" if child.exitcode < 0 else f"code {child.exitcode}"
         )
-    environment = describe("prunus", PACKAGES.get(entry.package, entry.package), "onnx", "onnxruntime")
-    return row | {
-        "revision": revision(),
-        "date": datetime.date.today().isoformat(),
-        "command": command("benchmarks.zoo"),
-        "environment": environment,
-    }
+    return row
 
 
 def revision() -> str:

@@ -6,9 +6,9 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import Any
 
-Row = dict[str, Any]
+from benchmarks.rows import Row, page
+
 ROUNDING = 1e-10  # relative, in double precision
 SINGLE = 1e-5  # in single precision: memory in another order rounds otherwise
 TRAINING = 1e-7  # gradients, in double precision
@@ -31,31 +31,41 @@ FIELDS = (
 
 def table(result: Row) -> str:
     """A page of Markdown."""
-    rows = {
-        name: {**row.get("prune", {}), **row.get("train", {}), **row.get("onnx", {})}
-        for name, row in sorted(result["models"].items())
-    }
-    rows = {
-        name: row
-        for name, row in rows.items()
-        if "channels" in row or any(key.endswith("failed") for key in row)
-    }
-    lines = [
-        "# Networks of the packages that users prune with",
-        "",
-        *_versions(result),
-        "",
-        *[f"* {line}" for line in summary(rows)],
-        "",
+    found = sorted(filter(_tried, result["rows"]), key=lambda row: row["name"])
+    about = [
+        "Half of the channels of every layer, and half of the MACs of the whole network, removed by L2 norm",
+        "from networks with random weights. Errors are relative to the largest value; what is empty was not",
+        "measured. Rows were measured at the commits that their records name.",
     ]
+    return page(
+        "Networks of the packages that users prune with",
+        found,
+        about,
+        lambda: _body({row["name"]: _merged(row) for row in found}),
+        lambda row: row["name"],
+    )
+
+
+def _merged(row: Row) -> Row:
+    """What all jobs found of a network."""
+    return {**row.get("prune", {}), **row.get("train", {}), **row.get("onnx", {})}
+
+
+def _tried(row: Row) -> bool:
+    """Whether a network was there to be tried."""
+    found = _merged(row)
+    return "channels" in found or any(key.endswith("failed") for key in found)
+
+
+def _body(rows: dict[str, Row]) -> list[str]:
+    lines = [f"* {line}" for line in summary(rows)]
     odd = {name: reasons(row) for name, row in rows.items() if reasons(row)}
     if odd:
-        lines += ["## Not as it should be", "", "| network | what |", "|---|---|"]
+        lines += ["", "## Not as it should be", "", "| network | what |", "|---|---|"]
         lines += [f"| {name} | {_cell('; '.join(words), 400)} |" for name, words in odd.items()]
-        lines.append("")
-    lines += ["## Every network", "", f"| network | {' | '.join(FIELDS)} |", "|---" * (len(FIELDS) + 1) + "|"]
-    lines += [f"| {name} | {' | '.join(_cells(row))} |" for name, row in rows.items()]
-    return "\n".join(lines) + "\n"
+    lines += ["", "## Every network", ""]
+    lines += [f"| network | {' | '.join(FIELDS)} |", "|---" * (len(FIELDS) + 1) + "|"]
+    return [*lines, *(f"| {name} | {' | '.join(_cells(row))} |" for name, row in rows.items())]
 
 
 def summary(rows: dict[str, Row]) -> list[str]:
@@ -163,11 +173,3 @@ def _number(value: float) -> str:
 def _cell(text: str, most: int) -> str:
     text = text.replace("|", "/").replace("\n", " ")
     return text if len(text) <= most else text[: most - 1] + "…"
-
-
-def _versions(result: Row) -> list[str]:
-    found: dict[str, str] = {}
-    for row in result["models"].values():
-        for job in row.values():
-            found |= job["environment"]["versions"]
-    return [", ".join(f"{name} {number}" for name, number in found.items()) + "."]
