@@ -10,8 +10,10 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import torch
 from torch import Tensor, nn
@@ -20,8 +22,8 @@ import prunus
 from benchmarks.random_weights import randomise, scatter_statistics
 from benchmarks.zoo_models import Entry
 from benchmarks.zoo_models.entry import Inputs
+from prunus.paint.inputs import as_arguments, map_tensors, tensors_in
 from prunus.paint.model_copy import named_tensors
-from prunus.paint.trace import as_arguments, map_tensors, tensors_in
 
 RATE = 0.5
 FAINT = 1e-3  # outputs this much smaller than the largest are measured against that share of it
@@ -171,6 +173,18 @@ def half_macs(model: nn.Module, inputs: Inputs, graph: Any) -> Row:
     }
 
 
+@contextmanager
+def double_throughout() -> Iterator[None]:
+    """Forwards that cast to single precision themselves cast to double here; so do tensors they make."""
+    torch.set_default_dtype(torch.float64)
+    try:
+        with patch.object(Tensor, "float", Tensor.double):
+            yield
+    finally:
+        torch.set_default_dtype(torch.float32)
+
+
+@double_throughout()
 def in_double(model: nn.Module, plan: prunus.Plan, entry: Entry) -> Row:
     """The whole job again in double precision with the same plan, on a batch and on another size: only
     rounding may be left.
@@ -200,6 +214,7 @@ def to_double(inputs: Inputs) -> Inputs:
     return result
 
 
+@double_throughout()
 def in_training(entry: Entry) -> Row:
     """Outputs and gradients in train mode without dropout, in double precision, and one step of SGD."""
     model = without_dropout(randomised(entry)).double().train()
