@@ -23,6 +23,7 @@ COPIES = (
     "token",
     "table",
     "sinusoid",
+    "interleaved",
     "broadcast",
     "outer",
 )
@@ -33,7 +34,7 @@ class Copies(nn.Module):
 
     def __init__(self, channels: int, height: int, width: int, *, mode: str) -> None:
         super().__init__()
-        self.mode = mode
+        self.mode, self.even = mode, channels % 2 == 0
         self.gate: Any = nn.Linear(channels, channels) if mode == "expand-as" else None
         self.map: Any = (
             nn.Conv2d(2 if mode == "cbam" else channels, 1, 3, padding=1)
@@ -98,5 +99,8 @@ class Copies(nn.Module):
             case "sinusoid":
                 phase = torch.arange(c, dtype=x.dtype, device=x.device)[:, None, None]
                 return x * (1 + 0.1 * torch.sin(phase + torch.arange(w, dtype=x.dtype, device=x.device)))
+            case "interleaved":  # sines of even slots and cosines of odd ones, in turn
+                pairs = torch.stack((x[:, 0::2].sin(), x[:, 1::2].cos()), 2) if self.even else x[:, :, None]
+                return x + pairs.flatten(1, 2)
             case _:  # a map that is a product of a row and a column
                 return x * (x.mean(3, keepdim=True) * x.mean(2, keepdim=True)).sigmoid()

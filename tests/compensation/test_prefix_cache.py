@@ -21,7 +21,7 @@ import prunus
 from prunus import models
 from prunus.compensation.prefix_cache import MOST_BYTES, Resumed
 from prunus.models.resnet import CifarResNet
-from prunus.paint.trace import Inputs, as_arguments, map_tensors
+from prunus.paint.inputs import Inputs, as_arguments, map_tensors
 from prunus.plans.consumers import readers
 
 DRAW = torch.Generator().manual_seed(0)

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import prunus
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import as_arguments, tensors_in
+from prunus.paint.inputs import as_arguments, tensors_in
 from prunus.plans.plan import Plan
 
 

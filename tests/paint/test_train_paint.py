@@ -20,7 +20,7 @@ from torch import Tensor, nn
 import prunus
 from prunus._foundation.seeds import seeded
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import tensors_in
+from prunus.paint.inputs import tensors_in
 from prunus.plans.plan import Plan
 
 IMAGE = torch.randn(2, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(0))

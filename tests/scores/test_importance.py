@@ -16,7 +16,7 @@ from torch import Tensor, nn
 import prunus
 from prunus import models, scores
 from prunus.errors import PlanError
-from prunus.paint.trace import as_arguments, tensors_in
+from prunus.paint.inputs import as_arguments, tensors_in
 from prunus.plans.plan import make_plan
 from prunus.scores.importance import ImportanceWeights
 

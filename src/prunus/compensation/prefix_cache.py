@@ -16,7 +16,7 @@ from torch import Tensor, jit, nn
 
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs, as_arguments, called
+from prunus.paint.inputs import Inputs, as_arguments, called
 
 MOST_BYTES = 2 << 30  # of outputs that are kept; a module whose output does not fit is run again
 

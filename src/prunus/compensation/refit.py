@@ -25,8 +25,8 @@ from prunus.compensation.prefix_cache import Resumed
 from prunus.errors import PlanError
 from prunus.observe.capture import check_repeatable
 from prunus.observe.matrices import as_matrix, channel_axis, from_matrix, positions, rows
+from prunus.paint.inputs import Inputs
 from prunus.paint.model_copy import copy_model, unwrap
-from prunus.paint.trace import Inputs
 from prunus.plans import mask
 from prunus.plans.consumers import Reader, readers
 from prunus.plans.plan import Plan

@@ -7,8 +7,8 @@ from typing import Any
 from torch import Tensor
 from torch.utils import _pytree
 
-from prunus.paint.trace import Inputs
-from prunus.paint.trace import as_arguments as split
+from prunus.paint.inputs import Inputs
+from prunus.paint.inputs import as_arguments as split
 
 __all__ = ["Inputs", "split", "tensors"]
 

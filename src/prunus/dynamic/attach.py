@@ -21,7 +21,7 @@ from prunus.observe.capture import seen_by_all
 from prunus.paint import trace
 from prunus.paint.folding import plain_layer
 from prunus.paint.graph import ChannelGraph, Group
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.planning.targets import matching
 from prunus.plans.consumers import norms_behind
 from prunus.plans.verify import evaluating

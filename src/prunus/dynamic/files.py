@@ -13,7 +13,7 @@ from prunus._foundation.arguments import door
 from prunus.dynamic.attach import attach
 from prunus.dynamic.network import DynamicNetwork
 from prunus.errors import FileFormatError, PrunusError, clause
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.storage.checkpoint import read_tree, write_tree
 
 SCHEMA = 2

@@ -16,7 +16,7 @@ from prunus.dynamic.network import Activity, DynamicNetwork
 from prunus.errors import PlanError
 from prunus.paint import trace
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.plans.plan import make_plan
 from prunus.surgery import compact
 

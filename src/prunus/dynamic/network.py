@@ -19,7 +19,7 @@ from prunus.errors import ConfigError, PrunusError, TargetError
 from prunus.observe.capture import check_repeatable
 from prunus.paint.cost import CostModel
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs, as_arguments
+from prunus.paint.inputs import Inputs, as_arguments
 from prunus.plans.verify import evaluating
 
 _ALL = 1e9  # a strictness that closes, or opens, all that it can

@@ -29,7 +29,7 @@ from prunus.dynamic.network import DynamicNetwork
 from prunus.dynamic.patterns import Pattern, patterns
 from prunus.errors import CompactError, clause
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs, as_arguments, called, tensors_in
+from prunus.paint.inputs import Inputs, as_arguments, called, tensors_in
 from prunus.plans.consumers import Reader, readers
 from prunus.plans.verify import evaluating
 

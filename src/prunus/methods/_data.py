@@ -19,7 +19,7 @@ from prunus.training.feeding import batches, steps_per_epoch
 from prunus.training.hooks import Pruning
 
 if TYPE_CHECKING:
-    from prunus.paint.trace import Inputs
+    from prunus.paint.inputs import Inputs
     from prunus.tasks import Task
     from prunus.tasks.metrics import Batch
     from prunus.tasks.task import Inputs as Kept

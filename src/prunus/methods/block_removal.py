@@ -22,7 +22,7 @@ from prunus.methods._data import example_of
 from prunus.methods.common import Outcome, Target
 from prunus.methods.removal import BEFORE, remove
 from prunus.paint import trace
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.plans.plan import make_plan
 from prunus.plans.verify import evaluating
 from prunus.surgery.blocks import residual_blocks, without_blocks

@@ -35,7 +35,7 @@ from prunus.methods.removal import BEFORE, remove
 from prunus.methods.trained_masks import traced_copy
 from prunus.paint import trace
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.planning.targets import plan_above
 from prunus.plans.verify import drawn_inputs
 from prunus.surgery.blocks import outputs_of, residual_blocks, without_blocks

@@ -24,7 +24,7 @@ from prunus.methods.tolerance_metric import Search
 from prunus.paint import trace
 from prunus.paint.cost import Cost
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.planning.latency_target import wanted
 from prunus.planning.targets import plan as choose
 from prunus.plans.plan import Plan

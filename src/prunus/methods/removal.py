@@ -16,7 +16,7 @@ from prunus.methods._data import example_of, seen_by
 from prunus.methods.common import Limit, Outcome, Step, Target
 from prunus.paint import trace
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.plans import verify
 from prunus.plans.plan import Plan, Trial, make_plan
 from prunus.surgery import compact

@@ -14,7 +14,7 @@ from prunus.methods.common import Outcome, Target, wish
 from prunus.methods.named import compensation_named, score_named
 from prunus.methods.one_shot import one_shot
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.surgery.parts import is_core
 from prunus.tasks import Task
 from prunus.training import TrainConfig

@@ -31,7 +31,7 @@ from prunus.methods._data import example_of, placed, seen_by, steps_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target
 from prunus.methods.removal import BEFORE, Measured
 from prunus.paint import trace
-from prunus.paint.trace import Inputs, as_arguments
+from prunus.paint.inputs import Inputs, as_arguments
 from prunus.plans import verify
 from prunus.plans.plan import make_plan
 from prunus.plans.verify import Verification

@@ -8,7 +8,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from prunus.errors import PlanError
-from prunus.paint.trace import Inputs, as_arguments, called
+from prunus.paint.inputs import Inputs, as_arguments, called
 
 
 def check_repeatable(batches: Iterable[Inputs]) -> None:

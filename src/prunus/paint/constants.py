@@ -14,28 +14,28 @@ import torch
 from torch import Tensor
 
 from prunus.errors import ArgumentError, TraceError
-from prunus.paint.painter import Painter
+from prunus.paint.canvas import Canvas
 from prunus.paint.records import Leak
 
 _WIDER = 32  # pixels; images of many networks must be multiples of it
 
 
-def keep_sizes_out(painter: Painter, painted: Callable[[Callable[[Tensor], Tensor]], Painter]) -> None:
+def keep_sizes_out(canvas: Canvas, painted: Callable[[Callable[[Tensor], Tensor]], Canvas]) -> None:
     """Let no constant go into a bias that is another one in a larger batch or on larger images, in place.
 
-    `painted` gives the painter of a forward on inputs that were changed so; it raises TraceError where the
+    `painted` gives the canvas of a forward on inputs that were changed so; it raises TraceError where the
     model does not take them.
     """
-    if not any(map(_is_constant, painter.leaks)):
+    if not any(map(_is_constant, canvas.leaks)):
         return
     for change in (_one_more, _larger):
         try:
             other = painted(change)
         except (TraceError, ArgumentError):
             continue
-        painter.leaks[:] = [
+        canvas.leaks[:] = [
             leak if same else leak._replace(foldable=False)
-            for leak, same in zip(painter.leaks, _alike(painter, other))
+            for leak, same in zip(canvas.leaks, _alike(canvas, other))
         ]
 
 
@@ -43,14 +43,14 @@ def _is_constant(leak: Leak) -> bool:
     return leak.foldable and bool(np.isfinite(leak.dead).all()) and bool(leak.dead.any())
 
 
-def _alike(painter: Painter, other: Painter) -> Iterator[bool]:
+def _alike(canvas: Canvas, other: Canvas) -> Iterator[bool]:
     """For every leak of the first, whether the other has the same; all unlike where they are not the same
     ones in number.
     """
     return (
-        map(_same, painter.leaks, other.leaks)
-        if len(painter.leaks) == len(other.leaks)
-        else iter([False] * len(painter.leaks))
+        map(_same, canvas.leaks, other.leaks)
+        if len(canvas.leaks) == len(other.leaks)
+        else iter([False] * len(canvas.leaks))
     )
 
 

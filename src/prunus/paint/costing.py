@@ -1,4 +1,4 @@
-"""Turn what the painter saw into a cost model: which products of axis lengths make MACs, parameters, bytes
+"""Turn what the canvas saw into a cost model: which products of axis lengths make MACs, parameters, bytes
 and activations.
 """
 
@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from prunus.paint.canvas import Canvas
 from prunus.paint.cost import AxisTable, CostModel, LayerCost, Terms
-from prunus.paint.painter import Painter
 from prunus.paint.records import Contraction, Labels, Paint, Record
 from prunus.paint.source import Source
 
@@ -50,11 +50,11 @@ class CostParts:
 
 
 def cost_model(
-    table: AxisTable, painter: Painter, sources: Sequence[Source], axes: Sequence[Axis]
+    table: AxisTable, canvas: Canvas, sources: Sequence[Source], axes: Sequence[Axis]
 ) -> CostParts:
     """Collect every product; axes are entered into `table`."""
     parts = CostParts(Terms(), Terms(), Terms(), Terms(), [], [])
-    for contraction in painter.contractions:
+    for contraction in canvas.contractions:
         constant, factors = contraction.constant, []
         for labels in contraction.factors:
             number, index = table.add(labels)
@@ -72,7 +72,7 @@ def cost_model(
         if source.is_parameter:
             parts.params.add(constant, factors)
         parts.bytes.add(constant * source.tensor.element_size(), factors)
-    _activations(parts, table, painter.records, {id(s.tensor) for s in sources})
+    _activations(parts, table, canvas.records, {id(s.tensor) for s in sources})
     return parts
 
 

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from prunus.paint.canvas import Canvas
 from prunus.paint.components import components
 from prunus.paint.cost import AxisTable, Cost, CostModel, LayerCost
 from prunus.paint.costing import cost_model, layer_costs
 from prunus.paint.folding import settle_leaks
 from prunus.paint.model_copy import Twin, fingerprint_of, named_tensors
-from prunus.paint.painter import Painter
 from prunus.paint.records import ANCHOR, Contraction, Labels, Leak, Mark, Paint, Record, Statistic, Where
 from prunus.paint.source import UNPAINTED, Source
 from prunus.paint.state import State
@@ -256,21 +256,21 @@ def build(
     model: nn.Module,
     twin: Twin,
     inputs: tuple[tuple[Any, ...], dict[str, Any]],
-    painter: Painter,
+    canvas: Canvas,
     sources: tuple[Source, ...],
     sites: Sequence[Site] | None = None,
     state: State | None = None,
 ) -> ChannelGraph:
     """Components of the couplings become channels, channels with the same slots become groups."""
-    parent = components(painter.next_colour, painter.edges, painter.whole)
-    painter.pins.extend(made_by_none(painter, parent, sources))
-    pinned = _pinned_colours(painter, parent, sources)
+    parent = components(canvas.next_colour, canvas.edges, canvas.whole)
+    canvas.pins.extend(made_by_none(canvas, parent, sources))
+    pinned = _pinned_colours(canvas, parent, sources)
     channel_of_colour, count = _number_channels(parent, pinned, sources)
     table = AxisTable(channel_of_colour)
-    kept, other = split_statistics(twin.modules, painter.records, painter.statistics, sites or ())
-    leaks, zeroed = settle_leaks(painter.records, twin.modules, painter.leaks, painter.relied)
-    axes = _axes(sources, table, painter, zeroed)
-    parts = cost_model(table, painter, sources, axes)
+    kept, other = split_statistics(twin.modules, canvas.records, canvas.statistics, sites or ())
+    leaks, zeroed = settle_leaks(canvas.records, twin.modules, canvas.leaks, canvas.relied)
+    axes = _axes(sources, table, canvas, zeroed)
+    parts = cost_model(table, canvas, sources, axes)
     group_of_channel, slots = _group(table, count)
     groups = _name_groups(group_of_channel, slots, axes)
     return ChannelGraph(
@@ -278,16 +278,16 @@ def build(
         twin=twin,
         inputs=inputs,
         sources=sources,
-        records=tuple(painter.records),
-        contractions=tuple(painter.contractions),
+        records=tuple(canvas.records),
+        contractions=tuple(canvas.contractions),
         leaks=tuple(leaks),
         component_of_colour=parent,
         channel_of_colour=channel_of_colour,
         axes=axes,
         groups=groups,
         group_of_channel=group_of_channel,
-        pins=tuple(painter.pins),
-        notes=_notes([*painter.notes, *(one.mark for one in other)], channel_of_colour),
+        pins=tuple(canvas.pins),
+        notes=_notes([*canvas.notes, *(one.mark for one in other)], channel_of_colour),
         statistics=tuple(kept),
         sites=tuple(sites or ()),
         watched=sites is not None,
@@ -298,7 +298,7 @@ def build(
 
 
 def _axes(
-    sources: Sequence[Source], table: AxisTable, painter: Painter, zeroed: Sequence[Labels]
+    sources: Sequence[Source], table: AxisTable, canvas: Canvas, zeroed: Sequence[Labels]
 ) -> tuple[Axis, ...]:
     places = [(source, axis) for source in sources for axis in range(source.tensor.dim())]
     painted = [
@@ -311,12 +311,12 @@ def _axes(
         """Whether some slot of every painted axis is marked; the colours of sources are the first ones,
         without gaps.
         """
-        marked = _marked(painter.next_colour, colours)[: sum(painted[-1]) if painted else 0]
+        marked = _marked(canvas.next_colour, colours)[: sum(painted[-1]) if painted else 0]
         return iter(
             np.logical_or.reduceat(marked, [start for start, _ in painted]).tolist() if painted else []
         )
 
-    consumed, made, relied = marks(painter.consumed), marks(painter.made), marks([*painter.relied, *zeroed])
+    consumed, made, relied = marks(canvas.consumed), marks(canvas.made), marks([*canvas.relied, *zeroed])
     result = []
     for source, axis in places:
         channels, unpainted = source.part(table.channel_of_colour, axis), source.starts[axis] == UNPAINTED
@@ -348,14 +348,14 @@ def _marked(count: int, colours: Sequence[Labels]) -> NDArray[np.bool_]:
     return result
 
 
-def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source]) -> NDArray[np.bool_]:
+def _pinned_colours(canvas: Canvas, parent: Labels, sources: Sequence[Source]) -> NDArray[np.bool_]:
     """Components that contain the anchor, a pinned colour, or slots that no operator ever saw."""
-    bad = _marked(painter.next_colour, [parent[mark.labels] for mark in painter.pins])
+    bad = _marked(canvas.next_colour, [parent[mark.labels] for mark in canvas.pins])
     bad[parent[ANCHOR]] = True
     used = (
-        {id(t) for record in painter.records for t in record.tensors}
-        | painter.standing_for
-        | painter.read_elsewhere
+        {id(t) for record in canvas.records for t in record.tensors}
+        | canvas.standing_for
+        | canvas.read_elsewhere
     )
     for source in sources:
         unseen = id(source.tensor) not in used
@@ -365,22 +365,22 @@ def _pinned_colours(painter: Painter, parent: Labels, sources: Sequence[Source])
     return bad
 
 
-def made_by_none(painter: Painter, parent: Labels, sources: Sequence[Source]) -> list[Mark]:
+def made_by_none(canvas: Canvas, parent: Labels, sources: Sequence[Source]) -> list[Mark]:
     """What no parameter makes, so that nothing would make a removed one zero: copies of one slot, as of a
     grey image, random numbers, constants.
     """
-    produced, held = np.zeros((2, painter.next_colour), dtype=bool)
+    produced, held = np.zeros((2, canvas.next_colour), dtype=bool)
     for source in sources:
         for axis, start in enumerate(source.starts):
             if start != UNPAINTED:
                 (produced if source.is_parameter else held)[start : start + source.tensor.shape[axis]] = True
     read = np.flatnonzero(produced)
-    produced &= ~_marked(painter.next_colour, painter.consumed) | _marked(painter.next_colour, painter.made)
-    made = np.zeros(painter.next_colour, dtype=bool)
+    produced &= ~_marked(canvas.next_colour, canvas.consumed) | _marked(canvas.next_colour, canvas.made)
+    made = np.zeros(canvas.next_colour, dtype=bool)
     made[parent[produced]] = True
     marks = [
         Mark(mark.labels[~made[parent[mark.labels]]], *mark[1:])
-        for mark in painter.copied
+        for mark in canvas.copied
         if not made[parent[mark.labels]].all()
     ]
     made[parent[held]] = True

@@ -13,14 +13,11 @@ import numpy as np
 from torch import Tensor
 
 from prunus.paint.records import Hazard, Labels, Record
-from prunus.paint.source import UNPAINTED, Source
+from prunus.paint.source import UNPAINTED, Neutral, Source
 
 # Where the bias, which alone decides what a removed channel is, stands among the arguments of a contraction.
 _BIASES = {"convolution": 2, "_convolution": 2, "addmm": 0, "baddbmm": 0}
 _CONTRACTIONS = frozenset({*_BIASES, "mm", "bmm", "mv", "dot"})
-
-
-Neutral = tuple[str, int]  # a parameter or buffer, and one of its axes
 
 
 def neutral_sources(

@@ -1,20 +1,9 @@
-"""Painting: run a model once on meta tensors and let every tensor carry the colours of its channels.
-
-A *colour* is an integer. Every slot of every axis of every parameter starts with a fresh one. Beside each
-tensor travel its *stripes*: a stripe says, for one axis, which colour each slot has. Operators move, merge
-and couple stripes (see `prunus.paint.rules`); the connected components of the couplings are the channels.
-Colour 0 is never removed: it stands for slots that nobody may prune.
-"""
+"""Painting: run a model once on meta tensors and let every tensor carry the colours of its channels."""
 
 from __future__ import annotations
 
-import os
-import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache
-from pathlib import Path
-from types import CodeType, FrameType
 from typing import Any
 
 import numpy as np
@@ -23,30 +12,14 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from prunus.errors import TraceError
+from prunus.paint.call import Call, Rule, Tensors, tensors_of, with_other
+from prunus.paint.canvas import Canvas
+from prunus.paint.finite import holds_if_finite
 from prunus.paint.memory import may_overlap
 from prunus.paint.meta_kernels import BLANKS, Blank, like, on_zeros
-from prunus.paint.records import (
-    ANCHOR,
-    Centre,
-    Contraction,
-    Hazard,
-    Labels,
-    Leak,
-    Mark,
-    Paint,
-    Record,
-    Statistic,
-    Stripe,
-    Where,
-    constant,
-    is_zero,
-    same_dead,
-    unknown_like,
-)
+from prunus.paint.records import Labels, Mark, Paint, Record, Stripe, constant, same_dead, unknown_like
+from prunus.paint.rules import RULES, fallback
 
-_ROOMS = [Path(__file__).parents[1] / room for room in ("paint", "plans", "surgery")]
-# Where files begin whose lines are not the user's: torch's, those that paint or rehearse, and what has none.
-NOT_USERS = (*(f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, *_ROOMS)), "<")
 _CREATION = frozenset(
     {
         "zeros",
@@ -66,67 +39,7 @@ _UNKNOWN_SHAPES = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_depe
 _EMPTY = torch.ops.aten.empty.memory_format
 _SCALARS = frozenset({"_local_scalar_dense", "item", "is_nonzero"})
 # elements; constants up to this size are computed for real, so that indices and `.item()` have values
-_LARGEST_CONSTANT = 1 << 16
-
-Tensors = tuple[Tensor, ...]
-
-
-@dataclass(slots=True)
-class Call:
-    """An operator call as a rule sees it."""
-
-    painter: Painter
-    operator: str
-    func: Any
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    outputs: Tensors
-    tensors: Tensors
-    # axes of parameters that are multiplied with channels and summed over
-    consumed: list[Labels] = field(default_factory=list)
-
-    def arg(self, index: int, name: str, default: Any = None) -> Any:
-        """Positional argument `index`, or the keyword `name`."""
-        if index < len(self.args):
-            return self.args[index]
-        return self.kwargs.get(name, default)
-
-    def paint(self, tensor: Tensor | None) -> Paint:
-        """The stripes of a tensor."""
-        return () if tensor is None else self.painter.paint_of(tensor)
-
-    def stripes(self, tensor: Tensor | None, axis: int) -> list[Stripe]:
-        """The stripes of a tensor that vary along `axis`."""
-        if tensor is None:
-            return []
-        if axis < 0:
-            axis += tensor.dim()
-        return [stripe for stripe in self.painter.paint_of(tensor) if stripe.axis == axis]
-
-    def pin(self, stripes: Sequence[Stripe], reason: str) -> None:
-        """Never prune these colours."""
-        for stripe in stripes:
-            self.painter.pin(stripe.labels, reason, self.operator)
-
-    def inexact(self, stripes: Sequence[Stripe], reason: str) -> None:
-        """Removing these colours changes the function of what is left."""
-        for stripe in stripes:
-            self.painter.inexact(stripe.labels, reason, self.operator)
-
-    def averaged(self, stripes: Sequence[Stripe], reason: str) -> None:
-        """The operator takes a statistic over these colours: exact where they become zero, and their number
-        is kept in mind; else inexact.
-        """
-        for stripe in stripes:
-            if is_zero(stripe.dead):
-                self.painter.averaged(stripe, reason, self.operator)
-                if all(map(self.painter.is_fixed, self.tensors)):
-                    self.painter.relied.append(stripe.labels)
-            else:
-                self.painter.inexact(stripe.labels, reason, self.operator)
-
-
-Rule = Callable[[Call], Sequence[Paint]]
+LARGEST_CONSTANT = 1 << 16
 
 
 @dataclass(slots=True)
@@ -144,167 +57,20 @@ class Operator:
 
 
 @dataclass
-class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Painter(Canvas, TorchDispatchMode):  # type: ignore[no-untyped-call]
     """A dispatch mode that paints. Enter it, run the model on meta tensors, leave it, and read the couplings
     off.
     """
 
-    rules: dict[str, Rule]
-    fallback: Callable[[Call], Sequence[Paint]]
-    next_colour: int = ANCHOR + 1
-    # colours from here on belong to no parameter or buffer, but to what the forward makes
-    owned: int = ANCHOR + 1
-    edges: list[tuple[Labels, Labels]] = field(default_factory=list)
-    whole: list[Labels] = field(default_factory=list)  # every array that `fresh` made
-    pins: list[Mark] = field(default_factory=list)
-    notes: list[Mark] = field(default_factory=list)
-    # colours of copies and random numbers, which are no channels by themselves
-    copied: list[Mark] = field(default_factory=list)
-    leaks: list[Leak] = field(default_factory=list)
-    statistics: list[Statistic] = field(default_factory=list)
-    consumed: list[Labels] = field(default_factory=list)  # axes of parameters that read channels
-    made: list[Labels] = field(default_factory=list)  # axes of parameters that make channels
-    # axes of parameters that must be zero where a channel is removed
-    relied: list[Labels] = field(default_factory=list)
-    hazards: list[Hazard] = field(default_factory=list)
-    unlisted: bool = (
-        False  # whether an index came from nowhere: a list, whose numbers only `KnownLists` keeps
-    )
-    # parameters that the forward in the other mode reads, by `id`
-    read_elsewhere: set[int] = field(default_factory=set)
-    contractions: list[Contraction] = field(default_factory=list)
-    records: list[Record] = field(default_factory=list)
-    # modules that run, outermost first, each with a number for this run
-    running: list[tuple[str, int]] = field(default_factory=list)
-    dead_cache: dict[Any, float] = field(default_factory=dict)
     _operators: dict[Any, Operator] = field(default_factory=dict)
-    _paints: dict[int, tuple[Tensor, Paint]] = field(default_factory=dict)
-    _unsorted: list[Tensor] = field(default_factory=list)  # painted since `_by_storage` was last looked at
-    # painted tensors on the same memory, by `id`
-    _by_storage: dict[int, dict[int, Tensor]] = field(default_factory=dict)
-    _fixed: set[int] = field(default_factory=set)
-    _written: set[int] = field(default_factory=set)
-    _pinned_if_read: dict[int, tuple[Tensor, list[Mark]]] = field(default_factory=dict)
-    _place: Where | None = None
-    _meta: dict[int, tuple[Tensor, Tensor]] = field(default_factory=dict)
-    _values: dict[int, Tensor] = field(default_factory=dict)
-    # constants made of buffers that hold numbers, which may be others tomorrow
-    _volatile: set[int] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        TorchDispatchMode.__init__(self)  # type: ignore[no-untyped-call]
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         """Nothing is compiled while painting, and the guard against it would be paid at every operator."""
         return False
-
-    # -- paint of tensors ------------------------------------------------------------------------------------
-
-    def fresh(self, count: int) -> Labels:
-        """`count` new colours."""
-        start, self.next_colour = self.next_colour, self.next_colour + count
-        self.whole.append(np.arange(start, start + count, dtype=np.int64))
-        return self.whole[-1]
-
-    def paint_of(self, tensor: Tensor) -> Paint:
-        """The stripes of a tensor; none if it is unpainted."""
-        found = self._paints.get(id(tensor))
-        return found[1] if found else ()
-
-    def set_paint(self, tensor: Tensor, paint: Paint) -> None:
-        """Give a tensor its stripes; stripes along axes of length one say nothing and are dropped."""
-        if any(len(stripe.labels) <= 1 for stripe in paint):
-            paint = tuple(stripe for stripe in paint if len(stripe.labels) > 1)
-        self._paints[id(tensor)] = (tensor, paint)
-        self._unsorted.append(tensor)
-
-    def is_fixed(self, tensor: Tensor) -> bool:
-        """Whether a tensor is made of parameters, buffers and constants alone, not of the model's inputs."""
-        return id(tensor) in self._fixed or (not tensor.is_meta and id(tensor) not in self._written)
-
-    def fix(self, tensor: Tensor) -> None:
-        """Declare that a tensor does not depend on the model's inputs."""
-        self._fixed.add(id(tensor))
-        self._paints.setdefault(id(tensor), (tensor, ()))
-
-    def value_of(self, tensor: Tensor) -> Tensor | None:
-        """The real value of a constant, where it is known."""
-        if not self.is_fixed(tensor):
-            return None
-        return self._values.get(id(tensor)) if tensor.is_meta else tensor
-
-    def constant_of(self, tensor: Tensor) -> Tensor | None:
-        """The real value of a constant that the forward itself writes down."""
-        return None if id(tensor) in self._volatile else self.value_of(tensor)
-
-    def know(self, tensor: Tensor, value: Tensor, volatile: bool = False) -> None:
-        """Declare the real value behind a meta tensor that does not depend on the inputs; `volatile` where it
-        is that of a buffer.
-        """
-        self._values[id(tensor)] = value
-        (self._volatile.add if volatile else self._volatile.discard)(id(tensor))
-        self._paints.setdefault(id(tensor), (tensor, ()))
-
-    def note_unlisted(self, indices: Iterable[Tensor | None]) -> None:
-        """Note an index that no operator made and nobody declared."""
-        self.unlisted = self.unlisted or any(
-            t is not None and t.is_meta and id(t) not in self._paints for t in indices
-        )
-
-    # -- couplings -------------------------------------------------------------------------------------------
-
-    def couple(self, first: Labels, second: Labels) -> None:
-        """These colours live and die together, slot by slot (broadcast)."""
-        if first is not second:
-            self.edges.append((first, second))
-
-    def pin(self, labels: Labels, reason: str, operator: str) -> None:
-        """Never prune these colours."""
-        self.pins.append(Mark(labels, reason, operator, self.where() if operator else Where("", 0)))
-
-    def pin_if_read(self, tensor: Tensor, labels: Labels, reason: str, operator: str) -> None:
-        """Never prune these colours if an operator, or whoever gets the model's outputs,
-        reads this tensor.
-        """
-        self._pinned_if_read.setdefault(id(tensor), (tensor, []))[1].append(
-            Mark(labels, reason, operator, self.where())
-        )
-
-    def returned(self, outputs: Iterable[Tensor]) -> None:
-        """Declare what the model returns."""
-        for tensor in outputs:
-            self._read(tensor)
-            for stripe in self.paint_of(tensor):
-                self.pin(stripe.labels, "model output", "")
-
-    def _read(self, tensor: Tensor) -> None:
-        found = self._pinned_if_read.pop(id(tensor), None)
-        if found is not None:
-            self.pins.extend(found[1])
-
-    def inexact(self, labels: Labels, reason: str, operator: str) -> None:
-        """Removing these colours changes the function of what is left."""
-        self.notes.append(Mark(labels, reason, operator, self.where()))
-
-    def averaged(self, stripe: Stripe, reason: str, operator: str, centre: Centre | None = None) -> None:
-        """A statistic over slots that become zero, or over their distances from a mean."""
-        mark = Mark(stripe.labels, reason, operator, self.where())
-        self.statistics.append(Statistic(stripe.labels, len(self.records), stripe.axis, mark, centre))
-
-    def hazard(self, tensor: Tensor, labels: Labels, operator: str) -> None:
-        """These slots of an operand must not be zero where they are removed."""
-        self.hazards.append(Hazard(tensor, labels, operator, self.where()))
-
-    def where(self) -> Where:
-        """The user's line that is being run: the innermost frame outside torch and prunus. Found once per
-        operator.
-        """
-        if self._place is None:
-            self._place = _users_line()
-        return self._place
-
-    # -- the dispatch mode -----------------------------------------------------------------------------------
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
@@ -357,7 +123,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         if found is not None:
             return found
         name = func._schema.name.removeprefix("aten::")
-        rule = self.rules.get(name) or self.rules.get(name.rstrip("_"))
+        rule = RULES.get(name) or RULES.get(name.rstrip("_"))
         random = torch.Tag.nondeterministic_seeded in func.tags
         operator = self._operators[func] = Operator(
             name,
@@ -382,7 +148,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         """Compute a constant for real beside its meta twin, so that indices and conditions made of it have
         values.
         """
-        if sum(t.numel() for t in outputs) > _LARGEST_CONSTANT:
+        if sum(t.numel() for t in outputs) > LARGEST_CONSTANT:
             return
         real_kwargs = {k: self._real(v) for k, v in kwargs.items()}
         if isinstance(real_kwargs.get("device"), torch.device):
@@ -415,13 +181,13 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         fixed = not operator.random and all(map(self.is_fixed, tensors))
         if self._pinned_if_read:
             for tensor in tensors:
-                self._read(tensor)
+                self.read(tensor)
         stale = self.paint_of(outputs[0]) if operator.mutable and not operator.reshapes and outputs else ()
         if operator.rule is None and not any(inputs):
             paints: Sequence[Paint] = ((),) * len(outputs)
         else:
             call = Call(self, operator.name, func, tuple(args), kwargs, outputs, tensors)
-            paints = (operator.rule or self.fallback)(call)
+            paints = (operator.rule or fallback)(call)
             self._follow_parameters(call, inputs, fixed, paints)
         for tensor, paint in zip(outputs, paints, strict=True):
             for stripe in paint:
@@ -484,21 +250,12 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             for stripe in self.paint_of(target)
         ):
             return
-        for tensor in self._on_storage_of(target):
+        for tensor in self.on_storage_of(target):
             if tensor is not target and may_overlap(tensor, target):
                 self.set_paint(
                     tensor,
                     tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in self.paint_of(tensor)),
                 )
-
-    def _on_storage_of(self, target: Tensor) -> list[Tensor]:
-        """All painted tensors on the same memory; sorted by memory as they come, since recurrent layers ask
-        at every step.
-        """
-        for tensor in self._unsorted:
-            self._by_storage.setdefault(tensor.untyped_storage()._cdata, {})[id(tensor)] = tensor
-        self._unsorted.clear()
-        return list(self._by_storage.get(target.untyped_storage()._cdata, {}).values())
 
     def on_record(self) -> None:
         """Called after each operator; a rehearsal compares here."""
@@ -516,7 +273,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self._paints[id(result)] = (result, ())
         if not operator.random:
             self._fixed.add(id(result))
-            if result.numel() <= _LARGEST_CONSTANT and operator.name != "empty":
+            if result.numel() <= LARGEST_CONSTANT and operator.name != "empty":
                 self.know(result, func(*args, **{**kwargs, "device": torch.device("cpu")}))
         paint = tuple(
             Stripe(axis, self.fresh(size), constant(dead, size))
@@ -547,7 +304,7 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
                     with_other(record.tensors, tensor, before),
                     with_other(record.outputs, tensor, before),
                 )
-        self._read(tensor)
+        self.read(tensor)
         return before
 
     def _unfix(self, target: Tensor) -> None:
@@ -567,11 +324,6 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
             return type(value)(self._to_meta_one(v) for v in value)
         return value
 
-    @property
-    def standing_for(self) -> set[int]:
-        """By `id`, the real tensors that operators read as their meta twins."""
-        return set(self._meta)
-
     def _twin(self, tensor: Tensor) -> Tensor:
         """The meta tensor that stands for a real constant; same paint, value known."""
         found = self._meta.get(id(tensor))
@@ -585,21 +337,20 @@ class Painter(TorchDispatchMode):  # type: ignore[no-untyped-call]
 
     def _scalar(self, func: Any, args: Any) -> Any:
         value = self.value_of(args[0])
-        if value is None and self._is_check(args[0]):
-            return True
-        if value is None:
+        if value is not None:
+            return func(value)
+        held = self.condition(args[0])
+        if held is None:
             raise TraceError(
                 f"The forward reads the value of a tensor at {self.where()}, so what it computes depends on"
                 " the data and cannot be traced; replace the condition by tensor operators (torch.where), or"
                 " trace the sub-module that does not need it."
             )
-        return func(value)
+        return held
 
-    def _is_check(self, tensor: Tensor) -> bool:
-        """Whether torch asks if all of something holds, to raise an error otherwise: a forward that goes on
-        has got a yes.
-        """
-        return bool(self.records) and self.records[-1].operator == "_is_all_true" and tensor.dim() == 0
+    def condition(self, tensor: Tensor) -> bool | None:
+        """What a condition is as long as numbers are finite, if that decides it."""
+        return holds_if_finite(self.records, tensor)
 
 
 def is_among(labels: Labels, kept: Sequence[Labels]) -> bool:
@@ -619,38 +370,3 @@ def shape_of_call(operator: Operator, func: Any, args: Any, kwargs: dict[str, An
         if not missing or operator.mutable or not _UNKNOWN_SHAPES.isdisjoint(func.tags):
             raise
         return on_zeros(func, args, kwargs)
-
-
-def tensors_of(*containers: Iterable[Any]) -> Tensors:
-    """All tensors in argument lists and dicts, nested ones included, in order."""
-    found: list[Tensor] = []
-    for container in containers:
-        for value in container.values() if isinstance(container, dict) else container:
-            if isinstance(value, Tensor):
-                found.append(value)
-            elif (
-                isinstance(value, (list, tuple)) and value and type(value[0]) is not int
-            ):  # sizes and strides hold none
-                found.extend(tensors_of(value))
-    return tuple(found)
-
-
-def with_other(value: Any, old: Tensor, new: Tensor) -> Any:
-    """The same nest of arguments with another tensor in place of one."""
-    if isinstance(value, Tensor):
-        return new if value is old else value
-    if isinstance(value, dict):
-        return {key: with_other(one, old, new) for key, one in value.items()}
-    return type(value)(with_other(one, old, new) for one in value) if type(value) in (list, tuple) else value
-
-
-@lru_cache(maxsize=4096)
-def _is_users(code: CodeType) -> bool:
-    return not code.co_filename.startswith(NOT_USERS)
-
-
-def _users_line() -> Where:
-    frame: FrameType | None = sys._getframe(2)
-    while frame is not None and not _is_users(frame.f_code):
-        frame = frame.f_back
-    return Where(frame.f_code.co_filename, frame.f_lineno) if frame else Where("", 0)

@@ -11,8 +11,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from prunus.paint.call import Tensors
 from prunus.paint.model_copy import tensors_in_modules
-from prunus.paint.painter import _LARGEST_CONSTANT, Operator, Painter, Tensors
+from prunus.paint.painter import LARGEST_CONSTANT, Operator, Painter
 from prunus.paint.records import Record, Where
 
 _NOWHERE = Where("", 0)
@@ -34,7 +35,7 @@ class Listener(Painter):  # type: ignore[no-untyped-call]
         result: Tensor = func(*args, **{**kwargs, "device": torch.device("meta")})
         if not operator.random and result.numel():
             self._fixed.add(id(result))
-            if result.numel() <= _LARGEST_CONSTANT and operator.name != "empty":
+            if result.numel() <= LARGEST_CONSTANT and operator.name != "empty":
                 self.know(result, func(*args, **{**kwargs, "device": torch.device("cpu")}))
         self._keep(operator.name, func, args, kwargs, (), (result,))
         return result

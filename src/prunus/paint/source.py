@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
-from prunus.paint.records import ANCHOR, Labels
+from prunus.paint.canvas import Canvas
+from prunus.paint.model_copy import Modules, tensors_in_modules
+from prunus.paint.records import ANCHOR, Labels, Stripe, constant
 
 UNPAINTED = -1
+Neutral = tuple[str, int]  # a parameter or buffer, and one of its axes
 
 
 class Source(NamedTuple):
@@ -52,3 +56,50 @@ def colours_of(sources: Sequence[Source]) -> int:
         if start != UNPAINTED
     ]
     return max(ends, default=ANCHOR + 1)
+
+
+def paint_sources(canvas: Canvas, modules: Modules, neutral: Collection[Neutral] = ()) -> tuple[Source, ...]:
+    """Give every slot of every axis of every parameter and buffer its own colour; kernel positions of
+    convolutions can never go and need none.
+
+    The first colours are theirs, without gaps. Removed slots hold zero, along axes in `neutral` one, and
+    whole numbers, which may be indices, what they held.
+    """
+    parameters = {id(p) for m in modules.values() for p in m._parameters.values()}
+    kernels = {
+        id(p)
+        for m in modules.values()
+        if isinstance(m, nn.modules.conv._ConvNd)
+        for p in _own(m)
+        if p.dim() > 2
+    }
+    sources = []
+    for name, tensor in tensors_in_modules(modules).items():
+        is_parameter, painted = (
+            id(tensor) in parameters,
+            2 if id(tensor) in kernels else tensor.dim() if tensor.numel() else 0,
+        )
+        starts, stripes, values = (
+            [],
+            [],
+            tuple([float((name, axis) in neutral) for axis in range(tensor.dim())]),
+        )
+        real = tensor.dtype.is_floating_point or tensor.dtype.is_complex
+        for axis, size in enumerate(tensor.shape[:painted]):
+            starts.append(canvas.next_colour)
+            labels = canvas.fresh(size)
+            stripes.append(Stripe(axis, labels, constant(values[axis] if real else math.nan, size)))
+        canvas.set_paint(tensor, tuple(stripes))
+        canvas.fix(tensor)
+        sources.append(
+            Source(name, tensor, is_parameter, (*starts, *[UNPAINTED] * (tensor.dim() - len(starts))), values)
+        )
+    canvas.owned = canvas.next_colour
+    return tuple(sources)
+
+
+def _own(layer: nn.Module) -> Iterator[Tensor]:
+    """A layer's parameters, and those that its weight is made of."""
+    made = layer._modules.get("parametrizations")
+    for module in (layer, *(made._modules.values() if made is not None else ())):
+        yield from (p for p in module._parameters.values() if p is not None)

@@ -13,11 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from prunus.paint.canvas import Canvas
 from prunus.paint.components import components
 from prunus.paint.folding import agree, settle_leaks
 from prunus.paint.graph import made_by_none
 from prunus.paint.model_copy import Modules, Twin
-from prunus.paint.painter import Painter
 from prunus.paint.records import Labels, Mark, Where
 from prunus.paint.source import Source, colours_of
 
@@ -26,7 +26,7 @@ from prunus.paint.source import Source, colours_of
 class Forward:
     """One forward of a model that was painted, in eval or in train mode."""
 
-    painter: Painter
+    canvas: Canvas
     twin: Twin
     sources: tuple[Source, ...]
     outputs: tuple[Tensor, ...]
@@ -45,9 +45,9 @@ def keep_readable(run: Forward) -> list[str]:
     left = [source for source in _unread(run) if source.is_parameter and source.tensor.numel() > 1]
     stripes = [
         stripe
-        for record in run.painter.records
+        for record in run.canvas.records
         for tensor, paint in zip(record.outputs, record.paints)
-        if not run.painter.is_fixed(tensor)
+        if not run.canvas.is_fixed(tensor)
         for stripe in paint
     ]
     lengths = {len(stripe.labels) for stripe in stripes}
@@ -57,7 +57,7 @@ def keep_readable(run: Forward) -> list[str]:
     wanted = set[int]().union(*read)
     for stripe in stripes:
         if anything or len(stripe.labels) in wanted:
-            run.painter.pins.append(
+            run.canvas.pins.append(
                 Mark(stripe.labels, "training may read it, but cannot be followed", "", Where("", 0))
             )
     return [source.name for source in left]
@@ -85,27 +85,27 @@ def _widths(modules: Modules, source: Source) -> set[int]:
 def share(first: Forward, second: Forward) -> None:
     """Give each of two forwards of one model what the other shows of its parameters."""
     sides, count = (first, second), colours_of(first.sources)
-    agree(*((run.painter.records, run.twin.modules, run.painter.leaks) for run in sides))
+    agree(*((run.canvas.records, run.twin.modules, run.canvas.leaks) for run in sides))
     known = [_known(run, count) for run in sides]
     seen = [
         {source.name for source in run.sources} - {source.name for source in _unread(run)} for run in sides
     ]
     for run, (edges, pins, marks), read in zip(sides, reversed(known), reversed(seen)):
-        painter = run.painter
-        painter.edges.append(edges)
-        painter.pins.extend(pins)
-        for kept, found in zip((painter.consumed, painter.made, painter.relied), marks):
+        canvas = run.canvas
+        canvas.edges.append(edges)
+        canvas.pins.extend(pins)
+        for kept, found in zip((canvas.consumed, canvas.made, canvas.relied), marks):
             kept.extend(found)
-        painter.read_elsewhere = {id(source.tensor) for source in run.sources if source.name in read}
+        canvas.read_elsewhere = {id(source.tensor) for source in run.sources if source.name in read}
     alone = [_alone(run, count) for run in sides]
     for run, pins in zip(sides, reversed(alone)):
-        run.painter.pins.extend(pins)
+        run.canvas.pins.extend(pins)
 
 
 def _unread(run: Forward) -> list[Source]:
     used = {
-        id(tensor) for record in run.painter.records for tensor in record.tensors
-    } | run.painter.standing_for
+        id(tensor) for record in run.canvas.records for tensor in record.tensors
+    } | run.canvas.standing_for
     return [source for source in run.sources if id(source.tensor) not in used]
 
 
@@ -116,13 +116,13 @@ def _known(run: Forward, count: int) -> Known:
     """What a forward shows, said of the colours of parameters alone: couplings, pins, and what is consumed,
     made and relied on.
     """
-    painter, parent = run.painter, _components(run)
-    _, zeroed = settle_leaks(painter.records, run.twin.modules, painter.leaks, painter.relied)
-    lists = (painter.consumed, painter.made, [*painter.relied, *zeroed])
+    canvas, parent = run.canvas, _components(run)
+    _, zeroed = settle_leaks(canvas.records, run.twin.modules, canvas.leaks, canvas.relied)
+    lists = (canvas.consumed, canvas.made, [*canvas.relied, *zeroed])
     consumed, made, relied = ([labels for labels in found if (labels < count).all()] for found in lists)
     return (
         (np.arange(count), parent[:count]),
-        _of_parameters(painter.pins, parent, count),
+        _of_parameters(canvas.pins, parent, count),
         (consumed, made, relied),
     )
 
@@ -130,11 +130,11 @@ def _known(run: Forward, count: int) -> Known:
 def _alone(run: Forward, count: int) -> list[Mark]:
     """Pins of what neither of the two forwards makes by a parameter, once each knows of the other."""
     parent = _components(run)
-    return _of_parameters(made_by_none(run.painter, parent, run.sources), parent, count)
+    return _of_parameters(made_by_none(run.canvas, parent, run.sources), parent, count)
 
 
 def _components(run: Forward) -> Labels:
-    return components(run.painter.next_colour, run.painter.edges, run.painter.whole)
+    return components(run.canvas.next_colour, run.canvas.edges, run.canvas.whole)
 
 
 def _of_parameters(marks: Sequence[Mark], parent: Labels, count: int) -> list[Mark]:

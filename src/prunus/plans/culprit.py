@@ -9,8 +9,8 @@ from typing import Any
 from torch import Tensor, nn
 
 from prunus._foundation.agreement import not_finite
+from prunus.paint.inputs import tensors_in
 from prunus.paint.model_copy import walk
-from prunus.paint.trace import tensors_in
 
 
 @dataclass(frozen=True)

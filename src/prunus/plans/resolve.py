@@ -37,7 +37,7 @@ def graph_for(model: nn.Module, plan: Plan) -> ChannelGraph:
 
 def in_types_of(model: nn.Module, inputs: Arguments) -> Iterator[Arguments]:
     """Example inputs as they were, and then in the model's own type, which may have changed since."""
-    from prunus.paint.trace import map_tensors, tensors_in
+    from prunus.paint.inputs import map_tensors, tensors_in
 
     yield inputs
     own = next((p.dtype for p in model.parameters() if p.dtype.is_floating_point), None)

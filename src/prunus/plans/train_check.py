@@ -19,8 +19,8 @@ from torch import Tensor, nn
 from prunus._foundation.agreement import difference
 from prunus._foundation.seeds import seeded
 from prunus.paint.dropout import NoDropout
+from prunus.paint.inputs import Arguments, called, map_tensors, tensors_in, two_of
 from prunus.paint.model_copy import copy_model, named_tensors
-from prunus.paint.trace import Arguments, called, map_tensors, tensors_in, two_of
 from prunus.plans.slices import Slices, cut
 
 _SIDES = {

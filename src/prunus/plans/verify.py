@@ -17,9 +17,9 @@ from prunus._foundation.collector import collector_paused
 from prunus._foundation.seeds import seeded
 from prunus.errors import ArgumentError, PrunusError, VerifyError
 from prunus.paint.graph import ChannelGraph
+from prunus.paint.inputs import Arguments, Inputs, as_arguments, called, map_tensors, tensors_in
 from prunus.paint.model_copy import copy_model, named_tensors, unwrap, walk
 from prunus.paint.modes import leaves_gradients
-from prunus.paint.trace import Arguments, Inputs, as_arguments, called, map_tensors, tensors_in
 from prunus.plans.culprit import find_culprit
 from prunus.plans.mask import mask
 from prunus.plans.plan import Plan

@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
+from prunus.paint.inputs import as_arguments, called
 from prunus.paint.model_copy import copy_model
-from prunus.paint.trace import as_arguments, called
 
 
 @door(PlanError)

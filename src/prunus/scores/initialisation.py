@@ -20,8 +20,8 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus.errors import PlanError, TargetError
 from prunus.paint.graph import ChannelGraph
+from prunus.paint.inputs import as_arguments, called
 from prunus.paint.model_copy import copy_model, named_tensors
-from prunus.paint.trace import as_arguments, called
 from prunus.scores.reduce import per_channel
 from prunus.scores.taylor import Loss
 

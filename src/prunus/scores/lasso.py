@@ -18,7 +18,7 @@ from torch import Tensor
 from prunus._foundation.arguments import door
 from prunus.errors import MissingExtraError, PlanError
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.scores.products import families
 from prunus.scores.reconstruction import filled
 from prunus.scores.thinet import joined

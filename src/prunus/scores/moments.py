@@ -25,8 +25,8 @@ from prunus.observe.capture import seen_by_all
 from prunus.observe.matrices import channel_axis
 from prunus.observe.moments import InputMoments
 from prunus.paint.graph import Axis, ChannelGraph
+from prunus.paint.inputs import Inputs, map_tensors, tensors_in
 from prunus.paint.model_copy import copy_model, named_tensors
-from prunus.paint.trace import Inputs, map_tensors, tensors_in
 from prunus.plans.consumers import norms_behind, readers
 from prunus.plans.verify import drawn_inputs, evaluating
 from prunus.scores.reduce import as_rows, norm_scale, weight_axes

@@ -25,7 +25,7 @@ from prunus.errors import PlanError
 from prunus.observe.capture import seen_by_all
 from prunus.observe.matrices import as_matrix, channel_axis
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.plans.consumers import Reader, readers
 from prunus.plans.verify import evaluating
 from prunus.scores.reconstruction import filled

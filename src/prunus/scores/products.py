@@ -19,8 +19,8 @@ from prunus.observe.matrices import as_matrix, channel_axis, positions, rows
 from prunus.observe.moments import InputMoments
 from prunus.paint.components import components
 from prunus.paint.graph import ChannelGraph
+from prunus.paint.inputs import Inputs
 from prunus.paint.records import Labels
-from prunus.paint.trace import Inputs
 from prunus.plans.consumers import Reader, readers
 from prunus.plans.verify import evaluating
 

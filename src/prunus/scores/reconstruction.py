@@ -23,7 +23,7 @@ from torch import Tensor
 from prunus._foundation.arguments import door
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.scores.products import LayerProducts, families
 
 RIDGE = 1e-3

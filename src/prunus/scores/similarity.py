@@ -22,7 +22,7 @@ from torch import Tensor
 from prunus._foundation.arguments import door
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph, Group
-from prunus.paint.trace import Inputs
+from prunus.paint.inputs import Inputs
 from prunus.plans.plan import Plan
 from prunus.scores.batchnorm import bn_scale
 from prunus.scores.merging import Merging, merge_all, pairs

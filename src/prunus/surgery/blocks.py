@@ -16,8 +16,8 @@ from torch import Tensor, nn
 
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
+from prunus.paint.inputs import tensors_in
 from prunus.paint.model_copy import copy_model, walk
-from prunus.paint.trace import tensors_in
 from prunus.plans.verify import drawn_inputs, evaluating
 
 _LEFT_OUT = "prunus_left_out"  # on a model, the names of the modules that are the identity in it

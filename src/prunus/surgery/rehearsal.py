@@ -22,14 +22,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from prunus.errors import TraceError
+from prunus.paint.call import Tensors, tensors_of
+from prunus.paint.finite import holds_if_finite
+from prunus.paint.forward import run, tell_numbers
 from prunus.paint.graph import ChannelGraph, Origin
+from prunus.paint.inputs import map_tensors, to_meta
 from prunus.paint.model_copy import meta_twin, named_tensors, tensors_in_modules
-from prunus.paint.painter import Painter, Tensors, shape_of_call, tensors_of
+from prunus.paint.painter import Painter, shape_of_call
 from prunus.paint.records import Centre, Labels, Paint, Record, Stripe, zeros_like
 from prunus.paint.rules import (
-    RULES,
     contraction,
-    fallback,
     is_pointwise,
     normalisation,
     order,
@@ -39,7 +41,6 @@ from prunus.paint.rules import (
 )
 from prunus.paint.source import Source, colours_of
 from prunus.paint.state import restore_state
-from prunus.paint.trace import map_tensors, run, tell_numbers, to_meta
 from prunus.surgery.indices import OPERATORS
 from prunus.surgery.rescaling import rescales_for
 from prunus.surgery.slicing import Surgery, changed, rebind_attributes
@@ -145,6 +146,12 @@ class Rehearsal(Painter):  # type: ignore[no-untyped-call]
 
     def hazard(self, tensor: Tensor, labels: Labels, operator: str) -> None:
         """Nothing: what must not be zero is known."""
+
+    def condition(self, tensor: Tensor) -> bool | None:
+        """As in the dense model."""
+        index, position = self._made.get(id(tensor), (-1, 0))
+        records = self.graph.records
+        return holds_if_finite(records, records[index].outputs[position]) if index >= 0 else None
 
     def left(self, labels: Labels) -> Labels:
         """Components of the slots that should be left of a dense axis."""
@@ -430,7 +437,7 @@ def rehearse(
     )
     restore_state(twin.modules, graph.state)
     rebind_attributes(twin.modules, surgery.rebinds)
-    painter = Rehearsal(RULES, fallback, graph=graph, removed=removed)
+    painter = Rehearsal(graph=graph, removed=removed)
     tensors = tensors_in_modules(twin.modules)
     painter.add_sources(tensors)
     tell_numbers(painter, {**graph.twin.numbers, **changed(graph.twin.numbers, surgery.slices, ())}, tensors)

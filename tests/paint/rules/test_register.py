@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 import prunus
 from prunus.errors import ArgumentError, TraceError
-from prunus.paint.painter import Call
+from prunus.paint.call import Call
 from prunus.paint.records import Paint
 from prunus.paint.rules import RULES
 

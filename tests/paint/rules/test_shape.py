@@ -111,7 +111,7 @@ def test_a_ragged_split_is_pinned() -> None:
     assert "split into pieces of unequal length" in {p.reason for p in graph.pinned}
 
 
-def test_slice_takes_a_part_and_a_step_pins() -> None:
+def test_slice_takes_a_part() -> None:
     def run(m: nn.Module, x: torch.Tensor) -> torch.Tensor:
         x = m.a(x)
         return m.b(x[:, :2]) + m.b(x[:, -2:])
@@ -119,9 +119,31 @@ def test_slice_takes_a_part_and_a_step_pins() -> None:
     graph = prunus.trace(randomised(Net(run, a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(2, 2, 1))), IMAGE)
     assert channels(graph, "a.weight") == [0, 1, 2, 3, 0, 1]
     assert channels(graph, "b.weight", 1) == [0, 1]
-    graph = prunus.trace(
-        randomised(Net(lambda m, x: m.b(m.a(x)[:, ::2]), a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(3, 2, 1))), IMAGE
+
+
+@pytest.mark.parametrize(("start", "width"), [(0, 7), (1, 7), (2, 8)])
+def test_a_slice_with_a_step_keeps_strides_whole(start: int, width: int) -> None:
+    net = Net(
+        lambda m, x: m.c(m.a(x)) + m.b(m.a(x)[:, start::3]),
+        a=nn.Conv2d(3, width, 1),
+        b=nn.Conv2d(len(range(start, width, 3)), 2, 1),
+        c=nn.Conv2d(width, 2, 1),
     )
+    model = randomised(net)
+    graph = prunus.trace(model, IMAGE)
+    assert channels(graph, "a.weight") == [0, 0, 0, 1, 1, 1, *[2] * (width - 6)]
+    for seed in range(3):
+        plan = random_plan(graph, seed=seed)
+        small = prunus.compact(model, plan)
+        assert small.prunus.mode == "eager" and plan.removed
+        assert difference(prunus.mask(model, plan), small, IMAGE) < 1e-6
+
+
+@pytest.mark.parametrize("part", [slice(3, None, 2), slice(0, 4, 2), slice(-4, None, 2), slice(0, -1, 3)])
+def test_any_other_slice_with_a_step_is_pinned(part: slice) -> None:
+    width = len(range(6)[part])
+    net = Net(lambda m, x: m.b(m.a(x)[:, part]), a=nn.Conv2d(3, 6, 1), b=nn.Conv2d(width, 2, 1))
+    graph = prunus.trace(randomised(net), IMAGE)
     assert graph.num_channels == 0
     assert "sliced with a step" in {p.reason for p in graph.pinned}
 

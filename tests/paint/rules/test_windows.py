@@ -96,6 +96,14 @@ PINNED: dict[str, tuple[Run, dict[str, nn.Module]]] = {
         {"conv": nn.Conv1d(1, 1, 3, padding=1, stride=2)},
     ),
     "no padding": (lambda m, y: y * m.conv(y.mean((2, 3)).unsqueeze(1)).mean(), {"conv": nn.Conv1d(1, 1, 3)}),
+    "a kernel over all": (
+        lambda m, y: y * m.conv(y.mean((2, 3)).unsqueeze(1)).mean(),
+        {"conv": nn.Conv1d(1, 1, 8)},
+    ),
+    "a padded kernel over all": (
+        lambda m, y: y * m.conv(y.mean((2, 3)).unsqueeze(1)).mean(),
+        {"conv": nn.Conv1d(1, 1, 5, padding=1, dilation=2)},
+    ),
     "pooled in pairs": (lambda m, y: y * F.max_pool1d(tokens(y), 2).mean(), {}),
     "resized": (lambda m, y: y * F.interpolate(tokens(y), size=5).mean(), {}),
     "sorted": (lambda m, y: y * y.sort(1)[0][:, :2].mean(1, keepdim=True), {}),

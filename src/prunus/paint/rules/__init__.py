@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint
 from prunus.paint.rules import (
     contraction,

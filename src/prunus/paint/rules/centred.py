@@ -12,7 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from prunus.paint.painter import Call, Painter
+from prunus.paint.call import Call
+from prunus.paint.canvas import Canvas
 from prunus.paint.records import Centre, Record, Stripe, is_zero
 
 _LIKE = frozenset({"_to_copy", "to", "alias", "detach", "clone"})
@@ -23,21 +24,21 @@ def centre_of(call: Call, stripe: Stripe) -> Centre | None:
     """What was subtracted from what an operator takes a statistic of, or of which it averages the squares;
     None where it is anything else.
     """
-    painter, x, last = call.painter, call.tensors[0], len(call.painter.records)
-    plain = _subtracted(painter, x, last, stripe)
+    canvas, x, last = call.canvas, call.tensors[0], len(call.canvas.records)
+    plain = _subtracted(canvas, x, last, stripe)
     if plain is None and call.operator == "mean":
-        squares = _maker(painter, x, last)
+        squares = _maker(canvas, x, last)
         found = (
             [
-                _subtracted(painter, distances, squares, stripe)
-                for distances in _squared(painter.records[squares])
+                _subtracted(canvas, distances, squares, stripe)
+                for distances in _squared(canvas.records[squares])
             ]
             if squares is not None
             else []
         )
         centre = (
             Centre(found[0], 2)
-            if found and found[0] is not None and all(_same(painter, found[0], one) for one in found)
+            if found and found[0] is not None and all(_same(canvas, found[0], one) for one in found)
             else None
         )
     else:
@@ -45,11 +46,11 @@ def centre_of(call: Call, stripe: Stripe) -> Centre | None:
     return centre if centre is not None and _is_known(call, centre) else None
 
 
-def _same(painter: Painter, first: int, second: int | None) -> bool:
+def _same(canvas: Canvas, first: int, second: int | None) -> bool:
     """Whether two records are one mean, or the same mean taken twice."""
     if second is None or first == second:
         return second is not None
-    one, other = painter.records[first], painter.records[second]
+    one, other = canvas.records[first], canvas.records[second]
     return one.tensors[0] is other.tensors[0] and (one.args[1:], one.kwargs) == (other.args[1:], other.kwargs)
 
 
@@ -57,7 +58,7 @@ def _is_known(call: Call, centre: Centre) -> bool:
     """Whether one number of what was subtracted belongs to every result, or it can be averaged over the same
     axes, as no variance can.
     """
-    subtracted = call.painter.records[centre.record].outputs[0]
+    subtracted = call.canvas.records[centre.record].outputs[0]
     return subtracted.numel() == call.outputs[0].numel() or (
         call.operator == "mean" and subtracted.dim() == call.tensors[0].dim()
     )
@@ -73,10 +74,10 @@ def _squared(record: Record) -> Sequence[Tensor]:
     return operands if name == "mul" and len(operands) == 2 else ()
 
 
-def _subtracted(painter: Painter, distances: Tensor, before: int, stripe: Stripe) -> int | None:
+def _subtracted(canvas: Canvas, distances: Tensor, before: int, stripe: Stripe) -> int | None:
     """The record of the mean from which these are the distances of what holds zero in removed slots."""
-    place = _maker(painter, distances, before)
-    record = painter.records[place] if place is not None else None
+    place = _maker(canvas, distances, before)
+    record = canvas.records[place] if place is not None else None
     if (
         place is None
         or record is None
@@ -93,16 +94,16 @@ def _subtracted(painter: Painter, distances: Tensor, before: int, stripe: Stripe
         ]
         if len(own) != 1 or any(np.isin(stripe.labels, one.labels).any() for one in record.inputs[other]):
             continue
-        mean = _maker(painter, record.tensors[other], place)
-        if mean is not None and painter.records[mean].operator == "mean":
+        mean = _maker(canvas, record.tensors[other], place)
+        if mean is not None and canvas.records[mean].operator == "mean":
             return mean
     return None
 
 
-def _maker(painter: Painter, tensor: Tensor, before: int) -> int | None:
+def _maker(canvas: Canvas, tensor: Tensor, before: int) -> int | None:
     """The last record in front of another one that made a tensor, or what it is a view or a copy of."""
     for place in range(before - 1, -1, -1):
-        record = painter.records[place]
+        record = canvas.records[place]
         if any(tensor is one for one in record.outputs):
             if record.operator not in _MOVED or not record.tensors:
                 return place

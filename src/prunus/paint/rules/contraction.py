@@ -10,7 +10,7 @@ from math import prod
 import numpy as np
 from torch import Tensor
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import (
     Contraction,
     Labels,
@@ -40,7 +40,7 @@ def contract(
         return
     left, right = _one_set(call, left), _one_set(call, right)
     a, b = left[0], right[0]
-    call.painter.couple(a.labels, b.labels)
+    call.canvas.couple(a.labels, b.labels)
     _consume(call, first, a)
     _consume(call, second, b)
     _leak(call, first, a, second, b, foldable)
@@ -61,12 +61,12 @@ def _consume(call: Call, tensor: Tensor, stripe: Stripe) -> None:
     """Weights that are multiplied with channels and summed over read them; the mask need not zero them. Two
     parameters may not spare each other.
     """
-    if call.painter.is_fixed(tensor) and not all(map(call.painter.is_fixed, call.tensors)):
+    if call.canvas.is_fixed(tensor) and not all(map(call.canvas.is_fixed, call.tensors)):
         call.consumed.append(stripe.labels)
 
 
 def _leak(call: Call, first: Tensor, a: Stripe, second: Tensor, b: Stripe, foldable: bool) -> None:
-    fixed_a, fixed_b = call.painter.is_fixed(first), call.painter.is_fixed(second)
+    fixed_a, fixed_b = call.canvas.is_fixed(first), call.canvas.is_fixed(second)
     if fixed_a == fixed_b:
         silent = zero_if_either(a.dead, b.dead)
         dead = unknown_like(a.labels)
@@ -74,8 +74,8 @@ def _leak(call: Call, first: Tensor, a: Stripe, second: Tensor, b: Stripe, folda
         dead = silent = b.dead if fixed_a else a.dead
     if not is_zero(silent):
         weight = _zeroable(a) if fixed_a else _zeroable(b) if fixed_b else None
-        call.painter.leaks.append(
-            Leak(a.labels, np.where(silent == 0, 0.0, dead), len(call.painter.records), foldable, weight)
+        call.canvas.leaks.append(
+            Leak(a.labels, np.where(silent == 0, 0.0, dead), len(call.canvas.records), foldable, weight)
         )
 
 
@@ -116,7 +116,7 @@ def convolution(call: Call) -> Sequence[Paint]:
     call.pin([stripe for stripe in call.paint(weight) if stripe.axis > 1], "kernel positions")
     for stripe in out_labels:
         if len(bias_stripes) == 1:
-            call.painter.couple(stripe.labels, bias_stripes[0].labels)
+            call.canvas.couple(stripe.labels, bias_stripes[0].labels)
         elif bias is not None:
             call.pin([stripe, *bias_stripes], "the bias is unpainted")
         stripes.append(carried(stripe, channels, bias_stripes, bias is not None))
@@ -150,8 +150,9 @@ def _windows(call: Call, stripe: Stripe, position: int) -> list[Stripe]:
     )
     extent = dilation[position] * (weight.shape[2 + position] - 1) + 1
     length, reason = call.outputs[0].shape[stripe.axis], "a spatial axis of a convolution"
-    if transposed:
-        call.pin([stripe], reason)
+    spans_all = extent == len(stripe.labels) + 2 * padding[position]  # and fits nowhere once one is gone
+    if transposed or spans_all:
+        call.pin([stripe], reason if transposed else "a kernel that spans all channels")
         return []
     return windowed(call, stripe, length, extent, stride[position], padding[position], reason)
 
@@ -184,14 +185,14 @@ def _grouped(
         ]
     reads = call.stripes(weight, 1)
     if len(inputs) == 1 and len(reads) == 1:
-        call.painter.couple(
+        call.canvas.couple(
             inputs[0].labels.reshape(groups, -1), np.broadcast_to(reads[0].labels, (groups, per_group))
         )
         _consume(call, weight, reads[0])
         if not is_zero(inputs[0].dead):
-            weights = _zeroable(reads[0]) if call.painter.is_fixed(weight) else None
-            call.painter.leaks.append(
-                Leak(inputs[0].labels, inputs[0].dead, len(call.painter.records), False, weights)
+            weights = _zeroable(reads[0]) if call.canvas.is_fixed(weight) else None
+            call.canvas.leaks.append(
+                Leak(inputs[0].labels, inputs[0].dead, len(call.canvas.records), False, weights)
             )
     else:
         call.pin([*inputs, *reads], "meets the model's input or an unpainted tensor")
@@ -201,7 +202,7 @@ def _grouped(
 def _tie_groups(call: Call, labels: Labels, groups: int) -> None:
     """Slot j of every group lives and dies together, so that groups stay equal."""
     block = labels.reshape(groups, -1)
-    call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
+    call.canvas.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
 
 
 def _depthwise(
@@ -219,7 +220,7 @@ def _depthwise(
         return []
     times = (weight.shape[1] if transposed else weight.shape[0] // groups) if weight.dim() > 1 else 1
     if transposed:
-        call.painter.couple(inputs[0].labels, outputs[0].labels)
+        call.canvas.couple(inputs[0].labels, outputs[0].labels)
         call.pin(call.stripes(weight, 1), "several outputs of one depthwise filter")
         return [
             Stripe(
@@ -233,7 +234,7 @@ def _depthwise(
         if times == 1
         else Stripe(0, np.repeat(inputs[0].labels, times), np.repeat(inputs[0].dead, times))
     )
-    call.painter.couple(read.labels, outputs[0].labels)
+    call.canvas.couple(read.labels, outputs[0].labels)
     return [Stripe(0, outputs[0].labels, zero_if_either(read.dead, outputs[0].dead))]
 
 
@@ -276,7 +277,7 @@ def _count(call: Call, constant: int, axes: Sequence[tuple[Tensor, int]]) -> Non
             factors.append(stripes[0].labels)
         else:
             constant *= tensor.shape[axis]
-    call.painter.contractions.append(Contraction(len(call.painter.records), constant, tuple(factors)))
+    call.canvas.contractions.append(Contraction(len(call.canvas.records), constant, tuple(factors)))
 
 
 def product(call: Call) -> Sequence[Paint]:
@@ -298,7 +299,7 @@ def product(call: Call) -> Sequence[Paint]:
             )
             bias = bias if added is not None and axis + shift >= 0 and added.shape[axis + shift] > 1 else []
             if len(bias) == 1:
-                call.painter.couple(stripe.labels, bias[0].labels)
+                call.canvas.couple(stripe.labels, bias[0].labels)
             elif added is not None and axis + shift >= 0 and added.shape[axis + shift] > 1:
                 call.pin([stripe, *bias], "the bias is unpainted")
             stripes.append(carried(stripe, axis, bias, added is not None))
@@ -311,7 +312,7 @@ def _batch(call: Call, first: Tensor, second: Tensor, added: bool) -> list[Strip
     """Batch axes of bmm meet slot by slot."""
     left, right = call.stripes(first, 0), call.stripes(second, 0)
     if len(left) == len(right) == 1:
-        call.painter.couple(left[0].labels, right[0].labels)
+        call.canvas.couple(left[0].labels, right[0].labels)
         dead = unknown_like(left[0].labels) if added else zero_if_either(left[0].dead, right[0].dead)
         return [Stripe(0, left[0].labels, dead)]
     if left or right:

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Mark, Paint, Stripe, Values, constant, unknown_like, zero_or_unknown
 
 
@@ -41,19 +41,19 @@ def repeat(call: Call) -> Sequence[Paint]:
 
 def _copies(call: Call, x: Tensor, out: Tensor, axes: Sequence[int]) -> list[Stripe]:
     stripes = [
-        Stripe(axis, call.painter.fresh(out.shape[axis]), _held(call, x, out.shape[axis])) for axis in axes
+        Stripe(axis, call.canvas.fresh(out.shape[axis]), _held(call, x, out.shape[axis])) for axis in axes
     ]
     for stripe in stripes:
         if np.isnan(stripe.dead).any():
-            call.painter.copied.append(
-                Mark(stripe.labels, "copies of one slot", call.operator, call.painter.where())
+            call.canvas.copied.append(
+                Mark(stripe.labels, "copies of one slot", call.operator, call.canvas.where())
             )
     return stripes
 
 
 def _held(call: Call, x: Tensor, count: int) -> Values:
     """What copies of a tensor hold: known where it is a constant of one value."""
-    value = call.painter.constant_of(x)
+    value = call.canvas.constant_of(x)
     if (
         value is None
         or value.is_complex()

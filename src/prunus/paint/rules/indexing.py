@@ -9,7 +9,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint, Stripe, unknown_like, zero_or_unknown
 from prunus.paint.rules.pieces import keep_place
 
@@ -31,13 +31,13 @@ def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Stripe]:
     Rows of a parameter, as of a table of positions, are pinned: which of them are read does not depend on the
     channels around.
     """
-    found, values = call.stripes(x, axis), call.painter.value_of(index)
+    found, values = call.stripes(x, axis), call.canvas.value_of(index)
     if (
         len(found) != 1
         or values is None
         or values.dim() != 1
         or values.dtype == torch.bool
-        or call.painter.is_fixed(x)
+        or call.canvas.is_fixed(x)
     ):
         call.pin(found, "picked by an index")
         call.pin(call.paint(index), "used as an index")
@@ -46,7 +46,7 @@ def _reordered(call: Call, x: Tensor, axis: int, index: Tensor) -> list[Stripe]:
     if len(picked.labels) == 1:
         keep_place(call, found, int(values))
     for stripe in call.paint(index):
-        call.painter.couple(stripe.labels, picked.labels)
+        call.canvas.couple(stripe.labels, picked.labels)
     return [picked]
 
 
@@ -56,7 +56,7 @@ def index(call: Call) -> Sequence[Paint]:
     """
     x, indices, out = call.args[0], call.args[1], call.outputs[0]
     used = [axis for axis, tensor in enumerate(indices) if tensor is not None]
-    call.painter.note_unlisted(indices)
+    call.canvas.note_unlisted(indices)
     if len(used) == 1 and out.dim() == x.dim():
         found = _reordered(call, x, used[0], indices[used[0]])
         return ((*(y for y in call.paint(x) if y.axis != used[0]), *found),)

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 from torch import Tensor
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint, Stripe, Values, constant, plus, unknown_like, zero_or_unknown
 
 
@@ -20,7 +20,7 @@ def _affine(call: Call, stripe: Stripe, tensors: Sequence[Tensor | None], axis: 
         if tensor is not None and tensor.dim() > 0:
             found = call.stripes(tensor, axis)
             if len(found) == 1:
-                call.painter.couple(stripe.labels, found[0].labels)
+                call.canvas.couple(stripe.labels, found[0].labels)
             else:
                 call.pin([stripe, *found], "the normalisation's parameters are unpainted")
 
@@ -122,7 +122,7 @@ def group_norm(call: Call) -> Sequence[Paint]:
         _affine(call, stripe, (weight, bias))
         block = stripe.labels.reshape(groups, -1)
         if groups > 1:
-            call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
+            call.canvas.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
         else:
             call.averaged([stripe], "group norm across the channels")
         # zero minus a mean that is none

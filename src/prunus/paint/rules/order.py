@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint, Stripe, constant, unknown_like
 from prunus.paint.rules.pointwise import pointwise
 
@@ -43,9 +43,9 @@ def ranked(call: Call) -> Sequence[Paint]:
     x, out = call.tensors[0], call.outputs[0]
     axis = call.arg(2 if call.operator == "topk" else 1, "dim", -1) % max(x.dim(), 1)
     found = call.stripes(x, axis)
-    if call.painter.value_of(x) is not None:  # a constant, as where an order is turned round
+    if call.canvas.value_of(x) is not None:  # a constant, as where an order is turned round
         sorted_ = [
-            Stripe(axis, call.painter.fresh(n), constant(math.nan, n)) for n in out.shape[axis : axis + 1]
+            Stripe(axis, call.canvas.fresh(n), constant(math.nan, n)) for n in out.shape[axis : axis + 1]
         ]
         return ((*(stripe for stripe in call.paint(x) if stripe.axis != axis), *sorted_),) * len(call.outputs)
     if call.operator == "topk" and out.dim() and out.shape[axis] < x.shape[axis]:
@@ -61,7 +61,7 @@ def _across(call: Call, stripes: Sequence[Stripe], indices: Sequence[Tensor]) ->
     )
     for stripe in stripes:
         for tensor in indices:
-            call.painter.pin_if_read(
+            call.canvas.pin_if_read(
                 tensor, stripe.labels, f"{call.operator} counts the channels", call.operator
             )
 

@@ -11,7 +11,7 @@ from itertools import accumulate
 import numpy as np
 from torch import Tensor
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import ANCHOR, Paint, Stripe, Values, constant, joined
 from prunus.paint.rules.pointwise import meet
 
@@ -30,7 +30,7 @@ def cat(call: Call) -> Sequence[Paint]:
 def _meet_elsewhere(call: Call, parts: Sequence[Tensor], axis: int) -> list[Stripe]:
     """Couple concatenated tensors along the axes that they share."""
     stripes = []
-    part = Call(call.painter, "cat", call.func, (), {}, call.outputs, tuple(parts))
+    part = Call(call.canvas, "cat", call.func, (), {}, call.outputs, tuple(parts))
     for other in range(parts[0].dim()):
         if other != axis:
             found = meet(part, other, parts[0].dim(), evaluate=False)
@@ -60,11 +60,11 @@ def _concatenate(call: Call, parts: Sequence[Tensor], axis: int) -> list[Stripe]
             continue
         call.pin(found, "two sets of channels share one axis")
         labels.append(
-            call.painter.fresh(1) if tensor.shape[axis] == 1 else np.full(tensor.shape[axis], ANCHOR)
+            call.canvas.fresh(1) if tensor.shape[axis] == 1 else np.full(tensor.shape[axis], ANCHOR)
         )
         dead.append(constant(math.nan, tensor.shape[axis]))
         if tensor.shape[axis] == 1:
-            call.painter.couple(labels[-1], np.array([ANCHOR]))
+            call.canvas.couple(labels[-1], np.array([ANCHOR]))
     return [Stripe(axis, np.concatenate(labels), joined(dead))]
 
 
@@ -85,7 +85,7 @@ def split(call: Call) -> Sequence[Paint]:
         whole = len(sizes) - (sizes[-1] != sizes[0])
         if whole > 1:
             block = stripe.labels[: whole * sizes[0]].reshape(whole, sizes[0])
-            call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
+            call.canvas.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
         if sizes[-1] != sizes[0]:
             call.pin([stripe], "split into pieces of unequal length")
     return _pieces(call, x, axis, sizes)
@@ -109,18 +109,29 @@ def _pieces(call: Call, x: Tensor, axis: int, sizes: Sequence[int]) -> Sequence[
 
 
 def slice_(call: Call) -> Sequence[Paint]:
-    """Slicing takes a part of the labels; a step other than one pins, because it would change which slots are
-    taken, and so does a single slot.
-    """
+    """Slicing takes a part of the labels; a single slot is pinned, and with a step whole strides go."""
     x = call.tensors[0]
     axis = call.arg(1, "dim", 0) % x.dim()
-    start, end, step = call.arg(2, "start"), call.arg(3, "end"), call.arg(4, "step", 1)
+    start, end, step = call.arg(2, "start") or 0, call.arg(3, "end"), call.arg(4, "step", 1)
     if step != 1:
-        call.pin(call.stripes(x, axis), "sliced with a step")
+        _keep_strides(call, call.stripes(x, axis), start, x.shape[axis] if end is None else end, step)
     if call.outputs[0].shape[axis] == 1:
-        keep_place(call, call.stripes(x, axis), int(start or 0))
+        keep_place(call, call.stripes(x, axis), int(start))
     index = slice(start, end, step)
     return (tuple(stripe.take(index) if stripe.axis == axis else stripe for stripe in call.paint(x)),)
+
+
+def _keep_strides(call: Call, stripes: Sequence[Stripe], start: int, end: int, step: int) -> None:
+    """A slice that begins in the first stride and goes on to the end takes the same slots of every stride, as
+    long as strides stay whole; any other is pinned.
+    """
+    for stripe in stripes:
+        labels = stripe.labels
+        if 0 <= start < step and end >= len(labels):
+            firsts = np.arange(len(labels)) // step * step
+            call.canvas.couple(labels[firsts], labels)
+        else:
+            call.pin([stripe], "sliced with a step")
 
 
 def select(call: Call) -> Sequence[Paint]:
@@ -137,7 +148,7 @@ def keep_place(call: Call, stripes: Sequence[Stripe], index: int) -> None:
     """
     for stripe in stripes:
         counted = stripe.labels[: index + 1] if index >= 0 else stripe.labels[index:]
-        call.painter.pin(counted, "single slots are selected", call.operator)
+        call.canvas.pin(counted, "single slots are selected", call.operator)
 
 
 def unbind(call: Call) -> Sequence[Paint]:
@@ -177,7 +188,7 @@ def _pad_axis(call: Call, stripe: Stripe, before: int, after: int, value: float)
     if not before and not after:
         return stripe
     start, end = max(0, -before), len(stripe.labels) - max(0, -after)
-    head, tail = call.painter.fresh(max(0, before)), call.painter.fresh(max(0, after))
+    head, tail = call.canvas.fresh(max(0, before)), call.canvas.fresh(max(0, after))
     labels = np.concatenate([head, stripe.labels[start:end], tail])
     dead = np.concatenate([np.full(len(head), value), stripe.dead[start:end], np.full(len(tail), value)])
     return Stripe(stripe.axis, labels, dead)

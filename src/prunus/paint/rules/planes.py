@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint, Stripe, unknown_like, zero_or_unknown
 from prunus.paint.rules.pointwise import pointwise
 
@@ -55,7 +55,7 @@ def max_unpool(call: Call) -> Sequence[Paint]:
     for axis in range(x.dim()):
         found = [*call.stripes(x, axis), *call.stripes(indices, axis)]
         if axis < first and len(found) == 2:
-            call.painter.couple(found[0].labels, found[1].labels)
+            call.canvas.couple(found[0].labels, found[1].labels)
             stripes.append(Stripe(axis, found[0].labels, zero_or_unknown(found[0].dead)))
         else:
             call.pin(found, "a spatial axis" if axis >= first else "meets an unpainted tensor")
@@ -74,7 +74,7 @@ def fractional_pool(call: Call) -> Sequence[Paint]:
         if not drawn:
             call.pin([stripe], "a spatial axis" if stripe.axis >= first else "meets an unpainted tensor")
             continue
-        call.painter.couple(stripe.labels, drawn[0].labels)
+        call.canvas.couple(stripe.labels, drawn[0].labels)
         stripes.append(stripe)
     return (tuple(stripes), tuple(Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in stripes))
 
@@ -94,7 +94,7 @@ def distance(call: Call) -> Sequence[Paint]:
     rank = call.outputs[0].dim()
     a, b = call.stripes(first, -1), call.stripes(second, -1)
     if len(a) == len(b) == 1:
-        call.painter.couple(a[0].labels, b[0].labels)
+        call.canvas.couple(a[0].labels, b[0].labels)
         if np.any(a[0].dead != b[0].dead):
             call.inexact(a, "distances over slots that do not become equal")
     else:

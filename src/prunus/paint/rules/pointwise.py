@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunus.paint.painter import Call
+from prunus.paint.call import Call
 from prunus.paint.records import (
     Labels,
     Paint,
@@ -97,7 +97,7 @@ def meet(call: Call, axis: int, rank: int, evaluate: bool = True) -> list[Stripe
         return []
     first = painted[0][0]
     for stripes in painted[1:]:
-        call.painter.couple(first.labels, stripes[0].labels)
+        call.canvas.couple(first.labels, stripes[0].labels)
     if not evaluate:
         return [Stripe(axis, first.labels, unknown_like(first.labels))]
     operands = {id(t): stripes[0].dead for t, stripes in found}
@@ -116,7 +116,7 @@ def _look_for_hazards(
     if name in _DIVISIONS:
         divisor = call.arg(1, "other")
         if isinstance(divisor, Tensor) and id(divisor) in operands and (operands[id(divisor)] == 0).any():
-            call.painter.hazard(divisor, labels[id(divisor)], call.operator)
+            call.canvas.hazard(divisor, labels[id(divisor)], call.operator)
     elif (
         name in _UNDEFINED
         and all(np.isfinite(dead).all() for dead in operands.values())
@@ -124,7 +124,7 @@ def _look_for_hazards(
     ):
         for tensor in call.tensors:
             if id(tensor) in operands:
-                call.painter.hazard(tensor, labels[id(tensor)], call.operator)
+                call.canvas.hazard(tensor, labels[id(tensor)], call.operator)
 
 
 def same_labels(first: list[Stripe], second: list[Stripe]) -> bool:
@@ -162,12 +162,12 @@ def _dead(call: Call, dead: dict[int, Values], size: int) -> Values:
 
 def _is_number(call: Call, tensor: Tensor) -> bool:
     """Whether a tensor is one number that the forward wrote down."""
-    value = call.painter.constant_of(tensor) if tensor.numel() == 1 else None
+    value = call.canvas.constant_of(tensor) if tensor.numel() == 1 else None
     return value is not None and not value.is_complex()
 
 
 def _number(call: Call, tensor: Tensor) -> float:
-    value = call.painter.constant_of(tensor)
+    value = call.canvas.constant_of(tensor)
     return math.nan if value is None else float(value)
 
 
@@ -212,7 +212,7 @@ def _apply(call: Call, values: tuple[float, ...]) -> float:
         repr(call.kwargs) if call.kwargs else "",
         values,
     )
-    cache = call.painter.dead_cache
+    cache = call.canvas.dead_cache
     if key not in cache:
         cache[key] = _run(call, values)
     return cache[key]

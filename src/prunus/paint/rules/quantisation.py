@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from torch import Tensor
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint, Stripe, is_zero, zero_or_unknown
 
 
@@ -23,9 +23,9 @@ def _rounded(
         if stripe.axis == axis:
             for vector in vectors:
                 for other in call.stripes(vector, 0):
-                    call.painter.couple(stripe.labels, other.labels)
+                    call.canvas.couple(stripe.labels, other.labels)
                     if vector is scale and is_zero(other.dead):
-                        call.painter.hazard(vector, stripe.labels, call.operator)
+                        call.canvas.hazard(vector, stripe.labels, call.operator)
         stripes.append(Stripe(stripe.axis, stripe.labels, zero_or_unknown(stripe.dead)))
     return (tuple(stripes),) * len(call.outputs)
 

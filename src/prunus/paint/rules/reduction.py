@@ -7,7 +7,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
+from prunus.paint.finite import holds_if_finite
 from prunus.paint.records import Paint, Stripe, Values, constant, is_zero, unknown_like, zero_or_unknown
 from prunus.paint.rules.centred import centre_of
 
@@ -49,15 +50,21 @@ def _drop(call: Call, stripe: Stripe) -> None:
         call.pin([stripe], f"{call.operator} counts the channels")
     elif call.operator in _NORMS and is_zero(stripe.dead) and _order(call) > 0:
         return  # zeros add nothing
+    elif call.operator in ("all", "any") and _asks_if_finite(call):
+        return  # zeros are
     elif call.operator in _AVERAGES:
         reason = f"{call.operator} across the channels"
         centre = centre_of(call, stripe) if call.operator in _CENTRED and not is_zero(stripe.dead) else None
         if centre is None:
             call.averaged([stripe], reason)
         else:
-            call.painter.averaged(stripe, reason, call.operator, centre)
+            call.canvas.averaged(stripe, reason, call.operator, centre)
     else:
         call.inexact([stripe], f"{call.operator} across the channels")
+
+
+def _asks_if_finite(call: Call) -> bool:
+    return holds_if_finite(call.canvas.records, call.tensors[0]) is not None
 
 
 def _order(call: Call) -> float:

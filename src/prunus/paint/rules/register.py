@@ -11,7 +11,7 @@ import torch
 
 from prunus._foundation.arguments import door
 from prunus.errors import ArgumentError
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint, Stripe, unknown_like
 from prunus.paint.rules import RULES
 from prunus.paint.rules.pointwise import pointwise
@@ -31,7 +31,7 @@ def _per_channel(call: Call) -> Sequence[Paint]:
             "an axis that is no channels",
         )
         if len(mine) == len(found) == 1:
-            call.painter.couple(found[0].labels, mine[0].labels)
+            call.canvas.couple(found[0].labels, mine[0].labels)
         else:
             call.pin([*mine, *(found if mine else [])], "meets an unpainted tensor")
     stripes = [Stripe(y.axis, y.labels, unknown_like(y.labels)) for y in call.paint(x) if y.axis <= 1]

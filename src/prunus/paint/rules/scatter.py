@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint, Stripe, Values, constant, unknown_like
 
 
@@ -73,7 +73,7 @@ def _met(call: Call, tensors: Sequence[Tensor], axis: int) -> list[Stripe]:
             continue
         if all(len(one) == 1 for one in found) and len({len(one[0].labels) for one in found}) == 1:
             for one in found[1:]:
-                call.painter.couple(found[0][0].labels, one[0].labels)
+                call.canvas.couple(found[0][0].labels, one[0].labels)
             stripes.append(found[0][0])
         else:
             call.pin([stripe for one in found for stripe in one], "meets an unpainted tensor")
@@ -103,7 +103,7 @@ def _number(call: Call, value: Any) -> float:
     """A number, or the one element of a tensor that is a known constant; else NaN."""
     if isinstance(value, (int, float)):
         return float(value)
-    known = call.painter.constant_of(value) if isinstance(value, Tensor) else None
+    known = call.canvas.constant_of(value) if isinstance(value, Tensor) else None
     return float(known) if known is not None and known.numel() == 1 and not known.is_complex() else math.nan
 
 
@@ -150,7 +150,7 @@ def _put_where(call: Call, x: Tensor, first: int, mask: Tensor, values: Tensor) 
     for axis in covered:
         mine, its = call.stripes(x, axis), call.stripes(mask, axis - first)
         if len(mine) == len(its) == 1 and values.numel() == 1:
-            call.painter.couple(mine[0].labels, its[0].labels)
+            call.canvas.couple(mine[0].labels, its[0].labels)
         else:
             call.pin([*mine, *its], "written where a condition holds")
     kept = [
@@ -180,7 +180,7 @@ def _put(
             call.pin([stripe, *found], "meets an unpainted tensor")
             continue
         if met:
-            call.painter.couple(stripe.labels, found[0].labels)
+            call.canvas.couple(stripe.labels, found[0].labels)
         written = found[0].dead if met else constant(_number(call, values), len(stripe.labels))
         adds = bool(call.arg(3, "accumulate", False))
         dead = np.where((stripe.dead == written) & (not adds or (stripe.dead == 0)), stripe.dead, np.nan)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Labels, Paint, Stripe, Values, constant, is_zero, zero_or_unknown
 
 
@@ -44,9 +44,7 @@ def new(call: Call) -> Sequence[Paint]:
     """
     value = {"new_zeros": 0.0, "new_ones": 1.0}.get(call.operator, _number(call))
     sizes = call.outputs[0].shape
-    return (
-        tuple(Stripe(a, call.painter.fresh(n), constant(value, n)) for a, n in enumerate(sizes) if n > 1),
-    )
+    return (tuple(Stripe(a, call.canvas.fresh(n), constant(value, n)) for a, n in enumerate(sizes) if n > 1),)
 
 
 def _number(call: Call) -> float:
@@ -92,14 +90,14 @@ def _owned(call: Call, stripes: Sequence[Stripe]) -> list[Stripe]:
     first: dict[int, Stripe] = {}
     result: list[Stripe] = []
     for stripe in (
-        sorted(stripes, key=lambda y: bool(y.labels.min() >= call.painter.owned))
+        sorted(stripes, key=lambda y: bool(y.labels.min() >= call.canvas.owned))
         if len(stripes) > 1
         else stripes
     ):
-        if stripe.axis in first and stripe.labels.min() >= call.painter.owned:
+        if stripe.axis in first and stripe.labels.min() >= call.canvas.owned:
             copies, other = stripe, first[stripe.axis]
             if (
-                other.labels.min() >= call.painter.owned
+                other.labels.min() >= call.canvas.owned
             ):  # the stripes of inner axes are behind those of outer ones
                 result[result.index(other)] = stripe
                 copies, first[stripe.axis] = other, stripe
@@ -196,7 +194,7 @@ def settle(
     rest = tuple(i for i in range(labels.ndim) if i != chosen)
     corner = tuple(slice(None) if i == chosen else slice(0, 1) for i in range(labels.ndim))
     if len(varying) > 1:
-        call.painter.couple(np.broadcast_to(labels[corner], labels.shape).reshape(-1), labels.reshape(-1))
+        call.canvas.couple(np.broadcast_to(labels[corner], labels.shape).reshape(-1), labels.reshape(-1))
     line = labels[corner].reshape(-1)
     values = (
         np.where((dead == dead[corner]).all(axis=rest), dead[corner].reshape(-1), np.nan) if rest else dead
@@ -242,7 +240,7 @@ def roll(call: Call) -> Sequence[Paint]:
             stripes.append(stripe.take(slice(None, None, -1)))
         else:
             counted = stripe.labels[-shift:] if shift > 0 else stripe.labels[:-shift]
-            call.painter.pin(counted if shift else counted[:0], "rolled along the channels", call.operator)
+            call.canvas.pin(counted if shift else counted[:0], "rolled along the channels", call.operator)
             stripes.append(stripe.take(np.roll(np.arange(len(stripe.labels)), shift)))
     return (tuple(stripes),)
 
@@ -253,7 +251,7 @@ def channel_shuffle(call: Call) -> Sequence[Paint]:
     stripes = [stripe for stripe in call.paint(x) if stripe.axis != 1]
     for stripe in call.stripes(x, 1):
         block, dead = stripe.labels.reshape(groups, -1), stripe.dead.reshape(groups, -1)
-        call.painter.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
+        call.canvas.couple(np.broadcast_to(block[:1], block.shape).reshape(-1), block.reshape(-1))
         stripes.append(Stripe(1, block.T.reshape(-1), dead.T.reshape(-1)))
     return (tuple(stripes),)
 
@@ -267,7 +265,7 @@ def pixel_shuffle(call: Call) -> Sequence[Paint]:
     for stripe in call.stripes(x, axis):
         if call.operator == "pixel_shuffle":
             block, dead = stripe.labels.reshape(-1, factor * factor), stripe.dead.reshape(-1, factor * factor)
-            call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
+            call.canvas.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
             stripes.append(
                 Stripe(axis, block[:, 0], np.where((dead == dead[:, :1]).all(1), dead[:, 0], np.nan))
             )
@@ -289,7 +287,7 @@ def glu(call: Call) -> Sequence[Paint]:
     stripes = [stripe for stripe in call.paint(x) if stripe.axis != axis]
     for stripe in call.stripes(x, axis):
         half = len(stripe.labels) // 2
-        call.painter.couple(stripe.labels[:half], stripe.labels[half:])
+        call.canvas.couple(stripe.labels[:half], stripe.labels[half:])
         stripes.append(Stripe(axis, stripe.labels[:half], zero_or_unknown(stripe.dead[:half])))
     return (tuple(stripes),)
 
@@ -321,7 +319,7 @@ def col2im(call: Call) -> Sequence[Paint]:
     stripes = [y for y in call.paint(x) if y.axis < axis]
     for y in call.stripes(x, axis):
         block, dead = y.labels.reshape(channels, -1), y.dead.reshape(channels, -1)
-        call.painter.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
+        call.canvas.couple(np.broadcast_to(block[:, :1], block.shape).reshape(-1), block.reshape(-1))
         stripes.append(Stripe(axis, block[:, 0], np.where((dead == 0).all(1), 0.0, np.nan)))
     return (tuple(stripes),)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint, Stripe, unknown_like, zero_or_unknown
 from prunus.paint.rules.windows import padded_inside, windowed
 
@@ -45,7 +45,7 @@ def _along(call: Call, stripe: Stripe, position: int, rank: int) -> list[Stripe]
     """
     length = call.outputs[0].shape[stripe.axis]
     reason = (
-        "a spatial axis" if call.painter.is_fixed(call.tensors[0]) else f"{call.operator} along the channels"
+        "a spatial axis" if call.canvas.is_fixed(call.tensors[0]) else f"{call.operator} along the channels"
     )
     if "pad" in call.operator:
         amounts = list(call.args[1])[2 * (rank - 1 - position) :][:2]

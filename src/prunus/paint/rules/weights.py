@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Paint, Stripe, is_zero, unknown_like, zero_or_unknown
 
 
@@ -19,14 +19,14 @@ def weight_norm(call: Call) -> Sequence[Paint]:
     stripes, norms = [], list[Stripe]()
     for stripe in call.paint(direction):
         if stripe.axis != dim:
-            call.painter.relied.append(stripe.labels)
+            call.canvas.relied.append(stripe.labels)
             stripes.append(Stripe(stripe.axis, stripe.labels, zero_or_unknown(stripe.dead)))
             continue
         lengths = call.stripes(length, dim) if length.dim() == direction.dim() else call.stripes(length, 0)
         if len(lengths) != 1:
             call.pin([stripe, *lengths], "the lengths of the filters are unpainted")
             continue
-        call.painter.couple(stripe.labels, lengths[0].labels)
+        call.canvas.couple(stripe.labels, lengths[0].labels)
         call.consumed.append(stripe.labels)
         stripes.append(Stripe(dim, lengths[0].labels, zero_or_unknown(lengths[0].dead)))
         norms.append(
@@ -49,8 +49,8 @@ def renorm(call: Call) -> Sequence[Paint]:
     for stripe in across:
         if not is_zero(stripe.dead) or power <= 0:
             call.inexact([stripe], "renorm across the channels")
-        elif call.painter.is_fixed(x):
-            call.painter.relied.append(stripe.labels)
+        elif call.canvas.is_fixed(x):
+            call.canvas.relied.append(stripe.labels)
     return (
         tuple(Stripe(stripe.axis, stripe.labels, zero_or_unknown(stripe.dead)) for stripe in call.paint(x)),
     )

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from prunus.paint.painter import Call, Rule
+from prunus.paint.call import Call, Rule
 from prunus.paint.records import Labels, Paint, Stripe, constant, unknown_like
 
 
@@ -41,7 +41,7 @@ def _kept(call: Call, labels: Labels, lost: int) -> Labels | None:
     """The slots that windows stand on: all of them, or those between what was padded before."""
     if lost == 0:
         return labels
-    owned = np.flatnonzero(labels < call.painter.owned)
+    owned = np.flatnonzero(labels < call.canvas.owned)
     if not len(owned) or len(labels) - (owned[-1] + 1 - owned[0]) != lost:
         return None
     return labels[owned[0] : owned[-1] + 1]
@@ -64,7 +64,7 @@ def padded_inside(call: Call, stripe: Stripe, amounts: Sequence[int]) -> Stripe:
     channels once some are gone.
     """
     call.inexact([stripe], "padded along the channels with channels")
-    labels = np.concatenate([call.painter.fresh(amounts[0]), stripe.labels, call.painter.fresh(amounts[1])])
+    labels = np.concatenate([call.canvas.fresh(amounts[0]), stripe.labels, call.canvas.fresh(amounts[1])])
     return Stripe(
         stripe.axis,
         labels,

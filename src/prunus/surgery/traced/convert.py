@@ -16,10 +16,11 @@ from torch import Tensor, fx, nn
 from prunus.errors import TraceError
 from prunus.paint.folding import Fold, folded_shift, folds
 from prunus.paint.graph import ChannelGraph, build
+from prunus.paint.inputs import tensors_in, to_meta
 from prunus.paint.model_copy import copy_model, meta_twin, named_tensors
 from prunus.paint.painter import Painter
-from prunus.paint.rules import RULES, fallback
-from prunus.paint.trace import paint_sources, pin_outputs, tensors_in, to_meta
+from prunus.paint.source import paint_sources
+from prunus.paint.trace import pin_outputs
 from prunus.plans.plan import Plan
 from prunus.plans.slices import cut, slices_of
 from prunus.surgery.indices import follow
@@ -77,7 +78,7 @@ def _shrink(
     """Paint the exported graph, find the same channels in it, rewrite its literals and
     slice its parameters.
     """
-    painter = Painter(RULES, fallback)
+    painter = Painter()
     twin = meta_twin(module)
     sources = paint_sources(painter, twin.modules)
     runner = _NodePainter(twin.model, module.graph, painter)
@@ -157,7 +158,7 @@ def _check_shapes(result: TracedModule, scene: Scene, inputs: list[Tensor]) -> N
     """Run the rewritten graph on meta tensors; raises UnrewritableError at the first node whose shape is not
     what should be left.
     """
-    painter = Painter(RULES, fallback)  # which also keeps constants on meta
+    painter = Painter()  # which also keeps constants on meta
     runner = _NodePainter(meta_twin(result).model, result.graph, painter)
     with torch.no_grad(), painter:
         runner.run(*inputs, enable_io_processing=False)

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from prunus._foundation.agreement import difference, rounding
 from prunus._foundation.seeds import seeded
+from prunus.paint.inputs import map_tensors, tensors_in
 from prunus.paint.model_copy import named_tensors
-from prunus.paint.trace import map_tensors, tensors_in
 from prunus.surgery.traced.example import Batch, Inputs, drawn
 
 BATCH, SIZE = "batch", "size"

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from prunus.errors import TraceError
+from prunus.paint.forward import run
+from prunus.paint.inputs import map_tensors, tensors_in
 from prunus.paint.model_copy import meta_twin
 from prunus.paint.painter import Painter
-from prunus.paint.rules import RULES, fallback
-from prunus.paint.trace import map_tensors, run, tensors_in
 
 Inputs = tuple[tuple[Any, ...], dict[str, Any]]
 PRIME = 251  # inputs in a batch: a number that hardly any size is a multiple of
@@ -94,7 +94,7 @@ class _Limited(Painter):  # type: ignore[no-untyped-call]
 
 def _runs(model: nn.Module, inputs: Inputs, most: int | None = None) -> bool:
     try:
-        run(_Limited(RULES, fallback, most=most), meta_twin(model), *inputs)
+        run(_Limited(most=most), meta_twin(model), *inputs)
     except TraceError:
         return False
     return True

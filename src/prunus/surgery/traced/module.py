@@ -11,7 +11,7 @@ from torch import Tensor, fx, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus.errors import ArgumentError, TraceError
-from prunus.paint.trace import tensors_in
+from prunus.paint.inputs import tensors_in
 from prunus.surgery.traced.code import compile_graph, copy_graph
 from prunus.surgery.traced.literals import operator_name
 from prunus.surgery.traced.pickled import graph_of, state_of
