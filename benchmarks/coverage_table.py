@@ -13,23 +13,12 @@ TRAINED = 1e-8  # in double precision; batch norms of few values multiply roundi
 def table(result: Row) -> str:
     """The summary lines, then one line per model."""
     about = (
-        (
-            "Random weights and batch-norm statistics; channels ranked by L2 norm, uniformly per layer. The"
-            " error is the largest"
-        ),
-        (
-            "difference between compact and masked model relative to the largest output, in training of"
-            " outputs, gradients and"
-        ),
-        (
-            "statistics; seconds are those of the processor, one thread, for trace + plan + surgery, first"
-            " without and then with all"
-        ),
-        (
-            "checks (medians of three for both tools, once where it takes over five seconds). \\* marks plans"
-            " that say themselves that"
-        ),
-        "they cannot be exact.",
+        "Random weights and batch-norm statistics; channels ranked by L2 norm, uniformly per layer. The "
+        "error is the largest difference between compact and masked model relative to the largest output, "
+        "in training of outputs, gradients and statistics; seconds are those of the processor, one thread, "
+        "for trace + plan + surgery, first without and then with all checks (medians of three for both "
+        "tools, once where it takes over five seconds). \\* marks plans that say themselves that they cannot "
+        "be exact."
     )
     rows = [row for row in result["rows"] if "prunus" in row]
     return page(

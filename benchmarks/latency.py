@@ -160,14 +160,9 @@ def predicted(
 def table(result: Row) -> str:
     """All rows as Markdown."""
     about = (
-        (
-            "Shares are of the dense network: its median time in ONNX Runtime (one thread, batch 1), its"
-            " MACs, the sum of its scores. Budgets are"
-        ),
-        (
-            "the largest as quick as the plan, measured. Seconds: timing the layers for the first time, and"
-            " planning with all measurements."
-        ),
+        "Shares are of the dense network: its median time in ONNX Runtime (one thread, batch 1), its MACs, "
+        "the sum of its scores. Budgets are the largest as quick as the plan, measured. Seconds: timing the "
+        "layers for the first time, and planning with all measurements."
     )
     return page(
         "Latency as a target",
