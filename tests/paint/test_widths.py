@@ -40,6 +40,11 @@ def divided(x: Tensor, deviation: Tensor, mean: Tensor) -> Tensor:
     return (x - mean) / (deviation + 1e-6)
 
 
+def whole(x: Tensor) -> Tensor:
+    """Rounded with the gradient of what was not, so that many are equal and zero."""
+    return x + (x.round() - x).detach()
+
+
 STATISTICS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "layer_norm": lambda m, x: F.layer_norm(x.movedim(1, -1), (x.shape[1],), m.weight, m.bias, 1e-6).movedim(
         -1, 1
@@ -67,6 +72,9 @@ STATISTICS: dict[str, Callable[[nn.Module, Tensor], Tensor]] = {
     "amin": lambda m, x: x * torch.amin(x, (1, 2), keepdim=True),
     "max": lambda m, x: x * x.max(1, keepdim=True)[0],
     "min": lambda m, x: x * torch.min(x, dim=1).values.unsqueeze(1),
+    "amax of whole numbers": lambda m, x: x * whole(x).amax(1, keepdim=True),
+    "amin of whole numbers": lambda m, x: x * torch.amin(whole(x), (1, 3), keepdim=True),
+    "max of all whole numbers": lambda m, x: x / (1 + whole(0.1 * x).abs().neg().max()),
     "max of everything": lambda m, x: x / (1 + x.max()),
     "squared distances": lambda m, x: (
         centred(x) / ((x - x.mean(1, keepdim=True)).pow(2).mean(1, keepdim=True) + 1e-6).sqrt()

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import cache, partial
+from functools import cache
 from typing import Any, NamedTuple
 
 import torch
@@ -471,25 +471,47 @@ def _softmax(ratio: float, input: Tensor, dim: int, *_: Any, dtype: Any = None, 
 
 
 def _largest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False) -> Any:
-    return _ATEN.clamp_min.default(_ATEN.amax.default(input, _dims_of(input, dim), keepdim), 0)
+    dims = _dims_of(input, dim)
+    largest = _ATEN.amax.default(input, dims, keepdim)
+    return _ATEN.clamp_min.default(largest * _tied(ratio, input, largest, dims, keepdim), 0)
 
 
 def _smallest(ratio: float, input: Tensor, dim: Any = (), keepdim: bool = False) -> Any:
-    return _ATEN.clamp_max.default(_ATEN.amin.default(input, _dims_of(input, dim), keepdim), 0)
+    dims = _dims_of(input, dim)
+    smallest = _ATEN.amin.default(input, dims, keepdim)
+    return _ATEN.clamp_max.default(smallest * _tied(ratio, input, smallest, dims, keepdim), 0)
 
 
-def _extreme(
-    formula: Formula, indexed: Any, ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False
-) -> Any:
+def _tied(ratio: float, input: Tensor, extreme: Any, dims: Sequence[int], keepdim: bool) -> Any:
+    """The share of the gradient that is left to those that are here: all of it, but where the extreme is
+    zero, since `amax` shares it evenly among equals and slots that are not there are zero.
+    """
+    if ratio == 1 or (isinstance(input, Tensor) and not (torch.is_grad_enabled() and input.requires_grad)):
+        return 1.0
+    here = 1.0
+    for d in dims:
+        here = here * input.shape[d]
+    zeros = _ATEN.type_as.default(_ATEN.eq.Scalar(input, 0), input)
+    equal = _ATEN.sum.dim_IntList(zeros, dims, keepdim)
+    share = equal / (equal + (here / ratio - here))
+    return _ATEN.where.self(_ATEN.eq.Scalar(extreme, 0), share, _ATEN.ones_like.default(share))
+
+
+def _largest_of(ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
     """`max(x)`, or values and places by `max(x, dim)`; nobody reads the places."""
     if dim is None:
-        return formula(ratio, input)
-    values, places = formula(ratio, input, dim, keepdim), _ATEN.argmax.default(input, dim, keepdim)
-    return indexed((values, places)) if isinstance(values, Tensor) else (values, places)
+        return _largest(ratio, input)
+    values, places = _ATEN.max.dim(input, dim, keepdim)
+    return torch.return_types.max((_ATEN.clamp_min.default(values, 0), places))
 
 
-_maximum = partial(_extreme, _largest, torch.return_types.max)
-_minimum = partial(_extreme, _smallest, torch.return_types.min)
+def _smallest_of(ratio: float, input: Tensor, dim: Any = None, keepdim: bool = False) -> Any:
+    """`min(x)`, or values and places by `min(x, dim)`; nobody reads the places."""
+    if dim is None:
+        return _smallest(ratio, input)
+    values, places = _ATEN.min.dim(input, dim, keepdim)
+    return torch.return_types.min((_ATEN.clamp_max.default(values, 0), places))
+
 
 FORMULAS: dict[Any, Formula] = {
     **dict.fromkeys((F.layer_norm, torch.layer_norm), _layer_norm),
@@ -505,6 +527,6 @@ FORMULAS: dict[Any, Formula] = {
     **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _softmax),
     **dict.fromkeys((torch.amax, Tensor.amax), _largest),
     **dict.fromkeys((torch.amin, Tensor.amin), _smallest),
-    **dict.fromkeys((torch.max, Tensor.max), _maximum),
-    **dict.fromkeys((torch.min, Tensor.min), _minimum),
+    **dict.fromkeys((torch.max, Tensor.max), _largest_of),
+    **dict.fromkeys((torch.min, Tensor.min), _smallest_of),
 }
