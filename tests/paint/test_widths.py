@@ -17,7 +17,7 @@ from tests.paint.nets import Net, difference, pruned, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus.paint.widths import FORMULAS
+from prunus.paint.width_formulas import FORMULAS
 from prunus.plans.plan import make_plan
 
 IMAGE = torch.randn(2, 3, 5, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
