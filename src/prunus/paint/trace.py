@@ -15,9 +15,10 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.collector import collector_paused
 from prunus.errors import ArgumentError, PrunusError, TraceError, clause
+from prunus.paint.build import build
 from prunus.paint.constants import keep_sizes_out
 from prunus.paint.forward import run, tell_numbers
-from prunus.paint.graph import ChannelGraph, build
+from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Arguments, Inputs, as_arguments, map_tensors, tensors_in, to_meta, two_of
 from prunus.paint.model_copy import meta_twin, tensors_in_modules, unwrap, walk
 from prunus.paint.modes import trains_alike
