@@ -42,7 +42,8 @@ from prunus.methods.soft import asymptotic_rate, filter_norms, soft_pruning
 from prunus.methods.thresholds import threshold_pruning
 from prunus.methods.train_gated import train_gated
 from prunus.methods.twofold import twofold
-from prunus.planning.targets import matching, plan_above
+from prunus.planning.space import matching
+from prunus.planning.targets import plan_above
 from prunus.planning.tolerance import all_within, largest_within
 from prunus.scores.history import closest_pairs, filter_l1, from_checkpoints
 from prunus.scores.initialisation import channel_saliency, force, snip
