@@ -31,14 +31,8 @@ from prunus.planning.width_search import Clocked
 from prunus.plans.plan import Plan
 
 RESULT = RESULTS / "latency.json"
-IMAGENET = (
-    "resnet18",
-    "resnet50",
-    "mobilenet_v2",
-    "mobilenet_v3_large",
-    "efficientnet_b0",
-    "regnet_y_400mf",
-    "vgg16",
+IMAGENET = tuple(
+    "resnet18 resnet50 mobilenet_v2 mobilenet_v3_large efficientnet_b0 regnet_y_400mf vgg16".split()
 )
 NETWORKS = (*(f"torchvision/{name}" for name in IMAGENET), "unet", "resnet56")
 SIZES = {"unet": 256, "resnet56": 32}

@@ -49,19 +49,11 @@ from prunus.scores.history import closest_pairs, filter_l1, from_checkpoints
 from prunus.scores.initialisation import channel_saliency, force, snip
 from prunus.tasks import Task
 
-ROOMS = (
-    "prunus",
-    "paint",
-    "plans",
-    "surgery",
-    "planning",
-    "compensation",
-    "dynamic",
-    "models",
-    "scores",
-    "segmentation",
-    "selection",
-    "training",
+ROOMS = tuple(
+    (
+        "prunus paint plans surgery planning compensation dynamic models scores segmentation selection "
+        "training"
+    ).split()
 )
 EXTERNAL = {
     "prunus.load",
@@ -71,10 +63,7 @@ EXTERNAL = {
     "prunus.models.load_weights",
     *("prunus.paint_rule", "prunus.paint.paint_rule"),  # a registry that other tests would see: tests/paint
     *(
-        "prunus.core",
-        "prunus.whole",
-        "prunus.surgery.core",
-        "prunus.surgery.whole",
+        *"prunus.core prunus.whole prunus.surgery.core prunus.surgery.whole".split(),
     ),  # detectors: tests/surgery
 }  # files: tests/storage
 SLOW = {

@@ -51,9 +51,7 @@ def test_names_are_those_of_parameters_and_of_modules_around_them() -> None:
     )
     assert [group.index for group in matching(graph, "0")] == [0]
     assert [group.index for group in matching(graph, "0.0.weight")] == [0]
-    assert [group.index for group in matching(graph, "1*")] == [
-        1
-    ]  # it reads the first, and makes the second
+    assert [group.index for group in matching(graph, "1*")] == [1]  # it reads the first, and makes the second
     assert [group.index for group in matching(graph, "2")] == []
     with pytest.raises(PlanError, match="matches no parameter or module of Sequential"):
         matching(graph, "3")

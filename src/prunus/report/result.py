@@ -16,17 +16,7 @@ from prunus.storage.lock import settle
 SCHEMA = 1
 
 # What every result has; the rest is there when it was measured.
-REQUIRED = (
-    "schema",
-    "command",
-    "created",
-    "environment",
-    "model",
-    "target",
-    "cost",
-    "layers",
-    "verification",
-)
+REQUIRED = tuple("schema command created environment model target cost layers verification".split())
 
 
 def check(result: Mapping[str, Any]) -> None:

@@ -14,21 +14,10 @@ from torch.fx.proxy import GraphAppendingTracer
 from prunus.paint import widths
 from prunus.surgery.traced.literals import operator_name
 
-_NAMES = (
-    "layer_norm",
-    "group_norm",
-    "batch_norm",
-    "rms_norm",
-    "mean",
-    "var",
-    "std",
-    "var_mean",
-    "std_mean",
-    "softmax",
-    "amax",
-    "amin",
-    "max",
-    "min",
+_NAMES = tuple(
+    (
+        "layer_norm group_norm batch_norm rms_norm mean var std var_mean std_mean softmax amax amin max min"
+    ).split()
 )
 _FORMULAS = {name: widths.FORMULAS[getattr(torch, name)] for name in _NAMES}
 
