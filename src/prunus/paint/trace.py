@@ -16,13 +16,14 @@ from prunus._foundation.arguments import door
 from prunus._foundation.collector import collector_paused
 from prunus.errors import ArgumentError, PrunusError, TraceError, clause
 from prunus.paint.build import build
+from prunus.paint.canvas import Canvas
 from prunus.paint.constants import keep_sizes_out
 from prunus.paint.forward import run, tell_numbers
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Arguments, Inputs, as_arguments, map_tensors, tensors_in, to_meta, two_of
 from prunus.paint.model_copy import meta_twin, tensors_in_modules, unwrap, walk
 from prunus.paint.modes import trains_alike
-from prunus.paint.neutral import Neutral, neutral_sources
+from prunus.paint.neutral import neutral_sources
 from prunus.paint.painter import Painter
 from prunus.paint.program import Listener, Program, program_of, same_program
 from prunus.paint.records import Mark
@@ -173,7 +174,7 @@ def _listen(model: nn.Module, inputs: Arguments, training: bool = False) -> Prog
 
 def _repainted(
     model: nn.Module, run: _Run, neutral: frozenset[Neutral], change: Callable[[Tensor], Tensor]
-) -> Painter:
+) -> Canvas:
     return _paint(
         model, map_tensors(run.inputs, change), neutral, run.twin.training, run.log is not None
     ).canvas
