@@ -27,7 +27,7 @@ from prunus.paint.neutral import neutral_sources
 from prunus.paint.painter import Painter
 from prunus.paint.program import Listener, Program, program_of, same_program
 from prunus.paint.records import Mark
-from prunus.paint.source import paint_sources
+from prunus.paint.source import Neutral, paint_sources
 from prunus.paint.state import State, state_of
 from prunus.paint.train_paint import Forward, keep_readable, share
 from prunus.paint.widths import KeepsWidth, SiteLog
