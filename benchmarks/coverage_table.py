@@ -105,8 +105,8 @@ def summary(rows: list[Row]) -> list[str]:
             f" s against {median(b for _, b in both):.2f} s, Torch-Pruning takes"
             f" {_ratio([b / a for a, (_, b) in zip(checked, both)])} times as long; without checks median"
             f" {median(a for a, _ in both):.2f} s, Torch-Pruning takes {_ratio([b / a for a, b in both])}"
-            f" times as long, and {_ratio(unrehearsed)} times without the rehearsal, in which `compact` follows the"
-            " model's own forward at its new widths before it is trusted"
+            f" times as long, and {_ratio(unrehearsed)} times without the rehearsal, in which `compact`"
+            " follows the model's own forward at its new widths before it is trusted"
         )
     return lines
 
