@@ -91,6 +91,13 @@ def test_a_metric_with_a_control_is_held_against_it(result: dict[str, Any]) -> N
     assert "no control" not in text
 
 
+def test_the_headline_claims_no_more_than_its_control(result: dict[str, Any]) -> None:
+    last = result["accuracy"]["steps"][-1]["value"]
+    assert "(no control: see below)" in card_of(result, "me/net").split("\n## ")[0]
+    text = card_of(result, "me/net", About(control=last - 1)).split("\n## ")[0]
+    assert "(+1.0 points against the dense network trained equally)" in text
+
+
 def test_without_training_the_dense_network_is_the_control(result: dict[str, Any]) -> None:
     result["training"] = []
     text = section(card_of(result, "me/net"), "Before and after")

@@ -20,6 +20,7 @@ from prunus.hub.public import last_part, without_paths
         ("file:///home/me/a.pth", "a.pth"),
         ("timm/resnet18 at https://example.org/a/b, 3 pixels/s", None),
         ("x = a / b", None),
+        ("in /home/jane/ and /Users/jane or C:\\Users\\jane", "in ~ and ~ or ~"),
         ("and/or, ../..", "and/or, ."),
     ],
 )
@@ -58,6 +59,13 @@ def test_keys_and_what_lies_deep_are_read_as_well() -> None:
         "a": {"b": [[{"c": "d"}]]},
         "n": 1.5,
         "none": None,
+    }
+
+
+def test_what_is_no_number_is_left_out() -> None:
+    assert without_paths({"loss": float("nan"), "most": [float("inf"), 1.0]}) == {
+        "loss": None,
+        "most": [None, 1.0],
     }
 
 

@@ -106,6 +106,26 @@ def test_an_outcome_of_another_network_is_told_before_anything_is_sent(hub: Hub)
     assert not hub.asked
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"out": 5},
+        {"out": None},
+        {"repo_id": None},
+        {"license": 5},
+        {"control": "93"},
+        {"private": "yes"},
+        {"options": ["a"]},
+        {"token": 5},
+        {"dry_run": 1},
+    ],
+)
+def test_an_argument_of_another_kind_is_named(given: dict[str, Any], run: Any) -> None:
+    arguments = {"out": run, "repo_id": "me/net"} | given
+    with pytest.raises(HubError, match=f"^{next(iter(given))} must be .*, not .*\\.$"):
+        prunus.push_to_hub(**arguments)
+
+
 def test_a_new_model_may_be_private(hub: Hub, run: Any) -> None:
     prunus.push_to_hub(run, "me/net", private=True)
     assert hub.repos["me/net"].private

@@ -31,7 +31,7 @@ def test_it_is_json_and_what_results_say_of_the_machine() -> None:
 
 def test_extras_are_those_of_the_package() -> None:
     found = runs.doctor()["extras"]
-    assert {"report", "onnx", "hub", "timm", "openvino"} <= set(found) and "dev" not in found
+    assert {"report", "onnx", "timm", "openvino"} <= set(found) and "dev" not in found
     assert set(found) | {"dev"} == set(metadata.metadata("prunus").get_all("Provides-Extra") or ())
 
 

@@ -58,7 +58,7 @@ def card_of(result: Mapping[str, Any], repo_id: str, about: About | None = None)
     about = about or About()
     parts = [
         f"# {repo_id.partition('/')[2]}",
-        _summary(result),
+        _summary(result, about),
         *_section("Before and after", _figures(result, about)),
         *_section("How to load it", _loading(result, repo_id, about)),
         *_section("What was pruned", _layers(result)),
@@ -132,10 +132,20 @@ def _section(title: str, lines: Iterator[str]) -> list[str]:
     return [f"## {title}", *lines]
 
 
-def _summary(result: Mapping[str, Any]) -> str:
+def _summary(result: Mapping[str, Any], about: About) -> str:
     verdict = words.verdict(result).replace(words.FIXED, " ")
-    how = subtitle(result)
-    return f"{_code(result['model']['name'])}, {how[:1].lower()}{how[1:]}: **{verdict}**."
+    how, steps, beside = subtitle(result), _steps(result), ""
+    if steps and about.control is not None:
+        against = words.points(steps[-1]["value"] - about.control)
+        beside = f" ({against} points against the dense network trained equally)"
+    elif steps and (_tuned(result) or words.dense_accuracy(steps) is None):
+        beside = " (no control: see below)"
+    return f"{_code(result['model']['name'])}, {how[:1].lower()}{how[1:]}: **{verdict}**{beside}."
+
+
+def _tuned(result: Mapping[str, Any]) -> int:
+    """Epochs that the compact network was trained for after the removal."""
+    return sum(len(one["epochs"]) for one in result.get("training") or [] if one["name"] == "fine-tuning")
 
 
 def _figures(result: Mapping[str, Any], about: About) -> Iterator[str]:
@@ -177,8 +187,7 @@ def _control(result: Mapping[str, Any], about: About) -> str:
         return (
             "**There is no control**: the network was pruned while it trained, and no dense one was trained."
         )
-    tuned = sum(len(one["epochs"]) for one in result.get("training") or [] if one["name"] == "fine-tuning")
-    if tuned:
+    if tuned := _tuned(result):
         return (
             f"**There is no control**: the compact network was fine-tuned for {tuned}"
             f" epoch{'s' if tuned != 1 else ''} after the removal and the dense one was not, so the change"
@@ -227,9 +236,7 @@ def _loading(result: Mapping[str, Any], repo_id: str, about: About) -> Iterator[
     if "onnx" in result["files"]:
         difference = (result.get("onnx") or {}).get("relative")
         same = (
-            f", which differs by at most {words.error(difference)} of the largest"
-            if difference is not None
-            else ""
+            f"; its outputs differ by at most {words.error(difference)} of the largest" if difference else ""
         )
         yield f"`{result['files']['onnx']['path']}` computes the same in ONNX Runtime{same}."
     if "int8" in result["files"]:

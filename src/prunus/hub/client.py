@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 _T = TypeVar("_T")
 _ID = re.compile(r"[A-Za-z0-9](?:[\w.-]*\w)?/\w(?:[\w.-]*\w)?", re.ASCII)
 _TOKEN = re.compile(r"\bhf_\w{8,}", re.ASCII)
+_WRAPPERS = ("LocalEntryNotFoundError", "RuntimeError")  # errors of the client that only say what it did
 _MOST = 200  # characters of what a server says
 LOG_IN = "log in with `hf auth login`, or set HF_TOKEN"
 USUAL = "https://huggingface.co"
@@ -90,7 +91,7 @@ def without_tokens(text: str, *tokens: str | None) -> str:
 
 
 def _sentence(repo_id: str, error: BaseException, writes: bool) -> str:
-    if type(error).__name__ == "LocalEntryNotFoundError" and error.__cause__ is not None:
+    while type(error).__name__ in _WRAPPERS and error.__cause__ is not None:
         error = error.__cause__  # why the Hub was not asked, or did not answer
     kinds = {kind.__name__ for kind in type(error).__mro__}
     where = urlsplit(endpoint()).hostname or "the Hub"
@@ -124,8 +125,9 @@ def _failed(repo_id: str, where: str, error: BaseException, kinds: AbstractSet[s
     """Why there is no answer, or not the whole of it."""
     if "LocalEntryNotFoundError" in kinds or "OfflineModeIsEnabled" in kinds:
         return f"{repo_id} was not downloaded before, and {where} was not asked: go online once."
-    if not kinds.isdisjoint(("ConnectError", "TimeoutException", "ConnectionError")):
+    if not kinds.isdisjoint(("ConnectError", "TimeoutException", "ConnectionError", "Timeout")):
         return f"{where} cannot be reached ({type(error).__name__}): check the connection, and HF_ENDPOINT."
-    if "Consistency check failed" in str(error) or "RemoteProtocolError" in kinds:
+    broken = ("RemoteProtocolError", "ChunkedEncodingError", "ReadError")
+    if "Consistency check failed" in str(error) or not kinds.isdisjoint(broken):
         return f"A file of {repo_id} did not come down whole: try again."
     return f"{repo_id}: the client of the Hub failed ({type(error).__name__}: {clause(error)[:_MOST]})."

@@ -4,6 +4,7 @@ token.
 
 from __future__ import annotations
 
+import math
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Mapping
@@ -21,6 +22,7 @@ _PATH = re.compile(
     rf"|(?<!\w)[A-Za-z]:[\\/]{_PART}+"  # C:\net.pth
     rf"|(?<![\w\\])\\\\{_PART}+"  # \\server\net.pth
 )
+_HOME = re.compile(r"(?:/home|/Users|[A-Za-z]:[\\/]Users)[\\/][^\\/]+[\\/]?")  # its name is somebody's
 _LIBRARIES = ("timm/", "torchvision/")
 
 
@@ -38,6 +40,8 @@ def without_paths(result: Mapping[str, Any], folder: Path | None = None) -> dict
             return without_tokens(_cut(value, known))
         if isinstance(value, Mapping):
             return {plain(key): plain(item) for key, item in value.items()}
+        if isinstance(value, float) and not math.isfinite(value):
+            return None  # JSON has no word for it
         return [plain(item) for item in value] if isinstance(value, (list, tuple)) else value
 
     found: dict[str, Any] = plain(result)
@@ -45,7 +49,9 @@ def without_paths(result: Mapping[str, Any], folder: Path | None = None) -> dict
 
 
 def last_part(path: str) -> str:
-    """A path's own name, whatever system it is of; what has none is a dot."""
+    """A path's own name, whatever system it is of; what has none is a dot, and a home has none but ~."""
+    if path.rstrip("/\\") == str(Path.home()) or _HOME.fullmatch(path):
+        return "~"
     name = PureWindowsPath(path).name if "\\" in path else PurePosixPath(path).name
     return name if name not in ("", "..") else "."
 
