@@ -30,13 +30,12 @@ def hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Hub]:
     """A Hub that the client of the Hub asks instead of the real one, and whose user is logged in."""
     pytest.importorskip("huggingface_hub", reason="the extra hub is not installed")
     from huggingface_hub import constants
-    from huggingface_hub.utils import disable_progress_bars
 
-    disable_progress_bars()
     with running() as server:
         monkeypatch.setenv("HF_ENDPOINT", server.url)
         monkeypatch.setenv("HF_TOKEN", TOKEN)
         monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_PROGRESS_BARS", True)
         monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
         monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "token"))
         yield server

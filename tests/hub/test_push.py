@@ -17,8 +17,10 @@ import prunus
 from prunus.cli.app import app
 from prunus.errors import FileFormatError, HubError, MissingExtraError
 from prunus.hub import client
+from prunus.hub.contents import MODELS
 from prunus.models import lenet5
 from prunus.plans import Plan
+from prunus.runs import delivery
 
 RUN = {"README.md", "config.json", "model.safetensors", "plan.json", "result.json"}
 
@@ -43,9 +45,14 @@ def test_the_folder_of_a_run_goes_up_in_one_commit(hub: Hub, run: Any, kind: typ
 
 
 def test_what_a_job_returned_is_as_good_as_its_folder(hub: Hub, run: Any) -> None:
-    assert prunus.push_to_hub(run, "me/net").files == prunus.push_to_hub(run.folder, "me/other").files | {
-        "README.md": len(sent(hub)["README.md"])
-    }
+    prunus.push_to_hub(run, "me/net")
+    mine = dict(sent(hub))
+    prunus.push_to_hub(run.folder, "me/net")
+    assert sent(hub) == mine
+
+
+def test_every_file_of_a_run_goes_up_but_its_report() -> None:
+    assert set(MODELS.values()) | {"result.json"} == set(delivery.FILES) - {"report.html", "training.json"}
 
 
 def test_a_plain_dictionary_has_no_folder(run: Any) -> None:

@@ -58,16 +58,16 @@ def told(error: BaseException) -> str:
 
 
 @cache
-def _scanned() -> metadata.EntryPoints:
-    """All entry points of everything that is installed; read once."""
-    return metadata.entry_points()
+def _scanned() -> tuple[metadata.EntryPoint, ...]:
+    """All entry points of our groups of everything that is installed; read once."""
+    return tuple(one for group in GROUPS for one in metadata.entry_points(group=group))
 
 
 @cache
 def offered(group: Group) -> dict[str, Extension]:
     """What packages offer, by name; of two of one name the first, and a warning."""
     found: dict[str, Extension] = {}
-    for entry in sorted(_scanned().select(group=group), key=_order):
+    for entry in sorted((one for one in _scanned() if one.group == group), key=_order):
         package = entry.dist.name if entry.dist is not None else entry.value.partition(".")[0]
         one = Extension(group, entry.name, package, entry.value, entry)
         if entry.name in found:

@@ -18,7 +18,6 @@ from prunus.methods.common import Outcome
 from prunus.models.catalogue import build_recorded, is_plain_name
 from prunus.report.result import Result, read
 from prunus.runs.describe import files as described
-from prunus.runs.quantisation import FILE as INT8_FILE
 from prunus.runs.records import RESULT_FILE, TRAINING_FILE
 
 if TYPE_CHECKING:
@@ -34,8 +33,8 @@ MODELS = {
     "plan": "plan.json",
     "onnx": "model.onnx",
     "onnx-data": "model.onnx.data",
-    "int8": INT8_FILE,
-    "int8-data": f"{INT8_FILE}.data",
+    "int8": "model.int8.onnx",
+    "int8-data": "model.int8.onnx.data",
 }
 FILES = (*MODELS.values(), RESULT_FILE, CONFIG_FILE, CARD_FILE)
 

@@ -3,6 +3,8 @@
 Scores of other packages (entry points of the group `prunus.scores`) are found here by their names, too.
 """
 
+from typing import TYPE_CHECKING
+
 from prunus.scores.activation import activation_mean
 from prunus.scores.batchnorm import bn_scale
 from prunus.scores.car import car
@@ -40,4 +42,5 @@ __all__ = [
     "weight_axes",
 ]
 
-__getattr__ = attribute(__name__, __all__)
+if not TYPE_CHECKING:  # a type checker knows the names above alone
+    __getattr__ = attribute(__name__, __all__)

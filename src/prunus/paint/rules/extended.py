@@ -5,9 +5,11 @@ call `prunus.paint_rule`.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 
 from prunus._foundation.extensions import Extension, offered, told
 from prunus.errors import ConfigError
+from prunus.paint.call import Rule
 from prunus.paint.rules import RULES
 
 _loaded: set[str] = set()  # packages' names for their sets of rules
@@ -40,7 +42,7 @@ def _fault(one: Extension) -> str:
     return ""
 
 
-def _taken(before: dict[str, object]) -> str:
+def _taken(before: Mapping[str, Rule]) -> str:
     """Which operators had a rule already that is another one now; "" where none had."""
     taken = [name for name, rule in before.items() if RULES.get(name) is not rule]
     return f"there is a rule for {', '.join(taken)} already" if taken else ""
