@@ -60,7 +60,8 @@ def told(error: BaseException) -> str:
 @cache
 def _scanned() -> tuple[metadata.EntryPoint, ...]:
     """All entry points of our groups of everything that is installed; read once."""
-    return tuple(one for group in GROUPS for one in metadata.entry_points(group=group))
+    found: Any = metadata.entry_points()  # whose type depends on the version of Python
+    return tuple(one for group in GROUPS for one in found.select(group=group))
 
 
 @cache

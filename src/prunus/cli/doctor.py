@@ -27,14 +27,14 @@ def doctor(as_json: given.AsJson = False) -> None:
 
 
 def _show(found: Mapping[str, Any]) -> None:
-    show_table("", ("", ""), list(_rows(found)), left=2)
+    show_table("", ("what", "here"), list(_rows(found)), left=2)
     missing = {name: lacks for name, lacks in found["extras"].items() if lacks}
     here = [name for name in found["extras"] if name not in missing]
     show_plain(f"\nExtras that are here: {', '.join(here) or 'none'}.")
     if missing:
         show_plain("Extras that are not:")
-        rows = [(f"pip install 'prunus[{name}]'", f"# {', '.join(lacks)}") for name, lacks in missing.items()]
-        show_table("", ("", ""), rows, left=2)
+        for name, lacks in missing.items():
+            show_plain(f"pip install 'prunus[{name}]'  # {', '.join(lacks)}")
     for package, why in found["broken"].items():
         show_plain(f"Broken: {package} does not import ({why}). prunus cannot do without it.")
 
