@@ -113,7 +113,7 @@ def _refused(repo_id: str, where: str, kinds: AbstractSet[str], status: int, wri
     if "RevisionNotFoundError" in kinds:
         return f"{repo_id} has no such revision: give a branch, a tag or a commit that {where} lists."
     if status in (401, 403) and writes:
-        return f"{where} does not let you write to {repo_id} ({status}): {LOG_IN}, with a token that may."
+        return f"{where} does not let you write to {repo_id} ({status}): {LOG_IN}, for writing."
     if "RepositoryNotFoundError" in kinds or status in (401, 403):
         return f"{where} has no model {repo_id} that you may see: check its name; if it is private, {LOG_IN}."
     if "EntryNotFoundError" in kinds:
