@@ -99,6 +99,23 @@ def test_the_score_of_the_docs_is_the_largest_weight() -> None:
     assert scores.tolist() == pytest.approx(slow)
 
 
+def test_what_the_docs_add_from_a_package_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    score, task, rules = blocks("docs/extending.md")
+    scope: dict[str, Any] = {}
+    for block in (score, task, rules):
+        exec(block, scope)
+    graph = prunus.trace(models.lenet5(image_size=8), torch.zeros(1, 1, 8, 8))
+    assert scope["largest_weight"](graph).shape == (graph.num_channels,)
+    assert scope["blobs"](limit=4).count("test") == 1
+    before = dict(RULES)
+    try:
+        scope["register"]()
+        assert RULES.keys() - before.keys() <= {"mylib::swish", "mylib::blur"}
+    finally:
+        RULES.clear()
+        RULES.update(before)
+
+
 @torch.library.custom_op("mylib::blur", mutates_args=())
 def _blur(x: torch.Tensor, kernel: torch.Tensor) -> torch.Tensor:
     return x * kernel.mean()

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         deploy,
         dynamic,
         errors,
+        hub,
         measure,
         methods,
         models,
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
         training,
     )
     from prunus.errors import PrunusError
+    from prunus.hub import from_pretrained, push_to_hub
     from prunus.methods.shrinking import shrink
     from prunus.paint import ChannelGraph, Cost, paint_rule, trace
     from prunus.planning import plan
@@ -57,6 +59,8 @@ __all__ = [
     "deploy",
     "dynamic",
     "errors",
+    "from_pretrained",
+    "hub",
     "load",
     "mask",
     "measure",
@@ -68,6 +72,7 @@ __all__ = [
     "plan",
     "planning",
     "plans",
+    "push_to_hub",
     "report",
     "runs",
     "save",
@@ -91,6 +96,7 @@ _HOMES = {
     **dict.fromkeys(("Plan", "Verification", "mask", "verify"), "plans"),
     **dict.fromkeys(("Origin", "compact", "core", "whole"), "surgery"),
     "PrunusError": "errors",
+    **dict.fromkeys(("from_pretrained", "push_to_hub"), "hub"),
     **dict.fromkeys(("load", "save"), "storage"),
     "plan": "planning",
     "shrink": "methods.shrinking",

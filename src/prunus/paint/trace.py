@@ -27,6 +27,7 @@ from prunus.paint.neutral import neutral_sources
 from prunus.paint.painter import Painter
 from prunus.paint.program import Listener, Program, program_of, same_program
 from prunus.paint.records import Mark
+from prunus.paint.rules.extended import load_rules
 from prunus.paint.source import Neutral, paint_sources
 from prunus.paint.state import State, state_of
 from prunus.paint.train_paint import Forward, keep_readable, share
@@ -53,6 +54,7 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
         TraceError: the model is TorchScript, the forward reads the value of a tensor, or fails on these
             inputs; the text names the line.
     """
+    load_rules()
     model = unwrap(model)
     _refuse_scripted(model)
     return trace_model(model, *as_arguments(example_inputs))

@@ -19,6 +19,14 @@ SCHEMA = 1
 REQUIRED = tuple("schema command created environment model target cost layers verification".split())
 
 
+class Result(dict[str, Any]):
+    """What a run returns: the plain data of its `result.json`, and the folder where that lies."""
+
+    def __init__(self, data: Mapping[str, Any], folder: Path) -> None:
+        super().__init__(data)
+        self.folder = folder.absolute()
+
+
 def check(result: Mapping[str, Any]) -> None:
     """Raise FileFormatError unless the result has this schema version and all its required parts."""
     if result.get("schema") != SCHEMA:
