@@ -1,0 +1,47 @@
+"""What the site does besides what is written in `mkdocs.yml`: files from outside of docs, the reference,
+links, and formulas.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from docs._tools import formulas, links, reference  # noqa: E402
+from mkdocs.structure.files import File, Files  # noqa: E402
+
+
+def on_files(files: Files, config: Any) -> Files:
+    """Add what does not lie in docs: results of benchmarks, examples, and the reference."""
+    for path in links.beside():
+        text = (ROOT / path).read_text("utf-8")
+        target = links.place(path)
+        assert target is not None
+        files.append(
+            File.generated(config, target, content=_example(path, text) if path.endswith(".py") else text)
+        )
+    for target, text in reference.pages().items():
+        files.append(File.generated(config, target, content=text))
+    return files
+
+
+def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
+    """Links as the site has them."""
+    return links.relinked(markdown, page.file.src_uri)
+
+
+def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
+    """Formulas, drawn; tables in boxes of their own, which scroll where the page is narrow."""
+    return formulas.drawn(html)
+
+
+def _example(path: str, text: str) -> str:
+    """A file of code as a page."""
+    title = re.search(r'^"""(.+?)(?:\n\n|""")', text, re.DOTALL)
+    about = " ".join(title[1].split()) if title else ""
+    return f"# {path}\n\n{about}\n\n```python\n{text}```\n"
