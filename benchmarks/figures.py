@@ -29,6 +29,7 @@ Span = tuple[int, int]
 
 _NOT_PROSE = (
     r"^```.*?^```\s*$",  # code
+    r"^<!-- settings of .*?<!-- end of settings -->",  # defaults, read from the source
     r"<!--.*?-->",
     r"^#.*?$",  # headings
     r"\$\$.*?\$\$",
