@@ -94,6 +94,25 @@ def test_links_of_the_repository_are_links_of_the_site(page: str, link: str, fou
     assert links.relinked(f"see [this]({link}) and", page) == f"see [this]({found}) and"
 
 
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("call `prunus.compact` and", "call [`prunus.compact`][prunus.surgery.compact] and"),
+        ("the room `prunus.runs`", "the room [`prunus.runs`](../reference/runs.md)"),
+        ("`prunus.scores.norm`", "[`prunus.scores.norm`][prunus.scores.norm]"),
+        ("`prunus.deploy.onnx.export`", "[`prunus.deploy.onnx.export`][prunus.deploy.onnx.export]"),
+        ("`prunus.errors.TraceError`", "[`prunus.errors.TraceError`][prunus.errors.TraceError]"),
+        ("`prunus.deploy.onnx._put_all`", "`prunus.deploy.onnx._put_all`"),
+        ("`prunus.nothing`", "`prunus.nothing`"),
+        ("[`prunus.compact`](there.md)", "[`prunus.compact`](there.md)"),
+        ("# About `prunus.compact`", "# About `prunus.compact`"),
+        ("```\n`prunus.compact`\n```\n", "```\n`prunus.compact`\n```\n"),
+    ],
+)
+def test_names_in_the_text_lead_to_the_reference(text: str, found: str) -> None:
+    assert reference.linked(text, "methods/soft.md") == found
+
+
 def test_links_in_code_are_left_alone() -> None:
     text = "`[a](../README.md)`\n\n```\n[b](../README.md)\n```\n\n[c](../README.md)"
     assert links.relinked(text, "int8.md") == text.replace("[c](../README.md)", "[c](index.md)")

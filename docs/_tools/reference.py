@@ -6,6 +6,8 @@ Everything is read from the source and nothing imported, so that the site is bui
 from __future__ import annotations
 
 import ast
+import posixpath
+import re
 from functools import cache
 from pathlib import Path
 
@@ -63,6 +65,49 @@ def page(room: str) -> str:
     for name in offers:
         lines += [*_directive(f"{module}.{name}"), ""]
     return "\n".join(lines)
+
+
+def linked(text: str, page: str) -> str:
+    """A page, in Markdown, whose names in code lead to where the reference has them.
+
+    Args:
+        text: of the page; blocks of code, headings and links stay as they are.
+        page: where it stands in the site.
+    """
+    parts = _APART.split(text)  # prose and the rest in turns
+    parts[::2] = [_NAME.sub(lambda found: _link(found[1], page), part) for part in parts[::2]]
+    return "".join(parts)
+
+
+_APART = re.compile(r"(^ *```.*?^ *```\s*?$|^#.*?$|\[[^\]\n]*\]\([^)\n]*\))", re.DOTALL | re.MULTILINE)
+_NAME = re.compile(r"(?<![\[`])`(prunus(?:\.\w+)+)`(?![\]`])")
+
+
+def _link(name: str, page: str) -> str:
+    own = name.removeprefix(f"{PACKAGE}.")
+    if own in rooms():
+        return f"[`{name}`]({posixpath.relpath(f'reference/{own}.md', posixpath.dirname(page) or '.')})"
+    if own in names():
+        return f"[`{name}`][{origin(own)}]"
+    return f"[`{name}`][{name}]" if _is_told(name) else f"`{name}`"
+
+
+def _is_told(name: str) -> bool:
+    """Whether the reference tells of a name: a room offers it, or a file that a room offers has it."""
+    home, _, own = name.rpartition(".")
+    room = home.removeprefix(f"{PACKAGE}.")
+    if room in rooms():
+        return own in offered(home) or (not offered(home) and _has(home, own))
+    above, _, file = home.rpartition(".")
+    offers = above.removeprefix(f"{PACKAGE}.") in rooms() and file in offered(above)
+    return offers and _file(home) is not None and _has(home, own)
+
+
+def _has(module: str, name: str) -> bool:
+    """Whether a module defines a public function or class."""
+    return not name.startswith("_") and any(
+        isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == name for node in _tree(module).body
+    )
 
 
 def _directive(identifier: str, **options: str) -> list[str]:

@@ -31,8 +31,10 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str:
-    """Links as the site has them."""
-    return links.relinked(markdown, page.file.src_uri)
+    """Links as the site has them, and names that lead to the reference."""
+    place = page.file.src_uri
+    text = links.relinked(markdown, place)
+    return text if place.startswith("reference/") else reference.linked(text, place)
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
