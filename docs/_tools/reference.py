@@ -131,9 +131,10 @@ def about(name: str) -> str:
     if _file(name) is not None:
         return _first(ast.get_docstring(_tree(name)))
     module, _, own = name.rpartition(".")
-    for node in ast.walk(_tree(module)):
+    for node in _tree(module).body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == own:
             return _first(ast.get_docstring(node))
+    for node in ast.walk(_tree(module)):
         if isinstance(node, ast.ImportFrom) and node.module and own in [alias.name for alias in node.names]:
             return about(f"{node.module}.{own}")
     return ""
