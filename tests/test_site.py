@@ -21,7 +21,8 @@ def test_every_method_has_a_page_with_its_settings(method: str) -> None:
     text = (DOCS / "methods" / f"{method}.md").read_text()
     assert settings.block(method) in text, "make docs writes it"
     assert f"--method {method}" in text and METHODS[method].home.partition(":")[2] in text
-    assert METHODS[method].paper.split(",")[0].split(" et al")[0].split()[0] in text
+    author = METHODS[method].paper.split()[0]
+    assert author.startswith("our") or author in text
     assert f"({method}.md)" in (DOCS / "methods" / "index.md").read_text()
 
 
@@ -44,7 +45,7 @@ def test_the_reference_has_all_that_is_offered() -> None:
         if isinstance(getattr(prunus, name), type(prunus)):
             offers = getattr(import_module(f"prunus.{name}"), "__all__", None)
             page = pages[f"reference/{name}.md"]
-            assert all(f"::: prunus.{name}.{one}\n" in page + "\n" for one in offers or ()), name
+            assert all(f"      heading: prunus.{name}.{one}\n" in page for one in offers or ()), name
             assert offers or f"::: prunus.{name}\n" in page
             assert f"({name}.md)" in pages["reference/index.md"]
         elif not name.startswith("__"):
@@ -97,9 +98,9 @@ def test_links_of_the_repository_are_links_of_the_site(page: str, link: str, fou
 @pytest.mark.parametrize(
     ("text", "found"),
     [
-        ("call `prunus.compact` and", "call [`prunus.compact`][prunus.surgery.compact] and"),
+        ("call `prunus.compact` and", "call [`prunus.compact`][prunus.surgery.compact.compact] and"),
         ("the room `prunus.runs`", "the room [`prunus.runs`](../reference/runs.md)"),
-        ("`prunus.scores.norm`", "[`prunus.scores.norm`][prunus.scores.norm]"),
+        ("`prunus.scores.norm`", "[`prunus.scores.norm`][prunus.scores.norm.norm]"),
         ("`prunus.deploy.onnx.export`", "[`prunus.deploy.onnx.export`][prunus.deploy.onnx.export]"),
         ("`prunus.errors.TraceError`", "[`prunus.errors.TraceError`][prunus.errors.TraceError]"),
         ("`prunus.deploy.onnx._put_all`", "`prunus.deploy.onnx._put_all`"),
@@ -123,4 +124,5 @@ def test_every_link_of_a_page_leads_to_a_file() -> None:
         for link in links._LINK.findall("".join(links._CODE.split(path.read_text())[::2])):
             target = link.partition("#")[0]
             if target and ":" not in target and target not in ("integrations.md", "hub.md"):
-                assert (path.parent / target).exists(), f"{path.relative_to(DOCS.parent)}: {link}"
+                made = target.removeprefix("docs/") in reference.pages()
+                assert made or (path.parent / target).exists(), f"{path.relative_to(DOCS.parent)}: {link}"

@@ -43,7 +43,7 @@ def overview() -> str:
         "",
         "| name | what it is |",
         "|---|---|",
-        *(f"| [`prunus.{name}`][{origin(name)}] | {about(origin(name))} |" for name in names()),
+        *(f"| [`prunus.{name}`][{anchor(origin(name))}] | {about(origin(name))} |" for name in names()),
         "",
         "## Rooms",
         "",
@@ -63,7 +63,7 @@ def page(room: str) -> str:
         return "\n".join([*lines, *_directive(module, show_root_heading="false"), ""])
     lines += [*_directive(module, members="false", show_root_heading="false"), ""]
     for name in offers:
-        lines += [*_directive(f"{module}.{name}"), ""]
+        lines += [*_directive(anchor(f"{module}.{name}"), heading=f"{module}.{name}"), ""]
     return "\n".join(lines)
 
 
@@ -88,8 +88,13 @@ def _link(name: str, page: str) -> str:
     if own in rooms():
         return f"[`{name}`]({posixpath.relpath(f'reference/{own}.md', posixpath.dirname(page) or '.')})"
     if own in names():
-        return f"[`{name}`][{origin(own)}]"
-    return f"[`{name}`][{name}]" if _is_told(name) else f"`{name}`"
+        return f"[`{name}`][{anchor(origin(own))}]"
+    return f"[`{name}`][{_target(name)}]" if _is_told(name) else f"`{name}`"
+
+
+def _target(name: str) -> str:
+    room = name.rpartition(".")[0].removeprefix(f"{PACKAGE}.")
+    return anchor(name) if room in rooms() else name
 
 
 def _is_told(name: str) -> bool:
@@ -114,6 +119,18 @@ def _directive(identifier: str, **options: str) -> list[str]:
     """What the reference is made of, with its options."""
     more = ["    options:", *(f"      {name}: {value}" for name, value in options.items())] if options else []
     return [f"::: {identifier}", *more]
+
+
+def anchor(name: str) -> str:
+    """A name that a room offers as the reference knows it: where a file of the room has the same name as the
+    function that is offered, the reader of docstrings takes it for the file.
+    """
+    room, _, own = name.rpartition(".")
+    given = any(
+        isinstance(node, ast.ImportFrom) and own in [alias.name for alias in node.names]
+        for node in ast.walk(_tree(room))
+    )
+    return f"{name}.{own}" if given and _file(name) is not None else name
 
 
 def origin(name: str) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
+SHIM = "https://unpkg.com/iframe-worker/shim"  # for pages that are opened from files
 sys.path.insert(0, str(ROOT))
 
 from docs._tools import formulas, links, reference  # noqa: E402
@@ -38,8 +39,19 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
-    """Formulas, drawn; tables in boxes of their own, which scroll where the page is narrow."""
+    """Formulas, drawn."""
     return formulas.drawn(html)
+
+
+def on_post_page(output: str, page: Any, config: Any) -> str:
+    """What the theme would fetch from elsewhere comes from here."""
+    here = page.file.url.count("/") * "../"
+    return output.replace(SHIM, f"{here}js/iframe-worker.js")
+
+
+def on_post_template(output: str, template_name: str, config: Any) -> str:
+    """Likewise, on the page of links that lead nowhere."""
+    return output.replace(SHIM, "js/iframe-worker.js")
 
 
 def _example(path: str, text: str) -> str:
