@@ -151,9 +151,9 @@ def about(name: str) -> str:
     for node in _tree(module).body:
         if isinstance(node, (ast.ClassDef, ast.FunctionDef)) and node.name == own:
             return _first(ast.get_docstring(node))
-    for node in ast.walk(_tree(module)):
-        if isinstance(node, ast.ImportFrom) and node.module and own in [alias.name for alias in node.names]:
-            return about(f"{node.module}.{own}")
+    for one in ast.walk(_tree(module)):
+        if isinstance(one, ast.ImportFrom) and one.module and own in [alias.name for alias in one.names]:
+            return about(f"{one.module}.{own}")
     return ""
 
 

@@ -47,11 +47,12 @@ def test_the_demo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("method", ["none", "soft", "history", "dynamic", "importance"])
 def test_a_training(method: str, tmp_path: Path) -> None:
-    settings: dict[str, Any] = {
+    by_method: dict[str, dict[str, Any]] = {
         "history": {"rounds": 1, "pull_epochs": 1},
         "dynamic": {"budget": 0.9},
         "importance": {"tolerance": 50.0, "step": 0.5, "least_step": 0.5, "most": 1},
-    }.get(method, {})
+    }
+    settings = by_method.get(method, {})
     recipe = runs.Recipe("digits", "lenet5", method=method, epochs=1, limit=300, settings=settings)
     runs.train(recipe, tmp_path, delivery=LEAN)
     if method == "none":
