@@ -22,6 +22,7 @@ import prunus
 from benchmarks.random_weights import randomise, scatter_statistics
 from benchmarks.zoo_models import Entry
 from benchmarks.zoo_models.entry import Inputs
+from prunus.paint.dropout import NoDropout
 from prunus.paint.inputs import as_arguments, map_tensors, tensors_in
 from prunus.paint.model_copy import named_tensors
 
@@ -255,7 +256,8 @@ def gradients(model: nn.Module, inputs: Inputs) -> tuple[list[Tensor], dict[str,
     model.zero_grad(set_to_none=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        outputs = [t for t in tensors_in(call(model, inputs)) if t.is_floating_point()]
+        with NoDropout():  # functions; modules have lost theirs before
+            outputs = [t for t in tensors_in(call(model, inputs)) if t.is_floating_point()]
         torch.manual_seed(1)
         loss = sum((t * torch.randn_like(t)).mean() for t in outputs if t.requires_grad)
     loss.backward()  # type: ignore[union-attr]
