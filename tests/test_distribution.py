@@ -85,6 +85,6 @@ def test_the_source_archive_can_be_built_and_tested(tmp_path: Path) -> None:
     assert {path.relative_to(ROOT).as_posix() for path in (ROOT / "src" / "prunus").rglob("*.py")} <= names
     strange = {name.partition("/")[0] for name in names} - {
         *("src", "tests", "docs", "benchmarks", "examples", "PKG-INFO", ".gitignore"),
-        *("CITATION.cff", "CONTRIBUTING.md", *files),
+        *("CITATION.cff", "CONTRIBUTING.md", "mkdocs.yml", *files),
     }
     assert not strange and not any("__pycache__" in name or name.endswith(".pyc") for name in names)

@@ -11,15 +11,19 @@ from typing import Any
 
 import pytest
 import torch
+from tests.brief import brief_latency
 from tests.dynamic.nets import network
 from tests.hub.server import Hub, Repo
+from tests.test_docs import blocks
 
 import prunus
+from prunus import runs
 from prunus.dynamic import DynamicNetwork, attach, save_gates
 from prunus.errors import FileFormatError, HubError, PlanError
 from prunus.models import lenet5, resnet20
 from prunus.report.result import write_json
 
+__all__ = ["brief_latency"]
 X = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
@@ -191,3 +195,14 @@ def test_gates_come_along(hub: Hub, run: Any, tmp_path: Path) -> None:
     prunus.push_to_hub(tmp_path, "me/net")
     back = prunus.from_pretrained("me/net")
     assert isinstance(back, DynamicNetwork) and torch.equal(back(x.float()), gated(x.float()))
+
+
+def test_the_python_of_the_page_runs(hub: Hub, tmp_path: Path) -> None:
+    """Which brings a half of resnet56 back."""
+    quick = runs.Delivery(onnx=False, report=False)
+    pruned = runs.prune("resnet56", tmp_path / "out", runs.PruneSettings(rate=0.5), delivery=quick)
+    prunus.push_to_hub(pruned, "me/resnet56-half", license="mit")
+    (block,) = blocks("docs/hub.md")
+    scope: dict[str, Any] = {}
+    exec(compile(block, "docs/hub.md", "exec"), scope)
+    assert scope["outputs"].shape == (1, 10) and scope["model"].prunus.plan.removed
