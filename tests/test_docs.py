@@ -13,6 +13,7 @@ from torch import nn
 import prunus
 from prunus import models
 from prunus.paint.rules import RULES
+from tests.torchvision_shim import missing
 
 ROOT = Path(__file__).parent.parent
 
@@ -85,6 +86,32 @@ def test_methods_run_as_shown(path: Path, tmp_path: Path, monkeypatch: pytest.Mo
             assert scope["small"].prunus.verification.relative < 1e-4
         if "out" in scope:
             assert scope["out"].verification.relative < 1e-4 and scope["out"].model is not None
+
+
+def _of_integrations() -> list[Any]:
+    """The blocks of the page, each by the heading that it stands under."""
+    page = (ROOT / "docs" / "integrations.md").read_text()
+    parts = [part.split("\n", 1) for part in page.split("\n## ")[1:]]
+    found = [
+        (title, block)
+        for title, text in parts
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    ]
+    return [pytest.param(block, id=f"{number}: {title}") for number, (title, block) in enumerate(found)]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the packages
+@pytest.mark.parametrize("block", _of_integrations())
+def test_integrations_run_as_shown(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = re.match(r"# needs: (.*)\n", block)
+    for package in needs[1].split(", ") if needs else ():
+        if reason := missing(package):
+            pytest.skip(reason)
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    if "small" in scope:
+        assert scope["small"].prunus.verification.relative < 1e-4
 
 
 def test_the_score_of_the_docs_is_the_largest_weight() -> None:
