@@ -17,11 +17,12 @@ for name in ("lightning", "lightning.pytorch", "pytorch_lightning", "transformer
     sys.modules[name] = None
 import prunus
 from prunus.errors import MissingExtraError
-from prunus.training import Pruning
+from prunus.methods.soft import SoftPruning
+import torch
 for extra in ("lightning", "transformers"):
     room = getattr(prunus.integrations, extra)
     try:
-        room.PruningCallback(Pruning.__new__(Pruning))
+        room.PruningCallback(SoftPruning(torch.zeros(1), 0.5))
     except MissingExtraError as error:
         assert str(error).endswith(f"needs the extra prunus[{extra}]."), error
     else:
