@@ -80,7 +80,11 @@ def fit(module: Any, callback: Any, epochs: int | None = 4, ckpt: Any = None, **
     callbacks = [*options.pop("callbacks", []), callback]
     trainer = pl.Trainer(max_epochs=epochs, callbacks=callbacks, **options)
     validation = options.get("limit_val_batches")
-    trainer.fit(module, val_dataloaders=DataLoader(batches(1), batch_size=None) if validation else None, ckpt_path=ckpt)
+    trainer.fit(
+        module,
+        val_dataloaders=DataLoader(batches(1), batch_size=None) if validation else None,
+        ckpt_path=ckpt,
+    )
     return trainer
 
 
