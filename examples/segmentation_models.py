@@ -45,7 +45,8 @@ def main(batches: int = 24, epochs: int = 6) -> nn.Module:
     """Train, prune to half the MACs, tune, save and load again."""
     torch.manual_seed(0)
     parts = [pictures(max(batches // n, 1), n) for n in (1, 4, 5)]
-    task = prunus.Task(*parts, metric=MeanIoU(), classes=("ground", "disc", "square"))
+    names = ("ground", "disc", "square")
+    task = prunus.Task(*parts, loss=nn.functional.cross_entropy, metric=MeanIoU(), classes=names)
     model = network()
     config = TrainConfig(epochs=epochs, lr=0.002, optimizer="adam")
     task.fit(model, config)

@@ -17,16 +17,17 @@ import prunus
 from prunus.deploy.onnx import export
 
 
-def prune(network: nn.Module, macs: float = 0.5, side: int = 640) -> nn.Module:
+def prune(network: nn.Module, macs: float = 0.5, side: int = 640, round_to: int = 8) -> nn.Module:
     """The network with this share of its multiply-accumulates; what a head returns keeps its channels.
 
     Args:
         network: the module itself, `YOLO(…).model`: pictures (batch, 3, side, side) to boxes and scores.
         macs: share that is left, of (0, 1).
         side: pixels.
+        round_to: widths are multiples of this.
     """
     graph = prunus.trace(network, torch.zeros(1, 3, side, side))
-    plan = prunus.plan(graph, prunus.scores.norm(graph), macs=macs, round_to=8)
+    plan = prunus.plan(graph, prunus.scores.norm(graph), macs=macs, round_to=round_to)
     print(f"{plan.before.macs:,} MACs before, {plan.after.macs:,} after")
     return prunus.compact(network, plan)
 

@@ -61,7 +61,7 @@ def _library() -> torch.library.Library:
 
 @cache
 def missing(*packages: str) -> str:
-    """Why `packages` ("torchvision", or such as may import it) cannot be imported, or "" after importing them."""
+    """Why `packages` ("torchvision", or such as may import it) cannot be imported, or "" after that."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed"
