@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Networks used by the hardest tests; without dependencies, because torchvision's own would replace the CPU build of torch.
 ARCHITECTURES := timm==1.0.31 torchvision==0.28.0
 
-.PHONY: demo test coverage format lint types examples notebooks benchmarks figures clean
+.PHONY: demo test coverage format lint types examples notebooks benchmarks figures docs dist clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -14,8 +14,11 @@ $(BIN)/.installed: pyproject.toml constraints.txt
 
 $(BIN)/.installed-dev: $(BIN)/.installed
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt pyyaml huggingface_hub
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(ARCHITECTURES)
+	touch $@
+
+$(BIN)/.installed-docs: $(BIN)/.installed
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[docs]'
 	touch $@
 
 demo: $(BIN)/.installed
@@ -74,5 +77,18 @@ figures: $(BIN)/.installed-dev
 	$(BIN)/python -m benchmarks.pages
 	$(BIN)/python -m benchmarks.figures
 
+# Wheel and source archive, checked: what they hold, and that the page of the index can show them.
+dist: $(BIN)/.installed-dev
+	rm -rf dist
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt build twine
+	$(BIN)/python -m build --no-isolation
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/pytest -n 0 tests/test_distribution.py
+
+# The site, in site/, with the settings of all methods written into their pages; a link that leads nowhere is an error.
+docs: $(BIN)/.installed-docs
+	$(BIN)/python docs/_tools/settings.py
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 clean:
-	rm -rf .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist
+	rm -rf site .venv .pytest_cache .mypy_cache .ruff_cache .hypothesis build dist

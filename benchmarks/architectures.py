@@ -26,26 +26,12 @@ class Architecture:
 
 
 # Families whose only convolution makes patches (or that have none): plain transformers, mixers.
-LEFT_OUT = (
-    "beit",
-    "cait",
-    "convit",
-    "deepseek_vit",
-    "deit",
-    "eva",
-    "gemma4_vit",
-    "hiera",
-    "hieradet_sam2",
-    "mlp_mixer",
-    "naflexvit",
-    "qwen3_vit",
-    "swin_transformer",
-    "swin_transformer_v2",
-    "swin_transformer_v2_cr",
-    "tnt",
-    "vision_transformer",
-    "vision_transformer_relpos",
-    "vision_transformer_sam",
+LEFT_OUT = tuple(
+    (
+        "beit cait convit deepseek_vit deit eva gemma4_vit hiera hieradet_sam2 mlp_mixer naflexvit qwen3_vit "
+        "swin_transformer swin_transformer_v2 swin_transformer_v2_cr tnt vision_transformer "
+        "vision_transformer_relpos vision_transformer_sam"
+    ).split()
 )
 
 _TIMM = """

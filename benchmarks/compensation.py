@@ -81,7 +81,7 @@ def memory() -> float:
 
 def table(result: Row) -> str:
     """One line per run."""
-    about = ("Pictures of 224 x 224, random weights.",)
+    about = "Pictures of 224 x 224, random weights."
     return page(
         "Scoring by reconstruction error, and refitting",
         result["rows"],

@@ -42,6 +42,7 @@ def main() -> None:
     parser.add_argument("--only", default="*", help="names to run, with wildcards")
     parser.add_argument("--again", action="store_true", help="also run what has a result already")
     parser.add_argument("--seconds", action="store_true", help="time prunus and Torch-Pruning")
+    parser.add_argument("--without-peer", action="store_true", help="leave Torch-Pruning out")
     parser.add_argument("--processes", type=int, default=1, help="models at a time")
     parser.add_argument(
         "--since",
@@ -53,7 +54,9 @@ def main() -> None:
     chosen = [a for a in ARCHITECTURES if fnmatch.fnmatch(a.name, options.only)]
     if not options.table:
         prepare()
-        run(chosen, options.again, TIMED if options.seconds else ["prunus"], options.processes, options.since)
+        timed = TIMED[:1] if options.without_peer else TIMED
+        tools = timed if options.seconds else ["prunus"]
+        run(chosen, options.again, tools, options.processes, options.since)
     result = kept(RESULT)
     RESULT.with_suffix(".md").write_text(table(result))
     README.write_text(with_summary(README.read_text(), result))

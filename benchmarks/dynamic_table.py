@@ -13,22 +13,12 @@ TIMES = (
 def table(result: Row) -> str:
     """One section per network."""
     about = (
-        (
-            "Every stage is what is left of the dense network at a share of its MACs, taught by it. Where the"
-            " dense network has public weights, which"
-        ),
-        (
-            "have seen the training samples, thresholds were found on one half of the test samples, and all"
-            " figures are of the other half; where it was"
-        ),
-        (
-            "trained from scratch, thresholds were found on training samples that were held out, and figures"
-            " are of all test samples. MACs are those of"
-        ),
-        (
-            "all stages that an input passes, on average, relative to the dense network. Latency on one"
-            " thread, networks in turns."
-        ),
+        "Every stage is what is left of the dense network at a share of its MACs, taught by it. Where the "
+        "dense network has public weights, which have seen the training samples, thresholds were found on "
+        "one half of the test samples, and all figures are of the other half; where it was trained from "
+        "scratch, thresholds were found on training samples that were held out, and figures are of all test "
+        "samples. MACs are those of all stages that an input passes, on average, relative to the dense "
+        "network. Latency on one thread, networks in turns."
     )
     rows = [*result["rows"], *([result["large"]] if "large" in result else [])]
     return page("Dynamic pruning: cascades", rows, about, lambda: _sections(rows), _title)

@@ -28,7 +28,8 @@ REASONS = ("arithmetic", "definition", "example", "published", "setting", "teste
 Span = tuple[int, int]
 
 _NOT_PROSE = (
-    r"^```.*?^```\s*$",  # code
+    r"^ *```.*?^ *```\s*$",  # code
+    r"^<!-- settings of .*?<!-- end of settings -->",  # defaults, read from the source
     r"<!--.*?-->",
     r"^#.*?$",  # headings
     r"\$\$.*?\$\$",

@@ -25,18 +25,10 @@ FILE = RESULTS / "fuzz.json"
 PACKAGES = ("numpy", "safetensors", "pillow", "rasterio", "onnx", "onnxruntime", "pyyaml")
 BLOCK = 1000  # mutations between two writings
 ABOUT = (
-    (
-        "Bits flipped, bytes overwritten, cut out, put in and exchanged, files cut short, lengths and offsets"
-        " changed; and documents inside files"
-    ),
-    (
-        "edited, with checksums that fit again. A reader refuses a file by name, in a sentence, or reads it:"
-        " as before, where a checksum is promised"
-    ),
-    (
-        "(✓) and was not forged. Anything else is a fault: another exception, changed content, 5 s of work, 1"
-        " GB of memory, a signal."
-    ),
+    "Bits flipped, bytes overwritten, cut out, put in and exchanged, files cut short, lengths and offsets "
+    "changed; and documents inside files edited, with checksums that fit again. A reader refuses a file by "
+    "name, in a sentence, or reads it: as before, where a checksum is promised (✓) and was not forged. "
+    "Anything else is a fault: another exception, changed content, 5 s of work, 1 GB of memory, a signal."
 )
 SHOWN = 5  # faults of a reader that are kept with their texts
 

@@ -188,10 +188,8 @@ def latency(row: Row, options: argparse.Namespace) -> list[Row]:
 def table(result: Row) -> str:
     """All rows as Markdown."""
     about = (
-        (
-            "Gates and network are trained together, taught by the dense network; the static network is the"
-            " one of `benchmarks.dynamic`."
-        ),
+        "Gates and network are trained together, taught by the dense network; the static network is the one "
+        "of `benchmarks.dynamic`."
     )
     return page("Gated networks", result["rows"], about, lambda: _sections(result["rows"]), title)
 

@@ -134,7 +134,7 @@ def _left(before: Any, after: Any, prefix: str) -> float:
 def table(result: Row) -> str:
     """One row per seed, and their mean."""
     title = "History-based filter pruning of LeNet-5 on MNIST"
-    about = ("FLOPs are 2 MACs; seconds are those of one processor core, for the whole run.",)
+    about = "FLOPs are 2 MACs; seconds are those of one processor core, for the whole run."
     return page(
         title, result["rows"], about, lambda: _runs(result["rows"]), lambda row: f"seed {row['seed']}"
     )

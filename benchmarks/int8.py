@@ -51,23 +51,11 @@ from prunus.training import Calibration, recalibrate_if_better
 from prunus.training.feeding import batches
 
 RESULT = RESULTS / "int8.json"
-KEY = (
-    "called",
-    "network",
-    "target",
-    "value",
-    "round_to",
-    "scope",
-    "epochs",
-    "lr",
-    "evenly",
-    "stage_epochs",
-    "stage_lr",
-    "stage_decay",
-    "again_epochs",
-    "again_lr",
-    "device",
-    "seed",
+KEY = tuple(
+    (
+        "called network target value round_to scope epochs lr evenly stage_epochs stage_lr stage_decay "
+        "again_epochs again_lr device seed"
+    ).split()
 )
 CALIBRATION, TOLERANCE = 256, 0.5
 JUDGED = 256  # samples on which blocks are judged

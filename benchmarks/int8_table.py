@@ -6,27 +6,13 @@ from benchmarks.rows import Row, page, spread
 
 BEFORE, AFTER = "dense float32", "pruned int8"
 ABOUT = (
-    (
-        "Public weights, fine-tuned on the files at hand. Channels go by reconstruction error, with"
-        " refitting; blocks, one by one, where the"
-    ),
-    (
-        "loss rises least. The dense network teaches what is left. Batch-norm statistics, blocks and layers"
-        " in float are chosen on one part of the"
-    ),
-    (
-        "samples, accuracies are of another; sizes of ONNX files; latency of one image on one thread of ONNX"
-        " Runtime, files in turns."
-    ),
-    "",
-    (
-        "Pruned, in 8 bits, against the dense network in float: points of accuracy on the samples that"
-        " choices were made on and on those that were"
-    ),
-    (
-        "kept for this, how many times smaller the file, how many times faster; mean and standard deviation"
-        " over seeds."
-    ),
+    "Public weights, fine-tuned on the files at hand. Channels go by reconstruction error, with refitting; "
+    "blocks, one by one, where the loss rises least. The dense network teaches what is left. Batch-norm "
+    "statistics, blocks and layers in float are chosen on one part of the samples, accuracies are of "
+    "another; sizes of ONNX files; latency of one image on one thread of ONNX Runtime, files in turns.\n\n"
+    "Pruned, in 8 bits, against the dense network in float: points of accuracy on the samples that choices "
+    "were made on and on those that were kept for this, how many times smaller the file, how many times "
+    "faster; mean and standard deviation over seeds."
 )
 
 

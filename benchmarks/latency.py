@@ -31,14 +31,8 @@ from prunus.planning.width_search import Clocked
 from prunus.plans.plan import Plan
 
 RESULT = RESULTS / "latency.json"
-IMAGENET = (
-    "resnet18",
-    "resnet50",
-    "mobilenet_v2",
-    "mobilenet_v3_large",
-    "efficientnet_b0",
-    "regnet_y_400mf",
-    "vgg16",
+IMAGENET = tuple(
+    "resnet18 resnet50 mobilenet_v2 mobilenet_v3_large efficientnet_b0 regnet_y_400mf vgg16".split()
 )
 NETWORKS = (*(f"torchvision/{name}" for name in IMAGENET), "unet", "resnet56")
 SIZES = {"unet": 256, "resnet56": 32}
@@ -160,14 +154,9 @@ def predicted(
 def table(result: Row) -> str:
     """All rows as Markdown."""
     about = (
-        (
-            "Shares are of the dense network: its median time in ONNX Runtime (one thread, batch 1), its"
-            " MACs, the sum of its scores. Budgets are"
-        ),
-        (
-            "the largest as quick as the plan, measured. Seconds: timing the layers for the first time, and"
-            " planning with all measurements."
-        ),
+        "Shares are of the dense network: its median time in ONNX Runtime (one thread, batch 1), its MACs, "
+        "the sum of its scores. Budgets are the largest as quick as the plan, measured. Seconds: timing the "
+        "layers for the first time, and planning with all measurements."
     )
     return page(
         "Latency as a target",

@@ -20,14 +20,9 @@ STEPS = ("removed", "compensated", "recalibrated", "by held-out", "tuned")
 def table(result: Row) -> str:
     """One table per network and rate, the best recalibrated network first."""
     about = (
-        (
-            "Mean and standard deviation over the seeds, which choose the calibration samples. By held-out:"
-            " with or without recalibration, whichever is"
-        ),
-        (
-            "better on training samples that were not calibrated with, which is what `prunus prune` does."
-            " Seconds are for scoring and compensation."
-        ),
+        "Mean and standard deviation over the seeds, which choose the calibration samples. By held-out: "
+        "with or without recalibration, whichever is better on training samples that were not calibrated "
+        "with, which is what `prunus prune` does. Seconds are for scoring and compensation."
     )
     return page("One-shot pruning", result["rows"], about, lambda: _sections(result["rows"]), _name)
 

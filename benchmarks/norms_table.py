@@ -10,15 +10,9 @@ RUNTIMES = {"torch": "PyTorch", "onnxruntime": "ONNX Runtime"}
 def table(result: Row) -> str:
     """Times first, then accuracies."""
     about = (
-        (
-            'Half of the channels by L2 norm, compacted with `norms="original"` (layer norms and their like'
-            " go on dividing by as many"
-        ),
-        (
-            'channels as there were, and compute what the masked network computes) and with `norms="plain"`'
-            " (the kernel of the library"
-        ),
-        "over what is left, which is another function).",
+        'Half of the channels by L2 norm, compacted with `norms="original"` (layer norms and their like go '
+        "on dividing by as many channels as there were, and compute what the masked network computes) and "
+        'with `norms="plain"` (the kernel of the library over what is left, which is another function).'
     )
     return page("Norms that keep their width", result["rows"], about, lambda: _body(result["rows"]), _name)
 

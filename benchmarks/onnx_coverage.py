@@ -123,10 +123,8 @@ def rounding(model: Any, image: Any) -> float:
 def table(result: Row) -> str:
     """Counts first, then what is not as it should be, then all."""
     about = (
-        (
-            "Random weights. Differences are the largest of any output element, relative to the largest"
-            " output, on a random image."
-        ),
+        "Random weights. Differences are the largest of any output element, relative to the largest output, "
+        "on a random image."
     )
     return page(
         "ONNX files of every architecture",

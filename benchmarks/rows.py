@@ -24,6 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from statistics import mean, stdev
+from textwrap import wrap
 from typing import Any
 
 from benchmarks.environment import command, describe, save
@@ -32,6 +33,7 @@ Row = dict[str, Any]
 Record = dict[str, Any]
 ALL = "all"  # the part of a row that is measured in one go
 UNKNOWN = "not recorded"
+WIDTH = 110  # characters of a line of prose
 NAMED = 4  # a page names up to so many rows of a command
 
 
@@ -90,7 +92,7 @@ def write(path: Path, rows: Sequence[Row]) -> None:
 def page(
     title: str,
     rows: Sequence[Row],
-    about: Sequence[str],
+    about: str,
     body: Callable[[], list[str]],
     name: Callable[[Row], str],
 ) -> str:
@@ -99,7 +101,12 @@ def page(
     """
     if not rows:
         return f"# {title}\n\nNothing has been measured yet.\n"
-    return "\n".join([f"# {title}", "", *about, "", *body(), "", *provenance(rows, name)]) + "\n"
+    return "\n".join([f"# {title}", "", *_paragraphs(about), *body(), "", *provenance(rows, name)]) + "\n"
+
+
+def _paragraphs(text: str) -> list[str]:
+    """Lines of a page, with an empty one behind each paragraph."""
+    return [line for paragraph in text.split("\n\n") if text for line in (*wrap(paragraph, WIDTH), "")]
 
 
 def provenance(rows: Iterable[Row], name: Callable[[Row], str]) -> list[str]:

@@ -48,23 +48,11 @@ RATES = {
     "unet": 2e-3,
     "ternausnet": 3e-4,
 }  # peak learning rates of Adam; without batch norm only a lower one is stable
-KEY = (
-    "called",
-    "network",
-    "width",
-    "seed",
-    "block",
-    "shrink",
-    "epochs",
-    "trial_epochs",
-    "size",
-    "count",
-    "step",
-    "least",
-    "l1",
-    "importance",
-    "scope",
-    "round_to",
+KEY = tuple(
+    (
+        "called network width seed block shrink epochs trial_epochs size count step least l1 importance "
+        "scope round_to"
+    ).split()
 )
 SIDE = 256  # of the picture that FLOPs and latency are of [pixels]
 Figures = dict[str, float]

@@ -13,18 +13,11 @@ STAGES = ("before", "after", "control")
 def table(result: Row) -> str:
     """One section per network and set."""
     about = (
-        (
-            "As small as the validation pictures let: at most 0.32 points of pixel accuracy and 1 point of"
-            " IoU (of the foreground) less than the"
-        ),
-        (
-            "original. On the test pictures nothing was chosen. The control is the original with as much"
-            " further training as the small network had, and"
-        ),
-        (
-            "nothing removed. FLOPs and latency are of one picture of 256 x 256; latency on one thread, both"
-            " networks in turns, medians."
-        ),
+        "As small as the validation pictures let: at most 0.32 points of pixel accuracy and 1 point of IoU "
+        "(of the foreground) less than the original. On the test pictures nothing was chosen. The control "
+        "is the original with as much further training as the small network had, and nothing removed. FLOPs "
+        "and latency are of one picture of 256 x 256; latency on one thread, both networks in turns, "
+        "medians."
     )
     return page(
         "Importance weights on segmentation", result["rows"], about, lambda: _sections(result["rows"]), _name

@@ -88,7 +88,7 @@ def measured(images: data.ImageData, options: argparse.Namespace, seed: int) -> 
 
 def table(result: Row) -> str:
     """One line per tolerance and confidence."""
-    about = ("LeNet-5 on MNIST; losses in points of accuracy, means over the runs.",)
+    about = "LeNet-5 on MNIST; losses in points of accuracy, means over the runs."
     return page(
         "Kept tolerances",
         result["rows"],

@@ -21,11 +21,9 @@ HEADER = "| variant | seeds | accuracy | against all data | time | choosing | sa
 def table(result: Row) -> str:
     """One table per network and number of epochs; all data is what the others are measured by."""
     about = (
-        (
-            "Mean and standard deviation over the seeds; accuracy of the last epoch (compact where pruned);"
-            " wall time of the training, the making of"
-        ),
-        "aggregated points, all choosing and the removal included, relative to all data with the same seeds.",
+        "Mean and standard deviation over the seeds; accuracy of the last epoch (compact where pruned); "
+        "wall time of the training, the making of aggregated points, all choosing and the removal included, "
+        "relative to all data with the same seeds."
     )
     return page("Two-fold training", result["rows"], about, lambda: _sections(result["rows"]), _name)
 

@@ -32,11 +32,11 @@ FIELDS = (
 def table(result: Row) -> str:
     """A page of Markdown."""
     found = sorted(filter(_tried, result["rows"]), key=lambda row: row["name"])
-    about = [
-        "Half of the channels of every layer, and half of the MACs of the whole network, removed by L2 norm",
-        "from networks with random weights. Errors are relative to the largest value; what is empty was not",
-        "measured. Rows were measured at the commits that their records name.",
-    ]
+    about = (
+        "Half of the channels of every layer, and half of the MACs of the whole network, removed by L2 norm "
+        "from networks with random weights. Errors are relative to the largest value; what is empty was not "
+        "measured. Rows were measured at the commits that their records name."
+    )
     return page(
         "Networks of the packages that users prune with",
         found,

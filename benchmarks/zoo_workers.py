@@ -22,6 +22,7 @@ import prunus
 from benchmarks.random_weights import randomise, scatter_statistics
 from benchmarks.zoo_models import Entry
 from benchmarks.zoo_models.entry import Inputs
+from prunus.paint.dropout import NoDropout
 from prunus.paint.inputs import as_arguments, map_tensors, tensors_in
 from prunus.paint.model_copy import named_tensors
 
@@ -255,7 +256,8 @@ def gradients(model: nn.Module, inputs: Inputs) -> tuple[list[Tensor], dict[str,
     model.zero_grad(set_to_none=True)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        outputs = [t for t in tensors_in(call(model, inputs)) if t.is_floating_point()]
+        with NoDropout():  # functions; modules have lost theirs before
+            outputs = [t for t in tensors_in(call(model, inputs)) if t.is_floating_point()]
         torch.manual_seed(1)
         loss = sum((t * torch.randn_like(t)).mean() for t in outputs if t.requires_grad)
     loss.backward()  # type: ignore[union-attr]
@@ -331,8 +333,11 @@ def difference(expected: list[Tensor], found: list[Tensor]) -> float:
     """
     if [t.shape for t in expected] != [t.shape for t in found]:
         return math.inf
-    scales = [float(t.abs().max()) if t.numel() else 0.0 for t in expected]
-    floor = FAINT * max((s for s in scales if math.isfinite(s)), default=0.0)
+    finite = [t[t.isfinite()].abs() for t in expected]
+    if not any(t.numel() for t in finite):
+        raise ValueError("No number of any output is finite, so nothing is compared.")
+    scales = [float(t.max()) if t.numel() else 0.0 for t in finite]
+    floor = FAINT * max(scales)
     worst = 0.0
     for a, b, scale in zip(expected, found, scales):
         if not (a.is_floating_point() or a.is_complex()):
@@ -341,9 +346,7 @@ def difference(expected: list[Tensor], found: list[Tensor]) -> float:
             error = math.inf
         else:
             gap = (a - b)[a.isfinite()].abs()
-            error = (
-                float(gap.max()) / (max(scale, floor) or 1.0) if gap.numel() and math.isfinite(scale) else 0.0
-            )
+            error = float(gap.max()) / (max(scale, floor) or 1.0) if gap.numel() else 0.0
         worst = max(worst, error)
     return worst
 

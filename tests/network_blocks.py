@@ -16,21 +16,8 @@ from torch import Tensor, nn
 
 from tests.network_norms import norm
 
-ACTIVATIONS = (
-    "relu",
-    "none",
-    "silu",
-    "gelu",
-    "hardswish",
-    "sigmoid",
-    "softplus",
-    "leaky",
-    "prelu",
-    "prelu1",
-    "tanh",
-    "elu",
-    "hardsigmoid",
-    "relu6",
+ACTIVATIONS = tuple(
+    "relu none silu gelu hardswish sigmoid softplus leaky prelu prelu1 tanh elu hardsigmoid relu6".split()
 )
 
 

@@ -47,19 +47,7 @@ class Draw(ABC):
         self.norms = self.choice(
             [("batch",), ("none",), norms.PER_CHANNEL, ("none", *norms.ACROSS), norms.NORMS]
         )
-        zero = (
-            "relu",
-            "none",
-            "silu",
-            "gelu",
-            "hardswish",
-            "leaky",
-            "prelu",
-            "prelu1",
-            "tanh",
-            "elu",
-            "relu6",
-        )
+        zero = tuple("relu none silu gelu hardswish leaky prelu prelu1 tanh elu relu6".split())
         self.activations = self.choice([("relu",), zero, zero, ACTIVATIONS])
         self.wild = self.integer(0, 3) == 3
         self.literals = (

@@ -10,22 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-COPIES = (
-    "expand-as",
-    "expand",
-    "repeat",
-    "tile",
-    "spatial",
-    "cbam",
-    "largest",
-    "pooled",
-    "coordinates",
-    "token",
-    "table",
-    "sinusoid",
-    "interleaved",
-    "broadcast",
-    "outer",
+COPIES = tuple(
+    (
+        "expand-as expand repeat tile spatial cbam largest pooled coordinates token table sinusoid "
+        "interleaved broadcast outer"
+    ).split()
 )
 
 

@@ -10,15 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-PER_CHANNEL = (
-    "batch",
-    "none",
-    "plain-batch",
-    "instance",
-    "plain-instance",
-    "tracked-instance",
-    "cumulative-batch",
-    "frozen-batch",
+PER_CHANNEL = tuple(
+    "batch none plain-batch instance plain-instance tracked-instance cumulative-batch frozen-batch".split()
 )
 ACROSS = ("layer", "group1", "layer-first", "rms", "rms-first", "unit", "spread", "response")
 NORMS = (*PER_CHANNEL, "group", "plain-group", *ACROSS)

@@ -42,25 +42,18 @@ from prunus.methods.soft import asymptotic_rate, filter_norms, soft_pruning
 from prunus.methods.thresholds import threshold_pruning
 from prunus.methods.train_gated import train_gated
 from prunus.methods.twofold import twofold
-from prunus.planning.targets import matching, plan_above
+from prunus.planning.space import matching
+from prunus.planning.targets import plan_above
 from prunus.planning.tolerance import all_within, largest_within
 from prunus.scores.history import closest_pairs, filter_l1, from_checkpoints
 from prunus.scores.initialisation import channel_saliency, force, snip
 from prunus.tasks import Task
 
-ROOMS = (
-    "prunus",
-    "paint",
-    "plans",
-    "surgery",
-    "planning",
-    "compensation",
-    "dynamic",
-    "models",
-    "scores",
-    "segmentation",
-    "selection",
-    "training",
+ROOMS = tuple(
+    (
+        "prunus paint plans surgery planning compensation dynamic models scores segmentation selection "
+        "training"
+    ).split()
 )
 EXTERNAL = {
     "prunus.load",
@@ -69,11 +62,9 @@ EXTERNAL = {
     "prunus.dynamic.save_gates",
     "prunus.models.load_weights",
     *("prunus.paint_rule", "prunus.paint.paint_rule"),  # a registry that other tests would see: tests/paint
+    *("prunus.from_pretrained", "prunus.push_to_hub"),  # the Hub: tests/hub
     *(
-        "prunus.core",
-        "prunus.whole",
-        "prunus.surgery.core",
-        "prunus.surgery.whole",
+        *"prunus.core prunus.whole prunus.surgery.core prunus.surgery.whole".split(),
     ),  # detectors: tests/surgery
 }  # files: tests/storage
 SLOW = {

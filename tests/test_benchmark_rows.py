@@ -138,9 +138,9 @@ def test_a_page_names_each_command_once_with_machine_days_and_rows() -> None:
         for name, day in (("a", "2026-01-01"), ("b", "2026-01-02"))
     ]
     rows.append({"name": "c", "measured": {ALL: unrecorded(0)}})
-    text = page("Title", rows, ["About."], lambda: ["| table |"], lambda row: row["name"])
+    text = page("Title", rows, "About.", lambda: ["| table |"], lambda row: row["name"])
     assert text.startswith("# Title\n\nAbout.\n\n| table |\n\n## How it was measured\n")
     assert "P; torch 2:\n\n* `python -m benchmarks.some` (2026-01-01, 2026-01-02): latency of a; b\n" in text
     assert text.endswith(f"processor {UNKNOWN}:\n\n* command {UNKNOWN} ({UNKNOWN}): c\n")
     many = [{"name": str(number), "measured": {ALL: unrecorded(0)}} for number in range(kept_rows.NAMED + 1)]
-    assert page("Title", many, [], list, lambda row: row["name"]).endswith(f": {len(many)} rows\n")
+    assert page("Title", many, "", list, lambda row: row["name"]).endswith(f": {len(many)} rows\n")

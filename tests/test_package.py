@@ -12,19 +12,8 @@ import pytest
 
 import prunus
 
-HEAVY = (
-    "typer",
-    "rich",
-    "matplotlib",
-    "jinja2",
-    "onnx",
-    "onnxruntime",
-    "scipy",
-    "sklearn",
-    "timm",
-    "torchvision",
-    "PIL",
-    "torch.onnx.ops",
+HEAVY = tuple(
+    "typer rich matplotlib jinja2 onnx onnxruntime scipy sklearn timm torchvision PIL torch.onnx.ops".split()
 )
 
 

@@ -34,36 +34,11 @@ def _entry(network: str, **settings: Any) -> Entry:
 
 
 _SLEEP: dict[str, Any] = {"n_chans": 2, "n_times": 3000, "sfreq": 100, "n_outputs": 5}
-_USUAL = [
-    "EEGNet",
-    "EEGNeX",
-    "ShallowFBCSPNet",
-    "Deep4Net",
-    "EEGInceptionERP",
-    "EEGInceptionMI",
-    "ATCNet",
-    "BDTCN",
-    "EEGConformer",
-    "EEGTCNet",
-    "EEGITNet",
-    "EEGSimpleConv",
-    "HybridNet",
-    "TIDNet",
-    "FBCNet",
-    "FBMSNet",
-    "FBLightConvNet",
-    "IFNet",
-    "MSVTNet",
-    "SCCNet",
-    "SPARCNet",
-    "SyncNet",
-    "TSception",
-    "ContraWR",
-    "CTNet",
-    "AttentionBaseNet",
-    "SincShallowNet",
-    "SSTDPN",
-]
+_USUAL = (
+    "EEGNet EEGNeX ShallowFBCSPNet Deep4Net EEGInceptionERP EEGInceptionMI ATCNet BDTCN EEGConformer "
+    "EEGTCNet EEGITNet EEGSimpleConv HybridNet TIDNet FBCNet FBMSNet FBLightConvNet IFNet MSVTNet SCCNet "
+    "SPARCNet SyncNet TSception ContraWR CTNet AttentionBaseNet SincShallowNet SSTDPN"
+).split()
 
 ENTRIES: tuple[Entry, ...] = (
     *[_entry(name) for name in _USUAL],

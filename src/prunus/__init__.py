@@ -14,6 +14,7 @@ if TYPE_CHECKING:
         deploy,
         dynamic,
         errors,
+        hub,
         integrations,
         measure,
         methods,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         training,
     )
     from prunus.errors import PrunusError
+    from prunus.hub import from_pretrained, push_to_hub
     from prunus.methods.shrinking import shrink
     from prunus.paint import ChannelGraph, Cost, paint_rule, trace
     from prunus.planning import plan
@@ -58,6 +60,8 @@ __all__ = [
     "deploy",
     "dynamic",
     "errors",
+    "from_pretrained",
+    "hub",
     "integrations",
     "load",
     "mask",
@@ -70,6 +74,7 @@ __all__ = [
     "plan",
     "planning",
     "plans",
+    "push_to_hub",
     "report",
     "runs",
     "save",
@@ -93,6 +98,7 @@ _HOMES = {
     **dict.fromkeys(("Plan", "Verification", "mask", "verify"), "plans"),
     **dict.fromkeys(("Origin", "compact", "core", "whole"), "surgery"),
     "PrunusError": "errors",
+    **dict.fromkeys(("from_pretrained", "push_to_hub"), "hub"),
     **dict.fromkeys(("load", "save"), "storage"),
     "plan": "planning",
     "shrink": "methods.shrinking",

@@ -53,6 +53,12 @@ class ModelNameError(PrunusError):
     """No model has this name; the text gives the nearest one."""
 
 
+class HubError(PrunusError):
+    """The Hub cannot be reached, refuses, or has nothing of that name; no token is in the text, nor in what
+    hangs on the error.
+    """
+
+
 class ConfigError(PrunusError):
     """A setting is unknown or out of range."""
 

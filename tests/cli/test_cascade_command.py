@@ -31,15 +31,7 @@ def stages(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     pruning = [
         "prune",
         name,
-        "--data",
-        "digits",
-        "--rate",
-        "0.8",
-        "--epochs",
-        "2",
-        "--no-onnx",
-        "--no-report",
-        "-o",
+        *"--data digits --rate 0.8 --epochs 2 --no-onnx --no-report -o".split(),
         str(folder / "small"),
     ]
     assert runner.invoke(app, pruning, catch_exceptions=False).exit_code == 0

@@ -116,16 +116,9 @@ def test_a_picture_is_segmented(tmp_path: Path) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         found = invoke(
-            "segment",
-            "scene.png",
-            "--model",
-            "model.safetensors",
-            "--build",
-            "small_unet:build",
-            "--tile",
-            "32",
-            "--overlap",
-            "8",
+            *(
+                "segment scene.png --model model.safetensors --build small_unet:build --tile 32 --overlap 8"
+            ).split(),
         )
     assert sum(found["pixels"].values()) == 70 * 90
     mask = np.asarray(pillow.open(tmp_path / "scene-mask.png"))

@@ -133,11 +133,7 @@ def test_numbers_are_predicted_by_every_command(place: Path, data: str, metric: 
     )
     assert run("train", data, "mine:net", *FEW, "-o", "dense", "--resume")["value"] == trained["value"]
     words = [
-        "prune",
-        "dense",
-        "--build",
-        "mine:net",
-        "--data",
+        *"prune dense --build mine:net --data".split(),
         data,
         "--macs",
         "0.6",
@@ -157,19 +153,9 @@ def test_numbers_are_predicted_by_every_command(place: Path, data: str, metric: 
         metric
     )
     timed = run(
-        "latency",
-        "dense",
-        "small",
-        "--build",
-        "mine:net",
-        "--data",
+        *"latency dense small --build mine:net --data".split(),
         data,
-        "--batch-size",
-        "4",
-        "--repeats",
-        "3",
-        "--runtime",
-        "torch",
+        *"--batch-size 4 --repeats 3 --runtime torch".split(),
     )
     assert {tuple(row["input_shape"]) for row in timed["latency"]} == {(4, 1, 16)}
     told = invoke("cascade", "mine:net", "mine:wide", "--data", data, "--budget", "0.5")
@@ -188,18 +174,7 @@ def test_a_function_gets_what_it_asks_for_and_flags_that_nobody_heeds_are_refuse
     words = ["prune", "mine:net", "--macs", "0.9", *BARE]
     run(
         *words,
-        "--data",
-        "mine:heights",
-        "--batch-size",
-        "6",
-        "--workers",
-        "2",
-        "--limit",
-        "12",
-        "--seed",
-        "5",
-        "-o",
-        "a",
+        *"--data mine:heights --batch-size 6 --workers 2 --limit 12 --seed 5 -o a".split(),
     )
     assert sys.modules["mine"].asked == {"batch_size": 6, "workers": 2, "limit": 12, "seed": 5}
     assert run(*words, "--data", "mine:stubborn", "--limit", "12", "-o", "b")["model"]["data"] | {
@@ -225,14 +200,7 @@ def test_images_in_memory_are_as_good_as_any_set(place: Path, data: str) -> None
     words = ["train", data, "lenet5", *FEW, "--limit", "90", "--batch-size", "32"]
     soft = run(
         *words,
-        "--method",
-        "soft",
-        "--rate",
-        "0.3",
-        "--select",
-        "easy-dropped",
-        "--warmup-epochs",
-        "0",
+        *"--method soft --rate 0.3 --select easy-dropped --warmup-epochs 0".split(),
         *BARE,
         "-o",
         "soft",
@@ -262,21 +230,7 @@ def test_signals_with_classes_go_through_a_cascade(place: Path) -> None:
 
 def test_maps_in_a_file_are_segmented(place: Path) -> None:
     pytest.importorskip("PIL", reason="Pillow is not installed")
-    words = [
-        "train",
-        "maps.npz",
-        "unet",
-        "--epochs",
-        "1",
-        "--limit",
-        "4",
-        "--batch-size",
-        "4",
-        "--optimizer",
-        "adam",
-        "--lr",
-        "0.01",
-    ]
+    words = "train maps.npz unet --epochs 1 --limit 4 --batch-size 4 --optimizer adam --lr 0.01".split()
     trained = run(*words, "-o", "dense")
     assert trained["metric"] == "mean IoU" and trained["model"]["options"] == {
         "num_classes": 1,
@@ -359,22 +313,10 @@ def test_a_run_folder_never_imports_what_it_names(place: Path) -> None:
 
 def test_tuning_settings_of_prune_are_those_of_train(place: Path) -> None:
     words = ["prune", "mine:wide", "--data", "heights.npz", "--macs", "0.5", *FEW, *BARE, "-o", "out"]
-    own = [
-        "--optimizer",
-        "adamw",
-        "--schedule",
-        "step",
-        "--milestones",
-        "0.25",
-        "--milestones",
-        "0.5",
-        "--clip",
-        "2",
-        "--ema",
-        "0.5",
-        "--batch-size",
-        "7",
-    ]
+    own = (
+        "--optimizer adamw --schedule step --milestones 0.25 --milestones 0.5 --clip 2 --ema 0.5 "
+        "--batch-size 7"
+    ).split()
     config = run(*words, *own)["training"][0]["config"]
     assert (
         config["optimizer"] == "adamw"
@@ -403,17 +345,9 @@ def test_threads_that_read_change_nothing(place: Path) -> None:
 def test_a_file_in_8_bits_is_judged_by_any_metric_or_refused_before_work(place: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     words = [
-        "compress",
-        "mine:wide",
-        "--data",
-        "heights.npz",
-        "--macs",
-        "0.7",
-        "--int8",
-        "--int8-tolerance",
-        "90",
-        "--confidence",
-        "0.6",
+        *(
+            "compress mine:wide --data heights.npz --macs 0.7 --int8 --int8-tolerance 90 --confidence 0.6"
+        ).split(),
         *FEW,
     ]
     found = run(*words, "--no-report", "-o", "out")

@@ -25,19 +25,7 @@ from prunus.storage import read_header
 
 RUN = CliRunner()
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-TRAIN = (
-    "train",
-    "digits",
-    "lenet5",
-    "--epochs",
-    "3",
-    "--batch-size",
-    "64",
-    "--lr",
-    "0.05",
-    "--no-onnx",
-    "--no-report",
-)
+TRAIN = tuple("train digits lenet5 --epochs 3 --batch-size 64 --lr 0.05 --no-onnx --no-report".split())
 PRUNE = ("prune", "lenet5", "--input-shape", "1,1,8,8", "--no-onnx", "--no-report", "--rate")
 
 # Patched into the process: at the first (or a later) call of a function it says so, and waits for what the

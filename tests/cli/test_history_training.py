@@ -15,22 +15,9 @@ from tests.cli.test_training import done, invoke
 from prunus import models
 from prunus.runs import run
 
-SHORT = [
-    "digits",
-    "lenet5",
-    "--method",
-    "history",
-    "--epochs",
-    "2",
-    "--tune-epochs",
-    "1",
-    "--pull-epochs",
-    "1",
-    "--rounds",
-    "2",
-    "--rate",
-    "0.4",
-]
+SHORT = (
+    "digits lenet5 --method history --epochs 2 --tune-epochs 1 --pull-epochs 1 --rounds 2 --rate 0.4".split()
+)
 SHORT += ["--batch-size", "64", "--lr", "0.05", "--tolerance", "50", "--no-onnx"]
 
 

@@ -49,20 +49,7 @@ def run(*arguments: str) -> Any:
 def test_models_are_timed_together_at_every_batch(timed: list[dict[str, Any]], tmp_path: Path) -> None:
     file = tmp_path / "latency.json"
     result = run(
-        "resnet20",
-        "resnet32",
-        "--runtime",
-        "torch",
-        "--batch",
-        "1",
-        "--batch",
-        "8",
-        "--threads",
-        "2",
-        "--repeats",
-        "20",
-        "--json",
-        "-o",
+        *"resnet20 resnet32 --runtime torch --batch 1 --batch 8 --threads 2 --repeats 20 --json -o".split(),
         str(file),
     )
     shown = json.loads(result.stdout)

@@ -108,12 +108,7 @@ def test_a_compact_model_is_pruned_again(demo: tuple[Path, dict[str, Any]], tmp_
         str(folder),
         "-o",
         str(again),
-        "--data",
-        "digits",
-        "--rate",
-        "0.5",
-        "--no-onnx",
-        "--no-report",
+        *"--data digits --rate 0.5 --no-onnx --no-report".split(),
     )
     assert second["cost"]["before"] == first["cost"]["after"]
     assert invoke("profile", str(again))["cost"]["macs"] == second["cost"]["after"]["macs"]
@@ -175,17 +170,7 @@ def test_without_data_nothing_but_the_function_is_checked(tmp_path: Path) -> Non
 
 
 def test_the_table_at_the_end(tmp_path: Path) -> None:
-    arguments = [
-        "prune",
-        "conv_with_norm:build",
-        "-o",
-        "out",
-        "--input-shape",
-        "1,1,8,8",
-        "--rate",
-        "0.5",
-        "--no-onnx",
-    ]
+    arguments = "prune conv_with_norm:build -o out --input-shape 1,1,8,8 --rate 0.5 --no-onnx".split()
     result = runner.invoke(app, [*arguments, "--no-report"], catch_exceptions=False)
     assert result.exit_code == 0
     assert "smaller" in result.stdout and "MACs" in result.stdout and "result.json" in result.stdout
@@ -266,13 +251,7 @@ def test_a_time_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     (tmp_path / "wide.py").write_text(WIDE)
     monkeypatch.syspath_prepend(tmp_path)
     result = invoke(
-        "prune",
-        "wide:build",
-        "--input-shape",
-        "1,1,12,12",
-        "--latency",
-        "0.5",
-        "-o",
+        *"prune wide:build --input-shape 1,1,12,12 --latency 0.5 -o".split(),
         str(tmp_path / "out"),
         "--no-onnx",
     )
@@ -284,15 +263,7 @@ def test_a_time_is_kept_and_shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     page = (tmp_path / "out" / "report.html").read_text()
     assert "How the time was kept" in page and ">chosen<" in page
     rounded = invoke(
-        "prune",
-        "wide:build",
-        "--input-shape",
-        "1,1,12,12",
-        "--rate",
-        "0.4",
-        "--round-to",
-        "auto",
-        "-o",
+        *"prune wide:build --input-shape 1,1,12,12 --rate 0.4 --round-to auto -o".split(),
         str(tmp_path / "out"),
         "--no-onnx",
     )
@@ -329,15 +300,7 @@ def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     )
     decayed = invoke(
         *common,
-        "--rate",
-        "0.5",
-        "--weight-decay",
-        "0.1",
-        "--evenly",
-        "--no-onnx",
-        "--no-report",
-        "-o",
-        "decayed",
+        *"--rate 0.5 --weight-decay 0.1 --evenly --no-onnx --no-report -o decayed".split(),
     )
     assert (
         decayed["training"][0]["config"]["weight_decay"] == 0.1

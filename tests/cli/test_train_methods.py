@@ -20,18 +20,7 @@ from prunus.models.resnet import CifarResNet
 def build():
     return CifarResNet(1, in_channels=1)
 """
-SHORT = [
-    "--epochs",
-    "1",
-    "--batch-size",
-    "256",
-    "--lr",
-    "0.02",
-    "--validation",
-    "0.3",
-    "--no-onnx",
-    "--no-report",
-]
+SHORT = "--epochs 1 --batch-size 256 --lr 0.02 --validation 0.3 --no-onnx --no-report".split()
 METHOD_FLAGS = {
     "one-shot": ["--rate", "0.5", "--score", "norm-l1", "--compensate", "none"],
     "greedy-norm": ["--rate", "0.4", "--protect", "conv1", "--tune-epochs", "1"],
@@ -146,10 +135,7 @@ def test_a_task_of_ones_own_is_pruned_by_any_method(
     result = json.loads((tmp_path / "out" / "result.json").read_text())
     assert result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"]
     refused = run(
-        "own_heights:heights",
-        "own_heights:build",
-        "--method",
-        "dynamic",
+        *"own_heights:heights own_heights:build --method dynamic".split(),
         *options[:-1],
         str(tmp_path / "other"),
     )

@@ -19,18 +19,7 @@ from prunus.runs import run
 from prunus.runs.recipe import KEYS
 
 RUN = CliRunner()
-SHORT = [
-    "digits",
-    "lenet5",
-    "--epochs",
-    "3",
-    "--batch-size",
-    "64",
-    "--lr",
-    "0.05",
-    "--no-onnx",
-    "--no-report",
-]
+SHORT = "digits lenet5 --epochs 3 --batch-size 64 --lr 0.05 --no-onnx --no-report".split()
 
 
 def invoke(*arguments: str) -> Any:
@@ -58,20 +47,7 @@ def test_plain_training_leaves_model_metrics_and_recipe(tmp_path: Path) -> None:
 
 
 def test_twofold_training_ends_in_a_compact_model_and_keeps_the_choices(tmp_path: Path) -> None:
-    extra = [
-        "--method",
-        "soft",
-        "--rate",
-        "0.4",
-        "--select",
-        "critical",
-        "--warmup-epochs",
-        "1",
-        "--subset-size",
-        "20",
-        "--tune-epochs",
-        "1",
-    ]
+    extra = "--method soft --rate 0.4 --select critical --warmup-epochs 1 --subset-size 20 --tune-epochs 1".split()
     result = done(*SHORT, *extra, "-o", str(tmp_path))
     assert result["cost"]["after"]["params"] < 0.7 * result["cost"]["before"]["params"]
     assert [step["step"] for step in result["accuracy"]["steps"]] == [
@@ -167,13 +143,7 @@ def test_lists_of_a_recipe_come_through_the_command(tmp_path: Path) -> None:
     result = done(
         "--recipe",
         str(file),
-        "--epochs",
-        "2",
-        "--lr",
-        "0.05",
-        "--no-onnx",
-        "--no-report",
-        "-o",
+        *"--epochs 2 --lr 0.05 --no-onnx --no-report -o".split(),
         str(tmp_path / "out"),
     )
     resolved = tomllib.loads((tmp_path / "out" / "recipe.toml").read_text())
@@ -199,12 +169,7 @@ def test_settings_that_cannot_be_are_told_before_the_work(
 def test_two_processes_leave_one_folder(tmp_path: Path) -> None:
     launch = [
         sys.executable,
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc-per-node",
-        "2",
-        "--no-python",
+        *"-m torch.distributed.run --standalone --nproc-per-node 2 --no-python".split(),
     ]
     command = [
         sys.executable,
@@ -214,11 +179,7 @@ def test_two_processes_leave_one_folder(tmp_path: Path) -> None:
         *SHORT,
         "-o",
         str(tmp_path),
-        "--select",
-        "easy-dropped",
-        "--warmup-epochs",
-        "1",
-        "--json",
+        *"--select easy-dropped --warmup-epochs 1 --json".split(),
     ]
     environment = os.environ | {"OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
     found = subprocess.run([*launch, *command], capture_output=True, text=True, env=environment)

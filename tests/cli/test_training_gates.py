@@ -18,20 +18,7 @@ from prunus.deploy.onnx import runner
 from prunus.runs.loading import open_model
 from prunus.training import batches
 
-GATES = [
-    "digits",
-    "lenet5",
-    "--batch-size",
-    "64",
-    "--epochs",
-    "2",
-    "--method",
-    "dynamic",
-    "--gated",
-    "conv*",
-    "--gated",
-    "fc1",
-]
+GATES = "digits lenet5 --batch-size 64 --epochs 2 --method dynamic --gated conv* --gated fc1".split()
 
 
 @pytest.fixture(scope="module")
@@ -57,15 +44,11 @@ def gated(plain: str, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, d
 def test_a_gated_network_comes_out_with_its_report(plain: str, tmp_path: Path) -> None:
     run = tmp_path
     result = done(*GATES, "--weights", plain, "--budget", "0.6", "--lr", "0.02", "-o", str(run))
-    names = {
-        "model.safetensors",
-        "gates.safetensors",
-        "model.onnx",
-        "result.json",
-        "report.html",
-        "recipe.toml",
-        "metrics.jsonl",
-    }
+    names = set(
+        (
+            "model.safetensors gates.safetensors model.onnx result.json report.html recipe.toml metrics.jsonl"
+        ).split()
+    )
     assert names <= {path.name for path in run.iterdir()} and not list(run.glob(".*"))
     panel = result["dynamic"]
     assert panel["expected"] == pytest.approx(0.6, abs=0.08) and panel["budget"] == pytest.approx(0.6)
@@ -158,18 +141,7 @@ def test_widths_are_chosen_from_the_command_line(tmp_path: Path) -> None:
     run = tmp_path / "run"
     result = done(
         *GATES,
-        "--lr",
-        "0.02",
-        "--gates",
-        "widths",
-        "--widths",
-        "0.5",
-        "--widths",
-        "1",
-        "--budget",
-        "0.7",
-        "--no-report",
-        "-o",
+        *"--lr 0.02 --gates widths --widths 0.5 --widths 1 --budget 0.7 --no-report -o".split(),
         str(run),
     )
     assert result["dynamic"]["form"]["widths"] == [0.5, 1.0] and result["onnx"]["relative"] < 1e-4

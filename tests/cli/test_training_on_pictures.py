@@ -23,21 +23,11 @@ SMALL = """from torch import nn
 def build():
     return nn.Sequential(nn.Conv2d(3, 8, 3, padding=1), nn.BatchNorm2d(8), nn.ReLU(), nn.Conv2d(8, 8, 3, padding=1), nn.ReLU(), nn.Conv2d(8, 1, 1))
 """
-SHORT = (
-    "--window",
-    "32",
-    "--windows",
-    "24",
-    "--batch-size",
-    "4",
-    "--optimizer",
-    "adam",
-    "--lr",
-    "0.01",
-    "--weight-decay",
-    "0",
-    "--validation",
-    "0.25",
+SHORT = tuple(
+    (
+        "--window 32 --windows 24 --batch-size 4 --optimizer adam --lr 0.01 --weight-decay 0 --validation "
+        "0.25"
+    ).split()
 )
 
 
@@ -73,14 +63,7 @@ def test_a_training_on_pictures_can_be_used_to_segment(place: Path) -> None:
         "tiles",
         "small_pixels:build",
         *SHORT,
-        "--epochs",
-        "3",
-        "--block",
-        "2",
-        "--keep",
-        "best",
-        "-o",
-        "out",
+        *"--epochs 3 --block 2 --keep best -o out".split(),
     )
     counts = result["model"]["data"]
     assert (counts["train"] + counts["validation"] + counts["test"], counts["test"] >= 3) == (12, True)
@@ -95,18 +78,10 @@ def test_a_training_on_pictures_can_be_used_to_segment(place: Path) -> None:
         line["IoU"] == line["validation_accuracy"] and line["Dice"] > line["IoU"] for line in lines[1:]
     )
     found = invoke(
-        "segment",
-        "tiles/images/t_0_0.png",
-        "--model",
-        "out",
-        "--build",
-        "small_pixels:build",
-        "-o",
-        "mask.png",
-        "--tile",
-        "32",
-        "--overlap",
-        "8",
+        *(
+            "segment tiles/images/t_0_0.png --model out --build small_pixels:build -o mask.png --tile 32 "
+            "--overlap 8"
+        ).split(),
     )
     wanted, mask = (np.asarray(PILLOW.open(place / path)) for path in ("tiles/masks/t_0_0.png", "mask.png"))
     assert (wanted == mask).mean() > 0.9 and sum(found["pixels"].values()) == 1600
@@ -120,27 +95,13 @@ def test_a_training_on_pictures_can_be_used_to_segment(place: Path) -> None:
 
 
 def test_importance_weights_on_pictures(place: Path) -> None:
-    options = (
-        "--method",
-        "importance",
-        "--tolerance",
-        "90",
-        "--step",
-        "0.6",
-        "--tune-epochs",
-        "1",
-        "--tune-lr",
-        "0.003",
-    )
+    options = tuple("--method importance --tolerance 90 --step 0.6 --tune-epochs 1 --tune-lr 0.003".split())
     result = invoke(
         "train",
         "tiles",
         "small_pixels:build",
         *SHORT,
-        "--epochs",
-        "2",
-        "--loss",
-        "cross-entropy+log-jaccard",
+        *"--epochs 2 --loss cross-entropy+log-jaccard".split(),
         *options,
         "-o",
         "out",
@@ -160,18 +121,7 @@ def test_importance_weights_on_pictures(place: Path) -> None:
 
 
 def test_other_methods_take_pictures_as_a_task(place: Path) -> None:
-    options = (
-        "--epochs",
-        "2",
-        "--method",
-        "slimming",
-        "--rate",
-        "0.4",
-        "--scope",
-        "uniform",
-        "--no-onnx",
-        "--no-report",
-    )
+    options = tuple("--epochs 2 --method slimming --rate 0.4 --scope uniform --no-onnx --no-report".split())
     result = invoke("train", "tiles", "small_pixels:build", *SHORT, *options, "-o", "out")
     assert (
         result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"]
@@ -197,19 +147,8 @@ def test_what_does_not_go_together_is_told(place: Path, options: tuple[str, ...]
 
 
 def test_importance_weights_on_digits(tmp_path: Path) -> None:
-    options = (
-        "--epochs",
-        "4",
-        "--lr",
-        "0.05",
-        "--no-onnx",
-        "--no-report",
-        "--method",
-        "importance",
-        "--tolerance",
-        "8",
-        "--step",
-        "0.6",
+    options = tuple(
+        "--epochs 4 --lr 0.05 --no-onnx --no-report --method importance --tolerance 8 --step 0.6".split()
     )
     result = invoke("train", "digits", "lenet5", *options, "--tune-epochs", "1", "-o", str(tmp_path))
     assert result["target"]["kind"] == "tolerance" and result["target"]["score"] == "importance weights"
@@ -262,17 +201,9 @@ def test_a_segmentation_network_is_pruned_like_any_other(place: Path) -> None:
     ]
     assert result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"] * 0.7
     kept = invoke(
-        "prune",
-        "dense",
-        "--build",
-        "two_maps:build",
+        *"prune dense --build two_maps:build".split(),
         *words[:4],
-        "--tolerance",
-        "60",
-        "--no-onnx",
-        "--no-report",
-        "-o",
-        "within",
+        *"--tolerance 60 --no-onnx --no-report -o within".split(),
     )
     assert kept["search"]["confidence"] == 0.95 and any(
         trial["lowest"] < trial["value"] for trial in kept["search"]["trials"]

@@ -47,18 +47,9 @@ def test_signals_of_ones_own(place: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     import_module("signals").main(2100, Delivery(onnx=False, report=False))
     by_python = recorded()
-    words = [
-        "prune",
-        "signals:network",
-        "--weights",
-        "dense.safetensors",
-        "--data",
-        "signals.npz",
-        "--tolerance",
-        "3",
-        "--confidence",
-        "0.9",
-    ]
+    words = (
+        "prune signals:network --weights dense.safetensors --data signals.npz --tolerance 3 --confidence 0.9"
+    ).split()
     by_command = run(*words, "--trial-epochs", "1", "--epochs", "3", *ADAM, "--batch-size", "32", "-o", "out")
     assert {path.name for path in Path("out").iterdir()} >= FILES
     for result in (by_python, by_command):
@@ -84,33 +75,15 @@ def test_pictures_of_ones_own_with_a_void_class(place: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     import_module("pixels").main((24, 60, 8), Delivery(onnx=False, report=False))
     by_python = recorded()
-    words = [
-        "prune",
-        "pixels:Net",
-        "--weights",
-        "dense.safetensors",
-        "--data",
-        "shapes",
-        "--ignore",
-        "11",
-        "--tolerance",
-        "6",
-        "--confidence",
-        "0.9",
-    ]
+    words = (
+        "prune pixels:Net --weights dense.safetensors --data shapes --ignore 11 --tolerance 6 --confidence "
+        "0.9"
+    ).split()
     by_command = run(
         *words,
-        "--trial-epochs",
-        "1",
-        "--epochs",
-        "1",
+        *"--trial-epochs 1 --epochs 1".split(),
         *ADAM,
-        "--windows",
-        "64",
-        "--batch-size",
-        "8",
-        "-o",
-        "out",
+        *"--windows 64 --batch-size 8 -o out".split(),
     )
     assert {path.name for path in Path("out").iterdir()} >= FILES and "mean IoU" in Path(
         "out/report.html"
@@ -121,21 +94,9 @@ def test_pictures_of_ones_own_with_a_void_class(place: Path) -> None:
         assert "after compensation" in {step["step"] for step in result["accuracy"]["steps"]}
         assert result["search"]["confidence"] == 0.9
     found = run(
-        "segment",
-        "--data",
-        "shapes",
-        "--ignore",
-        "11",
-        "--model",
-        "out",
-        "--build",
-        "pixels:Net",
-        "--tile",
-        "32",
-        "--overlap",
-        "4",
-        "-o",
-        "masks",
+        *(
+            "segment --data shapes --ignore 11 --model out --build pixels:Net --tile 32 --overlap 4 -o masks"
+        ).split(),
     )
     assert found["IoU"] == pytest.approx(by_command["accuracy"]["steps"][-1]["value"], abs=2) and list(
         found["classes"]
@@ -150,18 +111,7 @@ def test_a_detector_of_torchvision(place: Path) -> None:
     pytest.importorskip("onnxruntime", reason="the extra onnx is not installed")
     import_module("detector").main(80, Delivery(onnx=False, report=False))
     by_python = recorded()
-    words = [
-        "prune",
-        "detector:network",
-        "--weights",
-        "dense.safetensors",
-        "--data",
-        "detector:task",
-        "--limit",
-        "80",
-        "--macs",
-        "0.5",
-    ]
+    words = "prune detector:network --weights dense.safetensors --data detector:task --limit 80 --macs 0.5".split()
     by_command = run(*words, "--epochs", "4", *ADAM, "-o", "out")
     assert {path.name for path in Path("out").iterdir()} >= FILES
     network = import_module("detector").network
@@ -248,17 +198,7 @@ def test_a_detector_of_ones_own_that_is_built_as_no_other(place: Path) -> None:
     pytest.importorskip("pycocotools", reason="the extra detection is not installed")
     (place / "boxes.py").write_text(OWN)
     trained = run(
-        "train",
-        "boxes:task",
-        "boxes:Detector",
-        "--epochs",
-        "12",
-        "--optimizer",
-        "adam",
-        "--lr",
-        "0.01",
-        "-o",
-        "dense",
+        *"train boxes:task boxes:Detector --epochs 12 --optimizer adam --lr 0.01 -o dense".split(),
     )
     assert (
         trained["metric"] == "mAP"
@@ -266,20 +206,9 @@ def test_a_detector_of_ones_own_that_is_built_as_no_other(place: Path) -> None:
         and trained["loss"] is None
         and trained["model"]["data"]["name"] == "boxes:task"
     )
-    words = [
-        "prune",
-        "dense",
-        "--build",
-        "boxes:Detector",
-        "--data",
-        "boxes:task",
-        "--macs",
-        "0.5",
-        "--epochs",
-        "4",
-        "--optimizer",
-        "adam",
-    ]
+    words = (
+        "prune dense --build boxes:Detector --data boxes:task --macs 0.5 --epochs 4 --optimizer adam".split()
+    )
     result = run(*words, "--lr", "0.01", "--no-onnx", "--no-report", "-o", "out")
     steps = {step["step"]: step["value"] for step in result["accuracy"]["steps"]}
     assert (

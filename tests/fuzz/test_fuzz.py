@@ -20,7 +20,7 @@ from tests.fuzz.worker import CHANGED, ENDED, FAULTS, HUNG, RAW, REFUSED, is_sen
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="limits of memory are Linux's")
 
-COUNT, SEED = 1200, 0
+COUNT, SEED = 800, 0
 
 
 def test_damaged_and_forged_files_are_refused_by_name_or_read_as_before(tmp_path: Path) -> None:

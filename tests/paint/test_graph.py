@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import pytest
 import torch
-from tests.paint.nets import Net, channels, random_plan, randomised
-from torch import Tensor, nn
+from tests.paint.nets import randomised
+from torch import nn
 
 import prunus
 
@@ -16,21 +13,6 @@ IMAGE = torch.zeros(2, 3, 8, 8, dtype=torch.float64)
 
 def chain(*layers: nn.Module, head: nn.Module | None = None) -> nn.Module:
     return randomised(nn.Sequential(*layers, head if head is not None else nn.Identity()))
-
-
-@pytest.mark.parametrize(
-    "table",
-    [lambda: torch.arange(6.0, dtype=torch.float64), lambda: torch.linspace(0, 1, 6, dtype=torch.float64)],
-)
-def test_what_no_parameter_makes_is_no_channel(table: Callable[[], Tensor]) -> None:
-    def run(m: nn.Module, x: Tensor) -> Tensor:
-        return m.c(m.a(x) + m.t(torch.cat([(x.mean() * table()).sin(), table().cos()])).relu()[:, None, None])
-
-    model = randomised(Net(run, a=nn.Conv2d(3, 4, 1), t=nn.Linear(12, 4), c=nn.Conv2d(4, 2, 1)))
-    graph = prunus.trace(model, IMAGE)
-    assert channels(graph, "t.weight", 1) == [-1] * 12 and graph.num_channels == 4
-    assert "made by no parameter" in {p.reason for p in graph.pinned}
-    assert prunus.compact(model, random_plan(graph)).prunus.mode == "eager"
 
 
 def test_a_plan_that_removes_nothing_inexact_has_no_notes() -> None:

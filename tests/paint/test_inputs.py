@@ -93,7 +93,7 @@ def test_an_error_of_a_forward_is_told_with_the_shapes() -> None:
         CompactError, match=r"Net fails on inputs of shape \(1, 4\) \(RuntimeError: .*\); give"
     ):
         called(model, (torch.zeros(1, 4),), {}, CompactError)
-    refusing = Net(lambda m, x: as_arguments(None))
+    refusing = Net(lambda m, x: as_arguments(None))  # type: ignore[arg-type]
     with pytest.raises(ArgumentError, match="must be a tensor"):
         called(refusing, (ONE,), {}, CompactError)
 

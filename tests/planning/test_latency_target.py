@@ -13,7 +13,7 @@ from prunus import models
 from prunus.errors import TargetError
 from prunus.measure.shapes import timed_layers
 from prunus.planning.latency_target import losses_of, lost, wanted
-from prunus.planning.targets import Space, _space
+from prunus.planning.space import Space, space_for
 from prunus.planning.width_search import Clocked
 from prunus.plans.plan import Plan
 
@@ -23,7 +23,7 @@ EXAMPLE = torch.zeros(1, 3, 8, 8)
 def space_of(model: nn.Module, seed: int = 0) -> Space:
     graph = prunus.trace(model, EXAMPLE)
     scores = torch.rand(graph.num_channels, generator=torch.Generator().manual_seed(seed))
-    return _space(graph, scores, 16, 1, (), {}, False, stairs=True)[0]
+    return space_for(graph, scores, 16, 1, (), {}, False, stairs=True)[0]
 
 
 def clocked(space: Space, machine: Arithmetic) -> Clocked:

@@ -19,7 +19,7 @@ from prunus.deploy.inputs import Inputs
 from prunus.measure.machine import Stopwatch
 from prunus.measure.shapes import timed_layers
 from prunus.planning.latency_target import lost
-from prunus.planning.targets import Space, _space
+from prunus.planning.space import Space, space_for
 from prunus.planning.width_search import Choices, Clocked, place
 from prunus.plans.plan import Plan, make_plan
 
@@ -29,7 +29,7 @@ EXAMPLE = torch.zeros(1, 3, 8, 8)
 def space_of(model: nn.Module, seed: int = 0) -> Space:
     graph = prunus.trace(model, EXAMPLE)
     scores = torch.rand(graph.num_channels, generator=torch.Generator().manual_seed(seed))
-    return _space(graph, scores, 16, 1, (), {}, False, stairs=True)[0]
+    return space_for(graph, scores, 16, 1, (), {}, False, stairs=True)[0]
 
 
 def clocked(space: Space, machine: Arithmetic) -> Clocked:

@@ -30,18 +30,7 @@ def test_the_command_and_python_come_to_the_same(tmp_path: Path) -> None:
         delivery=NOTHING,
         watch=lambda step, done, total: steps.append(step),
     )
-    typed = [
-        "prune",
-        "lenet5",
-        "--input-shape",
-        "1,1,8,8",
-        "--macs",
-        "0.6",
-        "--score",
-        "norm-l1",
-        "--floor",
-        "2",
-    ]
+    typed = "prune lenet5 --input-shape 1,1,8,8 --macs 0.6 --score norm-l1 --floor 2".split()
     done = CliRunner().invoke(app, [*typed, "--no-onnx", "--no-report", "-o", str(tmp_path / "command")])
     assert done.exit_code == 0, done.output
     assert found == read(tmp_path / "python" / "result.json") and "planning" in steps

@@ -316,14 +316,10 @@ def rename_input(h: dict[str, Any], name: str) -> None:
 @pytest.mark.parametrize(
     "target",
     [
-        "os.system",
-        "builtins.eval",
-        "aten.from_file.default",
-        "prim.print.default",
-        "aten.__class__.mro",
-        "aten.relu",
-        "aten.relu.default.x",
-        "eval",
+        *(
+            "os.system builtins.eval aten.from_file.default prim.print.default aten.__class__.mro aten.relu "
+            "aten.relu.default.x eval"
+        ).split(),
         "",
         3,
     ],

@@ -9,32 +9,11 @@ from pathlib import Path
 
 import torch
 
-PACKAGES = (
-    "prunus",
-    "torch",
-    "numpy",
-    "onnx",
-    "onnxscript",
-    "onnxruntime",
-    "openvino",
-    "timm",
-    "torchvision",
-)
+PACKAGES = tuple("prunus torch numpy onnx onnxscript onnxruntime openvino timm torchvision".split())
 
 # The flags that decide which kernels run, and so how latency depends on the width of a layer.
-FLAGS = (
-    "avx",
-    "avx2",
-    "fma",
-    "f16c",
-    "avx512f",
-    "avx512_vnni",
-    "avx512_bf16",
-    "avx_vnni",
-    "amx_tile",
-    "amx_int8",
-    "asimd",
-    "sve",
+FLAGS = tuple(
+    "avx avx2 fma f16c avx512f avx512_vnni avx512_bf16 avx_vnni amx_tile amx_int8 asimd sve".split()
 )
 
 

@@ -120,11 +120,13 @@ def _register() -> None:
     from prunus.cli.catalogue import methods, models
     from prunus.cli.compress import compress
     from prunus.cli.demo import demo
+    from prunus.cli.doctor import doctor
     from prunus.cli.export import export
     from prunus.cli.latency import latency
     from prunus.cli.look import compare, profile
     from prunus.cli.method_flags import TrainVerb
     from prunus.cli.prune import prune
+    from prunus.cli.push import push
     from prunus.cli.segment import segment
     from prunus.cli.train import train
 
@@ -139,8 +141,10 @@ def _register() -> None:
         compare,
         latency,
         export,
+        push,
         methods,
         models,
+        doctor,
     ):
         app.command(cls=TrainVerb if verb is train else Verb)(verb)
 

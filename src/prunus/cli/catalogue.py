@@ -8,7 +8,7 @@ from typing import Any
 from prunus.cli import options as given
 from prunus.cli.console import show, show_json, show_table
 from prunus.runs import listing
-from prunus.runs.names import SCORES, About
+from prunus.runs.names import About, scores
 
 
 def methods(as_json: given.AsJson = False) -> None:
@@ -18,7 +18,7 @@ def methods(as_json: given.AsJson = False) -> None:
         return
     _table("Methods", "what it does", listing.METHODS)
     show("")
-    _table("Scores", "a channel is worth its", SCORES)
+    _table("Scores", "a channel is worth its", scores())
 
 
 def _table(title: str, what: str, table: Mapping[Any, About]) -> None:

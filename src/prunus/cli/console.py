@@ -128,6 +128,12 @@ def show_table(title: str, header: Sequence[str], rows: Sequence[Sequence[str]],
         console.print(table, highlight=False, markup=False)
 
 
+def show_plain(text: str) -> None:
+    """A text on stdout as it is, of any number of lines."""
+    with written():
+        print(text)
+
+
 def show(text: str) -> None:
     """One line on stdout."""
     with written():

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from typer import Argument, Option
+from typer import Argument, BadParameter, Option
 
 from prunus.cli.verbs import Rest
-from prunus.runs.names import Compensation, Prefer, Runtime, Scope, Score
+from prunus.errors import ConfigError
+from prunus.runs.names import Compensation, Prefer, Runtime, Scope, Score, score_of
 
 TARGET = "Target: exactly one"
 CHOICE = "Which channels go"
@@ -79,10 +80,22 @@ Tolerance = Annotated[
 ]
 
 # Choice of channels
+
+
+def _score(text: str) -> str:
+    """A name of ours, or one that another package adds; those are looked for only if it is none of ours."""
+    try:
+        return score_of(text)
+    except ConfigError as error:
+        raise BadParameter(str(error)) from None
+
+
 ScoreName = Annotated[
-    Score | None,
+    str | None,
     Option(
         "--score",
+        parser=_score,
+        metavar=f"[{'|'.join(Score)}]",
         help=(
             "What makes a channel worth keeping (prunus methods); default: reconstruction, norm-l2 without"
             " data."

@@ -15,22 +15,12 @@ KINDS = ("FLOAT", "DOUBLE", "FLOAT16", "INT8", "UINT8", "INT32", "INT64", "BOOL"
 # What layers learnt stays stored, whatever it is: quantisers look for it there, and so do runtimes that lay
 # weights out anew. All inputs but the first are weights, and of a product of matrices either may be.
 SCALED = ("DequantizeLinear",)  # between a weight in 8 bits and its layer
-WEIGHTED = {
-    "BatchNormalization",
-    "Conv",
-    "ConvTranspose",
-    "DequantizeLinear",
-    "GRU",
-    "Gemm",
-    "GroupNormalization",
-    "InstanceNormalization",
-    "LSTM",
-    "LayerNormalization",
-    "MatMul",
-    "PRelu",
-    "QuantizeLinear",
-    "RNN",
-}
+WEIGHTED = set(
+    (
+        "BatchNormalization Conv ConvTranspose DequantizeLinear GRU Gemm GroupNormalization "
+        "InstanceNormalization LSTM LayerNormalization MatMul PRelu QuantizeLinear RNN"
+    ).split()
+)
 
 
 def condense(model: Any) -> int:

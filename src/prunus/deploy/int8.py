@@ -168,7 +168,7 @@ def quantise_within(
     Raises:
         TargetError: numbers out of range, points that are not numbers or of different shapes, too few samples
             for the tolerance, or no layer can be quantised within it; then there is no file.
-        And what `quantise` raises.
+        PrunusError: and what `quantise` raises.
     """
     bounds.check(tolerance, confidence)
     with _opened(source, target, calibration, weight_bits) as made:

@@ -29,26 +29,11 @@ from prunus.errors import ConfigError, DataError, FileFormatError, PrunusError
 LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 # What may lie between two layers without a conversion to float and back. Norms and softmax stay in float:
 # they are cheap, and lose most.
-BETWEEN = (
-    "Add",
-    "Mul",
-    "Relu",
-    "Clip",
-    "LeakyRelu",
-    "Sigmoid",
-    "MaxPool",
-    "AveragePool",
-    "GlobalAveragePool",
-    "Concat",
-    "Split",
-    "Slice",
-    "Pad",
-    "Resize",
-    "Reshape",
-    "Transpose",
-    "Squeeze",
-    "Unsqueeze",
-    "Flatten",
+BETWEEN = tuple(
+    (
+        "Add Mul Relu Clip LeakyRelu Sigmoid MaxPool AveragePool GlobalAveragePool Concat Split Slice Pad "
+        "Resize Reshape Transpose Squeeze Unsqueeze Flatten"
+    ).split()
 )
 OLDEST_OPSET = 13  # the first whose QuantizeLinear knows channels
 COMPARED = 64  # calibration inputs on which noise is measured, at most

@@ -22,7 +22,7 @@ from prunus.paint import trace
 from prunus.paint.folding import plain_layer
 from prunus.paint.graph import ChannelGraph, Group
 from prunus.paint.inputs import Inputs
-from prunus.planning.targets import matching
+from prunus.planning.space import matching
 from prunus.plans.consumers import norms_behind
 from prunus.plans.verify import evaluating
 from prunus.training.evaluation import placement

@@ -35,7 +35,7 @@ from prunus.methods.removal import searched
 from prunus.models import load_weights
 from prunus.paint import trace
 from prunus.paint.graph import ChannelGraph
-from prunus.planning.targets import matching
+from prunus.planning.space import matching
 from prunus.plans.plan import Plan, Trial, make_plan
 from prunus.scores.history import NormHistory, Pair, closest_pairs, from_checkpoints, pair_distance
 from prunus.surgery import compact

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 OF_WEIGHTS = ("norm-l1", "norm-l2", "bn-scale", "geometric-median", "similarity", "random")
 OF_INPUTS = ("similarity-inputs", "activation-mean", "reconstruction", "thinet", "lasso", "nisp")
 OF_LABELS = ("taylor", "pls", "car")
+SCORES = (*OF_WEIGHTS, *OF_INPUTS, *OF_LABELS)
 COMPENSATIONS = ("refit", "means", "merge", "none")
 JUDGED = 1024  # training samples by which "car" measures
 
@@ -30,12 +31,17 @@ def score_named(name: str, task: Task | None, seed: int = 0) -> Callable[[Channe
     """A score as a function of a graph.
 
     Raises:
-        ConfigError: there is none of this name, or it looks at data, and there are none.
+        ConfigError: there is none of this name, or it looks at data, and there are none; or it is one of
+            another package, and broken.
     """
-    if name not in (*OF_WEIGHTS, *OF_INPUTS, *OF_LABELS):
-        raise ConfigError(
-            f"There is no score {name!r}; there are {', '.join((*OF_WEIGHTS, *OF_INPUTS, *OF_LABELS))}."
-        )
+    if name not in SCORES:
+        from prunus.scores.extended import extended_score, extended_scores
+
+        found = extended_score(name, SCORES)
+        if found is None:
+            known = ", ".join((*SCORES, *extended_scores(SCORES)))
+            raise ConfigError(f"There is no score {name!r}; there are {known}.")
+        return found
     if name not in OF_WEIGHTS and task is None:
         raise ConfigError(f"The score {name} looks at training samples, and there are none.")
     return lambda graph: _scored(name, graph, task, seed)

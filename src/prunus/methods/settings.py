@@ -18,17 +18,8 @@ from prunus.methods.registry import METHODS
 
 Kind = Literal["text", "number", "count", "switch", "texts", "numbers"]
 # What a run brings itself, or only Python can give.
-RUN = (
-    "config",
-    "tuning",
-    "trial_config",
-    "curriculum",
-    "journal",
-    "watch",
-    "evaluate",
-    "on_trial",
-    "example_inputs",
-    "seed",
+RUN = tuple(
+    "config tuning trial_config curriculum journal watch evaluate on_trial example_inputs seed".split()
 )
 _KINDS: dict[Any, Kind] = {str: "text", float: "number", int: "count", bool: "switch"}
 

@@ -187,22 +187,10 @@ def addmm(added: Tensor, first: Tensor, second: Tensor, **options: Any) -> Any:
     return blank(first, shape) if _fits_into(added.shape, shape) else NotImplemented
 
 
-_UNARY = (
-    "relu",
-    "relu6",
-    "sigmoid",
-    "tanh",
-    "silu",
-    "gelu",
-    "mish",
-    "elu",
-    "hardtanh",
-    "hardswish",
-    "hardsigmoid",
-    "leaky_relu",
-    "exp",
-    "sqrt",
-    "rsqrt",
+_UNARY = tuple(
+    (
+        "relu relu6 sigmoid tanh silu gelu mish elu hardtanh hardswish hardsigmoid leaky_relu exp sqrt rsqrt"
+    ).split()
 )
 _BINARY = ("add", "sub", "mul", "div")
 

@@ -28,15 +28,7 @@ _DROPOUTS = frozenset(
     {"dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout", "feature_alpha_dropout"}
 )
 _OF_GRADIENTS = frozenset(
-    {
-        "apply",
-        "autograd",
-        "Function",
-        "backward",
-        "grad",
-        "register_hook",
-        "register_post_accumulate_grad_hook",
-    }
+    "apply autograd Function backward grad register_hook register_post_accumulate_grad_hook".split()
 )
 _BACKWARD_HOOKS = ("_backward_hooks", "_backward_pre_hooks")
 _HOOKS = tuple(name for name in vars(nn.Module()) if name.endswith("_hooks"))

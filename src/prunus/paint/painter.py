@@ -21,18 +21,7 @@ from prunus.paint.records import Labels, Mark, Paint, Record, Stripe, constant, 
 from prunus.paint.rules import RULES, fallback
 
 _CREATION = frozenset(
-    {
-        "zeros",
-        "ones",
-        "full",
-        "empty",
-        "arange",
-        "linspace",
-        "eye",
-        "scalar_tensor",
-        "tril_indices",
-        "triu_indices",
-    }
+    "zeros ones full empty arange linspace eye scalar_tensor tril_indices triu_indices".split()
 )
 _DRAWN = frozenset({"rand", "randn", "randint", "randperm", "normal"})  # unless they are given tensors
 _UNKNOWN_SHAPES = frozenset({torch.Tag.dynamic_output_shape, torch.Tag.data_dependent_output})

@@ -15,17 +15,20 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.collector import collector_paused
 from prunus.errors import ArgumentError, PrunusError, TraceError, clause
+from prunus.paint.build import build
+from prunus.paint.canvas import Canvas
 from prunus.paint.constants import keep_sizes_out
 from prunus.paint.forward import run, tell_numbers
-from prunus.paint.graph import ChannelGraph, build
+from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Arguments, Inputs, as_arguments, map_tensors, tensors_in, to_meta, two_of
 from prunus.paint.model_copy import meta_twin, tensors_in_modules, unwrap, walk
 from prunus.paint.modes import trains_alike
-from prunus.paint.neutral import Neutral, neutral_sources
+from prunus.paint.neutral import neutral_sources
 from prunus.paint.painter import Painter
 from prunus.paint.program import Listener, Program, program_of, same_program
 from prunus.paint.records import Mark
-from prunus.paint.source import paint_sources
+from prunus.paint.rules.extended import load_rules
+from prunus.paint.source import Neutral, paint_sources
 from prunus.paint.state import State, state_of
 from prunus.paint.train_paint import Forward, keep_readable, share
 from prunus.paint.widths import KeepsWidth, SiteLog
@@ -51,6 +54,7 @@ def trace(model: nn.Module, example_inputs: Inputs) -> ChannelGraph:
         TraceError: the model is TorchScript, the forward reads the value of a tensor, or fails on these
             inputs; the text names the line.
     """
+    load_rules()
     model = unwrap(model)
     _refuse_scripted(model)
     return trace_model(model, *as_arguments(example_inputs))
@@ -172,7 +176,7 @@ def _listen(model: nn.Module, inputs: Arguments, training: bool = False) -> Prog
 
 def _repainted(
     model: nn.Module, run: _Run, neutral: frozenset[Neutral], change: Callable[[Tensor], Tensor]
-) -> Painter:
+) -> Canvas:
     return _paint(
         model, map_tensors(run.inputs, change), neutral, run.twin.training, run.log is not None
     ).canvas

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from prunus.paint.build import made_by_none
 from prunus.paint.canvas import Canvas
 from prunus.paint.components import components
 from prunus.paint.folding import agree, settle_leaks
-from prunus.paint.graph import made_by_none
 from prunus.paint.model_copy import Modules, Twin
 from prunus.paint.records import Labels, Mark, Where
 from prunus.paint.source import Source, colours_of

@@ -25,7 +25,7 @@ from prunus.plans.plan import Plan, Timing, make_plan
 from prunus.surgery.compact import compact
 
 if TYPE_CHECKING:
-    from prunus.planning.targets import Space
+    from prunus.planning.space import Space
 
 ATTEMPTS = 6
 AIM = 0.975  # of the time asked for: what is measured varies, and more than was asked is not accepted

@@ -16,17 +16,15 @@ from prunus.storage.lock import settle
 SCHEMA = 1
 
 # What every result has; the rest is there when it was measured.
-REQUIRED = (
-    "schema",
-    "command",
-    "created",
-    "environment",
-    "model",
-    "target",
-    "cost",
-    "layers",
-    "verification",
-)
+REQUIRED = tuple("schema command created environment model target cost layers verification".split())
+
+
+class Result(dict[str, Any]):
+    """What a run returns: the plain data of its `result.json`, and the folder where that lies."""
+
+    def __init__(self, data: Mapping[str, Any], folder: Path) -> None:
+        super().__init__(data)
+        self.folder = folder.absolute()
 
 
 def check(result: Mapping[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """Runs: whole jobs, from what a user names to the folder that it leaves.
 
 Each job of the command line is a function here, with the settings of its flags: `prune`, `train`, `cascade`,
-`latency`, `segment`, `segment_set`, `export`, `profile`, `compare`, `chart` and `demo`. It returns what the
-command prints as JSON, and leaves the same files; `deliver` writes the folder of a run for an outcome of your
-own.
+`latency`, `segment`, `segment_set`, `export`, `profile`, `compare`, `chart`, `demo` and `doctor`. It returns
+what the command prints as JSON, and leaves the same files; `deliver` writes the folder of a run for an
+outcome of your own.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from prunus.runs.delivery import deliver
     from prunus.runs.demonstration import demo
     from prunus.runs.describe import Provenance
+    from prunus.runs.examination import doctor
     from prunus.runs.exporting import ExportSettings, export
     from prunus.runs.gated import Gated, deliver_gated
     from prunus.runs.listing import methods, networks
@@ -37,6 +38,7 @@ _HOMES = {
     "Data": "data",
     "deliver": "delivery",
     "Provenance": "describe",
+    "doctor": "examination",
     **dict.fromkeys(("ExportSettings", "export"), "exporting"),
     **dict.fromkeys(("Gated", "deliver_gated"), "gated"),
     **dict.fromkeys(("compare", "profile"), "profiling"),
@@ -75,6 +77,7 @@ __all__ = [
     "deliver",
     "deliver_gated",
     "demo",
+    "doctor",
     "export",
     "latency",
     "methods",

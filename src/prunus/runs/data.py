@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from prunus.training.config import Augment
 
 _OWN = re.compile(r"[^/\\:]+(?:[/\\][^/\\:]+)*:[\w.]+")  # also a path, which is told how modules are named
+_WORD = re.compile(r"\w[\w.-]*")
 Watch = Callable[[str, int, int], None]
 
 
@@ -216,8 +217,16 @@ def _read(wanted: Data, size: int | None, watch: Watch) -> Source:
 
 
 def is_own(name: str) -> bool:
-    """Whether a name is that of a function: package.module:function."""
-    return _OWN.fullmatch(name) is not None and not Path(name).exists()
+    """Whether a name is that of a function: package.module:function, or one that another package adds. What
+    is there under that name, here, comes first.
+    """
+    if _OWN.fullmatch(name) is None and not _WORD.fullmatch(name):
+        return False
+    if _WORD.fullmatch(name):
+        from prunus.tasks.own import added_task
+
+        return added_task(name) is not None and not Path(name).exists()
+    return not Path(name).exists()
 
 
 def npz_file(name: str, root: Path | None) -> Path | None:
@@ -250,10 +259,9 @@ def _own(wanted: Data) -> Source:
     """The function gets what it asks for; what it does not ask for, and nobody else could
     heed, is refused.
     """
-    from prunus._foundation.factories import taken
     from prunus.data import Split
     from prunus.tasks import Samples, named_task
-    from prunus.tasks.own import MAKES
+    from prunus.tasks.own import parameters
 
     given = {
         "batch_size": wanted.batch_size,
@@ -262,7 +270,7 @@ def _own(wanted: Data) -> Source:
         "data_dir": wanted.root,
     }
     typed = {key: value for key, value in given.items() if value is not None}
-    takes = taken(wanted.name, [*given, "seed"], MAKES, DataError)
+    takes = parameters(wanted.name, [*given, "seed"])
     task = named_task(wanted.name, typed | {"seed": wanted.seed})
     heeded = {"limit", "batch_size"} if isinstance(task.train, (Split, Samples)) else {"limit"}
     for key in typed:

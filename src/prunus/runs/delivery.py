@@ -20,7 +20,7 @@ from prunus.deploy.sheet import sheet_of
 from prunus.errors import ConfigError
 from prunus.measure import comparison
 from prunus.report import html
-from prunus.report.result import write_json, write_text
+from prunus.report.result import Result, write_json, write_text
 from prunus.report.words import DENSE
 from prunus.runs import by_class
 from prunus.runs.describe import Provenance, describe, files
@@ -95,7 +95,7 @@ def deliver(
     about: Provenance,
     delivery: Delivery = USUAL,
     watch: Watch = unwatched,
-) -> dict[str, Any]:
+) -> Result:
     """Measure latency before and after, and write everything: the folder holds all files of this run
     afterwards, or is as it was.
 
@@ -109,7 +109,7 @@ def deliver(
         watch: told about progress.
 
     Returns:
-        The result, as written to `result.json`.
+        The result, as written to `result.json`; it knows its folder.
 
     Raises:
         MissingExtraError, ConfigError, FileFormatError: as for `check` and `run_files`.
@@ -162,7 +162,7 @@ def deliver(
                 (staged / FILE).unlink(missing_ok=True)
     if failure is not None:
         raise failure
-    return result
+    return Result(result, folder)
 
 
 def _shape(example_inputs: Inputs) -> list[int]:

@@ -20,7 +20,7 @@ from prunus.dynamic import DynamicNetwork, export_gated, save_gates, skipping
 from prunus.errors import ConfigError
 from prunus.measure.per_input import over_inputs
 from prunus.measure.timing import pinned_threads
-from prunus.report.result import SCHEMA
+from prunus.report.result import SCHEMA, Result
 from prunus.runs import by_class
 from prunus.runs.delivery import check, finish, run_files
 from prunus.runs.describe import Provenance
@@ -69,7 +69,7 @@ def deliver_gated(
     about: Provenance,
     delivery: Delivery = USUAL,
     watch: Watch = unwatched,
-) -> dict[str, Any]:
+) -> Result:
     """Measure what a gated network saves on the test samples, and write everything: all files of this run, or
     none.
 
@@ -117,7 +117,8 @@ def deliver_gated(
             "training": [] if about.training is None else [_trained(about.training)],
         }
         result["by_class"] = by_class.panel(task, None, gated.network)
-        return finish(result | dict(about.panels), staged, paths, exported, delivery.report)
+        result = finish(result | dict(about.panels), staged, paths, exported, delivery.report)
+    return Result(result, folder)
 
 
 def _accuracy(gated: Gated, task: Task) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from typing import Any
 
 from prunus.methods import registry
 from prunus.runs.loading import CIFAR_SHAPE, OUR_SHAPES
-from prunus.runs.names import SCORES, About, Needs
+from prunus.runs.names import About, Needs, scores
 
 PATTERNS = ("timm/NAME", "torchvision/NAME", "package.module:factory")
 _HOW = {"one-shot": "prunus prune"}  # of the others: prunus train --method NAME
@@ -38,7 +38,7 @@ METHODS = {
 
 def methods() -> dict[str, list[dict[str, Any]]]:
     """The methods, and the scores by which channels are chosen."""
-    return {"methods": _plain(METHODS), "scores": _plain(SCORES)}
+    return {"methods": _plain(METHODS), "scores": _plain(scores())}
 
 
 def _plain(table: Mapping[Any, About]) -> list[dict[str, Any]]:

@@ -87,6 +87,7 @@ class Opened:
             "input_shape": list(self.input_shape),
             "options": dict(self.options),
             "weights": weights,
+            "random": self.random,
         }
 
     def check_output(self, folder: Path) -> None:

@@ -188,17 +188,40 @@ SCORES: dict[Score, About] = {
 }
 
 
-def score_function(score: Score, seed: int, task: Task | None) -> Callable[[ChannelGraph], Tensor]:
+def scores() -> dict[str, About]:
+    """All scores, those of other packages last."""
+    return {score.value: about for score, about in SCORES.items()} | {
+        name: About(f"a score of the package {package}", "–") for name, package in _others().items()
+    }
+
+
+def _others() -> dict[str, str]:
+    """Scores of other packages, and which."""
+    from prunus._foundation.extensions import added
+
+    return {name: one.package for name, one in added("prunus.scores", list(Score)).items()}
+
+
+def score_of(name: Score | str) -> Score | str:
+    """A score by its name: one of ours, or the name of another package's. Raises ConfigError for others."""
+    if name in list(Score):
+        return Score(name)
+    if name not in _others():
+        raise ConfigError(f"score must be one of {', '.join((*Score, *_others()))}, not {str(name)!r}.")
+    return name
+
+
+def score_function(score: Score | str, seed: int, task: Task | None) -> Callable[[ChannelGraph], Tensor]:
     """The score as a function of a graph.
 
     Raises:
-        ConfigError: it looks at data, and there are none.
+        ConfigError: it looks at data, and there are none; or it is one of another package, and broken.
     """
     from prunus.methods.named import score_named
 
-    if SCORES[score].needs != Needs.NOTHING and task is None:
+    if isinstance(score, Score) and SCORES[score].needs != Needs.NOTHING and task is None:
         raise ConfigError(f"The score {score} looks at training samples: give --data.")
-    return score_named(score.value, task, seed)
+    return score_named(str(score), task, seed)
 
 
 def compensation_function(

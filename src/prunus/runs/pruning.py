@@ -32,6 +32,7 @@ from prunus.runs.names import (
     Score,
     compensation_function,
     score_function,
+    score_of,
 )
 from prunus.runs.quantisation import check_task
 from prunus.runs.settings import USUAL, Delivery, Network, make_choices, network_of
@@ -62,7 +63,8 @@ class PruneSettings:
         latency: share of the time that one pass may take, or a text as "12ms".
         confidence: with which a tolerance is kept.
         runtime, threads: in which latency, and what `round_to` "auto" is, are measured.
-        score: what makes a channel worth keeping; None = reconstruction, or norm-l2 without data.
+        score: what makes a channel worth keeping, also by a name that another package adds; None =
+            reconstruction, or norm-l2 without data.
         scope: where scores are compared; None = in every layer, or everywhere for a latency by a score that
             is an error or a loss.
         round_to: widths become multiples of this, or "auto", what this machine computes at once.
@@ -94,7 +96,7 @@ class PruneSettings:
     runtime: Runtime = Runtime.ONNXRUNTIME
     threads: int = 1
 
-    score: Score | None = None
+    score: Score | str | None = None
     scope: Scope | None = None
     round_to: int | Literal["auto"] = 1
     floor: int = 1
@@ -117,13 +119,14 @@ class PruneSettings:
             self,
             {
                 "runtime": Runtime,
-                "score": Score,
                 "scope": Scope,
                 "compensate": Compensation,
                 "prefer": Prefer,
             },
         )
         check_fields(self, ConfigError)
+        if self.score is not None:
+            object.__setattr__(self, "score", score_of(self.score))
         check_settings({field.name: getattr(self, field.name) for field in fields(self)}, {})
 
     @property
@@ -180,7 +183,7 @@ def prune(
         _refuse_nothing(found.name, target, outcome, settings.blocks)
         about = Provenance(
             found.record(folder),
-            score.value,
+            str(score),
             settings.seed,
             command,
             task,
@@ -195,7 +198,7 @@ def _pruned(
     source: Source | None,
     task: Task | None,
     settings: PruneSettings,
-    score: Score,
+    score: Score | str,
     target: Target,
     watch: Watch,
 ) -> tuple[Outcome, nn.Module, Any]:
@@ -225,7 +228,7 @@ def _pruned(
     return outcome, network, example
 
 
-def _target(settings: PruneSettings, score: Score) -> Target:
+def _target(settings: PruneSettings, score: Score | str) -> Target:
     """The one target that was given; none of the channels go where only blocks do."""
     kind, value = wish(
         {kind: getattr(settings, kind) for kind in KINDS}, ("rate", 0.0) if settings.whole else None
@@ -312,7 +315,9 @@ def _none_kept(outcome: Outcome, task: Task | None) -> tuple[str, ...]:
     )
 
 
-def _panels(score: Score, settings: PruneSettings, outcome: Outcome, task: Task | None) -> dict[str, Any]:
+def _panels(
+    score: Score | str, settings: PruneSettings, outcome: Outcome, task: Task | None
+) -> dict[str, Any]:
     """What the report shows besides: the compensation, and dendrograms where channels were chosen by
     likeness.
     """
@@ -320,7 +325,7 @@ def _panels(score: Score, settings: PruneSettings, outcome: Outcome, task: Task 
     found: dict[str, Any] = {"compensation": (settings.compensate or usual).value}
     if score in (Score.SIMILARITY, Score.SIMILARITY_INPUTS):
         alike, removed = (
-            similarity_named(score.value, outcome.graph, task, settings.seed),
+            similarity_named(str(score), outcome.graph, task, settings.seed),
             outcome.plan.removed_in(outcome.graph),
         )
         found["similarity"] = {

@@ -1,9 +1,15 @@
-"""Scores: one number per channel, higher = keep. A score is a plain function of a traced graph."""
+"""Scores: one number per channel, higher = keep. A score is a plain function of a traced graph.
+
+Scores of other packages (entry points of the group `prunus.scores`) are found here by their names, too.
+"""
+
+from typing import TYPE_CHECKING
 
 from prunus.scores.activation import activation_mean
 from prunus.scores.batchnorm import bn_scale
 from prunus.scores.car import car
 from prunus.scores.chance import random
+from prunus.scores.extended import attribute
 from prunus.scores.geometric_median import geometric_median
 from prunus.scores.greedy import greedy_norm
 from prunus.scores.lasso import lasso
@@ -35,3 +41,6 @@ __all__ = [
     "thinet",
     "weight_axes",
 ]
+
+if not TYPE_CHECKING:  # a type checker knows the names above alone
+    __getattr__ = attribute(__name__, __all__)

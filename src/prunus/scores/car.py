@@ -23,7 +23,7 @@ from prunus._foundation.arguments import door
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.model_copy import copy_model
-from prunus.planning.targets import matching
+from prunus.planning.space import matching
 from prunus.plans.mask import produced, set_to_zero
 from prunus.plans.verify import evaluating
 from prunus.scores.norm import norm

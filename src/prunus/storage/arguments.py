@@ -17,23 +17,9 @@ from prunus.storage.arithmetic import ON_TENSORS, SIZE, Number, number_of, resul
 MOST_STEPS = 1 << 16  # of a kernel, a stride, a dilation, a padding [pixels]
 _MOST_SCALE = float(1 << 16)
 
-DTYPES = frozenset(
-    getattr(torch, name)
-    for name in (
-        "float32",
-        "float64",
-        "float16",
-        "bfloat16",
-        "complex64",
-        "complex128",
-        "bool",
-        "uint8",
-        "int8",
-        "int16",
-        "int32",
-        "int64",
-    )
-)
+_REAL = "float32 float64 float16 bfloat16".split()
+_OTHER = "complex64 complex128 bool uint8 int8 int16 int32 int64".split()
+DTYPES = frozenset(getattr(torch, name) for name in (*_REAL, *_OTHER))
 MEMORY_FORMATS = frozenset(
     (torch.contiguous_format, torch.preserve_format, torch.channels_last, torch.channels_last_3d)
 )

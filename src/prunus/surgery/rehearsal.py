@@ -48,19 +48,7 @@ from prunus.surgery.slicing import Surgery, changed, rebind_attributes
 _WITH_NUMBERS = frozenset({"addmm", "baddbmm", "addmv", "addbmm", "addr", "full_like"})  # whole ones, too
 # Operators whose arguments name axes, strides and numbers, but no slots along an axis.
 _RULED = (contraction, normalisation, reduction, order, spatial, windows)
-_MOVING = (
-    "permute",
-    "transpose",
-    "t",
-    "cat",
-    "stack",
-    "clone",
-    "detach",
-    "alias",
-    "_to_copy",
-    "contiguous",
-    "dropout",
-)
+_MOVING = tuple("permute transpose t cat stack clone detach alias _to_copy contiguous dropout".split())
 _SLOTLESS = frozenset({*_MOVING, *(name for rules in _RULED for name in rules.RULES)})
 # Arguments that the shapes of operands and results leave no choice: groups, normalized_shape, channels.
 _IMPLIED = {"convolution": {8}, "native_layer_norm": {1}, "_fused_rms_norm": {1}, "native_group_norm": {4, 6}}

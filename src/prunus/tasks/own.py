@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import inspect
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
@@ -10,7 +11,9 @@ from typing import Any
 import torch
 
 from prunus._foundation.arguments import checked
-from prunus._foundation.factories import called, taken
+from prunus._foundation.extensions import Extension, added
+from prunus._foundation.factories import call, called, taken
+from prunus.data.catalogue import names
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
 from prunus.tasks.batches import size_of
@@ -22,26 +25,42 @@ MAKES = "makes the task"
 
 @checked()
 def named_task(name: str, given: Mapping[str, Any] | None = None) -> Task:
-    """The task that a function of the user's makes, `package.module:function`, found on the Python path or in
-    the current directory.
+    """The task that a function makes: of the user's, `package.module:function`, found on the Python path or
+    in the current directory, or of another package, by the name that it adds.
 
     Args:
-        name: of the function.
+        name: of the function, or one that a package adds.
         given: values by name; the function gets those that it has parameters for.
 
     Raises:
         DataError: the module cannot be imported, has no such function, or the function fails or returns
             something else than a `Task`; or whatever its task cannot be.
     """
-    options = {
-        key: value
-        for key, value in (given or {}).items()
-        if key in taken(name, list(given or {}), MAKES, DataError)
-    }
-    found = called(name, options, MAKES, DataError)
+    asked = parameters(name, list(given or {}))
+    options = {key: value for key, value in (given or {}).items() if key in asked}
+    one = added_task(name)
+    found = (
+        called(name, options, MAKES, DataError) if one is None else call(name, one.load(), options, DataError)
+    )
     if not isinstance(found, Task):
         raise DataError(f"{name!r} returned {_kind(found)}: expected a prunus.Task.")
     return replace(found, name=name) if found.name == "data" else found
+
+
+def added_task(name: str) -> Extension | None:
+    """The task that another package adds under a name; None where none does."""
+    return None if ":" in name else added("prunus.tasks", names()).get(name)
+
+
+def parameters(name: str, words: Collection[str]) -> set[str]:
+    """Which of some words a function that makes a task has as parameters; errors: those of `named_task`."""
+    one = added_task(name)
+    if one is None:
+        return taken(name, words, MAKES, DataError)
+    try:
+        return set(words) & set(inspect.signature(one.load()).parameters)
+    except (TypeError, ValueError):  # built into Python, without a signature
+        return set()
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,18 +36,7 @@ from prunus.paint.rules.pointwise import pointwise
 
 # Elementwise operators that torch does not tag as pointwise.
 _UNTAGGED = (
-    *(
-        "hardswish",
-        "prelu",
-        "_prelu_kernel",
-        "log_sigmoid_forward",
-        "log_sigmoid",
-        "copy",
-        "fill",
-        "zero",
-        "rsub",
-        "floor_divide",
-    ),
+    *"hardswish prelu _prelu_kernel log_sigmoid_forward log_sigmoid copy fill zero rsub floor_divide".split(),
     *("__and__", "__or__", "__xor__", "rrelu_with_noise", "where", "masked_fill", "masked_fill_"),
 )
 

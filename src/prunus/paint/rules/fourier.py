@@ -38,15 +38,7 @@ def _zero(stripe: Stripe) -> Stripe:
 RULES: dict[str, Rule] = {
     **dict.fromkeys(("_fft_r2c", "_fft_c2c", "_fft_c2r"), transform),
     **dict.fromkeys(
-        (
-            "view_as_real",
-            "_neg_view",
-            "_conj",
-            "_conj_physical",
-            "conj_physical",
-            "resolve_conj",
-            "resolve_neg",
-        ),
+        "view_as_real _neg_view _conj _conj_physical conj_physical resolve_conj resolve_neg".split(),
         view_as_real,
     ),
     "view_as_complex": view_as_complex,

@@ -155,13 +155,11 @@ def rms_norm(call: Call) -> Sequence[Paint]:
     return _with_statistics(call, stripes, first)
 
 
-_BATCH_NORMS = (
-    "native_batch_norm",
-    "cudnn_batch_norm",
-    "_native_batch_norm_legit",
-    "_native_batch_norm_legit_no_training",
-    "_batch_norm_no_update",
-    "_batch_norm_with_update",
+_BATCH_NORMS = tuple(
+    (
+        "native_batch_norm cudnn_batch_norm _native_batch_norm_legit _native_batch_norm_legit_no_training "
+        "_batch_norm_no_update _batch_norm_with_update"
+    ).split()
 )
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_BATCH_NORMS, batch_norm),

@@ -27,37 +27,13 @@ from prunus.paint.records import (
 
 _DIVISIONS = frozenset({"div", "divide", "true_divide", "floor_divide", "remainder", "fmod"})
 _UNDEFINED = frozenset(
-    {
-        "reciprocal",
-        "rsqrt",
-        "log",
-        "log2",
-        "log10",
-        "pow",
-        "float_power",
-        "logit",
-        "xlogy",
-        "lgamma",
-        "digamma",
-    }
+    "reciprocal rsqrt log log2 log10 pow float_power logit xlogy lgamma digamma".split()
 )  # for some numbers
 _PRODUCTS = frozenset({"mul", "mul_", "div", "div_", "multiply", "true_divide"})
 # What these make of some operands does not depend on the others: a slope times zero, a choice between equals.
 # Tried with some numbers for those.
 _INDIFFERENT = frozenset(
-    {
-        "where",
-        "masked_fill",
-        "prelu",
-        "_prelu_kernel",
-        "rrelu_with_noise",
-        "lerp",
-        "addcmul",
-        "addcdiv",
-        "fmod",
-        "remainder",
-        "xlogy",
-    }
+    "where masked_fill prelu _prelu_kernel rrelu_with_noise lerp addcmul addcdiv fmod remainder xlogy".split()
 )
 _TRIED = (-2.5, -0.7, 0.3, 1.0, 4.0)
 

@@ -324,28 +324,11 @@ def col2im(call: Call) -> Sequence[Paint]:
     return (tuple(stripes),)
 
 
-_KEEP = (
-    "clone",
-    "detach",
-    "alias",
-    "contiguous",
-    "dropout",
-    "lift_fresh",
-    "lift_fresh_copy",
-    "positive",
-)
+_KEEP = tuple("clone detach alias contiguous dropout lift_fresh lift_fresh_copy positive".split())
 _LIKE = ("zeros_like", "ones_like", "full_like", "empty_like")
 _NEW = ("new_zeros", "new_ones", "new_full", "new_empty")
-_VIEWS = (
-    "view",
-    "_unsafe_view",
-    "reshape",
-    "_reshape_alias",
-    "squeeze",
-    "unsqueeze",
-    "flatten",
-    "unflatten",
-    "view_copy",
+_VIEWS = tuple(
+    "view _unsafe_view reshape _reshape_alias squeeze unsqueeze flatten unflatten view_copy".split()
 )
 
 RULES: dict[str, Rule] = {

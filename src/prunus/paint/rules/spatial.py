@@ -93,23 +93,13 @@ def grid_sample(call: Call) -> Sequence[Paint]:
 
 _POOLS = (
     *(
-        "max_pool2d_with_indices",
-        "max_pool3d_with_indices",
-        "max_pool1d",
-        "max_pool2d",
-        "max_pool3d",
-        "avg_pool1d",
-        "avg_pool2d",
-        "avg_pool3d",
-    ),
+        "max_pool2d_with_indices max_pool3d_with_indices max_pool1d max_pool2d max_pool3d avg_pool1d "
+        "avg_pool2d avg_pool3d"
+    ).split(),
     *(
-        "_adaptive_avg_pool2d",
-        "_adaptive_avg_pool3d",
-        "adaptive_avg_pool1d",
-        "adaptive_avg_pool2d",
-        "adaptive_avg_pool3d",
-        "adaptive_max_pool1d",
-    ),
+        "_adaptive_avg_pool2d _adaptive_avg_pool3d adaptive_avg_pool1d adaptive_avg_pool2d "
+        "adaptive_avg_pool3d adaptive_max_pool1d"
+    ).split(),
     *(
         "adaptive_max_pool2d",
         "adaptive_max_pool3d",
@@ -122,29 +112,20 @@ _RESIZES = tuple(
     for prefix in ("", "_")
     for name in (
         *(
-            "upsample_nearest1d",
-            "upsample_nearest2d",
-            "upsample_nearest3d",
-            "upsample_bilinear2d",
-            "upsample_bilinear2d_aa",
-            "upsample_bicubic2d",
-        ),
+            "upsample_nearest1d upsample_nearest2d upsample_nearest3d upsample_bilinear2d "
+            "upsample_bilinear2d_aa upsample_bicubic2d"
+        ).split(),
         *(
-            "upsample_bicubic2d_aa",
-            "upsample_linear1d",
-            "upsample_trilinear3d",
-            "upsample_nearest_exact1d",
-            "upsample_nearest_exact2d",
-        ),
+            "upsample_bicubic2d_aa upsample_linear1d upsample_trilinear3d upsample_nearest_exact1d "
+            "upsample_nearest_exact2d"
+        ).split(),
     )
 )
-_PADS = (
-    "reflection_pad1d",
-    "reflection_pad2d",
-    "reflection_pad3d",
-    "replication_pad1d",
-    "replication_pad2d",
-    "replication_pad3d",
+_PADS = tuple(
+    (
+        "reflection_pad1d reflection_pad2d reflection_pad3d replication_pad1d replication_pad2d "
+        "replication_pad3d"
+    ).split()
 )
 RULES: dict[str, Rule] = {
     **dict.fromkeys((*_POOLS, *_RESIZES, *_PADS), spatial),

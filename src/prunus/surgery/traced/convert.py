@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor, fx, nn
 
 from prunus.errors import TraceError
+from prunus.paint.build import build
 from prunus.paint.folding import Fold, folded_shift, folds
-from prunus.paint.graph import ChannelGraph, build
+from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import tensors_in, to_meta
 from prunus.paint.model_copy import copy_model, meta_twin, named_tensors
 from prunus.paint.painter import Painter

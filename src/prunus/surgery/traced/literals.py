@@ -273,17 +273,7 @@ def _repeat_interleave(scene: Scene, node: fx.Node) -> None:
 
 _REWRITERS: dict[str, Rewriter] = {
     **dict.fromkeys(
-        (
-            "view",
-            "reshape",
-            "_unsafe_view",
-            "expand",
-            "new_zeros",
-            "new_ones",
-            "new_full",
-            "new_empty",
-            "broadcast_to",
-        ),
+        "view reshape _unsafe_view expand new_zeros new_ones new_full new_empty broadcast_to".split(),
         _sizes_at(1, "size"),
     ),
     **dict.fromkeys(("zeros", "ones", "full", "empty", "rand", "randn"), _sizes_at(0, "size")),

@@ -118,15 +118,8 @@ class TracedModule(nn.Module):
             setattr(shell, name, copy.deepcopy(getattr(self, name), memo))
         result = TracedModule(shell, copy_graph(self.graph))
         result.__class__ = type(self)  # it may be one that keeps the widths of its norms
-        kept = (
-            "_parameters",
-            "_buffers",
-            "_non_persistent_buffers_set",
-            "_modules",
-            "graph",
-            "_run",
-            "_in_spec",
-            "_out_spec",
+        kept = tuple(
+            "_parameters _buffers _non_persistent_buffers_set _modules graph _run _in_spec _out_spec".split()
         )
         for name, value in self.__dict__.items():
             if name not in kept:

@@ -11,26 +11,15 @@ import torch
 from torch import fx
 from torch.fx.proxy import GraphAppendingTracer
 
-from prunus.paint import widths
+from prunus.paint.width_formulas import FORMULAS, Held
 from prunus.surgery.traced.literals import operator_name
 
-_NAMES = (
-    "layer_norm",
-    "group_norm",
-    "batch_norm",
-    "rms_norm",
-    "mean",
-    "var",
-    "std",
-    "var_mean",
-    "std_mean",
-    "softmax",
-    "amax",
-    "amin",
-    "max",
-    "min",
+_NAMES = tuple(
+    (
+        "layer_norm group_norm batch_norm rms_norm mean var std var_mean std_mean softmax amax amin max min"
+    ).split()
 )
-_FORMULAS = {name: widths.FORMULAS[getattr(torch, name)] for name in _NAMES}
+_FORMULAS = {name: FORMULAS[getattr(torch, name)] for name in _NAMES}
 
 
 class _Operand(fx.Proxy):
@@ -76,7 +65,7 @@ def keep_width(
     with graph.inserting_before(node):
         operands: Any = lambda n: _Operand(n, tracer, known[n]) if n in known else fx.Proxy(n, tracer)  # noqa: E731 (torch types what nodes become too narrowly)
         args, kwargs = fx.node.map_arg((node.args, dict(node.kwargs)), operands)
-        more = {} if held is None else {"held": widths.Held(operands(held[0]), held[1])}
+        more = {} if held is None else {"held": Held(operands(held[0]), held[1])}
         result = formula(ratio, *args, **kwargs, **more)
     first: fx.Node = (result[0] if isinstance(result, tuple) else result).node
     if isinstance(result, tuple):

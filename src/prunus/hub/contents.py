@@ -1,0 +1,198 @@
+"""What goes up: the files of a run, and what says what they are."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from torch import nn
+
+from prunus.errors import FileFormatError, HubError, PrunusError, clause
+from prunus.hub.public import without_paths
+from prunus.methods.common import Outcome
+from prunus.models.catalogue import build_recorded, is_plain_name
+from prunus.report.result import Result, read
+from prunus.runs.describe import files as described
+from prunus.runs.records import RESULT_FILE, TRAINING_FILE
+
+if TYPE_CHECKING:
+    from prunus.tasks import Task
+
+CARD_FILE = "README.md"
+CONFIG_FILE = "config.json"
+MODEL_FILE = "model.safetensors"
+GATES_FILE = "gates.safetensors"
+MODELS = {
+    "model": MODEL_FILE,
+    "gates": GATES_FILE,
+    "plan": "plan.json",
+    "onnx": "model.onnx",
+    "onnx-data": "model.onnx.data",
+    "int8": "model.int8.onnx",
+    "int8-data": "model.int8.onnx.data",
+}
+FILES = (*MODELS.values(), RESULT_FILE, CONFIG_FILE, CARD_FILE)
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a network that has no run was cut from, and is for.
+
+    Attributes:
+        name: of the dense network: one of ours, timm/NAME or torchvision/NAME; "" = what the run says.
+        options: what it was built with.
+        task: by which it was measured.
+    """
+
+    name: str = ""
+    options: Mapping[str, Any] | None = None
+    task: Task | None = None
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What goes up.
+
+    Attributes:
+        result: without paths of this machine.
+        models: files of networks and plans, by the names that they get.
+        alone: whether the network is loaded without its dense one being given.
+    """
+
+    result: Mapping[str, Any]
+    models: Mapping[str, Path]
+    alone: bool
+
+    def records(self) -> dict[str, bytes]:
+        """`result.json` and `config.json`."""
+        return {RESULT_FILE: _json(self.result), CONFIG_FILE: _json(config(self.result))}
+
+
+@contextmanager
+def contents_of(out: Path | str | Outcome | Mapping[str, Any], made: Made) -> Iterator[Contents]:
+    """What goes up of a run's folder, of the result that the run returned, or of an outcome; files that had
+    to be written for it are there until the block ends.
+
+    Raises:
+        HubError: it is none of these, or the named network is not the one that was cut.
+        FileFormatError: a file of the folder is missing, damaged, or of something else.
+    """
+    if isinstance(out, Outcome):
+        with TemporaryDirectory(prefix="prunus-") as place:
+            yield _checked(_written(out, made, Path(place)), Path(place), made)
+        return
+    if isinstance(out, Mapping) and not isinstance(out, Result):
+        raise HubError(
+            "A dictionary does not say where the files of its run are: give the folder, or what a job of"
+            " prunus.runs returned, unchanged."
+        )
+    folder = out.folder if isinstance(out, Result) else Path(out)
+    yield _checked(_read(folder), folder, made)
+
+
+def config(result: Mapping[str, Any]) -> dict[str, Any]:
+    """What the network is, for whoever looks at no other file: its name, its inputs, and how wide every layer
+    was and is.
+    """
+    model = result["model"]
+    data = model.get("data") or {}
+    return {
+        "library_name": "prunus",
+        "prunus_version": (result["environment"].get("versions") or {}).get("prunus", ""),
+        "network": model.get("name", ""),
+        "class": model.get("class", ""),
+        "options": model.get("options") or {},
+        "input_shape": model.get("input_shape") or [],
+        **{key: data[key] for key in ("mean", "std", "classes") if data.get(key)},
+        "widths": {
+            row["name"]: {"before": row["width_before"], "after": row["width_after"]}
+            for row in result["layers"]
+        },
+    }
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    if not folder.is_dir():
+        raise FileFormatError(f"{folder} is not the folder of a run: it is not there, or is a file.")
+    if not (folder / RESULT_FILE).is_file():
+        why = (
+            "its network was trained and not pruned"
+            if (folder / TRAINING_FILE).is_file()
+            else f"it holds no {RESULT_FILE}"
+        )
+        raise FileFormatError(f"{folder} is not the folder of a run that pruned: {why}.")
+    return read(folder / RESULT_FILE)
+
+
+def _written(out: Outcome, made: Made, place: Path) -> dict[str, Any]:
+    """The files of an outcome, and its result."""
+    from prunus._foundation.environment import environment
+    from prunus.runs.describe import Provenance, describe
+    from prunus.storage import save, write_atomically
+
+    save(out.model, place / MODEL_FILE)
+    write_atomically(place / MODELS["plan"], f"{out.plan.to_json()}\n".encode())
+    dense = made.name or type(out.dense if out.dense is not None else out.model).__name__
+    model = {"name": dense, "class": type(out.model).__name__, "input_shape": _input_shape(out)}
+    about = Provenance(model, task=made.task)
+    result = describe(out, about, environment=environment())
+    if out.steps and made.task is None:
+        steps = [{"step": one.step, "value": one.value, "loss": one.loss} for one in out.steps]
+        result["accuracy"] = {"metric": "metric, percent", "count": 0, "note": "", "steps": steps}
+    return result
+
+
+def _input_shape(out: Outcome) -> list[int]:
+    """Of the first tensor that the network is called with."""
+    from prunus.deploy.inputs import tensors
+    from prunus.plans.plan import rebuild_inputs
+
+    found = tensors(rebuild_inputs(out.plan.inputs)) if out.plan.inputs else []
+    return [int(length) for length in found[0].shape] if found else []
+
+
+def _checked(result: dict[str, Any], folder: Path, made: Made) -> Contents:
+    models = {name: folder / name for name in MODELS.values() if (folder / name).is_file()}
+    if MODEL_FILE not in models:
+        raise FileFormatError(f"{folder} holds no {MODEL_FILE}.")
+    model = dict(result["model"])
+    if made.name:
+        model |= {"name": made.name, "options": dict(made.options or {})}
+    alone = _loads_alone(models[MODEL_FILE], model, bool(made.name))
+    named = {key: models[name] for key, name in MODELS.items() if name in models}
+    result = result | {"model": model, "files": described(named, folder)}
+    return Contents(without_paths(result, folder), models, alone)
+
+
+def _loads_alone(file: Path, model: Mapping[str, Any], named: bool) -> bool:
+    """Whether `from_pretrained` needs no `build`, by trying it. Raises HubError where it does although the
+    dense network was named.
+    """
+    from prunus import storage
+
+    name, options = str(model.get("name", "")), model.get("options") or {}
+
+    def dense() -> nn.Module:
+        if not is_plain_name(name):
+            raise HubError(f"{name!r} is not the name of a network of prunus, timm or torchvision.")
+        return build_recorded(name, options)
+
+    storage.read_header(file)  # a damaged file is an error of its own
+    try:
+        storage.load(file, dense)
+    except PrunusError as error:
+        if named:
+            raise HubError(f"The network was not cut from {name}: {clause(error)}.") from error
+        return False
+    return True
+
+
+def _json(data: Mapping[str, Any]) -> bytes:
+    return (json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode(
+        errors="backslashreplace"
+    )
