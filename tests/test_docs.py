@@ -20,9 +20,9 @@ from prunus.cli.app import app
 from prunus.methods.registry import METHODS
 from prunus.methods.settings import settings_of
 from prunus.paint.rules import RULES
-from tests.torchvision_shim import missing
 from tests.brief import brief_latency
 from tests.measure.machines import Arithmetic
+from tests.torchvision_shim import missing
 
 __all__ = ["brief_latency"]
 ROOT = Path(__file__).parent.parent
@@ -136,7 +136,12 @@ CHECKS: dict[str, Callable[[Scope, Path], None]] = {
     "docs/training.md": of_training,
 }
 # Their blocks end in something of their own, below; that of the Hub has one in tests/hub.
-ELSEWHERE = ("docs/adding-a-score.md", "docs/adding-an-operator-rule.md", "docs/hub.md")
+ELSEWHERE = (
+    "docs/adding-a-score.md",
+    "docs/adding-an-operator-rule.md",
+    "docs/hub.md",
+    "docs/integrations.md",
+)
 EXTRAS = {
     "docs/index.md": ("onnxruntime", "jinja2"),
     "docs/int8.md": ("onnxruntime",),

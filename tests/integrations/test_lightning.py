@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -46,7 +46,7 @@ class Module(pl.LightningModule):  # type: ignore[misc]
         return sgd(self.net)
 
     def train_dataloader(self) -> Any:
-        return DataLoader(self.data, batch_size=None)
+        return DataLoader(cast(Any, self.data), batch_size=None)
 
 
 class Flat(pl.LightningModule):  # type: ignore[misc]
@@ -66,7 +66,7 @@ class Flat(pl.LightningModule):  # type: ignore[misc]
         return sgd(self)
 
     def train_dataloader(self) -> Any:
-        return DataLoader(batches(), batch_size=None)
+        return DataLoader(cast(Any, batches()), batch_size=None)
 
 
 def fit(module: Any, callback: Any, epochs: int | None = 4, ckpt: Any = None, **options: Any) -> Any:
@@ -82,7 +82,7 @@ def fit(module: Any, callback: Any, epochs: int | None = 4, ckpt: Any = None, **
     validation = options.get("limit_val_batches")
     trainer.fit(
         module,
-        val_dataloaders=DataLoader(batches(1), batch_size=None) if validation else None,
+        val_dataloaders=DataLoader(cast(Any, batches(1)), batch_size=None) if validation else None,
         ckpt_path=ckpt,
     )
     return trainer
@@ -93,7 +93,7 @@ def fit(module: Any, callback: Any, epochs: int | None = 4, ckpt: Any = None, **
 def test_the_weights_are_those_of_the_cores_loop(frozen: bool, freeze: float) -> None:
     core, ours = soft(freeze=freeze), soft(freeze=freeze)
     expected, module = in_the_core(Net(frozen), core), Module(Net(frozen))
-    callback = PruningCallback(ours, "net")
+    callback: Any = PruningCallback(ours, "net")
     fit(module, callback)
     assert same(module.net, expected) and ours.record == core.record and ours.frozen == (freeze > 0)
     assert core.plan is not None and same(callback.small, prunus.compact(expected, core.plan))
@@ -103,7 +103,7 @@ def test_the_weights_are_those_of_the_cores_loop(frozen: bool, freeze: float) ->
 def test_layers_of_the_module_itself_are_pruned() -> None:
     core, module = soft(), Flat()
     expected = in_the_core(Net(), core)
-    callback = PruningCallback(soft())
+    callback: Any = PruningCallback(soft())
     trainer = fit(module, callback)
     assert same(module.inner, expected) and isinstance(callback.small, Flat)
     assert callback.small.inner.second.out_channels == 6
@@ -113,7 +113,7 @@ def test_layers_of_the_module_itself_are_pruned() -> None:
 def test_a_frozen_batch_norm_stays_as_it_is() -> None:
     net = Net(frozen=True)
     before = {name: tensor.clone() for name, tensor in net.outer.state_dict().items()}
-    callback = PruningCallback(soft(freeze=0.0), "net")
+    callback: Any = PruningCallback(soft(freeze=0.0), "net")
     module = Module(net)
     fit(module, callback)
     assert all(torch.equal(before[name], tensor) for name, tensor in net.outer.state_dict().items())
@@ -152,7 +152,7 @@ def test_a_resumed_training_ends_with_the_same_weights(at: int, tmp_path: Path) 
     saving = pl.callbacks.ModelCheckpoint(tmp_path, save_last=True)
     fit(first, PruningCallback(soft(), "net", epochs=4), at, callbacks=[saving], enable_checkpointing=True)
     second, again = Module(Net()), soft()
-    callback = PruningCallback(again, "net")
+    callback: Any = PruningCallback(again, "net")
     fit(second, callback, ckpt=tmp_path / "last.ckpt")
     assert same(second.net, whole.net) and again.record == pruning.record
     assert callback.small.second.out_channels == 6
@@ -181,7 +181,8 @@ def test_a_call_of_fit_more_goes_on() -> None:
 
 @pytest.mark.parametrize("precision", ["bf16-mixed", "bf16-true"])
 def test_other_precisions_are_pruned_exactly(precision: str) -> None:
-    callback, module = PruningCallback(soft(), "net"), Module(Net())
+    callback: Any = PruningCallback(soft(), "net")
+    module = Module(Net())
     fit(module, callback, precision=precision)
     assert callback.small.second.out_channels == 6
     pruned = module.net.norm.weight == 0
@@ -203,7 +204,7 @@ def test_the_optimiser_goes_on_with_the_compact_network() -> None:
 
 
 def test_a_function_gives_what_is_pruned() -> None:
-    callback = PruningCallback(soft(), lambda module: module.net)
+    callback: Any = PruningCallback(soft(), lambda module: module.net)
     fit(Module(Net()), callback)
     assert isinstance(callback.small, Net)
 
@@ -216,6 +217,6 @@ def test_what_cannot_be_is_said_in_a_sentence() -> None:
     with pytest.raises(ConfigError, match="epochs must be at least 1, not 0"):
         PruningCallback(soft(), "net", epochs=0)
     with pytest.raises(Exception, match="pruning must be"):
-        PruningCallback("soft")
+        PruningCallback(cast(Any, "soft"))
     with pytest.raises(TargetError, match="Nothing was pruned"):
         PruningCallback(Diary(), "net").compact(Module(Net()))

@@ -96,7 +96,7 @@ def fit(
 def test_the_weights_are_those_of_the_cores_loop(frozen: bool, freeze: float, tmp_path: Path) -> None:
     core, ours = soft(freeze=freeze), soft(freeze=freeze)
     expected, model = in_the_core(Net(frozen), core), Model(frozen)
-    callback = PruningCallback(ours, "net")
+    callback: Any = PruningCallback(ours, "net")
     fit(model, callback, tmp_path)
     assert same(model.net, expected) and ours.record == core.record and ours.frozen == (freeze > 0)
     assert core.plan is not None and same(callback.small, prunus.compact(expected, core.plan))
@@ -125,7 +125,7 @@ def test_a_resumed_training_ends_with_the_same_weights(
     whole, pruning = Model(), soft()
     fit(whole, PruningCallback(pruning, "net"), tmp_path, save_total_limit=None, **strategy)
     second, again = Model(), soft()
-    callback = PruningCallback(again, "net")
+    callback: Any = PruningCallback(again, "net")
     fit(second, callback, tmp_path / "again", resume=str(tmp_path / f"checkpoint-{at}"))
     assert same(second, whole) and again.record == pruning.record
     assert callback.small.second.out_channels == 6
@@ -151,7 +151,7 @@ def test_of_the_best_checkpoint_its_channels_go(tmp_path: Path) -> None:
     """Each epoch is worse than the one before, so that the first one's weights are loaded in the end."""
     scores = iter((4.0, 3.0, 2.0, 1.0))
     core, pruning, model = soft(freeze=0.0), soft(freeze=0.0), Model()
-    callback = PruningCallback(pruning, "net")
+    callback: Any = PruningCallback(pruning, "net")
     trainer_options: dict[str, Any] = {
         "save_strategy": "epoch",
         "eval_strategy": "epoch",
@@ -159,12 +159,13 @@ def test_of_the_best_checkpoint_its_channels_go(tmp_path: Path) -> None:
         "metric_for_best_model": "score",
         "greater_is_better": True,
     }
-    original = Trainer.evaluate
-    Trainer.evaluate = lambda self, *args, **kwargs: {"eval_score": next(scores)}  # type: ignore[method-assign]
+    kind: Any = Trainer
+    original = kind.evaluate
+    kind.evaluate = lambda self, *args, **kwargs: {"eval_score": next(scores)}
     try:
         fit(model, callback, tmp_path, **trainer_options)
     finally:
-        Trainer.evaluate = original  # type: ignore[method-assign]
+        kind.evaluate = original
 
     class First(Pruning):
         """As the other one, until the first epoch has ended."""
@@ -191,7 +192,8 @@ def test_the_optimiser_goes_on_with_the_compact_network(tmp_path: Path) -> None:
 
 
 def test_bfloat16_is_pruned_exactly(tmp_path: Path) -> None:
-    callback, model = PruningCallback(soft(), "net"), Model()
+    callback: Any = PruningCallback(soft(), "net")
+    model = Model()
     fit(model, callback, tmp_path, bf16=True)
     pruned = model.net.norm.weight == 0
     assert pruned.sum() == 4 and model.net.first.weight[pruned].count_nonzero() == 0
@@ -225,7 +227,7 @@ def test_a_network_of_the_package_is_pruned_by_its_named_inputs(tmp_path: Path) 
     )
     from prunus.methods.soft import SoftPruning
 
-    callback = PruningCallback(SoftPruning({"pixel_values": torch.zeros(1, 1, 8, 8)}, 0.5))
+    callback: Any = PruningCallback(SoftPruning({"pixel_values": torch.zeros(1, 1, 8, 8)}, 0.5))
     transformers.Trainer(network, arguments, train_dataset=Renamed(), callbacks=[callback]).train()
     small = callback.small
     assert type(small) is type(network) and small.num_parameters() < 0.7 * network.num_parameters()

@@ -80,7 +80,8 @@ class TensorBoard:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError as error:
             raise MissingExtraError("Curves for TensorBoard need the extra prunus[tensorboard].") from error
-        self._open, self._folder, self._writer = SummaryWriter, Path(folder), None
+        self._open, self._folder = SummaryWriter, Path(folder)
+        self._writer: SummaryWriter | None = None
 
     def log(self, values: Mapping[str, float], step: int) -> None:
         """Write, and flush: one looks at curves while they grow."""
