@@ -4,7 +4,7 @@ BIN := .venv/bin
 # Networks used by the hardest tests; without dependencies, because torchvision's own would replace the CPU build of torch.
 ARCHITECTURES := timm==1.0.31 torchvision==0.28.0
 
-.PHONY: demo test coverage format lint types benchmarks figures docs dist clean
+.PHONY: demo test coverage format lint types examples notebooks benchmarks figures docs dist clean
 
 $(BIN)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
@@ -47,6 +47,25 @@ lint: $(BIN)/.installed-dev
 
 types: $(BIN)/.installed-dev
 	$(BIN)/mypy
+
+# What the examples are about; without dependencies where these are torch's, and those that are not beside them.
+INTEGRATED := pytorch-lightning torchmetrics lightning-utilities transformers accelerate monai segmentation-models-pytorch
+BESIDE := tokenizers regex psutil tqdm pyyaml huggingface_hub mlflow-skinny wandb
+
+$(BIN)/.installed-examples: $(BIN)/.installed-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt $(BESIDE)
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps $(INTEGRATED)
+	touch $@
+
+# All examples at the size of the tests; ultralytics is not among what is installed, as its licence is the AGPL.
+examples: $(BIN)/.installed-examples
+	$(BIN)/pytest -n 0 -rs tests/examples tests/integrations tests/training/test_trackers.py
+
+notebooks: $(BIN)/.installed-dev
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt '.[notebooks]'
+	$(BIN)/python -m ipykernel install --sys-prefix --name python3 > /dev/null
+	cd examples && for notebook in *.ipynb; do \
+	  ../$(BIN)/jupyter execute --output-dir=/dev/null $$notebook || exit 1; done
 
 benchmarks: $(BIN)/.installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps torch-pruning==1.6.1

@@ -22,6 +22,7 @@ from prunus.methods.settings import settings_of
 from prunus.paint.rules import RULES
 from tests.brief import brief_latency
 from tests.measure.machines import Arithmetic
+from tests.torchvision_shim import missing
 
 __all__ = ["brief_latency"]
 ROOT = Path(__file__).parent.parent
@@ -135,7 +136,12 @@ CHECKS: dict[str, Callable[[Scope, Path], None]] = {
     "docs/training.md": of_training,
 }
 # Their blocks end in something of their own, below; that of the Hub has one in tests/hub.
-ELSEWHERE = ("docs/adding-a-score.md", "docs/adding-an-operator-rule.md", "docs/hub.md")
+ELSEWHERE = (
+    "docs/adding-a-score.md",
+    "docs/adding-an-operator-rule.md",
+    "docs/hub.md",
+    "docs/integrations.md",
+)
 EXTRAS = {
     "docs/index.md": ("onnxruntime", "jinja2"),
     "docs/int8.md": ("onnxruntime",),
@@ -249,6 +255,32 @@ def test_messages_of_the_troubleshooting_are_those_of_the_source() -> None:
     assert len(pieces) > 25
     missing = [piece for piece in pieces if len(piece) > 3 and piece not in said]
     assert not missing
+
+
+def _of_integrations() -> list[Any]:
+    """The blocks of the page, each by the heading that it stands under."""
+    page = (ROOT / "docs" / "integrations.md").read_text()
+    parts = [part.split("\n", 1) for part in page.split("\n## ")[1:]]
+    found = [
+        (title, block)
+        for title, text in parts
+        for block in re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    ]
+    return [pytest.param(block, id=f"{number}: {title}") for number, (title, block) in enumerate(found)]
+
+
+@pytest.mark.filterwarnings("ignore")  # of the packages
+@pytest.mark.parametrize("block", _of_integrations())
+def test_integrations_run_as_shown(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    needs = re.match(r"# needs: (.*)\n", block)
+    for package in needs[1].split(", ") if needs else ():
+        if reason := missing(package):
+            pytest.skip(reason)
+    monkeypatch.chdir(tmp_path)
+    scope: dict[str, Any] = {}
+    exec(block, scope)
+    if "small" in scope:
+        assert scope["small"].prunus.verification.relative < 1e-4
 
 
 def test_the_score_of_the_docs_is_the_largest_weight() -> None:

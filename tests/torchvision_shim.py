@@ -61,23 +61,30 @@ def _library() -> torch.library.Library:
 
 @cache
 def missing(*packages: str) -> str:
-    """Why `packages` (of "torchvision", "timm") cannot be imported, or "" after importing them."""
+    """Why `packages` ("torchvision", or such as may import it) cannot be imported, or "" after that."""
     for package in packages:
         if importlib.util.find_spec(package) is None:
             return f"{package} is not installed"
+    there = importlib.util.find_spec("torchvision") is not None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            __import__("torchvision")
-        except (ImportError, RuntimeError):
-            _library()
-        try:
-            for package in packages:
-                __import__(package)
+            for package in (*(("torchvision",) if there else ()), *packages):
+                _import(package)
         except (ImportError, RuntimeError) as error:
             return f"{', '.join(packages)} cannot be imported: {error}"
-    _lend_suppression()
+    if there:
+        _lend_suppression()
     return ""
+
+
+def _import(package: str) -> None:
+    """Import it; with the operators of torchvision declared, where it needs that."""
+    try:
+        __import__(package)
+    except RuntimeError:
+        _library()
+        __import__(package)
 
 
 def _lend_suppression() -> None:

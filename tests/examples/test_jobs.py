@@ -222,11 +222,6 @@ def test_a_detector_of_ones_own_that_is_built_as_no_other(place: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("name", ["signals.py", "pixels.py", "detector.py"])
-def test_an_example_is_short(name: str) -> None:
-    assert len((EXAMPLES / name).read_text().splitlines()) <= 80
-
-
 def test_suppression_in_python_leaves_the_best_of_what_overlaps() -> None:
     from tests.torchvision_shim import nms
 

@@ -37,11 +37,12 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.errors import TargetError
-from prunus.methods._data import callback, example_of
+from prunus.methods._data import callback, example_of, placed
 from prunus.methods.common import FIRST, Journal, Outcome, Target
 from prunus.methods.removal import remove
 from prunus.paint import trace
 from prunus.paint.graph import Axis, ChannelGraph
+from prunus.paint.inputs import Inputs
 from prunus.paint.model_copy import named_tensors
 from prunus.planning.targets import plan as choose
 from prunus.plans.consumers import norms_behind
@@ -191,7 +192,7 @@ class SoftPruning(Pruning):
     as its pruning.
 
     Args:
-        example_inputs: what the model is called with, for its channels.
+        example_inputs: what the model is called with, for its channels; on any device, in any precision.
         rate: fraction of the channels of every group, at the end of the training.
         growth: "constant" (SFP), or "asymptotic" (ASFP): from `first_rate` up to `rate`, most of it early.
         first_rate: where "asymptotic" begins.
@@ -199,7 +200,7 @@ class SoftPruning(Pruning):
         freeze: part of the epochs, at the end, in which no filter grows back; 0 is the published way, which
             prunes after the last epoch too.
         folded: take filters with the batch norm behind them; False is the published way, which looks at their
-            weights alone and zeroes these.
+            weights alone and zeroes these, as is done of a batch norm whose scale is not trained.
         from_start: prune before the first epoch too, as the authors' code does.
         p: norm of the filters, 1 or 2.
         rates: glob pattern of layers -> rate for them, in place of `rate`; with "asymptotic" they grow
@@ -218,7 +219,7 @@ class SoftPruning(Pruning):
 
     def __init__(
         self,
-        example_inputs: Tensor,
+        example_inputs: Inputs,
         rate: float,
         *,
         growth: Growth = "constant",
@@ -357,16 +358,21 @@ class SoftPruning(Pruning):
     def traced(self, model: nn.Module) -> ChannelGraph:
         """The channels of the model that is trained, traced once."""
         if self._graph is None or self._graph.model is not model:
-            self._graph = trace(model, self._inputs)
+            self._graph = trace(model, placed(self._inputs, model))
         return self._graph
 
 
 def filters(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_], folded: bool) -> list[Zeros]:
     """What makes some channels, but for biases and shifts: weights, or, `folded`, the scale of the batch norm
-    behind them where there is one.
+    behind them where there is one that is trained, as one that is not would never grow back.
     """
-    behind = _norms(graph) if folded else {}
-    tensors, scales = named_tensors(model), {f"{norm}.weight" for norm in behind.values()}
+    tensors = named_tensors(model)
+    behind = {
+        weight: norm
+        for weight, norm in (_norms(graph) if folded else {}).items()
+        if tensors[f"{norm}.weight"].requires_grad
+    }
+    scales = {f"{norm}.weight" for norm in behind.values()}
     return [
         Zeros(tensors[axis.name], axis.dim, slots.to(tensors[axis.name].device), axis.neutral)
         for axis, slots in lost_slots(graph, removed)

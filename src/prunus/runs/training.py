@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Watch, unwatched
@@ -16,7 +15,6 @@ from prunus.runs.delivery import CHECKPOINTS, check
 from prunus.runs.recipe import NO_METHOD, Recipe, read, resolve
 from prunus.runs.recipe_parts import data_in
 from prunus.runs.run import RECIPE, Run
-from prunus.runs.scalars import scalars
 from prunus.runs.settings import USUAL, Delivery
 from prunus.runs.train_classes import train_classes
 from prunus.runs.train_own import train_own
@@ -24,9 +22,7 @@ from prunus.runs.train_pixels import OF_PIXELS, check_kind_of, is_of_pictures, t
 from prunus.storage.lock import folder_lock
 from prunus.training.config import TrainConfig
 from prunus.training.distributed import process_group
-
-if TYPE_CHECKING:
-    from prunus.training import EpochRecord
+from prunus.training.trackers import TensorBoard, Tracker, track
 
 
 @door(ConfigError)
@@ -37,6 +33,7 @@ def train(
     resume: bool = False,
     sized: bool | None = None,
     tensorboard: bool = False,
+    trackers: Sequence[Tracker] = (),
     delivery: Delivery = USUAL,
     command: str = "",
     watch: Watch = unwatched,
@@ -50,6 +47,7 @@ def train(
         sized: the size of batches is also for a function of the user's that makes them; None: if it is not
             the usual one.
         tensorboard: write curves for TensorBoard into the folder (needs the extra `tensorboard`).
+        trackers: what else is told about every epoch, such as `prunus.training.MLflow()`.
         delivery: what the folder gets besides, where a method prunes.
         command: what the user typed, if it was a command.
         watch: told about progress.
@@ -73,7 +71,8 @@ def train(
         pixels = is_of_pictures(recipe) and recipe.method in OF_PIXELS
         delivered = recipe.method != NO_METHOD and not pixels
         check(folder, with_onnx=delivery.onnx and delivered, with_report=delivery.report and delivered)
-        with process_group() as ranks, _notes(folder, tensorboard and ranks.first) as also:
+        curves = (TensorBoard(folder / "tensorboard"),) if tensorboard else ()
+        with process_group() as ranks, track(*((*curves, *trackers) if ranks.first else ())) as also:
             watch = watch if ranks.first else unwatched
             run = Run(recipe, folder, resume, command, delivery, ranks, watch, also)
             sized = recipe.batch_size != TrainConfig.batch_size if sized is None else sized
@@ -143,8 +142,3 @@ def _check_same(begun: Recipe, chosen: Recipe, folder: Path) -> None:
                 f"{folder} was begun with {key} = {old!r}, not {new!r}: resume with the same settings, or"
                 " choose another folder."
             )
-
-
-def _notes(folder: Path, tensorboard: bool) -> AbstractContextManager[Callable[[EpochRecord], None]]:
-    """What else is told about every epoch."""
-    return scalars(folder / "tensorboard") if tensorboard else nullcontext(lambda record: None)

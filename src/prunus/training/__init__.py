@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from prunus.training.loop import train
     from prunus.training.progress import EpochRecord, History
     from prunus.training.recalibration import recalibrate, recalibrate_if_better
+    from prunus.training.trackers import MLflow, TensorBoard, Tracker, WandB, track
 
 __all__ = [
     "Calibration",
@@ -23,17 +24,22 @@ __all__ = [
     "EpochRecord",
     "Evaluation",
     "History",
+    "MLflow",
     "Normalise",
     "Pruning",
     "Shuffled",
     "Taught",
+    "TensorBoard",
+    "Tracker",
     "TrainConfig",
+    "WandB",
     "augmented",
     "batches",
     "evaluate",
     "recalibrate",
     "recalibrate_if_better",
     "taught",
+    "track",
     "train",
 ]
 
@@ -47,17 +53,22 @@ __getattr__ = names_of(
         "EpochRecord": "progress",
         "Evaluation": "evaluation",
         "History": "progress",
+        "MLflow": "trackers",
         "Normalise": "feeding",
         "Pruning": "hooks",
         "Shuffled": "feeding",
         "Taught": "distillation",
+        "TensorBoard": "trackers",
+        "Tracker": "trackers",
         "TrainConfig": "config",
+        "WandB": "trackers",
         "augmented": "feeding",
         "batches": "feeding",
         "evaluate": "evaluation",
         "recalibrate": "recalibration",
         "recalibrate_if_better": "recalibration",
         "taught": "distillation",
+        "track": "trackers",
         "train": "loop",
     },
 )
