@@ -51,7 +51,7 @@ def main(batches: int = 24, epochs: int = 6) -> nn.Module:
     config = TrainConfig(epochs=epochs, lr=0.002, optimizer="adam")
     task.fit(model, config)
     # the usual score looks at what layers compute, which takes minutes where they have 512 channels
-    outcome = prunus.shrink(model, task, macs=0.5, score="norm", config=config)
+    outcome = prunus.shrink(model, task, macs=0.5, score="norm-l2", config=config)
     for step in outcome.steps:
         print(f"{step.step}: {step.value:.1f} % mean IoU")
     print(f"{outcome.before.macs:,} MACs before, {outcome.plan.after.macs:,} after")
