@@ -309,6 +309,25 @@ def _smallest_of(ratio: float, input: Tensor, dim: Any = None, keepdim: bool = F
     return torch.return_types.min((_ATEN.clamp_max.default(values, 0), places))
 
 
+def _distance(operator: Any, *usual: float) -> Formula:
+    """Of a loss that averages distances; `usual` is the value of its last argument, where it has one."""
+
+    def formula(
+        ratio: float,
+        input: Tensor,
+        target: Tensor,
+        size_average: None = None,
+        reduce: None = None,
+        reduction: str = "mean",
+        *last: float | None,
+        **named: float | None,
+    ) -> Any:
+        own = [value for value in (*last, *named.values()) if value is not None] or usual
+        return ratio * operator(input, target, F._Reduction.get_enum(reduction), *own)
+
+    return formula
+
+
 FORMULAS: dict[Any, Formula] = {
     **dict.fromkeys((F.layer_norm, torch.layer_norm), _layer_norm),
     **dict.fromkeys((F.group_norm, torch.group_norm), _group_norm),
@@ -325,4 +344,6 @@ FORMULAS: dict[Any, Formula] = {
     **dict.fromkeys((torch.amin, Tensor.amin), _smallest),
     **dict.fromkeys((torch.max, Tensor.max), _largest_of),
     **dict.fromkeys((torch.min, Tensor.min), _smallest_of),
+    F.mse_loss: _distance(_ATEN.mse_loss.default),
+    F.smooth_l1_loss: _distance(_ATEN.smooth_l1_loss.default, 1.0),
 }
