@@ -17,6 +17,7 @@ from torch import Tensor
 _ATEN = torch.ops.aten
 # computed in single precision; a node of a graph, which is no tensor, says nothing of its type
 _HALVES = (torch.float16, torch.bfloat16)
+_REDUCTIONS = {"none": 0, "mean": 1, "sum": 2}  # as torch numbers them
 Formula = Callable[..., Any]
 
 
@@ -323,7 +324,7 @@ def _distance(operator: Any, *usual: float) -> Formula:
         **named: float | None,
     ) -> Any:
         own = [value for value in (*last, *named.values()) if value is not None] or usual
-        return ratio * operator(input, target, F._Reduction.get_enum(reduction), *own)
+        return ratio * operator(input, target, _REDUCTIONS[reduction], *own)
 
     return formula
 
