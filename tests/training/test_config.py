@@ -61,6 +61,21 @@ def test_a_warm_up_longer_than_the_training_is_no_error() -> None:
     assert rate_factor(TrainConfig(warmup_steps=50), 9, 10) == pytest.approx(0.2)
 
 
+@pytest.mark.parametrize("schedule", ["constant", "step", "cosine", "onecycle"])
+def test_rewinding_replays_the_end_of_a_longer_training(schedule: Any) -> None:
+    longer = TrainConfig(epochs=30, schedule=schedule, warmup_steps=7)
+    last = TrainConfig(epochs=5, rewind=30, schedule=schedule, warmup_steps=7)
+    replayed = [rate_factor(last, step, 50) for step in range(50)]
+    assert replayed == pytest.approx([rate_factor(longer, step, 300) for step in range(250, 300)])
+
+
+def test_no_more_is_rewound_than_there_was() -> None:
+    with pytest.raises(
+        ConfigError, match="rewind must be 0 or at least the 5 epochs of this training, not 4"
+    ):
+        TrainConfig(epochs=5, rewind=4)
+
+
 def test_one_cycle_rises_to_the_peak_and_falls_to_nearly_nothing() -> None:
     config = TrainConfig(schedule="onecycle")
     factors = [rate_factor(config, step, 101) for step in range(101)]

@@ -125,6 +125,14 @@ Milestones = Annotated[
 WarmupSteps = Annotated[
     int | None, _key("--warmup-steps", "Steps over which the learning rate rises at first.", Rest(TRAINING))
 ]
+Rewind = Annotated[
+    int | None,
+    _key(
+        "--rewind",
+        "Epochs of a longer training whose last learning rates are replayed; 0 is a schedule of its own.",
+        Rest(TRAINING),
+    ),
+]
 Precision = Annotated[
     str | None,
     _key("--precision", "What forwards and gradients are computed in: float32 or bfloat16.", Rest(TRAINING)),

@@ -61,6 +61,7 @@ def train(
     schedule: keys.Schedule = None,
     milestones: keys.Milestones = None,
     warmup_steps: keys.WarmupSteps = None,
+    rewind: keys.Rewind = None,
     precision: keys.Precision = None,
     channels_last: keys.ChannelsLast = None,
     augment: keys.Augment = None,

@@ -101,6 +101,7 @@ LIMITS: dict[str, Limit] = {
     "rounds": Limit(1, 10**6),
     "batch_size": ONE_UP,
     "warmup_steps": NONE_UP,
+    "rewind": NONE_UP,
     "lr": POSITIVE,
     "tune_lr": POSITIVE,
     "weight_decay": NONE_UP,

@@ -59,6 +59,7 @@ class Recipe:
     schedule: Schedule = TrainConfig.schedule
     milestones: tuple[float, ...] = TrainConfig.milestones
     warmup_steps: int = TrainConfig.warmup_steps
+    rewind: int = TrainConfig.rewind
     precision: Precision = TrainConfig.precision
     channels_last: bool = TrainConfig.channels_last
     augment: Literal["auto", "none", "crop", "crop-flip", "crop-flip-cutout"] = "auto"

@@ -43,6 +43,8 @@ class TrainConfig:
             cosines.
         milestones: for "step": the points, as shares of the whole training, each in (0, 1).
         warmup_steps: steps over which the rate rises linearly to what the schedule says.
+        rewind: epochs of a longer training of which these are the last: its learning rates are replayed, as
+            in learning-rate rewinding (Renda, Frankle and Carbin, ICLR 2020); 0 = a schedule of its own.
         precision: "float32", or "bfloat16" for autocast (the weights stay as they are).
         channels_last: keep weights and images in the channels-last memory format; the weights stay in it.
         augment: "none"; "crop", random shifts by up to an eighth of the side; "crop-flip", mirror images as
@@ -79,6 +81,7 @@ class TrainConfig:
     schedule: Schedule = "cosine"
     milestones: tuple[float, ...] = (0.3, 0.6, 0.8)
     warmup_steps: int = 0
+    rewind: int = 0
     precision: Precision = "float32"
     channels_last: bool = False
     augment: Augment = "none"
@@ -108,6 +111,12 @@ class TrainConfig:
         _require(0 <= self.clip < math.inf, "clip", self.clip, "at least 0 and finite")
         _require(0 <= self.ema < 1, "ema", self.ema, "in [0, 1)")
         _require(self.warmup_steps >= 0, "warmup_steps", self.warmup_steps, "at least 0")
+        _require(
+            self.rewind == 0 or self.rewind >= self.epochs,
+            "rewind",
+            self.rewind,
+            f"0 or at least the {self.epochs} epochs of this training",
+        )
         rising = all(a < b for a, b in zip((0.0, *self.milestones), (*self.milestones, 1.0)))
         _require(rising, "milestones", self.milestones, "rising shares of the training, each in (0, 1)")
 
@@ -125,6 +134,9 @@ def rate_factor(config: TrainConfig, step: float, steps: int) -> float:
         step: counted from 0; where an epoch has fewer steps than others, they lie further apart.
         steps: steps of the whole training, if every epoch saw all samples.
     """
+    if config.rewind:
+        whole = steps * config.rewind / config.epochs
+        step, steps = step + whole - steps, round(whole)
     ramp = min((step + 1) / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
     return ramp * _scheduled(config, step, steps)
 

@@ -1,0 +1,136 @@
+"""What pruning is worth after fine-tuning: one dense network, many ways to a share of its MACs, and the same
+training after each; beside them the same shapes from scratch, and the dense network trained as long.
+
+    python -m benchmarks.tuned --data DIR --models DIR [--network resnet20] [--weights FILE] [--macs 0.5 0.25]
+        [--seeds 3] [--tune-epochs 5] [--tune-lr 0.05] [--rewind 0] [--taught] [--only PATTERN ...]
+
+`benchmarks.stages` says what the dense network is trained on, and how. It is one for all rows: seeds choose
+the calibration samples, the weights of what starts from scratch, and the order and augmentation of the
+training. Accuracies are of test samples, by which nothing is chosen; with --choosing, to find a recipe, of
+the samples that choices are made on. A row is written as soon as it is there; a training that was broken off
+goes on, and rows that exist are not measured again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+from itertools import product
+from typing import Any
+
+import torch
+from torch import nn
+
+from benchmarks.environment import RESULTS
+from benchmarks.recipe import settings
+from benchmarks.rows import Row, add, kept, measured_before, record
+from benchmarks.stages import add_training, dense_of, key_of, material, place
+from benchmarks.tuned_networks import DENSE, WAYS, Lesson, cost
+from benchmarks.tuned_table import table
+from prunus.training import Taught, evaluate, recalibrate_if_better, taught, train
+from prunus.training.progress import EpochRecord
+
+RESULT = RESULTS / "tuned.json"
+KEY = ("called", "network", "epochs", "lr", "tune_epochs", "tune_lr", "rewind", "taught")
+
+
+def main() -> None:
+    options = parsed()
+    torch.set_num_threads(options.threads)
+    result = kept(RESULT)
+    if not options.table:
+        about = material(options)
+        dense = dense_of(options, about)
+        for seed, macs, way in product(range(options.seeds), options.macs, WAYS):
+            if any(fnmatch.fnmatch(way, pattern) for pattern in options.only):
+                run(result, options, Lesson(dense.eval(), about, 1.0 if way == DENSE else macs, seed), way)
+    RESULT.with_suffix(".md").write_text(table(result))
+    print(table(result))
+
+
+def parsed() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    add_training(parser)
+    parser.add_argument("--macs", type=float, nargs="+", default=[0.5, 0.25], help="shares that are left")
+    parser.add_argument("--seeds", type=int, default=3, help="so many, from 0")
+    parser.add_argument("--tune-epochs", type=int, default=5, help="of every small network")
+    parser.add_argument("--tune-lr", type=float, default=0.05, help="peak learning rate of these")
+    parser.add_argument(
+        "--rewind", type=int, default=0, help="replay the end of a training of so many epochs (0: none)"
+    )
+    parser.add_argument("--taught", action="store_true", help="the dense network teaches")
+    parser.add_argument("--only", nargs="+", default=["*"], help="ways to run, with wildcards")
+    parser.add_argument("--choosing", action="store_true", help="measure on the samples for choices")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
+    parser.set_defaults(seed=0)
+    return parser.parse_args()
+
+
+def run(result: Row, options: argparse.Namespace, lesson: Lesson, way: str) -> None:
+    """One row, unless it is there already."""
+    key = key_of(options, KEY) | {
+        "measured_on": "choosing" if options.choosing else "test",
+        "macs": lesson.macs,
+        "way": way,
+        "seed": lesson.seed,
+    }
+    if measured_before(result, key):
+        return
+    row = key | measured(options, lesson, way)
+    how = record("benchmarks.tuned", seed=lesson.seed)
+    if way == "Torch-Pruning":
+        how = record("benchmarks.tuned", "torch-pruning", seed=lesson.seed)
+    add(RESULT, result, row, how)
+    print(f"{options.network}, {lesson.macs:.0%}, {way}, seed {lesson.seed}: {row['accuracy']}", flush=True)
+
+
+def measured(options: argparse.Namespace, lesson: Lesson, way: str) -> Row:
+    """Make the small network, tune it, and measure it before and after."""
+    about = lesson.about
+    on = about.choosing if options.choosing else about.measuring
+
+    def accuracy(network: nn.Module) -> float:
+        return round(evaluate(network.eval(), on, about.normalise).accuracy, 2)
+
+    network = WAYS[way](lesson)
+    if way != DENSE and "scratch" not in way:
+        recalibrate_if_better(network, about.train, about.normalise, about.choosing)
+    whole = cost(lesson.dense, about.example)
+    found: Row = {
+        "samples": len(on),
+        "macs_left": cost(network, about.example) / whole,
+        "params": sum(one.numel() for one in network.parameters()),
+    }
+    steps = {"dense": accuracy(lesson.dense), "before tuning": accuracy(network)}
+    tune(options, lesson, way, network)
+    return found | {"accuracy": steps | {"tuned": accuracy(network)}}
+
+
+def tune(options: argparse.Namespace, lesson: Lesson, way: str, network: nn.Module) -> None:
+    """Train in place; what was broken off goes on."""
+    about = lesson.about
+    replayed: dict[str, Any] = {"rewind": options.rewind} if options.rewind else {}
+    config = settings(options.tune_epochs, options.tune_lr, lesson.seed, augment=about.augment, **replayed)
+    spoken = "".join(one if one.isalnum() else "-" for one in way)
+    recipe = f"{options.tune_epochs}x{options.tune_lr:g}-{options.rewind}{'-taught' * options.taught}"
+    checkpoint = place(options, f"tuned-{spoken}-{lesson.macs:g}-{recipe}-{lesson.seed}")
+
+    def told(epoch: EpochRecord) -> None:
+        print(f"{checkpoint.stem}: epoch {epoch.epoch}, loss {epoch.loss:.3f}", flush=True)
+
+    train(
+        Taught(network, lesson.dense) if options.taught else network,
+        about.train,
+        config,
+        normalise=about.normalise,
+        loss=taught if options.taught else None,
+        checkpoint=checkpoint,
+        resume=True,
+        on_epoch=told,
+    )
+    checkpoint.unlink()
+
+
+if __name__ == "__main__":
+    main()
