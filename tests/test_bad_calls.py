@@ -62,6 +62,7 @@ EXTERNAL = {
     "prunus.dynamic.save_gates",
     "prunus.models.load_weights",
     *("prunus.paint_rule", "prunus.paint.paint_rule"),  # a registry that other tests would see: tests/paint
+    "prunus.training.track",  # any number of trackers: tests/training
     *("prunus.from_pretrained", "prunus.push_to_hub"),  # the Hub: tests/hub
     *(
         *"prunus.core prunus.whole prunus.surgery.core prunus.surgery.whole".split(),

@@ -15,7 +15,7 @@ import pytest
 import torch
 from torch import nn
 
-from prunus.errors import MissingExtraError
+from prunus.errors import ConfigError, MissingExtraError
 from prunus.training import History, MLflow, TensorBoard, Tracker, TrainConfig, WandB, track, train
 
 
@@ -204,3 +204,11 @@ def test_without_its_package_the_extra_is_named(
     monkeypatch.setitem(sys.modules, module, None)
     with pytest.raises(MissingExtraError, match=rf"need the extra prunus\[{extra}\]"):
         make()
+
+
+@pytest.mark.parametrize("wrong", [None, "tensorboard", print, Kept, object()])
+def test_what_is_no_tracker_is_said_before_anything_is_trained(wrong: Any) -> None:
+    with pytest.raises(
+        ConfigError, match=r"^A tracker is an object with the methods log and close, not .*\.$"
+    ):
+        track(Kept(), wrong)

@@ -8,12 +8,13 @@ own); no token passes through here.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
-from prunus.errors import MissingExtraError
+from prunus._foundation.wording import given
+from prunus.errors import ConfigError, MissingExtraError
 
 if TYPE_CHECKING:
     from prunus.training.progress import EpochRecord
@@ -30,6 +31,7 @@ _NAMES = {
 }
 
 
+@runtime_checkable
 class Tracker(Protocol):
     """Takes numbers in the course of a training."""
 
@@ -40,12 +42,21 @@ class Tracker(Protocol):
         """No more numbers come; `failed` where the training was broken off."""
 
 
-@contextmanager
-def track(*trackers: Tracker) -> Iterator[Callable[[EpochRecord], None]]:
+def track(*trackers: Tracker) -> AbstractContextManager[Callable[[EpochRecord], None]]:
     """Takes the record of every epoch to trackers; give it to `train` as `on_epoch`. They are closed at the
     end.
-    """
 
+    Raises:
+        ConfigError: something that is no tracker.
+    """
+    for tracker in trackers:
+        if isinstance(tracker, type) or not isinstance(tracker, Tracker):
+            raise ConfigError(f"A tracker is an object with the methods log and close, not {given(tracker)}.")
+    return _tracking(trackers)
+
+
+@contextmanager
+def _tracking(trackers: tuple[Tracker, ...]) -> Iterator[Callable[[EpochRecord], None]]:
     def note(record: EpochRecord) -> None:
         values = {
             _NAMES[key]: float(value)
