@@ -4,11 +4,11 @@ training after each; beside them the same shapes from scratch, and the dense net
     python -m benchmarks.tuned --data DIR --models DIR [--network resnet20] [--weights FILE] [--macs 0.5 0.25]
         [--seeds 3] [--tune-epochs 5] [--tune-lr 0.05] [--rewind 0] [--taught] [--only PATTERN ...]
 
-`benchmarks.stages` says what the dense network is trained on, and how. It is one for all rows: seeds choose
-the calibration samples, the weights of what starts from scratch, and the order and augmentation of the
-training. Accuracies are of test samples, by which nothing is chosen; with --choosing, to find a recipe, of
-the samples that choices are made on. A row is written as soon as it is there; a training that was broken off
-goes on, and rows that exist are not measured again.
+The dense network is one for all rows, public weights fine-tuned on nine tenths of the training samples; seeds
+choose the calibration samples, the weights of what starts from scratch, and the order and augmentation of the
+training. Choices are made on the other tenth, which public weights have seen, and accuracies are of all test
+samples; with --choosing, to find a recipe, they are of that tenth. A row is written as soon as it is there; a
+training that was broken off goes on, and rows that exist are not measured again.
 """
 
 from __future__ import annotations
@@ -22,11 +22,13 @@ import torch
 from torch import nn
 
 from benchmarks.environment import RESULTS
+from benchmarks.methods_subjects import IMAGENET
 from benchmarks.recipe import settings
 from benchmarks.rows import Row, add, kept, measured_before, record
-from benchmarks.stages import add_training, dense_of, key_of, material, place
+from benchmarks.stages import Material, add_training, dense_of, key_of, place
 from benchmarks.tuned_networks import DENSE, WAYS, Lesson, cost
 from benchmarks.tuned_table import table
+from prunus import data
 from prunus.training import Taught, evaluate, recalibrate_if_better, taught, train
 from prunus.training.progress import EpochRecord
 
@@ -65,6 +67,13 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
     parser.set_defaults(seed=0)
     return parser.parse_args()
+
+
+def material(options: argparse.Namespace) -> Material:
+    """CIFAR-10, a tenth of the training samples held out."""
+    images = data.load("cifar10", options.data)
+    kept, held_out = images.hold_out(0.1)
+    return Material(kept, held_out, images.test, IMAGENET, "crop-flip", torch.zeros(1, *images.image_shape))
 
 
 def run(result: Row, options: argparse.Namespace, lesson: Lesson, way: str) -> None:

@@ -136,7 +136,14 @@ def network(options: argparse.Namespace, seed: int) -> nn.Module:
 def softly(example: Tensor, variant: Variant) -> SoftPruning:
     """The pruning of a variant."""
     return SoftPruning(
-        example, variant.rate, p=variant.p, every=variant.every, freeze=variant.freeze, folded=variant.folded
+        example,
+        variant.rate,
+        p=variant.p,
+        every=variant.every,
+        freeze=variant.freeze,
+        folded=variant.folded,
+        from_start=variant.from_start,
+        protect=["*.conv2"] if variant.whole_streams else (),
     )
 
 

@@ -75,6 +75,8 @@ class Variant:
         every: epochs between two prunings; ONCE is before the freeze only.
         freeze: part of the epochs in which no filter grows back.
         folded: whether filters are taken with the batch norm behind them.
+        from_start: prune before the first epoch too.
+        whole_streams: only filters inside the blocks go, as published figures of FLOPs have it.
         rival: another method in place of all these.
         config: settings that differ from the full training's.
     """
@@ -86,6 +88,8 @@ class Variant:
     every: int = 1
     freeze: float = 0.5
     folded: bool = True
+    from_start: bool = False
+    whole_streams: bool = False
     rival: Rival | None = None
     config: dict[str, Any] = field(default_factory=dict)
 
@@ -186,6 +190,16 @@ VARIANTS: dict[str, Variant] = {
     "soft pruning of the paper, 20 %": Variant(rate=0.2, freeze=0, folded=False),
     "soft pruning of the paper, 30 %": Variant(rate=0.3, freeze=0, folded=False),
     "soft pruning of the paper, 30 %, l1 norm": Variant(rate=0.3, p=1, freeze=0, folded=False),
+    **{
+        f"soft pruning as its authors' code does it, {percent} %": Variant(
+            rate=percent / 100, freeze=0, folded=False, from_start=True
+        )
+        for percent in (10, 20, 30)
+    },
+    "soft pruning as its authors' code does it, 30 %, streams whole": Variant(
+        rate=0.3, freeze=0, folded=False, from_start=True, whole_streams=True
+    ),
+    "soft pruning 30 %, streams whole": Variant(rate=0.3, whole_streams=True),
     "PFEC, 54 % of the MACs": Variant(rival=Rival(slimming=False)),
     "network slimming, 54 % of the MACs": Variant(rival=Rival(slimming=True)),
 }
