@@ -10,8 +10,9 @@ from typing import Any
 import pytest
 from docs._tools.links import _LINK
 
+from prunus.methods.named import COMPENSATIONS
 from prunus.methods.registry import METHODS
-from prunus.runs.names import COMPENSATIONS, SCORES
+from prunus.runs.names import SCORES
 
 DOCS = Path(__file__).parent.parent / "docs"
 TEXT = (DOCS / "mission.md").read_text()
