@@ -1,4 +1,4 @@
-"""`prunus demo`: the whole story on embedded data, in under two minutes."""
+"""`prunus demo`: the whole story on embedded data."""
 
 from __future__ import annotations
 

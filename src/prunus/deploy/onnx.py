@@ -73,7 +73,7 @@ def export(
     Weights of more than 2 GB, which no such file can hold, lie in a second file beside it: `model.onnx.data`.
 
     The file appears under its name only when the check has passed. The batch axis is static unless asked
-    otherwise: a static batch lets runtimes choose faster kernels, and says so in the file.
+    otherwise: a static batch lets runtimes choose their kernels for it, and says so in the file.
 
     Args:
         model: on the CPU; its train/eval modes are restored.

@@ -163,7 +163,7 @@ def _is_empty(cell: types.CellType) -> bool:
 
 
 def _copy_module(module: nn.Module, memo: dict[int, Any], owners: list[nn.Module]) -> Any:
-    """copy.deepcopy for modules, several times faster: what is plain is passed on, and only the rest goes the
+    """copy.deepcopy for modules, with less work: what is plain is passed on, and only the rest goes the
     general way.
 
     `owners` are the modules that hold functions or hooks.
@@ -306,7 +306,7 @@ def tensors_in_modules(modules: Modules) -> dict[str, Tensor]:
 
 
 def walk(model: nn.Module) -> Modules:
-    """Every module once, under its first name, in the order of `named_modules`, several times faster."""
+    """Every module once, under its first name, in the order of `named_modules`, with less work."""
     seen: set[int] = set()
     result: Modules = {}
 

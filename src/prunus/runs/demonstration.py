@@ -1,4 +1,4 @@
-"""The whole story on embedded data, in under two minutes."""
+"""The whole story on embedded data."""
 
 from __future__ import annotations
 

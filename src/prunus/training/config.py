@@ -50,8 +50,7 @@ class TrainConfig:
         augment: "none"; "crop", random shifts by up to an eighth of the side; "crop-flip", mirror images as
             well (for photographs, not for digits); "crop-flip-cutout", and a random square of half the side
             set to the mean.
-        shift: pixels by which "crop" and its kin shift an image at most; 0 = an eighth of the shorter side
-            (for a network of a few filters too much).
+        shift: pixels by which "crop" and its kin shift an image at most; 0 = an eighth of the shorter side.
         first_size: share of the side that images have in the first epoch, in (0, 1]; below 1 they grow from
             epoch to epoch (coarse images first, as in progressive resizing: Howard, DAWNBench 2018; Tan and
             Le, ICML 2021).

@@ -90,8 +90,8 @@ def export_module(model: nn.Module, inputs: Inputs, operators: int = _MANY) -> T
 
 
 def _ways(inputs: Inputs, sizes: bool, batch: Batch | None) -> Iterator[_Way]:
-    """From free to tied. Where only the batch can be free, without any symbol first, as they cost
-    torch.export most of its time.
+    """From free to tied. Where only the batch can be free, without any symbol first, as torch.export
+    has to reason about each.
     """
     two = of_batch_two(inputs)
     changed = [t.shape for t in tensors_in(two)] != [t.shape for t in tensors_in(inputs)]
