@@ -177,7 +177,9 @@ def _in_double(model: nn.Module, plan: Any, fresh: Tensor) -> dict[str, Any]:
     fresh, model = fresh.double(), model.double()  # the largest networks would not fit in memory twice
     plan = prunus.Plan.from_json(plan.to_json()).attach(prunus.trace(model, fresh[:1]))
     masked, small = prunus.mask(model, plan), prunus.compact(model, plan, check=False)
-    for dense, left in zip(model.parameters(), masked.parameters()):  # what is asked of it now is its structure
+    for dense, left in zip(
+        model.parameters(), masked.parameters()
+    ):  # what is asked of it now is its structure
         dense.data = left.data
     trained = compare_training(model, small.prunus.plan, masked, small, ((fresh,), {}))
     return {

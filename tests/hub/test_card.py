@@ -29,6 +29,12 @@ def head(text: str) -> Any:
     return yaml.safe_load(text.split("---\n")[1])
 
 
+def test_what_chose_the_channels_is_left_out_where_nobody_said_it(result: dict[str, Any]) -> None:
+    said, result["target"]["score"] = result["target"]["score"], ""
+    card = card_of(result, "me/net", About())
+    assert said and said not in card and " by ," not in card and "chosen by" not in card
+
+
 def test_the_head_is_what_the_hub_reads(result: dict[str, Any]) -> None:
     about = About(license="apache-2.0", base_model="somebody/dense")
     found = head(card_of(result, "me/net", about))

@@ -258,9 +258,11 @@ def _layers(result: Mapping[str, Any]) -> Iterator[str]:
         yield "Every channel is there; gates open those that an input needs."
         return
     thinner = sum(row["width_after"] < row["width_before"] for row in result["layers"])
+    score = result["target"].get("score")
+    chosen = f", chosen by {score}" if score else ""
     yield (
-        f"{went:,} output channels of {thinner} of {len(rows)} layers are gone, chosen by"
-        f" {result['target'].get('score') or 'the user'}; `plan.json` says which."
+        f"{went:,} output channels of {thinner} of {len(rows)} layers are gone{chosen}; `plan.json` says"
+        " which."
     )
     table = _table(("layer", "channels before", "after", "MACs left"), rows)
     yield (

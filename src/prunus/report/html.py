@@ -83,7 +83,8 @@ def subtitle(result: Result) -> str:
         return f"Gates open the channels that an input needs, {target['text']}"
     if target.get("kind") == "rate" and not target["value"]:
         return f"Pruned to {target['text']}"
-    return f"Pruned to {target['text']} by {target['score']}, {target['scope']}"
+    by = f" by {target['score']}" if target["score"] else ""  # a caller in Python need not say it
+    return f"Pruned to {target['text']}{by}, {target['scope']}"
 
 
 def comparison(result: Result) -> list[dict[str, str]]:
