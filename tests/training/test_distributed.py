@@ -12,7 +12,7 @@ import pytest
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from prunus.data import load
 from prunus.errors import ConfigError
@@ -21,6 +21,7 @@ from prunus.selection import EasyDropped, Scheduled, Selection
 from prunus.training import History, TrainConfig, batches, train
 from prunus.training.distributed import Ranks, joined
 from prunus.training.exchange import SurvivingGradients
+from tests.processes import KIND
 
 DIGITS = load("digits")
 FEW = DIGITS.train.subset(torch.arange(0, 1442, 9))  # 161: no batch can be halved evenly
@@ -76,7 +77,7 @@ def trained(**changes: Any) -> tuple[nn.Module, History]:
 
 def together(work: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
     """Run `work(*arguments)` in two processes; what each returned."""
-    spawn(_process, args=(work, folder, arguments), nprocs=2)
+    start_processes(_process, args=(work, folder, arguments), nprocs=2, start_method=KIND)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 
