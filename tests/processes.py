@@ -1,5 +1,5 @@
-"""Processes of their own for tests that stop, kill or join them. They are forked, where the system can, from one
-that has imported torch and prunus already: importing them anew takes longer than most of what is tested.
+"""Processes of their own for tests that stop, kill or join them. They are forked, where the system can, from
+one that has imported torch and prunus already: importing them anew takes longer than most of what is tested.
 """
 
 from __future__ import annotations

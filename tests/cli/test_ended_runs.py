@@ -19,12 +19,12 @@ from typing import Any
 
 import pytest
 import torch
+from tests.processes import Started
 from typer.testing import CliRunner
 
 from prunus.cli.app import app
 from prunus.runs.loading import open_model
 from prunus.storage import read_header
-from tests.processes import Started
 
 RUN = CliRunner()
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")

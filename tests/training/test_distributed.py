@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from tests.processes import KIND
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import start_processes
 
@@ -21,7 +22,6 @@ from prunus.selection import EasyDropped, Scheduled, Selection
 from prunus.training import History, TrainConfig, batches, train
 from prunus.training.distributed import Ranks, joined
 from prunus.training.exchange import SurvivingGradients
-from tests.processes import KIND
 
 DIGITS = load("digits")
 FEW = DIGITS.train.subset(torch.arange(0, 1442, 9))  # 161: no batch can be halved evenly

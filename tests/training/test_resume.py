@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.processes import Started
 from torch import Tensor, nn
 
 from prunus.data import load
@@ -20,7 +21,6 @@ from prunus.errors import ConfigError, FileFormatError
 from prunus.selection import Selection
 from prunus.storage import read_tree, write_tree
 from prunus.training import History, TrainConfig, train
-from tests.processes import Started
 
 DIGITS = load("digits")
 FEW = DIGITS.train.subset(torch.arange(0, 1442, 9))
