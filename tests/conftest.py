@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+
 import hypothesis
 import pytest
 import torch
@@ -17,7 +19,14 @@ hypothesis.settings.load_profile("suite")
 
 def pytest_configure(config: pytest.Config) -> None:
     """One thread per worker: there are as many workers as cores, and small operators only wait for a second
-    thread.
+    thread. What is imported stays, so the collector need not look through it again and again.
     """
     if hasattr(config, "workerinput"):
         torch.set_num_threads(1)
+    gc.set_threshold(20_000, 20, 50)
+
+
+def pytest_collection_finish() -> None:
+    """By now nearly everything is imported."""
+    gc.collect()
+    gc.freeze()

@@ -285,7 +285,7 @@ def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     common = ["prune", "short_nets:build", "--data", "digits", "--limit", "150"]
     common += ["--blocks", "2", "--epochs", "1"]
-    alone = invoke(*common, "--teach", "-o", "alone")
+    alone = invoke(*common, "--teach", "--no-onnx", "-o", "alone")
     assert (
         alone["target"]["text"] == "do without 2 residual blocks"
         and "residual blocks, one after the other" in alone["notes"][0]

@@ -28,7 +28,6 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to work in, with the examples on Python's path."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(str(EXAMPLES))
-    monkeypatch.setattr("prunus.planning.tolerance.STEPS", 4)
     torch.manual_seed(0)  # whatever ran before in this process
     return tmp_path
 
