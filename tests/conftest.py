@@ -19,14 +19,14 @@ hypothesis.settings.load_profile("suite")
 
 def pytest_configure(config: pytest.Config) -> None:
     """One thread per worker: there are as many workers as cores, and small operators only wait for a second
-    thread. What is imported stays, so the collector need not look through it again and again.
+    thread.
     """
     if hasattr(config, "workerinput"):
         torch.set_num_threads(1)
-    gc.set_threshold(20_000, 20, 50)
 
 
 def pytest_collection_finish() -> None:
-    """By now nearly everything is imported."""
+    """What is imported by now stays: the collector need not look through it again and again."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(20_000, 10, 10)
