@@ -6,6 +6,7 @@ import ast
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,8 @@ from torch import nn
 import prunus
 from prunus import models
 from prunus.cli.app import app
+from prunus.data.digits import load_digits
+from prunus.data.sets import ImageData
 from prunus.methods.registry import METHODS
 from prunus.methods.settings import settings_of
 from prunus.paint.rules import RULES
@@ -148,7 +151,20 @@ EXTRAS = {
     "docs/int8.md": ("onnxruntime",),
     "docs/guides/ship-it.md": ("onnxruntime",),
 }
+# A third of the digits is enough where only the code is looked at, and nothing is proved on held-out samples.
+BRIEF = [
+    name
+    for name in PAGES
+    if name.startswith("docs/methods/") and name not in CHECKS and "tolerance=" not in "".join(blocks(name))
+]
 TIMED = ("docs/guides/fit-a-latency.md", "docs/methods/latency.md")  # on a clock that is arithmetic
+
+
+def few_digits() -> ImageData:
+    """A third of the set that pages load."""
+    whole = load_digits()
+    train, test = (part.subset(torch.arange(len(part) // 3)) for part in (whole.train, whole.test))
+    return replace(whole, train=train, test=test)
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if blocks(name) and name not in ELSEWHERE])
@@ -157,6 +173,8 @@ def test_the_python_of_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytes
         pytest.importorskip(package, reason="an extra is not installed")
     if name in TIMED:
         monkeypatch.setattr("prunus.measure.machine.Here", lambda *_, **__: Arithmetic())
+    if name in BRIEF:
+        monkeypatch.setattr("prunus.data.catalogue.load_digits", few_digits)
     monkeypatch.chdir(tmp_path)
     scope: Scope = {}
     if name == "README.md":
