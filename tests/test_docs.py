@@ -155,7 +155,9 @@ EXTRAS = {
 BRIEF = [
     name
     for name in PAGES
-    if name.startswith("docs/methods/") and name not in CHECKS and "tolerance=" not in "".join(blocks(name))
+    if name.startswith("docs/methods/")
+    and name not in CHECKS
+    and not re.search(r"tolerance=|subset\(", "".join(blocks(name)))
 ]
 TIMED = ("docs/guides/fit-a-latency.md", "docs/methods/latency.md")  # on a clock that is arithmetic
 
