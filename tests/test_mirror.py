@@ -31,14 +31,16 @@ def room(module: str) -> str:
 
 
 @cache
-def _parsed(path: Path) -> ast.Module:
-    return ast.parse(path.read_text())
+def _nodes(path: Path) -> list[ast.AST]:
+    """The imports and dots of a file."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Attribute)
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
 
 
 def statements(module: str, path: Path) -> Iterator[tuple[str, list[ast.alias]]]:
     """What a file imports from where, absolute; `import a.b` is taken for `from a import b`."""
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    for node in ast.walk(_parsed(path)):
+    for node in _nodes(path):
         if isinstance(node, ast.ImportFrom):
             start = package[: len(package) - node.level + 1] if node.level else []
             yield ".".join([*start, *filter(None, [node.module])]), node.names
@@ -71,12 +73,12 @@ class House:
 
     def used(self, module: str) -> Iterator[str]:
         """Modules that a file imports, or reaches by the dot from a room that it imports."""
-        tree, alias = _parsed(self.files[module]), {}
+        alias = {}
         for origin, names in statements(module, self.files[module]):
             for one in names:
                 yield (home := self.home(origin, one.name))
                 alias[one.asname or one.name] = home
-        for node in ast.walk(tree):
+        for node in _nodes(self.files[module]):
             if (
                 isinstance(node, ast.Attribute)
                 and isinstance(node.value, ast.Name)
