@@ -1,4 +1,6 @@
-"""Latency in few rounds, for tests that look at what is written of it and not at how fast anything is."""
+"""Latency in few rounds, and tolerances in few steps, for tests that look at what is written of them and not
+at how fast anything is or how near the last step comes.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +10,7 @@ from typing import Any
 import pytest
 
 from prunus.measure import per_input, runtimes, timing
+from prunus.planning import tolerance
 
 ROUNDS = 4
 
@@ -26,4 +29,12 @@ def brief_latency() -> Iterator[None]:
         patch.setattr(runtimes, "take_turns", take_turns)
         assert per_input.over_inputs.__kwdefaults__ is not None
         patch.setitem(per_input.over_inputs.__kwdefaults__, "repeats", 1)
+        yield
+
+
+@pytest.fixture(scope="module", autouse=True)
+def brief_search() -> Iterator[None]:
+    """Four halvings of the rate in place of seven."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tolerance, "STEPS", 4)
         yield

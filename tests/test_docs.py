@@ -6,6 +6,8 @@ import ast
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +19,16 @@ from torch import nn
 import prunus
 from prunus import models
 from prunus.cli.app import app
+from prunus.data.digits import load_digits
+from prunus.data.sets import ImageData
 from prunus.methods.registry import METHODS
 from prunus.methods.settings import settings_of
 from prunus.paint.rules import RULES
-from tests.brief import brief_latency
+from tests.brief import brief_latency, brief_search
 from tests.measure.machines import Arithmetic
 from tests.torchvision_shim import missing
 
-__all__ = ["brief_latency"]
+__all__ = ["brief_latency", "brief_search"]
 ROOT = Path(__file__).parent.parent
 WRITTEN = ("docs/figures.md",)  # by a benchmark, of what it ran itself
 PAGES = [
@@ -147,7 +151,22 @@ EXTRAS = {
     "docs/int8.md": ("onnxruntime",),
     "docs/guides/ship-it.md": ("onnxruntime",),
 }
+# A third of the digits is enough where only the code is looked at, and nothing is proved on held-out samples.
+BRIEF = [
+    name
+    for name in PAGES
+    if name.startswith("docs/methods/")
+    and name not in CHECKS
+    and not re.search(r"tolerance=|subset\(", "".join(blocks(name)))
+]
 TIMED = ("docs/guides/fit-a-latency.md", "docs/methods/latency.md")  # on a clock that is arithmetic
+
+
+def few_digits() -> ImageData:
+    """A third of the set that pages load."""
+    whole = load_digits()
+    train, test = (part.subset(torch.arange(len(part) // 3)) for part in (whole.train, whole.test))
+    return replace(whole, train=train, test=test)
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if blocks(name) and name not in ELSEWHERE])
@@ -156,6 +175,8 @@ def test_the_python_of_a_page_runs(name: str, tmp_path: Path, monkeypatch: pytes
         pytest.importorskip(package, reason="an extra is not installed")
     if name in TIMED:
         monkeypatch.setattr("prunus.measure.machine.Here", lambda *_, **__: Arithmetic())
+    if name in BRIEF:
+        monkeypatch.setattr("prunus.data.catalogue.load_digits", few_digits)
     monkeypatch.chdir(tmp_path)
     scope: Scope = {}
     if name == "README.md":
@@ -181,21 +202,27 @@ def commands(name: str) -> Iterator[list[str]]:
 COMMANDS = [(name, words) for name in PAGES for words in commands(name)]
 
 
+@cache
+def verbs() -> Any:
+    """The command line with all of its verbs, built once."""
+    return typer.main.get_command(app)
+
+
 @pytest.mark.parametrize(("name", "words"), COMMANDS, ids=[f"{n}: {' '.join(w)}" for n, w in COMMANDS])
 def test_a_command_line_is_understood(name: str, words: list[str]) -> None:
-    verb = typer.main.get_command(app).commands[words[0]]  # type: ignore[attr-defined]
+    verb = verbs().commands[words[0]]
     try:
         verb.make_context(words[0], words[1:])
     except typer.Exit as end:  # of --help
         assert not end.exit_code
 
 
+@cache
 def options() -> set[str]:
     """Of all verbs, and the settings of all methods."""
-    verbs = typer.main.get_command(app)
     found = {
         flag
-        for one in (verbs, *verbs.commands.values())  # type: ignore[attr-defined]
+        for one in (verbs(), *verbs().commands.values())
         for param in one.params
         for flag in (*param.opts, *param.secondary_opts)
     }
@@ -218,10 +245,9 @@ def test_options_in_the_text_exist(name: str) -> None:
 
 
 def test_verbs_in_the_text_exist() -> None:
-    verbs = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
     for name in PAGES:
         prose = _FENCED.sub("", text_of(name))
-        assert set(re.findall(r"`prunus ([a-z]\w*)", prose)) <= verbs, name
+        assert set(re.findall(r"`prunus ([a-z]\w*)", prose)) <= set(verbs().commands), name
 
 
 def sentences() -> str:

@@ -6,9 +6,8 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path, PurePosixPath
-
-import pytest
 
 TESTS = Path(__file__).parent
 SOURCE = TESTS.parent / "src" / "prunus"
@@ -31,10 +30,17 @@ def room(module: str) -> str:
     return module.split(".")[1] if "." in module else ""
 
 
+@cache
+def _nodes(path: Path) -> list[ast.AST]:
+    """The imports and dots of a file."""
+    kinds = (ast.Import, ast.ImportFrom, ast.Attribute)
+    return [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+
+
 def statements(module: str, path: Path) -> Iterator[tuple[str, list[ast.alias]]]:
     """What a file imports from where, absolute; `import a.b` is taken for `from a import b`."""
     package = module.split(".") if path.name == "__init__.py" else module.split(".")[:-1]
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in _nodes(path):
         if isinstance(node, ast.ImportFrom):
             start = package[: len(package) - node.level + 1] if node.level else []
             yield ".".join([*start, *filter(None, [node.module])]), node.names
@@ -67,12 +73,12 @@ class House:
 
     def used(self, module: str) -> Iterator[str]:
         """Modules that a file imports, or reaches by the dot from a room that it imports."""
-        tree, alias = ast.parse(self.files[module].read_text()), {}
+        alias = {}
         for origin, names in statements(module, self.files[module]):
             for one in names:
                 yield (home := self.home(origin, one.name))
                 alias[one.asname or one.name] = home
-        for node in ast.walk(tree):
+        for node in _nodes(self.files[module]):
             if (
                 isinstance(node, ast.Attribute)
                 and isinstance(node.value, ast.Name)
@@ -96,25 +102,36 @@ def mirror(source: str) -> Path:
     return TESTS / path.parent / f"test_{path.name.lstrip('_')}"
 
 
-SHARED = House().shared()
+@cache
+def house() -> House:
+    """Read once, and not while tests are collected: that every process does."""
+    return House()
 
 
-@pytest.mark.parametrize("source", sorted(SHARED - NOT_YET))
-def test_what_other_rooms_import_has_tests_of_its_name(source: str) -> None:
-    place = mirror(source)
-    assert place.is_file(), f"{source} has no {place.relative_to(TESTS.parent)}"
-    assert "def test_" in place.read_text()
+@cache
+def shared() -> set[str]:
+    """Files that other rooms import."""
+    return house().shared()
+
+
+def test_what_other_rooms_import_has_tests_of_its_name() -> None:
+    places = {source: mirror(source) for source in sorted(shared() - NOT_YET)}
+    absent = [
+        f"{source} has no {place.relative_to(TESTS.parent)}"
+        for source, place in places.items()
+        if not place.is_file() or "def test_" not in place.read_text()
+    ]
+    assert not absent, "\n".join(absent)
 
 
 def test_the_list_of_what_has_none_yet_only_shrinks() -> None:
     assert not {source for source in NOT_YET if mirror(source).exists()}, "these have tests: take them out"
-    assert NOT_YET <= SHARED, "these are gone, or nobody's business: take them out"
+    assert shared() >= NOT_YET, "these are gone, or nobody's business: take them out"
 
 
 def test_imports_are_followed_through_doors_and_dots() -> None:
-    house = House()
-    assert house.home("prunus.training", "train") == "prunus.training.loop"
-    assert house.home("prunus", "trace") == "prunus.paint.trace"
-    assert house.home("prunus.paint.graph", "ChannelGraph") == "prunus.paint.graph"
-    assert {"training/loop.py", "scores/norm.py", "errors.py", "_foundation/lazy.py"} <= SHARED
-    assert len(SHARED) > 150
+    assert house().home("prunus.training", "train") == "prunus.training.loop"
+    assert house().home("prunus", "trace") == "prunus.paint.trace"
+    assert house().home("prunus.paint.graph", "ChannelGraph") == "prunus.paint.graph"
+    assert {"training/loop.py", "scores/norm.py", "errors.py", "_foundation/lazy.py"} <= shared()
+    assert len(shared()) > 150

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from benchmarks.architectures import ARCHITECTURES, Architecture
 from benchmarks.coverage_workers import randomised
@@ -23,12 +25,15 @@ EXACT = (
     "torchvision/swin_t",  # windows and layer norms
 )
 
+SIZE, OWN_SIZE = 64, {"timm/visformer_tiny": 224}  # pixels; the latter takes no others
+
 
 def architecture(name: str) -> Architecture:
     """The entry of the benchmark's list; skips where its library is missing."""
     if reason := missing("torchvision", *(["timm"] if name.startswith("timm") else [])):
         pytest.skip(reason)
-    return next(a for a in ARCHITECTURES if a.name == name)
+    found = next(a for a in ARCHITECTURES if a.name == name)
+    return replace(found, size=OWN_SIZE.get(name, SIZE))
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -14,9 +14,12 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
+from torch import nn
 from typer.testing import CliRunner
 
+from prunus import models
 from prunus.cli.app import app
+from prunus.models import catalogue
 
 MODULE = """
 import sys
@@ -228,8 +231,14 @@ def test_signals_with_classes_go_through_a_cascade(place: Path) -> None:
     sys.modules.pop("of_signals", None)
 
 
-def test_maps_in_a_file_are_segmented(place: Path) -> None:
+def narrow(num_classes: int = 1, in_channels: int = 3) -> nn.Module:
+    """The U-Net with few channels."""
+    return models.unet(num_classes, in_channels, width=4)
+
+
+def test_maps_in_a_file_are_segmented(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("PIL", reason="Pillow is not installed")
+    monkeypatch.setitem(catalogue._OURS, "unet", narrow)
     words = "train maps.npz unet --epochs 1 --limit 4 --batch-size 4 --optimizer adam --lr 0.01".split()
     trained = run(*words, "-o", "dense")
     assert trained["metric"] == "mean IoU" and trained["model"]["options"] == {

@@ -4,19 +4,22 @@ run in their folder.
 
 from __future__ import annotations
 
+import importlib
+import itertools
 import json
 import os
 import signal
 import stat
 import subprocess
 import sys
-import textwrap
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from tests.processes import Started
 from typer.testing import CliRunner
 
 from prunus.cli.app import app
@@ -25,29 +28,31 @@ from prunus.storage import read_header
 
 RUN = CliRunner()
 POSIX = pytest.mark.skipif(os.name == "nt", reason="signals of POSIX")
-TRAIN = tuple("train digits lenet5 --epochs 3 --batch-size 64 --lr 0.05 --no-onnx --no-report".split())
+TRAIN = tuple(
+    "train digits lenet5 --epochs 3 --limit 200 --batch-size 64 --lr 0.05 --no-onnx --no-report".split()
+)
 PRUNE = ("prune", "lenet5", "--input-shape", "1,1,8,8", "--no-onnx", "--no-report", "--rate")
 
-# Patched into the process: at the first (or a later) call of a function it says so, and waits for what the
-# test does.
-HOOK = """
-import importlib, sys, time
-module, _, name = sys.argv[1].rpartition(".")
-owner, count = importlib.import_module(module), int(sys.argv[2])
-real = getattr(owner, name)
-def hooked(*arguments, **more):
-    global count
-    count -= 1
-    if not count:
-        print("here", flush=True)
-        for _ in range(6000):
-            time.sleep(0.01)
-    return real(*arguments, **more)
-setattr(owner, name, hooked)
-from prunus.cli.app import app
-sys.argv = ["prunus", *sys.argv[3:]]
-app()
-"""
+
+def hooked_run(hook: str, count: int, words: list[str]) -> None:
+    """In a process of its own: a command that at the first (or a later) call of a function says so, and waits
+    for what the test does.
+    """
+    torch.set_num_threads(1)
+    module, _, name = hook.rpartition(".")
+    owner, calls = importlib.import_module(module), itertools.count(1)
+    real = getattr(owner, name)
+
+    def hooked(*arguments: Any, **more: Any) -> Any:
+        if next(calls) == count:
+            print("here", flush=True)
+            for _ in range(6000):
+                time.sleep(0.01)
+        return real(*arguments, **more)
+
+    setattr(owner, name, hooked)
+    sys.argv = ["prunus", *words]
+    app()
 
 
 def run(*words: object) -> Any:
@@ -69,20 +74,15 @@ class StoppedRun:
     """A command that has come to a call of a function, and goes no further."""
 
     def __init__(self, hook: str, *words: object, count: int = 1) -> None:
-        self.command = [sys.executable, "-c", textwrap.dedent(HOOK), hook, str(count), *map(str, words)]
+        self.process = Started(hooked_run, hook, count, [*map(str, words)])
 
-    def __enter__(self) -> subprocess.Popen[str]:
-        self.process = subprocess.Popen(
-            self.command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-        )
-        assert self.process.stdout is not None and self.process.stderr is not None
+    def __enter__(self) -> Started:
         line = self.process.stdout.readline()
         assert line == "here\n", line + self.process.stderr.read()
         return self.process
 
     def __exit__(self, *what: Any) -> None:
-        self.process.kill()
-        self.process.communicate()
+        self.process.__exit__(*what)
 
 
 def hidden(folder: Path) -> list[str]:
@@ -102,8 +102,8 @@ def test_a_signal_ends_a_command_in_order(
     ) as process:
         assert hidden(tmp_path)
         process.send_signal(number)
-        output, errors = process.communicate(timeout=60)
-    assert process.returncode == code
+        ended, output, errors = process.ended()
+    assert ended == code
     assert json.loads(output) == {"error": {"type": kind, "message": text}}
     assert errors.splitlines()[-1] == f"prunus: {text}" and "Traceback" not in errors
     assert not list(tmp_path.iterdir())

@@ -18,7 +18,7 @@ from prunus.runs import run
 SHORT = (
     "digits lenet5 --method history --epochs 2 --tune-epochs 1 --pull-epochs 1 --rounds 2 --rate 0.4".split()
 )
-SHORT += ["--batch-size", "64", "--lr", "0.05", "--tolerance", "50", "--no-onnx"]
+SHORT += ["--limit", "600", "--batch-size", "64", "--lr", "0.05", "--tolerance", "50", "--no-onnx"]
 
 
 def test_rounds_end_in_a_compact_model_and_a_report_with_histories(tmp_path: Path) -> None:

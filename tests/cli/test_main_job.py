@@ -38,8 +38,8 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
 
     folder = tmp_path_factory.mktemp("demo")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(module, "TRAINING_EPOCHS", 6)
-        patch.setattr(module, "TUNING_EPOCHS", 3)
+        patch.setattr(module, "TRAINING_EPOCHS", 4)
+        patch.setattr(module, "TUNING_EPOCHS", 1)
         patch.setattr(module, "TRIAL_EPOCHS", 1)
         return folder, invoke("demo", "-o", str(folder), "--tolerance", "2")
 
@@ -78,7 +78,7 @@ def test_the_demo_measures(demo: tuple[Path, dict[str, Any]]) -> None:
     ]
     assert any("Nothing to recalibrate" in note for note in result["notes"])
     assert result["accuracy"]["steps"][0]["value"] > 80
-    assert [len(stage["epochs"]) for stage in result["training"]] == [6, 3]
+    assert [len(stage["epochs"]) for stage in result["training"]] == [4, 1]
     assert result["cost"]["after"]["macs"] < result["cost"]["before"]["macs"]
 
 
@@ -285,7 +285,7 @@ def test_blocks_go_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.chdir(tmp_path)
     common = ["prune", "short_nets:build", "--data", "digits", "--limit", "150"]
     common += ["--blocks", "2", "--epochs", "1"]
-    alone = invoke(*common, "--teach", "-o", "alone")
+    alone = invoke(*common, "--teach", "--no-onnx", "-o", "alone")
     assert (
         alone["target"]["text"] == "do without 2 residual blocks"
         and "residual blocks, one after the other" in alone["notes"][0]

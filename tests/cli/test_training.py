@@ -20,6 +20,7 @@ from prunus.runs.recipe import KEYS
 
 RUN = CliRunner()
 SHORT = "digits lenet5 --epochs 3 --batch-size 64 --lr 0.05 --no-onnx --no-report".split()
+FEW = [*SHORT, "--limit", "400"]
 
 
 def invoke(*arguments: str) -> Any:
@@ -72,16 +73,14 @@ def test_twofold_training_ends_in_a_compact_model_and_keeps_the_choices(tmp_path
 
 @pytest.mark.parametrize("select", ["fixed-ratio", "mean-division", "area", "easy-dropped", "random"])
 def test_every_rule_trains_on_fewer_samples(select: str, tmp_path: Path) -> None:
-    result = done(
-        *SHORT, "--select", select, "--warmup-epochs", "1", "--validation", "0", "-o", str(tmp_path)
-    )
+    result = done(*FEW, "--select", select, "--warmup-epochs", "1", "--validation", "0", "-o", str(tmp_path))
     samples = [epoch["samples"] for epoch in result["training"]["epochs"]]
-    assert samples[0] == 1442 and max(samples[1:]) < 1442
+    assert samples[0] == 400 and max(samples[1:]) < 400
 
 
 def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     extra = ["--select", "easy-dropped", "--warmup-epochs", "1"]
-    whole = done(*SHORT, *extra, "-o", str(tmp_path / "whole"))
+    whole = done(*FEW, *extra, "-o", str(tmp_path / "whole"))
     folder = tmp_path / "broken"
     line, written = run.line, list[Any]()
 
@@ -93,10 +92,10 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
 
     with monkeypatch.context() as patch:
         patch.setattr(run, "line", break_off)
-        assert invoke(*SHORT, *extra, "-o", str(folder)).exit_code == 130
-    again = invoke(*SHORT, *extra, "-o", str(folder))
+        assert invoke(*FEW, *extra, "-o", str(folder)).exit_code == 130
+    again = invoke(*FEW, *extra, "-o", str(folder))
     assert again.exit_code == 1 and "--resume goes on with it" in again.output.replace("\n", " ")
-    other = invoke(*SHORT, *extra, "--drop", "0.7", "-o", str(folder), "--resume")
+    other = invoke(*FEW, *extra, "--drop", "0.7", "-o", str(folder), "--resume")
     assert other.exit_code == 1 and "was begun with drop = 0.5, not 0.7" in other.output.replace("\n", " ")
     resumed = done("-o", str(folder), "--resume")  # the folder's own recipe
     assert resumed["accuracy"] == whole["accuracy"]
@@ -112,7 +111,7 @@ def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest
 
 def test_curves_for_tensorboard_and_the_best_epoch(tmp_path: Path) -> None:
     accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    result = done(*SHORT, "--keep", "best", "--tensorboard", "-o", str(tmp_path))
+    result = done(*FEW, "--keep", "best", "--tensorboard", "-o", str(tmp_path))
     events = accumulator.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     epochs = result["training"]["epochs"]
     for tag, key in (

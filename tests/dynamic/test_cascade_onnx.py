@@ -21,7 +21,7 @@ DRAW = torch.Generator().manual_seed(0)
 IMAGES = torch.randn(40, 1, 12, 12, generator=DRAW, dtype=torch.float64)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cascade() -> Cascade:
     """Three stages, of which each is sure of some inputs."""
     torch.manual_seed(0)

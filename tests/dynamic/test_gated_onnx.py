@@ -19,7 +19,7 @@ from tests.dynamic.test_skipping import lively
 CASES = [
     ("vgg", "auto", "activation", 1),
     ("vgg", "auto", "activation", 4),
-    ("projected", ["layer?.*"], "winners", 1),
+    ("projected", ["layer2.*"], "winners", 1),
     ("separable", ["*"], "activation", 3),
 ]
 
@@ -54,7 +54,7 @@ def layers_in(graph: Any) -> list[tuple[Any, set[str]]]:
 @pytest.mark.parametrize(
     ("name", "layers", "widths"),
     [
-        ("resnet14", "auto", (0.5, 1.0)),
+        ("resnet14", ["layer?.0.conv1"], (0.5, 1.0)),
         ("separable", ["*"], (0.25, 0.5, 1.0)),
         ("lenet5", ["*"], (0.5, 1.0)),
     ],
@@ -93,7 +93,7 @@ def test_too_many_parts_are_gathered(tmp_path: Path, monkeypatch: pytest.MonkeyP
     onnx = pytest.importorskip("onnx")
     monkeypatch.setattr("prunus.dynamic.widths_onnx.MOST_PARTS", 2)
     model, x = network("vgg", batch=3)
-    dynamic = lively(attach(model.float(), x.float(), "auto", "widths", widths=(0.5, 1.0)))
+    dynamic = lively(attach(model.float(), x.float(), ["0", "3"], "widths", widths=(0.5, 1.0)))
     check = export_gated(dynamic, x.float(), tmp_path / "gated.onnx")
     nodes = layers_in(onnx.load(check.path).graph)
     convolutions = [node.input[1] in fixed for node, fixed in nodes if node.op_type == "Conv"]
@@ -107,7 +107,7 @@ def test_a_file_that_computes_something_else_is_not_written(
     monkeypatch.setattr("prunus.deploy.onnx.check_each.__defaults__", (-1.0,))
     model, x = network("vgg", batch=1)
     with pytest.raises(VerifyError, match="nothing was written"):
-        export_gated(lively(attach(model.float(), x.float())), x.float(), tmp_path / "gated.onnx")
+        export_gated(lively(attach(model.float(), x.float(), ["0"])), x.float(), tmp_path / "gated.onnx")
     assert not list(tmp_path.iterdir())
 
 

@@ -1,5 +1,5 @@
-"""What is timed on the way is timed briefly."""
+"""What is timed or searched on the way is done briefly."""
 
-from tests.brief import brief_latency
+from tests.brief import brief_latency, brief_search
 
-__all__ = ["brief_latency"]
+__all__ = ["brief_latency", "brief_search"]

@@ -97,6 +97,12 @@ def test_an_earlier_training_takes_the_place_of_the_first(
 def test_history_pruning_goes_on_where_it_stopped(task: Task, tmp_path: Path) -> None:
     short = replace(FIRST, epochs=2)
     rounds = [Round(0.5, short, short), Round(0.3, short, short)]
+    few = Task(
+        task.samples("train").subset(torch.arange(320)),
+        task.samples("validation").subset(torch.arange(96)),
+        task.samples("test").subset(torch.arange(96)),
+        normalise=task.normalise,
+    )
 
     def run(folder: Path, last: int | None = None, resume: bool = False) -> Outcome:
         torch.manual_seed(0)
@@ -111,7 +117,7 @@ def test_history_pruning_goes_on_where_it_stopped(task: Task, tmp_path: Path) ->
         journal = Journal(folder / "checkpoint.safetensors", resume=resume, on_epoch=on_epoch)
         return history_pruning(
             models.lenet5(image_size=8),
-            task,
+            few,
             rounds=rounds,
             config=replace(FIRST, epochs=3),
             tolerance=100.0,

@@ -4,9 +4,15 @@ budget.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from prunus.report import html, words
+
+# What figures show of a result.
+DRAWN = "accuracy layers dynamic search training selection soft similarity history latency".split()
 
 ENVIRONMENT = {
     "python": "3.11.7",
@@ -20,6 +26,24 @@ ENVIRONMENT = {
     "accelerator": "",
     "versions": {"prunus": "0.1.0", "torch": "2.13.0+cpu", "numpy": "2.4.6", "onnxruntime": "1.31.1"},
 }
+
+
+@pytest.fixture(scope="package", autouse=True)
+def drawn() -> Iterator[dict[str, Any]]:
+    """Figures that were drawn: pages that differ in what no figure shows have the same ones, and drawing
+    takes most of their time.
+    """
+    whole, known = html._figures, dict[str, Any]()
+
+    def figures(result: dict[str, Any]) -> dict[str, dict[str, str]]:
+        seen = repr([*map(result.get, DRAWN), words.metric_title(result), words.metric_name(result)])
+        if seen not in known:
+            known[seen] = whole(result)
+        return known[seen]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(html, "_figures", figures)
+        yield known
 
 
 def layer(

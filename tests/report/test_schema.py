@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.brief import brief_latency
+from tests.brief import brief_latency, brief_search
 from tests.report.json_schema import JUDGES, SCHEMA, SILENT, faults
 
 from prunus import runs
@@ -15,7 +15,7 @@ from prunus.report.result import REQUIRED
 from prunus.report.result import SCHEMA as VERSION
 from prunus.runs import demonstration
 
-__all__ = ["brief_latency"]
+__all__ = ["brief_latency", "brief_search"]
 LEAN = runs.Delivery(onnx=False, report=False)
 FEW = runs.Data("digits", limit=200)
 

@@ -39,7 +39,7 @@ def thin(model: nn.Module, image: Tensor) -> nn.Module:
 NETWORKS: dict[str, Callable[[], tuple[nn.Module, Tensor]]] = {
     "LeNet-5": lambda: (thin(models.lenet5(4), torch.zeros(1, 1, 28, 28)), torch.zeros(12, 1, 28, 28)),
     "VGG-16": lambda: (thin(models.vgg16_bn(4), torch.zeros(1, 3, 32, 32)), torch.zeros(12, 3, 32, 32)),
-    "ResNet-20": lambda: (models.resnet20(4), torch.zeros(12, 3, 16, 16)),
+    "ResNet-8": lambda: (models.CifarResNet(1, 4), torch.zeros(12, 3, 16, 16)),
     "dense": lambda: (Dense(), torch.zeros(12, 3, 12, 12)),
     "U-Net": lambda: (Labelled(), torch.zeros(12, 3, 16, 16)),
 }

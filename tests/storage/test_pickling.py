@@ -7,6 +7,7 @@ import io
 import multiprocessing
 import pickle
 from collections.abc import Callable
+from functools import cache
 from typing import Any
 
 import pytest
@@ -112,10 +113,16 @@ KINDS = {
 }
 
 
+@cache
+def made(kind: str) -> tuple[nn.Module, Tensor]:
+    """One of a kind, for all ways."""
+    return KINDS[kind]()
+
+
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_copy_computes_the_same_and_shares_nothing(kind: str, way: str) -> None:
-    model, x = KINDS[kind]()
+    model, x = made(kind)
     last = list(model.parameters())[-1].requires_grad_(False)
     again = WAYS[way](model)
     assert type(again) is type(model)

@@ -14,7 +14,7 @@ from tests.paint.nets import Halves, random_plan, randomised
 from torch import Tensor, nn
 
 import prunus
-from prunus.models import lenet5, resnet20
+from prunus.models import CifarResNet, lenet5
 from prunus.surgery.blocks import without_blocks
 from prunus.surgery.compact import Origin
 
@@ -55,22 +55,19 @@ class Normed(nn.Module):
         return self.last(self.norm(self.conv(x).permute(0, 2, 3, 1)).relu())
 
 
+def resnet() -> nn.Module:
+    return CifarResNet(1)
+
+
 def without_a_block() -> nn.Module:
-    return without_blocks(
-        resnet20(),
-        [
-            next(
-                name for name, module in resnet20().named_modules() if type(module).__name__.endswith("Block")
-            )
-        ],
-    )
+    return without_blocks(resnet(), ["layer1.0"])
 
 
 BUILDS: dict[str, Callable[[], nn.Module]] = {
     "lenet": lenet,
     "folds": Folding,
     "norms": Normed,
-    "resnet": resnet20,
+    "resnet": resnet,
     "traced": Halves,
     "without a block": without_a_block,
 }

@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 import torch
 import torch.distributed as dist
+from tests.processes import KIND
 from torch import Tensor, nn
-from torch.multiprocessing.spawn import spawn
+from torch.multiprocessing.spawn import start_processes
 
 from prunus.data import load
 from prunus.errors import ConfigError
@@ -76,7 +77,7 @@ def trained(**changes: Any) -> tuple[nn.Module, History]:
 
 def together(work: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
     """Run `work(*arguments)` in two processes; what each returned."""
-    spawn(_process, args=(work, folder, arguments), nprocs=2)
+    start_processes(_process, args=(work, folder, arguments), nprocs=2, start_method=KIND)
     return [torch.load(folder / f"{rank}.pt", weights_only=False) for rank in (0, 1)]
 
 

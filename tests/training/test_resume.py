@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.processes import Started
 from torch import Tensor, nn
 
 from prunus.data import load
@@ -167,19 +166,21 @@ def test_broken_off_anywhere_and_resumed_is_the_same_training(
     assert_same(whole, trained(config, extras, path=path, resume=True))  # a finished one stays finished
 
 
-SCRIPT = """
-import sys; sys.path.insert(0, {folder!r})
-from pathlib import Path
-import time
-import torch
-from test_resume import DIGITS, FEW, network
-from prunus.training import TrainConfig, train
-torch.set_num_threads(1)
-model = network()
-train(model, FEW, TrainConfig(epochs=4, batch_size=40, lr=0.05), normalise=DIGITS.normalise, checkpoint=Path({path!r}), checkpoint_seconds=0.0,
-      resume=True, on_step=lambda done, total: print(done, flush=True) or time.sleep(0.01))
-torch.save(model.state_dict(), {result!r})
-"""
+def told(path: Path, result: Path) -> None:
+    """A training that tells its steps and keeps a checkpoint of each, in a process of its own."""
+    torch.set_num_threads(1)
+    model = network()
+    train(
+        model,
+        FEW,
+        TrainConfig(epochs=4, batch_size=40, lr=0.05),
+        normalise=DIGITS.normalise,
+        checkpoint=path,
+        checkpoint_seconds=0.0,
+        resume=True,
+        on_step=lambda done, total: print(done, flush=True) or time.sleep(0.01),  # type: ignore[func-returns-value]
+    )
+    torch.save(model.state_dict(), result)
 
 
 def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
@@ -190,19 +191,16 @@ def test_a_killed_process_loses_nothing(tmp_path: Path) -> None:
         train(model, FEW, TrainConfig(epochs=4, batch_size=40, lr=0.05), normalise=DIGITS.normalise)
     finally:
         torch.set_num_threads(threads)
-    result = tmp_path / "weights.pt"
-    script = SCRIPT.format(
-        folder=str(Path(__file__).parent), path=str(tmp_path / "checkpoint.safetensors"), result=str(result)
-    )
+    checkpoint, result = tmp_path / "checkpoint.safetensors", tmp_path / "weights.pt"
     for line_to_die_at in (3, 6):
-        with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True) as process:
-            assert process.stdout is not None
+        with Started(told, checkpoint, result) as process:
             for _ in range(line_to_die_at):
-                process.stdout.readline()
+                assert process.stdout.readline()
             time.sleep(0.005)
-            os.kill(process.pid, signal.SIGKILL)
-        assert process.returncode == -signal.SIGKILL
-    subprocess.run([sys.executable, "-c", script], check=True, stdout=subprocess.DEVNULL)
+            process.send_signal(signal.SIGKILL)
+            assert process.ended()[0] == -signal.SIGKILL
+    with Started(told, checkpoint, result) as process:
+        assert process.ended()[0] == 0
     found = torch.load(result, weights_only=True)
     for name, value in model.state_dict().items():
         assert torch.equal(value, found[name]), name

@@ -19,6 +19,7 @@ from torch.utils import _pytree
 
 from prunus._foundation.agreement import Difference, difference, not_finite
 from prunus._foundation.atomic import destination, draft_folder, put
+from prunus._foundation.collector import collector_paused
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.deploy.sheet import DataSheet, FromPixels
 from prunus.deploy.tidy import tidy
@@ -215,7 +216,7 @@ def write(
     Raises PrunusError if it cannot express the model.
     """
     try:
-        with silenced():
+        with silenced(), collector_paused():
             program: Any = torch.onnx.export(
                 model,
                 args,

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from functools import cache
 
 import pytest
 import torch
@@ -27,8 +28,14 @@ def traced(
     return model, plan, prunus.compact(model, plan)
 
 
+@cache
+def traced_once() -> tuple[nn.Module, prunus.Plan, nn.Module]:
+    """For tests that only look."""
+    return traced()
+
+
 def test_the_traced_module_has_the_same_names_and_function() -> None:
-    model, plan, small = traced()
+    model, plan, small = traced_once()
     assert isinstance(small, TracedModule)
     assert small.prunus.mode == small.prunus.verification.mode == "traced"
     assert small.prunus.plan == plan
@@ -48,7 +55,7 @@ def test_any_rate(rate: float) -> None:
 
 @pytest.mark.parametrize("shape", [(1, 3, 8, 8), (7, 3, 8, 8), (2, 3, 20, 13), (1, 3, 3, 3)])
 def test_other_batch_sizes_and_resolutions(shape: tuple[int, ...]) -> None:
-    model, plan, small = traced()
+    model, plan, small = traced_once()
     assert difference(prunus.mask(model, plan), small, torch.randn(shape, dtype=torch.float64)) < 1e-12
 
 
