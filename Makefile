@@ -62,10 +62,10 @@ examples: $(BIN)/.installed-examples
 	$(BIN)/pytest -n 0 -rs tests/examples tests/integrations tests/training/test_trackers.py
 
 notebooks: $(BIN)/.installed-dev
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt '.[notebooks]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[notebooks]'
 	$(BIN)/python -m ipykernel install --sys-prefix --name python3 > /dev/null
 	cd examples && for notebook in *.ipynb; do \
-	  ../$(BIN)/jupyter execute --output-dir=/dev/null $$notebook || exit 1; done
+	  ../$(BIN)/jupyter execute $$notebook || exit 1; done
 
 benchmarks: $(BIN)/.installed-dev
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps torch-pruning==1.6.1
