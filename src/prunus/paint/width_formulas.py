@@ -201,59 +201,23 @@ def _arguments(dim: Any, unbiased: Any) -> tuple[Any, bool]:
     return (None, dim) if isinstance(dim, bool) else (dim, True if unbiased is None else bool(unbiased))
 
 
-def _variance(
-    ratio: float,
-    input: Tensor,
-    dim: Any = None,
-    unbiased: Any = None,
-    keepdim: bool = False,
-    *,
-    correction: Any = None,
-    held: Held | None = None,
-) -> Tensor:
-    dim, flag = _arguments(dim, unbiased)
-    return _spread(ratio, input, dim, flag, correction, keepdim, held)[0]
+def _statistic(of: Callable[[Tensor, Tensor], Any]) -> Formula:
+    """What is made of variance and mean over all slots; torch's four functions have the same arguments."""
 
+    def formula(
+        ratio: float,
+        input: Tensor,
+        dim: Any = None,
+        unbiased: Any = None,
+        keepdim: bool = False,
+        *,
+        correction: Any = None,
+        held: Held | None = None,
+    ) -> Any:
+        dim, flag = _arguments(dim, unbiased)
+        return of(*_spread(ratio, input, dim, flag, correction, keepdim, held))
 
-def _deviation(
-    ratio: float,
-    input: Tensor,
-    dim: Any = None,
-    unbiased: Any = None,
-    keepdim: bool = False,
-    *,
-    correction: Any = None,
-    held: Held | None = None,
-) -> Any:
-    return _ATEN.sqrt.default(
-        _variance(ratio, input, dim, unbiased, keepdim, correction=correction, held=held)
-    )
-
-
-def _variance_and_mean(
-    ratio: float,
-    input: Tensor,
-    dim: Any = None,
-    unbiased: Any = None,
-    keepdim: bool = False,
-    *,
-    correction: Any = None,
-) -> tuple[Tensor, Tensor]:
-    dim, flag = _arguments(dim, unbiased)
-    return _spread(ratio, input, dim, flag, correction, keepdim)
-
-
-def _deviation_and_mean(
-    ratio: float,
-    input: Tensor,
-    dim: Any = None,
-    unbiased: Any = None,
-    keepdim: bool = False,
-    *,
-    correction: Any = None,
-) -> tuple[Tensor, Tensor]:
-    variance, mean = _variance_and_mean(ratio, input, dim, unbiased, keepdim, correction=correction)
-    return _ATEN.sqrt.default(variance), mean
+    return formula
 
 
 def _softmax(ratio: float, input: Tensor, dim: int, *_: Any, dtype: Any = None, **__: Any) -> Any:
@@ -336,10 +300,10 @@ FORMULAS: dict[Any, Formula] = {
     torch.batch_norm: _torch_batch_norm,
     **dict.fromkeys((F.rms_norm, torch.rms_norm), _rms_norm),
     **dict.fromkeys((torch.mean, Tensor.mean), _average),
-    **dict.fromkeys((torch.var, Tensor.var), _variance),
-    **dict.fromkeys((torch.std, Tensor.std), _deviation),
-    torch.var_mean: _variance_and_mean,
-    torch.std_mean: _deviation_and_mean,
+    **dict.fromkeys((torch.var, Tensor.var), _statistic(lambda variance, mean: variance)),
+    **dict.fromkeys((torch.std, Tensor.std), _statistic(lambda variance, mean: _ATEN.sqrt.default(variance))),
+    torch.var_mean: _statistic(lambda variance, mean: (variance, mean)),
+    torch.std_mean: _statistic(lambda variance, mean: (_ATEN.sqrt.default(variance), mean)),
     **dict.fromkeys((F.softmax, torch.softmax, Tensor.softmax), _softmax),
     **dict.fromkeys((torch.amax, Tensor.amax), _largest),
     **dict.fromkeys((torch.amin, Tensor.amin), _smallest),
