@@ -16,7 +16,6 @@ from __future__ import annotations
 import argparse
 import fnmatch
 from itertools import product
-from typing import Any
 
 import torch
 from torch import nn
@@ -26,9 +25,10 @@ from benchmarks.methods_subjects import IMAGENET
 from benchmarks.recipe import settings
 from benchmarks.rows import Row, add, kept, measured_before, record
 from benchmarks.stages import Material, add_training, dense_of, key_of, place
-from benchmarks.tuned_networks import DENSE, WAYS, Lesson, cost
+from benchmarks.tuned_networks import DENSE, PEER, WAYS, Lesson, cost
 from benchmarks.tuned_table import table
 from prunus import data
+from prunus.data import Split
 from prunus.training import Taught, evaluate, recalibrate_if_better, taught, train
 from prunus.training.progress import EpochRecord
 
@@ -42,10 +42,11 @@ def main() -> None:
     result = kept(RESULT)
     if not options.table:
         about = material(options)
-        dense = dense_of(options, about)
+        dense = dense_of(options, about).eval()
+        before = accuracy(dense, about, options)
         for seed, macs, way in product(range(options.seeds), options.macs, WAYS):
             if any(fnmatch.fnmatch(way, pattern) for pattern in options.only):
-                run(result, options, Lesson(dense.eval(), about, 1.0 if way == DENSE else macs, seed), way)
+                run(result, options, Lesson(dense, about, 1.0 if way == DENSE else macs, seed), way, before)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
 
@@ -76,7 +77,7 @@ def material(options: argparse.Namespace) -> Material:
     return Material(kept, held_out, images.test, IMAGENET, "crop-flip", torch.zeros(1, *images.image_shape))
 
 
-def run(result: Row, options: argparse.Namespace, lesson: Lesson, way: str) -> None:
+def run(result: Row, options: argparse.Namespace, lesson: Lesson, way: str, before: float) -> None:
     """One row, unless it is there already."""
     key = key_of(options, KEY) | {
         "measured_on": "choosing" if options.choosing else "test",
@@ -87,40 +88,45 @@ def run(result: Row, options: argparse.Namespace, lesson: Lesson, way: str) -> N
     if measured_before(result, key):
         return
     row = key | measured(options, lesson, way)
-    how = record("benchmarks.tuned", seed=lesson.seed)
-    if way == "Torch-Pruning":
-        how = record("benchmarks.tuned", "torch-pruning", seed=lesson.seed)
-    add(RESULT, result, row, how)
+    row["accuracy"] = {"dense": before} | row["accuracy"]
+    peers = ("torch-pruning",) if way == PEER else ()
+    add(RESULT, result, row, record("benchmarks.tuned", *peers, seed=lesson.seed))
     print(f"{options.network}, {lesson.macs:.0%}, {way}, seed {lesson.seed}: {row['accuracy']}", flush=True)
+
+
+def judged(about: Material, options: argparse.Namespace) -> Split:
+    """The samples that accuracies are of."""
+    return about.choosing if options.choosing else about.measuring
+
+
+def accuracy(network: nn.Module, about: Material, options: argparse.Namespace) -> float:
+    """In percent."""
+    return round(evaluate(network.eval(), judged(about, options), about.normalise).accuracy, 2)
 
 
 def measured(options: argparse.Namespace, lesson: Lesson, way: str) -> Row:
     """Make the small network, tune it, and measure it before and after."""
     about = lesson.about
-    on = about.choosing if options.choosing else about.measuring
-
-    def accuracy(network: nn.Module) -> float:
-        return round(evaluate(network.eval(), on, about.normalise).accuracy, 2)
-
     network = WAYS[way](lesson)
     if way != DENSE and "scratch" not in way:
         recalibrate_if_better(network, about.train, about.normalise, about.choosing)
     whole = cost(lesson.dense, about.example)
     found: Row = {
-        "samples": len(on),
+        "samples": len(judged(about, options)),
         "macs_left": cost(network, about.example) / whole,
         "params": sum(one.numel() for one in network.parameters()),
     }
-    steps = {"dense": accuracy(lesson.dense), "before tuning": accuracy(network)}
+    steps = {"before tuning": accuracy(network, about, options)}
     tune(options, lesson, way, network)
-    return found | {"accuracy": steps | {"tuned": accuracy(network)}}
+    return found | {"accuracy": steps | {"tuned": accuracy(network, about, options)}}
 
 
 def tune(options: argparse.Namespace, lesson: Lesson, way: str, network: nn.Module) -> None:
     """Train in place; what was broken off goes on."""
     about = lesson.about
-    replayed: dict[str, Any] = {"rewind": options.rewind} if options.rewind else {}
-    config = settings(options.tune_epochs, options.tune_lr, lesson.seed, augment=about.augment, **replayed)
+    config = settings(
+        options.tune_epochs, options.tune_lr, lesson.seed, augment=about.augment, rewind=options.rewind
+    )
     spoken = "".join(one if one.isalnum() else "-" for one in way)
     recipe = f"{options.tune_epochs}x{options.tune_lr:g}-{options.rewind}{'-taught' * options.taught}"
     checkpoint = place(options, f"tuned-{spoken}-{lesson.macs:g}-{recipe}-{lesson.seed}")

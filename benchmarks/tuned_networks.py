@@ -13,18 +13,17 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import prunus
-from benchmarks.stages import CLASSES, Material
+from benchmarks.methods import SCORES as ONE_SHOT
+from benchmarks.methods import compensated
+from benchmarks.stages import Material
 from prunus import scores
-from prunus.compensation import merge, refit
 from prunus.methods.block_removal import leave_out
-from prunus.paint.graph import ChannelGraph
 from prunus.training import Calibration
 from prunus.training.feeding import batches
 
 JUDGED = 500  # samples of those that choices are made on, by which blocks are judged
-CONTROL, DENSE, BLOCKS = "l1 norm", "the dense network", "blocks"
+CONTROL, DENSE, PEER = "l1 norm", "the dense network", "Torch-Pruning"
 Scope = Literal["uniform", "global"]
-Score = Callable[[ChannelGraph, Calibration, int], Tensor]
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,19 +48,7 @@ class Lesson:
         return Calibration(self.about.train, self.about.normalise, seed=self.seed)
 
 
-SCORES: dict[str, Score] = {
-    "l1 norm": lambda graph, inputs, seed: scores.norm(graph, 1, "producer"),
-    "l2 norm": lambda graph, inputs, seed: scores.norm(graph, 2),
-    "batch-norm scale": lambda graph, inputs, seed: scores.bn_scale(graph),
-    "geometric median": lambda graph, inputs, seed: scores.geometric_median(graph),
-    "Taylor": lambda graph, inputs, seed: scores.taylor(graph, inputs.pairs(), F.cross_entropy),
-    "mean activation": lambda graph, inputs, seed: scores.activation_mean(graph, inputs),
-    "ThiNet": lambda graph, inputs, seed: scores.thinet(graph, inputs),
-    "LASSO": lambda graph, inputs, seed: scores.lasso(graph, inputs),
-    "similarity": lambda graph, inputs, seed: scores.similarity(graph).scores,
-    "reconstruction": lambda graph, inputs, seed: scores.reconstruction(graph, inputs),
-    "random": lambda graph, inputs, seed: scores.random(graph, seed),
-}
+SCORES = ONE_SHOT | {"l2 norm": lambda graph, inputs, seed: scores.norm(graph, 2)}
 Begin = Callable[[Lesson], nn.Module]
 
 
@@ -80,11 +67,7 @@ def narrowed(
     """The network with so much of its own MACs, or so many, left."""
     graph = prunus.trace(network, lesson.about.example)
     plan = prunus.plan(graph, SCORES[score](graph, lesson.inputs, lesson.seed), macs=macs, scope=scope)
-    if compensation == "merge":
-        into, scales = scores.similarity(graph).representatives(plan, graph)
-        return prunus.compact(merge(network, plan, into, scales), plan)
-    whole = refit(network, plan, lesson.inputs) if compensation == "refit" else network
-    return prunus.compact(whole, plan)
+    return prunus.compact(compensated(compensation, network, plan, graph, lesson.inputs), plan)
 
 
 def shorter(lesson: Lesson, macs: float) -> nn.Module:
@@ -93,10 +76,10 @@ def shorter(lesson: Lesson, macs: float) -> nn.Module:
     def enough(network: nn.Module) -> bool:
         return cost(network, lesson.about.example) <= macs
 
+    some = lesson.about.choosing.subset(torch.arange(JUDGED))
+    ((images, labels),) = batches(some, lesson.about.normalise, JUDGED)
+
     def loss(network: nn.Module) -> float:
-        ((images, labels),) = batches(
-            lesson.about.choosing.subset(torch.arange(JUDGED)), lesson.about.normalise, JUDGED
-        )
         with torch.no_grad():
             return float(F.cross_entropy(network(images), labels))
 
@@ -133,22 +116,25 @@ def anew(begin: Begin) -> Begin:
 
 def by_torch_pruning(lesson: Lesson) -> nn.Module:
     """Torch-Pruning's default: group L2 norms, the same ratio everywhere, the classifier's outputs kept; the
-    smallest ratio, to a hundredth, that leaves no more than the MACs.
+    smallest ratio, to a hundredth, that leaves no more than the MACs. What adds to a residual stream stays
+    whole: it cannot follow shortcuts that pad with zeros, and what it leaves of them does not run.
     """
     import torch_pruning
 
     goal = lesson.macs * cost(lesson.dense, lesson.about.example)
     for hundredth in range(1, 100):
         network = copy.deepcopy(lesson.dense)
-        last = [
-            one for one in network.modules() if isinstance(one, nn.Linear) and one.out_features == CLASSES
+        whole = [
+            one
+            for name, one in network.named_modules()
+            if name in ("conv1", "linear") or name.endswith(".conv2")
         ]
         torch_pruning.pruner.BasePruner(
             network,
             lesson.about.example,
             importance=torch_pruning.importance.GroupMagnitudeImportance(p=2),
             pruning_ratio=hundredth / 100,
-            ignored_layers=last,
+            ignored_layers=whole,
         ).step()
         if cost(network, lesson.about.example) <= goal:
             return network
@@ -167,9 +153,9 @@ WAYS: Mapping[str, Begin] = {
     "reconstruction + refit, global": pruned("reconstruction", "refit", "global"),
     "similarity + merge": pruned("similarity", "merge"),
     "similarity + refit": pruned("similarity", "refit"),
-    BLOCKS: blocks,
+    "blocks": blocks,
     "blocks + channels": blocks_and_channels,
-    "Torch-Pruning": by_torch_pruning,
+    PEER: by_torch_pruning,
     "l1 norm's shape from scratch": anew(pruned("l1 norm")),
     "blocks' shape from scratch": anew(blocks),
     DENSE: dense,
