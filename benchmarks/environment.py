@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 RESULTS = Path(__file__).parent / "results"
+_HALVES = {"avx512_bf16", "amx_tile", "bf16"}  # units that compute in bfloat16
 _FLAGS = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "asimd", "sve")
 
 
@@ -20,17 +21,24 @@ def describe(*packages: str, device: str = "cpu") -> dict[str, Any]:
     """Processor, its vector units, cores, threads, and the versions of Python, torch and `packages`; on a
     GPU, its name too.
     """
-    cpu = _cpu_info()
-    flags = set(cpu.get("flags", cpu.get("Features", "")).split())
+    cpu, flags = _cpu_info(), _cpu_flags()
     return _accelerator(device) | {
         "processor": cpu.get("model name", platform.processor() or platform.machine()),
         "vector_units": [flag for flag in _FLAGS if flag in flags],
         "cores": os.cpu_count(),
         "threads": os.environ.get("OMP_NUM_THREADS", "default"),
+        "precision": precision(),
         "system": platform.system(),
         "versions": {"python": platform.python_version()}
         | {name: _version(name) for name in ("torch", *packages)},
     }
+
+
+def precision() -> str:
+    """What benchmarks train in here: bfloat16 where the processor computes in it (elsewhere it takes ten
+    times as long as float32), float32 where not.
+    """
+    return "bfloat16" if _cpu_flags() & _HALVES else "float32"
 
 
 def command(module: str) -> str:
@@ -82,6 +90,11 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "absent"
+
+
+def _cpu_flags() -> set[str]:
+    cpu = _cpu_info()
+    return set(cpu.get("flags", cpu.get("Features", "")).split())
 
 
 def _cpu_info() -> dict[str, str]:

@@ -20,7 +20,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.environment import RESULTS
+from benchmarks.environment import RESULTS, precision
 from benchmarks.rows import Row, add, kept, measured_before, page, record, spread
 from prunus import data, models, trace
 from prunus.methods.history import Round, history_pruning
@@ -31,7 +31,7 @@ RESULT = RESULTS / "history_lenet.json"
 LAYERS = ("conv1", "conv2", "fc1")
 START = (20, 50, 500)
 TOLERANCE = 1.0  # points, as in the authors' code
-WIDE: dict[str, Any] = {"precision": "bfloat16", "channels_last": True}  # of no use to a few filters
+WIDE: dict[str, Any] = {"precision": precision(), "channels_last": True}  # of no use to a few filters
 FIRST: dict[str, Any] = {"epochs": 3, "lr": 2e-3} | WIDE
 STEPS: tuple[
     tuple[tuple[int, int, int], dict[str, Any], dict[str, Any]], ...

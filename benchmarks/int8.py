@@ -24,7 +24,7 @@ import torch.nn.functional as F
 from torch import nn
 
 import prunus
-from benchmarks.environment import RESULTS
+from benchmarks.environment import RESULTS, precision
 from benchmarks.int8_table import BEFORE, table
 from benchmarks.recipe import USUAL_DECAY
 from benchmarks.rows import Row, add, complete, kept, measured_before, record
@@ -207,12 +207,13 @@ def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tu
 
 
 def cross_entropy(network: nn.Module, about: Material, device: str) -> float:
-    """On some samples, in bfloat16, which is fast enough to judge hundreds of networks; moves the network."""
+    """On some samples, in bfloat16 where it is fast: enough to judge hundreds of networks; moves the network."""
     ((images, labels),) = batches(
         about.choosing.subset(torch.arange(JUDGED)).to(device), about.normalise, JUDGED
     )
     last = torch.channels_last
-    with torch.autocast(torch.device(device).type, torch.bfloat16):
+    halves = precision() == "bfloat16" or device != "cpu"
+    with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=halves):
         logits = network.to(device, memory_format=last)(images.contiguous(memory_format=last))  # type: ignore[call-overload]
     return float(F.cross_entropy(logits.float(), labels))
 

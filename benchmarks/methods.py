@@ -25,7 +25,7 @@ from typing import Any
 from torch import Tensor, nn
 
 import prunus
-from benchmarks.environment import RESULTS
+from benchmarks.environment import RESULTS, precision
 from benchmarks.methods_subjects import IMAGENET, Subject, subject
 from benchmarks.methods_table import table
 from benchmarks.rows import add, kept, measured_before, record
@@ -152,7 +152,7 @@ def measured(
             batch_size=128,
             lr=0.01,
             schedule="onecycle",
-            precision="bfloat16",
+            precision=precision(),
             channels_last=True,
             augment="crop-flip",
             seed=seed,

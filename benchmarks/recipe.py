@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.environment import precision
 from prunus.training import TrainConfig
 
 USUAL_DECAY = 5e-4
@@ -15,7 +16,7 @@ def settings(epochs: int, lr: float, seed: int, **changed: Any) -> TrainConfig:
         "batch_size": 128,
         "weight_decay": USUAL_DECAY,
         "schedule": "onecycle",
-        "precision": "bfloat16",
+        "precision": precision(),
         "channels_last": True,
         "augment": "crop-flip",
     }

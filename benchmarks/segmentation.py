@@ -27,7 +27,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import prunus
-from benchmarks.environment import RESULTS
+from benchmarks.environment import RESULTS, precision
 from benchmarks.rows import Row, add, complete, kept, measured_before, record
 from benchmarks.segmentation_table import table
 from prunus import models, storage
@@ -256,7 +256,7 @@ class Run:
             optimizer="adam",
             weight_decay=0,
             clip=1.0,
-            precision="bfloat16",
+            precision=precision(),
             channels_last=True,
             seed=self.key["seed"],
         )
@@ -270,7 +270,7 @@ class Run:
 
     def figures(self, network: nn.Module, pictures: list[Example]) -> Figures:
         """Metrics over whole pictures, in the precision of the training."""
-        with torch.autocast("cpu", torch.bfloat16):
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision() == "bfloat16"):
             return evaluate(network, pictures, self.pictures.normalise).figures()
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.environment import RESULTS
+from benchmarks.environment import RESULTS, precision
 from benchmarks.rows import Row, add, kept, measured_before, page, record
 from prunus import data, models, scores
 from prunus.compensation import refit
@@ -62,7 +62,7 @@ def measured(images: data.ImageData, options: argparse.Namespace, seed: int) -> 
         batch_size=128,
         lr=0.05,
         schedule="onecycle",
-        precision="bfloat16",
+        precision=precision(),
         channels_last=True,
         seed=seed,
     )
