@@ -207,7 +207,7 @@ def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tu
 
 
 def cross_entropy(network: nn.Module, about: Material, device: str) -> float:
-    """On some samples, in bfloat16 where that is fast: enough to judge hundreds of nets; moves the network."""
+    """On some samples, in bfloat16 where that is fast: enough to judge hundreds; moves the network."""
     ((images, labels),) = batches(
         about.choosing.subset(torch.arange(JUDGED)).to(device), about.normalise, JUDGED
     )
