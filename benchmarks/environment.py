@@ -10,7 +10,7 @@ import shlex
 import sys
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 RESULTS = Path(__file__).parent / "results"
 _HALVES = {"avx512_bf16", "amx_tile", "bf16"}  # units that compute in bfloat16
@@ -34,7 +34,7 @@ def describe(*packages: str, device: str = "cpu") -> dict[str, Any]:
     }
 
 
-def precision() -> str:
+def precision() -> Literal["bfloat16", "float32"]:
     """What benchmarks train in here: bfloat16 where the processor computes in it (elsewhere it takes ten
     times as long as float32), float32 where not.
     """
