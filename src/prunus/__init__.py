@@ -9,6 +9,7 @@ from prunus._foundation.moved import find_old_names, is_old_name
 
 if TYPE_CHECKING:
     from prunus import (
+        coding,
         compensation,
         data,
         deploy,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
         paint,
         planning,
         plans,
+        quantisation,
         report,
         runs,
         scores,
@@ -53,6 +55,7 @@ __all__ = [
     "Task",
     "Verification",
     "__version__",
+    "coding",
     "compact",
     "compensation",
     "core",
@@ -75,6 +78,7 @@ __all__ = [
     "planning",
     "plans",
     "push_to_hub",
+    "quantisation",
     "report",
     "runs",
     "save",

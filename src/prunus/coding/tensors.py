@@ -1,0 +1,57 @@
+"""What a coded tensor is: integers on a grid, indices of a codebook, or the values themselves."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """Values on a uniform grid: `step` times an integer, each multiplied in single precision.
+
+    Attributes:
+        integers: int32, of the tensor's shape.
+        step: a positive number of single precision.
+    """
+
+    integers: NDArray[np.int32]
+    step: float
+
+
+@dataclass(frozen=True, eq=False)
+class Codebook:
+    """Values out of a codebook (Han et al. 2016, "Deep Compression", section 3: shared weights).
+
+    Attributes:
+        indices: int32, of the tensor's shape, each below the number of centroids.
+        centroids: float32, (k,).
+    """
+
+    indices: NDArray[np.int32]
+    centroids: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Plain:
+    """Values as they are, of any type that a tensor of the network has."""
+
+    values: NDArray[Any]
+
+
+CodedTensor = Grid | Codebook | Plain
+
+
+def values_of(coded: CodedTensor) -> NDArray[Any]:
+    """The decoded values, float32 unless they are plain; the same bits on every machine."""
+    if isinstance(coded, Grid):
+        return coded.integers.astype(np.float32) * np.float32(coded.step)
+    if isinstance(coded, Codebook):
+        return coded.centroids[coded.indices]
+    return coded.values
+
+
+__all__ = ["CodedTensor", "Codebook", "Grid", "Plain", "values_of"]
