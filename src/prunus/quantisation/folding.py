@@ -15,8 +15,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus._foundation.arguments import door
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.model_copy import copy_model
-from prunus.quantisation.layers import Layer, layers
+from prunus.paint.model_copy import copy_model, walk
+from prunus.quantisation.layers import NORMS, Layer, layers
 
 
 @door()
@@ -36,6 +36,24 @@ def fold_norms(model: nn.Module, graph: ChannelGraph) -> nn.Module:
         if layer.norm:
             _fold(folded, layer)
     return folded
+
+
+@torch.no_grad()
+def condense_norms(model: nn.Module) -> tuple[nn.Module, list[str]]:
+    """A copy of a model, in evaluation mode, whose batch norms hold nothing but a scale and a shift, and the
+    names of these; it computes the same.
+
+    For norms that are not folded: of four numbers per channel two become constant.
+    """
+    condensed = copy_model(model, {}).eval()
+    names = []
+    for path, norm in walk(condensed).items():
+        if type(norm) in NORMS and isinstance(norm, _BatchNorm) and norm.affine and norm.running_mean is not None:
+            scale, shift = scale_and_shift(norm)
+            set_shift(norm, shift)
+            norm.weight.copy_(scale.to(norm.weight.dtype))
+            names += [f"{path}.{own}".removeprefix(".") for own in ("weight", "bias")]
+    return condensed, names
 
 
 def _fold(model: nn.Module, layer: Layer) -> None:
@@ -98,4 +116,4 @@ def unit_variance(eps: float, dtype: torch.dtype) -> float:
     return float(variance)
 
 
-__all__ = ["fold_norms", "scale_and_shift", "set_shift", "unit_variance"]
+__all__ = ["condense_norms", "fold_norms", "scale_and_shift", "set_shift", "unit_variance"]

@@ -10,10 +10,9 @@ outputs, relative to their variance, is what was asked for. Batch norms are fold
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -32,7 +31,9 @@ from prunus.quantisation.gathering import gather
 from prunus.quantisation.layers import Layer, from_group_matrices, group_matrices, layers
 from prunus.quantisation.quantised import Quantised, decoded, on_grid
 from prunus.quantisation.rounding import LayerGrid, Wanted, grid_of_layer
+from prunus.quantisation.sharing import error_shares
 
+MOST = 0.5  # the error of a layer
 FINER = 0.5  # the grid of a bias, beside the one on which its error weighs as much as that of a weight
 
 
@@ -60,7 +61,8 @@ def quantise(
         batches: calibration inputs, as the model takes them; read once per layer.
         error: of the outputs of every layer, as a share of their variance.
         bits: of every weight: integers of a layer are at most 2^(bits - 1) - 1 in magnitude.
-        shares: by name of a layer, what its error is multiplied with; those not named have 1.
+        shares: by name of a layer, what its error is multiplied with; those not named have 1. None = they are
+            measured, see `prunus.quantisation.sharing`.
         refit: whether layers are refitted before they are rounded.
         feedback: whether errors are fed back.
         on_step: called with (layers done, layers in all).
@@ -80,13 +82,15 @@ def quantise(
     found = layers(graph)
     original, running = copy_model(dense, {}), copy_model(dense, {})
     pair = [Resumed(network, graph, first) for network in (original, running)] if found else []
+    if shares is None:
+        shares = error_shares(dense, graph, batches) if error is not None else {}
     coded: dict[str, CodedTensor] = {}
     for done, layer in enumerate(found):
         on_step(done, len(found))
         module = dense.get_submodule(layer.name)
         fits = gather(*pair, layer.name, module, batches, RIDGE)
-        share = (shares or {}).get(layer.name, 1.0)
-        wanted = Wanted(None if error is None else error * share, bits, refit, feedback)
+        share = shares.get(layer.name, 1.0)
+        wanted = Wanted(None if error is None else min(error * share, MOST), bits, refit, feedback)
         for name, grid in _grids(dense, layer, fits, wanted).items():
             coded[name] = grid
             _put(running, name, grid)
