@@ -66,7 +66,7 @@ class SummedProducts:
     """
 
     def __init__(self, columns: int, outputs: int) -> None:
-        self._inputs = InputMoments(columns)
+        self.inputs = InputMoments(columns)
         self._outputs, self._products = (
             torch.zeros(outputs, dtype=torch.float64),
             torch.zeros(outputs, columns, dtype=torch.float64),
@@ -74,16 +74,16 @@ class SummedProducts:
 
     def add(self, inputs: Tensor, outputs: Tensor) -> None:
         """Sums, as for the inputs alone."""
-        self._inputs.add(inputs)
+        self.inputs.add(inputs)
         self._outputs += outputs.sum(0, dtype=torch.float64).cpu()
         self._products += (outputs.T @ inputs).cpu()
 
     def solve(self, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
         """By the normal equations."""
         prior = prior.double().cpu()
-        x, y = self._inputs.mean() * centred, self._outputs / self._inputs.count * centred
-        squares = self._inputs.products(centred)
-        products = self._products / self._inputs.count - torch.outer(y, x)
+        x, y = self.inputs.mean() * centred, self._outputs / self.inputs.count * centred
+        squares = self.inputs.products(centred)
+        products = self._products / self.inputs.count - torch.outer(y, x)
         strength = ridge * float(squares.diagonal().mean())
         if not strength:
             return prior, y - prior @ x

@@ -1,0 +1,92 @@
+"""The layers whose weights are quantised with a look at what they get: plain ones, in the order in which they
+run.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+from torch import Tensor, nn
+
+from prunus.observe.matrices import as_matrix, from_matrix, positions
+from prunus.paint.folding import plain_layer
+from prunus.paint.graph import ChannelGraph
+from prunus.plans.consumers import norm_behind
+
+KINDS = (
+    nn.Conv1d,
+    nn.Conv2d,
+    nn.Conv3d,
+    nn.ConvTranspose1d,
+    nn.ConvTranspose2d,
+    nn.ConvTranspose3d,
+    nn.Linear,
+)
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A convolution or linear layer that is called once and has its weight for itself.
+
+    Attributes:
+        name: of the module.
+        norm: the plain batch norm that alone reads what it makes and reads nothing else, "" if there is none.
+    """
+
+    name: str
+    norm: str
+
+    @property
+    def weight(self) -> str:
+        """The name of its weight."""
+        return f"{self.name}.weight".removeprefix(".")
+
+
+def layers(graph: ChannelGraph) -> list[Layer]:
+    """All such layers of a network, in the order in which they run."""
+    calls = Counter(record.module for record in graph.records if "batch_norm" in record.operator)
+    found = []
+    for index in sorted({contraction.record for contraction in graph.contractions}):
+        name = plain_layer(graph.records, graph.twin.modules, index, KINDS)
+        if name is None:
+            continue
+        norm = norm_behind(graph, index)
+        found.append(Layer(name, norm if calls[norm] == 1 and _is_plain(graph, norm) else ""))
+    return found
+
+
+def _is_plain(graph: ChannelGraph, norm: str) -> bool:
+    """Whether a norm is of a class of torch and has its parameters for itself."""
+    module = graph.twin.modules[norm]
+    if type(module) not in NORMS or hasattr(module, "parametrizations"):
+        return False
+    mine = [tensor for tensor in (*module.parameters(), *module.buffers())]
+    uses = Counter(
+        id(tensor)
+        for other in graph.twin.modules.values()
+        for tensor in (*other._parameters.values(), *other._buffers.values())
+    )
+    return all(uses[id(tensor)] == 1 for tensor in mine)
+
+
+def group_matrices(module: nn.Module, weight: Tensor) -> Tensor:
+    """A weight as (groups, outputs of a group, columns), so that rows of a group's inputs times it make the
+    outputs of the group; columns are input channels with their kernel positions.
+    """
+    groups: int = getattr(module, "groups", 1)
+    matrix = as_matrix(module, weight)
+    if getattr(module, "transposed", False):
+        return matrix.unflatten(1, (groups, -1)).transpose(0, 1).flatten(2)
+    return matrix.unflatten(0, (groups, -1)).flatten(2)
+
+
+def from_group_matrices(module: nn.Module, matrices: Tensor, like: Tensor) -> Tensor:
+    """The weight that `group_matrices` made matrices of."""
+    places = positions(module)
+    if getattr(module, "transposed", False):
+        matrix = matrices.unflatten(2, (-1, places)).transpose(0, 1).flatten(1, 2)
+    else:
+        matrix = matrices.flatten(0, 1).unflatten(1, (-1, places))
+    return from_matrix(module, matrix, like)

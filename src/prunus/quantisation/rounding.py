@@ -1,0 +1,163 @@
+"""The grid of one layer: its step, its integers, and the shift of its outputs that goes with them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from prunus.compensation.least_squares import Fit, SummedProducts
+from prunus.compensation.refit import RIDGE
+from prunus.quantisation.feedback import feedback_factors, output_error, round_with_feedback
+
+TRIES = 6  # of steps, until the error is near enough
+NEAR = 0.02  # relative
+CLIPPED = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # shares of the largest weight that the largest integer may be
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What is asked of a layer: `error` or `bits`, and how; see `quantise`."""
+
+    error: float | None
+    bits: int | None
+    refit: bool
+    feedback: bool
+
+
+@dataclass(frozen=True, eq=False)
+class LayerGrid:
+    """What a layer becomes.
+
+    Attributes:
+        integers: (groups, outputs, columns), float64.
+        step: of the grid, of single precision.
+        shift: of the outputs, float64 (channels,); zeros where there is no place for one.
+        spread: the mean variance of an input that other inputs do not tell.
+        error: of the outputs, as a share of their variance.
+    """
+
+    integers: Tensor
+    step: float
+    shift: Tensor
+    spread: float
+    error: float
+
+
+def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool) -> LayerGrid:
+    """A layer's grid.
+
+    Args:
+        weight: (groups, outputs, columns).
+        fits: of every group, samples of its inputs and of the outputs that are wanted.
+        wanted: what is asked for.
+        centred: whether outputs may be shifted.
+    """
+    weight = weight.detach().double().cpu()
+    kept = weight != 0
+    squares = torch.stack([input_squares(fit, centred) for fit in fits])
+    if wanted.refit:
+        weight = refitted(weight, kept, fits, squares, centred)
+    factors = feedback_factors(squares)
+    scale = output_error(weight, squares)
+    masks = None if kept.all() else kept
+
+    def integers_at(step: float, most: float = math.inf) -> Tensor:
+        if wanted.feedback:
+            return round_with_feedback(weight, factors, step, most, masks)
+        return (weight / step).round().clamp(-most, most)
+
+    def error_at(step: float, most: float = math.inf) -> tuple[float, Tensor]:
+        integers = integers_at(step, most)
+        return output_error(weight - step * integers, squares) / max(scale, 1e-30), integers
+
+    spread = float(factors.diagonal(dim1=-2, dim2=-1).square().reciprocal().mean())
+    if wanted.bits is not None:
+        step, error, integers = fitting_step(weight, 2 ** (wanted.bits - 1) - 1, error_at)
+    else:
+        first = math.sqrt(12 * (wanted.error or 0) * scale / (max(spread, 1e-30) * weight[0].numel() * len(weight)))
+        step, error, integers = step_with_error(wanted.error or 0, first, error_at)
+    shift = [fit.solve(step * n, 0.0, centred)[1] for fit, n in zip(fits, integers)]
+    return LayerGrid(integers, step, torch.cat(shift), spread, error)
+
+
+def input_squares(fit: Fit, centred: bool) -> Tensor:
+    """E[x x^T] of a fit's inputs, or their covariances, float64."""
+    assert isinstance(fit, SummedProducts)
+    return fit.inputs.products(centred)
+
+
+def refitted(weight: Tensor, kept: Tensor, fits: list[Fit], squares: Tensor, centred: bool) -> Tensor:
+    """The weights with which the outputs are nearest to those that are wanted; zeros stay zero."""
+    full = torch.stack([fit.solve(w, RIDGE, centred)[0] for fit, w in zip(fits, weight)])
+    if kept.all():
+        return full
+    return on_support(full, weight, kept, squares, RIDGE)
+
+
+def on_support(full: Tensor, prior: Tensor, kept: Tensor, squares: Tensor, ridge: float) -> Tensor:
+    """The best weights with given zeros, from the best ones without: conjugate gradients, all rows at once.
+
+    With H = squares + ridge * mean diagonal, a row minimises (w - full) H (w - full)^T over its support.
+    """
+    strength = ridge * squares.diagonal(dim1=-2, dim2=-1).mean(-1)
+    hessian = squares + strength[:, None, None] * torch.eye(squares.shape[-1], dtype=squares.dtype)
+    weight = prior * kept
+    residual = ((full - weight) @ hessian) * kept
+    direction, size = residual.clone(), residual.square().sum(-1, keepdim=True)
+    first = size.clone()
+    for _ in range(min(64, squares.shape[-1])):
+        product = (direction @ hessian) * kept
+        length = size / (direction * product).sum(-1, keepdim=True).clamp(min=1e-300)
+        weight = weight + length * direction
+        residual = residual - length * product
+        new = residual.square().sum(-1, keepdim=True)
+        if bool((new <= 1e-16 * first).all()):
+            break
+        direction = residual + new / size.clamp(min=1e-300) * direction
+        size = new
+    return weight
+
+
+def step_with_error(
+    wanted: float, first: float, error_at: Callable[[float], tuple[float, Tensor]]
+) -> tuple[float, float, Tensor]:
+    """A step whose error is what is wanted, by secants of the logarithms; (step, error, integers).
+
+    Errors grow like the square of the step while it is small, and level off when everything is zero.
+    """
+    step = single(first or 1.0)
+    error, integers = error_at(step)
+    slope, tries = 2.0, 1
+    while abs(error / wanted - 1) > NEAR and tries < TRIES and error > 0:
+        previous = (math.log(step), math.log(error))
+        step = single(step * math.exp(max(-1.5, min(1.5, math.log(wanted / error) / slope))))
+        error, integers = error_at(step)
+        moved = math.log(step) - previous[0]
+        if error > 0 and moved:
+            slope = max(0.5, min(3.0, (math.log(error) - previous[1]) / moved))
+        tries += 1
+    return step, error, integers
+
+
+def fitting_step(
+    weight: Tensor, most: int, error_at: Callable[[float, float], tuple[float, Tensor]]
+) -> tuple[float, float, Tensor]:
+    """The step with the least error among those where the largest integer is a share of the largest weight."""
+    largest = float(weight.abs().max()) or 1.0
+    tried = [(single(share * largest / most)) for share in CLIPPED]
+    found = [(*error_at(step, most), step) for step in tried]
+    error, integers, step = min(found, key=lambda one: one[0])
+    return step, error, integers
+
+
+def single(step: float) -> float:
+    """A step as single precision holds it."""
+    return float(np.float32(step))
+
+
+__all__ = ["LayerGrid", "Wanted", "grid_of_layer"]
