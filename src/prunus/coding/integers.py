@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import cache
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -27,16 +28,19 @@ def encode(tensors: Sequence[NDArray[np.int32]]) -> bytes:
     Raises:
         FileFormatError: an integer is too large.
     """
-    largest = max(
-        (int(np.abs(tensor.astype(np.int64)).max()) for tensor in tensors if tensor.size), default=0
-    )
-    if largest >= 1 << 24:
-        raise FileFormatError(f"The coder takes integers below {1 << 24}, and here is one of {largest}.")
-    room = 64 + sum(8 * tensor.size for tensor in tensors)
-    coder = _Coder(np.zeros(room, dtype=np.uint8), encodes=True)
+    coder = _Coder.for_writing(tensors)
     for tensor in tensors:
         coder.run(tensor.astype(np.int64).ravel(), tensor.shape)
     return coder.finish()
+
+
+def sizes(tensors: Sequence[NDArray[np.int32]]) -> list[int]:
+    """Bytes that each tensor adds to `encode` of all, what is not a whole byte going to the next one."""
+    coder, ends = _Coder.for_writing(tensors), [0]
+    for tensor in tensors:
+        coder.run(tensor.astype(np.int64).ravel(), tensor.shape)
+        ends.append(coder.place)
+    return [end - start for start, end in pairwise(ends)]
 
 
 def decode(data: bytes, shapes: Sequence[Shape]) -> list[NDArray[np.int32]]:
@@ -88,6 +92,20 @@ class _Coder:
         self._arrays: list[Any] = [self._own(array) for array in (*arrays, *constants)]
         self._state, self._data = self._arrays[7:9]
 
+    @classmethod
+    def for_writing(cls, tensors: Sequence[NDArray[np.int32]]) -> _Coder:
+        """A coder with room for these tensors. Raises FileFormatError where an integer is too large."""
+        sizes = [np.abs(tensor.astype(np.int64)) for tensor in tensors if tensor.size]
+        largest = max((int(size.max()) for size in sizes), default=0)
+        if largest >= 1 << 24:
+            raise FileFormatError(f"The coder takes integers below {1 << 24}, and here is one of {largest}.")
+        return cls(np.zeros(64 + sum(8 * tensor.size for tensor in tensors), dtype=np.uint8), encodes=True)
+
+    @property
+    def place(self) -> int:
+        """Bytes written so far."""
+        return int(self._state[2])
+
     def run(self, integers: NDArray[np.int64], shape: Shape) -> NDArray[np.int64]:
         """Encode integers, or decode into their place; returns them."""
         own, (rows, columns, places, width) = self._own(integers), layout(shape)
@@ -113,4 +131,4 @@ class _Coder:
         return np.ascontiguousarray(array) if _kernel().IS_COMPILED else array.tolist()
 
 
-__all__ = ["decode", "encode", "is_compiled", "layout"]
+__all__ = ["decode", "encode", "is_compiled", "layout", "sizes"]
