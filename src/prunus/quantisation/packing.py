@@ -219,7 +219,7 @@ class _Job:
     def _search(
         self, shares: Mapping[str, float], judge: Callable[[Quantised, bytes], PackTrial]
     ) -> tuple[Quantised, bytes]:
-        """Halve the interval of errors, as logarithms; a larger one is taken to lose more and to cost less."""
+        """Halve the interval of errors, a larger one being taken to lose more and to cost less."""
         low, high, best = math.log(LOW), math.log(HIGH), None
         fewest = self.target[0] == "tolerance"
         for _ in range(STEPS):
@@ -245,8 +245,8 @@ class _Job:
         if kind == "bytes":
             least = min(trial.bytes for trial in self.trials)
             return (
-                f"{self._budget():,.0f} bytes are too few: with an error of {HIGH:g} in every layer the file has"
-                f" {least:,}; prune the network before it is packed, or train its grids."
+                f"{self._budget():,.0f} bytes are too few: with an error of {HIGH:g} in every layer the file"
+                f" has {least:,}; prune the network before it is packed, or train its grids."
             )
         most = max(trial.lowest for trial in self.trials)
         return (
