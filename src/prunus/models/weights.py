@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
 from prunus.errors import FileFormatError
-from prunus.storage.finite import warn_of_nonfinite
+from prunus._foundation.finite import warn_of_nonfinite
 
 WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
 _OBJECT = re.compile(

@@ -25,7 +25,7 @@ from prunus.paint.model_copy import copy_model, meta_twin, named_tensors, walk
 from prunus.paint.widths import Width, can_keep, kept_in, set_widths
 from prunus.plans.plan import check_fingerprint
 from prunus.storage.digest import CHECKSUM, digest
-from prunus.storage.finite import warn_of_nonfinite
+from prunus._foundation.finite import warn_of_nonfinite
 from prunus.storage.header import SCHEMA, Header, is_size, parse
 from prunus.storage.lock import settle
 from prunus.storage.traced_format import rehearse_data, traced_from_data, traced_to_data
