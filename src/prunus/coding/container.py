@@ -96,7 +96,7 @@ def write(
     }
     sections = b"".join(_framed(kind, body) for kind, body in bodies.items() if body or kind <= TENSORS)
     data = MAGIC + bytes([VERSION]) + zlib.crc32(sections).to_bytes(4, "little") + sections
-    tensors(read(data))
+    _rows(read(data))
     return data
 
 
@@ -118,7 +118,9 @@ def read(data: bytes) -> dict[int, Section]:
             f"It is of version {data[len(MAGIC)]}; this version of prunus reads version {VERSION}."
         )
     if int.from_bytes(data[_HEAD - 4 : _HEAD], "little") != zlib.crc32(data[_HEAD:]):
-        raise FileFormatError("It is truncated or has been changed since it was written: its checksum does not fit.")
+        raise FileFormatError(
+            "It is truncated or has been changed since it was written: its checksum does not fit."
+        )
     fields, found = Fields(data[_HEAD:], "list of sections"), dict[int, Section]()
     while fields.left:
         head = fields.byte()
@@ -146,11 +148,23 @@ def _frame(section: Section) -> bytes:
 
 def tensors(sections: Sections) -> list[Entry]:
     """The tensors of a file, in its order. Raises FileFormatError."""
-    length = sum(len(section.body) for section in sections.values())
-    rows = table.read(sections[TENSORS].content, most=(1 << 20) + 1024 * length)
+    rows = _rows(sections)
     whole = iter(_read_integers(sections, rows))
     values = _Values(sections, rows)
     return [_entry(row, whole, values) for row in rows]
+
+
+def _rows(sections: Sections) -> list[Row]:
+    """The table of a file, in proportion to what else is in it. Raises FileFormatError."""
+    length = sum(len(section.body) for section in sections.values())
+    rows = table.read(sections[TENSORS].content, most=(1 << 20) + 1024 * length)
+    count = sum(row.size for row in rows if row.kind in (GRID, CODEBOOK))
+    stream = len(sections[INTEGERS].body) if INTEGERS in sections else 0
+    if count > (1 << 16) + 1024 * stream:
+        raise FileFormatError(
+            f"Its stream of {stream:,} bytes should hold {count:,} integers; that is out of proportion."
+        )
+    return rows
 
 
 def _entry(row: Row, whole: Any, values: _Values) -> Entry:
@@ -159,7 +173,9 @@ def _entry(row: Row, whole: Any, values: _Values) -> Entry:
     if row.kind == CODEBOOK:
         indices, centroids = next(whole), values.take("float32", (row.centroids,))
         if indices.size and not 0 <= int(indices.min()) <= int(indices.max()) < row.centroids:
-            raise FileFormatError(f"Its integers go beyond the {row.centroids:,} centroids of their codebook.")
+            raise FileFormatError(
+                f"Its integers go beyond the {row.centroids:,} centroids of their codebook."
+            )
         return Entry(Codebook(indices, centroids))
     if row.kind == VALUES:
         return Entry(Plain(values.take(row.dtype, row.shape)), row.dtype)
@@ -181,13 +197,9 @@ def _read_integers(sections: Sections, rows: Sequence[Row]) -> list[NDArray[np.i
         raise FileFormatError("Its table of tensors does not fit its other sections.")
     if not shapes:
         return []
-    body = sections[INTEGERS].body
-    count, most = sum(row.size for row in rows if row.kind in (GRID, CODEBOOK)), (1 << 16) + 1024 * len(body)
-    if count > most or sections[INTEGERS].packed:
-        raise FileFormatError(
-            f"Its stream of {len(body):,} bytes should hold {count:,} integers; that is out of proportion."
-        )
-    return integers.decode(body, shapes)
+    if sections[INTEGERS].packed:
+        raise FileFormatError("Its stream of integers is deflated, which it never is.")
+    return integers.decode(sections[INTEGERS].body, shapes)
 
 
 def _plain(entries: Sequence[Entry], rows: Sequence[Row]) -> bytes:
@@ -219,7 +231,9 @@ class _Values:
         section = sections[PLAIN]
         self._data = inflated(section.body, NAMES[PLAIN], count) if section.packed else section.body
         if len(self._data) != count:
-            raise FileFormatError(f"It has {len(self._data):,} bytes of plain values where its tensors take {count:,}.")
+            raise FileFormatError(
+                f"It has {len(self._data):,} bytes of plain values where its tensors take {count:,}."
+            )
         self._place = 0
 
     def take(self, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:

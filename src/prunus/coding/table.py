@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunus.coding.fields import Fields, number
-from prunus.coding.tensors import Codebook, CodedTensor, Grid, Plain
+from prunus.coding.tensors import Codebook, CodedTensor, Grid
 from prunus.errors import FileFormatError
 
 # Types by their number in a file, as torch calls them, and how numpy holds their bits.
@@ -113,7 +113,11 @@ def row_of(entry: Entry) -> Row:
         return Row(VALUES, shape, entry.dtype)
     if not any(fill):
         return Row(ZEROS, shape, entry.dtype)
-    return Row(ONES, shape, entry.dtype) if fill == _one(entry.dtype) else Row(FILLED, shape, entry.dtype, fill=fill)
+    return (
+        Row(ONES, shape, entry.dtype)
+        if fill == _one(entry.dtype)
+        else Row(FILLED, shape, entry.dtype, fill=fill)
+    )
 
 
 def _fill(values: NDArray[Any], dtype: str) -> bytes | None:
@@ -203,7 +207,9 @@ def _read_row(fields: Fields, last: tuple[int, ...]) -> Row:
         return Row(kind, shape, centroids=fields.number(MOST_CENTROIDS))
     fill = fields.take(np.dtype(DTYPES[dtype]).itemsize) if kind == FILLED else b""
     if kind == ONES and not _one(dtype):
-        raise FileFormatError(f"Its table of tensors has ones of the type {dtype}, which are written as values.")
+        raise FileFormatError(
+            f"Its table of tensors has ones of the type {dtype}, which are written as values."
+        )
     if dtype == "bool" and fill > b"\1":
         raise FileFormatError("Its table of tensors has a truth value that is neither 0 nor 1.")
     return Row(kind, shape, dtype, fill=fill)
@@ -220,7 +226,9 @@ def _read_shape(fields: Fields, form: int, last: tuple[int, ...]) -> tuple[int, 
     if form == _GIVEN:
         return tuple([fields.number(MOST_LENGTH) for _ in range(fields.number(MOST_AXES))])
     if not last:
-        raise FileFormatError("Its table of tensors takes a shape from a matrix before it, and there is none.")
+        raise FileFormatError(
+            "Its table of tensors takes a shape from a matrix before it, and there is none."
+        )
     if form == _VECTOR:
         return last[:1]
     return (last[0] if form == _SQUARE else fields.number(MOST_LENGTH), last[0], *last[2:])

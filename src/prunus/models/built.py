@@ -36,9 +36,7 @@ def noted(builder: _F) -> _F:
     @wraps(builder)
     def build(*args: Any, **kwargs: Any) -> nn.Module:
         given = signature.bind(*args, **kwargs).arguments
-        differing = {
-            key: value for key, value in given.items() if value != signature.parameters[key].default
-        }
+        differing = {key: value for key, value in given.items() if value != signature.parameters[key].default}
         return note(builder(*args, **kwargs), builder.__name__, differing)
 
     return cast(_F, build)
