@@ -63,7 +63,7 @@ methods.fewer_blocks=methods.block_removal methods.gates=methods.trained_masks
 methods.gating=methods.train_gated methods.searching=methods.tolerance_metric
 placement=planning.width_search report.delivery=runs.delivery report.describe=runs.describe
 report.gated=runs.gated report.quantisation=runs.quantisation sizes=_foundation.sizes
-storage.atomic=_foundation.atomic storage.oslock=_foundation.oslock
+storage.atomic=_foundation.atomic storage.finite=_foundation.finite storage.oslock=_foundation.oslock
 storage.shell=storage.traced_format surroundings=_foundation.surroundings targets=planning.targets
 tolerance=planning.tolerance watching=_foundation.progress
 """

@@ -15,6 +15,7 @@ from torch import nn
 from prunus._foundation.arguments import checked
 from prunus._foundation.factories import call, called, nearest, reason, short
 from prunus.errors import MissingExtraError, ModelNameError
+from prunus.models.built import note
 from prunus.models.lenet import lenet5
 from prunus.models.resnet import resnet20, resnet32, resnet44, resnet56, resnet110
 from prunus.models.ternausnet import ternausnet
@@ -44,8 +45,9 @@ _RECORDED: dict[str, int] = {
     "img_size": 2048,
     "width": 512,
     "depth": 8,
-    "shortcut": 0,  # a letter
+    "shortcut": 10,  # a letter or a word
 }
+_TEXTS = ("shortcut",)
 _LIBRARY = re.compile(r"(timm|torchvision)/[A-Za-z0-9_.-]+")
 
 
@@ -117,12 +119,12 @@ def build_recorded(name: str, options: Mapping[str, object]) -> nn.Module:
             )
         most = _RECORDED[key]
         plain = (
-            isinstance(value, str) and len(value) == 1
-            if key == "shortcut"
+            isinstance(value, str) and 0 < len(value) <= most
+            if key in _TEXTS
             else type(value) is int and 0 <= value <= most
         )
         if not plain:
-            wanted = "a letter" if key == "shortcut" else f"a whole number up to {most:,}"
+            wanted = "a letter or a word" if key in _TEXTS else f"a whole number up to {most:,}"
             raise ModelNameError(f"The option {key!r} of {name} must be {wanted}, not {short(value)}.")
     return build(name, **dict(options))  # type: ignore[arg-type]  # checked above
 
@@ -133,7 +135,8 @@ def _from_timm(name: str, architecture: str, pretrained: bool, options: dict[str
         raise _unknown(
             name, [f"timm/{known}" for known in timm.list_models()], "All are listed by timm.list_models()."
         )
-    return _call(name, functools.partial(timm.create_model, architecture, pretrained=pretrained), options)
+    model = _call(name, functools.partial(timm.create_model, architecture, pretrained=pretrained), options)
+    return _noted(model, name, options)
 
 
 def _from_torchvision(name: str, architecture: str, pretrained: bool, options: dict[str, Any]) -> nn.Module:
@@ -145,14 +148,19 @@ def _from_torchvision(name: str, architecture: str, pretrained: bool, options: d
             [f"torchvision/{one}" for one in known],
             "All are listed by torchvision.models.list_models().",
         )
-    builder = models.get_model_builder(architecture)
+    builder, given = models.get_model_builder(architecture), options
     options = {"weights": "DEFAULT" if pretrained else None, **options}
     if not pretrained and "weights_backbone" in inspect.signature(builder).parameters:
         options = {
             "weights_backbone": None,
             **options,
         }  # or the backbone's weights would be downloaded unasked
-    return _call(name, builder, options)
+    return _noted(_call(name, builder, options), name, given)
+
+
+def _noted(model: nn.Module, name: str, options: Mapping[str, Any]) -> nn.Module:
+    """A library's model with a note of how it was built, if a file may say that."""
+    return note(model, name, options) if options.keys() <= _RECORDED.keys() else model
 
 
 def _from_factory(name: str, options: dict[str, Any]) -> nn.Module:

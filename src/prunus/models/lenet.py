@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import at_least, checked
 from prunus.errors import ConfigError
+from prunus.models.built import noted
 
 KERNEL = 5
 SMALL_IMAGE = 16  # below this side two unpadded 5x5 convolutions leave nothing to pool
@@ -54,6 +55,7 @@ class LeNet5(nn.Module):
 
 
 @checked(ConfigError)
+@noted
 def lenet5(num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> LeNet5:
     """LeNet-5, 20-50-500-10; see `LeNet5`.
 

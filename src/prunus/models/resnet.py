@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import at_least, checked
 from prunus.errors import ConfigError
+from prunus.models.built import noted
 
 Shortcut = Literal["A", "projection"]
 WIDTHS = (16, 32, 64)
@@ -120,30 +121,35 @@ def _stage(
 
 
 @checked(ConfigError)
+@noted
 def resnet20(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-20 for CIFAR: 0.27 M parameters, 40.55 M MACs at 32x32."""
     return CifarResNet(3, num_classes, shortcut, in_channels)
 
 
 @checked(ConfigError)
+@noted
 def resnet32(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-32 for CIFAR: 0.46 M parameters, 68.86 M MACs at 32x32."""
     return CifarResNet(5, num_classes, shortcut, in_channels)
 
 
 @checked(ConfigError)
+@noted
 def resnet44(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-44 for CIFAR: 0.66 M parameters, 97.17 M MACs at 32x32."""
     return CifarResNet(7, num_classes, shortcut, in_channels)
 
 
 @checked(ConfigError)
+@noted
 def resnet56(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-56 for CIFAR: 0.85 M parameters, 125.49 M MACs at 32x32."""
     return CifarResNet(9, num_classes, shortcut, in_channels)
 
 
 @checked(ConfigError)
+@noted
 def resnet110(num_classes: int = 10, shortcut: Shortcut = "A", in_channels: int = 3) -> CifarResNet:
     """ResNet-110 for CIFAR: 1.73 M parameters, 252.89 M MACs at 32x32."""
     return CifarResNet(18, num_classes, shortcut, in_channels)

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import at_least, checked
 from prunus.errors import ConfigError, FileFormatError
+from prunus.models.built import noted
 from prunus.models.weights import read_state
 
 WIDTH = 64
@@ -86,6 +87,7 @@ class _Up(nn.Module):
 
 
 @checked(ConfigError)
+@noted
 def ternausnet(num_classes: int = 1, in_channels: int = 3, width: int = WIDTH) -> TernausNet:
     """TernausNet with random weights; see `TernausNet`."""
     return TernausNet(num_classes, in_channels, width)

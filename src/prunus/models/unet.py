@@ -7,6 +7,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import at_least, checked
 from prunus.errors import ConfigError
+from prunus.models.built import noted
 
 WIDTH, DEPTH = 64, 4
 
@@ -72,6 +73,7 @@ def _double(inputs: int, outputs: int, batch_norm: bool) -> nn.Sequential:
 
 
 @checked(ConfigError)
+@noted
 def unet(num_classes: int = 1, in_channels: int = 3, width: int = WIDTH, depth: int = DEPTH) -> UNet:
     """U-Net with batch norm; see `UNet`."""
     return UNet(num_classes, in_channels, width, depth)

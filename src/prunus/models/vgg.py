@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import at_least, checked
 from prunus.errors import ConfigError
+from prunus.models.built import noted
 
 # Simonyan and Zisserman 2015 (arXiv 1409.1556), configuration D: widths of the 13 convolutions, None = halve
 # the side.
@@ -50,6 +51,7 @@ class CifarVGG(nn.Module):
 
 
 @checked(ConfigError)
+@noted
 def vgg16_bn(num_classes: int = 10, in_channels: int = 3) -> CifarVGG:
     """VGG-16 with batch norm for CIFAR; see `CifarVGG`."""
     return CifarVGG(num_classes, in_channels)

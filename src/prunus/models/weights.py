@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
+from prunus._foundation.finite import warn_of_nonfinite
 from prunus.errors import FileFormatError
-from prunus.storage.finite import warn_of_nonfinite
 
 WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
 _OBJECT = re.compile(

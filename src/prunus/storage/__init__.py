@@ -19,6 +19,16 @@ What is promised of a file, whoever wrote it:
 
 from prunus._foundation.atomic import write_atomically
 from prunus.storage.checkpoint import read_tree, write_tree
+from prunus.storage.coded_file import read_about, save_coded
 from prunus.storage.file import load, read_header, save
 
-__all__ = ["load", "read_header", "read_tree", "save", "write_atomically", "write_tree"]
+__all__ = [
+    "load",
+    "read_about",
+    "read_header",
+    "read_tree",
+    "save",
+    "save_coded",
+    "write_atomically",
+    "write_tree",
+]

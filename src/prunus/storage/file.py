@@ -9,7 +9,7 @@ tensors.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,22 +20,24 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor, nn
 
 from prunus._foundation.atomic import write_atomically
-from prunus.errors import FileFormatError, PlanError, clause
-from prunus.paint.model_copy import copy_model, meta_twin, named_tensors, walk
-from prunus.paint.widths import Width, can_keep, kept_in, set_widths
+from prunus._foundation.finite import warn_of_nonfinite
+from prunus.errors import FileFormatError, clause
+from prunus.paint.model_copy import meta_twin, named_tensors, walk
+from prunus.paint.widths import kept_in
 from prunus.plans.plan import check_fingerprint
+from prunus.storage.assembly import fill, keep_widths, rebind, set_learning, shortened
+from prunus.storage.coded_file import is_coded_file, load_coded
 from prunus.storage.digest import CHECKSUM, digest
-from prunus.storage.finite import warn_of_nonfinite
-from prunus.storage.header import SCHEMA, Header, is_size, parse
+from prunus.storage.header import SCHEMA, Header, parse
 from prunus.storage.lock import settle
 from prunus.storage.traced_format import rehearse_data, traced_from_data, traced_to_data
-from prunus.surgery.blocks import left_out, without_blocks
+from prunus.surgery.blocks import left_out
 from prunus.surgery.origin import Origin
-from prunus.surgery.places import set_size, size_at
-from prunus.surgery.slicing import Rebind, Surgery
+from prunus.surgery.slicing import Surgery
 from prunus.surgery.traced.module import TracedModule
 
 IN_FOLDER = "model.safetensors"  # the name of a run's model
+CODED_IN_FOLDER = "model.prunus"  # and where it is coded alone
 
 
 def save(model: nn.Module, path: str | Path) -> None:
@@ -83,12 +85,12 @@ def save(model: nn.Module, path: str | Path) -> None:
 def load(
     path: str | Path, build_model: Callable[[], nn.Module] | None = None, device: str | torch.device = "cpu"
 ) -> nn.Module:
-    """Read a model written by `save`.
+    """Read a model written by `save` or `save_coded`; which of them, its first bytes say.
 
     Args:
-        path: the file, or the folder of a run, whose `model.safetensors` it is.
+        path: the file, or the folder of a run, whose `model.safetensors` (or else `model.prunus`) it is.
         build_model: makes the dense model that the file's model was cut from, with any weights and all its
-            blocks; not needed for a traced model.
+            blocks; not needed for a traced model, nor for a coded network of the catalogue.
         device: where the tensors go.
 
     Raises:
@@ -96,6 +98,8 @@ def load(
         PlanError: `build_model` makes another model than the one that was cut.
     """
     path, device = _file_in(Path(path)), torch.device(device)
+    if is_coded_file(path):
+        return load_coded(path, build_model, device)
     header, tensors = _read(path)
     warn_of_nonfinite(tensors, str(path))
     tensors = {name: t.to(device) for name, t in tensors.items()}
@@ -112,15 +116,8 @@ def load(
             )
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
-    _keep_widths(path, model, header.widths)
-    for name, parameter in model.named_parameters():
-        if name not in header.frozen and not (parameter.is_floating_point() or parameter.is_complex()):
-            raise FileFormatError(
-                f"{path} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot"
-                " be trained."
-            )
-        parameter.requires_grad_(name not in header.frozen)
-    model.train(header.training)
+    keep_widths(str(path), model, header.widths)
+    set_learning(str(path), model, header.frozen, header.training)
     if header.plan is not None:
         object.__setattr__(
             model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None, dense=dense)
@@ -130,7 +127,10 @@ def load(
 
 def _file_in(path: Path) -> Path:
     """The model of a run, where its folder is named."""
-    return path / IN_FOLDER if path.is_dir() else path
+    if not path.is_dir():
+        return path
+    coded = path / CODED_IN_FOLDER
+    return coded if coded.is_file() and not (path / IN_FOLDER).is_file() else path / IN_FOLDER
 
 
 def _check_readable(header: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> None:
@@ -155,82 +155,12 @@ def _load_eager(
     path: Path, header: Header, tensors: dict[str, Tensor], model: nn.Module
 ) -> tuple[nn.Module, nn.Module]:
     """The compact model, and without data the dense one that it was cut from."""
-    kind = type(model).__name__
-    missing = [name for name in header.left_out if name not in left_out(model)]
-    model = without_blocks(model, missing) if missing else model
+    model = shortened(model, header.left_out)
     if header.plan is not None:
         check_fingerprint(header.plan, model)
-    own = named_tensors(model)
-    for name, old in own.items():
-        if name not in tensors:
-            raise PlanError(
-                f"{kind} has a tensor {name} that {path} does not hold; build_model makes another model."
-            )
-        _check_shape(path, kind, name, old, tensors[name], cut=header.plan is not None)
-    result = copy_model(model, {id(old): _like(old, tensors[name]) for name, old in own.items()})
-    for name in tensors:
-        if name not in own:
-            _add_bias(path, result, name, tensors[name])
-    for rebind in header.rebinds:
-        _rebind(result, rebind)
+    result = fill(str(path), model, tensors, cut=header.plan is not None)
+    rebind(result, header.rebinds)
     return result, meta_twin(model).model
-
-
-def _check_shape(path: Path, kind: str, name: str, old: Tensor, new: Tensor, cut: bool) -> None:
-    """A dense file must have the model's shapes, a cut one at most those."""
-    fits = (
-        new.dim() == old.dim() and all(n <= o for n, o in zip(new.shape, old.shape))
-        if cut
-        else new.shape == old.shape
-    )
-    if not fits:
-        raise PlanError(
-            f"{path} holds {name} with shape {tuple(new.shape)}, but {kind} has {tuple(old.shape)};"
-            " build_model makes another model."
-        )
-
-
-def _rebind(model: nn.Module, rebind: Rebind) -> None:
-    """Set a size that surgery changed, where the model has one of the same kind."""
-    module = dict(model.named_modules(remove_duplicate=False)).get(rebind.module)
-    old = None if module is None else size_at(module, rebind.name)
-    if module is None or not is_size(old) or isinstance(old, int) != isinstance(rebind.value, int):
-        raise FileFormatError(
-            f"It sets {rebind.name!r} of module {rebind.module!r}, which {type(model).__name__} does not have"
-            " or not as such a size."
-        )
-    set_size(module, rebind.name, rebind.value)
-
-
-def _keep_widths(path: Path, model: nn.Module, widths: Sequence[Width]) -> None:
-    """Let norms go on dividing by as many channels as there were."""
-    modules = walk(model)
-    for width in widths:
-        if width.module not in modules or not can_keep(modules[width.module]):
-            raise FileFormatError(
-                f"{path} cannot be loaded: it keeps the width of {width.module!r}, which"
-                f" {type(model).__name__} does not have so."
-            )
-    set_widths(modules, widths)
-
-
-def _like(old: Tensor, new: Tensor) -> Tensor:
-    return nn.Parameter(new, requires_grad=False) if isinstance(old, nn.Parameter) else new
-
-
-def _add_bias(path: Path, model: nn.Module, name: str, tensor: Tensor) -> None:
-    """A bias that folding created, where the dense layer had none."""
-    module_name, _, attribute = name.rpartition(".")
-    try:
-        module = model.get_submodule(module_name)
-    except AttributeError:
-        module = None
-    if module is None or attribute != "bias" or module._parameters.get("bias", 0) is not None:
-        raise PlanError(
-            f"{path} holds a tensor {name} that {type(model).__name__} does not have; build_model makes"
-            " another model."
-        )
-    module.bias = nn.Parameter(tensor, requires_grad=False)
 
 
 def _open(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:

@@ -75,7 +75,7 @@ class Header:
             rebinds=tuple(_rebind(r) for r in _field(data, "rebinds", list)) if planned else (),
             widths=tuple(_width(w) for w in _field(data, "widths", list)) if "widths" in data else (),
             left_out=tuple(_texts(data, "left_out")) if "left_out" in data else (),
-            traced=_traced(data) if mode == "traced" else None,
+            traced=traced_fields(data) if mode == "traced" else None,
         )
 
 
@@ -129,7 +129,8 @@ def _width(data: Any) -> Width:
     return Width(*data)
 
 
-def _traced(data: Mapping[str, Any]) -> Traced:
+def traced_fields(data: Mapping[str, Any]) -> Traced:
+    """What a traced model needs, checked field by field; raises FileFormatError."""
     places: dict[str, str] = {}
     for pair in _field(data, "places", list):
         if (

@@ -4,7 +4,7 @@ applied to a copy.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -90,20 +90,12 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
     inputs.
     """
     modules = graph.twin.modules
-    found: dict[tuple[str, str], Any] = {}
-    for name, module in modules.items():
-        weight = module._parameters.get("weight") if isinstance(module, _SIZED) else None
-        if weight is not None and weight.dim():
-            cuts = slices.get(f"{name}.weight" if name else "weight", {})
-            for attribute, value in _layer_sizes(
-                module, tuple([len(cuts[a]) if a in cuts else n for a, n in enumerate(weight.shape)])
-            ).items():
-                if getattr(module, attribute, None) != value:
-                    found[name, attribute] = value
-        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
-            for attribute, value in _recurrent_sizes(name, module, slices).items():
-                if getattr(module, attribute, None) != value:
-                    found[name, attribute] = value
+
+    def shape(name: str, tensor: Tensor) -> tuple[int, ...]:
+        cuts = slices.get(name, {})
+        return tuple([len(cuts[axis]) if axis in cuts else n for axis, n in enumerate(tensor.shape)])
+
+    found = layer_sizes(modules, shape)
     for record in graph.records:
         module = modules[record.module]
         if record.operator == "convolution" and _is_fan(module):
@@ -142,6 +134,27 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
     return [Rebind(module, name, value) for (module, name), value in found.items()]
 
 
+def layer_sizes(
+    modules: Modules, shape: Callable[[str, Tensor], tuple[int, ...]]
+) -> dict[tuple[str, str], Any]:
+    """Attributes of torch's own layers that follow from the shapes of their weights, by module and name, where
+    they are others than now; `shape` gives that of a parameter by its name and what it is now.
+    """
+    found: dict[tuple[str, str], Any] = {}
+    for name, module in modules.items():
+        prefix = f"{name}." if name else ""
+        weight = module._parameters.get("weight") if isinstance(module, _SIZED) else None
+        sizes: dict[str, Any] = {}
+        if weight is not None and weight.dim():
+            sizes = _layer_sizes(module, shape(f"{prefix}weight", weight))
+        if isinstance(module, (nn.RNNBase, nn.RNNCellBase)):
+            sizes = _recurrent_sizes(prefix, module, shape)
+        for attribute, value in sizes.items():
+            if getattr(module, attribute, None) != value:
+                found[name, attribute] = value
+    return found
+
+
 _SIZED = (nn.modules.conv._ConvNd, nn.Linear, nn.modules.batchnorm._NormBase, nn.PReLU, nn.Embedding)
 
 
@@ -164,15 +177,19 @@ def _layer_sizes(module: nn.Module, weight: tuple[int, ...]) -> dict[str, Any]:
     return {"embedding_dim": weight[1]}
 
 
-def _recurrent_sizes(path: str, module: nn.RNNBase | nn.RNNCellBase, slices: Slices) -> dict[str, int]:
+def _recurrent_sizes(
+    prefix: str,
+    module: nn.RNNBase | nn.RNNCellBase,
+    shape: Callable[[str, Tensor], tuple[int, ...]],
+) -> dict[str, int]:
     """What a recurrent layer reads, the width of its state, and that of what it hands on
     where it projects.
     """
     suffix = "_l0" if isinstance(module, nn.RNNBase) else ""
 
     def length(name: str, axis: int) -> int:
-        cuts = slices.get(f"{path}.{name}{suffix}" if path else f"{name}{suffix}", {})
-        return len(cuts[axis]) if axis in cuts else int(module._parameters[f"{name}{suffix}"].shape[axis])  # type: ignore[union-attr]
+        tensor: Any = module._parameters[f"{name}{suffix}"]
+        return shape(f"{prefix}{name}{suffix}", tensor)[axis]
 
     weight: Any = module._parameters["weight_ih"] if not suffix else None
     gates = (

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 import prunus
+from prunus._foundation.finite import warn_of_nonfinite
 from prunus.models import lenet5
 from prunus.models.weights import load_weights
-from prunus.storage.finite import warn_of_nonfinite
 
 # -- weights that are no numbers -----------------------------------------------------------------------------
 
