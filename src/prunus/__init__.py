@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from prunus.paint import ChannelGraph, Cost, paint_rule, trace
     from prunus.planning import plan
     from prunus.plans import Plan, Verification, mask, verify
+    from prunus.quantisation.packing import pack
+    from prunus.runs.packing import unpack
     from prunus.storage import load, save
     from prunus.surgery import Origin, compact, core, whole
     from prunus.tasks import Task
@@ -72,6 +74,7 @@ __all__ = [
     "methods",
     "models",
     "observe",
+    "pack",
     "paint",
     "paint_rule",
     "plan",
@@ -91,6 +94,7 @@ __all__ = [
     "tasks",
     "trace",
     "training",
+    "unpack",
     "verify",
     "whole",
 ]
@@ -105,8 +109,10 @@ _HOMES = {
     **dict.fromkeys(("from_pretrained", "push_to_hub"), "hub"),
     **dict.fromkeys(("load", "save"), "storage"),
     "plan": "planning",
+    "pack": "quantisation.packing",
     "shrink": "methods.shrinking",
     "Task": "tasks",
+    "unpack": "runs.packing",
 }
 
 

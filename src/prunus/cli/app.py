@@ -125,6 +125,7 @@ def _register() -> None:
     from prunus.cli.latency import latency
     from prunus.cli.look import compare, profile
     from prunus.cli.method_flags import TrainVerb
+    from prunus.cli.pack import pack, unpack
     from prunus.cli.prune import prune
     from prunus.cli.push import push
     from prunus.cli.segment import segment
@@ -141,6 +142,8 @@ def _register() -> None:
         compare,
         latency,
         export,
+        pack,
+        unpack,
         push,
         methods,
         models,

@@ -28,8 +28,12 @@ LEFT, TOP, RIGHT, FOOT = 34.0, 34.0, 30.0, 44.0  # pixels around the axes
 
 
 @styled
-def search(trials: Sequence[Row], limit: float, width: float, metric: str = "accuracy") -> str:
-    """Every trial of the tolerance search: MACs left [%] against the metric [%] on the validation split."""
+def search(
+    trials: Sequence[Row], limit: float, width: float, metric: str = "accuracy", cost: str = "MACs"
+) -> str:
+    """Every trial of the tolerance search: what is left of a cost [%] against the metric [%] on the
+    validation split.
+    """
     canvas = Canvas(width, 260)
     axes = canvas.axes(left=LEFT, top=TOP, right=RIGHT, bottom=FOOT)
     for accepted, face in ((True, AFTER), (False, PAPER)):
@@ -45,7 +49,7 @@ def search(trials: Sequence[Row], limit: float, width: float, metric: str = "acc
     room = 0.15 * max(max(heights) - min(heights), 0.5)
     axes.set_ylim(min(heights) - room, max(heights) + room)
     _name(axes, canvas, trials, limit)
-    axes.set_xlabel("MACs left, %", fontsize=SMALL, loc="right", labelpad=4)
+    axes.set_xlabel(f"{cost} left, %", fontsize=SMALL, loc="right", labelpad=4)
     axes.set_title(
         f"Validation {shorten(metric, 24)}, %",
         loc="left",

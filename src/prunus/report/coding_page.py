@@ -1,0 +1,122 @@
+"""The page of a coded file: what each stage gave, which tensors take the bytes, and what the search tried."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from prunus.report import words
+from prunus.report.html import WIDTHS, fill, require
+from prunus.report.result import write_text
+
+Result = Mapping[str, Any]
+
+
+def write(result: Result, path: Path | str) -> None:
+    """Write the page as a single HTML file that asks for nothing else, atomically.
+
+    Args:
+        result: what `prunus.runs.packing.pack` returns.
+        path: where to write; an existing file is replaced.
+
+    Raises MissingExtraError where the extra `report` is not installed.
+    """
+    write_text(render(result), path)
+
+
+def render(result: Result) -> str:
+    """The page as text; see `write`."""
+    require()
+    from prunus.report import coding_plots
+
+    figures = {
+        "stages": {kind: coding_plots.stages(result["stages"], width) for kind, width in WIDTHS.items()},
+        "layers": {kind: coding_plots.layers(result["layers"], width) for kind, width in WIDTHS.items()},
+    }
+    if limit(result) is not None:
+        figures["search"] = {kind: _search(result, width) for kind, width in WIDTHS.items()}
+    return fill(
+        "coding.html.j2",
+        result=result,
+        verdict=verdict(result),
+        asked=asked(result),
+        facts=facts(result),
+        rows=rows(result),
+        figures=figures,
+    )
+
+
+def verdict(result: Result) -> str:
+    """The outcome in one line."""
+    smaller = f"{words.times(result['original_bytes'], result['bytes'])} smaller"
+    if result["after"] is None:
+        return smaller
+    change = words.points(result["after"] - result["before"])
+    same = change == "±0.0"
+    return f"{smaller}, {result['metric']} " + ("unchanged" if same else f"{words.unbroken(change)} points")
+
+
+def asked(result: Result) -> str:
+    """What was asked for, as a sentence goes on."""
+    ((kind, value),) = result["target"].items()
+    return {
+        "tolerance": f"at most {value:g} point{'s' if value != 1 else ''} lost on held-out samples, with"
+        f" {100 * result['confidence']:g}{words.SPACE}% confidence",
+        "bytes": f"at most {words.size(value) if value >= 1 else words.percent(value)}",
+        "bits": f"{value:g} bits for every weight",
+        "error": f"an error of {value:g} of the variance in the outputs of every layer",
+        "rate": f"grids that are trained, a thousand bytes adding {value:g} to the loss",
+    }[kind]
+
+
+def limit(result: Result) -> float | None:
+    """The lowest value that a tolerance accepts, where there was a search for one."""
+    trials = result["trials"]
+    if not trials or trials[0]["value"] is None or "tolerance" not in result["target"]:
+        return None
+    kept = [trial["lowest"] for trial in trials if trial["accepted"]]
+    return min(kept) if kept else None
+
+
+def facts(result: Result) -> list[tuple[str, str]]:
+    """Lines below the figures."""
+    found = [
+        ("Network", f"{result['model']['name']} on {result['data']}"),
+        ("Size", f"{words.size(result['original_bytes'])} → {words.size(result['bytes'])}"),
+    ]
+    if result["after"] is not None:
+        test = f"{result['before']:.2f} → {result['after']:.2f} on the test set"
+        found.append((str(result["metric"]).capitalize(), test))
+    weights = sum(layer["elements"] for layer in result["layers"] if layer["kind"] != "plain")
+    if weights:
+        bits = 8 * sum(layer["bytes"] for layer in result["layers"]) / weights
+        found.append(("Bits", f"{bits:.2f} for each of {weights:,} weights"))
+    found.append(("Time", f"{sum(result['seconds'].values()):.0f} s"))
+    return found
+
+
+def rows(result: Result) -> list[dict[str, str]]:
+    """One row per tensor that takes bytes."""
+    return [
+        {
+            "name": layer["name"],
+            "elements": f"{layer['elements']:,}",
+            "zeros": words.percent(layer["zeros"] / layer["elements"]) if layer["kind"] == "grid" else "–",
+            "levels": f"{layer['levels']:,}",
+            "bits": f"{layer['bits']:.2f}",
+            "size": words.size(layer["bytes"]),
+        }
+        for layer in result["layers"]
+        if layer["bytes"]
+    ]
+
+
+def _search(result: Result, width: float) -> str:
+    from prunus.report import trials
+
+    tried = [trial | {"left": trial["bytes"] / result["original_bytes"]} for trial in result["trials"]]
+    return trials.search(tried, limit(result) or 0.0, width, result["metric"], "Bytes")
+
+
+__all__ = ["asked", "facts", "render", "require", "rows", "verdict", "write"]
