@@ -1,5 +1,5 @@
-"""Small whole numbers, texts and lists of them as bytes: seven bits of a number in each byte, the lowest first,
-the eighth bit where another byte follows.
+"""Small whole numbers, texts and lists of them as bytes: seven bits of a number in each byte, the lowest
+first, the eighth bit where another byte follows.
 """
 
 from __future__ import annotations
