@@ -34,6 +34,7 @@ NAMES = {
     SKELETON: "ONNX skeleton",
     ABOUT: "notes",
 }
+_MANY, _FEW, _PER_BYTE = 1 << 20, 1 << 16, 1024  # elements: of all tensors, in the stream, more for each byte
 _DEFLATED, _OPTIONAL = 128, 64  # bits of a section's kind
 _HEAD = len(MAGIC) + 1 + 4  # bytes before the first section
 
@@ -157,10 +158,9 @@ def tensors(sections: Sections) -> list[Entry]:
 def _rows(sections: Sections) -> list[Row]:
     """The table of a file, in proportion to what else is in it. Raises FileFormatError."""
     length = sum(len(section.body) for section in sections.values())
-    rows = table.read(sections[TENSORS].content, most=(1 << 20) + 1024 * length)
-    count = sum(row.size for row in rows if row.kind in (GRID, CODEBOOK))
-    stream = len(sections[INTEGERS].body) if INTEGERS in sections else 0
-    if count > (1 << 16) + 1024 * stream:
+    rows = table.read(sections[TENSORS].content, most=_MANY + _PER_BYTE * length)
+    count, stream = _count(rows), len(sections[INTEGERS].body) if INTEGERS in sections else 0
+    if count > _FEW + _PER_BYTE * stream:
         raise FileFormatError(
             f"Its stream of {stream:,} bytes should hold {count:,} integers; that is out of proportion."
         )
@@ -183,29 +183,36 @@ def _entry(row: Row, whole: Any, values: _Values) -> Entry:
 
 
 def _integers(entries: Sequence[Entry], rows: Sequence[Row]) -> bytes:
+    """The stream of integers, filled up with zeros, which say nothing, where it is out of proportion."""
     found = [
         entry.coded.integers if isinstance(entry.coded, Grid) else entry.coded.indices
         for entry, row in zip(entries, rows)
         if row.kind in (GRID, CODEBOOK) and not isinstance(entry.coded, Plain)
     ]
-    return integers.encode(found) if found else b""
+    if not found:
+        return b""
+    return integers.encode(found).ljust(-(-(_count(rows) - _FEW) // _PER_BYTE), b"\0")
 
 
 def _read_integers(sections: Sections, rows: Sequence[Row]) -> list[NDArray[np.int32]]:
     shapes = [row.shape for row in rows if row.kind in (GRID, CODEBOOK)]
-    if (INTEGERS in sections) != bool(shapes):
-        raise FileFormatError("Its table of tensors does not fit its other sections.")
-    if not shapes:
-        return []
-    if sections[INTEGERS].packed:
-        raise FileFormatError("Its stream of integers is deflated, which it never is.")
-    return integers.decode(sections[INTEGERS].body, shapes)
+    section = sections.get(INTEGERS)
+    if section is not None and (section.packed or not shapes):
+        raise FileFormatError(
+            "Its stream of integers is deflated, which it never is, or belongs to no tensor."
+        )
+    return integers.decode(section.body if section is not None else b"", shapes) if shapes else []
+
+
+def _count(rows: Sequence[Row]) -> int:
+    """How many integers there are."""
+    return sum(row.size for row in rows if row.kind in (GRID, CODEBOOK))
 
 
 def _plain(entries: Sequence[Entry], rows: Sequence[Row]) -> bytes:
     parts = []
     for entry, row in zip(entries, rows):
-        if isinstance(entry.coded, Codebook):
+        if isinstance(entry.coded, Codebook) and row.kind == CODEBOOK:
             parts.append(_planes(entry.coded.centroids, "float32"))
         elif isinstance(entry.coded, Plain) and row.kind == VALUES:
             parts.append(_planes(entry.coded.values, row.dtype))

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from prunus.coding.fields import Fields, number
-from prunus.coding.tensors import Codebook, CodedTensor, Grid
+from prunus.coding.tensors import Codebook, CodedTensor, Grid, Plain, values_of
 from prunus.errors import FileFormatError
 
 # Types by their number in a file, as torch calls them, and how numpy holds their bits.
@@ -100,24 +100,23 @@ def shape_of(coded: CodedTensor) -> tuple[int, ...]:
 
 
 def row_of(entry: Entry) -> Row:
-    """What the table says of a tensor."""
-    coded, shape = entry.coded, shape_of(entry.coded)
+    """What the table says of a tensor: of one value, if it has one everywhere, however it is coded."""
+    coded, shape, dtype = entry.coded, shape_of(entry.coded), entry.dtype
+    fill = _fill(values_of(coded), dtype) if isinstance(coded, Plain) or _is_flat(coded) else None
+    if fill is not None:
+        kind = ZEROS if not any(fill) else ONES if fill == _one(dtype) else FILLED
+        return Row(kind, shape, dtype, fill=fill if kind == FILLED else b"")
     if isinstance(coded, Grid):
-        if not coded.integers.any():
-            return Row(ZEROS, shape)
         return Row(GRID, shape, step=float(np.float32(coded.step)))
     if isinstance(coded, Codebook):
         return Row(CODEBOOK, shape, centroids=len(coded.centroids))
-    fill = _fill(coded.values, entry.dtype)
-    if fill is None:
-        return Row(VALUES, shape, entry.dtype)
-    if not any(fill):
-        return Row(ZEROS, shape, entry.dtype)
-    return (
-        Row(ONES, shape, entry.dtype)
-        if fill == _one(entry.dtype)
-        else Row(FILLED, shape, entry.dtype, fill=fill)
-    )
+    return Row(VALUES, shape, dtype)
+
+
+def _is_flat(coded: Grid | Codebook) -> bool:
+    """Whether all integers are the same, and few words say more."""
+    whole = coded.integers if isinstance(coded, Grid) else coded.indices
+    return not whole.size or int(whole.min()) == int(whole.max())
 
 
 def _fill(values: NDArray[Any], dtype: str) -> bytes | None:

@@ -1,5 +1,5 @@
-"""What a network was built by: its name in the catalogue, and the options. It hangs on the network, and stays on
-what surgery makes of it, so that a file can say in a few bytes what a reader has to build.
+"""What a network was built by: its name in the catalogue, and the options. It hangs on the network, and stays
+on what surgery makes of it, so that a file can say in a few bytes what a reader has to build.
 """
 
 from __future__ import annotations

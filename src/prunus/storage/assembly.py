@@ -1,5 +1,5 @@
-"""A model out of a file's tensors: the dense one that somebody built, with other tensors and sizes. What every
-kind of model file needs.
+"""A model out of a file's tensors: the dense one that somebody built, with other tensors and sizes. What
+every kind of model file needs.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from prunus.surgery.slicing import Rebind
 
 
 def shortened(model: nn.Module, blocks: Sequence[str]) -> nn.Module:
-    """The model without those of some residual blocks that it still has; raises PlanError where it has no such
-    module.
+    """The model without those of some residual blocks that it still has; raises PlanError where it has no
+    such module.
     """
     missing = [name for name in blocks if name not in left_out(model)]
     return without_blocks(model, missing) if missing else model
@@ -67,7 +67,9 @@ def rebind(model: nn.Module, rebinds: Sequence[Rebind]) -> None:
 
 
 def keep_widths(where: str, model: nn.Module, widths: Sequence[Width]) -> None:
-    """Let norms go on dividing by as many channels as there were; raises FileFormatError where there are none."""
+    """Let norms go on dividing by as many channels as there were; raises FileFormatError for modules that
+    cannot.
+    """
     modules = walk(model)
     for width in widths:
         if width.module not in modules or not can_keep(modules[width.module]):

@@ -91,11 +91,11 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
     """
     modules = graph.twin.modules
 
-    def shape(name: str, tensor: Tensor) -> tuple[int, ...]:
+    def after(name: str, tensor: Tensor) -> tuple[int, ...]:
         cuts = slices.get(name, {})
         return tuple([len(cuts[axis]) if axis in cuts else n for axis, n in enumerate(tensor.shape)])
 
-    found = layer_sizes(modules, shape)
+    found = layer_sizes(modules, after)
     for record in graph.records:
         module = modules[record.module]
         if record.operator == "convolution" and _is_fan(module):
@@ -137,8 +137,8 @@ def standard_rebinds(graph: ChannelGraph, removed: NDArray[np.bool_], slices: Sl
 def layer_sizes(
     modules: Modules, shape: Callable[[str, Tensor], tuple[int, ...]]
 ) -> dict[tuple[str, str], Any]:
-    """Attributes of torch's own layers that follow from the shapes of their weights, by module and name, where
-    they are others than now; `shape` gives that of a parameter by its name and what it is now.
+    """Attributes of torch's own layers that follow from the shapes of their weights, by module and name,
+    where they are others than now; `shape` gives that of a parameter by its name and what it is now.
     """
     found: dict[tuple[str, str], Any] = {}
     for name, module in modules.items():
