@@ -36,8 +36,8 @@ class Layer:
 
     Attributes:
         name: of the module.
-        norm: the plain batch norm that alone reads what it makes and reads nothing else, "" if there is none or
-            the model returns what the layer makes.
+        norm: the plain batch norm that alone reads what it makes and reads nothing else; "" if there is none,
+            or the model returns what the layer makes.
     """
 
     name: str
