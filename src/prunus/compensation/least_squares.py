@@ -112,6 +112,10 @@ class KeptSamples:
             x, y = (torch.cat(parts) for parts in zip(*self._rows))
             self._rows, self._stride = [(x[::2], y[::2])], 2 * self._stride
 
+    def inputs(self) -> Tensor:
+        """The inputs that were kept, float64 (rows, columns)."""
+        return torch.cat([x for x, _ in self._rows]).double()
+
     def solve(self, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
         """By the equations in the space of samples, which are fewer than the columns."""
         prior = prior.double().cpu()

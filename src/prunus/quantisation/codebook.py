@@ -1,9 +1,10 @@
 """Shared weights: every weight of a layer is one of a few centroids.
 
-Han, Mao and Dally 2016, "Deep Compression" (arXiv 1510.00149), section 3: k-means of the weights of each layer,
-centroids that start at equal distances between the smallest and the largest weight, and the fine-tuning of the
-centroids, whose gradients are the sums over the weights that share them (equation 3). What is pruned stays zero:
-it has a centroid of its own, which does not move. Biases and norms stay as they are, as in the paper.
+Han, Mao and Dally 2016, "Deep Compression" (arXiv 1510.00149), section 3: k-means of the weights of each
+layer, centroids that start at equal distances between the smallest and the largest weight, and the
+fine-tuning of the centroids, whose gradients are the sums over the weights that share them (equation 3). What
+is pruned stays zero: it has a centroid of its own, which does not move. Biases and norms stay as they are, as
+in the paper.
 """
 
 from __future__ import annotations
@@ -50,8 +51,8 @@ def share_weights(
 def tune_centroids(
     quantised: Quantised, task: Task, *, config: TrainConfig = TUNED, **options: Any
 ) -> Quantised:
-    """Train the centroids of shared weights, and whatever else the network has, biases and norms; which weights
-    share one stays.
+    """Train the centroids of shared weights, and whatever else the network has, biases and norms; which
+    weights share one stays.
 
     Args:
         quantised: with codebooks; not changed.

@@ -1,9 +1,9 @@
 """Error feedback: what rounding one weight does to a layer's outputs is made up for by those not rounded yet.
 
 Hassibi and Stork 1993, "Second order derivatives for network pruning: Optimal Brain Surgeon"; Frantar et al.
-2022, "Optimal Brain Compression" (arXiv 2208.11580), and 2023, "GPTQ" (arXiv 2210.17323), whose order this is:
-every row takes its columns one after the other, so that all rows share the inverse of the Hessian. The error
-that is kept small is that of the outputs, the mean of ||E x||^2 over a layer's inputs x.
+2022, "Optimal Brain Compression" (arXiv 2208.11580), and 2023, "GPTQ" (arXiv 2210.17323), whose order this
+is: every row takes its columns one after the other, so that all rows share the inverse of the Hessian. The
+error that is kept small is that of the outputs, the mean of ||E x||^2 over a layer's inputs x.
 """
 
 from __future__ import annotations

@@ -22,8 +22,8 @@ from prunus.quantisation.layers import NORMS, Layer, layers
 @door()
 @torch.no_grad()
 def fold_norms(model: nn.Module, graph: ChannelGraph) -> nn.Module:
-    """A copy of a model, in evaluation mode, whose batch norms are folded into the convolution or linear layer
-    whose output they alone read; it computes the same there. All others stay as they are.
+    """A copy of a model, in evaluation mode, whose batch norms are folded into the convolution or linear
+    layer whose output they alone read; it computes the same there. All others stay as they are.
 
     In train mode a norm divides by the deviation of its batch again: the copy is for evaluation.
 
@@ -48,7 +48,12 @@ def condense_norms(model: nn.Module) -> tuple[nn.Module, list[str]]:
     condensed = copy_model(model, {}).eval()
     names = []
     for path, norm in walk(condensed).items():
-        if type(norm) in NORMS and isinstance(norm, _BatchNorm) and norm.affine and norm.running_mean is not None:
+        if (
+            type(norm) in NORMS
+            and isinstance(norm, _BatchNorm)
+            and norm.affine
+            and norm.running_mean is not None
+        ):
             scale, shift = scale_and_shift(norm)
             set_shift(norm, shift)
             norm.weight.copy_(scale.to(norm.weight.dtype))

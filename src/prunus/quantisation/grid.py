@@ -1,5 +1,5 @@
-"""Weights on uniform grids, after the training: one step per layer, error feedback, and layers that are refitted
-on what they get in the quantised network.
+"""Weights on uniform grids, after the training: one step per layer, error feedback, and layers that are
+refitted on what they get in the quantised network.
 
 One layer after the other, in the order in which they run: its weights are refitted so that from the inputs of
 the quantised network it makes what it makes in the original (He, Zhang and Sun 2017, as in
@@ -115,7 +115,9 @@ def _grids(model: nn.Module, layer: Layer, fits: list[Fit], wanted: Wanted) -> d
     module: Any = model.get_submodule(layer.name)
     norm: Any = model.get_submodule(layer.norm) if layer.norm else None
     found = grid_of_layer(group_matrices(module, module.weight), fits, wanted, _centred(module, norm))
-    integers = from_group_matrices(module, found.integers, torch.empty_like(module.weight, dtype=torch.float64))
+    integers = from_group_matrices(
+        module, found.integers, torch.empty_like(module.weight, dtype=torch.float64)
+    )
     grids = {layer.weight: Grid(integers.to(torch.int32).cpu().numpy(), found.step)}
     if module.bias is not None:
         grids[f"{layer.name}.bias".removeprefix(".")] = on_grid(found.shift, bias_step(found, found.shift))

@@ -6,12 +6,16 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass
+from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from prunus.observe.matrices import as_matrix, from_matrix, positions
 from prunus.paint.folding import plain_layer
 from prunus.paint.graph import ChannelGraph
+from prunus.paint.inputs import called, tensors_in
+from prunus.paint.model_copy import copy_model
 from prunus.plans.consumers import norm_behind
 
 KINDS = (
@@ -32,7 +36,8 @@ class Layer:
 
     Attributes:
         name: of the module.
-        norm: the plain batch norm that alone reads what it makes and reads nothing else, "" if there is none.
+        norm: the plain batch norm that alone reads what it makes and reads nothing else; "" if there is none,
+            or the model returns what the layer makes.
     """
 
     name: str
@@ -47,14 +52,33 @@ class Layer:
 def layers(graph: ChannelGraph) -> list[Layer]:
     """All such layers of a network, in the order in which they run."""
     calls = Counter(record.module for record in graph.records if "batch_norm" in record.operator)
-    found = []
+    found, returned = [], _returned(graph)
     for index in sorted({contraction.record for contraction in graph.contractions}):
         name = plain_layer(graph.records, graph.twin.modules, index, KINDS)
         if name is None:
             continue
         norm = norm_behind(graph, index)
-        found.append(Layer(name, norm if calls[norm] == 1 and _is_plain(graph, norm) else ""))
+        alone = calls[norm] == 1 and name not in returned and _is_plain(graph, norm)
+        found.append(Layer(name, norm if alone else ""))
     return found
+
+
+@torch.no_grad()
+def _returned(graph: ChannelGraph) -> set[str]:
+    """Layers whose output is one of the model's own, which no operator tells."""
+    made: dict[int, tuple[str, Tensor]] = {}
+    model = copy_model(graph.model, {}).eval()
+
+    def look(name: str, output: Any) -> None:
+        if isinstance(output, Tensor):
+            made[id(output)] = (name, output)  # held, so that its id stays its own
+
+    for name, module in model.named_modules():
+        if type(module) in KINDS:
+            module.register_forward_hook(lambda m, args, output, name=name: look(name, output))
+    args, kwargs = graph.inputs
+    outputs = called(model, args, kwargs)
+    return {made[id(tensor)][0] for tensor in tensors_in(outputs) if id(tensor) in made}
 
 
 def _is_plain(graph: ChannelGraph, norm: str) -> bool:
@@ -62,7 +86,7 @@ def _is_plain(graph: ChannelGraph, norm: str) -> bool:
     module = graph.twin.modules[norm]
     if type(module) not in NORMS or hasattr(module, "parametrizations"):
         return False
-    mine = [tensor for tensor in (*module.parameters(), *module.buffers())]
+    mine = (*module.parameters(), *module.buffers())
     uses = Counter(
         id(tensor)
         for other in graph.twin.modules.values()

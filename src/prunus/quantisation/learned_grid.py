@@ -1,11 +1,11 @@
-"""A grid that is trained: a learned step, rounding that gradients pass straight through, and an estimate of the
-bits that the integers will take.
+"""A grid that is trained: a learned step, rounding that gradients pass straight through, and an estimate of
+the bits that the integers will take.
 
-Steps: Esser et al. 2020, "Learned Step Size Quantization" (arXiv 1902.08153), without its clipping. Bits: those
-of an integer under a Laplace distribution, cut at the halves (Balle et al. 2017, arXiv 1611.01704, for images),
-whose scale belongs to the row and the column of the weight: the mean magnitude of an integer is taken to be R_i
-C_j / T, with the means of its row, of its column and of all, which is the likeliest product. So what lies in a
-row or column that is nearly empty costs more than elsewhere, and whole units go.
+Steps: Esser et al. 2020, "Learned Step Size Quantization" (arXiv 1902.08153), without its clipping. Bits:
+those of an integer under a Laplace distribution, cut at the halves (Balle et al. 2017, arXiv 1611.01704, for
+images), whose scale belongs to the row and the column of the weight: the mean magnitude of an integer is
+taken to be R_i C_j / T, with the means of its row, of its column and of all, which is the likeliest product.
+So what lies in a row or column that is nearly empty costs more than elsewhere, and whole units go.
 """
 
 from __future__ import annotations
@@ -82,16 +82,16 @@ def units(model: nn.Module, grids: dict[str, LearnedGrid]) -> Iterator[Tensor]:
 def bits(units: Tensor) -> Tensor:
     """An estimate of the bits of a tensor that is given in steps of its grid; without axes.
 
-    The gradient is that of the tensor before it is rounded, so that what is rounded to zero moves on towards it;
-    scales are taken as they are.
+    The gradient is that of the tensor before it is rounded, so that what is rounded to zero moves on towards
+    it; scales are taken as they are.
     """
     matrix = units.flatten(1) if units.dim() > 1 else units[None]
     return laplace_nats(matrix.abs(), scales(matrix.detach())).sum() / math.log(2)
 
 
 def scales(matrix: Tensor) -> Tensor:
-    """The scale of every entry's Laplace distribution, (rows, columns): that whose cut distribution has the mean
-    magnitude of its row times that of its column over that of all.
+    """The scale of every entry's Laplace distribution, (rows, columns): that whose cut distribution has the
+    mean magnitude of its row times that of its column over that of all.
     """
     sizes = matrix.round().abs()
     rows, columns = sizes.shape
@@ -105,7 +105,7 @@ def scales(matrix: Tensor) -> Tensor:
 
 
 def laplace_nats(sizes: Tensor, scale: Tensor) -> Tensor:
-    """-log(F(u + 1/2) - F(u - 1/2)) of the Laplace distribution function F with this scale, at |u| = `sizes`."""
+    """-log(F(u + 1/2) - F(u - 1/2)) at |u| = `sizes`, F being a Laplace distribution's with this scale."""
     inside, outside = sizes.clamp(max=0.5), sizes.clamp(min=0.5)
     within = ((inside - 0.5) / scale).exp() + ((-inside - 0.5) / scale).exp()
     near = -torch.log1p(-0.5 * within)

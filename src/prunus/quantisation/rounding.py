@@ -8,14 +8,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from prunus.compensation.least_squares import Fit, SummedProducts
+from prunus.compensation.least_squares import Fit, KeptSamples, SummedProducts
 from prunus.compensation.refit import RIDGE
 from prunus.quantisation.feedback import feedback_factors, output_error, round_with_feedback
 
 TRIES = 6  # of steps, until the error is near enough
 NEAR = 0.02  # relative
+BLOCK = 2048  # columns among which errors are fed back, where there are too many for all
 CLIPPED = (1.0, 0.9, 0.8, 0.7, 0.6, 0.5, 0.4)  # shares of the largest weight that the largest integer may be
 
 
@@ -57,11 +59,13 @@ def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool
         wanted: what is asked for.
         centred: whether outputs may be shifted.
     """
+    groups, _, columns = weight.shape
     weight = weight.detach().double().cpu()
     kept = weight != 0
-    squares = torch.stack([input_squares(fit, centred) for fit in fits])
+    squares = torch.cat([input_squares(fit, centred) for fit in fits])
     if wanted.refit:
         weight = refitted(weight, kept, fits, squares, centred)
+    weight, kept = blocks(weight, squares.shape[-1]), blocks(kept, squares.shape[-1])
     factors = feedback_factors(squares)
     scale = output_error(weight, squares)
     masks = None if kept.all() else kept
@@ -79,16 +83,36 @@ def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool
     if wanted.bits is not None:
         step, error, integers = fitting_step(weight, 2 ** (wanted.bits - 1) - 1, error_at)
     else:
-        first = math.sqrt(12 * (wanted.error or 0) * scale / (max(spread, 1e-30) * weight[0].numel() * len(weight)))
+        first = math.sqrt(12 * (wanted.error or 0) * scale / (max(spread, 1e-30) * weight.numel()))
         step, error, integers = step_with_error(wanted.error or 0, first, error_at)
+    integers = from_blocks(integers, groups, columns)
     shift = [fit.solve(step * n, 0.0, centred)[1] for fit, n in zip(fits, integers)]
     return LayerGrid(integers, step, torch.cat(shift), spread, error)
 
 
 def input_squares(fit: Fit, centred: bool) -> Tensor:
-    """E[x x^T] of a fit's inputs, or their covariances, float64."""
-    assert isinstance(fit, SummedProducts)
-    return fit.inputs.products(centred)
+    """E[x x^T] of a fit's inputs, or their covariances, float64 (1, columns, columns); where there are too many
+    columns for that, those of blocks of them, (blocks, BLOCK, BLOCK).
+    """
+    if isinstance(fit, SummedProducts):
+        return fit.inputs.products(centred)[None]
+    assert isinstance(fit, KeptSamples)
+    inputs = fit.inputs()
+    parts = blocks((inputs - inputs.mean(0) * centred)[None], BLOCK)
+    return parts.mT @ parts / len(inputs)
+
+
+def blocks(matrices: Tensor, size: int) -> Tensor:
+    """Columns of (groups, rows, columns) in blocks, (groups * blocks, rows, size); the last one is filled up
+    with zeros.
+    """
+    matrices = F.pad(matrices, (0, -matrices.shape[-1] % size))
+    return matrices.unflatten(2, (-1, size)).transpose(1, 2).flatten(0, 1)
+
+
+def from_blocks(parts: Tensor, groups: int, columns: int) -> Tensor:
+    """What `blocks` cut."""
+    return parts.unflatten(0, (groups, -1)).transpose(1, 2).flatten(2)[..., :columns]
 
 
 def refitted(weight: Tensor, kept: Tensor, fits: list[Fit], squares: Tensor, centred: bool) -> Tensor:
@@ -96,6 +120,8 @@ def refitted(weight: Tensor, kept: Tensor, fits: list[Fit], squares: Tensor, cen
     full = torch.stack([fit.solve(w, RIDGE, centred)[0] for fit, w in zip(fits, weight)])
     if kept.all():
         return full
+    if squares.shape[-1] != weight.shape[-1]:  # blocks know nothing of each other
+        return weight
     return on_support(full, weight, kept, squares, RIDGE)
 
 
@@ -147,7 +173,7 @@ def step_with_error(
 def fitting_step(
     weight: Tensor, most: int, error_at: Callable[[float, float], tuple[float, Tensor]]
 ) -> tuple[float, float, Tensor]:
-    """The step with the least error among those where the largest integer is a share of the largest weight."""
+    """The step with the least error of some where the largest integer is a share of the largest weight."""
     largest = float(weight.abs().max()) or 1.0
     tried = [(single(share * largest / most)) for share in CLIPPED]
     found = [(*error_at(step, most), step) for step in tried]

@@ -1,9 +1,9 @@
 """How much error each layer may have: what a byte buys is the same everywhere.
 
 The divergence of the outputs is taken as the sum over layers of a_l e_l, e_l being the error of a layer's own
-outputs as a share of their variance, and a_l measured with weights of that layer alone rounded. A layer of n_l
-weights costs -n_l / 2 log2 e_l bits and what does not depend on e_l. So for a given sum of bits the divergence is
-least where a_l e_l is proportional to n_l.
+outputs as a share of their variance, and a_l measured with weights of that layer alone rounded. A layer of
+n_l weights costs -n_l / 2 log2 e_l bits and what does not depend on e_l. So for a given sum of bits the
+divergence is least where a_l e_l is proportional to n_l.
 """
 
 from __future__ import annotations
@@ -89,7 +89,9 @@ def _outputs(model: nn.Module, batch: Inputs) -> Iterator[Tensor]:
 def _run(model: nn.Module, name: str, batch: Inputs) -> tuple[Tensor, list[Tensor]]:
     """What a layer makes, and the network."""
     found: list[Tensor] = []
-    handle = model.get_submodule(name).register_forward_hook(lambda m, a, out: found.append(cast(Tensor, out)))
+    handle = model.get_submodule(name).register_forward_hook(
+        lambda m, a, out: found.append(cast(Tensor, out))
+    )
     try:
         outputs = list(_outputs(model, batch))
     finally:
@@ -111,7 +113,11 @@ def _relative(pairs: Iterable[tuple[list[Tensor], list[Tensor]]]) -> float:
         for a, b in zip(before, after):
             a, b = a.double(), b.double()
             apart += float((a - b).square().sum())
-            squares, total, count = squares + float(a.square().sum()), total + float(a.sum()), count + a.numel()
+            squares, total, count = (
+                squares + float(a.square().sum()),
+                total + float(a.sum()),
+                count + a.numel(),
+            )
     return apart / max(squares - total * total / max(count, 1), 1e-30)
 
 

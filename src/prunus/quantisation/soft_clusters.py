@@ -1,9 +1,9 @@
 """Shared weights that are trained softly.
 
-Cho et al. 2022, "DKM: Differentiable K-Means Clustering Layer for Neural Network Compression" (arXiv 2108.12659):
-in every forward each weight is a mixture of the centroids, by a softmax of its distances to them over a
-temperature, and the centroids are the means of the weights in these proportions, some rounds of it, all of which
-gradients pass. At the end each weight takes the centroid that is nearest.
+Cho et al. 2022, "DKM: Differentiable K-Means Clustering Layer for Neural Network Compression" (arXiv
+2108.12659): in every forward each weight is a mixture of the centroids, by a softmax of its distances to them
+over a temperature, and the centroids are the means of the weights in these proportions, some rounds of it,
+all of which gradients pass. At the end each weight takes the centroid that is nearest.
 """
 
 from __future__ import annotations

@@ -2,10 +2,11 @@
 
     L = task + rate * kilobytes
 
-The bits are an estimate from the integers' own statistics (`prunus.quantisation.learned_grid`), as in Oktay et
-al. 2020, "Scalable Model Compression by Entropy Penalized Reparameterization" (arXiv 1906.06624), and Wiedemann et
-al. 2018, "Entropy-Constrained Training of Deep Neural Networks" (arXiv 1812.07520); rows and columns with scales
-of their own are our choice. Weights and whole units that are not worth their bits become zero; units leave.
+The bits are an estimate from the integers' own statistics (`prunus.quantisation.learned_grid`), as in Oktay
+et al. 2020, "Scalable Model Compression by Entropy Penalized Reparameterization" (arXiv 1906.06624), and
+Wiedemann et al. 2018, "Entropy-Constrained Training of Deep Neural Networks" (arXiv 1812.07520); rows and
+columns with scales of their own are our choice. Weights and whole units that are not worth their bits become
+zero; units leave.
 """
 
 from __future__ import annotations

@@ -15,8 +15,8 @@ from prunus.plans.plan import Plan, make_plan
 def zeroed(graph: ChannelGraph, model: nn.Module) -> Plan:
     """The channels that no weight makes, or that no weight reads; every group keeps one channel at least.
 
-    What no weight reads goes without a trace. What no weight makes is a constant, from biases and norms, which
-    `prunus.compensation.restore_means` moves into the layers that read it.
+    What no weight reads goes without a trace. What no weight makes is a constant, from biases and norms,
+    which `prunus.compensation.restore_means` moves into the layers that read it.
 
     Args:
         graph: of the model, or of one of the same architecture.
