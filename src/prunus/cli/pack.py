@@ -99,8 +99,8 @@ def pack(
     seed: given.Seed = 0,
     as_json: given.AsJson = False,
 ) -> None:
-    """Put a trained network into a file of a tenth of its size or less: weights become integers on grids whose
-    errors are made up for, and a coder that learns takes the rest.
+    """Put a trained network into a file of a tenth of its size or less: weights become integers on grids
+    whose errors are made up for, and a coder that learns as it goes writes them down.
 
     For example: prunus pack resnet20 --weights resnet20.th --data cifar10 --tolerance 0.5 -o model.prunus
     """

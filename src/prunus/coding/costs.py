@@ -52,8 +52,8 @@ def costs_of(tensors: Mapping[str, CodedTensor]) -> tuple[tuple[LayerCode, ...],
     layers = tuple(_layer(name, coded, sizes.get(name)) for name, coded in tensors.items())
     plain = sum(layer.bytes for layer in layers if layer.kind == "plain")
     return tuple(sorted(layers, key=lambda layer: -layer.bytes)), {
-        "integers of fixed width": plain + sum(_fixed(found) for found in streams.values()),
-        "an ideal static code": plain + round(sum(static_bytes(found) for found in streams.values())),
+        "fixed width": plain + sum(_fixed(found) for found in streams.values()),
+        "ideal static code": plain + round(sum(static_bytes(found) for found in streams.values())),
         "coded": plain + sum(sizes.values()),
     }
 

@@ -1,4 +1,4 @@
-"""`pack`: as few bytes as a tolerance allows, as many as a budget allows, or what was asked for, in one file."""
+"""`pack`: a network in as few bytes as a tolerance allows, or as well as a budget of bytes allows."""
 
 from __future__ import annotations
 
@@ -68,6 +68,7 @@ class Packed:
         original_bytes: of the original's parameters and buffers, as they lie in memory.
         layers: bytes by tensor, the largest first.
         stages: bytes after each stage, by what it is called.
+        limit: the lowest metric on held-out samples that a tolerance accepts; None without one.
         trials: of the search.
         seconds: wall time by step.
         path: the file, if one was written.
@@ -83,6 +84,7 @@ class Packed:
     original_bytes: int
     layers: tuple[LayerCode, ...]
     stages: Mapping[str, int]
+    limit: float | None = None
     trials: tuple[PackTrial, ...] = ()
     seconds: Mapping[str, float] = field(default_factory=dict)
     path: Path | None = None
@@ -184,6 +186,7 @@ class _Job:
         self.original_bytes = sum(
             tensor.numel() * tensor.element_size() for tensor in named_tensors(model).values()
         )
+        self.baseline = math.nan
         self.trials: list[PackTrial] = []
         self.seconds: dict[str, float] = {}
 
@@ -311,6 +314,7 @@ class _Job:
             self.original_bytes,
             layers,
             {"as it was": self.original_bytes, **stages, "the file": len(data)},
+            self.baseline - self.target[1] if self.target[0] == "tolerance" else None,
             tuple(self.trials),
             self.seconds,
         )

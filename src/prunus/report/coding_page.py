@@ -34,7 +34,7 @@ def render(result: Result) -> str:
         "stages": {kind: coding_plots.stages(result["stages"], width) for kind, width in WIDTHS.items()},
         "layers": {kind: coding_plots.layers(result["layers"], width) for kind, width in WIDTHS.items()},
     }
-    if limit(result) is not None:
+    if result["limit"] is not None and result["trials"]:
         figures["search"] = {kind: _search(result, width) for kind, width in WIDTHS.items()}
     return fill(
         "coding.html.j2",
@@ -54,7 +54,7 @@ def verdict(result: Result) -> str:
         return smaller
     change = words.points(result["after"] - result["before"])
     same = change == "±0.0"
-    return f"{smaller}, {result['metric']} " + ("unchanged" if same else f"{words.unbroken(change)} points")
+    return f"{smaller}, {words.unbroken(result['metric'])} " + ("unchanged" if same else f"{words.unbroken(change)} points")
 
 
 def asked(result: Result) -> str:
@@ -68,15 +68,6 @@ def asked(result: Result) -> str:
         "error": f"an error of {value:g} of the variance in the outputs of every layer",
         "rate": f"grids that are trained, a thousand bytes adding {value:g} to the loss",
     }[kind]
-
-
-def limit(result: Result) -> float | None:
-    """The lowest value that a tolerance accepts, where there was a search for one."""
-    trials = result["trials"]
-    if not trials or trials[0]["value"] is None or "tolerance" not in result["target"]:
-        return None
-    kept = [trial["lowest"] for trial in trials if trial["accepted"]]
-    return min(kept) if kept else None
 
 
 def facts(result: Result) -> list[tuple[str, str]]:
@@ -116,7 +107,7 @@ def _search(result: Result, width: float) -> str:
     from prunus.report import trials
 
     tried = [trial | {"left": trial["bytes"] / result["original_bytes"]} for trial in result["trials"]]
-    return trials.search(tried, limit(result) or 0.0, width, result["metric"], "Bytes")
+    return trials.search(tried, result["limit"], width, result["metric"], "Bytes")
 
 
 __all__ = ["asked", "facts", "render", "require", "rows", "verdict", "write"]

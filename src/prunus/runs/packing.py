@@ -174,6 +174,7 @@ def _record(packed: Packed, opened: Any, task: Any, settings: PackSettings, comm
         "after": packed.after,
         "stages": dict(packed.stages),
         "layers": [asdict(layer) | {"bits": layer.bits} for layer in packed.layers],
+        "limit": packed.limit,
         "trials": [_numbers(asdict(trial)) for trial in packed.trials],
         "confidence": settings.confidence,
         "seed": settings.seed,
