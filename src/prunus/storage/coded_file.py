@@ -18,10 +18,11 @@ from prunus.coding import CodedTensor, container, values_of
 from prunus.coding.container import ABOUT, SKELETON
 from prunus.coding.table import Entry
 from prunus.errors import FileFormatError, PrunusError, clause
+from prunus.storage.assembly import fill
 from prunus.storage.coded_changes import described
 from prunus.storage.coded_model import built_from, model_of
 from prunus.storage.coded_network import OWN, Network, to_bytes
-from prunus.storage.coded_tensors import entries_of
+from prunus.storage.coded_tensors import entries_of, tensor_of
 from prunus.storage.lock import settle
 from prunus.surgery.origin import Origin
 
@@ -31,7 +32,7 @@ def save_coded(
     tensors: Mapping[str, CodedTensor],
     path: str | Path,
     *,
-    skeleton: bytes = b"",
+    skeleton: Callable[[nn.Module, Sequence[Entry]], bytes] | None = None,
     about: Mapping[str, Any] | None = None,
     plan: bool = False,
 ) -> int:
@@ -45,7 +46,8 @@ def save_coded(
         tensors: coded ones by the names of the model's parameters and buffers; those that are missing are
             stored as the model has them.
         path: the file.
-        skeleton: of `prunus.deploy.skeleton`, so that the file can be made an ONNX file without torch.
+        skeleton: of `prunus.deploy.skeleton.skeleton_of`, so that the file can be made an ONNX file without
+            torch.
         about: JSON data for people, which only `read_about` reads.
         plan: keep what was removed, so that a compact network that is read can be saved as such by `save`.
 
@@ -61,7 +63,7 @@ def save_coded(
         to_bytes(network),
         [entries[name] for name in order],
         plan=origin.plan.to_json() if plan and isinstance(origin, Origin) else "",
-        skeleton=skeleton,
+        skeleton=_skeleton(model, entries, order, skeleton) if skeleton is not None else b"",
         about=_plain_json(about),
     )
     _check_whole(data, network, entries, order)
@@ -133,6 +135,17 @@ def _plain_json(about: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         raise FileFormatError(
             f"What the file should tell people is no JSON data ({clause(error)})."
         ) from error
+
+
+def _skeleton(
+    model: nn.Module,
+    entries: Mapping[str, Entry],
+    order: Sequence[str],
+    make: Callable[[nn.Module, Sequence[Entry]], bytes],
+) -> bytes:
+    """The ONNX skeleton of the model with its decoded values."""
+    tensors = {name: tensor_of(entry) for name, entry in entries.items()}
+    return make(fill("The file", model, tensors, cut=False), [entries[name] for name in order])
 
 
 def _check_whole(data: bytes, network: Network, entries: Mapping[str, Entry], order: Sequence[str]) -> None:
