@@ -45,8 +45,8 @@ def skeleton_of(example_inputs: Inputs, *, dynamic_batch: bool = False) -> Skele
 
     Returns:
         A function of the network with its decoded values and of the entries of the file. It raises
-        PrunusError where the network cannot be exported, MissingExtraError where the extra `onnx` is not installed, and
-        VerifyError where the ONNX file computes something else.
+        PrunusError where the network cannot be exported, MissingExtraError where the extra `onnx` is not
+        installed, and VerifyError where the ONNX file computes something else.
     """
 
     def make(model: nn.Module, entries: Sequence[Entry]) -> bytes:
