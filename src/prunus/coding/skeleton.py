@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from prunus.coding.fields import Fields, number, signed
 from prunus.coding.table import DTYPES, Entry
-from prunus.coding.tensors import values_of
+from prunus.coding.tensors import Grid, values_of
 from prunus.errors import FileFormatError
 
 SAME, PERMUTED, RESHAPED, SUM = range(4)  # what a constant is of a tensor
@@ -38,7 +38,7 @@ KINDS = {
     "complex128": 15,
     "bfloat16": 16,
 }
-_INITIALIZER, _GRAPH = 5, 7  # fields of GraphProto and ModelProto
+_NODE, _INITIALIZER, _GRAPH = 1, 5, 7  # fields of GraphProto, and of ModelProto
 _MOST_TIMES, _MOST = 4, 1 << 20  # elements of all constants, beside those of the tensors
 
 
@@ -74,25 +74,63 @@ def write(references: Sequence[Reference], outer: bytes, graph: bytes) -> bytes:
     return b"".join((*parts, number(len(outer)), outer, graph))
 
 
-def onnx_bytes(skeleton: bytes, entries: Sequence[Entry]) -> bytes:
+@dataclass(frozen=True)
+class Composed:
+    """An ONNX file.
+
+    Attributes:
+        content: its bytes.
+        integers: how many of its weights are integers.
+    """
+
+    content: bytes
+    integers: int
+
+
+def composed(skeleton: bytes, entries: Sequence[Entry], *, int8: bool = False) -> Composed:
     """The ONNX file of a skeleton and the tensors of its coded file.
+
+    Args:
+        skeleton: as `write` makes it.
+        entries: the tensors.
+        int8: store weights on a grid whose integers fit into 8 bits as these, and let a node multiply them.
 
     Raises FileFormatError where the skeleton is none, or another file's.
     """
     fields = Fields(skeleton, "ONNX skeleton")
     references = _read(fields)
-    outer = fields.take(fields.number(fields.left))
-    graph, left = [fields.take(fields.left)], _MOST + _MOST_TIMES * sum(map(_size, entries))
+    outer, rest = fields.take(fields.number(fields.left)), fields.take(fields.left)
+    before, after, left = list[bytes](), list[bytes](), _MOST + _MOST_TIMES * sum(map(_size, entries))
     for place, one in enumerate(references):
         if one.tensor >= len(entries):
             raise FileFormatError(
                 f"Its ONNX skeleton takes tensor {one.tensor}, and there are {len(entries)}."
             )
+        coded, name = entries[one.tensor].coded, f"w{place}"
         left -= _size(entries[one.tensor])
         if left < 0:
             raise FileFormatError("Its ONNX skeleton has far more constants than the file has tensors.")
-        graph.append(_message(_INITIALIZER, _constant(f"w{place}", one, entries)))
-    return outer + _message(_GRAPH, b"".join(graph))
+        if int8 and isinstance(coded, Grid) and one.way == SAME and _is_small(coded):
+            before.append(_message(_NODE, _dequantised(name)))
+            after.append(_constant(f"{name}_q", "int8", coded.integers))
+            after.append(_constant(f"{name}_s", "float32", np.array(coded.step)))
+        else:
+            after.append(_constant(name, entries[one.tensor].dtype, made(one, entries)))
+    graph = b"".join((*before, rest, *(_message(_INITIALIZER, one) for one in after)))
+    return Composed(outer + _message(_GRAPH, graph), len(before))
+
+
+def _is_small(coded: Grid) -> bool:
+    """Whether all integers fit into 8 bits."""
+    integers = coded.integers
+    return bool(integers.size) and -128 <= int(integers.min()) <= int(integers.max()) <= 127
+
+
+def _dequantised(name: str) -> bytes:
+    """The node that multiplies integers with their step."""
+    names = [f"{name}_q", f"{name}_s"]
+    inputs = b"".join(_message(1, one.encode()) for one in names)
+    return inputs + _message(2, name.encode()) + _message(4, b"DequantizeLinear")
 
 
 def _read(fields: Fields) -> list[Reference]:
@@ -127,13 +165,12 @@ def made(one: Reference, entries: Sequence[Entry]) -> NDArray[Any]:
     raise FileFormatError("Its ONNX skeleton has a constant that cannot be made of the file's tensors.")
 
 
-def _constant(name: str, one: Reference, entries: Sequence[Entry]) -> bytes:
+def _constant(name: str, dtype: str, values: NDArray[Any]) -> bytes:
     """A TensorProto: lengths, type, name and raw data."""
-    dtype, values = entries[one.tensor].dtype, made(one, entries)
     if dtype not in KINDS:
         raise FileFormatError(f"Its ONNX skeleton takes a tensor of type {dtype}, which ONNX cannot.")
     lengths = b"".join(b"\x08" + number(length) for length in values.shape)
-    raw = np.ascontiguousarray(values, DTYPES[dtype]).tobytes()
+    raw = np.ascontiguousarray(values.astype(DTYPES[dtype])).tobytes()
     return lengths + b"\x10" + number(KINDS[dtype]) + _message(8, name.encode()) + _message(9, raw)
 
 
@@ -142,4 +179,15 @@ def _message(field: int, content: bytes) -> bytes:
     return bytes([field << 3 | 2]) + number(len(content)) + content
 
 
-__all__ = ["KINDS", "PERMUTED", "RESHAPED", "SAME", "SUM", "Reference", "made", "onnx_bytes", "write"]
+__all__ = [
+    "KINDS",
+    "PERMUTED",
+    "RESHAPED",
+    "SAME",
+    "SUM",
+    "Composed",
+    "Reference",
+    "composed",
+    "made",
+    "write",
+]

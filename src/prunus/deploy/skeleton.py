@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import importlib
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from torch import nn
 
 from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
-from prunus.coding import skeleton
+from prunus.coding import skeleton as skeletons
 from prunus.coding.skeleton import PERMUTED, RESHAPED, SUM, Reference
 from prunus.coding.table import Entry
 from prunus.coding.tensors import values_of
@@ -26,55 +26,61 @@ from prunus.deploy import onnx
 from prunus.deploy.inputs import Inputs, split, tensors
 from prunus.errors import FileFormatError, PrunusError, VerifyError, clause
 from prunus.plans.verify import evaluating
-from prunus.storage.coded_file import read_coded
+from prunus.storage.coded_file import file_entries, read_coded
 
 TOLERANCE = 1e-3  # of the largest output, between the file's and the model's
 _MOST_INLINE = 0.25  # of the network's bytes, that may be in the skeleton
 _NEIGHBOURS = 8  # how far apart two tensors may lie that are added
 
-Skeleton = Callable[[nn.Module, Sequence[Entry]], bytes]
 
-
-def skeleton_of(example_inputs: Inputs, *, dynamic_batch: bool = False) -> Skeleton:
+@door()
+def skeleton(model: nn.Module, example_inputs: Inputs, *, dynamic_batch: bool = False) -> bytes:
     """What `save_coded` takes as `skeleton`, so that the file can be made an ONNX file by `write_onnx`, or by
     the reader in `examples/coded_reader.py`.
 
     Args:
+        model: with the values that it will have when it is read.
         example_inputs: a tensor, a tuple of positional or a dictionary of keyword arguments.
         dynamic_batch: let the first axis of every input tensor vary.
 
-    Returns:
-        A function of the network with its decoded values and of the entries of the file. It raises
-        PrunusError where the network cannot be exported, MissingExtraError where the extra `onnx` is not
-        installed, and VerifyError where the ONNX file computes something else.
+    Raises:
+        MissingExtraError: the extra `onnx` is not installed.
+        PrunusError: the network cannot be exported, or too little of the ONNX file are its weights.
+        VerifyError: the ONNX file computes something else.
     """
-
-    def make(model: nn.Module, entries: Sequence[Entry]) -> bytes:
-        onnx.require()
-        args, kwargs = split(example_inputs)
-        with tempfile.TemporaryDirectory() as folder:
-            draft = Path(folder) / "model.onnx"
-            with evaluating(model):
-                outputs = model(*args, **kwargs)
-                names = onnx.output_names(outputs)
-                onnx.write(model, args, kwargs, draft, dynamic_batch, properties={}, outputs=names)
-            found = _skeleton(draft, entries)
-            draft.write_bytes(skeleton.onnx_bytes(found, entries))
-            actual = [torch.as_tensor(value) for value in onnx.runner(draft)(example_inputs)]
-        apart = onnx.compared(model, tensors(outputs), actual)
-        if not apart.of_largest <= TOLERANCE:
-            raise VerifyError(
-                f"The ONNX file of {type(model).__name__} differs from the model by {apart.of_largest:.1e}"
-                f" (relative), more than {TOLERANCE:.0e}; it is not put into the coded file."
-            )
-        return found
-
-    return make
+    onnx.require()
+    entries = file_entries(model)
+    args, kwargs = split(example_inputs)
+    with tempfile.TemporaryDirectory() as folder:
+        draft = Path(folder) / "model.onnx"
+        with evaluating(model):
+            outputs = model(*args, **kwargs)
+            names = onnx.output_names(outputs)
+            onnx.write(model, args, kwargs, draft, dynamic_batch, properties={}, outputs=names)
+        found = _skeleton(draft, entries)
+        draft.write_bytes(skeletons.composed(found, entries).content)
+        actual = [torch.as_tensor(value) for value in onnx.runner(draft)(example_inputs)]
+    apart = onnx.compared(model, tensors(outputs), actual)
+    if not apart.of_largest <= TOLERANCE:
+        raise VerifyError(
+            f"The ONNX file of {type(model).__name__} differs from the model by {apart.of_largest:.1e}"
+            f" (relative), more than {TOLERANCE:.0e}; it is not put into the coded file."
+        )
+    return found
 
 
 @door()
-def write_onnx(coded: Path | str, path: Path | str) -> Path:
+def write_onnx(coded: Path | str, path: Path | str, *, int8: bool = False) -> int:
     """Make an ONNX file of a coded one; needs neither the network's class nor the extra `onnx`.
+
+    Args:
+        coded: the coded file.
+        path: where to write.
+        int8: weights whose integers fit into 8 bits stay integers, and a node makes numbers of them: the same
+            values, in a quarter of the bytes.
+
+    Returns:
+        How many weights stayed integers.
 
     Raises FileFormatError where the coded file cannot be read, or was written without an ONNX skeleton.
     """
@@ -84,11 +90,11 @@ def write_onnx(coded: Path | str, path: Path | str) -> Path:
             f"{coded} holds no ONNX graph: load the network with prunus.load and export that."
         )
     try:
-        content = skeleton.onnx_bytes(found, entries)
+        made = skeletons.composed(found, entries, int8=int8)
     except FileFormatError as error:
         raise FileFormatError(f"{coded} cannot be made an ONNX file: {clause(error)}.") from error
-    write_atomically(Path(path), content)
-    return Path(path)
+    write_atomically(Path(path), made.content)
+    return made.integers
 
 
 def _skeleton(draft: Path, entries: Sequence[Entry]) -> bytes:
@@ -122,7 +128,7 @@ def _skeleton(draft: Path, entries: Sequence[Entry]) -> bytes:
     outer.CopyFrom(model)
     for field in ("graph", "producer_name", "producer_version", "metadata_props"):
         outer.ClearField(field)
-    return skeleton.write(
+    return skeletons.write(
         references, outer.SerializeToString(deterministic=True), graph.SerializeToString(deterministic=True)
     )
 
@@ -228,4 +234,4 @@ def _orders(axes: int) -> Iterator[tuple[int, ...]]:
         yield tuple(reversed(range(axes)))
 
 
-__all__ = ["Skeleton", "skeleton_of", "write_onnx"]
+__all__ = ["skeleton", "write_onnx"]

@@ -18,11 +18,10 @@ from prunus.coding import CodedTensor, container, values_of
 from prunus.coding.container import ABOUT, SKELETON
 from prunus.coding.table import Entry
 from prunus.errors import FileFormatError, PrunusError, clause
-from prunus.storage.assembly import fill
 from prunus.storage.coded_changes import described
 from prunus.storage.coded_model import built_from, model_of
 from prunus.storage.coded_network import OWN, Network, to_bytes
-from prunus.storage.coded_tensors import entries_of, tensor_of
+from prunus.storage.coded_tensors import entries_of
 from prunus.storage.lock import settle
 from prunus.surgery.origin import Origin
 
@@ -32,7 +31,7 @@ def save_coded(
     tensors: Mapping[str, CodedTensor],
     path: str | Path,
     *,
-    skeleton: Callable[[nn.Module, Sequence[Entry]], bytes] | None = None,
+    skeleton: bytes = b"",
     about: Mapping[str, Any] | None = None,
     plan: bool = False,
 ) -> int:
@@ -46,8 +45,7 @@ def save_coded(
         tensors: coded ones by the names of the model's parameters and buffers; those that are missing are
             stored as the model has them.
         path: the file.
-        skeleton: of `prunus.deploy.skeleton.skeleton_of`, so that the file can be made an ONNX file without
-            torch.
+        skeleton: of `prunus.deploy.skeleton`, so that the file can be made an ONNX file without torch.
         about: JSON data for people, which only `read_about` reads.
         plan: keep what was removed, so that a compact network that is read can be saved as such by `save`.
 
@@ -56,6 +54,20 @@ def save_coded(
 
     Raises FileFormatError where the model has no form in such a file, or the tensors are not the model's.
     """
+    data = coded_bytes(model, tensors, skeleton=skeleton, about=about, plan=plan)
+    write_atomically(Path(path), data)
+    return len(data)
+
+
+def coded_bytes(
+    model: nn.Module,
+    tensors: Mapping[str, CodedTensor],
+    *,
+    skeleton: bytes = b"",
+    about: Mapping[str, Any] | None = None,
+    plan: bool = False,
+) -> bytes:
+    """What `save_coded` writes. Raises FileFormatError likewise."""
     entries = entries_of(model, tensors)
     network, order = described(model, entries)
     origin = getattr(model, "prunus", None)
@@ -63,12 +75,11 @@ def save_coded(
         to_bytes(network),
         [entries[name] for name in order],
         plan=origin.plan.to_json() if plan and isinstance(origin, Origin) else "",
-        skeleton=_skeleton(model, entries, order, skeleton) if skeleton is not None else b"",
+        skeleton=skeleton,
         about=_plain_json(about),
     )
     _check_whole(data, network, entries, order)
-    write_atomically(Path(path), data)
-    return len(data)
+    return data
 
 
 def load_coded(path: Path, build_model: Callable[[], nn.Module] | None, device: torch.device) -> nn.Module:
@@ -115,6 +126,14 @@ def read_coded(path: str | Path) -> tuple[list[Entry], bytes]:
         raise FileFormatError(f"{path} cannot be read: {clause(error)}.") from error
 
 
+def file_entries(model: nn.Module) -> list[Entry]:
+    """A model's own values, in the order in which a coded file has its tensors. Raises FileFormatError where the
+    model has no form in such a file.
+    """
+    entries = entries_of(model, {})
+    return [entries[name] for name in described(model, entries)[1]]
+
+
 def _read(path: Path) -> dict[int, container.Section]:
     """The sections of a file whose checksum fits."""
     settle(path.parent)
@@ -137,17 +156,6 @@ def _plain_json(about: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         ) from error
 
 
-def _skeleton(
-    model: nn.Module,
-    entries: Mapping[str, Entry],
-    order: Sequence[str],
-    make: Callable[[nn.Module, Sequence[Entry]], bytes],
-) -> bytes:
-    """The ONNX skeleton of the model with its decoded values."""
-    tensors = {name: tensor_of(entry) for name, entry in entries.items()}
-    return make(fill("The file", model, tensors, cut=False), [entries[name] for name in order])
-
-
 def _check_whole(data: bytes, network: Network, entries: Mapping[str, Entry], order: Sequence[str]) -> None:
     """Read what was written, and compare every bit; raises FileFormatError."""
     sections = container.read(data)
@@ -165,4 +173,4 @@ def _check_whole(data: bytes, network: Network, entries: Mapping[str, Entry], or
             ) from error
 
 
-__all__ = ["is_coded_file", "load_coded", "read_about", "read_coded", "save_coded"]
+__all__ = ["file_entries", "is_coded_file", "load_coded", "read_about", "read_coded", "save_coded"]
