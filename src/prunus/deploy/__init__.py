@@ -10,6 +10,7 @@ __all__ = [
     "onnx",
     "onnx_accuracy",
     "qdq",
+    "skeleton",
     "tidy",
 ]
 

@@ -115,7 +115,7 @@ def export(
                 outputs=output_names(outputs),
             )
         actual = [torch.as_tensor(value) for value in runner(draft)(example_inputs)]
-        apart = _compared(model, expected, actual)
+        apart = compared(model, expected, actual)
         if not apart.of_largest <= tolerance:
             raise VerifyError(
                 f"The ONNX file of {type(model).__name__} differs from the model by {apart.of_largest:.1e}"
@@ -301,7 +301,7 @@ def check_each(
     with evaluating(model):
         wanted = [model(x) for x in batches]
     found = [torch.as_tensor(run(x)[0]) for x in batches]
-    apart = _compared(model, wanted, found)
+    apart = compared(model, wanted, found)
     if not apart.of_largest <= tolerance:
         raise VerifyError(
             f"The ONNX file of {type(model).__name__} differs by {apart.max_abs:.1e} from what it computes in"
@@ -321,7 +321,7 @@ def _dynamic_shapes(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return _pytree.tree_map(free, kwargs if kwargs else args)
 
 
-def _compared(model: nn.Module, expected: list[Tensor], actual: list[Tensor]) -> Difference:
+def compared(model: nn.Module, expected: list[Tensor], actual: list[Tensor]) -> Difference:
     """How far a file's outputs are from the model's; raises VerifyError where they cannot be compared."""
     broken = not_finite(expected)
     if broken:

@@ -1,4 +1,4 @@
-"""What a coded file says of a network besides its tensors: by what it is built, and what differs from that."""
+"""What a coded file says of a network besides its tensors: what builds it, and what differs from that."""
 
 from __future__ import annotations
 

@@ -126,6 +126,14 @@ def read_coded(path: str | Path) -> tuple[list[Entry], bytes]:
         raise FileFormatError(f"{path} cannot be read: {clause(error)}.") from error
 
 
+def file_entries(model: nn.Module) -> list[Entry]:
+    """A model's own values, in the order in which a coded file has its tensors. Raises FileFormatError where the
+    model has no form in such a file.
+    """
+    entries = entries_of(model, {})
+    return [entries[name] for name in described(model, entries)[1]]
+
+
 def _read(path: Path) -> dict[int, container.Section]:
     """The sections of a file whose checksum fits."""
     settle(path.parent)
@@ -165,4 +173,4 @@ def _check_whole(data: bytes, network: Network, entries: Mapping[str, Entry], or
             ) from error
 
 
-__all__ = ["is_coded_file", "load_coded", "read_about", "read_coded", "save_coded"]
+__all__ = ["file_entries", "is_coded_file", "load_coded", "read_about", "read_coded", "save_coded"]

@@ -1,5 +1,5 @@
-"""How the network of a coded file is built, as bytes: by its name in the catalogue and what surgery changed, by
-a function of the user's, or by its traced graph.
+"""How the network of a coded file is built, as bytes: by its name in the catalogue and what surgery changed,
+by a function of the user's, or by its traced graph.
 
 Tensors have no names here where a builder gives them: they lie in the order of the dense network's own, and
 biases that it does not have come last. Modules go by their number in that network.
