@@ -153,7 +153,7 @@ def _skeleton(model: nn.Module, inputs: Any) -> bytes:
     from prunus.errors import PrunusError
 
     try:
-        return skeleton(model, inputs)
+        return skeleton(model, inputs, dynamic_batch=True)
     except PrunusError:
         return b""
 
