@@ -119,7 +119,7 @@ def settled(model: nn.Module, steps: dict[str, float], task: Task, remove: bool)
         if name in steps:
             coded[name] = on_grid(tensor, single(steps[name]))
     for name in condensed:
-        step = float(tensors[name].double().abs().mean()) / NORM_UNITS
+        step = float(tensors[name].detach().double().abs().mean()) / NORM_UNITS
         coded[name] = on_grid(tensors[name], single(step or 1.0))
     return decoded(model, coded)
 

@@ -53,8 +53,8 @@ def verdict(result: Result) -> str:
     if result["after"] is None:
         return smaller
     change = words.points(result["after"] - result["before"])
-    same = change == "±0.0"
-    return f"{smaller}, {words.unbroken(result['metric'])} " + ("unchanged" if same else f"{words.unbroken(change)} points")
+    changed = "unchanged" if change == "±0.0" else f"{words.unbroken(change)} points"
+    return f"{smaller}, {words.unbroken(result['metric'])} {changed}"
 
 
 def asked(result: Result) -> str:

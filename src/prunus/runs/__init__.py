@@ -1,9 +1,9 @@
 """Runs: whole jobs, from what a user names to the folder that it leaves.
 
 Each job of the command line is a function here, with the settings of its flags: `prune`, `train`, `cascade`,
-`latency`, `segment`, `segment_set`, `export`, `profile`, `compare`, `chart`, `demo` and `doctor`. It returns
-what the command prints as JSON, and leaves the same files; `deliver` writes the folder of a run for an
-outcome of your own.
+`latency`, `segment`, `segment_set`, `export`, `pack`, `unpack`, `profile`, `compare`, `chart`, `demo` and
+`doctor`. It returns what the command prints as JSON, and leaves the same files; `deliver` writes the folder
+of a run for an outcome of your own.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from prunus.runs.gated import Gated, deliver_gated
     from prunus.runs.listing import methods, networks
     from prunus.runs.names import Compensation, Prefer, Runtime, Scope, Score, Served
+    from prunus.runs.packing import PackSettings, pack, unpack
     from prunus.runs.profiling import compare, profile
     from prunus.runs.pruning import PruneSettings, prune
     from prunus.runs.recipe import Recipe
@@ -41,6 +42,7 @@ _HOMES = {
     "doctor": "examination",
     **dict.fromkeys(("ExportSettings", "export"), "exporting"),
     **dict.fromkeys(("Gated", "deliver_gated"), "gated"),
+    **dict.fromkeys(("PackSettings", "pack", "unpack"), "packing"),
     **dict.fromkeys(("compare", "profile"), "profiling"),
     **dict.fromkeys(("Compensation", "Prefer", "Runtime", "Scope", "Score", "Served"), "names"),
     **dict.fromkeys(("methods", "networks"), "listing"),
@@ -61,6 +63,7 @@ __all__ = [
     "Gated",
     "LatencySettings",
     "Network",
+    "PackSettings",
     "Prefer",
     "Provenance",
     "PruneSettings",
@@ -82,11 +85,13 @@ __all__ = [
     "latency",
     "methods",
     "networks",
+    "pack",
     "profile",
     "prune",
     "segment",
     "segment_set",
     "train",
+    "unpack",
 ]
 
 __getattr__ = names_of(__name__, _HOMES)

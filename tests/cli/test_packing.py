@@ -1,0 +1,44 @@
+"""`prunus pack` and `prunus unpack`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from prunus.cli.app import app
+
+runner = CliRunner()
+
+
+def test_a_network_is_packed_and_unpacked(tmp_path: Path) -> None:
+    file, out = tmp_path / "model.prunus", tmp_path / "model.safetensors"
+    options = ["--data", "digits", "--limit", "100", "--samples", "32", "--bytes", "20kB", "--bare"]
+    done = runner.invoke(app, ["pack", "lenet5", *options, "-o", str(file)], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    text = " ".join(done.stdout.split())
+    assert "fc1.weight" in text and "× smaller" in text and "The weights of lenet5 are random" in text
+    assert file.stat().st_size <= 20_000
+    done = runner.invoke(app, ["unpack", str(file), "-o", str(out), "--json"], catch_exceptions=False)
+    assert done.exit_code == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["path"], found["bytes"]) == (str(out), out.stat().st_size)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (["pack", "lenet5", "--data", "digits", "--bytes", "many"], "no size; write 200kB"),
+        (["pack", "lenet5", "--data", "digits", "--epochs", "2"], "give both, or neither"),
+        (["pack", "lenet5", "--data", "digits", "--bits", "4", "--error", "0.1"], "not bits and error"),
+        (["unpack", "nothing.prunus"], "does not exist"),
+    ],
+)
+def test_what_cannot_be_is_one_sentence(arguments: list[str], sentence: str, tmp_path: Path) -> None:
+    out = tmp_path / ("model.onnx" if arguments[0] == "unpack" else "model.prunus")
+    done = runner.invoke(app, [*arguments, "-o", str(out)], catch_exceptions=False)
+    assert done.exit_code == 1
+    assert sentence in " ".join(done.stderr.split())
+    assert not out.exists()

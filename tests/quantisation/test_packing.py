@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+import prunus as pr
+from prunus.coding import values_of
+from prunus.errors import ConfigError, TargetError
+from prunus.paint.model_copy import named_tensors
+from prunus.quantisation.packing import Packed, pack
+from prunus.storage.coded_file import coded_bytes
+from prunus.training import TrainConfig
+
+
+def network() -> nn.Module:
+    """Its labels are its own answers, so that it is right about all of them."""
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Conv2d(1, 6, 3, bias=False), nn.BatchNorm2d(6), nn.ReLU(), nn.Flatten(), nn.Linear(6 * 36, 4)
+    ).eval()
+
+
+MODEL = network()
+
+
+def batches(seed: int, count: int) -> list[tuple[Tensor, Tensor]]:
+    generator = torch.Generator().manual_seed(seed)
+    inputs = [torch.randn(32, 1, 8, 8, generator=generator) for _ in range(count)]
+    with torch.no_grad():
+        return [(x, MODEL(x).argmax(1)) for x in inputs]
+
+
+TASK = pr.Task(train=batches(0, 3), validation=batches(1, 8), test=batches(2, 4), batch_size=32)
+
+
+def decodes_to(packed: Packed) -> None:
+    """The model holds what the tensors say, and the file what both say."""
+    tensors = named_tensors(packed.model)
+    for name, coded in packed.tensors.items():
+        assert torch.equal(tensors[name].detach(), torch.from_numpy(values_of(coded))), name
+    assert packed.data == coded_bytes(packed.model, packed.tensors)
+
+
+def test_a_tolerance_is_kept_with_the_coarsest_grids_that_were_tried() -> None:
+    packed = pack(MODEL, TASK, tolerance=8.0)
+    decodes_to(packed)
+    assert packed.before == 100.0
+    assert packed.limit == 92.0
+    accepted = [trial for trial in packed.trials if trial.accepted]
+    assert packed.bytes == min(trial.bytes for trial in accepted)
+    assert all(trial.lowest >= 92.0 for trial in accepted)
+    assert any(not trial.accepted for trial in packed.trials)
+    assert packed.original_bytes > 4 * packed.bytes
+
+
+def test_a_budget_of_bytes_is_kept_and_used() -> None:
+    packed = pack(MODEL, TASK, bytes=500)
+    decodes_to(packed)
+    assert 400 < packed.bytes <= 500
+    share = pack(MODEL, TASK, bytes=500 / packed.original_bytes)
+    assert share.bytes <= 500
+
+
+def test_bits_bound_the_integers() -> None:
+    packed = pack(MODEL, TASK, bits=3)
+    coded = packed.tensors["4.weight"]
+    assert int(abs(coded.integers).max()) <= 3
+    assert packed.trials == ()
+
+
+def test_grids_are_trained_with_the_bytes_in_the_loss() -> None:
+    config = TrainConfig(epochs=4, lr=1e-2, optimizer="adam", weight_decay=0.0)
+    dear, cheap = (pack(MODEL, TASK, rate=rate, config=config) for rate in (1.0, 0.001))
+    decodes_to(dear)
+    assert dear.bytes < cheap.bytes
+
+
+def test_the_file_loads_into_the_same_class(tmp_path: Path) -> None:
+    file = tmp_path / "model.prunus"
+    packed = pack(MODEL, TASK, file, error=0.05)
+    assert packed.path == file
+    assert file.read_bytes() == packed.data
+    loaded = pr.load(file, network)
+    x = batches(5, 1)[0][0]
+    with torch.no_grad():
+        assert torch.equal(loaded(x), packed.model(x))
+
+
+def test_stages_and_layers_add_up() -> None:
+    packed = pack(MODEL, TASK, error=0.05)
+    assert list(packed.stages) == ["as it was", "fixed width", "ideal static code", "coded", "the file"]
+    assert packed.stages["as it was"] == packed.original_bytes
+    assert packed.stages["the file"] == packed.bytes
+    assert packed.stages["coded"] < packed.stages["fixed width"]
+    assert sum(layer.bytes for layer in packed.layers) == packed.stages["coded"]
+
+
+@pytest.mark.parametrize(
+    ("wanted", "sentence"),
+    [
+        ({}, "not none"),
+        ({"bits": 4, "error": 0.1}, "not bits and error"),
+        ({"rate": 0.1}, "together with config"),
+        ({"bytes": -1}, "not -1"),
+    ],
+)
+def test_targets_that_cannot_be_are_refused(wanted: dict[str, float], sentence: str) -> None:
+    with pytest.raises(ConfigError, match=sentence):
+        pack(MODEL, TASK, **wanted)  # type: ignore[arg-type]
+
+
+def test_what_cannot_be_kept_is_told_with_the_nearest_that_can() -> None:
+    with pytest.raises(TargetError, match=r"60 bytes are too few.*prune the network"):
+        pack(MODEL, TASK, bytes=60)
+    with pytest.raises(TargetError, match=r"needs? validation samples"):
+        pack(MODEL, pr.Task(train=batches(0, 2)), tolerance=1.0)
