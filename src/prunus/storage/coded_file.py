@@ -127,8 +127,9 @@ def read_coded(path: str | Path) -> tuple[list[Entry], bytes]:
 
 
 def file_entries(model: nn.Module) -> list[Entry]:
-    """A model's own values, in the order in which a coded file has its tensors. Raises FileFormatError where the
-    model has no form in such a file.
+    """A model's own values, in the order in which a coded file has its tensors.
+
+    Raises FileFormatError where the model has no form in such a file.
     """
     entries = entries_of(model, {})
     return [entries[name] for name in described(model, entries)[1]]
