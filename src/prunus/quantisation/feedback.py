@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 DAMPING = 0.01  # of the mean diagonal: of wide layers there are fewer samples than columns
+TRIES = 30  # of ten times the damping
 BLOCK = 64  # columns whose errors reach the columns behind the block in one product
 
 
@@ -23,11 +24,14 @@ def feedback_factors(squares: Tensor, damping: float = DAMPING) -> Tensor:
         squares: E[x x^T], or covariances where a bias is refitted: (groups, columns, columns), float64.
         damping: is added to the diagonal, times its mean.
     """
-    mean = squares.diagonal(dim1=-2, dim2=-1).mean(-1).clamp(min=1e-30)
+    strength = (damping * squares.diagonal(dim1=-2, dim2=-1).abs().mean(-1)).clamp(min=1e-30)
     eye = torch.eye(squares.shape[-1], dtype=squares.dtype, device=squares.device)
-    damped = squares + (damping * mean)[:, None, None] * eye
-    inverse = torch.cholesky_inverse(torch.linalg.cholesky(damped))
-    return torch.linalg.cholesky(inverse, upper=True)
+    for _ in range(TRIES):
+        triangle, failed = torch.linalg.cholesky_ex(squares + strength[:, None, None] * eye)
+        if not failed.any():
+            break
+        strength = torch.where(failed > 0, 10 * strength, strength)  # inputs that hardly vary leave rounding
+    return torch.linalg.cholesky(torch.cholesky_inverse(triangle), upper=True)
 
 
 def round_with_feedback(

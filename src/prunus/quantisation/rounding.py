@@ -83,7 +83,7 @@ def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool
     if wanted.bits is not None:
         step, error, integers = fitting_step(weight, 2 ** (wanted.bits - 1) - 1, error_at)
     else:
-        first = math.sqrt(12 * (wanted.error or 0) * scale / (max(spread, 1e-30) * weight.numel()))
+        first = first_step(wanted.error or 0, weight, scale, spread)
         step, error, integers = step_with_error(wanted.error or 0, first, error_at)
     integers = from_blocks(integers, groups, columns)
     shift = [fit.solve(step * n, 0.0, centred)[1] for fit, n in zip(fits, integers)]
@@ -149,6 +149,15 @@ def on_support(full: Tensor, prior: Tensor, kept: Tensor, squares: Tensor, ridge
     return weight
 
 
+def first_step(error: float, weight: Tensor, scale: float, spread: float) -> float:
+    """The step with an error if every weight is off by a twelfth of its square, on average; of layers whose
+    inputs do not vary, with that error of the weights themselves.
+    """
+    if scale <= 0 or spread <= 0:
+        scale, spread = float(weight.square().sum()), 1.0
+    return math.sqrt(12 * error * scale / (spread * max(weight.numel(), 1)))
+
+
 def step_with_error(
     wanted: float, first: float, error_at: Callable[[float], tuple[float, Tensor]]
 ) -> tuple[float, float, Tensor]:
@@ -159,7 +168,7 @@ def step_with_error(
     step = single(first or 1.0)
     error, integers = error_at(step)
     slope, tries = 2.0, 1
-    while abs(error / wanted - 1) > NEAR and tries < TRIES and error > 0:
+    while error > 0 and abs(error / wanted - 1) > NEAR and tries < TRIES:
         previous = (math.log(step), math.log(error))
         step = single(step * math.exp(max(-1.5, min(1.5, math.log(wanted / error) / slope))))
         error, integers = error_at(step)
