@@ -124,3 +124,33 @@ class KeptSamples:
         damped = inputs @ inputs.T + len(inputs) * strength * torch.eye(len(inputs), dtype=torch.float64)
         weight = prior + torch.linalg.solve(damped, outputs - inputs @ prior.T).T @ inputs
         return weight, y - weight @ x
+
+
+def without(
+    weight: Tensor, products: Tensor, means: Tensor, kept: Tensor, ridge: float
+) -> tuple[Tensor, Tensor]:
+    """A weight that makes do without some inputs, and the shift that goes with it, from moments of the inputs
+    alone: the outputs that are wanted are the weight's own.
+
+    Args:
+        weight: (outputs, columns), float64.
+        products: the inputs' second moments about their `means`, (columns, columns).
+        means: (columns,).
+        kept: which columns stay, bool.
+        ridge: as for `Fit.solve`.
+
+    Returns:
+        The weight (outputs, columns), zero where nothing stays, and the shift (outputs,).
+    """
+    gone = ~kept
+    beside = products[kept]
+    squares = beside[:, kept]
+    strength = ridge * float(squares.diagonal().mean()) if len(squares) else 0.0
+    found = torch.zeros_like(weight)
+    found[:, kept] = weight[:, kept]
+    if strength:
+        damped = squares + strength * torch.eye(len(squares), dtype=torch.float64)
+        factor = torch.linalg.cholesky(damped)
+        wanted = beside[:, gone] @ weight[:, gone].T
+        found[:, kept] += torch.cholesky_solve(wanted, factor).T
+    return found, (weight - found) @ means

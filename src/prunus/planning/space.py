@@ -21,13 +21,14 @@ from prunus.paint.graph import ChannelGraph, Group
 @dataclass(frozen=True, eq=False)
 class Space:
     """What a target may choose from: per group the channels from worst to best, and the numbers that may be
-    kept, ascending.
+    kept, ascending; and where it was measured, what is lost with 0 to all of them left.
     """
 
     graph: ChannelGraph
     scores: NDArray[np.float64]
     order: tuple[NDArray[np.int64], ...]
     levels: tuple[NDArray[np.int64], ...]
+    losses: tuple[NDArray[np.float64], ...] = ()
 
     def removed(self, kept: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Boolean array over the channels: the worst of every group go."""

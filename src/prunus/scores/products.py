@@ -7,7 +7,7 @@ Shared by the scores that ask how well a layer can do without some of its inputs
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -37,11 +37,17 @@ class LayerProducts:
         weight: (outputs, slots, positions), float64.
         products: E[x x^T] of its inputs, without their means where the layer can make up for a mean; (slots *
             positions, slots * positions), float64.
+        means: E[x] where the layer can make up for a mean, zero where it cannot, (slots * positions,), float64.
+        reader: the layer.
+        made: positions of `weight`'s outputs in the layer's.
     """
 
     channels: Labels
     weight: Tensor
     products: Tensor
+    means: Tensor = field(default_factory=lambda: torch.zeros(()))
+    reader: Reader | None = None
+    made: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     def columns(self) -> dict[int, Tensor]:
         """Of every channel the columns that are its, in ascending order."""
@@ -143,6 +149,14 @@ def _gather(
         centred = getattr(layer, "bias", None) is not None or bool(reader.norm)
         matrix = as_matrix(layer, layer.weight.detach().double().cpu())  # type: ignore[operator]
         for group, (_, made) in enumerate(reader.parts(whole)):
-            products = sums.pop((reader.name, group)).products(centred)
-            result.setdefault(reader.name, []).append(LayerProducts(reader.inputs, matrix[made], products))
+            moments = sums.pop((reader.name, group))
+            one = LayerProducts(
+                reader.inputs,
+                matrix[made],
+                moments.products(centred),
+                moments.mean() * centred,
+                reader,
+                made,
+            )
+            result.setdefault(reader.name, []).append(one)
     return result
