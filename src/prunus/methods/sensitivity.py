@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any, cast
 
 import numpy as np
@@ -20,19 +21,22 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
 from prunus.compensation.least_squares import without
+from prunus.compensation.prefix_cache import Resumed
 from prunus.errors import PlanError
 from prunus.observe.capture import check_repeatable
 from prunus.observe.matrices import as_matrix, from_matrix
 from prunus.paint.graph import ChannelGraph, Group
-from prunus.paint.inputs import Inputs, as_arguments, called
-from prunus.paint.model_copy import copy_model
+from prunus.paint.inputs import Inputs
+from prunus.paint.model_copy import copy_model, named_tensors
 from prunus.planning.losses import Losses, curve
-from prunus.plans.mask import produced, set_to_zero
+from prunus.plans.mask import lost_slots, produced, set_to_zero
 from prunus.plans.verify import evaluating
 from prunus.scores.products import LayerProducts, families
 
-SHARES = (0.25, 0.5, 0.75, 0.9)  # of a group's channels that go where the loss is measured
+SHARES = (0.25, 0.5, 0.75)  # of a group's channels that go where the loss is measured
 RIDGE = 1e-3
+MOST_BYTES = 1 << 30  # of outputs that are kept
+MOST_LOSS = 1e30  # of a network whose outputs are no numbers any more
 Distance = Callable[[Any, Any], float]
 Watcher = Callable[[int, int], None]
 
@@ -77,78 +81,89 @@ def sensitivity(
         raise PlanError(f"There are {scores.numel()} scores for {graph.num_channels} channels.")
     ranked = scores.detach().double().cpu().numpy().reshape(-1)
     measured: dict[int, Losses] = {}
-    changed = Changed(graph)
+    changed = Changed(graph, ridge)
     with evaluating(changed.network):
-        judge = _Judge(changed.network, list(batches if judged is None else judged), distance)
-        for family in _all_families(graph, batches):
+        judge = _Judge(graph, changed, list(batches if judged is None else judged), distance)
+        # the last family is that of groups of whose readers no moments are known
+        for family in chain(families(graph, batches), [[]]):
             groups = {int(graph.group_of_channel[c]) for one in family for c in one.channels if c >= 0}
-            for index in sorted(groups - set(measured)):
+            for index in sorted((groups if family else set(range(len(graph.groups)))) - set(measured)):
                 on_step(len(measured), len(graph.groups))
                 group = graph.groups[index]
                 order = group.channels[np.argsort(ranked[group.channels], kind="stable")]
-                measured[index] = _measured(changed, judge, group, order, family, shares, ridge)
-        for group in graph.groups:  # those that no layer reads of which moments are known
-            if group.index not in measured:
-                on_step(len(measured), len(graph.groups))
-                order = group.channels[np.argsort(ranked[group.channels], kind="stable")]
-                measured[group.index] = _measured(changed, judge, group, order, [], shares, ridge)
+                counts = sorted({min(group.size - 1, round(share * group.size)) for share in shares} - {0})
+                judge.begin(group, family)
+                losses = [judge.loss(order[:count], family) for count in counts]
+                measured[index] = curve(group.size, [group.size - count for count in counts], losses)
     on_step(len(graph.groups), len(graph.groups))
     return [measured[group.index] for group in graph.groups]
-
-
-def _all_families(graph: ChannelGraph, batches: Iterable[Inputs]) -> Iterator[list[LayerProducts]]:
-    yield from families(graph, batches)
-
-
-def _measured(
-    changed: Changed,
-    judge: _Judge,
-    group: Group,
-    order: NDArray[np.int64],
-    family: list[LayerProducts],
-    shares: Sequence[float],
-    ridge: float,
-) -> Losses:
-    """The loss at every width of a group."""
-    counts = sorted({min(group.size - 1, round(share * group.size)) for share in shares} - {0})
-    losses = []
-    for count in counts:
-        with changed.without(order[:count], family, ridge):
-            losses.append(judge.loss())
-    return curve(group.size, [group.size - count for count in counts], losses)
 
 
 class _Judge:
     """How far the outputs of a network are from those that it had when this was made."""
 
-    def __init__(self, network: nn.Module, batches: list[Inputs], distance: Distance) -> None:
+    def __init__(
+        self, graph: ChannelGraph, changed: Changed, batches: list[Inputs], distance: Distance
+    ) -> None:
         if not batches:
             raise PlanError("There is no batch of calibration inputs; at least one is needed.")
-        self._network, self._batches, self._distance = network, batches, distance
-        self._wanted = [self._run(batch) for batch in batches]
+        self._graph, self._changed, self._batches, self._distance = graph, changed, batches, distance
+        self._resumed, self._reached = Resumed(changed.network, graph, batches[0], MOST_BYTES), 0
+        self._runs = _first_uses(graph)
+        self._wanted = [self._resumed.whole(number, batch) for number, batch in enumerate(batches)]
 
-    def loss(self) -> float:
-        """The mean over batches."""
-        found = [
-            self._distance(wanted, self._run(batch)) for wanted, batch in zip(self._wanted, self._batches)
-        ]
-        return float(np.nan_to_num(np.mean(found), nan=np.inf, posinf=1e30))
+    def begin(self, group: Group, family: list[LayerProducts]) -> None:
+        """What runs before anything that this group changes is run once for all its widths."""
+        first = min(
+            (self._runs.get(name, 0) for name in self._changed.names(group.channels, family)), default=0
+        )
+        if first < self._reached:
+            self._resumed.forget()
+        self._reached = first
+        module = self._graph.records[first].module
+        if module and not list(self._changed.network.get_submodule(module).children()):
+            for number, batch in enumerate(self._batches):
+                self._resumed.upto(module, number, batch)
 
-    def _run(self, batch: Inputs) -> Any:
-        args, kwargs = as_arguments(batch)
-        return called(self._network, args, kwargs)
+    def loss(self, channels: NDArray[np.int64], family: list[LayerProducts]) -> float:
+        """The mean over batches, without some channels."""
+        with self._changed.without(channels, family):
+            found = [
+                self._distance(wanted, self._resumed.whole(number, batch))
+                for number, (wanted, batch) in enumerate(zip(self._wanted, self._batches))
+            ]
+        return float(np.nan_to_num(np.mean(found), nan=MOST_LOSS, posinf=MOST_LOSS))
+
+
+def _first_uses(graph: ChannelGraph) -> dict[str, int]:
+    """Parameter or buffer -> the first record that looks at it."""
+    names = {id(tensor): name for name, tensor in named_tensors(graph.twin.model).items()}
+    found: dict[str, int] = {}
+    for number, record in enumerate(graph.records):
+        for tensor in record.tensors:
+            if id(tensor) in names:
+                found.setdefault(names[id(tensor)], number)
+    return found
 
 
 class Changed:
     """A copy of a network from which channels are taken, and given back."""
 
-    def __init__(self, graph: ChannelGraph) -> None:
-        self._graph, self.network = graph, copy_model(graph.model, {})
+    def __init__(self, graph: ChannelGraph, ridge: float) -> None:
+        self._graph, self._ridge, self.network = graph, ridge, copy_model(graph.model, {})
+
+    def names(self, channels: NDArray[np.int64], family: list[LayerProducts]) -> set[str]:
+        """Parameters and buffers that change when some of these channels go."""
+        removed = np.zeros(self._graph.num_channels, dtype=bool)
+        removed[channels] = True
+        found = {axis.name for axis, _ in lost_slots(self._graph, removed) if axis.zeroed}
+        for layer in family:
+            if layer.reader is not None and np.isin(layer.channels, channels).any():
+                found.add(f"{layer.reader.name}.weight".removeprefix("."))
+        return found
 
     @contextmanager
-    def without(
-        self, channels: NDArray[np.int64], family: list[LayerProducts], ridge: float
-    ) -> Iterator[None]:
+    def without(self, channels: NDArray[np.int64], family: list[LayerProducts]) -> Iterator[None]:
         """The network without some channels, the layers that read them refitted."""
         removed = np.zeros(self._graph.num_channels, dtype=bool)
         removed[channels] = True
@@ -164,7 +179,7 @@ class Changed:
             set_to_zero(zeros)
             for layer in family:
                 if removed[layer.channels[layer.channels >= 0]].any():
-                    self._refit(layer, removed, ridge, save)
+                    self._refit(layer, removed, save)
         try:
             yield
         finally:
@@ -173,14 +188,14 @@ class Changed:
                     tensor.copy_(before)
 
     def _refit(
-        self, layer: LayerProducts, removed: NDArray[np.bool_], ridge: float, save: Callable[[Tensor], None]
+        self, layer: LayerProducts, removed: NDArray[np.bool_], save: Callable[[Tensor], None]
     ) -> None:
         """Put the weight that makes do without the channels into the network."""
         assert layer.reader is not None
         module = cast(Any, self.network.get_submodule(layer.reader.name))
         slots = torch.from_numpy(~np.append(removed, False)[layer.channels])
         kept = slots.repeat_interleave(layer.weight.shape[2])
-        weight, shift = without(layer.weight.flatten(1), layer.products, layer.means, kept, ridge)
+        weight, shift = without(layer.weight.flatten(1), layer.products, layer.means, kept, self._ridge)
         save(module.weight)
         matrix = as_matrix(module, module.weight.detach()).clone()
         matrix[layer.made.to(matrix.device)] = weight.view_as(layer.weight).to(matrix)
