@@ -1,10 +1,11 @@
 """Sensitivity: what a network loses, measured, with one layer narrower and all others as they are.
 
-Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710), section 3.2, prune every layer at
-several rates and measure; Frantar and Alistarh 2022, "SPDY" (arXiv 2201.13096), choose layer by layer from such
-losses under a budget. Our choices: what is measured is how far the outputs move, which takes no labels and no
-thousands of samples; the layers that read what goes are refitted first, in closed form from the moments of
-their inputs, since that is what will be done with them; and the loss is known at every width by interpolation.
+Li et al. 2017, "Pruning Filters for Efficient ConvNets" (arXiv 1608.08710), section 3.2, prune every layer
+at several rates and measure; Frantar and Alistarh 2022, "SPDY" (arXiv 2201.13096), choose layer by layer from
+such losses under a budget. Our choices: what is measured is how far the outputs move, which takes no labels
+and no thousands of samples; the layers that read what goes are refitted first, in closed form from the
+moments of their inputs, since that is what will be done with them; and the loss is known at every width by
+interpolation.
 """
 
 from __future__ import annotations
@@ -12,17 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
+from torch.utils._pytree import tree_leaves
 
 from prunus._foundation.arguments import door
 from prunus.compensation.least_squares import without
 from prunus.compensation.prefix_cache import Resumed
 from prunus.errors import PlanError
+from prunus.methods._data import Placed
 from prunus.observe.capture import check_repeatable
 from prunus.observe.matrices import as_matrix, from_matrix
 from prunus.paint.graph import ChannelGraph, Group
@@ -32,6 +35,10 @@ from prunus.planning.losses import Losses, curve
 from prunus.plans.mask import lost_slots, produced, set_to_zero
 from prunus.plans.verify import evaluating
 from prunus.scores.products import LayerProducts, families
+from prunus.tasks.segmentation import MeanIoU, maps_of
+
+if TYPE_CHECKING:
+    from prunus.tasks import Task
 
 SHARES = (0.25, 0.5, 0.75)  # of a group's channels that go where the loss is measured
 RIDGE = 1e-3
@@ -39,6 +46,10 @@ MOST_BYTES = 1 << 30  # of outputs that are kept
 MOST_LOSS = 1e30  # of a network whose outputs are no numbers any more
 Distance = Callable[[Any, Any], float]
 Watcher = Callable[[int, int], None]
+
+
+JUDGED = 128  # training samples that it is measured on
+LEAST_JUDGED, NUMBERS = 32, 1 << 22  # fewer of large inputs: as many as hold so many numbers
 
 
 def unwatched(done: int, total: int) -> None:
@@ -97,6 +108,49 @@ def sensitivity(
                 measured[index] = curve(group.size, [group.size - count for count in counts], losses)
     on_step(len(graph.groups), len(graph.groups))
     return [measured[group.index] for group in graph.groups]
+
+
+def sensitivity_of(
+    task: Task, graph: ChannelGraph, scores: Tensor, seed: int = 0, on_step: Watcher = unwatched
+) -> list[Losses]:
+    """The same for a task, by training samples of which labels are not looked at: classes, of samples or
+    pixels, by the Kullback-Leibler divergence from the original's, anything else by `squares`.
+    """
+    placed = Placed(task.calibration(seed=seed), graph.model)
+    numbers = sum(one.numel() for one in tree_leaves(task.example_inputs()) if isinstance(one, Tensor))
+    few = task.calibration(max(LEAST_JUDGED, min(JUDGED, NUMBERS // max(numbers, 1))), seed=seed)
+    classes = task.tells_classes or isinstance(task.by_class, MeanIoU)
+    return sensitivity(
+        graph,
+        scores,
+        placed,
+        divergence if classes else squares,
+        judged=Placed(few, graph.model),
+        on_step=on_step,
+    )
+
+
+def divergence(wanted: Any, found: Any) -> float:
+    """The Kullback-Leibler divergence of classes (batch, classes, ...) from wanted ones, both logits; one map
+    is the foreground's. `squares` of what is no logits.
+    """
+    wanted, found = maps_of(wanted), maps_of(found)
+    if not (isinstance(wanted, Tensor) and wanted.dim() > 1):
+        return squares(wanted, found)
+    if wanted.shape[1] == 1:
+        wanted, found = (torch.cat([torch.zeros_like(one), one], 1) for one in (wanted, found))
+    sure, other = (one.double().log_softmax(1) for one in (wanted, found))
+    return float((sure.exp() * (sure - other)).sum(1).mean())
+
+
+def squares(wanted: Any, found: Any) -> float:
+    """The squared distance of all tensors of numbers in the outputs, each relative to its own variance."""
+    total = 0.0
+    for one, other in zip(tree_leaves(wanted), tree_leaves(found)):
+        if isinstance(one, Tensor) and one.is_floating_point() and one.shape == other.shape and one.numel():
+            spread = float(one.double().var(correction=0)) or 1.0
+            total += float((one.double() - other.double()).square().mean()) / spread
+    return total
 
 
 class _Judge:

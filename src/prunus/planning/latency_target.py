@@ -129,7 +129,8 @@ def within_latency(
 def losses_of(space: Space, clocked: Clocked, across: bool) -> list[Times]:
     """What goes with all but so many channels of a group, per group and at every number that may be kept.
 
-    Where losses were measured, it is these; across layers, the sum of the scores. Otherwise it is the square of the share of the group's score,
+    Where losses were measured, it is these; across layers, the sum of the scores. Otherwise it is the square
+    of the share of the group's score,
     times the time that hangs on the group: where time falls in proportion to width, that is least where all
     layers lose the same share, and stairs decide where it does not.
     """

@@ -49,9 +49,8 @@ def _cubic(x: NDArray[np.float64], y: NDArray[np.float64], at: NDArray[np.float6
     t, h = (at - x[piece]) / width[piece], width[piece]
     first, last = tangent[piece] * h, tangent[piece + 1] * h
     rise = y[piece + 1] - y[piece]
-    return np.asarray(
-        y[piece] + t * (first + t * (3 * rise - 2 * first - last + t * (first + last - 2 * rise)))
-    )
+    bend = 3 * rise - 2 * first - last + t * (first + last - 2 * rise)
+    return np.asarray(y[piece] + t * (first + t * bend))
 
 
 def levels_only(space: Space) -> list[Losses]:

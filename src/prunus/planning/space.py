@@ -41,6 +41,10 @@ class Space:
         """The fewest channels that every group may keep."""
         return np.array([levels[0] for levels in self.levels], dtype=np.int64)
 
+    def widest(self) -> NDArray[np.int64]:
+        """The most channels that every group may keep."""
+        return np.array([levels[-1] for levels in self.levels], dtype=np.int64)
+
     def at_least(self, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
         """Per group the smallest allowed number that is not below `wanted` (the largest allowed if there is
         none).

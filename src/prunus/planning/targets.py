@@ -198,6 +198,13 @@ def _at_rate(space: Space, fixed: Mapping[int, int], rate: float, scope: Scope) 
     return _bisect(lambda n: _global(space, n), lambda kept: (sizes - kept)[free].sum() >= wanted, space)
 
 
+def _at_share(space: Space, rate: float) -> NDArray[np.int64]:
+    """Channels kept per group where least is lost with this share of the MACs that can go."""
+    macs = Counted(space.graph.costs, "macs")
+    most, least = macs.of(space.widest()), macs.of(space.smallest())
+    return least_loss(space, macs, most - rate * (most - least))
+
+
 def _nearest(space: Space, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
     """Per group the allowed number closest to `wanted`, the smaller one when in doubt."""
     return np.array(
@@ -303,10 +310,14 @@ def _within_tolerance(
         )
     graph = space.graph
     nothing = make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
+
+    def kept_at(rate: float) -> NDArray[np.int64]:
+        return _at_share(space, rate) if scope == "measured" else _at_rate(space, fixed, rate, scope)
+
     found, trials = largest_within(
         graph.model,
         nothing,
-        lambda rate: make_plan(graph, space.removed(_at_rate(space, fixed, rate, scope))),
+        lambda rate: make_plan(graph, space.removed(kept_at(rate))),
         tolerance,
         evaluate,
         confidence,

@@ -37,7 +37,8 @@ class LayerProducts:
         weight: (outputs, slots, positions), float64.
         products: E[x x^T] of its inputs, without their means where the layer can make up for a mean; (slots *
             positions, slots * positions), float64.
-        means: E[x] where the layer can make up for a mean, zero where it cannot, (slots * positions,), float64.
+        means: E[x] where the layer can make up for a mean, zero where it cannot; (slots * positions,),
+            float64.
         reader: the layer.
         made: positions of `weight`'s outputs in the layer's.
     """
