@@ -14,8 +14,8 @@ import torch
 from torch import Tensor
 
 from prunus.errors import PlanError
-from prunus.observe.capture import check_repeatable, seen_by_all
-from prunus.observe.matrices import as_matrix, channel_axis, positions, rows
+from prunus.observe.capture import check_repeatable, look_at
+from prunus.observe.matrices import as_matrix, channel_axis, portions, positions
 from prunus.observe.moments import InputMoments
 from prunus.paint.components import components
 from prunus.paint.graph import ChannelGraph
@@ -134,14 +134,18 @@ def _gather(
     }  # each its own, so that it does not matter what is gathered together
     layers = {reader.name: graph.model.get_submodule(reader.name) for reader in found}
     sums: dict[tuple[str, int], InputMoments] = {}
+    parts = {reader.name: reader.parts(whole) for reader in found}
+
+    def look(name: str, x: Tensor, y: Tensor) -> None:
+        layer = layers[name]
+        for group, (columns, _) in enumerate(parts[name]):
+            part = x.index_select(channel_axis(layer), columns.to(x.device)) if len(parts[name]) > 1 else x
+            for inputs, _ in portions(layer, part, y, draws[name]):
+                sums.setdefault((name, group), InputMoments(inputs.shape[1])).add(inputs)
+
     with evaluating(graph.model):
-        for seen in seen_by_all(graph.model, layers, batches):
-            for reader in found:
-                layer, (x, y) = layers[reader.name], seen[reader.name]
-                for group, (columns, _) in enumerate(reader.parts(whole)):
-                    part = x.index_select(channel_axis(layer), columns.to(x.device))
-                    inputs, _ = rows(layer, part, y, draws[reader.name])
-                    sums.setdefault((reader.name, group), InputMoments(inputs.shape[1])).add(inputs)
+        for _ in look_at(graph.model, layers, batches, look):
+            pass
     if found and not sums:
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     result: dict[str, list[LayerProducts]] = {}
