@@ -136,7 +136,7 @@ def predicted(
 ) -> Plan | None:
     """The largest budget of MACs whose predicted time is within a share of the dense network's."""
     low, high, best = 0.0, 1.0, None
-    full = clocked.ms(clocked.full)
+    full = clocked.of(clocked.full)
     for _ in range(12):
         middle = (low + high) / 2
         try:
@@ -144,7 +144,7 @@ def predicted(
         except TargetError:
             low = middle
             continue
-        if clocked.ms(graph.kept(plan.removed_in(graph))) <= share * full:
+        if clocked.of(graph.kept(plan.removed_in(graph))) <= share * full:
             low, best = middle, plan
         else:
             high = middle

@@ -22,6 +22,15 @@ Y = (
     + torch.randn(200, 3, generator=DRAW, dtype=torch.float64)
     - 2
 )
+
+
+def give(fit: Fit, x: Tensor, y: Tensor) -> None:
+    """Samples, in portions of a few."""
+    which = fit.wants(len(x))
+    for part, wanted in zip(x[which].split(33), y[which].split(33)):
+        fit.take(part, wanted)
+
+
 PRIOR = torch.randn(3, 6, generator=DRAW, dtype=torch.float64)
 
 
@@ -51,7 +60,7 @@ def stacked(x: Tensor, y: Tensor, ridge: float, centred: bool) -> tuple[Tensor, 
 def test_both_ways_solve_the_stacked_system(fit: Fit, centred: bool, ridge: float) -> None:
     if not getattr(fit, "filled", False):
         for part in range(0, 200, 70):
-            fit.add(X[part : part + 70], Y[part : part + 70])
+            give(fit, X[part : part + 70], Y[part : part + 70])
         fit.filled = True  # type: ignore[attr-defined]
     weight, shift = fit.solve(PRIOR, ridge, centred)
     wanted, wanted_shift = stacked(X, Y, ridge, centred)
@@ -61,19 +70,19 @@ def test_both_ways_solve_the_stacked_system(fit: Fit, centred: bool, ridge: floa
 
 def test_an_infinite_ridge_keeps_the_weights_and_makes_up_for_the_mean() -> None:
     fit = fit_for(6, 3, math.inf)
-    fit.add(X, Y)
+    give(fit, X, Y)
     weight, shift = fit.solve(PRIOR, math.inf, True)
     assert isinstance(fit, Means) and torch.equal(weight, PRIOR)
     assert torch.allclose((X @ weight.T + shift).mean(0), Y.mean(0))
     assert torch.equal(fit.solve(PRIOR, math.inf, False)[1], torch.zeros(3, dtype=torch.float64))
     strong = SummedProducts(6, 3)
-    strong.add(X, Y)
+    give(strong, X, Y)
     assert torch.allclose(strong.solve(PRIOR, 1e9, True)[0], PRIOR, atol=1e-6)
 
 
 def test_inputs_that_are_always_zero_keep_their_weights() -> None:
     for fit in (SummedProducts(6, 3), KeptSamples()):
-        fit.add(torch.zeros(10, 6), torch.ones(10, 3))
+        give(fit, torch.zeros(10, 6), torch.ones(10, 3))
         weight, shift = fit.solve(PRIOR, 1e-3, True)
         assert torch.equal(weight, PRIOR) and torch.allclose(shift, torch.ones(3, dtype=torch.float64))
 
@@ -83,7 +92,7 @@ def test_samples_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     fit = KeptSamples()
     values = torch.arange(1000, dtype=torch.float64)[:, None]
     for part in values.split(37):
-        fit.add(part, part)
+        give(fit, part, part)
     kept = torch.cat([x for x, _ in fit._rows])[:, 0]
     assert 8 <= len(kept) <= 16
     assert len(set(kept.diff().tolist())) == 1

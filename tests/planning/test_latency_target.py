@@ -51,7 +51,7 @@ def test_losses_within_layers_are_squares_of_shares_weighted_by_time() -> None:
         channels = space.scores[space.graph.groups[group].channels]
         narrow = clock.full.copy()
         narrow[group] = space.levels[group][0]
-        time = clock.ms(clock.full) - clock.ms(narrow)
+        time = clock.of(clock.full) - clock.of(narrow)
         for level, value in zip(space.levels[group].tolist(), losses.tolist()):
             assert value == pytest.approx(
                 time

@@ -51,7 +51,7 @@ def test_prediction_is_the_sum_of_the_layers(widths: tuple[int, ...]) -> None:
     for numbers in product(*(levels[:: max(1, len(levels) // 3)] for levels in space.levels)):
         kept = np.array(numbers)
         small = prunus.compact(space.graph.model, make_plan(space.graph, space.removed(kept)), check=False)
-        assert clock.ms(kept) == pytest.approx(machine.of(small, EXAMPLE))
+        assert clock.of(kept) == pytest.approx(machine.of(small, EXAMPLE))
 
 
 def test_what_layers_do_not_explain_goes_with_the_activations() -> None:
@@ -60,8 +60,8 @@ def test_what_layers_do_not_explain_goes_with_the_activations() -> None:
     small = space.smallest()
     graph = space.graph
     share = graph.costs.activation_bytes(small) / graph.costs.activation_bytes(clock.full)
-    assert clock.ms(clock.full) == pytest.approx(clock.of_layers(clock.full).sum() + 5.0)
-    assert clock.ms(small) == pytest.approx(clock.of_layers(small).sum() + 5.0 * share)
+    assert clock.of(clock.full) == pytest.approx(clock.of_layers(clock.full).sum() + 5.0)
+    assert clock.of(small) == pytest.approx(clock.of_layers(small).sum() + 5.0 * share)
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -70,15 +70,15 @@ def test_nearly_as_good_as_trying_everything(seed: int, share: float) -> None:
     space = space_of(chain(48, 64, 96, 48), seed)
     clock = clocked(space, Arithmetic())
     losses = [lost(space, group, space.scores) for group in range(len(space.levels))]
-    budget = share * clock.ms(clock.full)
+    budget = share * clock.of(clock.full)
 
     def loss(kept: np.ndarray) -> float:
         return sum(float(losses[g][space.levels[g] == n][0]) for g, n in enumerate(kept))
 
     found = place(Choices(clock, space.levels, losses), budget)
     every = [np.array(numbers) for numbers in product(*space.levels)]
-    best = min(loss(kept) for kept in every if clock.ms(kept) <= budget)
-    assert clock.ms(found) <= budget
+    best = min(loss(kept) for kept in every if clock.of(kept) <= budget)
+    assert clock.of(found) <= budget
     assert best <= loss(found) <= 1.1 * best + 1e-9
 
 

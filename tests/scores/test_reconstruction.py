@@ -90,11 +90,11 @@ def slow(model: nn.Module, ridge: float) -> tuple[list[int], list[float]]:
     return order, costs
 
 
-@pytest.mark.parametrize("at_once", [1, 2, 3, 64])
+@pytest.mark.parametrize("pending", [1, 2, 20, 256])
 def test_it_is_greedy_elimination_with_a_refit_at_every_step(
-    at_once: int, monkeypatch: pytest.MonkeyPatch
+    pending: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(MODULE, "AT_ONCE", at_once)
+    monkeypatch.setattr(MODULE, "PENDING", pending)
     model = network()
     graph = prunus.trace(model, BATCHES[0])
     found = scores.reconstruction(graph, BATCHES, ridge=1e-2)
@@ -121,23 +121,39 @@ def test_what_others_can_make_costs_nothing() -> None:
     assert min(mine, key=lambda c: float(norms[c])) != cheap
 
 
-def test_shrinking_on_the_way_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(MODULE, "AT_ONCE", 1)
-    graph = prunus.trace(network(), BATCHES[0])
-    wanted = scores.reconstruction(graph, BATCHES)
-    monkeypatch.setattr(Problem, "_shrink", lambda self: None)
-    assert torch.allclose(scores.reconstruction(graph, BATCHES), wanted, rtol=1e-8)
-
-
-def test_looking_at_few_channels_at_once_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_putting_products_off_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
     graph = prunus.trace(models.resnet20().eval(), torch.zeros(1, 3, 32, 32))
     batches = [torch.randn(8, 3, 32, 32, generator=torch.Generator().manual_seed(0))]
-    monkeypatch.setattr(MODULE, "AT_ONCE", 1)
+    monkeypatch.setattr(MODULE, "PENDING", 1)
     wanted = scores.reconstruction(graph, batches)
-    for at_once in (8, 64):
-        monkeypatch.setattr(MODULE, "AT_ONCE", at_once)
+    for pending in (64, 256, 10**4):
+        monkeypatch.setattr(MODULE, "PENDING", pending)
         assert torch.allclose(scores.reconstruction(graph, batches), wanted, rtol=1e-6)
+
+
+def test_channels_that_become_cheaper_as_others_go_go_next(monkeypatch: pytest.MonkeyPatch) -> None:
+    # once the first is gone, the second makes up for it with a weight that cancels its own
+    rows = torch.randn(4000, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    rows[:, 0] += 0.9 * rows[:, 1]
+    weight = torch.tensor([[0.5, -0.4, 0.42]], dtype=torch.float64)
+    layer = products.LayerProducts(torch.arange(3).numpy(), weight[:, :, None], rows.T @ rows / 4000)
+    problem, found = Problem(layer, 1e-9), torch.zeros(3, dtype=torch.float64)
+    before = problem.costs()
+    problem.remove(0)
+    assert problem.costs()[1] < 0.2 * before[1]
+    MODULE._eliminate([Problem(layer, 1e-9)], found)
+    left, order = [0, 1, 2], []
+    while left:
+        costs = {
+            gone: left_over(
+                rows, weight, [one for one in left if one != gone], 1e-9 * float(rows.square().mean())
+            )
+            for gone in left
+        }
+        order.append(min(costs, key=costs.__getitem__))
+        left.remove(order[-1])
+    assert found.argsort().tolist() == order
 
 
 def test_portions_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -108,8 +108,8 @@ ScopeName = Annotated[
     Option(
         "--scope",
         help=(
-            "The same share in every layer (default), or one ranking of all (default of --latency by "
-            "reconstruction)."
+            "The same share in every layer (default), one ranking of all (default of --latency by "
+            "reconstruction), or what is lost with each layer narrower, measured on training samples."
         ),
         rich_help_panel=CHOICE,
     ),

@@ -5,6 +5,7 @@ makes the outputs it should.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Protocol
 
 import torch
@@ -19,8 +20,13 @@ MOST_ROWS = 4096  # of samples that are kept
 class Fit(Protocol):
     """What samples are given to, and the answer is asked of."""
 
-    def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """More samples: inputs (rows, columns) and the outputs (rows, outputs) that are wanted for them."""
+    def wants(self, count: int) -> slice:
+        """Which of so many further samples will be taken: no others need be made."""
+
+    def take(self, inputs: Tensor, outputs: Tensor) -> None:
+        """These samples, in portions: inputs (rows, columns) and the outputs (rows, outputs) that are wanted
+        for them.
+        """
 
     def solve(self, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
         """The weight (outputs, columns) and the shift (outputs,) that minimise the mean over samples of
@@ -38,7 +44,15 @@ def fit_for(columns: int, outputs: int, ridge: float) -> Fit:
     return SummedProducts(columns, outputs) if columns <= MOST_COLUMNS else KeptSamples()
 
 
-class Means:
+class _Everything:
+    """Samples of which none is left out."""
+
+    def wants(self, count: int) -> slice:
+        """All."""
+        return slice(None)
+
+
+class Means(_Everything):
     """Keeps the weights, and makes up for the means."""
 
     def __init__(self, columns: int, outputs: int) -> None:
@@ -48,7 +62,7 @@ class Means:
             torch.zeros(outputs, dtype=torch.float64),
         )
 
-    def add(self, inputs: Tensor, outputs: Tensor) -> None:
+    def take(self, inputs: Tensor, outputs: Tensor) -> None:
         """Sums in float64."""
         self.count += len(inputs)
         self._inputs += inputs.sum(0, dtype=torch.float64).cpu()
@@ -60,7 +74,7 @@ class Means:
         return prior, (self._outputs - prior @ self._inputs) / self.count * centred
 
 
-class SummedProducts:
+class SummedProducts(_Everything):
     """Keeps the sums of products of inputs with inputs and outputs: memory for columns^2 numbers, for any
     number of samples.
     """
@@ -72,7 +86,7 @@ class SummedProducts:
             torch.zeros(outputs, columns, dtype=torch.float64),
         )
 
-    def add(self, inputs: Tensor, outputs: Tensor) -> None:
+    def take(self, inputs: Tensor, outputs: Tensor) -> None:
         """Sums, as for the inputs alone."""
         self.inputs.add(inputs)
         self._outputs += outputs.sum(0, dtype=torch.float64).cpu()
@@ -87,8 +101,8 @@ class SummedProducts:
         strength = ridge * float(squares.diagonal().mean())
         if not strength:
             return prior, y - prior @ x
-        damped = squares + strength * torch.eye(len(x), dtype=torch.float64)
-        weight = torch.linalg.solve(damped, (products + strength * prior).T).T
+        squares.diagonal().add_(strength)
+        weight = solved(squares, (products + strength * prior).T).T
         return weight, y - weight @ x
 
 
@@ -101,16 +115,22 @@ class KeptSamples:
         self._rows: list[tuple[Tensor, Tensor]] = []
         self._stride, self._seen = 1, 0
 
-    def add(self, inputs: Tensor, outputs: Tensor) -> None:
-        """Of all rows that ever came every `_stride`-th is kept; when they are too many, every other one of
-        these goes.
+    def wants(self, count: int) -> slice:
+        """Of all rows that ever came every `_stride`-th is kept; when they would be too many, every other one
+        of these goes.
         """
-        picked = slice(-self._seen % self._stride, None, self._stride)
-        self._seen += len(inputs)
-        self._rows.append((inputs[picked].cpu(), outputs[picked].cpu()))
-        while sum(len(x) for x, _ in self._rows) > MOST_ROWS:
-            x, y = (torch.cat(parts) for parts in zip(*self._rows))
-            self._rows, self._stride = [(x[::2], y[::2])], 2 * self._stride
+        before, stride = self._seen, self._stride
+        self._seen += count
+        while -(-self._seen // self._stride) > MOST_ROWS:
+            self._stride *= 2
+        if self._stride > stride and self._rows:
+            x, y = (torch.cat(parts)[:: self._stride // stride].clone() for parts in zip(*self._rows))
+            self._rows = [(x, y)]
+        return slice(-before % self._stride, None, self._stride)
+
+    def take(self, inputs: Tensor, outputs: Tensor) -> None:
+        """Kept as they are."""
+        self._rows.append((inputs.cpu(), outputs.cpu()))
 
     def inputs(self) -> Tensor:
         """The inputs that were kept, float64 (rows, columns)."""
@@ -119,12 +139,56 @@ class KeptSamples:
     def solve(self, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
         """By the equations in the space of samples, which are fewer than the columns."""
         prior = prior.double().cpu()
-        inputs, outputs = (torch.cat(parts).double() for parts in zip(*self._rows))
+        inputs, outputs = (_joined(parts) for parts in zip(*self._rows))
         x, y = inputs.mean(0) * centred, outputs.mean(0) * centred
-        inputs, outputs = inputs - x, outputs - y
-        strength = ridge * float(inputs.square().mean())
+        inputs -= x
+        outputs -= y
+        damped = inputs @ inputs.T
+        strength = ridge * float(damped.diagonal().mean()) / inputs.shape[1]
         if not strength:
             return prior, y - prior @ x
-        damped = inputs @ inputs.T + len(inputs) * strength * torch.eye(len(inputs), dtype=torch.float64)
-        weight = prior + torch.linalg.solve(damped, outputs - inputs @ prior.T).T @ inputs
+        damped.diagonal().add_(len(inputs) * strength)
+        weight = torch.addmm(prior, solved(damped, outputs - inputs @ prior.T).T, inputs)
         return weight, y - weight @ x
+
+
+def _joined(parts: Sequence[Tensor]) -> Tensor:
+    """One after the other, in double precision."""
+    found = torch.empty(sum(map(len, parts)), *parts[0].shape[1:], dtype=torch.float64)
+    for place, part in zip(found.split([len(part) for part in parts]), parts):
+        place.copy_(part)
+    return found
+
+
+def solved(matrix: Tensor, wanted: Tensor) -> Tensor:
+    """The solution of a positive definite system; of one that rounding made indefinite, too."""
+    factor, failed = torch.linalg.cholesky_ex(matrix)
+    return torch.linalg.solve(matrix, wanted) if failed else torch.cholesky_solve(wanted, factor)
+
+
+def without(
+    weight: Tensor, products: Tensor, means: Tensor, kept: Tensor, ridge: float
+) -> tuple[Tensor, Tensor]:
+    """A weight that makes do without some inputs, and the shift that goes with it, from moments of the inputs
+    alone: the outputs that are wanted are the weight's own.
+
+    Args:
+        weight: (outputs, columns), float64.
+        products: the inputs' second moments about their `means`, (columns, columns).
+        means: (columns,).
+        kept: which columns stay, bool.
+        ridge: as for `Fit.solve`.
+
+    Returns:
+        The weight (outputs, columns), zero where nothing stays, and the shift (outputs,).
+    """
+    gone = ~kept
+    beside = products[kept]
+    squares = beside[:, kept]
+    strength = ridge * float(squares.diagonal().mean()) if len(squares) else 0.0
+    found = torch.zeros_like(weight)
+    found[:, kept] = weight[:, kept]
+    if strength:
+        squares.diagonal().add_(strength)
+        found[:, kept] += solved(squares, beside[:, gone] @ weight[:, gone].T).T
+    return found, (weight - found) @ means

@@ -56,6 +56,7 @@ class Resumed:
     ) -> None:
         self._model, self._most_bytes, self._bytes, self._number = model, most_bytes, 0, 0
         self._kept: dict[int, dict[str, _Kept]] = {}
+        self._keeping = True
         self._users = _users(graph)
         calls = _calls(model, batch)
         for name in self._users:
@@ -95,6 +96,22 @@ class Resumed:
             " traced with."
         )
 
+    def whole(self, number: int, batch: Inputs) -> Any:
+        """What the network makes of a batch, which is known by its number. What changed meanwhile runs after
+        the layer that was asked for last, or is it; nothing of it is kept.
+        """
+        self._number, self._keeping = number, False
+        self._kept.setdefault(number, {})
+        args, kwargs = as_arguments(batch)
+        try:
+            return called(self._model, args, kwargs)
+        finally:
+            self._keeping = True
+
+    def forget(self) -> None:
+        """Begin anew: every layer may be asked for, and changed."""
+        self._kept, self._bytes = {}, 0
+
     def _standing_in(self, name: str, forward: Callable[..., Any]) -> Callable[..., Any]:
         """A module's forward that is run once per batch; what follows may work in place, so a copy is handed
         out.
@@ -105,7 +122,7 @@ class Resumed:
             if final is not None:
                 return final.output.clone() if final.values else final.output
             output = forward(*args, **kwargs)
-            if isinstance(output, Tensor):
+            if isinstance(output, Tensor) and self._keeping:
                 self._keep(name, output)
             return output
 

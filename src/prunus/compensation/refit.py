@@ -24,7 +24,7 @@ from prunus.compensation.least_squares import Fit, fit_for
 from prunus.compensation.prefix_cache import Resumed
 from prunus.errors import PlanError
 from prunus.observe.capture import check_repeatable
-from prunus.observe.matrices import as_matrix, channel_axis, from_matrix, positions, rows
+from prunus.observe.matrices import as_matrix, channel_axis, from_matrix, portions, positions
 from prunus.paint.inputs import Inputs
 from prunus.paint.model_copy import copy_model, unwrap
 from prunus.plans import mask
@@ -120,14 +120,12 @@ def _gather(
         x, y = masked.upto(reader.name, number, batch)[0], original.upto(reader.name, number, batch)[1]
         for fit, (columns, made) in zip(fits, parts):
             if len(made):
-                fit.add(
-                    *rows(
-                        layer,
-                        x.index_select(axis, columns.to(x.device)),
-                        y.index_select(axis, made.to(y.device)),
-                        generator,
-                    )
+                inputs, outputs = (
+                    x.index_select(axis, columns.to(x.device)),
+                    y.index_select(axis, made.to(y.device)),
                 )
+                for some in portions(layer, inputs, outputs, generator, fit.wants):
+                    fit.take(*some)
     return fits
 
 

@@ -33,6 +33,7 @@ __all__ = [
     "play_and_prune",
     "registry",
     "selective_decay",
+    "sensitivity",
     "shrinking",
     "slimming",
     "soft",

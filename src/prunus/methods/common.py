@@ -40,7 +40,7 @@ class Target:
             training, and "budget" the mean MACs of gates.
         value: fraction or absolute number (see `prunus.plan`), points for "tolerance", or text as "12ms" for
             "latency".
-        scope: "uniform" or "global".
+        scope: "uniform", "global" or "measured".
         round_to: widths become multiples of this, or "auto".
         floor: channels that every layer keeps at least.
         protect: glob patterns of what stays.
@@ -53,7 +53,7 @@ class Target:
 
     kind: TargetKind
     value: float | str
-    scope: Literal["uniform", "global"] = "uniform"
+    scope: Literal["uniform", "global", "measured"] = "uniform"
     round_to: int | Literal["auto"] = 1
     floor: int = 1
     protect: tuple[str, ...] = ()

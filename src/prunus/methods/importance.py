@@ -30,7 +30,6 @@ from prunus.methods.common import Limit, Outcome, Target
 from prunus.methods.removal import searched
 from prunus.paint import trace
 from prunus.paint.graph import ChannelGraph
-from prunus.planning.targets import Scope
 from prunus.planning.targets import plan as choose
 from prunus.plans.plan import Plan, Trial
 from prunus.scores.importance import Importance, ImportanceWeights, Start
@@ -52,7 +51,7 @@ def importance_pruning(
     step: float = 0.25,
     least_step: float | None = None,
     by: Literal["rate", "macs"] = "macs",
-    scope: Scope = "global",
+    scope: Literal["uniform", "global"] = "global",
     start: Start = "ones",
     importance: Importance = "weight",
     l1: float = 1e-4,

@@ -20,12 +20,14 @@ from prunus.methods._data import example_of
 from prunus.methods.block_removal import BlockChoice, block_choice
 from prunus.methods.common import Compensate, Limit, Outcome, Target
 from prunus.methods.removal import BEFORE, remove
+from prunus.methods.sensitivity import sensitivity_of
 from prunus.methods.tolerance_metric import Search
 from prunus.paint import trace
 from prunus.paint.cost import Cost
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs
 from prunus.planning.latency_target import wanted
+from prunus.planning.losses import Losses
 from prunus.planning.targets import plan as choose
 from prunus.plans.plan import Plan
 from prunus.tasks import Task
@@ -47,6 +49,7 @@ def one_shot(
     evenly: bool = False,
     teach: bool = False,
     example_inputs: Inputs | None = None,
+    seed: int = 0,
     watch: Watch = unwatched,
 ) -> Outcome:
     """Prune a network in one go; the model itself is not changed. `prunus.shrink` does the same with names
@@ -68,6 +71,7 @@ def one_shot(
         teach: the original teaches what is left while it is tuned, for the time that running it takes; for
             classes only.
         example_inputs: inputs of the shape for which MACs are counted; None = the task's.
+        seed: of the samples that the scope "measured" measures on.
         watch: told about progress.
 
     Returns:
@@ -90,6 +94,7 @@ def one_shot(
         whole = trace(model, example_inputs).cost() if left_out else None
         graph = clock.time("tracing", lambda: trace(start, example_inputs))
         scores = clock.time("scoring", lambda: score(graph))
+        losses = _losses(graph, scores, target, task, clock, seed)
         search = (
             Search(model, start, task, compensate, trial_config, watch)
             if target.kind == "tolerance" and task is not None
@@ -97,7 +102,7 @@ def one_shot(
         )
         chosen = clock.time(
             "searching" if search else "planning",
-            lambda: _choose(graph, scores, _of_whole(target, whole), search, watch),
+            lambda: _choose(graph, scores, _of_whole(target, whole), search, losses, watch),
         )
         if left_out and search and not any(trial.accepted for trial in chosen.trials):
             search.check(chosen, target, len(left_out.blocks))
@@ -172,6 +177,8 @@ def _check(
         raise TargetError("A tolerance is kept on held-out samples, so it needs data.")
     if config is not None and task is None:
         raise TargetError("Fine-tuning needs data.")
+    if target.scope == "measured" and task is None:
+        raise TargetError('The scope "measured" measures on training samples, so it needs data.')
     if blocks and task is None:
         raise TargetError("Blocks are left out by the loss on samples, so that needs data.")
     if blocks and target.kind == "latency" and wanted(target.value).share is not None:
@@ -183,7 +190,24 @@ def _check(
         raise TargetError("The original teaches while what is left is fine-tuned: say for how many epochs.")
 
 
-def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: Search | None, watch: Watch) -> Plan:
+def _losses(
+    graph: ChannelGraph, scores: Tensor, target: Target, task: Task | None, clock: Clock, seed: int
+) -> list[Losses] | None:
+    """What every width loses, where widths are chosen by that."""
+    if target.scope != "measured" or task is None:
+        return None
+    with clock.steps("measuring layers") as on_step:
+        return sensitivity_of(task, graph, scores, seed, on_step)
+
+
+def _choose(
+    graph: ChannelGraph,
+    scores: Tensor,
+    target: Target,
+    search: Search | None,
+    losses: list[Losses] | None,
+    watch: Watch,
+) -> Plan:
     return choose(
         graph,
         scores,
@@ -198,4 +222,5 @@ def _choose(graph: ChannelGraph, scores: Tensor, target: Target, search: Search 
         floor=target.floor,
         protect=target.protect,
         exact=target.exact,
+        losses=losses,
     )

@@ -39,7 +39,7 @@ def shrink(
     latency: float | str | None = None,
     score: str | Callable[[ChannelGraph], Tensor] | None = None,
     compensate: str | None = None,
-    scope: Literal["uniform", "global"] | None = None,
+    scope: Literal["uniform", "global", "measured"] | None = None,
     round_to: int | Literal["auto"] = 1,
     floor: int = 1,
     protect: tuple[str, ...] = (),
@@ -75,8 +75,9 @@ def shrink(
             per channel, higher = keep. None = "reconstruction", and "norm-l2" without a task.
         compensate: what makes up for the channels that went: "refit", "means", "merge" or "none". None =
             "refit", and "none" without a task.
-        scope: where scores are compared: "uniform", in each layer, or "global". None = "uniform"; for a
-            latency "global", where the score allows it.
+        scope: how much goes of which layer: "uniform", the same share of each, "global", by comparing the
+            scores of all, or "measured", by what the network loses with each layer narrower. None =
+            "uniform"; for a latency "global", where the score allows it.
         round_to: widths become multiples of this, or "auto".
         floor: channels that every layer keeps at least.
         protect: glob patterns of layers that stay whole.
@@ -120,5 +121,6 @@ def shrink(
         evenly=evenly,
         teach=teach,
         example_inputs=example_inputs,
+        seed=seed,
         watch=watch,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -25,12 +25,31 @@ def seen_by_all(
     """What several layers get and make, batch by batch."""
     found: dict[str, tuple[Tensor, Tensor]] = {}
 
-    def look(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
-        found[name] = (args[0] if args else kwargs["input"], output)
+    def look(name: str, inputs: Tensor, outputs: Tensor) -> None:
+        found[name] = (inputs, outputs)
+
+    for _ in look_at(model, names, batches, look):
+        yield dict(found)
+        found.clear()
+
+
+def look_at(
+    model: nn.Module,
+    names: Iterable[str],
+    batches: Iterable[Inputs],
+    look: Callable[[str, Tensor, Tensor], None],
+) -> Iterator[None]:
+    """Run a network on batches, and tell `look` what several layers get and make as they run (name, inputs,
+    outputs), so that nobody need hold all of it; yields after every batch.
+    """
+
+    def heard(name: str, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        look(name, args[0] if args else kwargs["input"], output)
 
     handles = [
         model.get_submodule(name).register_forward_hook(
-            lambda module, args, kwargs, output, name=name: look(name, args, kwargs, output), with_kwargs=True
+            lambda module, args, kwargs, output, name=name: heard(name, args, kwargs, output),
+            with_kwargs=True,
         )
         for name in names
     ]
@@ -38,8 +57,7 @@ def seen_by_all(
         for batch in batches:
             args, kwargs = as_arguments(batch)
             called(model, args, kwargs)
-            yield dict(found)
-            found.clear()
+            yield
     finally:
         for handle in handles:
             handle.remove()

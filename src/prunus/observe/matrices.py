@@ -4,6 +4,7 @@ kernel position.
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from math import prod
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 ROWS_PER_COLUMN, LEAST_ROWS = 16, 4096  # of one batch: more places than these say little more
+MOST_NUMBERS = 1 << 24  # in rows of inputs that are held at once
 
 
 def channel_axis(module: nn.Module) -> int:
@@ -46,18 +48,47 @@ def rows(
     `inputs` and `outputs` hold the wanted channels only. Where there are far more places than columns, some
     are taken by chance.
     """
+    found = list(portions(module, inputs, outputs, generator))
+    x, y = zip(*found)
+    return (torch.cat(x), torch.cat(y)) if len(found) > 1 else found[0]
+
+
+def _all(count: int) -> slice:
+    return slice(None)
+
+
+def portions(
+    module: nn.Module,
+    inputs: Tensor,
+    outputs: Tensor,
+    generator: torch.Generator,
+    which: Callable[[int], slice] = _all,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """The same rows, or `which` of so many, a portion after the other: a long kernel's rows together can take
+    more memory than everything else.
+    """
     axis = channel_axis(module)
     most = max(LEAST_ROWS, ROWS_PER_COLUMN * inputs.shape[axis] * positions(module))
     if isinstance(module, nn.Linear):
         x, y = inputs.reshape(-1, inputs.shape[-1]), outputs.reshape(-1, outputs.shape[-1])
         picked = _pick(len(x), most, generator, x)
-        return _wide(x[picked]), _wide(y[picked])
+        for some in _split(picked[which(len(picked))], x.shape[1]):
+            yield _wide(x[some]), _wide(y[some])
+        return
     if inputs.dim() == -axis:  # one sample without a batch axis
         inputs, outputs = inputs[None], outputs[None]
     shape = (len(outputs), *outputs.shape[2:])
-    places = torch.unravel_index(_pick(prod(shape), most, generator, inputs), shape)
-    at: Any = (places[0], slice(None), *places[1:])
-    return _wide(_windows(module, inputs)[at].flatten(1)), _wide(outputs[at])
+    picked = _pick(prod(shape), most, generator, inputs)
+    windows = _windows(module, inputs)
+    for some in _split(picked[which(len(picked))], inputs.shape[axis] * positions(module)):
+        places = torch.unravel_index(some, shape)
+        at: Any = (places[0], slice(None), *places[1:])
+        yield _wide(windows[at].flatten(1)), _wide(outputs[at])
+
+
+def _split(picked: Tensor, columns: int) -> tuple[Tensor, ...]:
+    """Row numbers, portion by portion; at least one portion."""
+    return picked.split(max(1, MOST_NUMBERS // max(columns, 1)))
 
 
 def _pick(count: int, most: int, generator: torch.Generator, like: Tensor) -> Tensor:

@@ -31,4 +31,4 @@ class InputMoments:
     def products(self, centred: bool) -> Tensor:
         """E[x x^T], or the covariances, shape (columns, columns)."""
         mean = self.mean() * centred
-        return self._products / self.count - torch.outer(mean, mean)
+        return (self._products / self.count).addr_(mean, mean, alpha=-1)

@@ -20,6 +20,7 @@ from prunus.errors import TargetError
 from prunus.measure.machine import Machine
 from prunus.measure.shapes import timed_layers
 from prunus.paint.graph import ChannelGraph
+from prunus.planning.losses import levels_only
 from prunus.planning.width_search import Choices, Clocked, Times, place
 from prunus.plans.plan import Plan, Timing, make_plan
 from prunus.surgery.compact import compact
@@ -107,7 +108,7 @@ def within_latency(
                 )
             target = asked.of(dense_ms)
             met = small_ms <= target
-            timings.append(Timing(clocked.ms(kept), small_ms, dense_ms, plan.after.macs, met))
+            timings.append(Timing(clocked.of(kept), small_ms, dense_ms, plan.after.macs, met))
             if met and (best is None or small_ms / dense_ms > best[1]):
                 best = plan, small_ms / dense_ms
             if met and small_ms >= NEAR * target:
@@ -128,10 +129,13 @@ def within_latency(
 def losses_of(space: Space, clocked: Clocked, across: bool) -> list[Times]:
     """What goes with all but so many channels of a group, per group and at every number that may be kept.
 
-    Across layers it is the sum of the scores. Otherwise it is the square of the share of the group's score,
+    Where losses were measured, it is these; across layers, the sum of the scores. Otherwise it is the square
+    of the share of the group's score,
     times the time that hangs on the group: where time falls in proportion to width, that is least where all
     layers lose the same share, and stairs decide where it does not.
     """
+    if space.losses:
+        return levels_only(space)
     scores = np.where(np.isfinite(space.scores), space.scores, 0.0)
     sums = [lost(space, group, scores) for group in range(len(space.levels))]
     if across:

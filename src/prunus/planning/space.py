@@ -21,13 +21,14 @@ from prunus.paint.graph import ChannelGraph, Group
 @dataclass(frozen=True, eq=False)
 class Space:
     """What a target may choose from: per group the channels from worst to best, and the numbers that may be
-    kept, ascending.
+    kept, ascending; and where it was measured, what is lost with 0 to all of them left.
     """
 
     graph: ChannelGraph
     scores: NDArray[np.float64]
     order: tuple[NDArray[np.int64], ...]
     levels: tuple[NDArray[np.int64], ...]
+    losses: tuple[NDArray[np.float64], ...] = ()
 
     def removed(self, kept: NDArray[np.int64]) -> NDArray[np.bool_]:
         """Boolean array over the channels: the worst of every group go."""
@@ -39,6 +40,10 @@ class Space:
     def smallest(self) -> NDArray[np.int64]:
         """The fewest channels that every group may keep."""
         return np.array([levels[0] for levels in self.levels], dtype=np.int64)
+
+    def widest(self) -> NDArray[np.int64]:
+        """The most channels that every group may keep."""
+        return np.array([levels[-1] for levels in self.levels], dtype=np.int64)
 
     def at_least(self, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
         """Per group the smallest allowed number that is not below `wanted` (the largest allowed if there is

@@ -6,6 +6,7 @@ import builtins
 import math
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor
 from prunus._foundation.arguments import as_names, door
 from prunus.errors import PlanError, TargetError
 from prunus.paint.graph import ChannelGraph
+from prunus.planning.counts import Channels, Counted
+from prunus.planning.losses import check_losses, least_loss
 from prunus.planning.space import Space, check_rate, space_for
 from prunus.plans.pins import holding, shortfall
 from prunus.plans.plan import Plan, make_plan
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from prunus._foundation.progress import Watch
     from prunus.measure.machine import Machine
 
-Scope = Literal["uniform", "global"]
+Scope = Literal["uniform", "global", "measured"]
 _SLACK = 0.005  # stop refining once within half a percent of the budget
 
 
@@ -51,6 +54,7 @@ def plan(
     protect: str | Sequence[str] = (),
     rates: Mapping[str, float] | None = None,
     exact: bool = False,
+    losses: Sequence[NDArray[np.float64]] | None = None,
 ) -> Plan:
     """Choose which channels go: the lowest scores, until the target is met. Exactly one target is given.
 
@@ -74,9 +78,10 @@ def plan(
             methods of `prunus.measure.machine.Machine`.
         threads: of the runtime.
         watch: told what a latency search does: (step, done, of how many).
-        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together. With
-            `latency`, "uniform" removes about the same share of the score everywhere, and "global" loses as
-            little score as it can in all.
+        scope: "uniform" removes the same fraction everywhere, "global" ranks all channels together, and
+            "measured" chooses the widths that lose least in all by `losses`; the scores then only say which
+            channels of a group go. With `latency`, "uniform" removes about the same share of the score
+            everywhere, and "global" loses as little score as it can in all.
         round_to: widths become multiples of this number wherever a layer has that many channels; "auto" is
             the width below which nothing is won on this machine, which `latency` rounds to unless a number is
             given.
@@ -85,6 +90,8 @@ def plan(
         rates: glob pattern -> rate for these layers, instead of what the target would choose; the first match
             counts.
         exact: protect every channel whose removal could not be exact.
+        losses: for the scope "measured": per group, what the network loses with 0 to all of its channels
+            left, shape (size + 1,), as `prunus.methods.sensitivity` measures it.
 
     Raises:
         TargetError: not exactly one target, a number out of range, or a target that cannot be reached (with
@@ -108,14 +115,16 @@ def plan(
     if machine is not None and round_to in ("auto", 1):
         round_to = machine.step
     assert round_to != "auto"
+    measured = check_losses(graph, losses) if scope == "measured" else ()
     space, fixed = space_for(
         graph, scores, round_to, floor, as_names(protect), rates or {}, exact, stairs=latency is not None
     )
+    space = replace(space, losses=measured)
     if latency is not None and machine is not None:
         from prunus._foundation.progress import unwatched
         from prunus.planning.latency_target import within_latency
 
-        return within_latency(space, latency, machine, scope == "global", watch or unwatched)
+        return within_latency(space, latency, machine, scope != "uniform", watch or unwatched)
     if tolerance is not None:
         return _within_tolerance(space, fixed, tolerance, evaluate, confidence, scope)
     if rate is not None or not given:
@@ -184,7 +193,16 @@ def _at_rate(space: Space, fixed: Mapping[int, int], rate: float, scope: Scope) 
         return _nearest(space, sizes - np.floor(rate * sizes + 1e-9))
     free = np.array([g not in fixed for g in range(len(sizes))], dtype=bool)
     wanted = math.floor(rate * sizes[free].sum() + 1e-9)
+    if scope == "measured":
+        return least_loss(space, Channels(free), float(sizes[free].sum() - wanted))
     return _bisect(lambda n: _global(space, n), lambda kept: (sizes - kept)[free].sum() >= wanted, space)
+
+
+def _at_share(space: Space, rate: float) -> NDArray[np.int64]:
+    """Channels kept per group where least is lost with this share of the MACs that can go."""
+    macs = Counted(space.graph.costs, "macs")
+    most, least = macs.of(space.widest()), macs.of(space.smallest())
+    return least_loss(space, macs, most - rate * (most - least))
 
 
 def _nearest(space: Space, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -235,6 +253,8 @@ def _within_budget(space: Space, what: str, value: float, scope: Scope) -> NDArr
             " with what is pinned and"
             f" protected{'; what holds most: ' + held if (held := holding(space.graph)) else ''}."
         )
+    if scope == "measured":
+        return least_loss(space, Counted(costs, what), budget)
     steps = 1000 if scope == "uniform" else space.graph.num_channels
     sizes = np.array([len(o) for o in space.order], dtype=np.float64)
 
@@ -290,10 +310,14 @@ def _within_tolerance(
         )
     graph = space.graph
     nothing = make_plan(graph, np.zeros(graph.num_channels, dtype=bool))
+
+    def kept_at(rate: float) -> NDArray[np.int64]:
+        return _at_share(space, rate) if scope == "measured" else _at_rate(space, fixed, rate, scope)
+
     found, trials = largest_within(
         graph.model,
         nothing,
-        lambda rate: make_plan(graph, space.removed(_at_rate(space, fixed, rate, scope))),
+        lambda rate: make_plan(graph, space.removed(kept_at(rate))),
         tolerance,
         evaluate,
         confidence,

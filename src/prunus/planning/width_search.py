@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -61,7 +62,7 @@ class Clocked:
         read, made = self._layers.widths(kept)
         return np.array([float(table.at(r, m)) for table, r, m in zip(self._tables, read, made)])
 
-    def ms(self, kept: Kept) -> float:
+    def of(self, kept: Kept) -> float:
         """Milliseconds of the network."""
         return self._scale * float(self.of_layers(kept).sum()) + self._fixed + float(self._per_channel @ kept)
 
@@ -91,16 +92,30 @@ def _activation_shares(graph: ChannelGraph, full: Kept) -> Times:
     return np.array([total - graph.costs.activation_bytes(full - row) for row in one]) / max(1.0, total)
 
 
+class Costs(Protocol):
+    """What a network costs at any widths: milliseconds, or anything else that falls with them."""
+
+    def of(self, kept: Kept) -> float:
+        """The whole network's."""
+
+    def neighbours(self) -> list[Kept]:
+        """Per group, the groups whose numbers decide with its own what its layers cost."""
+
+    def around(self, kept: Kept, group: int, levels: Kept) -> Times:
+        """The cost at each of these numbers of one group, up to a constant, shape (levels,)."""
+
+
 class Choices:
-    """What may be kept of every group, what that loses, and how long the network then takes.
+    """What may be kept of every group, what that loses, and what the network then costs: how long it takes,
+    here.
 
     Args:
-        clocked: predicts times.
+        clocked: predicts times, or counts other costs.
         levels: per group the numbers that may be kept, ascending.
         losses: per group what goes at each of them, falling.
     """
 
-    def __init__(self, clocked: Clocked, levels: Sequence[Kept], losses: Sequence[Times]) -> None:
+    def __init__(self, clocked: Costs, levels: Sequence[Kept], losses: Sequence[Times]) -> None:
         self.clocked, self.levels, self.losses = clocked, levels, losses
         self._near = clocked.neighbours()
         self._known: dict[tuple[int, bytes], Times] = {}
@@ -121,7 +136,7 @@ class Choices:
 
     def ms(self, chosen: Kept) -> float:
         """Milliseconds of the network."""
-        return self.clocked.ms(self.kept(chosen))
+        return self.clocked.of(self.kept(chosen))
 
     def loss(self, chosen: Kept) -> float:
         """What goes in all groups."""

@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 
 class Scope(StrEnum):
-    """Where scores are compared."""
+    """Where scores are compared, or that widths are chosen by measured losses."""
 
     UNIFORM = "uniform"
     GLOBAL = "global"
+    MEASURED = "measured"
 
 
 class Prefer(StrEnum):

@@ -65,8 +65,9 @@ class PruneSettings:
         runtime, threads: in which latency, and what `round_to` "auto" is, are measured.
         score: what makes a channel worth keeping, also by a name that another package adds; None =
             reconstruction, or norm-l2 without data.
-        scope: where scores are compared; None = in every layer, or everywhere for a latency by a score that
-            is an error or a loss.
+        scope: how much goes of which layer: the same share of each, by comparing the scores of all, or by
+            measured losses; None = the same share, or by comparing for a latency by a score that is an error
+            or a loss.
         round_to: widths become multiples of this, or "auto", what this machine computes at once.
         floor: channels that every layer keeps at least.
         blocks: residual blocks to leave out first, by the loss on held-out samples.
@@ -223,6 +224,7 @@ def _pruned(
         evenly=settings.evenly,
         teach=settings.teach,
         example_inputs=example,
+        seed=settings.seed,
         watch=watch,
     )
     return outcome, network, example

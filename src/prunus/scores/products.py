@@ -7,15 +7,15 @@ Shared by the scores that ask how well a layer can do without some of its inputs
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from prunus.errors import PlanError
-from prunus.observe.capture import check_repeatable, seen_by_all
-from prunus.observe.matrices import as_matrix, channel_axis, positions, rows
+from prunus.observe.capture import check_repeatable, look_at
+from prunus.observe.matrices import as_matrix, channel_axis, portions, positions
 from prunus.observe.moments import InputMoments
 from prunus.paint.components import components
 from prunus.paint.graph import ChannelGraph
@@ -37,11 +37,18 @@ class LayerProducts:
         weight: (outputs, slots, positions), float64.
         products: E[x x^T] of its inputs, without their means where the layer can make up for a mean; (slots *
             positions, slots * positions), float64.
+        means: E[x] where the layer can make up for a mean, zero where it cannot; (slots * positions,),
+            float64.
+        reader: the layer.
+        made: positions of `weight`'s outputs in the layer's.
     """
 
     channels: Labels
     weight: Tensor
     products: Tensor
+    means: Tensor = field(default_factory=lambda: torch.zeros(()))
+    reader: Reader | None = None
+    made: Tensor = field(default_factory=lambda: torch.zeros(0, dtype=torch.int64))
 
     def columns(self) -> dict[int, Tensor]:
         """Of every channel the columns that are its, in ascending order."""
@@ -127,14 +134,18 @@ def _gather(
     }  # each its own, so that it does not matter what is gathered together
     layers = {reader.name: graph.model.get_submodule(reader.name) for reader in found}
     sums: dict[tuple[str, int], InputMoments] = {}
+    parts = {reader.name: reader.parts(whole) for reader in found}
+
+    def look(name: str, x: Tensor, y: Tensor) -> None:
+        layer = layers[name]
+        for group, (columns, _) in enumerate(parts[name]):
+            part = x.index_select(channel_axis(layer), columns.to(x.device)) if len(parts[name]) > 1 else x
+            for inputs, _ in portions(layer, part, y, draws[name]):
+                sums.setdefault((name, group), InputMoments(inputs.shape[1])).add(inputs)
+
     with evaluating(graph.model):
-        for seen in seen_by_all(graph.model, layers, batches):
-            for reader in found:
-                layer, (x, y) = layers[reader.name], seen[reader.name]
-                for group, (columns, _) in enumerate(reader.parts(whole)):
-                    part = x.index_select(channel_axis(layer), columns.to(x.device))
-                    inputs, _ = rows(layer, part, y, draws[reader.name])
-                    sums.setdefault((reader.name, group), InputMoments(inputs.shape[1])).add(inputs)
+        for _ in look_at(graph.model, layers, batches, look):
+            pass
     if found and not sums:
         raise PlanError("There is no batch of calibration inputs; at least one is needed.")
     result: dict[str, list[LayerProducts]] = {}
@@ -143,6 +154,14 @@ def _gather(
         centred = getattr(layer, "bias", None) is not None or bool(reader.norm)
         matrix = as_matrix(layer, layer.weight.detach().double().cpu())  # type: ignore[operator]
         for group, (_, made) in enumerate(reader.parts(whole)):
-            products = sums.pop((reader.name, group)).products(centred)
-            result.setdefault(reader.name, []).append(LayerProducts(reader.inputs, matrix[made], products))
+            moments = sums.pop((reader.name, group))
+            one = LayerProducts(
+                reader.inputs,
+                matrix[made],
+                moments.products(centred),
+                moments.mean() * centred,
+                reader,
+                made,
+            )
+            result.setdefault(reader.name, []).append(one)
     return result

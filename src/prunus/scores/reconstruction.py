@@ -27,7 +27,7 @@ from prunus.paint.inputs import Inputs
 from prunus.scores.products import LayerProducts, families
 
 RIDGE = 1e-3
-AT_ONCE = 64  # channels that may go before all others are looked at again
+PENDING = 256  # columns that may go before the inverse is brought up to date
 
 
 @door(PlanError)
@@ -64,6 +64,11 @@ def filled(scores: Tensor) -> Tensor:
 class Problem:
     """One layer, or one group of a convolution, that loses input channels and is refitted each time.
 
+    With A the rows of H^-1 of the columns J of a channel that goes, G = (H^-1_JJ)^-1 A and V = W_J, what is
+    left has the inverse H^-1 - A^T G and the weight W - V G. These products are put off until there are
+    `PENDING` columns of them; only what costs are made of is kept up to date: the blocks of H^-1 and
+    of W^T W that belong to each of the channels.
+
     Args:
         layer: its weight and the moments of its inputs.
         ridge: added to the diagonal of H, relative to its mean.
@@ -72,90 +77,115 @@ class Problem:
     def __init__(self, layer: LayerProducts, ridge: float) -> None:
         # a layer that gets nothing but zeros loses nothing
         size = ridge * float(layer.products.diagonal().mean()) or 1.0
-        damped = layer.products + size * torch.eye(len(layer.products), dtype=torch.float64)
-        self._weight, self._inverse = layer.weight.flatten(1), torch.linalg.inv(damped)
-        self._total = float(((self._weight @ layer.products) * self._weight).sum()) or 1.0
-        self._left, self._columns = torch.ones(len(damped), dtype=torch.bool), layer.columns()
+        weight = layer.weight.flatten(1)
+        self._total = float(((weight @ layer.products) * weight).sum()) or 1.0
+        if len(weight) > weight.shape[1]:  # costs ask for W^T W alone, which a smaller matrix has as well
+            weight = torch.linalg.qr(weight, mode="r").R
+        self._weight, self._inverse = weight, _inverse(layer.products, size)
+        columns = layer.columns()
+        self._bunches = [Bunch(*one) for one in _by_size(columns)]
+        self._home = {channel: bunch for bunch in self._bunches for channel in bunch.channels}
+        most = PENDING + max(map(len, columns.values()), default=0)
+        self._beside = self._inverse.new_empty(most, len(self._inverse))  # A, G and V of what is put off
+        self._gain, self._moved = torch.empty_like(self._beside), weight.new_empty(len(weight), most)
+        self._pending = 0
+        self._refresh()
 
     def costs(self) -> dict[int, float]:
         """Of every channel that is left, relative to the variance of the outputs."""
         found: dict[int, float] = {}
-        for channels, columns in _by_size(self._columns):
-            weights = self._weight[:, columns].permute(1, 2, 0)
-            found |= _costs(
-                channels,
-                self._inverse[columns[:, :, None], columns[:, None, :]],
-                weights @ weights.mT,
-                self._total,
-            )
-        return found
-
-    def among(self, channels: list[int]) -> Few:
-        """The same problem, of which only the costs of these channels are asked."""
-        mine = [channel for channel in channels if channel in self._columns]
-        columns = (
-            torch.cat([self._columns[channel] for channel in mine])
-            if mine
-            else torch.zeros(0, dtype=torch.int64)
-        )
-        weight, counts = self._weight[:, columns], [len(self._columns[channel]) for channel in mine]
-        places = dict(zip(mine, torch.split(torch.arange(len(columns)), counts)))
-        return Few(places, self._inverse[columns][:, columns], weight.T @ weight, self._total)
-
-    def remove(self, channels: list[int]) -> None:
-        """Refit the weight without some channels."""
-        mine = [self._columns.pop(channel) for channel in channels if channel in self._columns]
-        if not mine:
-            return
-        columns = torch.cat(mine)
-        beside = self._inverse[columns]
-        gain = torch.linalg.solve(beside[:, columns], beside)
-        self._weight = self._weight - self._weight[:, columns] @ gain
-        self._inverse = self._inverse.addmm_(beside.T, gain, alpha=-1)
-        self._left[columns] = False
-        if int(self._left.sum()) < 0.75 * len(self._left):
-            self._shrink()
-
-    def _shrink(self) -> None:
-        """Forget the rows and columns of what is gone."""
-        place = self._left.cumsum(0) - 1
-        self._columns = {channel: place[columns] for channel, columns in self._columns.items()}
-        self._weight, self._inverse = self._weight[:, self._left], self._inverse[self._left][:, self._left]
-        self._left = torch.ones(len(self._inverse), dtype=torch.bool)
-
-
-class Few:
-    """What a `Problem` is for some of its channels: their costs, whichever of them go, need no more than
-    their own rows and columns.
-
-    Args:
-        columns: of every channel, in the two that follow.
-        inverse: H^-1 there.
-        squares: W^T W there.
-        total: what costs are relative to.
-    """
-
-    def __init__(self, columns: dict[int, Tensor], inverse: Tensor, squares: Tensor, total: float) -> None:
-        self._columns, self._inverse, self._squares, self._total = columns, inverse, squares, total
-
-    def costs(self) -> dict[int, float]:
-        """Of every channel that is left."""
-        found: dict[int, float] = {}
-        for channels, columns in _by_size(self._columns):
-            blocks = columns[:, :, None], columns[:, None, :]
-            found |= _costs(channels, self._inverse[blocks], self._squares[blocks], self._total)
+        for bunch in self._bunches:
+            if bunch.channels:
+                found |= bunch.costs(self._total)
         return found
 
     def remove(self, channel: int) -> None:
-        """Refit without a channel."""
-        columns = self._columns.pop(channel, None)
-        if columns is None:
+        """Refit the weight without a channel."""
+        bunch = self._home.pop(channel, None)
+        if bunch is None:
             return
-        beside = self._inverse[columns]
+        columns = bunch.drop(channel)
+        done, after = self._pending, self._pending + len(columns)
+        earlier, moved = self._gain[:done], self._moved[:, :done]
+        beside = self._inverse[columns] - self._beside[:done, columns].T @ earlier
         gain = torch.linalg.solve(beside[:, columns], beside)
-        crossed = self._squares[:, columns] @ gain
-        self._squares = self._squares - crossed - crossed.T + gain.T @ crossed[columns]
-        self._inverse = self._inverse - beside.T @ gain
+        own = self._weight[:, columns] - moved @ earlier[:, columns]
+        crossed = own.T @ self._weight - (own.T @ moved) @ earlier
+        for other in self._bunches:
+            other.change(beside, gain, crossed, own.T @ own)
+        self._beside[done:after], self._gain[done:after], self._moved[:, done:after] = beside, gain, own
+        self._pending = after
+        if after >= PENDING and self._home:
+            self._catch_up()
+
+    def _catch_up(self) -> None:
+        """Do what was put off, and forget the rows and columns of what is gone."""
+        gain = self._gain[: self._pending]
+        self._inverse.addmm_(self._beside[: self._pending].T, gain, alpha=-1)
+        self._weight = self._weight - self._moved[:, : self._pending] @ gain
+        self._pending = 0
+        left = torch.cat([bunch.columns.flatten() for bunch in self._bunches]).sort().values
+        if len(left) < 0.75 * len(self._inverse):
+            place = torch.zeros(len(self._inverse), dtype=torch.int64)
+            place[left] = torch.arange(len(left))
+            for bunch in self._bunches:
+                bunch.columns = place[bunch.columns]
+            self._weight, self._inverse = self._weight[:, left], self._inverse[left][:, left]
+            self._beside, self._gain = (one[:, : len(left)].clone() for one in (self._beside, self._gain))
+        self._refresh()
+
+    def _refresh(self) -> None:
+        for bunch in self._bunches:
+            bunch.look(self._inverse, self._weight)
+
+
+class Bunch:
+    """Channels that take equally many columns, and what their costs are made of.
+
+    Args:
+        channels: which.
+        columns: of each, (channels, columns each).
+    """
+
+    def __init__(self, channels: list[int], columns: Tensor) -> None:
+        self.channels, self.columns = channels, columns
+        self._inverses = self._squares = torch.zeros(0)
+
+    def look(self, inverse: Tensor, weight: Tensor) -> None:
+        """Take each channel's blocks of H^-1 and W^T W, (channels, columns each, columns each)."""
+        self._inverses = inverse[self.columns[:, :, None], self.columns[:, None, :]]
+        weights = weight[:, self.columns].permute(1, 2, 0)
+        self._squares = weights @ weights.mT
+
+    def change(self, beside: Tensor, gain: Tensor, crossed: Tensor, squares: Tensor) -> None:
+        """Some channel goes: A, G, V^T W and V^T V of it."""
+        a, g, x = (one[:, self.columns].permute(1, 2, 0) for one in (beside, gain, crossed))
+        self._inverses = self._inverses - a @ g.mT
+        mixed = x @ g.mT
+        self._squares = self._squares + g @ squares @ g.mT - mixed - mixed.mT
+
+    def costs(self, total: float) -> dict[int, float]:
+        """tr(W_J (H^-1_JJ)^-1 W_J^T) of every channel that is left, relative to `total`."""
+        costs = torch.linalg.solve(self._inverses, self._squares).diagonal(dim1=1, dim2=2).sum(1) / total
+        return dict(zip(self.channels, costs.tolist()))
+
+    def drop(self, channel: int) -> Tensor:
+        """Without a channel, whose columns these were."""
+        place = self.channels.index(channel)
+        columns, others = self.columns[place], torch.arange(len(self.channels)) != place
+        self.channels = self.channels[:place] + self.channels[place + 1 :]
+        self.columns, self._inverses, self._squares = (
+            one[others] for one in (self.columns, self._inverses, self._squares)
+        )
+        return columns
+
+
+def _inverse(products: Tensor, size: float) -> Tensor:
+    """Of products with `size` added to their diagonal."""
+    damped = products.clone()
+    damped.diagonal().add_(size)
+    factor, failed = torch.linalg.cholesky_ex(damped)
+    return torch.linalg.inv(damped) if failed else torch.cholesky_inverse(factor)
 
 
 def _by_size(columns: dict[int, Tensor]) -> list[tuple[list[int], Tensor]]:
@@ -168,41 +198,20 @@ def _by_size(columns: dict[int, Tensor]) -> list[tuple[list[int], Tensor]]:
     ]
 
 
-def _costs(channels: list[int], inverses: Tensor, squares: Tensor, total: float) -> dict[int, float]:
-    """tr(W_J (H^-1_JJ)^-1 W_J^T) of channels with blocks of H^-1 and W^T W, (channels, columns each, columns
-    each).
-    """
-    costs = torch.linalg.solve(inverses, squares).diagonal(dim1=1, dim2=2).sum(1) / total
-    return dict(zip(channels, costs.tolist()))
-
-
 def _eliminate(problems: list[Problem], scores: Tensor) -> None:
-    """Let the channels of a family go one by one, and write down what each costs.
-
-    The costs of all are asked once for `AT_ONCE` channels or fewer: the cheapest go, one by one, for as long
-    as each costs less than the cheapest of the others did. That is what asking all of them each time gives,
-    unless the others become cheaper meanwhile.
+    """Let the channels of a family go one by one, the cheapest of all that are left each time, and write down
+    what each costs.
     """
     reached = 0.0
     while total := _total(problems):
-        ranked = sorted(total, key=total.__getitem__)
-        limit = total[ranked[AT_ONCE]] if len(ranked) > AT_ONCE else math.inf
-        few = [problem.among(ranked[:AT_ONCE]) for problem in problems]
-        gone: list[int] = []
-        while costs := _total(few):
-            channel = min(costs, key=costs.__getitem__)
-            if gone and costs[channel] > limit:
-                break
-            reached = max(costs[channel], math.nextafter(reached, math.inf))
-            scores[channel] = reached
-            gone.append(channel)
-            for one in few:
-                one.remove(channel)
+        channel = min(total, key=total.__getitem__)
+        reached = max(total[channel], math.nextafter(reached, math.inf))
+        scores[channel] = reached
         for problem in problems:
-            problem.remove(gone)
+            problem.remove(channel)
 
 
-def _total(problems: Sequence[Problem | Few]) -> dict[int, float]:
+def _total(problems: Sequence[Problem]) -> dict[int, float]:
     """The costs of channels, summed over all layers that read them."""
     total: dict[int, float] = {}
     for problem in problems:
