@@ -14,7 +14,7 @@ from prunus._foundation.arguments import door
 from prunus.errors import CompactError, TargetError, clause
 from prunus.methods._data import placed
 from prunus.methods.filter_norms import filter_norms, filters
-from prunus.methods.soft_removal import settle_constants, without
+from prunus.methods.soft_removal import settle_constants, without, zeros_in
 from prunus.paint import trace
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs
@@ -164,7 +164,7 @@ class SoftPruning(Pruning):
             return
         if self._zeros is None:
             graph = self.traced(model)
-            self._zeros = produced(model, graph, self.gone.removed_in(graph))
+            self._zeros = zeros_in(model, graph, self.gone.removed_in(graph))
         set_to_zero(self._zeros)
 
     def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:

@@ -51,7 +51,7 @@ def without(model: nn.Module, graph: ChannelGraph, plan: Plan) -> tuple[Smaller,
     unlike = found.unlike(model)
     if unlike:
         raise CompactError(f"its {unlike} is not cut out of the network's own")
-    return found, _left(small, graph, plan.removed_in(graph) & ~gone, slices)
+    return found, zeros_in(small, graph, plan.removed_in(graph) & ~gone, slices)
 
 
 def settle_constants(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) -> None:
@@ -60,24 +60,44 @@ def settle_constants(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.
 
     A compact network has nothing but these biases, so that both are trained alike.
     """
-    moves: dict[str, Fold] = {fold.module: fold for one in graph.forwards for fold in folds(one, removed)}
-    with torch.no_grad():
-        for fold in moves.values():
-            layer = model.get_submodule(fold.module)
-            if layer.bias is None:
-                continue
-            weight = cast(Tensor, layer.weight)
+    for fold in _settled(model, graph, removed):
+        layer = model.get_submodule(fold.module)
+        weight = cast(Tensor, layer.weight)
+        with torch.no_grad():
             cast(Tensor, layer.bias).add_(folded_shift(weight, fold, None))
             weight.index_fill_(1, torch.tensor(fold.slots, device=weight.device), 0)
 
 
-def _left(small: nn.Module, graph: ChannelGraph, stayed: NDArray[np.bool_], slices: Slices) -> list[Zeros]:
-    """What makes channels that are zero for good, but still there."""
-    tensors, zeros = named_tensors(small), []
-    for axis, slots in lost_slots(graph, stayed):
-        if axis.zeroed:
-            kept = slices.get(axis.name, {}).get(axis.dim)
-            places = slots if kept is None else torch.from_numpy(np.searchsorted(kept, slots.numpy()))
-            tensor = tensors[axis.name]
-            zeros.append(Zeros(tensor, axis.dim, places.to(tensor.device), axis.neutral))
+def zeros_in(
+    model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_], slices: Slices | None = None
+) -> list[Zeros]:
+    """What must be zero in a network after every step: what makes some channels, and what reads constants
+    that settled in a bias.
+
+    Args:
+        model: what was traced, or with `slices` what they leave of it.
+        graph: the channels of the traced one.
+        removed: those that are zero for good, and still there.
+        slices: kept slots, of tensors that lost some.
+    """
+    tensors, zeros = named_tensors(model), []
+    places = [
+        (axis.name, axis.dim, slots, axis.neutral)
+        for axis, slots in lost_slots(graph, removed)
+        if axis.zeroed
+    ]
+    places += [
+        (f"{fold.module}.weight".removeprefix("."), 1, torch.tensor(fold.slots), 0.0)
+        for fold in _settled(graph.model, graph, removed)
+    ]
+    for name, dim, slots, value in places:
+        kept = (slices or {}).get(name, {}).get(dim)
+        left = slots if kept is None else torch.from_numpy(np.searchsorted(kept, slots.numpy()))
+        zeros.append(Zeros(tensors[name], dim, left.to(tensors[name].device), value))
     return zeros
+
+
+def _settled(model: nn.Module, graph: ChannelGraph, removed: NDArray[np.bool_]) -> list[Fold]:
+    """The constants that have a bias to go into."""
+    found = {fold.module: fold for one in graph.forwards for fold in folds(one, removed)}
+    return [fold for fold in found.values() if model.get_submodule(fold.module).bias is not None]
