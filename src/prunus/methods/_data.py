@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from prunus.tasks.metrics import Batch
     from prunus.tasks.task import Inputs as Kept
     from prunus.tasks.task import Part
-    from prunus.training.learner import Smaller
     from prunus.training import Calibration, TrainConfig
+    from prunus.training.learner import Smaller
 
 VERIFIED_ON = 64  # samples on which compact and masked model are compared
 

@@ -39,7 +39,7 @@ from prunus.methods._data import callback, example_of
 from prunus.methods.common import FIRST, Journal, Outcome, Target
 from prunus.methods.filter_norms import filter_norms
 from prunus.methods.removal import remove as remove_for_good
-from prunus.methods.soft_callback import Growth, SoftPruning, Softened, asymptotic_rate
+from prunus.methods.soft_callback import Growth, Softened, SoftPruning, asymptotic_rate
 from prunus.tasks import Task
 from prunus.training import Curriculum, TrainConfig
 

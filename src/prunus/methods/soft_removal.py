@@ -18,7 +18,6 @@ from prunus.plans.mask import Zeros, lost_slots
 from prunus.plans.plan import Plan
 from prunus.plans.slices import Slices, slices_of
 from prunus.surgery import compact
-from prunus.surgery.indices import remaps_of
 from prunus.surgery.origin import Origin
 from prunus.surgery.parts import is_core
 from prunus.surgery.traced.module import TracedModule
@@ -43,11 +42,12 @@ def without(model: nn.Module, graph: ChannelGraph, plan: Plan) -> tuple[Smaller,
             raise CompactError(clause(error)) from error
     if isinstance(small, TracedModule) and small.lengths:
         raise CompactError("its traced graph takes inputs of the example's size only")
-    gone = cast(Origin, small.prunus).step.removed_in(graph)
+    origin = cast(Origin, small.prunus)
+    gone = origin.step.removed_in(graph)
     slices = slices_of(graph, gone)
     # buffers that name channels have other numbers now, and a traced graph has constants of its own
     own = {name for name, _ in small.named_buffers()} - named_tensors(model).keys()
-    found = Smaller(small, slices, frozenset(own | {remap.name for remap in remaps_of(graph, gone)}))
+    found = Smaller(small, slices, frozenset(own | {remap.name for remap in origin.surgery.remaps}))
     unlike = found.unlike(model)
     if unlike:
         raise CompactError(f"its {unlike} is not cut out of the network's own")

@@ -28,6 +28,7 @@ from prunus.training.hooks import Curriculum, Pruning, Removal
 from prunus.training.learner import Learner
 from prunus.training.objective import Loss, Objective
 from prunus.training.progress import EpochRecord, Progress, settings
+from prunus.training.snapshot import Snapshot
 from prunus.training.stream import Stream
 
 Validation = Split | Callable[[nn.Module], float]
@@ -343,7 +344,13 @@ class Course:
         holds what no training writes.
         """
         try:
-            self._check(state, path)
+            Snapshot(
+                self.config,
+                len(self.supply),
+                "samples" if isinstance(self.supply, Feed) else "batches",
+                self.learner.given,
+                {"curriculum": self.curriculum is not None, "pruning": self.pruning is not None},
+            ).check(state, path)
             self._take(state)
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError, AssertionError) as error:
             raise FileFormatError(
@@ -372,41 +379,6 @@ class Course:
         self.progress.restore(state["progress"])
         if self.pruning is not None:
             self._go_on(self.pruning)
-
-    def _check(self, state: Any, path: Path) -> None:
-        if not isinstance(state, dict) or "progress" not in state:
-            raise ConfigError(f"{path} is not the checkpoint of a training.")
-        mine = settings(self.config)
-        # what did not exist then had its default
-        theirs = settings(TrainConfig(epochs=self.config.epochs)) | state["config"]
-        other = [
-            f"{name} = {theirs[name]!r}, not {value!r}"
-            for name, value in mine.items()
-            if theirs[name] != value
-        ]
-        if other:
-            raise ConfigError(
-                f"{path} was written by a training with {other[0]}: resume with the same settings, or start"
-                " anew without --resume."
-            )
-        if state["samples"] != len(self.supply):
-            unit = "samples" if isinstance(self.supply, Feed) else "batches"
-            raise ConfigError(
-                f"{path} was written by a training on {state['samples']} {unit}, not {len(self.supply)}:"
-                " resume with the same data."
-            )
-        shapes = {name: tuple(t.shape) for name, t in named_tensors(self.learner.given).items()}
-        if shapes != {name: tuple(t.shape) for name, t in state["model"].items()}:
-            raise ConfigError(
-                f"{path} holds another network than this {type(self.model).__name__}: resume with the same"
-                " model."
-            )
-        for part, name in ((self.curriculum, "curriculum"), (self.pruning, "pruning")):
-            if (part is None) != (state[name] is None):
-                raise ConfigError(
-                    f"{path} was written {'without' if state[name] is None else 'with'} a {name}: resume with"
-                    " the same settings."
-                )
 
 
 def _given(normalise: Normalise | None) -> Normalise:

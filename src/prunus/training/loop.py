@@ -69,9 +69,9 @@ def train(
             set from `config.lr` and the schedule; `config.optimizer`, `momentum` and `weight_decay` have no
             effect then.
         curriculum: chooses the samples of every epoch; None = all.
-        pruning: changes weights between the epochs. Where it makes a smaller network of what is gone for good
-            (`prunus.training.hooks.Removal`), that is what trains on, and what it has learned is in the given one at the
-            end.
+        pruning: changes weights between the epochs. Where it makes a smaller network without what is gone for
+            good (`prunus.training.hooks.Removal`), that trains on in the place of the given one, which has
+            what was learned at the end.
         checkpoint: a file that is written after every epoch, and every `checkpoint_seconds` in between.
         checkpoint_seconds: how much work may be lost when the process is killed.
         resume: go on from `checkpoint` where there is one: to the very weights that an unbroken training
