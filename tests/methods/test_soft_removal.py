@@ -238,9 +238,21 @@ def test_what_went_in_a_stage_never_comes_back() -> None:
 
 
 def test_widths_are_rounded() -> None:
-    _, pruning = trained(lambda: resnet20(in_channels=1), CONFIG, pruning={"rate": 0.4, "round_to": 8})
-    assert {alive % 8 for alive in pruning.record[-1].alive.values()} == {0}
-    assert pruning.plan is not None and pruning.plan.removed
+    model = resnet20(in_channels=1)
+    for round_to in (8, "auto"):
+        pruning = SoftPruning(torch.zeros(1, 1, 8, 8), 0.3, round_to=round_to, from_start=True)  # type: ignore[arg-type]
+        pruning.before_training(model, 2)
+        graph = pruning.traced(model)
+        wide = {group.name: group.size for group in graph.groups}
+        nearest = {16: 8, 32: 24, 64: 48}  # to 12, 23 and 45: of two as near the smaller one
+        assert pruning.record[-1].alive == {name: nearest[size] for name, size in wide.items()}
+
+
+def test_narrow_layers_are_pruned_where_rounding_is_automatic() -> None:
+    layers = [nn.Conv2d(1, 6, 3), nn.ReLU(), nn.Conv2d(6, 12, 3), nn.ReLU(), nn.Flatten(), nn.Linear(192, 10)]
+    pruning = SoftPruning(torch.zeros(1, 1, 8, 8), 0.3, round_to="auto", from_start=True)
+    pruning.before_training(nn.Sequential(*layers), 2)
+    assert list(pruning.record[-1].alive.values()) == [4, 8]  # for 5 and 9
 
 
 def test_constants_that_no_bias_can_take_stay_until_the_end() -> None:

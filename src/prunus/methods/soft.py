@@ -28,7 +28,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -59,7 +59,7 @@ def soft_pruning(
     norm: float = 2,
     rates: Mapping[str, float] | None = None,
     protect: tuple[str, ...] = (),
-    round_to: int = 1,
+    round_to: int | Literal["auto"] = "auto",
     stages: int = 1,
     remove: bool = True,
     config: TrainConfig | None = None,
@@ -85,7 +85,9 @@ def soft_pruning(
         norm: p of the filters' norm, 1 or 2.
         rates: glob pattern of layers -> rate for them, in place of `rate`.
         protect: glob patterns of layers that stay whole, such as projection shortcuts.
-        round_to: widths become multiples of this number, wherever a layer has that many channels.
+        round_to: widths become multiples of this number, wherever a layer has that many channels; "auto": of
+            8, which is what processors and GPUs compute at once, or half of that, where that makes a layer
+            narrower at all; 1 is the published way.
         stages: parts of the training before the freeze; what is pruned at the end of each is so for good.
             More than one are of use where the rate grows.
         remove: train on without the filters that are frozen, which gives the same weights in less time; False

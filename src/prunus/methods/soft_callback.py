@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -17,13 +18,15 @@ from prunus.methods.soft_removal import settle_constants, without, zeros_in
 from prunus.paint import trace
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs
+from prunus.planning.space import space_for
 from prunus.planning.targets import plan as choose
 from prunus.plans.mask import Zeros, lost_slots, produced, set_to_zero
-from prunus.plans.plan import Plan
+from prunus.plans.plan import Plan, make_plan
 from prunus.training.hooks import Pruning
 from prunus.training.learner import Smaller
 
 Growth = Literal["constant", "asymptotic"]
+AT_ONCE = 8  # numbers that kernels take at once: with 12 filters a layer costs about what it costs with 16
 _KNEE = 1 / 8  # ASFP: three quarters of the way are done after an eighth of the training
 
 
@@ -63,7 +66,9 @@ class SoftPruning(Pruning):
         rates: glob pattern of layers -> rate for them, in place of `rate`; with "asymptotic" they grow
             likewise, from 0.
         protect: glob patterns of layers that stay whole, such as projection shortcuts.
-        round_to: widths become multiples of this number, wherever a layer has that many channels.
+        round_to: widths become multiples of this number, wherever a layer has that many channels; "auto": of
+            8, which is what processors and GPUs compute at once, or half of that, where that makes a layer
+            narrower at all.
         stages: parts of the training before the freeze; what is pruned at the end of each is so for good.
             More than one are of use where the rate grows.
         remove: what is pruned for good is gone for the rest of a training by `prunus.training.train`, which
@@ -95,7 +100,7 @@ class SoftPruning(Pruning):
         p: float = 2,
         rates: Mapping[str, float] | None = None,
         protect: Sequence[str] = (),
-        round_to: int = 1,
+        round_to: int | Literal["auto"] = 1,
         stages: int = 1,
         remove: bool = True,
     ) -> None:
@@ -255,14 +260,13 @@ class SoftPruning(Pruning):
         norms = filter_norms(graph, self._p, self._folded)
         if self.gone is not None:  # goes first, whatever else has the norm zero
             norms[torch.from_numpy(self.gone.removed_in(graph))] = -1
-        return choose(
-            graph,
-            norms,
-            rate=self.rate_after(epoch, epochs),
-            rates=rates,
-            protect=self.protect,
-            round_to=self._round_to,
-        )
+        rate = self.rate_after(epoch, epochs)
+        if self._round_to != "auto":
+            options: dict[str, Any] = {"rates": rates, "protect": self.protect, "round_to": self._round_to}
+            return choose(graph, norms, rate=rate, **options)
+        space, _ = space_for(graph, norms, AT_ONCE, 1, self.protect, rates, exact=False, stairs=True)
+        sizes = np.array([group.size for group in graph.groups], dtype=np.int64)
+        return make_plan(graph, space.removed(space.nearest(sizes - np.floor(rate * sizes + 1e-9))))
 
     def traced(self, model: nn.Module) -> ChannelGraph:
         """The channels of the model that is trained, traced once."""

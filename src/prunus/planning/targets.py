@@ -181,17 +181,10 @@ def _at_rate(space: Space, fixed: Mapping[int, int], rate: float, scope: Scope) 
     """Channels kept per group at a rate."""
     sizes = np.array([len(o) for o in space.order], dtype=np.int64)
     if scope == "uniform":
-        return _nearest(space, sizes - np.floor(rate * sizes + 1e-9))
+        return space.nearest(sizes - np.floor(rate * sizes + 1e-9))
     free = np.array([g not in fixed for g in range(len(sizes))], dtype=bool)
     wanted = math.floor(rate * sizes[free].sum() + 1e-9)
     return _bisect(lambda n: _global(space, n), lambda kept: (sizes - kept)[free].sum() >= wanted, space)
-
-
-def _nearest(space: Space, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Per group the allowed number closest to `wanted`, the smaller one when in doubt."""
-    return np.array(
-        [levels[np.argmin(np.abs(levels - w))] for levels, w in zip(space.levels, wanted)], dtype=np.int64
-    )
 
 
 def _global(space: Space, count: int) -> NDArray[np.int64]:
