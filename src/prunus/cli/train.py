@@ -98,7 +98,7 @@ def train(
     """Train a network; on critical samples (--select), and pruned by any method (--method) if wanted, whose
     own settings --help lists behind it.
 
-    For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select easy-dropped -o runs/twofold;
+    For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select lower-bound -o runs/twofold;
     prunus train tiles/ unet --window 256 --batch-size 8 --optimizer adam --lr 1e-3 --method importance
         --tolerance 0.5;
     with several processes: torchrun --nproc-per-node 2 --no-python prunus train …
