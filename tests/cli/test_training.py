@@ -97,6 +97,16 @@ def test_what_is_learned_is_left_out_but_first_and_last(select: str, tmp_path: P
     assert written["warmup_epochs"] == 2 and written["annealing"] == 0.2
 
 
+def test_the_learning_rate_is_one_figure_and_nothing_is_written(tmp_path: Path) -> None:
+    found = done(*FEW, "--find-lr", "-o", str(tmp_path / "run"))
+    assert 0.01 < found["lr"] < 1 and len(found["rates"]) == len(found["losses"]) > 20
+    assert not list(tmp_path.iterdir())
+    shown = invoke(*FEW, "--find-lr", "-o", str(tmp_path / "run"))
+    assert f"--lr {found['lr']:g}, from {len(found['rates'])} steps" in shown.stdout
+    without = invoke(*FEW, "--find-lr", "--validation", "0")
+    assert without.exit_code == 1 and "validation must be above 0" in without.output.replace("\n", " ")
+
+
 def test_flags_go_before_what_a_rule_wants() -> None:
     said = {"data": "digits", "model": "lenet5", "select": "lower-bound"}
     found = [resolve(said | more, "A recipe") for more in ({}, {"warmup_epochs": 0}, {"epochs": 2})]

@@ -39,7 +39,7 @@ def test_every_flag_has_its_key() -> None:
     command: Any = typer.main.get_command(app)
     names = {parameter.name for parameter in command.commands["train"].params}
     assert names - set(
-        "output recipe resume tensorboard onnx dynamic_batch report as_json help".split()
+        "output recipe resume tensorboard find_lr onnx dynamic_batch report as_json help".split()
     ) == set(KEYS)
 
 
