@@ -21,6 +21,7 @@ SETTINGS = {
         "training/loop.py",
         "train",
     ),  # the settings are one TrainConfig; these are what else is told, or told about
+    ("methods/soft_callback.py", "__init__"),  # SoftPruning(inputs, 0.3, freeze=0): those of its method
 }
 # Those of methods are read from signatures by the command line, recipes and the documentation.
 METHOD_SETTINGS = {

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from prunus.cli.app import app
 from prunus.runs import run
-from prunus.runs.recipe import KEYS
+from prunus.runs.recipe import KEYS, Select, resolve
 
 RUN = CliRunner()
 SHORT = "digits lenet5 --epochs 3 --batch-size 64 --lr 0.05 --no-onnx --no-report".split()
@@ -71,11 +71,47 @@ def test_twofold_training_ends_in_a_compact_model_and_keeps_the_choices(tmp_path
     assert samples[1:] == [len(np.load(path)) for path in kept] and samples[1] < samples[0]
 
 
-@pytest.mark.parametrize("select", ["fixed-ratio", "mean-division", "area", "easy-dropped", "random"])
+LATER = ("lower-bound", "critical-softer", "proxy")  # they leave nothing out before something is learned
+
+
+@pytest.mark.parametrize("select", sorted({*get_args(Select)} - {"all", "critical", *LATER}))
 def test_every_rule_trains_on_fewer_samples(select: str, tmp_path: Path) -> None:
     result = done(*FEW, "--select", select, "--warmup-epochs", "1", "--validation", "0", "-o", str(tmp_path))
     samples = [epoch["samples"] for epoch in result["training"]["epochs"]]
     assert samples[0] == 400 and max(samples[1:]) < 400
+
+
+def test_a_proxy_learns_for_an_epoch_before_it_chooses(tmp_path: Path) -> None:
+    result = done(*FEW, "--select", "proxy", "--drop", "0.4", "--validation", "0", "-o", str(tmp_path))
+    assert [epoch["samples"] for epoch in result["training"]["epochs"]] == [400, 400, 240]
+
+
+@pytest.mark.parametrize("select", ["lower-bound", "critical-softer"])
+def test_what_is_learned_is_left_out_but_first_and_last(select: str, tmp_path: Path) -> None:
+    more = f"--select {select} --validation 0 --epochs 8 --batch-size 32".split()
+    own = [] if select == "lower-bound" else "--warmup-epochs 2 --annealing 0.2 --subset-size 10".split()
+    result = done(*FEW, *more, *own, "-o", str(tmp_path))
+    samples = [epoch["samples"] for epoch in result["training"]["epochs"]]
+    assert samples[:2] == samples[6:] == [400, 400] and max(samples[3:6]) < 400
+    written = tomllib.loads((tmp_path / "recipe.toml").read_text())
+    assert written["warmup_epochs"] == 2 and written["annealing"] == 0.2
+
+
+def test_the_learning_rate_is_one_figure_and_nothing_is_written(tmp_path: Path) -> None:
+    found = done(*FEW, "--find-lr", "-o", str(tmp_path / "run"))
+    assert 0.01 < found["lr"] < 1 and len(found["rates"]) == len(found["losses"]) > 20
+    assert not list(tmp_path.iterdir())
+    shown = invoke(*FEW, "--find-lr", "-o", str(tmp_path / "run"))
+    assert f"--lr {found['lr']:g}, from {len(found['rates'])} steps" in shown.stdout
+    without = invoke(*FEW, "--find-lr", "--validation", "0")
+    assert without.exit_code == 1 and "validation must be above 0" in without.output.replace("\n", " ")
+
+
+def test_flags_go_before_what_a_rule_wants() -> None:
+    said = {"data": "digits", "model": "lenet5", "select": "lower-bound"}
+    found = [resolve(said | more, "A recipe") for more in ({}, {"warmup_epochs": 0}, {"epochs": 2})]
+    assert [(one.warmup_epochs, one.annealing) for one in found] == [(2, 0.2), (0, 0.2), (1, 0.2)]
+    assert resolve({**said, "select": "random"}, "A recipe").annealing == 0
 
 
 def test_a_training_goes_on_where_it_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

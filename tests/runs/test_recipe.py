@@ -39,7 +39,7 @@ def test_every_flag_has_its_key() -> None:
     command: Any = typer.main.get_command(app)
     names = {parameter.name for parameter in command.commands["train"].params}
     assert names - set(
-        "output recipe resume tensorboard onnx dynamic_batch report as_json help".split()
+        "output recipe resume tensorboard find_lr onnx dynamic_batch report as_json help".split()
     ) == set(KEYS)
 
 
@@ -50,7 +50,7 @@ def test_every_flag_has_its_key() -> None:
         ('data = "digits"\n', "does not say which model to train"),
         ('model = "lenet5"\n', "does not say which data to train on"),
         ('data = "digits"\nmodel = "lenet5"\nepochs = 1.5\n', "epochs must be a whole number, not 1.5"),
-        ('data = "digits"\nmodel = "lenet5"\nselect = "some"\n', "select must be one of all, critical"),
+        ('data = "digits"\nmodel = "lenet5"\nselect = "some"\n', "select must be one of all, lower-bound"),
         ('data = "digits"\nmodel = "lenet5"\nmethod = "soft"\nprotect = "conv1"\n', "protect must be a list"),
         (
             'data = "digits"\nmodel = "lenet5"\nmethod = "soft"\ngrowth = "wild"\n',

@@ -39,16 +39,18 @@ def test_settings_of_the_training_are_those_of_the_recipe() -> None:
     assert config(recipe(augment="crop"), None).augment == "crop"
 
 
-@pytest.mark.parametrize(
-    "select", ["random", "easy-dropped", "critical", "fixed-ratio", "mean-division", "area"]
-)
+BY_LOSSES = ("lower-bound", "easy-dropped", "importance", "sliding-window", "proxy")  # or of a proxy
+BY_POINTS = ("critical", "critical-softer", "fixed-ratio", "mean-division", "area")
+
+
+@pytest.mark.parametrize("select", ["random", *BY_LOSSES, *BY_POINTS])
 def test_every_rule_is_a_curriculum_with_the_recipes_warm_up(select: str, tmp_path: Path) -> None:
     said = recipe(select=select, warmup_epochs=2, subset_size=20)
     found = curriculum(said, TASK, tmp_path)
     assert isinstance(found, Scheduled)
     model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
     assert found.choose(model, 1, 4) is None and not list(tmp_path.iterdir())
-    if select != "easy-dropped":  # which has to see losses first
+    if select not in (*BY_LOSSES, "critical-softer"):  # for which something must be learned first
         chosen = found.choose(model, 2, 4)
         assert chosen is not None and 0 < chosen.kept.sum() < 200
         assert [path.name for path in tmp_path.iterdir()] == ["epoch-0003.npy"]

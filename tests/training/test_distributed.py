@@ -165,30 +165,37 @@ def test_two_processes_train_what_one_trains(tmp_path: Path) -> None:
         assert sent[2] == sent[3] < 0.9 * sent[0] == 0.9 * sent[1]
 
 
-def unbroken_and_resumed(path: Path) -> Any:
+def unbroken_and_resumed(path: Path, softly: bool, at: int) -> Any:
+    """Weights without a break, and with one after the step `at` of fifteen."""
+
     class StopError(Exception):
         pass
 
-    whole = nn.Sequential(network(), nn.Dropout(0.2)).double()
-    train(whole, FEW, TrainConfig(epochs=3, batch_size=40, lr=0.02), normalise=DIGITS.normalise)
-    model = nn.Sequential(network(), nn.Dropout(0.2)).double()
-    config = TrainConfig(epochs=3, batch_size=40, lr=0.02)
+    def once(**kept: Any) -> nn.Module:
+        model = nn.Sequential(network(), nn.Dropout(0.2)).double()
+        image = torch.zeros(1, 1, 8, 8, dtype=torch.float64)
+        pruning = SoftPruning(image, 0.5) if softly else None
+        config = TrainConfig(epochs=3, batch_size=40, lr=0.02, ema=0.9 if softly else 0.0)
+        with suppress(StopError):
+            train(model, FEW, config, normalise=DIGITS.normalise, pruning=pruning, **kept)
+        return model
 
     def stop(done: int, total: int) -> None:
-        if done == 7:
+        if done == at:
             dist.barrier()
             raise StopError
 
     kept: dict[str, Any] = {"checkpoint": path, "checkpoint_seconds": 0.0, "resume": True}
-    with suppress(StopError):
-        train(model, FEW, config, normalise=DIGITS.normalise, on_step=stop, **kept)
-    model = nn.Sequential(network(), nn.Dropout(0.2)).double()
-    train(model, FEW, config, normalise=DIGITS.normalise, **kept)
-    return whole.state_dict(), model.state_dict()
+    whole = once()
+    once(on_step=stop, **kept)
+    return whole.state_dict(), once(**kept).state_dict()
 
 
-def test_several_processes_resume_too(tmp_path: Path) -> None:
-    for whole, resumed in together(unbroken_and_resumed, tmp_path, tmp_path / "checkpoint"):
+@pytest.mark.parametrize(
+    ("softly", "at"), [(False, 7), (True, 12)]
+)  # the last epoch without half the filters
+def test_several_processes_resume_too(tmp_path: Path, softly: bool, at: int) -> None:
+    for whole, resumed in together(unbroken_and_resumed, tmp_path, tmp_path / "checkpoint", softly, at):
         for name, value in whole.items():
             assert torch.equal(resumed[name], value), name
 

@@ -196,8 +196,9 @@ Select = Annotated[
     str | None,
     _key(
         "--select",
-        "Which samples an epoch trains on: all, critical, fixed-ratio, mean-division, area, easy-dropped or"
-        " random.",
+        "Which samples an epoch trains on: all; by their last losses lower-bound (the one to begin with),"
+        " easy-dropped, importance or sliding-window; by a small proxy; by aggregated points critical,"
+        " critical-softer, fixed-ratio, mean-division or area; or random.",
         SAMPLES,
     ),
 ]
@@ -208,11 +209,20 @@ SelectEvery = Annotated[
     int | None, _key("--select-every", "Epochs between two scorings of aggregated points.", Rest(SAMPLES))
 ]
 WarmupEpochs = Annotated[
-    int | None, _key("--warmup-epochs", "Epochs at the beginning that train on all samples.", Rest(SAMPLES))
+    int | None,
+    _key(
+        "--warmup-epochs",
+        "Epochs at the beginning that train on all samples. Default: 1, of lower-bound 2.",
+        Rest(SAMPLES),
+    ),
 ]
 Annealing = Annotated[
     float | None,
-    _key("--annealing", "Share of the epochs, at the end, that train on all samples.", Rest(SAMPLES)),
+    _key(
+        "--annealing",
+        "Share of the epochs, at the end, that train on all samples. Default: 0, of lower-bound 0.2.",
+        Rest(SAMPLES),
+    ),
 ]
 Least = Annotated[float | None, _key("--least", "Share of every class that is always kept.", Rest(SAMPLES))]
 SubsetSize = Annotated[

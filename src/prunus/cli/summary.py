@@ -52,6 +52,14 @@ def show_trained(result: Mapping[str, Any], folder: Path, model: str) -> None:
         )
 
 
+def show_rate(found: Mapping[str, Any]) -> None:
+    """The learning rate that a range test advises."""
+    show(
+        f"\n[bold]--lr {found['lr']:g}[/bold], from {len(found['rates'])} steps at rates up to"
+        f" {found['rates'][-1]:g}. Halve and double it where accuracy matters."
+    )
+
+
 def show_own(result: Mapping[str, Any], folder: Path) -> None:
     """The metric on the test samples, and where to look."""
     from rich.markup import escape

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from typer import Argument, Option
@@ -15,7 +16,7 @@ from prunus.cli import options as given
 from prunus.cli import recipe_options as keys
 from prunus.cli.console import bars, show_json
 from prunus.cli.method_flags import SETTINGS
-from prunus.cli.summary import show_trained
+from prunus.cli.summary import show_rate, show_trained
 from prunus.cli.verbs import typed_command
 
 
@@ -90,6 +91,13 @@ def train(
     tensorboard: Annotated[
         bool, Option("--tensorboard", help="Curves for TensorBoard, in the folder's tensorboard/.")
     ] = False,
+    find_lr: Annotated[
+        bool,
+        Option(
+            "--find-lr",
+            help="Do not train: find the learning rate to train with, by a short test on held-out samples.",
+        ),
+    ] = False,
     onnx: given.WithOnnx = True,
     dynamic_batch: given.DynamicBatch = False,
     report: given.WithReport = True,
@@ -98,7 +106,7 @@ def train(
     """Train a network; on critical samples (--select), and pruned by any method (--method) if wanted, whose
     own settings --help lists behind it.
 
-    For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select easy-dropped -o runs/twofold;
+    For example: prunus train cifar10 resnet20 --method soft --rate 0.3 --select lower-bound -o runs/twofold;
     prunus train tiles/ unet --window 256 --batch-size 8 --optimizer adam --lr 1e-3 --method importance
         --tolerance 0.5;
     with several processes: torchrun --nproc-per-node 2 --no-python prunus train …
@@ -112,6 +120,9 @@ def train(
         if name not in _NOT_KEYS and value not in (None, "", (), [])
     }
     flags |= context.meta.get(SETTINGS, {})
+    if find_lr:
+        _find_lr(context, flags, recipe, as_json)
+        return
     chosen = recipe_of(flags, recipe, output, resume)
     with bars() if _leads() else nullcontext(unwatched) as watch:
         result = train(
@@ -128,7 +139,22 @@ def train(
         show_json(result) if as_json else show_trained(result, output, chosen.model)
 
 
-_NOT_KEYS = ("output", "recipe", "resume", "tensorboard", "onnx", "dynamic_batch", "report", "as_json")
+_NOT_KEYS = tuple(
+    "output recipe resume tensorboard find_lr onnx dynamic_batch report as_json".split(),
+)
+
+
+def _find_lr(context: typer.Context, flags: Mapping[str, Any], recipe: Path | None, as_json: bool) -> None:
+    """One figure, and where it comes from."""
+    from prunus.runs.rate_test import find_lr
+    from prunus.runs.recipe import read, resolve
+
+    values = {**(read(recipe) if recipe else {}), **flags}
+    chosen = resolve(values, str(recipe) if recipe else "The command", flags)
+    with bars() if _leads() else nullcontext(unwatched) as watch:
+        found = find_lr(chosen, sized="batch_size" in flags, command=typed_command(context), watch=watch)
+    if _leads():
+        show_json(found) if as_json else show_rate(found)
 
 
 def _leads() -> bool:

@@ -5,6 +5,7 @@ there are.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -13,10 +14,10 @@ from torch.utils._pytree import tree_map_only
 
 from prunus.data.sets import Split
 from prunus.errors import TargetError
-from prunus.surgery.parts import is_core
+from prunus.surgery.parts import is_core, whole
 from prunus.training.evaluation import placement
 from prunus.training.feeding import batches, steps_per_epoch
-from prunus.training.hooks import Pruning
+from prunus.training.hooks import Pruning, Removal
 
 if TYPE_CHECKING:
     from prunus.paint.inputs import Inputs
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from prunus.tasks.task import Inputs as Kept
     from prunus.tasks.task import Part
     from prunus.training import Calibration, TrainConfig
+    from prunus.training.learner import Smaller
 
 VERIFIED_ON = 64  # samples on which compact and masked model are compared
 
@@ -114,6 +116,7 @@ class OfCore(Pruning):
 
     def __init__(self, pruning: Pruning, core: nn.Module) -> None:
         self._pruning, self._core = pruning, core
+        self._smaller: tuple[Smaller, Smaller] | None = None  # of the core, and of the whole
 
     def before_training(self, model: nn.Module, epochs: int) -> None:
         """Of the core."""
@@ -130,6 +133,15 @@ class OfCore(Pruning):
     def surviving(self, model: nn.Module) -> dict[str, Tensor]:
         """Of the core, whose names are those of the whole."""
         return self._pruning.surviving(self._core)
+
+    def smaller(self, model: nn.Module) -> Smaller | None:
+        """The whole of the smaller core."""
+        found = self._pruning.smaller(self._core) if isinstance(self._pruning, Removal) else None
+        if found is None:
+            return None
+        if self._smaller is None or self._smaller[0] is not found:
+            self._smaller = found, replace(found, model=whole(found.model))
+        return self._smaller[1]
 
     def state(self) -> dict[str, Any]:
         """The callback's."""

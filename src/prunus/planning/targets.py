@@ -190,7 +190,7 @@ def _at_rate(space: Space, fixed: Mapping[int, int], rate: float, scope: Scope) 
     """Channels kept per group at a rate."""
     sizes = np.array([len(o) for o in space.order], dtype=np.int64)
     if scope == "uniform":
-        return _nearest(space, sizes - np.floor(rate * sizes + 1e-9))
+        return space.nearest(sizes - np.floor(rate * sizes + 1e-9))
     free = np.array([g not in fixed for g in range(len(sizes))], dtype=bool)
     wanted = math.floor(rate * sizes[free].sum() + 1e-9)
     if scope == "measured":
@@ -203,13 +203,6 @@ def _at_share(space: Space, rate: float) -> NDArray[np.int64]:
     macs = Counted(space.graph.costs, "macs")
     most, least = macs.of(space.widest()), macs.of(space.smallest())
     return least_loss(space, macs, most - rate * (most - least))
-
-
-def _nearest(space: Space, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Per group the allowed number closest to `wanted`, the smaller one when in doubt."""
-    return np.array(
-        [levels[np.argmin(np.abs(levels - w))] for levels, w in zip(space.levels, wanted)], dtype=np.int64
-    )
 
 
 def _global(space: Space, count: int) -> NDArray[np.int64]:

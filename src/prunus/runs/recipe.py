@@ -19,7 +19,20 @@ from prunus.training.config import Keep, OptimizerName, Precision, Schedule, Tra
 
 MOST_BYTES = 2**20
 
-Select = Literal["all", "critical", "fixed-ratio", "mean-division", "area", "easy-dropped", "random"]
+Select = Literal[
+    "all",
+    "lower-bound",
+    "easy-dropped",
+    "importance",
+    "sliding-window",
+    "proxy",
+    "critical",
+    "critical-softer",
+    "fixed-ratio",
+    "mean-division",
+    "area",
+    "random",
+]
 NO_METHOD = "none"
 LossName = Literal["cross-entropy", "dice", "log-jaccard", "cross-entropy+log-jaccard"]
 
@@ -144,6 +157,7 @@ def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ())
             wrong kind.
     """
     known = {name: kind for name, kind in typing.get_type_hints(Recipe).items() if name in KEYS}
+    values = _of_rule(values) | dict(values)
     method = values.get("method", NO_METHOD)
     if method != NO_METHOD and method not in METHODS:
         flag = "--method" if "method" in flags else f"{source}: method"
@@ -166,6 +180,16 @@ def resolve(values: Mapping[str, Any], source: str, flags: Collection[str] = ())
         raise ConfigError(f"{names['epochs']} must be at least 1: there is nothing to train otherwise.")
     check_settings(recipe.values(), names)
     return recipe
+
+
+def _of_rule(values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a rule of selection wants of keys that are not given: the lower bound sees all samples in the
+    first two epochs and in the last fifth.
+    """
+    epochs = values.get("epochs", Recipe.epochs)
+    if values.get("select") != "lower-bound" or type(epochs) is not int:
+        return {}
+    return {"warmup_epochs": min(2, max(epochs - 1, 0)), "annealing": 0.2}
 
 
 def _settings(own: Mapping[str, Any], method: str, source: str, names: Mapping[str, str]) -> dict[str, Any]:

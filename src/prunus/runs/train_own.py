@@ -32,7 +32,7 @@ def train_own(run: Run, source: Source) -> dict[str, Any]:
 
     Raises ConfigError for settings that are of images with classes.
     """
-    recipe, task = run.recipe, _task(run.recipe, source)
+    recipe, task = run.recipe, task_of(run.recipe, source)
     _check(recipe, task.name, task.metric_name)
     torch.manual_seed(recipe.seed)
     opened = run.opened(source)
@@ -80,8 +80,8 @@ def _pruned(job: Job, opened: Opened) -> dict[str, Any]:
     return delivered(job, made, opened, made.panels)
 
 
-def _task(recipe: Recipe, source: Source) -> Task:
-    """The task; of pictures by the loss of the recipe."""
+def task_of(recipe: Recipe, source: Source) -> Task:
+    """The task of a recipe; of pictures by its loss."""
     if source.pictures is None:
         return source.task()
     return replace(source.task(recipe.window), loss=loss_of(recipe))

@@ -21,9 +21,7 @@ from prunus.selection.rules import (
     Effects,
     Selection,
     at_random,
-    checked_drop,
     checked_keep,
-    easy_dropped,
     guarded,
 )
 from prunus.selection.subsets import Indices, Subsets
@@ -179,37 +177,6 @@ class Aggregated(_Blind):
         self._last = (
             None if kept is None else Selection(kept.numpy(), None if weights is None else weights.numpy())
         )
-
-
-class EasyDropped:
-    """In the manner of InfoBatch: easy samples, those below the mean of the last losses, go by chance; the
-    others of them weigh more.
-
-    Args:
-        count: samples.
-        drop: probability that an easy sample goes.
-        seed: of the draws.
-    """
-
-    def __init__(self, count: int, drop: float = 0.5, seed: int = 0) -> None:
-        self._losses = np.full(count, np.inf, dtype=np.float32)
-        self._drop, self._seed = checked_drop(drop), seed
-
-    def choose(self, model: nn.Module, epoch: int, epochs: int) -> Selection | None:
-        """By the losses that were seen."""
-        return easy_dropped(self._losses, self._drop, np.random.default_rng((self._seed, epoch)))
-
-    def observe(self, samples: Tensor, losses: Tensor, correct: Tensor) -> None:
-        """Remember the losses."""
-        self._losses[samples.numpy()] = losses.numpy()
-
-    def state(self) -> dict[str, Any]:
-        """The losses."""
-        return {"losses": torch.from_numpy(self._losses)}
-
-    def restore(self, state: Mapping[str, Any]) -> None:
-        """The losses."""
-        self._losses = state["losses"].numpy().copy()
 
 
 class Random(_Blind):

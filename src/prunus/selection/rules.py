@@ -50,7 +50,12 @@ class Selection:
 
 
 @door(ConfigError)
-def critical(effects: ArrayLike, subsets: Subsets, fine_effects: Callable[[Indices], ArrayLike]) -> Selection:
+def critical(
+    effects: ArrayLike,
+    subsets: Subsets,
+    fine_effects: Callable[[Indices], ArrayLike],
+    softer: bool = False,
+) -> Selection:
     """Paper A's rule with two bounds: U is the mean effect of the coarse points, and the lower bound is U /
     5.
 
@@ -63,6 +68,8 @@ def critical(effects: ArrayLike, subsets: Subsets, fine_effects: Callable[[Indic
         subsets: what the points stand for.
         fine_effects: fine points (their numbers) -> their effect values; called once, with those of the
             undecided subsets, if there are any.
+        softer: keep the fine points at or above the lower bound, another reading of the paper, in which the
+            two bounds stand for the two levels.
     """
     coarse = clean(effects, len(subsets))
     upper = coarse.mean()
@@ -73,7 +80,8 @@ def critical(effects: ArrayLike, subsets: Subsets, fine_effects: Callable[[Indic
     keep = whole[subsets.subset_of_fine]
     points = np.flatnonzero(open_[subsets.subset_of_fine])
     if len(points):
-        keep[points] = _at_least_mean(clean(fine_effects(points), len(points)))
+        fine = clean(fine_effects(points), len(points))
+        keep[points] = fine >= upper / _LOWER if softer else _at_least_mean(fine)
     return Selection(keep[subsets.fine_of_sample])
 
 

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from prunus.paint.model_copy import named_tensors
+
 
 class Average:
     """Follows the parameters and floating-point buffers of a model: a <- d a + (1 - d) w with d = min(decay,
@@ -15,13 +17,19 @@ class Average:
     """
 
     def __init__(self, model: nn.Module, decay: float) -> None:
-        self._followed = {
-            name: t
-            for name, t in (*model.named_parameters(), *model.named_buffers())
-            if t.is_floating_point()
-        }
+        self._followed = _followed(model)
         self._values = {name: t.detach().clone() for name, t in self._followed.items()}
         self._decay, self._steps = decay, 0
+
+    @property
+    def values(self) -> dict[str, Tensor]:
+        """The averaged weights by name."""
+        return self._values
+
+    def follow(self, model: nn.Module, values: dict[str, Tensor]) -> None:
+        """Go on with another network of the same names, and the average of its weights so far."""
+        self._followed = {name: t for name, t in _followed(model).items() if name in values}
+        self._values = {name: values[name] for name in self._followed}
 
     @torch.no_grad()
     def update(self) -> None:
@@ -81,3 +89,8 @@ class Average:
             held: Tensor = tensor.detach().clone()
             tensor.copy_(self._values[name])
             self._values[name].copy_(held)
+
+
+def _followed(model: nn.Module) -> dict[str, Tensor]:
+    """What an average is of, by name."""
+    return {name: tensor for name, tensor in named_tensors(model).items() if tensor.is_floating_point()}

@@ -5,11 +5,14 @@ the weights after it.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
 from prunus.selection.curricula import Curriculum
+
+if TYPE_CHECKING:
+    from prunus.training.learner import Smaller
 
 
 class Pruning(Protocol):
@@ -48,6 +51,19 @@ class Pruning(Protocol):
         return
 
 
+@runtime_checkable
+class Removal(Protocol):
+    """What a `Pruning` may have besides: it makes a smaller network to train on with."""
+
+    def smaller(self, model: nn.Module) -> Smaller | None:
+        """A network in which what is gone for good is really gone; None for the model itself.
+
+        Asked after every epoch and after a resume, it is the same object as long as it is to be the same
+        network. While there is one, `after_step` gets that, and all else the model itself, which has what the
+        smaller one has learned.
+        """
+
+
 class StepCount(Pruning):
     """Counts the steps of a training, for losses that change in its course; a resumed training goes on
     counting.
@@ -76,4 +92,4 @@ class StepCount(Pruning):
         self.done = state["done"]
 
 
-__all__ = ["Curriculum", "Pruning", "StepCount"]
+__all__ = ["Curriculum", "Pruning", "Removal", "StepCount"]
