@@ -41,17 +41,15 @@ class Space:
         """The fewest channels that every group may keep."""
         return np.array([levels[0] for levels in self.levels], dtype=np.int64)
 
-<<<<<<< HEAD
     def widest(self) -> NDArray[np.int64]:
         """The most channels that every group may keep."""
         return np.array([levels[-1] for levels in self.levels], dtype=np.int64)
-=======
+
     def nearest(self, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
         """Per group the allowed number closest to `wanted`, the smaller one when in doubt."""
         return np.array(
             [levels[np.argmin(np.abs(levels - w))] for levels, w in zip(self.levels, wanted)], dtype=np.int64
         )
->>>>>>> w-removal
 
     def at_least(self, wanted: NDArray[np.float64]) -> NDArray[np.int64]:
         """Per group the smallest allowed number that is not below `wanted` (the largest allowed if there is
