@@ -35,7 +35,8 @@ def samples(columns: int, outputs: int, count: int = 400) -> tuple[Tensor, Tenso
 def test_the_error_is_what_was_asked_for(error: float) -> None:
     x, y, weight = samples(12, 20)
     fit = SummedProducts(12, 20)
-    fit.add(x, y)
+    picked = fit.wants(len(x))
+    fit.take(x[picked], y[picked])
     found = grid_of_layer(weight[None], [fit], Wanted(error, None, True, True), centred=True)
     assert found.error == pytest.approx(error, rel=0.1)
     made = x @ (found.step * found.integers[0]).T + found.shift
@@ -77,7 +78,8 @@ def test_many_columns_are_rounded_in_blocks(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr("prunus.quantisation.rounding.BLOCK", 8)
     x, y, weight = samples(20, 5)
     fit = KeptSamples()
-    fit.add(x, y)
+    picked = fit.wants(len(x))
+    fit.take(x[picked], y[picked])
     squares = input_squares(fit, centred=True)
     assert torch.allclose(squares[1], torch.cov(x[:, 8:16].T, correction=0))
     found = grid_of_layer(weight[None], [fit], Wanted(None, 8, True, True), centred=True)

@@ -52,9 +52,10 @@ def _add(fits: list[Fit], module: Any, x: Tensor, y: Tensor, generator: torch.Ge
             y.narrow(axis, first * outputs, count * outputs),
             generator,
         )
-        for k in range(count):
-            fits[first + k].add(
-                given[:, k * columns : (k + 1) * columns], made[:, k * outputs : (k + 1) * outputs]
+        for k, fit in enumerate(fits[first : first + count]):
+            picked = fit.wants(len(given))
+            fit.take(
+                given[picked, k * columns : (k + 1) * columns], made[picked, k * outputs : (k + 1) * outputs]
             )
 
 
