@@ -114,10 +114,10 @@ def load(
                 f"It holds a {header.class_name} in its own class; give build_model=, a function that makes"
                 " the dense model."
             )
+        keep_widths(model, header.widths)
+        set_learning(model, header.frozen, header.training)
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
-    keep_widths(str(path), model, header.widths)
-    set_learning(str(path), model, header.frozen, header.training)
     if header.plan is not None:
         object.__setattr__(
             model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None, dense=dense)
