@@ -97,7 +97,7 @@ def load(
         FileFormatError: the file is truncated, tampered with, not written by prunus, or needs `build_model`.
         PlanError: `build_model` makes another model than the one that was cut.
     """
-    path, device = _file_in(Path(path)), torch.device(device)
+    path, device = file_in(Path(path)), torch.device(device)
     if is_coded_file(path):
         return load_coded(path, build_model, device)
     header, tensors = _read(path)
@@ -125,7 +125,7 @@ def load(
     return model
 
 
-def _file_in(path: Path) -> Path:
+def file_in(path: Path) -> Path:
     """The model of a run, where its folder is named."""
     if not path.is_dir():
         return path
