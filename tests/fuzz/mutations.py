@@ -162,6 +162,38 @@ def png_chunks(content: bytes, rng: Random) -> bytes:
     return content[:8] + b"".join(written)
 
 
+def coded_sections(content: bytes, rng: Random) -> bytes:
+    """What a section of a coded network says is changed, or a section doubled or taken out, with a checksum
+    that fits.
+    """
+    from tests.fuzz.parts import coded, coded_again
+
+    sections = coded(content)
+    which = rng.randrange(len(sections))
+    kind, says = sections[which]
+    action = rng.random()
+    if action < 0.8:
+        sections[which] = kind, any_of(says, rng)
+    elif action < 0.9:
+        sections.insert(rng.randrange(len(sections)), (rng.choice((kind, rng.randrange(128))), says))
+    else:
+        del sections[which]
+    return coded_again(sections)
+
+
+def coded_table(content: bytes, rng: Random) -> bytes:
+    """A byte or two of what a coded network says of its build and its tensors: small changes go farthest."""
+    from tests.fuzz.parts import coded, coded_again
+
+    sections = coded(content)
+    which = rng.randrange(2)
+    changed = bytearray(sections[which][1])
+    for _ in range(rng.choice((1, 1, 2, 4))):
+        changed[rng.randrange(len(changed))] = rng.choice((rng.randrange(256), 0, 127, 128, 255))
+    sections[which] = sections[which][0], bytes(changed)
+    return coded_again(sections)
+
+
 def in_document(parts: Parts) -> Change:
     """One to three values of the document, with checksums that fit."""
 

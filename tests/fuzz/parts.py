@@ -7,6 +7,7 @@ import importlib
 import importlib.util
 import json
 import struct
+import zlib
 from collections.abc import Callable
 from typing import Any
 
@@ -49,6 +50,37 @@ def outer(content: bytes) -> tuple[Any, Callable[[Any], bytes]]:
         return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
     return _header(content), rebuilt
+
+
+def coded(content: bytes) -> list[tuple[int, bytes]]:
+    """Kind and content of every section of a coded network, in order, inflated."""
+    from prunus.coding.container import read
+
+    return [(section.kind, section.content) for section in read(content).values()]
+
+
+def coded_again(sections: list[tuple[int, bytes]]) -> bytes:
+    """The coded network of sections, with a checksum that fits; all are deflated but the integers."""
+    from prunus.coding.deflation import deflated
+    from prunus.coding.fields import number
+
+    parts = []
+    for kind, says in sections:
+        body = says if kind == 3 else deflated(says)
+        parts.append(bytes([kind if kind == 3 else kind | 128]) + number(len(body)) + body)
+    rest = b"".join(parts)
+    return b"PRN\x01" + zlib.crc32(rest).to_bytes(4, "little") + rest
+
+
+def coded_document(content: bytes) -> tuple[Any, Callable[[Any], bytes]]:
+    """The traced graph in a coded network."""
+    sections = coded(content)
+    (kind, says), start = sections[0], sections[0][1].index(b"{")
+
+    def rebuilt(document: Any) -> bytes:
+        return coded_again([(kind, says[:start] + written(document)), *sections[1:]])
+
+    return json.loads(says[start:]), rebuilt
 
 
 def _header(content: bytes) -> Any:

@@ -97,6 +97,71 @@ def _traced(folder: Path) -> None:
     prunus.save(export_module(small(), ((EXAMPLE,), {})), folder / "model.safetensors")
 
 
+def _coded(folder: Path) -> None:
+    """A compact network of the catalogue, with tensors of all kinds."""
+    model = lenet(2)
+    graph = prunus.trace(model, EXAMPLE)
+    model = prunus.compact(model, prunus.plan(graph, prunus.scores.norm(graph), rate=0.8))
+    storage.save_coded(model, _grids(model), folder / "model.prunus", about={"made": "here"}, plan=True)
+
+
+def lenet(seed: int) -> nn.Module:
+    """A network of the catalogue that is read in no time."""
+    from prunus.models import lenet5
+
+    torch.manual_seed(seed)
+    return lenet5(3, 1, LENGTH).eval()
+
+
+def _grids(model: nn.Module) -> dict[str, Any]:
+    """Tensors on grids, one in a codebook, the others as they are."""
+    from prunus.coding import Codebook, Grid
+
+    found: dict[str, Any] = {}
+    for name, tensor in model.named_parameters():
+        integers = np.rint(tensor.detach().numpy() * 8).astype(np.int32)
+        found[name] = Grid(integers, 0.125)
+        if tensor.dim() == 4 and not any(isinstance(one, Codebook) for one in found.values()):
+            found[name] = Codebook(integers % 4, np.array([0, 0.5, -0.5, 0.25], np.float32))
+    found.popitem()
+    return found
+
+
+def _coded_traced(folder: Path) -> None:
+    from prunus.surgery.traced.export import export_module
+
+    model = export_module(small(), ((EXAMPLE,), {}))
+    storage.save_coded(model, _grids(model), folder / "model.prunus")
+
+
+def _coded_onnx(folder: Path) -> None:
+    from prunus.coding import Plain, container
+    from prunus.coding.skeleton import PERMUTED, RESHAPED, SUM, Reference, write
+    from prunus.coding.table import Entry
+    from prunus.storage.coded_network import OWN, Network, to_bytes
+
+    network = Network(OWN, "Net", False, False, {})
+    entries = [Entry(one) for one in _grids(lenet(0)).values()] + [
+        Entry(Plain(np.arange(6.0, dtype=np.float32)))
+    ]
+    references = [
+        *(Reference(place) for place in range(len(entries))),
+        Reference(0, PERMUTED, (1, 0, 2, 3)),
+        Reference(7, RESHAPED, (2, 3)),
+        Reference(7, SUM, (7,)),
+    ]
+    graph = write(references, b"\x08\x08B\x04\n\x00\x10\x14", b"\x12\x01g")
+    (folder / "model.prunus").write_bytes(container.write(to_bytes(network), entries, skeleton=graph))
+
+
+def _read_coded_onnx(folder: Path) -> Any:
+    from prunus.deploy.skeleton import write_onnx
+
+    kept = write_onnx(folder / "model.prunus", folder / "model.onnx", int8=True)
+    write_onnx(folder / "model.prunus", folder / "plain.onnx")
+    return [kept, (folder / "model.onnx").read_bytes(), (folder / "plain.onnx").read_bytes()]
+
+
 def _tree(folder: Path) -> None:
     storage.write_tree(
         folder / "tree.safetensors",
@@ -436,6 +501,7 @@ _JSON = {"document": mutations.in_document(parts.plain)}
 _MODEL, _TREE = (
     {"document": mutations.in_document(parts.metadata(key))} for key in ("prunus", "prunus_checkpoint")
 )
+_CODED = {"sections": mutations.coded_sections, "table": mutations.coded_table}
 _GZIP, _PNG = {"packed": mutations.gzipped}, {"chunks": mutations.png_chunks}
 _ONNX = ("onnx", "onnxruntime")
 
@@ -492,6 +558,27 @@ READERS: tuple[Reader, ...] = (
         _MODEL,
         _OUTER,
     ),
+    Reader(
+        "coded network",
+        "model.prunus",
+        _coded,
+        lambda f: [prunus.load(f / "model.prunus"), storage.read_about(f / "model.prunus")],
+        True,
+        _CODED,
+        {},
+        4,
+    ),
+    Reader(
+        "coded traced network",
+        "model.prunus",
+        _coded_traced,
+        lambda f: prunus.load(f / "model.prunus"),
+        True,
+        {**_CODED, "document": mutations.in_document(parts.coded_document)},
+        {},
+        4,
+    ),
+    Reader("coded network's ONNX file", "model.prunus", _coded_onnx, _read_coded_onnx, True, _CODED, {}, 2),
     Reader(
         "checkpoint",
         "tree.safetensors",

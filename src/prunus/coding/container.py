@@ -229,9 +229,8 @@ class _Values:
     """The plain values of a file, read from the front."""
 
     def __init__(self, sections: Sections, rows: Sequence[Row]) -> None:
-        count = sum(_width(row) for row in rows)
+        self._data, self._place, count = b"", 0, sum(_width(row) for row in rows)
         if not count and PLAIN not in sections:
-            self._data = b""
             return
         if PLAIN not in sections:
             raise FileFormatError("Its table of tensors does not fit its other sections.")
@@ -241,7 +240,6 @@ class _Values:
             raise FileFormatError(
                 f"It has {len(self._data):,} bytes of plain values where its tensors take {count:,}."
             )
-        self._place = 0
 
     def take(self, dtype: str, shape: tuple[int, ...]) -> NDArray[Any]:
         kind = np.dtype(DTYPES[dtype])

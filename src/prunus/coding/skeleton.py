@@ -93,7 +93,7 @@ def composed(skeleton: bytes, entries: Sequence[Entry], *, int8: bool = False) -
     Args:
         skeleton: as `write` makes it.
         entries: the tensors.
-        int8: store weights on a grid whose integers fit into 8 bits as these, and let a node multiply them.
+        int8: store weights on a grid whose integers fit into 8 bits as these, and let nodes multiply them.
 
     Raises FileFormatError where the skeleton is none, or another file's.
     """
@@ -111,7 +111,7 @@ def composed(skeleton: bytes, entries: Sequence[Entry], *, int8: bool = False) -
         if left < 0:
             raise FileFormatError("Its ONNX skeleton has far more constants than the file has tensors.")
         if int8 and isinstance(coded, Grid) and one.way == SAME and _is_small(coded):
-            before.append(_message(_NODE, _dequantised(name)))
+            before.append(_multiplied(name))
             after.append(_constant(f"{name}_q", "int8", coded.integers))
             after.append(_constant(f"{name}_s", "float32", np.array(coded.step)))
         else:
@@ -126,11 +126,19 @@ def _is_small(coded: Grid) -> bool:
     return bool(integers.size) and -128 <= int(integers.min()) <= int(integers.max()) <= 127
 
 
-def _dequantised(name: str) -> bytes:
-    """The node that multiplies integers with their step."""
-    names = [f"{name}_q", f"{name}_s"]
-    inputs = b"".join(_message(1, one.encode()) for one in names)
-    return inputs + _message(2, name.encode()) + _message(4, b"DequantizeLinear")
+def _multiplied(name: str) -> bytes:
+    """The nodes that multiply integers with their step: a cast and a product, which runtimes compute when they
+    open the file. What looks like a quantised layer to them, they would compute with rounded inputs as well.
+    """
+    to_float = _message(1, b"to") + b"\x18\x01\xa0\x01\x02"  # the attribute to = 1
+    cast = _node("Cast", [f"{name}_q"], f"{name}_f") + _message(5, to_float)
+    return _message(_NODE, cast) + _message(_NODE, _node("Mul", [f"{name}_f", f"{name}_s"], name))
+
+
+def _node(kind: str, inputs: Sequence[str], output: str) -> bytes:
+    """A NodeProto without attributes."""
+    taken = b"".join(_message(1, one.encode()) for one in inputs)
+    return taken + _message(2, output.encode()) + _message(4, kind.encode())
 
 
 def _read(fields: Fields) -> list[Reference]:

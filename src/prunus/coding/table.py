@@ -180,7 +180,9 @@ def read(data: bytes, most: int) -> list[Row]:
     fields, rows, last, left = Fields(data, "table of tensors"), list[Row](), tuple[int, ...](), most
     for _ in range(fields.number(min(MOST_TENSORS, fields.left))):
         row = _read_row(fields, last)
-        left -= row.size
+        left -= math.prod(
+            max(length, 1) for length in row.shape
+        )  # numpy cannot make every empty array either
         if left < 0:
             raise FileFormatError(
                 f"Its tensors have more than {most:,} elements together, out of proportion to its length."
@@ -194,7 +196,7 @@ def read(data: bytes, most: int) -> list[Row]:
 def _read_row(fields: Fields, last: tuple[int, ...]) -> Row:
     head = fields.byte()
     kind, form, more = head & 7, head >> 3 & 3, head >> 5
-    if kind > FILLED or (kind == CODEBOOK and more) or (kind not in (GRID, CODEBOOK) and more > 1):
+    if kind > FILLED or more > {GRID: 3, CODEBOOK: 0}.get(kind, 1):
         raise FileFormatError(f"Its table of tensors has an entry of the unknown kind {head}.")
     dtype = "float32"
     if kind not in (GRID, CODEBOOK) and more:

@@ -76,7 +76,7 @@ def write_onnx(coded: Path | str, path: Path | str, *, int8: bool = False) -> in
     Args:
         coded: the coded file.
         path: where to write.
-        int8: weights whose integers fit into 8 bits stay integers, and a node makes numbers of them: the same
+        int8: weights whose integers fit into 8 bits stay integers, and nodes make numbers of them: the same
             values, in a quarter of the bytes.
 
     Returns:

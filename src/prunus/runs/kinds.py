@@ -68,10 +68,10 @@ def check_kind(text: str) -> None:
         )
     if suffix in RECORDS and is_file:
         raise ConfigError(f"{text} is no model: give the folder that holds model.safetensors.")
-    if is_file and suffix != ".safetensors":
+    if is_file and suffix != ".safetensors" and not _is_coded(path):
         raise ConfigError(
-            f"{text} is a file of a kind that prunus does not know: models are .safetensors files and folders"
-            " made by prune or train."
+            f"{text} is a file of a kind that prunus does not know: models are .safetensors and .prunus files"
+            " and folders made by prune or train."
         )
 
 
@@ -86,6 +86,8 @@ def check_own(path: Path, text: str) -> None:
                 " train do."
             )
         raise FileFormatError(f"There is no compact model {path}.")
+    if _is_coded(path):
+        return
     from safetensors import safe_open
 
     try:
@@ -113,6 +115,12 @@ def check_target(path: Path | None, what: str) -> None:
     if over is not None and not over.is_dir():
         raise ConfigError(f"{over} is a file, so {path} cannot lie in it: -o names {what}.")
     check_file(path)
+
+
+def _is_coded(path: Path) -> bool:
+    from prunus.storage.coded_file import is_coded_file
+
+    return is_coded_file(path)
 
 
 def _is_file(path: Path) -> bool:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from prunus.training.config import Augment
 
 MODEL_FILE = "model.safetensors"
+MODEL_SUFFIXES = (".safetensors", ".prunus")
 GATES_FILE = "gates.safetensors"
 MOST_STEPS = 16  # compact models that were made from compact models
 
@@ -135,6 +136,7 @@ def open_model(
         ModelNameError, FileFormatError, ConfigError: no such model, a file that does not fit, a shape that is
             unknown.
     """
+    from prunus.storage.file import file_in
     from prunus.storage.lock import settle
 
     check_kind(text)
@@ -148,7 +150,7 @@ def open_model(
     if holds_model and path.is_dir() and (path / GATES_FILE).is_file():
         return _open_gated(path, shape, build_name, gated)
     if holds_model:
-        return _open_file(path / MODEL_FILE if path.is_dir() else path, text, shape, build_name)
+        return _open_file(file_in(path), text, shape, build_name)
     name, _, after = text.partition("@")
     if after and weights is not None:
         raise ConfigError(
@@ -162,12 +164,13 @@ def open_model(
 def _is_model_path(text: str) -> bool:
     """Whether it names a folder or a compact model's file, rather than a network."""
     from prunus.models.catalogue import is_plain_name
+    from prunus.storage.file import file_in
 
     path = Path(text)
     try:
         if is_plain_name(text):
-            return (path / MODEL_FILE).is_file()
-        return path.exists() or (path.suffix == ".safetensors" and "@" not in text)
+            return file_in(path).is_file()
+        return path.exists() or (path.suffix in MODEL_SUFFIXES and "@" not in text)
     except OSError:  # longer than a path may be
         return False
 
@@ -375,6 +378,8 @@ def _recorded(path: Path, record: Record | None, build_name: str, trail: tuple[P
 
 def _recorded_file(record: Record, trail: tuple[Path, ...]) -> Path:
     """The file of the other compact model that a record names."""
+    from prunus.storage.file import file_in
+
     shown = record.name if len(record.name) <= 120 else f"{record.name[:117]}…"
     made = f"The record {record.file} says that the model was made from {shown}"
     path = Path(record.name)
@@ -389,8 +394,8 @@ def _recorded_file(record: Record, trail: tuple[Path, ...]) -> Path:
         )
     try:
         found = (record.file.resolve().parent / path).resolve()
-        found = found / MODEL_FILE if found.is_dir() else found
-        there = found.suffix == ".safetensors" and found.is_file()
+        found = file_in(found)
+        there = found.suffix in MODEL_SUFFIXES and found.is_file()
     except (OSError, ValueError, RuntimeError):  # no path at all, one that is too long, links in a circle
         there = False
     if not there:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -44,10 +44,29 @@ class Record:
 
 
 def record_beside(model: Path) -> Record | None:
-    """What the run that wrote a model file says of it; None where nothing lies beside it.
+    """What the run that wrote a model file says of it, and what a coded file says of itself; None where
+    neither says anything.
 
     Raises FileFormatError, naming the file and its field, where it cannot be read.
     """
+    from prunus.storage.coded_file import is_coded_file
+
+    beside = _record_beside(model)
+    return _with_notes(model, beside) if is_coded_file(model) else beside
+
+
+def _with_notes(model: Path, beside: Record | None) -> Record | None:
+    """What the notes of a coded file say of its inputs goes before what lies beside it."""
+    from prunus.storage.coded_file import read_about
+
+    notes = {key: value for key, value in read_about(model).items() if value not in (None, [])}
+    if not notes:
+        return beside
+    own = _record(model, {"input_shape": notes.get("input_shape"), "data": notes})
+    return own if beside is None else replace(own, file=beside.file, name=beside.name, options=beside.options)
+
+
+def _record_beside(model: Path) -> Record | None:
     pruned, trained = model.parent / RESULT_FILE, model.parent / TRAINING_FILE
     if pruned.is_file():
         from prunus.report.result import read

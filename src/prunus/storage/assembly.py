@@ -66,7 +66,7 @@ def rebind(model: nn.Module, rebinds: Sequence[Rebind]) -> None:
         set_size(module, change.name, change.value)
 
 
-def keep_widths(where: str, model: nn.Module, widths: Sequence[Width]) -> None:
+def keep_widths(model: nn.Module, widths: Sequence[Width]) -> None:
     """Let norms go on dividing by as many channels as there were; raises FileFormatError for modules that
     cannot.
     """
@@ -74,21 +74,19 @@ def keep_widths(where: str, model: nn.Module, widths: Sequence[Width]) -> None:
     for width in widths:
         if width.module not in modules or not can_keep(modules[width.module]):
             raise FileFormatError(
-                f"{where} cannot be loaded: it keeps the width of {width.module!r}, which"
-                f" {type(model).__name__} does not have so."
+                f"It keeps the width of {width.module!r}, which {type(model).__name__} does not have so."
             )
     set_widths(modules, widths)
 
 
-def set_learning(where: str, model: nn.Module, frozen: Collection[str], training: bool) -> None:
+def set_learning(model: nn.Module, frozen: Collection[str], training: bool) -> None:
     """Say which parameters learn, and in which mode the model is; raises FileFormatError for one that cannot
     learn.
     """
     for name, parameter in model.named_parameters():
         if name not in frozen and not (parameter.is_floating_point() or parameter.is_complex()):
             raise FileFormatError(
-                f"{where} cannot be loaded: it holds the parameter {name} as {parameter.dtype}, which cannot"
-                " be trained."
+                f"It holds the parameter {name} as {parameter.dtype}, which cannot be trained."
             )
         parameter.requires_grad_(name not in frozen)
     model.train(training)

@@ -42,7 +42,7 @@ def model_of(
     frozen = [True] * len(order) if network.frozen is True else network.frozen or [False] * len(order)
     if len(frozen) != len(order):
         raise FileFormatError("It says which tensors learn for another number of tensors.")
-    set_learning(where, model, {name for name, one in zip(order, frozen) if one}, network.training)
+    set_learning(model, {name for name, one in zip(order, frozen) if one}, network.training)
     if PLAN in sections:
         _hang_origin(model, sections[PLAN].content, network, dense)
     if network.mode == OWN and dense is not None:
@@ -83,7 +83,7 @@ def _traced(
     fields = traced_fields(network.traced)
     order = list(dict.fromkeys(fields.places.values()))
     model = traced_from_data(fields, _named(order, entries, device), device)
-    _finish("The file", model, list(walk(model)), network.changes)
+    _finish(model, list(walk(model)), network.changes)
     return model, order, None
 
 
@@ -97,14 +97,14 @@ def _cut(
     order = [*named_tensors(dense), *biases]
     model = fill(where, dense, _named(order, entries, device), cut=True)
     follow_shapes(model)
-    _finish(where, model, modules, network.changes)
+    _finish(model, modules, network.changes)
     return model, order, meta_twin(dense).model
 
 
-def _finish(where: str, model: nn.Module, modules: Sequence[str], changes: Changes) -> None:
+def _finish(model: nn.Module, modules: Sequence[str], changes: Changes) -> None:
     rebind(model, [Rebind(_at(modules, place), name, value) for place, name, value in changes.rebinds])
     widths = [Width(_at(modules, place), count, *share) for place, count, share in changes.widths]
-    keep_widths(where, model, widths)
+    keep_widths(model, widths)
 
 
 def _at(modules: Sequence[str], place: int) -> str:

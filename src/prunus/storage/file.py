@@ -97,7 +97,7 @@ def load(
         FileFormatError: the file is truncated, tampered with, not written by prunus, or needs `build_model`.
         PlanError: `build_model` makes another model than the one that was cut.
     """
-    path, device = _file_in(Path(path)), torch.device(device)
+    path, device = file_in(Path(path)), torch.device(device)
     if is_coded_file(path):
         return load_coded(path, build_model, device)
     header, tensors = _read(path)
@@ -114,10 +114,10 @@ def load(
                 f"It holds a {header.class_name} in its own class; give build_model=, a function that makes"
                 " the dense model."
             )
+        keep_widths(model, header.widths)
+        set_learning(model, header.frozen, header.training)
     except FileFormatError as error:
         raise FileFormatError(f"{path} cannot be loaded: {clause(error)}.") from error
-    keep_widths(str(path), model, header.widths)
-    set_learning(str(path), model, header.frozen, header.training)
     if header.plan is not None:
         object.__setattr__(
             model, "prunus", Origin(header.plan, header.mode, Surgery({}, header.rebinds), None, dense=dense)
@@ -125,7 +125,7 @@ def load(
     return model
 
 
-def _file_in(path: Path) -> Path:
+def file_in(path: Path) -> Path:
     """The model of a run, where its folder is named."""
     if not path.is_dir():
         return path
