@@ -128,7 +128,9 @@ def test_a_model_in_double_precision_is_taken() -> None:
     assert found.model.head.weight.dtype == torch.float64
 
 
-@pytest.mark.parametrize("wrong", [{}, {"error": 0.1, "bits": 4}, {"error": 0.0}, {"error": 1.5}, {"bits": 1}])
+@pytest.mark.parametrize(
+    "wrong", [{}, {"error": 0.1, "bits": 4}, {"error": 0.0}, {"error": 1.5}, {"bits": 1}]
+)
 def test_either_error_or_bits_in_their_range(wrong: dict[str, Any]) -> None:
     with pytest.raises(ConfigError, match=r"error|bits"):
         quantise(network(), INPUTS, **wrong)

@@ -91,8 +91,8 @@ def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool
 
 
 def input_squares(fit: Fit, centred: bool) -> Tensor:
-    """E[x x^T] of a fit's inputs, or their covariances, float64 (1, columns, columns); where there are too many
-    columns for that, those of blocks of them, (blocks, BLOCK, BLOCK).
+    """E[x x^T] of a fit's inputs, or their covariances, float64 (1, columns, columns); where there are too
+    many columns for that, those of blocks of them, (blocks, BLOCK, BLOCK).
     """
     if isinstance(fit, SummedProducts):
         return fit.inputs.products(centred)[None]
