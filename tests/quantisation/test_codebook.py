@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from prunus.data.sets import Split
 from prunus.errors import ConfigError
 from prunus.paint.model_copy import named_tensors
 from prunus.quantisation.codebook import SharedWeights, codebook, kmeans, share_weights, tune_centroids
+from prunus.quantisation.quantised import Quantised
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 
@@ -65,7 +67,11 @@ def test_zero_has_a_centroid_of_its_own() -> None:
     assert np.array_equal(found.indices == 0, weight.numpy() == 0)
 
 
-def network() -> nn.Module:
+def layer(found: Quantised, index: int) -> Any:
+    return found.model.get_submodule(str(index))
+
+
+def network() -> Any:
     torch.manual_seed(0)
     return nn.Sequential(nn.Conv2d(1, 4, 3), nn.BatchNorm2d(4), nn.ReLU(), nn.Flatten(), nn.Linear(144, 3))
 
@@ -79,8 +85,8 @@ def task() -> Task:
 def test_every_layer_shares_its_weights_and_nothing_else_does() -> None:
     model = network()
     found = share_weights(model, bits=2, linear_bits=3)
-    assert len(found.model[0].weight.unique()) <= 4 and len(found.model[4].weight.unique()) <= 8
-    assert torch.equal(found.model[0].bias, model[0].bias)
+    assert len(layer(found, 0).weight.unique()) <= 4 and len(layer(found, 4).weight.unique()) <= 8
+    assert torch.equal(layer(found, 0).bias, model[0].bias)
     assert {name for name, coded in found.tensors.items() if not isinstance(coded, Plain)} == {
         "0.weight",
         "4.weight",
@@ -111,7 +117,7 @@ def test_tuning_moves_centroids_and_leaves_who_shares_them() -> None:
         assert isinstance(before, Codebook) and isinstance(after, Codebook)
         assert np.array_equal(before.indices, after.indices)
         assert not np.array_equal(before.centroids, after.centroids)
-    assert torch.equal(tuned.model[4].weight == 0, model[4].weight == 0)
+    assert torch.equal(layer(tuned, 4).weight == 0, model[4].weight == 0)
     assert list(named_tensors(tuned.model)) == list(named_tensors(model))
     assert loss(tuned.model) < loss(shared.model)
 

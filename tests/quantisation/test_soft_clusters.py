@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.quantisation.test_codebook import network, task
+from tests.quantisation.test_codebook import layer, network, task
 
 from prunus.coding.tensors import Codebook, values_of
 from prunus.errors import ConfigError
@@ -51,15 +51,15 @@ def test_zeros_stay_and_the_network_holds_what_is_coded() -> None:
         model[4].weight *= torch.rand(3, 144, generator=DRAW) > 0.5
     config = TrainConfig(epochs=2, batch_size=20, lr=0.01, optimizer="adam", weight_decay=0)
     found = train_clusters(model, task(), bits=2, linear_bits=3, config=config)
-    assert torch.equal(found.model[4].weight == 0, model[4].weight == 0)
-    assert len(found.model[0].weight.unique()) <= 4 and len(found.model[4].weight.unique()) <= 9
+    assert torch.equal(layer(found, 4).weight == 0, model[4].weight == 0)
+    assert len(layer(found, 0).weight.unique()) <= 4 and len(layer(found, 4).weight.unique()) <= 9
     assert list(named_tensors(found.model)) == list(named_tensors(model))
     for name in ("0.weight", "4.weight"):
         assert isinstance(found.tensors[name], Codebook)
         assert np.array_equal(
             values_of(found.tensors[name]), named_tensors(found.model)[name].numpy(force=True)
         )
-    assert not torch.equal(found.model[0].bias, model[0].bias)
+    assert not torch.equal(layer(found, 0).bias, model[0].bias)
 
 
 def test_the_temperature_is_above_zero() -> None:

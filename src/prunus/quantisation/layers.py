@@ -102,15 +102,15 @@ def group_matrices(module: nn.Module, weight: Tensor) -> Tensor:
     groups: int = getattr(module, "groups", 1)
     matrix = as_matrix(module, weight)
     if getattr(module, "transposed", False):
-        return matrix.unflatten(1, (groups, -1)).transpose(0, 1).flatten(2)
-    return matrix.unflatten(0, (groups, -1)).flatten(2)
+        return matrix.reshape(len(matrix), groups, -1, matrix.shape[-1]).transpose(0, 1).flatten(2)
+    return matrix.reshape(groups, -1, matrix[0].numel())
 
 
 def from_group_matrices(module: nn.Module, matrices: Tensor, like: Tensor) -> Tensor:
     """The weight that `group_matrices` made matrices of."""
     places = positions(module)
     if getattr(module, "transposed", False):
-        matrix = matrices.unflatten(2, (-1, places)).transpose(0, 1).flatten(1, 2)
+        matrix = matrices.reshape(*matrices.shape[:2], -1, places).transpose(0, 1).flatten(1, 2)
     else:
-        matrix = matrices.flatten(0, 1).unflatten(1, (-1, places))
+        matrix = matrices.reshape(-1, matrices.shape[-1] // places, places)
     return from_matrix(module, matrix, like)

@@ -21,7 +21,7 @@ def put_on(model: nn.Module, name: str, parametrisation: nn.Module) -> None:
 def behind(model: nn.Module, name: str) -> tuple[Any, Tensor]:
     """The parametrisation of a tensor, and what it computes it from."""
     path, _, own = name.rpartition(".")
-    found: Any = model.get_submodule(path).parametrizations[own]  # type: ignore[union-attr,index]
+    found: Any = model.get_submodule(path).parametrizations[own]  # type: ignore[index]
     return found[0], found.original
 
 

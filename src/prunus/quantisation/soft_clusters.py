@@ -110,7 +110,7 @@ class SoftClusters(nn.Module):
     @torch.no_grad()
     def hard(self, weight: Tensor) -> Codebook:
         """Each weight's nearest centroid."""
-        centroids = self.centroids.double().unique()
+        centroids = torch.unique(self.centroids.double())
         halves = (centroids[1:] + centroids[:-1]) / 2
         sparse = not bool(self.kept.all())
         indices = torch.bucketize(weight.double().contiguous(), halves) + int(sparse)
