@@ -5,4 +5,4 @@ Needs numpy alone; whatever computes in torch is in `prunus.quantisation`, and f
 
 from prunus.coding.tensors import Codebook, CodedTensor, Grid, Plain, values_of
 
-__all__ = ["CodedTensor", "Codebook", "Grid", "Plain", "values_of"]
+__all__ = ["Codebook", "CodedTensor", "Grid", "Plain", "values_of"]

@@ -54,4 +54,4 @@ def values_of(coded: CodedTensor) -> NDArray[Any]:
     return coded.values
 
 
-__all__ = ["CodedTensor", "Codebook", "Grid", "Plain", "values_of"]
+__all__ = ["Codebook", "CodedTensor", "Grid", "Plain", "values_of"]

@@ -88,7 +88,7 @@ def quantise(
     for done, layer in enumerate(found):
         on_step(done, len(found))
         module = dense.get_submodule(layer.name)
-        fits = gather(original, current, layer.name, module, batches, RIDGE)
+        fits = gather(original, current, layer, module, batches, RIDGE)
         share = shares.get(layer.name, 1.0)
         wanted = Wanted(None if error is None else min(error * share, MOST), bits, refit, feedback)
         for name, grid in _grids(dense, layer, fits, wanted).items():
