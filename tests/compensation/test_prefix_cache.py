@@ -187,3 +187,29 @@ def test_memory_is_what_the_rest_needs() -> None:
         with_values = [name for name, kept in resumed._kept[0].items() if kept.values]
         assert len(with_values) <= 2
         assert resumed._bytes == sum(kept.bytes() for kept in resumed._kept[0].values())
+
+
+def two_branches(m: nn.Module, x: Tensor) -> Tensor:
+    x = m.stem(x).relu()
+    x = (m.norm(m.long(x)) + m.short(x)).relu()
+    x += m.last(x)
+    return m.head(x)
+
+
+@torch.no_grad()
+def test_the_other_summand_is_seen_and_what_lies_behind_the_layer_is_run_anew() -> None:
+    layers = {name: nn.Conv2d(4, 4, 1) for name in ("long", "short", "last", "head")}
+    model = randomised(Net(two_branches, stem=nn.Conv2d(3, 4, 3), norm=nn.BatchNorm2d(4), **layers)).eval()
+    x = images(2)
+    resumed = Resumed(model, prunus.trace(model, x), x)
+    for _ in range(2):
+        given, made, other = resumed.upto_sum("long", "norm", 0, x)
+        stem = model.stem(x).relu()
+        assert torch.equal(given, stem) and torch.equal(made, model.long(stem))
+        assert other is not None and torch.equal(other, model.short(stem))
+        model.norm.bias.add_(1)  # had it been kept, what follows would not hear of it
+        model.short.weight.mul_(2)
+    given, _, other = resumed.upto_sum("last", "", 0, x)
+    wanted = (model.norm(model.long(stem)) + model.short(stem)).relu()
+    assert torch.equal(given, wanted) and other is not None and torch.equal(other, wanted)
+    assert resumed.upto_sum("head", "", 0, x)[2] is None

@@ -75,6 +75,7 @@ def test_a_norm_without_parameters_keeps_its_mean() -> None:
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_folded_norm_divides_by_exactly_one(eps: float, dtype: torch.dtype) -> None:
     norm = nn.BatchNorm2d(3, eps=eps).to(dtype).eval()
+    assert norm.running_var is not None
     norm.running_var.fill_(unit_variance(eps, dtype))
     x = torch.randn(2, 3, 4, 4, dtype=dtype, generator=DRAW)
     assert torch.equal(norm(x), x)

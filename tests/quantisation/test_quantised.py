@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from prunus.coding.tensors import Codebook, Grid, Plain, values_of
+from prunus.coding.tensors import Codebook, CodedTensor, Grid, Plain, values_of
 from prunus.paint.model_copy import named_tensors
 from prunus.quantisation.quantised import decoded, on_grid
 
@@ -20,9 +20,11 @@ def test_values_on_a_grid_are_found_again() -> None:
 
 def test_every_tensor_is_there_and_the_network_holds_its_values() -> None:
     model = nn.Sequential(nn.Conv2d(2, 3, 3), nn.BatchNorm2d(3), nn.Flatten(), nn.Linear(3, 2))
-    codes = {
+    codes: dict[str, CodedTensor] = {
         "0.weight": on_grid(model[0].weight, 0.1),
-        "3.weight": Codebook(np.array([[0, 1, 1], [1, 0, 0]], dtype=np.int32), np.float32([0, 0.7])),
+        "3.weight": Codebook(
+            np.array([[0, 1, 1], [1, 0, 0]], dtype=np.int32), np.array([0, 0.7], dtype=np.float32)
+        ),
     }
     found = decoded(model, codes)
     assert list(found.tensors) == list(named_tensors(model)) and not found.model.training

@@ -9,15 +9,18 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, jit, nn
+from torch.overrides import TorchFunctionMode
 
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs, as_arguments, called
 
+_SUMS = frozenset({"add", "add_", "__add__", "__radd__", "__iadd__"})
 MOST_BYTES = 2 << 30  # of outputs that are kept; a module whose output does not fit is run again
 
 
@@ -25,6 +28,29 @@ class _SeenError(BaseException):
     """Ends a forward whose rest nobody needs; no Exception, so that nobody on the way
     takes it for a failure.
     """
+
+
+class _Meeting(TorchFunctionMode):
+    """Ends a forward where a tensor is added to another, which is kept in `other`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.other: Tensor | None = None
+        self._expected: Tensor | None = None
+
+    def expect(self, module: nn.Module, args: tuple[Any, ...], output: Tensor) -> None:
+        """A forward hook: its output is the tensor to wait for."""
+        self._expected = output
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if self._expected is not None and getattr(func, "__name__", "") in _SUMS and not kwargs:
+            others = [one for one in args if one is not self._expected]
+            if len(args) == 2 and len(others) == 1 and isinstance(others[0], Tensor):
+                self.other = others[0]
+                raise _SeenError
+        return func(*args, **(kwargs or {}))
 
 
 @dataclass(eq=False)
@@ -56,7 +82,7 @@ class Resumed:
     ) -> None:
         self._model, self._most_bytes, self._bytes, self._number = model, most_bytes, 0, 0
         self._kept: dict[int, dict[str, _Kept]] = {}
-        self._keeping = True
+        self._keeping = True  # what is made, until the layer that is asked for has run
         self._users = _users(graph)
         calls = _calls(model, batch)
         for name in self._users:
@@ -70,27 +96,53 @@ class Resumed:
 
         Raises PlanError if the layer does not run on this batch.
         """
+        given, made, _ = self._run(name, None, number, batch)
+        return given, made
+
+    def upto_sum(
+        self, name: str, norm: str, number: int, batch: Inputs
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """The same, and what the layer's output, or that of the norm behind it, is added to next; None
+        if it is not added to anything.
+
+        Raises PlanError as `upto`.
+        """
+        return self._run(name, norm or name, number, batch)
+
+    def _run(
+        self, name: str, summand: str | None, number: int, batch: Inputs
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Run up to a layer, or on to the sum that the output of the module `summand` goes into."""
         found: list[tuple[Tensor, Tensor]] = []
+        meeting = _Meeting()
 
         def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
             found.append((args[0] if args else kwargs["input"], output))
-            raise _SeenError
+            if summand is None:
+                raise _SeenError
+            self._keeping = False
 
-        self._number = number
+        self._number, self._keeping = number, True
         self._kept.setdefault(number, {})
         layer = self._model.get_submodule(name)
         # what the layer itself makes is not final: it is about to be refitted
         own = layer.__dict__.pop("forward", None)
-        handle = layer.register_forward_hook(look, with_kwargs=True)
+        handles = [layer.register_forward_hook(look, with_kwargs=True)]
+        if summand is not None:
+            handles.append(self._model.get_submodule(summand).register_forward_hook(meeting.expect))
         args, kwargs = as_arguments(batch)
         try:
-            called(self._model, args, kwargs)
+            with nullcontext() if summand is None else meeting:
+                called(self._model, args, kwargs)
         except _SeenError:
-            return found[0]
+            pass
         finally:
-            handle.remove()
+            for handle in handles:
+                handle.remove()
             if own is not None:
                 layer.forward = own
+        if found:
+            return *found[0], meeting.other
         raise PlanError(
             f"{name} did not run on the calibration inputs, but on the example inputs that the model was"
             " traced with."

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from prunus._foundation.arguments import door
 from prunus.coding.tensors import Codebook, CodedTensor
 from prunus.errors import ConfigError
 from prunus.paint.model_copy import copy_model, named_tensors, unwrap
+from prunus.quantisation.parametrised import behind, put_on, taken_off
 from prunus.quantisation.quantised import Quantised, decoded
 from prunus.tasks import Task
 from prunus.training import TrainConfig
@@ -62,21 +62,15 @@ def tune_centroids(
     """
     network = copy_model(quantised.model, {})
     shared = {name: coded for name, coded in quantised.tensors.items() if isinstance(coded, Codebook)}
+    tensors = named_tensors(network)
     for name, coded in shared.items():
-        path, _, own = name.rpartition(".")
-        parametrize.register_parametrization(
-            network.get_submodule(path), own, SharedWeights(coded, named_tensors(network)[name]), unsafe=True
-        )
+        put_on(network, name, SharedWeights(coded, tensors[name]))
     task.fit(network, config, **options)
     tuned: dict[str, CodedTensor] = {}
     for name, coded in shared.items():
-        path, _, own = name.rpartition(".")
-        module = network.get_submodule(path)
-        sharing: Any = module.parametrizations[own]  # type: ignore[union-attr,index]
-        centroids = sharing[0].whole(sharing.original.detach()).float().cpu().numpy()
-        tuned[name] = Codebook(coded.indices, centroids)
-        parametrize.remove_parametrizations(module, own, leave_parametrized=True)
-    return decoded(network, tuned)
+        sharing, centroids = behind(network, name)
+        tuned[name] = Codebook(coded.indices, sharing.whole(centroids.detach()).float().cpu().numpy())
+    return decoded(taken_off(network, quantised.model, shared), tuned)
 
 
 class SharedWeights(nn.Module):

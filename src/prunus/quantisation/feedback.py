@@ -31,7 +31,8 @@ def feedback_factors(squares: Tensor, damping: float = DAMPING) -> Tensor:
         if not failed.any():
             break
         strength = torch.where(failed > 0, 10 * strength, strength)  # inputs that hardly vary leave rounding
-    return torch.linalg.cholesky(torch.cholesky_inverse(triangle), upper=True)
+    factors: Tensor = torch.linalg.cholesky(torch.cholesky_inverse(triangle), upper=True)
+    return factors
 
 
 def round_with_feedback(

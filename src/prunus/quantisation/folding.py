@@ -78,7 +78,7 @@ def scale_outputs(module: nn.Module, weight: Tensor, scale: Tensor) -> None:
     ones = [1] * (weight.dim() - 2)
     if getattr(module, "transposed", False):
         groups: int = module.groups  # type: ignore[assignment]
-        parts, factor = weight.unflatten(0, (groups, -1)), scale.view(groups, 1, -1, *ones)
+        parts, factor = weight.view(groups, -1, *weight.shape[1:]), scale.view(groups, 1, -1, *ones)
     else:
         parts, factor = weight, scale.view(-1, 1, *ones)
     parts.copy_((parts.double() * factor).to(weight.dtype))

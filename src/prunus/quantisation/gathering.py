@@ -12,21 +12,32 @@ from prunus.compensation.least_squares import Fit, fit_for
 from prunus.compensation.prefix_cache import Resumed
 from prunus.observe.matrices import channel_axis, positions, rows
 from prunus.paint.inputs import Inputs
+from prunus.quantisation.layers import Layer
 
 AT_ONCE = 1024  # columns of groups that are sampled together
 
 
 def gather(
-    dense: Resumed, coded: Resumed, name: str, module: Any, batches: Iterable[Inputs], ridge: float
+    dense: Resumed, coded: Resumed, layer: Layer, module: Any, batches: Iterable[Inputs], ridge: float
 ) -> list[Fit]:
     """One fit per group of a layer, of the inputs that it gets in the coded network and the outputs that it
     makes in the dense one.
+
+    Where these are added to something else, as at the end of a residual branch, it is the sum that is to be
+    that of the dense network: what the other summand lacks is wanted of the layer (He, Zhang and Sun 2017,
+    section 3.2, for removed channels).
     """
     groups, columns, outputs = sizes(module)
     fits = [fit_for(columns, outputs, ridge) for _ in range(groups)]
     generator = torch.Generator().manual_seed(0)
     for number, batch in enumerate(batches):
-        x, y = coded.upto(name, number, batch)[0], dense.upto(name, number, batch)[1]
+        if layer.added:
+            _, y, whole = dense.upto_sum(layer.name, layer.norm, number, batch)
+            x, _, other = coded.upto_sum(layer.name, layer.norm, number, batch)
+            if whole is not None and other is not None and whole.shape == y.shape == other.shape:
+                y = y + (whole - other)
+        else:
+            x, y = coded.upto(layer.name, number, batch)[0], dense.upto(layer.name, number, batch)[1]
         _add(fits, module, x, y, generator)
     return fits
 

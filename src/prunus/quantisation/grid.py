@@ -80,15 +80,15 @@ def quantise(
     graph = trace(model, first)
     dense = fold_norms(model, graph)
     found = layers(graph)
-    original, running = copy_model(dense, {}), copy_model(dense, {})
-    pair = [Resumed(network, graph, first) for network in (original, running)] if found else []
+    running = copy_model(dense, {})
+    original, current = (Resumed(network, graph, first) for network in (copy_model(dense, {}), running))
     if shares is None:
         shares = error_shares(dense, graph, batches) if error is not None else {}
     coded: dict[str, CodedTensor] = {}
     for done, layer in enumerate(found):
         on_step(done, len(found))
         module = dense.get_submodule(layer.name)
-        fits = gather(*pair, layer.name, module, batches, RIDGE)
+        fits = gather(original, current, layer, module, batches, RIDGE)
         share = shares.get(layer.name, 1.0)
         wanted = Wanted(None if error is None else min(error * share, MOST), bits, refit, feedback)
         for name, grid in _grids(dense, layer, fits, wanted).items():

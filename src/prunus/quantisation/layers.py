@@ -36,12 +36,14 @@ class Layer:
 
     Attributes:
         name: of the module.
-        norm: the plain batch norm that alone reads what it makes and reads nothing else; "" if there is none,
-            or the model returns what the layer makes.
+        norm: the plain batch norm that alone reads what it makes and reads nothing else; "" if there is
+            none, or the model returns what the layer makes.
+        added: whether what it makes, or that norm, is read by one addition to a tensor of its size alone.
     """
 
     name: str
     norm: str
+    added: bool = False
 
     @property
     def weight(self) -> str:
@@ -59,7 +61,8 @@ def layers(graph: ChannelGraph) -> list[Layer]:
             continue
         norm = norm_behind(graph, index)
         alone = calls[norm] == 1 and name not in returned and _is_plain(graph, norm)
-        found.append(Layer(name, norm if alone else ""))
+        norm = norm if alone else ""
+        found.append(Layer(name, norm, name not in returned and _is_added(graph, index, norm)))
     return found
 
 
@@ -79,6 +82,18 @@ def _returned(graph: ChannelGraph) -> set[str]:
     args, kwargs = graph.inputs
     outputs = called(model, args, kwargs)
     return {made[id(tensor)][0] for tensor in tensors_in(outputs) if id(tensor) in made}
+
+
+def _is_added(graph: ChannelGraph, index: int, norm: str) -> bool:
+    """Whether a record's output, or that of the norm behind it, goes into a sum and nowhere else."""
+    made = graph.records[index].outputs[0]
+    if norm:
+        made = next(r.outputs[0] for r in graph.records if r.module == norm and "batch_norm" in r.operator)
+    using = [record for record in graph.records if any(tensor is made for tensor in record.tensors)]
+    if len(using) != 1 or using[0].operator not in ("add", "add_"):
+        return False
+    summed = using[0].tensors
+    return len(summed) == 2 and summed[0].shape == summed[1].shape and not using[0].kwargs.get("alpha")
 
 
 def _is_plain(graph: ChannelGraph, norm: str) -> bool:
@@ -102,15 +117,15 @@ def group_matrices(module: nn.Module, weight: Tensor) -> Tensor:
     groups: int = getattr(module, "groups", 1)
     matrix = as_matrix(module, weight)
     if getattr(module, "transposed", False):
-        return matrix.unflatten(1, (groups, -1)).transpose(0, 1).flatten(2)
-    return matrix.unflatten(0, (groups, -1)).flatten(2)
+        return matrix.reshape(len(matrix), groups, -1, matrix.shape[-1]).transpose(0, 1).flatten(2)
+    return matrix.reshape(groups, -1, matrix[0].numel())
 
 
 def from_group_matrices(module: nn.Module, matrices: Tensor, like: Tensor) -> Tensor:
     """The weight that `group_matrices` made matrices of."""
     places = positions(module)
     if getattr(module, "transposed", False):
-        matrix = matrices.unflatten(2, (-1, places)).transpose(0, 1).flatten(1, 2)
+        matrix = matrices.reshape(*matrices.shape[:2], -1, places).transpose(0, 1).flatten(1, 2)
     else:
-        matrix = matrices.flatten(0, 1).unflatten(1, (-1, places))
+        matrix = matrices.reshape(-1, matrices.shape[-1] // places, places)
     return from_matrix(module, matrix, like)

@@ -15,7 +15,9 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
+
+from prunus.paint.model_copy import named_tensors
+from prunus.quantisation.parametrised import behind, put_on
 
 FIRST = 0.5  # the step at the start, in mean magnitudes of the tensor
 PACE = 10.0  # how much faster the logarithm of a step moves than a weight
@@ -49,33 +51,17 @@ class LearnedGrid(nn.Module):
 
 def attach(model: nn.Module, names: list[str]) -> dict[str, LearnedGrid]:
     """Learned grids onto the tensors of these names, in place."""
-    grids = {}
-    for name in names:
-        path, _, own = name.rpartition(".")
-        module = model.get_submodule(path)
-        grids[name] = LearnedGrid(getattr(module, own))
-        parametrize.register_parametrization(module, own, grids[name], unsafe=True)
+    tensors = named_tensors(model)
+    grids = {name: LearnedGrid(tensors[name]) for name in names}
+    for name, grid in grids.items():
+        put_on(model, name, grid)
     return grids
 
 
-def detach(model: nn.Module, names: list[str]) -> dict[str, float]:
-    """Leave the values on the grids in the tensors, as plain parameters again, and give the steps."""
-    steps = {}
-    for name in names:
-        path, _, own = name.rpartition(".")
-        module = model.get_submodule(path)
-        grid = module.parametrizations[own][0]  # type: ignore[union-attr,index]
-        assert isinstance(grid, LearnedGrid)
-        steps[name] = float(grid.step().detach())
-        parametrize.remove_parametrizations(module, own, leave_parametrized=True)
-    return steps
-
-
-def units(model: nn.Module, grids: dict[str, LearnedGrid]) -> Iterator[Tensor]:
+def in_steps(model: nn.Module, names: list[str]) -> Iterator[Tensor]:
     """Every tensor in steps of its grid, before it is rounded."""
-    for name, grid in grids.items():
-        path, _, own = name.rpartition(".")
-        values = model.get_submodule(path).parametrizations[own].original  # type: ignore[union-attr,index]
+    for name in names:
+        grid, values = behind(model, name)
         yield values / grid.step()
 
 
@@ -113,4 +99,4 @@ def laplace_nats(sizes: Tensor, scale: Tensor) -> Tensor:
     return torch.where(sizes < 0.5, near, far)
 
 
-__all__ = ["LearnedGrid", "attach", "bits", "detach", "laplace_nats", "scales", "units"]
+__all__ = ["LearnedGrid", "attach", "bits", "in_steps", "laplace_nats", "scales"]

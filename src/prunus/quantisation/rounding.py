@@ -91,8 +91,8 @@ def grid_of_layer(weight: Tensor, fits: list[Fit], wanted: Wanted, centred: bool
 
 
 def input_squares(fit: Fit, centred: bool) -> Tensor:
-    """E[x x^T] of a fit's inputs, or their covariances, float64 (1, columns, columns); where there are too many
-    columns for that, those of blocks of them, (blocks, BLOCK, BLOCK).
+    """E[x x^T] of a fit's inputs, or their covariances, float64 (1, columns, columns); where there are too
+    many columns for that, those of blocks of them, (blocks, BLOCK, BLOCK).
     """
     if isinstance(fit, SummedProducts):
         return fit.inputs.products(centred)[None]
@@ -107,12 +107,13 @@ def blocks(matrices: Tensor, size: int) -> Tensor:
     with zeros.
     """
     matrices = F.pad(matrices, (0, -matrices.shape[-1] % size))
-    return matrices.unflatten(2, (-1, size)).transpose(1, 2).flatten(0, 1)
+    return matrices.reshape(*matrices.shape[:2], -1, size).transpose(1, 2).flatten(0, 1)
 
 
 def from_blocks(parts: Tensor, groups: int, columns: int) -> Tensor:
     """What `blocks` cut."""
-    return parts.unflatten(0, (groups, -1)).transpose(1, 2).flatten(2)[..., :columns]
+    parts = parts.reshape(groups, -1, *parts.shape[1:])
+    return parts.transpose(1, 2).flatten(2)[..., :columns]
 
 
 def refitted(weight: Tensor, kept: Tensor, fits: list[Fit], squares: Tensor, centred: bool) -> Tensor:

@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from prunus._foundation.arguments import door
 from prunus.coding.tensors import Codebook, CodedTensor
 from prunus.errors import ConfigError
 from prunus.paint.model_copy import copy_model, named_tensors, unwrap
 from prunus.quantisation.codebook import codebooks
+from prunus.quantisation.parametrised import behind, put_on, taken_off
 from prunus.quantisation.quantised import Quantised, decoded
 from prunus.tasks import Task
 from prunus.training import TrainConfig
@@ -57,20 +57,16 @@ def train_clusters(
         raise ConfigError(f"The temperature is above 0, not {temperature}.")
     network = copy_model(unwrap(model), {})
     first = codebooks(network, bits, bits if linear_bits is None else linear_bits)
+    tensors = named_tensors(network)
     for name, coded in first.items():
         assert isinstance(coded, Codebook)
-        path, _, own = name.rpartition(".")
-        soft = SoftClusters(named_tensors(network)[name], coded, temperature)
-        parametrize.register_parametrization(network.get_submodule(path), own, soft, unsafe=True)
+        put_on(network, name, SoftClusters(tensors[name], coded, temperature))
     task.fit(network, config, **options)
     shared: dict[str, CodedTensor] = {}
     for name in first:
-        path, _, own = name.rpartition(".")
-        module = network.get_submodule(path)
-        clusters: Any = module.parametrizations[own]  # type: ignore[union-attr,index]
-        shared[name] = clusters[0].hard(clusters.original.detach())
-        parametrize.remove_parametrizations(module, own, leave_parametrized=True)
-    return decoded(network, shared)
+        clusters, weight = behind(network, name)
+        shared[name] = clusters.hard(weight.detach())
+    return decoded(taken_off(network, unwrap(model), first), shared)
 
 
 class SoftClusters(nn.Module):
@@ -114,7 +110,7 @@ class SoftClusters(nn.Module):
     @torch.no_grad()
     def hard(self, weight: Tensor) -> Codebook:
         """Each weight's nearest centroid."""
-        centroids = self.centroids.double().unique()
+        centroids = torch.unique(self.centroids.double())
         halves = (centroids[1:] + centroids[:-1]) / 2
         sparse = not bool(self.kept.all())
         indices = torch.bucketize(weight.double().contiguous(), halves) + int(sparse)

@@ -25,7 +25,8 @@ from prunus.paint.model_copy import copy_model, named_tensors, unwrap
 from prunus.paint.trace import trace
 from prunus.quantisation.folding import condense_norms
 from prunus.quantisation.layers import layers
-from prunus.quantisation.learned_grid import attach, bits, detach, units
+from prunus.quantisation.learned_grid import attach, bits, in_steps
+from prunus.quantisation.parametrised import taken_off
 from prunus.quantisation.quantised import Quantised, decoded, on_grid
 from prunus.quantisation.rounding import single
 from prunus.quantisation.zeros import zeroed
@@ -75,7 +76,7 @@ def train_on_grids(
 
     def besides() -> Tensor:
         ramp = min(1.0, (count.done + 1) / steps)
-        total = torch.stack([bits(u) for u in units(network, grids)]).sum()
+        total = torch.stack([bits(tensor) for tensor in in_steps(network, names)]).sum()
         return rate * ramp * total / 8000
 
     if teacher is None:
@@ -83,8 +84,8 @@ def train_on_grids(
     else:
         options.setdefault("validation", None)
         task.fit(Taught(network, teacher), config, loss=taught, besides=besides, pruning=count, **options)
-    found = detach(network, names)
-    return settled(network, found, task, remove)
+    found = {name: float(grid.step().detach()) for name, grid in grids.items()}
+    return settled(taken_off(network, unwrap(model), names), found, task, remove)
 
 
 def grid_names(graph: ChannelGraph) -> list[str]:
@@ -107,7 +108,6 @@ def settled(model: nn.Module, steps: dict[str, float], task: Task, remove: bool)
     """A network whose tensors lie on grids of these steps, as it is coded: without its zeroed units, and what
     its norms are in evaluation mode on fine grids.
     """
-    model = model.eval()
     if remove:
         inputs = task.calibration()
         plan = zeroed(trace(model, task.example_inputs()), model)
