@@ -1,9 +1,9 @@
 """Runs: whole jobs, from what a user names to the folder that it leaves.
 
-Each job of the command line is a function here, with the settings of its flags: `prune`, `train`, `cascade`,
-`latency`, `segment`, `segment_set`, `export`, `profile`, `compare`, `chart`, `demo` and `doctor`. It returns
-what the command prints as JSON, and leaves the same files; `deliver` writes the folder of a run for an
-outcome of your own.
+Each job of the command line is a function here, with the settings of its flags: `prune`, `train`, `find_lr`,
+`cascade`, `latency`, `segment`, `segment_set`, `export`, `profile`, `compare`, `chart`, `demo` and `doctor`.
+It returns what the command prints as JSON, and leaves the same files; `deliver` writes the folder of a run
+for an outcome of your own.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from prunus.runs.names import Compensation, Prefer, Runtime, Scope, Score, Served
     from prunus.runs.profiling import compare, profile
     from prunus.runs.pruning import PruneSettings, prune
+    from prunus.runs.rate_test import find_lr
     from prunus.runs.recipe import Recipe
     from prunus.runs.segmenting import Tiles, segment, segment_set
     from prunus.runs.settings import Delivery, Network, Quantisation
@@ -45,6 +46,7 @@ _HOMES = {
     **dict.fromkeys(("Compensation", "Prefer", "Runtime", "Scope", "Score", "Served"), "names"),
     **dict.fromkeys(("methods", "networks"), "listing"),
     **dict.fromkeys(("PruneSettings", "prune"), "pruning"),
+    "find_lr": "rate_test",
     "Recipe": "recipe",
     **dict.fromkeys(("Tiles", "segment", "segment_set"), "segmenting"),
     **dict.fromkeys(("Delivery", "Network", "Quantisation"), "settings"),
@@ -79,6 +81,7 @@ __all__ = [
     "demo",
     "doctor",
     "export",
+    "find_lr",
     "latency",
     "methods",
     "networks",
