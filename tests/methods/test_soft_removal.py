@@ -239,8 +239,9 @@ def test_what_went_in_a_stage_never_comes_back() -> None:
 
 def test_widths_are_rounded() -> None:
     model = resnet20(in_channels=1)
-    for round_to in (8, "auto"):
-        pruning = SoftPruning(torch.zeros(1, 1, 8, 8), 0.3, round_to=round_to, from_start=True)  # type: ignore[arg-type]
+    rounding: tuple[Any, ...] = (8, "auto")
+    for round_to in rounding:
+        pruning = SoftPruning(torch.zeros(1, 1, 8, 8), 0.3, round_to=round_to, from_start=True)
         pruning.before_training(model, 2)
         graph = pruning.traced(model)
         wide = {group.name: group.size for group in graph.groups}

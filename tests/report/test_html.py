@@ -195,3 +195,17 @@ def test_a_missing_extra_is_named(lenet: dict[str, Any], monkeypatch: pytest.Mon
     monkeypatch.setitem(sys.modules, "jinja2", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'prunus\[report\]'"):
         render(lenet)
+
+
+def test_seconds_of_each_epoch_are_drawn_where_they_were_to_fall(lenet: dict[str, Any]) -> None:
+    result = copy.deepcopy(lenet)
+    epochs = result["training"][0]["epochs"]
+    for number, epoch in enumerate(epochs):
+        epoch["seconds"] = 4.0 if number < len(epochs) / 2 else 2.0
+    result["soft"] = {
+        "record": [{"epoch": 0, "rate": 0.5, "alive": {"a": 4}, "regrown": 0}],
+        "sizes": {"a": 8},
+    }
+    assert "Seconds of each epoch: 4 at first, 2 at last" in render(result)
+    result["soft"] = result["selection"] = None
+    assert "Seconds of each epoch" not in render(result)

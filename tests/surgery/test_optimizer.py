@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -25,7 +27,7 @@ def network(width: int) -> nn.Sequential:
 @pytest.mark.parametrize("kind", [torch.optim.AdamW, torch.optim.SGD])
 def test_state_is_cut_as_its_parameters_are(kind: type[torch.optim.Optimizer]) -> None:
     model, small = network(3), network(2)
-    more = {"momentum": 0.9} if kind is torch.optim.SGD else {}
+    more: dict[str, Any] = {"momentum": 0.9} if kind is torch.optim.SGD else {}
     optimizer = kind([{"params": model[0].parameters()}, {"params": model[1].parameters()}], lr=0.1, **more)  # type: ignore[call-arg]
     model(torch.ones(1, 3)).sum().backward()
     optimizer.step()

@@ -31,6 +31,7 @@ __all__ = [
     "importance",
     "one_shot",
     "play_and_prune",
+    "rate_range",
     "registry",
     "selective_decay",
     "sensitivity",

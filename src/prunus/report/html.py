@@ -230,6 +230,9 @@ def _figures(result: Result) -> dict[str, dict[str, str]]:
         )
     if result.get("soft"):
         drawn["alive"] = lambda width: plots.alive(result["soft"]["record"], result["soft"]["sizes"], width)
+    timed = stages[0]["epochs"] if stages and (result.get("soft") or result.get("selection")) else []
+    if any(epoch["seconds"] > 0 for epoch in timed):  # what was to make them faster
+        drawn["seconds"] = lambda width: plots.seconds(timed, width)
     if result.get("similarity"):
         from prunus.report import clusters
 

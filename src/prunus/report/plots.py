@@ -110,6 +110,27 @@ def kept(samples: Sequence[int], total: int, width: float) -> str:
 
 
 @styled
+def seconds(epochs: Sequence[Row], width: float) -> str:
+    """Wall time [s] of every epoch of a training, without validation: one column per epoch, what went into
+    choosing samples in another colour.
+    """
+    canvas = Canvas(width, 180)
+    axes = canvas.axes(left=44, top=12, right=4, bottom=34)
+    times = [epoch["seconds"] for epoch in epochs]
+    places = range(1, len(times) + 1)
+    axes.bar(places, times, width=0.72, color=AFTER)
+    axes.bar(places, [epoch.get("choosing_seconds", 0.0) for epoch in epochs], width=0.72, color=BEFORE)
+    axes.set_xlim(0.4, len(times) + 0.6)
+    axes.set_ylim(0, 1.05 * max(times))
+    axes.yaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(8, integer=True, min_n_ticks=1))
+    axes.set_xlabel("epoch", fontsize=SMALL, loc="right", labelpad=2)
+    return canvas.svg(
+        f"seconds-{width:g}", f"Seconds of each epoch: {times[0]:.3g} at first, {times[-1]:.3g} at last"
+    )
+
+
+@styled
 def alive(record: Sequence[Row], sizes: Mapping[str, int], width: float) -> str:
     """Share of every group's channels that was not zeroed, after every pruning: a row per group, a column per
     pruning.

@@ -1,9 +1,9 @@
 """Runs: whole jobs, from what a user names to the folder that it leaves.
 
-Each job of the command line is a function here, with the settings of its flags: `prune`, `train`, `cascade`,
-`latency`, `segment`, `segment_set`, `export`, `pack`, `unpack`, `profile`, `compare`, `chart`, `demo` and
-`doctor`. It returns what the command prints as JSON, and leaves the same files; `deliver` writes the folder
-of a run for an outcome of your own.
+Each job of the command line is a function here, with the settings of its flags: `prune`, `train`, `find_lr`,
+`cascade`, `latency`, `segment`, `segment_set`, `export`, `pack`, `unpack`, `profile`, `compare`, `chart`,
+`demo` and `doctor`. It returns what the command prints as JSON, and leaves the same files; `deliver` writes
+the folder of a run for an outcome of your own.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from prunus.runs.packing import PackSettings, pack, unpack
     from prunus.runs.profiling import compare, profile
     from prunus.runs.pruning import PruneSettings, prune
+    from prunus.runs.rate_test import find_lr
     from prunus.runs.recipe import Recipe
     from prunus.runs.segmenting import Tiles, segment, segment_set
     from prunus.runs.settings import Delivery, Network, Quantisation
@@ -47,6 +48,7 @@ _HOMES = {
     **dict.fromkeys(("Compensation", "Prefer", "Runtime", "Scope", "Score", "Served"), "names"),
     **dict.fromkeys(("methods", "networks"), "listing"),
     **dict.fromkeys(("PruneSettings", "prune"), "pruning"),
+    "find_lr": "rate_test",
     "Recipe": "recipe",
     **dict.fromkeys(("Tiles", "segment", "segment_set"), "segmenting"),
     **dict.fromkeys(("Delivery", "Network", "Quantisation"), "settings"),
@@ -82,6 +84,7 @@ __all__ = [
     "demo",
     "doctor",
     "export",
+    "find_lr",
     "latency",
     "methods",
     "networks",

@@ -55,7 +55,7 @@ class Proxy:
     def losses(self) -> NDArray[np.float64]:
         """Its loss on every sample, (N,), in evaluation mode."""
         self._network.eval()
-        parts = torch.arange(len(self._images)).split(BATCH)
+        parts = torch.split(torch.arange(len(self._images)), BATCH)
         return np.asarray(torch.cat([self._loss(part) for part in parts]).double().cpu().numpy())
 
     def learn(self, samples: NDArray[np.int64], progress: float) -> None:
@@ -66,7 +66,7 @@ class Proxy:
         for group in self._optimizer.param_groups:
             group["lr"] = self._lr * (1 - progress)
         with torch.enable_grad():
-            for part in torch.from_numpy(samples).split(BATCH // _EVERY)[::_EVERY]:
+            for part in torch.split(torch.from_numpy(samples), BATCH // _EVERY)[::_EVERY]:
                 if len(part) > 1:  # batch norm has nothing to normalise one by
                     self._optimizer.zero_grad(set_to_none=True)
                     self._loss(part).mean().backward()  # type: ignore[no-untyped-call]
