@@ -9,7 +9,15 @@ import torch
 from torch import Tensor
 
 from prunus.compensation import least_squares
-from prunus.compensation.least_squares import Fit, KeptSamples, Means, SummedProducts, fit_for
+from prunus.compensation.least_squares import (
+    Fit,
+    KeptSamples,
+    Means,
+    SummedProducts,
+    fit_for,
+    solved,
+    without,
+)
 
 DRAW = torch.Generator().manual_seed(0)
 X = (
@@ -96,6 +104,53 @@ def test_samples_are_thinned_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     kept = torch.cat([x for x, _ in fit._rows])[:, 0]
     assert 8 <= len(kept) <= 16
     assert len(set(kept.diff().tolist())) == 1
+
+
+@pytest.mark.parametrize("most", [5, 16, 200])
+def test_thinned_samples_solve_the_system_of_those_that_are_kept(
+    most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(least_squares, "MOST_ROWS", most)
+    fit = KeptSamples()
+    for part in range(0, 200, 70):
+        give(fit, X[part : part + 70], Y[part : part + 70])
+    every = 1
+    while -(-200 // every) > most:
+        every *= 2
+    weight, shift = fit.solve(PRIOR, 0.5, True)
+    wanted, wanted_shift = stacked(X[::every], Y[::every], 0.5, True)
+    assert torch.allclose(weight, wanted, atol=1e-9) and torch.allclose(shift, wanted_shift, atol=1e-9)
+
+
+@pytest.mark.parametrize("centred", [True, False])
+def test_doing_without_inputs_is_solving_for_the_weights_own_outputs(centred: bool) -> None:
+    outputs = X @ PRIOR.T
+    means = X.mean(0) * centred
+    products = X.T @ X / len(X) - torch.outer(means, means)
+    kept = torch.tensor([True, False, True, True, False, True])
+    weight, shift = without(PRIOR, products, means, kept, 0.1)
+    wanted, wanted_shift = stacked_about(X[:, kept], outputs, PRIOR[:, kept], 0.1, centred)
+    assert torch.allclose(weight[:, kept], wanted, atol=1e-9) and not weight[:, ~kept].any()
+    assert torch.allclose(shift, wanted_shift, atol=1e-9)
+    nothing, mean = without(PRIOR, products, means, torch.zeros(6, dtype=torch.bool), 0.1)
+    assert not nothing.any() and torch.allclose(mean, outputs.mean(0) * centred)
+
+
+def stacked_about(x: Tensor, y: Tensor, prior: Tensor, ridge: float, centred: bool) -> tuple[Tensor, Tensor]:
+    """The same as `stacked` with another prior."""
+    spread = x - x.mean(0) * centred
+    goal = y - y.mean(0) * centred - spread @ prior.T
+    strength = ridge * float(spread.square().mean())
+    squares = spread.T @ spread / len(x) + strength * torch.eye(x.shape[1], dtype=torch.float64)
+    weight = prior + torch.linalg.solve(squares, spread.T @ goal / len(x)).T
+    return weight, (y.mean(0) - weight @ x.mean(0)) * centred
+
+
+def test_a_system_that_rounding_made_indefinite_is_solved() -> None:
+    matrix = torch.diag(torch.tensor([1.0, -1e-17], dtype=torch.float64))
+    matrix[0, 1] = matrix[1, 0] = 0.5
+    found = solved(matrix, torch.ones(2, 1, dtype=torch.float64))
+    assert torch.allclose(matrix @ found, torch.ones(2, 1, dtype=torch.float64))
 
 
 def test_the_way_follows_the_width(monkeypatch: pytest.MonkeyPatch) -> None:

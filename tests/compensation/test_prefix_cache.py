@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from tests.networks import Spec, networks
 from tests.paint.nets import Dense, Net, randomised
 from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
 import prunus
@@ -60,6 +61,17 @@ def assert_resumed_is_plain(model: nn.Module, batches: list[Any], most_bytes: in
                 assert torch.equal(seen, wanted), reader.name
         for network in (plain, own):
             network.get_submodule(reader.name).weight.mul_(1.5)
+        args, kwargs = as_arguments(batches[-1])
+        for seen, wanted in zip(
+            tree_leaves(resumed.whole(len(batches) - 1, batches[-1])), tree_leaves(plain(*args, **kwargs))
+        ):
+            assert torch.equal(seen, wanted), reader.name
+    resumed.forget()
+    for reader in readers(graph)[:1]:
+        for network in (plain, own):
+            network.get_submodule(reader.name).weight.mul_(0.5)
+        wanted = from_the_beginning(plain, reader.name, batches[0])
+        assert torch.equal(resumed.upto(reader.name, 0, batches[0])[1], wanted[1])
 
 
 @settings(max_examples=12)

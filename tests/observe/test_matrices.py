@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from prunus.observe import matrices as module_under_test
-from prunus.observe.matrices import as_matrix, channel_axis, from_matrix, rows
+from prunus.observe.matrices import as_matrix, channel_axis, from_matrix, portions, rows
 
 DRAW = torch.Generator().manual_seed(0)
 LAYERS = {
@@ -65,6 +65,28 @@ def test_of_many_places_some_are_taken(monkeypatch: pytest.MonkeyPatch) -> None:
         x @ as_matrix(layer, layer.weight.detach()).flatten(1).T + layer.bias.detach(), y, atol=1e-12
     )
     assert torch.equal(x, rows(layer, inputs, outputs, torch.Generator().manual_seed(1))[0])
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_portions_of_some_rows_are_these_rows(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, shape = LAYERS[name]
+    layer = layer.double()
+    inputs = torch.randn(shape, generator=DRAW, dtype=torch.float64)
+    outputs = layer(inputs).detach()
+    x, y = rows(layer, inputs, outputs, torch.Generator().manual_seed(1))
+    monkeypatch.setattr(module_under_test, "MOST_NUMBERS", 3 * x.shape[1])
+    told: list[int] = []
+
+    def every_other(count: int) -> slice:
+        told.append(count)
+        return slice(1, None, 2)
+
+    found = list(portions(layer, inputs, outputs, torch.Generator().manual_seed(1), every_other))
+    assert told == [len(x)] and max(len(one) for one, _ in found) <= 3
+    assert torch.equal(torch.cat([one for one, _ in found]), x[1::2])
+    assert torch.equal(torch.cat([one for _, one in found]), y[1::2])
+    whole = rows(layer, inputs, outputs, torch.Generator().manual_seed(1))
+    assert torch.equal(whole[0], x) and torch.equal(whole[1], y)
 
 
 def test_half_precision_is_summed_in_single() -> None:
