@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from prunus.coding import Codebook, Grid, Plain
+from prunus.coding import Codebook, CodedTensor, Grid, Plain
 from prunus.coding.costs import costs_of, static_bytes
 from prunus.coding.integers import encode
 
@@ -22,7 +22,7 @@ def test_bytes_by_tensor_and_by_stage() -> None:
     draw = np.random.default_rng(0)
     weight = draw.integers(-3, 4, (16, 8, 3, 3)).astype(np.int32)
     indices = draw.integers(0, 4, (10, 16)).astype(np.int32)
-    tensors = {
+    tensors: dict[str, CodedTensor] = {
         "conv.weight": Grid(weight, 0.5),
         "norm.weight": Plain(np.ones(16, dtype=np.float32)),
         "norm.bias": Plain(np.arange(16, dtype=np.float32)),

@@ -196,7 +196,7 @@ class _Job:
         if kind in ("bits", "error"):
             found = self._timed(
                 "quantising",
-                lambda: self._quantised(**{kind: int(value) if kind == "bits" else value}),  # type: ignore[arg-type]
+                lambda: self._quantised(**{kind: int(value) if kind == "bits" else value}),
             )
             return self._packed(found, self._bytes(found))
         shares = self._timed("measuring sensitivity", self._shares)
