@@ -30,7 +30,7 @@ from prunus.quantisation.folding import fold_norms
 from prunus.quantisation.gathering import gather
 from prunus.quantisation.layers import Layer, from_group_matrices, group_matrices, layers
 from prunus.quantisation.quantised import Quantised, decoded, on_grid
-from prunus.quantisation.rounding import LayerGrid, Wanted, grid_of_layer
+from prunus.quantisation.rounding import LayerGrid, Wanted, grid_of_layer, single
 from prunus.quantisation.sharing import error_shares
 
 MOST = 0.5  # the error of a layer
@@ -136,7 +136,7 @@ def _centred(module: Any, norm: Any) -> bool:
 def bias_step(found: LayerGrid, shift: Tensor) -> float:
     """A step for shifts, so that their error is well below that of the weights; at most 16 bits of each."""
     largest = float(shift.abs().max())
-    return max(FINER * found.step * math.sqrt(found.spread), largest / (2**15 - 1), 1e-30)
+    return single(max(FINER * found.step * math.sqrt(found.spread), largest / (2**15 - 1), 1e-30))
 
 
 def _put(model: nn.Module, name: str, grid: Grid) -> None:
@@ -151,7 +151,7 @@ def _rounded(tensor: Tensor, error: float | None, bits: int | None) -> Grid:
         step = float(values.abs().max()) / (2 ** (bits - 1) - 1)
     else:
         step = math.sqrt(12 * (error or 0) * float(values.square().mean()))
-    return on_grid(tensor, step or 1.0)
+    return on_grid(tensor, single(step or 1.0))
 
 
 __all__ = ["quantise"]

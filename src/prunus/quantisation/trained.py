@@ -28,6 +28,7 @@ from prunus.quantisation.layers import layers
 from prunus.quantisation.learned_grid import attach, bits, in_steps
 from prunus.quantisation.parametrised import taken_off
 from prunus.quantisation.quantised import Quantised, decoded, on_grid
+from prunus.quantisation.rounding import single
 from prunus.quantisation.zeros import zeroed
 from prunus.surgery.compact import compact
 from prunus.tasks import Task
@@ -116,10 +117,10 @@ def settled(model: nn.Module, steps: dict[str, float], task: Task, remove: bool)
     tensors, coded = named_tensors(model), dict[str, CodedTensor]()
     for name, tensor in tensors.items():
         if name in steps:
-            coded[name] = on_grid(tensor, steps[name])
+            coded[name] = on_grid(tensor, single(steps[name]))
     for name in condensed:
         step = float(tensors[name].detach().double().abs().mean()) / NORM_UNITS
-        coded[name] = on_grid(tensors[name], step or 1.0)
+        coded[name] = on_grid(tensors[name], single(step or 1.0))
     return decoded(model, coded)
 
 
