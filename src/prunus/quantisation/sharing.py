@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Iterator
-from typing import Any, cast
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
-from prunus.observe.capture import check_repeatable, seen_by_all
+from prunus.observe.capture import check_repeatable
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import Inputs, as_arguments, called, tensors_in
 from prunus.paint.model_copy import copy_model
@@ -47,17 +47,17 @@ def error_shares(
     for layer in layers(graph):
         module: Any = running.get_submodule(layer.name)
         kept = module.weight.clone()
-        own = [seen[layer.name][1] for seen in seen_by_all(running, [layer.name], some)]
-        module.weight.copy_(_rounded(kept))
-        changed: list[Tensor] = []
-        apart = []
+        changed = _rounded(kept)
+        module.weight.copy_(changed)
+        own, apart = [], []
         for batch, outputs in zip(some, original):
-            seen, after = _run(running, layer.name, batch)
-            changed.append(seen)
+            args, made, after = _run(running, layer.name, batch)
+            module.weight.copy_(kept)  # what it gets is what it gets in the original
+            own.append(([module(*args)], [made]))
+            module.weight.copy_(changed)
             apart.append((outputs, after))
         module.weight.copy_(kept)
-        error = _relative([([a], [b]) for a, b in zip(own, changed)])
-        weights[layer.name] = _relative(apart) / max(error, 1e-12)
+        weights[layer.name] = _relative(apart) / max(_relative(own), 1e-12)
         sizes[layer.name] = int((kept != 0).sum())
     return shares_of(weights, sizes)
 
@@ -86,17 +86,22 @@ def _outputs(model: nn.Module, batch: Inputs) -> Iterator[Tensor]:
     return (t for t in tensors_in(called(model, args, kwargs)) if t.is_floating_point())
 
 
-def _run(model: nn.Module, name: str, batch: Inputs) -> tuple[Tensor, list[Tensor]]:
-    """What a layer makes, and the network."""
-    found: list[Tensor] = []
-    handle = model.get_submodule(name).register_forward_hook(
-        lambda m, a, out: found.append(cast(Tensor, out))
-    )
+def _run(model: nn.Module, name: str, batch: Inputs) -> tuple[tuple[Any, ...], Tensor, list[Tensor]]:
+    """What a layer gets and makes, and what the network does."""
+    found: list[tuple[tuple[Any, ...], Tensor]] = []
+
+    def look(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Tensor) -> None:
+        given = args or (kwargs["input"],)
+        found.append(
+            (tuple(one.clone() for one in given), output.clone())
+        )  # what follows may write into them
+
+    handle = model.get_submodule(name).register_forward_hook(look, with_kwargs=True)
     try:
         outputs = list(_outputs(model, batch))
     finally:
         handle.remove()
-    return found[0], outputs
+    return *found[0], outputs
 
 
 def _rounded(weight: Tensor) -> Tensor:
