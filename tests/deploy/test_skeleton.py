@@ -142,6 +142,6 @@ def test_files_and_networks_without_a_graph_are_told(tmp_path: Path) -> None:
         write_onnx(tmp_path / "model.prunus", tmp_path / "model.onnx")
     big = nn.Sequential(nn.Conv2d(1, 512, 5), nn.BatchNorm2d(512), nn.ReLU()).eval()
     with torch.no_grad():
-        big[1].running_var.mul_(2)  # type: ignore[union-attr,operator]
+        big[1].running_var.mul_(2)
     with pytest.raises(PrunusError, match="constants are none of the coded tensors"):
         skeleton(big, DIGIT)

@@ -231,9 +231,9 @@ def test_buffers_of_truth_values_are_compared_too() -> None:
             self.register_buffer("mask", torch.tensor([True, False]))
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.conv(x)) * self.mask[:, None, None]  # type: ignore[index]
+            return self.head(self.conv(x)) * self.mask[:, None, None]
 
     x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
     model = randomised(Masked()).float()
     small = prunus.compact(model, random_plan(prunus.trace(model, x)))
-    assert small.prunus.verification.relative < 1e-5  # type: ignore[union-attr]
+    assert small.prunus.verification.relative < 1e-5
