@@ -47,7 +47,8 @@ def example(name: str, *packages: str) -> Any:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_an_example_is_short(name: str) -> None:
-    assert len((EXAMPLES / name).read_text().splitlines()) <= 80
+    longest = 230 if name == "coded_reader.py" else 80  # a whole format; see tests/deploy/test_skeleton.py
+    assert len((EXAMPLES / name).read_text().splitlines()) <= longest
 
 
 def test_a_task_of_ones_own() -> None:

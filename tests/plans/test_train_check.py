@@ -221,3 +221,19 @@ def test_random_numbers_are_the_same_on_both_sides() -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         prunus.verify(model, plan, small)
+
+
+def test_buffers_of_truth_values_are_compared_too() -> None:
+    class Masked(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(3, 8, 3), nn.Conv2d(8, 2, 1)
+            self.register_buffer("mask", torch.tensor([True, False]))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head(self.conv(x)) * self.mask[:, None, None]
+
+    x = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    model = randomised(Masked()).float()
+    small = prunus.compact(model, random_plan(prunus.trace(model, x)))
+    assert small.prunus.verification.relative < 1e-5

@@ -127,8 +127,8 @@ def _is_small(coded: Grid) -> bool:
 
 
 def _multiplied(name: str) -> bytes:
-    """The nodes that multiply integers with their step: a cast and a product, which runtimes compute when they
-    open the file. What looks like a quantised layer to them, they would compute with rounded inputs as well.
+    """The nodes that multiply integers with their step: a cast and a product, which runtimes compute when
+    they open the file. A node that dequantises would let them round what the layer reads as well.
     """
     to_float = _message(1, b"to") + b"\x18\x01\xa0\x01\x02"  # the attribute to = 1
     cast = _node("Cast", [f"{name}_q"], f"{name}_f") + _message(5, to_float)

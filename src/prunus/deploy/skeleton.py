@@ -103,7 +103,7 @@ def _skeleton(draft: Path, entries: Sequence[Entry]) -> bytes:
     model = library.load(draft, load_external_data=True)
     graph = model.graph
     references, names = list[Reference](), dict[str, str]()
-    finder, inline, rest = _Finder(entries), 0, []
+    finder, inline, rest = _Finder(entries), 0, list[Any]()
     for one in graph.initializer:
         values = library.numpy_helper.to_array(one)
         reference = finder.find(values)

@@ -188,7 +188,7 @@ def _apart(expected: _Pass, found: _Pass, slices: Slices, rescaled: frozenset[st
         ("the gradient of", gradients),
         ("the buffer", _buffers(expected.buffers, found.buffers, slices, rescaled)),
     ):
-        largest = max((float(a.abs().max()) for a, _ in pairs.values() if a.numel()), default=0.0)
+        largest = max((_largest_difference(a, a)[1] for a, _ in pairs.values()), default=0.0)
         for name, (a, b) in pairs.items():
             apart, magnitude = _largest_difference(a, b)
             relative = apart / max(magnitude, 1e-3 * largest, 1e-30)
