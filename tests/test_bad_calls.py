@@ -262,6 +262,10 @@ def table() -> dict[Callable[..., Any], dict[str, Any]]:
         selection.at_random: {"count": 4, "keep": 0.5, "rng": rng},
         selection.critical: effects | {"fine_effects": lambda points: np.ones(len(points))},
         selection.easy_dropped: {"losses": np.ones(4), "drop": 0.5, "rng": rng},
+        selection.lower_bound: {"losses": np.ones(4), "ratio": 0.2},
+        selection.importance_sampled: {"losses": np.ones(4), "keep": 0.5, "rng": rng},
+        selection.sliding_window: {"losses": np.ones(4), "turn": 1, "rng": rng, "groups": 2, "width": 0.5},
+        selection.batchwise_largest: {"losses": np.ones(4), "keep": 0.5, "batch": 2, "rng": rng},
         selection.everything: {"subsets": w["subsets"]},
         selection.fixed_ratio: effects | {"drop": 0.5},
         selection.guarded: {

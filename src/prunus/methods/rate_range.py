@@ -30,7 +30,7 @@ from prunus.training.distributed import seed_device
 from prunus.training.evaluation import placement
 from prunus.training.optimizers import new_optimizer
 
-HELD = 512  # held-out samples that are looked at after every step, at most
+HELD, MOST = 512, 8  # held-out samples that are looked at after every step, and batches of them, at most
 _RANGE = {"sgd": (1e-4, 10.0), "adam": (1e-5, 1.0), "adamw": (1e-5, 1.0)}
 _SMOOTH = 0.9  # of the losses, as an average that moves
 _WORSE = 4.0  # times the least loss: from there on it has diverged
@@ -133,7 +133,7 @@ def _few(task: Task, model: nn.Module, config: TrainConfig) -> list[tuple[Any, A
     for inputs, targets in Passes(task, "validation", model, config):
         found.append((inputs, targets))
         seen += samples_in(inputs)
-        if seen >= HELD:
+        if seen >= HELD or len(found) == MOST:
             break
     return found
 

@@ -22,7 +22,7 @@ METHODS = {
     for name, one in registry.METHODS.items()
 } | {
     "critical": About(
-        "train on samples that still teach something: prunus train --select critical",
+        "train on samples that still teach something: prunus train --select lower-bound",
         "Pabitha and Jayasimhan 2024, China Communications",
         Needs.TRAINING,
         "less than a training",
