@@ -28,7 +28,12 @@ def network() -> nn.Module:
     ("task", "wish", "score", "compensates", "scope"),
     [
         (None, {"rate": 0.5}, "norm-l2", False, "uniform"),
-        (TASK, {"macs": 0.5}, "reconstruction", True, "uniform"),
+        (TASK, {"macs": 0.5}, "reconstruction", True, "measured"),
+        (TASK, {"params": 0.5, "score": "norm-l1"}, "norm-l1", True, "measured"),
+        (TASK, {"bytes": 0.5, "scope": "uniform"}, "reconstruction", True, "uniform"),
+        (TASK, {"rate": 0.5}, "reconstruction", True, "uniform"),
+        (TASK, {"tolerance": 1.0}, "reconstruction", True, "uniform"),
+        (None, {"macs": 0.5}, "norm-l2", False, "uniform"),
         (TASK, {"latency": 0.5}, "reconstruction", True, "global"),
         (TASK, {"latency": 0.5, "score": "norm-l1"}, "norm-l1", True, "uniform"),
         (TASK, {"rate": 0.5, "compensate": "none", "scope": "global"}, "reconstruction", False, "global"),

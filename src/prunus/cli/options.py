@@ -108,8 +108,9 @@ ScopeName = Annotated[
     Option(
         "--scope",
         help=(
-            "The same share in every layer (default), one ranking of all (default of --latency by "
-            "reconstruction), or what is lost with each layer narrower, measured on training samples."
+            "The same share in every layer, one ranking of all (default of --latency by reconstruction), or "
+            "what is lost with each layer narrower, measured on training samples (default of --macs, "
+            "--params and --bytes with data)."
         ),
         rich_help_panel=CHOICE,
     ),

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus._foundation.progress import Watch, unwatched
 from prunus.errors import TargetError
-from prunus.methods.common import Outcome, Target, wish
+from prunus.methods.common import Outcome, Target, TargetKind, wish
 from prunus.methods.named import compensation_named, score_named
 from prunus.methods.one_shot import one_shot
 from prunus.paint.graph import ChannelGraph
@@ -77,7 +77,8 @@ def shrink(
             "refit", and "none" without a task.
         scope: how much goes of which layer: "uniform", the same share of each, "global", by comparing the
             scores of all, or "measured", by what the network loses with each layer narrower. None =
-            "uniform"; for a latency "global", where the score allows it.
+            "measured" for MACs, parameters and bytes, with a task; for a latency "global", where the score
+            allows it; else "uniform".
         round_to: widths become multiples of this, or "auto".
         floor: channels that every layer keeps at least.
         protect: glob patterns of layers that stay whole.
@@ -105,9 +106,8 @@ def shrink(
     kind, value = wish(figures, ("rate", 0.0) if blocks else None)
     channels = any(one is not None for one in figures.values())
     chosen = score or ("reconstruction" if task is not None and channels else "norm-l2")
-    widely = kind == "latency" and isinstance(chosen, str) and chosen in ONE_CURRENCY
     prefer = "eager" if is_core(model) else prefer  # a traced module has no other forward
-    where = scope or ("global" if widely else "uniform")
+    where = scope or usual_scope(kind, chosen, task is not None)
     target = Target(kind, value, where, round_to, floor, protect, exact, prefer, confidence, runtime, threads)
     return one_shot(
         model,
@@ -124,3 +124,15 @@ def shrink(
         seed=seed,
         watch=watch,
     )
+
+
+def usual_scope(
+    kind: TargetKind, score: str | Callable[[ChannelGraph], Tensor], samples: bool
+) -> Literal["uniform", "global", "measured"]:
+    """How much goes of which layer where nothing is said: a budget is met where least is lost, a rate is the
+    papers', and for a latency the score says what is lost, if it is in one currency. `samples`: whether there
+    are any to measure on.
+    """
+    if samples and kind in ("macs", "params", "bytes"):
+        return "measured"
+    return "global" if kind == "latency" and isinstance(score, str) and score in ONE_CURRENCY else "uniform"

@@ -17,7 +17,7 @@ from prunus.errors import ConfigError, TargetError
 from prunus.methods.common import Target, wish
 from prunus.methods.named import similarity_named
 from prunus.methods.one_shot import one_shot
-from prunus.methods.shrinking import ONE_CURRENCY
+from prunus.methods.shrinking import usual_scope
 from prunus.planning.latency_target import wanted
 from prunus.plans.pins import holding
 from prunus.runs.data import Data, Source, data_of, inputs_of, open_network, read_data, side_of, traced
@@ -66,8 +66,8 @@ class PruneSettings:
         score: what makes a channel worth keeping, also by a name that another package adds; None =
             reconstruction, or norm-l2 without data.
         scope: how much goes of which layer: the same share of each, by comparing the scores of all, or by
-            measured losses; None = the same share, or by comparing for a latency by a score that is an error
-            or a loss.
+            measured losses; None = by these for MACs, parameters and bytes, with data; by comparing for a
+            latency by a score that is an error or a loss; else the same share.
         round_to: widths become multiples of this, or "auto", what this machine computes at once.
         floor: channels that every layer keeps at least.
         blocks: residual blocks to leave out first, by the loss on held-out samples.
@@ -168,7 +168,7 @@ def prune(
     """
     network, folder, data = network_of(model), Path(folder), data_of(data, settings.seed)
     score = settings.score or (Score.RECONSTRUCTION if data and not settings.whole else Score.NORM_L2)
-    target = _target(settings, score)
+    target = _target(settings, score, data is not None)
     _check(target, settings, data, delivery)
     check(folder, with_onnx=delivery.onnx, with_report=delivery.report)
     with folder_lock(folder):
@@ -230,12 +230,12 @@ def _pruned(
     return outcome, network, example
 
 
-def _target(settings: PruneSettings, score: Score | str) -> Target:
+def _target(settings: PruneSettings, score: Score | str, with_data: bool) -> Target:
     """The one target that was given; none of the channels go where only blocks do."""
     kind, value = wish(
         {kind: getattr(settings, kind) for kind in KINDS}, ("rate", 0.0) if settings.whole else None
     )
-    usual = Scope.GLOBAL if kind == "latency" and score in ONE_CURRENCY else Scope.UNIFORM
+    usual = Scope(usual_scope(kind, str(score), with_data))
     return Target(
         kind,
         value,
