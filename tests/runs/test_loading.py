@@ -83,3 +83,22 @@ def test_factories(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_compact_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(FileFormatError, match="There is no compact model"):
         open_model(str(tmp_path))
+
+
+def test_a_coded_file_is_a_model_and_says_itself_what_it_takes(tmp_path: Path) -> None:
+    from prunus.storage import save_coded
+
+    about = {
+        "input_shape": [1, 1, 8, 8],
+        "mean": [0.5],
+        "std": [0.25],
+        "classes": [str(n) for n in range(10)],
+    }
+    save_coded(models.build("lenet5", image_size=8), {}, tmp_path / "model.prunus", about=about)
+    for text in (tmp_path / "model.prunus", tmp_path):
+        opened = open_model(str(text))
+        assert opened.input_shape == (1, 1, 8, 8) and opened.normalise == ((0.5,), (0.25,))
+        assert len(opened.classes) == 10 and opened.file == tmp_path / "model.prunus"
+    save_coded(models.build("lenet5"), {}, tmp_path / "model.prunus", about={"input_shape": "wide"})
+    with pytest.raises(FileFormatError, match=r"model\.prunus gives .* as model\.input_shape"):
+        open_model(str(tmp_path / "model.prunus"))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import os
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -314,6 +315,12 @@ def test_damaged_files_are_refused_by_name(tmp_path: Path) -> None:
             prunus.load(path)
     with pytest.raises(FileFormatError, match="does not exist"):
         read_about(tmp_path / "none.prunus")
+
+
+def test_what_is_no_file_is_not_waited_for(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.prunus")
+    with pytest.raises(FileFormatError, match="does not exist"):
+        prunus.load(tmp_path / "pipe.prunus")
 
 
 def test_forged_counts_take_no_memory(tmp_path: Path) -> None:

@@ -92,7 +92,9 @@ def load_coded(path: Path, build_model: Callable[[], nn.Module] | None, device: 
 
 
 def is_coded_file(path: Path) -> bool:
-    """Whether a file begins as a coded network does; what cannot be read does not."""
+    """Whether a file begins as a coded network does; what is no file, or cannot be read, does not."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with path.open("rb") as file:
             return container.is_coded(file.read(16))
