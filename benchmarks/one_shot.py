@@ -153,7 +153,7 @@ def measured(options: argparse.Namespace, what: Subject, way: Way, macs: float, 
         "held_out": held,
         "recalibrated": better,
         "samples": len(what.measured),
-        "cpu_seconds": {
+        "cpu_seconds": {  # next to none of what was in the cache
             "scores": round(scored - started, 1),
             "losses": round(planned - scored, 1),
             "plan and compensation": round(fitted - planned, 1),

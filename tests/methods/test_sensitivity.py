@@ -117,7 +117,7 @@ def test_divergence_is_that_of_softmax() -> None:
 
 
 def test_squares_are_relative_to_the_spread_of_each_tensor() -> None:
-    one = {"boxes": torch.randn(50, 4), "classes": [torch.randn(50, 3), torch.arange(50)]}
+    one: dict[str, Any] = {"boxes": torch.randn(50, 4), "classes": [torch.randn(50, 3), torch.arange(50)]}
     far = {"boxes": one["boxes"] * 1.1, "classes": [one["classes"][0] * 1.0, torch.arange(50) + 1]}
     large = {"boxes": one["boxes"] * 100, "classes": one["classes"]}
     larger = {"boxes": one["boxes"] * 110, "classes": one["classes"]}

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -42,6 +44,16 @@ def test_loss_is_the_sum_of_the_lowest_scores() -> None:
     sorted_scores = sorted(space.scores[space.graph.groups[0].channels].tolist())
     for level, value in zip(space.levels[0].tolist(), lost(space, 0, space.scores).tolist()):
         assert value == pytest.approx(sum(sorted_scores[: 48 - level]))
+
+
+@pytest.mark.parametrize("across", [True, False])
+def test_measured_losses_stand_for_themselves(across: bool) -> None:
+    space = space_of(chain(48, 64))
+    clock = clocked(space, Arithmetic())
+    measured = tuple(np.linspace(3.0, 0.0, group.size + 1) ** 2 for group in space.graph.groups)
+    found = losses_of(replace(space, losses=measured), clock, across)
+    for losses, levels, whole in zip(found, space.levels, measured):
+        np.testing.assert_array_equal(losses, whole[levels])
 
 
 def test_losses_within_layers_are_squares_of_shares_weighted_by_time() -> None:

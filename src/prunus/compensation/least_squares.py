@@ -155,7 +155,7 @@ class KeptSamples:
 def _joined(parts: Sequence[Tensor]) -> Tensor:
     """One after the other, in double precision."""
     found = torch.empty(sum(map(len, parts)), *parts[0].shape[1:], dtype=torch.float64)
-    for place, part in zip(found.split([len(part) for part in parts]), parts):
+    for place, part in zip(torch.split(found, [len(part) for part in parts]), parts):
         place.copy_(part)
     return found
 

@@ -88,7 +88,8 @@ def portions(
 
 def _split(picked: Tensor, columns: int) -> tuple[Tensor, ...]:
     """Row numbers, portion by portion; at least one portion."""
-    return picked.split(max(1, MOST_NUMBERS // max(columns, 1)))
+    found: tuple[Tensor, ...] = torch.split(picked, max(1, MOST_NUMBERS // max(columns, 1)))
+    return found
 
 
 def _pick(count: int, most: int, generator: torch.Generator, like: Tensor) -> Tensor:
