@@ -19,8 +19,10 @@ from prunus.errors import TargetError
 from prunus.methods._data import callback
 from prunus.methods.filter_norms import filter_norms
 from prunus.methods.soft import SoftPruning, soft_pruning
+from prunus.methods.soft_removal import zeros_in
 from prunus.models import lenet5, resnet20
-from prunus.plans.mask import lost_slots
+from prunus.plans.mask import lost_slots, set_to_zero
+from prunus.plans.slices import slices_of
 from prunus.tasks import Task
 from prunus.training import TrainConfig, train
 from prunus.training.optimizers import new_optimizer
@@ -322,6 +324,10 @@ def test_an_optimiser_that_cannot_follow_keeps_the_masks() -> None:
             on_step=widths(optimizer, seen),
         )
     assert set(seen) == {12} and pruning.frozen
+    norms = filter_norms(pruning.traced(model), folded=True)
+    assert pruning.gone is not None
+    assert not norms[torch.from_numpy(pruning.gone.removed_in(pruning.traced(model)))].any()
+    assert int((norms == 0).sum()) == pruning.gone.removed
 
 
 def test_a_training_that_fails_leaves_what_was_learned_with_the_given_network() -> None:
@@ -387,6 +393,28 @@ def test_a_network_that_is_traced_in_part_goes_on_as_a_whole() -> None:
     theirs = kept(dense, masked)
     for name, value in kept(small, pruning).items():
         torch.testing.assert_close(value, theirs[name], rtol=1e-10, atol=1e-10, equal_nan=True)
+
+
+def test_what_cannot_be_removed_stays_zero_in_the_smaller_network() -> None:
+    """A forward that only fits some widths: its own class keeps the channels at hand, masked."""
+    model, pruning = built(Fixed), SoftPruning(IMAGE, 0.4)
+    pruning.before_training(model, 2)
+    pruning.after_epoch(model, 0, 2)
+    assert pruning.gone is not None
+    graph = pruning.traced(model)
+    removed = pruning.gone.attach(graph).removed_in(graph)
+    slices = slices_of(graph, removed & (graph.group_of_channel == 0))  # the others must stay
+    small = nn.Sequential(nn.Conv2d(1, 5, 3), nn.Conv2d(5, 8, 3)).double()
+    small = nn.ModuleDict({"a": small[0], "b": small[1], "head": built(Fixed).head})
+    stayed = removed & (graph.group_of_channel != 0)
+    zeros = zeros_in(small, graph, stayed, slices)
+    set_to_zero(zeros)
+    gone = pruning.gone.groups[1].removed
+    assert (
+        len(gone) == 3 and not small["b"].weight[list(gone)].any() and not small["b"].bias[list(gone)].any()
+    )
+    left = [i for i in range(8) if i not in gone]
+    assert small["b"].weight[left].all() and small["a"].weight.all()
 
 
 def test_batches_with_a_loss_of_their_own() -> None:

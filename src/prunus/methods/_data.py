@@ -123,8 +123,9 @@ class OfCore(Pruning):
         self._pruning.before_training(self._core, epochs)
 
     def after_step(self, model: nn.Module) -> None:
-        """Of the core."""
-        self._pruning.after_step(self._core)
+        """Of the core, or of the smaller one."""
+        inside = self._smaller is not None and model is self._smaller[1].model
+        self._pruning.after_step(self._smaller[0].model if inside and self._smaller else self._core)
 
     def after_epoch(self, model: nn.Module, epoch: int, epochs: int) -> None:
         """Of the core."""

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
-from prunus.errors import CompactError, TargetError, clause
+from prunus.errors import PrunusError, TargetError, clause
 from prunus.methods._data import placed
 from prunus.methods.filter_norms import filter_norms, filters
 from prunus.methods.soft_removal import settle_constants, without, zeros_in
@@ -137,6 +137,7 @@ class SoftPruning(Pruning):
         self._round_to, self._stages, self._remove = round_to, stages, remove
         self._graph: ChannelGraph | None = None
         self._zeros: list[Zeros] | None = None
+        self._left: list[Zeros] = []  # in the smaller network
         self._smaller: Smaller | None = None
         self._stays = False  # what is gone for good cannot be removed from this model
         self.plan: Plan | None = None
@@ -163,8 +164,11 @@ class SoftPruning(Pruning):
             self._soften(model, -1, soft)
 
     def after_step(self, model: nn.Module) -> None:
-        """Keep at zero what is so for good."""
+        """Keep at zero what is so for good, in the model or in the smaller one."""
         if self.gone is None:
+            return
+        if self._smaller is not None and model is self._smaller.model:
+            set_to_zero(self._left)
             return
         if self._zeros is None:
             graph = self.traced(model)
@@ -197,8 +201,8 @@ class SoftPruning(Pruning):
             return None
         if self._smaller is None:
             try:
-                self._smaller, self._zeros = without(model, self.traced(model), self.gone)
-            except CompactError as error:
+                self._smaller, self._left = without(model, self.traced(model), self.gone)
+            except PrunusError as error:
                 self._stays = True
                 self.notes = (
                     "The frozen channels were masked until the training ended, as it could not go on without"

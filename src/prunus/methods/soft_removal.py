@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from prunus.errors import CompactError, VerifyError, clause
+from prunus.errors import CompactError
 from prunus.paint.folding import Fold, folded_shift, folds
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.model_copy import named_tensors
@@ -32,14 +32,12 @@ def without(model: nn.Module, graph: ChannelGraph, plan: Plan) -> tuple[Smaller,
         graph: its channels.
         plan: which of them are gone for good.
 
-    Raises CompactError where training on with it would not be training on with the model.
+    Raises CompactError where training on with it would not be training on with the model, and whatever
+    compaction raises.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # what stays is said when the training is done
-        try:
-            small = compact(model, plan.attach(graph), prefer="eager" if is_core(model) else "auto")
-        except VerifyError as error:
-            raise CompactError(clause(error)) from error
+        small = compact(model, plan.attach(graph), prefer="eager" if is_core(model) else "auto")
     if isinstance(small, TracedModule) and small.lengths:
         raise CompactError("its traced graph takes inputs of the example's size only")
     origin = cast(Origin, small.prunus)

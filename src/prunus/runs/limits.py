@@ -98,6 +98,7 @@ LIMITS: dict[str, Limit] = {
     "warmup_epochs": EPOCHS,
     "prune_every": Limit(1, 10**6),
     "select_every": Limit(1, 10**6),
+    "stages": Limit(1, 10**6),
     "rounds": Limit(1, 10**6),
     "batch_size": ONE_UP,
     "warmup_steps": NONE_UP,
