@@ -404,17 +404,17 @@ def test_what_cannot_be_removed_stays_zero_in_the_smaller_network() -> None:
     graph = pruning.traced(model)
     removed = pruning.gone.attach(graph).removed_in(graph)
     slices = slices_of(graph, removed & (graph.group_of_channel == 0))  # the others must stay
-    small = nn.Sequential(nn.Conv2d(1, 5, 3), nn.Conv2d(5, 8, 3)).double()
-    small = nn.ModuleDict({"a": small[0], "b": small[1], "head": built(Fixed).head})
+    small = built(Fixed)
+    small.a, small.b = nn.Conv2d(1, 5, 3), nn.Conv2d(5, 8, 3)
     stayed = removed & (graph.group_of_channel != 0)
     zeros = zeros_in(small, graph, stayed, slices)
     set_to_zero(zeros)
     gone = pruning.gone.groups[1].removed
-    assert (
-        len(gone) == 3 and not small["b"].weight[list(gone)].any() and not small["b"].bias[list(gone)].any()
-    )
+    weight, bias = small.b.weight, small.b.bias
+    assert len(gone) == 3 and bias is not None
+    assert not weight[list(gone)].any() and not bias[list(gone)].any()
     left = [i for i in range(8) if i not in gone]
-    assert small["b"].weight[left].all() and small["a"].weight.all()
+    assert weight[left].all() and small.a.weight.all()
 
 
 def test_batches_with_a_loss_of_their_own() -> None:
