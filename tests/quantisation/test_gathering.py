@@ -51,7 +51,7 @@ def test_what_is_wanted_is_the_sum_of_the_dense_network() -> None:
         plain = SummedProducts(2, 2)
         for x, y in zip(given, wanted):
             rows = [part[:, 2 * g : 2 * g + 2].transpose(0, 1).flatten(1).T for part in (x, y)]
-            plain.add(*rows)
+            plain.take(*rows)
         prior = torch.zeros(2, 2, dtype=torch.float64)
         for seen, other in zip(fit.solve(prior, 0.1, True), plain.solve(prior, 0.1, True)):
             assert torch.allclose(seen, other, atol=1e-10)
