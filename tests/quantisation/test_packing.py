@@ -117,3 +117,23 @@ def test_what_cannot_be_kept_is_told_with_the_nearest_that_can() -> None:
         pack(MODEL, TASK, bytes=60)
     with pytest.raises(TargetError, match=r"needs? validation samples"):
         pack(MODEL, pr.Task(train=batches(0, 2)), tolerance=1.0)
+
+
+def test_units_that_training_removed_are_in_the_plan_of_the_first_network(tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    dense = pr.models.lenet5(image_size=8)
+    graph = pr.trace(dense, torch.zeros(1, 1, 8, 8))
+    pruned = pr.compact(dense, pr.plan(graph, pr.scores.norm(graph), rate=0.5))
+    inputs = [torch.randn(32, 1, 8, 8) for _ in range(3)]
+    task = pr.Task(train=[(x, x.mean((1, 2, 3)).gt(0).long()) for x in inputs], batch_size=32)
+    config = TrainConfig(epochs=12, lr=2e-2, optimizer="adam", weight_decay=0.0)
+    packed = pack(pruned, task, tmp_path / "model.prunus", rate=3.0, config=config, plan=True)
+    loaded = pr.load(tmp_path / "model.prunus")
+    origin = loaded.prunus
+    widths = [parameter.shape[0] for parameter in loaded.parameters()]
+    assert widths < [parameter.shape[0] for parameter in pruned.parameters()]
+    # the plan is that of the network that the catalogue builds
+    again = pr.compact(pr.models.lenet5(image_size=8), origin.plan, check=False)  # type: ignore[union-attr]
+    assert [parameter.shape for parameter in again.parameters()] == [
+        p.shape for p in packed.model.parameters()
+    ]

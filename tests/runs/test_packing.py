@@ -91,3 +91,28 @@ def test_grids_are_trained_for_epochs_at_a_rate() -> None:
         PackSettings(epochs=3)
     assert PackSettings(epochs=3, rate=0.1).target() == {"rate": 0.1}
     assert PackSettings().target() == {"tolerance": 0.5}
+
+
+def test_a_pruned_network_is_unpacked_with_what_was_removed(tmp_path: Path) -> None:
+    data = runs.Data("digits", limit=100)
+    torch.manual_seed(0)
+    torch.save(models.lenet5(image_size=8).state_dict(), tmp_path / "weights.pt")
+    runs.prune(
+        runs.Network("lenet5", tmp_path / "weights.pt"),
+        tmp_path / "run",
+        runs.PruneSettings(rate=0.5),
+        data=data,
+        delivery=runs.Delivery(onnx=False, report=False),
+    )
+    pruned = runs.Network(str(tmp_path / "run"))
+    for bare in (False, True):
+        file = tmp_path / f"{bare}.prunus"
+        runs.pack(pruned, data, file, PackSettings(error=0.1, samples=32, bare=bare))
+    runs.unpack(tmp_path / "False.prunus", tmp_path / "model.safetensors")
+    again = prunus.load(tmp_path / "model.safetensors", lambda: models.lenet5(image_size=8))
+    x = torch.randn(2, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(again(x), prunus.load(tmp_path / "False.prunus")(x))
+    with pytest.raises(prunus.PrunusError, match=r"pack it without --bare"):
+        runs.unpack(tmp_path / "True.prunus", tmp_path / "other.safetensors")
+    assert not (tmp_path / "other.safetensors").exists()

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus.coding.tensors import Codebook, CodedTensor
 from prunus.errors import ConfigError
-from prunus.paint.model_copy import copy_model, named_tensors, unwrap
+from prunus.paint.model_copy import named_tensors, unwrap
 from prunus.quantisation.parametrised import behind, put_on, taken_off
-from prunus.quantisation.quantised import Quantised, decoded
+from prunus.quantisation.quantised import Quantised, decoded, own_copy
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 
@@ -60,7 +60,7 @@ def tune_centroids(
         config: how to train.
         options: as for `Task.fit`, such as `checkpoint` and `resume`.
     """
-    network = copy_model(quantised.model, {})
+    network = own_copy(quantised.model)
     shared = {name: coded for name, coded in quantised.tensors.items() if isinstance(coded, Codebook)}
     tensors = named_tensors(network)
     for name, coded in shared.items():

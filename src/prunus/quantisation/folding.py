@@ -15,8 +15,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from prunus._foundation.arguments import door
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.model_copy import copy_model, walk
+from prunus.paint.model_copy import walk
 from prunus.quantisation.layers import NORMS, Layer, layers
+from prunus.quantisation.quantised import own_copy
 
 
 @door()
@@ -31,7 +32,7 @@ def fold_norms(model: nn.Module, graph: ChannelGraph) -> nn.Module:
         model: not changed.
         graph: of the model.
     """
-    folded = copy_model(model, {}).eval()
+    folded = own_copy(model).eval()
     for layer in layers(graph):
         if layer.norm:
             _fold(folded, layer)
@@ -45,7 +46,7 @@ def condense_norms(model: nn.Module) -> tuple[nn.Module, list[str]]:
 
     For norms that are not folded: of four numbers per channel two become constant.
     """
-    condensed = copy_model(model, {}).eval()
+    condensed = own_copy(model).eval()
     names = []
     for path, norm in walk(condensed).items():
         if (

@@ -113,6 +113,7 @@ def pack(
     samples: int = SAMPLES,
     seed: int = 0,
     about: Mapping[str, Any] | None = None,
+    plan: bool = False,
     skeleton: Callable[[nn.Module, Any], bytes] | None = None,
     watch: Watch = unwatched,
 ) -> Packed:
@@ -133,6 +134,7 @@ def pack(
         samples: calibration inputs.
         seed: of their draw.
         about: JSON data that the file tells people.
+        plan: keep what was removed from a pruned network, so that `prunus.save` can write what is loaded.
         skeleton: (model, example inputs) -> the ONNX graph without weights that goes into the file.
         watch: told about progress.
 
@@ -144,7 +146,7 @@ def pack(
     target = _target(
         {"tolerance": tolerance, "bytes": bytes, "bits": bits, "error": error, "rate": rate}, config
     )
-    job = _Job(unwrap(model), task, target, confidence, samples, seed, about, skeleton, watch)
+    job = _Job(unwrap(model), task, target, confidence, samples, seed, about, plan, skeleton, watch)
     packed = job.trained(config, teach) if config is not None else job.after_training()
     if path is not None:
         write_atomically(Path(path), packed.data)
@@ -177,12 +179,13 @@ class _Job:
         samples: int,
         seed: int,
         about: Mapping[str, Any] | None,
+        plan: bool,
         skeleton: Callable[[nn.Module, Any], bytes] | None,
         watch: Watch,
     ) -> None:
         self.model, self.task, self.target, self.confidence = model, task, target, confidence
         self.calibration = task.calibration(samples, seed)
-        self.about, self.skeleton, self.watch = about, skeleton, watch
+        self.about, self.plan, self.skeleton, self.watch = about, plan, skeleton, watch
         self.original_bytes = sum(
             tensor.numel() * tensor.element_size() for tensor in named_tensors(model).values()
         )
@@ -299,7 +302,7 @@ class _Job:
 
     def _bytes(self, found: Quantised) -> bytes:
         skeleton = b"" if self.skeleton is None else self.skeleton(found.model, self.task.example_inputs())
-        return coded_bytes(found.model, found.tensors, skeleton=skeleton, about=self.about)
+        return coded_bytes(found.model, found.tensors, skeleton=skeleton, about=self.about, plan=self.plan)
 
     def _packed(self, found: Quantised, data: bytes) -> Packed:
         has_test = self.task.test is not None

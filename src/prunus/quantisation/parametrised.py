@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from prunus.paint.model_copy import copy_model, named_tensors
+from prunus.paint.model_copy import named_tensors
+from prunus.quantisation.quantised import own_copy
 
 
 def put_on(model: nn.Module, name: str, parametrisation: nn.Module) -> None:
@@ -35,7 +36,7 @@ def taken_off(network: nn.Module, like: nn.Module, names: Iterable[str]) -> nn.M
         like: what it was before they were put on.
         names: of the tensors.
     """
-    plain, computed = copy_model(like, {}).eval(), set(names)
+    plain, computed = own_copy(like).eval(), set(names)
     network.eval()
     trained = named_tensors(network)
     for name, tensor in named_tensors(plain).items():

@@ -27,6 +27,19 @@ class Quantised:
     tensors: dict[str, CodedTensor]
 
 
+def own_copy(model: nn.Module) -> nn.Module:
+    """A copy that still says what it was cut out of, as only its values will be others."""
+    return cut_like(copy_model(model, {}), model)
+
+
+def cut_like(copied: nn.Module, model: nn.Module) -> nn.Module:
+    """Let a copy say of itself what it was cut out of, as the model does; the copy."""
+    origin = vars(model).get("prunus")
+    if origin is not None:
+        object.__setattr__(copied, "prunus", origin)
+    return copied
+
+
 def on_grid(values: Tensor, step: float) -> Grid:
     """The nearest points of a grid; exact where the values lie on it already. Zero stays zero.
 
@@ -41,7 +54,7 @@ def on_grid(values: Tensor, step: float) -> Grid:
 
 def decoded(model: nn.Module, coded: Mapping[str, CodedTensor]) -> Quantised:
     """A copy of a network with the values of coded tensors in it; tensors that are not named are plain."""
-    copied = copy_model(model, {}).eval()
+    copied = own_copy(model).eval()
     tensors: dict[str, CodedTensor] = {}
     with torch.no_grad():
         for name, tensor in named_tensors(copied).items():
@@ -57,4 +70,4 @@ def plain_values(tensor: Tensor) -> np.ndarray[tuple[int, ...], np.dtype[np.gene
     return (tensor.float() if tensor.dtype is torch.bfloat16 else tensor).numpy().copy()
 
 
-__all__ = ["Quantised", "decoded", "on_grid", "plain_values"]
+__all__ = ["Quantised", "cut_like", "decoded", "on_grid", "own_copy", "plain_values"]

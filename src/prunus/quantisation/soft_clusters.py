@@ -17,10 +17,10 @@ from torch import Tensor, nn
 from prunus._foundation.arguments import door
 from prunus.coding.tensors import Codebook, CodedTensor
 from prunus.errors import ConfigError
-from prunus.paint.model_copy import copy_model, named_tensors, unwrap
+from prunus.paint.model_copy import named_tensors, unwrap
 from prunus.quantisation.codebook import codebooks
 from prunus.quantisation.parametrised import behind, put_on, taken_off
-from prunus.quantisation.quantised import Quantised, decoded
+from prunus.quantisation.quantised import Quantised, decoded, own_copy
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 
@@ -55,7 +55,7 @@ def train_clusters(
     """
     if not temperature > 0:
         raise ConfigError(f"The temperature is above 0, not {temperature}.")
-    network = copy_model(unwrap(model), {})
+    network = own_copy(unwrap(model))
     first = codebooks(network, bits, bits if linear_bits is None else linear_bits)
     tensors = named_tensors(network)
     for name, coded in first.items():

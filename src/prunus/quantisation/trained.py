@@ -21,13 +21,13 @@ from prunus.coding.tensors import CodedTensor
 from prunus.compensation import restore_means
 from prunus.errors import ConfigError
 from prunus.paint.graph import ChannelGraph
-from prunus.paint.model_copy import copy_model, named_tensors, unwrap
+from prunus.paint.model_copy import named_tensors, unwrap
 from prunus.paint.trace import trace
 from prunus.quantisation.folding import condense_norms
 from prunus.quantisation.layers import layers
 from prunus.quantisation.learned_grid import attach, bits, in_steps
 from prunus.quantisation.parametrised import taken_off
-from prunus.quantisation.quantised import Quantised, decoded, on_grid
+from prunus.quantisation.quantised import Quantised, cut_like, decoded, on_grid, own_copy
 from prunus.quantisation.rounding import single
 from prunus.quantisation.zeros import zeroed
 from prunus.surgery.compact import compact
@@ -67,7 +67,7 @@ def train_on_grids(
     """
     if not rate >= 0:
         raise ConfigError(f"The rate is 0 or more, not {rate}.")
-    network = copy_model(unwrap(model), {})
+    network = own_copy(unwrap(model))
     graph = trace(network, task.example_inputs())
     names = grid_names(graph)
     grids = attach(network, names)
@@ -112,7 +112,7 @@ def settled(model: nn.Module, steps: dict[str, float], task: Task, remove: bool)
         inputs = task.calibration()
         plan = zeroed(trace(model, task.example_inputs()), model)
         if any(group.removed for group in plan.groups):
-            model = compact(restore_means(model, plan, inputs), plan)
+            model = compact(cut_like(restore_means(model, plan, inputs), model), plan)
     model, condensed = condense_norms(model)
     tensors, coded = named_tensors(model), dict[str, CodedTensor]()
     for name, tensor in tensors.items():

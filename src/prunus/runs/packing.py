@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from prunus._foundation.arguments import check_fields, door
 from prunus._foundation.progress import Watch, unwatched
-from prunus.errors import ConfigError
+from prunus.errors import ConfigError, FileFormatError
 from prunus.runs.data import Data, data_of, open_network, read_data, side_of
 from prunus.runs.kinds import check_target
 from prunus.runs.settings import Network, network_of
@@ -126,6 +126,7 @@ def pack(
         teach=settings.teach,
         samples=settings.samples,
         seed=settings.seed,
+        plan=not settings.bare,
         about=None if settings.bare else _about(opened, source.task()),
         skeleton=None if settings.bare else _skeleton,
         watch=watch,
@@ -224,14 +225,36 @@ def unpack(
     else:
         from prunus.storage import load, save
 
-        kept = 0
-        save(load(path), output)
+        kept, model = 0, load(path)
+        _check_plan(path, model)
+        save(model, output)
     return {
         "path": str(output),
         "bytes": output.stat().st_size,
         "coded_bytes": path.stat().st_size,
         "integers": kept,
     }
+
+
+def _check_plan(path: Path, model: nn.Module) -> None:
+    """Raises FileFormatError for a pruned network whose file does not say what was removed: a safetensors
+    file of it could not be loaded.
+    """
+    from prunus.models.built import built_as
+    from prunus.paint.model_copy import named_tensors
+    from prunus.storage.coded_model import on_meta
+
+    built = built_as(model)
+    if built is None or getattr(model, "prunus", None) is not None:
+        return
+    dense = named_tensors(on_meta(built.name, dict(built.options)))
+    if any(
+        tensor.shape != dense[name].shape for name, tensor in named_tensors(model).items() if name in dense
+    ):
+        raise FileFormatError(
+            f"{path.name} holds a pruned network and not what was removed, without which prunus could not"
+            " load a safetensors file of it: unpack it to .onnx, or pack it without --bare."
+        )
 
 
 __all__ = ["PackSettings", "pack", "unpack"]

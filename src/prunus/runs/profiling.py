@@ -96,11 +96,17 @@ def compare(
         "a": a.record(),
         "b": b.record(),
         "cost": {"a": costs[0], "b": costs[1]},
+        "file_bytes": {side: file_bytes(opened) for side, opened in (("a", a), ("b", b))},
         "latency": [asdict(row) for row in measured],
         "difference": {"max_abs": difference.max_abs, "relative": difference.relative},
         "accuracy": accuracy,
         "notes": [*dict.fromkeys((*a.notes(), *b.notes()))],
     }
+
+
+def file_bytes(opened: Opened) -> int | None:
+    """Of a network that came out of a file; None for one that was built."""
+    return None if opened.file is None else opened.file.stat().st_size
 
 
 def _figures(first: Opened, second: Opened, task: Task) -> dict[str, Any]:

@@ -62,7 +62,7 @@ def _differ(one: nn.Module, other: nn.Module) -> bool:
         return True
     plain = (bool, float, str, type(None))
     mine, theirs = (
-        {k: v for k, v in vars(module).items() if type(v) in plain and k != "training"}
+        {k: v for k, v in vars(module).items() if type(v) in plain and k not in ("training", "prunus")}
         for module in (one, other)
     )
     return mine != theirs
