@@ -81,6 +81,25 @@ def test_on_random_networks(spec: Spec) -> None:
     assert_resumed_is_plain(model, [inputs, map_tensors(inputs, lambda x: x + 1)])
 
 
+class Early(nn.Module):
+    """Returns what it made long before its last layer, too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.early, self.b = nn.Conv2d(3, 4, 3), nn.Conv2d(4, 2, 1), nn.Conv2d(4, 4, 3)
+        self.late = nn.Sequential(nn.Conv2d(4, 3, 1))
+
+    def forward(self, x: Tensor) -> Any:
+        x = self.a(x).relu()
+        one = self.early(x)
+        return one, {"late": self.late(self.b(x).relu())}
+
+
+def test_what_is_returned_early_is_kept() -> None:
+    torch.manual_seed(0)
+    assert_resumed_is_plain(Early().double().eval(), [images(2), images(2)])
+
+
 class HandsOn(nn.Module):
     """An encoder that hands features on through an attribute, not through what it returns."""
 

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import Any
+from weakref import ref
 
 from torch import Tensor, jit, nn
 from torch.overrides import TorchFunctionMode
+from torch.utils._pytree import tree_leaves
 
 from prunus.errors import PlanError
 from prunus.paint.graph import ChannelGraph
@@ -83,8 +85,11 @@ class Resumed:
         self._model, self._most_bytes, self._bytes, self._number = model, most_bytes, 0, 0
         self._kept: dict[int, dict[str, _Kept]] = {}
         self._keeping = True  # what is made, until the layer that is asked for has run
-        self._users = _users(graph)
-        calls = _calls(model, batch)
+        calls, returned = _calls(model, batch)
+        # what the network returns is looked at by nobody but whoever called it
+        self._users = {
+            name: users | {""} if name in returned else users for name, users in _users(graph).items()
+        }
         for name in self._users:
             module = model.get_submodule(name)
             if calls[name] == 1 and not isinstance(module, jit.ScriptModule):
@@ -207,20 +212,30 @@ def _inside(name: str, module: str) -> bool:
     return name == module or name.startswith(f"{module}.")
 
 
-def _calls(model: nn.Module, batch: Inputs) -> Counter[str]:
-    """How often every module is called in a forward."""
+def _calls(model: nn.Module, batch: Inputs) -> tuple[Counter[str], set[str]]:
+    """How often every module is called in a forward, and those that make what the forward returns."""
     count: Counter[str] = Counter()
+    made: list[tuple[str, ref[Tensor]]] = []  # nobody shall hold all that a forward makes
+
+    def look(name: str, output: Any) -> None:
+        if isinstance(output, Tensor):
+            made.append((name, ref(output)))
+
     handles = [
         module.register_forward_pre_hook(lambda module, args, name=name: count.update([name]))
         for name, module in model.named_modules()
     ]
+    handles += [
+        module.register_forward_hook(lambda module, args, output, name=name: look(name, output))
+        for name, module in model.named_modules()
+    ]
     args, kwargs = as_arguments(batch)
     try:
-        called(model, args, kwargs)
+        outputs = tree_leaves(called(model, args, kwargs))
     finally:
         for handle in handles:
             handle.remove()
-    return count
+    return count, {name for name, output in made if any(output() is leaf for leaf in outputs)}
 
 
 def _users(graph: ChannelGraph) -> dict[str, frozenset[str]]:
