@@ -4,8 +4,8 @@
         --weights FILE [--errors 0.01 0.02 0.03] [--seeds 0 1 2] [--ways 'grids'] [--samples 1024]
     python -m benchmarks.coding peer --data DIR --called 'CIFAR-10, JPEG' --network resnet20 --weights FILE
         --peer-python PYTHON [--steps -32 -30 -28 -26 -24]
-    python -m benchmarks.coding trained --data DIR --models DIR [--network lenet5] [--seeds 0 1 2] [--ways '*']
-    python -m benchmarks.coding paper --data DIR --models DIR [--network lenet5] [--seeds 0 1 2]
+    python -m benchmarks.coding trained --data DIR --models DIR --network lenet5 [--seeds 0 1 2] [--ways '*']
+    python -m benchmarks.coding paper --data DIR --models DIR --network lenet5 [--seeds 0 1 2]
     python -m benchmarks.coding speed --models DIR
     python -m benchmarks.coding table
 
@@ -52,9 +52,9 @@ WAYS: dict[str, dict[str, bool]] = {
     "without error feedback": {"feedback": False},
     "without either": {"refit": False, "feedback": False},
 }
-# What the peer is tried with: norms folded into the weights, or beside them, one scale and one shift per channel
-# each; all with dependent quantisation and parameter optimisation, as is its default. Its default for shifts,
-# -75, costs more at the same divergence.
+# What the peer is tried with: norms folded into the weights, or beside them, one scale and one shift per
+# channel; all with dependent quantisation and parameter optimisation, as is its default. Its default for
+# shifts, -75, costs more at the same divergence.
 PEER_WAYS: dict[str, dict[str, Any]] = {
     "folded norms": {"nonweight_qp": -48},
     "norms beside": {"nonweight_qp": -48},

@@ -1,5 +1,5 @@
-"""LeNet-5 and LeNet-300-100 on MNIST for `benchmarks.coding`: the samples, and the trained float networks that
-everything else starts from.
+"""LeNet-5 and LeNet-300-100 on MNIST for `benchmarks.coding`: the samples, and the trained float networks
+that everything else starts from.
 """
 
 from __future__ import annotations

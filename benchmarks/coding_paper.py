@@ -1,9 +1,9 @@
 """Deep Compression as its paper has it (Han, Mao and Dally 2016, arXiv 1510.00149), run by us on MNIST.
 
-Magnitude pruning to the paper's shares of every layer in some rounds with retraining (Han et al. 2015, "Learning
-both Weights and Connections", arXiv 1506.02626), k-means shared weights with centroids that are tuned, and
-Huffman codes of the indices and of the gaps between what is not zero. The bytes are those of the stream, of the
-centroids and of the biases, float32 both; no header is counted, as in the paper.
+Magnitude pruning to the paper's shares of every layer in some rounds with retraining (Han et al. 2015,
+"Learning both Weights and Connections", arXiv 1506.02626), k-means shared weights with centroids that are
+tuned, and Huffman codes of the indices and of the gaps between what is not zero. The bytes are those of the
+stream, of the centroids and of the biases, float32 both; no header is counted, as in the paper.
 """
 
 from __future__ import annotations

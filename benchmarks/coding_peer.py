@@ -3,8 +3,8 @@ numpy:
 
     python -m venv nncodec-venv && nncodec-venv/bin/pip install nncodec==2.1.3
 
-This file is read by both Pythons: `coded` starts the other one, which runs `main`; neither torch nor prunus is
-imported there but by NNCodec itself.
+This file is read by both Pythons: `coded` starts the other one, which runs `main`; neither torch nor prunus
+is imported there but by NNCodec itself.
 """
 
 from __future__ import annotations

@@ -12,17 +12,17 @@ from benchmarks.rows import Row, page, spread
 AFTER, PEER, TRAINED, PAPER = "after training", "NNCodec", "trained", "paper"
 GRIDS = "grids"
 ABOUT = (
-    "How few bytes a network takes in one self-contained file, and what it loses by that. Metrics are those of "
-    "the network that the file decodes to, on samples that nothing was chosen by, with the mean and standard "
-    "deviation over the seeds. Against ideal: the integers in the file, tables included, beside what an ideal "
-    "static code of them takes without its tables.\n\n"
+    "How few bytes a network takes in one self-contained file, and what it loses by that. Metrics are those "
+    "of the network that the file decodes to, on samples that nothing was chosen by, with the mean and "
+    "standard deviation over the seeds. Against ideal: the integers in the file, tables included, beside "
+    "what an ideal static code of them takes without its tables.\n\n"
     "After the training: public weights on grids, for a given error of the outputs of every layer (the "
-    "calibration samples are drawn anew for every seed); the divergence is the mean Kullback-Leibler divergence "
-    "of the class probabilities from those of the float network, on the samples that are reported on. The "
-    "tables at equal divergence interpolate bytes between neighbouring points, the logarithm of one linear in "
-    "that of the other, and never beyond the points; of NNCodec each of the settings has a curve of its own, and "
-    "what counts is the one with the fewest bytes. It codes the same float weights with norms folded or beside "
-    "them, and gets for nothing what is constant in them."
+    "calibration samples are drawn anew for every seed); the divergence is the mean Kullback-Leibler "
+    "divergence of the class probabilities from those of the float network, on the samples that are reported "
+    "on. The tables at equal divergence interpolate bytes between neighbouring points, the logarithm of one "
+    "linear in that of the other, and never beyond the points; of NNCodec each of the settings has a curve "
+    "of its own, and what counts is the one with the fewest bytes. It codes the same float weights with "
+    "norms folded or beside them, and gets for nothing what is constant in them."
 )
 Point = tuple[float, float]  # divergence, bytes
 
@@ -79,8 +79,8 @@ def _after(called: str, network: str, rows: list[Row]) -> list[str]:
         f"{first['parameters']:,} parameters; {first['accuracy']['before']:.2f} % of {first['samples']:,} "
         "samples before.",
         "",
-        "| way | error or QP | bytes | bits per parameter | points | divergence | against ideal | decoded [M/s] "
-        "| seeds |",
+        "| way | error or QP | bytes | bits per parameter | points | divergence | against ideal | "
+        "decoded [M/s] | seeds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_after_line(some) for some in _grouped(rows)]

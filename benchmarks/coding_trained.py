@@ -1,6 +1,6 @@
-"""Grids that are trained with their bytes in the loss (`prunus.quantisation.trained`), on MNIST: float training,
-structured pruning in one shot, and then the grids; with and without shifted images and the float network as a
-teacher, which is trained on the same images.
+"""Grids that are trained with their bytes in the loss (`prunus.quantisation.trained`), on MNIST: float
+training, structured pruning in one shot, and then the grids; with and without shifted images and the float
+network as a teacher, which is trained on the same images.
 
 `SETTINGS` is the one place of what is chosen, by held-out training samples.
 """
@@ -25,10 +25,11 @@ from prunus.tasks import Task
 from prunus.training import TrainConfig
 
 # params: what one-shot pruning leaves, a share of all; rate: what a thousand bytes add to the loss.
+GRIDS: dict[str, Any] = {"epochs": 25, "batch_size": 128, "lr": 2e-3, "schedule": "cosine"}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "lenet5": {"params": 0.1, "rates": (0.1,), "epochs": 25, "batch_size": 128, "lr": 2e-3, "schedule": "cosine"},
-    "lenet300": {"params": 0.5, "rates": (0.05,), "epochs": 25, "batch_size": 128, "lr": 2e-3, "schedule": "cosine"},
-}  # fmt: skip
+    "lenet5": {"params": 0.1, "rates": (0.1,)} | GRIDS,
+    "lenet300": {"params": 0.5, "rates": (0.05,)} | GRIDS,
+}
 WAYS = {  # whether images are shifted, whether the float network teaches
     "plain": (False, False),
     "shifted": (True, False),
