@@ -19,16 +19,16 @@ from benchmarks.coding_files import MODULE, RESULT, code_of, file_of, key_of, te
 from benchmarks.coding_lenets import FLOAT, MNIST, augmentation, digits, errors, how, trained_float
 from benchmarks.coding_table import TRAINED
 from benchmarks.rows import Row, add, measured_before
-from prunus.methods import shrink
+from prunus.methods.shrinking import shrink
 from prunus.quantisation.trained import train_on_grids
 from prunus.tasks import Task
 from prunus.training import TrainConfig
 
 # params: what one-shot pruning leaves, a share of all; rate: what a thousand bytes add to the loss.
-GRIDS: dict[str, Any] = {"epochs": 25, "batch_size": 128, "lr": 2e-3, "schedule": "cosine"}
+COURSE: dict[str, Any] = {"epochs": 25, "batch_size": 128, "lr": 2e-3, "schedule": "cosine"}
 SETTINGS: dict[str, dict[str, Any]] = {
-    "lenet5": {"params": 0.1, "rates": (0.1,)} | GRIDS,
-    "lenet300": {"params": 0.5, "rates": (0.05,)} | GRIDS,
+    "lenet5": {"params": 0.1, "rates": (0.1,)} | COURSE,
+    "lenet300": {"params": 0.5, "rates": (0.05,)} | COURSE,
 }
 WAYS = {  # whether images are shifted, whether the float network teaches
     "plain": (False, False),

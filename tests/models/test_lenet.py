@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunus.errors import ConfigError
+from prunus.errors import ArgumentError, ConfigError
 from prunus.models import lenet5, lenet300
 
 
@@ -63,5 +63,5 @@ def test_lenet_300_100_takes_every_image_size(planes: int, size: int) -> None:
 
 
 def test_lenet_300_100_refuses_images_without_a_pixel() -> None:
-    with pytest.raises(ConfigError, match="image_size"):
+    with pytest.raises(ArgumentError, match="image_size"):
         lenet300(image_size=0)

@@ -40,8 +40,7 @@ def test_it_is_least_squares_column_by_column(sparse: bool) -> None:
     weight = weight * kept
     found = round_with_feedback(weight, feedback_factors(squares, 0.02), 0.3, kept=kept if sparse else None)
     wanted = [
-        [solved_again(row, one, 0.3, k) for row, k in zip(*rows)]
-        for one, *rows in zip(damped, weight, kept)
+        [solved_again(row, one, 0.3, k) for row, k in zip(*rows)] for one, *rows in zip(damped, weight, kept)
     ]
     assert torch.equal(found, torch.stack([torch.stack(rows) for rows in wanted]))
     assert not found[~kept].any()

@@ -94,6 +94,6 @@ def lenet300(num_classes: int = 10, in_channels: int = 1, image_size: int = 28) 
     """LeNet-300-100; see `LeNet300`.
 
     Raises:
-        ConfigError: a number below 1.
+        ArgumentError: a number below 1.
     """
     return LeNet300(num_classes, in_channels, image_size)
