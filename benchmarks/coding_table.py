@@ -22,7 +22,8 @@ ABOUT = (
     "on. The tables at equal divergence interpolate bytes between neighbouring points, the logarithm of one "
     "linear in that of the other, and never beyond the points; of NNCodec each of the settings has a curve "
     "of its own, and what counts is the one with the fewest bytes. It codes the same float weights with "
-    "norms folded or beside them, and gets for nothing what is constant in them."
+    "norms folded or beside them, and gets for nothing what is constant in them. Its tools that look at data "
+    "(inference-based QPs, tuned scaling) are left out."
 )
 Point = tuple[float, float]  # divergence, bytes
 
