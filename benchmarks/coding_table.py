@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 from statistics import mean
 
@@ -43,7 +43,7 @@ def bytes_at(divergence: float, points: Iterable[Point]) -> float | None:
     return None
 
 
-def fewest(divergence: float, curves: dict[str, Sequence[Point]]) -> tuple[str, float] | None:
+def fewest(divergence: float, curves: Mapping[str, Sequence[Point]]) -> tuple[str, float] | None:
     """Which of some curves has the fewest bytes at a divergence, and how many; None if none reaches it."""
     found = {name: size for name, points in curves.items() if (size := bytes_at(divergence, points))}
     return min(found.items(), key=lambda pair: pair[1], default=None)
