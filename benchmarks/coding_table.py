@@ -81,7 +81,7 @@ def _after(called: str, network: str, rows: list[Row]) -> list[str]:
         "samples before.",
         "",
         "| way | error or QP | bytes | bits per parameter | points | divergence | against ideal | "
-        "decoded [M/s] | seeds |",
+        "decoded [M/s, MB] | seeds |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
     lines += [_after_line(some) for some in _grouped(rows)]
@@ -99,7 +99,7 @@ def _after_line(some: list[Row]) -> str:
         spread([_points(row) for row in some], "{:+.2f}"),
         f"{mean(row['divergence'] for row in some):.4f}",
         _ideal(some),
-        _speed(some),
+        _decoding(some),
         str(len(some)),
     ]
     return "| " + " | ".join(cells) + " |"
@@ -139,7 +139,7 @@ def _trained(called: str, network: str, rows: list[Row]) -> list[str]:
         "",
         f"Errors in percent of {rows[0]['samples']:,} samples, of the float network and of the decoded one.",
         "",
-        "| way | rate | bytes | error before | error | against ideal | decoded [M/s] | seeds |",
+        "| way | rate | bytes | error before | error | against ideal | decoded [M/s, MB] | seeds |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for some in _grouped(rows):
@@ -150,7 +150,7 @@ def _trained(called: str, network: str, rows: list[Row]) -> list[str]:
             spread([100 - row["accuracy"]["before"] for row in some]),
             spread([100 - row["accuracy"]["after"] for row in some]),
             _ideal(some),
-            _speed(some),
+            _decoding(some),
             str(len(some)),
         ]
         lines.append("| " + " | ".join(cells) + " |")
@@ -181,6 +181,8 @@ def _ideal(some: list[Row]) -> str:
     return f"{mean(found):+.1%}" if found else ""
 
 
-def _speed(some: list[Row]) -> str:
-    found = [row["speed"] for row in some if "speed" in row]
-    return f"{mean(found):.1f}" if found else ""
+def _decoding(some: list[Row]) -> str:
+    found = [row["decoding"] for row in some if "decoding" in row]
+    if not found:
+        return ""
+    return f"{mean(one['speed'] for one in found):.1f}, {mean(one['memory'] for one in found) / 1e6:.1f}"

@@ -42,7 +42,7 @@ def trained(result: Row, options: argparse.Namespace) -> None:
     """Rows of trained grids."""
     task, settings = digits(options), SETTINGS[options.network]
     options.called = MNIST
-    for way in (one for one in WAYS if fnmatch.fnmatch(one, options.ways)):
+    for way in fnmatch.filter(WAYS, options.ways or "*"):
         for rate, seed in product(settings["rates"], options.seeds):
             key = key_of(options, TRAINED, way, rate, seed)
             if not measured_before(result, key):
