@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from benchmarks import (
+    coding_table,
     compensation,
     coverage_table,
     dynamic_table,
@@ -29,6 +30,7 @@ from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, kept
 
 PAGES: dict[str, Callable[[Row], str]] = {
+    "coding": coding_table.table,
     "compensation": compensation.table,
     "coverage": coverage_table.table,
     "dynamic": dynamic_table.table,

@@ -1,4 +1,4 @@
-"""LeNet-5: its published widths, and the images that it takes."""
+"""The LeNets: their published widths, and the images that they take."""
 
 from __future__ import annotations
 
@@ -6,10 +6,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from prunus.errors import ConfigError
-from prunus.models import (
-    lenet5,
-)
+from prunus.errors import ArgumentError, ConfigError
+from prunus.models import lenet5, lenet300
 
 
 def count_macs(model: nn.Module, image: Tensor) -> int:
@@ -50,3 +48,20 @@ def test_lenet_takes_every_image_size(size: int) -> None:
 def test_lenet_refuses_images_that_it_cannot_pool() -> None:
     with pytest.raises(ConfigError, match="at least 4, not 3"):
         lenet5(image_size=3)
+
+
+def test_lenet_300_100_has_the_published_widths_and_parameters() -> None:
+    model = lenet300()
+    assert [module.weight.shape[0] for module in model.children()] == [300, 100, 10]
+    assert parameters(model) == 784 * 300 + 300 + 30_000 + 100 + 1_010 == 266_610
+
+
+@pytest.mark.parametrize(("planes", "size"), [(1, 28), (2, 8), (3, 1)])
+def test_lenet_300_100_takes_every_image_size(planes: int, size: int) -> None:
+    model = lenet300(num_classes=3, in_channels=planes, image_size=size)
+    assert model(torch.zeros(2, planes, size, size)).shape == (2, 3)
+
+
+def test_lenet_300_100_refuses_images_without_a_pixel() -> None:
+    with pytest.raises(ArgumentError, match="image_size"):
+        lenet300(image_size=0)

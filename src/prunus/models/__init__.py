@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from prunus.models.catalogue import build, names
-from prunus.models.lenet import LeNet5, lenet5
+from prunus.models.lenet import LeNet5, LeNet300, lenet5, lenet300
 from prunus.models.resnet import CifarResNet, ShortcutA, resnet20, resnet32, resnet44, resnet56, resnet110
 from prunus.models.ternausnet import TernausNet, load_encoder, ternausnet
 from prunus.models.unet import UNet, unet
@@ -14,11 +14,13 @@ __all__ = [
     "CifarResNet",
     "CifarVGG",
     "LeNet5",
+    "LeNet300",
     "ShortcutA",
     "TernausNet",
     "UNet",
     "build",
     "lenet5",
+    "lenet300",
     "load_encoder",
     "load_weights",
     "names",

@@ -1,4 +1,4 @@
-"""LeNet-5 with the 20-50-500-10 widths of the pruning literature."""
+"""The LeNets of the pruning literature: LeNet-5 with widths 20-50-500-10, and LeNet-300-100."""
 
 from __future__ import annotations
 
@@ -63,3 +63,37 @@ def lenet5(num_classes: int = 10, in_channels: int = 1, image_size: int = 28) ->
         ConfigError: `image_size` is under 4 pixels.
     """
     return LeNet5(num_classes, in_channels, image_size)
+
+
+class LeNet300(nn.Module):
+    """LeNet-300-100: three linear layers, ReLU after all but the last.
+
+    Args:
+        num_classes: classes told apart.
+        in_channels: planes of the input, 1 for grey.
+        image_size: side of the square input [pixels].
+    """
+
+    def __init__(self, num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> None:
+        at_least(1, num_classes=num_classes, in_channels=in_channels, image_size=image_size)
+        super().__init__()
+        self.fc1 = nn.Linear(in_channels * image_size * image_size, 300)
+        self.fc2 = nn.Linear(300, 100)
+        self.fc3 = nn.Linear(100, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (batch, in_channels, image_size, image_size) to logits (batch, num_classes)."""
+        x = F.relu(self.fc1(torch.flatten(x, 1)))
+        x = F.relu(self.fc2(x))
+        return self.fc3(x)  # type: ignore[no-any-return]
+
+
+@checked(ConfigError)
+@noted
+def lenet300(num_classes: int = 10, in_channels: int = 1, image_size: int = 28) -> LeNet300:
+    """LeNet-300-100; see `LeNet300`.
+
+    Raises:
+        ArgumentError: a number below 1.
+    """
+    return LeNet300(num_classes, in_channels, image_size)

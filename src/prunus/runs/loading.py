@@ -30,7 +30,12 @@ GATES_FILE = "gates.safetensors"
 MOST_STEPS = 16  # compact models that were made from compact models
 
 # Our networks are for CIFAR, but these.
-OUR_SHAPES = {"lenet5": (1, 1, 28, 28), "unet": (1, 3, 256, 256), "ternausnet": (1, 3, 256, 256)}
+OUR_SHAPES = {
+    "lenet5": (1, 1, 28, 28),
+    "lenet300": (1, 1, 28, 28),
+    "unet": (1, 3, 256, 256),
+    "ternausnet": (1, 3, 256, 256),
+}
 CIFAR_SHAPE = (1, 3, 32, 32)
 TORCHVISION_SIZES = {"inception_v3": 299}
 
@@ -287,7 +292,7 @@ def _open_name(
     options = dict(given)
     if data is not None and ":" not in name:  # a factory of the user's own knows its classes
         options["num_classes"] = len(data.classes)
-    if name == "lenet5" and shape is not None:
+    if name in ("lenet5", "lenet300") and shape is not None:
         options |= {"in_channels": shape[1], "image_size": shape[-1]}
     model = models.build(name, pretrained=pretrained, **options).eval()
     if weights is not None:
