@@ -133,7 +133,7 @@ def test_units_that_training_removed_are_in_the_plan_of_the_first_network(tmp_pa
     widths = [parameter.shape[0] for parameter in loaded.parameters()]
     assert widths < [parameter.shape[0] for parameter in pruned.parameters()]
     # the plan is that of the network that the catalogue builds
-    again = pr.compact(pr.models.lenet5(image_size=8), origin.plan, check=False)  # type: ignore[union-attr]
+    again = pr.compact(pr.models.lenet5(image_size=8), origin.plan, check=False)
     assert [parameter.shape for parameter in again.parameters()] == [
         p.shape for p in packed.model.parameters()
     ]

@@ -157,8 +157,8 @@ def _show_comparison(result: dict[str, Any]) -> None:
     rows = [(row["name"], row["before"], row["after"], row["change"]) for row in comparison(view)]
     files = result["file_bytes"]
     if files["a"] or files["b"]:
-        sizes = [words.size(files[side]) if files[side] else "–" for side in ("a", "b")]
-        rows.append(("File", *sizes, words.times(files["a"] or 0, files["b"] or 0)))
+        first, second = (words.size(files[side]) if files[side] else "–" for side in ("a", "b"))
+        rows.append(("File", first, second, words.times(files["a"] or 0, files["b"] or 0)))
     show_table("", ("", a, b, "change"), rows)
     difference = result["difference"]
     show(
