@@ -59,6 +59,7 @@ WAYS: dict[str, dict[str, bool]] = {
 PEER_WAYS: dict[str, dict[str, Any]] = {
     "folded norms": {"nonweight_qp": -48},
     "norms beside": {"nonweight_qp": -48},
+    "norms beside, rate in the trellis": {"nonweight_qp": -48, "lambda_scale": 1.0},
     "norms beside, opt_qp": {"nonweight_qp": -48, "opt_qp": True},
     "norms beside, nonweight_qp -75": {"nonweight_qp": -75},
     "norms beside, no dependent quantisation": {"nonweight_qp": -48, "use_dq": False},

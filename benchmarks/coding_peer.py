@@ -23,7 +23,8 @@ from typing import Any
 import numpy as np
 
 Values = dict[str, Any]  # arrays by name, float32
-Settings = dict[str, Any]  # arguments of `nncodec.nn.encode`
+Settings = dict[str, Any]  # arguments of `nncodec.nnc.compress`
+USUAL: Settings = {"use_dq": True, "param_opt": True, "row_skipping": True}  # as `nncodec.nn.encode` has them
 
 
 @dataclass(frozen=True)
@@ -66,18 +67,18 @@ def coded(python: Path, values: Mapping[str, Any], settings: Sequence[Settings])
 
 def main() -> None:
     """The other Python's part."""
-    from nncodec.nn import decode, encode  # type: ignore[import-not-found,unused-ignore]
+    from nncodec import nnc  # type: ignore[import-not-found,unused-ignore]
 
     place = Path(sys.argv[1])
     with np.load(place / "values.npz") as file:
         values = dict(file)
     found = []
     for number, settings in enumerate(json.loads((place / "settings.json").read_text())):
-        given = settings | {"results": str(place), "verbose": False}
         start = time.perf_counter()
-        stream = encode({name: value.copy() for name, value in values.items()}, args=given)
+        copies = {name: value.copy() for name, value in values.items()}
+        stream = nnc.compress(copies, bitstream_path=None, return_bitstream=True, **USUAL | settings)
         middle = time.perf_counter()
-        decoded = decode(stream)
+        decoded = nnc.decompress(stream)
         seconds = [middle - start, time.perf_counter() - middle]
         np.savez(place / f"{number}.npz", **decoded)
         found.append({"bytes": len(stream), "seconds": seconds, "version": version("nncodec")})
