@@ -58,6 +58,7 @@ ROOMS = tuple(
 EXTERNAL = {
     "prunus.load",
     "prunus.save",
+    "prunus.unpack",
     "prunus.dynamic.load_gates",
     "prunus.dynamic.save_gates",
     "prunus.models.load_weights",
@@ -407,6 +408,19 @@ def table() -> dict[Callable[..., Any], dict[str, Any]]:
             "config": None,
             "seed": 0,
         },
+        prunus.pack: method
+        | {
+            "path": None,
+            "error": 0.1,
+            "confidence": 0.95,
+            "config": None,
+            "teach": False,
+            "samples": 8,
+            "seed": 0,
+            "about": None,
+            "plan": False,
+            "watch": never,
+        },
         play_and_prune: method
         | {
             "tolerance": 100.0,
@@ -519,6 +533,7 @@ def test_every_public_function_is_called_badly() -> None:
         models.resnet56,
         models.resnet110,
         models.vgg16_bn,
+        models.lenet300,
         segmentation.strips,
     }  # as resnet20 and predict
     assert [

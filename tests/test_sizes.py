@@ -21,6 +21,8 @@ SETTINGS = {
         "training/loop.py",
         "train",
     ),  # the settings are one TrainConfig; these are what else is told, or told about
+    ("methods/one_shot.py", "one_shot"),  # the door of `prunus.shrink` and `prunus prune`
+    ("quantisation/packing.py", "pack"),  # prunus.pack(model, task, tolerance=0.5): the target, and the rest
     ("methods/soft_callback.py", "__init__"),  # SoftPruning(inputs, 0.3, freeze=0): those of its method
 }
 # Those of methods are read from signatures by the command line, recipes and the documentation.

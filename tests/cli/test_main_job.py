@@ -117,7 +117,7 @@ def test_a_compact_model_is_pruned_again(demo: tuple[Path, dict[str, Any]], tmp_
 def test_a_network_with_batch_norm_is_recalibrated(tmp_path: Path) -> None:
     result = invoke(
         "prune", "conv_with_norm:build", "-o", str(tmp_path / "out"), "--data", "digits", "--macs", "0.5",
-        "--epochs", "1", "--no-onnx", "--no-report",
+        "--scope", "uniform", "--epochs", "1", "--no-onnx", "--no-report",
     )  # fmt: skip
     steps = [step["step"] for step in result["accuracy"]["steps"]]
     assert steps == [

@@ -30,7 +30,16 @@ def test_a_curve_goes_through_what_was_measured_and_never_falls_as_channels_go()
     assert found.shape == (11,)
     assert found[[10, 7, 5, 2]] == pytest.approx([0.0, 0.1, 0.3, 2.0])
     assert (np.diff(found) <= 0).all()
-    assert found[1] - found[2] == pytest.approx(found[0] - found[1])  # a straight line beyond
+    power = np.log(2.0 / 0.3) / np.log(5 / 2)  # of the width, between the last two
+    assert found[1] == pytest.approx(2.0 * (2 / 1) ** power)
+    assert found[0] == pytest.approx(2.0 * (2 / 0.5) ** power)
+
+
+def test_where_nobody_looked_a_layer_does_not_look_cheap() -> None:
+    """Losses that hardly grow as far as was measured grow with the inverse square of the width beyond."""
+    found = curve(100, [50, 25], [0.1, 0.11])
+    assert found[5] == pytest.approx(0.11 * (25 / 5) ** 2)
+    assert curve(100, [50], [0.1])[10] == pytest.approx(0.1 * (50 / 10) ** 2)
 
 
 def test_what_a_narrower_layer_seems_to_win_is_no_gain() -> None:

@@ -85,12 +85,11 @@ class _Coder:
         weights[:, : kernel.CONTEXTS] = _START
         window = int.from_bytes(bytes(data[:4]).ljust(4, b"\0"), "big")
         state = [0, 0xFFFFFFFF, 0, 0, 1] if encodes else [0, 0xFFFFFFFF, 4, window, 0]
-        scratch = [np.zeros(kernel.CONTEXTS, dtype=np.int64) for _ in range(4)]
+        scratch = [np.zeros(8, dtype=np.int64) for _ in range(6)]
         chances, counts = np.full(slots, 1 << 25, dtype=np.int32), np.zeros(slots, dtype=np.uint8)
         arrays = [*scratch, chances, counts, weights.ravel(), np.array(state), data]
         constants = [tables.SQUASHED, tables.STRETCHED, tables.RATES, tables.TRUST]
-        self._arrays: list[Any] = [self._own(array) for array in (*arrays, *constants)]
-        self._state, self._data = self._arrays[7:9]
+        self._memory = kernel.Memory(*(self._own(array) for array in (*arrays, *constants)))
 
     @classmethod
     def for_writing(cls, tensors: Sequence[NDArray[np.int32]]) -> _Coder:
@@ -104,21 +103,21 @@ class _Coder:
     @property
     def place(self) -> int:
         """Bytes written so far."""
-        return int(self._state[2])
+        return int(self._memory.state[2])
 
     def run(self, integers: NDArray[np.int64], shape: Shape) -> NDArray[np.int64]:
         """Encode integers, or decode into their place; returns them."""
         own, (rows, columns, places, width) = self._own(integers), layout(shape)
         sums = (self._own(np.zeros(count, dtype=np.int64)) for count in (columns, places))
-        _kernel().code_integers(own, rows, columns, places, width, *sums, *self._arrays)
+        _kernel().code_integers(own, rows, columns, places, width, *sums, self._memory)
         return np.asarray(own, dtype=np.int64)
 
     def finish(self) -> bytes:
         """What was written, with the shortest end that still says where in the interval it lies; zeros at the
         end go without saying.
         """
-        low, high, place = (int(number) for number in self._state[:3])
-        written = bytes(np.asarray(self._data[:place], dtype=np.uint8))
+        low, high, place = (int(number) for number in self._memory.state[:3])
+        written = bytes(np.asarray(self._memory.data[:place], dtype=np.uint8))
         for count in range(5):
             unit = 1 << (32 - 8 * count)
             end = -(-low // unit) * unit

@@ -12,11 +12,43 @@ computes is bounded so that 64 bits never overflow, and both give the same bytes
 from __future__ import annotations
 
 from collections.abc import Callable, MutableSequence, Sequence
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 F = TypeVar("F", bound=Callable[..., object])
 Integers = MutableSequence[int]
 Table = Sequence[int]
+
+
+class Memory(NamedTuple):
+    """What the coder works in and with; lists in plain Python, arrays where it is compiled.
+
+    Attributes:
+        near: what stands around an integer, see LEFT to OUTER_2.
+        totals: of a tensor so far, see FLAT to OF_ROW.
+        contexts, signs: of the decision at hand, of magnitudes and of signs.
+        slots, stretched: where their chances are, and these, stretched.
+        chances, counts: of every context and decision: 26 bits, and how often it was met.
+        weights: of every decision, one per context, one besides, and how often it was coded.
+        state: see LOW to ENCODES.
+        data: the bytes.
+        squashed, stretch, rates, trust: see `prunus.coding.tables`.
+    """
+
+    near: Integers
+    totals: Integers
+    contexts: Integers
+    signs: Integers
+    slots: Integers
+    stretched: Integers
+    chances: Integers
+    counts: Integers
+    weights: Integers
+    state: Integers
+    data: Integers
+    squashed: Table
+    stretch: Table
+    rates: Table
+    trust: Table
 
 
 def _plain(function: F) -> F:
@@ -27,7 +59,10 @@ compiled: Callable[[F], F]
 try:
     from numba import config, njit
 
-    compiled, IS_COMPILED = njit(cache=True, nogil=True), not config.DISABLE_JIT
+    compiled, IS_COMPILED = (
+        njit(cache=True, nogil=True, forceinline=True, error_model="numpy"),
+        not config.DISABLE_JIT,
+    )
 except ImportError:
     compiled, IS_COMPILED = _plain, False
 
@@ -41,6 +76,10 @@ _SIGN = 127
 _LARGE = 4095  # in averages, larger magnitudes count as this
 # in `state`: both ends of the interval, bytes written or read, the decoder's window, whether it encodes
 LOW, HIGH, PLACE, WINDOW, ENCODES = 0, 1, 2, 3, 4
+# in `near`
+LEFT, LEFT_2, UP, INNER, INNER_2, OUTER, OUTER_2 = 0, 1, 2, 3, 4, 5, 6
+# in `totals`: whether the tensor is one row of numbers; sums of magnitudes, and how many these are of
+FLAT, TOTAL, SEEN, OF_ROW = 0, 1, 2, 3
 _WORD = 0xFFFFFFFF
 _LIMIT = 3071
 _MOST = 255
@@ -80,32 +119,18 @@ def sign_of(number: int) -> int:
 
 
 @compiled
-def code_bit(
-    bit: int,
-    decision: int,
-    flat: int,
-    contexts: Table,
-    slots: Integers,
-    stretched: Integers,
-    chances: Integers,
-    counts: Integers,
-    weights: Integers,
-    state: Integers,
-    data: Integers,
-    squashed: Table,
-    stretch: Table,
-    rates: Table,
-    trust: Table,
-) -> int:
+def code_bit(bit: int, decision: int, flat: int, contexts: Integers, memory: Memory) -> int:
     """Code one decision, and learn from it; `bit` is what is encoded, whatever when decoding. Returns it."""
+    slots, stretched, state = memory.slots, memory.stretched, memory.state
+    chances, counts, weights = memory.chances, memory.counts, memory.weights
     first = decision * (CONTEXTS + 2)
     total = weights[first + CONTEXTS] * 256
     for i in range(CONTEXTS):
         slot = ((STARTS[i] + contexts[i]) * 2 + flat) * DECISIONS + decision
         slots[i] = slot
-        stretched[i] = (stretch[chances[slot] >> 14] * trust[counts[slot]]) >> 8
+        stretched[i] = (memory.stretch[chances[slot] >> 14] * memory.trust[counts[slot]]) >> 8
         total += weights[first + i] * stretched[i]
-    chance = squashed[min(max(total >> 16, -_LIMIT), _LIMIT) + _LIMIT]
+    chance = memory.squashed[min(max(total >> 16, -_LIMIT), _LIMIT) + _LIMIT]
 
     low, high = state[LOW], state[HIGH]
     width = high - low
@@ -118,9 +143,9 @@ def code_bit(
         low = middle + 1
     while ((low ^ high) & 0xFF000000) == 0:
         if state[ENCODES] == 1:
-            data[state[PLACE]] = low >> 24
+            memory.data[state[PLACE]] = low >> 24
         else:
-            following = data[state[PLACE]] if state[PLACE] < len(data) else 0
+            following = memory.data[state[PLACE]] if state[PLACE] < len(memory.data) else 0
             state[WINDOW] = ((state[WINDOW] << 8) & _WORD) | following
         state[PLACE] += 1
         low = (low << 8) & _WORD
@@ -134,12 +159,98 @@ def code_bit(
         weights[first + i] += (stretched[i] * step + 131072) >> 18
         slot = slots[i]
         count = counts[slot]
-        chances[slot] += (((bit << 26) - chances[slot]) * rates[count]) >> 16
+        chances[slot] += (((bit << 26) - chances[slot]) * memory.rates[count]) >> 16
         if count < _MOST:
             counts[slot] = count + 1
     weights[first + CONTEXTS] += (256 * step + 131072) >> 18
     weights[first + CONTEXTS + 1] = seen + 1
     return bit
+
+
+@compiled
+def look_around(
+    integers: Integers,
+    at: int,
+    row: int,
+    column: int,
+    place: int,
+    columns: int,
+    places: int,
+    width: int,
+    memory: Memory,
+) -> None:
+    """What stands before an integer, into `memory.near`: one and two along the kernel, above, one and two
+    columns and rows before; zero beyond the edge.
+    """
+    near, flat = memory.near, memory.totals[FLAT]
+    before = column if flat == 1 else place
+    beside = flat == 1 or places > 1  # whether the one before is a neighbour
+    near[LEFT] = integers[at - 1] if beside and before > 0 else 0
+    near[LEFT_2] = integers[at - 2] if beside and before > 1 else 0
+    near[UP] = integers[at - width] if place >= width else 0
+    near[INNER] = integers[at - places] if flat == 0 and column > 0 else 0
+    near[INNER_2] = integers[at - 2 * places] if flat == 0 and column > 1 else 0
+    near[OUTER] = integers[at - columns * places] if row > 0 else 0
+    near[OUTER_2] = integers[at - 2 * columns * places] if row > 1 else 0
+
+
+@compiled
+def set_contexts(
+    of_column: int, of_place: int, in_row: int, in_column: int, in_place: int, is_below: int, memory: Memory
+) -> None:
+    """The contexts of a magnitude: from sums over a column, a place and the row so far, the numbers of
+    integers that these are of, and the neighbours.
+    """
+    near, totals, contexts = memory.near, memory.totals, memory.contexts
+    mean = (totals[TOTAL] + 1) * 256 // (totals[SEEN] + 2)
+    row_mean = (totals[OF_ROW] * 256 + 4 * mean) // (in_row + 4)
+    column_mean = (of_column * 256 + 4 * mean) // (in_column + 4)
+    place_mean = (of_place * 256 + 4 * mean) // (in_place + 4)
+    expected = row_mean * column_mean // (mean + 1) * place_mean // (mean + 1)
+    beside = abs(near[LEFT]) + abs(near[UP]) + abs(near[INNER]) + abs(near[OUTER])
+    beyond = abs(near[LEFT_2]) + abs(near[INNER_2]) + abs(near[OUTER_2])
+    around = min(2 * beside + beyond, 1 << 24)
+    left, outer = magnitude_class(abs(near[LEFT])), magnitude_class(abs(near[OUTER]))
+    contexts[0] = left * 10 + magnitude_class(abs(near[LEFT_2]))
+    contexts[1] = magnitude_class(abs(near[INNER])) * 10 + outer
+    contexts[2] = level(row_mean) * 4 + min(left, 3)
+    contexts[3] = level(column_mean) * 4 + min(outer, 3)
+    contexts[4] = level(expected)
+    contexts[5] = level(around * 16) + 64 * is_below
+
+
+@compiled
+def set_signs(place: int, size: int, memory: Memory) -> None:
+    """The contexts of a sign."""
+    near, signs = memory.near, memory.signs
+    signs[0] = sign_of(near[LEFT]) * 3 + sign_of(near[UP])
+    signs[1] = sign_of(near[INNER]) * 3 + sign_of(near[OUTER])
+    signs[2] = signs[0] * 9 + signs[1]
+    signs[3] = min(place, 63) * 2 + (1 if size > 1 else 0)
+    signs[4] = sign_of(near[OUTER]) * 3 + sign_of(near[LEFT])
+    signs[5] = signs[0] * 3 + sign_of(near[LEFT_2])
+
+
+@compiled
+def code_value(value: int, place: int, memory: Memory) -> int:
+    """Code one integer, decision by decision; returns it."""
+    flat, contexts, size = memory.totals[FLAT], memory.contexts, abs(value)
+    if code_bit(1 if size == 0 else 0, 0, flat, contexts, memory) == 1:
+        return 0
+    digits, wanted = 1, bits_in(size)
+    while digits < CLASSES and code_bit(1 if wanted > digits else 0, digits, flat, contexts, memory) == 1:
+        digits += 1
+    found = 1
+    for lower in range(digits - 2, -1, -1):
+        if lower == digits - 2:
+            decision = 24 + digits
+        elif lower == digits - 3:
+            decision = 48 + 2 * digits + (found & 1)
+        else:
+            decision = 98 + lower
+        found = 2 * found + code_bit((size >> lower) & 1, decision, flat, contexts, memory)
+    set_signs(place, found, memory)
+    return -found if code_bit(1 if value < 0 else 0, _SIGN, flat, memory.signs, memory) == 1 else found
 
 
 @compiled
@@ -151,105 +262,37 @@ def code_integers(
     width: int,
     of_columns: Integers,
     of_places: Integers,
-    contexts: Integers,
-    signs: Integers,
-    slots: Integers,
-    stretched: Integers,
-    chances: Integers,
-    counts: Integers,
-    weights: Integers,
-    state: Integers,
-    data: Integers,
-    squashed: Table,
-    stretch: Table,
-    rates: Table,
-    trust: Table,
+    memory: Memory,
 ) -> None:
     """Encode the integers of one tensor, (rows, columns, places of the kernel), or decode them into their
     place; `width` of the kernel's places lie side by side. `of_columns` and `of_places` are as many zeros.
     """
-    flat = 1 if rows == 1 and places == 1 else 0
-    near = 1 if flat == 1 or places > 1 else 0  # whether the one before is a neighbour
-    total, seen, at = 0, 0, 0
+    totals, at = memory.totals, 0
+    totals[FLAT] = 1 if rows == 1 and places == 1 else 0
+    totals[TOTAL], totals[SEEN] = 0, 0
     for row in range(rows):
-        of_row = 0
+        totals[OF_ROW] = 0
         for column in range(columns):
             for place in range(places):
-                before = column if flat == 1 else place
-                left = integers[at - 1] if near == 1 and before > 0 else 0
-                left_2 = integers[at - 2] if near == 1 and before > 1 else 0
-                up = integers[at - width] if place >= width else 0
-                inner = integers[at - places] if flat == 0 and column > 0 else 0
-                inner_2 = integers[at - 2 * places] if flat == 0 and column > 1 else 0
-                outer = integers[at - columns * places] if row > 0 else 0
-                outer_2 = integers[at - 2 * columns * places] if row > 1 else 0
-
-                mean = (total + 1) * 256 // (seen + 2)
-                in_row = (of_row * 256 + 4 * mean) // (column * places + place + 4)
-                in_column = (of_columns[column] * 256 + 4 * mean) // (row * places + place + 4)
-                in_place = (of_places[place] * 256 + 4 * mean) // (row * columns + column + 4)
-                expected = in_row * in_column // (mean + 1) * in_place // (mean + 1)
-                around = min(
-                    2 * (abs(left) + abs(up) + abs(inner) + abs(outer))
-                    + abs(left_2)
-                    + abs(inner_2)
-                    + abs(outer_2),
-                    1 << 24,
+                look_around(integers, at, row, column, place, columns, places, width, memory)
+                set_contexts(
+                    of_columns[column],
+                    of_places[place],
+                    column * places + place,
+                    row * places + place,
+                    row * columns + column,
+                    1 if place >= width else 0,
+                    memory,
                 )
-                left_class, outer_class = magnitude_class(abs(left)), magnitude_class(abs(outer))
-                contexts[0] = left_class * 10 + magnitude_class(abs(left_2))
-                contexts[1] = magnitude_class(abs(inner)) * 10 + outer_class
-                contexts[2] = level(in_row) * 4 + min(left_class, 3)
-                contexts[3] = level(in_column) * 4 + min(outer_class, 3)
-                contexts[4] = level(expected)
-                contexts[5] = level(around * 16) + (64 if place >= width else 0)
-
-                value = integers[at]
-                size = abs(value)
-                if (
-                    code_bit(1 if size == 0 else 0, 0, flat, contexts, slots, stretched, chances, counts,
-                             weights, state, data, squashed, stretch, rates, trust)
-                    == 1
-                ):  # fmt: skip
-                    size, value = 0, 0
-                else:
-                    digits, wanted = 1, bits_in(size)
-                    while digits < CLASSES and code_bit(
-                        1 if wanted > digits else 0, digits, flat, contexts, slots, stretched, chances,
-                        counts, weights, state, data, squashed, stretch, rates, trust,
-                    ) == 1:  # fmt: skip
-                        digits += 1
-                    found = 1
-                    for lower in range(digits - 2, -1, -1):
-                        if lower == digits - 2:
-                            decision = 24 + digits
-                        elif lower == digits - 3:
-                            decision = 48 + 2 * digits + (found & 1)
-                        else:
-                            decision = 98 + lower
-                        found = 2 * found + code_bit(
-                            (size >> lower) & 1, decision, flat, contexts, slots, stretched, chances, counts,
-                            weights, state, data, squashed, stretch, rates, trust,
-                        )  # fmt: skip
-                    signs[0] = sign_of(left) * 3 + sign_of(up)
-                    signs[1] = sign_of(inner) * 3 + sign_of(outer)
-                    signs[2] = signs[0] * 9 + signs[1]
-                    signs[3] = min(place, 63) * 2 + (1 if found > 1 else 0)
-                    signs[4] = sign_of(outer) * 3 + sign_of(left)
-                    signs[5] = signs[0] * 3 + sign_of(left_2)
-                    negative = code_bit(
-                        1 if value < 0 else 0, _SIGN, flat, signs, slots, stretched, chances, counts,
-                        weights, state, data, squashed, stretch, rates, trust,
-                    )  # fmt: skip
-                    size, value = found, -found if negative == 1 else found
+                value = code_value(integers[at], place, memory)
                 integers[at] = value
-                size = min(size, _LARGE)
-                total += size
-                seen += 1
-                of_row += size
+                size = min(abs(value), _LARGE)
+                totals[TOTAL] += size
+                totals[SEEN] += 1
+                totals[OF_ROW] += size
                 of_columns[column] += size
                 of_places[place] += size
                 at += 1
 
 
-__all__ = ["CLASSES", "CONTEXTS", "DECISIONS", "IS_COMPILED", "VALUES", "code_integers"]
+__all__ = ["CLASSES", "CONTEXTS", "DECISIONS", "IS_COMPILED", "VALUES", "Memory", "code_integers"]

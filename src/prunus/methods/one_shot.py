@@ -119,11 +119,9 @@ def one_shot(
             teacher=model if teach else None,
         )
     if left_out:
+        notes = (_note(left_out, evenly), *outcome.notes)
         found = {"losses": left_out.losses, "removable": left_out.removable}
-        note = _note(left_out, evenly)
-        outcome = replace(
-            outcome, blocks=left_out.blocks, whole=whole, notes=(note, *outcome.notes), found=found
-        )
+        outcome = replace(outcome, blocks=left_out.blocks, whole=whole, notes=notes, found=found)
     if search is None:
         return outcome
     epochs = trial_config.epochs if trial_config else 0

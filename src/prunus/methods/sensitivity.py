@@ -40,7 +40,7 @@ from prunus.tasks.segmentation import MeanIoU, maps_of
 if TYPE_CHECKING:
     from prunus.tasks import Task
 
-SHARES = (0.25, 0.5, 0.75)  # of a group's channels that go where the loss is measured
+SHARES = (0.25, 0.5, 0.75, 0.9)  # of a group's channels that go where the loss is measured
 RIDGE = 1e-3
 MOST_BYTES = 1 << 30  # of outputs that are kept
 MOST_LOSS = 1e30  # of a network whose outputs are no numbers any more

@@ -15,14 +15,16 @@ from prunus.planning.space import Space
 from prunus.planning.width_search import Choices, Costs, Kept, place
 
 Losses = NDArray[np.float64]
+STEEPEST = (2.0, 8.0)  # powers of the width with which losses grow where they were not measured
 MOST_LEVELS = 96  # per group that a search looks at
 
 
 def curve(size: int, kept: Sequence[int], losses: Sequence[float]) -> Losses:
     """The loss at every width 0 to `size`, shape (size + 1,), from some widths: zero at the full one, never
     falling as channels go, and smooth between (the monotone cubic of Fritsch and Carlson 1980 through the
-    roots of the losses, as losses near the original grow with the square of what is wrong); a straight line
-    beyond the narrowest.
+    roots of the losses, as losses near the original grow with the square of what is wrong). Beyond the
+    narrowest it goes on as the power of the width that the last two make, and at least with its inverse
+    square: what is left of a layer must not look cheap because nobody looked there.
     """
     points = sorted(zip(kept, losses), reverse=True)
     gone = np.array([0, *(size - width for width, _ in points if width < size)], dtype=np.float64)
@@ -32,8 +34,12 @@ def curve(size: int, kept: Sequence[int], losses: Sequence[float]) -> Losses:
     if len(gone) < 2:
         return np.zeros(size + 1)
     found = _cubic(gone, roots, np.minimum(everywhere, gone[-1])) ** 2
-    steep = (roots[-1] ** 2 - roots[-2] ** 2) / (gone[-1] - gone[-2])
-    found += steep * np.maximum(everywhere - gone[-1], 0)
+    narrowest, power = size - gone[-1], STEEPEST[0]
+    if roots[-2] > 0:
+        slope = 2 * np.log(roots[-1] / roots[-2]) / np.log((size - gone[-2]) / narrowest)
+        power = float(np.clip(slope, *STEEPEST))
+    beyond = everywhere > gone[-1]
+    found[beyond] = roots[-1] ** 2 * (narrowest / np.maximum(size - everywhere[beyond], 0.5)) ** power
     return np.asarray(found[::-1], dtype=np.float64)
 
 
