@@ -42,7 +42,7 @@ def test_contributions_are_the_moments_of_what_channels_add() -> None:
     layer = LayerProducts(torch.tensor([0, 1]).numpy(), weight, inputs.T @ inputs / 50)
     channels, found = layer.contributions()
     added = [inputs[:, c, None] * weight[None, :, c, 0] for c in channels]  # (samples, outputs) each
-    whole = float((sum(added, torch.zeros(50, 3))).square().sum(1).mean())  # type: ignore[union-attr]
+    whole = float((sum(added, torch.zeros(50, 3))).square().sum(1).mean())
     for i, first in enumerate(added):
         for j, second in enumerate(added):
             wanted = float((first * second).sum(1).mean()) / whole

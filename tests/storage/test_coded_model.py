@@ -30,4 +30,4 @@ def test_a_network_of_the_users_own_needs_a_function_that_makes_it(tmp_path: obj
     with pytest.raises(FileFormatError, match=r"give build_model="):
         prunus.load(file)
     loaded = prunus.load(file, lambda: torch.nn.Sequential(torch.nn.Linear(3, 2)))
-    assert torch.equal(loaded[0].weight, model[0].weight)  # type: ignore[index]
+    assert torch.equal(loaded[0].weight, model[0].weight)
