@@ -17,4 +17,7 @@ def test_every_method_and_score_is_listed() -> None:
 def test_every_network_has_its_cost() -> None:
     found = runs.networks()
     assert tuple(one["name"] for one in found) == models.names()
-    assert all(one["macs"] > one["params"] > 0 for one in found if one["name"] != "vgg16_bn")
+    assert all(one["params"] > 0 for one in found)
+    # convolutions use a weight at many places; the weights of these two are in linear layers
+    linear = ("vgg16_bn", "lenet300")
+    assert all(one["macs"] > one["params"] for one in found if one["name"] not in linear)
