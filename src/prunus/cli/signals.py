@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import typer
 
+PATIENCE = 1.0  # seconds that a thread lets another end the process
 GRACE = 10.0  # seconds that unwinding may take, for example out of a call that waits for other processes
 
 
@@ -77,7 +78,7 @@ class _Guard:
 
     def __init__(self, tell: Callable[[Stop], None]) -> None:
         self.first: Stop | None = None
-        self._tell, self._told = tell, threading.Lock()
+        self._tell, self._told, self._ending = tell, threading.Lock(), threading.RLock()
         self._before = {
             number: signal.getsignal(number) for number in STOPS if signal.getsignal(number) in DEFAULTS
         }
@@ -123,6 +124,8 @@ class _Guard:
 
     def end(self, stop: Stop) -> None:
         """End the process at once; what it leaves behind the next run cleans up."""
+        # whichever comes first, the main thread or the one that watches, ends the process, not both at once
+        self._ending.acquire(timeout=PATIENCE)
         self.first = stop
         self.say()
         os._exit(stop.code)
