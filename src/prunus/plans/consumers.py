@@ -14,7 +14,7 @@ from prunus.paint.folding import plain_layer
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.records import Labels
 
-_READING = (
+PLAIN_LAYERS = (
     nn.Conv1d,
     nn.Conv2d,
     nn.Conv3d,
@@ -67,7 +67,7 @@ def readers(graph: ChannelGraph) -> list[Reader]:
     axes = {(axis.name, axis.dim): axis for axis in graph.axes}
     found = []
     for index in sorted({contraction.record for contraction in graph.contractions}):
-        name = plain_layer(graph.records, graph.twin.modules, index, _READING)
+        name = plain_layer(graph.records, graph.twin.modules, index, PLAIN_LAYERS)
         if name is None:
             continue
         module, weight = graph.twin.modules[name], f"{name}.weight".removeprefix(".")

@@ -16,17 +16,8 @@ from prunus.paint.folding import plain_layer
 from prunus.paint.graph import ChannelGraph
 from prunus.paint.inputs import called, tensors_in
 from prunus.paint.model_copy import copy_model
-from prunus.plans.consumers import norm_behind
+from prunus.plans.consumers import PLAIN_LAYERS, norm_behind
 
-KINDS = (
-    nn.Conv1d,
-    nn.Conv2d,
-    nn.Conv3d,
-    nn.ConvTranspose1d,
-    nn.ConvTranspose2d,
-    nn.ConvTranspose3d,
-    nn.Linear,
-)
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
@@ -56,7 +47,7 @@ def layers(graph: ChannelGraph) -> list[Layer]:
     calls = Counter(record.module for record in graph.records if "batch_norm" in record.operator)
     found, returned = [], _returned(graph)
     for index in sorted({contraction.record for contraction in graph.contractions}):
-        name = plain_layer(graph.records, graph.twin.modules, index, KINDS)
+        name = plain_layer(graph.records, graph.twin.modules, index, PLAIN_LAYERS)
         if name is None:
             continue
         norm = norm_behind(graph, index)
@@ -77,7 +68,7 @@ def _returned(graph: ChannelGraph) -> set[str]:
             made[id(output)] = (name, output)  # held, so that its id stays its own
 
     for name, module in model.named_modules():
-        if type(module) in KINDS:
+        if type(module) in PLAIN_LAYERS:
             module.register_forward_hook(lambda m, args, output, name=name: look(name, output))
     args, kwargs = graph.inputs
     outputs = called(model, args, kwargs)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from torch import nn
 from prunus._foundation.arguments import door
 from prunus._foundation.atomic import write_atomically
 from prunus._foundation.confidence import CONFIDENCE, check, check_provable, judged, value_of
-from prunus._foundation.progress import Watch, unwatched
+from prunus._foundation.progress import Clock, Watch, unwatched
 from prunus.coding.costs import LayerCode, costs_of
 from prunus.errors import ConfigError, TargetError
 from prunus.paint.model_copy import named_tensors, unwrap
@@ -185,31 +184,30 @@ class _Job:
     ) -> None:
         self.model, self.task, self.target, self.confidence = model, task, target, confidence
         self.calibration = task.calibration(samples, seed)
-        self.about, self.plan, self.skeleton, self.watch = about, plan, skeleton, watch
+        self.about, self.plan, self.skeleton, self.clock = about, plan, skeleton, Clock(watch)
         self.original_bytes = sum(
             tensor.numel() * tensor.element_size() for tensor in named_tensors(model).values()
         )
         self.baseline = math.nan
         self.trials: list[PackTrial] = []
-        self.seconds: dict[str, float] = {}
 
     def after_training(self) -> Packed:
         """Grids by error feedback, coarser or finer until the target is just kept."""
         kind, value = self.target
         if kind in ("bits", "error"):
-            found = self._timed(
+            found = self.clock.time(
                 "quantising",
                 lambda: self._quantised(**{kind: int(value) if kind == "bits" else value}),
             )
             return self._packed(found, self._bytes(found))
-        shares = self._timed("measuring sensitivity", self._shares)
+        shares = self.clock.time("measuring sensitivity", self._shares)
         judge = self._judge_of_tolerance() if kind == "tolerance" else self._judge_of_bytes()
-        best, data = self._timed("searching", lambda: self._search(shares, judge))
+        best, data = self.clock.time("searching", lambda: self._search(shares, judge))
         return self._packed(best, data)
 
     def trained(self, config: TrainConfig, teach: bool) -> Packed:
         """Grids that are trained with the bytes in the loss."""
-        found = self._timed(
+        found = self.clock.time(
             "training grids",
             lambda: train_on_grids(
                 self.model,
@@ -217,7 +215,7 @@ class _Job:
                 rate=self.target[1],
                 config=config,
                 teacher=self.model if teach else None,
-                on_step=lambda done, total: self.watch("training grids", done, total),
+                on_step=lambda done, total: self.clock.watch("training grids", done, total),
             ),
         )
         return self._packed(found, self._bytes(found))
@@ -296,7 +294,7 @@ class _Job:
         return quantise(
             self.model,
             self.calibration,
-            on_step=lambda done, total: self.watch(f"quantising{trial}", done, total),
+            on_step=lambda done, total: self.clock.watch(f"quantising{trial}", done, total),
             **wanted,
         )
 
@@ -319,15 +317,8 @@ class _Job:
             {"as it was": self.original_bytes, **stages, "the file": len(data)},
             self.baseline - self.target[1] if self.target[0] == "tolerance" else None,
             tuple(self.trials),
-            self.seconds,
+            self.clock.seconds,
         )
-
-    def _timed(self, step: str, work: Callable[[], Any]) -> Any:
-        self.watch(step, 0, 0)
-        start = time.perf_counter()
-        found = work()
-        self.seconds[step] = time.perf_counter() - start
-        return found
 
 
 __all__ = ["PackTrial", "Packed", "pack"]
