@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import torch
+from tests.breaks import StopError, stopping
 from tests.methods.nets import Normed
 from torch import Tensor, nn
 
@@ -266,10 +267,6 @@ def test_constants_that_no_bias_can_take_stay_until_the_end() -> None:
     assert "masked until the training ended" in small[1].notes[0]
 
 
-class StopError(Exception):
-    """Stands for a kill."""
-
-
 @pytest.mark.parametrize("stages", [{}, {"growth": "asymptotic", "stages": 2, "rate": 0.5}])
 @pytest.mark.parametrize("changes", [{"ema": 0.9}, {"optimizer": "adamw", "channels_last": True}])
 def test_broken_off_anywhere_it_goes_on_bit_by_bit(
@@ -278,14 +275,8 @@ def test_broken_off_anywhere_it_goes_on_bit_by_bit(
     config, path = TrainConfig(epochs=4, lr=0.01, batch_size=40, **changes), tmp_path / "checkpoint"
 
     def once(stop: int, checkpoint: Path | None) -> tuple[nn.Module, SoftPruning]:
-        steps = iter(range(10**6))
-
-        def count(done: int, total: int) -> None:
-            if next(steps) == stop:
-                raise StopError
-
         kept: dict[str, Any] = {"checkpoint": checkpoint, "checkpoint_seconds": 0.0, "resume": True}
-        return trained(Normed, config, on_step=count, pruning=stages, **kept)
+        return trained(Normed, config, on_step=stopping(stop), pruning=stages, **kept)
 
     whole = once(-1, None)
     for stop in (2, 3, 3, 2):  # twelve steps in all

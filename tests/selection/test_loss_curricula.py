@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from tests.breaks import StopError, stopping
 from torch import nn
 
 from prunus.data import load
@@ -109,24 +110,15 @@ def test_the_softer_reading_keeps_fine_points_from_the_lower_bound_up() -> None:
     assert critical(coarse, subsets, lambda points: fine[points], softer=True).kept.all()
 
 
-class StopError(Exception):
-    """Stands for a kill."""
-
-
 @pytest.mark.parametrize("name", MAKE)
 def test_a_resumed_training_makes_the_same_choices(name: str, tmp_path: Path) -> None:
     def once(stop: int, path: Path | None) -> tuple[nn.Module, Any]:
-        model, curriculum, steps = network(), MAKE[name](), iter(range(10**6))
-
-        def count(done: int, total: int) -> None:
-            if next(steps) == stop:
-                raise StopError
-
+        model, curriculum = network(), MAKE[name]()
         kept: dict[str, Any] = {
             "checkpoint": path,
             "checkpoint_seconds": 0.0,
             "resume": True,
-            "on_step": count,
+            "on_step": stopping(stop),
         }
         config = TrainConfig(epochs=4, lr=0.1, batch_size=64)
         train(model, SPLIT, config, normalise=DIGITS.normalise, curriculum=curriculum, **kept)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
+from tests.breaks import StopError, stopping
 from torch import nn
 
 from prunus.data import load
@@ -53,23 +54,15 @@ def test_it_learns_and_keeps_what_it_finds_hard() -> None:
 
 
 def test_it_goes_on_after_a_break_and_draws_nothing_from_torch(tmp_path: Path) -> None:
-    class StopError(Exception):
-        pass
-
     def once(stop: int, path: Path | None) -> nn.Module:
         torch.manual_seed(0)
         model: nn.Module = nn.Sequential(nn.Flatten(), nn.Dropout(0.2), nn.Linear(64, 10))
-        curriculum, steps = Filtered(proxy(), len(SPLIT), 0.5, batch=100), iter(range(10**6))
-
-        def count(done: int, total: int) -> None:
-            if next(steps) == stop:
-                raise StopError
-
+        curriculum = Filtered(proxy(), len(SPLIT), 0.5, batch=100)
         kept: dict[str, Any] = {
             "checkpoint": path,
             "checkpoint_seconds": 0.0,
             "resume": True,
-            "on_step": count,
+            "on_step": stopping(stop),
         }
         config = TrainConfig(epochs=4, lr=0.05, batch_size=80)
         train(model, SPLIT, config, normalise=DIGITS.normalise, curriculum=curriculum, **kept)

@@ -13,6 +13,7 @@ import pytest
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from tests.breaks import StopError, stopping
 from tests.training.test_distributed import together
 from torch import Tensor, nn
 
@@ -108,22 +109,12 @@ def test_a_curriculum_that_is_told_of_other_samples_would_fail() -> None:
         Told().observe(torch.arange(10), wanted()[:10].flip(0), torch.ones(10))
 
 
-class StopError(Exception):
-    """Stands for a kill."""
-
-
 @pytest.mark.parametrize("stops", [(3,), (8, 1, 9), (12, 4)])
 def test_the_loss_of_a_sample_is_its_own_after_a_resume(tmp_path: Path, stops: tuple[int, ...]) -> None:
     path = tmp_path / "checkpoint"
     for stop in stops:
-        steps = iter(range(10**6))
-
-        def count(done: int, total: int, steps: Any = steps, stop: int = stop) -> None:
-            if next(steps) == stop:
-                raise StopError
-
         with pytest.raises(StopError):
-            told(checkpoint=path, resume=True, on_step=count)
+            told(checkpoint=path, resume=True, on_step=stopping(stop))
     assert torch.equal(told(checkpoint=path, resume=True).times, expected(4))
 
 
