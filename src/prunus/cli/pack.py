@@ -56,7 +56,7 @@ def pack(
         typer.Option(
             "--epochs",
             min=0,
-            help="Train the grids for so many epochs; smaller by far than without, and slower.",
+            help="Train the grids for so many epochs, with the bytes of the file in the loss.",
             rich_help_panel=TRAINED,
         ),
     ] = 0,

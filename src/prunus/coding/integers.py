@@ -56,7 +56,7 @@ def decode(data: bytes, shapes: Sequence[Shape]) -> list[NDArray[np.int32]]:
 
 
 def is_compiled() -> bool:
-    """Whether the coder is compiled (the extra `coding`), or runs as plain Python, a hundred times slower."""
+    """Whether the coder is compiled (the extra `coding`), or runs as plain Python, far slower."""
     return bool(_kernel().IS_COMPILED)
 
 
