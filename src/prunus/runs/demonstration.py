@@ -67,7 +67,7 @@ def demo(
         torch.manual_seed(seed)
         digits = data.load("digits")
         kept, held_out = digits.hold_out(HELD_OUT, seed)
-        task = Task(kept, held_out, digits.test, normalise=digits.normalise)
+        task = Task(kept, held_out, digits.test, normalise=digits.normalise, name="digits")
         options = {"num_classes": len(digits.classes), "image_size": digits.image_shape[-1]}
         model = models.lenet5(**options)
         watch("training", 0, 0)
