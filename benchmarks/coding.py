@@ -5,6 +5,7 @@
     python -m benchmarks.coding peer --data DIR --called 'CIFAR-10, JPEG' --network resnet20 --weights FILE
         --peer-python PYTHON [--steps -32 -30 -28 -26 -24]
     python -m benchmarks.coding trained --data DIR --models DIR --network lenet5 [--seeds 0 1 2] [--ways '*']
+        [--weights FILE] [--rates RATE ...]
     python -m benchmarks.coding paper --data DIR --models DIR --network lenet5 [--seeds 0 1 2]
     python -m benchmarks.coding speed --models DIR
     python -m benchmarks.coding table
@@ -94,6 +95,9 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--errors", type=float, nargs="+", default=[0.01, 0.02, 0.03])
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--ways", help="pattern of the ways to run; all, and of grids the whole method alone")
+    parser.add_argument(
+        "--rates", type=float, nargs="+", help="of trained grids; those chosen for the network"
+    )
     parser.add_argument("--samples", type=int, default=1024, help="calibration inputs")
     parser.add_argument("--peer-python", type=Path, help="of an environment with NNCodec")
     parser.add_argument("--steps", type=int, nargs="+", default=[-32, -30, -28, -26, -24], help="its QPs")

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.coding_files import MODULE, RESULT, key_of, parameters, tell
-from benchmarks.coding_lenets import FLOAT, MNIST, digits, errors, how, trained_float
+from benchmarks.coding_floats import SOURCES, accuracies, called, how, task_of, trained_float
 from benchmarks.coding_table import PAPER
 from benchmarks.rows import Row, add, measured_before
 from prunus.coding import huffman
@@ -40,8 +40,8 @@ BITS = {"lenet5": {"bits": 8, "linear_bits": 5}, "lenet300": {"linear_bits": 6}}
 
 def paper(result: Row, options: argparse.Namespace) -> None:
     """Rows of the paper's recipe."""
-    task, name = digits(options), options.network
-    options.called = MNIST
+    task, name = task_of(options), options.network
+    options.called = called(options)
     for seed in options.seeds:
         key = key_of(options, PAPER, WAY, 0, seed)
         if measured_before(result, key):
@@ -50,8 +50,19 @@ def paper(result: Row, options: argparse.Namespace) -> None:
         sparse = pruned(before, task, KEPT[name], seed)
         shared = share_weights(sparse, **BITS[name])
         tuned = tune_centroids(shared, task, config=TrainConfig(**TUNING, seed=seed), validation=None)
-        row = key | {"parameters": parameters(before)} | bytes_of(tuned) | errors(task, before, tuned.model)
-        settings = {"float": FLOAT, "pruning": ROUNDS, "kept": KEPT[name], **BITS[name], "tuning": TUNING}
+        row = (
+            key
+            | dict.fromkeys(("parameters", "dense"), parameters(before))
+            | bytes_of(tuned)
+            | accuracies(task, before=before, after=tuned.model)
+        )
+        settings = {
+            "float": SOURCES[name].recipe,
+            "pruning": ROUNDS,
+            "kept": KEPT[name],
+            **BITS[name],
+            "tuning": TUNING,
+        }
         add(RESULT, result, row, how(MODULE, seed, settings))
         tell(row)
 

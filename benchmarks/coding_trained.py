@@ -1,8 +1,9 @@
-"""Grids that are trained with their bytes in the loss (`prunus.quantisation.trained`), on MNIST: float
-training, structured pruning in one shot, and then the grids; with and without shifted images and the float
-network as a teacher, which is trained on the same images.
+"""Grids that are trained with their bytes in the loss (`prunus.quantisation.trained`): float training,
+structured pruning in one shot where it helps, and then the grids; beside them the float network, trained on
+for as many epochs. With and without augmented images, and with and without the float network as a teacher,
+which is trained on the same images.
 
-`SETTINGS` is the one place of what is chosen, by held-out training samples.
+`COURSES` is the one place of what is chosen, by held-out training samples.
 """
 
 from __future__ import annotations
@@ -10,69 +11,97 @@ from __future__ import annotations
 import argparse
 import copy
 import fnmatch
+from dataclasses import asdict, dataclass, field
 from itertools import product
 from typing import Any
 
 from torch import nn
 
-from benchmarks.coding_files import MODULE, RESULT, code_of, file_of, key_of, tell
-from benchmarks.coding_lenets import FLOAT, MNIST, augmentation, digits, errors, how, trained_float
+from benchmarks.coding_files import MODULE, RESULT, code_of, file_of, key_of, parameters, tell
+from benchmarks.coding_floats import (
+    SOURCES,
+    accuracies,
+    called,
+    config,
+    how,
+    task_of,
+    trained_float,
+    trained_on,
+)
 from benchmarks.coding_table import TRAINED
 from benchmarks.rows import Row, add, measured_before
 from prunus.methods.shrinking import shrink
 from prunus.quantisation.trained import train_on_grids
 from prunus.tasks import Task
-from prunus.training import TrainConfig
 
-# params: what one-shot pruning leaves, a share of all; rate: what a thousand bytes add to the loss.
-COURSE: dict[str, Any] = {"epochs": 25, "batch_size": 128, "lr": 2e-3, "schedule": "cosine"}
-SETTINGS: dict[str, dict[str, Any]] = {
-    "lenet5": {"params": 0.1, "rates": (0.1,)} | COURSE,
-    "lenet300": {"params": 0.5, "rates": (0.05,)} | COURSE,
+ADAM = {"optimizer": "adam", "weight_decay": 0.0, "schedule": "cosine"}
+
+
+@dataclass(frozen=True)
+class Course:
+    """How grids are trained.
+
+    Attributes:
+        params: what one-shot pruning leaves first, a share of all; 1 = nothing is pruned.
+        rates: what a thousand bytes add to the loss, one row each.
+        settings: of the training.
+    """
+
+    params: float
+    rates: tuple[float, ...]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+
+COURSES = {
+    "lenet5": Course(0.1, (0.03,), ADAM | {"epochs": 25, "batch_size": 128, "lr": 2e-3}),
+    "lenet300": Course(0.5, (0.02,), ADAM | {"epochs": 25, "batch_size": 128, "lr": 2e-3}),
+    "resnet56": Course(1, (0.002,), ADAM | {"epochs": 10, "lr": 1e-3}),
+    "vgg16_bn": Course(0.3, (0.0005,), ADAM | {"epochs": 10, "lr": 1e-3}),
 }
-WAYS = {  # whether images are shifted, whether the float network teaches
+WAYS = {  # whether images are augmented, whether the float network teaches
     "plain": (False, False),
-    "shifted": (True, False),
+    "augmented": (True, False),
     "taught": (False, True),
-    "shifted, taught": (True, True),
+    "augmented, taught": (True, True),
 }
 
 
 def trained(result: Row, options: argparse.Namespace) -> None:
     """Rows of trained grids."""
-    task, settings = digits(options), SETTINGS[options.network]
-    options.called = MNIST
+    task, course = task_of(options), COURSES[options.network]
+    options.called = called(options)
     for way in fnmatch.filter(WAYS, options.ways or "*"):
-        for rate, seed in product(settings["rates"], options.seeds):
+        for rate, seed in product(options.rates or course.rates, options.seeds):
             key = key_of(options, TRAINED, way, rate, seed)
             if not measured_before(result, key):
                 row = key | measured(options, task, key)
-                add(RESULT, result, row, how(MODULE, seed, settings | {"float": FLOAT}))
+                chosen = asdict(course) | {"source": asdict(SOURCES[options.network])}
+                add(RESULT, result, row, how(MODULE, seed, chosen))
                 tell(row)
 
 
 def measured(options: argparse.Namespace, task: Task, key: Row) -> Row:
     """Train a network on grids, write its file, and measure what is in it."""
-    settings, (shifted, taught) = SETTINGS[key["network"]], WAYS[key["way"]]
-    before = trained_float(options, task, key["seed"], shifted)
-    config = TrainConfig(
-        **{name: settings[name] for name in ("epochs", "batch_size", "lr", "schedule")},
-        optimizer="adam",
-        weight_decay=0.0,
-        seed=key["seed"],
-        **augmentation(shifted),
-    )
+    network, seed = key["network"], key["seed"]
+    course, (augmented, taught) = COURSES[network], WAYS[key["way"]]
+    before = trained_float(options, task, seed, augmented)
+    file = file_of(options.models, key)
+    checkpoint = file.with_suffix(".checkpoint")
     found = train_on_grids(
-        narrowed(before, task, settings["params"], key["seed"]),
+        narrowed(before, task, course.params, seed),
         task,
         rate=key["setting"],
-        config=config,
+        config=config(network, seed, augmented, course.settings),
         teacher=before if taught else None,
         validation=None,
+        checkpoint=checkpoint,
+        resume=True,
     )
-    return code_of(file_of(options.models, key), found.model, found.tensors) | errors(
-        task, before, found.model
-    )
+    row = code_of(file, found.model, found.tensors)
+    checkpoint.unlink()
+    control = trained_on(options, task, before, seed, augmented, course.settings["epochs"])
+    row["dense"] = parameters(before)
+    return row | accuracies(task, before=before, control=control, after=found.model)
 
 
 def narrowed(model: nn.Module, task: Task, params: float, seed: int) -> nn.Module:

@@ -84,12 +84,13 @@ def test_a_peer_that_does_not_reach_a_divergence_is_not_compared() -> None:
 def test_trained_rows_tell_errors_and_how_the_code_compares_with_an_ideal_one() -> None:
     rows = [
         row(TRAINED, "plain", 0.1, 2000, 0.0)
+        | {"dense": 5000, "accuracy": {"before": 81.0, "control": 81.25, "after": 80.5}}
         | {"stages": {"coded": 940, "ideal static code": 1000}, "decoding": {"speed": 2.5, "memory": 3e6}},
-        row(PAPER, "pruned, shared, Huffman", 0, 44000, 0.0),
+        row(PAPER, "pruned, shared, Huffman", 0, 44000, 0.0) | {"dense": 110_000},
     ]
     text = table({"rows": rows})
-    assert "| plain | 0.1 | 2,000 | 19.00 | 19.50 | -6.0% | 2.5, 3.0 |" in text
-    assert "| pruned, shared, Huffman |  | 44,000 |" in text
+    assert "| plain | 0.1 | 2,000 | 10 | 19.00 | 18.75 | 19.50 | -6.0% | 2.5, 3.0 |" in text
+    assert "| pruned, shared, Huffman |  | 44,000 | 10 | 19.00 |  | 19.50 |" in text
 
 
 def test_divergence_is_the_mean_of_every_sample() -> None:
