@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
+from prunus.coding.container import MAGIC
 from prunus.errors import FileFormatError
 from prunus.models import load_weights, resnet20
 
@@ -170,6 +171,7 @@ FOREIGN: dict[str, tuple[str, str]] = {
     "text": ("a.pth", "is damaged, or no state_dict"),
     "half a file": ("a.pth", "is damaged, or no state_dict"),
     "TorchScript": ("a.pt", "is a TorchScript program"),
+    "a coded file": ("a.prunus", r"is a coded file, .* open it with prunus\.load"),
 }
 
 
@@ -194,7 +196,11 @@ def write_foreign(what: str, path: Path) -> None:
                 warnings.simplefilter("ignore")
                 torch.jit.save(torch.jit.script(nn.Linear(2, 2)), path)
         case _:
-            path.write_bytes({"an ONNX file": b"\x08\x07", "an empty file": b"", "text": b"hello"}[what])
+            path.write_bytes(
+                {"an ONNX file": b"\x08\x07", "an empty file": b"", "text": b"hello", "a coded file": MAGIC}[
+                    what
+                ]
+            )
 
 
 @pytest.mark.parametrize("what", FOREIGN)

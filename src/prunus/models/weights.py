@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from prunus._foundation.arguments import door
 from prunus._foundation.finite import warn_of_nonfinite
+from prunus.coding.container import is_coded
 from prunus.errors import FileFormatError
 
 WRAPPERS = ("module.", "_orig_mod.")  # put before every name by DataParallel and by torch.compile
@@ -96,6 +97,13 @@ def _check_file(path: Path) -> None:
         raise FileFormatError(
             f"{path} is an ONNX file, from which no weights are read by name; give the state_dict that it was"
             " exported from."
+        )
+    with path.open("rb") as file:
+        coded = is_coded(file.read(16))
+    if coded:
+        raise FileFormatError(
+            f"{path} is a coded file, which holds its network and not weights alone; give it in place of the"
+            " network, or open it with prunus.load."
         )
 
 
