@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from prunus.errors import ArgumentError, ConfigError
@@ -43,6 +44,18 @@ def test_lenet_takes_every_image_size(size: int) -> None:
     model = lenet5(num_classes=3, in_channels=2, image_size=size)
     assert model(torch.zeros(2, 2, size, size)).shape == (2, 3)
     assert (model.conv1.out_channels, model.conv2.out_channels, model.fc1.out_features) == (20, 50, 500)
+
+
+def test_lenet_pools_first_to_the_same_bits() -> None:
+    torch.manual_seed(0)
+    model, images = lenet5(), torch.randn(16, 1, 28, 28)
+    x = F.max_pool2d(F.relu(model.conv1(images)), 2)
+    x = F.max_pool2d(F.relu(model.conv2(x)), 2)
+    published = model.fc2(F.relu(model.fc1(torch.flatten(x, 1))))
+    outputs = model(images)
+    assert torch.equal(outputs, published)
+    ways = [torch.autograd.grad(one.square().sum(), list(model.parameters())) for one in (outputs, published)]
+    assert all(torch.equal(ours, theirs) for ours, theirs in zip(*ways))
 
 
 def test_lenet_refuses_images_that_it_cannot_pool() -> None:

@@ -11,6 +11,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from prunus._foundation.arguments import door
+from prunus._foundation.memory import held_memory
 from prunus.data.sets import Split
 from prunus.errors import ConfigError
 from prunus.storage.checkpoint import read_tree
@@ -96,7 +97,7 @@ def train(
         data = data.to(device)
     training = Course(model, data, config, normalise, loss, validation, optimizer, curriculum, pruning)
     cuda = [device] if device.type == "cuda" else []
-    with torch.random.fork_rng(devices=cuda), mode(model, training=True):
+    with held_memory(), torch.random.fork_rng(devices=cuda), mode(model, training=True):
         seed_device(config.seed, device)
         if resume and checkpoint is not None and checkpoint.exists():
             training.restore(read_tree(checkpoint), checkpoint)
