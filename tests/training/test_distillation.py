@@ -17,15 +17,22 @@ def softened(logits: list[float], temperature: float) -> list[float]:
     return [weight / sum(weights) for weight in weights]
 
 
-def test_the_loss_is_that_of_the_paper() -> None:
+@pytest.mark.parametrize(("temperature", "share"), [(4.0, 0.9), (1.0, 0.7)])
+def test_the_loss_is_that_of_the_paper(temperature: float, share: float) -> None:
     generator = torch.Generator().manual_seed(0)
     outputs, labels = torch.randn(5, 2, 4, generator=generator) * 3, torch.tensor([0, 3, 1, 2, 2])
     for (own, other), label, found in zip(
-        outputs.tolist(), labels.tolist(), taught(outputs, labels).tolist()
+        outputs.tolist(), labels.tolist(), taught(outputs, labels, temperature, share).tolist()
     ):
-        mine, theirs = softened(own, 4.0), softened(other, 4.0)
+        mine, theirs = softened(own, temperature), softened(other, temperature)
         apart = sum(q * math.log(q / p) for p, q in zip(mine, theirs))
-        assert found == pytest.approx(0.9 * 16 * apart + 0.1 * -math.log(softened(own, 1.0)[label]), rel=1e-4)
+        right = -math.log(softened(own, 1.0)[label])
+        assert found == pytest.approx(share * temperature**2 * apart + (1 - share) * right, rel=1e-4)
+
+
+def test_the_usual_loss_is_mostly_that_of_the_teacher() -> None:
+    outputs, labels = torch.randn(5, 2, 4), torch.tensor([0, 3, 1, 2, 2])
+    assert torch.equal(taught(outputs, labels), taught(outputs, labels, 4.0, 0.9))
     assert float(taught(outputs[:, :1].expand(-1, 2, -1), labels).mean()) == pytest.approx(
         0.1 * float(torch.nn.functional.cross_entropy(outputs[:, 0], labels)), rel=1e-4
     )

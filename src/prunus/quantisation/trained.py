@@ -11,6 +11,7 @@ zero; units leave.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -36,6 +37,8 @@ from prunus.training import Taught, TrainConfig, taught
 from prunus.training.hooks import StepCount
 
 RISE = 0.2  # of the training, in which the rate grows to what was asked for
+# What the teacher says is not softened: to match logits that no longer change a probability takes bytes.
+TEMPERATURE, SHARE = 1.0, 0.7  # of the loss that comes from the teacher; the rest is that of the labels
 NORM_UNITS = 256  # steps of a norm's grid in the mean magnitude of its weights
 TRAINED = TrainConfig(epochs=15, lr=1e-3, optimizer="adam", weight_decay=0.0)
 
@@ -58,7 +61,8 @@ def train_on_grids(
         task: what it is for.
         rate: what a thousand bytes add to the loss.
         config: how to train. Adam, as the steps of the grids are parameters of another size than weights.
-        teacher: a network whose logits are learned from besides the labels; None = the task's own loss.
+        teacher: a network whose class probabilities are learned from besides the labels; None = the task's
+            own loss.
         remove: whether units go, where channels can be removed.
         options: as for `Task.fit`, such as `checkpoint` and `resume`.
 
@@ -83,7 +87,8 @@ def train_on_grids(
         task.fit(network, config, besides=besides, pruning=count, **options)
     else:
         options.setdefault("validation", None)
-        task.fit(Taught(network, teacher), config, loss=taught, besides=besides, pruning=count, **options)
+        loss = partial(taught, temperature=TEMPERATURE, share=SHARE)
+        task.fit(Taught(network, teacher), config, loss=loss, besides=besides, pruning=count, **options)
     found = {name: float(grid.step().detach()) for name, grid in grids.items()}
     return settled(taken_off(network, unwrap(model), names), found, task, remove)
 

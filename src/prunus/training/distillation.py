@@ -39,17 +39,17 @@ class Taught(nn.Module):
 
 
 @checked()
-def taught(outputs: Tensor, labels: Tensor) -> Tensor:
-    """SHARE * T^2 * KL(teacher || network), both softened by T = TEMPERATURE, + (1 - SHARE) * cross-entropy;
-    of every sample, shape (batch,).
+def taught(outputs: Tensor, labels: Tensor, temperature: float = TEMPERATURE, share: float = SHARE) -> Tensor:
+    """share * T^2 * KL(teacher || network), both softened by the temperature T, + (1 - share) *
+    cross-entropy; of every sample, shape (batch,).
     """
     shaped("batch, 2, classes", outputs=outputs)
     one_each("labels", labels, "outputs", len(outputs))
     own, other = outputs.float().unbind(1)
     apart = F.kl_div(
-        F.log_softmax(own / TEMPERATURE, 1),
-        F.log_softmax(other / TEMPERATURE, 1),
+        F.log_softmax(own / temperature, 1),
+        F.log_softmax(other / temperature, 1),
         reduction="none",
         log_target=True,
     ).sum(1)
-    return SHARE * TEMPERATURE**2 * apart + (1 - SHARE) * F.cross_entropy(own, labels, reduction="none")
+    return share * temperature**2 * apart + (1 - share) * F.cross_entropy(own, labels, reduction="none")
