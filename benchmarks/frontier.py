@@ -5,9 +5,9 @@ schedule, each at its own best peak rate.
         --rates 0.02 0.05 0.1 --seeds 1
     python -m benchmarks.frontier --data DIR --set fashion-mnist --network lenet5 --epochs 20 --seeds 5
 
-A budget is a share of what the full schedule costs: samples times MACs, over all epochs. Each way trains for as
-many epochs as its budget has room for; how many samples a rule keeps is not known before, so that its first
-training with --validation corrects the number of epochs.
+A budget is a share of what the full schedule costs: samples times MACs, over all epochs. Each way trains for
+as many epochs as its budget has room for; how many samples a rule keeps is not known before, so that its
+first training with --validation corrects the number of epochs.
 
 With --validation a tenth of the training samples is held out, and accuracies are those on it: every way
 and budget is trained at the rates given, and at further ones as long as the best of them is the lowest or

@@ -30,11 +30,18 @@ from prunus.training.config import rate_factor
         ("precision", "float16"),
         ("augment", "flip"),
         ("shift", -1),
+        ("flips", "never"),
+        ("average", 1.0),
     ],
 )
 def test_every_setting_is_checked(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"^{field} must be .* not "):
         TrainConfig(**{field: value})
+
+
+def test_two_averages_are_one_too_many() -> None:
+    with pytest.raises(ConfigError, match="average must be 0 where ema averages already"):
+        TrainConfig(ema=0.9, average=0.2)
 
 
 def test_cosine_falls_from_one_towards_zero() -> None:

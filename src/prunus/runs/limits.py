@@ -114,6 +114,7 @@ LIMITS: dict[str, Limit] = {
     "label_smoothing": LESS,
     "clip": NONE_UP,
     "ema": LESS,
+    "average": LESS,
     "drop": SHARE,
     "annealing": SHARE,
     "least": SHARE,

@@ -15,7 +15,7 @@ from prunus._foundation.json_files import check_depth
 from prunus.errors import ConfigError, MissingExtraError, clause
 from prunus.methods.registry import METHODS
 from prunus.runs.limits import check_settings
-from prunus.training.config import Keep, OptimizerName, Precision, Schedule, TrainConfig
+from prunus.training.config import Flips, Keep, OptimizerName, Precision, Schedule, TrainConfig
 
 MOST_BYTES = 2**20
 
@@ -76,6 +76,7 @@ class Recipe:
     precision: Precision = TrainConfig.precision
     channels_last: bool = TrainConfig.channels_last
     augment: Literal["auto", "none", "crop", "crop-flip", "crop-flip-cutout"] = "auto"
+    flips: Flips = TrainConfig.flips
     shift: int = TrainConfig.shift
     first_size: float = TrainConfig.first_size
     full_size_from: float = TrainConfig.full_size_from
@@ -83,6 +84,7 @@ class Recipe:
     loss: LossName = "cross-entropy"
     clip: float = TrainConfig.clip
     ema: float = TrainConfig.ema
+    average: float = TrainConfig.average
     keep: Keep = TrainConfig.keep
     compile: bool = TrainConfig.compile
 

@@ -23,7 +23,7 @@ from prunus.training.distributed import Ranks
 from prunus.training.ema import Average
 from prunus.training.evaluation import evaluate, highest_label, mode, placement
 from prunus.training.exchange import Exchange
-from prunus.training.feeding import Feed, Normalise, steps_per_epoch
+from prunus.training.feeding import Feed, Normalise, alternating, steps_per_epoch
 from prunus.training.hooks import Curriculum, Pruning, Removal
 from prunus.training.learner import Learner
 from prunus.training.objective import Loss, Objective
@@ -56,7 +56,13 @@ class Course:
         if isinstance(data, Split):
             self.objective = Objective(loss, config.label_smoothing, highest_label(data))
             self.supply = Feed(
-                data, _given(normalise), config.augment, dtype, config.channels_last, config.shift
+                data,
+                _given(normalise),
+                config.augment,
+                dtype,
+                config.channels_last,
+                config.shift,
+                alternating(len(data), config),
             )
         else:
             self.objective = Objective(loss, config.label_smoothing, 0)
@@ -64,7 +70,8 @@ class Course:
         self.turn = config.batch_size if isinstance(self.supply, Feed) else 1
         self.full_steps = steps_per_epoch(len(self.supply), self.turn)
         self.ranks = Ranks.current()
-        self.average = Average(model, config.ema) if config.ema else None
+        averaged = config.ema or config.average
+        self.average = Average(model, config.ema, config.average) if averaged else None
         memory = torch.channels_last if config.channels_last else torch.contiguous_format
         self.learner = Learner(model, optimizer, self.average, memory)
         self.exchange = self._exchanging()
@@ -184,11 +191,12 @@ class Course:
         weights = [None] * steps if progress.weights is None else progress.weights.tensor_split(steps)
         for part, weight in list(zip(parts, weights))[progress.step :]:
             place = progress.epoch * self.full_steps + progress.step * self.full_steps / steps
+            whole = self.full_steps * self.config.epochs
             for group in self.optimizer.param_groups:
-                group["lr"] = self.config.lr * rate_factor(
-                    self.config, place, self.full_steps * self.config.epochs
-                )
+                group["lr"] = self.config.lr * rate_factor(self.config, place, whole)
             self._step(part, weight, steps)
+            if self.average is not None:
+                self.average.update(place / whole)
             progress.step += 1
             yield progress.epoch * self.full_steps + progress.step * self.full_steps // steps
 
@@ -224,7 +232,7 @@ class Course:
         config, progress, ranks = self.config, self.progress, self.ranks
         share = ranks.share(len(part)) if isinstance(self.supply, Feed) else slice(None)
         size = size_factor(config, progress.epoch)
-        inputs, targets = self.supply(part, progress.generator, share, size)
+        inputs, targets = self.supply(part, progress.generator, share, size, progress.epoch)
         ranks.seed_step(config.seed, progress.epoch * self.full_steps + progress.step, self.device)
         try:
             with self._precision():
@@ -262,8 +270,6 @@ class Course:
         self.optimizer.step()
         if self.pruning is not None:
             self.pruning.after_step(self.model)
-        if self.average is not None:
-            self.average.update()
         progress.add(round(total), value, None if right is None else round(correct))
 
     def _precision(self) -> torch.autocast:
