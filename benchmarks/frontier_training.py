@@ -115,7 +115,7 @@ def measured(subject: Subject, variant: Variant, key: Row, partial: Path) -> dic
     """
     seed = key["seed"]
     network, share = subject.small(seed) if variant.small else (subject.dense(seed), 1.0)
-    options = {"augment": subject.augment} | variant.config
+    options: dict[str, Any] = {"augment": subject.augment} | variant.config
     config = settings(key["trained_epochs"], key["lr"], seed, **options)
     pruning = softly(subject) if variant.removal else None
     clock = Stopwatch(partial.with_suffix(".seconds"))

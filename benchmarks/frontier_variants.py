@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import partial
+from pathlib import Path
+from statistics import mean
 from typing import Any
 
 from benchmarks.twofold_variants import Selected, by_points
+from prunus.runs.recipe import read
 from prunus.selection import EasyDropped, LowerBound, Random, Scheduled, critical
-from prunus.training import Curriculum
+from prunus.training import Curriculum, TrainConfig
+from prunus.training.config import size_factor
 
 HALF = 0.5  # of the dense network's MACs are left where filters go, and where they never were
 FREEZE = 0.5  # part of the epochs that train the smaller network
 CONTROL, SCRATCH = "all data, shortened", "half of the MACs, from scratch"
+FAST = "fast"
 RANDOM, RULE = "random share", "two-fold: lower bound, half of the MACs"
 Choose = Callable[[Selected, float], Curriculum]
 """(samples, budget) -> what chooses among them."""
@@ -75,6 +80,39 @@ def papers(softer: bool, selected: Selected, budget: float) -> Curriculum:
     return by_points(partial(critical, softer=softer), selected, every=2, annealing=0.2)
 
 
+def bundled() -> dict[str, Any]:
+    """What the recipe `fast` says of the training."""
+    settings = {one.name for one in fields(TrainConfig)}
+    return {key: value for key, value in read(Path("fast")).items() if key in settings}
+
+
+def grown(first: float, full_from: float) -> Variant:
+    """Images that grow; what an epoch costs on average is that of the usual numbers of epochs."""
+    config = TrainConfig(epochs=12, first_size=first, full_size_from=full_from)
+    share = mean(size_factor(config, epoch) ** 2 for epoch in range(12))
+    return Variant(config={"first_size": first, "full_size_from": full_from}, share=share)
+
+
+INGREDIENTS: dict[str, Variant] = {
+    "with label smoothing 0.1": Variant(config={"label_smoothing": 0.1}),
+    "with EMA 0.99": Variant(config={"ema": 0.99}),
+    "with EMA 0.998": Variant(config={"ema": 0.998}),
+    "with the mean of the last tenth": Variant(config={"average": 0.1}),
+    "with the mean of the last fifth": Variant(config={"average": 0.2}),
+    "with alternating flips": Variant(config={"flips": "alternating"}),
+    "with cutout": Variant(config={"augment": "crop-flip-cutout"}),
+    "with the cosine schedule, 200 steps of warm-up": Variant(
+        config={"schedule": "cosine", "warmup_steps": 200}
+    ),
+    "with batches growing from a quarter": Variant(config={"first_batch": 0.25}),
+    "with batches of 64": Variant(config={"batch_size": 64}),
+    "with Muon": Variant(config={"optimizer": "muon"}, scale=0.1),
+    "with AdamW": Variant(config={"optimizer": "adamw"}, scale=0.1),
+    "with images growing from a half": grown(0.5, 0.75),
+    "with images growing from three quarters": grown(0.75, 0.75),
+    "with growing images, full size in the last half": grown(0.5, 0.5),
+}
+
 VARIANTS: dict[str, Variant] = {
     CONTROL: Variant(),
     RANDOM: Variant(by_chance, whole=True),
@@ -85,4 +123,9 @@ VARIANTS: dict[str, Variant] = {
     SCRATCH: Variant(small=True),
     "removal in the middle, half of the MACs": Variant(removal=True),
     RULE: Variant(bounded, share=0.8, removal=True),
+    FAST: Variant(config=bundled()),
+    "fast and two-fold: lower bound, half of the MACs": Variant(
+        bounded, share=0.8, removal=True, config=bundled()
+    ),
+    **INGREDIENTS,
 }

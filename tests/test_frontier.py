@@ -18,6 +18,7 @@ from benchmarks.rows import Row, unrecorded
 
 from prunus import data
 from prunus.tasks import Task
+from prunus.training import TrainConfig
 
 KEY = {"called": "digits", "network": "lenet5", "epochs": 6, "augment": "none"}
 
@@ -107,6 +108,12 @@ def test_a_rate_is_chosen_and_then_used(
     decide(result, subject, CONTROL, 0.5, options)
     assert len(result["rows"]) == before and "seconds" not in tested[0]
     assert "**0.4: 100.00**" in table(result)
+
+
+@pytest.mark.parametrize("name", [name for name in VARIANTS if VARIANTS[name].config])
+def test_settings_of_variants_are_those_of_trainings(name: str) -> None:
+    config = TrainConfig(**VARIANTS[name].config)
+    assert config != TrainConfig() and VARIANTS[name].relative <= 1
 
 
 def told(key: Row) -> Row:

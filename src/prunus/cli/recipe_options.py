@@ -94,6 +94,14 @@ Window = Annotated[
 Windows = Annotated[int | None, _key("--windows", "Windows that an epoch draws.", Rest(DATA))]
 Epochs = Annotated[int | None, _key("--epochs", "Passes over the training samples.", TRAINING)]
 BatchSize = Annotated[int | None, _key("--batch-size", "Samples per step.", TRAINING)]
+FirstBatch = Annotated[
+    float | None,
+    _key(
+        "--first-batch",
+        "Size of the batches in the first epoch, as a share; they grow to the whole in the last.",
+        Rest(TRAINING),
+    ),
+]
 SameSteps = Annotated[
     bool | None,
     _key(

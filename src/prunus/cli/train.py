@@ -35,7 +35,9 @@ def train(
     output: Annotated[Path, Option("-o", "--output", help="Folder of the run.")] = Path("runs/train"),
     recipe: Annotated[
         Path | None,
-        Option("--recipe", help="TOML or YAML file; flags go before its keys, and each has its key."),
+        Option(
+            "--recipe", help="TOML or YAML file, or fast; flags go before its keys, and each has its key."
+        ),
     ] = None,
     resume: Annotated[
         bool, Option("--resume", help="Go on from the folder's checkpoint, by its recipe.")
@@ -54,6 +56,7 @@ def train(
     windows: keys.Windows = None,
     epochs: keys.Epochs = None,
     batch_size: keys.BatchSize = None,
+    first_batch: keys.FirstBatch = None,
     same_steps: keys.SameSteps = None,
     lr: keys.Lr = None,
     optimizer: keys.Optimizer = None,

@@ -110,6 +110,7 @@ LIMITS: dict[str, Limit] = {
     "milestones": PART,
     "shift": Limit(0, WIDEST),
     "first_size": SOME,
+    "first_batch": SOME,
     "full_size_from": SOME,
     "label_smoothing": LESS,
     "clip": NONE_UP,

@@ -33,6 +33,8 @@ class TrainConfig:
     Attributes:
         epochs: passes over the training samples.
         batch_size: samples per step, at most; an epoch is cut into batches of nearly equal size.
+        first_batch: share of `batch_size` that batches have in the first epoch, in (0, 1]; below 1 they grow
+            by the same factor from epoch to epoch, up to the whole in the last (Smith et al., ICLR 2018).
         same_steps: an epoch on fewer samples has as many steps as one on all of them, on smaller batches.
         lr: peak learning rate.
         momentum: of SGD and Muon, in Nesterov's form; Adam has its own.
@@ -79,6 +81,7 @@ class TrainConfig:
 
     epochs: int = 20
     batch_size: int = 128
+    first_batch: float = 1.0
     same_steps: bool = False
     lr: float = 0.1
     momentum: float = 0.9
@@ -113,6 +116,7 @@ class TrainConfig:
             0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "at least 0 and finite"
         )
         _require(self.shift >= 0, "shift", self.shift, "at least 0")
+        _require(0 < self.first_batch <= 1, "first_batch", self.first_batch, "in (0, 1]")
         _require(0 < self.first_size <= 1, "first_size", self.first_size, "in (0, 1]")
         _require(0 < self.full_size_from <= 1, "full_size_from", self.full_size_from, "in (0, 1]")
         _require(0 <= self.label_smoothing < 1, "label_smoothing", self.label_smoothing, "in [0, 1)")
@@ -149,6 +153,12 @@ def rate_factor(config: TrainConfig, step: float, steps: int) -> float:
         step, steps = step + whole - steps, round(whole)
     ramp = min((step + 1) / config.warmup_steps, 1.0) if config.warmup_steps else 1.0
     return ramp * _scheduled(config, step, steps)
+
+
+def batch_of(config: TrainConfig, epoch: int) -> int:
+    """Samples per step in an epoch, counted from 0: from the share `first_batch` of `batch_size` to all."""
+    grown = epoch / max(config.epochs - 1, 1)
+    return max(1, round(config.batch_size * config.first_batch ** (1 - grown)))
 
 
 def size_factor(config: TrainConfig, epoch: int) -> float:

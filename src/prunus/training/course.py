@@ -18,7 +18,7 @@ from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint.model_copy import named_tensors
 from prunus.storage.checkpoint import write_tree
 from prunus.training.best import Best
-from prunus.training.config import TrainConfig, rate_factor, size_factor
+from prunus.training.config import TrainConfig, batch_of, rate_factor, size_factor
 from prunus.training.distributed import Ranks
 from prunus.training.ema import Average
 from prunus.training.evaluation import evaluate, highest_label, mode, placement
@@ -67,8 +67,8 @@ class Course:
         else:
             self.objective = Objective(loss, config.label_smoothing, 0)
             self.supply = Stream(data, self.device, config.channels_last)
-        self.turn = config.batch_size if isinstance(self.supply, Feed) else 1
-        self.full_steps = steps_per_epoch(len(self.supply), self.turn)
+        self.full_steps = self._steps_on(len(self.supply), config.epochs - 1)
+        self.most_steps = self._steps_on(len(self.supply), 0)
         self.ranks = Ranks.current()
         averaged = config.ema or config.average
         self.average = Average(model, config.ema, config.average) if averaged else None
@@ -83,6 +83,11 @@ class Course:
     def model(self) -> nn.Module:
         """The network that learns."""
         return self.learner.model
+
+    def _steps_on(self, samples: int, epoch: int) -> int:
+        """The steps of an epoch on so many samples, or batches."""
+        turn = batch_of(self.config, epoch) if isinstance(self.supply, Feed) else 1
+        return steps_per_epoch(samples, turn)
 
     def _exchanging(self) -> Exchange:
         """How the network that learns is called."""
@@ -183,9 +188,9 @@ class Course:
             self._choose()
         assert progress.order is not None
         steps = (
-            min(self.full_steps, len(progress.order))
+            min(self._steps_on(len(self.supply), progress.epoch), len(progress.order))
             if self.config.same_steps
-            else steps_per_epoch(len(progress.order), self.turn)
+            else self._steps_on(len(progress.order), progress.epoch)
         )
         parts = progress.order.tensor_split(steps)
         weights = [None] * steps if progress.weights is None else progress.weights.tensor_split(steps)
@@ -233,7 +238,7 @@ class Course:
         share = ranks.share(len(part)) if isinstance(self.supply, Feed) else slice(None)
         size = size_factor(config, progress.epoch)
         inputs, targets = self.supply(part, progress.generator, share, size, progress.epoch)
-        ranks.seed_step(config.seed, progress.epoch * self.full_steps + progress.step, self.device)
+        ranks.seed_step(config.seed, progress.epoch * self.most_steps + progress.step, self.device)
         try:
             with self._precision():
                 outputs = self.objective.outputs(self.exchange.forward, inputs)
