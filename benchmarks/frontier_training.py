@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -58,7 +58,9 @@ class Subject:
         """With random weights."""
         torch.manual_seed(seed)
         planes, side = self.image_shape[0], self.image_shape[-1]
-        shape = {"in_channels": planes, "image_size": side} if self.network.startswith("lenet") else {}
+        shape: dict[str, Any] = {}
+        if self.network.startswith("lenet"):
+            shape = {"in_channels": planes, "image_size": side}
         return models.build(self.network, num_classes=CLASSES, **shape)
 
     @cached_property
@@ -139,7 +141,7 @@ def measured(subject: Subject, variant: Variant, key: Row, partial: Path) -> dic
     )
     samples = len(subject.task.train)
     return {
-        "accuracy": round(float(outcome.metric), 3),
+        "accuracy": round(cast(float, outcome.metric), 3),
         "cost": round(share * work / (subject.epochs * samples), 4),
         "samples": float(np.mean([epoch.samples for epoch in history.epochs])) / samples,
         "macs_left": round(share * left, 4),

@@ -63,7 +63,7 @@ def test_kernels_take_orthogonal_steps_and_all_else_those_of_adamw() -> None:
 def test_memory_formats_take_the_same_steps() -> None:
     ways = []
     for memory in (torch.contiguous_format, torch.channels_last):
-        model = network().to(memory_format=memory)
+        model = network().to(memory_format=memory)  # type: ignore[call-overload]
         optimizer = Muon(model.parameters(), lr=0.01)
         gradients(model, 0)
         optimizer.step()

@@ -158,7 +158,7 @@ def rate_factor(config: TrainConfig, step: float, steps: int) -> float:
 def batch_of(config: TrainConfig, epoch: int) -> int:
     """Samples per step in an epoch, counted from 0: from the share `first_batch` of `batch_size` to all."""
     grown = epoch / max(config.epochs - 1, 1)
-    return max(1, round(config.batch_size * config.first_batch ** (1 - grown)))
+    return max(1, round(config.batch_size * math.pow(config.first_batch, 1 - grown)))
 
 
 def size_factor(config: TrainConfig, epoch: int) -> float:

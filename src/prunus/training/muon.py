@@ -11,7 +11,9 @@ be better off, and for a wide one the products cost more than a whole step of a 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -65,7 +67,8 @@ class Muon(Optimizer):
         state["momentum_buffer"].lerp_(gradient, 1 - momentum)
         ahead = gradient.lerp(state["momentum_buffer"], momentum)
         matrix = ahead.flatten(1)
-        return (orthogonalised(matrix) * (_LENGTH * max(matrix.shape) ** 0.5)).reshape(parameter.shape)
+        change = orthogonalised(matrix) * (_LENGTH * math.sqrt(max(matrix.shape)))
+        return change.reshape(parameter.shape)
 
     def _adaptive(self, parameter: nn.Parameter) -> Tensor:
         """The change of anything else."""
@@ -80,7 +83,8 @@ class Muon(Optimizer):
         second.mul_(high).addcmul_(gradient, gradient, value=1 - high)
         steps = float(state["step"])
         root = (second / (1 - high**steps)).sqrt_().add_(_EPSILON)
-        return first / (1 - low**steps) / root
+        change: Tensor = first / (1 - low**steps) / root
+        return change
 
 
 def orthogonalised(matrix: Tensor) -> Tensor:
@@ -89,9 +93,9 @@ def orthogonalised(matrix: Tensor) -> Tensor:
     """
     a, b, c = COEFFICIENTS
     tall = matrix.shape[0] > matrix.shape[1]
-    x = matrix.mT if tall else matrix
+    x: Tensor = matrix.mT if tall else matrix
     x = x / (torch.linalg.vector_norm(x) + 1e-7)
     for _ in range(ITERATIONS):
         square = x @ x.mT
         x = a * x + (b * square + c * square @ square) @ x
-    return x.mT if tall else x
+    return cast(Tensor, x.mT) if tall else x
