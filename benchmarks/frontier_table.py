@@ -26,11 +26,10 @@ def length(rows: Iterable[Row], key: Row) -> int:
     nearest, or the number that its cost speaks for and that was not tried; a guess where there is none.
     """
     variant, full, budget = VARIANTS[key["variant"]], key["epochs"], key["budget"]
-    tried = {
-        row["trained_epochs"]: row["cost"]
-        for row in _like(rows, key)
-        if row["measured_on"] == "validation" and row["seed"] == 0 and row["cost"] > 0
-    }
+    tried: dict[int, float] = {}
+    for row in _like(rows, key):
+        if row["measured_on"] == "validation" and row["cost"] > 0:
+            tried.setdefault(row["trained_epochs"], row["cost"])  # the first, so that others change nothing
     if not tried or variant.whole:
         return variant.epochs(budget, full)
     nearest = min(tried, key=lambda epochs: abs(math.log(tried[epochs] / budget)))

@@ -75,6 +75,7 @@ def test_held_out_rows_say_how_many_epochs_meet_the_budget() -> None:
     assert length([held], key) == 6
     again = held | {"trained_epochs": 6, "cost": 0.49}
     assert length([held, again], key) == 6
+    assert length([held, again, again | {"lr": 0.2, "cost": 0.3}, held | {"cost": 0.5}], key) == 6
     assert length([held | {"measured_on": "test"}], key) == guess
     assert best_rate([held, again, again | {"lr": 0.2, "accuracy": 91}], key) == 0.2
     assert best_rate([held], key) is None
