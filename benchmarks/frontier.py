@@ -11,10 +11,11 @@ first training with --validation corrects the number of epochs.
 
 With --validation a tenth of the training samples is held out, and accuracies are those on it: every way
 and budget is trained at the rates given, and at further ones as long as the best of them is the lowest or
-the highest. Without, each is trained at the rate that was best there, on all training samples, and accuracies
-are those of the last epoch on all test samples. A row is written as soon as it is there; a training that was
-broken off goes on at the epoch where it was, and rows that exist are not measured again. Times are of the
-process, on one thread; --untimed leaves them out, for a machine that is shared.
+the highest. Without, each is trained at the rate that was best there (at its budget, or at the nearest one
+that was tried), on all training samples, and accuracies are those of the last epoch on all test samples. A
+row is written as soon as it is there; a training that was broken off goes on at the epoch where it was, and
+rows that exist are not measured again. Times are of the process, on one thread; --untimed leaves them out,
+for a machine that is shared.
 """
 
 from __future__ import annotations

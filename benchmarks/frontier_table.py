@@ -38,9 +38,16 @@ def length(rows: Iterable[Row], key: Row) -> int:
 
 
 def best_rate(rows: Iterable[Row], key: Row) -> float | None:
-    """The peak rate of the best held-out accuracy, mean over the seeds; None where none was tried."""
-    found = rates(rows, key)
-    return max(found, key=lambda rate: found[rate]) if found else None
+    """The peak rate of the best held-out accuracy, mean over the seeds; where none was tried at this budget,
+    that of the nearest one at which some were, and None where there is none.
+    """
+    rows = list(rows)
+    budgets = {row["budget"] for row in rows if row["measured_on"] == "validation"}
+    for budget in sorted(budgets, key=lambda one: (abs(math.log(one / key["budget"])), one)):
+        found = rates(rows, key | {"budget": budget})
+        if found:
+            return max(found, key=lambda rate: found[rate])
+    return None
 
 
 def rates(rows: Iterable[Row], key: Row) -> dict[float, float]:

@@ -79,6 +79,9 @@ def test_held_out_rows_say_how_many_epochs_meet_the_budget() -> None:
     assert length([held | {"measured_on": "test"}], key) == guess
     assert best_rate([held, again, again | {"lr": 0.2, "accuracy": 91}], key) == 0.2
     assert best_rate([held], key) is None
+    assert best_rate([again, held, row(RULE, 1.0, 99, lr=7.0, measured_on="validation")], key) == 0.1
+    tried = row(RULE, 1.0, 90, trained_epochs=10, measured_on="validation", lr=0.3)
+    assert best_rate([tried | {"trained_epochs": VARIANTS[RULE].epochs(1.0, 6)}], key) == 0.3
 
 
 def test_the_control_is_read_off_at_equal_cost() -> None:
