@@ -57,6 +57,7 @@ def test_twofold_training_ends_in_a_compact_model_and_keeps_the_choices(tmp_path
         "after fine-tuning",
     ]
     assert [stage["name"] for stage in result["training"]] == ["training", "fine-tuning"]
+    assert result["control"]["of"] == 3 and result["control"]["text"] in result["notes"]
     assert [row["title"].split(":")[0] for row in result["selection"]["gallery"]] == [
         "Most critical",
         "Most redundant",
@@ -79,6 +80,7 @@ def test_every_rule_trains_on_fewer_samples(select: str, tmp_path: Path) -> None
     result = done(*FEW, "--select", select, "--warmup-epochs", "1", "--validation", "0", "-o", str(tmp_path))
     samples = [epoch["samples"] for epoch in result["training"]["epochs"]]
     assert samples[0] == 400 and max(samples[1:]) < 400
+    assert result["control"]["epochs"] == max(1, round(sum(samples) / 400)) < result["control"]["of"]
 
 
 def test_a_proxy_learns_for_an_epoch_before_it_chooses(tmp_path: Path) -> None:

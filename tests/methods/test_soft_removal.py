@@ -169,6 +169,7 @@ def test_the_small_network_learns_what_the_masked_one_learns(name: str) -> None:
         {"ema": 0.9, "augment": "crop-flip-cutout", "schedule": "onecycle", "warmup_steps": 3},
         {"keep": "best", "ema": 0.8, "channels_last": True, "first_size": 0.5},
         {"optimizer": "adam", "lr": 1e-3, "keep": "best", "label_smoothing": 0.1},
+        {"average": 0.7, "augment": "crop-flip", "flips": "alternating"},
     ],
 )
 def test_the_settings_of_the_training_make_no_difference(changes: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from prunus.cli.app import app
 from prunus.errors import ConfigError
-from prunus.runs.recipe import KEYS, read, resolve
+from prunus.runs.recipe import KEYS, bundled, read, resolve
 
 
 def test_a_recipe_and_flags_say_the_same(tmp_path: Path) -> None:
@@ -31,6 +31,19 @@ def test_a_recipe_and_flags_say_the_same(tmp_path: Path) -> None:
         "data: digits\nmodel: lenet5\nepochs: 9\nlr: 1.0\nmethod: soft\nprotect: [conv1]\nrate: 0.4\n"
     )
     assert resolve(read(tmp_path / "recipe.yaml") | {"epochs": 2}, "the recipe") == found
+
+
+def test_a_recipe_of_ours_goes_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in bundled():
+        values = read(Path(name))
+        recipe = resolve({**values, "data": "digits", "model": "lenet5"}, name)
+        assert all(getattr(recipe, key) == value for key, value in values.items())
+    Path("fast").write_text("a file of the user's goes first")
+    with pytest.raises(ConfigError, match=r"A recipe is a .* file, not fast"):
+        read(Path("fast"))
+    with pytest.raises(ConfigError, match="There is no recipe slow; by name"):
+        read(Path("slow"))
 
 
 def test_every_flag_has_its_key() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from prunus.errors import ConfigError
 from prunus.training import TrainConfig
-from prunus.training.config import rate_factor
+from prunus.training.config import batch_of, rate_factor
 
 
 @pytest.mark.parametrize(
@@ -30,11 +30,26 @@ from prunus.training.config import rate_factor
         ("precision", "float16"),
         ("augment", "flip"),
         ("shift", -1),
+        ("flips", "never"),
+        ("first_batch", 0.0),
+        ("average", 1.0),
     ],
 )
 def test_every_setting_is_checked(field: str, value: Any) -> None:
     with pytest.raises(ConfigError, match=f"^{field} must be .* not "):
         TrainConfig(**{field: value})
+
+
+def test_two_averages_are_one_too_many() -> None:
+    with pytest.raises(ConfigError, match="average must be 0 where ema averages already"):
+        TrainConfig(ema=0.9, average=0.2)
+
+
+def test_batches_grow_by_the_same_factor_to_the_whole() -> None:
+    config = TrainConfig(epochs=3, batch_size=64, first_batch=0.25)
+    assert [batch_of(config, epoch) for epoch in range(3)] == [16, 32, 64]
+    assert batch_of(TrainConfig(epochs=1, batch_size=5, first_batch=0.5), 0) == 2
+    assert {batch_of(TrainConfig(epochs=9), epoch) for epoch in range(9)} == {128}
 
 
 def test_cosine_falls_from_one_towards_zero() -> None:

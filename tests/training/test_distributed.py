@@ -139,6 +139,7 @@ def test_two_processes_train_on_the_batches_that_each_brings(tmp_path: Path) -> 
 TRAININGS: list[dict[str, Any]] = [
     {},
     {"augment": "crop-flip-cutout", "ema": 0.9, "clip": 0.5},
+    {"augment": "crop-flip", "flips": "alternating", "average": 0.5},
     {"extras": True, "optimizer": "adamw", "lr": 1e-3, "epochs": 4, "clip": 0.5, "channels_last": True},
 ]
 

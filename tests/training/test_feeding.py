@@ -11,7 +11,7 @@ from prunus.data import Split, load
 from prunus.errors import ConfigError, DataError
 from prunus.training import Shuffled, TrainConfig, augmented, batches, train
 from prunus.training.config import size_factor
-from prunus.training.feeding import resized
+from prunus.training.feeding import Feed, alternating, resized
 
 NORMALISE = ((0.5, 0.4, 0.3), (0.2, 0.3, 0.4))
 
@@ -52,6 +52,26 @@ def test_images_are_normalised_as_the_formula_says() -> None:
     mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in NORMALISE)
     torch.testing.assert_close(images, (split.images.double() / 255 - mean) / std)
     assert labels.tolist() == [0, 1, 2, 3, 4]
+
+
+def test_alternating_flips_show_every_image_both_ways_in_two_epochs() -> None:
+    split, config = noise(40), TrainConfig(augment="crop-flip", flips="alternating", seed=3)
+    first = alternating(40, config)
+    assert first is not None and 10 < int(first.sum()) < 30
+    assert alternating(40, TrainConfig(augment="crop", flips="alternating")) is None
+    assert alternating(40, TrainConfig(augment="crop-flip")) is None
+    feed = Feed(split, NORMALISE, "crop-flip", torch.float64, False, 0, first)
+    part = torch.randperm(40, generator=seeded(1))[:15]
+    passes = [feed(part, seeded(2), epoch=epoch)[0] for epoch in range(3)]  # the same shifts in each
+    whole = torch.ones(15, dtype=torch.bool)
+    assert torch.equal(passes[0], passes[2])
+    plain = augmented(split.images[part], "crop-flip", seeded(2), mirrored=~whole)
+    turned = augmented(split.images[part], "crop-flip", seeded(2), mirrored=whole)
+    assert torch.equal(plain, augmented(split.images[part], "crop", seeded(2)))
+    mean, std = (torch.tensor(values, dtype=torch.float64).view(3, 1, 1) for values in NORMALISE)
+    for seen, mirrored in zip(passes, (first[part], ~first[part])):
+        wanted = torch.where(mirrored[:, None, None, None], turned, plain)
+        torch.testing.assert_close(seen, (wanted.double() / 255 - mean) / std)
 
 
 def test_memory_format_and_type_are_as_asked() -> None:

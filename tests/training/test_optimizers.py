@@ -10,6 +10,7 @@ from torch import nn
 
 from prunus.errors import ConfigError
 from prunus.training import TrainConfig
+from prunus.training.muon import Muon
 from prunus.training.optimizers import fitting, new_optimizer
 
 
@@ -20,6 +21,7 @@ from prunus.training.optimizers import fitting, new_optimizer
         ({"momentum": 0.0}, torch.optim.SGD, {"momentum": 0.0, "nesterov": False}),
         ({"optimizer": "adam", "weight_decay": 0.1}, torch.optim.Adam, {"weight_decay": 0.1}),
         ({"optimizer": "adamw", "lr": 1e-3}, torch.optim.AdamW, {"lr": 1e-3}),
+        ({"optimizer": "muon", "lr": 1e-3}, Muon, {"lr": 1e-3, "momentum": 0.9, "weight_decay": 5e-4}),
     ],
 )
 def test_settings_become_an_optimiser(changes: dict[str, Any], kind: type, wanted: dict[str, Any]) -> None:

@@ -143,6 +143,8 @@ def assert_same(first: tuple[nn.Module, History | None], second: tuple[nn.Module
         {},
         {"optimizer": "adamw", "lr": 1e-3, "schedule": "onecycle", "clip": 1.0},
         {"augment": "crop-flip-cutout", "ema": 0.9, "precision": "bfloat16", "channels_last": True},
+        {"augment": "crop-flip", "flips": "alternating", "average": 0.4, "optimizer": "muon", "lr": 3e-3},
+        {"first_batch": 0.4, "schedule": "onecycle", "same_steps": True},
         {
             "optimizer": "adam",
             "lr": 1e-3,

@@ -94,6 +94,14 @@ Window = Annotated[
 Windows = Annotated[int | None, _key("--windows", "Windows that an epoch draws.", Rest(DATA))]
 Epochs = Annotated[int | None, _key("--epochs", "Passes over the training samples.", TRAINING)]
 BatchSize = Annotated[int | None, _key("--batch-size", "Samples per step.", TRAINING)]
+FirstBatch = Annotated[
+    float | None,
+    _key(
+        "--first-batch",
+        "Size of the batches in the first epoch, as a share; they grow to the whole in the last.",
+        Rest(TRAINING),
+    ),
+]
 SameSteps = Annotated[
     bool | None,
     _key(
@@ -104,9 +112,10 @@ SameSteps = Annotated[
 ]
 Lr = Annotated[float | None, _key("--lr", "The highest learning rate of the schedule.", TRAINING)]
 Optimizer = Annotated[
-    str | None, _key("--optimizer", "What steps: sgd (with Nesterov momentum), adam or adamw.", TRAINING)
+    str | None,
+    _key("--optimizer", "What steps: sgd (with Nesterov momentum), adam, adamw or muon.", TRAINING),
 ]
-Momentum = Annotated[float | None, _key("--momentum", "Momentum of sgd.", Rest(TRAINING))]
+Momentum = Annotated[float | None, _key("--momentum", "Momentum of sgd and muon.", Rest(TRAINING))]
 WeightDecay = Annotated[
     float | None, _key("--weight-decay", "Weight of the L2 penalty on the weights.", Rest(TRAINING))
 ]
@@ -140,6 +149,14 @@ Precision = Annotated[
 Augment = Annotated[
     str | None,
     _key("--augment", "How images are varied: auto, none, crop, crop-flip or crop-flip-cutout.", TRAINING),
+]
+Flips = Annotated[
+    str | None,
+    _key(
+        "--flips",
+        "Which images are mirrored, if any: random ones, or alternating, each in every other epoch.",
+        Rest(TRAINING),
+    ),
 ]
 Shift = Annotated[
     int | None,
@@ -181,6 +198,14 @@ Ema = Annotated[
     _key(
         "--ema",
         "Decay of the average of the weights that is kept instead of them; 0 keeps the weights.",
+        Rest(TRAINING),
+    ),
+]
+Average = Annotated[
+    float | None,
+    _key(
+        "--average",
+        "Share of the training, at the end, whose weights are averaged alike; 0 averages none.",
         Rest(TRAINING),
     ),
 ]

@@ -50,6 +50,8 @@ def show_trained(result: Mapping[str, Any], folder: Path, model: str) -> None:
             f"\n[bold]{escape(model)}: {result['accuracy']:.2f} % on the test set[/bold],"
             f" {folder / 'model.safetensors'}"
         )
+        if result.get("control"):
+            show(result["control"]["text"])
 
 
 def show_rate(found: Mapping[str, Any]) -> None:

@@ -35,7 +35,9 @@ def train(
     output: Annotated[Path, Option("-o", "--output", help="Folder of the run.")] = Path("runs/train"),
     recipe: Annotated[
         Path | None,
-        Option("--recipe", help="TOML or YAML file; flags go before its keys, and each has its key."),
+        Option(
+            "--recipe", help="TOML or YAML file, or fast; flags go before its keys, and each has its key."
+        ),
     ] = None,
     resume: Annotated[
         bool, Option("--resume", help="Go on from the folder's checkpoint, by its recipe.")
@@ -54,6 +56,7 @@ def train(
     windows: keys.Windows = None,
     epochs: keys.Epochs = None,
     batch_size: keys.BatchSize = None,
+    first_batch: keys.FirstBatch = None,
     same_steps: keys.SameSteps = None,
     lr: keys.Lr = None,
     optimizer: keys.Optimizer = None,
@@ -66,6 +69,7 @@ def train(
     precision: keys.Precision = None,
     channels_last: keys.ChannelsLast = None,
     augment: keys.Augment = None,
+    flips: keys.Flips = None,
     shift: keys.Shift = None,
     first_size: keys.FirstSize = None,
     full_size_from: keys.FullSizeFrom = None,
@@ -73,6 +77,7 @@ def train(
     loss: keys.Loss = None,
     clip: keys.Clip = None,
     ema: keys.Ema = None,
+    average: keys.Average = None,
     keep: keys.Keep = None,
     compile: keys.Compile = None,
     select: keys.Select = None,

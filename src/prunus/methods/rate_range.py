@@ -31,7 +31,7 @@ from prunus.training.evaluation import placement
 from prunus.training.optimizers import new_optimizer
 
 HELD, MOST = 512, 8  # held-out samples that are looked at after every step, and batches of them, at most
-_RANGE = {"sgd": (1e-4, 10.0), "adam": (1e-5, 1.0), "adamw": (1e-5, 1.0)}
+_RANGE = {"sgd": (1e-4, 10.0), "adam": (1e-5, 1.0), "adamw": (1e-5, 1.0), "muon": (1e-5, 1.0)}
 _SMOOTH = 0.9  # of the losses, as an average that moves
 _WORSE = 4.0  # times the least loss: from there on it has diverged
 _BELOW = 2.0  # the peak of a schedule lies this much below the rate of the least loss

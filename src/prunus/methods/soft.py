@@ -99,7 +99,8 @@ def soft_pruning(
         watch: told about progress.
 
     Returns:
-        In `found`, "record" says what was zeroed after every epoch (`Softened`).
+        In `found`, "record" says what was zeroed after every epoch (`Softened`), and "smaller" whether a
+        smaller network trained on after the last of them.
 
     Raises:
         TargetError: a number out of range.
@@ -170,7 +171,7 @@ def trained_softly(
     return replace(
         outcome,
         training=history,
-        found={"record": tuple(pruning.record)},
+        found={"record": tuple(pruning.record), "smaller": pruning.trains_smaller},
         notes=outcome.notes + pruning.notes,
     )
 

@@ -210,6 +210,11 @@ class SoftPruning(Pruning):
                 )
         return self._smaller
 
+    @property
+    def trains_smaller(self) -> bool:
+        """Whether a smaller network trains on since something is gone for good."""
+        return self._smaller is not None
+
     def _begin_anew(self) -> None:
         """Forget what was made for other channels that were gone."""
         self._zeros, self._smaller, self._stays = None, None, False

@@ -128,6 +128,7 @@ def delivered(job: Job, made: Made, opened: Opened, panels: Mapping[str, Any]) -
         run.command,
         job.samples,
         made.training,
+        notes=[panels["control"]["text"]] if panels.get("control") else (),
         panels=panels,
     )
     example = job.example.cpu() if isinstance(job.example, Tensor) else job.example

@@ -15,9 +15,10 @@ from prunus._foundation.json_files import check_depth
 from prunus.errors import ConfigError, MissingExtraError, clause
 from prunus.methods.registry import METHODS
 from prunus.runs.limits import check_settings
-from prunus.training.config import Keep, OptimizerName, Precision, Schedule, TrainConfig
+from prunus.training.config import Flips, Keep, OptimizerName, Precision, Schedule, TrainConfig
 
 MOST_BYTES = 2**20
+BUNDLED = Path(__file__).parent / "recipes"  # by their names
 
 Select = Literal[
     "all",
@@ -64,6 +65,7 @@ class Recipe:
 
     epochs: int = TrainConfig.epochs
     batch_size: int = TrainConfig.batch_size
+    first_batch: float = TrainConfig.first_batch
     same_steps: bool = TrainConfig.same_steps
     lr: float = TrainConfig.lr
     optimizer: OptimizerName = TrainConfig.optimizer
@@ -76,6 +78,7 @@ class Recipe:
     precision: Precision = TrainConfig.precision
     channels_last: bool = TrainConfig.channels_last
     augment: Literal["auto", "none", "crop", "crop-flip", "crop-flip-cutout"] = "auto"
+    flips: Flips = TrainConfig.flips
     shift: int = TrainConfig.shift
     first_size: float = TrainConfig.first_size
     full_size_from: float = TrainConfig.full_size_from
@@ -83,6 +86,7 @@ class Recipe:
     loss: LossName = "cross-entropy"
     clip: float = TrainConfig.clip
     ema: float = TrainConfig.ema
+    average: float = TrainConfig.average
     keep: Keep = TrainConfig.keep
     compile: bool = TrainConfig.compile
 
@@ -115,9 +119,12 @@ KEYS = tuple(f.name for f in fields(Recipe) if f.name != "settings")
 
 
 def read(path: Path) -> dict[str, Any]:
-    """Keys and values of a TOML or YAML file. Raises ConfigError if it is neither."""
+    """Keys and values of a TOML or YAML file, or of a recipe of ours by its name. Raises ConfigError if it is
+    none of these.
+    """
+    path = _by_name(path)
     if not path.is_file():
-        raise ConfigError(f"There is no recipe {path}.")
+        raise ConfigError(f"There is no recipe {path}; by name there are: {', '.join(bundled())}.")
     if path.suffix not in (".toml", ".yaml", ".yml"):
         raise ConfigError(f"A recipe is a .toml, .yaml or .yml file, not {path.name}.")
     try:
@@ -130,6 +137,17 @@ def read(path: Path) -> dict[str, Any]:
         reason = "it is nested too deep" if isinstance(error, RecursionError) else clause(error)
         raise ConfigError(f"{path} cannot be read: {reason}.") from error
     return found
+
+
+def bundled() -> list[str]:
+    """The names of the recipes that are part of prunus."""
+    return sorted(path.stem for path in BUNDLED.glob("*.toml"))
+
+
+def _by_name(path: Path) -> Path:
+    """The file of a recipe of ours, where there is no file of the user's, and the name is one of ours."""
+    ours = BUNDLED / f"{path}.toml"
+    return ours if not path.is_file() and str(path) in bundled() else path
 
 
 def _text(path: Path) -> str:

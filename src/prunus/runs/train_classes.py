@@ -9,6 +9,7 @@ import torch
 from prunus.runs import recipe_parts as parts
 from prunus.runs import sample_gallery as kept
 from prunus.runs.by_method import Job, Made, by_method, delivered
+from prunus.runs.control import control
 from prunus.runs.run import KEPT, Run
 from prunus.runs.train_gated import train_gated_network
 from prunus.tasks.words import record_of
@@ -54,7 +55,8 @@ def _pruned(job: Job, made: Made, opened: Opened, images: ImageData) -> dict[str
         if made.training
         else None
     )
-    return delivered(job, made, opened, made.panels | {"selection": selected})
+    found = control(made.training, job.samples.count("train"), made.outcome)
+    return delivered(job, made, opened, made.panels | {"selection": selected, "control": found})
 
 
 def _plain(job: Job, made: Made, opened: Opened) -> dict[str, Any]:
@@ -68,6 +70,7 @@ def _plain(job: Job, made: Made, opened: Opened) -> dict[str, Any]:
         "accuracy": found.accuracy,
         "loss": found.loss,
         "training": made.training.to_dict(),
+        "control": control(made.training, job.samples.count("train")),
     }
     run.leave(made.dense, result)
     return result

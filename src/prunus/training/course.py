@@ -18,12 +18,12 @@ from prunus.errors import ConfigError, FileFormatError, clause
 from prunus.paint.model_copy import named_tensors
 from prunus.storage.checkpoint import write_tree
 from prunus.training.best import Best
-from prunus.training.config import TrainConfig, rate_factor, size_factor
+from prunus.training.config import TrainConfig, batch_of, rate_factor, size_factor
 from prunus.training.distributed import Ranks
 from prunus.training.ema import Average
 from prunus.training.evaluation import evaluate, highest_label, mode, placement
 from prunus.training.exchange import Exchange
-from prunus.training.feeding import Feed, Normalise, steps_per_epoch
+from prunus.training.feeding import Feed, Normalise, alternating, steps_per_epoch
 from prunus.training.hooks import Curriculum, Pruning, Removal
 from prunus.training.learner import Learner
 from prunus.training.objective import Loss, Objective
@@ -56,15 +56,22 @@ class Course:
         if isinstance(data, Split):
             self.objective = Objective(loss, config.label_smoothing, highest_label(data))
             self.supply = Feed(
-                data, _given(normalise), config.augment, dtype, config.channels_last, config.shift
+                data,
+                _given(normalise),
+                config.augment,
+                dtype,
+                config.channels_last,
+                config.shift,
+                alternating(len(data), config),
             )
         else:
             self.objective = Objective(loss, config.label_smoothing, 0)
             self.supply = Stream(data, self.device, config.channels_last)
-        self.turn = config.batch_size if isinstance(self.supply, Feed) else 1
-        self.full_steps = steps_per_epoch(len(self.supply), self.turn)
+        self.full_steps = self._steps_on(len(self.supply), config.epochs - 1)
+        self.most_steps = self._steps_on(len(self.supply), 0)
         self.ranks = Ranks.current()
-        self.average = Average(model, config.ema) if config.ema else None
+        averaged = config.ema or config.average
+        self.average = Average(model, config.ema, config.average) if averaged else None
         memory = torch.channels_last if config.channels_last else torch.contiguous_format
         self.learner = Learner(model, optimizer, self.average, memory)
         self.exchange = self._exchanging()
@@ -76,6 +83,11 @@ class Course:
     def model(self) -> nn.Module:
         """The network that learns."""
         return self.learner.model
+
+    def _steps_on(self, samples: int, epoch: int) -> int:
+        """The steps of an epoch on so many samples, or batches."""
+        turn = batch_of(self.config, epoch) if isinstance(self.supply, Feed) else 1
+        return steps_per_epoch(samples, turn)
 
     def _exchanging(self) -> Exchange:
         """How the network that learns is called."""
@@ -176,19 +188,20 @@ class Course:
             self._choose()
         assert progress.order is not None
         steps = (
-            min(self.full_steps, len(progress.order))
+            min(self._steps_on(len(self.supply), progress.epoch), len(progress.order))
             if self.config.same_steps
-            else steps_per_epoch(len(progress.order), self.turn)
+            else self._steps_on(len(progress.order), progress.epoch)
         )
         parts = progress.order.tensor_split(steps)
         weights = [None] * steps if progress.weights is None else progress.weights.tensor_split(steps)
         for part, weight in list(zip(parts, weights))[progress.step :]:
             place = progress.epoch * self.full_steps + progress.step * self.full_steps / steps
+            whole = self.full_steps * self.config.epochs
             for group in self.optimizer.param_groups:
-                group["lr"] = self.config.lr * rate_factor(
-                    self.config, place, self.full_steps * self.config.epochs
-                )
+                group["lr"] = self.config.lr * rate_factor(self.config, place, whole)
             self._step(part, weight, steps)
+            if self.average is not None:
+                self.average.update(place / whole)
             progress.step += 1
             yield progress.epoch * self.full_steps + progress.step * self.full_steps // steps
 
@@ -224,8 +237,8 @@ class Course:
         config, progress, ranks = self.config, self.progress, self.ranks
         share = ranks.share(len(part)) if isinstance(self.supply, Feed) else slice(None)
         size = size_factor(config, progress.epoch)
-        inputs, targets = self.supply(part, progress.generator, share, size)
-        ranks.seed_step(config.seed, progress.epoch * self.full_steps + progress.step, self.device)
+        inputs, targets = self.supply(part, progress.generator, share, size, progress.epoch)
+        ranks.seed_step(config.seed, progress.epoch * self.most_steps + progress.step, self.device)
         try:
             with self._precision():
                 outputs = self.objective.outputs(self.exchange.forward, inputs)
@@ -262,8 +275,6 @@ class Course:
         self.optimizer.step()
         if self.pruning is not None:
             self.pruning.after_step(self.model)
-        if self.average is not None:
-            self.average.update()
         progress.add(round(total), value, None if right is None else round(correct))
 
     def _precision(self) -> torch.autocast:

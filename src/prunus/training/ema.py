@@ -1,4 +1,4 @@
-"""An exponential moving average of a model's weights."""
+"""An average of a model's weights in the course of its training."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from torch import Tensor, nn
 
 from prunus.paint.model_copy import named_tensors
 
+_TOLERANCE = 1e-9  # of shares of the training, which are sums of fractions
+
 
 class Average:
     """Follows the parameters and floating-point buffers of a model: a <- d a + (1 - d) w with d = min(decay,
     (1 + t) / (10 + t)) at step t.
+
+    With `last`, a is the plain mean over the steps of the last part of the training, and w itself before.
     """
 
-    def __init__(self, model: nn.Module, decay: float) -> None:
+    def __init__(self, model: nn.Module, decay: float, last: float = 0.0) -> None:
         self._followed = _followed(model)
         self._values = {name: t.detach().clone() for name, t in self._followed.items()}
-        self._decay, self._steps = decay, 0
+        self._decay, self._last, self._steps = decay, last, 0
 
     @property
     def values(self) -> dict[str, Tensor]:
@@ -32,9 +36,14 @@ class Average:
         self._values = {name: values[name] for name in self._followed}
 
     @torch.no_grad()
-    def update(self) -> None:
-        """After a step of the optimiser."""
-        decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+    def update(self, done: float = 1.0) -> None:
+        """After a step of the optimiser, when the part `done` of the training lies before the step."""
+        if not self._last:
+            decay = min(self._decay, (1 + self._steps) / (10 + self._steps))
+        elif done < 1 - self._last - _TOLERANCE:
+            decay, self._steps = 0.0, -1  # the weights as they are, and none of them counts
+        else:
+            decay = self._steps / (self._steps + 1)
         self._steps += 1
         torch._foreach_lerp_(
             list(self._values.values()), [t.detach() for t in self._followed.values()], 1 - decay

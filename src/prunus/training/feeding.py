@@ -12,7 +12,7 @@ from torch import Tensor
 from prunus._foundation.arguments import at_least, checked, shaped
 from prunus.data.sets import Split
 from prunus.errors import ConfigError, DataError
-from prunus.training.config import Augment
+from prunus.training.config import Augment, TrainConfig
 
 Normalise = tuple[Sequence[float], Sequence[float]]
 """(mean, std) of every plane, in units of 0..1."""
@@ -92,7 +92,7 @@ class Shuffled:
 
 
 class Feed:
-    """Makes batches of a split; the arguments are those of `batches`."""
+    """Makes batches of a split; the arguments are those of `batches`, and what `alternating` returns."""
 
     def __init__(
         self,
@@ -102,7 +102,9 @@ class Feed:
         dtype: torch.dtype,
         channels_last: bool,
         shift: int = 0,
+        first: Tensor | None = None,
     ) -> None:
+        self._first = first
         self._images, self._labels, self._augment, self._dtype, self._border = (
             split.images,
             split.labels,
@@ -117,18 +119,24 @@ class Feed:
         return len(self._labels)
 
     def __call__(
-        self, part: Tensor, generator: torch.Generator | None, share: slice = slice(None), size: float = 1.0
+        self,
+        part: Tensor,
+        generator: torch.Generator | None,
+        share: slice = slice(None),
+        size: float = 1.0,
+        epoch: int = 0,
     ) -> tuple[Tensor, Tensor]:
         """Images (batch, C, H, W) at the positions `part`, augmented where there is a generator, with `size`
-        times their sides; and their labels.
+        times their sides, as an epoch (counted from 0) sees them; and their labels.
 
         Of a batch that several processes share only `share` is made; what is drawn for it is what is drawn
         for the whole batch.
         """
+        mirrored = None if self._first is None else self._first[part] ^ bool(epoch % 2)
         part, count = part.to(self._images.device), len(part)
         images = self._images[part[share]]
         if generator is not None:
-            images = augmented(images, self._augment, generator, count, share, self._border)
+            images = augmented(images, self._augment, generator, count, share, self._border, mirrored)
         images = images.to(self._dtype) * self._scale + self._shift
         if size != 1:
             images = resized(images, size)
@@ -137,6 +145,15 @@ class Feed:
             # the mean of the normalised images
             images.masked_fill_(cutout(images, generator, count, share), 0)
         return images, self._labels[part[share]]
+
+
+def alternating(samples: int, config: TrainConfig) -> Tensor | None:
+    """Which samples the first epoch mirrors, (samples,) bool, where mirroring alternates; a coin thrown once
+    for each, by the seed. None where it does not.
+    """
+    if config.flips == "random" or "flip" not in config.augment:
+        return None
+    return torch.rand(samples, generator=torch.Generator().manual_seed(config.seed)) < 0.5
 
 
 def steps_per_epoch(samples: int, batch_size: int) -> int:
@@ -152,6 +169,7 @@ def augmented(
     batch: int | None = None,
     share: slice = slice(None),
     shift: int = 0,
+    mirrored: Tensor | None = None,
 ) -> Tensor:
     """Shift every image by its own random offset over a black border and, with "flip", mirror half of them.
 
@@ -163,6 +181,7 @@ def augmented(
         augment: see `TrainConfig`; the cutout is done on normalised images, by `cutout`.
         generator: of the CPU, so that every device sees the same images.
         batch, share: `images` are the part `share` of a batch of so many; None = they are all.
+        mirrored: which of the batch are mirrored, (batch,) bool; None = half of them, by chance.
     """
     shaped("batch, planes, H, W", images=images)
     at_least(0, shift=shift, batch=batch or 0)
@@ -174,8 +193,9 @@ def augmented(
     offsets = torch.randint(2 * border + 1, (2, count, 1), generator=generator)
     rows, columns = offsets[0] + torch.arange(height), offsets[1] + torch.arange(width)
     if augment != "crop":
-        mirrored = torch.rand(count, 1, generator=generator) < 0.5
-        columns = torch.where(mirrored, columns.flip(1), columns)
+        if mirrored is None:
+            mirrored = torch.rand(count, generator=generator) < 0.5
+        columns = torch.where(mirrored[:, None], columns.flip(1), columns)
     rows, columns = rows[share].to(images.device), columns[share].to(images.device)
     samples = torch.arange(len(images), device=images.device)[:, None, None]
     # With the planes last, one advanced index picks whole pixels; the channel axis goes back to its place

@@ -7,6 +7,7 @@ from torch.optim import SGD, Adam, AdamW, Optimizer
 
 from prunus.errors import ConfigError
 from prunus.training.config import TrainConfig
+from prunus.training.muon import Muon
 
 
 def new_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
@@ -16,6 +17,8 @@ def new_optimizer(model: nn.Module, config: TrainConfig) -> Optimizer:
         raise ConfigError(
             f"{type(model).__name__} has no parameter that requires a gradient: nothing to train."
         )
+    if config.optimizer == "muon":
+        return Muon(parameters, config.lr, config.momentum, config.weight_decay)
     if config.optimizer != "sgd":
         kind = Adam if config.optimizer == "adam" else AdamW
         return kind(parameters, lr=config.lr, weight_decay=config.weight_decay)

@@ -45,7 +45,12 @@ class Stream:
         return self._count
 
     def __call__(
-        self, part: Tensor, generator: torch.Generator | None, share: slice = slice(None), size: float = 1.0
+        self,
+        part: Tensor,
+        generator: torch.Generator | None,
+        share: slice = slice(None),
+        size: float = 1.0,
+        epoch: int = 0,
     ) -> tuple[Any, Any]:
         """The next batch; position 0 begins a new pass. Images (batch, C, H, W) get `size` times their sides.
 

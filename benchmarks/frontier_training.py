@@ -1,0 +1,162 @@
+"""One training of `benchmarks.frontier`, and what it costs."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+import prunus
+from benchmarks.frontier_variants import FREEZE, HALF, Variant
+from benchmarks.recipe import settings
+from benchmarks.rows import Row
+from benchmarks.twofold_variants import Selected
+from prunus import models, scores
+from prunus.methods.common import Journal
+from prunus.methods.soft import SoftPruning
+from prunus.methods.twofold import twofold
+from prunus.plans.plan import Plan
+from prunus.tasks import Task
+from prunus.training import EpochRecord, TrainConfig
+from prunus.training.config import size_factor
+
+CLASSES, WIDTHS = 10, 8  # widths are multiples of what processors compute at once
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """What is trained, and on what.
+
+    Attributes:
+        task: the samples; accuracies are of its test samples.
+        network: by name.
+        augment: of the images.
+        image_shape: (planes, height, width).
+        epochs: of the full schedule.
+    """
+
+    task: Task
+    network: str
+    augment: str
+    image_shape: tuple[int, ...]
+    epochs: int
+
+    @property
+    def example(self) -> Tensor:
+        """One input."""
+        return torch.zeros(1, *self.image_shape)
+
+    def dense(self, seed: int) -> nn.Module:
+        """With random weights."""
+        torch.manual_seed(seed)
+        planes, side = self.image_shape[0], self.image_shape[-1]
+        shape: dict[str, Any] = {}
+        if self.network.startswith("lenet"):
+            shape = {"in_channels": planes, "image_size": side}
+        return models.build(self.network, num_classes=CLASSES, **shape)
+
+    @cached_property
+    def rate(self) -> float:
+        """The share of all filters whose removal leaves half of the MACs, or as near as widths allow."""
+        tried = [round(0.02 * number, 2) for number in range(5, 31)]
+        return min(tried, key=lambda rate: abs(self.left(self.plan(self.dense(0), rate)) - HALF))
+
+    def plan(self, network: nn.Module, rate: float) -> Plan:
+        """Without the shortest filters of a network."""
+        graph = prunus.trace(network, self.example)
+        return prunus.plan(graph, scores.norm(graph, 2), rate=rate, round_to=WIDTHS)
+
+    @staticmethod
+    def left(plan: Plan) -> float:
+        """Share of the MACs."""
+        return float(plan.after.macs / plan.before.macs)
+
+    def small(self, seed: int) -> tuple[nn.Module, float]:
+        """The shape that is left, with weights of its own, and its share of the MACs."""
+        dense = self.dense(seed)
+        plan = self.plan(dense, self.rate)
+        network = prunus.compact(dense, plan)
+        torch.manual_seed(seed)
+        for module in network.modules():
+            if hasattr(module, "reset_parameters"):
+                module.reset_parameters()
+        return network, self.left(plan)
+
+
+class Stopwatch:
+    """The time of this process, kept in a file beside the checkpoint, so that a training that was broken off
+    goes on counting.
+    """
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self.seconds: float = json.loads(file.read_text()) if file.exists() else 0.0
+        self._from = time.process_time()
+
+    def told(self, step: str, epoch: EpochRecord) -> None:
+        """After every epoch."""
+        now = time.process_time()
+        self.seconds, self._from = self.seconds + now - self._from, now
+        self._file.write_text(json.dumps(self.seconds))
+        print(f"{self._file.stem}: epoch {epoch.epoch}, loss {epoch.loss:.3f}", flush=True)
+
+
+def measured(subject: Subject, variant: Variant, key: Row, partial: Path) -> dict[str, Any]:
+    """Train, and measure accuracy, time and cost.
+
+    `cost` is what the epochs cost together, samples times MACs at the size of their images, of what the full
+    schedule of the dense network costs on as many samples; choosing samples is in the seconds only.
+    """
+    seed = key["seed"]
+    network, share = subject.small(seed) if variant.small else (subject.dense(seed), 1.0)
+    options: dict[str, Any] = {"augment": subject.augment} | variant.config
+    config = settings(key["trained_epochs"], key["lr"], seed, **options)
+    pruning = softly(subject) if variant.removal else None
+    clock = Stopwatch(partial.with_suffix(".seconds"))
+    selected = Selected(subject.task.samples("train"), subject.task.normalisation, seed)
+    outcome = twofold(
+        network,
+        subject.task,
+        pruning=pruning,
+        curriculum=variant.choose(selected, key["budget"]) if variant.choose else None,
+        config=config,
+        # so that every epoch is trained, and timed, in one piece
+        journal=Journal(partial, math.inf, resume=True, on_epoch=clock.told),
+    )
+    history = outcome.training
+    assert history is not None
+    left = subject.left(outcome.plan)
+    frozen = pruning.record[-1].epoch + 1 if pruning is not None else len(history.epochs)
+    work = sum(
+        epoch_cost(epoch, config, left if number >= frozen else 1.0)
+        for number, epoch in enumerate(history.epochs)
+    )
+    samples = len(subject.task.train)
+    return {
+        "accuracy": round(cast(float, outcome.metric), 3),
+        "cost": round(share * work / (subject.epochs * samples), 4),
+        "samples": float(np.mean([epoch.samples for epoch in history.epochs])) / samples,
+        "macs_left": round(share * left, 4),
+        "seconds": round(clock.seconds, 2),
+        "choosing_seconds": round(
+            sum(epoch.choosing_seconds for epoch in history.epochs) + selected.seconds, 2
+        ),
+    }
+
+
+def epoch_cost(epoch: EpochRecord, config: TrainConfig, left: float) -> float:
+    """Samples of an epoch, each counted by its MACs as a share of the whole network's at the full size."""
+    return float(epoch.samples * left * size_factor(config, epoch.epoch - 1) ** 2)
+
+
+def softly(subject: Subject) -> SoftPruning:
+    """To half of the MACs, removed where filters are frozen."""
+    return SoftPruning(subject.example, subject.rate, freeze=FREEZE, round_to=WIDTHS)

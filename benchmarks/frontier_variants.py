@@ -1,0 +1,131 @@
+"""The ways to train that `benchmarks.frontier` compares, at equal budgets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+from benchmarks.twofold_variants import Selected, by_points
+from prunus.runs.recipe import read
+from prunus.selection import EasyDropped, LowerBound, Random, Scheduled, critical
+from prunus.training import Curriculum, TrainConfig
+from prunus.training.config import size_factor
+
+HALF = 0.5  # of the dense network's MACs are left where filters go, and where they never were
+FREEZE = 0.5  # part of the epochs that train the smaller network
+CONTROL, SCRATCH = "all data, shortened", "half of the MACs, from scratch"
+FAST = "fast"
+RANDOM, RULE = "random share", "two-fold: lower bound, half of the MACs"
+Choose = Callable[[Selected, float], Curriculum]
+"""(samples, budget) -> what chooses among them."""
+
+
+@dataclass(frozen=True)
+class Variant:
+    """A way to train.
+
+    Attributes:
+        choose: what chooses the samples; None = all of them.
+        share: of the samples that it trains on, at a guess, by which the number of epochs meets the budget;
+            rows of held-out samples correct it.
+        whole: as many epochs as the full schedule has, whatever the budget: the share of the samples is what
+            meets it.
+        removal: filters go in the middle of the training.
+        small: the network has half of the MACs from the start.
+        config: settings that differ from the usual ones.
+        scale: of the peak rates to begin with.
+    """
+
+    choose: Choose | None = None
+    share: float = 1.0
+    whole: bool = False
+    removal: bool = False
+    small: bool = False
+    config: dict[str, Any] = field(default_factory=dict)
+    scale: float = 1.0
+
+    @property
+    def relative(self) -> float:
+        """What an epoch costs, of one of the dense network on all samples, at a guess."""
+        network = HALF if self.small else 1 - FREEZE * (1 - HALF) if self.removal else 1.0
+        return self.share * network
+
+    def epochs(self, budget: float, full: int) -> int:
+        """Of a training at a budget."""
+        return full if self.whole else max(2, round(budget * full / self.relative))
+
+
+def by_chance(selected: Selected, budget: float) -> Curriculum:
+    """The share of the samples that meets the budget."""
+    return Scheduled(Random(len(selected.labels), min(budget, 1.0), selected.seed), selected.labels)
+
+
+def bounded(selected: Selected, budget: float) -> Curriculum:
+    """Samples far below the mean of the last losses go; the first two epochs and the last fifth see all."""
+    return Scheduled(LowerBound(len(selected.labels)), selected.labels, warmup=2, annealing=0.2)
+
+
+def easy_dropped(selected: Selected, budget: float) -> Curriculum:
+    """In the manner of InfoBatch, with its share of the epochs on all data at the end."""
+    chooser = EasyDropped(len(selected.labels), 0.5, selected.seed)
+    return Scheduled(chooser, selected.labels, warmup=1, annealing=0.125)
+
+
+def papers(softer: bool, selected: Selected, budget: float) -> Curriculum:
+    """Aggregated points under the paper's rule, scored every other epoch."""
+    return by_points(partial(critical, softer=softer), selected, every=2, annealing=0.2)
+
+
+def bundled() -> dict[str, Any]:
+    """What the recipe `fast` says of the training."""
+    settings = {one.name for one in fields(TrainConfig)}
+    return {key: value for key, value in read(Path("fast")).items() if key in settings}
+
+
+def grown(first: float, full_from: float) -> Variant:
+    """Images that grow; what an epoch costs on average is that of the usual numbers of epochs."""
+    config = TrainConfig(epochs=12, first_size=first, full_size_from=full_from)
+    share = mean(size_factor(config, epoch) ** 2 for epoch in range(12))
+    return Variant(config={"first_size": first, "full_size_from": full_from}, share=share)
+
+
+INGREDIENTS: dict[str, Variant] = {
+    "with label smoothing 0.1": Variant(config={"label_smoothing": 0.1}),
+    "with EMA 0.99": Variant(config={"ema": 0.99}),
+    "with EMA 0.998": Variant(config={"ema": 0.998}),
+    "with the mean of the last tenth": Variant(config={"average": 0.1}),
+    "with the mean of the last fifth": Variant(config={"average": 0.2}),
+    "with alternating flips": Variant(config={"flips": "alternating"}),
+    "with cutout": Variant(config={"augment": "crop-flip-cutout"}),
+    "with the cosine schedule, 200 steps of warm-up": Variant(
+        config={"schedule": "cosine", "warmup_steps": 200}
+    ),
+    "with batches growing from a quarter": Variant(config={"first_batch": 0.25}),
+    "with batches of 64": Variant(config={"batch_size": 64}),
+    "with Muon": Variant(config={"optimizer": "muon"}, scale=0.1),
+    "with AdamW": Variant(config={"optimizer": "adamw"}, scale=0.1),
+    "with images growing from a half": grown(0.5, 0.75),
+    "with images growing from three quarters": grown(0.75, 0.75),
+    "with growing images, full size in the last half": grown(0.5, 0.5),
+}
+
+VARIANTS: dict[str, Variant] = {
+    CONTROL: Variant(),
+    RANDOM: Variant(by_chance, whole=True),
+    "two-fold: lower bound": Variant(bounded, share=0.8),
+    "two-fold: easy dropped": Variant(easy_dropped, share=0.75),
+    "two-fold: paper's rule, softer": Variant(partial(papers, True), share=0.75),
+    "two-fold: paper's rule": Variant(partial(papers, False), share=0.7),
+    SCRATCH: Variant(small=True),
+    "removal in the middle, half of the MACs": Variant(removal=True),
+    RULE: Variant(bounded, share=0.8, removal=True),
+    FAST: Variant(config=bundled()),
+    "fast and two-fold: lower bound, half of the MACs": Variant(
+        bounded, share=0.8, removal=True, config=bundled()
+    ),
+    **INGREDIENTS,
+}

@@ -1,0 +1,80 @@
+"""Muon's steps are those of its definition, and follow channels through surgery."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from prunus.training.muon import Muon, orthogonalised
+
+
+def network() -> nn.Sequential:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.Flatten(), nn.Linear(16, 2)).double()
+
+
+def gradients(model: nn.Module, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    for parameter in model.parameters():
+        parameter.grad = torch.randn(parameter.shape, generator=generator, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("shape", [(4, 27), (27, 4), (6, 6), (1, 9)])
+def test_singular_values_become_about_one_and_singular_vectors_stay(shape: tuple[int, int]) -> None:
+    matrix = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
+    found = orthogonalised(matrix)
+    values = torch.linalg.svdvals(found)
+    assert values.min() > 0.5 and values.max() < 1.3
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    inner = left.T @ found @ right.T
+    torch.testing.assert_close(inner, torch.diag(inner.diagonal()), atol=1e-9, rtol=0)
+
+
+def nearest(matrix: Tensor) -> Tensor:
+    """The same iteration, on singular values alone."""
+    left, values, right = torch.linalg.svd(matrix, full_matrices=False)
+    values = values / (values.square().sum().sqrt() + 1e-7)
+    for _ in range(5):
+        values = 3.4445 * values - 4.7750 * values**3 + 2.0315 * values**5
+    return left @ torch.diag(values) @ right
+
+
+def test_kernels_take_orthogonal_steps_and_all_else_those_of_adamw() -> None:
+    model, twin = network(), network()
+    optimizer = Muon(model.parameters(), lr=0.01, momentum=0.9, weight_decay=0.1)
+    others = [p for p in twin.parameters() if p.dim() < 3]
+    adamw = torch.optim.AdamW(others, lr=0.01, weight_decay=0.1)
+    kernel, momentum = twin[0].weight, torch.zeros(4, 27, dtype=torch.float64)
+    for step in range(3):
+        for one in (model, twin):
+            gradients(one, step)
+        optimizer.step()
+        adamw.step()
+        gradient = kernel.grad.flatten(1)
+        momentum = 0.9 * momentum + 0.1 * gradient
+        change = 0.2 * 27**0.5 * nearest(0.1 * gradient + 0.9 * momentum)
+        with torch.no_grad():
+            kernel.copy_(kernel * (1 - 0.01 * 0.1) - 0.01 * change.view(kernel.shape))
+        for ours, theirs in zip(model.parameters(), twin.parameters()):
+            torch.testing.assert_close(ours, theirs)
+
+
+def test_memory_formats_take_the_same_steps() -> None:
+    ways = []
+    for memory in (torch.contiguous_format, torch.channels_last):
+        model = network().to(memory_format=memory)  # type: ignore[call-overload]
+        optimizer = Muon(model.parameters(), lr=0.01)
+        gradients(model, 0)
+        optimizer.step()
+        ways.append(model.state_dict())
+        assert model[0].weight.is_contiguous(memory_format=memory)
+    for first, second in zip(ways[0].values(), ways[1].values()):
+        torch.testing.assert_close(first, second)
+
+
+def test_what_has_no_gradient_stays() -> None:
+    model = network()
+    before = model[0].weight.clone()
+    Muon(model.parameters(), lr=1.0, weight_decay=0.5).step()
+    assert torch.equal(model[0].weight, before)
