@@ -46,6 +46,7 @@ from prunus.training import evaluate
 from prunus.training.progress import EpochRecord
 
 RESULT = RESULTS / "every_method.json"
+LEAST = 3  # epochs: a history, a pull and a retraining
 
 
 def main() -> None:
@@ -77,7 +78,10 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--result", type=Path, default=RESULT, help="file of the rows")
     parser.add_argument("--table", action="store_true", help="only write the table from the kept results")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if options.epochs < LEAST:
+        raise SystemExit(f"Methods of several trainings need at least {LEAST} epochs, not {options.epochs}.")
+    return options
 
 
 def measure(options: argparse.Namespace, result: Row) -> None:

@@ -1,8 +1,8 @@
 """The rules by which `benchmarks.every_method` chooses the samples of a tuning: those of `prunus train
 --select`, and the static scores of the literature.
 
-The first epoch has all samples wherever a rule has to see them first; of all samples half is asked for, where
-a rule can be asked.
+The first epoch has all samples; after that half of them is asked for, where a rule can be asked. Forgetting
+events are counted on all samples for half of the epochs.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def selected(name: Any) -> Rule:
             epochs=course.epochs,
             select=name,
             drop=1 - KEPT,
-            warmup_epochs=min(1, course.epochs - 1),
+            warmup_epochs=warm_up(course),
         )
         return curriculum(recipe, course.task, course.folder / f"{course.name}.kept")
 
@@ -48,7 +48,7 @@ def selected(name: Any) -> Rule:
 
 def by_error(course: Course, network: nn.Module) -> Any:
     """EL2N of the trained network, which has seen these samples."""
-    return selection.Static(_over_samples(course, network, _el2n).numpy(), KEPT)
+    return after_warm_up(course, selection.Static(_over_samples(course, network, _el2n).numpy(), KEPT))
 
 
 def by_forgetting(course: Course, network: nn.Module) -> Any:
@@ -61,7 +61,20 @@ def by_clusters(course: Course, network: nn.Module) -> Any:
     train = course.lesson.about.train
     features = selection.principal_components(train.images.numpy(), 16)
     chosen = selection.representatives(features, train.labels.numpy(), KEPT)
-    return selection.Static(chosen.kept, float(chosen.kept.mean()))
+    return after_warm_up(course, selection.Static(chosen.kept, float(chosen.kept.mean())))
+
+
+def after_warm_up(course: Course, chooser: Any) -> Any:
+    """Behind as many epochs on all samples as the other rules have, though nothing is learned in them that
+    the choice looks at: so that all see equally many samples.
+    """
+    labels = course.lesson.about.train.labels.numpy()
+    return selection.Scheduled(chooser, labels, warmup=warm_up(course))
+
+
+def warm_up(course: Course) -> int:
+    """Epochs on all samples, where that is not all of them."""
+    return min(1, course.epochs - 1)
 
 
 class Remembered(selection.Forgetting):

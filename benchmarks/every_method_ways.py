@@ -9,7 +9,7 @@ and where it leaves less, that stands.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -21,7 +21,7 @@ from benchmarks.every_method_rules import BY_SAMPLES
 from benchmarks.recipe import settings
 from benchmarks.tuned_networks import Lesson, anew, blocks, cost, dense, pruned
 from prunus import models, scores
-from prunus.methods.adversarial import adversarial_pruning
+from prunus.methods.adversarial import PAPER, adversarial_pruning
 from prunus.methods.at_initialisation import snip_pruning
 from prunus.methods.autoprune import autoprune
 from prunus.methods.channels_and_layers import channels_and_layers
@@ -309,13 +309,13 @@ def gated(course: Course) -> Begun:
 
 
 def fooled(course: Course) -> Begun:
-    """GAL for the first half of the epochs, a hundred updates of the masks."""
+    """GAL for the first half of the epochs, a hundred updates of the masks, at the paper's rate."""
     outcome = adversarial_pruning(
         course.lesson.dense,
         course.task,
         strength=STRENGTHS["adversarial"],
         every=max(1, course.steps(course.half) // 100),
-        config=course.config(course.half),
+        config=replace(course.config(course.half), lr=PAPER.lr),
     )
     return by_numbers(course, outcome)
 
@@ -344,7 +344,7 @@ def on_average(course: Course) -> Begun:
     return Begun(outcome.model, course.epochs, float(outcome.found["expected"]))
 
 
-STRENGTHS = {"thresholds": 3.0, "autoprune": 0.3, "adversarial": 0.3, "channels-and-layers": 1.0}
+STRENGTHS = {"thresholds": 3.0, "autoprune": 0.3, "adversarial": 0.1, "channels-and-layers": 1.0}
 
 
 def by_numbers(course: Course, outcome: Outcome) -> Begun:

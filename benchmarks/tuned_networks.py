@@ -76,7 +76,7 @@ def shorter(lesson: Lesson, macs: float) -> nn.Module:
     def enough(network: nn.Module) -> bool:
         return cost(network, lesson.about.example) <= macs
 
-    some = lesson.about.choosing.subset(torch.arange(JUDGED))
+    some = lesson.about.choosing.subset(torch.arange(min(JUDGED, len(lesson.about.choosing))))
     ((images, labels),) = batches(some, lesson.about.normalise, JUDGED)
 
     def loss(network: nn.Module) -> float:
