@@ -2,7 +2,7 @@
 and with one number of training epochs in all; and their controls.
 
     python -m benchmarks.every_method --data DIR --weights FILE --models DIR [--network resnet20] [--macs 0.5]
-        [--epochs 4] [--lr 0.05] [--seeds 3] [--only PATTERN ...] [--threads 1]
+        [--epochs 4] [--lr 0.05] [--train 12800] [--seeds 3] [--only PATTERN ...] [--threads 1]
 
 The trained network is one for all rows, public weights as they are. A score removes channels at once, and
 what is left is tuned for all epochs; a method that trains before it removes, or while it does, spends some or
@@ -14,7 +14,8 @@ strengths by).
 
 A row is written as soon as it is there, rows that exist are not measured again, and a training that was
 broken off goes on; only the first part of methods that keep no checkpoint (adversarial, importance,
-play-and-prune) begins anew. --limit takes the first so many samples of each part, to try all this.
+play-and-prune) begins anew. --train takes a part of the training samples for all rows: an epoch of all 45,000
+takes some five minutes of a slow core. --limit takes the first so many samples of each part, to try all this.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ def parsed() -> argparse.Namespace:
     parser.add_argument("--seeds", type=int, default=3, help="so many, from 0")
     parser.add_argument("--only", nargs="+", default=["*"], help="ways to run, with wildcards")
     parser.add_argument("--choosing", action="store_true", help="measure on the samples for choices")
+    parser.add_argument("--train", type=int, default=0, help="training samples of an epoch, drawn (0: all)")
     parser.add_argument("--limit", type=int, default=0, help="samples of each part (0: all)")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--result", type=Path, default=RESULT, help="file of the rows")
@@ -110,6 +112,9 @@ def material(options: argparse.Namespace) -> Material:
     images = data.load("cifar10", options.data)
     whole = (*images.hold_out(0.1), images.test)
     train, held_out, test = (part.subset(torch.arange(options.limit or len(part))) for part in whole)
+    if options.train:
+        order = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+        train = train.subset(order[: options.train])
     return Material(train, held_out, test, IMAGENET, "crop-flip", torch.zeros(1, *images.image_shape))
 
 
@@ -121,6 +126,7 @@ def key_of(options: argparse.Namespace) -> Row:
         "weights": options.weights.name,
         "epochs": options.epochs,
         "lr": options.lr,
+        "train": options.train,
         "limit": options.limit,
         "measured_on": "choosing" if options.choosing else "test",
     }
@@ -131,7 +137,8 @@ def course_of(options: argparse.Namespace, lesson: Lesson, name: str) -> Course:
     about = lesson.about
     task = Task(about.train, about.choosing, normalise=about.normalise)
     spoken = "".join(one if one.isalnum() else "-" for one in name)
-    recipe = f"{lesson.macs:g}-{options.epochs}x{options.lr:g}-{options.limit}"
+    some = f"{options.train}-{options.limit}"
+    recipe = f"{lesson.macs:g}-{options.epochs}x{options.lr:g}-{some}"
     options.models.mkdir(parents=True, exist_ok=True)
     stem = f"every-{options.network}-{spoken}-{recipe}-{lesson.seed}"
     return Course(lesson, task, options.network, options.epochs, options.lr, options.models, stem)

@@ -7,7 +7,17 @@ from typing import Any
 
 from benchmarks.rows import Row, page, spread
 
-KIND = ("called", "network", "weights", "epochs", "lr", "limit", "measured_on", "macs")  # of one page's part
+KIND = (
+    "called",
+    "network",
+    "weights",
+    "epochs",
+    "lr",
+    "train",
+    "limit",
+    "measured_on",
+    "macs",
+)  # of one page's part
 DENSE, CONTROL, BY_CHANCE = "the dense network", "random", "random samples"
 SHAPE = "l1 norm's shape from scratch"
 ABOUT = (
@@ -46,11 +56,15 @@ def _sections(everything: list[Row]) -> list[str]:
     lines: list[str] = []
     for recipe in sorted({_of(row) for row in everything}, key=str):
         rows = [row for row in everything if _of(row) == recipe]
-        called, network, weights, epochs, lr, limit, measured_on, macs = recipe
-        some = f", {limit:,} samples of each part" if limit else ""
+        called, network, weights, epochs, lr, train, limit, measured_on, macs = recipe
+        some = f" of {train:,} samples" if train else ""
+        few = f", {limit:,} samples of each part" if limit else ""
         lines += [
             *([""] if lines else []),
-            f"## {called}, {network}, {macs:.0%} of its MACs, {epochs} epochs, {measured_on} accuracy{some}",
+            (
+                f"## {called}, {network}, {macs:.0%} of its MACs, {epochs} epochs{some}, {measured_on}"
+                f" accuracy{few}"
+            ),
             "",
             (
                 f"Before ({weights}): {rows[0]['accuracy']['dense']:.2f}, of {rows[0]['samples']:,} samples; "
@@ -144,6 +158,7 @@ def listed(result: Row) -> Row:
         "data": about["called"],
         "macs": about["macs"],
         "epochs": about["epochs"],
+        "train": about["train"],
         "before": rows[0]["accuracy"]["dense"],
         "controls": controls,
         **named,

@@ -37,6 +37,7 @@ KEY: Row = {
     "weights": "some.th",
     "epochs": 4,
     "lr": 0.05,
+    "train": 0,
     "limit": 0,
     "measured_on": "test",
     "macs": 0.5,

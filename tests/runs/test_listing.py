@@ -17,6 +17,7 @@ FOUND = {
     "data": "CIFAR-10",
     "macs": 0.5,
     "epochs": 4,
+    "train": 12800,
     "before": 88.0,
     "controls": {"random": ROW},
     "methods": {"soft": ONE},
@@ -49,7 +50,8 @@ def test_what_was_measured_stands_beside_the_names(
     catalogue.methods()
     text = capsys.readouterr().out
     assert "86.5 (one seed)" in text and "40.0 → 86.5 ± 0.2" in text
-    assert "resnet20 on CIFAR-10 with 50% of its MACs" in text and "Controls: random: 40.0 → 86.5" in text
+    assert "resnet20 on CIFAR-10 with 50% of its MACs" in text and "4 epochs of 12,800 samples" in text
+    assert "Controls: random: 40.0 → 86.5" in text
 
 
 def test_without_rows_nothing_is_said_of_any(

@@ -74,10 +74,10 @@ def controls() -> list[str]:
     found = measured()
     if not found:
         return []
+    some = f" of {found['train']:,} samples" if found["train"] else ""
     of = (
         f"Measured: test accuracy [%] of {found['network']} on {found['data']} with {found['macs']:.0%} of"
-        f" its MACs, at once → after {found['epochs']} epochs of training in all; before:"
-        f" {found['before']:.1f}."
+        f" its MACs, at once → after {found['epochs']} epochs{some} in all; before: {found['before']:.1f}."
     )
     beside = "; ".join(f"{name}: {figures(row)}" for name, row in found["controls"].items())
     return [of, f"Controls: {beside}."]
