@@ -301,7 +301,7 @@ def gated(course: Course) -> Begun:
         course.lesson.dense,
         course.task,
         strength=STRENGTHS["autoprune"],
-        gate_lr=2.0 / course.steps(course.half),
+        gate_lr=1.0 / course.steps(course.half),
         config=course.config(course.half),
         journal=course.journal,
     )
