@@ -4,10 +4,12 @@ work, and latency input by input.
     python -m benchmarks.dynamic accuracy --data DIR [--weights FILE] --models DIR [--network resnet20]
         [--epochs 6] [--stages 0.25 0.5]
     python -m benchmarks.dynamic train --stages 0.25 … (beforehand, one stage of several at a time)
+    python -m benchmarks.dynamic controls --data DIR [--weights FILE] --models DIR
     python -m benchmarks.dynamic latency --data DIR --models DIR
     python -m benchmarks.dynamic large
 
-`benchmarks.stages` says how networks are trained, and on which samples thresholds are found. `latency`
+`benchmarks.stages` says how networks are trained, and on which samples thresholds are found. `controls`
+(`benchmarks.stage_controls`) are for all rows that lack them and whose networks are in the folder. `latency`
 measures the cascades of all rows whose networks are in the folder, and `large` a ResNet-18 at 224 pixels with
 random weights, half of whose channels are computed; both want a quiet machine.
 """
@@ -26,6 +28,8 @@ import prunus
 from benchmarks.dynamic_table import table
 from benchmarks.environment import RESULTS, save
 from benchmarks.rows import Row, add, complete, kept, measured_before, record, signed
+from benchmarks.stage_controls import accuracy as control_accuracy
+from benchmarks.stage_controls import add_controls
 from benchmarks.stages import (
     DENSE,
     add_training,
@@ -62,6 +66,10 @@ def main() -> None:
             row = key | accuracy(options)
             row |= trainings(options, row["stages"])
             add(RESULT, result, row, record("benchmarks.dynamic", "numpy", seed=options.seed), "accuracy")
+    elif options.part == "controls":
+        result = add_controls(
+            RESULT, "benchmarks.dynamic", options, KEY, lambda here, row: row["stages"][:-1], control_accuracy
+        )
     elif options.part != "table":
         if options.part == "latency":
             for row in result["rows"]:
@@ -78,7 +86,7 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("train", "accuracy", "latency", "large", "table"))
+    parser.add_argument("part", choices=("train", "accuracy", "controls", "latency", "large", "table"))
     add_training(parser)
     help_text = (
         "shares of the MACs that stages are pruned to, 0.5 is also static; or names of what other benchmarks"

@@ -18,7 +18,9 @@ def table(result: Row) -> str:
         "one half of the test samples, and all figures are of the other half; where it was trained from "
         "scratch, thresholds were found on training samples that were held out, and figures are of all test "
         "samples. MACs are those of all stages that an input passes, on average, relative to the dense "
-        "network. Latency on one thread, networks in turns."
+        "network. Controls: the dense network, trained on for as many epochs as a stage, taught by itself; "
+        "and the shapes of the stages with new weights, taught by it for as many epochs, or without a "
+        "teacher for its epochs and these together. Latency on one thread, networks in turns."
     )
     rows = [*result["rows"], *([result["large"]] if "large" in result else [])]
     return page("Dynamic pruning: cascades", rows, about, lambda: _sections(rows), _title)
@@ -55,6 +57,8 @@ def _section(row: Row) -> list[str]:
         lines.append(
             f"| {name} | | {accuracy:.2f} | {accuracy - dense:+.2f} | {macs / row['macs'][-1]:.0%} | |"
         )
+    for name, accuracy in row.get("controls", {}).items():
+        lines.append(f"| control: {name} | | {accuracy:.2f} | {accuracy - dense:+.2f} | | |")
     for number, one in enumerate(row["cascades"]):
         what = (
             f"{one['budget']:.0%} of the MACs" if "budget" in one else f"{one['tolerance']:g} points at most"

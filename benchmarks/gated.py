@@ -3,12 +3,14 @@ static one, and latency input by input.
 
     python -m benchmarks.gated accuracy --data DIR [--weights FILE] --models DIR [--network resnet20]
         [--budget 0.5] [--kind activation] [--block 1]
+    python -m benchmarks.gated controls --data DIR [--weights FILE] --models DIR
     python -m benchmarks.gated latency --data DIR --models DIR
 
 The dense network and the static ones are those of `benchmarks.dynamic`, in the same folder, and so are the
 samples that gates are calibrated on and those that figures are of (`benchmarks.stages`). Gates and network
-are trained together, taught by the dense network for as many epochs as the static ones were. `latency`
-measures all rows whose networks are in the folder.
+are trained together, taught by the dense network for as many epochs as the static ones were. `controls` are
+those of `benchmarks.dynamic` for the static network of as many MACs, in the same files. `latency` measures
+all rows whose networks are in the folder.
 """
 
 from __future__ import annotations
@@ -22,6 +24,8 @@ from benchmarks.dynamic import timed
 from benchmarks.dynamic_table import times
 from benchmarks.environment import RESULTS
 from benchmarks.rows import Row, add, complete, kept, measured_before, page, record
+from benchmarks.stage_controls import accuracy as control_accuracy
+from benchmarks.stage_controls import add_controls
 from benchmarks.stages import (
     DENSE,
     Material,
@@ -57,6 +61,15 @@ def main() -> None:
             row = key | accuracy(options)
             row |= trainings(options, [DENSE, f"{options.budget:g}", name_of(options)])
             add(RESULT, result, row, record("benchmarks.gated", "numpy", seed=options.seed), "accuracy")
+    elif options.part == "controls":
+        result = add_controls(
+            RESULT,
+            "benchmarks.gated",
+            options,
+            KEY,
+            lambda here, row: [f"{row['budget']:g}"],
+            control_accuracy,
+        )
     elif options.part == "latency":
         for row in result["rows"]:
             here = argparse.Namespace(**vars(options) | {name: row[name] for name in (*KEY, "weights")})
@@ -75,7 +88,7 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("accuracy", "latency", "table"))
+    parser.add_argument("part", choices=("accuracy", "controls", "latency", "table"))
     add_training(parser)
     parser.add_argument("--budget", type=float, default=0.5, help="mean MACs")
     parser.add_argument("--kind", default="activation", help="of the gates")
@@ -189,7 +202,8 @@ def table(result: Row) -> str:
     """All rows as Markdown."""
     about = (
         "Gates and network are trained together, taught by the dense network; the static network is the one "
-        "of `benchmarks.dynamic`."
+        "of `benchmarks.dynamic`, and so are the controls: the dense network, trained on for as many epochs, "
+        "taught by itself, and the static network's shape with new weights."
     )
     return page("Gated networks", result["rows"], about, lambda: _sections(result["rows"]), title)
 
@@ -211,6 +225,8 @@ def _sections(rows: list[Row]) -> list[str]:
             f"| dense | {row['alone']['dense']:.2f} | 100.0% | | | |",
             f"| static | {row['alone']['static']:.2f} | {row['budget']:.1%} | | | |",
         ]
+        for title_, accuracy in row.get("controls", {}).items():
+            lines.append(f"| control: {title_} | {accuracy:.2f} | | | | |")
         for point in row["points"]:
             name = "gated, as trained" if point["budget"] is None else f"gated, budget {point['budget']:.0%}"
             figures = (f"{point[key]:.1%}" for key in ("cost", "deviation", "always", "never"))

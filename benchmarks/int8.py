@@ -4,13 +4,16 @@
         | --rate 0.5 | --blocks 16] [--round-to 16] [--epochs 6] [--stage-epochs 6]
     python -m benchmarks.int8 train ... (the same, and no more than the training; --device cuda for one
         elsewhere, whose networks `accuracy` finds)
+    python -m benchmarks.int8 controls --data DIR --weights FILE --models DIR (of the rows whose networks are
+        there and that lack them)
     python -m benchmarks.int8 latency --models DIR (of the rows whose files are there; wants a quiet machine)
     python -m benchmarks.int8 table
 
 The public weights are fine-tuned on the files at hand. Then channels go by reconstruction error, with
 refitting, or whole residual blocks, and the fine-tuned network teaches what is left. `benchmarks.stages` says
 how networks are trained, and on which samples batch-norm statistics, blocks and layers that stay in float are
-chosen. Networks are kept in a folder, and a training that was broken off goes on.
+chosen; `benchmarks.stage_controls` what they are held against: the dense network and networks of the small
+shape with as much training. Networks are kept in a folder, and a training that was broken off goes on.
 """
 
 from __future__ import annotations
@@ -28,6 +31,7 @@ from benchmarks.environment import RESULTS, precision
 from benchmarks.int8_table import BEFORE, table
 from benchmarks.recipe import USUAL_DECAY
 from benchmarks.rows import Row, add, complete, kept, measured_before, record
+from benchmarks.stage_controls import add_controls
 from benchmarks.stages import (
     DENSE,
     Material,
@@ -74,6 +78,8 @@ def main() -> None:
         if not measured_before(result, key):
             row = key | accuracy(options) | trainings(options, [DENSE, name_of(options)])
             add(RESULT, result, row, record("benchmarks.int8", "onnxruntime", seed=options.seed), "accuracy")
+    elif options.part == "controls":
+        result = add_controls(RESULT, "benchmarks.int8", options, KEY, small_of, control_figures)
     elif options.part == "latency":
         for row in result["rows"]:
             here = argparse.Namespace(**vars(options) | {name: row[name] for name in (*KEY, "weights")})
@@ -92,7 +98,7 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=("train", "accuracy", "latency", "table"))
+    parser.add_argument("part", choices=("train", "accuracy", "controls", "latency", "table"))
     add_training(parser)
     parser.set_defaults(network="resnet56")
     target = parser.add_mutually_exclusive_group()
@@ -128,29 +134,8 @@ def accuracy(options: argparse.Namespace) -> Row:
         "networks": {},
     }
     for name, network, key in (("dense", dense, DENSE), ("pruned", small, name_of(options))):
-        file = float_file(options, key)
-        onnx.export(network.eval(), about.example, file)
-        search = int8.quantise_within(
-            file,
-            quantised(file),
-            calibration,
-            lambda path: 100.0 * told_right(path, about.choosing, about.normalise).double(),
-            TOLERANCE,
-        )
-        shape = {
-            "macs": int(prunus.trace(network, about.example).cost().macs),
-            "params": sum(one.numel() for one in network.parameters()),
-        }
-        for kind, path in (("float32", file), ("int8", quantised(file))):
-            right, chosen = (
-                100.0 * float(told_right(path, some, about.normalise).double().mean())
-                for some in (about.measuring, about.choosing)
-            )
-            found["networks"][f"{name} {kind}"] = shape | {
-                "accuracy": right,
-                "choosing_accuracy": chosen,
-                "bytes": path.stat().st_size,
-            }
+        files, search = both_files(options, about, calibration, network, key)
+        found["networks"] |= {f"{name} {kind}": one for kind, one in files.items()}
         found["networks"][f"{name} int8"] |= {
             "weight_bytes": search.check.weight_bytes,
             "noise": search.check.noise,
@@ -159,6 +144,48 @@ def accuracy(options: argparse.Namespace) -> Row:
         }
         print({kind: round(row["accuracy"], 2) for kind, row in found["networks"].items()}, flush=True)
     return found
+
+
+def both_files(
+    options: argparse.Namespace, about: Material, calibration: Calibration, network: nn.Module, key: str
+) -> tuple[dict[str, Row], int8.Int8Search]:
+    """The figures of a network's file in float and in 8 bits, and how the second was found."""
+    file = float_file(options, key)
+    onnx.export(network.eval(), about.example, file)
+    search = int8.quantise_within(
+        file,
+        quantised(file),
+        calibration,
+        lambda path: 100.0 * told_right(path, about.choosing, about.normalise).double(),
+        TOLERANCE,
+    )
+    shape = {
+        "macs": int(prunus.trace(network, about.example).cost().macs),
+        "params": sum(one.numel() for one in network.parameters()),
+    }
+    found: dict[str, Row] = {}
+    for kind, path in (("float32", file), ("int8", quantised(file))):
+        right, chosen = (
+            100.0 * float(told_right(path, some, about.normalise).double().mean())
+            for some in (about.measuring, about.choosing)
+        )
+        found[kind] = shape | {
+            "accuracy": right,
+            "choosing_accuracy": chosen,
+            "bytes": path.stat().st_size,
+        }
+    return found, search
+
+
+def control_figures(options: argparse.Namespace, about: Material, name: str, network: nn.Module) -> Row:
+    """Of the two files of a control."""
+    calibration = Calibration(about.train, about.normalise, samples=CALIBRATION, seed=options.seed)
+    return both_files(options, about, calibration, network, name)[0]
+
+
+def small_of(options: argparse.Namespace, row: Row) -> list[str]:
+    """The name of a row's small network, wherever that was trained."""
+    return [name_of(argparse.Namespace(**vars(options) | {"device": row["device"]}))]
 
 
 def pruned(options: argparse.Namespace, dense: nn.Module, about: Material) -> tuple[nn.Module, list[str]]:

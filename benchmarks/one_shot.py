@@ -5,9 +5,11 @@ compensations.
         [--only PATTERN ...] [--cache DIR]
 
 The seeds choose the calibration samples. Batch norms are estimated anew where held-out training samples
-agree, as `prunus prune` does it; nothing else is chosen by them, and nothing by the test samples.
-A row is written as soon as it is there; rows that exist are not measured again. With `--network
-torchvision/mobilenet_v2` DIR holds one image of every class of ImageNet.
+agree, as `prunus prune` does it; nothing else is chosen by them, and nothing by the test samples. Beside our
+ways stand the field's (`benchmarks.folding`): clusters of filters folded into their means, and variances
+repaired channel by channel. "reconstruction, global, refit" is the optimal brain surgeon for channels, whose
+errors are compared over the whole network. A row is written as soon as it is there; rows that exist are not
+measured again. With `--network torchvision/mobilenet_v2` DIR holds one image of every class of ImageNet.
 """
 
 from __future__ import annotations
@@ -27,16 +29,19 @@ from torch import nn
 
 import prunus
 from benchmarks.environment import RESULTS
+from benchmarks.folding import clustered, folded, repaired
 from benchmarks.methods import SCORES, compensated
 from benchmarks.methods_subjects import IMAGENET, Subject, subject
 from benchmarks.one_shot_table import table
 from benchmarks.rows import Row, add, kept, measured_before, record
 from prunus.methods.sensitivity import sensitivity_of
+from prunus.paint.graph import ChannelGraph
 from prunus.planning.targets import Scope
 from prunus.tasks import Task
 from prunus.training import Calibration, evaluate, recalibrate
 
 RESULT = RESULTS / "one_shot.json"
+FOLDING = "folding"
 
 
 @dataclass(frozen=True)
@@ -63,7 +68,16 @@ WAYS = [
     Way("similarity", "uniform", "merge"),
     Way("similarity", "measured", "merge"),
     Way("reconstruction", "measured", "none"),
+    # the field's: variances repaired, and folding, whose widths are those of the l1 norm
+    Way("l1 norm", "uniform", "none, repaired"),
+    Way("reconstruction", "uniform", "refit, repaired"),
+    Way("reconstruction", "measured", "refit, repaired"),
+    Way("similarity", "uniform", "merge, repaired"),
+    Way(FOLDING, "uniform", "fold"),
+    Way(FOLDING, "uniform", "fold, repaired"),
+    Way(FOLDING, "measured", "fold, repaired"),
 ]
+REPAIRED = ", repaired"
 
 
 def main() -> None:
@@ -106,7 +120,7 @@ def run(result: Row, options: argparse.Namespace, what: Subject, way: Way, macs:
         return
     row = key | measured(options, what, way, macs, seed)
     row["accuracy"] = {"dense": dense_accuracy(kept(RESULT), where, what)} | row["accuracy"]
-    add(RESULT, result, row, record("benchmarks.one_shot", "numpy", seed=seed))
+    add(RESULT, result, row, record("benchmarks.one_shot", "numpy", "scikit-learn", seed=seed))
     print(f"{options.network}, {macs:.0%}, {way}, seed {seed}: {row['accuracy']}", flush=True)
 
 
@@ -128,17 +142,16 @@ def measured(options: argparse.Namespace, what: Subject, way: Way, macs: float, 
     graph = prunus.trace(what.model, what.example)
     inputs = Calibration(what.calibration, IMAGENET, seed=seed)
     started = time.process_time()
-    worth = cached(options, way.score, seed, lambda: SCORES[way.score](graph, inputs, seed))
+    score = "l1 norm" if way.score == FOLDING else way.score
+    worth = cached(options, score, seed, lambda: SCORES[score](graph, inputs, seed))
     scored = time.process_time()
     losses = None
     if way.scope == "measured":
         task = Task(what.calibration, normalise=IMAGENET)
-        losses = cached(
-            options, f"{way.score}-losses", seed, lambda: sensitivity_of(task, graph, worth, seed)
-        )
+        losses = cached(options, f"{score}-losses", seed, lambda: sensitivity_of(task, graph, worth, seed))
     planned = time.process_time()
     plan = prunus.plan(graph, worth, macs=macs, scope=way.scope, losses=losses)
-    small = prunus.compact(compensated(way.compensation, what.model, plan, graph, inputs), plan).eval()
+    small, plan = made(what, way, plan, graph, inputs, seed)
     fitted = time.process_time()
     again = copy.deepcopy(small)
     recalibrate(again, what.calibration, IMAGENET, seed=seed)
@@ -160,6 +173,22 @@ def measured(options: argparse.Namespace, what: Subject, way: Way, macs: float, 
         },
         "accuracy": {"small": accuracy(again if better else small, what)},
     }
+
+
+def made(
+    what: Subject, way: Way, plan: prunus.Plan, graph: ChannelGraph, inputs: Calibration, seed: int
+) -> tuple[nn.Module, prunus.Plan]:
+    """The small network, and which channels went, where that is not the plan's choice but its number."""
+    base, clusters = way.compensation.removesuffix(REPAIRED), None
+    if way.score == FOLDING:
+        clusters = clustered(graph, plan, seed)
+        plan = clusters.plan
+        fitted = folded(what.model, graph, clusters)
+    else:
+        fitted = compensated(base, what.model, plan, graph, inputs)
+    if way.compensation.endswith(REPAIRED):
+        fitted = repaired(what.model, fitted, plan, inputs, clusters)
+    return prunus.compact(fitted, plan).eval(), plan
 
 
 def cached(options: argparse.Namespace, name: str, seed: int, make: Callable[[], Any]) -> Any:

@@ -3,15 +3,18 @@ measured on pictures that chose nothing.
 
     python -m benchmarks.segmentation prune --data DIR --called NAME --models DIR [--network unet --width
         32 --block 4 ...]
-    python -m benchmarks.segmentation control --data DIR --models DIR
+    python -m benchmarks.segmentation control --data DIR --called NAME --models DIR
     python -m benchmarks.segmentation latency --models DIR
 
 A fifth of the pictures is held out for the test and another for the tolerance, tiles of one large picture in
-blocks. `prune` trains a network, then makes it as small as both tolerances let. A network that goes on
-training in its trials may gain from that alone: `control` trains the original on as often and as long as the
-small one was, with nothing removed. `latency` measures both in turns, and wants a quiet machine. The last two
-do it for all rows that lack it. A row is written as soon as it is there; the networks are kept, and a
-training that was broken off goes on from its last epoch.
+blocks; with `--folds 5 --fold 0 1 2 3 4` every picture or block is in one test and in one tolerance. `prune`
+trains a network, then makes it as small as both tolerances let. A network that goes on training in its trials
+may gain from that alone: `control` trains the original on as often and as long as the small one was, with
+nothing removed, and besides it networks of the small shape with new weights, and what it gives to call all
+pixels by the class that most training pixels have (`benchmarks.segmentation_controls`). `latency` measures
+both in turns, and wants a quiet machine. The last two do it for all rows that lack it and whose networks are
+in the folder. A row is written as soon as it is there; the networks are kept, and a training that was broken
+off goes on from its last epoch.
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ from __future__ import annotations
 import argparse
 import time
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +33,17 @@ from torch import Tensor, nn
 import prunus
 from benchmarks.environment import RESULTS, precision
 from benchmarks.rows import Row, add, complete, kept, measured_before, record
+from benchmarks.segmentation_controls import (
+    MAJORITY,
+    SCRATCH,
+    SCRATCH_ALL,
+    Constant,
+    commonest,
+)
 from benchmarks.segmentation_table import table
+from benchmarks.tuned_networks import renewed
 from prunus import models, storage
-from prunus.data.picture_sets import hold_out, load_pictures
+from prunus.data.picture_sets import hold_out, load_pictures, square, statistics
 from prunus.data.pictures import Example, Loaded
 from prunus.measure.comparison import compare_latency
 from prunus.methods.importance import importance_pruning
@@ -51,7 +63,7 @@ RATES = {
 KEY = tuple(
     (
         "called network width seed block shrink epochs trial_epochs size count step least l1 importance "
-        "scope round_to"
+        "scope round_to folds fold"
     ).split()
 )
 SIDE = 256  # of the picture that FLOPs and latency are of [pixels]
@@ -63,34 +75,35 @@ def main() -> None:
     torch.set_num_threads(1)
     result = kept(RESULT)
     if options.part == "prune":
-        key = {name: getattr(options, name) for name in KEY}
-        if not measured_before(result, key):
-            row = key | Run(key, options.models, Pictures.read(options.data, key)).pruned()
-            add(
-                RESULT,
-                result,
-                row,
-                record("benchmarks.segmentation", "onnxruntime", seed=row["seed"]),
-                "prune",
-            )
-    elif options.part != "table":
-        for row in result["rows"]:
-            if options.part in row:
+        for fold in options.fold:
+            key = {name: getattr(options, name) for name in KEY} | {"fold": fold}
+            if measured_before(result, key):
                 continue
-            if options.part == "control":
-                found = Run(row, options.models, Pictures.read(options.data, row)).control(row)
-            else:
-                found = latency(row, options.models)
-            complete(
-                RESULT,
-                result,
-                row,
-                options.part,
-                found,
-                record("benchmarks.segmentation", "onnxruntime", seed=row["seed"]),
-            )
+            row = key | Run(key, options.models, Pictures.read(options.data, key)).pruned()
+            how = record("benchmarks.segmentation", "onnxruntime", seed=row["seed"])
+            add(RESULT, result, row, how, "prune")
+    elif options.part != "table":
+        parts = ("control", "baselines") if options.part == "control" else ("latency",)
+        for row, part in product(result["rows"], parts):
+            if part not in row and there(row, options):
+                how = record("benchmarks.segmentation", "onnxruntime", seed=row["seed"])
+                complete(RESULT, result, row, part, later(row, part, options), how)
     RESULT.with_suffix(".md").write_text(table(result))
     print(table(result))
+
+
+def there(row: Row, options: argparse.Namespace) -> bool:
+    """Whether a row is of the data that was named, if any was, and its networks are in the folder."""
+    files = (options.models / name_of(row) / file for file in ("base.safetensors", small_of(row)))
+    return options.called in (None, row["called"]) and all(file.exists() for file in files)
+
+
+def later(row: Row, part: str, options: argparse.Namespace) -> Row:
+    """What is measured of the networks of a row once they are there."""
+    if part == "latency":
+        return latency(row, options.models)
+    run = Run(row, options.models, Pictures.read(options.data, row))
+    return run.control(row) if part == "control" else run.baselines(row)
 
 
 def parsed() -> argparse.Namespace:
@@ -107,6 +120,8 @@ def parsed() -> argparse.Namespace:
     parser.add_argument(
         "--block", type=int, default=3, help="side of the blocks that tiles are held out in; 1 = one by one"
     )
+    parser.add_argument("--folds", type=int, default=0, help="deal pictures or blocks into so many parts")
+    parser.add_argument("--fold", type=int, nargs="+", default=[0], help="of these, those to test on in turn")
     parser.add_argument(
         "--shrink",
         type=int,
@@ -139,14 +154,36 @@ class Pictures:
 
     @classmethod
     def read(cls, folder: Path, key: Row) -> Pictures:
-        """A fifth to test, a fifth to validate."""
+        """A fifth to test, a fifth to validate; or one fold each."""
         found = load_pictures(folder, key["seed"], key["block"])
-        training, validation = hold_out(found.train, 0.25, key["seed"], key["block"])
-        train, held, test = (
-            [shrunk(example, key["shrink"]) for example in part]
-            for part in (training, validation, found.test)
-        )
-        return cls(train, held, test, found.normalise)
+        if key["folds"]:
+            every = sorted([*found.train, *found.test], key=lambda example: example.name)
+            parts = folded(every, key["folds"], key["fold"], key["block"])
+            normalise: Normalise = statistics(parts[0])
+        else:
+            training, validation = hold_out(found.train, 0.25, key["seed"], key["block"])
+            parts, normalise = (training, validation, found.test), found.normalise
+        train, held, test = ([shrunk(example, key["shrink"]) for example in part] for part in parts)
+        return cls(train, held, test, normalise)
+
+
+def folded(
+    every: list[Example], folds: int, fold: int, block: int
+) -> tuple[list[Example], list[Example], list[Example]]:
+    """Pictures to train on, those of the next fold to validate, and those of the fold to test on. Blocks of
+    tiles stay together; which fold they are in is drawn once and for all.
+    """
+    blocks: dict[object, list[Example]] = {}
+    for example in every:
+        blocks.setdefault(square(example.name, block) if block > 1 else example.name, []).append(example)
+    if not 3 <= folds <= len(blocks) or not 0 <= fold < folds:
+        raise SystemExit(f"{len(blocks)} pictures or blocks go into 3 to {len(blocks)} folds, from 0.")
+    order = torch.randperm(len(blocks), generator=torch.Generator().manual_seed(0)).tolist()
+    found = list(blocks.values())
+    dealt = [[one for place in order[part::folds] for one in found[place]] for part in range(folds)]
+    following = (fold + 1) % folds
+    rest = [one for part in range(folds) if part not in (fold, following) for one in dealt[part]]
+    return rest, dealt[following], dealt[fold]
 
 
 def shrunk(example: Example, times: int) -> Example:
@@ -222,6 +259,31 @@ class Run:
             self.task().fit(network, self.config(row["trial_epochs"], 0.5, "cosine"))
         return self.both(network.eval())
 
+    def baselines(self, row: Row) -> dict[str, dict[str, Figures]]:
+        """The class of most pixels everywhere, and the small network's shape with new weights."""
+        small = self.folder / small_of(self.key)
+
+        def anew() -> nn.Module:
+            return renewed(storage.load(small, lambda: built(self.key)), self.key["seed"])
+
+        most = Constant(commonest(self.pictures.train))
+        found = {MAJORITY: self.both(most)}
+        tuning = 2 * row["trial_epochs"] * sum(trial["accepted"] for trial in row["trials"])
+        for title, epochs in ((SCRATCH, tuning), (SCRATCH_ALL, row["epochs"] + tuning)):
+            if not epochs:
+                continue  # nothing was accepted, so nothing was tuned
+            network = anew()
+            train(
+                network,
+                self.patches,
+                self.config(epochs, 1.0, "onecycle"),
+                loss=cross_entropy,
+                checkpoint=small.with_name(f"{small.stem}-scratch-{epochs}.checkpoint"),
+                resume=True,
+            )
+            found[title] = self.both(network.eval())
+        return found
+
     def trained(self) -> tuple[nn.Module, float]:
         """The original and the seconds of its training; from the file if there is one."""
         torch.manual_seed(self.key["seed"])
@@ -276,9 +338,9 @@ class Run:
 
 def name_of(key: Row) -> str:
     """The folder of a row's networks: what its training depends on."""
-    return "-".join(
-        str(key[part]) for part in ("called", "network", "width", "seed", "shrink", "epochs", "size", "count")
-    ).replace(" ", "-")
+    parts = ("called", "network", "width", "seed", "shrink", "epochs", "size", "count")
+    fold = ("folds", "fold") if key["folds"] else ()
+    return "-".join(str(key[part]) for part in (*parts, *fold)).replace(" ", "-")
 
 
 def small_of(key: Row) -> str:

@@ -164,8 +164,11 @@ def trained(
     name: str,
     begun: Callable[[], nn.Module],
     teacher: nn.Module | None = None,
+    config: TrainConfig | None = None,
 ) -> nn.Module:
-    """Trained and kept in a file; a training that was broken off goes on."""
+    """Trained and kept in a file; a training that was broken off goes on. Without a config it is trained as
+    the dense network is, or, with a teacher, as what that teaches.
+    """
     file = place(options, name)
     if file.exists():
         return stored(options, name)
@@ -179,7 +182,7 @@ def trained(
     train(
         learner,
         about.train,
-        recipe(options, about, dense=teacher is None),
+        config or recipe(options, about, dense=teacher is None),
         normalise=about.normalise,
         loss=taught if teacher else None,
         checkpoint=file.with_suffix(".checkpoint"),

@@ -76,7 +76,7 @@ def shorter(lesson: Lesson, macs: float) -> nn.Module:
     def enough(network: nn.Module) -> bool:
         return cost(network, lesson.about.example) <= macs
 
-    some = lesson.about.choosing.subset(torch.arange(JUDGED))
+    some = lesson.about.choosing.subset(torch.arange(min(JUDGED, len(lesson.about.choosing))))
     ((images, labels),) = batches(some, lesson.about.normalise, JUDGED)
 
     def loss(network: nn.Module) -> float:
@@ -101,17 +101,18 @@ def blocks_and_channels(lesson: Lesson) -> nn.Module:
 def anew(begin: Begin) -> Begin:
     """A network of the same shape with new weights, drawn as the dense network's own class draws them."""
 
-    def begun(lesson: Lesson) -> nn.Module:
-        network = begin(lesson)
-        torch.manual_seed(lesson.seed)
-        for module in network.modules():
-            if hasattr(module, "reset_parameters"):
-                module.reset_parameters()
-            if isinstance(module, nn.Conv2d | nn.Linear):
-                nn.init.kaiming_normal_(module.weight)
-        return network
+    return lambda lesson: renewed(begin(lesson), lesson.seed)
 
-    return begun
+
+def renewed(network: nn.Module, seed: int) -> nn.Module:
+    """The network with new weights, in place."""
+    torch.manual_seed(seed)
+    for module in network.modules():
+        if hasattr(module, "reset_parameters"):
+            module.reset_parameters()
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight)
+    return network
 
 
 def by_torch_pruning(lesson: Lesson) -> nn.Module:

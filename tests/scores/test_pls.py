@@ -9,11 +9,12 @@ import pytest
 import torch
 from tests.paint.nets import channels
 from tests.scores.two_layers import BATCHES, network
+from torch import nn
 
 import prunus
 from prunus import scores
 from prunus.errors import PlanError
-from prunus.scores.pls import importance
+from prunus.scores.pls import _features, importance
 
 
 def test_vip_is_the_formula() -> None:
@@ -51,3 +52,27 @@ def test_pls_finds_the_channel_that_tells_the_classes() -> None:
         scores.pls(graph, [(BATCHES[0], torch.zeros(16, dtype=torch.int64))])
     with pytest.raises(PlanError, match="at least one is needed"):
         scores.pls(graph, [])
+
+
+def test_features_are_maxima_and_behind_a_global_average_pooling_means() -> None:
+    torch.manual_seed(0)
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 3),
+        nn.ReLU(),
+        nn.Conv2d(3, 4, 3),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4, 2),
+    ).eval()
+    images = torch.randn(5, 2, 8, 8)
+    graph = prunus.trace(net, images)
+    found, labels = _features(graph, [(images, torch.arange(5))])
+    with torch.no_grad():
+        first = net[:2](images)
+        second = net[2](first)
+    for sample in range(5):
+        for channel, number in enumerate(channels(graph, "0.weight")):
+            assert found[sample, number] == pytest.approx(float(first[sample, channel].max()), rel=1e-5)
+        for channel, number in enumerate(channels(graph, "2.weight")):
+            assert found[sample, number] == pytest.approx(float(second[sample, channel].mean()), rel=1e-4)
+    assert labels.tolist() == list(range(5))

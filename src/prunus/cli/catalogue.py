@@ -16,17 +16,22 @@ def methods(as_json: given.AsJson = False) -> None:
     if as_json:
         show_json(listing.methods())
         return
-    _table("Methods", "what it does", listing.METHODS)
+    found = listing.measured()
+    _table("Methods", "what it does", listing.METHODS, found.get("methods", {}))
     show("")
-    _table("Scores", "a channel is worth its", scores())
+    _table("Scores", "a channel is worth its", scores(), found.get("scores", {}))
+    for sentence in listing.controls():
+        show(f"\n{sentence}")
 
 
-def _table(title: str, what: str, table: Mapping[Any, About]) -> None:
+def _table(title: str, what: str, table: Mapping[Any, About], figures: Mapping[str, Any]) -> None:
     rows = [
         (str(name), about.summary, about.needs.value, about.cost, about.paper)
+        + ((listing.figures(figures.get(str(name))),) if figures else ())
         for name, about in table.items()
     ]
-    show_table(title, ("name", what, "needs", "cost", "paper"), rows, left=5)
+    header = ("name", what, "needs", "cost", "paper", *(("measured",) if figures else ()))
+    show_table(title, header, rows, left=5)
 
 
 def models(as_json: given.AsJson = False) -> None:

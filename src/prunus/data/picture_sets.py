@@ -118,7 +118,7 @@ def hold_out(
         )
     members: dict[tuple[str, int, int], list[int]] = {}
     for position, example in enumerate(examples):
-        members.setdefault(_square(example.name, block) if block > 1 else ("", position, 0), []).append(
+        members.setdefault(square(example.name, block) if block > 1 else ("", position, 0), []).append(
             position
         )
     if len(members) < 2:
@@ -171,8 +171,10 @@ def _highest(example: Example) -> int:
     return max(int(window.masked_fill(window == IGNORED, 0).max()) for window in windows)
 
 
-def _square(name: str, side: int) -> tuple[str, int, int]:
-    """What a tile is of, and its block."""
+def square(name: str, side: int) -> tuple[str, int, int]:
+    """What a tile is of, and its block of so many tiles a side, by its name. Raises DataError for a name
+    without row and column.
+    """
     found = _TILE.fullmatch(name)
     if found is None:
         raise DataError(

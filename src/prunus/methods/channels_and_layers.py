@@ -74,7 +74,8 @@ def channels_and_layers(
 
     Returns:
         `blocks` are the modules that were replaced by the identity; in `found`, "removable" are all blocks
-        that had a gate. A saved model is loaded with the `build_model` of the whole network.
+        that had a gate, and "numbers" what was trained of every channel that had one outside of the closed
+        blocks. A saved model is loaded with the `build_model` of the whole network.
 
     Raises:
         TargetError: a negative strength.
@@ -111,7 +112,8 @@ def channels_and_layers(
     closed = tuple(name for name, gate in zip(removable, gates.of_blocks().tolist()) if not gate)
     dense = _without(trained, closed, gated, inputs)
     left = trace(dense, example)
-    plan = plan_above(left, carried(graph, left, gates.channels.detach().cpu().double()))
+    numbers = carried(graph, left, gates.channels.detach().cpu().double())
+    plan = plan_above(left, numbers)
     before = {BEFORE: model, "trained with gates": dense}
     outcome = remove(
         dense, left, plan, Target("strength", strength), task, clock, tuning=tuning, before=before
@@ -121,7 +123,7 @@ def channels_and_layers(
         training=history,
         blocks=closed,
         whole=graph.cost() if closed else None,
-        found={"removable": removable},
+        found={"removable": removable, "numbers": numbers},
     )
 
 

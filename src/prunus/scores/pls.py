@@ -1,8 +1,10 @@
 """Partial least squares: channels whose responses say most about the labels stay (Jordao, Kloss, Yamada and
 Schwartz 2018, arXiv 1810.07610).
 
-Every channel is one feature, the largest value of its map (global max pooling, as in the authors' code); a
-PLS regression of the labels on all features of the network has few components, and the importance of a
+Every channel is one feature, the largest value of what the first layer that reads it gets of it: of its map
+(global max pooling, as in the authors' code), and where a global average pooling lies in between, as in front
+of many classifiers, the mean that this gives (our choice: it is what the network goes on with). A PLS
+regression of the labels on all features of the network has few components, and the importance of a
 feature in them is
 
     VIP_i = sqrt(p * sum over a of SS_a (w_ia / ||w_a||)^2 / sum over a of SS_a),   SS = diag(T^T T Q^T Q),
@@ -86,8 +88,8 @@ def importance(
 def _features(
     graph: ChannelGraph, batches: Iterable[tuple[Any, Tensor]]
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """The largest value of every channel for every sample, (samples, channels), NaN where no plain layer
-    reads it; and the labels (samples,).
+    """The largest value that the first plain layer to read a channel gets of it, for every sample, (samples,
+    channels), NaN where none reads it; and the labels (samples,).
     """
     first: dict[int, tuple[Reader, Tensor]] = {}
     for reader in readers(graph):
