@@ -158,6 +158,7 @@ def test_what_is_left_is_the_gated_network(build: Callable[[], nn.Module], count
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
     found = channels_and_layers(model, fake(closing([0, 2][: count // 2], 0.4, seen), IMAGE), strength=0.1)
     removable = found.found["removable"]
+    assert len(found.found["numbers"]) == found.graph.num_channels
     assert len(removable) == count and found.blocks == tuple(removable[i] for i in (0, 2)[: count // 2])
     assert found.dense is not None
     small = prunus.compact(found.dense, found.plan)
