@@ -34,19 +34,20 @@ class Source:
         held: share of the training samples that what is chosen is chosen by; none is trained on.
         recipe: how the network is trained, from scratch or from the weights that the command names.
         on: how it is trained on in the control.
+        shift: pixels by which augmented images are shifted at most; 0 = as is usual for the data.
     """
 
     data: str
     held: float
     recipe: dict[str, Any]
     on: dict[str, Any]
+    shift: int = 0
 
 
 _DIGITS = {"batch_size": 128, "schedule": "onecycle", "weight_decay": 5e-4}
-_LENET = Source("mnist", 0.05, _DIGITS | {"epochs": 10, "lr": 0.05}, _DIGITS | {"lr": 0.05})
 SOURCES = {
-    "lenet5": _LENET,
-    "lenet300": _LENET,
+    "lenet5": Source("mnist", 0.05, _DIGITS | {"epochs": 10, "lr": 0.05}, _DIGITS | {"lr": 0.05}, 2),
+    "lenet300": Source("mnist", 0.05, _DIGITS | {"epochs": 30, "lr": 0.05}, _DIGITS | {"lr": 0.05}, 1),
     "resnet56": Source("cifar10", 0.1, {"epochs": 12, "lr": 0.02}, {"lr": 0.02}),
     "vgg16_bn": Source("cifar10", 0.1, {"epochs": 15, "lr": 0.05}, {"lr": 0.02}),
 }
@@ -69,7 +70,8 @@ def called(options: argparse.Namespace) -> str:
 def config(network: str, seed: int, augmented: bool, changed: dict[str, Any]) -> TrainConfig:
     """How a network is trained: as `changed` has it, on augmented samples or as they are."""
     if SOURCES[network].data == "mnist":
-        images = {"augment": "crop", "shift": 2} if augmented else {"augment": "none"}
+        shifted = {"augment": "crop", "shift": SOURCES[network].shift}
+        images = shifted if augmented else {"augment": "none"}
         return TrainConfig(seed=seed, **images | changed)
     epochs, lr = changed["epochs"], changed["lr"]
     others = {name: value for name, value in changed.items() if name not in ("epochs", "lr")}
