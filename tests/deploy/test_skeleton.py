@@ -90,7 +90,7 @@ def test_no_weight_is_in_the_skeleton_but_by_reference(tmp_path: Path) -> None:
     assert sum(values_of(entry.coded).nbytes for entry in entries) > 400
     packed(lenet5(image_size=8), tmp_path / "model.prunus")
     sizes = container.sizes((tmp_path / "model.prunus").read_bytes())
-    assert sizes["ONNX skeleton"] < 60  # of a graph that the dictionary knows nearly all of
+    assert sizes["ONNX skeleton"] < 80  # of a graph that the dictionary knows most of
 
 
 def test_two_hundred_lines_without_torch_read_the_same(tmp_path: Path) -> None:
