@@ -160,4 +160,5 @@ def spread(values: list[float], form: str = "{:.2f}") -> str:
     """Mean and standard deviation; nothing of no values."""
     if not values:
         return ""
-    return form.format(mean(values)) + (f" ± {stdev(values):.2f}" if len(values) > 1 else "")
+    around = form.replace("+", "")  # a deviation has no sign
+    return form.format(mean(values)) + (f" ± {around.format(stdev(values))}" if len(values) > 1 else "")
