@@ -53,7 +53,7 @@ class Course:
 
 
 COURSES = {
-    "lenet5": Course(0.1, (0.022, 0.037), ADAM | {"epochs": 25, "batch_size": 128, "lr": 3e-3}),
+    "lenet5": Course(0.1, (0.022, 0.04), ADAM | {"epochs": 25, "batch_size": 128, "lr": 3e-3}),
     "lenet300": Course(0.2, (0.022,), ADAM | {"epochs": 30, "batch_size": 128, "lr": 3e-3}),
     "resnet56": Course(1, (0.002,), ADAM | {"epochs": 8, "lr": 1e-3}),
     "vgg16_bn": Course(0.3, (0.0005,), ADAM | {"epochs": 10, "lr": 1e-3}),
