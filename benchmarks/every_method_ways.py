@@ -282,55 +282,37 @@ def played(course: Course) -> Begun:
     return cut_down(course, outcome, outcome.model, relative_norms, 2 * quarter)
 
 
+def in_first_half(course: Course, method: Callable[..., Outcome], name: str, **settings: Any) -> Begun:
+    """What trains its own numbers for channels, for the first half of the epochs; settings go before ours."""
+    usual = {"strength": STRENGTHS[name], "config": course.config(course.half)}
+    return by_numbers(course, method(course.lesson.dense, course.task, **usual | settings))
+
+
 def thresholded(course: Course) -> Begun:
-    """Thresholds for the first half of the epochs."""
-    outcome = threshold_pruning(
-        course.lesson.dense,
-        course.task,
-        strength=STRENGTHS["thresholds"],
-        config=course.config(course.half),
-        journal=course.journal,
-    )
-    return by_numbers(course, outcome)
+    """Thresholds."""
+    return in_first_half(course, threshold_pruning, "thresholds", journal=course.journal)
 
 
 def gated(course: Course) -> Begun:
-    """AutoPrune's gates for the first half of the epochs; the gates walk the same way in any number of
-    steps.
-    """
-    outcome = autoprune(
-        course.lesson.dense,
-        course.task,
-        strength=STRENGTHS["autoprune"],
-        gate_lr=1.0 / course.steps(course.half),
-        config=course.config(course.half),
-        journal=course.journal,
-    )
-    return by_numbers(course, outcome)
+    """AutoPrune's gates, which walk the same way in any number of steps."""
+    gate_lr = 1.0 / course.steps(course.half)
+    return in_first_half(course, autoprune, "autoprune", gate_lr=gate_lr, journal=course.journal)
 
 
 def fooled(course: Course) -> Begun:
-    """GAL for the first half of the epochs, a hundred updates of the masks, at the paper's rate."""
-    outcome = adversarial_pruning(
-        course.lesson.dense,
-        course.task,
-        strength=STRENGTHS["adversarial"],
+    """GAL, with a hundred updates of the masks, at the paper's rate."""
+    return in_first_half(
+        course,
+        adversarial_pruning,
+        "adversarial",
         every=max(1, course.steps(course.half) // 100),
         config=replace(course.config(course.half), lr=PAPER.lr),
     )
-    return by_numbers(course, outcome)
 
 
 def of_both_kinds(course: Course) -> Begun:
-    """Gates of channels and blocks for the first half of the epochs."""
-    outcome = channels_and_layers(
-        course.lesson.dense,
-        course.task,
-        strength=STRENGTHS["channels-and-layers"],
-        config=course.config(course.half),
-        journal=course.journal,
-    )
-    return by_numbers(course, outcome)
+    """Gates of channels and blocks."""
+    return in_first_half(course, channels_and_layers, "channels-and-layers", journal=course.journal)
 
 
 def on_average(course: Course) -> Begun:
