@@ -24,8 +24,8 @@ def held_memory() -> Iterator[None]:
     """Keep what is freed meanwhile for what is needed next.
 
     A step of a training frees megabytes at the end of the heap, which glibc gives back to the system, and
-    needs as many in the next step, page by page: a fifth of the time of a small network on a CPU where it
-    happens. Afterwards the end of the heap is given back. No effect where the C library is another one.
+    needs as many in the next step, page by page. Afterwards the end of the heap is given back. No
+    effect where the C library is another one.
     """
     set_option = _mallopt()
     if set_option is None:
