@@ -24,9 +24,9 @@ from prunus.methods.common import Journal
 from prunus.methods.soft import SoftPruning
 from prunus.methods.twofold import twofold
 from prunus.plans.plan import Plan
+from prunus.runs.control import whole_epochs
 from prunus.tasks import Task
-from prunus.training import EpochRecord, TrainConfig
-from prunus.training.config import size_factor
+from prunus.training import EpochRecord
 
 CLASSES, WIDTHS = 10, 8  # widths are multiples of what processors compute at once
 
@@ -134,15 +134,11 @@ def measured(subject: Subject, variant: Variant, key: Row, partial: Path) -> dic
     history = outcome.training
     assert history is not None
     left = subject.left(outcome.plan)
-    frozen = pruning.record[-1].epoch + 1 if pruning is not None else len(history.epochs)
-    work = sum(
-        epoch_cost(epoch, config, left if number >= frozen else 1.0)
-        for number, epoch in enumerate(history.epochs)
-    )
+    frozen = pruning.record[-1].epoch + 1 if pruning is not None else None
     samples = len(subject.task.train)
     return {
         "accuracy": round(cast(float, outcome.metric), 3),
-        "cost": round(share * work / (subject.epochs * samples), 4),
+        "cost": round(share * whole_epochs(history, samples, frozen, left) / subject.epochs, 4),
         "samples": float(np.mean([epoch.samples for epoch in history.epochs])) / samples,
         "macs_left": round(share * left, 4),
         "seconds": round(clock.seconds, 2),
@@ -150,11 +146,6 @@ def measured(subject: Subject, variant: Variant, key: Row, partial: Path) -> dic
             sum(epoch.choosing_seconds for epoch in history.epochs) + selected.seconds, 2
         ),
     }
-
-
-def epoch_cost(epoch: EpochRecord, config: TrainConfig, left: float) -> float:
-    """Samples of an epoch, each counted by its MACs as a share of the whole network's at the full size."""
-    return float(epoch.samples * left * size_factor(config, epoch.epoch - 1) ** 2)
 
 
 def softly(subject: Subject) -> SoftPruning:

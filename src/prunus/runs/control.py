@@ -30,13 +30,7 @@ def control(history: History | None, samples: int, outcome: Outcome | None = Non
     if history is None or not samples or not any(epoch.samples for epoch in history.epochs):
         return None
     first, left = _removal(outcome)
-    work = sum(
-        epoch.samples
-        / samples
-        * size_factor(history.config, number) ** 2
-        * (1.0 if first is None or number < first else left)
-        for number, epoch in enumerate(history.epochs)
-    )
+    work = whole_epochs(history, samples, first, left)
     full = len(history.epochs)
     if work > NEARLY * full:
         return None
@@ -47,6 +41,25 @@ def control(history: History | None, samples: int, outcome: Outcome | None = Non
         " of its own (--find-lr): what does not beat it is no faster way to train."
     )
     return {"epochs": epochs, "of": full, "text": text}
+
+
+def whole_epochs(history: History, samples: int, first: int | None, left: float) -> float:
+    """How many epochs on all samples, at their full size, through the whole network cost what a training did,
+    in samples times MACs.
+
+    Args:
+        history: of the training.
+        samples: that there are.
+        first: epoch, counted from 0, from which a smaller network trains; None = none does.
+        left: its share of the MACs.
+    """
+    return sum(
+        epoch.samples
+        / samples
+        * size_factor(history.config, number) ** 2
+        * (1.0 if first is None or number < first else left)
+        for number, epoch in enumerate(history.epochs)
+    )
 
 
 def _removal(outcome: Outcome | None) -> tuple[int | None, float]:
