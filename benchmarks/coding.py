@@ -7,14 +7,15 @@
     python -m benchmarks.coding trained --data DIR --models DIR --network lenet5 [--seeds 0 1 2] [--ways '*']
         [--weights FILE] [--rates RATE ...]
     python -m benchmarks.coding paper --data DIR --models DIR --network lenet5 [--seeds 0 1 2]
+    python -m benchmarks.coding pictures --data DIR --models DIR --called 'EM membranes' [--errors 0.01 0.02]
     python -m benchmarks.coding speed --models DIR
     python -m benchmarks.coding table
 
 After the training: public weights on grids (`prunus.quantisation.quantise`), for several draws of the
 calibration samples, and the same without one of its parts; beside them NNCodec (`benchmarks.coding_peer`), of
-which several settings are tried. Trained, and by the recipe of the paper: see `benchmarks.coding_trained` and
-`benchmarks.coding_paper`. Decoding is timed by itself, when nothing else runs, from the files that the others
-left in --models.
+which several settings are tried. Trained, by the recipe of the paper, and of networks that segment: see
+`benchmarks.coding_trained`, `benchmarks.coding_paper` and `benchmarks.coding_pictures`. Decoding is timed by
+itself, when nothing else runs, from the files that the others left in --models.
 
 A row is written as soon as it is there, and rows that exist are not measured again.
 """
@@ -36,6 +37,7 @@ from torch import nn
 from benchmarks.coding_files import MODULE, RESULT, code_of, file_of, key_of, parameters, tell
 from benchmarks.coding_paper import paper
 from benchmarks.coding_peer import absent, coded
+from benchmarks.coding_pictures import pictures
 from benchmarks.coding_subjects import Subject, informative, subject, with_values
 from benchmarks.coding_table import AFTER, GRIDS, PEER, table
 from benchmarks.coding_trained import trained
@@ -77,6 +79,7 @@ def main() -> None:
         "peer": peer,
         "trained": trained,
         "paper": paper,
+        "pictures": pictures,
         "speed": speed,
     }
     if options.part in parts:
@@ -86,7 +89,7 @@ def main() -> None:
 
 def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("part", choices=["after", "peer", "trained", "paper", "speed", "table"])
+    parser.add_argument("part", choices=["after", "peer", "trained", "paper", "pictures", "speed", "table"])
     parser.add_argument("--data", type=Path, default=Path("data"))
     parser.add_argument("--models", type=Path, default=Path("models"), help="where files go")
     parser.add_argument("--called", default="CIFAR-10", help="what the data is called in the table")

@@ -77,8 +77,7 @@ def _after(called: str, network: str, rows: list[Row]) -> list[str]:
     lines = [
         f"## After the training: {called}, {network}",
         "",
-        f"{first['parameters']:,} parameters; {first['accuracy']['before']:.2f} % of {first['samples']:,} "
-        "samples before.",
+        f"{first.get('dense', first['parameters']):,} parameters; {_before(rows)} before.",
         "",
         "| way | error or QP | bytes | bits per parameter | points | divergence | against ideal | "
         "decoded [M/s, MB] | seeds |",
@@ -86,6 +85,17 @@ def _after(called: str, network: str, rows: list[Row]) -> list[str]:
     ]
     lines += [_after_line(some) for some in _grouped(rows)]
     return lines + _equal(rows)
+
+
+def _before(rows: list[Row]) -> str:
+    """The metric of the float network; of several trainings where every seed has one."""
+    first = rows[0]
+    if "metric" not in first:
+        return f"{first['accuracy']['before']:.2f} % of {first['samples']:,} samples"
+    of_seed = {row["seed"]: row["accuracy"]["before"] for row in rows if row["way"] == GRIDS}
+    return (
+        f"{first['metric']} of {spread(list(of_seed.values()))} % on {first['samples']} pictures of each fold"
+    )
 
 
 def _after_line(some: list[Row]) -> str:
@@ -97,7 +107,7 @@ def _after_line(some: list[Row]) -> str:
         f"{size:,.0f}",
         f"{8 * size / some[0]['parameters']:.2f}",
         spread([_points(row) for row in some], "{:+.2f}"),
-        f"{mean(row['divergence'] for row in some):.4f}",
+        f"{mean(row['divergence'] for row in some):.4f}" if "divergence" in some[0] else "",
         _ideal(some),
         _decoding(some),
         str(len(some)),
@@ -110,7 +120,7 @@ def _equal(rows: list[Row]) -> list[str]:
     ours = [some for some in _grouped(rows) if some[0]["kind"] == AFTER and some[0]["way"] == GRIDS]
     ways = list(dict.fromkeys(row["way"] for row in rows if row["kind"] == AFTER and row["way"] != GRIDS))
     peers = list(dict.fromkeys(row["way"] for row in rows if row["kind"] == PEER))
-    if not ours or not (ways or peers):
+    if not ours or not (ways or peers) or "metric" in rows[0]:
         return []
     heads = ["divergence", GRIDS, *ways, *(["NNCodec", "its settings", "fewer by"] if peers else [])]
     lines = ["", "At equal divergence [bytes]:", "", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]

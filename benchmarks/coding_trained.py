@@ -35,6 +35,7 @@ from prunus.quantisation.trained import train_on_grids
 from prunus.tasks import Task
 
 ADAM = {"optimizer": "adam", "weight_decay": 0.0, "schedule": "cosine"}
+_DIGITS = {"batch_size": 128, "lr": 3e-3}
 
 
 @dataclass(frozen=True)
@@ -53,8 +54,8 @@ class Course:
 
 
 COURSES = {
-    "lenet5": Course(0.1, (0.022, 0.04), ADAM | {"epochs": 25, "batch_size": 128, "lr": 3e-3}),
-    "lenet300": Course(0.2, (0.022,), ADAM | {"epochs": 30, "batch_size": 128, "lr": 3e-3}),
+    "lenet5": Course(0.1, (0.022, 0.04), ADAM | _DIGITS | {"channels_last": True, "epochs": 25}),
+    "lenet300": Course(0.2, (0.022,), ADAM | _DIGITS | {"epochs": 30}),
     "resnet56": Course(1, (0.002,), ADAM | {"epochs": 8, "lr": 1e-3}),
     "vgg16_bn": Course(0.3, (0.0005,), ADAM | {"epochs": 10, "lr": 1e-3}),
 }

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from prunus.data import pictures
 from prunus.errors import DataError
-from prunus.segmentation.files import segment_file
+from prunus.segmentation.files import lost_place, segment_file
 
 PIL = pytest.importorskip("PIL.Image", reason="Pillow is not installed")
 NORMALISE = ((0.5, 0.5, 0.5), (0.25, 0.25, 0.25))
@@ -97,6 +97,13 @@ def test_a_geotiff_keeps_its_place(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         assert file.crs == place["crs"] and file.transform == place["transform"]
         assert np.array_equal(file.read(1), mask)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["mask.tif", "scene.tif"]
+    assert lost_place(tmp_path / "scene.tif", tmp_path / "mask.tif") is None
+    save(tmp_path / "flat.tif", image)
+    assert lost_place(tmp_path / "flat.tif", tmp_path / "mask.png") is None
+    lost = lost_place(tmp_path / "scene.tif", tmp_path / "mask.png")
+    assert lost == (
+        "mask.png does not keep the place on earth that scene.tif has: let the name of the mask end in .tif."
+    )
 
 
 def test_a_failure_leaves_no_mask(tmp_path: Path) -> None:

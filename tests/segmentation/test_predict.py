@@ -49,6 +49,36 @@ def test_a_network_that_sees_around_shows_no_seam() -> None:
     assert float(errors[2].max()) < float(errors[1].max()) < float(errors[0].max())
 
 
+class Sampling(nn.Module):
+    """Halves its side twice, so that what a pixel gets depends on where its tile begins."""
+
+    def __init__(self, planes: int) -> None:
+        super().__init__()
+        self.first, self.second = nn.Conv2d(planes, 4, 3, padding=1), nn.Conv2d(4, 4, 3, padding=1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in (self.first, self.second):
+            x = F.max_pool2d(layer(x).tanh(), 2)
+        return F.interpolate(x, scale_factor=4)
+
+
+SEEN = 8  # pixels around one that Sampling looks at, at most
+
+
+@pytest.mark.parametrize(("tile", "overlap"), [(64, 32), (96, 40), (96, 48), (128, 64)])
+@pytest.mark.parametrize("size", [(160, 256), (150, 203), (97, 64)])
+def test_what_is_stitched_equals_the_whole(size: tuple[int, int], tile: int, overlap: int) -> None:
+    torch.manual_seed(0)
+    model, picture = Sampling(2), torch.randn(2, *size, generator=DRAW)
+    beyond = [-side % 4 for side in size]
+    whole = model(F.pad(picture[None], (0, beyond[1], 0, beyond[0]), mode="reflect"))[0].detach()
+    found = predict(model, picture, tile=tile, overlap=overlap)
+    # borders on the right and below may lie inside of a tile, which sees the picture reflected there
+    rows, columns = (side - SEEN for side in size)
+    assert found.shape[1:] == size
+    assert torch.allclose(found[:, :rows, :columns], whole[:, :rows, :columns], atol=1e-6)
+
+
 def test_an_overlap_must_leave_something() -> None:
     with pytest.raises(ConfigError, match="can overlap by 0 to 16, not by 17"):
         predict(Pointwise(), torch.zeros(3, 40, 40), tile=32, overlap=17)
@@ -59,7 +89,7 @@ def test_progress_is_told_and_the_mode_is_kept() -> None:
     model = Pointwise().train()
     predict(
         model,
-        torch.zeros(3, 60, 60),
+        torch.zeros(3, 56, 56),
         tile=32,
         overlap=4,
         batch_size=3,

@@ -30,7 +30,7 @@ def segment(
             "--output",
             help=(
                 "The mask; default: beside the picture, NAME-mask and its suffix. With --data: a folder for"
-                " masks."
+                " masks, PNG files without a place on earth."
             ),
         ),
     ] = None,

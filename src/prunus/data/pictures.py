@@ -26,6 +26,7 @@ IMAGE_FOLDERS = ("images", "image", "imgs")
 MASK_FOLDERS = ("masks", "mask", "gt", "labels", "label")  # gt: Inria, label: AIRS
 GEOTIFF = (".tif", ".tiff")
 IGNORED = 255  # in a mask: nobody knows
+GEO_TAGS = {33550, 33922, 34264, 34735}  # scale, tie points, transformation and keys, of GeoTIFF 1.1
 WHOLE = 1 << 24  # pixels: files of more are read by window
 
 
@@ -147,6 +148,17 @@ def need_rasterio() -> Any:
             "Large GeoTIFFs are read with rasterio, which is the extra 'geo': pip install 'prunus[geo]'."
         ) from error
     return rasterio
+
+
+def georeferenced(path: AnyPath) -> bool:
+    """Whether a picture says where on earth it lies, as a GeoTIFF does. Raises DataError: no readable
+    picture.
+    """
+    file = as_file(path, "picture")
+    if file.suffix.lower() not in GEOTIFF:
+        return False
+    with opened(file, limits.RASTER_PIXELS) as image:
+        return not GEO_TAGS.isdisjoint(getattr(image, "tag_v2", ()))
 
 
 def open_picture(path: AnyPath, grey: bool = False) -> Picture:

@@ -22,7 +22,7 @@ from prunus.runs.kinds import check_target
 from prunus.runs.loading import parse_planes
 from prunus.runs.settings import Network, network_of
 from prunus.segmentation import Confusion
-from prunus.segmentation.files import segment_file
+from prunus.segmentation.files import lost_place, segment_file
 from prunus.segmentation.metrics import classes_of
 from prunus.segmentation.predict import predict, reader
 from prunus.storage.lock import check_file
@@ -89,6 +89,7 @@ def segment(
         check_file(path)
     watch("building the model", 0, 0)
     opened = open_network(network)
+    lost = lost_place(image, target)
     own, planes = opened.normalise or IMAGENET, opened.input_shape[1]
     normalise = parse_planes(mean, planes, "mean") or own[0], parse_planes(std, planes, "std") or own[1]
     counts = segment_file(
@@ -106,7 +107,7 @@ def segment(
         "overlay": str(shown) if shown else None,
         "pixels": counts,
         "model": opened.record(),
-        "notes": opened.notes(),
+        "notes": [*opened.notes(), *([lost] if lost else [])],
     }
 
 

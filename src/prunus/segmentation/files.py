@@ -18,7 +18,14 @@ from prunus._foundation.atomic import write_atomically
 from prunus.data import limits
 from prunus.data.decode import need_pillow
 from prunus.data.paths import AnyPath, as_path, shown
-from prunus.data.pictures import GEOTIFF, Picture, need_rasterio, open_picture, opened_raster
+from prunus.data.pictures import (
+    GEOTIFF,
+    Picture,
+    georeferenced,
+    need_rasterio,
+    open_picture,
+    opened_raster,
+)
 from prunus.errors import ConfigError, FileFormatError, PrunusError, clause
 from prunus.segmentation.metrics import classes_of
 from prunus.segmentation.predict import OVERLAP, TILE, reader, strips
@@ -74,6 +81,20 @@ def segment_file(
         _staged(mask_file, None if overlay_file is None else as_path(overlay_file)) as (mask, overlay),
     ):
         return _segmented(model, source, mask, overlay, normalise, tile, overlap, on_step)
+
+
+def lost_place(source: AnyPath, mask_file: AnyPath) -> str | None:
+    """A sentence if a picture has a place on earth that the file of its mask cannot keep.
+
+    Raises DataError: the picture cannot be read.
+    """
+    source, mask_file = as_path(source), as_path(mask_file)
+    if mask_file.suffix.lower() in GEOTIFF or not georeferenced(source):
+        return None
+    return (
+        f"{shown(mask_file.name)} does not keep the place on earth that {shown(source.name)} has: let the"
+        " name of the mask end in .tif."
+    )
 
 
 @contextmanager
@@ -169,7 +190,8 @@ def _geotiff_writer(
     place: dict[str, Any] = {}
     if source.suffix.lower() in GEOTIFF:
         with opened_raster(source) as original:
-            place = {"crs": original.crs, "transform": original.transform} if original.crs else {}
+            if original.crs or not original.transform.is_identity:
+                place = {"crs": original.crs, "transform": original.transform}
     profile = {
         "driver": "GTiff",
         "height": height,

@@ -21,6 +21,7 @@ Read = Callable[[int, int, int, int], Tensor]
 Watcher = Callable[[int, int], None]
 
 TILE, OVERLAP = 512, 64
+GRID = 32  # what most networks divide a side by on their way down [pixels]
 
 
 @checked()
@@ -76,9 +77,11 @@ def strips(
 ) -> Iterator[Tensor]:
     """Logits of a picture from top to bottom, (classes, some rows, width) at a time, read by window.
 
-    Every tile's logits are weighed by a ramp that falls to nearly nothing at its inner borders, where a
-    network sees least around a pixel; what overlaps is averaged. A picture that is smaller than a tile is
-    reflected beyond its borders.
+    Every tile's logits are weighed by a ramp that falls to nothing before its inner borders, where a network
+    sees least around a pixel; what overlaps is averaged. Tiles begin where a network that halves its side up
+    to five times would sample the whole picture, so that pixels whose surroundings lie in all their tiles get
+    the logits that they get in the whole picture. Where a tile reaches beyond the borders on the right and
+    below, as in a picture that is smaller than a tile, the picture is reflected.
 
     Raises:
         ConfigError: an overlap that leaves nothing of a tile.
@@ -87,7 +90,7 @@ def strips(
         raise ConfigError(f"Tiles of {tile} pixels can overlap by 0 to {tile // 2}, not by {overlap}.")
     at_least(1, height=height, width=width, batch_size=batch_size)
     tops, lefts = _starts(height, tile, overlap), _starts(width, tile, overlap)
-    across = max(width, tile)
+    across = lefts[-1] + tile
     total: Tensor | None = None
     weights = torch.zeros(tile, across)
     for number, top in enumerate(tops):
@@ -122,11 +125,13 @@ def _row(
 ) -> Iterator[tuple[int, Tensor]]:
     """The logits of a row of tiles, (classes, tile, tile) each."""
     device, dtype = placement(model)
-    rows, columns = min(tile, height), min(tile, width)
+    rows = min(tile, height - top)
     with mode(model, training=False), torch.no_grad():
         for first in range(0, len(lefts), batch_size):
             part = lefts[first : first + batch_size]
-            windows = torch.stack([reflected(read(top, left, rows, columns), tile, tile) for left in part])
+            windows = torch.stack(
+                [reflected(read(top, left, rows, min(tile, width - left)), tile, tile) for left in part]
+            )
             yield from zip(part, model(windows.to(device, dtype)).float().cpu())
 
 
@@ -163,18 +168,24 @@ def reflected(picture: Tensor, height: int, width: int) -> Tensor:
 
 
 def _starts(length: int, tile: int, overlap: int) -> list[int]:
-    """Where tiles begin along one side: evenly, the last at the very end."""
+    """Where tiles begin along one side: evenly, on the grid; the last may reach beyond the end."""
     if length <= tile:
         return [0]
-    count = -(-(length - overlap) // (tile - overlap))
-    return [round(i * (length - tile) / (count - 1)) for i in range(count)]
+    grid, step = GRID, tile - overlap
+    while tile % grid or grid * (step // grid) < 0.75 * step:  # a coarse grid wants more tiles
+        grid //= 2
+    most = step // grid  # from one tile to the next, in steps of the grid
+    last = -(-(length - tile) // grid)
+    count = -(-last // most)
+    return [grid * round(i * last / count) for i in range(count + 1)]
 
 
 def _ramp(tile: int, overlap: int, before: bool, after: bool) -> Tensor:
-    """1 in the middle, and down to nearly nothing over the overlap at a border with a neighbour."""
+    """1 in the middle, down over the overlap with a neighbour, and nothing in the last quarter of it."""
     ramp = torch.ones(tile)
     if overlap:
-        slope = (torch.arange(overlap) + 1) / (overlap + 1)
+        blind = overlap // 4
+        slope = ((torch.arange(overlap) - blind + 1) / (overlap - blind + 1)).clamp(min=0)
         if before:
             ramp[:overlap] = slope
         if after:
