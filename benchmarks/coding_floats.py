@@ -50,7 +50,7 @@ SOURCES = {
     "lenet5": Source("mnist", 0.05, _IMAGES | {"epochs": 10, "lr": 0.05}, _IMAGES | {"lr": 0.05}, 2),
     "lenet300": Source("mnist", 0.05, _DIGITS | {"epochs": 30, "lr": 0.05}, _DIGITS | {"lr": 0.05}, 1),
     "resnet56": Source("cifar10", 0.1, {"epochs": 12, "lr": 0.02}, {"lr": 0.02}),
-    "vgg16_bn": Source("cifar10", 0.1, {"epochs": 15, "lr": 0.05}, {"lr": 0.02}),
+    "vgg16_bn": Source("cifar10", 0.1, {"epochs": 10, "lr": 0.05}, {"lr": 0.02}),
 }
 
 
