@@ -12,7 +12,9 @@ def test_samples_are_counted_by_the_first_input() -> None:
     assert (
         samples_in(images) == samples_in((images, torch.zeros(2))) == size_of((images, torch.zeros(5))) == 5
     )
-    assert samples_in(object()) == size_of("one") == 1
+    assert samples_in({"pixels": images, "scale": torch.ones(())}) == 5
+    assert samples_in(([torch.zeros(3, 4, 4), torch.zeros(3, 5, 4)],)) == 2  # a detector's list of images
+    assert samples_in(object()) == samples_in(torch.ones(())) == size_of("one") == 1
 
 
 def test_batches_are_read_until_there_are_enough_samples() -> None:

@@ -26,6 +26,11 @@ def size_of(batch: Any) -> int:
 
 
 def samples_in(inputs: Any) -> int:
-    """Samples of the inputs of a batch."""
-    first = inputs[0] if isinstance(inputs, (tuple, list)) else inputs
-    return len(first) if isinstance(first, (Tensor, list, tuple)) else 1
+    """Samples of the inputs of a batch: of the first argument, or of the first named one."""
+    if isinstance(inputs, dict):
+        first = next(iter(inputs.values()), None)
+    else:
+        first = inputs[0] if isinstance(inputs, (tuple, list)) and inputs else inputs
+    if isinstance(first, Tensor):
+        return first.shape[0] if first.dim() else 1
+    return len(first) if isinstance(first, (list, tuple)) else 1
