@@ -257,7 +257,7 @@ def _training(folder: Path) -> None:
 
 
 def _read_training(folder: Path) -> Any:
-    from prunus.runs.loading import read_training
+    from prunus.runs.records import read_training
 
     return [read_training(folder / "training.json"), _read_run(folder)]
 

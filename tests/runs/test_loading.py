@@ -9,31 +9,7 @@ import torch
 
 from prunus import data, models
 from prunus.errors import ConfigError, FileFormatError, ModelNameError
-from prunus.runs.loading import natural_shape, open_model, parse_planes, parse_shape
-
-
-def test_shapes() -> None:
-    assert parse_shape("") is None
-    assert parse_shape("1,3,32,32") == parse_shape("1x3x32x32") == (1, 3, 32, 32)
-    for wrong in ("3", "1,3,a", "1,0,3", "1,3,-2"):
-        with pytest.raises(ConfigError, match="batch first"):
-            parse_shape(wrong)
-
-
-def test_planes() -> None:
-    assert parse_planes("", 3, "mean") is None
-    assert parse_planes("0.5", 3, "mean") == (0.5, 0.5, 0.5)
-    assert parse_planes(".485,.456,.406", 3, "mean") == (0.485, 0.456, 0.406)
-    for wrong in ("a", "1,2"):
-        with pytest.raises(ConfigError, match=r"--std takes one number per plane \(3\)"):
-            parse_planes(wrong, 3, "std")
-
-
-def test_natural_shapes() -> None:
-    assert natural_shape("lenet5") == (1, 1, 28, 28)
-    assert natural_shape("resnet56") == (1, 3, 32, 32)
-    assert natural_shape("torchvision/inception_v3") == (1, 3, 299, 299)
-    assert natural_shape("mine:build") is None
+from prunus.runs.loading import open_model
 
 
 def test_data_decide_classes_and_shape() -> None:

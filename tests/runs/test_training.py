@@ -8,7 +8,7 @@ import pytest
 
 from prunus import runs
 from prunus.errors import ConfigError
-from prunus.runs.loading import TRAINING_FILE, read_training
+from prunus.runs.records import TRAINING_FILE, read_training
 from prunus.runs.training import recipe_of
 
 

@@ -11,8 +11,8 @@ import typer
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
 from prunus.cli.verbs import typed_command
-from prunus.runs.loading import parse_shape
 from prunus.runs.names import Served
+from prunus.runs.texts import parse_shape
 
 
 def latency(

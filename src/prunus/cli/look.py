@@ -12,7 +12,7 @@ from prunus.cli.console import bars, show, show_json, show_table
 from prunus.cli.verbs import typed_command
 from prunus.errors import ConfigError
 from prunus.runs.kinds import check_target
-from prunus.runs.loading import parse_shape
+from prunus.runs.texts import parse_shape
 
 
 def profile(

@@ -11,7 +11,7 @@ import typer
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json, show_table
 from prunus.cli.verbs import Rest, typed_command
-from prunus.runs.loading import parse_shape
+from prunus.runs.texts import parse_shape
 
 SMALL = "Target: one, or half a point of the metric"
 TRAINED = "Training with the bytes in the loss"

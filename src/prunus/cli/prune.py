@@ -13,8 +13,8 @@ from prunus.cli import recipe_options as keys
 from prunus.cli.console import bars, show_json
 from prunus.cli.summary import show_result
 from prunus.cli.verbs import typed_command
-from prunus.runs.loading import parse_shape
 from prunus.runs.names import Prefer, Runtime
+from prunus.runs.texts import parse_shape
 from prunus.training.config import TrainConfig
 
 QUANTISE = "prunus.quantise"  # where the context keeps what `compress` does besides: a Quantisation

@@ -9,7 +9,7 @@ import typer
 
 from prunus.cli import options as given
 from prunus.cli.console import bars, show, show_json
-from prunus.runs.loading import parse_shape
+from prunus.runs.texts import parse_shape
 
 
 def segment(

@@ -15,7 +15,8 @@ from prunus.paint import trace
 from prunus.report import runs_page
 from prunus.report.result import read
 from prunus.report.runs import Runs, gather
-from prunus.runs.loading import RESULT_FILE, TRAINING_FILE, open_model, read_training
+from prunus.runs.loading import open_model
+from prunus.runs.records import RESULT_FILE, TRAINING_FILE, read_training
 from prunus.storage.lock import settle
 
 

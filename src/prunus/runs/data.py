@@ -12,15 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from prunus._foundation.arguments import check_fields
 from prunus.errors import ConfigError, DataError
-from prunus.runs.loading import (
-    Opened,
-    natural_shape,
-    open_data,
-    open_model,
-    parse_planes,
-    split_samples,
-    usual_augmentation,
-)
+from prunus.runs.loading import Opened, open_data, open_model, split_samples, usual_augmentation
 from prunus.runs.pictures import (
     OURS,
     Pictures,
@@ -30,6 +22,8 @@ from prunus.runs.pictures import (
     read_pictures,
 )
 from prunus.runs.settings import Network
+from prunus.runs.shapes import natural_shape
+from prunus.runs.texts import parse_planes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

@@ -13,8 +13,8 @@ from prunus.deploy.sheet import DataSheet
 from prunus.errors import ConfigError
 from prunus.runs.data import open_network
 from prunus.runs.kinds import check_target
-from prunus.runs.loading import parse_planes
 from prunus.runs.settings import Network, network_of
+from prunus.runs.texts import parse_planes
 
 
 @dataclass(frozen=True)

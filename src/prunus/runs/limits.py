@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from prunus.errors import ConfigError
-from prunus.runs.loading import parse_planes, parse_shape
+from prunus.runs.texts import parse_planes, parse_shape
 
 MOST = 10**9
 WIDEST = 2**16

@@ -10,8 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from prunus.methods import registry
-from prunus.runs.loading import CIFAR_SHAPE, OUR_SHAPES
 from prunus.runs.names import About, Needs, scores
+from prunus.runs.shapes import CIFAR_SHAPE, OUR_SHAPES
 
 MEASURED = Path(__file__).with_name("measured.json")  # written by benchmarks.every_method
 PATTERNS = ("timm/NAME", "torchvision/NAME", "package.module:factory")

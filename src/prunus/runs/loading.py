@@ -4,7 +4,6 @@ that `prune` writes.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
@@ -14,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 from prunus._foundation.sizes import shape_fault
 from prunus.errors import ConfigError, FileFormatError, ModelNameError, PrunusError, clause
 from prunus.runs.kinds import check_kind, check_own
-from prunus.runs.records import RESULT_FILE, TRAINING_FILE, Record, read_training, record_beside
+from prunus.runs.records import Record, record_beside
+from prunus.runs.shapes import natural_shape, own_shape, planned_shape
+from prunus.runs.texts import parse_planes
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,16 +29,6 @@ MODEL_FILE = "model.safetensors"
 MODEL_SUFFIXES = (".safetensors", ".prunus")
 GATES_FILE = "gates.safetensors"
 MOST_STEPS = 16  # compact models that were made from compact models
-
-# Our networks are for CIFAR, but these.
-OUR_SHAPES = {
-    "lenet5": (1, 1, 28, 28),
-    "lenet300": (1, 1, 28, 28),
-    "unet": (1, 3, 256, 256),
-    "ternausnet": (1, 3, 256, 256),
-}
-CIFAR_SHAPE = (1, 3, 32, 32)
-TORCHVISION_SIZES = {"inception_v3": 299}
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,46 +171,6 @@ def _is_model_path(text: str) -> bool:
         return False
 
 
-def parse_shape(text: str) -> tuple[int, ...] | None:
-    """ "1,3,32,32" -> (1, 3, 32, 32); "" -> None."""
-    if not text:
-        return None
-    try:
-        shape = tuple(int(part) for part in text.replace("x", ",").split(","))
-    except ValueError:
-        shape = ()
-    if len(shape) < 2 or min(shape) < 1:
-        raise ConfigError(
-            f"An input shape is whole numbers with commas, batch first, such as 1,3,32,32, not {text[:60]!r}."
-        )
-    if fault := shape_fault(shape):
-        raise ConfigError(f"--input-shape {text[:60]} cannot be: {fault}.")
-    return shape
-
-
-def parse_planes(text: str, planes: int | None, what: str) -> tuple[float, ...] | None:
-    """ "0.485,0.456,0.406" -> three floats; one number counts for every plane; "" -> None. With `planes` None
-    only their form is checked.
-    """
-    if not text:
-        return None
-    try:
-        values = tuple(float(part) for part in text.split(","))
-    except ValueError:
-        values = ()
-    if planes is None and not values:
-        raise ConfigError(
-            f"--{what} takes one number per plane, with commas, such as 0.485,0.456,0.406, not {text[:60]!r}."
-        )
-    if planes is not None and len(values) not in (1, planes):
-        raise ConfigError(f"--{what} takes one number per plane ({planes}), with commas, not {text[:60]!r}.")
-    if not all(math.isfinite(value) for value in values) or (what == "std" and min(values) <= 0):
-        raise ConfigError(
-            f"--{what} takes finite numbers{' above 0' if what == 'std' else ''}, not {text[:60]!r}."
-        )
-    return values * planes if planes is not None and len(values) == 1 else values
-
-
 def split_samples(images: ImageData, mean: str, std: str, held_out: float, seed: int) -> Task:
     """The splits of a data set and how they are normalised; a share of the training samples is held out (0 =
     none).
@@ -264,19 +215,6 @@ def open_data(
     )
 
 
-def natural_shape(name: str) -> tuple[int, ...] | None:
-    """The input shape that a name stands for, without its weights; None where only the user can know it."""
-    source, _, rest = name.partition("/")
-    if source == "timm" and rest:
-        return (1, *_timm_size(rest))
-    if source == "torchvision" and rest:
-        side = TORCHVISION_SIZES.get(rest, 224)
-        return (1, 3, side, side)
-    if ":" in name:
-        return None
-    return OUR_SHAPES.get(name, CIFAR_SHAPE)
-
-
 def _open_name(
     name: str,
     weights: Path | None,
@@ -297,7 +235,7 @@ def _open_name(
     model = models.build(name, pretrained=pretrained, **options).eval()
     if weights is not None:
         models.load_weights(model, weights)
-    shape = shape or natural_shape(name) or _own_shape(model)
+    shape = shape or natural_shape(name) or own_shape(model)
     if shape is None:
         raise ConfigError(f"Nobody knows the input shape of {name}: give --input-shape, such as 1,3,224,224.")
     random = weights is None and not pretrained and ":" not in name
@@ -308,12 +246,12 @@ def _open_file(path: Path, text: str, shape: tuple[int, ...] | None, build_name:
     check_own(path, text)
     record = record_beside(path)
     model = _load(path, record, build_name, ()).eval()
-    planned = _planned_shape(model)
+    planned = planned_shape(model)
     if shape is None and planned and (fault := shape_fault(planned)):
         raise FileFormatError(
             f"The plan in {path} was made with inputs of shape {list(planned)[:10]}: {fault}."
         )
-    shape = shape or planned or (record.input_shape if record else None) or _own_shape(model)
+    shape = shape or planned or (record.input_shape if record else None) or own_shape(model)
     if shape is None:
         raise ConfigError(f"Nobody knows the input shape of {path}: give --input-shape, such as 1,3,224,224.")
     return Opened(
@@ -428,54 +366,4 @@ def _given(name: str) -> nn.Module:
     return open_model(name).model if _is_model_path(name) else models.build(name)
 
 
-def _planned_shape(model: nn.Module) -> tuple[int, ...] | None:
-    """Shape of the first tensor that the model's plan was made with."""
-    from prunus.deploy.inputs import tensors
-    from prunus.plans.plan import rebuild_inputs
-
-    origin: Any = getattr(model, "prunus", None)
-    found = tensors(rebuild_inputs(origin.plan.inputs)) if origin is not None else []
-    return tuple(found[0].shape) if found else None
-
-
-def _timm_size(architecture: str) -> tuple[int, ...]:
-    """The input size (C, H, W) in timm's own table."""
-    import torch
-
-    from prunus import models
-
-    with torch.device("meta"):
-        model = models.build(f"timm/{architecture}")
-    found: Any = getattr(model, "pretrained_cfg", None) or getattr(model, "default_cfg", None) or {}
-    return tuple(found.get("input_size", (3, 224, 224)))
-
-
-def _own_shape(model: nn.Module) -> tuple[int, ...] | None:
-    """A model may say what it takes by an attribute `input_shape`, batch axis included."""
-    found: Any = getattr(model, "input_shape", None)
-    if not isinstance(found, (tuple, list)):
-        return None
-    shape = tuple(int(length) if hasattr(length, "__index__") else length for length in found)
-    if fault := shape_fault(shape):
-        raise ConfigError(
-            f"The attribute input_shape of {type(model).__name__} is {str(shape)[:60]}: {fault}."
-        )
-    return shape
-
-
-__all__ = [
-    "CIFAR_SHAPE",
-    "MODEL_FILE",
-    "OUR_SHAPES",
-    "RESULT_FILE",
-    "TRAINING_FILE",
-    "Opened",
-    "natural_shape",
-    "open_data",
-    "open_model",
-    "parse_planes",
-    "parse_shape",
-    "read_training",
-    "split_samples",
-    "usual_augmentation",
-]
+__all__ = ["MODEL_FILE", "Opened", "open_data", "open_model", "split_samples", "usual_augmentation"]

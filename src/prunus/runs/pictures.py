@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from prunus.runs.loading import Opened, open_model, parse_planes
+from prunus.runs.loading import Opened, open_model
+from prunus.runs.texts import parse_planes
 
 if TYPE_CHECKING:
     from prunus.data.picture_sets import PictureSet

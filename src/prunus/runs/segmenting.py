@@ -19,8 +19,8 @@ from prunus.data.pictures import GEOTIFF, IGNORED
 from prunus.errors import ConfigError
 from prunus.runs.data import Data, Source, data_of, open_network, read_data
 from prunus.runs.kinds import check_target
-from prunus.runs.loading import parse_planes
 from prunus.runs.settings import Network, network_of
+from prunus.runs.texts import parse_planes
 from prunus.segmentation import Confusion
 from prunus.segmentation.files import lost_place, segment_file
 from prunus.segmentation.metrics import classes_of
